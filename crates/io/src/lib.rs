@@ -1,7 +1,70 @@
 //! sitar-io: completion I/O that cannot be misused.
+//!
+//! With a completion interface such as io_uring the kernel reads and writes memory *after* the call that asked for it
+//! has returned. Borrowed buffers, futures that free their buffer when dropped, and pools that hand out a slot again
+//! too early are all ways to let the kernel write into memory that belongs to somebody else by then.
+//!
+//! Here one object, the [`Ring`], owns the memory, the table of operations in flight and the table of descriptors:
+//!
+//! - A buffer to be sent or filled is *moved* into the ring and comes back in an [`Event`]. Touching it in between does
+//!   not compile.
+//! - A connection is a [`Conn`]; dropping it closes it, after the kernel has finished with everything on it.
+//! - A result owns what it reports, so that a late one that nobody wants gives back its slot or descriptor.
+//! - Dropping a ring, also while a panic unwinds, waits for the kernel; if that takes too long, memory is leaked.
+//!   `mem::forget` of a ring leaks it: sound.
+//! - There are no futures. A loop calls [`Ring::wait`] and takes events by [`Ring::next`].
+//!
+//! ```no_run
+//! use sitar_io::{Config, Event, Key, Ring};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config { connections: 64, rx_count: 64, rx_len: 4096, tx_count: 64, tx_len: 4096 };
+//! let mut ring = Ring::uring(&config)?;
+//! let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let listener = ring.listener(socket.into(), Key(u64::MAX));
+//! let _ = ring.accept(&listener);
+//! let mut conns = Vec::new();
+//! loop {
+//!     ring.wait(None)?;
+//!     while let Some(event) = ring.next() {
+//!         match event {
+//!             Event::Accepted { conn, .. } => {
+//!                 ring.bind(&conn, Key(conns.len() as u64));
+//!                 let _ = ring.recv(&conn);
+//!                 conns.push(conn);
+//!             }
+//!             Event::Recv { key, buf } => {
+//!                 let Some(mut tx) = ring.tx() else { continue };
+//!                 tx[..buf.len()].copy_from_slice(&buf);
+//!                 tx.set_filled(buf.len());
+//!                 let _ = ring.send(&conns[key.0 as usize], tx.into(), 0);
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
 
+mod arena;
+mod backend;
+mod conn;
+mod event;
 mod file;
 mod region;
+mod ring;
+mod table;
+mod uring;
+mod waker;
 
+pub use arena::{RxBuf, TxBuf};
+pub use backend::Backend;
+pub use conn::{Conn, Listener};
+pub use event::{Busy, Event, GATHER_MAX, Into, Key, Piece, RecvEnd, Src};
 pub use file::File;
 pub use region::{Region, RegionMut};
+pub use ring::{Config, Ring, Stats};
+pub use rustix::io::Errno;
+pub use table::OpId;
+pub use uring::{Unavailable, Uring};
+pub use waker::Waker;

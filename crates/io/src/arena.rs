@@ -1,0 +1,293 @@
+//! The arena: every byte that the kernel may read or write by address, besides [regions](crate::Region).
+//!
+//! It is one anonymous mapping, cut into receive slots and send slots when the ring is made; nothing is allocated
+//! afterwards. Access is by move-only leases: whoever holds a [`TxBuf`] or an [`RxBuf`] is the only one who can
+//! touch the slot, because the kernel is given a slot only when its lease has moved into the op table (send, read)
+//! or has been dropped (receive). Leases keep the arena alive, also after the ring is gone (I7).
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// Sizes of an arena.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Receive slots, a power of two (the kernel's rule for provided buffer rings).
+    pub(crate) rx_count: u16,
+    /// Bytes of one receive slot.
+    pub(crate) rx_len: u32,
+    /// Send slots.
+    pub(crate) tx_count: u32,
+    /// Bytes of one send slot.
+    pub(crate) tx_len: u32,
+}
+
+/// Who may touch a receive slot. There is no other way to reach its bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum RxState {
+    /// Published to the kernel, which may write it at any time.
+    Kernel,
+    /// An `RxBuf` exists.
+    Leased,
+    /// Given back, to be published at the next wait.
+    Returned,
+}
+
+struct Slots {
+    rx_state: Vec<RxState>,
+    /// Receive slots waiting to be published again. Capacity is reserved for all, so a push never allocates.
+    rx_returned: Vec<u16>,
+    /// Send slots nobody holds, used last-in first-out: the slot that is still in the cache goes out first.
+    tx_free: Vec<u32>,
+}
+
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    map_len: usize,
+    layout: Layout,
+    slots: RefCell<Slots>,
+}
+
+impl Arena {
+    pub(crate) fn new(layout: Layout) -> io::Result<Rc<Arena>> {
+        let rx_bytes = usize::from(layout.rx_count) * layout.rx_len as usize;
+        let tx_bytes = layout.tx_count as usize * layout.tx_len as usize;
+        let map_len = rx_bytes + tx_bytes;
+        if map_len == 0 || !layout.rx_count.is_power_of_two() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "receive slots must be a power of two"));
+        }
+        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                map_len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let Some(base) = NonNull::new(base.cast::<u8>()) else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        let slots = Slots {
+            rx_state: vec![RxState::Returned; usize::from(layout.rx_count)],
+            rx_returned: (0..layout.rx_count).collect(),
+            tx_free: (0..layout.tx_count).rev().collect(),
+        };
+        Ok(Rc::new(Arena { base, map_len, layout, slots: RefCell::new(slots) }))
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Address of a receive slot, for the kernel.
+    pub(crate) fn rx_addr(&self, slot: u16) -> *mut u8 {
+        debug_assert!(slot < self.layout.rx_count);
+        // `wrapping_add` keeps the provenance of the mapping and needs no promise about bounds here.
+        self.base.as_ptr().wrapping_add(usize::from(slot) * self.layout.rx_len as usize)
+    }
+
+    fn tx_addr(&self, slot: u32) -> *mut u8 {
+        debug_assert!(slot < self.layout.tx_count);
+        let rx_bytes = usize::from(self.layout.rx_count) * self.layout.rx_len as usize;
+        self.base.as_ptr().wrapping_add(rx_bytes + slot as usize * self.layout.tx_len as usize)
+    }
+
+    /// Takes a send slot, or `None` when all are in use: back-pressure, not an error.
+    pub(crate) fn tx(self: &Rc<Self>) -> Option<TxBuf> {
+        let slot = self.slots.borrow_mut().tx_free.pop()?;
+        Some(TxBuf { arena: Rc::clone(self), slot, filled: 0 })
+    }
+
+    pub(crate) fn tx_free(&self) -> usize {
+        self.slots.borrow().tx_free.len()
+    }
+
+    pub(crate) fn rx_leased(&self) -> usize {
+        self.slots.borrow().rx_state.iter().filter(|state| **state == RxState::Leased).count()
+    }
+
+    /// Turns a slot that the kernel says it filled into a lease. `None` when the kernel's word cannot be true (I4).
+    pub(crate) fn lease(self: &Rc<Self>, slot: u16, len: u32) -> Option<RxBuf> {
+        let mut slots = self.slots.borrow_mut();
+        let state = slots.rx_state.get_mut(usize::from(slot))?;
+        if *state != RxState::Kernel || len > self.layout.rx_len {
+            return None;
+        }
+        *state = RxState::Leased;
+        Some(RxBuf { arena: Rc::clone(self), slot, len })
+    }
+
+    /// Hands every returned receive slot to `publish`, which gives it to the kernel.
+    pub(crate) fn publish(&self, mut publish: impl FnMut(u16)) {
+        let slots = &mut *self.slots.borrow_mut();
+        for slot in slots.rx_returned.drain(..) {
+            slots.rx_state[usize::from(slot)] = RxState::Kernel;
+            publish(slot);
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `map_len` are those of the mapping made in `new`, unmapped once: `Arena` is not `Clone`.
+        // No lease is left (each holds an `Rc` of this arena) and no operation is in flight: the ring drops its own
+        // `Rc` only after the last terminal completion, and leaks it otherwise (I3).
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.map_len) };
+    }
+}
+
+/// Bytes received: the only handle to one receive slot. Dropping it gives the slot back to the kernel at the next wait.
+pub struct RxBuf {
+    arena: Rc<Arena>,
+    slot: u16,
+    len: u32,
+}
+
+impl Deref for RxBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the slot lies in the mapping, which outlives `self.arena`; its state is `Leased`, so neither the
+        // kernel nor another lease has it; `len` was checked against the slot's size in `Arena::lease`.
+        unsafe { std::slice::from_raw_parts(self.arena.rx_addr(self.slot), self.len as usize) }
+    }
+}
+
+impl DerefMut for RxBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes this the only reference.
+        unsafe { std::slice::from_raw_parts_mut(self.arena.rx_addr(self.slot), self.len as usize) }
+    }
+}
+
+impl Drop for RxBuf {
+    fn drop(&mut self) {
+        let mut slots = self.arena.slots.borrow_mut();
+        slots.rx_state[usize::from(self.slot)] = RxState::Returned;
+        slots.rx_returned.push(self.slot);
+    }
+}
+
+impl fmt::Debug for RxBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxBuf").field("slot", &self.slot).field("len", &self.len).finish()
+    }
+}
+
+/// One send slot: the whole slot as bytes, of which the first [`filled`](TxBuf::filled) are sent.
+/// Dropping it frees the slot at once.
+pub struct TxBuf {
+    arena: Rc<Arena>,
+    slot: u32,
+    filled: u32,
+}
+
+impl TxBuf {
+    /// How many bytes from the start a send would send.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled as usize
+    }
+
+    /// Says how many bytes from the start are to be sent. More than the slot holds is cut to the slot's size.
+    pub fn set_filled(&mut self, len: usize) {
+        self.filled = u32::try_from(len).unwrap_or(u32::MAX).min(self.arena.layout.tx_len);
+    }
+}
+
+impl Deref for TxBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the slot lies in the mapping, which outlives `self.arena`; it left `tx_free` when this lease was made
+        // and comes back only when it is dropped, so nobody else has it. The kernel uses it only while the lease
+        // itself is inside the op table. Anonymous pages are initialised to zero.
+        unsafe {
+            std::slice::from_raw_parts(self.arena.tx_addr(self.slot), self.arena.layout.tx_len as usize)
+        }
+    }
+}
+
+impl DerefMut for TxBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes this the only reference.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.arena.tx_addr(self.slot), self.arena.layout.tx_len as usize)
+        }
+    }
+}
+
+impl Drop for TxBuf {
+    fn drop(&mut self) {
+        self.arena.slots.borrow_mut().tx_free.push(self.slot);
+    }
+}
+
+impl fmt::Debug for TxBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxBuf").field("slot", &self.slot).field("filled", &self.filled).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arena() -> Rc<Arena> {
+        Arena::new(Layout { rx_count: 4, rx_len: 64, tx_count: 2, tx_len: 128 }).unwrap()
+    }
+
+    #[test]
+    fn send_slots_run_out_and_come_back() {
+        let arena = arena();
+        let (mut a, b) = (arena.tx().unwrap(), arena.tx().unwrap());
+        assert!(arena.tx().is_none());
+        a[127] = 9;
+        drop(b);
+        assert!(arena.tx().is_some());
+        assert_eq!(a[127], 9);
+        a.set_filled(4000);
+        assert_eq!(a.filled(), 128);
+    }
+
+    #[test]
+    fn a_receive_slot_is_leased_once_and_only_after_publishing() {
+        let arena = arena();
+        assert!(arena.lease(0, 1).is_none(), "not published yet");
+        let mut published = Vec::new();
+        arena.publish(|slot| published.push(slot));
+        assert_eq!(published, [0, 1, 2, 3]);
+        let lease = arena.lease(2, 64).unwrap();
+        assert!(arena.lease(2, 1).is_none(), "twice");
+        assert!(arena.lease(3, 65).is_none(), "longer than the slot");
+        assert!(arena.lease(4, 1).is_none(), "no such slot");
+        assert_eq!(arena.rx_leased(), 1);
+        drop(lease);
+        assert!(arena.lease(2, 1).is_none(), "returned, but not published");
+        published.clear();
+        arena.publish(|slot| published.push(slot));
+        assert_eq!(published, [2]);
+    }
+
+    #[test]
+    fn leases_keep_the_arena_alive() {
+        let arena = arena();
+        let mut tx = arena.tx().unwrap();
+        drop(arena);
+        tx[0] = 1;
+        assert_eq!(tx[0], 1);
+    }
+
+    #[test]
+    fn a_layout_the_kernel_would_refuse_is_refused() {
+        assert!(Arena::new(Layout { rx_count: 3, rx_len: 64, tx_count: 2, tx_len: 128 }).is_err());
+        assert!(Arena::new(Layout { rx_count: 0, rx_len: 64, tx_count: 2, tx_len: 128 }).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! What a ring asks of an engine.
+//!
+//! The trait is sealed: its methods can be called by [`Ring`](crate::Ring) alone. Completions are untrusted all the
+//! same (I4): whatever a backend reports is checked against the op table, the descriptor table and the receive slots
+//! before anything is believed, so that a backend can be wrong without being unsound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use crate::event::{Into, Src};
+use crate::table::OpId;
+
+/// An engine that a [`Ring`](crate::Ring) can run on: [`Uring`](crate::Uring).
+pub trait Backend: Driver + 'static {}
+
+/// One operation as the engine sees it. Made by [`Ring`](crate::Ring) from an entry of its op table only; the memory
+/// that it names stays where it is until the operation's terminal completion has been taken out of the table (I2).
+pub struct Submission<'a> {
+    pub(crate) id: OpId,
+    pub(crate) op: Request<'a>,
+}
+
+pub(crate) enum Request<'a> {
+    Accept { listener: RawFd },
+    Recv { slot: u32 },
+    Send { slot: u32, src: &'a Src, offset: usize },
+    Read { file: RawFd, at: u64, into: &'a mut Into },
+    Peer { slot: u32, ipv6: bool },
+    Shutdown { slot: u32 },
+    Close { slot: u32 },
+    Cancel { target: OpId },
+    CancelSlot { slot: u32 },
+    CancelAll,
+    Wake { eventfd: RawFd },
+}
+
+/// What an engine says has happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    pub(crate) id: OpId,
+    /// A count or a descriptor when not negative, else a negated errno.
+    pub(crate) result: i32,
+    /// The receive slot that was filled.
+    pub(crate) buffer: Option<u16>,
+    /// More completions of this operation will follow.
+    pub(crate) more: bool,
+}
+
+/// The sealed part of [`Backend`].
+pub trait Driver {
+    /// Queues an operation for the next wait.
+    #[doc(hidden)]
+    fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full>;
+    /// Gives a receive slot to the engine.
+    #[doc(hidden)]
+    fn publish(&mut self, slot: u16, addr: *mut u8, len: u32);
+    /// Submits what is queued and, unless `poll`, waits for a completion or until `timeout` has passed.
+    /// At most one system call.
+    #[doc(hidden)]
+    fn wait(&mut self, poll: bool, timeout: Option<Duration>) -> io::Result<()>;
+    /// The next completion.
+    #[doc(hidden)]
+    fn next(&mut self) -> Option<Completion>;
+    /// The address that a successful `Peer` found.
+    #[doc(hidden)]
+    fn peer(&mut self, id: OpId) -> Option<SocketAddr>;
+    /// Whether `Peer` can be asked.
+    #[doc(hidden)]
+    fn has_peer(&self) -> bool;
+    /// System calls made so far.
+    #[doc(hidden)]
+    fn calls(&self) -> u64;
+    /// Nothing is in flight any more: let go of descriptors and memory of the kernel's.
+    #[doc(hidden)]
+    fn shut(&mut self);
+}
+
+/// The engine's queue is full; nothing was queued.
+#[derive(Debug)]
+pub struct Full;

@@ -1,0 +1,260 @@
+//! Descriptors: who may use one, what is in flight on it, and when it may be closed.
+//!
+//! A connection is a *direct descriptor*: an index into the ring's own file table, no file descriptor of the process.
+//! The kernel reuses an index as soon as it is closed, so closing while an operation is still queued would hand that
+//! operation to the next connection. Hence the states:
+//!
+//! ```text
+//!   Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ CloseSent ── done ──▶ Free
+//! ```
+
+use std::cell::RefCell;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use crate::event::Key;
+use crate::table::OpId;
+
+/// Slots whose `Conn` was dropped instead of closed, to be closed at the next wait.
+/// The capacity for all is reserved, so that a drop never allocates.
+pub(crate) struct Orphans(RefCell<Vec<SlotId>>);
+
+impl Orphans {
+    pub(crate) fn new(capacity: u32) -> Rc<Orphans> {
+        Rc::new(Orphans(RefCell::new(Vec::with_capacity(capacity as usize))))
+    }
+
+    pub(crate) fn pop(&self) -> Option<SlotId> {
+        self.0.borrow_mut().pop()
+    }
+}
+
+/// A place in the file table and the generation of its present tenant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SlotId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// A connection: the only handle to one direct descriptor. Dropping it queues its close.
+#[must_use = "dropping a connection closes it"]
+pub struct Conn {
+    pub(crate) id: SlotId,
+    orphans: Rc<Orphans>,
+}
+
+impl Conn {
+    pub(crate) fn new(id: SlotId, orphans: &Rc<Orphans>) -> Conn {
+        Conn { id, orphans: Rc::clone(orphans) }
+    }
+
+    pub(crate) fn belongs_to(&self, orphans: &Rc<Orphans>) -> bool {
+        Rc::ptr_eq(&self.orphans, orphans)
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.orphans.0.borrow_mut().push(self.id);
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Conn({}.{})", self.id.slot, self.id.generation)
+    }
+}
+
+/// A listening socket as a ring uses it. Dropping it ends nothing by itself: cancel its accept, or drop the ring.
+#[derive(Clone)]
+#[must_use = "a listener that nobody accepts from is deaf"]
+pub struct Listener {
+    pub(crate) fd: Rc<OwnedFd>,
+    pub(crate) key: Key,
+}
+
+impl Listener {
+    pub(crate) fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Free,
+    Open,
+    Closing,
+    CloseSent,
+}
+
+struct Desc {
+    generation: u32,
+    state: State,
+    in_flight: u16,
+    key: Key,
+    recv: Option<OpId>,
+}
+
+/// The file table as seen from this side.
+pub(crate) struct Descs {
+    descs: Vec<Desc>,
+    open: usize,
+    /// Closing slots with nothing in flight, whose close is still to be submitted. Capacity reserved for all.
+    closable: Vec<u32>,
+}
+
+/// What is left to do when a slot starts to close.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Closing {
+    /// It was closed already, or the id is stale.
+    Not,
+    /// Nothing is in flight: its close has been queued.
+    Now,
+    /// Operations are in flight and must be cancelled first.
+    Cancel,
+}
+
+impl Descs {
+    pub(crate) fn new(capacity: u32) -> Descs {
+        let descs = (0..capacity)
+            .map(|_| Desc { generation: 0, state: State::Free, in_flight: 0, key: Key(0), recv: None })
+            .collect();
+        Descs { descs, open: 0, closable: Vec::with_capacity(capacity as usize) }
+    }
+
+    /// Slots that are not free, closing ones included.
+    pub(crate) fn in_use(&self) -> usize {
+        self.open
+    }
+
+    /// A new tenant, as the kernel says. `None` when that cannot be true (I4).
+    pub(crate) fn open(&mut self, slot: u32, key: Key) -> Option<SlotId> {
+        let desc = self.descs.get_mut(slot as usize)?;
+        if desc.state != State::Free {
+            return None;
+        }
+        *desc = Desc { generation: desc.generation, state: State::Open, in_flight: 0, key, recv: None };
+        self.open += 1;
+        Some(SlotId { slot, generation: desc.generation })
+    }
+
+    fn tenant(&mut self, id: SlotId) -> Option<&mut Desc> {
+        self.descs.get_mut(id.slot as usize).filter(|desc| desc.generation == id.generation)
+    }
+
+    pub(crate) fn set_key(&mut self, id: SlotId, key: Key) {
+        if let Some(desc) = self.tenant(id) {
+            desc.key = key;
+        }
+    }
+
+    /// The key to report an event under, `None` when nobody wants to hear of this tenant any more.
+    pub(crate) fn listening(&self, id: SlotId) -> Option<Key> {
+        let desc = self.descs.get(id.slot as usize)?;
+        (desc.generation == id.generation && desc.state == State::Open).then_some(desc.key)
+    }
+
+    pub(crate) fn recv_op(&self, id: SlotId) -> Option<OpId> {
+        self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation)?.recv
+    }
+
+    pub(crate) fn set_recv(&mut self, id: SlotId, op: Option<OpId>) {
+        if let Some(desc) = self.tenant(id) {
+            desc.recv = op;
+        }
+    }
+
+    pub(crate) fn launched(&mut self, id: SlotId) {
+        if let Some(desc) = self.tenant(id) {
+            desc.in_flight += 1;
+        }
+    }
+
+    /// One operation has ended for good.
+    pub(crate) fn landed(&mut self, id: SlotId) {
+        let Some(desc) = self.tenant(id) else { return };
+        desc.in_flight = desc.in_flight.saturating_sub(1);
+        if desc.in_flight == 0 && desc.state == State::Closing {
+            self.closable.push(id.slot);
+        }
+    }
+
+    pub(crate) fn start_close(&mut self, id: SlotId) -> Closing {
+        let Some(desc) = self.tenant(id).filter(|desc| desc.state == State::Open) else {
+            return Closing::Not;
+        };
+        desc.state = State::Closing;
+        if desc.in_flight == 0 {
+            self.closable.push(id.slot);
+            return Closing::Now;
+        }
+        Closing::Cancel
+    }
+
+    /// A slot whose close is to be submitted now (I5: nothing is in flight on it).
+    pub(crate) fn next_closable(&mut self) -> Option<u32> {
+        let slot = self.closable.pop()?;
+        self.descs[slot as usize].state = State::CloseSent;
+        Some(slot)
+    }
+
+    /// The table had no room for the close: try again later.
+    pub(crate) fn close_later(&mut self, slot: u32) {
+        self.descs[slot as usize].state = State::Closing;
+        self.closable.push(slot);
+    }
+
+    pub(crate) fn has_closable(&self) -> bool {
+        !self.closable.is_empty()
+    }
+
+    /// The kernel has closed the slot. Returns its last tenant's key.
+    pub(crate) fn closed(&mut self, slot: u32) -> Option<Key> {
+        let desc = self.descs.get_mut(slot as usize).filter(|desc| desc.state == State::CloseSent)?;
+        desc.state = State::Free;
+        desc.generation = desc.generation.wrapping_add(1);
+        self.open -= 1;
+        Some(desc.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_closes_only_when_nothing_is_in_flight() {
+        let mut descs = Descs::new(2);
+        let id = descs.open(1, Key(7)).unwrap();
+        assert!(descs.open(1, Key(8)).is_none(), "the kernel cannot hand out a slot twice");
+        assert!(descs.open(2, Key(8)).is_none(), "nor one that does not exist");
+        descs.launched(id);
+        descs.launched(id);
+        assert_eq!(descs.start_close(id), Closing::Cancel);
+        assert_eq!(descs.start_close(id), Closing::Not);
+        assert_eq!(descs.listening(id), None, "a closing tenant hears nothing");
+        descs.landed(id);
+        assert_eq!(descs.next_closable(), None);
+        descs.landed(id);
+        assert_eq!(descs.next_closable(), Some(1));
+        assert_eq!(descs.next_closable(), None);
+        assert_eq!(descs.in_use(), 1);
+        assert_eq!(descs.closed(1), Some(Key(7)));
+        assert_eq!(descs.closed(1), None);
+        assert_eq!(descs.in_use(), 0);
+        let next = descs.open(1, Key(9)).unwrap();
+        assert_ne!(next, id);
+        assert_eq!(descs.listening(id), None, "a stale id is inert");
+        assert_eq!(descs.start_close(id), Closing::Not);
+        assert_eq!(descs.listening(next), Some(Key(9)));
+    }
+
+    #[test]
+    fn a_dropped_conn_is_an_orphan() {
+        let orphans = Orphans::new(1);
+        let id = SlotId { slot: 3, generation: 4 };
+        drop(Conn::new(id, &orphans));
+        assert_eq!(orphans.pop(), Some(id));
+        assert_eq!(orphans.pop(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! What a ring reports, and what it is asked to send and to fill.
+
+use std::fmt;
+use std::ops::Range;
+
+use rustix::io::Errno;
+
+use crate::conn::Conn;
+use crate::{Region, RegionMut, RxBuf, TxBuf};
+
+/// The caller's own name for a descriptor or a read, echoed in every event about it; sitar-io never looks inside.
+/// A slab index with a generation makes events about something long gone easy to recognise.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Key(pub u64);
+
+/// A request that could not be taken now: a table is full. Everything that was handed over comes back in it.
+#[derive(Debug)]
+#[must_use = "a refusal holds what was handed over"]
+pub struct Busy<T = ()>(pub T);
+
+/// At most so many pieces in one [`Src::Gather`]: a head and a body. A `Src` moves through the op table with every send,
+/// so it is kept small.
+pub const GATHER_MAX: usize = 2;
+
+/// One run of bytes to send.
+#[derive(Debug)]
+pub enum Piece {
+    /// The first [`filled`](TxBuf::filled) bytes of a send slot.
+    Tx(TxBuf),
+    /// A range of a region. A range beyond its end is cut to it.
+    Shared(Region, Range<usize>),
+}
+
+impl Piece {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Tx(tx) => &tx[..tx.filled()],
+            Piece::Shared(region, range) => {
+                let end = range.end.min(region.len());
+                &region[range.start.min(end)..end]
+            }
+        }
+    }
+}
+
+/// What a send sends. It moves into the ring and comes back with [`Event::Sent`].
+#[derive(Debug)]
+pub enum Src {
+    /// The first [`filled`](TxBuf::filled) bytes of a send slot.
+    Tx(TxBuf),
+    /// A range of a region. A range beyond its end is cut to it.
+    Shared(Region, Range<usize>),
+    /// Several pieces, one after the other, in one operation.
+    Gather([Option<Piece>; GATHER_MAX]),
+}
+
+impl Src {
+    /// Bytes in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let mut len = 0;
+        self.each(|bytes| len += bytes.len());
+        len
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `f` with the bytes of each piece, in order.
+    pub(crate) fn each<'a>(&'a self, mut f: impl FnMut(&'a [u8])) {
+        match self {
+            Src::Tx(tx) => f(&tx[..tx.filled()]),
+            Src::Shared(region, range) => {
+                let end = range.end.min(region.len());
+                f(&region[range.start.min(end)..end]);
+            }
+            Src::Gather(pieces) => pieces.iter().flatten().for_each(|piece| f(piece.bytes())),
+        }
+    }
+}
+
+impl From<TxBuf> for Src {
+    fn from(tx: TxBuf) -> Src {
+        Src::Tx(tx)
+    }
+}
+
+/// Where a read writes. It moves into the ring and comes back with [`Event::Read`].
+#[derive(Debug)]
+pub enum Into {
+    /// Bytes `range` of a send slot. A range beyond its end is cut to it.
+    Tx(TxBuf, Range<usize>),
+    /// Bytes `range` of a region under construction. A range beyond its end is cut to it.
+    Region(RegionMut, Range<usize>),
+}
+
+impl Into {
+    pub(crate) fn target(&mut self) -> (*mut u8, usize) {
+        let (base, len, range) = match self {
+            Into::Tx(tx, range) => {
+                let len = tx.len();
+                (tx.as_mut_ptr(), len, range)
+            }
+            Into::Region(region, range) => (region.addr(), region.len(), range),
+        };
+        let end = range.end.min(len);
+        let start = range.start.min(end);
+        (base.wrapping_add(start), end - start)
+    }
+}
+
+/// Why a subscription to received bytes ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RecvEnd {
+    /// The peer has finished sending (FIN).
+    Eof,
+    /// No receive slot was free (ENOBUFS). Nothing is lost: subscribe again once leases have been dropped.
+    NoBuffers,
+    /// The kernel ended a multishot receive without an error, or the receive was cancelled: subscribe again if wanted.
+    Stopped,
+    /// The connection failed.
+    Error(Errno),
+}
+
+/// One thing that happened. Each owns what it reports, so that dropping an event loses no slot and no descriptor (I6).
+pub enum Event {
+    /// A connection arrived. Its [`Key`] is the listener's until [`bind`](crate::Ring::bind).
+    Accepted {
+        /// The listener's key.
+        listener: Key,
+        /// The connection.
+        conn: Conn,
+    },
+    /// Accepting ended: call [`accept`](crate::Ring::accept) again, at once or (after an error such as ENFILE) when a
+    /// connection has closed. A listener that nobody arms again is deaf.
+    AcceptEnded {
+        /// The listener's key.
+        listener: Key,
+        /// The kernel's reason, `None` when it gave none.
+        error: Option<Errno>,
+    },
+    /// Bytes arrived, at least one.
+    Recv {
+        /// The connection's key.
+        key: Key,
+        /// The bytes.
+        buf: RxBuf,
+    },
+    /// Receiving ended.
+    RecvEnded {
+        /// The connection's key.
+        key: Key,
+        /// Why.
+        end: RecvEnd,
+    },
+    /// A send ended.
+    Sent {
+        /// The connection's key.
+        key: Key,
+        /// What was to be sent.
+        src: Src,
+        /// Bytes that the socket took in this operation; fewer than asked for means: send the rest.
+        result: Result<usize, Errno>,
+    },
+    /// The peer's address.
+    Peer {
+        /// The connection's key.
+        key: Key,
+        /// The address.
+        result: Result<std::net::SocketAddr, Errno>,
+    },
+    /// A file read ended.
+    Read {
+        /// The key given to [`read`](crate::Ring::read).
+        key: Key,
+        /// Where it wrote.
+        into: Into,
+        /// Bytes read; 0 is the end of the file.
+        result: Result<usize, Errno>,
+    },
+    /// A shutdown ended.
+    Shutdown {
+        /// The connection's key.
+        key: Key,
+        /// How it ended.
+        result: Result<(), Errno>,
+    },
+    /// A connection's descriptor is closed and its place free again: the last event about it.
+    Closed {
+        /// The connection's key.
+        key: Key,
+    },
+    /// A [`Waker`](crate::Waker) was used since the last such event.
+    Woken,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Accepted { listener, .. } => write!(f, "Accepted({})", listener.0),
+            Event::AcceptEnded { listener, error } => write!(f, "AcceptEnded({}, {error:?})", listener.0),
+            Event::Recv { key, buf } => write!(f, "Recv({}, {} bytes)", key.0, buf.len()),
+            Event::RecvEnded { key, end } => write!(f, "RecvEnded({}, {end:?})", key.0),
+            Event::Sent { key, src, result } => write!(f, "Sent({}, {result:?} of {})", key.0, src.len()),
+            Event::Peer { key, result } => write!(f, "Peer({}, {result:?})", key.0),
+            Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),
+            Event::Shutdown { key, result } => write!(f, "Shutdown({}, {result:?})", key.0),
+            Event::Closed { key } => write!(f, "Closed({})", key.0),
+            Event::Woken => write!(f, "Woken"),
+        }
+    }
+}

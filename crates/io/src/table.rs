@@ -1,0 +1,160 @@
+//! A fixed table of generational slots: the op table's bookkeeping, free of any I/O so that it can be checked
+//! exhaustively.
+
+/// Names one entry of a [`Table`]: an index and the generation it was filled in. A stale id is inert.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct OpId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl OpId {
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> OpId {
+        OpId { index: (bits & 0xffff_ffff) as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+enum Slot<T> {
+    Free { next: Option<u32> },
+    Live(T),
+}
+
+/// A table that never grows and never forgets: an entry leaves it by [`remove`](Table::remove) alone.
+pub(crate) struct Table<T> {
+    slots: Vec<(u32, Slot<T>)>,
+    free: Option<u32>,
+    live: usize,
+}
+
+impl<T> Table<T> {
+    pub(crate) fn new(capacity: u32) -> Table<T> {
+        let last = capacity.saturating_sub(1);
+        let slots =
+            (0..capacity).map(|index| (0, Slot::Free { next: (index != last).then(|| index + 1) })).collect();
+        Table { slots, free: (capacity > 0).then_some(0), live: 0 }
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Stores `value`, or hands it back when the table is full.
+    pub(crate) fn insert(&mut self, value: T) -> Result<OpId, T> {
+        let Some(index) = self.free else { return Err(value) };
+        let (generation, slot) = &mut self.slots[index as usize];
+        let Slot::Free { next } = *slot else { unreachable!("the free list names free slots only") };
+        self.free = next;
+        *slot = Slot::Live(value);
+        self.live += 1;
+        Ok(OpId { index, generation: *generation })
+    }
+
+    pub(crate) fn get(&self, id: OpId) -> Option<&T> {
+        match self.slots.get(id.index as usize) {
+            Some((generation, Slot::Live(value))) if *generation == id.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: OpId) -> Option<&mut T> {
+        match self.slots.get_mut(id.index as usize) {
+            Some((generation, Slot::Live(value))) if *generation == id.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: OpId) -> Option<T> {
+        self.get(id)?;
+        let (generation, slot) = &mut self.slots[id.index as usize];
+        *generation = generation.wrapping_add(1);
+        let old = std::mem::replace(slot, Slot::Free { next: self.free });
+        self.free = Some(id.index);
+        self.live -= 1;
+        match old {
+            Slot::Live(value) => Some(value),
+            Slot::Free { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    /// Every sequence of up to nine steps over a table of two, against a list that never reuses anything.
+    /// A step inserts, or removes the n-th id ever handed out (live or stale).
+    #[test]
+    fn every_short_sequence_agrees_with_a_naive_model() {
+        const DEPTH: usize = 9;
+        let mut sequences = 0_u64;
+        let mut stack: Vec<Vec<usize>> = vec![vec![]];
+        while let Some(steps) = stack.pop() {
+            let inserted = check(&steps);
+            sequences += 1;
+            if steps.len() < DEPTH {
+                // Choice 0 inserts; choice n > 0 removes the n-th id handed out so far.
+                for choice in 0..=inserted {
+                    let mut next = steps.clone();
+                    next.push(choice);
+                    stack.push(next);
+                }
+            }
+        }
+        assert!(sequences > 1000, "only {sequences} sequences");
+    }
+
+    fn check(steps: &[usize]) -> usize {
+        let mut table: Table<Rc<usize>> = Table::new(2);
+        let mut ids: Vec<(OpId, Rc<usize>, bool)> = Vec::new();
+        for &step in steps {
+            if step == 0 {
+                let value = Rc::new(ids.len());
+                let live = ids.iter().filter(|(_, _, live)| *live).count();
+                match table.insert(Rc::clone(&value)) {
+                    Ok(id) => {
+                        assert!(live < 2, "{steps:?}: inserted into a full table");
+                        assert!(
+                            ids.iter().all(|(other, _, _)| *other != id),
+                            "{steps:?}: id handed out twice"
+                        );
+                        ids.push((id, value, true));
+                    }
+                    Err(back) => {
+                        assert_eq!(live, 2, "{steps:?}: refused although not full");
+                        assert!(Rc::ptr_eq(&back, &value), "{steps:?}: another value came back");
+                    }
+                }
+            } else {
+                let (id, value, live) = ids[step - 1].clone();
+                let removed = table.remove(id);
+                assert_eq!(removed.is_some(), live, "{steps:?}: a stale id is inert, a live one is not");
+                if let Some(removed) = removed {
+                    assert!(Rc::ptr_eq(&removed, &value), "{steps:?}: another op's value");
+                    ids[step - 1].2 = false;
+                }
+            }
+            for (id, value, live) in &ids {
+                assert_eq!(table.get(*id).is_some(), *live, "{steps:?}");
+                assert_eq!(
+                    Rc::strong_count(value),
+                    if *live { 2 } else { 1 },
+                    "{steps:?}: the table owns live values only"
+                );
+            }
+            assert_eq!(table.live(), ids.iter().filter(|(_, _, live)| *live).count(), "{steps:?}");
+        }
+        ids.len()
+    }
+
+    #[test]
+    fn an_id_survives_the_trip_through_user_data() {
+        let id = OpId { index: 0x0102_0304, generation: 0xfffe_fdfc };
+        assert_eq!(id.to_bits(), 0xfffe_fdfc_0102_0304);
+        assert_eq!(OpId::from_bits(0xfffe_fdfc_0102_0304), id);
+    }
+}

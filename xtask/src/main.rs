@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+#![forbid(unsafe_code)]
+//! The project's own commands, run as `cargo xtask <command>`.
+//!
+//! `ci` is the whole truth: whatever a machine checks, a developer checks with the same words.
+
+mod ci;
+mod metadata;
+mod rust_source;
+mod setup;
+mod tidy;
+mod tree;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Every command: its name, what `cargo xtask` prints about it, and what it runs.
+const COMMANDS: &[(&str, &str, Command)] = &[
+    ("ci", "everything a machine can check, with a summary (runs setup first)", ci::run),
+    ("tidy", "the floor plan and the house rules: dependencies, unsafe, file length, paths", tidy::run),
+    (
+        "setup",
+        "install the packages that only tests need (Debian and Ubuntu; --bench adds nginx)",
+        setup::run,
+    ),
+];
+
+type Command = fn(&Invocation) -> ExitCode;
+
+/// What a command was given.
+struct Invocation {
+    /// The workspace's root directory.
+    root: PathBuf,
+    /// Arguments after the command's name.
+    args: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().unwrap_or_default();
+    let Some((_, _, command)) = COMMANDS.iter().find(|(known, _, _)| *known == name) else {
+        if !name.is_empty() {
+            eprintln!("error: there is no `cargo xtask {name}`");
+        }
+        eprintln!("usage: cargo xtask <command>\n");
+        for (known, about, _) in COMMANDS {
+            eprintln!("  {known:<10} {about}");
+        }
+        return ExitCode::from(2);
+    };
+    let Some(root) = workspace_root() else {
+        eprintln!("error: the folder of xtask has no parent that is the workspace");
+        return ExitCode::FAILURE;
+    };
+    command(&Invocation { root, args: args.collect() })
+}
+
+/// The checkout: cargo tells a running package where its manifest is, and the compiler remembers it otherwise.
+fn workspace_root() -> Option<PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest.parent().map(PathBuf::from)
+}

@@ -178,6 +178,11 @@ impl<B: Backend> Ring<B> {
         }
     }
 
+    /// Connections whose descriptor is open, those being closed included.
+    pub fn open(&self) -> usize {
+        self.inner.descs.in_use()
+    }
+
     /// A send slot, or `None` when all are in use.
     pub fn tx(&mut self) -> Option<TxBuf> {
         self.inner.arena.tx()

@@ -1,4 +1,5 @@
 //! The ring on the real kernel: each operation once, and the invariants I2 to I7 under awkward circumstances.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

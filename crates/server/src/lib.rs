@@ -1,2 +1,24 @@
 #![forbid(unsafe_code)]
-//! Placeholder.
+//! The server: connections, shards, timers and limits.
+//!
+//! A [`Worker`] runs shards. A shard is a thread with a ring, listening sockets of its own, a slab of connections, a timer
+//! wheel and a table of loaded files; shards share the site and the keys, which never change, and nothing else. A
+//! connection is a state machine without I/O of its own: events go in, at most one send comes out.
+//!
+//! No peer can make anything grow: connections, buffers and what is kept of unfinished input have limits ([`Limits`]), each
+//! wait has a deadline that the peer cannot move, and while an answer is on its way what the peer sends is received only up
+//! to a bound.
+
+mod connection;
+mod limits;
+mod loader;
+mod output;
+mod shard;
+mod slab;
+mod stash;
+mod wheel;
+mod worker;
+
+pub use limits::Limits;
+pub use shard::{Clock, Counts};
+pub use worker::{Config, Incident, Worker};

@@ -1,2 +1,28 @@
-//! Placeholder.
-fn main() {}
+//! The `sitar` command: see the library beside it.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use sitar::cli::{self, Verb};
+use sitar::{error, serve, trust};
+
+fn main() -> ExitCode {
+    let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
+        Ok(verb) => verb,
+        // Prints help and version on standard output, mistakes on standard error, and exits with 0 or 2.
+        Err(message) => message.exit(),
+    };
+    let done = match verb {
+        Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Trust => trust::run(trust::Action::Trust),
+        Verb::Untrust => trust::run(trust::Action::Untrust),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            ExitCode::from(error::EXIT_FAILED)
+        }
+    }
+}

@@ -1,2 +1,47 @@
+//! A web site in a tar archive or a directory: which file a request means, and what to answer.
+//!
+//! [`Site::open`] reads names and positions, never bodies. [`Site::route`] turns a request into a file's id or a
+//! finished answer, without allocating or asking the kernel. [`Site::load`], on a thread that may block, makes a
+//! [`Representation`] of a file: its bytes in a [`Region`](sitar_io::Region) as far as the [`Budget`] reaches, its
+//! `ETag`, its header lines. [`Representation::respond`] answers from that, again without allocating.
+//!
+//! An archive is untrusted input. Everything read from it is bounded, nothing in it can name a byte outside it, and a
+//! name in it is only ever compared with, never opened. A directory is read through `openat2` below its root.
+//!
+//! # What is served
+//!
+//! | | |
+//! |---|---|
+//! | `/x/` | `x/index.html`, else 404 |
+//! | `/x` | the file `x`; where `x` is a folder, 301 to `/x/` with the query kept |
+//! | `/x.html/` | 404: a file has nothing below it |
+//! | `//x`, `/./x`, `/a/../x` | `x`, as it is; see `path.rs` |
+//! | malformed escape, `%00` | 400 |
+//! | `%2F` | 404 |
+//! | a dotfile, `_headers`, `_redirects` | 404, except below `/.well-known/`; a link with a public name may lead to a hidden file |
+//! | `x.br`, `x.zst`, `x.gz` | under their own names as files; as encodings of `x`, whether `x` itself exists or not |
+//! | `x` where only `x.br` exists, to a client that takes no brotli | 404 with `Vary` |
+//! | methods other than GET, HEAD, OPTIONS | 405 with `Allow`; unknown ones 501 |
+//!
+//! The client's own preference (q-values) decides between encodings, then the order br, zstd, gzip. Every encoding has
+//! its own strong ETag. Bodies beyond the budget are sent from the file, with a date and no ETag.
 #![forbid(unsafe_code)]
-//! Placeholder.
+
+#[doc(hidden)]
+pub mod checks;
+mod directory;
+mod error;
+mod index;
+mod media;
+mod path;
+mod reply;
+mod representation;
+mod site;
+mod tar;
+mod tree;
+
+pub use error::{OpenError, OpenFault, Warning};
+pub use index::FileId;
+pub use reply::{Body, FieldBuf, Reply};
+pub use representation::{Budget, Representation};
+pub use site::{Options, Route, Site};

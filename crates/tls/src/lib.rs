@@ -1,2 +1,34 @@
 #![forbid(unsafe_code)]
-//! Placeholder.
+//! TLS for a server that owns its buffers: bytes in, bytes out, no sockets and no clock.
+//!
+//! A connection passes through two types, and each is consumed by the event that ends it:
+//!
+//! ```text
+//! Config ─▶ Handshake ──on_bytes──▶ Established { records, rest, … }
+//!              │ rustls does this part       │ this crate does the rest
+//!              ▼                             ▼
+//!            Failed (alert in `out`)       Records: frame → open, seal_in_place / seal_from
+//! ```
+//!
+//! rustls negotiates; it allocates and copies, which is fine for something that happens once. When it is done, the
+//! traffic secrets are taken out, its state is dropped, and [`Records`] takes over both directions. From there on nothing is
+//! copied or allocated: a record is opened where it was received, and sealed where it will be sent from, in one pass over
+//! the plaintext.
+//!
+//! Only the `engine` module knows rustls, so that its next API has one place to change. Only the sending half of [`Records`] would
+//! be handed to a kernel that seals; receiving stays here.
+//!
+//! Refused on purpose: early data (replayable), half-RTT data, renegotiation, TLS 1.1 and older.
+
+mod alert;
+mod engine;
+mod record;
+
+pub use alert::Alert;
+pub use engine::{
+    Config, ConfigError, Established, Handshake, HandshakeError, Identity, IdentityError, Reason, Step,
+};
+pub use record::{Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, Version};
+
+#[cfg(test)]
+mod tests;

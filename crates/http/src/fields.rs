@@ -1,0 +1,205 @@
+//! The field lines of a request that somebody asks for.
+
+/// Most field lines that [`Fields`] keeps. Ten fields are recognized, so this leaves room for lists split
+/// over lines.
+const KEPT_MAX: usize = 16;
+
+/// The request fields that are kept for those who answer. Framing and connection fields are consumed by the
+/// parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `Host` (RFC 9110 §7.2). What counts is [`crate::Request::authority`]; this is the line as sent.
+    Host,
+    /// `Accept-Encoding` (RFC 9110 §12.5.3).
+    AcceptEncoding,
+    /// `If-Match` (RFC 9110 §13.1.1).
+    IfMatch,
+    /// `If-None-Match` (RFC 9110 §13.1.2).
+    IfNoneMatch,
+    /// `If-Modified-Since` (RFC 9110 §13.1.3).
+    IfModifiedSince,
+    /// `If-Unmodified-Since` (RFC 9110 §13.1.4).
+    IfUnmodifiedSince,
+    /// `If-Range` (RFC 9110 §13.1.5).
+    IfRange,
+    /// `Range` (RFC 9110 §14.2).
+    Range,
+    /// `User-Agent` (RFC 9110 §10.1.5), for logs.
+    UserAgent,
+    /// `Referer` (RFC 9110 §10.1.3), for logs.
+    Referer,
+}
+
+impl Field {
+    /// The field with this name, in any case; `None` for those that are not kept.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Field> {
+        let (expected, field): (&[u8], Field) = match name.len() {
+            4 => (b"host", Field::Host),
+            5 => (b"range", Field::Range),
+            7 => (b"referer", Field::Referer),
+            8 if name[3] | 0x20 == b'm' => (b"if-match", Field::IfMatch),
+            8 => (b"if-range", Field::IfRange),
+            10 => (b"user-agent", Field::UserAgent),
+            13 => (b"if-none-match", Field::IfNoneMatch),
+            15 => (b"accept-encoding", Field::AcceptEncoding),
+            17 => (b"if-modified-since", Field::IfModifiedSince),
+            19 => (b"if-unmodified-since", Field::IfUnmodifiedSince),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(expected).then_some(field)
+    }
+}
+
+/// Recognized field lines in the order of arrival, without allocation.
+#[derive(Clone, Copy)]
+pub struct Fields<'b> {
+    values: [&'b [u8]; KEPT_MAX],
+    names: [Field; KEPT_MAX],
+    len: u8,
+}
+
+/// There were more recognized field lines than [`Fields`] keeps; 431 is the answer (RFC 6585 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl<'b> Fields<'b> {
+    /// No fields.
+    #[must_use]
+    pub const fn new() -> Fields<'b> {
+        Fields { values: [&[]; KEPT_MAX], names: [Field::Host; KEPT_MAX], len: 0 }
+    }
+
+    /// Adds a field line; `value` comes without surrounding whitespace.
+    ///
+    /// # Errors
+    /// [`Full`] when 16 lines are already kept.
+    pub fn push(&mut self, field: Field, value: &'b [u8]) -> Result<(), Full> {
+        let at = usize::from(self.len);
+        if at == KEPT_MAX {
+            return Err(Full);
+        }
+        self.names[at] = field;
+        self.values[at] = value;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The value of a field that is defined to occur once; `None` when it is absent *or sent more than once*,
+    /// because several lines are one comma-separated value (RFC 9110 §5.3), and that is not a valid value of
+    /// such a field.
+    #[must_use]
+    pub fn get(&self, field: Field) -> Option<&'b [u8]> {
+        let mut lines = self.all(field);
+        let first = lines.next()?;
+        lines.next().is_none().then_some(first)
+    }
+
+    /// Whether there is at least one line of this field.
+    #[must_use]
+    pub fn has(&self, field: Field) -> bool {
+        self.names[..usize::from(self.len)].contains(&field)
+    }
+
+    /// All lines of a field, in order.
+    #[must_use]
+    pub fn all(&self, field: Field) -> Lines<'_, 'b> {
+        Lines { fields: self, field, at: 0 }
+    }
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Fields::new()
+    }
+}
+
+impl PartialEq for Fields<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let (len, other_len) = (usize::from(self.len), usize::from(other.len));
+        self.names[..len] == other.names[..other_len] && self.values[..len] == other.values[..other_len]
+    }
+}
+
+impl std::fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let len = usize::from(self.len);
+        let lines = self.names[..len].iter().zip(&self.values[..len]);
+        f.debug_map().entries(lines.map(|(name, value)| (name, value.escape_ascii().to_string()))).finish()
+    }
+}
+
+/// The lines of one field; see [`Fields::all`].
+#[derive(Clone, Debug)]
+pub struct Lines<'f, 'b> {
+    fields: &'f Fields<'b>,
+    field: Field,
+    at: usize,
+}
+
+impl<'b> Iterator for Lines<'_, 'b> {
+    type Item = &'b [u8];
+
+    fn next(&mut self) -> Option<&'b [u8]> {
+        while self.at < usize::from(self.fields.len) {
+            let at = self.at;
+            self.at += 1;
+            if self.fields.names[at] == self.field {
+                return Some(self.fields.values[at]);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recognized_in_any_case() {
+        let all = [
+            ("Host", Field::Host),
+            ("Accept-Encoding", Field::AcceptEncoding),
+            ("If-Match", Field::IfMatch),
+            ("If-None-Match", Field::IfNoneMatch),
+            ("If-Modified-Since", Field::IfModifiedSince),
+            ("If-Unmodified-Since", Field::IfUnmodifiedSince),
+            ("If-Range", Field::IfRange),
+            ("Range", Field::Range),
+            ("User-Agent", Field::UserAgent),
+            ("Referer", Field::Referer),
+        ];
+        for (name, field) in all {
+            assert_eq!(Field::from_name(name.as_bytes()), Some(field));
+            assert_eq!(Field::from_name(name.to_ascii_lowercase().as_bytes()), Some(field));
+            assert_eq!(Field::from_name(name.to_ascii_uppercase().as_bytes()), Some(field));
+            assert_eq!(Field::from_name(format!("{name}x").as_bytes()), None);
+            assert_eq!(Field::from_name(&name.as_bytes()[1..]), None);
+        }
+        assert_eq!(Field::from_name(b""), None);
+        assert_eq!(Field::from_name(b"Hosts"), None);
+    }
+
+    #[test]
+    fn a_single_value_is_not_one_of_several() {
+        let mut fields = Fields::new();
+        fields.push(Field::Range, b"bytes=0-1").unwrap();
+        assert_eq!(fields.get(Field::Range), Some(&b"bytes=0-1"[..]));
+        fields.push(Field::Range, b"bytes=2-3").unwrap();
+        assert_eq!(fields.get(Field::Range), None);
+        assert!(fields.has(Field::Range));
+        assert!(!fields.has(Field::Host));
+        assert_eq!(fields.all(Field::Range).collect::<Vec<_>>(), [b"bytes=0-1", b"bytes=2-3"]);
+    }
+
+    #[test]
+    fn the_seventeenth_line_is_refused() {
+        let mut fields = Fields::new();
+        for _ in 0..16 {
+            assert_eq!(fields.push(Field::IfMatch, b"x"), Ok(()));
+        }
+        assert_eq!(fields.push(Field::IfMatch, b"x"), Err(Full));
+        assert_eq!(fields.all(Field::IfMatch).count(), 16);
+    }
+}

@@ -1,0 +1,130 @@
+//! Response heads (RFC 9112 §4 and §5), copied together from parts that are ready.
+
+use super::Rejection;
+use crate::{Status, Version};
+
+/// Bytes that a head needs beyond `fields` and `more`, at most.
+pub const HEAD_OVERHEAD_MAX: usize = 160;
+/// Bytes that [`write_rejection`] needs, at most.
+pub const REJECTION_MAX: usize = 512;
+
+/// A response head to be written. It is always sent as HTTP/1.1 (RFC 9110 §2.5: our version, not the
+/// client's).
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The version of the request. HTTP/1.0 has to be told that the connection stays.
+    pub version: Version,
+    /// The status.
+    pub status: Status,
+    /// An IMF-fixdate; see [`crate::date::write_imf`].
+    pub date: &'a [u8; 29],
+    /// Field lines, each ended by CR LF; neither Date nor Content-Length nor Connection. They are trusted.
+    pub fields: &'a [u8],
+    /// More field lines of the same form.
+    pub more: &'a [u8],
+    /// Bytes of the body, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
+    pub content_length: Option<u64>,
+    /// Whether the connection is closed after this answer.
+    pub close: bool,
+}
+
+/// Writes a response head with the empty line after it; returns its length, or `None` when `out` is too small
+/// ([`HEAD_OVERHEAD_MAX`] more than the field lines always suffices).
+#[must_use]
+pub fn write_head(out: &mut [u8], answer: &Answer<'_>) -> Option<usize> {
+    let mut out = Writer { out, len: 0 };
+    out.put(answer.status.line_and_date_name())?;
+    out.put(answer.date)?;
+    if let Some(length) = answer.content_length {
+        out.put(b"\r\nContent-Length: ")?;
+        out.put(Decimal::new(length).digits())?;
+    }
+    // RFC 9112 §9.3, §9.6: HTTP/1.1 stays unless told otherwise, HTTP/1.0 closes unless told otherwise.
+    out.put(match (answer.close, answer.version) {
+        (true, _) => b"\r\nConnection: close\r\n",
+        (false, Version::Http10) => b"\r\nConnection: keep-alive\r\n",
+        (false, Version::Http11) => b"\r\n",
+    })?;
+    out.put(answer.fields)?;
+    out.put(answer.more)?;
+    out.put(b"\r\n")?;
+    Some(out.len)
+}
+
+/// Writes a whole answer that refuses a request: head, and a line of text unless `head_only` (the request was
+/// a HEAD). It says `Connection: close`, and the caller closes. Returns its length, or `None` when `out` is
+/// too small ([`REJECTION_MAX`] always suffices for the rejections of this crate).
+#[must_use]
+pub fn write_rejection(
+    out: &mut [u8],
+    rejection: &Rejection,
+    date: &[u8; 29],
+    head_only: bool,
+) -> Option<usize> {
+    let Rejection { status, reason } = *rejection;
+    let code = Decimal::new(u64::from(status.code()));
+    let body: [&[u8]; 6] = [code.digits(), b" ", status.reason().as_bytes(), b": ", reason.as_bytes(), b"\n"];
+    let length = body.iter().map(|part| part.len() as u64).sum();
+
+    let head = Answer {
+        version: Version::Http11,
+        status,
+        date,
+        // 414 and 501 could be cached otherwise (RFC 9110 §15.1).
+        fields: b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
+        // RFC 9110 §15.5.6: a 405 says what is allowed.
+        more: if status == Status::METHOD_NOT_ALLOWED { b"Allow: GET, HEAD, OPTIONS\r\n" } else { b"" },
+        content_length: Some(length),
+        close: true,
+    };
+    let len = write_head(out, &head)?;
+    let mut out = Writer { out, len };
+    if !head_only {
+        for part in body {
+            out.put(part)?;
+        }
+    }
+    Some(out.len)
+}
+
+struct Writer<'o> {
+    out: &'o mut [u8],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.len.checked_add(bytes.len())?;
+        self.out.get_mut(self.len..end)?.copy_from_slice(bytes);
+        self.len = end;
+        Some(())
+    }
+}
+
+/// A number in decimal, written from its last digit.
+struct Decimal {
+    bytes: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    fn new(mut value: u64) -> Decimal {
+        let mut bytes = [b'0'; 20];
+        let mut start = bytes.len();
+        loop {
+            start -= 1;
+            bytes[start] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                return Decimal { bytes, start };
+            }
+        }
+    }
+
+    fn digits(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests;

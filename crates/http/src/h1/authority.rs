@@ -1,0 +1,129 @@
+//! `host[:port]` as Host fields, absolute-form and authority-form targets have it (RFC 3986 §3.2.2, §3.2.3).
+
+use std::net::Ipv6Addr;
+
+use crate::chars::{self, HEX, REG_NAME};
+
+/// Longest host: no DNS name is longer, and nobody who keeps one needs to reckon with more.
+const HOST_MAX: usize = 255;
+
+/// Whether `bytes` is a host that is not empty, with or without a port. User information is refused (RFC 9110
+/// §4.2.4).
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    split(bytes).is_some()
+}
+
+/// Whether `bytes` is a host and a port, as CONNECT needs them (RFC 9112 §3.2.3).
+pub(super) fn is_authority_with_port(bytes: &[u8]) -> bool {
+    split(bytes).is_some_and(|(_, port)| !port.is_empty())
+}
+
+/// Host, and port without its colon: empty when there is none.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let host_len = if bytes.first() == Some(&b'[') {
+        let end = memchr::memchr(b']', bytes)?;
+        let address = std::str::from_utf8(&bytes[1..end]).ok()?;
+        address.parse::<Ipv6Addr>().ok()?;
+        end + 1
+    } else {
+        reg_name_len(bytes)?
+    };
+    let (host, rest) = bytes.split_at(host_len);
+    match rest {
+        [] => Some((host, rest)),
+        [b':', port @ ..] if is_port(port) => Some((host, port)),
+        _ => None,
+    }
+}
+
+/// How many bytes at the beginning are a registered name or an IPv4 address; `None` where there is none, or
+/// too long a one.
+fn reg_name_len(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += match (byte, &bytes[at + 1..]) {
+            (b'%', [high, low, ..]) if chars::is(*high, HEX) && chars::is(*low, HEX) => 3,
+            _ if chars::is(byte, REG_NAME) => 1,
+            _ => break,
+        };
+    }
+    (1..=HOST_MAX).contains(&at).then_some(at)
+}
+
+/// A port may be empty (RFC 3986 §3.2.3), but no larger than TCP knows.
+fn is_port(port: &[u8]) -> bool {
+    port.len() <= 5
+        && port
+            .iter()
+            .try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
+            .is_some_and(|value| value <= u32::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        for good in [
+            "a",
+            "example.org",
+            "example.org:",
+            "example.org:443",
+            "example.org:65535",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8443",
+            "[::ffff:1.2.3.4]:1",
+            "xn--caf-dma.example",
+            "under_score",
+            "a%20b",
+            "a.b.",
+            "!$&'()*+,;=",
+        ] {
+            assert!(is_authority(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            ":",
+            ":80",
+            "a:b",
+            "a:65536",
+            "a:000080",
+            "a:80:80",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a@b",
+            "user:pw@a",
+            "a\\b",
+            "[::1",
+            "[]",
+            "[::1]x",
+            "[::1]:x",
+            "[v1.x]",
+            "[fe80::1%25eth0]",
+            "::1",
+            "a%2",
+            "a%",
+            "a%zz",
+            "<a>",
+            "a\"",
+            "a|b",
+            "a\u{e9}",
+        ] {
+            assert!(!is_authority(bad.as_bytes()), "{bad}");
+        }
+        assert!(is_authority("a".repeat(255).as_bytes()));
+        assert!(!is_authority("a".repeat(256).as_bytes()));
+    }
+
+    #[test]
+    fn connect_needs_a_port() {
+        assert!(is_authority_with_port(b"example.org:443"));
+        assert!(is_authority_with_port(b"[::1]:443"));
+        assert!(!is_authority_with_port(b"example.org"));
+        assert!(!is_authority_with_port(b"example.org:"));
+    }
+}

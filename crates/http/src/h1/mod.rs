@@ -1,0 +1,90 @@
+//! HTTP/1.1 and HTTP/1.0 messages on the wire (RFC 9112).
+//!
+//! ```
+//! use sitar_http::{h1, date};
+//!
+//! let limits = h1::Limits::default();
+//! let received = b"GET /x HTTP/1.1\r\nHost: example.org\r\n\r\nGET /next";
+//! let head = h1::parse(received, &limits).unwrap().expect("a whole head");
+//! assert_eq!(head.request.target.path, b"/x");
+//! assert_eq!(&received[head.len..head.len + 9], b"GET /next");
+//! assert!(h1::Drain::new(head.body, &limits).unwrap().is_none(), "no body to skip");
+//!
+//! let mut out = [0; 256];
+//! let answer = h1::Answer {
+//!     version: head.version,
+//!     status: sitar_http::Status::OK,
+//!     date: &date::write_imf(784_111_777),
+//!     fields: b"ETag: \"1\"\r\n",
+//!     more: b"",
+//!     content_length: Some(5),
+//!     close: !head.keep_alive,
+//! };
+//! let len = h1::write_head(&mut out, &answer).expect("room enough");
+//! assert_eq!(
+//!     &out[..len],
+//!     b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\nETag: \"1\"\r\n\r\n"
+//! );
+//! ```
+
+mod answer;
+mod authority;
+mod drain;
+mod framing;
+mod head;
+
+pub use answer::{Answer, HEAD_OVERHEAD_MAX, REJECTION_MAX, write_head, write_rejection};
+pub use drain::Drain;
+pub use head::{Head, parse, parse_from};
+
+use crate::Status;
+
+/// What a peer may ask of us; past it the answer is a [`Rejection`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head: request line, field lines and the empty lines around them. 16 KiB; else 431.
+    pub head: usize,
+    /// Bytes of a request target. 8 KiB; else 414. RFC 9112 §3 recommends at least 8,000.
+    pub target: usize,
+    /// Field lines in a head. 100; else 431.
+    pub fields: usize,
+    /// Bytes of a request body that are read and thrown away to keep the connection. 64 KiB; else 413.
+    pub body: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { head: 16 * 1024, target: 8 * 1024, fields: 100, body: 64 * 1024 }
+    }
+}
+
+/// Why a request is not answered but refused. The boundary to the next request may be lost, so the connection
+/// closes after the answer ([`write_rejection`]), always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The status of the answer.
+    pub status: Status,
+    /// One line for the person at the other end, without a final period.
+    pub reason: &'static str,
+}
+
+impl Rejection {
+    const fn new(status: Status, reason: &'static str) -> Rejection {
+        Rejection { status, reason }
+    }
+
+    const fn bad(reason: &'static str) -> Rejection {
+        Rejection { status: Status::BAD_REQUEST, reason }
+    }
+}
+
+/// How the end of a request's body is found (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// No body; the next request follows the head. Also for `Content-Length: 0`.
+    None,
+    /// So many bytes, at least one.
+    Length(u64),
+    /// Chunks, until the one of size zero and the trailer section.
+    Chunked,
+}

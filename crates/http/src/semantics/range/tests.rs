@@ -1,0 +1,184 @@
+use super::*;
+use crate::Target;
+use proptest::prelude::*;
+
+use Span::{Part, Unsatisfiable, Whole};
+
+const VALIDATORS: Validators<'_> = Validators { etag: Some(b"\"a\""), last_modified: Some(784_111_777) };
+
+fn span(method: Method, lines: &[(Field, &[u8])], length: u64) -> Span {
+    let mut request = Request::new(method, Target { path: b"/", query: None });
+    for (field, value) in lines {
+        request.fields.push(*field, value).unwrap();
+    }
+    range(&request, &VALIDATORS, length)
+}
+
+fn get(value: &[u8], length: u64) -> Span {
+    span(Method::Get, &[(Field::Range, value)], length)
+}
+
+// RFC 9110 §14.1.2, with its examples
+#[test]
+fn single_ranges() {
+    let cases: &[(&[u8], u64, Span)] = &[
+        (b"bytes=0-499", 10_000, Part { first: 0, last: 499 }),
+        (b"bytes=500-999", 10_000, Part { first: 500, last: 999 }),
+        (b"bytes=-500", 10_000, Part { first: 9500, last: 9999 }),
+        (b"bytes=9500-", 10_000, Part { first: 9500, last: 9999 }),
+        (b"bytes=0-", 10_000, Part { first: 0, last: 9999 }),
+        (b"bytes=0-0", 10_000, Part { first: 0, last: 0 }),
+        (b"bytes=-1", 10_000, Part { first: 9999, last: 9999 }),
+        (b"bytes=9999-", 10_000, Part { first: 9999, last: 9999 }),
+        (b"bytes=9999-20000", 10_000, Part { first: 9999, last: 9999 }),
+        (b"bytes=-20000", 10_000, Part { first: 0, last: 9999 }),
+        (b"Bytes= , 1-2\t,", 10_000, Part { first: 1, last: 2 }),
+        (b"bytes=00000000000000000000000001-2", 10_000, Part { first: 1, last: 2 }),
+        (b"bytes=1-99999999999999999999999999", 10_000, Part { first: 1, last: 9999 }),
+        (b"bytes=-99999999999999999999999999", 10_000, Part { first: 0, last: 9999 }),
+        (b"bytes=0-0", u64::MAX, Part { first: 0, last: 0 }),
+        (
+            b"bytes=18446744073709551614-",
+            u64::MAX,
+            Part { first: 18_446_744_073_709_551_614, last: 18_446_744_073_709_551_614 },
+        ),
+        (b"bytes=10000-", 10_000, Unsatisfiable),
+        (b"bytes=10000-10001", 10_000, Unsatisfiable),
+        (b"bytes=99999999999999999999999999-", 10_000, Unsatisfiable),
+        (b"bytes=18446744073709551615-", u64::MAX, Unsatisfiable),
+        (b"bytes=-0", 10_000, Unsatisfiable),
+        (b"bytes=0-", 0, Unsatisfiable),
+        (b"bytes=-0", 0, Unsatisfiable),
+        (b"bytes=-5", 0, Whole),
+    ];
+    for (value, length, expected) in cases {
+        assert_eq!(get(value, *length), *expected, "{}", value.escape_ascii());
+    }
+}
+
+#[test]
+fn ignored_ranges() {
+    let values: &[&[u8]] = &[
+        b"",
+        b"bytes",
+        b"bytes=",
+        b"bytes=,",
+        b"bytes=-",
+        b"bytes=5",
+        b"bytes=2-1",
+        b"bytes=a-b",
+        b"bytes=1-b",
+        b"bytes=+1-2",
+        b"bytes=1--2",
+        b"bytes=--1",
+        b"bytes=1 - 2",
+        b"bytes =1-2",
+        b" bytes=1-2",
+        b"bytes: 1-2",
+        b"seconds=1-2",
+        b"none",
+        b"bytes=0-1,2-3",
+        b"bytes=0-1, -1",
+        b"bytes=0x1-2",
+        b"bytes=1-2;x",
+    ];
+    for value in values {
+        assert_eq!(get(value, 100), Whole, "{}", value.escape_ascii());
+    }
+    assert_eq!(span(Method::Get, &[], 100), Whole);
+    assert_eq!(span(Method::Get, &[(Field::Range, b"bytes=0-1"), (Field::Range, b"bytes=0-1")], 100), Whole);
+}
+
+// RFC 9110 §14.2
+#[test]
+fn only_for_get() {
+    for method in [Method::Head, Method::Post, Method::Put, Method::Options, Method::Unknown] {
+        assert_eq!(span(method, &[(Field::Range, b"bytes=0-1")], 100), Whole);
+        assert_eq!(span(method, &[(Field::Range, b"bytes=100-")], 100), Whole);
+    }
+}
+
+// RFC 9110 §13.1.5
+#[test]
+fn if_range() {
+    let part = Part { first: 0, last: 1 };
+    let cases: &[(&[u8], Span)] = &[
+        (b"\"a\"", part),
+        (b"\"b\"", Whole),
+        (b"W/\"a\"", Whole),
+        (b"\"a\", \"b\"", Whole),
+        (b"\"a\" ", Whole),
+        (b"a", Whole),
+        (b"*", Whole),
+        (b"", Whole),
+        (b"Sun, 06 Nov 1994 08:49:37 GMT", part),
+        (b"Sun Nov  6 08:49:37 1994", part),
+        // equal, not merely not older
+        (b"Sun, 06 Nov 1994 08:49:38 GMT", Whole),
+        (b"Sun, 06 Nov 1994 08:49:36 GMT", Whole),
+    ];
+    for (value, expected) in cases {
+        let lines = [(Field::Range, &b"bytes=0-1"[..]), (Field::IfRange, value)];
+        assert_eq!(span(Method::Get, &lines, 100), *expected, "{}", value.escape_ascii());
+    }
+    // A client whose copy is stale gets all of the new one, even where its range lies beyond that.
+    let stale = [(Field::Range, &b"bytes=100-"[..]), (Field::IfRange, b"\"b\"")];
+    assert_eq!(span(Method::Get, &stale, 100), Whole);
+    let twice = [(Field::Range, &b"bytes=0-1"[..]), (Field::IfRange, b"\"a\""), (Field::IfRange, b"\"a\"")];
+    assert_eq!(span(Method::Get, &twice, 100), Whole);
+
+    let mut request = Request::new(Method::Get, Target { path: b"/", query: None });
+    request.fields.push(Field::Range, b"bytes=0-1").unwrap();
+    request.fields.push(Field::IfRange, b"\"a\"").unwrap();
+    assert_eq!(range(&request, &Validators { etag: None, last_modified: None }, 100), Whole);
+}
+
+/// The bytes of a body that a range names, found by looking at each position.
+fn naive(from: Option<u128>, to: Option<u128>, length: u64) -> Span {
+    let wanted = |at: u64| match (from, to) {
+        (Some(from), Some(to)) => u128::from(at) >= from && u128::from(at) <= to,
+        (Some(from), None) => u128::from(at) >= from,
+        (None, Some(count)) => u128::from(at) + count >= u128::from(length),
+        (None, None) => false,
+    };
+    match (from, to) {
+        (None, None) => return Whole,
+        (Some(from), Some(to)) if from > to => return Whole,
+        (None, Some(1..)) if length == 0 => return Whole,
+        _ => {}
+    }
+    let positions = (0..length).filter(|&at| wanted(at)).collect::<Vec<_>>();
+    match positions[..] {
+        [] => Unsatisfiable,
+        [first, .., last] => Part { first, last },
+        [only] => Part { first: only, last: only },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn agrees_with_a_naive_oracle(
+        from in proptest::option::of(prop_oneof![0..40_u128, Just(1 << 70)]),
+        to in proptest::option::of(prop_oneof![0..40_u128, Just(1 << 100)]),
+        length in 0..30_u64,
+    ) {
+        let number = |number: Option<u128>| number.map_or(String::new(), |number| number.to_string());
+        let text = format!("bytes={}-{}", number(from), number(to));
+        prop_assert_eq!(get(text.as_bytes(), length), naive(from, to, length), "{}", text);
+    }
+
+    #[test]
+    fn a_part_lies_within(value in "(bytes=)?[-0-9, a=]{0,24}", length: u64) {
+        if let Part { first, last } = get(value.as_bytes(), length) {
+            prop_assert!(first <= last && last < length);
+        }
+    }
+
+    #[test]
+    fn anything_can_be_read(value in proptest::collection::vec(any::<u8>(), 0..40), length: u64) {
+        let _ = get(&value, length);
+        let _ = span(Method::Get, &[(Field::Range, b"bytes=0-"), (Field::IfRange, &value)], length);
+    }
+}

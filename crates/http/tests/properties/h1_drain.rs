@@ -1,0 +1,39 @@
+//! A body ends at the same byte, or is refused with the same status, however its bytes arrive.
+
+use sitar_http::h1::{Drain, Framing, Limits};
+
+/// The first byte says how long the body is (0: chunked) and into what pieces it is cut; the rest is what a
+/// client sends.
+pub(crate) fn check(data: &[u8]) {
+    let Some((&control, wire)) = data.split_first() else { return };
+    let limits = Limits { body: 200, ..Limits::default() };
+    let framing = if control & 0x0f == 0 { Framing::Chunked } else { Framing::Length(u64::from(control)) };
+    let Ok(Some(mut drain)) = Drain::new(framing, &limits) else {
+        assert!(u64::from(control) > limits.body);
+        return;
+    };
+    let whole = drain.clone().feed(wire);
+
+    let mut consumed = 0;
+    let mut pieces = Ok((0, false));
+    for piece in wire.chunks(usize::from(control >> 4) + 1) {
+        match drain.feed(piece) {
+            Ok((taken, done)) => {
+                consumed += taken;
+                pieces = Ok((consumed, done));
+                if done {
+                    break;
+                }
+                assert_eq!(taken, piece.len());
+            }
+            Err(rejection) => {
+                pieces = Err(rejection);
+                break;
+            }
+        }
+    }
+    assert_eq!(pieces, whole);
+    if let (Ok((consumed, true)), Framing::Chunked) = (whole, framing) {
+        assert!(wire[..consumed].ends_with(b"\r\n\r\n"));
+    }
+}

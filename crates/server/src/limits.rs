@@ -1,0 +1,73 @@
+//! What one shard gives to all of its peers together, and to each of them.
+
+use std::time::Duration;
+
+/// Limits of a shard. All tables and buffers are made from them at the start; nothing grows past them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue.
+    pub connections: u32,
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of a request to the end of its head, and likewise for a body that is thrown away.
+    pub head: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// For a peer to take the (at most 68 KiB) that are being sent to it.
+    pub send: Duration,
+    /// For a peer to close after the last answer, so that the answer is not lost to a reset.
+    pub linger: Duration,
+    /// For open connections to finish after a stop was asked for.
+    pub drain: Duration,
+    /// Receive buffers of 4 KiB: a power of two.
+    pub rx_buffers: u16,
+    /// Send buffers of 68 KiB (address space; memory only as far as they are used).
+    pub tx_buffers: u32,
+    /// Bytes of input kept because they are not a whole record or request yet, or because an answer is still on its way.
+    pub stash: usize,
+    /// Of these, for one connection.
+    pub stash_each: usize,
+    /// Request heads and bodies.
+    pub http: sitar_http::h1::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 8192,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            send: Duration::from_secs(30),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(30),
+            rx_buffers: 512,
+            tx_buffers: 512,
+            stash: 32 << 20,
+            stash_each: 256 << 10,
+            http: sitar_http::h1::Limits::default(),
+        }
+    }
+}
+
+/// Bytes of a receive buffer.
+const RX_LEN: u32 = 4096;
+/// Bytes of a send buffer: four full records and one with a head.
+const TX_LEN: u32 = 68 << 10;
+const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::MAX_SEALED + 2048);
+/// Descriptors beyond `connections`: for those that are being closed, and those that arrive while accepting is paused.
+const CLOSING: u32 = 256;
+
+impl Limits {
+    /// The ring that a shard with these limits needs.
+    #[must_use]
+    pub fn ring(&self) -> sitar_io::Config {
+        sitar_io::Config {
+            connections: self.connections.saturating_add(CLOSING),
+            rx_count: self.rx_buffers,
+            rx_len: RX_LEN,
+            tx_count: self.tx_buffers,
+            tx_len: TX_LEN,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the site and the keys.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sitar_io::{Backend, Conn, Event, Key, Listener, Ring};
+use sitar_site::Site;
+use sitar_tls::Handshake;
+
+use crate::connection::{Connection, Context, Gone};
+use crate::limits::Limits;
+use crate::loader::{Cache, Loader, Mailbox, News};
+use crate::slab::{Slab, index_of};
+use crate::stash::Stashes;
+use crate::wheel::Wheel;
+
+/// The wall clock, for the Date field. A value and not a call to the system's, so that tests can set it.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// What happened in a shard since it was started.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// TLS handshakes completed.
+    pub handshakes: u64,
+    /// Requests answered, refusals included.
+    pub requests: u64,
+    /// Connections closed because send buffers ran out and they had not read for longest.
+    pub shed: u64,
+}
+
+/// Whether the server shall stop.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<AtomicU8>);
+
+const DRAIN: u8 = 1;
+const ABORT: u8 = 2;
+
+impl Stop {
+    /// Asks to finish what has been begun; a second time: to end at once.
+    pub(crate) fn more(&self) {
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| (level < ABORT).then_some(level + 1));
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst) >= DRAIN
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.0.load(Ordering::SeqCst) >= ABORT
+    }
+}
+
+/// What a shard is made from; a value, so that it can be made anew.
+pub(crate) struct Setup {
+    pub(crate) index: usize,
+    pub(crate) listeners: Vec<std::os::fd::OwnedFd>,
+    pub(crate) site: Arc<Site>,
+    pub(crate) tls: Option<sitar_tls::Config>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) loader: Loader,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) stop: Stop,
+}
+
+/// A listening socket and whether connections are being accepted from it.
+struct Door {
+    listener: Listener,
+    accepting: Option<sitar_io::OpId>,
+}
+
+/// After an error other than a full table, accepting pauses for so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A peer whose send has lasted this long may be closed to free its buffer for others.
+const SHED_AFTER: Duration = Duration::from_secs(1);
+/// Send buffers ran out: how soon to look again for somebody to close.
+const SHED_PAUSE: Duration = Duration::from_millis(250);
+/// Keys of listeners: none that a slab gives out (it has fewer than 2³² − 1 places).
+const DOORS: u64 = 0xffff_ff00;
+
+pub(crate) struct Shard<B: Backend> {
+    ring: Ring<B>,
+    doors: Vec<Door>,
+    connections: Slab<Connection>,
+    wheel: Wheel,
+    cache: Cache,
+    stashes: Stashes,
+    starved: Vec<Key>,
+    resumed: Vec<Key>,
+    flight: Vec<u8>,
+    counts: Counts,
+    site: Arc<Site>,
+    tls: Option<sitar_tls::Config>,
+    limits: Limits,
+    clock: Clock,
+    mailbox: Mailbox,
+    stop: Stop,
+    now: Instant,
+    date: [u8; 29],
+    date_until: Instant,
+    /// When to try again to accept, after an error.
+    accept_at: Option<Instant>,
+    /// When to look for somebody to close, while connections wait for a send buffer.
+    shed_at: Option<Instant>,
+    /// Set when the server stops.
+    drain_until: Option<Instant>,
+}
+
+impl<B: Backend> Shard<B> {
+    pub(crate) fn new(mut ring: Ring<B>, setup: Setup) -> Shard<B> {
+        let now = Instant::now();
+        let Setup { index, listeners, site, tls, limits, clock, loader, mailbox, stop } = setup;
+        mailbox.open(ring.waker());
+        let doors = (DOORS..)
+            .zip(listeners)
+            .map(|(key, socket)| Door { listener: ring.listener(socket, Key(key)), accepting: None })
+            .collect();
+        Shard {
+            doors,
+            connections: Slab::new(limits.connections),
+            wheel: Wheel::new(now, limits.connections),
+            cache: Cache::new(site.files(), loader, index),
+            stashes: Stashes::new(limits.stash, limits.stash_each),
+            starved: Vec::with_capacity(limits.connections as usize),
+            resumed: Vec::with_capacity(limits.connections as usize),
+            flight: Vec::new(),
+            counts: Counts::default(),
+            ring,
+            site,
+            tls,
+            limits,
+            clock,
+            mailbox,
+            stop,
+            now,
+            date: [b' '; 29],
+            date_until: now,
+            accept_at: None,
+            shed_at: None,
+            drain_until: None,
+        }
+    }
+
+    /// Serves until asked to stop.
+    pub(crate) fn run(&mut self) -> io::Result<Counts> {
+        self.tell_date();
+        loop {
+            self.mind_the_doors();
+            let until = self.next_deadline();
+            self.now = self.ring.wait(until)?;
+            if self.now >= self.date_until {
+                self.tell_date();
+            }
+            while let Some(event) = self.ring.next() {
+                self.on_event(event);
+            }
+            while let Some(index) = self.wheel.expired(self.now) {
+                if let Some(key) = self.connections.key_at(index as u32) {
+                    self.with(key, Connection::on_timer);
+                }
+            }
+            self.feed_the_starved();
+            if self.stop.is_asked() && self.is_stopped() {
+                return Ok(self.counts);
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Recv { key, buf } => self.with(key, |connection, cx| connection.on_recv(cx, buf)),
+            Event::Sent { key, src, result } => {
+                self.with(key, |connection, cx| connection.on_sent(cx, src, result));
+            }
+            Event::RecvEnded { key, end } => {
+                self.with(key, |connection, cx| connection.on_recv_ended(cx, end))
+            }
+            Event::Read { key, into, result } => {
+                self.with(key, |connection, cx| connection.on_read(cx, into, result));
+            }
+            Event::Accepted { conn, .. } => self.on_accept(conn),
+            Event::AcceptEnded { listener, error } => {
+                if let Some(door) = self.doors.get_mut((listener.0 - DOORS) as usize) {
+                    door.accepting = None;
+                }
+                if error.is_some() {
+                    self.accept_at = Some(self.now + ACCEPT_PAUSE);
+                }
+            }
+            Event::Woken => self.read_mail(),
+            Event::Closed { .. } | Event::Shutdown { .. } | Event::Peer { .. } => {}
+        }
+    }
+
+    /// Lets a connection handle something, and closes it when that was the end.
+    fn with(
+        &mut self,
+        key: Key,
+        handle: impl FnOnce(&mut Connection, &mut Context<'_, B>) -> Result<(), Gone>,
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let mut cx = Context {
+            key,
+            now: self.now,
+            date: &self.date,
+            stopping: self.drain_until.is_some(),
+            limits: &self.limits,
+            site: &self.site,
+            ring: &mut self.ring,
+            cache: &mut self.cache,
+            stashes: &mut self.stashes,
+            flight: &mut self.flight,
+            starved: &mut self.starved,
+            counts: &mut self.counts,
+        };
+        match handle(connection, &mut cx) {
+            Ok(()) => self.wheel.schedule(index_of(key), connection.deadline()),
+            Err(Gone) => self.remove(key),
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(connection) = self.connections.remove(key) else { return };
+        self.flight.clear();
+        self.wheel.cancel(index_of(key));
+        let conn = connection.end(&mut self.stashes, &mut self.cache, key);
+        self.ring.close(conn);
+    }
+
+    fn on_accept(&mut self, conn: Conn) {
+        self.counts.accepted += 1;
+        let handshake = match &self.tls {
+            // A connection that cannot be served is closed by the drop of `conn`.
+            Some(config) => match Handshake::new(config) {
+                Ok(handshake) => Some(handshake),
+                Err(_) => return,
+            },
+            None => None,
+        };
+        let (now, limits, ring) = (self.now, &self.limits, &mut self.ring);
+        let key = self.connections.insert_with(|key| {
+            ring.bind(&conn, key);
+            Connection::new(conn, handshake, now, limits)
+        });
+        if let Some(key) = key {
+            self.with(key, Connection::on_accept);
+        }
+    }
+
+    /// Accepts while there is room, and not while there is none: newcomers then wait in the kernel's queue.
+    fn mind_the_doors(&mut self) {
+        let room = self.ring.open() < self.limits.connections as usize
+            && self.connections.len() < self.limits.connections as usize;
+        if self.accept_at.is_some_and(|at| self.now >= at) {
+            self.accept_at = None;
+        }
+        let open = room && self.accept_at.is_none() && self.drain_until.is_none();
+        for door in &mut self.doors {
+            match door.accepting {
+                None if open => door.accepting = self.ring.accept(&door.listener).ok(),
+                Some(op) if !room => self.ring.cancel(op),
+                _ => {}
+            }
+        }
+    }
+
+    fn read_mail(&mut self) {
+        for news in self.mailbox.take() {
+            match news {
+                News::Loaded(file, result) => {
+                    self.cache.arrived(file, result);
+                    // Collected first: serving one may make it wait for the next file.
+                    while let Some(key) = self.cache.next_waiting(file) {
+                        self.resumed.push(key);
+                    }
+                    while let Some(key) = self.resumed.pop() {
+                        self.with(key, Connection::on_loaded);
+                    }
+                    self.cache.settled(file);
+                }
+                News::Evict(bytes) => self.cache.evict(bytes),
+            }
+        }
+    }
+
+    /// Lets connections go on that wait for a send buffer; closes the slowest reader when there is none for long.
+    fn feed_the_starved(&mut self) {
+        if self.starved.is_empty() {
+            self.shed_at = None;
+            return;
+        }
+        // Whoever still finds no buffer queues again.
+        for key in std::mem::take(&mut self.starved) {
+            self.with(key, Connection::on_buffers);
+        }
+        if self.starved.is_empty() {
+            self.shed_at = None;
+            return;
+        }
+        if self.shed_at.is_some_and(|at| self.now < at) {
+            return;
+        }
+        self.shed_at = Some(self.now + SHED_PAUSE);
+        let slowest = self
+            .connections
+            .iter()
+            .filter_map(|(key, connection)| Some((connection.sending_since(&self.limits)?, key)))
+            .min_by_key(|(since, _)| *since);
+        if let Some((since, key)) = slowest
+            && self.now.saturating_duration_since(since) >= SHED_AFTER
+        {
+            self.counts.shed += 1;
+            self.remove(key);
+        }
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        let until = match self.drain_until {
+            Some(until) => until,
+            None => {
+                let until = self.now + self.limits.drain;
+                self.drain_until = Some(until);
+                for door in &mut self.doors {
+                    if let Some(op) = door.accepting {
+                        self.ring.cancel(op);
+                    }
+                }
+                for key in self.connections.keys() {
+                    self.with(key, Connection::on_stop);
+                }
+                until
+            }
+        };
+        self.connections.len() == 0 || self.now >= until || self.stop.is_urgent()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.wheel.next(), self.accept_at, self.shed_at, self.drain_until].into_iter().flatten().min()
+    }
+
+    fn tell_date(&mut self) {
+        let wall = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.date = sitar_http::date::write_imf(wall.as_secs());
+        self.date_until =
+            self.now + (Duration::from_secs(1) - Duration::from_nanos(u64::from(wall.subsec_nanos())));
+    }
+}

@@ -1,0 +1,147 @@
+//! Counted memory for input that has to wait.
+//!
+//! Receive slots go back to the ring within the wake-up that filled them (sitar-io's I8), so what is not a whole record or
+//! a whole request yet, or cannot be answered yet, is copied here. All of it is counted against one limit, and each
+//! connection against its own.
+
+/// Room that a fresh stash has: a TLS record, or a request head, and most of a receive slot.
+const FRESH: usize = 20 << 10;
+/// Stashes kept for reuse.
+const KEPT: usize = 64;
+
+/// The shard's account of stashed bytes.
+pub(crate) struct Stashes {
+    kept: Vec<Vec<u8>>,
+    used: usize,
+    limit: usize,
+    each: usize,
+}
+
+/// No more input can be kept for this connection; it has to go.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Overfull;
+
+/// Input of one connection. Empty ones hold no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Stash {
+    bytes: Vec<u8>,
+    /// Bytes at the front that are done with.
+    start: usize,
+    /// What is booked for it.
+    booked: usize,
+}
+
+impl Stashes {
+    pub(crate) fn new(limit: usize, each: usize) -> Stashes {
+        Stashes { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Appends `input`.
+    pub(crate) fn append(&mut self, stash: &mut Stash, input: &[u8]) -> Result<(), Overfull> {
+        if input.is_empty() {
+            return Ok(());
+        }
+        if stash.bytes.capacity() == 0 {
+            stash.bytes = self.kept.pop().unwrap_or_default();
+        }
+        if stash.start > 0 && stash.bytes.len() + input.len() > stash.bytes.capacity() {
+            stash.bytes.drain(..stash.start);
+            stash.start = 0;
+        }
+        let len = stash.bytes.len() + input.len();
+        if stash.bytes.capacity() < len || stash.booked == 0 {
+            let room = len.max(FRESH).max(stash.bytes.capacity()).next_multiple_of(4096);
+            if len > self.each || self.used - stash.booked + room > self.limit {
+                return Err(Overfull);
+            }
+            stash.bytes.reserve_exact(room - stash.bytes.len());
+            self.used = self.used - stash.booked + room;
+            stash.booked = room;
+        }
+        stash.bytes.extend_from_slice(input);
+        Ok(())
+    }
+
+    /// The first `count` bytes are done with. An empty stash gives its memory back.
+    pub(crate) fn consume(&mut self, stash: &mut Stash, count: usize) {
+        stash.start = (stash.start + count).min(stash.bytes.len());
+        if stash.start == stash.bytes.len() {
+            self.release(stash);
+        }
+    }
+
+    /// Throws away what is stashed.
+    pub(crate) fn release(&mut self, stash: &mut Stash) {
+        self.used -= stash.booked;
+        let mut old = std::mem::take(stash);
+        if old.bytes.capacity() != 0 && old.bytes.capacity() < 2 * FRESH && self.kept.len() < KEPT {
+            old.bytes.clear();
+            self.kept.push(old.bytes);
+        }
+    }
+}
+
+impl Stash {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_and_gives_memory_back() {
+        let mut stashes = Stashes::new(1 << 20, 100_000);
+        let mut stash = Stash::default();
+        stashes.append(&mut stash, b"").unwrap();
+        assert_eq!(stashes.used(), 0);
+        stashes.append(&mut stash, b"abc").unwrap();
+        stashes.append(&mut stash, b"def").unwrap();
+        stashes.consume(&mut stash, 2);
+        assert_eq!((stash.bytes(), stash.len()), (&b"cdef"[..], 4));
+        for _ in 0..30 {
+            stashes.append(&mut stash, &[b'x'; 1000]).unwrap();
+            stashes.consume(&mut stash, 1000);
+        }
+        assert_eq!(stash.bytes(), b"xxxx");
+        assert_eq!(stashes.used(), 20480, "what was consumed makes room");
+        stashes.consume(&mut stash, 4);
+        assert!(stash.is_empty());
+        assert_eq!(stashes.used(), 0);
+    }
+
+    #[test]
+    fn both_limits_hold() {
+        let mut stashes = Stashes::new(50_000, 30_000);
+        let (mut a, mut b, mut c) = (Stash::default(), Stash::default(), Stash::default());
+        assert_eq!(stashes.append(&mut a, &[0; 30_001]), Err(Overfull));
+        stashes.append(&mut a, &[0; 20_000]).unwrap();
+        assert_eq!(stashes.append(&mut a, &[0; 10_001]), Err(Overfull), "its own");
+        stashes.append(&mut b, &[0; 1]).unwrap();
+        assert_eq!(stashes.append(&mut c, &[0; 1]), Err(Overfull), "everybody's");
+        stashes.release(&mut a);
+        stashes.append(&mut c, &[0; 1]).unwrap();
+        stashes.release(&mut b);
+        stashes.release(&mut c);
+        assert_eq!(stashes.used(), 0);
+    }
+}

@@ -1,0 +1,235 @@
+//! A worker: all shards of a process, each on a thread of its own.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use sitar_io::{Backend, Ring};
+use sitar_site::{Budget, Site};
+
+use crate::limits::Limits;
+use crate::loader::{Loader, Mailbox};
+use crate::shard::{Clock, Counts, Setup, Shard, Stop};
+
+/// What a worker is started from: plain values and descriptors, so that it can be started in another process.
+pub struct Config {
+    /// For each shard its own listening sockets (SO_REUSEPORT), of which the kernel chooses one for a connection.
+    pub listeners: Vec<Vec<OwnedFd>>,
+    /// What is served.
+    pub site: Arc<Site>,
+    /// Certificates and keys; `None`: plain HTTP.
+    pub tls: Option<sitar_tls::Config>,
+    /// Limits of each shard.
+    pub limits: Limits,
+    /// Memory for bodies, of all shards together.
+    pub budget: Budget,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Told when a shard had to be started anew, and why.
+    pub report: Arc<dyn Fn(Incident) + Send + Sync>,
+}
+
+/// Something that must not happen, and what was done about it.
+#[derive(Debug)]
+pub enum Incident {
+    /// A shard panicked or its ring failed; its connections are lost, and it is started anew.
+    Restarted {
+        /// Which one.
+        shard: usize,
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Incident::Restarted { shard, why } => {
+                write!(f, "shard {shard} failed and is started anew; its connections are lost: {why}")
+            }
+        }
+    }
+}
+
+/// Running shards. Dropping it does not stop them.
+pub struct Worker {
+    shards: Mutex<Vec<JoinHandle<Counts>>>,
+    mailboxes: Vec<Mailbox>,
+    /// Kept for shards that are started anew; closed when the worker stops, so that the port is free.
+    listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,
+    stop: Stop,
+}
+
+/// A shard that fails again and again is not started more often than this.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+impl Worker {
+    /// Starts one thread for each list of listeners. `ring` makes a ring on the thread that will use it; the first rings
+    /// are made before this returns.
+    ///
+    /// # Errors
+    /// What `ring` says, or the system's refusal of a thread or descriptor. Nothing is left running then.
+    pub fn start<B, E, F>(config: Config, ring: F) -> Result<Worker, E>
+    where
+        B: Backend,
+        E: From<io::Error> + fmt::Display + Send + 'static,
+        F: Fn(&sitar_io::Config) -> Result<Ring<B>, E> + Send + Sync + 'static,
+    {
+        let Config { listeners, site, tls, limits, budget, clock, report } = config;
+        let count = listeners.len();
+        let mailboxes: Vec<Mailbox> = (0..count).map(|_| Mailbox::default()).collect();
+        let loader = Loader::start(Arc::clone(&site), budget, mailboxes.clone())?;
+        let listeners = Arc::new(Mutex::new(listeners));
+        let worker = Worker { shards: Mutex::default(), mailboxes, listeners, stop: Stop::default() };
+        let ring = Arc::new(ring);
+        let (tell, told) = channel();
+        for index in 0..count {
+            let keeper = Keeper {
+                index,
+                site: Arc::clone(&site),
+                tls: tls.clone(),
+                limits: limits.clone(),
+                clock: Arc::clone(&clock),
+                report: Arc::clone(&report),
+                loader: loader.clone(),
+                mailbox: worker.mailboxes[index].clone(),
+                listeners: Arc::clone(&worker.listeners),
+                stop: worker.stop.clone(),
+            };
+            let (ring, tell) = (Arc::clone(&ring), tell.clone());
+            let thread = thread::Builder::new()
+                .name(format!("sitar-{index}"))
+                .spawn(move || keeper.keep(&*ring, &tell));
+            match thread {
+                Ok(thread) => lock(&worker.shards).push(thread),
+                Err(error) => {
+                    worker.abandon();
+                    return Err(error.into());
+                }
+            }
+        }
+        drop(tell);
+        for _ in 0..count {
+            // A closed channel: a thread has ended without a word, in a panic before its first ring was made.
+            let word = told.recv().unwrap_or_else(|_| Err(io::Error::other("a shard did not start").into()));
+            if let Err(error) = word {
+                worker.abandon();
+                return Err(error);
+            }
+        }
+        Ok(worker)
+    }
+
+    /// Stops accepting and lets connections finish, for the time that the limits allow. A second call ends them.
+    pub fn stop(&self) {
+        lock(&self.listeners).clear();
+        self.stop.more();
+        for mailbox in &self.mailboxes {
+            mailbox.wake();
+        }
+    }
+
+    /// Waits until all shards have ended; what they have done, all in all. A second caller gets zeros.
+    pub fn wait(&self) -> Counts {
+        let mut sum = Counts::default();
+        for shard in std::mem::take(&mut *lock(&self.shards)) {
+            // A panic outside the loop has been printed by the panic hook, and there is nothing to add up.
+            let counts = shard.join().unwrap_or_default();
+            sum.accepted += counts.accepted;
+            sum.handshakes += counts.handshakes;
+            sum.requests += counts.requests;
+            sum.shed += counts.shed;
+        }
+        sum
+    }
+
+    fn abandon(self) {
+        self.stop();
+        self.stop();
+        self.wait();
+    }
+}
+
+/// Keeps one shard running.
+struct Keeper {
+    index: usize,
+    site: Arc<Site>,
+    tls: Option<sitar_tls::Config>,
+    limits: Limits,
+    clock: Clock,
+    report: Arc<dyn Fn(Incident) + Send + Sync>,
+    loader: Loader,
+    mailbox: Mailbox,
+    listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,
+    stop: Stop,
+}
+
+impl Keeper {
+    fn keep<B, E, F>(&self, ring: &F, tell: &Sender<Result<(), E>>) -> Counts
+    where
+        B: Backend,
+        E: From<io::Error> + fmt::Display,
+        F: Fn(&sitar_io::Config) -> Result<Ring<B>, E>,
+    {
+        let mut first = true;
+        loop {
+            let made = ring(&self.limits.ring()).and_then(|ring| Ok(Shard::new(ring, self.setup()?)));
+            let why = match made {
+                Ok(mut shard) => {
+                    if std::mem::take(&mut first) {
+                        let _ = tell.send(Ok(()));
+                    }
+                    // A panic unwinds out of the loop and drops the shard: its ring takes back all that the kernel
+                    // holds before its memory goes. Nothing of it is used afterwards.
+                    match catch_unwind(AssertUnwindSafe(move || shard.run())) {
+                        Ok(Ok(counts)) => return counts,
+                        Ok(Err(error)) => error.to_string(),
+                        Err(panic) => panic_text(&*panic),
+                    }
+                }
+                Err(error) if first => {
+                    let _ = tell.send(Err(error));
+                    return Counts::default();
+                }
+                Err(error) => error.to_string(),
+            };
+            if self.stop.is_asked() {
+                return Counts::default();
+            }
+            (self.report)(Incident::Restarted { shard: self.index, why });
+            thread::sleep(RESTART_PAUSE);
+        }
+    }
+
+    fn setup(&self) -> io::Result<Setup> {
+        let listeners = lock(&self.listeners);
+        // None left: the worker is stopping.
+        let own = listeners.get(self.index).map_or(&[][..], Vec::as_slice);
+        Ok(Setup {
+            index: self.index,
+            listeners: own.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?,
+            site: Arc::clone(&self.site),
+            tls: self.tls.clone(),
+            limits: self.limits.clone(),
+            clock: Arc::clone(&self.clock),
+            loader: self.loader.clone(),
+            mailbox: self.mailbox.clone(),
+            stop: self.stop.clone(),
+        })
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic").to_owned()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,439 @@
+//! The command line: `sitar <verb> [PATH]`.
+//!
+//! Precedence is flag, then `SITAR_*` variable, then `$PORT` (for the port of the default address), then the
+//! default. What clap can refuse by itself ends with exit code 2; so do the rules between flags, checked in
+//! [`parse`]. What can only be refused by looking at the meaning ([`Serve::plan`]) ends with exit code 1.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::error::Error;
+
+/// The port that HTTPS is served on when nothing else is said.
+pub const PORT_HTTPS: u16 = 8443;
+/// The port that plain HTTP (`--tls off`) is served on when nothing else is said.
+pub const PORT_HTTP: u16 = 8080;
+/// The most shards that `--shards` accepts.
+pub const SHARDS_MAX: u16 = 512;
+/// The most `--listen` addresses, and the most certificates, that are accepted.
+pub const REPEATS_MAX: usize = 64;
+
+const SECONDS_10: u32 = 10;
+const SECONDS_30: u32 = 30;
+const SECONDS_60: u32 = 60;
+
+/// Not a doc comment of its field: rustdoc would take the IPv6 address for a link.
+const LISTEN_HELP: &str = "Address to listen on: 8443, :8443, 127.0.0.1:8443, [::1]:8443, localhost:8443 or \
+    0.0.0.0:443; may be repeated. A port alone means every address of this machine with a certificate, and only \
+    loopback without one [default: 8443; with --tls off 8080]";
+
+/// Reads the command line; `port` is the value of `$PORT`.
+///
+/// # Errors
+/// A usage error (exit code 2), or the texts of `--help` and `--version` (exit code 0): call `exit()` on it.
+pub fn parse<I, T>(arguments: I, port: Option<&OsStr>) -> Result<Verb, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let mut verb = CommandLine::try_parse_from(arguments)?.verb;
+    if let Verb::Serve(serve) = &mut verb {
+        serve.check()?;
+        // An unusable $PORT matters only where it would be used.
+        if serve.listen.is_empty() {
+            serve.default_port = parse_port_variable(port)?;
+        }
+    }
+    Ok(verb)
+}
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sitar",
+    version,
+    about = "An HTTPS server whose site is one file",
+    after_help = "Exit codes: 0 done, 1 could not start or failed, 2 usage.",
+    disable_help_subcommand = true
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What the command is asked to do.
+#[derive(Debug, Subcommand, PartialEq, Eq)]
+pub enum Verb {
+    /// Serve a tar archive or a directory; without PATH, a small handbook
+    Serve(Serve),
+    /// Let this user's programs trust the local certificate authority
+    Trust,
+    /// Take back what `sitar trust` did
+    Untrust,
+}
+
+/// The arguments of `sitar serve`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Serve {
+    /// A tar archive or a directory [default: the built-in handbook]
+    pub path: Option<PathBuf>,
+
+    /// Addresses to listen on; empty means the default.
+    #[arg(help = LISTEN_HELP)]
+    #[arg(long, value_name = "ADDR", env = "SITAR_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<Listen>,
+
+    /// Certificate chain in PEM, the server's own first; may be repeated, the n-th belongs to the n-th key
+    #[arg(long, value_name = "FILE", env = "SITAR_TLS_CERT")]
+    pub tls_cert: Vec<PathBuf>,
+
+    /// Private key in PEM; may be repeated
+    #[arg(long, value_name = "FILE", env = "SITAR_TLS_KEY")]
+    pub tls_key: Vec<PathBuf>,
+
+    /// Who encrypts what is sent
+    #[arg(long, value_enum, default_value_t = Tls::Auto, env = "SITAR_TLS")]
+    pub tls: Tls,
+
+    /// How the kernel is asked for input and output
+    #[arg(long, value_enum, default_value_t = Engine::Auto, env = "SITAR_ENGINE")]
+    pub engine: Engine,
+
+    /// Number of shards, each a thread with its own ring and listener [default: one per core]
+    #[arg(long, value_name = "N", env = "SITAR_SHARDS", value_parser = parse_shards)]
+    pub shards: Option<NonZeroU16>,
+
+    /// Serve only what lies below this folder of the archive or directory, as the root
+    #[arg(long, env = "SITAR_PREFIX")]
+    pub prefix: Option<String>,
+
+    /// Connections at most, all shards together; newcomers then wait in the kernel's queue [default: 8192 per shard]
+    #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
+    pub connections: Option<NonZeroU32>,
+
+    /// Memory for file contents, in MiB; what does not fit is read from the file each time
+    #[arg(long, value_name = "MIB", default_value_t = 512, env = "SITAR_MEMORY")]
+    pub memory: u32,
+
+    /// Seconds for a TLS handshake
+    #[arg(long, value_name = "N", default_value_t = SECONDS_10, value_parser = parse_seconds, env = "SITAR_HANDSHAKE_SECONDS")]
+    pub handshake_seconds: u32,
+
+    /// Seconds for a request to arrive, from its first byte to its last
+    #[arg(long, value_name = "N", default_value_t = SECONDS_10, value_parser = parse_seconds, env = "SITAR_HEAD_SECONDS")]
+    pub head_seconds: u32,
+
+    /// Seconds that a connection may be idle between requests
+    #[arg(long, value_name = "N", default_value_t = SECONDS_60, value_parser = parse_seconds, env = "SITAR_IDLE_SECONDS")]
+    pub idle_seconds: u32,
+
+    /// Seconds for a client to take the next 64 KiB of an answer
+    #[arg(long, value_name = "N", default_value_t = SECONDS_30, value_parser = parse_seconds, env = "SITAR_SEND_SECONDS")]
+    pub send_seconds: u32,
+
+    /// The port of the default address, from `$PORT`.
+    #[arg(skip)]
+    pub default_port: Option<u16>,
+}
+
+/// Who seals records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// The best sealer there is; today always sitar itself
+    Auto,
+    /// Sitar itself
+    User,
+    /// Nobody: plain HTTP
+    Off,
+}
+
+/// Which I/O backend runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The best engine there is; today always io_uring
+    Auto,
+    /// io_uring with batched submission
+    Uring,
+}
+
+/// An address as the operator writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// `8443` or `:8443`: the default hosts with this port.
+    Port(u16),
+    /// `localhost:8443`: both loopback addresses.
+    Localhost(u16),
+    /// One literal address.
+    Address(SocketAddr),
+}
+
+/// What `sitar serve` will listen on and with which certificate: the arguments, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Where to listen, without repetitions; never empty.
+    pub addresses: Vec<Address>,
+    /// Which certificates to use.
+    pub security: Security,
+}
+
+/// One address to bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The address; port 0 lets the kernel choose one.
+    pub socket: SocketAddr,
+    /// It came out of a default or of `localhost`: a machine without this address family does without it.
+    pub optional: bool,
+}
+
+/// Where the server's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Security {
+    /// Made on this machine, for this machine: loopback only.
+    Local,
+    /// The operator's own; never empty.
+    Certificates(Vec<CertificateFiles>),
+    /// None: plain HTTP.
+    Plain,
+}
+
+/// A certificate chain and the key that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM, the server's own certificate first.
+    pub chain: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+impl Serve {
+    /// Turns the arguments into what to bind and with which certificate.
+    ///
+    /// With a certificate the default is every address of the machine, IPv6 and IPv4: who has a certificate has
+    /// a name to be reached under. Without one, and for plain HTTP, the default is loopback.
+    ///
+    /// # Errors
+    /// An address other than `localhost`'s, without a certificate: the local one is good for no other.
+    pub fn plan(&self) -> Result<Plan, Error> {
+        let security = self.security();
+        let port = self.default_port.unwrap_or(match security {
+            Security::Plain => PORT_HTTP,
+            Security::Local | Security::Certificates(_) => PORT_HTTPS,
+        });
+        let default = [Listen::Port(port)];
+        let listen = if self.listen.is_empty() { &default[..] } else { &self.listen };
+
+        let mut addresses = Vec::new();
+        for listen in listen {
+            addresses.extend(listen.expand(&security));
+        }
+        if security == Security::Local
+            && let Some(open) = addresses.iter().find(|address| !has_local_name(address.socket.ip()))
+        {
+            return Err(refuse_open_address(open.socket));
+        }
+        Ok(Plan { addresses: without_covered(&addresses), security })
+    }
+
+    fn security(&self) -> Security {
+        if self.tls == Tls::Off {
+            return Security::Plain;
+        }
+        let files: Vec<_> = self
+            .tls_cert
+            .iter()
+            .zip(&self.tls_key)
+            .map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() })
+            .collect();
+        if files.is_empty() { Security::Local } else { Security::Certificates(files) }
+    }
+
+    /// The rules between flags, which clap's derive cannot say.
+    fn check(&self) -> Result<(), clap::Error> {
+        let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
+        if certificates != keys {
+            return Err(usage(
+                ErrorKind::WrongNumberOfValues,
+                format!(
+                    "each --tls-cert needs its --tls-key, in the same order: \
+                     {certificates} certificate(s) but {keys} key(s) given"
+                ),
+            ));
+        }
+        if self.tls == Tls::Off && certificates > 0 {
+            return Err(usage(ErrorKind::ArgumentConflict, "--tls off cannot be used with --tls-cert"));
+        }
+        if certificates > REPEATS_MAX || self.listen.len() > REPEATS_MAX {
+            return Err(usage(
+                ErrorKind::TooManyValues,
+                format!("--listen and --tls-cert can each be repeated {REPEATS_MAX} times"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Listen {
+    fn expand(self, security: &Security) -> Vec<Address> {
+        let both = |v6: Ipv6Addr, v4: Ipv4Addr, port: u16| {
+            vec![
+                Address { socket: SocketAddr::new(v4.into(), port), optional: true },
+                Address { socket: SocketAddr::new(v6.into(), port), optional: true },
+            ]
+        };
+        match (self, security) {
+            (Listen::Address(socket), _) => vec![Address { socket, optional: false }],
+            (Listen::Port(port), Security::Certificates(_)) => {
+                both(Ipv6Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, port)
+            }
+            (Listen::Port(port), Security::Local | Security::Plain) | (Listen::Localhost(port), _) => {
+                both(Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST, port)
+            }
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Listen, ListenError> {
+        if let Some(port) = parse_port(text.strip_prefix(':').unwrap_or(text)) {
+            return Ok(Listen::Port(port));
+        }
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            // A mapped IPv4 address cannot be bound by an IPv6-only socket.
+            let ip = socket.ip().to_canonical();
+            return Ok(Listen::Address(if ip == socket.ip() {
+                socket
+            } else {
+                SocketAddr::new(ip, socket.port())
+            }));
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if bare.parse::<IpAddr>().is_ok() {
+            return Err(ListenError::NoPort);
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
+                parse_port(port).map(Listen::Localhost).ok_or(ListenError::BadPort)
+            }
+            Some((host, port)) if parse_port(port).is_some() && is_host_name(host) => Err(ListenError::Name),
+            _ if text.eq_ignore_ascii_case("localhost") => Err(ListenError::NoPort),
+            _ => Err(ListenError::Malformed),
+        }
+    }
+}
+
+/// Why a `--listen` address was not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenError {
+    /// An address, but no port.
+    NoPort,
+    /// The port is not a number from 0 to 65535.
+    BadPort,
+    /// A host name other than `localhost`.
+    Name,
+    /// Nothing that was recognized.
+    Malformed,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ListenError::NoPort => "the port is missing, as in 127.0.0.1:8443 or [::1]:8443",
+            ListenError::BadPort => "a port is a number from 0 to 65535",
+            ListenError::Name => "give an address instead of a name; only localhost is known by name",
+            ListenError::Malformed => {
+                "expected a port or an address with a port: 8443, 127.0.0.1:8443, [::1]:8443 or localhost:8443"
+            }
+        })
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Decimal digits only: `u16::from_str` would also take a plus sign.
+fn parse_port(text: &str) -> Option<u16> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+fn parse_port_variable(value: Option<&OsStr>) -> Result<Option<u16>, clap::Error> {
+    match value {
+        None => Ok(None),
+        Some(value) if value.is_empty() => Ok(None),
+        Some(value) => match value.to_str().and_then(parse_port) {
+            Some(port) => Ok(Some(port)),
+            None => Err(usage(
+                ErrorKind::ValueValidation,
+                format!("the environment variable PORT is {value:?}, not a number from 0 to 65535"),
+            )),
+        },
+    }
+}
+
+fn parse_shards(text: &str) -> Result<NonZeroU16, String> {
+    match text.parse::<NonZeroU16>() {
+        Ok(shards) if shards.get() <= SHARDS_MAX => Ok(shards),
+        _ => Err(format!("expected a number from 1 to {SHARDS_MAX}")),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(seconds),
+        _ => Err("expected a number of seconds from 1 to 86400".to_owned()),
+    }
+}
+
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+}
+
+/// Drops repetitions and addresses that an unspecified address of the same port and family takes anyway: bound
+/// twice, the second would look like a port taken by another program.
+fn without_covered(addresses: &[Address]) -> Vec<Address> {
+    let mut kept: Vec<Address> = Vec::new();
+    for address in addresses {
+        let socket = address.socket;
+        let covered = addresses.iter().any(|other| {
+            other.socket != socket
+                && other.socket.port() == socket.port()
+                && other.socket.is_ipv4() == socket.is_ipv4()
+                && other.socket.ip().is_unspecified()
+        });
+        match kept.iter_mut().find(|earlier| earlier.socket == socket) {
+            // Asked for by name once is asked for by name.
+            Some(earlier) => earlier.optional &= address.optional,
+            None if covered && socket.port() != 0 => {}
+            None => kept.push(*address),
+        }
+    }
+    kept
+}
+
+/// Whether the local certificate is good for this address: of 127.0.0.0/8 it names the first only.
+fn has_local_name(ip: IpAddr) -> bool {
+    ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST
+}
+
+fn refuse_open_address(address: SocketAddr) -> Error {
+    Error::new(format!("will not listen on {address} without a certificate"))
+        .cause("the certificate that sitar makes by itself is good for localhost, 127.0.0.1 and ::1 only")
+        .hint("give one: --tls-cert chain.pem --tls-key key.pem")
+        .hint(format!("or stay on this machine: --listen localhost:{}", address.port()))
+        .hint("or serve without encryption, for instance behind a proxy: --tls off")
+}
+
+fn usage(kind: ErrorKind, message: impl fmt::Display) -> clap::Error {
+    CommandLine::command().error(kind, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What the operator is told when something could not be done.
+//!
+//! One type for the whole command: what failed, why, and what to type next. It is always the operator's view;
+//! what a peer did wrong is answered on the connection and never ends up here.
+
+use std::fmt::{self, Display, Write as _};
+use std::io::{IsTerminal, Write as _};
+
+/// A failure that ends the command with exit code 1.
+///
+/// ```text
+/// error: cannot listen on 127.0.0.1:8443
+///   cause: another program has this port
+///   hint: see which one: ss -ltnp 'sport = :8443'
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    what: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+/// The exit code of a command that could not start or that failed.
+pub const EXIT_FAILED: u8 = 1;
+
+impl Error {
+    /// An error that says *what* could not be done, in the operator's words and without a final full stop.
+    #[must_use]
+    pub fn new(what: impl Into<String>) -> Error {
+        Error { what: what.into(), causes: Vec::new(), hints: Vec::new() }
+    }
+
+    /// Adds why it failed. Several causes go from the near one to the far one.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Display) -> Error {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Adds what the operator can do about it, preferably something to type.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The text for standard error, newline at the end; `color` adds terminal escapes.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        let (red, cyan, reset) = if color { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{red}error:{reset} {}", Printable(&self.what));
+        for cause in &self.causes {
+            let _ = writeln!(text, "  cause: {}", Printable(cause));
+        }
+        for hint in &self.hints {
+            let _ = writeln!(text, "  {cyan}hint:{reset} {}", Printable(hint));
+        }
+        text
+    }
+
+    /// Prints the error on standard error, in color only on a terminal and only when `NO_COLOR` is unset or empty.
+    pub fn print(&self) {
+        let stderr = std::io::stderr();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let color = stderr.is_terminal() && !no_color;
+        // Nobody is left to be told when standard error is closed.
+        let _ = stderr.lock().write_all(self.render(color).as_bytes());
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Shows foreign text with its control characters escaped: a file name must not be able to forge a line or drive
+/// the terminal.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken() -> Error {
+        Error::new("cannot listen on 127.0.0.1:8443")
+            .cause("another program has this port")
+            .hint("see which one: ss -ltnp 'sport = :8443'")
+            .hint("or take another: --listen 9443")
+    }
+
+    #[test]
+    fn plain_text() {
+        assert_eq!(
+            taken().render(false),
+            "error: cannot listen on 127.0.0.1:8443\n\
+             \x20 cause: another program has this port\n\
+             \x20 hint: see which one: ss -ltnp 'sport = :8443'\n\
+             \x20 hint: or take another: --listen 9443\n"
+        );
+    }
+
+    #[test]
+    fn colored_text() {
+        assert_eq!(
+            Error::new("no").hint("yes").render(true),
+            "\x1b[1;31merror:\x1b[0m no\n  \x1b[36mhint:\x1b[0m yes\n"
+        );
+    }
+
+    #[test]
+    fn a_file_name_cannot_forge_a_line_or_an_escape() {
+        let error = Error::new("no file a\n  hint: rm -rf /\x1b[2J");
+        assert_eq!(error.render(false), "error: no file a\\n  hint: rm -rf /\\u{1b}[2J\n");
+    }
+}

@@ -1,0 +1,99 @@
+//! The site that is served when none is named: a small handbook, compiled in.
+//!
+//! It says only what this version does. It has no scripts and loads nothing from elsewhere, so a page that looks
+//! wrong means that the server is wrong.
+
+/// The files: path without a leading slash, and contents. Sorted by path.
+pub static FILES: &[(&str, &[u8])] = &[
+    ("favicon.svg", include_bytes!("handbook/favicon.svg")),
+    ("https.html", include_bytes!("handbook/https.html")),
+    ("index.html", include_bytes!("handbook/index.html")),
+    ("limits.html", include_bytes!("handbook/limits.html")),
+    ("options.html", include_bytes!("handbook/options.html")),
+    ("serve.html", include_bytes!("handbook/serve.html")),
+    ("style.css", include_bytes!("handbook/style.css")),
+];
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::CommandLine;
+
+    fn text(path: &str) -> &'static str {
+        let (_, bytes) = FILES.iter().find(|(name, _)| *name == path).unwrap();
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    fn pages() -> impl Iterator<Item = (&'static str, &'static str)> {
+        FILES.iter().filter(|(name, _)| name.ends_with(".html")).map(|(name, _)| (*name, text(name)))
+    }
+
+    /// The values of an attribute, in order.
+    fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
+        html.split(&format!(" {attribute}=\"")).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_file_of_the_folder_is_compiled_in() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/handbook");
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn links_lead_to_pages_that_exist_and_nothing_comes_from_elsewhere() {
+        for (page, html) in pages() {
+            let links = [values(html, "href"), values(html, "src")].concat();
+            assert!(links.len() > 8, "{page}");
+            for link in links {
+                assert!(link == "#content" || FILES.iter().any(|(name, _)| *name == link), "{page}: {link}");
+            }
+            assert!(!html.contains("<script") && !html.contains(" style="), "{page}");
+        }
+        let css = text("style.css");
+        assert!(!css.contains("url(") && !css.contains("@import"));
+    }
+
+    #[test]
+    fn every_page_is_whole_and_fit_for_a_phone() {
+        for (page, html) in pages() {
+            assert!(html.starts_with("<!DOCTYPE html>\n<html lang=\"en\">"), "{page}");
+            assert!(html.ends_with("</html>\n"), "{page}");
+            assert!(
+                html.contains("name=\"viewport\" content=\"width=device-width, initial-scale=1\""),
+                "{page}"
+            );
+            assert!(html.contains("<link rel=\"icon\""), "{page}");
+            assert_eq!(html.matches("<h1>").count(), 1, "{page}");
+            assert_eq!(html.matches("aria-current=\"page\"").count(), 1, "{page}");
+            for tag in ["a", "code", "div", "h2", "li", "main", "nav", "p", "pre", "table", "td", "tr", "ul"]
+            {
+                let open =
+                    html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+                assert_eq!(open, html.matches(&format!("</{tag}>")).count(), "{page}: <{tag}>");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_and_variable_is_explained() {
+        let options = text("options.html");
+        let command = CommandLine::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for argument in serve.get_arguments().filter(|argument| argument.get_id() != "path") {
+            let flag = format!("<code>--{} ", argument.get_long().unwrap());
+            assert!(options.contains(&flag), "{flag}");
+            let variable = format!("<code>{}</code>", argument.get_env().unwrap().to_str().unwrap());
+            assert!(options.contains(&variable), "{variable}");
+        }
+        for verb in command.get_subcommands() {
+            assert!(options.contains(&format!("<code>sitar {}", verb.get_name())), "{}", verb.get_name());
+        }
+    }
+}

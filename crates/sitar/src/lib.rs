@@ -1,0 +1,23 @@
+//! The `sitar` command: verbs, configuration, and everything around the shards that speaks to the operator.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`cli`] | the command line, understood into plain values |
+//! | [`error`] | what the operator is told when something fails |
+//! | [`listen`] | binds one socket per address and shard |
+//! | [`identity`] | the local certificate authority and its certificate for localhost |
+//! | [`trust`] | installs that authority on request, and takes it back |
+//! | [`handbook`] | the site that is served when none is named |
+//! | [`start`] | the report printed at start |
+//! | [`serve`] | starts the shards |
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod error;
+pub mod handbook;
+pub mod identity;
+pub mod listen;
+pub mod serve;
+pub mod start;
+pub mod trust;

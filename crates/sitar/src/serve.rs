@@ -1,0 +1,240 @@
+//! Starts the shards.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use sitar_io::{Ring, Unavailable};
+use sitar_server::{Config, Limits, Worker};
+use sitar_site::{Budget, Options, Site};
+use sitar_tls::Identity;
+
+use crate::cli::{CertificateFiles, Security, Serve};
+use crate::error::Error;
+use crate::start::{Certificate, Content, Encryption, Engine, Report};
+use crate::{handbook, identity, listen};
+
+/// A file may take this part of the memory for contents; larger ones are read from the disk each time.
+const FILE_SHARE: u64 = 8;
+/// Descriptors beside the connections' own: listeners, the site, the waker, standard streams.
+const DESCRIPTORS_OTHER: u64 = 1024;
+/// Application protocols offered.
+const ALPN: [&[u8]; 1] = [b"http/1.1"];
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn run(arguments: &Serve) -> Result<(), Error> {
+    let plan = arguments.plan()?;
+    let (site, content) = open_site(arguments)?;
+    let (tls, encryption) = secure(&plan.security)?;
+    let shards = arguments.shards.unwrap_or_else(cores);
+    let limits = limits(arguments, shards)?;
+    // Before the listeners: a client that gets through is served.
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))?;
+    let bound = listen::bind(&plan.addresses, shards)?;
+
+    let memory = u64::from(arguments.memory) << 20;
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        addresses: bound.addresses,
+        skipped: bound.skipped,
+        encryption,
+        engine: Engine::UringBatched,
+        shards: usize::from(shards.get()),
+        content,
+        files: site.len(),
+        warnings: site.warnings().iter().map(ToString::to_string).collect(),
+    };
+    let config = Config {
+        listeners: bound
+            .shards
+            .into_iter()
+            .map(|shard| shard.into_iter().map(Into::into).collect())
+            .collect(),
+        site: Arc::new(site),
+        tls,
+        limits,
+        budget: Budget::new(memory, memory / FILE_SHARE),
+        clock: Arc::new(SystemTime::now),
+        report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
+    };
+    let worker = Worker::start(config, |ring| Ring::uring(ring).map_err(Failed::Ring))
+        .map_err(|failed| explain(&failed))?;
+    let mut out = io::stdout();
+    // A closed standard output is no reason not to serve.
+    let _ = write!(out, "{report}").and_then(|()| out.flush());
+
+    let worker = Arc::new(worker);
+    let stopper = Arc::clone(&worker);
+    let handle = signals.handle();
+    let thread = thread::Builder::new().name("sitar-signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            stopper.stop();
+        }
+    });
+    let thread = thread.map_err(|error| Error::new("cannot start a thread").cause(error.to_string()))?;
+    worker.wait();
+    handle.close();
+    let _ = thread.join();
+    Ok(())
+}
+
+/// Why the worker did not start.
+enum Failed {
+    Ring(Unavailable),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Io(error)
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Ring(why) => why.fmt(f),
+            Failed::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+fn explain(failed: &Failed) -> Error {
+    let error = Error::new("cannot start the io_uring engine").cause(failed.to_string());
+    match failed {
+        Failed::Ring(Unavailable::KernelTooOld(_) | Unavailable::Missing) => {
+            error.hint("this version of sitar needs Linux 6.1 or newer with io_uring")
+        }
+        Failed::Ring(Unavailable::Forbidden) => error.hint(
+            "check `sysctl kernel.io_uring_disabled` (0 allows it); in a container, allow io_uring_setup, io_uring_enter and \
+             io_uring_register in its seccomp profile",
+        ),
+        Failed::Ring(Unavailable::FileLimit { .. }) => error.hint("raise `ulimit -n`, or lower --connections"),
+        Failed::Ring(Unavailable::Failed(..)) | Failed::Io(_) => error,
+    }
+}
+
+fn open_site(arguments: &Serve) -> Result<(Site, Content), Error> {
+    let Some(path) = &arguments.path else {
+        let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
+        return Ok((site, Content::Handbook));
+    };
+    let options = Options { prefix: arguments.prefix.clone() };
+    let site = Site::open(path, &options).map_err(|error| Error::new(error.to_string()))?;
+    let content =
+        if path.is_dir() { Content::Directory(path.clone()) } else { Content::Archive(path.clone()) };
+    Ok((site, content))
+}
+
+fn secure(security: &Security) -> Result<(Option<sitar_tls::Config>, Encryption), Error> {
+    let (identities, encryption) = match security {
+        Security::Plain => return Ok((None, Encryption::Plain)),
+        Security::Local => {
+            let local = identity::open(&identity::data_directory(), SystemTime::now())?;
+            let own = Identity::from_pem(&local.chain_pem, &local.key_pem).map_err(|error| {
+                Error::new("the local certificate cannot be used").cause(error.to_string())
+            })?;
+            let encryption =
+                Encryption::Local { fingerprint: local.fingerprint, ca: local.ca_path, origin: local.origin };
+            (vec![own], encryption)
+        }
+        Security::Certificates(files) => {
+            let loaded = files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+            let (identities, certificates) = loaded.into_iter().unzip();
+            (identities, Encryption::Certificates(certificates))
+        }
+    };
+    let config = sitar_tls::Config::new(identities, &ALPN)
+        .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
+    Ok((Some(config), encryption))
+}
+
+fn load(files: &CertificateFiles) -> Result<(Identity, Certificate), Error> {
+    let (chain, key) = (read(&files.chain, "certificate")?, read(&files.key, "key")?);
+    let own = Identity::from_pem(&chain, &key).map_err(|error| {
+        Error::new(format!("cannot use certificate {} with key {}", files.chain.display(), files.key.display()))
+            .cause(error.to_string())
+            .hint("--tls-cert takes the chain with the server's own certificate first, --tls-key the key of that one")
+    })?;
+    let first =
+        CertificateDer::from_pem_slice(&chain).map(|der| identity::fingerprint(&der)).unwrap_or_default();
+    let certificate =
+        Certificate { path: files.chain.clone(), names: own.names().to_vec(), fingerprint: first };
+    Ok((own, certificate))
+}
+
+fn read(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| {
+        Error::new(format!("cannot read the {what} {}", path.display()))
+            .cause(error.to_string())
+            .hint("check the path, and that this user may read it (`ls -l`)")
+    })
+}
+
+fn cores() -> NonZeroU16 {
+    thread::available_parallelism()
+        .ok()
+        .and_then(|cores| u16::try_from(cores.get()).ok()?.try_into().ok())
+        .unwrap_or(NonZeroU16::MIN)
+}
+
+/// The limits of each shard. The soft limit on open files is raised as far as needed and allowed: a ring's file table
+/// counts against it.
+fn limits(arguments: &Serve, shards: NonZeroU16) -> Result<Limits, Error> {
+    let defaults = Limits::default();
+    let connections = match arguments.connections {
+        Some(all) => all.get().div_ceil(u32::from(shards.get())),
+        None => defaults.connections,
+    };
+    let mut limits = Limits {
+        connections,
+        handshake: seconds(arguments.handshake_seconds),
+        head: seconds(arguments.head_seconds),
+        idle: seconds(arguments.idle_seconds),
+        send: seconds(arguments.send_seconds),
+        ..defaults
+    };
+    let wanted = u64::from(limits.ring().connections) + DESCRIPTORS_OTHER;
+    let now = getrlimit(Resource::Nofile);
+    let allowed = now.maximum.unwrap_or(u64::MAX);
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted.min(allowed)), maximum: now.maximum };
+        setrlimit(Resource::Nofile, raised)
+            .map_err(|error| Error::new("cannot raise the limit on open files").cause(error.to_string()))?;
+    }
+    if wanted > allowed {
+        let most = u32::try_from(allowed.saturating_sub(DESCRIPTORS_OTHER)).unwrap_or(u32::MAX);
+        let most = most.saturating_sub(limits.ring().connections - limits.connections);
+        if arguments.connections.is_some() || most < 64 {
+            return Err(Error::new(format!(
+                "the limit on open files is {allowed}: too low for {connections} connections per shard"
+            ))
+            .hint("raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit), or lower --connections"));
+        }
+        limits.connections = most;
+    }
+    Ok(limits)
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}
+
+fn say(line: &fmt::Arguments<'_>) {
+    // Nobody may be listening any more, which is no reason to stop.
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,249 @@
+//! What `sitar serve` says when it starts: pure functions from values to text.
+//!
+//! The report names what runs and, where something better exists or is planned, why it is not used. Nothing here
+//! looks at the machine, so every line is tested as it is printed.
+
+use std::fmt::{self, Display, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::error::Printable;
+use crate::identity::Origin;
+use crate::trust::shell_word;
+
+/// Warnings that are printed; more are counted.
+const WARNINGS_MAX: usize = 10;
+
+/// Everything that is known at start.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The program's version.
+    pub version: &'static str,
+    /// The addresses that are listened on; real ports.
+    pub addresses: Vec<SocketAddr>,
+    /// Addresses that were wanted but that this machine does not have.
+    pub skipped: Vec<SocketAddr>,
+    /// What clients see on these addresses.
+    pub encryption: Encryption,
+    /// Which backend moves the bytes.
+    pub engine: Engine,
+    /// Number of shards.
+    pub shards: usize,
+    /// What is served.
+    pub content: Content,
+    /// Number of files in it.
+    pub files: usize,
+    /// What the operator should know about the site.
+    pub warnings: Vec<String>,
+}
+
+/// What clients see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// HTTPS with the certificate made on this machine.
+    Local {
+        /// SHA-256 fingerprint of the server's certificate.
+        fingerprint: String,
+        /// The authority's certificate.
+        ca: PathBuf,
+        /// Where the identity came from.
+        origin: Origin,
+    },
+    /// HTTPS with the operator's certificates.
+    Certificates(Vec<Certificate>),
+    /// Plain HTTP.
+    Plain,
+}
+
+/// One of the operator's certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The names it is good for.
+    pub names: Vec<String>,
+    /// SHA-256 fingerprint.
+    pub fingerprint: String,
+}
+
+/// The backend that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring, operations handed over together.
+    UringBatched,
+}
+
+/// What is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The handbook.
+    Handbook,
+    /// An archive.
+    Archive(PathBuf),
+    /// A directory.
+    Directory(PathBuf),
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sitar {}", self.version)?;
+        let mut label = "address";
+        for url in urls(&self.addresses, &self.encryption) {
+            line(f, label, &url)?;
+            label = "";
+        }
+        line(f, "listens", &addresses(&self.addresses))?;
+        line(f, "engine", &self.engine)?;
+        line(f, "sealer", &sealer(&self.encryption))?;
+        line(f, "shards", &self.shards)?;
+        line(f, "site", &self.content)?;
+        line(f, "files", &self.files)?;
+        self.encryption_lines(f)?;
+        self.warning_lines(f)
+    }
+}
+
+impl Report {
+    fn encryption_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.encryption {
+            Encryption::Local { fingerprint, ca, .. } => {
+                line(f, "cert", &"made on this machine, for localhost only")?;
+                line(f, "", &format_args!("SHA-256 {fingerprint}"))?;
+                line(f, "try", &curl(ca, &self.addresses))?;
+                line(
+                    f,
+                    "trust",
+                    &"sitar trust lets this user's browsers accept it; sitar untrust takes that back",
+                )
+            }
+            Encryption::Certificates(certificates) => {
+                for Certificate { path, names, fingerprint } in certificates {
+                    line(f, "cert", &format_args!("{} ({})", printable(path), names_text(names)))?;
+                    line(f, "", &format_args!("SHA-256 {fingerprint}"))?;
+                }
+                Ok(())
+            }
+            Encryption::Plain => Ok(()),
+        }
+    }
+
+    fn warning_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Encryption::Local { origin: Origin::Renewed(why), .. } = &self.encryption {
+            line(
+                f,
+                "warning",
+                &format_args!(
+                    "new certificate and authority, because {why}; where it was trusted, run sitar trust again"
+                ),
+            )?;
+        }
+        if self.encryption == Encryption::Plain
+            && self.addresses.iter().any(|address| !address.ip().is_loopback())
+        {
+            line(f, "warning", &"others can reach this address, and nothing is encrypted (--tls off)")?;
+        }
+        for address in &self.skipped {
+            line(
+                f,
+                "warning",
+                &format_args!("not listening on {address}: this machine does not have that address"),
+            )?;
+        }
+        for warning in self.warnings.iter().take(WARNINGS_MAX) {
+            line(f, "warning", &Printable(warning))?;
+        }
+        match self.warnings.len().saturating_sub(WARNINGS_MAX) {
+            0 => Ok(()),
+            more => line(f, "warning", &format_args!("and {more} more")),
+        }
+    }
+}
+
+/// The addresses as a person types them into a browser: `https://localhost:8443/` for loopback, no default port.
+#[must_use]
+pub fn urls(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
+    let (scheme, default_port) = if *encryption == Encryption::Plain { ("http", 80) } else { ("https", 443) };
+    let mut urls = Vec::new();
+    for address in addresses {
+        let ip = address.ip();
+        // An unspecified address is every address of this machine; localhost is the one that is known by name.
+        let is_localhost = ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+        let host = if is_localhost {
+            "localhost".to_owned()
+        } else if ip.is_ipv6() {
+            format!("[{ip}]")
+        } else {
+            ip.to_string()
+        };
+        let url = match address.port() {
+            port if port == default_port => format!("{scheme}://{host}/"),
+            port => format!("{scheme}://{host}:{port}/"),
+        };
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+    urls
+}
+
+/// The line that fetches the start page with the local certificate, ready for a POSIX shell. The local certificate
+/// is only ever used for localhost, so the URL needs no quotes.
+#[must_use]
+pub fn curl(ca: &Path, addresses: &[SocketAddr]) -> String {
+    let local = Encryption::Local { fingerprint: String::new(), ca: PathBuf::new(), origin: Origin::Reused };
+    let all = urls(addresses, &local);
+    let url = all.first().map_or("https://localhost:8443/", String::as_str);
+    format!("curl --cacert {} {url}", shell_word(ca))
+}
+
+impl Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Engine::UringBatched => f.write_str("io_uring (batched; polling thread: not built yet)"),
+        }
+    }
+}
+
+impl Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Handbook => {
+                f.write_str("the built-in handbook; name a directory or a tar to serve it: sitar serve PATH")
+            }
+            Content::Archive(path) => write!(f, "{} (tar)", printable(path)),
+            Content::Directory(path) => write!(f, "{} (directory)", printable(path)),
+        }
+    }
+}
+
+fn sealer(encryption: &Encryption) -> &'static str {
+    match encryption {
+        Encryption::Plain => "none: plain HTTP (--tls off)",
+        Encryption::Local { .. } | Encryption::Certificates(_) => "user space (kernel TLS: not built yet)",
+    }
+}
+
+fn addresses(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn names_text(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut text =
+        names.iter().take(SHOWN).map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ");
+    if let more @ 1.. = names.len().saturating_sub(SHOWN) {
+        let _ = write!(text, " and {more} more");
+    }
+    if text.is_empty() { "no names".to_owned() } else { text }
+}
+
+fn printable(path: &Path) -> String {
+    Printable(&path.to_string_lossy()).to_string()
+}
+
+fn line(f: &mut fmt::Formatter<'_>, label: &str, value: &dyn Display) -> fmt::Result {
+    writeln!(f, "  {label:<8} {value}")
+}
+
+#[cfg(test)]
+mod tests;

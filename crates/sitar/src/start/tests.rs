@@ -1,0 +1,129 @@
+use super::*;
+use crate::identity::Defect;
+
+fn sockets(all: &[&str]) -> Vec<SocketAddr> {
+    all.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn local(origin: Origin) -> Report {
+    Report {
+        version: "0.1.0",
+        addresses: sockets(&["127.0.0.1:8443", "[::1]:8443"]),
+        skipped: vec![],
+        encryption: Encryption::Local {
+            fingerprint: "AB:CD".to_owned(),
+            ca: "/home/u/.local/share/sitar/local/ca.pem".into(),
+            origin,
+        },
+        engine: Engine::UringBatched,
+        shards: 4,
+        content: Content::Handbook,
+        files: 7,
+        warnings: vec![],
+    }
+}
+
+#[test]
+fn the_first_start() {
+    assert_eq!(
+        local(Origin::Made).to_string(),
+        "sitar 0.1.0\n\
+         \x20 address  https://localhost:8443/\n\
+         \x20 listens  127.0.0.1:8443, [::1]:8443\n\
+         \x20 engine   io_uring (batched; polling thread: not built yet)\n\
+         \x20 sealer   user space (kernel TLS: not built yet)\n\
+         \x20 shards   4\n\
+         \x20 site     the built-in handbook; name a directory or a tar to serve it: sitar serve PATH\n\
+         \x20 files    7\n\
+         \x20 cert     made on this machine, for localhost only\n\
+         \x20          SHA-256 AB:CD\n\
+         \x20 try      curl --cacert /home/u/.local/share/sitar/local/ca.pem https://localhost:8443/\n\
+         \x20 trust    sitar trust lets this user's browsers accept it; sitar untrust takes that back\n"
+    );
+}
+
+#[test]
+fn the_operators_certificates() {
+    let report = Report {
+        addresses: sockets(&["0.0.0.0:443", "[::]:443", "192.0.2.1:8443", "[2001:db8::1]:443"]),
+        encryption: Encryption::Certificates(vec![Certificate {
+            path: "/etc/ssl/site.pem".into(),
+            names: ["a.example", "b.example", "c.example", "d.example", "e.example"]
+                .map(str::to_owned)
+                .to_vec(),
+            fingerprint: "01:02".to_owned(),
+        }]),
+        content: Content::Archive("site.tar".into()),
+        files: 51_906,
+        ..local(Origin::Made)
+    };
+    assert_eq!(
+        report.to_string(),
+        "sitar 0.1.0\n\
+         \x20 address  https://localhost/\n\
+         \x20          https://192.0.2.1:8443/\n\
+         \x20          https://[2001:db8::1]/\n\
+         \x20 listens  0.0.0.0:443, [::]:443, 192.0.2.1:8443, [2001:db8::1]:443\n\
+         \x20 engine   io_uring (batched; polling thread: not built yet)\n\
+         \x20 sealer   user space (kernel TLS: not built yet)\n\
+         \x20 shards   4\n\
+         \x20 site     site.tar (tar)\n\
+         \x20 files    51906\n\
+         \x20 cert     /etc/ssl/site.pem (a.example, b.example, c.example, d.example and 1 more)\n\
+         \x20          SHA-256 01:02\n"
+    );
+}
+
+#[test]
+fn plain_http_in_the_open_is_warned_of() {
+    let report = Report {
+        addresses: sockets(&["0.0.0.0:80"]),
+        encryption: Encryption::Plain,
+        content: Content::Directory("public".into()),
+        ..local(Origin::Made)
+    };
+    assert_eq!(
+        report.to_string(),
+        "sitar 0.1.0\n\
+         \x20 address  http://localhost/\n\
+         \x20 listens  0.0.0.0:80\n\
+         \x20 engine   io_uring (batched; polling thread: not built yet)\n\
+         \x20 sealer   none: plain HTTP (--tls off)\n\
+         \x20 shards   4\n\
+         \x20 site     public (directory)\n\
+         \x20 files    7\n\
+         \x20 warning  others can reach this address, and nothing is encrypted (--tls off)\n"
+    );
+    let quiet = Report { addresses: sockets(&["127.0.0.1:8080"]), ..report };
+    assert!(!quiet.to_string().contains("warning"));
+}
+
+#[test]
+fn warnings_are_bounded_and_cannot_drive_the_terminal() {
+    let mut report = local(Origin::Renewed(Defect::Expiring));
+    report.skipped = sockets(&["[::1]:8443"]);
+    report.warnings = vec!["odd name \x1b[2J\nfoo".to_owned(); 12];
+    let text = report.to_string();
+    let warnings: Vec<&str> = text.lines().filter(|line| line.starts_with("  warning")).collect();
+    assert_eq!(warnings.len(), 13);
+    assert_eq!(
+        warnings[..3],
+        [
+            "  warning  new certificate and authority, because the old one was about to expire; \
+             where it was trusted, run sitar trust again",
+            "  warning  not listening on [::1]:8443: this machine does not have that address",
+            "  warning  odd name \\u{1b}[2J\\nfoo",
+        ]
+    );
+    assert_eq!(warnings[12], "  warning  and 2 more");
+}
+
+#[test]
+fn the_curl_line_is_for_a_shell() {
+    let ca = Path::new("/home/a b/ca.pem");
+    assert_eq!(curl(ca, &sockets(&["127.0.0.1:443"])), "curl --cacert '/home/a b/ca.pem' https://localhost/");
+    assert_eq!(
+        curl(Path::new("/ca.pem"), &sockets(&["[::1]:1"])),
+        "curl --cacert /ca.pem https://localhost:1/"
+    );
+}

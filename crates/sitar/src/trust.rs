@@ -1,0 +1,151 @@
+//! `sitar trust` and `sitar untrust`: the local authority in the trust stores of this machine and this user.
+//!
+//! Nothing here happens by itself, asks for a password, or runs `sudo`: where a privilege is missing, the exact
+//! command is printed. Each entry has a fixed name, so trusting twice changes nothing, trusting after a renewal
+//! replaces the old authority, and `untrust` finds exactly what `trust` left.
+
+mod nss;
+mod system;
+mod tools;
+
+use std::fmt::{self, Display};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::error::Error;
+use crate::identity;
+
+pub use tools::{Finished, RealTools, Tools};
+
+/// What to do with the local authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Install it.
+    Trust,
+    /// Take it out again.
+    Untrust,
+}
+
+/// Whose trust stores, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The root of the file system: `/`, or a test's directory.
+    pub root: PathBuf,
+    /// The user's home directory, if there is one that is the user's own.
+    pub home: Option<PathBuf>,
+    /// The effective user id; 0 may change the system's store.
+    pub user: u32,
+}
+
+/// The authority's certificate: where it lies and what is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Authority<'a> {
+    /// The PEM file.
+    pub path: &'a Path,
+    /// Its contents.
+    pub pem: &'a [u8],
+}
+
+/// What became of one trust store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which store, as the operator knows it.
+    pub store: String,
+    /// What was done.
+    pub state: State,
+}
+
+/// What was done to a trust store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The authority is in it now.
+    Trusted,
+    /// It was in it already.
+    AlreadyTrusted,
+    /// It is out of it now.
+    Removed,
+    /// It was not in it.
+    NotThere,
+    /// Only the operator can do it, by this command.
+    TypeThis(String),
+    /// There is no such store, or no tool for it; and what can be done about it.
+    Unavailable(String),
+    /// It went wrong.
+    Failed(String),
+}
+
+/// Does it for this user on this machine and prints one line for each store on standard output.
+///
+/// # Errors
+/// The authority cannot be made, or a store could not be changed.
+pub fn run(action: Action) -> Result<(), Error> {
+    let places = Places {
+        root: PathBuf::from("/"),
+        home: identity::home(),
+        user: rustix::process::geteuid().as_raw(),
+    };
+    let outcomes = match action {
+        Action::Trust => {
+            let local = identity::open(&identity::data_directory(), SystemTime::now())?;
+            trust(&places, &RealTools, Authority { path: &local.ca_path, pem: &local.ca_pem })
+        }
+        Action::Untrust => untrust(&places, &RealTools),
+    };
+    // A reader that went away does not undo what was done.
+    let _ = std::io::stdout().lock().write_all(render(&outcomes).as_bytes());
+    if outcomes.iter().any(|outcome| matches!(outcome.state, State::Failed(_))) {
+        return Err(Error::new("not every trust store could be changed")
+            .hint("the lines above say which and why; it is safe to run this again"));
+    }
+    Ok(())
+}
+
+/// Installs the authority in every store that there is.
+pub fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>) -> Vec<Outcome> {
+    let mut outcomes = vec![system::trust(places, tools, authority)];
+    outcomes.extend(nss::each(places, tools, |database| nss::trust(database, tools, authority)));
+    outcomes
+}
+
+/// Takes out of every store what [`trust`] put in.
+pub fn untrust(places: &Places, tools: &dyn Tools) -> Vec<Outcome> {
+    let mut outcomes = vec![system::untrust(places, tools)];
+    outcomes.extend(nss::each(places, tools, |database| nss::untrust(database, tools)));
+    outcomes
+}
+
+/// One line for each store; a command to type stands on a line of its own, ready to be copied.
+#[must_use]
+pub fn render(outcomes: &[Outcome]) -> String {
+    outcomes.iter().map(|outcome| format!("{outcome}\n")).collect()
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.store)?;
+        match &self.state {
+            State::Trusted => f.write_str("trusted"),
+            State::AlreadyTrusted => f.write_str("trusted already"),
+            State::Removed => f.write_str("removed"),
+            State::NotThere => f.write_str("was not there"),
+            State::TypeThis(command) => write!(f, "needs root; type\n  {command}"),
+            State::Unavailable(why) => write!(f, "not changed: {why}"),
+            State::Failed(why) => write!(f, "failed: {why}"),
+        }
+    }
+}
+
+/// A path as a word of a POSIX shell.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const ONE: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const TWO: &[u8] = b"-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n";
+const DEBIAN: &str = "usr/local/share/ca-certificates";
+const FEDORA: &str = "etc/pki/ca-trust/source/anchors";
+
+/// Stands in for certutil and the updaters: keeps databases in memory and every call as text.
+#[derive(Default)]
+struct Fake {
+    programs: Vec<&'static str>,
+    fails: Option<&'static str>,
+    /// Trust needs a password that nobody gives.
+    password: bool,
+    calls: RefCell<Vec<String>>,
+    /// Location → our entry as PEM, and its flags.
+    databases: RefCell<HashMap<String, (String, &'static str)>>,
+}
+
+impl Fake {
+    fn with(programs: &[&'static str]) -> Fake {
+        Fake { programs: programs.to_vec(), ..Fake::default() }
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls.take()
+    }
+}
+
+impl Tools for Fake {
+    fn has(&self, program: &str) -> bool {
+        self.programs.contains(&program)
+    }
+
+    fn run(&self, program: &str, arguments: &[OsString]) -> io::Result<Finished> {
+        let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
+        self.calls.borrow_mut().push(format!("{program} {}", words.join(" ")).trim_end().to_owned());
+        let finished = |success, stdout: &str| {
+            let stderr = if success { "" } else { "\nit said no\nand more" };
+            Ok(Finished { success, stdout: stdout.to_owned(), stderr: stderr.to_owned() })
+        };
+        if self.fails.is_some_and(|word| program == word || words.contains(&word)) {
+            return finished(false, "");
+        }
+        if program != "certutil" {
+            return finished(true, "");
+        }
+        let mut databases = self.databases.borrow_mut();
+        match words[4] {
+            "-L" if words.len() == 5 => match databases.get(words[1]) {
+                // As printed by NSS 3.87.
+                Some((_, flags)) => finished(
+                    true,
+                    &format!(
+                        "\nCertificate Nickname                                         Trust Attributes\n\
+                         {:61}SSL,S/MIME,JAR/XPI\n\nanother                                                      \
+                         C,,  \nsitar local authority                                        {flags}  \n",
+                        ""
+                    ),
+                ),
+                None => finished(true, ""),
+            },
+            "-L" => match databases.get(words[1]) {
+                // Different line breaks, as from the real one.
+                Some((pem, _)) => finished(true, &pem.replace('\n', "\r\n")),
+                None => finished(false, ""),
+            },
+            "-D" => finished(databases.remove(words[1]).is_some(), ""),
+            "-A" => {
+                let pem = fs::read_to_string(words.last().unwrap()).unwrap();
+                let flags = if self.password { ",," } else { "C,," };
+                let before = databases.insert(words[1].to_owned(), (pem, flags));
+                assert!(before.is_none(), "two entries of one name");
+                // The real one stores the certificate before it finds that it may not store the trust.
+                finished(!self.password, "")
+            }
+            other => panic!("certutil {other}"),
+        }
+    }
+}
+
+struct Machine {
+    root: TempDir,
+    places: Places,
+    ca: PathBuf,
+}
+
+impl Machine {
+    fn new(user: u32, directories: &[&str]) -> Machine {
+        let root = TempDir::new().unwrap();
+        for directory in directories {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+            if directory.starts_with("home") {
+                fs::write(root.path().join(directory).join("cert9.db"), "").unwrap();
+            }
+        }
+        let home = root.path().join("home");
+        fs::create_dir_all(&home).unwrap();
+        let ca = root.path().join("ca.pem");
+        fs::write(&ca, ONE).unwrap();
+        let places = Places { root: root.path().to_owned(), home: Some(home), user };
+        Machine { root, places, ca }
+    }
+
+    fn path(&self, text: &str) -> PathBuf {
+        self.root.path().join(text)
+    }
+
+    fn trust(&self, tools: &Fake) -> Vec<State> {
+        let pem = fs::read(&self.ca).unwrap();
+        states(trust(&self.places, tools, Authority { path: &self.ca, pem: &pem }))
+    }
+
+    fn untrust(&self, tools: &Fake) -> Vec<State> {
+        states(untrust(&self.places, tools))
+    }
+}
+
+fn states(outcomes: Vec<Outcome>) -> Vec<State> {
+    outcomes.into_iter().map(|outcome| outcome.state).collect()
+}
+
+#[test]
+fn debian_as_root_there_and_back() {
+    let machine = Machine::new(0, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates"]);
+    let file = machine.path("usr/local/share/ca-certificates/sitar-local-0.crt");
+
+    assert_eq!(machine.untrust(&tools)[0], State::NotThere);
+    assert_eq!(machine.trust(&tools)[0], State::Trusted);
+    assert_eq!(fs::read(&file).unwrap(), ONE);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(tools.calls(), ["update-ca-certificates"]);
+
+    assert_eq!(machine.trust(&tools)[0], State::AlreadyTrusted);
+    assert_eq!(tools.calls(), [""; 0]);
+
+    fs::write(&machine.ca, TWO).unwrap();
+    assert_eq!(machine.trust(&tools)[0], State::Trusted);
+    assert_eq!(fs::read(&file).unwrap(), TWO);
+
+    assert_eq!(machine.untrust(&tools)[0], State::Removed);
+    assert_eq!(tools.calls(), ["update-ca-certificates", "update-ca-certificates --fresh"]);
+    assert_eq!(fs::read_dir(machine.path(DEBIAN)).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(machine.untrust(&tools)[0], State::NotThere);
+}
+
+#[test]
+fn fedora_as_root() {
+    let machine = Machine::new(0, &[FEDORA]);
+    let tools = Fake::with(&["update-ca-trust"]);
+    assert_eq!(machine.trust(&tools)[0], State::Trusted);
+    assert_eq!(machine.untrust(&tools)[0], State::Removed);
+    assert_eq!(tools.calls(), ["update-ca-trust extract", "update-ca-trust extract"]);
+}
+
+#[test]
+fn an_ordinary_user_is_given_the_exact_commands() {
+    let machine = Machine::new(1000, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates"]);
+    let root = machine.root.path().display();
+    let file = format!("{root}/usr/local/share/ca-certificates/sitar-local-1000.crt");
+    assert_eq!(
+        machine.trust(&tools)[0],
+        State::TypeThis(format!("sudo install -m 0644 {root}/ca.pem {file} && sudo update-ca-certificates"))
+    );
+    assert_eq!(machine.untrust(&tools)[0], State::NotThere);
+    // The user types the command: now it is there.
+    fs::write(&file, ONE).unwrap();
+    assert_eq!(machine.trust(&tools)[0], State::AlreadyTrusted);
+    assert_eq!(
+        machine.untrust(&tools)[0],
+        State::TypeThis(format!("sudo rm -f {file} && sudo update-ca-certificates --fresh"))
+    );
+    assert_eq!(fs::read(&file).unwrap(), ONE, "nothing was changed");
+    assert_eq!(tools.calls(), [""; 0], "nothing was run");
+}
+
+#[test]
+fn a_failed_update_leaves_nothing_that_looks_trusted() {
+    let machine = Machine::new(0, &[DEBIAN]);
+    let mut tools = Fake::with(&["update-ca-certificates"]);
+    tools.fails = Some("update-ca-certificates");
+    assert_eq!(machine.trust(&tools)[0], State::Failed("update-ca-certificates: it said no".to_owned()));
+    assert_eq!(fs::read_dir(machine.path(DEBIAN)).unwrap().count(), 0);
+}
+
+#[test]
+fn a_symbolic_link_is_replaced_not_followed() {
+    let machine = Machine::new(0, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates"]);
+    let victim = machine.path("victim");
+    fs::write(&victim, "precious").unwrap();
+    for name in ["sitar-local-0.crt", "sitar-local-0.new"] {
+        std::os::unix::fs::symlink(&victim, machine.path(DEBIAN).join(name)).unwrap();
+    }
+    assert_eq!(machine.trust(&tools)[0], State::Trusted);
+    assert_eq!(machine.untrust(&tools)[0], State::Removed);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
+fn a_machine_without_stores_or_tools_is_told_what_to_install() {
+    let machine = Machine::new(0, &[]);
+    let tools = Fake::default();
+    assert_eq!(
+        render(&trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE })),
+        "system: not changed: no store of a known kind; install the package ca-certificates\n\
+         browsers: not changed: no certificate database yet; start the browser once, then run this again\n"
+    );
+    let machine = Machine::new(0, &[DEBIAN, "home/.pki/nssdb"]);
+    assert_eq!(
+        render(&trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE })),
+        "system: not changed: update-ca-certificates is missing; install the package ca-certificates\n\
+         browsers: not changed: certutil is missing; install it: sudo apt install libnss3-tools, \
+         or sudo dnf install nss-tools\n"
+    );
+}
+
+#[test]
+fn browsers_there_and_back() {
+    let machine = Machine::new(
+        1000,
+        &["home/.pki/nssdb", "home/.mozilla/firefox/b.default", "home/.mozilla/firefox/a.work"],
+    );
+    fs::create_dir_all(machine.path("home/.mozilla/firefox/Crash Reports")).unwrap();
+    let tools = Fake::with(&["certutil"]);
+    let root = machine.root.path().display();
+
+    assert_eq!(machine.trust(&tools)[1..], [State::Trusted, State::Trusted, State::Trusted]);
+    let database = format!("-d sql:{root}/home/.pki/nssdb -f /dev/null");
+    assert_eq!(
+        tools.calls()[..2],
+        [
+            format!("certutil {database} -L -a -n sitar local authority"),
+            format!("certutil {database} -A -t C,, -n sitar local authority -i {root}/ca.pem"),
+        ]
+    );
+    let mut databases: Vec<String> = tools.databases.borrow().keys().cloned().collect();
+    databases.sort();
+    assert_eq!(
+        databases,
+        [
+            format!("sql:{root}/home/.mozilla/firefox/a.work"),
+            format!("sql:{root}/home/.mozilla/firefox/b.default"),
+            format!("sql:{root}/home/.pki/nssdb"),
+        ]
+    );
+    assert_eq!(
+        machine.trust(&tools)[1..],
+        [State::AlreadyTrusted, State::AlreadyTrusted, State::AlreadyTrusted]
+    );
+
+    // After a renewal the old authority makes room for the new one.
+    fs::write(&machine.ca, TWO).unwrap();
+    assert_eq!(machine.trust(&tools)[1..], [State::Trusted, State::Trusted, State::Trusted]);
+    assert!(tools.databases.borrow().values().all(|(pem, _)| pem.as_bytes() == TWO));
+
+    assert_eq!(machine.untrust(&tools)[1..], [State::Removed, State::Removed, State::Removed]);
+    assert!(tools.databases.borrow().is_empty());
+    assert_eq!(machine.untrust(&tools)[1..], [State::NotThere, State::NotThere, State::NotThere]);
+}
+
+#[test]
+fn a_database_with_a_password_gets_the_command_to_type_and_keeps_nothing() {
+    let machine = Machine::new(1000, &["home/.pki/nssdb"]);
+    let mut tools = Fake::with(&["certutil"]);
+    tools.password = true;
+    let root = machine.root.path().display();
+    for _ in 0..2 {
+        assert_eq!(
+            machine.trust(&tools)[1],
+            State::Failed(format!(
+                "it said no; if the database has a password, type: certutil -d sql:{root}/home/.pki/nssdb \
+                 -A -t C,, -n 'sitar local authority' -i {root}/ca.pem"
+            ))
+        );
+        assert!(tools.databases.borrow().is_empty());
+    }
+}
+
+#[test]
+fn an_entry_without_trust_is_not_taken_for_trusted() {
+    let machine = Machine::new(1000, &["home/.pki/nssdb"]);
+    let tools = Fake::with(&["certutil"]);
+    assert_eq!(machine.trust(&tools)[1], State::Trusted);
+    for entry in tools.databases.borrow_mut().values_mut() {
+        entry.1 = ",,";
+    }
+    assert_eq!(machine.trust(&tools)[1], State::Trusted);
+    assert_eq!(machine.trust(&tools)[1], State::AlreadyTrusted);
+}
+
+#[test]
+fn a_user_without_a_home() {
+    let mut machine = Machine::new(1000, &[]);
+    machine.places.home = None;
+    assert_eq!(
+        machine.trust(&Fake::default())[1],
+        State::Unavailable("this user has no home directory of its own".to_owned())
+    );
+}
+
+#[test]
+fn what_the_operator_reads() {
+    let outcome = |store: &str, state| Outcome { store: store.to_owned(), state };
+    assert_eq!(
+        render(&[
+            outcome("system", State::TypeThis("sudo true".to_owned())),
+            outcome("/home/u/.pki/nssdb", State::Trusted),
+            outcome("a", State::AlreadyTrusted),
+            outcome("b", State::Removed),
+            outcome("c", State::NotThere),
+            outcome("d", State::Failed("certutil: no".to_owned())),
+        ]),
+        "system: needs root; type\n  sudo true\n\
+         /home/u/.pki/nssdb: trusted\n\
+         a: trusted already\n\
+         b: removed\n\
+         c: was not there\n\
+         d: failed: certutil: no\n"
+    );
+}
+
+#[test]
+fn shell_words() {
+    assert_eq!(shell_word(Path::new("/home/u/ca.pem")), "/home/u/ca.pem");
+    assert_eq!(shell_word(Path::new("/home/a b/ca.pem")), "'/home/a b/ca.pem'");
+    assert_eq!(shell_word(Path::new("/it's$HOME")), r"'/it'\''s$HOME'");
+}

@@ -1,0 +1,256 @@
+//! What can be wrong with a site: errors that stop it from opening, warnings that do not.
+//!
+//! All of them are the operator's to mend, so each says where, what, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a site could not be opened: the path as it was given, and the fault found there.
+#[derive(Debug)]
+pub struct OpenError {
+    path: PathBuf,
+    fault: OpenFault,
+}
+
+impl OpenError {
+    pub(crate) fn new(path: &Path, fault: OpenFault) -> OpenError {
+        OpenError { path: path.to_owned(), fault }
+    }
+
+    /// The path that was to be opened; empty for a site that is compiled in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong.
+    pub fn fault(&self) -> &OpenFault {
+        &self.fault
+    }
+}
+
+/// What is wrong with an archive or a directory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenFault {
+    /// The kernel refused, while doing what is named.
+    Io {
+        /// What was being done, for example `open`.
+        doing: &'static str,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// A socket, a device, a named pipe.
+    NotAFileOrDirectory,
+    /// A file of no bytes.
+    Empty,
+    /// A file that does not begin with a tar header.
+    NotTar,
+    /// A compressed archive: its members cannot be served in place.
+    Compressed {
+        /// The compression's name.
+        format: &'static str,
+        /// The command that undoes it.
+        remedy: &'static str,
+    },
+    /// The archive ends before it should.
+    Truncated {
+        /// Where the missing bytes should begin, in bytes from the start of the archive.
+        offset: u64,
+        /// The member concerned; empty when none had begun.
+        member: String,
+    },
+    /// The archive breaks the format.
+    Damaged {
+        /// Where, in bytes from the start of the archive.
+        offset: u64,
+        /// The member concerned, or the last one before.
+        member: String,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// A sparse member: its bytes are not stored in one piece.
+    Sparse {
+        /// The member's name.
+        member: String,
+    },
+    /// The archive continues in another file.
+    MultiVolume {
+        /// The member's name.
+        member: String,
+    },
+    /// More of something than this program takes on.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// The folder to serve does not exist in the archive or directory.
+    NoSuchPrefix {
+        /// The folder asked for.
+        prefix: String,
+        /// Some folders that exist at the top.
+        folders: Vec<String>,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.as_os_str().is_empty() {
+            write!(f, "{}: ", self.path.display())?;
+        }
+        match &self.fault {
+            OpenFault::Compressed { format, remedy } => {
+                let path = self.path.display();
+                write!(f, "this archive is compressed with {format}; unpack it first: {remedy} {path}")
+            }
+            fault => fault.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for OpenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenFault::Io { doing, error } => write!(f, "cannot {doing}: {error}"),
+            OpenFault::NotAFileOrDirectory => f.write_str("is neither a regular file nor a directory"),
+            OpenFault::Empty => f.write_str("the file is empty; a site is a tar archive or a directory"),
+            OpenFault::NotTar => {
+                f.write_str("this is not a tar archive; make one with: tar -C FOLDER -cf site.tar .")
+            }
+            OpenFault::Compressed { format, remedy } => {
+                write!(f, "this archive is compressed with {format}; unpack it first: {remedy}")
+            }
+            OpenFault::Truncated { offset, member } if member.is_empty() => {
+                write!(f, "the archive is cut short at byte {offset}; copy it again")
+            }
+            OpenFault::Truncated { offset, member } => {
+                write!(
+                    f,
+                    "the archive is cut short at byte {offset}, in or after member '{member}'; copy it again"
+                )
+            }
+            OpenFault::Damaged { offset, member, what } if member.is_empty() => {
+                write!(f, "the archive is damaged at byte {offset}: {what}")
+            }
+            OpenFault::Damaged { offset, member, what } => {
+                write!(f, "the archive is damaged at byte {offset}, member '{member}': {what}")
+            }
+            OpenFault::Sparse { member } => {
+                write!(f, "member '{member}' is stored as a sparse file; make the archive without --sparse")
+            }
+            OpenFault::MultiVolume { member } => {
+                write!(f, "member '{member}' continues in another volume; make the archive in one piece")
+            }
+            OpenFault::TooMany { what, limit } => write!(f, "more than {limit} {what}"),
+            OpenFault::NoSuchPrefix { prefix, folders } if folders.is_empty() => {
+                write!(f, "there is no folder '{prefix}' in it")
+            }
+            OpenFault::NoSuchPrefix { prefix, folders } => {
+                write!(f, "there is no folder '{prefix}' in it; there is: {}", folders.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            OpenFault::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Something that the operator should know, though the site opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A member or file that is not served, and why.
+    LeftOut {
+        /// Its name, made printable.
+        name: String,
+        /// The reason.
+        why: &'static str,
+    },
+    /// Everything lies below one folder, which was probably meant to be the root.
+    OneTopFolder {
+        /// What to pass as the prefix.
+        prefix: String,
+    },
+    /// Nothing in the archive or directory can be served.
+    NoFiles,
+    /// Further warnings that were counted but not kept.
+    More(usize),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::LeftOut { name, why } => write!(f, "'{name}' is left out: {why}"),
+            Warning::OneTopFolder { prefix } => {
+                write!(
+                    f,
+                    "there is no index.html at the top and everything lies below '{prefix}': use --prefix {prefix}"
+                )
+            }
+            Warning::NoFiles => f.write_str("there is no file to serve in it"),
+            Warning::More(count) => write!(f, "and {count} more warnings"),
+        }
+    }
+}
+
+/// A bounded collection of warnings: a hostile archive must not turn its faults into memory.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    kept: Vec<Warning>,
+    dropped: usize,
+}
+
+impl Warnings {
+    pub(crate) fn left_out(&mut self, name: &[u8], why: &'static str) {
+        // Counted before the name is copied, so that a million of them cost nothing.
+        if self.kept.len() < WARNINGS_MAX {
+            self.kept.push(Warning::LeftOut { name: printable(name), why });
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    pub(crate) fn push(&mut self, warning: Warning) {
+        if self.kept.len() < WARNINGS_MAX {
+            self.kept.push(warning);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<Warning> {
+        if self.dropped > 0 {
+            self.kept.push(Warning::More(self.dropped));
+        }
+        self.kept
+    }
+}
+
+/// A name for a human: control characters escaped (a terminal is an interpreter), length bounded.
+pub(crate) fn printable(name: &[u8]) -> String {
+    let mut shown = String::new();
+    for character in String::from_utf8_lossy(&name[..name.len().min(PRINTABLE_MAX)]).chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    if name.len() > PRINTABLE_MAX {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Warnings kept; the rest is counted.
+const WARNINGS_MAX: usize = 100;
+/// Bytes of a name that are shown.
+const PRINTABLE_MAX: usize = 200;

@@ -1,0 +1,236 @@
+//! From names to files: exact, complete, and fixed when the site opens.
+
+use crate::error::OpenFault;
+use crate::media::{self, Media};
+use crate::path::is_public;
+use sitar_http::semantics::{Accept, Coding};
+use std::collections::HashMap;
+
+/// One representation that can be served: a file under its own name, or a sidecar as an encoding of its original.
+/// Dense: from 0 up to [`Site::files`](crate::Site::files).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub(crate) u32);
+
+impl FileId {
+    /// The place of this file in a table of all files.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a representation is made of, before its bytes are read.
+pub(crate) struct Entry {
+    /// Which of the site's sources holds the bytes.
+    pub(crate) source: usize,
+    pub(crate) media: Media,
+    /// The `Content-Encoding`.
+    pub(crate) coding: Coding,
+    /// The same URL has other encodings.
+    pub(crate) vary: bool,
+}
+
+/// The encodings of one URL.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Choice {
+    identity: Option<FileId>,
+    br: Option<FileId>,
+    zstd: Option<FileId>,
+    gzip: Option<FileId>,
+}
+
+impl Choice {
+    /// The encoding to send (RFC 9110 §12.5.3). Where nothing is acceptable, the original is sent all the same, as
+    /// the RFC allows; `None` when there is no original either.
+    pub(crate) fn pick(&self, accept: impl FnOnce() -> Accept) -> Option<FileId> {
+        if !self.is_encoded() {
+            return self.identity;
+        }
+        // Smallest first, as far as one can tell without looking: brotli, then Zstandard, then gzip.
+        let ordered = [
+            (Coding::Br, self.br),
+            (Coding::Zstd, self.zstd),
+            (Coding::Gzip, self.gzip),
+            (Coding::Identity, self.identity),
+        ];
+        let mut available = [Coding::Identity; 4];
+        let mut count = 0;
+        for (coding, file) in ordered {
+            if file.is_some() {
+                available[count] = coding;
+                count += 1;
+            }
+        }
+        let best = accept().best(&available[..count]);
+        ordered.iter().find(|(coding, _)| Some(*coding) == best).and_then(|(_, file)| *file).or(self.identity)
+    }
+
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.br.is_some() || self.zstd.is_some() || self.gzip.is_some()
+    }
+
+    fn all(&self) -> impl Iterator<Item = FileId> {
+        [self.identity, self.br, self.zstd, self.gzip].into_iter().flatten()
+    }
+}
+
+/// What a key of the index names.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    File(Choice),
+    Directory(u32),
+}
+
+/// A folder of the site.
+pub(crate) struct Directory {
+    /// Its `index.html`.
+    pub(crate) index: Option<Choice>,
+    /// Header lines of the redirect that adds the slash, with the whole Location.
+    pub(crate) redirect: Box<[u8]>,
+}
+
+/// All names of a site.
+pub(crate) struct Index {
+    // The standard hasher is keyed per process, so neither an archive nor a request can aim at collisions; lookups
+    // with strange names find nothing and change nothing.
+    slots: HashMap<Box<[u8]>, Slot>,
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) entries: Vec<Entry>,
+    /// Files with a name of their own.
+    pub(crate) files: usize,
+    /// Bytes of keys and header lines kept for folders; those of files are bounded by whoever lists them.
+    folder_bytes: usize,
+}
+
+impl Index {
+    /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are not public are skipped.
+    pub(crate) fn new<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> Result<Index, OpenFault> {
+        let mut index = Index {
+            slots: HashMap::new(),
+            directories: Vec::new(),
+            entries: Vec::new(),
+            files: 0,
+            folder_bytes: 0,
+        };
+        index.directory(b"");
+        for (source, name) in names.clone().enumerate().filter(|(_, name)| is_public(name)) {
+            // From the innermost folder out, until one is known: so the work is paid for by what is kept.
+            let mut folder = name;
+            while let Some(slash) = folder.iter().rposition(|&byte| byte == b'/') {
+                folder = &folder[..slash];
+                if !index.directory(folder) {
+                    break;
+                }
+            }
+            if index.folder_bytes > FOLDER_BYTES_MAX {
+                return Err(OpenFault::TooMany {
+                    what: "bytes of folder names",
+                    limit: FOLDER_BYTES_MAX as u64,
+                });
+            }
+            let id = index.entry(source, name, Coding::Identity);
+            index.choice(name, |choice| choice.identity = Some(id));
+            index.files += 1;
+        }
+        for (source, name) in names.enumerate().filter(|(_, name)| is_public(name)) {
+            let Some((original, coding)) = sidecar(name) else { continue };
+            // A folder keeps its name; the sidecar is still served under its own.
+            if matches!(index.slots.get(original), Some(Slot::Directory(_))) {
+                continue;
+            }
+            let id = index.entry(source, original, coding);
+            index.choice(original, |choice| match coding {
+                Coding::Br => choice.br = Some(id),
+                Coding::Zstd => choice.zstd = Some(id),
+                Coding::Gzip => choice.gzip = Some(id),
+                Coding::Identity => {}
+            });
+        }
+        index.finish();
+        Ok(index)
+    }
+
+    /// What a key names.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    /// Adds a folder; false when it was there.
+    fn directory(&mut self, key: &[u8]) -> bool {
+        if self.slots.contains_key(key) {
+            return false;
+        }
+        let redirect = crate::reply::redirect_block(key);
+        self.folder_bytes += FOLDER_OVERHEAD + key.len() + redirect.len();
+        // FOLDER_BYTES_MAX leaves room for far fewer than 2^32.
+        let id = self.directories.len() as u32;
+        self.directories.push(Directory { index: None, redirect });
+        self.slots.insert(key.into(), Slot::Directory(id));
+        true
+    }
+
+    fn entry(&mut self, source: usize, name: &[u8], coding: Coding) -> FileId {
+        // At most two for each of FILES_MAX names.
+        let id = FileId(self.entries.len() as u32);
+        self.entries.push(Entry { source, media: media::of(name), coding, vary: false });
+        id
+    }
+
+    fn choice(&mut self, key: &[u8], change: impl FnOnce(&mut Choice)) {
+        if let Some(Slot::File(choice)) = self.slots.get_mut(key) {
+            change(choice);
+        } else {
+            let mut choice = Choice::default();
+            change(&mut choice);
+            self.slots.insert(key.into(), Slot::File(choice));
+        }
+    }
+
+    fn finish(&mut self) {
+        for slot in self.slots.values() {
+            if let Slot::File(choice) = slot
+                && choice.is_encoded()
+            {
+                for id in choice.all() {
+                    self.entries[id.index()].vary = true;
+                }
+            }
+        }
+        for (key, slot) in &self.slots {
+            let folder = match key.strip_suffix(INDEX) {
+                Some(b"") => Some(&b""[..]),
+                Some(folder) => folder.strip_suffix(b"/"),
+                None => None,
+            };
+            if let (Slot::File(choice), Some(Slot::Directory(id))) =
+                (slot, folder.and_then(|key| self.slots.get(key)))
+            {
+                self.directories[*id as usize].index = Some(*choice);
+            }
+        }
+    }
+}
+
+/// The name and the coding that a sidecar's name stands for.
+pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
+    for (suffix, coding) in SIDECARS {
+        if let Some(original) = name.strip_suffix(*suffix)
+            && !original.is_empty()
+            && !original.ends_with(b"/")
+        {
+            return Some((original, *coding));
+        }
+    }
+    None
+}
+
+const SIDECARS: &[(&[u8], Coding)] = &[(b".br", Coding::Br), (b".zst", Coding::Zstd), (b".gz", Coding::Gzip)];
+/// What is served for a folder.
+const INDEX: &[u8] = b"index.html";
+/// All folders together: hundreds of thousands of ordinary ones.
+const FOLDER_BYTES_MAX: usize = 256 << 20;
+/// What a folder takes besides its names, about.
+const FOLDER_OVERHEAD: usize = 128;
+
+#[cfg(test)]
+mod tests;

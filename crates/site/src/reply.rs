@@ -1,0 +1,218 @@
+//! What goes back: status, header lines, body. Nothing here allocates.
+
+use sitar_http::Status;
+use sitar_io::{File, Region};
+use std::ops::{Deref, Range};
+
+/// A response as far as the site knows it. The server adds Date, Connection and Content-Length.
+#[derive(Clone, Debug)]
+pub struct Reply<'r> {
+    /// The status.
+    pub status: Status,
+    /// Prebuilt header lines, each `name: value\r\n`.
+    pub fields: &'r [u8],
+    /// Further header lines that depend on the request (Content-Range, Location with a query), in the same form.
+    pub more: FieldBuf,
+    /// The value of Content-Length, for HEAD too (RFC 9110 §8.6); `None` where there must be none (204) or need be none (304).
+    pub content_length: Option<u64>,
+    /// The content; [`Body::Empty`] for HEAD.
+    pub body: Body<'r>,
+}
+
+/// Where the content lies.
+#[derive(Clone, Debug)]
+pub enum Body<'r> {
+    /// Nothing to send.
+    Empty,
+    /// Bytes that are part of the program.
+    Static(&'static [u8]),
+    /// A part of a region.
+    Memory {
+        /// The region.
+        region: &'r Region,
+        /// Which of its bytes.
+        range: Range<usize>,
+    },
+    /// A part of a file too large for memory.
+    File {
+        /// The file.
+        file: &'r File,
+        /// Absolute offsets in the file, in bytes.
+        range: Range<u64>,
+    },
+}
+
+impl<'r> Reply<'r> {
+    /// A short answer in plain text. The header lines must say so.
+    pub(crate) fn text(status: Status, fields: &'r [u8], body: &'static [u8], head: bool) -> Reply<'r> {
+        Reply {
+            status,
+            fields,
+            more: FieldBuf::new(),
+            content_length: Some(body.len() as u64),
+            body: if head { Body::Empty } else { Body::Static(body) },
+        }
+    }
+
+    pub(crate) fn bad_request(head: bool) -> Reply<'static> {
+        Reply::text(Status::BAD_REQUEST, PLAIN, b"400 Bad Request: the path is malformed\n", head)
+    }
+
+    pub(crate) fn not_found(head: bool) -> Reply<'static> {
+        Reply::text(Status::NOT_FOUND, PLAIN, b"404 Not Found\n", head)
+    }
+
+    /// There is a representation, but only in encodings that this client does not take.
+    pub(crate) fn not_found_encoded(head: bool) -> Reply<'static> {
+        Reply::text(Status::NOT_FOUND, PLAIN_VARY, b"404 Not Found: only a compressed form exists\n", head)
+    }
+
+    /// RFC 9110 §15.5.6: Allow lists what the resource supports.
+    pub(crate) fn method_not_allowed(head: bool) -> Reply<'static> {
+        Reply::text(Status::METHOD_NOT_ALLOWED, PLAIN_ALLOW, b"405 Method Not Allowed\n", head)
+    }
+
+    pub(crate) fn not_implemented(head: bool) -> Reply<'static> {
+        Reply::text(Status::NOT_IMPLEMENTED, PLAIN, b"501 Not Implemented\n", head)
+    }
+
+    /// RFC 9110 §9.3.7; a 204 has no Content-Length (§8.6).
+    pub(crate) fn options() -> Reply<'static> {
+        Reply {
+            status: Status::NO_CONTENT,
+            fields: b"Allow: GET, HEAD, OPTIONS\r\n",
+            more: FieldBuf::new(),
+            content_length: None,
+            body: Body::Empty,
+        }
+    }
+
+    /// Adds the slash of a directory. 301 and not 308: only GET and HEAD get here, for which both mean the same, and
+    /// older clients know only 301.
+    ///
+    /// `block` comes from [`redirect_block`]: its path was made from the index's own name, so it is the same whatever
+    /// the client wrote, and starts with exactly one slash (`//host` cannot become another host).
+    pub(crate) fn redirect(block: &'r [u8], query: Option<&[u8]>, head: bool) -> Reply<'r> {
+        let body = b"301 Moved Permanently\n";
+        let Some(query) = query else { return Reply::text(Status::MOVED_PERMANENTLY, block, body, head) };
+        let location = block.split(|&byte| byte == b'\r').next().unwrap_or(block);
+        let mut more = FieldBuf::new();
+        if more.push(location) && more.push(b"?") && more.push_query(query) && more.push(b"\r\n") {
+            Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, PLAIN, body, head) }
+        } else {
+            // A shortened query would be another query.
+            Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
+        }
+    }
+
+    pub(crate) fn precondition_failed(head: bool) -> Reply<'static> {
+        Reply::text(Status::PRECONDITION_FAILED, PLAIN, b"412 Precondition Failed\n", head)
+    }
+
+    /// RFC 9110 §15.5.17: says how long the content is.
+    pub(crate) fn unsatisfiable(length: u64, vary: bool, head: bool) -> Reply<'static> {
+        let fields = if vary { PLAIN_VARY } else { PLAIN };
+        let mut reply =
+            Reply::text(Status::RANGE_NOT_SATISFIABLE, fields, b"416 Range Not Satisfiable\n", head);
+        // 26 bytes and a number of at most 20: fits.
+        reply.more.push(b"Content-Range: bytes */");
+        reply.more.push_number(length);
+        reply.more.push(b"\r\n");
+        reply
+    }
+}
+
+/// The header lines of the redirect to a directory, Location first.
+pub(crate) fn redirect_block(key: &[u8]) -> Box<[u8]> {
+    let mut block = b"Location: /".to_vec();
+    crate::path::encode(key, &mut block);
+    if !key.is_empty() {
+        block.push(b'/');
+    }
+    block.extend_from_slice(b"\r\n");
+    block.extend_from_slice(PLAIN);
+    block.into_boxed_slice()
+}
+
+/// A few header lines without the heap.
+#[derive(Clone)]
+pub struct FieldBuf {
+    len: usize,
+    bytes: [u8; FieldBuf::CAPACITY],
+}
+
+impl FieldBuf {
+    /// Bytes that fit.
+    pub const CAPACITY: usize = 1016;
+
+    /// No lines.
+    #[must_use]
+    pub const fn new() -> FieldBuf {
+        FieldBuf { len: 0, bytes: [0; FieldBuf::CAPACITY] }
+    }
+
+    /// Appends all of `bytes`, or nothing and says so.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        let end = self.len + bytes.len();
+        match self.bytes.get_mut(self.len..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = end;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn push_number(&mut self, number: u64) -> bool {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut left = number;
+        loop {
+            at -= 1;
+            // The remainder is below ten.
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..])
+    }
+
+    /// A query as received, with everything escaped that could end a header line or a URL in a page.
+    pub(crate) fn push_query(&mut self, query: &[u8]) -> bool {
+        query.iter().all(|&byte| {
+            if byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte) {
+                self.push(&[byte])
+            } else {
+                self.push(&[b'%', crate::path::hex(byte >> 4), crate::path::hex(byte & 15)])
+            }
+        })
+    }
+}
+
+impl Default for FieldBuf {
+    fn default() -> FieldBuf {
+        FieldBuf::new()
+    }
+}
+
+impl Deref for FieldBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl std::fmt::Debug for FieldBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\"", self.escape_ascii())
+    }
+}
+
+const PLAIN: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+const PLAIN_VARY: &[u8] =
+    b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n";
+const PLAIN_ALLOW: &[u8] =
+    b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";

@@ -1,0 +1,334 @@
+//! The site itself: opened once, immutable, shared by everybody.
+
+use crate::directory::Root;
+use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
+use crate::index::{FileId, Index, Slot};
+use crate::path::{NAME_MAX, PathFault, Resolved, is_public, plain, resolve};
+use crate::reply::Reply;
+use crate::representation::{Budget, Content, Representation};
+use crate::tar::{self, ReadAt, Stored};
+use crate::tree::{Listing, Tree};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use sitar_http::semantics::Accept;
+use sitar_http::{Method, Request};
+use sitar_io::{File, RegionMut};
+use std::io;
+use std::path::Path;
+
+/// How to open a site.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
+    pub prefix: Option<String>,
+}
+
+/// A site: names, and where their bytes are. Immutable.
+pub struct Site {
+    store: Store,
+    index: Index,
+    sources: Vec<Source>,
+    warnings: Vec<Warning>,
+}
+
+/// Where the bytes of all files are.
+enum Store {
+    Archive { file: File, stamp: Stamp },
+    Directory(Root),
+    Embedded,
+}
+
+/// Where the bytes of one file are.
+enum Source {
+    Archive(Stored),
+    /// Its name below the root.
+    Directory(Box<[u8]>),
+    Embedded(&'static [u8]),
+}
+
+/// What a request means.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
+pub enum Route<'s> {
+    /// This file: `index.html` and the encoding are already chosen.
+    File(FileId),
+    /// No file; this is the answer.
+    Reply(Reply<'s>),
+}
+
+impl Site {
+    /// Opens a tar archive or a directory, and indexes it without reading bodies.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the remedy where there is one.
+    pub fn open(path: &Path, options: &Options) -> Result<Site, OpenError> {
+        let prefix = options.prefix.as_deref().filter(|prefix| !prefix.is_empty());
+        open(path, prefix).map_err(|fault| OpenError::new(path, fault))
+    }
+
+    /// A site that is part of the program: names such as `css/x.css` and their bytes.
+    ///
+    /// # Errors
+    /// A name that is no plain path, or that appears twice.
+    pub fn embedded(files: &'static [(&'static str, &'static [u8])]) -> Result<Site, OpenError> {
+        let mut seen = std::collections::HashSet::new();
+        for (name, _) in files {
+            let plain =
+                matches!(crate::path::normalize(name.as_bytes()), Ok(Some(key)) if key == name.as_bytes());
+            if !plain || !seen.insert(name) {
+                let what = "a compiled-in name is not a plain path or appears twice";
+                let fault = OpenFault::Damaged { offset: 0, member: printable(name.as_bytes()), what };
+                return Err(OpenError::new(Path::new(""), fault));
+            }
+        }
+        let sources = files.iter().map(|(_, bytes)| Source::Embedded(bytes)).collect();
+        Site::assemble(
+            Store::Embedded,
+            files.iter().map(|(name, _)| name.as_bytes()),
+            sources,
+            None,
+            Warnings::default(),
+        )
+        .map_err(|fault| OpenError::new(Path::new(""), fault))
+    }
+
+    /// Number of files with a name of their own.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.files
+    }
+
+    /// Whether there is no file at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.files == 0
+    }
+
+    /// Number of [`FileId`]s: all are below this.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.index.entries.len()
+    }
+
+    /// What the operator should know.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Decides what a request means. Allocates nothing and asks nobody.
+    #[must_use]
+    pub fn route(&self, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        match request.method {
+            Method::Get | Method::Head => {}
+            Method::Options => return Route::Reply(Reply::options()),
+            Method::Unknown => return Route::Reply(Reply::not_implemented(head)),
+            Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
+                return Route::Reply(Reply::method_not_allowed(head));
+            }
+        }
+        match plain(request.target.path) {
+            Some(resolved) => self.find(resolved, request),
+            None => self.route_slowly(request),
+        }
+    }
+
+    /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear its buffer.
+    #[cold]
+    #[inline(never)]
+    fn route_slowly(&self, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        match resolve(request.target.path, &mut [0; NAME_MAX]) {
+            Ok(resolved) => self.find(resolved, request),
+            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(head)),
+            Err(PathFault::NotFound) => Route::Reply(Reply::not_found(head)),
+        }
+    }
+
+    fn find(&self, path: Resolved<'_>, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        let choice = match self.index.get(path.key) {
+            Some(Slot::File(choice)) if !path.slash => Some(choice),
+            Some(Slot::Directory(id)) => {
+                let directory = &self.index.directories[*id as usize];
+                if !path.slash {
+                    return Route::Reply(Reply::redirect(&directory.redirect, request.target.query, head));
+                }
+                directory.index.as_ref()
+            }
+            Some(Slot::File(_)) | None => None,
+        };
+        match choice.map(|choice| choice.pick(|| Accept::of(request))) {
+            Some(Some(file)) => Route::File(file),
+            Some(None) => Route::Reply(Reply::not_found_encoded(head)),
+            None => Route::Reply(Reply::not_found(head)),
+        }
+    }
+
+    /// Reads a file and builds its answers. Blocks: call it on a thread that may.
+    ///
+    /// A body within the budget is read whole and hashed; any other is opened to be sent from the file.
+    ///
+    /// # Errors
+    /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
+    pub fn load(&self, file: FileId, budget: &Budget) -> io::Result<Representation> {
+        let entry = self.index.entries.get(file.index()).ok_or(io::ErrorKind::InvalidInput)?;
+        let (content, modified) = match (self.sources.get(entry.source), &self.store) {
+            (Some(Source::Embedded(bytes)), _) => (Content::Static(bytes), None),
+            (Some(Source::Archive(stored)), Store::Archive { file, stamp }) => {
+                // The positions were true of the archive that was indexed. Of another one they would send a mixture.
+                let content = content(file, stored.offset, stored.size, budget)?;
+                if Stamp::of(&rustix::fs::fstat(file)?) != *stamp {
+                    return Err(changed(
+                        "the archive was changed in place; replace it by renaming, then reload",
+                    ));
+                }
+                (content, stored.mtime)
+            }
+            (Some(Source::Directory(name)), Store::Directory(root)) => {
+                let (fd, before) = root.file(name)?;
+                let file = File::from(fd);
+                let content = content(&file, 0, u64::try_from(before.st_size).unwrap_or(0), budget)?;
+                if Stamp::of(&rustix::fs::fstat(&file)?) != Stamp::of(&before) {
+                    return Err(changed("the file was changed while it was read"));
+                }
+                (content, u64::try_from(before.st_mtime).ok())
+            }
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok(Representation::new(content, entry, modified))
+    }
+
+    fn assemble<'n>(
+        store: Store,
+        names: impl Iterator<Item = &'n [u8]> + Clone,
+        sources: Vec<Source>,
+        prefix: Option<&str>,
+        mut warnings: Warnings,
+    ) -> Result<Site, OpenFault> {
+        let index = Index::new(names.clone())?;
+        if index.files == 0 {
+            warnings.push(Warning::NoFiles);
+        } else if let Some(folder) = only_folder(names) {
+            let folder = printable(folder);
+            let prefix = prefix
+                .map_or_else(|| folder.clone(), |prefix| format!("{}/{folder}", prefix.trim_matches('/')));
+            warnings.push(Warning::OneTopFolder { prefix });
+        }
+        Ok(Site { store, index, sources, warnings: warnings.finish() })
+    }
+}
+
+fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
+    let io = |doing| move |errno: rustix::io::Errno| OpenFault::Io { doing, error: errno.into() };
+    // Non-blocking, or a named pipe would be waited for.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(io("open it"))?;
+    let stat = rustix::fs::fstat(&fd).map_err(io("look at it"))?;
+    let mut warnings = Warnings::default();
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            let root = Root::open(path, prefix)?;
+            let names = root.files(&mut warnings)?;
+            let sources = names.iter().map(|name| Source::Directory(name.clone())).collect();
+            Site::assemble(
+                Store::Directory(root),
+                names.iter().map(|name| &**name),
+                sources,
+                prefix,
+                warnings,
+            )
+        }
+        FileType::RegularFile => {
+            let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
+            let listed = list(&archive, prefix, &mut warnings)?;
+            let sources = listed.iter().map(|(_, stored)| Source::Archive(*stored)).collect();
+            let store = Store::Archive { file: archive.file, stamp: Stamp::of(&stat) };
+            Site::assemble(store, listed.iter().map(|(name, _)| &**name), sources, prefix, warnings)
+        }
+        _ => Err(OpenFault::NotAFileOrDirectory),
+    }
+}
+
+/// Every path to a file in an archive.
+pub(crate) fn list(
+    archive: &impl ReadAt,
+    prefix: Option<&str>,
+    warnings: &mut Warnings,
+) -> Result<Listing, OpenFault> {
+    let mut tree = Tree::new();
+    tar::scan(archive, warnings, |member, warnings| tree.add(member, warnings))?;
+    tree.files(prefix, warnings)
+}
+
+struct Archive {
+    file: File,
+    len: u64,
+}
+
+impl ReadAt for Archive {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+}
+
+/// Reads `size` bytes at `offset`, if the budget has room for them.
+fn content(file: &File, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
+    if let (Some(reservation), Ok(length)) = (budget.reserve(size), usize::try_from(size))
+        // No memory is one more way of not fitting; the reservation goes back.
+        && let Ok(mut region) = RegionMut::new(length)
+    {
+        file.read_exact_at(&mut region, offset)?;
+        return Ok(Content::Resident { region: region.freeze(), _reservation: reservation });
+    }
+    let end = offset.checked_add(size).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Content::File { file: file.clone(), range: offset..end })
+}
+
+fn changed(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// What changes when a file's content does. Not the change time: a rename or a new link alters nothing here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    size: i64,
+    seconds: i64,
+    nanoseconds: u64,
+}
+
+impl Stamp {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the fields' widths differ between targets"
+    )]
+    fn of(stat: &Stat) -> Stamp {
+        Stamp {
+            size: stat.st_size as i64,
+            seconds: stat.st_mtime as i64,
+            nanoseconds: stat.st_mtime_nsec as u64,
+        }
+    }
+}
+
+/// The one folder that everything public lies in, if there is just one.
+fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
+    let mut only = None;
+    for name in names.filter(|name| is_public(name)) {
+        let slash = name.iter().position(|&byte| byte == b'/')?;
+        let folder = &name[..slash];
+        if only.is_some_and(|only| only != folder) || folder == b".well-known" {
+            return None;
+        }
+        only = Some(folder);
+    }
+    only
+}
+
+#[cfg(test)]
+mod tests;

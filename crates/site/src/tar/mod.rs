@@ -1,0 +1,332 @@
+//! Tar archives as an untrusted list of positions: every header is read, no body is.
+//!
+//! Understood: v7, ustar (POSIX.1-1988), GNU long names, links and base-256 numbers, pax extended headers
+//! (POSIX.1-2001 "pax Interchange Format"), local and global. Refused with a reason: compressed, sparse, cut-short and
+//! multi-volume archives, and anything whose checksum is wrong. Names come out as they were written; what they mean
+//! is for [`crate::path::normalize`] and [`crate::tree::Tree`].
+//!
+//! Where real readers differ, the stricter reading wins, because a silent difference would be a site that shows other
+//! files than `tar -t` lists: an archive without its end marker counts as cut short, and a zero block must be followed
+//! by another (or by the end of the file).
+
+use crate::error::{OpenFault, Warnings, printable};
+use header::{Header, TypeFlag};
+use pax::Overrides;
+use std::io;
+
+mod header;
+mod pax;
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// Bytes that can be read anywhere: a file, or a slice in tests.
+pub(crate) trait ReadAt {
+    /// The length in bytes, fixed.
+    fn len(&self) -> u64;
+    /// Fills `buf` from `offset`.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// One member: a name and what it stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: Kind,
+}
+
+/// What a member is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File(Stored),
+    Directory,
+    /// The name of an earlier member.
+    HardLink(Vec<u8>),
+    /// A path relative to the link's own folder.
+    Symlink(Vec<u8>),
+    /// Cannot be served, and why.
+    Other(&'static str),
+}
+
+/// Where a file's bytes lie in the archive.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// First byte, from the archive's start. `offset + size` lies within the archive.
+    pub(crate) offset: u64,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Seconds since the Unix epoch.
+    pub(crate) mtime: Option<u64>,
+}
+
+/// Calls `on_member` for each member in the archive's order.
+pub(crate) fn scan(
+    source: &impl ReadAt,
+    warnings: &mut Warnings,
+    mut on_member: impl FnMut(Member, &mut Warnings) -> Result<(), OpenFault>,
+) -> Result<(), OpenFault> {
+    if source.len() == 0 {
+        return Err(OpenFault::Empty);
+    }
+    let mut scanner = Scanner {
+        window: Window { source, start: 0, bytes: Vec::new() },
+        at: 0,
+        headers: 0,
+        global: Overrides::default(),
+        last: String::new(),
+    };
+    while let Some(member) = scanner.next()? {
+        on_member(member, warnings)?;
+    }
+    Ok(())
+}
+
+struct Scanner<'s, R> {
+    window: Window<'s, R>,
+    /// Offset of the next header; always a multiple of a block.
+    at: u64,
+    headers: u64,
+    global: Overrides,
+    /// The last member's name, for messages.
+    last: String,
+}
+
+/// What the headers before a member say about it.
+#[derive(Default)]
+struct Pending {
+    local: Overrides,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    any: bool,
+}
+
+impl<R: ReadAt> Scanner<'_, R> {
+    fn next(&mut self) -> Result<Option<Member>, OpenFault> {
+        let mut pending = Pending::default();
+        loop {
+            let at = self.at;
+            let block = match self.window.block(at)? {
+                Some(block) => block,
+                None if at == 0 => return Err(self.not_a_tar()),
+                None => {
+                    return Err(OpenFault::Truncated {
+                        offset: self.window.source.len(),
+                        member: self.last.clone(),
+                    });
+                }
+            };
+            if block == [0; BLOCK] {
+                return self.end(at, pending.any);
+            }
+            let Some(header) = Header::check(&block) else {
+                if at == 0 {
+                    return Err(self.not_a_tar());
+                }
+                return Err(self.damaged(at, "a header's checksum is wrong"));
+            };
+            self.headers += 1;
+            if self.headers > HEADERS_MAX {
+                return Err(OpenFault::TooMany { what: "headers in the archive", limit: HEADERS_MAX });
+            }
+            let own_size = header.size().ok_or_else(|| self.damaged(at, "a size is not a number"))?;
+            match header.flag() {
+                TypeFlag::PaxLocal => {
+                    pending.any = true;
+                    let body = self.extension(at, own_size)?;
+                    pax::apply(&body, &mut pending.local).map_err(|what| self.damaged(at, what))?;
+                }
+                TypeFlag::PaxGlobal => {
+                    let body = self.extension(at, own_size)?;
+                    pax::apply(&body, &mut self.global).map_err(|what| self.damaged(at, what))?;
+                }
+                TypeFlag::LongName => {
+                    pending.any = true;
+                    pending.long_name = Some(until_zero(self.extension(at, own_size)?));
+                }
+                TypeFlag::LongLink => {
+                    pending.any = true;
+                    pending.long_link = Some(until_zero(self.extension(at, own_size)?));
+                }
+                flag => return self.member(at, &header, flag, own_size, pending).map(Some),
+            }
+        }
+    }
+
+    /// The header that a name, a size and a body belong to.
+    fn member(
+        &mut self,
+        at: u64,
+        header: &Header<'_>,
+        flag: TypeFlag,
+        own_size: u64,
+        pending: Pending,
+    ) -> Result<Member, OpenFault> {
+        let Pending { mut local, long_name, long_link, .. } = pending;
+        let name = Overrides::pick(&mut local.path, &self.global.path)
+            .or(long_name)
+            .unwrap_or_else(|| header.name());
+        let link = Overrides::pick(&mut local.link, &self.global.link)
+            .or(long_link)
+            .unwrap_or_else(|| header.link());
+        let size = Overrides::pick(&mut local.size, &self.global.size).unwrap_or(own_size);
+        let mtime =
+            Overrides::pick(&mut local.mtime, &self.global.mtime).map_or_else(|| header.mtime(), Some);
+        self.last = printable(&name);
+
+        if local.sparse || self.global.sparse || flag == TypeFlag::GnuSparse {
+            return Err(OpenFault::Sparse { member: self.last.clone() });
+        }
+        let data = at + BLOCK as u64;
+        let kind = match flag {
+            // Before there was a type for them, directories were files whose name ended in a slash.
+            TypeFlag::File if name.ends_with(b"/") => Kind::Directory,
+            TypeFlag::File => Kind::File(Stored { offset: data, size, mtime }),
+            TypeFlag::Directory | TypeFlag::GnuDumpDirectory => Kind::Directory,
+            TypeFlag::HardLink => Kind::HardLink(link),
+            TypeFlag::Symlink => Kind::Symlink(link),
+            TypeFlag::Device => Kind::Other("it is a device or a named pipe"),
+            TypeFlag::VolumeLabel => Kind::Other("it is a volume label"),
+            TypeFlag::Continuation => return Err(OpenFault::MultiVolume { member: self.last.clone() }),
+            TypeFlag::Unknown => Kind::Other("its type is unknown"),
+            // `next` consumes these.
+            TypeFlag::GnuSparse
+            | TypeFlag::PaxLocal
+            | TypeFlag::PaxGlobal
+            | TypeFlag::LongName
+            | TypeFlag::LongLink => Kind::Other("its type is unknown"),
+        };
+        // POSIX pax: links, devices and directories have no body, whatever their size field says (for a directory it
+        // may be a quota, for a hard link the size of its target).
+        let bodiless =
+            matches!(flag, TypeFlag::HardLink | TypeFlag::Symlink | TypeFlag::Device | TypeFlag::Directory);
+        self.skip(data, if bodiless { 0 } else { size })?;
+        Ok(Member { name, kind })
+    }
+
+    /// The body of an extension header: read, because it is part of the index.
+    fn extension(&mut self, at: u64, size: u64) -> Result<Vec<u8>, OpenFault> {
+        let data = at + BLOCK as u64;
+        if size > EXTENSION_MAX {
+            return Err(self.damaged(at, "an extension header is longer than 1 MiB"));
+        }
+        self.skip(data, size)?;
+        // At most EXTENSION_MAX, checked above.
+        let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.window.source.read_exact_at(&mut body, data).map_err(read_error)?;
+        Ok(body)
+    }
+
+    /// Moves behind a body, which must lie within the archive.
+    fn skip(&mut self, data: u64, size: u64) -> Result<(), OpenFault> {
+        let end = data.checked_add(size).filter(|&end| end <= self.window.source.len());
+        // The last block may lack its padding; then the end marker is missing too, and that is what is reported.
+        match end.and_then(|end| end.checked_next_multiple_of(BLOCK as u64)) {
+            Some(next) => {
+                self.at = next;
+                Ok(())
+            }
+            None => Err(OpenFault::Truncated { offset: self.window.source.len(), member: self.last.clone() }),
+        }
+    }
+
+    fn end(&mut self, at: u64, pending: bool) -> Result<Option<Member>, OpenFault> {
+        if pending {
+            return Err(self.damaged(at, "an extension header has no member"));
+        }
+        match self.window.block(at + BLOCK as u64)? {
+            Some(block) if block != [0; BLOCK] => Err(self.damaged(at, "an end marker stands in the middle")),
+            // What follows the end marker is padding, or another archive that `tar` does not list either.
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn damaged(&self, offset: u64, what: &'static str) -> OpenFault {
+        OpenFault::Damaged { offset, member: self.last.clone(), what }
+    }
+
+    /// The first block is no header: a compressed archive deserves a better answer than "no".
+    fn not_a_tar(&self) -> OpenFault {
+        let first = &self.window.bytes;
+        for &(magic, format, remedy) in COMPRESSED {
+            if first.starts_with(magic) {
+                return OpenFault::Compressed { format, remedy };
+            }
+        }
+        OpenFault::NotTar
+    }
+}
+
+/// A sliding window over the source: most bodies of a site are smaller than it, so one read finds several headers.
+struct Window<'s, R> {
+    source: &'s R,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<R: ReadAt> Window<'_, R> {
+    /// The block at `at`, or `None` when the source ends before its end.
+    fn block(&mut self, at: u64) -> Result<Option<[u8; BLOCK]>, OpenFault> {
+        if let Some(block) = self.cached(at) {
+            return Ok(Some(block));
+        }
+        let left = self.source.len().saturating_sub(at);
+        if left == 0 {
+            return Ok(None);
+        }
+        // At most WINDOW, so it fits.
+        self.bytes.resize(usize::try_from(left.min(WINDOW)).unwrap_or(0), 0);
+        self.start = at;
+        self.source.read_exact_at(&mut self.bytes, at).map_err(read_error)?;
+        Ok(self.cached(at))
+    }
+
+    fn cached(&self, at: u64) -> Option<[u8; BLOCK]> {
+        let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        let block = self.bytes.get(from..from.checked_add(BLOCK)?)?;
+        block.try_into().ok()
+    }
+}
+
+fn read_error(error: io::Error) -> OpenFault {
+    OpenFault::Io { doing: "read the archive", error }
+}
+
+fn until_zero(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(zero) = bytes.iter().position(|&byte| byte == 0) {
+        bytes.truncate(zero);
+    }
+    bytes
+}
+
+impl ReadAt for &[u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let from = usize::try_from(offset).map_err(|_| eof())?;
+        let end = from.checked_add(buf.len()).ok_or_else(eof)?;
+        buf.copy_from_slice(self.get(from..end).ok_or_else(eof)?);
+        Ok(())
+    }
+}
+
+/// A header, and the unit that bodies are padded to, in bytes.
+const BLOCK: usize = 512;
+/// Bytes read at once.
+const WINDOW: u64 = 32 * 1024;
+/// Headers in one archive, extensions included: about 2 GiB of nothing but headers.
+const HEADERS_MAX: u64 = 4 << 20;
+/// Bytes of one pax header or one long name.
+const EXTENSION_MAX: u64 = 1 << 20;
+
+/// First bytes of what people mistake for a tar, and what to type.
+const COMPRESSED: &[(&[u8], &str, &str)] = &[
+    (b"\x1f\x8b", "gzip", "gunzip -k"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", "unzstd"),
+    (b"\xfd7zXZ\0", "xz", "unxz -k"),
+    (b"BZh", "bzip2", "bunzip2 -k"),
+    (b"\x04\x22\x4d\x18", "LZ4", "unlz4"),
+    (b"LZIP", "lzip", "lzip -dk"),
+    (b"PK\x03\x04", "zip", "unzip -d FOLDER"),
+];

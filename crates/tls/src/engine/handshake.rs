@@ -1,0 +1,383 @@
+//! The handshake: rustls negotiates, one record at a time, until our record layer can take over.
+
+use super::config::Config;
+use super::keys::{KeySchedule, traffic_key};
+use crate::alert::Alert;
+use crate::record::{RecordError, Records, Version};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{Error, HandshakeKind, ProtocolVersion};
+use std::fmt;
+
+/// A connection that is still negotiating.
+pub struct Handshake {
+    /// Boxed: it is large, and it is gone when the handshake is.
+    rustls: Box<UnbufferedServerConnection>,
+    /// What the peer sent and rustls has not consumed, at most [`INPUT_MAX`] bytes.
+    input: Vec<u8>,
+    /// How much of `input` rustls has been shown: whole records, never one more than it asked for. Otherwise it would
+    /// decrypt data that belongs to the record layer.
+    shown: usize,
+    /// Nothing has been given to rustls yet, so this could still be plain HTTP.
+    first: bool,
+    /// Something has been sent, so that from here on alerts are rustls' business alone.
+    answered: bool,
+}
+
+impl Handshake {
+    /// Waits for a ClientHello.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Ours`], should the TLS library refuse the configuration.
+    pub fn new(config: &Config) -> Result<Self, HandshakeError> {
+        let rustls = UnbufferedServerConnection::new(config.server().clone())
+            .map_err(|error| HandshakeError::from_rustls(&error))?;
+        Ok(Self { rustls: Box::new(rustls), input: Vec::new(), shown: 0, first: true, answered: false })
+    }
+
+    /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent: also on failure, where it
+    /// is the alert, and also when done, where it comes before the first record that is sealed.
+    pub fn on_bytes(mut self, mut input: &[u8], out: &mut Vec<u8>) -> Step {
+        loop {
+            // In portions, so that what is kept stays bounded however much comes at once.
+            let room = INPUT_MAX - self.input.len();
+            let (portion, later) = input.split_at(room.min(input.len()));
+            if portion.is_empty() && !input.is_empty() {
+                self.alert_in_clear(out);
+                return Step::Failed(HandshakeError::TooLarge);
+            }
+            self.input.extend_from_slice(portion);
+            input = later;
+
+            if self.first {
+                match first_bytes(&self.input) {
+                    FirstBytes::PlainHttp => return Step::Failed(HandshakeError::PlainHttp),
+                    FirstBytes::Unclear => return Step::More(self),
+                    FirstBytes::NotHttp => self.first = false,
+                }
+            }
+            match self.advance(out) {
+                Ok(Progress::Blocked) if input.is_empty() => return Step::More(self),
+                Ok(Progress::Blocked) => {}
+                Ok(Progress::Complete) => {
+                    return match self.hand_over(input) {
+                        Ok(established) => Step::Done(Box::new(established)),
+                        Err(error) => Step::Failed(error),
+                    };
+                }
+                Err(error) => {
+                    let before = out.len();
+                    self.flush(out);
+                    // rustls has no alert for a message whose header announces too much.
+                    if out.len() == before && matches!(error, HandshakeError::Peer(_)) {
+                        self.alert_in_clear(out);
+                    }
+                    return Step::Failed(error);
+                }
+            }
+        }
+    }
+
+    /// Lets rustls work until it needs more than there is.
+    fn advance(&mut self, out: &mut Vec<u8>) -> Result<Progress, HandshakeError> {
+        let out_start = out.len();
+        loop {
+            let UnbufferedStatus { discard, state } =
+                self.rustls.process_tls_records(&mut self.input[..self.shown]);
+            let turn = match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut data, out)?;
+                    self.answered = true;
+                    Turn::Again
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    // It is in `out`, which the caller sends before anything else.
+                    data.done();
+                    Turn::Again
+                }
+                Ok(ConnectionState::BlockedHandshake) => Turn::NeedsInput,
+                Ok(ConnectionState::WriteTraffic(_)) => Turn::Complete,
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    return Err(HandshakeError::Closed);
+                }
+                // ReadTraffic and ReadEarlyData: neither can come as long as records are shown singly and early
+                // data is refused. Better an error than data that is lost.
+                Ok(_) => {
+                    return Err(HandshakeError::Ours(Reason("data before the end of the handshake".into())));
+                }
+                Err(error) => return Err(HandshakeError::from_rustls(&error)),
+            };
+            self.discard(discard);
+            if out.len() - out_start > OUTPUT_MAX {
+                return Err(HandshakeError::Ours(Reason("the handshake sends too much".into())));
+            }
+            match turn {
+                Turn::Again => {}
+                Turn::Complete => return Ok(Progress::Complete),
+                Turn::NeedsInput if self.show_one_more() => {}
+                Turn::NeedsInput => return Ok(Progress::Blocked),
+            }
+        }
+    }
+
+    fn discard(&mut self, discard: usize) {
+        let discard = discard.min(self.shown);
+        self.input.drain(..discard);
+        self.shown -= discard;
+    }
+
+    /// Shows rustls the next record if it is whole.
+    fn show_one_more(&mut self) -> bool {
+        let Some(&[content_type, major, _, high, low]) = self.input[self.shown..].first_chunk() else {
+            return false;
+        };
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        let end = if !CONTENT_TYPES.contains(&content_type) || major != 3 || len > RECORD_BODY_MAX {
+            // rustls refuses it by its header, with the right alert: no need to wait for a body that may never come.
+            self.input.len()
+        } else {
+            self.shown + HEADER + len
+        };
+        let more = end <= self.input.len() && end > self.shown;
+        if more {
+            self.shown = end;
+        }
+        more
+    }
+
+    /// After an error: what rustls has queued, the alert last.
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        for _ in 0..FLUSH_MAX {
+            // Only as long as something is queued: then rustls does not look at the input, of which it may still hold
+            // positions that are no longer right.
+            if !self.rustls.wants_write() {
+                return;
+            }
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.rustls.process_tls_records(&mut []).state
+            else {
+                return;
+            };
+            if encode(&mut data, out).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What rustls says to a message that it cannot take, where rustls is not asked or does not say it.
+    fn alert_in_clear(&self, out: &mut Vec<u8>) {
+        // Once something has been sent, alerts may have to be encrypted.
+        if !self.answered {
+            let [level, code] = Alert::DecodeError.encode();
+            out.extend_from_slice(&[ALERT, 3, 3, 0, 2, level, code]);
+        }
+    }
+
+    /// Takes the secrets out of rustls and drops the rest of it.
+    fn hand_over(self, later: &[u8]) -> Result<Established, HandshakeError> {
+        let alpn = self.rustls.alpn_protocol().map(<[u8]>::to_vec);
+        let resumed = self.rustls.handshake_kind() == Some(HandshakeKind::Resumed);
+        let suite = self.rustls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let key_exchange =
+            self.rustls.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
+        let version = match self.rustls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+            Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+            _ => return Err(HandshakeError::Ours(Reason("a version that was not offered".into()))),
+        };
+        let mut rest = self.input;
+        rest.extend_from_slice(later);
+
+        let (secrets, kernel) = self
+            .rustls
+            .dangerous_into_kernel_connection()
+            .map_err(|error| HandshakeError::from_rustls(&error))?;
+        let (received, receiving) = secrets.rx;
+        let (sent, sending) = secrets.tx;
+        let keys = |error: RecordError| HandshakeError::Ours(Reason(error.to_string()));
+        let receiving = (received, traffic_key(&receiving).map_err(keys)?);
+        let sending = (sent, traffic_key(&sending).map_err(keys)?);
+        let schedule = match version {
+            Version::Tls13 => Some(KeySchedule::new(kernel)),
+            Version::Tls12 => None,
+        };
+        let records = Records::new(version, receiving, sending, schedule);
+        Ok(Established { records, alpn, resumed, version, suite, key_exchange, rest })
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake").field("input", &self.input.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a handshake became.
+#[derive(Debug)]
+pub enum Step {
+    /// It needs more from the peer.
+    More(Handshake),
+    /// It is complete.
+    Done(Box<Established>),
+    /// It is over; `out` holds the alert, if one can be sent.
+    Failed(HandshakeError),
+}
+
+/// A connection that has been negotiated.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Established {
+    /// The record layer.
+    pub records: Records,
+    /// The protocol agreed on by ALPN, if the client offered any.
+    pub alpn: Option<Vec<u8>>,
+    /// By a ticket of an earlier connection.
+    pub resumed: bool,
+    /// The version agreed on.
+    pub version: Version,
+    /// The cipher suite by its IANA name.
+    pub suite: Option<&'static str>,
+    /// The key exchange by its IANA name; `None` when resumed in TLS 1.2, which has none.
+    pub key_exchange: Option<&'static str>,
+    /// What the peer sent behind its handshake, still encrypted: the record layer must be given it first.
+    pub rest: Vec<u8>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The peer speaks HTTP without TLS; an answer in plain text will reach it.
+    PlainHttp,
+    /// The peer sent more than a handshake can need.
+    TooLarge,
+    /// The peer ended the connection during the handshake.
+    Closed,
+    /// The peer gave up, with this alert; [`Alert::name`] names it. A browser that does not trust the certificate ends here.
+    PeerAlert(u8),
+    /// The peer broke the protocol, or there is nothing that both sides speak.
+    Peer(Reason),
+    /// Our fault.
+    Ours(Reason),
+}
+
+impl HandshakeError {
+    fn from_rustls(error: &Error) -> Self {
+        match error {
+            Error::AlertReceived(alert) => Self::PeerAlert(u8::from(*alert)),
+            Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::InvalidEncryptedClientHello(_)
+            | Error::InvalidMessage(_)
+            | Error::DecryptError
+            | Error::PeerIncompatible(_)
+            | Error::PeerMisbehaved(_)
+            | Error::PeerSentOversizedRecord
+            | Error::NoApplicationProtocol => Self::Peer(Reason(error.to_string())),
+            _ => Self::Ours(Reason(error.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PlainHttp => f.write_str("peer speaks HTTP without TLS"),
+            Self::TooLarge => f.write_str("peer sent more than a handshake can need"),
+            Self::Closed => f.write_str("peer closed the connection during the handshake"),
+            Self::PeerAlert(code) => write!(f, "peer gave up: {}", Alert::name(*code)),
+            Self::Peer(reason) => write!(f, "handshake failed: {reason}"),
+            Self::Ours(reason) => write!(f, "handshake failed on our side: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+/// In the words of the TLS library, for a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+enum Progress {
+    Blocked,
+    Complete,
+}
+
+enum Turn {
+    Again,
+    NeedsInput,
+    Complete,
+}
+
+/// Appends what rustls wants sent. It copies from a buffer of its own, whose size only the first attempt tells.
+fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
+    let start = out.len();
+    let encoded = match data.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(size)) => {
+            out.resize(start + size.required_size, 0);
+            data.encode(&mut out[start..])
+        }
+        result => result,
+    };
+    match encoded {
+        Ok(len) => {
+            out.truncate(start + len);
+            Ok(())
+        }
+        Err(error) => {
+            out.truncate(start);
+            Err(HandshakeError::Ours(Reason(error.to_string())))
+        }
+    }
+}
+
+enum FirstBytes {
+    /// A method and the space behind it.
+    PlainHttp,
+    /// So far a method.
+    Unclear,
+    NotHttp,
+}
+
+/// A ClientHello starts with byte 22, so letters are something else; HTTP methods are all capitals (RFC 9110 §9.1 and its
+/// registry).
+fn first_bytes(input: &[u8]) -> FirstBytes {
+    let method = input.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+    match input.get(method) {
+        _ if method > METHOD_MAX => FirstBytes::NotHttp,
+        None => FirstBytes::Unclear,
+        Some(b' ') if method > 0 => FirstBytes::PlainHttp,
+        Some(_) => FirstBytes::NotHttp,
+    }
+}
+
+/// Bytes of the longest registered method name, UPDATEREDIRECTREF, and some more.
+const METHOD_MAX: usize = 24;
+
+const HEADER: usize = 5;
+
+/// RFC 8446 §5.1.
+const ALERT: u8 = 21;
+
+/// RFC 8446 §5.1, and heartbeat.
+const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
+
+/// rustls takes no record body of this size or more, in either version.
+const RECORD_BODY_MAX: usize = (1 << 14) + 2048 - 1;
+
+/// Bytes kept from the peer. rustls takes handshake messages up to 64 KiB, but a client without a certificate sends a
+/// few kB at most, with post-quantum key shares and tickets. A record must fit.
+const INPUT_MAX: usize = 32 * 1024;
+
+/// Bytes sent in answer to one piece of input: the certificate chain, which is bounded where it is read, and the rest of the flight.
+const OUTPUT_MAX: usize = 64 * 1024;
+
+/// More than rustls can have queued when it fails.
+const FLUSH_MAX: usize = 8;
+
+const _: () = assert!(INPUT_MAX > HEADER + RECORD_BODY_MAX);

@@ -1,0 +1,148 @@
+//! One traffic key: nonces, additional data, and the three AEADs.
+
+use super::{EXPLICIT_NONCE, HEADER, RecordError, TAG, Version};
+use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+/// The AEADs of every cipher suite that is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aead {
+    Aes128Gcm,
+    Aes256Gcm,
+    ChaCha20Poly1305,
+}
+
+impl Aead {
+    /// Bytes of the nonce that each record carries (RFC 5288 §3; RFC 7905 and RFC 8446 need none).
+    pub(crate) fn explicit_nonce(self, version: Version) -> usize {
+        match (version, self) {
+            (Version::Tls12, Self::Aes128Gcm | Self::Aes256Gcm) => EXPLICIT_NONCE,
+            (Version::Tls12, Self::ChaCha20Poly1305) | (Version::Tls13, _) => 0,
+        }
+    }
+
+    /// Records that one key may seal. RFC 8446 §5.5 puts AES-GCM at 2^24.5 full records; one bit of margin more than
+    /// customary costs a KeyUpdate every 128 GiB. ChaCha20-Poly1305 is limited by the sequence number alone.
+    pub(crate) fn confidentiality_limit(self) -> u64 {
+        match self {
+            Self::Aes128Gcm | Self::Aes256Gcm => 1 << 23,
+            Self::ChaCha20Poly1305 => u64::MAX,
+        }
+    }
+
+    fn algorithm(self) -> &'static aead::Algorithm {
+        match self {
+            Self::Aes128Gcm => &aead::AES_128_GCM,
+            Self::Aes256Gcm => &aead::AES_256_GCM,
+            Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        }
+    }
+}
+
+/// A key and its IV. `Debug` is left out on purpose.
+pub(crate) struct TrafficKey {
+    aead: Aead,
+    key: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+}
+
+impl TrafficKey {
+    /// Fails when `key` has the wrong length for `aead`.
+    pub(crate) fn new(aead: Aead, key: &[u8], iv: [u8; NONCE_LEN]) -> Result<Self, RecordError> {
+        let key = UnboundKey::new(aead.algorithm(), key).map_err(|_| RecordError::Crypto)?;
+        Ok(Self { aead, key: LessSafeKey::new(key), iv })
+    }
+
+    pub(crate) fn aead(&self) -> Aead {
+        self.aead
+    }
+
+    /// The nonce of record `seq` (RFC 8446 §5.3, RFC 7905 §2). For TLS 1.2 AES-GCM RFC 5288 leaves the explicit part to
+    /// the sender; this construction never repeats, and it continues what the handshake began under the same key.
+    pub(crate) fn nonce(&self, seq: u64) -> [u8; NONCE_LEN] {
+        let mut nonce = self.iv;
+        for (byte, seq) in nonce[NONCE_LEN - 8..].iter_mut().zip(seq.to_be_bytes()) {
+            *byte ^= seq;
+        }
+        nonce
+    }
+
+    /// The nonce of a TLS 1.2 AES-GCM record: the peer chose the second part and sent it along.
+    pub(crate) fn nonce_with(&self, explicit: &[u8; EXPLICIT_NONCE]) -> [u8; NONCE_LEN] {
+        let mut nonce = self.iv;
+        nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(explicit);
+        nonce
+    }
+
+    /// Decrypts `body`, ciphertext and tag, in place; the plaintext is its first `body.len() - TAG` bytes.
+    pub(crate) fn open(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: AdditionalData,
+        body: &mut [u8],
+    ) -> Result<usize, RecordError> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        match self.key.open_in_place(nonce, Aad::from(aad), body) {
+            Ok(plain) => Ok(plain.len()),
+            Err(_) => Err(RecordError::BadMac),
+        }
+    }
+
+    /// Encrypts `body` in place, or `plain` into it, with `extra` behind it. `tail` takes `extra` and the tag.
+    pub(crate) fn seal(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: AdditionalData,
+        plain: Option<&[u8]>,
+        body: &mut [u8],
+        extra: &[u8],
+        tail: &mut [u8],
+    ) -> Result<(), RecordError> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let aad = Aad::from(aad);
+        match plain {
+            Some(plain) => self.key.seal_out_of_place_scatter(nonce, aad, plain, body, extra, tail),
+            None => self.key.seal_in_place_scatter(nonce, aad, body, extra, tail),
+        }
+        .map_err(|_| RecordError::Crypto)
+    }
+}
+
+/// What is authenticated besides the plaintext.
+pub(crate) struct AdditionalData {
+    bytes: [u8; 13],
+    len: usize,
+}
+
+impl AdditionalData {
+    /// The header as it is on the wire (RFC 8446 §5.2), or the sequence number and the header with the
+    /// length of the plaintext (RFC 5246 §6.2.3.3).
+    pub(crate) fn new(version: Version, seq: u64, header: [u8; HEADER], plain_len: u16) -> Self {
+        let mut bytes = [0; 13];
+        match version {
+            Version::Tls13 => {
+                bytes[..HEADER].copy_from_slice(&header);
+                Self { bytes, len: HEADER }
+            }
+            Version::Tls12 => {
+                bytes[..8].copy_from_slice(&seq.to_be_bytes());
+                bytes[8..11].copy_from_slice(&header[..3]);
+                bytes[11..].copy_from_slice(&plain_len.to_be_bytes());
+                Self { bytes, len: 13 }
+            }
+        }
+    }
+}
+
+impl AsRef<[u8]> for AdditionalData {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Behind the ciphertext of what the caller gave: the tag, and in TLS 1.3 the inner content type before it.
+pub(crate) const fn suffix(version: Version) -> usize {
+    match version {
+        Version::Tls12 => TAG,
+        Version::Tls13 => 1 + TAG,
+    }
+}

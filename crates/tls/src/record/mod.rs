@@ -1,0 +1,207 @@
+//! The record layer of an established connection (RFC 8446 §5, RFC 5246 §6.2 with RFC 5288 and RFC 7905).
+//!
+//! Receiving and sending are two halves with a key each. A half holds its key only while it may be used: a close or a
+//! failure drops it, so that "sealed after close_notify" and "opened after a bad MAC" are states that cannot be entered.
+
+mod cipher;
+mod error;
+mod open;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cipher::{Aead, TrafficKey};
+pub use error::RecordError;
+pub use open::{Frame, Opened};
+
+use crate::alert::Alert;
+use crate::engine::KeySchedule;
+use open::Receiving;
+use seal::Sending;
+use std::fmt;
+
+/// The record layer of one connection, both directions.
+///
+/// Neither opening nor sealing allocates, except that a KeyUpdate makes a new key.
+pub struct Records {
+    version: Version,
+    receiving: Receiving,
+    sending: Sending,
+    /// Derives the keys after a KeyUpdate; TLS 1.2 has none.
+    schedule: Option<KeySchedule>,
+}
+
+impl Records {
+    /// `receiving` and `sending` are the next sequence number and the key of each direction.
+    pub(crate) fn new(
+        version: Version,
+        receiving: (u64, TrafficKey),
+        sending: (u64, TrafficKey),
+        schedule: Option<KeySchedule>,
+    ) -> Self {
+        Self {
+            version,
+            receiving: Receiving::new(version, receiving),
+            sending: Sending::new(version, sending),
+            schedule,
+        }
+    }
+
+    /// The protocol version of the connection.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    // What comes in.
+
+    /// Finds the record at the start of `bytes` by its header. Nothing is decrypted and nothing changes.
+    ///
+    /// # Errors
+    /// A header that no record may have here: content type, version, or a length past the limit. The connection
+    /// cannot go on, as there is no way to find the next record.
+    pub fn frame(&self, bytes: &[u8]) -> Result<Frame, RecordError> {
+        open::frame(self.version, bytes)
+    }
+
+    /// Decrypts one whole record, as [`frame`](Self::frame) delimited it, where it lies.
+    ///
+    /// # Errors
+    /// Every error ends the receiving half: later calls answer [`RecordError::Closed`], as they do after
+    /// [`Opened::CloseNotify`] and [`Opened::Alert`]. [`RecordError::alert`] says what to tell the peer.
+    pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Opened<'a>, RecordError> {
+        let opened = self.receiving.open(self.schedule.as_mut(), record);
+        if matches!(opened, Err(_) | Ok(Opened::CloseNotify | Opened::Alert(_))) {
+            self.receiving.close();
+        }
+        opened
+    }
+
+    // What goes out.
+
+    /// Bytes of a sealed record in front of the ciphertext.
+    #[must_use]
+    pub fn prefix(&self) -> usize {
+        self.sending.prefix()
+    }
+
+    /// Bytes of a sealed record behind the ciphertext of what was given to seal.
+    #[must_use]
+    pub fn suffix(&self) -> usize {
+        self.sending.suffix()
+    }
+
+    /// How many more records of data the sending key may seal; 0 once the sending half is closed.
+    ///
+    /// Before this runs out, TLS 1.3 goes on with [`seal_key_update`](Self::seal_key_update), and TLS 1.2 must
+    /// close: a few seals are kept back so that either is still possible.
+    #[must_use]
+    pub fn seals_left(&self) -> u64 {
+        self.sending.left()
+    }
+
+    /// Seals the plaintext at `record[prefix..prefix + len]` where it lies, and returns the length of the record.
+    ///
+    /// A sequence number is consumed exactly here: the same record is never sealed twice, and what was sealed must be sent
+    /// in that order.
+    ///
+    /// # Errors
+    /// [`RecordError::PlaintextTooLong`] and [`RecordError::BufferTooSmall`] change nothing; see also
+    /// [`RecordError::KeyExhausted`] and [`RecordError::Closed`].
+    pub fn seal_in_place(&mut self, record: &mut [u8], len: usize) -> Result<usize, RecordError> {
+        self.sending.seal_data_in_place(record, len)
+    }
+
+    /// Seals `plain` into `record`: reads it once and writes the record once. Returns the length of the record.
+    ///
+    /// # Errors
+    /// As [`seal_in_place`](Self::seal_in_place).
+    pub fn seal_from(&mut self, plain: &[u8], record: &mut [u8]) -> Result<usize, RecordError> {
+        self.sending.seal_data(plain, record)
+    }
+
+    /// Seals an alert and closes the sending half. Returns the length of the record.
+    ///
+    /// # Errors
+    /// [`RecordError::BufferTooSmall`] changes nothing and the alert can be tried again.
+    pub fn seal_alert(&mut self, alert: Alert, record: &mut [u8]) -> Result<usize, RecordError> {
+        self.sending.seal_alert(alert, record)
+    }
+
+    /// Seals a KeyUpdate (update_not_requested) with the old key, then steps the sending key (RFC 8446 §4.6.3).
+    ///
+    /// One such answer is enough for any number of [`Opened::KeyUpdateRequested`] that came before it.
+    ///
+    /// # Errors
+    /// [`RecordError::BufferTooSmall`] changes nothing; [`RecordError::NotInThisVersion`] in TLS 1.2.
+    pub fn seal_key_update(&mut self, record: &mut [u8]) -> Result<usize, RecordError> {
+        let schedule = self.schedule.as_mut().ok_or(RecordError::NotInThisVersion)?;
+        self.sending.seal_key_update(schedule, record)
+    }
+}
+
+impl fmt::Debug for Records {
+    // By hand, so that no key can end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// TLS 1.2, RFC 5246.
+    Tls12,
+    /// TLS 1.3, RFC 8446.
+    Tls13,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        })
+    }
+}
+
+/// Content types (RFC 8446 §5.1).
+pub(crate) mod content {
+    pub(crate) const ALERT: u8 = 21;
+    pub(crate) const HANDSHAKE: u8 = 22;
+    pub(crate) const APPLICATION_DATA: u8 = 23;
+}
+
+/// The KeyUpdate message (RFC 8446 §4.6.3).
+pub(crate) mod key_update {
+    /// HandshakeType.
+    pub(crate) const TYPE: u8 = 24;
+    /// KeyUpdateRequest: no answer wanted.
+    pub(crate) const NOT_REQUESTED: u8 = 0;
+    /// KeyUpdateRequest: the receiver must send one, too.
+    pub(crate) const REQUESTED: u8 = 1;
+    /// Header and body.
+    pub(crate) const LEN: usize = 5;
+}
+
+/// The most plaintext in one record: 2^14 bytes (RFC 8446 §5.1, RFC 5246 §6.2.1).
+pub const MAX_PLAINTEXT: usize = 1 << 14;
+
+/// The longest record that is accepted from the peer, header included.
+///
+/// TLS 1.3 allows 256 bytes of expansion (RFC 8446 §5.2). TLS 1.2 allows 2048 for whatever the cipher adds, but the
+/// AEADs add 24 at most and do not pad, so a longer record could only carry too much plaintext: the same error, found sooner.
+pub const MAX_RECORD: usize = HEADER + MAX_PLAINTEXT + 256;
+
+/// The longest record that sealing makes: TLS 1.2 with AES-GCM.
+pub const MAX_SEALED: usize = HEADER + EXPLICIT_NONCE + MAX_PLAINTEXT + TAG;
+
+/// Content type, version, length.
+pub(crate) const HEADER: usize = 5;
+/// Every AEAD here has this tag.
+pub(crate) const TAG: usize = 16;
+/// TLS 1.2 AES-GCM carries half of its nonce in the record (RFC 5288 §3).
+pub(crate) const EXPLICIT_NONCE: usize = 8;
+
+const _: () = assert!(MAX_SEALED <= MAX_RECORD);
+const _: () = assert!(MAX_RECORD - HEADER <= u16::MAX as usize);

@@ -1,0 +1,122 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a folder and from an
+//! archive, over one connection and over 32.
+//!
+//! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all of them.
+
+mod common;
+
+use common::client::{Client, config};
+use common::site::{Site, encoded};
+use common::{Server, have, run, skip};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const SAMPLE: usize = 500;
+const CONNECTIONS: usize = 32;
+
+#[test]
+fn python_documentation() {
+    let test = "bodies::python_documentation";
+    let root = Path::new("/usr/share/doc/python3-doc/html");
+    if !root.join("index.html").exists() {
+        skip(test, "no python3-doc on this machine; `cargo xtask setup` installs it");
+    } else if have(test, &["tar"]) {
+        compare(root);
+    }
+}
+
+#[test]
+fn rust_documentation() {
+    let test = "bodies::rust_documentation";
+    let sysroot = run("rustc", ["--print", "sysroot"]).ok().text();
+    let root = Path::new(sysroot.trim()).join("share/doc/rust/html");
+    if !root.join("index.html").exists() {
+        skip(test, "the toolchain has no documentation; `rustup component add rust-docs` installs it");
+    } else if have(test, &["tar"]) {
+        compare(&root);
+    }
+}
+
+fn compare(root: &Path) {
+    let originals = files(root);
+    assert!(originals.len() > SAMPLE, "{} has only {} files", root.display(), originals.len());
+    let all = std::env::var_os("SITAR_DOCS_ALL").is_some_and(|value| value == OsStr::new("1"));
+    let chosen = if all { originals } else { sample(root, &originals) };
+
+    let site = Site::new();
+    for path in &chosen {
+        let copy = site.path().join(path);
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        // Follows links, as `cp -L` does.
+        std::fs::copy(root.join(path), copy).unwrap();
+    }
+    let beside = TempDir::new().unwrap();
+    let archive = site.tar(&beside);
+    for served in [site.path(), &archive] {
+        let server = Server::start([served]);
+        fetch(&server, site.path(), &chosen, 1);
+        fetch(&server, site.path(), &chosen, CONNECTIONS);
+    }
+}
+
+/// Fetches all files over that many connections, each kept for its share.
+fn fetch(server: &Server, originals: &Path, paths: &[PathBuf], connections: usize) {
+    let config = config(server);
+    std::thread::scope(|scope| {
+        for number in 0..connections {
+            let config = &config;
+            scope.spawn(move || {
+                let mut client = Client::open(config, server.address()).unwrap();
+                for path in paths.iter().skip(number).step_by(connections) {
+                    let target = encoded(path.to_str().unwrap());
+                    let got = client.get(&target).unwrap_or_else(|error| panic!("{target}: {error}"));
+                    assert_eq!(got.status, 200, "{target}");
+                    let original = std::fs::read(originals.join(path)).unwrap();
+                    assert!(
+                        got.body == original,
+                        "{target}: {} bytes, not {}",
+                        got.body.len(),
+                        original.len()
+                    );
+                    assert_eq!(got.field("content-encoding"), None, "{target}: none was asked for");
+                }
+            });
+        }
+    });
+}
+
+/// Evenly spread over the sorted names, and the largest file.
+fn sample(root: &Path, sorted: &[PathBuf]) -> Vec<PathBuf> {
+    let mut chosen: Vec<PathBuf> =
+        (0..SAMPLE - 1).map(|i| sorted[i * sorted.len() / (SAMPLE - 1)].clone()).collect();
+    let size = |path: &&PathBuf| root.join(path).metadata().unwrap().len();
+    let largest = sorted.iter().max_by_key(size).unwrap();
+    if !chosen.contains(largest) {
+        chosen.push(largest.clone());
+    }
+    chosen
+}
+
+/// Every file below `root` with links followed, relative and sorted. Dangling links and names that are not UTF-8
+/// are left out.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![(PathBuf::new(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        // A link to a folder above would never end.
+        assert!(depth < 32, "{}", folder.display());
+        for entry in std::fs::read_dir(root.join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            match root.join(&path).metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push((path, depth + 1)),
+                Ok(metadata) if metadata.is_file() && path.to_str().is_some() => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,223 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! Connections that come to every kind of end, in every state: whatever they held comes back.
+
+mod common;
+
+use common::client::{Client, config, socket};
+use common::site::{Site, pattern};
+use common::{Server, eventually};
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use rustls::ClientConfig;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Small enough that a test can fill the table; see the limits in the environment below.
+const TABLE: usize = 256;
+/// At most so many connections at a time, so that the table is never the reason why one fails.
+const WAVE: usize = 200;
+const WAVES: usize = 25;
+const _: () = assert!(WAVE * WAVES >= 5_000 && WAVE < TABLE);
+
+/// Where a connection stands when it ends.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    BeforeHandshake,
+    MidHandshake,
+    Idle,
+    MidRequest,
+    MidResponse,
+}
+
+/// How it ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// FIN, and nobody reads any more.
+    Close,
+    /// RST.
+    Reset,
+    /// FIN of our direction; the other is read to its end.
+    HalfClose,
+    /// Nothing: the server's patience ends it.
+    TimeOut,
+}
+
+const STATES: [State; 5] =
+    [State::BeforeHandshake, State::MidHandshake, State::Idle, State::MidRequest, State::MidResponse];
+const QUICK_ENDS: [End; 3] = [End::Close, End::Reset, End::HalfClose];
+
+fn start(site: &Site) -> Server {
+    let table = TABLE.to_string();
+    // One shard, so that the whole table is one table.
+    let env = [
+        ("SITAR_SHARDS", "1"),
+        ("SITAR_CONNECTIONS", table.as_str()),
+        ("SITAR_HANDSHAKE_SECONDS", "2"),
+        ("SITAR_HEAD_SECONDS", "2"),
+        ("SITAR_IDLE_SECONDS", "2"),
+        ("SITAR_SEND_SECONDS", "2"),
+    ];
+    Server::start_with([site.path()], &env)
+}
+
+fn site() -> Site {
+    let site = Site::new();
+    site.add("small.txt", b"still here\n");
+    site.add("big.bin", &pattern(8 * 1024 * 1024));
+    site
+}
+
+#[test]
+fn every_end_in_every_state_gives_everything_back() {
+    let site = site();
+    let server = start(&site);
+    let config = config(&server);
+    answers(&server, &config);
+    eventually("the whole table to be usable", || everything_is_free(&server, &config));
+    let descriptors = server.descriptors();
+
+    // Waiting for the server's patience takes seconds, so those connections wait together, at both ends of the test.
+    for wave in 0..WAVES {
+        let ends = if wave == 0 || wave == WAVES - 1 { &[End::TimeOut][..] } else { &QUICK_ENDS };
+        let cases: Vec<(State, End)> =
+            STATES.iter().flat_map(|state| ends.iter().map(|end| (*state, *end))).collect();
+        let mut connections = Vec::new();
+        for number in 0..WAVE {
+            let (state, end) = cases[number % cases.len()];
+            connections.push((reach(state, &server, &config), end));
+        }
+        std::thread::scope(|scope| {
+            for (socket, end) in connections {
+                scope.spawn(move || finish(socket, end));
+            }
+        });
+    }
+    // Each slot is usable again, all at the same time; then the descriptors are what they were.
+    eventually("every slot to come back", || everything_is_free(&server, &config));
+    eventually("the descriptors to come back", || server.descriptors() <= descriptors);
+    answers(&server, &config);
+}
+
+#[test]
+fn a_full_table_is_no_deaf_server() {
+    let site = site();
+    let server = start(&site);
+    let config = config(&server);
+    answers(&server, &config);
+    for _ in 0..3 {
+        // More than the table holds; those beyond it wait in the backlog or are refused, as the server likes.
+        let sockets: Vec<TcpStream> =
+            (0..TABLE + 100).filter_map(|_| socket(server.address()).ok()).collect();
+        assert!(sockets.len() >= TABLE, "only {} connections were taken", sockets.len());
+        std::thread::sleep(Duration::from_millis(200));
+        drop(sockets);
+        eventually("an answer after the table was full", || try_answer(&server, &config));
+    }
+    eventually("every slot to come back", || everything_is_free(&server, &config));
+}
+
+/// Brings a connection to where it shall end. Only the socket is kept: what TLS knows on this side is not needed.
+fn reach(state: State, server: &Server, config: &Arc<ClientConfig>) -> TcpStream {
+    let connect =
+        || Client::open(config, server.address()).unwrap_or_else(|error| panic!("{state:?}: {error}"));
+    let keep = |client: &Client| client.socket().try_clone().unwrap();
+    match state {
+        State::BeforeHandshake => socket(server.address()).unwrap(),
+        State::MidHandshake => {
+            let mut socket = socket(server.address()).unwrap();
+            // A handshake record of 512 bytes that holds a ClientHello of 508 bytes, of which three arrive.
+            socket.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00").unwrap();
+            socket
+        }
+        State::Idle => {
+            let mut client = connect();
+            assert_eq!(client.get("/small.txt").unwrap().body, b"still here\n");
+            keep(&client)
+        }
+        State::MidRequest => {
+            let mut client = connect();
+            client.send(b"GET /small.txt HTTP/1.1\r\nHost: loc").unwrap();
+            keep(&client)
+        }
+        State::MidResponse => {
+            let mut client = connect();
+            // The kernels' buffers must not hold the whole body, or the server is done with it at once.
+            set_socket_recv_buffer_size(client.socket(), 64 * 1024).unwrap();
+            client.send(b"GET /big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            assert!(client.read_some(&mut [0; 100]).unwrap() > 0);
+            keep(&client)
+        }
+    }
+}
+
+fn finish(mut socket: TcpStream, end: End) {
+    match end {
+        End::Close => {}
+        End::Reset => set_socket_linger(&socket, Some(Duration::ZERO)).unwrap(),
+        End::HalfClose => {
+            // The server may have closed already, having seen its own limit first.
+            let _ = socket.shutdown(Shutdown::Write);
+            read_to_its_end(&mut socket);
+        }
+        End::TimeOut => {
+            // Longer than the server waits, so that one that is sent a body is given up on for not reading it.
+            std::thread::sleep(Duration::from_secs(5));
+            read_to_its_end(&mut socket);
+        }
+    }
+}
+
+/// Until FIN or RST; a server that does neither in all of this test's patience fails it.
+fn read_to_its_end(socket: &mut TcpStream) {
+    let mut buf = [0; 64 * 1024];
+    loop {
+        match socket.read(&mut buf) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
+            Err(error) => panic!("the server neither sends nor ends: {error}"),
+        }
+    }
+}
+
+fn answers(server: &Server, config: &Arc<ClientConfig>) {
+    assert!(try_answer(server, config), "no answer");
+}
+
+fn try_answer(server: &Server, config: &Arc<ClientConfig>) -> bool {
+    let get = || Client::open(config, server.address())?.get("/small.txt");
+    get().is_ok_and(|response| response.status == 200 && response.body == b"still here\n")
+}
+
+/// Whether as many connections as the table holds can be served at the same time.
+fn everything_is_free(server: &Server, config: &Arc<ClientConfig>) -> bool {
+    const THREADS: usize = 8;
+    let opened = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let mut clients = Vec::new();
+                while opened.load(Ordering::Relaxed) < TABLE && !failed.load(Ordering::Relaxed) {
+                    if clients.len() < TABLE / THREADS {
+                        match Client::open(config, server.address()) {
+                            Ok(client) => clients.push(client),
+                            Err(_) => failed.store(true, Ordering::Relaxed),
+                        }
+                        opened.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // Each is used again and again, so that none is idle for too long until the last one is there.
+                    let served =
+                        |client: &mut Client| client.get("/small.txt").is_ok_and(|got| got.status == 200);
+                    if !clients.iter_mut().all(served) {
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    !failed.into_inner()
+}

@@ -1,0 +1,393 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! Real clients against the real program: each must be content, without one error.
+
+mod common;
+
+use common::client::Client;
+use common::site::{Site, pattern};
+use common::{Finished, Server, have, run, run_with, sitar};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+fn curl(server: &Server, args: &[&str], path: &str) -> Finished {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(server.ca());
+    run_with(command.args(args).arg(server.url(path)), b"").ok()
+}
+
+/// The value of a field in `curl --include` output.
+fn field<'a>(output: &'a str, name: &str) -> Option<&'a str> {
+    output.lines().find_map(|line| {
+        let (known, value) = line.split_once(':')?;
+        known.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+#[test]
+fn curl_speaks_tls_1_2_and_1_3() {
+    if !have("clients::curl_speaks_tls_1_2_and_1_3", &["curl"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    for (version, said) in [("1.2", "SSL connection using TLSv1.2"), ("1.3", "SSL connection using TLSv1.3")]
+    {
+        let got = curl(&server, &["--verbose", "--tls-max", version], "/1m.bin");
+        assert!(got.stderr.contains(said), "{}", got.stderr);
+        assert!(got.stderr.contains("ALPN: server accepted http/1.1") || got.stderr.contains("http/1.1"));
+        assert_eq!(got.stdout, pattern(1024 * 1024), "TLS {version}");
+    }
+}
+
+#[test]
+fn curl_gets_heads_ranges_and_conditionals() {
+    if !have("clients::curl_gets_heads_ranges_and_conditionals", &["curl"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+
+    let get = curl(&server, &["--include"], "/1k.txt").text();
+    assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
+    assert_eq!(field(&get, "content-length"), Some("1024"));
+    assert!(field(&get, "content-type").unwrap().starts_with("text/plain"), "{get}");
+    assert!(field(&get, "date").unwrap().ends_with(" GMT"), "{get}");
+    assert!(field(&get, "last-modified").unwrap().ends_with(" GMT"), "{get}");
+    let etag = field(&get, "etag").unwrap();
+
+    let head = curl(&server, &["--head"], "/1k.txt").text();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(field(&head, "content-length"), Some("1024"));
+    assert!(head.ends_with("\r\n\r\n"), "a HEAD answer has no body: {head}");
+
+    let range = curl(&server, &["--include", "--range", "5-9"], "/1k.txt");
+    assert!(range.stdout.starts_with(b"HTTP/1.1 206 "), "{}", range.text());
+    assert_eq!(field(&range.text(), "content-range"), Some("bytes 5-9/1024"));
+    assert!(range.stdout.ends_with(&pattern(1024)[5..10]));
+    let beyond = curl(&server, &["--include", "--range", "1024-"], "/1k.txt").text();
+    assert!(beyond.starts_with("HTTP/1.1 416 "), "{beyond}");
+    assert_eq!(field(&beyond, "content-range"), Some("bytes */1024"));
+
+    let condition = format!("If-None-Match: {etag}");
+    let fresh = curl(&server, &["--include", "--header", &condition], "/1k.txt").text();
+    assert!(fresh.starts_with("HTTP/1.1 304 "), "{fresh}");
+    assert_eq!(field(&fresh, "etag"), Some(etag));
+    assert!(fresh.ends_with("\r\n\r\n"), "{fresh}");
+
+    let missing = curl(&server, &["--include"], "/no/such/file").text();
+    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
+    let folder = curl(&server, &["--include"], "/docs").text();
+    assert!(folder.starts_with("HTTP/1.1 30"), "{folder}");
+    assert!(field(&folder, "location").unwrap().ends_with("/docs/"), "{folder}");
+    let followed = curl(&server, &["--location"], "/docs").text();
+    assert!(followed.contains("<title>Docs</title>"), "{followed}");
+    assert_eq!(curl(&server, &[], "/with%20space/%C3%BCber.txt").text(), "umlaut\n");
+    assert_eq!(curl(&server, &["--include"], "/empty.txt").text().split_once("\r\n\r\n").unwrap().1, "");
+
+    let post = curl(&server, &["--include", "--data", "a=b"], "/1k.txt").text();
+    assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
+    assert!(field(&post, "allow").unwrap().contains("GET"), "{post}");
+}
+
+#[test]
+fn the_handbook_is_served_without_a_path_and_a_tar_like_its_folder() {
+    if !have("clients::the_handbook_is_served_without_a_path_and_a_tar_like_its_folder", &["curl", "tar"]) {
+        return;
+    }
+    let handbook = Server::start([""; 0]);
+    let page = curl(&handbook, &[], "/").text();
+    assert!(page.contains("sitar") && page.contains("</html>"), "{page}");
+
+    let (site, beside) = (Site::small(), TempDir::new().unwrap());
+    let server = Server::start([site.tar(&beside)]);
+    assert_eq!(curl(&server, &[], "/1m.bin").stdout, pattern(1024 * 1024));
+    assert!(curl(&server, &[], "/").text().contains("<h1>A small site</h1>"));
+    assert_eq!(curl(&server, &[], "/with%20space/%C3%BCber.txt").text(), "umlaut\n");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    if !have("clients::pipelined_requests_are_answered_in_order", &["openssl"]) {
+        return;
+    }
+    let site = Site::new();
+    for name in ["a", "b", "c"] {
+        site.add(&format!("{name}.txt"), format!("this is {name}\n").as_bytes());
+    }
+    let server = Server::start([site.path()]);
+    let requests = b"GET /a.txt HTTP/1.1\r\nHost: localhost\r\n\r\n\
+        HEAD /b.txt HTTP/1.1\r\nHost: localhost\r\n\r\n\
+        GET /b.txt HTTP/1.1\r\nHost: localhost\r\n\r\n\
+        GET /c.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let got = s_client(&server, &["-quiet", "-alpn", "http/1.1"], requests).text();
+    assert_eq!(got.matches("HTTP/1.1 200 OK\r\n").count(), 4, "{got}");
+    assert_eq!(got.matches("this is ").count(), 3, "{got}");
+    let at = |text: &str| got.find(text).unwrap();
+    assert!(at("this is a\n") < at("this is b\n") && at("this is b\n") < at("this is c\n"), "{got}");
+}
+
+fn s_client(server: &Server, args: &[&str], input: &[u8]) -> Finished {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &server.address().to_string(), "-verify_return_error", "-ign_eof"]);
+    run_with(command.arg("-CAfile").arg(server.ca()).args(args), input).ok()
+}
+
+#[test]
+fn openssl_resumes_sessions() {
+    if !have("clients::openssl_resumes_sessions", &["openssl"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let last = b"GET /1k.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+    // `-reconnect` resumes five times, then goes on with the request.
+    let got = s_client(&server, &["-tls1_2", "-reconnect"], last).text();
+    assert_eq!(got.matches("Reused, TLSv1.2").count(), 5, "{got}");
+    assert_eq!(got.matches("New, TLSv1.2").count(), 1, "{got}");
+
+    // A TLS 1.3 ticket arrives after the handshake, so it is taken from one connection to the next by a file.
+    let folder = TempDir::new().unwrap();
+    let ticket = folder.path().join("ticket.pem");
+    let ticket = ticket.to_str().unwrap();
+    let first = s_client(&server, &["-tls1_3", "-sess_out", ticket], last).text();
+    assert!(first.contains("New, TLSv1.3"), "{first}");
+    let second = s_client(&server, &["-tls1_3", "-sess_in", ticket], last).text();
+    assert!(second.contains("Reused, TLSv1.3"), "{second}");
+    assert!(second.contains("HTTP/1.1 200 OK"), "{second}");
+}
+
+#[test]
+fn python_keeps_a_connection() {
+    if !have("clients::python_keeps_a_connection", &["python3"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let script = "
+import http.client, ssl, sys
+port, ca = int(sys.argv[1]), sys.argv[2]
+context = ssl.create_default_context(cafile=ca)
+connection = http.client.HTTPSConnection('127.0.0.1', port, context=context, timeout=30)
+connection.connect()
+first = connection.sock
+for path, length in [('/1k.txt', 1024), ('/empty.txt', 0), ('/1m.bin', 1048576), ('/1k.txt', 1024)]:
+    connection.request('GET', path)
+    response = connection.getresponse()
+    body = response.read()
+    assert (response.status, len(body)) == (200, length), (path, response.status, len(body))
+    assert connection.sock is first, 'the connection was closed after ' + path
+connection.request('GET', '/nothing')
+response = connection.getresponse()
+response.read()
+assert response.status == 404, response.status
+print('content')
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", script, &server.address().port().to_string()]).arg(server.ca());
+    assert_eq!(run_with(&mut command, b"").ok().text(), "content\n");
+}
+
+#[test]
+fn wget_copies_a_site() {
+    if !have("clients::wget_copies_a_site", &["wget"]) {
+        return;
+    }
+    let (site, copy) = (Site::small(), TempDir::new().unwrap());
+    let server = Server::start([site.path()]);
+    let mut command = Command::new("wget");
+    command.args(["--no-verbose", "--recursive", "--no-host-directories", "-e", "robots=off", "--tries=1"]);
+    command.arg("--no-config").arg("--directory-prefix").arg(copy.path());
+    command.arg(format!("--ca-certificate={}", server.ca().display())).arg(server.url("/"));
+    run_with(&mut command, b"").ok();
+    for path in ["index.html", "style.css", "1k.txt", "1m.bin", "docs/index.html", "docs/page.html"] {
+        let original = std::fs::read(site.path().join(path)).unwrap();
+        assert_eq!(std::fs::read(copy.path().join(path)).unwrap(), original, "{path}");
+    }
+}
+
+#[test]
+fn wrk_sees_no_error() {
+    if !have("clients::wrk_sees_no_error", &["wrk"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let got = run("wrk", ["-t2", "-c16", "-d2s", &server.url("/16k.bin")]).ok().text();
+    assert!(got.contains("requests in"), "{got}");
+    assert!(!got.contains("\n  0 requests in"), "{got}");
+    assert!(!got.contains("Socket errors") && !got.contains("Non-2xx"), "{got}");
+}
+
+#[test]
+fn h2load_sees_no_error() {
+    if !have("clients::h2load_sees_no_error", &["h2load"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let got =
+        run("h2load", ["--h1", "-n", "4000", "-c", "16", "-t", "2", &server.url("/1k.txt")]).ok().text();
+    let counts = "4000 total, 4000 started, 4000 done, 4000 succeeded, 0 failed, 0 errored, 0 timeout";
+    assert!(got.contains(counts), "{got}");
+    assert!(got.contains("status codes: 4000 2xx"), "{got}");
+}
+
+#[test]
+fn plain_http_is_told_to_use_https() {
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let mut socket = common::client::socket(server.address()).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("https"), "{answer}");
+}
+
+#[test]
+fn tls_can_be_switched_off() {
+    let site = Site::small();
+    let server = Server::start([site.path(), Path::new("--tls"), Path::new("off")]);
+    let mut socket = common::client::socket(server.address()).unwrap();
+    socket.write_all(b"GET /1k.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&answer));
+    assert!(answer.ends_with(&pattern(1024)));
+}
+
+#[test]
+fn sigterm_lets_answers_finish() {
+    let site = Site::new();
+    site.add("big.bin", &pattern(16 * 1024 * 1024));
+    let mut server = Server::start([site.path()]);
+    let mut idle = Client::connect(&server);
+    assert_eq!(idle.request("HEAD", "/big.bin", &[]).unwrap().status, 200);
+    let mut busy = Client::connect(&server);
+    // Far more than socket buffers hold, so that most of it is still the server's when the signal comes.
+    busy.send(b"GET /big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = vec![0; 4096];
+    let first = busy.read_some(&mut answer).unwrap();
+    answer.truncate(first);
+    server.terminate();
+    let mut more = [0; 64 * 1024];
+    let head = loop {
+        if let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let read = busy.read_some(&mut more).unwrap();
+        answer.extend_from_slice(&more[..read]);
+    };
+    while answer.len() < head + 16 * 1024 * 1024 {
+        let read = busy.read_some(&mut more).unwrap();
+        assert!(read > 0, "cut off after {} bytes", answer.len());
+        answer.extend_from_slice(&more[..read]);
+    }
+    assert!(answer[head..] == pattern(16 * 1024 * 1024)[..], "the body differs");
+    assert_eq!(idle.read_some(&mut more).unwrap(), 0, "an idle connection ends with close_notify");
+    assert!(server.wait().success(), "{}", server.said());
+    assert!(common::client::socket(server.address()).is_err(), "the port still answers");
+}
+
+/// Runs `sitar` with what must make it refuse, and gives back its one line.
+fn refused(args: &[&Path], code: i32) -> String {
+    let home = TempDir::new().unwrap();
+    let got = run_with(sitar(home.path()).args(args), b"");
+    assert_eq!(got.status.code(), Some(code), "{args:?}: {}", got.stderr);
+    assert!(!got.stderr.contains("panicked"), "{}", got.stderr);
+    assert_eq!(got.stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{}", got.stderr);
+    got.stderr
+}
+
+#[test]
+fn what_cannot_start_says_why_and_what_to_do() {
+    let site = Site::small();
+    let beside = TempDir::new().unwrap();
+    let [serve, listen, any] = ["serve", "--listen", "127.0.0.1:0"].map(Path::new);
+    let hinted = |said: &str, names: &str| {
+        assert!(said.contains("hint: "), "{said}");
+        assert!(said.contains(names), "{said}");
+    };
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let said = refused(&[serve, site.path(), listen, Path::new(&address.to_string())], 1);
+    hinted(&said, &address.port().to_string());
+    assert!(said.contains("ss -ltnp") && said.contains("--listen"), "{said}");
+
+    let missing = beside.path().join("missing.tar");
+    hinted(&refused(&[serve, &missing, listen, any], 1), "missing.tar");
+
+    let archive = site.tar(&beside);
+    let whole = std::fs::read(&archive).unwrap();
+    let cut = beside.path().join("cut.tar");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    hinted(&refused(&[serve, &cut, listen, any], 1), "cut.tar");
+    let noise = beside.path().join("noise.tar");
+    std::fs::write(&noise, pattern(10_240)).unwrap();
+    hinted(&refused(&[serve, &noise, listen, any], 1), "noise.tar");
+}
+
+#[test]
+fn a_key_that_does_not_match_is_refused() {
+    if !have("clients::a_key_that_does_not_match_is_refused", &["openssl"]) {
+        return;
+    }
+    let (site, folder) = (Site::small(), TempDir::new().unwrap());
+    let (one, one_key) = certificate(&folder, "one", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let (_, other_key) = certificate(&folder, "other", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let [serve, cert, key, listen, any] =
+        ["serve", "--tls-cert", "--tls-key", "--listen", "127.0.0.1:0"].map(Path::new);
+    let said = refused(&[serve, site.path(), listen, any, cert, &one, key, &other_key], 1);
+    assert!(said.contains("other.key") && said.contains("hint: "), "{said}");
+    let said =
+        refused(&[serve, site.path(), listen, any, cert, &folder.path().join("no.pem"), key, &one_key], 1);
+    assert!(said.contains("no.pem"), "{said}");
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for args in [&["serve", "--no-such-flag"][..], &["no-such-verb"], &["serve", "--tls", "maybe"]] {
+        refused(&args.iter().map(Path::new).collect::<Vec<_>>(), 2);
+    }
+    let one_sided = ["serve", "--tls-cert", "a.pem"].map(Path::new);
+    refused(&one_sided, 2);
+}
+
+#[test]
+fn certificates_are_chosen_by_name_and_rsa_works() {
+    if !have("clients::certificates_are_chosen_by_name_and_rsa_works", &["openssl", "curl"]) {
+        return;
+    }
+    let (site, folder) = (Site::small(), TempDir::new().unwrap());
+    let (ec, ec_key) = certificate(&folder, "ec", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let (rsa, rsa_key) = certificate(&folder, "rsa", &["rsa:2048"]);
+    let [cert, key] = ["--tls-cert", "--tls-key"].map(Path::new);
+    let server = Server::start([site.path(), cert, &ec, key, &ec_key, cert, &rsa, key, &rsa_key]);
+    for (name, certificate) in [("ec", &ec), ("rsa", &rsa)] {
+        for version in ["1.2", "1.3"] {
+            let mut command = Command::new("curl");
+            command.args(["--silent", "--show-error", "--max-time", "30", "--tls-max", version, "--cacert"]);
+            command
+                .arg(certificate)
+                .args(["--resolve", &format!("{name}.test:{}:127.0.0.1", server.address().port())]);
+            command.arg(format!("https://{name}.test:{}/1k.txt", server.address().port()));
+            assert_eq!(run_with(&mut command, b"").ok().stdout, pattern(1024), "{name}, TLS {version}");
+        }
+    }
+}
+
+/// A self-signed certificate for `NAME.test`, and its key.
+fn certificate(folder: &TempDir, name: &str, key: &[&str]) -> (PathBuf, PathBuf) {
+    let (pem, secret) =
+        (folder.path().join(format!("{name}.pem")), folder.path().join(format!("{name}.key")));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-nodes", "-days", "30", "-subj", &format!("/CN={name}.test")]);
+    command.args(["-addext", &format!("subjectAltName=DNS:{name}.test"), "-newkey"]).args(key);
+    run_with(command.arg("-keyout").arg(&secret).arg("-out").arg(&pem), b"").ok();
+    (pem, secret)
+}

@@ -1,0 +1,166 @@
+//! A plain HTTP/1.1 client over rustls: one connection, no cleverness, so that what is measured is the server.
+
+use super::{PATIENCE, Server};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+/// A connection whose handshake is done.
+pub(crate) struct Client {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    /// Received and not yet given out: `held[used..]`.
+    held: Vec<u8>,
+    used: usize,
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The first field of that name (lower case), if any.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the configuration is shared.
+pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(server.ca()).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+impl Client {
+    /// Connects and completes the handshake, with verification.
+    pub(crate) fn connect(server: &Server) -> Client {
+        Client::open(&config(server), server.address()).unwrap()
+    }
+
+    pub(crate) fn open(config: &Arc<ClientConfig>, address: SocketAddr) -> io::Result<Client> {
+        Client::over(config, socket(address)?)
+    }
+
+    /// Completes the handshake on a connection that exists.
+    pub(crate) fn over(config: &Arc<ClientConfig>, mut socket: TcpStream) -> io::Result<Client> {
+        let name = ServerName::from(socket.peer_addr()?.ip());
+        let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(Client { stream: StreamOwned::new(connection, socket), held: Vec::new(), used: 0 })
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.stream.sock
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> io::Result<Response> {
+        self.request("GET", path, &[])
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> io::Result<Response> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        self.send(head.as_bytes())?;
+        self.response(method == "HEAD")
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// Reads one answer; `head` when it answers HEAD and so has no body (RFC 9112 §6.3).
+    pub(crate) fn response(&mut self, head: bool) -> io::Result<Response> {
+        let (status, fields) = self.head()?;
+        let mut response = Response { status, fields, body: Vec::new() };
+        if head || matches!(status, 100..=199 | 204 | 304) {
+            return Ok(response);
+        }
+        let length = response.field("content-length").ok_or_else(|| broken("no Content-Length"))?;
+        let length: usize = length.parse().map_err(|_| broken("Content-Length is no number"))?;
+        while self.held.len() - self.used < length {
+            self.fill()?;
+        }
+        response.body = self.held[self.used..self.used + length].to_vec();
+        self.used += length;
+        Ok(response)
+    }
+
+    /// Reads whatever comes next, at most `buf`; 0 is a clean end (close_notify).
+    pub(crate) fn read_some(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buf)
+    }
+
+    fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
+        let end = loop {
+            if let Some(end) = self.held[self.used..].windows(4).position(|window| window == b"\r\n\r\n") {
+                break self.used + end;
+            }
+            self.fill()?;
+        };
+        let head =
+            std::str::from_utf8(&self.held[self.used..end]).map_err(|_| broken("head is not UTF-8"))?;
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+        let status = status.ok_or_else(|| broken("no status line"))?;
+        let mut fields = Vec::new();
+        for line in lines {
+            let (name, value) = line.split_once(':').ok_or_else(|| broken("field without colon"))?;
+            fields.push((name.to_ascii_lowercase(), value.trim().to_string()));
+        }
+        self.used = end + 4;
+        Ok((status, fields))
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.held.drain(..self.used);
+        self.used = 0;
+        let old = self.held.len();
+        self.held.resize(old + 64 * 1024, 0);
+        let read = self.stream.read(&mut self.held[old..]);
+        self.held.truncate(old + *read.as_ref().unwrap_or(&0));
+        match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A TCP connection that fails instead of hanging.
+pub(crate) fn socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+fn broken(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,282 @@
+//! What the outside tests share: the program under test, sites to serve, commands to run, and how to skip honestly.
+#![allow(dead_code, reason = "each test program uses its own part of this module")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+pub(crate) mod client;
+pub(crate) mod site;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before a test calls it hung. Generous: it is no statement about speed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `sitar serve` on a port of its own, with a data directory of its own.
+///
+/// Dropped, it is asked to stop with SIGTERM and must exit with 0.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+    scheme: &'static str,
+    ca: PathBuf,
+    said: Arc<Mutex<String>>,
+    home: TempDir,
+}
+
+impl Server {
+    /// Serves `args` (a path and options) on 127.0.0.1 and a port that the kernel chooses.
+    pub(crate) fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Server {
+        Server::start_with(args, &[])
+    }
+
+    /// The same with more environment.
+    pub(crate) fn start_with(
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        env: &[(&str, &str)],
+    ) -> Server {
+        let home = TempDir::new().unwrap();
+        let mut command = sitar(home.path());
+        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_os_string()).collect();
+        let has_certificate = args.iter().any(|arg| arg == "--tls-cert");
+        command.arg("serve").args(args).args(["--listen", "127.0.0.1:0"]).envs(env.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().unwrap(), &said);
+        collect(child.stderr.take().unwrap(), &said);
+        let (scheme, address) = announced(&mut child, &said);
+        let mut server = Server { child, address, scheme, ca: PathBuf::new(), said, home };
+        server.wait_for("the port to answer", |server| TcpStream::connect(server.address).is_ok());
+        // With the operator's own certificate there is no CA of ours to point at.
+        let own = server.scheme == "https" && !has_certificate;
+        if own {
+            server.wait_for("the certificate's path", |server| server.find_ca().is_some());
+            server.ca = server.find_ca().unwrap();
+        }
+        server
+    }
+
+    /// `https://127.0.0.1:PORT` followed by `path`, which begins with a slash.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The file to give to `curl --cacert`.
+    pub(crate) fn ca(&self) -> &Path {
+        &self.ca
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything the program printed so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// How many descriptors the process has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub(crate) fn terminate(&self) {
+        signal(self.pid(), rustix::process::Signal::TERM);
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child, "sitar to end")
+    }
+
+    fn wait_for(&mut self, what: &str, mut done: impl FnMut(&Server) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "sitar ended ({ended:?}) while waiting for {what}:\n{}", self.said());
+            assert!(Instant::now() < deadline, "no sign of {what}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The path behind `--cacert` in the printed curl line; that line is what a user copies, so it must be right.
+    fn find_ca(&self) -> Option<PathBuf> {
+        let said = self.said();
+        let path = said.split_once("--cacert ")?.1.split_whitespace().next()?;
+        Some(PathBuf::from(path.trim_matches(['\'', '"'])))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.terminate();
+        }
+        if std::thread::panicking() {
+            // The test failed already: leave no process behind, and show what it said.
+            std::thread::sleep(Duration::from_millis(200));
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            eprintln!("--- sitar said ---\n{}", self.said());
+            return;
+        }
+        let status = self.wait();
+        assert!(status.success(), "sitar ended with {status} after SIGTERM:\n{}", self.said());
+    }
+}
+
+/// The program, with nothing of the developer's environment that could change what it does.
+pub(crate) fn sitar(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sitar"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SITAR_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("PORT").env("XDG_DATA_HOME", home).env("HOME", home).env("NO_COLOR", "1");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A finished command.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Itself, if the command ended with 0.
+    pub(crate) fn ok(self) -> Finished {
+        assert!(self.status.success(), "{}\nstdout: {}\nstderr: {}", self.status, self.text(), self.stderr);
+        self
+    }
+}
+
+/// Runs a command to its end with `input` on its standard input.
+pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Finished {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stdout = drain(child.stdout.take().unwrap());
+    let stderr = drain(child.stderr.take().unwrap());
+    // A command that ends early closes the pipe; its status tells the story.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let status = wait(&mut child, &format!("{command:?}"));
+    let stderr = String::from_utf8_lossy(&stderr.join().unwrap()).into_owned();
+    Finished { status, stdout: stdout.join().unwrap(), stderr }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(program: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Finished {
+    run_with(Command::new(program).args(args), b"")
+}
+
+/// Whether all commands are there; otherwise the test is recorded as skipped and should return.
+pub(crate) fn have(test: &str, commands: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let missing: Vec<&str> = commands.iter().copied().filter(|name| !is_there(name)).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    skip(test, &format!("no {} on this machine; `cargo xtask setup` installs it", missing.join(", ")));
+    false
+}
+
+/// Records that a test (or a part of it) did not run. `cargo xtask ci` counts and lists these.
+pub(crate) fn skip(test: &str, reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+    let Some(path) = std::env::var_os("SITAR_SKIPPED_FILE") else { return };
+    // One write to a file opened for appending: lines of parallel tests do not mix.
+    let line = format!("skipped: {test}: {}\n", reason.replace('\n', " "));
+    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+/// Polls until `done`, or panics with `what` once patience ends.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "still waiting for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// `target/`, where a test may leave something to look at.
+pub(crate) fn target_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_path_buf()
+}
+
+fn wait(child: &mut Child, what: &str) -> ExitStatus {
+    let deadline = Instant::now() + 4 * PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("still waiting for {what}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn drain(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+fn collect(from: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+            let mut said = said.lock().unwrap();
+            said.push_str(&String::from_utf8_lossy(&line));
+            said.push('\n');
+        }
+    });
+}
+
+/// Waits for the first `http(s)://127.0.0.1:PORT` in the output.
+fn announced(child: &mut Child, said: &Mutex<String>) -> (&'static str, SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = said.lock().unwrap().clone();
+        for (scheme, prefix) in [("https", "https://127.0.0.1:"), ("http", "http://127.0.0.1:")] {
+            if let Some((_, rest)) = text.split_once(prefix) {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                if let Ok(port) = digits.parse() {
+                    return (scheme, SocketAddr::from(([127, 0, 0, 1], port)));
+                }
+            }
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("sitar ended with {status} before it announced an address:\n{text}");
+        }
+        assert!(Instant::now() < deadline, "no address was announced:\n{text}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

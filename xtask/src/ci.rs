@@ -1,0 +1,308 @@
+//! `cargo xtask ci`: everything a machine can check, in one command, with an honest account at the end.
+//!
+//! Every step runs even if an earlier one failed, so that one run tells everything. All of cargo's steps use the
+//! release profile: the C library below TLS is then compiled once, and the tests drive the program that ships.
+
+use crate::setup::{self, Outcome as Setup};
+use crate::{Invocation, tidy};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Tests that cannot run append `skipped: <test>: <reason>` to the file named by this variable (tests/common).
+const SKIPPED_FILE: &str = "SITAR_SKIPPED_FILE";
+
+/// Runs all steps and prints the summary. The exit code is a failure when any step or test failed.
+pub(crate) fn run(invocation: &Invocation) -> ExitCode {
+    if let Some(arg) = invocation.args.first() {
+        eprintln!("error: `cargo xtask ci` takes no argument (`{arg}`)");
+        return ExitCode::from(2);
+    }
+    let root = &invocation.root;
+    let mut report = Report::default();
+    report.step("setup", || match setup::ensure(false) {
+        Setup::Complete | Setup::Installed(_) => Outcome::Passed,
+        Setup::Incomplete(reason) => Outcome::Skipped(reason),
+    });
+    report.step("fmt", || cargo(root, &["fmt", "--all", "--check"], &[]));
+    report.step("tidy", || {
+        if tidy::run(invocation) == ExitCode::SUCCESS {
+            Outcome::Passed
+        } else {
+            failed("see the lines above")
+        }
+    });
+    let clippy = ["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"];
+    report.step("clippy", || cargo(root, &clippy, &[]));
+    report.step("build", || cargo(root, &["build", "--release", "-p", "sitar"], &[]));
+    report.step("test", || Outcome::Tests(test(root)));
+    let doc = ["doc", "--workspace", "--no-deps", "--release", "--document-private-items"];
+    report.step("doc", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]));
+    report.step("deny", || {
+        if !setup::has_cargo_deny() {
+            return Outcome::Skipped(setup::DENY_HINT.into());
+        }
+        // Advisories need the network at every run; the other three need only the lock file.
+        cargo(root, &["deny", "--workspace", "check", "bans", "licenses", "sources"], &[])
+    });
+    print!("\n{}", report.text());
+    if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How one step ended.
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+    /// The step was many tests, which are counted in its place.
+    Tests(Tests),
+}
+
+fn failed(why: impl Into<String>) -> Outcome {
+    Outcome::Failed(why.into())
+}
+
+fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
+    println!("\n$ cargo {}", args.join(" "));
+    match Command::new("cargo").args(args).envs(env.iter().copied()).current_dir(root).status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => failed(status.to_string()),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+/// Runs all tests, shows their output as it comes, and counts.
+fn test(root: &Path) -> Tests {
+    let args = ["test", "--workspace", "--release", "--no-fail-fast"];
+    println!("\n$ cargo {}", args.join(" "));
+    let skips = root.join("target").join("skipped-tests");
+    let mut tests = Tests::default();
+    if let Err(error) = std::fs::create_dir_all(root.join("target")).and_then(|()| std::fs::write(&skips, ""))
+    {
+        tests.broken = Some(format!("{}: {error}", skips.display()));
+        return tests;
+    }
+    let child = Command::new("cargo")
+        .args(args)
+        .env(SKIPPED_FILE, &skips)
+        .stdout(Stdio::piped())
+        .current_dir(root)
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            tests.broken = Some(error.to_string());
+            return tests;
+        }
+    };
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            tests.read_line(&line);
+        }
+    }
+    match child.wait() {
+        Ok(status) => tests.finish(status.success(), &status.to_string()),
+        Err(error) => tests.broken = Some(error.to_string()),
+    }
+    tests.read_skips(&std::fs::read_to_string(&skips).unwrap_or_default());
+    tests
+}
+
+/// What the test harnesses reported.
+#[derive(Default)]
+struct Tests {
+    passed: usize,
+    failed: usize,
+    /// Test and reason.
+    skipped: Vec<(String, String)>,
+    /// Why the run as a whole cannot be believed: a crash, or code that did not compile.
+    broken: Option<String>,
+}
+
+impl Tests {
+    /// `test a::b ... ignored, reason` or `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn read_line(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test ") else { return };
+        if let Some(result) = rest.strip_prefix("result: ") {
+            let count = |what: &str| {
+                let before = &result[..result.find(what)?];
+                before.trim_end().rsplit([' ', ';']).next()?.parse::<usize>().ok()
+            };
+            self.passed += count("passed").unwrap_or(0);
+            self.failed += count("failed").unwrap_or(0);
+        } else if let Some((name, outcome)) = rest.split_once(" ... ignored") {
+            let reason = outcome.trim_start_matches(", ").trim();
+            let reason = if reason.is_empty() { "ignored without a reason" } else { reason };
+            self.skipped.push((name.to_string(), reason.to_string()));
+        }
+    }
+
+    /// A test that skips itself ends well as far as its harness knows, so it moves from one count to the other.
+    /// A test may skip several parts; it still moves only once, and not at all if the rest of it failed.
+    fn read_skips(&mut self, text: &str) {
+        let mut names = Vec::new();
+        for line in text.lines() {
+            let Some((name, reason)) = line.strip_prefix("skipped: ").and_then(|rest| rest.split_once(": "))
+            else {
+                continue;
+            };
+            if !names.contains(&name) {
+                names.push(name);
+                self.passed = self.passed.saturating_sub(1);
+            }
+            self.skipped.push((name.to_string(), reason.to_string()));
+        }
+    }
+
+    fn finish(&mut self, success: bool, status: &str) {
+        if !success && self.failed == 0 {
+            self.broken = Some(format!("cargo test: {status} without a failed test"));
+        }
+        if success && self.passed == 0 {
+            self.broken = Some("no test ran".into());
+        }
+    }
+}
+
+/// All steps so far.
+#[derive(Default)]
+struct Report {
+    steps: Vec<(&'static str, Duration, Outcome)>,
+}
+
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    skipped: Vec<(String, String)>,
+}
+
+impl Report {
+    fn step(&mut self, name: &'static str, action: impl FnOnce() -> Outcome) {
+        let start = Instant::now();
+        let outcome = action();
+        self.steps.push((name, start.elapsed(), outcome));
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (name, _, outcome) in &self.steps {
+            match outcome {
+                Outcome::Passed => counts.passed += 1,
+                Outcome::Failed(_) => counts.failed += 1,
+                Outcome::Skipped(reason) => counts.skipped.push(((*name).to_string(), reason.clone())),
+                Outcome::Tests(tests) => {
+                    counts.passed += tests.passed;
+                    counts.failed += tests.failed + usize::from(tests.broken.is_some());
+                    counts.skipped.extend(tests.skipped.iter().cloned());
+                }
+            }
+        }
+        counts
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, duration, outcome) in &self.steps {
+            let said = match outcome {
+                Outcome::Passed => "ok".to_string(),
+                Outcome::Failed(why) => format!("FAILED: {why}"),
+                Outcome::Skipped(_) => "skipped".to_string(),
+                Outcome::Tests(tests) => match &tests.broken {
+                    Some(why) => format!("FAILED: {why}"),
+                    None if tests.failed > 0 => format!("FAILED: {} of the tests", tests.failed),
+                    None => format!("ok: {} tests", tests.passed),
+                },
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name:<8} {:>4} s  {said}", duration.as_secs_f64().round());
+        }
+        let total: Duration = self.steps.iter().map(|(_, duration, _)| *duration).sum();
+        let _ = writeln!(text, "{:<8} {:>4} s", "all", total.as_secs_f64().round());
+        let counts = self.counts();
+        for (name, reason) in &counts.skipped {
+            let _ = writeln!(text, "skipped: {name}: {reason}");
+        }
+        let (passed, failed, skipped) = (counts.passed, counts.failed, counts.skipped.len());
+        let _ = writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+running 3 tests
+test a ... ok
+test b ... ignored, needs a printer
+test c ... ignored
+test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s
+test result: FAILED. 40 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+
+    fn tests_from(output: &str) -> Tests {
+        let mut tests = Tests::default();
+        output.lines().for_each(|line| tests.read_line(line));
+        tests
+    }
+
+    #[test]
+    fn results_are_summed() {
+        let mut tests = tests_from(OUTPUT);
+        tests.read_skips("skipped: clients::wrk: no wrk\nskipped: clients::wrk: no h2load\nnoise\n");
+        assert_eq!((tests.passed, tests.failed), (40, 2));
+        let skipped: Vec<String> =
+            tests.skipped.iter().map(|(name, reason)| format!("{name}/{reason}")).collect();
+        assert_eq!(
+            skipped,
+            [
+                "b/needs a printer",
+                "c/ignored without a reason",
+                "clients::wrk/no wrk",
+                "clients::wrk/no h2load"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_crash_and_an_empty_run_are_not_success() {
+        let mut crashed = tests_from("test result: ok. 1 passed; 0 failed; 0 ignored");
+        crashed.finish(false, "exit status: 101");
+        assert_eq!(crashed.broken.as_deref(), Some("cargo test: exit status: 101 without a failed test"));
+        let mut empty = Tests::default();
+        empty.finish(true, "exit status: 0");
+        assert_eq!(empty.broken.as_deref(), Some("no test ran"));
+        let mut failed = tests_from(OUTPUT);
+        failed.finish(false, "exit status: 101");
+        assert_eq!(failed.broken, None);
+    }
+
+    #[test]
+    fn the_summary_ends_with_the_counts() {
+        let mut report = Report::default();
+        report.steps.push(("fmt", Duration::from_millis(700), Outcome::Passed));
+        report.steps.push(("clippy", Duration::from_secs(61), failed("exit status: 101")));
+        report.steps.push(("deny", Duration::ZERO, Outcome::Skipped("absent".into())));
+        let tests =
+            Tests { passed: 7, failed: 1, skipped: vec![("a".into(), "no perf".into())], broken: None };
+        report.steps.push(("test", Duration::from_secs(100), Outcome::Tests(tests)));
+        assert_eq!(
+            report.text(),
+            "\
+fmt         1 s  ok
+clippy     61 s  FAILED: exit status: 101
+deny        0 s  skipped
+test      100 s  FAILED: 1 of the tests
+all       162 s
+skipped: deny: absent
+skipped: a: no perf
+8 passed, 2 failed, 2 skipped
+"
+        );
+    }
+}

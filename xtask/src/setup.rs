@@ -1,0 +1,161 @@
+//! Packages that only the tests need. The server itself needs a Rust toolchain and a C compiler.
+
+use crate::Invocation;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// What was found, and what was done about it.
+pub(crate) enum Outcome {
+    /// Nothing was missing.
+    Complete,
+    /// These packages were missing and are installed now.
+    Installed(Vec<&'static str>),
+    /// These are missing still, for a reason; the tests that need them skip themselves and say so.
+    Incomplete(String),
+}
+
+/// Installs what is missing. Safe to repeat.
+pub(crate) fn run(invocation: &Invocation) -> ExitCode {
+    let bench = match invocation.args.as_slice() {
+        [] => false,
+        [arg] if arg == "--bench" => true,
+        _ => {
+            eprintln!("usage: cargo xtask setup [--bench]");
+            return ExitCode::from(2);
+        }
+    };
+    match ensure(bench) {
+        Outcome::Complete => println!("setup: every package is there"),
+        Outcome::Installed(packages) => println!("setup: installed {}", packages.join(" ")),
+        Outcome::Incomplete(reason) => {
+            eprintln!("error: {reason}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if !has_cargo_deny() {
+        println!("setup: {DENY_HINT}");
+    }
+    ExitCode::SUCCESS
+}
+
+/// Installs the packages whose command or files are absent.
+pub(crate) fn ensure(bench: bool) -> Outcome {
+    let missing = missing(bench);
+    if missing.is_empty() {
+        return Outcome::Complete;
+    }
+    if let Err(reason) = install(&missing) {
+        return Outcome::Incomplete(format!("{} missing and not installed: {reason}", missing.join(" ")));
+    }
+    let still = self::missing(bench);
+    if still.is_empty() {
+        return Outcome::Installed(missing);
+    }
+    Outcome::Incomplete(format!("{} missing although apt-get reported success", still.join(" ")))
+}
+
+/// Whether the licence and ban checks can run.
+pub(crate) fn has_cargo_deny() -> bool {
+    quiet("cargo", &["deny", "--version"])
+}
+
+/// Said where cargo-deny is absent. It is not installed unasked: it takes several minutes to build on two cores.
+pub(crate) const DENY_HINT: &str =
+    "cargo-deny is absent; `cargo install --locked cargo-deny` (minutes, not seconds) turns its step on";
+
+fn missing(bench: bool) -> Vec<&'static str> {
+    let packages = PACKAGES.iter().chain(if bench { BENCH_PACKAGES } else { &[] });
+    packages.filter(|(_, sign)| !sign.is_there()).map(|(package, _)| *package).collect()
+}
+
+fn install(packages: &[&str]) -> Result<(), String> {
+    if !has_command("apt-get") {
+        let what = packages.join(" ");
+        return Err(format!("this is not Debian or Ubuntu; install what your system calls {what}"));
+    }
+    let by_hand = format!("type `sudo apt-get install {}`", packages.join(" "));
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    // `-n`: never ask for a password in the middle of a run.
+    if !root && !quiet("sudo", &["-n", "true"]) {
+        return Err(format!("not root, and sudo would ask for a password; {by_hand}"));
+    }
+    let apt = |args: &[&str]| {
+        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root {
+            command.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        }
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(packages);
+    // The lists may be absent or old: fetch them once, then the second failure is final.
+    if apt(&install) || (apt(&["update"]) && apt(&install)) {
+        return Ok(());
+    }
+    Err(format!("apt-get failed (see above); {by_hand}"))
+}
+
+/// How to see that a package is there.
+enum Sign {
+    /// A command on the path.
+    Command(&'static str),
+    /// A file or folder.
+    Path(&'static str),
+}
+
+impl Sign {
+    fn is_there(&self) -> bool {
+        match self {
+            Sign::Command(name) => has_command(name),
+            Sign::Path(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+fn has_command(name: &str) -> bool {
+    let Some(path) = std::env::var_os("PATH") else { return false };
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+fn quiet(command: &str, args: &[&str]) -> bool {
+    let mut command = Command::new(command);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+const PACKAGES: &[(&str, Sign)] = &[
+    ("ca-certificates", Sign::Path("/etc/ssl/certs")),
+    ("chromium", Sign::Command("chromium")),
+    ("curl", Sign::Command("curl")),
+    ("gcc", Sign::Command("gcc")),
+    ("libc6-dev", Sign::Path("/usr/include/stdio.h")),
+    ("linux-perf", Sign::Command("perf")),
+    ("nghttp2-client", Sign::Command("h2load")),
+    ("openssl", Sign::Command("openssl")),
+    ("python3", Sign::Command("python3")),
+    ("python3-doc", Sign::Path("/usr/share/doc/python3-doc/html/index.html")),
+    ("wget", Sign::Command("wget")),
+    ("wrk", Sign::Command("wrk")),
+];
+const BENCH_PACKAGES: &[(&str, Sign)] = &[("nginx-light", Sign::Command("nginx"))];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_is_seen_or_not() {
+        assert!(Sign::Command("sh").is_there());
+        assert!(!Sign::Command("no-such-command-at-all").is_there());
+        assert!(Sign::Path("/").is_there());
+        assert!(!Sign::Path("/no/such/path").is_there());
+    }
+
+    #[test]
+    fn a_failing_command_is_not_success() {
+        assert!(quiet("true", &[]));
+        assert!(!quiet("false", &[]));
+        assert!(!quiet("no-such-command-at-all", &[]));
+    }
+}

@@ -1,0 +1,247 @@
+//! The floor plan and the house rules, checked: a direction that matters is enforced here, not by a sentence.
+
+use crate::Invocation;
+use crate::metadata::{self, Metadata};
+use crate::rust_source::{code_only, has_word, lines_without_tests};
+use crate::tree::{self, SourceFile};
+use std::fmt;
+use std::process::ExitCode;
+
+/// Runs every rule and prints one line for each breach.
+pub(crate) fn run(invocation: &Invocation) -> ExitCode {
+    let breaches = tree::read(&invocation.root)
+        .and_then(|files| Ok((metadata::load(&invocation.root)?, files)))
+        .map(|(metadata, files)| check(&metadata, &files));
+    match breaches {
+        Ok(breaches) if breaches.is_empty() => {
+            println!("tidy: nothing to say");
+            ExitCode::SUCCESS
+        }
+        Ok(breaches) => {
+            for breach in &breaches {
+                eprintln!("{breach}");
+            }
+            eprintln!("tidy: {} to mend", breaches.len());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A rule broken, and where.
+#[derive(Debug, PartialEq, Eq)]
+struct Breach {
+    path: String,
+    /// 1-based; 0 when the whole file is meant.
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.path, self.what),
+            line => write!(f, "{}:{line}: {}", self.path, self.what),
+        }
+    }
+}
+
+fn breach(path: &str, line: usize, what: impl Into<String>) -> Breach {
+    Breach { path: path.to_string(), line, what: what.into() }
+}
+
+fn check(metadata: &Metadata, files: &[SourceFile]) -> Vec<Breach> {
+    let mut breaches = required_files(files);
+    breaches.extend(directions(metadata, files));
+    breaches.extend(foreign_packages(metadata));
+    breaches.extend(crate_roots(metadata, files));
+    for file in files {
+        breaches.extend(words(file));
+        if file.path.ends_with(".rs") {
+            breaches.extend(unsafe_code(file));
+            breaches.extend(length(file));
+        }
+    }
+    breaches
+}
+
+fn required_files(files: &[SourceFile]) -> Vec<Breach> {
+    let missing = |path: &&&str| !files.iter().any(|file| file.path == **path);
+    REQUIRED
+        .iter()
+        .filter(missing)
+        .map(|path| breach(path, 0, "is missing; every release needs it"))
+        .collect()
+}
+
+/// A room imports only from the rooms named for it. Dependencies of tests count: a test that needs the neighbor is
+/// a test of the floor above.
+fn directions(metadata: &Metadata, files: &[SourceFile]) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for member in &metadata.members {
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == member.name) else {
+            breaches.push(breach(
+                &member.manifest,
+                0,
+                format!("`{}` has no place in the floor plan", member.name),
+            ));
+            continue;
+        };
+        for dependency in &member.dependencies {
+            let ours = ROOMS.iter().any(|(name, _)| name == dependency);
+            if ours && !allowed.contains(&dependency.as_str()) {
+                let may = if allowed.is_empty() { "none of ours".into() } else { allowed.join(", ") };
+                let line = line_of(files, &member.manifest, dependency);
+                let what = format!("`{}` must not depend on `{dependency}` (it may use {may})", member.name);
+                breaches.push(breach(&member.manifest, line, what));
+            }
+        }
+    }
+    breaches
+}
+
+fn foreign_packages(metadata: &Metadata) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for package in &metadata.from_git {
+        breaches.push(breach(
+            "Cargo.lock",
+            0,
+            format!("{package} comes from git; only crates.io is allowed"),
+        ));
+    }
+    for runtime in ASYNC_RUNTIMES {
+        if let Some(member) = metadata.shipped.get(*runtime) {
+            let what =
+                format!("`{runtime}` is an async runtime, brought in by `{member}`; none may enter a worker");
+            breaches.push(breach("Cargo.lock", 0, what));
+        }
+    }
+    breaches
+}
+
+fn crate_roots(metadata: &Metadata, files: &[SourceFile]) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for member in metadata.members.iter().filter(|member| member.name != UNSAFE_CRATE) {
+        for path in &member.crate_roots {
+            let text = files.iter().find(|file| file.path == *path).and_then(|file| file.text.as_deref());
+            let forbids = text.is_some_and(|text| {
+                code_only(text).lines().any(|line| line.replace(' ', "").contains("#![forbid(unsafe_code)]"))
+            });
+            if !forbids {
+                breaches.push(breach(
+                    path,
+                    1,
+                    "a crate root outside sitar-io begins with #![forbid(unsafe_code)]",
+                ));
+            }
+        }
+    }
+    breaches
+}
+
+fn unsafe_code(file: &SourceFile) -> Vec<Breach> {
+    let Some(text) = &file.text else { return Vec::new() };
+    if file.path.starts_with(UNSAFE_FOLDER) {
+        return Vec::new();
+    }
+    code_only(text)
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| has_word(line, "unsafe"))
+        .map(|(number, _)| {
+            breach(&file.path, number + 1, format!("`unsafe` belongs in {UNSAFE_FOLDER} only"))
+        })
+        .collect()
+}
+
+fn length(file: &SourceFile) -> Option<Breach> {
+    let is_test =
+        file.path.starts_with("tests/") || file.path.contains("/tests/") || file.path.ends_with("/tests.rs");
+    if is_test {
+        return None;
+    }
+    let limit = if file.path == COMMAND_MAIN { COMMAND_MAIN_LINES_MAX } else { FILE_LINES_MAX };
+    let lines = lines_without_tests(file.text.as_deref()?);
+    let what = || format!("{lines} lines without tests; at most {limit}, so that it reads in one sitting");
+    (lines > limit).then(|| breach(&file.path, 0, what()))
+}
+
+fn words(file: &SourceFile) -> Vec<Breach> {
+    let Some(text) = &file.text else { return Vec::new() };
+    let mut breaches = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for path in MACHINE_PATHS {
+            if line.contains(path) {
+                breaches.push(breach(&file.path, number + 1, format!("`{path}` is a path of one machine")));
+            }
+        }
+        let lower = line.to_lowercase();
+        for (word, why) in FORBIDDEN_WORDS {
+            if has_word(&lower, word) {
+                breaches.push(breach(&file.path, number + 1, format!("`{word}`: {why}")));
+            }
+        }
+        if has_issue_number(&lower) {
+            breaches.push(breach(
+                &file.path,
+                number + 1,
+                "say the reason itself, not the number of an issue",
+            ));
+        }
+    }
+    breaches
+}
+
+/// The word with a number behind it; the word alone is English.
+fn has_issue_number(lower: &str) -> bool {
+    lower.match_indices("issue ").any(|(at, found)| {
+        let rest = &lower[at + found.len()..];
+        rest.strip_prefix('#').unwrap_or(rest).starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
+/// 1-based line of the first mention, 0 when there is none.
+fn line_of(files: &[SourceFile], path: &str, needle: &str) -> usize {
+    files
+        .iter()
+        .find(|file| file.path == path)
+        .and_then(|file| file.text.as_deref())
+        .and_then(|text| text.lines().position(|line| line.trim_start().starts_with(needle)))
+        .map_or(0, |position| position + 1)
+}
+
+/// Each room and the rooms below that it may import. `io`, `tls` and `http` know nothing of each other.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("sitar-io", &[]),
+    ("sitar-tls", &[]),
+    ("sitar-http", &[]),
+    ("sitar-site", &["sitar-io", "sitar-http"]),
+    ("sitar-server", &["sitar-io", "sitar-tls", "sitar-http", "sitar-site"]),
+    ("sitar", &["sitar-io", "sitar-tls", "sitar-http", "sitar-site", "sitar-server"]),
+    ("xtask", &[]),
+];
+
+const UNSAFE_CRATE: &str = "sitar-io";
+const UNSAFE_FOLDER: &str = "crates/io/";
+const ASYNC_RUNTIMES: &[&str] = &["async-std", "glommio", "monoio", "smol", "tokio", "tokio-uring"];
+const FILE_LINES_MAX: usize = 500;
+const COMMAND_MAIN: &str = "crates/sitar/src/main.rs";
+const COMMAND_MAIN_LINES_MAX: usize = 100;
+const REQUIRED: &[&str] =
+    &["ARCHITECTURE.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "deny.toml"];
+
+// Written in two parts, so that this file does not break its own rule.
+const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/tmp/", "bash")];
+const FORBIDDEN_WORDS: &[(&str, &str)] = &[
+    (concat!("fix", "me"), "mend it, or say in ARCHITECTURE.md what it costs"),
+    (concat!("cla", "ude"), "the text stands for itself, whoever typed it"),
+    (concat!("anth", "ropic"), "the text stands for itself, whoever typed it"),
+    (concat!("chat", "gpt"), "the text stands for itself, whoever typed it"),
+    (concat!("sub", "agent"), "the text stands for itself, whoever typed it"),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Each rule fires, and says where.
+
+use super::*;
+use crate::metadata::Member;
+
+fn file(path: &str, text: &str) -> SourceFile {
+    SourceFile { path: path.into(), text: Some(text.into()) }
+}
+
+fn member(name: &str, manifest: &str, dependencies: &[&str]) -> Member {
+    Member {
+        name: name.into(),
+        manifest: manifest.into(),
+        dependencies: dependencies.iter().map(|name| (*name).to_string()).collect(),
+        crate_roots: Vec::new(),
+    }
+}
+
+fn said(breaches: impl IntoIterator<Item = Breach>) -> Vec<String> {
+    breaches.into_iter().map(|breach| breach.to_string()).collect()
+}
+
+#[test]
+fn a_clean_tree_has_no_breach() {
+    let metadata = Metadata {
+        members: vec![Member {
+            crate_roots: vec!["crates/http/src/lib.rs".into()],
+            ..member("sitar-http", "crates/http/Cargo.toml", &["memchr"])
+        }],
+        ..Metadata::default()
+    };
+    let mut files: Vec<SourceFile> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deny.toml"]
+        .iter()
+        .chain(&["LICENSE-MIT", "LICENSE-APACHE"])
+        .map(|path| file(path, "text about an issue and a session ticket\n"))
+        .collect();
+    files.push(file("crates/http/src/lib.rs", "#![forbid(unsafe_code)]\n//! Not unsafe.\n"));
+    files.push(SourceFile { path: "icon.png".into(), text: None });
+    assert_eq!(said(check(&metadata, &files)), [""; 0]);
+}
+
+#[test]
+fn neighbors_on_one_floor_and_floors_above_are_refused() {
+    let metadata = Metadata {
+        members: vec![
+            member("sitar-http", "crates/http/Cargo.toml", &["sitar-io", "memchr"]),
+            member("sitar-site", "crates/site/Cargo.toml", &["sitar-http", "sitar-io", "sitar-server"]),
+            member("sitar-server", "crates/server/Cargo.toml", &["sitar-site", "sitar-tls"]),
+            member("shed", "crates/shed/Cargo.toml", &[]),
+        ],
+        ..Metadata::default()
+    };
+    let files =
+        [file("crates/http/Cargo.toml", "[dependencies]\nmemchr = \"2\"\nsitar-io.workspace = true\n")];
+    assert_eq!(
+        said(directions(&metadata, &files)),
+        [
+            "crates/http/Cargo.toml:3: `sitar-http` must not depend on `sitar-io` (it may use none of ours)",
+            "crates/site/Cargo.toml: `sitar-site` must not depend on `sitar-server` (it may use sitar-io, sitar-http)",
+            "crates/shed/Cargo.toml: `shed` has no place in the floor plan",
+        ]
+    );
+}
+
+#[test]
+fn git_packages_and_async_runtimes_are_refused() {
+    let metadata = Metadata {
+        from_git: vec!["beta (git+https://example.com/b#1)".into()],
+        shipped: [("tokio".to_string(), "sitar".to_string())].into(),
+        ..Metadata::default()
+    };
+    assert_eq!(
+        said(foreign_packages(&metadata)),
+        [
+            "Cargo.lock: beta (git+https://example.com/b#1) comes from git; only crates.io is allowed",
+            "Cargo.lock: `tokio` is an async runtime, brought in by `sitar`; none may enter a worker",
+        ]
+    );
+}
+
+#[test]
+fn a_crate_root_must_forbid_unsafe_code_itself() {
+    let root = |name: &str, path: &str| Member { crate_roots: vec![path.into()], ..member(name, "", &[]) };
+    let metadata = Metadata {
+        members: vec![root("sitar-io", "crates/io/src/lib.rs"), root("sitar-tls", "crates/tls/src/lib.rs")],
+        ..Metadata::default()
+    };
+    let files = [
+        file("crates/io/src/lib.rs", "//! io"),
+        file("crates/tls/src/lib.rs", "// #![forbid(unsafe_code)]\n#![deny(unsafe_code)]\n"),
+    ];
+    assert_eq!(
+        said(crate_roots(&metadata, &files)),
+        ["crates/tls/src/lib.rs:1: a crate root outside sitar-io begins with #![forbid(unsafe_code)]"]
+    );
+}
+
+#[test]
+fn unsafe_is_found_in_code_and_not_in_prose() {
+    let text = "// unsafe\nlet s = \"unsafe\";\nfn f() {\n    unsafe { g() }\n}\n";
+    assert_eq!(
+        said(unsafe_code(&file("crates/tls/src/a.rs", text))),
+        ["crates/tls/src/a.rs:4: `unsafe` belongs in crates/io/ only"]
+    );
+    assert_eq!(said(unsafe_code(&file("crates/io/src/a.rs", text))), [""; 0]);
+}
+
+#[test]
+fn long_files_are_named_and_tests_are_not_counted() {
+    let long = "x\n".repeat(501);
+    let tested = format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", "x\n".repeat(500), "y\n".repeat(300));
+    assert_eq!(
+        said(length(&file("crates/site/src/a.rs", &long))),
+        ["crates/site/src/a.rs: 501 lines without tests; at most 500, so that it reads in one sitting"]
+    );
+    assert_eq!(length(&file("crates/site/src/a.rs", &tested)), None);
+    assert_eq!(length(&file("crates/site/src/a/tests.rs", &long)), None);
+    assert_eq!(length(&file("tests/clients.rs", &long)), None);
+    assert_eq!(
+        said(length(&file("crates/sitar/src/main.rs", &"x\n".repeat(101)))),
+        ["crates/sitar/src/main.rs: 101 lines without tests; at most 100, so that it reads in one sitting"]
+    );
+}
+
+#[test]
+fn machine_paths_and_forbidden_words_are_found() {
+    let text = format!(
+        "see {}home\nok\n// Fix{} later\nfixmedia\nsee issue {}12\n",
+        concat!("/ro", "ot/"),
+        "me",
+        "#"
+    );
+    assert_eq!(
+        said(words(&file("a.md", &text))),
+        [
+            format!("a.md:1: `{}` is a path of one machine", concat!("/ro", "ot/")),
+            format!("a.md:3: `fix{}`: mend it, or say in ARCHITECTURE.md what it costs", "me"),
+            "a.md:5: say the reason itself, not the number of an issue".to_string(),
+        ]
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let files =
+        [file("README.md", ""), file("LICENSE-MIT", ""), file("deny.toml", ""), file("CHANGELOG.md", "")];
+    assert_eq!(
+        said(required_files(&files)),
+        [
+            "ARCHITECTURE.md: is missing; every release needs it",
+            "LICENSE-APACHE: is missing; every release needs it",
+        ]
+    );
+}

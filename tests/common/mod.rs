@@ -138,7 +138,9 @@ impl Drop for Server {
 
 /// The program, with nothing of the developer's environment that could change what it does.
 pub(crate) fn sitar(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sitar"));
+    // `cargo xtask ci` names the release program; a plain `cargo test` drives the one of its own profile.
+    let named = std::env::var_os("SITAR_TEST_BINARY");
+    let mut command = Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_sitar").into()));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SITAR_") {
             command.env_remove(name);
@@ -260,18 +262,13 @@ fn collect(from: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
     });
 }
 
-/// Waits for the first `http(s)://127.0.0.1:PORT` in the output.
+/// Waits for the first `http(s)://HOST:PORT/` in the output; whatever the host is called, it is 127.0.0.1.
 fn announced(child: &mut Child, said: &Mutex<String>) -> (&'static str, SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = said.lock().unwrap().clone();
-        for (scheme, prefix) in [("https", "https://127.0.0.1:"), ("http", "http://127.0.0.1:")] {
-            if let Some((_, rest)) = text.split_once(prefix) {
-                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                if let Ok(port) = digits.parse() {
-                    return (scheme, SocketAddr::from(([127, 0, 0, 1], port)));
-                }
-            }
+        if let Some(found) = text.split_whitespace().find_map(origin) {
+            return found;
         }
         if let Some(status) = child.try_wait().unwrap() {
             panic!("sitar ended with {status} before it announced an address:\n{text}");
@@ -279,4 +276,11 @@ fn announced(child: &mut Child, said: &Mutex<String>) -> (&'static str, SocketAd
         assert!(Instant::now() < deadline, "no address was announced:\n{text}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+fn origin(word: &str) -> Option<(&'static str, SocketAddr)> {
+    let (scheme, rest) = word.split_once("://")?;
+    let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
+    let port = rest.split('/').next()?.rsplit_once(':')?.1.parse().ok()?;
+    Some((scheme, SocketAddr::from(([127, 0, 0, 1], port))))
 }

@@ -1,18 +1,22 @@
 //! `cargo xtask ci`: everything a machine can check, in one command, with an honest account at the end.
 //!
-//! Every step runs even if an earlier one failed, so that one run tells everything. All of cargo's steps use the
-//! release profile: the C library below TLS is then compiled once, and the tests drive the program that ships.
+//! Every step runs even if an earlier one failed, so that one run tells everything.
+//!
+//! Tests are compiled with the dev profile and drive the release program: linking a test program in release costs half
+//! a minute (link-time optimisation) and there are a dozen, while what the tests measure is the program that ships.
 
 use crate::setup::{self, Outcome as Setup};
 use crate::{Invocation, tidy};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// Tests that cannot run append `skipped: <test>: <reason>` to the file named by this variable (tests/common).
 const SKIPPED_FILE: &str = "SITAR_SKIPPED_FILE";
+/// The program that the outside tests start (tests/common); without it, the one of their own profile.
+const TEST_BINARY: &str = "SITAR_TEST_BINARY";
 
 /// Runs all steps and prints the summary. The exit code is a failure when any step or test failed.
 pub(crate) fn run(invocation: &Invocation) -> ExitCode {
@@ -34,11 +38,12 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             failed("see the lines above")
         }
     });
-    let clippy = ["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     report.step("clippy", || cargo(root, &clippy, &[]));
     report.step("build", || cargo(root, &["build", "--release", "-p", "sitar"], &[]));
-    report.step("test", || Outcome::Tests(test(root)));
-    let doc = ["doc", "--workspace", "--no-deps", "--release", "--document-private-items"];
+    let built = matches!(report.steps.last(), Some((_, _, Outcome::Passed)));
+    report.step("test", || Outcome::Tests(test(root, built)));
+    let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
     report.step("doc", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]));
     report.step("deny", || {
         if !setup::has_cargo_deny() {
@@ -73,23 +78,29 @@ fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
     }
 }
 
-/// Runs all tests, shows their output as it comes, and counts.
-fn test(root: &Path) -> Tests {
-    let args = ["test", "--workspace", "--release", "--no-fail-fast"];
+/// Where cargo builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
+/// Runs all tests, shows their output as it comes, and counts. `built` says that the release program is there and
+/// new; otherwise the tests take the one that cargo builds beside them, so that a failed build is not hidden by an
+/// old program.
+fn test(root: &Path, built: bool) -> Tests {
+    let args = ["test", "--workspace", "--no-fail-fast"];
     println!("\n$ cargo {}", args.join(" "));
-    let skips = root.join("target").join("skipped-tests");
+    let skips = target(root).join("skipped-tests");
     let mut tests = Tests::default();
-    if let Err(error) = std::fs::create_dir_all(root.join("target")).and_then(|()| std::fs::write(&skips, ""))
-    {
+    if let Err(error) = std::fs::create_dir_all(target(root)).and_then(|()| std::fs::write(&skips, "")) {
         tests.broken = Some(format!("{}: {error}", skips.display()));
         return tests;
     }
-    let child = Command::new("cargo")
-        .args(args)
-        .env(SKIPPED_FILE, &skips)
-        .stdout(Stdio::piped())
-        .current_dir(root)
-        .spawn();
+    let mut command = Command::new("cargo");
+    command.args(args).env(SKIPPED_FILE, &skips).stdout(Stdio::piped()).current_dir(root);
+    if built {
+        command.env(TEST_BINARY, target(root).join("release").join("sitar"));
+    }
+    let child = command.spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => {

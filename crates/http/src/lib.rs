@@ -5,8 +5,7 @@
 //!
 //! - [`Request`], [`Status`], [`Fields`]: what every version of HTTP has in common (RFC 9110).
 //! - [`h1`]: HTTP/1.1 and 1.0 on the wire (RFC 9112): [`h1::parse`] for request heads, [`h1::Drain`] to skip
-//! request
-//!   bodies without losing the boundary to the next request, [`h1::write_head`] for responses.
+//!   request bodies without losing the boundary to the next request, [`h1::write_head`] for responses.
 //! - [`semantics`]: conditional requests, ranges and content coding negotiation (RFC 9110 §12 to §14).
 //!
 //! The parser is strict where leniency has been used for request smuggling (line ends, framing fields, field

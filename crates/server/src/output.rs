@@ -42,7 +42,7 @@ impl Output {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.sealed == 0 && self.open == 0
+        self.sealed == 0 && self.open == 0 && self.tail.is_none()
     }
 
     fn around(layer: &Layer) -> (usize, usize) {

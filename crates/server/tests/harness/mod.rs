@@ -1,0 +1,169 @@
+//! A worker inside the test's process, on the real kernel, and a client that speaks bytes.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use sitar_io::Ring;
+use sitar_server::{Config, Counts, Incident, Limits, Worker};
+use sitar_site::{Budget, Options, Site};
+
+pub struct Server {
+    pub worker: Worker,
+    pub address: SocketAddr,
+    pub incidents: Arc<Mutex<Vec<String>>>,
+    pub panics: Arc<AtomicU32>,
+    directory: PathBuf,
+    ca: Option<Vec<u8>>,
+}
+
+/// Limits small enough to be reached.
+pub fn small() -> Limits {
+    Limits {
+        connections: 16,
+        rx_buffers: 16,
+        tx_buffers: 16,
+        stash: 1 << 20,
+        handshake: Duration::from_millis(600),
+        head: Duration::from_millis(600),
+        idle: Duration::from_millis(1500),
+        send: Duration::from_secs(3),
+        linger: Duration::from_millis(500),
+        drain: Duration::from_secs(2),
+        ..Limits::default()
+    }
+}
+
+pub fn body(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i % 251) as u8).collect()
+}
+
+impl Server {
+    pub fn plain(limits: Limits) -> Server {
+        Server::start(limits, false, Budget::new(64 << 20, 8 << 20))
+    }
+
+    pub fn tls(limits: Limits) -> Server {
+        Server::start(limits, true, Budget::new(64 << 20, 8 << 20))
+    }
+
+    pub fn start(limits: Limits, tls: bool, budget: Budget) -> Server {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("sitar-server-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("small.txt"), "hello\n").unwrap();
+        for (name, len) in [("k16.bin", 16 << 10), ("m1.bin", 1 << 20), ("m9.bin", 9 << 20)] {
+            fs::write(directory.join(name), body(len)).unwrap();
+        }
+        let site = Site::open(&directory, &Options::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ca, config) = if tls { identity() } else { (None, None) };
+        let incidents = Arc::new(Mutex::new(Vec::new()));
+        let panics = Arc::new(AtomicU32::new(0));
+        let (told, due) = (Arc::clone(&incidents), Arc::clone(&panics));
+        let config = Config {
+            listeners: vec![vec![listener.into()]],
+            site: Arc::new(site),
+            tls: config,
+            limits,
+            budget,
+            clock: Arc::new(move || {
+                let due = due.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+                assert!(due.is_err(), "a panic on request");
+                SystemTime::now()
+            }),
+            report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
+        };
+        let worker = Worker::start(config, |config| {
+            Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
+        });
+        Server { worker: worker.unwrap(), address, incidents, panics, directory, ca }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    pub fn connect_tls(&self, version: &'static rustls::SupportedProtocolVersion) -> Tls {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.ca.clone().unwrap().into()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        rustls::StreamOwned::new(connection, self.connect())
+    }
+
+    /// One exchange on a connection of its own, until the server closes.
+    pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    pub fn stop(&self) -> Counts {
+        self.worker.stop();
+        self.worker.wait()
+    }
+
+    pub fn directory(&self) -> &PathBuf {
+        &self.directory
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.worker.stop();
+        self.worker.stop();
+        self.worker.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+fn identity() -> (Option<Vec<u8>>, Option<sitar_tls::Config>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let own = sitar_tls::Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+    (Some(made.cert.der().to_vec()), Some(sitar_tls::Config::new(vec![own], &[b"http/1.1"]).unwrap()))
+}
+
+pub fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+}
+
+/// Reads one answer with a Content-Length: its status and its body.
+pub fn answer(stream: &mut impl Read) -> (u16, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        let n = stream.read(&mut byte).unwrap();
+        assert!(n == 1, "closed inside a head: {}", head.escape_ascii());
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let status = head[9..12].parse().unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    (status, body)
+}

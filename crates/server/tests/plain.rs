@@ -1,0 +1,320 @@
+//! Plain HTTP over real sockets: the connection's states, one by one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod harness;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use harness::{Server, answer, body, get, small};
+use sitar_server::Limits;
+use sitar_site::Budget;
+
+#[test]
+fn bodies_of_every_size_arrive_whole() {
+    let server = Server::plain(small());
+    let mut stream = server.connect();
+    for _ in 0..2 {
+        for (path, len) in [("/k16.bin", 16 << 10), ("/m1.bin", 1 << 20), ("/m9.bin", 9 << 20)] {
+            stream.write_all(&get(path)).unwrap();
+            assert!(answer(&mut stream) == (200, body(len)), "{path}");
+        }
+        stream.write_all(&get("/small.txt")).unwrap();
+        assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = Server::plain(small());
+    let mut stream = server.connect();
+    let mut requests = Vec::new();
+    for i in 0..300 {
+        requests.extend_from_slice(&get(["/small.txt", "/k16.bin", "/nope"][i % 3]));
+    }
+    let mut writer = stream.try_clone().unwrap();
+    let thread = std::thread::spawn(move || writer.write_all(&requests).unwrap());
+    for i in 0..300 {
+        let expected =
+            [(200, b"hello\n".to_vec()), (200, body(16 << 10)), (404, b"404 Not Found\n".to_vec())];
+        assert!(answer(&mut stream) == expected[i % 3], "answer {i}");
+    }
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_request_may_come_byte_by_byte() {
+    let server = Server::plain(Limits { head: Duration::from_secs(10), ..small() });
+    let mut stream = server.connect();
+    for byte in get("/small.txt") {
+        stream.write_all(&[byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+}
+
+#[test]
+fn an_unwanted_body_is_skipped_and_the_next_request_is_found() {
+    let server = Server::plain(small());
+    let mut stream = server.connect();
+    stream
+        .write_all(b"POST /small.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nGET /evil HTTP/1.1\r\n")
+        .unwrap();
+    assert_eq!(answer(&mut stream).0, 405);
+    stream.write_all(b"Host: b\r\n\r").unwrap();
+    stream
+        .write_all(
+            b"GET /small.txt HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+        )
+        .unwrap();
+    assert_eq!(answer(&mut stream).0, 200);
+    stream.write_all(&get("/k16.bin")).unwrap();
+    assert!(answer(&mut stream) == (200, body(16 << 10)));
+}
+
+#[test]
+fn refusals_arrive_although_the_client_is_still_sending() {
+    let server = Server::plain(small());
+    for _ in 0..20 {
+        let mut stream = server.connect();
+        let mut writer = stream.try_clone().unwrap();
+        // A reset would destroy the answer; a lingering close does not.
+        let thread = std::thread::spawn(move || {
+            let _ = writer.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+            let _ = writer.write_all(&vec![b'x'; 1_000_000]);
+            let _ = writer.shutdown(Shutdown::Write);
+        });
+        assert_eq!(answer(&mut stream).0, 413);
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn bad_requests_get_their_status_and_then_the_end() {
+    let server = Server::plain(small());
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200));
+    for (request, status) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "400"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", "400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
+        (b"\x16\x03\x01\x00\x05hello", "400"),
+        (long.as_bytes(), "414"),
+        (many.as_bytes(), "431"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: the-unexpected\r\n\r\n", "417"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
+    ] {
+        let got = server.exchange(request);
+        let text = String::from_utf8_lossy(&got);
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{} gave {text}", request.escape_ascii());
+        assert!(text.contains("Connection: close\r\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_slow_head_gets_408_and_an_idle_connection_nothing() {
+    let server = Server::plain(small());
+    let start = Instant::now();
+    let got = server.exchange(b"GET / HTTP/1.1\r\nHost:");
+    assert!(got.starts_with(b"HTTP/1.1 408 "), "{}", got.escape_ascii());
+    let spent = start.elapsed();
+    assert!(spent >= Duration::from_millis(600), "{spent:?}");
+    assert_eq!(server.exchange(b""), b"");
+    // Trickling does not buy time.
+    let mut stream = server.connect();
+    let start = Instant::now();
+    for byte in get("/small.txt").iter().cycle() {
+        if stream.write_all(&[*byte]).is_err() || start.elapsed() > Duration::from_secs(8) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(start.elapsed() < Duration::from_secs(6));
+}
+
+#[test]
+fn a_half_closed_client_gets_its_answers() {
+    let server = Server::plain(small());
+    for path in ["/small.txt", "/m1.bin", "/m9.bin"] {
+        let mut stream = server.connect();
+        stream.write_all(&[get(path), get("/k16.bin")].concat()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(answer(&mut stream).0, 200);
+        assert!(answer(&mut stream) == (200, body(16 << 10)));
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn close_is_announced_and_done() {
+    let server = Server::plain(small());
+    for (request, kept) in [
+        (&b"GET /small.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"[..], false),
+        (b"GET /small.txt HTTP/1.0\r\n\r\n", false),
+        (b"GET /small.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
+        (b"GET /small.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", false),
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(request).unwrap();
+        assert_eq!(answer(&mut stream).0, 200);
+        if kept {
+            stream.write_all(request).unwrap();
+            assert_eq!(answer(&mut stream).0, 200);
+        } else {
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{}", request.escape_ascii());
+        }
+    }
+}
+
+/// Send buffers run out while clients do not read: the others go on, the slowest reader is closed.
+#[test]
+fn slow_readers_cannot_take_all_send_buffers() {
+    let limits = Limits { tx_buffers: 4, connections: 64, send: Duration::from_secs(60), ..small() };
+    let server = Server::plain(limits);
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = server.connect();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+        stream.write_all(&get("/m9.bin")).unwrap();
+        slow.push(stream);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    for _ in 0..3 {
+        let mut stream = server.connect();
+        stream.write_all(&get("/small.txt")).unwrap();
+        assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+    }
+    assert!(start.elapsed() < Duration::from_secs(9));
+    drop(slow);
+    assert!(server.stop().shed > 0);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_closed_in_the_end() {
+    let server = Server::plain(Limits { send: Duration::from_millis(800), ..small() });
+    let mut stream = server.connect();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+    stream.write_all(&get("/m9.bin").repeat(4)).unwrap();
+    let start = Instant::now();
+    // What it sends meanwhile does not move the deadline.
+    while stream.write_all(b"GET / HTTP/1.1\r\n").is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(6), "still open");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn more_than_the_memory_holds_is_served_all_the_same() {
+    let server = Server::start(small(), false, Budget::new(2 << 20, 2 << 20));
+    let mut stream = server.connect();
+    for _ in 0..3 {
+        for (path, len) in [("/m1.bin", 1 << 20), ("/k16.bin", 16 << 10), ("/m9.bin", 9 << 20)] {
+            stream.write_all(&get(path)).unwrap();
+            assert!(answer(&mut stream) == (200, body(len)), "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_vanished_is_404_and_its_return_is_seen() {
+    let server = Server::plain(small());
+    let path = server.directory().join("small.txt");
+    std::fs::remove_file(&path).unwrap();
+    let mut stream = server.connect();
+    stream.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut stream).0, 404);
+    std::fs::write(&path, "again\n").unwrap();
+    let mut stream = server.connect();
+    stream.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut stream), (200, b"again\n".to_vec()));
+}
+
+#[test]
+fn accepting_goes_on_after_the_table_was_full() {
+    let server = Server::plain(Limits { connections: 4, idle: Duration::from_secs(30), ..small() });
+    for _ in 0..3 {
+        let mut held: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        for stream in &mut held {
+            stream.write_all(&get("/small.txt")).unwrap();
+            assert_eq!(answer(stream).0, 200);
+        }
+        let mut queued = server.connect();
+        queued.write_all(&get("/small.txt")).unwrap();
+        queued.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let waits = queued.read(&mut [0]).map_err(|error| error.kind());
+        drop(held);
+        queued.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        match waits {
+            // It waits in the kernel's queue and is served when there is room.
+            Err(ErrorKind::WouldBlock) => assert_eq!(answer(&mut queued).0, 200),
+            // Accepting had not paused yet when it came: closed at once.
+            other => assert_eq!(other, Ok(0)),
+        }
+    }
+}
+
+#[test]
+fn a_stop_finishes_what_was_asked_for() {
+    let server = Server::plain(Limits { drain: Duration::from_secs(20), ..small() });
+    let mut idle = server.connect();
+    idle.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut idle).0, 200);
+    let mut busy = server.connect();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&busy, 256 << 10).unwrap();
+    busy.write_all(&get("/m9.bin")).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    server.worker.stop();
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections end at once");
+    assert!(answer(&mut busy) == (200, body(9 << 20)), "busy ones when they are done");
+    busy.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut busy).0, 200);
+    assert_eq!(busy.read(&mut [0]).unwrap(), 0);
+    assert_eq!(server.worker.wait().requests, 3);
+    assert_eq!(
+        std::net::TcpStream::connect(server.address).unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+}
+
+#[test]
+fn a_second_stop_does_not_wait() {
+    let server = Server::plain(Limits { drain: Duration::from_secs(60), ..small() });
+    let mut busy = server.connect();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&busy, 4096).unwrap();
+    busy.write_all(&get("/m9.bin")).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    server.worker.stop();
+    server.stop();
+    assert!(start.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn a_panic_restarts_the_shard() {
+    let server = Server::plain(small());
+    let mut stream = server.connect();
+    stream.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut stream).0, 200);
+    server.panics.store(1, std::sync::atomic::Ordering::SeqCst);
+    // The clock is asked once a second, in a wake-up; its panic ends the connection.
+    let start = Instant::now();
+    let mut ended = false;
+    while !ended && start.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(50));
+        ended =
+            stream.write_all(&get("/small.txt")).is_err() || stream.read(&mut [0; 4096]).unwrap_or(0) == 0;
+    }
+    assert!(ended);
+    let mut stream = server.connect();
+    stream.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+    let incidents = server.incidents.lock().unwrap().clone();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    assert!(incidents[0].contains("shard 0") && incidents[0].contains("a panic on request"), "{incidents:?}");
+}

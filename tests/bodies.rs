@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a folder and from an
-//! archive, over one connection and over 32.
+//! archive, over one connection and over 32. The exception are dotfiles, which are not served at all.
 //!
 //! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all of them.
 
@@ -73,6 +73,10 @@ fn fetch(server: &Server, originals: &Path, paths: &[PathBuf], connections: usiz
                 for path in paths.iter().skip(number).step_by(connections) {
                     let target = encoded(path.to_str().unwrap());
                     let got = client.get(&target).unwrap_or_else(|error| panic!("{target}: {error}"));
+                    if is_hidden(path) {
+                        assert_eq!(got.status, 404, "{target}");
+                        continue;
+                    }
                     assert_eq!(got.status, 200, "{target}");
                     let original = std::fs::read(originals.join(path)).unwrap();
                     assert!(
@@ -86,6 +90,11 @@ fn fetch(server: &Server, originals: &Path, paths: &[PathBuf], connections: usiz
             });
         }
     });
+}
+
+/// Dotfiles are never served (`.buildinfo` and `.nojekyll` in these trees), so that no `.git` ever is.
+fn is_hidden(path: &Path) -> bool {
+    path.iter().any(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// Evenly spread over the sorted names, and the largest file.

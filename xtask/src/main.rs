@@ -3,7 +3,9 @@
 //!
 //! `ci` is the whole truth: whatever a machine checks, a developer checks with the same words.
 
+mod bench;
 mod ci;
+mod docs_sites;
 mod metadata;
 mod rust_source;
 mod setup;
@@ -22,6 +24,8 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "install the packages that only tests need (Debian and Ubuntu; --bench adds nginx)",
         setup::run,
     ),
+    ("bench", "CPU per request beside nginx, in one run (--quick: short, writes nothing)", bench::command),
+    ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
 ];
 
 type Command = fn(&Invocation) -> ExitCode;

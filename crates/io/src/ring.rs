@@ -1,21 +1,21 @@
 //! The ring: one owner of memory, operation table and descriptor table.
 
-use std::collections::VecDeque;
+mod core;
+
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::io::Errno;
-
+use self::core::{Inner, Op};
 use crate::arena::{Arena, Layout, TxBuf};
-use crate::backend::{Backend, Completion, Request, Submission};
-use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId};
-use crate::event::{Busy, Event, Into, Key, RecvEnd, Src};
+use crate::backend::Backend;
+use crate::conn::{Conn, Listener};
+use crate::event::{Busy, Event, Into, Key, Src};
 use crate::file::File;
-use crate::table::{OpId, Table};
+use crate::table::OpId;
 use crate::waker::Waker;
 
 /// Sizes of a ring, fixed when it is made. Nothing grows afterwards.
@@ -37,10 +37,6 @@ pub struct Config {
 const OPS_PER_CONNECTION: u32 = 4;
 /// Operations that belong to no connection: accepts, reads, cancels, the waker.
 const OPS_EXTRA: u32 = 1024;
-/// Completions taken from the engine at a time; the rest stays in its queue.
-const COMPLETIONS: usize = 4096;
-/// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
-const DRAIN: Duration = Duration::from_secs(5);
 
 impl Config {
     pub(crate) fn ops(&self) -> u32 {
@@ -63,49 +59,6 @@ pub struct Stats {
     pub rx_leased: usize,
 }
 
-/// An operation in flight: it owns what the kernel was given (I2).
-enum Op {
-    Accept(Listener),
-    Recv(SlotId),
-    Send { to: SlotId, src: Src, offset: usize },
-    Read { key: Key, file: File, at: u64, into: Into },
-    Peer { of: SlotId, ipv6: bool },
-    Shutdown(SlotId),
-    Close(u32),
-    Cancel(OpId),
-    CancelSlot(SlotId),
-    CancelAll,
-    Wake,
-}
-
-impl Op {
-    /// The connection that this operation keeps open.
-    fn slot(&self) -> Option<SlotId> {
-        match self {
-            Op::Recv(id) | Op::Shutdown(id) | Op::CancelSlot(id) => Some(*id),
-            Op::Send { to, .. } => Some(*to),
-            Op::Peer { of, .. } => Some(*of),
-            _ => None,
-        }
-    }
-
-    fn request(&mut self, waker: &Waker) -> Request<'_> {
-        match self {
-            Op::Accept(listener) => Request::Accept { listener: listener.raw() },
-            Op::Recv(id) => Request::Recv { slot: id.slot },
-            Op::Send { to, src, offset } => Request::Send { slot: to.slot, src, offset: *offset },
-            Op::Read { file, at, into, .. } => Request::Read { file: file.raw(), at: *at, into },
-            Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
-            Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
-            Op::Close(slot) => Request::Close { slot: *slot },
-            Op::Cancel(target) => Request::Cancel { target: *target },
-            Op::CancelSlot(id) => Request::CancelSlot { slot: id.slot },
-            Op::CancelAll => Request::CancelAll,
-            Op::Wake => Request::Wake { eventfd: waker.raw() },
-        }
-    }
-}
-
 /// A completion ring that owns all memory the kernel works on.
 ///
 /// One thread makes it, uses it and drops it (`!Send`). Operations are queued by methods and start with
@@ -115,23 +68,6 @@ pub struct Ring<B: Backend> {
     // Never dropped by the compiler: `Drop` below decides whether it may be.
     inner: ManuallyDrop<Inner<B>>,
     not_send: PhantomData<*mut ()>,
-}
-
-struct Inner<B> {
-    backend: B,
-    ops: Table<Op>,
-    descs: Descs,
-    arena: Rc<Arena>,
-    orphans: Rc<Orphans>,
-    /// Slots whose operations are to be cancelled, for want of room in the op table.
-    uncancelled: Vec<SlotId>,
-    waker: Waker,
-    waking: bool,
-    completions: VecDeque<Completion>,
-    /// A second event of one completion.
-    after: Option<Event>,
-    /// The kernel broke its word: nothing more is submitted (I4).
-    broken: Option<&'static str>,
 }
 
 impl<B: Backend> Ring<B> {
@@ -146,19 +82,7 @@ impl<B: Backend> Ring<B> {
             tx_len: config.tx_len,
         })?;
         let backend = make(&arena)?;
-        let inner = Inner {
-            backend,
-            ops: Table::new(config.ops()),
-            descs: Descs::new(config.connections),
-            arena,
-            orphans: Orphans::new(config.connections),
-            uncancelled: Vec::with_capacity(config.connections as usize),
-            waker: Waker::new()?,
-            waking: false,
-            completions: VecDeque::with_capacity(COMPLETIONS),
-            after: None,
-            broken: None,
-        };
+        let inner = Inner::new(backend, arena, config.ops(), config.connections)?;
         Ok(Ring { inner: ManuallyDrop::new(inner), not_send: PhantomData })
     }
 
@@ -333,245 +257,6 @@ impl<B: Backend> Ring<B> {
     #[allow(clippy::should_implement_trait, reason = "events borrow nothing, but a ring is not an iterator")]
     pub fn next(&mut self) -> Option<Event> {
         self.inner.next()
-    }
-}
-
-impl<B: Backend> Inner<B> {
-    fn id_of(&self, conn: &Conn) -> SlotId {
-        assert!(conn.belongs_to(&self.orphans), "a connection was used with a ring that did not accept it");
-        conn.id
-    }
-
-    fn launch(&mut self, op: Op) -> Result<OpId, Op> {
-        if self.broken.is_some() {
-            return Err(op);
-        }
-        let slot = op.slot();
-        let id = self.ops.insert(op)?;
-        let Some(op) = self.ops.get_mut(id) else { unreachable!("it was inserted just now") };
-        let submission = Submission { id, op: op.request(&self.waker) };
-        if self.backend.submit(submission).is_err() {
-            return match self.ops.remove(id) {
-                Some(op) => Err(op),
-                None => unreachable!("it was inserted just now"),
-            };
-        }
-        if let Some(slot) = slot {
-            self.descs.launched(slot);
-        }
-        Ok(id)
-    }
-
-    fn adopt_orphans(&mut self) {
-        while let Some(id) = self.orphans.pop() {
-            if self.descs.start_close(id) == Closing::Cancel {
-                self.uncancelled.push(id);
-            }
-        }
-        while let Some(id) = self.uncancelled.pop() {
-            if self.launch(Op::CancelSlot(id)).is_err() {
-                self.uncancelled.push(id);
-                break;
-            }
-        }
-        while let Some(slot) = self.descs.next_closable() {
-            if self.launch(Op::Close(slot)).is_err() {
-                self.descs.close_later(slot);
-                break;
-            }
-        }
-    }
-
-    fn wait(&mut self, until: Option<Instant>) -> io::Result<Instant> {
-        if let Some(why) = self.broken {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        }
-        if !self.waking {
-            self.waking = self.launch(Op::Wake).is_ok();
-        }
-        self.adopt_orphans();
-        let (arena, backend) = (&self.arena, &mut self.backend);
-        let len = arena.layout().rx_len;
-        arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
-
-        let left_over = !self.completions.is_empty() || self.after.is_some();
-        // Something still to submit that the tables had no room for must not wait for the peers.
-        let urgent = left_over || self.descs.has_closable() || !self.uncancelled.is_empty();
-        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        self.backend.wait(urgent, timeout)?;
-        while self.completions.len() < COMPLETIONS {
-            let Some(completion) = self.backend.next() else { break };
-            self.completions.push_back(completion);
-        }
-        Ok(Instant::now())
-    }
-
-    fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.after.take() {
-            return Some(event);
-        }
-        while self.broken.is_none() {
-            let completion = self.completions.pop_front()?;
-            match self.on_completion(completion) {
-                Ok(Some(event)) => return Some(event),
-                Ok(None) => {}
-                Err(why) => self.broken = Some(why),
-            }
-        }
-        None
-    }
-
-    /// Turns a completion into an event, believing nothing. An `Err` closes the ring.
-    fn on_completion(&mut self, completion: Completion) -> Result<Option<Event>, &'static str> {
-        let Completion { id, result, buffer, more } = completion;
-        let result = match u32::try_from(result) {
-            Ok(count) => Ok(count),
-            Err(_) => Err(Errno::from_raw_os_error(result.wrapping_neg())),
-        };
-        // First of all, so that the slot is owned by something whatever happens next (I6).
-        let buf = match buffer {
-            Some(slot) => {
-                Some(self.arena.lease(slot, result.unwrap_or(0)).ok_or("a receive slot it did not have")?)
-            }
-            None => None,
-        };
-        let op = self.ops.get(id).ok_or("a completion of no operation")?;
-        if more {
-            return match op {
-                Op::Accept(listener) => {
-                    let key = listener.key;
-                    let slot = result.map_err(|_| "an accept that failed and goes on")?;
-                    self.accepted(slot, key).map(Some)
-                }
-                Op::Recv(from) => {
-                    let from = *from;
-                    Ok(buf.and_then(|buf| self.received(from, buf)))
-                }
-                _ => Err("more completions of a single operation"),
-            };
-        }
-        let Some(op) = self.ops.remove(id) else { return Err("a completion of no operation") };
-        let slot = op.slot();
-        let event = self.ended(id, op, result, buf);
-        if let Some(slot) = slot {
-            self.descs.landed(slot);
-        }
-        event
-    }
-
-    fn accepted(&mut self, slot: u32, listener: Key) -> Result<Event, &'static str> {
-        let id = self.descs.open(slot, listener).ok_or("a descriptor that is in use")?;
-        Ok(Event::Accepted { listener, conn: Conn::new(id, &self.orphans) })
-    }
-
-    fn received(&mut self, from: SlotId, buf: crate::RxBuf) -> Option<Event> {
-        let key = self.descs.listening(from)?;
-        (!buf.is_empty()).then_some(Event::Recv { key, buf })
-    }
-
-    /// The terminal completion of `op`, which has left the table.
-    fn ended(
-        &mut self,
-        id: OpId,
-        op: Op,
-        result: Result<u32, Errno>,
-        buf: Option<crate::RxBuf>,
-    ) -> Result<Option<Event>, &'static str> {
-        Ok(match op {
-            Op::Accept(listener) => {
-                let ended = Event::AcceptEnded { listener: listener.key, error: result.err() };
-                match result {
-                    Ok(slot) => {
-                        let event = self.accepted(slot, listener.key)?;
-                        self.after = Some(ended);
-                        Some(event)
-                    }
-                    Err(_) => Some(ended),
-                }
-            }
-            Op::Recv(from) => {
-                self.descs.set_recv(from, None);
-                let key = self.descs.listening(from);
-                let end = match result {
-                    Ok(0) => RecvEnd::Eof,
-                    Ok(_) | Err(Errno::CANCELED) => RecvEnd::Stopped,
-                    Err(Errno::NOBUFS) => RecvEnd::NoBuffers,
-                    Err(errno) => RecvEnd::Error(errno),
-                };
-                let ended = key.map(|key| Event::RecvEnded { key, end });
-                match buf.and_then(|buf| self.received(from, buf)) {
-                    Some(event) => {
-                        self.after = ended;
-                        Some(event)
-                    }
-                    None => ended,
-                }
-            }
-            Op::Send { to, src, offset } => {
-                let result = result.map(|count| count as usize);
-                if result.is_ok_and(|count| count > src.len().saturating_sub(offset)) {
-                    return Err("more bytes sent than there were");
-                }
-                self.descs.listening(to).map(|key| Event::Sent { key, src, result })
-            }
-            Op::Read { key, mut into, .. } => {
-                let result = result.map(|count| count as usize);
-                if result.is_ok_and(|count| count > into.target().1) {
-                    return Err("more bytes read than asked for");
-                }
-                Some(Event::Read { key, into, result })
-            }
-            Op::Peer { of, .. } => {
-                let result = result.and_then(|_| self.backend.peer(id).ok_or(Errno::AFNOSUPPORT));
-                self.descs.listening(of).map(|key| Event::Peer { key, result })
-            }
-            Op::Shutdown(of) => {
-                self.descs.listening(of).map(|key| Event::Shutdown { key, result: result.map(drop) })
-            }
-            Op::Close(slot) => {
-                // Whatever close says, the descriptor is gone (as with close(2)).
-                Some(Event::Closed { key: self.descs.closed(slot).ok_or("a close of an open descriptor")? })
-            }
-            // What a cancel found or did not find is told by the cancelled operation itself (I2).
-            Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll => None,
-            Op::Wake => {
-                self.waking = false;
-                Some(Event::Woken)
-            }
-        })
-    }
-
-    /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not.
-    fn drain(&mut self) -> bool {
-        let deadline = Instant::now() + DRAIN;
-        self.after = None;
-        let mut cancelled = false;
-        while self.ops.live() > 0 && self.broken.is_none() {
-            if !cancelled {
-                cancelled = self.launch(Op::CancelAll).is_ok();
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return false;
-            }
-            let pause = (deadline - now).min(Duration::from_millis(100));
-            if self.backend.wait(false, Some(pause)).is_err() {
-                return false;
-            }
-            loop {
-                while let Some(completion) = self.completions.pop_front() {
-                    if let Err(why) = self.on_completion(completion) {
-                        self.broken = Some(why);
-                    }
-                    self.after = None;
-                }
-                match self.backend.next() {
-                    Some(completion) => self.completions.push_back(completion),
-                    None => break,
-                }
-            }
-        }
-        self.ops.live() == 0
     }
 }
 

@@ -5,19 +5,22 @@
 //! registered; `NO_SQARRAY` where the kernel has it (6.6). Sockets by direct descriptors, receiving from a provided
 //! buffer ring.
 
+mod buf_ring;
+mod scratch;
+
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use self::buf_ring::BufRing;
+use self::scratch::Scratch;
+
 use crate::arena::Arena;
 use crate::backend::{Backend, Completion, Driver, Full, Request, Submission};
-use crate::event::GATHER_MAX;
 use crate::ring::{Config, Ring};
 use crate::table::OpId;
 
@@ -38,9 +41,6 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
-const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
-/// Byte offset of `cmd_op` in a submission queue entry.
-const SQE_CMD_OP: usize = 8;
 
 /// Why the engine cannot run here.
 #[derive(Debug)]
@@ -340,191 +340,6 @@ fn register_ring_fd(ring: RawFd) -> Option<u32> {
     let done =
         unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_RING_FDS, update.get(), 1) };
     (done == 1).then(|| update.into_inner().offset)
-}
-
-/// Memory that one operation needs besides what it sends or fills: it must stay in place until the operation's terminal
-/// completion, and does: one per op-table index, allocated at the start, never moved.
-struct Scratch {
-    // Behind a pointer: the kernel writes here, so no reference to it may exist while an operation is in flight.
-    memory: NonNull<ScratchMemory>,
-}
-
-struct ScratchMemory {
-    header: libc::msghdr,
-    vectors: [libc::iovec; GATHER_MAX],
-    /// A sockaddr, at most `sockaddr_in6`.
-    address: [u8; 28],
-    counter: u64,
-    ipv6: bool,
-}
-
-impl Scratch {
-    fn new() -> Scratch {
-        // SAFETY: integers and raw pointers, for all of which zero is a valid value.
-        let memory = unsafe { std::mem::zeroed::<ScratchMemory>() };
-        Scratch { memory: NonNull::from(Box::leak(Box::new(memory))) }
-    }
-
-    /// The entry for a send: `send` for one run of bytes, `sendmsg` for several.
-    fn send(&mut self, slot: u32, src: &crate::Src, offset: usize) -> squeue::Entry {
-        const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        let mut vectors = [EMPTY; GATHER_MAX];
-        let mut count = 0;
-        let mut skip = offset;
-        src.each(|bytes| {
-            let rest = bytes.get(skip..).unwrap_or_default();
-            skip = skip.saturating_sub(bytes.len());
-            if !rest.is_empty() && count < GATHER_MAX {
-                vectors[count] =
-                    libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
-                count += 1;
-            }
-        });
-        // WAITALL: the kernel goes on after a short send by itself. NOSIGNAL: EPIPE instead of SIGPIPE.
-        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        if count <= 1 {
-            let len = u32::try_from(vectors[0].iov_len).unwrap_or(u32::MAX);
-            return opcode::Send::new(types::Fixed(slot), vectors[0].iov_base.cast(), len)
-                .flags(flags)
-                .build();
-        }
-        let memory = self.memory.as_ptr();
-        // SAFETY: the index is free (the op table has just handed it out), so no operation uses this memory and no
-        // reference to it exists.
-        let memory = unsafe { &mut *memory };
-        memory.vectors = vectors;
-        memory.header.msg_iov = memory.vectors.as_mut_ptr();
-        memory.header.msg_iovlen = count as _;
-        let header = std::ptr::from_ref(&memory.header);
-        opcode::SendMsg::new(types::Fixed(slot), header).flags(flags as u32).build()
-    }
-
-    /// The entry that asks for the peer's address: getsockopt(SOL_SOCKET, SO_PEERNAME), with the exact length of the
-    /// family's address (any other is EINVAL).
-    fn peer(&mut self, slot: u32, ipv6: bool) -> squeue::Entry {
-        let memory = self.memory.as_ptr();
-        // SAFETY: as in `send`.
-        let memory = unsafe { &mut *memory };
-        memory.ipv6 = ipv6;
-        let len = if ipv6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() };
-        let entry = opcode::SetSockOpt::new(
-            types::Fixed(slot),
-            libc::SOL_SOCKET as u32,
-            libc::SO_PEERNAME as u32,
-            memory.address.as_mut_ptr().cast_const().cast(),
-            len as u32,
-        )
-        .build();
-        as_getsockopt(entry)
-    }
-
-    /// What a successful `peer` wrote.
-    fn address(&mut self) -> Option<SocketAddr> {
-        // SAFETY: called at the terminal completion only, so the kernel has finished with this memory.
-        let memory = unsafe { self.memory.as_ref() };
-        let a = &memory.address;
-        let family = i32::from(u16::from_ne_bytes([a[0], a[1]]));
-        let port = u16::from_be_bytes([a[2], a[3]]);
-        match family {
-            libc::AF_INET => Some((Ipv4Addr::new(a[4], a[5], a[6], a[7]), port).into()),
-            libc::AF_INET6 if memory.ipv6 => {
-                let octets: [u8; 16] = a[8..24].try_into().ok()?;
-                let scope = u32::from_ne_bytes([a[24], a[25], a[26], a[27]]);
-                Some(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope).into())
-            }
-            _ => None,
-        }
-    }
-
-    /// Where the waker's counter is read to. Nobody looks at it.
-    fn counter(&mut self) -> *mut u8 {
-        // SAFETY: only the address is taken, of a field inside the live allocation.
-        unsafe { (&raw mut (*self.memory.as_ptr()).counter).cast() }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // SAFETY: `memory` came from `Box::leak` in `new`, and is given back once. The engine is dropped only when
-        // nothing is in flight (I3), so the kernel holds no address of it.
-        drop(unsafe { Box::from_raw(self.memory.as_ptr()) });
-    }
-}
-
-/// `opcode::SetSockOpt` with the command changed to GETSOCKOPT, which the crate does not build: the two commands share
-/// all other fields (io_uring/uring_cmd.c, `io_uring_cmd_getsockopt`).
-fn as_getsockopt(entry: squeue::Entry) -> squeue::Entry {
-    // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`, plain integers; sizes are checked by `transmute`.
-    let mut bytes: [u8; 64] = unsafe { std::mem::transmute(entry) };
-    bytes[SQE_CMD_OP..SQE_CMD_OP + 4].copy_from_slice(&SOCKET_URING_OP_GETSOCKOPT.to_ne_bytes());
-    // SAFETY: the reverse of the above; any bytes make a valid entry (the kernel checks them).
-    unsafe { std::mem::transmute(bytes) }
-}
-
-/// The ring in which receive slots are handed to the kernel.
-struct BufRing {
-    base: NonNull<u8>,
-    entries: u16,
-    /// Counts every slot ever pushed, modulo 2^16, as the kernel does.
-    tail: u16,
-}
-
-/// Bytes of `struct io_uring_buf`: address (8), length (4), id (2), reserved (2; in the first entry: the tail).
-const BUF_ENTRY: usize = 16;
-const BUF_TAIL: usize = 14;
-
-impl BufRing {
-    fn new(entries: u16) -> io::Result<BufRing> {
-        // SAFETY: a fresh anonymous mapping touches no existing memory; a mapping is page-aligned, as the kernel asks.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                usize::from(entries) * BUF_ENTRY,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(BufRing { base, entries, tail: 0 })
-    }
-
-    fn addr(&self) -> u64 {
-        self.base.as_ptr() as u64
-    }
-
-    fn push(&mut self, slot: u16, addr: *mut u8, len: u32) {
-        let index = usize::from(self.tail & (self.entries - 1));
-        let entry = self.base.as_ptr().wrapping_add(index * BUF_ENTRY);
-        // SAFETY: `index` is below `entries`, so the 8 bytes lie in the mapping, aligned to 16. The kernel does not
-        // read an entry at or behind the tail that it was told.
-        unsafe { entry.cast::<u64>().write(addr as u64) };
-        // SAFETY: as above, 4 bytes at offset 8.
-        unsafe { entry.wrapping_add(8).cast::<u32>().write(len) };
-        // SAFETY: as above, 2 bytes at offset 12. Offset 14 is left alone: in the first entry it is the tail.
-        unsafe { entry.wrapping_add(12).cast::<u16>().write(slot) };
-        self.tail = self.tail.wrapping_add(1);
-    }
-
-    /// Tells the kernel of all that was pushed.
-    fn publish(&self) {
-        let tail = self.base.as_ptr().wrapping_add(BUF_TAIL).cast::<u16>();
-        // SAFETY: two aligned bytes inside the mapping that both sides use atomically only.
-        let tail = unsafe { AtomicU16::from_ptr(tail) };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-impl Drop for BufRing {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, unmapped once. The io_uring that knew it has been closed before (field
-        // order in `Uring`) and holds its own reference to the pages besides.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), usize::from(self.entries) * BUF_ENTRY) };
-    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn regions_and_gathered_pieces_are_sent_whole_to_a_slow_reader() {
     assert_eq!(&got[..6], b"head: ");
     assert!(got[6..] == body[10..]);
 
-    b.ring.send(&conn, Src::Shared(body.clone(), 5..5), 0).unwrap();
+    b.ring.send(&conn, Src::Shared(body, 5..5), 0).unwrap();
     assert!(matches!(b.sent(1), (_, Ok(0))));
 }
 
@@ -166,7 +166,7 @@ fn files_are_read_into_slots_and_regions() {
     b.ring.read(&file, 3, Into::Tx(tx, 100..104), Key(5)).unwrap();
     match b.event() {
         Event::Read { key: Key(5), into: Into::Tx(tx, _), result: Ok(4) } => {
-            assert_eq!(&tx[99..105], b"\x003456\0")
+            assert_eq!(&tx[99..105], b"\x003456\0");
         }
         other => panic!("{other:?}"),
     }
@@ -202,7 +202,7 @@ fn the_peer_is_known_by_its_address() {
     b.ring.peer(&conn, false).unwrap();
     match b.event() {
         Event::Peer { result, .. } if b.ring.has_peer() => {
-            assert_eq!(result, Ok(client.local_addr().unwrap()))
+            assert_eq!(result, Ok(client.local_addr().unwrap()));
         }
         Event::Peer { result, .. } => assert!(result.is_err(), "{result:?}"),
         other => panic!("{other:?}"),
@@ -221,7 +221,7 @@ fn the_peer_is_known_by_its_ipv6_address() {
     b.ring.peer(&conn, true).unwrap();
     match b.event() {
         Event::Peer { result, .. } if b.ring.has_peer() => {
-            assert_eq!(result, Ok(client.local_addr().unwrap()))
+            assert_eq!(result, Ok(client.local_addr().unwrap()));
         }
         Event::Peer { result, .. } => assert!(result.is_err(), "{result:?}"),
         other => panic!("{other:?}"),

@@ -179,7 +179,7 @@ impl<B: Backend> Shard<B> {
                 self.with(key, |connection, cx| connection.on_sent(cx, src, result));
             }
             Event::RecvEnded { key, end } => {
-                self.with(key, |connection, cx| connection.on_recv_ended(cx, end))
+                self.with(key, |connection, cx| connection.on_recv_ended(cx, end));
             }
             Event::Read { key, into, result } => {
                 self.with(key, |connection, cx| connection.on_read(cx, into, result));

@@ -272,10 +272,9 @@ fn a_stop_finishes_what_was_asked_for() {
     server.worker.stop();
     assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections end at once");
     assert!(answer(&mut busy) == (200, body(9 << 20)), "busy ones when they are done");
-    busy.write_all(&get("/small.txt")).unwrap();
-    assert_eq!(answer(&mut busy).0, 200);
     assert_eq!(busy.read(&mut [0]).unwrap(), 0);
-    assert_eq!(server.worker.wait().requests, 3);
+    drop((idle, busy));
+    assert_eq!(server.worker.wait().requests, 2);
     assert_eq!(
         std::net::TcpStream::connect(server.address).unwrap_err().kind(),
         ErrorKind::ConnectionRefused

@@ -134,7 +134,10 @@ fn open_site(arguments: &Serve) -> Result<(Site, Content), Error> {
         return Ok((site, Content::Handbook));
     };
     let options = Options { prefix: arguments.prefix.clone() };
-    let site = Site::open(path, &options).map_err(|error| Error::new(error.to_string()))?;
+    let site = Site::open(path, &options).map_err(|error| {
+        Error::new(error.to_string())
+            .hint("PATH is a directory or a tar archive, made for example by `tar cf site.tar -C public .`")
+    })?;
     let content =
         if path.is_dir() { Content::Directory(path.clone()) } else { Content::Archive(path.clone()) };
     Ok((site, content))

@@ -68,6 +68,12 @@ fn verbs() {
             shards: None,
             prefix: None,
             default_port: None,
+            connections: None,
+            memory: 512,
+            handshake_seconds: 10,
+            head_seconds: 10,
+            idle_seconds: 60,
+            send_seconds: 30,
         }
     );
     let full = serve(&[

@@ -13,17 +13,20 @@
 //!              last answer sent ──▶ shutdown ──▶ lingering ──▶ closed
 //! ```
 
-use std::ops::Range;
+mod intake;
+mod reply;
+
 use std::time::{Duration, Instant};
 
-use sitar_http::h1::{self, Answer, Drain, Framing, Rejection};
-use sitar_http::{Status, Version};
-use sitar_io::{Backend, Conn, Errno, File, Into, Key, RecvEnd, Region, Ring, RxBuf, Src};
-use sitar_site::{Body, Reply, Route, Site};
-use sitar_tls::{Alert, Frame, Handshake, HandshakeError, Opened, Step};
+use sitar_http::Status;
+use sitar_http::h1::{Drain, Rejection};
+use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, Ring, RxBuf, Src};
+use sitar_site::Site;
+use sitar_tls::{Alert, Handshake};
 
+use self::reply::{Rest, continue_body, take_output};
 use crate::limits::Limits;
-use crate::loader::{Cache, Found};
+use crate::loader::Cache;
 use crate::output::{Layer, Output};
 use crate::stash::{Overfull, Stash, Stashes};
 
@@ -80,13 +83,6 @@ enum Course {
     Skip(Drain),
     /// No further request is read. `farewell`: close_notify has been put behind the last answer.
     Last { farewell: bool },
-}
-
-/// The rest of a body that did not fit into the last send.
-enum Rest {
-    Static(&'static [u8]),
-    Region(Region, Range<usize>),
-    File(File, Range<u64>),
 }
 
 /// Whether the ring receives from the peer.
@@ -337,15 +333,11 @@ impl Connection {
     pub(crate) fn on_stop<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         match (&self.layer, self.activity) {
             (Layer::Handshake(_), _) => Err(Gone),
-            (_, Activity::Receiving) if matches!(self.patience, Patience::Idle(_)) => {
-                self.course = Course::Last { farewell: false };
-                self.settle(cx)
-            }
-            _ => Ok(()),
+            _ => self.settle(cx),
         }
     }
 
-    // Bytes in.
+    // Bytes out.
 
     /// Continues after something was waited for.
     fn go_on<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
@@ -358,242 +350,6 @@ impl Connection {
         self.settle(cx)
     }
 
-    /// Works on what was put aside.
-    fn take_stashed<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        let mut wire = std::mem::take(&mut self.wire);
-        let used = self.take_wire(cx, wire.bytes_mut());
-        cx.stashes.consume(&mut wire, *used.as_ref().unwrap_or(&0));
-        // A handshake's left-over may have been put there meanwhile: it comes first, and then nothing else was left.
-        if self.wire.is_empty() {
-            self.wire = wire;
-        } else {
-            let later = cx.stashes.append(&mut self.wire, wire.bytes());
-            cx.stashes.release(&mut wire);
-            later?;
-        }
-        used.map(drop)
-    }
-
-    /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
-    fn take_wire<B: Backend>(&mut self, cx: &mut Context<'_, B>, wire: &mut [u8]) -> Result<usize, Gone> {
-        if !self.text.is_empty() {
-            self.take_text(cx)?;
-        }
-        let mut used = 0;
-        while self.is_hungry() && used < wire.len() {
-            match &mut self.layer {
-                Layer::Plain => return Ok(used + self.serve(cx, &wire[used..])?),
-                Layer::Handshake(_) => {
-                    self.negotiate(cx, &wire[used..])?;
-                    return Ok(wire.len());
-                }
-                Layer::Tls(records) => {
-                    let len = match records.frame(&wire[used..]) {
-                        Ok(Frame::Whole(len)) => len,
-                        Ok(Frame::Incomplete { .. }) => break,
-                        Err(error) => return self.misbehaved(cx, error.alert()).map(|()| wire.len()),
-                    };
-                    let record = &mut wire[used..used + len];
-                    used += len;
-                    match records.open(record) {
-                        Ok(Opened::Data(text)) => {
-                            if self.text.is_empty() {
-                                let done = self.serve(cx, text)?;
-                                cx.stashes.append(&mut self.text, &text[done..])?;
-                            } else {
-                                cx.stashes.append(&mut self.text, text)?;
-                                self.take_text(cx)?;
-                            }
-                        }
-                        Ok(Opened::Nothing) => {}
-                        Ok(Opened::KeyUpdateRequested) => self.answer_key_update(cx)?,
-                        Ok(Opened::CloseNotify) => self.course = Course::Last { farewell: false },
-                        Ok(Opened::Alert(_)) => return Err(Gone),
-                        Err(error) => return self.misbehaved(cx, error.alert()).map(|()| wire.len()),
-                    }
-                }
-            }
-        }
-        if let Course::Last { .. } = self.course {
-            return Ok(wire.len());
-        }
-        Ok(used)
-    }
-
-    fn take_text<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        let mut text = std::mem::take(&mut self.text);
-        let used = self.serve(cx, text.bytes());
-        cx.stashes.consume(&mut text, *used.as_ref().unwrap_or(&0));
-        self.text = text;
-        used.map(drop)
-    }
-
-    /// Whether the next request can be looked at now.
-    fn is_hungry(&self) -> bool {
-        self.activity == Activity::Receiving
-            && self.rest.is_none()
-            && !matches!(self.course, Course::Last { .. })
-    }
-
-    fn negotiate<B: Backend>(&mut self, cx: &mut Context<'_, B>, bytes: &[u8]) -> Result<(), Gone> {
-        let Layer::Handshake(handshake) = std::mem::replace(&mut self.layer, Layer::Plain) else {
-            return Err(Gone);
-        };
-        let step = handshake.on_bytes(bytes, cx.flight);
-        if !cx.flight.is_empty() {
-            // Without a buffer to answer in there is no use in going on.
-            let tx = cx.ring.tx().ok_or(Gone)?;
-            let output = self.output.get_or_insert_with(|| Output::new(tx));
-            let whole = output.raw(cx.flight);
-            cx.flight.clear();
-            if !whole {
-                return Err(Gone);
-            }
-        }
-        match step {
-            Step::More(handshake) => self.layer = Layer::Handshake(handshake),
-            Step::Done(established) => {
-                cx.counts.handshakes += 1;
-                self.layer = Layer::Tls(Box::new(established.records));
-                cx.stashes.append(&mut self.wire, &established.rest)?;
-                // A first request often comes with the end of the handshake; its answer may leave with ours.
-                self.take_stashed(cx)?;
-            }
-            Step::Failed(HandshakeError::PlainHttp) => {
-                self.refuse(cx, &NOT_TLS)?;
-            }
-            // The alert is in the output, if there is one.
-            Step::Failed(_) => self.course = Course::Last { farewell: true },
-        }
-        Ok(())
-    }
-
-    /// The peer broke the rules of TLS: tell it, and go.
-    fn misbehaved<B: Backend>(&mut self, cx: &mut Context<'_, B>, alert: Option<Alert>) -> Result<(), Gone> {
-        self.course = Course::Last { farewell: true };
-        self.rest = None;
-        match alert {
-            Some(alert) => self.put(cx, |output, layer| output.alert(layer, alert)).map(drop),
-            None => Err(Gone),
-        }
-    }
-
-    fn answer_key_update<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        // Without room it would have to be remembered; a peer that asks while it does not read can go.
-        if self.put(cx, Output::key_update)? { Ok(()) } else { Err(Gone) }
-    }
-
-    // Requests.
-
-    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
-    fn serve<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> Result<usize, Gone> {
-        let mut used = 0;
-        while self.is_hungry() && used < text.len() {
-            let rest = &text[used..];
-            match &mut self.course {
-                Course::Skip(drain) => match drain.feed(rest) {
-                    Ok((skipped, done)) => {
-                        used += skipped;
-                        if done {
-                            self.course = Course::Head;
-                        }
-                    }
-                    Err(rejection) if self.refuse(cx, &rejection)? => {}
-                    Err(_) => break,
-                },
-                Course::Head => match h1::parse_from(rest, self.scanned, &cx.limits.http) {
-                    Ok(Some(head)) => {
-                        let Some(len) = self.respond(cx, &head)? else { break };
-                        self.scanned = 0;
-                        used += len;
-                    }
-                    Ok(None) => {
-                        self.scanned = rest.len();
-                        break;
-                    }
-                    Err(rejection) if self.refuse(cx, &rejection)? => {}
-                    Err(_) => break,
-                },
-                Course::Last { .. } => break,
-            }
-        }
-        Ok(if let Course::Last { .. } = self.course { text.len() } else { used })
-    }
-
-    /// Answers one request; `None` when it has to wait. Returns the length of its head.
-    fn respond<B: Backend>(
-        &mut self,
-        cx: &mut Context<'_, B>,
-        head: &h1::Head<'_>,
-    ) -> Result<Option<usize>, Gone> {
-        let drain = match Drain::new(head.body, &cx.limits.http) {
-            Ok(drain) => drain,
-            Err(rejection) => return Ok(self.refuse(cx, &rejection)?.then_some(head.len)),
-        };
-        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it comes all the
-        // same cannot be known, so the connection ends.
-        let refused_body = head.expect_continue && head.body != Framing::None;
-        let close = !head.keep_alive || refused_body || cx.stopping;
-
-        let Some(output) = take_output(&mut self.output, cx.ring) else {
-            self.starve(cx);
-            return Ok(None);
-        };
-        let outcome = match cx.site.route(&head.request) {
-            Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
-            Route::File(file) => match cx.cache.get(file, cx.key) {
-                Found::Ready(loaded) => {
-                    let reply = loaded.respond(&head.request);
-                    write(output, &mut self.layer, cx.date, head.version, close, &reply)
-                }
-                Found::Later => {
-                    self.activity = Activity::Loading;
-                    self.waits += 1;
-                    return Ok(None);
-                }
-                Found::Failed(kind) => {
-                    let missing = kind == std::io::ErrorKind::NotFound;
-                    let rejection = if missing { &VANISHED } else { &UNREADABLE };
-                    return Ok(self.refuse(cx, rejection)?.then_some(head.len));
-                }
-            },
-        };
-        match outcome {
-            Written::All => {}
-            Written::Part(rest) => self.rest = Some(rest),
-            Written::Full => {
-                // What is gathered goes first; the request is read again after that.
-                self.flush(cx)?;
-                return Ok(None);
-            }
-            Written::Failed => return Err(Gone),
-        }
-        self.requests += 1;
-        cx.counts.requests += 1;
-        match drain {
-            _ if close => self.course = Course::Last { farewell: false },
-            Some(drain) => self.course = Course::Skip(drain),
-            None => {}
-        }
-        if self.rest.is_some() {
-            self.flush(cx)?;
-        }
-        Ok(Some(head.len))
-    }
-
-    /// Refuses a request, after which the connection ends. `false`: there was no room; what is gathered goes first.
-    fn refuse<B: Backend>(&mut self, cx: &mut Context<'_, B>, rejection: &Rejection) -> Result<bool, Gone> {
-        let date = cx.date;
-        if !self.put(cx, |output, layer| output.rejection(layer, rejection, date))? {
-            self.flush(cx)?;
-            return Ok(false);
-        }
-        self.course = Course::Last { farewell: false };
-        self.scanned = 0;
-        cx.counts.requests += 1;
-        Ok(true)
-    }
-
     /// Lets `write` put something into the output. `false`: there was no room.
     fn put<B: Backend>(
         &mut self,
@@ -603,8 +359,6 @@ impl Connection {
         let output = take_output(&mut self.output, cx.ring).ok_or(Gone)?;
         write(output, &mut self.layer).map_err(|_| Gone)
     }
-
-    // Bytes out.
 
     /// Goes on with a body that did not fit.
     fn send_rest<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
@@ -657,8 +411,9 @@ impl Connection {
     /// The end of every event: sends what was gathered, says farewell, minds the inflow and the clock.
     fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         if self.activity == Activity::Receiving && self.rest.is_none() {
-            if self.inflow == Inflow::Ended && !matches!(self.course, Course::Last { .. }) {
-                // The peer asked, and then closed its side: all answers that it will get have been gathered.
+            // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered.
+            let over = self.inflow == Inflow::Ended || (cx.stopping && self.is_idle());
+            if over && !matches!(self.course, Course::Last { .. }) {
                 self.course = Course::Last { farewell: false };
             }
             if let Course::Last { .. } = self.course {
@@ -706,6 +461,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether nothing of a further request has come.
+    fn is_idle(&self) -> bool {
+        matches!(self.course, Course::Head) && self.wire.is_empty() && self.text.is_empty()
+    }
+
     /// Sets the deadline for what is waited for now.
     fn be_patient<B: Backend>(&mut self, cx: &Context<'_, B>) {
         let limits = cx.limits;
@@ -714,9 +474,7 @@ impl Connection {
             // Its deadline was set when the connection came, for the whole of it.
             (_, Layer::Handshake(_)) => (Patience::Handshake, Duration::ZERO),
             (Activity::Receiving, _) => match &self.course {
-                Course::Head if self.wire.is_empty() && self.text.is_empty() => {
-                    (Patience::Idle(self.requests), limits.idle)
-                }
+                Course::Head if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
                 _ => (Patience::Request(self.requests), limits.head),
             },
             (Activity::Sending | Activity::Starved | Activity::Loading | Activity::Reading, _) => {
@@ -730,93 +488,6 @@ impl Connection {
     }
 }
 
-/// The output being filled, begun if need be and possible.
-fn take_output<'o, B: Backend>(output: &'o mut Option<Output>, ring: &mut Ring<B>) -> Option<&'o mut Output> {
-    if output.is_none() {
-        *output = ring.tx().map(Output::new);
-    }
-    output.as_mut()
-}
-
-enum Written {
-    All,
-    /// The head and some of the body.
-    Part(Rest),
-    /// Nothing: no room.
-    Full,
-    Failed,
-}
-
-/// Writes a reply, as much of it as there is room for.
-fn write(
-    output: &mut Output,
-    layer: &mut Layer,
-    date: &[u8; 29],
-    version: Version,
-    close: bool,
-    reply: &Reply<'_>,
-) -> Written {
-    let answer = Answer {
-        version,
-        status: reply.status,
-        date,
-        fields: reply.fields,
-        more: &reply.more,
-        content_length: reply.content_length,
-        close,
-    };
-    match output.head(layer, &answer) {
-        Ok(true) => {}
-        Ok(false) => return Written::Full,
-        Err(_) => return Written::Failed,
-    }
-    let rest = match &reply.body {
-        Body::Empty => return Written::All,
-        Body::Static(bytes) => output.body(layer, bytes).map(|taken| {
-            let rest = &bytes[taken..];
-            (!rest.is_empty()).then_some(Rest::Static(rest))
-        }),
-        Body::Memory { region, range } => output.region(layer, region, range).map(|taken| {
-            let range = range.start + taken..range.end;
-            (!range.is_empty()).then(|| Rest::Region((*region).clone(), range))
-        }),
-        Body::File { file, range } => {
-            Ok((!range.is_empty()).then(|| Rest::File((*file).clone(), range.clone())))
-        }
-    };
-    match rest {
-        Ok(None) => Written::All,
-        Ok(Some(rest)) => Written::Part(rest),
-        Err(_) => Written::Failed,
-    }
-}
-
-/// Puts as much of the rest of a body into `output` as fits, and returns what is left of it.
-fn continue_body(
-    output: &mut Output,
-    layer: &mut Layer,
-    rest: Rest,
-) -> Result<Option<Rest>, sitar_tls::RecordError> {
-    Ok(match rest {
-        Rest::Static(bytes) => {
-            let bytes = &bytes[output.body(layer, bytes)?..];
-            (!bytes.is_empty()).then_some(Rest::Static(bytes))
-        }
-        Rest::Region(region, range) => {
-            let range = range.start + output.region(layer, &region, &range)?..range.end;
-            (!range.is_empty()).then_some(Rest::Region(region, range))
-        }
-        Rest::File(..) => Some(rest),
-    })
-}
-
 /// RFC 9110 §15.5.9.
 const TOO_SLOW: Rejection =
     Rejection { status: Status::REQUEST_TIMEOUT, reason: "the request took too long to arrive" };
-const NOT_TLS: Rejection = Rejection {
-    status: Status::BAD_REQUEST,
-    reason: "this port speaks HTTPS, not HTTP: use an https:// address",
-};
-const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
-const UNREADABLE: Rejection =
-    Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };

@@ -1,0 +1,266 @@
+//! What comes in: records opened, requests read and answered.
+
+use sitar_http::Status;
+use sitar_http::h1::{self, Drain, Framing, Rejection};
+use sitar_io::Backend;
+use sitar_site::Route;
+use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
+
+use super::reply::{Written, take_output, write};
+use super::{Activity, Connection, Context, Course, Gone};
+use crate::loader::Found;
+use crate::output::{Layer, Output};
+
+impl Connection {
+    /// Works on what was put aside.
+    pub(super) fn take_stashed<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        let mut wire = std::mem::take(&mut self.wire);
+        let used = self.take_wire(cx, wire.bytes_mut());
+        cx.stashes.consume(&mut wire, *used.as_ref().unwrap_or(&0));
+        // A handshake's left-over may have been put there meanwhile: it comes first, and then nothing else was left.
+        if self.wire.is_empty() {
+            self.wire = wire;
+        } else {
+            let later = cx.stashes.append(&mut self.wire, wire.bytes());
+            cx.stashes.release(&mut wire);
+            later?;
+        }
+        used.map(drop)
+    }
+
+    /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
+    pub(super) fn take_wire<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        wire: &mut [u8],
+    ) -> Result<usize, Gone> {
+        if !self.text.is_empty() {
+            self.take_text(cx)?;
+        }
+        let mut used = 0;
+        while self.is_hungry() && used < wire.len() {
+            match &mut self.layer {
+                Layer::Plain => return Ok(used + self.serve(cx, &wire[used..])?),
+                Layer::Handshake(_) => {
+                    self.negotiate(cx, &wire[used..])?;
+                    return Ok(wire.len());
+                }
+                Layer::Tls(records) => {
+                    let len = match records.frame(&wire[used..]) {
+                        Ok(Frame::Whole(len)) => len,
+                        Ok(Frame::Incomplete { .. }) => break,
+                        Err(error) => return self.misbehaved(cx, error.alert()).map(|()| wire.len()),
+                    };
+                    let record = &mut wire[used..used + len];
+                    used += len;
+                    match records.open(record) {
+                        Ok(Opened::Data(text)) => {
+                            if self.text.is_empty() {
+                                let done = self.serve(cx, text)?;
+                                cx.stashes.append(&mut self.text, &text[done..])?;
+                            } else {
+                                cx.stashes.append(&mut self.text, text)?;
+                                self.take_text(cx)?;
+                            }
+                        }
+                        Ok(Opened::Nothing) => {}
+                        Ok(Opened::KeyUpdateRequested) => self.answer_key_update(cx)?,
+                        Ok(Opened::CloseNotify) => self.course = Course::Last { farewell: false },
+                        Ok(Opened::Alert(_)) => return Err(Gone),
+                        Err(error) => return self.misbehaved(cx, error.alert()).map(|()| wire.len()),
+                    }
+                }
+            }
+        }
+        if let Course::Last { .. } = self.course {
+            return Ok(wire.len());
+        }
+        Ok(used)
+    }
+
+    fn take_text<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        let mut text = std::mem::take(&mut self.text);
+        let used = self.serve(cx, text.bytes());
+        cx.stashes.consume(&mut text, *used.as_ref().unwrap_or(&0));
+        self.text = text;
+        used.map(drop)
+    }
+
+    /// Whether the next request can be looked at now.
+    fn is_hungry(&self) -> bool {
+        self.activity == Activity::Receiving
+            && self.rest.is_none()
+            && !matches!(self.course, Course::Last { .. })
+    }
+
+    fn negotiate<B: Backend>(&mut self, cx: &mut Context<'_, B>, bytes: &[u8]) -> Result<(), Gone> {
+        let Layer::Handshake(handshake) = std::mem::replace(&mut self.layer, Layer::Plain) else {
+            return Err(Gone);
+        };
+        let step = handshake.on_bytes(bytes, cx.flight);
+        if !cx.flight.is_empty() {
+            // Without a buffer to answer in there is no use in going on.
+            let tx = cx.ring.tx().ok_or(Gone)?;
+            let output = self.output.get_or_insert_with(|| Output::new(tx));
+            let whole = output.raw(cx.flight);
+            cx.flight.clear();
+            if !whole {
+                return Err(Gone);
+            }
+        }
+        match step {
+            Step::More(handshake) => self.layer = Layer::Handshake(handshake),
+            Step::Done(established) => {
+                cx.counts.handshakes += 1;
+                self.layer = Layer::Tls(Box::new(established.records));
+                cx.stashes.append(&mut self.wire, &established.rest)?;
+                // A first request often comes with the end of the handshake; its answer may leave with ours.
+                self.take_stashed(cx)?;
+            }
+            Step::Failed(HandshakeError::PlainHttp) => {
+                self.refuse(cx, &NOT_TLS)?;
+            }
+            // The alert is in the output, if there is one.
+            Step::Failed(_) => self.course = Course::Last { farewell: true },
+        }
+        Ok(())
+    }
+
+    /// The peer broke the rules of TLS: tell it, and go.
+    fn misbehaved<B: Backend>(&mut self, cx: &mut Context<'_, B>, alert: Option<Alert>) -> Result<(), Gone> {
+        self.course = Course::Last { farewell: true };
+        self.rest = None;
+        match alert {
+            Some(alert) => self.put(cx, |output, layer| output.alert(layer, alert)).map(drop),
+            None => Err(Gone),
+        }
+    }
+
+    fn answer_key_update<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        // Without room it would have to be remembered; a peer that asks while it does not read can go.
+        if self.put(cx, Output::key_update)? { Ok(()) } else { Err(Gone) }
+    }
+
+    // Requests.
+
+    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
+    fn serve<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> Result<usize, Gone> {
+        let mut used = 0;
+        while self.is_hungry() && used < text.len() {
+            let rest = &text[used..];
+            match &mut self.course {
+                Course::Skip(drain) => match drain.feed(rest) {
+                    Ok((skipped, done)) => {
+                        used += skipped;
+                        if done {
+                            self.course = Course::Head;
+                        }
+                    }
+                    Err(rejection) if self.refuse(cx, &rejection)? => {}
+                    Err(_) => break,
+                },
+                Course::Head => match h1::parse_from(rest, self.scanned, &cx.limits.http) {
+                    Ok(Some(head)) => {
+                        let Some(len) = self.respond(cx, &head)? else { break };
+                        self.scanned = 0;
+                        used += len;
+                    }
+                    Ok(None) => {
+                        self.scanned = rest.len();
+                        break;
+                    }
+                    Err(rejection) if self.refuse(cx, &rejection)? => {}
+                    Err(_) => break,
+                },
+                Course::Last { .. } => break,
+            }
+        }
+        Ok(if let Course::Last { .. } = self.course { text.len() } else { used })
+    }
+
+    /// Answers one request; `None` when it has to wait. Returns the length of its head.
+    fn respond<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        head: &h1::Head<'_>,
+    ) -> Result<Option<usize>, Gone> {
+        let drain = match Drain::new(head.body, &cx.limits.http) {
+            Ok(drain) => drain,
+            Err(rejection) => return Ok(self.refuse(cx, &rejection)?.then_some(head.len)),
+        };
+        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it comes all the
+        // same cannot be known, so the connection ends.
+        let refused_body = head.expect_continue && head.body != Framing::None;
+        let close = !head.keep_alive || refused_body || cx.stopping;
+
+        let Some(output) = take_output(&mut self.output, cx.ring) else {
+            self.starve(cx);
+            return Ok(None);
+        };
+        let outcome = match cx.site.route(&head.request) {
+            Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
+            Route::File(file) => match cx.cache.get(file, cx.key) {
+                Found::Ready(loaded) => {
+                    let reply = loaded.respond(&head.request);
+                    write(output, &mut self.layer, cx.date, head.version, close, &reply)
+                }
+                Found::Later => {
+                    self.activity = Activity::Loading;
+                    self.waits += 1;
+                    return Ok(None);
+                }
+                Found::Failed(kind) => {
+                    let missing = kind == std::io::ErrorKind::NotFound;
+                    let rejection = if missing { &VANISHED } else { &UNREADABLE };
+                    return Ok(self.refuse(cx, rejection)?.then_some(head.len));
+                }
+            },
+        };
+        match outcome {
+            Written::All => {}
+            Written::Part(rest) => self.rest = Some(rest),
+            Written::Full => {
+                // What is gathered goes first; the request is read again after that.
+                self.flush(cx)?;
+                return Ok(None);
+            }
+            Written::Failed => return Err(Gone),
+        }
+        self.requests += 1;
+        cx.counts.requests += 1;
+        match drain {
+            _ if close => self.course = Course::Last { farewell: false },
+            Some(drain) => self.course = Course::Skip(drain),
+            None => {}
+        }
+        if self.rest.is_some() {
+            self.flush(cx)?;
+        }
+        Ok(Some(head.len))
+    }
+
+    /// Refuses a request, after which the connection ends. `false`: there was no room; what is gathered goes first.
+    pub(super) fn refuse<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        rejection: &Rejection,
+    ) -> Result<bool, Gone> {
+        let date = cx.date;
+        if !self.put(cx, |output, layer| output.rejection(layer, rejection, date))? {
+            self.flush(cx)?;
+            return Ok(false);
+        }
+        self.course = Course::Last { farewell: false };
+        self.scanned = 0;
+        cx.counts.requests += 1;
+        Ok(true)
+    }
+}
+
+const NOT_TLS: Rejection = Rejection {
+    status: Status::BAD_REQUEST,
+    reason: "this port speaks HTTPS, not HTTP: use an https:// address",
+};
+const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
+const UNREADABLE: Rejection =
+    Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };

@@ -1,0 +1,102 @@
+//! A reply of the site's, written as far as there is room, and the rest of its body kept for later.
+
+use std::ops::Range;
+
+use sitar_http::Version;
+use sitar_http::h1::Answer;
+use sitar_io::{Backend, File, Region, Ring};
+use sitar_site::{Body, Reply};
+use sitar_tls::RecordError;
+
+use crate::output::{Layer, Output};
+
+/// The rest of a body that did not fit into the last send.
+pub(super) enum Rest {
+    Static(&'static [u8]),
+    Region(Region, Range<usize>),
+    File(File, Range<u64>),
+}
+
+/// The output being filled, begun if need be and possible.
+pub(super) fn take_output<'o, B: Backend>(
+    output: &'o mut Option<Output>,
+    ring: &mut Ring<B>,
+) -> Option<&'o mut Output> {
+    if output.is_none() {
+        *output = ring.tx().map(Output::new);
+    }
+    output.as_mut()
+}
+
+/// How far [`write`] came.
+pub(super) enum Written {
+    All,
+    /// The head and some of the body.
+    Part(Rest),
+    /// Nothing: no room.
+    Full,
+    Failed,
+}
+
+/// Writes a reply, as much of it as there is room for.
+pub(super) fn write(
+    output: &mut Output,
+    layer: &mut Layer,
+    date: &[u8; 29],
+    version: Version,
+    close: bool,
+    reply: &Reply<'_>,
+) -> Written {
+    let answer = Answer {
+        version,
+        status: reply.status,
+        date,
+        fields: reply.fields,
+        more: &reply.more,
+        content_length: reply.content_length,
+        close,
+    };
+    match output.head(layer, &answer) {
+        Ok(true) => {}
+        Ok(false) => return Written::Full,
+        Err(_) => return Written::Failed,
+    }
+    let rest = match &reply.body {
+        Body::Empty => return Written::All,
+        Body::Static(bytes) => output.body(layer, bytes).map(|taken| {
+            let rest = &bytes[taken..];
+            (!rest.is_empty()).then_some(Rest::Static(rest))
+        }),
+        Body::Memory { region, range } => output.region(layer, region, range).map(|taken| {
+            let range = range.start + taken..range.end;
+            (!range.is_empty()).then(|| Rest::Region((*region).clone(), range))
+        }),
+        Body::File { file, range } => {
+            Ok((!range.is_empty()).then(|| Rest::File((*file).clone(), range.clone())))
+        }
+    };
+    match rest {
+        Ok(None) => Written::All,
+        Ok(Some(rest)) => Written::Part(rest),
+        Err(_) => Written::Failed,
+    }
+}
+
+/// Puts as much of the rest of a body into `output` as fits, and returns what is left of it.
+pub(super) fn continue_body(
+    output: &mut Output,
+    layer: &mut Layer,
+    rest: Rest,
+) -> Result<Option<Rest>, RecordError> {
+    Ok(match rest {
+        Rest::Static(bytes) => {
+            let bytes = &bytes[output.body(layer, bytes)?..];
+            (!bytes.is_empty()).then_some(Rest::Static(bytes))
+        }
+        Rest::Region(region, range) => {
+            let range = range.start + output.region(layer, &region, &range)?..range.end;
+            (!range.is_empty()).then_some(Rest::Region(region, range))
+        }
+        Rest::File(..) => Some(rest),
+    })
+}

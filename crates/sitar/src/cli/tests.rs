@@ -48,6 +48,12 @@ fn each_flag_has_its_variable() {
             ("engine", "SITAR_ENGINE"),
             ("shards", "SITAR_SHARDS"),
             ("prefix", "SITAR_PREFIX"),
+            ("connections", "SITAR_CONNECTIONS"),
+            ("memory", "SITAR_MEMORY"),
+            ("handshake-seconds", "SITAR_HANDSHAKE_SECONDS"),
+            ("head-seconds", "SITAR_HEAD_SECONDS"),
+            ("idle-seconds", "SITAR_IDLE_SECONDS"),
+            ("send-seconds", "SITAR_SEND_SECONDS"),
         ]
     );
 }
@@ -268,4 +274,13 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn seconds_are_bounded() {
+    for wrong in ["0", "86401", "-1", "x", ""] {
+        assert!(parse(["sitar", "serve", "--idle-seconds", wrong], None).is_err(), "{wrong}");
+    }
+    assert_eq!(serve(&["--idle-seconds", "86400"]).idle_seconds, 86400);
+    assert!(parse(["sitar", "serve", "--connections", "0"], None).is_err());
 }

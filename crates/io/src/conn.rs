@@ -6,7 +6,12 @@
 //!
 //! ```text
 //!   Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ CloseSent ── done ──▶ Free
+//!                          ▲                                                                   │
+//!                          └─────────────────────────── accepted ──────────────────────────────┘
 //! ```
+//!
+//! The last arrow: the kernel frees the index when it executes the close, and may hand it to the next connection and
+//! report that one before it reports the close (with deferred task work, multishot completions overtake others).
 
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -130,12 +135,14 @@ impl Descs {
     /// A new tenant, as the kernel says. `None` when that cannot be true (I4).
     pub(crate) fn open(&mut self, slot: u32, key: Key) -> Option<SlotId> {
         let desc = self.descs.get_mut(slot as usize)?;
-        if desc.state != State::Free {
-            return None;
-        }
-        *desc = Desc { generation: desc.generation, state: State::Open, in_flight: 0, key, recv: None };
+        let generation = match desc.state {
+            State::Free => desc.generation,
+            State::CloseSent => desc.generation.wrapping_add(1),
+            State::Open | State::Closing => return None,
+        };
+        *desc = Desc { generation, state: State::Open, in_flight: 0, key, recv: None };
         self.open += 1;
-        Some(SlotId { slot, generation: desc.generation })
+        Some(SlotId { slot, generation })
     }
 
     fn tenant(&mut self, id: SlotId) -> Option<&mut Desc> {
@@ -191,30 +198,38 @@ impl Descs {
         Closing::Cancel
     }
 
-    /// A slot whose close is to be submitted now (I5: nothing is in flight on it).
-    pub(crate) fn next_closable(&mut self) -> Option<u32> {
+    /// Whether operations of this tenant are still to be cancelled. Not when it has left meanwhile: a cancel by slot
+    /// would hit the next one.
+    pub(crate) fn needs_cancel(&self, id: SlotId) -> bool {
+        let desc = self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation);
+        desc.is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
+    }
+
+    /// A tenant whose close is to be submitted now (I5: nothing is in flight on it), and its key.
+    pub(crate) fn next_closable(&mut self) -> Option<(SlotId, Key)> {
         let slot = self.closable.pop()?;
-        self.descs[slot as usize].state = State::CloseSent;
-        Some(slot)
+        let desc = &mut self.descs[slot as usize];
+        desc.state = State::CloseSent;
+        Some((SlotId { slot, generation: desc.generation }, desc.key))
     }
 
     /// The table had no room for the close: try again later.
-    pub(crate) fn close_later(&mut self, slot: u32) {
-        self.descs[slot as usize].state = State::Closing;
-        self.closable.push(slot);
+    pub(crate) fn close_later(&mut self, id: SlotId) {
+        self.descs[id.slot as usize].state = State::Closing;
+        self.closable.push(id.slot);
     }
 
     pub(crate) fn has_closable(&self) -> bool {
         !self.closable.is_empty()
     }
 
-    /// The kernel has closed the slot. Returns its last tenant's key.
-    pub(crate) fn closed(&mut self, slot: u32) -> Option<Key> {
-        let desc = self.descs.get_mut(slot as usize).filter(|desc| desc.state == State::CloseSent)?;
-        desc.state = State::Free;
-        desc.generation = desc.generation.wrapping_add(1);
-        self.open -= 1;
-        Some(desc.key)
+    /// The kernel has closed this tenant's descriptor. The next one may have moved in already.
+    pub(crate) fn closed(&mut self, id: SlotId) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(desc) = self.tenant(id).filter(|desc| desc.state == State::CloseSent) {
+            desc.state = State::Free;
+            desc.generation = desc.generation.wrapping_add(1);
+        }
     }
 }
 
@@ -236,17 +251,36 @@ mod tests {
         descs.landed(id);
         assert_eq!(descs.next_closable(), None);
         descs.landed(id);
-        assert_eq!(descs.next_closable(), Some(1));
+        assert!(!descs.needs_cancel(id));
+        assert_eq!(descs.next_closable(), Some((id, Key(7))));
         assert_eq!(descs.next_closable(), None);
         assert_eq!(descs.in_use(), 1);
-        assert_eq!(descs.closed(1), Some(Key(7)));
-        assert_eq!(descs.closed(1), None);
+        descs.closed(id);
         assert_eq!(descs.in_use(), 0);
         let next = descs.open(1, Key(9)).unwrap();
         assert_ne!(next, id);
         assert_eq!(descs.listening(id), None, "a stale id is inert");
         assert_eq!(descs.start_close(id), Closing::Not);
         assert_eq!(descs.listening(next), Some(Key(9)));
+    }
+
+    #[test]
+    fn the_next_tenant_may_be_reported_before_the_close_of_the_last() {
+        let mut descs = Descs::new(1);
+        let first = descs.open(0, Key(1)).unwrap();
+        descs.launched(first);
+        assert_eq!(descs.start_close(first), Closing::Cancel);
+        assert!(descs.needs_cancel(first));
+        assert!(descs.open(0, Key(2)).is_none(), "not before the close was submitted");
+        descs.landed(first);
+        assert_eq!(descs.next_closable(), Some((first, Key(1))));
+        let second = descs.open(0, Key(2)).unwrap();
+        assert_ne!(first, second);
+        descs.closed(first);
+        assert_eq!((descs.listening(second), descs.in_use()), (Some(Key(2)), 1));
+        assert!(!descs.needs_cancel(first), "a late cancel must not hit the next tenant");
+        descs.landed(first);
+        assert_eq!(descs.next_closable(), None);
     }
 
     #[test]

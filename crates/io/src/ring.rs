@@ -107,6 +107,11 @@ impl<B: Backend> Ring<B> {
         self.inner.descs.in_use()
     }
 
+    /// Send slots nobody holds.
+    pub fn tx_free(&self) -> usize {
+        self.inner.arena.tx_free()
+    }
+
     /// A send slot, or `None` when all are in use.
     pub fn tx(&mut self) -> Option<TxBuf> {
         self.inner.arena.tx()

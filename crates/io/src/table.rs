@@ -1,7 +1,7 @@
 //! A fixed table of generational slots: the op table's bookkeeping, free of any I/O so that it can be checked
 //! exhaustively.
 
-/// Names one entry of a [`Table`]: an index and the generation it was filled in. A stale id is inert.
+/// Names one operation in flight: an index and the generation it was filled in. A stale id is inert.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct OpId {
     pub(crate) index: u32,

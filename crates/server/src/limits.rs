@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Limits of a shard. All tables and buffers are made from them at the start; nothing grows past them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue.
+    /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those that one wake-up accepts
+    /// beyond it are closed.
     pub connections: u32,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake: Duration,
@@ -25,8 +26,6 @@ pub struct Limits {
     pub tx_buffers: u32,
     /// Bytes of input kept because they are not a whole record or request yet, or because an answer is still on its way.
     pub stash: usize,
-    /// Of these, for one connection.
-    pub stash_each: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,
 }
@@ -44,12 +43,17 @@ impl Default for Limits {
             rx_buffers: 512,
             tx_buffers: 512,
             stash: 32 << 20,
-            stash_each: 256 << 10,
             http: sitar_http::h1::Limits::default(),
         }
     }
 }
 
+/// Bytes of input put aside for a connection before receiving is stopped. An incomplete record must not reach half of it,
+/// at which receiving goes on.
+pub(crate) const PAUSE_AT: usize = 48 << 10;
+const _: () = assert!(PAUSE_AT / 2 >= sitar_tls::MAX_RECORD);
+/// Send buffers that a shard needs to get anywhere: two for a file over TLS, and the reserve.
+const TX_MIN: u32 = 8;
 /// Bytes of a receive buffer.
 const RX_LEN: u32 = 4096;
 /// Bytes of a send buffer: four full records and one with a head.
@@ -59,6 +63,18 @@ const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::MAX_SEALED + 2048);
 const CLOSING: u32 = 256;
 
 impl Limits {
+    /// Send buffers of which only answers that need little may take the last ones: handshakes, refusals, farewells. Bodies
+    /// leave them alone, so that peers that do not read cannot shut everybody out.
+    pub(crate) fn reserve(&self) -> usize {
+        self.ring().tx_count as usize / 8
+    }
+
+    /// Bytes of input kept for one connection. Receiving is stopped long before, but what the ring has already received
+    /// then, at most all of its buffers, must find a place.
+    pub(crate) fn stash_each(&self) -> usize {
+        usize::from(self.rx_buffers) * RX_LEN as usize + PAUSE_AT + sitar_tls::MAX_RECORD
+    }
+
     /// The ring that a shard with these limits needs.
     #[must_use]
     pub fn ring(&self) -> sitar_io::Config {
@@ -66,7 +82,7 @@ impl Limits {
             connections: self.connections.saturating_add(CLOSING),
             rx_count: self.rx_buffers,
             rx_len: RX_LEN,
-            tx_count: self.tx_buffers,
+            tx_count: self.tx_buffers.max(TX_MIN),
             tx_len: TX_LEN,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -14,8 +15,13 @@ use sitar_site::{Budget, FileId, Representation, Site};
 
 /// What the helper thread tells a shard.
 pub(crate) enum News {
-    /// A file that it asked for, or why there is none.
-    Loaded(FileId, Result<Arc<Representation>, io::ErrorKind>),
+    /// A file that was asked for, or why there is none.
+    Loaded {
+        file: FileId,
+        result: Result<Arc<Representation>, io::ErrorKind>,
+        /// Its body is sent from the file for want of room; the next request shall ask again.
+        displaced: bool,
+    },
     /// Memory is short: let go of about so many bytes that are not in use.
     Evict(usize),
 }
@@ -84,9 +90,9 @@ impl Loader {
         Ok(Loader { jobs })
     }
 
-    fn ask(&self, file: FileId, shard: usize) {
-        // It fails only when the thread is gone, and then the request runs into its deadline.
-        let _ = self.jobs.send(Job { file, shard });
+    /// `false`: the thread is gone.
+    fn ask(&self, file: FileId, shard: usize) -> bool {
+        self.jobs.send(Job { file, shard }).is_ok()
     }
 }
 
@@ -96,18 +102,29 @@ fn run(site: &Site, budget: &Budget, mailboxes: &[Mailbox], queue: &Receiver<Job
     while let Ok(Job { file, shard }) = queue.recv() {
         let result = match known.get(&file).and_then(Weak::upgrade) {
             Some(loaded) => Ok(loaded),
-            None => site.load(file, budget).map(Arc::new).map_err(|error| error.kind()),
+            None => load(site, file, budget),
         };
+        let mut displaced = false;
         if let Ok(loaded) = &result {
             known.insert(file, Arc::downgrade(loaded));
             if let Some(bytes) = loaded.displaced(budget) {
-                // For now it is read from the file each time; the next time there shall be room.
+                // For now it is read from the file; the next time there shall be room.
+                displaced = true;
                 for mailbox in mailboxes {
                     mailbox.post(News::Evict(usize::try_from(bytes).unwrap_or(usize::MAX)));
                 }
             }
         }
-        mailboxes[shard].post(News::Loaded(file, result));
+        mailboxes[shard].post(News::Loaded { file, result, displaced });
+    }
+}
+
+/// A panic while loading is a failure of this file, not the end of loading.
+fn load(site: &Site, file: FileId, budget: &Budget) -> Result<Arc<Representation>, io::ErrorKind> {
+    match catch_unwind(AssertUnwindSafe(|| site.load(file, budget))) {
+        Ok(Ok(loaded)) => Ok(Arc::new(loaded)),
+        Ok(Err(error)) => Err(error.kind()),
+        Err(_) => Err(io::ErrorKind::Other),
     }
 }
 
@@ -159,17 +176,21 @@ impl Cache {
             }
             Slot::Failed(kind) => return Found::Failed(*kind),
             Slot::Absent => {
-                self.loader.ask(file, self.shard);
+                if !self.loader.ask(file, self.shard) {
+                    return Found::Failed(io::ErrorKind::Other);
+                }
                 *slot = Slot::Pending;
             }
             Slot::Pending => {}
         }
-        self.waiting.push((file, key));
+        if !self.waiting.contains(&(file, key)) {
+            self.waiting.push((file, key));
+        }
         Found::Later
     }
 
-    /// A file has come, or has not. Returns somebody who waits for it until there is nobody left: [`settled`](Cache::settled)
-    /// then.
+    /// A file has come, or has not. Those who wait for it ([`next_waiting`](Cache::next_waiting)) are to be told, then
+    /// [`settled`](Cache::settled).
     pub(crate) fn arrived(&mut self, file: FileId, result: Result<Arc<Representation>, io::ErrorKind>) {
         if let Some(slot) = self.slots.get_mut(file.index()) {
             *slot = match result {
@@ -185,10 +206,12 @@ impl Cache {
         Some(self.waiting.swap_remove(at).1)
     }
 
-    /// Everybody has been told. A failure is not kept: the next request tries again.
-    pub(crate) fn settled(&mut self, file: FileId) {
-        if let Some(slot @ Slot::Failed(_)) = self.slots.get_mut(file.index()) {
-            *slot = Slot::Absent;
+    /// Everybody has been told. A failure is not kept, nor what had to do without memory: the next request tries again.
+    pub(crate) fn settled(&mut self, file: FileId, displaced: bool) {
+        match self.slots.get_mut(file.index()) {
+            Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,
+            Some(slot @ Slot::Ready { .. }) if displaced => *slot = Slot::Absent,
+            _ => {}
         }
     }
 

@@ -109,8 +109,9 @@ impl Output {
         layer: &mut Layer,
         rejection: &h1::Rejection,
         date: &[u8; 29],
+        head_only: bool,
     ) -> Result<bool, RecordError> {
-        self.put_with(layer, h1::REJECTION_MAX, |room| h1::write_rejection(room, rejection, date, false))
+        self.put_with(layer, h1::REJECTION_MAX, |room| h1::write_rejection(room, rejection, date, head_only))
     }
 
     /// As much of a body as fits, from its start. Returns how much that was.

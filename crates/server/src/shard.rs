@@ -1,5 +1,7 @@
 //! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the site and the keys.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -71,7 +73,8 @@ pub(crate) struct Setup {
 
 /// A listening socket and whether connections are being accepted from it.
 struct Door {
-    listener: Listener,
+    /// `None`: closed for good, because the server stops.
+    listener: Option<Listener>,
     accepting: Option<sitar_io::OpId>,
 }
 
@@ -91,7 +94,7 @@ pub(crate) struct Shard<B: Backend> {
     wheel: Wheel,
     cache: Cache,
     stashes: Stashes,
-    starved: Vec<Key>,
+    starved: VecDeque<Key>,
     resumed: Vec<Key>,
     flight: Vec<u8>,
     counts: Counts,
@@ -119,15 +122,15 @@ impl<B: Backend> Shard<B> {
         mailbox.open(ring.waker());
         let doors = (DOORS..)
             .zip(listeners)
-            .map(|(key, socket)| Door { listener: ring.listener(socket, Key(key)), accepting: None })
+            .map(|(key, socket)| Door { listener: Some(ring.listener(socket, Key(key))), accepting: None })
             .collect();
         Shard {
             doors,
             connections: Slab::new(limits.connections),
             wheel: Wheel::new(now, limits.connections),
             cache: Cache::new(site.files(), loader, index),
-            stashes: Stashes::new(limits.stash, limits.stash_each),
-            starved: Vec::with_capacity(limits.connections as usize),
+            stashes: Stashes::new(limits.stash, limits.stash_each()),
+            starved: VecDeque::with_capacity(limits.connections as usize),
             resumed: Vec::with_capacity(limits.connections as usize),
             flight: Vec::new(),
             counts: Counts::default(),
@@ -151,6 +154,10 @@ impl<B: Backend> Shard<B> {
     pub(crate) fn run(&mut self) -> io::Result<Counts> {
         self.tell_date();
         loop {
+            // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it was not.
+            if self.stop.is_asked() && self.is_stopped() {
+                return Ok(self.counts);
+            }
             self.mind_the_doors();
             let until = self.next_deadline();
             self.now = self.ring.wait(until)?;
@@ -166,9 +173,7 @@ impl<B: Backend> Shard<B> {
                 }
             }
             self.feed_the_starved();
-            if self.stop.is_asked() && self.is_stopped() {
-                return Ok(self.counts);
-            }
+            self.relieve();
         }
     }
 
@@ -188,6 +193,9 @@ impl<B: Backend> Shard<B> {
             Event::AcceptEnded { listener, error } => {
                 if let Some(door) = self.doors.get_mut((listener.0 - DOORS) as usize) {
                     door.accepting = None;
+                    if self.drain_until.is_some() {
+                        door.listener = None;
+                    }
                 }
                 if error.is_some() {
                     self.accept_at = Some(self.now + ACCEPT_PAUSE);
@@ -262,9 +270,9 @@ impl<B: Backend> Shard<B> {
         }
         let open = room && self.accept_at.is_none() && self.drain_until.is_none();
         for door in &mut self.doors {
-            match door.accepting {
-                None if open => door.accepting = self.ring.accept(&door.listener).ok(),
-                Some(op) if !room => self.ring.cancel(op),
+            match (door.accepting, &door.listener) {
+                (None, Some(listener)) if open => door.accepting = self.ring.accept(listener).ok(),
+                (Some(op), _) if !room => self.ring.cancel(op),
                 _ => {}
             }
         }
@@ -273,7 +281,7 @@ impl<B: Backend> Shard<B> {
     fn read_mail(&mut self) {
         for news in self.mailbox.take() {
             match news {
-                News::Loaded(file, result) => {
+                News::Loaded { file, result, displaced } => {
                     self.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
                     while let Some(key) = self.cache.next_waiting(file) {
@@ -282,24 +290,45 @@ impl<B: Backend> Shard<B> {
                     while let Some(key) = self.resumed.pop() {
                         self.with(key, Connection::on_loaded);
                     }
-                    self.cache.settled(file);
+                    self.cache.settled(file, displaced);
                 }
                 News::Evict(bytes) => self.cache.evict(bytes),
             }
         }
     }
 
-    /// Lets connections go on that wait for a send buffer; closes the slowest reader when there is none for long.
+    /// Lets connections go on that wait for a send buffer, in the order in which they came.
     fn feed_the_starved(&mut self) {
-        if self.starved.is_empty() {
-            self.shed_at = None;
-            return;
-        }
-        // Whoever still finds no buffer queues again.
-        for key in std::mem::take(&mut self.starved) {
+        for _ in 0..self.starved.len() {
+            if self.ring.tx_free() <= self.limits.reserve() / 2 {
+                return;
+            }
+            let Some(key) = self.starved.pop_front() else { return };
             self.with(key, Connection::on_buffers);
         }
-        if self.starved.is_empty() {
+    }
+
+    /// When memory for peers runs out, closes those who use most of it to no avail.
+    fn relieve(&mut self) {
+        if let Some(mut excess) = self.stashes.excess() {
+            // Whoever has most put aside; among equals whoever has waited for longest.
+            let holders = self.connections.iter().filter(|(_, connection)| connection.stashed() > 0);
+            let mut holders: Vec<_> = holders
+                .map(|(key, connection)| (Reverse(connection.stashed()), connection.deadline(), key.0))
+                .collect();
+            holders.sort_unstable();
+            for (Reverse(stashed), _, key) in holders {
+                self.counts.shed += 1;
+                self.remove(Key(key));
+                excess = excess.saturating_sub(stashed);
+                if excess == 0 {
+                    break;
+                }
+            }
+        }
+        let reserve = self.limits.reserve();
+        let free = self.ring.tx_free();
+        if free >= reserve && self.starved.is_empty() {
             self.shed_at = None;
             return;
         }
@@ -307,16 +336,16 @@ impl<B: Backend> Shard<B> {
             return;
         }
         self.shed_at = Some(self.now + SHED_PAUSE);
-        let slowest = self
+        let mut senders: Vec<_> = self
             .connections
             .iter()
-            .filter_map(|(key, connection)| Some((connection.sending_since(&self.limits)?, key)))
-            .min_by_key(|(since, _)| *since);
-        if let Some((since, key)) = slowest
-            && self.now.saturating_duration_since(since) >= SHED_AFTER
-        {
+            .filter_map(|(key, connection)| Some((connection.sending_since()?, key.0)))
+            .filter(|(since, _)| self.now.saturating_duration_since(*since) >= SHED_AFTER)
+            .collect();
+        senders.sort_unstable();
+        for (_, key) in senders.into_iter().take((2 * reserve).max(1).saturating_sub(free)) {
             self.counts.shed += 1;
-            self.remove(key);
+            self.remove(Key(key));
         }
     }
 
@@ -327,8 +356,10 @@ impl<B: Backend> Shard<B> {
                 let until = self.now + self.limits.drain;
                 self.drain_until = Some(until);
                 for door in &mut self.doors {
-                    if let Some(op) = door.accepting {
-                        self.ring.cancel(op);
+                    match door.accepting {
+                        // The socket closes when that operation has ended.
+                        Some(op) => self.ring.cancel(op),
+                        None => door.listener = None,
                     }
                 }
                 for key in self.connections.keys() {

@@ -4,9 +4,11 @@
 //! a whole request yet, or cannot be answered yet, is copied here. All of it is counted against one limit, and each
 //! connection against its own.
 
-/// Room that a fresh stash has: a TLS record, or a request head, and most of a receive slot.
-const FRESH: usize = 20 << 10;
-/// Stashes kept for reuse.
+/// The smallest room: a peer that sends one byte shall not book more.
+const ROOM_MIN: usize = 1 << 10;
+/// Room that is kept for reuse: a TLS record, or a request head, and most of a receive slot.
+const ROOM_KEPT: usize = 20 << 10;
+/// Rooms kept.
 const KEPT: usize = 64;
 
 /// The shard's account of stashed bytes.
@@ -36,9 +38,15 @@ impl Stashes {
         Stashes { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
     }
 
+    /// Bytes booked.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used
+    }
+
+    /// Whether so little is left that somebody should give up what is stashed, and how much.
+    pub(crate) fn excess(&self) -> Option<usize> {
+        (self.used > self.limit / 8 * 7).then(|| self.used - self.limit / 4 * 3)
     }
 
     /// Appends `input`.
@@ -46,20 +54,25 @@ impl Stashes {
         if input.is_empty() {
             return Ok(());
         }
-        if stash.bytes.capacity() == 0 {
-            stash.bytes = self.kept.pop().unwrap_or_default();
-        }
         if stash.start > 0 && stash.bytes.len() + input.len() > stash.bytes.capacity() {
             stash.bytes.drain(..stash.start);
             stash.start = 0;
         }
         let len = stash.bytes.len() + input.len();
-        if stash.bytes.capacity() < len || stash.booked == 0 {
-            let room = len.max(FRESH).max(stash.bytes.capacity()).next_multiple_of(4096);
+        if stash.booked < len {
+            let room = match len {
+                0..=ROOM_KEPT => len.next_power_of_two().clamp(ROOM_MIN, ROOM_KEPT),
+                _ => len.next_multiple_of(ROOM_KEPT),
+            };
             if len > self.each || self.used - stash.booked + room > self.limit {
                 return Err(Overfull);
             }
-            stash.bytes.reserve_exact(room - stash.bytes.len());
+            // A kept room is lent to those only who need most of it, so that what is booked is what is used.
+            let kept = if stash.booked == 0 && room == ROOM_KEPT { self.kept.pop() } else { None };
+            match kept {
+                Some(bytes) => stash.bytes = bytes,
+                None => stash.bytes.reserve_exact(room - stash.bytes.len()),
+            }
             self.used = self.used - stash.booked + room;
             stash.booked = room;
         }
@@ -79,7 +92,7 @@ impl Stashes {
     pub(crate) fn release(&mut self, stash: &mut Stash) {
         self.used -= stash.booked;
         let mut old = std::mem::take(stash);
-        if old.bytes.capacity() != 0 && old.bytes.capacity() < 2 * FRESH && self.kept.len() < KEPT {
+        if old.booked == ROOM_KEPT && self.kept.len() < KEPT {
             old.bytes.clear();
             self.kept.push(old.bytes);
         }
@@ -89,6 +102,11 @@ impl Stashes {
 impl Stash {
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
+    }
+
+    /// Bytes booked for it.
+    pub(crate) fn booked(&self) -> usize {
+        self.booked
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -123,7 +141,7 @@ mod tests {
             stashes.consume(&mut stash, 1000);
         }
         assert_eq!(stash.bytes(), b"xxxx");
-        assert_eq!(stashes.used(), 20480, "what was consumed makes room");
+        assert_eq!(stashes.used(), 1024, "what was consumed makes room");
         stashes.consume(&mut stash, 4);
         assert!(stash.is_empty());
         assert_eq!(stashes.used(), 0);
@@ -135,11 +153,15 @@ mod tests {
         let (mut a, mut b, mut c) = (Stash::default(), Stash::default(), Stash::default());
         assert_eq!(stashes.append(&mut a, &[0; 30_001]), Err(Overfull));
         stashes.append(&mut a, &[0; 20_000]).unwrap();
+        assert_eq!(stashes.used(), 20480);
         assert_eq!(stashes.append(&mut a, &[0; 10_001]), Err(Overfull), "its own");
-        stashes.append(&mut b, &[0; 1]).unwrap();
-        assert_eq!(stashes.append(&mut c, &[0; 1]), Err(Overfull), "everybody's");
+        assert_eq!(stashes.excess(), None);
+        stashes.append(&mut b, &[0; 20_000]).unwrap();
+        assert_eq!(stashes.append(&mut c, &[0; 9000]), Err(Overfull), "everybody's");
+        stashes.append(&mut c, &[0; 8000]).unwrap();
+        assert_eq!(stashes.excess(), Some(20480 + 20480 + 8192 - 37_500));
         stashes.release(&mut a);
-        stashes.append(&mut c, &[0; 1]).unwrap();
+        stashes.append(&mut c, &[0; 9000]).unwrap();
         stashes.release(&mut b);
         stashes.release(&mut c);
         assert_eq!(stashes.used(), 0);

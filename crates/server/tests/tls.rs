@@ -158,3 +158,67 @@ fn a_reset_in_every_state_leaves_nothing_behind() {
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
 }
+
+/// While an answer is on its way, an upload fills what may be put aside; its last record is cut just before its end.
+#[test]
+fn receiving_goes_on_wherever_a_record_is_cut() {
+    let server = Server::tls(Limits { head: Duration::from_secs(20), ..small() });
+    for cut in [1, 10, 100, 3000] {
+        let mut stream = server.connect_tls(&TLS13);
+        stream.write_all(&get("/m9.bin")).unwrap();
+        let mut wire = Vec::new();
+        for _ in 0..2 {
+            let upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n";
+            let text = [&upload[..], &vec![b'x'; 60_000]].concat();
+            stream.conn.writer().write_all(&text).unwrap();
+            while stream.conn.wants_write() {
+                stream.conn.write_tls(&mut wire).unwrap();
+            }
+        }
+        let (now, later) = wire.split_at(wire.len() - cut);
+        let (mut sock, now) = (stream.sock.try_clone().unwrap(), now.to_vec());
+        let thread = std::thread::spawn(move || sock.write_all(&now).unwrap());
+        assert!(answer(&mut stream) == (200, body(9 << 20)));
+        thread.join().unwrap();
+        assert_eq!(answer(&mut stream).0, 405);
+        stream.sock.write_all(later).unwrap();
+        assert_eq!(answer(&mut stream).0, 405, "cut {cut}");
+    }
+}
+
+#[test]
+fn key_updates_buy_no_time() {
+    let server = Server::tls(small());
+    let start = Instant::now();
+    let mut stream = server.connect_tls(&TLS13);
+    stream.write_all(b"GET / HT").unwrap();
+    stream.sock.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    loop {
+        let _ = stream.conn.refresh_traffic_keys();
+        let _ = stream.flush();
+        let mut got = [0; 12];
+        match stream.read_exact(&mut got) {
+            Ok(()) => break assert_eq!(&got, b"HTTP/1.1 408"),
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(5), "still open: {error}"),
+        }
+    }
+}
+
+/// Handshakes are still made while all buffers for bodies are taken.
+#[test]
+fn slow_readers_do_not_stop_handshakes() {
+    let limits = Limits { tx_buffers: 16, connections: 64, send: Duration::from_secs(60), ..small() };
+    let server = Server::start(limits, true, Budget::new(0, 0));
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut stream = server.connect_tls(&TLS13);
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream.sock, 4096).unwrap();
+        stream.write_all(&get("/m9.bin")).unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..3 {
+        let mut stream = server.connect_tls(&TLS13);
+        stream.write_all(&get("/k16.bin")).unwrap();
+        assert!(answer(&mut stream) == (200, body(16 << 10)));
+    }
+}

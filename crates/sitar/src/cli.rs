@@ -115,7 +115,8 @@ pub struct Serve {
     #[arg(long, env = "SITAR_PREFIX")]
     pub prefix: Option<String>,
 
-    /// Connections at most, all shards together; newcomers then wait in the kernel's queue [default: 8192 per shard]
+    /// Connections at most, all shards together; newcomers then wait in the kernel's queue, or are closed when many come at
+    /// once [default: 8192 per shard]
     #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
     pub connections: Option<NonZeroU32>,
 

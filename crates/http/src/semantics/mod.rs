@@ -1,7 +1,7 @@
 //! RFC 9110 §12 to §14 as pure functions: content coding negotiation, preconditions, ranges.
 //!
 //! The order in which an answer is found (RFC 9110 §13.2.2): choose the representation with [`Accept`],
-//! evaluate [`preconditions`] on its validators, then, only if they say [`Verdict::Proceed`], ask [`range`]
+//! evaluate [`preconditions`] on its validators, then, only if they say [`Verdict::Proceed`], ask [`range()`]
 //! for the part to send.
 
 mod coding;

@@ -28,7 +28,7 @@ pub(super) enum Op {
     Read { key: Key, file: File, at: u64, into: Into },
     Peer { of: SlotId, ipv6: bool },
     Shutdown(SlotId),
-    Close(u32),
+    Close { of: SlotId, key: Key },
     Cancel(OpId),
     CancelSlot(SlotId),
     CancelAll,
@@ -54,7 +54,7 @@ impl Op {
             Op::Read { file, at, into, .. } => Request::Read { file: file.raw(), at: *at, into },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
             Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
-            Op::Close(slot) => Request::Close { slot: *slot },
+            Op::Close { of, .. } => Request::Close { slot: of.slot },
             Op::Cancel(target) => Request::Cancel { target: *target },
             Op::CancelSlot(id) => Request::CancelSlot { slot: id.slot },
             Op::CancelAll => Request::CancelAll,
@@ -129,14 +129,14 @@ impl<B: Backend> Inner<B> {
             }
         }
         while let Some(id) = self.uncancelled.pop() {
-            if self.launch(Op::CancelSlot(id)).is_err() {
+            if self.descs.needs_cancel(id) && self.launch(Op::CancelSlot(id)).is_err() {
                 self.uncancelled.push(id);
                 break;
             }
         }
-        while let Some(slot) = self.descs.next_closable() {
-            if self.launch(Op::Close(slot)).is_err() {
-                self.descs.close_later(slot);
+        while let Some((of, key)) = self.descs.next_closable() {
+            if self.launch(Op::Close { of, key }).is_err() {
+                self.descs.close_later(of);
                 break;
             }
         }
@@ -288,9 +288,10 @@ impl<B: Backend> Inner<B> {
             Op::Shutdown(of) => {
                 self.descs.listening(of).map(|key| Event::Shutdown { key, result: result.map(drop) })
             }
-            Op::Close(slot) => {
+            Op::Close { of, key } => {
                 // Whatever close says, the descriptor is gone (as with close(2)).
-                Some(Event::Closed { key: self.descs.closed(slot).ok_or("a close of an open descriptor")? })
+                self.descs.closed(of);
+                Some(Event::Closed { key })
             }
             // What a cancel found or did not find is told by the cancelled operation itself (I2).
             Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll => None,

@@ -1,12 +1,12 @@
 //! What comes in: records opened, requests read and answered.
 
-use sitar_http::Status;
 use sitar_http::h1::{self, Drain, Framing, Rejection};
+use sitar_http::{Method, Status};
 use sitar_io::Backend;
 use sitar_site::Route;
 use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
-use super::reply::{Written, take_output, write};
+use super::reply::{Written, is_worn, mind_the_keys, take_output, write};
 use super::{Activity, Connection, Context, Course, Gone};
 use crate::loader::Found;
 use crate::output::{Layer, Output};
@@ -118,7 +118,7 @@ impl Connection {
                 self.take_stashed(cx)?;
             }
             Step::Failed(HandshakeError::PlainHttp) => {
-                self.refuse(cx, &NOT_TLS)?;
+                self.refuse(cx, &NOT_TLS, false)?;
             }
             // The alert is in the output, if there is one.
             Step::Failed(_) => self.course = Course::Last { farewell: true },
@@ -149,16 +149,18 @@ impl Connection {
         while self.is_hungry() && used < text.len() {
             let rest = &text[used..];
             match &mut self.course {
-                Course::Skip(drain) => match drain.feed(rest) {
-                    Ok((skipped, done)) => {
-                        used += skipped;
-                        if done {
-                            self.course = Course::Head;
+                Course::Skip(drain) => {
+                    // A copy is fed: should there be no room to refuse what is wrong, it is fed again.
+                    let mut next = drain.clone();
+                    match next.feed(rest) {
+                        Ok((skipped, done)) => {
+                            used += skipped;
+                            self.course = if done { Course::Head } else { Course::Skip(next) };
                         }
+                        Err(rejection) if self.refuse(cx, &rejection, false)? => {}
+                        Err(_) => break,
                     }
-                    Err(rejection) if self.refuse(cx, &rejection)? => {}
-                    Err(_) => break,
-                },
+                }
                 Course::Head => match h1::parse_from(rest, self.scanned, &cx.limits.http) {
                     Ok(Some(head)) => {
                         let Some(len) = self.respond(cx, &head)? else { break };
@@ -169,7 +171,7 @@ impl Connection {
                         self.scanned = rest.len();
                         break;
                     }
-                    Err(rejection) if self.refuse(cx, &rejection)? => {}
+                    Err(rejection) if self.refuse(cx, &rejection, false)? => {}
                     Err(_) => break,
                 },
                 Course::Last { .. } => break,
@@ -184,19 +186,24 @@ impl Connection {
         cx: &mut Context<'_, B>,
         head: &h1::Head<'_>,
     ) -> Result<Option<usize>, Gone> {
+        let head_only = head.request.method == Method::Head;
         let drain = match Drain::new(head.body, &cx.limits.http) {
             Ok(drain) => drain,
-            Err(rejection) => return Ok(self.refuse(cx, &rejection)?.then_some(head.len)),
+            Err(rejection) => return Ok(self.refuse(cx, &rejection, head_only)?.then_some(head.len)),
         };
         // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it comes all the
         // same cannot be known, so the connection ends.
         let refused_body = head.expect_continue && head.body != Framing::None;
-        let close = !head.keep_alive || refused_body || cx.stopping;
+        let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer);
 
-        let Some(output) = take_output(&mut self.output, cx.ring) else {
+        let fresh = self.output.is_none();
+        let Some(output) = take_output(&mut self.output, cx.ring, cx.limits.reserve() / 2) else {
             self.starve(cx);
             return Ok(None);
         };
+        if fresh {
+            mind_the_keys(output, &mut self.layer)?;
+        }
         let outcome = match cx.site.route(&head.request) {
             Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
             Route::File(file) => match cx.cache.get(file, cx.key) {
@@ -212,7 +219,7 @@ impl Connection {
                 Found::Failed(kind) => {
                     let missing = kind == std::io::ErrorKind::NotFound;
                     let rejection = if missing { &VANISHED } else { &UNREADABLE };
-                    return Ok(self.refuse(cx, rejection)?.then_some(head.len));
+                    return Ok(self.refuse(cx, rejection, head_only)?.then_some(head.len));
                 }
             },
         };
@@ -244,9 +251,10 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_, B>,
         rejection: &Rejection,
+        head_only: bool,
     ) -> Result<bool, Gone> {
         let date = cx.date;
-        if !self.put(cx, |output, layer| output.rejection(layer, rejection, date))? {
+        if !self.put(cx, |output, layer| output.rejection(layer, rejection, date, head_only))? {
             self.flush(cx)?;
             return Ok(false);
         }

@@ -14,18 +14,21 @@
 //! ```
 
 mod intake;
+mod patience;
 mod reply;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use sitar_http::Status;
 use sitar_http::h1::{Drain, Rejection};
-use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, Ring, RxBuf, Src};
+use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, Ring, RxBuf, Src, TxBuf};
 use sitar_site::Site;
 use sitar_tls::{Alert, Handshake};
 
-use self::reply::{Rest, continue_body, take_output};
-use crate::limits::Limits;
+use self::patience::{Patience, Vigil};
+use self::reply::{Rest, continue_body, mind_the_keys, take_output};
+use crate::limits::{Limits, PAUSE_AT};
 use crate::loader::Cache;
 use crate::output::{Layer, Output};
 use crate::stash::{Overfull, Stash, Stashes};
@@ -44,7 +47,7 @@ pub(crate) struct Context<'s, B: Backend> {
     /// Handshake output on its way into a send buffer; empty between events.
     pub(crate) flight: &'s mut Vec<u8>,
     /// Connections that wait for a send buffer.
-    pub(crate) starved: &'s mut Vec<Key>,
+    pub(crate) starved: &'s mut VecDeque<Key>,
     pub(crate) counts: &'s mut crate::Counts,
 }
 
@@ -95,21 +98,6 @@ enum Inflow {
     Ended,
 }
 
-/// Which wait the deadline belongs to. It is set when the wait begins, and nothing that the peer sends moves it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Patience {
-    Handshake,
-    /// For the rest of the request with this number, head or unwanted body.
-    Request(u64),
-    /// For the first byte of the request with this number.
-    Idle(u64),
-    /// For a send, a buffer or a file: the wait with this number.
-    Busy(u64),
-    Linger,
-}
-
-/// Bytes put aside before receiving is stopped.
-const PAUSE_AT: usize = 32 << 10;
 /// Bytes of a lingering peer that are thrown away before it is cut off.
 const LINGER_MAX: usize = 4 << 20;
 /// Bytes of a file read at a time: four full records.
@@ -136,16 +124,21 @@ pub(crate) struct Connection {
     requests: u64,
     /// Waits for something else than the peer's bytes.
     waits: u64,
-    patience: Patience,
-    deadline: Instant,
+    vigil: Vigil,
+    /// When the send that is on its way began.
+    sending_from: Instant,
+    /// For what is read from a file to be sealed into; held while it is read.
+    second: Option<TxBuf>,
 }
 
 impl Connection {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
     pub(crate) fn new(conn: Conn, tls: Option<Handshake>, now: Instant, limits: &Limits) -> Connection {
-        let (layer, patience, deadline) = match tls {
-            Some(handshake) => (Layer::Handshake(handshake), Patience::Handshake, now + limits.handshake),
-            None => (Layer::Plain, Patience::Idle(0), now + limits.idle),
+        let (layer, vigil) = match tls {
+            Some(handshake) => {
+                (Layer::Handshake(handshake), Vigil::new(Patience::Handshake, now + limits.handshake))
+            }
+            None => (Layer::Plain, Vigil::new(Patience::Idle(0), now + limits.idle)),
         };
         Connection {
             conn,
@@ -162,28 +155,32 @@ impl Connection {
             lingered: 0,
             requests: 0,
             waits: 0,
-            patience,
-            deadline,
+            vigil,
+            sending_from: now,
+            second: None,
         }
     }
 
     /// When [`on_timer`](Connection::on_timer) is to be called.
     pub(crate) fn deadline(&self) -> Instant {
-        self.deadline
+        self.vigil.deadline()
     }
 
     /// Since when a send has been on its way, if one is: for choosing whom to close when send buffers run out.
-    pub(crate) fn sending_since(&self, limits: &Limits) -> Option<Instant> {
-        (self.activity == Activity::Sending).then(|| self.deadline.checked_sub(limits.send)).flatten()
+    pub(crate) fn sending_since(&self) -> Option<Instant> {
+        (self.activity == Activity::Sending).then_some(self.sending_from)
+    }
+
+    /// Bytes put aside for it: for choosing whom to close when there is no room for more.
+    pub(crate) fn stashed(&self) -> usize {
+        self.wire.booked() + self.text.booked()
     }
 
     /// Gives everything back to the shard; the caller closes the descriptor.
     pub(crate) fn end(mut self, stashes: &mut Stashes, cache: &mut Cache, key: Key) -> Conn {
         stashes.release(&mut self.wire);
         stashes.release(&mut self.text);
-        if self.activity == Activity::Loading {
-            cache.forget(key);
-        }
+        cache.forget(key);
         self.conn
     }
 
@@ -202,7 +199,8 @@ impl Connection {
         mut buf: RxBuf,
     ) -> Result<(), Gone> {
         match self.activity {
-            Activity::Lingering => {
+            // Nothing more is read from this peer, but a reset while its last answer is on the way could destroy that.
+            _ if matches!(self.course, Course::Last { .. }) => {
                 self.lingered += buf.len();
                 return if self.lingered > LINGER_MAX { Err(Gone) } else { Ok(()) };
             }
@@ -295,14 +293,7 @@ impl Connection {
             stage.set_filled(len);
             return self.send(cx, stage.into());
         }
-        // The buffer that was read into cannot be the one that is sealed into.
-        let Some(tx) = cx.ring.tx() else {
-            drop(stage);
-            self.rest = Some(Rest::File(file, range));
-            self.starve(cx);
-            return Ok(());
-        };
-        let mut output = Output::new(tx);
+        let mut output = Output::new(self.second.take().ok_or(Gone)?);
         let taken = output.body(&mut self.layer, &stage[..len]).map_err(|_| Gone)?;
         let left = range.start + taken as u64..range.end;
         self.rest = (!left.is_empty()).then_some(Rest::File(file, left));
@@ -313,12 +304,12 @@ impl Connection {
 
     /// The deadline may have passed.
     pub(crate) fn on_timer<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        if cx.now < self.deadline {
+        if cx.now < self.vigil.deadline() {
             return Ok(());
         }
-        match (self.patience, &self.course) {
+        match (self.vigil.patience(), &self.course) {
             (Patience::Request(_), Course::Head) => {
-                self.refuse(cx, &TOO_SLOW)?;
+                self.refuse(cx, &TOO_SLOW, false)?;
                 self.settle(cx)
             }
             (Patience::Idle(_), Course::Head) => {
@@ -356,21 +347,26 @@ impl Connection {
         cx: &mut Context<'_, B>,
         write: impl FnOnce(&mut Output, &mut Layer) -> Result<bool, sitar_tls::RecordError>,
     ) -> Result<bool, Gone> {
-        let output = take_output(&mut self.output, cx.ring).ok_or(Gone)?;
+        let output = take_output(&mut self.output, cx.ring, 0).ok_or(Gone)?;
         write(output, &mut self.layer).map_err(|_| Gone)
     }
 
     /// Goes on with a body that did not fit.
     fn send_rest<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         let Some(rest) = self.rest.take() else { return Ok(()) };
-        let Some(mut tx) = cx.ring.tx() else {
+        // What is read from a file cannot be sealed in the buffer that it was read into.
+        let second = matches!((&rest, &self.layer), (Rest::File(..), Layer::Tls(_)));
+        let enough = cx.ring.tx_free() > cx.limits.reserve() + usize::from(second);
+        let Some(tx) = enough.then(|| cx.ring.tx()).flatten() else {
             self.rest = Some(rest);
             self.starve(cx);
             return Ok(());
         };
         if let Rest::File(file, range) = rest {
+            if second {
+                self.second = cx.ring.tx();
+            }
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN);
-            tx.set_filled(0);
             cx.ring.read(&file, range.start, Into::Tx(tx, 0..len), cx.key).map_err(|_| Gone)?;
             self.rest = Some(Rest::File(file, range));
             self.activity = Activity::Reading;
@@ -378,6 +374,7 @@ impl Connection {
             return Ok(());
         }
         let mut output = Output::new(tx);
+        mind_the_keys(&mut output, &mut self.layer)?;
         self.rest = continue_body(&mut output, &mut self.layer, rest).map_err(|_| Gone)?;
         self.output = Some(output);
         if self.rest.is_some() {
@@ -396,6 +393,7 @@ impl Connection {
     fn send<B: Backend>(&mut self, cx: &mut Context<'_, B>, src: Src) -> Result<(), Gone> {
         self.sent = 0;
         self.activity = Activity::Sending;
+        self.sending_from = cx.now;
         self.waits += 1;
         cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
         self.be_patient(cx);
@@ -404,8 +402,7 @@ impl Connection {
 
     fn starve<B: Backend>(&mut self, cx: &mut Context<'_, B>) {
         self.activity = Activity::Starved;
-        self.waits += 1;
-        cx.starved.push(cx.key);
+        cx.starved.push_back(cx.key);
     }
 
     /// The end of every event: sends what was gathered, says farewell, minds the inflow and the clock.
@@ -426,7 +423,11 @@ impl Connection {
                 self.inflow = Inflow::Paused;
                 cx.ring.stop_recv(&self.conn);
             }
-            Inflow::Paused if self.wire.len() <= PAUSE_AT / 2 || self.activity == Activity::Lingering => {
+            // Whoever waits for the peer's bytes receives them.
+            Inflow::Paused
+                if self.wire.len() <= PAUSE_AT / 2
+                    || matches!(self.activity, Activity::Receiving | Activity::Lingering) =>
+            {
                 self.inflow = Inflow::Armed;
                 cx.ring.recv(&self.conn).map_err(|_| Gone)?;
             }
@@ -477,14 +478,12 @@ impl Connection {
                 Course::Head if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
                 _ => (Patience::Request(self.requests), limits.head),
             },
-            (Activity::Sending | Activity::Starved | Activity::Loading | Activity::Reading, _) => {
+            (Activity::Starved, _) => (Patience::Starved(self.waits), limits.send),
+            (Activity::Sending | Activity::Loading | Activity::Reading, _) => {
                 (Patience::Busy(self.waits), limits.send)
             }
         };
-        if patience != self.patience {
-            self.patience = patience;
-            self.deadline = cx.now + span;
-        }
+        self.vigil.wait(patience, cx.now + span);
     }
 }
 

@@ -8,6 +8,7 @@ use sitar_io::{Backend, File, Region, Ring};
 use sitar_site::{Body, Reply};
 use sitar_tls::RecordError;
 
+use super::Gone;
 use crate::output::{Layer, Output};
 
 /// The rest of a body that did not fit into the last send.
@@ -17,18 +18,39 @@ pub(super) enum Rest {
     File(File, Range<u64>),
 }
 
-/// The output being filled, begun if need be and possible.
+/// The output being filled; begun if need be, and if more than `keep` send buffers are free.
 pub(super) fn take_output<'o, B: Backend>(
     output: &'o mut Option<Output>,
     ring: &mut Ring<B>,
+    keep: usize,
 ) -> Option<&'o mut Output> {
-    if output.is_none() {
+    if output.is_none() && ring.tx_free() > keep {
         *output = ring.tx().map(Output::new);
     }
     output.as_mut()
 }
 
-/// How far [`write`] came.
+/// An AEAD key is good for so many records only (RFC 8446 §5.5): before the last of them, the next key.
+pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<(), Gone> {
+    if let Layer::Tls(records) = layer
+        && records.seals_left() < SEALS_LOW
+        && records.version() == sitar_tls::Version::Tls13
+    {
+        output.key_update(layer).map_err(|_| Gone)?;
+    }
+    Ok(())
+}
+
+/// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one.
+pub(super) fn is_worn(layer: &Layer) -> bool {
+    matches!(layer, Layer::Tls(records)
+        if records.seals_left() < SEALS_LOW && records.version() == sitar_tls::Version::Tls12)
+}
+
+/// With fewer seals left than this the sending key is changed, or (TLS 1.2, which cannot) the connection ended.
+const SEALS_LOW: u64 = 4096;
+
+/// How far a reply has been written.
 pub(super) enum Written {
     All,
     /// The head and some of the body.

@@ -1,0 +1,113 @@
+//! How long a connection waits, and for what.
+
+use std::time::Instant;
+
+/// What a deadline belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Patience {
+    /// For the end of the TLS handshake.
+    Handshake,
+    /// For the rest of the request with this number, head or unwanted body.
+    Request(u64),
+    /// For the first byte of the request with this number.
+    Idle(u64),
+    /// For a send buffer, after the wait with this number.
+    Starved(u64),
+    /// For a send or a file: the wait with this number.
+    Busy(u64),
+    /// For the peer to close.
+    Linger,
+}
+
+/// The deadline of the present wait, and those of waits that may go on after an interruption.
+///
+/// A deadline is set when its wait begins. A peer can interrupt the wait for a request (by asking for a key update, say) and
+/// go back to it; it finds the old deadline there.
+#[derive(Debug)]
+pub(super) struct Vigil {
+    patience: Patience,
+    deadline: Instant,
+    idle: Option<(u64, Instant)>,
+    request: Option<(u64, Instant)>,
+}
+
+impl Vigil {
+    pub(super) fn new(patience: Patience, deadline: Instant) -> Vigil {
+        let mut vigil = Vigil { patience: Patience::Linger, deadline, idle: None, request: None };
+        vigil.wait(patience, deadline);
+        vigil
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits for `patience`, until `deadline` if that wait is a new one.
+    pub(super) fn wait(&mut self, patience: Patience, deadline: Instant) {
+        if patience == self.patience {
+            return;
+        }
+        self.patience = patience;
+        self.deadline = match patience {
+            Patience::Idle(number) => {
+                // A record that turned out to be no request is forgotten; the wait for one is not.
+                self.request = None;
+                resume(&mut self.idle, number, deadline)
+            }
+            Patience::Request(number) => resume(&mut self.request, number, deadline),
+            // The deadline of a handshake was set for the whole of it, when the connection came.
+            Patience::Handshake => self.deadline,
+            Patience::Starved(_) | Patience::Busy(_) | Patience::Linger => deadline,
+        };
+    }
+}
+
+fn resume(kept: &mut Option<(u64, Instant)>, number: u64, deadline: Instant) -> Instant {
+    match *kept {
+        Some((of, until)) if of == number => until,
+        _ => kept.insert((number, deadline)).1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn interruptions_buy_no_time() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut vigil = Vigil::new(Patience::Idle(0), at(60));
+        vigil.wait(Patience::Idle(0), at(70));
+        assert_eq!(vigil.deadline(), at(60));
+        vigil.wait(Patience::Request(0), at(15));
+        vigil.wait(Patience::Busy(1), at(40));
+        assert_eq!(vigil.deadline(), at(40));
+        vigil.wait(Patience::Request(0), at(25));
+        assert_eq!(vigil.deadline(), at(15), "the same request");
+        vigil.wait(Patience::Idle(0), at(80));
+        assert_eq!(vigil.deadline(), at(60), "the same silence");
+        vigil.wait(Patience::Request(0), at(55));
+        assert_eq!(vigil.deadline(), at(55), "what came before was no request");
+        vigil.wait(Patience::Busy(2), at(90));
+        vigil.wait(Patience::Idle(1), at(120));
+        assert_eq!(vigil.deadline(), at(120), "after an answer it begins anew");
+        vigil.wait(Patience::Starved(2), at(130));
+        vigil.wait(Patience::Starved(2), at(140));
+        assert_eq!(vigil.deadline(), at(130));
+    }
+
+    #[test]
+    fn a_handshake_keeps_its_deadline() {
+        let start = Instant::now();
+        let mut vigil = Vigil::new(Patience::Handshake, start);
+        assert_eq!(vigil.deadline(), start);
+        vigil.wait(Patience::Handshake, start + Duration::from_secs(9));
+        assert_eq!((vigil.patience(), vigil.deadline()), (Patience::Handshake, start));
+    }
+}

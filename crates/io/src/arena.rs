@@ -126,6 +126,19 @@ impl Arena {
         Some(RxBuf { arena: Rc::clone(self), slot, len })
     }
 
+    /// Copies `bytes` into a slot that belongs to the engine, as far as they fit.
+    pub(crate) fn fill(&self, slot: u16, bytes: &[u8]) -> Option<usize> {
+        let slots = self.slots.borrow();
+        if *slots.rx_state.get(usize::from(slot))? != RxState::Kernel {
+            return None;
+        }
+        let len = bytes.len().min(self.layout.rx_len as usize);
+        // SAFETY: `len` bytes of the slot lie in the mapping. Its state is `Kernel`, so no lease and hence no reference
+        // to its bytes exists; the one engine that gives slots to a kernel does not call this.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.rx_addr(slot), len) };
+        Some(len)
+    }
+
     /// Hands every returned receive slot to `publish`, which gives it to the kernel.
     pub(crate) fn publish(&self, mut publish: impl FnMut(u16)) {
         let slots = &mut *self.slots.borrow_mut();

@@ -7,10 +7,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::arena::Arena;
 use crate::event::{Into, Src};
-use crate::table::OpId;
+use crate::ring::Op;
+use crate::table::{OpId, Table};
 
 /// An engine that a [`Ring`](crate::Ring) can run on: [`Uring`](crate::Uring).
 pub trait Backend: Driver + 'static {}
@@ -57,9 +59,14 @@ pub trait Driver {
     #[doc(hidden)]
     fn publish(&mut self, slot: u16, addr: *mut u8, len: u32);
     /// Submits what is queued and, unless `poll`, waits for a completion or until `timeout` has passed.
-    /// At most one system call.
+    /// At most one system call. An engine that moves bytes itself does so now, through `memory`.
     #[doc(hidden)]
-    fn wait(&mut self, poll: bool, timeout: Option<Duration>) -> io::Result<()>;
+    fn wait(&mut self, memory: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()>;
+    /// The time. An engine with a clock of its own tells that.
+    #[doc(hidden)]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
     /// The next completion.
     #[doc(hidden)]
     fn next(&mut self) -> Option<Completion>;
@@ -75,6 +82,40 @@ pub trait Driver {
     /// Nothing is in flight any more: let go of descriptors and memory of the kernel's.
     #[doc(hidden)]
     fn shut(&mut self);
+}
+
+/// The bytes of operations in flight, for engines that move them in this process instead of leaving it to the kernel.
+/// (io_uring's does not use it: its kernel has the addresses.)
+pub struct Memory<'a> {
+    pub(crate) ops: &'a mut Table<Op>,
+    pub(crate) arena: &'a Arena,
+}
+
+impl Memory<'_> {
+    /// What a send in flight sends, and from where on.
+    #[allow(dead_code, reason = "for the engines to come")]
+    pub(crate) fn source(&self, id: OpId) -> Option<(&Src, usize)> {
+        match self.ops.get(id)? {
+            Op::Send { src, offset, .. } => Some((src, *offset)),
+            _ => None,
+        }
+    }
+
+    /// Where a read in flight writes.
+    #[allow(dead_code, reason = "for the engines to come")]
+    pub(crate) fn target(&mut self, id: OpId) -> Option<&mut [u8]> {
+        match self.ops.get_mut(id)? {
+            Op::Read { into, .. } => Some(into.bytes_mut()),
+            _ => None,
+        }
+    }
+
+    /// Copies received bytes into a slot that was published to the engine. Returns how many fitted, `None` when the slot
+    /// is not the engine's.
+    #[allow(dead_code, reason = "for the engines to come")]
+    pub(crate) fn fill(&mut self, slot: u16, bytes: &[u8]) -> Option<usize> {
+        self.arena.fill(slot, bytes)
+    }
 }
 
 /// The engine's queue is full; nothing was queued.

@@ -98,6 +98,16 @@ pub enum Into {
 }
 
 impl Into {
+    /// The bytes that are to be filled.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        let (bytes, range): (&mut [u8], _) = match self {
+            Into::Tx(tx, range) => (&mut *tx, range.clone()),
+            Into::Region(region, range) => (&mut *region, range.clone()),
+        };
+        let end = range.end.min(bytes.len());
+        &mut bytes[range.start.min(end)..end]
+    }
+
     pub(crate) fn target(&mut self) -> (*mut u8, usize) {
         let (base, len, range) = match self {
             Into::Tx(tx, range) => {

@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use self::core::{Inner, Op};
+use self::core::Inner;
+pub(crate) use self::core::Op;
 use crate::arena::{Arena, Layout, TxBuf};
 use crate::backend::Backend;
 use crate::conn::{Conn, Listener};

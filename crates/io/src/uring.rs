@@ -20,7 +20,7 @@ use self::buf_ring::BufRing;
 use self::scratch::Scratch;
 
 use crate::arena::Arena;
-use crate::backend::{Backend, Completion, Driver, Full, Request, Submission};
+use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
 use crate::ring::{Config, Ring};
 use crate::table::OpId;
 
@@ -270,7 +270,7 @@ impl Driver for Uring {
         self.buffers.push(slot, addr, len);
     }
 
-    fn wait(&mut self, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, _: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
         self.buffers.publish();
         // With DEFER_TASKRUN completions appear only inside an enter with GETEVENTS, so one is made each time.
         self.enter(u32::from(!poll), ENTER_GETEVENTS, timeout)

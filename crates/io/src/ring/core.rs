@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::arena::{Arena, RxBuf};
-use crate::backend::{Backend, Completion, Request, Submission};
+use crate::backend::{Backend, Completion, Memory, Request, Submission};
 use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId};
 use crate::event::{Event, Into, Key, RecvEnd, Src};
 use crate::file::File;
@@ -21,7 +21,7 @@ const COMPLETIONS: usize = 4096;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// An operation in flight: it owns what the kernel was given (I2).
-pub(super) enum Op {
+pub(crate) enum Op {
     Accept(Listener),
     Recv(SlotId),
     Send { to: SlotId, src: Src, offset: usize },
@@ -157,13 +157,14 @@ impl<B: Backend> Inner<B> {
         let left_over = !self.completions.is_empty() || self.after.is_some();
         // Something still to submit that the tables had no room for must not wait for the peers.
         let urgent = left_over || self.descs.has_closable() || !self.uncancelled.is_empty();
-        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        self.backend.wait(urgent, timeout)?;
+        let timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
+        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+        self.backend.wait(&mut memory, urgent, timeout)?;
         while self.completions.len() < COMPLETIONS {
             let Some(completion) = self.backend.next() else { break };
             self.completions.push_back(completion);
         }
-        Ok(Instant::now())
+        Ok(self.backend.now())
     }
 
     pub(super) fn next(&mut self) -> Option<Event> {
@@ -304,19 +305,20 @@ impl<B: Backend> Inner<B> {
 
     /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not.
     pub(super) fn drain(&mut self) -> bool {
-        let deadline = Instant::now() + DRAIN;
+        let deadline = self.backend.now() + DRAIN;
         self.after = None;
         let mut cancelled = false;
         while self.ops.live() > 0 && self.broken.is_none() {
             if !cancelled {
                 cancelled = self.launch(Op::CancelAll).is_ok();
             }
-            let now = Instant::now();
+            let now = self.backend.now();
             if now >= deadline {
                 return false;
             }
             let pause = (deadline - now).min(Duration::from_millis(100));
-            if self.backend.wait(false, Some(pause)).is_err() {
+            let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+            if self.backend.wait(&mut memory, false, Some(pause)).is_err() {
                 return false;
             }
             loop {

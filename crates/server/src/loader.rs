@@ -82,12 +82,21 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
+    /// Starts the helper thread.
     pub(crate) fn start(site: Arc<Site>, budget: Budget, mailboxes: Vec<Mailbox>) -> io::Result<Loader> {
+        let (loader, mut desk) = Loader::new(site, budget, mailboxes);
+        thread::Builder::new().name("sitar-load".into()).spawn(move || {
+            while let Ok(job) = desk.queue.recv() {
+                desk.work(&job);
+            }
+        })?;
+        Ok(loader)
+    }
+
+    /// A loader whose work somebody else does.
+    pub(crate) fn new(site: Arc<Site>, budget: Budget, mailboxes: Vec<Mailbox>) -> (Loader, Desk) {
         let (jobs, queue) = channel();
-        thread::Builder::new()
-            .name("sitar-load".into())
-            .spawn(move || run(&site, &budget, &mailboxes, &queue))?;
-        Ok(Loader { jobs })
+        (Loader { jobs }, Desk { queue, site, budget, mailboxes, known: HashMap::new() })
     }
 
     /// `false`: the thread is gone.
@@ -96,26 +105,35 @@ impl Loader {
     }
 }
 
-fn run(site: &Site, budget: &Budget, mailboxes: &[Mailbox], queue: &Receiver<Job>) {
-    // Weak: only the shards' tables keep a body in memory.
-    let mut known: HashMap<FileId, Weak<Representation>> = HashMap::new();
-    while let Ok(Job { file, shard }) = queue.recv() {
-        let result = match known.get(&file).and_then(Weak::upgrade) {
+/// Where the loading is done.
+pub(crate) struct Desk {
+    queue: Receiver<Job>,
+    site: Arc<Site>,
+    budget: Budget,
+    mailboxes: Vec<Mailbox>,
+    /// Weak: only the shards' tables keep a body in memory.
+    known: HashMap<FileId, Weak<Representation>>,
+}
+
+impl Desk {
+    fn work(&mut self, job: &Job) {
+        let file = job.file;
+        let result = match self.known.get(&file).and_then(Weak::upgrade) {
             Some(loaded) => Ok(loaded),
-            None => load(site, file, budget),
+            None => load(&self.site, file, &self.budget),
         };
         let mut displaced = false;
         if let Ok(loaded) = &result {
-            known.insert(file, Arc::downgrade(loaded));
-            if let Some(bytes) = loaded.displaced(budget) {
+            self.known.insert(file, Arc::downgrade(loaded));
+            if let Some(bytes) = loaded.displaced(&self.budget) {
                 // For now it is read from the file; the next time there shall be room.
                 displaced = true;
-                for mailbox in mailboxes {
+                for mailbox in &self.mailboxes {
                     mailbox.post(News::Evict(usize::try_from(bytes).unwrap_or(usize::MAX)));
                 }
             }
         }
-        mailboxes[shard].post(News::Loaded { file, result, displaced });
+        self.mailboxes[job.shard].post(News::Loaded { file, result, displaced });
     }
 }
 

@@ -152,29 +152,32 @@ impl<B: Backend> Shard<B> {
 
     /// Serves until asked to stop.
     pub(crate) fn run(&mut self) -> io::Result<Counts> {
-        self.tell_date();
-        loop {
-            // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it was not.
-            if self.stop.is_asked() && self.is_stopped() {
-                return Ok(self.counts);
-            }
-            self.mind_the_doors();
-            let until = self.next_deadline();
-            self.now = self.ring.wait(until)?;
-            if self.now >= self.date_until {
-                self.tell_date();
-            }
-            while let Some(event) = self.ring.next() {
-                self.on_event(event);
-            }
-            while let Some(index) = self.wheel.expired(self.now) {
-                if let Some(key) = self.connections.key_at(index as u32) {
-                    self.with(key, Connection::on_timer);
-                }
-            }
-            self.feed_the_starved();
-            self.relieve();
+        // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it was not.
+        while !(self.stop.is_asked() && self.is_stopped()) {
+            self.turn()?;
         }
+        Ok(self.counts)
+    }
+
+    /// Once around the loop: one wait, and all that came of it.
+    pub(crate) fn turn(&mut self) -> io::Result<()> {
+        self.mind_the_doors();
+        let until = self.next_deadline();
+        self.now = self.ring.wait(until)?;
+        if self.now >= self.date_until {
+            self.tell_date();
+        }
+        while let Some(event) = self.ring.next() {
+            self.on_event(event);
+        }
+        while let Some(index) = self.wheel.expired(self.now) {
+            if let Some(key) = self.connections.key_at(index as u32) {
+                self.with(key, Connection::on_timer);
+            }
+        }
+        self.feed_the_starved();
+        self.relieve();
+        Ok(())
     }
 
     fn on_event(&mut self, event: Event) {

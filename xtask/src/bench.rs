@@ -316,9 +316,15 @@ fn pinned(core: u32, program: &Path) -> Command {
     command
 }
 
-fn on_path(tool: &str) -> bool {
+pub(crate) fn on_path(tool: &str) -> bool {
+    found(tool).is_some()
+}
+
+/// Where a program is.
+pub(crate) fn found(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|directory| directory.join(tool).is_file())
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(tool)).find(|file| file.is_file())
 }
 
 /// Median, least and greatest of several figures.

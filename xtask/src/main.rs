@@ -11,6 +11,7 @@ mod rust_source;
 mod setup;
 mod tidy;
 mod tree;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ),
     ("bench", "CPU per request beside nginx, in one run (--quick: short, writes nothing)", bench::command),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
+    ("vm", "the tests of sitar-io under Debian's kernels 6.1 and 6.12, emulated by QEMU", vm::run),
 ];
 
 type Command = fn(&Invocation) -> ExitCode;

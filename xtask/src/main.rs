@@ -8,6 +8,7 @@ mod ci;
 mod docs_sites;
 mod metadata;
 mod rust_source;
+mod sanitize;
 mod setup;
 mod tidy;
 mod tree;
@@ -27,6 +28,8 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ),
     ("bench", "CPU per request beside nginx, in one run (--quick: short, writes nothing)", bench::command),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
+    ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
+    ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),
     ("vm", "the tests of sitar-io under Debian's kernels 6.1 and 6.12, emulated by QEMU", vm::run),
 ];
 

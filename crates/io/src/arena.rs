@@ -139,6 +139,23 @@ impl Arena {
         Some(len)
     }
 
+    /// Lets `f` write into a slot that belongs to the engine: for an engine that receives in this process.
+    /// `None` when the slot is not the engine's; `f` is not called then.
+    pub(crate) fn fill_with<R>(&self, slot: u16, f: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        // Borrowed mutably for as long as `f` runs, although nothing changes: neither a lease nor a second call of
+        // this function can come in between.
+        let slots = self.slots.borrow_mut();
+        if *slots.rx_state.get(usize::from(slot))? != RxState::Kernel {
+            return None;
+        }
+        // SAFETY: the slot lies in the mapping, whose pages are initialised to zero. Its state is `Kernel`, so no lease
+        // and hence no other reference to its bytes exists, and the borrow above keeps it so until `f` has returned.
+        // The engine that gives slots to a kernel does not call this.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(self.rx_addr(slot), self.layout.rx_len as usize) };
+        Some(f(bytes))
+    }
+
     /// Hands every returned receive slot to `publish`, which gives it to the kernel.
     pub(crate) fn publish(&self, mut publish: impl FnMut(u16)) {
         let slots = &mut *self.slots.borrow_mut();

@@ -6,13 +6,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
+use crate::conn::Listener;
 use crate::event::{Into, Src};
+use crate::file::File;
 use crate::ring::Op;
 use crate::table::{OpId, Table};
+use crate::waker::Waker;
 
 /// An engine that a [`Ring`](crate::Ring) can run on: [`Uring`](crate::Uring).
 pub trait Backend: Driver + 'static {}
@@ -25,17 +28,17 @@ pub struct Submission<'a> {
 }
 
 pub(crate) enum Request<'a> {
-    Accept { listener: RawFd },
+    Accept { listener: &'a Listener },
     Recv { slot: u32 },
     Send { slot: u32, src: &'a Src, offset: usize },
-    Read { file: RawFd, at: u64, into: &'a mut Into },
+    Read { file: &'a File, at: u64, into: &'a mut Into },
     Peer { slot: u32, ipv6: bool },
     Shutdown { slot: u32 },
     Close { slot: u32 },
     Cancel { target: OpId },
     CancelSlot { slot: u32 },
     CancelAll,
-    Wake { eventfd: RawFd },
+    Wake { waker: &'a Waker },
 }
 
 /// What an engine says has happened.
@@ -92,8 +95,23 @@ pub struct Memory<'a> {
 }
 
 impl Memory<'_> {
+    /// The socket that an accept in flight accepts from.
+    pub(crate) fn listener(&self, id: OpId) -> Option<BorrowedFd<'_>> {
+        match self.ops.get(id)? {
+            Op::Accept(listener) => listener.fd(),
+            _ => None,
+        }
+    }
+
+    /// The file that a read in flight reads, where it starts there, and the bytes that it fills.
+    pub(crate) fn reading(&mut self, id: OpId) -> Option<(&File, u64, &mut [u8])> {
+        match self.ops.get_mut(id)? {
+            Op::Read { file, at, into, .. } => Some((file, *at, into.bytes_mut())),
+            _ => None,
+        }
+    }
+
     /// What a send in flight sends, and from where on.
-    #[allow(dead_code, reason = "for the engines to come")]
     pub(crate) fn source(&self, id: OpId) -> Option<(&Src, usize)> {
         match self.ops.get(id)? {
             Op::Send { src, offset, .. } => Some((src, *offset)),
@@ -102,7 +120,6 @@ impl Memory<'_> {
     }
 
     /// Where a read in flight writes.
-    #[allow(dead_code, reason = "for the engines to come")]
     pub(crate) fn target(&mut self, id: OpId) -> Option<&mut [u8]> {
         match self.ops.get_mut(id)? {
             Op::Read { into, .. } => Some(into.bytes_mut()),
@@ -110,9 +127,14 @@ impl Memory<'_> {
         }
     }
 
+    /// Lets `f` write into a slot that was published to the engine, and returns what `f` says; `None` when the slot is
+    /// not the engine's.
+    pub(crate) fn fill_with<R>(&mut self, slot: u16, f: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        self.arena.fill_with(slot, f)
+    }
+
     /// Copies received bytes into a slot that was published to the engine. Returns how many fitted, `None` when the slot
     /// is not the engine's.
-    #[allow(dead_code, reason = "for the engines to come")]
     pub(crate) fn fill(&mut self, slot: u16, bytes: &[u8]) -> Option<usize> {
         self.arena.fill(slot, bytes)
     }

@@ -14,7 +14,7 @@
 //! report that one before it reports the close (with deferred task work, multishot completions overtake others).
 
 use std::cell::RefCell;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use crate::event::Key;
@@ -74,13 +74,20 @@ impl std::fmt::Debug for Conn {
 #[derive(Clone)]
 #[must_use = "a listener that nobody accepts from is deaf"]
 pub struct Listener {
-    pub(crate) fd: Rc<OwnedFd>,
+    /// `None`: the simulated engine's, which knows a listener by its key.
+    pub(crate) socket: Option<Rc<OwnedFd>>,
     pub(crate) key: Key,
 }
 
 impl Listener {
+    /// The socket, if it is a real one.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(|socket| socket.as_fd())
+    }
+
     pub(crate) fn raw(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        // No descriptor: the kernel answers EBADF.
+        self.socket.as_ref().map_or(-1, |socket| socket.as_raw_fd())
     }
 }
 

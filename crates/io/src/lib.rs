@@ -14,6 +14,8 @@
 //!   `mem::forget` of a ring leaks it: sound.
 //! - There are no futures. A loop calls [`Ring::wait`] and takes events by [`Ring::next`].
 //!
+//! [`break_it`] has the attempts to misuse it, beside programs that go wrong with other designs, and the compiler's answers.
+//!
 //! ```no_run
 //! use sitar_io::{Config, Event, Key, Ring};
 //!
@@ -46,13 +48,24 @@
 //! # }
 //! ```
 
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/break-it.md")]
+pub mod break_it {}
+
+// The programs in the README are compiled with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod arena;
 mod backend;
 mod conn;
+mod epoll;
 mod event;
 mod file;
 mod region;
 mod ring;
+pub mod sim;
 mod table;
 mod uring;
 mod waker;
@@ -60,11 +73,12 @@ mod waker;
 pub use arena::{RxBuf, TxBuf};
 pub use backend::Backend;
 pub use conn::{Conn, Listener};
+pub use epoll::Epoll;
 pub use event::{Busy, Event, GATHER_MAX, Into, Key, Piece, RecvEnd, Src};
 pub use file::File;
 pub use region::{Region, RegionMut};
 pub use ring::{Config, Ring, Stats};
 pub use rustix::io::Errno;
 pub use table::OpId;
-pub use uring::{Unavailable, Uring};
+pub use uring::{SqPoll, Unavailable, Uring};
 pub use waker::Waker;

@@ -34,9 +34,9 @@ pub struct Config {
     pub tx_len: u32,
 }
 
-/// Operations in flight on one connection at most: receive, send, cancel and one of shutdown, peer and close.
-const OPS_PER_CONNECTION: u32 = 4;
-/// Operations that belong to no connection: accepts, reads, cancels, the waker.
+/// Operations in flight for one connection: its receive, and one of send, read, shutdown, peer and close.
+const OPS_PER_CONNECTION: u32 = 2;
+/// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes are put off.
 const OPS_EXTRA: u32 = 1024;
 
 impl Config {
@@ -123,9 +123,15 @@ impl<B: Backend> Ring<B> {
         self.inner.arena.layout().tx_len as usize
     }
 
+    /// The engine's time. It stands still between waits where the engine has a clock of its own
+    /// ([`Sim`](crate::sim::Sim)).
+    pub fn now(&self) -> Instant {
+        self.inner.backend.now()
+    }
+
     /// Takes over a listening socket; its events carry `key`.
     pub fn listener(&mut self, socket: OwnedFd, key: Key) -> Listener {
-        Listener { fd: Rc::new(socket), key }
+        Listener { socket: Some(Rc::new(socket)), key }
     }
 
     /// Accepts connections until [`Event::AcceptEnded`] (multishot, into direct descriptors).

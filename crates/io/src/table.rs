@@ -25,17 +25,16 @@ enum Slot<T> {
 
 /// A table that never grows and never forgets: an entry leaves it by [`remove`](Table::remove) alone.
 pub(crate) struct Table<T> {
+    /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is never touched.
     slots: Vec<(u32, Slot<T>)>,
+    capacity: u32,
     free: Option<u32>,
     live: usize,
 }
 
 impl<T> Table<T> {
     pub(crate) fn new(capacity: u32) -> Table<T> {
-        let last = capacity.saturating_sub(1);
-        let slots =
-            (0..capacity).map(|index| (0, Slot::Free { next: (index != last).then(|| index + 1) })).collect();
-        Table { slots, free: (capacity > 0).then_some(0), live: 0 }
+        Table { slots: Vec::with_capacity(capacity as usize), capacity, free: None, live: 0 }
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -44,7 +43,15 @@ impl<T> Table<T> {
 
     /// Stores `value`, or hands it back when the table is full.
     pub(crate) fn insert(&mut self, value: T) -> Result<OpId, T> {
-        let Some(index) = self.free else { return Err(value) };
+        let Some(index) = self.free else {
+            let index = self.slots.len() as u32;
+            if index == self.capacity {
+                return Err(value);
+            }
+            self.slots.push((0, Slot::Live(value)));
+            self.live += 1;
+            return Ok(OpId { index, generation: 0 });
+        };
         let (generation, slot) = &mut self.slots[index as usize];
         let Slot::Free { next } = *slot else { unreachable!("the free list names free slots only") };
         self.free = next;

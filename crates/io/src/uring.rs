@@ -4,9 +4,12 @@
 //! Flags: `SINGLE_ISSUER | DEFER_TASKRUN | SUBMIT_ALL`, a large completion queue, the ring's own descriptor
 //! registered; `NO_SQARRAY` where the kernel has it (6.6). Sockets by direct descriptors, receiving from a provided
 //! buffer ring.
+//!
+//! The same with a polling kernel thread, and without system calls: `sqpoll`.
 
 mod buf_ring;
 mod scratch;
+mod sqpoll;
 
 use std::fmt;
 use std::io;
@@ -17,7 +20,9 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use self::buf_ring::BufRing;
-use self::scratch::Scratch;
+use self::scratch::Scratches;
+use self::sqpoll::Spinner;
+pub use self::sqpoll::SqPoll;
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
@@ -49,7 +54,7 @@ pub enum Unavailable {
     KernelTooOld(String),
     /// Forbidden by seccomp (containers) or by the sysctl `kernel.io_uring_disabled`.
     Forbidden,
-    /// The kernel was built without io_uring.
+    /// The kernel was built without io_uring, or a seccomp profile answers as if it was (ENOSYS).
     Missing,
     /// The file table is larger than the limit on open files (`ulimit -n`).
     FileLimit {
@@ -72,7 +77,9 @@ impl fmt::Display for Unavailable {
                     "io_uring is forbidden here (a container's seccomp profile, or sysctl kernel.io_uring_disabled)"
                 )
             }
-            Unavailable::Missing => write!(f, "this kernel was built without io_uring"),
+            Unavailable::Missing => {
+                write!(f, "this kernel was built without io_uring, or a seccomp profile hides it")
+            }
             Unavailable::FileLimit { wanted } => {
                 write!(f, "the limit on open files is below {wanted} (ulimit -n)")
             }
@@ -83,15 +90,17 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// The batched io_uring engine.
+/// The io_uring engine: batched ([`Ring::uring`]) or with a polling kernel thread ([`Ring::sqpoll`]).
 pub struct Uring {
     // Declared before the memory that it refers to, so that it is dropped first.
     ring: IoUring,
     buffers: BufRing,
-    scratch: Box<[Scratch]>,
+    scratch: Scratches,
     /// Index of the registered ring descriptor; `None`: the plain one is used.
     registered: Option<u32>,
     socket_commands: bool,
+    /// There is a polling kernel thread, and this side spins.
+    spinner: Option<Spinner>,
     calls: u64,
 }
 
@@ -101,6 +110,12 @@ impl Ring<Uring> {
     /// # Errors
     /// [`Unavailable`] says why this machine cannot run it.
     pub fn uring(config: &Config) -> Result<Ring<Uring>, Unavailable> {
+        Uring::ring(config, None)
+    }
+}
+
+impl Uring {
+    fn ring(config: &Config, poll: Option<&SqPoll>) -> Result<Ring<Uring>, Unavailable> {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let version = parse_release(&release);
         if version < KERNEL_MIN {
@@ -108,7 +123,7 @@ impl Ring<Uring> {
         }
         let mut why = None;
         Ring::assemble(config, |arena| {
-            Uring::new(config, arena, version).map_err(|error| {
+            Uring::new(config, arena, version, poll).map_err(|error| {
                 why = Some(error);
                 io::ErrorKind::Other.into()
             })
@@ -123,11 +138,10 @@ fn parse_release(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn build(config: &Config, no_sqarray: bool) -> io::Result<IoUring> {
+fn build(config: &Config, no_sqarray: bool, poll: Option<&SqPoll>) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()
-        .setup_defer_taskrun()
         .setup_submit_all()
         .setup_clamp()
         .setup_cqsize(
@@ -137,13 +151,26 @@ fn build(config: &Config, no_sqarray: bool) -> io::Result<IoUring> {
     if no_sqarray {
         builder.setup_no_sqarray();
     }
+    match poll {
+        // EINVAL with DEFER_TASKRUN: the poller runs the task work.
+        Some(poll) => builder.setup_sqpoll(poll.idle_ms()),
+        None => builder.setup_defer_taskrun(),
+    };
+    if let Some(cpu) = poll.and_then(|poll| poll.cpu) {
+        builder.setup_sqpoll_cpu(cpu);
+    }
     builder.build(SQ_ENTRIES)
 }
 
 impl Uring {
-    fn new(config: &Config, arena: &Arena, version: (u32, u32)) -> Result<Uring, Unavailable> {
-        let ring = build(config, true).or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => build(config, false),
+    fn new(
+        config: &Config,
+        arena: &Arena,
+        version: (u32, u32),
+        poll: Option<&SqPoll>,
+    ) -> Result<Uring, Unavailable> {
+        let ring = build(config, true, poll).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => build(config, false, poll),
             _ => Err(error),
         });
         let ring = ring.map_err(|error| match error.raw_os_error() {
@@ -154,6 +181,8 @@ impl Uring {
         ring.submitter().register_files_sparse(config.connections).map_err(|error| {
             match error.raw_os_error() {
                 Some(libc::EMFILE) => Unavailable::FileLimit { wanted: config.connections },
+                // A seccomp profile that knows some of io_uring's calls only.
+                Some(libc::EPERM | libc::EACCES) => Unavailable::Forbidden,
                 _ => Unavailable::Failed("registering the file table", error),
             }
         })?;
@@ -164,13 +193,15 @@ impl Uring {
         let done =
             unsafe { ring.submitter().register_buf_ring_with_flags(buffers.addr(), rx_count, GROUP, 0) };
         done.map_err(|error| Unavailable::Failed("registering receive buffers", error))?;
+        let scratch = Scratches::new(config.ops()).map_err(|error| Unavailable::Failed("memory", error))?;
         let registered = register_ring_fd(ring.as_raw_fd());
         Ok(Uring {
             ring,
             buffers,
-            scratch: (0..config.ops()).map(|_| Scratch::new()).collect(),
+            scratch,
             registered,
             socket_commands: version >= KERNEL_SOCKET_COMMANDS,
+            spinner: poll.map(Spinner::new),
             calls: 0,
         })
     }
@@ -182,15 +213,21 @@ impl Uring {
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return Ok(());
             }
-            if attempt == 0 && self.enter(0, 0, None).is_err() {
+            if attempt == 0 && self.make_room().is_err() {
                 return Err(Full);
             }
         }
         Err(Full)
     }
 
+    /// The submission queue is full: has what is in it started.
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.spinner.is_some() { self.wait_for_room() } else { self.enter(0, 0, None) }
+    }
+
     fn enter(&mut self, want: u32, flags: u32, timeout: Option<Duration>) -> io::Result<()> {
-        let queued = self.ring.submission().len() as u32;
+        // A polling thread submits by itself; a count would only hide an error of the wait.
+        let queued = if self.spinner.is_some() { 0 } else { self.ring.submission().len() as u32 };
         let (fd, flags) = match self.registered {
             Some(index) => (index as i32, flags | ENTER_REGISTERED_RING),
             None => (self.ring.as_raw_fd(), flags),
@@ -237,9 +274,9 @@ impl Backend for Uring {}
 impl Driver for Uring {
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
         let Submission { id, op } = submission;
-        let scratch = &mut self.scratch[id.index as usize];
+        let mut scratch = self.scratch.at(id.index);
         let entry = match op {
-            Request::Accept { listener } => opcode::AcceptMulti::new(types::Fd(listener))
+            Request::Accept { listener } => opcode::AcceptMulti::new(types::Fd(listener.raw()))
                 .allocate_file_index(true)
                 // SOCK_CLOEXEC is meaningless for (and refused with) direct descriptors.
                 .flags(0)
@@ -249,7 +286,7 @@ impl Driver for Uring {
             Request::Read { file, at, into } => {
                 let (addr, len) = into.target();
                 let len = u32::try_from(len).unwrap_or(u32::MAX);
-                opcode::Read::new(types::Fd(file), addr, len).offset(at).build()
+                opcode::Read::new(types::Fd(file.raw()), addr, len).offset(at).build()
             }
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
@@ -261,7 +298,9 @@ impl Driver for Uring {
                 opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fixed(slot)).all()).build()
             }
             Request::CancelAll => opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build(),
-            Request::Wake { eventfd } => opcode::Read::new(types::Fd(eventfd), scratch.counter(), 8).build(),
+            Request::Wake { waker } => {
+                opcode::Read::new(types::Fd(waker.raw()), scratch.counter(), 8).build()
+            }
         };
         self.push(&entry.user_data(id.to_bits()))
     }
@@ -272,6 +311,9 @@ impl Driver for Uring {
 
     fn wait(&mut self, _: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
         self.buffers.publish();
+        if self.spinner.is_some() {
+            return self.wait_polled(poll, timeout);
+        }
         // With DEFER_TASKRUN completions appear only inside an enter with GETEVENTS, so one is made each time.
         self.enter(u32::from(!poll), ENTER_GETEVENTS, timeout)
     }
@@ -287,7 +329,7 @@ impl Driver for Uring {
     }
 
     fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
-        self.scratch.get_mut(id.index as usize)?.address()
+        self.scratch.at(id.index).address()
     }
 
     fn has_peer(&self) -> bool {

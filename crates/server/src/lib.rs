@@ -14,6 +14,8 @@ mod limits;
 mod loader;
 mod output;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod slab;
 mod stash;
 mod wheel;

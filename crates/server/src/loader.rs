@@ -116,6 +116,14 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// Does one job if there is one.
+    #[cfg(test)]
+    pub(crate) fn work_once(&mut self) -> bool {
+        let Ok(job) = self.queue.try_recv() else { return false };
+        self.work(&job);
+        true
+    }
+
     fn work(&mut self, job: &Job) {
         let file = job.file;
         let result = match self.known.get(&file).and_then(Weak::upgrade) {

@@ -85,7 +85,7 @@ const SHED_AFTER: Duration = Duration::from_secs(1);
 /// Send buffers ran out: how soon to look again for somebody to close.
 const SHED_PAUSE: Duration = Duration::from_millis(250);
 /// Keys of listeners: none that a slab gives out (it has fewer than 2³² − 1 places).
-const DOORS: u64 = 0xffff_ff00;
+pub(crate) const DOORS: u64 = 0xffff_ff00;
 
 pub(crate) struct Shard<B: Backend> {
     ring: Ring<B>,
@@ -117,7 +117,7 @@ pub(crate) struct Shard<B: Backend> {
 
 impl<B: Backend> Shard<B> {
     pub(crate) fn new(mut ring: Ring<B>, setup: Setup) -> Shard<B> {
-        let now = Instant::now();
+        let now = ring.now();
         let Setup { index, listeners, site, tls, limits, clock, loader, mailbox, stop } = setup;
         mailbox.open(ring.waker());
         let doors = (DOORS..)
@@ -180,6 +180,39 @@ impl<B: Backend> Shard<B> {
         Ok(())
     }
 
+    /// What must hold between any two turns (I8: no receive slot outlives its wake-up; limits).
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let stats = self.ring.stats();
+        assert_eq!(stats.rx_leased, 0, "a receive slot was kept");
+        assert!(self.connections.len() <= self.limits.connections as usize);
+        assert!(self.stashes.used() <= self.limits.stash);
+        assert!(self.flight.is_empty());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        // A read from a file may outlive the connection that it was for, and holds a buffer.
+        let buffers = self.ring.tx_free() == self.limits.ring().tx_count as usize;
+        self.connections.len() == 0 && self.ring.open() == 0 && buffers
+    }
+
+    /// What must hold when nobody is left: nothing is held for anybody.
+    #[cfg(test)]
+    pub(crate) fn check_idle(&self) {
+        let stats = self.ring.stats();
+        assert!(
+            self.connections.len() == 0 && self.ring.open() == 0,
+            "{} connections, {} descriptors left",
+            self.connections.len(),
+            self.ring.open()
+        );
+        assert_eq!((stats.rx_leased, stats.tx_free), (0, self.limits.ring().tx_count as usize));
+        assert_eq!(self.stashes.used(), 0);
+        assert_eq!(self.wheel.armed(), 0);
+        assert!(self.starved.is_empty() || self.starved.iter().all(|key| key.0 != u64::MAX));
+    }
+
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Recv { key, buf } => self.with(key, |connection, cx| connection.on_recv(cx, buf)),
@@ -198,6 +231,7 @@ impl<B: Backend> Shard<B> {
                     door.accepting = None;
                     if self.drain_until.is_some() {
                         door.listener = None;
+                        self.say_goodbye();
                     }
                 }
                 if error.is_some() {
@@ -365,13 +399,21 @@ impl<B: Backend> Shard<B> {
                         None => door.listener = None,
                     }
                 }
-                for key in self.connections.keys() {
-                    self.with(key, Connection::on_stop);
-                }
+                self.say_goodbye();
                 until
             }
         };
         self.connections.len() == 0 || self.now >= until || self.stop.is_urgent()
+    }
+
+    /// Tells connections to finish, once all doors are shut: who is told to go finds nobody to come back to.
+    fn say_goodbye(&mut self) {
+        if self.doors.iter().any(|door| door.listener.is_some()) {
+            return;
+        }
+        for key in self.connections.keys() {
+            self.with(key, Connection::on_stop);
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {

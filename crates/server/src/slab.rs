@@ -5,7 +5,9 @@ use sitar_io::Key;
 /// A fixed table of values under [`Key`]s. A key is never given out twice (2³² generations per place), so an event about
 /// something long gone finds nothing.
 pub(crate) struct Slab<T> {
+    /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is never touched.
     places: Vec<Place<T>>,
+    capacity: u32,
     free: Vec<u32>,
 }
 
@@ -17,8 +19,9 @@ struct Place<T> {
 impl<T> Slab<T> {
     pub(crate) fn new(capacity: u32) -> Slab<T> {
         Slab {
-            places: (0..capacity).map(|_| Place { generation: 0, value: None }).collect(),
-            free: (0..capacity).rev().collect(),
+            places: Vec::with_capacity(capacity as usize),
+            capacity,
+            free: Vec::with_capacity(capacity as usize),
         }
     }
 
@@ -28,7 +31,14 @@ impl<T> Slab<T> {
 
     /// Stores what `make` builds from its key; `None` when the slab is full.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Option<Key> {
-        let index = self.free.pop()?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.places.len() < self.capacity as usize => {
+                self.places.push(Place { generation: 0, value: None });
+                self.places.len() as u32 - 1
+            }
+            None => return None,
+        };
         let place = &mut self.places[index as usize];
         let key = Key(u64::from(place.generation) << 32 | u64::from(index));
         place.value = Some(make(key));

@@ -32,12 +32,15 @@ pub(crate) struct Wheel {
 impl Wheel {
     /// A wheel for the timers `0..capacity`.
     pub(crate) fn new(start: Instant, capacity: u32) -> Wheel {
-        let timer = Timer { tick: None, next: NONE, prev: NONE };
-        Wheel { start, now: 0, heads: [NONE; SLOTS], timers: vec![timer; capacity as usize], armed: 0 }
+        Wheel { start, now: 0, heads: [NONE; SLOTS], timers: Vec::with_capacity(capacity as usize), armed: 0 }
     }
 
     /// Makes timer `index` fire soon after `deadline`, or earlier if it was due earlier already.
     pub(crate) fn schedule(&mut self, index: usize, deadline: Instant) {
+        if self.timers.len() <= index {
+            // Within what was reserved: no allocation.
+            self.timers.resize(index + 1, Timer { tick: None, next: NONE, prev: NONE });
+        }
         // Rounded up, and one tick later than the present one: never early, and never missed.
         let wanted = self.tick_of(deadline) + 1;
         let tick = wanted.clamp(self.now + 1, self.now + SLOTS as u64 - 1);
@@ -55,8 +58,14 @@ impl Wheel {
         self.armed += 1;
     }
 
+    /// Timers on the wheel.
+    #[cfg(test)]
+    pub(crate) fn armed(&self) -> usize {
+        self.armed
+    }
+
     pub(crate) fn cancel(&mut self, index: usize) {
-        let Timer { tick: Some(tick), next, prev } = self.timers[index] else { return };
+        let Some(&Timer { tick: Some(tick), next, prev }) = self.timers.get(index) else { return };
         if prev == NONE {
             self.heads[(tick % SLOTS as u64) as usize] = next;
         } else {

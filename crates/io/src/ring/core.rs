@@ -17,6 +17,8 @@ use crate::waker::Waker;
 
 /// Completions taken from the engine at a time; the rest stays in its queue.
 const COMPLETIONS: usize = 4096;
+/// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
+const RETRY: Duration = Duration::from_millis(1);
 /// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -46,21 +48,27 @@ impl Op {
         }
     }
 
-    fn request(&mut self, waker: &Waker) -> Request<'_> {
+    fn request<'a>(&'a mut self, waker: &'a Waker) -> Request<'a> {
         match self {
-            Op::Accept(listener) => Request::Accept { listener: listener.raw() },
+            Op::Accept(listener) => Request::Accept { listener },
             Op::Recv(id) => Request::Recv { slot: id.slot },
             Op::Send { to, src, offset } => Request::Send { slot: to.slot, src, offset: *offset },
-            Op::Read { file, at, into, .. } => Request::Read { file: file.raw(), at: *at, into },
+            Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
             Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
             Op::Close { of, .. } => Request::Close { slot: of.slot },
             Op::Cancel(target) => Request::Cancel { target: *target },
             Op::CancelSlot(id) => Request::CancelSlot { slot: id.slot },
             Op::CancelAll => Request::CancelAll,
-            Op::Wake => Request::Wake { eventfd: waker.raw() },
+            Op::Wake => Request::Wake { waker },
         }
     }
+}
+
+/// The second event of one completion, which comes out only if it still concerns anybody by then.
+enum After {
+    AcceptEnded { listener: Key, error: Option<Errno> },
+    RecvEnded { from: SlotId, end: RecvEnd },
 }
 
 pub(super) struct Inner<B> {
@@ -75,7 +83,7 @@ pub(super) struct Inner<B> {
     waking: bool,
     completions: VecDeque<Completion>,
     /// A second event of one completion.
-    after: Option<Event>,
+    after: Option<After>,
     /// The kernel broke its word: nothing more is submitted (I4).
     broken: Option<&'static str>,
 }
@@ -155,11 +163,14 @@ impl<B: Backend> Inner<B> {
         arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
 
         let left_over = !self.completions.is_empty() || self.after.is_some();
-        // Something still to submit that the tables had no room for must not wait for the peers.
-        let urgent = left_over || self.descs.has_closable() || !self.uncancelled.is_empty();
-        let timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
+        let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
+        // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
+        // cancel, and not the waker, which would go unheard.
+        if !self.waking || self.descs.has_closable() || !self.uncancelled.is_empty() {
+            timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
+        }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-        self.backend.wait(&mut memory, urgent, timeout)?;
+        self.backend.wait(&mut memory, left_over, timeout)?;
         while self.completions.len() < COMPLETIONS {
             let Some(completion) = self.backend.next() else { break };
             self.completions.push_back(completion);
@@ -168,8 +179,17 @@ impl<B: Backend> Inner<B> {
     }
 
     pub(super) fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.after.take() {
-            return Some(event);
+        match self.after.take() {
+            Some(After::AcceptEnded { listener, error }) => {
+                return Some(Event::AcceptEnded { listener, error });
+            }
+            // It may have been closed on account of the first event.
+            Some(After::RecvEnded { from, end }) => {
+                if let Some(key) = self.descs.listening(from) {
+                    return Some(Event::RecvEnded { key, end });
+                }
+            }
+            None => {}
         }
         while self.broken.is_none() {
             let completion = self.completions.pop_front()?;
@@ -240,32 +260,30 @@ impl<B: Backend> Inner<B> {
     ) -> Result<Option<Event>, &'static str> {
         Ok(match op {
             Op::Accept(listener) => {
-                let ended = Event::AcceptEnded { listener: listener.key, error: result.err() };
+                let listener = listener.key;
                 match result {
                     Ok(slot) => {
-                        let event = self.accepted(slot, listener.key)?;
-                        self.after = Some(ended);
+                        let event = self.accepted(slot, listener)?;
+                        self.after = Some(After::AcceptEnded { listener, error: None });
                         Some(event)
                     }
-                    Err(_) => Some(ended),
+                    Err(errno) => Some(Event::AcceptEnded { listener, error: Some(errno) }),
                 }
             }
             Op::Recv(from) => {
                 self.descs.set_recv(from, None);
-                let key = self.descs.listening(from);
                 let end = match result {
                     Ok(0) => RecvEnd::Eof,
                     Ok(_) | Err(Errno::CANCELED) => RecvEnd::Stopped,
                     Err(Errno::NOBUFS) => RecvEnd::NoBuffers,
                     Err(errno) => RecvEnd::Error(errno),
                 };
-                let ended = key.map(|key| Event::RecvEnded { key, end });
                 match buf.and_then(|buf| self.received(from, buf)) {
                     Some(event) => {
-                        self.after = ended;
+                        self.after = Some(After::RecvEnded { from, end });
                         Some(event)
                     }
-                    None => ended,
+                    None => self.descs.listening(from).map(|key| Event::RecvEnded { key, end }),
                 }
             }
             Op::Send { to, src, offset } => {

@@ -1,5 +1,8 @@
 //! Memory and entries of operations that need more than a buffer.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::io;
+use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ptr::NonNull;
 
@@ -12,11 +15,51 @@ const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
 
-/// Memory that one operation needs besides what it sends or fills: it must stay in place until the operation's terminal
-/// completion, and does: one per op-table index, allocated at the start, never moved.
-pub(super) struct Scratch {
+/// Memory for all operations: one allocation of zeros, made at the start, touched as far as it is used.
+pub(super) struct Scratches {
+    base: NonNull<ScratchMemory>,
+    layout: Layout,
+    count: usize,
+}
+
+impl Scratches {
+    pub(super) fn new(count: u32) -> io::Result<Scratches> {
+        let count = count as usize;
+        let layout =
+            Layout::array::<ScratchMemory>(count).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        if layout.size() == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the layout's size is not zero (checked above). Zero is a valid value of all fields: integers, a bool and
+        // raw pointers.
+        let base = unsafe { alloc_zeroed(layout) };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Scratches { base, layout, count })
+    }
+
+    /// The memory of one op-table index.
+    pub(super) fn at(&mut self, index: u32) -> Scratch<'_> {
+        assert!((index as usize) < self.count, "the op table is as large as this");
+        // SAFETY: the index is below `count`, so the address is inside the allocation.
+        let memory = unsafe { self.base.add(index as usize) };
+        Scratch { memory, table: PhantomData }
+    }
+}
+
+impl Drop for Scratches {
+    fn drop(&mut self) {
+        // SAFETY: `base` came from `alloc_zeroed` with this layout in `new`, and is given back once. The engine is dropped
+        // only when nothing is in flight (I3), so the kernel holds no address of it.
+        unsafe { dealloc(self.base.as_ptr().cast(), self.layout) };
+    }
+}
+
+/// Memory that one operation needs besides what it sends or fills. It stays in place until the operation's terminal
+/// completion: the allocation never moves, and the op table gives an index to one operation at a time.
+pub(super) struct Scratch<'t> {
     // Behind a pointer: the kernel writes here, so no reference to it may exist while an operation is in flight.
     memory: NonNull<ScratchMemory>,
+    table: PhantomData<&'t mut Scratches>,
 }
 
 struct ScratchMemory {
@@ -28,13 +71,7 @@ struct ScratchMemory {
     ipv6: bool,
 }
 
-impl Scratch {
-    pub(super) fn new() -> Scratch {
-        // SAFETY: integers and raw pointers, for all of which zero is a valid value.
-        let memory = unsafe { std::mem::zeroed::<ScratchMemory>() };
-        Scratch { memory: NonNull::from(Box::leak(Box::new(memory))) }
-    }
-
+impl Scratch<'_> {
     /// The entry for a send: `send` for one run of bytes, `sendmsg` for several.
     pub(super) fn send(&mut self, slot: u32, src: &crate::Src, offset: usize) -> squeue::Entry {
         const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
@@ -110,14 +147,6 @@ impl Scratch {
     pub(super) fn counter(&mut self) -> *mut u8 {
         // SAFETY: only the address is taken, of a field inside the live allocation.
         unsafe { (&raw mut (*self.memory.as_ptr()).counter).cast() }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // SAFETY: `memory` came from `Box::leak` in `new`, and is given back once. The engine is dropped only when
-        // nothing is in flight (I3), so the kernel holds no address of it.
-        drop(unsafe { Box::from_raw(self.memory.as_ptr()) });
     }
 }
 

@@ -299,6 +299,11 @@ impl Connection {
         self.rest = (!left.is_empty()).then_some(Rest::File(file, left));
         self.output = Some(output);
         drop(stage);
+        if self.rest.is_none() {
+            // What was asked meanwhile may leave with the end of this body; and if the peer has finished sending, it must
+            // be answered before the connection counts as done.
+            self.take_stashed(cx)?;
+        }
         self.settle(cx)
     }
 

@@ -1,0 +1,439 @@
+//! The epoll engine: the same operations and events as on io_uring, made of readiness and plain system calls, for kernels
+//! and containers where io_uring is missing or forbidden. No unsafe code.
+//!
+//! What the kernel does for io_uring is done here, inside [`wait`](crate::Ring::wait), in this order: what was queued
+//! since the last one is begun; one `epoll_wait` at most, which waits only if nothing can be done without it; then each
+//! socket that can go on does so for a bounded while. A socket is registered once, edge-triggered, in both directions, and what
+//! the kernel has said of it is kept with it ([`places`]), so that a request costs a receive and a send but no change of
+//! the interest list. What is left over when a socket has had its turn is remembered, and the next wait does not
+//! sleep.
+//!
+//! A listener is made non-blocking when it is first accepted from, which its other holders see too.
+
+mod cancel;
+mod moves;
+mod places;
+mod reader;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use self::places::Places;
+use self::reader::Reader;
+use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
+use crate::ring::{Config, Ring};
+use crate::table::OpId;
+use crate::waker::Waker;
+
+/// io_uring's own limit on its file table.
+const CONNECTIONS_MAX: u32 = 1 << 20;
+/// Descriptors that a process needs besides its connections.
+const DESCRIPTORS_EXTRA: u64 = 16;
+/// Events taken from the kernel at a time; the rest comes with the next wait.
+const EVENTS: usize = 1024;
+/// A longer wait than this is cut to it: the caller looks at the clock and waits again.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+// What an event is about: a socket's generation (31 bits) and place (32 bits), or one of these.
+const SPECIAL: u64 = 1 << 63;
+const LISTENER: u64 = SPECIAL;
+const WAKER: u64 = SPECIAL | 1 << 32;
+const BELL: u64 = SPECIAL | 2 << 32;
+
+/// The epoll engine.
+pub struct Epoll {
+    epoll: OwnedFd,
+    places: Places,
+    /// What each operation in flight is doing, by its index in the op table.
+    works: Box<[Work]>,
+    /// Operations to be begun at the next wait, in order.
+    queue: VecDeque<(OpId, Begin)>,
+    /// Places of sockets that can go on, each once.
+    ready: VecDeque<u32>,
+    accepts: Vec<Accept>,
+    /// Receive slots to be filled, used last-in first-out: the one that is still in the cache.
+    rx_free: Vec<u16>,
+    /// Reads to go on with.
+    reads: VecDeque<OpId>,
+    /// Reads that wait for the helper thread.
+    backlog: VecDeque<OpId>,
+    reader: Reader,
+    waker: Option<Waker>,
+    /// The kernel has reported the waker, and nobody has been told yet.
+    woken: bool,
+    wake: Option<OpId>,
+    completions: VecDeque<Completion>,
+    events: Vec<epoll::Event>,
+    /// The last wait asked the kernel for news.
+    looked: bool,
+    calls: u64,
+}
+
+/// An operation that has not begun.
+#[derive(Clone, Copy)]
+enum Begin {
+    Accept(RawFd),
+    Recv(u32),
+    Send(u32),
+    Read,
+    Peer(u32),
+    Shutdown(u32),
+    Close(u32),
+    Cancel(OpId),
+    CancelSlot(u32),
+    CancelAll,
+    Wake,
+}
+
+/// An operation that has begun, or the answer of one that has ended.
+#[derive(Clone, Copy)]
+enum Doing {
+    Nothing,
+    Accept,
+    Recv { slot: u32 },
+    Send { slot: u32, sent: usize, next: Option<OpId> },
+    Read { done: usize, by: By },
+    Peer(SocketAddr),
+    Wake,
+}
+
+/// Who is to go on with a read.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum By {
+    /// This thread: it is in `reads` or in `backlog`.
+    Ring,
+    Helper,
+    /// The helper, and then nobody: it has been cancelled.
+    Last,
+}
+
+struct Work {
+    generation: u32,
+    doing: Doing,
+}
+
+struct Accept {
+    op: OpId,
+    /// What the interest list knows the listener by; several accepts may share one.
+    listener: RawFd,
+    ready: bool,
+}
+
+impl Ring<Epoll> {
+    /// Makes a ring on epoll for the calling thread, with a helper thread that reads what is not in the page cache.
+    ///
+    /// # Errors
+    /// Those of the system calls that make it; [`io::ErrorKind::InvalidInput`] for sizes that cannot be had,
+    /// and an error that says so when the limit on open files (`ulimit -n`) is too low for `config.connections`.
+    pub fn epoll(config: &Config) -> io::Result<Ring<Epoll>> {
+        if config.connections > CONNECTIONS_MAX || config.rx_len == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such file table or receive slots"));
+        }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let wanted = u64::from(config.connections) + DESCRIPTORS_EXTRA;
+        if limit.is_some_and(|limit| limit < wanted) {
+            return Err(io::Error::other(format!("the limit on open files is below {wanted} (ulimit -n)")));
+        }
+        Ring::assemble(config, |_| Epoll::new(config))
+    }
+}
+
+impl Epoll {
+    fn new(config: &Config) -> io::Result<Epoll> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let reader = Reader::start()?;
+        epoll::add(&epoll, reader.bell.fd(), epoll::EventData::new_u64(BELL), edge(epoll::EventFlags::IN))?;
+        let (ops, connections, rx_count) =
+            (config.ops() as usize, config.connections as usize, usize::from(config.rx_count));
+        Ok(Epoll {
+            epoll,
+            places: Places::new(config.connections),
+            works: (0..ops).map(|_| Work { generation: 0, doing: Doing::Nothing }).collect(),
+            queue: VecDeque::with_capacity(ops),
+            ready: VecDeque::with_capacity(connections),
+            accepts: Vec::with_capacity(16),
+            rx_free: Vec::with_capacity(rx_count),
+            reads: VecDeque::with_capacity(ops),
+            backlog: VecDeque::with_capacity(ops),
+            reader,
+            waker: None,
+            woken: false,
+            wake: None,
+            // Each holds an operation that ends, a receive slot or a place: so many can there be, and no more.
+            completions: VecDeque::with_capacity(ops + rx_count + connections),
+            events: Vec::with_capacity(EVENTS),
+            looked: false,
+            calls: 0,
+        })
+    }
+
+    fn doing(&self, op: OpId) -> Doing {
+        match self.works.get(op.index as usize) {
+            Some(work) if work.generation == op.generation => work.doing,
+            _ => Doing::Nothing,
+        }
+    }
+
+    fn set(&mut self, op: OpId, doing: Doing) {
+        if let Some(work) = self.works.get_mut(op.index as usize) {
+            *work = Work { generation: op.generation, doing };
+        }
+    }
+
+    /// The terminal completion of `op`.
+    fn end(&mut self, op: OpId, result: Result<usize, Errno>) {
+        self.set(op, Doing::Nothing);
+        self.complete(op, result, None, false);
+    }
+
+    fn complete(&mut self, id: OpId, result: Result<usize, Errno>, buffer: Option<u16>, more: bool) {
+        let result = match result {
+            Ok(count) => i32::try_from(count).unwrap_or(i32::MAX),
+            Err(errno) => errno.raw_os_error().wrapping_neg(),
+        };
+        self.completions.push_back(Completion { id, result, buffer, more });
+    }
+
+    /// Puts a socket on the list of those that can go on.
+    fn list(&mut self, slot: u32) {
+        if self.places.list(slot) {
+            self.ready.push_back(slot);
+        }
+    }
+
+    fn begin(&mut self, memory: &mut Memory<'_>, op: OpId, begin: Begin) {
+        match begin {
+            Begin::Accept(listener) => self.begin_accept(memory, op, listener),
+            Begin::Recv(slot) => match self.places.get(slot) {
+                Some(sock) if sock.recv.is_none() => {
+                    sock.recv = Some(op);
+                    let readable = sock.readable;
+                    self.set(op, Doing::Recv { slot });
+                    if readable {
+                        self.list(slot);
+                    }
+                }
+                Some(_) => self.end(op, Err(Errno::BUSY)),
+                None => self.end(op, Err(Errno::BADF)),
+            },
+            Begin::Send(slot) => self.begin_send(op, slot),
+            Begin::Read => {
+                self.set(op, Doing::Read { done: 0, by: By::Ring });
+                self.reads.push_back(op);
+            }
+            Begin::Peer(slot) => {
+                self.calls += 1;
+                match self.places.get(slot).map(|sock| rustix::net::getpeername(&sock.fd)) {
+                    Some(Ok(address)) => match address.and_then(|address| SocketAddr::try_from(address).ok())
+                    {
+                        Some(address) => {
+                            self.set(op, Doing::Peer(address));
+                            self.complete(op, Ok(0), None, false);
+                        }
+                        None => self.end(op, Err(Errno::AFNOSUPPORT)),
+                    },
+                    Some(Err(errno)) => self.end(op, Err(errno)),
+                    None => self.end(op, Err(Errno::BADF)),
+                }
+            }
+            Begin::Shutdown(slot) => {
+                self.calls += 1;
+                let done = match self.places.get(slot) {
+                    Some(sock) => rustix::net::shutdown(&sock.fd, rustix::net::Shutdown::Write),
+                    None => Err(Errno::BADF),
+                };
+                self.end(op, done.map(|()| 0));
+            }
+            Begin::Close(slot) => {
+                self.calls += 1;
+                // Its descriptor closes as it is dropped, which takes it off the interest list too.
+                let done = self.places.remove(slot).map(drop).ok_or(Errno::BADF);
+                self.end(op, done.map(|()| 0));
+            }
+            Begin::Cancel(target) => {
+                let done = self.cancel(memory, target);
+                self.end(op, done.map(|()| 0));
+            }
+            Begin::CancelSlot(slot) => {
+                self.cancel_slot(memory, slot);
+                self.end(op, Ok(0));
+            }
+            Begin::CancelAll => {
+                self.cancel_all(memory);
+                self.end(op, Ok(0));
+            }
+            Begin::Wake => {
+                self.wake = Some(op);
+                self.set(op, Doing::Wake);
+            }
+        }
+    }
+
+    /// Whether something can be done or told without waiting for the kernel.
+    fn busy(&self) -> bool {
+        !self.completions.is_empty()
+            || !self.ready.is_empty()
+            || !self.reads.is_empty()
+            || self.accepts.iter().any(|accept| accept.ready)
+            || (self.woken && self.wake.is_some())
+    }
+
+    /// The one call that waits.
+    fn look(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        // Whole milliseconds, rounded up: that is what every kernel's epoll_wait understands, and early is worse than late.
+        let timeout = timeout.map(|timeout| {
+            let millis = timeout.min(WAIT_MAX).as_nanos().div_ceil(1_000_000) as i64;
+            Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
+        });
+        self.events.clear();
+        self.calls += 1;
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for index in 0..self.events.len() {
+            let epoll::Event { flags, data } = self.events[index];
+            self.on_ready(flags, data.u64());
+        }
+        Ok(())
+    }
+
+    fn on_ready(&mut self, flags: epoll::EventFlags, about: u64) {
+        use epoll::EventFlags as Flags;
+        match about {
+            WAKER => self.woken = true,
+            BELL => {
+                self.calls += 1;
+                self.reader.bell.clear();
+            }
+            _ if about & SPECIAL != 0 => {
+                let listener = (about & 0xffff_ffff) as RawFd;
+                for accept in self.accepts.iter_mut().filter(|accept| accept.listener == listener) {
+                    accept.ready = true;
+                }
+            }
+            _ => {
+                let (slot, generation) = ((about & 0xffff_ffff) as u32, (about >> 32) as u32);
+                let Some(sock) = self.places.tenant(slot, generation) else { return };
+                let failed = flags.intersects(Flags::ERR | Flags::HUP);
+                sock.ended |= failed || flags.contains(Flags::RDHUP);
+                sock.readable |= failed || flags.intersects(Flags::IN | Flags::RDHUP);
+                sock.writable |= failed || flags.contains(Flags::OUT);
+                let wanted =
+                    (sock.readable && sock.recv.is_some()) || (sock.writable && sock.first_send.is_some());
+                if wanted {
+                    self.list(slot);
+                }
+            }
+        }
+    }
+}
+
+/// Flags of something that is registered once.
+fn edge(flags: epoll::EventFlags) -> epoll::EventFlags {
+    flags | epoll::EventFlags::ET
+}
+
+impl Backend for Epoll {}
+
+impl Driver for Epoll {
+    fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
+        let Submission { id, op } = submission;
+        let begin = match op {
+            Request::Accept { listener } => Begin::Accept(listener.raw()),
+            Request::Recv { slot } => Begin::Recv(slot),
+            Request::Send { slot, .. } => Begin::Send(slot),
+            Request::Read { .. } => Begin::Read,
+            Request::Peer { slot, .. } => Begin::Peer(slot),
+            Request::Shutdown { slot } => Begin::Shutdown(slot),
+            Request::Close { slot } => Begin::Close(slot),
+            Request::Cancel { target } => Begin::Cancel(target),
+            Request::CancelSlot { slot } => Begin::CancelSlot(slot),
+            Request::CancelAll => Begin::CancelAll,
+            Request::Wake { waker } => {
+                if self.waker.is_none() {
+                    self.calls += 1;
+                    let data = epoll::EventData::new_u64(WAKER);
+                    // A failure leaves it for the next try.
+                    epoll::add(&self.epoll, waker.fd(), data, edge(epoll::EventFlags::IN))
+                        .map_err(|_| Full)?;
+                    self.waker = Some(waker.clone());
+                }
+                Begin::Wake
+            }
+        };
+        // Never longer than the op table, since each entry is a live operation.
+        self.queue.push_back((id, begin));
+        Ok(())
+    }
+
+    fn publish(&mut self, slot: u16, _: *mut u8, _: u32) {
+        self.rx_free.push(slot);
+    }
+
+    fn wait(&mut self, memory: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
+        while let Some((op, begin)) = self.queue.pop_front() {
+            self.begin(memory, op, begin);
+        }
+        // What was begun just now keeps this wait busy without news from the kernel, which the next one asks for: so an
+        // answer costs one look, not two. Never twice in succession, so that nobody waits for long to be seen.
+        let busy = self.busy();
+        self.looked = !(busy && self.looked);
+        if self.looked {
+            self.look(if poll || busy { Some(Duration::ZERO) } else { timeout })?;
+        }
+        self.collect_reads(memory);
+        // Those that want more go to the end of the list, behind everybody else's turn.
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else { break };
+            self.places.unlist(slot);
+            let more = self.receive(memory, slot) | self.send(memory, slot);
+            if more {
+                self.list(slot);
+            }
+        }
+        self.go_on_reading(memory);
+        // After the others: those who leave make room for those who come.
+        self.accept(memory);
+        if let (true, Some(op), Some(waker)) = (self.woken, self.wake, &self.waker) {
+            self.calls += 1;
+            // The kernel has reported it since it was read last, so this does not block.
+            waker.clear();
+            self.woken = false;
+            self.wake = None;
+            self.end(op, Ok(8));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
+        match self.doing(id) {
+            Doing::Peer(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    fn has_peer(&self) -> bool {
+        true
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    fn shut(&mut self) {
+        // Nothing is in flight, so the helper is not reading: it ends at once. Sockets close as the engine is dropped.
+        self.reader.stop();
+    }
+}

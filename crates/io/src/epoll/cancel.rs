@@ -1,0 +1,67 @@
+//! Ending operations early. The operation itself tells what became of it; the cancel only says whether there was one.
+
+use rustix::io::Errno;
+
+use super::{By, Doing, Epoll};
+use crate::backend::Memory;
+use crate::table::OpId;
+
+impl Epoll {
+    /// # Errors
+    /// io_uring's: ENOENT when there is no such operation, EALREADY when it cannot be stopped any more.
+    pub(super) fn cancel(&mut self, memory: &Memory<'_>, op: OpId) -> Result<(), Errno> {
+        match self.doing(op) {
+            Doing::Nothing | Doing::Peer(_) => return Err(Errno::NOENT),
+            Doing::Accept => {
+                let index = self.accepts.iter().position(|accept| accept.op == op).ok_or(Errno::NOENT)?;
+                self.end_accept(memory, index, Errno::CANCELED);
+            }
+            Doing::Recv { slot } => {
+                if let Some(sock) = self.places.get(slot) {
+                    sock.recv = None;
+                }
+                self.end(op, Err(Errno::CANCELED));
+            }
+            Doing::Send { .. } => {
+                let sent = self.unlink_send(op).unwrap_or(0);
+                self.end_partly(op, sent);
+            }
+            Doing::Read { done, by: By::Ring } => {
+                self.reads.retain(|other| *other != op);
+                self.backlog.retain(|other| *other != op);
+                self.end_partly(op, done);
+            }
+            Doing::Read { done, by: By::Helper | By::Last } => {
+                self.set(op, Doing::Read { done, by: By::Last });
+                return Err(Errno::ALREADY);
+            }
+            Doing::Wake => {
+                self.wake = None;
+                self.end(op, Err(Errno::CANCELED));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been moved has been moved, as on io_uring.
+    fn end_partly(&mut self, op: OpId, done: usize) {
+        self.end(op, if done > 0 { Ok(done) } else { Err(Errno::CANCELED) });
+    }
+
+    pub(super) fn cancel_slot(&mut self, memory: &Memory<'_>, slot: u32) {
+        while let Some(sock) = self.places.get(slot) {
+            let Some(op) = sock.recv.or(sock.first_send) else { return };
+            if self.cancel(memory, op).is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn cancel_all(&mut self, memory: &Memory<'_>) {
+        for index in 0..self.works.len() {
+            let op = OpId { index: index as u32, generation: self.works[index].generation };
+            // One that is not there, or that the helper has, ends by itself.
+            let _ = self.cancel(memory, op);
+        }
+    }
+}

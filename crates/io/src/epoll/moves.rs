@@ -1,0 +1,325 @@
+//! Moving bytes and connections: what the kernel does by itself on io_uring.
+
+use std::io::IoSlice;
+use std::os::fd::RawFd;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
+
+use super::{Accept, By, Doing, Epoll, LISTENER, edge, reader};
+use crate::backend::Memory;
+use crate::event::{GATHER_MAX, Src};
+use crate::table::OpId;
+
+/// Receives on one connection in one wait, as many as io_uring makes before it lets others go first.
+const RECEIVES: usize = 32;
+/// Sends on one connection in one wait.
+const SENDS: usize = 16;
+/// Connections accepted from one listener in one wait.
+const ACCEPTS: usize = 64;
+/// Bytes that one read copies from the page cache in one wait.
+const READ_AT_ONCE: usize = 1 << 20;
+/// What one operation moves at most (the kernel's MAX_RW_COUNT).
+const OPERATION_MAX: usize = 0x7fff_f000;
+
+impl Epoll {
+    pub(super) fn begin_accept(&mut self, memory: &Memory<'_>, op: OpId, listener: RawFd) {
+        let Some(socket) = memory.listener(op) else { return self.end(op, Err(Errno::BADF)) };
+        if !self.accepts.iter().any(|accept| accept.listener == listener) {
+            self.calls += 2;
+            // Without it an accept would block when somebody else was faster.
+            let done = rustix::io::ioctl_fionbio(socket, true).and_then(|()| {
+                let data = epoll::EventData::new_u64(LISTENER | u64::from(listener.cast_unsigned()));
+                epoll::add(&self.epoll, socket, data, edge(epoll::EventFlags::IN))
+            });
+            if let Err(errno) = done {
+                return self.end(op, Err(errno));
+            }
+        }
+        self.set(op, Doing::Accept);
+        // Unknown, so the first try finds out.
+        self.accepts.push(Accept { op, listener, ready: true });
+    }
+
+    /// Ends one accept, and lets go of its listener if it was the last.
+    pub(super) fn end_accept(&mut self, memory: &Memory<'_>, index: usize, errno: Errno) {
+        let Accept { op, listener, .. } = self.accepts.swap_remove(index);
+        let shared = self.accepts.iter().any(|accept| accept.listener == listener);
+        if let (false, Some(socket)) = (shared, memory.listener(op)) {
+            self.calls += 1;
+            // It fails only if it was not registered.
+            let _ = epoll::delete(&self.epoll, socket);
+        }
+        self.end(op, Err(errno));
+    }
+
+    pub(super) fn accept(&mut self, memory: &Memory<'_>) {
+        let mut index = 0;
+        while index < self.accepts.len() {
+            match self.accept_from(memory, index) {
+                Ok(()) => index += 1,
+                // Another one has taken its place.
+                Err(errno) => self.end_accept(memory, index, errno),
+            }
+        }
+    }
+
+    /// Takes in those who wait at one listener. An error ends the accept, as on io_uring.
+    fn accept_from(&mut self, memory: &Memory<'_>, index: usize) -> Result<(), Errno> {
+        for _ in 0..ACCEPTS {
+            let Accept { op, ready, .. } = &mut self.accepts[index];
+            if !*ready {
+                break;
+            }
+            let op = *op;
+            let socket = memory.listener(op).ok_or(Errno::BADF)?;
+            self.calls += 1;
+            let fd = match rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(fd) => fd,
+                Err(Errno::AGAIN) => {
+                    *ready = false;
+                    break;
+                }
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno),
+            };
+            // A full table refuses whom it has let in, and the accept ends: io_uring's way. It closes as it is dropped.
+            let (slot, generation) = self.places.insert(fd).map_err(|_| Errno::NFILE)?;
+            let Some(sock) = self.places.get(slot) else { continue };
+            self.calls += 1;
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP;
+            let data = epoll::EventData::new_u64(u64::from(generation) << 32 | u64::from(slot));
+            if let Err(errno) = epoll::add(&self.epoll, &sock.fd, data, edge(flags)) {
+                self.places.remove(slot);
+                return Err(errno);
+            }
+            self.complete(op, Ok(slot as usize), None, true);
+        }
+        Ok(())
+    }
+
+    /// Receives for a while. Whether there may be more.
+    pub(super) fn receive(&mut self, memory: &mut Memory<'_>, slot: u32) -> bool {
+        for _ in 0..RECEIVES {
+            let Some(sock) = self.places.get(slot) else { return false };
+            let (Some(op), true) = (sock.recv, sock.readable) else { return false };
+            let Some(buffer) = self.rx_free.pop() else {
+                sock.recv = None;
+                self.end(op, Err(Errno::NOBUFS));
+                return false;
+            };
+            self.calls += 1;
+            let done = memory.fill_with(buffer, |bytes| {
+                let len = bytes.len();
+                rustix::net::recv(&sock.fd, bytes, RecvFlags::DONTWAIT).map(|(_, count)| (count, len))
+            });
+            let end = match done {
+                Some(Ok((count, len))) if count > 0 => {
+                    // A stream gives all it has: less means that it is drained. Its end is known only by another call.
+                    sock.readable = count == len || sock.ended;
+                    self.complete(op, Ok(count), Some(buffer), true);
+                    continue;
+                }
+                // Not the engine's slot after all: forget it.
+                None => continue,
+                Some(Ok(_)) => Ok(0),
+                Some(Err(errno)) => Err(errno),
+            };
+            self.rx_free.push(buffer);
+            match end {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    sock.readable = false;
+                    return false;
+                }
+                end => {
+                    sock.recv = None;
+                    self.end(op, end);
+                    return false;
+                }
+            }
+        }
+        self.places.get(slot).is_some_and(|sock| sock.readable && sock.recv.is_some())
+    }
+
+    pub(super) fn begin_send(&mut self, op: OpId, slot: u32) {
+        let Some(sock) = self.places.get(slot) else { return self.end(op, Err(Errno::BADF)) };
+        let before = sock.last_send.replace(op);
+        if before.is_none() {
+            sock.first_send = Some(op);
+        }
+        let writable = sock.writable;
+        self.set(op, Doing::Send { slot, sent: 0, next: None });
+        if let Some(before) = before {
+            self.set_next(before, Some(op));
+        }
+        if writable {
+            self.list(slot);
+        }
+    }
+
+    /// Takes a send out of its connection's list, and returns what it had sent. `None` when it is not in there.
+    pub(super) fn unlink_send(&mut self, op: OpId) -> Option<usize> {
+        let Doing::Send { slot, sent, next } = self.doing(op) else { return None };
+        let mut before = None;
+        let mut here = self.places.get(slot)?.first_send;
+        while let Some(other) = here.filter(|other| *other != op) {
+            before = here;
+            here = match self.doing(other) {
+                Doing::Send { next, .. } => next,
+                _ => None,
+            };
+        }
+        here?;
+        let sock = self.places.get(slot)?;
+        if sock.last_send == Some(op) {
+            sock.last_send = before;
+        }
+        match before {
+            None => sock.first_send = next,
+            Some(before) => self.set_next(before, next),
+        }
+        Some(sent)
+    }
+
+    fn set_next(&mut self, op: OpId, new: Option<OpId>) {
+        if let Doing::Send { slot, sent, .. } = self.doing(op) {
+            self.set(op, Doing::Send { slot, sent, next: new });
+        }
+    }
+
+    /// Sends for a while: the first send until all of it has left, then the next. Whether there may be room for more.
+    pub(super) fn send(&mut self, memory: &Memory<'_>, slot: u32) -> bool {
+        for _ in 0..SENDS {
+            let Some(sock) = self.places.get(slot) else { return false };
+            let (Some(op), true) = (sock.first_send, sock.writable) else { return false };
+            self.calls += 1;
+            let sent = match self.doing(op) {
+                Doing::Send { sent, .. } => sent,
+                _ => 0,
+            };
+            let Some((src, offset)) = memory.source(op) else {
+                self.unlink_send(op);
+                self.end(op, Err(Errno::BADF));
+                continue;
+            };
+            let Some(sock) = self.places.get(slot) else { return false };
+            let wanted = src.len().saturating_sub(offset).min(OPERATION_MAX);
+            let end = match send_some(&sock.fd, src, offset.saturating_add(sent), wanted.saturating_sub(sent))
+            {
+                Ok(count) => {
+                    let sent = sent.saturating_add(count);
+                    if sent < wanted {
+                        if let Doing::Send { slot, next, .. } = self.doing(op) {
+                            self.set(op, Doing::Send { slot, sent, next });
+                        }
+                        continue;
+                    }
+                    Ok(wanted)
+                }
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {
+                    sock.writable = false;
+                    return false;
+                }
+                // What has left has left: the error comes with the next send.
+                Err(_) if sent > 0 => Ok(sent),
+                Err(errno) => Err(errno),
+            };
+            self.unlink_send(op);
+            self.end(op, end);
+        }
+        self.places.get(slot).is_some_and(|sock| sock.writable && sock.first_send.is_some())
+    }
+
+    /// Takes in what the helper thread has read.
+    pub(super) fn collect_reads(&mut self, memory: &mut Memory<'_>) {
+        while let Some(read) = self.reader.next() {
+            // The helper's two: pread, and the write that rang the bell.
+            self.calls += 2;
+            let op = read.op;
+            if let (Doing::Read { done, by }, Some((_, _, target))) = (self.doing(op), memory.reading(op)) {
+                let rest = target.get_mut(done..).unwrap_or_default();
+                let count = read.bytes().len().min(rest.len());
+                rest[..count].copy_from_slice(&read.bytes()[..count]);
+                let (full, done) = (count == rest.len(), done + count);
+                match read.result {
+                    Err(errno) if done == 0 => self.end(op, Err(errno)),
+                    Err(_) | Ok(0) => self.end(op, Ok(done)),
+                    Ok(_) if full => self.end(op, Ok(done)),
+                    Ok(_) if by == By::Last => self.end(op, Ok(done)),
+                    Ok(_) => {
+                        self.set(op, Doing::Read { done, by: By::Ring });
+                        self.reads.push_back(op);
+                    }
+                }
+            }
+            self.reader.recycle(read);
+            if let Some(next) = self.backlog.pop_front() {
+                self.ask_helper(memory, next);
+            }
+        }
+    }
+
+    /// Reads what is at hand, and leaves the rest to the helper.
+    pub(super) fn go_on_reading(&mut self, memory: &mut Memory<'_>) {
+        for _ in 0..self.reads.len() {
+            let Some(op) = self.reads.pop_front() else { break };
+            let Doing::Read { done, .. } = self.doing(op) else { continue };
+            let Some((file, at, target)) = memory.reading(op) else {
+                self.end(op, Err(Errno::BADF));
+                continue;
+            };
+            let rest = target.get_mut(done..).unwrap_or_default();
+            let rest_len = rest.len().min(OPERATION_MAX.saturating_sub(done));
+            if rest_len == 0 {
+                self.end(op, Ok(done));
+                continue;
+            }
+            let now = &mut rest[..rest_len.min(READ_AT_ONCE)];
+            self.calls += 1;
+            match reader::read_at_once(file, at.saturating_add(done as u64), now) {
+                Some(count) if count == rest_len => self.end(op, Ok(done + count)),
+                Some(count) => {
+                    self.set(op, Doing::Read { done: done + count, by: By::Ring });
+                    self.reads.push_back(op);
+                }
+                None => self.ask_helper(memory, op),
+            }
+        }
+    }
+
+    fn ask_helper(&mut self, memory: &mut Memory<'_>, op: OpId) {
+        let Doing::Read { done, .. } = self.doing(op) else { return };
+        let Some((file, at, target)) = memory.reading(op) else { return self.end(op, Err(Errno::BADF)) };
+        let rest = target.len().saturating_sub(done);
+        match self.reader.ask(op, file, at.saturating_add(done as u64), rest) {
+            Ok(true) => self.set(op, Doing::Read { done, by: By::Helper }),
+            Ok(false) => self.backlog.push_back(op),
+            Err(errno) => self.end(op, Err(errno)),
+        }
+    }
+}
+
+/// One send of up to `len` bytes of `src` from byte `start` on.
+fn send_some(fd: &std::os::fd::OwnedFd, src: &Src, start: usize, len: usize) -> Result<usize, Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let mut pieces: [&[u8]; GATHER_MAX] = [&[]; GATHER_MAX];
+    let (mut count, mut skip, mut left) = (0, start, len);
+    src.each(|bytes| {
+        let rest = bytes.get(skip..).unwrap_or_default();
+        skip = skip.saturating_sub(bytes.len());
+        let rest = &rest[..rest.len().min(left)];
+        if !rest.is_empty() && count < GATHER_MAX {
+            pieces[count] = rest;
+            left -= rest.len();
+            count += 1;
+        }
+    });
+    if count <= 1 {
+        return rustix::net::send(fd, pieces[0], flags);
+    }
+    let vectors = pieces.map(IoSlice::new);
+    rustix::net::sendmsg(fd, &vectors[..count], &mut SendAncillaryBuffer::default(), flags)
+}

@@ -1,0 +1,156 @@
+//! Reading files: at once what is in the page cache, by a helper thread what is not, since a file is always "ready" and
+//! yet may block for as long as a disk takes.
+
+use std::io::{self, IoSliceMut};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::file::File;
+use crate::table::OpId;
+use crate::waker::Waker;
+
+/// Buffers between the helper and the ring, and so what the helper is asked for at a time.
+const BUFFERS: usize = 4;
+/// Bytes of each.
+const BUFFER: usize = 64 << 10;
+/// The helper's stack: it calls pread and nothing else.
+const STACK: usize = 64 << 10;
+
+/// Memory of the helper's own: it must not write into a ring that another thread owns.
+struct Job {
+    op: OpId,
+    file: File,
+    at: u64,
+    len: usize,
+    buffer: Box<[u8]>,
+}
+
+/// What the helper has read.
+pub(super) struct Done {
+    pub(super) op: OpId,
+    pub(super) result: Result<usize, Errno>,
+    buffer: Box<[u8]>,
+}
+
+impl Done {
+    /// The bytes, none when it failed.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.result.unwrap_or(0).min(self.buffer.len())]
+    }
+}
+
+pub(super) struct Reader {
+    /// `None`: it has been told to end.
+    jobs: Option<SyncSender<Job>>,
+    done: Receiver<Done>,
+    /// Rung by the helper after each job.
+    pub(super) bell: Waker,
+    buffers: Vec<Box<[u8]>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    pub(super) fn start() -> io::Result<Reader> {
+        let bell = Waker::new()?;
+        let (jobs, to_do) = sync_channel::<Job>(BUFFERS);
+        // As many places as buffers, in both directions: neither side ever waits for room.
+        let (finished, done) = sync_channel(BUFFERS);
+        let rung = bell.clone();
+        let thread = std::thread::Builder::new().name("sitar-read".to_owned()).stack_size(STACK).spawn(
+            // Ends when either channel's other end is gone.
+            move || {
+                while let Ok(Job { op, file, at, len, mut buffer }) = to_do.recv() {
+                    let result = read(&file, at, &mut buffer[..len]);
+                    // Before the result is told: the ring's handle is then the last one.
+                    drop(file);
+                    if finished.send(Done { op, result, buffer }).is_err() {
+                        return;
+                    }
+                    rung.wake();
+                }
+            },
+        )?;
+        let buffers = (0..BUFFERS).map(|_| vec![0; BUFFER].into_boxed_slice()).collect();
+        Ok(Reader { jobs: Some(jobs), done, bell, buffers, thread: Some(thread) })
+    }
+
+    /// Has the helper read up to `len` bytes. `Ok(false)` when it has enough to do.
+    ///
+    /// # Errors
+    /// EIO when there is no helper any more.
+    pub(super) fn ask(&mut self, op: OpId, file: &File, at: u64, len: usize) -> Result<bool, Errno> {
+        let jobs = self.jobs.as_ref().ok_or(Errno::IO)?;
+        let Some(buffer) = self.buffers.pop() else { return Ok(false) };
+        let job = Job { op, file: file.clone(), at, len: len.min(buffer.len()), buffer };
+        // As many places as buffers: it fails only when nobody is there.
+        jobs.try_send(job).map(|()| true).map_err(|_| Errno::IO)
+    }
+
+    /// The next result; give it back with [`recycle`](Reader::recycle).
+    pub(super) fn next(&mut self) -> Option<Done> {
+        self.done.try_recv().ok()
+    }
+
+    pub(super) fn recycle(&mut self, done: Done) {
+        self.buffers.push(done.buffer);
+    }
+
+    /// Ends the helper, after what it is reading now.
+    pub(super) fn stop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics nowhere; and if it had, its memory would be its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(file: &File, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::io::pread(file, &mut *bytes, at) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+/// Reads what needs no waiting. `None`: let the helper find out, whatever the reason (not in the page cache; a file system
+/// or kernel that does not know the flag; the end of the file, which kernels before 5.10 report wrongly here).
+pub(super) fn read_at_once(file: &File, at: u64, bytes: &mut [u8]) -> Option<usize> {
+    let mut vectors = [IoSliceMut::new(bytes)];
+    rustix::io::preadv2(file, &mut vectors, at, ReadWriteFlags::NOWAIT).ok().filter(|count| *count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_takes_as_much_as_it_has_buffers_for_and_ends_when_told() {
+        let mut reader = Reader::start().unwrap();
+        let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
+        let op = |index| OpId { index, generation: 0 };
+        for index in 0..4 {
+            assert_eq!(reader.ask(op(index), &file, 1, 3), Ok(true));
+        }
+        assert_eq!(reader.ask(op(9), &file, 0, 3), Ok(false));
+        let mut seen = Vec::new();
+        while seen.len() < 4 {
+            reader.bell.clear();
+            while let Some(done) = reader.next() {
+                assert_eq!((done.result, done.bytes()), (Ok(3), &b"ELF"[..]));
+                seen.push(done.op.index);
+                reader.recycle(done);
+            }
+        }
+        assert_eq!(seen, [0, 1, 2, 3]);
+        assert_eq!(reader.ask(op(5), &file, u64::MAX, 3), Ok(true));
+        reader.bell.clear();
+        let done = reader.next().unwrap();
+        assert_eq!((done.result, done.bytes()), (Err(Errno::INVAL), &b""[..]));
+        reader.stop();
+        assert_eq!(reader.ask(op(6), &file, 0, 3), Err(Errno::IO));
+    }
+}

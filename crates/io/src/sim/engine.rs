@@ -1,0 +1,142 @@
+//! The engine on a world: waiting is what makes time pass.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::kernel::Kernel;
+use super::{STEPS_MAX, TICK, World};
+use crate::backend::{Backend, Completion, Driver, Full, Memory, Submission};
+use crate::conn::Listener;
+use crate::event::Key;
+use crate::ring::{Config, Ring};
+use crate::table::OpId;
+
+/// The simulated engine of a [`World`].
+pub struct Sim {
+    world: World,
+    calls: u64,
+    /// Scripts to be called. Kept for its capacity.
+    due: Vec<usize>,
+}
+
+impl Ring<Sim> {
+    /// Makes a ring in a world. Another can follow when this one is gone: listeners' queues and peers outlive it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] while the world has a ring; what the memory of a ring costs.
+    pub fn sim(config: &Config, world: &World) -> io::Result<Ring<Sim>> {
+        if world.0.state.borrow().has_ring {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        Ring::assemble(config, |_| {
+            let mut state = world.0.state.borrow_mut();
+            state.has_ring = true;
+            state.kernel = Kernel::new(config.connections, config.rx_len);
+            drop(state);
+            Ok(Sim { world: world.clone(), calls: 0, due: Vec::new() })
+        })
+    }
+
+    /// A listener that [`World::connect`] finds by its key. ([`Ring::listener`] does as well: the socket that it is
+    /// given is kept and otherwise ignored.)
+    pub fn sim_listener(&mut self, key: Key) -> Listener {
+        Listener { socket: None, key }
+    }
+}
+
+impl Backend for Sim {}
+
+impl Driver for Sim {
+    fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
+        self.world.0.state.borrow_mut().submit(submission.id, &submission.op)
+    }
+
+    fn publish(&mut self, slot: u16, _: *mut u8, _: u32) {
+        self.world.0.state.borrow_mut().kernel.publish(slot);
+    }
+
+    fn wait(&mut self, memory: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
+        self.calls += 1;
+        let mut state = self.world.0.state.borrow_mut();
+        state.now += TICK;
+        let deadline = timeout.map(|timeout| state.now.saturating_add(timeout));
+        if !state.start_queued(memory) {
+            return Ok(());
+        }
+        let chance = state.faults.interrupted;
+        if state.rng.chance(chance) {
+            state.note("interrupted", 0, 0);
+            return Ok(());
+        }
+        for _ in 0..STEPS_MAX {
+            state.happen(&mut self.due);
+            if !self.due.is_empty() {
+                drop(state);
+                for index in self.due.drain(..) {
+                    self.world.run(index);
+                }
+                state = self.world.0.state.borrow_mut();
+            }
+            state.work_all(memory);
+            state.deliver();
+            if let Some(why) = state.blamed {
+                return Err(io::Error::other(why));
+            }
+            if state.kernel.has_visible() || poll {
+                return Ok(());
+            }
+            let next = state.next_moment();
+            if next.is_some_and(|next| next <= state.now) {
+                continue;
+            }
+            if let Some(waker) = state.kernel.waker().filter(|_| !state.outside.is_zero()) {
+                let outside = state.outside;
+                drop(state);
+                let woken = waker.block(outside);
+                state = self.world.0.state.borrow_mut();
+                if woken {
+                    continue;
+                }
+            }
+            match (next, deadline) {
+                (Some(next), None) => state.now = next,
+                (Some(next), Some(deadline)) if next <= deadline => state.now = next,
+                (_, Some(deadline)) => {
+                    state.now = deadline;
+                    return Ok(());
+                }
+                (None, None) => {
+                    return Err(io::Error::new(io::ErrorKind::Deadlock, "nothing is left that could happen"));
+                }
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the scripts never let the ring go on"))
+    }
+
+    fn now(&self) -> Instant {
+        self.world.now()
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        self.world.0.state.borrow_mut().kernel.take()
+    }
+
+    fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
+        self.world.0.state.borrow_mut().kernel.address(id)
+    }
+
+    fn has_peer(&self) -> bool {
+        true
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    fn shut(&mut self) {
+        let mut state = self.world.0.state.borrow_mut();
+        state.shut();
+        state.has_ring = false;
+    }
+}

@@ -1,0 +1,324 @@
+//! The simulated kernel: operations in flight, the file table, and what it reports.
+//!
+//! The rules that the ring relies on are kept: operations start in the order in which they were queued, each has one
+//! terminal completion, those of one operation keep their order, and memory is touched only while an operation lives.
+//! The ring's own promises are checked from this side: see [`State::blame`].
+
+mod report;
+mod work;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use self::report::Posted;
+use super::net::End;
+use super::state::{Due, State};
+use crate::backend::{Completion, Full, Memory, Request};
+use crate::event::Key;
+use crate::file::File;
+use crate::table::OpId;
+use crate::waker::Waker;
+
+/// Receives of one connection in one go, as the kernel bounds them.
+const RECEIVES_MAX: usize = 32;
+/// What the submission queue holds.
+const QUEUE_MAX: usize = 4096;
+
+/// An operation as this kernel holds it.
+enum Work {
+    Accept(Key),
+    Recv,
+    Send { done: usize },
+    Read { file: File, at: u64, ready: Duration },
+    Peer { ipv6: bool },
+    Shutdown,
+    Close,
+    Cancel(OpId),
+    CancelSlot,
+    CancelAll,
+    Wake(Waker),
+}
+
+impl Work {
+    /// Its start and its completions in a trace.
+    fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Work::Accept(_) => ("accept", "accept ="),
+            Work::Recv => ("recv", "recv ="),
+            Work::Send { .. } => ("send", "send ="),
+            Work::Read { .. } => ("read", "read ="),
+            Work::Peer { .. } => ("peer", "peer ="),
+            Work::Shutdown => ("shutdown", "shutdown ="),
+            Work::Close => ("close", "close ="),
+            Work::Cancel(_) => ("cancel", "cancel ="),
+            Work::CancelSlot => ("cancel-slot", "cancel-slot ="),
+            Work::CancelAll => ("cancel-all", "cancel-all ="),
+            Work::Wake(_) => ("wake", "wake ="),
+        }
+    }
+}
+
+struct Task {
+    id: OpId,
+    work: Work,
+    /// Place in the file table that it works on, and who lived there when it was queued.
+    place: Option<u32>,
+    tenant: Option<usize>,
+    /// Sort key of its last completion: its completions stay in order.
+    last: (Duration, u64),
+}
+
+/// What belongs to one ring. A ring made anew in the same world starts with a fresh one.
+#[derive(Default)]
+pub(super) struct Kernel {
+    /// The file table: which link lives in each place.
+    pub(super) table: Vec<Option<usize>>,
+    queue: VecDeque<Task>,
+    /// Operations that have started, oldest first.
+    tasks: Vec<Task>,
+    posted: BinaryHeap<Reverse<Posted>>,
+    order: u64,
+    visible: VecDeque<Completion>,
+    /// Receive slots that the ring has published.
+    slots: VecDeque<u16>,
+    addresses: Vec<(OpId, SocketAddr)>,
+    rx_len: usize,
+}
+
+impl Kernel {
+    pub(super) fn new(places: u32, rx_len: u32) -> Kernel {
+        Kernel { table: vec![None; places as usize], rx_len: rx_len as usize, ..Kernel::default() }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.queue.len() + self.tasks.len()
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.table.iter().flatten().count()
+    }
+
+    pub(super) fn publish(&mut self, slot: u16) {
+        self.slots.push_back(slot);
+    }
+
+    pub(super) fn take(&mut self) -> Option<Completion> {
+        self.visible.pop_front()
+    }
+
+    pub(super) fn has_visible(&self) -> bool {
+        !self.visible.is_empty()
+    }
+
+    /// When the next completion is to be reported.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.posted.peek().map(|Reverse(posted)| posted.due)
+    }
+
+    pub(super) fn address(&mut self, id: OpId) -> Option<SocketAddr> {
+        let at = self.addresses.iter().position(|(of, _)| *of == id)?;
+        Some(self.addresses.swap_remove(at).1)
+    }
+
+    /// The waker whose operation is in flight.
+    pub(super) fn waker(&self) -> Option<Waker> {
+        self.tasks.iter().find_map(|task| match &task.work {
+            Work::Wake(waker) => Some(waker.clone()),
+            _ => None,
+        })
+    }
+
+    fn tenant(&self, place: Option<u32>) -> Option<usize> {
+        *self.table.get(place? as usize)?
+    }
+}
+
+impl State {
+    pub(super) fn submit(&mut self, id: OpId, request: &Request<'_>) -> Result<(), Full> {
+        if self.kernel.queue.len() >= QUEUE_MAX || self.rng.chance(self.faults.full_queue) {
+            self.note("full-queue", u64::from(id.index), 0);
+            return Err(Full);
+        }
+        let (work, place) = match *request {
+            Request::Accept { listener } => (Work::Accept(listener.key), None),
+            Request::Recv { slot } => (Work::Recv, Some(slot)),
+            Request::Send { slot, .. } => (Work::Send { done: 0 }, Some(slot)),
+            Request::Read { file, at, .. } => {
+                (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
+            }
+            Request::Peer { slot, ipv6 } => (Work::Peer { ipv6 }, Some(slot)),
+            Request::Shutdown { slot } => (Work::Shutdown, Some(slot)),
+            Request::Close { slot } => (Work::Close, Some(slot)),
+            Request::Cancel { target } => (Work::Cancel(target), None),
+            Request::CancelSlot { slot } => (Work::CancelSlot, Some(slot)),
+            Request::CancelAll => (Work::CancelAll, None),
+            Request::Wake { waker } => (Work::Wake(waker.clone()), None),
+        };
+        let tenant = self.kernel.tenant(place);
+        let task = Task { id, work, place, tenant, last: (Duration::ZERO, 0) };
+        self.kernel.queue.push_back(task);
+        Ok(())
+    }
+
+    /// Starts what was queued. `false` when the kernel took only some of it.
+    pub(super) fn start_queued(&mut self, memory: &mut Memory<'_>) -> bool {
+        while !self.kernel.queue.is_empty() {
+            if self.rng.chance(self.faults.partial_submit) {
+                self.note("partial-submit", self.kernel.queue.len() as u64, 0);
+                return false;
+            }
+            if let Some(task) = self.kernel.queue.pop_front() {
+                self.start(task, memory);
+            }
+        }
+        true
+    }
+
+    fn start(&mut self, mut task: Task, memory: &mut Memory<'_>) {
+        self.note(task.work.names().0, u64::from(task.id.index), task.place.map_or(-1, i64::from));
+        if task.place.is_some() {
+            if self.kernel.tenant(task.place) != task.tenant {
+                self.blame("an operation reached another connection than it was meant for (I5)");
+            }
+            if task.tenant.is_none() {
+                return self.end(task, Err(Errno::BADF));
+            }
+        }
+        match task.work {
+            Work::Close => {
+                let place = task.place;
+                if self.kernel.tasks.iter().any(|other| other.place == place) {
+                    self.blame("a close before everything on its descriptor had ended (I5)");
+                }
+                let result = match self.rng.chance(self.faults.close_error) {
+                    true => Err([Errno::INTR, Errno::IO][self.rng.below(2)]),
+                    false => Ok(0),
+                };
+                self.leave(place);
+                return self.end(task, result);
+            }
+            Work::Cancel(target) => {
+                let result = self.cancel(target, memory);
+                return self.end(task, result);
+            }
+            Work::CancelSlot | Work::CancelAll => {
+                let targets: Vec<OpId> = self
+                    .kernel
+                    .tasks
+                    .iter()
+                    .filter(|other| task.place.is_none() || other.place == task.place)
+                    .map(|other| other.id)
+                    .collect();
+                let mut found = Err(Errno::NOENT);
+                for target in targets {
+                    if self.cancel(target, memory) != Err(Errno::NOENT) {
+                        found = Ok(found.unwrap_or(0) + 1);
+                    }
+                }
+                return self.end(task, found);
+            }
+            _ if self.rng.chance(self.faults.no_memory) => return self.end(task, Err(Errno::NOMEM)),
+            Work::Peer { ipv6 } => {
+                let result = match (ipv6, task.tenant) {
+                    (false, Some(link)) => {
+                        let port = 1024 + (link % 60_000) as u16;
+                        self.kernel.addresses.push((task.id, ([192, 0, 2, 1], port).into()));
+                        Ok(0)
+                    }
+                    // The address is of another length (see the io_uring engine).
+                    _ => Err(Errno::INVAL),
+                };
+                return self.end(task, result);
+            }
+            Work::Shutdown => {
+                if let Some(link) = task.tenant {
+                    self.with_link(link, |link, clock| link.finish(End::Server, clock));
+                }
+                return self.end(task, Ok(0));
+            }
+            Work::Read { ref mut ready, .. } => {
+                *ready = self.now + self.rng.time(self.faults.latency);
+                let when = *ready;
+                self.schedule(when, Due::Look);
+            }
+            _ => {}
+        }
+        self.kernel.tasks.push(task);
+    }
+
+    /// A descriptor leaves the file table.
+    fn leave(&mut self, place: Option<u32>) {
+        let entry = place.and_then(|place| self.kernel.table.get_mut(place as usize));
+        if let Some(link) = entry.and_then(Option::take) {
+            self.with_link(link, |link, clock| link.close(End::Server, clock));
+        }
+    }
+
+    fn cancel(&mut self, target: OpId, memory: &mut Memory<'_>) -> Result<u32, Errno> {
+        let Some(at) = self.kernel.tasks.iter().position(|task| task.id == target) else {
+            return Err(Errno::NOENT);
+        };
+        if self.rng.chance(self.faults.cancel_race) {
+            match self.rng.below(3) {
+                // It is being executed just now: it ends by itself, or a little later.
+                0 => {
+                    let when = self.now + Duration::from_micros(1 + self.rng.below(3000) as u64);
+                    self.schedule(when, Due::Doom(target.to_bits()));
+                    return Err(Errno::ALREADY);
+                }
+                // It makes progress first, and may end by it.
+                1 => {
+                    let task = self.kernel.tasks.remove(at);
+                    let task = self.work(task, memory).ok_or(Errno::NOENT)?;
+                    self.abort(task);
+                    return Ok(0);
+                }
+                _ => {}
+            }
+        }
+        let task = self.kernel.tasks.remove(at);
+        self.abort(task);
+        Ok(0)
+    }
+
+    /// Ends a task early.
+    fn abort(&mut self, task: Task) {
+        // io_uring reports what a send has achieved, if anything (REQ_F_PARTIAL_IO).
+        let result = match task.work {
+            Work::Send { done } if done > 0 => Ok(done as u32),
+            _ => Err(Errno::CANCELED),
+        };
+        self.end(task, result);
+    }
+
+    /// The time of a cancelled operation has come.
+    pub(super) fn doom(&mut self, target: OpId) {
+        if let Some(at) = self.kernel.tasks.iter().position(|task| task.id == target) {
+            let task = self.kernel.tasks.remove(at);
+            self.abort(task);
+        }
+    }
+
+    /// The ring is done: whatever is left in the file table is closed.
+    pub(super) fn shut(&mut self) {
+        for place in 0..self.kernel.table.len() as u32 {
+            self.leave(Some(place));
+        }
+        if self.kernel.in_flight() > 0 {
+            self.blame("memory was given up with operations in flight (I3)");
+        }
+        self.kernel = Kernel::default();
+    }
+
+    pub(super) fn backlog(&mut self, listener: Key) -> &mut VecDeque<usize> {
+        let at = self.backlogs.iter().position(|(key, _)| *key == listener).unwrap_or_else(|| {
+            self.backlogs.push((listener, VecDeque::new()));
+            self.backlogs.len() - 1
+        });
+        &mut self.backlogs[at].1
+    }
+}

@@ -1,0 +1,163 @@
+//! What the simulated kernel reports, in which order, and the lies it can be made to tell.
+
+use std::cmp::{Ordering, Reverse};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::{Task, Work};
+use crate::backend::Completion;
+use crate::sim::Lie;
+use crate::sim::state::State;
+use crate::table::OpId;
+
+/// A completion on its way to the ring.
+pub(super) struct Posted {
+    pub(super) due: Duration,
+    /// Decides between completions of one moment.
+    ticket: u64,
+    order: u64,
+    kind: Kind,
+    completion: Completion,
+}
+
+/// What a lie can be told about.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    Accept,
+    Recv,
+    /// Counts bytes.
+    Bytes,
+    /// Of this place.
+    Close(u32),
+    Other,
+}
+
+impl Posted {
+    fn key(&self) -> (Duration, u64, u64) {
+        (self.due, self.ticket, self.order)
+    }
+}
+
+impl PartialEq for Posted {
+    fn eq(&self, other: &Posted) -> bool {
+        self.key() == other.key()
+    }
+}
+impl Eq for Posted {}
+impl PartialOrd for Posted {
+    fn partial_cmp(&self, other: &Posted) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Posted {
+    fn cmp(&self, other: &Posted) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl State {
+    pub(super) fn end(&mut self, mut task: Task, result: Result<u32, Errno>) {
+        self.post(&mut task, result, None, false);
+    }
+
+    pub(super) fn post(
+        &mut self,
+        task: &mut Task,
+        result: Result<u32, Errno>,
+        buffer: Option<u16>,
+        more: bool,
+    ) {
+        let late = match self.rng.chance(self.faults.late) {
+            true => self.rng.time(Duration::from_millis(3)),
+            false => Duration::ZERO,
+        };
+        let ticket = if self.rng.chance(self.faults.reorder) { self.rng.next() } else { 1 << 63 };
+        let key = (self.now + late, ticket).max(task.last);
+        task.last = key;
+        let result = match result {
+            Ok(count) => count as i32,
+            Err(errno) => -errno.raw_os_error(),
+        };
+        self.note(task.work.names().1, u64::from(task.id.index), i64::from(result));
+        let order = self.kernel.order;
+        self.kernel.order += 1;
+        let kind = match task.work {
+            Work::Accept(_) => Kind::Accept,
+            Work::Recv => Kind::Recv,
+            Work::Send { .. } | Work::Read { .. } => Kind::Bytes,
+            Work::Close => Kind::Close(task.place.unwrap_or(u32::MAX)),
+            _ => Kind::Other,
+        };
+        let completion = Completion { id: task.id, result, buffer, more };
+        let posted = Posted { due: key.0, ticket: key.1, order, kind, completion };
+        self.kernel.posted.push(Reverse(posted));
+    }
+
+    /// Makes completions visible that are due; fewer when the queue overflows.
+    pub(in crate::sim) fn deliver(&mut self) {
+        let mut room = if self.rng.chance(self.faults.overflow) { 1 + self.rng.below(4) } else { usize::MAX };
+        while room > 0 && self.kernel.next_due().is_some_and(|due| due <= self.now) {
+            let Some(Reverse(posted)) = self.kernel.posted.pop() else { return };
+            self.note("told", u64::from(posted.completion.id.index), i64::from(posted.completion.result));
+            if let (Kind::Accept, Ok(place)) = (posted.kind, u32::try_from(posted.completion.result)) {
+                let late = Kind::Close(place);
+                if self.kernel.posted.iter().any(|Reverse(other)| other.kind == late) {
+                    self.note("overtakes a close", u64::from(place), 0);
+                }
+            }
+            self.tell(posted.kind, posted.completion);
+            room -= 1;
+        }
+    }
+
+    /// Passes a completion on, or what a lying kernel makes of it.
+    fn tell(&mut self, kind: Kind, truth: Completion) {
+        if std::mem::take(&mut self.lose) {
+            return;
+        }
+        let Some((lie, after)) = self.lie else { return self.kernel.visible.push_back(truth) };
+        let told = if after > 0 { None } else { self.distort(lie, kind, truth) };
+        match told {
+            Some(told) => {
+                self.note("lie", lie as u64, 0);
+                self.lie = None;
+                self.lied = true;
+                // Both in one batch, so that no slot can have been published again in between.
+                self.kernel.visible.extend(told);
+            }
+            None => {
+                self.lie = Some((lie, after.saturating_sub(1)));
+                self.kernel.visible.push_back(truth);
+            }
+        }
+    }
+
+    /// What a liar says instead, if this completion lends itself to it.
+    fn distort(&self, lie: Lie, kind: Kind, truth: Completion) -> Option<[Completion; 2]> {
+        let accepted = kind == Kind::Accept && truth.result >= 0;
+        let single = !matches!(kind, Kind::Accept | Kind::Recv);
+        let counted = truth.buffer.is_some() || (kind == Kind::Bytes && truth.result >= 0);
+        let OpId { index, generation } = truth.id;
+        let false_id =
+            |index, generation| Completion { id: OpId { index, generation }, buffer: None, ..truth };
+        let pair = match lie {
+            Lie::UnknownOp => [false_id(u32::MAX, generation), truth],
+            Lie::StaleOp => [false_id(index, generation.wrapping_sub(1)), truth],
+            Lie::Twice => [truth, truth],
+            Lie::TooLong if counted => [Completion { result: i32::MAX, ..truth }, truth],
+            Lie::UnknownSlot if truth.buffer.is_some() => {
+                [Completion { buffer: Some(u16::MAX), ..truth }, truth]
+            }
+            Lie::LeasedSlot if truth.buffer.is_some() => [Completion { more: true, ..truth }, truth],
+            Lie::UnknownPlace if accepted => {
+                let result = i32::try_from(self.kernel.table.len()).unwrap_or(i32::MAX);
+                [Completion { result, ..truth }, truth]
+            }
+            Lie::TakenPlace if accepted => [Completion { more: true, ..truth }, truth],
+            Lie::EndlessSingle if single => [Completion { more: true, ..truth }, truth],
+            _ => return None,
+        };
+        Some(pair)
+    }
+}

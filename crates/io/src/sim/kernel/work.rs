@@ -1,0 +1,231 @@
+//! How operations get on: what each does once it has started, and how it ends.
+
+use rustix::io::Errno;
+
+use super::{RECEIVES_MAX, Task, Work};
+use crate::backend::Memory;
+use crate::event::Key;
+use crate::sim::net::{End, Found, Link};
+use crate::sim::state::State;
+
+impl State {
+    /// Lets every operation do what it can.
+    pub(in crate::sim) fn work_all(&mut self, memory: &mut Memory<'_>) {
+        let mut tasks = std::mem::take(&mut self.kernel.tasks);
+        let first = if self.faults.reorder > 0 { self.rng.below(tasks.len()) } else { 0 };
+        // From a random one on, so that nobody is always first at the receive slots.
+        tasks.rotate_left(first);
+        let mut left = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            if let Some(task) = self.work(task, memory) {
+                left.push(task);
+            }
+        }
+        self.kernel.tasks = left;
+    }
+
+    /// Lets one operation do what it can. It comes back when it has not ended.
+    pub(super) fn work(&mut self, task: Task, memory: &mut Memory<'_>) -> Option<Task> {
+        match task.work {
+            Work::Accept(listener) => self.work_accept(task, listener),
+            Work::Recv => self.work_recv(task, memory),
+            Work::Send { .. } => self.work_send(task, memory),
+            Work::Read { ref file, at, ready } => {
+                if ready > self.now {
+                    return Some(task);
+                }
+                let result = if self.rng.chance(self.faults.read_error) {
+                    Err(Errno::IO)
+                } else {
+                    let short = self.rng.chance(self.faults.short_read);
+                    match memory.target(task.id) {
+                        Some(target) => {
+                            let len =
+                                if short { self.rng.below(target.len() + 1).max(1) } else { target.len() };
+                            let len = len.min(target.len());
+                            rustix::io::pread(file, &mut target[..len], at).map(|n| n as u32)
+                        }
+                        None => Err(Errno::FAULT),
+                    }
+                };
+                self.end(task, result);
+                None
+            }
+            Work::Wake(ref waker) => {
+                if waker.take() || self.rng.chance(self.faults.spurious_wake) {
+                    self.end(task, Ok(8));
+                    return None;
+                }
+                Some(task)
+            }
+            // All others ended when they started.
+            _ => Some(task),
+        }
+    }
+
+    fn work_accept(&mut self, mut task: Task, listener: Key) -> Option<Task> {
+        if self.rng.chance(self.faults.cancelled) {
+            self.end(task, Err(Errno::CANCELED));
+            return None;
+        }
+        while let Some(link) = self.backlog(listener).pop_front() {
+            if self.rng.chance(self.faults.accept_error) {
+                let errors = [Errno::CONNABORTED, Errno::MFILE, Errno::NOMEM];
+                let errno = errors[self.rng.below(errors.len())];
+                if errno == Errno::CONNABORTED {
+                    self.with_link(link, |link, _| link.break_off());
+                } else {
+                    self.backlog(listener).push_front(link);
+                }
+                self.end(task, Err(errno));
+                return None;
+            }
+            let free = self.kernel.table.iter().filter(|place| place.is_none()).count();
+            if free == 0 || self.rng.chance(self.faults.no_file) {
+                // io_uring takes the connection first and finds no place afterwards: the connection is lost.
+                self.with_link(link, |link, clock| link.close(End::Server, clock));
+                self.end(task, Err(Errno::NFILE));
+                return None;
+            }
+            let nth = if self.rng.chance(self.faults.any_place) { self.rng.below(free) } else { 0 };
+            let places = self.kernel.table.iter().enumerate();
+            let place = places.filter(|(_, tenant)| tenant.is_none()).map(|(place, _)| place).nth(nth)?;
+            self.kernel.table[place] = Some(link);
+            if self.rng.chance(self.faults.end_multishot) {
+                self.end(task, Ok(place as u32));
+                return None;
+            }
+            self.post(&mut task, Ok(place as u32), None, true);
+        }
+        Some(task)
+    }
+
+    fn work_recv(&mut self, mut task: Task, memory: &mut Memory<'_>) -> Option<Task> {
+        let Some(link) = task.tenant else {
+            self.end(task, Err(Errno::BADF));
+            return None;
+        };
+        if self.rng.chance(self.faults.cancelled) {
+            self.end(task, Err(Errno::CANCELED));
+            return None;
+        }
+        for _ in 0..RECEIVES_MAX {
+            if self.rng.chance(self.faults.reset) {
+                self.with_link(link, |link, _| link.break_off());
+            }
+            match self.with_link(link, |link, _| link.look(End::Server)) {
+                Err(errno) => {
+                    self.end(task, Err(errno));
+                    return None;
+                }
+                Ok(Found::Nothing) => break,
+                Ok(Found::Eof) => {
+                    let slot = match self.rng.chance(self.faults.eof_with_slot) {
+                        true => self.kernel.slots.pop_front(),
+                        false => None,
+                    };
+                    self.post(&mut task, Ok(0), slot, false);
+                    return None;
+                }
+                Ok(Found::Bytes(there)) => {
+                    let starved = self.rng.chance(self.faults.no_buffers);
+                    let slot = if starved { None } else { self.kernel.slots.pop_front() };
+                    let Some(slot) = slot else {
+                        self.end(task, Err(Errno::NOBUFS));
+                        return None;
+                    };
+                    let whole = there.min(self.kernel.rx_len);
+                    let len =
+                        if self.rng.chance(self.faults.cut) { 1 + self.rng.below(whole) } else { whole };
+                    let mut taken = None;
+                    self.with_link(link, |link, _| {
+                        link.read(End::Server, |bytes| {
+                            taken = memory.fill(slot, &bytes[..len.min(bytes.len())]);
+                            taken.unwrap_or(0)
+                        })
+                    });
+                    let Some(taken) = taken else {
+                        self.blame("a receive slot was published that was not free");
+                        self.end(task, Err(Errno::FAULT));
+                        return None;
+                    };
+                    self.room_for_peer(link);
+                    let more = !self.rng.chance(self.faults.end_multishot);
+                    self.post(&mut task, Ok(taken as u32), Some(slot), more);
+                    if !more {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(task)
+    }
+
+    fn work_send(&mut self, mut task: Task, memory: &mut Memory<'_>) -> Option<Task> {
+        let Work::Send { mut done } = task.work else { return Some(task) };
+        let Some((link, (src, offset))) = task.tenant.zip(memory.source(task.id)) else {
+            self.end(task, Err(Errno::BADF));
+            return None;
+        };
+        let failed = if self.rng.chance(self.faults.cancelled) {
+            Some(Errno::CANCELED)
+        } else if self.rng.chance(self.faults.reset) {
+            self.with_link(link, |link, _| link.break_off());
+            Some([Errno::PIPE, Errno::CONNRESET][self.rng.below(2)])
+        } else {
+            None
+        };
+        let mut end = failed.map(Err);
+        let total = src.len().saturating_sub(offset);
+        if end.is_none() {
+            let limit = match self.rng.chance(self.faults.short_send) {
+                true => total.min(done + 1 + self.rng.below(total.saturating_sub(done))),
+                false => total,
+            };
+            let mut skip = offset + done;
+            src.each(|bytes| {
+                let from = skip.min(bytes.len());
+                skip -= from;
+                let rest = &bytes[from..];
+                let rest = &rest[..rest.len().min(limit.saturating_sub(done))];
+                if rest.is_empty() || end.is_some() {
+                    return;
+                }
+                match self.with_link(link, |link, clock| link.write(End::Server, rest, clock)) {
+                    Ok(n) => {
+                        done += n;
+                        if n < rest.len() {
+                            end = Some(Err(Errno::AGAIN));
+                        }
+                    }
+                    Err(errno) => end = Some(Err(errno)),
+                }
+            });
+            if end.is_none() {
+                // The kernel never ends a send that it has accepted with nothing to show for it.
+                end = (done > 0 || total == 0).then_some(Ok(()));
+            }
+        }
+        task.work = Work::Send { done };
+        match end {
+            None | Some(Err(Errno::AGAIN)) => Some(task),
+            Some(Err(errno)) if done == 0 => {
+                self.end(task, Err(errno));
+                None
+            }
+            // What was achieved is reported, and the error by the next operation.
+            Some(_) => {
+                self.end(task, Ok(done as u32));
+                None
+            }
+        }
+    }
+
+    fn room_for_peer(&mut self, link: usize) {
+        let Some(Link { wants_room, watcher, .. }) = self.links.get_mut(link) else { return };
+        if std::mem::take(wants_room) {
+            let watcher = *watcher;
+            self.alert(watcher);
+        }
+    }
+}

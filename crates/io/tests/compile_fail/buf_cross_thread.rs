@@ -1,0 +1,6 @@
+//@ E0277
+use sitar_io::RxBuf;
+
+pub fn elsewhere(buf: RxBuf) {
+    std::thread::spawn(move || buf.len()); //~
+}

@@ -1,0 +1,8 @@
+//@ E0599
+use sitar_io::{Busy, Conn, Ring, Src, TxBuf, Uring};
+
+pub fn keep_one(ring: &mut Ring<Uring>, conn: &Conn, tx: TxBuf) -> Result<(), Busy<Src>> {
+    ring.send(conn, tx.clone().into(), 0)?; //~
+    drop(tx);
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//@ E0277
+use sitar_io::Conn;
+
+pub fn elsewhere(conn: Conn) {
+    std::thread::spawn(move || drop(conn)); //~
+}

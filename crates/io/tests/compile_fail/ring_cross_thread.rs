@@ -1,0 +1,6 @@
+//@ E0277
+use sitar_io::{Ring, Uring};
+
+pub fn elsewhere(mut ring: Ring<Uring>) {
+    std::thread::spawn(move || ring.wait(None)); //~
+}

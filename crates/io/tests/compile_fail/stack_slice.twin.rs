@@ -1,0 +1,9 @@
+//@ compiles
+use sitar_io::{Busy, Conn, OpId, Ring, Src, TxBuf, Uring};
+
+pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<Src>> {
+    let stack = *b"hello";
+    tx[..5].copy_from_slice(&stack);
+    tx.set_filled(5);
+    ring.send(conn, tx.into(), 0)
+}

@@ -1,0 +1,10 @@
+//@ compiles
+use sitar_io::{Busy, Conn, OpId, Ring, Src, TxBuf, Uring};
+
+pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<Src>> {
+    tx[..5].copy_from_slice(b"hello");
+    tx.set_filled(5);
+    tx[0] = b'H';
+    let op = ring.send(conn, tx.into(), 0)?;
+    Ok(op)
+}

@@ -1,0 +1,10 @@
+//@ E0505
+use sitar_io::{Busy, Conn, OpId, Ring, Src, TxBuf, Uring};
+
+pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<Src>> {
+    tx.set_filled(5);
+    let view = &mut tx[..5];
+    let op = ring.send(conn, tx.into(), 0)?; //~
+    view.copy_from_slice(b"hello");
+    Ok(op)
+}

@@ -1,0 +1,10 @@
+//@ E0594
+use sitar_io::{Region, RegionMut, Src};
+
+pub fn body(mut region: RegionMut) -> (Region, Src) {
+    region[0] = b'<';
+    let shared = region.freeze();
+    let mine = shared.clone();
+    mine[1] = b'!'; //~
+    (mine, Src::Shared(shared, 0..4096))
+}

@@ -1,0 +1,163 @@
+//! One suite for all engines on the real kernel: each operation once, and the invariants I2 to I7 under awkward
+//! circumstances. What is one engine's own is at the end.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+#[path = "conformance/bench.rs"]
+mod bench;
+#[path = "conformance/files.rs"]
+mod files;
+#[path = "conformance/limits.rs"]
+mod limits;
+#[path = "conformance/lives.rs"]
+mod lives;
+#[path = "conformance/transfers.rs"]
+mod transfers;
+
+use std::io::Write;
+use std::time::Duration;
+
+use bench::{Bench, Engine, SMALL};
+use sitar_io::sim::{Faults, Sim, World};
+use sitar_io::{Config, Epoll, Ring, SqPoll, Uring};
+
+pub(crate) struct OnUring;
+
+impl Engine for OnUring {
+    type Backend = Uring;
+    fn ring(config: &Config) -> Result<Ring<Uring>, String> {
+        Ring::uring(config).map_err(|why| why.to_string())
+    }
+}
+
+pub(crate) struct OnEpoll;
+
+impl Engine for OnEpoll {
+    type Backend = Epoll;
+    fn ring(config: &Config) -> Result<Ring<Epoll>, String> {
+        Ring::epoll(config).map_err(|why| why.to_string())
+    }
+}
+
+/// With both sides going to sleep early, so that waking each other is part of every case.
+pub(crate) struct OnSqPoll;
+
+impl Engine for OnSqPoll {
+    type Backend = Uring;
+    fn ring(config: &Config) -> Result<Ring<Uring>, String> {
+        let poll = SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
+        Ring::sqpoll(config, &poll).map_err(|why| why.to_string())
+    }
+}
+
+/// A module of tests: every case of the suite on one engine.
+macro_rules! conformance {
+    ($name:ident, $engine:ty) => {
+        mod $name {
+            cases! { $engine:
+                transfers::bytes_go_both_ways_and_everything_comes_back,
+                transfers::regions_and_gathered_pieces_are_sent_whole_to_a_slow_reader,
+                transfers::receiving_stops_on_request_and_starts_again,
+                transfers::a_reset_is_an_error_of_the_connection,
+                transfers::the_peer_is_known_by_its_address,
+                transfers::the_peer_is_known_by_its_ipv6_address,
+                transfers::another_thread_wakes_it_and_a_deadline_ends_the_wait,
+                transfers::bytes_before_the_end_are_not_lost,
+                transfers::sends_that_were_queued_together_leave_in_order,
+                transfers::a_send_that_waits_can_be_cancelled,
+                transfers::a_flood_does_not_starve_the_others,
+                files::files_are_read_into_slots_and_regions,
+                files::what_is_not_in_memory_is_read_whole,
+                files::files_that_the_kernel_makes_up_are_read,
+                files::a_file_that_cannot_be_read_says_why,
+                lives::a_close_waits_for_what_is_in_flight,
+                lives::dropped_events_lose_no_slot_and_no_descriptor,
+                lives::accepting_can_be_cancelled_and_resumed,
+                lives::dropping_a_ring_ends_everything_in_flight,
+                #[should_panic(expected = "a ring that did not accept it")]
+                lives::a_connection_of_another_ring_is_refused,
+                limits::without_receive_slots_nothing_is_lost,
+                limits::a_full_file_table_ends_accepting_and_a_closed_connection_lets_it_go_on,
+                limits::a_full_op_table_hands_everything_back,
+                limits::limits_that_cannot_be_had_are_named,
+            }
+        }
+    };
+}
+
+macro_rules! cases {
+    ($engine:ty: $($(#[$attribute:meta])* $module:ident::$case:ident,)*) => {
+        $(
+            #[test]
+            $(#[$attribute])*
+            fn $case() {
+                crate::$module::$case::<$engine>();
+            }
+        )*
+    };
+}
+
+conformance!(uring, crate::OnUring);
+conformance!(sqpoll, crate::OnSqPoll);
+conformance!(epoll, crate::OnEpoll);
+
+/// A world of its own has no place for real sockets: files, the waker and the tables are what it has in common with the
+/// kernel. Its network is tested beside its code and by the seeds.
+pub(crate) struct OnSim;
+
+impl Engine for OnSim {
+    type Backend = Sim;
+    fn ring(config: &Config) -> Result<Ring<Sim>, String> {
+        let world = World::with(1, Faults::none());
+        world.set_outside(Duration::from_millis(100));
+        Ring::sim(config, &world).map_err(|why| why.to_string())
+    }
+}
+
+mod sim {
+    cases! { crate::OnSim:
+        transfers::another_thread_wakes_it_and_a_deadline_ends_the_wait,
+        files::files_are_read_into_slots_and_regions,
+        files::what_is_not_in_memory_is_read_whole,
+        files::files_that_the_kernel_makes_up_are_read,
+        files::a_file_that_cannot_be_read_says_why,
+        limits::a_full_op_table_hands_everything_back,
+    }
+}
+
+#[test]
+fn on_uring_one_wait_is_one_system_call_however_much_was_queued() {
+    let mut b = Bench::<OnUring>::new(Config { connections: 64, rx_count: 64, tx_count: 64, ..SMALL });
+    let mut pairs = Vec::new();
+    for key in 0..50 {
+        pairs.push(b.accept(key));
+    }
+    for (client, conn) in &mut pairs {
+        b.ring.recv(conn).unwrap();
+        client.write_all(b"x").unwrap();
+    }
+    let before = b.ring.stats().calls;
+    b.ring.wait(None).unwrap();
+    assert_eq!(b.ring.stats().calls - before, 1);
+    let mut got = 0;
+    while b.ring.next().is_some() {
+        got += 1;
+    }
+    assert!(got > 1, "several completions from one call");
+}
+
+/// Registered once: an answer on a warm connection costs a look, a receive and a send, and no change of the interest list.
+#[test]
+fn on_epoll_an_answer_costs_three_system_calls() {
+    let mut b = Bench::<OnEpoll>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    b.ring.recv(&conn).unwrap();
+    for _ in 0..3 {
+        b.echo(&mut client, &conn, 1);
+    }
+    let before = b.ring.stats().calls;
+    for _ in 0..100 {
+        b.echo(&mut client, &conn, 1);
+    }
+    let spent = b.ring.stats().calls - before;
+    assert!((300..=310).contains(&spent), "{spent} calls for 100 answers");
+}

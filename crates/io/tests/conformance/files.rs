@@ -1,0 +1,103 @@
+//! Reading files.
+
+use std::io::Write;
+
+use sitar_io::{Errno, Event, File, Into, Key, RegionMut};
+
+use crate::bench::{Bench, Engine, SMALL};
+pub(crate) fn files_are_read_into_slots_and_regions<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let mut named = tempfile();
+    named.write_all(b"0123456789").unwrap();
+    let file = File::from(named);
+    let tx = b.ring.tx().unwrap();
+    b.ring.read(&file, 3, Into::Tx(tx, 100..104), Key(5)).unwrap();
+    match b.event() {
+        Event::Read { key: Key(5), into: Into::Tx(tx, _), result: Ok(4) } => {
+            assert_eq!(&tx[99..105], b"\x003456\0");
+        }
+        other => panic!("{other:?}"),
+    }
+    let region = RegionMut::new(8).unwrap();
+    b.ring.read(&file, 8, Into::Region(region, 0..8), Key(6)).unwrap();
+    match b.event() {
+        Event::Read { key: Key(6), into: Into::Region(region, _), result: Ok(2) } => {
+            assert_eq!(&region.freeze()[..], b"89\0\0\0\0\0\0");
+        }
+        other => panic!("{other:?}"),
+    }
+    let tx = b.ring.tx().unwrap();
+    b.ring.read(&file, 10, Into::Tx(tx, 0..10), Key(7)).unwrap();
+    assert!(matches!(b.event(), Event::Read { result: Ok(0), .. }), "the end of the file");
+}
+
+fn tempfile() -> std::fs::File {
+    let path = std::env::temp_dir().join(format!(
+        "sitar-io-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let file =
+        std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
+}
+
+/// More than any buffer in between, and in no cache where the file system lets go of it.
+pub(crate) fn what_is_not_in_memory_is_read_whole<E: Engine>() {
+    let bytes: Vec<u8> = (0..700_001_u32).map(|i| (i % 253) as u8).collect();
+    let mut named = tempfile();
+    named.write_all(&bytes).unwrap();
+    named.sync_all().unwrap();
+    rustix::fs::fadvise(&named, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let file = File::from(named);
+    let mut b = Bench::<E>::new(SMALL);
+    let mut got = 0;
+    for at in (0..700_001).step_by(70_000) {
+        let region = RegionMut::new(70_000).unwrap();
+        b.ring.read(&file, at as u64, Into::Region(region, 0..70_000), Key(at as u64)).unwrap();
+    }
+    for _ in 0..11 {
+        match b.event() {
+            Event::Read { key: Key(at), into: Into::Region(region, _), result: Ok(count) } => {
+                assert!(region[..count] == bytes[at as usize..at as usize + count]);
+                got += count;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, 700_001);
+    let region = RegionMut::new(800_000).unwrap();
+    b.ring.read(&file, 1, Into::Region(region, 7..800_000), Key(0)).unwrap();
+    match b.event() {
+        Event::Read { into: Into::Region(region, _), result: Ok(700_000), .. } => {
+            assert!(region[7..700_007] == bytes[1..]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Files that no engine can read without waiting for the kernel's own code.
+pub(crate) fn files_that_the_kernel_makes_up_are_read<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let file = File::from(std::fs::File::open("/proc/version").unwrap());
+    for key in 0..20 {
+        let tx = b.ring.tx().unwrap();
+        b.ring.read(&file, 0, Into::Tx(tx, 0..13), Key(key)).unwrap();
+        match b.event() {
+            Event::Read { key: Key(k), into: Into::Tx(tx, _), result: Ok(13) } if k == key => {
+                assert_eq!(&tx[..13], b"Linux version");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn a_file_that_cannot_be_read_says_why<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let directory = File::from(std::fs::File::open("/").unwrap());
+    let tx = b.ring.tx().unwrap();
+    b.ring.read(&directory, 0, Into::Tx(tx, 0..10), Key(3)).unwrap();
+    assert!(matches!(b.event(), Event::Read { key: Key(3), result: Err(Errno::ISDIR), .. }));
+    assert_eq!(b.ring.stats().tx_free, 4);
+}

@@ -1,0 +1,76 @@
+//! What happens when a table or a pool is full.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use sitar_io::{Busy, Config, Errno, Event, File, Into, Key, RecvEnd, RegionMut};
+
+use crate::bench::{Bench, Engine, LISTENER, SMALL};
+pub(crate) fn without_receive_slots_nothing_is_lost<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    b.ring.recv(&conn).unwrap();
+    let sent: Vec<u8> = (0..4096_u32).map(|i| (i % 249) as u8).collect();
+    client.write_all(&sent).unwrap();
+    let mut held = Vec::new();
+    loop {
+        match b.event() {
+            Event::Recv { buf, .. } => held.push(buf),
+            Event::RecvEnded { end: RecvEnd::NoBuffers, .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(held.len(), 8);
+    let mut got: Vec<u8> = held.drain(..).flat_map(|buf| buf.to_vec()).collect();
+    while got.len() < sent.len() {
+        let _ = b.ring.recv(&conn).unwrap();
+        match b.event() {
+            Event::Recv { buf, .. } => got.extend_from_slice(&buf),
+            Event::RecvEnded { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(got == sent);
+}
+
+pub(crate) fn a_full_file_table_ends_accepting_and_a_closed_connection_lets_it_go_on<E: Engine>() {
+    let mut b = Bench::<E>::new(Config { connections: 1, ..SMALL });
+    let (_client, conn) = b.accept(1);
+    let _refused = TcpStream::connect(b.address).unwrap();
+    match b.event() {
+        Event::AcceptEnded { listener: LISTENER, error: Some(Errno::NFILE) } => {}
+        other => panic!("{other:?}"),
+    }
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { .. }));
+    b.ring.accept(&b.listener).unwrap();
+    let (mut client, conn) = b.accept(2);
+    drop(conn);
+    assert!(matches!(b.event(), Event::Closed { .. }));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+pub(crate) fn a_full_op_table_hands_everything_back<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
+    let mut queued = 0;
+    let refused = loop {
+        match b.ring.read(&file, 0, Into::Region(RegionMut::new(3).unwrap(), 0..3), Key(queued)) {
+            Ok(_) => queued += 1,
+            Err(Busy(into)) => break into,
+        }
+        assert!(queued < 1 << 20, "the table is bounded");
+    };
+    assert!(matches!(refused, Into::Region(region, _) if region.len() == 3));
+    for _ in 0..queued {
+        assert!(matches!(b.event(), Event::Read { result: Ok(3), .. }));
+    }
+    assert!(b.ring.read(&file, 0, Into::Region(RegionMut::new(3).unwrap(), 0..3), Key(0)).is_ok());
+}
+
+pub(crate) fn limits_that_cannot_be_had_are_named<E: Engine>() {
+    let config = Config { connections: u32::MAX, ..SMALL };
+    let Err(why) = E::ring(&config) else { panic!("a file table of four thousand million places") };
+    assert!(why.contains("limit on open files") || why.contains("file table"), "{why}");
+    assert!(E::ring(&Config { rx_count: 3, ..SMALL }).is_err());
+}

@@ -1,0 +1,107 @@
+//! The ends of connections, of accepts and of rings, while things are in flight.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use sitar_io::{Config, Errno, Event, File, Into, Key, Region, RegionMut, Src};
+
+use crate::bench::{Bench, Engine, SMALL};
+/// I2, I5: a send that the peer does not read is in flight when the connection is closed; the next connection gets the
+/// same place and must not see a byte of it.
+pub(crate) fn a_close_waits_for_what_is_in_flight<E: Engine>() {
+    let mut b = Bench::<E>::new(Config { connections: 1, ..SMALL });
+    for round in 0..5 {
+        let (mut client, conn) = b.accept(round);
+        b.ring.recv(&conn).unwrap();
+        let huge = RegionMut::new(64 << 20).unwrap().freeze();
+        b.ring.send(&conn, Src::Shared(huge, 0..64 << 20), 0).unwrap();
+        assert!(b.event_within(50).is_none(), "the send cannot end");
+        b.ring.close(conn);
+        assert!(matches!(b.event(), Event::Closed { key: Key(k) } if k == round));
+        assert_eq!(b.ring.stats().connections, 0);
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest);
+        assert!(rest.iter().all(|byte| *byte == 0));
+
+        let (mut next, conn) = b.accept(round);
+        let tx = b.tx(b"mine");
+        b.ring.send(&conn, tx.into(), 0).unwrap();
+        assert!(matches!(b.sent(round).1, Ok(4)));
+        drop(conn);
+        assert!(matches!(b.event(), Event::Closed { .. }));
+        let mut got = Vec::new();
+        next.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"mine");
+    }
+}
+
+/// I6: events that nobody looks at.
+pub(crate) fn dropped_events_lose_no_slot_and_no_descriptor<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(b.address).unwrap();
+        drop(b.event());
+        let Event::Closed { .. } = b.event() else { panic!("an unclaimed connection is closed") };
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    let (mut client, conn) = b.accept(1);
+    b.ring.recv(&conn).unwrap();
+    for _ in 0..100 {
+        client.write_all(&[1; 200]).unwrap();
+        drop(b.event());
+    }
+    assert_eq!(b.ring.stats().rx_leased, 0);
+}
+
+pub(crate) fn accepting_can_be_cancelled_and_resumed<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let again = b.ring.accept(&b.listener).unwrap();
+    assert!(b.event_within(20).is_none());
+    b.ring.cancel(again);
+    assert!(matches!(b.event(), Event::AcceptEnded { error: Some(Errno::CANCELED), .. }));
+    b.ring.cancel(again);
+    assert!(b.event_within(20).is_none(), "a stale id is inert");
+}
+
+/// I3: the ring goes while an accept, a receive, a send and a read are in flight.
+pub(crate) fn dropping_a_ring_ends_everything_in_flight<E: Engine>() {
+    for panics in [false, true] {
+        let start = Instant::now();
+        let mut b = Bench::<E>::new(SMALL);
+        let (mut client, conn) = b.accept(1);
+        b.ring.recv(&conn).unwrap();
+        let huge = Region::copy_of(&vec![5; 32 << 20]).unwrap();
+        b.ring.send(&conn, Src::Shared(huge.clone(), 0..huge.len()), 0).unwrap();
+        assert!(b.event_within(20).is_none());
+        let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
+        b.ring.read(&file, 0, Into::Region(RegionMut::new(1 << 20).unwrap(), 0..1 << 20), Key(2)).unwrap();
+        let mut tx = b.ring.tx().unwrap();
+        if panics {
+            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _owned = b;
+                panic!("a bug in the loop");
+            }));
+            assert!(unwound.is_err());
+        } else {
+            drop(b);
+        }
+        assert!(start.elapsed() < Duration::from_secs(4), "drained, not timed out and leaked");
+        // I7: a lease that outlives its ring.
+        tx[1023] = 1;
+        assert_eq!(tx[1023], 1);
+        drop(tx);
+        drop(conn);
+        // The peer sees the end of the connection.
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest);
+        assert!(rest.len() < huge.len());
+    }
+}
+
+pub(crate) fn a_connection_of_another_ring_is_refused<E: Engine>() {
+    let mut a = Bench::<E>::new(SMALL);
+    let mut b = Bench::<E>::new(SMALL);
+    let (_client, conn) = a.accept(1);
+    let _ = b.ring.recv(&conn);
+}

@@ -1,0 +1,262 @@
+//! Bytes, both ways, and what is known of a peer.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::time::{Duration, Instant};
+
+use sitar_io::{Errno, Event, Key, Piece, RecvEnd, RegionMut, Src};
+
+use crate::bench::{Bench, Engine, SMALL};
+pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(7);
+    b.ring.recv(&conn).unwrap();
+    client.write_all(b"hello").unwrap();
+    assert_eq!(b.recv(7), b"hello");
+
+    let tx = b.tx(b"xhow are you");
+    b.ring.send(&conn, tx.into(), 1).unwrap();
+    let (src, result) = b.sent(7);
+    assert_eq!((src.len(), result), (12, Ok(11)));
+    drop(src);
+    let mut got = [0; 11];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"how are you");
+
+    // Receiving goes on by itself, also far beyond the number of receive slots.
+    for round in 0..50_u8 {
+        client.write_all(&[round; 3]).unwrap();
+        assert_eq!(b.recv(7), [round; 3]);
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    assert!(matches!(b.event(), Event::RecvEnded { key: Key(7), end: RecvEnd::Eof }));
+    b.ring.shutdown(&conn).unwrap();
+    assert!(matches!(b.event(), Event::Shutdown { key: Key(7), result: Ok(()) }));
+    assert_eq!(client.read(&mut got).unwrap(), 0);
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { key: Key(7) }));
+    let stats = b.ring.stats();
+    assert_eq!((stats.connections, stats.tx_free, stats.rx_leased), (0, 4, 0));
+    assert_eq!(stats.ops, 2, "accept and waker");
+}
+
+pub(crate) fn regions_and_gathered_pieces_are_sent_whole_to_a_slow_reader<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    let mut body = RegionMut::new(3_000_000).unwrap();
+    for (i, byte) in body.iter_mut().enumerate() {
+        *byte = (i % 251) as u8;
+    }
+    let body = body.freeze();
+    let reader = std::thread::spawn(move || {
+        let mut got = Vec::new();
+        let mut chunk = [0; 10_000];
+        while got.len() < 6 + 2_999_990 {
+            let n = client.read(&mut chunk).unwrap();
+            assert!(n > 0);
+            got.extend_from_slice(&chunk[..n]);
+            if got.len() % 7 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        got
+    });
+    let head = b.tx(b"head: ");
+    let pieces = [Some(Piece::Tx(head)), Some(Piece::Shared(body.clone(), 10..usize::MAX))];
+    let mut src = Src::Gather(pieces);
+    assert_eq!(src.len(), 6 + 2_999_990);
+    // However the kernel cuts it, what is missing is sent from the offset on.
+    let mut sent = 0;
+    while sent < 6 + 2_999_990 {
+        b.ring.send(&conn, src, sent).unwrap();
+        let (back, result) = b.sent(1);
+        src = back;
+        sent += result.unwrap();
+    }
+    let got = reader.join().unwrap();
+    assert_eq!(&got[..6], b"head: ");
+    assert!(got[6..] == body[10..]);
+
+    b.ring.send(&conn, Src::Shared(body, 5..5), 0).unwrap();
+    assert!(matches!(b.sent(1), (_, Ok(0))));
+}
+
+pub(crate) fn receiving_stops_on_request_and_starts_again<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    b.ring.recv(&conn).unwrap();
+    assert!(b.event_within(20).is_none());
+    b.ring.stop_recv(&conn);
+    assert!(matches!(b.event(), Event::RecvEnded { key: Key(1), end: RecvEnd::Stopped }));
+    client.write_all(b"later").unwrap();
+    assert!(b.event_within(50).is_none(), "nobody asked");
+    b.ring.recv(&conn).unwrap();
+    assert_eq!(b.recv(1), b"later");
+}
+
+pub(crate) fn a_reset_is_an_error_of_the_connection<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (client, conn) = b.accept(1);
+    b.ring.recv(&conn).unwrap();
+    assert!(b.event_within(20).is_none());
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert!(matches!(b.event(), Event::RecvEnded { key: Key(1), end: RecvEnd::Error(Errno::CONNRESET) }));
+    let tx = b.tx(b"x");
+    b.ring.send(&conn, tx.into(), 0).unwrap();
+    assert!(matches!(b.sent(1).1, Err(Errno::PIPE | Errno::CONNRESET)));
+}
+
+pub(crate) fn the_peer_is_known_by_its_address<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (client, conn) = b.accept(1);
+    b.ring.peer(&conn, false).unwrap();
+    match b.event() {
+        Event::Peer { result, .. } if b.ring.has_peer() => {
+            assert_eq!(result, Ok(client.local_addr().unwrap()));
+        }
+        Event::Peer { result, .. } => assert!(result.is_err(), "{result:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn the_peer_is_known_by_its_ipv6_address<E: Engine>() {
+    let Ok(socket) = TcpListener::bind("[::1]:0") else { return };
+    let mut b = Bench::<E>::over(SMALL, socket);
+    let (client, conn) = b.accept(1);
+    b.ring.peer(&conn, true).unwrap();
+    match b.event() {
+        Event::Peer { result, .. } if b.ring.has_peer() => {
+            assert_eq!(result, Ok(client.local_addr().unwrap()));
+        }
+        Event::Peer { result, .. } => assert!(result.is_err(), "{result:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn another_thread_wakes_it_and_a_deadline_ends_the_wait<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    for _ in 0..3 {
+        let waker = b.ring.waker();
+        let thread = std::thread::spawn(move || {
+            waker.wake();
+            waker.wake();
+        });
+        assert!(matches!(b.event(), Event::Woken));
+        thread.join().unwrap();
+    }
+    while b.event_within(50).is_some() {}
+    let start = Instant::now();
+    let now = b.ring.wait(Some(start + Duration::from_millis(30))).unwrap();
+    assert!(now >= start + Duration::from_millis(30));
+    assert!(b.ring.next().is_none());
+}
+
+/// The end of the stream comes with its last bytes, before anybody has asked for either.
+pub(crate) fn bytes_before_the_end_are_not_lost<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    for key in 0..20 {
+        let (mut client, conn) = b.accept(key);
+        let bytes: Vec<u8> = (0..1000_u32).map(|i| (i % 247) as u8).collect();
+        client.write_all(&bytes).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(b.event_within(5).is_none(), "nobody asked");
+        b.ring.recv(&conn).unwrap();
+        let mut got = Vec::new();
+        while got.len() < 1000 {
+            got.extend(b.recv(key));
+        }
+        assert!(got == bytes);
+        assert!(matches!(b.event(), Event::RecvEnded { end: RecvEnd::Eof, .. }));
+        // Asking again finds the end again.
+        b.ring.recv(&conn).unwrap();
+        assert!(matches!(b.event(), Event::RecvEnded { end: RecvEnd::Eof, .. }));
+        b.ring.close(conn);
+        assert!(matches!(b.event(), Event::Closed { .. }));
+    }
+}
+
+pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    for bytes in [b"one ", b"two ", b"half", b"four"] {
+        let tx = b.tx(bytes);
+        b.ring.send(&conn, tx.into(), 0).unwrap();
+    }
+    for bytes in [b"one ", b"two ", b"half", b"four"] {
+        match b.sent(1) {
+            (Src::Tx(tx), Ok(4)) => assert_eq!(&tx[..4], bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut got = [0; 16];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"one two halffour");
+}
+
+/// What nobody reads holds the sends up; the one that is cancelled leaves no byte, the others arrive.
+pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    let huge = RegionMut::new(32 << 20).unwrap().freeze();
+    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    let tx = b.tx(b"never");
+    let waiting = b.ring.send(&conn, tx.into(), 0).unwrap();
+    assert!(b.event_within(50).is_none(), "neither can end");
+    b.ring.cancel(waiting);
+    match b.sent(1) {
+        (Src::Tx(tx), Err(Errno::CANCELED)) => assert_eq!(&tx[..5], b"never"),
+        other => panic!("{other:?}"),
+    }
+    let reader = std::thread::spawn(move || {
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        got
+    });
+    assert!(matches!(b.sent(1), (Src::Shared(..), Ok(n)) if n == 32 << 20));
+    let tx = b.tx(b"last");
+    b.ring.send(&conn, tx.into(), 0).unwrap();
+    assert!(matches!(b.sent(1).1, Ok(4)));
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { .. }));
+    let got = reader.join().unwrap();
+    assert_eq!(got.len(), (32 << 20) + 4);
+    assert!(got.ends_with(b"\0last"));
+}
+
+/// One connection that always has more does not keep the others from being served.
+pub(crate) fn a_flood_does_not_starve_the_others<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut flood, flooded) = b.accept(1);
+    let (mut client, conn) = b.accept(2);
+    b.ring.recv(&flooded).unwrap();
+    b.ring.recv(&conn).unwrap();
+    let thread = std::thread::spawn(move || while flood.write_all(&[7; 10_000]).is_ok() {});
+    let (mut rounds, mut received) = (0, 0);
+    while rounds < 100 || received < 1 << 20 {
+        rounds += 1;
+        assert!(rounds < 1 << 20, "the flood is not received at all");
+        client.write_all(b"ping").unwrap();
+        let mut answered = false;
+        while !answered {
+            match b.event() {
+                Event::Recv { key: Key(2), buf } => {
+                    let tx = b.tx(&buf);
+                    b.ring.send(&conn, tx.into(), 0).unwrap();
+                }
+                Event::Recv { buf, .. } => received += buf.len(),
+                Event::Sent { result, .. } => {
+                    assert_eq!(result, Ok(4));
+                    answered = true;
+                }
+                // The flood takes all receive slots, again and again.
+                Event::RecvEnded { key: Key(1), .. } => drop(b.ring.recv(&flooded).unwrap()),
+                Event::RecvEnded { .. } => drop(b.ring.recv(&conn).unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        client.read_exact(&mut [0; 4]).unwrap();
+    }
+    drop((b, flooded));
+    thread.join().unwrap();
+}

@@ -1,0 +1,91 @@
+//! A whole shard under the simulated engine: real protocols, scripted peers, faults by the seed, and the same run for the
+//! same seed.
+//!
+//! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one without faults)
+//! and prints its trace.
+
+mod lab;
+mod peer;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::lab::{Weather, run};
+
+/// Seeds of the normal run.
+const SEEDS: u64 = 2_000;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs all seeds on all cores; the sum of what they came to.
+fn run_all(seeds: u64, weather: Weather) -> Sum {
+    let next = AtomicU64::new(0);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    // A panic says what; which seed it was has to be said here.
+                    let done = std::panic::catch_unwind(|| run(seed, weather, false));
+                    let Ok((_, report)) = done else { panic!("SITAR_SEED={seed} failed, {weather:?}") };
+                    let mut sum = sum.lock().unwrap();
+                    sum.answers += report.answers;
+                    sum.refused += report.refused;
+                    sum.lost += report.lost;
+                    if report.lost > 0 {
+                        sum.last_lost = Some(seed);
+                    }
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap();
+    println!("{seeds} seeds, {weather:?}: {sum:?}");
+    sum
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    /// Answers that were complete and exact.
+    answers: u64,
+    /// Of these, refusals of what was wrong on purpose.
+    refused: u64,
+    /// Conversations that ended before all was answered.
+    lost: u64,
+    last_lost: Option<u64>,
+}
+
+#[test]
+fn every_seed_ends_well() {
+    if let Some(seed) = number("SITAR_SEED") {
+        let weather = if number("SITAR_CALM").is_some() { Weather::Calm } else { Weather::Rough };
+        let (trace, report) = run(seed, weather, true);
+        println!("{}\n{report:?}", trace.join("\n"));
+        return;
+    }
+    let seeds = number("SITAR_SEEDS").unwrap_or(SEEDS);
+    let Sum { answers, refused, .. } = run_all(seeds, Weather::Rough);
+    assert!(answers > seeds * 5, "so few answers prove nothing: {answers}");
+    assert!(refused > seeds / 20, "so few refusals prove nothing: {refused}");
+}
+
+/// No stall: without faults everybody gets every answer, however slowly they read and however they cut their bytes.
+#[test]
+fn without_faults_everything_is_answered() {
+    let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 10, Weather::Calm);
+    assert_eq!((sum.lost, sum.last_lost), (0, None));
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in [1, 2, 3, 40, 41, 42, 500, 501, 502, 1999] {
+        let (first, second) = (run(seed, Weather::Rough, false).1, run(seed, Weather::Rough, false).1);
+        assert_eq!(first, second, "seed {seed}");
+    }
+}

@@ -1,0 +1,213 @@
+//! One seed: a world, a shard, peers, and what must hold at the end.
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
+
+use sitar_io::sim::{Faults, Next, Rng, World};
+use sitar_io::{Key, Ring};
+use sitar_site::{Budget, Options, Site};
+
+use super::peer::{Peer, Tally};
+use crate::limits::Limits;
+use crate::loader::{Loader, Mailbox};
+use crate::shard::{DOORS, Setup, Shard, Stop};
+
+/// What is served: names and lengths.
+pub(super) const FILES: [(&str, usize); 5] =
+    [("tiny.txt", 11), ("page.html", 3_000), ("k9.bin", 9_000), ("k70.bin", 70_000), ("k300.bin", 300_000)];
+
+/// The content of a file, told from its name alone.
+pub(super) fn body(name: &str, len: usize) -> Vec<u8> {
+    let mut state = name.len() as u64 * 977;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as u8
+        })
+        .collect()
+}
+
+/// What one seed came to; equal for equal seeds.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Report {
+    pub(super) answers: u64,
+    pub(super) refused: u64,
+    pub(super) lost: u64,
+    hash: u64,
+}
+
+/// What a world is like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Weather {
+    /// Faults by the seed, and peers that break off.
+    Rough,
+    /// No faults, peers that stay, room for all of them: nobody may be left without an answer.
+    Calm,
+}
+
+/// Shared by all seeds: they read it only.
+struct Fixture {
+    site: Arc<Site>,
+    server: sitar_tls::Config,
+    client: Arc<rustls::ClientConfig>,
+}
+
+fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let directory = std::env::temp_dir().join(format!("sitar-sim-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        for (name, len) in FILES {
+            fs::write(directory.join(name), body(name, len)).unwrap();
+        }
+        let site = Site::open(&directory, &Options::default()).unwrap();
+        // Ed25519: signatures of one length, so that the length of each flight is the same in each run.
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        let own = sitar_tls::Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
+            .unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.resumption = rustls::client::Resumption::disabled();
+        Fixture {
+            site: Arc::new(site),
+            server: sitar_tls::Config::new(vec![own], &[b"http/1.1"]).unwrap(),
+            client: Arc::new(client),
+        }
+    })
+}
+
+/// Small enough to be reached, different from seed to seed.
+fn limits(rng: &mut Rng) -> Limits {
+    Limits {
+        connections: 1 + rng.below(8) as u32,
+        rx_buffers: [4, 8, 64][rng.below(3)],
+        tx_buffers: 8 + rng.below(16) as u32,
+        stash: [60_000, 200_000, 4 << 20][rng.below(3)],
+        ..Limits::default()
+    }
+}
+
+/// Prints the end of the trace of a run that panics.
+struct LastWords(World);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.0.take_trace();
+            println!("{}", lines[lines.len().saturating_sub(200)..].join("\n"));
+        }
+    }
+}
+
+/// Runs one seed to its end. Returns its trace, if wanted, and what it came to.
+pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Report) {
+    let fixture = fixture();
+    let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(1));
+    let calm = weather == Weather::Calm;
+    let world = if calm { World::with(seed, Faults::none()) } else { World::new(seed) };
+    let _last_words = trace.then(|| {
+        world.start_trace();
+        LastWords(world.clone())
+    });
+    let mut limits = limits(&mut rng);
+    if calm {
+        limits.connections = 16;
+        limits.stash = 4 << 20;
+    }
+    let secure = rng.chance(600);
+    let ring = Ring::sim(&limits.ring(), &world).unwrap();
+    let mailbox = Mailbox::default();
+    let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
+    let budget = Budget::new(total, total / 2);
+    let (loader, desk) = Loader::new(Arc::clone(&fixture.site), budget, vec![mailbox.clone()]);
+    let stop = Stop::default();
+    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
+    let setup = Setup {
+        index: 0,
+        listeners: vec![socket],
+        site: Arc::clone(&fixture.site),
+        tls: secure.then(|| fixture.server.clone()),
+        limits,
+        clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
+        loader,
+        mailbox: mailbox.clone(),
+        stop: stop.clone(),
+    };
+    let mut shard = Shard::new(ring, setup);
+
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let peers = 1 + rng.below(10);
+    for _ in 0..peers {
+        let (tally, mut start) =
+            (Rc::clone(&tally), Some(world.now() + Duration::from_millis(rng.below(2000) as u64)));
+        let mut seed = Some(Rng::new(rng.next()));
+        let mut peer = None;
+        world.script(move |world| {
+            if let Some(at) = start.take() {
+                return Next::At(at);
+            }
+            let tls = secure.then_some(&fixture.client);
+            let peer = peer.get_or_insert_with(|| {
+                Peer::new(world, Key(DOORS), tls, seed.take().expect("made once"), calm, &tally)
+            });
+            peer.act(world)
+        });
+    }
+    // The helper thread's part: it looks now and then, and takes its time.
+    let mut pause = Rng::new(rng.next());
+    let mut desk = desk;
+    let (post, ended) = (mailbox, Rc::new(RefCell::new(false)));
+    let over = Rc::clone(&ended);
+    world.script(move |world| {
+        while desk.work_once() {}
+        // (This one, which runs now, is not counted.)
+        if world.census().scripts == 0 {
+            // All peers have gone: nothing else may make the ring's wait return.
+            post.wake();
+        }
+        if *over.borrow() {
+            Next::Done
+        } else {
+            Next::At(world.now() + Duration::from_millis(1 + pause.below(40) as u64))
+        }
+    });
+
+    // Until every peer has gone; then the server is asked to stop, and must end by itself.
+    let mut turns = 0;
+    while world.census().scripts > 1 {
+        shard.turn().unwrap();
+        shard.check();
+        turns += 1;
+        assert!(turns < 3_000_000, "peers still there after {turns} turns");
+    }
+    *ended.borrow_mut() = true;
+    // Connections whose peers have gone end by themselves, at the latest by their deadlines.
+    for _ in 0..100_000 {
+        if shard.is_idle() && world.census().connections == 0 {
+            break;
+        }
+        shard.turn().unwrap();
+    }
+    shard.check_idle();
+    stop.more();
+    shard.run().unwrap();
+    assert_eq!(world.blamed(), None, "the ring broke a promise");
+    let hash = world.hash();
+    drop(shard);
+    assert_eq!(world.census().connections, 0);
+    let Tally { answers, refused, lost } = tally.borrow().clone();
+    (world.take_trace(), Report { answers, refused, lost, hash })
+}

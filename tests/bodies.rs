@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a folder and from an
-//! archive, over one connection and over 32. The exception are dotfiles, which are not served at all.
+//! archive, over one connection and over 32, by every engine. The exception are dotfiles, which are not served at all.
 //!
 //! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all of them.
 
@@ -16,6 +16,12 @@ use tempfile::TempDir;
 
 const SAMPLE: usize = 500;
 const CONNECTIONS: usize = 32;
+/// Each engine and how its line in the start report begins.
+const ENGINES: [(&str, &str); 3] = [
+    ("uring", "engine   io_uring (batched"),
+    ("sqpoll", "engine   io_uring with a polling thread"),
+    ("epoll", "engine   epoll"),
+];
 
 #[test]
 fn python_documentation() {
@@ -24,7 +30,7 @@ fn python_documentation() {
     if !root.join("index.html").exists() {
         skip(test, "no python3-doc on this machine; `cargo xtask setup` installs it");
     } else if have(test, &["tar"]) {
-        compare(root);
+        compare(test, root);
     }
 }
 
@@ -36,11 +42,11 @@ fn rust_documentation() {
     if !root.join("index.html").exists() {
         skip(test, "the toolchain has no documentation; `rustup component add rust-docs` installs it");
     } else if have(test, &["tar"]) {
-        compare(&root);
+        compare(test, &root);
     }
 }
 
-fn compare(root: &Path) {
+fn compare(test: &str, root: &Path) {
     let originals = files(root);
     assert!(originals.len() > SAMPLE, "{} has only {} files", root.display(), originals.len());
     let all = std::env::var_os("SITAR_DOCS_ALL").is_some_and(|value| value == OsStr::new("1"));
@@ -55,10 +61,17 @@ fn compare(root: &Path) {
     }
     let beside = TempDir::new().unwrap();
     let archive = site.tar(&beside);
-    for served in [site.path(), &archive] {
-        let server = Server::start([served]);
-        fetch(&server, site.path(), &chosen, 1);
-        fetch(&server, site.path(), &chosen, CONNECTIONS);
+    for (engine, said) in ENGINES {
+        if engine == "sqpoll" && std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+            skip(test, "the polling engine needs two cores");
+            continue;
+        }
+        for served in [site.path(), &archive] {
+            let server = Server::start_with([served], &[("SITAR_ENGINE", engine)]);
+            assert!(server.said().contains(said), "not on {engine}:\n{}", server.said());
+            fetch(&server, site.path(), &chosen, 1);
+            fetch(&server, site.path(), &chosen, CONNECTIONS);
+        }
     }
 }
 

@@ -6,65 +6,17 @@
 
 mod common;
 
-use common::client::{Client, config};
+use common::load::Load;
+use common::perf::counted;
 use common::site::Site;
 use common::{Server, have, run, run_with, skip};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
 const CONNECTIONS: usize = 16;
-
-/// Connections that stay open from one load to the next.
-struct Load {
-    clients: Vec<Client>,
-    path: &'static str,
-    /// Sent with each request, so that it can be conditional.
-    fields: Vec<(&'static str, String)>,
-    status: u16,
-}
-
-impl Load {
-    fn new(server: &Server, connections: usize, path: &'static str, conditional: bool) -> Load {
-        let config = config(server);
-        let mut clients: Vec<Client> =
-            (0..connections).map(|_| Client::open(&config, server.address()).unwrap()).collect();
-        let first = clients[0].get(path).unwrap();
-        assert_eq!(first.status, 200);
-        let mut load = Load { clients, path, fields: Vec::new(), status: 200 };
-        if conditional {
-            load.fields.push(("If-None-Match", first.field("etag").unwrap().to_string()));
-            load.status = 304;
-        }
-        // Warm: tickets sent, buffers at their size, the body in the cache.
-        load.send(connections * 20);
-        load
-    }
-
-    /// Sends so many requests, shared evenly by the connections, each connection from a thread of its own.
-    fn send(&mut self, requests: usize) {
-        let each = requests / self.clients.len();
-        assert_eq!(each * self.clients.len(), requests, "an uneven load");
-        let fields: Vec<(&str, &str)> =
-            self.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (path, status) = (self.path, self.status);
-        std::thread::scope(|scope| {
-            for client in &mut self.clients {
-                let fields = &fields;
-                scope.spawn(move || {
-                    for _ in 0..each {
-                        assert_eq!(client.request("GET", path, fields).unwrap().status, status, "{path}");
-                    }
-                });
-            }
-        });
-    }
-}
 
 #[test]
 fn a_warm_request_makes_no_system_call_but_the_rings() {
@@ -106,78 +58,6 @@ fn system_calls() -> Option<String> {
     let events: Vec<&str> =
         text.split_whitespace().filter(|word| word.starts_with("syscalls:sys_enter_")).collect();
     (events.len() > 100).then(|| events.join(","))
-}
-
-/// Counts system calls by name in all threads of the process while `work` runs; zeros are left out.
-/// `None` when perf does not start.
-fn counted(pid: u32, events: &str, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
-    let folder = TempDir::new().unwrap();
-    let [control, ack, out] = ["control", "ack", "out"].map(|name| folder.path().join(name));
-    run("mkfifo", [&control, &ack]).ok();
-    // Opened for both directions, so that no open waits for a perf that never comes.
-    let both = |path: &Path| OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (mut to_perf, from_perf) = (both(&control), both(&ack));
-
-    let mut perf = Command::new("perf");
-    perf.args(["stat", "--field-separator=,", "--delay=-1", "--output"]).arg(&out);
-    perf.arg(format!("--control=fifo:{},{}", control.display(), ack.display()));
-    perf.args(["--event", events, "--pid", &pid.to_string()]).stdin(Stdio::null());
-    let mut perf = perf.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let acks = acknowledged(from_perf);
-    to_perf.write_all(b"enable\n").unwrap();
-    let started = wait_for_ack(&acks, &mut perf);
-    if started {
-        work();
-        to_perf.write_all(b"disable\n").unwrap();
-        assert!(wait_for_ack(&acks, &mut perf), "perf ended while it counted");
-        common::signal(perf.id(), rustix::process::Signal::INT);
-    }
-    perf.wait().unwrap();
-    // Wakes the thread that reads acknowledgements, which then finds nobody listening and ends.
-    drop(acks);
-    both(&ack).write_all(b"\n").unwrap();
-    started.then(|| read_counts(&std::fs::read_to_string(&out).unwrap()))
-}
-
-fn acknowledged(mut from_perf: File) -> mpsc::Receiver<()> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut byte = [0];
-        while from_perf.read_exact(&mut byte).is_ok() {
-            if byte[0] == b'\n' && sender.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-fn wait_for_ack(acks: &mpsc::Receiver<()>, perf: &mut Child) -> bool {
-    for _ in 0..600 {
-        if acks.recv_timeout(Duration::from_millis(50)).is_ok() {
-            return true;
-        }
-        if perf.try_wait().unwrap().is_some() {
-            return false;
-        }
-    }
-    let _ = perf.kill();
-    panic!("perf neither answers nor ends");
-}
-
-/// `29,,syscalls:sys_enter_read,…`, one event a line.
-fn read_counts(text: &str) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for line in text.lines() {
-        let mut columns = line.split(',');
-        let (Some(count), Some(name)) = (columns.next(), columns.nth(1)) else { continue };
-        if let (Ok(count @ 1..), Some(name)) =
-            (count.parse::<u64>(), name.strip_prefix("syscalls:sys_enter_"))
-        {
-            counts.insert(name.to_string(), count);
-        }
-    }
-    counts
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 pub(crate) mod client;
+pub(crate) mod load;
+pub(crate) mod perf;
 pub(crate) mod site;
 
 use std::ffi::{OsStr, OsString};
@@ -42,7 +44,23 @@ impl Server {
         env: &[(&str, &str)],
     ) -> Server {
         let home = TempDir::new().unwrap();
-        let mut command = sitar(home.path());
+        let command = sitar(home.path());
+        Server::spawn(command, home, args, env)
+    }
+
+    /// The same inside another program, which is given the command to execute in its own place.
+    pub(crate) fn start_inside(wrapper: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Server {
+        let home = TempDir::new().unwrap();
+        let command = sitar_inside(wrapper, home.path());
+        Server::spawn(command, home, args, &[])
+    }
+
+    fn spawn(
+        mut command: Command,
+        home: TempDir,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        env: &[(&str, &str)],
+    ) -> Server {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_os_string()).collect();
         let has_certificate = args.iter().any(|arg| arg == "--tls-cert");
         command.arg("serve").args(args).args(["--listen", "127.0.0.1:0"]).envs(env.iter().copied());
@@ -138,9 +156,22 @@ impl Drop for Server {
 
 /// The program, with nothing of the developer's environment that could change what it does.
 pub(crate) fn sitar(home: &Path) -> Command {
+    clean(Command::new(program()), home)
+}
+
+/// The same, executed by another program.
+pub(crate) fn sitar_inside(wrapper: &Path, home: &Path) -> Command {
+    let mut command = Command::new(wrapper);
+    command.arg(program());
+    clean(command, home)
+}
+
+fn program() -> OsString {
     // `cargo xtask ci` names the release program; a plain `cargo test` drives the one of its own profile.
-    let named = std::env::var_os("SITAR_TEST_BINARY");
-    let mut command = Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_sitar").into()));
+    std::env::var_os("SITAR_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_sitar").into())
+}
+
+fn clean(mut command: Command, home: &Path) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SITAR_") {
             command.env_remove(name);

@@ -8,13 +8,35 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use harness::{Server, answer, body, get, small};
+use harness::{Engine, Server, answer, body, get, small};
 use sitar_server::Limits;
 use sitar_site::Budget;
 
-#[test]
-fn bodies_of_every_size_arrive_whole() {
-    let server = Server::plain(small());
+on_every_engine! {
+    bodies_of_every_size_arrive_whole,
+    pipelined_requests_are_answered_in_order,
+    a_request_may_come_byte_by_byte,
+    an_unwanted_body_is_skipped_and_the_next_request_is_found,
+    refusals_arrive_although_the_client_is_still_sending,
+    bad_requests_get_their_status_and_then_the_end,
+    a_slow_head_gets_408_and_an_idle_connection_nothing,
+    a_half_closed_client_gets_its_answers,
+    close_is_announced_and_done,
+    slow_readers_cannot_take_all_send_buffers,
+    unfinished_requests_cannot_take_all_memory,
+    thousands_of_requests_in_one_write_are_all_answered,
+    a_refused_head_request_gets_no_body,
+    a_peer_that_does_not_read_is_closed_in_the_end,
+    more_than_the_memory_holds_is_served_all_the_same,
+    a_file_that_vanished_is_404_and_its_return_is_seen,
+    accepting_goes_on_after_the_table_was_full,
+    a_stop_finishes_what_was_asked_for,
+    a_second_stop_does_not_wait,
+    a_panic_restarts_the_shard,
+}
+
+fn bodies_of_every_size_arrive_whole(engine: Engine) {
+    let server = Server::plain(engine, small());
     let mut stream = server.connect();
     for _ in 0..2 {
         for (path, len) in [("/k16.bin", 16 << 10), ("/m1.bin", 1 << 20), ("/m9.bin", 9 << 20)] {
@@ -26,9 +48,8 @@ fn bodies_of_every_size_arrive_whole() {
     }
 }
 
-#[test]
-fn pipelined_requests_are_answered_in_order() {
-    let server = Server::plain(small());
+fn pipelined_requests_are_answered_in_order(engine: Engine) {
+    let server = Server::plain(engine, small());
     let mut stream = server.connect();
     let mut requests = Vec::new();
     for i in 0..300 {
@@ -44,9 +65,8 @@ fn pipelined_requests_are_answered_in_order() {
     thread.join().unwrap();
 }
 
-#[test]
-fn a_request_may_come_byte_by_byte() {
-    let server = Server::plain(Limits { head: Duration::from_secs(10), ..small() });
+fn a_request_may_come_byte_by_byte(engine: Engine) {
+    let server = Server::plain(engine, Limits { head: Duration::from_secs(10), ..small() });
     let mut stream = server.connect();
     for byte in get("/small.txt") {
         stream.write_all(&[byte]).unwrap();
@@ -55,9 +75,8 @@ fn a_request_may_come_byte_by_byte() {
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
 }
 
-#[test]
-fn an_unwanted_body_is_skipped_and_the_next_request_is_found() {
-    let server = Server::plain(small());
+fn an_unwanted_body_is_skipped_and_the_next_request_is_found(engine: Engine) {
+    let server = Server::plain(engine, small());
     let mut stream = server.connect();
     stream
         .write_all(b"POST /small.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nGET /evil HTTP/1.1\r\n")
@@ -74,9 +93,8 @@ fn an_unwanted_body_is_skipped_and_the_next_request_is_found() {
     assert!(answer(&mut stream) == (200, body(16 << 10)));
 }
 
-#[test]
-fn refusals_arrive_although_the_client_is_still_sending() {
-    let server = Server::plain(small());
+fn refusals_arrive_although_the_client_is_still_sending(engine: Engine) {
+    let server = Server::plain(engine, small());
     for _ in 0..20 {
         let mut stream = server.connect();
         let mut writer = stream.try_clone().unwrap();
@@ -92,9 +110,8 @@ fn refusals_arrive_although_the_client_is_still_sending() {
     }
 }
 
-#[test]
-fn bad_requests_get_their_status_and_then_the_end() {
-    let server = Server::plain(small());
+fn bad_requests_get_their_status_and_then_the_end(engine: Engine) {
+    let server = Server::plain(engine, small());
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000));
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200));
     for (request, status) in [
@@ -116,9 +133,8 @@ fn bad_requests_get_their_status_and_then_the_end() {
     }
 }
 
-#[test]
-fn a_slow_head_gets_408_and_an_idle_connection_nothing() {
-    let server = Server::plain(small());
+fn a_slow_head_gets_408_and_an_idle_connection_nothing(engine: Engine) {
+    let server = Server::plain(engine, small());
     let start = Instant::now();
     let got = server.exchange(b"GET / HTTP/1.1\r\nHost:");
     assert!(got.starts_with(b"HTTP/1.1 408 "), "{}", got.escape_ascii());
@@ -137,9 +153,8 @@ fn a_slow_head_gets_408_and_an_idle_connection_nothing() {
     assert!(start.elapsed() < Duration::from_secs(6));
 }
 
-#[test]
-fn a_half_closed_client_gets_its_answers() {
-    let server = Server::plain(small());
+fn a_half_closed_client_gets_its_answers(engine: Engine) {
+    let server = Server::plain(engine, small());
     for path in ["/small.txt", "/m1.bin", "/m9.bin"] {
         let mut stream = server.connect();
         stream.write_all(&[get(path), get("/k16.bin")].concat()).unwrap();
@@ -150,9 +165,8 @@ fn a_half_closed_client_gets_its_answers() {
     }
 }
 
-#[test]
-fn close_is_announced_and_done() {
-    let server = Server::plain(small());
+fn close_is_announced_and_done(engine: Engine) {
+    let server = Server::plain(engine, small());
     for (request, kept) in [
         (&b"GET /small.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"[..], false),
         (b"GET /small.txt HTTP/1.0\r\n\r\n", false),
@@ -172,10 +186,9 @@ fn close_is_announced_and_done() {
 }
 
 /// Send buffers run out while clients do not read: the others go on, the slowest readers are closed.
-#[test]
-fn slow_readers_cannot_take_all_send_buffers() {
+fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
     let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
-    let server = Server::plain(limits);
+    let server = Server::plain(engine, limits);
     let mut slow = Vec::new();
     for _ in 0..30 {
         let mut stream = server.connect();
@@ -196,10 +209,9 @@ fn slow_readers_cannot_take_all_send_buffers() {
 }
 
 /// Memory for input runs out while clients do not finish their requests: those who hold most of it are closed.
-#[test]
-fn unfinished_requests_cannot_take_all_memory() {
+fn unfinished_requests_cannot_take_all_memory(engine: Engine) {
     let limits = Limits { connections: 64, stash: 128 << 10, head: Duration::from_secs(60), ..small() };
-    let server = Server::plain(limits);
+    let server = Server::plain(engine, limits);
     let mut held = Vec::new();
     for _ in 0..40 {
         let mut stream = server.connect();
@@ -217,9 +229,8 @@ fn unfinished_requests_cannot_take_all_memory() {
     assert!(server.stop().shed > 0);
 }
 
-#[test]
-fn thousands_of_requests_in_one_write_are_all_answered() {
-    let server = Server::plain(Limits::default());
+fn thousands_of_requests_in_one_write_are_all_answered(engine: Engine) {
+    let server = Server::plain(engine, Limits::default());
     let mut stream = server.connect();
     let mut writer = stream.try_clone().unwrap();
     let requests = get("/small.txt").repeat(16_000);
@@ -231,16 +242,14 @@ fn thousands_of_requests_in_one_write_are_all_answered() {
     thread.join().unwrap();
 }
 
-#[test]
-fn a_refused_head_request_gets_no_body() {
-    let server = Server::plain(small());
+fn a_refused_head_request_gets_no_body(engine: Engine) {
+    let server = Server::plain(engine, small());
     let got = server.exchange(b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n");
     assert!(got.starts_with(b"HTTP/1.1 413 ") && got.ends_with(b"\r\n\r\n"), "{}", got.escape_ascii());
 }
 
-#[test]
-fn a_peer_that_does_not_read_is_closed_in_the_end() {
-    let server = Server::plain(Limits { send: Duration::from_millis(800), ..small() });
+fn a_peer_that_does_not_read_is_closed_in_the_end(engine: Engine) {
+    let server = Server::plain(engine, Limits { send: Duration::from_millis(800), ..small() });
     let mut stream = server.connect();
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
     stream.write_all(&get("/m9.bin").repeat(4)).unwrap();
@@ -252,9 +261,8 @@ fn a_peer_that_does_not_read_is_closed_in_the_end() {
     }
 }
 
-#[test]
-fn more_than_the_memory_holds_is_served_all_the_same() {
-    let server = Server::start(small(), false, Budget::new(2 << 20, 2 << 20));
+fn more_than_the_memory_holds_is_served_all_the_same(engine: Engine) {
+    let server = Server::start(engine, small(), false, Budget::new(2 << 20, 2 << 20));
     let mut stream = server.connect();
     for _ in 0..3 {
         for (path, len) in [("/m1.bin", 1 << 20), ("/k16.bin", 16 << 10), ("/m9.bin", 9 << 20)] {
@@ -264,9 +272,8 @@ fn more_than_the_memory_holds_is_served_all_the_same() {
     }
 }
 
-#[test]
-fn a_file_that_vanished_is_404_and_its_return_is_seen() {
-    let server = Server::plain(small());
+fn a_file_that_vanished_is_404_and_its_return_is_seen(engine: Engine) {
+    let server = Server::plain(engine, small());
     let path = server.directory().join("small.txt");
     std::fs::remove_file(&path).unwrap();
     let mut stream = server.connect();
@@ -278,9 +285,8 @@ fn a_file_that_vanished_is_404_and_its_return_is_seen() {
     assert_eq!(answer(&mut stream), (200, b"again\n".to_vec()));
 }
 
-#[test]
-fn accepting_goes_on_after_the_table_was_full() {
-    let server = Server::plain(Limits { connections: 4, idle: Duration::from_secs(30), ..small() });
+fn accepting_goes_on_after_the_table_was_full(engine: Engine) {
+    let server = Server::plain(engine, Limits { connections: 4, idle: Duration::from_secs(30), ..small() });
     for _ in 0..3 {
         let mut held: Vec<_> = (0..4).map(|_| server.connect()).collect();
         for stream in &mut held {
@@ -302,9 +308,8 @@ fn accepting_goes_on_after_the_table_was_full() {
     }
 }
 
-#[test]
-fn a_stop_finishes_what_was_asked_for() {
-    let server = Server::plain(Limits { drain: Duration::from_secs(20), ..small() });
+fn a_stop_finishes_what_was_asked_for(engine: Engine) {
+    let server = Server::plain(engine, Limits { drain: Duration::from_secs(20), ..small() });
     let mut idle = server.connect();
     idle.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut idle).0, 200);
@@ -326,9 +331,8 @@ fn a_stop_finishes_what_was_asked_for() {
     );
 }
 
-#[test]
-fn a_second_stop_does_not_wait() {
-    let server = Server::plain(Limits { drain: Duration::from_secs(60), ..small() });
+fn a_second_stop_does_not_wait(engine: Engine) {
+    let server = Server::plain(engine, Limits { drain: Duration::from_secs(60), ..small() });
     let mut busy = server.connect();
     rustix::net::sockopt::set_socket_recv_buffer_size(&busy, 4096).unwrap();
     busy.write_all(&get("/m9.bin")).unwrap();
@@ -339,9 +343,8 @@ fn a_second_stop_does_not_wait() {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
-#[test]
-fn a_panic_restarts_the_shard() {
-    let server = Server::plain(small());
+fn a_panic_restarts_the_shard(engine: Engine) {
+    let server = Server::plain(engine, small());
     let mut stream = server.connect();
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream).0, 200);

@@ -7,14 +7,30 @@ mod harness;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use harness::{Server, answer, body, get, small};
+use harness::{Engine, Server, answer, body, get, small};
 use rustls::version::{TLS12, TLS13};
 use sitar_server::Limits;
 use sitar_site::Budget;
 
-#[test]
-fn bodies_of_every_size_arrive_whole_in_both_versions() {
-    let server = Server::tls(small());
+on_every_engine! {
+    bodies_of_every_size_arrive_whole_in_both_versions,
+    files_beyond_the_memory_arrive_whole,
+    pipelined_requests_in_one_record_and_in_many_are_answered_in_order,
+    the_end_is_announced_by_close_notify,
+    the_peers_close_notify_is_answered,
+    key_updates_are_answered,
+    a_tampered_record_is_answered_by_an_alert,
+    plain_http_is_told_to_use_https,
+    garbage_gets_an_alert_and_silence_gets_nothing,
+    a_stop_says_goodbye,
+    a_reset_in_every_state_leaves_nothing_behind,
+    receiving_goes_on_wherever_a_record_is_cut,
+    key_updates_buy_no_time,
+    slow_readers_do_not_stop_handshakes,
+}
+
+fn bodies_of_every_size_arrive_whole_in_both_versions(engine: Engine) {
+    let server = Server::tls(engine, small());
     for version in [&TLS12, &TLS13] {
         let mut stream = server.connect_tls(version);
         for (path, len) in [("/k16.bin", 16 << 10), ("/m1.bin", 1 << 20), ("/m9.bin", 9 << 20)] {
@@ -26,9 +42,8 @@ fn bodies_of_every_size_arrive_whole_in_both_versions() {
     }
 }
 
-#[test]
-fn files_beyond_the_memory_arrive_whole() {
-    let server = Server::start(small(), true, Budget::new(0, 0));
+fn files_beyond_the_memory_arrive_whole(engine: Engine) {
+    let server = Server::start(engine, small(), true, Budget::new(0, 0));
     let mut stream = server.connect_tls(&TLS13);
     for (path, len) in [("/m1.bin", 1 << 20), ("/k16.bin", 16 << 10), ("/m9.bin", 9 << 20)] {
         stream.write_all(&get(path)).unwrap();
@@ -36,9 +51,8 @@ fn files_beyond_the_memory_arrive_whole() {
     }
 }
 
-#[test]
-fn pipelined_requests_in_one_record_and_in_many_are_answered_in_order() {
-    let server = Server::tls(small());
+fn pipelined_requests_in_one_record_and_in_many_are_answered_in_order(engine: Engine) {
+    let server = Server::tls(engine, small());
     for chunk in [1_000_000, 700, 40, 7] {
         let mut stream = server.connect_tls(&TLS13);
         let mut requests = Vec::new();
@@ -56,9 +70,8 @@ fn pipelined_requests_in_one_record_and_in_many_are_answered_in_order() {
     }
 }
 
-#[test]
-fn the_end_is_announced_by_close_notify() {
-    let server = Server::tls(small());
+fn the_end_is_announced_by_close_notify(engine: Engine) {
+    let server = Server::tls(engine, small());
     for version in [&TLS12, &TLS13] {
         let mut stream = server.connect_tls(version);
         stream.write_all(b"GET /m1.bin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
@@ -73,9 +86,8 @@ fn the_end_is_announced_by_close_notify() {
     }
 }
 
-#[test]
-fn the_peers_close_notify_is_answered() {
-    let server = Server::tls(small());
+fn the_peers_close_notify_is_answered(engine: Engine) {
+    let server = Server::tls(engine, small());
     let mut stream = server.connect_tls(&TLS13);
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream).0, 200);
@@ -84,9 +96,8 @@ fn the_peers_close_notify_is_answered() {
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
-#[test]
-fn key_updates_are_answered() {
-    let server = Server::tls(small());
+fn key_updates_are_answered(engine: Engine) {
+    let server = Server::tls(engine, small());
     let mut stream = server.connect_tls(&TLS13);
     for _ in 0..5 {
         stream.write_all(&get("/k16.bin")).unwrap();
@@ -95,9 +106,8 @@ fn key_updates_are_answered() {
     }
 }
 
-#[test]
-fn a_tampered_record_is_answered_by_an_alert() {
-    let server = Server::tls(small());
+fn a_tampered_record_is_answered_by_an_alert(engine: Engine) {
+    let server = Server::tls(engine, small());
     let mut stream = server.connect_tls(&TLS13);
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream).0, 200);
@@ -106,18 +116,16 @@ fn a_tampered_record_is_answered_by_an_alert() {
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
 }
 
-#[test]
-fn plain_http_is_told_to_use_https() {
-    let server = Server::tls(small());
+fn plain_http_is_told_to_use_https(engine: Engine) {
+    let server = Server::tls(engine, small());
     let got = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let text = String::from_utf8(got).unwrap();
     assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
     assert!(text.contains("https://"), "{text}");
 }
 
-#[test]
-fn garbage_gets_an_alert_and_silence_gets_nothing() {
-    let server = Server::tls(small());
+fn garbage_gets_an_alert_and_silence_gets_nothing(engine: Engine) {
+    let server = Server::tls(engine, small());
     assert_eq!(server.exchange(b"\x16\x03\x01\x00\x05hello"), [21, 3, 3, 0, 2, 2, 50], "decode_error");
     let start = Instant::now();
     assert_eq!(server.exchange(b""), b"");
@@ -126,9 +134,8 @@ fn garbage_gets_an_alert_and_silence_gets_nothing() {
     assert!(start.elapsed() >= Duration::from_millis(1200), "two handshake deadlines");
 }
 
-#[test]
-fn a_stop_says_goodbye() {
-    let server = Server::tls(Limits { drain: Duration::from_secs(20), ..small() });
+fn a_stop_says_goodbye(engine: Engine) {
+    let server = Server::tls(engine, Limits { drain: Duration::from_secs(20), ..small() });
     let mut stream = server.connect_tls(&TLS13);
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream).0, 200);
@@ -137,9 +144,8 @@ fn a_stop_says_goodbye() {
     assert_eq!(server.worker.wait().handshakes, 1);
 }
 
-#[test]
-fn a_reset_in_every_state_leaves_nothing_behind() {
-    let server = Server::tls(small());
+fn a_reset_in_every_state_leaves_nothing_behind(engine: Engine) {
+    let server = Server::tls(engine, small());
     for round in 0..60 {
         let mut stream = server.connect_tls(&TLS13);
         match round % 4 {
@@ -160,9 +166,8 @@ fn a_reset_in_every_state_leaves_nothing_behind() {
 }
 
 /// While an answer is on its way, an upload fills what may be put aside; its last record is cut just before its end.
-#[test]
-fn receiving_goes_on_wherever_a_record_is_cut() {
-    let server = Server::tls(Limits { head: Duration::from_secs(20), ..small() });
+fn receiving_goes_on_wherever_a_record_is_cut(engine: Engine) {
+    let server = Server::tls(engine, Limits { head: Duration::from_secs(20), ..small() });
     for cut in [1, 10, 100, 3000] {
         let mut stream = server.connect_tls(&TLS13);
         stream.write_all(&get("/m9.bin")).unwrap();
@@ -186,9 +191,8 @@ fn receiving_goes_on_wherever_a_record_is_cut() {
     }
 }
 
-#[test]
-fn key_updates_buy_no_time() {
-    let server = Server::tls(small());
+fn key_updates_buy_no_time(engine: Engine) {
+    let server = Server::tls(engine, small());
     let start = Instant::now();
     let mut stream = server.connect_tls(&TLS13);
     stream.write_all(b"GET / HT").unwrap();
@@ -205,10 +209,9 @@ fn key_updates_buy_no_time() {
 }
 
 /// Handshakes are still made while all buffers for bodies are taken.
-#[test]
-fn slow_readers_do_not_stop_handshakes() {
+fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     let limits = Limits { tx_buffers: 16, connections: 64, send: Duration::from_secs(60), ..small() };
-    let server = Server::start(limits, true, Budget::new(0, 0));
+    let server = Server::start(engine, limits, true, Budget::new(0, 0));
     let mut slow = Vec::new();
     for _ in 0..40 {
         let mut stream = server.connect_tls(&TLS13);

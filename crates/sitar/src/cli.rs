@@ -10,11 +10,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::Error;
+
+mod duration;
 
 /// The port that HTTPS is served on when nothing else is said.
 pub const PORT_HTTPS: u16 = 8443;
@@ -107,7 +110,13 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t = Engine::Auto, env = "SITAR_ENGINE")]
     pub engine: Engine,
 
-    /// Number of shards, each a thread with its own ring and listener [default: one per core]
+    /// How long a shard watches for completions before it sleeps, as in 500us, 1ms or 10s; with --engine sqpoll only
+    /// [default: 1ms]
+    #[arg(long, value_name = "DURATION", env = "SITAR_SPIN", value_parser = duration::parse)]
+    pub spin: Option<Duration>,
+
+    /// Number of shards, each a thread with its own ring and listener [default: one per core; with --engine sqpoll one for
+    /// two cores]
     #[arg(long, value_name = "N", env = "SITAR_SHARDS", value_parser = parse_shards)]
     pub shards: Option<NonZeroU16>,
 
@@ -159,10 +168,14 @@ pub enum Tls {
 /// Which I/O backend runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
-    /// The best engine there is; today always io_uring
+    /// io_uring; epoll where that is forbidden, missing or too old
     Auto,
     /// io_uring with batched submission
     Uring,
+    /// io_uring with a polling kernel thread for each shard: no system calls while there is work, for a core each
+    Sqpoll,
+    /// epoll, which works everywhere
+    Epoll,
 }
 
 /// An address as the operator writes it.
@@ -270,6 +283,9 @@ impl Serve {
         }
         if self.tls == Tls::Off && certificates > 0 {
             return Err(usage(ErrorKind::ArgumentConflict, "--tls off cannot be used with --tls-cert"));
+        }
+        if self.spin.is_some() && self.engine != Engine::Sqpoll {
+            return Err(usage(ErrorKind::ArgumentConflict, "--spin needs --engine sqpoll"));
         }
         if certificates > REPEATS_MAX || self.listen.len() > REPEATS_MAX {
             return Err(usage(

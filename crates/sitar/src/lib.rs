@@ -8,12 +8,14 @@
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
 //! | [`trust`] | installs that authority on request, and takes it back |
 //! | [`handbook`] | the site that is served when none is named |
+//! | [`engine`] | which engine runs, and on which cores |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod handbook;
 pub mod identity;

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::CertificateDer;
@@ -19,9 +19,10 @@ use sitar_server::{Config, Limits, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 
-use crate::cli::{CertificateFiles, Security, Serve};
+use crate::cli::{self, CertificateFiles, Security, Serve};
+use crate::engine::{self, Choice, Cores, Polling};
 use crate::error::Error;
-use crate::start::{Certificate, Content, Encryption, Engine, Report};
+use crate::start::{Certificate, Content, Encryption, Report};
 use crate::{handbook, identity, listen};
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each time.
@@ -39,8 +40,11 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let plan = arguments.plan()?;
     let (site, content) = open_site(arguments)?;
     let (tls, encryption) = secure(&plan.security)?;
-    let shards = arguments.shards.unwrap_or_else(cores);
-    let limits = limits(arguments, shards)?;
+    let cores = Cores::of_this_process();
+    let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
+    let engine =
+        Choice::make(arguments.engine, engine::probe, || Polling::new(arguments.spin, shards, cores))?;
+    let limits = limits(arguments, shards, &engine)?;
     // Before the listeners: a client that gets through is served.
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))?;
@@ -52,7 +56,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         addresses: bound.addresses,
         skipped: bound.skipped,
         encryption,
-        engine: Engine::UringBatched,
+        engine: engine.report(),
         shards: usize::from(shards.get()),
         content,
         files: site.len(),
@@ -71,8 +75,9 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
     };
-    let worker = Worker::start(config, |ring| Ring::uring(ring).map_err(Failed::Ring))
-        .map_err(|failed| explain(&failed))?;
+    let is_polled = matches!(engine, Choice::SqPoll(_));
+    let worker = start(config, engine).map_err(explain)?;
+    let since = Instant::now();
     let mut out = io::stdout();
     // A closed standard output is no reason not to serve.
     let _ = write!(out, "{report}").and_then(|()| out.flush());
@@ -81,7 +86,12 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let stopper = Arc::clone(&worker);
     let handle = signals.handle();
     let thread = thread::Builder::new().name("sitar-signals".into()).spawn(move || {
+        let mut is_first = true;
         for _ in signals.forever() {
+            // Now, while the polling threads are there to be asked.
+            if std::mem::take(&mut is_first) && is_polled {
+                tell_polling(since);
+            }
             stopper.stop();
         }
     });
@@ -113,18 +123,33 @@ impl fmt::Display for Failed {
     }
 }
 
-fn explain(failed: &Failed) -> Error {
-    let error = Error::new("cannot start the io_uring engine").cause(failed.to_string());
-    match failed {
-        Failed::Ring(Unavailable::KernelTooOld(_) | Unavailable::Missing) => {
-            error.hint("this version of sitar needs Linux 6.1 or newer with io_uring")
+/// Starts the shards on the engine: the only place that knows the backends.
+fn start(config: Config, engine: Choice) -> Result<Worker, Failed> {
+    match engine {
+        Choice::Uring => Worker::start(config, |ring| Ring::uring(ring).map_err(Failed::Ring)),
+        Choice::SqPoll(polling) => {
+            Worker::start(config, move |ring| polling.ring(ring).map_err(Failed::Ring))
         }
-        Failed::Ring(Unavailable::Forbidden) => error.hint(
-            "check `sysctl kernel.io_uring_disabled` (0 allows it); in a container, allow io_uring_setup, io_uring_enter and \
-             io_uring_register in its seccomp profile",
-        ),
-        Failed::Ring(Unavailable::FileLimit { .. }) => error.hint("raise `ulimit -n`, or lower --connections"),
-        Failed::Ring(Unavailable::Failed(..)) | Failed::Io(_) => error,
+        Choice::Epoll(_) => Worker::start(config, |ring| Ring::epoll(ring).map_err(Failed::Io)),
+    }
+}
+
+fn explain(failed: Failed) -> Error {
+    match failed {
+        Failed::Ring(why) => engine::explain(&why),
+        Failed::Io(error) => Error::new("cannot start the shards").cause(error),
+    }
+}
+
+/// One line about what polling cost.
+fn tell_polling(since: Instant) {
+    let elapsed = since.elapsed().as_secs_f64();
+    match engine::pollers_cpu(Path::new("/proc/self/task")) {
+        Some((cpu, threads)) => say(&format_args!(
+            "sitar: {threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
+            cpu.as_secs_f64()
+        )),
+        None => say(&format_args!("sitar: this kernel does not tell the CPU time of polling threads")),
     }
 }
 
@@ -188,16 +213,16 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn cores() -> NonZeroU16 {
-    thread::available_parallelism()
-        .ok()
-        .and_then(|cores| u16::try_from(cores.get()).ok()?.try_into().ok())
-        .unwrap_or(NonZeroU16::MIN)
+/// One for each core; with the polling engine one for two, since each has a polling thread beside it.
+fn default_shards(cores: &Cores, engine: cli::Engine) -> NonZeroU16 {
+    let shards = if engine == cli::Engine::Sqpoll { cores.count / 2 } else { cores.count };
+    let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, cli::SHARDS_MAX);
+    NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
 }
 
-/// The limits of each shard. The soft limit on open files is raised as far as needed and allowed: a ring's file table
-/// counts against it.
-fn limits(arguments: &Serve, shards: NonZeroU16) -> Result<Limits, Error> {
+/// The limits of each shard. The soft limit on open files is raised as far as needed and allowed. The file table of each
+/// io_uring is held against it by itself; with epoll, the connections of all shards are descriptors of the process.
+fn limits(arguments: &Serve, shards: NonZeroU16, engine: &Choice) -> Result<Limits, Error> {
     let defaults = Limits::default();
     let connections = match arguments.connections {
         Some(all) => all.get().div_ceil(u32::from(shards.get())),
@@ -211,7 +236,8 @@ fn limits(arguments: &Serve, shards: NonZeroU16) -> Result<Limits, Error> {
         send: seconds(arguments.send_seconds),
         ..defaults
     };
-    let wanted = u64::from(limits.ring().connections) + DESCRIPTORS_OTHER;
+    let tables = if matches!(engine, Choice::Epoll(_)) { u64::from(shards.get()) } else { 1 };
+    let wanted = u64::from(limits.ring().connections) * tables + DESCRIPTORS_OTHER;
     let now = getrlimit(Resource::Nofile);
     let allowed = now.maximum.unwrap_or(u64::MAX);
     if now.current.is_some_and(|current| current < wanted) {
@@ -220,7 +246,7 @@ fn limits(arguments: &Serve, shards: NonZeroU16) -> Result<Limits, Error> {
             .map_err(|error| Error::new("cannot raise the limit on open files").cause(error.to_string()))?;
     }
     if wanted > allowed {
-        let most = u32::try_from(allowed.saturating_sub(DESCRIPTORS_OTHER)).unwrap_or(u32::MAX);
+        let most = u32::try_from(allowed.saturating_sub(DESCRIPTORS_OTHER) / tables).unwrap_or(u32::MAX);
         let most = most.saturating_sub(limits.ring().connections - limits.connections);
         if arguments.connections.is_some() || most < 64 {
             return Err(Error::new(format!(

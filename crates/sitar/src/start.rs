@@ -6,6 +6,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::Printable;
 use crate::identity::Origin;
@@ -67,10 +68,24 @@ pub struct Certificate {
 }
 
 /// The backend that runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// io_uring, operations handed over together.
-    UringBatched,
+    Uring,
+    /// io_uring with a polling thread of the kernel's for each shard.
+    SqPoll {
+        /// How long a shard watches for completions before it sleeps.
+        spin: Duration,
+        /// The polling threads' CPUs, one for each shard; empty: the scheduler's choice.
+        pollers: Vec<u32>,
+        /// Cores that this process may use.
+        cores: usize,
+    },
+    /// epoll.
+    Epoll {
+        /// Why not io_uring, as the end of a sentence; `None`: the operator wants it so.
+        why: Option<String>,
+    },
 }
 
 /// What is served.
@@ -142,6 +157,19 @@ impl Report {
         {
             line(f, "warning", &"others can reach this address, and nothing is encrypted (--tls off)")?;
         }
+        if let Engine::SqPoll { cores, .. } = self.engine
+            && self.shards.saturating_mul(2) > cores
+        {
+            line(
+                f,
+                "warning",
+                &format_args!(
+                    "{} with a polling thread each on {cores} cores get in each other's way: they would need {}",
+                    count(self.shards, "shard"),
+                    self.shards.saturating_mul(2)
+                ),
+            )?;
+        }
         for address in &self.skipped {
             line(
                 f,
@@ -199,7 +227,22 @@ pub fn curl(ca: &Path, addresses: &[SocketAddr]) -> String {
 impl Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Engine::UringBatched => f.write_str("io_uring (batched; polling thread: not built yet)"),
+            Engine::Uring => {
+                f.write_str("io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)")
+            }
+            Engine::SqPoll { spin, pollers, .. } => {
+                f.write_str(match pollers.len() {
+                    0 => "io_uring with polling threads on any CPU",
+                    1 => "io_uring with a polling thread on CPU ",
+                    _ => "io_uring with polling threads on CPUs ",
+                })?;
+                let list = pollers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "{list} (no system calls while busy; watches for {spin:?} before it sleeps)")
+            }
+            Engine::Epoll { why: Some(why) } => write!(f, "epoll, because {}", Printable(why)),
+            Engine::Epoll { why: None } => {
+                f.write_str("epoll (--engine epoll; where io_uring is allowed, it needs fewer system calls)")
+            }
         }
     }
 }
@@ -235,6 +278,10 @@ fn names_text(names: &[String]) -> String {
         let _ = write!(text, " and {more} more");
     }
     if text.is_empty() { "no names".to_owned() } else { text }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn printable(path: &Path) -> String {

@@ -1,4 +1,4 @@
-//! A worker inside the test's process, on the real kernel, and a client that speaks bytes.
+//! A worker inside the test's process, on the real kernel and a given engine, and a client that speaks bytes.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -14,6 +14,26 @@ use std::time::{Duration, SystemTime};
 use sitar_io::Ring;
 use sitar_server::{Config, Counts, Incident, Limits, Worker};
 use sitar_site::{Budget, Options, Site};
+
+/// What the worker's rings run on.
+#[derive(Clone, Copy)]
+pub enum Engine {
+    Uring,
+    Epoll,
+}
+
+/// Runs each of the functions named as a test of its own on every engine.
+#[macro_export]
+macro_rules! on_every_engine {
+    ($($case:ident,)*) => {
+        mod uring {
+            $(#[test] fn $case() { super::$case($crate::harness::Engine::Uring); })*
+        }
+        mod epoll {
+            $(#[test] fn $case() { super::$case($crate::harness::Engine::Epoll); })*
+        }
+    };
+}
 
 pub struct Server {
     pub worker: Worker,
@@ -46,15 +66,15 @@ pub fn body(len: usize) -> Vec<u8> {
 }
 
 impl Server {
-    pub fn plain(limits: Limits) -> Server {
-        Server::start(limits, false, Budget::new(64 << 20, 8 << 20))
+    pub fn plain(engine: Engine, limits: Limits) -> Server {
+        Server::start(engine, limits, false, Budget::new(64 << 20, 8 << 20))
     }
 
-    pub fn tls(limits: Limits) -> Server {
-        Server::start(limits, true, Budget::new(64 << 20, 8 << 20))
+    pub fn tls(engine: Engine, limits: Limits) -> Server {
+        Server::start(engine, limits, true, Budget::new(64 << 20, 8 << 20))
     }
 
-    pub fn start(limits: Limits, tls: bool, budget: Budget) -> Server {
+    pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("sitar-server-{}-{number}", std::process::id()));
@@ -83,9 +103,12 @@ impl Server {
             }),
             report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
         };
-        let worker = Worker::start(config, |config| {
-            Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
-        });
+        let worker = match engine {
+            Engine::Uring => Worker::start(config, |config| {
+                Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
+            }),
+            Engine::Epoll => Worker::start(config, Ring::epoll),
+        };
         Server { worker: worker.unwrap(), address, incidents, panics, directory, ca }
     }
 

@@ -46,6 +46,7 @@ fn each_flag_has_its_variable() {
             ("tls-key", "SITAR_TLS_KEY"),
             ("tls", "SITAR_TLS"),
             ("engine", "SITAR_ENGINE"),
+            ("spin", "SITAR_SPIN"),
             ("shards", "SITAR_SHARDS"),
             ("prefix", "SITAR_PREFIX"),
             ("connections", "SITAR_CONNECTIONS"),
@@ -71,6 +72,7 @@ fn verbs() {
             tls_key: vec![],
             tls: Tls::Auto,
             engine: Engine::Auto,
+            spin: None,
             shards: None,
             prefix: None,
             default_port: None,
@@ -123,7 +125,11 @@ fn exit_codes_of_the_parser() {
         &["--shards", "513"],
         &["--shards", "+x"],
         &["--tls", "kernel"],
-        &["--engine", "epoll"],
+        &["--engine", "kqueue"],
+        &["--spin", "1ms"],
+        &["--spin", "1ms", "--engine", "uring"],
+        &["--spin", "1ms", "--engine", "auto"],
+        &["--spin", "1", "--engine", "sqpoll"],
         &["--tls-cert", "a"],
         &["--tls-key", "a"],
         &["--tls-cert", "a", "--tls-cert", "b", "--tls-key", "a"],
@@ -283,4 +289,19 @@ fn seconds_are_bounded() {
     }
     assert_eq!(serve(&["--idle-seconds", "86400"]).idle_seconds, 86400);
     assert!(parse(["sitar", "serve", "--connections", "0"], None).is_err());
+}
+
+#[test]
+fn engines() {
+    for (name, engine) in [
+        ("auto", Engine::Auto),
+        ("uring", Engine::Uring),
+        ("sqpoll", Engine::Sqpoll),
+        ("epoll", Engine::Epoll),
+    ] {
+        assert_eq!(serve(&["--engine", name]).engine, engine);
+    }
+    let polled = serve(&["--engine", "sqpoll", "--spin", "500us"]);
+    assert_eq!(polled.spin, Some(Duration::from_micros(500)));
+    assert!(refused(&["--spin", "1ms"]).to_string().contains("--spin needs --engine sqpoll"));
 }

@@ -15,7 +15,7 @@ fn local(origin: Origin) -> Report {
             ca: "/home/u/.local/share/sitar/local/ca.pem".into(),
             origin,
         },
-        engine: Engine::UringBatched,
+        engine: Engine::Uring,
         shards: 4,
         content: Content::Handbook,
         files: 7,
@@ -30,7 +30,7 @@ fn the_first_start() {
         "sitar 0.1.0\n\
          \x20 address  https://localhost:8443/\n\
          \x20 listens  127.0.0.1:8443, [::1]:8443\n\
-         \x20 engine   io_uring (batched; polling thread: not built yet)\n\
+         \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   user space (kernel TLS: not built yet)\n\
          \x20 shards   4\n\
          \x20 site     the built-in handbook; name a directory or a tar to serve it: sitar serve PATH\n\
@@ -64,7 +64,7 @@ fn the_operators_certificates() {
          \x20          https://192.0.2.1:8443/\n\
          \x20          https://[2001:db8::1]/\n\
          \x20 listens  0.0.0.0:443, [::]:443, 192.0.2.1:8443, [2001:db8::1]:443\n\
-         \x20 engine   io_uring (batched; polling thread: not built yet)\n\
+         \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   user space (kernel TLS: not built yet)\n\
          \x20 shards   4\n\
          \x20 site     site.tar (tar)\n\
@@ -87,7 +87,7 @@ fn plain_http_in_the_open_is_warned_of() {
         "sitar 0.1.0\n\
          \x20 address  http://localhost/\n\
          \x20 listens  0.0.0.0:80\n\
-         \x20 engine   io_uring (batched; polling thread: not built yet)\n\
+         \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   none: plain HTTP (--tls off)\n\
          \x20 shards   4\n\
          \x20 site     public (directory)\n\
@@ -126,4 +126,48 @@ fn the_curl_line_is_for_a_shell() {
         curl(Path::new("/ca.pem"), &sockets(&["[::1]:1"])),
         "curl --cacert /ca.pem https://localhost:1/"
     );
+}
+
+#[test]
+fn each_engine_says_what_it_is_and_why_not_a_better_one() {
+    let spin = Duration::from_millis(1);
+    for (engine, expected) in [
+        (
+            Engine::SqPoll { spin, pollers: vec![7], cores: 8 },
+            "io_uring with a polling thread on CPU 7 (no system calls while busy; watches for 1ms before it sleeps)",
+        ),
+        (
+            Engine::SqPoll { spin: Duration::from_secs(10), pollers: vec![6, 7], cores: 8 },
+            "io_uring with polling threads on CPUs 6, 7 (no system calls while busy; watches for 10s before it sleeps)",
+        ),
+        (
+            Engine::SqPoll { spin, pollers: vec![], cores: 8 },
+            "io_uring with polling threads on any CPU (no system calls while busy; watches for 1ms before it sleeps)",
+        ),
+        (
+            Engine::Epoll { why: Some("kernel 5.15.0\n is older than 6.1".to_owned()) },
+            "epoll, because kernel 5.15.0\\n is older than 6.1",
+        ),
+        (
+            Engine::Epoll { why: None },
+            "epoll (--engine epoll; where io_uring is allowed, it needs fewer system calls)",
+        ),
+    ] {
+        assert_eq!(engine.to_string(), expected);
+    }
+}
+
+#[test]
+fn shards_and_pollers_that_share_cores_are_warned_of() {
+    let polled = |shards, cores| Report {
+        engine: Engine::SqPoll { spin: Duration::from_millis(1), pollers: vec![], cores },
+        shards,
+        ..local(Origin::Made)
+    };
+    let text = polled(2, 3).to_string();
+    let warning = "  warning  2 shards with a polling thread each on 3 cores get in each other's way: \
+                   they would need 4\n";
+    assert!(text.ends_with(warning), "{text}");
+    assert!(!polled(2, 4).to_string().contains("warning"));
+    assert!(!polled(1, 2).to_string().contains("warning"));
 }

@@ -1,0 +1,61 @@
+//! Durations on the command line: a whole number and its unit, `500us`, `1ms`, `10s`.
+
+use std::time::Duration;
+
+/// The longest that is accepted. A wait of an hour is a wait for ever to whoever watches a core burn.
+const MAX: Duration = Duration::from_secs(3600);
+
+/// Reads a duration of at most an hour; zero may go without a unit.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "us" => Some(Duration::from_micros as fn(u64) -> Duration),
+        "ms" => Some(Duration::from_millis as fn(u64) -> Duration),
+        "s" => Some(Duration::from_secs as fn(u64) -> Duration),
+        "" if text == "0" => Some(Duration::from_secs as fn(u64) -> Duration),
+        _ => None,
+    };
+    match (number.parse::<u64>(), unit) {
+        (Ok(number), Some(unit)) if unit(number) <= MAX => Ok(unit(number)),
+        _ => Err("expected a number and its unit, at most an hour: 500us, 1ms or 10s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_people_write_them() {
+        for (text, expected) in [
+            ("500us", Duration::from_micros(500)),
+            ("1ms", Duration::from_millis(1)),
+            ("10s", Duration::from_secs(10)),
+            ("3600s", Duration::from_secs(3600)),
+            ("0s", Duration::ZERO),
+            ("0", Duration::ZERO),
+        ] {
+            assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+        for wrong in [
+            "",
+            "s",
+            "10",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1 s",
+            "1m",
+            "1ns",
+            "3601s",
+            "3600001ms",
+            "18446744073709551615s",
+            "18446744073709551616us",
+            "1ſ",
+            "１s",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

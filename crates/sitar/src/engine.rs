@@ -1,0 +1,220 @@
+//! Which engine runs, and on which cores.
+//!
+//! Whether io_uring works here is found out by making a small ring and using it, before anything is bound: a kernel's
+//! version says little where a container's profile decides.
+
+use std::cell::Cell;
+use std::fs;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use sitar_io::{Ring, SqPoll, Unavailable, Uring};
+
+use crate::cli;
+use crate::error::Error;
+use crate::start;
+
+/// How long a shard watches for completions when `--spin` is not given.
+pub const SPIN: Duration = Duration::from_millis(1);
+/// A polling thread stays awake at least so long without work: waking it takes a system call.
+const POLLER_IDLE_MIN: Duration = Duration::from_millis(10);
+/// Linux shortens the names of threads to 15 bytes; these are `iou-sqp-` and the number of the thread that made it.
+const POLLER_NAME: &str = "iou-sqp-";
+
+/// The engine that will run.
+#[derive(Debug)]
+pub enum Choice {
+    /// io_uring, operations handed over together.
+    Uring,
+    /// io_uring with polling threads.
+    SqPoll(Polling),
+    /// epoll, and why not io_uring where that was wanted.
+    Epoll(Option<Unavailable>),
+}
+
+/// The cores that this process may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cores {
+    /// How many can be busy at a time; a container's quota may allow less than one for each number.
+    pub count: usize,
+    /// Their numbers; empty when the kernel does not tell.
+    pub numbers: Vec<u32>,
+}
+
+impl Cores {
+    /// Asks the kernel.
+    #[must_use]
+    pub fn of_this_process() -> Cores {
+        let numbers = sched_getaffinity(None).map(|set| {
+            (0..CpuSet::MAX_CPU)
+                .filter(|cpu| set.is_set(*cpu))
+                .filter_map(|cpu| u32::try_from(cpu).ok())
+                .collect()
+        });
+        Cores {
+            count: thread::available_parallelism().map_or(1, usize::from),
+            numbers: numbers.unwrap_or_default(),
+        }
+    }
+}
+
+impl Choice {
+    /// Chooses; `probe` finds out whether io_uring works. It is not asked for a polling thread, whatever is wanted: the
+    /// kernel ends that one some time after its ring is gone, and until then it would take a core from the real ones.
+    ///
+    /// # Errors
+    /// The engine that was asked for cannot run here, or io_uring fails for no reason that another engine would avoid.
+    pub fn make(
+        wanted: cli::Engine,
+        probe: impl FnOnce() -> Result<(), Unavailable>,
+        polling: impl FnOnce() -> Result<Polling, Error>,
+    ) -> Result<Choice, Error> {
+        match wanted {
+            cli::Engine::Epoll => Ok(Choice::Epoll(None)),
+            cli::Engine::Auto => match probe() {
+                Ok(()) => Ok(Choice::Uring),
+                Err(why) if is_lasting(&why) => Ok(Choice::Epoll(Some(why))),
+                Err(why) => Err(explain(&why)),
+            },
+            cli::Engine::Uring => probe().map(|()| Choice::Uring).map_err(|why| explain(&why)),
+            cli::Engine::Sqpoll => {
+                let polling = polling()?;
+                probe().map(|()| Choice::SqPoll(polling)).map_err(|why| explain(&why))
+            }
+        }
+    }
+
+    /// What the start report says of it.
+    #[must_use]
+    pub fn report(&self) -> start::Engine {
+        match self {
+            Choice::Uring => start::Engine::Uring,
+            Choice::SqPoll(polling) => start::Engine::SqPoll {
+                spin: polling.spin,
+                pollers: polling.pollers.clone(),
+                cores: polling.cores.count,
+            },
+            Choice::Epoll(why) => start::Engine::Epoll { why: why.as_ref().map(ToString::to_string) },
+        }
+    }
+}
+
+/// Whether io_uring is not to be had here at all, as opposed to a failure that the operator should hear of.
+fn is_lasting(why: &Unavailable) -> bool {
+    matches!(why, Unavailable::KernelTooOld(_) | Unavailable::Missing | Unavailable::Forbidden)
+}
+
+/// What the operator is told when io_uring was asked for and cannot run.
+#[must_use]
+pub fn explain(why: &Unavailable) -> Error {
+    let error = Error::new("cannot start the io_uring engine").cause(why);
+    match why {
+        Unavailable::KernelTooOld(_) | Unavailable::Missing => error
+            .hint("io_uring needs Linux 6.1 or newer; without it there is --engine epoll, which --engine auto chooses by itself"),
+        Unavailable::Forbidden => error
+            .hint(
+                "check `sysctl kernel.io_uring_disabled` (0 allows it); in a container, allow io_uring_setup, io_uring_enter and \
+                 io_uring_register in its seccomp profile",
+            )
+            .hint("or do without: --engine epoll, which --engine auto chooses by itself"),
+        Unavailable::FileLimit { .. } => error.hint("raise `ulimit -n`, or lower --connections"),
+        Unavailable::Failed(..) => error,
+    }
+}
+
+/// Makes a small ring and uses it once.
+///
+/// # Errors
+/// Why io_uring cannot be used here.
+pub fn probe() -> Result<(), Unavailable> {
+    let config = sitar_io::Config { connections: 8, rx_count: 8, rx_len: 256, tx_count: 8, tx_len: 256 };
+    let mut ring = Ring::uring(&config)?;
+    // A profile may allow the making of a ring and not its use.
+    ring.wait(Some(Instant::now())).map(drop).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Unavailable::Forbidden,
+        std::io::ErrorKind::Unsupported => Unavailable::Missing,
+        _ => Unavailable::Failed("io_uring_enter", error),
+    })
+}
+
+/// Polling threads: how long they and the shards stay awake, and where they run.
+#[derive(Debug)]
+pub struct Polling {
+    spin: Duration,
+    cores: Cores,
+    /// The polling threads' CPUs, one for each shard; empty: the scheduler's choice.
+    pollers: Vec<u32>,
+    /// The next shard's place in `pollers`.
+    next: AtomicUsize,
+}
+
+impl Polling {
+    /// Gives each polling thread a core of its own, the last ones, when shards and pollers have one each.
+    /// Otherwise none is bound: a bound thread could not even move away from the shard that it disturbs.
+    ///
+    /// # Errors
+    /// Shard and poller would have one core: each would wait for the other to be scheduled away.
+    pub fn new(spin: Option<Duration>, shards: NonZeroU16, cores: Cores) -> Result<Polling, Error> {
+        if cores.count < 2 {
+            return Err(Error::new("the polling engine needs two cores, and this process may use one")
+                .cause("a shard and its polling thread keep each other waiting on one core")
+                .hint("use --engine uring, or allow more cores (taskset, or the container's limit)"));
+        }
+        let shards = usize::from(shards.get());
+        let fit = shards.saturating_mul(2) <= cores.count.min(cores.numbers.len());
+        let pollers = if fit { cores.numbers[cores.numbers.len() - shards..].to_vec() } else { Vec::new() };
+        Ok(Polling { spin: spin.unwrap_or(SPIN), cores, pollers, next: AtomicUsize::new(0) })
+    }
+
+    fn settings(&self, cpu: Option<u32>) -> SqPoll {
+        SqPoll { spin: self.spin, idle: self.spin.max(POLLER_IDLE_MIN), cpu }
+    }
+
+    /// Makes a ring for the calling shard, and keeps the shard away from the polling threads' cores.
+    ///
+    /// # Errors
+    /// Those of [`Ring::sqpoll`].
+    pub fn ring(&self, config: &sitar_io::Config) -> Result<Ring<Uring>, Unavailable> {
+        thread_local! {
+            // A shard that is started anew runs on the same thread, and gets the same core for its poller.
+            static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
+        }
+        let place = PLACE.get().unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+        PLACE.set(Some(place));
+        if !self.pollers.is_empty() {
+            let mut own = CpuSet::new();
+            for cpu in self.cores.numbers.iter().filter(|cpu| !self.pollers.contains(cpu)) {
+                own.set(*cpu as usize);
+            }
+            // Where this is forbidden, the scheduler usually finds out by itself.
+            let _ = sched_setaffinity(None, &own);
+        }
+        Ring::sqpoll(config, &self.settings(self.pollers.get(place).copied()))
+    }
+}
+
+/// CPU time of this process's polling threads so far, and how many there are. `tasks` is `/proc/self/task`. `None` when there
+/// are none, or the kernel does not count.
+#[must_use]
+pub fn pollers_cpu(tasks: &Path) -> Option<(Duration, usize)> {
+    let (mut sum, mut threads) = (Duration::ZERO, 0);
+    for task in fs::read_dir(tasks).ok()?.flatten() {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        if !name.starts_with(POLLER_NAME) {
+            continue;
+        }
+        // "run time in nanoseconds, time waited, time slices". A thread may end while its folder is read.
+        let Ok(times) = fs::read_to_string(task.path().join("schedstat")) else { continue };
+        let Some(ran) = times.split_whitespace().next().and_then(|ran| ran.parse().ok()) else { continue };
+        sum += Duration::from_nanos(ran);
+        threads += 1;
+    }
+    (threads > 0).then_some((sum, threads))
+}
+
+#[cfg(test)]
+mod tests;

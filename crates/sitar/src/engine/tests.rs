@@ -1,0 +1,124 @@
+use std::io;
+
+use super::*;
+
+fn cores(count: usize, numbers: &[u32]) -> Cores {
+    Cores { count, numbers: numbers.to_vec() }
+}
+
+fn polling(shards: u16, cores: Cores) -> Result<Polling, Error> {
+    Polling::new(None, NonZeroU16::new(shards).unwrap(), cores)
+}
+
+fn choose(wanted: cli::Engine, found: Result<(), Unavailable>) -> Result<start::Engine, String> {
+    Choice::make(wanted, || found, || polling(1, cores(2, &[0, 1])))
+        .map(|choice| choice.report())
+        .map_err(|error| error.render(false))
+}
+
+#[test]
+fn auto_is_io_uring_and_never_the_polling_one() {
+    assert_eq!(choose(cli::Engine::Auto, Ok(())), Ok(start::Engine::Uring));
+    let asked = Choice::make(cli::Engine::Auto, || Ok(()), || panic!("nobody asked for polling"));
+    assert!(matches!(asked, Ok(Choice::Uring)));
+}
+
+#[test]
+fn auto_falls_back_to_epoll_for_lasting_reasons_and_says_which() {
+    for (why, expected) in [
+        (Unavailable::KernelTooOld("5.15.0-91".to_owned()), "kernel 5.15.0-91 is older than 6.1"),
+        (
+            Unavailable::Forbidden,
+            "io_uring is forbidden here (a container's seccomp profile, or sysctl kernel.io_uring_disabled)",
+        ),
+        (Unavailable::Missing, "this kernel was built without io_uring, or a seccomp profile hides it"),
+    ] {
+        let why_text = Some(expected.to_owned());
+        assert_eq!(choose(cli::Engine::Auto, Err(why)), Ok(start::Engine::Epoll { why: why_text }));
+    }
+    let failed = Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12));
+    assert_eq!(
+        choose(cli::Engine::Auto, Err(failed)).unwrap_err(),
+        "error: cannot start the io_uring engine\n\
+         \x20 cause: io_uring_setup: Cannot allocate memory (os error 12)\n"
+    );
+}
+
+#[test]
+fn what_was_asked_for_runs_or_the_start_fails() {
+    assert_eq!(choose(cli::Engine::Uring, Ok(())), Ok(start::Engine::Uring));
+    assert!(matches!(choose(cli::Engine::Sqpoll, Ok(())), Ok(start::Engine::SqPoll { cores: 2, .. })));
+    for wanted in [cli::Engine::Uring, cli::Engine::Sqpoll] {
+        assert_eq!(
+            choose(wanted, Err(Unavailable::Forbidden)).unwrap_err(),
+            "error: cannot start the io_uring engine\n\
+             \x20 cause: io_uring is forbidden here (a container's seccomp profile, or sysctl kernel.io_uring_disabled)\n\
+             \x20 hint: check `sysctl kernel.io_uring_disabled` (0 allows it); in a container, allow io_uring_setup, \
+             io_uring_enter and io_uring_register in its seccomp profile\n\
+             \x20 hint: or do without: --engine epoll, which --engine auto chooses by itself\n"
+        );
+    }
+    // Whatever io_uring would say.
+    assert_eq!(
+        choose(cli::Engine::Epoll, Err(Unavailable::Forbidden)),
+        Ok(start::Engine::Epoll { why: None })
+    );
+}
+
+#[test]
+fn each_poller_has_a_core_of_its_own_or_none_is_bound() {
+    assert_eq!(polling(1, cores(2, &[0, 1])).unwrap().pollers, [1]);
+    assert_eq!(polling(2, cores(5, &[1, 3, 5, 7, 9])).unwrap().pollers, [7, 9]);
+    for (shards, cores) in [
+        (2, cores(3, &[0, 1, 2])),
+        // A quota of two cores on a machine of four.
+        (2, cores(2, &[0, 1, 2, 3])),
+        // Numbers beyond what the kernel's interface was asked for.
+        (1, cores(2, &[])),
+    ] {
+        assert_eq!(polling(shards, cores).unwrap().pollers, [0_u32; 0]);
+    }
+}
+
+#[test]
+fn one_core_is_refused() {
+    assert_eq!(
+        polling(1, cores(1, &[3])).unwrap_err().render(false),
+        "error: the polling engine needs two cores, and this process may use one\n\
+         \x20 cause: a shard and its polling thread keep each other waiting on one core\n\
+         \x20 hint: use --engine uring, or allow more cores (taskset, or the container's limit)\n"
+    );
+}
+
+#[test]
+fn a_poller_is_awake_for_as_long_as_its_shard() {
+    let two = || cores(2, &[0, 1]);
+    let short =
+        Polling::new(Some(Duration::from_micros(5)), NonZeroU16::MIN, two()).unwrap().settings(Some(1));
+    assert_eq!(
+        short,
+        SqPoll { spin: Duration::from_micros(5), idle: Duration::from_millis(10), cpu: Some(1) }
+    );
+    let long = Polling::new(Some(Duration::from_secs(10)), NonZeroU16::MIN, two()).unwrap().settings(None);
+    assert_eq!(long, SqPoll { spin: Duration::from_secs(10), idle: Duration::from_secs(10), cpu: None });
+    assert_eq!(polling(1, two()).unwrap().settings(None).spin, Duration::from_millis(1));
+}
+
+#[test]
+fn polling_threads_are_found_by_their_name() {
+    let tasks = tempfile::TempDir::new().unwrap();
+    let add = |task: &str, name: &str, schedstat: &str| {
+        let folder = tasks.path().join(task);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("comm"), name).unwrap();
+        fs::write(folder.join("schedstat"), schedstat).unwrap();
+    };
+    add("1", "sitar\n", "5000000000 1 1\n");
+    assert_eq!(pollers_cpu(tasks.path()), None);
+    add("2", "iou-sqp-1\n", "1500000000 20 3\n");
+    add("3", "iou-sqp-12\n", "250000000 20 3\n");
+    add("4", "iou-wrk-1\n", "9000000000 20 3\n");
+    add("5", "iou-sqp-13\n", "\n");
+    assert_eq!(pollers_cpu(tasks.path()), Some((Duration::from_millis(1750), 2)));
+    assert_eq!(pollers_cpu(Path::new("/nowhere")), None);
+}

@@ -17,7 +17,7 @@ use crate::ring::Op;
 use crate::table::{OpId, Table};
 use crate::waker::Waker;
 
-/// An engine that a [`Ring`](crate::Ring) can run on: [`Uring`](crate::Uring).
+/// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and [`Epoll`](crate::Epoll).
 pub trait Backend: Driver + 'static {}
 
 /// One operation as the engine sees it. Made by [`Ring`](crate::Ring) from an entry of its op table only; the memory

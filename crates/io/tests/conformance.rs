@@ -68,6 +68,8 @@ macro_rules! conformance {
                 files::files_are_read_into_slots_and_regions,
                 files::what_is_not_in_memory_is_read_whole,
                 files::files_that_the_kernel_makes_up_are_read,
+                files::a_long_read_that_has_to_wait_is_whole,
+                files::reads_that_are_cancelled_or_lose_their_ring_end,
                 files::a_file_that_cannot_be_read_says_why,
                 lives::a_close_waits_for_what_is_in_flight,
                 lives::dropped_events_lose_no_slot_and_no_descriptor,
@@ -119,6 +121,8 @@ mod sim {
         files::files_are_read_into_slots_and_regions,
         files::what_is_not_in_memory_is_read_whole,
         files::files_that_the_kernel_makes_up_are_read,
+        files::a_long_read_that_has_to_wait_is_whole,
+        files::reads_that_are_cancelled_or_lose_their_ring_end,
         files::a_file_that_cannot_be_read_says_why,
         limits::a_full_op_table_hands_everything_back,
     }

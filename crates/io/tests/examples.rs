@@ -281,6 +281,8 @@ fn drops_in_flight(mut server: impl Turns, address: SocketAddr) {
     client.write_all(b"go").unwrap();
     // Accept, waker, receive, send.
     server.turn_until("both are in flight", |stats| stats.ops == IDLE_OPS + 2 && stats.tx_free == 1);
+    // The send was queued in the last turn; now it starts, and stops where the sockets are full.
+    server.turn().unwrap();
     server.abort();
     let stats = server.stats();
     assert_eq!((stats.ops, stats.tx_free, stats.connections), (IDLE_OPS + 2, 1, 1), "the ring has it all");

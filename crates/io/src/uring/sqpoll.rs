@@ -1,8 +1,8 @@
 //! The io_uring engine with a polling kernel thread: no system call while there is work.
 //!
-//! The kernel's thread takes entries out of the submission queue as they are pushed, so an operation may start before the next wait. This side
-//! looks at the completion queue for a while before it sleeps in `io_uring_enter`; the kernel's thread goes to sleep
-//! by itself and says so by NEED_WAKEUP, which is looked at in every wait.
+//! The kernel's thread takes entries out of the submission queue as they are pushed, so an operation may start before
+//! the next wait. This side looks at the completion queue for a while before it sleeps in `io_uring_enter`; the
+//! kernel's thread goes to sleep by itself and says so by NEED_WAKEUP, which is looked at in every wait.
 //!
 //! The price is a core for the poller, and another one for this side as long as it spins: the two must not share one
 //! (measured: twenty times slower). Flags: `SQPOLL | SINGLE_ISSUER | SUBMIT_ALL`; the kernel refuses DEFER_TASKRUN
@@ -63,8 +63,8 @@ impl Ring<Uring> {
     /// Makes a ring on io_uring with a polling kernel thread, for the calling thread.
     ///
     /// No method of a ring made so makes a system call while both sides are awake ([`SqPoll`]);
-    /// [`Stats::calls`](crate::Stats::calls) counts those that were needed. Operations may start before the next
-    /// [`wait`](Ring::wait).
+    /// [`Stats::calls`](crate::Stats::calls) counts those that were needed: in a [`wait`](Ring::wait) at most one to wake
+    /// the poller and one to sleep. Operations may start before the next wait.
     ///
     /// # Errors
     /// [`Unavailable`] says why this machine cannot run it; a CPU that does not exist or that this process may not use

@@ -1,6 +1,7 @@
 //! Reading files.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use sitar_io::{Errno, Event, File, Into, Key, RegionMut};
 
@@ -100,4 +101,55 @@ pub(crate) fn a_file_that_cannot_be_read_says_why<E: Engine>() {
     b.ring.read(&directory, 0, Into::Tx(tx, 0..10), Key(3)).unwrap();
     assert!(matches!(b.event(), Event::Read { key: Key(3), result: Err(Errno::ISDIR), .. }));
     assert_eq!(b.ring.stats().tx_free, 4);
+}
+
+/// This process's own memory as a file: nothing but the kernel's code can read it, and a long read is read whole.
+pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Engine>() {
+    let bytes: Vec<u8> = (0..200_001_u32).map(|i| (i % 241) as u8).collect();
+    let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());
+    let mut b = Bench::<E>::new(SMALL);
+    // More of them than a helper takes at a time.
+    for key in 0..10 {
+        let region = RegionMut::new(200_003).unwrap();
+        b.ring.read(&file, bytes.as_ptr().addr() as u64, Into::Region(region, 1..200_002), Key(key)).unwrap();
+    }
+    for _ in 0..10 {
+        match b.event() {
+            Event::Read { into: Into::Region(region, _), result: Ok(200_001), .. } => {
+                assert!(region[1..200_002] == bytes);
+                assert_eq!((region[0], region[200_002]), (0, 0));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// However far they have come: each tells how much it has filled.
+pub(crate) fn reads_that_are_cancelled_or_lose_their_ring_end<E: Engine>() {
+    let bytes = vec![3; 2 << 20];
+    let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());
+    let at = bytes.as_ptr().addr() as u64;
+    let mut b = Bench::<E>::new(SMALL);
+    let into = || Into::Region(RegionMut::new(2 << 20).unwrap(), 0..2 << 20);
+    let ops: Vec<_> = (0..10).map(|key| b.ring.read(&file, at, into(), Key(key)).unwrap()).collect();
+    b.ring.wait(Some(Instant::now())).unwrap();
+    ops.into_iter().for_each(|op| b.ring.cancel(op));
+    for _ in 0..10 {
+        let Event::Read { into: Into::Region(region, _), result, .. } = b.event() else { panic!() };
+        let count = match result {
+            Ok(count) => count,
+            Err(errno) => {
+                assert!(matches!(errno, Errno::CANCELED | Errno::INTR), "{errno:?}");
+                0
+            }
+        };
+        assert!(region[..count] == bytes[..count]);
+    }
+    let start = Instant::now();
+    for key in 0..10 {
+        b.ring.read(&file, at, into(), Key(key)).unwrap();
+    }
+    b.ring.wait(Some(Instant::now())).unwrap();
+    drop(b);
+    assert!(start.elapsed() < Duration::from_secs(4), "drained, not timed out and leaked");
 }

@@ -43,6 +43,9 @@ pub(crate) struct Plan {
     pub(crate) ask: Ask,
     /// Bytes to send besides the two of the head.
     pub(crate) len: usize,
+    /// It says that it has finished only when it has got everything: like a connection kept alive, it ends by the
+    /// other side's close or not at all.
+    pub(crate) lingers: bool,
     /// Nothing may break: an early end is a failure.
     pub(crate) exact: bool,
     /// It pauses for up to so long between two steps.
@@ -57,6 +60,7 @@ struct Peer {
     rng: Rng,
     stream: Option<Stream>,
     sent: usize,
+    finished: bool,
     got: usize,
     steps: u32,
     report: Rc<RefCell<Report>>,
@@ -67,7 +71,16 @@ struct Peer {
 pub(crate) fn spawn(world: &World, waker: Waker, delay: Duration, plan: Plan, report: &Rc<RefCell<Report>>) {
     let start = world.now() + delay;
     let rng = Rng::new(plan.seed);
-    let mut peer = Peer { plan, rng, stream: None, sent: 0, got: 0, steps: 0, report: Rc::clone(report) };
+    let mut peer = Peer {
+        plan,
+        rng,
+        stream: None,
+        sent: 0,
+        finished: false,
+        got: 0,
+        steps: 0,
+        report: Rc::clone(report),
+    };
     world.script(move |world| {
         if world.now() < start {
             return Next::At(start);
@@ -148,9 +161,10 @@ impl Peer {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return self.broken(),
             }
-            if self.sent == total {
-                stream.finish();
-            }
+        }
+        if self.sent == total && !self.finished && (!self.plan.lingers || self.got == self.expected_len()) {
+            self.finished = true;
+            stream.finish();
         }
         let mut buf = [0; 900];
         let want = 1 + self.rng.below(buf.len());

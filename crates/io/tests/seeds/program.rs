@@ -127,7 +127,7 @@ impl Program {
             self.events += 1;
             self.world.note(&format!("{event:?}"), 0);
             self.on_event(event);
-            if self.chaos && self.rng.chance(2) {
+            if self.chaos && self.rng.chance(30) {
                 // The rest is seen after the next wait.
                 break;
             }

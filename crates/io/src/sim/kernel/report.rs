@@ -124,7 +124,8 @@ impl State {
                 self.lie = None;
                 self.lied = true;
                 // Both in one batch, so that no slot can have been published again in between.
-                self.kernel.visible.extend(told);
+                self.kernel.visible.push_back(told.0);
+                self.kernel.visible.extend(told.1);
             }
             None => {
                 self.lie = Some((lie, after.saturating_sub(1)));
@@ -134,30 +135,32 @@ impl State {
     }
 
     /// What a liar says instead, if this completion lends itself to it.
-    fn distort(&self, lie: Lie, kind: Kind, truth: Completion) -> Option<[Completion; 2]> {
+    fn distort(&self, lie: Lie, kind: Kind, truth: Completion) -> Option<(Completion, Option<Completion>)> {
         let accepted = kind == Kind::Accept && truth.result >= 0;
         let single = !matches!(kind, Kind::Accept | Kind::Recv);
         let counted = truth.buffer.is_some() || (kind == Kind::Bytes && truth.result >= 0);
         let OpId { index, generation } = truth.id;
         let false_id =
             |index, generation| Completion { id: OpId { index, generation }, buffer: None, ..truth };
-        let pair = match lie {
-            Lie::UnknownOp => [false_id(u32::MAX, generation), truth],
-            Lie::StaleOp => [false_id(index, generation.wrapping_sub(1)), truth],
-            Lie::Twice => [truth, truth],
-            Lie::TooLong if counted => [Completion { result: i32::MAX, ..truth }, truth],
+        let endless = Completion { more: true, ..truth };
+        // What is told, and what after that: the truth, where it is not the lie itself that ends the operation.
+        let told = match lie {
+            Lie::UnknownOp => (false_id(u32::MAX, generation), Some(truth)),
+            Lie::StaleOp => (false_id(index, generation.wrapping_sub(1)), Some(truth)),
+            Lie::Twice => (truth, Some(truth)),
+            Lie::TooLong if counted => (Completion { result: i32::MAX, ..truth }, None),
             Lie::UnknownSlot if truth.buffer.is_some() => {
-                [Completion { buffer: Some(u16::MAX), ..truth }, truth]
+                (Completion { buffer: Some(u16::MAX), ..truth }, None)
             }
-            Lie::LeasedSlot if truth.buffer.is_some() => [Completion { more: true, ..truth }, truth],
+            Lie::LeasedSlot if truth.buffer.is_some() => (endless, Some(truth)),
             Lie::UnknownPlace if accepted => {
                 let result = i32::try_from(self.kernel.table.len()).unwrap_or(i32::MAX);
-                [Completion { result, ..truth }, truth]
+                (Completion { result, ..truth }, None)
             }
-            Lie::TakenPlace if accepted => [Completion { more: true, ..truth }, truth],
-            Lie::EndlessSingle if single => [Completion { more: true, ..truth }, truth],
+            Lie::TakenPlace if accepted => (endless, Some(truth)),
+            Lie::EndlessSingle if single => (endless, None),
             _ => return None,
         };
-        Some(pair)
+        Some(told)
     }
 }

@@ -25,6 +25,7 @@ pub struct Limits {
     /// Send buffers of 68 KiB (address space; memory only as far as they are used).
     pub tx_buffers: u32,
     /// Bytes of input kept because they are not a whole record or request yet, or because an answer is still on its way.
+    /// Unfinished requests of ordinary size may use an eighth more.
     pub stash: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,

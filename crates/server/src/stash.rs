@@ -6,6 +6,8 @@
 
 /// The smallest room: a peer that sends one byte shall not book more.
 const ROOM_MIN: usize = 1 << 10;
+/// What an unfinished request of a browser needs.
+const ROOM_SMALL: usize = 4 << 10;
 /// Room that is kept for reuse: a TLS record, or a request head, and most of a receive slot.
 const ROOM_KEPT: usize = 20 << 10;
 /// Rooms kept.
@@ -38,6 +40,13 @@ impl Stashes {
         Stashes { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
     }
 
+    /// What may be booked in all. Small rooms have a little more: within one wake-up the large can take everything, and
+    /// only at its end are those closed who have most ([`excess`](Stashes::excess)); until then nobody who needs little
+    /// shall be turned away.
+    fn limit_for(&self, room: usize) -> usize {
+        if room <= ROOM_SMALL { self.limit + self.limit / 8 } else { self.limit }
+    }
+
     /// Bytes booked.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
@@ -64,7 +73,7 @@ impl Stashes {
                 0..=ROOM_KEPT => len.next_power_of_two().clamp(ROOM_MIN, ROOM_KEPT),
                 _ => len.next_multiple_of(ROOM_KEPT),
             };
-            if len > self.each || self.used - stash.booked + room > self.limit {
+            if len > self.each || self.used - stash.booked + room > self.limit_for(room) {
                 return Err(Overfull);
             }
             // A kept room is lent to those only who need most of it, so that what is booked is what is used.
@@ -160,6 +169,16 @@ mod tests {
         assert_eq!(stashes.append(&mut c, &[0; 9000]), Err(Overfull), "everybody's");
         stashes.append(&mut c, &[0; 8000]).unwrap();
         assert_eq!(stashes.excess(), Some(20480 + 20480 + 8192 - 37_500));
+        let mut late = Stash::default();
+        assert_eq!(stashes.append(&mut late, &[0; 5000]), Err(Overfull), "everybody's");
+        stashes.append(&mut late, &[0; 4000]).unwrap();
+        let mut later = Stash::default();
+        assert_eq!(
+            stashes.append(&mut later, &[0; 4000]),
+            Err(Overfull),
+            "what is left for the small ends, too"
+        );
+        stashes.release(&mut late);
         stashes.release(&mut a);
         stashes.append(&mut c, &[0; 9000]).unwrap();
         stashes.release(&mut b);

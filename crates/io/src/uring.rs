@@ -33,6 +33,12 @@ use crate::table::OpId;
 const KERNEL_MIN: (u32, u32) = (6, 1);
 /// Socket commands (getsockopt by ring) came with this one.
 const KERNEL_SOCKET_COMMANDS: (u32, u32) = (6, 7);
+/// Before this one a file leaves the ring's table only when all operations that were begun before its close have ended, those of
+/// other connections too: with receives that wait for ever the peer would never hear of the close. So the socket is shut
+/// down first. (Seen on 6.1; the reference counting was made per file in 6.13.)
+const KERNEL_PROMPT_CLOSE: (u32, u32) = (6, 13);
+/// Marks an entry whose completion nobody waits for; no op-table index is as large.
+const UNHEARD: u64 = u64::MAX;
 /// The one group of provided buffers.
 const GROUP: u16 = 0;
 /// Submission queue entries: what one wake-up may queue before an extra system call is needed.
@@ -99,6 +105,8 @@ pub struct Uring {
     /// Index of the registered ring descriptor; `None`: the plain one is used.
     registered: Option<u32>,
     socket_commands: bool,
+    /// The kernel lets go of a closed direct descriptor late.
+    late_close: bool,
     /// There is a polling kernel thread, and this side spins.
     spinner: Option<Spinner>,
     calls: u64,
@@ -201,6 +209,7 @@ impl Uring {
             scratch,
             registered,
             socket_commands: version >= KERNEL_SOCKET_COMMANDS,
+            late_close: version < KERNEL_PROMPT_CLOSE,
             spinner: poll.map(Spinner::new),
             calls: 0,
         })
@@ -290,7 +299,14 @@ impl Driver for Uring {
             }
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
-            Request::Close { slot } => opcode::Close::new(types::Fixed(slot)).build(),
+            Request::Close { slot } => {
+                if self.late_close {
+                    // Best effort: without room the peer hears of the close when the kernel gets round to it.
+                    let shut = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_RDWR).build();
+                    let _ = self.push(&shut.user_data(UNHEARD));
+                }
+                opcode::Close::new(types::Fixed(slot)).build()
+            }
             Request::Cancel { target } => {
                 opcode::AsyncCancel2::new(types::CancelBuilder::user_data(target.to_bits())).build()
             }
@@ -319,7 +335,12 @@ impl Driver for Uring {
     }
 
     fn next(&mut self) -> Option<Completion> {
-        let entry = self.ring.completion().next()?;
+        let entry = loop {
+            let entry = self.ring.completion().next()?;
+            if entry.user_data() != UNHEARD {
+                break entry;
+            }
+        };
         Some(Completion {
             id: OpId::from_bits(entry.user_data()),
             result: entry.result(),

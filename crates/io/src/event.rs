@@ -35,12 +35,15 @@ impl Piece {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Piece::Tx(tx) => &tx[..tx.filled()],
-            Piece::Shared(region, range) => {
-                let end = range.end.min(region.len());
-                &region[range.start.min(end)..end]
-            }
+            Piece::Shared(region, range) => part(region, range),
         }
     }
+}
+
+/// A range of a region, cut to what there is.
+fn part<'r>(region: &'r Region, range: &Range<usize>) -> &'r [u8] {
+    let end = range.end.min(region.len());
+    &region[range.start.min(end)..end]
 }
 
 /// What a send sends. It moves into the ring and comes back with [`Event::Sent`].
@@ -73,10 +76,7 @@ impl Src {
     pub(crate) fn each<'a>(&'a self, mut f: impl FnMut(&'a [u8])) {
         match self {
             Src::Tx(tx) => f(&tx[..tx.filled()]),
-            Src::Shared(region, range) => {
-                let end = range.end.min(region.len());
-                f(&region[range.start.min(end)..end]);
-            }
+            Src::Shared(region, range) => f(part(region, range)),
             Src::Gather(pieces) => pieces.iter().flatten().for_each(|piece| f(piece.bytes())),
         }
     }

@@ -1,6 +1,7 @@
 //! From names to files: exact, complete, and fixed when the site opens.
 
 use crate::error::OpenFault;
+use crate::lifetime::{self, Lifetime};
 use crate::media::{self, Media};
 use crate::path::is_public;
 use sitar_http::semantics::{Accept, Coding};
@@ -28,6 +29,7 @@ pub(crate) struct Entry {
     pub(crate) coding: Coding,
     /// The same URL has other encodings.
     pub(crate) vary: bool,
+    pub(crate) lifetime: Lifetime,
 }
 
 /// The encodings of one URL.
@@ -172,7 +174,8 @@ impl Index {
     fn entry(&mut self, source: usize, name: &[u8], coding: Coding) -> FileId {
         // At most two for each of FILES_MAX names.
         let id = FileId(self.entries.len() as u32);
-        self.entries.push(Entry { source, media: media::of(name), coding, vary: false });
+        let (media, lifetime) = (media::of(name), lifetime::of(name));
+        self.entries.push(Entry { source, media, coding, vary: false, lifetime });
         id
     }
 

@@ -25,13 +25,18 @@
 //!
 //! The client's own preference (q-values) decides between encodings, then the order br, zstd, gzip. Every encoding has
 //! its own strong ETag. Bodies beyond the budget are sent from the file, with a date and no ETag.
+//!
+//! `Cache-Control` is `no-cache` (store it, and ask before each use), and `immutable` for a year where the name carries
+//! the content's fingerprint; see `lifetime.rs`.
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]
 pub mod checks;
 mod directory;
 mod error;
+mod fields;
 mod index;
+mod lifetime;
 mod media;
 mod path;
 mod reply;

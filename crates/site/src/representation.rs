@@ -1,10 +1,11 @@
 //! A file ready to be sent: bytes in a region (or a range of a file), validators, and header lines built once.
 
+use crate::fields::{self, Blocks};
 use crate::index::Entry;
 use crate::reply::{Body, FieldBuf, Reply};
 use aws_lc_rs::digest::{SHA256, digest};
-use sitar_http::semantics::{Coding, Span, Validators, Verdict, preconditions, range};
-use sitar_http::{Method, Request, Status, date};
+use sitar_http::semantics::{Span, Validators, Verdict, preconditions, range};
+use sitar_http::{Method, Request, Status};
 use sitar_io::{File, Region};
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ impl Drop for Reservation {
     }
 }
 
+/// SHA-256 of some content.
+pub(crate) type Hash = [u8; 32];
+
 /// The bytes of a representation.
 #[derive(Debug)]
 pub(crate) enum Content {
@@ -86,23 +90,26 @@ pub struct Representation {
 
 impl Representation {
     pub(crate) fn new(content: Content, entry: &Entry, modified: Option<u64>) -> Representation {
-        let (length, etag) = match &content {
-            Content::Static(bytes) => (bytes.len() as u64, Some(etag(bytes, entry.coding))),
-            Content::Resident { region, .. } => (region.len() as u64, Some(etag(region, entry.coding))),
+        let (length, hash) = match &content {
+            Content::Static(bytes) => (bytes.len() as u64, Some(sha256(bytes))),
+            Content::Resident { region, .. } => (region.len() as u64, Some(sha256(region))),
             // Its hash would cost a whole read; the date has to do.
             Content::File { range, .. } => (range.end.saturating_sub(range.start), None),
         };
+        let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
         let last_modified = modified.filter(|&time| is_meaningful(time));
-        let content_fields = content_fields(entry, etag.as_deref(), last_modified);
-        let not_modified_fields = not_modified_fields(entry, etag.as_deref(), last_modified);
+        let Blocks { content: lines, not_modified } = Blocks::of(entry);
+        let (mut content_fields, mut not_modified_fields) = (lines.into_vec(), not_modified.into_vec());
+        fields::push_validators(&mut content_fields, etag.as_deref(), last_modified);
+        fields::push_validator(&mut not_modified_fields, etag.as_deref(), last_modified);
         Representation {
             content,
             length,
             etag,
             last_modified,
             vary: entry.vary,
-            content_fields,
-            not_modified_fields,
+            content_fields: content_fields.into_boxed_slice(),
+            not_modified_fields: not_modified_fields.into_boxed_slice(),
         }
     }
 
@@ -185,81 +192,10 @@ impl Representation {
     }
 }
 
-/// Header lines of 200; RFC 9110 §15.3.7 wants the same ones on 206.
-fn content_fields(entry: &Entry, etag: Option<&[u8]>, last_modified: Option<u64>) -> Box<[u8]> {
-    let mut block = Vec::with_capacity(320);
-    line(
-        &mut block,
-        b"Content-Type",
-        &[entry.media.essence.as_bytes(), if entry.media.utf8 { b"; charset=utf-8" } else { b"" }],
-    );
-    line(&mut block, b"X-Content-Type-Options", &[b"nosniff"]);
-    if let Some(name) = coding_name(entry.coding) {
-        line(&mut block, b"Content-Encoding", &[name]);
-    }
-    if entry.vary {
-        line(&mut block, b"Vary", &[b"Accept-Encoding"]);
-    }
-    line(&mut block, b"Accept-Ranges", &[b"bytes"]);
-    if let Some(time) = last_modified {
-        line(&mut block, b"Last-Modified", &[&date::write_imf(time)]);
-    }
-    if let Some(etag) = etag {
-        line(&mut block, b"ETag", &[etag]);
-    }
-    block.into_boxed_slice()
-}
-
-/// RFC 9110 §15.4.5: what a cache needs to find its copy; a date only where there is no ETag.
-fn not_modified_fields(entry: &Entry, etag: Option<&[u8]>, last_modified: Option<u64>) -> Box<[u8]> {
-    let mut block = Vec::with_capacity(96);
-    if entry.vary {
-        line(&mut block, b"Vary", &[b"Accept-Encoding"]);
-    }
-    match (etag, last_modified) {
-        (Some(etag), _) => line(&mut block, b"ETag", &[etag]),
-        (None, Some(time)) => line(&mut block, b"Last-Modified", &[&date::write_imf(time)]),
-        (None, None) => {}
-    }
-    block.into_boxed_slice()
-}
-
-fn line(block: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
-    block.extend_from_slice(name);
-    block.extend_from_slice(b": ");
-    for part in value {
-        block.extend_from_slice(part);
-    }
-    block.extend_from_slice(b"\r\n");
-}
-
-/// A strong validator (RFC 9110 §8.8.3): 144 bits of SHA-256 as base64url. The coding stands behind it because the
-/// bytes alone do not tell encodings apart: two empty files, or a sidecar that is a plain copy, hash alike.
-fn etag(bytes: &[u8], coding: Coding) -> Box<[u8]> {
-    let hash = digest(&SHA256, bytes);
-    let mut etag = Vec::with_capacity(32);
-    etag.push(b'"');
-    for three in hash.as_ref()[..ETAG_HASH_BYTES].chunks_exact(3) {
-        let bits = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
-        for shift in [18, 12, 6, 0] {
-            etag.push(BASE64URL[(bits >> shift & 63) as usize]);
-        }
-    }
-    if let Some(name) = coding_name(coding) {
-        etag.push(b'.');
-        etag.extend_from_slice(name);
-    }
-    etag.push(b'"');
-    etag.into_boxed_slice()
-}
-
-fn coding_name(coding: Coding) -> Option<&'static [u8]> {
-    match coding {
-        Coding::Identity => None,
-        Coding::Br => Some(b"br"),
-        Coding::Zstd => Some(b"zstd"),
-        Coding::Gzip => Some(b"gzip"),
-    }
+fn sha256(bytes: &[u8]) -> Hash {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    hash
 }
 
 /// Archives made to be reproducible carry a date that says nothing: the epoch (Docker), a second later (Nix), the first
@@ -271,10 +207,6 @@ fn is_meaningful(time: u64) -> bool {
     const YEAR_10000: u64 = 253_402_300_800;
     (SECOND_OF_JANUARY_1980..YEAR_10000).contains(&time) && time != GRADLE
 }
-
-/// A multiple of three, so that base64 needs no padding.
-const ETAG_HASH_BYTES: usize = 18;
-const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
 use super::*;
+use crate::lifetime::Lifetime;
 use crate::media;
 use sitar_http::h1;
+use sitar_http::semantics::Coding;
 
 fn entry(coding: Coding, vary: bool) -> Entry {
-    Entry { source: 0, media: media::of(b"a.js"), coding, vary }
+    Entry { source: 0, media: media::of(b"a.js"), coding, vary, lifetime: Lifetime::Revalidate }
 }
 
 fn request(text: &str, check: impl FnOnce(&Request<'_>)) {
@@ -41,6 +43,7 @@ fn the_whole_answer() {
             text(reply.fields),
             "Content-Type: text/javascript; charset=utf-8\r\n\
              X-Content-Type-Options: nosniff\r\n\
+             Cache-Control: no-cache\r\n\
              Accept-Ranges: bytes\r\n\
              Last-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n\
              ETag: \"LPJNul-wow4m6DsqxbninhsW\"\r\n"
@@ -60,6 +63,7 @@ fn an_encoding_says_so() {
              X-Content-Type-Options: nosniff\r\n\
              Content-Encoding: br\r\n\
              Vary: Accept-Encoding\r\n\
+             Cache-Control: no-cache\r\n\
              Accept-Ranges: bytes\r\n\
              ETag: \"LPJNul-wow4m6DsqxbninhsW.br\"\r\n"
         );
@@ -87,7 +91,10 @@ fn not_modified() {
     ] {
         get(&representation, &lines, |reply| {
             assert_eq!(reply.status, Status::NOT_MODIFIED, "{lines}");
-            assert_eq!(text(reply.fields), "Vary: Accept-Encoding\r\nETag: \"LPJNul-wow4m6DsqxbninhsW\"\r\n");
+            assert_eq!(
+                text(reply.fields),
+                "Vary: Accept-Encoding\r\nCache-Control: no-cache\r\nETag: \"LPJNul-wow4m6DsqxbninhsW\"\r\n"
+            );
             assert_eq!(reply.content_length, None);
             assert!(matches!(reply.body, Body::Empty));
         });
@@ -145,7 +152,10 @@ fn a_file_too_large_is_sent_from_where_it_lies() {
         ));
     });
     get(&representation, "If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT\n", |reply| {
-        assert_eq!(text(reply.fields), "Last-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n");
+        assert_eq!(
+            text(reply.fields),
+            "Cache-Control: no-cache\r\nLast-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n"
+        );
     });
     assert!(representation.resident_bytes() < 1000);
 }

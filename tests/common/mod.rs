@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 pub(crate) mod client;
+pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod perf;
 pub(crate) mod site;

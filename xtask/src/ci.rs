@@ -6,7 +6,8 @@
 //! a minute (link-time optimisation) and there are a dozen, while what the tests measure is the program that ships.
 
 use crate::setup::{self, Outcome as Setup};
-use crate::{Invocation, tidy};
+use crate::{Invocation, tidy, vm};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,10 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     report.step("build", || cargo(root, &["build", "--release", "-p", "sitar"], &[]));
     let built = matches!(report.steps.last(), Some((_, _, Outcome::Passed)));
     report.step("test", || Outcome::Tests(test(root, built)));
+    for (series, step) in [("6.12", "lab 6.12"), ("6.1", "lab 6.1")] {
+        report.step(step, || lab(root, series, built));
+    }
+    report.settle_lab();
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
     report.step("doc", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]));
     report.step("deny", || {
@@ -78,8 +83,38 @@ fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
     }
 }
 
+/// The tests of tests/lab.rs under one of Debian's kernels.
+fn lab(root: &Path, series: &str, built: bool) -> Outcome {
+    if !built {
+        return Outcome::Skipped("there is no release program to take along".into());
+    }
+    if let Some(missing) = vm::missing_tool() {
+        return Outcome::Skipped(missing);
+    }
+    let kernel = match vm::Kernel::get(&vm::folder(root), series) {
+        Ok(kernel) => kernel,
+        Err(error) => return Outcome::Skipped(error.to_string()),
+    };
+    println!("\n$ cargo xtask vm {series} --suite lab");
+    match vm::lab(root, series, &kernel) {
+        Ok(finished) => Outcome::Tests(lab_tests(series, &finished.output, finished.code)),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+fn lab_tests(series: &str, output: &str, code: u8) -> Tests {
+    let mut tests = Tests::default();
+    output.lines().for_each(|line| tests.read_line(line));
+    tests.finish(code == 0, &format!("exit code {code}"));
+    tests.read_skips(output);
+    for (name, _) in &mut tests.skipped {
+        name.push_str(&format!(" (kernel {series})"));
+    }
+    tests
+}
+
 /// Where cargo builds.
-fn target(root: &Path) -> PathBuf {
+pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
@@ -130,6 +165,8 @@ struct Tests {
     failed: usize,
     /// Test and reason.
     skipped: Vec<(String, String)>,
+    /// Each test that has a line of its own with a verdict.
+    ran: BTreeSet<String>,
     /// Why the run as a whole cannot be believed: a crash, or code that did not compile.
     broken: Option<String>,
 }
@@ -149,6 +186,8 @@ impl Tests {
             let reason = outcome.trim_start_matches(", ").trim();
             let reason = if reason.is_empty() { "ignored without a reason" } else { reason };
             self.skipped.push((name.to_string(), reason.to_string()));
+        } else if let Some((name, "ok" | "FAILED")) = rest.split_once(" ... ") {
+            self.ran.insert(name.to_string());
         }
     }
 
@@ -197,6 +236,25 @@ impl Report {
         let start = Instant::now();
         let outcome = action();
         self.steps.push((name, start.elapsed(), outcome));
+    }
+
+    /// A test of the lab that ran there is not missing where it could not run.
+    fn settle_lab(&mut self) {
+        let mut ran = BTreeSet::new();
+        for (name, _, outcome) in &self.steps {
+            if let Outcome::Tests(tests) = outcome
+                && name.starts_with("lab ")
+            {
+                ran.extend(tests.ran.iter().map(|name| format!("lab::{name}")));
+            }
+        }
+        for (name, _, outcome) in &mut self.steps {
+            if let Outcome::Tests(tests) = outcome
+                && *name == "test"
+            {
+                tests.skipped.retain(|(name, _)| !ran.contains(name));
+            }
+        }
     }
 
     fn counts(&self) -> Counts {
@@ -294,13 +352,32 @@ test result: FAILED. 40 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out;
     }
 
     #[test]
+    fn what_the_lab_ran_is_not_skipped_elsewhere() {
+        let mut report = Report::default();
+        let mut outside = tests_from("test result: ok. 5 passed; 0 failed; 0 ignored");
+        outside
+            .read_skips("skipped: lab::a: no TLS\nskipped: lab::b: no TLS\nskipped: clients::a: no curl\n");
+        let inside = "test a ... ok\ntest c ... ok\ntest result: ok. 2 passed; 0 failed; 0 ignored\n\
+                      skipped: lab::c: no wrk\n";
+        report.steps.push(("test", Duration::ZERO, Outcome::Tests(outside)));
+        report.steps.push(("lab 6.1", Duration::ZERO, Outcome::Tests(lab_tests("6.1", inside, 0))));
+        report.settle_lab();
+        let counts = report.counts();
+        assert_eq!((counts.passed, counts.failed), (3, 0));
+        let skipped: Vec<&str> = counts.skipped.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(skipped, ["lab::b", "clients::a", "lab::c (kernel 6.1)"]);
+        assert!(lab_tests("6.1", "", 1).broken.is_some());
+        assert!(lab_tests("6.1", "", 0).broken.is_some());
+    }
+
+    #[test]
     fn the_summary_ends_with_the_counts() {
         let mut report = Report::default();
         report.steps.push(("fmt", Duration::from_millis(700), Outcome::Passed));
         report.steps.push(("clippy", Duration::from_secs(61), failed("exit status: 101")));
         report.steps.push(("deny", Duration::ZERO, Outcome::Skipped("absent".into())));
         let tests =
-            Tests { passed: 7, failed: 1, skipped: vec![("a".into(), "no perf".into())], broken: None };
+            Tests { passed: 7, failed: 1, skipped: vec![("a".into(), "no perf".into())], ..Tests::default() };
         report.steps.push(("test", Duration::from_secs(100), Outcome::Tests(tests)));
         assert_eq!(
             report.text(),

@@ -30,7 +30,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),
-    ("vm", "the tests of sitar-io under Debian's kernels 6.1 and 6.12, emulated by QEMU", vm::run),
+    (
+        "vm",
+        "tests of sitar-io and of the whole program under Debian's kernels 6.1 and 6.12, emulated",
+        vm::run,
+    ),
 ];
 
 type Command = fn(&Invocation) -> ExitCode;

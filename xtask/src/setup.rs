@@ -1,6 +1,6 @@
 //! Packages that only the tests need. The server itself needs a Rust toolchain and a C compiler.
 
-use crate::Invocation;
+use crate::{Invocation, vm};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -34,6 +34,13 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     }
     if !has_cargo_deny() {
         println!("setup: {DENY_HINT}");
+    }
+    // Not a failure: without them only the tests in the kernel lab are skipped.
+    for series in vm::SERIES {
+        match vm::Kernel::get(&vm::folder(&invocation.root), series) {
+            Ok(kernel) => println!("setup: kernel {series} for the lab: {}", kernel.image.display()),
+            Err(error) => println!("setup: no kernel {series} for the lab: {error}"),
+        }
     }
     ExitCode::SUCCESS
 }
@@ -74,26 +81,40 @@ fn install(packages: &[&str]) -> Result<(), String> {
         return Err(format!("this is not Debian or Ubuntu; install what your system calls {what}"));
     }
     let by_hand = format!("type `sudo apt-get install {}`", packages.join(" "));
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    // `-n`: never ask for a password in the middle of a run.
-    if !root && !quiet("sudo", &["-n", "true"]) {
+    if !may_install() {
         return Err(format!("not root, and sudo would ask for a password; {by_hand}"));
     }
-    let apt = |args: &[&str]| {
-        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
-        if !root {
-            command.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        }
-        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(packages);
     // The lists may be absent or old: fetch them once, then the second failure is final.
-    if apt(&install) || (apt(&["update"]) && apt(&install)) {
+    if apt_get(&install) || (update_package_lists() && apt_get(&install)) {
         return Ok(());
     }
     Err(format!("apt-get failed (see above); {by_hand}"))
+}
+
+/// Fetches the lists of Debian's packages, where that is possible without asking anybody.
+pub(crate) fn update_package_lists() -> bool {
+    has_command("apt-get") && may_install() && apt_get(&["update"])
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn may_install() -> bool {
+    // `-n`: never ask for a password in the middle of a run.
+    is_root() || quiet("sudo", &["-n", "true"])
+}
+
+fn apt_get(args: &[&str]) -> bool {
+    let root = is_root();
+    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !root {
+        command.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    }
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// How to see that a package is there.
@@ -125,6 +146,7 @@ fn quiet(command: &str, args: &[&str]) -> bool {
 }
 
 const PACKAGES: &[(&str, Sign)] = &[
+    ("busybox-static", Sign::Command("busybox")),
     ("ca-certificates", Sign::Path("/etc/ssl/certs")),
     ("chromium", Sign::Command("chromium")),
     ("curl", Sign::Command("curl")),
@@ -135,8 +157,10 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("openssl", Sign::Command("openssl")),
     ("python3", Sign::Command("python3")),
     ("python3-doc", Sign::Path("/usr/share/doc/python3-doc/html/index.html")),
+    ("qemu-system-x86", Sign::Command("qemu-system-x86_64")),
     ("wget", Sign::Command("wget")),
     ("wrk", Sign::Command("wrk")),
+    ("xz-utils", Sign::Command("xz")),
 ];
 const BENCH_PACKAGES: &[(&str, Sign)] = &[("nginx-light", Sign::Command("nginx"))];
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 const FOLDER: u32 = 0o040_755;
 const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_777;
 
 #[derive(Default)]
 pub(crate) struct Cpio {
@@ -19,6 +20,15 @@ impl Cpio {
             self.folder(folder);
         }
         self.entry(name, FILE | mode, content);
+    }
+
+    /// Adds a symbolic link to `target`, and the folders above it.
+    pub(crate) fn link(&mut self, name: &str, target: &str) {
+        let name = name.trim_start_matches('/');
+        if let Some((folder, _)) = name.rsplit_once('/') {
+            self.folder(folder);
+        }
+        self.entry(name, LINK, target.as_bytes());
     }
 
     /// Adds a folder and those above it.

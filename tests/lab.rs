@@ -1,0 +1,87 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! The whole program on a kernel that has TLS: `cargo xtask vm --suite lab` runs these inside of Debian's kernels.
+//!
+//! In there is a small machine: this program, sitar, curl, openssl, wrk, python3 with its library, busybox. No checkout and
+//! no compiler; whatever a test needs besides, it makes. One test runs at a time, so that counters of the machine can be
+//! compared.
+
+mod common;
+
+use common::client::Client;
+use common::site::{Site, pattern};
+use common::{Server, have, lab, run, run_with};
+use std::process::Command;
+
+#[test]
+fn curl_and_openssl_and_wrk_are_served_there() {
+    let test = "lab::curl_and_openssl_and_wrk_are_served_there";
+    if !lab::has_kernel_tls(test) || !have(test, &["curl", "openssl", "wrk"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    // The engine of a kernel that can do everything; what it says is for whoever reads the output.
+    assert!(server.said().contains("\n  engine   io_uring"), "{}", server.said());
+    for version in ["1.2", "1.3"] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--tls-max", version, "--cacert"]).arg(server.ca());
+        let got = run_with(curl.arg(server.url("/1m.bin")), b"").ok();
+        assert!(got.stdout == pattern(1024 * 1024), "TLS {version}: {} bytes", got.stdout.len());
+    }
+
+    let request = b"GET /1k.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-quiet", "-verify_return_error", "-ign_eof", "-CAfile"]).arg(server.ca());
+    let got = run_with(openssl.args(["-connect", &server.address().to_string()]), request).ok();
+    assert!(got.stdout.starts_with(b"HTTP/1.1 200 OK\r\n") && got.stdout.ends_with(&pattern(1024)));
+
+    let wrk = run("wrk", ["-t1", "-c4", "-d2s", &server.url("/1k.txt")]).ok().text();
+    assert!(
+        wrk.contains(" requests in ") && !wrk.contains("Non-2xx") && !wrk.contains("Socket errors"),
+        "{wrk}"
+    );
+}
+
+#[test]
+fn a_plain_socket_takes_the_kernels_tls() {
+    let test = "lab::a_plain_socket_takes_the_kernels_tls";
+    if !lab::has_kernel_tls(test) || !have(test, &["python3"]) {
+        return;
+    }
+    // Linux, include/uapi/linux/tcp.h and tls.h: TCP_ULP 31, SOL_TLS 282, TLS_TX 1; tls_crypto_info: version 0x0304,
+    // cipher 51 (AES-128-GCM) or 52 (AES-256-GCM) or 54 (CHACHA20-POLY1305), then iv, key, salt, sequence number.
+    let script = "
+import socket, struct
+listener = socket.create_server(('127.0.0.1', 0))
+for cipher, length in (51, 8 + 16 + 4 + 8), (52, 8 + 32 + 4 + 8), (54, 12 + 32 + 0 + 8):
+    client = socket.create_connection(listener.getsockname())
+    server, _ = listener.accept()
+    server.setsockopt(socket.IPPROTO_TCP, 31, b'tls')
+    server.setsockopt(282, 1, struct.pack('<HH', 0x0304, cipher) + bytes(length))
+    server.sendall(b'hello')
+    record = client.recv(27, socket.MSG_WAITALL)
+    print(cipher, record[:5].hex(), len(record))
+";
+    let rise = lab::tls_stat_rise(|| {
+        let said = run("python3", ["-c", script]).ok().text();
+        // RFC 8446 §5.2: type 23, version 0x0303, then 5 bytes, their inner type and the tag of 16 bytes.
+        assert_eq!(said, "51 1703030016 27\n52 1703030016 27\n54 1703030016 27\n");
+    });
+    assert_eq!(rise.get("TlsTxSw"), Some(&3), "{rise:?}");
+}
+
+#[test]
+fn records_sealed_by_the_program_itself_are_not_counted_as_the_kernels() {
+    let test = "lab::records_sealed_by_the_program_itself_are_not_counted_as_the_kernels";
+    if !lab::has_kernel_tls(test) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path().to_str().unwrap(), "--tls", "user"]);
+    let rise = lab::tls_stat_rise(|| {
+        let got = Client::connect(&server).get("/1m.bin").unwrap();
+        assert!(got.status == 200 && got.body == pattern(1024 * 1024));
+    });
+    assert!(rise.is_empty(), "{rise:?}");
+}

@@ -105,6 +105,15 @@ struct Desc {
     in_flight: u16,
     key: Key,
     recv: Option<OpId>,
+    order: SendOrder,
+}
+
+/// The sends of a connection, in order. The links between them are in the op table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct SendOrder {
+    /// The one whose turn it is.
+    pub(crate) first: Option<OpId>,
+    pub(crate) last: Option<OpId>,
 }
 
 /// The file table as seen from this side.
@@ -129,7 +138,14 @@ pub(crate) enum Closing {
 impl Descs {
     pub(crate) fn new(capacity: u32) -> Descs {
         let descs = (0..capacity)
-            .map(|_| Desc { generation: 0, state: State::Free, in_flight: 0, key: Key(0), recv: None })
+            .map(|_| Desc {
+                generation: 0,
+                state: State::Free,
+                in_flight: 0,
+                key: Key(0),
+                recv: None,
+                order: SendOrder::default(),
+            })
             .collect();
         Descs { descs, open: 0, closable: Vec::with_capacity(capacity as usize) }
     }
@@ -147,7 +163,8 @@ impl Descs {
             State::CloseSent => desc.generation.wrapping_add(1),
             State::Open | State::Closing => return None,
         };
-        *desc = Desc { generation, state: State::Open, in_flight: 0, key, recv: None };
+        let order = SendOrder::default();
+        *desc = Desc { generation, state: State::Open, in_flight: 0, key, recv: None, order };
         self.open += 1;
         Some(SlotId { slot, generation })
     }
@@ -175,6 +192,17 @@ impl Descs {
     pub(crate) fn set_recv(&mut self, id: SlotId, op: Option<OpId>) {
         if let Some(desc) = self.tenant(id) {
             desc.recv = op;
+        }
+    }
+
+    pub(crate) fn order(&self, id: SlotId) -> SendOrder {
+        let desc = self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation);
+        desc.map(|desc| desc.order).unwrap_or_default()
+    }
+
+    pub(crate) fn set_order(&mut self, id: SlotId, order: SendOrder) {
+        if let Some(desc) = self.tenant(id) {
+            desc.order = order;
         }
     }
 

@@ -1,6 +1,7 @@
 //! The ring: one owner of memory, operation table and descriptor table.
 
 mod core;
+mod sends;
 
 use std::io;
 use std::marker::PhantomData;
@@ -183,6 +184,10 @@ impl<B: Backend> Ring<B> {
     /// Sends `src` from byte `offset` on. The whole is sent unless the connection fails or the ring closes it, and
     /// `src` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress inside one send cannot be seen.
     ///
+    /// Sends of one connection leave in the order in which they were asked for: the next is handed to the kernel when the one
+    /// before has ended, since two that wait for room at the same time would mix their bytes. So a program that gathers
+    /// what it has into one send gets on faster than one that queues many.
+    ///
     /// # Errors
     /// [`Busy`] with `src` when the op table is full.
     ///
@@ -190,10 +195,7 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn send(&mut self, conn: &Conn, src: Src, offset: usize) -> Result<OpId, Busy<Src>> {
         let to = self.inner.id_of(conn);
-        self.inner.launch(Op::Send { to, src, offset }).map_err(|op| match op {
-            Op::Send { src, .. } => Busy(src),
-            _ => unreachable!("launch hands back what it was given"),
-        })
+        self.inner.send(to, src, offset).map_err(Busy)
     }
 
     /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`.
@@ -238,10 +240,7 @@ impl<B: Backend> Ring<B> {
 
     /// Asks the kernel to end an operation early. Its own last event tells what became of it; a stale id does nothing.
     pub fn cancel(&mut self, id: OpId) {
-        if self.inner.ops.get(id).is_some() {
-            // A full table means that the cancel is dropped: the operation then ends when it ends.
-            let _ = self.inner.launch(Op::Cancel(id));
-        }
+        self.inner.cancel(id);
     }
 
     /// Closes a connection: cancels its operations, waits for the last of them, then closes the descriptor.

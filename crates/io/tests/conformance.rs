@@ -63,6 +63,8 @@ macro_rules! conformance {
                 transfers::another_thread_wakes_it_and_a_deadline_ends_the_wait,
                 transfers::bytes_before_the_end_are_not_lost,
                 transfers::sends_that_were_queued_together_leave_in_order,
+                transfers::sends_that_have_to_wait_leave_in_order,
+                transfers::sends_that_were_queued_end_with_their_connection,
                 transfers::a_send_that_waits_can_be_cancelled,
                 transfers::a_flood_does_not_starve_the_others,
                 files::files_are_read_into_slots_and_regions,

@@ -61,6 +61,8 @@ enum Twist {
     Lie(Lie),
     /// The ring is dropped before this turn.
     DropAt(usize),
+    /// Cancels fail, in so many of 1,000 cases.
+    FailingCancels(u16),
 }
 
 /// Runs one seed to its end. An `Err` says what was lost.
@@ -72,6 +74,9 @@ fn run(seed: u64, material: &Material, world: &World, twist: Twist) -> Result<Ou
     let exact = !chaos && lie.is_none() && rng.chance(600);
     if exact {
         (faults.reset, faults.no_file, faults.accept_error) = (0, 0, 0);
+    }
+    if let Twist::FailingCancels(per_mille) = twist {
+        faults.cancel_error = per_mille;
     }
     world.set_faults(faults);
     if let Some(lie) = lie {
@@ -379,6 +384,29 @@ fn a_lying_kernel_closes_the_ring() {
         assert!(failures.is_empty(), "{lie:?}: {failures:?}");
         assert!(told > 60, "{lie:?}: told and found out {told} times only");
     }
+}
+
+/// A cancel for which the kernel has no memory is made again: who closes a connection, stops receiving, or drops the ring
+/// counts on it, and peers that say nothing more would hold it up for ever.
+#[test]
+fn a_cancel_that_fails_is_made_again() {
+    let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let failed = AtomicU64::new(0);
+    on_all_cores(1000, |seed, material| {
+        let world = World::new(seed);
+        world.start_trace();
+        let twist = Twist::FailingCancels(if seed % 3 == 0 { 950 } else { 300 });
+        if let Err(why) = run(seed, material, &world, twist) {
+            failures.lock().unwrap().push((seed, why));
+        }
+        let nomem = format!(" {}", -Errno::NOMEM.raw_os_error());
+        let strikes = world.take_trace();
+        let strikes = strikes.iter().filter(|line| line.contains("cancel") && line.ends_with(&nomem));
+        failed.fetch_add(strikes.count() as u64, Ordering::Relaxed);
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} seeds failed: {:?}", failures.len(), failures.iter().take(5));
+    assert!(failed.into_inner() > 2000);
 }
 
 /// I3: a panic in the middle of the loop drops the ring, which drains; one made anew in the same world serves on.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
 use crate::backend::{Backend, Completion, Memory, Request, Submission};
 use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId};
@@ -26,7 +27,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) enum Op {
     Accept(Listener),
     Recv(SlotId),
-    Send { to: SlotId, src: Src, offset: usize },
+    Send { to: SlotId, src: Src, offset: usize, turn: Turn },
     Read { key: Key, file: File, at: u64, into: Into },
     Peer { of: SlotId, ipv6: bool },
     Shutdown(SlotId),
@@ -52,7 +53,7 @@ impl Op {
         match self {
             Op::Accept(listener) => Request::Accept { listener },
             Op::Recv(id) => Request::Recv { slot: id.slot },
-            Op::Send { to, src, offset } => Request::Send { slot: to.slot, src, offset: *offset },
+            Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset },
             Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
             Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
@@ -71,6 +72,12 @@ enum After {
     RecvEnded { from: SlotId, end: RecvEnd },
 }
 
+/// Whether a cancel was not even tried, for want of something. That there was nothing to cancel, or that it came too late,
+/// is an answer.
+fn failed(cancel: Result<u32, Errno>) -> bool {
+    matches!(cancel, Err(Errno::NOMEM | Errno::AGAIN | Errno::INTR))
+}
+
 pub(super) struct Inner<B> {
     pub(super) backend: B,
     pub(super) ops: Table<Op>,
@@ -79,13 +86,19 @@ pub(super) struct Inner<B> {
     pub(super) orphans: Rc<Orphans>,
     /// Slots whose operations are to be cancelled, for want of room in the op table.
     uncancelled: Vec<SlotId>,
+    /// Slots whose next send is to be handed over, for want of room in the engine's queue.
+    pub(super) unsent: Vec<SlotId>,
     pub(super) waker: Waker,
     waking: bool,
-    completions: VecDeque<Completion>,
+    pub(super) completions: VecDeque<Completion>,
     /// A second event of one completion.
     after: Option<After>,
     /// The kernel broke its word: nothing more is submitted (I4).
     broken: Option<&'static str>,
+    /// The ring is being dropped: nothing new begins.
+    pub(super) draining: bool,
+    /// The one cancel of a ring that is being dropped has been asked for, and has not failed.
+    cancelled_all: bool,
 }
 
 impl<B: Backend> Inner<B> {
@@ -97,11 +110,14 @@ impl<B: Backend> Inner<B> {
             arena,
             orphans: Orphans::new(connections),
             uncancelled: Vec::with_capacity(connections as usize),
+            unsent: Vec::with_capacity(connections as usize),
             waker: Waker::new()?,
             waking: false,
             completions: VecDeque::with_capacity(COMPLETIONS),
             after: None,
             broken: None,
+            draining: false,
+            cancelled_all: false,
         })
     }
 
@@ -111,23 +127,35 @@ impl<B: Backend> Inner<B> {
     }
 
     pub(super) fn launch(&mut self, op: Op) -> Result<OpId, Op> {
+        let id = self.insert(op)?;
+        if !self.hand_over(id) {
+            let Some(op) = self.ops.remove(id) else { unreachable!("it was inserted just now") };
+            if let Some(slot) = op.slot() {
+                self.descs.landed(slot);
+            }
+            return Err(op);
+        }
+        Ok(id)
+    }
+
+    /// Enters an operation in the table, as one in flight.
+    pub(super) fn insert(&mut self, op: Op) -> Result<OpId, Op> {
         if self.broken.is_some() {
             return Err(op);
         }
         let slot = op.slot();
         let id = self.ops.insert(op)?;
-        let Some(op) = self.ops.get_mut(id) else { unreachable!("it was inserted just now") };
-        let submission = Submission { id, op: op.request(&self.waker) };
-        if self.backend.submit(submission).is_err() {
-            return match self.ops.remove(id) {
-                Some(op) => Err(op),
-                None => unreachable!("it was inserted just now"),
-            };
-        }
         if let Some(slot) = slot {
             self.descs.launched(slot);
         }
         Ok(id)
+    }
+
+    /// Gives an operation of the table to the engine. `false` when its queue is full.
+    pub(super) fn hand_over(&mut self, id: OpId) -> bool {
+        let Some(op) = self.ops.get_mut(id) else { return false };
+        let submission = Submission { id, op: op.request(&self.waker) };
+        self.backend.submit(submission).is_ok()
     }
 
     pub(super) fn adopt_orphans(&mut self) {
@@ -158,6 +186,7 @@ impl<B: Backend> Inner<B> {
             self.waking = self.launch(Op::Wake).is_ok();
         }
         self.adopt_orphans();
+        self.retry_sends();
         let (arena, backend) = (&self.arena, &mut self.backend);
         let len = arena.layout().rx_len;
         arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
@@ -165,8 +194,9 @@ impl<B: Backend> Inner<B> {
         let left_over = !self.completions.is_empty() || self.after.is_some();
         let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
         // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
-        // cancel, and not the waker, which would go unheard.
-        if !self.waking || self.descs.has_closable() || !self.uncancelled.is_empty() {
+        // cancel, not a send whose turn has come, and not the waker, which would go unheard.
+        let unsubmitted = !self.uncancelled.is_empty() || !self.unsent.is_empty();
+        if !self.waking || self.descs.has_closable() || unsubmitted {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
@@ -217,6 +247,12 @@ impl<B: Backend> Inner<B> {
             None => None,
         };
         let op = self.ops.get(id).ok_or("a completion of no operation")?;
+        if buf.is_some() != matches!(op, Op::Recv(_) if result.is_ok_and(|count| count > 0)) {
+            // The end of a stream may come with a slot, of which nothing was filled.
+            if !matches!(op, Op::Recv(_)) || buf.is_none() {
+                return Err("bytes without a receive slot, or a slot without a receive");
+            }
+        }
         if more {
             return match op {
                 Op::Accept(listener) => {
@@ -226,6 +262,7 @@ impl<B: Backend> Inner<B> {
                 }
                 Op::Recv(from) => {
                     let from = *from;
+                    result.map_err(|_| "a receive that failed and goes on")?;
                     Ok(buf.and_then(|buf| self.received(from, buf)))
                 }
                 _ => Err("more completions of a single operation"),
@@ -286,8 +323,9 @@ impl<B: Backend> Inner<B> {
                     None => self.descs.listening(from).map(|key| Event::RecvEnded { key, end }),
                 }
             }
-            Op::Send { to, src, offset } => {
+            Op::Send { to, src, offset, turn } => {
                 let result = result.map(|count| count as usize);
+                self.end_turn(to, turn)?;
                 if result.is_ok_and(|count| count > src.len().saturating_sub(offset)) {
                     return Err("more bytes sent than there were");
                 }
@@ -312,8 +350,24 @@ impl<B: Backend> Inner<B> {
                 self.descs.closed(of);
                 Some(Event::Closed { key })
             }
-            // What a cancel found or did not find is told by the cancelled operation itself (I2).
-            Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll => None,
+            // What a cancel found or did not find is told by the cancelled operation itself (I2). One that failed is
+            // made again: whoever stops receiving, or closes, counts on it.
+            Op::Cancel(target) => {
+                if failed(result) {
+                    self.cancel(target);
+                }
+                None
+            }
+            Op::CancelSlot(of) => {
+                if failed(result) {
+                    self.uncancelled.push(of);
+                }
+                None
+            }
+            Op::CancelAll => {
+                self.cancelled_all = !failed(result);
+                None
+            }
             Op::Wake => {
                 self.waking = false;
                 Some(Event::Woken)
@@ -321,14 +375,23 @@ impl<B: Backend> Inner<B> {
         })
     }
 
+    /// Asks the kernel to end an operation early.
+    pub(super) fn cancel(&mut self, id: OpId) {
+        if self.ops.get(id).is_some() && !self.take_back(id) {
+            // A full table means that the cancel is dropped: the operation then ends when it ends.
+            let _ = self.launch(Op::Cancel(id));
+        }
+    }
+
     /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not.
     pub(super) fn drain(&mut self) -> bool {
         let deadline = self.backend.now() + DRAIN;
         self.after = None;
-        let mut cancelled = false;
+        self.draining = true;
+        self.retry_sends();
         while self.ops.live() > 0 && self.broken.is_none() {
-            if !cancelled {
-                cancelled = self.launch(Op::CancelAll).is_ok();
+            if !self.cancelled_all {
+                self.cancelled_all = self.launch(Op::CancelAll).is_ok();
             }
             let now = self.backend.now();
             if now >= deadline {

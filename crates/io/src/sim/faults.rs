@@ -107,6 +107,8 @@ pub struct Faults {
     pub any_place: u16,
     /// A connection has small socket buffers: 1 to 2,048 bytes instead of 64 KiB.
     pub small_window: u16,
+    /// ENOMEM for a cancel. Not among those that [`drawn`](Faults::drawn) draws.
+    pub cancel_error: u16,
     /// Bytes travel for up to this time.
     pub latency: Duration,
 }
@@ -150,6 +152,7 @@ impl Faults {
             read_error: draw(50),
             any_place: draw(900),
             small_window: draw(900),
+            cancel_error: 0,
             latency: Duration::from_micros([0, 50, 2_000, 40_000][rng.below(4)]),
         }
     }
@@ -177,11 +180,17 @@ pub enum Lie {
     TakenPlace,
     /// More to come, of an operation that completes once.
     EndlessSingle,
+    /// More to come, of an accept or a receive that has failed.
+    EndlessFailure,
+    /// Bytes were received, into no slot.
+    NoSlot,
+    /// A receive slot, from an operation that receives nothing.
+    SlotOfAnother,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 9] = [
+    pub const ALL: [Lie; 12] = [
         Lie::UnknownOp,
         Lie::StaleOp,
         Lie::Twice,
@@ -191,6 +200,9 @@ impl Lie {
         Lie::UnknownPlace,
         Lie::TakenPlace,
         Lie::EndlessSingle,
+        Lie::EndlessFailure,
+        Lie::NoSlot,
+        Lie::SlotOfAnother,
     ];
 }
 

@@ -201,6 +201,11 @@ impl State {
                 self.leave(place);
                 return self.end(task, result);
             }
+            Work::Cancel(_) | Work::CancelSlot | Work::CancelAll
+                if self.rng.chance(self.faults.cancel_error) =>
+            {
+                return self.end(task, Err(Errno::NOMEM));
+            }
             Work::Cancel(target) => {
                 let result = self.cancel(target, memory);
                 return self.end(task, result);

@@ -194,6 +194,74 @@ pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Engine>() {
     assert_eq!(&got, b"one two halffour");
 }
 
+/// More than the socket takes at once, so that each has to wait in the middle: none may be cut by another.
+pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Engine>() {
+    const EACH: usize = 1 << 20;
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    for byte in 0..8_u8 {
+        let mut region = RegionMut::new(EACH).unwrap();
+        region.fill(byte);
+        b.ring.send(&conn, Src::Shared(region.freeze(), 0..EACH), 0).unwrap();
+    }
+    let reader = std::thread::spawn(move || {
+        let mut chunk = vec![0; 30_000];
+        for at in (0..8 * EACH).step_by(30_000) {
+            let chunk = &mut chunk[..30_000.min(8 * EACH - at)];
+            client.read_exact(chunk).unwrap();
+            let expected = |index| ((at + index) / EACH) as u8;
+            let wrong = (0..chunk.len()).find(|index| chunk[*index] != expected(*index));
+            assert_eq!(wrong, None, "from byte {at} on");
+        }
+    });
+    for byte in 0..8_u8 {
+        match b.sent(1) {
+            (Src::Shared(region, _), Ok(EACH)) => assert_eq!(region[0], byte),
+            other => panic!("{other:?}"),
+        }
+    }
+    reader.join().unwrap();
+}
+
+/// What is queued behind a send that waits goes down with its connection, and its buffers come back.
+pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (_client, conn) = b.accept(1);
+    let huge = RegionMut::new(32 << 20).unwrap().freeze();
+    b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let tx = b.tx(b"never");
+        waiting.push(b.ring.send(&conn, tx.into(), 0).unwrap());
+    }
+    assert!(b.event_within(50).is_none(), "none can end");
+    // From the middle, from the end, from the front, and twice.
+    for (index, left) in [(1, 1), (3, 2), (0, 3)] {
+        b.ring.cancel(waiting[index]);
+        b.ring.cancel(waiting[index]);
+        match b.sent(1) {
+            (Src::Tx(tx), Err(Errno::CANCELED)) => drop(tx),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(b.ring.stats().tx_free, left);
+    }
+    let tx = b.tx(b"never");
+    b.ring.send(&conn, tx.into(), 0).unwrap();
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { key: Key(1) }));
+    assert_eq!(b.ring.stats().tx_free, 4);
+
+    let (_client, conn) = b.accept(2);
+    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    let (first, second) = (b.tx(b"a"), b.tx(b"b"));
+    b.ring.send(&conn, first.into(), 0).unwrap();
+    b.ring.send(&conn, second.into(), 0).unwrap();
+    assert!(b.event_within(20).is_none(), "none can end");
+    let start = Instant::now();
+    drop(b);
+    assert!(start.elapsed() < Duration::from_secs(4), "drained, not timed out and leaked");
+}
+
 /// What nobody reads holds the sends up; the one that is cancelled leaves no byte, the others arrive.
 pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
     let mut b = Bench::<E>::new(SMALL);

@@ -159,6 +159,14 @@ impl State {
             }
             Lie::TakenPlace if accepted => (endless, Some(truth)),
             Lie::EndlessSingle if single => (endless, None),
+            Lie::EndlessFailure if !single && truth.result < 0 => (endless, None),
+            Lie::NoSlot if truth.buffer.is_some() && truth.result > 0 => {
+                (Completion { buffer: None, ..truth }, None)
+            }
+            // One that the kernel does have, so that nothing else about it is wrong.
+            Lie::SlotOfAnother if single && truth.result == 0 => {
+                (Completion { buffer: Some(*self.kernel.slots.front()?), ..truth }, None)
+            }
             _ => return None,
         };
         Some(told)

@@ -1,0 +1,241 @@
+//! The order of sends on one connection.
+//!
+//! io_uring promises none. A send that finds no room waits inside the kernel, and when there is room again, any of those that wait may
+//! go on first, also in the middle of another's bytes (seen on 6.12). So the kernel is given one send of a connection at
+//! a time. The others wait in the op table, as owned as if they were in flight (I2), each naming the next.
+
+use rustix::io::Errno;
+
+use super::core::{Inner, Op};
+use crate::backend::{Backend, Completion};
+use crate::conn::{SendOrder, SlotId};
+use crate::event::Src;
+use crate::table::OpId;
+
+/// Where a send stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Turn {
+    /// Its turn has not come; the engine has not been given it.
+    Waits { next: Option<OpId> },
+    /// The engine has it; behind it comes another, perhaps.
+    Given { next: Option<OpId> },
+    /// It was cancelled before its turn came: it has left the order, and its end is on its way.
+    TakenBack,
+}
+
+impl Turn {
+    fn next(self) -> Option<OpId> {
+        match self {
+            Turn::Waits { next } | Turn::Given { next } => next,
+            Turn::TakenBack => None,
+        }
+    }
+
+    fn followed_by(self, next: Option<OpId>) -> Turn {
+        match self {
+            Turn::Waits { .. } => Turn::Waits { next },
+            Turn::Given { .. } => Turn::Given { next },
+            Turn::TakenBack => Turn::TakenBack,
+        }
+    }
+}
+
+impl<B: Backend> Inner<B> {
+    /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
+    pub(super) fn send(&mut self, to: SlotId, src: Src, offset: usize) -> Result<OpId, Src> {
+        let order = self.descs.order(to);
+        let queued = match order.last {
+            None => self.launch(Op::Send { to, src, offset, turn: Turn::Given { next: None } }),
+            Some(_) => self.insert(Op::Send { to, src, offset, turn: Turn::Waits { next: None } }),
+        };
+        let id = queued.map_err(|op| match op {
+            Op::Send { src, .. } => src,
+            _ => unreachable!("what was handed over comes back"),
+        })?;
+        if let Some(last) = order.last {
+            self.link(last, Some(id));
+        }
+        self.descs.set_order(to, SendOrder { first: order.first.or(Some(id)), last: Some(id) });
+        Ok(id)
+    }
+
+    /// A send has ended, by the engine's word or because it was taken back: the next one's turn has come.
+    ///
+    /// # Errors
+    /// The engine speaks of a send that it was not given (I4).
+    pub(super) fn end_turn(&mut self, to: SlotId, turn: Turn) -> Result<(), &'static str> {
+        match turn {
+            Turn::Waits { .. } => Err("an operation ended that had not begun"),
+            Turn::TakenBack => Ok(()),
+            Turn::Given { next } => {
+                // The engine has one send of a connection at a time, so the one that has ended was the first.
+                let last = self.descs.order(to).last.filter(|_| next.is_some());
+                self.descs.set_order(to, SendOrder { first: next, last });
+                self.begin_turn(to);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands over the first of a connection's sends. Where nothing is to begin any more, it and the others end.
+    fn begin_turn(&mut self, to: SlotId) {
+        while let Some(first) = self.descs.order(to).first {
+            let Some(Op::Send { turn, .. }) = self.ops.get_mut(first) else { return };
+            let Turn::Waits { next } = *turn else { return };
+            if self.draining || self.descs.listening(to).is_none() {
+                // Nobody hears of it. Its memory comes back as the operation is dropped: the engine never had it.
+                drop(self.ops.remove(first));
+                let last = self.descs.order(to).last.filter(|_| next.is_some());
+                self.descs.set_order(to, SendOrder { first: next, last });
+                self.descs.landed(to);
+                continue;
+            }
+            if self.hand_over(first) {
+                self.set_turn(first, Turn::Given { next });
+            } else {
+                self.unsent.push(to);
+            }
+            return;
+        }
+    }
+
+    /// Tries again what the engine's queue had no room for.
+    pub(super) fn retry_sends(&mut self) {
+        for _ in 0..self.unsent.len() {
+            // Whoever finds no room again is pushed again, and so would be all others.
+            let (Some(to), before) = (self.unsent.pop(), self.unsent.len()) else { return };
+            self.begin_turn(to);
+            if self.unsent.len() > before {
+                return;
+            }
+        }
+    }
+
+    /// Cancels a send whose turn has not come. `false` when it is none: then it is the engine's to cancel.
+    pub(super) fn take_back(&mut self, id: OpId) -> bool {
+        let Some(Op::Send { to, turn, .. }) = self.ops.get(id) else { return false };
+        let (to, next) = match *turn {
+            Turn::Waits { next } => (*to, next),
+            Turn::TakenBack => return true,
+            Turn::Given { .. } => return false,
+        };
+        let order = self.descs.order(to);
+        let mut before = None;
+        let mut here = order.first;
+        while let Some(other) = here.filter(|other| *other != id) {
+            before = here;
+            here = match self.ops.get(other) {
+                Some(Op::Send { turn, .. }) => turn.next(),
+                _ => None,
+            };
+        }
+        match before {
+            Some(before) => self.link(before, next),
+            None => self.descs.set_order(to, SendOrder { first: next, ..order }),
+        }
+        if order.last == Some(id) {
+            let first = self.descs.order(to).first;
+            self.descs.set_order(to, SendOrder { first, last: before });
+        }
+        self.set_turn(id, Turn::TakenBack);
+        let result = Errno::CANCELED.raw_os_error().wrapping_neg();
+        self.completions.push_back(Completion { id, result, buffer: None, more: false });
+        true
+    }
+
+    fn link(&mut self, id: OpId, next: Option<OpId>) {
+        if let Some(Op::Send { turn, .. }) = self.ops.get_mut(id) {
+            *turn = turn.followed_by(next);
+        }
+    }
+
+    fn set_turn(&mut self, id: OpId, new: Turn) {
+        if let Some(Op::Send { turn, .. }) = self.ops.get_mut(id) {
+            *turn = new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sim::{Faults, Sim, World};
+    use crate::{Config, Conn, Event, Key, Ring};
+
+    const CONFIG: Config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 8, tx_len: 8 };
+
+    fn accepted(ring: &mut Ring<Sim>) -> Conn {
+        let listener = ring.sim_listener(Key(0));
+        loop {
+            let _ = ring.accept(&listener);
+            let until = ring.now() + Duration::from_millis(1);
+            ring.wait(Some(until)).unwrap();
+            while let Some(event) = ring.next() {
+                if let Event::Accepted { conn, .. } = event {
+                    return conn;
+                }
+            }
+        }
+    }
+
+    fn src(ring: &mut Ring<Sim>, byte: u8) -> Src {
+        let mut tx = ring.tx().unwrap();
+        tx[0] = byte;
+        tx.set_filled(1);
+        tx.into()
+    }
+
+    /// I4, for an operation that the engine cannot know of.
+    #[test]
+    fn the_end_of_a_send_that_has_not_begun_closes_the_ring() {
+        let world = World::with(1, Faults::none());
+        let mut ring = Ring::sim(&CONFIG, &world).unwrap();
+        let _peer = world.connect(Key(0));
+        let conn = accepted(&mut ring);
+        let (first, second) = (src(&mut ring, 1), src(&mut ring, 2));
+        ring.send(&conn, first, 0).unwrap();
+        let id = ring.send(&conn, second, 0).unwrap();
+        ring.inner.completions.push_back(Completion { id, result: 1, buffer: None, more: false });
+        assert!(ring.next().is_none());
+        assert_eq!(ring.wait(None).unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+    }
+
+    /// However often the engine's queue is full, every send that was taken leaves, in order.
+    #[test]
+    fn a_full_queue_puts_a_turn_off() {
+        let mut put_off = 0;
+        for seed in 0..200 {
+            let faults = Faults { full_queue: 400, ..Faults::none() };
+            let world = World::with(seed, faults);
+            let mut ring = Ring::sim(&CONFIG, &world).unwrap();
+            let mut peer = world.connect(Key(0));
+            let conn = accepted(&mut ring);
+            let mut wanted = Vec::new();
+            for byte in 0..6 {
+                let src = src(&mut ring, byte);
+                if ring.send(&conn, src, 0).is_ok() {
+                    wanted.push(byte);
+                }
+            }
+            let mut ended = 0;
+            while ended < wanted.len() {
+                put_off += ring.inner.unsent.len();
+                ring.wait(None).unwrap();
+                while let Some(event) = ring.next() {
+                    if let Event::Sent { src: Src::Tx(tx), result, .. } = event {
+                        assert_eq!((tx[0], result), (wanted[ended], Ok(1)), "seed {seed}");
+                        ended += 1;
+                    }
+                }
+            }
+            let mut got = vec![0; wanted.len()];
+            peer.read_exact(&mut got).unwrap();
+            assert_eq!(got, wanted, "seed {seed}");
+            assert_eq!(ring.stats().tx_free, 8);
+        }
+        assert!(put_off > 100, "{put_off}");
+    }
+}

@@ -34,8 +34,7 @@ fn request(wire: &[u8], limits: &Limits, date: &[u8; 29], out: &mut [u8]) -> Opt
         version: head.version,
         status,
         date,
-        fields: FIELDS,
-        more: b"",
+        fields: &[FIELDS],
         content_length: (status == Status::OK).then_some(1024),
         close: !head.keep_alive,
     };

@@ -99,8 +99,7 @@ impl Output {
 
     /// A response head. `false`: no room, nothing written.
     pub(crate) fn head(&mut self, layer: &mut Layer, answer: &Answer<'_>) -> Result<bool, RecordError> {
-        let need = h1::HEAD_OVERHEAD_MAX + answer.fields.len() + answer.more.len();
-        self.put_with(layer, need, |room| h1::write_head(room, answer))
+        self.put_with(layer, answer.room(), |room| h1::write_head(room, answer))
     }
 
     /// A whole answer that refuses a request. `false`: no room, nothing written.

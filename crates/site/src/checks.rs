@@ -9,7 +9,7 @@ use crate::path::{NAME_MAX, is_public, normalize, plain, resolve};
 /// Returns how many files there are.
 pub fn archive(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     let mut warnings = Warnings::default();
-    let listed = crate::site::list(&bytes, None, &mut warnings)?;
+    let (listed, _) = crate::site::list(&bytes, None, &mut warnings)?;
     let index = Index::new(listed.iter().map(|(name, _)| &**name))?;
     for (name, stored) in &listed {
         assert!(stored.offset >= 512 && stored.size <= bytes.len() as u64, "a body outside of the archive");

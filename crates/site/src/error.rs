@@ -2,6 +2,7 @@
 //!
 //! All of them are the operator's to mend, so each says where, what, and what to do about it.
 
+use crate::rules::RuleError;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,8 @@ pub enum OpenFault {
         /// Some folders that exist at the top.
         folders: Vec<String>,
     },
+    /// The site's own rules have mistakes; not empty.
+    Rules(Vec<RuleError>),
 }
 
 impl fmt::Display for OpenError {
@@ -149,6 +152,15 @@ impl fmt::Display for OpenFault {
             }
             OpenFault::NoSuchPrefix { prefix, folders } => {
                 write!(f, "there is no folder '{prefix}' in it; there is: {}", folders.join(", "))
+            }
+            OpenFault::Rules(errors) => {
+                let (first, rest) = errors.split_first().ok_or(fmt::Error)?;
+                first.fmt(f)?;
+                rest.iter().take(RULES_SHOWN - 1).try_for_each(|error| write!(f, "; {error}"))?;
+                match rest.len().saturating_sub(RULES_SHOWN - 1) {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more"),
+                }
             }
         }
     }
@@ -250,6 +262,8 @@ pub(crate) fn printable(name: &[u8]) -> String {
     shown
 }
 
+/// Mistakes in rules that one message tells.
+const RULES_SHOWN: usize = 5;
 /// Warnings kept; the rest is counted.
 const WARNINGS_MAX: usize = 100;
 /// Bytes of a name that are shown.

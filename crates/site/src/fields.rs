@@ -73,6 +73,19 @@ fn line(block: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
     block.extend_from_slice(b"\r\n");
 }
 
+/// How many bytes of the header lines of 200 do no more than describe the content; those lines come first.
+pub(crate) fn described(fields: &[u8]) -> usize {
+    let names: [&[u8]; 4] = [b"Content-Type", b"X-Content-Type-Options", b"Content-Encoding", b"Vary"];
+    let lines = fields.split_inclusive(|&byte| byte == b'\n');
+    lines
+        .take_while(|line| {
+            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+            names.iter().any(|known| known.eq_ignore_ascii_case(name))
+        })
+        .map(<[u8]>::len)
+        .sum()
+}
+
 /// A strong validator (RFC 9110 §8.8.3): 144 bits of the content's SHA-256 as base64url. The coding stands behind it because
 /// the bytes alone do not tell encodings apart: two empty files, or a sidecar that is a plain copy, hash alike.
 pub(crate) fn etag(hash: &[u8; 32], coding: Coding) -> Box<[u8]> {

@@ -3,7 +3,7 @@
 use crate::error::OpenFault;
 use crate::lifetime::{self, Lifetime};
 use crate::media::{self, Media};
-use crate::path::is_public;
+use crate::path::{NAME_MAX, is_public};
 use sitar_http::semantics::{Accept, Coding};
 use std::collections::HashMap;
 
@@ -87,6 +87,8 @@ pub(crate) enum Slot {
 pub(crate) struct Directory {
     /// Its `index.html`.
     pub(crate) index: Option<Choice>,
+    /// Its `404.html`.
+    pub(crate) missing: Option<Choice>,
     /// Header lines of the redirect that adds the slash, with the whole Location.
     pub(crate) redirect: Box<[u8]>,
 }
@@ -100,6 +102,8 @@ pub(crate) struct Index {
     pub(crate) entries: Vec<Entry>,
     /// Files with a name of their own.
     pub(crate) files: usize,
+    /// There is a `404.html` somewhere.
+    has_missing: bool,
     /// Bytes of keys and header lines kept for folders; those of files are bounded by whoever lists them.
     folder_bytes: usize,
 }
@@ -112,6 +116,7 @@ impl Index {
             directories: Vec::new(),
             entries: Vec::new(),
             files: 0,
+            has_missing: false,
             folder_bytes: 0,
         };
         index.directory(b"");
@@ -166,7 +171,7 @@ impl Index {
         self.folder_bytes += FOLDER_OVERHEAD + key.len() + redirect.len();
         // FOLDER_BYTES_MAX leaves room for far fewer than 2^32.
         let id = self.directories.len() as u32;
-        self.directories.push(Directory { index: None, redirect });
+        self.directories.push(Directory { index: None, missing: None, redirect });
         self.slots.insert(key.into(), Slot::Directory(id));
         true
     }
@@ -200,17 +205,60 @@ impl Index {
             }
         }
         for (key, slot) in &self.slots {
-            let folder = match key.strip_suffix(INDEX) {
-                Some(b"") => Some(&b""[..]),
-                Some(folder) => folder.strip_suffix(b"/"),
-                None => None,
-            };
-            if let (Slot::File(choice), Some(Slot::Directory(id))) =
-                (slot, folder.and_then(|key| self.slots.get(key)))
-            {
+            let Slot::File(choice) = slot else { continue };
+            if let Some(Slot::Directory(id)) = folder_of(key, INDEX).and_then(|key| self.slots.get(key)) {
                 self.directories[*id as usize].index = Some(*choice);
             }
+            if let Some(Slot::Directory(id)) = folder_of(key, MISSING).and_then(|key| self.slots.get(key)) {
+                self.directories[*id as usize].missing = Some(*choice);
+                self.has_missing = true;
+            }
         }
+    }
+
+    /// The page for what does not exist: the `404.html` nearest to the path.
+    ///
+    /// Goes down from the root for as long as there are folders, so a long path costs no more than the site is deep.
+    pub(crate) fn missing(&self, key: &[u8]) -> Option<&Choice> {
+        if !self.has_missing {
+            return None;
+        }
+        let mut found = None;
+        let mut end = 0;
+        loop {
+            match self.slots.get(&key[..end]) {
+                Some(Slot::Directory(id)) => {
+                    found = self.directories[*id as usize].missing.as_ref().or(found);
+                }
+                _ => return found,
+            }
+            if end >= key.len() {
+                return found;
+            }
+            let start = if end == 0 { 0 } else { end + 1 };
+            let rest = key.get(start..).unwrap_or_default();
+            end = start + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        }
+    }
+
+    /// The page of a clean address: `x.html` for `x`.
+    pub(crate) fn page(&self, key: &[u8]) -> Option<&Choice> {
+        let mut name = [0; NAME_MAX];
+        let whole = name.get_mut(..key.len() + PAGE.len())?;
+        whole[..key.len()].copy_from_slice(key);
+        whole[key.len()..].copy_from_slice(PAGE);
+        match self.slots.get(&*whole) {
+            Some(Slot::File(choice)) => Some(choice),
+            _ => None,
+        }
+    }
+}
+
+/// The folder of a key, if its file has this name.
+fn folder_of<'k>(key: &'k [u8], name: &[u8]) -> Option<&'k [u8]> {
+    match key.strip_suffix(name)? {
+        b"" => Some(b""),
+        folder => folder.strip_suffix(b"/"),
     }
 }
 
@@ -230,6 +278,10 @@ pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
 const SIDECARS: &[(&[u8], Coding)] = &[(b".br", Coding::Br), (b".zst", Coding::Zstd), (b".gz", Coding::Gzip)];
 /// What is served for a folder.
 const INDEX: &[u8] = b"index.html";
+/// What is served where nothing is.
+const MISSING: &[u8] = b"404.html";
+/// What a clean address leaves out.
+const PAGE: &[u8] = b".html";
 /// All folders together: hundreds of thousands of ordinary ones.
 const FOLDER_BYTES_MAX: usize = 256 << 20;
 /// What a folder takes besides its names, about.

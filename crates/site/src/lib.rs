@@ -13,9 +13,11 @@
 //! | | |
 //! |---|---|
 //! | `/x/` | `x/index.html`, else 404 |
-//! | `/x` | the file `x`; where `x` is a folder, 301 to `/x/` with the query kept |
+//! | `/x` | the file `x`, else `x.html`; where only the folder `x` is, 301 to `/x/` with the query kept |
 //! | `/x.html/` | 404: a file has nothing below it |
 //! | `//x`, `/./x`, `/a/../x` | `x`, as it is; see `path.rs` |
+//! | what is not there | the nearest `404.html` up the tree, with 404, else a line of text |
+//! | whatever `_redirects` says | see [`Rules`]; where there is a page, only rules with `!` |
 //! | malformed escape, `%00` | 400 |
 //! | `%2F` | 404 |
 //! | a dotfile, `_headers`, `_redirects` | 404, except below `/.well-known/`; a link with a public name may lead to a hidden file |
@@ -41,6 +43,8 @@ mod media;
 mod path;
 mod reply;
 mod representation;
+mod route;
+mod rules;
 mod site;
 mod tar;
 mod tree;
@@ -49,4 +53,6 @@ pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
 pub use reply::{Body, FieldBuf, Reply};
 pub use representation::{Budget, Representation};
-pub use site::{Options, Route, Site};
+pub use route::{Found, Route};
+pub use rules::{HeaderSet, RuleError, Rules, Shadowed};
+pub use site::{Options, Site};

@@ -1,6 +1,7 @@
 //! What goes back: status, header lines, body. Nothing here allocates.
 
-use sitar_http::Status;
+use crate::rules::{HeaderSet, Occasion, PIECES_MAX};
+use sitar_http::{Request, Status};
 use sitar_io::{File, Region};
 use std::ops::{Deref, Range};
 
@@ -9,10 +10,12 @@ use std::ops::{Deref, Range};
 pub struct Reply<'r> {
     /// The status.
     pub status: Status,
-    /// Prebuilt header lines, each `name: value\r\n`.
-    pub fields: &'r [u8],
+    /// Prebuilt header lines, each `name: value\r\n`; what is sent are the [`pieces`](Reply::pieces).
+    pub(crate) fields: &'r [u8],
     /// Further header lines that depend on the request (Content-Range, Location with a query), in the same form.
-    pub more: FieldBuf,
+    pub(crate) more: FieldBuf,
+    /// The site's own rules about headers, as far as they concern this answer.
+    pub(crate) headers: Option<HeaderSet<'r>>,
     /// The value of Content-Length, for HEAD too (RFC 9110 §8.6); `None` where there must be none (204) or need be none (304).
     pub content_length: Option<u64>,
     /// The content; [`Body::Empty`] for HEAD.
@@ -43,12 +46,44 @@ pub enum Body<'r> {
 }
 
 impl<'r> Reply<'r> {
+    /// Calls `send` with the header lines of this answer, in pieces: whole lines, each `name: value\r\n`.
+    pub fn pieces<T>(&self, send: impl FnOnce(&[&[u8]]) -> T) -> T {
+        match &self.headers {
+            None => send(&[self.fields, &self.more]),
+            Some(headers) => {
+                let mut pieces = [&b""[..]; PIECES_MAX + 1];
+                let len = headers.gather(self.occasion(), self.fields, &mut pieces[..PIECES_MAX]);
+                pieces[len] = &self.more;
+                send(&pieces[..=len])
+            }
+        }
+    }
+
+    /// The same answer with the site's own header rules.
+    pub(crate) fn ruled(mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) -> Reply<'r> {
+        if let Some(set) = headers {
+            let occasion = self.occasion();
+            set.fill(occasion, request, &mut self.more);
+            self.headers = headers;
+        }
+        self
+    }
+
+    pub(crate) fn occasion(&self) -> Occasion {
+        match self.status {
+            Status::OK | Status::PARTIAL_CONTENT => Occasion::Content,
+            Status::NOT_MODIFIED => Occasion::NotModified,
+            _ => Occasion::Failure,
+        }
+    }
+
     /// A short answer in plain text. The header lines must say so.
     pub(crate) fn text(status: Status, fields: &'r [u8], body: &'static [u8], head: bool) -> Reply<'r> {
         Reply {
             status,
             fields,
             more: FieldBuf::new(),
+            headers: None,
             content_length: Some(body.len() as u64),
             body: if head { Body::Empty } else { Body::Static(body) },
         }
@@ -82,6 +117,7 @@ impl<'r> Reply<'r> {
             status: Status::NO_CONTENT,
             fields: b"Allow: GET, HEAD, OPTIONS\r\n",
             more: FieldBuf::new(),
+            headers: None,
             content_length: None,
             body: Body::Empty,
         }
@@ -101,8 +137,25 @@ impl<'r> Reply<'r> {
             Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, PLAIN, body, head) }
         } else {
             // A shortened query would be another query.
-            Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
+            Reply::uri_too_long(head)
         }
+    }
+
+    pub(crate) fn uri_too_long(head: bool) -> Reply<'static> {
+        Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
+    }
+
+    /// A redirect by a rule. `block` comes from [`location_block`]; or it is empty, and the Location stands in `more`.
+    pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
+        let body: &'static [u8] = match status {
+            Status::FOUND => b"302 Found\n",
+            Status::SEE_OTHER => b"303 See Other\n",
+            Status::TEMPORARY_REDIRECT => b"307 Temporary Redirect\n",
+            Status::PERMANENT_REDIRECT => b"308 Permanent Redirect\n",
+            _ => b"301 Moved Permanently\n",
+        };
+        let fields = if block.is_empty() { PLAIN } else { block };
+        Reply { more, ..Reply::text(status, fields, body, head) }
     }
 
     pub(crate) fn precondition_failed(head: bool) -> Reply<'static> {
@@ -124,14 +177,17 @@ impl<'r> Reply<'r> {
 
 /// The header lines of the redirect to a directory, Location first.
 pub(crate) fn redirect_block(key: &[u8]) -> Box<[u8]> {
-    let mut block = b"Location: /".to_vec();
-    crate::path::encode(key, &mut block);
+    let mut path = b"/".to_vec();
+    crate::path::encode(key, &mut path);
     if !key.is_empty() {
-        block.push(b'/');
+        path.push(b'/');
     }
-    block.extend_from_slice(b"\r\n");
-    block.extend_from_slice(PLAIN);
-    block.into_boxed_slice()
+    location_block(&[&path])
+}
+
+/// The header lines of a redirect, Location first. The target's bytes have been checked.
+pub(crate) fn location_block(target: &[&[u8]]) -> Box<[u8]> {
+    [b"Location: ", &target.concat()[..], b"\r\n", PLAIN].concat().into_boxed_slice()
 }
 
 /// A few header lines without the heap.
@@ -162,6 +218,11 @@ impl FieldBuf {
             }
             None => false,
         }
+    }
+
+    /// Takes back what was pushed since the length was `len`.
+    pub(crate) fn cut(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     pub(crate) fn push_number(&mut self, number: u64) -> bool {

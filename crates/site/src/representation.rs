@@ -3,6 +3,7 @@
 use crate::fields::{self, Blocks};
 use crate::index::Entry;
 use crate::reply::{Body, FieldBuf, Reply};
+use crate::route::Found;
 use aws_lc_rs::digest::{SHA256, digest};
 use sitar_http::semantics::{Span, Validators, Verdict, preconditions, range};
 use sitar_http::{Method, Request, Status};
@@ -84,6 +85,8 @@ pub struct Representation {
     vary: bool,
     /// Header lines of 200 and 206.
     content_fields: Box<[u8]>,
+    /// Bytes of them that only say what the content is: all that an error carries.
+    described: usize,
     /// Header lines of 304.
     not_modified_fields: Box<[u8]>,
 }
@@ -108,15 +111,33 @@ impl Representation {
             etag,
             last_modified,
             vary: entry.vary,
+            described: fields::described(&content_fields),
             content_fields: content_fields.into_boxed_slice(),
             not_modified_fields: not_modified_fields.into_boxed_slice(),
         }
     }
 
-    /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416. Allocates nothing.
+    /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or 404 with this content. Allocates
+    /// nothing.
     #[must_use]
-    pub fn respond<'r>(&'r self, request: &Request<'_>) -> Reply<'r> {
+    pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Found<'r>) -> Reply<'r> {
         let head = request.method == Method::Head;
+        // RFC 9110 §13.2.1, §14.2: conditions and ranges are for successes.
+        let reply = if found.status == Status::OK {
+            self.success(request, head)
+        } else {
+            self.failure(found.status, head)
+        };
+        reply.ruled(found.headers, request)
+    }
+
+    /// The content as the text of an error: what it is, and nothing that would let a cache take it for the real thing.
+    fn failure(&self, status: Status, head: bool) -> Reply<'_> {
+        let fields = self.content_fields.get(..self.described).unwrap_or_default();
+        Reply { fields, ..self.part(status, 0..self.length, head) }
+    }
+
+    fn success(&self, request: &Request<'_>, head: bool) -> Reply<'_> {
         let validators = Validators { etag: self.etag.as_deref(), last_modified: self.last_modified };
         match preconditions(request, &validators) {
             Verdict::Proceed => {}
@@ -176,6 +197,7 @@ impl Representation {
             status,
             fields: &self.content_fields,
             more: FieldBuf::new(),
+            headers: None,
             content_length: Some(length),
             body,
         }
@@ -186,6 +208,7 @@ impl Representation {
             status: Status::NOT_MODIFIED,
             fields: &self.not_modified_fields,
             more: FieldBuf::new(),
+            headers: None,
             content_length: None,
             body: Body::Empty,
         }

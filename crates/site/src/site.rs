@@ -2,15 +2,13 @@
 
 use crate::directory::Root;
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
-use crate::index::{FileId, Index, Slot};
-use crate::path::{NAME_MAX, PathFault, Resolved, is_public, plain, resolve};
-use crate::reply::Reply;
+use crate::index::{FileId, Index};
+use crate::path::is_public;
 use crate::representation::{Budget, Content, Representation};
+use crate::rules::{self, Rules};
 use crate::tar::{self, ReadAt, Stored};
-use crate::tree::{Listing, Tree};
+use crate::tree::{Listing, RuleFiles, Tree};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
-use sitar_http::semantics::Accept;
-use sitar_http::{Method, Request};
 use sitar_io::{File, RegionMut};
 use std::io;
 use std::path::Path;
@@ -25,8 +23,9 @@ pub struct Options {
 /// A site: names, and where their bytes are. Immutable.
 pub struct Site {
     store: Store,
-    index: Index,
+    pub(crate) index: Index,
     sources: Vec<Source>,
+    pub(crate) rules: Rules,
     warnings: Vec<Warning>,
 }
 
@@ -43,16 +42,6 @@ enum Source {
     /// Its name below the root.
     Directory(Box<[u8]>),
     Embedded(&'static [u8]),
-}
-
-/// What a request means.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
-pub enum Route<'s> {
-    /// This file: `index.html` and the encoding are already chosen.
-    File(FileId),
-    /// No file; this is the answer.
-    Reply(Reply<'s>),
 }
 
 impl Site {
@@ -86,6 +75,7 @@ impl Site {
             files.iter().map(|(name, _)| name.as_bytes()),
             sources,
             None,
+            embedded_rules(files).map_err(|fault| OpenError::new(Path::new(""), fault))?,
             Warnings::default(),
         )
         .map_err(|fault| OpenError::new(Path::new(""), fault))
@@ -113,56 +103,6 @@ impl Site {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
-    }
-
-    /// Decides what a request means. Allocates nothing and asks nobody.
-    #[must_use]
-    pub fn route(&self, request: &Request<'_>) -> Route<'_> {
-        let head = request.method == Method::Head;
-        match request.method {
-            Method::Get | Method::Head => {}
-            Method::Options => return Route::Reply(Reply::options()),
-            Method::Unknown => return Route::Reply(Reply::not_implemented(head)),
-            Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
-                return Route::Reply(Reply::method_not_allowed(head));
-            }
-        }
-        match plain(request.target.path) {
-            Some(resolved) => self.find(resolved, request),
-            None => self.route_slowly(request),
-        }
-    }
-
-    /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear its buffer.
-    #[cold]
-    #[inline(never)]
-    fn route_slowly(&self, request: &Request<'_>) -> Route<'_> {
-        let head = request.method == Method::Head;
-        match resolve(request.target.path, &mut [0; NAME_MAX]) {
-            Ok(resolved) => self.find(resolved, request),
-            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(head)),
-            Err(PathFault::NotFound) => Route::Reply(Reply::not_found(head)),
-        }
-    }
-
-    fn find(&self, path: Resolved<'_>, request: &Request<'_>) -> Route<'_> {
-        let head = request.method == Method::Head;
-        let choice = match self.index.get(path.key) {
-            Some(Slot::File(choice)) if !path.slash => Some(choice),
-            Some(Slot::Directory(id)) => {
-                let directory = &self.index.directories[*id as usize];
-                if !path.slash {
-                    return Route::Reply(Reply::redirect(&directory.redirect, request.target.query, head));
-                }
-                directory.index.as_ref()
-            }
-            Some(Slot::File(_)) | None => None,
-        };
-        match choice.map(|choice| choice.pick(|| Accept::of(request))) {
-            Some(Some(file)) => Route::File(file),
-            Some(None) => Route::Reply(Reply::not_found_encoded(head)),
-            None => Route::Reply(Reply::not_found(head)),
-        }
     }
 
     /// Reads a file and builds its answers. Blocks: call it on a thread that may.
@@ -204,6 +144,7 @@ impl Site {
         names: impl Iterator<Item = &'n [u8]> + Clone,
         sources: Vec<Source>,
         prefix: Option<&str>,
+        rules: Rules,
         mut warnings: Warnings,
     ) -> Result<Site, OpenFault> {
         let index = Index::new(names.clone())?;
@@ -215,7 +156,7 @@ impl Site {
                 .map_or_else(|| folder.clone(), |prefix| format!("{}/{folder}", prefix.trim_matches('/')));
             warnings.push(Warning::OneTopFolder { prefix });
         }
-        Ok(Site { store, index, sources, warnings: warnings.finish() })
+        Ok(Site { store, index, sources, rules, warnings: warnings.finish() })
     }
 }
 
@@ -230,32 +171,83 @@ fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
         FileType::Directory => {
             let root = Root::open(path, prefix)?;
             let names = root.files(&mut warnings)?;
+            let rules = directory_rules(&root)?;
             let sources = names.iter().map(|name| Source::Directory(name.clone())).collect();
             Site::assemble(
                 Store::Directory(root),
                 names.iter().map(|name| &**name),
                 sources,
                 prefix,
+                rules,
                 warnings,
             )
         }
         FileType::RegularFile => {
             let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
-            let listed = list(&archive, prefix, &mut warnings)?;
+            let (listed, rule_files) = list(&archive, prefix, &mut warnings)?;
+            let rules = archive_rules(&archive, rule_files)?;
             let sources = listed.iter().map(|(_, stored)| Source::Archive(*stored)).collect();
             let store = Store::Archive { file: archive.file, stamp: Stamp::of(&stat) };
-            Site::assemble(store, listed.iter().map(|(name, _)| &**name), sources, prefix, warnings)
+            Site::assemble(store, listed.iter().map(|(name, _)| &**name), sources, prefix, rules, warnings)
         }
         _ => Err(OpenFault::NotAFileOrDirectory),
     }
 }
 
-/// Every path to a file in an archive.
+/// Compiles the contents of `_headers` and `_redirects`.
+pub(crate) fn compile(texts: &[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault> {
+    let [headers, redirects] = texts;
+    Rules::compile(headers.as_deref(), redirects.as_deref()).map_err(OpenFault::Rules)
+}
+
+fn embedded_rules(files: &[(&str, &[u8])]) -> Result<Rules, OpenFault> {
+    let text = |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map(|(_, bytes)| bytes.to_vec());
+    compile(&[text(rules::HEADERS), text(rules::REDIRECTS)])
+}
+
+fn archive_rules(archive: &impl ReadAt, files: RuleFiles) -> Result<Rules, OpenFault> {
+    let mut texts = [None, None];
+    for (text, stored) in texts.iter_mut().zip(files) {
+        let Some(stored) = stored else { continue };
+        let mut bytes = vec![0; rule_bytes(stored.size)];
+        archive
+            .read_exact_at(&mut bytes, stored.offset)
+            .map_err(|error| OpenFault::Io { doing: "read its rules", error })?;
+        *text = Some(bytes);
+    }
+    compile(&texts)
+}
+
+fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
+    let fault = |error| OpenFault::Io { doing: "read its rules", error };
+    let mut texts = [None, None];
+    for (text, name) in texts.iter_mut().zip([rules::HEADERS, rules::REDIRECTS]) {
+        match root.file(name.as_bytes()) {
+            Ok((fd, stat)) => {
+                let mut bytes = vec![0; rule_bytes(u64::try_from(stat.st_size).unwrap_or(0))];
+                File::from(fd).read_exact_at(&mut bytes, 0).map_err(fault)?;
+                *text = Some(bytes);
+            }
+            // Not there, or a link that leads out: there are no rules. A file that cannot be read is another matter: to serve
+            // a site without its rules could show what they hide.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(fault(error)),
+        }
+    }
+    compile(&texts)
+}
+
+/// How much of a file with rules is read: one byte more than is allowed, so that it is refused and not cut.
+fn rule_bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX).min(rules::FILE_MAX + 1)
+}
+
+/// Every path to a file in an archive, and its files with rules.
 pub(crate) fn list(
     archive: &impl ReadAt,
     prefix: Option<&str>,
     warnings: &mut Warnings,
-) -> Result<Listing, OpenFault> {
+) -> Result<(Listing, RuleFiles), OpenFault> {
     let mut tree = Tree::new();
     tar::scan(archive, warnings, |member, warnings| tree.add(member, warnings))?;
     tree.files(prefix, warnings)

@@ -6,6 +6,7 @@
 
 use crate::error::{OpenFault, Warnings, printable};
 use crate::path::{DEPTH_MAX, NAME_MAX};
+use crate::rules::{HEADERS, REDIRECTS};
 use crate::tar::{Kind, Member, Stored};
 use std::collections::BTreeMap;
 
@@ -17,6 +18,9 @@ pub(crate) struct Tree {
 
 /// Paths to files, and where their bytes lie.
 pub(crate) type Listing = Vec<(Box<[u8]>, Stored)>;
+
+/// Where the bytes of `_headers` and `_redirects` lie, in this order.
+pub(crate) type RuleFiles = [Option<Stored>; 2];
 
 type NodeId = u32;
 
@@ -148,8 +152,12 @@ impl Tree {
         }
     }
 
-    /// Every path to a file below `prefix`, relative to it, links included.
-    pub(crate) fn files(&self, prefix: Option<&str>, warnings: &mut Warnings) -> Result<Listing, OpenFault> {
+    /// Every path to a file below `prefix`, relative to it, links included; and the files with rules there.
+    pub(crate) fn files(
+        &self,
+        prefix: Option<&str>,
+        warnings: &mut Warnings,
+    ) -> Result<(Listing, RuleFiles), OpenFault> {
         let mut walk =
             Walk { tree: self, root: ROOT, fuel: FUEL, found: Vec::new(), found_bytes: 0, warnings };
         if let Some(prefix) = prefix {
@@ -165,7 +173,15 @@ impl Tree {
             };
         }
         walk.directory(walk.root, &mut Vec::new(), &mut Vec::new())?;
-        Ok(walk.found)
+        let mut rules = [None; 2];
+        for (place, name) in rules.iter_mut().zip([HEADERS, REDIRECTS]) {
+            let found = walk.follow(walk.root, name.as_bytes())?;
+            *place = match found.map(|id| &self.nodes[id as usize].entry) {
+                Ok(Entry::File(stored)) => Some(*stored),
+                _ => None,
+            };
+        }
+        Ok((walk.found, rules))
     }
 
     /// Some names for the message about a prefix that does not exist.

@@ -3,7 +3,7 @@
 use super::Rejection;
 use crate::{Status, Version};
 
-/// Bytes that a head needs beyond `fields` and `more`, at most.
+/// Bytes that a head needs beyond its `fields`, at most.
 pub const HEAD_OVERHEAD_MAX: usize = 160;
 /// Bytes that [`write_rejection`] needs, at most.
 pub const REJECTION_MAX: usize = 512;
@@ -18,18 +18,24 @@ pub struct Answer<'a> {
     pub status: Status,
     /// An IMF-fixdate; see [`crate::date::write_imf`].
     pub date: &'a [u8; 29],
-    /// Field lines, each ended by CR LF; neither Date nor Content-Length nor Connection. They are trusted.
-    pub fields: &'a [u8],
-    /// More field lines of the same form.
-    pub more: &'a [u8],
+    /// Field lines in pieces, each line ended by CR LF; neither Date nor Content-Length nor Connection. They are trusted.
+    pub fields: &'a [&'a [u8]],
     /// Bytes of the body, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
     pub content_length: Option<u64>,
     /// Whether the connection is closed after this answer.
     pub close: bool,
 }
 
+impl Answer<'_> {
+    /// Bytes that [`write_head`] needs, at most.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        HEAD_OVERHEAD_MAX + self.fields.iter().map(|piece| piece.len()).sum::<usize>()
+    }
+}
+
 /// Writes a response head with the empty line after it; returns its length, or `None` when `out` is too small
-/// ([`HEAD_OVERHEAD_MAX`] more than the field lines always suffices).
+/// ([`Answer::room`] always suffices).
 #[must_use]
 pub fn write_head(out: &mut [u8], answer: &Answer<'_>) -> Option<usize> {
     let mut out = Writer { out, len: 0 };
@@ -45,8 +51,9 @@ pub fn write_head(out: &mut [u8], answer: &Answer<'_>) -> Option<usize> {
         (false, Version::Http10) => b"\r\nConnection: keep-alive\r\n",
         (false, Version::Http11) => b"\r\n",
     })?;
-    out.put(answer.fields)?;
-    out.put(answer.more)?;
+    for piece in answer.fields {
+        out.put(piece)?;
+    }
     out.put(b"\r\n")?;
     Some(out.len)
 }
@@ -71,9 +78,11 @@ pub fn write_rejection(
         status,
         date,
         // 414 and 501 could be cached otherwise (RFC 9110 §15.1).
-        fields: b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
-        // RFC 9110 §15.5.6: a 405 says what is allowed.
-        more: if status == Status::METHOD_NOT_ALLOWED { b"Allow: GET, HEAD, OPTIONS\r\n" } else { b"" },
+        fields: &[
+            b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
+            // RFC 9110 §15.5.6: a 405 says what is allowed.
+            if status == Status::METHOD_NOT_ALLOWED { b"Allow: GET, HEAD, OPTIONS\r\n" } else { b"" },
+        ],
         content_length: Some(length),
         close: true,
     };

@@ -15,8 +15,7 @@
 //!     version: head.version,
 //!     status: sitar_http::Status::OK,
 //!     date: &date::write_imf(784_111_777),
-//!     fields: b"ETag: \"1\"\r\n",
-//!     more: b"",
+//!     fields: &[b"ETag: \"1\"\r\n"],
 //!     content_length: Some(5),
 //!     close: !head.keep_alive,
 //! };

@@ -51,8 +51,7 @@ fn answer(head: &h1::Head<'_>) {
         version: head.version,
         status: Status::OK,
         date: &date::write_imf(784_111_777),
-        fields: b"",
-        more: b"",
+        fields: &[],
         content_length: Some(1000),
         close: !head.keep_alive,
     };

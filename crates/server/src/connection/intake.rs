@@ -206,9 +206,9 @@ impl Connection {
         }
         let outcome = match cx.site.route(&head.request) {
             Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
-            Route::File(file) => match cx.cache.get(file, cx.key) {
+            Route::File(found) => match cx.cache.get(found.file(), cx.key) {
                 Found::Ready(loaded) => {
-                    let reply = loaded.respond(&head.request);
+                    let reply = loaded.respond(&head.request, &found);
                     write(output, &mut self.layer, cx.date, head.version, close, &reply)
                 }
                 Found::Later => {

@@ -69,16 +69,11 @@ pub(super) fn write(
     close: bool,
     reply: &Reply<'_>,
 ) -> Written {
-    let answer = Answer {
-        version,
-        status: reply.status,
-        date,
-        fields: reply.fields,
-        more: &reply.more,
-        content_length: reply.content_length,
-        close,
-    };
-    match output.head(layer, &answer) {
+    let (status, content_length) = (reply.status, reply.content_length);
+    let head = reply.pieces(|fields| {
+        output.head(layer, &Answer { version, status, date, fields, content_length, close })
+    });
+    match head {
         Ok(true) => {}
         Ok(false) => return Written::Full,
         Err(_) => return Written::Failed,

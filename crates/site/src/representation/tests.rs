@@ -1,4 +1,5 @@
 use super::*;
+use crate::index::FileId;
 use crate::lifetime::Lifetime;
 use crate::media;
 use sitar_http::h1;
@@ -14,7 +15,9 @@ fn request(text: &str, check: impl FnOnce(&Request<'_>)) {
 }
 
 fn get(representation: &Representation, lines: &str, check: impl FnOnce(Reply<'_>)) {
-    request(&format!("GET / HTTP/1.1\nHost: h\n{lines}\n"), |request| check(representation.respond(request)));
+    request(&format!("GET / HTTP/1.1\nHost: h\n{lines}\n"), |request| {
+        check(representation.respond(request, &Found::plain(FileId(0))));
+    });
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -74,7 +77,7 @@ fn an_encoding_says_so() {
 fn head_says_the_length_without_the_body() {
     request("HEAD / HTTP/1.1\nHost: h\n\n", |request| {
         let representation = hello(&entry(Coding::Identity, false), None);
-        let reply = representation.respond(request);
+        let reply = representation.respond(request, &Found::plain(FileId(0)));
         assert_eq!((reply.status, reply.content_length), (Status::OK, Some(5)));
         assert!(matches!(reply.body, Body::Empty));
     });

@@ -1,5 +1,6 @@
 use super::*;
 use crate::reply::Body;
+use crate::route::{Found, Route};
 use crate::tar::tests::{archive, member};
 use sitar_http::{Status, h1};
 use std::os::unix::fs::symlink;
@@ -36,10 +37,10 @@ fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String) {
     let loaded;
     let reply = match site.route(&head.request) {
         Route::Reply(reply) => reply,
-        Route::File(file) => {
-            assert!(file.index() < site.files());
-            loaded = site.load(file, &Budget::new(1 << 20, 1 << 20)).unwrap();
-            loaded.respond(&head.request)
+        Route::File(found) => {
+            assert!(found.file().index() < site.files());
+            loaded = site.load(found.file(), &Budget::new(1 << 20, 1 << 20)).unwrap();
+            loaded.respond(&head.request, &found)
         }
     };
     let body = match &reply.body {
@@ -57,7 +58,7 @@ fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String) {
     {
         assert_eq!(length, body.len() as u64, "{line}");
     }
-    let fields = [reply.fields, &reply.more].concat();
+    let fields = reply.pieces(|pieces| pieces.concat());
     assert!(fields.is_empty() || fields.ends_with(b"\r\n"));
     (reply.status.code(), String::from_utf8(fields).unwrap(), String::from_utf8_lossy(&body).into_owned())
 }
@@ -193,13 +194,15 @@ fn an_archive_is_served_from_its_own_bytes() {
     let large = site.load(FileId(0), &Budget::new(10_000, 2999)).unwrap();
     let head =
         h1::parse(b"GET /d/large HTTP/1.1\r\nHost: h\r\n\r\n", &h1::Limits::default()).unwrap().unwrap();
-    assert!(matches!(large.respond(&head.request).body, Body::File { range, .. } if range == (1536..4536)));
+    assert!(
+        matches!(large.respond(&head.request, &Found::plain(FileId(0))).body, Body::File { range, .. } if range == (1536..4536))
+    );
     // Does not fit any more: the same; and the budget is whole again afterwards.
     let budget = Budget::new(3000, 3000);
     let resident = site.load(FileId(0), &budget).unwrap();
     assert!(resident.resident_bytes() > 3000);
     let second = site.load(FileId(1), &budget).unwrap();
-    assert!(matches!(second.respond(&head.request).body, Body::File { .. }));
+    assert!(matches!(second.respond(&head.request, &Found::plain(FileId(1))).body, Body::File { .. }));
     drop(resident);
     assert_eq!(budget.left(), 3000);
     assert!(site.load(FileId(99), &budget).is_err());

@@ -12,6 +12,7 @@ fn listed(bytes: &[u8], prefix: Option<&str>) -> Result<Listed, OpenFault> {
     let files = crate::site::list(&bytes, prefix, &mut warnings)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let files = files
+        .0
         .into_iter()
         .map(|(name, stored)| (text(&name), text(&bytes[stored.offset as usize..][..stored.size as usize])))
         .collect();

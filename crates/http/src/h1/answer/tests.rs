@@ -17,8 +17,7 @@ const OK: Answer<'_> = Answer {
     version: Version::Http11,
     status: Status::OK,
     date: DATE,
-    fields: b"Content-Type: text/html\r\n",
-    more: b"",
+    fields: &[b"Content-Type: text/html\r\n"],
     content_length: Some(1234),
     close: false,
 };
@@ -33,7 +32,7 @@ fn heads() {
     assert_eq!(
         head(&Answer {
             status: Status::PARTIAL_CONTENT,
-            more: b"Content-Range: bytes 0-0/2\r\n",
+            fields: &[b"Content-Type: text/html\r\n", b"Content-Range: bytes 0-0/2\r\n"],
             close: true,
             ..OK
         }),
@@ -41,7 +40,7 @@ fn heads() {
          Connection: close\r\nContent-Type: text/html\r\nContent-Range: bytes 0-0/2\r\n\r\n"
     );
     assert_eq!(
-        head(&Answer { version: Version::Http10, content_length: Some(0), fields: b"", ..OK }),
+        head(&Answer { version: Version::Http10, content_length: Some(0), fields: &[], ..OK }),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
     );
     assert_eq!(
@@ -49,7 +48,7 @@ fn heads() {
             version: Version::Http10,
             close: true,
             content_length: Some(u64::MAX),
-            fields: b"",
+            fields: &[],
             ..OK
         }),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 18446744073709551615\r\n\
@@ -59,7 +58,7 @@ fn heads() {
         head(&Answer {
             status: Status::NOT_MODIFIED,
             content_length: None,
-            fields: b"ETag: \"x\"\r\n",
+            fields: &[b"ETag: \"x\"\r\n"],
             ..OK
         }),
         "HTTP/1.1 304 Not Modified\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \"x\"\r\n\r\n"
@@ -71,7 +70,7 @@ fn the_overhead_is_bounded() {
     for code in 200..600 {
         let Some(status) = Status::from_code(code) else { continue };
         let largest =
-            Answer { version: Version::Http10, status, content_length: Some(u64::MAX), fields: b"", ..OK };
+            Answer { version: Version::Http10, status, content_length: Some(u64::MAX), fields: &[], ..OK };
         assert!(write_head(&mut [0; HEAD_OVERHEAD_MAX], &largest).is_some(), "{code}");
     }
 }

@@ -1,0 +1,175 @@
+//! What a request means: the site's files, its rules, and what to say where there is nothing.
+//!
+//! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`), the file, the page of a clean
+//! address (`/x` for `x.html`), the slash that a folder's address lacks, the nearest `404.html`, a line of text.
+
+use crate::index::{Choice, Directory, FileId, Slot};
+use crate::path::{NAME_MAX, PathFault, Resolved, plain, resolve};
+use crate::reply::Reply;
+use crate::rules::{HeaderSet, Outcome, Subject};
+use crate::site::Site;
+use sitar_http::semantics::Accept;
+use sitar_http::{Method, Request, Status};
+
+/// What a request means.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
+pub enum Route<'s> {
+    /// A file's content: `index.html` and the encoding are already chosen.
+    File(Found<'s>),
+    /// No file; this is the answer.
+    Reply(Reply<'s>),
+}
+
+/// The file that answers a request, and how: [`Representation::respond`](crate::Representation::respond) makes the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'s> {
+    pub(crate) file: FileId,
+    /// 200; or 404, when the file says that there is nothing.
+    pub(crate) status: Status,
+    pub(crate) headers: Option<HeaderSet<'s>>,
+}
+
+impl Found<'_> {
+    /// Which file.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// A file as it is, without rules.
+    #[cfg(test)]
+    pub(crate) fn plain(file: FileId) -> Found<'static> {
+        Found { file, status: Status::OK, headers: None }
+    }
+}
+
+/// What the index has for a path.
+enum Lookup<'s> {
+    Page(&'s Choice),
+    /// A folder, and no slash at the path's end.
+    Slashless(&'s Directory),
+    Nothing,
+}
+
+impl Site {
+    /// Decides what a request means. Allocates nothing and asks nobody.
+    #[must_use]
+    pub fn route(&self, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        match request.method {
+            Method::Get | Method::Head => {}
+            Method::Options => return Route::Reply(Reply::options()),
+            Method::Unknown => return Route::Reply(Reply::not_implemented(head)),
+            Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
+                return Route::Reply(Reply::method_not_allowed(head));
+            }
+        }
+        match plain(request.target.path) {
+            Some(resolved) => self.find(resolved, request),
+            None => self.route_slowly(request),
+        }
+    }
+
+    /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear its buffer.
+    #[cold]
+    #[inline(never)]
+    fn route_slowly(&self, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        match resolve(request.target.path, &mut [0; NAME_MAX]) {
+            Ok(resolved) => self.find(resolved, request),
+            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(head)),
+            Err(PathFault::NotFound) => self.missing(b"", request, None),
+        }
+    }
+
+    fn find(&self, path: Resolved<'_>, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        let subject = Subject { key: path.key, slash: path.slash, authority: request.authority };
+        let headers = self.rules.headers.find(&subject);
+        let found = self.lookup(path);
+        let exists = match &found {
+            Lookup::Page(_) => true,
+            Lookup::Slashless(directory) => directory.index.is_some(),
+            Lookup::Nothing => false,
+        };
+        if let Some(applied) = self.rules.redirects.find(&subject, request.target.query, exists) {
+            return match applied.outcome(request.target.query, head) {
+                Outcome::Reply(reply) => Route::Reply(reply),
+                Outcome::Rewrite(status) => {
+                    match applied.with_target(|key, slash| self.content_of(key, slash)) {
+                        Some(Some(choice)) => Site::file(choice, status, request, headers),
+                        _ => self.missing(path.key, request, headers),
+                    }
+                }
+            };
+        }
+        match found {
+            Lookup::Page(choice) => Site::file(choice, Status::OK, request, headers),
+            Lookup::Slashless(directory) => {
+                Route::Reply(Reply::redirect(&directory.redirect, request.target.query, head))
+            }
+            Lookup::Nothing => self.missing(path.key, request, headers),
+        }
+    }
+
+    fn lookup(&self, path: Resolved<'_>) -> Lookup<'_> {
+        match self.index.get(path.key) {
+            Some(Slot::File(choice)) if !path.slash => Lookup::Page(choice),
+            Some(Slot::Directory(id)) => {
+                let directory = &self.index.directories[*id as usize];
+                let page = if path.slash { directory.index.as_ref() } else { self.index.page(path.key) };
+                match page {
+                    Some(choice) => Lookup::Page(choice),
+                    None if path.slash => Lookup::Nothing,
+                    None => Lookup::Slashless(directory),
+                }
+            }
+            None if !path.slash => self.index.page(path.key).map_or(Lookup::Nothing, Lookup::Page),
+            Some(Slot::File(_)) | None => Lookup::Nothing,
+        }
+    }
+
+    /// The page that a rewrite shows: nobody follows a link to it, so a slash too few makes no difference.
+    pub(crate) fn content_of(&self, key: &[u8], slash: bool) -> Option<&Choice> {
+        match self.lookup(Resolved { key, slash }) {
+            Lookup::Page(choice) => Some(choice),
+            Lookup::Slashless(directory) => directory.index.as_ref(),
+            Lookup::Nothing => None,
+        }
+    }
+
+    fn file<'s>(
+        choice: &Choice,
+        status: Status,
+        request: &Request<'_>,
+        headers: Option<HeaderSet<'s>>,
+    ) -> Route<'s> {
+        match choice.pick(|| Accept::of(request)) {
+            Some(file) => Route::File(Found { file, status, headers }),
+            None => {
+                Route::Reply(Reply::not_found_encoded(request.method == Method::Head).ruled(headers, request))
+            }
+        }
+    }
+
+    /// There is nothing at this path.
+    fn missing<'s>(&'s self, key: &[u8], request: &Request<'_>, headers: Option<HeaderSet<'s>>) -> Route<'s> {
+        let page = self.index.missing(key).and_then(|choice| choice.pick(|| Accept::of(request)));
+        match page {
+            Some(file) => Route::File(Found { file, status: Status::NOT_FOUND, headers }),
+            None => Route::Reply(Reply::not_found(request.method == Method::Head).ruled(headers, request)),
+        }
+    }
+}
+
+/// Calls `with` with what rules are matched against.
+pub(crate) fn subject<T>(request: &Request<'_>, with: impl FnOnce(&Subject<'_>) -> T) -> Option<T> {
+    let call = |path: Resolved<'_>| {
+        with(&Subject { key: path.key, slash: path.slash, authority: request.authority })
+    };
+    match plain(request.target.path) {
+        Some(path) => Some(call(path)),
+        None => resolve(request.target.path, &mut [0; NAME_MAX]).ok().map(call),
+    }
+}

@@ -1,0 +1,459 @@
+//! `_headers`: a path, and below it the header lines that answers for it carry.
+
+use super::error::{Fault, Faults};
+use super::pattern::{Pattern, Subject};
+use super::table::Table;
+use super::template::{Sink, Template};
+use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines};
+use crate::reply::FieldBuf;
+use sitar_http::Request;
+
+/// The rules of one `_headers`, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    rules: Vec<Rule>,
+    table: Table,
+}
+
+#[derive(Debug)]
+struct Rule {
+    number: u32,
+    text: Box<[u8]>,
+    source: Pattern,
+    lines: Vec<Line>,
+    /// Names that this rule takes from those before it and from the server, in lower case.
+    detached: Vec<Box<str>>,
+    /// One of its lines has been refused.
+    faulty: bool,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// In lower case.
+    name: Box<str>,
+    class: Class,
+    text: Text,
+}
+
+#[derive(Debug)]
+enum Text {
+    /// The whole line, its end included.
+    Fixed(Box<[u8]>),
+    /// Without its end.
+    Filled(Template),
+}
+
+/// On which answers a line belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// It describes the content: 200 and 206.
+    Content,
+    /// It says how long an answer is good: 200, 206 and 304 (RFC 9110 §15.4.5).
+    Caching,
+    /// Everything else (policies): 200, 206 and errors.
+    Policy,
+}
+
+/// What kind of answer header lines are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// 200 and 206.
+    Content,
+    /// 304.
+    NotModified,
+    /// 404 and whatever else is not the content that was asked for.
+    Failure,
+}
+
+impl Occasion {
+    fn takes(self, class: Class) -> bool {
+        match self {
+            Occasion::Content => true,
+            Occasion::NotModified => class == Class::Caching,
+            Occasion::Failure => class == Class::Policy,
+        }
+    }
+}
+
+/// The header rules that match a request: found once, applied when the answer is known.
+#[derive(Clone, Copy)]
+pub struct HeaderSet<'s> {
+    headers: &'s Headers,
+    /// One bit for each rule.
+    matched: [u64; WORDS],
+    /// The server's own lines ([`OWN`]) that are replaced or taken away, one bit each.
+    replaced: u8,
+    /// There are lines with placeholders.
+    filled: bool,
+}
+
+impl std::fmt::Debug for HeaderSet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.rules().map(|(_, rule)| rule.number)).finish()
+    }
+}
+
+impl Headers {
+    pub(super) fn compile(text: &[u8], faults: &mut Faults) -> Headers {
+        let mut headers = Headers::default();
+        let mut current: Option<Rule> = None;
+        // After a bad path its header lines are skipped: they are not at fault.
+        let mut skipping = false;
+        for (number, line) in lines(text) {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            if faults.is_full() {
+                break;
+            }
+            if line.len() > LINE_MAX {
+                faults.push(number, line, Fault::new("the line is longer than 8192 bytes", "shorten it"));
+                continue;
+            }
+            if [&b"/"[..], b"https://", b"http://"].iter().any(|start| line.starts_with(start)) {
+                headers.end(current.take(), faults);
+                skipping = false;
+                match Pattern::parse(line) {
+                    Ok(source) => {
+                        current = Some(Rule {
+                            number,
+                            text: line.into(),
+                            source,
+                            lines: Vec::new(),
+                            detached: Vec::new(),
+                            faulty: false,
+                        });
+                    }
+                    Err(fault) => {
+                        skipping = true;
+                        faults.push(number, line, fault);
+                    }
+                }
+                continue;
+            }
+            match &mut current {
+                Some(rule) => {
+                    if let Err(fault) = rule.add(line) {
+                        rule.faulty = true;
+                        faults.push(number, line, fault);
+                    }
+                }
+                None if skipping => {}
+                None => faults.push(
+                    number,
+                    line,
+                    Fault::new(
+                        "a header line before the first path",
+                        "put the path above it, on a line of its own: /*",
+                    ),
+                ),
+            }
+        }
+        headers.end(current, faults);
+        headers.check_room(faults);
+        headers
+    }
+
+    fn end(&mut self, rule: Option<Rule>, faults: &mut Faults) {
+        let Some(rule) = rule else { return };
+        if rule.lines.is_empty() && rule.detached.is_empty() {
+            if rule.faulty {
+                return;
+            }
+            let fault = Fault::new("no header line stands below this path", "add one: Name: value");
+            faults.push(rule.number, &rule.text, fault);
+            return;
+        }
+        if self.rules.len() >= HEADER_RULES_MAX {
+            faults.push(
+                rule.number,
+                &rule.text,
+                Fault::new("more than 500 rules", "put paths together with a splat: /assets/*"),
+            );
+            return;
+        }
+        // Below HEADER_RULES_MAX, so it fits.
+        self.table.add(self.rules.len() as u16, rule.source.fixed());
+        self.rules.push(rule);
+    }
+
+    /// All rules that can meet on one path must fit into one answer. Whatever set meets lies among those that may meet with
+    /// each of its members, so that is what is added up.
+    fn check_room(&self, faults: &mut Faults) {
+        for rule in &self.rules {
+            let meeting = || self.rules.iter().filter(|other| rule.source.may_meet(&other.source));
+            let all = || meeting().flat_map(|rule| &rule.lines);
+            let fixed: usize = all().map(Line::fixed_len).sum();
+            let filled: usize = all().map(Line::filled_len).sum();
+            if all().count() > HEADER_LINES_MAX || fixed > FIXED_BYTES_MAX || filled > FILLED_BYTES_MAX {
+                faults.push(
+                    rule.number,
+                    &rule.text,
+                    Fault::new(
+                        "with the rules that can meet it on one path it adds too much to an answer",
+                        "together they may have 64 lines, 12,288 bytes, and 400 bytes in lines with placeholders",
+                    ),
+                );
+                return;
+            }
+        }
+    }
+
+    /// The rules for a request; `None` when there are none.
+    pub(crate) fn find(&self, subject: &Subject<'_>) -> Option<HeaderSet<'_>> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let mut set = HeaderSet { headers: self, matched: [0; WORDS], replaced: 0, filled: false };
+        let mut any = false;
+        for at in self.table.at(subject.key) {
+            let Some(rule) = self.rules.get(usize::from(at)) else { continue };
+            if rule.source.matches(subject).is_none() {
+                continue;
+            }
+            any = true;
+            set.matched[usize::from(at) / 64] |= 1 << (at % 64);
+            for (bit, own) in OWN.iter().enumerate() {
+                if rule.names(own) {
+                    set.replaced |= 1 << bit;
+                }
+            }
+            set.filled |= rule.lines.iter().any(|line| matches!(line.text, Text::Filled(_)));
+        }
+        any.then_some(set)
+    }
+}
+
+impl<'s> HeaderSet<'s> {
+    fn rules(self) -> impl Iterator<Item = (usize, &'s Rule)> {
+        let matched = self.matched;
+        let is_set = move |at: &usize| matched[at / 64] & 1 << (at % 64) != 0;
+        self.headers.rules.iter().enumerate().filter(move |(at, _)| is_set(at))
+    }
+
+    /// Lines for an occasion that no later rule takes away.
+    fn lines(self, occasion: Occasion) -> impl Iterator<Item = (&'s Rule, &'s Line)> {
+        let set = self;
+        set.rules().flat_map(move |(at, rule)| {
+            rule.lines
+                .iter()
+                .filter(move |line| {
+                    let later = || set.rules().filter(|(other, _)| *other > at);
+                    occasion.takes(line.class) && !later().any(|(_, rule)| rule.detached.contains(&line.name))
+                })
+                .map(move |line| (rule, line))
+        })
+    }
+
+    /// Adds the lines in which something is to be filled in. One for which there is no room is left out.
+    pub(crate) fn fill(&self, occasion: Occasion, request: &Request<'_>, out: &mut FieldBuf) {
+        if self.filled {
+            crate::route::subject(request, |subject| self.fill_for(occasion, subject, out));
+        }
+    }
+
+    fn fill_for(&self, occasion: Occasion, subject: &Subject<'_>, out: &mut FieldBuf) {
+        for (rule, line) in self.lines(occasion) {
+            let Text::Filled(template) = &line.text else { continue };
+            let Some(captures) = rule.source.matches(subject) else { continue };
+            let before = out.len();
+            if !(template.expand(&captures, out) && out.push(b"\r\n")) {
+                out.cut(before);
+            }
+        }
+    }
+
+    /// Puts the header block of an answer together: the server's own lines as far as no rule replaces them, then the rules'.
+    /// Returns how many pieces that makes.
+    pub(crate) fn gather<'p>(&self, occasion: Occasion, own: &'p [u8], pieces: &mut [&'p [u8]]) -> usize
+    where
+        's: 'p,
+    {
+        let mut pieces = Pieces { pieces, len: 0 };
+        let replaced = match occasion {
+            // The text of an error is the server's, and so is its type.
+            Occasion::Failure => self.replaced & 1 << 1,
+            Occasion::Content | Occasion::NotModified => self.replaced,
+        };
+        if replaced == 0 {
+            pieces.push(own);
+        } else {
+            for line in own.split_inclusive(|&byte| byte == b'\n') {
+                let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+                let is_replaced = |(bit, own): (usize, &&str)| {
+                    replaced & 1 << bit != 0 && own.as_bytes().eq_ignore_ascii_case(name)
+                };
+                if !OWN.iter().enumerate().any(is_replaced) {
+                    pieces.push(line);
+                }
+            }
+        }
+        for (_, line) in self.lines(occasion) {
+            if let Text::Fixed(text) = &line.text {
+                pieces.push(text);
+            }
+        }
+        pieces.len
+    }
+}
+
+struct Pieces<'a, 'p> {
+    pieces: &'a mut [&'p [u8]],
+    len: usize,
+}
+
+impl<'p> Pieces<'_, 'p> {
+    fn push(&mut self, piece: &'p [u8]) {
+        // `check_room` has counted: PIECES_MAX is enough.
+        if let Some(place) = self.pieces.get_mut(self.len) {
+            *place = piece;
+            self.len += 1;
+        }
+    }
+}
+
+impl Sink for FieldBuf {
+    fn put(&mut self, byte: u8) -> bool {
+        self.push(&[byte])
+    }
+}
+
+impl Rule {
+    /// Whether it sets or takes away a header.
+    fn names(&self, name: &str) -> bool {
+        self.lines.iter().any(|line| *line.name == *name) || self.detached.iter().any(|own| **own == *name)
+    }
+
+    fn add(&mut self, line: &[u8]) -> Result<(), Fault> {
+        if let Some(name) = line.strip_prefix(b"!") {
+            let name = check_name(name.trim_ascii())?;
+            if is_reserved(&name) {
+                return Err(Fault::new("this header is the server's own", "take the line out"));
+            }
+            self.detached.push(name.into());
+            return Ok(());
+        }
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            return Err(Fault::new(
+                "neither a path nor a header line",
+                "write Name: value, or ! Name to take a header away; paths begin with a slash",
+            ));
+        };
+        let (written, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let name = check_name(written)?;
+        if name == "basic-auth" {
+            return Err(Fault::new(
+                "Basic-Auth would be sent to everybody",
+                "sitar has no accounts; take the line out",
+            ));
+        }
+        if is_reserved(&name) {
+            let hint = if name == "location" { "use _redirects" } else { "take the line out" };
+            return Err(Fault::new("this header is the server's own", hint));
+        }
+        if value.is_empty() {
+            return Err(Fault::new(
+                "a header without a value",
+                "write Name: value, or ! Name to take it away",
+            ));
+        }
+        if value.iter().any(|&byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+            return Err(Fault::new("a control character", "take it out"));
+        }
+        self.set(name, written, value)
+    }
+
+    fn set(&mut self, name: String, written: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let class = class(&name);
+        // Said twice in one rule, it is one list (RFC 9110 §5.3); cookies are the exception.
+        let before = self.lines.iter_mut().find(|line| *line.name == *name && name != "set-cookie");
+        let whole = [written, b": ", value].concat();
+        let template = Template::parse(&whole, &self.source, false)?;
+        match (template.fixed(), before) {
+            (Some(_), Some(Line { text: Text::Fixed(text), .. })) => {
+                let list = text.strip_suffix(b"\r\n").unwrap_or(text);
+                *text = [list, b", ", value, b"\r\n"].concat().into();
+            }
+            (Some(fixed), _) => {
+                let text = Text::Fixed([fixed, b"\r\n"].concat().into());
+                self.lines.push(Line { name: name.into(), class, text });
+            }
+            (None, _) => {
+                self.lines.push(Line { name: name.into(), class, text: Text::Filled(template) });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    fn fixed_len(&self) -> usize {
+        if let Text::Fixed(text) = &self.text { text.len() } else { 0 }
+    }
+
+    fn filled_len(&self) -> usize {
+        if let Text::Filled(template) = &self.text { template.len() + 2 } else { 0 }
+    }
+}
+
+/// A field name (RFC 9110 §5.1) in lower case.
+fn check_name(name: &[u8]) -> Result<String, Fault> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    match std::str::from_utf8(name) {
+        Ok(text) if !text.is_empty() && name.iter().all(is_token) => Ok(text.to_ascii_lowercase()),
+        _ => Err(Fault::new(
+            "the header's name is not valid",
+            "write it as letters, digits and dashes, then a colon: X-Name: value",
+        )),
+    }
+}
+
+/// Headers that frame messages, that the connection needs, or that say what the server knows better: a wrong one would
+/// break the answer or its caching.
+fn is_reserved(name: &str) -> bool {
+    matches!(
+        name,
+        "accept-ranges"
+            | "age"
+            | "allow"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "date"
+            | "etag"
+            | "http2-settings"
+            | "keep-alive"
+            | "last-modified"
+            | "location"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "repr-digest"
+            | "content-digest"
+            | "server"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn class(name: &str) -> Class {
+    match name {
+        "cache-control" | "expires" | "content-location" | "vary" => Class::Caching,
+        _ if name.ends_with("cache-control") || name.starts_with("surrogate-") => Class::Caching,
+        _ if name.starts_with("content-security-policy") => Class::Policy,
+        _ if name.starts_with("content-") => Class::Content,
+        _ => Class::Policy,
+    }
+}
+
+/// Words of a set of rules.
+const WORDS: usize = HEADER_RULES_MAX.div_ceil(64);
+/// The server's own lines that rules may replace.
+const OWN: [&str; 3] = ["content-type", "x-content-type-options", "cache-control"];
+/// Bytes that fixed lines may add to one answer: with the server's own they fit into one TLS record.
+const FIXED_BYTES_MAX: usize = 12 << 10;
+/// Bytes of text in lines with placeholders: with what is filled in they have to fit into a [`FieldBuf`].
+const FILLED_BYTES_MAX: usize = 400;

@@ -1,0 +1,393 @@
+//! Sources of rules: a path, with placeholders and one splat, and perhaps a host.
+//!
+//! A pattern is matched segment by segment, and the splat takes what the segments before and after it leave: there is one way
+//! to match at most, found in one pass over the path. So no path is expensive, whatever the rules are.
+
+use super::error::Fault;
+use super::host::Host;
+use crate::path::{NAME_MAX, resolve};
+
+/// What a rule applies to.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    host: Option<Host>,
+    /// The segments before the splat's, or all.
+    head: Vec<Segment>,
+    splat: Option<Splat>,
+    slash: Slash,
+    /// What the captures are called: the host's, then in the order of the path.
+    names: Vec<Box<str>>,
+}
+
+/// Whether the slash at the end of a path makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slash {
+    Any,
+    With,
+    Without,
+}
+
+/// One segment of a path.
+#[derive(Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<[u8]>),
+    /// `prefix:name` and `suffix`: one byte at least, in one segment.
+    Capture {
+        prefix: Box<[u8]>,
+        suffix: Box<[u8]>,
+    },
+}
+
+/// The segment with the `*`, and those behind it.
+#[derive(Debug)]
+struct Splat {
+    prefix: Box<[u8]>,
+    suffix: Box<[u8]>,
+    tail: Vec<Segment>,
+}
+
+/// What is asked, as patterns see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'k> {
+    /// The path's key: decoded, without slashes at its ends and without empty segments.
+    pub(crate) key: &'k [u8],
+    /// The path ended in a slash.
+    pub(crate) slash: bool,
+    /// The host that was asked, with its port; `None` when the client named none.
+    pub(crate) authority: Option<&'k [u8]>,
+}
+
+/// What the placeholders of a pattern stand for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Captures<'k> {
+    values: [Captured<'k>; CAPTURES_MAX],
+    len: usize,
+}
+
+/// One capture, and what its bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Captured<'k> {
+    /// Decoded bytes of a path or a host.
+    Plain(&'k [u8]),
+    /// Bytes of a query as they came, escapes and all.
+    Query(&'k [u8]),
+}
+
+impl<'k> Captures<'k> {
+    pub(crate) fn new() -> Captures<'k> {
+        Captures { values: [Captured::Plain(b""); CAPTURES_MAX], len: 0 }
+    }
+
+    pub(crate) fn push(&mut self, value: Captured<'k>) {
+        // Patterns have at most CAPTURES_MAX names.
+        if let Some(place) = self.values.get_mut(self.len) {
+            *place = value;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Captured<'k> {
+        self.values[..self.len].get(at).copied().unwrap_or(Captured::Plain(b""))
+    }
+}
+
+impl Pattern {
+    /// Reads the source of a rule: `/path` or `https://host/path`.
+    pub(super) fn parse(text: &[u8]) -> Result<Pattern, Fault> {
+        let (host, path) = split_host(text)?;
+        if path.contains(&b'?') {
+            return Err(Fault::new(
+                "a source has no query",
+                "name the parameters behind the path: /path id=:id /to 301",
+            ));
+        }
+        // Browsers keep fragments to themselves, so a source's says nothing (as with Cloudflare).
+        let path = path.split(|&byte| byte == b'#').next().unwrap_or_default();
+        if path.first() != Some(&b'/') {
+            return Err(Fault::new("a source begins with a slash", "write it from the site's root: /path"));
+        }
+        let mut names = Vec::new();
+        let host = host.map(|host| Host::parse(host, &mut names)).transpose()?;
+        let mut pattern = Pattern { host, head: Vec::new(), splat: None, slash: Slash::Any, names };
+        for raw in path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()) {
+            pattern.segment(raw)?;
+        }
+        if pattern.names.len() > CAPTURES_MAX {
+            return Err(Fault::new("more than 16 placeholders", "use fewer, or a splat"));
+        }
+        if has_twice(&pattern.names) {
+            return Err(Fault::new("a placeholder is named twice", "give each a name of its own"));
+        }
+        Ok(pattern)
+    }
+
+    fn segment(&mut self, raw: &[u8]) -> Result<(), Fault> {
+        if let Some(star) = raw.iter().position(|&byte| byte == b'*') {
+            if self.splat.is_some() || raw[star + 1..].contains(&b'*') {
+                return Err(Fault::new(
+                    "more than one splat (*)",
+                    "keep one; placeholders stand for single segments",
+                ));
+            }
+            if find_name(raw).is_some() {
+                return Err(Fault::new(
+                    "a splat and a placeholder in one segment",
+                    "put a slash between them",
+                ));
+            }
+            let (prefix, suffix) = (decode(&raw[..star])?, decode(&raw[star + 1..])?);
+            self.names.push("splat".into());
+            self.splat = Some(Splat { prefix, suffix, tail: Vec::new() });
+            return Ok(());
+        }
+        let segment = match find_name(raw) {
+            None => Segment::Literal(decode(raw)?),
+            Some((start, end)) => {
+                if find_name(&raw[end..]).is_some() {
+                    return Err(Fault::new(
+                        "two placeholders in one segment",
+                        "take one for the whole segment, or put a slash between them",
+                    ));
+                }
+                self.names.push(String::from_utf8_lossy(&raw[start + 1..end]).into());
+                Segment::Capture { prefix: decode(&raw[..start])?, suffix: decode(&raw[end..])? }
+            }
+        };
+        match &mut self.splat {
+            Some(splat) if splat.tail.len() < TAIL_MAX => splat.tail.push(segment),
+            Some(_) => {
+                return Err(Fault::new("more than 16 segments behind the splat", "end the source sooner"));
+            }
+            None => self.head.push(segment),
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_slash(&mut self, slash: Slash) {
+        self.slash = slash;
+    }
+
+    /// The capture of this name.
+    pub(super) fn name(&self, name: &[u8]) -> Option<usize> {
+        self.names.iter().position(|known| known.as_bytes() == name)
+    }
+
+    pub(super) fn add_name(&mut self, name: &[u8]) -> Result<(), Fault> {
+        if self.name(name).is_some() {
+            return Err(Fault::new("a placeholder is named twice", "give each a name of its own"));
+        }
+        if self.names.len() >= CAPTURES_MAX {
+            return Err(Fault::new("more than 16 placeholders", "use fewer, or a splat"));
+        }
+        self.names.push(String::from_utf8_lossy(name).into());
+        Ok(())
+    }
+
+    /// The one key that it matches, if it is one: no placeholder, no splat, any host.
+    pub(super) fn fixed(&self) -> Option<Vec<u8>> {
+        if self.host.is_some() || self.splat.is_some() {
+            return None;
+        }
+        let mut key = Vec::new();
+        for segment in &self.head {
+            let Segment::Literal(literal) = segment else { return None };
+            if !key.is_empty() {
+                key.push(b'/');
+            }
+            key.extend_from_slice(literal);
+        }
+        Some(key)
+    }
+
+    /// Whether the end of a path's last segment is free: what a fallback for all addresses of an application looks like.
+    pub(super) fn has_open_end(&self) -> bool {
+        let last = match &self.splat {
+            Some(Splat { suffix, tail, .. }) => match tail.last() {
+                None => return suffix.is_empty(),
+                Some(last) => Some(last),
+            },
+            None => self.head.last(),
+        };
+        matches!(last, Some(Segment::Capture { suffix, .. }) if suffix.is_empty())
+    }
+
+    /// Whether it matches, and what its placeholders stand for.
+    pub(crate) fn matches<'k>(&self, subject: &Subject<'k>) -> Option<Captures<'k>> {
+        let mut captures = Captures::new();
+        match self.slash {
+            Slash::Any => {}
+            // The root is written with its slash, always.
+            Slash::With if !subject.slash => return None,
+            Slash::Without if subject.slash && !subject.key.is_empty() => return None,
+            Slash::With | Slash::Without => {}
+        }
+        if let Some(host) = &self.host
+            && !host.matches(subject.authority?, &mut captures)
+        {
+            return None;
+        }
+        let mut rest = Rest(Some(subject.key).filter(|key| !key.is_empty()));
+        for segment in &self.head {
+            segment.take(rest.next()?, &mut captures)?;
+        }
+        let Some(splat) = &self.splat else { return rest.0.is_none().then_some(captures) };
+        let mut tail = [&b""[..]; TAIL_MAX];
+        for place in tail.iter_mut().take(splat.tail.len()) {
+            *place = rest.next_back()?;
+        }
+        let middle = match rest.0 {
+            Some(middle) => middle,
+            // `/blog/*` is `/blog` too; but `/a/*/b` wants something in the middle.
+            None if splat.tail.is_empty() => b"",
+            None => return None,
+        };
+        let inner = middle.strip_prefix(&*splat.prefix)?.strip_suffix(&*splat.suffix)?;
+        captures.push(Captured::Plain(inner));
+        for (segment, text) in splat.tail.iter().zip(tail[..splat.tail.len()].iter().rev()) {
+            segment.take(text, &mut captures)?;
+        }
+        Some(captures)
+    }
+
+    /// Whether all that `other` matches is matched by this one: if it is not sure, it is not.
+    pub(super) fn covers(&self, other: &Pattern) -> bool {
+        if self.host.is_some() || (self.slash != Slash::Any && self.slash != other.slash) {
+            return false;
+        }
+        let Some(heads) = other.head.get(..self.head.len()) else { return false };
+        if !self.head.iter().zip(heads).all(|(own, its)| own.covers(its)) {
+            return false;
+        }
+        match &self.splat {
+            Some(splat) => splat.prefix.is_empty() && splat.suffix.is_empty() && splat.tail.is_empty(),
+            None => other.splat.is_none() && other.head.len() == self.head.len(),
+        }
+    }
+
+    /// Whether both can match one path: if it is not sure, they can.
+    pub(super) fn may_meet(&self, other: &Pattern) -> bool {
+        let lengths = (self.head.len(), other.head.len());
+        let fixed = (self.splat.is_none(), other.splat.is_none());
+        let fits = match (lengths, fixed) {
+            ((own, its), (true, true)) => own == its,
+            ((own, its), (true, false)) => own >= its,
+            ((own, its), (false, true)) => own <= its,
+            (_, (false, false)) => true,
+        };
+        let ends = match (&self.splat, &other.splat) {
+            (Some(own), Some(its)) if own.tail.is_empty() && its.tail.is_empty() => {
+                own.suffix.ends_with(&its.suffix) || its.suffix.ends_with(&own.suffix)
+            }
+            _ => true,
+        };
+        fits && ends
+            && self.head.iter().zip(&other.head).all(|(own, its)| match (own, its) {
+                (Segment::Literal(own), Segment::Literal(its)) => own == its,
+                _ => true,
+            })
+    }
+}
+
+impl Segment {
+    fn take<'k>(&self, text: &'k [u8], captures: &mut Captures<'k>) -> Option<()> {
+        match self {
+            Segment::Literal(literal) => (**literal == *text).then_some(()),
+            Segment::Capture { prefix, suffix } => {
+                let inner = text.strip_prefix(&**prefix)?.strip_suffix(&**suffix)?;
+                if inner.is_empty() {
+                    return None;
+                }
+                captures.push(Captured::Plain(inner));
+                Some(())
+            }
+        }
+    }
+
+    fn covers(&self, other: &Segment) -> bool {
+        match self {
+            Segment::Literal(_) => self == other,
+            Segment::Capture { prefix, suffix } => prefix.is_empty() && suffix.is_empty(),
+        }
+    }
+}
+
+/// What is left of a key between the segments that have been taken; `None` is nothing at all.
+struct Rest<'k>(Option<&'k [u8]>);
+
+impl<'k> Rest<'k> {
+    fn next(&mut self) -> Option<&'k [u8]> {
+        let text = self.0?;
+        match text.iter().position(|&byte| byte == b'/') {
+            Some(slash) => {
+                self.0 = Some(&text[slash + 1..]);
+                Some(&text[..slash])
+            }
+            None => self.0.take(),
+        }
+    }
+
+    fn next_back(&mut self) -> Option<&'k [u8]> {
+        let text = self.0?;
+        match text.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => {
+                self.0 = Some(&text[..slash]);
+                Some(&text[slash + 1..])
+            }
+            None => self.0.take(),
+        }
+    }
+}
+
+/// Splits `https://host/path`; the scheme says nothing, as with Cloudflare.
+fn split_host(text: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Fault> {
+    let Some(rest) = text.strip_prefix(b"https://").or_else(|| text.strip_prefix(b"http://")) else {
+        return Ok((None, text));
+    };
+    match rest.iter().position(|&byte| byte == b'/') {
+        Some(slash) => Ok((Some(&rest[..slash]), &rest[slash..])),
+        None => Err(Fault::new("a host without a path", "say which paths of it: https://host/*")),
+    }
+}
+
+/// The first `:name` in a text: where it begins, and where it ends. A name begins with a letter, so ports are none.
+pub(super) fn find_name(text: &[u8]) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(colon) = text[from..].iter().position(|&byte| byte == b':').map(|at| from + at) {
+        let name = &text[colon + 1..];
+        let len = name.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_').count();
+        if name.first().is_some_and(u8::is_ascii_alphabetic) {
+            return Some((colon, colon + 1 + len));
+        }
+        from = colon + 1;
+    }
+    None
+}
+
+/// A literal part of a segment, as paths are compared: decoded.
+fn decode(raw: &[u8]) -> Result<Box<[u8]>, Fault> {
+    let mut path = Vec::with_capacity(raw.len() + 1);
+    path.push(b'/');
+    path.extend_from_slice(raw);
+    if raw == b"." || raw == b".." {
+        return Err(Fault::new("a source with '.' or '..'", "write the path that it stands for"));
+    }
+    match resolve(&path, &mut [0; NAME_MAX]) {
+        Ok(resolved) if !resolved.key.contains(&b'/') => Ok(resolved.key.into()),
+        _ => Err(Fault::new(
+            "a segment is no valid path",
+            "escape bytes as %20; %2F and %00 are in no file's name",
+        )),
+    }
+}
+
+fn has_twice(names: &[Box<str>]) -> bool {
+    names.iter().enumerate().any(|(at, name)| names[..at].contains(name))
+}
+
+/// Placeholders of one rule, the splat, the host's and the query's included.
+pub(super) const CAPTURES_MAX: usize = 16;
+/// Segments behind a splat.
+const TAIL_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests;

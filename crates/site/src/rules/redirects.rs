@@ -1,0 +1,289 @@
+//! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`.
+
+use super::error::{Fault, Faults};
+use super::pattern::{Captured, Captures, Pattern, Subject, find_name};
+use super::table::Table;
+use super::target::{Action, Local, action, expand, is_asset, slash_of};
+use super::{LINE_MAX, REDIRECTS_DYNAMIC_MAX, REDIRECTS_MAX, Shadowed, lines};
+use crate::reply::Reply;
+use sitar_http::Status;
+
+/// The rules of one `_redirects`, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Redirects {
+    rules: Vec<Redirect>,
+    table: Table,
+    /// Some apply even where there is a file.
+    forced: bool,
+}
+
+/// One rule.
+#[derive(Debug)]
+struct Redirect {
+    line: u32,
+    source: Pattern,
+    parameters: Vec<Parameter>,
+    forced: bool,
+    action: Action,
+}
+
+/// `name=value` or `name=:capture`.
+#[derive(Debug)]
+struct Parameter {
+    name: Box<[u8]>,
+    /// `None`: any value, captured.
+    value: Option<Box<[u8]>>,
+}
+
+/// What a rule makes of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applied<'r, 'k> {
+    rule: &'r Redirect,
+    captures: Captures<'k>,
+}
+
+/// What is to be done.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
+pub(crate) enum Outcome<'r> {
+    /// This is the answer.
+    Reply(Reply<'r>),
+    /// The content of another page, to be found by [`Applied::with_target`], with this status.
+    Rewrite(Status),
+}
+
+impl Redirects {
+    pub(super) fn compile(text: &[u8], faults: &mut Faults, shadowed: &mut Vec<Shadowed>) -> Redirects {
+        let mut redirects = Redirects::default();
+        let (mut all, mut dynamic) = (0, 0);
+        for (number, line) in lines(text) {
+            let mut words = words(line);
+            if words.is_empty() {
+                continue;
+            }
+            if line.len() > LINE_MAX {
+                faults.push(number, line, Fault::new("the line is longer than 8192 bytes", "shorten it"));
+                continue;
+            }
+            if faults.is_full() {
+                break;
+            }
+            match Redirect::parse(number, &mut words) {
+                Ok(rule) => {
+                    all += 1;
+                    let fixed = rule.source.fixed();
+                    dynamic += usize::from(fixed.is_none() || !rule.parameters.is_empty());
+                    if all > REDIRECTS_MAX || dynamic > REDIRECTS_DYNAMIC_MAX {
+                        faults.push(number, line, Fault::new("too many rules", LIMITS_HINT));
+                        break;
+                    }
+                    redirects.add(rule, fixed, shadowed);
+                }
+                Err(fault) => faults.push(number, line, fault),
+            }
+        }
+        redirects
+    }
+
+    fn add(&mut self, rule: Redirect, fixed: Option<Vec<u8>>, shadowed: &mut Vec<Shadowed>) {
+        if let Some(by) = self.shadower(&rule, fixed.as_deref()) {
+            shadowed.push(Shadowed { file: "_redirects", line: rule.line, by });
+            // It can never apply; so chains of rules for one path stay short.
+            return;
+        }
+        self.forced |= rule.forced;
+        // Below REDIRECTS_MAX, so it fits.
+        self.table.add(self.rules.len() as u16, fixed);
+        self.rules.push(rule);
+    }
+
+    /// The line of a rule before this one that takes all that it could.
+    fn shadower(&self, rule: &Redirect, fixed: Option<&[u8]>) -> Option<u32> {
+        let places: Box<dyn Iterator<Item = u16> + '_> = match fixed {
+            Some(key) => Box::new(self.table.at(key)),
+            None => Box::new(self.table.dynamic()),
+        };
+        let takes = |before: &&Redirect| {
+            before.parameters.is_empty()
+                && (before.forced || !rule.forced)
+                && !before.is_fallback()
+                && before.source.covers(&rule.source)
+        };
+        places.filter_map(|at| self.rules.get(usize::from(at))).find(takes).map(|before| before.line)
+    }
+
+    /// The first rule that applies; `exists`: there is a page at this path, which only rules with `!` replace.
+    pub(crate) fn find<'r, 'k>(
+        &'r self,
+        subject: &Subject<'k>,
+        query: Option<&'k [u8]>,
+        exists: bool,
+    ) -> Option<Applied<'r, 'k>> {
+        if self.rules.is_empty() || (exists && !self.forced) {
+            return None;
+        }
+        self.table.at(subject.key).find_map(|at| {
+            let rule = self.rules.get(usize::from(at))?;
+            if exists && !rule.forced {
+                return None;
+            }
+            let mut captures = rule.source.matches(subject)?;
+            if rule.is_fallback() && is_asset(subject.key) {
+                return None;
+            }
+            for parameter in &rule.parameters {
+                parameter.take(query?, &mut captures)?;
+            }
+            Some(Applied { rule, captures })
+        })
+    }
+}
+
+impl<'r> Applied<'r, '_> {
+    pub(crate) fn outcome(&self, query: Option<&[u8]>, head: bool) -> Outcome<'r> {
+        match &self.rule.action {
+            Action::Rewrite { status, .. } => Outcome::Rewrite(*status),
+            Action::Redirect { status, target } => {
+                Outcome::Reply(target.reply(*status, &self.captures, query, head))
+            }
+        }
+    }
+
+    /// Calls `find` with the key of the page that a rewrite shows, and whether it was written with a slash at its end.
+    pub(crate) fn with_target<T>(&self, find: impl FnOnce(&[u8], bool) -> T) -> Option<T> {
+        match &self.rule.action {
+            Action::Rewrite { target: Local::Key { key, slash }, .. } => Some(find(key, *slash)),
+            Action::Rewrite { target: Local::Template(template), .. } => {
+                expand(template, &self.captures, find)
+            }
+            Action::Redirect { .. } => None,
+        }
+    }
+}
+
+impl Redirect {
+    fn is_fallback(&self) -> bool {
+        matches!(self.action, Action::Rewrite { fallback: true, .. })
+    }
+
+    fn parse(line: u32, words: &mut Vec<&[u8]>) -> Result<Redirect, Fault> {
+        let example = "a rule is: /source /target 301";
+        let source_text = words.remove(0);
+        let mut source = Pattern::parse(source_text)?;
+        // `to=https://…` is a parameter.
+        let is_target = |word: &[u8]| {
+            let scheme = word.windows(3).position(|three| three == b"://");
+            word.starts_with(b"/") || scheme.is_some_and(|at| !word[..at].contains(&b'='))
+        };
+        let Some(at) = words.iter().position(|word| is_target(word)) else {
+            return Err(Fault::new("there is no target", example));
+        };
+        let parameters = words[..at]
+            .iter()
+            .map(|word| Parameter::parse(word, &mut source))
+            .collect::<Result<Vec<_>, _>>()?;
+        let target = words[at];
+        let mut rest = words[at + 1..].iter();
+        let (status, forced) = match rest.next() {
+            Some(word) if word.first().is_some_and(u8::is_ascii_digit) => status(word)?,
+            Some(word) => return Err(condition(word)),
+            None => (301, false),
+        };
+        if let Some(word) = rest.next() {
+            return Err(condition(word));
+        }
+        source.set_slash(slash_of(source_text, target)?);
+        let mut action = action(status, target, &source)?;
+        if let Action::Redirect { target, .. } = &mut action {
+            // What a rule reads from the query it does not pass on.
+            target.passes_query &= parameters.is_empty();
+        }
+        Ok(Redirect { line, source, parameters, forced, action })
+    }
+}
+
+fn status(word: &[u8]) -> Result<(u16, bool), Fault> {
+    let (digits, forced) = match word.strip_suffix(b"!") {
+        Some(digits) => (digits, true),
+        None => (word, false),
+    };
+    let number =
+        std::str::from_utf8(digits).ok().filter(|text| text.len() == 3).and_then(|text| text.parse().ok());
+    number.map(|number| (number, forced)).ok_or_else(|| {
+        Fault::new(
+            "the status is not a number of three digits",
+            "use 301, 302, 303, 307, 308, 200 or 404, with ! to replace files",
+        )
+    })
+}
+
+/// Why what stands behind the status cannot be.
+fn condition(word: &[u8]) -> Fault {
+    let name = word.split(|&byte| byte == b'=').next().unwrap_or_default().to_ascii_lowercase();
+    match &name[..] {
+        b"country" | b"language" | b"role" | b"cookie" | b"sign" | b"signed" => Fault::new(
+            "conditions on country, language, role or cookie do not exist here",
+            "take the condition out, or the rule: the same address gives everybody the same",
+        ),
+        b"!" => Fault::new("a space before the !", "write it right behind the status: 200!"),
+        _ if word.contains(&b'=') => Fault::new(
+            "a parameter behind the target",
+            "parameters stand before it: /source id=:id /target 301",
+        ),
+        _ => Fault::new("too many words", "a rule is: /source /target 301"),
+    }
+}
+
+impl Parameter {
+    fn parse(word: &[u8], source: &mut Pattern) -> Result<Parameter, Fault> {
+        let Some(equals) = word.iter().position(|&byte| byte == b'=') else {
+            return Err(Fault::new(
+                "neither a parameter nor a target",
+                "a parameter is name=value, a target begins with / or https://",
+            ));
+        };
+        let (name, value) = (&word[..equals], &word[equals + 1..]);
+        if name.is_empty() {
+            return Err(Fault::new(
+                "a parameter without a name",
+                "write it as name=value or name=:placeholder",
+            ));
+        }
+        let value = match find_name(value) {
+            Some((0, end)) if end == value.len() => {
+                source.add_name(&value[1..])?;
+                None
+            }
+            _ => Some(value.into()),
+        };
+        Ok(Parameter { name: name.into(), value })
+    }
+
+    /// Whether the query has it; its value is captured if it may be any.
+    fn take<'k>(&self, query: &'k [u8], captures: &mut Captures<'k>) -> Option<()> {
+        query.split(|&byte| byte == b'&').find_map(|pair| {
+            let equals = pair.iter().position(|&byte| byte == b'=');
+            let (name, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
+            if name != &*self.name {
+                return None;
+            }
+            match &self.value {
+                Some(wanted) => (**wanted == *value).then_some(()),
+                None if value.is_empty() => None,
+                None => {
+                    captures.push(Captured::Query(value));
+                    Some(())
+                }
+            }
+        })
+    }
+}
+
+/// Words of a line, up to a comment.
+fn words(line: &[u8]) -> Vec<&[u8]> {
+    let words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    words.take_while(|word| !word.starts_with(b"#")).take(WORDS_MAX).collect()
+}
+
+/// Words of a line that are looked at.
+const WORDS_MAX: usize = 32;
+const LIMITS_HINT: &str = "10,000 are allowed, 500 of them with placeholders, splats, hosts or parameters";

@@ -1,0 +1,273 @@
+//! Where a redirect leads and what a rewrite shows, with everything that keeps both inside what the rule says.
+
+use super::error::Fault;
+use super::pattern::{Captures, Pattern, Slash, find_name};
+use super::template::{Sink, Template, is_escape};
+use crate::path::{NAME_MAX, hex, resolve};
+use crate::reply::{FieldBuf, Reply, location_block};
+use sitar_http::Status;
+
+/// What a rule does.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// 3xx to here.
+    Redirect { status: Status, target: Target },
+    /// Another page's content under this address, with this status.
+    Rewrite { status: Status, target: Local, fallback: bool },
+}
+
+/// Where a redirect leads.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Up to the fragment.
+    base: Template,
+    /// With its `#`.
+    fragment: Box<[u8]>,
+    /// It begins with a slash, and must never begin with two.
+    local: bool,
+    /// The request's query is passed on.
+    pub(super) passes_query: bool,
+    /// Header lines for the case that there is nothing to fill in, Location first.
+    block: Option<Box<[u8]>>,
+}
+
+/// Whose content a rewrite shows.
+#[derive(Debug)]
+pub(super) enum Local {
+    Key { key: Box<[u8]>, slash: bool },
+    Template(Template),
+}
+
+/// Apart, so that other requests do not clear its buffers.
+#[inline(never)]
+pub(super) fn expand<T>(
+    template: &Template,
+    captures: &Captures<'_>,
+    find: impl FnOnce(&[u8], bool) -> T,
+) -> Option<T> {
+    let mut url = Url { bytes: [0; URL_MAX], len: 0 };
+    if !template.expand(captures, &mut url) {
+        return None;
+    }
+    let mut buffer = [0; NAME_MAX];
+    let path = url.bytes[..url.len].split(|&byte| byte == b'?').next().unwrap_or_default();
+    resolve(path, &mut buffer).ok().map(|target| find(target.key, target.slash))
+}
+
+struct Url {
+    bytes: [u8; URL_MAX],
+    len: usize,
+}
+
+impl Sink for Url {
+    fn put(&mut self, byte: u8) -> bool {
+        let Some(place) = self.bytes.get_mut(self.len) else { return false };
+        *place = byte;
+        self.len += 1;
+        true
+    }
+}
+
+/// A Location being written: one that begins with a slash never begins with two, which would be another host.
+struct Location<'b> {
+    out: &'b mut FieldBuf,
+    local: bool,
+    written: usize,
+}
+
+impl Sink for Location<'_> {
+    fn put(&mut self, byte: u8) -> bool {
+        if self.local && self.written == 1 && byte == b'/' {
+            return true;
+        }
+        self.written += 1;
+        self.out.push(&[byte])
+    }
+}
+
+impl Target {
+    pub(super) fn reply<'r>(
+        &'r self,
+        status: Status,
+        captures: &Captures<'_>,
+        query: Option<&[u8]>,
+        head: bool,
+    ) -> Reply<'r> {
+        let query = query.filter(|_| self.passes_query);
+        if let (Some(block), None) = (&self.block, query) {
+            return Reply::redirect_to(status, block, FieldBuf::new(), head);
+        }
+        let mut more = FieldBuf::new();
+        let written = more.push(b"Location: ")
+            && self.base.expand(captures, &mut Location { out: &mut more, local: self.local, written: 0 })
+            && query.is_none_or(|query| more.push(b"?") && more.push_query(query))
+            && more.push(&self.fragment)
+            && more.push(b"\r\n");
+        if written { Reply::redirect_to(status, b"", more, head) } else { Reply::uri_too_long(head) }
+    }
+}
+
+pub(super) fn action(status: u16, target: &[u8], source: &Pattern) -> Result<Action, Fault> {
+    let local = target.starts_with(b"/");
+    let kind = Status::from_code(status).filter(|_| STATUSES.contains(&status));
+    let Some(status) = kind else {
+        return Err(Fault::new(
+            "this status cannot be used in a rule",
+            "use 301, 302, 303, 307, 308, 200 or 404",
+        ));
+    };
+    if local && matches!(target.get(1), Some(b'/' | b'\\')) {
+        return Err(Fault::new(
+            "the target begins with two slashes, which is another host",
+            "write https:// before the host, or one slash",
+        ));
+    }
+    if matches!(status, Status::OK | Status::NOT_FOUND) {
+        if !local {
+            return Err(Fault::new(
+                "sitar serves files and is no proxy",
+                "redirect there with 302, or rewrite to a path of this site: /from /to 200",
+            ));
+        }
+        // What stands behind ? or # says nothing about a file.
+        let path = target.split(|&byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+        let template = Template::parse(&clean(path), source, true)?;
+        let target = match template.fixed() {
+            Some(fixed) => match resolve(fixed, &mut [0; NAME_MAX]) {
+                Ok(path) => Local::Key { key: path.key.into(), slash: path.slash },
+                Err(_) => {
+                    return Err(Fault::new("the target is no valid path", "write it as /path/page.html"));
+                }
+            },
+            None => Local::Template(template),
+        };
+        let fallback = status == Status::OK && source.has_open_end() && is_page(&target);
+        return Ok(Action::Rewrite { status, target, fallback });
+    }
+    let (base, fragment) = match target.iter().position(|&byte| byte == b'#') {
+        Some(at) => target.split_at(at),
+        None => (target, &b""[..]),
+    };
+    if !local {
+        check_remote(base)?;
+    }
+    let passes_query = !base.contains(&b'?');
+    let (base, fragment) = (clean(base), clean(fragment));
+    let base = Template::parse(&base, source, true)?;
+    if base.len() + fragment.len() > TARGET_MAX {
+        return Err(Fault::new("the target is longer than 900 bytes", "shorten it"));
+    }
+    let block = base.fixed().map(|fixed| location_block(&[fixed, &fragment]));
+    let target = Target { base, fragment: fragment.into(), local, passes_query, block };
+    Ok(Action::Redirect { status, target })
+}
+
+/// A target on another host: the host is the rule's to say, never the client's.
+fn check_remote(target: &[u8]) -> Result<(), Fault> {
+    let Some(rest) = target.strip_prefix(b"https://").or_else(|| target.strip_prefix(b"http://")) else {
+        return Err(Fault::new(
+            "a target is a path or an http(s) address",
+            "write /path or https://host/path",
+        ));
+    };
+    let host = rest.split(|&byte| matches!(byte, b'/' | b'?' | b'\\')).next().unwrap_or_default();
+    if host.is_empty() {
+        return Err(Fault::new("the target's host is missing", "write https://host/path"));
+    }
+    if find_name(host).is_some() {
+        return Err(Fault::new(
+            "a placeholder in the target's host",
+            "write the host out: whoever asks could otherwise lead your visitors anywhere",
+        ));
+    }
+    Ok(())
+}
+
+/// A target's bytes as they may stand in a header line: what is not of a URL is escaped, escapes stay.
+fn clean(text: &[u8]) -> Vec<u8> {
+    let mut clean = Vec::with_capacity(text.len());
+    for (at, &byte) in text.iter().enumerate() {
+        let kept = match byte {
+            b'%' => is_escape(&text[at..]),
+            _ => byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte),
+        };
+        if kept {
+            clean.push(byte);
+        } else {
+            clean.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+        }
+    }
+    clean
+}
+
+/// Whether the slash at the end matters: only where the rule adds or removes just that.
+pub(super) fn slash_of(source: &[u8], target: &[u8]) -> Result<Slash, Fault> {
+    let trim = |text: &[u8]| text.strip_suffix(b"/").unwrap_or(text).to_vec();
+    let mut same = Vec::with_capacity(source.len() + 6);
+    for &byte in source {
+        if byte == b'*' { same.extend_from_slice(b":splat") } else { same.push(byte) }
+    }
+    let without_scheme = |text: &[u8]| {
+        let rest = text.strip_prefix(b"https://").or_else(|| text.strip_prefix(b"http://"));
+        rest.unwrap_or(text).to_vec()
+    };
+    let (from, to) = (without_scheme(&same), without_scheme(target));
+    if trim(&from) != trim(&to) {
+        return Ok(Slash::Any);
+    }
+    match (from.ends_with(b"/"), to.ends_with(b"/")) {
+        (false, true) => Ok(Slash::Without),
+        (true, false) => Ok(Slash::With),
+        _ => {
+            Err(Fault::new("the rule leads to itself", "give it another target; http and https are one here"))
+        }
+    }
+}
+
+/// Whether a rewrite's target is a page, as far as its name says.
+fn is_page(target: &Local) -> bool {
+    let end = match target {
+        Local::Key { key, .. } => &key[..],
+        Local::Template(template) => match template.end() {
+            Some(end) => end,
+            None => return false,
+        },
+    };
+    let file = end.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    !file.contains(&b'.') || file.ends_with(b".html") || file.ends_with(b".htm")
+}
+
+/// Whether a path asks for something that a page loads, and not for a page: its name ends in the extension of a media
+/// type that browsers load. Such a path is never answered by a fallback: 200 with HTML for a missing script or image hides
+/// the fault and is cached.
+pub(super) fn is_asset(key: &[u8]) -> bool {
+    let essence = crate::media::of(key).essence;
+    let (kind, rest) = essence.split_once('/').unwrap_or((essence, ""));
+    match kind {
+        "image" | "font" | "audio" | "video" => true,
+        "text" => rest != "html",
+        _ => {
+            essence.ends_with("+json")
+                || (essence.ends_with("+xml") && rest != "xhtml+xml")
+                || matches!(
+                    rest,
+                    "json"
+                        | "wasm"
+                        | "xml"
+                        | "pdf"
+                        | "zip"
+                        | "gzip"
+                        | "zstd"
+                        | "x-font-ttf"
+                        | "vnd.ms-fontobject"
+                )
+        }
+    }
+}
+
+/// What rules may answer with.
+const STATUSES: [u16; 7] = [200, 301, 302, 303, 307, 308, 404];
+/// Bytes of a redirect's target: with what is filled in it has to fit a [`FieldBuf`].
+const TARGET_MAX: usize = 900;
+/// An expanded target: a name with all of it escaped.
+const URL_MAX: usize = NAME_MAX * 2;

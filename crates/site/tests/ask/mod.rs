@@ -1,0 +1,106 @@
+//! A site in memory, and its answers as they would be on the wire, without Date.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use sitar_http::h1::{self, Answer};
+use sitar_site::{Body, Budget, Reply, Route, Site};
+
+/// A site of these files. Leaked: tests end.
+pub(crate) fn site(files: &[(&str, &str)]) -> Site {
+    try_site(files).map_err(|error| error.to_string()).unwrap()
+}
+
+pub(crate) fn try_site(files: &[(&str, &str)]) -> Result<Site, sitar_site::OpenError> {
+    let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
+    let files: Vec<(&'static str, &'static [u8])> =
+        files.iter().map(|(name, content)| (leak(name), leak(content).as_bytes())).collect();
+    Site::embedded(Box::leak(files.into_boxed_slice()))
+}
+
+/// What the whole response path makes of a request; the Date line is left out.
+pub(crate) fn wire(site: &Site, request: &[u8]) -> Vec<u8> {
+    wire_within(site, request, &Budget::new(64 << 20, 64 << 20))
+}
+
+pub(crate) fn wire_within(site: &Site, request: &[u8], budget: &Budget) -> Vec<u8> {
+    let limits = h1::Limits::default();
+    let date = b"Sun, 06 Nov 1994 08:49:37 GMT";
+    let mut out = vec![0; 32 << 10];
+    let head = match h1::parse(request, &limits) {
+        Ok(head) => head.expect("a whole request"),
+        Err(rejection) => {
+            let len = h1::write_rejection(&mut out, &rejection, date, false).unwrap();
+            return without_date(&out[..len]);
+        }
+    };
+    let loaded;
+    let reply = match site.route(&head.request) {
+        Route::Reply(reply) => reply,
+        Route::File(found) => {
+            loaded = site.load(found.file(), budget).unwrap();
+            loaded.respond(&head.request, &found)
+        }
+    };
+    let (status, content_length) = (reply.status, reply.content_length);
+    let len = reply.pieces(|fields| {
+        let answer =
+            Answer { version: head.version, status, date, fields, content_length, close: !head.keep_alive };
+        h1::write_head(&mut out, &answer).unwrap()
+    });
+    let mut text = without_date(&out[..len]);
+    text.extend_from_slice(&body(&reply));
+    text
+}
+
+fn without_date(text: &[u8]) -> Vec<u8> {
+    let line = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let at = text.windows(line.len()).position(|window| window == line).expect("every answer has a date");
+    [&text[..at], &text[at + line.len()..]].concat()
+}
+
+pub(crate) fn body(reply: &Reply<'_>) -> Vec<u8> {
+    match &reply.body {
+        Body::Empty => Vec::new(),
+        Body::Static(bytes) => bytes.to_vec(),
+        Body::Memory { region, range } => region[range.clone()].to_vec(),
+        Body::File { file, range } => {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            file.read_exact_at(&mut bytes, range.start).unwrap();
+            bytes
+        }
+    }
+}
+
+/// Status, header lines and body of a GET for a path, with further request lines.
+pub(crate) fn get(site: &Site, target: &str, fields: &str) -> Answered {
+    ask(site, "GET", target, "www.example.com", fields)
+}
+
+pub(crate) fn ask(site: &Site, method: &str, target: &str, host: &str, fields: &str) -> Answered {
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
+    let text = String::from_utf8(wire(site, request.as_bytes())).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head[9..12].parse().unwrap();
+    Answered { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answered {
+    /// The values of a header, as one list (RFC 9110 §5.3); `None` when it is absent.
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        let lines = self.head.split("\r\n").skip(1).map(|line| line.split_once(": ").unwrap());
+        let values: Vec<_> =
+            lines.filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    pub(crate) fn location(&self) -> String {
+        self.field("location").unwrap_or_else(|| panic!("no Location: {self:?}"))
+    }
+}

@@ -14,6 +14,7 @@ use crate::conn::Listener;
 use crate::event::{Into, Src};
 use crate::file::File;
 use crate::ring::Op;
+use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
 use crate::waker::Waker;
 
@@ -28,17 +29,48 @@ pub struct Submission<'a> {
 }
 
 pub(crate) enum Request<'a> {
-    Accept { listener: &'a Listener },
-    Recv { slot: u32 },
-    Send { slot: u32, src: &'a Src, offset: usize },
-    Read { file: &'a File, at: u64, into: &'a mut Into },
-    Peer { slot: u32, ipv6: bool },
-    Shutdown { slot: u32 },
-    Close { slot: u32 },
-    Cancel { target: OpId },
-    CancelSlot { slot: u32 },
+    Accept {
+        listener: &'a Listener,
+    },
+    Recv {
+        slot: u32,
+    },
+    /// `whole`: the kernel is to go on after a short send by itself.
+    Send {
+        slot: u32,
+        src: &'a Src,
+        offset: usize,
+        whole: bool,
+    },
+    Read {
+        file: &'a File,
+        at: u64,
+        into: &'a mut Into,
+    },
+    Peer {
+        slot: u32,
+        ipv6: bool,
+    },
+    SetOpt {
+        slot: u32,
+        opt: &'a SockOpt,
+    },
+    Shutdown {
+        slot: u32,
+    },
+    Close {
+        slot: u32,
+    },
+    Cancel {
+        target: OpId,
+    },
+    CancelSlot {
+        slot: u32,
+    },
     CancelAll,
-    Wake { waker: &'a Waker },
+    Wake {
+        waker: &'a Waker,
+    },
 }
 
 /// What an engine says has happened.
@@ -79,6 +111,12 @@ pub trait Driver {
     /// Whether `Peer` can be asked.
     #[doc(hidden)]
     fn has_peer(&self) -> bool;
+    /// Whether options can be set by `SetOpt`.
+    #[doc(hidden)]
+    fn has_set_opt(&self) -> bool;
+    /// A `SetOpt` has ended: what was copied of it may hold a key and is to be wiped.
+    #[doc(hidden)]
+    fn wipe(&mut self, _id: OpId) {}
     /// System calls made so far.
     #[doc(hidden)]
     fn calls(&self) -> u64;

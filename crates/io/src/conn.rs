@@ -106,6 +106,7 @@ struct Desc {
     key: Key,
     recv: Option<OpId>,
     order: SendOrder,
+    tls: Tls,
 }
 
 /// The sends of a connection, in order. The links between them are in the op table.
@@ -114,6 +115,16 @@ pub(crate) struct SendOrder {
     /// The one whose turn it is.
     pub(crate) first: Option<OpId>,
     pub(crate) last: Option<OpId>,
+}
+
+/// What the kernel does about TLS on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tls {
+    No,
+    /// Its TLS was put under the socket, or this was tried.
+    Ulp,
+    /// It seals what is sent.
+    Sealed,
 }
 
 /// The file table as seen from this side.
@@ -145,6 +156,7 @@ impl Descs {
                 key: Key(0),
                 recv: None,
                 order: SendOrder::default(),
+                tls: Tls::No,
             })
             .collect();
         Descs { descs, open: 0, closable: Vec::with_capacity(capacity as usize) }
@@ -164,7 +176,7 @@ impl Descs {
             State::Open | State::Closing => return None,
         };
         let order = SendOrder::default();
-        *desc = Desc { generation, state: State::Open, in_flight: 0, key, recv: None, order };
+        *desc = Desc { generation, state: State::Open, in_flight: 0, key, recv: None, order, tls: Tls::No };
         self.open += 1;
         Some(SlotId { slot, generation })
     }
@@ -203,6 +215,25 @@ impl Descs {
     pub(crate) fn set_order(&mut self, id: SlotId, order: SendOrder) {
         if let Some(desc) = self.tenant(id) {
             desc.order = order;
+        }
+    }
+
+    fn tls(&self, id: SlotId) -> Tls {
+        let desc = self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation);
+        desc.map_or(Tls::No, |desc| desc.tls)
+    }
+
+    pub(crate) fn has_ulp(&self, id: SlotId) -> bool {
+        self.tls(id) != Tls::No
+    }
+
+    pub(crate) fn is_sealed(&self, id: SlotId) -> bool {
+        self.tls(id) == Tls::Sealed
+    }
+
+    pub(crate) fn set_tls(&mut self, id: SlotId, tls: Tls) {
+        if let Some(desc) = self.tenant(id) {
+            desc.tls = tls;
         }
     }
 

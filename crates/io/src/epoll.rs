@@ -29,6 +29,7 @@ use self::places::Places;
 use self::reader::Reader;
 use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
 use crate::ring::{Config, Ring};
+use crate::sockopt::SockOpt;
 use crate::table::OpId;
 use crate::waker::Waker;
 
@@ -84,6 +85,9 @@ enum Begin {
     Send(u32),
     Read,
     Peer(u32),
+    NoDelay(u32, bool),
+    /// Nothing that this engine can do.
+    Unsupported,
     Shutdown(u32),
     Close(u32),
     Cancel(OpId),
@@ -243,6 +247,15 @@ impl Epoll {
                     None => self.end(op, Err(Errno::BADF)),
                 }
             }
+            Begin::NoDelay(slot, on) => {
+                self.calls += 1;
+                let done = match self.places.get(slot) {
+                    Some(sock) => rustix::net::sockopt::set_tcp_nodelay(&sock.fd, on),
+                    None => Err(Errno::BADF),
+                };
+                self.end(op, done.map(|()| 0));
+            }
+            Begin::Unsupported => self.end(op, Err(Errno::OPNOTSUPP)),
             Begin::Shutdown(slot) => {
                 self.calls += 1;
                 let done = match self.places.get(slot) {
@@ -352,6 +365,8 @@ impl Driver for Epoll {
             Request::Send { slot, .. } => Begin::Send(slot),
             Request::Read { .. } => Begin::Read,
             Request::Peer { slot, .. } => Begin::Peer(slot),
+            Request::SetOpt { slot, opt: SockOpt::NoDelay(on) } => Begin::NoDelay(slot, *on),
+            Request::SetOpt { .. } => Begin::Unsupported,
             Request::Shutdown { slot } => Begin::Shutdown(slot),
             Request::Close { slot } => Begin::Close(slot),
             Request::Cancel { target } => Begin::Cancel(target),
@@ -422,6 +437,10 @@ impl Driver for Epoll {
             Doing::Peer(address) => Some(address),
             _ => None,
         }
+    }
+
+    fn has_set_opt(&self) -> bool {
+        false
     }
 
     fn has_peer(&self) -> bool {

@@ -55,6 +55,10 @@ pub enum Src {
     Shared(Region, Range<usize>),
     /// Several pieces, one after the other, in one operation.
     Gather([Option<Piece>; GATHER_MAX]),
+    /// The first [`filled`](TxBuf::filled) bytes of a send slot as one record of this content type (RFC 8446 §5.1), such as an
+    /// alert: for connections whose records the kernel seals ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends
+    /// with `EOPNOTSUPP`, and nothing is sent.
+    Record(u8, TxBuf),
 }
 
 impl Src {
@@ -75,7 +79,7 @@ impl Src {
     /// Calls `f` with the bytes of each piece, in order.
     pub(crate) fn each<'a>(&'a self, mut f: impl FnMut(&'a [u8])) {
         match self {
-            Src::Tx(tx) => f(&tx[..tx.filled()]),
+            Src::Tx(tx) | Src::Record(_, tx) => f(&tx[..tx.filled()]),
             Src::Shared(region, range) => f(part(region, range)),
             Src::Gather(pieces) => pieces.iter().flatten().for_each(|piece| f(piece.bytes())),
         }
@@ -191,6 +195,13 @@ pub enum Event {
         /// Bytes read; 0 is the end of the file.
         result: Result<usize, Errno>,
     },
+    /// A socket option was set, or not.
+    OptSet {
+        /// The connection's key.
+        key: Key,
+        /// How it ended.
+        result: Result<(), Errno>,
+    },
     /// A shutdown ended.
     Shutdown {
         /// The connection's key.
@@ -217,6 +228,7 @@ impl fmt::Debug for Event {
             Event::Sent { key, src, result } => write!(f, "Sent({}, {result:?} of {})", key.0, src.len()),
             Event::Peer { key, result } => write!(f, "Peer({}, {result:?})", key.0),
             Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),
+            Event::OptSet { key, result } => write!(f, "OptSet({}, {result:?})", key.0),
             Event::Shutdown { key, result } => write!(f, "Shutdown({}, {result:?})", key.0),
             Event::Closed { key } => write!(f, "Closed({})", key.0),
             Event::Woken => write!(f, "Woken"),

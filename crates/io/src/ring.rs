@@ -14,9 +14,10 @@ use self::core::Inner;
 pub(crate) use self::core::Op;
 use crate::arena::{Arena, Layout, TxBuf};
 use crate::backend::Backend;
-use crate::conn::{Conn, Listener};
+use crate::conn::{Conn, Listener, Tls};
 use crate::event::{Busy, Event, Into, Key, Src};
 use crate::file::File;
+use crate::sockopt::SockOpt;
 use crate::table::OpId;
 use crate::waker::Waker;
 
@@ -224,6 +225,33 @@ impl<B: Backend> Ring<B> {
     /// Whether [`peer`](Ring::peer) can answer on this kernel.
     pub fn has_peer(&self) -> bool {
         self.inner.backend.has_peer()
+    }
+
+    /// Sets an option of the socket; [`Event::OptSet`] follows. Operations on a connection begin in the order in which they
+    /// were asked for, but what was asked for before may still be going on.
+    ///
+    /// # Errors
+    /// [`Busy`] with `opt` when the op table is full. Where options cannot be set through the ring (see
+    /// [`has_set_opt`](Ring::has_set_opt)) the event says `EOPNOTSUPP`.
+    ///
+    /// # Panics
+    /// As [`bind`](Ring::bind).
+    pub fn set_opt(&mut self, conn: &Conn, opt: SockOpt) -> Result<OpId, Busy<SockOpt>> {
+        let of = self.inner.id_of(conn);
+        let ulp = matches!(opt, SockOpt::TlsUlp);
+        let op = self.inner.launch(Op::SetOpt { of, opt }).map_err(|op| match op {
+            Op::SetOpt { opt, .. } => Busy(opt),
+            _ => unreachable!("launch hands back what it was given"),
+        })?;
+        if ulp {
+            self.inner.descs.set_tls(of, Tls::Ulp);
+        }
+        Ok(op)
+    }
+
+    /// Whether [`set_opt`](Ring::set_opt) can do all that [`SockOpt`] lists: on io_uring, since kernel 6.7.
+    pub fn has_set_opt(&self) -> bool {
+        self.inner.backend.has_set_opt()
     }
 
     /// Ends sending (FIN); [`Event::Shutdown`] follows.

@@ -291,13 +291,14 @@ impl Driver for Uring {
                 .flags(0)
                 .build(),
             Request::Recv { slot } => opcode::RecvMulti::new(types::Fixed(slot), GROUP).build(),
-            Request::Send { slot, src, offset } => scratch.send(slot, src, offset),
+            Request::Send { slot, src, offset, whole } => scratch.send(slot, src, offset, whole),
             Request::Read { file, at, into } => {
                 let (addr, len) = into.target();
                 let len = u32::try_from(len).unwrap_or(u32::MAX);
                 opcode::Read::new(types::Fd(file.raw()), addr, len).offset(at).build()
             }
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
+            Request::SetOpt { slot, opt } => scratch.set_opt(slot, opt),
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
             Request::Close { slot } => {
                 if self.late_close {
@@ -351,6 +352,14 @@ impl Driver for Uring {
 
     fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
         self.scratch.at(id.index).address()
+    }
+
+    fn has_set_opt(&self) -> bool {
+        self.socket_commands
+    }
+
+    fn wipe(&mut self, id: OpId) {
+        self.scratch.at(id.index).wipe();
     }
 
     fn has_peer(&self) -> bool {

@@ -67,6 +67,7 @@ macro_rules! conformance {
                 transfers::sends_that_were_queued_end_with_their_connection,
                 transfers::a_send_that_waits_can_be_cancelled,
                 transfers::a_flood_does_not_starve_the_others,
+                transfers::options_are_set_and_a_record_needs_a_kernel_that_seals,
                 files::files_are_read_into_slots_and_regions,
                 files::what_is_not_in_memory_is_read_whole,
                 files::files_that_the_kernel_makes_up_are_read,

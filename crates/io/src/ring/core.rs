@@ -10,9 +10,10 @@ use rustix::io::Errno;
 use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
 use crate::backend::{Backend, Completion, Memory, Request, Submission};
-use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId};
+use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId, Tls};
 use crate::event::{Event, Into, Key, RecvEnd, Src};
 use crate::file::File;
+use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
 use crate::waker::Waker;
 
@@ -30,6 +31,7 @@ pub(crate) enum Op {
     Send { to: SlotId, src: Src, offset: usize, turn: Turn },
     Read { key: Key, file: File, at: u64, into: Into },
     Peer { of: SlotId, ipv6: bool },
+    SetOpt { of: SlotId, opt: SockOpt },
     Shutdown(SlotId),
     Close { of: SlotId, key: Key },
     Cancel(OpId),
@@ -44,18 +46,20 @@ impl Op {
         match self {
             Op::Recv(id) | Op::Shutdown(id) | Op::CancelSlot(id) => Some(*id),
             Op::Send { to, .. } => Some(*to),
-            Op::Peer { of, .. } => Some(*of),
+            Op::Peer { of, .. } | Op::SetOpt { of, .. } => Some(*of),
             _ => None,
         }
     }
 
-    fn request<'a>(&'a mut self, waker: &'a Waker) -> Request<'a> {
+    /// `whole`: a send need not be short.
+    fn request<'a>(&'a mut self, waker: &'a Waker, whole: bool) -> Request<'a> {
         match self {
             Op::Accept(listener) => Request::Accept { listener },
             Op::Recv(id) => Request::Recv { slot: id.slot },
-            Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset },
+            Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset, whole },
             Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
+            Op::SetOpt { of, opt } => Request::SetOpt { slot: of.slot, opt },
             Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
             Op::Close { of, .. } => Request::Close { slot: of.slot },
             Op::Cancel(target) => Request::Cancel { target: *target },
@@ -154,7 +158,9 @@ impl<B: Backend> Inner<B> {
     /// Gives an operation of the table to the engine. `false` when its queue is full.
     pub(super) fn hand_over(&mut self, id: OpId) -> bool {
         let Some(op) = self.ops.get_mut(id) else { return false };
-        let submission = Submission { id, op: op.request(&self.waker) };
+        // MSG_WAITALL is refused on sockets that have the kernel's TLS.
+        let whole = !op.slot().is_some_and(|slot| self.descs.has_ulp(slot));
+        let submission = Submission { id, op: op.request(&self.waker, whole) };
         self.backend.submit(submission).is_ok()
     }
 
@@ -341,6 +347,15 @@ impl<B: Backend> Inner<B> {
             Op::Peer { of, .. } => {
                 let result = result.and_then(|_| self.backend.peer(id).ok_or(Errno::AFNOSUPPORT));
                 self.descs.listening(of).map(|key| Event::Peer { key, result })
+            }
+            Op::SetOpt { of, opt } => {
+                // The option's own copy is wiped by its drop.
+                if let (SockOpt::TlsTx(_), Ok(_)) = (&opt, result) {
+                    self.descs.set_tls(of, Tls::Sealed);
+                }
+                drop(opt);
+                self.backend.wipe(id);
+                self.descs.listening(of).map(|key| Event::OptSet { key, result: result.map(drop) })
             }
             Op::Shutdown(of) => {
                 self.descs.listening(of).map(|key| Event::Shutdown { key, result: result.map(drop) })

@@ -19,7 +19,7 @@ pub(crate) enum Turn {
     Waits { next: Option<OpId> },
     /// The engine has it; behind it comes another, perhaps.
     Given { next: Option<OpId> },
-    /// It was cancelled before its turn came: it has left the order, and its end is on its way.
+    /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on its way.
     TakenBack,
 }
 
@@ -43,6 +43,9 @@ impl Turn {
 impl<B: Backend> Inner<B> {
     /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
     pub(super) fn send(&mut self, to: SlotId, src: Src, offset: usize) -> Result<OpId, Src> {
+        if let (Src::Record(..), false) = (&src, self.descs.is_sealed(to)) {
+            return self.refuse(to, src, offset);
+        }
         let order = self.descs.order(to);
         let queued = match order.last {
             None => self.launch(Op::Send { to, src, offset, turn: Turn::Given { next: None } }),
@@ -56,6 +59,17 @@ impl<B: Backend> Inner<B> {
             self.link(last, Some(id));
         }
         self.descs.set_order(to, SendOrder { first: order.first.or(Some(id)), last: Some(id) });
+        Ok(id)
+    }
+
+    /// A record on a socket whose records the kernel does not seal: it would ignore the type, and send plain text.
+    fn refuse(&mut self, to: SlotId, src: Src, offset: usize) -> Result<OpId, Src> {
+        let id = self.insert(Op::Send { to, src, offset, turn: Turn::TakenBack }).map_err(|op| match op {
+            Op::Send { src, .. } => src,
+            _ => unreachable!("what was handed over comes back"),
+        })?;
+        let result = Errno::OPNOTSUPP.raw_os_error().wrapping_neg();
+        self.completions.push_back(Completion { id, result, buffer: None, more: false });
         Ok(id)
     }
 

@@ -126,6 +126,10 @@ impl Driver for Sim {
         self.world.0.state.borrow_mut().kernel.address(id)
     }
 
+    fn has_set_opt(&self) -> bool {
+        false
+    }
+
     fn has_peer(&self) -> bool {
         true
     }

@@ -35,6 +35,7 @@ enum Work {
     Send { done: usize },
     Read { file: File, at: u64, ready: Duration },
     Peer { ipv6: bool },
+    SetOpt,
     Shutdown,
     Close,
     Cancel(OpId),
@@ -52,6 +53,7 @@ impl Work {
             Work::Send { .. } => ("send", "send ="),
             Work::Read { .. } => ("read", "read ="),
             Work::Peer { .. } => ("peer", "peer ="),
+            Work::SetOpt => ("set-opt", "set-opt ="),
             Work::Shutdown => ("shutdown", "shutdown ="),
             Work::Close => ("close", "close ="),
             Work::Cancel(_) => ("cancel", "cancel ="),
@@ -151,6 +153,7 @@ impl State {
                 (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
             }
             Request::Peer { slot, ipv6 } => (Work::Peer { ipv6 }, Some(slot)),
+            Request::SetOpt { slot, .. } => (Work::SetOpt, Some(slot)),
             Request::Shutdown { slot } => (Work::Shutdown, Some(slot)),
             Request::Close { slot } => (Work::Close, Some(slot)),
             Request::Cancel { target } => (Work::Cancel(target), None),
@@ -239,6 +242,7 @@ impl State {
                 };
                 return self.end(task, result);
             }
+            Work::SetOpt => return self.end(task, Err(Errno::OPNOTSUPP)),
             Work::Shutdown => {
                 if let Some(link) = task.tenant {
                     self.with_link(link, |link, clock| link.finish(End::Server, clock));

@@ -7,13 +7,20 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ptr::NonNull;
 
 use io_uring::{opcode, squeue, types};
+use zeroize::Zeroize;
 
-use crate::event::GATHER_MAX;
+use crate::event::{GATHER_MAX, Src};
+use crate::sockopt::{SockOpt, TlsTx};
 
 // linux/io_uring.h
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
+// linux/tcp.h, linux/tls.h
+const TCP_ULP: u32 = 31;
+const SOL_TLS: i32 = 282;
+const TLS_TX: u32 = 1;
+const TLS_SET_RECORD_TYPE: i32 = 1;
 
 /// Memory for all operations: one allocation of zeros, made at the start, touched as far as it is used.
 pub(super) struct Scratches {
@@ -69,11 +76,21 @@ struct ScratchMemory {
     address: [u8; 28],
     counter: u64,
     ipv6: bool,
+    /// The value of a socket option. May hold a key, until `wipe`.
+    option: [u8; TlsTx::MAX],
+    control: Control,
+}
+
+/// A control message of one byte: CMSG_SPACE(1) bytes, as the alignment of the header makes it.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    record_type: u8,
 }
 
 impl Scratch<'_> {
-    /// The entry for a send: `send` for one run of bytes, `sendmsg` for several.
-    pub(super) fn send(&mut self, slot: u32, src: &crate::Src, offset: usize) -> squeue::Entry {
+    /// The entry for a send: `send` for one run of bytes, `sendmsg` for several and for a record with a type.
+    pub(super) fn send(&mut self, slot: u32, src: &Src, offset: usize, whole: bool) -> squeue::Entry {
         const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         let mut vectors = [EMPTY; GATHER_MAX];
         let mut count = 0;
@@ -88,8 +105,12 @@ impl Scratch<'_> {
             }
         });
         // WAITALL: the kernel goes on after a short send by itself. NOSIGNAL: EPIPE instead of SIGPIPE.
-        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        if count <= 1 {
+        let flags = if whole { libc::MSG_WAITALL } else { 0 } | libc::MSG_NOSIGNAL;
+        let record_type = match src {
+            Src::Record(record_type, _) => Some(*record_type),
+            Src::Tx(_) | Src::Shared(..) | Src::Gather(_) => None,
+        };
+        if count <= 1 && record_type.is_none() {
             let len = u32::try_from(vectors[0].iov_len).unwrap_or(u32::MAX);
             return opcode::Send::new(types::Fixed(slot), vectors[0].iov_base.cast(), len)
                 .flags(flags)
@@ -102,8 +123,47 @@ impl Scratch<'_> {
         memory.vectors = vectors;
         memory.header.msg_iov = memory.vectors.as_mut_ptr();
         memory.header.msg_iovlen = count as _;
+        memory.header.msg_control = std::ptr::null_mut();
+        memory.header.msg_controllen = 0;
+        if let Some(record_type) = record_type {
+            memory.control.header.cmsg_level = SOL_TLS;
+            memory.control.header.cmsg_type = TLS_SET_RECORD_TYPE;
+            memory.control.header.cmsg_len = (size_of::<libc::cmsghdr>() + 1) as _;
+            memory.control.record_type = record_type;
+            memory.header.msg_control = (&raw mut memory.control).cast();
+            memory.header.msg_controllen = size_of::<Control>() as _;
+        }
         let header = std::ptr::from_ref(&memory.header);
         opcode::SendMsg::new(types::Fixed(slot), header).flags(flags as u32).build()
+    }
+
+    /// The entry that sets a socket option.
+    pub(super) fn set_opt(&mut self, slot: u32, opt: &SockOpt) -> squeue::Entry {
+        let number;
+        let (level, name, value): (i32, u32, &[u8]) = match opt {
+            SockOpt::NoDelay(on) => {
+                number = i32::from(*on).to_ne_bytes();
+                (libc::IPPROTO_TCP, libc::TCP_NODELAY as u32, &number)
+            }
+            SockOpt::TlsUlp => (libc::IPPROTO_TCP, TCP_ULP, b"tls"),
+            SockOpt::TlsTx(tx) => (SOL_TLS, TLS_TX, tx.as_bytes()),
+        };
+        let memory = self.memory.as_ptr();
+        // SAFETY: as in `send`.
+        let memory = unsafe { &mut *memory };
+        // No value is longer than TlsTx::MAX.
+        memory.option[..value.len()].copy_from_slice(value);
+        let address = memory.option.as_ptr().cast();
+        opcode::SetSockOpt::new(types::Fixed(slot), level as u32, name, address, value.len() as u32).build()
+    }
+
+    /// Overwrites the value of a socket option.
+    pub(super) fn wipe(&mut self) {
+        let memory = self.memory.as_ptr();
+        // SAFETY: called at the terminal completion only, so the kernel has finished with this memory and no other
+        // reference to it exists.
+        let memory = unsafe { &mut *memory };
+        memory.option.zeroize();
     }
 
     /// The entry that asks for the peer's address: getsockopt(SOL_SOCKET, SO_PEERNAME), with the exact length of the

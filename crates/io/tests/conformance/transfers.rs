@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
-use sitar_io::{Errno, Event, Key, Piece, RecvEnd, RegionMut, Src};
+use sitar_io::{Errno, Event, Key, Piece, RecvEnd, RegionMut, SockOpt, Src, TlsCipher, TlsTx};
 
 use crate::bench::{Bench, Engine, SMALL};
 pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Engine>() {
@@ -327,4 +327,37 @@ pub(crate) fn a_flood_does_not_starve_the_others<E: Engine>() {
     }
     drop((b, flooded));
     thread.join().unwrap();
+}
+
+/// With the kernel's TLS under the socket, or where it was refused, bytes go through as before, in possibly short sends.
+/// Sealing itself needs a kernel that can: see the lab (`cargo xtask vm`).
+pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(3);
+    b.ring.set_opt(&conn, SockOpt::NoDelay(true)).unwrap();
+    assert!(matches!(b.event(), Event::OptSet { key: Key(3), result: Ok(()) }));
+    b.ring.set_opt(&conn, SockOpt::TlsUlp).unwrap();
+    let Event::OptSet { key: Key(3), result } = b.event() else { panic!("an option") };
+    if !b.ring.has_set_opt() {
+        assert_eq!(result, Err(Errno::OPNOTSUPP));
+    }
+    let record = b.tx(b"secret");
+    b.ring.send(&conn, Src::Record(21, record), 0).unwrap();
+    let (src, result) = b.sent(3);
+    assert_eq!((src.len(), result), (6, Err(Errno::OPNOTSUPP)), "nobody seals it");
+    drop(src);
+    let wrong = TlsTx::tls13(TlsCipher::Aes128Gcm, &[1; 16], &[2; 12], 3).unwrap();
+    if !b.ring.has_set_opt() {
+        b.ring.set_opt(&conn, SockOpt::TlsTx(Box::new(wrong))).unwrap();
+        assert!(matches!(b.event(), Event::OptSet { key: Key(3), result: Err(Errno::OPNOTSUPP) }));
+    }
+    let tx = b.tx(b"in the clear");
+    b.ring.send(&conn, tx.into(), 0).unwrap();
+    assert_eq!(b.sent(3).1, Ok(12));
+    let mut got = [0; 12];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"in the clear");
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { key: Key(3) }));
+    assert_eq!(b.ring.stats().tx_free, 4);
 }

@@ -1,0 +1,151 @@
+//! Options of a connection's socket, and what the kernel must be told to seal TLS records.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+/// An option that [`Ring::set_opt`](crate::Ring::set_opt) sets.
+#[derive(Debug)]
+pub enum SockOpt {
+    /// TCP_NODELAY: small pieces leave at once.
+    NoDelay(bool),
+    /// TCP_ULP "tls": puts the kernel's TLS under the socket, which by itself changes nothing yet. The connection must be
+    /// established, with both directions open (`ENOTCONN` otherwise); `ENOENT` where the kernel has no TLS or the module is not
+    /// loaded. From then on, also when it failed, sends may be short: `MSG_WAITALL` is not allowed on such sockets.
+    TlsUlp,
+    /// SOL_TLS, TLS_TX: from now on the kernel seals what is sent. Every byte sent before must have been taken by the socket, and
+    /// each is sealed already; each byte sent after is plain text. Setting it again, to change keys, is `EBUSY` before kernel 6.14.
+    TlsTx(Box<TlsTx>),
+}
+
+/// The AEADs that the kernel can seal TLS 1.3 records with (linux/tls.h).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsCipher {
+    /// TLS_AES_128_GCM_SHA256.
+    Aes128Gcm,
+    /// TLS_AES_256_GCM_SHA384.
+    Aes256Gcm,
+    /// TLS_CHACHA20_POLY1305_SHA256; since kernel 5.11.
+    ChaCha20Poly1305,
+}
+
+impl TlsCipher {
+    /// Bytes of its key.
+    #[must_use]
+    pub fn key_len(self) -> usize {
+        match self {
+            TlsCipher::Aes128Gcm => 16,
+            TlsCipher::Aes256Gcm | TlsCipher::ChaCha20Poly1305 => 32,
+        }
+    }
+
+    /// TLS_CIPHER_AES_GCM_128 and so on.
+    fn number(self) -> u16 {
+        match self {
+            TlsCipher::Aes128Gcm => 51,
+            TlsCipher::Aes256Gcm => 52,
+            TlsCipher::ChaCha20Poly1305 => 54,
+        }
+    }
+}
+
+/// Key, IV and next sequence number of the sending direction of a TLS 1.3 connection, as `struct tls12_crypto_info_…`.
+/// Wiped when it is dropped.
+///
+/// TLS 1.2 is left out on purpose: the kernel takes the explicit part of its GCM nonces from the IV that it is given, and a
+/// caller that has sealed records before would make it use a nonce twice.
+pub struct TlsTx {
+    bytes: [u8; TlsTx::MAX],
+    len: usize,
+}
+
+impl TlsTx {
+    /// Bytes of the longest of the structures.
+    pub(crate) const MAX: usize = 56;
+
+    /// `None` when `key` has not the length that `cipher` needs.
+    #[must_use]
+    pub fn tls13(cipher: TlsCipher, key: &[u8], iv: &[u8; 12], sequence: u64) -> Option<TlsTx> {
+        if key.len() != cipher.key_len() {
+            return None;
+        }
+        let mut tx = TlsTx { bytes: [0; TlsTx::MAX], len: 0 };
+        // TLS_1_3_VERSION
+        tx.push(&0x0304_u16.to_ne_bytes());
+        tx.push(&cipher.number().to_ne_bytes());
+        match cipher {
+            // The first four bytes of the IV are what linux/tls.h calls the salt.
+            TlsCipher::Aes128Gcm | TlsCipher::Aes256Gcm => {
+                tx.push(&iv[4..]);
+                tx.push(key);
+                tx.push(&iv[..4]);
+            }
+            TlsCipher::ChaCha20Poly1305 => {
+                tx.push(iv);
+                tx.push(key);
+            }
+        }
+        tx.push(&sequence.to_be_bytes());
+        Some(tx)
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        // The fields of the longest structure are MAX bytes together.
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Drop for TlsTx {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl fmt::Debug for TlsTx {
+    // By hand, so that no key can end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTx").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+    const IV: [u8; 12] = *b"SALTivivivIV";
+
+    /// struct tls12_crypto_info_aes_gcm_128 { u16 version, cipher; u8 iv[8], key[16], salt[4], rec_seq[8]; }
+    #[test]
+    fn the_structures_are_those_of_linux_tls_h() {
+        let tx = TlsTx::tls13(TlsCipher::Aes128Gcm, &KEY[..16], &IV, 0x0102).unwrap();
+        let mut wanted = [0x0304_u16.to_ne_bytes(), 51_u16.to_ne_bytes()].concat();
+        wanted.extend_from_slice(b"ivivivIV0123456789abcdefSALT\0\0\0\0\0\0\x01\x02");
+        assert_eq!(tx.as_bytes(), wanted);
+        assert_eq!(tx.as_bytes().len(), 40);
+
+        let tx = TlsTx::tls13(TlsCipher::Aes256Gcm, &KEY, &IV, 7).unwrap();
+        let mut wanted = [0x0304_u16.to_ne_bytes(), 52_u16.to_ne_bytes()].concat();
+        wanted.extend_from_slice(b"ivivivIV0123456789abcdefghijklmnopqrstuvSALT\0\0\0\0\0\0\0\x07");
+        assert_eq!(tx.as_bytes(), wanted);
+
+        let tx = TlsTx::tls13(TlsCipher::ChaCha20Poly1305, &KEY, &IV, 0).unwrap();
+        let mut wanted = [0x0304_u16.to_ne_bytes(), 54_u16.to_ne_bytes()].concat();
+        wanted.extend_from_slice(b"SALTivivivIV0123456789abcdefghijklmnopqrstuv\0\0\0\0\0\0\0\0");
+        assert_eq!(tx.as_bytes(), wanted);
+        assert_eq!(tx.as_bytes().len(), TlsTx::MAX);
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_refused_and_none_is_printed() {
+        assert!(TlsTx::tls13(TlsCipher::Aes128Gcm, &KEY, &IV, 0).is_none());
+        assert!(TlsTx::tls13(TlsCipher::ChaCha20Poly1305, &KEY[..16], &IV, 0).is_none());
+        let tx = TlsTx::tls13(TlsCipher::Aes256Gcm, &KEY, &IV, 0).unwrap();
+        assert_eq!(format!("{tx:?}"), "TlsTx { .. }");
+    }
+}

@@ -28,7 +28,9 @@ pub use alert::Alert;
 pub use engine::{
     Config, ConfigError, Established, Handshake, HandshakeError, Identity, IdentityError, Reason, Step,
 };
-pub use record::{Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, Version};
+pub use record::{
+    Cipher, Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, SealingKey, Version,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use super::{EXPLICIT_NONCE, HEADER, RecordError, TAG, Version};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::Zeroize;
 
 /// The AEADs of every cipher suite that is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,14 @@ impl Aead {
         }
     }
 
+    /// Bytes of its key, at most [`KEY_MAX`].
+    pub(crate) fn key_len(self) -> usize {
+        match self {
+            Self::Aes128Gcm => 16,
+            Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
+        }
+    }
+
     fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Self::Aes128Gcm => &aead::AES_128_GCM,
@@ -43,13 +52,28 @@ pub(crate) struct TrafficKey {
     aead: Aead,
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
+    /// The key as it was derived, for a kernel that takes over; the first `aead.key_len()` bytes.
+    raw: [u8; KEY_MAX],
 }
+
+/// Bytes of the longest key.
+pub(crate) const KEY_MAX: usize = 32;
 
 impl TrafficKey {
     /// Fails when `key` has the wrong length for `aead`.
     pub(crate) fn new(aead: Aead, key: &[u8], iv: [u8; NONCE_LEN]) -> Result<Self, RecordError> {
-        let key = UnboundKey::new(aead.algorithm(), key).map_err(|_| RecordError::Crypto)?;
-        Ok(Self { aead, key: LessSafeKey::new(key), iv })
+        let unbound = UnboundKey::new(aead.algorithm(), key).map_err(|_| RecordError::Crypto)?;
+        let mut raw = [0; KEY_MAX];
+        raw[..key.len()].copy_from_slice(key);
+        Ok(Self { aead, key: LessSafeKey::new(unbound), iv, raw })
+    }
+
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.raw[..self.aead.key_len()]
+    }
+
+    pub(crate) fn iv(&self) -> &[u8; NONCE_LEN] {
+        &self.iv
     }
 
     pub(crate) fn aead(&self) -> Aead {
@@ -104,6 +128,14 @@ impl TrafficKey {
             None => self.key.seal_in_place_scatter(nonce, aad, body, extra, tail),
         }
         .map_err(|_| RecordError::Crypto)
+    }
+}
+
+impl Drop for TrafficKey {
+    fn drop(&mut self) {
+        // aws-lc wipes the expanded key itself.
+        self.raw.zeroize();
+        self.iv.zeroize();
     }
 }
 

@@ -5,6 +5,9 @@
 
 mod cipher;
 mod error;
+mod kernel;
+#[cfg(test)]
+mod kernel_tests;
 mod open;
 mod seal;
 #[cfg(test)]
@@ -12,6 +15,7 @@ mod tests;
 
 pub(crate) use cipher::{Aead, TrafficKey};
 pub use error::RecordError;
+pub use kernel::{Cipher, SealingKey};
 pub use open::{Frame, Opened};
 
 use crate::alert::Alert;
@@ -118,6 +122,50 @@ impl Records {
     /// As [`seal_in_place`](Self::seal_in_place).
     pub fn seal_from(&mut self, plain: &[u8], record: &mut [u8]) -> Result<usize, RecordError> {
         self.sending.seal_data(plain, record)
+    }
+
+    /// Whether a kernel seals what is sent: [`taken`](Self::taken) said so. Sealing is an error then.
+    #[must_use]
+    pub fn is_kernels(&self) -> bool {
+        self.sending.is_kernels()
+    }
+
+    /// The sending key, for a kernel that is to seal from the next record on (TLS 1.3 only). Until [`taken`](Self::taken)
+    /// tells what became of it, nothing can be sealed here, so that no nonce is used on both sides.
+    ///
+    /// # Errors
+    /// [`RecordError::NotInThisVersion`] in TLS 1.2; [`RecordError::Closed`] after an alert, and when it was offered already.
+    pub fn offer(&mut self) -> Result<SealingKey, RecordError> {
+        self.sending.offer()
+    }
+
+    /// The kernel has taken the key that was [offered](Self::offer), or has not: then sealing goes on here.
+    pub fn taken(&mut self, taken: bool) {
+        self.sending.taken(taken);
+    }
+
+    /// The kernel was given `len` bytes to seal in one call. Counts records, rather too many than too few, against
+    /// [`seals_left`](Self::seals_left).
+    pub fn sent_by_kernel(&mut self, len: usize) {
+        self.sending.sent_by_kernel(len);
+    }
+
+    /// The content of an alert record for the kernel to seal, which ends the sending half.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`] when a kernel does not seal, or after an alert.
+    pub fn kernel_alert(&mut self, alert: Alert) -> Result<[u8; 2], RecordError> {
+        self.sending.kernel_alert(alert)
+    }
+
+    /// The content of a KeyUpdate record (update_not_requested) for the kernel to seal with the key it has, and the key
+    /// that it must be given when that record has been sent, before anything else is.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`] when a kernel does not seal, or after an alert.
+    pub fn kernel_key_update(&mut self) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
+        let schedule = self.schedule.as_mut().ok_or(RecordError::NotInThisVersion)?;
+        self.sending.kernel_key_update(schedule)
     }
 
     /// Seals an alert and closes the sending half. Returns the length of the record.

@@ -1,26 +1,36 @@
 //! The sending half.
 //!
-//! This is the half that a kernel could take over: it would need the version, the key and the next sequence number, all
-//! of which live here and nowhere else.
+//! This is the half that a kernel can take over ([`kernel`](super::kernel)): it needs the version, the key and the next sequence
+//! number, all of which live here and nowhere else.
 
-use super::cipher::{AdditionalData, TrafficKey, suffix};
+use super::cipher::{AdditionalData, Aead, TrafficKey, suffix};
+use super::kernel::SealingKey;
 use super::{EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, RecordError, Version, content, key_update};
 use crate::alert::Alert;
 use crate::engine::KeySchedule;
 
 pub(super) struct Sending {
     version: Version,
-    /// `None` once an alert went out: nothing may follow it (RFC 8446 §6).
-    key: Option<TrafficKey>,
-    /// Of the next record.
+    sealer: Sealer,
+    /// Of the next record; where the kernel seals, at least that.
     seq: u64,
     prefix: usize,
+}
+
+/// Who seals the next record.
+enum Sealer {
+    User(TrafficKey),
+    /// The kernel has been given the key and has not answered.
+    Offered(TrafficKey),
+    Kernel(Aead),
+    /// An alert went out: nothing may follow it (RFC 8446 §6).
+    Nobody,
 }
 
 impl Sending {
     pub(super) fn new(version: Version, (seq, key): (u64, TrafficKey)) -> Self {
         let prefix = HEADER + key.aead().explicit_nonce(version);
-        Self { version, key: Some(key), seq, prefix }
+        Self { version, sealer: Sealer::User(key), seq, prefix }
     }
 
     pub(super) fn prefix(&self) -> usize {
@@ -28,22 +38,33 @@ impl Sending {
     }
 
     pub(super) fn suffix(&self) -> usize {
-        suffix(self.version)
+        match self.sealer {
+            Sealer::Kernel(_) => 0,
+            _ => suffix(self.version),
+        }
     }
 
     pub(super) fn left(&self) -> u64 {
-        self.key.as_ref().map_or(0, |key| data_limit(key).saturating_sub(self.seq))
+        match &self.sealer {
+            Sealer::User(key) | Sealer::Offered(key) => data_limit(key.aead()).saturating_sub(self.seq),
+            Sealer::Kernel(aead) => data_limit(*aead).saturating_sub(self.seq),
+            Sealer::Nobody => 0,
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        matches!(self.sealer, Sealer::User(_)) && self.left() == 0
     }
 
     pub(super) fn seal_data_in_place(&mut self, record: &mut [u8], len: usize) -> Result<usize, RecordError> {
-        if self.key.is_some() && self.left() == 0 {
+        if self.is_spent() {
             return Err(RecordError::KeyExhausted);
         }
         self.seal(content::APPLICATION_DATA, None, len, record)
     }
 
     pub(super) fn seal_data(&mut self, plain: &[u8], record: &mut [u8]) -> Result<usize, RecordError> {
-        if self.key.is_some() && self.left() == 0 {
+        if self.is_spent() {
             return Err(RecordError::KeyExhausted);
         }
         self.seal(content::APPLICATION_DATA, Some(plain), plain.len(), record)
@@ -52,7 +73,7 @@ impl Sending {
     pub(super) fn seal_alert(&mut self, alert: Alert, record: &mut [u8]) -> Result<usize, RecordError> {
         let message = alert.encode();
         let len = self.seal(content::ALERT, Some(&message), message.len(), record)?;
-        self.key = None;
+        self.sealer = Sealer::Nobody;
         Ok(len)
     }
 
@@ -61,13 +82,84 @@ impl Sending {
         schedule: &mut KeySchedule,
         record: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let message: [u8; key_update::LEN] = [key_update::TYPE, 0, 0, 1, key_update::NOT_REQUESTED];
-        let len = self.seal(content::HANDSHAKE, Some(&message), message.len(), record)?;
+        let len = self.seal(content::HANDSHAKE, Some(&KEY_UPDATE), KEY_UPDATE.len(), record)?;
         // The old key is spent from here on, also when the next one cannot be had.
-        self.key = None;
+        self.sealer = Sealer::Nobody;
         let (seq, key) = schedule.next_sending()?;
-        (self.seq, self.key) = (seq, Some(key));
+        (self.seq, self.sealer) = (seq, Sealer::User(key));
         Ok(len)
+    }
+
+    // The kernel's part.
+
+    pub(super) fn is_kernels(&self) -> bool {
+        matches!(self.sealer, Sealer::Kernel(_))
+    }
+
+    pub(super) fn offer(&mut self) -> Result<SealingKey, RecordError> {
+        if self.version == Version::Tls12 {
+            return Err(RecordError::NotInThisVersion);
+        }
+        match std::mem::replace(&mut self.sealer, Sealer::Nobody) {
+            Sealer::User(key) => {
+                let offered = SealingKey::new(&key, self.seq);
+                self.sealer = Sealer::Offered(key);
+                Ok(offered)
+            }
+            other => {
+                self.sealer = other;
+                Err(RecordError::Closed)
+            }
+        }
+    }
+
+    pub(super) fn taken(&mut self, taken: bool) {
+        match std::mem::replace(&mut self.sealer, Sealer::Nobody) {
+            Sealer::Offered(key) if taken => {
+                self.sealer = Sealer::Kernel(key.aead());
+                self.prefix = 0;
+            }
+            Sealer::Offered(key) => self.sealer = Sealer::User(key),
+            other => self.sealer = other,
+        }
+    }
+
+    pub(super) fn sent_by_kernel(&mut self, len: usize) {
+        if self.is_kernels() {
+            // Each call ends a record, and may have had to end another one before.
+            self.seq = self.seq.saturating_add(len.div_ceil(MAX_PLAINTEXT) as u64 + 1);
+        }
+    }
+
+    pub(super) fn kernel_alert(&mut self, alert: Alert) -> Result<[u8; 2], RecordError> {
+        if !self.is_kernels() {
+            return Err(RecordError::Closed);
+        }
+        self.sealer = Sealer::Nobody;
+        Ok(alert.encode())
+    }
+
+    pub(super) fn kernel_key_update(
+        &mut self,
+        schedule: &mut KeySchedule,
+    ) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
+        if !self.is_kernels() {
+            return Err(RecordError::Closed);
+        }
+        let (seq, key) = schedule.next_sending()?;
+        self.seq = seq;
+        Ok((KEY_UPDATE, SealingKey::new(&key, seq)))
+    }
+
+    /// Seals a record of any type.
+    #[cfg(test)]
+    pub(super) fn seal_as(
+        &mut self,
+        content_type: u8,
+        plain: &[u8],
+        record: &mut [u8],
+    ) -> Result<usize, RecordError> {
+        self.seal(content_type, Some(plain), plain.len(), record)
     }
 
     /// Seals `plain`, or what lies in place, as one record.
@@ -78,7 +170,7 @@ impl Sending {
         len: usize,
         record: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let key = self.key.as_ref().ok_or(RecordError::Closed)?;
+        let Sealer::User(key) = &self.sealer else { return Err(RecordError::Closed) };
         if self.seq >= key.aead().confidentiality_limit() {
             return Err(RecordError::KeyExhausted);
         }
@@ -107,7 +199,7 @@ impl Sending {
         }
         if let Err(error) = key.seal(nonce, aad, plain, body, inner_type, tail) {
             // Ciphertext may have been written, so this nonce must not be used for anything else.
-            self.key = None;
+            self.sealer = Sealer::Nobody;
             return Err(error);
         }
         self.seq += 1;
@@ -118,6 +210,9 @@ impl Sending {
 /// Seals kept back from data, so that a KeyUpdate or an alert is still possible when data is not.
 const RESERVED: u64 = 2;
 
-fn data_limit(key: &TrafficKey) -> u64 {
-    key.aead().confidentiality_limit() - RESERVED
+fn data_limit(aead: Aead) -> u64 {
+    aead.confidentiality_limit() - RESERVED
 }
+
+/// A KeyUpdate that asks for nothing: type, length, update_not_requested.
+const KEY_UPDATE: [u8; key_update::LEN] = [key_update::TYPE, 0, 0, 1, key_update::NOT_REQUESTED];

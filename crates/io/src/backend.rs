@@ -28,49 +28,21 @@ pub struct Submission<'a> {
     pub(crate) op: Request<'a>,
 }
 
+/// `whole`: after a short send the kernel is to go on by itself.
 pub(crate) enum Request<'a> {
-    Accept {
-        listener: &'a Listener,
-    },
-    Recv {
-        slot: u32,
-    },
-    /// `whole`: the kernel is to go on after a short send by itself.
-    Send {
-        slot: u32,
-        src: &'a Src,
-        offset: usize,
-        whole: bool,
-    },
-    Read {
-        file: &'a File,
-        at: u64,
-        into: &'a mut Into,
-    },
-    Peer {
-        slot: u32,
-        ipv6: bool,
-    },
-    SetOpt {
-        slot: u32,
-        opt: &'a SockOpt,
-    },
-    Shutdown {
-        slot: u32,
-    },
-    Close {
-        slot: u32,
-    },
-    Cancel {
-        target: OpId,
-    },
-    CancelSlot {
-        slot: u32,
-    },
+    Accept { listener: &'a Listener },
+    Recv { slot: u32 },
+    Send { slot: u32, src: &'a Src, offset: usize, whole: bool },
+    Read { file: &'a File, at: u64, into: &'a mut Into },
+    Peer { slot: u32, ipv6: bool },
+    SetOpt { slot: u32, opt: &'a SockOpt },
+    Unsent { slot: u32 },
+    Shutdown { slot: u32 },
+    Close { slot: u32 },
+    Cancel { target: OpId },
+    CancelSlot { slot: u32 },
     CancelAll,
-    Wake {
-        waker: &'a Waker,
-    },
+    Wake { waker: &'a Waker },
 }
 
 /// What an engine says has happened.

@@ -366,7 +366,7 @@ impl Driver for Epoll {
             Request::Read { .. } => Begin::Read,
             Request::Peer { slot, .. } => Begin::Peer(slot),
             Request::SetOpt { slot, opt: SockOpt::NoDelay(on) } => Begin::NoDelay(slot, *on),
-            Request::SetOpt { .. } => Begin::Unsupported,
+            Request::SetOpt { .. } | Request::Unsent { .. } => Begin::Unsupported,
             Request::Shutdown { slot } => Begin::Shutdown(slot),
             Request::Close { slot } => Begin::Close(slot),
             Request::Cancel { target } => Begin::Cancel(target),

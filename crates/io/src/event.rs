@@ -202,6 +202,13 @@ pub enum Event {
         /// How it ended.
         result: Result<(), Errno>,
     },
+    /// What the socket holds that the peer has not acknowledged.
+    Unsent {
+        /// The connection's key.
+        key: Key,
+        /// Bytes.
+        result: Result<usize, Errno>,
+    },
     /// A shutdown ended.
     Shutdown {
         /// The connection's key.
@@ -229,6 +236,7 @@ impl fmt::Debug for Event {
             Event::Peer { key, result } => write!(f, "Peer({}, {result:?})", key.0),
             Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),
             Event::OptSet { key, result } => write!(f, "OptSet({}, {result:?})", key.0),
+            Event::Unsent { key, result } => write!(f, "Unsent({}, {result:?})", key.0),
             Event::Shutdown { key, result } => write!(f, "Shutdown({}, {result:?})", key.0),
             Event::Closed { key } => write!(f, "Closed({})", key.0),
             Event::Woken => write!(f, "Woken"),

@@ -249,6 +249,19 @@ impl<B: Backend> Ring<B> {
         Ok(op)
     }
 
+    /// Asks how many bytes the socket holds that the peer has not acknowledged (SIOCOUTQ); [`Event::Unsent`] answers. Records
+    /// that a sealing kernel has not yet given to TCP are not counted: there are none unless TCP's own queue is full.
+    ///
+    /// # Errors
+    /// [`Busy`] when the op table is full. Where [`has_set_opt`](Ring::has_set_opt) is false the event says `EOPNOTSUPP`.
+    ///
+    /// # Panics
+    /// As [`bind`](Ring::bind).
+    pub fn unsent(&mut self, conn: &Conn) -> Result<OpId, Busy> {
+        let of = self.inner.id_of(conn);
+        self.inner.launch(Op::Unsent(of)).map_err(|_| Busy(()))
+    }
+
     /// Whether [`set_opt`](Ring::set_opt) can do all that [`SockOpt`] lists: on io_uring, since kernel 6.7.
     pub fn has_set_opt(&self) -> bool {
         self.inner.backend.has_set_opt()

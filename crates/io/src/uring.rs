@@ -299,6 +299,7 @@ impl Driver for Uring {
             }
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
             Request::SetOpt { slot, opt } => scratch.set_opt(slot, opt),
+            Request::Unsent { slot } => scratch::unsent(slot),
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
             Request::Close { slot } => {
                 if self.late_close {

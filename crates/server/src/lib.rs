@@ -21,6 +21,6 @@ mod stash;
 mod wheel;
 mod worker;
 
-pub use limits::Limits;
+pub use limits::{Limits, Sealer};
 pub use shard::{Clock, Counts};
 pub use worker::{Config, Incident, Worker};

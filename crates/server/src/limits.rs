@@ -2,6 +2,20 @@
 
 use std::time::Duration;
 
+/// Who seals the records of an established TLS connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sealer {
+    /// This program.
+    #[default]
+    User,
+    /// The kernel, where it takes the key: TLS 1.3 only, on io_uring, with Linux 6.7 or newer. Otherwise this program.
+    Kernel {
+        /// It takes another key later, too (Linux 6.14). Without, a client that asks for a KeyUpdate is sent a close_notify, and so is
+        /// one that has used a key up.
+        rekey: bool,
+    },
+}
+
 /// Limits of a shard. All tables and buffers are made from them at the start; nothing grows past them.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -11,6 +11,8 @@ pub(crate) enum Layer {
     Handshake(Handshake),
     /// TLS.
     Tls(Box<Records>),
+    /// TLS whose records the kernel seals: what goes out is plain text, and each send ends a record.
+    Kernel(Box<Records>),
     /// Nothing: plain HTTP.
     Plain,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Output {
     sealed: usize,
     /// Plaintext in the open record behind them.
     open: usize,
-    /// Sent behind the buffer (plain HTTP only), after which nothing more fits.
+    /// Sent behind the buffer (where nothing is sealed here), after which nothing more fits.
     tail: Option<(Region, Range<usize>)>,
 }
 
@@ -48,7 +50,7 @@ impl Output {
     fn around(layer: &Layer) -> (usize, usize) {
         match layer {
             Layer::Tls(records) => (records.prefix(), records.suffix()),
-            Layer::Handshake(_) | Layer::Plain => (0, 0),
+            Layer::Handshake(_) | Layer::Kernel(_) | Layer::Plain => (0, 0),
         }
     }
 
@@ -74,7 +76,7 @@ impl Output {
         let len = std::mem::take(&mut self.open);
         self.sealed += match layer {
             Layer::Tls(records) => records.seal_in_place(&mut self.tx[self.sealed..], len)?,
-            Layer::Handshake(_) | Layer::Plain => len,
+            Layer::Handshake(_) | Layer::Kernel(_) | Layer::Plain => len,
         };
         Ok(())
     }
@@ -135,7 +137,7 @@ impl Output {
                 Layer::Tls(records) => {
                     self.sealed += records.seal_from(&rest[..len], &mut self.tx[self.sealed..])?;
                 }
-                Layer::Handshake(_) | Layer::Plain => {
+                Layer::Handshake(_) | Layer::Kernel(_) | Layer::Plain => {
                     room[..len].copy_from_slice(&rest[..len]);
                     self.sealed += len;
                 }
@@ -145,14 +147,15 @@ impl Output {
         Ok(taken)
     }
 
-    /// As [`body`](Output::body), from a region. In plain HTTP a large one is not copied but sent from where it lies.
+    /// As [`body`](Output::body), from a region. Where nothing is sealed here a large one is not copied but sent from where
+    /// it lies.
     pub(crate) fn region(
         &mut self,
         layer: &mut Layer,
         region: &Region,
         range: &Range<usize>,
     ) -> Result<usize, RecordError> {
-        if let (Layer::Plain, COPY_MAX..) = (&layer, range.len()) {
+        if let (Layer::Plain | Layer::Kernel(_), COPY_MAX..) = (&layer, range.len()) {
             if self.tail.is_some() {
                 return Ok(0);
             }
@@ -164,7 +167,7 @@ impl Output {
         self.body(layer, &region[range.clone()])
     }
 
-    /// An alert. `false`: no room, nothing written. In plain HTTP there are none.
+    /// An alert. `false`: no room, nothing written. Only where it is sealed here.
     pub(crate) fn alert(&mut self, layer: &mut Layer, alert: Alert) -> Result<bool, RecordError> {
         self.control(layer, |records, room| records.seal_alert(alert, room))
     }

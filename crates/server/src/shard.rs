@@ -12,7 +12,7 @@ use sitar_site::Site;
 use sitar_tls::Handshake;
 
 use crate::connection::{Connection, Context, Gone};
-use crate::limits::Limits;
+use crate::limits::{Limits, Sealer};
 use crate::loader::{Cache, Loader, Mailbox, News};
 use crate::slab::{Slab, index_of};
 use crate::stash::Stashes;
@@ -28,6 +28,8 @@ pub struct Counts {
     pub accepted: u64,
     /// TLS handshakes completed.
     pub handshakes: u64,
+    /// Connections that the kernel seals for.
+    pub kernel_sealed: u64,
     /// Requests answered, refusals included.
     pub requests: u64,
     /// Connections closed because send buffers ran out and they had not read for longest.
@@ -65,6 +67,7 @@ pub(crate) struct Setup {
     pub(crate) site: Arc<Site>,
     pub(crate) tls: Option<sitar_tls::Config>,
     pub(crate) limits: Limits,
+    pub(crate) sealer: Sealer,
     pub(crate) clock: Clock,
     pub(crate) loader: Loader,
     pub(crate) mailbox: Mailbox,
@@ -101,6 +104,7 @@ pub(crate) struct Shard<B: Backend> {
     site: Arc<Site>,
     tls: Option<sitar_tls::Config>,
     limits: Limits,
+    sealer: Sealer,
     clock: Clock,
     mailbox: Mailbox,
     stop: Stop,
@@ -118,7 +122,7 @@ pub(crate) struct Shard<B: Backend> {
 impl<B: Backend> Shard<B> {
     pub(crate) fn new(mut ring: Ring<B>, setup: Setup) -> Shard<B> {
         let now = ring.now();
-        let Setup { index, listeners, site, tls, limits, clock, loader, mailbox, stop } = setup;
+        let Setup { index, listeners, site, tls, limits, sealer, clock, loader, mailbox, stop } = setup;
         mailbox.open(ring.waker());
         let doors = (DOORS..)
             .zip(listeners)
@@ -138,6 +142,7 @@ impl<B: Backend> Shard<B> {
             site,
             tls,
             limits,
+            sealer,
             clock,
             mailbox,
             stop,
@@ -238,6 +243,12 @@ impl<B: Backend> Shard<B> {
                     self.accept_at = Some(self.now + ACCEPT_PAUSE);
                 }
             }
+            Event::OptSet { key, result } => {
+                self.with(key, |connection, cx| connection.on_opt_set(cx, result));
+            }
+            Event::Unsent { key, result } => {
+                self.with(key, |connection, cx| connection.on_unsent(cx, result));
+            }
             Event::Woken => self.read_mail(),
             Event::Closed { .. } | Event::Shutdown { .. } | Event::Peer { .. } => {}
         }
@@ -256,6 +267,7 @@ impl<B: Backend> Shard<B> {
             date: &self.date,
             stopping: self.drain_until.is_some(),
             limits: &self.limits,
+            sealer: self.sealer,
             site: &self.site,
             ring: &mut self.ring,
             cache: &mut self.cache,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use sitar_io::{Backend, Ring};
 use sitar_site::{Budget, Site};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, Sealer};
 use crate::loader::{Loader, Mailbox};
 use crate::shard::{Clock, Counts, Setup, Shard, Stop};
 
@@ -27,6 +27,8 @@ pub struct Config {
     pub tls: Option<sitar_tls::Config>,
     /// Limits of each shard.
     pub limits: Limits,
+    /// Who seals.
+    pub sealer: Sealer,
     /// Memory for bodies, of all shards together.
     pub budget: Budget,
     /// The wall clock.
@@ -81,7 +83,7 @@ impl Worker {
         E: From<io::Error> + fmt::Display + Send + 'static,
         F: Fn(&sitar_io::Config) -> Result<Ring<B>, E> + Send + Sync + 'static,
     {
-        let Config { listeners, site, tls, limits, budget, clock, report } = config;
+        let Config { listeners, site, tls, limits, sealer, budget, clock, report } = config;
         let count = listeners.len();
         let mailboxes: Vec<Mailbox> = (0..count).map(|_| Mailbox::default()).collect();
         let loader = Loader::start(Arc::clone(&site), budget, mailboxes.clone())?;
@@ -95,6 +97,7 @@ impl Worker {
                 site: Arc::clone(&site),
                 tls: tls.clone(),
                 limits: limits.clone(),
+                sealer,
                 clock: Arc::clone(&clock),
                 report: Arc::clone(&report),
                 loader: loader.clone(),
@@ -143,6 +146,7 @@ impl Worker {
             let counts = shard.join().unwrap_or_default();
             sum.accepted += counts.accepted;
             sum.handshakes += counts.handshakes;
+            sum.kernel_sealed += counts.kernel_sealed;
             sum.requests += counts.requests;
             sum.shed += counts.shed;
         }
@@ -162,6 +166,7 @@ struct Keeper {
     site: Arc<Site>,
     tls: Option<sitar_tls::Config>,
     limits: Limits,
+    sealer: Sealer,
     clock: Clock,
     report: Arc<dyn Fn(Incident) + Send + Sync>,
     loader: Loader,
@@ -217,6 +222,7 @@ impl Keeper {
             site: Arc::clone(&self.site),
             tls: self.tls.clone(),
             limits: self.limits.clone(),
+            sealer: self.sealer,
             clock: Arc::clone(&self.clock),
             loader: self.loader.clone(),
             mailbox: self.mailbox.clone(),

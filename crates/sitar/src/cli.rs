@@ -157,10 +157,12 @@ pub struct Serve {
 /// Who seals records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tls {
-    /// The best sealer there is; today always sitar itself
+    /// Sitar itself, as long as no measurement shows that the kernel is better at it
     Auto,
     /// Sitar itself
     User,
+    /// The kernel, for TLS 1.3 connections; does not start where it cannot
+    Kernel,
     /// Nobody: plain HTTP
     Off,
 }

@@ -9,6 +9,7 @@
 //! | [`trust`] | installs that authority on request, and takes it back |
 //! | [`handbook`] | the site that is served when none is named |
 //! | [`engine`] | which engine runs, and on which cores |
+//! | [`sealer`] | whether the kernel can seal TLS records |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
@@ -20,6 +21,7 @@ pub mod error;
 pub mod handbook;
 pub mod identity;
 pub mod listen;
+pub mod sealer;
 pub mod serve;
 pub mod start;
 pub mod trust;

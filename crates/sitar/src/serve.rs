@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sitar_io::{Ring, Unavailable};
-use sitar_server::{Config, Limits, Worker};
+use sitar_server::{Config, Limits, Sealer, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 
@@ -23,7 +23,7 @@ use crate::cli::{self, CertificateFiles, Security, Serve};
 use crate::engine::{self, Choice, Cores, Polling};
 use crate::error::Error;
 use crate::start::{Certificate, Content, Encryption, Report};
-use crate::{handbook, identity, listen};
+use crate::{handbook, identity, listen, sealer};
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each time.
 const FILE_SHARE: u64 = 8;
@@ -44,6 +44,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
     let engine =
         Choice::make(arguments.engine, engine::probe, || Polling::new(arguments.spin, shards, cores))?;
+    let sealer = who_seals(arguments.tls, &engine)?;
     let limits = limits(arguments, shards, &engine)?;
     // Before the listeners: a client that gets through is served.
     let mut signals = Signals::new([SIGTERM, SIGINT])
@@ -56,6 +57,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         addresses: bound.addresses,
         skipped: bound.skipped,
         encryption,
+        sealer,
         engine: engine.report(),
         shards: usize::from(shards.get()),
         content,
@@ -71,6 +73,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         site: Arc::new(site),
         tls,
         limits,
+        sealer,
         budget: Budget::new(memory, memory / FILE_SHARE),
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
@@ -189,6 +192,23 @@ fn secure(security: &Security) -> Result<(Option<sitar_tls::Config>, Encryption)
     let config = sitar_tls::Config::new(identities, &ALPN)
         .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
     Ok((Some(config), encryption))
+}
+
+/// Tries the kernel where it is wanted.
+fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<Sealer, Error> {
+    match (wanted, engine) {
+        (cli::Tls::Kernel, Choice::Epoll(why)) => {
+            let error =
+                Error::new("the kernel can seal TLS records only with an io_uring engine (--tls kernel)");
+            Err(match why {
+                Some(why) => error.cause(why),
+                None => error.cause("--engine epoll"),
+            }
+            .hint("let sitar seal, which is the default: --tls user"))
+        }
+        (cli::Tls::Kernel, _) => sealer::probe().map_err(|why| sealer::explain(&why)),
+        (cli::Tls::Auto | cli::Tls::User | cli::Tls::Off, _) => Ok(Sealer::User),
+    }
 }
 
 fn load(files: &CertificateFiles) -> Result<(Identity, Certificate), Error> {

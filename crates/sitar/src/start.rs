@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::error::Printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
+use sitar_server::Sealer;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 10;
@@ -26,6 +27,8 @@ pub struct Report {
     pub skipped: Vec<SocketAddr>,
     /// What clients see on these addresses.
     pub encryption: Encryption,
+    /// Who seals records.
+    pub sealer: Sealer,
     /// Which backend moves the bytes.
     pub engine: Engine,
     /// Number of shards.
@@ -109,7 +112,7 @@ impl Display for Report {
         }
         line(f, "listens", &addresses(&self.addresses))?;
         line(f, "engine", &self.engine)?;
-        line(f, "sealer", &sealer(&self.encryption))?;
+        line(f, "sealer", &sealer(&self.encryption, self.sealer))?;
         line(f, "shards", &self.shards)?;
         line(f, "site", &self.content)?;
         line(f, "files", &self.files)?;
@@ -259,10 +262,16 @@ impl Display for Content {
     }
 }
 
-fn sealer(encryption: &Encryption) -> &'static str {
-    match encryption {
-        Encryption::Plain => "none: plain HTTP (--tls off)",
-        Encryption::Local { .. } | Encryption::Certificates(_) => "user space (kernel TLS: not built yet)",
+fn sealer(encryption: &Encryption, sealer: Sealer) -> &'static str {
+    match (encryption, sealer) {
+        (Encryption::Plain, _) => "none: plain HTTP (--tls off)",
+        (_, Sealer::User) => {
+            "user space, in one pass (--tls kernel leaves it to the kernel, where that has TLS)"
+        }
+        (_, Sealer::Kernel { rekey: true }) => "the kernel for TLS 1.3, user space for TLS 1.2",
+        (_, Sealer::Kernel { rekey: false }) => {
+            "the kernel for TLS 1.3 (before 6.14 it takes one key only: connections that need another end), user space for TLS 1.2"
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) enum Op {
     Read { key: Key, file: File, at: u64, into: Into },
     Peer { of: SlotId, ipv6: bool },
     SetOpt { of: SlotId, opt: SockOpt },
+    Unsent(SlotId),
     Shutdown(SlotId),
     Close { of: SlotId, key: Key },
     Cancel(OpId),
@@ -44,7 +45,7 @@ impl Op {
     /// The connection that this operation keeps open.
     fn slot(&self) -> Option<SlotId> {
         match self {
-            Op::Recv(id) | Op::Shutdown(id) | Op::CancelSlot(id) => Some(*id),
+            Op::Recv(id) | Op::Shutdown(id) | Op::Unsent(id) | Op::CancelSlot(id) => Some(*id),
             Op::Send { to, .. } => Some(*to),
             Op::Peer { of, .. } | Op::SetOpt { of, .. } => Some(*of),
             _ => None,
@@ -60,6 +61,7 @@ impl Op {
             Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
             Op::SetOpt { of, opt } => Request::SetOpt { slot: of.slot, opt },
+            Op::Unsent(id) => Request::Unsent { slot: id.slot },
             Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
             Op::Close { of, .. } => Request::Close { slot: of.slot },
             Op::Cancel(target) => Request::Cancel { target: *target },
@@ -356,6 +358,10 @@ impl<B: Backend> Inner<B> {
                 drop(opt);
                 self.backend.wipe(id);
                 self.descs.listening(of).map(|key| Event::OptSet { key, result: result.map(drop) })
+            }
+            Op::Unsent(of) => {
+                let result = result.map(|count| count as usize);
+                self.descs.listening(of).map(|key| Event::Unsent { key, result })
             }
             Op::Shutdown(of) => {
                 self.descs.listening(of).map(|key| Event::Shutdown { key, result: result.map(drop) })

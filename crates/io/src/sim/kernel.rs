@@ -36,6 +36,7 @@ enum Work {
     Read { file: File, at: u64, ready: Duration },
     Peer { ipv6: bool },
     SetOpt,
+    Unsent,
     Shutdown,
     Close,
     Cancel(OpId),
@@ -54,6 +55,7 @@ impl Work {
             Work::Read { .. } => ("read", "read ="),
             Work::Peer { .. } => ("peer", "peer ="),
             Work::SetOpt => ("set-opt", "set-opt ="),
+            Work::Unsent => ("unsent", "unsent ="),
             Work::Shutdown => ("shutdown", "shutdown ="),
             Work::Close => ("close", "close ="),
             Work::Cancel(_) => ("cancel", "cancel ="),
@@ -154,6 +156,7 @@ impl State {
             }
             Request::Peer { slot, ipv6 } => (Work::Peer { ipv6 }, Some(slot)),
             Request::SetOpt { slot, .. } => (Work::SetOpt, Some(slot)),
+            Request::Unsent { slot } => (Work::Unsent, Some(slot)),
             Request::Shutdown { slot } => (Work::Shutdown, Some(slot)),
             Request::Close { slot } => (Work::Close, Some(slot)),
             Request::Cancel { target } => (Work::Cancel(target), None),
@@ -242,7 +245,7 @@ impl State {
                 };
                 return self.end(task, result);
             }
-            Work::SetOpt => return self.end(task, Err(Errno::OPNOTSUPP)),
+            Work::SetOpt | Work::Unsent => return self.end(task, Err(Errno::OPNOTSUPP)),
             Work::Shutdown => {
                 if let Some(link) = task.tenant {
                     self.with_link(link, |link, clock| link.finish(End::Server, clock));

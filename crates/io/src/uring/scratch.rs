@@ -13,6 +13,7 @@ use crate::event::{GATHER_MAX, Src};
 use crate::sockopt::{SockOpt, TlsTx};
 
 // linux/io_uring.h
+const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
@@ -182,7 +183,7 @@ impl Scratch<'_> {
             len as u32,
         )
         .build();
-        as_getsockopt(entry)
+        with_command(entry, SOCKET_URING_OP_GETSOCKOPT)
     }
 
     /// What a successful `peer` wrote.
@@ -210,12 +211,19 @@ impl Scratch<'_> {
     }
 }
 
-/// `opcode::SetSockOpt` with the command changed to GETSOCKOPT, which the crate does not build: the two commands share
-/// all other fields (io_uring/uring_cmd.c, `io_uring_cmd_getsockopt`).
-fn as_getsockopt(entry: squeue::Entry) -> squeue::Entry {
+/// The entry that asks how much a socket holds unsent or unacknowledged (SIOCOUTQ). Its result is the number of bytes.
+pub(super) fn unsent(slot: u32) -> squeue::Entry {
+    // This command looks at the descriptor alone (io_uring/uring_cmd.c, `io_uring_cmd_sock`).
+    let entry = opcode::SetSockOpt::new(types::Fixed(slot), 0, 0, std::ptr::null(), 0).build();
+    with_command(entry, SOCKET_URING_OP_SIOCOUTQ)
+}
+
+/// `opcode::SetSockOpt` with another command, of those that the crate does not build: the commands share all other fields
+/// (io_uring/uring_cmd.c, `io_uring_cmd_sock`).
+fn with_command(entry: squeue::Entry, command: u32) -> squeue::Entry {
     // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`, plain integers; sizes are checked by `transmute`.
     let mut bytes: [u8; 64] = unsafe { std::mem::transmute(entry) };
-    bytes[SQE_CMD_OP..SQE_CMD_OP + 4].copy_from_slice(&SOCKET_URING_OP_GETSOCKOPT.to_ne_bytes());
+    bytes[SQE_CMD_OP..SQE_CMD_OP + 4].copy_from_slice(&command.to_ne_bytes());
     // SAFETY: the reverse of the above; any bytes make a valid entry (the kernel checks them).
     unsafe { std::mem::transmute(bytes) }
 }

@@ -357,6 +357,13 @@ pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Engine>(
     let mut got = [0; 12];
     client.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"in the clear");
+    b.ring.unsent(&conn).unwrap();
+    let Event::Unsent { key: Key(3), result } = b.event() else { panic!("how much is unsent") };
+    if b.ring.has_set_opt() {
+        assert!(result.unwrap() <= 12, "at most what was sent");
+    } else {
+        assert_eq!(result, Err(Errno::OPNOTSUPP));
+    }
     b.ring.close(conn);
     assert!(matches!(b.event(), Event::Closed { key: Key(3) }));
     assert_eq!(b.ring.stats().tx_free, 4);

@@ -210,7 +210,11 @@ impl Program {
                 let Some((index, _)) = self.at(key) else { return self.stranger(key) };
                 self.end(index);
             }
-            Event::Closed { .. } | Event::Peer { .. } | Event::Woken => {}
+            Event::Closed { .. }
+            | Event::Peer { .. }
+            | Event::OptSet { .. }
+            | Event::Unsent { .. }
+            | Event::Woken => {}
         }
     }
 

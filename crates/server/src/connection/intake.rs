@@ -45,11 +45,11 @@ impl Connection {
                     self.negotiate(cx, &wire[used..])?;
                     return Ok(wire.len());
                 }
-                Layer::Tls(records) => {
+                Layer::Tls(records) | Layer::Kernel(records) => {
                     let len = match records.frame(&wire[used..]) {
                         Ok(Frame::Whole(len)) => len,
                         Ok(Frame::Incomplete { .. }) => break,
-                        Err(error) => return self.misbehaved(cx, error.alert()).map(|()| wire.len()),
+                        Err(error) => return self.misbehaved(error.alert()).map(|()| wire.len()),
                     };
                     let record = &mut wire[used..used + len];
                     used += len;
@@ -65,9 +65,9 @@ impl Connection {
                         }
                         Ok(Opened::Nothing) => {}
                         Ok(Opened::KeyUpdateRequested) => self.answer_key_update(cx)?,
-                        Ok(Opened::CloseNotify) => self.course = Course::Last { farewell: false },
+                        Ok(Opened::CloseNotify) => self.course = Course::END,
                         Ok(Opened::Alert(_)) => return Err(Gone),
-                        Err(error) => return self.misbehaved(cx, error.alert()).map(|()| wire.len()),
+                        Err(error) => return self.misbehaved(error.alert()).map(|()| wire.len()),
                     }
                 }
             }
@@ -90,6 +90,7 @@ impl Connection {
     fn is_hungry(&self) -> bool {
         self.activity == Activity::Receiving
             && self.rest.is_none()
+            && self.is_keyed()
             && !matches!(self.course, Course::Last { .. })
     }
 
@@ -113,6 +114,7 @@ impl Connection {
             Step::Done(established) => {
                 cx.counts.handshakes += 1;
                 self.layer = Layer::Tls(Box::new(established.records));
+                self.want_kernel(cx.sealer);
                 cx.stashes.append(&mut self.wire, &established.rest)?;
                 // A first request often comes with the end of the handshake; its answer may leave with ours.
                 self.take_stashed(cx)?;
@@ -121,22 +123,24 @@ impl Connection {
                 self.refuse(cx, &NOT_TLS, false)?;
             }
             // The alert is in the output, if there is one.
-            Step::Failed(_) => self.course = Course::Last { farewell: true },
+            Step::Failed(_) => self.course = Course::END_SAID,
         }
         Ok(())
     }
 
     /// The peer broke the rules of TLS: tell it, and go.
-    fn misbehaved<B: Backend>(&mut self, cx: &mut Context<'_, B>, alert: Option<Alert>) -> Result<(), Gone> {
-        self.course = Course::Last { farewell: true };
+    fn misbehaved(&mut self, alert: Option<Alert>) -> Result<(), Gone> {
+        // It leaves behind what has been gathered, as every last alert.
+        self.course = Course::Last { alert: Some(alert.ok_or(Gone)?) };
         self.rest = None;
-        match alert {
-            Some(alert) => self.put(cx, |output, layer| output.alert(layer, alert)).map(drop),
-            None => Err(Gone),
-        }
+        Ok(())
     }
 
     fn answer_key_update<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if let Layer::Kernel(_) = self.layer {
+            self.update_kernel(cx.sealer);
+            return Ok(());
+        }
         // Without room it would have to be remembered; a peer that asks while it does not read can go.
         if self.put(cx, Output::key_update)? { Ok(()) } else { Err(Gone) }
     }
@@ -194,7 +198,10 @@ impl Connection {
         // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it comes all the
         // same cannot be known, so the connection ends.
         let refused_body = head.expect_continue && head.body != Framing::None;
-        let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer);
+        if self.needs_next_key(cx.sealer)? {
+            return Ok(None);
+        }
+        let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer, cx.sealer);
 
         let fresh = self.output.is_none();
         let Some(output) = take_output(&mut self.output, cx.ring, cx.limits.reserve() / 2) else {
@@ -236,7 +243,7 @@ impl Connection {
         self.requests += 1;
         cx.counts.requests += 1;
         match drain {
-            _ if close => self.course = Course::Last { farewell: false },
+            _ if close => self.course = Course::END,
             Some(drain) => self.course = Course::Skip(drain),
             None => {}
         }
@@ -258,7 +265,7 @@ impl Connection {
             self.flush(cx)?;
             return Ok(false);
         }
-        self.course = Course::Last { farewell: false };
+        self.course = Course::END;
         self.scanned = 0;
         cx.counts.requests += 1;
         Ok(true)

@@ -11,9 +11,14 @@
 //!                  │  ▲                                                 │
 //!                  ▼  └── sent, nothing left to send ◀── Sending ◀──────┘
 //!              last answer sent ──▶ shutdown ──▶ lingering ──▶ closed
+//!
+//! Where the kernel seals ([`kernel`]) a connection also waits for it to take a key, and before the shutdown for it to have
+//! sent all that it has sealed.
 //! ```
 
+mod farewell;
 mod intake;
+mod kernel;
 mod patience;
 mod reply;
 
@@ -26,8 +31,10 @@ use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, Ring, RxBuf, Src, TxBuf
 use sitar_site::Site;
 use sitar_tls::{Alert, Handshake};
 
+use self::kernel::Keying;
 use self::patience::{Patience, Vigil};
 use self::reply::{Rest, continue_body, mind_the_keys, take_output};
+use crate::Sealer;
 use crate::limits::{Limits, PAUSE_AT};
 use crate::loader::Cache;
 use crate::output::{Layer, Output};
@@ -40,6 +47,7 @@ pub(crate) struct Context<'s, B: Backend> {
     pub(crate) date: &'s [u8; 29],
     pub(crate) stopping: bool,
     pub(crate) limits: &'s Limits,
+    pub(crate) sealer: Sealer,
     pub(crate) site: &'s Site,
     pub(crate) ring: &'s mut Ring<B>,
     pub(crate) cache: &'s mut Cache,
@@ -74,6 +82,8 @@ enum Activity {
     Reading,
     /// The end of a send.
     Sending,
+    /// The kernel that seals: [`Keying`] says what for.
+    Kernel,
     /// The peer to close, after the last answer.
     Lingering,
 }
@@ -84,8 +94,15 @@ enum Course {
     Head,
     /// The next bytes belong to a request body that nobody wants.
     Skip(Drain),
-    /// No further request is read. `farewell`: close_notify has been put behind the last answer.
-    Last { farewell: bool },
+    /// No further request is read. `alert`: still to be put behind the last answer.
+    Last { alert: Option<Alert> },
+}
+
+impl Course {
+    /// The end, with close_notify.
+    const END: Course = Course::Last { alert: Some(Alert::CloseNotify) };
+    /// The end, and TLS has nothing more to say.
+    const END_SAID: Course = Course::Last { alert: None };
 }
 
 /// Whether the ring receives from the peer.
@@ -106,6 +123,7 @@ const READ_LEN: usize = 64 << 10;
 pub(crate) struct Connection {
     conn: Conn,
     layer: Layer,
+    keying: Keying,
     activity: Activity,
     course: Course,
     inflow: Inflow,
@@ -143,6 +161,7 @@ impl Connection {
         Connection {
             conn,
             layer,
+            keying: Keying::Settled,
             activity: Activity::Receiving,
             course: Course::Head,
             inflow: Inflow::Armed,
@@ -249,11 +268,15 @@ impl Connection {
     ) -> Result<(), Gone> {
         self.sent += result.map_err(|_| Gone)?;
         if self.sent < src.len() {
+            self.count_for_kernel(src.len() - self.sent);
             cx.ring.send(&self.conn, src, self.sent).map_err(|_| Gone)?;
             return Ok(());
         }
         drop(src);
         self.activity = Activity::Receiving;
+        if self.give_next_key(cx)? {
+            return Ok(());
+        }
         self.go_on(cx)
     }
 
@@ -287,7 +310,7 @@ impl Connection {
         // Too short: the file has shrunk. The answer cannot be completed, and no close_notify may say that it was.
         let len = result.ok().filter(|len| *len > 0).ok_or(Gone)?;
         self.activity = Activity::Receiving;
-        if let Layer::Plain = self.layer {
+        if let Layer::Plain | Layer::Kernel(_) = self.layer {
             let left = range.start + len as u64..range.end;
             self.rest = (!left.is_empty()).then_some(Rest::File(file, left));
             stage.set_filled(len);
@@ -318,9 +341,10 @@ impl Connection {
                 self.settle(cx)
             }
             (Patience::Idle(_), Course::Head) => {
-                self.course = Course::Last { farewell: false };
+                self.course = Course::END;
                 self.settle(cx)
             }
+            _ if self.activity == Activity::Kernel => self.on_kernel_late(cx),
             _ => Err(Gone),
         }
     }
@@ -358,6 +382,9 @@ impl Connection {
 
     /// Goes on with a body that did not fit.
     fn send_rest<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if self.needs_next_key(cx.sealer)? {
+            return Ok(());
+        }
         let Some(rest) = self.rest.take() else { return Ok(()) };
         // What is read from a file cannot be sealed in the buffer that it was read into.
         let second = matches!((&rest, &self.layer), (Rest::File(..), Layer::Tls(_)));
@@ -400,6 +427,7 @@ impl Connection {
         self.activity = Activity::Sending;
         self.sending_from = cx.now;
         self.waits += 1;
+        self.count_for_kernel(src.len());
         cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
         self.be_patient(cx);
         Ok(())
@@ -416,13 +444,14 @@ impl Connection {
             // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered.
             let over = self.inflow == Inflow::Ended || (cx.stopping && self.is_idle());
             if over && !matches!(self.course, Course::Last { .. }) {
-                self.course = Course::Last { farewell: false };
+                self.course = Course::END;
             }
             if let Course::Last { .. } = self.course {
                 self.finish(cx)?;
             }
         }
         self.flush(cx)?;
+        self.mind_the_kernel(cx)?;
         match self.inflow {
             Inflow::Armed if self.wire.len() > PAUSE_AT => {
                 self.inflow = Inflow::Paused;
@@ -439,31 +468,6 @@ impl Connection {
             _ => {}
         }
         self.be_patient(cx);
-        Ok(())
-    }
-
-    /// Everything has been answered: close_notify, then FIN, then wait for the peer's.
-    fn finish<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        if let Course::Last { farewell: farewell @ false } = &mut self.course {
-            *farewell = true;
-            if let Layer::Tls(_) = self.layer {
-                // No room: what is gathered goes first, and this comes back here.
-                if !self.put(cx, |output, layer| output.alert(layer, Alert::CloseNotify))? {
-                    self.course = Course::Last { farewell: false };
-                }
-            }
-        }
-        self.flush(cx)?;
-        if self.activity != Activity::Receiving {
-            return Ok(());
-        }
-        if self.inflow == Inflow::Ended {
-            return Err(Gone);
-        }
-        cx.ring.shutdown(&self.conn).map_err(|_| Gone)?;
-        self.activity = Activity::Lingering;
-        cx.stashes.release(&mut self.wire);
-        cx.stashes.release(&mut self.text);
         Ok(())
     }
 
@@ -484,6 +488,7 @@ impl Connection {
                 _ => (Patience::Request(self.requests), limits.head),
             },
             (Activity::Starved, _) => (Patience::Starved(self.waits), limits.send),
+            (Activity::Kernel, _) => (Patience::Busy(self.waits), self.kernel_patience(limits)),
             (Activity::Sending | Activity::Loading | Activity::Reading, _) => {
                 (Patience::Busy(self.waits), limits.send)
             }

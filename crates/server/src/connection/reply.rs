@@ -9,6 +9,7 @@ use sitar_site::{Body, Reply};
 use sitar_tls::RecordError;
 
 use super::Gone;
+use crate::Sealer;
 use crate::output::{Layer, Output};
 
 /// The rest of a body that did not fit into the last send.
@@ -41,10 +42,17 @@ pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<()
     Ok(())
 }
 
-/// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one.
-pub(super) fn is_worn(layer: &Layer) -> bool {
-    matches!(layer, Layer::Tls(records)
-        if records.seals_left() < SEALS_LOW && records.version() == sitar_tls::Version::Tls12)
+/// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels before 6.14 take only one.
+pub(super) fn is_worn(layer: &Layer, sealer: Sealer) -> bool {
+    match layer {
+        Layer::Tls(records) => {
+            records.seals_left() < SEALS_LOW && records.version() == sitar_tls::Version::Tls12
+        }
+        Layer::Kernel(records) => {
+            records.seals_left() < SEALS_LOW && sealer != (Sealer::Kernel { rekey: true })
+        }
+        Layer::Handshake(_) | Layer::Plain => false,
+    }
 }
 
 /// With fewer seals left than this the sending key is changed, or (TLS 1.2, which cannot) the connection ended.

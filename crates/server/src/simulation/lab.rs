@@ -141,6 +141,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         site: Arc::clone(&fixture.site),
         tls: secure.then(|| fixture.server.clone()),
         limits,
+        sealer: crate::Sealer::User,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         loader,
         mailbox: mailbox.clone(),

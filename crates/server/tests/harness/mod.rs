@@ -95,6 +95,7 @@ impl Server {
             site: Arc::new(site),
             tls: config,
             limits,
+            sealer: sitar_server::Sealer::User,
             budget,
             clock: Arc::new(move || {
                 let due = due.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));

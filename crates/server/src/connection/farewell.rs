@@ -1,0 +1,49 @@
+//! The end of a connection: the last alert, FIN, and waiting for the peer's.
+
+use sitar_io::{Backend, Src};
+
+use super::{Activity, Connection, Context, Course, Gone, Inflow};
+use crate::output::Layer;
+
+/// ContentType of alerts (RFC 8446 §5.1).
+const ALERT: u8 = 21;
+
+impl Connection {
+    /// Everything has been answered: close_notify (or another alert), then FIN, then wait for the peer's.
+    pub(super) fn finish<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if let Course::Last { alert: Some(alert) } = self.course {
+            match &mut self.layer {
+                Layer::Tls(_) => {
+                    // No room: what is gathered goes first, and this comes back here.
+                    if self.put(cx, |output, layer| output.alert(layer, alert))? {
+                        self.course = Course::END_SAID;
+                    }
+                }
+                // A record of its own, with its own type: what is gathered goes first.
+                Layer::Kernel(_) if self.output.as_ref().is_some_and(|output| !output.is_empty()) => {}
+                Layer::Kernel(records) => {
+                    let mut tx = cx.ring.tx().ok_or(Gone)?;
+                    let message = records.kernel_alert(alert).map_err(|_| Gone)?;
+                    tx[..message.len()].copy_from_slice(&message);
+                    tx.set_filled(message.len());
+                    self.course = Course::END_SAID;
+                    self.drain_kernel(cx);
+                    return self.send(cx, Src::Record(ALERT, tx));
+                }
+                Layer::Handshake(_) | Layer::Plain => self.course = Course::END_SAID,
+            }
+        }
+        self.flush(cx)?;
+        if self.activity != Activity::Receiving || self.is_kernel_busy(cx)? {
+            return Ok(());
+        }
+        if self.inflow == Inflow::Ended {
+            return Err(Gone);
+        }
+        cx.ring.shutdown(&self.conn).map_err(|_| Gone)?;
+        self.activity = Activity::Lingering;
+        cx.stashes.release(&mut self.wire);
+        cx.stashes.release(&mut self.text);
+        Ok(())
+    }
+}

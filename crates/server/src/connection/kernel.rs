@@ -1,0 +1,255 @@
+//! A kernel that seals: when it is given the key, how it gets the next one, and when it has sent everything.
+//!
+//! ```text
+//!   handshake's last flight sent ──▶ TCP_ULP ──▶ TLS_TX ──▶ plain text goes out, a record ends with each send
+//!                                       │          │
+//!                                       └──────────┴── refused: sealing goes on here
+//! ```
+//!
+//! Nothing is sent between the offer of a key and the kernel's answer, so no nonce is used on both sides. A kernel reports a
+//! send as soon as the bytes are sealed, even if TCP had no room for the record, and drops such records at a shutdown or close: so
+//! before those it is asked until the peer has acknowledged everything.
+
+use std::time::{Duration, Instant};
+
+use sitar_io::{Backend, Errno, SockOpt, Src, TlsCipher, TlsTx};
+use sitar_tls::{Cipher, SealingKey, Version};
+
+use super::{Activity, Connection, Context, Course, Gone};
+use crate::Sealer;
+use crate::limits::Limits;
+use crate::output::Layer;
+
+/// What is to be settled with the kernel before anything else is sent.
+pub(super) enum Keying {
+    /// Nothing.
+    Settled,
+    /// It is to be given the key, at the next record boundary.
+    Attach,
+    /// Its TLS is being put under the socket.
+    Ulp,
+    /// It is being given the key.
+    Offered,
+    /// It is to be given the next key, at the next record boundary.
+    Update,
+    /// The KeyUpdate that announces this key is on its way.
+    Updating(Box<TlsTx>),
+    /// It is being given the next key.
+    Next,
+    /// All is said; it may still hold records.
+    Draining {
+        /// Bytes not acknowledged when it was last asked.
+        left: usize,
+        /// When to give up, unless `left` shrinks.
+        until: Instant,
+        /// Zeros in a row.
+        zeros: u8,
+    },
+}
+
+/// ContentType of KeyUpdate (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+/// With fewer records left than this a key is changed. More than one send can be cut into.
+const RECORDS_LOW: u64 = 4096;
+/// How soon to ask again whether everything has been acknowledged.
+const DRAIN_STEP: Duration = Duration::from_millis(150);
+/// So many zeros in a row are believed: a record that had to wait for room in TCP's queue is put there by a worker of the
+/// kernel's, which has been called long before the queue is empty, but may not have run.
+const ZEROS: u8 = 2;
+
+impl Connection {
+    /// The handshake is over: from the next record boundary on the kernel is to seal, if it is wanted and can.
+    pub(super) fn want_kernel(&mut self, sealer: Sealer) {
+        if let (Sealer::Kernel { .. }, Layer::Tls(records)) = (sealer, &self.layer)
+            && records.version() == Version::Tls13
+        {
+            self.keying = Keying::Attach;
+        }
+    }
+
+    /// Whether requests can be looked at.
+    pub(super) fn is_keyed(&self) -> bool {
+        matches!(self.keying, Keying::Settled)
+    }
+
+    /// The peer wants us to change our key (RFC 8446 §4.6.3).
+    pub(super) fn update_kernel(&mut self, sealer: Sealer) {
+        match sealer {
+            Sealer::Kernel { rekey: true } => self.keying = Keying::Update,
+            // Such a kernel keeps the first key for ever.
+            Sealer::Kernel { rekey: false } | Sealer::User => self.course = Course::END,
+        }
+    }
+
+    /// Counts what the kernel is given to seal.
+    pub(super) fn count_for_kernel(&mut self, len: usize) {
+        if let Layer::Kernel(records) = &mut self.layer {
+            records.sent_by_kernel(len);
+        }
+    }
+
+    /// Whether the next key comes first. An AEAD key is good for so many records only (RFC 8446 §5.5).
+    pub(super) fn needs_next_key(&mut self, sealer: Sealer) -> Result<bool, Gone> {
+        let Layer::Kernel(records) = &self.layer else { return Ok(false) };
+        match (records.seals_left(), sealer) {
+            (RECORDS_LOW.., _) => Ok(false),
+            (_, Sealer::Kernel { rekey: true }) => {
+                self.keying = Keying::Update;
+                Ok(true)
+            }
+            // In the middle of a body there is no better end than this: the client sees that it was cut.
+            (0, _) => Err(Gone),
+            _ => Ok(false),
+        }
+    }
+
+    /// At a record boundary: begins what is due.
+    pub(super) fn mind_the_kernel<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if self.activity != Activity::Receiving || matches!(self.course, Course::Last { .. }) {
+            return Ok(());
+        }
+        match self.keying {
+            Keying::Attach => {
+                cx.ring.set_opt(&self.conn, SockOpt::TlsUlp).map_err(|_| Gone)?;
+                self.wait_for_kernel(Keying::Ulp);
+                Ok(())
+            }
+            Keying::Update => {
+                let Layer::Kernel(records) = &mut self.layer else { return Err(Gone) };
+                let mut tx = cx.ring.tx().ok_or(Gone)?;
+                let (message, key) = records.kernel_key_update().map_err(|_| Gone)?;
+                tx[..message.len()].copy_from_slice(&message);
+                tx.set_filled(message.len());
+                self.keying = Keying::Updating(told(&key).ok_or(Gone)?);
+                self.send(cx, Src::Record(HANDSHAKE, tx))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// After a send: if it was a KeyUpdate, the kernel is given the key that it announced.
+    pub(super) fn give_next_key<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
+        match std::mem::replace(&mut self.keying, Keying::Settled) {
+            Keying::Updating(key) => {
+                cx.ring.set_opt(&self.conn, SockOpt::TlsTx(key)).map_err(|_| Gone)?;
+                self.wait_for_kernel(Keying::Next);
+                self.be_patient(cx);
+                Ok(true)
+            }
+            other => {
+                self.keying = other;
+                Ok(false)
+            }
+        }
+    }
+
+    fn wait_for_kernel(&mut self, keying: Keying) {
+        self.keying = keying;
+        self.activity = Activity::Kernel;
+        self.waits += 1;
+    }
+
+    /// A socket option has been set, or not.
+    pub(crate) fn on_opt_set<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        result: Result<(), Errno>,
+    ) -> Result<(), Gone> {
+        match (std::mem::replace(&mut self.keying, Keying::Settled), &mut self.layer) {
+            (Keying::Ulp, Layer::Tls(records)) => {
+                // Refused after the client's FIN (ENOTCONN), or for want of memory: sealing goes on here.
+                if result.is_ok()
+                    && let Ok(key) = records.offer()
+                {
+                    let told = told(&key).ok_or(Gone)?;
+                    cx.ring.set_opt(&self.conn, SockOpt::TlsTx(told)).map_err(|_| Gone)?;
+                    self.wait_for_kernel(Keying::Offered);
+                    self.be_patient(cx);
+                    return Ok(());
+                }
+            }
+            (Keying::Offered, Layer::Tls(records)) => {
+                records.taken(result.is_ok());
+                if result.is_ok()
+                    && let Layer::Tls(records) = std::mem::replace(&mut self.layer, Layer::Plain)
+                {
+                    self.layer = Layer::Kernel(records);
+                    cx.counts.kernel_sealed += 1;
+                }
+            }
+            // Without the key that was announced nothing can be sent.
+            (Keying::Next, _) => result.map_err(|_| Gone)?,
+            (other, _) => {
+                self.keying = other;
+                return Ok(());
+            }
+        }
+        self.activity = Activity::Receiving;
+        self.go_on(cx)
+    }
+
+    // The end.
+
+    /// The last record is about to be sent: after it, the kernel is asked until all has been acknowledged.
+    pub(super) fn drain_kernel<B: Backend>(&mut self, cx: &Context<'_, B>) {
+        self.keying = Keying::Draining { left: usize::MAX, until: cx.now + cx.limits.send, zeros: 0 };
+    }
+
+    /// Whether the kernel may hold records that a shutdown would destroy; asks it.
+    pub(super) fn is_kernel_busy<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
+        let Keying::Draining { zeros, .. } = self.keying else { return Ok(false) };
+        if zeros >= ZEROS {
+            return Ok(false);
+        }
+        cx.ring.unsent(&self.conn).map_err(|_| Gone)?;
+        self.activity = Activity::Kernel;
+        self.waits += 1;
+        Ok(true)
+    }
+
+    /// So much has not been acknowledged.
+    pub(crate) fn on_unsent<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        result: Result<usize, Errno>,
+    ) -> Result<(), Gone> {
+        let now = result.map_err(|_| Gone)?;
+        if let Keying::Draining { left, until, zeros } = &mut self.keying {
+            if now < *left {
+                *until = cx.now + cx.limits.send;
+            }
+            *left = now;
+            *zeros = if now == 0 { *zeros + 1 } else { 0 };
+        }
+        // Asked again when `DRAIN_STEP` has passed: see `on_kernel_late`.
+        Ok(())
+    }
+
+    /// The time that the kernel had is over.
+    pub(super) fn on_kernel_late<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        match self.keying {
+            Keying::Draining { until, .. } if cx.now < until => {
+                self.activity = Activity::Receiving;
+                self.settle(cx)
+            }
+            _ => Err(Gone),
+        }
+    }
+
+    pub(super) fn kernel_patience(&self, limits: &Limits) -> Duration {
+        match self.keying {
+            Keying::Draining { .. } => DRAIN_STEP,
+            _ => limits.send,
+        }
+    }
+}
+
+/// A key in the words of the kernel.
+fn told(key: &SealingKey) -> Option<Box<TlsTx>> {
+    let cipher = match key.cipher() {
+        Cipher::Aes128Gcm => TlsCipher::Aes128Gcm,
+        Cipher::Aes256Gcm => TlsCipher::Aes256Gcm,
+        Cipher::ChaCha20Poly1305 => TlsCipher::ChaCha20Poly1305,
+    };
+    TlsTx::tls13(cipher, key.key(), key.iv(), key.sequence()).map(Box::new)
+}

@@ -23,7 +23,7 @@ mod patience;
 mod reply;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sitar_http::Status;
 use sitar_http::h1::{Drain, Rejection};
@@ -474,26 +474,6 @@ impl Connection {
     /// Whether nothing of a further request has come.
     fn is_idle(&self) -> bool {
         matches!(self.course, Course::Head) && self.wire.is_empty() && self.text.is_empty()
-    }
-
-    /// Sets the deadline for what is waited for now.
-    fn be_patient<B: Backend>(&mut self, cx: &Context<'_, B>) {
-        let limits = cx.limits;
-        let (patience, span) = match (self.activity, &self.layer) {
-            (Activity::Lingering, _) => (Patience::Linger, limits.linger),
-            // Its deadline was set when the connection came, for the whole of it.
-            (_, Layer::Handshake(_)) => (Patience::Handshake, Duration::ZERO),
-            (Activity::Receiving, _) => match &self.course {
-                Course::Head if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
-                _ => (Patience::Request(self.requests), limits.head),
-            },
-            (Activity::Starved, _) => (Patience::Starved(self.waits), limits.send),
-            (Activity::Kernel, _) => (Patience::Busy(self.waits), self.kernel_patience(limits)),
-            (Activity::Sending | Activity::Loading | Activity::Reading, _) => {
-                (Patience::Busy(self.waits), limits.send)
-            }
-        };
-        self.vigil.wait(patience, cx.now + span);
     }
 }
 

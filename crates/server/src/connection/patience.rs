@@ -1,6 +1,11 @@
 //! How long a connection waits, and for what.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use sitar_io::Backend;
+
+use super::{Activity, Connection, Context, Course};
+use crate::output::Layer;
 
 /// What a deadline belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,10 +78,31 @@ fn resume(kept: &mut Option<(u64, Instant)>, number: u64, deadline: Instant) -> 
     }
 }
 
+impl Connection {
+    /// Sets the deadline for what is waited for now.
+    pub(super) fn be_patient<B: Backend>(&mut self, cx: &Context<'_, B>) {
+        let limits = cx.limits;
+        let (patience, span) = match (self.activity, &self.layer) {
+            (Activity::Lingering, _) => (Patience::Linger, limits.linger),
+            // Its deadline was set when the connection came, for the whole of it.
+            (_, Layer::Handshake(_)) => (Patience::Handshake, Duration::ZERO),
+            (Activity::Receiving, _) => match &self.course {
+                Course::Head if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
+                _ => (Patience::Request(self.requests), limits.head),
+            },
+            (Activity::Starved, _) => (Patience::Starved(self.waits), limits.send),
+            (Activity::Kernel, _) => (Patience::Busy(self.waits), self.kernel_patience(limits)),
+            (Activity::Sending | Activity::Loading | Activity::Reading, _) => {
+                (Patience::Busy(self.waits), limits.send)
+            }
+        };
+        self.vigil.wait(patience, cx.now + span);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn interruptions_buy_no_time() {

@@ -6,15 +6,12 @@
 
 mod common;
 
+use common::alloc::Allocations;
 use common::load::Load;
 use common::perf::counted;
 use common::site::Site;
-use common::{Server, have, run, run_with, skip};
+use common::{Server, have, run, skip};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-use tempfile::TempDir;
 
 const CONNECTIONS: usize = 16;
 
@@ -62,61 +59,21 @@ fn system_calls() -> Option<String> {
 
 #[test]
 fn a_warm_request_allocates_nothing() {
-    if !have("counts::a_warm_request_allocates_nothing", &["cc"]) {
-        return;
-    }
-    let folder = TempDir::new().unwrap();
-    let library = malloc_count(&folder);
+    let Some(allocations) = Allocations::prepare("counts::a_warm_request_allocates_nothing") else { return };
     let site = Site::small();
     for (path, conditional) in [("/1k.txt", false), ("/1m.bin", false), ("/1k.txt", true)] {
-        let file = folder.path().join("counts");
-        std::fs::write(&file, [0; COUNTERS.len() * 8]).unwrap();
-        let env = [("LD_PRELOAD", library.to_str().unwrap()), ("MALLOC_COUNT_FILE", file.to_str().unwrap())];
-        let server = Server::start_with([site.path()], &env);
+        let server = Server::start_with([site.path()], &allocations.env());
         // On few connections, so that each is warm in every respect after few requests.
         let mut load = Load::new(&server, 4, path, conditional);
-        let start = settled(&file);
+        let start = allocations.settled();
         assert!(start[0] > 0, "the preloaded library counts nothing; is the program linked statically?");
         load.send(1_000);
-        let few = settled(&file);
+        let few = allocations.settled();
         load.send(3_000);
-        let many = settled(&file);
-        let grown =
-            |from: &[u64], to: &[u64]| to.iter().zip(from).map(|(to, from)| to - from).collect::<Vec<_>>();
+        let many = allocations.settled();
         let what = if conditional { "304" } else { "200" };
-        assert_eq!(grown(&start, &few), [0; COUNTERS.len()], "{what} {path}, 1,000 requests: {COUNTERS:?}");
-        assert_eq!(grown(&few, &many), [0; COUNTERS.len()], "{what} {path}, 3,000 requests: {COUNTERS:?}");
+        let counters = Allocations::COUNTERS;
+        assert_eq!(few, start, "{what} {path}, 1,000 requests: {counters:?}");
+        assert_eq!(many, few, "{what} {path}, 3,000 requests: {counters:?}");
     }
-}
-
-/// In the order of the library's counters.
-const COUNTERS: [&str; 6] = ["malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"];
-
-/// Compiles the counting library.
-fn malloc_count(folder: &TempDir) -> PathBuf {
-    let library = folder.path().join("malloc_count.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/malloc_count.c");
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
-    run_with(&mut cc, b"").ok();
-    library
-}
-
-/// The counters once they stand still: the last completion may trail the answer that the client has read.
-fn settled(file: &Path) -> Vec<u64> {
-    let read = || -> Vec<u64> {
-        let bytes = std::fs::read(file).unwrap();
-        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect()
-    };
-    let mut last = read();
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(50));
-        let now = read();
-        if now == last {
-            return now;
-        }
-        last = now;
-    }
-    // An idle server that goes on allocating: let the comparison say so.
-    last
 }

@@ -7,6 +7,8 @@
 //! compared.
 
 mod common;
+#[path = "lab/sealer.rs"]
+mod sealer;
 
 use common::client::Client;
 use common::site::{Site, pattern};

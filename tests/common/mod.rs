@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this module")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+pub(crate) mod alloc;
 pub(crate) mod client;
 pub(crate) mod lab;
 pub(crate) mod load;
@@ -219,6 +220,15 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Finished {
 /// Runs a command to its end.
 pub(crate) fn run(program: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Finished {
     run_with(Command::new(program).args(args), b"")
+}
+
+/// Runs `sitar serve`, which must refuse to start (exit code 1), and returns what it says.
+pub(crate) fn refused(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    let home = TempDir::new().unwrap();
+    let mut command = sitar(home.path());
+    let done = run_with(command.arg("serve").args(args).args(["--listen", "127.0.0.1:0"]), b"");
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    done.stderr
 }
 
 /// Whether all commands are there; otherwise the test is recorded as skipped and should return.

@@ -26,7 +26,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Tests that need a compiler or the checkout, or that no kernel has a part in.
 const ELSEWHERE: [&str; 3] = ["compile_fail", "readme", "seeds"];
 /// Clients that the lab takes along where this machine has them.
-const CLIENTS: [&str; 3] = ["curl", "openssl", "wrk"];
+const CLIENTS: [&str; 4] = ["curl", "openssl", "wrk", "perf"];
 
 const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [--suite io|lab] [--test NAME] [--script FILE] [--dev] [-- ARGUMENTS OF THE TESTS]
 
@@ -198,6 +198,13 @@ fn with_clients(root: &Path, guest: &mut Guest, dev: bool) -> Result<()> {
         guest.command(name)?;
     }
     guest.python()?;
+    // Counts allocations of a program that it is loaded into; there is no compiler in the guest.
+    let library = folder(root).join("malloc_count.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(root.join("tests/malloc_count.c"));
+    if cc.status().is_ok_and(|status| status.success()) {
+        guest.file("lib/malloc_count.so", 0o755, &std::fs::read(&library)?);
+    }
     // Where Debian's OpenSSL looks for its configuration.
     guest.copy("/etc/ssl/openssl.cnf")?;
     guest.copy("/usr/lib/ssl/openssl.cnf")
@@ -241,7 +248,7 @@ fn name_of(path: &Path) -> String {
 
 /// `SITAR_LAB`: what the tests ask for has to be there, so that none of them skips itself for want of it.
 const LAB: &str =
-    "export SITAR_LAB=1 SITAR_TEST_BINARY=/bin/sitar SITAR_SKIPPED_FILE=/tmp/skipped; : >$SITAR_SKIPPED_FILE
+    "export SITAR_LAB=1 SITAR_MALLOC_COUNT=/lib/malloc_count.so SITAR_TEST_BINARY=/bin/sitar SITAR_SKIPPED_FILE=/tmp/skipped; : >$SITAR_SKIPPED_FILE
 ";
 
 #[cfg(test)]

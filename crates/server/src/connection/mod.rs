@@ -442,7 +442,8 @@ impl Connection {
     fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         if self.activity == Activity::Receiving && self.rest.is_none() {
             // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered.
-            let over = self.inflow == Inflow::Ended || (cx.stopping && self.is_idle());
+            // Not before the kernel has answered: until then nothing that was asked has been looked at.
+            let over = self.is_keyed() && (self.inflow == Inflow::Ended || (cx.stopping && self.is_idle()));
             if over && !matches!(self.course, Course::Last { .. }) {
                 self.course = Course::END;
             }

@@ -33,6 +33,7 @@ mod engine;
 mod faults;
 mod kernel;
 mod net;
+mod sealing;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -50,10 +51,12 @@ pub use self::engine::Sim;
 pub use self::faults::{Faults, Lie, Rng};
 use self::kernel::Kernel;
 use self::net::Link;
+pub use self::sealing::Seal;
 use self::state::{Alarm, Due, State};
 pub use self::stream::Stream;
 use crate::event::Key;
 use crate::file::File;
+use crate::sockopt::TlsTx;
 
 /// What passes between two waits at least, so that a program that never sleeps gets on in time.
 const TICK: Duration = Duration::from_micros(1);
@@ -126,6 +129,7 @@ impl World {
             lose: false,
             blamed: None,
             has_ring: false,
+            sealer: None,
             hash: 0xcbf2_9ce4_8422_2325,
             trace: None,
         };
@@ -163,6 +167,12 @@ impl World {
     /// more than the seed.
     pub fn set_outside(&self, time: Duration) {
         self.0.state.borrow_mut().outside = time;
+    }
+
+    /// Gives the kernel TLS: `make` says how records are sealed with what a [`TlsTx`] holds; `rekey`, whether a connection takes another
+    /// key later (Linux 6.14). Without this, setting TCP_ULP is ENOENT.
+    pub fn set_sealer(&self, rekey: bool, make: impl Fn(&TlsTx) -> Seal + 'static) {
+        self.0.state.borrow_mut().sealer = Some(sealing::Sealer { make: Rc::new(make), rekey });
     }
 
     /// Connects to a listener by its key. As with TCP it succeeds before anybody accepts; the connection waits.

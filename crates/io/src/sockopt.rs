@@ -95,7 +95,9 @@ impl TlsTx {
         self.len += bytes.len();
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The structure as the kernel gets it, key included: for a [simulated](crate::sim) one.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }

@@ -6,6 +6,7 @@
 
 mod lab;
 mod peer;
+mod sealer;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,9 @@ fn run_all(seeds: u64, weather: Weather) -> Sum {
                     sum.answers += report.answers;
                     sum.refused += report.refused;
                     sum.lost += report.lost;
+                    sum.kernel_sealed += report.kernel_sealed;
+                    sum.ended += report.ended;
+                    sum.cut += report.cut;
                     if report.lost > 0 {
                         sum.last_lost = Some(seed);
                     }
@@ -58,6 +62,11 @@ struct Sum {
     refused: u64,
     /// Conversations that ended before all was answered.
     lost: u64,
+    /// Ends with and without close_notify, of those that were waited for.
+    ended: u64,
+    cut: u64,
+    /// Connections that the kernel sealed for.
+    kernel_sealed: u64,
     last_lost: Option<u64>,
 }
 
@@ -70,8 +79,9 @@ fn every_seed_ends_well() {
         return;
     }
     let seeds = number("SITAR_SEEDS").unwrap_or(SEEDS);
-    let Sum { answers, refused, .. } = run_all(seeds, Weather::Rough);
+    let Sum { answers, refused, kernel_sealed, .. } = run_all(seeds, Weather::Rough);
     assert!(answers > seeds * 5, "so few answers prove nothing: {answers}");
+    assert!(kernel_sealed > seeds / 2, "so few connections of the kernel's prove nothing: {kernel_sealed}");
     assert!(refused > seeds / 20, "so few refusals prove nothing: {refused}");
 }
 
@@ -80,6 +90,16 @@ fn every_seed_ends_well() {
 fn without_faults_everything_is_answered() {
     let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 10, Weather::Calm);
     assert_eq!((sum.lost, sum.last_lost), (0, None));
+    assert!(sum.kernel_sealed > 0 && sum.ended > 0, "{sum:?}");
+    assert_eq!(sum.cut, 0, "an end without close_notify");
+}
+
+/// A kernel says that it has sent what still waits for room; a shutdown in that moment would destroy it.
+#[test]
+fn what_a_kernel_has_sealed_is_never_cut_off() {
+    let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 20, Weather::Narrow);
+    assert_eq!((sum.lost, sum.last_lost, sum.cut), (0, None, 0));
+    assert!(sum.kernel_sealed > 50 && sum.ended > 20, "{sum:?}");
 }
 
 #[test]

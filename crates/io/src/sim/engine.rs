@@ -127,7 +127,7 @@ impl Driver for Sim {
     }
 
     fn has_set_opt(&self) -> bool {
-        false
+        true
     }
 
     fn has_peer(&self) -> bool {

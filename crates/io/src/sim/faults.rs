@@ -109,6 +109,8 @@ pub struct Faults {
     pub small_window: u16,
     /// ENOMEM for a cancel. Not among those that [`drawn`](Faults::drawn) draws.
     pub cancel_error: u16,
+    /// ENOMEM for a socket option of kernel TLS.
+    pub no_tls: u16,
     /// Bytes travel for up to this time.
     pub latency: Duration,
 }
@@ -154,6 +156,8 @@ impl Faults {
             small_window: draw(900),
             cancel_error: 0,
             latency: Duration::from_micros([0, 50, 2_000, 40_000][rng.below(4)]),
+            // Last, so that seeds from before it mean what they did.
+            no_tls: [0, 0, 20, 200][rng.below(4)],
         }
     }
 }

@@ -16,9 +16,10 @@ use rustix::io::Errno;
 
 use self::report::Posted;
 use super::net::End;
+use super::sealing::Wanted;
 use super::state::{Due, State};
 use crate::backend::{Completion, Full, Memory, Request};
-use crate::event::Key;
+use crate::event::{Key, Src};
 use crate::file::File;
 use crate::table::OpId;
 use crate::waker::Waker;
@@ -32,10 +33,10 @@ const QUEUE_MAX: usize = 4096;
 enum Work {
     Accept(Key),
     Recv,
-    Send { done: usize },
+    Send { done: usize, whole: bool, record: Option<u8> },
     Read { file: File, at: u64, ready: Duration },
     Peer { ipv6: bool },
-    SetOpt,
+    SetOpt(Wanted),
     Unsent,
     Shutdown,
     Close,
@@ -54,7 +55,7 @@ impl Work {
             Work::Send { .. } => ("send", "send ="),
             Work::Read { .. } => ("read", "read ="),
             Work::Peer { .. } => ("peer", "peer ="),
-            Work::SetOpt => ("set-opt", "set-opt ="),
+            Work::SetOpt(_) => ("set-opt", "set-opt ="),
             Work::Unsent => ("unsent", "unsent ="),
             Work::Shutdown => ("shutdown", "shutdown ="),
             Work::Close => ("close", "close ="),
@@ -150,12 +151,18 @@ impl State {
         let (work, place) = match *request {
             Request::Accept { listener } => (Work::Accept(listener.key), None),
             Request::Recv { slot } => (Work::Recv, Some(slot)),
-            Request::Send { slot, .. } => (Work::Send { done: 0 }, Some(slot)),
+            Request::Send { slot, src, whole, .. } => {
+                let record = match src {
+                    Src::Record(content_type, _) => Some(*content_type),
+                    Src::Tx(_) | Src::Shared(..) | Src::Gather(_) => None,
+                };
+                (Work::Send { done: 0, whole, record }, Some(slot))
+            }
             Request::Read { file, at, .. } => {
                 (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
             }
             Request::Peer { slot, ipv6 } => (Work::Peer { ipv6 }, Some(slot)),
-            Request::SetOpt { slot, .. } => (Work::SetOpt, Some(slot)),
+            Request::SetOpt { slot, opt } => (Work::SetOpt(self.wanted(opt)), Some(slot)),
             Request::Unsent { slot } => (Work::Unsent, Some(slot)),
             Request::Shutdown { slot } => (Work::Shutdown, Some(slot)),
             Request::Close { slot } => (Work::Close, Some(slot)),
@@ -245,7 +252,18 @@ impl State {
                 };
                 return self.end(task, result);
             }
-            Work::SetOpt | Work::Unsent => return self.end(task, Err(Errno::OPNOTSUPP)),
+            Work::SetOpt(ref mut wanted) => {
+                let wanted = std::mem::replace(wanted, Wanted::Nothing);
+                let result = match task.tenant {
+                    Some(link) => self.set_opt(link, wanted),
+                    None => Err(Errno::BADF),
+                };
+                return self.end(task, result);
+            }
+            Work::Unsent => {
+                let result = task.tenant.map(|link| self.links[link].unsent() as u32).ok_or(Errno::BADF);
+                return self.end(task, result);
+            }
             Work::Shutdown => {
                 if let Some(link) = task.tenant {
                     self.with_link(link, |link, clock| link.finish(End::Server, clock));
@@ -301,7 +319,7 @@ impl State {
     fn abort(&mut self, task: Task) {
         // io_uring reports what a send has achieved, if anything (REQ_F_PARTIAL_IO).
         let result = match task.work {
-            Work::Send { done } if done > 0 => Ok(done as u32),
+            Work::Send { done, .. } if done > 0 => Ok(done as u32),
             _ => Err(Errno::CANCELED),
         };
         self.end(task, result);

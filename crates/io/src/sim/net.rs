@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::faults::{Faults, Rng};
+use super::sealing::Tls;
 
 /// One of the two ends of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +82,8 @@ pub(super) struct Link {
     pub(super) wants_room: bool,
     /// It has been broken off, which nobody was told yet.
     broken: bool,
+    /// What the kernel does on the server's end.
+    pub(super) tls: Tls,
 }
 
 /// What became of an attempt to read.
@@ -99,6 +102,7 @@ impl Link {
             watcher: None,
             wants_room: false,
             broken: false,
+            tls: Tls::No,
         }
     }
 
@@ -130,6 +134,22 @@ impl Link {
             rest = &rest[cut..];
         }
         Ok(room)
+    }
+
+    /// Whether the server could send a byte.
+    pub(super) fn has_room(&self) -> bool {
+        self.unsent() < self.pipes[End::Server as usize].window
+    }
+
+    /// Bytes that the server has sent and the peer has not read. (TCP acknowledges earlier, but then has room for more, too.)
+    pub(super) fn unsent(&self) -> usize {
+        let pipe = &self.pipes[End::Server as usize];
+        pipe.arrived.len() + pipe.in_transit
+    }
+
+    /// Whether the peer's end, or a reset, has arrived at the server.
+    pub(super) fn has_ended(&self) -> bool {
+        self.pipes[End::Peer as usize].fin || self.ends[End::Server as usize].reset
     }
 
     /// How many bytes can be read now, or what there is instead.

@@ -12,7 +12,7 @@ use sitar_io::{Key, Ring};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
-use crate::limits::Limits;
+use crate::limits::{Limits, Sealer};
 use crate::loader::{Loader, Mailbox};
 use crate::shard::{DOORS, Setup, Shard, Stop};
 
@@ -37,6 +37,9 @@ pub(super) struct Report {
     pub(super) answers: u64,
     pub(super) refused: u64,
     pub(super) lost: u64,
+    pub(super) ended: u64,
+    pub(super) cut: u64,
+    pub(super) kernel_sealed: u64,
     hash: u64,
 }
 
@@ -47,6 +50,8 @@ pub(super) enum Weather {
     Rough,
     /// No faults, peers that stay, room for all of them: nobody may be left without an answer.
     Calm,
+    /// The same with sockets that hold 2 KiB at most, so that records wait for room; TLS, with a kernel that seals.
+    Narrow,
 }
 
 /// Shared by all seeds: they read it only.
@@ -100,6 +105,16 @@ fn limits(rng: &mut Rng) -> Limits {
     }
 }
 
+/// The kernel in two of five worlds. Drawn apart, so that the seeds from before it mean what they did.
+fn sealer(seed: u64, calm: bool) -> Sealer {
+    let mut rng = Rng::new(seed ^ 0x5ea1_e125);
+    if !rng.chance(400) {
+        return Sealer::User;
+    }
+    // A client that asks for another key where there is none is disconnected, and left without answers.
+    Sealer::Kernel { rekey: calm || rng.chance(500) }
+}
+
 /// Prints the end of the trace of a run that panics.
 struct LastWords(World);
 
@@ -116,8 +131,15 @@ impl Drop for LastWords {
 pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Report) {
     let fixture = fixture();
     let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(1));
-    let calm = weather == Weather::Calm;
-    let world = if calm { World::with(seed, Faults::none()) } else { World::new(seed) };
+    let calm = weather != Weather::Rough;
+    let narrow = weather == Weather::Narrow;
+    let world = if calm {
+        let mut faults = Faults::none();
+        faults.small_window = if narrow { 1000 } else { 0 };
+        World::with(seed, faults)
+    } else {
+        World::new(seed)
+    };
     let _last_words = trace.then(|| {
         world.start_trace();
         LastWords(world.clone())
@@ -127,7 +149,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         limits.connections = 16;
         limits.stash = 4 << 20;
     }
-    let secure = rng.chance(600);
+    let secure = rng.chance(600) || narrow;
+    let sealer = if narrow { Sealer::Kernel { rekey: true } } else { sealer(seed, calm) };
+    if let Sealer::Kernel { rekey } = sealer {
+        world.set_sealer(rekey, super::sealer::seal);
+    }
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
     let mailbox = Mailbox::default();
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
@@ -141,7 +167,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         site: Arc::clone(&fixture.site),
         tls: secure.then(|| fixture.server.clone()),
         limits,
-        sealer: crate::Sealer::User,
+        sealer,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         loader,
         mailbox: mailbox.clone(),
@@ -204,11 +230,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     }
     shard.check_idle();
     stop.more();
-    shard.run().unwrap();
+    let kernel_sealed = shard.run().unwrap().kernel_sealed;
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let hash = world.hash();
     drop(shard);
     assert_eq!(world.census().connections, 0);
-    let Tally { answers, refused, lost } = tally.borrow().clone();
-    (world.take_trace(), Report { answers, refused, lost, hash })
+    let Tally { answers, refused, lost, ended, cut } = tally.borrow().clone();
+    (world.take_trace(), Report { answers, refused, lost, ended, cut, kernel_sealed, hash })
 }

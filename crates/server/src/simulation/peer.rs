@@ -21,6 +21,10 @@ pub(super) struct Tally {
     pub(super) refused: u64,
     /// Conversations that ended before all was answered.
     pub(super) lost: u64,
+    /// Ends with close_notify, of those that were waited for.
+    pub(super) ended: u64,
+    /// Ends without.
+    pub(super) cut: u64,
 }
 
 /// What a request must be answered by.
@@ -56,6 +60,9 @@ pub(super) struct Peer {
     read: usize,
     half_closes: bool,
     finished: bool,
+    /// It has asked for the end of the connection, and waits for close_notify (RFC 8446 §6.1).
+    awaits_end: bool,
+    has_ended: bool,
     until: Instant,
 }
 
@@ -76,6 +83,9 @@ impl Peer {
         if rng.chance(150) {
             requests.push_back(wrong(&mut rng));
         }
+        // Drawn apart, so that the seeds from before it mean what they did.
+        let awaits_end =
+            tls.is_some() && Rng::new(rng.clone().next() ^ 0xe4d).chance(400) && ask_for_end(&mut requests);
         Peer {
             stream: Some(world.connect(listener)),
             tls,
@@ -93,6 +103,8 @@ impl Peer {
             read: 0,
             half_closes: rng.chance(200),
             finished: false,
+            awaits_end,
+            has_ended: false,
             until: world.now() + Duration::from_secs(100),
             tally: Rc::clone(tally),
             rng,
@@ -107,7 +119,8 @@ impl Peer {
         }
         self.ask();
         let alive = self.write() && self.take_in() && self.understand() && self.write();
-        if !alive || (self.requests.is_empty() && self.expected.is_empty() && self.text.is_empty()) {
+        let answered = self.requests.is_empty() && self.expected.is_empty() && self.text.is_empty();
+        if !alive || (answered && !self.awaits_end) {
             self.end(world);
             return Next::Done;
         }
@@ -132,6 +145,12 @@ impl Peer {
             // (Into the trace, for whoever wonders why.)
             world.note("lost", self.expected.len() as u64);
             tally.lost += 1;
+        } else if let (true, true, Some(tls)) = (self.awaits_end, self.has_ended, &mut self.tls) {
+            // rustls: 0 after close_notify, an error after an end without one.
+            match tls.reader().read(&mut [0]) {
+                Ok(0) => tally.ended += 1,
+                _ => tally.cut += 1,
+            }
         }
         self.stream = None;
         self.requests.clear();
@@ -209,7 +228,13 @@ impl Peer {
         while left > 0 {
             let room = buf.len().min(left);
             match stream.read(&mut buf[..room]) {
-                Ok(0) => over = true,
+                Ok(0) => {
+                    over = true;
+                    self.has_ended = true;
+                    if let Some(tls) = &mut self.tls {
+                        let _ = tls.read_tls(&mut &[][..]);
+                    }
+                }
                 Ok(n) => {
                     self.read += n;
                     left -= n;
@@ -277,11 +302,23 @@ impl Peer {
             drop(tally);
             if field("Connection: ") == Some("close") {
                 assert!(self.inbox.is_empty(), "something behind the last answer");
-                return false;
+                return self.awaits_end;
             }
             self.ask();
         }
         true
+    }
+}
+
+/// Makes the last request one after which the connection ends, if it is of that kind.
+fn ask_for_end(requests: &mut VecDeque<(Vec<u8>, Expected)>) -> bool {
+    match requests.back_mut() {
+        Some((text, expected)) if text.ends_with(b"\r\n\r\n") && expected.status < 400 => {
+            text.truncate(text.len() - 2);
+            text.extend_from_slice(b"Connection: close\r\n\r\n");
+            true
+        }
+        _ => false,
     }
 }
 

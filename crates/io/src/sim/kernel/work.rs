@@ -4,15 +4,21 @@ use rustix::io::Errno;
 
 use super::{RECEIVES_MAX, Task, Work};
 use crate::backend::Memory;
-use crate::event::Key;
+use crate::event::{Key, Src};
 use crate::sim::net::{End, Found, Link};
+use crate::sim::sealing::Tls;
 use crate::sim::state::State;
+
+/// Plain text of one record, and the content type of data (RFC 8446 §5.1).
+const RECORD_MAX: usize = 1 << 14;
+const APPLICATION_DATA: u8 = 23;
 
 impl State {
     /// Lets every operation do what it can.
     pub(in crate::sim) fn work_all(&mut self, memory: &mut Memory<'_>) {
         let mut tasks = std::mem::take(&mut self.kernel.tasks);
         let first = if self.faults.reorder > 0 { self.rng.below(tasks.len()) } else { 0 };
+        self.push_records();
         // From a random one on, so that nobody is always first at the receive slots.
         tasks.rotate_left(first);
         let mut left = Vec::with_capacity(tasks.len());
@@ -162,12 +168,16 @@ impl State {
     }
 
     fn work_send(&mut self, mut task: Task, memory: &mut Memory<'_>) -> Option<Task> {
-        let Work::Send { mut done } = task.work else { return Some(task) };
+        let Work::Send { mut done, whole, record } = task.work else { return Some(task) };
         let Some((link, (src, offset))) = task.tenant.zip(memory.source(task.id)) else {
             self.end(task, Err(Errno::BADF));
             return None;
         };
-        let failed = if self.rng.chance(self.faults.cancelled) {
+        let sealed = matches!(self.links[link].tls, Tls::Sealed { .. });
+        let failed = if whole && !matches!(self.links[link].tls, Tls::No) {
+            self.blame("MSG_WAITALL on a socket with TLS");
+            Some(Errno::OPNOTSUPP)
+        } else if self.rng.chance(self.faults.cancelled) {
             Some(Errno::CANCELED)
         } else if self.rng.chance(self.faults.reset) {
             self.with_link(link, |link, _| link.break_off());
@@ -183,30 +193,34 @@ impl State {
                 false => total,
             };
             let mut skip = offset + done;
-            src.each(|bytes| {
-                let from = skip.min(bytes.len());
-                skip -= from;
-                let rest = &bytes[from..];
-                let rest = &rest[..rest.len().min(limit.saturating_sub(done))];
-                if rest.is_empty() || end.is_some() {
-                    return;
-                }
-                match self.with_link(link, |link, clock| link.write(End::Server, rest, clock)) {
-                    Ok(n) => {
-                        done += n;
-                        if n < rest.len() {
-                            end = Some(Err(Errno::AGAIN));
-                        }
+            if sealed {
+                end = self.seal_some(link, src, offset, limit, &mut done, record);
+            } else {
+                src.each(|bytes| {
+                    let from = skip.min(bytes.len());
+                    skip -= from;
+                    let rest = &bytes[from..];
+                    let rest = &rest[..rest.len().min(limit.saturating_sub(done))];
+                    if rest.is_empty() || end.is_some() {
+                        return;
                     }
-                    Err(errno) => end = Some(Err(errno)),
-                }
-            });
+                    match self.with_link(link, |link, clock| link.write(End::Server, rest, clock)) {
+                        Ok(n) => {
+                            done += n;
+                            if n < rest.len() {
+                                end = Some(Err(Errno::AGAIN));
+                            }
+                        }
+                        Err(errno) => end = Some(Err(errno)),
+                    }
+                });
+            }
             if end.is_none() {
                 // The kernel never ends a send that it has accepted with nothing to show for it.
                 end = (done > 0 || total == 0).then_some(Ok(()));
             }
         }
-        task.work = Work::Send { done };
+        task.work = Work::Send { done, whole, record };
         match end {
             None | Some(Err(Errno::AGAIN)) => Some(task),
             Some(Err(errno)) if done == 0 => {
@@ -219,6 +233,36 @@ impl State {
                 None
             }
         }
+    }
+
+    /// Seals a part of a send, record by record, as long as nothing waits for room. What became of it, if it has to end or wait.
+    fn seal_some(
+        &mut self,
+        link: usize,
+        src: &Src,
+        offset: usize,
+        limit: usize,
+        done: &mut usize,
+        record: Option<u8>,
+    ) -> Option<Result<(), Errno>> {
+        let mut plain = Vec::new();
+        src.each(|bytes| plain.extend_from_slice(bytes));
+        let plain = plain.get(offset..).unwrap_or_default();
+        self.with_link(link, |link, clock| {
+            while *done < limit {
+                if let Err(errno) = link.write(End::Server, &[], clock) {
+                    return Some(Err(errno));
+                }
+                // Room for a byte is room for a record: what TCP does not take then waits, and the send is over all the same.
+                if !link.has_room() {
+                    return Some(Err(Errno::AGAIN));
+                }
+                let len = (limit - *done).min(RECORD_MAX);
+                link.seal(record.unwrap_or(APPLICATION_DATA), &plain[*done..*done + len], clock);
+                *done += len;
+            }
+            None
+        })
     }
 
     fn room_for_peer(&mut self, link: usize) {

@@ -24,7 +24,7 @@ pub enum Alert {
     ProtocolVersion = 70,
     /// Our fault, not the peer's.
     InternalError = 80,
-    /// TLS 1.2: the peer wanted to renegotiate.
+    /// TLS 1.2: the peer wanted to renegotiate. A warning: close_notify follows, since we go no further with such a peer.
     NoRenegotiation = 100,
 }
 
@@ -35,11 +35,10 @@ impl Alert {
         self as u8
     }
 
-    /// The message on the wire. Everything but a close is fatal: RFC 5246 calls no_renegotiation a warning, but we close
-    /// after it, and a warning would leave the peer waiting.
+    /// The message on the wire. RFC 5246 §7.2.2: no_renegotiation is always a warning.
     pub(crate) const fn encode(self) -> [u8; 2] {
         let level = match self {
-            Self::CloseNotify => WARNING,
+            Self::CloseNotify | Self::NoRenegotiation => WARNING,
             _ => FATAL,
         };
         [level, self as u8]

@@ -32,5 +32,10 @@ pub use record::{
     Cipher, Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, SealingKey, Version,
 };
 
+/// Properties that hold for any input, for fuzzing and the replay of its corpus. Not part of the interface.
+pub mod checks {
+    pub use crate::record::checks::records;
+}
+
 #[cfg(test)]
 mod tests;

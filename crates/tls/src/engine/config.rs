@@ -1,12 +1,14 @@
 //! What every handshake of a server has in common.
 
 use super::identity::Identity;
+use super::keys::Catcher;
 use super::provider;
-use rustls::ServerConfig;
+use crate::record::Version;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -16,33 +18,66 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Config {
     server: Arc<ServerConfig>,
+    min: Version,
+    seals_max: Option<u64>,
 }
 
 impl Config {
-    /// A configuration with new ticket keys.
+    /// A configuration with new ticket keys, for TLS 1.3 and 1.2.
     ///
     /// A client gets the identity whose certificate names the server it asked for: the exact name, else a wildcard, else
     /// the first identity. Among several that fit, the first one that the client can verify, so that an ECDSA and an RSA certificate may
     /// stand side by side. `alpn` is in order of preference; a client that offers other protocols only is refused.
     ///
+    /// Tickets are sealed under keys that nobody but this configuration has. A new one is made every six hours, and the one
+    /// before it still opens, so a ticket lives for six to twelve hours.
+    ///
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(identities: Vec<Identity>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
-        let tickets = Ticketer::new().map_err(|error| ConfigError::Library(error.to_string()))?;
-        Self::build(identities, alpn, tickets)
+        Self::with_min_version(identities, alpn, Version::Tls12)
     }
 
-    /// A configuration that goes on with the ticket keys of this one: after a reload, clients still resume.
+    /// The same, for version `min` and later ones only; others are refused with protocol_version.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn with_min_version(
+        identities: Vec<Identity>,
+        alpn: &[&[u8]],
+        min: Version,
+    ) -> Result<Self, ConfigError> {
+        let tickets = Ticketer::new().map_err(|error| ConfigError::Library(error.to_string()))?;
+        Self::build(identities, alpn, min, tickets)
+    }
+
+    /// A configuration that goes on with the ticket keys and versions of this one: after a reload, clients still resume.
     ///
     /// # Errors
     /// See [`ConfigError`].
     pub fn renewed(&self, identities: Vec<Identity>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
-        Self::build(identities, alpn, Arc::clone(&self.server.ticketer))
+        let renewed = Self::build(identities, alpn, self.min, Arc::clone(&self.server.ticketer))?;
+        Ok(Self { seals_max: self.seals_max, ..renewed })
+    }
+
+    /// Lets a sending key seal no more than `max` records, should its AEAD allow more. For tests of what happens at the limit.
+    #[must_use]
+    pub fn limit_seals(self, max: u64) -> Self {
+        Self { seals_max: Some(max), ..self }
+    }
+
+    /// With ticket keys that change so often; for tests.
+    #[cfg(test)]
+    pub(crate) fn with_tickets(self, tickets: Arc<dyn ProducesTickets>) -> Self {
+        let mut server = (*self.server).clone();
+        server.ticketer = tickets;
+        Self { server: Arc::new(server), ..self }
     }
 
     fn build(
         identities: Vec<Identity>,
         alpn: &[&[u8]],
+        min: Version,
         tickets: Arc<dyn ProducesTickets>,
     ) -> Result<Self, ConfigError> {
         if identities.is_empty() {
@@ -52,20 +87,29 @@ impl Config {
         if alpn.iter().any(|name| name.is_empty() || name.len() > 255) {
             return Err(ConfigError::BadProtocolName);
         }
+        let versions: &[&SupportedProtocolVersion] = match min {
+            Version::Tls12 => &[&TLS13, &TLS12],
+            Version::Tls13 => &[&TLS13],
+        };
         let mut server = ServerConfig::builder_with_provider(Arc::new(provider()))
-            .with_protocol_versions(&[&TLS13, &TLS12])
+            .with_protocol_versions(versions)
             .map_err(|error| ConfigError::Library(error.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Identities::new(identities)));
         server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         server.enable_secret_extraction = true;
+        server.key_log = Arc::new(Catcher);
         server.ticketer = tickets;
         // Tickets carry the whole session: nothing to share between shards, and nothing to fill.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         // Early data can be replayed, and half-RTT data goes to a peer that has proved nothing.
         server.max_early_data_size = 0;
         server.send_half_rtt_data = false;
-        Ok(Self { server: Arc::new(server) })
+        Ok(Self { server: Arc::new(server), min, seals_max: None })
+    }
+
+    pub(super) fn seals_max(&self) -> Option<u64> {
+        self.seals_max
     }
 
     pub(super) fn server(&self) -> &Arc<ServerConfig> {

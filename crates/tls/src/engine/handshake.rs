@@ -1,12 +1,12 @@
 //! The handshake: rustls negotiates, one record at a time, until our record layer can take over.
 
 use super::config::Config;
-use super::keys::{KeySchedule, traffic_key};
+use super::keys::{Caught, traffic_key};
 use crate::alert::Alert;
-use crate::record::{RecordError, Records, Version};
+use crate::record::{MAX_PLAINTEXT, RecordError, Records, Version};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{Error, HandshakeKind, ProtocolVersion};
+use rustls::{Error, HandshakeKind, PeerMisbehaved, ProtocolVersion};
 use std::fmt;
 
 /// A connection that is still negotiating.
@@ -20,8 +20,10 @@ pub struct Handshake {
     shown: usize,
     /// Nothing has been given to rustls yet, so this could still be plain HTTP.
     first: bool,
-    /// Something has been sent, so that from here on alerts are rustls' business alone.
-    answered: bool,
+    /// What has been sent may be followed by what is encrypted, so that from here on alerts are rustls' business alone.
+    sealing: bool,
+    caught: Caught,
+    seals_max: Option<u64>,
 }
 
 impl Handshake {
@@ -32,7 +34,15 @@ impl Handshake {
     pub fn new(config: &Config) -> Result<Self, HandshakeError> {
         let rustls = UnbufferedServerConnection::new(config.server().clone())
             .map_err(|error| HandshakeError::from_rustls(&error))?;
-        Ok(Self { rustls: Box::new(rustls), input: Vec::new(), shown: 0, first: true, answered: false })
+        Ok(Self {
+            rustls: Box::new(rustls),
+            input: Vec::new(),
+            shown: 0,
+            first: true,
+            sealing: false,
+            caught: Caught::default(),
+            seals_max: config.seals_max(),
+        })
     }
 
     /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent: also on failure, where it
@@ -43,7 +53,7 @@ impl Handshake {
             let room = INPUT_MAX - self.input.len();
             let (portion, later) = input.split_at(room.min(input.len()));
             if portion.is_empty() && !input.is_empty() {
-                self.alert_in_clear(out);
+                self.alert_in_clear(Alert::DecodeError, out);
                 return Step::Failed(HandshakeError::TooLarge);
             }
             self.input.extend_from_slice(portion);
@@ -65,12 +75,11 @@ impl Handshake {
                         Err(error) => Step::Failed(error),
                     };
                 }
-                Err(error) => {
+                Err(Failure { error, alert }) => {
                     let before = out.len();
                     self.flush(out);
-                    // rustls has no alert for a message whose header announces too much.
                     if out.len() == before && matches!(error, HandshakeError::Peer(_)) {
-                        self.alert_in_clear(out);
+                        self.alert_in_clear(alert, out);
                     }
                     return Step::Failed(error);
                 }
@@ -79,15 +88,17 @@ impl Handshake {
     }
 
     /// Lets rustls work until it needs more than there is.
-    fn advance(&mut self, out: &mut Vec<u8>) -> Result<Progress, HandshakeError> {
+    fn advance(&mut self, out: &mut Vec<u8>) -> Result<Progress, Failure> {
         let out_start = out.len();
         loop {
             let UnbufferedStatus { discard, state } =
                 self.rustls.process_tls_records(&mut self.input[..self.shown]);
+            self.caught.collect();
             let turn = match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let start = out.len();
                     encode(&mut data, out)?;
-                    self.answered = true;
+                    self.sealing |= seals(&out[start..]);
                     Turn::Again
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -98,24 +109,29 @@ impl Handshake {
                 Ok(ConnectionState::BlockedHandshake) => Turn::NeedsInput,
                 Ok(ConnectionState::WriteTraffic(_)) => Turn::Complete,
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
-                    return Err(HandshakeError::Closed);
+                    return Err(HandshakeError::Closed.into());
                 }
                 // ReadTraffic and ReadEarlyData: neither can come as long as records are shown singly and early
                 // data is refused. Better an error than data that is lost.
                 Ok(_) => {
-                    return Err(HandshakeError::Ours(Reason("data before the end of the handshake".into())));
+                    let why = Reason("data before the end of the handshake".into());
+                    return Err(HandshakeError::Ours(why).into());
                 }
-                Err(error) => return Err(HandshakeError::from_rustls(&error)),
+                Err(error) => return Err(Failure::from_rustls(&error)),
             };
             self.discard(discard);
             if out.len() - out_start > OUTPUT_MAX {
-                return Err(HandshakeError::Ours(Reason("the handshake sends too much".into())));
+                return Err(HandshakeError::Ours(Reason("the handshake sends too much".into())).into());
             }
             match turn {
                 Turn::Again => {}
                 Turn::Complete => return Ok(Progress::Complete),
-                Turn::NeedsInput if self.show_one_more() => {}
-                Turn::NeedsInput => return Ok(Progress::Blocked),
+                Turn::NeedsInput => {
+                    self.check_next()?;
+                    if !self.show_one_more() {
+                        return Ok(Progress::Blocked);
+                    }
+                }
             }
         }
     }
@@ -145,6 +161,25 @@ impl Handshake {
         more
     }
 
+    /// Looks at the next record, as long as we do not seal, for what rustls does not mind or answers by another alert.
+    fn check_next(&self) -> Result<(), Failure> {
+        let Some(&[content_type, _, _, high, low]) = self.input[self.shown..].first_chunk() else {
+            return Ok(());
+        };
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        let (why, alert) = match content_type {
+            // RFC 8446 §5.1: 2^14 bytes in the clear.
+            HANDSHAKE if len > MAX_PLAINTEXT => ("a record that is too long", Alert::RecordOverflow),
+            // RFC 5246 §7.1, RFC 8446 §5: one byte, of which rustls sees that it is 1.
+            CHANGE_CIPHER_SPEC if len != 1 => ("a wrong change_cipher_spec", Alert::UnexpectedMessage),
+            _ => return Ok(()),
+        };
+        if self.sealing {
+            return Ok(());
+        }
+        Err(Failure { error: HandshakeError::Peer(Reason(format!("peer sent {why}"))), alert })
+    }
+
     /// After an error: what rustls has queued, the alert last.
     fn flush(&mut self, out: &mut Vec<u8>) {
         for _ in 0..FLUSH_MAX {
@@ -163,11 +198,10 @@ impl Handshake {
         }
     }
 
-    /// What rustls says to a message that it cannot take, where rustls is not asked or does not say it.
-    fn alert_in_clear(&self, out: &mut Vec<u8>) {
-        // Once something has been sent, alerts may have to be encrypted.
-        if !self.answered {
-            let [level, code] = Alert::DecodeError.encode();
+    /// What is to be said where rustls is not asked or says nothing.
+    fn alert_in_clear(&self, alert: Alert, out: &mut Vec<u8>) {
+        if !self.sealing {
+            let [level, code] = alert.encode();
             out.extend_from_slice(&[ALERT, 3, 3, 0, 2, level, code]);
         }
     }
@@ -187,20 +221,23 @@ impl Handshake {
         let mut rest = self.input;
         rest.extend_from_slice(later);
 
-        let (secrets, kernel) = self
+        let (secrets, _) = self
             .rustls
             .dangerous_into_kernel_connection()
             .map_err(|error| HandshakeError::from_rustls(&error))?;
         let (received, receiving) = secrets.rx;
         let (sent, sending) = secrets.tx;
-        let keys = |error: RecordError| HandshakeError::Ours(Reason(error.to_string()));
-        let receiving = (received, traffic_key(&receiving).map_err(keys)?);
-        let sending = (sent, traffic_key(&sending).map_err(keys)?);
-        let schedule = match version {
-            Version::Tls13 => Some(KeySchedule::new(kernel)),
-            Version::Tls12 => None,
+        let (client, server) = match version {
+            Version::Tls13 => (Some(&**self.caught.client), Some(&**self.caught.server)),
+            Version::Tls12 => (None, None),
         };
-        let records = Records::new(version, receiving, sending, schedule);
+        let keys = |error: RecordError| HandshakeError::Ours(Reason(error.to_string()));
+        let receiving = (received, traffic_key(&receiving, client).map_err(keys)?);
+        let sending = (sent, traffic_key(&sending, server).map_err(keys)?);
+        let mut records = Records::new(version, receiving, sending);
+        if let Some(max) = self.seals_max {
+            records.limit_seals(max);
+        }
         Ok(Established { records, alpn, resumed, version, suite, key_exchange, rest })
     }
 }
@@ -308,6 +345,33 @@ enum Progress {
     Complete,
 }
 
+/// An error, and what to tell the peer where rustls tells it nothing.
+struct Failure {
+    error: HandshakeError,
+    alert: Alert,
+}
+
+impl Failure {
+    fn from_rustls(error: &Error) -> Self {
+        use PeerMisbehaved::{MessageInterleavedWithHandshakeMessage, TooManyEmptyFragments};
+        let alert = match error {
+            // RFC 8446 §5.1.
+            Error::PeerMisbehaved(MessageInterleavedWithHandshakeMessage | TooManyEmptyFragments) => {
+                Alert::UnexpectedMessage
+            }
+            // Such as a message whose header announces too much.
+            _ => Alert::DecodeError,
+        };
+        Self { error: HandshakeError::from_rustls(error), alert }
+    }
+}
+
+impl From<HandshakeError> for Failure {
+    fn from(error: HandshakeError) -> Self {
+        Self { error, alert: Alert::DecodeError }
+    }
+}
+
 enum Turn {
     Again,
     NeedsInput,
@@ -336,6 +400,18 @@ fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result
     }
 }
 
+/// Whether there is a change_cipher_spec or an encrypted record of TLS 1.3 among these records.
+fn seals(mut records: &[u8]) -> bool {
+    while let Some(&[content_type, _, _, high, low]) = records.first_chunk() {
+        if matches!(content_type, CHANGE_CIPHER_SPEC | APPLICATION_DATA) {
+            return true;
+        }
+        let len = HEADER + usize::from(u16::from_be_bytes([high, low]));
+        records = records.get(len..).unwrap_or_default();
+    }
+    false
+}
+
 enum FirstBytes {
     /// A method and the space behind it.
     PlainHttp,
@@ -362,7 +438,10 @@ const METHOD_MAX: usize = 24;
 const HEADER: usize = 5;
 
 /// RFC 8446 §5.1.
+const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
 
 /// RFC 8446 §5.1, and heartbeat.
 const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;

@@ -1,17 +1,18 @@
 //! Everything that knows rustls.
 //!
 //! The rest of the crate sees bytes, [`TrafficKey`](crate::record::TrafficKey) and the types below. rustls 0.23 is used in
-//! two ways that its next release changes: the unbuffered connection, and the hand-over of its secrets.
+//! three ways that its next release may change: the unbuffered connection, the hand-over of its secrets, and an error that it
+//! answers by unexpected_message.
 
 mod config;
 mod handshake;
 mod identity;
 mod keys;
+mod strict;
 
 pub use config::{Config, ConfigError};
 pub use handshake::{Established, Handshake, HandshakeError, Reason, Step};
 pub use identity::{Identity, IdentityError};
-pub(crate) use keys::KeySchedule;
 #[cfg(test)]
 pub(crate) use keys::traffic_key;
 
@@ -23,8 +24,10 @@ use rustls::crypto::aws_lc_rs::{self, kx_group};
 /// rustls takes the client's first choice among these, and asks for no second round trip to get a better one: browsers put
 /// the post-quantum hybrid first themselves.
 fn provider() -> CryptoProvider {
+    let aws_lc = aws_lc_rs::default_provider();
     CryptoProvider {
+        cipher_suites: strict::strict(aws_lc.cipher_suites),
         kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
-        ..aws_lc_rs::default_provider()
+        ..aws_lc
     }
 }

@@ -1,8 +1,9 @@
 //! One traffic key: nonces, additional data, and the three AEADs.
 
+use super::secret::Secret;
 use super::{EXPLICIT_NONCE, HEADER, RecordError, TAG, Version};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 /// The AEADs of every cipher suite that is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +48,19 @@ impl Aead {
     }
 }
 
-/// A key and its IV. `Debug` is left out on purpose.
+/// A key and its IV, and in TLS 1.3 the secret behind them. `Debug` is left out on purpose.
+///
+/// What an AEAD computes with, the expanded key, takes five times the memory of all that is here. It is made when the
+/// first record needs it, and can be [dropped](Self::fold) while a connection has nothing to say.
 pub(crate) struct TrafficKey {
     aead: Aead,
-    key: LessSafeKey,
-    iv: [u8; NONCE_LEN],
-    /// The key as it was derived, for a kernel that takes over; the first `aead.key_len()` bytes.
-    raw: [u8; KEY_MAX],
+    /// The first [`Aead::key_len`] bytes are the key.
+    key: Zeroizing<[u8; KEY_MAX]>,
+    iv: Zeroizing<[u8; NONCE_LEN]>,
+    /// aws-lc wipes it when it is dropped.
+    expanded: Option<LessSafeKey>,
+    /// `None`: TLS 1.2, where no other key follows.
+    secret: Option<Secret>,
 }
 
 /// Bytes of the longest key.
@@ -62,14 +69,62 @@ pub(crate) const KEY_MAX: usize = 32;
 impl TrafficKey {
     /// Fails when `key` has the wrong length for `aead`.
     pub(crate) fn new(aead: Aead, key: &[u8], iv: [u8; NONCE_LEN]) -> Result<Self, RecordError> {
-        let unbound = UnboundKey::new(aead.algorithm(), key).map_err(|_| RecordError::Crypto)?;
-        let mut raw = [0; KEY_MAX];
-        raw[..key.len()].copy_from_slice(key);
-        Ok(Self { aead, key: LessSafeKey::new(unbound), iv, raw })
+        let mut bytes = Zeroizing::new([0; KEY_MAX]);
+        match bytes.get_mut(..aead.key_len()) {
+            Some(place) if place.len() == key.len() => place.copy_from_slice(key),
+            _ => return Err(RecordError::Crypto),
+        }
+        Ok(Self { aead, key: bytes, iv: Zeroizing::new(iv), expanded: None, secret: None })
     }
 
+    /// The key of a TLS 1.3 traffic secret (RFC 8446 §7.3).
+    pub(crate) fn of(aead: Aead, secret: Secret) -> Result<Self, RecordError> {
+        let mut key = Zeroizing::new([0; KEY_MAX]);
+        let mut iv = Zeroizing::new([0; NONCE_LEN]);
+        secret.expand(b"key", &mut key[..aead.key_len()])?;
+        secret.expand(b"iv", &mut iv[..])?;
+        Ok(Self { aead, key, iv, expanded: None, secret: Some(secret) })
+    }
+
+    /// The key that follows this one in a KeyUpdate.
+    pub(crate) fn next(&self) -> Result<Self, RecordError> {
+        let secret = self.secret.as_ref().ok_or(RecordError::NotInThisVersion)?;
+        Self::of(self.aead, secret.next()?)
+    }
+
+    /// Whether the other is the same key with the same IV.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.aead == other.aead && self.key == other.key && self.iv == other.iv
+    }
+
+    /// Gives back what the next record makes anew.
+    pub(crate) fn fold(&mut self) {
+        self.expanded = None;
+    }
+
+    /// Whether a record would find the key expanded.
+    #[cfg(test)]
+    pub(crate) fn is_folded(&self) -> bool {
+        self.expanded.is_none()
+    }
+
+    fn expanded(&mut self) -> Result<&LessSafeKey, RecordError> {
+        if self.expanded.is_none() {
+            self.expand()?;
+        }
+        self.expanded.as_ref().ok_or(RecordError::Crypto)
+    }
+
+    #[cold]
+    fn expand(&mut self) -> Result<(), RecordError> {
+        let key = UnboundKey::new(self.aead.algorithm(), self.raw()).map_err(|_| RecordError::Crypto)?;
+        self.expanded = Some(LessSafeKey::new(key));
+        Ok(())
+    }
+
+    /// As it was derived, for a kernel that takes over.
     pub(crate) fn raw(&self) -> &[u8] {
-        &self.raw[..self.aead.key_len()]
+        &self.key[..self.aead.key_len()]
     }
 
     pub(crate) fn iv(&self) -> &[u8; NONCE_LEN] {
@@ -83,7 +138,7 @@ impl TrafficKey {
     /// The nonce of record `seq` (RFC 8446 §5.3, RFC 7905 §2). For TLS 1.2 AES-GCM RFC 5288 leaves the explicit part to
     /// the sender; this construction never repeats, and it continues what the handshake began under the same key.
     pub(crate) fn nonce(&self, seq: u64) -> [u8; NONCE_LEN] {
-        let mut nonce = self.iv;
+        let mut nonce = *self.iv;
         for (byte, seq) in nonce[NONCE_LEN - 8..].iter_mut().zip(seq.to_be_bytes()) {
             *byte ^= seq;
         }
@@ -92,20 +147,20 @@ impl TrafficKey {
 
     /// The nonce of a TLS 1.2 AES-GCM record: the peer chose the second part and sent it along.
     pub(crate) fn nonce_with(&self, explicit: &[u8; EXPLICIT_NONCE]) -> [u8; NONCE_LEN] {
-        let mut nonce = self.iv;
+        let mut nonce = *self.iv;
         nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(explicit);
         nonce
     }
 
     /// Decrypts `body`, ciphertext and tag, in place; the plaintext is its first `body.len() - TAG` bytes.
     pub(crate) fn open(
-        &self,
+        &mut self,
         nonce: [u8; NONCE_LEN],
         aad: AdditionalData,
         body: &mut [u8],
     ) -> Result<usize, RecordError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
-        match self.key.open_in_place(nonce, Aad::from(aad), body) {
+        match self.expanded()?.open_in_place(nonce, Aad::from(aad), body) {
             Ok(plain) => Ok(plain.len()),
             Err(_) => Err(RecordError::BadMac),
         }
@@ -113,7 +168,7 @@ impl TrafficKey {
 
     /// Encrypts `body` in place, or `plain` into it, with `extra` behind it. `tail` takes `extra` and the tag.
     pub(crate) fn seal(
-        &self,
+        &mut self,
         nonce: [u8; NONCE_LEN],
         aad: AdditionalData,
         plain: Option<&[u8]>,
@@ -123,19 +178,12 @@ impl TrafficKey {
     ) -> Result<(), RecordError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let aad = Aad::from(aad);
+        let key = self.expanded()?;
         match plain {
-            Some(plain) => self.key.seal_out_of_place_scatter(nonce, aad, plain, body, extra, tail),
-            None => self.key.seal_in_place_scatter(nonce, aad, body, extra, tail),
+            Some(plain) => key.seal_out_of_place_scatter(nonce, aad, plain, body, extra, tail),
+            None => key.seal_in_place_scatter(nonce, aad, body, extra, tail),
         }
         .map_err(|_| RecordError::Crypto)
-    }
-}
-
-impl Drop for TrafficKey {
-    fn drop(&mut self) {
-        // aws-lc wipes the expanded key itself.
-        self.raw.zeroize();
-        self.iv.zeroize();
     }
 }
 

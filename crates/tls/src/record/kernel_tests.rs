@@ -8,7 +8,7 @@ const IV: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
 fn records(version: Version, aead: Aead) -> Records {
     let half = |seq| (seq, TrafficKey::new(aead, &KEY[..aead.key_len()], IV).unwrap());
-    Records::new(version, half(0), half(5), None)
+    Records::new(version, half(0), half(5))
 }
 
 #[test]

@@ -5,7 +5,6 @@ use super::{
     EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, MAX_RECORD, RecordError, TAG, Version, content, key_update,
 };
 use crate::alert;
-use crate::engine::KeySchedule;
 
 /// How much of a record is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +79,23 @@ impl Receiving {
         self.key = None;
     }
 
-    pub(super) fn open<'a>(
-        &mut self,
-        schedule: Option<&mut KeySchedule>,
-        record: &'a mut [u8],
-    ) -> Result<Opened<'a>, RecordError> {
+    pub(super) fn fold_key(&mut self) {
+        if let Some(key) = &mut self.key {
+            key.fold();
+        }
+    }
+
+    /// Whether the next record is the first under its key.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.seq == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_folded(&self) -> bool {
+        self.key.as_ref().is_some_and(TrafficKey::is_folded)
+    }
+
+    pub(super) fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Opened<'a>, RecordError> {
         let (content_type, plain) = self.decrypt(record)?;
         // RFC 8446 §5.1: nothing comes between the fragments of a message.
         if content_type != content::HANDSHAKE && self.fragment.len > 0 {
@@ -98,14 +109,14 @@ impl Receiving {
                 Ok(Opened::Data(plain))
             }
             content::ALERT => self.on_alert(plain),
-            content::HANDSHAKE => self.on_handshake(schedule, plain),
+            content::HANDSHAKE => self.on_handshake(plain),
             other => Err(RecordError::UnexpectedType(other)),
         }
     }
 
     /// Decrypts in place; the content type and the plaintext without its padding.
     fn decrypt<'a>(&mut self, record: &'a mut [u8]) -> Result<(u8, &'a mut [u8]), RecordError> {
-        let key = self.key.as_ref().ok_or(RecordError::Closed)?;
+        let key = self.key.as_mut().ok_or(RecordError::Closed)?;
         match frame(self.version, record)? {
             Frame::Whole(total) if total == record.len() => {}
             Frame::Whole(_) | Frame::Incomplete { .. } => return Err(RecordError::Misframed),
@@ -155,11 +166,7 @@ impl Receiving {
         }
     }
 
-    fn on_handshake(
-        &mut self,
-        schedule: Option<&mut KeySchedule>,
-        plain: &[u8],
-    ) -> Result<Opened<'static>, RecordError> {
+    fn on_handshake(&mut self, plain: &[u8]) -> Result<Opened<'static>, RecordError> {
         if self.version == Version::Tls12 {
             return Err(RecordError::Renegotiation);
         }
@@ -176,8 +183,8 @@ impl Receiving {
             return Err(RecordError::TooManyKeyUpdates);
         }
         self.key_updates += 1;
-        let (seq, key) = schedule.ok_or(RecordError::Crypto)?.next_receiving()?;
-        (self.seq, self.key) = (seq, Some(key));
+        let next = self.key.as_ref().ok_or(RecordError::Closed)?.next()?;
+        (self.seq, self.key) = (0, Some(next));
         Ok(answer)
     }
 

@@ -3,11 +3,10 @@
 //! This is the half that a kernel can take over ([`kernel`](super::kernel)): it needs the version, the key and the next sequence
 //! number, all of which live here and nowhere else.
 
-use super::cipher::{AdditionalData, Aead, TrafficKey, suffix};
+use super::cipher::{AdditionalData, TrafficKey, suffix};
 use super::kernel::SealingKey;
 use super::{EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, RecordError, Version, content, key_update};
 use crate::alert::Alert;
-use crate::engine::KeySchedule;
 
 pub(super) struct Sending {
     version: Version,
@@ -15,6 +14,10 @@ pub(super) struct Sending {
     /// Of the next record; where the kernel seals, at least that.
     seq: u64,
     prefix: usize,
+    /// Records that one key may seal, should that be fewer than its AEAD allows.
+    seals_max: u64,
+    /// Bytes of data that are still to go in small records.
+    early: usize,
 }
 
 /// Who seals the next record.
@@ -22,7 +25,8 @@ enum Sealer {
     User(TrafficKey),
     /// The kernel has been given the key and has not answered.
     Offered(TrafficKey),
-    Kernel(Aead),
+    /// The kernel has this key; the one behind it may still be needed.
+    Kernel(TrafficKey),
     /// An alert went out: nothing may follow it (RFC 8446 §6).
     Nobody,
 }
@@ -30,7 +34,37 @@ enum Sealer {
 impl Sending {
     pub(super) fn new(version: Version, (seq, key): (u64, TrafficKey)) -> Self {
         let prefix = HEADER + key.aead().explicit_nonce(version);
-        Self { version, sealer: Sealer::User(key), seq, prefix }
+        Self { version, sealer: Sealer::User(key), seq, prefix, seals_max: u64::MAX, early: EARLY }
+    }
+
+    pub(super) fn limit_seals(&mut self, max: u64) {
+        self.seals_max = max;
+    }
+
+    pub(super) fn begin_anew(&mut self) {
+        self.early = EARLY;
+    }
+
+    pub(super) fn size_hint(&self) -> usize {
+        if self.early > 0 { SMALL_RECORD - self.prefix - self.suffix() } else { MAX_PLAINTEXT }
+    }
+
+    pub(super) fn fold_key(&mut self) {
+        if let Some(key) = self.key_mut() {
+            key.fold();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_folded(&mut self) -> bool {
+        self.key_mut().is_some_and(|key| key.is_folded())
+    }
+
+    fn key_mut(&mut self) -> Option<&mut TrafficKey> {
+        match &mut self.sealer {
+            Sealer::User(key) | Sealer::Offered(key) | Sealer::Kernel(key) => Some(key),
+            Sealer::Nobody => None,
+        }
     }
 
     pub(super) fn prefix(&self) -> usize {
@@ -46,8 +80,10 @@ impl Sending {
 
     pub(super) fn left(&self) -> u64 {
         match &self.sealer {
-            Sealer::User(key) | Sealer::Offered(key) => data_limit(key.aead()).saturating_sub(self.seq),
-            Sealer::Kernel(aead) => data_limit(*aead).saturating_sub(self.seq),
+            Sealer::User(key) | Sealer::Offered(key) | Sealer::Kernel(key) => {
+                let limit = key.aead().confidentiality_limit().min(self.seals_max) - RESERVED;
+                limit.saturating_sub(self.seq)
+            }
             Sealer::Nobody => 0,
         }
     }
@@ -73,21 +109,25 @@ impl Sending {
     pub(super) fn seal_alert(&mut self, alert: Alert, record: &mut [u8]) -> Result<usize, RecordError> {
         let message = alert.encode();
         let len = self.seal(content::ALERT, Some(&message), message.len(), record)?;
-        self.sealer = Sealer::Nobody;
+        if alert != Alert::NoRenegotiation {
+            self.sealer = Sealer::Nobody;
+        }
         Ok(len)
     }
 
-    pub(super) fn seal_key_update(
-        &mut self,
-        schedule: &mut KeySchedule,
-        record: &mut [u8],
-    ) -> Result<usize, RecordError> {
+    pub(super) fn seal_key_update(&mut self, record: &mut [u8]) -> Result<usize, RecordError> {
         let len = self.seal(content::HANDSHAKE, Some(&KEY_UPDATE), KEY_UPDATE.len(), record)?;
-        // The old key is spent from here on, also when the next one cannot be had.
-        self.sealer = Sealer::Nobody;
-        let (seq, key) = schedule.next_sending()?;
-        (self.seq, self.sealer) = (seq, Sealer::User(key));
+        self.step()?;
         Ok(len)
+    }
+
+    /// Goes on with the next key. The old one is spent, also when the next one cannot be had.
+    pub(super) fn step(&mut self) -> Result<(), RecordError> {
+        let Sealer::User(old) = std::mem::replace(&mut self.sealer, Sealer::Nobody) else {
+            return Err(RecordError::Closed);
+        };
+        (self.seq, self.sealer) = (0, Sealer::User(old.next()?));
+        Ok(())
     }
 
     // The kernel's part.
@@ -115,8 +155,9 @@ impl Sending {
 
     pub(super) fn taken(&mut self, taken: bool) {
         match std::mem::replace(&mut self.sealer, Sealer::Nobody) {
-            Sealer::Offered(key) if taken => {
-                self.sealer = Sealer::Kernel(key.aead());
+            Sealer::Offered(mut key) if taken => {
+                key.fold();
+                self.sealer = Sealer::Kernel(key);
                 self.prefix = 0;
             }
             Sealer::Offered(key) => self.sealer = Sealer::User(key),
@@ -139,20 +180,14 @@ impl Sending {
         Ok(alert.encode())
     }
 
-    pub(super) fn kernel_key_update(
-        &mut self,
-        schedule: &mut KeySchedule,
-    ) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
-        if !self.is_kernels() {
-            return Err(RecordError::Closed);
-        }
-        let (seq, key) = schedule.next_sending()?;
-        self.seq = seq;
-        Ok((KEY_UPDATE, SealingKey::new(&key, seq)))
+    pub(super) fn kernel_key_update(&mut self) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
+        let Sealer::Kernel(key) = &mut self.sealer else { return Err(RecordError::Closed) };
+        *key = key.next()?;
+        self.seq = 0;
+        Ok((KEY_UPDATE, SealingKey::new(key, 0)))
     }
 
     /// Seals a record of any type.
-    #[cfg(test)]
     pub(super) fn seal_as(
         &mut self,
         content_type: u8,
@@ -170,7 +205,7 @@ impl Sending {
         len: usize,
         record: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let Sealer::User(key) = &self.sealer else { return Err(RecordError::Closed) };
+        let Sealer::User(key) = &mut self.sealer else { return Err(RecordError::Closed) };
         if self.seq >= key.aead().confidentiality_limit() {
             return Err(RecordError::KeyExhausted);
         }
@@ -203,6 +238,7 @@ impl Sending {
             return Err(error);
         }
         self.seq += 1;
+        self.early = self.early.saturating_sub(len);
         Ok(total)
     }
 }
@@ -210,9 +246,16 @@ impl Sending {
 /// Seals kept back from data, so that a KeyUpdate or an alert is still possible when data is not.
 const RESERVED: u64 = 2;
 
-fn data_limit(aead: Aead) -> u64 {
-    aead.confidentiality_limit() - RESERVED
-}
+/// [`Records::limit_seals`](super::Records::limit_seals) sets no lower limit than this.
+pub(super) const SEALS_MIN: u64 = 2 * RESERVED;
+
+/// Bytes of a small record, header and tag included: it fits into one segment of TCP on any path that is usual (1500 bytes
+/// less the headers of IPv6, TCP with timestamps, and of a tunnel), so that the peer can read it when that has arrived.
+const SMALL_RECORD: usize = 1400;
+
+/// Bytes of data that go in small records after a pause: while TCP finds out about the path, every segment counts. Behind
+/// that, full records cost less.
+const EARLY: usize = 64 << 10;
 
 /// A KeyUpdate that asks for nothing: type, length, update_not_requested.
 const KEY_UPDATE: [u8; key_update::LEN] = [key_update::TYPE, 0, 0, 1, key_update::NOT_REQUESTED];

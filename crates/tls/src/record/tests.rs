@@ -22,7 +22,7 @@ fn key(aead: Aead, key: &[u8], iv: &[u8]) -> TrafficKey {
 fn records_at(version: Version, aead: Aead, seq: u64) -> Records {
     let bytes = if aead == Aead::Aes128Gcm { KEY.to_vec() } else { [KEY, KEY].concat() };
     let half = || (seq, key(aead, &bytes, &IV));
-    Records::new(version, half(), half(), None)
+    Records::new(version, half(), half())
 }
 
 fn records(version: Version) -> Records {
@@ -31,10 +31,10 @@ fn records(version: Version) -> Records {
 
 /// A record with any outer type and, in TLS 1.3, any inner plaintext (content, type, padding), sealed as the peer would.
 fn craft(version: Version, seq: u64, outer: u8, inner: &[u8]) -> Vec<u8> {
-    craft_with(&key(Aead::Aes128Gcm, &KEY, &IV), version, seq, outer, inner)
+    craft_with(&mut key(Aead::Aes128Gcm, &KEY, &IV), version, seq, outer, inner)
 }
 
-fn craft_with(key: &TrafficKey, version: Version, seq: u64, outer: u8, inner: &[u8]) -> Vec<u8> {
+fn craft_with(key: &mut TrafficKey, version: Version, seq: u64, outer: u8, inner: &[u8]) -> Vec<u8> {
     let explicit = key.aead().explicit_nonce(version);
     let len = (explicit + inner.len() + 16) as u16;
     let header = [outer, 3, 3, len.to_be_bytes()[0], len.to_be_bytes()[1]];
@@ -61,7 +61,7 @@ fn rfc_8448_records() {
     let server =
         key(Aead::Aes128Gcm, &hex("9f02283b6c9c07efc26bb9f2ac92e356"), &hex("cf782b88dd83549aadf1e984"));
     // The server's first record was a NewSessionTicket.
-    let mut records = Records::new(Version::Tls13, (0, client), (1, server), None);
+    let mut records = Records::new(Version::Tls13, (0, client), (1, server));
     let data: Vec<u8> = (0..50).collect();
 
     let mut from_client = hex("17 03 03 00 43 a2 3f 70 54 b6 2c 94 d0 af fa fe
@@ -88,6 +88,57 @@ fn rfc_8448_records() {
     );
 }
 
+// RFC 8448 §3: application traffic secrets, and what is derived from them.
+#[test]
+fn rfc_8448_keys() {
+    for (secret, key_bytes, iv) in [
+        (
+            "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
+            "17422dda596ed5d9acd890e3c63f5051",
+            "5b78923dee08579033e523d9",
+        ),
+        (
+            "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
+            "9f02283b6c9c07efc26bb9f2ac92e356",
+            "cf782b88dd83549aadf1e984",
+        ),
+    ] {
+        let secret = Secret::new(Aead::Aes128Gcm, &hex(secret)).unwrap();
+        let derived = TrafficKey::of(Aead::Aes128Gcm, secret).unwrap();
+        assert!(derived.is(&key(Aead::Aes128Gcm, &hex(key_bytes), &hex(iv))));
+        assert!(!derived.is(&derived.next().unwrap()));
+    }
+    for (aead, len) in [(Aead::Aes128Gcm, 48), (Aead::Aes256Gcm, 32), (Aead::ChaCha20Poly1305, 0)] {
+        assert!(matches!(Secret::new(aead, &vec![7; len]), Err(RecordError::Crypto)));
+    }
+    for (aead, len) in [(Aead::Aes128Gcm, 32), (Aead::Aes256Gcm, 16), (Aead::ChaCha20Poly1305, 33)] {
+        assert!(matches!(TrafficKey::new(aead, &vec![7; len], IV), Err(RecordError::Crypto)));
+    }
+}
+
+#[test]
+fn folded_keys_are_the_same_keys() {
+    for version in [Version::Tls12, Version::Tls13] {
+        for aead in [Aead::Aes128Gcm, Aead::Aes256Gcm, Aead::ChaCha20Poly1305] {
+            let (mut folding, mut other) = (records_at(version, aead, 3), records_at(version, aead, 3));
+            for round in 0..3 {
+                let (mut one, mut two) = ([0; 64], [0; 64]);
+                let len = folding.seal_from(b"data", &mut one).unwrap();
+                assert_eq!(other.seal_from(b"data", &mut two), Ok(len));
+                assert_eq!(one, two, "{version} {aead:?} {round}");
+                folding.fold_keys();
+                assert!(folding.sending.is_folded() && folding.receiving.is_folded());
+                let mut data = *b"data";
+                assert_eq!(folding.open(&mut one[..len]), Ok(Opened::Data(&mut data)));
+                assert!(folding.sending.is_folded() && !folding.receiving.is_folded());
+            }
+            folding.seal_alert(Alert::CloseNotify, &mut [0; 64]).unwrap();
+            folding.fold_keys();
+            assert_eq!(folding.seal_from(b"data", &mut [0; 64]), Err(RecordError::Closed));
+        }
+    }
+}
+
 #[test]
 fn tls12_nonces_never_repeat() {
     // RFC 5288 §3: the explicit part is on the wire; here, the last 8 bytes of the IV, XOR the sequence number.
@@ -111,7 +162,7 @@ fn tls12_nonces_never_repeat() {
 #[test]
 fn tls12_explicit_nonce_of_the_peer_is_used() {
     // Many peers count from zero; nothing ties their nonce to our sequence number.
-    let key = key(Aead::Aes128Gcm, &KEY, &IV);
+    let mut key = key(Aead::Aes128Gcm, &KEY, &IV);
     let header = [23, 3, 3, 0, 28];
     let explicit = [0xa, 0xb, 0xc, 0xd, 0, 0, 0, 1];
     let (mut body, mut tag) = (*b"data", [0; 16]);
@@ -285,6 +336,15 @@ fn content_that_has_no_place() {
     let error = open_in_order(Version::Tls12, &[(22, &[1, 0, 0, 0])]).unwrap_err();
     assert_eq!(error, RecordError::Renegotiation);
     assert_eq!(error.alert(), Some(Alert::NoRenegotiation));
+    // RFC 5246 §7.2.2: a warning; the close comes behind it.
+    let (mut records, mut peer) = (records(Version::Tls12), records(Version::Tls12));
+    let mut record = [0; 64];
+    for alert in [Alert::NoRenegotiation, Alert::CloseNotify] {
+        let len = records.seal_alert(alert, &mut record).unwrap();
+        let expected = if alert == Alert::CloseNotify { Opened::CloseNotify } else { Opened::Nothing };
+        assert_eq!(peer.open(&mut record[..len]), Ok(expected));
+    }
+    assert_eq!(records.seal_alert(Alert::CloseNotify, &mut record), Err(RecordError::Closed));
 }
 
 #[test]
@@ -299,10 +359,10 @@ fn key_updates_that_are_wrong() {
     assert_eq!(open(&[24, 0, 0, 1, 0, 24, 0, 0, 1, 0]), RecordError::KeyUpdateNotLast);
     assert_eq!(open(&[24, 0, 0, 1, 0, 0]), RecordError::KeyUpdateNotLast);
     assert_eq!(RecordError::KeyUpdateNotLast.alert(), Some(Alert::UnexpectedMessage));
-    // Cut in pieces, it is the same message; these have no key schedule, which is as far as they get.
+    // Cut in pieces, it is the same message; these keys come from no secret, which is as far as they get.
     let cut: [(u8, &[u8]); 3] = [(22, &[24]), (22, &[0, 0]), (22, &[1, 0])];
     assert_eq!(open_in_order(Version::Tls13, &cut[..2]), Ok(Opened::Nothing));
-    assert_eq!(open_in_order(Version::Tls13, &cut), Err(RecordError::Crypto));
+    assert_eq!(open_in_order(Version::Tls13, &cut), Err(RecordError::NotInThisVersion));
     // RFC 8446 §5.1: nothing in between.
     let data: [(u8, &[u8]); 2] = [(22, &[24, 0]), (23, &[7])];
     assert_eq!(open_in_order(Version::Tls13, &data), Err(RecordError::UnexpectedType(23)));
@@ -317,7 +377,7 @@ fn key_updates_step_the_receiving_key() {
         let (client, established) = connect(&server(&pem), &Arc::new(config), "site.test");
         let (seq, secrets) = client.dangerous_extract_secrets().unwrap().tx;
         assert_eq!(seq, 0);
-        (traffic_key(&secrets).unwrap(), established.records)
+        (traffic_key(&secrets, None).unwrap(), established.records)
     };
     for (messages, last) in [
         ([[24, 0, 0, 1, 0].as_slice()].as_slice(), Opened::Nothing),
@@ -325,23 +385,23 @@ fn key_updates_step_the_receiving_key() {
         // RFC 8446 §5.1: in pieces.
         (&[&[24, 0], &[0, 1], &[1]], Opened::KeyUpdateRequested),
     ] {
-        let (key, mut records) = established();
+        let (mut key, mut records) = established();
         let mut seq = 0;
         for (at, message) in messages.iter().enumerate() {
-            let mut record = craft_with(&key, Version::Tls13, seq, 23, &inner(message, 22));
+            let mut record = craft_with(&mut key, Version::Tls13, seq, 23, &inner(message, 22));
             let expected = if at + 1 < messages.len() { &Opened::Nothing } else { &last };
             assert_eq!(records.open(&mut record).as_ref(), Ok(expected));
             seq += 1;
         }
         // The old key is void, with either sequence number.
-        let mut record = craft_with(&key, Version::Tls13, seq, 23, &[7, 23]);
+        let mut record = craft_with(&mut key, Version::Tls13, seq, 23, &[7, 23]);
         assert_eq!(records.open(&mut record), Err(RecordError::BadMac));
     }
     // Data leaves the key alone.
-    let (key, mut records) = established();
-    let mut record = craft_with(&key, Version::Tls13, 0, 23, &[7, 23]);
+    let (mut key, mut records) = established();
+    let mut record = craft_with(&mut key, Version::Tls13, 0, 23, &[7, 23]);
     assert_eq!(records.open(&mut record), Ok(Opened::Data(&mut [7])));
-    let mut record = craft_with(&key, Version::Tls13, 1, 23, &[8, 23]);
+    let mut record = craft_with(&mut key, Version::Tls13, 1, 23, &[8, 23]);
     assert_eq!(records.open(&mut record), Ok(Opened::Data(&mut [8])));
 }
 
@@ -408,6 +468,44 @@ fn keys_are_not_used_past_their_limit() {
         assert_eq!(records.open(&mut received), Err(RecordError::KeyExhausted));
     }
     assert_eq!(RecordError::KeyExhausted.alert(), None);
+}
+
+#[test]
+fn records_are_small_at_first() {
+    for (version, small) in [(Version::Tls13, 1378), (Version::Tls12, 1371)] {
+        let mut records = records(version);
+        let mut record = vec![0; MAX_SEALED];
+        for _ in 0..2 {
+            let mut sent = 0;
+            while sent < 65_536 {
+                assert_eq!(records.size_hint(), small);
+                // 1400 bytes on the wire.
+                assert_eq!(records.seal_from(&vec![7; small], &mut record), Ok(1400));
+                sent += small;
+            }
+            assert_eq!(records.size_hint(), 16_384);
+            records.seal_from(&[7; 16_384], &mut record).unwrap();
+            assert_eq!(records.size_hint(), 16_384);
+            records.begin_anew();
+        }
+    }
+}
+
+#[test]
+fn a_lower_limit_holds_for_every_key() {
+    let secret = || Secret::new(Aead::Aes128Gcm, &[7; 32]).unwrap();
+    let half = || (0, TrafficKey::of(Aead::Aes128Gcm, secret()).unwrap());
+    let mut records = Records::new(Version::Tls13, half(), half());
+    records.limit_seals(10);
+    let mut record = [0; 64];
+    for _ in 0..3 {
+        for left in (1..=8).rev() {
+            assert_eq!(records.seals_left(), left);
+            records.seal_from(b"data", &mut record).unwrap();
+        }
+        assert_eq!(records.seal_from(b"data", &mut record), Err(RecordError::KeyExhausted));
+        records.seal_key_update(&mut record).unwrap();
+    }
 }
 
 #[test]

@@ -141,7 +141,19 @@ fn fatal_alerts_both_ways() {
 
 #[test]
 fn key_updates_from_the_client() {
-    let (mut client, mut established) = tls13();
+    let pem = Pem::ecdsa(&["site.test"]);
+    for suite in [
+        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+        rustls::CipherSuite::TLS13_AES_256_GCM_SHA384,
+        rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ] {
+        let (client, established) =
+            connect(&server(&pem), &Offer::suite(suite).trusting(&[&pem]), "site.test");
+        update_keys(client, established);
+    }
+}
+
+fn update_keys(mut client: ClientConnection, mut established: Box<Established>) {
     for round in 0..40_u8 {
         client.refresh_traffic_keys().unwrap();
         client.writer().write_all(&[round]).unwrap();

@@ -1,0 +1,6 @@
+//! Any bytes as a conversation between two record layers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    sitar_tls::checks::records(data);
+});

@@ -18,7 +18,7 @@ pub(crate) enum Layer {
 }
 
 /// Bodies up to this size are copied behind their head and share its record; larger ones are sealed straight from where
-/// they lie, which reads and writes them once.
+/// they lie, which reads and writes them once, in records of the size that suits the connection ([`Records::size_hint`]).
 const COPY_MAX: usize = 4096;
 /// A body is not cut into a record smaller than this to fill the rest of a buffer.
 const PIECE_MIN: usize = 4096;
@@ -129,12 +129,13 @@ impl Output {
         while taken < body.len() {
             let rest = &body[taken..];
             let room = self.room(layer);
-            let len = rest.len().min(room.len());
+            let mut len = rest.len().min(room.len());
             if len < rest.len() && len < PIECE_MIN {
                 break;
             }
             match layer {
                 Layer::Tls(records) => {
+                    len = len.min(records.size_hint());
                     self.sealed += records.seal_from(&rest[..len], &mut self.tx[self.sealed..])?;
                 }
                 Layer::Handshake(_) | Layer::Kernel(_) | Layer::Plain => {

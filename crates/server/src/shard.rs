@@ -11,7 +11,7 @@ use sitar_io::{Backend, Conn, Event, Key, Listener, Ring};
 use sitar_site::Site;
 use sitar_tls::Handshake;
 
-use crate::connection::{Connection, Context, Gone};
+use crate::connection::{Connection, Context, Gone, Turn};
 use crate::limits::{Limits, Sealer};
 use crate::loader::{Cache, Loader, Mailbox, News};
 use crate::slab::{Slab, index_of};
@@ -87,6 +87,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SHED_AFTER: Duration = Duration::from_secs(1);
 /// Send buffers ran out: how soon to look again for somebody to close.
 const SHED_PAUSE: Duration = Duration::from_millis(250);
+/// Steps of handshakes in one wake-up. One with an RSA key of 2048 bits takes about a millisecond, with ECDSA a tenth of that.
+const HANDSHAKE_STEPS: usize = 4;
 /// Keys of listeners: none that a slab gives out (it has fewer than 2³² − 1 places).
 pub(crate) const DOORS: u64 = 0xffff_ff00;
 
@@ -98,6 +100,10 @@ pub(crate) struct Shard<B: Backend> {
     cache: Cache,
     stashes: Stashes,
     starved: VecDeque<Key>,
+    /// Connections that wait for their turn to negotiate.
+    queue: VecDeque<Key>,
+    turn: Turn,
+    handshake_steps: usize,
     resumed: Vec<Key>,
     flight: Vec<u8>,
     counts: Counts,
@@ -135,6 +141,9 @@ impl<B: Backend> Shard<B> {
             cache: Cache::new(site.files(), loader, index),
             stashes: Stashes::new(limits.stash, limits.stash_each()),
             starved: VecDeque::with_capacity(limits.connections as usize),
+            queue: VecDeque::with_capacity(limits.connections as usize),
+            turn: Turn::Others,
+            handshake_steps: 0,
             resumed: Vec::with_capacity(limits.connections as usize),
             flight: Vec::new(),
             counts: Counts::default(),
@@ -167,7 +176,8 @@ impl<B: Backend> Shard<B> {
     /// Once around the loop: one wait, and all that came of it.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
         self.mind_the_doors();
-        let until = self.next_deadline();
+        // Whoever is still queued goes on after a look at what else has happened.
+        let until = if self.queue.is_empty() { self.next_deadline() } else { Some(self.now) };
         self.now = self.ring.wait(until)?;
         if self.now >= self.date_until {
             self.tell_date();
@@ -181,6 +191,7 @@ impl<B: Backend> Shard<B> {
             }
         }
         self.feed_the_starved();
+        self.negotiate();
         self.relieve();
         Ok(())
     }
@@ -193,6 +204,7 @@ impl<B: Backend> Shard<B> {
         assert!(self.connections.len() <= self.limits.connections as usize);
         assert!(self.stashes.used() <= self.limits.stash + self.limits.stash / 8);
         assert!(self.flight.is_empty());
+        assert!(self.handshake_steps <= HANDSHAKE_STEPS, "handshakes without limit");
     }
 
     #[cfg(test)]
@@ -274,6 +286,9 @@ impl<B: Backend> Shard<B> {
             stashes: &mut self.stashes,
             flight: &mut self.flight,
             starved: &mut self.starved,
+            queue: &mut self.queue,
+            turn: self.turn,
+            handshake_steps: &mut self.handshake_steps,
             counts: &mut self.counts,
         };
         match handle(connection, &mut cx) {
@@ -344,6 +359,25 @@ impl<B: Backend> Shard<B> {
                 News::Evict(bytes) => self.cache.evict(bytes),
             }
         }
+    }
+
+    /// Lets some connections go on with their handshakes, in the order in which they came.
+    fn negotiate(&mut self) {
+        self.turn = Turn::Handshakes;
+        self.handshake_steps = 0;
+        // More than there are connections: some of them have gone.
+        if self.queue.len() > self.limits.connections as usize {
+            let connections = &mut self.connections;
+            self.queue.retain(|key| connections.get_mut(*key).is_some());
+        }
+        for _ in 0..self.queue.len() {
+            if self.handshake_steps >= HANDSHAKE_STEPS {
+                break;
+            }
+            let Some(key) = self.queue.pop_front() else { break };
+            self.with(key, Connection::on_turn);
+        }
+        self.turn = Turn::Others;
     }
 
     /// Lets connections go on that wait for a send buffer, in the order in which they came.

@@ -7,7 +7,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use harness::{Engine, Server, answer, body, get, small};
+use harness::{Engine, Server, Tls, answer, body, get, small};
 use rustls::version::{TLS12, TLS13};
 use sitar_server::Limits;
 use sitar_site::Budget;
@@ -27,6 +27,10 @@ on_every_engine! {
     receiving_goes_on_wherever_a_record_is_cut,
     key_updates_buy_no_time,
     slow_readers_do_not_stop_handshakes,
+    keys_are_changed_before_they_are_worn,
+    tls12_ends_before_its_key_is_worn,
+    records_are_small_until_a_connection_is_warm,
+    many_handshakes_at_once_are_all_completed,
 }
 
 fn bodies_of_every_size_arrive_whole_in_both_versions(engine: Engine) {
@@ -224,4 +228,97 @@ fn slow_readers_do_not_stop_handshakes(engine: Engine) {
         stream.write_all(&get("/k16.bin")).unwrap();
         assert!(answer(&mut stream) == (200, body(16 << 10)));
     }
+}
+
+/// 4,700 records under one key at most, and more than 5,000 are sent.
+fn keys_are_changed_before_they_are_worn(engine: Engine) {
+    let server = Server::tls_with(engine, small(), |config| config.limit_seals(4_700));
+    let mut stream = server.connect_tls(&TLS13);
+    for (path, len, times) in [("/m9.bin", 9 << 20, 8), ("/m1.bin", 1 << 20, 10)] {
+        for _ in 0..times {
+            stream.write_all(&get(path)).unwrap();
+            assert!(answer(&mut stream) == (200, body(len)));
+        }
+    }
+}
+
+/// TLS 1.2 cannot change its keys: with 65,536 records left it says so, and ends.
+fn tls12_ends_before_its_key_is_worn(engine: Engine) {
+    let server = Server::tls_with(engine, small(), |config| config.limit_seals(65_536 + 100));
+    let mut stream = server.connect_tls(&TLS12);
+    let mut answers = 0;
+    loop {
+        stream.write_all(&get("/small.txt")).unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"hello\n") {
+            let mut piece = [0; 1024];
+            let n = stream.read(&mut piece).unwrap();
+            assert!(n > 0, "closed before it was announced, after {answers} answers");
+            text.extend_from_slice(&piece[..n]);
+        }
+        answers += 1;
+        if String::from_utf8(text).unwrap().contains("\r\nConnection: close\r\n") {
+            break;
+        }
+        assert!(answers < 100, "the key is worn");
+    }
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "close_notify");
+    // Two records are kept back, one was the handshake's, and the answer that says so is the first with fewer than 65,536 left.
+    assert_eq!(answers, 99);
+}
+
+/// The lengths of the records that an answer comes in, told from the wire.
+fn records(stream: &mut Tls, path: &str, len: usize) -> Vec<usize> {
+    stream.write_all(&get(path)).unwrap();
+    let (mut lengths, mut sum) = (Vec::new(), 0);
+    while sum < len {
+        let mut header = [0; 5];
+        stream.sock.read_exact(&mut header).unwrap();
+        let mut record = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+        stream.sock.read_exact(&mut record).unwrap();
+        // The head is a record of its own. Behind the body are a content type and a tag.
+        sum += if lengths.is_empty() { 0 } else { record.len() - 17 };
+        lengths.push(5 + record.len());
+    }
+    lengths
+}
+
+fn records_are_small_until_a_connection_is_warm(engine: Engine) {
+    let server = Server::tls(engine, Limits { idle: Duration::from_secs(20), ..small() });
+    let mut stream = server.connect_tls(&TLS13);
+    stream.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut stream).0, 200);
+    let small = |lengths: &[usize]| lengths.iter().filter(|len| **len == 1400).count();
+    // 64 KiB, less what has been sent, the head first; then full records.
+    let cold = records(&mut stream, "/m1.bin", 1 << 20);
+    assert!((46..=48).contains(&small(&cold)), "{cold:?}");
+    assert!(cold[0] < 1000 && cold[1..40].iter().all(|len| *len == 1400), "{cold:?}");
+    assert!(cold[50..].iter().filter(|len| **len == 16_406).count() > 50, "{cold:?}");
+    // On a busy machine the request may come as late as after a pause.
+    let warm = (0..10).map(|_| records(&mut stream, "/m1.bin", 1 << 20)).find(|warm| small(warm) == 0);
+    assert!(warm.is_some(), "always small");
+    std::thread::sleep(Duration::from_millis(1100));
+    let paused = records(&mut stream, "/m1.bin", 1 << 20);
+    assert!((46..=48).contains(&small(&paused)), "{paused:?}");
+}
+
+/// More than one wake-up takes on, in pieces that wait for each other.
+fn many_handshakes_at_once_are_all_completed(engine: Engine) {
+    let limits = Limits { connections: 64, handshake: Duration::from_secs(20), ..small() };
+    let server = Server::tls(engine, limits);
+    let mut open = server.connect_tls(&TLS13);
+    open.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut open).0, 200);
+    let mut streams: Vec<Tls> = (0..50).map(|_| server.connect_tls(&TLS13)).collect();
+    for stream in &mut streams {
+        stream.conn.write_tls(&mut stream.sock).unwrap();
+    }
+    open.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(&mut open).0, 200);
+    for stream in &mut streams {
+        stream.write_all(&get("/k16.bin")).unwrap();
+        assert!(answer(stream) == (200, body(16 << 10)));
+    }
+    drop((streams, open));
+    assert_eq!(server.stop().handshakes, 51);
 }

@@ -1,6 +1,7 @@
 //! The end of a connection: the last alert, FIN, and waiting for the peer's.
 
 use sitar_io::{Backend, Src};
+use sitar_tls::Alert;
 
 use super::{Activity, Connection, Context, Course, Gone, Inflow};
 use crate::output::Layer;
@@ -14,8 +15,14 @@ impl Connection {
         if let Course::Last { alert: Some(alert) } = self.course {
             match &mut self.layer {
                 Layer::Tls(_) => {
+                    let said = self.put(cx, |output, layer| {
+                        // RFC 5246 §7.2.2: no_renegotiation is a warning, so the farewell comes behind it.
+                        let is_warning = alert == Alert::NoRenegotiation;
+                        Ok(output.alert(layer, alert)?
+                            && (!is_warning || output.alert(layer, Alert::CloseNotify)?))
+                    })?;
                     // No room: what is gathered goes first, and this comes back here.
-                    if self.put(cx, |output, layer| output.alert(layer, alert))? {
+                    if said {
                         self.course = Course::END_SAID;
                     }
                 }

@@ -1,5 +1,7 @@
 //! What comes in: records opened, requests read and answered.
 
+use std::time::Duration;
+
 use sitar_http::h1::{self, Drain, Framing, Rejection};
 use sitar_http::{Method, Status};
 use sitar_io::Backend;
@@ -7,7 +9,7 @@ use sitar_site::Route;
 use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
 use super::reply::{Written, is_worn, mind_the_keys, take_output, write};
-use super::{Activity, Connection, Context, Course, Gone};
+use super::{Activity, Connection, Context, Course, Gone, Turn};
 use crate::loader::Found;
 use crate::output::{Layer, Output};
 
@@ -41,6 +43,7 @@ impl Connection {
         while self.is_hungry() && used < wire.len() {
             match &mut self.layer {
                 Layer::Plain => return Ok(used + self.serve(cx, &wire[used..])?),
+                Layer::Handshake(_) if cx.turn == Turn::Others => self.queue(cx),
                 Layer::Handshake(_) => {
                     self.negotiate(cx, &wire[used..])?;
                     return Ok(wire.len());
@@ -99,6 +102,10 @@ impl Connection {
             return Err(Gone);
         };
         let step = handshake.on_bytes(bytes, cx.flight);
+        // What is answered has cost something; a piece of a message has not.
+        if !cx.flight.is_empty() || !matches!(step, Step::More(_)) {
+            *cx.handshake_steps += 1;
+        }
         if !cx.flight.is_empty() {
             // Without a buffer to answer in there is no use in going on.
             let tx = cx.ring.tx().ok_or(Gone)?;
@@ -210,6 +217,11 @@ impl Connection {
         };
         if fresh {
             mind_the_keys(output, &mut self.layer)?;
+            if let Layer::Tls(records) = &mut self.layer
+                && cx.now.saturating_duration_since(self.sending_from) >= PAUSE
+            {
+                records.begin_anew();
+            }
         }
         let outcome = match cx.site.route(&head.request) {
             Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
@@ -271,6 +283,10 @@ impl Connection {
         Ok(true)
     }
 }
+
+/// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
+/// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
+const PAUSE: Duration = Duration::from_secs(1);
 
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,

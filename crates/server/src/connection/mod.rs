@@ -21,6 +21,7 @@ mod intake;
 mod kernel;
 mod patience;
 mod reply;
+mod turn;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -34,6 +35,7 @@ use sitar_tls::{Alert, Handshake};
 use self::kernel::Keying;
 use self::patience::{Patience, Vigil};
 use self::reply::{Rest, continue_body, mind_the_keys, take_output};
+pub(crate) use self::turn::Turn;
 use crate::Sealer;
 use crate::limits::{Limits, PAUSE_AT};
 use crate::loader::Cache;
@@ -56,6 +58,11 @@ pub(crate) struct Context<'s, B: Backend> {
     pub(crate) flight: &'s mut Vec<u8>,
     /// Connections that wait for a send buffer.
     pub(crate) starved: &'s mut VecDeque<Key>,
+    /// Connections that wait for their turn to negotiate.
+    pub(crate) queue: &'s mut VecDeque<Key>,
+    pub(crate) turn: Turn,
+    /// Steps of handshakes that have been done in this wake-up.
+    pub(crate) handshake_steps: &'s mut usize,
     pub(crate) counts: &'s mut crate::Counts,
 }
 
@@ -74,6 +81,8 @@ impl From<Overfull> for Gone {
 enum Activity {
     /// The peer's next bytes.
     Receiving,
+    /// Its turn for the next step of its handshake.
+    Queued,
     /// A send buffer to put its output in.
     Starved,
     /// A file that the helper thread loads.
@@ -182,7 +191,7 @@ impl Connection {
 
     /// When [`on_timer`](Connection::on_timer) is to be called.
     pub(crate) fn deadline(&self) -> Instant {
-        self.vigil.deadline()
+        self.vigil.next()
     }
 
     /// Since when a send has been on its way, if one is: for choosing whom to close when send buffers run out.
@@ -333,6 +342,7 @@ impl Connection {
     /// The deadline may have passed.
     pub(crate) fn on_timer<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         if cx.now < self.vigil.deadline() {
+            self.fold_if_due(cx.now);
             return Ok(());
         }
         match (self.vigil.patience(), &self.course) {

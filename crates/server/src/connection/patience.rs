@@ -34,11 +34,14 @@ pub(super) struct Vigil {
     deadline: Instant,
     idle: Option<(u64, Instant)>,
     request: Option<(u64, Instant)>,
+    /// When an idle connection folds its keys.
+    fold_at: Option<Instant>,
 }
 
 impl Vigil {
     pub(super) fn new(patience: Patience, deadline: Instant) -> Vigil {
-        let mut vigil = Vigil { patience: Patience::Linger, deadline, idle: None, request: None };
+        let mut vigil =
+            Vigil { patience: Patience::Linger, deadline, idle: None, request: None, fold_at: None };
         vigil.wait(patience, deadline);
         vigil
     }
@@ -49,6 +52,11 @@ impl Vigil {
 
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// When there is something to do: the deadline, or to fold.
+    pub(super) fn next(&self) -> Instant {
+        self.fold_at.map_or(self.deadline, |fold_at| fold_at.min(self.deadline))
     }
 
     /// Waits for `patience`, until `deadline` if that wait is a new one.
@@ -90,15 +98,33 @@ impl Connection {
                 Course::Head if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
                 _ => (Patience::Request(self.requests), limits.head),
             },
+            // Only handshakes are queued.
+            (Activity::Queued, _) => (Patience::Handshake, Duration::ZERO),
             (Activity::Starved, _) => (Patience::Starved(self.waits), limits.send),
             (Activity::Kernel, _) => (Patience::Busy(self.waits), self.kernel_patience(limits)),
             (Activity::Sending | Activity::Loading | Activity::Reading, _) => {
                 (Patience::Busy(self.waits), limits.send)
             }
         };
+        let folds = matches!((patience, &self.layer), (Patience::Idle(_), Layer::Tls(_) | Layer::Kernel(_)));
+        self.vigil.fold_at = folds.then_some(cx.now + FOLD_AFTER);
         self.vigil.wait(patience, cx.now + span);
     }
+
+    /// Gives back what only a busy connection needs, if it has been idle for long enough.
+    pub(super) fn fold_if_due(&mut self, now: Instant) {
+        if self.vigil.fold_at.is_some_and(|fold_at| fold_at <= now) {
+            self.vigil.fold_at = None;
+            if let Layer::Tls(records) | Layer::Kernel(records) = &mut self.layer {
+                records.fold_keys();
+            }
+        }
+    }
 }
+
+/// A connection that has been idle for so long folds its keys: short against the time that connections are kept, long
+/// against the pauses of a client that is busy with one page.
+const FOLD_AFTER: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {

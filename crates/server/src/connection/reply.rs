@@ -46,17 +46,20 @@ pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<()
 pub(super) fn is_worn(layer: &Layer, sealer: Sealer) -> bool {
     match layer {
         Layer::Tls(records) => {
-            records.seals_left() < SEALS_LOW && records.version() == sitar_tls::Version::Tls12
+            records.seals_left() < SEALS_LOW_FIXED && records.version() == sitar_tls::Version::Tls12
         }
         Layer::Kernel(records) => {
-            records.seals_left() < SEALS_LOW && sealer != (Sealer::Kernel { rekey: true })
+            records.seals_left() < SEALS_LOW_FIXED && sealer != (Sealer::Kernel { rekey: true })
         }
         Layer::Handshake(_) | Layer::Plain => false,
     }
 }
 
-/// With fewer seals left than this the sending key is changed, or (TLS 1.2, which cannot) the connection ended.
+/// With fewer seals left than this the sending key is changed: more than one send buffer can hold.
 const SEALS_LOW: u64 = 4096;
+/// With fewer seals left than this no further request is read where the key cannot be changed. The answer that is being given
+/// may take all of them, a gigabyte; one that is longer is cut off at the end of the key, after 128 GiB.
+const SEALS_LOW_FIXED: u64 = 1 << 16;
 
 /// How far a reply has been written.
 pub(super) enum Written {

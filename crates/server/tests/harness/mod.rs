@@ -74,7 +74,23 @@ impl Server {
         Server::start(engine, limits, true, Budget::new(64 << 20, 8 << 20))
     }
 
+    /// With other settings of TLS.
+    pub fn tls_with(
+        engine: Engine,
+        limits: Limits,
+        set: impl FnOnce(sitar_tls::Config) -> sitar_tls::Config,
+    ) -> Server {
+        let (ca, config) = identity();
+        let identity = (ca, config.map(set));
+        Server::with_identity(engine, limits, identity, Budget::new(64 << 20, 8 << 20))
+    }
+
     pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {
+        let identity = if tls { identity() } else { (None, None) };
+        Server::with_identity(engine, limits, identity, budget)
+    }
+
+    fn with_identity(engine: Engine, limits: Limits, (ca, config): Own, budget: Budget) -> Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("sitar-server-{}-{number}", std::process::id()));
@@ -86,7 +102,6 @@ impl Server {
         let site = Site::open(&directory, &Options::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (ca, config) = if tls { identity() } else { (None, None) };
         let incidents = Arc::new(Mutex::new(Vec::new()));
         let panics = Arc::new(AtomicU32::new(0));
         let (told, due) = (Arc::clone(&incidents), Arc::clone(&panics));
@@ -164,7 +179,10 @@ impl Drop for Server {
 
 pub type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
-fn identity() -> (Option<Vec<u8>>, Option<sitar_tls::Config>) {
+/// What clients are to trust, and what the server has.
+type Own = (Option<Vec<u8>>, Option<sitar_tls::Config>);
+
+fn identity() -> Own {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let own = sitar_tls::Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();

@@ -1,0 +1,70 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! What an idle TLS connection costs in the server's memory, seen from outside.
+//!
+//! `SITAR_IDLE=10000` sets the number of connections.
+
+mod common;
+
+use common::client::{Client, config};
+use common::site::Site;
+use common::{Server, skip};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::time::Duration;
+
+/// Connections of the normal run.
+const CONNECTIONS: usize = 2_000;
+/// Bytes of user memory for each of them.
+const BYTES_MAX: u64 = 2048;
+/// An idle connection folds its keys after four seconds, and timers are late by a slot of their wheel.
+const SETTLED: Duration = Duration::from_secs(5);
+
+#[test]
+fn an_idle_connection_is_small() {
+    let test = "idle::an_idle_connection_is_small";
+    let count = std::env::var("SITAR_IDLE").map_or(CONNECTIONS, |count| count.parse().unwrap());
+    let wanted = count as u64 + 200;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        skip(test, &format!("needs {wanted} open files; the hard limit is {:?}", limit.maximum));
+        return;
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+
+    let site = Site::small();
+    let args = ["--shards", "1", "--idle-seconds", "600", "--connections"].map(String::from);
+    let more = [(count + 100).to_string(), site.path().display().to_string()];
+    let server = Server::start(args.into_iter().chain(more));
+    let config = config(&server);
+    let open = |count: usize| -> Vec<Client> {
+        (0..count)
+            .map(|_| {
+                let mut client = Client::open(&config, server.address()).unwrap();
+                assert_eq!(client.get("/1k.txt").unwrap().status, 200);
+                client
+            })
+            .collect()
+    };
+    // Whatever is made once is made now, and what a handshake needs for a moment has been needed.
+    drop(open(100));
+    std::thread::sleep(SETTLED);
+    let before = resident(&server);
+
+    let mut clients = open(count);
+    std::thread::sleep(SETTLED);
+    let after = resident(&server);
+    let each = after.saturating_sub(before) / count as u64;
+    println!("{count} idle connections: {before} → {after} bytes resident, {each} each");
+
+    for client in &mut clients {
+        assert_eq!(client.get("/1k.txt").unwrap().status, 200, "not alive");
+    }
+    assert!(each <= BYTES_MAX, "{each} bytes for an idle connection");
+}
+
+/// Bytes of memory that the process has in RAM.
+fn resident(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}

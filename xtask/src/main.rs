@@ -11,6 +11,7 @@ mod rust_source;
 mod sanitize;
 mod setup;
 mod tidy;
+mod tlsfuzzer;
 mod tree;
 mod vm;
 
@@ -28,6 +29,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ),
     ("bench", "CPU per request beside nginx, in one run (--quick: short, writes nothing)", bench::command),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
+    ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),
     (

@@ -106,6 +106,10 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t = Tls::Auto, env = "SITAR_TLS")]
     pub tls: Tls,
 
+    /// The oldest version of TLS that is spoken [default: 1.2]
+    #[arg(long, value_enum, value_name = "VERSION", env = "SITAR_MIN_TLS")]
+    pub min_tls: Option<MinTls>,
+
     /// How the kernel is asked for input and output
     #[arg(long, value_enum, default_value_t = Engine::Auto, env = "SITAR_ENGINE")]
     pub engine: Engine,
@@ -165,6 +169,17 @@ pub enum Tls {
     Kernel,
     /// Nobody: plain HTTP
     Off,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MinTls {
+    /// TLS 1.2, with the cipher suites that are not known to be weak
+    #[value(name = "1.2")]
+    Tls12,
+    /// TLS 1.3
+    #[value(name = "1.3")]
+    Tls13,
 }
 
 /// Which I/O backend runs.
@@ -285,6 +300,9 @@ impl Serve {
         }
         if self.tls == Tls::Off && certificates > 0 {
             return Err(usage(ErrorKind::ArgumentConflict, "--tls off cannot be used with --tls-cert"));
+        }
+        if self.tls == Tls::Off && self.min_tls.is_some() {
+            return Err(usage(ErrorKind::ArgumentConflict, "--tls off cannot be used with --min-tls"));
         }
         if self.spin.is_some() && self.engine != Engine::Sqpoll {
             return Err(usage(ErrorKind::ArgumentConflict, "--spin needs --engine sqpoll"));

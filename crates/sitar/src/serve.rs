@@ -19,7 +19,7 @@ use sitar_server::{Config, Limits, Sealer, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 
-use crate::cli::{self, CertificateFiles, Security, Serve};
+use crate::cli::{self, CertificateFiles, MinTls, Security, Serve};
 use crate::engine::{self, Choice, Cores, Polling};
 use crate::error::Error;
 use crate::start::{Certificate, Content, Encryption, Report};
@@ -39,7 +39,7 @@ const ALPN: [&[u8]; 1] = [b"http/1.1"];
 pub fn run(arguments: &Serve) -> Result<(), Error> {
     let plan = arguments.plan()?;
     let (site, content) = open_site(arguments)?;
-    let (tls, encryption) = secure(&plan.security)?;
+    let (tls, encryption) = secure(&plan.security, arguments.min_tls)?;
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
     let engine =
@@ -171,7 +171,10 @@ fn open_site(arguments: &Serve) -> Result<(Site, Content), Error> {
     Ok((site, content))
 }
 
-fn secure(security: &Security) -> Result<(Option<sitar_tls::Config>, Encryption), Error> {
+fn secure(
+    security: &Security,
+    min: Option<MinTls>,
+) -> Result<(Option<sitar_tls::Config>, Encryption), Error> {
     let (identities, encryption) = match security {
         Security::Plain => return Ok((None, Encryption::Plain)),
         Security::Local => {
@@ -189,7 +192,11 @@ fn secure(security: &Security) -> Result<(Option<sitar_tls::Config>, Encryption)
             (identities, Encryption::Certificates(certificates))
         }
     };
-    let config = sitar_tls::Config::new(identities, &ALPN)
+    let min = match min {
+        None | Some(MinTls::Tls12) => sitar_tls::Version::Tls12,
+        Some(MinTls::Tls13) => sitar_tls::Version::Tls13,
+    };
+    let config = sitar_tls::Config::with_min_version(identities, &ALPN, min)
         .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
     Ok((Some(config), encryption))
 }

@@ -45,6 +45,7 @@ fn each_flag_has_its_variable() {
             ("tls-cert", "SITAR_TLS_CERT"),
             ("tls-key", "SITAR_TLS_KEY"),
             ("tls", "SITAR_TLS"),
+            ("min-tls", "SITAR_MIN_TLS"),
             ("engine", "SITAR_ENGINE"),
             ("spin", "SITAR_SPIN"),
             ("shards", "SITAR_SHARDS"),
@@ -71,6 +72,7 @@ fn verbs() {
             tls_cert: vec![],
             tls_key: vec![],
             tls: Tls::Auto,
+            min_tls: None,
             engine: Engine::Auto,
             spin: None,
             shards: None,
@@ -138,6 +140,16 @@ fn exit_codes_of_the_parser() {
     ] {
         assert_eq!(refused(arguments).exit_code(), 2, "{arguments:?}");
     }
+}
+
+#[test]
+fn the_oldest_version_of_tls() {
+    assert_eq!(serve(&["--min-tls", "1.2"]).min_tls, Some(MinTls::Tls12));
+    assert_eq!(serve(&["--min-tls", "1.3"]).min_tls, Some(MinTls::Tls13));
+    for wrong in ["1.1", "1", "3", ""] {
+        refused(&["--min-tls", wrong]);
+    }
+    assert!(refused(&["--tls", "off", "--min-tls", "1.3"]).to_string().contains("--min-tls"));
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! `cargo xtask tlsfuzzer CHECKOUT`: tlsfuzzer's scripts against `sitar serve`.
+//!
+//! The checkout of <https://github.com/tlsfuzzer/tlsfuzzer> stays outside of the tree; its needs (`pip install -r
+//! CHECKOUT/requirements.txt`) must be met by python3, or by the one that `$PYTHON` names. A probe that does not pass must be
+//! among the exceptions below, each with its reason; anything else fails the run.
+
+mod scripts;
+
+use crate::Invocation;
+use scripts::{SCRIPTS, Script};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// The command.
+pub(crate) fn command(invocation: &Invocation) -> ExitCode {
+    match run(&invocation.root, &invocation.args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(root: &Path, args: &[String]) -> Result<bool> {
+    let (checkout, wanted) = match args {
+        [checkout] => (Path::new(checkout), None),
+        [checkout, script] => (Path::new(checkout), Some(script.as_str())),
+        _ => return Err("usage: cargo xtask tlsfuzzer CHECKOUT [SCRIPT]".into()),
+    };
+    if !checkout.join("scripts").is_dir() {
+        return Err(format!(
+            "{} has no folder scripts; is it a checkout of https://github.com/tlsfuzzer/tlsfuzzer?",
+            checkout.display()
+        )
+        .into());
+    }
+    let done =
+        Command::new("cargo").args(["build", "--release", "-p", "sitar"]).current_dir(root).status()?;
+    if !done.success() {
+        return Err("cargo build failed".into());
+    }
+    let server = Server::start(root)?;
+    let (mut passed, mut excepted, mut unexpected) = (0, 0, 0);
+    for script in SCRIPTS.iter().filter(|script| wanted.is_none_or(|wanted| script.name == wanted)) {
+        let outcome = probe(checkout, script, server.port)?;
+        let mut line = format!("{:<42} {:>4} pass", script.name, outcome.passed);
+        passed += outcome.passed;
+        for (name, reason) in &outcome.excepted {
+            line.push_str(&format!("\n    exception: {name}: {reason}"));
+        }
+        for name in &outcome.unexpected {
+            line.push_str(&format!("\n    FAILED: {name}"));
+        }
+        excepted += outcome.excepted.len();
+        unexpected += outcome.unexpected.len();
+        println!("{line}");
+    }
+    println!("{passed} probes pass, {excepted} are exceptions with reasons, {unexpected} failed");
+    Ok(unexpected == 0 && passed > 0)
+}
+
+/// What became of a script.
+struct Outcome {
+    passed: usize,
+    excepted: Vec<(String, &'static str)>,
+    unexpected: Vec<String>,
+}
+
+fn probe(checkout: &Path, script: &Script, port: u16) -> Result<Outcome> {
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let inherited = std::env::var("PYTHONPATH").unwrap_or_default();
+    let done = Command::new(python)
+        .arg(checkout.join("scripts").join(format!("test-{}.py", script.name)))
+        .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+        .args(script.args)
+        .env("PYTHONPATH", format!("{}:{inherited}", checkout.display()))
+        .current_dir(checkout)
+        .output()?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    understand(&text, script).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&done.stderr);
+        format!("{} did not run to its end: {}", script.name, said.lines().last().unwrap_or("")).into()
+    })
+}
+
+/// Reads the summary at the end of a script's output.
+fn understand(text: &str, script: &Script) -> Option<Outcome> {
+    let passed = text.lines().find_map(|line| line.strip_prefix("PASS: ")?.trim().parse().ok())?;
+    let failed = text.lines().find_map(|line| line.strip_prefix("FAIL: ")?.trim().parse::<usize>().ok())?;
+    let mut outcome = Outcome { passed, excepted: Vec::new(), unexpected: Vec::new() };
+    let names = text.split_once("\nFAILED:\n").map_or("", |(_, names)| names);
+    for name in names.lines().filter_map(|line| line.strip_prefix("\t'")?.strip_suffix('\'')) {
+        match script.exceptions.iter().find(|(pattern, _)| name.contains(pattern)) {
+            Some((_, reason)) => outcome.excepted.push((name.to_owned(), reason)),
+            None => outcome.unexpected.push(name.to_owned()),
+        }
+    }
+    if outcome.excepted.len() + outcome.unexpected.len() != failed {
+        outcome.unexpected.push(format!("{failed} probes, of which not all are named"));
+    }
+    Some(outcome)
+}
+
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    /// With an RSA key, which all scripts expect, and a page at `/`.
+    fn start(root: &Path) -> Result<Server> {
+        let folder = root.join("target/tlsfuzzer");
+        fs::create_dir_all(folder.join("site"))?;
+        fs::write(folder.join("site/index.html"), "<!doctype html><title>A page</title>\n")?;
+        let status = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"])
+            .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"])
+            .current_dir(&folder)
+            .stderr(Stdio::null())
+            .status()?;
+        if !status.success() {
+            return Err("openssl could not make a certificate".into());
+        }
+        let mut child = Command::new(root.join("target/release/sitar"))
+            .args(["serve", "site", "--listen", "127.0.0.1:0", "--shards", "1"])
+            .args(["--tls-cert", "cert.pem", "--tls-key", "key.pem"])
+            .current_dir(&folder)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let port = BufReader::new(stdout).lines().map_while(std::result::Result::ok).find_map(|line| {
+            line.trim().strip_prefix("listens")?.trim().strip_prefix("127.0.0.1:")?.parse().ok()
+        });
+        let port = port.ok_or("sitar did not start")?;
+        Ok(Server { child, port })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_understood() {
+        let script = Script { name: "some", args: &[], exceptions: &[("brain", "not built")] };
+        let text = "TOTAL: 5\nPASS: 3\nFAIL: 2\n====\nFAILED:\n\t'brainpool'\n\t'another'\n";
+        let outcome = understand(text, &script).unwrap();
+        assert_eq!(outcome.passed, 3);
+        assert_eq!(outcome.excepted, [("brainpool".to_owned(), "not built")]);
+        assert_eq!(outcome.unexpected, ["another"]);
+        let unnamed = understand("PASS: 3\nFAIL: 2\nFAILED:\n\t'brainpool'\n", &script).unwrap();
+        assert_eq!(unnamed.unexpected.len(), 1);
+        assert!(understand("Traceback", &script).is_none());
+    }
+}

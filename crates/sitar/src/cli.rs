@@ -18,6 +18,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::error::Error;
 
 mod duration;
+mod pack;
+
+pub use pack::Pack;
 
 /// The port that HTTPS is served on when nothing else is said.
 pub const PORT_HTTPS: u16 = 8443;
@@ -77,6 +80,8 @@ pub struct CommandLine {
 pub enum Verb {
     /// Serve a tar archive or a directory; without PATH, a small handbook
     Serve(Serve),
+    /// Make a pack of a directory: a tar archive with encodings and an index, which serves best
+    Pack(Pack),
     /// Let this user's programs trust the local certificate authority
     Trust,
     /// Take back what `sitar trust` did

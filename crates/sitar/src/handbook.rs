@@ -10,6 +10,7 @@ pub static FILES: &[(&str, &[u8])] = &[
     ("index.html", include_bytes!("handbook/index.html")),
     ("limits.html", include_bytes!("handbook/limits.html")),
     ("options.html", include_bytes!("handbook/options.html")),
+    ("pack.html", include_bytes!("handbook/pack.html")),
     ("serve.html", include_bytes!("handbook/serve.html")),
     ("style.css", include_bytes!("handbook/style.css")),
 ];
@@ -95,6 +96,12 @@ mod tests {
             assert!(options.contains(&flag), "{flag}");
             let variable = format!("<code>{}</code>", argument.get_env().unwrap().to_str().unwrap());
             assert!(options.contains(&variable), "{variable}");
+        }
+        let packs = text("pack.html");
+        for argument in command.find_subcommand("pack").unwrap().get_arguments() {
+            let (Some(flag), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
+            assert!(packs.contains(&format!("<code>--{flag}")), "{flag}");
+            assert!(packs.contains(&format!("<code>{}</code>", variable.to_str().unwrap())), "{variable:?}");
         }
         for verb in command.get_subcommands() {
             assert!(options.contains(&format!("<code>sitar {}", verb.get_name())), "{}", verb.get_name());

@@ -10,6 +10,7 @@
 //! | [`handbook`] | the site that is served when none is named |
 //! | [`engine`] | which engine runs, and on which cores |
 //! | [`sealer`] | whether the kernel can seal TLS records |
+//! | [`pack`] | makes a pack of a directory |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
@@ -21,6 +22,7 @@ pub mod error;
 pub mod handbook;
 pub mod identity;
 pub mod listen;
+pub mod pack;
 pub mod sealer;
 pub mod serve;
 pub mod start;

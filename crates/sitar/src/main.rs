@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
-use sitar::{error, serve, trust};
+use sitar::{error, pack, serve, trust};
 
 fn main() -> ExitCode {
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     };
     let done = match verb {
         Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Pack(arguments) => pack::run(&arguments),
         Verb::Trust => trust::run(trust::Action::Trust),
         Verb::Untrust => trust::run(trust::Action::Untrust),
     };

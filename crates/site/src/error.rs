@@ -70,6 +70,13 @@ pub enum OpenFault {
         /// What is wrong there.
         what: &'static str,
     },
+    /// The archive is a pack whose index is not what was written.
+    DamagedPack {
+        /// Where, in bytes from the start of the archive.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
     /// A sparse member: its bytes are not stored in one piece.
     Sparse {
         /// The member's name.
@@ -140,6 +147,12 @@ impl fmt::Display for OpenFault {
             OpenFault::Damaged { offset, member, what } => {
                 write!(f, "the archive is damaged at byte {offset}, member '{member}': {what}")
             }
+            OpenFault::DamagedPack { offset, what } => {
+                write!(
+                    f,
+                    "the pack is damaged at byte {offset}: {what}; copy it again, or make it again with: sitar pack"
+                )
+            }
             OpenFault::Sparse { member } => {
                 write!(f, "member '{member}' is stored as a sparse file; make the archive without --sparse")
             }
@@ -193,6 +206,11 @@ pub enum Warning {
     },
     /// Nothing in the archive or directory can be served.
     NoFiles,
+    /// The archive was a pack once, or is one for another version: it is served like a plain tar.
+    IndexUnused {
+        /// Why the index is of no use.
+        why: &'static str,
+    },
     /// Further warnings that were counted but not kept.
     More(usize),
 }
@@ -208,6 +226,9 @@ impl fmt::Display for Warning {
                 )
             }
             Warning::NoFiles => f.write_str("there is no file to serve in it"),
+            Warning::IndexUnused { why } => {
+                write!(f, "its index is not used, because {why}: it is served like a plain tar")
+            }
             Warning::More(count) => write!(f, "and {count} more warnings"),
         }
     }
@@ -236,6 +257,10 @@ impl Warnings {
         } else {
             self.dropped += 1;
         }
+    }
+
+    pub(crate) fn has_unused_index(&self) -> bool {
+        self.kept.iter().any(|warning| matches!(warning, Warning::IndexUnused { .. }))
     }
 
     pub(crate) fn finish(mut self) -> Vec<Warning> {

@@ -8,7 +8,7 @@ use sitar_http::date;
 use sitar_http::semantics::Coding;
 
 /// Header lines without validators.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Blocks {
     /// For 200; RFC 9110 §15.3.7 wants the same ones on 206.
     pub(crate) content: Box<[u8]>,
@@ -64,6 +64,46 @@ pub(crate) fn push_validator(block: &mut Vec<u8>, etag: Option<&[u8]>, last_modi
     push_validators(block, etag, last_modified.filter(|_| etag.is_none()));
 }
 
+/// Whether these are whole header lines that may stand in an answer: well-formed (RFC 9112 §5), and none that only the
+/// connection may speak of, or that is made for each answer.
+pub(crate) fn are_lines(mut block: &[u8]) -> bool {
+    while !block.is_empty() {
+        let Some(end) = block.iter().position(|&byte| byte == b'\n') else { return false };
+        let Some(line) = block[..end].strip_suffix(b"\r") else { return false };
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else { return false };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let is_token = !name.is_empty() && name.iter().all(|&byte| is_token(byte));
+        // Field content (RFC 9110 §5.5): neither control characters but tab, nor DEL.
+        let is_content = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        if !is_token || !is_content || NOT_OURS.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            return false;
+        }
+        block = &block[end + 1..];
+    }
+    true
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Fields that the server or the representation itself adds, and those of one connection (RFC 9110 §7.6.1).
+const NOT_OURS: &[&[u8]] = &[
+    b"Connection",
+    b"Content-Length",
+    b"Content-Range",
+    b"Date",
+    b"ETag",
+    b"Keep-Alive",
+    b"Last-Modified",
+    b"Proxy-Connection",
+    b"TE",
+    b"Trailer",
+    b"Transfer-Encoding",
+    b"Upgrade",
+];
+
 fn line(block: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
     block.extend_from_slice(name);
     block.extend_from_slice(b": ");
@@ -118,3 +158,38 @@ pub(crate) fn coding_name(coding: Coding) -> Option<&'static [u8]> {
 /// A multiple of three, so that base64 needs no padding.
 const ETAG_HASH_BYTES: usize = 18;
 const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_may_stand_in_an_answer() {
+        for good in ["", "A: b\r\n", "A:\r\n", "X-Y: a\tb \u{e9}\r\nCache-Control: no-cache\r\n"] {
+            assert!(are_lines(good.as_bytes()), "{good:?}");
+        }
+        for bad in [
+            "\r\n",
+            "A: b",
+            "A: b\r",
+            "A: b\n",
+            "A: b\n\r\n",
+            "A: b\r\r\n",
+            "A: b\r\n\r\n",
+            "A: b\rC: d\r\n",
+            "A: b\0\r\n",
+            "A: b\x7f\r\n",
+            "A : b\r\n",
+            " A: b\r\n",
+            ": b\r\n",
+            "A b\r\n",
+            "content-length: 1\r\n",
+            "A: b\r\nTransfer-Encoding: chunked\r\n",
+            "Connection: close\r\n",
+            "ETag: \"x\"\r\n",
+            "date: now\r\n",
+        ] {
+            assert!(!are_lines(bad.as_bytes()), "{bad:?}");
+        }
+    }
+}

@@ -104,6 +104,8 @@ pub(crate) struct Index {
     pub(crate) files: usize,
     /// There is a `404.html` somewhere.
     has_missing: bool,
+    /// A name came twice, or as a file and as a folder: what a directory or a [`Tree`](crate::tree::Tree) cannot bring.
+    pub(crate) has_clash: bool,
     /// Bytes of keys and header lines kept for folders; those of files are bounded by whoever lists them.
     folder_bytes: usize,
 }
@@ -117,6 +119,7 @@ impl Index {
             entries: Vec::new(),
             files: 0,
             has_missing: false,
+            has_clash: false,
             folder_bytes: 0,
         };
         index.directory(b"");
@@ -136,7 +139,9 @@ impl Index {
                 });
             }
             let id = index.entry(source, name, Coding::Identity);
-            index.choice(name, |choice| choice.identity = Some(id));
+            let mut clash = false;
+            index.choice(name, |choice| clash = choice.identity.replace(id).is_some());
+            index.has_clash |= clash;
             index.files += 1;
         }
         for (source, name) in names.enumerate().filter(|(_, name)| is_public(name)) {
@@ -164,7 +169,8 @@ impl Index {
 
     /// Adds a folder; false when it was there.
     fn directory(&mut self, key: &[u8]) -> bool {
-        if self.slots.contains_key(key) {
+        if let Some(slot) = self.slots.get(key) {
+            self.has_clash |= matches!(slot, Slot::File(_));
             return false;
         }
         let redirect = crate::reply::redirect_block(key);
@@ -190,7 +196,7 @@ impl Index {
         } else {
             let mut choice = Choice::default();
             change(&mut choice);
-            self.slots.insert(key.into(), Slot::File(choice));
+            self.has_clash |= self.slots.insert(key.into(), Slot::File(choice)).is_some();
         }
     }
 

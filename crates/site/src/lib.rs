@@ -40,6 +40,7 @@ mod fields;
 mod index;
 mod lifetime;
 mod media;
+mod pack;
 mod path;
 mod reply;
 mod representation;
@@ -51,6 +52,7 @@ mod tree;
 
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
+pub use pack::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
 pub use reply::{Body, FieldBuf, Reply};
 pub use representation::{Budget, Representation};
 pub use route::{Found, Route};

@@ -60,6 +60,10 @@ impl Drop for Reservation {
 /// SHA-256 of some content.
 pub(crate) type Hash = [u8; 32];
 
+/// A body that does not have the hash that its pack says.
+#[derive(Debug)]
+pub(crate) struct Mismatch;
+
 /// The bytes of a representation.
 #[derive(Debug)]
 pub(crate) enum Content {
@@ -93,15 +97,51 @@ pub struct Representation {
 
 impl Representation {
     pub(crate) fn new(content: Content, entry: &Entry, modified: Option<u64>) -> Representation {
-        let (length, hash) = match &content {
-            Content::Static(bytes) => (bytes.len() as u64, Some(sha256(bytes))),
-            Content::Resident { region, .. } => (region.len() as u64, Some(sha256(region))),
+        let hash = match &content {
+            Content::Static(bytes) => Some(sha256(bytes)),
+            Content::Resident { region, .. } => Some(sha256(region)),
             // Its hash would cost a whole read; the date has to do.
-            Content::File { range, .. } => (range.end.saturating_sub(range.start), None),
+            Content::File { .. } => None,
         };
         let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
+        Representation::assemble(content, etag, Blocks::of(entry), entry.vary, modified)
+    }
+
+    /// Out of a pack, which knows the hash and may know the header lines.
+    ///
+    /// # Errors
+    /// The body is not the one that was packed.
+    pub(crate) fn packed(
+        content: Content,
+        hash: &Hash,
+        blocks: Option<&Blocks>,
+        entry: &Entry,
+        modified: Option<u64>,
+    ) -> Result<Representation, Mismatch> {
+        if let Content::Resident { region, .. } = &content
+            && sha256(region) != *hash
+        {
+            return Err(Mismatch);
+        }
+        let blocks = blocks.cloned().unwrap_or_else(|| Blocks::of(entry));
+        let etag = Some(fields::etag(hash, entry.coding));
+        Ok(Representation::assemble(content, etag, blocks, entry.vary, modified))
+    }
+
+    fn assemble(
+        content: Content,
+        etag: Option<Box<[u8]>>,
+        blocks: Blocks,
+        vary: bool,
+        modified: Option<u64>,
+    ) -> Representation {
+        let length = match &content {
+            Content::Static(bytes) => bytes.len() as u64,
+            Content::Resident { region, .. } => region.len() as u64,
+            Content::File { range, .. } => range.end.saturating_sub(range.start),
+        };
         let last_modified = modified.filter(|&time| is_meaningful(time));
-        let Blocks { content: lines, not_modified } = Blocks::of(entry);
+        let Blocks { content: lines, not_modified } = blocks;
         let (mut content_fields, mut not_modified_fields) = (lines.into_vec(), not_modified.into_vec());
         fields::push_validators(&mut content_fields, etag.as_deref(), last_modified);
         fields::push_validator(&mut not_modified_fields, etag.as_deref(), last_modified);
@@ -110,7 +150,7 @@ impl Representation {
             length,
             etag,
             last_modified,
-            vary: entry.vary,
+            vary,
             described: fields::described(&content_fields),
             content_fields: content_fields.into_boxed_slice(),
             not_modified_fields: not_modified_fields.into_boxed_slice(),
@@ -215,7 +255,7 @@ impl Representation {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Hash {
+pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
     hash

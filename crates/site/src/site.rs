@@ -2,13 +2,16 @@
 
 use crate::directory::Root;
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
+use crate::fields::Blocks;
 use crate::index::{FileId, Index};
+use crate::pack::{self, read::Found};
 use crate::path::is_public;
-use crate::representation::{Budget, Content, Representation};
+use crate::representation::{Budget, Content, Mismatch, Representation};
 use crate::rules::{self, Rules};
 use crate::tar::{self, ReadAt, Stored};
 use crate::tree::{Listing, RuleFiles, Tree};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
+use sitar_http::semantics::Coding;
 use sitar_io::{File, RegionMut};
 use std::io;
 use std::path::Path;
@@ -32,6 +35,7 @@ pub struct Site {
 /// Where the bytes of all files are.
 enum Store {
     Archive { file: File, stamp: Stamp },
+    Pack { file: File, stamp: Stamp, blocks: Vec<Blocks> },
     Directory(Root),
     Embedded,
 }
@@ -39,6 +43,7 @@ enum Store {
 /// Where the bytes of one file are.
 enum Source {
     Archive(Stored),
+    Packed(pack::Record),
     /// Its name below the root.
     Directory(Box<[u8]>),
     Embedded(&'static [u8]),
@@ -125,6 +130,19 @@ impl Site {
                 }
                 (content, stored.mtime)
             }
+            (Some(Source::Packed(record)), Store::Pack { file, stamp, blocks }) => {
+                let content = content(file, record.offset, record.size, budget)?;
+                if Stamp::of(&rustix::fs::fstat(file)?) != *stamp {
+                    return Err(changed(
+                        "the archive was changed in place; replace it by renaming, then reload",
+                    ));
+                }
+                let pair = if entry.coding == Coding::Identity { record.own } else { record.encoded };
+                let blocks = blocks.get(usize::from(pair));
+                return Representation::packed(content, &record.hash, blocks, entry, record.mtime).map_err(
+                    |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
+                );
+            }
             (Some(Source::Directory(name)), Store::Directory(root)) => {
                 let (fd, before) = root.file(name)?;
                 let file = File::from(fd);
@@ -184,6 +202,14 @@ fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
         }
         FileType::RegularFile => {
             let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
+            match pack::read::find(&archive)? {
+                Found::Pack(packed) => return open_pack(archive, packed, &stat, prefix, warnings),
+                Found::Newer => {
+                    let why = "it was made by a newer sitar";
+                    warnings.push(Warning::IndexUnused { why });
+                }
+                Found::Nothing => {}
+            }
             let (listed, rule_files) = list(&archive, prefix, &mut warnings)?;
             let rules = archive_rules(&archive, rule_files)?;
             let sources = listed.iter().map(|(_, stored)| Source::Archive(*stored)).collect();
@@ -192,6 +218,28 @@ fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
         }
         _ => Err(OpenFault::NotAFileOrDirectory),
     }
+}
+
+/// A pack: everything is known from its index.
+fn open_pack(
+    archive: Archive,
+    packed: pack::read::Packed,
+    stat: &Stat,
+    prefix: Option<&str>,
+    warnings: Warnings,
+) -> Result<Site, OpenFault> {
+    let packed = packed.below(prefix)?;
+    let rules = compile(&packed.rules(&archive)?)?;
+    let pack::read::Packed { members, blocks, .. } = packed;
+    let store = Store::Pack { file: archive.file, stamp: Stamp::of(stat), blocks };
+    let (names, sources): (Vec<_>, _) =
+        members.into_iter().map(|(name, record)| (name, Source::Packed(record))).unzip();
+    let site = Site::assemble(store, names.iter().map(|name| &**name), sources, prefix, rules, warnings)?;
+    if site.index.has_clash {
+        let what = "the index has a name twice, or as a file and a folder";
+        return Err(OpenFault::DamagedPack { offset: 0, what });
+    }
+    Ok(site)
 }
 
 /// Compiles the contents of `_headers` and `_redirects`.
@@ -218,7 +266,7 @@ fn archive_rules(archive: &impl ReadAt, files: RuleFiles) -> Result<Rules, OpenF
     compile(&texts)
 }
 
-fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
+pub(crate) fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
     let fault = |error| OpenFault::Io { doing: "read its rules", error };
     let mut texts = [None, None];
     for (text, name) in texts.iter_mut().zip([rules::HEADERS, rules::REDIRECTS]) {
@@ -238,7 +286,7 @@ fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
 }
 
 /// How much of a file with rules is read: one byte more than is allowed, so that it is refused and not cut.
-fn rule_bytes(size: u64) -> usize {
+pub(crate) fn rule_bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX).min(rules::FILE_MAX + 1)
 }
 
@@ -249,13 +297,28 @@ pub(crate) fn list(
     warnings: &mut Warnings,
 ) -> Result<(Listing, RuleFiles), OpenFault> {
     let mut tree = Tree::new();
-    tar::scan(archive, warnings, |member, warnings| tree.add(member, warnings))?;
+    let mut indexed = false;
+    tar::scan(archive, warnings, |member, warnings| {
+        indexed |= member.name == pack::INDEX_NAME;
+        tree.add(member, warnings)
+    })?;
+    if indexed && !warnings.has_unused_index() {
+        let why = "the archive was altered after it was packed (pack it again)";
+        warnings.push(Warning::IndexUnused { why });
+    }
     tree.files(prefix, warnings)
 }
 
-struct Archive {
+pub(crate) struct Archive {
     file: File,
     len: u64,
+}
+
+impl Archive {
+    pub(crate) fn of(file: std::fs::File) -> io::Result<Archive> {
+        let len = file.metadata()?.len();
+        Ok(Archive { file: File::from(file), len })
+    }
 }
 
 impl ReadAt for Archive {
@@ -287,7 +350,7 @@ fn changed(what: &'static str) -> io::Error {
 
 /// What changes when a file's content does. Not the change time: a rename or a new link alters nothing here.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     size: i64,
     seconds: i64,
     nanoseconds: u64,
@@ -299,7 +362,7 @@ impl Stamp {
         clippy::useless_conversion,
         reason = "the fields' widths differ between targets"
     )]
-    fn of(stat: &Stat) -> Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
         Stamp {
             size: stat.st_size as i64,
             seconds: stat.st_mtime as i64,

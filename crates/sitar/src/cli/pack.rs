@@ -1,0 +1,38 @@
+//! The arguments of `sitar pack`.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The arguments of `sitar pack`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Pack {
+    /// The directory with the finished site
+    pub directory: PathBuf,
+
+    /// The archive to write, or - for standard output; one that is there is replaced when the new one is whole
+    #[arg(long, short, value_name = "FILE", default_value = "site.tar", env = "SITAR_OUTPUT")]
+    pub output: PathBuf,
+
+    /// An earlier pack whose encodings are taken over for files that are the same [default: the archive that is replaced]
+    #[arg(long, value_name = "FILE", env = "SITAR_REUSE", conflicts_with = "no_reuse")]
+    pub reuse: Option<PathBuf>,
+
+    /// Encode every file anew
+    #[arg(long, env = "SITAR_NO_REUSE")]
+    pub no_reuse: bool,
+
+    /// Threads that read and encode [default: one per core]
+    #[arg(long, value_name = "N", env = "SITAR_THREADS", value_parser = super::parse_shards)]
+    pub threads: Option<NonZeroU16>,
+
+    /// No file's time is later than this, in seconds since 1970: a fresh checkout then packs to the same bytes as the last
+    /// one
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    pub source_date_epoch: Option<u64>,
+
+    /// Print what was done as JSON
+    #[arg(long, env = "SITAR_JSON")]
+    pub json: bool,
+}

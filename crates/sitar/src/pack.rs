@@ -1,0 +1,211 @@
+//! `sitar pack`: a directory becomes an archive that replaces the last one when it is whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Read as _, Seek as _, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use sitar_site::{PackError, PackFault, PackOptions, Packed, Progress, pack};
+
+use crate::cli::Pack;
+use crate::error::Error;
+
+mod summary;
+
+/// Packs.
+///
+/// # Errors
+/// Whatever keeps the archive from being made; then the one that was there is still there.
+pub fn run(arguments: &Pack) -> Result<(), Error> {
+    if arguments.output.as_os_str() == "-" {
+        if io::stdout().is_terminal() {
+            return Err(Error::new("will not write an archive to a terminal")
+                .hint("name a file: sitar pack DIR -o site.tar"));
+        }
+        let earlier = arguments.reuse.as_deref().map(open).transpose()?;
+        let packed = write(arguments, earlier, io::stdout().lock())?;
+        return summary::print(io::stderr(), arguments, &packed);
+    }
+    let output = Output::prepare(&arguments.output, &arguments.directory)?;
+    let earlier = match &arguments.reuse {
+        Some(path) => Some(open(path)?),
+        None if arguments.no_reuse => None,
+        // Nothing there, or nothing that can be read: then everything is encoded anew.
+        None => File::open(&output.path).ok(),
+    };
+    let packed = output.replace(|file| write(arguments, earlier, file))?;
+    summary::print(io::stdout(), arguments, &packed)
+}
+
+fn write(arguments: &Pack, earlier: Option<File>, output: impl Write) -> Result<Packed, Error> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let options = PackOptions {
+        threads: arguments.threads.map_or(cores, NonZeroUsize::from),
+        newest: arguments.source_date_epoch,
+        earlier,
+    };
+    let bar = Bar::new();
+    let packed = pack(&arguments.directory, BufWriter::with_capacity(1 << 20, output), options, &bar);
+    bar.0.finish_and_clear();
+    packed.map_err(|error| explain(&error))
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|error| {
+        Error::new(format!("cannot open the earlier pack {}", path.display()))
+            .cause(error)
+            .hint("--reuse names an archive that sitar pack has made; without it, the one at the output's place is used")
+    })
+}
+
+fn explain(error: &PackError) -> Error {
+    let told = Error::new(error.to_string());
+    match error.fault {
+        PackFault::Open(_) => {
+            told.hint("DIR is the folder that a site generator has filled, such as public/, dist/ or _site/")
+        }
+        PackFault::Read(_) => told.hint("check that this user may read it (`ls -l`)"),
+        PackFault::Write(_) => {
+            told.hint("check that there is room (`df`); an archive that was there is unchanged")
+        }
+        _ => told,
+    }
+}
+
+/// Where the archive goes.
+struct Output {
+    /// Links followed.
+    path: PathBuf,
+    folder: PathBuf,
+    /// What is written until it is whole: beside the archive, hidden, with a name of its own.
+    unfinished: PathBuf,
+}
+
+impl Output {
+    fn prepare(wanted: &Path, directory: &Path) -> Result<Output, Error> {
+        let path = fs::canonicalize(wanted).unwrap_or_else(|_| wanted.to_owned());
+        let cannot = || Error::new(format!("cannot write {}", wanted.display()));
+        let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
+            return Err(cannot().cause("it is not the name of a file").hint("for example: -o site.tar"));
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = fs::canonicalize(folder).map_err(|error| cannot().cause(error))?;
+        match fs::symlink_metadata(&path) {
+            Ok(there) if !there.is_file() => {
+                return Err(cannot()
+                    .cause("something is there that is not a file")
+                    .hint("to write to a pipe or a device: -o - and a redirection"));
+            }
+            Ok(there) if there.len() > 0 && !is_tar(&path) => {
+                return Err(cannot()
+                    .cause("a file is there that is not a tar archive")
+                    .hint("it may be a mistake in the name; remove the file if it is not"));
+            }
+            _ => {}
+        }
+        if fs::canonicalize(directory).is_ok_and(|directory| folder.starts_with(directory)) {
+            return Err(cannot()
+                .cause(format!("it would lie in {}, and the next pack would contain it", directory.display()))
+                .hint("write it elsewhere, for example: -o ../site.tar"));
+        }
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.unfinished", std::process::id()));
+        Ok(Output { path: folder.join(name), unfinished: folder.join(hidden), folder })
+    }
+
+    /// Whole and on the disk, or not there at all: whoever opens the path finds the old archive or the new one.
+    fn replace<T>(&self, write: impl FnOnce(&mut File) -> Result<T, Error>) -> Result<T, Error> {
+        let cannot = |error: io::Error| {
+            Error::new(format!("cannot write {}", self.path.display()))
+                .cause(error)
+                .hint("check that this user may write to the folder, and that there is room (`df`)")
+        };
+        let mut file = File::create_new(&self.unfinished).map_err(cannot)?;
+        let unfinished = Unfinished::guard(self.unfinished.clone())?;
+        let done = write(&mut file)?;
+        file.sync_all().map_err(cannot)?;
+        fs::rename(&self.unfinished, &self.path).map_err(cannot)?;
+        drop(unfinished);
+        // The name too; some file systems cannot, and then it is as safe as they make it.
+        let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        Ok(done)
+    }
+}
+
+/// The magic of every tar since 1988; the older ones are not worth guarding.
+fn is_tar(path: &Path) -> bool {
+    let mut magic = [0; 5];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(io::SeekFrom::Start(257))?;
+        file.read_exact(&mut magic)
+    });
+    read.is_ok() && &magic == b"ustar"
+}
+
+/// Removes what is unfinished, also when the program is told to stop.
+struct Unfinished {
+    path: PathBuf,
+    signals: signal_hook::iterator::Handle,
+}
+
+impl Unfinished {
+    fn guard(path: PathBuf) -> Result<Unfinished, Error> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+            .map_err(|error| Error::new("cannot catch signals").cause(error))?;
+        let guard = Unfinished { path: path.clone(), signals: signals.handle() };
+        let thread = std::thread::Builder::new().name("sitar-signals".into());
+        thread
+            .spawn(move || {
+                if let Some(signal) = signals.forever().next() {
+                    let _ = fs::remove_file(&path);
+                    // As a shell reports it.
+                    std::process::exit(128 + signal);
+                }
+            })
+            .map_err(|error| Error::new("cannot start a thread").cause(error))?;
+        Ok(guard)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.signals.close();
+        // After a success it has another name by now.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A bar on standard error, where that is a terminal.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Bar {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        // A template that indicatif cannot read would be shown as its default.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} files, {msg}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Bar(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, files: usize) {
+        self.0.set_length(files as u64);
+    }
+
+    fn advance(&self, files: usize, archive: u64) {
+        self.0.set_position(files as u64);
+        // Not for a hundred thousand files when nobody looks.
+        if !self.0.is_hidden() {
+            self.0.set_message(format!("{} written", HumanBytes(archive)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

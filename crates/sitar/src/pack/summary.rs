@@ -1,0 +1,127 @@
+//! What `sitar pack` says when it is done: text for people, or JSON.
+
+use std::fmt::{self, Display, Write as _};
+use std::io::Write;
+use std::path::Path;
+
+use indicatif::HumanBytes;
+use sitar_site::{Encodings, Packed};
+
+use crate::cli::Pack;
+use crate::error::{Error, Printable};
+
+/// Warnings that are printed; more are counted.
+const WARNINGS_MAX: usize = 20;
+
+pub(super) fn print(mut out: impl Write, arguments: &Pack, packed: &Packed) -> Result<(), Error> {
+    let text = if arguments.json {
+        Json { output: &arguments.output, packed }.to_string()
+    } else {
+        Text { arguments, packed }.to_string()
+    };
+    // The archive is written; that nobody hears of it is no failure.
+    let _ = out.write_all(text.as_bytes());
+    Ok(())
+}
+
+pub(super) struct Text<'t> {
+    pub(super) arguments: &'t Pack,
+    pub(super) packed: &'t Packed,
+}
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Packed { files, bytes, archive, taken_over, fingerprinted, reused, too_large, .. } = *self.packed;
+        let (from, to) = (shown(&self.arguments.directory), shown(&self.arguments.output));
+        writeln!(f, "packed {from} to {to}")?;
+        line(f, "files", &format_args!("{files}, {}", HumanBytes(bytes)))?;
+        line(f, "archive", &HumanBytes(archive))?;
+        for Encodings { suffix, files, before, after } in &self.packed.encodings {
+            if *files > 0 {
+                let share = percent(*after, *before);
+                let (before, after) = (HumanBytes(*before), HumanBytes(*after));
+                line(f, suffix, &format_args!("{files} made, {before} become {after} ({share} %)"))?;
+            } else {
+                line(f, suffix, &"none made")?;
+            }
+        }
+        if reused > 0 {
+            line(f, "reused", &format_args!("encodings of {reused} files, from the earlier pack"))?;
+        }
+        if taken_over > 0 {
+            line(f, "sidecars", &format_args!("{taken_over} were there already"))?;
+        }
+        line(f, "caching", &format_args!("{fingerprinted} names carry a fingerprint: kept for a year"))?;
+        if too_large > 0 {
+            line(f, "warning", &format_args!("{too_large} files above 64 MiB are not encoded"))?;
+        }
+        for warning in self.packed.warnings.iter().take(WARNINGS_MAX) {
+            line(f, "warning", &Printable(&warning.to_string()))?;
+        }
+        match self.packed.warnings.len().saturating_sub(WARNINGS_MAX) {
+            0 => Ok(()),
+            more => line(f, "warning", &format_args!("and {more} more")),
+        }
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, label: &str, value: &dyn Display) -> fmt::Result {
+    writeln!(f, "  {label:<8} {value}")
+}
+
+fn shown(path: &Path) -> String {
+    Printable(&path.to_string_lossy()).to_string()
+}
+
+fn percent(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(100).checked_div(whole).unwrap_or(0)
+}
+
+/// One object, one line.
+pub(super) struct Json<'j> {
+    pub(super) output: &'j Path,
+    pub(super) packed: &'j Packed,
+}
+
+impl Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Packed { files, bytes, archive, taken_over, fingerprinted, reused, too_large, .. } = *self.packed;
+        write!(
+            f,
+            "{{\"output\":{},\"files\":{files},\"bytes\":{bytes},\"archive_bytes\":{archive},\
+             \"sidecars_taken_over\":{taken_over},\"fingerprinted\":{fingerprinted},\"reused\":{reused},\
+             \"too_large\":{too_large},\"encodings\":{{",
+            Quoted(&self.output.to_string_lossy())
+        )?;
+        for (at, Encodings { suffix, files, before, after }) in self.packed.encodings.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(
+                f,
+                "{comma}\"{suffix}\":{{\"files\":{files},\"before_bytes\":{before},\"after_bytes\":{after}}}"
+            )?;
+        }
+        f.write_str("},\"warnings\":[")?;
+        for (at, warning) in self.packed.warnings.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{}", Quoted(&warning.to_string()))?;
+        }
+        writeln!(f, "]}}")
+    }
+}
+
+/// A string of JSON (RFC 8259 §7).
+struct Quoted<'q>(&'q str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                control if control < ' ' => write!(f, "\\u{:04x}", u32::from(control))?,
+                other => f.write_char(other)?,
+            }
+        }
+        f.write_char('"')
+    }
+}

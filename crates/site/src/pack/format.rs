@@ -1,0 +1,190 @@
+//! The bytes of `.sitar/index`, version 1. `docs/pack-format.md` describes them for readers in other languages; the
+//! numbers stand here.
+//!
+//! ```text
+//! records   64 bytes for each member, in the archive's order
+//! blocks    8 bytes for each pair of header blocks: two lengths
+//! lines     the header blocks, one behind the other
+//! names     the members' names, one behind the other
+//! zeros     up to the footer, which is the last block of the member
+//! footer    512 bytes; where everything else lies, and a hash over all of it
+//! ```
+//!
+//! All numbers are little-endian.
+
+use crate::representation::Hash;
+
+/// The member that holds the index. Always the last one, so that its end is found from the archive's.
+pub(crate) const INDEX_NAME: &[u8] = b".sitar/index";
+/// First bytes of the footer.
+pub(super) const MAGIC: &[u8; 16] = b"sitar pack index";
+/// What this program writes, and the only version that it reads.
+pub(super) const VERSION: u32 = 1;
+/// A header block of tar, and the footer.
+pub(super) const BLOCK: u64 = 512;
+/// The two blocks of zeros that end an archive.
+pub(super) const END: u64 = 2 * BLOCK;
+pub(super) const RECORD: usize = 64;
+pub(super) const PAIR: usize = 8;
+pub(super) const FOOTER: usize = BLOCK as usize;
+/// Bytes of an index at most: read into memory whole.
+pub(super) const INDEX_MAX: u64 = 512 << 20;
+/// Pairs of header blocks at most; their numbers have 16 bits, the last of which means none.
+pub(super) const PAIRS_MAX: usize = 0xffff;
+/// Bytes of one header block: what fits into a response's head with room to spare.
+pub(super) const LINES_MAX: usize = 8 << 10;
+/// Bytes of the text that names the encoders.
+pub(super) const ENCODERS_MAX: usize = 96;
+/// No pair of header blocks.
+pub(super) const NONE: u16 = 0xffff;
+
+/// One member of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// First byte of the body in the archive.
+    pub(crate) offset: u64,
+    /// Bytes of the body.
+    pub(crate) size: u64,
+    /// Seconds since the Unix epoch.
+    pub(crate) mtime: Option<u64>,
+    /// Of the body.
+    pub(crate) hash: Hash,
+    pub(crate) flags: Flags,
+    /// The header blocks under its own name.
+    pub(crate) own: u16,
+    /// The header blocks as an encoding of the file that it is a sidecar of.
+    pub(crate) encoded: u16,
+}
+
+/// How a member came about: what packing again may take over.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(pub(super) u16);
+
+impl Flags {
+    /// A sidecar that the packer made.
+    pub(super) const GENERATED: Flags = Flags(1);
+
+    pub(super) fn is_generated(self) -> bool {
+        self.0 & Flags::GENERATED.0 != 0
+    }
+
+    /// For these codings (as places in [`super::encode::CODINGS`]) the packer has decided: what is not beside it as a
+    /// generated sidecar was not worth it.
+    pub(super) fn tried(codings: [bool; 3]) -> Flags {
+        let bit = |at: usize| if codings[at] { 1 << (at + 1) } else { 0 };
+        Flags(bit(0) | bit(1) | bit(2))
+    }
+
+    pub(super) fn is_tried(self) -> [bool; 3] {
+        [self.0 & 2 != 0, self.0 & 4 != 0, self.0 & 8 != 0]
+    }
+
+    fn is_known(self) -> bool {
+        self.0 & !15 == 0
+    }
+}
+
+/// What the last block of the index says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Footer {
+    pub(super) version: u32,
+    /// Bytes of the whole archive.
+    pub(super) archive: u64,
+    /// Where the index begins in the archive.
+    pub(super) offset: u64,
+    /// Bytes of the index, footer included.
+    pub(super) size: u64,
+    pub(super) members: u32,
+    pub(super) pairs: u32,
+    /// Bytes of all header blocks.
+    pub(super) lines: u32,
+    /// Bytes of all names.
+    pub(super) names: u32,
+    /// Which encoders made the sidecars: another text means that they would be made otherwise today.
+    pub(super) encoders: Vec<u8>,
+    /// SHA-256 over all of the index before this field.
+    pub(super) hash: Hash,
+}
+
+impl Footer {
+    /// `None`: no footer of any version.
+    pub(super) fn parse(block: &[u8; FOOTER]) -> Option<Footer> {
+        let mut fields = Fields(block);
+        if fields.take::<16>() != *MAGIC {
+            return None;
+        }
+        let (version, archive, offset, size) = (fields.u32(), fields.u64(), fields.u64(), fields.u64());
+        let (members, pairs, lines, names) = (fields.u32(), fields.u32(), fields.u32(), fields.u32());
+        let encoders: [u8; ENCODERS_MAX] = fields.take();
+        let end = encoders.iter().position(|&byte| byte == 0).unwrap_or(ENCODERS_MAX);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(&block[FOOTER - 32..]);
+        let encoders = encoders[..end].to_vec();
+        Some(Footer { version, archive, offset, size, members, pairs, lines, names, encoders, hash })
+    }
+
+    /// The footer's bytes before the hash.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&self.version.to_le_bytes());
+        for number in [self.archive, self.offset, self.size] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [self.members, self.pairs, self.lines, self.names] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.encoders[..self.encoders.len().min(ENCODERS_MAX)]);
+        out.resize(start + FOOTER - 32, 0);
+    }
+}
+
+impl Record {
+    /// The record and the length of its name; `None` when it has flags that this version does not know.
+    pub(super) fn parse(bytes: &[u8; RECORD]) -> Option<(Record, usize)> {
+        let mut fields = Fields(bytes);
+        let (offset, size, mtime) = (fields.u64(), fields.u64(), fields.u64());
+        let hash = fields.take();
+        let (name, flags, own, encoded) = (fields.u16(), Flags(fields.u16()), fields.u16(), fields.u16());
+        let mtime = (mtime != u64::MAX).then_some(mtime);
+        let record = Record { offset, size, mtime, hash, flags, own, encoded };
+        flags.is_known().then_some((record, usize::from(name)))
+    }
+
+    pub(super) fn write(&self, name: u16, out: &mut Vec<u8>) {
+        for number in [self.offset, self.size, self.mtime.unwrap_or(u64::MAX)] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.hash);
+        for number in [name, self.flags.0, self.own, self.encoded] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+}
+
+/// Takes numbers from the front; the callers' arrays are long enough, and beyond the end all is zero.
+pub(super) struct Fields<'b>(pub(super) &'b [u8]);
+
+impl Fields<'_> {
+    pub(super) fn take<const N: usize>(&mut self) -> [u8; N] {
+        match self.0.split_first_chunk::<N>() {
+            Some((first, rest)) => {
+                self.0 = rest;
+                *first
+            }
+            None => [0; N],
+        }
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
+    }
+
+    pub(super) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+}

@@ -1,0 +1,31 @@
+//! Packs: a plain tar of a site with its encodings and an index, made once and opened without reading bodies.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`write`] | directory → archive: parallel, reproducible |
+//! | [`encode`] | which files are encoded, and how |
+//! | [`reuse`] | encodings out of an earlier pack |
+//! | [`members`] | headers of tar |
+//! | [`index`] | the index over what was written |
+//! | [`format`] | its bytes |
+//! | [`read`] | opening an index that anybody may have written |
+//!
+//! `docs/pack-format.md` describes the format.
+
+mod encode;
+mod format;
+mod index;
+mod members;
+pub(crate) mod read;
+mod reuse;
+mod write;
+
+use crate::rules;
+pub(crate) use format::{INDEX_NAME, Record};
+pub use write::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
+
+/// Files that rule the site: they travel in the pack and are never served.
+const RULES: [&[u8]; 2] = [rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()];
+
+#[cfg(test)]
+mod tests;

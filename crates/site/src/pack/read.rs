@@ -1,0 +1,232 @@
+//! Reading an index that anybody may have written.
+//!
+//! Two reads: the footer at the archive's end, then the index. Nothing is allocated before its size is known to lie
+//! within the archive and within the limits, and nothing is believed before it is checked: every body lies in the archive,
+//! none overlaps another or the index, every name is one that a plain tar could bring, every header line is one that
+//! may stand in an answer. What then remains is the word of whoever made the archive, as with any tar; the bodies are held
+//! against their hashes when they are loaded.
+
+use super::RULES;
+use super::format::{
+    BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD, Record, VERSION,
+};
+use crate::error::{OpenFault, printable};
+use crate::fields::{Blocks, are_lines};
+use crate::path::is_public;
+use crate::tar::ReadAt;
+use crate::tree::{FILES_MAX, NAMES_BYTES_MAX};
+use aws_lc_rs::digest::{SHA256, digest};
+
+/// What an archive's end says.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// No index there: a plain tar, or a pack to which something was appended.
+    Nothing,
+    /// An index of a version that this program does not know.
+    Newer,
+    Pack(Packed),
+}
+
+/// A checked index.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    /// In the archive's order. Whether the names are distinct is seen when an [`Index`](crate::index::Index) is made of them.
+    pub(crate) members: Vec<(Box<[u8]>, Record)>,
+    pub(crate) blocks: Vec<Blocks>,
+    /// Which encoders made the sidecars.
+    pub(super) encoders: Vec<u8>,
+}
+
+impl Packed {
+    /// Only what lies below a folder, by its name there. The rules are those of that folder.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub(crate) fn below(mut self, prefix: Option<&str>) -> Result<Packed, OpenFault> {
+        let Some(prefix) = prefix else { return Ok(self) };
+        let no_such = |packed: &Packed| OpenFault::NoSuchPrefix {
+            prefix: prefix.to_owned(),
+            folders: packed.folders(),
+        };
+        let folder = match crate::path::normalize(prefix.as_bytes()) {
+            Ok(Some(folder)) => folder,
+            Ok(None) => return Ok(self),
+            Err(_) => return Err(no_such(&self)),
+        };
+        let within = |name: &[u8]| Some(name.strip_prefix(&*folder)?.strip_prefix(b"/")?.into());
+        let members: Vec<(Box<[u8]>, Record)> =
+            self.members.iter().filter_map(|(name, record)| Some((within(name)?, record.clone()))).collect();
+        if members.is_empty() {
+            return Err(no_such(&self));
+        }
+        self.members = members;
+        Ok(self)
+    }
+
+    /// The contents of `_headers` and `_redirects`, as far as there are such members.
+    ///
+    /// # Errors
+    /// They cannot be read, or are not what was packed.
+    pub(crate) fn rules(&self, archive: &impl ReadAt) -> Result<[Option<Vec<u8>>; 2], OpenFault> {
+        let mut texts = [None, None];
+        for (name, record) in &self.members {
+            let Some(place) = RULES.iter().position(|rules| *rules == &**name) else { continue };
+            let mut text = vec![0; crate::site::rule_bytes(record.size)];
+            read(archive, &mut text, record.offset)?;
+            // One that is too long is refused for that.
+            if text.len() as u64 == record.size && crate::representation::sha256(&text) != record.hash {
+                return Err(damaged(record.offset, "its rules do not have the hash that the index says"));
+            }
+            texts[place] = Some(text);
+        }
+        Ok(texts)
+    }
+
+    /// Some folders, for a message.
+    fn folders(&self) -> Vec<String> {
+        let mut folders = Vec::new();
+        for (name, _) in &self.members {
+            let Some(slash) = name.iter().position(|&byte| byte == b'/') else { continue };
+            let folder = printable(&name[..slash]);
+            if folders.len() < 8 && !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders
+    }
+}
+
+/// Looks for an index at the end of an archive.
+///
+/// # Errors
+/// An index that is damaged or says what cannot be: the archive is not to be served, since its hashes are all that could
+/// tell whether the rest is what was packed.
+pub(crate) fn find(archive: &impl ReadAt) -> Result<Found, OpenFault> {
+    let length = archive.len();
+    let Some(at) = length.checked_sub(END + BLOCK) else { return Ok(Found::Nothing) };
+    let mut tail = [0; FOOTER + END as usize];
+    read(archive, &mut tail, at)?;
+    let (footer, end) = tail.split_first_chunk::<FOOTER>().unwrap_or((&[0; FOOTER], &[]));
+    let Some(footer) = Footer::parse(footer).filter(|_| end.iter().all(|&byte| byte == 0)) else {
+        return Ok(Found::Nothing);
+    };
+    if footer.version != VERSION {
+        return Ok(Found::Newer);
+    }
+    let layout =
+        Layout::of(&footer, length).ok_or_else(|| damaged(at, "the index's footer contradicts itself"))?;
+    // At most INDEX_MAX, and within the archive.
+    let mut bytes = vec![0; layout.size];
+    read(archive, &mut bytes, footer.offset)?;
+    let hashed = &bytes[..layout.size - 32];
+    if digest(&SHA256, hashed).as_ref() != footer.hash {
+        return Err(damaged(footer.offset, "the index does not have the hash that it says"));
+    }
+    parse(&bytes, &layout, &footer).map(Found::Pack).map_err(|what| damaged(footer.offset, what))
+}
+
+/// Where the parts of an index lie in it.
+struct Layout {
+    size: usize,
+    pairs: usize,
+    lines: usize,
+    names: usize,
+    names_end: usize,
+}
+
+impl Layout {
+    /// `None` when the numbers contradict each other, the archive, or the limits.
+    fn of(footer: &Footer, archive: u64) -> Option<Layout> {
+        let size = usize::try_from(footer.size).ok().filter(|_| footer.size <= INDEX_MAX)?;
+        let fits = footer.archive == archive
+            && footer.offset.is_multiple_of(BLOCK)
+            && footer.size.is_multiple_of(BLOCK)
+            && footer.offset >= BLOCK
+            && footer.offset.checked_add(footer.size)?.checked_add(END)? == archive;
+        let (members, pairs) = (footer.members as usize, footer.pairs as usize);
+        if !fits || members > FILES_MAX || pairs > PAIRS_MAX || footer.names as usize > NAMES_BYTES_MAX {
+            return None;
+        }
+        let pairs_at = members * RECORD;
+        let lines_at = pairs_at + pairs * PAIR;
+        let names_at = lines_at.checked_add(footer.lines as usize)?;
+        let names_end = names_at.checked_add(footer.names as usize)?;
+        // Zeros up to the footer, and no more of them than needed.
+        let padded = names_end.checked_next_multiple_of(BLOCK as usize)?.checked_add(FOOTER)?;
+        (padded == size).then_some(Layout {
+            size,
+            pairs: pairs_at,
+            lines: lines_at,
+            names: names_at,
+            names_end,
+        })
+    }
+}
+
+fn parse(bytes: &[u8], layout: &Layout, footer: &Footer) -> Result<Packed, &'static str> {
+    let blocks = blocks(&bytes[layout.pairs..layout.lines], &bytes[layout.lines..layout.names])?;
+    let mut names = &bytes[layout.names..layout.names_end];
+    // Bounded by the size of the index, which was read.
+    let mut members = Vec::with_capacity(footer.members as usize);
+    let mut free = 0_u64;
+    let (records, _) = bytes[..layout.pairs].as_chunks::<RECORD>();
+    for record in records {
+        let (record, length) = Record::parse(record).ok_or("the index has flags of another version")?;
+        let (name, rest) =
+            names.split_at_checked(length).ok_or("the index has more names than bytes of them")?;
+        names = rest;
+        if !is_name(name) {
+            return Err("the index has a name that cannot be served");
+        }
+        // Behind the header before it, in the archive's order, and in front of the index and its header: so none overlaps another.
+        let end = record.offset.checked_add(record.size).and_then(|end| end.checked_next_multiple_of(BLOCK));
+        let lies_well = record.offset.is_multiple_of(BLOCK)
+            && record.offset >= free + BLOCK
+            && end.is_some_and(|end| end <= footer.offset - BLOCK);
+        if !lies_well {
+            return Err("the index has a body that lies outside of the archive or in another");
+        }
+        free = end.unwrap_or(u64::MAX);
+        if [record.own, record.encoded].iter().any(|&pair| pair != NONE && usize::from(pair) >= blocks.len())
+        {
+            return Err("the index names header lines that it does not have");
+        }
+        members.push((name.into(), record));
+    }
+    if !names.is_empty() {
+        return Err("the index has bytes of names that belong to no member");
+    }
+    Ok(Packed { members, blocks, encoders: footer.encoders.clone() })
+}
+
+fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str> {
+    let mut blocks = Vec::with_capacity(lengths.len() / PAIR);
+    let (pairs, _) = lengths.as_chunks::<PAIR>();
+    for pair in pairs {
+        let mut fields = Fields(pair);
+        let mut next = || {
+            let (block, rest) = lines.split_at_checked(fields.u32() as usize)?;
+            lines = rest;
+            (block.len() <= LINES_MAX && are_lines(block)).then(|| Box::from(block))
+        };
+        let (Some(content), Some(not_modified)) = (next(), next()) else {
+            return Err("the index has header lines that may not stand in an answer");
+        };
+        blocks.push(Blocks { content, not_modified });
+    }
+    if lines.is_empty() { Ok(blocks) } else { Err("the index has header lines that belong to nothing") }
+}
+
+/// A name that a plain tar could bring to the index, or one of the files that rule the site.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    let is_key = matches!(crate::path::normalize(name), Ok(Some(key)) if *key == *name);
+    is_key && (is_public(name) || RULES.contains(&name))
+}
+
+fn read(archive: &impl ReadAt, buffer: &mut [u8], at: u64) -> Result<(), OpenFault> {
+    archive.read_exact_at(buffer, at).map_err(|error| OpenFault::Io { doing: "read the archive", error })
+}
+
+fn damaged(offset: u64, what: &'static str) -> OpenFault {
+    OpenFault::DamagedPack { offset, what }
+}

@@ -1,0 +1,87 @@
+//! Encodings out of an earlier pack: found by the content's hash, held against the content before they are taken.
+
+use super::encode::{CODINGS, ENCODERS, Each, decodes_to};
+use super::format::Record;
+use super::read::{Found, find};
+use crate::representation::{Hash, sha256};
+use crate::tar::ReadAt;
+use std::collections::HashMap;
+
+/// What an earlier pack knows about contents.
+pub(super) struct Earlier<R> {
+    archive: R,
+    known: HashMap<Hash, Each<Known>>,
+}
+
+/// What an earlier packer decided about one coding of one content.
+#[derive(Copy, Clone, Debug, Default)]
+enum Known {
+    /// Nothing: the site's own sidecar stood there.
+    #[default]
+    Undecided,
+    /// Not worth it.
+    Declined,
+    /// This one.
+    Made { offset: u64, size: u64, hash: Hash },
+}
+
+impl<R: ReadAt> Earlier<R> {
+    /// `None` when the archive is no pack, or one whose encodings would be made otherwise today.
+    pub(super) fn open(archive: R) -> Option<Earlier<R>> {
+        let Ok(Found::Pack(packed)) = find(&archive) else { return None };
+        if packed.encoders != ENCODERS.as_bytes() {
+            return None;
+        }
+        let mut known = HashMap::new();
+        let mut members = packed.members.iter().peekable();
+        while let Some((name, record)) = members.next() {
+            let tried = record.flags.is_tried();
+            let mut each = tried.map(|tried| if tried { Known::Declined } else { Known::Undecided });
+            // What was made for a file follows it.
+            while let Some((sidecar, made)) = members.next_if(|(_, next)| next.flags.is_generated()) {
+                if let Some(place) = place(name, sidecar) {
+                    let Record { offset, size, hash, .. } = *made;
+                    each[place] = Known::Made { offset, size, hash };
+                }
+            }
+            if tried.contains(&true) {
+                known.insert(record.hash, each);
+            }
+        }
+        Some(Earlier { archive, known })
+    }
+
+    /// The encodings of `content` for the wanted codings, if all of them were decided; `None`: make them.
+    pub(super) fn encodings(
+        &self,
+        content: &[u8],
+        hash: &Hash,
+        wanted: Each<bool>,
+    ) -> Option<Each<Option<Vec<u8>>>> {
+        let known = self.known.get(hash)?;
+        let mut encodings = [None, None, None];
+        for place in 0..CODINGS.len() {
+            match known[place] {
+                _ if !wanted[place] => {}
+                Known::Undecided => return None,
+                Known::Declined => {}
+                Known::Made { offset, size, hash } => {
+                    // Kept only where it was smaller; a longer one is no work of ours, nor worth the memory.
+                    let size = usize::try_from(size).ok().filter(|&size| size < content.len())?;
+                    let mut encoded = vec![0; size];
+                    self.archive.read_exact_at(&mut encoded, offset).ok()?;
+                    if sha256(&encoded) != hash || !decodes_to(place, &encoded, content) {
+                        return None;
+                    }
+                    encodings[place] = Some(encoded);
+                }
+            }
+        }
+        Some(encodings)
+    }
+}
+
+fn place(name: &[u8], sidecar: &[u8]) -> Option<usize> {
+    let suffix = sidecar.strip_prefix(name)?;
+    CODINGS.iter().position(|(_, known)| *known == suffix)
+}

@@ -1,0 +1,483 @@
+//! From a directory to an archive.
+//!
+//! Threads read, hash and encode; the calling thread writes what they bring, in the order of the names. They run ahead of
+//! it by so many files and bytes at most, so memory does not grow with the site. Nothing in the archive depends on who was
+//! faster, nor on the order in which the file system lists names.
+
+use super::RULES;
+use super::encode::{CODINGS, Each, SIZE_MAX, Worth, encode, worth};
+use super::format::{Flags, INDEX_NAME};
+use super::index::{Written, index};
+use super::members::Archive;
+use super::reuse::Earlier;
+use crate::directory::Root;
+use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
+use crate::lifetime::{self, Lifetime};
+use crate::path::NAME_MAX;
+use crate::representation::{Hash, sha256};
+use crate::site::Stamp;
+use crate::tree::FILES_MAX;
+use aws_lc_rs::digest::{Context, SHA256};
+use sitar_io::File;
+use std::fmt;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How to pack.
+#[derive(Debug)]
+pub struct PackOptions {
+    /// Threads that read and encode.
+    pub threads: NonZeroUsize,
+    /// Seconds since the Unix epoch that no file's time may be later than: `SOURCE_DATE_EPOCH`, which makes a fresh checkout
+    /// pack like the last one. `None`: times as they are.
+    pub newest: Option<u64>,
+    /// An earlier pack whose encodings are taken over where the content is the same.
+    pub earlier: Option<std::fs::File>,
+}
+
+/// Is told how far it has got.
+pub trait Progress {
+    /// There are so many files.
+    fn begin(&self, files: usize);
+    /// So many have been written, and the archive has so many bytes.
+    fn advance(&self, files: usize, archive: u64);
+}
+
+/// What has been packed.
+#[derive(Debug, Default)]
+pub struct Packed {
+    /// Files of the site, sidecars included that were there.
+    pub files: usize,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Bytes of the archive.
+    pub archive: u64,
+    /// What was made, for each coding by the name of its sidecars (`br`, `gz`, `zst`).
+    pub encodings: Vec<Encodings>,
+    /// Files whose encodings came out of the earlier pack.
+    pub reused: usize,
+    /// Sidecars that were there already.
+    pub taken_over: usize,
+    /// Files whose name carries a fingerprint of the content.
+    pub fingerprinted: usize,
+    /// Files that were too large to be encoded, though their type would be.
+    pub too_large: usize,
+    /// What the operator should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// What encoding in one coding has brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encodings {
+    /// The sidecars' suffix, without its dot.
+    pub suffix: &'static str,
+    /// How many were kept.
+    pub files: usize,
+    /// Bytes of the files before.
+    pub before: u64,
+    /// Bytes of the sidecars.
+    pub after: u64,
+}
+
+/// Why there is no pack.
+#[derive(Debug)]
+pub struct PackError {
+    /// What is wrong.
+    pub fault: PackFault,
+    /// The file concerned, made printable; empty when none is.
+    pub name: String,
+}
+
+/// What is wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PackFault {
+    /// The directory, or its rules.
+    Open(OpenError),
+    /// A file cannot be read.
+    Read(io::Error),
+    /// A file was written to meanwhile.
+    Changed,
+    /// The archive cannot be written.
+    Write(io::Error),
+    /// A mistake of this program's.
+    Panicked,
+}
+
+impl fmt::Display for PackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            PackFault::Open(error) => error.fmt(f),
+            PackFault::Read(error) => write!(f, "cannot read '{}': {error}", self.name),
+            PackFault::Changed => {
+                write!(
+                    f,
+                    "'{}' was changed while it was read; pack again when nobody writes to it",
+                    self.name
+                )
+            }
+            PackFault::Write(error) => write!(f, "cannot write the archive: {error}"),
+            PackFault::Panicked => {
+                write!(f, "encoding '{}' failed inside of the encoder; please report it", self.name)
+            }
+        }
+    }
+}
+
+impl std::error::Error for PackError {}
+
+impl PackError {
+    fn of(name: &[u8]) -> impl Fn(PackFault) -> PackError {
+        move |fault| PackError { fault, name: printable(name) }
+    }
+
+    fn write(error: io::Error) -> PackError {
+        PackError { fault: PackFault::Write(error), name: String::new() }
+    }
+}
+
+/// Packs a directory: every file that `sitar serve` would serve from it, and its rules.
+///
+/// The same names, contents and times give the same bytes, on any machine.
+///
+/// # Errors
+/// The directory's, a file's or the output's. What was written until then is no archive.
+pub fn pack(
+    directory: &Path,
+    output: impl Write,
+    options: PackOptions,
+    progress: &dyn Progress,
+) -> Result<Packed, PackError> {
+    let open =
+        |fault| PackError { fault: PackFault::Open(OpenError::new(directory, fault)), name: String::new() };
+    let root = Root::open(directory, None).map_err(open)?;
+    // A line that would not work must be known before it is deployed.
+    crate::site::directory_rules(&root).map_err(open)?;
+    let mut warnings = Warnings::default();
+    let names = names(&root, &mut warnings).map_err(open)?;
+    let earlier = options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?));
+    progress.begin(names.len());
+
+    let plant = Plant { root: &root, names: &names, earlier, line: Mutex::default(), moved: Condvar::new() };
+    let mut packer = Packer {
+        archive: Archive::new(output),
+        written: Vec::with_capacity(names.len()),
+        newest: options.newest.unwrap_or(u64::MAX),
+        packed: Packed {
+            encodings: CODINGS
+                .map(|(_, suffix)| Encodings {
+                    suffix: std::str::from_utf8(&suffix[1..]).unwrap_or_default(),
+                    ..Encodings::default()
+                })
+                .to_vec(),
+            ..Packed::default()
+        },
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.get().min(names.len()) {
+            scope.spawn(|| plant.work());
+        }
+        // Whatever happens to the writer: without it the others would wait for ever.
+        let _stop = Stop(&plant);
+        for (at, name) in names.iter().enumerate() {
+            packer.file(&root, name, plant.next(at)?)?;
+            progress.advance(at + 1, packer.archive.at());
+        }
+        Ok(())
+    })?;
+    let mut packed = packer.finish(open)?;
+    if packed.files == 0 {
+        warnings.push(Warning::NoFiles);
+    }
+    packed.warnings = warnings.finish();
+    Ok(packed)
+}
+
+/// All names, in one order whatever the file system's; the rules among them.
+fn names(root: &Root, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFault> {
+    let mut names = root.files(warnings)?;
+    for rules in RULES {
+        match root.file(rules) {
+            Ok(_) => names.push(rules.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(OpenFault::Io { doing: "read its rules", error }),
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Where files are read and encoded.
+struct Plant<'p> {
+    root: &'p Root,
+    names: &'p [Box<[u8]>],
+    earlier: Option<Earlier<crate::site::Archive>>,
+    line: Mutex<Line>,
+    moved: Condvar,
+}
+
+/// What is between the threads and the writer.
+#[derive(Default)]
+struct Line {
+    /// The next file to be worked on.
+    next: usize,
+    /// The next file to be written.
+    wanted: usize,
+    /// Bytes that were made and are not written yet.
+    bytes: usize,
+    ready: std::collections::HashMap<usize, Result<Made, PackError>>,
+    stopped: bool,
+}
+
+/// A file, read.
+enum Made {
+    Whole {
+        content: Vec<u8>,
+        mtime: u64,
+        hash: Hash,
+        tried: Each<bool>,
+        encodings: Each<Option<Vec<u8>>>,
+        reused: bool,
+    },
+    /// Too large to be held; the writer reads it.
+    Large,
+}
+
+impl Made {
+    fn bytes(&self) -> usize {
+        match self {
+            Made::Whole { content, encodings, .. } => {
+                content.len() + encodings.iter().flatten().map(Vec::len).sum::<usize>()
+            }
+            Made::Large => 0,
+        }
+    }
+}
+
+impl Plant<'_> {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        // Its numbers are true at any time.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works until there is nothing left.
+    fn work(&self) {
+        while let Some(at) = self.claim() {
+            let name = &self.names[at];
+            // An encoder that panics must not leave the writer waiting.
+            let made = catch_unwind(AssertUnwindSafe(|| self.make(name)))
+                .unwrap_or_else(|_| Err(PackError::of(name)(PackFault::Panicked)));
+            let mut line = self.lock();
+            line.bytes += made.as_ref().map_or(0, Made::bytes);
+            line.ready.insert(at, made);
+            drop(line);
+            self.moved.notify_all();
+        }
+    }
+
+    /// The next file, once there is room for it.
+    fn claim(&self) -> Option<usize> {
+        let mut line = self.lock();
+        loop {
+            let at = line.next;
+            if line.stopped || at >= self.names.len() {
+                return None;
+            }
+            // What the writer waits for is always worked on.
+            if at == line.wanted || (at < line.wanted + AHEAD_FILES && line.bytes < AHEAD_BYTES) {
+                line.next += 1;
+                return Some(at);
+            }
+            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for a file.
+    fn next(&self, at: usize) -> Result<Made, PackError> {
+        let mut line = self.lock();
+        line.wanted = at;
+        self.moved.notify_all();
+        loop {
+            if let Some(made) = line.ready.remove(&at) {
+                line.bytes -= made.as_ref().map_or(0, Made::bytes);
+                return made;
+            }
+            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn make(&self, name: &[u8]) -> Result<Made, PackError> {
+        let fault = PackError::of(name);
+        let read = |error| fault(PackFault::Read(error));
+        let (fd, before) = self.root.file(name).map_err(read)?;
+        let size = u64::try_from(before.st_size).unwrap_or(0);
+        let worth = if RULES.contains(&name) { Worth::No } else { worth(name) };
+        if size > if worth == Worth::No { WHOLE_MAX } else { SIZE_MAX } {
+            return Ok(Made::Large);
+        }
+        // Within SIZE_MAX.
+        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
+        let file = File::from(fd);
+        file.read_exact_at(&mut content, 0).map_err(read)?;
+        if Stamp::of(&rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?) != Stamp::of(&before) {
+            return Err(fault(PackFault::Changed));
+        }
+        let hash = sha256(&content);
+        let mtime = u64::try_from(before.st_mtime).unwrap_or(0);
+        let tried = if worth == Worth::No { [false; 3] } else { self.free(name) };
+        let mut encodings = [None, None, None];
+        let mut reused = false;
+        if tried != [false; 3] {
+            let earlier = self.earlier.as_ref().and_then(|pack| pack.encodings(&content, &hash, tried));
+            reused = earlier.as_ref().is_some_and(|earlier| earlier.iter().any(Option::is_some));
+            encodings = earlier.unwrap_or_else(|| encode(&content, worth));
+            for (encoding, tried) in encodings.iter_mut().zip(tried) {
+                if !tried {
+                    *encoding = None;
+                }
+            }
+        }
+        Ok(Made::Whole { content, mtime, hash, tried, encodings, reused })
+    }
+
+    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has it.
+    fn free(&self, name: &[u8]) -> Each<bool> {
+        CODINGS.map(|(_, suffix)| {
+            let sidecar = [name, suffix].concat();
+            let folder = [&sidecar[..], b"/"].concat();
+            let at = self.names.partition_point(|name| **name < *folder);
+            sidecar.len() <= NAME_MAX
+                && self.names.binary_search_by(|name| (**name).cmp(&sidecar)).is_err()
+                && !self.names.get(at).is_some_and(|name| name.starts_with(&folder))
+        })
+    }
+}
+
+/// Lets the threads go home.
+struct Stop<'p, 'q>(&'q Plant<'p>);
+
+impl Drop for Stop<'_, '_> {
+    fn drop(&mut self) {
+        self.0.lock().stopped = true;
+        self.0.moved.notify_all();
+    }
+}
+
+/// The archive, as far as it has got.
+struct Packer<W> {
+    archive: Archive<W>,
+    written: Vec<Written>,
+    newest: u64,
+    packed: Packed,
+}
+
+impl<W: Write> Packer<W> {
+    fn file(&mut self, root: &Root, name: &[u8], made: Made) -> Result<(), PackError> {
+        let (size, mtime, encodings) = match made {
+            Made::Large => {
+                let (size, mtime) = self.large(root, name)?;
+                self.packed.too_large += usize::from(worth(name) != Worth::No);
+                (size, mtime, [None, None, None])
+            }
+            Made::Whole { content, mtime, hash, tried, encodings, reused } => {
+                let mtime = mtime.min(self.newest);
+                let size = content.len() as u64;
+                self.member(name, &content, mtime, hash, Flags::tried(tried))?;
+                self.packed.reused += usize::from(reused);
+                (size, mtime, encodings)
+            }
+        };
+        for (place, encoding) in encodings.into_iter().enumerate() {
+            let Some(encoding) = encoding else { continue };
+            let sidecar = [name, CODINGS[place].1].concat();
+            self.member(&sidecar, &encoding, mtime, sha256(&encoding), Flags::GENERATED)?;
+            let sum = &mut self.packed.encodings[place];
+            sum.files += 1;
+            sum.before += size;
+            sum.after += encoding.len() as u64;
+        }
+        self.packed.files += 1;
+        self.packed.bytes += size;
+        self.packed.taken_over += usize::from(crate::index::sidecar(name).is_some());
+        self.packed.fingerprinted += usize::from(lifetime::of(name) == Lifetime::Immutable);
+        Ok(())
+    }
+
+    fn member(
+        &mut self,
+        name: &[u8],
+        body: &[u8],
+        mtime: u64,
+        hash: Hash,
+        flags: Flags,
+    ) -> Result<(), PackError> {
+        let size = body.len() as u64;
+        self.archive.header(name, size, mtime).map_err(PackError::write)?;
+        let offset = self.archive.at();
+        self.archive.write(body).and_then(|()| self.archive.pad()).map_err(PackError::write)?;
+        self.written.push(Written { name: name.into(), offset, size, mtime, hash, flags });
+        Ok(())
+    }
+
+    /// Copies a file in pieces.
+    fn large(&mut self, root: &Root, name: &[u8]) -> Result<(u64, u64), PackError> {
+        let fault = PackError::of(name);
+        let read = |error| fault(PackFault::Read(error));
+        let (fd, before) = root.file(name).map_err(read)?;
+        let size = u64::try_from(before.st_size).unwrap_or(0);
+        let mtime = u64::try_from(before.st_mtime).unwrap_or(0).min(self.newest);
+        self.archive.header(name, size, mtime).map_err(PackError::write)?;
+        let offset = self.archive.at();
+        let file = File::from(fd);
+        let mut digest = Context::new(&SHA256);
+        let mut buffer = vec![0; PIECE];
+        let mut at = 0;
+        while at < size {
+            // At most PIECE.
+            let piece = &mut buffer[..usize::try_from(size - at).unwrap_or(PIECE).min(PIECE)];
+            file.read_exact_at(piece, at).map_err(read)?;
+            digest.update(piece);
+            self.archive.write(piece).map_err(PackError::write)?;
+            at += piece.len() as u64;
+        }
+        if Stamp::of(&rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?) != Stamp::of(&before) {
+            return Err(fault(PackFault::Changed));
+        }
+        self.archive.pad().map_err(PackError::write)?;
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest.finish().as_ref());
+        let flags = Flags::default();
+        self.written.push(Written { name: name.into(), offset, size, mtime, hash, flags });
+        Ok((size, mtime))
+    }
+
+    fn finish(mut self, open: impl Fn(OpenFault) -> PackError) -> Result<Packed, PackError> {
+        if self.written.len() > FILES_MAX {
+            let limit = FILES_MAX as u64;
+            return Err(open(OpenFault::TooMany { what: "files, encodings counted", limit }));
+        }
+        // A time of its own would be one that changes; zero is one that GNU tar complains about.
+        let mtime = self.written.iter().map(|member| member.mtime).max().unwrap_or(1).max(1);
+        let offset = self.archive.at() + 512;
+        let index = index(&self.written, offset).map_err(&open)?;
+        self.archive
+            .header(INDEX_NAME, index.len() as u64, mtime)
+            .and_then(|()| self.archive.write(&index))
+            .and_then(|()| self.archive.pad())
+            .map_err(PackError::write)?;
+        self.packed.archive = self.archive.finish().map_err(PackError::write)?;
+        Ok(self.packed)
+    }
+}
+
+/// Files that the threads may be ahead of the writer.
+const AHEAD_FILES: usize = 512;
+/// Bytes that may wait for the writer before the threads pause; each may add what it has in hand.
+const AHEAD_BYTES: usize = 128 << 20;
+/// Bytes above which a file that is not encoded is copied in pieces.
+const WHOLE_MAX: u64 = 4 << 20;
+/// Bytes of such a piece.
+const PIECE: usize = 1 << 20;

@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod docs_sites;
 mod metadata;
+mod packs;
 mod rust_source;
 mod sanitize;
 mod setup;
@@ -30,6 +31,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("bench", "CPU per request beside nginx, in one run (--quick: short, writes nothing)", bench::command),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
     ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
+    ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),
     (

@@ -25,6 +25,41 @@ pub fn archive(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     Ok(index.files)
 }
 
+/// Any bytes as a pack, its hash put right: what is accepted could have been packed. Returns how many files there are, and
+/// `None` when there is no index.
+pub fn index(bytes: &[u8]) -> Result<Option<usize>, crate::OpenFault> {
+    let mut bytes = bytes.to_vec();
+    crate::pack::read::reseal(&mut bytes);
+    let crate::pack::read::Found::Pack(packed) = crate::pack::read::find(&bytes.as_slice())? else {
+        return Ok(None);
+    };
+    let mut free = 0;
+    for (name, record) in &packed.members {
+        let rules = matches!(&**name, b"_headers" | b"_redirects");
+        assert!(is_public(name) || rules, "a hidden name");
+        assert_eq!(normalize(name).ok().flatten().as_deref(), Some(&**name), "a name that is not a key");
+        assert!(record.offset >= free + 512, "a body in another");
+        free = record.offset + record.size;
+    }
+    assert!(free + 512 <= bytes.len() as u64, "a body outside of the archive");
+    for block in packed.blocks.iter().flat_map(|blocks| [&blocks.content, &blocks.not_modified]) {
+        let mut lines = block.split_inclusive(|&byte| byte == b'\n');
+        assert!(lines.all(|line| line.ends_with(b"\r\n") && line.len() > 3), "a head that could end early");
+        assert!(!block.contains(&0), "a zero byte in a head");
+        let text = block.to_ascii_lowercase();
+        for field in ["content-length", "transfer-encoding", "connection"] {
+            assert!(!text.starts_with(format!("{field}:").as_bytes()), "framing in a head");
+            let later = format!("\n{field}:");
+            assert!(!text.windows(later.len()).any(|window| window == later.as_bytes()), "framing in a head");
+        }
+    }
+    let index = Index::new(packed.members.iter().map(|(name, _)| &**name))?;
+    if index.has_clash {
+        return Err(crate::OpenFault::DamagedPack { offset: 0, what: "a name clashes" });
+    }
+    Ok(Some(index.files))
+}
+
 /// Any bytes as a request's path: the key, if there is one, is a plain name below the root.
 pub fn path(raw: &[u8]) {
     let mut buffer = [0; NAME_MAX];

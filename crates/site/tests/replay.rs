@@ -31,6 +31,21 @@ fn archives() {
 }
 
 #[test]
+fn indexes() {
+    for (path, bytes) in corpus("index") {
+        let files = sitar_site::checks::index(&bytes);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("good-") {
+            assert!(files.unwrap().is_some(), "{name}");
+        } else if name.starts_with("bad-") {
+            assert!(files.is_err(), "{name}");
+        } else if name.starts_with("none-") {
+            assert_eq!(files.unwrap(), None, "{name}");
+        }
+    }
+}
+
+#[test]
 fn paths() {
     for (_, bytes) in corpus("path") {
         sitar_site::checks::path(&bytes);

@@ -4,6 +4,8 @@
 //! every answer's status checked by the load generator. CPU is that of all threads of the server, from
 //! `/proc/PID/task/*/schedstat`, over the requests that were answered.
 
+mod engines;
+
 use crate::Invocation;
 use std::fmt::Write as _;
 use std::fs;
@@ -44,13 +46,17 @@ pub(crate) fn command(invocation: &Invocation) -> ExitCode {
     }
 }
 
-/// Runs the bench and writes `bench/RESULTS.md`. `--quick`: three short rounds, nothing is written.
+/// Runs the bench and writes `bench/RESULTS.md`. `--quick`: three short rounds, nothing is written. `--engines`: sitar's engines
+/// beside each other instead, into `bench/ENGINES.md`.
 fn run(root: &Path, arguments: &[String]) -> Result<()> {
-    let quick = match arguments {
-        [] => false,
-        [flag] if flag == "--quick" => true,
-        other => return Err(format!("bench: unknown arguments {other:?}; known: --quick").into()),
-    };
+    let (mut quick, mut engines) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--quick" => quick = true,
+            "--engines" => engines = true,
+            other => return Err(format!("bench: unknown argument {other}; known: --quick, --engines").into()),
+        }
+    }
     let (rounds, seconds) = if quick { (3, 1) } else { (ROUNDS, 3) };
     for tool in ["nginx", "wrk", "openssl", "taskset"] {
         if !on_path(tool) {
@@ -65,6 +71,9 @@ fn run(root: &Path, arguments: &[String]) -> Result<()> {
         return Err("cargo build failed".into());
     }
     let lab = Lab::new(root)?;
+    if engines {
+        return engines::run(root, &lab, rounds, seconds, !quick);
+    }
     let mut report = String::new();
     writeln!(
         report,
@@ -103,7 +112,8 @@ fn run(root: &Path, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn preamble(rounds: usize, seconds: u64) -> Result<String> {
+/// "AMD EPYC, 2 cores, kernel 6.18".
+fn machine() -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu
         .lines()
@@ -111,14 +121,17 @@ fn preamble(rounds: usize, seconds: u64) -> Result<String> {
         .unwrap_or("")
         .trim_start_matches([' ', '\t', ':']);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{model}, {} cores, kernel {}", std::thread::available_parallelism()?, kernel.trim()))
+}
+
+fn preamble(rounds: usize, seconds: u64) -> Result<String> {
     let nginx = Command::new("nginx").arg("-v").output()?;
     let nginx = String::from_utf8_lossy(&nginx.stderr).trim().replace("nginx version: ", "");
     Ok(format!(
-        "# Last run\n\n`cargo xtask bench` on {model}, {} cores, kernel {}; {nginx} from Debian. One worker each on core 0, wrk with \
+        "# Last run\n\n`cargo xtask bench` on {}; {nginx} from Debian. One worker each on core 0, wrk with \
          {CONNECTIONS} connections on core 1, loopback, {rounds} rounds of {seconds} s in turn, cipher {CIPHER} (checked as \
          negotiated), every status checked. CPU of all threads of the server, kernel time included. Medians.\n",
-        std::thread::available_parallelism()?,
-        kernel.trim(),
+        machine()?,
     ))
 }
 
@@ -193,13 +206,19 @@ impl Lab {
     }
 
     fn sitar(&self, case: &Case) -> Result<Server> {
-        let mut command = pinned(0, &self.sitar);
+        self.sitar_with(case, "0", &[])
+    }
+
+    /// One shard on these cores, with further arguments.
+    fn sitar_with(&self, case: &Case, cores: &str, arguments: &[&str]) -> Result<Server> {
+        let mut command = pinned(cores, &self.sitar);
         command.arg("serve").arg(self.directory.join("site")).args([
             "--shards",
             "1",
             "--listen",
             "127.0.0.1:0",
         ]);
+        command.args(arguments);
         if case.tls {
             command.arg("--tls-cert").arg(self.directory.join("cert.pem"));
             command.arg("--tls-key").arg(self.directory.join("key.pem"));
@@ -236,7 +255,7 @@ impl Lab {
         let path = self.directory.join("nginx.conf");
         fs::write(&path, conf)?;
         let child =
-            pinned(0, Path::new("nginx")).arg("-c").arg(&path).arg("-p").arg(&self.directory).spawn()?;
+            pinned("0", Path::new("nginx")).arg("-c").arg(&path).arg("-p").arg(&self.directory).spawn()?;
         let server = Server { child, port };
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -277,9 +296,15 @@ impl Lab {
     }
 
     /// Microseconds of CPU per request.
+    /// CPU per request, µs.
     fn load(&self, server: &Server, case: &Case, seconds: u64) -> Result<f64> {
+        let load = self.load_counted(server, case, seconds)?;
+        Ok(load.cpu / 1000.0 / load.requests)
+    }
+
+    fn load_counted(&self, server: &Server, case: &Case, seconds: u64) -> Result<Load> {
         let before = cpu_nanoseconds(server.child.id())?;
-        let done = pinned(1, Path::new("wrk"))
+        let done = pinned("1", Path::new("wrk"))
             .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s")])
             .arg(self.url(server, case))
             .env("OPENSSL_CONF", self.directory.join("openssl.cnf"))
@@ -292,8 +317,21 @@ impl Lab {
         let requests =
             text.lines().find_map(|line| line.split_once(" requests in ")?.0.trim().parse::<f64>().ok());
         let requests = requests.filter(|n| *n > 0.0).ok_or("wrk printed no number of requests")?;
-        Ok(spent as f64 / 1000.0 / requests)
+        Ok(Load { cpu: spent as f64, requests })
     }
+}
+
+/// A round of load.
+struct Load {
+    /// The server's CPU time, ns.
+    cpu: f64,
+    requests: f64,
+}
+
+/// CPU time of one thread, by its directory in /proc.
+fn thread_nanoseconds(task: &Path) -> Result<u64> {
+    let text = fs::read_to_string(task.join("schedstat"))?;
+    Ok(text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0))
 }
 
 /// CPU time of a process and its children, all threads, kernel threads that work for them (io-wq) included.
@@ -301,8 +339,7 @@ fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?.path();
-        let text = fs::read_to_string(task.join("schedstat"))?;
-        sum += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+        sum += thread_nanoseconds(&task)?;
         for child in fs::read_to_string(task.join("children"))?.split_whitespace() {
             sum += cpu_nanoseconds(child.parse()?)?;
         }
@@ -310,9 +347,9 @@ fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-fn pinned(core: u32, program: &Path) -> Command {
+fn pinned(cores: &str, program: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.arg("-c").arg(core.to_string()).arg(program);
+    command.arg("-c").arg(cores).arg(program);
     command
 }
 

@@ -28,7 +28,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "install the packages that only tests need (Debian and Ubuntu; --bench adds nginx)",
         setup::run,
     ),
-    ("bench", "CPU per request beside nginx, in one run (--quick: short, writes nothing)", bench::command),
+    (
+        "bench",
+        "CPU per request beside nginx, in one run (--quick: short, writes nothing; --engines: sitar's engines instead)",
+        bench::command,
+    ),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
     ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
     ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),

@@ -123,7 +123,7 @@ impl Arena {
             return None;
         }
         *state = RxState::Leased;
-        Some(RxBuf { arena: Rc::clone(self), slot, len })
+        Some(RxBuf { arena: Rc::clone(self), slot, start: 0, len })
     }
 
     /// Copies `bytes` into a slot that belongs to the engine, as far as they fit.
@@ -179,22 +179,38 @@ impl Drop for Arena {
 pub struct RxBuf {
     arena: Rc<Arena>,
     slot: u16,
+    /// Bytes at the slot's beginning that are not part of it.
+    start: u32,
     len: u32,
+}
+
+impl RxBuf {
+    /// Leaves out the next `len` bytes, or all.
+    pub(crate) fn skip(&mut self, len: usize) {
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.len);
+        self.start += len;
+        self.len -= len;
+    }
+
+    fn addr(&self) -> *mut u8 {
+        self.arena.rx_addr(self.slot).wrapping_add(self.start as usize)
+    }
 }
 
 impl Deref for RxBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         // SAFETY: the slot lies in the mapping, which outlives `self.arena`; its state is `Leased`, so neither the
-        // kernel nor another lease has it; `len` was checked against the slot's size in `Arena::lease`.
-        unsafe { std::slice::from_raw_parts(self.arena.rx_addr(self.slot), self.len as usize) }
+        // kernel nor another lease has it; `len` was checked against the slot's size in `Arena::lease`, and `skip` keeps
+        // the sum of `start` and `len`.
+        unsafe { std::slice::from_raw_parts(self.addr(), self.len as usize) }
     }
 }
 
 impl DerefMut for RxBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`; `&mut self` makes this the only reference.
-        unsafe { std::slice::from_raw_parts_mut(self.arena.rx_addr(self.slot), self.len as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.addr(), self.len as usize) }
     }
 }
 
@@ -294,7 +310,12 @@ mod tests {
         let mut published = Vec::new();
         arena.publish(|slot| published.push(slot));
         assert_eq!(published, [0, 1, 2, 3]);
-        let lease = arena.lease(2, 64).unwrap();
+        let mut lease = arena.lease(2, 64).unwrap();
+        lease.copy_from_slice(&std::array::from_fn::<u8, 64, _>(|at| at as u8));
+        lease.skip(60);
+        assert_eq!(&lease[..], &[60, 61, 62, 63]);
+        lease.skip(9);
+        assert!(lease.is_empty());
         assert!(arena.lease(2, 1).is_none(), "twice");
         assert!(arena.lease(3, 65).is_none(), "longer than the slot");
         assert!(arena.lease(4, 1).is_none(), "no such slot");

@@ -4,6 +4,7 @@
 //! same (I4): whatever a backend reports is checked against the op table, the descriptor table and the receive slots
 //! before anything is believed, so that a backend can be wrong without being unsound.
 
+use std::ffi::CStr;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -12,10 +13,11 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::conn::Listener;
 use crate::event::{Into, Src};
-use crate::file::File;
+use crate::file::{File, FileStat};
 use crate::ring::Op;
 use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
+use crate::udp::Udp;
 use crate::waker::Waker;
 
 /// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and [`Epoll`](crate::Epoll).
@@ -34,6 +36,10 @@ pub(crate) enum Request<'a> {
     Recv { slot: u32 },
     Send { slot: u32, src: &'a Src, offset: usize, whole: bool },
     Read { file: &'a File, at: u64, into: &'a mut Into },
+    RecvFrom { at: &'a Udp },
+    SendTo { by: &'a Udp, to: SocketAddr, segment: u16, bytes: &'a [u8] },
+    Open { dir: &'a File, path: &'a CStr },
+    Stat { dir: &'a File, path: &'a CStr },
     Peer { slot: u32, ipv6: bool },
     SetOpt { slot: u32, opt: &'a SockOpt },
     Unsent { slot: u32 },
@@ -80,6 +86,15 @@ pub trait Driver {
     /// The address that a successful `Peer` found.
     #[doc(hidden)]
     fn peer(&mut self, id: OpId) -> Option<SocketAddr>;
+    /// The file that a successful `Open` opened, which said `number`. Asked for once.
+    #[doc(hidden)]
+    fn opened(&mut self, id: OpId, number: u32) -> Option<File>;
+    /// What a successful `Stat` found.
+    #[doc(hidden)]
+    fn stat(&mut self, id: OpId) -> Option<FileStat>;
+    /// Whether received datagrams can be coalesced.
+    #[doc(hidden)]
+    fn has_gro(&self) -> bool;
     /// Whether `Peer` can be asked.
     #[doc(hidden)]
     fn has_peer(&self) -> bool;
@@ -121,6 +136,31 @@ impl Memory<'_> {
         }
     }
 
+    /// The directory and the path of an operation in flight that looks for a file.
+    pub(crate) fn looking(&self, id: OpId) -> Option<(&File, &CStr, Look)> {
+        match self.ops.get(id)? {
+            Op::Open { dir, path, .. } => Some((dir, path, Look::Open)),
+            Op::Stat { dir, path, .. } => Some((dir, path, Look::Stat)),
+            _ => None,
+        }
+    }
+
+    /// The datagram socket of an operation in flight.
+    pub(crate) fn udp(&self, id: OpId) -> Option<&Udp> {
+        match self.ops.get(id)? {
+            Op::RecvFrom(udp) | Op::SendTo { by: udp, .. } => Some(udp),
+            _ => None,
+        }
+    }
+
+    /// What a send of datagrams in flight sends, in datagrams of which size (0: one), and whereto.
+    pub(crate) fn datagrams(&self, id: OpId) -> Option<(&Udp, &[u8], u16, SocketAddr)> {
+        match self.ops.get(id)? {
+            Op::SendTo { by, piece, to, segment } => Some((by, piece.bytes(), *segment, *to)),
+            _ => None,
+        }
+    }
+
     /// What a send in flight sends, and from where on.
     pub(crate) fn source(&self, id: OpId) -> Option<(&Src, usize)> {
         match self.ops.get(id)? {
@@ -148,6 +188,13 @@ impl Memory<'_> {
     pub(crate) fn fill(&mut self, slot: u16, bytes: &[u8]) -> Option<usize> {
         self.arena.fill(slot, bytes)
     }
+}
+
+/// What is wanted of a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Look {
+    Open,
+    Stat,
 }
 
 /// The engine's queue is full; nothing was queued.

@@ -11,6 +11,7 @@
 //! A listener is made non-blocking when it is first accepted from, which its other holders see too.
 
 mod cancel;
+mod datagrams;
 mod moves;
 mod places;
 mod reader;
@@ -25,9 +26,11 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use self::datagrams::Socket;
 use self::places::Places;
-use self::reader::Reader;
+use self::reader::{Answer, Reader};
 use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
+use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
 use crate::sockopt::SockOpt;
 use crate::table::OpId;
@@ -47,6 +50,7 @@ const SPECIAL: u64 = 1 << 63;
 const LISTENER: u64 = SPECIAL;
 const WAKER: u64 = SPECIAL | 1 << 32;
 const BELL: u64 = SPECIAL | 2 << 32;
+const DATAGRAMS: u64 = SPECIAL | 3 << 32;
 
 /// The epoll engine.
 pub struct Epoll {
@@ -59,12 +63,16 @@ pub struct Epoll {
     /// Places of sockets that can go on, each once.
     ready: VecDeque<u32>,
     accepts: Vec<Accept>,
+    /// Datagram sockets with operations in flight.
+    sockets: Vec<Socket>,
     /// Receive slots to be filled, used last-in first-out: the one that is still in the cache.
     rx_free: Vec<u16>,
     /// Reads to go on with.
     reads: VecDeque<OpId>,
-    /// Reads that wait for the helper thread.
+    /// Reads, opens and looks that wait for the helper thread.
     backlog: VecDeque<OpId>,
+    /// What the helper has found, until it is asked for.
+    found: VecDeque<(OpId, Answer)>,
     reader: Reader,
     waker: Option<Waker>,
     /// The kernel has reported the waker, and nobody has been told yet.
@@ -83,7 +91,10 @@ enum Begin {
     Accept(RawFd),
     Recv(u32),
     Send(u32),
+    RecvFrom,
+    SendTo,
     Read,
+    Look,
     Peer(u32),
     NoDelay(u32, bool),
     /// Nothing that this engine can do.
@@ -104,11 +115,14 @@ enum Doing {
     Recv { slot: u32 },
     Send { slot: u32, sent: usize, next: Option<OpId> },
     Read { done: usize, by: By },
+    Look { by: By },
+    RecvFrom,
+    SendTo { sent: usize },
     Peer(SocketAddr),
     Wake,
 }
 
-/// Who is to go on with a read.
+/// Who is to go on with a read, an open, or a look at a file.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum By {
     /// This thread: it is in `reads` or in `backlog`.
@@ -163,9 +177,11 @@ impl Epoll {
             queue: VecDeque::with_capacity(ops),
             ready: VecDeque::with_capacity(connections),
             accepts: Vec::with_capacity(16),
+            sockets: Vec::new(),
             rx_free: Vec::with_capacity(rx_count),
             reads: VecDeque::with_capacity(ops),
             backlog: VecDeque::with_capacity(ops),
+            found: VecDeque::new(),
             reader,
             waker: None,
             woken: false,
@@ -232,6 +248,12 @@ impl Epoll {
                 self.set(op, Doing::Read { done: 0, by: By::Ring });
                 self.reads.push_back(op);
             }
+            Begin::RecvFrom => self.begin_recv_from(memory, op),
+            Begin::SendTo => self.begin_send_to(memory, op),
+            Begin::Look => {
+                self.set(op, Doing::Look { by: By::Ring });
+                self.ask_helper(memory, op);
+            }
             Begin::Peer(slot) => {
                 self.calls += 1;
                 match self.places.get(slot).map(|sock| rustix::net::getpeername(&sock.fd)) {
@@ -289,12 +311,19 @@ impl Epoll {
         }
     }
 
+    fn take_found(&mut self, id: OpId) -> Option<Answer> {
+        // In the order in which they are reported, so it is the first.
+        let at = self.found.iter().position(|(of, _)| *of == id)?;
+        Some(self.found.remove(at)?.1)
+    }
+
     /// Whether something can be done or told without waiting for the kernel.
     fn busy(&self) -> bool {
         !self.completions.is_empty()
             || !self.ready.is_empty()
             || !self.reads.is_empty()
             || self.accepts.iter().any(|accept| accept.ready)
+            || self.sockets.iter().any(Socket::can_go_on)
             || (self.woken && self.wake.is_some())
     }
 
@@ -325,6 +354,9 @@ impl Epoll {
             BELL => {
                 self.calls += 1;
                 self.reader.bell.clear();
+            }
+            _ if about >> 32 == DATAGRAMS >> 32 => {
+                self.on_socket_ready((about & 0xffff_ffff) as RawFd, flags);
             }
             _ if about & SPECIAL != 0 => {
                 let listener = (about & 0xffff_ffff) as RawFd;
@@ -364,6 +396,9 @@ impl Driver for Epoll {
             Request::Recv { slot } => Begin::Recv(slot),
             Request::Send { slot, .. } => Begin::Send(slot),
             Request::Read { .. } => Begin::Read,
+            Request::RecvFrom { .. } => Begin::RecvFrom,
+            Request::SendTo { .. } => Begin::SendTo,
+            Request::Open { .. } | Request::Stat { .. } => Begin::Look,
             Request::Peer { slot, .. } => Begin::Peer(slot),
             Request::SetOpt { slot, opt: SockOpt::NoDelay(on) } => Begin::NoDelay(slot, *on),
             Request::SetOpt { .. } | Request::Unsent { .. } => Begin::Unsupported,
@@ -414,6 +449,7 @@ impl Driver for Epoll {
                 self.list(slot);
             }
         }
+        self.move_datagrams(memory);
         self.go_on_reading(memory);
         // After the others: those who leave make room for those who come.
         self.accept(memory);
@@ -440,6 +476,25 @@ impl Driver for Epoll {
     }
 
     fn has_set_opt(&self) -> bool {
+        false
+    }
+
+    fn opened(&mut self, id: OpId, _: u32) -> Option<File> {
+        match self.take_found(id)? {
+            Answer::Opened(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    fn stat(&mut self, id: OpId) -> Option<FileStat> {
+        match self.take_found(id)? {
+            Answer::Stat(stat) => Some(stat),
+            _ => None,
+        }
+    }
+
+    fn has_gro(&self) -> bool {
+        // It takes a control message to tell the size, and rustix has none for it.
         false
     }
 

@@ -1,11 +1,14 @@
 //! What a ring reports, and what it is asked to send and to fill.
 
+use std::ffi::CString;
 use std::fmt;
 use std::ops::Range;
 
 use rustix::io::Errno;
 
 use crate::conn::Conn;
+use crate::file::{File, FileStat};
+use crate::udp::Datagrams;
 use crate::{Region, RegionMut, RxBuf, TxBuf};
 
 /// The caller's own name for a descriptor or a read, echoed in every event about it; sitar-io never looks inside.
@@ -165,7 +168,7 @@ pub enum Event {
     },
     /// Receiving ended.
     RecvEnded {
-        /// The connection's key.
+        /// The connection's or the datagram socket's key.
         key: Key,
         /// Why.
         end: RecvEnd,
@@ -209,6 +212,42 @@ pub enum Event {
         /// Bytes.
         result: Result<usize, Errno>,
     },
+    /// A file was opened, or not.
+    Opened {
+        /// The key given to [`open_at`](crate::Ring::open_at).
+        key: Key,
+        /// The path that was given.
+        path: CString,
+        /// The file; dropped unread it is closed. `EXDEV`: the path leads out of the directory.
+        result: Result<File, Errno>,
+    },
+    /// What there is to know about a file.
+    Stat {
+        /// The key given to [`stat_at`](crate::Ring::stat_at).
+        key: Key,
+        /// The path that was given.
+        path: CString,
+        /// What the kernel says. `EXDEV`: the path leads out of the directory.
+        result: Result<FileStat, Errno>,
+    },
+    /// Datagrams arrived: one, or several of one sender that the kernel has coalesced.
+    Datagrams {
+        /// The socket's key.
+        key: Key,
+        /// Who sent them.
+        from: std::net::SocketAddr,
+        /// The datagrams.
+        datagrams: Datagrams,
+    },
+    /// A send of datagrams ended.
+    SentTo {
+        /// The socket's key.
+        key: Key,
+        /// What was to be sent.
+        piece: Piece,
+        /// Bytes that the socket took. That they arrive anywhere is not said.
+        result: Result<usize, Errno>,
+    },
     /// A shutdown ended.
     Shutdown {
         /// The connection's key.
@@ -237,6 +276,16 @@ impl fmt::Debug for Event {
             Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),
             Event::OptSet { key, result } => write!(f, "OptSet({}, {result:?})", key.0),
             Event::Unsent { key, result } => write!(f, "Unsent({}, {result:?})", key.0),
+            Event::Opened { key, path, result } => {
+                write!(f, "Opened({}, {path:?}, {:?})", key.0, result.as_ref().map(drop))
+            }
+            Event::Stat { key, path, result } => write!(f, "Stat({}, {path:?}, {result:?})", key.0),
+            Event::Datagrams { key, from, datagrams } => {
+                write!(f, "Datagrams({}, {from}, {datagrams:?})", key.0)
+            }
+            Event::SentTo { key, piece, result } => {
+                write!(f, "SentTo({}, {result:?} of {})", key.0, piece.bytes().len())
+            }
             Event::Shutdown { key, result } => write!(f, "Shutdown({}, {result:?})", key.0),
             Event::Closed { key } => write!(f, "Closed({})", key.0),
             Event::Woken => write!(f, "Woken"),

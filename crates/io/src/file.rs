@@ -1,17 +1,42 @@
 //! A file that can be read through a ring, from any thread, for as long as anybody holds a handle.
 
+use std::ffi::CStr;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-/// A counted handle to an open file. Operations in flight hold one too, so the descriptor is never closed under
-/// the kernel (invariant I2).
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+
+/// How a path below a directory is opened: for reading, never becoming the process's terminal.
+pub(crate) const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+/// Whatever the path and the links on it say, the file lies below the directory, or the answer is EXDEV.
+pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// A plain open that is interrupted, or that a rename got in the way of, is tried so often.
+const ATTEMPTS: u32 = 16;
+
+/// A counted handle to an open file or directory. Operations in flight hold one too, so the descriptor is never closed under
+/// the kernel (invariant I2). The last handle closes it, by close(2) on the thread that drops it.
 #[derive(Clone, Debug)]
 pub struct File {
     fd: Arc<OwnedFd>,
 }
 
 impl File {
+    /// Opens a directory, to open and to look at what is below it ([`Ring::open_at`](crate::Ring::open_at)). Blocks the calling
+    /// thread.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn directory(path: &Path) -> io::Result<File> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?.into())
+    }
+
     /// Fills `buf` from byte offset `at`, blocking the calling thread: for start-up and helper threads.
     ///
     /// # Errors
@@ -24,11 +49,33 @@ impl File {
                     buf = &mut buf[n..];
                     at += n as u64;
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// What `Open` asks of an engine that does it by a plain call. A pipe without a writer does not hold the caller up.
+    pub(crate) fn open_below(&self, path: &CStr) -> Result<File, Errno> {
+        let flags = OPEN | OFlags::NONBLOCK;
+        let mut attempts = 0;
+        let fd = loop {
+            attempts += 1;
+            match rustix::fs::openat2(self, path, flags, Mode::empty(), RESOLVE) {
+                // EAGAIN: somebody renames directories all the while (openat2(2)).
+                Err(Errno::INTR | Errno::AGAIN) if attempts < ATTEMPTS => {}
+                done => break done?,
+            }
+        };
+        rustix::io::ioctl_fionbio(&fd, false)?;
+        Ok(fd.into())
+    }
+
+    /// What `Stat` asks of an engine that does it by a plain call.
+    pub(crate) fn look_below(&self, path: &CStr) -> Result<FileStat, Errno> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        rustix::fs::statx(self, path, flags, StatxFlags::BASIC_STATS).map(FileStat::from)
     }
 
     pub(crate) fn raw(&self) -> RawFd {
@@ -51,5 +98,124 @@ impl From<std::fs::File> for File {
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A pipe, a socket, a device.
+    Other,
+}
+
+/// What a file system says of a file: the part of statx(2) that all of them have.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct FileStat {
+    /// `stx_mode`: kind and permissions.
+    pub(crate) mode: u16,
+    pub(crate) size: u64,
+    pub(crate) inode: u64,
+    pub(crate) device: (u32, u32),
+    pub(crate) links: u32,
+    /// `stx_mtime`: seconds since 1970 and nanoseconds.
+    pub(crate) modified: (i64, u32),
+}
+
+impl FileStat {
+    /// What kind of file it is.
+    #[must_use]
+    pub fn kind(&self) -> FileKind {
+        match rustix::fs::FileType::from_raw_mode(self.mode.into()) {
+            rustix::fs::FileType::RegularFile => FileKind::Regular,
+            rustix::fs::FileType::Directory => FileKind::Directory,
+            rustix::fs::FileType::Symlink => FileKind::Symlink,
+            _ => FileKind::Other,
+        }
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a size, not a container")]
+    pub fn len(&self) -> u64 {
+        self.size
+    }
+
+    /// Permission bits, without the kind: `0o644`.
+    #[must_use]
+    pub fn permissions(&self) -> u16 {
+        self.mode & 0o7777
+    }
+
+    /// Its number in its file system.
+    #[must_use]
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Major and minor number of the device that it lies on.
+    #[must_use]
+    pub fn device(&self) -> (u32, u32) {
+        self.device
+    }
+
+    /// How many names it has.
+    #[must_use]
+    pub fn links(&self) -> u32 {
+        self.links
+    }
+
+    /// When its content changed last. `None` where that cannot be expressed.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        let (seconds, nanoseconds) = self.modified;
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let second = match seconds < 0 {
+            true => SystemTime::UNIX_EPOCH.checked_sub(whole),
+            false => SystemTime::UNIX_EPOCH.checked_add(whole),
+        };
+        second?.checked_add(Duration::from_nanos(nanoseconds.into()))
+    }
+}
+
+impl fmt::Debug for FileStat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileStat({:?}, {} bytes)", self.kind(), self.size)
+    }
+}
+
+impl From<rustix::fs::Statx> for FileStat {
+    fn from(found: rustix::fs::Statx) -> FileStat {
+        FileStat {
+            mode: found.stx_mode,
+            size: found.stx_size,
+            inode: found.stx_ino,
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            links: found.stx_nlink,
+            modified: (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_and_absurd_ones_are_times_or_none() {
+        let mut stat =
+            FileStat { mode: 0o100_644, size: 1, inode: 2, device: (0, 1), links: 1, modified: (-1, 5) };
+        assert_eq!(stat.modified(), SystemTime::UNIX_EPOCH.checked_sub(Duration::from_nanos(999_999_995)));
+        assert_eq!((stat.kind(), stat.permissions()), (FileKind::Regular, 0o644));
+        stat.modified = (i64::MIN, u32::MAX);
+        assert_eq!(stat.modified(), None);
+        stat.modified = (i64::MAX, u32::MAX);
+        assert_eq!(stat.modified(), None);
     }
 }

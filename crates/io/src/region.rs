@@ -1,6 +1,6 @@
 //! Regions: counted, immutable pages that the kernel may read while any number of owners read them too.
 //!
-//! A [`RegionMut`] is filled once (by code, or by the kernel through [`Ring::read_region`](crate::Ring)),
+//! A [`RegionMut`] is filled once (by code, or by the kernel through [`Ring::read`](crate::Ring::read)),
 //! then frozen into a [`Region`]. From then on nobody can write it, so it may be shared between threads
 //! and between operations in flight; the last handle frees it (invariant I1: bodies are regions).
 
@@ -56,6 +56,45 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 /// Memory under construction: one owner, writable, zeroed at the start.
+///
+/// It is the answer to "let the kernel fill *part* of an object that I have begun": whole and owned it moves into
+/// [`Ring::read`](crate::Ring::read) with the range to fill, and comes back with the rest as it was. The same memory can go through many
+/// reads, one after the other, and be frozen when it is complete. What cannot be had is two reads into one region at the
+/// same time, or writing the rest while the kernel fills its part: then both would hold the one object, and the compiler
+/// could keep neither from the other's bytes. Take a region for each part instead, and send them as pieces.
+///
+/// ```
+/// use sitar_io::{Event, File, Into, Key, RegionMut};
+/// # use sitar_io::{Config, Ring, sim::World};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 1, tx_len: 1 };
+/// # let mut ring = Ring::sim(&config, &World::new(1))?;
+/// # let file: File = World::file(b"0123456789")?;
+/// let mut message = RegionMut::new(16)?;
+/// message[..4].copy_from_slice(b"head");
+/// message[14..].copy_from_slice(b"!\n");
+/// // Ten bytes between what is there already.
+/// let mut into = Into::Region(message, 4..14);
+/// let message = loop {
+///     ring.read(&file, 0, into, Key(1)).map_err(|_| "the table is full")?;
+///     // `message` is the ring's now: naming it would not compile.
+/// #   let event = loop {
+/// #       match ring.next() {
+/// #           Some(event @ Event::Read { .. }) => break event,
+/// #           Some(_) => {}
+/// #           None => drop(ring.wait(None)?),
+/// #       }
+/// #   };
+///     match event {
+///         Event::Read { into: Into::Region(message, _), result: Ok(10), .. } => break message,
+///         Event::Read { into: back, .. } => into = back,
+///         _ => unreachable!(),
+///     }
+/// };
+/// assert_eq!(&message.freeze()[..], b"head0123456789!\n");
+/// # Ok(())
+/// # }
+/// ```
 pub struct RegionMut {
     pages: Pages,
 }

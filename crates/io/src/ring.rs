@@ -1,6 +1,8 @@
 //! The ring: one owner of memory, operation table and descriptor table.
 
 mod core;
+mod datagrams;
+mod names;
 mod sends;
 
 use std::io;
@@ -8,6 +10,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use self::core::Inner;
@@ -60,6 +63,16 @@ pub struct Stats {
     pub tx_free: usize,
     /// Receive slots held by [`RxBuf`](crate::RxBuf)s.
     pub rx_leased: usize,
+}
+
+/// See [`leaked_rings`].
+static LEAKED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many rings of this process were leaked when they were dropped, because the kernel did not let go of their memory within
+/// five seconds (I3). Anything but zero deserves a line in a log.
+#[must_use]
+pub fn leaked_rings() -> usize {
+    LEAKED.load(Ordering::Relaxed)
 }
 
 /// A completion ring that owns all memory the kernel works on.
@@ -319,7 +332,9 @@ impl<B: Backend> Drop for Ring<B> {
             // SAFETY: `inner` is dropped here once, and never used again: this is the ring's own `Drop`.
             // Nothing is in flight, so the kernel holds no address of it.
             unsafe { ManuallyDrop::drop(&mut self.inner) };
+            return;
         }
-        // Else arena, op table, scratch and the kernel's ring leak, which is the only sound thing left to do (I3).
+        LEAKED.fetch_add(1, Ordering::Relaxed);
+        // Arena, op table, scratch and the kernel's ring leak, which is the only sound thing left to do (I3).
     }
 }

@@ -34,6 +34,7 @@ mod faults;
 mod kernel;
 mod net;
 mod sealing;
+mod socket;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use self::faults::{Faults, Lie, Rng};
 use self::kernel::Kernel;
 use self::net::Link;
 pub use self::sealing::Seal;
+pub use self::socket::Socket;
 use self::state::{Alarm, Due, State};
 pub use self::stream::Stream;
 use crate::event::Key;
@@ -98,6 +100,8 @@ pub struct Census {
     pub connections: usize,
     /// Operations queued or in flight, those not counted whose end is on its way to the ring.
     pub ops: usize,
+    /// Files that were opened and not handed over yet.
+    pub files: usize,
     /// Scripts that have not finished.
     pub scripts: usize,
 }
@@ -119,6 +123,8 @@ impl World {
             kernel: Kernel::default(),
             links: Vec::new(),
             backlogs: Vec::new(),
+            inboxes: std::collections::BTreeMap::new(),
+            datagrams: Vec::new(),
             timeline: BinaryHeap::new(),
             scheduled: 0,
             alarms: Vec::new(),
@@ -248,6 +254,7 @@ impl World {
         Census {
             connections: state.kernel.open(),
             ops: state.kernel.in_flight(),
+            files: state.kernel.unclaimed(),
             scripts: self.0.scripts.borrow().iter().flatten().count(),
         }
     }

@@ -14,7 +14,7 @@ mod sqpoll;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -26,6 +26,7 @@ pub use self::sqpoll::SqPoll;
 
 use crate::arena::Arena;
 use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
+use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
 use crate::table::OpId;
 
@@ -297,6 +298,10 @@ impl Driver for Uring {
                 let len = u32::try_from(len).unwrap_or(u32::MAX);
                 opcode::Read::new(types::Fd(file.raw()), addr, len).offset(at).build()
             }
+            Request::RecvFrom { at } => scratch.recv_from(at.raw(), GROUP),
+            Request::SendTo { by, to, segment, bytes } => scratch.send_to(by.raw(), bytes, to, segment),
+            Request::Open { dir, path } => scratch.open(dir.raw(), path),
+            Request::Stat { dir, path } => scratch.stat(dir.raw(), path),
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
             Request::SetOpt { slot, opt } => scratch.set_opt(slot, opt),
             Request::Unsent { slot } => scratch::unsent(slot),
@@ -361,6 +366,23 @@ impl Driver for Uring {
 
     fn wipe(&mut self, id: OpId) {
         self.scratch.at(id.index).wipe();
+    }
+
+    fn opened(&mut self, _: OpId, number: u32) -> Option<File> {
+        let number = RawFd::try_from(number).ok()?;
+        // SAFETY: the kernel has made this descriptor for an open of this ring and says so in its completion, of which the op
+        // table lets one through. Nobody else knows the number. (A kernel that names a stranger's descriptor cannot be
+        // guarded against: it is what gives descriptors their meaning.)
+        let fd = unsafe { OwnedFd::from_raw_fd(number) };
+        Some(fd.into())
+    }
+
+    fn stat(&mut self, id: OpId) -> Option<FileStat> {
+        Some(self.scratch.at(id.index).found())
+    }
+
+    fn has_gro(&self) -> bool {
+        true
     }
 
     fn has_peer(&self) -> bool {

@@ -4,12 +4,16 @@
 
 #[path = "conformance/bench.rs"]
 mod bench;
+#[path = "conformance/datagrams.rs"]
+mod datagrams;
 #[path = "conformance/files.rs"]
 mod files;
 #[path = "conformance/limits.rs"]
 mod limits;
 #[path = "conformance/lives.rs"]
 mod lives;
+#[path = "conformance/names.rs"]
+mod names;
 #[path = "conformance/transfers.rs"]
 mod transfers;
 
@@ -74,6 +78,19 @@ macro_rules! conformance {
                 files::a_long_read_that_has_to_wait_is_whole,
                 files::reads_that_are_cancelled_or_lose_their_ring_end,
                 files::a_file_that_cannot_be_read_says_why,
+                datagrams::datagrams_go_both_ways_with_their_addresses,
+                datagrams::datagrams_go_over_ipv6,
+                datagrams::one_send_is_cut_into_datagrams,
+                datagrams::what_the_kernel_does_not_cut_or_send_is_an_error,
+                datagrams::datagrams_may_arrive_together,
+                datagrams::a_datagram_longer_than_its_slot_says_so,
+                datagrams::without_receive_slots_datagrams_wait_in_the_socket,
+                datagrams::receiving_datagrams_is_cancelled_and_ends_with_the_ring,
+                datagrams::what_is_no_datagram_socket_is_refused,
+                names::files_are_found_by_name_below_a_directory_only,
+                names::many_files_are_opened_and_looked_at_at_once,
+                names::opened_files_that_nobody_takes_are_closed,
+                names::a_pipe_without_a_writer_holds_nothing_up,
                 lives::a_close_waits_for_what_is_in_flight,
                 lives::dropped_events_lose_no_slot_and_no_descriptor,
                 lives::accepting_can_be_cancelled_and_resumed,
@@ -127,6 +144,10 @@ mod sim {
         files::a_long_read_that_has_to_wait_is_whole,
         files::reads_that_are_cancelled_or_lose_their_ring_end,
         files::a_file_that_cannot_be_read_says_why,
+        names::files_are_found_by_name_below_a_directory_only,
+        names::many_files_are_opened_and_looked_at_at_once,
+        names::opened_files_that_nobody_takes_are_closed,
+        names::a_pipe_without_a_writer_holds_nothing_up,
         limits::a_full_op_table_hands_everything_back,
     }
 }

@@ -13,14 +13,18 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sitar_io::{Config, Piece, Region, Src, Stats, TxBuf};
+use sitar_io::{Config, Key, Piece, Region, Ring, Src, Stats, TxBuf};
 
 #[path = "../examples/adapter/mod.rs"]
 mod adapter;
 #[path = "../examples/async_echo.rs"]
 mod async_echo;
+#[path = "../examples/datagrams.rs"]
+mod datagrams;
 #[path = "../examples/file_server.rs"]
 mod file_server;
+#[path = "../examples/many_files.rs"]
+mod many_files;
 #[path = "../examples/plain_echo.rs"]
 mod plain_echo;
 #[path = "../examples/stackful_echo.rs"]
@@ -383,4 +387,56 @@ fn a_server_dropped_in_flight_closes_its_connections() {
         assert!(b"hello".starts_with(&got));
     }
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+/// Every way of doing it finds every byte (the example checks that), and says what it took.
+#[test]
+fn many_files_are_found_every_way() {
+    let said = many_files::compare(250, 1, 8).unwrap();
+    for way in ["| plain calls | ", "| epoll, a helper | "] {
+        assert!(said.contains(way), "{said}");
+    }
+}
+
+/// Datagrams that left together come back, each whole, in fewer operations where the kernel coalesces.
+#[test]
+fn datagrams_are_echoed_together() {
+    let bound = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = bound();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let socket = bound();
+    let address = socket.local_addr().unwrap();
+    let mut echo = datagrams::Echo::new(Ring::epoll(&datagrams::CONFIG).unwrap(), socket).unwrap();
+    for number in 0..10_u8 {
+        client.send_to(&[number; 500], address).unwrap();
+    }
+    while echo.echoed.0 < 10 {
+        echo.turn(None).unwrap();
+    }
+    echo.turn(Some(Instant::now())).unwrap();
+    for number in 0..10_u8 {
+        let mut got = [0; 600];
+        assert_eq!(client.recv(&mut got).unwrap(), 500);
+        assert_eq!(got[..500], [number; 500]);
+    }
+
+    let Ok(ring) = Ring::uring(&datagrams::CONFIG) else { return };
+    let socket = bound();
+    let address = socket.local_addr().unwrap();
+    let mut echo = datagrams::Echo::new(ring, socket).unwrap();
+    let mut sender = Ring::uring(&datagrams::CONFIG).unwrap();
+    let udp = sender.udp(client.try_clone().unwrap().into(), false, Key(1)).unwrap();
+    let mut tx = sender.tx().unwrap();
+    tx[..5500].fill(8);
+    tx.set_filled(5500);
+    sender.send_to(&udp, Piece::Tx(tx), address, std::num::NonZeroU16::new(500)).unwrap();
+    sender.wait(None).unwrap();
+    while echo.echoed.0 < 11 {
+        echo.turn(None).unwrap();
+    }
+    echo.turn(Some(Instant::now())).unwrap();
+    for _ in 0..11 {
+        assert_eq!(client.recv(&mut [0; 600]).unwrap(), 500);
+    }
+    assert_eq!(echo.echoed, (11, 1), "over loopback they arrive together");
 }

@@ -31,12 +31,12 @@ fn event_within(ring: &mut Ring<Uring>, time: Duration) -> Option<Event> {
 }
 
 fn event(ring: &mut Ring<Uring>) -> Event {
-    event_within(ring, Duration::from_secs(5)).expect("an event within five seconds")
+    event_within(ring, Duration::from_secs(60)).expect("an event within a minute")
 }
 
 fn accept(ring: &mut Ring<Uring>, address: SocketAddr, key: Key) -> (TcpStream, Conn) {
     let client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     match event(ring) {
         Event::Accepted { conn, .. } => {
             ring.bind(&conn, key);

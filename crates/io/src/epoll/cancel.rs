@@ -26,6 +26,19 @@ impl Epoll {
                 let sent = self.unlink_send(op).unwrap_or(0);
                 self.end_partly(op, sent);
             }
+            Doing::RecvFrom => self.end_recv_from(memory, op, Errno::CANCELED),
+            Doing::SendTo { sent } => {
+                let result = if sent > 0 { Ok(sent) } else { Err(Errno::CANCELED) };
+                self.end_send_to(memory, op, result);
+            }
+            Doing::Look { by: By::Ring } => {
+                self.backlog.retain(|other| *other != op);
+                self.end(op, Err(Errno::CANCELED));
+            }
+            Doing::Look { by: By::Helper | By::Last } => {
+                self.set(op, Doing::Look { by: By::Last });
+                return Err(Errno::ALREADY);
+            }
             Doing::Read { done, by: By::Ring } => {
                 self.reads.retain(|other| *other != op);
                 self.backlog.retain(|other| *other != op);

@@ -233,31 +233,45 @@ impl Epoll {
         self.places.get(slot).is_some_and(|sock| sock.writable && sock.first_send.is_some())
     }
 
-    /// Takes in what the helper thread has read.
+    /// Takes in what the helper thread has read and found.
     pub(super) fn collect_reads(&mut self, memory: &mut Memory<'_>) {
-        while let Some(read) = self.reader.next() {
-            // The helper's two: pread, and the write that rang the bell.
+        while let Some(mut job) = self.reader.next() {
+            // The helper's two: its own, and the write that rang the bell.
             self.calls += 2;
-            let op = read.op;
-            if let (Doing::Read { done, by }, Some((_, _, target))) = (self.doing(op), memory.reading(op)) {
-                let rest = target.get_mut(done..).unwrap_or_default();
-                let count = read.bytes().len().min(rest.len());
-                rest[..count].copy_from_slice(&read.bytes()[..count]);
-                let (full, done) = (count == rest.len(), done + count);
-                match read.result {
-                    Err(errno) if done == 0 => self.end(op, Err(errno)),
-                    Err(_) | Ok(0) => self.end(op, Ok(done)),
-                    Ok(_) if full => self.end(op, Ok(done)),
-                    Ok(_) if by == By::Last => self.end(op, Ok(done)),
-                    Ok(_) => {
-                        self.set(op, Doing::Read { done, by: By::Ring });
-                        self.reads.push_back(op);
+            let op = job.op;
+            match self.doing(op) {
+                Doing::Read { done, by } => self.collect_read(memory, &job, done, by),
+                Doing::Look { .. } => {
+                    let found = job.take_found();
+                    if let Ok(found) = found {
+                        self.found.push_back((op, found));
                     }
+                    self.end(op, job.result.map(|_| 0));
                 }
+                _ => {}
             }
-            self.reader.recycle(read);
+            self.reader.recycle(job);
             if let Some(next) = self.backlog.pop_front() {
                 self.ask_helper(memory, next);
+            }
+        }
+    }
+
+    fn collect_read(&mut self, memory: &mut Memory<'_>, read: &reader::Done, done: usize, by: By) {
+        let op = read.op;
+        let Some((_, _, target)) = memory.reading(op) else { return };
+        let rest = target.get_mut(done..).unwrap_or_default();
+        let count = read.bytes().len().min(rest.len());
+        rest[..count].copy_from_slice(&read.bytes()[..count]);
+        let (full, done) = (count == rest.len(), done + count);
+        match read.result {
+            Err(errno) if done == 0 => self.end(op, Err(errno)),
+            Err(_) | Ok(0) => self.end(op, Ok(done)),
+            Ok(_) if full => self.end(op, Ok(done)),
+            Ok(_) if by == By::Last => self.end(op, Ok(done)),
+            Ok(_) => {
+                self.set(op, Doing::Read { done, by: By::Ring });
+                self.reads.push_back(op);
             }
         }
     }
@@ -290,12 +304,27 @@ impl Epoll {
         }
     }
 
-    fn ask_helper(&mut self, memory: &mut Memory<'_>, op: OpId) {
-        let Doing::Read { done, .. } = self.doing(op) else { return };
-        let Some((file, at, target)) = memory.reading(op) else { return self.end(op, Err(Errno::BADF)) };
-        let rest = target.len().saturating_sub(done);
-        match self.reader.ask(op, file, at.saturating_add(done as u64), rest) {
-            Ok(true) => self.set(op, Doing::Read { done, by: By::Helper }),
+    /// Gives an operation to the helper, or leaves it for later when that has enough to do.
+    pub(super) fn ask_helper(&mut self, memory: &mut Memory<'_>, op: OpId) {
+        let (asked, then) = match self.doing(op) {
+            Doing::Read { done, .. } => {
+                let Some((file, at, target)) = memory.reading(op) else {
+                    return self.end(op, Err(Errno::BADF));
+                };
+                let rest = target.len().saturating_sub(done);
+                let asked = self.reader.read(op, file, at.saturating_add(done as u64), rest);
+                (asked, Doing::Read { done, by: By::Helper })
+            }
+            Doing::Look { .. } => {
+                let Some((dir, path, look)) = memory.looking(op) else {
+                    return self.end(op, Err(Errno::BADF));
+                };
+                (self.reader.look(op, dir, path, look), Doing::Look { by: By::Helper })
+            }
+            _ => return,
+        };
+        match asked {
+            Ok(true) => self.set(op, then),
             Ok(false) => self.backlog.push_back(op),
             Err(errno) => self.end(op, Err(errno)),
         }

@@ -1,13 +1,15 @@
 //! Reading files: at once what is in the page cache, by a helper thread what is not, since a file is always "ready" and
-//! yet may block for as long as a disk takes.
+//! yet may block for as long as a disk takes. Opening and looking at files: by the helper.
 
+use std::ffi::CStr;
 use std::io::{self, IoSliceMut};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::file::File;
+use crate::backend::Look;
+use crate::file::{File, FileStat};
 use crate::table::OpId;
 use crate::waker::Waker;
 
@@ -15,26 +17,52 @@ use crate::waker::Waker;
 const BUFFERS: usize = 4;
 /// Bytes of each.
 const BUFFER: usize = 64 << 10;
-/// The helper's stack: it calls pread and nothing else.
+/// The longest path with its end (limits.h).
+const PATH_MAX: usize = 4096;
+/// The helper's stack: it makes system calls and nothing else.
 const STACK: usize = 64 << 10;
 
 /// Memory of the helper's own: it must not write into a ring that another thread owns.
 struct Job {
     op: OpId,
     file: File,
-    at: u64,
-    len: usize,
+    task: Task,
     buffer: Box<[u8]>,
+}
+
+enum Task {
+    Read {
+        at: u64,
+        len: usize,
+    },
+    /// The path is in the buffer; the file is the directory.
+    Look(Look),
+}
+
+/// What the helper has found.
+pub(super) enum Answer {
+    Opened(File),
+    Stat(FileStat),
 }
 
 /// What the helper has read.
 pub(super) struct Done {
     pub(super) op: OpId,
     pub(super) result: Result<usize, Errno>,
+    found: Option<Answer>,
     buffer: Box<[u8]>,
 }
 
 impl Done {
+    /// What was found.
+    ///
+    /// # Errors
+    /// It failed, which `result` says too.
+    pub(super) fn take_found(&mut self) -> Result<Answer, Errno> {
+        self.result?;
+        self.found.take().ok_or(Errno::IO)
+    }
+
     /// The bytes, none when it failed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.result.unwrap_or(0).min(self.buffer.len())]
@@ -61,11 +89,17 @@ impl Reader {
         let thread = std::thread::Builder::new().name("sitar-read".to_owned()).stack_size(STACK).spawn(
             // Ends when either channel's other end is gone.
             move || {
-                while let Ok(Job { op, file, at, len, mut buffer }) = to_do.recv() {
-                    let result = read(&file, at, &mut buffer[..len]);
+                while let Ok(Job { op, file, task, mut buffer }) = to_do.recv() {
+                    let (result, found) = match task {
+                        Task::Read { at, len } => (read(&file, at, &mut buffer[..len]), None),
+                        Task::Look(look) => match find(&file, &buffer, look) {
+                            Ok(found) => (Ok(0), Some(found)),
+                            Err(errno) => (Err(errno), None),
+                        },
+                    };
                     // Before the result is told: the ring's handle is then the last one.
                     drop(file);
-                    if finished.send(Done { op, result, buffer }).is_err() {
+                    if finished.send(Done { op, result, found, buffer }).is_err() {
                         return;
                     }
                     rung.wake();
@@ -80,12 +114,34 @@ impl Reader {
     ///
     /// # Errors
     /// EIO when there is no helper any more.
-    pub(super) fn ask(&mut self, op: OpId, file: &File, at: u64, len: usize) -> Result<bool, Errno> {
+    pub(super) fn read(&mut self, op: OpId, file: &File, at: u64, len: usize) -> Result<bool, Errno> {
+        self.ask(op, file, Task::Read { at, len: len.min(BUFFER) }, |_| {})
+    }
+
+    /// Has the helper open, or look at, the file at `path` below `dir`. `Ok(false)` when it has enough to do.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG for a path that no kernel takes either; EIO when there is no helper any more.
+    pub(super) fn look(&mut self, op: OpId, dir: &File, path: &CStr, look: Look) -> Result<bool, Errno> {
+        let path = path.to_bytes_with_nul();
+        if path.len() > PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+        self.ask(op, dir, Task::Look(look), |buffer| buffer[..path.len()].copy_from_slice(path))
+    }
+
+    fn ask(
+        &mut self,
+        op: OpId,
+        file: &File,
+        task: Task,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<bool, Errno> {
         let jobs = self.jobs.as_ref().ok_or(Errno::IO)?;
-        let Some(buffer) = self.buffers.pop() else { return Ok(false) };
-        let job = Job { op, file: file.clone(), at, len: len.min(buffer.len()), buffer };
+        let Some(mut buffer) = self.buffers.pop() else { return Ok(false) };
+        fill(&mut buffer);
         // As many places as buffers: it fails only when nobody is there.
-        jobs.try_send(job).map(|()| true).map_err(|_| Errno::IO)
+        jobs.try_send(Job { op, file: file.clone(), task, buffer }).map(|()| true).map_err(|_| Errno::IO)
     }
 
     /// The next result; give it back with [`recycle`](Reader::recycle).
@@ -116,6 +172,14 @@ fn read(file: &File, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
+fn find(dir: &File, buffer: &[u8], look: Look) -> Result<Answer, Errno> {
+    let path = CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG)?;
+    match look {
+        Look::Open => dir.open_below(path).map(Answer::Opened),
+        Look::Stat => dir.look_below(path).map(Answer::Stat),
+    }
+}
+
 /// Reads what needs no waiting. `None`: let the helper find out, whatever the reason (not in the page cache; a file system
 /// or kernel that does not know the flag; the end of the file, which kernels before 5.10 report wrongly here).
 pub(super) fn read_at_once(file: &File, at: u64, bytes: &mut [u8]) -> Option<usize> {
@@ -133,9 +197,9 @@ mod tests {
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
         let op = |index| OpId { index, generation: 0 };
         for index in 0..4 {
-            assert_eq!(reader.ask(op(index), &file, 1, 3), Ok(true));
+            assert_eq!(reader.read(op(index), &file, 1, 3), Ok(true));
         }
-        assert_eq!(reader.ask(op(9), &file, 0, 3), Ok(false));
+        assert_eq!(reader.read(op(9), &file, 0, 3), Ok(false));
         let mut seen = Vec::new();
         while seen.len() < 4 {
             reader.bell.clear();
@@ -146,11 +210,12 @@ mod tests {
             }
         }
         assert_eq!(seen, [0, 1, 2, 3]);
-        assert_eq!(reader.ask(op(5), &file, u64::MAX, 3), Ok(true));
+        assert_eq!(reader.read(op(5), &file, u64::MAX, 3), Ok(true));
         reader.bell.clear();
         let done = reader.next().unwrap();
         assert_eq!((done.result, done.bytes()), (Err(Errno::INVAL), &b""[..]));
         reader.stop();
-        assert_eq!(reader.ask(op(6), &file, 0, 3), Err(Errno::IO));
+        assert_eq!(reader.read(op(6), &file, 0, 3), Err(Errno::IO));
+        assert_eq!(reader.look(op(7), &file, c"x", Look::Stat), Err(Errno::IO));
     }
 }

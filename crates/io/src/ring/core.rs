@@ -1,7 +1,9 @@
 //! What a ring owns, and what becomes of each completion.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +13,11 @@ use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
 use crate::backend::{Backend, Completion, Memory, Request, Submission};
 use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId, Tls};
-use crate::event::{Event, Into, Key, RecvEnd, Src};
+use crate::event::{Event, Into, Key, Piece, RecvEnd, Src};
 use crate::file::File;
 use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
+use crate::udp::{self, Udp};
 use crate::waker::Waker;
 
 /// Completions taken from the engine at a time; the rest stays in its queue.
@@ -30,6 +33,10 @@ pub(crate) enum Op {
     Recv(SlotId),
     Send { to: SlotId, src: Src, offset: usize, turn: Turn },
     Read { key: Key, file: File, at: u64, into: Into },
+    RecvFrom(Udp),
+    SendTo { by: Udp, piece: Piece, to: SocketAddr, segment: u16 },
+    Open { key: Key, dir: File, path: CString },
+    Stat { key: Key, dir: File, path: CString },
     Peer { of: SlotId, ipv6: bool },
     SetOpt { of: SlotId, opt: SockOpt },
     Unsent(SlotId),
@@ -59,6 +66,12 @@ impl Op {
             Op::Recv(id) => Request::Recv { slot: id.slot },
             Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset, whole },
             Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
+            Op::RecvFrom(at) => Request::RecvFrom { at },
+            Op::SendTo { by, piece, to, segment } => {
+                Request::SendTo { by, to: *to, segment: *segment, bytes: piece.bytes() }
+            }
+            Op::Open { dir, path, .. } => Request::Open { dir, path },
+            Op::Stat { dir, path, .. } => Request::Stat { dir, path },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
             Op::SetOpt { of, opt } => Request::SetOpt { slot: of.slot, opt },
             Op::Unsent(id) => Request::Unsent { slot: id.slot },
@@ -72,16 +85,30 @@ impl Op {
     }
 }
 
-/// The second event of one completion, which comes out only if it still concerns anybody by then.
+/// The second event of one completion, an end, which comes out only if it still concerns anybody by then.
 enum After {
-    AcceptEnded { listener: Key, error: Option<Errno> },
-    RecvEnded { from: SlotId, end: RecvEnd },
+    Accept { listener: Key, error: Option<Errno> },
+    Recv { from: SlotId, end: RecvEnd },
+    Datagrams { key: Key },
 }
 
 /// Whether a cancel was not even tried, for want of something. That there was nothing to cancel, or that it came too late,
 /// is an answer.
 fn failed(cancel: Result<u32, Errno>) -> bool {
     matches!(cancel, Err(Errno::NOMEM | Errno::AGAIN | Errno::INTR))
+}
+
+fn ended_by(errno: Errno) -> RecvEnd {
+    match errno {
+        Errno::CANCELED => RecvEnd::Stopped,
+        Errno::NOBUFS => RecvEnd::NoBuffers,
+        errno => RecvEnd::Error(errno),
+    }
+}
+
+fn datagrams(key: Key, buf: Option<RxBuf>) -> Result<Event, &'static str> {
+    let (from, datagrams) = buf.and_then(udp::take).ok_or("a datagram without its head")?;
+    Ok(Event::Datagrams { key, from, datagrams })
 }
 
 pub(super) struct Inner<B> {
@@ -218,11 +245,14 @@ impl<B: Backend> Inner<B> {
 
     pub(super) fn next(&mut self) -> Option<Event> {
         match self.after.take() {
-            Some(After::AcceptEnded { listener, error }) => {
+            Some(After::Accept { listener, error }) => {
                 return Some(Event::AcceptEnded { listener, error });
             }
+            Some(After::Datagrams { key }) => {
+                return Some(Event::RecvEnded { key, end: RecvEnd::Stopped });
+            }
             // It may have been closed on account of the first event.
-            Some(After::RecvEnded { from, end }) => {
+            Some(After::Recv { from, end }) => {
                 if let Some(key) = self.descs.listening(from) {
                     return Some(Event::RecvEnded { key, end });
                 }
@@ -255,11 +285,10 @@ impl<B: Backend> Inner<B> {
             None => None,
         };
         let op = self.ops.get(id).ok_or("a completion of no operation")?;
-        if buf.is_some() != matches!(op, Op::Recv(_) if result.is_ok_and(|count| count > 0)) {
-            // The end of a stream may come with a slot, of which nothing was filled.
-            if !matches!(op, Op::Recv(_)) || buf.is_none() {
-                return Err("bytes without a receive slot, or a slot without a receive");
-            }
+        let receives = matches!(op, Op::Recv(_) | Op::RecvFrom(_));
+        // The end of a stream may come with a slot, of which nothing was filled.
+        if buf.is_some() && !receives || buf.is_none() && receives && result.is_ok_and(|count| count > 0) {
+            return Err("bytes without a receive slot, or a slot without a receive");
         }
         if more {
             return match op {
@@ -272,6 +301,11 @@ impl<B: Backend> Inner<B> {
                     let from = *from;
                     result.map_err(|_| "a receive that failed and goes on")?;
                     Ok(buf.and_then(|buf| self.received(from, buf)))
+                }
+                Op::RecvFrom(udp) => {
+                    let key = udp.shared.key;
+                    result.map_err(|_| "a receive that failed and goes on")?;
+                    datagrams(key, buf).map(Some)
                 }
                 _ => Err("more completions of a single operation"),
             };
@@ -309,7 +343,7 @@ impl<B: Backend> Inner<B> {
                 match result {
                     Ok(slot) => {
                         let event = self.accepted(slot, listener)?;
-                        self.after = Some(After::AcceptEnded { listener, error: None });
+                        self.after = Some(After::Accept { listener, error: None });
                         Some(event)
                     }
                     Err(errno) => Some(Event::AcceptEnded { listener, error: Some(errno) }),
@@ -319,13 +353,12 @@ impl<B: Backend> Inner<B> {
                 self.descs.set_recv(from, None);
                 let end = match result {
                     Ok(0) => RecvEnd::Eof,
-                    Ok(_) | Err(Errno::CANCELED) => RecvEnd::Stopped,
-                    Err(Errno::NOBUFS) => RecvEnd::NoBuffers,
-                    Err(errno) => RecvEnd::Error(errno),
+                    Ok(_) => RecvEnd::Stopped,
+                    Err(errno) => ended_by(errno),
                 };
                 match buf.and_then(|buf| self.received(from, buf)) {
                     Some(event) => {
-                        self.after = Some(After::RecvEnded { from, end });
+                        self.after = Some(After::Recv { from, end });
                         Some(event)
                     }
                     None => self.descs.listening(from).map(|key| Event::RecvEnded { key, end }),
@@ -345,6 +378,35 @@ impl<B: Backend> Inner<B> {
                     return Err("more bytes read than asked for");
                 }
                 Some(Event::Read { key, into, result })
+            }
+            Op::RecvFrom(udp) => {
+                let key = udp.shared.key;
+                match result {
+                    Ok(_) => {
+                        // Also after a datagram of no bytes, which io_uring takes for an end.
+                        let event = datagrams(key, buf)?;
+                        self.after = Some(After::Datagrams { key });
+                        Some(event)
+                    }
+                    Err(errno) => Some(Event::RecvEnded { key, end: ended_by(errno) }),
+                }
+            }
+            Op::SendTo { by, piece, .. } => {
+                let result = result.map(|count| count as usize);
+                if result.is_ok_and(|count| count > piece.bytes().len()) {
+                    return Err("more bytes sent than there were");
+                }
+                Some(Event::SentTo { key: by.shared.key, piece, result })
+            }
+            Op::Open { key, path, .. } => {
+                let opened = |number| self.backend.opened(id, number).ok_or("a file that was not opened");
+                let result = result.map(opened).map_or_else(|errno| Ok(Err(errno)), |file| file.map(Ok))?;
+                Some(Event::Opened { key, path, result })
+            }
+            Op::Stat { key, path, .. } => {
+                let found = |_| self.backend.stat(id).ok_or("a file that was not looked at");
+                let result = result.map(found).map_or_else(|errno| Ok(Err(errno)), |stat| stat.map(Ok))?;
+                Some(Event::Stat { key, path, result })
             }
             Op::Peer { of, .. } => {
                 let result = result.and_then(|_| self.backend.peer(id).ok_or(Errno::AFNOSUPPORT));

@@ -4,13 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::kernel::Kernel;
+use super::kernel::{Found, Kernel};
 use super::{STEPS_MAX, TICK, World};
 use crate::backend::{Backend, Completion, Driver, Full, Memory, Submission};
 use crate::conn::Listener;
 use crate::event::Key;
+use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
 use crate::table::OpId;
+use crate::udp::Udp;
 
 /// The simulated engine of a [`World`].
 pub struct Sim {
@@ -36,6 +38,11 @@ impl Ring<Sim> {
             drop(state);
             Ok(Sim { world: world.clone(), calls: 0, due: Vec::new() })
         })
+    }
+
+    /// A datagram socket at `address`, to which datagrams find from its first receive on. (A socket given to [`Ring::udp`] is known by its address too, and otherwise ignored.)
+    pub fn sim_udp(&mut self, address: SocketAddr, key: Key) -> Udp {
+        Udp::new(None, address, key)
     }
 
     /// A listener that [`World::connect`] finds by its key. ([`Ring::listener`] does as well: the socket that it is
@@ -128,6 +135,24 @@ impl Driver for Sim {
 
     fn has_set_opt(&self) -> bool {
         true
+    }
+
+    fn opened(&mut self, id: OpId, _: u32) -> Option<File> {
+        match self.world.0.state.borrow_mut().kernel.found(id)? {
+            Found::Opened(file) => Some(file),
+            Found::Stat(_) => None,
+        }
+    }
+
+    fn stat(&mut self, id: OpId) -> Option<FileStat> {
+        match self.world.0.state.borrow_mut().kernel.found(id)? {
+            Found::Stat(stat) => Some(stat),
+            Found::Opened(_) => None,
+        }
+    }
+
+    fn has_gro(&self) -> bool {
+        false
     }
 
     fn has_peer(&self) -> bool {

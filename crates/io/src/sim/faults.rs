@@ -107,6 +107,12 @@ pub struct Faults {
     pub any_place: u16,
     /// A connection has small socket buffers: 1 to 2,048 bytes instead of 64 KiB.
     pub small_window: u16,
+    /// A datagram never arrives.
+    pub lose_datagram: u16,
+    /// A datagram arrives twice.
+    pub double_datagram: u16,
+    /// EMFILE, ENFILE, EACCES or EIO for an open or a look at a file.
+    pub open_error: u16,
     /// ENOMEM for a cancel. Not among those that [`drawn`](Faults::drawn) draws.
     pub cancel_error: u16,
     /// ENOMEM for a socket option of kernel TLS.
@@ -126,10 +132,9 @@ impl Faults {
     #[must_use]
     pub fn drawn(seed: u64) -> Faults {
         let rng = &mut Rng::new(seed ^ 0x5eed_fa17);
-        let mut draw = |most: usize| {
-            let scale = [0, 0, 0, 0, 2, 8, 32, 100][rng.below(8)];
-            (most * rng.below(scale + 1) / 100) as u16
-        };
+        let mut draw = |most: usize| draw(rng, most);
+        // Those that came later have a generator of their own, so that a seed still means what it meant.
+        let later = &mut Rng::new(seed ^ 0x1a7e_fa17);
         Faults {
             short_send: draw(900),
             cut: draw(900),
@@ -154,12 +159,20 @@ impl Faults {
             read_error: draw(50),
             any_place: draw(900),
             small_window: draw(900),
+            lose_datagram: self::draw(later, 500),
+            double_datagram: self::draw(later, 500),
+            open_error: self::draw(later, 100),
             cancel_error: 0,
             latency: Duration::from_micros([0, 50, 2_000, 40_000][rng.below(4)]),
             // Last, so that seeds from before it mean what they did.
             no_tls: [0, 0, 20, 200][rng.below(4)],
         }
     }
+}
+
+fn draw(rng: &mut Rng, most: usize) -> u16 {
+    let scale = [0, 0, 0, 0, 2, 8, 32, 100][rng.below(8)];
+    (most * rng.below(scale + 1) / 100) as u16
 }
 
 /// One way for a kernel to break its word (I4). Told once; the ring must notice and end in
@@ -190,11 +203,13 @@ pub enum Lie {
     NoSlot,
     /// A receive slot, from an operation that receives nothing.
     SlotOfAnother,
+    /// A file was opened, or looked at, and there is none.
+    NothingFound,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 12] = [
+    pub const ALL: [Lie; 13] = [
         Lie::UnknownOp,
         Lie::StaleOp,
         Lie::Twice,
@@ -207,6 +222,7 @@ impl Lie {
         Lie::EndlessFailure,
         Lie::NoSlot,
         Lie::SlotOfAnother,
+        Lie::NothingFound,
     ];
 }
 

@@ -9,6 +9,7 @@ mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::ffi::{CStr, CString};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ use self::report::Posted;
 use super::net::End;
 use super::sealing::Wanted;
 use super::state::{Due, State};
-use crate::backend::{Completion, Full, Memory, Request};
+use crate::backend::{Completion, Full, Look, Memory, Request};
 use crate::event::{Key, Src};
-use crate::file::File;
+use crate::file::{File, FileStat};
 use crate::table::OpId;
 use crate::waker::Waker;
 
@@ -35,6 +36,9 @@ enum Work {
     Recv,
     Send { done: usize, whole: bool, record: Option<u8> },
     Read { file: File, at: u64, ready: Duration },
+    RecvFrom(SocketAddr),
+    SendTo,
+    Look { look: Look, dir: File, path: CString, ready: Duration },
     Peer { ipv6: bool },
     SetOpt(Wanted),
     Unsent,
@@ -47,6 +51,10 @@ enum Work {
 }
 
 impl Work {
+    fn look(look: Look, dir: &File, path: &CStr) -> Work {
+        Work::Look { look, dir: dir.clone(), path: path.to_owned(), ready: Duration::ZERO }
+    }
+
     /// Its start and its completions in a trace.
     fn names(&self) -> (&'static str, &'static str) {
         match self {
@@ -54,6 +62,10 @@ impl Work {
             Work::Recv => ("recv", "recv ="),
             Work::Send { .. } => ("send", "send ="),
             Work::Read { .. } => ("read", "read ="),
+            Work::RecvFrom(_) => ("recv-from", "recv-from ="),
+            Work::SendTo => ("send-to", "send-to ="),
+            Work::Look { look: Look::Open, .. } => ("open", "open ="),
+            Work::Look { look: Look::Stat, .. } => ("stat", "stat ="),
             Work::Peer { .. } => ("peer", "peer ="),
             Work::SetOpt(_) => ("set-opt", "set-opt ="),
             Work::Unsent => ("unsent", "unsent ="),
@@ -67,8 +79,14 @@ impl Work {
     }
 }
 
-struct Task {
-    id: OpId,
+/// What was found at a path.
+pub(super) enum Found {
+    Opened(File),
+    Stat(FileStat),
+}
+
+pub(super) struct Task {
+    pub(super) id: OpId,
     work: Work,
     /// Place in the file table that it works on, and who lived there when it was queued.
     place: Option<u32>,
@@ -91,6 +109,8 @@ pub(super) struct Kernel {
     /// Receive slots that the ring has published.
     slots: VecDeque<u16>,
     addresses: Vec<(OpId, SocketAddr)>,
+    /// What the ring has not asked for yet.
+    found: Vec<(OpId, Found)>,
     rx_len: usize,
 }
 
@@ -129,6 +149,20 @@ impl Kernel {
         Some(self.addresses.swap_remove(at).1)
     }
 
+    pub(super) fn take_slot(&mut self) -> Option<u16> {
+        self.slots.pop_front()
+    }
+
+    pub(super) fn found(&mut self, id: OpId) -> Option<Found> {
+        let at = self.found.iter().position(|(of, _)| *of == id)?;
+        Some(self.found.swap_remove(at).1)
+    }
+
+    /// Files that were opened and not handed over yet.
+    pub(super) fn unclaimed(&self) -> usize {
+        self.found.iter().filter(|(_, found)| matches!(found, Found::Opened(_))).count()
+    }
+
     /// The waker whose operation is in flight.
     pub(super) fn waker(&self) -> Option<Waker> {
         self.tasks.iter().find_map(|task| match &task.work {
@@ -161,6 +195,10 @@ impl State {
             Request::Read { file, at, .. } => {
                 (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
             }
+            Request::RecvFrom { at } => (Work::RecvFrom(at.address()), None),
+            Request::SendTo { .. } => (Work::SendTo, None),
+            Request::Open { dir, path } => (Work::look(Look::Open, dir, path), None),
+            Request::Stat { dir, path } => (Work::look(Look::Stat, dir, path), None),
             Request::Peer { slot, ipv6 } => (Work::Peer { ipv6 }, Some(slot)),
             Request::SetOpt { slot, opt } => (Work::SetOpt(self.wanted(opt)), Some(slot)),
             Request::Unsent { slot } => (Work::Unsent, Some(slot)),
@@ -264,13 +302,14 @@ impl State {
                 let result = task.tenant.map(|link| self.links[link].unsent() as u32).ok_or(Errno::BADF);
                 return self.end(task, result);
             }
+            Work::SendTo => return self.start_send_to(task, memory),
             Work::Shutdown => {
                 if let Some(link) = task.tenant {
                     self.with_link(link, |link, clock| link.finish(End::Server, clock));
                 }
                 return self.end(task, Ok(0));
             }
-            Work::Read { ref mut ready, .. } => {
+            Work::Read { ref mut ready, .. } | Work::Look { ref mut ready, .. } => {
                 *ready = self.now + self.rng.time(self.faults.latency);
                 let when = *ready;
                 self.schedule(when, Due::Look);

@@ -1,12 +1,14 @@
 //! All that changes in a world: clock, network and kernel in one place.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kernel::Kernel;
 use super::net::{Clock, End, Link};
 use super::sealing::Sealer;
+use super::socket::Inbox;
 use super::{Faults, Lie, Rng, TRACE_MAX};
 use crate::event::Key;
 use crate::table::OpId;
@@ -22,6 +24,8 @@ pub(super) enum Due {
     Doom(u64),
     /// An operation may go on.
     Look,
+    /// This one does.
+    Datagram(usize),
 }
 
 /// When a script is to be called.
@@ -39,6 +43,10 @@ pub(super) struct State {
     /// Connections ever made. They are never removed, so that an index means one connection for good.
     pub(super) links: Vec<Link>,
     pub(super) backlogs: Vec<(Key, VecDeque<usize>)>,
+    /// What waits at each address of a datagram socket.
+    pub(super) inboxes: BTreeMap<SocketAddr, Inbox>,
+    /// Datagrams ever sent: from, to, bytes; `None` when they have arrived.
+    pub(super) datagrams: Vec<Option<(SocketAddr, SocketAddr, Vec<u8>)>>,
     pub(super) timeline: BinaryHeap<Reverse<(Duration, u64, Due)>>,
     pub(super) scheduled: u64,
     pub(super) alarms: Vec<Alarm>,
@@ -99,6 +107,7 @@ impl State {
                 Due::Arrive(index) => self.arrive(index),
                 Due::Doom(id) => self.doom(OpId::from_bits(id)),
                 Due::Look => {}
+                Due::Datagram(index) => self.datagram_arrives(index),
                 Due::Script(index) => {
                     let alarm = &mut self.alarms[index];
                     if alarm.news || alarm.at.is_some_and(|at| at <= self.now) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::{Faults, Lie, Next, Sim, World};
-use crate::{Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, Ring, Src};
+use crate::{Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, Ring, Src, leaked_rings};
 
 const CONFIG: Config = Config { connections: 2, rx_count: 4, rx_len: 100, tx_count: 2, tx_len: 100 };
 const DOOR: Key = Key(5);
@@ -259,9 +259,10 @@ fn a_ring_that_cannot_drain_leaks() {
     b.world.lose_completion();
     drop(peer);
     assert_eq!(b.ring.wait(None).unwrap_err().kind(), ErrorKind::Deadlock);
-    let before = b.world.age();
+    let (before, leaked) = (b.world.age(), leaked_rings());
     let Bench { world, ring, .. } = b;
     drop(ring);
+    assert!(leaked_rings() > leaked);
     let drained = world.age() - before;
     assert!(drained >= Duration::from_secs(5) && drained < Duration::from_secs(6), "{drained:?}");
     assert_eq!(Ring::sim(&CONFIG, &world).err().unwrap().kind(), ErrorKind::ResourceBusy);

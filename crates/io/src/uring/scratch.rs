@@ -1,16 +1,20 @@
 //! Memory and entries of operations that need more than a buffer.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ffi::CStr;
 use std::io;
 use std::marker::PhantomData;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
 use io_uring::{opcode, squeue, types};
 use zeroize::Zeroize;
 
 use crate::event::{GATHER_MAX, Src};
+use crate::file::{self, FileStat};
 use crate::sockopt::{SockOpt, TlsTx};
+use crate::udp;
 
 // linux/io_uring.h
 const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
@@ -74,20 +78,39 @@ struct ScratchMemory {
     header: libc::msghdr,
     vectors: [libc::iovec; GATHER_MAX],
     /// A sockaddr, at most `sockaddr_in6`.
-    address: [u8; 28],
+    address: [u8; udp::NAME],
+    /// One control message.
+    control: Control,
     counter: u64,
     ipv6: bool,
     /// The value of a socket option. May hold a key, until `wipe`.
     option: [u8; TlsTx::MAX],
-    control: Control,
+    how: types::OpenHow,
+    stat: libc::statx,
 }
 
-/// A control message of one byte: CMSG_SPACE(1) bytes, as the alignment of the header makes it.
+/// A `cmsghdr` with up to eight bytes behind it: CMSG_SPACE of those, so that it is the last and only one.
 #[repr(C)]
 struct Control {
-    header: libc::cmsghdr,
-    record_type: u8,
+    len: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    data: [u8; 8],
 }
+
+impl Control {
+    fn new<const N: usize>(level: libc::c_int, kind: libc::c_int, value: [u8; N]) -> Control {
+        const { assert!(N <= 8) };
+        let mut data = [0; 8];
+        data[..N].copy_from_slice(&value);
+        Control { len: size_of::<libc::cmsghdr>() + N, level, kind, data }
+    }
+}
+
+/// Nothing to send, nowhere.
+const NO_HEADER: libc::msghdr =
+    // SAFETY: integers and raw pointers, of which zero is a value.
+    unsafe { std::mem::zeroed() };
 
 impl Scratch<'_> {
     /// The entry for a send: `send` for one run of bytes, `sendmsg` for several and for a record with a type.
@@ -122,15 +145,12 @@ impl Scratch<'_> {
         // reference to it exists.
         let memory = unsafe { &mut *memory };
         memory.vectors = vectors;
+        // All of it: the operation before this one may have had a name and control messages.
+        memory.header = NO_HEADER;
         memory.header.msg_iov = memory.vectors.as_mut_ptr();
         memory.header.msg_iovlen = count as _;
-        memory.header.msg_control = std::ptr::null_mut();
-        memory.header.msg_controllen = 0;
         if let Some(record_type) = record_type {
-            memory.control.header.cmsg_level = SOL_TLS;
-            memory.control.header.cmsg_type = TLS_SET_RECORD_TYPE;
-            memory.control.header.cmsg_len = (size_of::<libc::cmsghdr>() + 1) as _;
-            memory.control.record_type = record_type;
+            memory.control = Control::new(SOL_TLS, TLS_SET_RECORD_TYPE, [record_type]);
             memory.header.msg_control = (&raw mut memory.control).cast();
             memory.header.msg_controllen = size_of::<Control>() as _;
         }
@@ -190,17 +210,84 @@ impl Scratch<'_> {
     pub(super) fn address(&mut self) -> Option<SocketAddr> {
         // SAFETY: called at the terminal completion only, so the kernel has finished with this memory.
         let memory = unsafe { self.memory.as_ref() };
-        let a = &memory.address;
-        let family = i32::from(u16::from_ne_bytes([a[0], a[1]]));
-        let port = u16::from_be_bytes([a[2], a[3]]);
-        match family {
-            libc::AF_INET => Some((Ipv4Addr::new(a[4], a[5], a[6], a[7]), port).into()),
-            libc::AF_INET6 if memory.ipv6 => {
-                let octets: [u8; 16] = a[8..24].try_into().ok()?;
-                let scope = u32::from_ne_bytes([a[24], a[25], a[26], a[27]]);
-                Some(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope).into())
-            }
-            _ => None,
+        let len = if memory.ipv6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() };
+        udp::address(&memory.address[..len])
+    }
+
+    /// The entry for a multishot receive of datagrams: `msg_namelen` and `msg_controllen` say how much of a slot is set aside for
+    /// either, in front of the datagram.
+    pub(super) fn recv_from(&mut self, socket: RawFd, group: u16) -> squeue::Entry {
+        let memory = self.memory.as_ptr();
+        // SAFETY: as in `send`.
+        let memory = unsafe { &mut *memory };
+        memory.header = NO_HEADER;
+        memory.header.msg_namelen = udp::NAME as _;
+        memory.header.msg_controllen = udp::CONTROL as _;
+        opcode::RecvMsgMulti::new(types::Fd(socket), std::ptr::from_ref(&memory.header), group).build()
+    }
+
+    /// The entry for a send of datagrams of `segment` bytes each, of one when that is 0.
+    pub(super) fn send_to(
+        &mut self,
+        socket: RawFd,
+        bytes: &[u8],
+        to: SocketAddr,
+        segment: u16,
+    ) -> squeue::Entry {
+        let memory = self.memory.as_ptr();
+        // SAFETY: as in `send`.
+        let memory = unsafe { &mut *memory };
+        let (name, name_len) = udp::sockaddr(to);
+        memory.address = name;
+        memory.vectors[0] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        memory.header = NO_HEADER;
+        memory.header.msg_name = memory.address.as_mut_ptr().cast();
+        memory.header.msg_namelen = name_len as _;
+        memory.header.msg_iov = memory.vectors.as_mut_ptr();
+        memory.header.msg_iovlen = 1;
+        if segment > 0 {
+            memory.control = Control::new(libc::SOL_UDP, udp::UDP_SEGMENT, segment.to_ne_bytes());
+            memory.header.msg_control = std::ptr::from_mut(&mut memory.control).cast();
+            memory.header.msg_controllen = size_of::<Control>() as _;
+        }
+        let header = std::ptr::from_ref(&memory.header);
+        opcode::SendMsg::new(types::Fd(socket), header).flags(libc::MSG_NOSIGNAL as u32).build()
+    }
+
+    /// The entry that opens `path` below `dir`.
+    pub(super) fn open(&mut self, dir: RawFd, path: &CStr) -> squeue::Entry {
+        let memory = self.memory.as_ptr();
+        // SAFETY: as in `send`.
+        let memory = unsafe { &mut *memory };
+        let resolve = file::RESOLVE.bits();
+        memory.how = types::OpenHow::new().flags(file::OPEN.bits().into()).resolve(resolve);
+        let how = std::ptr::from_ref(&memory.how);
+        // The path belongs to the op table's entry, on the heap: it stays where it is when the entry moves.
+        opcode::OpenAt2::new(types::Fd(dir), path.as_ptr(), how).build()
+    }
+
+    /// The entry that looks at `path` below `dir`.
+    pub(super) fn stat(&mut self, dir: RawFd, path: &CStr) -> squeue::Entry {
+        // SAFETY: only the address is taken, of a field inside the live allocation.
+        let stat = unsafe { &raw mut (*self.memory.as_ptr()).stat };
+        opcode::Statx::new(types::Fd(dir), path.as_ptr(), stat.cast())
+            .flags(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH)
+            .mask(libc::STATX_BASIC_STATS)
+            .build()
+    }
+
+    /// What a successful `stat` wrote.
+    pub(super) fn found(&mut self) -> FileStat {
+        // SAFETY: as in `address`.
+        let memory = unsafe { self.memory.as_ref() };
+        let stat = &memory.stat;
+        FileStat {
+            mode: stat.stx_mode,
+            size: stat.stx_size,
+            inode: stat.stx_ino,
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            links: stat.stx_nlink,
+            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
         }
     }
 

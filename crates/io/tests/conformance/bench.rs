@@ -49,12 +49,12 @@ impl<E: Engine> Bench<E> {
     }
 
     pub(crate) fn event(&mut self) -> Event {
-        self.event_within(5000).expect("an event within five seconds")
+        self.event_within(60_000).expect("an event within a minute")
     }
 
     pub(crate) fn accept(&mut self, key: u64) -> (TcpStream, Conn) {
         let client = TcpStream::connect(self.address).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         match self.event() {
             Event::Accepted { listener: LISTENER, conn } => {
                 self.ring.bind(&conn, Key(key));

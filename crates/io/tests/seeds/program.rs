@@ -215,6 +215,7 @@ impl Program {
             | Event::OptSet { .. }
             | Event::Unsent { .. }
             | Event::Woken => {}
+            other => self.failure = Some(format!("{other:?}, which nobody asked for")),
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use sitar_io::Ring;
+use sitar_io::{Ring, SqPoll};
 use sitar_server::{Config, Counts, Incident, Limits, Worker};
 use sitar_site::{Budget, Options, Site};
 
@@ -19,6 +19,8 @@ use sitar_site::{Budget, Options, Site};
 #[derive(Clone, Copy)]
 pub enum Engine {
     Uring,
+    /// With both sides going to sleep early, so that waking each other is part of every case.
+    SqPoll,
     Epoll,
 }
 
@@ -28,6 +30,9 @@ macro_rules! on_every_engine {
     ($($case:ident,)*) => {
         mod uring {
             $(#[test] fn $case() { super::$case($crate::harness::Engine::Uring); })*
+        }
+        mod sqpoll {
+            $(#[test] fn $case() { super::$case($crate::harness::Engine::SqPoll); })*
         }
         mod epoll {
             $(#[test] fn $case() { super::$case($crate::harness::Engine::Epoll); })*
@@ -122,6 +127,11 @@ impl Server {
         let worker = match engine {
             Engine::Uring => Worker::start(config, |config| {
                 Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
+            }),
+            Engine::SqPoll => Worker::start(config, |config| {
+                let poll =
+                    SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
+                Ring::sqpoll(config, &poll).map_err(|error| std::io::Error::other(error.to_string()))
             }),
             Engine::Epoll => Worker::start(config, Ring::epoll),
         };

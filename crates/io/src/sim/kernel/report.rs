@@ -30,6 +30,8 @@ enum Kind {
     Bytes,
     /// Of this place.
     Close(u32),
+    /// Something found at a path.
+    Look,
     Other,
 }
 
@@ -57,11 +59,11 @@ impl Ord for Posted {
 }
 
 impl State {
-    pub(super) fn end(&mut self, mut task: Task, result: Result<u32, Errno>) {
+    pub(in crate::sim) fn end(&mut self, mut task: Task, result: Result<u32, Errno>) {
         self.post(&mut task, result, None, false);
     }
 
-    pub(super) fn post(
+    pub(in crate::sim) fn post(
         &mut self,
         task: &mut Task,
         result: Result<u32, Errno>,
@@ -84,8 +86,9 @@ impl State {
         self.kernel.order += 1;
         let kind = match task.work {
             Work::Accept(_) => Kind::Accept,
-            Work::Recv => Kind::Recv,
-            Work::Send { .. } | Work::Read { .. } => Kind::Bytes,
+            Work::Recv | Work::RecvFrom(_) => Kind::Recv,
+            Work::Send { .. } | Work::SendTo | Work::Read { .. } => Kind::Bytes,
+            Work::Look { .. } => Kind::Look,
             Work::Close => Kind::Close(task.place.unwrap_or(u32::MAX)),
             _ => Kind::Other,
         };
@@ -123,6 +126,9 @@ impl State {
                 self.note("lie", lie as u64, 0);
                 self.lie = None;
                 self.lied = true;
+                if lie == Lie::NothingFound {
+                    drop(self.kernel.found(told.0.id));
+                }
                 // Both in one batch, so that no slot can have been published again in between.
                 self.kernel.visible.push_back(told.0);
                 self.kernel.visible.extend(told.1);
@@ -163,6 +169,7 @@ impl State {
             Lie::NoSlot if truth.buffer.is_some() && truth.result > 0 => {
                 (Completion { buffer: None, ..truth }, None)
             }
+            Lie::NothingFound if kind == Kind::Look && truth.result >= 0 => (truth, None),
             // One that the kernel does have, so that nothing else about it is wrong.
             Lie::SlotOfAnother if single && truth.result == 0 => {
                 (Completion { buffer: Some(*self.kernel.slots.front()?), ..truth }, None)

@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::{RECEIVES_MAX, Task, Work};
-use crate::backend::Memory;
+use super::{Found as Named, RECEIVES_MAX, Task, Work};
+use crate::backend::{Look, Memory};
 use crate::event::{Key, Src};
 use crate::sim::net::{End, Found, Link};
 use crate::sim::sealing::Tls;
@@ -54,6 +54,28 @@ impl State {
                         None => Err(Errno::FAULT),
                     }
                 };
+                self.end(task, result);
+                None
+            }
+            Work::RecvFrom(at) => self.work_recv_from(task, at, memory),
+            Work::Look { look, ref dir, ref path, ready } => {
+                if ready > self.now {
+                    return Some(task);
+                }
+                let result = if self.rng.chance(self.faults.open_error) {
+                    let errors = [Errno::MFILE, Errno::NFILE, Errno::ACCESS, Errno::IO];
+                    Err(errors[self.rng.below(errors.len())])
+                } else {
+                    match look {
+                        Look::Open => dir.open_below(path).map(Named::Opened),
+                        Look::Stat => dir.look_below(path).map(Named::Stat),
+                    }
+                };
+                let result = result.map(|found| {
+                    // A number of its own: the process's descriptors differ between two runs of a seed.
+                    self.kernel.found.push((task.id, found));
+                    0
+                });
                 self.end(task, result);
                 None
             }

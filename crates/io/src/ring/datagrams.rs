@@ -1,0 +1,80 @@
+//! Datagrams.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::Ring;
+use super::core::Op;
+use crate::backend::Backend;
+use crate::event::{Busy, Key, Piece};
+use crate::table::OpId;
+use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp, set_gro};
+
+impl<B: Backend> Ring<B> {
+    /// Takes over a bound UDP socket; its events carry `key`.
+    ///
+    /// With `coalesce`, the kernel may report several datagrams of one sender at a time (GRO), where the engine can
+    /// ([`has_gro`](Ring::has_gro)); that needs receive slots of [`COALESCED_MAX`] bytes, as what does not fit into one is lost.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for another kind of socket, and for receive slots that are too small; the kernel's error
+    /// otherwise.
+    pub fn udp(&mut self, socket: OwnedFd, coalesce: bool, key: Key) -> io::Result<Udp> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
+        let slot = self.inner.arena.layout().rx_len as usize;
+        if slot <= DATAGRAM_HEAD || (coalesce && slot < COALESCED_MAX) {
+            return Err(invalid("the receive slots are too small for these datagrams"));
+        }
+        if rustix::net::sockopt::socket_type(&socket)? != rustix::net::SocketType::DGRAM {
+            return Err(invalid("not a datagram socket"));
+        }
+        let address = SocketAddr::try_from(rustix::net::getsockname(&socket)?)
+            .map_err(|_| invalid("not an internet socket"))?;
+        set_gro(socket.as_fd(), coalesce && self.has_gro())?;
+        Ok(Udp::new(Some(socket), address, key))
+    }
+
+    /// Whether received datagrams can be coalesced by this engine.
+    pub fn has_gro(&self) -> bool {
+        self.inner.backend.has_gro()
+    }
+
+    /// Receives datagrams until [`Event::RecvEnded`](crate::Event::RecvEnded) (multishot, into the ring's receive slots). Does nothing when
+    /// the socket is already being received from. [`cancel`](Ring::cancel) ends it.
+    ///
+    /// # Errors
+    /// [`Busy`] when the op table is full.
+    pub fn recv_from(&mut self, udp: &Udp) -> Result<OpId, Busy> {
+        if let Some(op) = udp.shared.recv.get()
+            && matches!(self.inner.ops.get(op), Some(Op::RecvFrom(other)) if other.is(udp))
+        {
+            return Ok(op);
+        }
+        let op = self.inner.launch(Op::RecvFrom(udp.clone())).map_err(|_| Busy(()))?;
+        udp.shared.recv.set(Some(op));
+        Ok(op)
+    }
+
+    /// Sends `piece` to `to`: as one datagram, or with `segment` as many of so many bytes each, of which the last may be shorter
+    /// (GSO, at most 64 in one send and 65,507 bytes). `piece` comes back with [`Event::SentTo`](crate::Event::SentTo). Order means
+    /// nothing among datagrams, also here.
+    ///
+    /// # Errors
+    /// [`Busy`] with `piece` when the op table is full.
+    pub fn send_to(
+        &mut self,
+        udp: &Udp,
+        piece: Piece,
+        to: SocketAddr,
+        segment: Option<NonZeroU16>,
+    ) -> Result<OpId, Busy<Piece>> {
+        let segment = segment.map_or(0, NonZeroU16::get);
+        let op = Op::SendTo { by: udp.clone(), piece, to, segment };
+        self.inner.launch(op).map_err(|op| match op {
+            Op::SendTo { piece, .. } => Busy(piece),
+            _ => unreachable!("launch hands back what it was given"),
+        })
+    }
+}

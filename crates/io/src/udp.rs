@@ -1,0 +1,291 @@
+//! Datagram sockets, and what stands in front of a datagram in a receive slot.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use crate::arena::RxBuf;
+use crate::event::Key;
+use crate::table::OpId;
+
+/// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was coalesced. So a ring that
+/// receives datagrams of up to n bytes needs receive slots of n + 72.
+pub const DATAGRAM_HEAD: usize = OUT + NAME + CONTROL;
+/// What the kernel coalesces is shorter than this, head included: slots of this size hold all of it.
+pub const COALESCED_MAX: usize = DATAGRAM_HEAD + 65_535;
+
+/// `struct io_uring_recvmsg_out`: length of the name, of the control messages, of the payload; flags.
+const OUT: usize = 16;
+/// Room for a sockaddr. The largest is `sockaddr_in6` with 28 bytes; this keeps what follows aligned.
+pub(crate) const NAME: usize = 32;
+/// Room for one control message with an `int` in it (CMSG_SPACE).
+pub(crate) const CONTROL: usize = 24;
+
+// linux/udp.h
+pub(crate) const UDP_SEGMENT: i32 = 103;
+const UDP_GRO: i32 = 104;
+/// As many datagrams may be cut from one send (UDP_MAX_SEGMENTS before 6.9).
+pub(crate) const SEGMENTS_MAX: usize = 64;
+/// The largest datagram over IPv4.
+pub(crate) const DATAGRAM_MAX: usize = 65_507;
+
+/// A bound datagram socket as a ring uses it. Clones are handles to the same one. Dropping it ends nothing by itself: cancel
+/// its receive, or drop the ring.
+#[derive(Clone)]
+#[must_use = "a socket that nobody receives from is deaf"]
+pub struct Udp {
+    pub(crate) shared: Rc<Shared>,
+}
+
+pub(crate) struct Shared {
+    /// `None`: the simulated engine's, which knows a socket by its address.
+    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) address: SocketAddr,
+    pub(crate) key: Key,
+    /// Its last receive, which may have ended.
+    pub(crate) recv: Cell<Option<OpId>>,
+}
+
+impl Udp {
+    pub(crate) fn new(socket: Option<OwnedFd>, address: SocketAddr, key: Key) -> Udp {
+        Udp { shared: Rc::new(Shared { socket, address, key, recv: Cell::new(None) }) }
+    }
+
+    /// Whether the two are handles to the same socket.
+    pub(crate) fn is(&self, other: &Udp) -> bool {
+        Rc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The address that it is bound to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// The socket, if it is a real one.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.shared.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        // No descriptor: the kernel answers EBADF.
+        self.shared.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+impl fmt::Debug for Udp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Udp({})", self.shared.address)
+    }
+}
+
+/// Tells the kernel whether to coalesce what it receives (UDP_GRO).
+pub(crate) fn set_gro(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let value = libc::c_int::from(on);
+    // SAFETY: `value` is an `int` that lives for the call, as the option asks; the descriptor is borrowed, so it is open.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            UDP_GRO,
+            std::ptr::from_ref(&value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// One datagram, or several of one size that the kernel has coalesced.
+pub struct Datagrams {
+    buf: RxBuf,
+    segment: usize,
+    truncated: bool,
+}
+
+impl Datagrams {
+    /// Each datagram. The last of several may be shorter than the others.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        // One that is empty is one all the same.
+        let empty = self.buf.is_empty().then_some(&self.buf[..]);
+        empty.into_iter().chain(self.buf.chunks(self.segment))
+    }
+
+    /// Bytes of each datagram, but the last.
+    #[must_use]
+    pub fn segment(&self) -> usize {
+        self.segment
+    }
+
+    /// The bytes of all of them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// The same, to be decrypted in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buf
+    }
+
+    /// Whether the end was cut off, because the receive slot is too small.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+impl fmt::Debug for Datagrams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes by {}", self.buf.len(), self.segment)
+    }
+}
+
+/// What stands in front of a datagram.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Head {
+    pub(crate) from: SocketAddr,
+    /// Bytes of each datagram; 0 when it is one.
+    pub(crate) segment: u32,
+    pub(crate) payload: u32,
+    pub(crate) truncated: bool,
+}
+
+impl Head {
+    /// Writes it as the kernel does, for engines that receive in this process. `false` when there is no room for it.
+    pub(crate) fn write(&self, slot: &mut [u8]) -> bool {
+        let Some((head, _)) = slot.split_at_mut_checked(DATAGRAM_HEAD) else { return false };
+        head.fill(0);
+        let (name, len) = sockaddr(self.from);
+        head[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+        head[8..12].copy_from_slice(&self.payload.to_ne_bytes());
+        let flags = if self.truncated { libc::MSG_TRUNC } else { 0 };
+        head[12..16].copy_from_slice(&flags.to_ne_bytes());
+        head[OUT..OUT + NAME].copy_from_slice(&name);
+        true
+    }
+
+    /// Reads it. `None` when it cannot be true (I4).
+    pub(crate) fn read(slot: &[u8]) -> Option<Head> {
+        let (head, payload) = slot.split_at_checked(DATAGRAM_HEAD)?;
+        let word = |at: usize| Some(u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?));
+        let (name_len, control_len, payload_len, flags) = (word(0)?, word(4)?, word(8)?, word(12)?);
+        if payload_len as usize != payload.len() || control_len as usize > CONTROL {
+            return None;
+        }
+        let name = head.get(OUT..OUT + (name_len as usize).min(NAME))?;
+        let control = head.get(OUT + NAME..OUT + NAME + control_len as usize)?;
+        Some(Head {
+            from: address(name)?,
+            segment: coalesced(control).unwrap_or(0),
+            payload: payload_len,
+            truncated: flags & libc::MSG_TRUNC as u32 != 0,
+        })
+    }
+}
+
+/// The size that a control message about coalescing tells.
+fn coalesced(control: &[u8]) -> Option<u32> {
+    const LEN: usize = size_of::<libc::cmsghdr>();
+    let level_at = std::mem::offset_of!(libc::cmsghdr, cmsg_level);
+    let type_at = std::mem::offset_of!(libc::cmsghdr, cmsg_type);
+    let int = |at: usize| Some(i32::from_ne_bytes(control.get(at..at + 4)?.try_into().ok()?));
+    let tells = int(level_at)? == libc::SOL_UDP && int(type_at)? == UDP_GRO;
+    u32::try_from(int(LEN)?).ok().filter(|size| tells && *size > 0)
+}
+
+/// What is in a slot that a receive of datagrams filled. `None` when that cannot be true (I4).
+pub(crate) fn take(mut buf: RxBuf) -> Option<(SocketAddr, Datagrams)> {
+    let head = Head::read(&buf)?;
+    buf.skip(DATAGRAM_HEAD);
+    let segment = if head.segment == 0 { buf.len() } else { head.segment as usize };
+    Some((head.from, Datagrams { buf, segment: segment.max(1), truncated: head.truncated }))
+}
+
+/// An address as the kernel has it, and its length.
+pub(crate) fn sockaddr(address: SocketAddr) -> ([u8; NAME], usize) {
+    let mut bytes = [0; NAME];
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    bytes[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+    bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            bytes[4..8].copy_from_slice(&ip.octets());
+            (bytes, size_of::<libc::sockaddr_in>())
+        }
+        IpAddr::V6(ip) => {
+            bytes[8..24].copy_from_slice(&ip.octets());
+            if let SocketAddr::V6(address) = address {
+                bytes[4..8].copy_from_slice(&address.flowinfo().to_be_bytes());
+                bytes[24..28].copy_from_slice(&address.scope_id().to_ne_bytes());
+            }
+            (bytes, size_of::<libc::sockaddr_in6>())
+        }
+    }
+}
+
+/// The reverse.
+pub(crate) fn address(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+    let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+    match i32::from(family) {
+        libc::AF_INET => {
+            let octets: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
+            Some((Ipv4Addr::from(octets), port).into())
+        }
+        libc::AF_INET6 => {
+            let octets: [u8; 16] = bytes.get(8..24)?.try_into().ok()?;
+            let flow = u32::from_be_bytes(bytes.get(4..8)?.try_into().ok()?);
+            let scope = u32::from_ne_bytes(bytes.get(24..28)?.try_into().ok()?);
+            Some(SocketAddrV6::new(Ipv6Addr::from(octets), port, flow, scope).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_the_kernel_has_them() {
+        let (bytes, len) = sockaddr("192.0.2.7:443".parse().unwrap());
+        assert_eq!((len, &bytes[2..16]), (16, &[1, 0xbb, 192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0][..]));
+        for text in ["192.0.2.7:443", "[2001:db8::5%3]:65535", "[::1]:0"] {
+            let wanted: SocketAddr = text.parse().unwrap();
+            let (bytes, len) = sockaddr(wanted);
+            assert_eq!(address(&bytes[..len]), Some(wanted));
+            assert_eq!(address(&bytes[..len - 9]), None, "{text}: cut short");
+        }
+        assert_eq!(address(&[1, 0, 0, 0]), None, "a unix socket's");
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_was_written_and_doubted_otherwise() {
+        let head = Head { from: "[::1]:9".parse().unwrap(), segment: 0, payload: 3, truncated: true };
+        let mut slot = vec![7; DATAGRAM_HEAD + 3];
+        assert!(head.write(&mut slot));
+        assert_eq!(Head::read(&slot), Some(head));
+        assert!(!head.write(&mut slot[..71]));
+        assert_eq!(Head::read(&slot[..71]), None);
+        assert_eq!(Head::read(&slot[..74]), None, "fewer bytes than it says");
+        slot[4] = 25;
+        assert_eq!(Head::read(&slot), None, "more control messages than there was room for");
+        // CMSG: length 20, SOL_UDP 17, UDP_GRO 104, 1200.
+        slot[4] = 24;
+        slot[48..72].copy_from_slice(&[
+            20, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 104, 0, 0, 0, 0xb0, 4, 0, 0, 0, 0, 0, 0,
+        ]);
+        if cfg!(all(target_pointer_width = "64", target_endian = "little")) {
+            assert_eq!(Head::read(&slot).unwrap().segment, 1200);
+            slot[64..68].fill(0xff);
+            assert_eq!(Head::read(&slot).unwrap().segment, 0, "a negative size");
+        }
+        slot[..4].fill(0xff);
+        assert!(Head::read(&slot).is_some(), "a name longer than its room is cut");
+        slot[..4].fill(0);
+        assert_eq!(Head::read(&slot), None, "nobody sent it");
+    }
+}

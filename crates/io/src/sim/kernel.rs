@@ -195,7 +195,10 @@ impl State {
             Request::Read { file, at, .. } => {
                 (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
             }
-            Request::RecvFrom { at } => (Work::RecvFrom(at.address()), None),
+            Request::RecvFrom { at } => {
+                self.inboxes.entry(at.address()).or_default();
+                (Work::RecvFrom(at.address()), None)
+            }
             Request::SendTo { .. } => (Work::SendTo, None),
             Request::Open { dir, path } => (Work::look(Look::Open, dir, path), None),
             Request::Stat { dir, path } => (Work::look(Look::Stat, dir, path), None),

@@ -12,6 +12,7 @@
 
 mod cancel;
 mod datagrams;
+mod look;
 mod moves;
 mod places;
 mod reader;
@@ -22,8 +23,7 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 
 use self::datagrams::Socket;
@@ -325,59 +325,6 @@ impl Epoll {
             || self.accepts.iter().any(|accept| accept.ready)
             || self.sockets.iter().any(Socket::can_go_on)
             || (self.woken && self.wake.is_some())
-    }
-
-    /// The one call that waits.
-    fn look(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // Whole milliseconds, rounded up: that is what every kernel's epoll_wait understands, and early is worse than late.
-        let timeout = timeout.map(|timeout| {
-            let millis = timeout.min(WAIT_MAX).as_nanos().div_ceil(1_000_000) as i64;
-            Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
-        });
-        self.events.clear();
-        self.calls += 1;
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        for index in 0..self.events.len() {
-            let epoll::Event { flags, data } = self.events[index];
-            self.on_ready(flags, data.u64());
-        }
-        Ok(())
-    }
-
-    fn on_ready(&mut self, flags: epoll::EventFlags, about: u64) {
-        use epoll::EventFlags as Flags;
-        match about {
-            WAKER => self.woken = true,
-            BELL => {
-                self.calls += 1;
-                self.reader.bell.clear();
-            }
-            _ if about >> 32 == DATAGRAMS >> 32 => {
-                self.on_socket_ready((about & 0xffff_ffff) as RawFd, flags);
-            }
-            _ if about & SPECIAL != 0 => {
-                let listener = (about & 0xffff_ffff) as RawFd;
-                for accept in self.accepts.iter_mut().filter(|accept| accept.listener == listener) {
-                    accept.ready = true;
-                }
-            }
-            _ => {
-                let (slot, generation) = ((about & 0xffff_ffff) as u32, (about >> 32) as u32);
-                let Some(sock) = self.places.tenant(slot, generation) else { return };
-                let failed = flags.intersects(Flags::ERR | Flags::HUP);
-                sock.ended |= failed || flags.contains(Flags::RDHUP);
-                sock.readable |= failed || flags.intersects(Flags::IN | Flags::RDHUP);
-                sock.writable |= failed || flags.contains(Flags::OUT);
-                let wanted =
-                    (sock.readable && sock.recv.is_some()) || (sock.writable && sock.first_send.is_some());
-                if wanted {
-                    self.list(slot);
-                }
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod core;
 mod datagrams;
+mod drain;
 mod names;
 mod sends;
 

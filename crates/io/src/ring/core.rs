@@ -24,8 +24,6 @@ use crate::waker::Waker;
 const COMPLETIONS: usize = 4096;
 /// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
 const RETRY: Duration = Duration::from_millis(1);
-/// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// An operation in flight: it owns what the kernel was given (I2).
 pub(crate) enum Op {
@@ -86,7 +84,7 @@ impl Op {
 }
 
 /// The second event of one completion, an end, which comes out only if it still concerns anybody by then.
-enum After {
+pub(super) enum After {
     Accept { listener: Key, error: Option<Errno> },
     Recv { from: SlotId, end: RecvEnd },
     Datagrams { key: Key },
@@ -125,13 +123,13 @@ pub(super) struct Inner<B> {
     waking: bool,
     pub(super) completions: VecDeque<Completion>,
     /// A second event of one completion.
-    after: Option<After>,
+    pub(super) after: Option<After>,
     /// The kernel broke its word: nothing more is submitted (I4).
-    broken: Option<&'static str>,
+    pub(super) broken: Option<&'static str>,
     /// The ring is being dropped: nothing new begins.
     pub(super) draining: bool,
     /// The one cancel of a ring that is being dropped has been asked for, and has not failed.
-    cancelled_all: bool,
+    pub(super) cancelled_all: bool,
 }
 
 impl<B: Backend> Inner<B> {
@@ -271,7 +269,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Turns a completion into an event, believing nothing. An `Err` closes the ring.
-    fn on_completion(&mut self, completion: Completion) -> Result<Option<Event>, &'static str> {
+    pub(super) fn on_completion(&mut self, completion: Completion) -> Result<Option<Event>, &'static str> {
         let Completion { id, result, buffer, more } = completion;
         let result = match u32::try_from(result) {
             Ok(count) => Ok(count),
@@ -456,48 +454,5 @@ impl<B: Backend> Inner<B> {
                 Some(Event::Woken)
             }
         })
-    }
-
-    /// Asks the kernel to end an operation early.
-    pub(super) fn cancel(&mut self, id: OpId) {
-        if self.ops.get(id).is_some() && !self.take_back(id) {
-            // A full table means that the cancel is dropped: the operation then ends when it ends.
-            let _ = self.launch(Op::Cancel(id));
-        }
-    }
-
-    /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not.
-    pub(super) fn drain(&mut self) -> bool {
-        let deadline = self.backend.now() + DRAIN;
-        self.after = None;
-        self.draining = true;
-        self.retry_sends();
-        while self.ops.live() > 0 && self.broken.is_none() {
-            if !self.cancelled_all {
-                self.cancelled_all = self.launch(Op::CancelAll).is_ok();
-            }
-            let now = self.backend.now();
-            if now >= deadline {
-                return false;
-            }
-            let pause = (deadline - now).min(Duration::from_millis(100));
-            let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-            if self.backend.wait(&mut memory, false, Some(pause)).is_err() {
-                return false;
-            }
-            loop {
-                while let Some(completion) = self.completions.pop_front() {
-                    if let Err(why) = self.on_completion(completion) {
-                        self.broken = Some(why);
-                    }
-                    self.after = None;
-                }
-                match self.backend.next() {
-                    Some(completion) => self.completions.push_back(completion),
-                    None => break,
-                }
-            }
-        }
-        self.ops.live() == 0
     }
 }

@@ -1,0 +1,55 @@
+//! Ending operations early: one of them, or all when the ring is dropped.
+
+use std::time::Duration;
+
+use super::core::{Inner, Op};
+use crate::backend::{Backend, Memory};
+use crate::table::OpId;
+
+/// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
+const DRAIN: Duration = Duration::from_secs(5);
+
+impl<B: Backend> Inner<B> {
+    /// Asks the kernel to end an operation early.
+    pub(super) fn cancel(&mut self, id: OpId) {
+        if self.ops.get(id).is_some() && !self.take_back(id) {
+            // A full table means that the cancel is dropped: the operation then ends when it ends.
+            let _ = self.launch(Op::Cancel(id));
+        }
+    }
+
+    /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not.
+    pub(super) fn drain(&mut self) -> bool {
+        let deadline = self.backend.now() + DRAIN;
+        self.after = None;
+        self.draining = true;
+        self.retry_sends();
+        while self.ops.live() > 0 && self.broken.is_none() {
+            if !self.cancelled_all {
+                self.cancelled_all = self.launch(Op::CancelAll).is_ok();
+            }
+            let now = self.backend.now();
+            if now >= deadline {
+                return false;
+            }
+            let pause = (deadline - now).min(Duration::from_millis(100));
+            let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+            if self.backend.wait(&mut memory, false, Some(pause)).is_err() {
+                return false;
+            }
+            loop {
+                while let Some(completion) = self.completions.pop_front() {
+                    if let Err(why) = self.on_completion(completion) {
+                        self.broken = Some(why);
+                    }
+                    self.after = None;
+                }
+                match self.backend.next() {
+                    Some(completion) => self.completions.push_back(completion),
+                    None => break,
+                }
+            }
+        }
+        self.ops.live() == 0
+    }
+}

@@ -97,9 +97,9 @@ impl Guest {
         let python = if python.exists() { Some(python.to_owned()) } else { found("python3") };
         let Some(python) = python else { return Ok(false) };
         let ask = "import os, sys, sysconfig; print(os.path.realpath(sys.executable)); \
-                   print(sysconfig.get_path('stdlib'))";
+                   print(sysconfig.get_path('stdlib')); print(sys.implementation.cache_tag)";
         let said = String::from_utf8(Command::new(&python).args(["-I", "-c", ask]).output()?.stdout)?;
-        let [program, library] = said.lines().collect::<Vec<_>>()[..] else {
+        let [program, library, version] = said.lines().collect::<Vec<_>>()[..] else {
             return Err(format!("{} does not say where its library is", python.display()).into());
         };
         // At its own path: it finds its library from there.
@@ -115,11 +115,15 @@ impl Guest {
                     if !PYTHON_WITHOUT.iter().any(|prefix| name.starts_with(prefix)) {
                         folders.push(path);
                     }
-                } else if [".py", ".pyc", ".so"].iter().any(|end| name.ends_with(end)) {
+                } else if let Some(module) = name.strip_suffix(".py") {
+                    // Compiled, in the source's place: beside it, Python would compile anew, since the disk keeps no times.
+                    let compiled = folder.join("__pycache__").join(format!("{module}.{version}.pyc"));
+                    let from = if compiled.is_file() { &compiled } else { &path };
+                    let to = path.with_extension(if compiled.is_file() { "pyc" } else { "py" });
+                    self.disk.file(&to.to_string_lossy(), 0o644, &fs::read(from)?);
+                } else if name.ends_with(".so") {
                     self.disk.file(&path.to_string_lossy(), 0o644, &fs::read(&path)?);
-                    if name.ends_with(".so") {
-                        extensions.push(path);
-                    }
+                    extensions.push(path);
                 }
             }
         }
@@ -217,7 +221,8 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off nok
                                 cryptomgr.notests tsc=reliable rcupdate.rcu_expedited=1 audit=0";
 
 /// Folders of Python's library that no client needs (all beginning so).
-const PYTHON_WITHOUT: [&str; 12] = [
+const PYTHON_WITHOUT: [&str; 13] = [
+    "__pycache__",
     "config-",
     "curses",
     "dist-packages",

@@ -7,9 +7,9 @@ mod common;
 use common::load::Load;
 use common::perf::counted;
 use common::site::Site;
-use common::{Server, have, run, run_with, sitar, sitar_inside, skip};
+use common::{Server, deny_io_uring, have, run, run_with, sitar, sitar_inside, skip};
 use sitar::handbook;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -161,16 +161,6 @@ fn an_engine_asked_for_by_name_is_not_replaced() {
         assert!(ended.stderr.contains("--engine auto chooses by itself"), "{engine}: {}", ended.stderr);
         assert_eq!(ended.text(), "", "{engine}: nothing was announced");
     }
-}
-
-/// Compiles the program that forbids io_uring and then executes another.
-fn deny_io_uring(folder: &TempDir) -> PathBuf {
-    let program = folder.path().join("deny_io_uring");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/deny_io_uring.c");
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(source);
-    run_with(&mut cc, b"").ok();
-    program
 }
 
 fn curl(server: &Server, path: &str) -> Vec<u8> {

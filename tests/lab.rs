@@ -12,8 +12,14 @@ mod sealer;
 
 use common::client::Client;
 use common::site::{Site, pattern};
-use common::{Server, have, lab, run, run_with};
+use common::{Server, eventually, have, lab, run, run_with, sitar, skip};
+use serde_json::Value;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+use tempfile::TempDir;
+
+/// A user that may nothing.
+const NOBODY: u32 = 65_534;
 
 #[test]
 fn curl_and_openssl_and_wrk_are_served_there() {
@@ -86,4 +92,90 @@ fn records_sealed_by_the_program_itself_are_not_counted_as_the_kernels() {
         assert!(got.status == 200 && got.body == pattern(1024 * 1024));
     });
     assert!(rise.is_empty(), "{rise:?}");
+}
+
+/// State and value of the finding with this name.
+fn finding(report: &Value, id: &str) -> (String, String) {
+    let found = report["findings"].as_array().unwrap().iter().find(|finding| finding["id"] == id);
+    let found = found.unwrap_or_else(|| panic!("no {id} in {report:#}"));
+    let text = |name: &str| found[name].as_str().unwrap().to_owned();
+    (text("state"), text("found"))
+}
+
+fn doctor(command: &mut Command) -> Value {
+    let ended = run_with(command.args(["doctor", "--json"]), b"");
+    serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stderr))
+}
+
+fn pair(state: &str, found: &str) -> (String, String) {
+    (state.to_owned(), found.to_owned())
+}
+
+#[test]
+fn the_doctor_finds_kernel_tls_its_ciphers_and_whether_keys_can_change() {
+    let test = "lab::the_doctor_finds_kernel_tls_its_ciphers_and_whether_keys_can_change";
+    if !lab::has_kernel_tls(test) {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let mut report = Value::Null;
+    let rise = lab::tls_stat_rise(|| report = doctor(&mut sitar(home.path())));
+    assert_eq!(finding(&report, "kernel_tls"), pair("ok", "attached to a connection"));
+    for id in ["kernel_tls_aes_128_gcm", "kernel_tls_aes_256_gcm", "kernel_tls_chacha20_poly1305"] {
+        assert_eq!(finding(&report, id), pair("ok", "yes"), "{id}");
+    }
+    let rekey = if lab::kernel() >= (6, 14) { pair("ok", "yes") } else { pair("degraded", "no") };
+    assert_eq!(finding(&report, "kernel_tls_rekey"), rekey);
+    // One connection for each cipher, and none is left.
+    assert_eq!(rise.get("TlsTxSw"), Some(&3), "{rise:?}");
+    assert_eq!(finding(&report, "io_uring"), pair("ok", "a ring was made and used"));
+    assert_eq!(finding(&report, "io_uring_operations"), pair("ok", "all that sitar uses"));
+}
+
+#[test]
+fn the_doctor_tells_a_user_to_load_the_module() {
+    let test = "lab::the_doctor_tells_a_user_to_load_the_module";
+    if !lab::inside_or_skip(test) {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let as_nobody = || {
+        let mut command = sitar(home.path());
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    assert_eq!(finding(&doctor(&mut as_nobody()), "kernel_tls").0, "ok");
+    // Connections of other tests may still be closing, and hold it.
+    eventually("the module to be let go", || run("rmmod", ["tls"]).status.success());
+    let report = doctor(&mut as_nobody());
+    run("insmod", ["/modules/tls.ko"]).ok();
+    assert_eq!(finding(&report, "kernel_tls"), pair("missing", "not loaded, or not in this kernel"));
+    assert!(report.to_string().contains("\"sudo modprobe tls\""), "{report:#}");
+    assert_eq!(finding(&report, "port_443"), pair("degraded", "not allowed"));
+}
+
+#[test]
+fn a_sysctl_that_forbids_io_uring_is_named_and_the_server_does_without() {
+    let test = "lab::a_sysctl_that_forbids_io_uring_is_named_and_the_server_does_without";
+    let sysctl = "/proc/sys/kernel/io_uring_disabled";
+    if !lab::inside_or_skip(test) {
+        return;
+    }
+    if lab::kernel() < (6, 6) {
+        skip(test, "sysctl kernel.io_uring_disabled came with Linux 6.6");
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    std::fs::write(sysctl, "2").unwrap();
+    let report = doctor(&mut sitar(home.path()));
+    let server = Server::start([""; 0]);
+    std::fs::write(sysctl, "0").unwrap();
+    assert_eq!(finding(&report, "io_uring").0, "missing");
+    assert!(report.to_string().contains("sysctl kernel.io_uring_disabled is 2"), "{report:#}");
+    assert!(
+        server.said().contains("\n  engine   epoll, because io_uring is forbidden here"),
+        "{}",
+        server.said()
+    );
+    assert_eq!(Client::connect(&server).get("/").unwrap().status, 200);
 }

@@ -26,6 +26,14 @@ pub(crate) fn inside() -> bool {
     std::env::var_os("SITAR_LAB").is_some()
 }
 
+/// Whether this is the guest, which a test may reconfigure; otherwise the test is recorded as skipped and should return.
+pub(crate) fn inside_or_skip(test: &str) -> bool {
+    if !inside() {
+        skip(test, "it changes the kernel that it runs on; `cargo xtask vm --suite lab` runs it");
+    }
+    inside()
+}
+
 /// The counters of kernel TLS, by name (Linux, Documentation/networking/tls.rst, "Statistics"). The machine's, not of
 /// one process: compare two of these, around what no other test does meanwhile.
 pub(crate) fn tls_stat() -> BTreeMap<String, u64> {

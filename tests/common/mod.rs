@@ -266,6 +266,16 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
+/// Compiles the program that forbids io_uring and then executes another.
+pub(crate) fn deny_io_uring(folder: &TempDir) -> PathBuf {
+    let program = folder.path().join("deny_io_uring");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/deny_io_uring.c");
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(source);
+    run_with(&mut cc, b"").ok();
+    program
+}
+
 /// `target/`, where a test may leave something to look at.
 pub(crate) fn target_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_path_buf()

@@ -63,6 +63,7 @@ mod conn;
 mod epoll;
 mod event;
 mod file;
+pub mod probe;
 mod region;
 mod ring;
 pub mod sim;

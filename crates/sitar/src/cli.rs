@@ -66,7 +66,7 @@ where
     name = "sitar",
     version,
     about = "An HTTPS server whose site is one file",
-    after_help = "Exit codes: 0 done, 1 could not start or failed, 2 usage.",
+    after_help = "Exit codes: 0 done, 1 could not start or failed, 2 usage, 3 the doctor found something.",
     disable_help_subcommand = true
 )]
 pub struct CommandLine {
@@ -86,6 +86,24 @@ pub enum Verb {
     Trust,
     /// Take back what `sitar trust` did
     Untrust,
+    /// Look at this machine: what sitar could use, what is missing, what that costs, and what to type
+    #[command(
+        after_help = "Run it as the user that runs sitar. Exit codes: 0 everything is fine, 3 something was found, \
+        1 failed, 2 usage."
+    )]
+    Doctor(Doctor),
+}
+
+/// The arguments of `sitar doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Doctor {
+    /// Print JSON for a program
+    #[arg(long)]
+    pub json: bool,
+
+    /// Connections at most, all shards together, as for `sitar serve` [default: 8192 per shard]
+    #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
+    pub connections: Option<NonZeroU32>,
 }
 
 /// The arguments of `sitar serve`.

@@ -5,6 +5,7 @@
 
 /// The files: path without a leading slash, and contents. Sorted by path.
 pub static FILES: &[(&str, &[u8])] = &[
+    ("doctor.html", include_bytes!("handbook/doctor.html")),
     ("favicon.svg", include_bytes!("handbook/favicon.svg")),
     ("https.html", include_bytes!("handbook/https.html")),
     ("index.html", include_bytes!("handbook/index.html")),

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`cli`] | the command line, understood into plain values |
+//! | [`doctor`] | what this machine offers, what is missing, and what to type |
 //! | [`error`] | what the operator is told when something fails |
 //! | [`listen`] | binds one socket per address and shard |
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod handbook;

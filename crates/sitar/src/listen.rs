@@ -56,6 +56,14 @@ pub fn bind(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Erro
     }
 }
 
+/// Whether a socket can have this address now. It does not listen, so nobody can connect to it meanwhile.
+///
+/// # Errors
+/// What bind(2) says: among others a taken port and one that needs a privilege.
+pub fn try_address(address: SocketAddr) -> Result<(), Errno> {
+    rustix::net::bind(new_socket(address)?, &address)
+}
+
 /// A system call that failed, and for which address.
 struct Failure {
     address: SocketAddr,

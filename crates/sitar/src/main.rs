@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
-use sitar::{error, pack, serve, trust};
+use sitar::{doctor, error, pack, serve, trust};
 
 fn main() -> ExitCode {
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
@@ -14,13 +14,14 @@ fn main() -> ExitCode {
         Err(message) => message.exit(),
     };
     let done = match verb {
-        Verb::Serve(arguments) => serve::run(&arguments),
-        Verb::Pack(arguments) => pack::run(&arguments),
-        Verb::Trust => trust::run(trust::Action::Trust),
-        Verb::Untrust => trust::run(trust::Action::Untrust),
+        Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Pack(arguments) => pack::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Trust => trust::run(trust::Action::Trust).map(|()| ExitCode::SUCCESS),
+        Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
+        Verb::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             error.print();
             ExitCode::from(error::EXIT_FAILED)

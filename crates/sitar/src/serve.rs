@@ -28,7 +28,7 @@ use crate::{handbook, identity, listen, sealer};
 /// A file may take this part of the memory for contents; larger ones are read from the disk each time.
 const FILE_SHARE: u64 = 8;
 /// Descriptors beside the connections' own: listeners, the site, the waker, standard streams.
-const DESCRIPTORS_OTHER: u64 = 1024;
+pub(crate) const DESCRIPTORS_OTHER: u64 = 1024;
 /// Application protocols offered.
 const ALPN: [&[u8]; 1] = [b"http/1.1"];
 
@@ -241,7 +241,7 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// One for each core; with the polling engine one for two, since each has a polling thread beside it.
-fn default_shards(cores: &Cores, engine: cli::Engine) -> NonZeroU16 {
+pub(crate) fn default_shards(cores: &Cores, engine: cli::Engine) -> NonZeroU16 {
     let shards = if engine == cli::Engine::Sqpoll { cores.count / 2 } else { cores.count };
     let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, cli::SHARDS_MAX);
     NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)

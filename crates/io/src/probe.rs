@@ -1,0 +1,221 @@
+//! What this machine's kernel can do, found out by asking it: for reports to an operator, not for the path of a request.
+//!
+//! Nothing here changes how a [`Ring`](crate::Ring) works; an engine finds out by itself what it needs.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use io_uring::{IoUring, Probe, opcode};
+use rustix::io::Errno;
+
+/// One of io_uring's operations that the engine uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Operation {
+    /// Its name, as in `linux/io_uring.h` without the prefix.
+    pub name: &'static str,
+    /// Whether the running kernel has it.
+    pub supported: bool,
+}
+
+/// Asks for every operation that the io_uring engine uses (IORING_REGISTER_PROBE, Linux 5.6).
+///
+/// # Errors
+/// A ring could not be made, or may not be asked: those of io_uring_setup(2) and io_uring_register(2).
+pub fn operations() -> io::Result<Vec<Operation>> {
+    let ring = IoUring::new(2)?;
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    let operation = |(name, code)| Operation { name, supported: probe.is_supported(code) };
+    Ok(OPERATIONS.into_iter().map(operation).collect())
+}
+
+const OPERATIONS: [(&str, u8); 9] = [
+    ("ACCEPT", opcode::AcceptMulti::CODE),
+    ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
+    ("CLOSE", opcode::Close::CODE),
+    ("READ", opcode::Read::CODE),
+    ("RECV", opcode::RecvMulti::CODE),
+    ("SEND", opcode::Send::CODE),
+    ("SENDMSG", opcode::SendMsg::CODE),
+    ("SHUTDOWN", opcode::Shutdown::CODE),
+    ("URING_CMD", opcode::SetSockOpt::CODE),
+];
+
+/// A cipher that kernel TLS may know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cipher {
+    /// TLS_AES_128_GCM_SHA256.
+    Aes128Gcm,
+    /// TLS_AES_256_GCM_SHA384.
+    Aes256Gcm,
+    /// TLS_CHACHA20_POLY1305_SHA256.
+    Chacha20Poly1305,
+}
+
+impl Cipher {
+    /// All of TLS 1.3's that sitar offers.
+    pub const ALL: [Cipher; 3] = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Chacha20Poly1305];
+
+    /// Number and bytes of `struct tls12_crypto_info_*` behind its head (linux/tls.h): iv, key, salt, sequence number.
+    fn layout(self) -> (u16, usize) {
+        match self {
+            Cipher::Aes128Gcm => (51, 8 + 16 + 4 + 8),
+            Cipher::Aes256Gcm => (52, 8 + 32 + 4 + 8),
+            Cipher::Chacha20Poly1305 => (54, 12 + 32 + 8),
+        }
+    }
+}
+
+/// The sending side of kernel TLS, as far as it can be attached to a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KernelTls {
+    /// Each of [`Cipher::ALL`] for TLS 1.3, and the kernel's answer to it.
+    pub ciphers: Vec<(Cipher, Result<(), Errno>)>,
+    /// Whether a connection can be given a new key later (Linux 6.14); `None` when no cipher works.
+    pub rekey: Option<bool>,
+}
+
+/// Attaches kernel TLS to connections of this process to itself, over loopback. Nothing is sent on them.
+///
+/// Asking loads the module `tls` where it is missing and this process has CAP_NET_ADMIN.
+///
+/// # Errors
+/// [`TlsUnavailable`] tells whether it is kernel TLS that is missing or the connections.
+pub fn kernel_tls() -> Result<KernelTls, TlsUnavailable> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TlsUnavailable::NoConnection)?;
+    let mut ciphers = Vec::new();
+    let mut rekey = None;
+    for cipher in Cipher::ALL {
+        // A connection has one cipher for all its life. The peer stays open: the protocol is attached to established
+        // connections only.
+        let (connection, _peer) = connection(&listener).map_err(TlsUnavailable::NoConnection)?;
+        let connection = connection.as_fd();
+        set_option(connection, libc::IPPROTO_TCP, libc::TCP_ULP, b"tls").map_err(TlsUnavailable::Refused)?;
+        let (number, len) = cipher.layout();
+        // A key of zeros, which never seals anything: the connection is closed unused.
+        let mut info = Vec::from(TLS_1_3_VERSION.to_ne_bytes());
+        info.extend_from_slice(&number.to_ne_bytes());
+        info.resize(info.len() + len, 0);
+        let set = || set_option(connection, libc::SOL_TLS, TLS_TX, &info);
+        let first = set();
+        if first.is_ok() && rekey.is_none() {
+            // Before 6.14 a second key is EBUSY.
+            rekey = Some(set().is_ok());
+        }
+        ciphers.push((cipher, first));
+    }
+    Ok(KernelTls { ciphers, rekey })
+}
+
+/// Why kernel TLS could not be tried.
+#[derive(Debug)]
+pub enum TlsUnavailable {
+    /// The kernel does not attach the protocol: ENOENT means that it has none, or that its module is not loaded and
+    /// this process may not load it.
+    Refused(Errno),
+    /// There is no loopback to try it on.
+    NoConnection(io::Error),
+}
+
+/// Whether the kernel takes its clock for synchronised, as NTP and PTP programs tell it (adjtimex(2)).
+///
+/// # Errors
+/// The kernel does not say, as under some seccomp profiles.
+pub fn clock_is_synchronised() -> io::Result<bool> {
+    // SAFETY: all fields of `timex` are integers, for which zero is a valid value.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes this structure during the call only; `modes` is zero, which sets nothing.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    match state {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok(state != libc::TIME_ERROR),
+    }
+}
+
+// linux/tls.h
+const TLS_TX: libc::c_int = 1;
+const TLS_1_3_VERSION: u16 = 0x0304;
+
+/// As many as the listener's queue holds (std's backlog is 128, and 4096 where the kernel allows more).
+const STRANGERS_MAX: usize = 4096;
+
+/// Both ends of one connection; the first was accepted.
+fn connection(listener: &TcpListener) -> io::Result<(TcpStream, TcpStream)> {
+    let peer = TcpStream::connect(listener.local_addr()?)?;
+    let own = peer.local_addr()?;
+    for _ in 0..STRANGERS_MAX {
+        // Another process may have connected first; it is let go.
+        let (accepted, from) = listener.accept()?;
+        if from == own {
+            return Ok((accepted, peer));
+        }
+    }
+    Err(io::ErrorKind::ConnectionRefused.into())
+}
+
+fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &[u8],
+) -> Result<(), Errno> {
+    let len = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel reads `len` bytes at `value`, a live slice of that length, during the call only.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
+    if done == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_runs_the_engine_has_its_operations() {
+        match operations() {
+            Ok(operations) => {
+                let absent: Vec<&str> = operations
+                    .iter()
+                    .filter(|operation| !operation.supported)
+                    .map(|operation| operation.name)
+                    .collect();
+                assert!(absent.is_empty(), "{absent:?}");
+                assert_eq!(operations.len(), 9);
+            }
+            // Where io_uring is forbidden; the engines' tests say so.
+            Err(error) => println!("no ring to ask: {error}"),
+        }
+    }
+
+    #[test]
+    fn kernel_tls_is_there_or_its_absence_is_named() {
+        match kernel_tls() {
+            Ok(tls) => {
+                assert_eq!(tls.ciphers.len(), 3);
+                assert_eq!(tls.rekey.is_some(), tls.ciphers.iter().any(|(_, answer)| answer.is_ok()));
+                // The common ones are wherever there is kernel TLS at all; the third may be a module not loaded.
+                assert_eq!(tls.ciphers[0], (Cipher::Aes128Gcm, Ok(())));
+                assert_eq!(tls.ciphers[1], (Cipher::Aes256Gcm, Ok(())));
+            }
+            Err(TlsUnavailable::Refused(errno)) => assert_eq!(errno, Errno::NOENT),
+            Err(TlsUnavailable::NoConnection(error)) => panic!("no loopback: {error}"),
+        }
+    }
+
+    #[test]
+    fn a_protocol_that_does_not_exist_is_refused() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (accepted, _peer) = connection(&listener).unwrap();
+        let answer = set_option(accepted.as_fd(), libc::IPPROTO_TCP, libc::TCP_ULP, b"no such thing");
+        assert_eq!(answer, Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn the_clock_can_be_asked() {
+        // Both answers are right somewhere; that there is one shows that nothing is set (which would be EPERM for a user).
+        assert!(clock_is_synchronised().is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+//! `sitar doctor`: what this machine offers to sitar, what is missing, what that costs, and what to type.
+//!
+//! Three steps that know nothing of each other: [`facts`] asks the machine, [`checks`] judges what it said (pure, so every
+//! verdict is tested on facts that are written out), [`print`] shows the findings to a person or to a program.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::error::Error;
+
+mod checks;
+mod facts;
+mod print;
+
+/// The exit code when something was found that costs or breaks something.
+pub const EXIT_FOUND: u8 = 3;
+
+/// One check and its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable name, for programs.
+    pub id: &'static str,
+    /// What was found, as a value or half a sentence.
+    pub found: String,
+    /// How that is to be taken.
+    pub verdict: Verdict,
+}
+
+/// How a finding is to be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to do.
+    Fine,
+    /// sitar works, and something costs more than it has to or does not work as well.
+    Degraded(Problem),
+    /// Something that sitar can use is not there at all.
+    Missing(Problem),
+}
+
+/// What is wrong, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is missing.
+    pub missing: String,
+    /// What its absence costs.
+    pub cost: String,
+    /// What helps; each by itself.
+    pub remedies: Vec<Remedy>,
+}
+
+/// One thing that helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remedy {
+    /// What it is.
+    pub what: String,
+    /// What to type; `None` where no one command does it.
+    pub command: Option<String>,
+}
+
+/// Runs the checks and prints the findings.
+///
+/// # Errors
+/// Standard output could not be written to.
+pub fn run(arguments: &cli::Doctor) -> Result<ExitCode, Error> {
+    let facts = facts::gather(arguments.connections);
+    let findings = checks::all(&facts);
+    let stdout = io::stdout();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let text = if arguments.json {
+        print::json(&facts.kernel, &findings)
+    } else {
+        print::text(&findings, stdout.is_terminal() && !no_color)
+    };
+    stdout
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(|error| Error::new("cannot print the findings").cause(error))?;
+    let fine = findings.iter().all(|finding| finding.verdict == Verdict::Fine);
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
+}
+
+impl Verdict {
+    /// Stable name, for programs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verdict::Fine => "ok",
+            Verdict::Degraded(_) => "degraded",
+            Verdict::Missing(_) => "missing",
+        }
+    }
+
+    /// What is wrong, if anything is.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Verdict::Fine => None,
+            Verdict::Degraded(problem) | Verdict::Missing(problem) => Some(problem),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+use std::io;
+
+use rustix::io::Errno;
+use sitar_io::probe::{Cipher, KernelTls};
+
+use super::*;
+use crate::doctor::facts::{Files, Tls, Uring};
+
+/// A machine on which nothing is amiss.
+fn good() -> Facts {
+    Facts {
+        kernel: "6.14.2-amd64".into(),
+        net_admin: false,
+        seccomp: false,
+        uring: Uring { engine: Ok(()), disabled: Some(0), group: Some(-1), lacking: Some(Vec::new()) },
+        tls: Tls {
+            attached: Ok(KernelTls {
+                ciphers: Cipher::ALL.map(|cipher| (cipher, Ok(()))).to_vec(),
+                rekey: Some(true),
+            }),
+            module: Module::Installed,
+        },
+        files: Files { hard: Some(524_288), wanted: 10_240, connections: 8192, tables: 1 },
+        memlock: Some(8 << 20),
+        cores: 4,
+        unprivileged_port: Some(1024),
+        ports: vec![(443, Port::Free), (8443, Port::Free), (8080, Port::Free)],
+        year: 2026,
+        synchronised: Some(true),
+    }
+}
+
+/// The finding of that name, as one text: state, what was found, what is missing, costs, and the fixes with their commands.
+fn said(facts: &Facts, id: &str) -> String {
+    let findings = all(facts);
+    let Some(finding) = findings.iter().find(|finding| finding.id == id) else { return "absent".into() };
+    let mut text = format!("{}: {}", finding.verdict.name(), finding.found);
+    if let Some(problem) = finding.verdict.problem() {
+        text.push_str(&format!("\n- {}\n- {}", problem.missing, problem.cost));
+        for remedy in &problem.remedies {
+            text.push_str(&format!("\n* {}", remedy.what));
+            if let Some(command) = &remedy.command {
+                text.push_str(&format!("\n$ {command}"));
+            }
+        }
+    }
+    text
+}
+
+/// What is said when one thing differs from the good machine; everything else has to stay fine.
+fn with(id: &str, change: impl FnOnce(&mut Facts)) -> String {
+    let mut facts = good();
+    change(&mut facts);
+    for finding in all(&facts) {
+        assert!(finding.id == id || finding.verdict == Verdict::Fine, "{finding:?}");
+    }
+    said(&facts, id)
+}
+
+#[test]
+fn a_good_machine_has_nothing_to_mend() {
+    let findings = all(&good());
+    let lines: Vec<String> =
+        findings.iter().map(|finding| format!("{} {}", finding.id, finding.found)).collect();
+    assert_eq!(
+        lines,
+        [
+            "kernel 6.14.2-amd64",
+            "io_uring a ring was made and used",
+            "io_uring_operations all that sitar uses",
+            "kernel_tls attached to a connection",
+            "kernel_tls_aes_128_gcm yes",
+            "kernel_tls_aes_256_gcm yes",
+            "kernel_tls_chacha20_poly1305 yes",
+            "kernel_tls_rekey yes",
+            "open_files up to 524288; 10240 wanted",
+            "locked_memory up to 8192 KiB; sitar locks none",
+            "cores 4 for this process",
+            "port_443 free",
+            "port_8443 free",
+            "port_8080 free",
+            "clock year 2026",
+            "clock_synchronised yes",
+        ]
+    );
+    assert!(findings.iter().all(|finding| finding.verdict == Verdict::Fine));
+}
+
+#[test]
+fn a_kernel_from_before_io_uring_was_ready() {
+    assert_eq!(
+        with("kernel", |facts| facts.kernel = "5.15.0-91-generic".into()),
+        "degraded: 5.15.0-91-generic\n\
+         - io_uring as sitar needs it came with 6.1\n\
+         - sitar runs on epoll: several system calls for each request instead of one for many\n\
+         * boot Linux 6.1 or newer"
+    );
+    for release in ["6.1.0-44-amd64", "6.1", "7.0.0-rc1"] {
+        assert_eq!(with("kernel", |facts| facts.kernel = release.into()), format!("ok: {release}"));
+    }
+}
+
+#[test]
+fn io_uring_that_a_sysctl_forbids() {
+    let forbid = |disabled, group| {
+        with("io_uring", |facts| {
+            facts.uring = Uring {
+                engine: Err(Unavailable::Forbidden),
+                disabled: Some(disabled),
+                group: Some(group),
+                lacking: None,
+            };
+            // The filter of a container does not matter then.
+            facts.seccomp = true;
+        })
+    };
+    let head = "missing: io_uring is forbidden here (a container's seccomp profile, or sysctl kernel.io_uring_disabled)\n";
+    let cost = "- sitar runs on epoll: several system calls for each request instead of one for many\n";
+    let everybody = "* allow it to everybody, until the next boot\n\
+                     $ sudo sysctl -w kernel.io_uring_disabled=0\n\
+                     * and for good\n\
+                     $ echo 'kernel.io_uring_disabled = 0' | sudo tee /etc/sysctl.d/50-io_uring.conf";
+    for (disabled, group) in [(2, -1), (2, 998), (1, -1)] {
+        let expected =
+            format!("{head}- permission: sysctl kernel.io_uring_disabled is {disabled}\n{cost}{everybody}");
+        assert_eq!(forbid(disabled, group), expected);
+    }
+    assert_eq!(
+        forbid(1, 998),
+        format!(
+            "{head}- membership in group 998, to which sysctl kernel.io_uring_group allows it\n{cost}\
+             * add this user to the group, and log in anew\n\
+             $ sudo usermod --append --groups \"$(getent group 998 | cut -d: -f1)\" \"$(id -un)\"\n{everybody}"
+        )
+    );
+}
+
+#[test]
+fn io_uring_that_a_seccomp_profile_forbids_or_hides() {
+    for why in [Unavailable::Forbidden, Unavailable::Missing] {
+        let head = format!("missing: {why}\n");
+        let said = with("io_uring", |facts| {
+            facts.uring.engine = Err(why);
+            facts.seccomp = true;
+        });
+        assert_eq!(
+            said,
+            head + "- io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile of this container\n\
+                - sitar runs on epoll: several system calls for each request instead of one for many\n\
+                * allow the three in the profile that the container runs with: docker run --security-opt seccomp=FILE\n\
+                * or leave it so: what the profile keeps from a container may be worth more than the difference"
+        );
+    }
+}
+
+#[test]
+fn io_uring_that_fails_otherwise() {
+    let cost = "- sitar runs on epoll: several system calls for each request instead of one for many";
+    assert_eq!(
+        with("io_uring", |facts| facts.uring.engine = Err(Unavailable::Missing)),
+        format!(
+            "missing: this kernel was built without io_uring, or a seccomp profile hides it\n\
+             - io_uring in this kernel\n{cost}\n\
+             * boot a kernel that was built with CONFIG_IO_URING, as those of distributions are"
+        )
+    );
+    let failed = || Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12));
+    assert_eq!(
+        with("io_uring", |facts| facts.uring.engine = Err(failed())),
+        format!(
+            "missing: io_uring_setup: Cannot allocate memory (os error 12)\n\
+             - a ring: io_uring_setup: Cannot allocate memory (os error 12)\n{cost}"
+        )
+    );
+    // A security module: no sysctl and no filter tells.
+    let said = with("io_uring", |facts| facts.uring.engine = Err(Unavailable::Forbidden));
+    assert!(said.contains("neither the sysctl nor a seccomp filter"), "{said}");
+}
+
+#[test]
+fn operations_are_asked_for_where_there_is_a_ring() {
+    assert_eq!(
+        with("io_uring_operations", |facts| facts.uring.lacking = Some(vec!["SEND", "URING_CMD"])),
+        "missing: without SEND, URING_CMD\n\
+         - operations of io_uring that sitar uses\n\
+         - connections fail where such an operation is needed\n\
+         * do without io_uring: sitar serve --engine epoll\n\
+         * or boot Linux 6.1 or newer as a distribution ships it"
+    );
+    assert_eq!(
+        with("io_uring_operations", |facts| facts.uring.lacking = None),
+        "ok: the kernel may not be asked"
+    );
+    let mut none = good();
+    none.uring.engine = Err(Unavailable::Missing);
+    assert_eq!(said(&none, "io_uring_operations"), "absent");
+}
+
+#[test]
+fn kernel_tls_that_is_not_there() {
+    let cost =
+        "- --tls kernel cannot be used; sitar seals records itself (--tls user), as it does by default\n";
+    let load = "$ sudo modprobe tls\n\
+                * and at every boot\n\
+                $ echo tls | sudo tee /etc/modules-load.d/tls.conf";
+    let other =
+        "* boot a kernel that was built with CONFIG_TLS; the handbook's page on sitar doctor names some";
+    let absent = |module, net_admin| {
+        with("kernel_tls", |facts| {
+            facts.tls = Tls { attached: Err(Refusal::Kernel(Errno::NOENT)), module };
+            facts.net_admin = net_admin;
+        })
+    };
+    assert_eq!(
+        absent(Module::Installed, false),
+        format!(
+            "missing: not loaded\n- the module tls, which is installed and not loaded\n{cost}\
+             * load the module, until the next boot\n{load}"
+        )
+    );
+    assert_eq!(
+        absent(Module::Absent, false),
+        format!("missing: not in this kernel\n- TLS in this kernel (CONFIG_TLS)\n{cost}{other}")
+    );
+    assert_eq!(
+        absent(Module::Unknown, true),
+        format!(
+            "missing: not in this kernel\n- TLS in this kernel (CONFIG_TLS), or its module\n{cost}{other}"
+        )
+    );
+    assert_eq!(
+        absent(Module::Unknown, false),
+        format!(
+            "missing: not loaded, or not in this kernel\n- the module tls\n{cost}\
+             * load the module, on the host of a container\n{load}\n\
+             * where that fails, the kernel was built without CONFIG_TLS"
+        )
+    );
+    let mut none = good();
+    none.tls.attached = Err(Refusal::Kernel(Errno::NOENT));
+    for id in ["kernel_tls_aes_128_gcm", "kernel_tls_chacha20_poly1305", "kernel_tls_rekey"] {
+        assert_eq!(said(&none, id), "absent");
+    }
+}
+
+#[test]
+fn kernel_tls_that_cannot_be_tried() {
+    let said = with("kernel_tls", |facts| facts.tls.attached = Err(Refusal::NoLoopback));
+    assert!(said.starts_with("missing: could not be tried: no connection over loopback\n"), "{said}");
+    assert!(said.ends_with("\n* switch it on\n$ sudo ip link set lo up"), "{said}");
+    let said = with("kernel_tls", |facts| facts.tls.attached = Err(Refusal::Kernel(Errno::PERM)));
+    assert!(said.starts_with("missing: Operation not permitted (os error 1)\n"), "{said}");
+}
+
+#[test]
+fn kernel_tls_with_gaps() {
+    let with_tls = |id: &str, ciphers: [Result<(), Errno>; 3], rekey| {
+        with(id, |facts| {
+            let ciphers = Cipher::ALL.into_iter().zip(ciphers).collect();
+            facts.tls.attached = Ok(KernelTls { ciphers, rekey });
+        })
+    };
+    assert_eq!(
+        with_tls("kernel_tls_chacha20_poly1305", [Ok(()), Ok(()), Err(Errno::NOENT)], Some(true)),
+        "degraded: No such file or directory (os error 2)\n\
+         - CHACHA20-POLY1305 in kernel TLS\n\
+         - connections with this cipher are sealed by sitar itself, also with --tls kernel\n\
+         * load the cipher's module, until the next boot\n\
+         $ sudo modprobe chacha20poly1305"
+    );
+    let said = with_tls("kernel_tls_aes_256_gcm", [Ok(()), Err(Errno::NOENT), Ok(())], Some(true));
+    assert!(said.contains("- AES-256-GCM in") && said.ends_with("$ sudo modprobe gcm"), "{said}");
+    assert_eq!(
+        with_tls("kernel_tls_rekey", [Ok(()); 3], Some(false)),
+        "degraded: no\n\
+         - new keys for a connection that the kernel seals (Linux 6.14)\n\
+         - with --tls kernel, a connection whose client asks for new keys, or that has used up its own, is closed in good \
+         order; the client has to connect again\n\
+         * boot Linux 6.14 or newer, or use --tls user"
+    );
+}
+
+#[test]
+fn too_few_open_files() {
+    let few = |hard, wanted, connections, tables| {
+        with("open_files", |facts| facts.files = Files { hard: Some(hard), wanted, connections, tables })
+    };
+    assert_eq!(
+        few(4096, 10_240, 8192, 1),
+        "degraded: at most 4096; 10240 wanted\n\
+         - room for 8192 connections in each shard\n\
+         - sitar serve takes 2048 connections in each shard, or does not start if more are asked for\n\
+         * in this shell\n\
+         $ sudo prlimit --pid $$ --nofile=10240:10240\n\
+         * in a systemd unit, below [Service]: LimitNOFILE=10240"
+    );
+    let none = few(1024, 10_240, 8192, 1);
+    assert!(none.contains("\n- sitar serve does not start\n"), "{none}");
+    // With epoll the connections of all shards are descriptors of one process: (5120 - 1024 - 0) / 4.
+    let shared = few(5120, 1024 + 4 * 8192, 8192, 4);
+    assert!(shared.contains("takes 1024 connections in each shard"), "{shared}");
+    assert_eq!(few(10_240, 10_240, 8192, 1), "ok: up to 10240; 10240 wanted");
+    assert_eq!(with("open_files", |facts| facts.files.hard = None), "ok: no limit; 10240 wanted");
+}
+
+#[test]
+fn memory_and_cores() {
+    assert_eq!(with("locked_memory", |facts| facts.memlock = Some(0)), "ok: up to 0 KiB; sitar locks none");
+    assert_eq!(with("locked_memory", |facts| facts.memlock = None), "ok: no limit; sitar locks none");
+    assert_eq!(
+        with("cores", |facts| facts.cores = 1),
+        "degraded: 1 for this process\n\
+         - a second core\n\
+         - --engine sqpoll does not start: its polling thread needs a core of its own\n\
+         * allow more cores: taskset, AllowedCPUs= in a systemd unit, or the container's limit"
+    );
+}
+
+#[test]
+fn ports_that_cannot_be_had() {
+    assert_eq!(
+        with("port_8443", |facts| facts.ports[1].1 = Port::Taken),
+        "degraded: taken\n\
+         - the port: another program listens on it (another sitar counts)\n\
+         - sitar serve without --listen does not start\n\
+         * see which one\n\
+         $ ss -ltnp 'sport = :8443'"
+    );
+    assert_eq!(
+        with("port_443", |facts| facts.ports[0].1 = Port::Forbidden),
+        "degraded: not allowed\n\
+         - permission: ports below 1024 need a privilege\n\
+         - --listen 443 does not start\n\
+         * allow it to everybody, until the next boot\n\
+         $ sudo sysctl -w net.ipv4.ip_unprivileged_port_start=443\n\
+         * or to this program, until it is replaced\n\
+         $ sudo setcap cap_net_bind_service=+ep \"$(command -v sitar)\"\n\
+         * or in a systemd unit, below [Service]: AmbientCapabilities=CAP_NET_BIND_SERVICE"
+    );
+    assert_eq!(
+        with("port_8080", |facts| facts.ports[2].1 = Port::Failed(Errno::NOBUFS)),
+        "degraded: No buffer space available (os error 105)\n\
+         - the port: No buffer space available (os error 105)\n\
+         - sitar serve --tls off without --listen does not start"
+    );
+}
+
+#[test]
+fn a_clock_that_is_wrong_or_left_alone() {
+    for (year, state) in [(1970, "missing"), (2025, "missing"), (2026, "ok"), (2100, "ok"), (2101, "missing")]
+    {
+        let said = with("clock", |facts| facts.year = year);
+        assert!(said.starts_with(&format!("{state}: year {year}")), "{said}");
+    }
+    assert_eq!(
+        with("clock_synchronised", |facts| facts.synchronised = Some(false)),
+        "degraded: no\n\
+         - a program that keeps the clock right (NTP, PTP)\n\
+         - the clock drifts: in time, certificates and dates are off by as much\n\
+         * with systemd\n\
+         $ sudo timedatectl set-ntp true\n\
+         * in a virtual machine the host may keep it right without telling; then ignore this"
+    );
+    assert_eq!(with("clock_synchronised", |facts| facts.synchronised = None), "ok: the kernel does not say");
+}

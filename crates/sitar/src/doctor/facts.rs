@@ -1,0 +1,257 @@
+//! What the machine says when it is asked. Nothing here judges.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use sitar_io::Unavailable;
+use sitar_io::probe::{self, Cipher, KernelTls, TlsUnavailable};
+use sitar_server::Limits;
+
+use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
+use crate::engine::{self, Cores};
+use crate::{listen, serve};
+
+/// Everything that the checks look at.
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// As `uname -r`.
+    pub(super) kernel: String,
+    /// Effective capability CAP_NET_ADMIN, with which the kernel loads its TLS by itself.
+    pub(super) net_admin: bool,
+    /// This process runs under a seccomp filter.
+    pub(super) seccomp: bool,
+    pub(super) uring: Uring,
+    pub(super) tls: Tls,
+    pub(super) files: Files,
+    /// Bytes that may be locked in memory (soft limit); `None`: no limit.
+    pub(super) memlock: Option<u64>,
+    /// Cores that this process may keep busy.
+    pub(super) cores: usize,
+    /// First port that needs no privilege (sysctl net.ipv4.ip_unprivileged_port_start).
+    pub(super) unprivileged_port: Option<u16>,
+    pub(super) ports: Vec<(u16, Port)>,
+    /// Of the clock, UTC.
+    pub(super) year: i32,
+    /// Whether something keeps the clock right; `None`: the kernel does not say.
+    pub(super) synchronised: Option<bool>,
+}
+
+/// io_uring.
+#[derive(Debug)]
+pub(super) struct Uring {
+    /// Whether a ring of the engine's can be made and used.
+    pub(super) engine: Result<(), Unavailable>,
+    /// Sysctl kernel.io_uring_disabled (Linux 6.6): 1 allows it to a group only, 2 to nobody.
+    pub(super) disabled: Option<u32>,
+    /// Sysctl kernel.io_uring_group.
+    pub(super) group: Option<i64>,
+    /// The operations of the engine that this kernel lacks; `None`: it may not be asked.
+    pub(super) lacking: Option<Vec<&'static str>>,
+}
+
+/// Kernel TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) attached: Result<KernelTls, Refusal>,
+    /// What the installed modules say about it.
+    pub(super) module: Module,
+}
+
+/// Why kernel TLS could not be attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The kernel said so.
+    Kernel(Errno),
+    /// There was no connection to attach it to.
+    NoLoopback,
+}
+
+/// What the list of the running kernel's modules says about `tls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Module {
+    /// It is there to be loaded, or built in.
+    Installed,
+    /// The list does not have it.
+    Absent,
+    /// There is no list, as in containers.
+    Unknown,
+}
+
+/// Open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Files {
+    /// The limit that this process may raise its own to; `None`: no limit.
+    pub(super) hard: Option<u64>,
+    /// What `sitar serve` would need.
+    pub(super) wanted: u64,
+    /// Connections of one shard that this is for.
+    pub(super) connections: u32,
+    /// What one connection of a shard counts: 1, or with epoll the number of shards.
+    pub(super) tables: u64,
+}
+
+/// A port that sitar may want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    Free,
+    Taken,
+    /// It needs a privilege that this process does not have.
+    Forbidden,
+    /// Anything else.
+    Failed(Errno),
+}
+
+/// Asks the machine. `connections` as in `sitar serve`.
+///
+/// Two things are tried rather than read, and leave nothing behind but, for a process with CAP_NET_ADMIN, the loaded module
+/// `tls`: a small ring, and connections to itself over loopback.
+pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
+    let engine = engine::probe();
+    let cores = Cores::of_this_process();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let files = files(connections, &cores, engine.is_err());
+    Facts {
+        net_admin: has_capability(&status, CAP_NET_ADMIN),
+        seccomp: field(&status, "Seccomp:").is_some_and(|mode| mode != "0"),
+        uring: Uring {
+            engine,
+            disabled: number("/proc/sys/kernel/io_uring_disabled"),
+            group: number("/proc/sys/kernel/io_uring_group"),
+            lacking: probe::operations().ok().map(|operations| {
+                let lacking = operations.iter().filter(|operation| !operation.supported);
+                lacking.map(|operation| operation.name).collect()
+            }),
+        },
+        tls: Tls {
+            attached: probe::kernel_tls().map_err(|why| match why {
+                TlsUnavailable::Refused(errno) => Refusal::Kernel(errno),
+                TlsUnavailable::NoConnection(_) => Refusal::NoLoopback,
+            }),
+            module: module(&kernel),
+        },
+        kernel,
+        files,
+        memlock: getrlimit(Resource::Memlock).current,
+        cores: cores.count,
+        unprivileged_port: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        ports: ports(),
+        year: time::OffsetDateTime::now_utc().year(),
+        synchronised: probe::clock_is_synchronised().ok(),
+    }
+}
+
+/// How a cipher is called in TLS, and the module that the kernel may need for it.
+pub(super) fn names(cipher: Cipher) -> (&'static str, &'static str) {
+    match cipher {
+        Cipher::Aes128Gcm => ("AES-128-GCM", "gcm"),
+        Cipher::Aes256Gcm => ("AES-256-GCM", "gcm"),
+        Cipher::Chacha20Poly1305 => ("CHACHA20-POLY1305", "chacha20poly1305"),
+    }
+}
+
+/// Bit of `CapEff` (capabilities(7)).
+const CAP_NET_ADMIN: u32 = 12;
+
+fn has_capability(status: &str, bit: u32) -> bool {
+    let set = field(status, "CapEff:").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    set.is_some_and(|set| set & (1 << bit) != 0)
+}
+
+/// The value of a line of `/proc/self/status`.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+fn number<T: std::str::FromStr>(path: &str) -> Option<T> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn module(kernel: &str) -> Module {
+    let list = |name: &str| fs::read_to_string(format!("/lib/modules/{kernel}/{name}"));
+    match (list("modules.dep"), list("modules.builtin")) {
+        (Err(_), Err(_)) => Module::Unknown,
+        (loadable, builtin) => module_in(&loadable.unwrap_or_default(), &builtin.unwrap_or_default()),
+    }
+}
+
+/// `kernel/net/tls/tls.ko.xz: …` or `kernel/net/tls/tls.ko`.
+fn module_in(loadable: &str, builtin: &str) -> Module {
+    let is_tls = |line: &str| line.split(':').next().is_some_and(|path| path.contains("/tls/tls.ko"));
+    if loadable.lines().chain(builtin.lines()).any(is_tls) { Module::Installed } else { Module::Absent }
+}
+
+/// The same sums as in `serve`.
+fn files(connections: Option<NonZeroU32>, cores: &Cores, epoll: bool) -> Files {
+    let shards = u32::from(serve::default_shards(cores, cli::Engine::Auto).get());
+    let defaults = Limits::default();
+    let connections = connections.map_or(defaults.connections, |all| all.get().div_ceil(shards));
+    let limits = Limits { connections, ..defaults };
+    let tables = if epoll { u64::from(shards) } else { 1 };
+    let wanted = u64::from(limits.ring().connections) * tables + serve::DESCRIPTORS_OTHER;
+    Files { hard: getrlimit(Resource::Nofile).maximum, wanted, connections, tables }
+}
+
+/// Those of a server with a certificate, of one without, and of plain HTTP, each where it would be bound.
+fn ports() -> Vec<(u16, Port)> {
+    let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let wanted = [(443, any), (PORT_HTTPS, loopback), (PORT_HTTP, loopback)];
+    wanted
+        .into_iter()
+        .map(|(port, hosts)| {
+            let answers = hosts.map(|host| listen::try_address(SocketAddr::new(host, port)));
+            (port, port_of(answers))
+        })
+        .collect()
+}
+
+/// The worse of two answers; an address that this machine does not have is no answer.
+fn port_of(answers: [Result<(), Errno>; 2]) -> Port {
+    let mut answers = answers.into_iter().filter_map(Result::err);
+    let real = answers.find(|errno| !matches!(*errno, Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT));
+    match real {
+        None => Port::Free,
+        Some(Errno::ADDRINUSE) => Port::Taken,
+        Some(Errno::ACCESS | Errno::PERM) => Port::Forbidden,
+        Some(errno) => Port::Failed(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_a_hexadecimal_set() {
+        let status = "Name:\tsitar\nCapEff:\t0000000000001000\nSeccomp:\t2\n";
+        assert!(has_capability(status, CAP_NET_ADMIN) && !has_capability(status, 11));
+        assert_eq!(field(status, "Seccomp:"), Some("2"));
+        assert!(!has_capability("CapEff:\tzz\n", CAP_NET_ADMIN) && !has_capability("", CAP_NET_ADMIN));
+    }
+
+    #[test]
+    fn the_module_is_found_packed_or_built_in() {
+        let packed = "kernel/net/atm/atm.ko.xz:\nkernel/net/tls/tls.ko.xz: kernel/x.ko.xz\n";
+        assert_eq!(module_in(packed, ""), Module::Installed);
+        assert_eq!(module_in("", "kernel/net/tls/tls.ko\n"), Module::Installed);
+        // A module that only needs it says nothing about it being there.
+        assert_eq!(module_in("kernel/drivers/nvme.ko: kernel/net/tls/tls.ko\n", ""), Module::Absent);
+    }
+
+    #[test]
+    fn a_port_is_as_bad_as_its_worse_address() {
+        for (answers, expected) in [
+            ([Ok(()), Ok(())], Port::Free),
+            ([Ok(()), Err(Errno::AFNOSUPPORT)], Port::Free),
+            ([Err(Errno::ADDRNOTAVAIL), Err(Errno::ADDRINUSE)], Port::Taken),
+            ([Err(Errno::ACCESS), Ok(())], Port::Forbidden),
+            ([Err(Errno::NOBUFS), Ok(())], Port::Failed(Errno::NOBUFS)),
+        ] {
+            assert_eq!(port_of(answers), expected);
+        }
+    }
+}

@@ -130,6 +130,9 @@ fn the_doctor_finds_kernel_tls_its_ciphers_and_whether_keys_can_change() {
     assert_eq!(rise.get("TlsTxSw"), Some(&3), "{rise:?}");
     assert_eq!(finding(&report, "io_uring"), pair("ok", "a ring was made and used"));
     assert_eq!(finding(&report, "io_uring_operations"), pair("ok", "all that sitar uses"));
+    let options =
+        if lab::kernel() >= (6, 7) { pair("ok", "can be set") } else { pair("degraded", "cannot be set") };
+    assert_eq!(finding(&report, "io_uring_socket_options"), options);
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn exit_codes_of_the_parser() {
         &["--shards", "0"],
         &["--shards", "513"],
         &["--shards", "+x"],
-        &["--tls", "kernel"],
+        &["--tls", "nobody"],
         &["--engine", "kqueue"],
         &["--spin", "1ms"],
         &["--spin", "1ms", "--engine", "uring"],

@@ -12,6 +12,7 @@ mod tls;
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![kernel(facts), uring(facts)];
     findings.extend(operations(facts));
+    findings.extend(socket_options(facts));
     findings.extend(tls::findings(facts));
     findings.extend([open_files(facts), locked_memory(facts), cores(facts)]);
     findings.extend(facts.ports.iter().map(|(number, port)| self::port(facts, *number, *port)));
@@ -147,6 +148,20 @@ fn operations(facts: &Facts) -> Option<Finding> {
         verdict: Verdict::Missing(problem("operations of io_uring that sitar uses", cost, remedies)),
         found,
     })
+}
+
+/// `None` where there is no io_uring to ask.
+fn socket_options(facts: &Facts) -> Option<Finding> {
+    let id = "io_uring_socket_options";
+    if facts.uring.options? {
+        return Some(fine(id, "can be set"));
+    }
+    let problem = problem(
+        "the setting of socket options through io_uring (Linux 6.7)",
+        "--tls kernel does not start; sitar seals records itself (--tls user), as it does by default",
+        vec![advice("boot Linux 6.7 or newer")],
+    );
+    Some(Finding { id, found: "cannot be set".into(), verdict: Verdict::Degraded(problem) })
 }
 
 fn open_files(facts: &Facts) -> Finding {

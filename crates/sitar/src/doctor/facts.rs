@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use sitar_io::Unavailable;
 use sitar_io::probe::{self, Cipher, KernelTls, TlsUnavailable};
+use sitar_io::{Config, Ring, Unavailable};
 use sitar_server::Limits;
 
 use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
@@ -50,6 +50,8 @@ pub(super) struct Uring {
     pub(super) group: Option<i64>,
     /// The operations of the engine that this kernel lacks; `None`: it may not be asked.
     pub(super) lacking: Option<Vec<&'static str>>,
+    /// Whether the engine can set options of sockets; `None`: there is no engine.
+    pub(super) options: Option<bool>,
 }
 
 /// Kernel TLS.
@@ -107,7 +109,7 @@ pub(super) enum Port {
 /// Asks the machine. `connections` as in `sitar serve`.
 ///
 /// Two things are tried rather than read, and leave nothing behind but, for a process with CAP_NET_ADMIN, the loaded module
-/// `tls`: a small ring, and connections to itself over loopback.
+/// `tls`: small rings, and connections to itself over loopback.
 pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
     let engine = engine::probe();
     let cores = Cores::of_this_process();
@@ -125,6 +127,7 @@ pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
                 let lacking = operations.iter().filter(|operation| !operation.supported);
                 lacking.map(|operation| operation.name).collect()
             }),
+            options: Ring::uring(&SMALL).ok().map(|ring| ring.has_set_opt()),
         },
         tls: Tls {
             attached: probe::kernel_tls().map_err(|why| match why {
@@ -143,6 +146,8 @@ pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
         synchronised: probe::clock_is_synchronised().ok(),
     }
 }
+
+const SMALL: Config = Config { connections: 1, rx_count: 8, rx_len: 64, tx_count: 1, tx_len: 64 };
 
 /// How a cipher is called in TLS, and the module that the kernel may need for it.
 pub(super) fn names(cipher: Cipher) -> (&'static str, &'static str) {

@@ -12,7 +12,13 @@ fn good() -> Facts {
         kernel: "6.14.2-amd64".into(),
         net_admin: false,
         seccomp: false,
-        uring: Uring { engine: Ok(()), disabled: Some(0), group: Some(-1), lacking: Some(Vec::new()) },
+        uring: Uring {
+            engine: Ok(()),
+            disabled: Some(0),
+            group: Some(-1),
+            lacking: Some(Vec::new()),
+            options: Some(true),
+        },
         tls: Tls {
             attached: Ok(KernelTls {
                 ciphers: Cipher::ALL.map(|cipher| (cipher, Ok(()))).to_vec(),
@@ -68,6 +74,7 @@ fn a_good_machine_has_nothing_to_mend() {
             "kernel 6.14.2-amd64",
             "io_uring a ring was made and used",
             "io_uring_operations all that sitar uses",
+            "io_uring_socket_options can be set",
             "kernel_tls attached to a connection",
             "kernel_tls_aes_128_gcm yes",
             "kernel_tls_aes_256_gcm yes",
@@ -109,6 +116,7 @@ fn io_uring_that_a_sysctl_forbids() {
                 disabled: Some(disabled),
                 group: Some(group),
                 lacking: None,
+                options: None,
             };
             // The filter of a container does not matter then.
             facts.seccomp = true;
@@ -197,9 +205,23 @@ fn operations_are_asked_for_where_there_is_a_ring() {
 }
 
 #[test]
+fn a_ring_that_sets_no_socket_options() {
+    assert_eq!(
+        with("io_uring_socket_options", |facts| facts.uring.options = Some(false)),
+        "degraded: cannot be set\n\
+         - the setting of socket options through io_uring (Linux 6.7)\n\
+         - --tls kernel does not start; sitar seals records itself (--tls user), as it does by default\n\
+         * boot Linux 6.7 or newer"
+    );
+    let mut none = good();
+    none.uring.options = None;
+    assert_eq!(said(&none, "io_uring_socket_options"), "absent");
+}
+
+#[test]
 fn kernel_tls_that_is_not_there() {
     let cost =
-        "- --tls kernel cannot be used; sitar seals records itself (--tls user), as it does by default\n";
+        "- --tls kernel does not start; sitar seals records itself (--tls user), as it does by default\n";
     let load = "$ sudo modprobe tls\n\
                 * and at every boot\n\
                 $ echo tls | sudo tee /etc/modules-load.d/tls.conf";

@@ -27,7 +27,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 const COST: &str =
-    "--tls kernel cannot be used; sitar seals records itself (--tls user), as it does by default";
+    "--tls kernel does not start; sitar seals records itself (--tls user), as it does by default";
 
 fn unavailable(facts: &Facts, refusal: Refusal) -> Finding {
     let load = || {

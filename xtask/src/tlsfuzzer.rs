@@ -2,7 +2,8 @@
 //!
 //! The checkout of <https://github.com/tlsfuzzer/tlsfuzzer> stays outside of the tree; its needs (`pip install -r
 //! CHECKOUT/requirements.txt`) must be met by python3, or by the one that `$PYTHON` names. A probe that does not pass must be
-//! among the exceptions below, each with its reason; anything else fails the run.
+//! among the exceptions in `scripts.rs`, each with its reason; anything else fails the run. `$SITAR_TEST_BINARY` names another
+//! program than the release build, as for the tests.
 
 mod scripts;
 
@@ -10,7 +11,7 @@ use crate::Invocation;
 use scripts::{SCRIPTS, Script};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -114,7 +115,7 @@ struct Server {
 
 impl Server {
     /// With an RSA key, which all scripts expect, and a page at `/`.
-    fn start(root: &Path) -> Result<Server> {
+    fn start(root: &Path, program: &Path) -> Result<Server> {
         let folder = root.join("target/tlsfuzzer");
         fs::create_dir_all(folder.join("site"))?;
         fs::write(folder.join("site/index.html"), "<!doctype html><title>A page</title>\n")?;
@@ -127,7 +128,7 @@ impl Server {
         if !status.success() {
             return Err("openssl could not make a certificate".into());
         }
-        let mut child = Command::new(root.join("target/release/sitar"))
+        let mut child = Command::new(program)
             .args(["serve", "site", "--listen", "127.0.0.1:0", "--shards", "1"])
             .args(["--tls-cert", "cert.pem", "--tls-key", "key.pem"])
             .current_dir(&folder)

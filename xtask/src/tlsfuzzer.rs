@@ -9,6 +9,7 @@ mod scripts;
 
 use crate::Invocation;
 use scripts::{SCRIPTS, Script};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -52,13 +53,13 @@ fn run(root: &Path, args: &[String]) -> Result<bool> {
         let outcome = probe(checkout, script, server.port)?;
         let mut line = format!("{:<42} {:>4} pass", script.name, outcome.passed);
         passed += outcome.passed;
-        for (name, reason) in &outcome.excepted {
-            line.push_str(&format!("\n    exception: {name}: {reason}"));
+        for (reason, count) in &outcome.excepted {
+            line.push_str(&format!("\n    {count:>4} not: {reason}"));
         }
         for name in &outcome.unexpected {
             line.push_str(&format!("\n    FAILED: {name}"));
         }
-        excepted += outcome.excepted.len();
+        excepted += outcome.excepted.values().sum::<usize>();
         unexpected += outcome.unexpected.len();
         println!("{line}");
     }
@@ -69,7 +70,8 @@ fn run(root: &Path, args: &[String]) -> Result<bool> {
 /// What became of a script.
 struct Outcome {
     passed: usize,
-    excepted: Vec<(String, &'static str)>,
+    /// How many for each reason.
+    excepted: BTreeMap<&'static str, usize>,
     unexpected: Vec<String>,
 }
 
@@ -94,15 +96,16 @@ fn probe(checkout: &Path, script: &Script, port: u16) -> Result<Outcome> {
 fn understand(text: &str, script: &Script) -> Option<Outcome> {
     let passed = text.lines().find_map(|line| line.strip_prefix("PASS: ")?.trim().parse().ok())?;
     let failed = text.lines().find_map(|line| line.strip_prefix("FAIL: ")?.trim().parse::<usize>().ok())?;
-    let mut outcome = Outcome { passed, excepted: Vec::new(), unexpected: Vec::new() };
+    let mut outcome = Outcome { passed, excepted: BTreeMap::new(), unexpected: Vec::new() };
     let names = text.split_once("\nFAILED:\n").map_or("", |(_, names)| names);
-    for name in names.lines().filter_map(|line| line.strip_prefix("\t'")?.strip_suffix('\'')) {
+    // As Python writes them: in quotes of either kind.
+    for name in names.lines().filter_map(|line| Some(line.strip_prefix('\t')?.trim_matches(['\'', '"']))) {
         match script.exceptions.iter().find(|(pattern, _)| name.contains(pattern)) {
-            Some((_, reason)) => outcome.excepted.push((name.to_owned(), reason)),
+            Some((_, reason)) => *outcome.excepted.entry(reason).or_default() += 1,
             None => outcome.unexpected.push(name.to_owned()),
         }
     }
-    if outcome.excepted.len() + outcome.unexpected.len() != failed {
+    if outcome.excepted.values().sum::<usize>() + outcome.unexpected.len() != failed {
         outcome.unexpected.push(format!("{failed} probes, of which not all are named"));
     }
     Some(outcome)
@@ -157,10 +160,11 @@ mod tests {
     #[test]
     fn a_summary_is_understood() {
         let script = Script { name: "some", args: &[], exceptions: &[("brain", "not built")] };
-        let text = "TOTAL: 5\nPASS: 3\nFAIL: 2\n====\nFAILED:\n\t'brainpool'\n\t'another'\n";
+        let text =
+            "TOTAL: 6\nPASS: 3\nFAIL: 3\n====\nFAILED:\n\t'brainpool'\n\t\"no 'brain'\"\n\t'another'\n";
         let outcome = understand(text, &script).unwrap();
         assert_eq!(outcome.passed, 3);
-        assert_eq!(outcome.excepted, [("brainpool".to_owned(), "not built")]);
+        assert_eq!(outcome.excepted, BTreeMap::from([("not built", 2)]));
         assert_eq!(outcome.unexpected, ["another"]);
         let unnamed = understand("PASS: 3\nFAIL: 2\nFAILED:\n\t'brainpool'\n", &script).unwrap();
         assert_eq!(unnamed.unexpected.len(), 1);

@@ -88,9 +88,12 @@ pub(super) const SCRIPTS: &[Script] = &[
         ],
     ),
     script("tls13-ecdhe-curves", &[("secp521r1", NO_CURVE), ("x448", NO_CURVE)]),
-    script("tls13-crfg-curves", &[("x448", NO_CURVE)]),
+    script(
+        "tls13-crfg-curves",
+        &[("x448", NO_CURVE), ("empty x25519", "a key share without content cannot be parsed: decode_error")],
+    ),
     script("tls13-symetric-ciphers", &[("CCM", NO_CCM)]),
-    script("tls13-serverhello-random", &[("ffdhe", NO_FFDHE)]),
+    script("tls13-serverhello-random", &[("ffdhe", NO_FFDHE), ("secp521r1", NO_CURVE), ("x448", NO_CURVE)]),
     script(
         "tls13-signature-algorithms",
         &[

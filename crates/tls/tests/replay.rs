@@ -1,6 +1,7 @@
-//! Replays the seed corpus of the fuzz targets on a stable compiler. A crash found by fuzzing is kept by putting its input
-//! there.
+//! Replays the seed corpus of the fuzz targets on a stable compiler, and tries some programs by chance. A crash found by
+//! fuzzing is kept by putting its input there.
 
+use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
 
@@ -29,4 +30,21 @@ fn tls_handshake() {
 #[test]
 fn tls_records() {
     replay("tls_records", sitar_tls::checks::records);
+}
+
+proptest! {
+    #[test]
+    fn any_conversation_of_two_record_layers(program in prop::collection::vec(any::<u8>(), 0..400)) {
+        sitar_tls::checks::records(&program);
+    }
+}
+
+proptest! {
+    // Each case needs a handshake.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_damage_to_a_handshake(program in prop::collection::vec(any::<u8>(), 0..20)) {
+        handshake::check(&program);
+    }
 }

@@ -326,6 +326,7 @@ impl Connection {
             return self.send(cx, stage.into());
         }
         let mut output = Output::new(self.second.take().ok_or(Gone)?);
+        mind_the_keys(&mut output, &mut self.layer)?;
         let taken = output.body(&mut self.layer, &stage[..len]).map_err(|_| Gone)?;
         let left = range.start + taken as u64..range.end;
         self.rest = (!left.is_empty()).then_some(Rest::File(file, left));

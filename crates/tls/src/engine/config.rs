@@ -99,6 +99,7 @@ impl Config {
         server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         server.enable_secret_extraction = true;
         server.key_log = Arc::new(Catcher);
+        server.ignore_client_order = true;
         server.ticketer = tickets;
         // Tickets carry the whole session: nothing to share between shards, and nothing to fill.
         server.session_storage = Arc::new(NoServerSessionStorage {});

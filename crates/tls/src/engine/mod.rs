@@ -16,17 +16,26 @@ pub use identity::{Identity, IdentityError};
 #[cfg(test)]
 pub(crate) use keys::traffic_key;
 
+use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 
-/// aws-lc-rs with the key exchanges that are meant to be offered, whatever its features make of its own list.
+/// aws-lc-rs with the key exchanges that are meant to be offered, whatever its features make of its own list, and the
+/// cheapest suite first: the server's order counts, and none of them is weak.
 ///
 /// rustls takes the client's first choice among these, and asks for no second round trip to get a better one: browsers put
 /// the post-quantum hybrid first themselves.
 fn provider() -> CryptoProvider {
     let aws_lc = aws_lc_rs::default_provider();
+    let mut cipher_suites = strict::strict(aws_lc.cipher_suites);
+    cipher_suites.sort_by_key(|suite| match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 0,
+        _ => 1,
+    });
     CryptoProvider {
-        cipher_suites: strict::strict(aws_lc.cipher_suites),
+        cipher_suites,
         kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
         ..aws_lc
     }

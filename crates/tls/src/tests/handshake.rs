@@ -50,6 +50,27 @@ fn every_suite_with_either_kind_of_key() {
 }
 
 #[test]
+fn the_cheapest_suite_is_chosen_whatever_the_client_prefers() {
+    let pem = Pem::ecdsa(&["site.test"]);
+    for (offer, suite) in [
+        (Offer::default(), "TLS13_AES_128_GCM_SHA256"),
+        (Offer::tls12(), "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    ] {
+        let mut offer = offer;
+        // ChaCha20 first, AES-128 last.
+        offer.provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => 0,
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => 2,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => 0,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => 2,
+            _ => 1,
+        });
+        let (_, established) = connect(&server(&pem), &offer.trusting(&[&pem]), "site.test");
+        assert_eq!(established.suite, Some(suite));
+    }
+}
+
+#[test]
 fn post_quantum_key_exchange_for_those_who_prefer_it() {
     let pem = Pem::ecdsa(&["site.test"]);
     let mut offer = Offer::default();

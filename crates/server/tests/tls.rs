@@ -28,6 +28,7 @@ on_every_engine! {
     key_updates_buy_no_time,
     slow_readers_do_not_stop_handshakes,
     keys_are_changed_before_they_are_worn,
+    keys_are_changed_within_a_body,
     tls12_ends_before_its_key_is_worn,
     records_are_small_until_a_connection_is_warm,
     many_handshakes_at_once_are_all_completed,
@@ -230,23 +231,37 @@ fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     }
 }
 
-/// So many records under one key at most, and more than 5,000 are sent: before a request, and in the middle of a body.
+/// 4,700 records under one key at most, and more than 5,000 are sent.
 fn keys_are_changed_before_they_are_worn(engine: Engine) {
-    for max in [4_700, 300] {
-        let server = Server::tls_with(engine, small(), |config| config.limit_seals(max));
-        let mut stream = server.connect_tls(&TLS13);
-        for (path, len, times) in [("/m9.bin", 9 << 20, 8), ("/m1.bin", 1 << 20, 10)] {
-            for _ in 0..times {
-                stream.write_all(&get(path)).unwrap();
-                assert!(answer(&mut stream) == (200, body(len)), "{path}, {max}");
-            }
+    let budget = Budget::new(64 << 20, 8 << 20);
+    let server = Server::tls_with(engine, small(), budget, |config| config.limit_seals(4_700));
+    let mut stream = server.connect_tls(&TLS13);
+    for (path, len, times) in [("/m9.bin", 9 << 20, 8), ("/m1.bin", 1 << 20, 10)] {
+        for _ in 0..times {
+            stream.write_all(&get(path)).unwrap();
+            assert!(answer(&mut stream) == (200, body(len)), "{path}");
         }
+    }
+}
+
+/// A body of 108 records, from memory and from a file, under keys for 60.
+fn keys_are_changed_within_a_body(engine: Engine) {
+    for budget in [Budget::new(64 << 20, 8 << 20), Budget::new(0, 0)] {
+        let server = Server::tls_with(engine, small(), budget, |config| config.limit_seals(60));
+        // Under so low a limit whatever is sent begins with the next key, also while the file is loaded: let it be there.
+        let mut first = server.connect_tls(&TLS12);
+        first.write_all(b"HEAD /m1.bin HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(first.read(&mut [0; 1000]).unwrap() > 100);
+        let mut stream = server.connect_tls(&TLS13);
+        stream.write_all(&get("/m1.bin")).unwrap();
+        assert!(answer(&mut stream) == (200, body(1 << 20)));
     }
 }
 
 /// TLS 1.2 cannot change its keys: with 65,536 records left it says so, and ends.
 fn tls12_ends_before_its_key_is_worn(engine: Engine) {
-    let server = Server::tls_with(engine, small(), |config| config.limit_seals(65_536 + 100));
+    let budget = Budget::new(64 << 20, 8 << 20);
+    let server = Server::tls_with(engine, small(), budget, |config| config.limit_seals(65_536 + 100));
     let mut stream = server.connect_tls(&TLS12);
     let mut answers = 0;
     loop {

@@ -83,11 +83,11 @@ impl Server {
     pub fn tls_with(
         engine: Engine,
         limits: Limits,
+        budget: Budget,
         set: impl FnOnce(sitar_tls::Config) -> sitar_tls::Config,
     ) -> Server {
         let (ca, config) = identity();
-        let identity = (ca, config.map(set));
-        Server::with_identity(engine, limits, identity, Budget::new(64 << 20, 8 << 20))
+        Server::with_identity(engine, limits, (ca, config.map(set)), budget)
     }
 
     pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {

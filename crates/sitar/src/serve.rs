@@ -163,11 +163,17 @@ fn open_site(arguments: &Serve) -> Result<(Site, Content), Error> {
     };
     let options = Options { prefix: arguments.prefix.clone() };
     let site = Site::open(path, &options).map_err(|error| {
-        Error::new(error.to_string())
-            .hint("PATH is a directory or a tar archive, made for example by `tar cf site.tar -C public .`")
+        Error::new(error.to_string()).hint(
+            "PATH is a directory or a tar archive, made for example by `sitar pack public/ -o site.tar`",
+        )
     })?;
-    let content =
-        if path.is_dir() { Content::Directory(path.clone()) } else { Content::Archive(path.clone()) };
+    let content = if path.is_dir() {
+        Content::Directory(path.clone())
+    } else if site.is_pack() {
+        Content::Pack(path.clone())
+    } else {
+        Content::Archive(path.clone())
+    };
     Ok((site, content))
 }
 

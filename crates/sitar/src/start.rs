@@ -98,6 +98,8 @@ pub enum Content {
     Handbook,
     /// An archive.
     Archive(PathBuf),
+    /// An archive with an index that is used.
+    Pack(PathBuf),
     /// A directory.
     Directory(PathBuf),
 }
@@ -257,6 +259,7 @@ impl Display for Content {
                 f.write_str("the built-in handbook; name a directory or a tar to serve it: sitar serve PATH")
             }
             Content::Archive(path) => write!(f, "{} (tar)", printable(path)),
+            Content::Pack(path) => write!(f, "{} (pack)", printable(path)),
             Content::Directory(path) => write!(f, "{} (directory)", printable(path)),
         }
     }

@@ -104,6 +104,12 @@ impl Site {
         self.index.entries.len()
     }
 
+    /// Whether it is a pack whose index is used.
+    #[must_use]
+    pub fn is_pack(&self) -> bool {
+        matches!(self.store, Store::Pack { .. })
+    }
+
     /// What the operator should know.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {

@@ -379,7 +379,7 @@ impl<W: Write> Packer<W> {
         let (size, mtime, encodings) = match made {
             Made::Large => {
                 let (size, mtime) = self.large(root, name)?;
-                self.packed.too_large += usize::from(worth(name) != Worth::No);
+                self.packed.too_large += usize::from(worth(name) == Worth::Yes);
                 (size, mtime, [None, None, None])
             }
             Made::Whole { content, mtime, hash, tried, encodings, reused } => {

@@ -34,6 +34,18 @@ on_every_engine! {
     many_handshakes_at_once_are_all_completed,
 }
 
+on_the_polled_ring! {
+    bodies_of_every_size_arrive_whole_in_both_versions,
+    files_beyond_the_memory_arrive_whole,
+    pipelined_requests_in_one_record_and_in_many_are_answered_in_order,
+    the_end_is_announced_by_close_notify,
+    key_updates_are_answered,
+    a_tampered_record_is_answered_by_an_alert,
+    a_reset_in_every_state_leaves_nothing_behind,
+    receiving_goes_on_wherever_a_record_is_cut,
+    a_stop_says_goodbye,
+}
+
 fn bodies_of_every_size_arrive_whole_in_both_versions(engine: Engine) {
     let server = Server::tls(engine, small());
     for version in [&TLS12, &TLS13] {

@@ -157,6 +157,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("openssl", Sign::Command("openssl")),
     ("python3", Sign::Command("python3")),
     ("python3-cryptography", Sign::Path("/usr/lib/python3/dist-packages/cryptography")),
+    ("python3-h2", Sign::Path("/usr/lib/python3/dist-packages/h2")),
+    ("python3-hpack", Sign::Path("/usr/lib/python3/dist-packages/hpack")),
     ("python3-doc", Sign::Path("/usr/share/doc/python3-doc/html/index.html")),
     ("qemu-system-x86", Sign::Command("qemu-system-x86_64")),
     ("wget", Sign::Command("wget")),

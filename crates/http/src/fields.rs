@@ -1,7 +1,6 @@
 //! The field lines of a request that somebody asks for.
 
-/// Most field lines that [`Fields`] keeps. Ten fields are recognized, so this leaves room for lists split
-/// over lines.
+/// See [`Fields::KEPT_MAX`].
 const KEPT_MAX: usize = 16;
 
 /// The request fields that are kept for those who answer. Framing and connection fields are consumed by the
@@ -64,6 +63,9 @@ pub struct Fields<'b> {
 pub struct Full;
 
 impl<'b> Fields<'b> {
+    /// Most field lines that are kept. Ten fields are recognized, so this leaves room for lists split over lines.
+    pub(crate) const KEPT_MAX: usize = KEPT_MAX;
+
     /// No fields.
     #[must_use]
     pub const fn new() -> Fields<'b> {

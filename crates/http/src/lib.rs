@@ -1,11 +1,12 @@
 //! HTTP messages and semantics as pure functions over borrowed bytes.
 //!
-//! Nothing here reads a socket, a file or a clock, and nothing allocates: bytes and times come in as values,
-//! views into those bytes and small copies go out. Three layers:
+//! Nothing here reads a socket, a file or a clock: bytes and times come in as values, views into those bytes and
+//! small copies go out. Nothing allocates, but for what a connection of HTTP/2 has to remember. The layers:
 //!
 //! - [`Request`], [`Status`], [`Fields`]: what every version of HTTP has in common (RFC 9110).
 //! - [`h1`]: HTTP/1.1 and 1.0 on the wire (RFC 9112): [`h1::parse`] for request heads, [`h1::Drain`] to skip
 //!   request bodies without losing the boundary to the next request, [`h1::write_head`] for responses.
+//! - [`h2`]: HTTP/2 (RFC 9113), a connection without its transport.
 //! - [`semantics`]: conditional requests, ranges and content coding negotiation (RFC 9110 §12 to §14).
 //!
 //! The parser is strict where leniency has been used for request smuggling (line ends, framing fields, field
@@ -13,12 +14,15 @@
 //! (characters that browsers leave unescaped in a request target).
 #![forbid(unsafe_code)]
 
+mod authority;
 mod chars;
 pub mod date;
 mod fields;
+mod framing;
 pub mod h1;
+pub mod h2;
 mod message;
 pub mod semantics;
 
 pub use fields::{Field, Fields, Full, Lines};
-pub use message::{Method, Request, Status, Target, Version};
+pub use message::{Method, Rejection, Request, Status, Target, Version};

@@ -145,6 +145,26 @@ statuses! {
     HTTP_VERSION_NOT_SUPPORTED = 505 "HTTP Version Not Supported";
 }
 
+/// Why a request is not answered but refused. In HTTP/1 the boundary to the next request may be lost, so there the
+/// connection closes after the answer ([`crate::h1::write_rejection`]), always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The status of the answer.
+    pub status: Status,
+    /// One line for the person at the other end, without a final period.
+    pub reason: &'static str,
+}
+
+impl Rejection {
+    pub(crate) const fn new(status: Status, reason: &'static str) -> Rejection {
+        Rejection { status, reason }
+    }
+
+    pub(crate) const fn bad(reason: &'static str) -> Rejection {
+        Rejection { status: Status::BAD_REQUEST, reason }
+    }
+}
+
 /// The path and query of a request (RFC 9112 §3.2), exactly as sent; escapes are not decoded.
 ///
 /// Accepted in a path is what RFC 3986 §3.3 allows and `[ ] ^ |`, in a query every visible ASCII character

@@ -13,6 +13,10 @@ mod conditionals;
 mod h1_drain;
 #[path = "properties/h1_request.rs"]
 mod h1_request;
+#[path = "properties/h2.rs"]
+mod h2;
+#[path = "properties/hpack.rs"]
+mod hpack;
 #[path = "properties/range.rs"]
 mod range;
 
@@ -53,4 +57,14 @@ fn range() {
 #[test]
 fn conditionals() {
     replay("conditionals", conditionals::check);
+}
+
+#[test]
+fn h2() {
+    replay("h2", h2::check);
+}
+
+#[test]
+fn hpack() {
+    replay("hpack", hpack::check);
 }

@@ -3,6 +3,7 @@
 
 use super::{Framing, Rejection};
 use crate::chars::trim;
+use crate::framing::{content_length, expectation};
 use crate::{Method, Status, Version};
 
 /// What Content-Length, Transfer-Encoding, Connection and Expect say, line by line.
@@ -90,29 +91,13 @@ impl Hop {
         if self.content_length.is_some() {
             return Err(Rejection::bad("more than one Content-Length"));
         }
-        let length = value.iter().try_fold(0_u64, |length, byte| {
-            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-            length.checked_mul(10)?.checked_add(digit)
-        });
-        match length {
-            Some(length) if !value.is_empty() => {
-                self.content_length = Some(length);
-                Ok(())
-            }
-            _ => Err(Rejection::bad("Content-Length is not a number")),
-        }
+        self.content_length =
+            Some(content_length(value).ok_or(Rejection::bad("Content-Length is not a number"))?);
+        Ok(())
     }
 
     fn expect(&mut self, value: &[u8]) -> Result<(), Rejection> {
-        for expectation in value.split(|&byte| byte == b',').map(trim).filter(|one| !one.is_empty()) {
-            if !expectation.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Rejection::new(
-                    Status::EXPECTATION_FAILED,
-                    "the only expectation known is 100-continue",
-                ));
-            }
-            self.expect_continue = true;
-        }
+        self.expect_continue |= expectation(value)?;
         Ok(())
     }
 }

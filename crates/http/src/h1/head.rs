@@ -1,8 +1,8 @@
 //! Request heads (RFC 9112 §2 to §5).
 
-use super::authority::{is_authority, is_authority_with_port};
 use super::framing::{Hop, Outcome};
 use super::{Framing, Limits, Rejection};
+use crate::authority::{is_authority, is_authority_with_port};
 use crate::chars::{self, TOKEN, is_value, trim};
 use crate::{Field, Fields, Method, Request, Status, Target, Version};
 

@@ -27,7 +27,6 @@
 //! ```
 
 mod answer;
-mod authority;
 mod drain;
 mod framing;
 mod head;
@@ -36,7 +35,7 @@ pub use answer::{Answer, HEAD_OVERHEAD_MAX, REJECTION_MAX, write_head, write_rej
 pub use drain::Drain;
 pub use head::{Head, parse, parse_from};
 
-use crate::Status;
+pub use crate::Rejection;
 
 /// What a peer may ask of us; past it the answer is a [`Rejection`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,26 +53,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits { head: 16 * 1024, target: 8 * 1024, fields: 100, body: 64 * 1024 }
-    }
-}
-
-/// Why a request is not answered but refused. The boundary to the next request may be lost, so the connection
-/// closes after the answer ([`write_rejection`]), always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// The status of the answer.
-    pub status: Status,
-    /// One line for the person at the other end, without a final period.
-    pub reason: &'static str,
-}
-
-impl Rejection {
-    const fn new(status: Status, reason: &'static str) -> Rejection {
-        Rejection { status, reason }
-    }
-
-    const fn bad(reason: &'static str) -> Rejection {
-        Rejection { status: Status::BAD_REQUEST, reason }
     }
 }
 

@@ -9,12 +9,12 @@ const HOST_MAX: usize = 255;
 
 /// Whether `bytes` is a host that is not empty, with or without a port. User information is refused (RFC 9110
 /// §4.2.4).
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
+pub(crate) fn is_authority(bytes: &[u8]) -> bool {
     split(bytes).is_some()
 }
 
 /// Whether `bytes` is a host and a port, as CONNECT needs them (RFC 9112 §3.2.3).
-pub(super) fn is_authority_with_port(bytes: &[u8]) -> bool {
+pub(crate) fn is_authority_with_port(bytes: &[u8]) -> bool {
     split(bytes).is_some_and(|(_, port)| !port.is_empty())
 }
 

@@ -1,0 +1,188 @@
+//! Answers: heads written, content written with them or kept until there is room.
+
+use super::Content;
+use super::connection::{Connection, Shared};
+use super::flood::Flood;
+use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind};
+use super::hpack::{Writer, write_lines, write_literal, write_status};
+use super::stream::{Local, Remote};
+use crate::Status;
+
+/// An answer's head.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: Status,
+    /// An IMF-fixdate; see [`crate::date::write_imf`].
+    pub date: &'a [u8; 29],
+    /// Fields, made by [`block`](super::block); neither Date nor Content-Length.
+    pub block: &'a [u8],
+    /// More field lines, each ended by CR LF, as in HTTP/1. They are trusted.
+    pub more: &'a [u8],
+    /// Bytes of the content, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
+    pub content_length: Option<u64>,
+}
+
+/// Bytes that a head needs beyond its fields, at most: frame header, table size update, status, date, length.
+const HEAD_OVERHEAD_MAX: usize = 96;
+/// The largest head: one frame that every peer accepts.
+const HEAD_MAX: usize = 8 << 10;
+
+impl Answer<'_> {
+    fn room(&self) -> usize {
+        HEAD_OVERHEAD_MAX + self.block.len() + self.more.len() * 2
+    }
+
+    /// Writes the HEADERS frame; `None` when `out` is too small.
+    fn write(&self, out: &mut [u8], stream: u32, end: bool, declared: bool) -> Option<usize> {
+        let mut out = Writer::new(out);
+        out.put(&[0; HEADER])?;
+        if !declared {
+            // RFC 7541 §6.3: the encoder's table is empty, and stays so, whatever the peer would allow.
+            out.put(&[0x20])?;
+        }
+        write_status(&mut out, self.status)?;
+        write_literal(&mut out, b"date", self.date)?;
+        if let Some(mut length) = self.content_length {
+            let mut digits = [0; 20];
+            let mut at = digits.len();
+            loop {
+                at -= 1;
+                digits[at] = b'0' + (length % 10) as u8;
+                length /= 10;
+                if length == 0 {
+                    break;
+                }
+            }
+            write_literal(&mut out, b"content-length", &digits[at..])?;
+        }
+        out.put(self.block)?;
+        write_lines(&mut out, self.more)?;
+        let len = out.len();
+        if len > HEAD_MAX {
+            return None;
+        }
+        let flags = END_HEADERS | if end { END_STREAM } else { 0 };
+        let header = Header { len: len - HEADER, kind: Kind::Headers, flags, stream };
+        out.written()[..HEADER].copy_from_slice(&header.write());
+        Some(len)
+    }
+}
+
+impl<T: Content> Connection<T> {
+    /// Answers a stream with all of its content at once, if windows and `out` have room for that, and nothing that came before is
+    /// still waiting; the fast way for small answers. What waits to be sent goes first, with them into `out`.
+    /// `None`: nothing was done, see [`answer`](Connection::answer).
+    #[must_use]
+    pub fn answer_now(
+        &mut self,
+        shared: &mut Shared<T>,
+        stream: u32,
+        answer: &Answer<'_>,
+        content: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let at = self.streams.find(stream)?;
+        let len = content.len();
+        let others_wait = self.streams.sending() > 0;
+        if others_wait
+            || len > self.peer_frame
+            || len as i64 > self.send_window
+            || (len as i64 > self.streams.at(at).window && len > 0)
+            || !matches!(self.streams.at(at).local, Local::Asked(_))
+        {
+            return None;
+        }
+        let queued = self.queued();
+        let (before, room) = out.split_at_mut_checked(queued)?;
+        let content_room = if len == 0 { 0 } else { HEADER + len };
+        if room.len() < answer.room() + content_room {
+            return None;
+        }
+        let head = answer.write(room, stream, len == 0, self.declared)?;
+        let mut written = head;
+        if len > 0 {
+            let header = Header { len, kind: Kind::Data, flags: END_STREAM, stream };
+            let (frame, _) = room.get_mut(head..)?.split_at_mut_checked(HEADER + len)?;
+            frame[..HEADER].copy_from_slice(&header.write());
+            frame[HEADER..].copy_from_slice(content);
+            written += HEADER + len;
+            self.send_window -= len as i64;
+            self.floods.forgive(Flood::Windows, 2);
+        }
+        before.copy_from_slice(&self.queue[self.queue_sent..]);
+        self.drop_queue(shared);
+        self.declared = true;
+        self.answered(shared, at);
+        Some(queued + written)
+    }
+
+    /// Answers a stream. Its head waits to be sent; its content, as long as the answer's length says (empty where it has none), is asked for
+    /// when there is room. Nothing happens when the stream is gone.
+    pub fn answer(&mut self, shared: &mut Shared<T>, stream: u32, answer: &Answer<'_>, content: T) {
+        self.begin(shared, stream, answer, Some((content, answer.content_length.unwrap_or(0))));
+    }
+
+    /// Answers a stream with a head only: HEAD, 304, 204.
+    pub fn answer_empty(&mut self, shared: &mut Shared<T>, stream: u32, answer: &Answer<'_>) {
+        self.begin(shared, stream, answer, None);
+    }
+
+    fn begin(&mut self, shared: &mut Shared<T>, stream: u32, answer: &Answer<'_>, content: Option<(T, u64)>) {
+        let Some(at) = self.streams.find(stream) else { return };
+        if !matches!(self.streams.at(at).local, Local::Asked(_)) {
+            return;
+        }
+        let content = content.filter(|(_, left)| *left > 0);
+        let declared = self.declared;
+        let queue = self.queue(shared);
+        let start = queue.len();
+        queue.resize(start + answer.room(), 0);
+        let written = answer.write(&mut queue[start..], stream, content.is_none(), declared);
+        queue.truncate(start + written.unwrap_or(0));
+        if written.is_none() {
+            // A head that no peer need accept is a mistake of ours.
+            self.abort(shared, stream);
+            return;
+        }
+        self.declared = true;
+        match content {
+            Some((content, left)) => {
+                self.streams.start(at, content, left);
+            }
+            None => self.answered(shared, at),
+        }
+    }
+
+    /// Leaves something with a stream that cannot be answered yet: when it is gone, so is that. `false`: it is gone already.
+    pub fn park(&mut self, stream: u32, what: T) -> bool {
+        match self.streams.find(stream).map(|at| &mut self.streams.at(at).local) {
+            Some(Local::Asked(parked)) => {
+                *parked = Some(what);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A stream that something was left with, and that; the first that `wanted` says yes to. It is taken.
+    pub fn unpark(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Option<(u32, T)> {
+        self.streams.iter_mut().find_map(|stream| match &mut stream.local {
+            Local::Asked(parked) => {
+                let found = parked.take_if(|what| wanted(what))?;
+                Some((stream.id, found))
+            }
+            _ => None,
+        })
+    }
+
+    /// The end of an answer has been written.
+    pub(super) fn answered(&mut self, shared: &mut Shared<T>, at: usize) {
+        if self.streams.at(at).remote == Remote::Closed {
+            self.streams.remove(at, &mut shared.lists);
+        } else {
+            self.streams.finish(at);
+            self.stop_if_answered(shared, at);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Inner parts of HTTP/2 for tests that live outside: not for use.
+
+use super::hpack::{self, Decoder, Scratch, Sink};
+
+/// A decoder whose fields are owned.
+pub struct Hpack {
+    decoder: Decoder,
+    scratch: Scratch,
+}
+
+/// A decoded list, name and value of each field.
+pub type List = Vec<(Vec<u8>, Vec<u8>)>;
+
+struct Collect(List);
+
+impl Sink for Collect {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
+        self.0.push((name.to_vec(), value.to_vec()));
+        self.0.len() < FIELDS_MAX
+    }
+}
+
+/// Blocks longer than this are not for [`Hpack`].
+pub const BLOCK_MAX: usize = 16 << 10;
+const FIELDS_MAX: usize = 2048;
+
+impl Default for Hpack {
+    fn default() -> Hpack {
+        Hpack { decoder: Decoder::new(), scratch: Scratch::new(BLOCK_MAX) }
+    }
+}
+
+impl Hpack {
+    /// # Errors
+    /// What is wrong with the block.
+    pub fn decode(&mut self, block: &[u8]) -> Result<List, &'static str> {
+        let mut list = Collect(Vec::new());
+        let result = self.decoder.decode(block, &mut self.scratch, &mut list);
+        result.map_err(|hpack::Fault(reason)| reason)?;
+        Ok(list.0)
+    }
+
+    /// Bytes that the dynamic table takes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.decoder.memory()
+    }
+}

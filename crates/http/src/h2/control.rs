@@ -1,0 +1,277 @@
+//! Frames that carry neither requests nor content.
+
+use std::time::Instant;
+
+use super::Content;
+use super::connection::{Connection, Fault, HINTS, Phase, Shared};
+use super::flood::Flood;
+use super::frame::{ACK, ErrorCode, Header, Kind, PAYLOAD_MAX, WINDOW_MAX, setting, u32_at};
+use super::priority::Priority;
+use super::stream::{Local, Remote};
+
+/// Opening a window by less than this is counted; what was sent to make it necessary takes that back.
+const WINDOW_STEP: i64 = 1024;
+/// Parameters in one SETTINGS frame. There are eight that anybody knows.
+const SETTINGS_MAX: usize = 64;
+/// The largest frame that a peer may allow (RFC 9113 §6.5.2).
+const FRAME_MAX: usize = (1 << 24) - 1;
+
+impl<T: Content> Connection<T> {
+    /// §6.3: deprecated, and only its form is looked at.
+    pub(super) fn on_priority(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if header.stream == 0 {
+            return Err(Fault::protocol("PRIORITY on stream 0"));
+        }
+        self.floods.count(Flood::Priorities, now)?;
+        if payload.len() == 5 {
+            return Ok(());
+        }
+        match self.streams.find(header.stream) {
+            Some(at) => self.stream_error(shared, at, ErrorCode::FrameSizeError, now),
+            // A stream that is not there cannot be reset.
+            None => Err(Fault::size("PRIORITY is 5 bytes long")),
+        }
+    }
+
+    /// §6.4
+    pub(super) fn on_reset(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if header.stream == 0 {
+            return Err(Fault::protocol("RST_STREAM on stream 0"));
+        }
+        if payload.len() != 4 {
+            return Err(Fault::size("RST_STREAM is 4 bytes long"));
+        }
+        if header.stream > self.last_seen {
+            return Err(Fault::protocol("RST_STREAM on a stream that was not opened"));
+        }
+        // Also where the answer has left already: the work was done, and for nothing.
+        self.floods.count(Flood::Resets, now)?;
+        if let Some(at) = self.streams.find(header.stream) {
+            self.streams.remove(at, &mut shared.lists);
+        } else if let Some(at) = self.reset.iter().position(|&id| id == header.stream) {
+            self.reset.remove(at);
+        }
+        Ok(())
+    }
+
+    /// §6.5
+    pub(super) fn on_settings(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if header.stream != 0 {
+            return Err(Fault::protocol("SETTINGS on a stream"));
+        }
+        if header.has(ACK) {
+            if !payload.is_empty() {
+                return Err(Fault::size("an acknowledgement of SETTINGS with content"));
+            }
+            if self.settings_due.take().is_none() {
+                self.floods.count(Flood::Ignored, now)?;
+            }
+            return Ok(());
+        }
+        if !payload.len().is_multiple_of(6) {
+            return Err(Fault::size("SETTINGS of a size that it cannot have"));
+        }
+        self.floods.count(Flood::Settings, now)?;
+        if payload.len() / 6 > SETTINGS_MAX {
+            return Err(Flood::Settings.into());
+        }
+        for six in payload.chunks_exact(6) {
+            self.on_setting(u16::from_be_bytes([six[0], six[1]]), u32_at(six, 2))?;
+        }
+        if self.phase == Phase::Greeting {
+            self.phase = Phase::Open;
+        }
+        self.enqueue(shared, Kind::Settings, ACK, 0, &[]);
+        Ok(())
+    }
+
+    /// §6.5.2, in the order of arrival. HEADER_TABLE_SIZE binds an encoder that has a table, and MAX_CONCURRENT_STREAMS
+    /// a server that pushes; MAX_HEADER_LIST_SIZE is advice that heads of this size need not heed.
+    fn on_setting(&mut self, name: u16, value: u32) -> Result<(), Fault> {
+        match name {
+            setting::ENABLE_PUSH if value > 1 => Err(Fault::protocol("ENABLE_PUSH is neither 0 nor 1")),
+            setting::INITIAL_WINDOW_SIZE => {
+                let window = i64::from(value);
+                if window > WINDOW_MAX {
+                    return Err(Fault::new(
+                        ErrorCode::FlowControlError,
+                        "an initial window beyond the maximum",
+                    ));
+                }
+                // §6.9.2: for open streams too, which may leave them with less than nothing.
+                let change = window - self.peer_window;
+                self.peer_window = window;
+                for stream in self.streams.iter_mut() {
+                    stream.window += change;
+                    if stream.window > WINDOW_MAX {
+                        return Err(Fault::new(ErrorCode::FlowControlError, "a window beyond the maximum"));
+                    }
+                }
+                Ok(())
+            }
+            setting::MAX_FRAME_SIZE => {
+                let size = value as usize;
+                if !(PAYLOAD_MAX..=FRAME_MAX).contains(&size) {
+                    return Err(Fault::protocol("a frame size out of range"));
+                }
+                self.peer_frame = size;
+                Ok(())
+            }
+            // RFC 9218 §2.1
+            setting::NO_RFC7540_PRIORITIES => {
+                let off = match value {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Fault::protocol("NO_RFC7540_PRIORITIES is neither 0 nor 1")),
+                };
+                // Only the first SETTINGS may say so; there, absence means 0.
+                if self.phase != Phase::Greeting && self.peer_priorities.unwrap_or(false) != off {
+                    return Err(Fault::protocol("NO_RFC7540_PRIORITIES changed"));
+                }
+                self.peer_priorities = Some(off);
+                Ok(())
+            }
+            // §6.5.2: whatever is not known is ignored.
+            _ => Ok(()),
+        }
+    }
+
+    /// §6.7
+    pub(super) fn on_ping(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if header.stream != 0 {
+            return Err(Fault::protocol("PING on a stream"));
+        }
+        if payload.len() != 8 {
+            return Err(Fault::size("PING is 8 bytes long"));
+        }
+        self.floods.count(Flood::Pings, now)?;
+        if !header.has(ACK) {
+            self.enqueue(shared, Kind::Ping, ACK, 0, payload);
+        } else if let (Phase::Leaving { .. }, true) = (self.phase, Connection::<T>::is_leave_ping(payload)) {
+            self.leave(shared);
+        }
+        Ok(())
+    }
+
+    /// §6.8
+    pub(super) fn on_goaway(&mut self, header: Header, payload: &[u8]) -> Result<(), Fault> {
+        if header.stream != 0 {
+            return Err(Fault::protocol("GOAWAY on a stream"));
+        }
+        if payload.len() < 8 {
+            return Err(Fault::size("GOAWAY is at least 8 bytes long"));
+        }
+        self.peer_left = true;
+        Ok(())
+    }
+
+    /// §6.9
+    pub(super) fn on_window_update(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if payload.len() != 4 {
+            return Err(Fault::size("WINDOW_UPDATE is 4 bytes long"));
+        }
+        let increment = i64::from(u32_at(payload, 0) & 0x7fff_ffff);
+        if increment < WINDOW_STEP {
+            self.floods.count(Flood::Windows, now)?;
+        }
+        if header.stream == 0 {
+            if increment == 0 {
+                return Err(Fault::protocol("a window opened by nothing"));
+            }
+            self.send_window += increment;
+            if self.send_window > WINDOW_MAX {
+                return Err(Fault::new(
+                    ErrorCode::FlowControlError,
+                    "the connection's window beyond the maximum",
+                ));
+            }
+            return Ok(());
+        }
+        if header.stream > self.last_seen {
+            return Err(Fault::protocol("WINDOW_UPDATE on a stream that was not opened"));
+        }
+        // §5.1: on a stream that has ended it may have crossed our last frame.
+        let Some(at) = self.streams.find(header.stream) else { return Ok(()) };
+        let stream = self.streams.at(at);
+        stream.window += increment;
+        let code = match stream.window {
+            _ if increment == 0 => ErrorCode::ProtocolError,
+            window if window > WINDOW_MAX => ErrorCode::FlowControlError,
+            _ => return Ok(()),
+        };
+        self.stream_error(shared, at, code, now)
+    }
+
+    /// RFC 9218 §7.1
+    pub(super) fn on_priority_update(
+        &mut self,
+        header: Header,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if header.stream != 0 {
+            return Err(Fault::protocol("PRIORITY_UPDATE on a stream"));
+        }
+        let Some(value) = payload.get(4..) else {
+            return Err(Fault::size("PRIORITY_UPDATE is at least 4 bytes long"));
+        };
+        self.floods.count(Flood::Priorities, now)?;
+        let id = u32_at(payload, 0) & 0x7fff_ffff;
+        if id.is_multiple_of(2) {
+            return Err(Fault::protocol("PRIORITY_UPDATE of a stream that no client opens"));
+        }
+        let priority = Priority::parse(value);
+        if let Some(at) = self.streams.find(id) {
+            self.streams.at(at).priority = priority;
+        } else if id > self.last_seen {
+            // The newest of those to come; a hint that is lost costs only order.
+            let at = self.hints.iter().position(|(hinted, _)| *hinted == id || *hinted <= self.last_seen);
+            self.hints[at.unwrap_or(HINTS - 1)] = (id, priority);
+        }
+        Ok(())
+    }
+
+    /// Tells a client to stop sending content that nobody waits for, once it has its answer (§8.1), when it could not go on
+    /// anyway: the stream's window is never renewed.
+    pub(super) fn stop_if_answered(&mut self, shared: &mut Shared<T>, at: usize) {
+        let stream = self.streams.at(at);
+        if let (Local::Finished, Remote::Open { window, received, expected }) =
+            (&stream.local, &stream.remote)
+        {
+            let left = expected.map(|expected| expected.saturating_sub(*received));
+            if *window <= 0 || left.is_some_and(|left| left > *window as u64) {
+                self.reset_at(shared, at, ErrorCode::NoError);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! HEADERS and CONTINUATION (RFC 9113 §6.2, §6.10): requests and trailers.
+
+use std::time::Instant;
+
+use super::Content;
+use super::connection::{Connection, Fault, Phase, Shared};
+use super::flood::Flood;
+use super::frame::{
+    END_HEADERS, END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, PRIORITY, WINDOW_INITIAL,
+};
+use super::priority::Priority;
+use super::receive::{Asking, Step};
+use super::request::{Intake, Trailers};
+use super::stream::{Local, Remote, Stream};
+
+/// Frames that one header block may come in. Four of the usual size hold the largest block that is accepted.
+const PIECES_MAX: usize = 8;
+
+/// A header block in the bytes that it came in.
+enum Block<'i> {
+    /// More bytes are needed.
+    Incomplete,
+    /// In one frame; nothing is copied.
+    Whole(&'i [u8]),
+    /// In several, joined in [`Shared`].
+    Joined,
+}
+
+impl<T: Content> Connection<T> {
+    /// `input` begins with the frame, which may not be whole.
+    pub(super) fn on_headers(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        input: &[u8],
+        now: Instant,
+    ) -> Result<Step, Fault> {
+        if header.stream == 0 {
+            return Err(Fault::protocol("HEADERS on stream 0"));
+        }
+        let (block, used) = self.block(shared, header, input)?;
+        // The block must be decoded in any case, or the next one could not be (§4.3).
+        let joined = std::mem::take(&mut shared.joined);
+        let block = match block {
+            Block::Incomplete => {
+                shared.joined = joined;
+                return Ok(Step::More);
+            }
+            Block::Whole(block) => block,
+            Block::Joined => {
+                // Nobody in earnest needs many of these.
+                self.floods.count(Flood::Headers, now)?;
+                &joined[..]
+            }
+        };
+        let end = header.has(END_STREAM);
+        let step = match self.streams.find(header.stream) {
+            Some(at) => self.trailers(shared, at, block, end, now).map(|()| Step::Used(used)),
+            None if header.stream > self.last_seen => {
+                self.request(shared, header.stream, block, end, used, now)
+            }
+            None => self
+                .decode_trailers(shared, block)
+                .and_then(|_| self.on_closed(header, end, now))
+                .map(|()| Step::Used(used)),
+        };
+        shared.joined = joined;
+        step
+    }
+
+    /// Finds the block's pieces, and how many bytes they lie in.
+    fn block<'i>(
+        &self,
+        shared: &mut Shared<T>,
+        header: Header,
+        input: &'i [u8],
+    ) -> Result<(Block<'i>, usize), Fault> {
+        let too_large = || Fault::from(Flood::Headers);
+        if header.len > self.limits.block + usize::from(u8::MAX) {
+            return Err(too_large());
+        }
+        let whole = HEADER + header.len;
+        let Some(payload) = input.get(HEADER..whole) else { return Ok((Block::Incomplete, 0)) };
+        let first = fragment(header, payload)?;
+        if first.len() > self.limits.block {
+            return Err(too_large());
+        }
+        if header.has(END_HEADERS) {
+            return Ok((Block::Whole(first), whole));
+        }
+        shared.joined.clear();
+        shared.joined.extend_from_slice(first);
+        let mut used = whole;
+        for _ in 1..PIECES_MAX {
+            let Some(next) = Header::read(&input[used..]) else { return Ok((Block::Incomplete, 0)) };
+            // §6.2: nothing else may come in between.
+            if next.kind != Kind::Continuation || next.stream != header.stream {
+                return Err(Fault::protocol("another frame within a header block"));
+            }
+            if next.len > PAYLOAD_MAX {
+                return Err(Fault::size("a frame larger than allowed"));
+            }
+            if shared.joined.len() + next.len > self.limits.block {
+                return Err(too_large());
+            }
+            let end = used + HEADER + next.len;
+            let Some(piece) = input.get(used + HEADER..end) else { return Ok((Block::Incomplete, 0)) };
+            shared.joined.extend_from_slice(piece);
+            used = end;
+            if next.has(END_HEADERS) {
+                return Ok((Block::Joined, used));
+            }
+        }
+        Err(too_large())
+    }
+
+    /// A block on a stream that has not been there before.
+    fn request(
+        &mut self,
+        shared: &mut Shared<T>,
+        id: u32,
+        block: &[u8],
+        end: bool,
+        used: usize,
+        now: Instant,
+    ) -> Result<Step, Fault> {
+        // §5.1.1
+        if id.is_multiple_of(2) {
+            return Err(Fault::protocol("a client opened a stream with an even number"));
+        }
+        self.last_seen = id;
+        let mut intake = Intake::new(&mut shared.kept, &self.limits);
+        self.decoder.decode(block, &mut shared.scratch, &mut intake)?;
+        let parts = intake.finish();
+        // §6.8: whoever has been told the last stream knows that this one is not answered.
+        if self.phase == Phase::Left {
+            self.floods.count(Flood::Ignored, now)?;
+            return Ok(Step::Used(used));
+        }
+        self.last_taken = id;
+        // §5.1.2
+        if self.streams.len() >= self.limits.streams as usize {
+            self.floods.count(Flood::Errors, now)?;
+            self.send_reset(shared, id, ErrorCode::RefusedStream, !end);
+            return Ok(Step::Used(used));
+        }
+        let asked = parts.check(&shared.kept, &self.limits);
+        // §8.1.1: a length that no content comes to.
+        let asked =
+            asked.ok().filter(|asked| !(end && asked.content_length.is_some_and(|length| length > 0)));
+        let Some(asked) = asked else {
+            self.floods.count(Flood::Errors, now)?;
+            self.send_reset(shared, id, ErrorCode::ProtocolError, !end);
+            return Ok(Step::Used(used));
+        };
+        let remote = match end {
+            true => Remote::Closed,
+            false => Remote::Open { window: WINDOW_INITIAL, received: 0, expected: asked.content_length },
+        };
+        let stream = Stream {
+            id,
+            priority: self.take_hint(id).unwrap_or(asked.priority),
+            remote,
+            local: Local::Asked(None),
+            window: self.peer_window,
+            served: 0,
+        };
+        self.streams.push(stream, &mut shared.lists);
+        let asking = Asking { stream: id, method: asked.method, rejected: asked.rejected, parts };
+        Ok(Step::Asked(used, asking))
+    }
+
+    /// §8.1: a second block ends the request.
+    fn trailers(
+        &mut self,
+        shared: &mut Shared<T>,
+        at: usize,
+        block: &[u8],
+        end: bool,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        let well_formed = self.decode_trailers(shared, block)?;
+        let code = match &self.streams.at(at).remote {
+            Remote::Closed => ErrorCode::StreamClosed,
+            Remote::Open { received, expected, .. } => {
+                let complete = expected.is_none_or(|expected| *received == expected);
+                if end && well_formed && complete {
+                    self.end_of_request(shared, at);
+                    return Ok(());
+                }
+                ErrorCode::ProtocolError
+            }
+        };
+        self.stream_error(shared, at, code, now)
+    }
+
+    fn decode_trailers(&mut self, shared: &mut Shared<T>, block: &[u8]) -> Result<bool, Fault> {
+        let mut trailers = Trailers::new(&self.limits);
+        self.decoder.decode(block, &mut shared.scratch, &mut trailers)?;
+        Ok(trailers.malformed.is_none())
+    }
+
+    fn take_hint(&mut self, id: u32) -> Option<Priority> {
+        let hint = self.hints.iter_mut().find(|(stream, _)| *stream == id)?;
+        hint.0 = 0;
+        Some(hint.1)
+    }
+}
+
+/// The part of a HEADERS frame that belongs to the block.
+fn fragment(header: Header, payload: &[u8]) -> Result<&[u8], Fault> {
+    let mut rest = payload;
+    let mut padding = 0;
+    if header.has(PADDED) {
+        let (&len, after) = rest.split_first().ok_or(Fault::size("HEADERS without its padding's length"))?;
+        (padding, rest) = (usize::from(len), after);
+    }
+    // §5.3.2: what RFC 7540 said of priorities is read over.
+    if header.has(PRIORITY) {
+        rest = rest.get(5..).ok_or(Fault::size("HEADERS without the priority that it has"))?;
+    }
+    let len = rest.len().checked_sub(padding).ok_or(Fault::protocol("padding longer than the frame"))?;
+    Ok(&rest[..len])
+}

@@ -1,0 +1,145 @@
+//! Header blocks written (RFC 7541 §6): indexed where the static table has the whole field, else literals without indexing.
+
+use super::huffman;
+use super::table::{STATIC, static_name};
+use crate::Status;
+
+/// `lines` (each `name: value` CR LF, as HTTP/1 has them) as a part of a header block, to be made once and sent often.
+/// Strings are Huffman-coded where that is shorter. A line that is none is left out.
+///
+/// ```
+/// assert_eq!(*sitar_http::h2::block(b"Vary: Accept-Encoding\r\n"), *b"\x0f\x2c\x8b\x84\x84\x2d\x69\x5b\x05\x44\x3c\x86\xaa\x6f");
+/// ```
+#[must_use]
+pub fn block(lines: &[u8]) -> Box<[u8]> {
+    // A line needs no more than in HTTP/1, but for the lengths of very long strings.
+    let mut room = vec![0; lines.len() * 2 + 16];
+    let mut out = Writer::new(&mut room);
+    // There is room enough, so nothing is cut.
+    let _ = split_lines(lines)
+        .try_for_each(|(name, value)| write_field(&mut out, name, value, Strings::Shortest));
+    let len = out.len();
+    room.truncate(len);
+    room.into_boxed_slice()
+}
+
+/// Writes a `:status` field; one byte for those of the static table.
+pub(crate) fn write_status(out: &mut Writer<'_>, status: Status) -> Option<()> {
+    let index: u8 = match status.code() {
+        200 => 8,
+        204 => 9,
+        206 => 10,
+        304 => 11,
+        400 => 12,
+        404 => 13,
+        500 => 14,
+        code => {
+            let digits = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
+            return write_literal(out, b":status", &digits);
+        }
+    };
+    out.put(&[0x80 | index])
+}
+
+/// Writes a literal without indexing (§6.2.2), as it is.
+pub(crate) fn write_literal(out: &mut Writer<'_>, name: &[u8], value: &[u8]) -> Option<()> {
+    write_field(out, name, value, Strings::Plain)
+}
+
+#[derive(Clone, Copy)]
+enum Strings {
+    Plain,
+    /// Huffman-coded where that is shorter.
+    Shortest,
+}
+
+/// A name that the static table lacks is written in lower case (RFC 9113 §8.2).
+fn write_field(out: &mut Writer<'_>, name: &[u8], value: &[u8], strings: Strings) -> Option<()> {
+    match static_name(name) {
+        Some(index) => out.integer(index, 4, 0)?,
+        None => {
+            out.put(&[0])?;
+            write_string(out, name, strings, |byte| byte.to_ascii_lowercase())?;
+        }
+    }
+    write_string(out, value, strings, |byte| byte)
+}
+
+fn write_string(out: &mut Writer<'_>, text: &[u8], strings: Strings, fold: fn(u8) -> u8) -> Option<()> {
+    let text = || text.iter().map(|&byte| fold(byte));
+    if let Strings::Shortest = strings {
+        let len = huffman::encoded_len(text());
+        if len < text().len() {
+            out.integer(len, 7, 0x80)?;
+            return huffman::encode(text(), |byte| out.put(&[byte]));
+        }
+    }
+    let len = text().len();
+    out.integer(len, 7, 0)?;
+    out.take(len)?.iter_mut().zip(text()).for_each(|(to, byte)| *to = byte);
+    Some(())
+}
+
+/// Writes header lines of HTTP/1 as literals. For what is not known before the request comes; the rest is a [`block`].
+pub(crate) fn write_lines(out: &mut Writer<'_>, lines: &[u8]) -> Option<()> {
+    split_lines(lines).try_for_each(|(name, value)| write_literal(out, name, value))
+}
+
+fn split_lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.split(|&byte| byte == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
+}
+
+/// Bytes written one behind the other, as long as there is room.
+pub(crate) struct Writer<'o> {
+    out: &'o mut [u8],
+    len: usize,
+}
+
+impl<'o> Writer<'o> {
+    pub(crate) fn new(out: &'o mut [u8]) -> Writer<'o> {
+        Writer { out, len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        self.take(bytes.len())?.copy_from_slice(bytes);
+        Some(())
+    }
+
+    /// The next `len` bytes, to be written.
+    pub(crate) fn take(&mut self, len: usize) -> Option<&mut [u8]> {
+        let start = self.len;
+        let taken = self.out.get_mut(start..start.checked_add(len)?)?;
+        self.len = start + len;
+        Some(taken)
+    }
+
+    /// The bytes that were written, to be completed.
+    pub(crate) fn written(&mut self) -> &mut [u8] {
+        &mut self.out[..self.len]
+    }
+
+    /// RFC 7541 §5.1, with a prefix of so many bits under `flags`.
+    fn integer(&mut self, value: usize, prefix: u32, flags: u8) -> Option<()> {
+        let mask = (1_usize << prefix) - 1;
+        if value < mask {
+            return self.put(&[flags | value as u8]);
+        }
+        self.put(&[flags | mask as u8])?;
+        let mut rest = value - mask;
+        while rest >= 0x80 {
+            self.put(&[0x80 | (rest & 0x7f) as u8])?;
+            rest >>= 7;
+        }
+        self.put(&[rest as u8])
+    }
+}
+
+const _: () = assert!(STATIC.len() == 61);

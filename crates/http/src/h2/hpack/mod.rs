@@ -1,0 +1,22 @@
+//! HPACK (RFC 7541): header lists to and from bytes.
+//!
+//! The decoder has a dynamic table, bounded and allocated only as far as it is used. The encoder has none: a response's fields
+//! are literals with names from the static table, written once when a file is loaded ([`block`]), so the same bytes go
+//! to every client and nothing has to be remembered for any of them.
+
+mod decode;
+mod encode;
+mod huffman;
+mod table;
+
+pub(super) use decode::{Decoder, Scratch, Sink, TOO_MUCH};
+pub use encode::block;
+pub(super) use encode::{Writer, write_lines, write_literal, write_status};
+
+/// Why a header block cannot be decoded. The two sides no longer agree on the dynamic table, so the connection ends with
+/// COMPRESSION_ERROR (RFC 9113 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault(pub(super) &'static str);
+
+#[cfg(test)]
+mod tests;

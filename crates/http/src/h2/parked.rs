@@ -1,0 +1,120 @@
+//! A request kept for later.
+
+use crate::{Field, Method, Request, Target};
+
+/// A copy of a request, for an answer that needs something which has to be fetched first. One allocation.
+#[derive(Debug)]
+pub struct Parked {
+    method: Method,
+    bytes: Box<[u8]>,
+    path: usize,
+    query: Option<usize>,
+    authority: Option<usize>,
+    /// Recognized fields that bear on the answer, and the lengths of their values.
+    fields: [(Field, u16); KEPT_MAX],
+    fields_len: u8,
+}
+
+/// More lines of these fields than this come from nobody in earnest.
+const KEPT_MAX: usize = 8;
+
+impl Parked {
+    /// Copies what can bear on the answer: not User-Agent, not Referer, not Host. `None` when there is more of it than anybody
+    /// needs; whoever wants to be answered then has to wait for it without letting go of the request.
+    #[must_use]
+    pub fn new(request: &Request<'_>) -> Option<Parked> {
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(request.target.path);
+        bytes.extend_from_slice(request.target.query.unwrap_or_default());
+        bytes.extend_from_slice(request.authority.unwrap_or_default());
+        let mut parked = Parked {
+            method: request.method,
+            bytes: Box::default(),
+            path: request.target.path.len(),
+            query: request.target.query.map(<[u8]>::len),
+            authority: request.authority.map(<[u8]>::len),
+            fields: [(Field::Host, 0); KEPT_MAX],
+            fields_len: 0,
+        };
+        for field in BEARING {
+            for value in request.fields.all(field) {
+                let slot = parked.fields.get_mut(usize::from(parked.fields_len))?;
+                *slot = (field, u16::try_from(value.len()).ok()?);
+                parked.fields_len += 1;
+                bytes.extend_from_slice(value);
+            }
+        }
+        parked.bytes = bytes.into_boxed_slice();
+        Some(parked)
+    }
+
+    /// The request again.
+    #[must_use]
+    pub fn request(&self) -> Request<'_> {
+        let mut rest = &self.bytes[..];
+        let mut next = |len: usize| {
+            let (first, later) = rest.split_at_checked(len).unwrap_or_default();
+            rest = later;
+            first
+        };
+        let path = next(self.path);
+        let query = self.query.map(&mut next);
+        let mut request = Request::new(self.method, Target { path, query });
+        request.authority = self.authority.map(&mut next);
+        for (field, len) in &self.fields[..usize::from(self.fields_len)] {
+            // Fewer than there is room for.
+            let _ = request.fields.push(*field, next(usize::from(*len)));
+        }
+        request
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Parked>() + self.bytes.len()
+    }
+}
+
+const BEARING: [Field; 7] = [
+    Field::AcceptEncoding,
+    Field::IfMatch,
+    Field::IfNoneMatch,
+    Field::IfModifiedSince,
+    Field::IfUnmodifiedSince,
+    Field::IfRange,
+    Field::Range,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_bears_on_the_answer_comes_back() {
+        let mut request = Request::new(Method::Head, Target { path: b"/a/b", query: Some(b"q=1") });
+        request.authority = Some(b"example.org");
+        for (field, value) in [
+            (Field::Range, &b"bytes=0-1"[..]),
+            (Field::UserAgent, b"curl"),
+            (Field::AcceptEncoding, b"br"),
+            (Field::AcceptEncoding, b"gzip"),
+        ] {
+            request.fields.push(field, value).unwrap();
+        }
+        let parked = Parked::new(&request).unwrap();
+        let back = parked.request();
+        assert_eq!(
+            (back.method, back.target, back.authority),
+            (request.method, request.target, request.authority)
+        );
+        assert_eq!(back.fields.get(Field::Range), Some(&b"bytes=0-1"[..]));
+        assert_eq!(back.fields.all(Field::AcceptEncoding).collect::<Vec<_>>(), [&b"br"[..], b"gzip"]);
+        assert!(!back.fields.has(Field::UserAgent));
+        let bare = Request::new(Method::Get, Target { path: b"/", query: None });
+        assert_eq!(Parked::new(&bare).unwrap().request(), bare);
+        for _ in 0..9 {
+            request.fields.push(Field::IfMatch, b"x").unwrap();
+        }
+        assert!(Parked::new(&request).is_none());
+    }
+}

@@ -1,0 +1,263 @@
+//! What arrives: frames, one after the other.
+
+use std::time::Instant;
+
+use super::connection::{Connection, Fault, Phase, QUEUE_PAUSE, Shared};
+use super::flood::Flood;
+use super::frame::{END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, WINDOW_INITIAL};
+use super::request::Parts;
+use super::stream::{Local, Remote};
+use super::{Content, PREFACE};
+use crate::{Method, Rejection, Request};
+
+/// What became of the bytes.
+#[derive(Debug)]
+pub struct Received<'s> {
+    /// How many are done with. The rest begins a frame that is not whole; or has to wait until the request is answered, or until
+    /// something has been sent. It is to be given again, with what comes behind it.
+    pub used: usize,
+    /// A request. Bytes that are left may hold more.
+    pub ask: Option<Ask<'s>>,
+}
+
+/// A request and where its answer belongs.
+#[derive(Debug)]
+pub struct Ask<'s> {
+    /// The stream: to be answered ([`Connection::answer_now`], [`Connection::answer`]) or parked
+    /// ([`Connection::park`]) before more is received.
+    pub stream: u32,
+    /// Its method, also where it is refused: the answer to a HEAD has no content.
+    pub method: Method,
+    /// The request, or why it is to be refused.
+    pub request: Result<Request<'s>, Rejection>,
+}
+
+/// A request that has been handed out, without a borrow of what it was read from.
+pub(super) struct Asking {
+    pub(super) stream: u32,
+    pub(super) method: Method,
+    pub(super) rejected: Option<Rejection>,
+    pub(super) parts: Parts,
+}
+
+/// What a frame led to.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
+pub(super) enum Step {
+    /// More bytes are needed.
+    More,
+    /// So many bytes are done with.
+    Used(usize),
+    /// So many, and there is a request.
+    Asked(usize, Asking),
+}
+
+impl<T: Content> Connection<T> {
+    /// Works on what has come since the last time, behind what was left then, up to the next request.
+    pub fn receive<'s>(&mut self, shared: &'s mut Shared<T>, input: &[u8], now: Instant) -> Received<'s> {
+        let mut used = 0;
+        let mut asking = None;
+        while asking.is_none() && self.queued() <= QUEUE_PAUSE {
+            match self.step(shared, &input[used..], now) {
+                Ok(Step::Used(len)) => used += len,
+                Ok(Step::Asked(len, asked)) => {
+                    used += len;
+                    asking = Some(asked);
+                }
+                Ok(Step::More) => break,
+                Err(fault) => {
+                    self.fail(shared, fault);
+                    break;
+                }
+            }
+            if self.is_overfull() {
+                self.fail(shared, Flood::Unread.into());
+            }
+        }
+        if let Phase::Failed(_) = self.phase {
+            return Received { used: input.len(), ask: None };
+        }
+        let kept = &*shared.kept;
+        let ask = asking.map(|Asking { stream, method, rejected, parts }| Ask {
+            stream,
+            method,
+            request: rejected.map_or_else(|| Ok(parts.view(kept)), Err),
+        });
+        Received { used, ask }
+    }
+
+    /// Works on the first frame of `input`.
+    fn step(&mut self, shared: &mut Shared<T>, input: &[u8], now: Instant) -> Result<Step, Fault> {
+        if self.skip > 0 && !input.is_empty() {
+            let len = self.skip.min(input.len());
+            self.skip -= len;
+            return Ok(Step::Used(len));
+        }
+        if self.phase == Phase::Preface {
+            return self.preface(input);
+        }
+        let Some(header) = Header::read(input) else { return Ok(Step::More) };
+        if self.phase == Phase::Greeting && (header.kind != Kind::Settings || header.flags & 1 != 0) {
+            return Err(Fault::protocol("the first frame is not SETTINGS"));
+        }
+        // §4.2
+        if header.len > PAYLOAD_MAX {
+            return Err(Fault::size("a frame larger than allowed"));
+        }
+        // What is thrown away need not be there yet.
+        match header.kind {
+            Kind::Data => return self.on_data(shared, header, input, now),
+            // §5.5
+            Kind::Unknown => {
+                self.floods.count(Flood::Ignored, now)?;
+                self.skip = header.len;
+                return Ok(Step::Used(HEADER));
+            }
+            _ => {}
+        }
+        let Some(payload) = input[HEADER..].get(..header.len) else {
+            return match header.kind {
+                // The pieces may exceed the limit before this one is whole.
+                Kind::Headers => self.on_headers(shared, header, input, now),
+                Kind::Settings | Kind::Goaway | Kind::PriorityUpdate => Ok(Step::More),
+                Kind::PushPromise => Err(Fault::protocol("PUSH_PROMISE from a client")),
+                Kind::Continuation => Err(Fault::protocol("CONTINUATION without HEADERS")),
+                _ if header.len > 8 => Err(Fault::size("a frame of a size that its kind does not have")),
+                _ => Ok(Step::More),
+            };
+        };
+        match header.kind {
+            Kind::Headers => return self.on_headers(shared, header, input, now),
+            Kind::Priority => self.on_priority(shared, header, payload, now)?,
+            Kind::RstStream => self.on_reset(shared, header, payload, now)?,
+            Kind::Settings => self.on_settings(shared, header, payload, now)?,
+            // §8.4
+            Kind::PushPromise => return Err(Fault::protocol("PUSH_PROMISE from a client")),
+            Kind::Ping => self.on_ping(shared, header, payload, now)?,
+            Kind::Goaway => self.on_goaway(header, payload)?,
+            Kind::WindowUpdate => self.on_window_update(shared, header, payload, now)?,
+            // §6.10
+            Kind::Continuation => return Err(Fault::protocol("CONTINUATION without HEADERS")),
+            Kind::PriorityUpdate => self.on_priority_update(header, payload, now)?,
+            Kind::Data | Kind::Unknown => {}
+        }
+        Ok(Step::Used(HEADER + header.len))
+    }
+
+    /// §3.4
+    fn preface(&mut self, input: &[u8]) -> Result<Step, Fault> {
+        let len = input.len().min(PREFACE.len());
+        if input[..len] != PREFACE[..len] {
+            return Err(Fault::protocol("this is not HTTP/2"));
+        }
+        if len < PREFACE.len() {
+            return Ok(Step::More);
+        }
+        self.phase = Phase::Greeting;
+        Ok(Step::Used(len))
+    }
+
+    /// §6.1. The content is thrown away as it comes: nothing that is served depends on it.
+    fn on_data(
+        &mut self,
+        shared: &mut Shared<T>,
+        header: Header,
+        input: &[u8],
+        now: Instant,
+    ) -> Result<Step, Fault> {
+        if header.stream == 0 {
+            return Err(Fault::protocol("DATA on stream 0"));
+        }
+        let mut content = header.len;
+        if header.has(PADDED) {
+            if header.len == 0 {
+                return Err(Fault::size("a padded frame without the padding's length"));
+            }
+            let Some(&padding) = input.get(HEADER) else { return Ok(Step::More) };
+            content = (header.len - 1)
+                .checked_sub(usize::from(padding))
+                .ok_or(Fault::protocol("padding longer than the frame"))?;
+        }
+        self.skip = header.len;
+        // §6.9: padding counts.
+        let len = header.len as i64;
+        self.recv_window -= len;
+        if self.recv_window < 0 {
+            return Err(Fault::new(ErrorCode::FlowControlError, "more than the connection's window"));
+        }
+        if self.recv_window <= WINDOW_INITIAL / 2 {
+            let more = (WINDOW_INITIAL - self.recv_window) as u32;
+            self.recv_window = WINDOW_INITIAL;
+            self.enqueue(shared, Kind::WindowUpdate, 0, 0, &more.to_be_bytes());
+        }
+        let end = header.has(END_STREAM);
+        if content == 0 && !end {
+            self.floods.count(Flood::Empty, now)?;
+        }
+        let Some(at) = self.streams.find(header.stream) else {
+            self.on_closed(header, end, now)?;
+            return Ok(Step::Used(HEADER));
+        };
+        let stream = self.streams.at(at);
+        let Remote::Open { window, received, expected } = &mut stream.remote else {
+            self.stream_error(shared, at, ErrorCode::StreamClosed, now)?;
+            return Ok(Step::Used(HEADER));
+        };
+        *window -= len;
+        *received += content as u64;
+        let too_much = *window < 0;
+        // §8.1.1
+        let disagrees = expected.is_some_and(|expected| match end {
+            true => *received != expected,
+            false => *received > expected,
+        });
+        if too_much {
+            self.stream_error(shared, at, ErrorCode::FlowControlError, now)?;
+        } else if disagrees {
+            self.stream_error(shared, at, ErrorCode::ProtocolError, now)?;
+        } else if end {
+            self.end_of_request(shared, at);
+        } else {
+            self.stop_if_answered(shared, at);
+        }
+        Ok(Step::Used(HEADER))
+    }
+
+    /// A frame on a stream that is not there (§5.1): a stream not opened yet, one that was reset here while the client was
+    /// still sending, one that is not answered any more, or one that has ended.
+    pub(super) fn on_closed(&mut self, header: Header, end: bool, now: Instant) -> Result<(), Fault> {
+        if header.stream > self.last_seen {
+            return Err(Fault::protocol("a frame on a stream that was not opened"));
+        }
+        let reset = self.reset.iter().position(|&id| id == header.stream);
+        if let (Some(at), true) = (reset, end) {
+            self.reset.remove(at);
+        }
+        if reset.is_none() && header.stream <= self.last_taken {
+            return Err(Fault::new(ErrorCode::StreamClosed, "a frame on a stream that has ended"));
+        }
+        self.floods.count(Flood::Ignored, now)?;
+        Ok(())
+    }
+
+    /// The client has sent everything on this stream.
+    pub(super) fn end_of_request(&mut self, shared: &mut Shared<T>, at: usize) {
+        let stream = self.streams.at(at);
+        stream.remote = Remote::Closed;
+        if let Local::Finished = stream.local {
+            self.streams.remove(at, &mut shared.lists);
+        }
+    }
+
+    /// Ends a stream for a fault of the client's, which it may have only so many of.
+    pub(super) fn stream_error(
+        &mut self,
+        shared: &mut Shared<T>,
+        at: usize,
+        code: ErrorCode,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        self.floods.count(Flood::Errors, now)?;
+        self.reset_at(shared, at, code);
+        Ok(())
+    }
+}

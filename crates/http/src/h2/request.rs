@@ -1,0 +1,345 @@
+//! A header list read as a request (RFC 9113 §8.2, §8.3) or as trailers (§8.1).
+
+use super::Limits;
+use super::hpack::Sink;
+use super::priority::Priority;
+use crate::authority::{is_authority, is_authority_with_port};
+use crate::chars::{self, TOKEN, is_value};
+use crate::framing::{content_length, expectation};
+use crate::{Field, Fields, Method, Rejection, Request, Status, Target};
+
+/// RFC 9113 §6.5.2: what a field counts beyond its name and value.
+const FIELD_OVERHEAD: usize = 32;
+/// Recognized fields, pseudo-header fields not counted.
+const FIELDS_MAX: usize = 16;
+
+/// What a connection of HTTP/1 could not be asked: the request is malformed, and its stream ends with PROTOCOL_ERROR (§8.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// Bytes in the buffer for what is kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    fn of<'k>(&self, kept: &'k [u8]) -> &'k [u8] {
+        kept.get(self.start..self.end).unwrap_or(&[])
+    }
+}
+
+/// A request being read. It owns nothing of the text: what will be asked for later is in `kept`.
+pub(super) struct Intake<'k> {
+    kept: &'k mut [u8],
+    limits: &'k Limits,
+    parts: Parts,
+}
+
+/// What was read, as places in the buffer that it was kept in.
+#[derive(Debug)]
+pub(super) struct Parts {
+    used: usize,
+    lines: usize,
+    size: usize,
+    /// A field that is no pseudo-header field has come.
+    regular: bool,
+    malformed: Option<Malformed>,
+    rejected: Option<Rejection>,
+    method: Option<Method>,
+    scheme: Option<Scheme>,
+    path: Option<Span>,
+    authority: Option<Span>,
+    content_length: Option<u64>,
+    priority: Option<Span>,
+    fields: [(Field, Span); FIELDS_MAX],
+    fields_len: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scheme {
+    Http,
+    Other,
+}
+
+impl<'k> Intake<'k> {
+    /// `kept` has room for a list of the largest allowed size.
+    pub(super) fn new(kept: &'k mut [u8], limits: &'k Limits) -> Intake<'k> {
+        let parts = Parts {
+            used: 0,
+            lines: 0,
+            size: 0,
+            regular: false,
+            malformed: None,
+            rejected: None,
+            method: None,
+            scheme: None,
+            path: None,
+            authority: None,
+            content_length: None,
+            priority: None,
+            fields: [(Field::Host, Span::default()); FIELDS_MAX],
+            fields_len: 0,
+        };
+        Intake { kept, limits, parts }
+    }
+
+    pub(super) fn finish(self) -> Parts {
+        self.parts
+    }
+
+    fn keep(&mut self, value: &[u8]) -> Option<Span> {
+        let start = self.parts.used;
+        let end = start + value.len();
+        self.kept.get_mut(start..end)?.copy_from_slice(value);
+        self.parts.used = end;
+        Some(Span { start, end })
+    }
+
+    /// §8.3: each once, before all others, and no others than these.
+    fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        if self.parts.regular {
+            return Err(Malformed("a pseudo-header field behind a field"));
+        }
+        let again = match name {
+            b":method" => {
+                let method = Method::from_token(value).ok_or(Malformed("a method that is no token"))?;
+                self.parts.method.replace(method).is_some()
+            }
+            b":scheme" => self.parts.scheme.replace(scheme(value)?).is_some(),
+            b":path" => {
+                let kept = self.keep(value).unwrap_or_default();
+                self.parts.path.replace(kept).is_some()
+            }
+            b":authority" => {
+                let kept = self.keep(value).unwrap_or_default();
+                self.parts.authority.replace(kept).is_some()
+            }
+            _ => return Err(Malformed("an unknown pseudo-header field")),
+        };
+        if again { Err(Malformed("a pseudo-header field twice")) } else { Ok(()) }
+    }
+
+    fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        self.parts.regular = true;
+        if let Some(field) = Field::from_name(name) {
+            // Host was in the authority of a request of HTTP/1; what it says is compared later.
+            let full = Rejection::new(Status::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
+            match (self.parts.fields_len, self.keep(value)) {
+                (at @ ..FIELDS_MAX, Some(span)) => {
+                    self.parts.fields[at] = (field, span);
+                    self.parts.fields_len += 1;
+                }
+                _ => self.reject(full),
+            }
+            return Ok(());
+        }
+        match name {
+            b"content-length" => match content_length(value) {
+                Some(length) if self.parts.content_length.is_none() => {
+                    self.parts.content_length = Some(length);
+                }
+                _ => return Err(Malformed("Content-Length is not one number")),
+            },
+            b"expect" => {
+                if let Err(rejection) = expectation(value) {
+                    self.reject(rejection);
+                }
+            }
+            // Of several lines the last counts; RFC 8941 would join them, where the last member of a name counts too.
+            b"priority" => self.parts.priority = self.keep(value),
+            _ => check_regular(name, value)?,
+        }
+        Ok(())
+    }
+
+    /// The first reason counts.
+    fn reject(&mut self, rejection: Rejection) {
+        self.parts.rejected.get_or_insert(rejection);
+    }
+}
+
+impl Sink for Intake<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
+        self.parts.lines += 1;
+        self.parts.size += name.len() + value.len() + FIELD_OVERHEAD;
+        if self.parts.size > self.limits.list || self.parts.lines > self.limits.fields {
+            self.reject(Rejection::new(
+                Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request has too many header fields, or too long ones",
+            ));
+            // An answer is still possible as long as the rest of the list is no great work.
+            return self.parts.size <= self.limits.list.saturating_mul(2);
+        }
+        if self.parts.malformed.is_none() {
+            let read = match name.first() {
+                _ if !is_field_value(value) => Err(Malformed("a field value with characters that none has")),
+                Some(b':') => self.pseudo(name, value),
+                _ if !is_field_name(name) => Err(Malformed("a field name that is none")),
+                _ => self.regular(name, value),
+            };
+            self.parts.malformed = read.err();
+        }
+        true
+    }
+}
+
+/// Bytes that a string from a header list takes, and a request that was read.
+impl Parts {
+    /// The request, or the answer to give instead.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub(super) fn check(&self, kept: &[u8], limits: &Limits) -> Result<Asked, Malformed> {
+        if let Some(malformed) = self.malformed {
+            return Err(malformed);
+        }
+        let mut asked = Asked {
+            method: self.method.unwrap_or(Method::Unknown),
+            content_length: self.content_length,
+            priority: self.priority.map_or(Priority::DEFAULT, |span| Priority::parse(span.of(kept))),
+            rejected: self.rejected,
+        };
+        // A list that was not read to its end may lack anything.
+        if asked.rejected.is_some() {
+            return Ok(asked);
+        }
+        let method = self.method.ok_or(Malformed("no method"))?;
+        if method == Method::Connect {
+            // §8.5
+            if self.scheme.is_some() || self.path.is_some() {
+                return Err(Malformed("CONNECT with a scheme or a path"));
+            }
+            let authority = self.authority.ok_or(Malformed("CONNECT without an authority"))?;
+            if !is_authority_with_port(authority.of(kept)) {
+                return Err(Malformed("an authority that is none"));
+            }
+            return Ok(asked);
+        }
+        let scheme = self.scheme.ok_or(Malformed("no scheme"))?;
+        let path = self.path.ok_or(Malformed("no path"))?.of(kept);
+        self.check_authority(kept)?;
+        if scheme == Scheme::Other {
+            asked.rejected =
+                Some(Rejection::new(Status::MISDIRECTED_REQUEST, "this server knows http and https only"));
+        } else if path.len() > limits.target {
+            asked.rejected = Some(Rejection::new(Status::URI_TOO_LONG, "the request target is too long"));
+        } else if target(method, path).is_none() {
+            return Err(Malformed("a path that is none"));
+        }
+        Ok(asked)
+    }
+
+    /// §8.3.1: :authority or Host, one of them at least; both must name the same.
+    fn check_authority(&self, kept: &[u8]) -> Result<(), Malformed> {
+        let mut named = self.authority.map(|span| span.of(kept));
+        for (_, span) in self.fields[..self.fields_len].iter().filter(|(field, _)| *field == Field::Host) {
+            let host = span.of(kept);
+            if named.is_some_and(|named| !named.eq_ignore_ascii_case(host)) {
+                return Err(Malformed("two authorities"));
+            }
+            named = Some(host);
+        }
+        match named {
+            Some(authority) if is_authority(authority) => Ok(()),
+            Some(_) => Err(Malformed("an authority that is none")),
+            None => Err(Malformed("no authority")),
+        }
+    }
+
+    /// The request, once it has been checked.
+    pub(super) fn view<'k>(&self, kept: &'k [u8]) -> Request<'k> {
+        let method = self.method.unwrap_or(Method::Unknown);
+        let path = self.path.map_or(&b"*"[..], |span| span.of(kept));
+        let target = target(method, path).unwrap_or(Target { path: b"*", query: None });
+        let mut request = Request::new(method, target);
+        for (field, span) in &self.fields[..self.fields_len] {
+            let value = span.of(kept);
+            if *field == Field::Host {
+                request.authority = Some(value);
+            }
+            // There are as many places here as there.
+            let _ = request.fields.push(*field, value);
+        }
+        request.authority = self.authority.map(|span| span.of(kept)).or(request.authority);
+        request
+    }
+}
+
+/// What the connection has to know of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) content_length: Option<u64>,
+    pub(super) priority: Priority,
+    pub(super) rejected: Option<Rejection>,
+}
+
+/// Trailers: checked, and not kept.
+pub(super) struct Trailers {
+    size: usize,
+    limit: usize,
+    pub(super) malformed: Option<Malformed>,
+}
+
+impl Trailers {
+    pub(super) fn new(limits: &Limits) -> Trailers {
+        Trailers { size: 0, limit: limits.list, malformed: None }
+    }
+}
+
+impl Sink for Trailers {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
+        self.size += name.len() + value.len() + FIELD_OVERHEAD;
+        if !is_field_name(name) || !is_field_value(value) {
+            // §8.1: no pseudo-header fields either; a name does not begin with a colon.
+            self.malformed.get_or_insert(Malformed("a trailer that is no field"));
+        } else if let Err(malformed) = check_regular(name, value) {
+            self.malformed.get_or_insert(malformed);
+        }
+        self.size <= self.limit
+    }
+}
+
+/// §8.2.2: the connection is not for fields to speak of.
+fn check_regular(name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    match name {
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => {
+            Err(Malformed("a field that belongs to a connection of HTTP/1"))
+        }
+        b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(Malformed("TE says more than trailers")),
+        _ => Ok(()),
+    }
+}
+
+/// §8.2.1, and lower case (§8.2).
+fn is_field_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|&byte| chars::is(byte, TOKEN) && !byte.is_ascii_uppercase())
+}
+
+/// §8.2.1; other control characters are refused in HTTP/1, too (RFC 9110 §5.5).
+fn is_field_value(value: &[u8]) -> bool {
+    let padded = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_value(value) && !padded(value.first()) && !padded(value.last())
+}
+
+/// RFC 3986 §3.1
+fn scheme(value: &[u8]) -> Result<Scheme, Malformed> {
+    if value.eq_ignore_ascii_case(b"https") || value.eq_ignore_ascii_case(b"http") {
+        return Ok(Scheme::Http);
+    }
+    let is_scheme = value.first().is_some_and(u8::is_ascii_alphabetic)
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    if is_scheme { Ok(Scheme::Other) } else { Err(Malformed("a scheme that is none")) }
+}
+
+/// §8.3.1: path and query; `*` for OPTIONS.
+fn target(method: Method, path: &[u8]) -> Option<Target<'_>> {
+    if path == b"*" && matches!(method, Method::Options | Method::Connect) {
+        return Some(Target { path, query: None });
+    }
+    Target::from_origin_form(path)
+}
+
+const _: () = assert!(FIELDS_MAX == Fields::KEPT_MAX);

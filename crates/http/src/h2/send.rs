@@ -1,0 +1,147 @@
+//! What is sent, and in which order (RFC 9218 §10).
+
+use super::Content;
+use super::connection::{Connection, Phase, Shared};
+use super::flood::Flood;
+use super::frame::{END_STREAM, HEADER, Header, Kind};
+use super::stream::{Local, Stream};
+
+/// A frame of DATA is not cut smaller than this to fill the rest of a buffer.
+const PIECE_MIN: usize = 1024;
+
+impl<T: Content> Connection<T> {
+    /// Whether [`poll_send`](Connection::poll_send) has something to write.
+    #[must_use]
+    pub fn wants_send(&self) -> bool {
+        !self.queue.is_empty() || self.pick().is_some()
+    }
+
+    /// Fills `out` with frames: answers to the peer's own frames and heads first, then content of all streams that are ready, the most urgent
+    /// first. Returns how many bytes it wrote; 0 when there is nothing to send now. Room for less than a kilobyte may be left.
+    pub fn poll_send(&mut self, shared: &mut Shared<T>, out: &mut [u8]) -> usize {
+        let mut len = self.send_queue(shared, out);
+        while self.queue.is_empty()
+            && let Some(at) = self.pick()
+        {
+            let Some(written) = self.write_data(shared, at, &mut out[len..], len == 0) else { break };
+            len += written;
+            // The end of an answer may have left a frame to be sent.
+            len += self.send_queue(shared, &mut out[len..]);
+        }
+        len
+    }
+
+    fn send_queue(&mut self, shared: &mut Shared<T>, out: &mut [u8]) -> usize {
+        let waiting = &self.queue[self.queue_sent..];
+        let len = waiting.len().min(out.len());
+        out[..len].copy_from_slice(&waiting[..len]);
+        self.queue_sent += len;
+        if self.queue_sent == self.queue.len() {
+            self.drop_queue(shared);
+        }
+        len
+    }
+
+    /// The most urgent stream that could be sent on but for its content, which is not at hand: to be provided.
+    pub fn hungry(&mut self) -> Option<(u32, &mut T)> {
+        if self.send_window <= 0 {
+            return None;
+        }
+        let hungry = self.streams.iter_mut().filter(|stream| {
+            stream.window > 0
+                && matches!(&stream.local, Local::Sending { content, .. } if content.ready() == 0)
+        });
+        let stream = hungry.min_by_key(|stream| (stream.priority.urgency, stream.served))?;
+        let id = stream.id;
+        match &mut stream.local {
+            Local::Sending { content, .. } => Some((id, content)),
+            Local::Asked(_) | Local::Finished => None,
+        }
+    }
+
+    /// The content of a stream that is being sent.
+    pub fn content(&mut self, stream: u32) -> Option<&mut T> {
+        let at = self.streams.find(stream)?;
+        match &mut self.streams.at(at).local {
+            Local::Sending { content, .. } => Some(content),
+            Local::Asked(_) | Local::Finished => None,
+        }
+    }
+
+    /// Whether content waits for the peer to open a window, and nothing can be sent.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.streams.sending() > 0 && !self.wants_send()
+    }
+
+    /// Who is served next. Of those that are not incremental only the oldest is considered within an urgency; it takes turns
+    /// with the incremental ones.
+    fn pick(&self) -> Option<usize> {
+        if self.streams.sending() == 0 || self.send_window <= 0 || matches!(self.phase, Phase::Failed(_)) {
+            return None;
+        }
+        let mut whole_seen = 0_u8;
+        let mut best: Option<(u8, u32, usize)> = None;
+        for (at, stream) in self.streams.iter().enumerate() {
+            if !is_ready(stream) {
+                continue;
+            }
+            let urgency = stream.priority.urgency;
+            if !stream.priority.incremental {
+                if whole_seen & (1 << urgency) != 0 {
+                    continue;
+                }
+                whole_seen |= 1 << urgency;
+            }
+            if best.is_none_or(|(other, served, _)| (urgency, stream.served) < (other, served)) {
+                best = Some((urgency, stream.served, at));
+            }
+        }
+        best.map(|(_, _, at)| at)
+    }
+
+    /// One frame of content; `None` when there is no room for one.
+    fn write_data(
+        &mut self,
+        shared: &mut Shared<T>,
+        at: usize,
+        out: &mut [u8],
+        first: bool,
+    ) -> Option<usize> {
+        let (frame_max, window) = (self.peer_frame, self.send_window);
+        self.served = self.served.wrapping_add(1);
+        let served = self.served;
+        let stream = self.streams.at(at);
+        let id = stream.id;
+        let Local::Sending { content, left } = &mut stream.local else { return None };
+        let window = usize::try_from(window.min(stream.window)).ok()?;
+        let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
+        let wanted = wanted.min(window).min(frame_max).min(content.ready());
+        let room = out.len().checked_sub(HEADER)?;
+        let len = wanted.min(room);
+        if len == 0 || (len < wanted && len < PIECE_MIN && !first) {
+            return None;
+        }
+        let end = len as u64 == *left;
+        let header = Header { len, kind: Kind::Data, flags: if end { END_STREAM } else { 0 }, stream: id };
+        out[..HEADER].copy_from_slice(&header.write());
+        content.fill(&mut out[HEADER..HEADER + len]);
+        *left -= len as u64;
+        stream.window -= len as i64;
+        stream.served = served;
+        self.send_window -= len as i64;
+        if end || len >= PIECE_MIN {
+            // The peer has to open its windows for this again, both of them.
+            self.floods.forgive(Flood::Windows, 2);
+        }
+        if end {
+            self.answered(shared, at);
+        }
+        Some(HEADER + len)
+    }
+}
+
+fn is_ready<T: Content>(stream: &Stream<T>) -> bool {
+    stream.window > 0
+        && matches!(&stream.local, Local::Sending { content, left } if *left > 0 && content.ready() > 0)
+}

@@ -1,0 +1,200 @@
+//! Whoever makes work that leads nowhere is disconnected (RFC 9113 §10.5), and who does not is not.
+
+use crate::lab::*;
+use sitar_http::h2::{ErrorCode, Flood, Limits};
+use std::time::Duration;
+
+const CALM: u32 = ErrorCode::EnhanceYourCalm as u32;
+
+/// Feeds `wire(0)`, `wire(1)` … and takes what is sent; how many it took until the connection ended, of at most 5,000.
+fn until_calm(lab: &mut Lab, flood: Flood, mut wire: impl FnMut(&mut Lab, u32) -> Vec<u8>) -> u32 {
+    for nth in 0..5_000 {
+        let wire = wire(lab, nth);
+        lab.feed(&wire);
+        if let Some(fault) = lab.connection.fault() {
+            assert_eq!(fault.flood, Some(flood));
+            assert_eq!(lab.failure(), Some(CALM));
+            assert_eq!(lab.connection.streams(), 0);
+            return nth;
+        }
+        lab.sent();
+    }
+    panic!("{flood:?} is not bounded");
+}
+
+#[test]
+fn rapid_reset() {
+    // CVE-2023-44487, before and after the answer
+    assert_eq!(
+        until_calm(&mut Lab::new(), Flood::Resets, |_, n| [get(2 * n + 1), reset(2 * n + 1, 8)].concat()),
+        256
+    );
+    let answered = until_calm(&mut Lab::new(), Flood::Resets, |lab, n| {
+        lab.feed(&get(2 * n + 1));
+        lab.answer(2 * n + 1, 10);
+        lab.feed(&window_update(0, 1024));
+        reset(2 * n + 1, 8)
+    });
+    assert_eq!(answered, 256);
+    // A browser that leaves a page with everything open, again and again in reasonable time
+    let mut lab = Lab::new();
+    let mut stream = 1;
+    for _ in 0..20 {
+        for _ in 0..100 {
+            lab.feed(&[get(stream), reset(stream, 8)].concat());
+            stream += 2;
+        }
+        lab.pass(Duration::from_secs(4));
+    }
+    assert_eq!(lab.connection.fault(), None);
+}
+
+#[test]
+fn resets_that_the_server_is_made_to_send() {
+    // CVE-2025-8671: malformed requests, windows that overflow, frames on half-closed streams, refused streams
+    let bad = with(GET, &[("Upper", "x")]);
+    let malformed = |_: &mut Lab, n: u32| frame(HEADERS, WHOLE, 2 * n + 1, &bad);
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Errors, malformed), 128);
+    let overflow = |_: &mut Lab, n: u32| [get(2 * n + 1), window_update(2 * n + 1, 0x7fff_ffff)].concat();
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Errors, overflow), 128);
+    let half_closed = |_: &mut Lab, n: u32| [get(2 * n + 1), frame(DATA, 0, 2 * n + 1, b"x")].concat();
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Errors, half_closed), 128);
+    let mut lab = Lab::with(&Limits { streams: 1, ..Limits::default() }, &[]);
+    assert_eq!(until_calm(&mut lab, Flood::Errors, |_, n| get(2 * n + 1)), 129);
+}
+
+#[test]
+fn header_blocks_in_pieces() {
+    // CVE-2024-27316: CONTINUATION without end
+    let mut lab = Lab::new();
+    lab.feed(&frame(HEADERS, END_STREAM, 1, &[0x82]));
+    for nth in 0..100 {
+        lab.feed(&frame(CONTINUATION, 0, 1, b""));
+        if lab.connection.fault().is_some() {
+            assert_eq!(nth, 6, "eight frames in all");
+            break;
+        }
+        assert!(lab.waiting() < 100);
+    }
+    assert_eq!(lab.failure(), Some(CALM));
+    // Each request in pieces
+    let pieces = |_: &mut Lab, n: u32| {
+        let stream = 2 * n + 1;
+        [
+            frame(HEADERS, END_STREAM, stream, &GET[..1]),
+            frame(CONTINUATION, END_HEADERS, stream, &GET[1..]),
+            reset(stream, 8),
+        ]
+        .concat()
+    };
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Headers, pieces), 16);
+}
+
+#[test]
+fn frames_that_say_nothing() {
+    // CVE-2019-9518: empty DATA
+    let mut lab = Lab::new();
+    lab.feed(&frame(HEADERS, END_HEADERS, 1, POST));
+    assert_eq!(until_calm(&mut lab, Flood::Empty, |_, _| frame(DATA, 0, 1, b"")), 64);
+    let mut lab = Lab::new();
+    lab.feed(&frame(HEADERS, END_HEADERS, 1, POST));
+    assert_eq!(until_calm(&mut lab, Flood::Empty, |_, _| frame(DATA, PADDED, 1, b"\x02\0\0")), 64);
+    // Kinds that nobody knows, and frames for streams that were reset here
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Ignored, |_, _| frame(0xbe, 0, 0, b"")), 512);
+    let mut lab = Lab::new();
+    lab.feed(&frame(HEADERS, END_HEADERS, 1, &with(POST, &[("Upper", "x")])));
+    assert_eq!(until_calm(&mut lab, Flood::Ignored, |_, _| frame(DATA, 0, 1, b"x")), 512);
+}
+
+#[test]
+fn frames_that_want_an_answer() {
+    // CVE-2019-9512, CVE-2019-9515. One SETTINGS was the greeting.
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Pings, |_, _| frame(PING, 0, 0, &[0; 8])), 128);
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Settings, |_, _| settings(&[])), 15);
+    let mut lab = Lab::new();
+    lab.feed(&settings(&[(0xbabe, 0); 65]));
+    assert_eq!(lab.failure(), Some(CALM));
+    // A ping each tenth of a second for an hour is fine, and so are settings each second.
+    let mut lab = Lab::new();
+    for nth in 0..36_000 {
+        lab.feed(&frame(PING, 0, 0, &[0; 8]));
+        if nth % 10 == 0 {
+            lab.feed(&settings(&[]));
+        }
+        lab.sent();
+        lab.pass(Duration::from_millis(100));
+    }
+    assert_eq!(lab.connection.fault(), None);
+}
+
+#[test]
+fn priorities_without_end() {
+    // CVE-2019-9513
+    let update = |_: &mut Lab, _: u32| frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\x01u=1");
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Priorities, update), 1024);
+    assert_eq!(
+        until_calm(&mut Lab::new(), Flood::Priorities, |_, n| frame(PRIORITY, 0, n + 1, &[0; 5])),
+        1024
+    );
+}
+
+#[test]
+fn windows_opened_byte_by_byte() {
+    // CVE-2019-9511
+    let mut lab = Lab::with(&Limits::default(), &[(4, 0)]);
+    lab.feed(&get(1));
+    lab.answer(1, 1 << 20);
+    assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(1, 1)), 1024);
+    // Clients that open both windows for each frame that they have read, however small, may do so forever.
+    let mut lab = Lab::new();
+    for nth in 0..5_000 {
+        let stream = 2 * nth + 1;
+        lab.feed(&get(stream));
+        lab.answer(stream, 100);
+        assert_eq!(lab.sent().len(), 2);
+        lab.feed(&[window_update(0, 100), window_update(stream, 100)].concat());
+        lab.asked.clear();
+    }
+    assert_eq!(lab.connection.fault(), None);
+}
+
+#[test]
+fn nothing_is_read_while_nothing_can_be_sent() {
+    // 100 answers with heads of a kilobyte, to a peer that does not read: it gets no further than 24 KiB and one more head.
+    let mut lab = Lab::new();
+    let more = format!("X: {}\r\n", "x".repeat(1000));
+    let answer = sitar_http::h2::Answer {
+        status: sitar_http::Status::OK,
+        date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+        block: b"",
+        more: more.as_bytes(),
+        content_length: Some(0),
+    };
+    let mut answered = 0;
+    for nth in 0..100 {
+        lab.feed(&get(2 * nth + 1));
+        for asked in lab.asked() {
+            lab.connection.answer_empty(&mut lab.shared, asked.stream, &answer);
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, 24);
+    assert!(lab.waiting() > 70 * 15);
+    assert!(lab.connection.memory() < 64 << 10);
+    // As soon as it reads, it goes on.
+    lab.sent();
+    lab.feed(b"");
+    assert!(!lab.asked().is_empty());
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    let mut lab = Lab::new();
+    let request = with(GET, &[("user-agent", "curl/8.5.0"), ("accept", "*/*")]);
+    lab.feed(&frame(HEADERS, WHOLE, 1, &request));
+    lab.answer(1, 1000);
+    lab.sent();
+    assert!(lab.connection.is_idle());
+    assert!(lab.connection.memory() <= 128, "{}", lab.connection.memory());
+    assert!(size_of_val(&lab.connection) <= 640, "{}", size_of_val(&lab.connection));
+}

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod docs_sites;
+mod large;
 mod metadata;
 mod packs;
 mod rust_source;
@@ -32,6 +33,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "bench",
         "CPU per request beside nginx, in one run (--quick: short, writes nothing; --engines: sitar's engines instead)",
         bench::command,
+    ),
+    (
+        "large",
+        "the first answer from a tar of 1 GiB, and 200 downloads of a file of 20 GiB: time and memory",
+        large::run,
     ),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
     ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),

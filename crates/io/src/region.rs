@@ -5,6 +5,7 @@
 //! and between operations in flight; the last handle frees it (invariant I1: bodies are regions).
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -19,19 +20,21 @@ const ALIGN: usize = 16;
 struct Pages {
     ptr: NonNull<u8>,
     len: usize,
+    /// Held for its drop, which comes after the memory has been freed.
+    _lease: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Pages {
     fn new(len: usize) -> io::Result<Pages> {
         if len == 0 {
-            return Ok(Pages { ptr: NonNull::dangling(), len });
+            return Ok(Pages { ptr: NonNull::dangling(), len, _lease: None });
         }
         let layout =
             Layout::from_size_align(len, ALIGN).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         // SAFETY: `layout` has a size that is not zero, as `alloc_zeroed` asks; the line above returned for zero.
         let ptr = unsafe { alloc_zeroed(layout) };
         match NonNull::new(ptr) {
-            Some(ptr) => Ok(Pages { ptr, len }),
+            Some(ptr) => Ok(Pages { ptr, len, _lease: None }),
             None => Err(io::ErrorKind::OutOfMemory.into()),
         }
     }
@@ -50,9 +53,11 @@ impl Drop for Pages {
     }
 }
 
-// SAFETY: `Pages` owns plain bytes and hands out access only through `&self`/`&mut self` of its two owners below.
+// SAFETY: `Pages` owns plain bytes and hands out access only through `&self`/`&mut self` of its two owners below; the
+// lease is `Send` by its type.
 unsafe impl Send for Pages {}
-// SAFETY: shared access is read-only: `Region` offers no `DerefMut`, and a `RegionMut` is the only owner.
+// SAFETY: shared access is read-only: `Region` offers no `DerefMut`, and a `RegionMut` is the only owner; the lease is
+// `Sync` by its type, and nobody looks at it.
 unsafe impl Sync for Pages {}
 
 /// Memory under construction: one owner, writable, zeroed at the start.
@@ -112,6 +117,14 @@ impl RegionMut {
     #[must_use]
     pub fn freeze(self) -> Region {
         Region { pages: Arc::new(self.pages) }
+    }
+
+    /// As [`freeze`](RegionMut::freeze); `lease` is dropped when the memory has been freed, that is after the last handle,
+    /// one that an operation in flight holds included. So an account of memory can be kept exactly.
+    #[must_use]
+    pub fn freeze_with(mut self, lease: impl Any + Send + Sync) -> Region {
+        self.pages._lease = Some(Box::new(lease));
+        self.freeze()
     }
 
     /// Where the kernel writes. Stable: a move of the `RegionMut` does not move the bytes.
@@ -202,6 +215,19 @@ mod tests {
             RegionMut::new(isize::MAX as usize - 4096).unwrap_err().kind(),
             io::ErrorKind::OutOfMemory
         );
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_the_last_handle() {
+        let lease = Arc::new(());
+        for len in [0, 100] {
+            let region = RegionMut::new(len).unwrap().freeze_with(Arc::clone(&lease));
+            let other = region.clone();
+            drop(region);
+            assert_eq!(Arc::strong_count(&lease), 2);
+            drop(other);
+            assert_eq!(Arc::strong_count(&lease), 1);
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Limits {
     pub rx_buffers: u16,
     /// Send buffers of 68 KiB (address space; memory only as far as they are used).
     pub tx_buffers: u32,
+    /// Files kept open because they are too large for memory; those that are being sent are open besides.
+    pub files_open: usize,
     /// Bytes of input kept because they are not a whole record or request yet, or because an answer is still on its way.
     /// Unfinished requests of ordinary size may use an eighth more.
     pub stash: usize,
@@ -57,6 +59,7 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             rx_buffers: 512,
             tx_buffers: 512,
+            files_open: 64,
             stash: 32 << 20,
             http: sitar_http::h1::Limits::default(),
         }

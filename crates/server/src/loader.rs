@@ -1,7 +1,12 @@
-//! Loading representations away from the shards, and each shard's table of what is loaded.
+//! Loading representations away from the shards, and giving the shards another site.
 //!
 //! Reading and hashing a file may block, so one helper thread does it for all shards; a file that several of them want is
-//! loaded once and shared. A shard looks into its own table only: no lock and no shared counter on the path of a request.
+//! loaded once and shared. A shard looks into its own table only ([`Cache`](crate::cache::Cache)): no lock and no shared
+//! counter on the path of a request.
+//!
+//! Sites are numbered ([`Generation`]). File ids belong to one generation, and so does everything that speaks of files:
+//! tables, jobs and news. A change of site goes through the helper thread: what it is asked for after that belongs to the
+//! new generation or is dropped, and a shard that takes the new site over asks anew for what its connections wait for.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,13 +15,48 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use sitar_io::{Key, Waker};
+use sitar_io::Waker;
 use sitar_site::{Budget, FileId, Representation, Site};
+
+use crate::cache::Table;
+
+/// A site, and which one it is of those that this worker has served.
+#[derive(Clone)]
+pub(crate) struct Generation {
+    /// Later ones have higher numbers.
+    pub(crate) number: u64,
+    pub(crate) site: Arc<Site>,
+}
+
+/// The newest generation, for shards that are (re)started.
+#[derive(Clone)]
+pub(crate) struct Newest(Arc<Mutex<Generation>>);
+
+impl Newest {
+    pub(crate) fn new(site: Arc<Site>) -> Newest {
+        Newest(Arc::new(Mutex::new(Generation { number: 0, site })))
+    }
+
+    pub(crate) fn get(&self) -> Generation {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, generation: &Generation) {
+        let old = std::mem::replace(
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            generation.clone(),
+        );
+        // After the lock: it may be the last handle of a large site.
+        drop(old);
+    }
+}
 
 /// What the helper thread tells a shard.
 pub(crate) enum News {
     /// A file that was asked for, or why there is none.
     Loaded {
+        /// The number of the generation that `file` belongs to.
+        generation: u64,
         file: FileId,
         result: Result<Arc<Representation>, io::ErrorKind>,
         /// Its body is sent from the file for want of room; the next request shall ask again.
@@ -24,6 +64,8 @@ pub(crate) enum News {
     },
     /// Memory is short: let go of about so many bytes that are not in use.
     Evict(usize),
+    /// Another site, and a table of what is loaded of it already.
+    Swap(Generation, Table),
 }
 
 /// Where a shard's news arrive. The ring's waker says that there are some.
@@ -54,6 +96,10 @@ impl Mailbox {
 
     fn post(&self, news: News) {
         let mut letters = self.lock();
+        if let News::Swap(..) = news {
+            // A shard that has not looked for a while gets the newest site only.
+            letters.news.retain(|older| !matches!(older, News::Swap(..)));
+        }
         letters.news.push(news);
         if let Some(waker) = &letters.waker {
             waker.wake();
@@ -70,9 +116,26 @@ impl Mailbox {
     }
 }
 
-struct Job {
-    file: FileId,
-    shard: usize,
+enum Job {
+    Load {
+        generation: u64,
+        file: FileId,
+        shard: usize,
+    },
+    /// Say what is loaded of the newest site.
+    Inventory(Sender<Inventory>),
+    /// Another site, and what is loaded of it already.
+    Swap(Arc<Site>, Loaded),
+    /// A site and a table that a shard has no use for any more: dropping large ones takes time, which shards have not.
+    Retire(Arc<Site>, Table),
+}
+
+/// Representations and where they belong.
+type Loaded = Vec<(FileId, Arc<Representation>)>;
+
+struct Inventory {
+    site: Arc<Site>,
+    loaded: Loaded,
 }
 
 /// Asks the helper thread for files. The thread ends when the last handle is gone.
@@ -83,35 +146,61 @@ pub(crate) struct Loader {
 
 impl Loader {
     /// Starts the helper thread.
-    pub(crate) fn start(site: Arc<Site>, budget: Budget, mailboxes: Vec<Mailbox>) -> io::Result<Loader> {
-        let (loader, mut desk) = Loader::new(site, budget, mailboxes);
+    pub(crate) fn start(newest: Newest, budget: Budget, mailboxes: Vec<Mailbox>) -> io::Result<Loader> {
+        let (loader, mut desk) = Loader::new(newest, budget, mailboxes);
         thread::Builder::new().name("sitar-load".into()).spawn(move || {
             while let Ok(job) = desk.queue.recv() {
-                desk.work(&job);
+                desk.work(job);
             }
         })?;
         Ok(loader)
     }
 
     /// A loader whose work somebody else does.
-    pub(crate) fn new(site: Arc<Site>, budget: Budget, mailboxes: Vec<Mailbox>) -> (Loader, Desk) {
+    pub(crate) fn new(newest: Newest, budget: Budget, mailboxes: Vec<Mailbox>) -> (Loader, Desk) {
         let (jobs, queue) = channel();
-        (Loader { jobs }, Desk { queue, site, budget, mailboxes, known: HashMap::new() })
+        let current = newest.get();
+        (Loader { jobs }, Desk { queue, newest, current, budget, mailboxes, known: HashMap::new() })
     }
 
     /// `false`: the thread is gone.
-    fn ask(&self, file: FileId, shard: usize) -> bool {
-        self.jobs.send(Job { file, shard }).is_ok()
+    pub(crate) fn ask(&self, generation: u64, file: FileId, shard: usize) -> bool {
+        self.jobs.send(Job::Load { generation, file, shard }).is_ok()
+    }
+
+    /// Has another site served. What is loaded of the old one and unchanged is taken over; finding that out is done here, so
+    /// that loading goes on meanwhile.
+    pub(crate) fn swap(&self, site: Arc<Site>) {
+        let (tell, told) = channel();
+        // No answer: the thread is gone, and with it whoever could be served.
+        if self.jobs.send(Job::Inventory(tell)).is_err() {
+            return;
+        }
+        let Ok(Inventory { site: older, loaded }) = told.recv() else { return };
+        let kept = site.inherit(&older, loaded);
+        let _ = self.jobs.send(Job::Swap(site, kept));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn swap_to(&self, site: Arc<Site>, kept: Loaded) {
+        let _ = self.jobs.send(Job::Swap(site, kept));
+    }
+
+    pub(crate) fn retire(&self, site: Arc<Site>, table: Table) {
+        // Without the thread they are dropped here.
+        let _ = self.jobs.send(Job::Retire(site, table));
     }
 }
 
 /// Where the loading is done.
 pub(crate) struct Desk {
     queue: Receiver<Job>,
-    site: Arc<Site>,
+    newest: Newest,
+    /// What `newest` holds; only this thread changes that.
+    current: Generation,
     budget: Budget,
     mailboxes: Vec<Mailbox>,
-    /// Weak: only the shards' tables keep a body in memory.
+    /// Weak: only the shards' tables keep a body in memory. Of the current generation.
     known: HashMap<FileId, Weak<Representation>>,
 }
 
@@ -120,15 +209,49 @@ impl Desk {
     #[cfg(test)]
     pub(crate) fn work_once(&mut self) -> bool {
         let Ok(job) = self.queue.try_recv() else { return false };
-        self.work(&job);
+        self.work(job);
         true
     }
 
-    fn work(&mut self, job: &Job) {
-        let file = job.file;
-        let result = match self.known.get(&file).and_then(Weak::upgrade) {
+    #[cfg(test)]
+    pub(crate) fn inventory(&self) -> (Arc<Site>, Loaded) {
+        (Arc::clone(&self.current.site), self.loaded())
+    }
+
+    fn work(&mut self, job: Job) {
+        match job {
+            // Of an older generation: a new table is on its way to the shard, which will ask again.
+            Job::Load { generation, .. } if generation != self.current.number => {}
+            Job::Load { file, shard, .. } => self.load(file, shard),
+            Job::Inventory(tell) => {
+                let inventory = Inventory { site: Arc::clone(&self.current.site), loaded: self.loaded() };
+                // Nobody there any more: nothing is to be done.
+                let _ = tell.send(inventory);
+            }
+            Job::Swap(site, kept) => self.swap(site, &kept),
+            Job::Retire(site, table) => drop((site, table)),
+        }
+    }
+
+    fn loaded(&self) -> Loaded {
+        self.known.iter().filter_map(|(file, known)| Some((*file, known.upgrade()?))).collect()
+    }
+
+    fn swap(&mut self, site: Arc<Site>, kept: &Loaded) {
+        self.known = kept.iter().map(|(file, loaded)| (*file, Arc::downgrade(loaded))).collect();
+        self.current = Generation { number: self.current.number + 1, site };
+        // Before the news: a shard that is just being started finds it here or there.
+        self.newest.set(&self.current);
+        for mailbox in &self.mailboxes {
+            mailbox.post(News::Swap(self.current.clone(), Table::new(self.current.site.files(), kept)));
+        }
+    }
+
+    fn load(&mut self, file: FileId, shard: usize) {
+        let known = self.known.get(&file).and_then(Weak::upgrade).filter(|known| !known.is_stale());
+        let result = match known {
             Some(loaded) => Ok(loaded),
-            None => load(&self.site, file, &self.budget),
+            None => load(&self.current.site, file, &self.budget),
         };
         let mut displaced = false;
         if let Ok(loaded) = &result {
@@ -141,7 +264,8 @@ impl Desk {
                 }
             }
         }
-        self.mailboxes[job.shard].post(News::Loaded { file, result, displaced });
+        let generation = self.current.number;
+        self.mailboxes[shard].post(News::Loaded { generation, file, result, displaced });
     }
 }
 
@@ -154,116 +278,5 @@ fn load(site: &Site, file: FileId, budget: &Budget) -> Result<Arc<Representation
     }
 }
 
-enum Slot {
-    Absent,
-    Pending,
-    Ready { loaded: Arc<Representation>, used: bool },
-    Failed(io::ErrorKind),
-}
-
-/// What one shard has loaded.
-pub(crate) struct Cache {
-    slots: Vec<Slot>,
-    waiting: Vec<(FileId, Key)>,
-    /// Where the search for something to let go of goes on.
-    hand: usize,
-    loader: Loader,
-    shard: usize,
-}
-
-/// The answer of a [`Cache`].
-pub(crate) enum Found<'c> {
-    Ready(&'c Representation),
-    /// It has been asked for; the connection will be told.
-    Later,
-    Failed(io::ErrorKind),
-}
-
-impl Cache {
-    pub(crate) fn new(files: usize, loader: Loader, shard: usize) -> Cache {
-        Cache {
-            slots: (0..files).map(|_| Slot::Absent).collect(),
-            waiting: Vec::new(),
-            hand: 0,
-            loader,
-            shard,
-        }
-    }
-
-    /// The file if it is loaded; else it is asked for, and `key` is told when it has come.
-    pub(crate) fn get(&mut self, file: FileId, key: Key) -> Found<'_> {
-        let Some(slot) = self.slots.get_mut(file.index()) else {
-            return Found::Failed(io::ErrorKind::NotFound);
-        };
-        match slot {
-            Slot::Ready { loaded, used } => {
-                *used = true;
-                return Found::Ready(loaded);
-            }
-            Slot::Failed(kind) => return Found::Failed(*kind),
-            Slot::Absent => {
-                if !self.loader.ask(file, self.shard) {
-                    return Found::Failed(io::ErrorKind::Other);
-                }
-                *slot = Slot::Pending;
-            }
-            Slot::Pending => {}
-        }
-        if !self.waiting.contains(&(file, key)) {
-            self.waiting.push((file, key));
-        }
-        Found::Later
-    }
-
-    /// A file has come, or has not. Those who wait for it ([`next_waiting`](Cache::next_waiting)) are to be told, then
-    /// [`settled`](Cache::settled).
-    pub(crate) fn arrived(&mut self, file: FileId, result: Result<Arc<Representation>, io::ErrorKind>) {
-        if let Some(slot) = self.slots.get_mut(file.index()) {
-            *slot = match result {
-                Ok(loaded) => Slot::Ready { loaded, used: true },
-                Err(kind) => Slot::Failed(kind),
-            };
-        }
-    }
-
-    /// The next connection that waits for `file`.
-    pub(crate) fn next_waiting(&mut self, file: FileId) -> Option<Key> {
-        let at = self.waiting.iter().position(|(wanted, _)| *wanted == file)?;
-        Some(self.waiting.swap_remove(at).1)
-    }
-
-    /// Everybody has been told. A failure is not kept, nor what had to do without memory: the next request tries again.
-    pub(crate) fn settled(&mut self, file: FileId, displaced: bool) {
-        match self.slots.get_mut(file.index()) {
-            Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,
-            Some(slot @ Slot::Ready { .. }) if displaced => *slot = Slot::Absent,
-            _ => {}
-        }
-    }
-
-    /// The connection is gone.
-    pub(crate) fn forget(&mut self, key: Key) {
-        self.waiting.retain(|(_, waiting)| *waiting != key);
-    }
-
-    /// Lets go of about `bytes`, what has not been used for longest first (clock algorithm).
-    pub(crate) fn evict(&mut self, bytes: usize) {
-        let mut freed = 0;
-        // Twice around at most: the first pass may only find that everything has been used.
-        for _ in 0..self.slots.len() * 2 {
-            if freed >= bytes {
-                return;
-            }
-            self.hand = (self.hand + 1) % self.slots.len();
-            let slot = &mut self.slots[self.hand];
-            match slot {
-                Slot::Ready { used, .. } if *used => *used = false,
-                Slot::Ready { loaded, .. } => {
-                    freed += loaded.resident_bytes();
-                    *slot = Slot::Absent;
-                }
-                Slot::Absent | Slot::Pending | Slot::Failed(_) => {}
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

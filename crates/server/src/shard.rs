@@ -11,9 +11,10 @@ use sitar_io::{Backend, Conn, Event, Key, Listener, Ring};
 use sitar_site::Site;
 use sitar_tls::Handshake;
 
+use crate::cache::{Cache, Table};
 use crate::connection::{Connection, Context, Gone, Turn};
 use crate::limits::{Limits, Sealer};
-use crate::loader::{Cache, Loader, Mailbox, News};
+use crate::loader::{Generation, Loader, Mailbox, Newest, News};
 use crate::slab::{Slab, index_of};
 use crate::stash::Stashes;
 use crate::wheel::Wheel;
@@ -64,7 +65,7 @@ impl Stop {
 pub(crate) struct Setup {
     pub(crate) index: usize,
     pub(crate) listeners: Vec<std::os::fd::OwnedFd>,
-    pub(crate) site: Arc<Site>,
+    pub(crate) newest: Newest,
     pub(crate) tls: Option<sitar_tls::Config>,
     pub(crate) limits: Limits,
     pub(crate) sealer: Sealer,
@@ -128,8 +129,10 @@ pub(crate) struct Shard<B: Backend> {
 impl<B: Backend> Shard<B> {
     pub(crate) fn new(mut ring: Ring<B>, setup: Setup) -> Shard<B> {
         let now = ring.now();
-        let Setup { index, listeners, site, tls, limits, sealer, clock, loader, mailbox, stop } = setup;
+        let Setup { index, listeners, newest, tls, limits, sealer, clock, loader, mailbox, stop } = setup;
+        // In this order: a site that comes after the mailbox was opened is in the mail, one that came before is the newest.
         mailbox.open(ring.waker());
+        let generation = newest.get();
         let doors = (DOORS..)
             .zip(listeners)
             .map(|(key, socket)| Door { listener: Some(ring.listener(socket, Key(key))), accepting: None })
@@ -138,7 +141,7 @@ impl<B: Backend> Shard<B> {
             doors,
             connections: Slab::new(limits.connections),
             wheel: Wheel::new(now, limits.connections),
-            cache: Cache::new(site.files(), loader, index),
+            cache: Cache::new(&generation, limits.files_open, loader, index),
             stashes: Stashes::new(limits.stash, limits.stash_each()),
             starved: VecDeque::with_capacity(limits.connections as usize),
             queue: VecDeque::with_capacity(limits.connections as usize),
@@ -148,7 +151,7 @@ impl<B: Backend> Shard<B> {
             flight: Vec::new(),
             counts: Counts::default(),
             ring,
-            site,
+            site: generation.site,
             tls,
             limits,
             sealer,
@@ -205,6 +208,11 @@ impl<B: Backend> Shard<B> {
         assert!(self.stashes.used() <= self.limits.stash + self.limits.stash / 8);
         assert!(self.flight.is_empty());
         assert!(self.handshake_steps <= HANDSHAKE_STEPS, "handshakes without limit");
+    }
+
+    #[cfg(test)]
+    pub(crate) fn generation(&self) -> u64 {
+        self.cache.generation()
     }
 
     #[cfg(test)]
@@ -347,7 +355,9 @@ impl<B: Backend> Shard<B> {
     fn read_mail(&mut self) {
         for news in self.mailbox.take() {
             match news {
-                News::Loaded { file, result, displaced } => {
+                // Asked for before the site was changed: whoever waited for it has asked again.
+                News::Loaded { generation, .. } if generation != self.cache.generation() => {}
+                News::Loaded { file, result, displaced, .. } => {
                     self.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
                     while let Some(key) = self.cache.next_waiting(file) {
@@ -359,7 +369,20 @@ impl<B: Backend> Shard<B> {
                     self.cache.settled(file, displaced);
                 }
                 News::Evict(bytes) => self.cache.evict(bytes),
+                News::Swap(generation, table) => self.change_site(generation, table),
             }
+        }
+    }
+
+    /// From here on requests are answered from another site. Answers that have been begun hold what they need of the old
+    /// one; a request that waits for a file has not been answered at all, and is looked up anew.
+    fn change_site(&mut self, next: Generation, table: Table) {
+        if next.number <= self.cache.generation() {
+            return;
+        }
+        let old = std::mem::replace(&mut self.site, next.site);
+        for key in self.cache.renew(next.number, table, old) {
+            self.with(key, Connection::on_loaded);
         }
     }
 

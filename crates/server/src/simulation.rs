@@ -42,6 +42,7 @@ fn run_all(seeds: u64, weather: Weather) -> Sum {
                     sum.kernel_sealed += report.kernel_sealed;
                     sum.ended += report.ended;
                     sum.cut += report.cut;
+                    sum.swapped += report.swapped;
                     if report.lost > 0 {
                         sum.last_lost = Some(seed);
                     }
@@ -67,6 +68,8 @@ struct Sum {
     cut: u64,
     /// Connections that the kernel sealed for.
     kernel_sealed: u64,
+    /// Of the answers, those from a site that was put up while the world ran.
+    swapped: u64,
     last_lost: Option<u64>,
 }
 
@@ -79,10 +82,11 @@ fn every_seed_ends_well() {
         return;
     }
     let seeds = number("SITAR_SEEDS").unwrap_or(SEEDS);
-    let Sum { answers, refused, kernel_sealed, .. } = run_all(seeds, Weather::Rough);
+    let Sum { answers, refused, kernel_sealed, swapped, .. } = run_all(seeds, Weather::Rough);
     assert!(answers > seeds * 5, "so few answers prove nothing: {answers}");
     assert!(kernel_sealed > seeds / 2, "so few connections of the kernel's prove nothing: {kernel_sealed}");
     assert!(refused > seeds / 20, "so few refusals prove nothing: {refused}");
+    assert!(swapped > seeds, "so few answers from other sites prove nothing: {swapped}");
 }
 
 /// No stall: without faults everybody gets every answer, however slowly they read and however they cut their bytes.

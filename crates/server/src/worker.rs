@@ -14,7 +14,7 @@ use sitar_io::{Backend, Ring};
 use sitar_site::{Budget, Site};
 
 use crate::limits::{Limits, Sealer};
-use crate::loader::{Loader, Mailbox};
+use crate::loader::{Loader, Mailbox, Newest};
 use crate::shard::{Clock, Counts, Setup, Shard, Stop};
 
 /// What a worker is started from: plain values and descriptors, so that it can be started in another process.
@@ -63,6 +63,7 @@ impl fmt::Display for Incident {
 pub struct Worker {
     shards: Mutex<Vec<JoinHandle<Counts>>>,
     mailboxes: Vec<Mailbox>,
+    loader: Loader,
     /// Kept for shards that are started anew; closed when the worker stops, so that the port is free.
     listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,
     stop: Stop,
@@ -86,21 +87,23 @@ impl Worker {
         let Config { listeners, site, tls, limits, sealer, budget, clock, report } = config;
         let count = listeners.len();
         let mailboxes: Vec<Mailbox> = (0..count).map(|_| Mailbox::default()).collect();
-        let loader = Loader::start(Arc::clone(&site), budget, mailboxes.clone())?;
+        let newest = Newest::new(site);
+        let loader = Loader::start(newest.clone(), budget, mailboxes.clone())?;
         let listeners = Arc::new(Mutex::new(listeners));
-        let worker = Worker { shards: Mutex::default(), mailboxes, listeners, stop: Stop::default() };
+        let (shards, stop) = (Mutex::default(), Stop::default());
+        let worker = Worker { shards, mailboxes, loader, listeners, stop };
         let ring = Arc::new(ring);
         let (tell, told) = channel();
         for index in 0..count {
             let keeper = Keeper {
                 index,
-                site: Arc::clone(&site),
+                newest: newest.clone(),
                 tls: tls.clone(),
                 limits: limits.clone(),
                 sealer,
                 clock: Arc::clone(&clock),
                 report: Arc::clone(&report),
-                loader: loader.clone(),
+                loader: worker.loader.clone(),
                 mailbox: worker.mailboxes[index].clone(),
                 listeners: Arc::clone(&worker.listeners),
                 stop: worker.stop.clone(),
@@ -127,6 +130,14 @@ impl Worker {
             }
         }
         Ok(worker)
+    }
+
+    /// Has `site` served from now on: soon after this returns, each shard takes it up between two requests. No connection is
+    /// closed, and no answer is of both sites: one that has been begun is finished from the old site, which is freed after
+    /// the last of them. Bodies in memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a while and
+    /// is for a thread that may block.
+    pub fn swap(&self, site: Arc<Site>) {
+        self.loader.swap(site);
     }
 
     /// Stops accepting and lets connections finish, for the time that the limits allow. A second call ends them.
@@ -163,7 +174,7 @@ impl Worker {
 /// Keeps one shard running.
 struct Keeper {
     index: usize,
-    site: Arc<Site>,
+    newest: Newest,
     tls: Option<sitar_tls::Config>,
     limits: Limits,
     sealer: Sealer,
@@ -219,7 +230,7 @@ impl Keeper {
         Ok(Setup {
             index: self.index,
             listeners: own.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?,
-            site: Arc::clone(&self.site),
+            newest: self.newest.clone(),
             tls: self.tls.clone(),
             limits: self.limits.clone(),
             sealer: self.sealer,

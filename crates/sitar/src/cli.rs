@@ -151,6 +151,11 @@ pub struct Serve {
     #[arg(long, env = "SITAR_PREFIX")]
     pub prefix: Option<String>,
 
+    /// Do not watch PATH: serve what is there at the start until SIGHUP says to read it again. Otherwise a change is served a
+    /// tenth of a second after the last write, at the latest 2 seconds after the first
+    #[arg(long, env = "SITAR_NO_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_watch: bool,
+
     /// Connections at most, all shards together; newcomers then wait in the kernel's queue, or are closed when many come at
     /// once [default: 8192 per shard]
     #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]

@@ -12,6 +12,7 @@
 //! | [`engine`] | which engine runs, and on which cores |
 //! | [`sealer`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
+//! | [`watch`] | takes over what changes at the site's path |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
@@ -29,3 +30,4 @@ pub mod sealer;
 pub mod serve;
 pub mod start;
 pub mod trust;
+pub mod watch;

@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sitar_io::{Ring, Unavailable};
 use sitar_server::{Config, Limits, Sealer, Worker};
@@ -23,6 +23,7 @@ use crate::cli::{self, CertificateFiles, MinTls, Security, Serve};
 use crate::engine::{self, Choice, Cores, Polling};
 use crate::error::Error;
 use crate::start::{Certificate, Content, Encryption, Report};
+use crate::watch::{Call, Eye, Watcher};
 use crate::{handbook, identity, listen, sealer};
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each time.
@@ -38,7 +39,7 @@ const ALPN: [&[u8]; 1] = [b"http/1.1"];
 /// Whatever keeps it from starting.
 pub fn run(arguments: &Serve) -> Result<(), Error> {
     let plan = arguments.plan()?;
-    let (site, content) = open_site(arguments)?;
+    let (site, content, eye) = open_site(arguments)?;
     let (tls, encryption) = secure(&plan.security, arguments.min_tls)?;
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
@@ -47,7 +48,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let sealer = who_seals(arguments.tls, &engine)?;
     let limits = limits(arguments, shards, &engine)?;
     // Before the listeners: a client that gets through is served.
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))?;
     let bound = listen::bind(&plan.addresses, shards)?;
 
@@ -61,6 +62,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         engine: engine.report(),
         shards: usize::from(shards.get()),
         content,
+        watching: eye.as_ref().map(Eye::watching),
         files: site.len(),
         warnings: site.warnings().iter().map(ToString::to_string).collect(),
     };
@@ -70,7 +72,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
             .into_iter()
             .map(|shard| shard.into_iter().map(Into::into).collect())
             .collect(),
-        site: Arc::new(site),
+        site: Arc::clone(&site),
         tls,
         limits,
         sealer,
@@ -86,11 +88,19 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let _ = write!(out, "{report}").and_then(|()| out.flush());
 
     let worker = Arc::new(worker);
-    let stopper = Arc::clone(&worker);
+    let call = Arc::new(Call::new().map_err(cannot_start_a_thread)?);
+    let watcher = watch(eye, site, &worker, &call)?;
+    let (stopper, caller) = (Arc::clone(&worker), Arc::clone(&call));
     let handle = signals.handle();
+    let had_terminal = is_terminal();
     let thread = thread::Builder::new().name("sitar-signals".into()).spawn(move || {
         let mut is_first = true;
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            // When a terminal is closed, whoever runs in it is sent this signal, and means to end; a daemon has no terminal.
+            if signal == SIGHUP && had_terminal == is_terminal() {
+                caller.read_again();
+                continue;
+            }
             // Now, while the polling threads are there to be asked.
             if std::mem::take(&mut is_first) && is_polled {
                 tell_polling(since);
@@ -98,11 +108,42 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
             stopper.stop();
         }
     });
-    let thread = thread.map_err(|error| Error::new("cannot start a thread").cause(error.to_string()))?;
+    let thread = thread.map_err(cannot_start_a_thread)?;
     worker.wait();
     handle.close();
-    let _ = thread.join();
+    call.stop();
+    for thread in [Some(thread), watcher].into_iter().flatten() {
+        let _ = thread.join();
+    }
     Ok(())
+}
+
+fn is_terminal() -> bool {
+    io::stdout().is_terminal() || io::stderr().is_terminal()
+}
+
+/// Keeps what is served the same as what lies at the path; nothing to do for the handbook.
+fn watch(
+    eye: Option<Eye>,
+    site: Arc<Site>,
+    worker: &Arc<Worker>,
+    call: &Arc<Call>,
+) -> Result<Option<JoinHandle<()>>, Error> {
+    let Some(eye) = eye else { return Ok(None) };
+    let (worker, call) = (Arc::clone(worker), Arc::clone(call));
+    let watch = move || {
+        let serve = |site| worker.swap(Arc::new(site));
+        let watcher = Watcher::new(eye, &site, &call, &serve, &|line| say(&format_args!("sitar: {line}")));
+        drop(site);
+        watcher.run();
+    };
+    let thread = thread::Builder::new().name("sitar-watch".into()).spawn(watch);
+    thread.map(Some).map_err(cannot_start_a_thread)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn cannot_start_a_thread(error: io::Error) -> Error {
+    Error::new("cannot start a thread").cause(error.to_string())
 }
 
 /// Why the worker did not start.
@@ -156,13 +197,14 @@ fn tell_polling(since: Instant) {
     }
 }
 
-fn open_site(arguments: &Serve) -> Result<(Site, Content), Error> {
+fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Error> {
     let Some(path) = &arguments.path else {
         let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
-        return Ok((site, Content::Handbook));
+        return Ok((Arc::new(site), Content::Handbook, None));
     };
     let options = Options { prefix: arguments.prefix.clone() };
-    let site = Site::open(path, &options).map_err(|error| {
+    let mut eye = Eye::new(path, &options, !arguments.no_watch);
+    let site = eye.open().map_err(|error| {
         Error::new(error.to_string()).hint(
             "PATH is a directory or a tar archive, made for example by `sitar pack public/ -o site.tar`",
         )
@@ -174,7 +216,7 @@ fn open_site(arguments: &Serve) -> Result<(Site, Content), Error> {
     } else {
         Content::Archive(path.clone())
     };
-    Ok((site, content))
+    Ok((Arc::new(site), content, Some(eye)))
 }
 
 fn secure(
@@ -270,16 +312,19 @@ fn limits(arguments: &Serve, shards: NonZeroU16, engine: &Choice) -> Result<Limi
         ..defaults
     };
     let tables = if matches!(engine, Choice::Epoll(_)) { u64::from(shards.get()) } else { 1 };
-    let wanted = u64::from(limits.ring().connections) * tables + DESCRIPTORS_OTHER;
+    let others = DESCRIPTORS_OTHER + (limits.files_open as u64) * u64::from(shards.get());
+    let wanted = u64::from(limits.ring().connections) * tables + others;
+    // Each connection may be sent another file that is too large for memory: a wish, not a need.
+    let wished = wanted + u64::from(connections) * u64::from(shards.get());
     let now = getrlimit(Resource::Nofile);
     let allowed = now.maximum.unwrap_or(u64::MAX);
-    if now.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit { current: Some(wanted.min(allowed)), maximum: now.maximum };
+    if now.current.is_some_and(|current| current < wished) {
+        let raised = Rlimit { current: Some(wished.min(allowed)), maximum: now.maximum };
         setrlimit(Resource::Nofile, raised)
             .map_err(|error| Error::new("cannot raise the limit on open files").cause(error.to_string()))?;
     }
     if wanted > allowed {
-        let most = u32::try_from(allowed.saturating_sub(DESCRIPTORS_OTHER) / tables).unwrap_or(u32::MAX);
+        let most = u32::try_from(allowed.saturating_sub(others) / tables).unwrap_or(u32::MAX);
         let most = most.saturating_sub(limits.ring().connections - limits.connections);
         if arguments.connections.is_some() || most < 64 {
             return Err(Error::new(format!(

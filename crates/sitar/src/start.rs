@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::error::Printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
+use crate::watch::Watching;
 use sitar_server::Sealer;
 
 /// Warnings that are printed; more are counted.
@@ -35,6 +36,8 @@ pub struct Report {
     pub shards: usize,
     /// What is served.
     pub content: Content,
+    /// How changes of it are noticed; `None`: it cannot change.
+    pub watching: Option<Watching>,
     /// Number of files in it.
     pub files: usize,
     /// What the operator should know about the site.
@@ -118,6 +121,9 @@ impl Display for Report {
         line(f, "shards", &self.shards)?;
         line(f, "site", &self.content)?;
         line(f, "files", &self.files)?;
+        if let Some(watching) = &self.watching {
+            line(f, "watch", watching)?;
+        }
         self.encryption_lines(f)?;
         self.warning_lines(f)
     }
@@ -248,6 +254,20 @@ impl Display for Engine {
             Engine::Epoll { why: None } => {
                 f.write_str("epoll (--engine epoll; where io_uring is allowed, it needs fewer system calls)")
             }
+        }
+    }
+}
+
+impl Display for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Watching::Events => f.write_str(
+                "on: what changes is served 0.1 s after the last write (--no-watch: only after SIGHUP)",
+            ),
+            Watching::Looks(why) => {
+                write!(f, "by looking every 2 s or less often, because {}", Printable(why))
+            }
+            Watching::Off => f.write_str("off (--no-watch): SIGHUP reads the site again"),
         }
     }
 }

@@ -42,10 +42,10 @@ impl Root {
         }
     }
 
-    /// Every path to a regular file.
-    pub(crate) fn files(&self, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFault> {
+    /// Every path to a regular file. `seen` is shown each folder before it is listed, and each file that a link leads to.
+    pub(crate) fn files(&self, seen: Seen<'_>, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFault> {
         let mut walk =
-            Walk { root: self.fd.as_fd(), found: Vec::new(), found_bytes: 0, visited: 0, warnings };
+            Walk { root: self.fd.as_fd(), found: Vec::new(), found_bytes: 0, visited: 0, seen, warnings };
         let identity = rustix::fs::fstat(&self.fd).map_err(|errno| fault("read the directory", errno))?;
         let dir = beneath(self.fd.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
             .map_err(|errno| fault("read the directory", errno))?;
@@ -70,6 +70,11 @@ impl Root {
         }
         Ok((fd, stat))
     }
+
+    /// What a name leads to now, without opening it for reading.
+    pub(crate) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
+        rustix::fs::fstat(beneath(self.fd.as_fd(), name, OFlags::PATH | OFlags::CLOEXEC)?)
+    }
 }
 
 /// A directory whatever its name, to notice a link into what is being walked.
@@ -85,11 +90,15 @@ impl Identity {
     }
 }
 
+/// Shown what a site is made of while it is opened, by descriptors that may be good for nothing but looking (`O_PATH`).
+pub(crate) type Seen<'s> = &'s mut dyn FnMut(BorrowedFd<'_>);
+
 struct Walk<'w> {
     root: BorrowedFd<'w>,
     found: Vec<Box<[u8]>>,
     found_bytes: usize,
     visited: usize,
+    seen: Seen<'w>,
     warnings: &'w mut Warnings,
 }
 
@@ -100,6 +109,7 @@ impl Walk<'_> {
         path: &mut Vec<u8>,
         active: &mut Vec<Identity>,
     ) -> Result<(), OpenFault> {
+        (self.seen)(dir.as_fd());
         let listed = entries(&dir);
         // Closed before going deeper: a deep tree must not need a descriptor for each level.
         drop(dir);
@@ -137,10 +147,14 @@ impl Walk<'_> {
     /// A folder, a link to anything, or what the file system does not tell: opened without touching what it is.
     fn other(&mut self, path: &mut Vec<u8>, active: &mut Vec<Identity>) -> Result<(), OpenFault> {
         let looked = beneath(self.root, path, OFlags::PATH | OFlags::CLOEXEC)
-            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (stat, FileType::from_raw_mode(stat.st_mode))));
+            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)))
+            .map(|(fd, stat)| (fd, stat, FileType::from_raw_mode(stat.st_mode)));
         match looked {
-            Ok((_, FileType::RegularFile)) => self.found(path),
-            Ok((stat, FileType::Directory)) => {
+            Ok((fd, _, FileType::RegularFile)) => {
+                (self.seen)(fd.as_fd());
+                self.found(path)
+            }
+            Ok((_, stat, FileType::Directory)) => {
                 let identity = Identity::of(&stat);
                 if active.contains(&identity) {
                     self.warnings.left_out(path, "it is a link to a folder that contains it");

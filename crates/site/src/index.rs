@@ -67,6 +67,16 @@ impl Choice {
         ordered.iter().find(|(coding, _)| Some(*coding) == best).and_then(|(_, file)| *file).or(self.identity)
     }
 
+    /// The file with that encoding.
+    pub(crate) fn of(&self, coding: Coding) -> Option<FileId> {
+        match coding {
+            Coding::Identity => self.identity,
+            Coding::Br => self.br,
+            Coding::Zstd => self.zstd,
+            Coding::Gzip => self.gzip,
+        }
+    }
+
     pub(crate) fn is_encoded(&self) -> bool {
         self.br.is_some() || self.zstd.is_some() || self.gzip.is_some()
     }

@@ -39,6 +39,7 @@ mod error;
 mod fields;
 mod index;
 mod lifetime;
+mod live;
 mod media;
 mod pack;
 mod path;
@@ -52,6 +53,7 @@ mod tree;
 
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
+pub use live::Streamed;
 pub use pack::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
 pub use reply::{Body, FieldBuf, Reply};
 pub use representation::{Budget, Representation};

@@ -1,8 +1,9 @@
 //! What goes back: status, header lines, body. Nothing here allocates.
 
+use crate::live::Streamed;
 use crate::rules::{HeaderSet, Occasion, PIECES_MAX};
 use sitar_http::{Request, Status};
-use sitar_io::{File, Region};
+use sitar_io::Region;
 use std::ops::{Deref, Range};
 
 /// A response as far as the site knows it. The server adds Date, Connection and Content-Length.
@@ -39,7 +40,7 @@ pub enum Body<'r> {
     /// A part of a file too large for memory.
     File {
         /// The file.
-        file: &'r File,
+        file: &'r Streamed,
         /// Absolute offsets in the file, in bytes.
         range: Range<u64>,
     },

@@ -2,12 +2,13 @@
 
 use crate::fields::{self, Blocks};
 use crate::index::Entry;
+use crate::live::{Origin, Streamed};
 use crate::reply::{Body, FieldBuf, Reply};
 use crate::route::Found;
 use aws_lc_rs::digest::{SHA256, digest};
 use sitar_http::semantics::{Span, Validators, Verdict, preconditions, range};
 use sitar_http::{Method, Request, Status};
-use sitar_io::{File, Region};
+use sitar_io::Region;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,13 +69,10 @@ pub(crate) struct Mismatch;
 #[derive(Debug)]
 pub(crate) enum Content {
     Static(&'static [u8]),
-    Resident {
-        region: Region,
-        /// Held for its `Drop`.
-        _reservation: Reservation,
-    },
+    /// The region's lease is its part of the budget.
+    Resident(Region),
     File {
-        file: File,
+        file: Streamed,
         range: Range<u64>,
     },
 }
@@ -83,6 +81,8 @@ pub(crate) enum Content {
 #[derive(Debug)]
 pub struct Representation {
     content: Content,
+    /// Where the bytes came from, for whoever asks whether they are still the same; `None`: that cannot be told.
+    origin: Option<Origin>,
     length: u64,
     etag: Option<Box<[u8]>>,
     last_modified: Option<u64>,
@@ -96,15 +96,21 @@ pub struct Representation {
 }
 
 impl Representation {
-    pub(crate) fn new(content: Content, entry: &Entry, modified: Option<u64>) -> Representation {
+    pub(crate) fn new(
+        content: Content,
+        entry: &Entry,
+        modified: Option<u64>,
+        origin: Option<Origin>,
+    ) -> Representation {
         let hash = match &content {
             Content::Static(bytes) => Some(sha256(bytes)),
-            Content::Resident { region, .. } => Some(sha256(region)),
+            Content::Resident(region) => Some(sha256(region)),
             // Its hash would cost a whole read; the date has to do.
             Content::File { .. } => None,
         };
         let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
-        Representation::assemble(content, etag, Blocks::of(entry), entry.vary, modified)
+        let made = Representation::assemble(content, etag, Blocks::of(entry), entry.vary, modified);
+        Representation { origin, ..made }
     }
 
     /// Out of a pack, which knows the hash and may know the header lines.
@@ -118,14 +124,56 @@ impl Representation {
         entry: &Entry,
         modified: Option<u64>,
     ) -> Result<Representation, Mismatch> {
-        if let Content::Resident { region, .. } = &content
+        if let Content::Resident(region) = &content
             && sha256(region) != *hash
         {
             return Err(Mismatch);
         }
+        Ok(Representation::checked(content, hash, blocks, entry, modified))
+    }
+
+    fn checked(
+        content: Content,
+        hash: &Hash,
+        blocks: Option<&Blocks>,
+        entry: &Entry,
+        modified: Option<u64>,
+    ) -> Representation {
         let blocks = blocks.cloned().unwrap_or_else(|| Blocks::of(entry));
         let etag = Some(fields::etag(hash, entry.coding));
-        Ok(Representation::assemble(content, etag, blocks, entry.vary, modified))
+        Representation::assemble(content, etag, blocks, entry.vary, modified)
+    }
+
+    /// The same bytes, from the same place in a directory, as an entry of another index: nothing is read or hashed, the
+    /// header lines are made anew. `None` unless the body is in memory.
+    pub(crate) fn inherited(&self, entry: &Entry, origin: Origin) -> Option<Representation> {
+        let content = self.shared()?;
+        let (etag, modified) = (self.etag.clone(), origin.modified());
+        let made = Representation::assemble(content, etag, Blocks::of(entry), entry.vary, modified);
+        Some(Representation { origin: Some(origin), ..made })
+    }
+
+    /// The same bytes, whose hash is `hash`, as an entry of another pack. `None` unless the body is in memory.
+    pub(crate) fn repacked(
+        &self,
+        hash: &Hash,
+        blocks: Option<&Blocks>,
+        entry: &Entry,
+        modified: Option<u64>,
+    ) -> Option<Representation> {
+        Some(Representation::checked(self.shared()?, hash, blocks, entry, modified))
+    }
+
+    /// The body, if it is in memory that can be shared.
+    fn shared(&self) -> Option<Content> {
+        match &self.content {
+            Content::Resident(region) => Some(Content::Resident(region.clone())),
+            Content::Static(_) | Content::File { .. } => None,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     fn assemble(
@@ -137,7 +185,7 @@ impl Representation {
     ) -> Representation {
         let length = match &content {
             Content::Static(bytes) => bytes.len() as u64,
-            Content::Resident { region, .. } => region.len() as u64,
+            Content::Resident(region) => region.len() as u64,
             Content::File { range, .. } => range.end.saturating_sub(range.start),
         };
         let last_modified = modified.filter(|&time| is_meaningful(time));
@@ -147,6 +195,7 @@ impl Representation {
         fields::push_validator(&mut not_modified_fields, etag.as_deref(), last_modified);
         Representation {
             content,
+            origin: None,
             length,
             etag,
             last_modified,
@@ -207,11 +256,24 @@ impl Representation {
     #[must_use]
     pub fn resident_bytes(&self) -> usize {
         let body = match &self.content {
-            Content::Resident { region, .. } => region.len(),
+            Content::Resident(region) => region.len(),
             Content::Static(_) | Content::File { .. } => 0,
         };
         let etag = self.etag.as_deref().map_or(0, <[u8]>::len);
         size_of::<Self>() + body + etag + self.content_fields.len() + self.not_modified_fields.len()
+    }
+
+    /// Whether it keeps a descriptor of its own open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(&self.content, Content::File { file, .. } if file.is_own())
+    }
+
+    /// Whether its body is to be sent from a file that has been written to since: it must be loaded again. A body in memory
+    /// stays what it was. Asks the kernel about files only.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(&self.content, Content::File { file, .. } if !file.is_unchanged())
     }
 
     /// How large the body is, if it is sent from the file only because the budget had no room for it just then.
@@ -228,7 +290,7 @@ impl Representation {
         let body = match &self.content {
             _ if head || length == 0 => Body::Empty,
             Content::Static(bytes) => bytes.get(small()).map_or(Body::Empty, Body::Static),
-            Content::Resident { region, .. } => Body::Memory { region, range: small() },
+            Content::Resident(region) => Body::Memory { region, range: small() },
             Content::File { file, range } => {
                 Body::File { file, range: range.start + part.start..range.start + part.end }
             }

@@ -1,9 +1,10 @@
 //! The site itself: opened once, immutable, shared by everybody.
 
-use crate::directory::Root;
+use crate::directory::{Root, Seen};
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::fields::Blocks;
-use crate::index::{FileId, Index};
+use crate::index::{Entry, FileId, Index};
+use crate::live::{Origin, Stamp, Streamed};
 use crate::pack::{self, read::Found};
 use crate::path::is_public;
 use crate::representation::{Budget, Content, Mismatch, Representation};
@@ -14,7 +15,9 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use sitar_http::semantics::Coding;
 use sitar_io::{File, RegionMut};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// How to open a site.
 #[derive(Clone, Debug, Default)]
@@ -25,15 +28,15 @@ pub struct Options {
 
 /// A site: names, and where their bytes are. Immutable.
 pub struct Site {
-    store: Store,
+    pub(crate) store: Store,
     pub(crate) index: Index,
-    sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     pub(crate) rules: Rules,
     warnings: Vec<Warning>,
 }
 
 /// Where the bytes of all files are.
-enum Store {
+pub(crate) enum Store {
     Archive { file: File, stamp: Stamp },
     Pack { file: File, stamp: Stamp, blocks: Vec<Blocks> },
     Directory(Root),
@@ -41,7 +44,7 @@ enum Store {
 }
 
 /// Where the bytes of one file are.
-enum Source {
+pub(crate) enum Source {
     Archive(Stored),
     Packed(pack::Record),
     /// Its name below the root.
@@ -55,8 +58,22 @@ impl Site {
     /// # Errors
     /// What is wrong with it, with the remedy where there is one.
     pub fn open(path: &Path, options: &Options) -> Result<Site, OpenError> {
+        Site::open_seen(path, options, &mut |_| ())
+    }
+
+    /// As [`open`](Site::open), for whoever wants to watch what is opened: `seen` is shown the archive, or each folder of the
+    /// directory and each file that a link in it leads to, before it is read. The descriptor may be good for nothing but
+    /// looking (`O_PATH`).
+    ///
+    /// # Errors
+    /// As for [`open`](Site::open).
+    pub fn open_seen(
+        path: &Path,
+        options: &Options,
+        seen: &mut dyn FnMut(BorrowedFd<'_>),
+    ) -> Result<Site, OpenError> {
         let prefix = options.prefix.as_deref().filter(|prefix| !prefix.is_empty());
-        open(path, prefix).map_err(|fault| OpenError::new(path, fault))
+        open(path, prefix, seen).map_err(|fault| OpenError::new(path, fault))
     }
 
     /// A site that is part of the program: names such as `css/x.css` and their bytes.
@@ -124,43 +141,47 @@ impl Site {
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
     pub fn load(&self, file: FileId, budget: &Budget) -> io::Result<Representation> {
         let entry = self.index.entries.get(file.index()).ok_or(io::ErrorKind::InvalidInput)?;
-        let (content, modified) = match (self.sources.get(entry.source), &self.store) {
-            (Some(Source::Embedded(bytes)), _) => (Content::Static(bytes), None),
+        let (content, modified, origin) = match (self.sources.get(entry.source), &self.store) {
+            (Some(Source::Embedded(bytes)), _) => (Content::Static(bytes), None, None),
             (Some(Source::Archive(stored)), Store::Archive { file, stamp }) => {
                 // The positions were true of the archive that was indexed. Of another one they would send a mixture.
-                let content = content(file, stored.offset, stored.size, budget)?;
+                let from = Streamed::new(file.clone(), *stamp, false);
+                let content = content(from, stored.offset, stored.size, budget)?;
                 if Stamp::of(&rustix::fs::fstat(file)?) != *stamp {
                     return Err(changed(
                         "the archive was changed in place; replace it by renaming, then reload",
                     ));
                 }
-                (content, stored.mtime)
+                (content, stored.mtime, None)
             }
             (Some(Source::Packed(record)), Store::Pack { file, stamp, blocks }) => {
-                let content = content(file, record.offset, record.size, budget)?;
+                let from = Streamed::new(file.clone(), *stamp, false);
+                let content = content(from, record.offset, record.size, budget)?;
                 if Stamp::of(&rustix::fs::fstat(file)?) != *stamp {
                     return Err(changed(
                         "the archive was changed in place; replace it by renaming, then reload",
                     ));
                 }
-                let pair = if entry.coding == Coding::Identity { record.own } else { record.encoded };
-                let blocks = blocks.get(usize::from(pair));
+                let blocks = packed_blocks(blocks, record, entry);
                 return Representation::packed(content, &record.hash, blocks, entry, record.mtime).map_err(
                     |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
                 );
             }
             (Some(Source::Directory(name)), Store::Directory(root)) => {
                 let (fd, before) = root.file(name)?;
-                let file = File::from(fd);
-                let content = content(&file, 0, u64::try_from(before.st_size).unwrap_or(0), budget)?;
-                if Stamp::of(&rustix::fs::fstat(&file)?) != Stamp::of(&before) {
+                let (file, stamp, origin) = (File::from(fd), Stamp::of(&before), Origin::of(&before));
+                // Before reading: a change that comes later must show.
+                let is_settled = origin.is_settled(SystemTime::now());
+                let size = u64::try_from(before.st_size).unwrap_or(0);
+                let content = content(Streamed::new(file.clone(), stamp, true), 0, size, budget)?;
+                if Stamp::of(&rustix::fs::fstat(&file)?) != stamp {
                     return Err(changed("the file was changed while it was read"));
                 }
-                (content, u64::try_from(before.st_mtime).ok())
+                (content, origin.modified(), is_settled.then_some(origin))
             }
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok(Representation::new(content, entry, modified))
+        Ok(Representation::new(content, entry, modified, origin))
     }
 
     fn assemble<'n>(
@@ -184,7 +205,7 @@ impl Site {
     }
 }
 
-fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
+fn open(path: &Path, prefix: Option<&str>, seen: Seen<'_>) -> Result<Site, OpenFault> {
     let io = |doing| move |errno: rustix::io::Errno| OpenFault::Io { doing, error: errno.into() };
     // Non-blocking, or a named pipe would be waited for.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -194,7 +215,7 @@ fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             let root = Root::open(path, prefix)?;
-            let names = root.files(&mut warnings)?;
+            let names = root.files(seen, &mut warnings)?;
             let rules = directory_rules(&root)?;
             let sources = names.iter().map(|name| Source::Directory(name.clone())).collect();
             Site::assemble(
@@ -207,6 +228,7 @@ fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
             )
         }
         FileType::RegularFile => {
+            seen(fd.as_fd());
             let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
             match pack::read::find(&archive)? {
                 Found::Pack(packed) => return open_pack(archive, packed, &stat, prefix, warnings),
@@ -219,7 +241,7 @@ fn open(path: &Path, prefix: Option<&str>) -> Result<Site, OpenFault> {
             let (listed, rule_files) = list(&archive, prefix, &mut warnings)?;
             let rules = archive_rules(&archive, rule_files)?;
             let sources = listed.iter().map(|(_, stored)| Source::Archive(*stored)).collect();
-            let store = Store::Archive { file: archive.file, stamp: Stamp::of(&stat) };
+            let store = Store::Archive { stamp: archive.stamp(&stat)?, file: archive.file };
             Site::assemble(store, listed.iter().map(|(name, _)| &**name), sources, prefix, rules, warnings)
         }
         _ => Err(OpenFault::NotAFileOrDirectory),
@@ -237,7 +259,7 @@ fn open_pack(
     let packed = packed.below(prefix)?;
     let rules = compile(&packed.rules(&archive)?)?;
     let pack::read::Packed { members, blocks, .. } = packed;
-    let store = Store::Pack { file: archive.file, stamp: Stamp::of(stat), blocks };
+    let store = Store::Pack { stamp: archive.stamp(stat)?, file: archive.file, blocks };
     let (names, sources): (Vec<_>, _) =
         members.into_iter().map(|(name, record)| (name, Source::Packed(record))).unzip();
     let site = Site::assemble(store, names.iter().map(|name| &**name), sources, prefix, rules, warnings)?;
@@ -246,6 +268,16 @@ fn open_pack(
         return Err(OpenFault::DamagedPack { offset: 0, what });
     }
     Ok(site)
+}
+
+/// The header lines that a pack holds for a file under that name.
+pub(crate) fn packed_blocks<'b>(
+    blocks: &'b [Blocks],
+    record: &pack::Record,
+    entry: &Entry,
+) -> Option<&'b Blocks> {
+    let pair = if entry.coding == Coding::Identity { record.own } else { record.encoded };
+    blocks.get(usize::from(pair))
 }
 
 /// Compiles the contents of `_headers` and `_redirects`.
@@ -327,6 +359,20 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// The stamp of `before`, if nothing has been written since.
+    fn stamp(&self, before: &Stat) -> Result<Stamp, OpenFault> {
+        let (before, now) = (Stamp::of(before), rustix::fs::fstat(&self.file));
+        match now {
+            Ok(now) if Stamp::of(&now) == before => Ok(before),
+            _ => Err(OpenFault::Io {
+                doing: "read the archive",
+                error: changed("it was written to meanwhile"),
+            }),
+        }
+    }
+}
+
 impl ReadAt for Archive {
     fn len(&self) -> u64 {
         self.len
@@ -338,43 +384,20 @@ impl ReadAt for Archive {
 }
 
 /// Reads `size` bytes at `offset`, if the budget has room for them.
-fn content(file: &File, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
+fn content(file: Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
     if let (Some(reservation), Ok(length)) = (budget.reserve(size), usize::try_from(size))
         // No memory is one more way of not fitting; the reservation goes back.
         && let Ok(mut region) = RegionMut::new(length)
     {
         file.read_exact_at(&mut region, offset)?;
-        return Ok(Content::Resident { region: region.freeze(), _reservation: reservation });
+        return Ok(Content::Resident(region.freeze_with(reservation)));
     }
     let end = offset.checked_add(size).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Content::File { file: file.clone(), range: offset..end })
+    Ok(Content::File { file, range: offset..end })
 }
 
 fn changed(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-/// What changes when a file's content does. Not the change time: a rename or a new link alters nothing here.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    size: i64,
-    seconds: i64,
-    nanoseconds: u64,
-}
-
-impl Stamp {
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::useless_conversion,
-        reason = "the fields' widths differ between targets"
-    )]
-    pub(crate) fn of(stat: &Stat) -> Stamp {
-        Stamp {
-            size: stat.st_size as i64,
-            seconds: stat.st_mtime as i64,
-            nanoseconds: stat.st_mtime_nsec as u64,
-        }
-    }
 }
 
 /// The one folder that everything public lies in, if there is just one.

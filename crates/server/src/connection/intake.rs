@@ -10,7 +10,7 @@ use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
 use super::reply::{Written, is_worn, mind_the_keys, take_output, write};
 use super::{Activity, Connection, Context, Course, Gone, Turn};
-use crate::loader::Found;
+use crate::cache::Found;
 use crate::output::{Layer, Output};
 
 impl Connection {

@@ -37,8 +37,8 @@ use self::patience::{Patience, Vigil};
 use self::reply::{Rest, continue_body, mind_the_keys, take_output};
 pub(crate) use self::turn::Turn;
 use crate::Sealer;
+use crate::cache::Cache;
 use crate::limits::{Limits, PAUSE_AT};
-use crate::loader::Cache;
 use crate::output::{Layer, Output};
 use crate::stash::{Overfull, Stash, Stashes};
 
@@ -316,8 +316,8 @@ impl Connection {
     ) -> Result<(), Gone> {
         let Some(Rest::File(file, range)) = self.rest.take() else { return Err(Gone) };
         let Into::Tx(mut stage, _) = into else { return Err(Gone) };
-        // Too short: the file has shrunk. The answer cannot be completed, and no close_notify may say that it was.
-        let len = result.ok().filter(|len| *len > 0).ok_or(Gone)?;
+        // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
+        let len = result.ok().filter(|len| *len > 0 && file.is_unchanged()).ok_or(Gone)?;
         self.activity = Activity::Receiving;
         if let Layer::Plain | Layer::Kernel(_) = self.layer {
             let left = range.start + len as u64..range.end;

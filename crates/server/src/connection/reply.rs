@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use sitar_http::Version;
 use sitar_http::h1::Answer;
-use sitar_io::{Backend, File, Region, Ring};
-use sitar_site::{Body, Reply};
+use sitar_io::{Backend, Region, Ring};
+use sitar_site::{Body, Reply, Streamed};
 use sitar_tls::RecordError;
 
 use super::Gone;
@@ -16,7 +16,7 @@ use crate::output::{Layer, Output};
 pub(super) enum Rest {
     Static(&'static [u8]),
     Region(Region, Range<usize>),
-    File(File, Range<u64>),
+    File(Streamed, Range<u64>),
 }
 
 /// The output being filled; begun if need be, and if more than `keep` send buffers are free.

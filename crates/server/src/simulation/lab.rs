@@ -13,16 +13,29 @@ use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
 use crate::limits::{Limits, Sealer};
-use crate::loader::{Loader, Mailbox};
+use crate::loader::{Loader, Mailbox, Newest};
 use crate::shard::{DOORS, Setup, Shard, Stop};
 
 /// What is served: names and lengths.
 pub(super) const FILES: [(&str, usize); 5] =
     [("tiny.txt", 11), ("page.html", 3_000), ("k9.bin", 9_000), ("k70.bin", 70_000), ("k300.bin", 300_000)];
 
-/// The content of a file, told from its name alone.
-pub(super) fn body(name: &str, len: usize) -> Vec<u8> {
-    let mut state = name.len() as u64 * 977;
+/// Sites that take turns. Each has all files, and each file has another content and another length in each of them, but
+/// for [`SAME`], which is one file on the disk.
+pub(super) const VERSIONS: usize = 3;
+/// The file that never changes, so that its representation is passed on from site to site.
+pub(super) const SAME: &str = "page.html";
+
+/// The length of a file in the site of that turn.
+pub(super) fn length(name: &str, len: usize, turn: u64) -> usize {
+    if name == SAME { len } else { len + turn as usize % VERSIONS * 7 }
+}
+
+/// The content of a file in the site of that turn.
+pub(super) fn body(name: &str, len: usize, turn: u64) -> Vec<u8> {
+    let version = if name == SAME { 0 } else { turn % VERSIONS as u64 };
+    let len = length(name, len, turn);
+    let mut state = name.len() as u64 * 977 + version * 31;
     (0..len)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -40,6 +53,8 @@ pub(super) struct Report {
     pub(super) ended: u64,
     pub(super) cut: u64,
     pub(super) kernel_sealed: u64,
+    /// Answers from a site that was not the first.
+    pub(super) swapped: u64,
     hash: u64,
 }
 
@@ -56,7 +71,7 @@ pub(super) enum Weather {
 
 /// Shared by all seeds: they read it only.
 struct Fixture {
-    site: Arc<Site>,
+    sites: Vec<Arc<Site>>,
     server: sitar_tls::Config,
     client: Arc<rustls::ClientConfig>,
 }
@@ -66,11 +81,26 @@ fn fixture() -> &'static Fixture {
     FIXTURE.get_or_init(|| {
         let directory = std::env::temp_dir().join(format!("sitar-sim-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        for (name, len) in FILES {
-            fs::write(directory.join(name), body(name, len)).unwrap();
+        let folder = |turn: usize| directory.join(turn.to_string());
+        for turn in 0..VERSIONS {
+            fs::create_dir_all(folder(turn)).unwrap();
+            for first in 0..turn {
+                // So that a file has another id in each site.
+                fs::write(folder(turn).join(format!("a{first}")), "").unwrap();
+            }
+            for (name, len) in FILES {
+                if name == SAME && turn > 0 {
+                    fs::hard_link(folder(0).join(name), folder(turn).join(name)).unwrap();
+                } else {
+                    fs::write(folder(turn).join(name), body(name, len, turn as u64)).unwrap();
+                }
+            }
         }
-        let site = Site::open(&directory, &Options::default()).unwrap();
+        // Older than the grain of their time stamps, or they would not be passed on.
+        std::thread::sleep(Duration::from_millis(120));
+        let sites = (0..VERSIONS)
+            .map(|turn| Arc::new(Site::open(&folder(turn), &Options::default()).unwrap()))
+            .collect();
         // Ed25519: signatures of one length, so that the length of each flight is the same in each run.
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -87,7 +117,7 @@ fn fixture() -> &'static Fixture {
             .with_no_client_auth();
         client.resumption = rustls::client::Resumption::disabled();
         Fixture {
-            site: Arc::new(site),
+            sites,
             server: sitar_tls::Config::new(vec![own], &[b"http/1.1"]).unwrap(),
             client: Arc::new(client),
         }
@@ -158,13 +188,15 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let mailbox = Mailbox::default();
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
     let budget = Budget::new(total, total / 2);
-    let (loader, desk) = Loader::new(Arc::clone(&fixture.site), budget, vec![mailbox.clone()]);
+    let newest = Newest::new(Arc::clone(&fixture.sites[0]));
+    let (loader, desk) = Loader::new(newest.clone(), budget.clone(), vec![mailbox.clone()]);
+    let swapper = loader.clone();
     let stop = Stop::default();
     let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
     let setup = Setup {
         index: 0,
         listeners: vec![socket],
-        site: Arc::clone(&fixture.site),
+        newest,
         tls: secure.then(|| fixture.server.clone()),
         limits,
         sealer,
@@ -176,6 +208,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let mut shard = Shard::new(ring, setup);
 
     let tally = Rc::new(RefCell::new(Tally::default()));
+    // Each how many looks of the helper thread another site is put up, in most worlds.
+    let restless = [0, 400, 60, 4][rng.below(4)];
     let peers = 1 + rng.below(10);
     for _ in 0..peers {
         let (tally, mut start) =
@@ -195,13 +229,27 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     }
     // The helper thread's part: it looks now and then, and takes its time.
     let mut pause = Rng::new(rng.next());
-    let mut desk = desk;
+    let desk = Rc::new(RefCell::new(Some(desk)));
+    let its_desk = Rc::clone(&desk);
     let (post, ended) = (mailbox, Rc::new(RefCell::new(false)));
     let over = Rc::clone(&ended);
+    let turns = Rc::clone(&tally);
     world.script(move |world| {
-        while desk.work_once() {}
+        let mut desk = its_desk.borrow_mut();
+        let Some(desk) = desk.as_mut() else { return Next::Done };
+        // As long as loads wait in front of it or behind it, a swap finds connections in the midst of everything.
+        if restless > 0 && pause.below(restless) == 0 {
+            let (older, loaded) = desk.inventory();
+            let turn = turns.borrow().put_up + 1;
+            let site = &fixture.sites[turn as usize % VERSIONS];
+            swapper.swap_to(Arc::clone(site), site.inherit(&older, loaded));
+            turns.borrow_mut().put_up = turn;
+        }
+        // Not always to the end: jobs of a former site must come after the swap, too.
+        while pause.below(8) > 0 && desk.work_once() {}
         // (This one, which runs now, is not counted.)
         if world.census().scripts == 0 {
+            while desk.work_once() {}
             // All peers have gone: nothing else may make the ring's wait return.
             post.wake();
         }
@@ -217,6 +265,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     while world.census().scripts > 1 {
         shard.turn().unwrap();
         shard.check();
+        tally.borrow_mut().taken_up = shard.generation();
         turns += 1;
         assert!(turns < 3_000_000, "peers still there after {turns} turns");
     }
@@ -233,8 +282,9 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let kernel_sealed = shard.run().unwrap().kernel_sealed;
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let hash = world.hash();
-    drop(shard);
+    drop((shard, desk.take()));
     assert_eq!(world.census().connections, 0);
-    let Tally { answers, refused, lost, ended, cut } = tally.borrow().clone();
-    (world.take_trace(), Report { answers, refused, lost, ended, cut, kernel_sealed, hash })
+    assert_eq!(budget.left(), total, "memory of a former site is still counted");
+    let Tally { answers, refused, lost, ended, cut, swapped, .. } = *tally.borrow();
+    (world.take_trace(), Report { answers, refused, lost, ended, cut, kernel_sealed, swapped, hash })
 }

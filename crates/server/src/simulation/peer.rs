@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sitar_io::Key;
 use sitar_io::sim::{Next, Rng, Stream, World};
 
-use super::lab::FILES;
+use super::lab::{FILES, VERSIONS, body, length};
 
 /// What became of all peers together.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,14 +25,69 @@ pub(super) struct Tally {
     pub(super) ended: u64,
     /// Ends without.
     pub(super) cut: u64,
+    /// Answers from a site that was not the first.
+    pub(super) swapped: u64,
+    /// The site that was put up last, and the one that the shard was seen to serve last.
+    pub(super) put_up: u64,
+    pub(super) taken_up: u64,
 }
 
 /// What a request must be answered by.
 #[derive(Clone, Debug)]
 struct Expected {
     status: u16,
-    body: Option<Vec<u8>>,
+    content: Content,
     head_only: bool,
+    /// The site that was served when it was asked for: the answer is from this one or a later one.
+    since: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Any,
+    Exactly(Vec<u8>),
+    /// A file, or a part of it, as it is in one of the sites.
+    File {
+        name: &'static str,
+        len: usize,
+        part: Option<(usize, usize)>,
+    },
+}
+
+impl Expected {
+    fn new(status: u16, content: Content) -> Expected {
+        Expected { status, content, head_only: false, since: 0 }
+    }
+
+    /// The body that belongs to a head, and the site it is from; panics where no site that it may be from has such an
+    /// answer. `None`: nothing is known about it.
+    fn body(&self, head: &str, put_up: u64) -> Option<(Vec<u8>, u64)> {
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+        match &self.content {
+            Content::Any => None,
+            Content::Exactly(bytes) => Some((bytes.clone(), 0)),
+            Content::File { name, len, part } => {
+                let said = field("Content-Length: ").and_then(|length| length.parse::<usize>().ok());
+                // All versions once, the newest first.
+                let turns = (self.since..=put_up).rev().take(VERSIONS);
+                for turn in turns {
+                    let whole = length(name, *len, turn);
+                    let found = match part {
+                        None => (said == Some(whole)).then(|| body(name, *len, turn)),
+                        Some((first, last)) => {
+                            let range = format!("bytes {first}-{last}/{whole}");
+                            (field("Content-Range: ") == Some(&range))
+                                .then(|| body(name, *len, turn)[*first..=*last].to_vec())
+                        }
+                    };
+                    if let Some(found) = found {
+                        return Some((found, turn));
+                    }
+                }
+                panic!("of none of the sites {} to {put_up}, {self:?}: {head}", self.since);
+            }
+        }
+    }
 }
 
 pub(super) struct Peer {
@@ -50,6 +105,8 @@ pub(super) struct Peer {
     /// Text received and not yet understood.
     inbox: Vec<u8>,
     expected: VecDeque<Expected>,
+    /// The body that the head in front of the inbox announces, and which site it is from; found out once.
+    announced: Option<Option<(Vec<u8>, u64)>>,
     /// Bytes read at a time, and how long it rests in between.
     appetite: usize,
     rest: Duration,
@@ -95,6 +152,7 @@ impl Peer {
             wire: VecDeque::new(),
             inbox: Vec::new(),
             expected: VecDeque::new(),
+            announced: None,
             // Slower than the server has patience for, some of them, unless all shall be answered.
             appetite: [1 << 20, 5000, 700, 50][rng.below(if stays { 2 } else { 4 })],
             rest: Duration::from_millis([0, 0, 1, 300][rng.below(if stays { 3 } else { 4 })]),
@@ -162,7 +220,8 @@ impl Peer {
         while self.pipelines || self.expected.is_empty() {
             let Some((bytes, expected)) = self.requests.pop_front() else { return };
             self.text.extend(bytes);
-            self.expected.push_back(expected);
+            let since = self.tally.borrow().taken_up;
+            self.expected.push_back(Expected { since, ..expected });
         }
     }
 
@@ -284,10 +343,14 @@ impl Peer {
             let timed_out = status == 408;
             assert!(status == expected.status || timed_out, "expected {expected:?}, got {head}");
             let there = &self.inbox[end + 4..];
-            if let (Some(body), false) = (&expected.body, timed_out) {
-                assert_eq!(length, if expected.head_only { 0 } else { body.len() }, "{head}");
-                let prefix = there.len().min(length);
-                assert!(there[..prefix] == body[..prefix], "a body differs: {head}");
+            if !timed_out {
+                let put_up = self.tally.borrow().put_up;
+                let announced = self.announced.get_or_insert_with(|| expected.body(&head, put_up));
+                if let (Some((body, _)), false) = (announced, expected.head_only) {
+                    assert_eq!(length, body.len(), "{head}");
+                    let prefix = there.len().min(length);
+                    assert!(there[..prefix] == body[..prefix], "a body differs: {head}");
+                }
             }
             if there.len() < length {
                 return true;
@@ -298,6 +361,9 @@ impl Peer {
             tally.answers += 1;
             if expected.status >= 400 {
                 tally.refused += 1;
+            }
+            if let Some(Some((_, 1..))) = self.announced.take() {
+                tally.swapped += 1;
             }
             drop(tally);
             if field("Connection: ") == Some("close") {
@@ -325,26 +391,22 @@ fn ask_for_end(requests: &mut VecDeque<(Vec<u8>, Expected)>) -> bool {
 /// A request that is right, and its answer.
 fn request(rng: &mut Rng) -> (Vec<u8>, Expected) {
     let (name, len) = FILES[rng.below(FILES.len())];
-    let body = super::lab::body(name, len);
     let get = |more: &str| format!("GET /{name} HTTP/1.1\r\nHost: a\r\n{more}\r\n").into_bytes();
-    let ok = Expected { status: 200, body: Some(body.clone()), head_only: false };
+    let file = |part| Content::File { name, len, part };
     match rng.below(8) {
         0 => {
             let text = format!("HEAD /{name} HTTP/1.1\r\nHost: a\r\n\r\n");
-            (text.into_bytes(), Expected { head_only: true, ..ok })
+            (text.into_bytes(), Expected { head_only: true, ..Expected::new(200, file(None)) })
         }
         1 => {
             let first = rng.below(len);
             let last = first + rng.below(len - first);
-            let part = body[first..=last].to_vec();
-            (
-                get(&format!("Range: bytes={first}-{last}\r\n")),
-                Expected { status: 206, body: Some(part), ..ok },
-            )
+            let text = get(&format!("Range: bytes={first}-{last}\r\n"));
+            (text, Expected::new(206, file(Some((first, last)))))
         }
         2 => {
             let text = format!("GET /{name}/nothing HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
-            (text, Expected { status: 404, body: Some(b"404 Not Found\n".to_vec()), head_only: false })
+            (text, Expected::new(404, Content::Exactly(b"404 Not Found\n".to_vec())))
         }
         3 => {
             // An unwanted body, which must be skipped exactly.
@@ -352,12 +414,10 @@ fn request(rng: &mut Rng) -> (Vec<u8>, Expected) {
             let length = unwanted.len();
             let text =
                 format!("POST /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{unwanted}");
-            (
-                text.into_bytes(),
-                Expected { status: 405, body: Some(b"405 Method Not Allowed\n".to_vec()), head_only: false },
-            )
+            let refusal = Content::Exactly(b"405 Method Not Allowed\n".to_vec());
+            (text.into_bytes(), Expected::new(405, refusal))
         }
-        _ => (get(""), ok),
+        _ => (get(""), Expected::new(200, file(None))),
     }
 }
 
@@ -370,5 +430,5 @@ fn wrong(rng: &mut Rng) -> (Vec<u8>, Expected) {
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\nwhatever", 413),
         (b"GET / HTTP/9.1\r\nHost: a\r\n\r\n", 505),
     ][rng.below(5)];
-    (text.to_vec(), Expected { status, body: None, head_only: false })
+    (text.to_vec(), Expected::new(status, Content::Any))
 }

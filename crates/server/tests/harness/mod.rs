@@ -112,6 +112,22 @@ impl Server {
         for (name, len) in [("k16.bin", 16 << 10), ("m1.bin", 1 << 20), ("m9.bin", 9 << 20)] {
             fs::write(directory.join(name), body(len)).unwrap();
         }
+        Server::serve(engine, limits, (ca, config), budget, directory)
+    }
+
+    /// Serves a directory that is there already, and removes it in the end.
+    pub fn over(engine: Engine, limits: Limits, tls: bool, budget: Budget, directory: PathBuf) -> Server {
+        let identity = if tls { identity() } else { (None, None) };
+        Server::serve(engine, limits, identity, budget, directory)
+    }
+
+    fn serve(
+        engine: Engine,
+        limits: Limits,
+        (ca, config): Own,
+        budget: Budget,
+        directory: PathBuf,
+    ) -> Server {
         let site = Site::open(&directory, &Options::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -19,6 +19,7 @@ fn local(origin: Origin) -> Report {
         shards: 4,
         sealer: Sealer::User,
         content: Content::Handbook,
+        watching: None,
         files: 7,
         warnings: vec![],
     }

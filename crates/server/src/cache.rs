@@ -1,0 +1,210 @@
+//! A shard's table of what is loaded, and who waits for what.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use sitar_io::Key;
+use sitar_site::{FileId, Representation, Site};
+
+use crate::loader::{Generation, Loader};
+
+enum Slot {
+    Absent,
+    Pending,
+    Ready { loaded: Arc<Representation>, used: bool },
+    Failed(io::ErrorKind),
+}
+
+/// A place for each file of one site. Made away from the shard that uses it: a large one takes time.
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+}
+
+impl Table {
+    /// A table for `files` files of which some are loaded.
+    pub(crate) fn new(files: usize, loaded: &[(FileId, Arc<Representation>)]) -> Table {
+        let mut slots: Vec<_> = (0..files).map(|_| Slot::Absent).collect();
+        for (file, loaded) in loaded {
+            if let Some(slot) = slots.get_mut(file.index()) {
+                *slot = Slot::Ready { loaded: Arc::clone(loaded), used: false };
+            }
+        }
+        Table { slots }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn loaded(&self, file: FileId) -> Option<&Representation> {
+        match self.slots.get(file.index())? {
+            Slot::Ready { loaded, .. } => Some(loaded),
+            _ => None,
+        }
+    }
+}
+
+/// What one shard has loaded of the site that it serves.
+pub(crate) struct Cache {
+    /// The number of the generation that the file ids here belong to.
+    generation: u64,
+    slots: Vec<Slot>,
+    /// Files that hold a descriptor of their own, oldest first; some may be gone from their slots.
+    open: VecDeque<FileId>,
+    open_max: usize,
+    waiting: Vec<(FileId, Key)>,
+    /// Where the search for something to let go of goes on.
+    hand: usize,
+    loader: Loader,
+    shard: usize,
+}
+
+/// The answer of a [`Cache`].
+pub(crate) enum Found<'c> {
+    Ready(&'c Representation),
+    /// It has been asked for; the connection will be told.
+    Later,
+    Failed(io::ErrorKind),
+}
+
+impl Cache {
+    /// A table for the files of `of`, of which none is loaded; `open_max`: files kept open because they are too large for
+    /// memory.
+    pub(crate) fn new(of: &Generation, open_max: usize, loader: Loader, shard: usize) -> Cache {
+        Cache {
+            generation: of.number,
+            slots: Table::new(of.site.files(), &[]).slots,
+            open: VecDeque::with_capacity(open_max + 1),
+            open_max,
+            waiting: Vec::new(),
+            hand: 0,
+            loader,
+            shard,
+        }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Takes over the table of another generation; `old` is the site of this one. Returns those who waited for a file of it:
+    /// they are to ask again.
+    pub(crate) fn renew(&mut self, generation: u64, table: Table, old: Arc<Site>) -> Vec<Key> {
+        self.generation = generation;
+        self.hand = 0;
+        self.open.clear();
+        let slots = std::mem::replace(&mut self.slots, table.slots);
+        self.loader.retire(old, Table { slots });
+        self.waiting.drain(..).map(|(_, key)| key).collect()
+    }
+
+    /// The file if it is loaded; else it is asked for, and `key` is told when it has come.
+    pub(crate) fn get(&mut self, file: FileId, key: Key) -> Found<'_> {
+        let Some(slot) = self.slots.get_mut(file.index()) else {
+            return Found::Failed(io::ErrorKind::NotFound);
+        };
+        // A file that is sent from the disk and has been written to would be sent as a mixture.
+        if matches!(slot, Slot::Ready { loaded, .. } if loaded.is_stale()) {
+            *slot = Slot::Absent;
+        }
+        match slot {
+            Slot::Ready { loaded, used } => {
+                *used = true;
+                return Found::Ready(loaded);
+            }
+            Slot::Failed(kind) => return Found::Failed(*kind),
+            Slot::Absent => {
+                if !self.loader.ask(self.generation, file, self.shard) {
+                    return Found::Failed(io::ErrorKind::Other);
+                }
+                *slot = Slot::Pending;
+            }
+            Slot::Pending => {}
+        }
+        if !self.waiting.contains(&(file, key)) {
+            self.waiting.push((file, key));
+        }
+        Found::Later
+    }
+
+    /// A file has come, or has not. Those who wait for it ([`next_waiting`](Cache::next_waiting)) are to be told, then
+    /// [`settled`](Cache::settled).
+    pub(crate) fn arrived(&mut self, file: FileId, result: Result<Arc<Representation>, io::ErrorKind>) {
+        let Some(slot) = self.slots.get_mut(file.index()) else { return };
+        let is_open = matches!(&result, Ok(loaded) if loaded.is_open());
+        *slot = match result {
+            Ok(loaded) => Slot::Ready { loaded, used: true },
+            Err(kind) => Slot::Failed(kind),
+        };
+        if is_open {
+            // Once each, or a file that is loaded again and again would fill the list.
+            self.open.retain(|other| *other != file);
+            self.open.push_back(file);
+            self.close_some(file);
+        }
+    }
+
+    /// Closes files that hold a descriptor until there are few enough, whichever has not been used for longest first, but
+    /// not `kept`, which is waited for.
+    fn close_some(&mut self, kept: FileId) {
+        // Twice around at most: the first pass may only find that everything has been used.
+        for _ in 0..self.open.len() * 2 {
+            if self.open.len() <= self.open_max {
+                return;
+            }
+            let Some(file) = self.open.pop_front() else { return };
+            match self.slots.get_mut(file.index()) {
+                Some(Slot::Ready { loaded, used }) if loaded.is_open() => {
+                    if file == kept || std::mem::take(used) {
+                        self.open.push_back(file);
+                    } else {
+                        self.slots[file.index()] = Slot::Absent;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next connection that waits for `file`.
+    pub(crate) fn next_waiting(&mut self, file: FileId) -> Option<Key> {
+        let at = self.waiting.iter().position(|(wanted, _)| *wanted == file)?;
+        Some(self.waiting.swap_remove(at).1)
+    }
+
+    /// Everybody has been told. A failure is not kept, nor what had to do without memory: the next request tries again.
+    pub(crate) fn settled(&mut self, file: FileId, displaced: bool) {
+        match self.slots.get_mut(file.index()) {
+            Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,
+            Some(slot @ Slot::Ready { .. }) if displaced => *slot = Slot::Absent,
+            _ => {}
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn forget(&mut self, key: Key) {
+        self.waiting.retain(|(_, waiting)| *waiting != key);
+    }
+
+    /// Lets go of about `bytes`, what has not been used for longest first (clock algorithm).
+    pub(crate) fn evict(&mut self, bytes: usize) {
+        let mut freed = 0;
+        // Twice around at most: the first pass may only find that everything has been used.
+        for _ in 0..self.slots.len() * 2 {
+            if freed >= bytes {
+                return;
+            }
+            self.hand = (self.hand + 1) % self.slots.len();
+            let slot = &mut self.slots[self.hand];
+            match slot {
+                Slot::Ready { used, .. } if *used => *used = false,
+                Slot::Ready { loaded, .. } => {
+                    freed += loaded.resident_bytes();
+                    *slot = Slot::Absent;
+                }
+                Slot::Absent | Slot::Pending | Slot::Failed(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use super::*;
+use std::path::Path;
+use std::time::Duration;
+
+fn site(folder: &Path, files: &[(&str, &str)]) -> Arc<Site> {
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, content) in files {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+    Arc::new(Site::open(folder, &sitar_site::Options::default()).unwrap())
+}
+
+/// The id of a name: names are sorted.
+fn id(site: &Site, position: usize) -> FileId {
+    let text = ["GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /b HTTP/1.1\r\nHost: h\r\n\r\n"][position];
+    let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default()).unwrap().unwrap();
+    let sitar_site::Route::File(found) = site.route(&head.request) else { panic!("no such file") };
+    found.file()
+}
+
+fn desk(site: &Arc<Site>, shards: usize) -> (Loader, Desk, Vec<Mailbox>, Newest, Budget) {
+    let mailboxes: Vec<_> = (0..shards).map(|_| Mailbox::default()).collect();
+    let (newest, budget) = (Newest::new(Arc::clone(site)), Budget::new(1000, 500));
+    let (loader, desk) = Loader::new(newest.clone(), budget.clone(), mailboxes.clone());
+    (loader, desk, mailboxes, newest, budget)
+}
+
+#[test]
+fn jobs_of_an_older_generation_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = site(&folder.path().join("old"), &[("a", "old a"), ("b", "old b")]);
+    let new = site(&folder.path().join("new"), &[("b", "new b")]);
+    let (loader, mut desk, mailboxes, newest, _) = desk(&old, 1);
+    assert!(loader.ask(0, id(&old, 0), 0));
+    loader.swap_to(Arc::clone(&new), Vec::new());
+    assert!(loader.ask(0, id(&old, 1), 0) && loader.ask(1, id(&new, 1), 0));
+    while desk.work_once() {}
+    let news = mailboxes[0].take();
+    assert!(matches!(news[0], News::Loaded { generation: 0, file, .. } if file == id(&old, 0)));
+    assert!(matches!(&news[1], News::Swap(generation, _) if generation.number == 1));
+    assert!(matches!(news[2], News::Loaded { generation: 1, file, .. } if file == id(&new, 1)));
+    assert_eq!(news.len(), 3, "the one in between is nobody's");
+    assert_eq!(newest.get().number, 1);
+}
+
+#[test]
+fn a_shard_that_does_not_look_gets_the_newest_site_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = site(&folder.path().join("0"), &[("a", "0")]);
+    let (loader, mut desk, mailboxes, _, _) = desk(&first, 2);
+    let mut sites = Vec::new();
+    for turn in 1..=50 {
+        let next = site(&folder.path().join(turn.to_string()), &[("a", "x")]);
+        sites.push(Arc::downgrade(&next));
+        loader.swap_to(next, Vec::new());
+        while desk.work_once() {}
+    }
+    assert_eq!(sites.iter().filter(|site| site.upgrade().is_some()).count(), 1);
+    for mailbox in mailboxes {
+        let news = mailbox.take();
+        assert!(matches!(&news[..], [News::Swap(generation, _)] if generation.number == 50));
+    }
+}
+
+#[test]
+fn what_is_unchanged_goes_over_and_is_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = site(folder.path(), &[("a", "unchanged"), ("b", "old")]);
+    thread::sleep(Duration::from_millis(120));
+    let (loader, mut desk, mailboxes, _, budget) = desk(&old, 1);
+    for position in [0, 1] {
+        assert!(loader.ask(0, id(&old, position), 0));
+        assert!(desk.work_once());
+    }
+    let held = mailboxes[0].take();
+    assert_eq!(budget.left(), 1000 - 9 - 3);
+    let new = site(folder.path(), &[("b", "new, and longer")]);
+    // The change of site as it is asked for, while the desk goes on working.
+    let asking = thread::spawn(move || {
+        loader.swap(new);
+        loader
+    });
+    while !asking.is_finished() {
+        if !desk.work_once() {
+            thread::yield_now();
+        }
+    }
+    let loader = asking.join().unwrap();
+    while desk.work_once() {}
+    let [News::Swap(generation, table)] = &mailboxes[0].take()[..] else {
+        panic!("a swap, and nothing else")
+    };
+    assert_eq!(generation.number, 1);
+    let loaded = |file| table.loaded(file).is_some();
+    assert!(loaded(id(&generation.site, 0)) && !loaded(id(&generation.site, 1)));
+    assert_eq!(budget.left(), 1000 - 9 - 3, "the former site is still in use");
+    drop(held);
+    assert_eq!(budget.left(), 1000 - 9);
+    // Asked for by another shard, it is not read again.
+    assert!(loader.ask(1, id(&generation.site, 0), 0) && desk.work_once());
+    assert!(matches!(&mailboxes[0].take()[..], [News::Loaded { generation: 1, result: Ok(_), .. }]));
+    assert_eq!(budget.left(), 1000 - 9);
+}

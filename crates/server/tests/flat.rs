@@ -1,0 +1,57 @@
+//! Thousands of sites, one after the other, in a process that does nothing else: memory stays where it is.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod harness;
+
+use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+
+use harness::{Engine, Server, answer, get, small};
+use sitar_server::Limits;
+use sitar_site::{Budget, Options, Site};
+
+/// Bytes of memory that this process has, from /proc.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
+#[test]
+fn thousands_of_swaps_leave_nothing_behind() {
+    const SWAPS: usize = 3000;
+    const FILES: usize = 100;
+    let root = std::env::temp_dir().join(format!("sitar-flat-{}", std::process::id()));
+    for file in 0..FILES {
+        let folder = root.join((file % 10).to_string());
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{file}.txt")), vec![b'x'; 20_000]).unwrap();
+    }
+    let memory = Budget::new(64 << 20, 8 << 20);
+    let limits = Limits { idle: std::time::Duration::from_secs(60), ..small() };
+    let server = Server::over(Engine::Epoll, limits, false, memory.clone(), root.clone());
+    let mut stream = server.connect();
+    let mut early = 0;
+    for swap in 0..SWAPS {
+        server.worker.swap(Arc::new(Site::open(&root, &Options::default()).unwrap()));
+        let file = swap % FILES;
+        if swap % 3 == 0 {
+            // Another file on the disk, so that what is in memory of it is not passed on.
+            let path = root.join((file % 10).to_string());
+            fs::write(path.join("new"), vec![b'x'; 20_000]).unwrap();
+            fs::rename(path.join("new"), path.join(format!("{file}.txt"))).unwrap();
+        }
+        stream.write_all(&get(&format!("/{}/{file}.txt", file % 10))).unwrap();
+        assert_eq!(answer(&mut stream).1.len(), 20_000);
+        if swap == SWAPS / 4 {
+            early = resident();
+        }
+    }
+    let late = resident();
+    // All files together are 2 MB, a site of them is some 30 KB, and 2250 sites lie between the two.
+    assert!(late < early + (4 << 20), "grown from {early} to {late} bytes");
+    println!("resident after {} swaps {early}, after {SWAPS} swaps {late} bytes", SWAPS / 4);
+    drop(server);
+    assert_eq!(memory.left(), 64 << 20);
+}

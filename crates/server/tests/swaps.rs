@@ -1,0 +1,276 @@
+//! Another site while connections are busy with the old one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod harness;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use harness::{Engine, Server, answer, get, small};
+use sitar_server::Limits;
+use sitar_site::{Budget, Options, Site};
+
+on_every_engine! {
+    plain_answers_are_of_one_site_each,
+    sealed_answers_are_of_one_site_each,
+    what_has_been_begun_is_finished_from_the_old_site,
+    a_file_that_is_written_to_ends_the_answer,
+    a_file_that_shrinks_ends_the_answer_without_a_farewell,
+    a_shard_that_is_started_anew_serves_the_newest_site,
+}
+
+/// Names, lengths, and whether the file is the same in all sites. With [`budget`] the last one does not fit into memory.
+const FILES: [(&str, usize); 5] =
+    [("tiny.txt", 90), ("page.html", 9_000), ("k70.bin", 70_000), ("k400.bin", 400_000), ("m2.bin", 2 << 20)];
+const SITES: usize = 4;
+
+fn budget() -> Budget {
+    Budget::new(8 << 20, 1 << 20)
+}
+
+/// The content of a file in one of the sites: no byte is equal to that of another site at the same place.
+fn body(site: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i % 61) as u8) << 2 | site as u8).collect()
+}
+
+fn make(root: &Path, site: usize) {
+    fs::create_dir_all(root).unwrap();
+    for (name, len) in FILES {
+        fs::write(root.join(name), body(site, len)).unwrap();
+    }
+}
+
+/// A folder for one test, with a site in each of `SITES` folders.
+fn sites() -> (PathBuf, Vec<PathBuf>) {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let root = std::env::temp_dir().join(format!("sitar-swaps-{}-{number}", std::process::id()));
+    let folders: Vec<_> = (0..SITES).map(|site| root.join(site.to_string())).collect();
+    for (site, folder) in folders.iter().enumerate() {
+        make(folder, site);
+    }
+    (root, folders)
+}
+
+/// Removes a folder in the end.
+struct Away(PathBuf);
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(folder: &Path) -> Arc<Site> {
+    Arc::new(Site::open(folder, &Options::default()).unwrap())
+}
+
+fn plain_answers_are_of_one_site_each(engine: Engine) {
+    under_load(engine, false);
+}
+
+fn sealed_answers_are_of_one_site_each(engine: Engine) {
+    under_load(engine, true);
+}
+
+/// 32 connections ask as fast as they can, some of them for several files at once, while another site is put up every
+/// 100 ms.
+fn under_load(engine: Engine, tls: bool) {
+    const CONNECTIONS: usize = 32;
+    const SWAPS: usize = 18;
+    let (root, folders) = sites();
+    let _away = Away(root);
+    let memory = budget();
+    let limits = Limits { connections: 64, tx_buffers: 128, send: Duration::from_secs(30), ..small() };
+    let limits = Limits { handshake: Duration::from_secs(20), idle: Duration::from_secs(20), ..limits };
+    let server = Server::over(engine, limits, tls, memory.clone(), folders[0].clone());
+    let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let seen: [AtomicUsize; SITES] = Default::default();
+    let mut put_up: Vec<Weak<Site>> = Vec::new();
+    std::thread::scope(|scope| {
+        for number in 0..CONNECTIONS {
+            let (server, stop, answers, seen) = (&server, &stop, &answers, &seen);
+            scope.spawn(move || {
+                let mut stream: Box<dyn Stream> = if tls {
+                    Box::new(server.connect_tls(&rustls::version::TLS13))
+                } else {
+                    Box::new(server.connect())
+                };
+                for round in number.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let asked: Vec<_> = (0..=round % 3).map(|i| FILES[(round + i) % FILES.len()]).collect();
+                    let text: Vec<u8> = asked.iter().flat_map(|(name, _)| get(&format!("/{name}"))).collect();
+                    stream.write_all(&text).unwrap();
+                    for (name, len) in asked {
+                        let (status, content) = answer(&mut stream);
+                        assert_eq!((status, content.len()), (200, len), "{name}");
+                        let site = usize::from(content[0] & 3);
+                        assert!(content == body(site, len), "{name}: not all of it is of site {site}");
+                        seen[site].fetch_add(1, Ordering::Relaxed);
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        for swap in 1..=SWAPS {
+            std::thread::sleep(Duration::from_millis(100));
+            let site = open(&folders[swap % SITES]);
+            put_up.push(Arc::downgrade(&site));
+            server.worker.swap(site);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(answers.into_inner() > 10 * CONNECTIONS);
+    assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) > 0), "{seen:?}");
+    // Whoever waits for an answer gets it, so all of them have been given by now, and nobody holds an old site.
+    eventually("old sites to go", || put_up.iter().filter(|site| site.strong_count() > 0).count() == 1);
+    let on = FILES.iter().map(|(_, len)| *len as u64).sum::<u64>();
+    assert!(memory.left() >= (8 << 20) - on, "more is counted than one site has: {} left", memory.left());
+    assert!(server.incidents.lock().unwrap().is_empty(), "{:?}", server.incidents);
+    drop(server);
+    eventually("all memory to come back", || memory.left() == 8 << 20);
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "still waiting for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Reads a head and says what length it promises.
+fn head(stream: &mut impl Read) -> usize {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap()
+}
+
+/// A server with one file of that size, which is sent from the disk or from memory, and a slow connection that has begun to
+/// read it: its head and one byte.
+fn begun(engine: Engine, from_disk: bool, tls: bool) -> (Server, Box<dyn Stream>, usize) {
+    let (root, folders) = sites();
+    let len = 20 << 20;
+    fs::write(folders[0].join("large.bin"), body(0, len)).unwrap();
+    fs::write(folders[1].join("large.bin"), body(1, len)).unwrap();
+    // The harness removes the folder that it serves: all of them lie in that.
+    fs::create_dir_all(root.join("0/.other")).unwrap();
+    fs::rename(&folders[1], root.join("0/.other/1")).unwrap();
+    let limits = Limits { send: Duration::from_secs(30), ..small() };
+    let each = if from_disk { 1 << 20 } else { 64 << 20 };
+    let server = Server::over(engine, limits, tls, Budget::new(64 << 20, each), folders[0].clone());
+    let mut stream: Box<dyn Stream> = if tls {
+        let stream = server.connect_tls(&rustls::version::TLS13);
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream.sock, 64 << 10).unwrap();
+        Box::new(stream)
+    } else {
+        let stream = server.connect();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 64 << 10).unwrap();
+        Box::new(stream)
+    };
+    stream.write_all(&get("/large.bin")).unwrap();
+    assert_eq!(head(&mut stream), len);
+    for site in 1..SITES {
+        let _ = fs::remove_dir_all(&folders[site]);
+    }
+    (server, stream, len)
+}
+
+fn what_has_been_begun_is_finished_from_the_old_site(engine: Engine) {
+    for (from_disk, tls) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (server, mut stream, len) = begun(engine, from_disk, tls);
+        // What is asked for behind it is not looked at before it is done.
+        stream.write_all(&get("/large.bin")).unwrap();
+        let next = open(&server.directory().join(".other/1"));
+        server.worker.swap(next);
+        // Until the shard has taken it up: somebody else sees it.
+        eventually("the other site", || {
+            let mut stream: Box<dyn Stream> = if tls {
+                Box::new(server.connect_tls(&rustls::version::TLS13))
+            } else {
+                Box::new(server.connect())
+            };
+            stream.write_all(&get("/tiny.txt")).unwrap();
+            answer(&mut stream).1 == body(1, 90)
+        });
+        let mut content = vec![0; len];
+        stream.read_exact(&mut content).unwrap();
+        assert!(content == body(0, len), "from disk: {from_disk}, tls: {tls}");
+        assert!(answer(&mut stream) == (200, body(1, len)), "from disk: {from_disk}, tls: {tls}");
+    }
+}
+
+/// Reads to the end: what came, and how it ended.
+fn rest(stream: &mut impl Read) -> (Vec<u8>, Option<ErrorKind>) {
+    let mut content = Vec::new();
+    let end = stream.read_to_end(&mut content).err().map(|error| error.kind());
+    (content, end)
+}
+
+fn a_file_that_is_written_to_ends_the_answer(engine: Engine) {
+    for tls in [false, true] {
+        let (server, mut stream, len) = begun(engine, true, tls);
+        // In place: the same file, the same length, another content.
+        fs::write(server.directory().join("large.bin"), body(2, len)).unwrap();
+        let (content, end) = rest(&mut stream);
+        assert!(content.len() < len, "the whole of a file that was no longer there");
+        assert!(content == body(0, content.len()), "a mixture");
+        // RFC 8446 §6.1: without close_notify the client knows that something is missing.
+        let cut = Some(ErrorKind::UnexpectedEof);
+        assert!(
+            if tls { end == cut } else { matches!(end, None | Some(ErrorKind::ConnectionReset)) },
+            "{end:?}"
+        );
+        // Asked for again, it is there as it is now.
+        let mut again = server.connect();
+        if !tls {
+            again.write_all(&get("/large.bin")).unwrap();
+            assert!(answer(&mut again) == (200, body(2, len)));
+        }
+    }
+}
+
+fn a_file_that_shrinks_ends_the_answer_without_a_farewell(engine: Engine) {
+    let (server, mut stream, len) = begun(engine, true, true);
+    let file = fs::File::options().write(true).open(server.directory().join("large.bin")).unwrap();
+    file.set_len(len as u64 / 2).unwrap();
+    let (content, end) = rest(&mut stream);
+    assert!(content.len() < len && content == body(0, content.len()));
+    assert_eq!(end, Some(ErrorKind::UnexpectedEof));
+}
+
+fn a_shard_that_is_started_anew_serves_the_newest_site(engine: Engine) {
+    let (root, folders) = sites();
+    let _away = Away(root);
+    let server = Server::over(engine, small(), false, budget(), folders[0].clone());
+    server.worker.swap(open(&folders[1]));
+    server.panics.store(1, Ordering::SeqCst);
+    // The clock is asked in a wake-up, once a second.
+    eventually("the shard to be started anew", || {
+        let _ = server.connect().write_all(&get("/tiny.txt"));
+        !server.incidents.lock().unwrap().is_empty()
+    });
+    for site in [2, 3, 0] {
+        eventually("the site that was put up last", || {
+            let mut stream = server.connect();
+            stream.write_all(&get("/tiny.txt")).unwrap();
+            answer(&mut stream).1 == body((site + 3) % 4, 90)
+        });
+        server.worker.swap(open(&folders[site]));
+    }
+}

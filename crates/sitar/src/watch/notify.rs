@@ -1,0 +1,196 @@
+//! Changes of files as the kernel tells them: an inotify instance and what it watches.
+//!
+//! A folder is watched before it is listed, by the descriptor that it is listed through: nothing that happens after the
+//! listing is missed, and a link that somebody puts in a folder's place meanwhile leads the watch nowhere.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+use super::trail::trail;
+
+/// What is told of the site's own folders and files.
+const CONTENT: WatchFlags = WatchFlags::MODIFY
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF);
+/// What is told of folders that the path leads through.
+const TRAIL: WatchFlags =
+    WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
+/// What tells that a name leads elsewhere.
+const NAMED: ReadFlags =
+    ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
+/// Bytes of events read at once.
+const BATCH: usize = 64 << 10;
+/// Batches read in one go: about what the kernel's queue holds. What is left waits for the next time.
+const BATCHES_MAX: usize = 16;
+
+/// Why changes cannot be told by the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// This user has as many watches as allowed.
+    Watches,
+    /// This user has as many inotify instances as allowed.
+    Instances,
+    /// Something else.
+    Other(Errno),
+}
+
+/// What has happened since the last time.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    /// The site may be another now.
+    pub(crate) changed: bool,
+    /// Its path, or a part of it, leads elsewhere.
+    pub(crate) replaced: bool,
+    /// A file of the site has been written to (`Some(true)`), or a writer has closed it (`Some(false)`), whichever was last.
+    pub(crate) writing: Option<bool>,
+}
+
+/// Watches of one site.
+pub(crate) struct Notify {
+    fd: OwnedFd,
+    roles: HashMap<i32, Role>,
+}
+
+/// What a watch is there for: one or both.
+#[derive(Debug, Default)]
+struct Role {
+    /// It is of the site: whatever happens there counts.
+    content: bool,
+    /// The path leads through it, by these names.
+    names: Vec<OsString>,
+}
+
+impl Notify {
+    pub(crate) fn new() -> Result<Notify, Refusal> {
+        match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
+            Ok(fd) => Ok(Notify { fd, roles: HashMap::new() }),
+            Err(Errno::MFILE) => Err(Refusal::Instances),
+            Err(errno) => Err(Refusal::Other(errno)),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Watches what `walk` reports, which lists the site, and all that `path` leads through; then nothing else any more.
+    pub(crate) fn follow<T>(
+        &mut self,
+        path: &Path,
+        walk: impl FnOnce(&mut dyn FnMut(BorrowedFd<'_>)) -> T,
+    ) -> (T, Result<(), Refusal>) {
+        let mut next = HashMap::new();
+        // The path first: what it leads to may be exchanged while it is listed.
+        let mut outcome = self.follow_path(path, &mut next);
+        let walked = walk(&mut |seen| {
+            if outcome.is_ok() {
+                outcome = self.add_content(seen, &mut next);
+            }
+        });
+        for watch in self.roles.keys().filter(|watch| !next.contains_key(*watch)) {
+            // It may have gone with its folder.
+            let _ = inotify::remove_watch(&self.fd, *watch);
+        }
+        self.roles = next;
+        (walked, outcome)
+    }
+
+    fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
+        for (folder, name) in trail(path) {
+            match inotify::add_watch(&self.fd, &folder, TRAIL | WatchFlags::MASK_ADD) {
+                Ok(watch) => next.entry(watch).or_default().names.push(name),
+                Err(errno) => refused(errno)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_content(&self, seen: BorrowedFd<'_>, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
+        // There is no call that takes a descriptor; this path is the descriptor.
+        let path = format!("/proc/self/fd/{}", seen.as_raw_fd());
+        match inotify::add_watch(&self.fd, path, CONTENT | WatchFlags::MASK_ADD) {
+            Ok(watch) => {
+                next.entry(watch).or_default().content = true;
+                Ok(())
+            }
+            // Without /proc nothing of the site would be watched.
+            Err(Errno::NOENT) => Err(Refusal::Other(Errno::NOENT)),
+            Err(errno) => refused(errno),
+        }
+    }
+
+    /// Reads what has happened, without waiting.
+    pub(crate) fn read(&mut self) -> News {
+        let mut news = News::default();
+        let mut buf = [MaybeUninit::uninit(); BATCH];
+        let mut reader = Reader::new(&self.fd, &mut buf);
+        let mut batches = 0;
+        loop {
+            if reader.is_buffer_empty() {
+                batches += 1;
+                if batches > BATCHES_MAX {
+                    return news;
+                }
+            }
+            match reader.next() {
+                Ok(event) => {
+                    let (what, name) = (event.events(), event.file_name().map(|name| name.to_bytes()));
+                    if what.intersects(ReadFlags::QUEUE_OVERFLOW | ReadFlags::UNMOUNT) {
+                        // Something was lost: everything is looked at.
+                        news.changed = true;
+                    }
+                    if let Some(role) = self.roles.get(&event.wd()) {
+                        role.tell(what, name, &mut news);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                // None left; or the instance is broken, which a look at everything makes up for.
+                Err(Errno::AGAIN) => return news,
+                Err(_) => return News { changed: true, ..news },
+            }
+        }
+    }
+}
+
+impl Role {
+    fn tell(&self, what: ReadFlags, name: Option<&[u8]>, news: &mut News) {
+        if self.names.iter().any(|known| Some(known.as_bytes()) == name) && what.intersects(NAMED) {
+            (news.changed, news.replaced) = (true, true);
+        }
+        if !self.content || what.contains(ReadFlags::IGNORED) || name.is_some_and(is_never_served) {
+            return;
+        }
+        news.changed = true;
+        if what.contains(ReadFlags::MODIFY) {
+            news.writing = Some(true);
+        } else if what.contains(ReadFlags::CLOSE_WRITE) {
+            news.writing = Some(false);
+        }
+    }
+}
+
+/// Editors' and tools' own files (`.x.swp`, `.git`): a site does not change by them.
+fn is_never_served(name: &[u8]) -> bool {
+    name.starts_with(b".") && OsStr::from_bytes(name) != ".well-known"
+}
+
+/// What may be refused without harm: a folder that has gone meanwhile, or that this user may not look into.
+fn refused(errno: Errno) -> Result<(), Refusal> {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG => Ok(()),
+        Errno::NOSPC => Err(Refusal::Watches),
+        other => Err(Refusal::Other(other)),
+    }
+}

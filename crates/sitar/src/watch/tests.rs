@@ -1,0 +1,156 @@
+use super::*;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::sync::mpsc::channel;
+
+fn write(root: &Path, name: &str, text: &str) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// What has been told until now, all of it.
+fn told(eye: &mut Eye) -> News {
+    let mut sum = News::default();
+    loop {
+        let news = eye.news();
+        if news == News::default() {
+            return sum;
+        }
+        sum = News {
+            changed: sum.changed || news.changed,
+            replaced: sum.replaced || news.replaced,
+            writing: news.writing.or(sum.writing),
+        };
+    }
+}
+
+fn eye(path: &Path) -> Eye {
+    let mut eye = Eye::new(path, &Options::default(), true);
+    eye.open().unwrap();
+    assert_eq!(eye.watching(), Watching::Events);
+    assert_eq!(told(&mut eye), News::default());
+    eye
+}
+
+#[test]
+fn whatever_could_change_an_answer_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "a/b/page.html", "x");
+    write(&root, ".store/x.css", "x");
+    write(&root, "_headers", "");
+    symlink("../.store/x.css", root.join("a/x.css")).unwrap();
+    let mut eye = eye(&root);
+    let mut changed = |what: &str, act: &dyn Fn()| {
+        act();
+        assert!(told(&mut eye).changed, "{what}");
+        // As after a look: what is new is watched, too.
+        eye.open().unwrap();
+        assert!(!told(&mut eye).changed, "{what}, the look itself");
+    };
+    changed("written", &|| write(&root, "a/b/page.html", "y"));
+    changed("added", &|| write(&root, "a/b/other.html", "y"));
+    changed("a new folder", &|| write(&root, "c/d/page.html", "y"));
+    changed("in the new folder", &|| write(&root, "c/d/page.html", "z"));
+    changed("renamed", &|| fs::rename(root.join("c"), root.join("e")).unwrap());
+    changed("in the renamed folder", &|| write(&root, "e/d/page.html", "1"));
+    changed("removed", &|| fs::remove_file(root.join("e/d/page.html")).unwrap());
+    changed("a rule file", &|| write(&root, "_headers", "/*\n  A: b\n"));
+    changed("what a link leads to, in a folder that is not served", &|| write(&root, ".store/x.css", "y"));
+    changed("the link", &|| {
+        fs::remove_file(root.join("a/x.css")).unwrap();
+        symlink("b/page.html", root.join("a/x.css")).unwrap();
+    });
+    changed("a mode", &|| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(root.join("a/b/page.html"), fs::Permissions::from_mode(0o600)).unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_change_an_answer_is_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "index.html", "x");
+    write(&root, ".git/HEAD", "x");
+    let mut eye = eye(&root);
+    write(&root, ".index.html.swp", "x");
+    write(&root, ".git/HEAD", "y");
+    write(folder.path(), "elsewhere/index.html", "x");
+    write(folder.path(), "sight", "x");
+    fs::read(root.join("index.html")).unwrap();
+    assert_eq!(told(&mut eye), News::default());
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "releases/1/index.html", "1");
+    write(root, "releases/2/index.html", "2");
+    symlink("releases/1", root.join("current")).unwrap();
+    let mut eye = eye(&root.join("current"));
+    symlink("releases/2", root.join("next")).unwrap();
+    fs::rename(root.join("next"), root.join("current")).unwrap();
+    assert!(told(&mut eye).replaced);
+    eye.open().unwrap();
+    told(&mut eye);
+    write(root, "releases/1/index.html", "nobody looks here any more");
+    assert!(!told(&mut eye).changed);
+    fs::rename(root.join("releases"), root.join("away")).unwrap();
+    assert!(told(&mut eye).replaced);
+    assert!(eye.open().is_err());
+    told(&mut eye);
+    // It is waited for where it was last seen.
+    fs::rename(root.join("away"), root.join("releases")).unwrap();
+    assert!(told(&mut eye).replaced && eye.open().is_ok());
+}
+
+#[test]
+fn an_archive_tells_when_it_is_being_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.tar");
+    // Two blocks of zeros: an archive of nothing.
+    fs::write(&path, [0; 1024]).unwrap();
+    let mut eye = eye(&path);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    (&file).write_all(&[0; 512]).unwrap();
+    assert_eq!(told(&mut eye), News { changed: true, replaced: false, writing: Some(true) });
+    drop(file);
+    assert_eq!(told(&mut eye), News { changed: true, replaced: false, writing: Some(false) });
+    fs::write(folder.path().join("next.tar"), [0; 1024]).unwrap();
+    assert_eq!(told(&mut eye), News::default(), "a neighbour");
+    fs::rename(folder.path().join("next.tar"), &path).unwrap();
+    assert!(told(&mut eye).replaced);
+}
+
+/// Runs a watcher that looks without events, and hands on what it serves and says.
+#[test]
+fn without_events_changes_are_found_by_looking() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "index.html", "x");
+    let mut eye = Eye::new(&root, &Options::default(), true);
+    eye.means = Means::Looks(Refusal::Watches);
+    let site = eye.open().unwrap();
+    let Watching::Looks(why) = eye.watching() else { panic!("by looking") };
+    assert!(why.contains("sysctl fs.inotify.max_user_watches="), "{why}");
+    let (call, (serve, served), (say, said)) = (Call::new().unwrap(), channel(), channel());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let serve = |site: Site| serve.send(site.len()).unwrap();
+            let say = |line: &str| say.send(line.to_owned()).unwrap();
+            Watcher::new(eye, &site, &call, &serve, &say).run();
+        });
+        write(&root, "a.html", "x");
+        assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
+        assert!(said.recv_timeout(Duration::from_secs(30)).unwrap().contains("2 files now"));
+        // Nothing happens, nothing is served; until somebody asks.
+        assert!(served.recv_timeout(LOOK + Duration::from_secs(1)).is_err());
+        call.read_again();
+        assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
+        call.stop();
+    });
+}

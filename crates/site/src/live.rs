@@ -1,0 +1,244 @@
+//! What is on disk may change while it is served: how that is noticed, and what survives it.
+//!
+//! A file that is sent in pieces is looked at after each of them ([`Streamed`]). When a changed site takes the place of an
+//! older one, what both have need not be read again ([`Site::inherit`]).
+
+use crate::fields::Blocks;
+use crate::index::{Entry, FileId, Slot, sidecar};
+use crate::pack::Record;
+use crate::representation::Representation;
+use crate::rules;
+use crate::site::{Site, Source, Store, packed_blocks};
+use rustix::fs::{AtFlags, Stat, StatxFlags};
+use sitar_http::semantics::Coding;
+use sitar_io::File;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What changes when a file's content does. Not the change time: a rename or a new link alters nothing here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stamp {
+    /// Bytes.
+    size: u64,
+    /// Modification time.
+    modified: Moment,
+}
+
+/// A time of the file system's: seconds since the epoch, and nanoseconds.
+type Moment = (i64, u32);
+
+impl Stamp {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the fields' widths differ between targets"
+    )]
+    pub(crate) fn of(stat: &Stat) -> Stamp {
+        Stamp { size: stat.st_size as u64, modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u32) }
+    }
+
+    /// What the kernel knows without asking a remote server, so that this does not wait for a network.
+    fn of_open(file: &File) -> Option<Stamp> {
+        let (flags, wanted) =
+            (AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::SIZE | StatxFlags::MTIME);
+        let now = rustix::fs::statx(file, c"", flags, wanted).ok()?;
+        Some(Stamp { size: now.stx_size, modified: (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec) })
+    }
+}
+
+/// A file that bodies are sent from, piece by piece, and what it was like when it was opened.
+#[derive(Clone, Debug)]
+pub struct Streamed {
+    file: File,
+    stamp: Stamp,
+    /// Opened for one representation, and not the archive that all of them share.
+    own: bool,
+}
+
+impl Streamed {
+    pub(crate) fn new(file: File, stamp: Stamp, own: bool) -> Streamed {
+        Streamed { file, stamp, own }
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// Whether what has been read from it until now is all of one version: ask after reading, before sending. A system
+    /// call that does not block. What is written through a memory mapping is noticed when the kernel writes it back.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        Stamp::of_open(&self.file) == Some(self.stamp)
+    }
+}
+
+impl Deref for Streamed {
+    type Target = File;
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Which bytes a representation was made of: equal origins have equal bytes, once they are settled.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    device: u64,
+    inode: u64,
+    stamp: Stamp,
+    /// The change time, which nobody can set back.
+    changed: Moment,
+}
+
+impl Origin {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the fields' widths differ between targets"
+    )]
+    pub(crate) fn of(stat: &Stat) -> Origin {
+        Origin {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            stamp: Stamp::of(stat),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+        }
+    }
+
+    /// Whether whatever is written to the file from `now` on will show: the kernel's time stamps have a grain, and a second
+    /// change within one leaves no trace. To be asked with the time at which the bytes are read; git calls the other case
+    /// racy.
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
+        let times = [self.stamp.modified, self.changed];
+        // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).
+        let grain = if times.iter().all(|(_, nanos)| *nanos == 0) { COARSE_GRAIN } else { GRAIN };
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        times.iter().all(|(seconds, nanos)| {
+            let then = Duration::new(u64::try_from(*seconds).unwrap_or(0), *nanos);
+            now.checked_sub(then).is_some_and(|age| age > grain)
+        })
+    }
+
+    /// The modification time, in seconds since the epoch.
+    pub(crate) fn modified(&self) -> Option<u64> {
+        u64::try_from(self.stamp.modified.0).ok()
+    }
+}
+
+impl Site {
+    /// What of `older`'s `loaded` representations this site has too. From directory to directory, byte for byte as far as
+    /// the file system tells: same name and encoding, same inode, size, modification and change times. From pack to pack:
+    /// same hash. Nothing is read; header lines are this site's. Bodies in memory only. Blocks: one look at the file system
+    /// for each file of a directory.
+    #[must_use]
+    pub fn inherit(
+        &self,
+        older: &Site,
+        loaded: impl IntoIterator<Item = (FileId, Arc<Representation>)>,
+    ) -> Vec<(FileId, Arc<Representation>)> {
+        let loaded = loaded.into_iter();
+        match (&older.store, &self.store) {
+            (Store::Directory(_), Store::Directory(_)) => loaded
+                .filter_map(|(file, representation)| {
+                    let origin = representation.origin()?;
+                    let file = self.same_name(older, file)?;
+                    let entry = self.index.entries.get(file.index())?;
+                    let now = self.origin(entry.source).filter(|now| now == origin)?;
+                    Some((file, Arc::new(representation.inherited(entry, now)?)))
+                })
+                .collect(),
+            (Store::Pack { .. }, Store::Pack { blocks, .. }) => self.inherit_packed(blocks, older, loaded),
+            _ => Vec::new(),
+        }
+    }
+
+    /// From pack to pack, whatever the names: equal hashes are equal bytes, and those were held against them.
+    fn inherit_packed(
+        &self,
+        blocks: &[Blocks],
+        older: &Site,
+        loaded: impl Iterator<Item = (FileId, Arc<Representation>)>,
+    ) -> Vec<(FileId, Arc<Representation>)> {
+        let known: HashMap<_, _> = loaded
+            .filter_map(|(file, representation)| {
+                let entry = older.index.entries.get(file.index())?;
+                Some((older.packed(entry)?.hash, representation))
+            })
+            .collect();
+        let heirs = self.index.entries.iter().zip(0..).filter_map(|(entry, id)| {
+            let record = self.packed(entry)?;
+            let representation = known.get(&record.hash)?;
+            let blocks = packed_blocks(blocks, record, entry);
+            let heir = representation.repacked(&record.hash, blocks, entry, record.mtime)?;
+            Some((FileId(id), Arc::new(heir)))
+        });
+        heirs.collect()
+    }
+
+    fn packed(&self, entry: &Entry) -> Option<&Record> {
+        match self.sources.get(entry.source)? {
+            Source::Packed(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Whether it lies in one file.
+    #[must_use]
+    pub fn is_archive(&self) -> bool {
+        matches!(self.store, Store::Archive { .. } | Store::Pack { .. })
+    }
+
+    /// A number that is another one when what is served may be different: for comparing two openings of one path. Blocks:
+    /// looks at every file. What cannot be looked at counts as being so.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match &self.store {
+            Store::Archive { file, .. } | Store::Pack { file, .. } => {
+                rustix::fs::fstat(file).ok().map(|stat| Origin::of(&stat)).hash(&mut hasher)
+            }
+            Store::Directory(root) => {
+                let names = self.sources.iter().filter_map(|source| match source {
+                    Source::Directory(name) => Some(&**name),
+                    _ => None,
+                });
+                for name in names.chain([rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()]) {
+                    (name, root.stat(name).ok().map(|stat| Origin::of(&stat))).hash(&mut hasher);
+                }
+            }
+            Store::Embedded => {}
+        }
+        hasher.finish()
+    }
+
+    /// The file of this site that has the name and the encoding of a file of `older`.
+    fn same_name(&self, older: &Site, file: FileId) -> Option<FileId> {
+        let entry = older.index.entries.get(file.index())?;
+        let Source::Directory(name) = older.sources.get(entry.source)? else { return None };
+        let key = match entry.coding {
+            Coding::Identity => name,
+            _ => sidecar(name)?.0,
+        };
+        match self.index.get(key)? {
+            Slot::File(choice) => choice.of(entry.coding),
+            Slot::Directory(_) => None,
+        }
+    }
+
+    /// Where the bytes of a source are now.
+    fn origin(&self, source: usize) -> Option<Origin> {
+        match (self.sources.get(source)?, &self.store) {
+            (Source::Directory(name), Store::Directory(root)) => Some(Origin::of(&root.stat(name).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// Several ticks of the slowest clock that Linux is built with (100 Hz).
+const GRAIN: Duration = Duration::from_millis(50);
+const COARSE_GRAIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! Sites that change while they are served: what clients see, and what the operator is told.
+
+mod common;
+
+use common::client::Client;
+use common::{Server, eventually, have, run, signal};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+fn write(root: &Path, name: &str, text: &str) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A connection that is kept over all that happens.
+struct Visitor(Client);
+
+impl Visitor {
+    fn new(server: &Server) -> Visitor {
+        Visitor(Client::connect(server))
+    }
+
+    fn get(&mut self, path: &str) -> (u16, String) {
+        let got = self.0.get(path).unwrap();
+        (got.status, String::from_utf8(got.body).unwrap())
+    }
+
+    /// Asks until the answer is that one.
+    fn until(&mut self, path: &str, status: u16, body: &str) {
+        eventually(&format!("{path} to be {status} {body:?}"), || {
+            let got = self.get(path);
+            got.0 == status && (status != 200 || got.1 == body)
+        });
+    }
+}
+
+#[test]
+fn a_directory_is_served_as_it_is_now() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    write(root, "index.html", "first");
+    write(root, "same.txt", "same");
+    let server = Server::start([root]);
+    assert!(server.said().contains("  watch    on: "), "{}", server.said());
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+    write(root, "index.html", "second");
+    visitor.until("/", 200, "second");
+    write(root, "new/folder/page.html", "new");
+    visitor.until("/new/folder/page.html", 200, "new");
+    write(root, "new/folder/page.html", "newer");
+    visitor.until("/new/folder/page.html", 200, "newer");
+    fs::rename(root.join("new"), root.join("moved")).unwrap();
+    visitor.until("/moved/folder/page.html", 200, "newer");
+    visitor.until("/new/folder/page.html", 404, "");
+    fs::remove_dir_all(root.join("moved")).unwrap();
+    visitor.until("/moved/folder/page.html", 404, "");
+    assert_eq!(visitor.get("/same.txt"), (200, "same".to_owned()));
+    assert!(server.said().contains("sitar: the site has changed"), "{}", server.said());
+}
+
+#[test]
+fn a_broken_rule_file_changes_nothing_and_is_said_once() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    write(root, "index.html", "first");
+    let server = Server::start([root]);
+    let mut visitor = Visitor::new(&server);
+    // Both at once: not half of it is taken over.
+    write(root, "_redirects", "/api/* https://elsewhere.example/:splat 200\n");
+    write(root, "index.html", "second");
+    eventually("the complaint", || server.said().contains("the one before still is: "));
+    assert!(server.said().contains("_redirects"), "{}", server.said());
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+    write(root, "more.html", "x");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(visitor.get("/more.html").0, 404);
+    assert_eq!(server.said().matches("the one before still is: ").count(), 1, "{}", server.said());
+    fs::remove_file(root.join("_redirects")).unwrap();
+    visitor.until("/", 200, "second");
+    assert_eq!(visitor.get("/more.html"), (200, "x".to_owned()));
+}
+
+#[test]
+fn a_deployment_is_one_rename_of_a_link_or_a_folder() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    for release in ["1", "2", "3"] {
+        write(root, &format!("releases/{release}/index.html"), release);
+    }
+    symlink("releases/1", root.join("current")).unwrap();
+    let server = Server::start([root.join("current")]);
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/"), (200, "1".to_owned()));
+    symlink("releases/2", root.join("next")).unwrap();
+    fs::rename(root.join("next"), root.join("current")).unwrap();
+    visitor.until("/", 200, "2");
+    // Nothing there for a while: the last one is served.
+    fs::remove_file(root.join("current")).unwrap();
+    eventually("the complaint", || server.said().contains("the one before still is: "));
+    assert_eq!(visitor.get("/"), (200, "2".to_owned()));
+    fs::rename(root.join("releases/3"), root.join("current")).unwrap();
+    visitor.until("/", 200, "3");
+}
+
+fn tar(of: &Path, to: &Path) -> Vec<u8> {
+    run("tar", ["-cf".as_ref(), to.as_os_str(), "-C".as_ref(), of.as_os_str(), ".".as_ref()]).ok();
+    fs::read(to).unwrap()
+}
+
+/// Two archives in a folder: the one to serve, and the bytes of the next.
+fn archives(folder: &Path) -> (PathBuf, Vec<u8>) {
+    for (name, text) in [("a", "first"), ("b", "second")] {
+        write(folder, &format!("{name}/index.html"), text);
+        write(folder, &format!("{name}/large.txt"), &text.repeat(20_000));
+    }
+    let site = folder.join("site.tar");
+    tar(&folder.join("a"), &site);
+    let next = tar(&folder.join("b"), &folder.join("next.tar"));
+    (site, next)
+}
+
+#[test]
+fn an_archive_is_replaced_by_a_rename() {
+    if !have("live::an_archive_is_replaced_by_a_rename", &["tar"]) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (site, next) = archives(folder.path());
+    let server = Server::start([&site]);
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+    // A cut archive takes nobody's place, however it came there.
+    fs::write(folder.path().join("cut.tar"), &next[..next.len() / 2]).unwrap();
+    fs::rename(folder.path().join("cut.tar"), &site).unwrap();
+    eventually("the complaint", || server.said().contains("the one before still is: "));
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+    assert_eq!(visitor.get("/large.txt"), (200, "first".repeat(20_000)));
+    fs::rename(folder.path().join("next.tar"), &site).unwrap();
+    visitor.until("/", 200, "second");
+    assert_eq!(visitor.get("/large.txt"), (200, "second".repeat(20_000)));
+}
+
+#[test]
+fn an_archive_that_is_being_copied_is_not_served_half() {
+    if !have("live::an_archive_that_is_being_copied_is_not_served_half", &["tar"]) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (site, next) = archives(folder.path());
+    let server = Server::start([&site]);
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+    // The length is there at once, as some tools do it: what is not copied yet looks like the archive's end.
+    let mut copy = fs::File::options().write(true).truncate(true).open(&site).unwrap();
+    copy.set_len(next.len() as u64).unwrap();
+    let whole_index = 4096;
+    copy.write_all(&next[..whole_index]).unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()), "what is in memory stays");
+    copy.write_all(&next[whole_index..]).unwrap();
+    assert_ne!(visitor.get("/"), (404, String::new()));
+    drop(copy);
+    visitor.until("/", 200, "second");
+    assert_eq!(visitor.get("/large.txt"), (200, "second".repeat(20_000)));
+}
+
+#[test]
+fn without_watching_a_signal_reads_the_site_again() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    write(root, "index.html", "first");
+    for (args, env) in [(vec!["--no-watch"], vec![]), (vec![], vec![("SITAR_NO_WATCH", "1")])] {
+        write(root, "index.html", "first");
+        let _ = fs::remove_file(root.join("new.html"));
+        let args = args.into_iter().map(PathBuf::from).chain([root.to_path_buf()]);
+        let server = Server::start_with(args, &env);
+        assert!(server.said().contains("  watch    off "), "{}", server.said());
+        let mut visitor = Visitor::new(&server);
+        assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+        write(root, "index.html", "second");
+        write(root, "new.html", "new");
+        std::thread::sleep(Duration::from_millis(600));
+        assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+        assert_eq!(visitor.get("/new.html").0, 404);
+        signal(server.pid(), rustix::process::Signal::HUP);
+        visitor.until("/", 200, "second");
+        assert_eq!(visitor.get("/new.html"), (200, "new".to_owned()));
+        eventually("the answer to the signal", || {
+            server.said().contains("the site was read again: 2 files now")
+        });
+    }
+}
+
+#[test]
+fn where_there_are_no_watches_left_it_says_so_and_looks() {
+    let test = "live::where_there_are_no_watches_left_it_says_so_and_looks";
+    // A user namespace has limits of its own.
+    let limit = "echo 3 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let inside = ["--user", "--map-root-user", "sh", "-c", limit, "sh"];
+    if !have(test, &["unshare"]) {
+        return;
+    }
+    if !run("unshare", inside.iter().copied().chain(["true"])).status.success() {
+        common::skip(test, "this machine allows no user namespaces");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("site");
+    for name in ["a", "b", "c", "d"] {
+        write(&root, &format!("{name}/index.html"), "first");
+    }
+    let wrapper = folder.path().join("few-watches");
+    fs::write(
+        &wrapper,
+        "#!/bin/sh\nexec unshare --user --map-root-user sh -c 'echo 3 > /proc/sys/user/max_inotify_watches && exec \"$@\"' sh \"$@\"\n",
+    )
+    .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&wrapper, mode).unwrap();
+    let server = Server::start_inside(&wrapper, [&root]);
+    assert!(server.said().contains("sysctl fs.inotify.max_user_watches="), "{}", server.said());
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/d/"), (200, "first".to_owned()));
+    write(&root, "d/index.html", "second");
+    visitor.until("/d/", 200, "second");
+}

@@ -9,7 +9,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -18,8 +17,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::error::Error;
 
 mod duration;
+mod listen;
 mod pack;
 
+pub use listen::{Listen, ListenError};
 pub use pack::Pack;
 
 /// The port that HTTPS is served on when nothing else is said.
@@ -223,17 +224,6 @@ pub enum Engine {
     Epoll,
 }
 
-/// An address as the operator writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listen {
-    /// `8443` or `:8443`: the default hosts with this port.
-    Port(u16),
-    /// `localhost:8443`: both loopback addresses.
-    Localhost(u16),
-    /// One literal address.
-    Address(SocketAddr),
-}
-
 /// What `sitar serve` will listen on and with which certificate: the arguments, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -345,85 +335,6 @@ impl Serve {
     }
 }
 
-impl Listen {
-    fn expand(self, security: &Security) -> Vec<Address> {
-        let both = |v6: Ipv6Addr, v4: Ipv4Addr, port: u16| {
-            vec![
-                Address { socket: SocketAddr::new(v4.into(), port), optional: true },
-                Address { socket: SocketAddr::new(v6.into(), port), optional: true },
-            ]
-        };
-        match (self, security) {
-            (Listen::Address(socket), _) => vec![Address { socket, optional: false }],
-            (Listen::Port(port), Security::Certificates(_)) => {
-                both(Ipv6Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, port)
-            }
-            (Listen::Port(port), Security::Local | Security::Plain) | (Listen::Localhost(port), _) => {
-                both(Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST, port)
-            }
-        }
-    }
-}
-
-impl FromStr for Listen {
-    type Err = ListenError;
-
-    fn from_str(text: &str) -> Result<Listen, ListenError> {
-        if let Some(port) = parse_port(text.strip_prefix(':').unwrap_or(text)) {
-            return Ok(Listen::Port(port));
-        }
-        if let Ok(socket) = text.parse::<SocketAddr>() {
-            // A mapped IPv4 address cannot be bound by an IPv6-only socket.
-            let ip = socket.ip().to_canonical();
-            return Ok(Listen::Address(if ip == socket.ip() {
-                socket
-            } else {
-                SocketAddr::new(ip, socket.port())
-            }));
-        }
-        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-        if bare.parse::<IpAddr>().is_ok() {
-            return Err(ListenError::NoPort);
-        }
-        match text.rsplit_once(':') {
-            Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
-                parse_port(port).map(Listen::Localhost).ok_or(ListenError::BadPort)
-            }
-            Some((host, port)) if parse_port(port).is_some() && is_host_name(host) => Err(ListenError::Name),
-            _ if text.eq_ignore_ascii_case("localhost") => Err(ListenError::NoPort),
-            _ => Err(ListenError::Malformed),
-        }
-    }
-}
-
-/// Why a `--listen` address was not understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenError {
-    /// An address, but no port.
-    NoPort,
-    /// The port is not a number from 0 to 65535.
-    BadPort,
-    /// A host name other than `localhost`.
-    Name,
-    /// Nothing that was recognized.
-    Malformed,
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ListenError::NoPort => "the port is missing, as in 127.0.0.1:8443 or [::1]:8443",
-            ListenError::BadPort => "a port is a number from 0 to 65535",
-            ListenError::Name => "give an address instead of a name; only localhost is known by name",
-            ListenError::Malformed => {
-                "expected a port or an address with a port: 8443, 127.0.0.1:8443, [::1]:8443 or localhost:8443"
-            }
-        })
-    }
-}
-
-impl std::error::Error for ListenError {}
-
 /// Decimal digits only: `u16::from_str` would also take a plus sign.
 fn parse_port(text: &str) -> Option<u16> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
@@ -455,10 +366,6 @@ fn parse_seconds(text: &str) -> Result<u32, String> {
         Ok(seconds @ 1..=86_400) => Ok(seconds),
         _ => Err("expected a number of seconds from 1 to 86400".to_owned()),
     }
-}
-
-fn is_host_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
 }
 
 /// Drops repetitions and addresses that an unspecified address of the same port and family takes anyway: bound

@@ -1,0 +1,101 @@
+//! Addresses as the operator writes them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::{Address, Security, parse_port};
+
+/// An address as the operator writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// `8443` or `:8443`: the default hosts with this port.
+    Port(u16),
+    /// `localhost:8443`: both loopback addresses.
+    Localhost(u16),
+    /// One literal address.
+    Address(SocketAddr),
+}
+
+impl Listen {
+    pub(super) fn expand(self, security: &Security) -> Vec<Address> {
+        let both = |v6: Ipv6Addr, v4: Ipv4Addr, port: u16| {
+            vec![
+                Address { socket: SocketAddr::new(v4.into(), port), optional: true },
+                Address { socket: SocketAddr::new(v6.into(), port), optional: true },
+            ]
+        };
+        match (self, security) {
+            (Listen::Address(socket), _) => vec![Address { socket, optional: false }],
+            (Listen::Port(port), Security::Certificates(_)) => {
+                both(Ipv6Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, port)
+            }
+            (Listen::Port(port), Security::Local | Security::Plain) | (Listen::Localhost(port), _) => {
+                both(Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST, port)
+            }
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Listen, ListenError> {
+        if let Some(port) = parse_port(text.strip_prefix(':').unwrap_or(text)) {
+            return Ok(Listen::Port(port));
+        }
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            // A mapped IPv4 address cannot be bound by an IPv6-only socket.
+            let ip = socket.ip().to_canonical();
+            return Ok(Listen::Address(if ip == socket.ip() {
+                socket
+            } else {
+                SocketAddr::new(ip, socket.port())
+            }));
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if bare.parse::<IpAddr>().is_ok() {
+            return Err(ListenError::NoPort);
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
+                parse_port(port).map(Listen::Localhost).ok_or(ListenError::BadPort)
+            }
+            Some((host, port)) if parse_port(port).is_some() && is_host_name(host) => Err(ListenError::Name),
+            _ if text.eq_ignore_ascii_case("localhost") => Err(ListenError::NoPort),
+            _ => Err(ListenError::Malformed),
+        }
+    }
+}
+
+/// Why a `--listen` address was not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenError {
+    /// An address, but no port.
+    NoPort,
+    /// The port is not a number from 0 to 65535.
+    BadPort,
+    /// A host name other than `localhost`.
+    Name,
+    /// Nothing that was recognized.
+    Malformed,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ListenError::NoPort => "the port is missing, as in 127.0.0.1:8443 or [::1]:8443",
+            ListenError::BadPort => "a port is a number from 0 to 65535",
+            ListenError::Name => "give an address instead of a name; only localhost is known by name",
+            ListenError::Malformed => {
+                "expected a port or an address with a port: 8443, 127.0.0.1:8443, [::1]:8443 or localhost:8443"
+            }
+        })
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+}

@@ -168,7 +168,11 @@ mod tests {
 
     fn encoded(text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(text.iter().copied(), |byte| Some(out.push(byte))).unwrap();
+        let put = |byte| {
+            out.push(byte);
+            Some(())
+        };
+        encode(text.iter().copied(), put).unwrap();
         assert_eq!(out.len(), encoded_len(text.iter().copied()));
         out
     }

@@ -5,6 +5,8 @@
 //! Counts, not times: both come from the difference of two loads of fixed size, so they hold on a busy machine too.
 
 mod common;
+#[path = "../crates/site/tests/semantics/mod.rs"]
+mod table;
 
 use common::alloc::Allocations;
 use common::load::Load;
@@ -12,6 +14,8 @@ use common::perf::counted;
 use common::site::Site;
 use common::{Server, have, run, skip};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 const CONNECTIONS: usize = 16;
 
@@ -55,6 +59,33 @@ fn system_calls() -> Option<String> {
     let events: Vec<&str> =
         text.split_whitespace().filter(|word| word.starts_with("syscalls:sys_enter_")).collect();
     (events.len() > 100).then(|| events.join(","))
+}
+
+/// Every kind of answer that the table of RFC 9110's requirements knows: conditions, ranges, parts, encodings, rules, errors.
+#[test]
+fn no_kind_of_answer_allocates() {
+    let Some(allocations) = Allocations::prepare("counts::no_kind_of_answer_allocates") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    table::build(folder.path());
+    let args = [folder.path().as_os_str(), "--tls".as_ref(), "off".as_ref()];
+    let server = Server::start_with(args, &allocations.env());
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let cases = table::cases();
+    let mut ask_all = || {
+        for case in &cases {
+            stream.write_all(&case.request).unwrap();
+            let mut answer = vec![0; case.answer.len()];
+            stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            table::mask(&mut answer);
+            assert!(answer == case.answer, "{}", case.name);
+        }
+    };
+    ask_all();
+    let warm = allocations.settled();
+    assert!(warm[0] > 0, "the preloaded library counts nothing; is the program linked statically?");
+    (0..3).for_each(|_| ask_all());
+    assert_eq!(allocations.settled(), warm, "{:?}", Allocations::COUNTERS);
 }
 
 #[test]

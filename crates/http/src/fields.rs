@@ -23,6 +23,8 @@ pub enum Field {
     IfRange,
     /// `Range` (RFC 9110 §14.2).
     Range,
+    /// `Want-Repr-Digest` (RFC 9530 §4).
+    WantReprDigest,
     /// `User-Agent` (RFC 9110 §10.1.5), for logs.
     UserAgent,
     /// `Referer` (RFC 9110 §10.1.3), for logs.
@@ -41,6 +43,7 @@ impl Field {
             8 => (b"if-range", Field::IfRange),
             10 => (b"user-agent", Field::UserAgent),
             13 => (b"if-none-match", Field::IfNoneMatch),
+            16 => (b"want-repr-digest", Field::WantReprDigest),
             15 => (b"accept-encoding", Field::AcceptEncoding),
             17 => (b"if-modified-since", Field::IfModifiedSince),
             19 => (b"if-unmodified-since", Field::IfUnmodifiedSince),

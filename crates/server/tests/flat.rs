@@ -30,7 +30,7 @@ fn thousands_of_swaps_leave_nothing_behind() {
     }
     let memory = Budget::new(64 << 20, 8 << 20);
     let limits = Limits { idle: std::time::Duration::from_secs(60), ..small() };
-    let server = Server::over(Engine::Epoll, limits, false, memory.clone(), root.clone());
+    let server = Server::over_directory(Engine::Epoll, limits, false, memory.clone(), root.clone());
     let mut stream = server.connect();
     let mut early = 0;
     for swap in 0..SWAPS {

@@ -88,7 +88,7 @@ fn under_load(engine: Engine, tls: bool) {
     let memory = budget();
     let limits = Limits { connections: 64, tx_buffers: 128, send: Duration::from_secs(30), ..small() };
     let limits = Limits { handshake: Duration::from_secs(20), idle: Duration::from_secs(20), ..limits };
-    let server = Server::over(engine, limits, tls, memory.clone(), folders[0].clone());
+    let server = Server::over_directory(engine, limits, tls, memory.clone(), folders[0].clone());
     let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     let seen: [AtomicUsize; SITES] = Default::default();
     let mut put_up: Vec<Weak<Site>> = Vec::new();
@@ -173,7 +173,7 @@ fn begun(engine: Engine, from_disk: bool, tls: bool) -> (Server, Box<dyn Stream>
     fs::rename(&folders[1], root.join("0/.other/1")).unwrap();
     let limits = Limits { send: Duration::from_secs(30), ..small() };
     let each = if from_disk { 1 << 20 } else { 64 << 20 };
-    let server = Server::over(engine, limits, tls, Budget::new(64 << 20, each), folders[0].clone());
+    let server = Server::over_directory(engine, limits, tls, Budget::new(64 << 20, each), folders[0].clone());
     let mut stream: Box<dyn Stream> = if tls {
         let stream = server.connect_tls(&rustls::version::TLS13);
         rustix::net::sockopt::set_socket_recv_buffer_size(&stream.sock, 64 << 10).unwrap();
@@ -257,7 +257,7 @@ fn a_file_that_shrinks_ends_the_answer_without_a_farewell(engine: Engine) {
 fn a_shard_that_is_started_anew_serves_the_newest_site(engine: Engine) {
     let (root, folders) = sites();
     let _away = Away(root);
-    let server = Server::over(engine, small(), false, budget(), folders[0].clone());
+    let server = Server::over_directory(engine, small(), false, budget(), folders[0].clone());
     server.worker.swap(open(&folders[1]));
     server.panics.store(1, Ordering::SeqCst);
     // The clock is asked in a wake-up, once a second.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::check::Check;
 use crate::error::Error;
 
 mod duration;
@@ -67,7 +68,7 @@ where
     name = "sitar",
     version,
     about = "An HTTPS server whose site is one file",
-    after_help = "Exit codes: 0 done, 1 could not start or failed, 2 usage, 3 the doctor found something.",
+    after_help = "Exit codes: 0 done, 1 could not start or failed, 2 usage, 3 a check or the doctor found problems.",
     disable_help_subcommand = true
 )]
 pub struct CommandLine {
@@ -83,6 +84,8 @@ pub enum Verb {
     Serve(Serve),
     /// Make a pack of a directory: a tar archive with encodings and an index, which serves best
     Pack(Pack),
+    /// Look for what is wrong with a site: links, rules, media types
+    Check(Check),
     /// Let this user's programs trust the local certificate authority
     Trust,
     /// Take back what `sitar trust` did

@@ -22,6 +22,8 @@ pub struct Error {
 
 /// The exit code of a command that could not start or that failed.
 pub const EXIT_FAILED: u8 = 1;
+/// The exit code of a check that found problems.
+pub const EXIT_PROBLEMS: u8 = 3;
 
 impl Error {
     /// An error that says *what* could not be done, in the operator's words and without a final full stop.

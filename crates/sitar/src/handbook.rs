@@ -12,6 +12,7 @@ pub static FILES: &[(&str, &[u8])] = &[
     ("limits.html", include_bytes!("handbook/limits.html")),
     ("options.html", include_bytes!("handbook/options.html")),
     ("pack.html", include_bytes!("handbook/pack.html")),
+    ("rules.html", include_bytes!("handbook/rules.html")),
     ("serve.html", include_bytes!("handbook/serve.html")),
     ("style.css", include_bytes!("handbook/style.css")),
 ];

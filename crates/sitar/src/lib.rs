@@ -2,6 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`check`] | looks for what is wrong with a site |
 //! | [`cli`] | the command line, understood into plain values |
 //! | [`doctor`] | what this machine offers, what is missing, and what to type |
 //! | [`error`] | what the operator is told when something fails |
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cli;
 pub mod doctor;
 pub mod engine;

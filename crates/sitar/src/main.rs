@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
-use sitar::{doctor, error, pack, serve, trust};
+use sitar::{check, doctor, error, pack, serve, trust};
 
 fn main() -> ExitCode {
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Pack(arguments) => pack::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Trust => trust::run(trust::Action::Trust).map(|()| ExitCode::SUCCESS),
         Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments),

@@ -4,6 +4,10 @@
 use crate::error::Warnings;
 use crate::index::{Index, Slot};
 use crate::path::{NAME_MAX, is_public, normalize, plain, resolve};
+use crate::reply::Reply;
+use crate::route::Route;
+use crate::site::Site;
+use sitar_http::{Method, Request, Status, Target};
 
 /// Any bytes as an archive: the index holds exactly the public names that were listed, and every body lies inside.
 /// Returns how many files there are.
@@ -92,4 +96,88 @@ pub fn path(raw: &[u8]) {
     {
         assert_eq!(resolved, Ok(short), "two ways to read one path");
     }
+}
+
+/// Paths that rules are tried on.
+const TARGETS: [&[u8]; 12] = [
+    b"/",
+    b"/a",
+    b"/a/b/c/d/e/f",
+    b"/x//evil.example",
+    b"/x/%5Cevil.example",
+    b"/q?id=/evil.example&id=\\x",
+    b"/%0D%0ASet-Cookie:%20a",
+    b"/movies/a%00",
+    b"/index.html?a=b",
+    b"/caf%C3%A9/",
+    b"/path/a?param1=%0d%0a&param2=//x",
+    b"/page.jpg",
+];
+
+/// Asks a site that has these rules for everything in [`TARGETS`], and calls `check` with each answer's header lines.
+fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
+    let site = Site::with_rules(&[("index.html", b"<p>"), ("page.jpg", b"jpg"), ("404.html", b"no")], rules);
+    for target in TARGETS {
+        let Some(parsed) = Target::from_origin_form(target) else { continue };
+        let mut request = Request::new(Method::Get, parsed);
+        request.authority = Some(b"sub.pages.dev:8443");
+        let loaded;
+        let reply = match site.route(&request) {
+            Route::Reply(reply) => reply,
+            Route::File(found) => {
+                let Ok(file) = site.load(found.file(), &crate::Budget::new(1 << 20, 1 << 20)) else {
+                    continue;
+                };
+                loaded = file;
+                loaded.respond(&request, &found)
+            }
+        };
+        let lines = reply.pieces(|pieces| pieces.concat());
+        assert!(lines.len() < 15_000, "an answer's head that does not fit into a record");
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\r\n").unwrap_or_default();
+            let colon = line.iter().position(|&byte| byte == b':').unwrap_or(0);
+            assert!(colon > 0 && line[..colon].iter().all(u8::is_ascii_graphic), "a line without a name");
+            assert!(!line.iter().any(|&byte| matches!(byte, 0..=8 | 10..=31 | 127)), "a control character");
+        }
+        check(target, &reply, &lines);
+    }
+}
+
+fn lines_named<'l>(lines: &'l [u8], name: &'l [u8]) -> impl Iterator<Item = &'l [u8]> {
+    lines.split(|&byte| byte == b'\n').filter_map(move |line| {
+        let (own, value) = line.split_at_checked(name.len())?;
+        own.eq_ignore_ascii_case(name).then(|| value.strip_prefix(b": ")).flatten()
+    })
+}
+
+/// Any bytes as `_headers`: what is accepted never frames a message, and never takes the server's own lines that caching
+/// needs.
+pub fn headers(text: &[u8]) {
+    let Ok(rules) = crate::Rules::compile(Some(text), None) else { return };
+    ask_all(rules, |target, reply, lines| {
+        for name in [&b"Content-Length"[..], b"Transfer-Encoding", b"Connection", b"Date", b"Location"] {
+            let expected = usize::from(name == b"Location" && (300..400).contains(&reply.status.code()));
+            assert_eq!(lines_named(lines, name).count(), expected, "{}", target.escape_ascii());
+        }
+        let etags = usize::from(reply.status == Status::OK);
+        assert_eq!(lines_named(lines, b"ETag").count(), etags, "{}", target.escape_ascii());
+    });
+}
+
+/// Any bytes as `_redirects`: a redirect leads to a path of this site or to a host that the rules name, whatever is asked.
+pub fn redirects(text: &[u8]) {
+    let Ok(rules) = crate::Rules::compile(None, Some(text)) else { return };
+    ask_all(rules, |target, _, lines| {
+        for location in lines_named(lines, b"Location") {
+            let location = location.strip_suffix(b"\r").unwrap_or(location);
+            let local = location.first() == Some(&b'/');
+            assert!(!local || !matches!(location.get(1), Some(b'/' | b'\\')), "{}", target.escape_ascii());
+            if !local {
+                let host = location.splitn(4, |&byte| byte == b'/').nth(2).unwrap_or_default();
+                let host = host.split(|&byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+                assert!(text.windows(host.len()).any(|window| window == host), "a host that no rule names");
+            }
+        }
+    });
 }

@@ -145,6 +145,20 @@ pub(crate) fn etag(hash: &[u8; 32], coding: Coding) -> Box<[u8]> {
     etag.into_boxed_slice()
 }
 
+/// A digest as a byte sequence of structured fields has it (RFC 8941 §3.3.5): base64 with padding.
+pub(crate) fn base64(hash: &[u8; 32]) -> [u8; 44] {
+    let mut text = [b'='; 44];
+    for (three, four) in hash.chunks(3).zip(text.chunks_mut(4)) {
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        // One byte makes two characters, two make three.
+        for (place, shift) in four.iter_mut().zip([18, 12, 6, 0]).take(three.len() + 1) {
+            *place = BASE64[(bits >> shift & 63) as usize];
+        }
+    }
+    text
+}
+
 /// The name of a coding in HTTP (RFC 9110 §8.4.1).
 pub(crate) fn coding_name(coding: Coding) -> Option<&'static [u8]> {
     match coding {
@@ -157,6 +171,7 @@ pub(crate) fn coding_name(coding: Coding) -> Option<&'static [u8]> {
 
 /// A multiple of three, so that base64 needs no padding.
 const ETAG_HASH_BYTES: usize = 18;
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 #[cfg(test)]

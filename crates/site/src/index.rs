@@ -172,6 +172,14 @@ impl Index {
         Ok(index)
     }
 
+    /// Every file with a name of its own, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&[u8], FileId)> {
+        self.slots.iter().filter_map(|(name, slot)| match slot {
+            Slot::File(Choice { identity: Some(file), .. }) => Some((&**name, *file)),
+            _ => None,
+        })
+    }
+
     /// What a key names.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
         self.slots.get(key)

@@ -32,6 +32,7 @@
 //! the content's fingerprint; see `lifetime.rs`.
 #![forbid(unsafe_code)]
 
+pub mod check;
 #[doc(hidden)]
 pub mod checks;
 mod directory;
@@ -41,6 +42,7 @@ mod index;
 mod lifetime;
 mod live;
 mod media;
+mod multipart;
 mod pack;
 mod path;
 mod reply;
@@ -54,8 +56,9 @@ mod tree;
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
 pub use live::Streamed;
+pub use multipart::{Piece, Plan};
 pub use pack::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
-pub use reply::{Body, FieldBuf, Reply};
+pub use reply::{Body, FieldBuf, Multipart, Reply};
 pub use representation::{Budget, Representation};
 pub use route::{Found, Route};
 pub use rules::{HeaderSet, RuleError, Rules, Shadowed};

@@ -1,6 +1,7 @@
 //! What goes back: status, header lines, body. Nothing here allocates.
 
 use crate::live::Streamed;
+use crate::multipart::Plan;
 use crate::rules::{HeaderSet, Occasion, PIECES_MAX};
 use sitar_http::{Request, Status};
 use sitar_io::Region;
@@ -37,6 +38,8 @@ pub enum Body<'r> {
         /// Which of its bytes.
         range: Range<usize>,
     },
+    /// Several parts of what lies in memory.
+    Multipart(Multipart<'r>),
     /// A part of a file too large for memory.
     File {
         /// The file.
@@ -44,6 +47,15 @@ pub enum Body<'r> {
         /// Absolute offsets in the file, in bytes.
         range: Range<u64>,
     },
+}
+
+/// Several parts, of what.
+#[derive(Clone, Copy, Debug)]
+pub enum Multipart<'r> {
+    /// Of bytes that are part of the program.
+    Static(&'static [u8], Plan),
+    /// Of a region.
+    Memory(&'r Region, Plan),
 }
 
 impl<'r> Reply<'r> {
@@ -240,6 +252,18 @@ impl FieldBuf {
             }
         }
         self.push(&digits[at..])
+    }
+
+    /// The Content-Range line of a part.
+    pub(crate) fn push_content_range(&mut self, first: u64, last: u64, length: u64) {
+        // 27 bytes and three numbers of at most 20: whoever calls has room.
+        self.push(b"Content-Range: bytes ");
+        self.push_number(first);
+        self.push(b"-");
+        self.push_number(last);
+        self.push(b"/");
+        self.push_number(length);
+        self.push(b"\r\n");
     }
 
     /// A query as received, with everything escaped that could end a header line or a URL in a page.

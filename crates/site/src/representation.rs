@@ -3,15 +3,18 @@
 use crate::fields::{self, Blocks};
 use crate::index::Entry;
 use crate::live::{Origin, Streamed};
-use crate::reply::{Body, FieldBuf, Reply};
+use crate::media::Media;
+use crate::multipart::Plan;
+use crate::reply::{Body, FieldBuf, Multipart, Reply};
 use crate::route::Found;
 use aws_lc_rs::digest::{SHA256, digest};
-use sitar_http::semantics::{Span, Validators, Verdict, preconditions, range};
+use sitar_http::semantics::{Coding, Parts, Span, Validators, Verdict, preconditions, range, wants_sha256};
 use sitar_http::{Method, Request, Status};
 use sitar_io::Region;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// How many bytes of bodies the whole process may keep in memory. Clones share one account.
 #[derive(Clone, Debug)]
@@ -87,6 +90,10 @@ pub struct Representation {
     etag: Option<Box<[u8]>>,
     last_modified: Option<u64>,
     vary: bool,
+    /// SHA-256 of the content; `None` where it is sent from the file.
+    hash: Option<Hash>,
+    /// The type; `None` for encoded content.
+    media: Option<Media>,
     /// Header lines of 200 and 206.
     content_fields: Box<[u8]>,
     /// Bytes of them that only say what the content is: all that an error carries.
@@ -108,8 +115,7 @@ impl Representation {
             // Its hash would cost a whole read; the date has to do.
             Content::File { .. } => None,
         };
-        let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
-        let made = Representation::assemble(content, etag, Blocks::of(entry), entry.vary, modified);
+        let made = Representation::assemble(content, hash, Blocks::of(entry), entry, modified);
         Representation { origin, ..made }
     }
 
@@ -140,16 +146,15 @@ impl Representation {
         modified: Option<u64>,
     ) -> Representation {
         let blocks = blocks.cloned().unwrap_or_else(|| Blocks::of(entry));
-        let etag = Some(fields::etag(hash, entry.coding));
-        Representation::assemble(content, etag, blocks, entry.vary, modified)
+        Representation::assemble(content, Some(*hash), blocks, entry, modified)
     }
 
     /// The same bytes, from the same place in a directory, as an entry of another index: nothing is read or hashed, the
     /// header lines are made anew. `None` unless the body is in memory.
     pub(crate) fn inherited(&self, entry: &Entry, origin: Origin) -> Option<Representation> {
         let content = self.shared()?;
-        let (etag, modified) = (self.etag.clone(), origin.modified());
-        let made = Representation::assemble(content, etag, Blocks::of(entry), entry.vary, modified);
+        let modified = origin.modified();
+        let made = Representation::assemble(content, self.hash, Blocks::of(entry), entry, modified);
         Some(Representation { origin: Some(origin), ..made })
     }
 
@@ -178,9 +183,9 @@ impl Representation {
 
     fn assemble(
         content: Content,
-        etag: Option<Box<[u8]>>,
+        hash: Option<Hash>,
         blocks: Blocks,
-        vary: bool,
+        entry: &Entry,
         modified: Option<u64>,
     ) -> Representation {
         let length = match &content {
@@ -188,7 +193,10 @@ impl Representation {
             Content::Resident(region) => region.len() as u64,
             Content::File { range, .. } => range.end.saturating_sub(range.start),
         };
-        let last_modified = modified.filter(|&time| is_meaningful(time));
+        let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
+        // RFC 9110 §8.8.2.1: no date in the future. (Whose clock is wrong is not to be known, so the date says nothing.)
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let last_modified = modified.filter(|&time| is_meaningful(time) && time <= now);
         let Blocks { content: lines, not_modified } = blocks;
         let (mut content_fields, mut not_modified_fields) = (lines.into_vec(), not_modified.into_vec());
         fields::push_validators(&mut content_fields, etag.as_deref(), last_modified);
@@ -199,7 +207,9 @@ impl Representation {
             length,
             etag,
             last_modified,
-            vary,
+            vary: entry.vary,
+            hash,
+            media: (entry.coding == Coding::Identity).then_some(entry.media),
             described: fields::described(&content_fields),
             content_fields: content_fields.into_boxed_slice(),
             not_modified_fields: not_modified_fields.into_boxed_slice(),
@@ -213,11 +223,39 @@ impl Representation {
         let head = request.method == Method::Head;
         // RFC 9110 §13.2.1, §14.2: conditions and ranges are for successes.
         let reply = if found.status == Status::OK {
-            self.success(request, head)
+            self.success(request, found, head)
         } else {
             self.failure(found.status, head)
         };
-        reply.ruled(found.headers, request)
+        self.with_digest(reply, request).ruled(found.headers, request)
+    }
+
+    /// RFC 9530 §3: the digest of the whole representation, also beside a part of it.
+    fn with_digest<'r>(&self, mut reply: Reply<'r>, request: &Request<'_>) -> Reply<'r> {
+        if let Some(hash) = &self.hash
+            && matches!(reply.status, Status::OK | Status::PARTIAL_CONTENT)
+            && wants_sha256(request)
+        {
+            // 70 bytes: there is room for them beside the ranges.
+            reply.more.push(b"Repr-Digest: sha-256=:");
+            reply.more.push(&fields::base64(hash));
+            reply.more.push(b":\r\n");
+        }
+        reply
+    }
+
+    /// The first bytes of the content, all of them if they are in memory; and how many there are.
+    pub(crate) fn beginning(&self, at_most: usize) -> std::io::Result<(Vec<u8>, u64)> {
+        let bytes = match &self.content {
+            Content::Static(bytes) => bytes.to_vec(),
+            Content::Resident(region) => region.to_vec(),
+            Content::File { file, range } => {
+                let mut bytes = vec![0; usize::try_from(self.length).map_or(at_most, |all| all.min(at_most))];
+                file.read_exact_at(&mut bytes, range.start)?;
+                bytes
+            }
+        };
+        Ok((bytes, self.length))
     }
 
     /// The content as the text of an error: what it is, and nothing that would let a cache take it for the real thing.
@@ -226,7 +264,7 @@ impl Representation {
         Reply { fields, ..self.part(status, 0..self.length, head) }
     }
 
-    fn success(&self, request: &Request<'_>, head: bool) -> Reply<'_> {
+    fn success(&self, request: &Request<'_>, found: &Found<'_>, head: bool) -> Reply<'_> {
         let validators = Validators { etag: self.etag.as_deref(), last_modified: self.last_modified };
         match preconditions(request, &validators) {
             Verdict::Proceed => {}
@@ -236,19 +274,52 @@ impl Representation {
         match range(request, &validators, self.length) {
             // `range` promises this order; a mistake there must not become a read out of bounds here.
             Span::Part { first, last } if first <= last && last < self.length => {
-                let mut more = FieldBuf::new();
-                // 27 bytes and three numbers of at most 20: fits.
-                more.push(b"Content-Range: bytes ");
-                more.push_number(first);
-                more.push(b"-");
-                more.push_number(last);
-                more.push(b"/");
-                more.push_number(self.length);
-                more.push(b"\r\n");
-                Reply { more, ..self.part(Status::PARTIAL_CONTENT, first..last + 1, head) }
+                self.single(first, last, head)
             }
+            Span::Parts(parts) => self.parts(parts, found, head),
             Span::Unsatisfiable => Reply::unsatisfiable(self.length, self.vary, head),
             Span::Whole | Span::Part { .. } => self.part(Status::OK, 0..self.length, head),
+        }
+    }
+
+    fn single(&self, first: u64, last: u64, head: bool) -> Reply<'_> {
+        let mut more = FieldBuf::new();
+        more.push_content_range(first, last, self.length);
+        Reply { more, ..self.part(Status::PARTIAL_CONTENT, first..last + 1, head) }
+    }
+
+    /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect (§15.3.7): of a file that is not in
+    /// memory, of an encoded one (its encoding is not that of the parts' frame), and where a rule has the type.
+    fn parts(&self, parts: Parts, found: &Found<'_>, head: bool) -> Reply<'_> {
+        let is_ruled = found.headers.is_some_and(|headers| headers.replaces_type());
+        let plan = match &self.hash {
+            Some(hash) if self.media.is_some() && !is_ruled => {
+                self.media.map(|media| Plan::new(parts, media, self.length, hash))
+            }
+            _ => None,
+        };
+        let body = match (&self.content, plan) {
+            (Content::Static(bytes), Some(plan)) => Some((Multipart::Static(bytes, plan), plan)),
+            (Content::Resident(region), Some(plan)) => Some((Multipart::Memory(region, plan), plan)),
+            _ => None,
+        };
+        let Some((body, plan)) = body else {
+            return match parts.as_slice().first() {
+                Some(&(first, last)) if first <= last && last < self.length => self.single(first, last, head),
+                _ => self.part(Status::OK, 0..self.length, head),
+            };
+        };
+        let mut more = FieldBuf::new();
+        plan.push_type(&mut more);
+        // The first line is the type, and the answer's is another.
+        let line = self.content_fields.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        Reply {
+            status: Status::PARTIAL_CONTENT,
+            fields: self.content_fields.get(line..).unwrap_or_default(),
+            more,
+            headers: None,
+            content_length: Some(plan.content_length()),
+            body: if head { Body::Empty } else { Body::Multipart(body) },
         }
     }
 

@@ -73,7 +73,13 @@ impl Site {
         seen: &mut dyn FnMut(BorrowedFd<'_>),
     ) -> Result<Site, OpenError> {
         let prefix = options.prefix.as_deref().filter(|prefix| !prefix.is_empty());
-        open(path, prefix, seen).map_err(|fault| OpenError::new(path, fault))
+        open(path, prefix, compile, seen).map_err(|fault| OpenError::new(path, fault))
+    }
+
+    /// The same for a site whose rules have mistakes: without them.
+    pub(crate) fn open_without_rules(path: &Path, options: &Options) -> Result<Site, OpenError> {
+        let prefix = options.prefix.as_deref().filter(|prefix| !prefix.is_empty());
+        open(path, prefix, |_| Ok(Rules::default()), &mut |_| ()).map_err(|fault| OpenError::new(path, fault))
     }
 
     /// A site that is part of the program: names such as `css/x.css` and their bytes.
@@ -101,6 +107,14 @@ impl Site {
             Warnings::default(),
         )
         .map_err(|fault| OpenError::new(Path::new(""), fault))
+    }
+
+    /// A site that is part of the program, with rules that are compiled already.
+    pub(crate) fn with_rules(files: &[(&'static str, &'static [u8])], rules: Rules) -> Site {
+        let sources = files.iter().map(|(_, bytes)| Source::Embedded(bytes)).collect();
+        let names = files.iter().map(|(name, _)| name.as_bytes());
+        Site::assemble(Store::Embedded, names, sources, None, rules, Warnings::default())
+            .unwrap_or_else(|_| unreachable!("a few plain names"))
     }
 
     /// Number of files with a name of their own.
@@ -205,7 +219,10 @@ impl Site {
     }
 }
 
-fn open(path: &Path, prefix: Option<&str>, seen: Seen<'_>) -> Result<Site, OpenFault> {
+/// What makes rules of the contents of `_headers` and `_redirects`.
+type Compile = fn(&[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault>;
+
+fn open(path: &Path, prefix: Option<&str>, compile: Compile, seen: Seen<'_>) -> Result<Site, OpenFault> {
     let io = |doing| move |errno: rustix::io::Errno| OpenFault::Io { doing, error: errno.into() };
     // Non-blocking, or a named pipe would be waited for.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -216,7 +233,7 @@ fn open(path: &Path, prefix: Option<&str>, seen: Seen<'_>) -> Result<Site, OpenF
         FileType::Directory => {
             let root = Root::open(path, prefix)?;
             let names = root.files(seen, &mut warnings)?;
-            let rules = directory_rules(&root)?;
+            let rules = directory_rules(&root, compile)?;
             let sources = names.iter().map(|name| Source::Directory(name.clone())).collect();
             Site::assemble(
                 Store::Directory(root),
@@ -231,7 +248,7 @@ fn open(path: &Path, prefix: Option<&str>, seen: Seen<'_>) -> Result<Site, OpenF
             seen(fd.as_fd());
             let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
             match pack::read::find(&archive)? {
-                Found::Pack(packed) => return open_pack(archive, packed, &stat, prefix, warnings),
+                Found::Pack(packed) => return open_pack(archive, packed, &stat, prefix, compile, warnings),
                 Found::Newer => {
                     let why = "it was made by a newer sitar";
                     warnings.push(Warning::IndexUnused { why });
@@ -239,7 +256,7 @@ fn open(path: &Path, prefix: Option<&str>, seen: Seen<'_>) -> Result<Site, OpenF
                 Found::Nothing => {}
             }
             let (listed, rule_files) = list(&archive, prefix, &mut warnings)?;
-            let rules = archive_rules(&archive, rule_files)?;
+            let rules = archive_rules(&archive, rule_files, compile)?;
             let sources = listed.iter().map(|(_, stored)| Source::Archive(*stored)).collect();
             let store = Store::Archive { stamp: archive.stamp(&stat)?, file: archive.file };
             Site::assemble(store, listed.iter().map(|(name, _)| &**name), sources, prefix, rules, warnings)
@@ -254,6 +271,7 @@ fn open_pack(
     packed: pack::read::Packed,
     stat: &Stat,
     prefix: Option<&str>,
+    compile: Compile,
     warnings: Warnings,
 ) -> Result<Site, OpenFault> {
     let packed = packed.below(prefix)?;
@@ -291,7 +309,7 @@ fn embedded_rules(files: &[(&str, &[u8])]) -> Result<Rules, OpenFault> {
     compile(&[text(rules::HEADERS), text(rules::REDIRECTS)])
 }
 
-fn archive_rules(archive: &impl ReadAt, files: RuleFiles) -> Result<Rules, OpenFault> {
+fn archive_rules(archive: &impl ReadAt, files: RuleFiles, compile: Compile) -> Result<Rules, OpenFault> {
     let mut texts = [None, None];
     for (text, stored) in texts.iter_mut().zip(files) {
         let Some(stored) = stored else { continue };
@@ -304,7 +322,7 @@ fn archive_rules(archive: &impl ReadAt, files: RuleFiles) -> Result<Rules, OpenF
     compile(&texts)
 }
 
-pub(crate) fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
+pub(crate) fn directory_rules(root: &Root, compile: Compile) -> Result<Rules, OpenFault> {
     let fault = |error| OpenFault::Io { doing: "read its rules", error };
     let mut texts = [None, None];
     for (text, name) in texts.iter_mut().zip([rules::HEADERS, rules::REDIRECTS]) {

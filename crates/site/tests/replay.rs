@@ -46,6 +46,20 @@ fn indexes() {
 }
 
 #[test]
+fn headers() {
+    for (_, bytes) in corpus("headers") {
+        sitar_site::checks::headers(&bytes);
+    }
+}
+
+#[test]
+fn redirects() {
+    for (_, bytes) in corpus("redirects") {
+        sitar_site::checks::redirects(&bytes);
+    }
+}
+
+#[test]
 fn paths() {
     for (_, bytes) in corpus("path") {
         sitar_site::checks::path(&bytes);

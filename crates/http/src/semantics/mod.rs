@@ -2,12 +2,14 @@
 //!
 //! The order in which an answer is found (RFC 9110 §13.2.2): choose the representation with [`Accept`],
 //! evaluate [`preconditions`] on its validators, then, only if they say [`Verdict::Proceed`], ask [`range()`]
-//! for the part to send.
+//! for the part to send. [`wants_sha256`] says whether the digest of the representation is asked for (RFC 9530).
 
 mod coding;
+mod digest;
 mod precondition;
 mod range;
 
 pub use coding::{Accept, Coding};
+pub use digest::wants_sha256;
 pub use precondition::{Validators, Verdict, preconditions};
-pub use range::{Span, range};
+pub use range::{PARTS_MAX, Parts, Span, range};

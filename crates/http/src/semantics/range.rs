@@ -17,31 +17,77 @@ pub enum Span {
         /// Offset of the last byte.
         last: u64,
     },
+    /// Several parts, with 206 and `multipart/byteranges` (RFC 9110 §15.3.7.2). To send fewer is allowed too.
+    Parts(Parts),
     /// Nothing, with 416 and `Content-Range: bytes */length`.
     Unsatisfiable,
 }
 
+/// Parts of a representation that neither overlap nor lie close together, in the order in which they were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    parts: [(u64, u64); PARTS_MAX],
+    len: usize,
+}
+
+impl Parts {
+    /// Offsets of the first and the last byte of each.
+    #[must_use]
+    pub fn as_slice(&self) -> &[(u64, u64)] {
+        &self.parts[..self.len]
+    }
+
+    /// Adds a part. What overlaps it or is so near that a part of its own would take more than the gap is put together with
+    /// it, in the place of the first of them. `false`: there are too many.
+    fn add(&mut self, mut first: u64, mut last: u64) -> bool {
+        let mut at = self.len;
+        let mut looked_at = 0;
+        while let Some(&(other_first, other_last)) = self.as_slice().get(looked_at) {
+            let apart = |before: u64, after: u64| after > before.saturating_add(GAP_MAX + 1);
+            if apart(other_last, first) || apart(last, other_first) {
+                looked_at += 1;
+                continue;
+            }
+            (first, last) = (first.min(other_first), last.max(other_last));
+            self.parts.copy_within(looked_at + 1..self.len, looked_at);
+            self.len -= 1;
+            at = at.min(looked_at);
+            // It has grown: those that were apart before may not be any more.
+            looked_at = 0;
+        }
+        if self.len == PARTS_MAX {
+            return false;
+        }
+        self.parts.copy_within(at..self.len, at + 1);
+        self.parts[at] = (first, last);
+        self.len += 1;
+        true
+    }
+}
+
+/// Parts in one answer: more are refused by sending all (RFC 9110 §14.2 allows to ignore Range, and names many small
+/// ranges as a reason).
+pub const PARTS_MAX: usize = 8;
+/// Bytes between two parts that are sent along, about what the head of a part takes (RFC 9110 §15.3.7.2).
+const GAP_MAX: u64 = 80;
+
 /// Evaluates Range and If-Range for a representation of `length` bytes.
 ///
 /// A server may ignore Range (RFC 9110 §14.2), and this one does where it is malformed, sent twice, in
-/// another unit than bytes, or asks for several ranges at once. Numbers beyond 64 bits count as the largest.
+/// another unit than bytes, or asks for more than eight ranges. Numbers beyond 64 bits count as the largest.
 #[must_use]
 pub fn range(request: &Request<'_>, validators: &Validators<'_>, length: u64) -> Span {
     // RFC 9110 §14.2: Range is defined for GET only.
     if request.method != Method::Get {
         return Span::Whole;
     }
-    let Some(spec) = request.fields.get(Field::Range).and_then(single) else { return Span::Whole };
+    let Some(span) = request.fields.get(Field::Range).and_then(|value| set(value, length)) else {
+        return Span::Whole;
+    };
     if request.fields.has(Field::IfRange) && !if_range(request, validators) {
         return Span::Whole;
     }
-    match spec {
-        Spec::FromTo(first, last) if first < length => Span::Part { first, last: last.min(length - 1) },
-        Spec::FromTo(..) | Spec::Suffix(0) => Span::Unsatisfiable,
-        // RFC 9110 §14.1.2: a suffix longer than the representation is all of it, also when that is nothing.
-        Spec::Suffix(_) if length == 0 => Span::Whole,
-        Spec::Suffix(count) => Span::Part { first: length.saturating_sub(count), last: length - 1 },
-    }
+    span
 }
 
 /// Whether the client's copy, of which it has a part, is still current (RFC 9110 §13.1.5).
@@ -64,29 +110,52 @@ enum Spec {
     Suffix(u64),
 }
 
-/// The one range that a Range field asks for.
-fn single(value: &[u8]) -> Option<Spec> {
+/// What a Range field asks for; `None` when it is to be ignored.
+fn set(value: &[u8], length: u64) -> Option<Span> {
     let equals = memchr::memchr(b'=', value)?;
     let (unit, set) = (&value[..equals], &value[equals + 1..]);
     // RFC 9110 §14.1: names of range units are case-insensitive.
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
+    let mut parts = Parts { parts: [(0, 0); PARTS_MAX], len: 0 };
+    let (mut any, mut whole) = (false, false);
     // RFC 9110 §5.6.1.2: empty list members are to be accepted.
-    let mut members = set.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty());
-    let spec = members.next()?;
-    if members.next().is_some() {
-        return None;
+    for member in set.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty()) {
+        any = true;
+        match Spec::parse(member)? {
+            Spec::FromTo(first, last) if first < length => {
+                parts.add(first, last.min(length - 1)).then_some(())?;
+            }
+            // RFC 9110 §14.1.2: a suffix longer than the representation is all of it, also when that is nothing.
+            Spec::Suffix(count) if count > 0 && length == 0 => whole = true,
+            Spec::Suffix(count) if count > 0 => {
+                parts.add(length.saturating_sub(count), length - 1).then_some(())?;
+            }
+            // One that cannot be satisfied says nothing as long as another can (RFC 9110 §14.1.2).
+            Spec::FromTo(..) | Spec::Suffix(_) => {}
+        }
     }
+    match (parts.as_slice(), any) {
+        (_, false) => None,
+        _ if whole => None,
+        ([], true) => Some(Span::Unsatisfiable),
+        (&[(first, last)], true) => Some(Span::Part { first, last }),
+        (_, true) => Some(Span::Parts(parts)),
+    }
+}
 
-    let dash = memchr::memchr(b'-', spec)?;
-    match (&spec[..dash], &spec[dash + 1..]) {
-        ([], count) => Some(Spec::Suffix(number(count)?)),
-        (first, []) => Some(Spec::FromTo(number(first)?, u64::MAX)),
-        (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            // RFC 9110 §14.1.1: the other way round is invalid, not empty.
-            (first <= last).then_some(Spec::FromTo(first, last))
+impl Spec {
+    fn parse(member: &[u8]) -> Option<Spec> {
+        let dash = memchr::memchr(b'-', member)?;
+        match (&member[..dash], &member[dash + 1..]) {
+            ([], count) => Some(Spec::Suffix(number(count)?)),
+            (first, []) => Some(Spec::FromTo(number(first)?, u64::MAX)),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                // RFC 9110 §14.1.1: the other way round is invalid, not empty.
+                (first <= last).then_some(Spec::FromTo(first, last))
+            }
         }
     }
 }

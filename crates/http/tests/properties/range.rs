@@ -1,6 +1,6 @@
 //! A range lies within the body, and is no more than what was asked for.
 
-use sitar_http::semantics::{Span, Validators, range};
+use sitar_http::semantics::{PARTS_MAX, Span, Validators, range};
 use sitar_http::{Field, Method, Request, Target};
 
 /// The length of the body in decimal on the first line, Range on the second, If-Range on the third if there
@@ -18,7 +18,7 @@ pub(crate) fn check(data: &[u8]) {
     let validators = Validators { etag: Some(b"\"x\""), last_modified: Some(784_111_777) };
     let span = range(&request, &validators, length);
     match span {
-        Span::Whole => {}
+        Span::Whole | Span::Parts(_) => {}
         Span::Unsatisfiable => assert!(value.to_ascii_lowercase().starts_with(b"bytes=")),
         Span::Part { first, last } => {
             assert!(first <= last && last < length);
@@ -27,6 +27,18 @@ pub(crate) fn check(data: &[u8]) {
             let mut again = Request::new(Method::Get, request.target);
             assert!(again.fields.push(Field::Range, plain.as_bytes()).is_ok());
             assert_eq!(range(&again, &validators, length), span);
+        }
+    }
+    if let Span::Parts(parts) = span {
+        let parts = parts.as_slice();
+        assert!(parts.len() > 1 && parts.len() <= PARTS_MAX);
+        for (at, &(first, last)) in parts.iter().enumerate() {
+            assert!(first <= last && last < length);
+            assert!(
+                parts[..at]
+                    .iter()
+                    .all(|(others_first, others_last)| last < *others_first || first > *others_last)
+            );
         }
     }
     request.method = Method::Head;

@@ -19,6 +19,7 @@
 mod farewell;
 mod intake;
 mod kernel;
+mod parts;
 mod patience;
 mod reply;
 mod turn;

@@ -9,6 +9,7 @@ use sitar_site::{Body, Reply, Streamed};
 use sitar_tls::RecordError;
 
 use super::Gone;
+use super::parts::Parts;
 use crate::Sealer;
 use crate::output::{Layer, Output};
 
@@ -17,6 +18,7 @@ pub(super) enum Rest {
     Static(&'static [u8]),
     Region(Region, Range<usize>),
     File(Streamed, Range<u64>),
+    Parts(Parts),
 }
 
 /// The output being filled; begun if need be, and if more than `keep` send buffers are free.
@@ -62,6 +64,7 @@ const SEALS_LOW: u64 = 4096;
 const SEALS_LOW_FIXED: u64 = 1 << 16;
 
 /// How far a reply has been written.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub(super) enum Written {
     All,
     /// The head and some of the body.
@@ -99,6 +102,7 @@ pub(super) fn write(
             let range = range.start + taken..range.end;
             (!range.is_empty()).then(|| Rest::Region((*region).clone(), range))
         }),
+        Body::Multipart(body) => Parts::new(body).write(output, layer).map(|left| left.map(Rest::Parts)),
         Body::File { file, range } => {
             Ok((!range.is_empty()).then(|| Rest::File((*file).clone(), range.clone())))
         }
@@ -125,6 +129,7 @@ pub(super) fn continue_body(
             let range = range.start + output.region(layer, &region, &range)?..range.end;
             (!range.is_empty()).then_some(Rest::Region(region, range))
         }
+        Rest::Parts(parts) => parts.write(output, layer)?.map(Rest::Parts),
         Rest::File(..) => Some(rest),
     })
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -74,6 +74,14 @@ pub fn small() -> Limits {
     }
 }
 
+/// The site that most tests serve.
+fn example(directory: &Path) {
+    fs::write(directory.join("small.txt"), "hello\n").unwrap();
+    for (name, len) in [("k16.bin", 16 << 10), ("m1.bin", 1 << 20), ("m9.bin", 9 << 20)] {
+        fs::write(directory.join(name), body(len)).unwrap();
+    }
+}
+
 pub fn body(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
@@ -95,28 +103,49 @@ impl Server {
         set: impl FnOnce(sitar_tls::Config) -> sitar_tls::Config,
     ) -> Server {
         let (ca, config) = identity();
-        Server::with_identity(engine, limits, (ca, config.map(set)), budget)
+        Server::with_identity(engine, limits, (ca, config.map(set)), budget, example)
     }
 
     pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {
         let identity = if tls { identity() } else { (None, None) };
-        Server::with_identity(engine, limits, identity, budget)
+        Server::with_identity(engine, limits, identity, budget, example)
     }
 
-    fn with_identity(engine: Engine, limits: Limits, (ca, config): Own, budget: Budget) -> Server {
+    /// The same over a site that `build` writes.
+    pub fn over(
+        engine: Engine,
+        limits: Limits,
+        tls: bool,
+        budget: Budget,
+        build: impl FnOnce(&Path),
+    ) -> Server {
+        let identity = if tls { identity() } else { (None, None) };
+        Server::with_identity(engine, limits, identity, budget, build)
+    }
+
+    fn with_identity(
+        engine: Engine,
+        limits: Limits,
+        (ca, config): Own,
+        budget: Budget,
+        build: impl FnOnce(&Path),
+    ) -> Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("sitar-server-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("small.txt"), "hello\n").unwrap();
-        for (name, len) in [("k16.bin", 16 << 10), ("m1.bin", 1 << 20), ("m9.bin", 9 << 20)] {
-            fs::write(directory.join(name), body(len)).unwrap();
-        }
+        build(&directory);
         Server::serve(engine, limits, (ca, config), budget, directory)
     }
 
     /// Serves a directory that is there already, and removes it in the end.
-    pub fn over(engine: Engine, limits: Limits, tls: bool, budget: Budget, directory: PathBuf) -> Server {
+    pub fn over_directory(
+        engine: Engine,
+        limits: Limits,
+        tls: bool,
+        budget: Budget,
+        directory: PathBuf,
+    ) -> Server {
         let identity = if tls { identity() } else { (None, None) };
         Server::serve(engine, limits, identity, budget, directory)
     }
@@ -229,6 +258,12 @@ pub fn get(path: &str) -> Vec<u8> {
 
 /// Reads one answer with a Content-Length: its status and its body.
 pub fn answer(stream: &mut impl Read) -> (u16, Vec<u8>) {
+    let (head, body) = answer_with_head(stream);
+    (head[9..12].parse().unwrap(), body)
+}
+
+/// The same with its whole head.
+pub fn answer_with_head(stream: &mut impl Read) -> (String, Vec<u8>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -237,9 +272,8 @@ pub fn answer(stream: &mut impl Read) -> (u16, Vec<u8>) {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    let status = head[9..12].parse().unwrap();
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).unwrap();
-    (status, body)
+    (head, body)
 }

@@ -200,6 +200,11 @@ impl Headers {
         }
     }
 
+    /// The rules that match no path until they have been shown one; those with a host are not among them.
+    pub(crate) fn unmatched(&self) -> Unmatched<'_> {
+        Unmatched { left: self.rules.iter().filter(|rule| !rule.source.names_host()).collect() }
+    }
+
     /// The rules for a request; `None` when there are none.
     pub(crate) fn find(&self, subject: &Subject<'_>) -> Option<HeaderSet<'_>> {
         if self.rules.is_empty() {
@@ -225,6 +230,24 @@ impl Headers {
     }
 }
 
+/// Rules for which no path has been found yet.
+pub(crate) struct Unmatched<'s> {
+    left: Vec<&'s Rule>,
+}
+
+impl Unmatched<'_> {
+    /// Takes out those that match a key.
+    pub(crate) fn look_at(&mut self, key: &[u8]) {
+        let subject = Subject { key, slash: false, authority: None };
+        self.left.retain(|rule| rule.source.matches(&subject).is_none());
+    }
+
+    /// The lines of those that are left.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = u32> {
+        self.left.iter().map(|rule| rule.number)
+    }
+}
+
 impl<'s> HeaderSet<'s> {
     fn rules(self) -> impl Iterator<Item = (usize, &'s Rule)> {
         let matched = self.matched;
@@ -244,6 +267,11 @@ impl<'s> HeaderSet<'s> {
                 })
                 .map(move |line| (rule, line))
         })
+    }
+
+    /// Whether the type of the content is the rules' to say.
+    pub(crate) fn replaces_type(&self) -> bool {
+        self.replaced & 1 != 0
     }
 
     /// Adds the lines in which something is to be filled in. One for which there is no room is left out.

@@ -183,6 +183,10 @@ impl Pattern {
         Ok(())
     }
 
+    pub(super) fn names_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// The one key that it matches, if it is one: no placeholder, no splat, any host.
     pub(super) fn fixed(&self) -> Option<Vec<u8>> {
         if self.host.is_some() || self.splat.is_some() {

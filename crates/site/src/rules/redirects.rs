@@ -136,6 +136,33 @@ impl Redirects {
             Some(Applied { rule, captures })
         })
     }
+
+    /// Targets inside the site that are fixed, with the lines of their rules.
+    pub(crate) fn rewrites(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
+        self.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Rewrite { target: Local::Key { key, slash }, .. } => Some((rule.line, &**key, *slash)),
+            _ => None,
+        })
+    }
+
+    /// The fixed paths of rules that give way to a file there, with the lines of the rules.
+    pub(crate) fn yielding(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
+        let yields = |rule: &&Redirect| !rule.forced;
+        self.rules.iter().filter(yields).filter_map(|rule| Some((rule.line, rule.source.fixed()?)))
+    }
+
+    /// The targets of redirects inside the site, as far as they are fixed, with the lines of the rules.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Redirect { target, .. } => Some((rule.line, target.local_path()?)),
+            Action::Rewrite { .. } => None,
+        })
+    }
+
+    /// Whether some show a page under addresses that no file has.
+    pub(crate) fn rewrite(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.action, Action::Rewrite { status: Status::OK, .. }))
+    }
 }
 
 impl<'r> Applied<'r, '_> {

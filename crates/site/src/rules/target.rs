@@ -86,6 +86,11 @@ impl Sink for Location<'_> {
 }
 
 impl Target {
+    /// The path and query, if they are on this site and fixed.
+    pub(super) fn local_path(&self) -> Option<&[u8]> {
+        self.base.fixed().filter(|_| self.local)
+    }
+
     pub(super) fn reply<'r>(
         &'r self,
         status: Status,
@@ -173,6 +178,12 @@ fn check_remote(target: &[u8]) -> Result<(), Fault> {
     let host = rest.split(|&byte| matches!(byte, b'/' | b'?' | b'\\')).next().unwrap_or_default();
     if host.is_empty() {
         return Err(Fault::new("the target's host is missing", "write https://host/path"));
+    }
+    if !host.iter().all(|&byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)) {
+        return Err(Fault::new(
+            "the target's host is not valid",
+            "write it as https://example.com/path, in ASCII",
+        ));
     }
     if find_name(host).is_some() {
         return Err(Fault::new(

@@ -47,6 +47,18 @@ fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String) {
         Body::Empty => Vec::new(),
         Body::Static(bytes) => bytes.to_vec(),
         Body::Memory { region, range } => region[range.clone()].to_vec(),
+        Body::Multipart(parts) => {
+            let (content, plan) = match parts {
+                crate::Multipart::Static(bytes, plan) => (*bytes, plan),
+                crate::Multipart::Memory(region, plan) => (&region[..], plan),
+            };
+            let pieces = (0..).map_while(|number| plan.piece(number));
+            let bytes = pieces.map(|piece| match piece {
+                crate::Piece::Text(text) => text.to_vec(),
+                crate::Piece::Bytes(range) => content[range].to_vec(),
+            });
+            bytes.collect::<Vec<_>>().concat()
+        }
         Body::File { file, range } => {
             let mut bytes = vec![0; (range.end - range.start) as usize];
             file.read_exact_at(&mut bytes, range.start).unwrap();

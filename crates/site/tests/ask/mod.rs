@@ -23,14 +23,22 @@ pub(crate) fn wire(site: &Site, request: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn wire_within(site: &Site, request: &[u8], budget: &Budget) -> Vec<u8> {
+    without_date(&answer(site, request, b"Sun, 06 Nov 1994 08:49:37 GMT", budget))
+}
+
+/// The same with the date.
+pub(crate) fn wire_with_date(site: &Site, request: &[u8], date: &[u8; 29]) -> Vec<u8> {
+    answer(site, request, date, &Budget::new(64 << 20, 64 << 20))
+}
+
+fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget) -> Vec<u8> {
     let limits = h1::Limits::default();
-    let date = b"Sun, 06 Nov 1994 08:49:37 GMT";
     let mut out = vec![0; 32 << 10];
     let head = match h1::parse(request, &limits) {
         Ok(head) => head.expect("a whole request"),
         Err(rejection) => {
             let len = h1::write_rejection(&mut out, &rejection, date, false).unwrap();
-            return without_date(&out[..len]);
+            return out[..len].to_vec();
         }
     };
     let loaded;
@@ -47,7 +55,7 @@ pub(crate) fn wire_within(site: &Site, request: &[u8], budget: &Budget) -> Vec<u
             Answer { version: head.version, status, date, fields, content_length, close: !head.keep_alive };
         h1::write_head(&mut out, &answer).unwrap()
     });
-    let mut text = without_date(&out[..len]);
+    let mut text = out[..len].to_vec();
     text.extend_from_slice(&body(&reply));
     text
 }
@@ -63,6 +71,18 @@ pub(crate) fn body(reply: &Reply<'_>) -> Vec<u8> {
         Body::Empty => Vec::new(),
         Body::Static(bytes) => bytes.to_vec(),
         Body::Memory { region, range } => region[range.clone()].to_vec(),
+        Body::Multipart(parts) => {
+            let (content, plan) = match parts {
+                sitar_site::Multipart::Static(bytes, plan) => (*bytes, plan),
+                sitar_site::Multipart::Memory(region, plan) => (&region[..], plan),
+            };
+            let pieces = (0..).map_while(|number| plan.piece(number));
+            let bytes = pieces.map(|piece| match piece {
+                sitar_site::Piece::Text(text) => text.to_vec(),
+                sitar_site::Piece::Bytes(range) => content[range].to_vec(),
+            });
+            bytes.collect::<Vec<_>>().concat()
+        }
         Body::File { file, range } => {
             let mut bytes = vec![0; (range.end - range.start) as usize];
             file.read_exact_at(&mut bytes, range.start).unwrap();

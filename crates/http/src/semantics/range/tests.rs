@@ -2,7 +2,7 @@ use super::*;
 use crate::Target;
 use proptest::prelude::*;
 
-use Span::{Part, Unsatisfiable, Whole};
+use Span::{Part, Parts, Unsatisfiable, Whole};
 
 const VALIDATORS: Validators<'_> = Validators { etag: Some(b"\"a\""), last_modified: Some(784_111_777) };
 
@@ -77,8 +77,8 @@ fn ignored_ranges() {
         b"bytes: 1-2",
         b"seconds=1-2",
         b"none",
-        b"bytes=0-1,2-3",
-        b"bytes=0-1, -1",
+        b"bytes=0-1,2-1",
+        b"bytes=0-1, x",
         b"bytes=0x1-2",
         b"bytes=1-2;x",
     ];
@@ -87,6 +87,45 @@ fn ignored_ranges() {
     }
     assert_eq!(span(Method::Get, &[], 100), Whole);
     assert_eq!(span(Method::Get, &[(Field::Range, b"bytes=0-1"), (Field::Range, b"bytes=0-1")], 100), Whole);
+}
+
+// RFC 9110 §15.3.7.2: what overlaps or lies close together is one part; the order is kept.
+#[test]
+fn several_ranges() {
+    type Case<'c> = (&'c [u8], u64, &'c [(u64, u64)]);
+    let cases: &[Case<'_>] = &[
+        (b"bytes=0-0,-1", 10_000, &[(0, 0), (9_999, 9_999)]),
+        (b"bytes=500-600,0-10", 10_000, &[(500, 600), (0, 10)]),
+        (b"bytes=0-10,500-600,5-20", 10_000, &[(0, 20), (500, 600)]),
+        (b"bytes=500-600,0-10,590-700", 10_000, &[(500, 700), (0, 10)]),
+        (b"bytes=0-1,82-83,1000-", 10_000, &[(0, 83), (1_000, 9_999)]),
+        (b"bytes=0-1,83-84,1000-", 10_000, &[(0, 1), (83, 84), (1_000, 9_999)]),
+        // The one in the middle brings both others together.
+        (b"bytes=0-1,200-201,1000-,90-120", 10_000, &[(0, 1), (90, 201), (1_000, 9_999)]),
+        (b"bytes=0-1,10000-,500-501", 10_000, &[(0, 1), (500, 501)]),
+        (
+            b"bytes=0-0,100-100,200-200,300-300,400-400,500-500,600-600,700-700",
+            10_000,
+            &[(0, 0), (100, 100), (200, 200), (300, 300), (400, 400), (500, 500), (600, 600), (700, 700)],
+        ),
+    ];
+    for (value, length, expected) in cases {
+        match get(value, *length) {
+            Parts(parts) => assert_eq!(parts.as_slice(), *expected, "{}", value.escape_ascii()),
+            other => panic!("{}: {other:?}", value.escape_ascii()),
+        }
+    }
+    for (value, expected) in [
+        (&b"bytes=0-1,2-3"[..], Part { first: 0, last: 3 }),
+        (b"bytes=0-,0-,0-,0-,0-", Part { first: 0, last: 9_999 }),
+        (b"bytes=0-1,20000-", Part { first: 0, last: 1 }),
+        (b"bytes=20000-,-0", Unsatisfiable),
+        // A ninth part.
+        (b"bytes=0-0,100-100,200-200,300-300,400-400,500-500,600-600,700-700,800-800", Whole),
+    ] {
+        assert_eq!(get(value, 10_000), expected, "{}", value.escape_ascii());
+    }
+    assert_eq!(get(b"bytes=-1,-2", 0), Whole);
 }
 
 // RFC 9110 §14.2
@@ -167,6 +206,31 @@ proptest! {
         let number = |number: Option<u128>| number.map_or(String::new(), |number| number.to_string());
         let text = format!("bytes={}-{}", number(from), number(to));
         prop_assert_eq!(get(text.as_bytes(), length), naive(from, to, length), "{}", text);
+    }
+
+    #[test]
+    fn several_parts_hold_what_was_asked_for_and_only_gaps_more(
+        asked in proptest::collection::vec((0..3_000_u64, 0..300_u64), 2..9),
+        length in 1_000..2_500_u64,
+    ) {
+        let list = asked.iter().map(|(first, more)| format!("{first}-{}", first + more)).collect::<Vec<_>>();
+        let wanted = |at: u64| asked.iter().any(|(first, more)| at >= *first && at <= first + more);
+        let sent: Vec<(u64, u64)> = match get(format!("bytes={}", list.join(",")).as_bytes(), length) {
+            Parts(parts) => parts.as_slice().to_vec(),
+            Part { first, last } => vec![(first, last)],
+            Unsatisfiable => vec![],
+            Whole => panic!("no reason to ignore this"),
+        };
+        let within = |at: u64| sent.iter().filter(|(first, last)| at >= *first && at <= *last).count();
+        let (mut gap, mut before) = (0_u64, false);
+        for at in 0..length {
+            prop_assert!(within(at) <= 1, "{at} twice");
+            prop_assert!(!wanted(at) || within(at) == 1, "{at} is missing");
+            // Nothing is sent but what is wanted and what lies between two such parts, 80 bytes at most.
+            gap = if wanted(at) { 0 } else { gap + 1 };
+            before |= wanted(at);
+            prop_assert!(within(at) == 0 || (before && gap <= 80), "{at} is too much");
+        }
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! `sitar check`: what is wrong with a site, as text or as JSON.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use sitar_site::Options;
+use sitar_site::check::{Findings, check};
+
+use crate::error::{EXIT_PROBLEMS, Error, Printable};
+
+/// The arguments of `sitar check`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Check {
+    /// A tar archive or a directory
+    pub path: PathBuf,
+
+    /// Print the findings as one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Look only at what lies below this folder of the archive or directory, as the root
+    #[arg(long, env = "SITAR_PREFIX")]
+    pub prefix: Option<String>,
+
+    /// Report files larger than this, in MiB; 0: none
+    #[arg(long, value_name = "MIB", default_value_t = 25)]
+    pub max_size: u32,
+}
+
+/// Looks at a site and prints what is wrong. The code is 0 when nothing is, 3 when something is.
+///
+/// # Errors
+/// Whatever keeps the site from being opened at all.
+pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
+    let options = Options { prefix: arguments.prefix.clone() };
+    let size_max = (arguments.max_size > 0).then(|| u64::from(arguments.max_size) << 20);
+    let findings = check(&arguments.path, &options, size_max).map_err(|error| {
+        Error::new(error.to_string())
+            .hint("PATH is a directory or a tar archive, made for example by `tar cf site.tar -C public .`")
+    })?;
+    let text = if arguments.json { json(&findings) } else { plain(&findings) };
+    // A closed standard output is no problem of the site's.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(if findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_PROBLEMS) })
+}
+
+/// A line for each problem, and one that sums up.
+fn plain(findings: &Findings) -> String {
+    let mut text = String::new();
+    for problem in &findings.problems {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", Printable(&problem.to_string()));
+    }
+    if findings.more > 0 {
+        let _ = writeln!(text, "and {} more", findings.more);
+    }
+    let problems = match findings.problems.len() + findings.more {
+        0 => "nothing is wrong".to_owned(),
+        1 => "1 problem".to_owned(),
+        many => format!("{many} problems"),
+    };
+    let _ = writeln!(text, "{} files, {} links: {problems}", findings.files, findings.links);
+    text
+}
+
+fn json(findings: &Findings) -> String {
+    let mut text = String::from("{\"problems\":[");
+    for (at, problem) in findings.problems.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let (kind, line) = (problem.kind.name(), problem.line);
+        let (file, what) = (quoted(&problem.file), quoted(&problem.what));
+        let _ =
+            write!(text, "{comma}\n{{\"kind\":\"{kind}\",\"file\":{file},\"line\":{line},\"what\":{what}}}");
+    }
+    let Findings { more, files, links, .. } = findings;
+    let _ = writeln!(text, "],\n\"more\":{more},\"files\":{files},\"links\":{links}}}");
+    text
+}
+
+/// A JSON string (RFC 8259 §7).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sitar_site::check::{Kind, Problem};
+
+    fn findings() -> Findings {
+        let problem = |line, what: &str| Problem {
+            kind: Kind::BrokenLink,
+            file: "a\"b.html".to_owned(),
+            line,
+            what: what.to_owned(),
+        };
+        Findings {
+            problems: vec![problem(3, "links to x\u{1b}"), problem(0, "is\\odd")],
+            more: 2,
+            files: 5,
+            links: 7,
+        }
+    }
+
+    #[test]
+    fn as_text() {
+        assert_eq!(
+            plain(&findings()),
+            "a\"b.html:3: links to x\\u{1b}\na\"b.html: is\\odd\nand 2 more\n5 files, 7 links: 4 problems\n"
+        );
+        assert_eq!(plain(&Findings::default()), "0 files, 0 links: nothing is wrong\n");
+    }
+
+    #[test]
+    fn as_json() {
+        assert_eq!(
+            json(&findings()),
+            "{\"problems\":[\n\
+             {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":3,\"what\":\"links to x\\u001b\"},\n\
+             {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":0,\"what\":\"is\\\\odd\"}],\n\
+             \"more\":2,\"files\":5,\"links\":7}\n"
+        );
+    }
+
+    #[test]
+    fn the_handbook_is_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in crate::handbook::FILES {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let findings = check(folder.path(), &Options::default(), None).unwrap();
+        assert_eq!(
+            plain(&Findings { files: 0, links: 0, ..findings }),
+            "0 files, 0 links: nothing is wrong\n"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! `sitar check`: what is wrong with a site, found without serving it.
+//!
+//! Each page and style sheet is read once, one at a time, as far as [`READ_MAX`] goes, so memory does not grow with the site.
+//! Links are tried on the site itself, its rules included: what is reported as broken would be 404.
+
+mod css;
+mod html;
+mod link;
+mod sniff;
+
+use crate::error::{OpenError, OpenFault, Warning, printable};
+use crate::representation::Budget;
+use crate::site::{Options, Site};
+use std::fmt;
+use std::path::Path;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// In the order of files and lines.
+    pub problems: Vec<Problem>,
+    /// Further problems that were counted but not kept.
+    pub more: usize,
+    /// Files looked at.
+    pub files: usize,
+    /// Links followed.
+    pub links: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// The file that it is in, made printable.
+    pub file: String,
+    /// The line, counted from 1; 0 where it is about the whole file.
+    pub line: u32,
+    /// What is wrong, in words.
+    pub what: String,
+}
+
+/// Kinds of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A mistake in `_headers` or `_redirects`.
+    Rule,
+    /// A rule that can never apply, or whose target does not exist.
+    DeadRule,
+    /// A link to something on this site that is not there.
+    BrokenLink,
+    /// A link that climbs above the site's root.
+    LeavesSite,
+    /// Something that a page loads over plain HTTP.
+    MixedContent,
+    /// Content that is not what the file's name says.
+    MediaType,
+    /// A file larger than it should be.
+    Oversized,
+    /// A file that is not served.
+    LeftOut,
+    /// A file that could not be read.
+    Unreadable,
+}
+
+impl Kind {
+    /// The name in `--json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Rule => "rule",
+            Kind::DeadRule => "dead-rule",
+            Kind::BrokenLink => "broken-link",
+            Kind::LeavesSite => "leaves-site",
+            Kind::MixedContent => "mixed-content",
+            Kind::MediaType => "media-type",
+            Kind::Oversized => "oversized",
+            Kind::LeftOut => "left-out",
+            Kind::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.what),
+            line => write!(f, "{}:{line}: {}", self.file, self.what),
+        }
+    }
+}
+
+impl Findings {
+    fn push(&mut self, kind: Kind, file: &[u8], line: u32, what: impl Into<String>) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { kind, file: printable(file), line, what: what.into() });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Looks at everything in a site. `size_max`: bytes of a file above which it is reported.
+///
+/// # Errors
+/// What keeps the site from being opened at all; mistakes in its rules are findings.
+pub fn check(path: &Path, options: &Options, size_max: Option<u64>) -> Result<Findings, OpenError> {
+    let mut findings = Findings::default();
+    let site = match Site::open(path, options) {
+        Err(error) if matches!(error.fault(), OpenFault::Rules(_)) => {
+            if let OpenFault::Rules(errors) = error.fault() {
+                for error in errors {
+                    let what = format!("{}: '{}'; {}", error.reason, error.text, error.hint);
+                    findings.push(Kind::Rule, error.file.as_bytes(), error.line, what);
+                }
+            }
+            Site::open_without_rules(path, options)?
+        }
+        opened => opened?,
+    };
+    rules(&site, &mut findings);
+    for warning in site.warnings() {
+        match warning {
+            Warning::LeftOut { name, why } => {
+                findings.push(Kind::LeftOut, name.as_bytes(), 0, format!("is left out: {why}"));
+            }
+            other => findings.push(Kind::LeftOut, b"", 0, other.to_string()),
+        }
+    }
+    files(&site, size_max, &mut findings);
+    Ok(findings)
+}
+
+fn files(site: &Site, size_max: Option<u64>, findings: &mut Findings) {
+    let budget = Budget::new(READ_MAX, READ_MAX);
+    let mut names: Vec<_> = site.index.names().collect();
+    names.sort_unstable();
+    for (name, file) in names {
+        findings.files += 1;
+        let (bytes, length) = match site.load(file, &budget).and_then(|loaded| loaded.beginning(SNIFFED)) {
+            Ok(read) => read,
+            Err(error) => {
+                findings.push(Kind::Unreadable, name, 0, format!("cannot be read: {error}"));
+                continue;
+            }
+        };
+        if size_max.is_some_and(|most| length > most) {
+            findings.push(Kind::Oversized, name, 0, format!("is {} MiB large", length.div_ceil(1 << 20)));
+        }
+        let essence = crate::media::of(name).essence;
+        if let Some(wrong) = sniff::contradiction(essence, &bytes) {
+            findings.push(Kind::MediaType, name, 0, wrong);
+            continue;
+        }
+        if bytes.len() as u64 != length {
+            // Only its beginning was read: what is said about it would be wrong.
+            continue;
+        }
+        let mut links = Vec::new();
+        match essence {
+            "text/html" | "application/xhtml+xml" => html::links(&bytes, &mut links),
+            "text/css" => css::links(&bytes, 0, &mut links),
+            _ => continue,
+        }
+        let page = link::Page::new(name, &links);
+        for link in &links {
+            page.check(site, link, findings);
+        }
+    }
+}
+
+fn rules(site: &Site, findings: &mut Findings) {
+    for shadowed in site.rules.shadowed() {
+        let what = format!("never applies: the rule in line {} takes all that it could", shadowed.by);
+        findings.push(Kind::DeadRule, shadowed.file.as_bytes(), shadowed.line, what);
+    }
+    for (line, key) in site.rules.redirects.yielding() {
+        if site.content_of(&key, false).is_some() || site.content_of(&key, true).is_some() {
+            let what = "never applies: there is a page at its source; a ! behind the status replaces it";
+            findings.push(Kind::DeadRule, b"_redirects", line, what);
+        }
+    }
+    for (line, key, slash) in site.rules.redirects.rewrites() {
+        if site.content_of(key, slash).is_none() {
+            let what = format!("the page that it shows does not exist: /{}", printable(key));
+            findings.push(Kind::DeadRule, b"_redirects", line, what);
+        }
+    }
+    for (line, target) in site.rules.redirects.targets() {
+        if !link::leads_somewhere(site, target) {
+            let what = format!("its target does not exist: {}", printable(target));
+            findings.push(Kind::DeadRule, b"_redirects", line, what);
+        }
+    }
+    // Rewrites give addresses to which no file's name leads.
+    if site.rules.redirects.rewrite() {
+        return;
+    }
+    let mut unmatched = site.rules.headers.unmatched();
+    for (name, _) in site.index.names() {
+        link::addresses(name).for_each(|key| unmatched.look_at(key));
+    }
+    for line in unmatched.lines() {
+        findings.push(Kind::DeadRule, b"_headers", line, "never applies: there is no file at such a path");
+    }
+}
+
+/// Bytes of one file that are read: pages and style sheets larger than this are not searched for links.
+const READ_MAX: u64 = 16 << 20;
+/// Bytes of a larger one that are read to see what it is.
+const SNIFFED: usize = 4096;
+/// Problems that are kept; the rest is counted.
+const PROBLEMS_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+use super::*;
+use std::fs;
+
+fn site(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+fn found(files: &[(&str, &[u8])]) -> Vec<String> {
+    let folder = site(files);
+    let findings = check(folder.path(), &Options::default(), Some(1 << 20)).unwrap();
+    findings.problems.iter().map(|problem| format!("{} {problem}", problem.kind.name())).collect()
+}
+
+#[test]
+fn a_site_in_order() {
+    let files: &[(&str, &[u8])] = &[
+        ("index.html", b"<a href=about>a</a> <a href=/docs/#x>d</a> <a href=docs>d</a> <a href='?q'>q</a> <a href=#top>t</a>\
+            <a href=http://example.com/>e</a> <a href=mailto:a@b>m</a> <a href=//cdn.example/x>c</a> <a href=/old>o</a>\
+            <script src=app.js></script> <link rel=stylesheet href=css/a.css> <img src='a%20b.png' srcset='caf\xc3\xa9.png 2x'>"),
+        ("about.html", b"<base href=/docs/><a href=./>d</a><a href=../about>a</a><a href='..\\about'>a</a>"),
+        ("docs/index.html", b"<a href=../>home</a> <a href=page>p</a> <script src=https://cdn.example/x.js></script>"),
+        ("docs/page.html", b"<!doctype html><a href=index.html>i</a>"),
+        ("css/a.css", b"@import 'b.css'; a { background: url(../a%20b.png) } b { c: url(data:image/png;base64,AA==) }"),
+        ("css/b.css", b""),
+        ("app.js.br", b"js"),
+        ("a b.png", b"\x89PNG\r\n\x1a\n"),
+        ("caf\u{e9}.png", b""),
+        ("_redirects", b"/old /about 301\n/away https://example.com/ 301\n/s/* /about/:splat 301\n"),
+        ("_headers", b"/docs/*\n  X-A: b\n/about\n  X-A: b\nhttps://other.example/*\n  X-A: b\n"),
+    ];
+    assert_eq!(found(files), [""; 0]);
+    let folder = site(files);
+    let findings = check(folder.path(), &Options::default(), None).unwrap();
+    assert!(findings.is_clean());
+    assert_eq!((findings.files, findings.links), (9, 23));
+}
+
+#[test]
+fn everything_that_can_be_wrong() {
+    let large = vec![b'x'; (1 << 20) + 1];
+    let found = found(&[
+        (
+            "index.html",
+            b"<a href=gone>\n<a href=/x/../../y>\n<img src=http://e.example/i.png>\n<a href=/wrong%zz>\n\
+            <img srcset='a.png, b.png 2x'>\n<p style='background:url(c.png)'>\n<form action=/api>",
+        ),
+        ("d/page.html", b"<a href=x>\n<base href=//other.example/><a href=x>"),
+        ("d/up.html", b"<a href=../../up>"),
+        ("s.css", b"a{b:url(gone.png)}\n@import '//x';"),
+        ("a.png", b"\xff\xd8\xff\xe0"),
+        ("large.bin", &large),
+        (
+            "_redirects",
+            b"/d/page /x 301\n/r/* /gone 301\n/r/a /index.html 301\n/w /nothing 200\n/index.html /d/page 301\n",
+        ),
+        ("_headers", b"/nothing/*\n  X-A: b\n"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "dead-rule _redirects:3: never applies: the rule in line 2 takes all that it could",
+            "dead-rule _redirects:1: never applies: there is a page at its source; a ! behind the status replaces it",
+            "dead-rule _redirects:5: never applies: there is a page at its source; a ! behind the status replaces it",
+            "dead-rule _redirects:4: the page that it shows does not exist: /nothing",
+            "dead-rule _redirects:1: its target does not exist: /x",
+            "dead-rule _redirects:2: its target does not exist: /gone",
+            "media-type a.png: is a JPEG image, but its name says image/png",
+            "leaves-site d/up.html:1: the link ../../up climbs above the site's root",
+            "broken-link index.html:1: links to gone, which is not there",
+            "leaves-site index.html:2: the link /x/../../y climbs above the site's root",
+            "mixed-content index.html:3: loads http://e.example/i.png without encryption: browsers refuse it",
+            "broken-link index.html:4: links to /wrong%zz, which is not there",
+            "broken-link index.html:5: loads b.png, which is not there",
+            "broken-link index.html:6: loads c.png, which is not there",
+            "oversized large.bin: is 2 MiB large",
+            "broken-link s.css:1: loads gone.png, which is not there",
+        ]
+    );
+}
+
+#[test]
+fn rules_with_mistakes_are_findings_and_the_rest_is_looked_at_all_the_same() {
+    let found = found(&[
+        ("index.html", b"<a href=gone>"),
+        ("_redirects", b"\n/a\n"),
+        ("_headers", b"/*\n  Date: x\n"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "rule _headers:2: this header is the server's own: 'Date: x'; take the line out",
+            "rule _redirects:2: there is no target: '/a'; a rule is: /source /target 301",
+            "broken-link index.html:1: links to gone, which is not there",
+        ]
+    );
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let folder = site(&[("index.html", b"")]);
+    std::os::unix::fs::symlink("../outside", folder.path().join("out")).unwrap();
+    let findings = check(folder.path(), &Options::default(), None).unwrap();
+    let problems: Vec<_> = findings.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["out: is left out: it is a link that leads out of the site"]);
+    assert!(check(&folder.path().join("nothing"), &Options::default(), None).is_err());
+}
+
+#[test]
+fn problems_without_end_are_counted() {
+    let page = "<a href=gone>".repeat(1_500);
+    let folder = site(&[("index.html", page.as_bytes())]);
+    let findings = check(folder.path(), &Options::default(), None).unwrap();
+    assert_eq!((findings.problems.len(), findings.more), (1000, 500));
+}

@@ -73,6 +73,7 @@ fn a_broken_rule_file_changes_nothing_and_is_said_once() {
     write(root, "index.html", "first");
     let server = Server::start([root]);
     let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
     // Both at once: not half of it is taken over.
     write(root, "_redirects", "/api/* https://elsewhere.example/:splat 200\n");
     write(root, "index.html", "second");

@@ -45,6 +45,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),
     (
+        "lab-bench",
+        "instructions per request beside nginx, h2o and lighttpd, counted in the kernel lab",
+        vm::bench,
+    ),
+    (
         "vm",
         "tests of sitar-io and of the whole program under Debian's kernels 6.1 and 6.12, emulated",
         vm::run,

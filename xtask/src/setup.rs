@@ -165,7 +165,12 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("wrk", Sign::Command("wrk")),
     ("xz-utils", Sign::Command("xz")),
 ];
-const BENCH_PACKAGES: &[(&str, Sign)] = &[("nginx-light", Sign::Command("nginx"))];
+const BENCH_PACKAGES: &[(&str, Sign)] = &[
+    ("h2o", Sign::Command("h2o")),
+    ("lighttpd", Sign::Path("/usr/sbin/lighttpd")),
+    ("lighttpd-mod-openssl", Sign::Path("/usr/lib/lighttpd/mod_openssl.so")),
+    ("nginx-light", Sign::Path("/usr/sbin/nginx")),
+];
 
 #[cfg(test)]
 mod tests {

@@ -7,10 +7,12 @@
 //! disk made here: busybox, the programs with their libraries, and a script. Output and exit code come back over virtio
 //! ports. No KVM is needed; times mean nothing in there, counts and verdicts do.
 
+mod bench;
 mod cpio;
 mod guest;
 mod kernel;
 
+pub(crate) use self::bench::command as bench;
 pub(crate) use self::guest::Finished;
 use self::guest::Guest;
 pub(crate) use self::kernel::{Kernel, SERIES};

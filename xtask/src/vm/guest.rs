@@ -27,8 +27,12 @@ pub(crate) struct Guest {
     folder: PathBuf,
     /// Libraries that are on the disk.
     libraries: BTreeSet<PathBuf>,
+    /// QEMU's accelerator.
+    pub(crate) accelerator: &'static str,
     /// More arguments for QEMU.
     pub(crate) qemu: Vec<String>,
+    /// More arguments for the kernel.
+    pub(crate) kernel_arguments: &'static str,
     pub(crate) time_limit: Duration,
     /// Whether the output is shown while it comes.
     pub(crate) echo: bool,
@@ -53,8 +57,16 @@ impl Guest {
         );
         disk.file("etc/group", 0o644, b"root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n");
         let libraries = BTreeSet::new();
-        let mut guest =
-            Guest { disk, folder, libraries, qemu: Vec::new(), time_limit: TIME_LIMIT, echo: true };
+        let mut guest = Guest {
+            disk,
+            folder,
+            libraries,
+            accelerator: "tcg,thread=multi",
+            qemu: Vec::new(),
+            kernel_arguments: "",
+            time_limit: TIME_LIMIT,
+            echo: true,
+        };
         if !guest.command("busybox")? {
             return Err("busybox is missing".into());
         }
@@ -86,6 +98,18 @@ impl Guest {
     pub(crate) fn copy(&mut self, path: &str) -> Result<()> {
         if Path::new(path).is_file() {
             self.disk.file(path, 0o644, &fs::read(path)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the programs and libraries of a folder, not of those in it, at their own paths, if the folder is there.
+    pub(crate) fn modules_of(&mut self, folder: &str) -> Result<()> {
+        let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_file() {
+                self.program(&path, &path.to_string_lossy())?;
+            }
         }
         Ok(())
     }
@@ -159,9 +183,10 @@ impl Guest {
 
         let [output, code, serial] = ["output", "code", "serial"].map(|name| self.folder.join(name));
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "2048"]);
+        qemu.args(["-accel", self.accelerator, "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "2048"]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&image).args(["-append", KERNEL_ARGUMENTS]);
+        qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&image);
+        qemu.args(["-append", &format!("{KERNEL_ARGUMENTS} {}", self.kernel_arguments)]);
         qemu.args(["-serial", &format!("file:{}", serial.display()), "-device", "virtio-serial-pci"]);
         for (id, path) in [("output", &output), ("code", &code)] {
             qemu.args(["-chardev", &format!("file,id={id},path={}", path.display())]);

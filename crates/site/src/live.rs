@@ -197,7 +197,7 @@ impl Site {
         let mut hasher = DefaultHasher::new();
         match &self.store {
             Store::Archive { file, .. } | Store::Pack { file, .. } => {
-                rustix::fs::fstat(file).ok().map(|stat| Origin::of(&stat)).hash(&mut hasher)
+                rustix::fs::fstat(file).ok().map(|stat| Origin::of(&stat)).hash(&mut hasher);
             }
             Store::Directory(root) => {
                 let names = self.sources.iter().filter_map(|source| match source {

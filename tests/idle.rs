@@ -51,8 +51,16 @@ fn an_idle_connection_is_small() {
     let before = resident(&server);
 
     let mut clients = open(count);
-    std::thread::sleep(SETTLED);
-    let after = resident(&server);
+    // A busy machine's timers are later still: the last of them has fired when it no longer shrinks.
+    let (mut after, mut last) = (0, u64::MAX);
+    for _ in 0..10 {
+        std::thread::sleep(SETTLED);
+        after = resident(&server);
+        if after >= last || after.saturating_sub(before) / count as u64 <= BYTES_MAX {
+            break;
+        }
+        last = after;
+    }
     let each = after.saturating_sub(before) / count as u64;
     println!("{count} idle connections: {before} → {after} bytes resident, {each} each");
 

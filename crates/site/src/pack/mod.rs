@@ -2,12 +2,12 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`write`] | directory → archive: parallel, reproducible |
+//! | [`mod@write`] | directory → archive: parallel, reproducible |
 //! | [`encode`] | which files are encoded, and how |
 //! | [`reuse`] | encodings out of an earlier pack |
 //! | [`members`] | headers of tar |
 //! | [`index`] | the index over what was written |
-//! | [`format`] | its bytes |
+//! | [`mod@format`] | its bytes |
 //! | [`read`] | opening an index that anybody may have written |
 //!
 //! `docs/pack-format.md` describes the format.

@@ -1,7 +1,7 @@
 //! `sitar doctor`: what this machine offers to sitar, what is missing, what that costs, and what to type.
 //!
-//! Three steps that know nothing of each other: [`facts`] asks the machine, [`checks`] judges what it said (pure, so every
-//! verdict is tested on facts that are written out), [`print`] shows the findings to a person or to a program.
+//! Three steps that know nothing of each other: `facts` asks the machine, `checks` judges what it said (pure, so every
+//! verdict is tested on facts that are written out), `print` shows the findings to a person or to a program.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

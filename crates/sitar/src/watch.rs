@@ -1,6 +1,6 @@
 //! Keeps what is served the same as what lies at the site's path, without a restart.
 //!
-//! Changes are told by the kernel ([`notify`]). A little after the last of them ([`pace`]) the site is opened anew, as at the
+//! Changes are told by the kernel (`notify`). A little after the last of them (`pace`) the site is opened anew, as at the
 //! start, and takes the old one's place as a whole. A site that cannot be opened, an archive that is only half there for
 //! example, changes nothing but what is said. Where the kernel refuses to tell, the site is looked at now and then.
 

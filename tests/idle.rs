@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! What an idle TLS connection costs in the server's memory, seen from outside.
 //!
-//! `SITAR_IDLE=10000` sets the number of connections.
+//! `SITAR_IDLE=10000` sets the number of connections, and without it nothing is measured.
 
 mod common;
 
@@ -12,8 +12,6 @@ use common::{Server, skip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
 
-/// Connections of the normal run.
-const CONNECTIONS: usize = 2_000;
 /// Bytes of user memory for each of them.
 const BYTES_MAX: u64 = 2048;
 /// An idle connection folds its keys after four seconds, and timers are late by a slot of their wheel.
@@ -22,7 +20,11 @@ const SETTLED: Duration = Duration::from_secs(5);
 #[test]
 fn an_idle_connection_is_small() {
     let test = "idle::an_idle_connection_is_small";
-    let count = std::env::var("SITAR_IDLE").map_or(CONNECTIONS, |count| count.parse().unwrap());
+    // Few connections tell of the allocator's pages, not of a connection: keys that are folded leave holes that only later ones fill.
+    let Ok(count) = std::env::var("SITAR_IDLE").map(|count| count.parse::<usize>().unwrap()) else {
+        skip(test, "it takes 10,000 connections to say anything; SITAR_IDLE=10000 runs it");
+        return;
+    };
     let wanted = count as u64 + 200;
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {

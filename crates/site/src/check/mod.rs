@@ -1,6 +1,6 @@
 //! `sitar check`: what is wrong with a site, found without serving it.
 //!
-//! Each page and style sheet is read once, one at a time, as far as [`READ_MAX`] goes, so memory does not grow with the site.
+//! Each page and style sheet is read once, one at a time, as far as `READ_MAX` goes, so memory does not grow with the site.
 //! Links are tried on the site itself, its rules included: what is reported as broken would be 404.
 
 mod css;

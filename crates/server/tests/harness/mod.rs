@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sitar_io::{Ring, SqPoll};
@@ -38,7 +38,7 @@ macro_rules! on_every_engine {
 }
 
 /// The same on the polled ring, for cases that count on nothing being done within a time: each such server has a kernel thread that
-/// watches, and many of them on few cores keep each other waiting.
+/// watches, and many of them on few cores keep each other waiting. So there is one at a time.
 #[macro_export]
 macro_rules! on_the_polled_ring {
     ($($case:ident,)*) => {
@@ -54,6 +54,8 @@ pub struct Server {
     pub incidents: Arc<Mutex<Vec<String>>>,
     pub panics: Arc<AtomicU32>,
     directory: PathBuf,
+    /// Held by a server on a polled ring.
+    _alone: Option<MutexGuard<'static, ()>>,
     ca: Option<Vec<u8>>,
 }
 
@@ -177,6 +179,9 @@ impl Server {
             }),
             report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
         };
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone =
+            matches!(engine, Engine::SqPoll).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         let worker = match engine {
             Engine::Uring => Worker::start(config, |config| {
                 Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
@@ -188,7 +193,7 @@ impl Server {
             }),
             Engine::Epoll => Worker::start(config, Ring::epoll),
         };
-        Server { worker: worker.unwrap(), address, incidents, panics, directory, ca }
+        Server { worker: worker.unwrap(), address, incidents, panics, directory, _alone: alone, ca }
     }
 
     pub fn connect(&self) -> TcpStream {

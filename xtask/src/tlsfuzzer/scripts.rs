@@ -48,12 +48,15 @@ pub(super) const SCRIPTS: &[Script] = &[
     clean("tls13-count-tickets", &[]),
     clean("tls13-nociphers", &[]),
     clean("tls13-invalid-ciphers", &[]),
-    clean("tls13-dhe-shared-secret-padding", &[]),
+    script(
+        "tls13-dhe-shared-secret-padding",
+        &[("ffdhe", NO_FFDHE), ("secp521r1", NO_CURVE), ("x448", NO_CURVE)],
+    ),
     script(
         "tls13-multiple-ccs-messages",
         &[("CCS", "a second one is dropped like the first (RFC 8446 §5), where the probe wants an alert")],
     ),
-    script("tls13-finished", &[("padding", RUSTLS), ("truncation", RUSTLS)]),
+    script("tls13-finished", &[("padding", RUSTLS), ("truncation", RUSTLS), ("empty", RUSTLS)]),
     script(
         "tls13-finished-plaintext",
         &[("Unencrypted Finished", "what cannot be decrypted is answered by bad_record_mac (RFC 8446 §6.2)")],

@@ -66,7 +66,7 @@ pub struct Fields<'b> {
 pub struct Full;
 
 impl<'b> Fields<'b> {
-    /// Most field lines that are kept. Ten fields are recognized, so this leaves room for lists split over lines.
+    /// Most field lines that are kept. Eleven fields are recognized, so this leaves room for lists split over lines.
     pub(crate) const KEPT_MAX: usize = KEPT_MAX;
 
     /// No fields.

@@ -9,6 +9,8 @@ mod docs_sites;
 mod large;
 mod metadata;
 mod packs;
+mod program;
+mod redbot;
 mod rust_source;
 mod sanitize;
 mod setup;
@@ -41,6 +43,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
     ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
+    (
+        "redbot",
+        "what REDbot says about the answers for files of each kind (from PyPI, under target/)",
+        redbot::command,
+    ),
     ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),

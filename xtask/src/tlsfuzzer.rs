@@ -8,14 +8,12 @@
 mod scripts;
 
 use crate::Invocation;
+use crate::program::{self, Result, Server};
 use scripts::{SCRIPTS, Script};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 
 /// The command.
 pub(crate) fn command(invocation: &Invocation) -> ExitCode {
@@ -42,17 +40,8 @@ fn run(root: &Path, args: &[String]) -> Result<bool> {
         )
         .into());
     }
-    let program = match std::env::var_os("SITAR_TEST_BINARY") {
-        Some(program) => PathBuf::from(program),
-        None => {
-            let build = ["build", "--release", "-p", "sitar"];
-            if !Command::new("cargo").args(build).current_dir(root).status()?.success() {
-                return Err("cargo build failed".into());
-            }
-            root.join("target/release/sitar")
-        }
-    };
-    let server = Server::start(root, &program)?;
+    let program = program::find(root)?;
+    let server = start(root, &program)?;
     let (mut passed, mut excepted, mut unexpected) = (0, 0, 0);
     for script in SCRIPTS.iter().filter(|script| wanted.is_none_or(|wanted| script.name == wanted)) {
         let outcome = probe(checkout, script, server.port)?;
@@ -116,46 +105,21 @@ fn understand(text: &str, script: &Script) -> Option<Outcome> {
     Some(outcome)
 }
 
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    /// With an RSA key, which all scripts expect, and a page at `/`.
-    fn start(root: &Path, program: &Path) -> Result<Server> {
-        let folder = root.join("target/tlsfuzzer");
-        fs::create_dir_all(folder.join("site"))?;
-        fs::write(folder.join("site/index.html"), "<!doctype html><title>A page</title>\n")?;
-        let status = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"])
-            .current_dir(&folder)
-            .stderr(Stdio::null())
-            .status()?;
-        if !status.success() {
-            return Err("openssl could not make a certificate".into());
-        }
-        let mut child = Command::new(program)
-            .args(["serve", "site", "--listen", "127.0.0.1:0", "--shards", "1"])
-            .args(["--tls-cert", "cert.pem", "--tls-key", "key.pem"])
-            .current_dir(&folder)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
-        let port = BufReader::new(stdout).lines().map_while(std::result::Result::ok).find_map(|line| {
-            line.trim().strip_prefix("listens")?.trim().strip_prefix("127.0.0.1:")?.parse().ok()
-        });
-        let port = port.ok_or("sitar did not start")?;
-        Ok(Server { child, port })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
+/// A server with an RSA key, which all scripts expect, and a page at `/`.
+fn start(root: &Path, program: &Path) -> Result<Server> {
+    let folder = root.join("target/tlsfuzzer");
+    fs::create_dir_all(folder.join("site"))?;
+    fs::write(folder.join("site/index.html"), "<!doctype html><title>A page</title>\n")?;
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(&folder)
+        .stderr(Stdio::null());
+    program::succeed(&mut openssl, "openssl could not make a certificate")?;
+    let mut sitar = program::sitar(program, &folder);
+    sitar.current_dir(&folder);
+    Server::start(sitar, ["site", "--shards", "1", "--tls-cert", "cert.pem", "--tls-key", "key.pem"])
 }
 
 #[cfg(test)]

@@ -16,7 +16,17 @@ impl Site {
 
     /// A site of every kind of file that the tests ask for.
     pub(crate) fn small() -> Site {
-        let site = Site::new();
+        Site::new().filled()
+    }
+
+    /// The same away from `/tmp`: a server watches the folders above its site, too, so what comes and goes in there wakes its
+    /// watcher, and that is a few system calls each time.
+    pub(crate) fn small_and_alone() -> Site {
+        Site { folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap() }.filled()
+    }
+
+    fn filled(self) -> Site {
+        let site = self;
         site.add("index.html", INDEX.as_bytes());
         site.add("style.css", b"body { margin: 2em }\n");
         site.add("1k.txt", &pattern(1024));

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod docs_sites;
+mod generators;
 mod large;
 mod metadata;
 mod packs;
@@ -47,6 +48,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "redbot",
         "what REDbot says about the answers for files of each kind (from PyPI, under target/)",
         redbot::command,
+    ),
+    (
+        "generators",
+        "sites of Hugo, Vite and Docusaurus in Chromium: every asset, the console, pictures (uses npm, under target/)",
+        generators::command,
     ),
     ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),

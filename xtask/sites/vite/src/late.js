@@ -1,0 +1,1 @@
+export const words = 'A module that came later';

@@ -1,0 +1,3 @@
+onmessage = ({ data }) => {
+  postMessage(`A worker that added them up: ${data.reduce((sum, number) => sum + number, 0)}`);
+};

@@ -1,0 +1,8 @@
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  build: {
+    rollupOptions: { input: ['index.html', 'about.html'] },
+  },
+  worker: { format: 'es' },
+});

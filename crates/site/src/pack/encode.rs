@@ -57,7 +57,7 @@ pub(super) fn encode(content: &[u8], worth: Worth) -> Each<Option<Vec<u8>>> {
     // Every client that takes one of these takes gzip too, so they have to be smaller than that.
     let best = gz.as_ref().map_or(usize::MAX, Vec::len);
     let smaller = |encoded: &Vec<u8>| saves(encoded.len(), content.len()) && encoded.len() < best;
-    let br = brotli(content).filter(smaller);
+    let br = sitar_brotli::compress(content).ok().filter(smaller);
     let zst = zstd::bulk::compress(content, 19).ok().filter(smaller);
     [br, gz, zst]
 }
@@ -65,7 +65,7 @@ pub(super) fn encode(content: &[u8], worth: Worth) -> Each<Option<Vec<u8>>> {
 /// Whether `encoded`, in the coding at this place of [`CODINGS`], is `content`.
 pub(super) fn decodes_to(place: usize, encoded: &[u8], content: &[u8]) -> bool {
     match CODINGS[place].0 {
-        Coding::Br => same(brotli::Decompressor::new(encoded, 4096), content),
+        Coding::Br => same(sitar_brotli::Decoder::new(encoded), content),
         Coding::Zstd => zstd::Decoder::new(encoded).is_ok_and(|decoder| same(decoder, content)),
         Coding::Gzip => {
             // One byte more than wanted, so that more is noticed.
@@ -107,19 +107,6 @@ fn gzip(content: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut out = vec![0; compressor.gzip_compress_bound(content.len())];
     let length = compressor.gzip_compress(content, &mut out).ok()?;
     out.truncate(length);
-    Some(out)
-}
-
-fn brotli(content: &[u8]) -> Option<Vec<u8>> {
-    let params = brotli::enc::BrotliEncoderParams {
-        quality: 11,
-        // As far back as the content reaches, within what every decoder takes (RFC 7932 §9.1).
-        lgwin: content.len().next_power_of_two().ilog2().clamp(16, 24).cast_signed(),
-        size_hint: content.len(),
-        ..Default::default()
-    };
-    let mut out = Vec::new();
-    brotli::BrotliCompress(&mut &*content, &mut out, &params).ok()?;
     Some(out)
 }
 

@@ -91,12 +91,43 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The tests of the lab under one kernel, for `cargo xtask ci`: the release program is built already.
+/// Builds the lab's test program.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn lab_program(root: &Path, test: &str) -> Result<PathBuf> {
+    // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built twice.
+    let mut programs = test_programs(root, &["--workspace", "--test", test])?;
+    match programs.pop() {
+        Some(program) if programs.is_empty() => Ok(program),
+        _ => Err(format!("no test program {test}").into()),
+    }
+}
+
+/// The tests of the lab under one kernel, with a program from [`lab_program`] and the release program (`dev`: that of the dev
+/// profile).
 ///
 /// # Errors
 /// The guest could not be made, died, or did not end.
-pub(crate) fn lab(root: &Path, series: &str, kernel: &Kernel) -> Result<Finished> {
-    Suite::Lab { test: "lab".into(), dev: false }.run(root, series, kernel, &[])
+pub(crate) fn lab(
+    root: &Path,
+    series: &str,
+    kernel: &Kernel,
+    program: &Path,
+    dev: bool,
+    arguments: &[String],
+) -> Result<Finished> {
+    let mut guest = guest(root, series, kernel)?;
+    guest.program(program, "tests/lab")?;
+    with_clients(root, &mut guest, dev)?;
+    let run = format!("/tests/lab {}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code\n", quoted(arguments));
+    // One test at a time: emulated cores are slow, and the tests' deadlines are not. `--test-threads` overrules it.
+    guest.boot(kernel, &format!("{ONE_AT_A_TIME}{LAB}{run}"))
+}
+
+fn guest(root: &Path, series: &str, kernel: &Kernel) -> Result<Guest> {
+    println!("vm: {}", name_of(&kernel.image));
+    Guest::new(folder(root).join(format!("run-{series}")))
 }
 
 /// Where kernels are kept.
@@ -145,40 +176,31 @@ impl Order {
 
 impl Suite {
     fn run(&self, root: &Path, series: &str, kernel: &Kernel, arguments: &[String]) -> Result<Finished> {
-        println!("vm: {}", name_of(&kernel.image));
-        let mut guest = Guest::new(folder(root).join(format!("run-{series}")))?;
-        // One test at a time: emulated cores are slow, and the tests' deadlines are not. `--test-threads` overrules it.
-        let mut script = String::from("export RUST_BACKTRACE=1 RUST_TEST_THREADS=1\n");
-        match self {
+        let mut script = String::new();
+        let guest = match self {
             Suite::Io => {
-                script.push_str("export RUST_TEST_THREADS=2; failed=0\n");
-                for program in test_programs(root, &["-p", "sitar-io", "--lib", "--tests"])? {
+                let programs = test_programs(root, &["-p", "sitar-io", "--lib", "--tests"])?;
+                let mut guest = guest(root, series, kernel)?;
+                script.push_str("export RUST_BACKTRACE=1 RUST_TEST_THREADS=2; failed=0\n");
+                for program in programs {
                     let name = name_of(&program);
                     guest.program(&program, &format!("tests/{name}"))?;
                     writeln!(script, "echo '# {name}'; /tests/{name} {} || failed=1", quoted(arguments))?;
                 }
                 script.push_str("exit $failed\n");
+                guest
             }
             Suite::Lab { test, dev } => {
-                // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built twice.
-                let programs = test_programs(root, &["--workspace", "--test", test])?;
-                let [program] = &programs[..] else { return Err(format!("no test program {test}").into()) };
-                guest.program(program, "tests/lab")?;
-                with_clients(root, &mut guest, *dev)?;
-                script.push_str(LAB);
-                writeln!(
-                    script,
-                    "/tests/lab {}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code",
-                    quoted(arguments)
-                )?;
+                return lab(root, series, kernel, &lab_program(root, test)?, *dev, arguments);
             }
             Suite::Script { file, dev } => {
+                let mut guest = guest(root, series, kernel)?;
                 with_clients(root, &mut guest, *dev)?;
                 guest.file("script", 0o755, &std::fs::read(file)?);
-                script.push_str(LAB);
-                writeln!(script, ". /script")?;
+                script = format!("{ONE_AT_A_TIME}{LAB}. /script\n");
+                guest
             }
-        }
+        };
         guest.boot(kernel, &script)
     }
 }
@@ -248,6 +270,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+const ONE_AT_A_TIME: &str = "export RUST_BACKTRACE=1 RUST_TEST_THREADS=1\n";
 /// `SITAR_LAB`: what the tests ask for has to be there, so that none of them skips itself for want of it.
 const LAB: &str =
     "export SITAR_LAB=1 SITAR_MALLOC_COUNT=/lib/malloc_count.so SITAR_TEST_BINARY=/bin/sitar SITAR_SKIPPED_FILE=/tmp/skipped; : >$SITAR_SKIPPED_FILE

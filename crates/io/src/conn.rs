@@ -181,45 +181,48 @@ impl Descs {
         Some(SlotId { slot, generation })
     }
 
-    fn tenant(&mut self, id: SlotId) -> Option<&mut Desc> {
+    /// `None` for a tenant that has gone.
+    fn get(&self, id: SlotId) -> Option<&Desc> {
+        self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation)
+    }
+
+    fn get_mut(&mut self, id: SlotId) -> Option<&mut Desc> {
         self.descs.get_mut(id.slot as usize).filter(|desc| desc.generation == id.generation)
     }
 
     pub(crate) fn set_key(&mut self, id: SlotId, key: Key) {
-        if let Some(desc) = self.tenant(id) {
+        if let Some(desc) = self.get_mut(id) {
             desc.key = key;
         }
     }
 
     /// The key to report an event under, `None` when nobody wants to hear of this tenant any more.
     pub(crate) fn listening(&self, id: SlotId) -> Option<Key> {
-        let desc = self.descs.get(id.slot as usize)?;
-        (desc.generation == id.generation && desc.state == State::Open).then_some(desc.key)
+        self.get(id).filter(|desc| desc.state == State::Open).map(|desc| desc.key)
     }
 
     pub(crate) fn recv_op(&self, id: SlotId) -> Option<OpId> {
-        self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation)?.recv
+        self.get(id)?.recv
     }
 
     pub(crate) fn set_recv(&mut self, id: SlotId, op: Option<OpId>) {
-        if let Some(desc) = self.tenant(id) {
+        if let Some(desc) = self.get_mut(id) {
             desc.recv = op;
         }
     }
 
     pub(crate) fn order(&self, id: SlotId) -> SendOrder {
-        let desc = self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation);
-        desc.map(|desc| desc.order).unwrap_or_default()
+        self.get(id).map(|desc| desc.order).unwrap_or_default()
     }
 
     pub(crate) fn set_order(&mut self, id: SlotId, order: SendOrder) {
-        if let Some(desc) = self.tenant(id) {
+        if let Some(desc) = self.get_mut(id) {
             desc.order = order;
         }
     }
 
     fn tls(&self, id: SlotId) -> Tls {
-        let desc = self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation);
+        let desc = self.get(id);
         desc.map_or(Tls::No, |desc| desc.tls)
     }
 
@@ -232,20 +235,20 @@ impl Descs {
     }
 
     pub(crate) fn set_tls(&mut self, id: SlotId, tls: Tls) {
-        if let Some(desc) = self.tenant(id) {
+        if let Some(desc) = self.get_mut(id) {
             desc.tls = tls;
         }
     }
 
     pub(crate) fn launched(&mut self, id: SlotId) {
-        if let Some(desc) = self.tenant(id) {
+        if let Some(desc) = self.get_mut(id) {
             desc.in_flight += 1;
         }
     }
 
     /// One operation has ended for good.
     pub(crate) fn landed(&mut self, id: SlotId) {
-        let Some(desc) = self.tenant(id) else { return };
+        let Some(desc) = self.get_mut(id) else { return };
         desc.in_flight = desc.in_flight.saturating_sub(1);
         if desc.in_flight == 0 && desc.state == State::Closing {
             self.closable.push(id.slot);
@@ -253,7 +256,7 @@ impl Descs {
     }
 
     pub(crate) fn start_close(&mut self, id: SlotId) -> Closing {
-        let Some(desc) = self.tenant(id).filter(|desc| desc.state == State::Open) else {
+        let Some(desc) = self.get_mut(id).filter(|desc| desc.state == State::Open) else {
             return Closing::Not;
         };
         desc.state = State::Closing;
@@ -267,7 +270,7 @@ impl Descs {
     /// Whether operations of this tenant are still to be cancelled. Not when it has left meanwhile: a cancel by slot
     /// would hit the next one.
     pub(crate) fn needs_cancel(&self, id: SlotId) -> bool {
-        let desc = self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation);
+        let desc = self.get(id);
         desc.is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
     }
 
@@ -292,7 +295,7 @@ impl Descs {
     /// The kernel has closed this tenant's descriptor. The next one may have moved in already.
     pub(crate) fn closed(&mut self, id: SlotId) {
         self.open = self.open.saturating_sub(1);
-        if let Some(desc) = self.tenant(id).filter(|desc| desc.state == State::CloseSent) {
+        if let Some(desc) = self.get_mut(id).filter(|desc| desc.state == State::CloseSent) {
             desc.state = State::Free;
             desc.generation = desc.generation.wrapping_add(1);
         }

@@ -4,10 +4,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use io_uring::{IoUring, Probe, opcode};
 use rustix::io::Errno;
+
+use crate::sockopt::{SockOpt, TlsCipher, TlsTx};
 
 /// One of io_uring's operations that the engine uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,36 +44,11 @@ const OPERATIONS: [(&str, u8); 9] = [
     ("URING_CMD", opcode::SetSockOpt::CODE),
 ];
 
-/// A cipher that kernel TLS may know.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Cipher {
-    /// TLS_AES_128_GCM_SHA256.
-    Aes128Gcm,
-    /// TLS_AES_256_GCM_SHA384.
-    Aes256Gcm,
-    /// TLS_CHACHA20_POLY1305_SHA256.
-    Chacha20Poly1305,
-}
-
-impl Cipher {
-    /// All of TLS 1.3's that sitar offers.
-    pub const ALL: [Cipher; 3] = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Chacha20Poly1305];
-
-    /// Number and bytes of `struct tls12_crypto_info_*` behind its head (linux/tls.h): iv, key, salt, sequence number.
-    fn layout(self) -> (u16, usize) {
-        match self {
-            Cipher::Aes128Gcm => (51, 8 + 16 + 4 + 8),
-            Cipher::Aes256Gcm => (52, 8 + 32 + 4 + 8),
-            Cipher::Chacha20Poly1305 => (54, 12 + 32 + 8),
-        }
-    }
-}
-
 /// The sending side of kernel TLS, as far as it can be attached to a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KernelTls {
-    /// Each of [`Cipher::ALL`] for TLS 1.3, and the kernel's answer to it.
-    pub ciphers: Vec<(Cipher, Result<(), Errno>)>,
+    /// Each of [`TlsCipher::ALL`], and the kernel's answer to it.
+    pub ciphers: Vec<(TlsCipher, Result<(), Errno>)>,
     /// Whether a connection can be given a new key later (Linux 6.14); `None` when no cipher works.
     pub rekey: Option<bool>,
 }
@@ -86,18 +63,15 @@ pub fn kernel_tls() -> Result<KernelTls, TlsUnavailable> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TlsUnavailable::NoConnection)?;
     let mut ciphers = Vec::new();
     let mut rekey = None;
-    for cipher in Cipher::ALL {
+    for cipher in TlsCipher::ALL {
+        // A key of zeros, which never seals anything: the connection is closed unused.
+        let Some(key) = TlsTx::tls13(cipher, &[0; 32][..cipher.key_len()], &[0; 12], 0) else { continue };
+        let key = SockOpt::TlsTx(Box::new(key));
         // A connection has one cipher for all its life. The peer stays open: the protocol is attached to established
         // connections only.
         let (connection, _peer) = connection(&listener).map_err(TlsUnavailable::NoConnection)?;
-        let connection = connection.as_fd();
-        set_option(connection, libc::IPPROTO_TCP, libc::TCP_ULP, b"tls").map_err(TlsUnavailable::Refused)?;
-        let (number, len) = cipher.layout();
-        // A key of zeros, which never seals anything: the connection is closed unused.
-        let mut info = Vec::from(TLS_1_3_VERSION.to_ne_bytes());
-        info.extend_from_slice(&number.to_ne_bytes());
-        info.resize(info.len() + len, 0);
-        let set = || set_option(connection, libc::SOL_TLS, TLS_TX, &info);
+        SockOpt::TlsUlp.set_now(connection.as_fd()).map_err(TlsUnavailable::Refused)?;
+        let set = || key.set_now(connection.as_fd());
         let first = set();
         if first.is_ok() && rekey.is_none() {
             // Before 6.14 a second key is EBUSY.
@@ -133,10 +107,6 @@ pub fn clock_is_synchronised() -> io::Result<bool> {
     }
 }
 
-// linux/tls.h
-const TLS_TX: libc::c_int = 1;
-const TLS_1_3_VERSION: u16 = 0x0304;
-
 /// As many as the listener's queue holds (std's backlog is 128, and 4096 where the kernel allows more).
 const STRANGERS_MAX: usize = 4096;
 
@@ -152,21 +122,6 @@ fn connection(listener: &TcpListener) -> io::Result<(TcpStream, TcpStream)> {
         }
     }
     Err(io::ErrorKind::ConnectionRefused.into())
-}
-
-fn set_option(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: &[u8],
-) -> Result<(), Errno> {
-    let len = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
-    // SAFETY: the kernel reads `len` bytes at `value`, a live slice of that length, during the call only.
-    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
-    if done == 0 {
-        return Ok(());
-    }
-    Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
 #[cfg(test)]
@@ -197,20 +152,12 @@ mod tests {
                 assert_eq!(tls.ciphers.len(), 3);
                 assert_eq!(tls.rekey.is_some(), tls.ciphers.iter().any(|(_, answer)| answer.is_ok()));
                 // The common ones are wherever there is kernel TLS at all; the third may be a module not loaded.
-                assert_eq!(tls.ciphers[0], (Cipher::Aes128Gcm, Ok(())));
-                assert_eq!(tls.ciphers[1], (Cipher::Aes256Gcm, Ok(())));
+                assert_eq!(tls.ciphers[0], (TlsCipher::Aes128Gcm, Ok(())));
+                assert_eq!(tls.ciphers[1], (TlsCipher::Aes256Gcm, Ok(())));
             }
             Err(TlsUnavailable::Refused(errno)) => assert_eq!(errno, Errno::NOENT),
             Err(TlsUnavailable::NoConnection(error)) => panic!("no loopback: {error}"),
         }
-    }
-
-    #[test]
-    fn a_protocol_that_does_not_exist_is_refused() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let (accepted, _peer) = connection(&listener).unwrap();
-        let answer = set_option(accepted.as_fd(), libc::IPPROTO_TCP, libc::TCP_ULP, b"no such thing");
-        assert_eq!(answer, Err(Errno::NOENT));
     }
 
     #[test]

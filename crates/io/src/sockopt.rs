@@ -1,7 +1,10 @@
 //! Options of a connection's socket, and what the kernel must be told to seal TLS records.
 
 use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::io::Errno;
 use zeroize::Zeroize;
 
 /// An option that [`Ring::set_opt`](crate::Ring::set_opt) sets.
@@ -18,6 +21,46 @@ pub enum SockOpt {
     TlsTx(Box<TlsTx>),
 }
 
+/// SOL_TLS (linux/socket.h).
+pub(crate) const SOL_TLS: libc::c_int = 282;
+/// linux/tls.h.
+const TLS_TX: libc::c_int = 1;
+
+impl SockOpt {
+    /// Level and name, as setsockopt(2) wants them, and the value, which is passed to `value`. None is longer than
+    /// [`TlsTx::MAX`].
+    pub(crate) fn with<T>(&self, value: impl FnOnce(libc::c_int, libc::c_int, &[u8]) -> T) -> T {
+        match self {
+            SockOpt::NoDelay(on) => {
+                value(libc::IPPROTO_TCP, libc::TCP_NODELAY, &libc::c_int::from(*on).to_ne_bytes())
+            }
+            SockOpt::TlsUlp => value(libc::IPPROTO_TCP, libc::TCP_ULP, b"tls"),
+            SockOpt::TlsTx(tx) => value(SOL_TLS, TLS_TX, tx.as_bytes()),
+        }
+    }
+
+    /// Sets it by a system call.
+    pub(crate) fn set_now(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.with(|level, name, value| set(socket, level, name, value))
+    }
+}
+
+/// setsockopt(2), for options that rustix does not have.
+pub(crate) fn set(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &[u8],
+) -> Result<(), Errno> {
+    let len = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel reads `len` bytes at `value`, a live slice of that length, during the call only.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
+    if done == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
+
 /// The AEADs that the kernel can seal TLS 1.3 records with (linux/tls.h).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TlsCipher {
@@ -30,6 +73,9 @@ pub enum TlsCipher {
 }
 
 impl TlsCipher {
+    /// All of them.
+    pub const ALL: [TlsCipher; 3] = [TlsCipher::Aes128Gcm, TlsCipher::Aes256Gcm, TlsCipher::ChaCha20Poly1305];
+
     /// Bytes of its key.
     #[must_use]
     pub fn key_len(self) -> usize {
@@ -117,7 +163,17 @@ impl fmt::Debug for TlsTx {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::os::fd::AsFd;
+
     use super::*;
+
+    #[test]
+    fn an_option_that_does_not_exist_is_refused() {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let answer = set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_ULP, b"no such thing");
+        assert!(matches!(answer, Err(Errno::NOENT | Errno::NOTCONN)), "{answer:?}");
+    }
 
     const KEY: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
     const IV: [u8; 12] = *b"SALTivivivIV";

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crate::arena::RxBuf;
 use crate::event::Key;
+use crate::sockopt;
 use crate::table::OpId;
 
 /// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was coalesced. So a ring that
@@ -84,18 +85,7 @@ impl fmt::Debug for Udp {
 
 /// Tells the kernel whether to coalesce what it receives (UDP_GRO).
 pub(crate) fn set_gro(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
-    let value = libc::c_int::from(on);
-    // SAFETY: `value` is an `int` that lives for the call, as the option asks; the descriptor is borrowed, so it is open.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            UDP_GRO,
-            std::ptr::from_ref(&value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(sockopt::set(socket, libc::SOL_UDP, UDP_GRO, &libc::c_int::from(on).to_ne_bytes())?)
 }
 
 /// One datagram, or several of one size that the kernel has coalesced.

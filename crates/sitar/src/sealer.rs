@@ -1,14 +1,13 @@
-//! Whether the kernel can seal TLS records here: found out by having it do so, on a connection of our own.
+//! Whether the kernel can seal TLS records here: found out by having it take keys, on connections of our own.
 //!
 //! The module `tls` is loaded by the kernel itself when a program with CAP_NET_ADMIN asks for it first, so this runs at the start,
 //! before privileges are dropped.
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Duration;
 
-use sitar_io::{Config, Errno, Event, Key, Ring, SockOpt, TlsCipher, TlsTx, Uring};
+use sitar_io::probe::{self, TlsUnavailable};
+use sitar_io::{Config, Errno, Ring};
 use sitar_server::Sealer;
 
 use crate::error::Error;
@@ -22,7 +21,7 @@ pub enum Unsealed {
     NoModule,
     /// The kernel refused at this step.
     Refused(&'static str, Errno),
-    /// The trial itself failed.
+    /// The trial itself was not possible.
     Failed(&'static str, io::Error),
 }
 
@@ -41,91 +40,29 @@ impl fmt::Display for Unsealed {
     }
 }
 
-/// A trial takes no longer than this in all.
-const TIME_LIMIT: Duration = Duration::from_secs(2);
-
 /// Has the kernel take a key on a loopback connection, and then another one.
 ///
 /// # Errors
 /// Why it does not.
 pub fn probe() -> Result<Sealer, Unsealed> {
-    let config = Config { connections: 4, rx_count: 4, rx_len: 64, tx_count: 4, tx_len: 64 };
-    let ring = Ring::uring(&config).map_err(|why| Unsealed::Failed("io_uring", io::Error::other(why)))?;
-    let failed = |step| move |error| Unsealed::Failed(step, error);
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("a loopback listener"))?;
-    let address = socket.local_addr().map_err(failed("a loopback listener"))?;
-    Trial { ring }.run(socket, || TcpStream::connect(address))
-}
-
-struct Trial {
-    ring: Ring<Uring>,
-}
-
-impl Trial {
-    fn run(
-        mut self,
-        socket: TcpListener,
-        connect: impl FnOnce() -> io::Result<TcpStream>,
-    ) -> Result<Sealer, Unsealed> {
-        if !self.ring.has_set_opt() {
-            return Err(Unsealed::NoSocketCommands);
-        }
-        let listener = self.ring.listener(socket.into(), Key(1));
-        if self.ring.accept(&listener).is_err() {
-            return Err(Unsealed::Failed("accepting", io::ErrorKind::ResourceBusy.into()));
-        }
-        // Kept until the end: the kernel's TLS needs an established connection.
-        let _client = connect().map_err(|error| Unsealed::Failed("connecting", error))?;
-        let conn = loop {
-            match self.event()? {
-                Event::Accepted { conn, .. } => break conn,
-                Event::AcceptEnded { error: Some(errno), .. } => {
-                    return Err(Unsealed::Refused("accepting", errno));
-                }
-                _ => {}
-            }
-        };
-        self.ring.bind(&conn, Key(0));
-        let mut set = |opt| -> Result<Result<(), Errno>, Unsealed> {
-            if self.ring.set_opt(&conn, opt).is_err() {
-                return Err(Unsealed::Failed("setting an option", io::ErrorKind::ResourceBusy.into()));
-            }
-            loop {
-                if let Event::OptSet { result, .. } = self.event()? {
-                    return Ok(result);
-                }
-            }
-        };
-        match set(SockOpt::TlsUlp)? {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Err(Unsealed::NoModule),
-            Err(errno) => return Err(Unsealed::Refused("TCP_ULP", errno)),
-        }
-        set(key(1))?.map_err(|errno| Unsealed::Refused("TLS_TX", errno))?;
-        // EBUSY before 6.14.
-        Ok(Sealer::Kernel { rekey: set(key(2))?.is_ok() })
+    let ring = Ring::uring(&SMALL).map_err(|why| Unsealed::Failed("io_uring", io::Error::other(why)))?;
+    if !ring.has_set_opt() {
+        return Err(Unsealed::NoSocketCommands);
     }
-
-    fn event(&mut self) -> Result<Event, Unsealed> {
-        let until = self.ring.now() + TIME_LIMIT;
-        loop {
-            if let Some(event) = self.ring.next() {
-                return Ok(event);
-            }
-            let now = self.ring.wait(Some(until)).map_err(|error| Unsealed::Failed("waiting", error))?;
-            if now >= until {
-                return Err(Unsealed::Failed("waiting", io::ErrorKind::TimedOut.into()));
-            }
-        }
+    let tls = probe::kernel_tls().map_err(|why| match why {
+        TlsUnavailable::Refused(Errno::NOENT) => Unsealed::NoModule,
+        TlsUnavailable::Refused(errno) => Unsealed::Refused("TCP_ULP", errno),
+        TlsUnavailable::NoConnection(error) => Unsealed::Failed("a loopback connection", error),
+    })?;
+    // A cipher that it has not (ChaCha20 is a module of its own) is sealed here, connection by connection.
+    match (tls.rekey, tls.ciphers.first()) {
+        (Some(rekey), _) => Ok(Sealer::Kernel { rekey }),
+        (None, Some((_, Err(errno)))) => Err(Unsealed::Refused("TLS_TX", *errno)),
+        (None, _) => Err(Unsealed::Refused("TLS_TX", Errno::IO)),
     }
 }
 
-/// A key that seals nothing.
-fn key(byte: u8) -> SockOpt {
-    // The lengths are those of this cipher; were they not, the kernel would refuse a ULP that is set already.
-    TlsTx::tls13(TlsCipher::Aes128Gcm, &[byte; 16], &[byte; 12], 0)
-        .map_or(SockOpt::TlsUlp, |key| SockOpt::TlsTx(Box::new(key)))
-}
+const SMALL: Config = Config { connections: 1, rx_count: 4, rx_len: 64, tx_count: 1, tx_len: 64 };
 
 /// For an operator who asked for a kernel that seals.
 #[must_use]

@@ -29,7 +29,8 @@ pub use engine::{
     Config, ConfigError, Established, Handshake, HandshakeError, Identity, IdentityError, Reason, Step,
 };
 pub use record::{
-    Cipher, Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, SealingKey, Version,
+    Aead, Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, SealingKey, Version,
+    content,
 };
 
 /// Properties that hold for any input, for fuzzing and the replay of its corpus. Not part of the interface.

@@ -182,6 +182,12 @@ impl<B: Backend> Inner<B> {
         Ok(id)
     }
 
+    /// Ends an operation of the table that the engine has not got, in an event like any other.
+    pub(super) fn end_without_engine(&mut self, id: OpId, errno: Errno) {
+        let result = errno.raw_os_error().wrapping_neg();
+        self.completions.push_back(Completion { id, result, buffer: None, more: false });
+    }
+
     /// Gives an operation of the table to the engine. `false` when its queue is full.
     pub(super) fn hand_over(&mut self, id: OpId) -> bool {
         let Some(op) = self.ops.get_mut(id) else { return false };

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::Ring;
 use super::core::Op;
-use crate::backend::{Backend, Completion};
+use crate::backend::Backend;
 use crate::event::{Busy, Key};
 use crate::file::File;
 use crate::table::OpId;
@@ -54,8 +54,7 @@ impl<B: Backend> super::core::Inner<B> {
     /// Ends an operation with `errno` without the engine, in an event like any other.
     fn answer(&mut self, op: Op, errno: Errno) -> Result<OpId, Op> {
         let id = self.insert(op)?;
-        let result = errno.raw_os_error().wrapping_neg();
-        self.completions.push_back(Completion { id, result, buffer: None, more: false });
+        self.end_without_engine(id, errno);
         Ok(id)
     }
 }

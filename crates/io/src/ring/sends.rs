@@ -7,7 +7,7 @@
 use rustix::io::Errno;
 
 use super::core::{Inner, Op};
-use crate::backend::{Backend, Completion};
+use crate::backend::Backend;
 use crate::conn::{SendOrder, SlotId};
 use crate::event::Src;
 use crate::table::OpId;
@@ -68,8 +68,7 @@ impl<B: Backend> Inner<B> {
             Op::Send { src, .. } => src,
             _ => unreachable!("what was handed over comes back"),
         })?;
-        let result = Errno::OPNOTSUPP.raw_os_error().wrapping_neg();
-        self.completions.push_back(Completion { id, result, buffer: None, more: false });
+        self.end_without_engine(id, Errno::OPNOTSUPP);
         Ok(id)
     }
 
@@ -152,8 +151,7 @@ impl<B: Backend> Inner<B> {
             self.descs.set_order(to, SendOrder { first, last: before });
         }
         self.set_turn(id, Turn::TakenBack);
-        let result = Errno::CANCELED.raw_os_error().wrapping_neg();
-        self.completions.push_back(Completion { id, result, buffer: None, more: false });
+        self.end_without_engine(id, Errno::CANCELED);
         true
     }
 
@@ -176,6 +174,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::backend::Completion;
     use crate::sim::{Faults, Sim, World};
     use crate::{Config, Conn, Event, Key, Ring};
 

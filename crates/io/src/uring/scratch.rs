@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 
 use crate::event::{GATHER_MAX, Src};
 use crate::file::{self, FileStat};
-use crate::sockopt::{SockOpt, TlsTx};
+use crate::sockopt::{SOL_TLS, SockOpt, TlsTx};
 use crate::udp;
 
 // linux/io_uring.h
@@ -21,10 +21,7 @@ const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
-// linux/tcp.h, linux/tls.h
-const TCP_ULP: u32 = 31;
-const SOL_TLS: i32 = 282;
-const TLS_TX: u32 = 1;
+// linux/tls.h
 const TLS_SET_RECORD_TYPE: i32 = 1;
 
 /// Memory for all operations: one allocation of zeros, made at the start, touched as far as it is used.
@@ -86,7 +83,7 @@ struct ScratchMemory {
     /// The value of a socket option. May hold a key, until `wipe`.
     option: [u8; TlsTx::MAX],
     how: types::OpenHow,
-    stat: libc::statx,
+    stat: rustix::fs::Statx,
 }
 
 /// A `cmsghdr` with up to eight bytes behind it: CMSG_SPACE of those, so that it is the last and only one.
@@ -160,22 +157,14 @@ impl Scratch<'_> {
 
     /// The entry that sets a socket option.
     pub(super) fn set_opt(&mut self, slot: u32, opt: &SockOpt) -> squeue::Entry {
-        let number;
-        let (level, name, value): (i32, u32, &[u8]) = match opt {
-            SockOpt::NoDelay(on) => {
-                number = i32::from(*on).to_ne_bytes();
-                (libc::IPPROTO_TCP, libc::TCP_NODELAY as u32, &number)
-            }
-            SockOpt::TlsUlp => (libc::IPPROTO_TCP, TCP_ULP, b"tls"),
-            SockOpt::TlsTx(tx) => (SOL_TLS, TLS_TX, tx.as_bytes()),
-        };
         let memory = self.memory.as_ptr();
         // SAFETY: as in `send`.
         let memory = unsafe { &mut *memory };
-        // No value is longer than TlsTx::MAX.
-        memory.option[..value.len()].copy_from_slice(value);
-        let address = memory.option.as_ptr().cast();
-        opcode::SetSockOpt::new(types::Fixed(slot), level as u32, name, address, value.len() as u32).build()
+        opt.with(|level, name, value| {
+            memory.option[..value.len()].copy_from_slice(value);
+            let (address, len) = (memory.option.as_ptr().cast(), value.len() as u32);
+            opcode::SetSockOpt::new(types::Fixed(slot), level as u32, name as u32, address, len).build()
+        })
     }
 
     /// Overwrites the value of a socket option.
@@ -280,15 +269,7 @@ impl Scratch<'_> {
     pub(super) fn found(&mut self) -> FileStat {
         // SAFETY: as in `address`.
         let memory = unsafe { self.memory.as_ref() };
-        let stat = &memory.stat;
-        FileStat {
-            mode: stat.stx_mode,
-            size: stat.stx_size,
-            inode: stat.stx_ino,
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            links: stat.stx_nlink,
-            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
-        }
+        memory.stat.into()
     }
 
     /// Where the waker's counter is read to. Nobody looks at it.

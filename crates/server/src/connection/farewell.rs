@@ -1,13 +1,10 @@
 //! The end of a connection: the last alert, FIN, and waiting for the peer's.
 
-use sitar_io::{Backend, Src};
-use sitar_tls::Alert;
+use sitar_io::Backend;
+use sitar_tls::{Alert, content};
 
 use super::{Activity, Connection, Context, Course, Gone, Inflow};
 use crate::output::Layer;
-
-/// ContentType of alerts (RFC 8446 §5.1).
-const ALERT: u8 = 21;
 
 impl Connection {
     /// Everything has been answered: close_notify (or another alert), then FIN, then wait for the peer's.
@@ -29,13 +26,10 @@ impl Connection {
                 // A record of its own, with its own type: what is gathered goes first.
                 Layer::Kernel(_) if self.output.as_ref().is_some_and(|output| !output.is_empty()) => {}
                 Layer::Kernel(records) => {
-                    let mut tx = cx.ring.tx().ok_or(Gone)?;
                     let message = records.kernel_alert(alert).map_err(|_| Gone)?;
-                    tx[..message.len()].copy_from_slice(&message);
-                    tx.set_filled(message.len());
                     self.course = Course::END_SAID;
                     self.drain_kernel(cx);
-                    return self.send(cx, Src::Record(ALERT, tx));
+                    return self.send_record(cx, content::ALERT, &message);
                 }
                 Layer::Handshake(_) | Layer::Plain => self.course = Course::END_SAID,
             }

@@ -8,7 +8,8 @@ use sitar_io::Backend;
 use sitar_site::Route;
 use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
-use super::reply::{Written, is_worn, mind_the_keys, take_output, write};
+use super::reply::{Written, take_output, write};
+use super::wear::{is_worn, mind_the_keys};
 use super::{Activity, Connection, Context, Course, Gone, Turn};
 use crate::cache::Found;
 use crate::output::{Layer, Output};

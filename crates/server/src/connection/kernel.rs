@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use sitar_io::{Backend, Errno, SockOpt, Src, TlsCipher, TlsTx};
-use sitar_tls::{Cipher, SealingKey, Version};
+use sitar_tls::{Aead, SealingKey, Version, content};
 
 use super::{Activity, Connection, Context, Course, Gone};
 use crate::Sealer;
@@ -47,10 +47,6 @@ pub(super) enum Keying {
     },
 }
 
-/// ContentType of KeyUpdate (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 22;
-/// With fewer records left than this a key is changed. More than one send can be cut into.
-const RECORDS_LOW: u64 = 4096;
 /// How soon to ask again whether everything has been acknowledged.
 const DRAIN_STEP: Duration = Duration::from_millis(150);
 /// So many zeros in a row are believed: a record that had to wait for room in TCP's queue is put there by a worker of the
@@ -88,40 +84,18 @@ impl Connection {
         }
     }
 
-    /// Whether the next key comes first. An AEAD key is good for so many records only (RFC 8446 §5.5).
-    pub(super) fn needs_next_key(&mut self, sealer: Sealer) -> Result<bool, Gone> {
-        let Layer::Kernel(records) = &self.layer else { return Ok(false) };
-        match (records.seals_left(), sealer) {
-            (RECORDS_LOW.., _) => Ok(false),
-            (_, Sealer::Kernel { rekey: true }) => {
-                self.keying = Keying::Update;
-                Ok(true)
-            }
-            // In the middle of a body there is no better end than this: the client sees that it was cut.
-            (0, _) => Err(Gone),
-            _ => Ok(false),
-        }
-    }
-
     /// At a record boundary: begins what is due.
     pub(super) fn mind_the_kernel<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         if self.activity != Activity::Receiving || matches!(self.course, Course::Last { .. }) {
             return Ok(());
         }
         match self.keying {
-            Keying::Attach => {
-                cx.ring.set_opt(&self.conn, SockOpt::TlsUlp).map_err(|_| Gone)?;
-                self.wait_for_kernel(Keying::Ulp);
-                Ok(())
-            }
+            Keying::Attach => self.tell_kernel(cx, SockOpt::TlsUlp, Keying::Ulp),
             Keying::Update => {
                 let Layer::Kernel(records) = &mut self.layer else { return Err(Gone) };
-                let mut tx = cx.ring.tx().ok_or(Gone)?;
                 let (message, key) = records.kernel_key_update().map_err(|_| Gone)?;
-                tx[..message.len()].copy_from_slice(&message);
-                tx.set_filled(message.len());
                 self.keying = Keying::Updating(told(&key).ok_or(Gone)?);
-                self.send(cx, Src::Record(HANDSHAKE, tx))
+                self.send_record(cx, content::HANDSHAKE, &message)
             }
             _ => Ok(()),
         }
@@ -131,9 +105,7 @@ impl Connection {
     pub(super) fn give_next_key<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
         match std::mem::replace(&mut self.keying, Keying::Settled) {
             Keying::Updating(key) => {
-                cx.ring.set_opt(&self.conn, SockOpt::TlsTx(key)).map_err(|_| Gone)?;
-                self.wait_for_kernel(Keying::Next);
-                self.be_patient(cx);
+                self.tell_kernel(cx, SockOpt::TlsTx(key), Keying::Next)?;
                 Ok(true)
             }
             other => {
@@ -143,10 +115,36 @@ impl Connection {
         }
     }
 
-    fn wait_for_kernel(&mut self, keying: Keying) {
+    /// Sends one record of that type, which the kernel seals.
+    pub(super) fn send_record<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        content_type: u8,
+        message: &[u8],
+    ) -> Result<(), Gone> {
+        let mut tx = cx.ring.tx().ok_or(Gone)?;
+        tx.get_mut(..message.len()).ok_or(Gone)?.copy_from_slice(message);
+        tx.set_filled(message.len());
+        self.send(cx, Src::Record(content_type, tx))
+    }
+
+    /// Sets an option; `keying` is what its answer is to.
+    fn tell_kernel<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        opt: SockOpt,
+        keying: Keying,
+    ) -> Result<(), Gone> {
+        cx.ring.set_opt(&self.conn, opt).map_err(|_| Gone)?;
         self.keying = keying;
+        self.wait_for_kernel(cx);
+        Ok(())
+    }
+
+    fn wait_for_kernel<B: Backend>(&mut self, cx: &Context<'_, B>) {
         self.activity = Activity::Kernel;
         self.waits += 1;
+        self.be_patient(cx);
     }
 
     /// A socket option has been set, or not.
@@ -162,10 +160,7 @@ impl Connection {
                     && let Ok(key) = records.offer()
                 {
                     let told = told(&key).ok_or(Gone)?;
-                    cx.ring.set_opt(&self.conn, SockOpt::TlsTx(told)).map_err(|_| Gone)?;
-                    self.wait_for_kernel(Keying::Offered);
-                    self.be_patient(cx);
-                    return Ok(());
+                    return self.tell_kernel(cx, SockOpt::TlsTx(told), Keying::Offered);
                 }
             }
             (Keying::Offered, Layer::Tls(records)) => {
@@ -202,8 +197,7 @@ impl Connection {
             return Ok(false);
         }
         cx.ring.unsent(&self.conn).map_err(|_| Gone)?;
-        self.activity = Activity::Kernel;
-        self.waits += 1;
+        self.wait_for_kernel(cx);
         Ok(true)
     }
 
@@ -236,6 +230,7 @@ impl Connection {
         }
     }
 
+    /// How long the kernel may take.
     pub(super) fn kernel_patience(&self, limits: &Limits) -> Duration {
         match self.keying {
             Keying::Draining { .. } => DRAIN_STEP,
@@ -246,10 +241,10 @@ impl Connection {
 
 /// A key in the words of the kernel.
 fn told(key: &SealingKey) -> Option<Box<TlsTx>> {
-    let cipher = match key.cipher() {
-        Cipher::Aes128Gcm => TlsCipher::Aes128Gcm,
-        Cipher::Aes256Gcm => TlsCipher::Aes256Gcm,
-        Cipher::ChaCha20Poly1305 => TlsCipher::ChaCha20Poly1305,
+    let cipher = match key.aead() {
+        Aead::Aes128Gcm => TlsCipher::Aes128Gcm,
+        Aead::Aes256Gcm => TlsCipher::Aes256Gcm,
+        Aead::ChaCha20Poly1305 => TlsCipher::ChaCha20Poly1305,
     };
     TlsTx::tls13(cipher, key.key(), key.iv(), key.sequence()).map(Box::new)
 }

@@ -23,6 +23,7 @@ mod parts;
 mod patience;
 mod reply;
 mod turn;
+mod wear;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -35,8 +36,9 @@ use sitar_tls::{Alert, Handshake};
 
 use self::kernel::Keying;
 use self::patience::{Patience, Vigil};
-use self::reply::{Rest, continue_body, mind_the_keys, take_output};
+use self::reply::{Rest, continue_body, take_output};
 pub(crate) use self::turn::Turn;
+use self::wear::mind_the_keys;
 use crate::Sealer;
 use crate::cache::Cache;
 use crate::limits::{Limits, PAUSE_AT};

@@ -8,9 +8,7 @@ use sitar_io::{Backend, Region, Ring};
 use sitar_site::{Body, Reply, Streamed};
 use sitar_tls::RecordError;
 
-use super::Gone;
 use super::parts::Parts;
-use crate::Sealer;
 use crate::output::{Layer, Output};
 
 /// The rest of a body that did not fit into the last send.
@@ -32,36 +30,6 @@ pub(super) fn take_output<'o, B: Backend>(
     }
     output.as_mut()
 }
-
-/// An AEAD key is good for so many records only (RFC 8446 §5.5): before the last of them, the next key.
-pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<(), Gone> {
-    if let Layer::Tls(records) = layer
-        && records.seals_left() < SEALS_LOW
-        && records.version() == sitar_tls::Version::Tls13
-    {
-        output.key_update(layer).map_err(|_| Gone)?;
-    }
-    Ok(())
-}
-
-/// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels before 6.14 take only one.
-pub(super) fn is_worn(layer: &Layer, sealer: Sealer) -> bool {
-    match layer {
-        Layer::Tls(records) => {
-            records.seals_left() < SEALS_LOW_FIXED && records.version() == sitar_tls::Version::Tls12
-        }
-        Layer::Kernel(records) => {
-            records.seals_left() < SEALS_LOW_FIXED && sealer != (Sealer::Kernel { rekey: true })
-        }
-        Layer::Handshake(_) | Layer::Plain => false,
-    }
-}
-
-/// With fewer seals left than this the sending key is changed: more than one send buffer can hold.
-const SEALS_LOW: u64 = 4096;
-/// With fewer seals left than this no further request is read where the key cannot be changed. The answer that is being given
-/// may take all of them, a gigabyte; one that is longer is cut off at the end of the key, after 128 GiB.
-const SEALS_LOW_FIXED: u64 = 1 << 16;
 
 /// How far a reply has been written.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]

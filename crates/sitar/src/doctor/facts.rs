@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use sitar_io::probe::{self, Cipher, KernelTls, TlsUnavailable};
-use sitar_io::{Config, Ring, Unavailable};
+use sitar_io::probe::{self, KernelTls, TlsUnavailable};
+use sitar_io::{Config, Ring, TlsCipher, Unavailable};
 use sitar_server::Limits;
 
 use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
@@ -150,11 +150,11 @@ pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
 const SMALL: Config = Config { connections: 1, rx_count: 8, rx_len: 64, tx_count: 1, tx_len: 64 };
 
 /// How a cipher is called in TLS, and the module that the kernel may need for it.
-pub(super) fn names(cipher: Cipher) -> (&'static str, &'static str) {
+pub(super) fn names(cipher: TlsCipher) -> (&'static str, &'static str) {
     match cipher {
-        Cipher::Aes128Gcm => ("AES-128-GCM", "gcm"),
-        Cipher::Aes256Gcm => ("AES-256-GCM", "gcm"),
-        Cipher::Chacha20Poly1305 => ("CHACHA20-POLY1305", "chacha20poly1305"),
+        TlsCipher::Aes128Gcm => ("AES-128-GCM", "gcm"),
+        TlsCipher::Aes256Gcm => ("AES-256-GCM", "gcm"),
+        TlsCipher::ChaCha20Poly1305 => ("CHACHA20-POLY1305", "chacha20poly1305"),
     }
 }
 

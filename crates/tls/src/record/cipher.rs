@@ -7,9 +7,12 @@ use zeroize::Zeroizing;
 
 /// The AEADs of every cipher suite that is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Aead {
+pub enum Aead {
+    /// AES-128-GCM.
     Aes128Gcm,
+    /// AES-256-GCM.
     Aes256Gcm,
+    /// ChaCha20-Poly1305.
     ChaCha20Poly1305,
 }
 

@@ -13,18 +13,14 @@ fn records(version: Version, aead: Aead) -> Records {
 
 #[test]
 fn the_kernel_is_told_the_key_and_the_next_sequence_number() {
-    for (aead, cipher, len) in [
-        (Aead::Aes128Gcm, Cipher::Aes128Gcm, 16),
-        (Aead::Aes256Gcm, Cipher::Aes256Gcm, 32),
-        (Aead::ChaCha20Poly1305, Cipher::ChaCha20Poly1305, 32),
-    ] {
+    for (aead, len) in [(Aead::Aes128Gcm, 16), (Aead::Aes256Gcm, 32), (Aead::ChaCha20Poly1305, 32)] {
         let mut records = records(Version::Tls13, aead);
         let mut room = [0; 64];
         assert_eq!(records.seal_from(b"one", &mut room), Ok(5 + 3 + 1 + 16));
         let key = records.offer().unwrap();
-        assert_eq!((key.cipher(), key.sequence(), key.iv()), (cipher, 6, &IV));
+        assert_eq!((key.aead(), key.sequence(), key.iv()), (aead, 6, &IV));
         assert_eq!(key.key(), &KEY[..len]);
-        assert_eq!(format!("{key:?}"), format!("SealingKey {{ cipher: {cipher:?}, .. }}"));
+        assert_eq!(format!("{key:?}"), format!("SealingKey {{ aead: {aead:?}, .. }}"));
     }
 }
 
@@ -98,12 +94,7 @@ fn the_kernels_records_count_against_the_limit_of_the_key() {
 
 /// A kernel: seals with what it was told, and nothing else.
 fn kernel_seals(key: &SealingKey, index: u64, content_type: u8, content: &[u8]) -> Vec<u8> {
-    let aead = match key.cipher() {
-        Cipher::Aes128Gcm => Aead::Aes128Gcm,
-        Cipher::Aes256Gcm => Aead::Aes256Gcm,
-        Cipher::ChaCha20Poly1305 => Aead::ChaCha20Poly1305,
-    };
-    let half = || (key.sequence() + index, TrafficKey::new(aead, key.key(), *key.iv()).unwrap());
+    let half = || (key.sequence() + index, TrafficKey::new(key.aead(), key.key(), *key.iv()).unwrap());
     let mut sending = Sending::new(Version::Tls13, half());
     let mut record = vec![0; content.len() + 64];
     let len = sending.seal_as(content_type, content, &mut record).unwrap();

@@ -15,9 +15,10 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cipher::{Aead, TrafficKey};
+pub use cipher::Aead;
+pub(crate) use cipher::TrafficKey;
 pub use error::RecordError;
-pub use kernel::{Cipher, SealingKey};
+pub use kernel::SealingKey;
 pub use open::{Frame, Opened};
 pub(crate) use secret::Secret;
 
@@ -235,10 +236,13 @@ impl fmt::Display for Version {
 }
 
 /// Content types (RFC 8446 §5.1).
-pub(crate) mod content {
-    pub(crate) const ALERT: u8 = 21;
-    pub(crate) const HANDSHAKE: u8 = 22;
-    pub(crate) const APPLICATION_DATA: u8 = 23;
+pub mod content {
+    /// alert.
+    pub const ALERT: u8 = 21;
+    /// handshake: KeyUpdate among them.
+    pub const HANDSHAKE: u8 = 22;
+    /// application_data.
+    pub const APPLICATION_DATA: u8 = 23;
 }
 
 /// The KeyUpdate message (RFC 8446 §4.6.3).

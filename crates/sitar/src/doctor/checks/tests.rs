@@ -1,7 +1,8 @@
 use std::io;
 
 use rustix::io::Errno;
-use sitar_io::probe::{Cipher, KernelTls};
+use sitar_io::TlsCipher;
+use sitar_io::probe::KernelTls;
 
 use super::*;
 use crate::doctor::facts::{Files, Tls, Uring};
@@ -21,7 +22,7 @@ fn good() -> Facts {
         },
         tls: Tls {
             attached: Ok(KernelTls {
-                ciphers: Cipher::ALL.map(|cipher| (cipher, Ok(()))).to_vec(),
+                ciphers: TlsCipher::ALL.map(|cipher| (cipher, Ok(()))).to_vec(),
                 rekey: Some(true),
             }),
             module: Module::Installed,
@@ -278,7 +279,7 @@ fn kernel_tls_that_cannot_be_tried() {
 fn kernel_tls_with_gaps() {
     let with_tls = |id: &str, ciphers: [Result<(), Errno>; 3], rekey| {
         with(id, |facts| {
-            let ciphers = Cipher::ALL.into_iter().zip(ciphers).collect();
+            let ciphers = TlsCipher::ALL.into_iter().zip(ciphers).collect();
             facts.tls.attached = Ok(KernelTls { ciphers, rekey });
         })
     };

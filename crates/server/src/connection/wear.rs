@@ -1,0 +1,54 @@
+//! Keys wear out: an AEAD key is good for so many records only (RFC 8446 §5.5). Before the last of them comes the next key, and
+//! where there cannot be one, the end.
+
+use sitar_tls::Version;
+
+use super::kernel::Keying;
+use super::{Connection, Gone};
+use crate::Sealer;
+use crate::output::{Layer, Output};
+
+/// With fewer seals left than this the sending key is changed: more than one send can be cut into.
+const SEALS_LOW: u64 = 4096;
+/// With fewer seals left than this no further request is read where the key cannot be changed. The answer that is being given
+/// may take all of them, a gigabyte; one that is longer is cut off at the end of the key, after 128 GiB.
+const SEALS_LOW_FIXED: u64 = 1 << 16;
+
+/// Announces the next key where records are sealed here.
+pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<(), Gone> {
+    if let Layer::Tls(records) = layer
+        && records.seals_left() < SEALS_LOW
+        && records.version() == Version::Tls13
+    {
+        output.key_update(layer).map_err(|_| Gone)?;
+    }
+    Ok(())
+}
+
+/// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels before 6.14 take only one.
+pub(super) fn is_worn(layer: &Layer, sealer: Sealer) -> bool {
+    match layer {
+        Layer::Tls(records) => records.seals_left() < SEALS_LOW_FIXED && records.version() == Version::Tls12,
+        Layer::Kernel(records) => {
+            records.seals_left() < SEALS_LOW_FIXED && sealer != (Sealer::Kernel { rekey: true })
+        }
+        Layer::Handshake(_) | Layer::Plain => false,
+    }
+}
+
+impl Connection {
+    /// Whether the kernel's next key comes first.
+    pub(super) fn needs_next_key(&mut self, sealer: Sealer) -> Result<bool, Gone> {
+        let Layer::Kernel(records) = &self.layer else { return Ok(false) };
+        match (records.seals_left(), sealer) {
+            (SEALS_LOW.., _) => Ok(false),
+            (_, Sealer::Kernel { rekey: true }) => {
+                self.keying = Keying::Update;
+                Ok(true)
+            }
+            // In the middle of a body there is no better end than this: the client sees that it was cut.
+            (0, _) => Err(Gone),
+            _ => Ok(false),
+        }
+    }
+}

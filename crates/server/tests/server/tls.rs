@@ -1,18 +1,14 @@
 //! HTTPS over real sockets, with rustls' client as the other side.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod harness;
-
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use harness::{Engine, Server, Tls, answer, body, get, small};
+use crate::harness::{Engine, Server, Tls, answer, body, get, small};
 use rustls::version::{TLS12, TLS13};
 use sitar_server::Limits;
 use sitar_site::Budget;
 
-on_every_engine! {
+crate::on_every_engine! {
     bodies_of_every_size_arrive_whole_in_both_versions,
     files_beyond_the_memory_arrive_whole,
     pipelined_requests_in_one_record_and_in_many_are_answered_in_order,
@@ -34,7 +30,7 @@ on_every_engine! {
     many_handshakes_at_once_are_all_completed,
 }
 
-on_the_polled_ring! {
+crate::on_the_polled_ring! {
     bodies_of_every_size_arrive_whole_in_both_versions,
     files_beyond_the_memory_arrive_whole,
     pipelined_requests_in_one_record_and_in_many_are_answered_in_order,

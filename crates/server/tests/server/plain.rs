@@ -1,18 +1,14 @@
 //! Plain HTTP over real sockets: the connection's states, one by one.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod harness;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use harness::{Engine, Server, answer, body, get, small};
+use crate::harness::{Engine, Server, answer, body, get, small};
 use sitar_server::Limits;
 use sitar_site::Budget;
 
-on_every_engine! {
+crate::on_every_engine! {
     bodies_of_every_size_arrive_whole,
     pipelined_requests_are_answered_in_order,
     a_request_may_come_byte_by_byte,
@@ -35,7 +31,7 @@ on_every_engine! {
     a_panic_restarts_the_shard,
 }
 
-on_the_polled_ring! {
+crate::on_the_polled_ring! {
     bodies_of_every_size_arrive_whole,
     pipelined_requests_are_answered_in_order,
     a_request_may_come_byte_by_byte,

@@ -1,9 +1,5 @@
 //! Another site while connections are busy with the old one.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod harness;
-
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use harness::{Engine, Server, Tls, answer, get, small};
+use crate::harness::{Engine, Server, Tls, answer, get, small};
 use sitar_server::Limits;
 use sitar_site::{Budget, Options, Site};
 
-on_every_engine! {
+crate::on_every_engine! {
     plain_answers_are_of_one_site_each,
     sealed_answers_are_of_one_site_each,
     what_has_been_begun_is_finished_from_the_old_site,

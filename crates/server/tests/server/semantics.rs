@@ -1,16 +1,13 @@
 //! The table of requirements of RFC 9110 and 9111 through a server, each row as the bytes on the wire.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod harness;
-#[path = "../../site/tests/semantics/mod.rs"]
+#[path = "../../../site/tests/semantics/mod.rs"]
 mod table;
 
-use harness::{Engine, Server, small};
+use crate::harness::{Engine, Server, small};
 use sitar_site::Budget;
 use std::io::{Read, Write};
 
-on_every_engine! {
+crate::on_every_engine! {
     every_requirement,
     the_same_over_tls,
     parts_larger_than_a_send_buffer,
@@ -33,12 +30,12 @@ fn on(stream: &mut (impl Read + Write)) {
 }
 
 fn every_requirement(engine: Engine) {
-    let server = Server::over(engine, small(), false, Budget::new(64 << 20, 8 << 20), table::build);
+    let server = Server::at(table::now, engine, small(), false, Budget::new(64 << 20, 8 << 20), table::build);
     on(&mut server.connect());
 }
 
 fn the_same_over_tls(engine: Engine) {
-    let server = Server::over(engine, small(), true, Budget::new(64 << 20, 8 << 20), table::build);
+    let server = Server::at(table::now, engine, small(), true, Budget::new(64 << 20, 8 << 20), table::build);
     on(&mut server.connect_tls(&rustls::version::TLS13));
 }
 
@@ -51,14 +48,14 @@ fn parts_larger_than_a_send_buffer(engine: Engine) {
         let (head, body) = if tls {
             let mut stream = server.connect_tls(&rustls::version::TLS13);
             stream.write_all(request).unwrap();
-            harness::answer_with_head(&mut stream)
+            crate::harness::answer_with_head(&mut stream)
         } else {
             let mut stream = server.connect();
             stream.write_all(request).unwrap();
-            harness::answer_with_head(&mut stream)
+            crate::harness::answer_with_head(&mut stream)
         };
         let boundary = head.split_once("boundary=").unwrap().1.split_once("\r\n").unwrap().0;
-        let whole = harness::body(1 << 20);
+        let whole = crate::harness::body(1 << 20);
         let mut expected = Vec::new();
         for (at, range) in [900_000..1_048_576, 0..100_000, 200_000..500_000].into_iter().enumerate() {
             let start = if at == 0 { "" } else { "\r\n" };

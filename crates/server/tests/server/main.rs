@@ -1,0 +1,13 @@
+//! A worker on the real kernel and each engine, spoken to over real sockets.
+//!
+//! One program: the server is generic over its engine, so each program that starts one compiles all of it twice.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+#[path = "../harness/mod.rs"]
+#[macro_use]
+mod harness;
+mod plain;
+mod semantics;
+mod swaps;
+mod tls;

@@ -37,16 +37,29 @@ mod sealing;
 mod socket;
 mod state;
 mod stream;
+#[cfg(not(miri))]
+fn nameless() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create("sitar-sim", rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// Miri has no memfd_create.
+#[cfg(miri)]
+fn nameless() -> io::Result<OwnedFd> {
+    let path = std::env::temp_dir().join(format!("sitar-sim-{}", std::process::id()));
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file.into())
+}
+
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
 use std::collections::BinaryHeap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use rustix::fs::MemfdFlags;
 
 pub use self::engine::Sim;
 pub use self::faults::{Faults, Lie, Rng};
@@ -215,7 +228,7 @@ impl World {
     /// # Errors
     /// Those of memfd_create(2) and write(2).
     pub fn file(bytes: &[u8]) -> io::Result<File> {
-        let file = rustix::fs::memfd_create("sitar-sim", MemfdFlags::CLOEXEC)?;
+        let file = nameless()?;
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = &rest[rustix::io::write(&file, rest)?..];

@@ -8,7 +8,7 @@
 //! tables, jobs and news. A change of site goes through the helper thread: what it is asked for after that belongs to the
 //! new generation or is dropped, and a shard that takes the new site over asks anew for what its connections wait for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,6 +19,8 @@ use sitar_io::Waker;
 use sitar_site::{Budget, FileId, Representation, Site};
 
 use crate::cache::Table;
+use crate::shard::Clock;
+use crate::worker::Incident;
 
 /// A site, and which one it is of those that this worker has served.
 #[derive(Clone)]
@@ -138,16 +140,29 @@ struct Inventory {
     loaded: Loaded,
 }
 
+/// Whom incidents are told.
+pub(crate) type Report = Arc<dyn Fn(Incident) + Send + Sync>;
+
+/// Files of one generation that are told of, if they cannot be read. There is one for each request otherwise.
+const UNREADABLE_MAX: usize = 20;
+
 /// Asks the helper thread for files. The thread ends when the last handle is gone.
 #[derive(Clone)]
 pub(crate) struct Loader {
     jobs: Sender<Job>,
+    clock: Clock,
 }
 
 impl Loader {
     /// Starts the helper thread.
-    pub(crate) fn start(newest: Newest, budget: Budget, mailboxes: Vec<Mailbox>) -> io::Result<Loader> {
-        let (loader, mut desk) = Loader::new(newest, budget, mailboxes);
+    pub(crate) fn start(
+        newest: Newest,
+        budget: Budget,
+        mailboxes: Vec<Mailbox>,
+        clock: Clock,
+        report: Report,
+    ) -> io::Result<Loader> {
+        let (loader, mut desk) = Loader::new(newest, budget, mailboxes, clock, report);
         thread::Builder::new().name("sitar-load".into()).spawn(move || {
             while let Ok(job) = desk.queue.recv() {
                 desk.work(job);
@@ -157,10 +172,17 @@ impl Loader {
     }
 
     /// A loader whose work somebody else does.
-    pub(crate) fn new(newest: Newest, budget: Budget, mailboxes: Vec<Mailbox>) -> (Loader, Desk) {
+    pub(crate) fn new(
+        newest: Newest,
+        budget: Budget,
+        mailboxes: Vec<Mailbox>,
+        clock: Clock,
+        report: Report,
+    ) -> (Loader, Desk) {
         let (jobs, queue) = channel();
-        let current = newest.get();
-        (Loader { jobs }, Desk { queue, newest, current, budget, mailboxes, known: HashMap::new() })
+        let (current, known, unreadable) = (newest.get(), HashMap::new(), HashSet::new());
+        let desk = Desk { queue, newest, current, budget, mailboxes, known, clock, report, unreadable };
+        (Loader { jobs, clock: Arc::clone(&desk.clock) }, desk)
     }
 
     /// `false`: the thread is gone.
@@ -177,7 +199,7 @@ impl Loader {
             return;
         }
         let Ok(Inventory { site: older, loaded }) = told.recv() else { return };
-        let kept = site.inherit(&older, loaded);
+        let kept = site.inherit(&older, loaded, (self.clock)());
         let _ = self.jobs.send(Job::Swap(site, kept));
     }
 
@@ -202,6 +224,10 @@ pub(crate) struct Desk {
     mailboxes: Vec<Mailbox>,
     /// Weak: only the shards' tables keep a body in memory. Of the current generation.
     known: HashMap<FileId, Weak<Representation>>,
+    clock: Clock,
+    report: Report,
+    /// What has been told of, of the current generation.
+    unreadable: HashSet<FileId>,
 }
 
 impl Desk {
@@ -240,6 +266,7 @@ impl Desk {
     fn swap(&mut self, site: Arc<Site>, kept: &Loaded) {
         self.known = kept.iter().map(|(file, loaded)| (*file, Arc::downgrade(loaded))).collect();
         self.current = Generation { number: self.current.number + 1, site };
+        self.unreadable.clear();
         // Before the news: a shard that is just being started finds it here or there.
         self.newest.set(&self.current);
         for mailbox in &self.mailboxes {
@@ -251,7 +278,7 @@ impl Desk {
         let known = self.known.get(&file).and_then(Weak::upgrade).filter(|known| !known.is_stale());
         let result = match known {
             Some(loaded) => Ok(loaded),
-            None => load(&self.current.site, file, &self.budget),
+            None => self.read(file),
         };
         let mut displaced = false;
         if let Ok(loaded) = &result {
@@ -267,14 +294,30 @@ impl Desk {
         let generation = self.current.number;
         self.mailboxes[shard].post(News::Loaded { generation, file, result, displaced });
     }
-}
 
-/// A panic while loading is a failure of this file, not the end of loading.
-fn load(site: &Site, file: FileId, budget: &Budget) -> Result<Arc<Representation>, io::ErrorKind> {
-    match catch_unwind(AssertUnwindSafe(|| site.load(file, budget))) {
-        Ok(Ok(loaded)) => Ok(Arc::new(loaded)),
-        Ok(Err(error)) => Err(error.kind()),
-        Err(_) => Err(io::ErrorKind::Other),
+    /// A panic while loading is a failure of this file, not the end of loading.
+    fn read(&mut self, file: FileId) -> Result<Arc<Representation>, io::ErrorKind> {
+        let load = || self.current.site.load(file, &self.budget, (self.clock)());
+        let loaded = catch_unwind(AssertUnwindSafe(load));
+        let error = match loaded {
+            Ok(Ok(loaded)) => return Ok(Arc::new(loaded)),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::other("a bug of sitar's"),
+        };
+        // A file that was there when the directory was looked at may go at any time.
+        if error.kind() != io::ErrorKind::NotFound {
+            self.tell(file, &error);
+        }
+        Err(error.kind())
+    }
+
+    fn tell(&mut self, file: FileId, error: &io::Error) {
+        let told = self.unreadable.len();
+        if told < UNREADABLE_MAX && self.unreadable.insert(file) {
+            let name = self.current.site.name_of(file).unwrap_or_default();
+            let is_last = told + 1 == UNREADABLE_MAX;
+            (self.report)(Incident::Unreadable { name, why: error.to_string(), is_last });
+        }
     }
 }
 

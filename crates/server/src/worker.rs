@@ -47,6 +47,16 @@ pub enum Incident {
         /// Why.
         why: String,
     },
+    /// A file of the site cannot be read, and requests for it are answered with 500. Told once for each file of a site, and
+    /// for so many files only.
+    Unreadable {
+        /// Its name in the site, printable.
+        name: String,
+        /// Why.
+        why: String,
+        /// No further ones are told of.
+        is_last: bool,
+    },
 }
 
 impl fmt::Display for Incident {
@@ -54,6 +64,10 @@ impl fmt::Display for Incident {
         match self {
             Incident::Restarted { shard, why } => {
                 write!(f, "shard {shard} failed and is started anew; its connections are lost: {why}")
+            }
+            Incident::Unreadable { name, why, is_last } => {
+                write!(f, "'{name}' cannot be read and is answered with 500: {why}")?;
+                if *is_last { f.write_str("; further ones are not told of") } else { Ok(()) }
             }
         }
     }
@@ -88,7 +102,13 @@ impl Worker {
         let count = listeners.len();
         let mailboxes: Vec<Mailbox> = (0..count).map(|_| Mailbox::default()).collect();
         let newest = Newest::new(site);
-        let loader = Loader::start(newest.clone(), budget, mailboxes.clone())?;
+        let loader = Loader::start(
+            newest.clone(),
+            budget,
+            mailboxes.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&report),
+        )?;
         let listeners = Arc::new(Mutex::new(listeners));
         let (shards, stop) = (Mutex::default(), Stop::default());
         let worker = Worker { shards, mailboxes, loader, listeners, stop };

@@ -125,7 +125,11 @@ fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
         let reply = match site.route(&request) {
             Route::Reply(reply) => reply,
             Route::File(found) => {
-                let Ok(file) = site.load(found.file(), &crate::Budget::new(1 << 20, 1 << 20)) else {
+                let Ok(file) = site.load(
+                    found.file(),
+                    &crate::Budget::new(1 << 20, 1 << 20),
+                    std::time::SystemTime::now(),
+                ) else {
                     continue;
                 };
                 loaded = file;

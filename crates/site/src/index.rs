@@ -180,6 +180,15 @@ impl Index {
         })
     }
 
+    /// The name that a file is served under, in whatever coding. Looks at all of them.
+    pub(crate) fn name_of(&self, file: FileId) -> Option<&[u8]> {
+        let coding = self.entries.get(file.index())?.coding;
+        self.slots.iter().find_map(|(name, slot)| match slot {
+            Slot::File(choice) if choice.of(coding) == Some(file) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// What a key names.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
         self.slots.get(key)

@@ -3,6 +3,7 @@
 //! A file that is sent in pieces is looked at after each of them ([`Streamed`]). When a changed site takes the place of an
 //! older one, what both have need not be read again ([`Site::inherit`]).
 
+use crate::error::printable;
 use crate::fields::Blocks;
 use crate::index::{Entry, FileId, Slot, sidecar};
 use crate::pack::Record;
@@ -137,6 +138,7 @@ impl Site {
         &self,
         older: &Site,
         loaded: impl IntoIterator<Item = (FileId, Arc<Representation>)>,
+        now: SystemTime,
     ) -> Vec<(FileId, Arc<Representation>)> {
         let loaded = loaded.into_iter();
         match (&older.store, &self.store) {
@@ -145,11 +147,13 @@ impl Site {
                     let origin = representation.origin()?;
                     let file = self.same_name(older, file)?;
                     let entry = self.index.entries.get(file.index())?;
-                    let now = self.origin(entry.source).filter(|now| now == origin)?;
-                    Some((file, Arc::new(representation.inherited(entry, now)?)))
+                    let origin = self.origin(entry.source).filter(|here| here == origin)?;
+                    Some((file, Arc::new(representation.inherited(entry, origin, now)?)))
                 })
                 .collect(),
-            (Store::Pack { .. }, Store::Pack { blocks, .. }) => self.inherit_packed(blocks, older, loaded),
+            (Store::Pack { .. }, Store::Pack { blocks, .. }) => {
+                self.inherit_packed(blocks, older, loaded, now)
+            }
             _ => Vec::new(),
         }
     }
@@ -160,6 +164,7 @@ impl Site {
         blocks: &[Blocks],
         older: &Site,
         loaded: impl Iterator<Item = (FileId, Arc<Representation>)>,
+        now: SystemTime,
     ) -> Vec<(FileId, Arc<Representation>)> {
         let known: HashMap<_, _> = loaded
             .filter_map(|(file, representation)| {
@@ -171,7 +176,7 @@ impl Site {
             let record = self.packed(entry)?;
             let representation = known.get(&record.hash)?;
             let blocks = packed_blocks(blocks, record, entry);
-            let heir = representation.repacked(&record.hash, blocks, entry, record.mtime)?;
+            let heir = representation.repacked(&record.hash, blocks, entry, record.mtime, now)?;
             Some((FileId(id), Arc::new(heir)))
         });
         heirs.collect()
@@ -211,6 +216,12 @@ impl Site {
             Store::Embedded => {}
         }
         hasher.finish()
+    }
+
+    /// The name of a file, for messages; printable. Looks at all of them.
+    #[must_use]
+    pub fn name_of(&self, file: FileId) -> Option<String> {
+        self.index.name_of(file).map(printable)
     }
 
     /// The file of this site that has the name and the encoding of a file of `older`.

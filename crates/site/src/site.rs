@@ -149,11 +149,12 @@ impl Site {
 
     /// Reads a file and builds its answers. Blocks: call it on a thread that may.
     ///
-    /// A body within the budget is read whole and hashed; any other is opened to be sent from the file.
+    /// A body within the budget is read whole and hashed; any other is opened to be sent from the file. `now` is the time by
+    /// the clock that answers are dated with.
     ///
     /// # Errors
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
-    pub fn load(&self, file: FileId, budget: &Budget) -> io::Result<Representation> {
+    pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
         let entry = self.index.entries.get(file.index()).ok_or(io::ErrorKind::InvalidInput)?;
         let (content, modified, origin) = match (self.sources.get(entry.source), &self.store) {
             (Some(Source::Embedded(bytes)), _) => (Content::Static(bytes), None, None),
@@ -177,15 +178,16 @@ impl Site {
                     ));
                 }
                 let blocks = packed_blocks(blocks, record, entry);
-                return Representation::packed(content, &record.hash, blocks, entry, record.mtime).map_err(
-                    |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
-                );
+                return Representation::packed(content, &record.hash, blocks, entry, record.mtime, now)
+                    .map_err(|Mismatch| {
+                        changed("it is not what was packed; copy the archive again, or pack it again")
+                    });
             }
             (Some(Source::Directory(name)), Store::Directory(root)) => {
                 let (fd, before) = root.file(name)?;
                 let (file, stamp, origin) = (File::from(fd), Stamp::of(&before), Origin::of(&before));
                 // Before reading: a change that comes later must show.
-                let is_settled = origin.is_settled(SystemTime::now());
+                let is_settled = origin.is_settled(now);
                 let size = u64::try_from(before.st_size).unwrap_or(0);
                 let content = content(Streamed::new(file.clone(), stamp, true), 0, size, budget)?;
                 if Stamp::of(&rustix::fs::fstat(&file)?) != stamp {
@@ -195,7 +197,7 @@ impl Site {
             }
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok(Representation::new(content, entry, modified, origin))
+        Ok(Representation::new(content, entry, modified, origin, now))
     }
 
     fn assemble<'n>(

@@ -42,7 +42,13 @@ fn pair(folder: &std::path::Path, memory: Budget, open_max: usize) -> (Pair, Vec
     });
     let files = files.collect();
     let (newest, mailbox) = (Newest::new(Arc::clone(&site)), Mailbox::default());
-    let (loader, desk) = Loader::new(newest.clone(), memory, vec![mailbox.clone()]);
+    let (loader, desk) = Loader::new(
+        newest.clone(),
+        memory,
+        vec![mailbox.clone()],
+        Arc::new(std::time::SystemTime::now),
+        Arc::new(|incident| panic!("{incident}")),
+    );
     let cache = Cache::new(&newest.get(), open_max, loader, 0);
     (Pair { cache, desk, mailbox, site }, files)
 }

@@ -19,9 +19,23 @@ fn id(site: &Site, position: usize) -> FileId {
 }
 
 fn desk(site: &Arc<Site>, shards: usize) -> (Loader, Desk, Vec<Mailbox>, Newest, Budget) {
+    told_desk(site, shards, Arc::new(|incident| panic!("{incident}")))
+}
+
+fn told_desk(
+    site: &Arc<Site>,
+    shards: usize,
+    report: Report,
+) -> (Loader, Desk, Vec<Mailbox>, Newest, Budget) {
     let mailboxes: Vec<_> = (0..shards).map(|_| Mailbox::default()).collect();
     let (newest, budget) = (Newest::new(Arc::clone(site)), Budget::new(1000, 500));
-    let (loader, desk) = Loader::new(newest.clone(), budget.clone(), mailboxes.clone());
+    let (loader, desk) = Loader::new(
+        newest.clone(),
+        budget.clone(),
+        mailboxes.clone(),
+        Arc::new(std::time::SystemTime::now),
+        report,
+    );
     (loader, desk, mailboxes, newest, budget)
 }
 
@@ -100,4 +114,26 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     assert!(loader.ask(1, id(&generation.site, 0), 0) && desk.work_once());
     assert!(matches!(&mailboxes[0].take()[..], [News::Loaded { generation: 1, result: Ok(_), .. }]));
     assert_eq!(budget.left(), 1000 - 9);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path(), &[("a", "a"), ("b", "b")]);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&said);
+    let report: Report = Arc::new(move |incident: Incident| hear.lock().unwrap().push(incident.to_string()));
+    let (loader, mut desk, mailboxes, _, _) = told_desk(&site, 1, report);
+    // Out of the site.
+    std::fs::remove_file(folder.path().join("a")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("a")).unwrap();
+    // This one has gone, which is no fault.
+    std::fs::remove_file(folder.path().join("b")).unwrap();
+    for file in [id(&site, 0), id(&site, 1), id(&site, 0)] {
+        assert!(loader.ask(0, file, 0) && desk.work_once());
+    }
+    assert!(mailboxes[0].take().iter().all(|news| matches!(news, News::Loaded { result: Err(_), .. })));
+    let said = said.lock().unwrap();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("'a' cannot be read and is answered with 500: "), "{said:?}");
 }

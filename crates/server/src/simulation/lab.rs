@@ -5,7 +5,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_io::{Key, Ring};
@@ -125,6 +125,11 @@ fn fixture() -> &'static Fixture {
 }
 
 /// Small enough to be reached, different from seed to seed.
+/// The helper thread's clock: long after the files of the sites were written, so that they count as settled.
+fn later() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(4_000_000_000)
+}
+
 fn limits(rng: &mut Rng) -> Limits {
     Limits {
         connections: 1 + rng.below(8) as u32,
@@ -189,7 +194,13 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
     let budget = Budget::new(total, total / 2);
     let newest = Newest::new(Arc::clone(&fixture.sites[0]));
-    let (loader, desk) = Loader::new(newest.clone(), budget.clone(), vec![mailbox.clone()]);
+    let (loader, desk) = Loader::new(
+        newest.clone(),
+        budget.clone(),
+        vec![mailbox.clone()],
+        Arc::new(later),
+        Arc::new(|incident| panic!("{incident}")),
+    );
     let swapper = loader.clone();
     let stop = Stop::default();
     let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
@@ -242,7 +253,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             let (older, loaded) = desk.inventory();
             let turn = turns.borrow().put_up + 1;
             let site = &fixture.sites[turn as usize % VERSIONS];
-            swapper.swap_to(Arc::clone(site), site.inherit(&older, loaded));
+            swapper.swap_to(Arc::clone(site), site.inherit(&older, loaded, later()));
             turns.borrow_mut().put_up = turn;
         }
         // Not always to the end: jobs of a former site must come after the swap, too.

@@ -144,7 +144,10 @@ fn files(site: &Site, size_max: Option<u64>, findings: &mut Findings) {
     names.sort_unstable();
     for (name, file) in names {
         findings.files += 1;
-        let (bytes, length) = match site.load(file, &budget).and_then(|loaded| loaded.beginning(SNIFFED)) {
+        let (bytes, length) = match site
+            .load(file, &budget, std::time::SystemTime::now())
+            .and_then(|loaded| loaded.beginning(SNIFFED))
+        {
             Ok(read) => read,
             Err(error) => {
                 findings.push(Kind::Unreadable, name, 0, format!("cannot be read: {error}"));

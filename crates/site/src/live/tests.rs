@@ -24,7 +24,7 @@ type Loaded = Vec<(FileId, Arc<Representation>)>;
 /// Everything that a site has, loaded.
 fn all(site: &Site, budget: &Budget) -> Loaded {
     (0..site.files() as u32)
-        .map(|id| (FileId(id), Arc::new(site.load(FileId(id), budget).unwrap())))
+        .map(|id| (FileId(id), Arc::new(site.load(FileId(id), budget, SystemTime::now()).unwrap())))
         .collect()
 }
 
@@ -83,7 +83,7 @@ fn what_did_not_change_is_inherited_and_nothing_else() {
     write(root, "added.txt", b"added");
 
     let newer = open(root);
-    let inherited = newer.inherit(&older, loaded.clone());
+    let inherited = newer.inherit(&older, loaded.clone(), SystemTime::now());
     assert_eq!(
         names(&newer, &inherited),
         ["link.txt", "same.txt", "sub/same.js", "sub/same.js.gz", "sub/same.js.gz:Gzip"]
@@ -107,7 +107,7 @@ fn header_lines_are_those_of_the_newer_site() {
     // From now on there is another encoding, which caches must be told.
     write(folder.path(), "app.js.br", b"br");
     let newer = open(folder.path());
-    let inherited = newer.inherit(&older, loaded.clone());
+    let inherited = newer.inherit(&older, loaded.clone(), SystemTime::now());
     assert_eq!(names(&newer, &inherited), ["app.js"]);
     let text = b"GET /app.js HTTP/1.1\r\nHost: h\r\n\r\n";
     let head = sitar_http::h1::parse(text, &sitar_http::h1::Limits::default()).unwrap().unwrap();
@@ -142,7 +142,7 @@ fn a_streamed_file_tells_when_it_is_written_to() {
     write(folder.path(), "a", &[1; 3000]);
     settle();
     let site = open(folder.path());
-    let load = || site.load(FileId(0), &Budget::new(0, 0)).unwrap();
+    let load = || site.load(FileId(0), &Budget::new(0, 0), SystemTime::now()).unwrap();
     let first = load();
     assert!(first.is_open() && !first.is_stale());
     // Another name, another mode: the same bytes.

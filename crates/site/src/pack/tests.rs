@@ -73,7 +73,9 @@ fn ask(site: &Site, path: &str, accept: &str) -> (u16, String, Vec<u8>) {
     let reply = match site.route(&head.request) {
         Route::Reply(reply) => reply,
         Route::File(found) => {
-            loaded = site.load(found.file(), &Budget::new(1 << 30, 1 << 30)).unwrap();
+            loaded = site
+                .load(found.file(), &Budget::new(1 << 30, 1 << 30), std::time::SystemTime::now())
+                .unwrap();
             loaded.respond(&head.request, &found)
         }
     };
@@ -476,7 +478,9 @@ fn damage_is_noticed_wherever_it_is() {
     let archive = write(folder.path(), ".t", &bytes);
     let site = open(&archive);
     let budget = Budget::new(1 << 20, 1 << 20);
-    let results: Vec<_> = (0..site.files()).map(|n| site.load(crate::FileId(n as u32), &budget)).collect();
+    let results: Vec<_> = (0..site.files())
+        .map(|n| site.load(crate::FileId(n as u32), &budget, std::time::SystemTime::now()))
+        .collect();
     let failed: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].to_string(), "it is not what was packed; copy the archive again, or pack it again");

@@ -39,7 +39,7 @@ fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String) {
         Route::Reply(reply) => reply,
         Route::File(found) => {
             assert!(found.file().index() < site.files());
-            loaded = site.load(found.file(), &Budget::new(1 << 20, 1 << 20)).unwrap();
+            loaded = site.load(found.file(), &Budget::new(1 << 20, 1 << 20), SystemTime::now()).unwrap();
             loaded.respond(&head.request, &found)
         }
     };
@@ -203,7 +203,7 @@ fn an_archive_is_served_from_its_own_bytes() {
     assert_eq!(body(&site, "/"), (200, "hello".to_owned()));
     assert_eq!(body(&site, "/d/large"), (200, "x".repeat(3000)));
     // Ids follow the names' order. Too large for the budget: from the archive, at its place in it.
-    let large = site.load(FileId(0), &Budget::new(10_000, 2999)).unwrap();
+    let large = site.load(FileId(0), &Budget::new(10_000, 2999), SystemTime::now()).unwrap();
     let head =
         h1::parse(b"GET /d/large HTTP/1.1\r\nHost: h\r\n\r\n", &h1::Limits::default()).unwrap().unwrap();
     assert!(
@@ -211,13 +211,13 @@ fn an_archive_is_served_from_its_own_bytes() {
     );
     // Does not fit any more: the same; and the budget is whole again afterwards.
     let budget = Budget::new(3000, 3000);
-    let resident = site.load(FileId(0), &budget).unwrap();
+    let resident = site.load(FileId(0), &budget, SystemTime::now()).unwrap();
     assert!(resident.resident_bytes() > 3000);
-    let second = site.load(FileId(1), &budget).unwrap();
+    let second = site.load(FileId(1), &budget, SystemTime::now()).unwrap();
     assert!(matches!(second.respond(&head.request, &Found::plain(FileId(1))).body, Body::File { .. }));
     drop(resident);
     assert_eq!(budget.left(), 3000);
-    assert!(site.load(FileId(99), &budget).is_err());
+    assert!(site.load(FileId(99), &budget, SystemTime::now()).is_err());
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn an_archive_changed_in_place_is_noticed() {
     assert_eq!(body(&site, "/a"), (200, "one".to_owned()));
     let site = Site::open(&path, &Options::default()).unwrap();
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(600).unwrap();
-    assert!(site.load(FileId(0), &Budget::new(100, 100)).is_err());
+    assert!(site.load(FileId(0), &Budget::new(100, 100), SystemTime::now()).is_err());
 }
 
 #[test]
@@ -352,16 +352,16 @@ fn a_directory_that_changes_behind_our_back() {
     // The file becomes a link that leads out, then a pipe; then its folder becomes a link that leads out.
     let file = FileId(1);
     std::fs::remove_file(&page).unwrap();
-    assert_eq!(site.load(file, &budget).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(site.load(file, &budget, SystemTime::now()).unwrap_err().kind(), io::ErrorKind::NotFound);
     symlink("../../secret", &page).unwrap();
-    assert!(site.load(file, &budget).is_err());
+    assert!(site.load(file, &budget, SystemTime::now()).is_err());
     std::fs::remove_file(&page).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &page, FileType::Fifo, Mode::RUSR, 0).unwrap();
-    assert_eq!(site.load(file, &budget).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(site.load(file, &budget, SystemTime::now()).unwrap_err().kind(), io::ErrorKind::InvalidData);
     std::fs::remove_dir_all(root.join("d")).unwrap();
     write(folder.path(), "elsewhere/page.html", b"secret");
     symlink("../elsewhere", root.join("d")).unwrap();
-    assert!(site.load(file, &budget).is_err());
+    assert!(site.load(file, &budget, SystemTime::now()).is_err());
     assert_eq!(budget.left(), 100);
 }
 

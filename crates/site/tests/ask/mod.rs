@@ -4,6 +4,7 @@
 
 use sitar_http::h1::{self, Answer};
 use sitar_site::{Body, Budget, Reply, Route, Site};
+use std::time::SystemTime;
 
 /// A site of these files. Leaked: tests end.
 pub(crate) fn site(files: &[(&str, &str)]) -> Site {
@@ -23,15 +24,15 @@ pub(crate) fn wire(site: &Site, request: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn wire_within(site: &Site, request: &[u8], budget: &Budget) -> Vec<u8> {
-    without_date(&answer(site, request, b"Sun, 06 Nov 1994 08:49:37 GMT", budget))
+    without_date(&answer(site, request, b"Sun, 06 Nov 1994 08:49:37 GMT", budget, SystemTime::now()))
 }
 
 /// The same with the date.
-pub(crate) fn wire_with_date(site: &Site, request: &[u8], date: &[u8; 29]) -> Vec<u8> {
-    answer(site, request, date, &Budget::new(64 << 20, 64 << 20))
+pub(crate) fn wire_with_date(site: &Site, request: &[u8], date: &[u8; 29], now: SystemTime) -> Vec<u8> {
+    answer(site, request, date, &Budget::new(64 << 20, 64 << 20), now)
 }
 
-fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget) -> Vec<u8> {
+fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget, now: SystemTime) -> Vec<u8> {
     let limits = h1::Limits::default();
     let mut out = vec![0; 32 << 10];
     let head = match h1::parse(request, &limits) {
@@ -45,7 +46,7 @@ fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget) -> Vec<
     let reply = match site.route(&head.request) {
         Route::Reply(reply) => reply,
         Route::File(found) => {
-            loaded = site.load(found.file(), budget).unwrap();
+            loaded = site.load(found.file(), budget, now).unwrap();
             loaded.respond(&head.request, &found)
         }
     };

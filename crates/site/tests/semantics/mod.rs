@@ -72,10 +72,15 @@ pub(crate) fn mask(answer: &mut [u8]) {
     answer[at + name.len()..][..DATE.len()].copy_from_slice(DATE);
 }
 
+/// The time at which the table was written: Fri, 15 Jan 2027 08:00:00 GMT.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
 /// Writes the site.
 pub(crate) fn build(root: &Path) {
     let digits = b"0123456789".repeat(100);
-    let files: [(&str, &[u8]); 16] = [
+    let files: [(&str, &[u8]); 17] = [
         ("hello.txt", b"hello\n"),
         ("pixel.png", b"\x89PNG"),
         ("LICENSE", b"free\n"),
@@ -84,6 +89,7 @@ pub(crate) fn build(root: &Path) {
         ("app.js.gz", b"gzip"),
         ("only.css.br", b"br"),
         ("future.txt", b"later\n"),
+        ("undated.txt", b"later\n"),
         ("digits.txt", &digits),
         ("docs/index.html", b"<p>docs\n"),
         ("docs/404.html", b"<p>nothing\n"),
@@ -98,8 +104,12 @@ pub(crate) fn build(root: &Path) {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
-        let time =
-            if name == "future.txt" { modified + Duration::from_secs(3_000_000_000) } else { modified };
+        let time = match name {
+            "future.txt" => modified + Duration::from_secs(3_000_000_000),
+            // What archives write that know no time.
+            "undated.txt" => SystemTime::UNIX_EPOCH,
+            _ => modified,
+        };
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     }
 }

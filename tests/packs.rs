@@ -1,0 +1,138 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! `sitar pack` and `sitar check` as a person calls them, and what becomes of a pack that is served.
+
+mod common;
+
+use common::client::{Client, Response};
+use common::{Finished, Server, eventually, run_with, sitar};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn write(root: &Path, name: &str, text: &str) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn command(arguments: &[&OsStr]) -> Finished {
+    let home = TempDir::new().unwrap();
+    run_with(sitar(home.path()).args(arguments), b"")
+}
+
+fn pack(site: &Path, to: &Path) -> Finished {
+    command(&["pack".as_ref(), site.as_os_str(), "-o".as_ref(), to.as_os_str()]).ok()
+}
+
+/// Text that every encoding makes much smaller.
+fn words(of: &str) -> String {
+    of.repeat(2000)
+}
+
+fn get(client: &mut Client, path: &str, accept: &str) -> Response {
+    client.request("GET", path, &[("Accept-Encoding", accept)]).unwrap()
+}
+
+#[test]
+fn the_same_folder_makes_the_same_pack_and_is_served_encoded() {
+    let folder = TempDir::new().unwrap();
+    let site = folder.path().join("public");
+    write(&site, "index.html", "<!doctype html><title>t</title>\n");
+    write(&site, "app.js", &words("let a = 1; "));
+    let (one, two) = (folder.path().join("one.tar"), folder.path().join("two.tar"));
+    pack(&site, &one);
+    pack(&site, &two);
+    assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
+
+    let server = Server::start([&one]);
+    let mut client = Client::connect(&server);
+    for (accept, coding, at_most) in [
+        ("br", Some("br"), 200),
+        ("zstd", Some("zstd"), 200),
+        ("gzip", Some("gzip"), 300),
+        ("", None, 22_000),
+    ] {
+        let got = get(&mut client, "/app.js", accept);
+        assert_eq!((got.status, got.field("content-encoding")), (200, coding), "{accept}");
+        assert!(got.body.len() <= at_most, "{accept}: {}", got.body.len());
+        assert_eq!(got.field("vary"), Some("Accept-Encoding"));
+    }
+    // Without more, it is a tar that holds the site.
+    let listed = run_with(std::process::Command::new("tar").arg("-tf").arg(&one), b"").ok().text();
+    assert!(listed.lines().any(|line| line.trim_start_matches("./") == "app.js"), "{listed}");
+}
+
+#[test]
+fn one_pack_takes_the_place_of_another() {
+    let folder = TempDir::new().unwrap();
+    let (site, served, next) =
+        (folder.path().join("public"), folder.path().join("site.tar"), folder.path().join("next.tar"));
+    write(&site, "index.html", "first");
+    write(&site, "same.txt", &words("the same "));
+    pack(&site, &served);
+    let server = Server::start([&served]);
+    let mut client = Client::connect(&server);
+    assert_eq!(client.get("/").unwrap().body, b"first");
+    let same = client.get("/same.txt").unwrap();
+    write(&site, "index.html", "second");
+    write(&site, "new.html", "new");
+    pack(&site, &next);
+    fs::rename(&next, &served).unwrap();
+    eventually("the new pack", || client.get("/").unwrap().body == b"second");
+    assert_eq!(client.get("/new.html").unwrap().body, b"new");
+    let still = client.get("/same.txt").unwrap();
+    assert_eq!((&still.body, still.field("etag")), (&same.body, same.field("etag")));
+}
+
+#[test]
+fn a_body_that_was_damaged_is_not_served_and_the_operator_is_told_once() {
+    let folder = TempDir::new().unwrap();
+    let (site, packed) = (folder.path().join("public"), folder.path().join("site.tar"));
+    write(&site, "good.txt", "good");
+    write(&site, "bad.txt", "a body with a mark in it");
+    pack(&site, &packed);
+    let mut bytes = fs::read(&packed).unwrap();
+    let mark = b"a mark in it";
+    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&packed, bytes).unwrap();
+
+    let server = Server::start([&packed]);
+    for _ in 0..3 {
+        let mut client = Client::connect(&server);
+        assert_eq!(client.get("/good.txt").unwrap().body, b"good");
+        // It ends the connection.
+        assert_eq!(client.get("/bad.txt").unwrap().status, 500);
+    }
+    let line = "sitar: 'bad.txt' cannot be read and is answered with 500: it is not what was packed; \
+                copy the archive again, or pack it again\n";
+    eventually("the line", || server.said().contains(line));
+    assert_eq!(server.said().matches("cannot be read").count(), 1, "{}", server.said());
+}
+
+#[test]
+fn check_tells_by_its_exit_code_whether_something_is_wrong() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "index.html", "<!doctype html><title>t</title><a href=\"page.html\">p</a>\n");
+    let check = |more: &[&str]| {
+        let more = more.iter().map(OsStr::new);
+        command(&["check".as_ref(), folder.path().as_os_str()].into_iter().chain(more).collect::<Vec<_>>())
+    };
+    let ended = check(&[]);
+    assert_eq!(ended.status.code(), Some(3), "{}{}", ended.text(), ended.stderr);
+    assert!(ended.text().contains("page.html"), "{}", ended.text());
+    let ended = check(&["--json"]);
+    assert_eq!(ended.status.code(), Some(3));
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(report["problems"].as_array().unwrap().len(), 1, "{report:#}");
+
+    write(folder.path(), "page.html", "<!doctype html><title>p</title><a href=\"/\">home</a>\n");
+    assert_eq!(check(&[]).status.code(), Some(0));
+    assert_eq!(check(&["--no-such-flag"]).status.code(), Some(2));
+    let ended = command(&["check".as_ref(), folder.path().join("nowhere").as_os_str()]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
+}

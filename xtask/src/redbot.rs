@@ -82,7 +82,7 @@ const PAGES: &[Page] = &[
     Page { path: "/picture.png", status: 200, expected: FILE },
     Page { path: "/large.bin", status: 200, expected: FILE },
     Page { path: "/docs/", status: 200, expected: ENCODED },
-    Page { path: "/docs", status: 301, expected: &["CL_CORRECT"] },
+    Page { path: "/docs", status: 301, expected: &["CL_CORRECT", "STORE_NO_STORE"] },
     Page { path: "/nothing", status: 404, expected: &["CL_CORRECT", "CONNEG_GZIP_GOOD"] },
 ];
 

@@ -29,7 +29,8 @@
 //! its own strong ETag. Bodies beyond the budget are sent from the file, with a date and no ETag.
 //!
 //! `Cache-Control` is `no-cache` (store it, and ask before each use), and `immutable` for a year where the name carries
-//! the content's fingerprint; see `lifetime.rs`.
+//! the content's fingerprint; see `lifetime.rs`. The redirect to a folder is `no-store`; those of rules say nothing: their
+//! status is the owner's choice.
 #![forbid(unsafe_code)]
 
 pub mod check;

@@ -147,7 +147,7 @@ impl<'r> Reply<'r> {
         let location = block.split(|&byte| byte == b'\r').next().unwrap_or(block);
         let mut more = FieldBuf::new();
         if more.push(location) && more.push(b"?") && more.push_query(query) && more.push(b"\r\n") {
-            Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, PLAIN, body, head) }
+            Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, FOLDER, body, head) }
         } else {
             // A shortened query would be another query.
             Reply::uri_too_long(head)
@@ -195,7 +195,7 @@ pub(crate) fn redirect_block(key: &[u8]) -> Box<[u8]> {
     if !key.is_empty() {
         path.push(b'/');
     }
-    location_block(&[&path])
+    [b"Location: ", &path[..], b"\r\n", FOLDER].concat().into_boxed_slice()
 }
 
 /// The header lines of a redirect, Location first. The target's bytes have been checked.
@@ -298,6 +298,11 @@ impl std::fmt::Debug for FieldBuf {
 }
 
 const PLAIN: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+/// Of a redirect to a folder. A cache may keep a 301 as long as it likes (RFC 9110 §15.4.2), and browsers do; but what is a
+/// folder today may be a page tomorrow, as in a site built anew with other names, and then `/x/` is nowhere. Without a
+/// validator there would be nothing to ask about, so it is not stored at all.
+const FOLDER: &[u8] =
+    b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
 const PLAIN_VARY: &[u8] =
     b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n";
 const PLAIN_ALLOW: &[u8] =

@@ -38,6 +38,10 @@ const KERNEL_SOCKET_COMMANDS: (u32, u32) = (6, 7);
 /// other connections too: with receives that wait for ever the peer would never hear of the close. So the socket is shut
 /// down first. (Seen on 6.1; the reference counting was made per file in 6.13.)
 const KERNEL_PROMPT_CLOSE: (u32, u32) = (6, 13);
+/// Before this one, giving back the file table waits for the operations that use it without doing the work by which they end,
+/// which with DEFER_TASKRUN is this thread's: for ever, once in a while. (Seen on 6.1, not on 6.12.) There, closing the ring has to
+/// do; a worker of the kernel's gives the files back soon after.
+const KERNEL_UNREGISTER: (u32, u32) = (6, 12);
 /// Marks an entry whose completion nobody waits for; no op-table index is as large.
 const UNHEARD: u64 = u64::MAX;
 /// The one group of provided buffers.
@@ -108,6 +112,8 @@ pub struct Uring {
     socket_commands: bool,
     /// The kernel lets go of a closed direct descriptor late.
     late_close: bool,
+    /// The kernel can be told to give the file table back.
+    unregister: bool,
     /// There is a polling kernel thread, and this side spins.
     spinner: Option<Spinner>,
     calls: u64,
@@ -211,6 +217,7 @@ impl Uring {
             registered,
             socket_commands: version >= KERNEL_SOCKET_COMMANDS,
             late_close: version < KERNEL_PROMPT_CLOSE,
+            unregister: version >= KERNEL_UNREGISTER,
             spinner: poll.map(Spinner::new),
             calls: 0,
         })
@@ -330,10 +337,10 @@ impl Driver for Uring {
 
     fn publish(&mut self, slot: u16, addr: *mut u8, len: u32) {
         self.buffers.push(slot, addr, len);
+        self.buffers.publish();
     }
 
     fn wait(&mut self, _: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
-        self.buffers.publish();
         if self.spinner.is_some() {
             return self.wait_polled(poll, timeout);
         }
@@ -397,7 +404,9 @@ impl Driver for Uring {
         // Synchronously, so that descriptors and memory are free when the ring's drop returns; the kernel would
         // otherwise get round to it later. A failure leaves it to the kernel.
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
-        let _ = self.ring.submitter().unregister_files();
+        if self.unregister {
+            let _ = self.ring.submitter().unregister_files();
+        }
         if let Some(index) = self.registered.take() {
             let update = RsrcUpdate { offset: index, resv: 0, data: 0 };
             register(self.ring.as_raw_fd(), UNREGISTER_RING_FDS, &update);

@@ -264,6 +264,7 @@ impl Bystander {
             }
         });
         let stopped = Arc::clone(&stop);
+        let (tell, told) = std::sync::mpsc::channel();
         let client = std::thread::spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             let mut rounds = 0_u64;
@@ -273,9 +274,13 @@ impl Bystander {
                 stream.read_exact(&mut got).unwrap();
                 assert_eq!(u64::from_le_bytes(got), rounds);
                 rounds += 1;
+                let _ = tell.send(());
             }
             rounds
         });
+        // All its descriptors are there before any are counted.
+        told.recv().unwrap();
+        drop(told);
         Bystander { stop, ring, client }
     }
 

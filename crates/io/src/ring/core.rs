@@ -132,6 +132,12 @@ pub(super) struct Inner<B> {
     pub(super) cancelled_all: bool,
 }
 
+/// Gives the engine the receive slots that nobody holds.
+fn offer_slots<B: Backend>(arena: &Arena, backend: &mut B) {
+    let len = arena.layout().rx_len;
+    arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
+}
+
 impl<B: Backend> Inner<B> {
     pub(super) fn new(backend: B, arena: Rc<Arena>, ops: u32, connections: u32) -> io::Result<Inner<B>> {
         Ok(Inner {
@@ -191,6 +197,10 @@ impl<B: Backend> Inner<B> {
     /// Gives an operation of the table to the engine. `false` when its queue is full.
     pub(super) fn hand_over(&mut self, id: OpId) -> bool {
         let Some(op) = self.ops.get_mut(id) else { return false };
+        if matches!(op, Op::Recv(_) | Op::RecvFrom(_)) {
+            // A polled engine may begin at once, and would find no slot.
+            offer_slots(&self.arena, &mut self.backend);
+        }
         // MSG_WAITALL is refused on sockets that have the kernel's TLS.
         let whole = !op.slot().is_some_and(|slot| self.descs.has_ulp(slot));
         let submission = Submission { id, op: op.request(&self.waker, whole) };
@@ -226,10 +236,7 @@ impl<B: Backend> Inner<B> {
         }
         self.adopt_orphans();
         self.retry_sends();
-        let (arena, backend) = (&self.arena, &mut self.backend);
-        let len = arena.layout().rx_len;
-        arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
-
+        offer_slots(&self.arena, &mut self.backend);
         let left_over = !self.completions.is_empty() || self.after.is_some();
         let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
         // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a

@@ -334,7 +334,10 @@ pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Engine>(
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(3);
     b.ring.set_opt(&conn, SockOpt::NoDelay(true)).unwrap();
-    assert!(matches!(b.event(), Event::OptSet { key: Key(3), result: Ok(()) }));
+    let Event::OptSet { key: Key(3), result } = b.event() else { panic!("an option") };
+    // io_uring sets options since 6.7; epoll never needed it for this one.
+    let is_old = !b.ring.has_set_opt() && result == Err(Errno::OPNOTSUPP);
+    assert!(result.is_ok() || is_old, "{result:?}");
     b.ring.set_opt(&conn, SockOpt::TlsUlp).unwrap();
     let Event::OptSet { key: Key(3), result } = b.event() else { panic!("an option") };
     if !b.ring.has_set_opt() {

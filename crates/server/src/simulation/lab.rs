@@ -242,7 +242,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let mut pause = Rng::new(rng.next());
     let desk = Rc::new(RefCell::new(Some(desk)));
     let its_desk = Rc::clone(&desk);
-    let (post, ended) = (mailbox, Rc::new(RefCell::new(false)));
+    let (post, ended) = (mailbox.clone(), Rc::new(RefCell::new(false)));
     let over = Rc::clone(&ended);
     let turns = Rc::clone(&tally);
     world.script(move |world| {
@@ -294,6 +294,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let hash = world.hash();
     drop((shard, desk.take()));
+    // What came for a shard that had ended.
+    drop(mailbox.take());
     assert_eq!(world.census().connections, 0);
     assert_eq!(budget.left(), total, "memory of a former site is still counted");
     let Tally { answers, refused, lost, ended, cut, swapped, .. } = *tally.borrow();

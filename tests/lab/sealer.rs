@@ -1,5 +1,6 @@
 //! `--tls kernel`: what the kernel seals arrives whole, ends properly, and costs no allocation and no other system call.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
@@ -16,7 +17,7 @@ use crate::common::client::{Client, config};
 use crate::common::load::Load;
 use crate::common::perf::counted;
 use crate::common::site::{Site, pattern};
-use crate::common::{PATIENCE, Server, have, lab, refused, run, run_with};
+use crate::common::{PATIENCE, Server, have, lab, refused, run, run_with, signal};
 
 /// The first kernel whose io_uring sets socket options.
 const SOCKET_COMMANDS: (u32, u32) = (6, 7);
@@ -327,6 +328,60 @@ fn nothing_is_lost_on_a_client_that_ends_its_side_or_updates_its_keys() {
         read_slowly(&server, &large, Meanwhile::KeyUpdate, Duration::ZERO);
         wait_until_all_are_closed();
     }
+}
+
+/// Sites change every 100 ms while 32 connections load a body that is many records: each answer is wholly of one of them.
+#[test]
+fn answers_are_of_one_version_while_sites_are_swapped() {
+    const BODY: usize = 100_000;
+    const LAST: u8 = 255;
+    const ENOUGH: usize = 10;
+    let test = "sealer::answers_are_of_one_version_while_sites_are_swapped";
+    if !has_sealer(test) {
+        return;
+    }
+    let site = Site::new();
+    let put = |version: u8| {
+        let next = site.path().join(".next");
+        std::fs::write(&next, vec![version; BODY]).unwrap();
+        std::fs::rename(next, site.path().join("body.bin")).unwrap();
+    };
+    put(0);
+    let server = Server::start([site.path().to_str().unwrap(), "--tls", "kernel", "--no-watch"]);
+    let before = lab::tls_stat().get("TlsTxSw").copied().unwrap_or(0);
+    let config = config(&server);
+    let seen = Mutex::new(BTreeSet::new());
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let mut client = Client::open(&config, server.address()).unwrap();
+                // Until the last version arrives, on the one connection that this client has.
+                loop {
+                    let body = client.get("/body.bin").unwrap().body;
+                    let version = body[0];
+                    assert!(body.len() == BODY && body.iter().all(|byte| *byte == version), "a mixture");
+                    seen.lock().unwrap().insert(version);
+                    if version == LAST {
+                        break;
+                    }
+                }
+            });
+        }
+        for version in 1..=LAST {
+            std::thread::sleep(Duration::from_millis(100));
+            let is_enough = seen.lock().unwrap().len() >= ENOUGH;
+            let version = if is_enough { LAST } else { version };
+            put(version);
+            signal(server.pid(), rustix::process::Signal::HUP);
+            if version == LAST {
+                break;
+            }
+        }
+    });
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.len() > ENOUGH, "too few versions were seen for this to mean something: {seen:?}");
+    assert_eq!(lab::tls_stat().get("TlsTxSw").copied().unwrap_or(0) - before, 32, "all sealed by the kernel");
+    wait_until_all_are_closed();
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub(crate) struct Arena {
     slots: RefCell<Slots>,
 }
 
+/// Slots that are never used cost no memory. (Miri knows no such flag.)
+const NO_RESERVE: libc::c_int = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+
 impl Arena {
     pub(crate) fn new(layout: Layout) -> io::Result<Rc<Arena>> {
         let rx_bytes = usize::from(layout.rx_count) * layout.rx_len as usize;
@@ -65,7 +68,7 @@ impl Arena {
                 std::ptr::null_mut(),
                 map_len,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | NO_RESERVE,
                 -1,
                 0,
             )

@@ -30,6 +30,10 @@ pub(crate) fn asan(invocation: &Invocation) -> ExitCode {
     finish(&mut command)
 }
 
+/// The tests that Miri runs unless others are named: seeds with all their faults, and teardown at every point.
+const UNDER_MIRI: [&str; 3] =
+    ["no_seed_loses_anything", "a_ring_can_be_dropped_at_every_turn", "a_panic_in_the_loop_is_a_drop"];
+
 /// Miri over the simulated engine.
 pub(crate) fn miri(invocation: &Invocation) -> ExitCode {
     let mut probe = Command::new("cargo");
@@ -43,6 +47,7 @@ pub(crate) fn miri(invocation: &Invocation) -> ExitCode {
     let mut command = Command::new("cargo");
     command
         .args(["+nightly", "miri", "test", "-p", "sitar-io", "--test", "seeds"])
+        .args(if invocation.args.is_empty() { [&["--"][..], &UNDER_MIRI].concat() } else { Vec::new() })
         .args(&invocation.args)
         .env("SITAR_SEEDS", "20")
         .env("MIRIFLAGS", "-Zmiri-disable-isolation")

@@ -70,6 +70,10 @@ pub(super) const SCRIPTS: &[Script] = &[
         "tls13-large-number-of-extensions",
         &[
             ("61464 to 65535", "an empty encrypted_client_hello (65037) cannot be parsed"),
+            (
+                "from 2 to 4119",
+                "an empty certificate_authorities (47) or client_certificate_type (19) cannot be parsed",
+            ),
             ("random payload", TOO_LARGE),
         ],
     ),

@@ -7,7 +7,7 @@
 
 use crate::setup::{self, Outcome as Setup};
 use crate::vm::{self, SERIES};
-use crate::{Invocation, tidy};
+use crate::{Invocation, program, tidy};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Tests that cannot run append `skipped: <test>: <reason>` to the file named by this variable (tests/common).
 const SKIPPED_FILE: &str = "SITAR_SKIPPED_FILE";
-/// The program that the outside tests start (tests/common); without it, the one of their own profile.
-const TEST_BINARY: &str = "SITAR_TEST_BINARY";
 
 /// Runs all steps and prints the summary. The exit code is a failure when any step or test failed.
 pub(crate) fn run(invocation: &Invocation) -> ExitCode {
@@ -157,7 +155,7 @@ fn test(root: &Path, built: bool) -> Tests {
     let mut command = Command::new("cargo");
     command.args(args).env(SKIPPED_FILE, &skips).stdout(Stdio::piped()).current_dir(root);
     if built {
-        command.env(TEST_BINARY, target(root).join("release").join("sitar"));
+        command.env(program::VARIABLE, target(root).join("release").join("sitar"));
     }
     let child = command.spawn();
     let mut child = match child {

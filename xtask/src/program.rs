@@ -8,9 +8,12 @@ use std::process::{Child, Command, Stdio};
 /// What goes wrong in a command is told to whoever typed it, and to nobody else.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Names the program that the outside tests start (tests/common), and these commands.
+pub(crate) const VARIABLE: &str = "SITAR_TEST_BINARY";
+
 /// The release build, made now; `$SITAR_TEST_BINARY` names another program, as for the tests.
 pub(crate) fn find(root: &Path) -> Result<PathBuf> {
-    if let Some(program) = std::env::var_os("SITAR_TEST_BINARY") {
+    if let Some(program) = std::env::var_os(VARIABLE) {
         // Commands run it in folders of their own.
         return Ok(std::path::absolute(program)?);
     }

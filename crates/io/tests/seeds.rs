@@ -210,9 +210,9 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Calls `each` for every number below `count`, on all cores.
-/// Miri is a thousand times slower, and what it looks for does not hide in numbers.
-fn fewer_under_miri(count: u64) -> u64 {
-    if cfg!(miri) { count / 12 } else { count }
+/// Miri is some thousand times slower, and what it looks for does not hide in numbers.
+fn or_under_miri(count: u64, few: u64) -> u64 {
+    if cfg!(miri) { few } else { count }
 }
 
 fn on_all_cores(count: u64, each: impl Fn(u64, &Material) + Sync) {
@@ -274,6 +274,9 @@ fn no_seed_loses_anything() {
         failures.len(),
         failures.iter().take(20).map(|(seed, why)| format!("{seed}: {why}\n")).collect::<String>()
     );
+    if cfg!(miri) {
+        return;
+    }
     // The suite itself can rot: most peers must have been served, and many seeds must be strict.
     assert!(exact * 5 > seeds && early * 20 > seeds, "{exact} exact, {early} dropped early");
     assert!(all.complete > all.broken, "{} peers complete, {} not", all.complete, all.broken);
@@ -330,7 +333,7 @@ fn every_fault_strikes() {
 #[test]
 fn a_ring_can_be_dropped_at_every_turn() {
     let drops = AtomicU64::new(0);
-    on_all_cores(fewer_under_miri(24), |seed, material| {
+    on_all_cores(or_under_miri(24, 2), |seed, material| {
         for turn in 0..TURNS_MAX {
             match run_caught(seed, material, Twist::DropAt(turn)) {
                 Ok(outcome) if outcome.dropped_early => drops.fetch_add(1, Ordering::Relaxed),
@@ -340,7 +343,7 @@ fn a_ring_can_be_dropped_at_every_turn() {
             };
         }
     });
-    assert!(drops.into_inner() > fewer_under_miri(1500));
+    assert!(drops.into_inner() > or_under_miri(1500, 30));
 }
 
 /// Same seed, same run: to the last event and microsecond.
@@ -423,7 +426,7 @@ fn a_cancel_that_fails_is_made_again() {
 #[test]
 fn a_panic_in_the_loop_is_a_drop() {
     let restarted = AtomicU64::new(0);
-    on_all_cores(fewer_under_miri(500), |seed, material| {
+    on_all_cores(or_under_miri(500, 4), |seed, material| {
         let world = World::new(seed);
         let rng = &mut Rng::new(seed);
         let config = Config { connections: 4, rx_count: 4, rx_len: 300, tx_count: 4, tx_len: 700 };
@@ -478,5 +481,5 @@ fn a_panic_in_the_loop_is_a_drop() {
         assert_eq!(world.blamed(), None, "seed {seed}");
     });
     let restarted = restarted.into_inner();
-    assert!(restarted > fewer_under_miri(250), "{restarted}");
+    assert!(restarted > or_under_miri(250, 0), "{restarted}");
 }

@@ -7,7 +7,7 @@ use crate::error::printable;
 use crate::fields::Blocks;
 use crate::index::{Entry, FileId, Slot, sidecar};
 use crate::pack::Record;
-use crate::representation::Representation;
+use crate::representation::{Representation, no_later};
 use crate::rules;
 use crate::site::{Site, Source, Store, packed_blocks};
 use rustix::fs::{AtFlags, Stat, StatxFlags};
@@ -148,7 +148,8 @@ impl Site {
                     let file = self.same_name(older, file)?;
                     let entry = self.index.entries.get(file.index())?;
                     let origin = self.origin(entry.source).filter(|here| here == origin)?;
-                    Some((file, Arc::new(representation.inherited(entry, origin, now)?)))
+                    let modified = no_later(origin.modified(), now);
+                    Some((file, Arc::new(representation.inherited(entry, origin, modified)?)))
                 })
                 .collect(),
             (Store::Pack { .. }, Store::Pack { blocks, .. }) => {
@@ -176,7 +177,7 @@ impl Site {
             let record = self.packed(entry)?;
             let representation = known.get(&record.hash)?;
             let blocks = packed_blocks(blocks, record, entry);
-            let heir = representation.repacked(&record.hash, blocks, entry, record.mtime, now)?;
+            let heir = representation.repacked(&record.hash, blocks, entry, no_later(record.mtime, now))?;
             Some((FileId(id), Arc::new(heir)))
         });
         heirs.collect()

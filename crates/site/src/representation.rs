@@ -64,6 +64,13 @@ impl Drop for Reservation {
 /// SHA-256 of some content.
 pub(crate) type Hash = [u8; 32];
 
+/// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later than that. Header lines are
+/// made once, so it is that of the first answer, which may be dated a second earlier than `now`.
+pub(crate) fn no_later(modified: Option<u64>, now: SystemTime) -> Option<u64> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    modified.map(|time| time.min(now.saturating_sub(1)))
+}
+
 /// A body that does not have the hash that its pack says.
 #[derive(Debug)]
 pub(crate) struct Mismatch;
@@ -108,7 +115,6 @@ impl Representation {
         entry: &Entry,
         modified: Option<u64>,
         origin: Option<Origin>,
-        now: SystemTime,
     ) -> Representation {
         let hash = match &content {
             Content::Static(bytes) => Some(sha256(bytes)),
@@ -116,7 +122,7 @@ impl Representation {
             // Its hash would cost a whole read; the date has to do.
             Content::File { .. } => None,
         };
-        let made = Representation::assemble(content, hash, Blocks::of(entry), entry, modified, now);
+        let made = Representation::assemble(content, hash, Blocks::of(entry), entry, modified);
         Representation { origin, ..made }
     }
 
@@ -130,14 +136,13 @@ impl Representation {
         blocks: Option<&Blocks>,
         entry: &Entry,
         modified: Option<u64>,
-        now: SystemTime,
     ) -> Result<Representation, Mismatch> {
         if let Content::Resident(region) = &content
             && sha256(region) != *hash
         {
             return Err(Mismatch);
         }
-        Ok(Representation::checked(content, hash, blocks, entry, modified, now))
+        Ok(Representation::checked(content, hash, blocks, entry, modified))
     }
 
     fn checked(
@@ -146,18 +151,21 @@ impl Representation {
         blocks: Option<&Blocks>,
         entry: &Entry,
         modified: Option<u64>,
-        now: SystemTime,
     ) -> Representation {
         let blocks = blocks.cloned().unwrap_or_else(|| Blocks::of(entry));
-        Representation::assemble(content, Some(*hash), blocks, entry, modified, now)
+        Representation::assemble(content, Some(*hash), blocks, entry, modified)
     }
 
     /// The same bytes, from the same place in a directory, as an entry of another index: nothing is read or hashed, the
     /// header lines are made anew. `None` unless the body is in memory.
-    pub(crate) fn inherited(&self, entry: &Entry, origin: Origin, now: SystemTime) -> Option<Representation> {
+    pub(crate) fn inherited(
+        &self,
+        entry: &Entry,
+        origin: Origin,
+        modified: Option<u64>,
+    ) -> Option<Representation> {
         let content = self.shared()?;
-        let modified = origin.modified();
-        let made = Representation::assemble(content, self.hash, Blocks::of(entry), entry, modified, now);
+        let made = Representation::assemble(content, self.hash, Blocks::of(entry), entry, modified);
         Some(Representation { origin: Some(origin), ..made })
     }
 
@@ -168,9 +176,8 @@ impl Representation {
         blocks: Option<&Blocks>,
         entry: &Entry,
         modified: Option<u64>,
-        now: SystemTime,
     ) -> Option<Representation> {
-        Some(Representation::checked(self.shared()?, hash, blocks, entry, modified, now))
+        Some(Representation::checked(self.shared()?, hash, blocks, entry, modified))
     }
 
     /// The body, if it is in memory that can be shared.
@@ -191,7 +198,6 @@ impl Representation {
         blocks: Blocks,
         entry: &Entry,
         modified: Option<u64>,
-        now: SystemTime,
     ) -> Representation {
         let length = match &content {
             Content::Static(bytes) => bytes.len() as u64,
@@ -199,11 +205,7 @@ impl Representation {
             Content::File { range, .. } => range.end.saturating_sub(range.start),
         };
         let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
-        // RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later than that. The lines are
-        // made once, so it is that of the first answer, which may be dated a second earlier than now.
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let latest = now.saturating_sub(1);
-        let last_modified = modified.map(|time| time.min(latest)).filter(|&time| is_meaningful(time));
+        let last_modified = modified.filter(|&time| is_meaningful(time));
         let Blocks { content: lines, not_modified } = blocks;
         let (mut content_fields, mut not_modified_fields) = (lines.into_vec(), not_modified.into_vec());
         fields::push_validators(&mut content_fields, etag.as_deref(), last_modified);

@@ -7,7 +7,7 @@ use crate::index::{Entry, FileId, Index};
 use crate::live::{Origin, Stamp, Streamed};
 use crate::pack::{self, read::Found};
 use crate::path::is_public;
-use crate::representation::{Budget, Content, Mismatch, Representation};
+use crate::representation::{Budget, Content, Mismatch, Representation, no_later};
 use crate::rules::{self, Rules};
 use crate::tar::{self, ReadAt, Stored};
 use crate::tree::{Listing, RuleFiles, Tree};
@@ -178,10 +178,10 @@ impl Site {
                     ));
                 }
                 let blocks = packed_blocks(blocks, record, entry);
-                return Representation::packed(content, &record.hash, blocks, entry, record.mtime, now)
-                    .map_err(|Mismatch| {
-                        changed("it is not what was packed; copy the archive again, or pack it again")
-                    });
+                let modified = no_later(record.mtime, now);
+                return Representation::packed(content, &record.hash, blocks, entry, modified).map_err(
+                    |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
+                );
             }
             (Some(Source::Directory(name)), Store::Directory(root)) => {
                 let (fd, before) = root.file(name)?;
@@ -197,7 +197,7 @@ impl Site {
             }
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok(Representation::new(content, entry, modified, origin, now))
+        Ok(Representation::new(content, entry, no_later(modified, now), origin))
     }
 
     fn assemble<'n>(

@@ -32,7 +32,7 @@ fn hello(entry: &Entry, modified: Option<u64>) -> Representation {
     let mut region = sitar_io::RegionMut::new(5).unwrap();
     region.copy_from_slice(b"hello");
     let content = Content::Resident(region.freeze_with(budget.reserve(5).unwrap()));
-    Representation::new(content, entry, modified, None, SystemTime::now())
+    Representation::new(content, entry, modified, None)
 }
 
 #[test]
@@ -141,13 +141,8 @@ fn a_file_too_large_is_sent_from_where_it_lies() {
     let file = sitar_io::File::from(tempfile::tempfile().unwrap());
     let stamp = crate::live::Stamp::of(&rustix::fs::fstat(&file).unwrap());
     let content = Content::File { file: Streamed::new(file, stamp, true), range: 1000..10_737_419_240 };
-    let representation = Representation::new(
-        content,
-        &entry(Coding::Identity, false),
-        Some(1_700_000_000),
-        None,
-        SystemTime::now(),
-    );
+    let representation =
+        Representation::new(content, &entry(Coding::Identity, false), Some(1_700_000_000), None);
     get(&representation, "", |reply| {
         assert!(!text(reply.fields).contains("ETag"));
         assert_eq!(reply.content_length, Some(10_737_418_240));
@@ -171,13 +166,8 @@ fn a_file_too_large_is_sent_from_where_it_lies() {
 
 #[test]
 fn nothing_is_a_body_too() {
-    let representation = Representation::new(
-        Content::Static(b""),
-        &entry(Coding::Identity, false),
-        None,
-        None,
-        SystemTime::now(),
-    );
+    let representation =
+        Representation::new(Content::Static(b""), &entry(Coding::Identity, false), None, None);
     get(&representation, "", |reply| {
         assert_eq!((reply.status, reply.content_length), (Status::OK, Some(0)));
         assert!(matches!(reply.body, Body::Empty));

@@ -222,8 +222,7 @@ impl Descs {
     }
 
     fn tls(&self, id: SlotId) -> Tls {
-        let desc = self.get(id);
-        desc.map_or(Tls::No, |desc| desc.tls)
+        self.get(id).map_or(Tls::No, |desc| desc.tls)
     }
 
     pub(crate) fn has_ulp(&self, id: SlotId) -> bool {
@@ -270,8 +269,7 @@ impl Descs {
     /// Whether operations of this tenant are still to be cancelled. Not when it has left meanwhile: a cancel by slot
     /// would hit the next one.
     pub(crate) fn needs_cancel(&self, id: SlotId) -> bool {
-        let desc = self.get(id);
-        desc.is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
+        self.get(id).is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
     }
 
     /// A tenant whose close is to be submitted now (I5: nothing is in flight on it), and its key.

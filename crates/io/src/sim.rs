@@ -37,20 +37,6 @@ mod sealing;
 mod socket;
 mod state;
 mod stream;
-#[cfg(not(miri))]
-fn nameless() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::memfd_create("sitar-sim", rustix::fs::MemfdFlags::CLOEXEC)?)
-}
-
-/// Miri has no memfd_create.
-#[cfg(miri)]
-fn nameless() -> io::Result<OwnedFd> {
-    let path = std::env::temp_dir().join(format!("sitar-sim-{}", std::process::id()));
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file.into())
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -321,4 +307,18 @@ impl World {
         drop(state);
         self.0.scripts.borrow_mut()[index] = Some(script);
     }
+}
+
+#[cfg(not(miri))]
+fn nameless() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create("sitar-sim", rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// Miri has no memfd_create.
+#[cfg(miri)]
+fn nameless() -> io::Result<OwnedFd> {
+    let path = std::env::temp_dir().join(format!("sitar-sim-{}", std::process::id()));
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file.into())
 }

@@ -21,8 +21,6 @@ pub enum SockOpt {
     TlsTx(Box<TlsTx>),
 }
 
-/// SOL_TLS (linux/socket.h).
-pub(crate) const SOL_TLS: libc::c_int = 282;
 /// linux/tls.h.
 const TLS_TX: libc::c_int = 1;
 
@@ -35,7 +33,7 @@ impl SockOpt {
                 value(libc::IPPROTO_TCP, libc::TCP_NODELAY, &libc::c_int::from(*on).to_ne_bytes())
             }
             SockOpt::TlsUlp => value(libc::IPPROTO_TCP, libc::TCP_ULP, b"tls"),
-            SockOpt::TlsTx(tx) => value(SOL_TLS, TLS_TX, tx.as_bytes()),
+            SockOpt::TlsTx(tx) => value(libc::SOL_TLS, TLS_TX, tx.as_bytes()),
         }
     }
 

@@ -337,7 +337,6 @@ impl Driver for Uring {
 
     fn publish(&mut self, slot: u16, addr: *mut u8, len: u32) {
         self.buffers.push(slot, addr, len);
-        self.buffers.publish();
     }
 
     fn wait(&mut self, _: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()> {

@@ -40,6 +40,7 @@ impl BufRing {
         self.base.as_ptr() as u64
     }
 
+    /// Gives the kernel a buffer.
     pub(super) fn push(&mut self, slot: u16, addr: *mut u8, len: u32) {
         let index = usize::from(self.tail & (self.entries - 1));
         let entry = self.base.as_ptr().wrapping_add(index * BUF_ENTRY);
@@ -51,10 +52,6 @@ impl BufRing {
         // SAFETY: as above, 2 bytes at offset 12. Offset 14 is left alone: in the first entry it is the tail.
         unsafe { entry.wrapping_add(12).cast::<u16>().write(slot) };
         self.tail = self.tail.wrapping_add(1);
-    }
-
-    /// Tells the kernel of all that was pushed.
-    pub(super) fn publish(&self) {
         let tail = self.base.as_ptr().wrapping_add(BUF_TAIL).cast::<u16>();
         // SAFETY: two aligned bytes inside the mapping that both sides use atomically only.
         let tail = unsafe { AtomicU16::from_ptr(tail) };

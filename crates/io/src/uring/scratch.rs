@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 
 use crate::event::{GATHER_MAX, Src};
 use crate::file::{self, FileStat};
-use crate::sockopt::{SOL_TLS, SockOpt, TlsTx};
+use crate::sockopt::{SockOpt, TlsTx};
 use crate::udp;
 
 // linux/io_uring.h
@@ -147,7 +147,7 @@ impl Scratch<'_> {
         memory.header.msg_iov = memory.vectors.as_mut_ptr();
         memory.header.msg_iovlen = count as _;
         if let Some(record_type) = record_type {
-            memory.control = Control::new(SOL_TLS, TLS_SET_RECORD_TYPE, [record_type]);
+            memory.control = Control::new(libc::SOL_TLS, TLS_SET_RECORD_TYPE, [record_type]);
             memory.header.msg_control = (&raw mut memory.control).cast();
             memory.header.msg_controllen = size_of::<Control>() as _;
         }

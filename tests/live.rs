@@ -5,6 +5,7 @@
 mod common;
 
 use common::client::Client;
+use common::site::write;
 use common::{Server, eventually, have, run, signal};
 use std::fs;
 use std::io::Write;
@@ -12,12 +13,6 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-
-fn write(root: &Path, name: &str, text: &str) {
-    let path = root.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
 
 /// A connection that is kept over all that happens.
 struct Visitor(Client);
@@ -120,7 +115,7 @@ fn tar(of: &Path, to: &Path) -> Vec<u8> {
 fn archives(folder: &Path) -> (PathBuf, Vec<u8>) {
     for (name, text) in [("a", "first"), ("b", "second")] {
         write(folder, &format!("{name}/index.html"), text);
-        write(folder, &format!("{name}/large.txt"), &text.repeat(20_000));
+        write(folder, &format!("{name}/large.txt"), text.repeat(20_000));
     }
     let site = folder.join("site.tar");
     tar(&folder.join("a"), &site);

@@ -5,18 +5,13 @@
 mod common;
 
 use common::client::{Client, Response};
+use common::site::write;
 use common::{Finished, Server, eventually, run_with, sitar};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
-
-fn write(root: &Path, name: &str, text: &str) {
-    let path = root.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
 
 fn command(arguments: &[&OsStr]) -> Finished {
     let home = TempDir::new().unwrap();
@@ -41,7 +36,7 @@ fn the_same_folder_makes_the_same_pack_and_is_served_encoded() {
     let folder = TempDir::new().unwrap();
     let site = folder.path().join("public");
     write(&site, "index.html", "<!doctype html><title>t</title>\n");
-    write(&site, "app.js", &words("let a = 1; "));
+    write(&site, "app.js", words("let a = 1; "));
     let (one, two) = (folder.path().join("one.tar"), folder.path().join("two.tar"));
     pack(&site, &one);
     pack(&site, &two);
@@ -71,7 +66,7 @@ fn one_pack_takes_the_place_of_another() {
     let (site, served, next) =
         (folder.path().join("public"), folder.path().join("site.tar"), folder.path().join("next.tar"));
     write(&site, "index.html", "first");
-    write(&site, "same.txt", &words("the same "));
+    write(&site, "same.txt", words("the same "));
     pack(&site, &served);
     let server = Server::start([&served]);
     let mut client = Client::connect(&server);

@@ -26,23 +26,20 @@ impl Site {
     }
 
     fn filled(self) -> Site {
-        let site = self;
-        site.add("index.html", INDEX.as_bytes());
-        site.add("style.css", b"body { margin: 2em }\n");
-        site.add("1k.txt", &pattern(1024));
-        site.add("16k.bin", &pattern(16 * 1024));
-        site.add("1m.bin", &pattern(1024 * 1024));
-        site.add("empty.txt", b"");
-        site.add("docs/index.html", b"<!doctype html><title>Docs</title><p><a href=\"page.html\">page</a>\n");
-        site.add("docs/page.html", b"<!doctype html><title>Page</title><p><a href=\"../\">up</a>\n");
-        site.add("with space/\u{fc}ber.txt", b"umlaut\n");
-        site
+        self.add("index.html", INDEX.as_bytes());
+        self.add("style.css", b"body { margin: 2em }\n");
+        self.add("1k.txt", &pattern(1024));
+        self.add("16k.bin", &pattern(16 * 1024));
+        self.add("1m.bin", &pattern(1024 * 1024));
+        self.add("empty.txt", b"");
+        self.add("docs/index.html", b"<!doctype html><title>Docs</title><p><a href=\"page.html\">page</a>\n");
+        self.add("docs/page.html", b"<!doctype html><title>Page</title><p><a href=\"../\">up</a>\n");
+        self.add("with space/\u{fc}ber.txt", b"umlaut\n");
+        self
     }
 
     pub(crate) fn add(&self, path: &str, bytes: &[u8]) {
-        let path = self.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
+        write(self.path(), path, bytes);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -55,6 +52,13 @@ impl Site {
         run("tar", [Path::new("-cf"), &archive, Path::new("-C"), self.path(), Path::new(".")]).ok();
         archive
     }
+}
+
+/// Writes a file, and the folders that lead to it.
+pub(crate) fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
 }
 
 /// Bytes that repeat with no period that fits a buffer's size, so that a misplaced piece shows.

@@ -348,39 +348,41 @@ fn answers_are_of_one_version_while_sites_are_swapped() {
     };
     put(0);
     let server = Server::start([site.path().to_str().unwrap(), "--tls", "kernel", "--no-watch"]);
-    let before = lab::tls_stat().get("TlsTxSw").copied().unwrap_or(0);
     let config = config(&server);
     let seen = Mutex::new(BTreeSet::new());
-    std::thread::scope(|scope| {
-        for _ in 0..32 {
-            scope.spawn(|| {
-                let mut client = Client::open(&config, server.address()).unwrap();
-                // Until the last version arrives, on the one connection that this client has.
-                loop {
-                    let body = client.get("/body.bin").unwrap().body;
-                    let version = body[0];
-                    assert!(body.len() == BODY && body.iter().all(|byte| *byte == version), "a mixture");
-                    seen.lock().unwrap().insert(version);
-                    if version == LAST {
-                        break;
+    let under_load = || {
+        std::thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| {
+                    let mut client = Client::open(&config, server.address()).unwrap();
+                    // Until the last version arrives, on the one connection that this client has.
+                    loop {
+                        let body = client.get("/body.bin").unwrap().body;
+                        let version = body[0];
+                        assert!(body.len() == BODY && body.iter().all(|byte| *byte == version), "a mixture");
+                        seen.lock().unwrap().insert(version);
+                        if version == LAST {
+                            break;
+                        }
                     }
-                }
-            });
-        }
-        for version in 1..=LAST {
-            std::thread::sleep(Duration::from_millis(100));
-            let is_enough = seen.lock().unwrap().len() >= ENOUGH;
-            let version = if is_enough { LAST } else { version };
-            put(version);
-            signal(server.pid(), rustix::process::Signal::HUP);
-            if version == LAST {
-                break;
+                });
             }
-        }
-    });
+            for version in 1..=LAST {
+                std::thread::sleep(Duration::from_millis(100));
+                let is_enough = seen.lock().unwrap().len() >= ENOUGH;
+                let version = if is_enough { LAST } else { version };
+                put(version);
+                signal(server.pid(), rustix::process::Signal::HUP);
+                if version == LAST {
+                    break;
+                }
+            }
+        });
+    };
+    let rise = lab::tls_stat_rise(under_load);
     let seen = seen.into_inner().unwrap();
     assert!(seen.len() > ENOUGH, "too few versions were seen for this to mean something: {seen:?}");
-    assert_eq!(lab::tls_stat().get("TlsTxSw").copied().unwrap_or(0) - before, 32, "all sealed by the kernel");
+    assert_eq!(rise.get("TlsTxSw"), Some(&32), "all sealed by the kernel: {rise:?}");
     wait_until_all_are_closed();
 }
 

@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! Brotli (RFC 7932) at its best quality.
 //!
-//! A crate of its own because `brotli` is generic over its allocators: whoever calls it compiles all of it, for most of a
-//! minute, and again with each of its own tests.
+//! A crate of its own because `brotli` is generic over its allocators: whoever calls it compiles all of it, and again with
+//! its own tests.
 
 use std::io::{self, Read};
 

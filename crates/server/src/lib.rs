@@ -25,4 +25,4 @@ mod worker;
 
 pub use limits::{Limits, Sealer};
 pub use shard::{Clock, Counts};
-pub use worker::{Config, Incident, Worker};
+pub use worker::{Config, Incident, Report, Worker};

@@ -20,7 +20,7 @@ use sitar_site::{Budget, FileId, Representation, Site};
 
 use crate::cache::Table;
 use crate::shard::Clock;
-use crate::worker::Incident;
+use crate::worker::{Incident, Report};
 
 /// A site, and which one it is of those that this worker has served.
 #[derive(Clone)]
@@ -139,9 +139,6 @@ struct Inventory {
     site: Arc<Site>,
     loaded: Loaded,
 }
-
-/// Whom incidents are told.
-pub(crate) type Report = Arc<dyn Fn(Incident) + Send + Sync>;
 
 /// Files of one generation that are told of, if they cannot be read. There is one for each request otherwise.
 const UNREADABLE_MAX: usize = 20;

@@ -34,8 +34,11 @@ pub struct Config {
     /// The wall clock.
     pub clock: Clock,
     /// Told when a shard had to be started anew, and why.
-    pub report: Arc<dyn Fn(Incident) + Send + Sync>,
+    pub report: Report,
 }
+
+/// Whom incidents are told.
+pub type Report = Arc<dyn Fn(Incident) + Send + Sync>;
 
 /// Something that must not happen, and what was done about it.
 #[derive(Debug)]
@@ -199,7 +202,7 @@ struct Keeper {
     limits: Limits,
     sealer: Sealer,
     clock: Clock,
-    report: Arc<dyn Fn(Incident) + Send + Sync>,
+    report: Report,
     loader: Loader,
     mailbox: Mailbox,
     listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,

@@ -124,12 +124,12 @@ fn fixture() -> &'static Fixture {
     })
 }
 
-/// Small enough to be reached, different from seed to seed.
 /// The helper thread's clock: long after the files of the sites were written, so that they count as settled.
 fn later() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(4_000_000_000)
 }
 
+/// Small enough to be reached, different from seed to seed.
 fn limits(rng: &mut Rng) -> Limits {
     Limits {
         connections: 1 + rng.below(8) as u32,

@@ -88,6 +88,10 @@ pub fn body(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
 
+fn own(tls: bool) -> Own {
+    if tls { identity() } else { (None, None) }
+}
+
 fn new_directory(build: impl FnOnce(&Path)) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -114,12 +118,11 @@ impl Server {
         set: impl FnOnce(sitar_tls::Config) -> sitar_tls::Config,
     ) -> Server {
         let (ca, config) = identity();
-        Server::with_identity(engine, limits, (ca, config.map(set)), budget, example)
+        Server::serve(engine, limits, (ca, config.map(set)), budget, new_directory(example), SystemTime::now)
     }
 
     pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {
-        let identity = if tls { identity() } else { (None, None) };
-        Server::with_identity(engine, limits, identity, budget, example)
+        Server::over(engine, limits, tls, budget, example)
     }
 
     /// The same over a site that `build` writes.
@@ -130,8 +133,7 @@ impl Server {
         budget: Budget,
         build: impl FnOnce(&Path),
     ) -> Server {
-        let identity = if tls { identity() } else { (None, None) };
-        Server::with_identity(engine, limits, identity, budget, build)
+        Server::at(SystemTime::now, engine, limits, tls, budget, build)
     }
 
     /// The same with a wall clock that shows `now`.
@@ -143,18 +145,7 @@ impl Server {
         budget: Budget,
         build: impl FnOnce(&Path),
     ) -> Server {
-        let identity = if tls { identity() } else { (None, None) };
-        Server::serve(engine, limits, identity, budget, new_directory(build), now)
-    }
-
-    fn with_identity(
-        engine: Engine,
-        limits: Limits,
-        (ca, config): Own,
-        budget: Budget,
-        build: impl FnOnce(&Path),
-    ) -> Server {
-        Server::serve(engine, limits, (ca, config), budget, new_directory(build), SystemTime::now)
+        Server::serve(engine, limits, own(tls), budget, new_directory(build), now)
     }
 
     /// Serves a directory that is there already, and removes it in the end.
@@ -165,8 +156,7 @@ impl Server {
         budget: Budget,
         directory: PathBuf,
     ) -> Server {
-        let identity = if tls { identity() } else { (None, None) };
-        Server::serve(engine, limits, identity, budget, directory, SystemTime::now)
+        Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now)
     }
 
     fn serve(
@@ -302,4 +292,14 @@ pub fn answer_with_head(stream: &mut impl Read) -> (String, Vec<u8>) {
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).unwrap();
     (head, body)
+}
+
+/// Each of the [`example`]'s files, whole.
+pub fn asks_for_every_size(stream: &mut (impl Read + Write)) {
+    for (path, len) in [("/k16.bin", 16 << 10), ("/m1.bin", 1 << 20), ("/m9.bin", 9 << 20)] {
+        stream.write_all(&get(path)).unwrap();
+        assert!(answer(stream) == (200, body(len)), "{path}");
+    }
+    stream.write_all(&get("/small.txt")).unwrap();
+    assert_eq!(answer(stream), (200, b"hello\n".to_vec()));
 }

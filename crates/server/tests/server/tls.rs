@@ -46,12 +46,7 @@ fn bodies_of_every_size_arrive_whole_in_both_versions(engine: Engine) {
     let server = Server::tls(engine, small());
     for version in [&TLS12, &TLS13] {
         let mut stream = server.connect_tls(version);
-        for (path, len) in [("/k16.bin", 16 << 10), ("/m1.bin", 1 << 20), ("/m9.bin", 9 << 20)] {
-            stream.write_all(&get(path)).unwrap();
-            assert!(answer(&mut stream) == (200, body(len)), "{path}");
-        }
-        stream.write_all(&get("/small.txt")).unwrap();
-        assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+        crate::harness::asks_for_every_size(&mut stream);
     }
 }
 

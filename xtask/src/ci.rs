@@ -155,7 +155,7 @@ fn test(root: &Path, built: bool) -> Tests {
     let mut command = Command::new("cargo");
     command.args(args).env(SKIPPED_FILE, &skips).stdout(Stdio::piped()).current_dir(root);
     if built {
-        command.env(program::VARIABLE, target(root).join("release").join("sitar"));
+        command.env(program::VARIABLE, program::release(root));
     }
     let child = command.spawn();
     let mut child = match child {
@@ -178,12 +178,6 @@ fn test(root: &Path, built: bool) -> Tests {
     }
     tests.read_skips(&std::fs::read_to_string(&skips).unwrap_or_default());
     tests
-}
-
-impl Outcome {
-    fn is_passed(&self) -> bool {
-        matches!(self, Outcome::Passed)
-    }
 }
 
 /// What the test harnesses reported.
@@ -303,7 +297,7 @@ impl Report {
     }
 
     fn has_passed(&self, step: &str) -> bool {
-        self.steps.iter().any(|(name, _, outcome)| *name == step && outcome.is_passed())
+        self.steps.iter().any(|(name, _, outcome)| *name == step && matches!(outcome, Outcome::Passed))
     }
 
     /// A test of the lab that ran there is not missing where it could not run.

@@ -36,14 +36,7 @@ pub(crate) fn command(invocation: &Invocation) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&invocation.root, wanted) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::exit_code(run(&invocation.root, wanted))
 }
 
 fn run(root: &Path, wanted: Option<&str>) -> Result<bool> {

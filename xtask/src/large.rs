@@ -1,28 +1,20 @@
 //! `cargo xtask large`: what very large sites and files cost, measured.
 
-use crate::{Invocation, program};
+use crate::Invocation;
+use crate::program::{self, Result};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// Builds sitar, then times the first answer from a tar of 1 GiB, and has 200 clients download a file of 20 GiB while its
 /// end is asked for; prints the figures, and fails where they are beyond what is promised.
 pub(crate) fn run(invocation: &Invocation) -> ExitCode {
+    program::exit_code(measure(&invocation.root))
+}
+
+fn measure(root: &Path) -> Result<bool> {
     // The program that ships; what drives it is built sooner without optimisation.
-    let program = match program::find(&invocation.root) {
-        Ok(program) => program,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let program = program::find(root)?;
     let test =
         ["test", "--workspace", "--test", "large", "--", "--ignored", "--nocapture", "--test-threads=1"];
-    let mut cargo = Command::new("cargo");
-    match cargo.args(test).env(program::VARIABLE, program).current_dir(&invocation.root).status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: cargo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Ok(Command::new("cargo").args(test).env(program::VARIABLE, program).current_dir(root).status()?.success())
 }

@@ -3,6 +3,7 @@
 //! Times are printed, not asserted: they are the machine's as much as the program's.
 
 use crate::Invocation;
+use crate::program::{self, Result, succeed};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -43,10 +44,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     }
 }
 
-fn measure(root: &Path, files: usize) -> io::Result<String> {
-    let build = ["build", "--release", "-p", "sitar"];
-    succeed(Command::new("cargo").args(build).current_dir(root), "cargo build")?;
-    let sitar = root.join("target/release/sitar");
+fn measure(root: &Path, files: usize) -> Result<String> {
+    let sitar = program::find(root)?;
     let work = Work::new(root)?;
     let mut table = String::from("| what | seconds |\n|---|---|\n");
     let mut row = |what: &str, time: Duration| {
@@ -204,13 +203,8 @@ fn mebibytes(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.len() >> 20)
 }
 
-fn timed(run: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
+fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let since = Instant::now();
     run()?;
     Ok(since.elapsed())
-}
-
-fn succeed(command: &mut Command, what: &str) -> io::Result<()> {
-    let status = command.status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{what}: {status}"))) }
 }

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use crate::ci::target;
 
 /// What goes wrong in a command is told to whoever typed it, and to nobody else.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -21,7 +23,24 @@ pub(crate) fn find(root: &Path) -> Result<PathBuf> {
         Command::new("cargo").args(["build", "--release", "-p", "sitar"]).current_dir(root),
         "cargo build",
     )?;
-    Ok(root.join("target/release/sitar"))
+    Ok(release(root))
+}
+
+/// Where the release build is.
+pub(crate) fn release(root: &Path) -> PathBuf {
+    target(root).join("release").join("sitar")
+}
+
+/// How a command that found out whether all is well ends.
+pub(crate) fn exit_code(ended: Result<bool>) -> ExitCode {
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The program with nobody's settings but the command's own. `home` is where it keeps what it makes, as certificates.

@@ -20,14 +20,7 @@ pub(crate) fn command(invocation: &Invocation) -> ExitCode {
         eprintln!("usage: cargo xtask redbot");
         return ExitCode::from(2);
     }
-    match run(&invocation.root) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::exit_code(run(&invocation.root))
 }
 
 fn run(root: &Path) -> Result<bool> {
@@ -127,9 +120,7 @@ fn environment(venv: &Path) -> Result<PathBuf> {
         return Ok(redbot);
     }
     println!("redbot: a virtual environment is made at {}", venv.display());
-    if venv.exists() {
-        fs::remove_dir_all(venv)?;
-    }
+    program::fresh_folder(venv.to_owned())?;
     let made = Command::new("python3").args(["-m", "venv"]).arg(venv).stdout(Stdio::null()).status();
     if !made.is_ok_and(|status| status.success()) {
         let hint = "on Debian and Ubuntu: apt-get install python3-venv (Python 3.11 or newer)";

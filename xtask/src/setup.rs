@@ -134,8 +134,7 @@ impl Sign {
     }
 }
 
-/// Whether the path has a command of this name.
-pub(crate) fn has_command(name: &str) -> bool {
+fn has_command(name: &str) -> bool {
     let Some(path) = std::env::var_os("PATH") else { return false };
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }

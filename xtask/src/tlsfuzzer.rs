@@ -17,14 +17,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 /// The command.
 pub(crate) fn command(invocation: &Invocation) -> ExitCode {
-    match run(&invocation.root, &invocation.args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::exit_code(run(&invocation.root, &invocation.args))
 }
 
 fn run(root: &Path, args: &[String]) -> Result<bool> {

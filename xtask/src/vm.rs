@@ -18,6 +18,7 @@ use self::guest::Guest;
 pub(crate) use self::kernel::{Kernel, SERIES};
 use crate::Invocation;
 use crate::bench::on_path;
+use crate::program::release;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -176,19 +177,18 @@ impl Order {
 
 impl Suite {
     fn run(&self, root: &Path, series: &str, kernel: &Kernel, arguments: &[String]) -> Result<Finished> {
-        let mut script = String::new();
-        let guest = match self {
+        let (guest, script) = match self {
             Suite::Io => {
                 let programs = test_programs(root, &["-p", "sitar-io", "--lib", "--tests"])?;
                 let mut guest = guest(root, series, kernel)?;
-                script.push_str("export RUST_BACKTRACE=1 RUST_TEST_THREADS=2; failed=0\n");
+                let mut script = String::from("export RUST_BACKTRACE=1 RUST_TEST_THREADS=2; failed=0\n");
                 for program in programs {
                     let name = name_of(&program);
                     guest.program(&program, &format!("tests/{name}"))?;
                     writeln!(script, "echo '# {name}'; /tests/{name} {} || failed=1", quoted(arguments))?;
                 }
                 script.push_str("exit $failed\n");
-                guest
+                (guest, script)
             }
             Suite::Lab { test, dev } => {
                 return lab(root, series, kernel, &lab_program(root, test)?, *dev, arguments);
@@ -197,8 +197,7 @@ impl Suite {
                 let mut guest = guest(root, series, kernel)?;
                 with_clients(root, &mut guest, *dev)?;
                 guest.file("script", 0o755, &std::fs::read(file)?);
-                script = format!("{ONE_AT_A_TIME}{LAB}. /script\n");
-                guest
+                (guest, format!("{ONE_AT_A_TIME}{LAB}. /script\n"))
             }
         };
         guest.boot(kernel, &script)
@@ -215,7 +214,7 @@ fn with_clients(root: &Path, guest: &mut Guest, dev: bool) -> Result<()> {
     if !Command::new("cargo").args(arguments).current_dir(root).status()?.success() {
         return Err("the program does not build".into());
     }
-    let program = crate::ci::target(root).join(if dev { "debug" } else { "release" }).join("sitar");
+    let program = if dev { crate::ci::target(root).join("debug/sitar") } else { release(root) };
     guest.program(&program, "bin/sitar")?;
     for name in CLIENTS {
         // A test that needs one which is not there skips itself and says so.

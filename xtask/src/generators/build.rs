@@ -1,5 +1,6 @@
 //! Building the sites with their generators.
 
+use crate::bench::on_path;
 use crate::program::{Result, fresh_folder, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ fn node_version(said: &str) -> Option<(u32, u32)> {
 /// An error that says how to get what is missing.
 pub(super) fn needs(commands: &[&str]) -> Result<()> {
     for command in commands {
-        if !crate::setup::has_command(command) {
+        if !on_path(command) {
             let hint = match *command {
                 "chromium" | "openssl" => "`cargo xtask setup` installs it where there is apt-get",
                 "hugo" => "on Debian and Ubuntu: apt-get install hugo",

@@ -119,38 +119,20 @@ const DOCUSAURUS: &[Visit] = &[
     },
     picture("heron", redirected("/docs/heron", "/docs/heron/", HERON)),
     page("/docs/heron/", HERON),
-    picture(
-        "swift",
-        Visit {
-            click: Some(Click {
-                on: "main a[href='/docs/swift']",
-                arrives: "/docs/swift",
-                proof: SWIFT,
-                stays: true,
-            }),
-            ..redirected("/docs/heron", "/docs/heron/", HERON)
-        },
-    ),
-    picture(
-        "404",
-        Visit { status: 404, ..page("/docs/penguin", "document.body.innerText.includes('Page Not Found')") },
-    ),
+    picture("swift", Visit { click: TO_SWIFT, ..redirected("/docs/heron", "/docs/heron/", HERON) }),
+    picture("404", PENGUIN),
 ];
 /// Links have no slash at the end, and neither have pages: no redirect.
 const DOCUSAURUS_FLAT: &[Visit] = &[
     picture("heron", page("/docs/heron", HERON)),
-    Visit {
-        click: Some(Click {
-            on: "main a[href='/docs/swift']",
-            arrives: "/docs/swift",
-            proof: SWIFT,
-            stays: true,
-        }),
-        ..page("/docs/heron", HERON)
-    },
+    Visit { click: TO_SWIFT, ..page("/docs/heron", HERON) },
     page("/docs/swift", SWIFT),
-    Visit { status: 404, ..page("/docs/penguin", "document.body.innerText.includes('Page Not Found')") },
+    PENGUIN,
 ];
+const TO_SWIFT: Option<Click> =
+    Some(Click { on: "main a[href='/docs/swift']", arrives: "/docs/swift", proof: SWIFT, stays: true });
+const PENGUIN: Visit =
+    Visit { status: 404, ..page("/docs/penguin", "document.body.innerText.includes('Page Not Found')") };
 const BIRDS: &str =
     "document.title == 'Bird watch' && document.documentElement.dataset.hasHydrated == 'true'";
 /// Hydrated: the page's scripts have taken over what the file shows.

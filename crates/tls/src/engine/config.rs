@@ -66,7 +66,13 @@ impl Config {
         Self { seals_max: Some(max), ..self }
     }
 
-    /// With ticket keys that change so often; for tests.
+    /// What seals the tickets; for tests.
+    #[cfg(test)]
+    pub(crate) fn tickets(&self) -> &dyn ProducesTickets {
+        &*self.server.ticketer
+    }
+
+    /// With other ticket keys; for tests.
     #[cfg(test)]
     pub(crate) fn with_tickets(self, tickets: Arc<dyn ProducesTickets>) -> Self {
         let mut server = (*self.server).clone();

@@ -2,9 +2,11 @@
 
 use super::client::{Event, Offer, Pem, client, connect, give, negotiate, open_all, sent, server};
 use crate::{Config, ConfigError, Handshake, HandshakeError, Identity, IdentityError, Step, Version};
-use rustls::crypto::aws_lc_rs::kx_group;
+use rustls::crypto::aws_lc_rs::{Ticketer, kx_group};
+use rustls::server::ProducesTickets;
 use rustls::{AlertDescription, CipherSuite, ClientConnection, Error};
 use std::io::Write;
+use std::sync::{Arc, Mutex};
 
 const TLS13: [CipherSuite; 3] = [
     CipherSuite::TLS13_AES_128_GCM_SHA256,
@@ -106,43 +108,62 @@ fn tickets_resume_on_every_clone_and_after_a_reload() {
     }
 }
 
-/// Ticket keys that change every second.
-#[test]
-fn ticket_keys_change_and_old_tickets_end() {
-    use rustls::server::ProducesTickets;
-    #[derive(Debug)]
-    struct Keys(std::sync::Arc<dyn ProducesTickets>);
-    impl ProducesTickets for Keys {
-        fn enabled(&self) -> bool {
-            true
-        }
-        fn lifetime(&self) -> u32 {
-            10
-        }
-        fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-            self.0.encrypt(plain)
-        }
-        fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-            self.0.decrypt(cipher)
-        }
+/// Ticket keys that change when they are told to: the present one seals, and the one before it still opens.
+///
+/// The library's own change with the clock.
+#[derive(Debug)]
+struct Keys(Mutex<[Arc<dyn ProducesTickets>; 2]>);
+
+impl Keys {
+    fn new() -> Self {
+        let key = || Ticketer::new().unwrap();
+        Self([key(), key()].into())
     }
-    let tickets = rustls::ticketer::TicketRotator::new(1, || {
-        let keys = rustls::crypto::aws_lc_rs::Ticketer::new();
-        Ok(Box::new(Keys(keys.map_err(|_| rustls::crypto::GetRandomFailed)?)))
-    });
+
+    fn change(&self) {
+        let mut keys = self.0.lock().unwrap();
+        keys.rotate_right(1);
+        keys[0] = Ticketer::new().unwrap();
+    }
+}
+
+impl ProducesTickets for Keys {
+    fn enabled(&self) -> bool {
+        true
+    }
+    fn lifetime(&self) -> u32 {
+        self.0.lock().unwrap()[0].lifetime()
+    }
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.lock().unwrap()[0].encrypt(plain)
+    }
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().iter().find_map(|key| key.decrypt(cipher))
+    }
+}
+
+#[test]
+fn a_ticket_is_good_for_as_long_as_its_key() {
     let pem = Pem::ecdsa(&["site.test"]);
-    let config = server(&pem).with_tickets(std::sync::Arc::new(tickets.unwrap()));
-    let second = || std::thread::sleep(std::time::Duration::from_millis(2100));
-    let resumes =
-        |client: &std::sync::Arc<rustls::ClientConfig>| connect(&config, client, "site.test").1.resumed;
-    let [one, other] = [Offer::default(), Offer::default()].map(|offer| offer.trusting(&[&pem]));
-    assert!(!resumes(&one) && !resumes(&other));
-    second();
-    assert!(resumes(&one), "the key before the present one still opens");
-    second();
-    // It has been replaced twice by now: once for the first client, and by this look.
-    connect(&config, &Offer::default().trusting(&[&pem]), "site.test");
-    assert!(!resumes(&other), "a ticket without end");
+    for offer in [Offer::default, Offer::tls12] {
+        let keys = Arc::new(Keys::new());
+        let config = server(&pem).with_tickets(keys.clone());
+        let resumes = |client: &Arc<rustls::ClientConfig>| connect(&config, client, "site.test").1.resumed;
+        let [one, other] = [offer(), offer()].map(|offer| offer.trusting(&[&pem]));
+        assert!(!resumes(&one) && !resumes(&other));
+        keys.change();
+        assert!(resumes(&one), "the key before the present one still opens");
+        keys.change();
+        assert!(!resumes(&other), "a ticket without end");
+        // The first client's ticket of the second connection is of a later key.
+        assert!(resumes(&one));
+    }
+}
+
+#[test]
+fn tickets_live_for_twelve_hours_at_most() {
+    let pem = Pem::ecdsa(&["site.test"]);
+    assert_eq!(server(&pem).tickets().lifetime(), 12 * 60 * 60);
 }
 
 #[test]

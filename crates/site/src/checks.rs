@@ -13,12 +13,12 @@ use sitar_http::{Method, Request, Status, Target};
 /// Returns how many files there are.
 pub fn archive(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     let mut warnings = Warnings::default();
-    let (listed, _) = crate::site::list(&bytes, None, &mut warnings)?;
-    let index = Index::new(listed.iter().map(|(name, _)| &**name))?;
-    for (name, stored) in &listed {
+    let ((names, bodies), _) = crate::site::list(&bytes, None, &mut warnings)?;
+    let index = Index::new(names.clone())?;
+    for (name, stored) in names.iter().zip(&bodies) {
         assert!(stored.offset >= 512 && stored.size <= bytes.len() as u64, "a body outside of the archive");
         assert!(stored.offset + stored.size <= bytes.len() as u64, "a body outside of the archive");
-        assert_eq!(normalize(name).ok().flatten().as_deref(), Some(&**name), "a name that is not a key");
+        assert_eq!(normalize(name).ok().flatten().as_deref(), Some(name), "a name that is not a key");
         assert_eq!(
             matches!(index.get(name), Some(Slot::File(_))),
             is_public(name),
@@ -38,10 +38,10 @@ pub fn index(bytes: &[u8]) -> Result<Option<usize>, crate::OpenFault> {
         return Ok(None);
     };
     let mut free = 0;
-    for (name, record) in &packed.members {
-        let rules = matches!(&**name, b"_headers" | b"_redirects");
+    for (name, record) in packed.members() {
+        let rules = matches!(name, b"_headers" | b"_redirects");
         assert!(is_public(name) || rules, "a hidden name");
-        assert_eq!(normalize(name).ok().flatten().as_deref(), Some(&**name), "a name that is not a key");
+        assert_eq!(normalize(name).ok().flatten().as_deref(), Some(name), "a name that is not a key");
         assert!(record.offset >= free + 512, "a body in another");
         free = record.offset + record.size;
     }
@@ -57,7 +57,7 @@ pub fn index(bytes: &[u8]) -> Result<Option<usize>, crate::OpenFault> {
             assert!(!text.windows(later.len()).any(|window| window == later.as_bytes()), "framing in a head");
         }
     }
-    let index = Index::new(packed.members.iter().map(|(name, _)| &**name))?;
+    let index = Index::new(packed.names)?;
     if index.has_clash {
         return Err(crate::OpenFault::DamagedPack { offset: 0, what: "a name clashes" });
     }

@@ -5,8 +5,8 @@
 //! device is never opened for reading.
 
 use crate::error::{OpenFault, Warnings, printable};
+use crate::names::Names;
 use crate::path::{DEPTH_MAX, NAME_MAX};
-use crate::tree::{FILES_MAX, NAMES_BYTES_MAX};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -43,9 +43,8 @@ impl Root {
     }
 
     /// Every path to a regular file. `seen` is shown each folder before it is listed, and each file that a link leads to.
-    pub(crate) fn files(&self, seen: Seen<'_>, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFault> {
-        let mut walk =
-            Walk { root: self.fd.as_fd(), found: Vec::new(), found_bytes: 0, visited: 0, seen, warnings };
+    pub(crate) fn files(&self, seen: Seen<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
+        let mut walk = Walk { root: self.fd.as_fd(), found: Names::default(), visited: 0, seen, warnings };
         let identity = rustix::fs::fstat(&self.fd).map_err(|errno| fault("read the directory", errno))?;
         let dir = beneath(self.fd.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
             .map_err(|errno| fault("read the directory", errno))?;
@@ -95,8 +94,7 @@ pub(crate) type Seen<'s> = &'s mut dyn FnMut(BorrowedFd<'_>);
 
 struct Walk<'w> {
     root: BorrowedFd<'w>,
-    found: Vec<Box<[u8]>>,
-    found_bytes: usize,
+    found: Names,
     visited: usize,
     seen: Seen<'w>,
     warnings: &'w mut Warnings,
@@ -135,7 +133,7 @@ impl Walk<'_> {
             if path.len() > NAME_MAX {
                 self.warnings.left_out(path, "its name is longer than 4096 bytes");
             } else if kind == FileType::RegularFile {
-                self.found(path)?;
+                self.found.push(path)?;
             } else {
                 self.other(path, active)?;
             }
@@ -152,7 +150,7 @@ impl Walk<'_> {
         match looked {
             Ok((fd, _, FileType::RegularFile)) => {
                 (self.seen)(fd.as_fd());
-                self.found(path)
+                self.found.push(path)
             }
             Ok((_, stat, FileType::Directory)) => {
                 let identity = Identity::of(&stat);
@@ -194,18 +192,6 @@ impl Walk<'_> {
                 Ok(())
             }
         }
-    }
-
-    fn found(&mut self, path: &[u8]) -> Result<(), OpenFault> {
-        self.found_bytes += path.len();
-        if self.found.len() >= FILES_MAX {
-            return Err(OpenFault::TooMany { what: "files", limit: FILES_MAX as u64 });
-        }
-        if self.found_bytes > NAMES_BYTES_MAX {
-            return Err(OpenFault::TooMany { what: "bytes of names", limit: NAMES_BYTES_MAX as u64 });
-        }
-        self.found.push(path.into());
-        Ok(())
     }
 }
 

@@ -3,9 +3,11 @@
 use crate::error::OpenFault;
 use crate::lifetime::{self, Lifetime};
 use crate::media::{self, Media};
+use crate::names::{Key, Names};
 use crate::path::{NAME_MAX, is_public};
+use hashbrown::HashTable;
 use sitar_http::semantics::{Accept, Coding};
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// One representation that can be served: a file under its own name, or a sidecar as an encoding of its original.
 /// Dense: from 0 up to [`Site::files`](crate::Site::files).
@@ -20,7 +22,7 @@ impl FileId {
     }
 }
 
-/// What a representation is made of, before its bytes are read.
+/// What a representation is made of, before its bytes are read. Made when it is asked for: most files of a large site never are.
 pub(crate) struct Entry {
     /// Which of the site's sources holds the bytes.
     pub(crate) source: usize,
@@ -32,13 +34,14 @@ pub(crate) struct Entry {
     pub(crate) lifetime: Lifetime,
 }
 
-/// The encodings of one URL.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Choice {
-    identity: Option<FileId>,
-    br: Option<FileId>,
-    zstd: Option<FileId>,
-    gzip: Option<FileId>,
+/// The encodings of one URL, each with the number of its file.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice([u32; 4]);
+
+impl Default for Choice {
+    fn default() -> Choice {
+        Choice([NO_FILE; 4])
+    }
 }
 
 impl Choice {
@@ -46,43 +49,42 @@ impl Choice {
     /// the RFC allows; `None` when there is no original either.
     pub(crate) fn pick(&self, accept: impl FnOnce() -> Accept) -> Option<FileId> {
         if !self.is_encoded() {
-            return self.identity;
+            return self.of(Coding::Identity);
         }
-        // Smallest first, as far as one can tell without looking: brotli, then Zstandard, then gzip.
-        let ordered = [
-            (Coding::Br, self.br),
-            (Coding::Zstd, self.zstd),
-            (Coding::Gzip, self.gzip),
-            (Coding::Identity, self.identity),
-        ];
         let mut available = [Coding::Identity; 4];
         let mut count = 0;
-        for (coding, file) in ordered {
-            if file.is_some() {
+        for coding in PREFERRED {
+            if self.of(coding).is_some() {
                 available[count] = coding;
                 count += 1;
             }
         }
-        let best = accept().best(&available[..count]);
-        ordered.iter().find(|(coding, _)| Some(*coding) == best).and_then(|(_, file)| *file).or(self.identity)
+        let best = accept().best(&available[..count]).unwrap_or(Coding::Identity);
+        self.of(best).or(self.of(Coding::Identity))
     }
 
     /// The file with that encoding.
     pub(crate) fn of(&self, coding: Coding) -> Option<FileId> {
-        match coding {
-            Coding::Identity => self.identity,
-            Coding::Br => self.br,
-            Coding::Zstd => self.zstd,
-            Coding::Gzip => self.gzip,
-        }
+        let file = self.0[place(coding)];
+        (file != NO_FILE).then_some(FileId(file))
     }
 
     pub(crate) fn is_encoded(&self) -> bool {
-        self.br.is_some() || self.zstd.is_some() || self.gzip.is_some()
+        [Coding::Br, Coding::Zstd, Coding::Gzip].iter().any(|&coding| self.of(coding).is_some())
     }
 
-    fn all(&self) -> impl Iterator<Item = FileId> {
-        [self.identity, self.br, self.zstd, self.gzip].into_iter().flatten()
+    /// Puts a file in its place; whether there was one.
+    fn set(&mut self, coding: Coding, file: FileId) -> bool {
+        std::mem::replace(&mut self.0[place(coding)], file.0) != NO_FILE
+    }
+}
+
+fn place(coding: Coding) -> usize {
+    match coding {
+        Coding::Identity => 0,
+        Coding::Br => 1,
+        Coding::Zstd => 2,
+        Coding::Gzip => 3,
     }
 }
 
@@ -105,147 +107,208 @@ pub(crate) struct Directory {
 
 /// All names of a site.
 pub(crate) struct Index {
-    // The standard hasher is keyed per process, so neither an archive nor a request can aim at collisions; lookups
-    // with strange names find nothing and change nothing.
-    slots: HashMap<Box<[u8]>, Slot>,
+    names: Names,
+    slots: Vec<Named>,
+    /// Places in `slots` by the hash of the key. Apart from them, so that it is small, and what is looked at in the order of names
+    /// lies in that order too: at a start, waiting for memory is most of the work.
+    table: HashTable<u32>,
+    // Keyed per process, so neither an archive nor a request can aim at collisions; lookups with strange names find nothing
+    // and change nothing.
+    hasher: RandomState,
     pub(crate) directories: Vec<Directory>,
-    pub(crate) entries: Vec<Entry>,
+    /// By [`FileId`].
+    sources: Vec<(u32, Coding)>,
     /// Files with a name of their own.
     pub(crate) files: usize,
     /// There is a `404.html` somewhere.
     has_missing: bool,
     /// A name came twice, or as a file and as a folder: what a directory or a [`Tree`](crate::tree::Tree) cannot bring.
     pub(crate) has_clash: bool,
-    /// Bytes of keys and header lines kept for folders; those of files are bounded by whoever lists them.
+    /// Bytes of keys and header lines kept for folders; those of files are bounded by [`Names`].
     folder_bytes: usize,
+}
+
+/// A key, which is always the beginning of some file's name, and what it names.
+struct Named {
+    key: Key,
+    slot: Slot,
 }
 
 impl Index {
     /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are not public are skipped.
-    pub(crate) fn new<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> Result<Index, OpenFault> {
+    pub(crate) fn new(names: Names) -> Result<Index, OpenFault> {
         let mut index = Index {
-            slots: HashMap::new(),
+            slots: Vec::with_capacity(names.len()),
+            table: HashTable::with_capacity(names.len()),
+            hasher: RandomState::new(),
             directories: Vec::new(),
-            entries: Vec::new(),
+            sources: Vec::with_capacity(names.len()),
             files: 0,
             has_missing: false,
             has_clash: false,
             folder_bytes: 0,
+            names,
         };
-        index.directory(b"");
-        for (source, name) in names.clone().enumerate().filter(|(_, name)| is_public(name)) {
-            // From the innermost folder out, until one is known: so the work is paid for by what is kept.
-            let mut folder = name;
-            while let Some(slash) = folder.iter().rposition(|&byte| byte == b'/') {
-                folder = &folder[..slash];
-                if !index.directory(folder) {
-                    break;
-                }
-            }
-            if index.folder_bytes > FOLDER_BYTES_MAX {
-                return Err(OpenFault::TooMany {
-                    what: "bytes of folder names",
-                    limit: FOLDER_BYTES_MAX as u64,
-                });
-            }
-            let id = index.entry(source, name, Coding::Identity);
-            let mut clash = false;
-            index.choice(name, |choice| clash = choice.identity.replace(id).is_some());
-            index.has_clash |= clash;
-            index.files += 1;
-        }
-        for (source, name) in names.enumerate().filter(|(_, name)| is_public(name)) {
-            let Some((original, coding)) = sidecar(name) else { continue };
-            // A folder keeps its name; the sidecar is still served under its own.
-            if matches!(index.slots.get(original), Some(Slot::Directory(_))) {
+        index.directory(Key::EMPTY);
+        // The folder of the file before: names mostly come in order.
+        let mut last = Key::EMPTY;
+        // Where the last file without a coding stands: it mostly is the original of what follows.
+        let mut original_at = 0;
+        let mut sidecars = Vec::new();
+        for source in 0..index.names.len() {
+            let Some(key) = index.names.key(source) else { break };
+            let name = index.names.bytes(key);
+            if !is_public(name) {
                 continue;
             }
-            let id = index.entry(source, original, coding);
-            index.choice(original, |choice| match coding {
-                Coding::Br => choice.br = Some(id),
-                Coding::Zstd => choice.zstd = Some(id),
-                Coding::Gzip => choice.gzip = Some(id),
-                Coding::Identity => {}
-            });
+            let sidecar = sidecar(name).map(|(original, coding)| (key.first(original.len()), coding));
+            let folder = key.first(parent(name).unwrap_or(0));
+            if index.names.bytes(folder) != index.names.bytes(last) {
+                index.folders(folder)?;
+                last = folder;
+            }
+            let at = index.place(key, Slot::File(Choice::default()));
+            index.add(source, at, Coding::Identity);
+            index.files += 1;
+            match sidecar {
+                Some((original, coding)) => sidecars.push((source, original, coding, original_at)),
+                None => original_at = at,
+            }
+        }
+        for (source, original, coding, at) in sidecars {
+            let known = index.slots.get(at).map_or(b"".as_slice(), |named| index.names.bytes(named.key));
+            let is_it = known == index.names.bytes(original);
+            let at = if is_it { at } else { index.place(original, Slot::File(Choice::default())) };
+            index.add(source, at, coding);
         }
         index.finish();
         Ok(index)
     }
 
+    /// Number of [`FileId`]s.
+    pub(crate) fn representations(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// What a representation is made of.
+    pub(crate) fn entry(&self, file: FileId) -> Option<Entry> {
+        let (source, coding) = *self.sources.get(file.index())?;
+        let key = self.name_of(file)?;
+        let vary = matches!(self.get(key), Some(Slot::File(choice)) if choice.is_encoded());
+        let (media, lifetime) = (media::of(key), lifetime::of(key));
+        Some(Entry { source: source as usize, media, coding, vary, lifetime })
+    }
+
+    /// Every representation and its source.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (FileId, usize)> {
+        self.sources.iter().zip(0..).map(|(&(source, _), id)| (FileId(id), source as usize))
+    }
+
+    /// The name of a source.
+    pub(crate) fn source_name(&self, source: usize) -> Option<&[u8]> {
+        self.names.get(source)
+    }
+
+    /// The names of all sources, in order.
+    pub(crate) fn source_names(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.names.iter()
+    }
+
     /// Every file with a name of its own, in no order.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&[u8], FileId)> {
-        self.slots.iter().filter_map(|(name, slot)| match slot {
-            Slot::File(Choice { identity: Some(file), .. }) => Some((&**name, *file)),
-            _ => None,
+        self.slots.iter().filter_map(|named| match &named.slot {
+            Slot::File(choice) => Some((self.names.bytes(named.key), choice.of(Coding::Identity)?)),
+            Slot::Directory(_) => None,
         })
     }
 
-    /// The name that a file is served under, in whatever coding. Looks at all of them.
+    /// The name that a file is served under, in whatever coding.
     pub(crate) fn name_of(&self, file: FileId) -> Option<&[u8]> {
-        let coding = self.entries.get(file.index())?.coding;
-        self.slots.iter().find_map(|(name, slot)| match slot {
-            Slot::File(choice) if choice.of(coding) == Some(file) => Some(&**name),
-            _ => None,
-        })
+        let (source, coding) = *self.sources.get(file.index())?;
+        let name = self.names.get(source as usize)?;
+        match coding {
+            Coding::Identity => Some(name),
+            Coding::Br | Coding::Zstd | Coding::Gzip => Some(sidecar(name)?.0),
+        }
     }
 
     /// What a key names.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
-        self.slots.get(key)
+        let Index { names, slots, table, hasher, .. } = self;
+        let at = table.find(hash(hasher, key), |&at| names.bytes(slots[at as usize].key) == key)?;
+        Some(&slots[*at as usize].slot)
+    }
+
+    /// Where in `slots` the key stands; with `new`, if it was not there.
+    fn place(&mut self, key: Key, new: Slot) -> usize {
+        let Index { names, slots, table, hasher, .. } = self;
+        let name = names.bytes(key);
+        let hash_of = |at: u32| hash(hasher, names.bytes(slots[at as usize].key));
+        let is_it = |&at: &u32| names.bytes(slots[at as usize].key) == name;
+        // At most FILES_MAX names, and what FOLDER_BYTES_MAX leaves room for.
+        let next = slots.len() as u32;
+        let at = *table.entry(hash(hasher, name), is_it, |&at| hash_of(at)).or_insert(next).get();
+        if at == next {
+            slots.push(Named { key, slot: new });
+        }
+        at as usize
+    }
+
+    /// Adds a folder and those around it.
+    fn folders(&mut self, mut folder: Key) -> Result<(), OpenFault> {
+        // From the innermost folder out, until one is known: so the work is paid for by what is kept.
+        while self.directory(folder) {
+            folder = folder.first(parent(self.names.bytes(folder)).unwrap_or(0));
+        }
+        if self.folder_bytes > FOLDER_BYTES_MAX {
+            return Err(OpenFault::TooMany { what: "bytes of folder names", limit: FOLDER_BYTES_MAX as u64 });
+        }
+        Ok(())
     }
 
     /// Adds a folder; false when it was there.
-    fn directory(&mut self, key: &[u8]) -> bool {
-        if let Some(slot) = self.slots.get(key) {
+    fn directory(&mut self, key: Key) -> bool {
+        let name = self.names.bytes(key);
+        if let Some(slot) = self.get(name) {
             self.has_clash |= matches!(slot, Slot::File(_));
             return false;
         }
-        let redirect = crate::reply::redirect_block(key);
-        self.folder_bytes += FOLDER_OVERHEAD + key.len() + redirect.len();
+        let redirect = crate::reply::redirect_block(name);
+        self.folder_bytes += FOLDER_OVERHEAD + name.len() + redirect.len();
         // FOLDER_BYTES_MAX leaves room for far fewer than 2^32.
         let id = self.directories.len() as u32;
         self.directories.push(Directory { index: None, missing: None, redirect });
-        self.slots.insert(key.into(), Slot::Directory(id));
+        self.place(key, Slot::Directory(id));
         true
     }
 
-    fn entry(&mut self, source: usize, name: &[u8], coding: Coding) -> FileId {
+    /// Adds a representation of what stands at a place. A folder keeps its name: a sidecar of it is still served under its own.
+    fn add(&mut self, source: usize, place: usize, coding: Coding) {
         // At most two for each of FILES_MAX names.
-        let id = FileId(self.entries.len() as u32);
-        let (media, lifetime) = (media::of(name), lifetime::of(name));
-        self.entries.push(Entry { source, media, coding, vary: false, lifetime });
-        id
-    }
-
-    fn choice(&mut self, key: &[u8], change: impl FnOnce(&mut Choice)) {
-        if let Some(Slot::File(choice)) = self.slots.get_mut(key) {
-            change(choice);
-        } else {
-            let mut choice = Choice::default();
-            change(&mut choice);
-            self.has_clash |= self.slots.insert(key.into(), Slot::File(choice)).is_some();
+        let id = FileId(self.sources.len() as u32);
+        match &mut self.slots[place].slot {
+            Slot::File(choice) => self.has_clash |= choice.set(coding, id),
+            Slot::Directory(_) if coding == Coding::Identity => self.has_clash = true,
+            Slot::Directory(_) => return,
         }
+        self.sources.push((source as u32, coding));
     }
 
     fn finish(&mut self) {
-        for slot in self.slots.values() {
-            if let Slot::File(choice) = slot
-                && choice.is_encoded()
-            {
-                for id in choice.all() {
-                    self.entries[id.index()].vary = true;
+        let mut pages = Vec::new();
+        for named in &self.slots {
+            let Slot::File(choice) = named.slot else { continue };
+            let name = self.names.bytes(named.key);
+            for (page, is_index) in [(INDEX, true), (MISSING, false)] {
+                if let Some(Slot::Directory(id)) = folder_of(name, page).and_then(|folder| self.get(folder)) {
+                    pages.push((*id, is_index, choice));
                 }
             }
         }
-        for (key, slot) in &self.slots {
-            let Slot::File(choice) = slot else { continue };
-            if let Some(Slot::Directory(id)) = folder_of(key, INDEX).and_then(|key| self.slots.get(key)) {
-                self.directories[*id as usize].index = Some(*choice);
-            }
-            if let Some(Slot::Directory(id)) = folder_of(key, MISSING).and_then(|key| self.slots.get(key)) {
-                self.directories[*id as usize].missing = Some(*choice);
-                self.has_missing = true;
-            }
+        for (id, is_index, choice) in pages {
+            let directory = &mut self.directories[id as usize];
+            *if is_index { &mut directory.index } else { &mut directory.missing } = Some(choice);
+            self.has_missing |= !is_index;
         }
     }
 
@@ -259,7 +322,7 @@ impl Index {
         let mut found = None;
         let mut end = 0;
         loop {
-            match self.slots.get(&key[..end]) {
+            match self.get(&key[..end]) {
                 Some(Slot::Directory(id)) => {
                     found = self.directories[*id as usize].missing.as_ref().or(found);
                 }
@@ -280,11 +343,22 @@ impl Index {
         let whole = name.get_mut(..key.len() + PAGE.len())?;
         whole[..key.len()].copy_from_slice(key);
         whole[key.len()..].copy_from_slice(PAGE);
-        match self.slots.get(&*whole) {
+        match self.get(whole) {
             Some(Slot::File(choice)) => Some(choice),
             _ => None,
         }
     }
+}
+
+fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// How much of a key is the folder that it lies in; `None`: it lies in the root.
+fn parent(key: &[u8]) -> Option<usize> {
+    key.iter().rposition(|&byte| byte == b'/')
 }
 
 /// The folder of a key, if its file has this name.
@@ -297,18 +371,20 @@ fn folder_of<'k>(key: &'k [u8], name: &[u8]) -> Option<&'k [u8]> {
 
 /// The name and the coding that a sidecar's name stands for.
 pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
-    for (suffix, coding) in SIDECARS {
-        if let Some(original) = name.strip_suffix(*suffix)
-            && !original.is_empty()
-            && !original.ends_with(b"/")
-        {
-            return Some((original, *coding));
-        }
-    }
-    None
+    let (original, coding) = match name {
+        [original @ .., b'.', b'b', b'r'] => (original, Coding::Br),
+        [original @ .., b'.', b'z', b's', b't'] => (original, Coding::Zstd),
+        [original @ .., b'.', b'g', b'z'] => (original, Coding::Gzip),
+        _ => return None,
+    };
+    let is_name = original.last().is_some_and(|&byte| byte != b'/');
+    is_name.then_some((original, coding))
 }
 
-const SIDECARS: &[(&[u8], Coding)] = &[(b".br", Coding::Br), (b".zst", Coding::Zstd), (b".gz", Coding::Gzip)];
+/// Smallest first, as far as one can tell without looking.
+const PREFERRED: [Coding; 4] = [Coding::Br, Coding::Zstd, Coding::Gzip, Coding::Identity];
+/// In a [`Choice`]: there is none.
+const NO_FILE: u32 = u32::MAX;
 /// What is served for a folder.
 const INDEX: &[u8] = b"index.html";
 /// What is served where nothing is.

@@ -44,6 +44,7 @@ mod lifetime;
 mod live;
 mod media;
 mod multipart;
+mod names;
 mod pack;
 mod path;
 mod reply;

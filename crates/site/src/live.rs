@@ -5,13 +5,12 @@
 
 use crate::error::printable;
 use crate::fields::Blocks;
-use crate::index::{Entry, FileId, Slot, sidecar};
-use crate::pack::Record;
-use crate::representation::{Representation, no_later};
+use crate::index::{FileId, Slot};
+use crate::pack::Records;
+use crate::representation::{self, Representation, no_later};
 use crate::rules;
-use crate::site::{Site, Source, Store, packed_blocks};
+use crate::site::{Site, Store, packed_blocks};
 use rustix::fs::{AtFlags, Stat, StatxFlags};
-use sitar_http::semantics::Coding;
 use sitar_io::File;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -146,14 +145,18 @@ impl Site {
                 .filter_map(|(file, representation)| {
                     let origin = representation.origin()?;
                     let file = self.same_name(older, file)?;
-                    let entry = self.index.entries.get(file.index())?;
+                    let entry = self.index.entry(file)?;
                     let origin = self.origin(entry.source).filter(|here| here == origin)?;
                     let modified = no_later(origin.modified(), now);
-                    Some((file, Arc::new(representation.inherited(entry, origin, modified)?)))
+                    Some((file, Arc::new(representation.inherited(&entry, origin, modified)?)))
                 })
                 .collect(),
-            (Store::Pack { .. }, Store::Pack { blocks, .. }) => {
-                self.inherit_packed(blocks, older, loaded, now)
+            (Store::Pack { records: earlier, .. }, Store::Pack { records, blocks, .. }) => {
+                let known = loaded.filter_map(|(file, representation)| {
+                    let entry = older.index.entry(file)?;
+                    Some((earlier.get(entry.source)?.hash, representation))
+                });
+                self.inherit_packed(records, blocks, &known.collect(), now)
             }
             _ => Vec::new(),
         }
@@ -162,32 +165,20 @@ impl Site {
     /// From pack to pack, whatever the names: equal hashes are equal bytes, and those were held against them.
     fn inherit_packed(
         &self,
+        records: &Records,
         blocks: &[Blocks],
-        older: &Site,
-        loaded: impl Iterator<Item = (FileId, Arc<Representation>)>,
+        known: &HashMap<representation::Hash, Arc<Representation>>,
         now: SystemTime,
     ) -> Vec<(FileId, Arc<Representation>)> {
-        let known: HashMap<_, _> = loaded
-            .filter_map(|(file, representation)| {
-                let entry = older.index.entries.get(file.index())?;
-                Some((older.packed(entry)?.hash, representation))
-            })
-            .collect();
-        let heirs = self.index.entries.iter().zip(0..).filter_map(|(entry, id)| {
-            let record = self.packed(entry)?;
+        let heirs = self.index.sources().filter_map(|(file, source)| {
+            let record = records.get(source)?;
             let representation = known.get(&record.hash)?;
-            let blocks = packed_blocks(blocks, record, entry);
-            let heir = representation.repacked(&record.hash, blocks, entry, no_later(record.mtime, now))?;
-            Some((FileId(id), Arc::new(heir)))
+            let entry = self.index.entry(file)?;
+            let blocks = packed_blocks(blocks, &record, &entry);
+            let heir = representation.repacked(&record.hash, blocks, &entry, no_later(record.mtime, now))?;
+            Some((file, Arc::new(heir)))
         });
         heirs.collect()
-    }
-
-    fn packed(&self, entry: &Entry) -> Option<&Record> {
-        match self.sources.get(entry.source)? {
-            Source::Packed(record) => Some(record),
-            _ => None,
-        }
     }
 
     /// Whether it lies in one file.
@@ -206,20 +197,18 @@ impl Site {
                 rustix::fs::fstat(file).ok().map(|stat| Origin::of(&stat)).hash(&mut hasher);
             }
             Store::Directory(root) => {
-                let names = self.sources.iter().filter_map(|source| match source {
-                    Source::Directory(name) => Some(&**name),
-                    _ => None,
-                });
-                for name in names.chain([rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()]) {
+                for name in
+                    self.index.source_names().chain([rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()])
+                {
                     (name, root.stat(name).ok().map(|stat| Origin::of(&stat))).hash(&mut hasher);
                 }
             }
-            Store::Embedded => {}
+            Store::Embedded(_) => {}
         }
         hasher.finish()
     }
 
-    /// The name of a file, for messages; printable. Looks at all of them.
+    /// The name of a file, for messages; printable.
     #[must_use]
     pub fn name_of(&self, file: FileId) -> Option<String> {
         self.index.name_of(file).map(printable)
@@ -227,22 +216,17 @@ impl Site {
 
     /// The file of this site that has the name and the encoding of a file of `older`.
     fn same_name(&self, older: &Site, file: FileId) -> Option<FileId> {
-        let entry = older.index.entries.get(file.index())?;
-        let Source::Directory(name) = older.sources.get(entry.source)? else { return None };
-        let key = match entry.coding {
-            Coding::Identity => name,
-            _ => sidecar(name)?.0,
-        };
-        match self.index.get(key)? {
-            Slot::File(choice) => choice.of(entry.coding),
+        let coding = older.index.entry(file)?.coding;
+        match self.index.get(older.index.name_of(file)?)? {
+            Slot::File(choice) => choice.of(coding),
             Slot::Directory(_) => None,
         }
     }
 
     /// Where the bytes of a source are now.
     fn origin(&self, source: usize) -> Option<Origin> {
-        match (self.sources.get(source)?, &self.store) {
-            (Source::Directory(name), Store::Directory(root)) => Some(Origin::of(&root.stat(name).ok()?)),
+        match &self.store {
+            Store::Directory(root) => Some(Origin::of(&root.stat(self.index.source_name(source)?).ok()?)),
             _ => None,
         }
     }

@@ -133,17 +133,43 @@ pub(crate) fn normalize(name: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
     Ok((depth > 0).then_some(key))
 }
 
+/// Whether a name is a key other than the root's: what [`normalize`] leaves as it is.
+pub(crate) fn is_key(name: &[u8]) -> bool {
+    let (mut start, mut depth) = (0, 1);
+    for (at, &byte) in name.iter().enumerate() {
+        if byte == 0 {
+            return false;
+        }
+        if byte == b'/' {
+            if is_dots(&name[start..at]) {
+                return false;
+            }
+            (start, depth) = (at + 1, depth + 1);
+        }
+    }
+    !is_dots(&name[start..]) && name.len() <= NAME_MAX && depth <= DEPTH_MAX
+}
+
+/// Segments that name no file.
+fn is_dots(segment: &[u8]) -> bool {
+    matches!(segment, b"" | b"." | b"..")
+}
+
 /// Whether a key may be served at all: dotfiles are not, except below the root's `.well-known` (RFC 8615), nor are the
 /// files that talk to the server itself.
 pub(crate) fn is_public(key: &[u8]) -> bool {
-    // `_headers.gz` would otherwise bring `_headers` back as its encoding.
-    let (stem, _) = crate::index::sidecar(key).unwrap_or((key, sitar_http::semantics::Coding::Identity));
-    if stem == b"_headers" || stem == b"_redirects" {
-        return false;
+    match key.first() {
+        Some(b'_') => {
+            // `_headers.gz` would otherwise bring `_headers` back as its encoding.
+            let stem = crate::index::sidecar(key).map_or(key, |(original, _)| original);
+            if stem == b"_headers" || stem == b"_redirects" {
+                return false;
+            }
+        }
+        Some(b'.') if key != b".well-known" && !key.starts_with(b".well-known/") => return false,
+        _ => {}
     }
-    key.split(|&byte| byte == b'/')
-        .enumerate()
-        .all(|(depth, segment)| !segment.starts_with(b".") || (depth == 0 && segment == b".well-known"))
+    !key.windows(2).any(|pair| pair == b"/.")
 }
 
 /// Appends a key as the path of a URL (RFC 3986 §3.3), without slashes at its ends.

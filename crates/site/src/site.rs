@@ -5,6 +5,7 @@ use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::fields::Blocks;
 use crate::index::{Entry, FileId, Index};
 use crate::live::{Origin, Stamp, Streamed};
+use crate::names::Names;
 use crate::pack::{self, read::Found};
 use crate::path::is_public;
 use crate::representation::{Budget, Content, Mismatch, Representation, no_later};
@@ -30,26 +31,16 @@ pub struct Options {
 pub struct Site {
     pub(crate) store: Store,
     pub(crate) index: Index,
-    pub(crate) sources: Vec<Source>,
     pub(crate) rules: Rules,
     warnings: Vec<Warning>,
 }
 
-/// Where the bytes of all files are.
+/// Where the bytes of all files are, by their number as sources of the index.
 pub(crate) enum Store {
-    Archive { file: File, stamp: Stamp },
-    Pack { file: File, stamp: Stamp, blocks: Vec<Blocks> },
+    Archive { file: File, stamp: Stamp, bodies: Vec<Stored> },
+    Pack { file: File, stamp: Stamp, records: pack::Records, blocks: Vec<Blocks> },
     Directory(Root),
-    Embedded,
-}
-
-/// Where the bytes of one file are.
-pub(crate) enum Source {
-    Archive(Stored),
-    Packed(pack::Record),
-    /// Its name below the root.
-    Directory(Box<[u8]>),
-    Embedded(&'static [u8]),
+    Embedded(Vec<&'static [u8]>),
 }
 
 impl Site {
@@ -97,24 +88,19 @@ impl Site {
                 return Err(OpenError::new(Path::new(""), fault));
             }
         }
-        let sources = files.iter().map(|(_, bytes)| Source::Embedded(bytes)).collect();
-        Site::assemble(
-            Store::Embedded,
-            files.iter().map(|(name, _)| name.as_bytes()),
-            sources,
-            None,
-            embedded_rules(files).map_err(|fault| OpenError::new(Path::new(""), fault))?,
-            Warnings::default(),
-        )
-        .map_err(|fault| OpenError::new(Path::new(""), fault))
+        let rules = embedded_rules(files).map_err(|fault| OpenError::new(Path::new(""), fault))?;
+        Site::part_of_the_program(files, rules).map_err(|fault| OpenError::new(Path::new(""), fault))
     }
 
     /// A site that is part of the program, with rules that are compiled already.
     pub(crate) fn with_rules(files: &[(&'static str, &'static [u8])], rules: Rules) -> Site {
-        let sources = files.iter().map(|(_, bytes)| Source::Embedded(bytes)).collect();
-        let names = files.iter().map(|(name, _)| name.as_bytes());
-        Site::assemble(Store::Embedded, names, sources, None, rules, Warnings::default())
-            .unwrap_or_else(|_| unreachable!("a few plain names"))
+        Site::part_of_the_program(files, rules).unwrap_or_else(|_| unreachable!("a few plain names"))
+    }
+
+    fn part_of_the_program(files: &[(&str, &'static [u8])], rules: Rules) -> Result<Site, OpenFault> {
+        let names = Names::of(files.iter().map(|(name, _)| name.as_bytes()))?;
+        let bodies = files.iter().map(|(_, bytes)| *bytes).collect();
+        Site::assemble(Store::Embedded(bodies), names, None, rules, Warnings::default())
     }
 
     /// Number of files with a name of their own.
@@ -132,7 +118,7 @@ impl Site {
     /// Number of [`FileId`]s: all are below this.
     #[must_use]
     pub fn files(&self) -> usize {
-        self.index.entries.len()
+        self.index.representations()
     }
 
     /// Whether it is a pack whose index is used.
@@ -155,35 +141,24 @@ impl Site {
     /// # Errors
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
     pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
-        let entry = self.index.entries.get(file.index()).ok_or(io::ErrorKind::InvalidInput)?;
-        let (content, modified, origin) = match (self.sources.get(entry.source), &self.store) {
-            (Some(Source::Embedded(bytes)), _) => (Content::Static(bytes), None, None),
-            (Some(Source::Archive(stored)), Store::Archive { file, stamp }) => {
-                // The positions were true of the archive that was indexed. Of another one they would send a mixture.
-                let from = Streamed::new(file.clone(), *stamp, false);
-                let content = content(from, stored.offset, stored.size, budget)?;
-                if Stamp::of(&rustix::fs::fstat(file)?) != *stamp {
-                    return Err(changed(
-                        "the archive was changed in place; replace it by renaming, then reload",
-                    ));
-                }
-                (content, stored.mtime, None)
+        let entry = self.index.entry(file).ok_or(io::ErrorKind::InvalidInput)?;
+        let (content, modified, origin) = match &self.store {
+            Store::Embedded(bodies) => (Content::Static(of(bodies, &entry)?), None, None),
+            Store::Archive { file, stamp, bodies } => {
+                let stored = of(bodies, &entry)?;
+                (archived(file, *stamp, stored.offset, stored.size, budget)?, stored.mtime, None)
             }
-            (Some(Source::Packed(record)), Store::Pack { file, stamp, blocks }) => {
-                let from = Streamed::new(file.clone(), *stamp, false);
-                let content = content(from, record.offset, record.size, budget)?;
-                if Stamp::of(&rustix::fs::fstat(file)?) != *stamp {
-                    return Err(changed(
-                        "the archive was changed in place; replace it by renaming, then reload",
-                    ));
-                }
-                let blocks = packed_blocks(blocks, record, entry);
+            Store::Pack { file, stamp, records, blocks } => {
+                let record = records.get(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
+                let content = archived(file, *stamp, record.offset, record.size, budget)?;
+                let blocks = packed_blocks(blocks, &record, &entry);
                 let modified = no_later(record.mtime, now);
-                return Representation::packed(content, &record.hash, blocks, entry, modified).map_err(
+                return Representation::packed(content, &record.hash, blocks, &entry, modified).map_err(
                     |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
                 );
             }
-            (Some(Source::Directory(name)), Store::Directory(root)) => {
+            Store::Directory(root) => {
+                let name = self.index.source_name(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
                 let (fd, before) = root.file(name)?;
                 let (file, stamp, origin) = (File::from(fd), Stamp::of(&before), Origin::of(&before));
                 // Before reading: a change that comes later must show.
@@ -195,29 +170,27 @@ impl Site {
                 }
                 (content, origin.modified(), is_settled.then_some(origin))
             }
-            _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok(Representation::new(content, entry, no_later(modified, now), origin))
+        Ok(Representation::new(content, &entry, no_later(modified, now), origin))
     }
 
-    fn assemble<'n>(
+    fn assemble(
         store: Store,
-        names: impl Iterator<Item = &'n [u8]> + Clone,
-        sources: Vec<Source>,
+        names: Names,
         prefix: Option<&str>,
         rules: Rules,
         mut warnings: Warnings,
     ) -> Result<Site, OpenFault> {
-        let index = Index::new(names.clone())?;
+        let index = Index::new(names)?;
         if index.files == 0 {
             warnings.push(Warning::NoFiles);
-        } else if let Some(folder) = only_folder(names) {
+        } else if let Some(folder) = only_folder(index.source_names()) {
             let folder = printable(folder);
             let prefix = prefix
                 .map_or_else(|| folder.clone(), |prefix| format!("{}/{folder}", prefix.trim_matches('/')));
             warnings.push(Warning::OneTopFolder { prefix });
         }
-        Ok(Site { store, index, sources, rules, warnings: warnings.finish() })
+        Ok(Site { store, index, rules, warnings: warnings.finish() })
     }
 }
 
@@ -236,15 +209,7 @@ fn open(path: &Path, prefix: Option<&str>, compile: Compile, seen: Seen<'_>) -> 
             let root = Root::open(path, prefix)?;
             let names = root.files(seen, &mut warnings)?;
             let rules = directory_rules(&root, compile)?;
-            let sources = names.iter().map(|name| Source::Directory(name.clone())).collect();
-            Site::assemble(
-                Store::Directory(root),
-                names.iter().map(|name| &**name),
-                sources,
-                prefix,
-                rules,
-                warnings,
-            )
+            Site::assemble(Store::Directory(root), names, prefix, rules, warnings)
         }
         FileType::RegularFile => {
             seen(fd.as_fd());
@@ -257,11 +222,10 @@ fn open(path: &Path, prefix: Option<&str>, compile: Compile, seen: Seen<'_>) -> 
                 }
                 Found::Nothing => {}
             }
-            let (listed, rule_files) = list(&archive, prefix, &mut warnings)?;
+            let ((names, bodies), rule_files) = list(&archive, prefix, &mut warnings)?;
             let rules = archive_rules(&archive, rule_files, compile)?;
-            let sources = listed.iter().map(|(_, stored)| Source::Archive(*stored)).collect();
-            let store = Store::Archive { stamp: archive.stamp(&stat)?, file: archive.file };
-            Site::assemble(store, listed.iter().map(|(name, _)| &**name), sources, prefix, rules, warnings)
+            let store = Store::Archive { stamp: archive.stamp(&stat)?, file: archive.file, bodies };
+            Site::assemble(store, names, prefix, rules, warnings)
         }
         _ => Err(OpenFault::NotAFileOrDirectory),
     }
@@ -278,11 +242,9 @@ fn open_pack(
 ) -> Result<Site, OpenFault> {
     let packed = packed.below(prefix)?;
     let rules = compile(&packed.rules(&archive)?)?;
-    let pack::read::Packed { members, blocks, .. } = packed;
-    let store = Store::Pack { stamp: archive.stamp(stat)?, file: archive.file, blocks };
-    let (names, sources): (Vec<_>, _) =
-        members.into_iter().map(|(name, record)| (name, Source::Packed(record))).unzip();
-    let site = Site::assemble(store, names.iter().map(|name| &**name), sources, prefix, rules, warnings)?;
+    let pack::read::Packed { names, records, blocks, .. } = packed;
+    let store = Store::Pack { stamp: archive.stamp(stat)?, file: archive.file, records, blocks };
+    let site = Site::assemble(store, names, prefix, rules, warnings)?;
     if site.index.has_clash {
         let what = "the index has a name twice, or as a file and a folder";
         return Err(OpenFault::DamagedPack { offset: 0, what });
@@ -401,6 +363,20 @@ impl ReadAt for Archive {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }
+}
+
+/// What belongs to the source of an entry.
+fn of<'s, T>(sources: &'s [T], entry: &Entry) -> io::Result<&'s T> {
+    sources.get(entry.source).ok_or(io::ErrorKind::InvalidInput.into())
+}
+
+/// A body in an archive of which nothing may have changed since it was indexed: the positions would send a mixture.
+fn archived(file: &File, stamp: Stamp, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
+    let content = content(Streamed::new(file.clone(), stamp, false), offset, size, budget)?;
+    if Stamp::of(&rustix::fs::fstat(file)?) != stamp {
+        return Err(changed("the archive was changed in place; replace it by renaming, then reload"));
+    }
+    Ok(content)
 }
 
 /// Reads `size` bytes at `offset`, if the budget has room for them.

@@ -5,6 +5,7 @@
 //! name more paths than there are atoms.
 
 use crate::error::{OpenFault, Warnings, printable};
+use crate::names::{NAMES_BYTES_MAX, Names};
 use crate::path::{DEPTH_MAX, NAME_MAX};
 use crate::rules::{HEADERS, REDIRECTS};
 use crate::tar::{Kind, Member, Stored};
@@ -16,8 +17,8 @@ pub(crate) struct Tree {
     names_bytes: usize,
 }
 
-/// Paths to files, and where their bytes lie.
-pub(crate) type Listing = Vec<(Box<[u8]>, Stored)>;
+/// Paths to files, and where the bytes of each lie.
+pub(crate) type Listing = (Names, Vec<Stored>);
 
 /// Where the bytes of `_headers` and `_redirects` lie, in this order.
 pub(crate) type RuleFiles = [Option<Stored>; 2];
@@ -158,8 +159,7 @@ impl Tree {
         prefix: Option<&str>,
         warnings: &mut Warnings,
     ) -> Result<(Listing, RuleFiles), OpenFault> {
-        let mut walk =
-            Walk { tree: self, root: ROOT, fuel: FUEL, found: Vec::new(), found_bytes: 0, warnings };
+        let mut walk = Walk { tree: self, root: ROOT, fuel: FUEL, found: Listing::default(), warnings };
         if let Some(prefix) = prefix {
             let target = walk.follow(ROOT, prefix.trim_start_matches('/').as_bytes())?;
             walk.root = match target.map(|id| (id, &self.nodes[id as usize].entry)) {
@@ -197,7 +197,6 @@ struct Walk<'t> {
     root: NodeId,
     fuel: u64,
     found: Listing,
-    found_bytes: usize,
     warnings: &'t mut Warnings,
 }
 
@@ -263,14 +262,9 @@ impl Walk<'_> {
     }
 
     fn found(&mut self, path: &[u8], stored: Stored) -> Result<(), OpenFault> {
-        self.found_bytes += path.len();
-        if self.found.len() >= FILES_MAX {
-            return Err(OpenFault::TooMany { what: "files", limit: FILES_MAX as u64 });
-        }
-        if self.found_bytes > NAMES_BYTES_MAX {
-            return Err(OpenFault::TooMany { what: "bytes of names", limit: NAMES_BYTES_MAX as u64 });
-        }
-        self.found.push((path.into(), stored));
+        let (names, bodies) = &mut self.found;
+        names.push(path)?;
+        bodies.push(stored);
         Ok(())
     }
 
@@ -345,10 +339,6 @@ fn key_up_to<'k>(key: &'k [u8], segment: &[u8]) -> &'k [u8] {
 const ROOT: NodeId = 0;
 /// Files, folders and links in one archive.
 const NODES_MAX: usize = 2 << 20;
-/// Paths that lead to a file, links counted.
-pub(crate) const FILES_MAX: usize = 1 << 20;
-/// Bytes of all names together.
-pub(crate) const NAMES_BYTES_MAX: usize = 256 << 20;
 /// Links in a row, as the kernel counts them.
 const HOPS_MAX: u32 = 40;
 /// Steps in all: many times what the largest honest site needs, a second or so of work.

@@ -2,7 +2,7 @@ use super::*;
 use sitar_http::h1;
 
 fn index(names: &[&'static str]) -> Index {
-    Index::new(names.iter().map(|name| name.as_bytes())).unwrap()
+    Index::new(Names::of(names.iter().map(|name| name.as_bytes())).unwrap()).unwrap()
 }
 
 /// The position in `names` and the coding that a client gets.
@@ -11,7 +11,7 @@ fn choose(index: &Index, key: &str, accept: &str) -> Option<(usize, Coding)> {
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
     let Some(Slot::File(choice)) = index.get(key.as_bytes()) else { return None };
     let file = choice.pick(|| Accept::of(&head.request))?;
-    let entry = &index.entries[file.index()];
+    let entry = index.entry(file)?;
     Some((entry.source, entry.coding))
 }
 
@@ -29,11 +29,12 @@ fn sidecars_are_encodings_and_files() {
     assert_eq!(choose(&index, "app.js", "Accept-Encoding: identity;q=0\r\n"), Some((0, Coding::Identity)));
     assert_eq!(choose(&index, "app.js.br", all), Some((1, Coding::Identity)));
     assert_eq!(choose(&index, "plain.css", all), Some((4, Coding::Identity)));
-    assert_eq!((index.files, index.entries.len()), (5, 8));
-    let vary: Vec<_> = index.entries.iter().map(|entry| entry.vary).collect();
+    assert_eq!((index.files, index.representations()), (5, 8));
+    let entry = |id| index.entry(FileId(id)).unwrap();
+    let vary: Vec<_> = (0..8).map(|id| entry(id).vary).collect();
     assert_eq!(vary, [true, false, false, false, false, true, true, true]);
-    assert_eq!(index.entries[5].media.essence, "text/javascript");
-    assert_eq!(index.entries[1].media.essence, "application/octet-stream");
+    assert_eq!(entry(5).media.essence, "text/javascript");
+    assert_eq!(entry(1).media.essence, "application/octet-stream");
 }
 
 #[test]
@@ -80,6 +81,7 @@ fn names_of_sidecars() {
 fn folders_without_bound_are_refused() {
     // Each name brings 255 folders of its own whose names are long: quadratic in the archive's size.
     let names: Vec<String> = (0..400).map(|n| format!("{n}{}f", "/abcdefghijklmn".repeat(255))).collect();
-    let refused = Index::new(names.iter().map(String::as_bytes)).map(|index| index.files);
+    let names = Names::of(names.iter().map(String::as_bytes)).unwrap();
+    let refused = Index::new(names).map(|index| index.files);
     assert_eq!(refused.unwrap_err().to_string(), "more than 268435456 bytes of folder names");
 }

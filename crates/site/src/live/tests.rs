@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Budget, Options};
+use sitar_http::semantics::Coding;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -33,8 +34,8 @@ fn names(site: &Site, inherited: &Loaded) -> Vec<String> {
     let mut names: Vec<_> = inherited
         .iter()
         .map(|(file, _)| {
-            let entry = &site.index.entries[file.index()];
-            let Source::Directory(name) = &site.sources[entry.source] else { panic!("a directory") };
+            let entry = site.index.entry(*file).unwrap();
+            let name = site.index.source_name(entry.source).unwrap();
             let name = String::from_utf8_lossy(name);
             match entry.coding {
                 Coding::Identity => name.into_owned(),

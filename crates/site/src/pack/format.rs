@@ -79,7 +79,8 @@ impl Flags {
         [self.0 & 2 != 0, self.0 & 4 != 0, self.0 & 8 != 0]
     }
 
-    fn is_known(self) -> bool {
+    /// Whether this version has no other flags.
+    pub(super) fn is_known(self) -> bool {
         self.0 & !15 == 0
     }
 }
@@ -140,15 +141,14 @@ impl Footer {
 }
 
 impl Record {
-    /// The record and the length of its name; `None` when it has flags that this version does not know.
-    pub(super) fn parse(bytes: &[u8; RECORD]) -> Option<(Record, usize)> {
+    /// The record and the length of its name.
+    fn parse(bytes: &[u8; RECORD]) -> (Record, u16) {
         let mut fields = Fields(bytes);
         let (offset, size, mtime) = (fields.u64(), fields.u64(), fields.u64());
         let hash = fields.take();
         let (name, flags, own, encoded) = (fields.u16(), Flags(fields.u16()), fields.u16(), fields.u16());
         let mtime = (mtime != u64::MAX).then_some(mtime);
-        let record = Record { offset, size, mtime, hash, flags, own, encoded };
-        flags.is_known().then_some((record, usize::from(name)))
+        (Record { offset, size, mtime, hash, flags, own, encoded }, name)
     }
 
     pub(super) fn write(&self, name: u16, out: &mut Vec<u8>) {
@@ -159,6 +159,39 @@ impl Record {
         for number in [name, self.flags.0, self.own, self.encoded] {
             out.extend_from_slice(&number.to_le_bytes());
         }
+    }
+}
+
+/// Records as they were read: of most of them, nobody ever asks for more than a few numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Records(Vec<[u8; RECORD]>);
+
+impl Records {
+    /// As many as there are, all zero.
+    pub(super) fn blank(members: usize) -> Records {
+        Records(vec![[0; RECORD]; members])
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.as_flattened_mut()
+    }
+
+    /// The length of each name.
+    pub(super) fn name_lengths(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|record| usize::from(Record::parse(record).1))
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<Record> {
+        self.0.get(at).map(|record| Record::parse(record).0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Record> {
+        self.0.iter().map(|record| Record::parse(record).0)
+    }
+
+    /// Only those of these places.
+    pub(super) fn only(&self, places: &[usize]) -> Records {
+        Records(places.iter().filter_map(|&at| self.0.get(at)).copied().collect())
     }
 }
 

@@ -7,6 +7,7 @@ use super::format::{
 use crate::error::OpenFault;
 use crate::fields::Blocks;
 use crate::index::Index;
+use crate::names::Names;
 use crate::representation::{Hash, sha256};
 use sitar_http::semantics::Coding;
 use std::collections::HashMap;
@@ -56,11 +57,11 @@ impl Pairs {
 /// More of something than a pack can hold.
 pub(super) fn index(members: &[Written], offset: u64) -> Result<Vec<u8>, OpenFault> {
     // The same index as for a directory, so that the answers are the same too.
-    let index = Index::new(members.iter().map(|member| &*member.name))?;
+    let index = Index::new(Names::of(members.iter().map(|member| &*member.name))?)?;
     let mut pairs = Pairs::default();
     let mut numbers = vec![(NONE, NONE); members.len()];
-    for entry in &index.entries {
-        let number = pairs.number(Blocks::of(entry));
+    for entry in index.sources().filter_map(|(file, _)| index.entry(file)) {
+        let number = pairs.number(Blocks::of(&entry));
         let (own, encoded) = &mut numbers[entry.source];
         *if entry.coding == Coding::Identity { own } else { encoded } = number;
     }

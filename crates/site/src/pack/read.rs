@@ -8,14 +8,15 @@
 
 use super::RULES;
 use super::format::{
-    BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD, Record, VERSION,
+    BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD, Record, Records,
+    VERSION,
 };
 use crate::error::{OpenFault, printable};
 use crate::fields::{Blocks, are_lines};
-use crate::path::is_public;
+use crate::names::{FILES_MAX, Miscounted, NAMES_BYTES_MAX, Names};
+use crate::path::{is_key, is_public};
 use crate::tar::ReadAt;
-use crate::tree::{FILES_MAX, NAMES_BYTES_MAX};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 
 /// What an archive's end says.
 #[derive(Debug)]
@@ -31,7 +32,9 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Packed {
     /// In the archive's order. Whether the names are distinct is seen when an [`Index`](crate::index::Index) is made of them.
-    pub(crate) members: Vec<(Box<[u8]>, Record)>,
+    pub(crate) names: Names,
+    /// One for each name.
+    pub(crate) records: Records,
     pub(crate) blocks: Vec<Blocks>,
     /// Which encoders made the sidecars.
     pub(super) encoders: Vec<u8>,
@@ -53,14 +56,23 @@ impl Packed {
             Ok(None) => return Ok(self),
             Err(_) => return Err(no_such(&self)),
         };
-        let within = |name: &[u8]| Some(name.strip_prefix(&*folder)?.strip_prefix(b"/")?.into());
-        let members: Vec<(Box<[u8]>, Record)> =
-            self.members.iter().filter_map(|(name, record)| Some((within(name)?, record.clone()))).collect();
-        if members.is_empty() {
+        let (mut names, mut places) = (Names::default(), Vec::new());
+        for (at, name) in self.names.iter().enumerate() {
+            if let Some(name) = name.strip_prefix(&*folder).and_then(|rest| rest.strip_prefix(b"/")) {
+                names.push(name)?;
+                places.push(at);
+            }
+        }
+        if places.is_empty() {
             return Err(no_such(&self));
         }
-        self.members = members;
+        (self.names, self.records) = (names, self.records.only(&places));
         Ok(self)
+    }
+
+    /// Each member and its name.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&[u8], Record)> {
+        self.names.iter().zip(self.records.iter())
     }
 
     /// The contents of `_headers` and `_redirects`, as far as there are such members.
@@ -69,8 +81,8 @@ impl Packed {
     /// They cannot be read, or are not what was packed.
     pub(crate) fn rules(&self, archive: &impl ReadAt) -> Result<[Option<Vec<u8>>; 2], OpenFault> {
         let mut texts = [None, None];
-        for (name, record) in &self.members {
-            let Some(place) = RULES.iter().position(|rules| *rules == &**name) else { continue };
+        for (name, record) in self.members() {
+            let Some(place) = RULES.iter().position(|rules| *rules == name) else { continue };
             let mut text = vec![0; crate::site::rule_bytes(record.size)];
             read(archive, &mut text, record.offset)?;
             // One that is too long is refused for that.
@@ -85,7 +97,7 @@ impl Packed {
     /// Some folders, for a message.
     fn folders(&self) -> Vec<String> {
         let mut folders = Vec::new();
-        for (name, _) in &self.members {
+        for name in self.names.iter() {
             let Some(slash) = name.iter().position(|&byte| byte == b'/') else { continue };
             let folder = printable(&name[..slash]);
             if folders.len() < 8 && !folders.contains(&folder) {
@@ -115,14 +127,25 @@ pub(crate) fn find(archive: &impl ReadAt) -> Result<Found, OpenFault> {
     }
     let layout =
         Layout::of(&footer, length).ok_or_else(|| damaged(at, "the index's footer contradicts itself"))?;
-    // At most INDEX_MAX, and within the archive.
-    let mut bytes = vec![0; layout.size];
-    read(archive, &mut bytes, footer.offset)?;
-    let hashed = &bytes[..layout.size - 32];
-    if digest(&SHA256, hashed).as_ref() != footer.hash {
+    // At most INDEX_MAX together, and within the archive. Where they come to lie now, they stay.
+    let mut records = Records::blank(footer.members as usize);
+    let mut lines = vec![0; layout.names - layout.pairs];
+    let mut names = vec![0; layout.names_end - layout.names];
+    let mut rest = vec![0; layout.size - layout.names_end];
+    let (mut at, mut hash) = (footer.offset, Context::new(&SHA256));
+    for (part, hashed_not) in [(records.bytes_mut(), 0), (&mut lines, 0), (&mut names, 0), (&mut rest, 32)] {
+        read(archive, part, at)?;
+        hash.update(&part[..part.len() - hashed_not]);
+        at += part.len() as u64;
+    }
+    if hash.finish().as_ref() != footer.hash {
         return Err(damaged(footer.offset, "the index does not have the hash that it says"));
     }
-    parse(&bytes, &layout, &footer).map(Found::Pack).map_err(|what| damaged(footer.offset, what))
+    let (lengths, lines) = lines.split_at(layout.lines - layout.pairs);
+    blocks(lengths, lines)
+        .and_then(|blocks| parse(records, names, blocks, &footer))
+        .map(Found::Pack)
+        .map_err(|what| damaged(footer.offset, what))
 }
 
 /// Puts the hash of an index right, if there is one at the end of these bytes: a fuzzer would never find it.
@@ -174,18 +197,21 @@ impl Layout {
     }
 }
 
-fn parse(bytes: &[u8], layout: &Layout, footer: &Footer) -> Result<Packed, &'static str> {
-    let blocks = blocks(&bytes[layout.pairs..layout.lines], &bytes[layout.lines..layout.names])?;
-    let mut names = &bytes[layout.names..layout.names_end];
-    // Bounded by the size of the index, which was read.
-    let mut members = Vec::with_capacity(footer.members as usize);
+fn parse(
+    records: Records,
+    names: Vec<u8>,
+    blocks: Vec<Blocks>,
+    footer: &Footer,
+) -> Result<Packed, &'static str> {
+    let names = Names::cut(names, records.name_lengths()).map_err(|why| match why {
+        Miscounted::TooFewBytes => "the index has more names than bytes of them",
+        Miscounted::TooManyBytes => "the index has bytes of names that belong to no member",
+    })?;
     let mut free = 0_u64;
-    let (records, _) = bytes[..layout.pairs].as_chunks::<RECORD>();
-    for record in records {
-        let (record, length) = Record::parse(record).ok_or("the index has flags of another version")?;
-        let (name, rest) =
-            names.split_at_checked(length).ok_or("the index has more names than bytes of them")?;
-        names = rest;
+    for (name, record) in names.iter().zip(records.iter()) {
+        if !record.flags.is_known() {
+            return Err("the index has flags of another version");
+        }
         if !is_name(name) {
             return Err("the index has a name that cannot be served");
         }
@@ -202,12 +228,8 @@ fn parse(bytes: &[u8], layout: &Layout, footer: &Footer) -> Result<Packed, &'sta
         {
             return Err("the index names header lines that it does not have");
         }
-        members.push((name.into(), record));
     }
-    if !names.is_empty() {
-        return Err("the index has bytes of names that belong to no member");
-    }
-    Ok(Packed { members, blocks, encoders: footer.encoders.clone() })
+    Ok(Packed { names, records, blocks, encoders: footer.encoders.clone() })
 }
 
 fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str> {
@@ -230,8 +252,7 @@ fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str>
 
 /// A name that a plain tar could bring to the index, or one of the files that rule the site.
 pub(super) fn is_name(name: &[u8]) -> bool {
-    let is_key = matches!(crate::path::normalize(name), Ok(Some(key)) if *key == *name);
-    is_key && (is_public(name) || RULES.contains(&name))
+    is_key(name) && (is_public(name) || RULES.contains(&name))
 }
 
 fn read(archive: &impl ReadAt, buffer: &mut [u8], at: u64) -> Result<(), OpenFault> {

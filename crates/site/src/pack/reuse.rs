@@ -33,14 +33,14 @@ impl<R: ReadAt> Earlier<R> {
             return None;
         }
         let mut known = HashMap::new();
-        let mut members = packed.members.iter().peekable();
+        let mut members = packed.members().peekable();
         while let Some((name, record)) = members.next() {
             let tried = record.flags.is_tried();
             let mut each = tried.map(|tried| if tried { Known::Declined } else { Known::Undecided });
             // What was made for a file follows it.
             while let Some((sidecar, made)) = members.next_if(|(_, next)| next.flags.is_generated()) {
                 if let Some(place) = place(name, sidecar) {
-                    let Record { offset, size, hash, .. } = *made;
+                    let Record { offset, size, hash, .. } = made;
                     each[place] = Known::Made { offset, size, hash };
                 }
             }

@@ -129,7 +129,7 @@ fn what_is_in_a_pack() {
     let (bytes, done) = packed(folder.path());
     let Found::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
     let names: Vec<_> =
-        found.members.iter().map(|(name, _)| std::str::from_utf8(name).unwrap().to_owned()).collect();
+        found.names.iter().map(|name| std::str::from_utf8(name).unwrap().to_owned()).collect();
     let long = format!("long/{}/{}.html", "d".repeat(120), "n".repeat(200));
     assert_eq!(
         names,
@@ -188,7 +188,10 @@ fn what_is_in_a_pack() {
     // Header lines are kept once for all files of a kind.
     let of = |wanted: &str| {
         let at = names.iter().position(|name| name == wanted).unwrap();
-        (found.members[at].1.own, found.members[at].1.encoded)
+        {
+            let record = found.records.get(at).unwrap();
+            (record.own, record.encoded)
+        }
     };
     assert_eq!(of("index.html"), of("docs/index.html"));
     assert_eq!(of("index.html.br"), of("docs/index.html.br"));
@@ -395,7 +398,7 @@ fn a_wrong_encoding_in_the_earlier_pack_is_made_anew() {
     write(other.path(), "a.html", &text("wrong"));
     let (lie, _) = packed(other.path());
     let Found::Pack(truth) = find(&full.as_slice()).unwrap() else { panic!("no index") };
-    let lie = reindexed(&lie, |members| members[0].1.hash = truth.members[0].1.hash);
+    let lie = reindexed(&lie, |members| members[0].1.hash = truth.records.get(0).unwrap().hash);
     let earlier = write(folder.path(), ".out.tar", &lie);
     let mut again = Vec::new();
     let done = pack(folder.path(), &mut again, options(1, Some(NOVEMBER), Some(&earlier)), &Quiet).unwrap();
@@ -474,7 +477,7 @@ fn damage_is_noticed_wherever_it_is() {
     let index = good.len() - 1024 - 512 - 512;
     // A body: whoever asks for it gets an error, the others their files.
     let mut bytes = good.clone();
-    bytes[found.members[4].1.offset as usize] ^= 1;
+    bytes[found.records.get(4).unwrap().offset as usize] ^= 1;
     let archive = write(folder.path(), ".t", &bytes);
     let site = open(&archive);
     let budget = Budget::new(1 << 20, 1 << 20);
@@ -525,15 +528,16 @@ fn rewritten(
     lines: impl FnOnce(&mut Vec<u8>),
     footer: impl FnOnce(&mut Footer),
 ) -> Vec<u8> {
-    let Found::Pack(mut found) = find(&archive).unwrap() else { panic!("no index") };
+    let Found::Pack(found) = find(&archive).unwrap() else { panic!("no index") };
+    let mut all: Members = found.members().map(|(name, record)| (name.into(), record)).collect();
     // Of header lines there is one pair.
-    for (_, record) in &mut found.members {
+    for (_, record) in &mut all {
         (record.own, record.encoded) = (0, 0);
     }
-    members(&mut found.members);
+    members(&mut all);
     let (mut bytes, mut names, mut block) = (Vec::new(), Vec::new(), b"A: b\r\n".to_vec());
     lines(&mut block);
-    for (name, record) in &found.members {
+    for (name, record) in &all {
         record.write(name.len() as u16, &mut bytes);
         names.extend_from_slice(name);
     }
@@ -547,7 +551,7 @@ fn rewritten(
     let mut new = Footer {
         archive: old.offset + size + 1024,
         size,
-        members: found.members.len() as u32,
+        members: all.len() as u32,
         pairs: 1,
         lines: block.len() as u32,
         names: names.len() as u32,

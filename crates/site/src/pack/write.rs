@@ -14,9 +14,9 @@ use crate::directory::Root;
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::lifetime::{self, Lifetime};
 use crate::live::Stamp;
+use crate::names::FILES_MAX;
 use crate::path::NAME_MAX;
 use crate::representation::{Hash, sha256};
-use crate::tree::FILES_MAX;
 use aws_lc_rs::digest::{Context, SHA256};
 use sitar_io::File;
 use std::fmt;
@@ -198,7 +198,8 @@ pub fn pack(
 
 /// All names, in one order whatever the file system's; the rules among them.
 fn names(root: &Root, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFault> {
-    let mut names = root.files(&mut |_| (), warnings)?;
+    let files = root.files(&mut |_| (), warnings)?;
+    let mut names: Vec<Box<[u8]>> = files.iter().map(Into::into).collect();
     for rules in RULES {
         match root.file(rules) {
             Ok(_) => names.push(rules.into()),

@@ -120,6 +120,31 @@ fn what_is_never_served() {
 }
 
 #[test]
+fn what_is_a_key() {
+    let deepest = "a/".repeat(255) + "a";
+    for name in ["a", "a/b.html", ".well-known/x", "...", "a/..b", "\u{e9}", &"a".repeat(4096), &deepest] {
+        assert!(is_key(name.as_bytes()), "{name}");
+    }
+    for name in [
+        "",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        "..",
+        "./a",
+        "a/..",
+        "a/./b",
+        "a\0",
+        &"a".repeat(4097),
+        &format!("{deepest}/a"),
+    ] {
+        assert!(!is_key(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
 fn locations_are_escaped() {
     let mut out = Vec::new();
     encode("a b/é?\r\n\"\\%#;=".as_bytes(), &mut out);
@@ -174,6 +199,18 @@ proptest! {
         if let Some(found) = plain(raw.as_bytes()) {
             prop_assert_eq!(ours, Some((found.key.to_vec(), found.slash)));
         }
+    }
+
+    #[test]
+    fn a_key_is_what_normalizing_leaves_alone(name in "(\\.|\\.\\.|a|bc|/|\\.well-known|_headers|\\.gz|\0){0,8}") {
+        let name = name.as_bytes();
+        let is_left_alone = matches!(normalize(name), Ok(Some(key)) if key == name);
+        prop_assert_eq!(is_key(name), is_left_alone);
+        // Said again, without a thought for speed.
+        let segments: Vec<_> = name.split(|&byte| byte == b'/').collect();
+        let is_hidden = |at: usize| segments[at].starts_with(b".") && (at > 0 || segments[at] != b".well-known");
+        let rules = [&b"_headers"[..], b"_headers.gz", b"_redirects", b"_redirects.gz"];
+        prop_assert_eq!(is_public(name), !rules.contains(&name) && !(0..segments.len()).any(is_hidden));
     }
 
     #[test]

@@ -11,10 +11,11 @@ fn listed(bytes: &[u8], prefix: Option<&str>) -> Result<Listed, OpenFault> {
     let mut warnings = Warnings::default();
     let files = crate::site::list(&bytes, prefix, &mut warnings)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let files = files
-        .0
-        .into_iter()
-        .map(|(name, stored)| (text(&name), text(&bytes[stored.offset as usize..][..stored.size as usize])))
+    let (names, bodies) = files.0;
+    let files = names
+        .iter()
+        .zip(bodies)
+        .map(|(name, stored)| (text(name), text(&bytes[stored.offset as usize..][..stored.size as usize])))
         .collect();
     Ok((files, warnings.finish().iter().map(Warning::to_string).collect()))
 }

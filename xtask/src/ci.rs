@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Tests that cannot run append `skipped: <test>: <reason>` to the file named by this variable (tests/common).
@@ -39,22 +40,39 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             failed("see the lines above")
         }
     });
-    // Each of these has stretches that use one core of two, and they build in different folders.
-    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    let release = ["build", "--release", "-p", "sitar"];
-    report.pair(("clippy", || cargo(root, &clippy, &[])), ("build", || cargo(root, &release, &[])));
+    let (to_lab, lab_program) = mpsc::channel::<PathBuf>();
+    report.side_by_side(
+        // What ships. Its last step, optimisation across crates, uses one core of two. Then it goes to the lab: emulated kernels
+        // run beside the compiler, which stands back for them (their tests wait for so long and no longer), but not beside
+        // tests, some of which count what happens on a whole core.
+        |lane| {
+            lane.step("build", || cargo(root, &["build", "--release", "-p", "sitar"], &[]));
+            if !lane.has_passed("build") {
+                return;
+            }
+            if let Ok(program) = lab_program.recv() {
+                let labs = |series: &&str| lab(root, series, &program);
+                lane.step("lab", || Outcome::Tests(SERIES.iter().rev().map(labs).collect()));
+            }
+        },
+        // What is checked and tested, in another folder of cargo's.
+        move |lane| {
+            lane.step("clippy", || {
+                cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
+            });
+            lane.step("lab test", || match vm::lab_program(root, "lab") {
+                Ok(program) => {
+                    // Where nobody waits for it any more, they have said why.
+                    let _ = to_lab.send(program);
+                    Outcome::Passed
+                }
+                Err(error) => failed(error.to_string()),
+            });
+            drop(to_lab);
+            lane.step("compile", || compile(root));
+        },
+    );
     let built = report.has_passed("build");
-    // Emulated kernels run beside the compiler, which stands back for them (their tests wait for so long and no longer), but
-    // not beside tests: some of those count what happens on a whole core.
-    let mut program = Err("there is no release program to take along".to_string());
-    report.step("lab test", || {
-        if built {
-            program = vm::lab_program(root, "lab").map_err(|error| error.to_string());
-        }
-        program.as_ref().map_or_else(|why| failed(why.clone()), |_| Outcome::Passed)
-    });
-    let labs = || Outcome::Tests(SERIES.iter().rev().map(|series| lab(root, series, &program)).collect());
-    report.pair(("lab", labs), ("compile", || compile(root)));
     report.step("test", || Outcome::Tests(test(root, built)));
     report.settle_lab();
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
@@ -104,12 +122,8 @@ fn compile(root: &Path) -> Outcome {
 }
 
 /// The tests of tests/lab.rs under one of Debian's kernels.
-fn lab(root: &Path, series: &str, program: &Result<PathBuf, String>) -> Tests {
+fn lab(root: &Path, series: &str, program: &Path) -> Tests {
     let skipped = |why: String| Tests { skipped: vec![(format!("lab {series}"), why)], ..Tests::default() };
-    let program = match program {
-        Ok(program) => program,
-        Err(why) => return skipped(why.clone()),
-    };
     if let Some(missing) = vm::missing_tool() {
         return skipped(missing);
     }
@@ -280,20 +294,18 @@ impl Report {
         self.steps.push(timed(name, action));
     }
 
-    /// Two steps side by side.
-    fn pair(
-        &mut self,
-        one: (&'static str, impl FnOnce() -> Outcome),
-        other: (&'static str, impl FnOnce() -> Outcome + Send),
-    ) {
-        let (one, other) = std::thread::scope(|scope| {
-            let other_name = other.0;
-            let other = scope.spawn(move || timed(other.0, other.1));
-            let one = timed(one.0, one.1);
-            let panicked = |_| (other_name, Duration::ZERO, failed("it panicked"));
-            (one, other.join().unwrap_or_else(panicked))
+    /// Two rows of steps side by side.
+    fn side_by_side(&mut self, one: impl FnOnce(&mut Report), other: impl FnOnce(&mut Report) + Send) {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let mut lane = Report::default();
+                other(&mut lane);
+                lane.steps
+            });
+            one(self);
+            let panicked = |_| vec![("compile", Duration::ZERO, failed("it panicked"))];
+            self.steps.extend(other.join().unwrap_or_else(panicked));
         });
-        self.steps.extend([one, other]);
     }
 
     fn has_passed(&self, step: &str) -> bool {

@@ -2,41 +2,31 @@
 
 use super::css;
 use super::link::{Link, Use, line_of};
-use html5gum::emitters::default::DefaultEmitter;
-use html5gum::{Token, Tokenizer};
+use sitar_html::Token;
+use std::ops::ControlFlow;
 
 /// Collects the links of a page.
 pub(super) fn links(bytes: &[u8], out: &mut Vec<Link>) {
-    let mut emitter = DefaultEmitter::<usize>::new_with_span();
-    // What stands in scripts and styles is no markup.
-    emitter.naively_switch_states(true);
     let mut line = Lines { bytes, at: 0, line: 1 };
     let mut in_style = false;
-    for token in Tokenizer::new_with_emitter(bytes, emitter) {
-        let Ok(token) = token;
+    sitar_html::tokens(bytes, &mut |token| {
         match token {
-            Token::StartTag(tag) => {
-                in_style = *tag.name == *b"style";
-                let line = line.of(tag.span.start);
-                let attribute = |name: &[u8]| {
-                    tag.attributes
-                        .iter()
-                        .find(|(own, _)| ***own == *name)
-                        .map(|(_, value)| value.value.0.as_slice())
-                };
-                let rel = attribute(b"rel").unwrap_or_default().to_ascii_lowercase();
-                for (name, value) in &tag.attributes {
-                    collect(&tag.name, name, &value.value, &rel, line, out);
+            Token::Start { name, attributes, at } => {
+                in_style = name == b"style";
+                let line = line.of(at);
+                let rel =
+                    attributes.iter().find(|(own, _)| *own == b"rel").map_or(&b""[..], |(_, value)| value);
+                let rel = rel.to_ascii_lowercase();
+                for (own, value) in attributes {
+                    collect(name, own, value, &rel, line, out);
                 }
             }
-            Token::String(text) if in_style => css::links(&text.value, line.of(text.span.start) - 1, out),
-            Token::EndTag(_) => in_style = false,
-            _ => {}
+            Token::Text { text, at } if in_style => css::links(text, line.of(at) - 1, out),
+            Token::Text { .. } => {}
+            Token::End => in_style = false,
         }
-        if out.len() >= LINKS_MAX {
-            break;
-        }
-    }
+        if out.len() >= LINKS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
 }
 
 fn collect(tag: &[u8], name: &[u8], value: &[u8], rel: &[u8], line: u32, out: &mut Vec<Link>) {

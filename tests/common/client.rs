@@ -117,6 +117,12 @@ impl Client {
         self.stream.read(buf)
     }
 
+    /// Says close_notify and closes the socket, without waiting for an answer.
+    pub(crate) fn end(mut self) {
+        self.stream.conn.send_close_notify();
+        while self.stream.conn.wants_write() && self.stream.conn.write_tls(&mut self.stream.sock).is_ok() {}
+    }
+
     fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let end = loop {
             if let Some(end) = self.held[self.used..].windows(4).position(|window| window == b"\r\n\r\n") {

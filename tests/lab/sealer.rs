@@ -415,6 +415,29 @@ fn slow_client(config: &Arc<ClientConfig>, server: &Server) -> Client {
     Client::over(config, narrow(server)).unwrap()
 }
 
+/// A browser's way to leave: close_notify, and a closed socket, which answers the server's own close_notify with a reset. Nobody
+/// will ever acknowledge that.
+#[test]
+fn a_client_that_is_gone_is_not_waited_for() {
+    let test = "sealer::a_client_that_is_gone_is_not_waited_for";
+    if !has_sealer(test) {
+        return;
+    }
+    let site = Site::small();
+    let server = serve(&site, "kernel");
+    let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
+    for mut client in clients {
+        assert_eq!(client.get("/1k.txt").unwrap().status, 200);
+        client.end();
+    }
+    // A reader that only pauses would have 30 seconds.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while lab::tls_stat().get("TlsCurrTxSw").copied() != Some(0) {
+        assert!(Instant::now() < deadline, "{:?}", lab::tls_stat());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_warm_request_allocates_nothing_and_calls_only_the_ring() {
     let test = "sealer::a_warm_request_allocates_nothing_and_calls_only_the_ring";

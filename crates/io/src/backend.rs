@@ -86,6 +86,11 @@ pub trait Driver {
     /// The address that a successful `Peer` found.
     #[doc(hidden)]
     fn peer(&mut self, id: OpId) -> Option<SocketAddr>;
+    /// How much a successful `Unsent`, which said `number`, found in the queue.
+    #[doc(hidden)]
+    fn unsent(&mut self, _id: OpId, number: u32) -> u32 {
+        number
+    }
     /// The file that a successful `Open` opened, which said `number`. Asked for once.
     #[doc(hidden)]
     fn opened(&mut self, id: OpId, number: u32) -> Option<File>;

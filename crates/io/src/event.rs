@@ -209,7 +209,7 @@ pub enum Event {
     Unsent {
         /// The connection's key.
         key: Key,
-        /// Bytes.
+        /// Bytes of memory: somewhat more than those of the content, and 0 where there are none.
         result: Result<usize, Errno>,
     },
     /// A file was opened, or not.

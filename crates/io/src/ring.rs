@@ -263,8 +263,9 @@ impl<B: Backend> Ring<B> {
         Ok(op)
     }
 
-    /// Asks how many bytes the socket holds that the peer has not acknowledged (SIOCOUTQ); [`Event::Unsent`] answers. Records
-    /// that a sealing kernel has not yet given to TCP are not counted: there are none unless TCP's own queue is full.
+    /// Asks how much the socket holds that the peer has not acknowledged (SO_MEMINFO); [`Event::Unsent`] answers. Nothing after
+    /// a reset, unlike what SIOCOUTQ counts. Records that a sealing kernel has not yet given to TCP are not counted: there
+    /// are none unless TCP's own queue is full.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full. Where [`has_set_opt`](Ring::has_set_opt) is false the event says `EOPNOTSUPP`.

@@ -311,7 +311,7 @@ impl Driver for Uring {
             Request::Stat { dir, path } => scratch.stat(dir.raw(), path),
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
             Request::SetOpt { slot, opt } => scratch.set_opt(slot, opt),
-            Request::Unsent { slot } => scratch::unsent(slot),
+            Request::Unsent { slot } => scratch.memory_info(slot),
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
             Request::Close { slot } => {
                 if self.late_close {
@@ -364,6 +364,10 @@ impl Driver for Uring {
 
     fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
         self.scratch.at(id.index).address()
+    }
+
+    fn unsent(&mut self, id: OpId, _: u32) -> u32 {
+        self.scratch.at(id.index).queued()
     }
 
     fn has_set_opt(&self) -> bool {

@@ -433,7 +433,7 @@ impl<B: Backend> Inner<B> {
                 self.descs.listening(of).map(|key| Event::OptSet { key, result: result.map(drop) })
             }
             Op::Unsent(of) => {
-                let result = result.map(|count| count as usize);
+                let result = result.map(|number| self.backend.unsent(id, number) as usize);
                 self.descs.listening(of).map(|key| Event::Unsent { key, result })
             }
             Op::Shutdown(of) => {

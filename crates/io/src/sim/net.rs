@@ -142,7 +142,11 @@ impl Link {
     }
 
     /// Bytes that the server has sent and the peer has not read. (TCP acknowledges earlier, but then has room for more, too.)
+    /// A reset throws them away.
     pub(super) fn unsent(&self) -> usize {
+        if self.ends[End::Server as usize].reset {
+            return 0;
+        }
         let pipe = &self.pipes[End::Server as usize];
         pipe.arrived.len() + pipe.in_transit
     }

@@ -17,10 +17,12 @@ use crate::sockopt::{SockOpt, TlsTx};
 use crate::udp;
 
 // linux/io_uring.h
-const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
+// linux/sock_diag.h: places in what SO_MEMINFO tells, and its length in bytes as far as it is asked for.
+const SK_MEMINFO_WMEM_QUEUED: usize = 5;
+const MEMORY_INFO: usize = 4 * (SK_MEMINFO_WMEM_QUEUED + 1);
 // linux/tls.h
 const TLS_SET_RECORD_TYPE: i32 = 1;
 
@@ -167,6 +169,25 @@ impl Scratch<'_> {
         })
     }
 
+    /// The entry that asks what a socket's queues hold: getsockopt(SOL_SOCKET, SO_MEMINFO).
+    pub(super) fn memory_info(&mut self, slot: u32) -> squeue::Entry {
+        const { assert!(MEMORY_INFO <= TlsTx::MAX) };
+        let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_MEMINFO as u32);
+        // SAFETY: only the address is taken, of a field inside the live allocation.
+        let value = unsafe { &raw mut (*self.memory.as_ptr()).option };
+        let len = MEMORY_INFO as u32;
+        let entry = opcode::SetSockOpt::new(types::Fixed(slot), level, name, value.cast_const().cast(), len);
+        with_command(entry.build(), SOCKET_URING_OP_GETSOCKOPT)
+    }
+
+    /// What a successful `memory_info` wrote about the send queue.
+    pub(super) fn queued(&mut self) -> u32 {
+        // SAFETY: as in `address`.
+        let memory = unsafe { self.memory.as_ref() };
+        let (values, _) = memory.option.as_chunks::<4>();
+        values.get(SK_MEMINFO_WMEM_QUEUED).map_or(0, |value| u32::from_ne_bytes(*value))
+    }
+
     /// Overwrites the value of a socket option.
     pub(super) fn wipe(&mut self) {
         let memory = self.memory.as_ptr();
@@ -277,13 +298,6 @@ impl Scratch<'_> {
         // SAFETY: only the address is taken, of a field inside the live allocation.
         unsafe { (&raw mut (*self.memory.as_ptr()).counter).cast() }
     }
-}
-
-/// The entry that asks how much a socket holds unsent or unacknowledged (SIOCOUTQ). Its result is the number of bytes.
-pub(super) fn unsent(slot: u32) -> squeue::Entry {
-    // This command looks at the descriptor alone (io_uring/uring_cmd.c, `io_uring_cmd_sock`).
-    let entry = opcode::SetSockOpt::new(types::Fixed(slot), 0, 0, std::ptr::null(), 0).build();
-    with_command(entry, SOCKET_URING_OP_SIOCOUTQ)
 }
 
 /// `opcode::SetSockOpt` with another command, of those that the crate does not build: the commands share all other fields

@@ -40,7 +40,11 @@ fn serve(site: &Site, sealer: &str) -> Server {
 
 /// Waits until the kernel seals for nobody any more: every connection's end has been reached on both sides.
 fn wait_until_all_are_closed() {
-    let deadline = Instant::now() + PATIENCE;
+    wait_until_closed_within(PATIENCE);
+}
+
+fn wait_until_closed_within(patience: Duration) {
+    let deadline = Instant::now() + patience;
     while lab::tls_stat().get("TlsCurrTxSw").copied() != Some(0) {
         assert!(Instant::now() < deadline, "{:?}", lab::tls_stat());
         std::thread::sleep(Duration::from_millis(20));
@@ -431,11 +435,7 @@ fn a_client_that_is_gone_is_not_waited_for() {
         client.end();
     }
     // A reader that only pauses would have 30 seconds.
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while lab::tls_stat().get("TlsCurrTxSw").copied() != Some(0) {
-        assert!(Instant::now() < deadline, "{:?}", lab::tls_stat());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_closed_within(Duration::from_secs(15));
 }
 
 #[test]

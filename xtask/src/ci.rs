@@ -11,6 +11,7 @@ use crate::{Invocation, program, tidy};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -47,13 +48,14 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
         // tests, some of which count what happens on a whole core.
         |lane| {
             lane.step("build", || cargo(root, &["build", "--release", "-p", "sitar"], &[]));
-            if !lane.has_passed("build") {
-                return;
-            }
-            if let Ok(program) = lab_program.recv() {
-                let labs = |series: &&str| lab(root, series, &program);
-                lane.step("lab", || Outcome::Tests(SERIES.iter().rev().map(labs).collect()));
-            }
+            let built = lane.has_passed("build");
+            lane.step("lab", || match lab_program.recv() {
+                Ok(program) if built => {
+                    Outcome::Tests(SERIES.iter().rev().map(|series| lab(root, series, &program)).collect())
+                }
+                Ok(_) => Outcome::Skipped("there is no release program to take along".into()),
+                Err(_) => Outcome::Skipped("its test program does not compile".into()),
+            });
         },
         // What is checked and tested, in another folder of cargo's.
         move |lane| {
@@ -61,11 +63,10 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
                 cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
             });
             lane.step("lab test", || match vm::lab_program(root, "lab") {
-                Ok(program) => {
-                    // Where nobody waits for it any more, they have said why.
-                    let _ = to_lab.send(program);
-                    Outcome::Passed
-                }
+                Ok(program) => match to_lab.send(program) {
+                    Ok(()) => Outcome::Passed,
+                    Err(_) => failed("nobody waits for it"),
+                },
                 Err(error) => failed(error.to_string()),
             });
             drop(to_lab);
@@ -278,7 +279,8 @@ type Step = (&'static str, Duration, Outcome);
 
 fn timed(name: &'static str, action: impl FnOnce() -> Outcome) -> Step {
     let start = Instant::now();
-    let outcome = action();
+    // What the others have found is told all the same.
+    let outcome = catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|_| failed("it panicked"));
     (name, start.elapsed(), outcome)
 }
 
@@ -303,7 +305,7 @@ impl Report {
                 lane.steps
             });
             one(self);
-            let panicked = |_| vec![("compile", Duration::ZERO, failed("it panicked"))];
+            let panicked = |_| vec![("steps", Duration::ZERO, failed("they panicked"))];
             self.steps.extend(other.join().unwrap_or_else(panicked));
         });
     }

@@ -366,8 +366,9 @@ impl Driver for Uring {
         self.scratch.at(id.index).address()
     }
 
-    fn unsent(&mut self, id: OpId, _: u32) -> u32 {
-        self.scratch.at(id.index).queued()
+    fn unsent(&mut self, id: OpId, number: u32) -> u32 {
+        // A filter may have cut the answer short: then nobody knows, and nothing may be taken for sent.
+        self.scratch.at(id.index).queued(number).unwrap_or(u32::MAX)
     }
 
     fn has_set_opt(&self) -> bool {

@@ -124,7 +124,7 @@ pub(crate) struct Index {
     has_missing: bool,
     /// A name came twice, or as a file and as a folder: what a directory or a [`Tree`](crate::tree::Tree) cannot bring.
     pub(crate) has_clash: bool,
-    /// Bytes of keys and header lines kept for folders; those of files are bounded by [`Names`].
+    /// Bytes of the header lines kept for folders, and of their names, for the work of finding them; files are bounded by [`Names`].
     folder_bytes: usize,
 }
 
@@ -138,11 +138,12 @@ impl Index {
     /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are not public are skipped.
     pub(crate) fn new(names: Names) -> Result<Index, OpenFault> {
         let mut index = Index {
-            slots: Vec::with_capacity(names.len()),
-            table: HashTable::with_capacity(names.len()),
+            // With room for folders, and for as many encodings as there are names: what is not used is no memory.
+            slots: Vec::with_capacity(names.len() + names.len() / 8 + 8),
+            table: HashTable::with_capacity(names.len() + names.len() / 8 + 8),
             hasher: RandomState::new(),
             directories: Vec::new(),
-            sources: Vec::with_capacity(names.len()),
+            sources: Vec::with_capacity(2 * names.len()),
             files: 0,
             has_missing: false,
             has_clash: false,
@@ -190,13 +191,18 @@ impl Index {
         self.sources.len()
     }
 
+    /// Where a representation comes from, and its `Content-Encoding`.
+    pub(crate) fn source(&self, file: FileId) -> Option<(usize, Coding)> {
+        self.sources.get(file.index()).map(|&(source, coding)| (source as usize, coding))
+    }
+
     /// What a representation is made of.
     pub(crate) fn entry(&self, file: FileId) -> Option<Entry> {
-        let (source, coding) = *self.sources.get(file.index())?;
+        let (source, coding) = self.source(file)?;
         let key = self.name_of(file)?;
         let vary = matches!(self.get(key), Some(Slot::File(choice)) if choice.is_encoded());
         let (media, lifetime) = (media::of(key), lifetime::of(key));
-        Some(Entry { source: source as usize, media, coding, vary, lifetime })
+        Some(Entry { source, media, coding, vary, lifetime })
     }
 
     /// Every representation and its source.
@@ -224,8 +230,8 @@ impl Index {
 
     /// The name that a file is served under, in whatever coding.
     pub(crate) fn name_of(&self, file: FileId) -> Option<&[u8]> {
-        let (source, coding) = *self.sources.get(file.index())?;
-        let name = self.names.get(source as usize)?;
+        let (source, coding) = self.source(file)?;
+        let name = self.names.get(source)?;
         match coding {
             Coding::Identity => Some(name),
             Coding::Br | Coding::Zstd | Coding::Gzip => Some(sidecar(name)?.0),

@@ -153,8 +153,8 @@ impl Site {
                 .collect(),
             (Store::Pack { records: earlier, .. }, Store::Pack { records, blocks, .. }) => {
                 let known = loaded.filter_map(|(file, representation)| {
-                    let entry = older.index.entry(file)?;
-                    Some((earlier.get(entry.source)?.hash, representation))
+                    let (source, _) = older.index.source(file)?;
+                    Some((earlier.get(source)?.hash, representation))
                 });
                 self.inherit_packed(records, blocks, &known.collect(), now)
             }
@@ -216,7 +216,7 @@ impl Site {
 
     /// The file of this site that has the name and the encoding of a file of `older`.
     fn same_name(&self, older: &Site, file: FileId) -> Option<FileId> {
-        let coding = older.index.entry(file)?.coding;
+        let (_, coding) = older.index.source(file)?;
         match self.index.get(older.index.name_of(file)?)? {
             Slot::File(choice) => choice.of(coding),
             Slot::Directory(_) => None,

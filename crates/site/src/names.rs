@@ -20,27 +20,31 @@ pub(crate) struct Key {
 /// Why bytes are not those of some names.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miscounted {
-    TooFewBytes,
-    TooManyBytes,
+    Short,
+    Long,
+    Full,
 }
 
 impl Names {
-    /// Names of these lengths that stand one behind the other already. At most [`FILES_MAX`], and [`NAMES_BYTES_MAX`] bytes.
+    /// Names of these lengths that stand one behind the other already.
     ///
     /// # Errors
-    /// There are fewer bytes, or more.
+    /// There are fewer bytes, or more, or more names than there may be.
     pub(crate) fn cut(bytes: Vec<u8>, lengths: impl Iterator<Item = usize>) -> Result<Names, Miscounted> {
         let mut ends = Vec::with_capacity(lengths.size_hint().0);
         let mut end = 0;
         for length in lengths {
             end += length;
-            if end > bytes.len() || end > NAMES_BYTES_MAX || ends.len() >= FILES_MAX {
-                return Err(Miscounted::TooFewBytes);
+            if end > NAMES_BYTES_MAX || ends.len() >= FILES_MAX {
+                return Err(Miscounted::Full);
+            }
+            if end > bytes.len() {
+                return Err(Miscounted::Short);
             }
             // At most NAMES_BYTES_MAX.
             ends.push(end as u32);
         }
-        if end == bytes.len() { Ok(Names { bytes, ends }) } else { Err(Miscounted::TooManyBytes) }
+        if end == bytes.len() { Ok(Names { bytes, ends }) } else { Err(Miscounted::Long) }
     }
 
     /// Appends one.
@@ -127,27 +131,19 @@ mod tests {
     #[test]
     fn names_are_cut_from_bytes() {
         let cut = |lengths: &[usize]| Names::cut(b"abcde".to_vec(), lengths.iter().copied());
-        assert_eq!(
-            cut(&[1, 0, 4]),
-            Names::of([&b"a"[..], b"", b"bcde"]).map_err(|_| Miscounted::TooFewBytes)
-        );
-        assert_eq!(cut(&[1, 5]), Err(Miscounted::TooFewBytes));
-        assert_eq!(cut(&[1, 3]), Err(Miscounted::TooManyBytes));
+        assert_eq!(cut(&[1, 0, 4]), Names::of([&b"a"[..], b"", b"bcde"]).map_err(|_| Miscounted::Short));
+        assert_eq!(cut(&[1, 5]), Err(Miscounted::Short));
+        assert_eq!(cut(&[1, 3]), Err(Miscounted::Long));
     }
 
     #[test]
     fn there_is_a_limit() {
-        let mut names = Names::default();
-        for _ in 0..1 << 20 {
-            names.push(b"x").unwrap();
-        }
+        // Zeros that nobody has looked at take no memory.
+        let mut names = Names { bytes: Vec::new(), ends: vec![0; 1 << 20] };
         assert_eq!(names.push(b"x").unwrap_err().to_string(), "more than 1048576 files");
-        let mut names = Names::default();
-        let long = vec![b'x'; 64 << 20];
-        for _ in 0..4 {
-            names.push(&long).unwrap();
-        }
-        assert_eq!(names.push(b"x").unwrap_err().to_string(), "more than 268435456 bytes of names");
-        assert_eq!(names.len(), 4);
+        let mut names = Names { bytes: vec![0; (256 << 20) - 1], ends: Vec::new() };
+        assert_eq!(names.push(b"xy").unwrap_err().to_string(), "more than 268435456 bytes of names");
+        let too_many = std::iter::repeat_n(0, (1 << 20) + 1);
+        assert_eq!(Names::cut(Vec::new(), too_many), Err(Miscounted::Full));
     }
 }

@@ -7,7 +7,7 @@ use crate::index::{Entry, FileId, Index};
 use crate::live::{Origin, Stamp, Streamed};
 use crate::names::Names;
 use crate::pack::{self, read::Found};
-use crate::path::is_public;
+use crate::path::{is_key, is_public};
 use crate::representation::{Budget, Content, Mismatch, Representation, no_later};
 use crate::rules::{self, Rules};
 use crate::tar::{self, ReadAt, Stored};
@@ -76,20 +76,10 @@ impl Site {
     /// A site that is part of the program: names such as `css/x.css` and their bytes.
     ///
     /// # Errors
-    /// A name that is no plain path, or that appears twice.
+    /// A name that is no plain path, that appears twice, or that is a file and a folder.
     pub fn embedded(files: &'static [(&'static str, &'static [u8])]) -> Result<Site, OpenError> {
-        let mut seen = std::collections::HashSet::new();
-        for (name, _) in files {
-            let plain =
-                matches!(crate::path::normalize(name.as_bytes()), Ok(Some(key)) if key == name.as_bytes());
-            if !plain || !seen.insert(name) {
-                let what = "a compiled-in name is not a plain path or appears twice";
-                let fault = OpenFault::Damaged { offset: 0, member: printable(name.as_bytes()), what };
-                return Err(OpenError::new(Path::new(""), fault));
-            }
-        }
-        let rules = embedded_rules(files).map_err(|fault| OpenError::new(Path::new(""), fault))?;
-        Site::part_of_the_program(files, rules).map_err(|fault| OpenError::new(Path::new(""), fault))
+        let site = embedded_rules(files).and_then(|rules| Site::part_of_the_program(files, rules));
+        site.map_err(|fault| OpenError::new(Path::new(""), fault))
     }
 
     /// A site that is part of the program, with rules that are compiled already.
@@ -98,9 +88,19 @@ impl Site {
     }
 
     fn part_of_the_program(files: &[(&str, &'static [u8])], rules: Rules) -> Result<Site, OpenFault> {
+        let damaged = |name: &str, what| {
+            Err(OpenFault::Damaged { offset: 0, member: printable(name.as_bytes()), what })
+        };
+        if let Some((name, _)) = files.iter().find(|(name, _)| !is_key(name.as_bytes())) {
+            return damaged(name, "a compiled-in name is not a plain path");
+        }
         let names = Names::of(files.iter().map(|(name, _)| name.as_bytes()))?;
         let bodies = files.iter().map(|(_, bytes)| *bytes).collect();
-        Site::assemble(Store::Embedded(bodies), names, None, rules, Warnings::default())
+        let site = Site::assemble(Store::Embedded(bodies), names, None, rules, Warnings::default())?;
+        if site.index.has_clash {
+            return damaged("", "a compiled-in name appears twice, or as a file and a folder");
+        }
+        Ok(site)
     }
 
     /// Number of files with a name of their own.

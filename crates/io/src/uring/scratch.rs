@@ -180,12 +180,12 @@ impl Scratch<'_> {
         with_command(entry.build(), SOCKET_URING_OP_GETSOCKOPT)
     }
 
-    /// What a successful `memory_info` wrote about the send queue.
-    pub(super) fn queued(&mut self) -> u32 {
+    /// What a successful `memory_info` wrote about the send queue, if it wrote so much (`written` bytes).
+    pub(super) fn queued(&mut self, written: u32) -> Option<u32> {
         // SAFETY: as in `address`.
         let memory = unsafe { self.memory.as_ref() };
-        let (values, _) = memory.option.as_chunks::<4>();
-        values.get(SK_MEMINFO_WMEM_QUEUED).map_or(0, |value| u32::from_ne_bytes(*value))
+        let (values, _) = memory.option.get(..written as usize)?.as_chunks::<4>();
+        values.get(SK_MEMINFO_WMEM_QUEUED).map(|value| u32::from_ne_bytes(*value))
     }
 
     /// Overwrites the value of a socket option.

@@ -38,7 +38,7 @@ pub(super) enum Keying {
     Next,
     /// All is said; it may still hold records.
     Draining {
-        /// Bytes not acknowledged when it was last asked.
+        /// The least that its queue has held when it was asked.
         left: usize,
         /// When to give up, unless `left` shrinks.
         until: Instant,
@@ -212,7 +212,7 @@ impl Connection {
             if now < *left {
                 *until = cx.now + cx.limits.send;
             }
-            *left = now;
+            *left = now.min(*left);
             *zeros = if now == 0 { *zeros + 1 } else { 0 };
         }
         // Asked again when `DRAIN_STEP` has passed: see `on_kernel_late`.

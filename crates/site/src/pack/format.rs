@@ -163,7 +163,7 @@ impl Record {
 }
 
 /// Records as they were read: of most of them, nobody ever asks for more than a few numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Records(Vec<[u8; RECORD]>);
 
 impl Records {

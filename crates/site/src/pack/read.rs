@@ -1,6 +1,6 @@
 //! Reading an index that anybody may have written.
 //!
-//! Two reads: the footer at the archive's end, then the index. Nothing is allocated before its size is known to lie
+//! The footer at the archive's end is read first, then the index. Nothing is allocated before its size is known to lie
 //! within the archive and within the limits, and nothing is believed before it is checked: every body lies in the archive,
 //! none overlaps another or the index, every name is one that a plain tar could bring, every header line is one that
 //! may stand in an answer. What then remains is the word of whoever made the archive, as with any tar; the bodies are held
@@ -204,8 +204,9 @@ fn parse(
     footer: &Footer,
 ) -> Result<Packed, &'static str> {
     let names = Names::cut(names, records.name_lengths()).map_err(|why| match why {
-        Miscounted::TooFewBytes => "the index has more names than bytes of them",
-        Miscounted::TooManyBytes => "the index has bytes of names that belong to no member",
+        Miscounted::Short => "the index has more names than bytes of them",
+        Miscounted::Long => "the index has bytes of names that belong to no member",
+        Miscounted::Full => "the index has more names than a site may have",
     })?;
     let mut free = 0_u64;
     for (name, record) in names.iter().zip(records.iter()) {

@@ -188,10 +188,8 @@ fn what_is_in_a_pack() {
     // Header lines are kept once for all files of a kind.
     let of = |wanted: &str| {
         let at = names.iter().position(|name| name == wanted).unwrap();
-        {
-            let record = found.records.get(at).unwrap();
-            (record.own, record.encoded)
-        }
+        let record = found.records.get(at).unwrap();
+        (record.own, record.encoded)
     };
     assert_eq!(of("index.html"), of("docs/index.html"));
     assert_eq!(of("index.html.br"), of("docs/index.html.br"));

@@ -340,7 +340,7 @@ impl Driver for Epoll {
         let Submission { id, op } = submission;
         let begin = match op {
             Request::Accept { listener } => Begin::Accept(listener.raw()),
-            Request::Recv { slot } => Begin::Recv(slot),
+            Request::Recv { slot, .. } => Begin::Recv(slot),
             Request::Send { slot, .. } => Begin::Send(slot),
             Request::Read { .. } => Begin::Read,
             Request::RecvFrom { .. } => Begin::RecvFrom,

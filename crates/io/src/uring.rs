@@ -298,7 +298,7 @@ impl Driver for Uring {
                 // SOCK_CLOEXEC is meaningless for (and refused with) direct descriptors.
                 .flags(0)
                 .build(),
-            Request::Recv { slot } => opcode::RecvMulti::new(types::Fixed(slot), GROUP).build(),
+            Request::Recv { slot, yields } => scratch::recv(slot, GROUP, yields),
             Request::Send { slot, src, offset, whole } => scratch.send(slot, src, offset, whole),
             Request::Read { file, at, into } => {
                 let (addr, len) = into.target();

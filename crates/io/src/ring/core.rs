@@ -57,11 +57,11 @@ impl Op {
         }
     }
 
-    /// `whole`: a send need not be short.
-    fn request<'a>(&'a mut self, waker: &'a Waker, whole: bool) -> Request<'a> {
+    /// `whole`: a send need not be short. `yields`: a receive lets others go first.
+    fn request<'a>(&'a mut self, waker: &'a Waker, whole: bool, yields: bool) -> Request<'a> {
         match self {
             Op::Accept(listener) => Request::Accept { listener },
-            Op::Recv(id) => Request::Recv { slot: id.slot },
+            Op::Recv(id) => Request::Recv { slot: id.slot, yields },
             Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset, whole },
             Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
             Op::RecvFrom(at) => Request::RecvFrom { at },
@@ -119,6 +119,8 @@ pub(super) struct Inner<B> {
     uncancelled: Vec<SlotId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
     pub(super) unsent: Vec<SlotId>,
+    /// By connection slot: its receive has brought something since it was begun.
+    served: Vec<bool>,
     pub(super) waker: Waker,
     waking: bool,
     pub(super) completions: VecDeque<Completion>,
@@ -148,6 +150,7 @@ impl<B: Backend> Inner<B> {
             orphans: Orphans::new(connections),
             uncancelled: Vec::with_capacity(connections as usize),
             unsent: Vec::with_capacity(connections as usize),
+            served: vec![false; connections as usize],
             waker: Waker::new()?,
             waking: false,
             completions: VecDeque::with_capacity(COMPLETIONS),
@@ -203,7 +206,13 @@ impl<B: Backend> Inner<B> {
         }
         // MSG_WAITALL is refused on sockets that have the kernel's TLS.
         let whole = !op.slot().is_some_and(|slot| self.descs.has_ulp(slot));
-        let submission = Submission { id, op: op.request(&self.waker, whole) };
+        // Of those that wait for receive slots, whoever got none is served before whoever did: or one flood would take them all,
+        // again and again.
+        let yields = match op {
+            Op::Recv(from) => self.served.get_mut(from.slot as usize).is_some_and(std::mem::take),
+            _ => false,
+        };
+        let submission = Submission { id, op: op.request(&self.waker, whole, yields) };
         self.backend.submit(submission).is_ok()
     }
 
@@ -336,6 +345,9 @@ impl<B: Backend> Inner<B> {
     }
 
     fn received(&mut self, from: SlotId, buf: RxBuf) -> Option<Event> {
+        if let Some(served) = self.served.get_mut(from.slot as usize) {
+            *served |= !buf.is_empty();
+        }
         let key = self.descs.listening(from)?;
         (!buf.is_empty()).then_some(Event::Recv { key, buf })
     }

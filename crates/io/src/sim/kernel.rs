@@ -184,7 +184,7 @@ impl State {
         }
         let (work, place) = match *request {
             Request::Accept { listener } => (Work::Accept(listener.key), None),
-            Request::Recv { slot } => (Work::Recv, Some(slot)),
+            Request::Recv { slot, .. } => (Work::Recv, Some(slot)),
             Request::Send { slot, src, whole, .. } => {
                 let record = match src {
                     Src::Record(content_type, _) => Some(*content_type),

@@ -18,6 +18,10 @@ use crate::udp;
 
 // linux/io_uring.h
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
+const IORING_RECVSEND_POLL_FIRST: u16 = 1 << 0;
+const IORING_RECV_MULTISHOT: u16 = 1 << 1;
+/// Byte offset of `ioprio` in a submission queue entry; receives keep flags there.
+const SQE_IOPRIO: usize = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
 // linux/sock_diag.h: places in what SO_MEMINFO tells, and its length in bytes as far as it is asked for.
@@ -300,12 +304,28 @@ impl Scratch<'_> {
     }
 }
 
+/// The entry of a receive that goes on until its slots are used up. One that yields polls first, so that it receives after
+/// all that were submitted with it have been tried (IORING_RECVSEND_POLL_FIRST, since 5.19).
+pub(super) fn recv(slot: u32, group: u16, yields: bool) -> squeue::Entry {
+    let entry = opcode::RecvMulti::new(types::Fixed(slot), group).build();
+    if yields {
+        patched(entry, SQE_IOPRIO, (IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT).to_ne_bytes())
+    } else {
+        entry
+    }
+}
+
 /// `opcode::SetSockOpt` with another command, of those that the crate does not build: the commands share all other fields
 /// (io_uring/uring_cmd.c, `io_uring_cmd_sock`).
 fn with_command(entry: squeue::Entry, command: u32) -> squeue::Entry {
+    patched(entry, SQE_CMD_OP, command.to_ne_bytes())
+}
+
+/// An entry with some of its bytes replaced.
+fn patched<const N: usize>(entry: squeue::Entry, at: usize, by: [u8; N]) -> squeue::Entry {
     // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`, plain integers; sizes are checked by `transmute`.
     let mut bytes: [u8; 64] = unsafe { std::mem::transmute(entry) };
-    bytes[SQE_CMD_OP..SQE_CMD_OP + 4].copy_from_slice(&command.to_ne_bytes());
+    bytes[at..at + N].copy_from_slice(&by);
     // SAFETY: the reverse of the above; any bytes make a valid entry (the kernel checks them).
     unsafe { std::mem::transmute(bytes) }
 }

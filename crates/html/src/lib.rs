@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn tags_and_texts() {
         let page = "<!doctype html><A HREF='x?a&amp;b' href=no ID=1>t</a><!-- <b> --><script>'<i>'</script>";
-        assert_eq!(seen(page, 99), ["15<a>href=x?a&b,id=1", "47't'", "/", "64<script>", "72''<i>''", "/"]);
-        assert_eq!(seen(page, 2), ["15<a>href=x?a&b,id=1", "47't'"]);
+        assert_eq!(seen(page, 99), ["15<a>href=x?a&b,id=1", "48't'", "/", "65<script>", "73''<i>''", "/"]);
+        assert_eq!(seen(page, 2), ["15<a>href=x?a&b,id=1", "48't'"]);
         assert_eq!(seen("", 99), [""; 0]);
     }
 }

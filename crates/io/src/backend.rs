@@ -30,71 +30,26 @@ pub struct Submission<'a> {
     pub(crate) op: Request<'a>,
 }
 
-/// `whole`: after a short send the kernel is to go on by itself.
+/// `whole`: after a short send the kernel is to go on by itself. `yields`: receives that were asked for at the same time get
+/// their slots first.
 pub(crate) enum Request<'a> {
-    Accept {
-        listener: &'a Listener,
-    },
-    /// `yields`: receives that were asked for at the same time get their slots first.
-    Recv {
-        slot: u32,
-        yields: bool,
-    },
-    Send {
-        slot: u32,
-        src: &'a Src,
-        offset: usize,
-        whole: bool,
-    },
-    Read {
-        file: &'a File,
-        at: u64,
-        into: &'a mut Into,
-    },
-    RecvFrom {
-        at: &'a Udp,
-    },
-    SendTo {
-        by: &'a Udp,
-        to: SocketAddr,
-        segment: u16,
-        bytes: &'a [u8],
-    },
-    Open {
-        dir: &'a File,
-        path: &'a CStr,
-    },
-    Stat {
-        dir: &'a File,
-        path: &'a CStr,
-    },
-    Peer {
-        slot: u32,
-        ipv6: bool,
-    },
-    SetOpt {
-        slot: u32,
-        opt: &'a SockOpt,
-    },
-    Unsent {
-        slot: u32,
-    },
-    Shutdown {
-        slot: u32,
-    },
-    Close {
-        slot: u32,
-    },
-    Cancel {
-        target: OpId,
-    },
-    CancelSlot {
-        slot: u32,
-    },
+    Accept { listener: &'a Listener },
+    Recv { slot: u32, yields: bool },
+    Send { slot: u32, src: &'a Src, offset: usize, whole: bool },
+    Read { file: &'a File, at: u64, into: &'a mut Into },
+    RecvFrom { at: &'a Udp },
+    SendTo { by: &'a Udp, to: SocketAddr, segment: u16, bytes: &'a [u8] },
+    Open { dir: &'a File, path: &'a CStr },
+    Stat { dir: &'a File, path: &'a CStr },
+    Peer { slot: u32, ipv6: bool },
+    SetOpt { slot: u32, opt: &'a SockOpt },
+    Unsent { slot: u32 },
+    Shutdown { slot: u32 },
+    Close { slot: u32 },
+    Cancel { target: OpId },
+    CancelSlot { slot: u32 },
     CancelAll,
-    Wake {
-        waker: &'a Waker,
-    },
+    Wake { waker: &'a Waker },
 }
 
 /// What an engine says has happened.

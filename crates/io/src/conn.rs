@@ -107,6 +107,7 @@ struct Desc {
     recv: Option<OpId>,
     order: SendOrder,
     tls: Tls,
+    served: bool,
 }
 
 /// The sends of a connection, in order. The links between them are in the op table.
@@ -157,6 +158,7 @@ impl Descs {
                 recv: None,
                 order: SendOrder::default(),
                 tls: Tls::No,
+                served: false,
             })
             .collect();
         Descs { descs, open: 0, closable: Vec::with_capacity(capacity as usize) }
@@ -176,7 +178,16 @@ impl Descs {
             State::Open | State::Closing => return None,
         };
         let order = SendOrder::default();
-        *desc = Desc { generation, state: State::Open, in_flight: 0, key, recv: None, order, tls: Tls::No };
+        *desc = Desc {
+            generation,
+            state: State::Open,
+            in_flight: 0,
+            key,
+            recv: None,
+            order,
+            tls: Tls::No,
+            served: false,
+        };
         self.open += 1;
         Some(SlotId { slot, generation })
     }
@@ -237,6 +248,18 @@ impl Descs {
         if let Some(desc) = self.get_mut(id) {
             desc.tls = tls;
         }
+    }
+
+    /// Its receive has brought something.
+    pub(crate) fn serve(&mut self, id: SlotId) {
+        if let Some(desc) = self.get_mut(id) {
+            desc.served = true;
+        }
+    }
+
+    /// Whether its receive has brought something since this was last asked.
+    pub(crate) fn take_served(&mut self, id: SlotId) -> bool {
+        self.get_mut(id).is_some_and(|desc| std::mem::take(&mut desc.served))
     }
 
     pub(crate) fn launched(&mut self, id: SlotId) {

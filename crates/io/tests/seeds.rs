@@ -209,12 +209,12 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
-/// Calls `each` for every number below `count`, on all cores.
 /// Miri is some thousand times slower, and what it looks for does not hide in numbers.
 fn or_under_miri(count: u64, few: u64) -> u64 {
     if cfg!(miri) { few } else { count }
 }
 
+/// Calls `each` for every number below `count`, on all cores.
 fn on_all_cores(count: u64, each: impl Fn(u64, &Material) + Sync) {
     let next = AtomicU64::new(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -119,8 +119,6 @@ pub(super) struct Inner<B> {
     uncancelled: Vec<SlotId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
     pub(super) unsent: Vec<SlotId>,
-    /// By connection slot: its receive has brought something since it was begun.
-    served: Vec<bool>,
     pub(super) waker: Waker,
     waking: bool,
     pub(super) completions: VecDeque<Completion>,
@@ -150,7 +148,6 @@ impl<B: Backend> Inner<B> {
             orphans: Orphans::new(connections),
             uncancelled: Vec::with_capacity(connections as usize),
             unsent: Vec::with_capacity(connections as usize),
-            served: vec![false; connections as usize],
             waker: Waker::new()?,
             waking: false,
             completions: VecDeque::with_capacity(COMPLETIONS),
@@ -209,7 +206,7 @@ impl<B: Backend> Inner<B> {
         // Of those that wait for receive slots, whoever got none is served before whoever did: or one flood would take them all,
         // again and again.
         let yields = match op {
-            Op::Recv(from) => self.served.get_mut(from.slot as usize).is_some_and(std::mem::take),
+            Op::Recv(from) => self.descs.take_served(*from),
             _ => false,
         };
         let submission = Submission { id, op: op.request(&self.waker, whole, yields) };
@@ -345,11 +342,12 @@ impl<B: Backend> Inner<B> {
     }
 
     fn received(&mut self, from: SlotId, buf: RxBuf) -> Option<Event> {
-        if let Some(served) = self.served.get_mut(from.slot as usize) {
-            *served |= !buf.is_empty();
+        if buf.is_empty() {
+            return None;
         }
+        self.descs.serve(from);
         let key = self.descs.listening(from)?;
-        (!buf.is_empty()).then_some(Event::Recv { key, buf })
+        Some(Event::Recv { key, buf })
     }
 
     /// The terminal completion of `op`, which has left the table.

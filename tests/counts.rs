@@ -36,9 +36,31 @@ fn a_warm_request_makes_no_system_call_but_the_rings() {
     println!("2,000 requests: {few:?}\n12,000 requests: {many:?}");
     assert!(few.enters > 0, "perf counted nothing, or the server is not on io_uring: {few:?}");
     assert!(many.others <= few.others, "others than io_uring_enter grew: {:?}", many.names);
-    // At most one call for each time around the loop, and a loop without a request in it is rare.
+    // Requests that come one at a time are the worst case: a call that sends the answer, and one that waits.
     let grown = many.enters - few.enters;
-    assert!(grown <= 10_100, "{grown} calls for 10,000 requests");
+    assert!(grown <= 20_200, "{grown} calls for 10,000 requests");
+}
+
+#[test]
+fn requests_that_wait_together_share_their_system_calls() {
+    let test = "counts::requests_that_wait_together_share_their_system_calls";
+    if !have(test, &["perf", "mkfifo"]) {
+        return;
+    }
+    let site = Site::small_and_alone();
+    let server = Server::start_with([site.path().as_os_str(), "--shards".as_ref(), "1".as_ref()], &[]);
+    let mut load = Load::new(&server, CONNECTIONS, "/1k.txt", false);
+    let Some(few) = Calls::of(&server, || load.together(&server, 10)) else {
+        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        return;
+    };
+    let many = Calls::of(&server, || load.together(&server, 60)).unwrap();
+    println!("10 times: {few:?}\n60 times: {many:?}");
+    assert!(few.enters > 0, "perf counted nothing, or the server is not on io_uring: {few:?}");
+    // Each time one that was waiting when the signal came and returns what has arrived, one that sends all answers, and one
+    // that waits; a few for timers. (Others grow: the threads that wait elsewhere are interrupted too.)
+    let grown = many.enters - few.enters;
+    assert!(grown <= 200, "{grown} calls for {} requests", 50 * CONNECTIONS);
 }
 
 /// System calls of all threads of a server.

@@ -1,7 +1,8 @@
 //! A load of fixed size: so many requests on connections that stay open.
 
-use super::Server;
 use super::client::{Client, config};
+use super::{Server, eventually, signal};
+use rustix::process::Signal;
 
 /// Connections that stay open from one load to the next.
 pub(crate) struct Load {
@@ -46,5 +47,23 @@ impl Load {
                 });
             }
         });
+    }
+
+    /// Sends one request on each connection while the server is stopped, lets it go on, and reads the answers; so many times.
+    ///
+    /// What the server finds when it wakes is then the same on every machine: all of them.
+    pub(crate) fn together(&mut self, server: &Server, rounds: usize) {
+        let head = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", self.path);
+        for _ in 0..rounds {
+            signal(server.pid(), Signal::STOP);
+            eventually("a server that is stopped", || server.threads_in_state('T'));
+            for client in &mut self.clients {
+                client.send(head.as_bytes()).unwrap();
+            }
+            signal(server.pid(), Signal::CONT);
+            for client in &mut self.clients {
+                assert_eq!(client.response(false).unwrap().status, self.status, "{}", self.path);
+            }
+        }
     }
 }

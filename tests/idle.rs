@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// Bytes of user memory for each of them.
 const BYTES_MAX: u64 = 2048;
-/// An idle connection folds its keys after four seconds, and timers are late by a slot of their wheel.
-const SETTLED: Duration = Duration::from_secs(5);
+/// An idle connection folds its keys after a second, and timers are late by a slot of their wheel.
+const SETTLED: Duration = Duration::from_secs(2);
 
 #[test]
 fn an_idle_connection_is_small() {

@@ -90,7 +90,7 @@ impl Warm {
             status: Status::OK,
             date,
             block: &self.block,
-            more: b"",
+            fields: &[],
             content_length: Some(1024),
         };
         self.stream += 2;

@@ -160,6 +160,18 @@ impl Rejection {
         Rejection { status, reason }
     }
 
+    /// The header lines of its answer.
+    #[must_use]
+    pub fn fields(&self) -> [&'static [u8]; 2] {
+        let not_allowed = self.status == Status::METHOD_NOT_ALLOWED;
+        [
+            // 414 and 501 could be cached otherwise (RFC 9110 §15.1).
+            b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
+            // RFC 9110 §15.5.6: a 405 says what is allowed.
+            if not_allowed { b"Allow: GET, HEAD, OPTIONS\r\n" } else { b"" },
+        ]
+    }
+
     pub(crate) const fn bad(reason: &'static str) -> Rejection {
         Rejection { status: Status::BAD_REQUEST, reason }
     }

@@ -77,12 +77,7 @@ pub fn write_rejection(
         version: Version::Http11,
         status,
         date,
-        // 414 and 501 could be cached otherwise (RFC 9110 §15.1).
-        fields: &[
-            b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
-            // RFC 9110 §15.5.6: a 405 says what is allowed.
-            if status == Status::METHOD_NOT_ALLOWED { b"Allow: GET, HEAD, OPTIONS\r\n" } else { b"" },
-        ],
+        fields: &rejection.fields(),
         content_length: Some(length),
         close: true,
     };

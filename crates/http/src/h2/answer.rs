@@ -1,7 +1,7 @@
 //! Answers: heads written, content written with them or kept until there is room.
 
 use super::Content;
-use super::connection::{Connection, Shared};
+use super::connection::{ANSWER_PROGRESS, Connection, Shared};
 use super::flood::Flood;
 use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind};
 use super::hpack::{Writer, write_lines, write_literal, write_status};
@@ -17,8 +17,8 @@ pub struct Answer<'a> {
     pub date: &'a [u8; 29],
     /// Fields, made by [`block`](super::block); neither Date nor Content-Length.
     pub block: &'a [u8],
-    /// More field lines, each ended by CR LF, as in HTTP/1. They are trusted.
-    pub more: &'a [u8],
+    /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted.
+    pub fields: &'a [&'a [u8]],
     /// Bytes of the content, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
     pub content_length: Option<u64>,
 }
@@ -29,8 +29,11 @@ const HEAD_OVERHEAD_MAX: usize = 96;
 const HEAD_MAX: usize = 8 << 10;
 
 impl Answer<'_> {
-    fn room(&self) -> usize {
-        HEAD_OVERHEAD_MAX + self.block.len() + self.more.len() * 2
+    /// Bytes that the frame of this head needs, at most.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        // A line needs no more than in HTTP/1, but for the lengths of long strings.
+        HEAD_OVERHEAD_MAX + self.block.len() + self.fields.iter().map(|piece| piece.len() * 2).sum::<usize>()
     }
 
     /// Writes the HEADERS frame; `None` when `out` is too small.
@@ -57,7 +60,9 @@ impl Answer<'_> {
             write_literal(&mut out, b"content-length", &digits[at..])?;
         }
         out.put(self.block)?;
-        write_lines(&mut out, self.more)?;
+        for piece in self.fields {
+            write_lines(&mut out, piece)?;
+        }
         let len = out.len();
         if len > HEAD_MAX {
             return None;
@@ -165,19 +170,27 @@ impl<T: Content> Connection<T> {
         }
     }
 
-    /// A stream that something was left with, and that; the first that `wanted` says yes to. It is taken.
-    pub fn unpark(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Option<(u32, T)> {
-        self.streams.iter_mut().find_map(|stream| match &mut stream.local {
-            Local::Asked(parked) => {
-                let found = parked.take_if(|what| wanted(what))?;
-                Some((stream.id, found))
+    /// What was left with streams that cannot be answered yet.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.streams.iter().filter_map(|stream| match &stream.local {
+            Local::Asked(parked) => parked.as_ref(),
+            Local::Sending { .. } | Local::Finished => None,
+        })
+    }
+
+    /// The first stream behind number `after` that something was left with, and that. It is taken.
+    pub fn unpark_after(&mut self, after: u32) -> Option<(u32, T)> {
+        self.streams.iter_mut().filter(|stream| stream.id > after).find_map(|stream| {
+            match &mut stream.local {
+                Local::Asked(parked) => Some((stream.id, parked.take()?)),
+                Local::Sending { .. } | Local::Finished => None,
             }
-            _ => None,
         })
     }
 
     /// The end of an answer has been written.
     pub(super) fn answered(&mut self, shared: &mut Shared<T>, at: usize) {
+        self.progress += ANSWER_PROGRESS;
         if self.streams.at(at).remote == Remote::Closed {
             self.streams.remove(at, &mut shared.lists);
         } else {

@@ -41,6 +41,9 @@ impl<T> Shared<T> {
     }
 }
 
+/// What an answer counts beyond its content: as much as a peer that is only slow takes in some seconds.
+pub(super) const ANSWER_PROGRESS: u64 = 4096;
+
 /// Why a connection ended with an error, for logs and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -132,6 +135,8 @@ pub struct Connection<T> {
     pub(super) hints: [(u32, Priority); HINTS],
     /// Frames of DATA sent.
     pub(super) served: u32,
+    /// See [`progress`](Connection::progress).
+    pub(super) progress: u64,
     /// Whether the encoder's table has been declared empty.
     pub(super) declared: bool,
     /// Whether the client has said that it will open no more streams.
@@ -176,6 +181,7 @@ impl<T> Connection<T> {
             reset: Vec::new(),
             hints: [(0, Priority::DEFAULT); HINTS],
             served: 0,
+            progress: 0,
             declared: false,
             peer_left: false,
         };
@@ -260,6 +266,20 @@ impl<T> Connection<T> {
             Phase::Preface | Phase::Greeting => self.leave(shared),
             Phase::Leaving { .. } | Phase::Left | Phase::Failed(_) => {}
         }
+    }
+
+    /// Takes no more requests from now on, and gives up those whose content has not come to its end.
+    pub fn close(&mut self, shared: &mut Shared<T>) {
+        if !matches!(self.phase, Phase::Left | Phase::Failed(_)) {
+            self.leave(shared);
+        }
+        self.streams.clear(&mut shared.lists);
+    }
+
+    /// Bytes of content sent so far, and then some for each answer: grows only as the peer takes something.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        self.progress
     }
 
     /// A stream's answer cannot be completed, and that is our fault. Nothing happens when it is gone.

@@ -40,7 +40,7 @@
 //!
 //! let date = sitar_http::date::write_imf(784_111_777);
 //! let fields = block(b"Content-Type: text/plain\r\n");
-//! let answer = Answer { status: sitar_http::Status::OK, date: &date, block: &fields, more: b"", content_length: Some(5) };
+//! let answer = Answer { status: sitar_http::Status::OK, date: &date, block: &fields, fields: &[], content_length: Some(5) };
 //! let stream = ask.stream;
 //! connection.answer(&mut shared, stream, &answer, Text(b"hello"));
 //! let mut out = [0; 1024];
@@ -75,6 +75,16 @@ pub use stream::Content;
 
 /// What a client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whether a client that speaks in plain text begins with HTTP/2 (RFC 9113 §3.3); `None` as long as it may.
+#[must_use]
+pub fn is_preface(bytes: &[u8]) -> Option<bool> {
+    let len = bytes.len().min(PREFACE.len());
+    if bytes[..len] != PREFACE[..len] {
+        return Some(false);
+    }
+    (len == PREFACE.len()).then_some(true)
+}
 
 /// What a peer may ask of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

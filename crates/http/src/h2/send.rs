@@ -42,9 +42,11 @@ impl<T: Content> Connection<T> {
         len
     }
 
-    /// The most urgent stream that could be sent on but for its content, which is not at hand: to be provided.
-    pub fn hungry(&mut self) -> Option<(u32, &mut T)> {
-        if self.send_window <= 0 {
+    /// The most urgent stream that could be sent on but for its content, which is not at hand: to be provided. So many bytes
+    /// of it may be sent now.
+    pub fn hungry(&mut self) -> Option<(u32, &mut T, usize)> {
+        let window = self.send_window;
+        if window <= 0 {
             return None;
         }
         let hungry = self.streams.iter_mut().filter(|stream| {
@@ -53,8 +55,9 @@ impl<T: Content> Connection<T> {
         });
         let stream = hungry.min_by_key(|stream| (stream.priority.urgency, stream.served))?;
         let id = stream.id;
+        let allowed = usize::try_from(stream.window.min(window)).unwrap_or(0);
         match &mut stream.local {
-            Local::Sending { content, .. } => Some((id, content)),
+            Local::Sending { content, .. } => Some((id, content, allowed)),
             Local::Asked(_) | Local::Finished => None,
         }
     }
@@ -130,6 +133,7 @@ impl<T: Content> Connection<T> {
         stream.window -= len as i64;
         stream.served = served;
         self.send_window -= len as i64;
+        self.progress += len as u64;
         if end || len >= PIECE_MIN {
             // The peer has to open its windows for this again, both of them.
             self.floods.forgive(Flood::Windows, 2);

@@ -233,7 +233,7 @@ fn answer(
         status: sitar_http::Status::OK,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         block: b"",
-        more: b"X-Stream: yes\r\n",
+        fields: &[b"X-Stream: yes\r\n"],
         content_length: Some(length as u64),
     };
     if head {

@@ -167,7 +167,7 @@ fn nothing_is_read_while_nothing_can_be_sent() {
         status: sitar_http::Status::OK,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         block: b"",
-        more: more.as_bytes(),
+        fields: &[more.as_bytes()],
         content_length: Some(0),
     };
     let mut answered = 0;

@@ -142,7 +142,8 @@ fn content_that_is_not_at_hand_holds_nobody_up() {
     lab.answer(3, 10);
     let sent = lab.sent();
     assert_eq!((data(&sent, 1), data(&sent, 3)), (100, 10));
-    let (stream, content) = lab.connection.hungry().unwrap();
+    let (stream, content, allowed) = lab.connection.hungry().unwrap();
+    assert_eq!(allowed, 65_535 - 110, "the connection's window, of which both streams have used some");
     assert_eq!(stream, 1);
     content.held = 0;
     assert_eq!(data(&lab.sent(), 1), 900);
@@ -162,7 +163,7 @@ fn an_answer_leaves_at_once_only_if_it_may() {
         status: sitar_http::Status::OK,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         block: b"",
-        more: b"",
+        fields: &[],
         content_length: Some(11),
     };
     let mut out = [0; 1024];

@@ -209,7 +209,7 @@ impl Lab {
     pub(crate) fn answer_with(&mut self, stream: u32, content: Counting) {
         let length = content.left as u64;
         let answer =
-            Answer { status: Status::OK, date: DATE, block: b"", more: b"", content_length: Some(length) };
+            Answer { status: Status::OK, date: DATE, block: b"", fields: &[], content_length: Some(length) };
         self.connection.answer(&mut self.shared, stream, &answer, content);
     }
 

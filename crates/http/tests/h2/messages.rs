@@ -189,7 +189,7 @@ fn the_bytes_of_an_answer() {
         status: Status::OK,
         date: &date::write_imf(784_111_777),
         block: &fields,
-        more: b"X-Two: 2\r\n",
+        fields: &[b"X-Two: 2\r\n"],
         content_length: Some(5),
     };
     // RFC 7541 §6.3: the first block says that the table is empty; then :status 200, date, content-length 5.
@@ -205,7 +205,7 @@ fn the_bytes_of_an_answer() {
     );
 
     // Without content END_STREAM is on the head (§8.1): 304, HEAD.
-    answer = Answer { status: Status::NOT_MODIFIED, block: b"", more: b"", content_length: None, ..answer };
+    answer = Answer { status: Status::NOT_MODIFIED, block: b"", fields: &[], content_length: None, ..answer };
     let len = lab.connection.answer_now(&mut lab.shared, 3, &answer, b"", &mut out).unwrap();
     assert_eq!(
         &out[..len],

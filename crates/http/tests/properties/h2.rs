@@ -87,7 +87,7 @@ fn take(
             status: Status::OK,
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             block: b"",
-            more: b"",
+            fields: &[],
             content_length: Some(length),
         };
         if ask.1 == Method::Head {

@@ -12,6 +12,7 @@
 
 mod cache;
 mod connection;
+mod counts;
 mod limits;
 mod loader;
 mod output;
@@ -23,6 +24,7 @@ mod stash;
 mod wheel;
 mod worker;
 
+pub use counts::Counts;
 pub use limits::{Limits, Sealer};
-pub use shard::{Clock, Counts};
+pub use shard::Clock;
 pub use worker::{Config, Incident, Report, Worker};

@@ -45,6 +45,8 @@ pub struct Limits {
     pub stash: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,
+    /// Connections of HTTP/2.
+    pub h2: sitar_http::h2::Limits,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
             files_open: 64,
             stash: 32 << 20,
             http: sitar_http::h1::Limits::default(),
+            h2: sitar_http::h2::Limits::default(),
         }
     }
 }

@@ -19,9 +19,11 @@ pub(crate) enum Layer {
 
 /// Bodies up to this size are copied behind their head and share its record; larger ones are sealed straight from where
 /// they lie, which reads and writes them once, in records of the size that suits the connection ([`Records::size_hint`]).
-const COPY_MAX: usize = 4096;
+pub(crate) const COPY_MAX: usize = 4096;
 /// A body is not cut into a record smaller than this to fill the rest of a buffer.
 const PIECE_MIN: usize = 4096;
+/// With less room than this in a record the next one is begun: a frame with a kilobyte of content.
+const FILL_MIN: usize = 1024 + 9;
 /// Bytes of a region in one plain send, so that progress can be seen.
 const PLAIN_SEND_MAX: usize = 64 << 10;
 /// Room that an alert or a key update takes.
@@ -82,7 +84,7 @@ impl Output {
     }
 
     /// Lets `write` put up to `need` bytes into one record. `false`: no room, nothing written.
-    fn put_with(
+    pub(crate) fn put_with(
         &mut self,
         layer: &mut Layer,
         need: usize,
@@ -97,6 +99,32 @@ impl Output {
         let Some(len) = write(self.room(layer)) else { return Ok(false) };
         self.open += len;
         Ok(true)
+    }
+
+    /// Lets `write` fill record after record, of the size that suits the connection ([`Records::size_hint`]), until it has
+    /// nothing more to say or there is no room.
+    pub(crate) fn fill(
+        &mut self,
+        layer: &mut Layer,
+        mut write: impl FnMut(&mut [u8]) -> usize,
+    ) -> Result<(), RecordError> {
+        loop {
+            let size = if let Layer::Tls(records) = layer { records.size_hint() } else { usize::MAX };
+            let mut left = size.saturating_sub(self.open);
+            if left < FILL_MIN || self.room(layer).len() < FILL_MIN {
+                self.seal(layer)?;
+                left = size.max(FILL_MIN);
+                if self.room(layer).len() < FILL_MIN {
+                    return Ok(());
+                }
+            }
+            let room = self.room(layer);
+            let len = room.len().min(left);
+            match write(&mut room[..len]) {
+                0 => return Ok(()),
+                len => self.open += len,
+            }
+        }
     }
 
     /// A response head. `false`: no room, nothing written.

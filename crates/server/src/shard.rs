@@ -11,8 +11,9 @@ use sitar_io::{Backend, Conn, Event, Key, Listener, Ring};
 use sitar_site::Site;
 use sitar_tls::Handshake;
 
+use crate::Counts;
 use crate::cache::{Cache, Table};
-use crate::connection::{Connection, Context, Gone, Turn};
+use crate::connection::{Connection, Context, Gone, Piece, Turn};
 use crate::limits::{Limits, Sealer};
 use crate::loader::{Generation, Loader, Mailbox, Newest, News};
 use crate::slab::{Slab, index_of};
@@ -21,21 +22,6 @@ use crate::wheel::Wheel;
 
 /// The wall clock, for the Date field. A value and not a call to the system's, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
-/// What happened in a shard since it was started.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// TLS handshakes completed.
-    pub handshakes: u64,
-    /// Connections that the kernel seals for.
-    pub kernel_sealed: u64,
-    /// Requests answered, refusals included.
-    pub requests: u64,
-    /// Connections closed because send buffers ran out and they had not read for longest.
-    pub shed: u64,
-}
 
 /// Whether the server shall stop.
 #[derive(Clone, Default)]
@@ -100,6 +86,7 @@ pub(crate) struct Shard<B: Backend> {
     wheel: Wheel,
     cache: Cache,
     stashes: Stashes,
+    h2: sitar_http::h2::Shared<Piece>,
     starved: VecDeque<Key>,
     /// Connections that wait for their turn to negotiate.
     queue: VecDeque<Key>,
@@ -143,6 +130,7 @@ impl<B: Backend> Shard<B> {
             wheel: Wheel::new(now, limits.connections),
             cache: Cache::new(&generation, limits.files_open, loader, index),
             stashes: Stashes::new(limits.stash, limits.stash_each()),
+            h2: sitar_http::h2::Shared::new(&limits.h2),
             starved: VecDeque::with_capacity(limits.connections as usize),
             queue: VecDeque::with_capacity(limits.connections as usize),
             turn: Turn::Others,
@@ -294,6 +282,7 @@ impl<B: Backend> Shard<B> {
             ring: &mut self.ring,
             cache: &mut self.cache,
             stashes: &mut self.stashes,
+            h2: &mut self.h2,
             flight: &mut self.flight,
             starved: &mut self.starved,
             queue: &mut self.queue,
@@ -311,7 +300,7 @@ impl<B: Backend> Shard<B> {
         let Some(connection) = self.connections.remove(key) else { return };
         self.flight.clear();
         self.wheel.cancel(index_of(key));
-        let conn = connection.end(&mut self.stashes, &mut self.cache, key);
+        let conn = connection.end(&mut self.stashes, &mut self.h2, &mut self.cache, key);
         self.ring.close(conn);
     }
 

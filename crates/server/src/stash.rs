@@ -89,6 +89,21 @@ impl Stashes {
         Ok(())
     }
 
+    /// Books memory that is no stash's, for as long as `booked` says.
+    pub(crate) fn book(&mut self, booked: &mut usize, more: usize) -> Result<(), Overfull> {
+        if *booked + more > self.each || self.used + more > self.limit_for(more) {
+            return Err(Overfull);
+        }
+        self.used += more;
+        *booked += more;
+        Ok(())
+    }
+
+    /// The opposite of [`book`](Stashes::book).
+    pub(crate) fn unbook(&mut self, booked: &mut usize) {
+        self.used -= std::mem::take(booked);
+    }
+
     /// The first `count` bytes are done with. An empty stash gives its memory back.
     pub(crate) fn consume(&mut self, stash: &mut Stash, count: usize) {
         stash.start = (stash.start + count).min(stash.bytes.len());

@@ -13,9 +13,10 @@ use std::time::Duration;
 use sitar_io::{Backend, Ring};
 use sitar_site::{Budget, Site};
 
+use crate::Counts;
 use crate::limits::{Limits, Sealer};
 use crate::loader::{Loader, Mailbox, Newest};
-use crate::shard::{Clock, Counts, Setup, Shard, Stop};
+use crate::shard::{Clock, Setup, Shard, Stop};
 
 /// What a worker is started from: plain values and descriptors, so that it can be started in another process.
 pub struct Config {

@@ -31,7 +31,7 @@ const FILE_SHARE: u64 = 8;
 /// Descriptors beside the connections' own: listeners, the site, the waker, standard streams.
 pub(crate) const DESCRIPTORS_OTHER: u64 = 1024;
 /// Application protocols offered.
-const ALPN: [&[u8]; 1] = [b"http/1.1"];
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Serves until it is told to stop.
 ///

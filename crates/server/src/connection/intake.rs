@@ -1,16 +1,15 @@
 //! What comes in: records opened, requests read and answered.
 
-use std::time::Duration;
-
 use sitar_http::h1::{self, Drain, Framing, Rejection};
 use sitar_http::{Method, Status};
 use sitar_io::Backend;
 use sitar_site::Route;
 use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
-use super::reply::{Written, take_output, write};
-use super::wear::{is_worn, mind_the_keys};
-use super::{Activity, Connection, Context, Course, Gone, Turn};
+use super::reply::{Written, write};
+use super::streams::Speech;
+use super::wear::is_worn;
+use super::{Activity, Connection, Context, Course, Gone, Inflow, Turn};
 use crate::cache::Found;
 use crate::output::{Layer, Output};
 
@@ -69,7 +68,10 @@ impl Connection {
                         }
                         Ok(Opened::Nothing) => {}
                         Ok(Opened::KeyUpdateRequested) => self.answer_key_update(cx)?,
-                        Ok(Opened::CloseNotify) => self.course = Course::END,
+                        Ok(Opened::CloseNotify) => {
+                            self.on_close_notify();
+                            return Ok(wire.len());
+                        }
                         Ok(Opened::Alert(_)) => return Err(Gone),
                         Err(error) => return self.misbehaved(error.alert()).map(|()| wire.len()),
                     }
@@ -90,8 +92,16 @@ impl Connection {
         used.map(drop)
     }
 
+    /// The peer will send nothing more. As at the end of TCP's stream, what it has asked for is answered.
+    fn on_close_notify(&mut self) {
+        match self.speech {
+            Speech::Http2(_) => self.inflow = Inflow::Ended,
+            Speech::Unheard | Speech::Http1 => self.course = Course::END,
+        }
+    }
+
     /// Whether the next request can be looked at now.
-    fn is_hungry(&self) -> bool {
+    pub(super) fn is_hungry(&self) -> bool {
         self.activity == Activity::Receiving
             && self.rest.is_none()
             && self.is_keyed()
@@ -123,6 +133,7 @@ impl Connection {
                 cx.counts.handshakes += 1;
                 self.layer = Layer::Tls(Box::new(established.records));
                 self.want_kernel(cx.sealer);
+                self.agree(cx, established.alpn.as_deref());
                 cx.stashes.append(&mut self.wire, &established.rest)?;
                 // A first request often comes with the end of the handshake; its answer may leave with ours.
                 self.take_stashed(cx)?;
@@ -157,6 +168,12 @@ impl Connection {
 
     /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
     fn serve<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> Result<usize, Gone> {
+        if !self.hear(cx, text) {
+            return Ok(0);
+        }
+        if let Speech::Http2(_) = self.speech {
+            return self.serve_streams(cx, text);
+        }
         let mut used = 0;
         while self.is_hungry() && used < text.len() {
             let rest = &text[used..];
@@ -211,19 +228,11 @@ impl Connection {
         }
         let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer, cx.sealer);
 
-        let fresh = self.output.is_none();
-        let Some(output) = take_output(&mut self.output, cx.ring, cx.limits.reserve() / 2) else {
+        if !self.begin_output(cx.ring, cx.now, cx.limits.reserve() / 2)? {
             self.starve(cx);
             return Ok(None);
-        };
-        if fresh {
-            mind_the_keys(output, &mut self.layer)?;
-            if let Layer::Tls(records) = &mut self.layer
-                && cx.now.saturating_duration_since(self.sending_from) >= PAUSE
-            {
-                records.begin_anew();
-            }
         }
+        let Some(output) = &mut self.output else { return Err(Gone) };
         let outcome = match cx.site.route(&head.request) {
             Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
             Route::File(found) => match cx.cache.get(found.file(), cx.key) {
@@ -237,9 +246,7 @@ impl Connection {
                     return Ok(None);
                 }
                 Found::Failed(kind) => {
-                    let missing = kind == std::io::ErrorKind::NotFound;
-                    let rejection = if missing { &VANISHED } else { &UNREADABLE };
-                    return Ok(self.refuse(cx, rejection, head_only)?.then_some(head.len));
+                    return Ok(self.refuse(cx, refusal(kind), head_only)?.then_some(head.len));
                 }
             },
         };
@@ -285,9 +292,10 @@ impl Connection {
     }
 }
 
-/// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
-/// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
-const PAUSE: Duration = Duration::from_secs(1);
+/// What is said of a file that could not be loaded.
+pub(super) fn refusal(kind: std::io::ErrorKind) -> &'static Rejection {
+    if kind == std::io::ErrorKind::NotFound { &VANISHED } else { &UNREADABLE }
+}
 
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,

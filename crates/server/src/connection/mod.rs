@@ -16,12 +16,15 @@
 //! sent all that it has sealed.
 //! ```
 
+mod content;
 mod farewell;
 mod intake;
 mod kernel;
+mod outflow;
 mod parts;
 mod patience;
 mod reply;
+mod streams;
 mod turn;
 mod wear;
 
@@ -30,13 +33,16 @@ use std::time::Instant;
 
 use sitar_http::Status;
 use sitar_http::h1::{Drain, Rejection};
+use sitar_http::h2;
 use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, Ring, RxBuf, Src, TxBuf};
 use sitar_site::Site;
 use sitar_tls::{Alert, Handshake};
 
+pub(crate) use self::content::Piece;
 use self::kernel::Keying;
 use self::patience::{Patience, Vigil};
-use self::reply::{Rest, continue_body, take_output};
+use self::reply::Rest;
+use self::streams::Speech;
 pub(crate) use self::turn::Turn;
 use self::wear::mind_the_keys;
 use crate::Sealer;
@@ -57,6 +63,8 @@ pub(crate) struct Context<'s, B: Backend> {
     pub(crate) ring: &'s mut Ring<B>,
     pub(crate) cache: &'s mut Cache,
     pub(crate) stashes: &'s mut Stashes,
+    /// What connections of HTTP/2 use in turn.
+    pub(crate) h2: &'s mut h2::Shared<Piece>,
     /// Handshake output on its way into a send buffer; empty between events.
     pub(crate) flight: &'s mut Vec<u8>,
     /// Connections that wait for a send buffer.
@@ -136,6 +144,7 @@ pub(crate) struct Connection {
     conn: Conn,
     layer: Layer,
     keying: Keying,
+    speech: Speech,
     activity: Activity,
     course: Course,
     inflow: Inflow,
@@ -174,6 +183,7 @@ impl Connection {
             conn,
             layer,
             keying: Keying::Settled,
+            speech: Speech::Unheard,
             activity: Activity::Receiving,
             course: Course::Head,
             inflow: Inflow::Armed,
@@ -194,7 +204,8 @@ impl Connection {
 
     /// When [`on_timer`](Connection::on_timer) is to be called.
     pub(crate) fn deadline(&self) -> Instant {
-        self.vigil.next()
+        let next = self.vigil.next();
+        self.streams_deadline().map_or(next, |other| other.min(next))
     }
 
     /// Since when a send has been on its way, if one is: for choosing whom to close when send buffers run out.
@@ -204,13 +215,23 @@ impl Connection {
 
     /// Bytes put aside for it: for choosing whom to close when there is no room for more.
     pub(crate) fn stashed(&self) -> usize {
-        self.wire.booked() + self.text.booked()
+        let parked = if let Speech::Http2(streams) = &self.speech { streams.booked() } else { 0 };
+        self.wire.booked() + self.text.booked() + parked
     }
 
     /// Gives everything back to the shard; the caller closes the descriptor.
-    pub(crate) fn end(mut self, stashes: &mut Stashes, cache: &mut Cache, key: Key) -> Conn {
+    pub(crate) fn end(
+        mut self,
+        stashes: &mut Stashes,
+        shared: &mut h2::Shared<Piece>,
+        cache: &mut Cache,
+        key: Key,
+    ) -> Conn {
         stashes.release(&mut self.wire);
         stashes.release(&mut self.text);
+        if let Speech::Http2(streams) = self.speech {
+            streams.end(shared, stashes);
+        }
         cache.forget(key);
         self.conn
     }
@@ -231,7 +252,7 @@ impl Connection {
     ) -> Result<(), Gone> {
         match self.activity {
             // Nothing more is read from this peer, but a reset while its last answer is on the way could destroy that.
-            _ if matches!(self.course, Course::Last { .. }) => {
+            _ if matches!(self.course, Course::Last { .. }) || self.inflow == Inflow::Ended => {
                 self.lingered += buf.len();
                 return if self.lingered > LINGER_MAX { Err(Gone) } else { Ok(()) };
             }
@@ -259,6 +280,9 @@ impl Connection {
             (RecvEnd::Eof, _) => {
                 self.inflow = Inflow::Ended;
                 // What has been asked completely is answered; half a request, or silence, is the end.
+                if self.activity == Activity::Receiving && matches!(self.speech, Speech::Http2(_)) {
+                    return self.settle(cx);
+                }
                 if matches!(self.activity, Activity::Receiving | Activity::Lingering) {
                     return Err(Gone);
                 }
@@ -294,10 +318,11 @@ impl Connection {
 
     /// A file that this connection waits for has been loaded, or could not be.
     pub(crate) fn on_loaded<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        if self.activity != Activity::Loading {
-            return Ok(());
+        match (self.on_loaded_for_streams(), self.activity) {
+            (true, Activity::Receiving) => {}
+            (_, Activity::Loading) => self.activity = Activity::Receiving,
+            _ => return Ok(()),
         }
-        self.activity = Activity::Receiving;
         self.go_on(cx)
     }
 
@@ -317,6 +342,9 @@ impl Connection {
         into: Into,
         result: Result<usize, Errno>,
     ) -> Result<(), Gone> {
+        if let Speech::Http2(_) = self.speech {
+            return self.on_read_for_stream(cx, into, result);
+        }
         let Some(Rest::File(file, range)) = self.rest.take() else { return Err(Gone) };
         let Into::Tx(mut stage, _) = into else { return Err(Gone) };
         // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
@@ -345,6 +373,9 @@ impl Connection {
 
     /// The deadline may have passed.
     pub(crate) fn on_timer<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if self.on_timer_for_streams(cx)? {
+            return Ok(());
+        }
         if cx.now < self.vigil.deadline() {
             self.fold_if_due(cx.now);
             return Ok(());
@@ -378,86 +409,22 @@ impl Connection {
         if self.rest.is_some() {
             self.send_rest(cx)?;
         }
+        self.retry_parked(cx)?;
         if self.activity == Activity::Receiving && self.rest.is_none() {
             self.take_stashed(cx)?;
         }
         self.settle(cx)
     }
 
-    /// Lets `write` put something into the output. `false`: there was no room.
-    fn put<B: Backend>(
-        &mut self,
-        cx: &mut Context<'_, B>,
-        write: impl FnOnce(&mut Output, &mut Layer) -> Result<bool, sitar_tls::RecordError>,
-    ) -> Result<bool, Gone> {
-        let output = take_output(&mut self.output, cx.ring, 0).ok_or(Gone)?;
-        write(output, &mut self.layer).map_err(|_| Gone)
-    }
-
-    /// Goes on with a body that did not fit.
-    fn send_rest<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        if self.needs_next_key(cx.sealer)? {
-            return Ok(());
-        }
-        let Some(rest) = self.rest.take() else { return Ok(()) };
-        // What is read from a file cannot be sealed in the buffer that it was read into.
-        let second = matches!((&rest, &self.layer), (Rest::File(..), Layer::Tls(_)));
-        let enough = cx.ring.tx_free() > cx.limits.reserve() + usize::from(second);
-        let Some(tx) = enough.then(|| cx.ring.tx()).flatten() else {
-            self.rest = Some(rest);
-            self.starve(cx);
-            return Ok(());
-        };
-        if let Rest::File(file, range) = rest {
-            if second {
-                self.second = cx.ring.tx();
-            }
-            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN);
-            cx.ring.read(&file, range.start, Into::Tx(tx, 0..len), cx.key).map_err(|_| Gone)?;
-            self.rest = Some(Rest::File(file, range));
-            self.activity = Activity::Reading;
-            self.waits += 1;
-            return Ok(());
-        }
-        let mut output = Output::new(tx);
-        mind_the_keys(&mut output, &mut self.layer)?;
-        self.rest = continue_body(&mut output, &mut self.layer, rest).map_err(|_| Gone)?;
-        self.output = Some(output);
-        if self.rest.is_some() {
-            self.flush(cx)?;
-        }
-        Ok(())
-    }
-
-    /// Sends what has been gathered.
-    fn flush<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        let Some(output) = self.output.take().filter(|output| !output.is_empty()) else { return Ok(()) };
-        let src = output.finish(&mut self.layer).map_err(|_| Gone)?;
-        self.send(cx, src)
-    }
-
-    fn send<B: Backend>(&mut self, cx: &mut Context<'_, B>, src: Src) -> Result<(), Gone> {
-        self.sent = 0;
-        self.activity = Activity::Sending;
-        self.sending_from = cx.now;
-        self.waits += 1;
-        self.count_for_kernel(src.len());
-        cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
-        self.be_patient(cx);
-        Ok(())
-    }
-
-    fn starve<B: Backend>(&mut self, cx: &mut Context<'_, B>) {
-        self.activity = Activity::Starved;
-        cx.starved.push_back(cx.key);
-    }
-
     /// The end of every event: sends what was gathered, says farewell, minds the inflow and the clock.
     fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        self.settle_streams(cx)?;
         if self.activity == Activity::Receiving && self.rest.is_none() {
             // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered.
             // Not before the kernel has answered: until then nothing that was asked has been looked at.
-            let over = self.is_keyed() && (self.inflow == Inflow::Ended || (cx.stopping && self.is_idle()));
+            let over = !matches!(self.speech, Speech::Http2(_))
+                && self.is_keyed()
+                && (self.inflow == Inflow::Ended || (cx.stopping && self.is_idle()));
             if over && !matches!(self.course, Course::Last { .. }) {
                 self.course = Course::END;
             }
@@ -488,7 +455,12 @@ impl Connection {
 
     /// Whether nothing of a further request has come.
     fn is_idle(&self) -> bool {
-        matches!(self.course, Course::Head) && self.wire.is_empty() && self.text.is_empty()
+        matches!(self.course, Course::Head) && self.has_nothing()
+    }
+
+    /// Whether nothing is put aside.
+    fn has_nothing(&self) -> bool {
+        self.wire.is_empty() && self.text.is_empty()
     }
 }
 

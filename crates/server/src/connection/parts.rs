@@ -7,7 +7,7 @@ use sitar_tls::RecordError;
 use crate::output::{Layer, Output};
 
 /// What is left of such a body.
-pub(super) struct Parts {
+pub(crate) struct Parts {
     source: Source,
     plan: Plan,
     /// The piece that comes next, or that has been begun.
@@ -60,5 +60,27 @@ impl Parts {
             self.done = 0;
         }
         Ok(None)
+    }
+
+    /// Moves its next bytes to `out`, as many as fit, and goes on behind them.
+    pub(super) fn fill(&mut self, mut out: &mut [u8]) {
+        while let Some(piece) = self.plan.piece(self.piece) {
+            let bytes = match (&piece, &self.source) {
+                (Piece::Text(text), _) => &text[..],
+                (Piece::Bytes(range), Source::Static(bytes)) => bytes.get(range.clone()).unwrap_or_default(),
+                (Piece::Bytes(range), Source::Region(region)) => &region[range.clone()],
+            };
+            let rest = bytes.get(self.done..).unwrap_or_default();
+            let len = rest.len().min(out.len());
+            let (now, later) = out.split_at_mut(len);
+            now.copy_from_slice(&rest[..len]);
+            out = later;
+            self.done += len;
+            if len < rest.len() {
+                return;
+            }
+            self.piece += 1;
+            self.done = 0;
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Patience {
     Starved(u64),
     /// For a send or a file: the wait with this number.
     Busy(u64),
+    /// For the peer of HTTP/2 to let more be sent, or for a file: since so much was.
+    Streams(u64),
     /// For the peer to close.
     Linger,
 }
@@ -74,7 +76,7 @@ impl Vigil {
             Patience::Request(number) => resume(&mut self.request, number, deadline),
             // The deadline of a handshake was set for the whole of it, when the connection came.
             Patience::Handshake => self.deadline,
-            Patience::Starved(_) | Patience::Busy(_) | Patience::Linger => deadline,
+            Patience::Starved(_) | Patience::Busy(_) | Patience::Streams(_) | Patience::Linger => deadline,
         };
     }
 }
@@ -94,9 +96,12 @@ impl Connection {
             (Activity::Lingering, _) => (Patience::Linger, limits.linger),
             // Its deadline was set when the connection came, for the whole of it.
             (_, Layer::Handshake(_)) => (Patience::Handshake, Duration::ZERO),
-            (Activity::Receiving, _) => match &self.course {
-                Course::Head if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
-                _ => (Patience::Request(self.requests), limits.head),
+            (Activity::Receiving, _) => match (self.patience_for_streams(self.has_nothing()), &self.course) {
+                (Some(patience @ Patience::Idle(_)), _) => (patience, limits.idle),
+                (Some(patience @ Patience::Streams(_)), _) => (patience, limits.send),
+                (Some(patience), _) => (patience, limits.head),
+                (None, Course::Head) if self.is_idle() => (Patience::Idle(self.requests), limits.idle),
+                (None, _) => (Patience::Request(self.requests), limits.head),
             },
             // Only handshakes are queued.
             (Activity::Queued, _) => (Patience::Handshake, Duration::ZERO),

@@ -1,0 +1,104 @@
+//! What goes out: gathered in a send buffer, sent, and gone on with.
+
+use std::time::{Duration, Instant};
+
+use sitar_io::{Backend, Into, Ring, Src};
+
+use super::reply::{Rest, continue_body, take_output};
+use super::wear::mind_the_keys;
+use super::{Activity, Connection, Context, Gone, READ_LEN};
+use crate::output::{Layer, Output};
+
+/// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
+/// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// Makes sure that there is an output for an answer, if more than `keep` send buffers are free. `false`: there is none.
+    pub(super) fn begin_output<B: Backend>(
+        &mut self,
+        ring: &mut Ring<B>,
+        now: Instant,
+        keep: usize,
+    ) -> Result<bool, Gone> {
+        if self.output.is_some() {
+            return Ok(true);
+        }
+        let Some(output) = take_output(&mut self.output, ring, keep) else { return Ok(false) };
+        mind_the_keys(output, &mut self.layer)?;
+        if let Layer::Tls(records) = &mut self.layer
+            && now.saturating_duration_since(self.sending_from) >= PAUSE
+        {
+            records.begin_anew();
+        }
+        Ok(true)
+    }
+
+    /// Lets `write` put something into the output. `false`: there was no room.
+    pub(super) fn put<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        write: impl FnOnce(&mut Output, &mut Layer) -> Result<bool, sitar_tls::RecordError>,
+    ) -> Result<bool, Gone> {
+        let output = take_output(&mut self.output, cx.ring, 0).ok_or(Gone)?;
+        write(output, &mut self.layer).map_err(|_| Gone)
+    }
+
+    /// Goes on with a body that did not fit.
+    pub(super) fn send_rest<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if self.needs_next_key(cx.sealer)? {
+            return Ok(());
+        }
+        let Some(rest) = self.rest.take() else { return Ok(()) };
+        // What is read from a file cannot be sealed in the buffer that it was read into.
+        let second = matches!((&rest, &self.layer), (Rest::File(..), Layer::Tls(_)));
+        let enough = cx.ring.tx_free() > cx.limits.reserve() + usize::from(second);
+        let Some(tx) = enough.then(|| cx.ring.tx()).flatten() else {
+            self.rest = Some(rest);
+            self.starve(cx);
+            return Ok(());
+        };
+        if let Rest::File(file, range) = rest {
+            if second {
+                self.second = cx.ring.tx();
+            }
+            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN);
+            cx.ring.read(&file, range.start, Into::Tx(tx, 0..len), cx.key).map_err(|_| Gone)?;
+            self.rest = Some(Rest::File(file, range));
+            self.activity = Activity::Reading;
+            self.waits += 1;
+            return Ok(());
+        }
+        let mut output = Output::new(tx);
+        mind_the_keys(&mut output, &mut self.layer)?;
+        self.rest = continue_body(&mut output, &mut self.layer, rest).map_err(|_| Gone)?;
+        self.output = Some(output);
+        if self.rest.is_some() {
+            self.flush(cx)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what has been gathered.
+    pub(super) fn flush<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        let Some(output) = self.output.take().filter(|output| !output.is_empty()) else { return Ok(()) };
+        let src = output.finish(&mut self.layer).map_err(|_| Gone)?;
+        self.send(cx, src)
+    }
+
+    pub(super) fn send<B: Backend>(&mut self, cx: &mut Context<'_, B>, src: Src) -> Result<(), Gone> {
+        self.sent = 0;
+        self.activity = Activity::Sending;
+        self.sending_from = cx.now;
+        self.waits += 1;
+        self.count_for_kernel(src.len());
+        cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
+        self.be_patient(cx);
+        Ok(())
+    }
+
+    pub(super) fn starve<B: Backend>(&mut self, cx: &mut Context<'_, B>) {
+        self.activity = Activity::Starved;
+        cx.starved.push_back(cx.key);
+    }
+}

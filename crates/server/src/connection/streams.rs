@@ -1,0 +1,472 @@
+//! HTTP/2 on a connection: requests as they come, answers as windows and priorities let them go.
+//!
+//! The rhythm is that of HTTP/1: while something is being sent or read, what the peer sends is put aside. So what came while a
+//! buffer was under way is looked at together, and all that can be sent then fills the next one.
+
+use std::time::Instant;
+
+use sitar_http::h2::{self, Answer, Ask, Parked};
+use sitar_http::{Method, Rejection, Request, Status};
+use sitar_io::{Backend, Errno, Into, Key, Ring};
+use sitar_site::{Body, Reply, Route, Site};
+
+use super::content::Piece;
+use super::intake::refusal;
+use super::patience::Patience;
+use super::wear::{is_worn, mind_the_keys};
+use super::{Activity, Connection, Context, Course, Gone, Inflow, READ_LEN};
+use crate::cache::{Cache, Found};
+use crate::output::{COPY_MAX, Output};
+use crate::stash::Stashes;
+
+/// How a connection is spoken on.
+pub(super) enum Speech {
+    /// Nothing has come yet, in plain text.
+    Unheard,
+    Http1,
+    Http2(Box<Streams>),
+}
+
+/// A connection of HTTP/2.
+pub(super) struct Streams {
+    h2: h2::Connection<Piece>,
+    /// The stream whose file is being read, or was last.
+    reading: u32,
+    /// A file that a request waits for has come, or the site is another.
+    news: bool,
+    /// What is booked for requests that wait for a file: at least what they take.
+    booked: usize,
+}
+
+impl Streams {
+    fn new<B: Backend>(cx: &mut Context<'_, B>) -> Streams {
+        let h2 = h2::Connection::new(&cx.limits.h2, cx.h2, cx.now);
+        Streams { h2, reading: 0, news: false, booked: 0 }
+    }
+
+    /// Gives everything back to the shard.
+    pub(super) fn end(mut self, shared: &mut h2::Shared<Piece>, stashes: &mut Stashes) {
+        stashes.unbook(&mut self.booked);
+        self.h2.end(shared);
+    }
+
+    pub(super) fn booked(&self) -> usize {
+        self.booked
+    }
+
+    /// Keeps a request until its file has been loaded.
+    fn park<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        stream: u32,
+        parked: Box<Parked>,
+    ) -> Result<(), Gone> {
+        let memory = parked.memory();
+        self.h2.park(stream, Piece::Waiting(parked));
+        Ok(cx.stashes.book(&mut self.booked, memory)?)
+    }
+
+    /// How many requests wait for a file. Corrects what is booked for them: the peer may have taken some back.
+    fn parked(&mut self, stashes: &mut Stashes) -> usize {
+        if self.booked == 0 {
+            return 0;
+        }
+        let (mut count, mut memory) = (0, 0);
+        for piece in self.h2.waiting() {
+            count += 1;
+            memory += piece.parked();
+        }
+        if memory < self.booked {
+            stashes.unbook(&mut self.booked);
+            // Less than there was.
+            let _ = stashes.book(&mut self.booked, memory);
+        }
+        count
+    }
+
+    fn drop_chunk(&mut self) {
+        if let Some(Piece::File { chunk, .. }) = self.h2.content(self.reading) {
+            *chunk = None;
+        }
+    }
+}
+
+impl Connection {
+    /// The handshake has agreed on this protocol.
+    pub(super) fn agree<B: Backend>(&mut self, cx: &mut Context<'_, B>, alpn: Option<&[u8]>) {
+        self.speech = match alpn {
+            Some(b"h2") => Speech::Http2(Box::new(Streams::new(cx))),
+            _ => Speech::Http1,
+        };
+    }
+
+    /// Looks at the first bytes of plain text. `false`: more are needed.
+    pub(super) fn hear<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> bool {
+        let Speech::Unheard = self.speech else { return true };
+        self.speech = match h2::is_preface(text) {
+            None => return false,
+            Some(true) => Speech::Http2(Box::new(Streams::new(cx))),
+            Some(false) => Speech::Http1,
+        };
+        true
+    }
+
+    /// Lets `work` have both the connection and its streams; `None`: this is not HTTP/2.
+    fn with_streams<R>(&mut self, work: impl FnOnce(&mut Self, &mut Streams) -> R) -> Option<R> {
+        if !matches!(self.speech, Speech::Http2(_)) {
+            return None;
+        }
+        let Speech::Http2(mut streams) = std::mem::replace(&mut self.speech, Speech::Http1) else {
+            return None;
+        };
+        let result = work(self, &mut streams);
+        self.speech = Speech::Http2(streams);
+        Some(result)
+    }
+
+    /// Works on text, as [`serve`](Connection::serve) does.
+    pub(super) fn serve_streams<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        text: &[u8],
+    ) -> Result<usize, Gone> {
+        let served = self.with_streams(|this, streams| {
+            let mut used = 0;
+            while this.is_hungry() && !this.needs_next_key(cx.sealer)? {
+                if streams.parked(cx.stashes) >= PARKED_MAX {
+                    this.activity = Activity::Loading;
+                    this.waits += 1;
+                    break;
+                }
+                let received = streams.h2.receive(cx.h2, &text[used..], cx.now);
+                used += received.used;
+                let Some(Ask { stream, method, request }) = received.ask else { break };
+                let head = method == Method::Head;
+                let found = match request {
+                    Ok(request) => match look_up(cx.site, cx.cache, cx.key, &request) {
+                        Outcome::Later => match Parked::new(&request).map(Box::new) {
+                            Some(parked) => {
+                                streams.park(cx, stream, parked)?;
+                                continue;
+                            }
+                            None => Outcome::Refused(TOO_MANY_FIELDS),
+                        },
+                        found => found,
+                    },
+                    Err(rejection) => Outcome::Refused(rejection),
+                };
+                let mut outlet = Outlet {
+                    ring: &mut *cx.ring,
+                    shared: &mut *cx.h2,
+                    counts: &mut *cx.counts,
+                    date: cx.date,
+                    now: cx.now,
+                    keep: cx.limits.reserve() / 2,
+                };
+                match found {
+                    Outcome::Reply(reply) => this.reply(&mut outlet, streams, stream, &reply)?,
+                    Outcome::Refused(rejection) => {
+                        this.refuse_stream(&mut outlet, streams, stream, &rejection, head)?;
+                    }
+                    Outcome::Later => {}
+                }
+            }
+            Ok(used)
+        });
+        served.unwrap_or(Ok(text.len()))
+    }
+
+    /// A file that a request may wait for has come. `false`: this is not HTTP/2.
+    pub(super) fn on_loaded_for_streams(&mut self) -> bool {
+        let Speech::Http2(streams) = &mut self.speech else { return false };
+        streams.news = true;
+        true
+    }
+
+    /// Looks again at the requests that wait for a file, when one has come.
+    pub(super) fn retry_parked<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        let retried = self.with_streams(|this, streams| {
+            if !this.is_keyed() || !std::mem::take(&mut streams.news) {
+                return Ok(());
+            }
+            let mut seen = 0;
+            // Each once, in order: those that still have to wait go back to where they were.
+            while let Some((stream, piece)) = streams.h2.unpark_after(seen) {
+                seen = stream;
+                let Piece::Waiting(parked) = piece else { continue };
+                let request = parked.request();
+                let head = request.method == Method::Head;
+                let found = look_up(cx.site, cx.cache, cx.key, &request);
+                let mut outlet = Outlet {
+                    ring: &mut *cx.ring,
+                    shared: &mut *cx.h2,
+                    counts: &mut *cx.counts,
+                    date: cx.date,
+                    now: cx.now,
+                    keep: cx.limits.reserve() / 2,
+                };
+                match found {
+                    Outcome::Reply(reply) => this.reply(&mut outlet, streams, stream, &reply)?,
+                    Outcome::Refused(rejection) => {
+                        this.refuse_stream(&mut outlet, streams, stream, &rejection, head)?;
+                    }
+                    Outcome::Later => {
+                        streams.h2.park(stream, Piece::Waiting(parked));
+                    }
+                }
+            }
+            streams.parked(cx.stashes);
+            Ok(())
+        });
+        retried.unwrap_or(Ok(()))
+    }
+
+    fn reply<B: Backend>(
+        &mut self,
+        to: &mut Outlet<'_, B>,
+        streams: &mut Streams,
+        stream: u32,
+        reply: &Reply<'_>,
+    ) -> Result<(), Gone> {
+        let (status, content_length, date) = (reply.status, reply.content_length, to.date);
+        reply.pieces(|fields| {
+            let answer = Answer { status, date, block: b"", fields, content_length };
+            self.answer(to, streams, stream, &answer, &reply.body)
+        })
+    }
+
+    fn refuse_stream<B: Backend>(
+        &mut self,
+        to: &mut Outlet<'_, B>,
+        streams: &mut Streams,
+        stream: u32,
+        rejection: &Rejection,
+        head: bool,
+    ) -> Result<(), Gone> {
+        let Rejection { status, reason } = *rejection;
+        let text = format!("{} {}: {reason}\n", status.code(), status.reason()).into_bytes();
+        let content_length = Some(text.len() as u64);
+        let fields = &rejection.fields();
+        let answer = Answer { status, date: to.date, block: b"", fields, content_length };
+        self.requests += 1;
+        to.counts.requests += 1;
+        match head {
+            true => streams.h2.answer_empty(to.shared, stream, &answer),
+            false => streams.h2.answer(to.shared, stream, &answer, Piece::Text(text.into_boxed_slice(), 0)),
+        }
+        Ok(())
+    }
+
+    /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is room for it.
+    fn answer<B: Backend>(
+        &mut self,
+        to: &mut Outlet<'_, B>,
+        streams: &mut Streams,
+        stream: u32,
+        answer: &Answer<'_>,
+        body: &Body<'_>,
+    ) -> Result<(), Gone> {
+        self.requests += 1;
+        to.counts.requests += 1;
+        let small = match body {
+            Body::Empty => Some(&b""[..]),
+            Body::Static(bytes) => Some(*bytes),
+            Body::Memory { region, range } => region.get(range.clone()),
+            Body::Multipart(_) | Body::File { .. } => None,
+        };
+        if let Some(content) = small.filter(|content| content.len() <= COPY_MAX)
+            && self.begin_output(to.ring, to.now, to.keep)?
+            && let Some(output) = &mut self.output
+        {
+            let need = answer.room() + content.len() + 2 * FRAME_HEADER;
+            let now = output.put_with(&mut self.layer, need, |room| {
+                streams.h2.answer_now(to.shared, stream, answer, content, room)
+            });
+            if now.map_err(|_| Gone)? {
+                return Ok(());
+            }
+        }
+        match Piece::of(body) {
+            Some(piece) => streams.h2.answer(to.shared, stream, answer, piece),
+            None => streams.h2.answer_empty(to.shared, stream, answer),
+        }
+        Ok(())
+    }
+
+    /// At the end of an event: gathers what can be sent, reads what is wanted of files, and sees whether all is over.
+    pub(super) fn settle_streams<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        let settled = self.with_streams(|this, streams| {
+            let waits = matches!(this.activity, Activity::Receiving | Activity::Loading);
+            if !waits || !this.is_keyed() || matches!(this.course, Course::Last { .. }) {
+                return Ok(());
+            }
+            if cx.stopping || is_worn(&this.layer, cx.sealer) {
+                streams.h2.drain(cx.h2, cx.now);
+            }
+            this.pump(cx, streams)?;
+            if this.activity != Activity::Receiving {
+                return Ok(());
+            }
+            // A buffer is not kept for a peer that opens no window.
+            streams.drop_chunk();
+            // Who has closed its side opens no window any more.
+            let stuck = streams.h2.is_idle() || streams.h2.is_blocked();
+            if streams.h2.is_done() || (this.inflow == Inflow::Ended && stuck) {
+                if streams.h2.fault().is_some_and(|fault| fault.flood.is_some()) {
+                    cx.counts.calmed += 1;
+                }
+                this.course = Course::END;
+            }
+            Ok(())
+        });
+        settled.unwrap_or(Ok(()))
+    }
+
+    fn pump<B: Backend>(&mut self, cx: &mut Context<'_, B>, streams: &mut Streams) -> Result<(), Gone> {
+        if streams.h2.wants_send() {
+            if self.needs_next_key(cx.sealer)? {
+                return Ok(());
+            }
+            if !self.begin_output(cx.ring, cx.now, cx.limits.reserve())? {
+                self.starve(cx);
+                return Ok(());
+            }
+            let Some(output) = &mut self.output else { return Err(Gone) };
+            let filled = output.fill(&mut self.layer, |room| streams.h2.poll_send(cx.h2, room));
+            filled.map_err(|_| Gone)?;
+        }
+        if self.output.as_ref().is_some_and(|output| !output.is_empty()) {
+            // The rest follows when this has been sent.
+            return self.flush(cx);
+        }
+        let Some((stream, Piece::File { file, range, .. }, allowed)) = streams.h2.hungry() else {
+            return Ok(());
+        };
+        let (file, range) = (file.clone(), range.clone());
+        // One at a time: what was read for another stream has to be read again.
+        streams.drop_chunk();
+        // Two buffers: what is read cannot be sealed where it lies.
+        if cx.ring.tx_free() <= cx.limits.reserve() + 1 {
+            self.starve(cx);
+            return Ok(());
+        }
+        let (Some(stage), Some(second)) = (cx.ring.tx(), cx.ring.tx()) else { return Err(Gone) };
+        let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let len = left.min(allowed).min(READ_LEN);
+        cx.ring.read(&file, range.start, Into::Tx(stage, 0..len), cx.key).map_err(|_| Gone)?;
+        (streams.reading, self.second) = (stream, Some(second));
+        self.activity = Activity::Reading;
+        self.waits += 1;
+        Ok(())
+    }
+
+    /// A part of a file has been read, for a stream.
+    pub(super) fn on_read_for_stream<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        into: Into,
+        result: Result<usize, Errno>,
+    ) -> Result<(), Gone> {
+        let second = self.second.take();
+        self.activity = Activity::Receiving;
+        let read = self.with_streams(|this, streams| {
+            let stream = streams.reading;
+            if let Some(Piece::File { file, chunk, .. }) = streams.h2.content(stream) {
+                match (into, result) {
+                    (Into::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
+                        *chunk = Some((stage, 0..len));
+                    }
+                    // Too short or written to: this answer cannot be completed; the others can.
+                    _ => streams.h2.abort(cx.h2, stream),
+                }
+            }
+            let mut output = Output::new(second.ok_or(Gone)?);
+            mind_the_keys(&mut output, &mut this.layer)?;
+            this.output = Some(output);
+            Ok(())
+        });
+        read.unwrap_or(Err(Gone))?;
+        self.go_on(cx)
+    }
+
+    /// What is waited for, in HTTP/2. `nothing_aside`: no frame has come in part.
+    pub(super) fn patience_for_streams(&self, nothing_aside: bool) -> Option<Patience> {
+        let Speech::Http2(streams) = &self.speech else { return None };
+        Some(match (streams.h2.is_idle(), nothing_aside) {
+            (true, true) => Patience::Idle(self.requests),
+            (true, false) => Patience::Request(self.requests),
+            (false, _) => Patience::Streams(streams.h2.progress() / PROGRESS),
+        })
+    }
+
+    /// When the connection has something to do of its own accord.
+    pub(super) fn streams_deadline(&self) -> Option<Instant> {
+        let Speech::Http2(streams) = &self.speech else { return None };
+        streams.h2.deadline()
+    }
+
+    /// A deadline may have passed. `false`: this is not HTTP/2, or not any more.
+    pub(super) fn on_timer_for_streams<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
+        if matches!(self.course, Course::Last { .. }) || self.activity == Activity::Kernel {
+            return Ok(false);
+        }
+        let late = cx.now >= self.vigil.deadline();
+        let done = self.with_streams(|this, streams| {
+            match this.vigil.patience() {
+                _ if !late => {}
+                Patience::Idle(_) | Patience::Request(_) => streams.h2.close(cx.h2),
+                _ => return Err(Gone),
+            }
+            streams.h2.on_time(cx.h2, cx.now);
+            Ok(())
+        });
+        match done {
+            None => Ok(false),
+            Some(done) => {
+                done?;
+                self.fold_if_due(cx.now);
+                self.settle(cx)?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// What a request comes to.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
+enum Outcome<'o> {
+    Reply(Reply<'o>),
+    Refused(Rejection),
+    /// Its file is being loaded.
+    Later,
+}
+
+fn look_up<'o>(site: &'o Site, cache: &'o mut Cache, key: Key, request: &Request<'_>) -> Outcome<'o> {
+    match site.route(request) {
+        Route::Reply(reply) => Outcome::Reply(reply),
+        Route::File(found) => match cache.get(found.file(), key) {
+            Found::Ready(loaded) => Outcome::Reply(loaded.respond(request, &found)),
+            Found::Later => Outcome::Later,
+            Found::Failed(kind) => Outcome::Refused(*refusal(kind)),
+        },
+    }
+}
+
+/// Where an answer goes: what it needs of a [`Context`] while it borrows the rest.
+struct Outlet<'o, B: Backend> {
+    ring: &'o mut Ring<B>,
+    shared: &'o mut h2::Shared<Piece>,
+    counts: &'o mut crate::Counts,
+    date: &'o [u8; 29],
+    now: Instant,
+    /// Send buffers to be left alone.
+    keep: usize,
+}
+
+/// Requests of one connection that wait for a file. With more of them none is read: each loaded file looks at all of these.
+const PARKED_MAX: usize = 8;
+/// A peer that takes less than this (or an answer) within the time that one send may take is given up.
+const PROGRESS: u64 = 4096;
+const FRAME_HEADER: usize = 9;
+const TOO_MANY_FIELDS: Rejection =
+    Rejection { status: Status::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "too many conditions" };

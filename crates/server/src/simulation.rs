@@ -4,9 +4,11 @@
 //! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one without faults)
 //! and prints its trace.
 
+mod asks;
 mod lab;
 mod peer;
 mod sealer;
+mod streams;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +45,7 @@ fn run_all(seeds: u64, weather: Weather) -> Sum {
                     sum.ended += report.ended;
                     sum.cut += report.cut;
                     sum.swapped += report.swapped;
+                    sum.streams += report.streams;
                     if report.lost > 0 {
                         sum.last_lost = Some(seed);
                     }
@@ -70,6 +73,8 @@ struct Sum {
     kernel_sealed: u64,
     /// Of the answers, those from a site that was put up while the world ran.
     swapped: u64,
+    /// Of the answers, those over HTTP/2.
+    streams: u64,
     last_lost: Option<u64>,
 }
 
@@ -82,10 +87,11 @@ fn every_seed_ends_well() {
         return;
     }
     let seeds = number("SITAR_SEEDS").unwrap_or(SEEDS);
-    let Sum { answers, refused, kernel_sealed, swapped, .. } = run_all(seeds, Weather::Rough);
+    let Sum { answers, refused, kernel_sealed, swapped, streams, .. } = run_all(seeds, Weather::Rough);
     assert!(answers > seeds * 5, "so few answers prove nothing: {answers}");
     assert!(kernel_sealed > seeds / 2, "so few connections of the kernel's prove nothing: {kernel_sealed}");
     assert!(refused > seeds / 20, "so few refusals prove nothing: {refused}");
+    assert!(streams > seeds * 5, "so few answers over HTTP/2 prove nothing: {streams}");
     assert!(swapped > seeds, "so few answers from other sites prove nothing: {swapped}");
 }
 

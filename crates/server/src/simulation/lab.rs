@@ -55,6 +55,8 @@ pub(super) struct Report {
     pub(super) kernel_sealed: u64,
     /// Answers from a site that was not the first.
     pub(super) swapped: u64,
+    /// Answers over HTTP/2.
+    pub(super) streams: u64,
     hash: u64,
 }
 
@@ -118,7 +120,7 @@ fn fixture() -> &'static Fixture {
         client.resumption = rustls::client::Resumption::disabled();
         Fixture {
             sites,
-            server: sitar_tls::Config::new(vec![own], &[b"http/1.1"]).unwrap(),
+            server: sitar_tls::Config::new(vec![own], &[b"h2", b"http/1.1"]).unwrap(),
             client: Arc::new(client),
         }
     })
@@ -225,7 +227,10 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     for _ in 0..peers {
         let (tally, mut start) =
             (Rc::clone(&tally), Some(world.now() + Duration::from_millis(rng.below(2000) as u64)));
-        let mut seed = Some(Rng::new(rng.next()));
+        let number = rng.next();
+        let mut seed = Some(Rng::new(number));
+        // Drawn apart, so that the seeds from before it mean what they did.
+        let streams = Rng::new(number ^ 0x2_9113).chance(500);
         let mut peer = None;
         world.script(move |world| {
             if let Some(at) = start.take() {
@@ -233,7 +238,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             }
             let tls = secure.then_some(&fixture.client);
             let peer = peer.get_or_insert_with(|| {
-                Peer::new(world, Key(DOORS), tls, seed.take().expect("made once"), calm, &tally)
+                Peer::new(world, Key(DOORS), tls, seed.take().expect("made once"), calm, streams, &tally)
             });
             peer.act(world)
         });
@@ -298,6 +303,6 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     drop(mailbox.take());
     assert_eq!(world.census().connections, 0);
     assert_eq!(budget.left(), total, "memory of a former site is still counted");
-    let Tally { answers, refused, lost, ended, cut, swapped, .. } = *tally.borrow();
-    (world.take_trace(), Report { answers, refused, lost, ended, cut, kernel_sealed, swapped, hash })
+    let Tally { answers, refused, lost, ended, cut, swapped, streams, .. } = *tally.borrow();
+    (world.take_trace(), Report { answers, refused, lost, ended, cut, kernel_sealed, swapped, streams, hash })
 }

@@ -1,4 +1,4 @@
-//! Peers: clients that speak HTTP/1.1, plain or over TLS, in the ways of real ones and of bad ones.
+//! Peers: clients that speak HTTP/1.1 or HTTP/2, plain or over TLS, in the ways of real ones and of bad ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use sitar_io::Key;
 use sitar_io::sim::{Next, Rng, Stream, World};
 
-use super::lab::{FILES, VERSIONS, body, length};
+use super::asks::{Expected, ask_for_end, malformed, request, wrong};
+use super::streams::Streams;
 
 /// What became of all peers together.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Tally {
     /// Answers that were complete and exactly right.
     pub(super) answers: u64,
-    /// Of these, refusals of what was wrong on purpose.
+    /// Of these, those of HTTP/2.
+    pub(super) streams: u64,
+    /// Of all, refusals of what was wrong on purpose.
     pub(super) refused: u64,
     /// Conversations that ended before all was answered.
     pub(super) lost: u64,
@@ -30,64 +33,6 @@ pub(super) struct Tally {
     /// The site that was put up last, and the one that the shard was seen to serve last.
     pub(super) put_up: u64,
     pub(super) taken_up: u64,
-}
-
-/// What a request must be answered by.
-#[derive(Clone, Debug)]
-struct Expected {
-    status: u16,
-    content: Content,
-    head_only: bool,
-    /// The site that was served when it was asked for: the answer is from this one or a later one.
-    since: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Content {
-    Any,
-    Exactly(Vec<u8>),
-    /// A file, or a part of it, as it is in one of the sites.
-    File {
-        name: &'static str,
-        len: usize,
-        part: Option<(usize, usize)>,
-    },
-}
-
-impl Expected {
-    fn new(status: u16, content: Content) -> Expected {
-        Expected { status, content, head_only: false, since: 0 }
-    }
-
-    /// The body that belongs to a head, and the site it is from; panics where no site that it may be from has such an
-    /// answer. `None`: nothing is known about it.
-    fn body(&self, head: &str, put_up: u64) -> Option<(Vec<u8>, u64)> {
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-        match &self.content {
-            Content::Any => None,
-            Content::Exactly(bytes) => Some((bytes.clone(), 0)),
-            Content::File { name, len, part } => {
-                let said = field("Content-Length: ").and_then(|length| length.parse::<usize>().ok());
-                // All versions once, the newest first.
-                let turns = (self.since..=put_up).rev().take(VERSIONS);
-                for turn in turns {
-                    let whole = length(name, *len, turn);
-                    let found = match part {
-                        None => (said == Some(whole)).then(|| body(name, *len, turn)),
-                        Some((first, last)) => {
-                            let range = format!("bytes {first}-{last}/{whole}");
-                            (field("Content-Range: ") == Some(&range))
-                                .then(|| body(name, *len, turn)[*first..=*last].to_vec())
-                        }
-                    };
-                    if let Some(found) = found {
-                        return Some((found, turn));
-                    }
-                }
-                panic!("of none of the sites {} to {put_up}, {self:?}: {head}", self.since);
-            }
-        }
-    }
 }
 
 pub(super) struct Peer {
@@ -105,6 +50,8 @@ pub(super) struct Peer {
     /// Text received and not yet understood.
     inbox: Vec<u8>,
     expected: VecDeque<Expected>,
+    /// What is said instead in HTTP/2.
+    streams: Option<Streams>,
     /// The body that the head in front of the inbox announces, and which site it is from; found out once.
     announced: Option<Option<(Vec<u8>, u64)>>,
     /// Bytes read at a time, and how long it rests in between.
@@ -117,6 +64,10 @@ pub(super) struct Peer {
     read: usize,
     half_closes: bool,
     finished: bool,
+    /// Some text has come.
+    heard: bool,
+    /// How often it has asked for new keys.
+    updates: usize,
     /// It has asked for the end of the connection, and waits for close_notify (RFC 8446 §6.1).
     awaits_end: bool,
     has_ended: bool,
@@ -130,24 +81,39 @@ impl Peer {
         tls: Option<&Arc<rustls::ClientConfig>>,
         mut rng: Rng,
         stays: bool,
+        streams: bool,
         tally: &Rc<RefCell<Tally>>,
     ) -> Peer {
         let tls = tls.map(|config| {
-            rustls::ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap()
+            let name = "localhost".try_into().unwrap();
+            let alpn = if streams { vec![b"h2".to_vec()] } else { vec![] };
+            rustls::ClientConnection::new_with_alpn(Arc::clone(config), name, alpn).unwrap()
         });
-        let count = 1 + rng.below(6);
-        let mut requests: VecDeque<_> = (0..count).map(|_| request(&mut rng)).collect();
-        if rng.chance(150) {
+        let streams = streams.then(|| {
+            let count = 1 + rng.below(12);
+            let mut asks: VecDeque<_> = (0..count).map(|_| request(&mut rng)).collect();
+            if rng.chance(200) {
+                asks.insert(rng.below(count), malformed(&mut rng));
+            }
+            Streams::new(&mut rng, asks, stays)
+        });
+        let count = if streams.is_some() { 0 } else { 1 + rng.below(6) };
+        let mut requests: VecDeque<_> = (0..count).map(|_| request(&mut rng).written()).collect();
+        if rng.chance(150) && streams.is_none() {
             requests.push_back(wrong(&mut rng));
         }
         // Drawn apart, so that the seeds from before it mean what they did.
-        let awaits_end =
-            tls.is_some() && Rng::new(rng.clone().next() ^ 0xe4d).chance(400) && ask_for_end(&mut requests);
+        let awaits_end = tls.is_some()
+            && Rng::new(rng.clone().next() ^ 0xe4d).chance(400)
+            && (streams.is_some() || ask_for_end(&mut requests));
         Peer {
             stream: Some(world.connect(listener)),
             tls,
             pipelines: rng.chance(400),
             requests,
+            // A peer that closes its side opens no window any more, and may be left without the rest.
+            half_closes: rng.chance(200) && (streams.is_none() || !stays),
+            streams,
             text: VecDeque::new(),
             wire: VecDeque::new(),
             inbox: Vec::new(),
@@ -159,8 +125,9 @@ impl Peer {
             sated: false,
             breaks_at: (rng.chance(100) && !stays).then(|| rng.below(30_000)),
             read: 0,
-            half_closes: rng.chance(200),
             finished: false,
+            heard: false,
+            updates: 0,
             awaits_end,
             has_ended: false,
             until: world.now() + Duration::from_secs(100),
@@ -176,8 +143,16 @@ impl Peer {
             return Next::Done;
         }
         self.ask();
-        let alive = self.write() && self.take_in() && self.understand() && self.write();
-        let answered = self.requests.is_empty() && self.expected.is_empty() && self.text.is_empty();
+        let mut alive = self.write() && self.take_in() && self.understand();
+        if alive {
+            // An answer may have made room for the next request.
+            self.ask();
+            alive = self.write();
+        }
+        let answered = match &self.streams {
+            Some(streams) => streams.is_answered(),
+            None => self.requests.is_empty() && self.expected.is_empty(),
+        } && self.text.is_empty();
         if !alive || (answered && !self.awaits_end) {
             self.end(world);
             return Next::Done;
@@ -191,6 +166,9 @@ impl Peer {
         }
         // A slow peer looks again after a rest, whatever arrives meanwhile.
         match self.rest {
+            Duration::ZERO if self.streams.as_ref().is_some_and(Streams::is_narrow) => {
+                Next::At(world.now() + Duration::from_millis(5))
+            }
             Duration::ZERO if self.sated => Next::At(world.now() + Duration::from_millis(1)),
             Duration::ZERO => Next::At(self.until),
             rest => Next::At(world.now() + rest),
@@ -199,9 +177,11 @@ impl Peer {
 
     fn end(&mut self, world: &World) {
         let mut tally = self.tally.borrow_mut();
-        if !self.expected.is_empty() || !self.requests.is_empty() {
+        let missing =
+            self.expected.len() + self.requests.len() + self.streams.as_ref().map_or(0, Streams::missing);
+        if missing > 0 {
             // (Into the trace, for whoever wonders why.)
-            world.note("lost", self.expected.len() as u64);
+            world.note("lost", missing as u64);
             tally.lost += 1;
         } else if let (true, true, Some(tls)) = (self.awaits_end, self.has_ended, &mut self.tls) {
             // rustls: 0 after close_notify, an error after an end without one.
@@ -213,10 +193,14 @@ impl Peer {
         self.stream = None;
         self.requests.clear();
         self.expected.clear();
+        self.streams = None;
     }
 
     /// Puts requests into the text: all at once, or one at a time.
     fn ask(&mut self) {
+        if let Some(streams) = &mut self.streams {
+            return streams.ask(&mut self.text, &mut self.rng, &self.tally, self.awaits_end);
+        }
         while self.pipelines || self.expected.is_empty() {
             let Some((bytes, expected)) = self.requests.pop_front() else { return };
             self.text.extend(bytes);
@@ -235,8 +219,12 @@ impl Peer {
                     let piece = 1 + self.rng.below(self.text.len().min(2000));
                     let piece: Vec<u8> = self.text.drain(..piece).collect();
                     tls.writer().write_all(&piece).unwrap();
-                    if self.rng.chance(30) {
-                        let _ = tls.refresh_traffic_keys();
+                    // Not so often that it takes the answers for a flood, nor again after a failure.
+                    if self.rng.chance(30) && self.heard && self.updates < 12 {
+                        self.updates += 1;
+                        if tls.refresh_traffic_keys().is_err() {
+                            self.updates = usize::MAX;
+                        }
                     }
                 }
                 let mut out = Vec::new();
@@ -269,6 +257,7 @@ impl Peer {
         if self.half_closes
             && !self.finished
             && self.requests.is_empty()
+            && self.streams.as_ref().is_none_or(Streams::is_asked)
             && self.text.is_empty()
             && self.wire.is_empty()
         {
@@ -310,6 +299,7 @@ impl Peer {
                                 over |= tls.process_new_packets().is_err();
                                 let mut text = Vec::new();
                                 let _ = tls.reader().read_to_end(&mut text);
+                                self.heard |= !text.is_empty();
                                 self.inbox.extend(text);
                             }
                         }
@@ -329,6 +319,9 @@ impl Peer {
 
     /// Compares what has come with what was expected, byte for byte.
     fn understand(&mut self) -> bool {
+        if let Some(streams) = &mut self.streams {
+            return streams.understand(&mut self.inbox, &mut self.text, &self.tally);
+        }
         while let Some(end) = self.inbox.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8(self.inbox[..end].to_vec()).expect("a head is ASCII");
             let status: u16 = head[9..12].parse().unwrap();
@@ -374,61 +367,4 @@ impl Peer {
         }
         true
     }
-}
-
-/// Makes the last request one after which the connection ends, if it is of that kind.
-fn ask_for_end(requests: &mut VecDeque<(Vec<u8>, Expected)>) -> bool {
-    match requests.back_mut() {
-        Some((text, expected)) if text.ends_with(b"\r\n\r\n") && expected.status < 400 => {
-            text.truncate(text.len() - 2);
-            text.extend_from_slice(b"Connection: close\r\n\r\n");
-            true
-        }
-        _ => false,
-    }
-}
-
-/// A request that is right, and its answer.
-fn request(rng: &mut Rng) -> (Vec<u8>, Expected) {
-    let (name, len) = FILES[rng.below(FILES.len())];
-    let get = |more: &str| format!("GET /{name} HTTP/1.1\r\nHost: a\r\n{more}\r\n").into_bytes();
-    let file = |part| Content::File { name, len, part };
-    match rng.below(8) {
-        0 => {
-            let text = format!("HEAD /{name} HTTP/1.1\r\nHost: a\r\n\r\n");
-            (text.into_bytes(), Expected { head_only: true, ..Expected::new(200, file(None)) })
-        }
-        1 => {
-            let first = rng.below(len);
-            let last = first + rng.below(len - first);
-            let text = get(&format!("Range: bytes={first}-{last}\r\n"));
-            (text, Expected::new(206, file(Some((first, last)))))
-        }
-        2 => {
-            let text = format!("GET /{name}/nothing HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
-            (text, Expected::new(404, Content::Exactly(b"404 Not Found\n".to_vec())))
-        }
-        3 => {
-            // An unwanted body, which must be skipped exactly.
-            let unwanted = "GET /evil HTTP/1.1\r\nHost: x\r\n\r\n".repeat(rng.below(20));
-            let length = unwanted.len();
-            let text =
-                format!("POST /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{unwanted}");
-            let refusal = Content::Exactly(b"405 Method Not Allowed\n".to_vec());
-            (text.into_bytes(), Expected::new(405, refusal))
-        }
-        _ => (get(""), Expected::new(200, file(None))),
-    }
-}
-
-/// A request that is wrong, after which the server ends the conversation.
-fn wrong(rng: &mut Rng) -> (Vec<u8>, Expected) {
-    let (text, status): (&[u8], u16) = [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], 400),
-        (b"GET / HTTP/1.1\nHost: a\n\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\nwhatever", 413),
-        (b"GET / HTTP/9.1\r\nHost: a\r\n\r\n", 505),
-    ][rng.below(5)];
-    (text.to_vec(), Expected::new(status, Content::Any))
 }

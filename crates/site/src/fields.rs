@@ -22,6 +22,24 @@ impl Blocks {
     }
 }
 
+/// Header lines of an answer, and the same for HTTP/2, encoded once and sent often.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    pub(crate) text: Box<[u8]>,
+    pub(crate) encoded: Box<[u8]>,
+}
+
+impl Lines {
+    pub(crate) fn new(text: Vec<u8>) -> Lines {
+        Lines { encoded: sitar_http::h2::block(&text), text: text.into_boxed_slice() }
+    }
+
+    /// Bytes of memory that both take.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len() + self.encoded.len()
+    }
+}
+
 fn content(entry: &Entry) -> Box<[u8]> {
     let mut block = Vec::with_capacity(320);
     let charset: &[u8] = if entry.media.utf8 { b"; charset=utf-8" } else { b"" };

@@ -14,6 +14,8 @@ pub struct Reply<'r> {
     pub status: Status,
     /// Prebuilt header lines, each `name: value\r\n`; what is sent are the [`pieces`](Reply::pieces).
     pub(crate) fields: &'r [u8],
+    /// The same as a header block of HTTP/2; empty where none has been made.
+    pub(crate) encoded: &'r [u8],
     /// Further header lines that depend on the request (Content-Range, Location with a query), in the same form.
     pub(crate) more: FieldBuf,
     /// The site's own rules about headers, as far as they concern this answer.
@@ -72,6 +74,15 @@ impl<'r> Reply<'r> {
         }
     }
 
+    /// Calls `send` with the header lines of this answer as HTTP/2 has them: a header block that was made beforehand
+    /// ([`sitar_http::h2::block`]), and lines in pieces that belong behind it.
+    pub fn encoded<T>(&self, send: impl FnOnce(&[u8], &[&[u8]]) -> T) -> T {
+        match &self.headers {
+            None if !self.encoded.is_empty() => send(self.encoded, &[&self.more]),
+            _ => self.pieces(|pieces| send(&[], pieces)),
+        }
+    }
+
     /// The same answer with the site's own header rules.
     pub(crate) fn ruled(mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) -> Reply<'r> {
         if let Some(set) = headers {
@@ -95,6 +106,7 @@ impl<'r> Reply<'r> {
         Reply {
             status,
             fields,
+            encoded: &[],
             more: FieldBuf::new(),
             headers: None,
             content_length: Some(body.len() as u64),
@@ -129,6 +141,7 @@ impl<'r> Reply<'r> {
         Reply {
             status: Status::NO_CONTENT,
             fields: b"Allow: GET, HEAD, OPTIONS\r\n",
+            encoded: &[],
             more: FieldBuf::new(),
             headers: None,
             content_length: None,

@@ -1,6 +1,6 @@
 //! A file ready to be sent: bytes in a region (or a range of a file), validators, and header lines built once.
 
-use crate::fields::{self, Blocks};
+use crate::fields::{self, Blocks, Lines};
 use crate::index::Entry;
 use crate::live::{Origin, Streamed};
 use crate::media::Media;
@@ -102,11 +102,11 @@ pub struct Representation {
     /// The type; `None` for encoded content.
     media: Option<Media>,
     /// Header lines of 200 and 206.
-    content_fields: Box<[u8]>,
+    content_fields: Lines,
     /// Bytes of them that only say what the content is: all that an error carries.
     described: usize,
     /// Header lines of 304.
-    not_modified_fields: Box<[u8]>,
+    not_modified_fields: Lines,
 }
 
 impl Representation {
@@ -220,8 +220,8 @@ impl Representation {
             hash,
             media: (entry.coding == Coding::Identity).then_some(entry.media),
             described: fields::described(&content_fields),
-            content_fields: content_fields.into_boxed_slice(),
-            not_modified_fields: not_modified_fields.into_boxed_slice(),
+            content_fields: Lines::new(content_fields),
+            not_modified_fields: Lines::new(not_modified_fields),
         }
     }
 
@@ -269,8 +269,8 @@ impl Representation {
 
     /// The content as the text of an error: what it is, and nothing that would let a cache take it for the real thing.
     fn failure(&self, status: Status, head: bool) -> Reply<'_> {
-        let fields = self.content_fields.get(..self.described).unwrap_or_default();
-        Reply { fields, ..self.part(status, 0..self.length, head) }
+        let fields = self.content_fields.text.get(..self.described).unwrap_or_default();
+        Reply { fields, encoded: &[], ..self.part(status, 0..self.length, head) }
     }
 
     fn success(&self, request: &Request<'_>, found: &Found<'_>, head: bool) -> Reply<'_> {
@@ -321,10 +321,12 @@ impl Representation {
         let mut more = FieldBuf::new();
         plan.push_type(&mut more);
         // The first line is the type, and the answer's is another.
-        let line = self.content_fields.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let text = &self.content_fields.text;
+        let line = text.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         Reply {
             status: Status::PARTIAL_CONTENT,
-            fields: self.content_fields.get(line..).unwrap_or_default(),
+            fields: text.get(line..).unwrap_or_default(),
+            encoded: &[],
             more,
             headers: None,
             content_length: Some(plan.content_length()),
@@ -377,7 +379,8 @@ impl Representation {
         };
         Reply {
             status,
-            fields: &self.content_fields,
+            fields: &self.content_fields.text,
+            encoded: &self.content_fields.encoded,
             more: FieldBuf::new(),
             headers: None,
             content_length: Some(length),
@@ -388,7 +391,8 @@ impl Representation {
     fn not_modified(&self) -> Reply<'_> {
         Reply {
             status: Status::NOT_MODIFIED,
-            fields: &self.not_modified_fields,
+            fields: &self.not_modified_fields.text,
+            encoded: &self.not_modified_fields.encoded,
             more: FieldBuf::new(),
             headers: None,
             content_length: None,

@@ -229,8 +229,8 @@ impl Connection {
         reply: &Reply<'_>,
     ) -> Result<(), Gone> {
         let (status, content_length, date) = (reply.status, reply.content_length, to.date);
-        reply.pieces(|fields| {
-            let answer = Answer { status, date, block: b"", fields, content_length };
+        reply.encoded(|block, fields| {
+            let answer = Answer { status, date, block, fields, content_length };
             self.answer(to, streams, stream, &answer, &reply.body)
         })
     }

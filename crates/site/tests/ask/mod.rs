@@ -50,6 +50,7 @@ fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget, now: Sy
             loaded.respond(&head.request, &found)
         }
     };
+    assert_eq!(lines_of_http2(&reply), reply.pieces(parsed), "the same fields in both versions");
     let (status, content_length) = (reply.status, reply.content_length);
     let len = reply.pieces(|fields| {
         let answer =
@@ -59,6 +60,24 @@ fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget, now: Sy
     let mut text = out[..len].to_vec();
     text.extend_from_slice(&body(&reply));
     text
+}
+
+/// Names in lower case and values, as HTTP/2 has them.
+type Lines = Vec<(String, String)>;
+
+fn parsed(pieces: &[&[u8]]) -> Lines {
+    let text = String::from_utf8(pieces.concat()).unwrap();
+    let lines = text.split_terminator("\r\n").map(|line| line.split_once(": ").unwrap());
+    lines.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()
+}
+
+fn lines_of_http2(reply: &Reply<'_>) -> Lines {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    reply.encoded(|block, pieces| {
+        let list = sitar_http::h2::checks::Hpack::default().decode(block).unwrap();
+        let list = list.into_iter().map(|(name, value)| (text(name), text(value)));
+        list.chain(parsed(pieces)).collect()
+    })
 }
 
 fn without_date(text: &[u8]) -> Vec<u8> {

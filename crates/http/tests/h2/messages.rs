@@ -196,8 +196,8 @@ fn the_bytes_of_an_answer() {
     let mut out = [0; 512];
     let len = lab.connection.answer_now(&mut lab.shared, 1, &answer, b"hello", &mut out).unwrap();
     let head =
-        b"\x00\x00\x3d\x01\x04\x00\x00\x00\x01\x20\x88\x0f\x12\x1dSun, 06 Nov 1994 08:49:37 GMT\x0f\x0d\x015";
-    let fields = b"\x0f\x2c\x8b\x84\x84\x2d\x69\x5b\x05\x44\x3c\x86\xaa\x6f\x00\x05x-two\x012";
+        b"\x00\x00\x41\x01\x04\x00\x00\x00\x01\x20\x88\x0f\x12\x1dSun, 06 Nov 1994 08:49:37 GMT\x0f\x0d\x015";
+    let fields = b"\x0f\x2c\x0fAccept-Encoding\x00\x05x-two\x012";
     let data = b"\x00\x00\x05\x00\x01\x00\x00\x00\x01hello";
     assert_eq!(
         out[..len].escape_ascii().to_string(),

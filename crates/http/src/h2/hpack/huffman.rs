@@ -77,12 +77,14 @@ fn slow(bits: u64) -> Option<(u16, u32)> {
 }
 
 /// Bytes that `text` takes when coded.
+#[cfg(test)]
 pub(super) fn encoded_len(text: impl Iterator<Item = u8>) -> usize {
     let bits: usize = text.map(|byte| usize::from(LENGTHS[usize::from(byte)])).sum();
     bits.div_ceil(8)
 }
 
 /// Gives `text`, coded and padded, to `put` byte by byte, until that says `None`.
+#[cfg(test)]
 pub(super) fn encode(text: impl Iterator<Item = u8>, mut put: impl FnMut(u8) -> Option<()>) -> Option<()> {
     let (mut bits, mut count) = (0_u64, 0_u32);
     for byte in text {

@@ -178,7 +178,7 @@ fn blocks_of_a_response() {
     let lines = b"Content-Type: text/html; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n\
         Content-Length: 7\r\nX-Empty:\r\nno line\r\n";
     let wire = block(lines);
-    assert!(wire.len() < lines.len() * 2 / 3, "{}", wire.len());
+    assert!(wire.len() < lines.len(), "{}", wire.len());
     let expected = [
         ("content-type", "text/html; charset=utf-8"),
         ("x-content-type-options", "nosniff"),
@@ -187,7 +187,7 @@ fn blocks_of_a_response() {
         ("x-empty", ""),
     ];
     assert_eq!(Hpack::default().decode(&wire), Ok(list(&expected)));
-    assert_eq!(*block(b"Content-Length: 7\r\n"), [0x0f, 0x0d, 0x01, b'7'], "no shorter in Huffman code");
+    assert_eq!(*block(b"Content-Length: 7\r\n"), [0x0f, 0x0d, 0x01, b'7']);
     let long = [&b"Location: /"[..], &[b'x'; 5000], b"\r\n"].concat();
     let value = format!("/{}", "x".repeat(5000));
     assert_eq!(Hpack::default().decode(&block(&long)), Ok(list(&[("location", &value)])));

@@ -82,7 +82,7 @@ pub use file::{File, FileKind, FileStat};
 pub use region::{Region, RegionMut};
 pub use ring::{Config, Ring, Stats, leaked_rings};
 pub use rustix::io::Errno;
-pub use sockopt::{SockOpt, TlsCipher, TlsTx};
+pub use sockopt::{SockOpt, TlsCipher, TlsTx, set_tcp_notsent_lowat};
 pub use table::OpId;
 pub use udp::{COALESCED_MAX, DATAGRAM_HEAD, Datagrams, Udp};
 pub use uring::{SqPoll, Unavailable, Uring};

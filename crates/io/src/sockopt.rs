@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 use zeroize::Zeroize;
@@ -41,6 +41,15 @@ impl SockOpt {
     pub(crate) fn set_now(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
         self.with(|level, name, value| set(socket, level, name, value))
     }
+}
+
+/// TCP_NOTSENT_LOWAT: how many bytes TCP takes beyond what it can send now; sockets that a listener accepts inherit it.
+///
+/// # Errors
+/// What setsockopt(2) says: the socket is not TCP's.
+pub fn set_tcp_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    let value = bytes.to_ne_bytes();
+    Ok(set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &value)?)
 }
 
 /// setsockopt(2), for options that rustix does not have.
@@ -171,6 +180,35 @@ mod tests {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let answer = set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_ULP, b"no such thing");
         assert!(matches!(answer, Err(Errno::NOENT | Errno::NOTCONN)), "{answer:?}");
+    }
+
+    /// How much an accepted socket takes for a peer that does not read.
+    fn taken(lowat: Option<u32>) -> usize {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, 2 << 20).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 8 << 10).unwrap();
+        if let Some(bytes) = lowat {
+            set_tcp_notsent_lowat(&listener, bytes).unwrap();
+        }
+        let family = rustix::net::AddressFamily::INET;
+        let client = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&client, 8 << 10).unwrap();
+        rustix::net::connect(&client, &listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let mut taken = 0;
+        while let Ok(len) = std::io::Write::write(&mut accepted, &[0; 4096]) {
+            taken += len;
+        }
+        taken
+    }
+
+    #[test]
+    fn little_is_taken_that_cannot_be_sent() {
+        let (little, much) = (taken(Some(64 << 10)), taken(None));
+        assert!(little < 256 << 10 && much > little * 2, "{little} with the option, {much} without");
+        let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(set_tcp_notsent_lowat(&udp, 1).is_err());
     }
 
     const KEY: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";

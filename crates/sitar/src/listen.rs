@@ -15,6 +15,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::cli::Address;
 use crate::error::Error;
 
+/// Bytes that TCP takes of an answer beyond what it can send now: about one send buffer.
+const NOTSENT_LOWAT: u32 = 64 << 10;
 /// Connections that wait to be accepted, per socket. The kernel takes the smaller of this and
 /// `net.core.somaxconn`, which is 4096 by default.
 const BACKLOG: i32 = 4096;
@@ -140,6 +142,8 @@ fn new_socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     sockopt::set_socket_reuseaddr(&socket, true)?;
     // Accepted sockets inherit it. Answers leave in whole sends, so there is nothing for Nagle to collect.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    // What the kernel has taken cannot be overtaken by an answer that is more urgent. One that does not know this does without.
+    let _ = sitar_io::set_tcp_notsent_lowat(&socket, NOTSENT_LOWAT);
     if address.is_ipv6() {
         // IPv4 has sockets of its own; peers must not show up as ::ffff:192.0.2.1.
         sockopt::set_ipv6_v6only(&socket, true)?;

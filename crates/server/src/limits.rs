@@ -45,6 +45,8 @@ pub struct Limits {
     pub stash: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,
+    /// Whether HTTP/2 is spoken in plain text with clients that begin so; over TLS the handshake decides.
+    pub http2: bool,
     /// Connections of HTTP/2.
     pub h2: sitar_http::h2::Limits,
 }
@@ -64,6 +66,7 @@ impl Default for Limits {
             files_open: 64,
             stash: 32 << 20,
             http: sitar_http::h1::Limits::default(),
+            http2: true,
             h2: sitar_http::h2::Limits::default(),
         }
     }

@@ -137,6 +137,10 @@ pub struct Serve {
     #[arg(long, value_enum, value_name = "VERSION", env = "SITAR_MIN_TLS")]
     pub min_tls: Option<MinTls>,
 
+    /// Speak HTTP/1 only
+    #[arg(long, env = "SITAR_NO_HTTP2", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_http2: bool,
+
     /// How the kernel is asked for input and output
     #[arg(long, value_enum, default_value_t = Engine::Auto, env = "SITAR_ENGINE")]
     pub engine: Engine,

@@ -30,7 +30,7 @@ use crate::{handbook, identity, listen, sealer};
 const FILE_SHARE: u64 = 8;
 /// Descriptors beside the connections' own: listeners, the site, the waker, standard streams.
 pub(crate) const DESCRIPTORS_OTHER: u64 = 1024;
-/// Application protocols offered.
+/// Application protocols offered; without HTTP/2 all but the first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Serves until it is told to stop.
@@ -40,7 +40,7 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub fn run(arguments: &Serve) -> Result<(), Error> {
     let plan = arguments.plan()?;
     let (site, content, eye) = open_site(arguments)?;
-    let (tls, encryption) = secure(&plan.security, arguments.min_tls)?;
+    let (tls, encryption) = secure(&plan.security, arguments)?;
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
     let engine =
@@ -219,10 +219,7 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
     Ok((Arc::new(site), content, Some(eye)))
 }
 
-fn secure(
-    security: &Security,
-    min: Option<MinTls>,
-) -> Result<(Option<sitar_tls::Config>, Encryption), Error> {
+fn secure(security: &Security, arguments: &Serve) -> Result<(Option<sitar_tls::Config>, Encryption), Error> {
     let (identities, encryption) = match security {
         Security::Plain => return Ok((None, Encryption::Plain)),
         Security::Local => {
@@ -240,12 +237,13 @@ fn secure(
             (identities, Encryption::Certificates(certificates))
         }
     };
-    let min = match min {
+    let min = match arguments.min_tls {
         None | Some(MinTls::Tls12) => sitar_tls::Version::Tls12,
         Some(MinTls::Tls13) => sitar_tls::Version::Tls13,
     };
-    let config = sitar_tls::Config::with_min_version(identities, &ALPN, min)
-        .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
+    let config =
+        sitar_tls::Config::with_min_version(identities, &ALPN[usize::from(arguments.no_http2)..], min)
+            .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
     Ok((Some(config), encryption))
 }
 
@@ -309,6 +307,7 @@ fn limits(arguments: &Serve, shards: NonZeroU16, engine: &Choice) -> Result<Limi
         head: seconds(arguments.head_seconds),
         idle: seconds(arguments.idle_seconds),
         send: seconds(arguments.send_seconds),
+        http2: !arguments.no_http2,
         ..defaults
     };
     let tables = if matches!(engine, Choice::Epoll(_)) { u64::from(shards.get()) } else { 1 };

@@ -103,6 +103,10 @@ impl Connection {
     /// Looks at the first bytes of plain text. `false`: more are needed.
     pub(super) fn hear<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> bool {
         let Speech::Unheard = self.speech else { return true };
+        if !cx.limits.http2 {
+            self.speech = Speech::Http1;
+            return true;
+        }
         self.speech = match h2::is_preface(text) {
             None => return false,
             Some(true) => Speech::Http2(Box::new(Streams::new(cx))),

@@ -74,6 +74,7 @@ fn verbs() {
             tls_key: vec![],
             tls: Tls::Auto,
             min_tls: None,
+            no_http2: false,
             engine: Engine::Auto,
             spin: None,
             shards: None,

@@ -151,7 +151,7 @@ pub(super) const BROKEN: &[Visit] = &[Visit {
         "MIME type",
         "console.error: a deliberate error",
         "undefinedFunction is not defined",
-        "404 (Not Found)",
+        "a status of 404",
     ],
     ..page("/", "document.title == 'Broken on purpose'")
 }];

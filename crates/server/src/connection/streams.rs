@@ -415,6 +415,11 @@ impl Connection {
             return Ok(false);
         }
         let late = cx.now >= self.vigil.deadline();
+        let due = self.streams_deadline().is_some_and(|deadline| deadline <= cx.now);
+        if !late && !due {
+            self.fold_if_due(cx.now);
+            return Ok(matches!(self.speech, Speech::Http2(_)));
+        }
         let done = self.with_streams(|this, streams| {
             match this.vigil.patience() {
                 _ if !late => {}
@@ -428,7 +433,6 @@ impl Connection {
             None => Ok(false),
             Some(done) => {
                 done?;
-                self.fold_if_due(cx.now);
                 self.settle(cx)?;
                 Ok(true)
             }

@@ -9,8 +9,9 @@ use super::frame::{ACK, ErrorCode, Header, Kind, PAYLOAD_MAX, WINDOW_MAX, settin
 use super::priority::Priority;
 use super::stream::{Local, Remote};
 
-/// Opening a window by less than this is counted; what was sent to make it necessary takes that back.
-const WINDOW_STEP: i64 = 1024;
+/// Opening a window by less than this is counted; what was sent to make it necessary takes that back. Less than the windows of
+/// clients on purpose small: nghttp has them down to 1023 bytes.
+pub(super) const WINDOW_STEP: i64 = 512;
 /// Parameters in one SETTINGS frame. There are eight that anybody knows.
 const SETTINGS_MAX: usize = 64;
 /// The largest frame that a peer may allow (RFC 9113 §6.5.2).

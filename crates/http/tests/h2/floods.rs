@@ -156,6 +156,15 @@ fn windows_opened_byte_by_byte() {
         lab.asked.clear();
     }
     assert_eq!(lab.connection.fault(), None);
+    // So may a client whose windows are small, as nghttp's with --window-bits=10, in an answer that needs many of them.
+    let mut lab = Lab::with(&Limits::default(), &[(4, 1023)]);
+    lab.feed(&get(1));
+    lab.answer(1, 5_000 * 1023);
+    for _ in 0..5_000 {
+        assert_eq!(lab.sent().last().map(|frame| frame.payload.len()), Some(1023));
+        lab.feed(&[window_update(0, 1023), window_update(1, 1023)].concat());
+    }
+    assert_eq!(lab.connection.fault(), None);
 }
 
 #[test]

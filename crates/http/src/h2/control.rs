@@ -221,8 +221,13 @@ impl<T: Content> Connection<T> {
         if header.stream > self.last_seen {
             return Err(Fault::protocol("WINDOW_UPDATE on a stream that was not opened"));
         }
-        // §5.1: on a stream that has ended it may have crossed our last frame.
-        let Some(at) = self.streams.find(header.stream) else { return Ok(()) };
+        let Some(at) = self.streams.find(header.stream) else {
+            // §5.1: on a stream that has ended it may have crossed our last frames; each of those takes back one of these.
+            if increment >= WINDOW_STEP {
+                self.floods.count(Flood::Windows, now)?;
+            }
+            return Ok(());
+        };
         let stream = self.streams.at(at);
         stream.window += increment;
         let code = match stream.window {

@@ -168,6 +168,26 @@ fn windows_opened_byte_by_byte() {
 }
 
 #[test]
+fn windows_of_streams_that_are_over() {
+    let mut lab = Lab::new();
+    lab.feed(&get(1));
+    lab.answer(1, 100);
+    lab.sent();
+    assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(1, 65_536)), 1024);
+    // Clients that open the window of each stream once more when its answer has ended may do so forever.
+    let mut lab = Lab::new();
+    for nth in 0..5_000 {
+        let stream = 2 * nth + 1;
+        lab.feed(&get(stream));
+        lab.answer(stream, 2_000);
+        assert_eq!(lab.sent().len(), 2);
+        lab.feed(&[window_update(stream, 2_000), window_update(0, 2_000)].concat());
+        lab.asked.clear();
+    }
+    assert_eq!(lab.connection.fault(), None);
+}
+
+#[test]
 fn nothing_is_read_while_nothing_can_be_sent() {
     // 100 answers with heads of a kilobyte, to a peer that does not read: it gets no further than 24 KiB and one more head.
     let mut lab = Lab::new();

@@ -126,7 +126,8 @@ fn curl_knows_before() {
     // With an Upgrade (RFC 7540 §3.2, which RFC 9113 has dropped) the server goes on as it is asked.
     for (option, status) in [("--http2-prior-knowledge", "HTTP/2 200"), ("--http2", "HTTP/1.1 200")] {
         // One each time: curl 7.88 stumbles over a connection of that kind that it uses again.
-        let got = run("curl", ["--silent", "--show-error", "--include", option, &server.url("/16k.bin")]).ok();
+        let got =
+            run("curl", ["--silent", "--show-error", "--include", option, &server.url("/16k.bin")]).ok();
         assert!(got.text().starts_with(status), "{option}: {}", got.text());
         assert!(got.stdout.ends_with(&pattern(16 * 1024)), "{option}");
     }
@@ -224,7 +225,7 @@ h2 = connection.H2Connection(config=config.H2Configuration(header_encoding='utf-
 h2.local_settings = settings.Settings(initial_values={settings.SettingCodes.INITIAL_WINDOW_SIZE: 3000})
 h2.initiate_connection()
 bodies, statuses = {}, {}
-for _ in range(24):
+for _ in range(12):
     stream = h2.get_next_available_stream_id()
     head = [(':method', 'GET'), (':scheme', 'https'), (':authority', 'localhost'), (':path', '/1m.bin')]
     h2.send_headers(stream, head, end_stream=True)
@@ -251,7 +252,7 @@ while open_streams:
 assert set(statuses.values()) == {'200'}, statuses
 assert {len(body) for body in bodies.values()} == {1048576}
 print(len({hashlib.sha256(body).digest() for body in bodies.values()}), hashlib.sha256(bodies[1]).hexdigest())
-assert switches > 240, 'one after the other'
+assert switches > 120, 'one after the other'
 ";
     let mut command = Command::new(PYTHON);
     command.args(["-c", script, &server.address().port().to_string()]).arg(server.ca());

@@ -13,7 +13,7 @@ use crate::Invocation;
 use crate::bench::{cpu_nanoseconds, on_path};
 use crate::program::{self, Result, Server};
 use attacker::Tally;
-use attacks::{ATTACKS, Attack};
+use attacks::{ATTACKS, Attack, Script};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -28,7 +28,7 @@ const OTHER_CORE: &str = "1";
 const PAUSE: Duration = Duration::from_millis(3);
 /// What a flood may add to the server's memory: some KiB for each connection, and the send buffers that are there from the start and
 /// touched only now.
-const MEMORY_MAX: u64 = 64 << 20;
+const MEMORY_MAX: u64 = 32 << 20;
 /// A request may take three times as long as without a flood, or this, if that is more.
 const P99_MAX: Duration = Duration::from_millis(10);
 const SECONDS: u64 = 20;
@@ -132,6 +132,8 @@ fn run(root: &Path, span: Duration, only: Option<&str>) -> Result<bool> {
 /// What one flood did.
 struct Row {
     tally: Tally,
+    /// Whether the flood goes on for as long as it is let.
+    pours: bool,
     /// Of the server, before and at most.
     memory: (u64, u64),
     quiet: Times,
@@ -189,6 +191,9 @@ impl Row {
         let p99 = self.flood.percentile(99);
         if p99 > most {
             failures.push(format!("p99 is {p99:.2} ms, at most {most:.2} would do"));
+        }
+        if self.pours && self.tally.cut == 0 {
+            failures.push("no attacker was cut off".to_owned());
         }
         let grown = self.memory.1.saturating_sub(self.memory.0);
         if grown > MEMORY_MAX {
@@ -265,7 +270,8 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
     if tally.sent == 0 {
         return Err(format!("{}: nothing was sent", attack.name).into());
     }
-    Ok(Row { tally, memory: (before, most), quiet, flood, cpu })
+    let pours = !matches!(attack.script, Script::Hold(..));
+    Ok(Row { tally, pours, memory: (before, most), quiet, flood, cpu })
 }
 
 /// Bytes of a process that are in memory.
@@ -284,7 +290,8 @@ mod tests {
             took: took.iter().copied().map(Duration::from_millis).collect(),
             errors: Vec::new(),
         };
-        Row { tally: Tally::default(), memory, quiet: times(quiet), flood: times(flood), cpu: 0 }
+        let tally = Tally { sent: 1, connections: 2, cut: 1 };
+        Row { tally, pours: true, memory, quiet: times(quiet), flood: times(flood), cpu: 0 }
     }
 
     #[test]
@@ -294,6 +301,9 @@ mod tests {
         assert_eq!(row(&[1; 200], &[11; 200], (5, 6)).failures().len(), 1);
         assert_eq!(row(&[1; 200], &[1; 200], (5, 6 + MEMORY_MAX)).failures().len(), 1);
         assert_eq!(row(&[1; 200], &[], (5, 6)).failures().len(), 1, "no answer at all");
+        let mut endless = row(&[1; 200], &[1; 200], (5, 6));
+        endless.tally.cut = 0;
+        assert_eq!(endless.failures(), ["no attacker was cut off"]);
         let mut refused = row(&[1; 200], &[1; 200], (5, 6));
         refused.flood.errors.push("gone".to_owned());
         assert_eq!(refused.failures().len(), 1);

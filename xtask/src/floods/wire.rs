@@ -84,7 +84,7 @@ impl Good {
             match kind {
                 // The first block declares an empty table (RFC 7541 §6.3).
                 HEADERS if stream == asked => {
-                    is_200 = payload.strip_prefix(b"\x20").unwrap_or(&payload).starts_with(b"\x88")
+                    is_200 = payload.strip_prefix(b"\x20").unwrap_or(&payload).starts_with(b"\x88");
                 }
                 DATA if stream == asked => body.extend(&payload),
                 RST_STREAM | GOAWAY => return Err(io::Error::other("the server does not want to go on")),

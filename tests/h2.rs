@@ -60,13 +60,14 @@ fn nghttp_posts_and_is_told_what_is_allowed() {
     }
     let site = Site::small();
     let server = Server::start([site.path()]);
-    // More than a window holds, and nothing at all.
-    for path in ["1m.bin", "empty.txt"] {
+    site.add("2m.bin", &pattern(2 << 20));
+    // More than a window holds, more than is let come, and nothing at all.
+    for path in ["1m.bin", "2m.bin", "empty.txt"] {
         let data = format!("--data={}", site.path().join(path).display());
         let got = nghttp(&["-nv", &data, "--multiply=3"], &[server.url("/1k.txt")]).text();
         assert_eq!(got.matches(" :status: 405\n").count(), 3, "{got}");
         assert_eq!(got.matches(" allow: GET, HEAD").count(), 3, "{got}");
-        // Told to stop, which is no error, where the rest would not fit.
+        // Told to stop, which is no error.
         assert!(!got.contains("recv GOAWAY"), "{got}");
         let told = got.matches("error_code=").count() - got.matches("send GOAWAY").count();
         assert_eq!(
@@ -74,7 +75,26 @@ fn nghttp_posts_and_is_told_what_is_allowed() {
             told + got.matches("send GOAWAY").count(),
             "{got}"
         );
-        assert_eq!(told, if path == "1m.bin" { 3 } else { 0 }, "{got}");
+        assert_eq!(told, if path == "2m.bin" { 3 } else { 0 }, "{got}");
+    }
+}
+
+/// A reset behind an answer is a failure to this client, whatever the code says, and the answer is lost.
+#[test]
+fn curl_posts_a_megabyte_and_reads_the_answer() {
+    if !have("h2::curl_posts_a_megabyte_and_reads_the_answer", &["curl"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let file = site.path().join("1m.bin");
+    for option in ["--data-binary", "--upload-file"] {
+        let what = if option == "--upload-file" { "" } else { "@" };
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--http2", "--include", "--cacert"]).arg(server.ca());
+        curl.arg(option).arg(format!("{what}{}", file.display())).arg(server.url("/1k.txt"));
+        let got = run_with(&mut curl, b"").ok().text();
+        assert!(got.starts_with("HTTP/2 405 "), "{option}: {got}");
     }
 }
 
@@ -190,7 +210,7 @@ async def main():
         assert (fresh.status_code, fresh.content) == (304, b''), fresh
         part = await client.get(url + '/1k.txt', headers={'Range': 'bytes=5-9'})
         assert (part.status_code, part.content) == (206, answers[0].content[5:10]), part
-        post = await client.post(url + '/1k.txt', content=b'x' * 20000)
+        post = await client.post(url + '/1k.txt', content=b'x' * 200000)
         assert post.status_code == 405, post
         missing = await client.get(url + '/nothing')
         assert missing.status_code == 404, missing

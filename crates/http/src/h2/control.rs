@@ -224,9 +224,13 @@ impl<T: Content> Connection<T> {
             return Err(Fault::protocol("WINDOW_UPDATE on a stream that was not opened"));
         }
         let Some(at) = self.streams.find(header.stream) else {
-            // §5.1: on a stream that has ended it may have crossed our last frames; each of those takes back one of these.
+            // §5.1: on a stream that has ended it may have crossed our last frames, or be about what these brought. More than was
+            // sent is no such thing, but for what some clients send behind each request; the answer takes that back.
             if increment >= WINDOW_STEP {
-                self.floods.count(Flood::Windows, now)?;
+                match self.unreturned.checked_sub(increment as u64) {
+                    Some(rest) => self.unreturned = rest,
+                    None => self.floods.count(Flood::Windows, now)?,
+                }
             }
             return Ok(());
         };

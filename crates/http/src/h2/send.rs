@@ -135,6 +135,7 @@ impl<T: Content> Connection<T> {
         stream.served = served;
         self.send_window -= len as i64;
         self.progress += len as u64;
+        self.unreturned += len as u64;
         if end || len as i64 >= WINDOW_STEP {
             // The peer has to open its windows for this again, both of them.
             self.floods.forgive(Flood::Windows, 2);

@@ -1,13 +1,15 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a folder and from an
-//! archive, over one connection and over 32, by every engine. The exception are dotfiles, which are not served at all.
+//! archive, over one connection and over 32, by HTTP/1.1 and HTTP/2, by every engine. The exception are dotfiles, which are not
+//! served at all.
 //!
 //! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all of them.
 
 mod common;
 
-use common::client::{Client, config};
+use common::client::{Client, Response, config};
+use common::h2;
 use common::site::{Site, encoded};
 use common::{Server, have, run, skip};
 use std::ffi::OsStr;
@@ -16,6 +18,8 @@ use tempfile::TempDir;
 
 const SAMPLE: usize = 500;
 const CONNECTIONS: usize = 32;
+/// Connections of HTTP/2, files asked for at a time on each, and the windows of those.
+const STREAMS: [(usize, usize, u32); 2] = [(1, 100, 65_535), (CONNECTIONS, 8, h2::WINDOW_MAX)];
 /// Each engine and how its line in the start report begins.
 const ENGINES: [(&str, &str); 3] = [
     ("uring", "engine   io_uring (batched"),
@@ -71,6 +75,9 @@ fn compare(test: &str, root: &Path) {
             assert!(server.said().contains(said), "not on {engine}:\n{}", server.said());
             fetch(&server, site.path(), &chosen, 1);
             fetch(&server, site.path(), &chosen, CONNECTIONS);
+            for (connections, streams, window) in STREAMS {
+                fetch_by_streams(&server, site.path(), &chosen, connections, streams, window);
+            }
         }
     }
 }
@@ -86,23 +93,54 @@ fn fetch(server: &Server, originals: &Path, paths: &[PathBuf], connections: usiz
                 for path in paths.iter().skip(number).step_by(connections) {
                     let target = encoded(path.to_str().unwrap());
                     let got = client.get(&target).unwrap_or_else(|error| panic!("{target}: {error}"));
-                    if is_hidden(path) {
-                        assert_eq!(got.status, 404, "{target}");
-                        continue;
-                    }
-                    assert_eq!(got.status, 200, "{target}");
-                    let original = std::fs::read(originals.join(path)).unwrap();
-                    assert!(
-                        got.body == original,
-                        "{target}: {} bytes, not {}",
-                        got.body.len(),
-                        original.len()
-                    );
-                    assert_eq!(got.field("content-encoding"), None, "{target}: none was asked for");
+                    check(&target, path, originals, &got);
                 }
             });
         }
     });
+}
+
+/// The same by HTTP/2, so many files at a time.
+fn fetch_by_streams(
+    server: &Server,
+    originals: &Path,
+    paths: &[PathBuf],
+    connections: usize,
+    streams: usize,
+    window: u32,
+) {
+    let config = h2::config(server);
+    std::thread::scope(|scope| {
+        for number in 0..connections {
+            let config = &config;
+            scope.spawn(move || {
+                let mut client = h2::Client::open(config, server.address(), window).unwrap();
+                let own: Vec<&PathBuf> = paths.iter().skip(number).step_by(connections).collect();
+                for some in own.chunks(streams) {
+                    let targets: Vec<String> =
+                        some.iter().map(|path| encoded(path.to_str().unwrap())).collect();
+                    let asked: Vec<&str> = targets.iter().map(String::as_str).collect();
+                    let answers = client.get_all(&asked, &[]);
+                    let answers = answers.unwrap_or_else(|error| panic!("{asked:?}: {error}"));
+                    for ((target, path), got) in targets.iter().zip(some).zip(&answers) {
+                        check(target, path, originals, got);
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn check(target: &str, path: &Path, originals: &Path, got: &Response) {
+    if is_hidden(path) {
+        assert_eq!(got.status, 404, "{target}");
+        return;
+    }
+    assert_eq!(got.status, 200, "{target}");
+    let original = std::fs::read(originals.join(path)).unwrap();
+    assert!(got.body == original, "{target}: {} bytes, not {}", got.body.len(), original.len());
+    assert_eq!(got.field("content-length"), Some(original.len().to_string().as_str()), "{target}");
+    assert_eq!(got.field("content-encoding"), None, "{target}: none was asked for");
 }
 
 /// Dotfiles are never served (`.buildinfo` and `.nojekyll` in these trees), so that no `.git` ever is.

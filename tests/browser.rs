@@ -36,6 +36,37 @@ fn chromium_renders_the_handbook() {
     assert!(!dom.contains("neterror"), "{dom}");
 }
 
+/// The page says itself how it and its parts came.
+#[test]
+fn chromium_speaks_http_2() {
+    if !have("browser::chromium_speaks_http_2", &["chromium", "openssl"]) {
+        return;
+    }
+    let site = Site::new();
+    let images: String = (0..40).map(|at| format!("<img src='{at}.svg'>")).collect();
+    for at in 0..40 {
+        let picture =
+            format!("<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'><!--{at}--></svg>");
+        site.add(&format!("{at}.svg"), picture.as_bytes());
+    }
+    site.add("style.css", b"body { margin: 2em }\n");
+    let page = format!(
+        "<!doctype html><title>HTTP/2</title><link rel=icon href='data:,'><link rel=stylesheet href=style.css>
+        <body>{images}<script>
+        addEventListener('load', () => {{
+            const entries = ['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind));
+            const said = entries.map(entry => entry.nextHopProtocol + ' ' + entry.responseStatus);
+            const sizes = [...document.images].filter(image => image.naturalWidth == 8).length;
+            document.title = said.length + ' entries, ' + sizes + ' images: ' + [...new Set(said)].join(', ');
+        }})</script>"
+    );
+    site.add("index.html", page.as_bytes());
+    let server = Server::start([site.path()]);
+    let seen = chromium(&server, &["--dump-dom"]);
+    assert_eq!(seen.complaints(), [""; 0], "{}", seen.stderr);
+    assert!(seen.stdout.contains("<title>42 entries, 40 images: h2 200</title>"), "{}", seen.stdout);
+}
+
 /// The control: what the test above looks for is seen where it is.
 #[test]
 fn a_broken_page_is_noticed() {

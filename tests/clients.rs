@@ -26,6 +26,10 @@ fn field<'a>(output: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// curl's option, the name that is negotiated (ALPN), and how curl begins a status line.
+const PROTOCOLS: [(&str, &str, &str); 2] =
+    [("--http1.1", "http/1.1", "HTTP/1.1"), ("--http2", "h2", "HTTP/2")];
+
 #[test]
 fn curl_speaks_tls_1_2_and_1_3() {
     if !have("clients::curl_speaks_tls_1_2_and_1_3", &["curl"]) {
@@ -33,12 +37,15 @@ fn curl_speaks_tls_1_2_and_1_3() {
     }
     let site = Site::small();
     let server = Server::start([site.path()]);
-    for (version, said) in [("1.2", "SSL connection using TLSv1.2"), ("1.3", "SSL connection using TLSv1.3")]
-    {
-        let got = curl(&server, &["--verbose", "--tls-max", version], "/1m.bin");
-        assert!(got.stderr.contains(said), "{}", got.stderr);
-        assert!(got.stderr.contains("ALPN: server accepted http/1.1") || got.stderr.contains("http/1.1"));
-        assert_eq!(got.stdout, pattern(1024 * 1024), "TLS {version}");
+    for version in ["1.2", "1.3"] {
+        for (protocol, name, status) in PROTOCOLS {
+            let got = curl(&server, &["--verbose", "--tls-max", version, protocol], "/1m.bin");
+            let said = |text: &str| assert!(got.stderr.contains(text), "no {text:?}: {}", got.stderr);
+            said(&format!("SSL connection using TLSv{version}"));
+            said(&format!("ALPN: server accepted {name}"));
+            said(&format!("< {status} 200"));
+            assert_eq!(got.stdout, pattern(1024 * 1024), "TLS {version}");
+        }
     }
 }
 
@@ -49,46 +56,57 @@ fn curl_gets_heads_ranges_and_conditionals() {
     }
     let site = Site::small();
     let server = Server::start([site.path()]);
+    for (protocol, _, version) in PROTOCOLS {
+        heads_ranges_and_conditionals(&server, protocol, version);
+    }
+}
 
-    let get = curl(&server, &["--include"], "/1k.txt").text();
-    assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
+fn heads_ranges_and_conditionals(server: &Server, protocol: &str, version: &str) {
+    let curl = |args: &[&str], path: &str| curl(server, &[&[protocol], args].concat(), path);
+    let status = |answer: &str, code: u16| {
+        // HTTP/2 has no reason phrase; curl leaves its place empty.
+        assert!(answer.starts_with(&format!("{version} {code} ")), "{protocol}, not {code}: {answer}");
+    };
+
+    let get = curl(&["--include"], "/1k.txt").text();
+    status(&get, 200);
     assert_eq!(field(&get, "content-length"), Some("1024"));
     assert!(field(&get, "content-type").unwrap().starts_with("text/plain"), "{get}");
     assert!(field(&get, "date").unwrap().ends_with(" GMT"), "{get}");
     assert!(field(&get, "last-modified").unwrap().ends_with(" GMT"), "{get}");
     let etag = field(&get, "etag").unwrap();
 
-    let head = curl(&server, &["--head"], "/1k.txt").text();
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let head = curl(&["--head"], "/1k.txt").text();
+    status(&head, 200);
     assert_eq!(field(&head, "content-length"), Some("1024"));
     assert!(head.ends_with("\r\n\r\n"), "a HEAD answer has no body: {head}");
 
-    let range = curl(&server, &["--include", "--range", "5-9"], "/1k.txt");
-    assert!(range.stdout.starts_with(b"HTTP/1.1 206 "), "{}", range.text());
+    let range = curl(&["--include", "--range", "5-9"], "/1k.txt");
+    status(&range.text(), 206);
     assert_eq!(field(&range.text(), "content-range"), Some("bytes 5-9/1024"));
     assert!(range.stdout.ends_with(&pattern(1024)[5..10]));
-    let beyond = curl(&server, &["--include", "--range", "1024-"], "/1k.txt").text();
-    assert!(beyond.starts_with("HTTP/1.1 416 "), "{beyond}");
+    let beyond = curl(&["--include", "--range", "1024-"], "/1k.txt").text();
+    status(&beyond, 416);
     assert_eq!(field(&beyond, "content-range"), Some("bytes */1024"));
 
     let condition = format!("If-None-Match: {etag}");
-    let fresh = curl(&server, &["--include", "--header", &condition], "/1k.txt").text();
-    assert!(fresh.starts_with("HTTP/1.1 304 "), "{fresh}");
+    let fresh = curl(&["--include", "--header", &condition], "/1k.txt").text();
+    status(&fresh, 304);
     assert_eq!(field(&fresh, "etag"), Some(etag));
     assert!(fresh.ends_with("\r\n\r\n"), "{fresh}");
 
-    let missing = curl(&server, &["--include"], "/no/such/file").text();
-    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
-    let folder = curl(&server, &["--include"], "/docs").text();
-    assert!(folder.starts_with("HTTP/1.1 30"), "{folder}");
+    let missing = curl(&["--include"], "/no/such/file").text();
+    status(&missing, 404);
+    let folder = curl(&["--include"], "/docs").text();
+    status(&folder, 301);
     assert!(field(&folder, "location").unwrap().ends_with("/docs/"), "{folder}");
-    let followed = curl(&server, &["--location"], "/docs").text();
+    let followed = curl(&["--location"], "/docs").text();
     assert!(followed.contains("<title>Docs</title>"), "{followed}");
-    assert_eq!(curl(&server, &[], "/with%20space/%C3%BCber.txt").text(), "umlaut\n");
-    assert_eq!(curl(&server, &["--include"], "/empty.txt").text().split_once("\r\n\r\n").unwrap().1, "");
+    assert_eq!(curl(&[], "/with%20space/%C3%BCber.txt").text(), "umlaut\n");
+    assert_eq!(curl(&["--include"], "/empty.txt").text().split_once("\r\n\r\n").unwrap().1, "");
 
-    let post = curl(&server, &["--include", "--data", "a=b"], "/1k.txt").text();
-    assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
+    let post = curl(&["--include", "--data", "a=b"], "/1k.txt").text();
+    status(&post, 405);
     assert!(field(&post, "allow").unwrap().contains("GET"), "{post}");
 }
 

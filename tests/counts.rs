@@ -9,6 +9,7 @@ mod common;
 mod table;
 
 use common::alloc::Allocations;
+use common::h2;
 use common::load::Load;
 use common::perf::counted;
 use common::site::Site;
@@ -18,6 +19,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 const CONNECTIONS: usize = 16;
+/// Requests at a time on each connection of HTTP/2.
+const STREAMS: usize = 32;
 
 #[test]
 fn a_warm_request_makes_no_system_call_but_the_rings() {
@@ -61,6 +64,39 @@ fn requests_that_wait_together_share_their_system_calls() {
     // that waits; a few for timers. (Others grow: the threads that wait elsewhere are interrupted too.)
     let grown = many.enters - few.enters;
     assert!(grown <= 200, "{grown} calls for {} requests", 50 * CONNECTIONS);
+}
+
+#[test]
+fn requests_on_streams_share_their_system_calls() {
+    let test = "counts::requests_on_streams_share_their_system_calls";
+    if !have(test, &["perf", "mkfifo"]) {
+        return;
+    }
+    let site = Site::small_and_alone();
+    let args = ["--shards", "1", "--engine", "uring"].map(std::path::Path::new);
+    let server = Server::start([&[site.path()], &args[..]].concat());
+    let mut load = h2::Load::new(&server, CONNECTIONS, STREAMS, "/1k.txt", false);
+    let round = load.round() as u64;
+    let Some(few) = Calls::of(&server, || load.together(&server, 5)) else {
+        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        return;
+    };
+    let many = Calls::of(&server, || load.together(&server, 25)).unwrap();
+    println!("5 times: {few:?}\n25 times: {many:?}");
+    assert!(few.enters > 0, "perf counted nothing, or the server is not on io_uring: {few:?}");
+    let each = (many.enters - few.enters) as f64 / (20 * round) as f64;
+    println!("{each:.4} calls per request that waits with {} others", round - 1);
+    assert!(each <= 0.1, "{each} calls per request");
+
+    // Whatever the timing: what a connection asks for at a time comes in one record, which takes one call to wait for, and is answered in
+    // three buffers, which take one call each when nobody else has anything to say.
+    let few = Calls::of(&server, || load.send(5)).unwrap();
+    let many = Calls::of(&server, || load.send(45)).unwrap();
+    println!("5 rounds: {few:?}\n45 rounds: {many:?}");
+    assert!(many.others <= few.others, "others than io_uring_enter grew: {:?}", many.names);
+    let each = (many.enters - few.enters) as f64 / (40 * round) as f64;
+    println!("{each:.4} calls per request of connections that ask for {STREAMS} at a time");
+    assert!(each <= 0.2, "{each} calls per request");
 }
 
 /// System calls of all threads of a server.
@@ -158,19 +194,42 @@ fn no_kind_of_answer_makes_a_system_call_but_the_rings() {
 fn a_warm_request_allocates_nothing() {
     let Some(allocations) = Allocations::prepare("counts::a_warm_request_allocates_nothing") else { return };
     let site = Site::small();
-    for (path, conditional) in [("/1k.txt", false), ("/1m.bin", false), ("/1k.txt", true)] {
+    // Few of the large ones: a connection that is done more than a second before the others would fold its keys meanwhile.
+    for (path, conditional, few_requests) in
+        [("/1k.txt", false, 1_000), ("/1m.bin", false, 100), ("/1k.txt", true, 1_000)]
+    {
         let server = Server::start_with([site.path()], &allocations.env());
         // On few connections, so that each is warm in every respect after few requests.
         let mut load = Load::new(&server, 4, path, conditional);
         let start = allocations.settled();
         assert!(start[0] > 0, "the preloaded library counts nothing; is the program linked statically?");
-        load.send(1_000);
+        load.send(few_requests);
         let few = allocations.settled();
-        load.send(3_000);
+        load.send(3 * few_requests);
         let many = allocations.settled();
         let what = if conditional { "304" } else { "200" };
         let counters = Allocations::COUNTERS;
-        assert_eq!(few, start, "{what} {path}, 1,000 requests: {counters:?}");
-        assert_eq!(many, few, "{what} {path}, 3,000 requests: {counters:?}");
+        assert_eq!(few, start, "{what} {path}, {few_requests} requests: {counters:?}");
+        assert_eq!(many, few, "{what} {path}, three times as many: {counters:?}");
+    }
+}
+
+#[test]
+fn a_warm_stream_allocates_nothing() {
+    let Some(allocations) = Allocations::prepare("counts::a_warm_stream_allocates_nothing") else { return };
+    let site = Site::small();
+    for (path, conditional) in [("/1k.txt", false), ("/16k.bin", false), ("/1k.txt", true)] {
+        let server = Server::start_with([site.path()], &allocations.env());
+        let mut load = h2::Load::new(&server, 4, STREAMS, path, conditional);
+        let start = allocations.settled();
+        assert!(start[0] > 0, "the preloaded library counts nothing; is the program linked statically?");
+        load.send(10);
+        let few = allocations.settled();
+        load.send(30);
+        let many = allocations.settled();
+        let what = if conditional { "304" } else { "200" };
+        let (counters, round) = (Allocations::COUNTERS, load.round());
+        assert_eq!(few, start, "{what} {path}, {} requests: {counters:?}", 10 * round);
+        assert_eq!(many, few, "{what} {path}, {} requests: {counters:?}", 30 * round);
     }
 }

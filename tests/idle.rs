@@ -6,25 +6,50 @@
 
 mod common;
 
-use common::client::{Client, config};
 use common::site::Site;
-use common::{Server, skip};
+use common::{Server, client, h2, skip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Bytes of user memory for each of them.
-const BYTES_MAX: u64 = 2048;
 /// An idle connection folds its keys after a second, and timers are late by a slot of their wheel.
 const SETTLED: Duration = Duration::from_secs(2);
+/// The tests share the limit of open files.
+static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 fn an_idle_connection_is_small() {
-    let test = "idle::an_idle_connection_is_small";
+    measure("idle::an_idle_connection_is_small", 2048, |server| {
+        let config = client::config(server);
+        let address = server.address();
+        let open = move || client::Client::open(&config, address).unwrap();
+        (open, |client: &mut client::Client| client.get("/1k.txt").unwrap().status)
+    });
+}
+
+#[test]
+fn an_idle_connection_of_http_2_is_small() {
+    measure("idle::an_idle_connection_of_http_2_is_small", 4096, |server| {
+        let config = h2::config(server);
+        let address = server.address();
+        let open = move || h2::Client::open(&config, address, h2::WINDOW_MAX).unwrap();
+        (open, |client: &mut h2::Client| client.get("/1k.txt").unwrap().status)
+    });
+}
+
+/// Holds `SITAR_IDLE` connections against that many bytes of the server's memory for each. `speak` gives a way to open one, and one to ask
+/// for a file on it and get the status.
+fn measure<C, O: Fn() -> C>(
+    test: &str,
+    bytes_max: u64,
+    speak: impl FnOnce(&Server) -> (O, fn(&mut C) -> u16),
+) {
     // Few connections tell of the allocator's pages, not of a connection: keys that are folded leave holes that only later ones fill.
     let Ok(count) = std::env::var("SITAR_IDLE").map(|count| count.parse::<usize>().unwrap()) else {
         skip(test, "it takes 10,000 connections to say anything; SITAR_IDLE=10000 runs it");
         return;
     };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = count as u64 + 200;
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {
@@ -37,12 +62,12 @@ fn an_idle_connection_is_small() {
     let args = ["--shards", "1", "--idle-seconds", "600", "--connections"].map(String::from);
     let more = [(count + 100).to_string(), site.path().display().to_string()];
     let server = Server::start(args.into_iter().chain(more));
-    let config = config(&server);
-    let open = |count: usize| -> Vec<Client> {
+    let (open_one, get) = speak(&server);
+    let open = |count: usize| -> Vec<C> {
         (0..count)
             .map(|_| {
-                let mut client = Client::open(&config, server.address()).unwrap();
-                assert_eq!(client.get("/1k.txt").unwrap().status, 200);
+                let mut client = open_one();
+                assert_eq!(get(&mut client), 200);
                 client
             })
             .collect()
@@ -58,7 +83,7 @@ fn an_idle_connection_is_small() {
     for _ in 0..10 {
         std::thread::sleep(SETTLED);
         after = resident(&server);
-        if after >= last || after.saturating_sub(before) / count as u64 <= BYTES_MAX {
+        if after >= last || after.saturating_sub(before) / count as u64 <= bytes_max {
             break;
         }
         last = after;
@@ -67,9 +92,9 @@ fn an_idle_connection_is_small() {
     println!("{count} idle connections: {before} → {after} bytes resident, {each} each");
 
     for client in &mut clients {
-        assert_eq!(client.get("/1k.txt").unwrap().status, 200, "not alive");
+        assert_eq!(get(client), 200, "not alive");
     }
-    assert!(each <= BYTES_MAX, "{each} bytes for an idle connection");
+    assert!(each <= bytes_max, "{each} bytes for an idle connection");
 }
 
 /// Bytes of memory that the process has in RAM.

@@ -21,6 +21,10 @@ use tempfile::TempDir;
 /// A user that may nothing.
 const NOBODY: u32 = 65_534;
 
+/// Versions of TLS and of HTTP, as curl's options name them.
+const CONVERSATIONS: [(&str, &str); 4] =
+    [("1.2", "--http1.1"), ("1.2", "--http2"), ("1.3", "--http1.1"), ("1.3", "--http2")];
+
 #[test]
 fn curl_and_openssl_and_wrk_are_served_there() {
     let test = "lab::curl_and_openssl_and_wrk_are_served_there";
@@ -31,11 +35,11 @@ fn curl_and_openssl_and_wrk_are_served_there() {
     let server = Server::start([site.path()]);
     // The engine of a kernel that can do everything; what it says is for whoever reads the output.
     assert!(server.said().contains("\n  engine   io_uring"), "{}", server.said());
-    for version in ["1.2", "1.3"] {
+    for (version, protocol) in CONVERSATIONS {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--tls-max", version, "--cacert"]).arg(server.ca());
+        curl.args(["--silent", "--show-error", protocol, "--tls-max", version, "--cacert"]).arg(server.ca());
         let got = run_with(curl.arg(server.url("/1m.bin")), b"").ok();
-        assert!(got.stdout == pattern(1024 * 1024), "TLS {version}: {} bytes", got.stdout.len());
+        assert!(got.stdout == pattern(1024 * 1024), "{protocol}, TLS {version}: {} bytes", got.stdout.len());
     }
 
     let request = b"GET /1k.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

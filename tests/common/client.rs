@@ -25,6 +25,10 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    pub(crate) fn new(status: u16, fields: Vec<(String, String)>) -> Response {
+        Response { status, fields, body: Vec::new() }
+    }
+
     /// The first field of that name (lower case), if any.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -33,18 +37,23 @@ impl Response {
 
 /// What a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the configuration is shared.
 pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(server.ca()).unwrap() {
-        roots.add(certificate.unwrap()).unwrap();
-    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(roots(server))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
+}
+
+/// The server's CA.
+pub(crate) fn roots(server: &Server) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(server.ca()).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    roots
 }
 
 impl Client {
@@ -65,6 +74,11 @@ impl Client {
             connection.complete_io(&mut socket)?;
         }
         Ok(Client { stream: StreamOwned::new(connection, socket), held: Vec::new(), used: 0 })
+    }
+
+    /// What lies below, to speak something else on.
+    pub(crate) fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.stream
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {
@@ -98,7 +112,7 @@ impl Client {
     /// Reads one answer; `head` when it answers HEAD and so has no body (RFC 9112 §6.3).
     pub(crate) fn response(&mut self, head: bool) -> io::Result<Response> {
         let (status, fields) = self.head()?;
-        let mut response = Response { status, fields, body: Vec::new() };
+        let mut response = Response::new(status, fields);
         if head || matches!(status, 100..=199 | 204 | 304) {
             return Ok(response);
         }
@@ -167,6 +181,6 @@ pub(crate) fn socket(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-fn broken(what: &'static str) -> io::Error {
+pub(crate) fn broken(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

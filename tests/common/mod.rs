@@ -4,6 +4,7 @@
 
 pub(crate) mod alloc;
 pub(crate) mod client;
+pub(crate) mod h2;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod perf;

@@ -335,7 +335,7 @@ fn thread_nanoseconds(task: &Path) -> Result<u64> {
 }
 
 /// CPU time of a process and its children, all threads, kernel threads that work for them (io-wq) included.
-fn cpu_nanoseconds(pid: u32) -> Result<u64> {
+pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?.path();

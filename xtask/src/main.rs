@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod docs_sites;
+mod floods;
 mod generators;
 mod large;
 mod metadata;
@@ -43,6 +44,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         large::run,
     ),
     ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
+    (
+        "floods",
+        "a client that behaves, beside each flood of HTTP/2: its answers, the server's memory (--seconds N, --only NAME)",
+        floods::command,
+    ),
     ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
     (
         "redbot",

@@ -94,6 +94,11 @@ impl Server {
         Err("sitar did not start".into())
     }
 
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address of `path`, which begins with a slash.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)

@@ -159,6 +159,7 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("python3-cryptography", Sign::Path("/usr/lib/python3/dist-packages/cryptography")),
     ("python3-h2", Sign::Path("/usr/lib/python3/dist-packages/h2")),
     ("python3-hpack", Sign::Path("/usr/lib/python3/dist-packages/hpack")),
+    ("python3-httpx", Sign::Path("/usr/lib/python3/dist-packages/httpx")),
     ("python3-doc", Sign::Path("/usr/share/doc/python3-doc/html/index.html")),
     ("qemu-system-x86", Sign::Command("qemu-system-x86_64")),
     ("wget", Sign::Command("wget")),

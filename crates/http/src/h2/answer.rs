@@ -113,6 +113,7 @@ impl<T: Content> Connection<T> {
             frame[HEADER..].copy_from_slice(content);
             written += HEADER + len;
             self.send_window -= len as i64;
+            self.unreturned += len as u64;
             self.floods.forgive(Flood::Windows, 2);
         }
         before.copy_from_slice(&self.queue[self.queue_sent..]);
@@ -191,6 +192,7 @@ impl<T: Content> Connection<T> {
     /// The end of an answer has been written.
     pub(super) fn answered(&mut self, shared: &mut Shared<T>, at: usize) {
         self.progress += ANSWER_PROGRESS;
+        self.floods.forgive(Flood::Windows, 1);
         if self.streams.at(at).remote == Remote::Closed {
             self.streams.remove(at, &mut shared.lists);
         } else {

@@ -137,6 +137,8 @@ pub struct Connection<T> {
     pub(super) served: u32,
     /// See [`progress`](Connection::progress).
     pub(super) progress: u64,
+    /// Bytes of content sent for which no window has been opened yet behind the end of a stream.
+    pub(super) unreturned: u64,
     /// Whether the encoder's table has been declared empty.
     pub(super) declared: bool,
     /// Whether the client has said that it will open no more streams.
@@ -182,6 +184,7 @@ impl<T> Connection<T> {
             hints: [(0, Priority::DEFAULT); HINTS],
             served: 0,
             progress: 0,
+            unreturned: 0,
             declared: false,
             peer_left: false,
         };

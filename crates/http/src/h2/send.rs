@@ -2,6 +2,7 @@
 
 use super::Content;
 use super::connection::{Connection, Phase, Shared};
+use super::control::WINDOW_STEP;
 use super::flood::Flood;
 use super::frame::{END_STREAM, HEADER, Header, Kind};
 use super::stream::{Local, Stream};
@@ -134,7 +135,8 @@ impl<T: Content> Connection<T> {
         stream.served = served;
         self.send_window -= len as i64;
         self.progress += len as u64;
-        if end || len >= PIECE_MIN {
+        self.unreturned += len as u64;
+        if end || len as i64 >= WINDOW_STEP {
             // The peer has to open its windows for this again, both of them.
             self.floods.forgive(Flood::Windows, 2);
         }

@@ -35,7 +35,7 @@ pub(super) struct Stream<T> {
 pub(super) enum Remote {
     /// A request's content, of which nothing is kept, or its trailers.
     Open {
-        /// Bytes of DATA frames' payloads that may still come: the stream's window, which is never renewed.
+        /// Bytes of DATA frames' payloads that may still come: the stream's window. It is renewed only behind the answer.
         window: i64,
         /// Bytes of content.
         received: u64,

@@ -156,6 +156,60 @@ fn windows_opened_byte_by_byte() {
         lab.asked.clear();
     }
     assert_eq!(lab.connection.fault(), None);
+    // So may a client whose windows are small, as nghttp's with --window-bits=10, in an answer that needs many of them.
+    let mut lab = Lab::with(&Limits::default(), &[(4, 1023)]);
+    lab.feed(&get(1));
+    lab.answer(1, 5_000 * 1023);
+    for _ in 0..5_000 {
+        assert_eq!(lab.sent().last().map(|frame| frame.payload.len()), Some(1023));
+        lab.feed(&[window_update(0, 1023), window_update(1, 1023)].concat());
+    }
+    assert_eq!(lab.connection.fault(), None);
+}
+
+#[test]
+fn windows_of_streams_that_are_over() {
+    let mut lab = Lab::new();
+    lab.feed(&get(1));
+    lab.answer(1, 100);
+    lab.sent();
+    assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(1, 65_536)), 1024);
+    // Clients that open the window of a stream when its answer has ended, once for each frame that came, may do so forever,
+    let mut lab = Lab::with(&Limits::default(), &[(4, 1 << 30)]);
+    lab.feed(&window_update(0, 1 << 30));
+    for nth in 0..20 {
+        let stream = 2 * nth + 1;
+        lab.feed(&get(stream));
+        lab.answer(stream, 2_000_000);
+        let frames = lab.sent().into_iter().filter(|frame| frame.kind == DATA);
+        for frame in frames.collect::<Vec<_>>() {
+            lab.feed(&window_update(stream, frame.payload.len().max(1024) as u32));
+        }
+        lab.asked.clear();
+    }
+    assert_eq!(lab.connection.fault(), None);
+    // and those that open it wide with each request, whatever comes of that.
+    let mut lab = Lab::new();
+    for nth in 0..5_000 {
+        let stream = 2 * nth + 1;
+        lab.feed(&get(stream));
+        lab.answer(stream, 0);
+        lab.feed(&window_update(stream, 10_000_000));
+        lab.asked.clear();
+        lab.sent();
+    }
+    assert_eq!(lab.connection.fault(), None);
+    // So may those that do it once for each answer.
+    let mut lab = Lab::new();
+    for nth in 0..5_000 {
+        let stream = 2 * nth + 1;
+        lab.feed(&get(stream));
+        lab.answer(stream, 2_000);
+        assert_eq!(lab.sent().len(), 2);
+        lab.feed(&[window_update(stream, 2_000), window_update(0, 2_000)].concat());
+        lab.asked.clear();
+    }
+    assert_eq!(lab.connection.fault(), None);
 }
 
 #[test]

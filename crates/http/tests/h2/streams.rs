@@ -106,20 +106,42 @@ fn contents_are_thrown_away_and_trailers_accepted() {
     assert_eq!((lab.connection.streams(), lab.connection.is_idle()), (1, true));
     lab.feed(&frame(DATA, END_STREAM, 3, b"x"));
     assert_eq!((lab.connection.streams(), lab.sent()), (0, vec![]));
-    // or until it has sent what it could without a new window: §8.1, RST_STREAM with NO_ERROR.
+    // or until it has sent more than anybody would read: §8.1, RST_STREAM with NO_ERROR. Until then windows open.
     lab.feed(&frame(HEADERS, END_HEADERS, 5, POST));
     lab.answer(5, 0);
-    for _ in 0..4 {
-        lab.feed(&frame(DATA, 0, 5, &[0; 16_383]));
-    }
     lab.sent();
-    lab.feed(&frame(DATA, 0, 5, &[0; 3]));
-    assert_eq!(lab.resets(), [(5, 0)]);
-    // At once, when it is known that it will not come to an end.
-    lab.feed(&frame(HEADERS, END_HEADERS, 7, &with(POST, &[("content-length", "65536")])));
+    let (mut sent, mut window) = (0, 65_535);
+    let told = loop {
+        lab.feed(&frame(DATA, 0, 5, &[0; 5_000]));
+        sent += 5_000;
+        window -= 5_000;
+        let frames: Vec<_> = lab.sent().into_iter().filter(|frame| frame.stream == 5).collect();
+        for frame in &frames {
+            if frame.kind == WINDOW_UPDATE {
+                window += u32::from_be_bytes(*frame.payload.first_chunk().unwrap()) as usize;
+            }
+        }
+        if let Some(told) = frames.into_iter().find(|frame| frame.kind == RST_STREAM) {
+            break told;
+        }
+        window = if window < 5_000 { panic!("stuck after {sent}") } else { window };
+    };
+    assert_eq!(told.payload, [0; 4]);
+    assert!(sent > 1 << 20 && sent < (1 << 20) + 70_000, "{sent}");
+    // What is known to be little comes to its end,
+    lab.feed(&frame(HEADERS, END_HEADERS, 7, &with(POST, &[("content-length", "100000")])));
     lab.answer(7, 0);
-    assert_eq!(lab.resets(), [(7, 0)]);
-    assert!(lab.is_well(9));
+    assert_eq!(lab.resets(), []);
+    for _ in 0..9 {
+        lab.feed(&frame(DATA, 0, 7, &[0; 10_000]));
+    }
+    lab.feed(&frame(DATA, END_STREAM, 7, &[0; 10_000]));
+    assert_eq!((lab.resets(), lab.connection.streams()), (vec![], 0));
+    // and what is known to be too much is stopped at once.
+    lab.feed(&frame(HEADERS, END_HEADERS, 9, &with(POST, &[("content-length", "1048577")])));
+    lab.answer(9, 0);
+    assert_eq!(lab.resets(), [(9, 0)]);
+    assert!(lab.is_well(11));
 }
 
 #[test]

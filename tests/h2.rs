@@ -3,6 +3,8 @@
 //! HTTP/2 as real clients speak it: each must be content, without one error.
 
 mod common;
+#[path = "../crates/site/tests/semantics/mod.rs"]
+mod table;
 
 use common::h2::{Client, GOAWAY, WINDOW_MAX, config};
 use common::site::{Site, pattern};
@@ -15,6 +17,60 @@ use tempfile::TempDir;
 
 /// Debian's, which has what is installed by packages.
 const PYTHON: &str = "/usr/bin/python3";
+
+/// A request of HTTP/1.1 as HTTP/2 would say it: method, path, fields but for Host; `None` where it has content or cannot be said.
+fn as_streams_say(request: &[u8]) -> Option<(String, String, Vec<(String, String)>)> {
+    let text = String::from_utf8(request.to_vec()).ok()?;
+    let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");
+    let mut first = lines.next()?.split(' ');
+    let (method, path, version) = (first.next()?, first.next()?, first.next()?);
+    let fields = lines
+        .map(|line| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())))
+        .collect::<Option<Vec<_>>>()?;
+    let only_here = ["connection", "content-length", "transfer-encoding", "expect"];
+    let possible = version == "HTTP/1.1"
+        && path.starts_with('/')
+        && fields.iter().any(|(name, _)| name == "host")
+        && !fields.iter().any(|(name, _)| only_here.contains(&&name[..]));
+    let fields = fields.into_iter().filter(|(name, _)| name != "host").collect();
+    possible.then(|| (method.to_owned(), path.to_owned(), fields))
+}
+
+/// The table of RFC 9110's requirements: over HTTP/2 the same status, fields and content.
+#[test]
+fn every_requirement_is_met_over_http_2_too() {
+    let folder = TempDir::new().unwrap();
+    table::build(folder.path());
+    let server = Server::start([folder.path(), Path::new("--tls"), Path::new("off")]);
+    let mut client = Client::plain(server.address(), WINDOW_MAX).unwrap();
+    let mut compared = 0;
+    for case in table::cases() {
+        let Some((method, path, fields)) = as_streams_say(&case.request) else { continue };
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let got = client.request(&method, &path, &fields).unwrap();
+        let end = case.answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(case.answer[..end].to_vec()).unwrap();
+        let (status, lines) = head.split_once("\r\n").unwrap();
+        assert_eq!(Some(format!("{}", got.status).as_str()), status.get(9..12), "{}", case.name);
+        // The date is the server's own.
+        let own = |name: &str| name != "date" && name != "connection";
+        let mut wanted: Vec<_> = lines
+            .split("\r\n")
+            .map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), "")))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .filter(|(name, _)| own(name))
+            .collect();
+        let mut fields: Vec<_> = got.fields().iter().filter(|(name, _)| own(name)).cloned().collect();
+        wanted.sort();
+        fields.sort();
+        if !case.name.starts_with("8.8.2.1: a Last-Modified in the future") {
+            assert_eq!(fields, wanted, "{}", case.name);
+        }
+        assert_eq!(got.body, case.answer[end + 4..], "{}", case.name);
+        compared += 1;
+    }
+    assert!(compared > 100, "only {compared} rows");
+}
 
 /// Without TLS: clients know that HTTP/2 is spoken (RFC 9113 §3.3).
 fn plain(site: &Site) -> Server {
@@ -389,4 +445,20 @@ fn an_idle_connection_is_told_to_go() {
         assert_eq!(client.get_all(&["/1k.txt", "/nothing"], &[]).unwrap()[1].status, 404);
         assert_eq!(farewell(&mut client), [(3, 0)], "{tls}");
     }
+}
+
+#[test]
+fn it_can_be_switched_off() {
+    let site = Site::small();
+    let server = Server::start([site.path(), Path::new("--no-http2")]);
+    assert!(Client::open(&config(&server), server.address(), WINDOW_MAX).is_err(), "h2 was agreed on");
+    assert_eq!(common::client::Client::connect(&server).get("/1k.txt").unwrap().status, 200);
+
+    let [no_http2, tls, off] = ["--no-http2", "--tls", "off"].map(Path::new);
+    let server = Server::start([site.path(), no_http2, tls, off]);
+    let mut socket = common::client::socket(server.address()).unwrap();
+    std::io::Write::write_all(&mut socket, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut socket, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5"), "{answer}");
 }

@@ -25,6 +25,11 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    /// All of them, names in lower case, in the order in which they came.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     pub(crate) fn new(status: u16, fields: Vec<(String, String)>) -> Response {
         Response { status, fields, body: Vec::new() }
     }

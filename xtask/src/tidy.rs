@@ -223,6 +223,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sitar-site", &["sitar-io", "sitar-http", "sitar-brotli", "sitar-html"]),
     ("sitar-server", &["sitar-io", "sitar-tls", "sitar-http", "sitar-site"]),
     ("sitar", &["sitar-io", "sitar-tls", "sitar-http", "sitar-site", "sitar-server"]),
+    // The floor of the bench seals as sitar does.
+    ("sitar-bench", &["sitar-tls"]),
     ("xtask", &[]),
 ];
 

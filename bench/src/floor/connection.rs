@@ -32,7 +32,8 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(status: u16, body: &[u8]) -> Answer {
-        let length = if status == 304 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let length =
+            if status == 304 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let mut bytes = format!("HTTP/1.1 {status} Floor\r\n{length}\r\n").into_bytes();
         if status != 304 {
             bytes.extend_from_slice(body);

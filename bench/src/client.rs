@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::arguments::Arguments;
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -14,7 +14,7 @@ use rustls::{
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A server that has not answered for so long does not answer.
@@ -54,9 +54,8 @@ impl Target {
             .with_custom_certificate_verifier(Arc::new(pinned))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        if !resume {
-            config.resumption = Resumption::disabled();
-        }
+        config.resumption =
+            if resume { Resumption::store(Arc::new(Tickets::default())) } else { Resumption::disabled() };
         Ok(Arc::new(config))
     }
 }
@@ -147,6 +146,29 @@ fn body_of(answer: &[u8], expected: usize) -> Result<Option<usize>> {
     }
     let body = answer.len() - end - 4;
     Ok((body >= expected).then_some(body))
+}
+
+/// The last ticket that came, to be used until another one comes: not every server gives a new one to who has come with one, and
+/// to begin anew now and then would not be what is measured. (Browsers use each once, so that nobody can follow them.)
+#[derive(Debug, Default)]
+struct Tickets(Mutex<Option<Tls13ClientSessionValue>>);
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _server: ServerName<'static>, _group: NamedGroup) {}
+    fn kx_hint(&self, _server: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+    fn set_tls12_session(&self, _server: ServerName<'static>, _value: Tls12ClientSessionValue) {}
+    fn tls12_session(&self, _server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+    fn remove_tls12_session(&self, _server: &ServerName<'static>) {}
+    fn insert_tls13_ticket(&self, _server: ServerName<'static>, value: Tls13ClientSessionValue) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+    fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Exactly this certificate, and a signature by its key.

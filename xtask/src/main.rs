@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod docs_sites;
 mod generators;
+mod instructions;
 mod large;
 mod metadata;
 mod packs;
@@ -34,8 +35,13 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ),
     (
         "bench",
-        "CPU per request beside nginx, in one run (--quick: short, writes nothing; --engines: sitar's engines instead)",
+        "CPU, latency and memory beside a floor and peers (--quick, --case, --peer; --engines, --balance instead)",
         bench::command,
+    ),
+    (
+        "instructions",
+        "instructions of a warm request, counted by callgrind and held against what is expected",
+        instructions::run,
     ),
     (
         "large",

@@ -193,6 +193,7 @@ fn h2o(here: &str, site: &str, port: u16, tls: bool) -> String {
 }
 
 fn lighttpd(here: &str, site: &str, port: u16, tls: bool) -> String {
+    // A file without a type that it knows gets no ETag.
     let tls = if tls {
         format!(
             "server.modules = (\"mod_openssl\")\nssl.engine = \"enable\"\nssl.pemfile = \"{here}/cert.pem\"\n\
@@ -202,7 +203,7 @@ fn lighttpd(here: &str, site: &str, port: u16, tls: bool) -> String {
         String::new()
     };
     format!(
-        "server.document-root = \"{here}/{site}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
+        "mimetype.assign = (\".bin\" => \"application/octet-stream\")\nserver.document-root = \"{here}/{site}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
          server.max-keep-alive-requests = 65535\nserver.max-keep-alive-idle = {IDLE_SECONDS}\n\
          server.max-connections = {CONNECTIONS_MAX}\nserver.max-fds = 20000\nserver.max-read-idle = {IDLE_SECONDS}\n\
          server.max-write-idle = {IDLE_SECONDS}\n{tls}"

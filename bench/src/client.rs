@@ -14,7 +14,8 @@ use rustls::{
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A server that has not answered for so long does not answer.
@@ -41,8 +42,8 @@ impl Target {
         })
     }
 
-    /// What it offers: TLS 1.3, AES-128-GCM, X25519. With `resume`, sessions are kept and used.
-    pub(crate) fn config(&self, resume: bool) -> Result<Arc<ClientConfig>> {
+    /// What it offers: TLS 1.3, AES-128-GCM, X25519; and these tickets.
+    pub(crate) fn config(&self, tickets: Option<Arc<Tickets>>) -> Result<Arc<ClientConfig>> {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
         provider.kx_groups = vec![kx_group::X25519];
@@ -54,8 +55,7 @@ impl Target {
             .with_custom_certificate_verifier(Arc::new(pinned))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption =
-            if resume { Resumption::store(Arc::new(Tickets::default())) } else { Resumption::disabled() };
+        config.resumption = tickets.map_or_else(Resumption::disabled, |tickets| Resumption::store(tickets));
         Ok(Arc::new(config))
     }
 }
@@ -148,10 +148,27 @@ fn body_of(answer: &[u8], expected: usize) -> Result<Option<usize>> {
     Ok((body >= expected).then_some(body))
 }
 
-/// The last ticket that came, to be used until another one comes: not every server gives a new one to who has come with one, and
-/// to begin anew now and then would not be what is measured. (Browsers use each once, so that nobody can follow them.)
+/// Tickets that are yet to be used, each once, as browsers do.
 #[derive(Debug, Default)]
-struct Tickets(Mutex<Option<Tls13ClientSessionValue>>);
+pub(crate) struct Tickets {
+    kept: Mutex<Vec<Tls13ClientSessionValue>>,
+    /// Whether they are used; until then they are gathered.
+    used: AtomicBool,
+}
+
+impl Tickets {
+    pub(crate) fn len(&self) -> usize {
+        self.kept().len()
+    }
+
+    pub(crate) fn use_them(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Tls13ClientSessionValue>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientSessionStore for Tickets {
     fn set_kx_hint(&self, _server: ServerName<'static>, _group: NamedGroup) {}
@@ -164,10 +181,10 @@ impl ClientSessionStore for Tickets {
     }
     fn remove_tls12_session(&self, _server: &ServerName<'static>) {}
     fn insert_tls13_ticket(&self, _server: ServerName<'static>, value: Tls13ClientSessionValue) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        self.kept().push(value);
     }
     fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        if self.used.load(Ordering::Relaxed) { self.kept().pop() } else { None }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// `active K SECONDS` asks on the first K in turn and prints `requests N`; `check` asks on each and prints `alive N`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let target = Target::new(arguments)?;
-    let config = target.config(false)?;
+    let config = target.config(None)?;
     let mut clients = Vec::new();
     for _ in 0..arguments.needed::<usize>("count")? {
         let mut client = Client::open(&target, &config)?;

@@ -15,7 +15,7 @@ const SIP: usize = 16 << 10;
 /// so long and prints `bytes N`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let target = Target::new(arguments)?;
-    let config = target.config(false)?;
+    let config = target.config(None)?;
     let mut clients = Vec::new();
     for _ in 0..arguments.needed::<usize>("count")? {
         let mut client = Client::open(&target, &config)?;

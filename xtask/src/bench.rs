@@ -6,6 +6,7 @@
 
 mod balance;
 mod cases;
+mod clients;
 mod engines;
 mod idle;
 mod json;

@@ -1,15 +1,15 @@
 //! Many connections that do little: what they cost in memory, and what the few that do something cost.
 
 use super::cases::{Case, IDLE, Work};
+use super::clients::Clients;
 use super::participants::Participant;
 use super::process::{cpu_nanoseconds, resident};
 use super::results::{Row, Table};
 use super::servers::{Server, announced};
 use super::site::{Lab, many};
-use super::{Result, Run, load, pinned, rounds};
+use super::{Result, Run, clients, load, pinned, rounds};
 use std::fs;
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,43 +17,6 @@ use std::time::Duration;
 const SETTLED: Duration = Duration::from_secs(3);
 /// Connections that come and go before anything is measured.
 const FIRST: usize = 100;
-
-/// Clients that do what they are told, line by line.
-struct Clients {
-    child: Child,
-    /// `None` when they have been told to end.
-    orders: Option<ChildStdin>,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl Clients {
-    fn open(mut command: Command, count: usize) -> Result<Clients> {
-        command.args(["--count", &count.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (orders, stdout) = (child.stdin.take(), child.stdout.take().ok_or("no stdout")?);
-        let mut clients = Clients { child, orders, answers: BufReader::new(stdout).lines() };
-        clients.answer("open")?;
-        Ok(clients)
-    }
-
-    fn tell(&mut self, order: &str, answer: &str) -> Result<f64> {
-        writeln!(self.orders.as_mut().ok_or("they have ended")?, "{order}")?;
-        self.answer(answer)
-    }
-
-    fn answer(&mut self, name: &str) -> Result<f64> {
-        let line = self.answers.next().ok_or("the clients failed; see above")??;
-        let number = line.strip_prefix(name).and_then(|number| number.trim().parse().ok());
-        number.ok_or_else(|| format!("`{line}` where `{name} N` was expected").into())
-    }
-}
-
-impl Drop for Clients {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        let _ = self.child.wait();
-    }
-}
 
 /// The idle ones or the slow readers, one server after the other: twice ten thousand connections do not fit into one machine's limits.
 pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Result<Vec<Table>> {
@@ -103,7 +66,7 @@ fn one(lab: &Lab, run: &Run, case: &Case, participant: &Participant) -> Result<(
         (true, true) => ("idle", IDLE / 10),
         (false, _) => ("slow", case.connections as usize),
     };
-    let command = || load::client(lab, &server, case, verb);
+    let command = || clients::command(lab, &server, case, verb);
     drop(Clients::open(command(), if idle { FIRST } else { 1 })?);
     sleep(SETTLED);
     let before = resident(server.pid())?;

@@ -8,6 +8,7 @@ mod balance;
 mod cases;
 mod clients;
 mod engines;
+mod html;
 mod idle;
 mod json;
 mod load;
@@ -150,8 +151,12 @@ fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let tables = measure(&lab, &run, arguments)?;
     let run = Run { load_after: process::load_average(), ..run };
     // A part of the cases, or a quick run, must not take the place of the last whole one.
-    let whole = !arguments.quick && arguments.cases.is_empty();
-    write(&if whole { root.join("bench") } else { lab.directory }, &run, &tables)
+    if arguments.quick || !arguments.cases.is_empty() {
+        return write(&lab.directory, &run, &tables);
+    }
+    let page = root.join(html::PAGE);
+    fs::write(&page, html::renewed(&fs::read_to_string(&page)?, &run, &tables)?)?;
+    write(&root.join("bench"), &run, &tables)
 }
 
 fn measure(lab: &Lab, run: &Run, arguments: &Arguments) -> Result<Vec<Table>> {

@@ -23,7 +23,8 @@ fn estimate(value: Estimate) -> String {
     format!("**{}** ({} … {})", figure(value.median), figure(value.low), figure(value.high))
 }
 
-fn ratio(ratio: &Ratio) -> String {
+/// Two places, and the interval.
+pub(super) fn ratio(ratio: &Ratio) -> String {
     let Estimate { median, low, high } = ratio.value;
     if low == high { format!("{median:.2}") } else { format!("{median:.2} ({low:.2} … {high:.2})") }
 }

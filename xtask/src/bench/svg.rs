@@ -75,7 +75,8 @@ fn text(body: &mut String, x: f64, y: f64, class: &str, what: &str) {
     let _ = writeln!(body, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(what));
 }
 
-fn escaped(text: &str) -> String {
+/// For text and for values of attributes, of SVG and HTML alike.
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -73,7 +73,7 @@ impl Client {
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
         while tls.is_handshaking() {
-            tls.complete_io(&mut socket)?;
+            patiently(|| tls.complete_io(&mut socket))?;
         }
         if tls.negotiated_key_exchange_group().map(|group| group.name()) != Some(NamedGroup::X25519) {
             return Err("another key exchange than X25519".into());
@@ -88,7 +88,7 @@ impl Client {
     pub(crate) fn ask(&mut self, target: &Target) -> Result<()> {
         self.tls.writer().write_all(&target.request)?;
         while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.socket)?;
+            patiently(|| self.tls.write_tls(&mut self.socket))?;
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Client {
         self.ask(target)?;
         let mut answer = Vec::with_capacity(target.length + 1024);
         loop {
-            if self.tls.read_tls(&mut self.socket)? == 0 {
+            if patiently(|| self.tls.read_tls(&mut self.socket))? == 0 {
                 return Err("the server ended the connection instead of answering".into());
             }
             let ready = self.tls.process_new_packets()?.plaintext_bytes_to_read();
@@ -109,6 +109,11 @@ impl Client {
                 return if body == target.length { Ok(()) } else { Err("more than was asked for".into()) };
             }
         }
+    }
+
+    /// Bounds what the kernel keeps of what has come and not been read.
+    pub(crate) fn receive_at_most(&self, bytes: usize) -> Result<()> {
+        Ok(rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, bytes)?)
     }
 
     /// Reads at most so many bytes off the wire, without waiting, and drops what they say. Returns how many of them there
@@ -135,6 +140,16 @@ impl Client {
         self.tls.send_close_notify();
         self.tls.write_tls(&mut self.socket)?;
         Ok(())
+    }
+}
+
+/// A call on a socket with a time limit is interrupted when somebody stops the process and lets it go on.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 /// How often each of them reads.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How much at a time, off the wire: ten times a second, 160 KiB/s.
-const SIP: usize = 16 << 10;
+/// How much at a time, off the wire: ten times a second, 640 KiB/s.
+const SIP: usize = 64 << 10;
+/// What the client's kernel keeps for it. Left to itself, it would take several MiB of the answer off the server's hands.
+const RECEIVED_MAX: usize = 128 << 10;
 
 /// `--count N`, and the target. Asks on each and prints `open N`. For each line `read SECONDS` of standard input, reads slowly for
 /// so long and prints `bytes N`.
@@ -19,6 +21,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut clients = Vec::new();
     for _ in 0..arguments.needed::<usize>("count")? {
         let mut client = Client::open(&target, &config)?;
+        client.receive_at_most(RECEIVED_MAX)?;
         client.ask(&target)?;
         clients.push(client);
     }

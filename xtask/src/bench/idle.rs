@@ -48,7 +48,7 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
             ),
         ]
     } else {
-        let note = "64 connections, each reads 16 KiB ten times a second of an answer of 100 MiB";
+        let note = "64 connections, each reads 64 KiB ten times a second of an answer of 100 MiB";
         vec![
             table(memory_name, "KiB of user memory each", memory, note),
             table(format!("{}, CPU", case.name), "ms of CPU per MiB", work, ""),
@@ -72,7 +72,7 @@ fn one(lab: &Lab, run: &Run, case: &Case, participant: &Participant) -> Result<(
     let before = resident(server.pid())?;
     let mut clients = Clients::open(command(), count)?;
     if !idle {
-        clients.tell("read 1", "bytes")?;
+        clients.tell("read 2", "bytes")?;
     }
     sleep(if idle { SETTLED } else { Duration::ZERO });
     let each = (resident(server.pid())? as f64 - before as f64) / 1024.0 / count as f64;

@@ -1,6 +1,6 @@
 //! The run as text: for a terminal and for `bench/RESULTS.md`.
 
-use super::cases::{Against, TARGETS};
+use super::cases::{Against, TARGETS, Target};
 use super::participants::{FLOOR, Participant, SITAR};
 use super::results::{Ratio, Row, Table, Verdict, is_ours, verdict};
 use super::stats::Estimate;
@@ -61,7 +61,7 @@ fn cells(row: &Row) -> Vec<String> {
 /// The whole report.
 pub(super) fn markdown(run: &Run, tables: &[Table]) -> String {
     let mut text = preamble(run);
-    text += &bounds(tables);
+    text += &bounds(run, tables);
     text += &losses(tables);
     text += &overview(run, tables);
     text += "\n## Each case\n";
@@ -110,9 +110,12 @@ fn version(participant: &Participant) -> String {
 }
 
 /// Each bound that sitar has set itself, met or missed.
-fn bounds(tables: &[Table]) -> String {
+fn bounds(run: &Run, tables: &[Table]) -> String {
     let mut text = String::from("\n## Bounds\n\n| | to | at most | measured | |\n|---|---|---|---|---|\n");
-    for target in TARGETS {
+    // Of a part of the cases, only that part.
+    let part = run.command.contains(" --case ");
+    let asked = |target: &&Target| !part || tables.iter().any(|table| table.name == target.table);
+    for target in TARGETS.iter().filter(asked) {
         let who = if target.who == SITAR { String::new() } else { format!(" ({})", target.who) };
         let (to, measured, met) = match verdict(tables, target) {
             Verdict::Measured { value, to, met } => {

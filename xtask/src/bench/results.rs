@@ -58,6 +58,10 @@ impl Table {
         };
         let ratios: Vec<f64> =
             self.row(who)?.figures.iter().zip(&other.figures).map(|(one, other)| one / other).collect();
+        // Two servers that did nothing, as far as the clock can tell.
+        if ratios.iter().any(|ratio| !ratio.is_finite()) {
+            return None;
+        }
         Some(Ratio { to: other.name.clone(), value: Estimate::of(&ratios)? })
     }
 }

@@ -38,13 +38,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(cert) => Some(config(cert, &arguments.needed::<String>("key")?)?),
         None => None,
     };
+    let answer = Answer::new(status, &body);
+    drop(body);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     println!("listens {}", listener.local_addr()?);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&poll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
-    Floor { poll, listener, tls, answer: Answer::new(status, &body), table: Vec::new(), free: Vec::new() }
-        .serve()
+    Floor { poll, listener, tls, answer, table: Vec::new(), free: Vec::new() }.serve()
 }
 
 fn config(cert: &str, key: &str) -> Result<Config> {

@@ -11,9 +11,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let target = Target::new(arguments)?;
     let config = target.config(None)?;
     let mut clients = Vec::new();
-    for _ in 0..arguments.needed::<usize>("count")? {
-        let mut client = Client::open(&target, &config)?;
-        client.get(&target)?;
+    for number in 0..arguments.needed::<usize>("count")? {
+        let failed = |what: &str, error| format!("connection {number}, {what}: {error}");
+        let mut client = Client::open(&target, &config).map_err(|error| failed("its handshake", error))?;
+        client.get(&target).map_err(|error| failed("its first request", error))?;
         clients.push(client);
     }
     println!("open {}", clients.len());
@@ -33,8 +34,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 println!("requests {requests}");
             }
             ["check"] => {
-                for client in &mut clients {
-                    client.get(&target)?;
+                for (number, client) in clients.iter_mut().enumerate() {
+                    client.get(&target).map_err(|error| format!("connection {number} is gone: {error}"))?;
                 }
                 println!("alive {}", clients.len());
             }

@@ -30,7 +30,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("tidy", "the floor plan and the house rules: dependencies, unsafe, file length, paths", tidy::run),
     (
         "setup",
-        "install the packages that only tests need (Debian and Ubuntu; --bench adds nginx)",
+        "install the packages that only tests need (Debian and Ubuntu; --bench adds the servers to compare with)",
         setup::run,
     ),
     (
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         }
         eprintln!("usage: cargo xtask <command>\n");
         for (known, about, _) in COMMANDS {
-            eprintln!("  {known:<10} {about}");
+            eprintln!("  {known:<12} {about}");
         }
         return ExitCode::from(2);
     };

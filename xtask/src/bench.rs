@@ -27,9 +27,12 @@ use cases::{CASES, Case, Work};
 use participants::{Participant, SITAR};
 use results::Table;
 use site::Lab;
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -109,6 +112,23 @@ struct Run {
     load_after: String,
     participants: Vec<Participant>,
     absent: Vec<&'static str>,
+    /// Work that failed once, and why.
+    repeated: RefCell<Vec<String>>,
+}
+
+impl Run {
+    /// Does something that may fail because the machine stood still for a moment; once more if it did, and not in secret.
+    fn twice<T>(&self, what: &str, work: impl Fn() -> Result<T>) -> Result<T> {
+        let error = match work() {
+            Ok(done) => return Ok(done),
+            Err(error) => error.to_string(),
+        };
+        println!("once more: {what}: {error}");
+        let first = error.lines().next().unwrap_or_default();
+        self.repeated.borrow_mut().push(format!("{what}: {first}"));
+        sleep(Duration::from_secs(1));
+        work().map_err(|error| format!("{what}, for the second time: {error}").into())
+    }
 }
 
 fn run(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -141,6 +161,7 @@ fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         load_after: String::new(),
         participants,
         absent,
+        repeated: RefCell::default(),
     };
     if arguments.engines {
         return engines::run(root, &lab, &run);
@@ -232,6 +253,22 @@ pub(crate) fn found(tool: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_is_done_once_more_and_told() {
+        let run = Run::default();
+        let tries = std::cell::Cell::new(0);
+        let work = |good| {
+            tries.set(tries.get() + 1);
+            if tries.get() >= good { Ok(tries.get()) } else { Err("no\nanswer".into()) }
+        };
+        assert_eq!(run.twice("a", || work(1)).unwrap(), 1);
+        tries.set(0);
+        assert_eq!(run.twice("b", || work(2)).unwrap(), 2);
+        tries.set(0);
+        assert!(run.twice("c", || work(3)).is_err());
+        assert_eq!(run.repeated.borrow()[..], ["b: no", "c: no"]);
+    }
 
     #[test]
     fn arguments_are_read_or_refused() {

@@ -27,8 +27,8 @@ const FIRST: usize = 100;
 pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Result<Vec<Table>> {
     let (mut memory, mut work) = (Vec::new(), Vec::new());
     for participant in rounds::entrants(case, all) {
-        let (kib, cpu) = one(lab, run, case, participant)
-            .map_err(|error| format!("{}, {}: {error}", case.name, participant.name))?;
+        let what = format!("{}, {}", case.name, participant.name);
+        let (kib, cpu) = run.twice(&what, || one(lab, run, case, participant))?;
         println!("{}, {}: {kib:.1} KiB each", case.name, participant.name);
         let row = |figures| Row {
             name: participant.name.clone(),

@@ -24,6 +24,7 @@ pub(super) fn json(run: &Run, tables: &[Table]) -> String {
         "load_average": [run.load_before, run.load_after],
         "participants": participants,
         "absent": run.absent,
+        "repeated": *run.repeated.borrow(),
         "tables": tables.iter().map(table).collect::<Vec<_>>(),
         "bounds": bounds(tables),
     });

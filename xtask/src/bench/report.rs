@@ -97,7 +97,17 @@ fn preamble(run: &Run) -> String {
         run.seconds,
         run.load_before,
         run.load_after,
-    )
+    ) + &repeated(run)
+}
+
+/// What failed and was done once more.
+fn repeated(run: &Run) -> String {
+    let list = run.repeated.borrow();
+    if list.is_empty() {
+        return String::new();
+    }
+    let lines: String = list.iter().map(|what| format!("- {what}\n")).collect();
+    format!("\nDone once more because it failed at first:\n\n{lines}")
 }
 
 fn version(participant: &Participant) -> String {

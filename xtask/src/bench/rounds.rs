@@ -32,15 +32,16 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
         let named = |error| format!("{}, {}: {error}", case.name, participant.name);
         let expected = load::check(lab, participant, &server, case).map_err(named)?;
         // The floor has one file; its answers are as long as everybody's.
-        load::warm_up(lab, &server, case, &expected).map_err(named)?;
+        let what = format!("{}, {}, to begin with", case.name, participant.name);
+        run.twice(&what, || load::warm_up(lab, &server, case, &expected))?;
         servers.push(Entrant { participant, server, expected, loads: Vec::new() });
     }
     for _ in 0..run.rounds {
         for entrant in &mut servers {
-            let load = load::round(lab, &entrant.server, case, &entrant.expected, run.seconds);
-            entrant
-                .loads
-                .push(load.map_err(|error| format!("{}, {}: {error}", case.name, entrant.participant.name))?);
+            let what = format!("{}, {}", case.name, entrant.participant.name);
+            let round = || load::round(lab, &entrant.server, case, &entrant.expected, run.seconds);
+            let load = run.twice(&what, round)?;
+            entrant.loads.push(load);
         }
     }
     let rows = servers.iter().map(|entrant| row(lab, case, entrant)).collect::<Result<Vec<_>>>()?;

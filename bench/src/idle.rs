@@ -5,16 +5,19 @@ use crate::arguments::Arguments;
 use crate::client::{Client, Target};
 use std::time::{Duration, Instant};
 
-/// `--count N`, and the target. Opens them, with a request each, and prints `open N`. Then, by lines of standard input:
+/// `--count N [--silent yes]`, and the target. Opens them, with a request each unless they are silent, and prints `open N`. Then, by lines of standard input:
 /// `active K SECONDS` asks on the first K in turn and prints `requests N`; `check` asks on each and prints `alive N`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let target = Target::new(arguments)?;
     let config = target.config(None)?;
+    let silent = arguments.text("silent").is_some();
     let mut clients = Vec::new();
     for number in 0..arguments.needed::<usize>("count")? {
         let failed = |what: &str, error| format!("connection {number}, {what}: {error}");
         let mut client = Client::open(&target, &config).map_err(|error| failed("its handshake", error))?;
-        client.get(&target).map_err(|error| failed("its first request", error))?;
+        if !silent {
+            client.get(&target).map_err(|error| failed("its first request", error))?;
+        }
         clients.push(client);
     }
     println!("open {}", clients.len());

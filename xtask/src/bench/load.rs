@@ -10,6 +10,8 @@ use super::{CIPHER, LOAD_CORE, Result, pinned, stats};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// What a server answers to this case's request, seen before anything is measured.
 pub(super) struct Expected {
@@ -135,10 +137,11 @@ pub(super) fn round(
     if let Work::Handshakes { resume } = case.work {
         return handshakes(lab, server, case, resume, seconds);
     }
+    let opening = opening(lab, server, case)?;
     let mut command = command(lab, server, case, expected, seconds);
     let before = cpu_nanoseconds(server.pid())?;
     let said = run(&mut command)?;
-    let cpu = (cpu_nanoseconds(server.pid())? - before) as f64;
+    let cpu = (cpu_nanoseconds(server.pid())? - before) as f64 - opening;
     let (requests, latency) = match case.work {
         Work::Closed { .. } | Work::Random => (closed(case, expected, &said)?, None),
         Work::Paced => {
@@ -149,6 +152,21 @@ pub(super) fn round(
     };
     let took = duration(&said).unwrap_or(seconds);
     Ok(Load { cpu, requests, rate: requests / took, latency })
+}
+
+/// What it costs the server to open and close this case's TLS connections, ns. A round begins with that; without it, a cheap
+/// handshake would pass for a cheap request.
+fn opening(lab: &Lab, server: &Server, case: &Case) -> Result<f64> {
+    if !case.tls {
+        return Ok(0.0);
+    }
+    let before = cpu_nanoseconds(server.pid())?;
+    let mut command = clients::command(lab, server, case, "idle");
+    command.args(["--silent", "yes"]);
+    drop(Clients::open(command, case.connections as usize)?);
+    // Until the last one is closed on the server's side too.
+    sleep(Duration::from_millis(20));
+    Ok((cpu_nanoseconds(server.pid())? - before) as f64)
 }
 
 /// Each request on a connection of its own; what the clients need to begin with, they have before the time is taken.
@@ -208,7 +226,7 @@ fn h2load(lab: &Lab, server: &Server, case: &Case, seconds: f64) -> Command {
     h2load.args(["--h1", "-t", "1", "-m", "1000", "-c", &case.connections.to_string(), "--rps", &rate]);
     let _ = fs::remove_file(lab.directory.join("paced.log"));
     h2load.arg(format!("--log-file={}", lab.directory.join("paced.log").display()));
-    h2load.arg(format!("--tls13-ciphers={CIPHER}")).args(["-D", &seconds.ceil().to_string()]);
+    h2load.arg(format!("--tls13-ciphers={CIPHER}")).args(["-D", &(seconds.ceil() + 1.0).to_string()]);
     h2load.arg(url(server, case));
     h2load
 }
@@ -257,18 +275,29 @@ fn paced(lab: &Lab, said: &str) -> Result<(f64, [f64; 3])> {
     if !said.contains(&format!("Cipher: {CIPHER}")) || !said.contains(" 0 failed, 0 errored, 0 timeout") {
         return Err(format!("the load saw errors:\n{said}").into());
     }
-    let mut latency = latencies(&fs::read_to_string(lab.directory.join("paced.log"))?)?;
+    let answers = answers(&fs::read_to_string(lab.directory.join("paced.log"))?)?;
+    let mut latency = settled(&answers);
     latency.sort_by(f64::total_cmp);
     let of = |percent| stats::percentile(&latency, percent).ok_or("nothing was answered");
-    Ok((latency.len() as f64, [of(50.0)?, of(99.0)?, of(99.9)?]))
+    Ok((answers.len() as f64, [of(50.0)?, of(99.0)?, of(99.9)?]))
 }
 
-/// Each line: start, status, µs.
-fn latencies(log: &str) -> Result<Vec<f64>> {
-    let one = |line: &str| -> Option<f64> {
-        let mut columns = line.split('\t').skip(1);
+/// µs until a paced load has its connections: requests that were due while others' handshakes went on say nothing about requests.
+const SETTLING: f64 = 500_000.0;
+
+/// Latencies of what began later than that after the first.
+fn settled(answers: &[(f64, f64)]) -> Vec<f64> {
+    let first = answers.iter().map(|(start, _)| *start).fold(f64::INFINITY, f64::min);
+    answers.iter().filter(|(start, _)| *start > first + SETTLING).map(|(_, took)| *took).collect()
+}
+
+/// Start and duration, µs, of each line: start, status, duration.
+fn answers(log: &str) -> Result<Vec<(f64, f64)>> {
+    let one = |line: &str| -> Option<(f64, f64)> {
+        let mut columns = line.split('\t');
+        let start = columns.next()?.parse().ok()?;
         (columns.next()? == "200").then_some(())?;
-        columns.next()?.trim().parse().ok()
+        Some((start, columns.next()?.trim().parse().ok()?))
     };
     log.lines().map(|line| one(line).ok_or_else(|| format!("not an answer: {line}").into())).collect()
 }
@@ -298,8 +327,9 @@ mod tests {
 
     #[test]
     fn other_tools_are_understood() {
-        assert_eq!(latencies("1795676071934382\t200\t85514\n17\t200\t3\n").unwrap(), [85514.0, 3.0]);
-        assert!(latencies("1795676071934382\t-1\t85514\n").is_err());
+        let log = "1795676071934382\t200\t85514\n1795676072934382\t200\t3\n";
+        assert_eq!(settled(&answers(log).unwrap()), [3.0], "the first one is not settled");
+        assert!(answers("1795676071934382\t-1\t85514\n").is_err());
         let head = "HTTP/1.1 200 OK\r\nDate: now\r\nETag: \"a:b\"\r\n\r\n";
         assert_eq!(field_value(head, "etag").as_deref(), Some("\"a:b\""));
     }

@@ -7,7 +7,7 @@
 
 use crate::setup::{self, Outcome as Setup};
 use crate::vm::{self, SERIES};
-use crate::{Invocation, program, tidy};
+use crate::{Invocation, instructions, program, tidy};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -47,7 +47,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
         // run beside the compiler, which stands back for them (their tests wait for so long and no longer), but not beside
         // tests, some of which count what happens on a whole core.
         |lane| {
-            lane.step("build", || cargo(root, &["build", "--release", "-p", "sitar"], &[]));
+            let build = [&["build", "--release", "--bin", "sitar"][..], &instructions::BUILD].concat();
+            lane.step("build", || cargo(root, &build, &[]));
             let built = lane.has_passed("build");
             lane.step("lab", || match lab_program.recv() {
                 Ok(program) if built => {
@@ -74,6 +75,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
         },
     );
     let built = report.has_passed("build");
+    report.step("count", || count(root, built));
     report.step("test", || Outcome::Tests(test(root, built)));
     report.settle_lab();
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
@@ -108,6 +110,22 @@ fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => failed(status.to_string()),
         Err(error) => failed(error.to_string()),
+    }
+}
+
+/// What a warm request takes, in instructions.
+fn count(root: &Path, built: bool) -> Outcome {
+    if !built {
+        return Outcome::Skipped("there is no release program to count in".into());
+    }
+    println!("\n$ cargo xtask instructions");
+    match instructions::count(root) {
+        Ok(instructions::Outcome::Passed) => Outcome::Passed,
+        Ok(instructions::Outcome::Failed(counts)) => {
+            failed(counts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        Ok(instructions::Outcome::Skipped(why)) => Outcome::Skipped(why),
+        Err(error) => failed(error),
     }
 }
 

@@ -10,7 +10,8 @@ mod attacks;
 mod wire;
 
 use crate::Invocation;
-use crate::bench::{cpu_nanoseconds, on_path};
+use crate::bench::on_path;
+use crate::bench::process::cpu_nanoseconds;
 use crate::program::{self, Result, Server};
 use attacker::Tally;
 use attacks::{ATTACKS, Attack, Script};

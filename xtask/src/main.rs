@@ -8,6 +8,7 @@ mod ci;
 mod docs_sites;
 mod floods;
 mod generators;
+mod instructions;
 mod large;
 mod metadata;
 mod packs;
@@ -30,13 +31,18 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("tidy", "the floor plan and the house rules: dependencies, unsafe, file length, paths", tidy::run),
     (
         "setup",
-        "install the packages that only tests need (Debian and Ubuntu; --bench adds nginx)",
+        "install the packages that only tests need (Debian and Ubuntu; --bench adds the servers to compare with)",
         setup::run,
     ),
     (
         "bench",
-        "CPU per request beside nginx, in one run (--quick: short, writes nothing; --engines: sitar's engines instead)",
+        "CPU, latency and memory beside a floor and peers (--quick, --case, --peer; --engines, --balance instead)",
         bench::command,
+    ),
+    (
+        "instructions",
+        "instructions of a warm request, counted by callgrind and held against what is expected",
+        instructions::run,
     ),
     (
         "large",
@@ -94,7 +100,7 @@ fn main() -> ExitCode {
         }
         eprintln!("usage: cargo xtask <command>\n");
         for (known, about, _) in COMMANDS {
-            eprintln!("  {known:<10} {about}");
+            eprintln!("  {known:<12} {about}");
         }
         return ExitCode::from(2);
     };

@@ -134,7 +134,7 @@ impl Sign {
     }
 }
 
-fn has_command(name: &str) -> bool {
+pub(crate) fn has_command(name: &str) -> bool {
     let Some(path) = std::env::var_os("PATH") else { return false };
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
@@ -162,6 +162,7 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("python3-httpx", Sign::Path("/usr/lib/python3/dist-packages/httpx")),
     ("python3-doc", Sign::Path("/usr/share/doc/python3-doc/html/index.html")),
     ("qemu-system-x86", Sign::Command("qemu-system-x86_64")),
+    ("valgrind", Sign::Command("valgrind")),
     ("wget", Sign::Command("wget")),
     ("wrk", Sign::Command("wrk")),
     ("xz-utils", Sign::Command("xz")),

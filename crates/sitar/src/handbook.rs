@@ -10,6 +10,7 @@ pub static FILES: &[(&str, &[u8])] = &[
     ("https.html", include_bytes!("handbook/https.html")),
     ("index.html", include_bytes!("handbook/index.html")),
     ("limits.html", include_bytes!("handbook/limits.html")),
+    ("measured.html", include_bytes!("handbook/measured.html")),
     ("options.html", include_bytes!("handbook/options.html")),
     ("pack.html", include_bytes!("handbook/pack.html")),
     ("rules.html", include_bytes!("handbook/rules.html")),

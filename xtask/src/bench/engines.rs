@@ -4,16 +4,21 @@
 //! the load's, so there the two slow each other down, and the request rate says more about that than about the engine.
 //! The CPU time does not: it is what each thread used, whoever waited meanwhile.
 
+use super::cases::{CASES, Case};
+use super::participants::{Kind, Participant, SITAR};
+use super::report::figure;
+use super::servers::Server;
+use super::site::Lab;
+use super::stats::Estimate;
+use super::{CIPHER, Result, Run, load, process};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::{CASES, CIPHER, CONNECTIONS, Case, Lab, Result, Server, Spread};
-
 const ENGINES: [&str; 3] = ["uring", "sqpoll", "epoll"];
 const FILE: &str = "bench/ENGINES.md";
 
-/// What one round of load cost.
+/// What the rounds of one engine cost.
 #[derive(Default)]
 struct Figures {
     /// CPU of all threads per request, µs.
@@ -24,49 +29,28 @@ struct Figures {
     rate: Vec<f64>,
 }
 
-/// Runs it and writes `bench/ENGINES.md`, unless `rounds` is a short run's.
-pub(super) fn run(root: &Path, lab: &Lab, rounds: usize, seconds: u64, keep: bool) -> Result<()> {
+/// Runs it and writes `bench/ENGINES.md`, unless the run is a quick one.
+pub(super) fn run(root: &Path, lab: &Lab, run: &Run) -> Result<()> {
     let mut report = String::from(
-        "| server CPU per request, µs (min … max); requests/s | io_uring | polled | of which its poller | epoll |\n|---|---|---|---|---|\n",
+        "| server CPU per request, µs (95 % interval); requests/s | io_uring | polled | of which its poller | epoll |\n|---|---|---|---|---|\n",
     );
-    let load_before = load_average();
-    for case in CASES.iter().filter(|case| case.length <= 16 << 10) {
-        let mut servers = Vec::new();
-        for engine in ENGINES {
-            // The poller is bound to the last core that the process may use.
-            let cores = if engine == "sqpoll" { "0,1" } else { "0" };
-            let server = lab.sitar_with(case, cores, &["--engine", engine])?;
-            lab.check(&server, case)?;
-            servers.push((server, Figures::default()));
-        }
-        for round in 0..=rounds {
-            for (server, figures) in &mut servers {
-                one(lab, server, case, if round == 0 { 1 } else { seconds }, (round > 0).then_some(figures))?;
-            }
-        }
-        let cell = |figures: &Figures| {
-            format!("{}; {:.0}", Spread::of(&figures.all), Spread::of(&figures.rate).median)
-        };
-        let [uring, polled, epoll] = [0, 1, 2].map(|index| &servers[index].1);
-        let line = format!(
-            "| {} | {} | {} | {} | {} |",
-            case.name,
-            cell(uring),
-            cell(polled),
-            Spread::of(&polled.poller),
-            cell(epoll)
-        );
+    let names = ["h1 plain 1 KiB", "h1 TLS 1 KiB", "h1 TLS 16 KiB"];
+    for case in CASES.iter().filter(|case| names.contains(&case.name)) {
+        let line = line(case, &rounds(lab, run, case)?);
         println!("{line}");
         writeln!(report, "{line}")?;
     }
-    if keep {
+    if !run.quick {
         let text = format!(
-            "# The engines beside each other\n\n`cargo xtask bench --engines`: {}. One shard on core 0, wrk with {CONNECTIONS} \
-             connections on core 1, which the poller of the polled ring shares with it; {rounds} rounds of {seconds} s in turn, medians; \
+            "# The engines beside each other\n\n`cargo xtask bench --engines`: {}. One shard on core 0, wrk with 64 \
+             connections on core 1, which the poller of the polled ring shares with it; {} rounds of {} s in turn, medians; \
              cipher {CIPHER}. CPU of all threads of the server, kernel time and the polling thread included. Load average of \
-             the machine before and after (three of it are the bench's own): {load_before}, {}.\n\n{report}",
-            super::machine()?,
-            load_average(),
+             the machine before and after (three of it are the bench's own): {}, {}.\n\n{report}",
+            run.machine,
+            run.rounds,
+            run.seconds,
+            run.load_before,
+            process::load_average(),
         );
         fs::write(root.join(FILE), text)?;
         println!("written to {FILE}");
@@ -74,32 +58,47 @@ pub(super) fn run(root: &Path, lab: &Lab, rounds: usize, seconds: u64, keep: boo
     Ok(())
 }
 
-fn one(lab: &Lab, server: &Server, case: &Case, seconds: u64, figures: Option<&mut Figures>) -> Result<()> {
-    let before = poller_nanoseconds(server.child.id())?;
-    let load = lab.load_counted(server, case, seconds)?;
-    let polled = poller_nanoseconds(server.child.id())? - before;
-    if let Some(figures) = figures {
-        figures.all.push(load.cpu / 1000.0 / load.requests);
-        figures.poller.push(polled as f64 / 1000.0 / load.requests);
-        figures.rate.push(load.requests / seconds as f64);
+fn rounds(lab: &Lab, run: &Run, case: &Case) -> Result<Vec<Figures>> {
+    let sitar = run.participants.iter().find(|one| one.name == SITAR).ok_or("no sitar")?;
+    let mut servers = Vec::new();
+    for engine in ENGINES {
+        let participant = Participant { kind: Kind::Sitar { engine }, ..sitar.clone() };
+        let server = Server::start(lab, &participant, case)?;
+        let expected = load::check(lab, &participant, &server, case)?;
+        load::warm_up(lab, &server, case, &expected)?;
+        servers.push((server, expected, Figures::default()));
     }
-    Ok(())
-}
-
-/// CPU time of the polling threads of a process, 0 where there is none.
-fn poller_nanoseconds(pid: u32) -> Result<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let task = task?.path();
-        if fs::read_to_string(task.join("comm"))?.starts_with("iou-sqp") {
-            sum += super::thread_nanoseconds(&task)?;
+    for _ in 0..run.rounds {
+        for (server, expected, figures) in &mut servers {
+            let before = poller(server)?;
+            let load = load::round(lab, server, case, expected, run.seconds)?;
+            figures.poller.push((poller(server)? - before) as f64 / 1000.0 / load.requests);
+            figures.all.push(load.each());
+            figures.rate.push(load.rate);
         }
     }
-    Ok(sum)
+    Ok(servers.into_iter().map(|(_, _, figures)| figures).collect())
 }
 
-/// The first figure of /proc/loadavg: runnable tasks over the last minute.
-fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
+/// CPU time of the polling threads, 0 where there is none.
+fn poller(server: &Server) -> Result<u64> {
+    Ok(process::named_threads(server.pid(), "iou-sqp")?.iter().sum())
+}
+
+fn line(case: &Case, engines: &[Figures]) -> String {
+    let cell = |figures: &[f64]| {
+        Estimate::of(figures).map_or("–".into(), |of| {
+            format!("**{}** ({} … {})", figure(of.median), figure(of.low), figure(of.high))
+        })
+    };
+    let mut line = format!("| {} ", case.name);
+    for (engine, figures) in ENGINES.iter().zip(engines) {
+        let rate = Estimate::of(&figures.rate).map_or(0.0, |of| of.median);
+        // Writing to a String cannot fail.
+        let _ = write!(line, "| {}; {rate:.0} ", cell(&figures.all));
+        if *engine == "sqpoll" {
+            let _ = write!(line, "| {} ", cell(&figures.poller));
+        }
+    }
+    line + "|"
 }

@@ -1,0 +1,265 @@
+//! A TLS client of few words, over a blocking socket: HTTP/1.1, one cipher, one key exchange, one certificate.
+
+use crate::Result;
+use crate::arguments::Arguments;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, NamedGroup,
+    SignatureScheme,
+};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A server that has not answered for so long does not answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whom to ask for what, and how long the answer's body is.
+#[derive(Clone)]
+pub(crate) struct Target {
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+    request: Vec<u8>,
+    length: usize,
+}
+
+impl Target {
+    /// `--address A --cert FILE --path P --length N`
+    pub(crate) fn new(arguments: &Arguments) -> Result<Target> {
+        let path: String = arguments.needed("path")?;
+        Ok(Target {
+            address: arguments.needed("address")?,
+            certificate: CertificateDer::from_pem_file(arguments.needed::<String>("cert")?)?,
+            request: format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
+            length: arguments.needed("length")?,
+        })
+    }
+
+    /// What it offers: TLS 1.3, AES-128-GCM, X25519; and these tickets.
+    pub(crate) fn config(&self, tickets: Option<Arc<Tickets>>) -> Result<Arc<ClientConfig>> {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+        provider.kx_groups = vec![kx_group::X25519];
+        let provider = Arc::new(provider);
+        let pinned = Pinned { certificate: self.certificate.clone(), provider: Arc::clone(&provider) };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pinned))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = tickets.map_or_else(Resumption::disabled, |tickets| Resumption::store(tickets));
+        Ok(Arc::new(config))
+    }
+}
+
+/// A connection whose handshake is done.
+pub(crate) struct Client {
+    tls: ClientConnection,
+    socket: TcpStream,
+}
+
+impl Client {
+    pub(crate) fn open(target: &Target, config: &Arc<ClientConfig>) -> Result<Client> {
+        let mut socket = TcpStream::connect_timeout(&target.address, PATIENCE)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
+        while tls.is_handshaking() {
+            patiently(|| tls.complete_io(&mut socket))?;
+        }
+        if tls.negotiated_key_exchange_group().map(|group| group.name()) != Some(NamedGroup::X25519) {
+            return Err("another key exchange than X25519".into());
+        }
+        Ok(Client { tls, socket })
+    }
+
+    pub(crate) fn resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    pub(crate) fn ask(&mut self, target: &Target) -> Result<()> {
+        self.tls.writer().write_all(&target.request)?;
+        while self.tls.wants_write() {
+            patiently(|| self.tls.write_tls(&mut self.socket))?;
+        }
+        Ok(())
+    }
+
+    /// Asks and reads the answer, which must be 200 and of the length that is expected.
+    pub(crate) fn get(&mut self, target: &Target) -> Result<()> {
+        self.ask(target)?;
+        let mut answer = Vec::with_capacity(target.length + 1024);
+        loop {
+            if patiently(|| self.tls.read_tls(&mut self.socket))? == 0 {
+                return Err("the server ended the connection instead of answering".into());
+            }
+            let ready = self.tls.process_new_packets()?.plaintext_bytes_to_read();
+            let old = answer.len();
+            answer.resize(old + ready, 0);
+            self.tls.reader().read_exact(&mut answer[old..])?;
+            if let Some(body) = body_of(&answer, target.length)? {
+                return if body == target.length { Ok(()) } else { Err("more than was asked for".into()) };
+            }
+        }
+    }
+
+    /// Bounds what the kernel keeps of what has come and not been read.
+    pub(crate) fn receive_at_most(&self, bytes: usize) -> Result<()> {
+        Ok(rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, bytes)?)
+    }
+
+    /// Reads at most so many bytes off the wire, without waiting, and drops what they say. Returns how many of them there
+    /// were.
+    pub(crate) fn sip(&mut self, most: usize) -> Result<usize> {
+        self.socket.set_nonblocking(true)?;
+        let mut limited = (&self.socket).take(most as u64);
+        let mut sum = 0;
+        loop {
+            match self.tls.read_tls(&mut limited) {
+                Ok(0) => break,
+                Ok(read) => sum += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+            let ready = self.tls.process_new_packets()?.plaintext_bytes_to_read();
+            io::copy(&mut self.tls.reader().take(ready as u64), &mut io::sink())?;
+        }
+        Ok(sum)
+    }
+
+    /// Says close_notify, so that no server takes the end for an error.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.tls.send_close_notify();
+        self.tls.write_tls(&mut self.socket)?;
+        Ok(())
+    }
+}
+
+/// A call on a socket with a time limit is interrupted when somebody stops the process and lets it go on.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// How much of the body is there, once that is all of it.
+fn body_of(answer: &[u8], expected: usize) -> Result<Option<usize>> {
+    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return Ok(None) };
+    if !answer.starts_with(b"HTTP/1.1 200 ") {
+        return Err(format!("not 200: {}", String::from_utf8_lossy(&answer[..end])).into());
+    }
+    let body = answer.len() - end - 4;
+    Ok((body >= expected).then_some(body))
+}
+
+/// Tickets that are yet to be used, each once, as browsers do.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets {
+    kept: Mutex<Vec<Tls13ClientSessionValue>>,
+    /// Whether they are used; until then they are gathered.
+    used: AtomicBool,
+}
+
+impl Tickets {
+    pub(crate) fn len(&self) -> usize {
+        self.kept().len()
+    }
+
+    pub(crate) fn use_them(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Tls13ClientSessionValue>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _server: ServerName<'static>, _group: NamedGroup) {}
+    fn kx_hint(&self, _server: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+    fn set_tls12_session(&self, _server: ServerName<'static>, _value: Tls12ClientSessionValue) {}
+    fn tls12_session(&self, _server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+    fn remove_tls12_session(&self, _server: &ServerName<'static>) {}
+    fn insert_tls13_ticket(&self, _server: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.kept().push(value);
+    }
+    fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        if self.used.load(Ordering::Relaxed) { self.kept().pop() } else { None }
+    }
+}
+
+/// Exactly this certificate, and a signature by its key.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, Error> {
+        if *end_entity == self.certificate {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::General("another certificate than the bench made".into()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_or_wrong() {
+        assert_eq!(body_of(b"HTTP/1.1 200 OK\r\n", 1).unwrap(), None);
+        assert_eq!(body_of(b"HTTP/1.1 200 OK\r\n\r\na", 2).unwrap(), None);
+        assert_eq!(body_of(b"HTTP/1.1 200 OK\r\n\r\nab", 2).unwrap(), Some(2));
+        assert!(body_of(b"HTTP/1.1 404 Not Found\r\n\r\nab", 2).is_err());
+    }
+}

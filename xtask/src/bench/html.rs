@@ -1,0 +1,87 @@
+//! The run as a part of the handbook: the page stays as it is but for what stands between two marks.
+
+use super::cases::Against;
+use super::participants::SITAR;
+use super::report::{figure, ratio};
+use super::results::{Ratio, Table};
+use super::stats::Estimate;
+use super::svg::escaped;
+use super::{Result, Run};
+use std::fmt::Write as _;
+
+pub(super) const PAGE: &str = "crates/sitar/src/handbook/measured.html";
+const BEGIN: &str = "<!-- the last run -->\n";
+const END: &str = "<!-- its end -->\n";
+
+/// The page with this run in the place of the one before.
+pub(super) fn renewed(page: &str, run: &Run, tables: &[Table]) -> Result<String> {
+    let (head, rest) = page.split_once(BEGIN).ok_or("the page has no mark where the run begins")?;
+    let (_, tail) = rest.split_once(END).ok_or("the page has no mark where the run ends")?;
+    Ok(format!("{head}{BEGIN}{}{END}{tail}", section(run, tables)))
+}
+
+fn section(run: &Run, tables: &[Table]) -> String {
+    let peers: Vec<String> = run
+        .participants
+        .iter()
+        .filter(|one| one.is_peer())
+        .map(|one| format!("{} ({})", one.name, one.version))
+        .collect();
+    let mut text = format!(
+        "<p><code>{}</code> on {}, {}. Peers: {}. Medians of {} rounds, each with its 95 % interval.</p>\n",
+        escaped(&run.command),
+        escaped(&run.machine),
+        escaped(&run.date),
+        escaped(&peers.join(", ")),
+        run.rounds
+    );
+    text += "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Case</th><th scope=\"col\">sitar</th>\
+             <th scope=\"col\">Best peer</th><th scope=\"col\">sitar / best peer</th><th scope=\"col\">sitar / floor</th></tr></thead>\n<tbody>\n";
+    for table in tables {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", line(table));
+    }
+    text + "</tbody></table></div>\n"
+}
+
+fn line(table: &Table) -> String {
+    let median = |figures: &[f64]| Estimate::of(figures).map_or("–".into(), |of| figure(of.median));
+    let ours = table.row(SITAR).map_or("–".into(), |row| median(&row.figures));
+    let best =
+        table.best_peer().map_or("–".into(), |row| format!("{} ({})", median(&row.figures), row.name));
+    let shown = |found: Option<Ratio>| found.map_or("–".into(), |found| ratio(&found));
+    let to_best = table.ratio(SITAR, Against::Best);
+    let lost = to_best.as_ref().is_some_and(|found| found.value.median > 1.0);
+    let to_best = shown(to_best);
+    format!(
+        "<tr><td>{}, {}</td><td>{ours}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+        escaped(&table.name),
+        escaped(table.unit),
+        escaped(&best),
+        if lost { format!("<strong>{to_best}</strong>, lost") } else { to_best },
+        shown(table.ratio(SITAR, Against::Floor))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::tests::table;
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_marks_changes() {
+        let page = format!("<h1>a</h1>\n{BEGIN}old\n{END}<p>b</p>\n");
+        let new = renewed(&page, &Run::default(), &[table()]).unwrap();
+        assert!(new.starts_with("<h1>a</h1>\n") && new.ends_with("<p>b</p>\n") && !new.contains("old"));
+        assert!(new.contains("<td>8.00 (h2o)</td><td>0.62 (0.62 … 0.75)</td>"), "{new}");
+        assert_eq!(renewed(&new, &Run::default(), &[table()]).unwrap(), new);
+        assert!(renewed("no marks", &Run::default(), &[]).is_err());
+    }
+
+    #[test]
+    fn a_loss_is_shown_as_one() {
+        let mut table = table();
+        table.rows[1].figures = vec![16.0; 3];
+        assert!(line(&table).contains("<strong>2.00</strong>, lost"), "{}", line(&table));
+    }
+}

@@ -1,0 +1,137 @@
+//! Who takes part: sitar, the floor, and the peers that this machine has.
+
+use super::{Result, found};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(super) const SITAR: &str = "sitar";
+pub(super) const SITAR_EPOLL: &str = "sitar, epoll";
+pub(super) const FLOOR: &str = "floor";
+
+/// How a server is configured and started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Floor,
+    Sitar { engine: &'static str },
+    Nginx,
+    H2o,
+    Lighttpd,
+    StaticWebServer,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+pub(super) struct Participant {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) program: PathBuf,
+    /// In its own words.
+    pub(super) version: String,
+}
+
+impl Participant {
+    pub(super) fn is_peer(&self) -> bool {
+        !matches!(self.kind, Kind::Floor | Kind::Sitar { .. })
+    }
+}
+
+/// Peers by the name of their program, which is also how a peer that is given by its path is recognized.
+const PEERS: &[(&str, Kind, &str)] = &[
+    ("nginx", Kind::Nginx, "-v"),
+    ("h2o", Kind::H2o, "--version"),
+    ("lighttpd", Kind::Lighttpd, "-V"),
+    ("static-web-server", Kind::StaticWebServer, "--version"),
+];
+
+/// The floor, sitar, and all peers that are given or installed; and the names of those that are neither.
+///
+/// `given` are `NAME=PATH`: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands beside it.
+pub(super) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, Vec<&'static str>)> {
+    let ours = |name: &str, kind, program: &str, version: &str| Participant {
+        name: name.to_owned(),
+        kind,
+        program: target.join("release").join(program),
+        version: version.to_owned(),
+    };
+    let mut all = vec![
+        ours(FLOOR, Kind::Floor, "sitar-bench", "bench/src/floor.rs"),
+        ours(SITAR, Kind::Sitar { engine: "auto" }, "sitar", "this tree"),
+        ours(SITAR_EPOLL, Kind::Sitar { engine: "epoll" }, "sitar", "this tree"),
+    ];
+    let given = given.iter().map(|text| read_peer(text)).collect::<Result<Vec<_>>>()?;
+    let mut absent = Vec::new();
+    for (name, kind, version) in PEERS {
+        if given.iter().any(|(given, _, _)| given == name) {
+            continue;
+        }
+        match found(name) {
+            Some(program) => {
+                let version = version_of(&program, version);
+                all.push(Participant { name: (*name).to_owned(), kind: *kind, program, version });
+            }
+            None => absent.push(*name),
+        }
+    }
+    for (name, peer, program) in given {
+        let (_, kind, version) = PEERS[peer];
+        let version = version_of(&program, version);
+        all.push(Participant { name, kind, program, version });
+    }
+    Ok((all, absent))
+}
+
+/// `NAME=PATH`: the name, the peer's place in the list, the program.
+fn read_peer(text: &str) -> Result<(String, usize, PathBuf)> {
+    let (name, path) = text.split_once('=').ok_or_else(|| format!("--peer {text}: not NAME=PATH"))?;
+    let is =
+        |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let peer = PEERS.iter().position(|(known, _, _)| is(known)).ok_or_else(|| {
+        let known: Vec<&str> = PEERS.iter().map(|(known, _, _)| *known).collect();
+        format!("--peer {name}: the name has to begin with one of {}", known.join(", "))
+    })?;
+    let program = std::path::absolute(path)?;
+    if !program.is_file() {
+        return Err(format!("--peer {name}: there is no {}", program.display()).into());
+    }
+    Ok((name.to_owned(), peer, program))
+}
+
+/// The first line that it prints.
+fn version_of(program: &Path, flag: &str) -> String {
+    let Ok(done) = Command::new(program).arg(flag).output() else { return "unknown".into() };
+    let text = [done.stdout, done.stderr].concat();
+    first_line(&String::from_utf8_lossy(&text))
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown");
+    line.trim().trim_start_matches("nginx version: ").split(" - ").next().unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_peer_is_recognized_by_its_name() {
+        let here = "/bin/sh";
+        let peer = |name: &str| read_peer(&format!("{name}={here}")).map(|(_, peer, _)| PEERS[peer].1);
+        assert_eq!(peer("nginx").unwrap(), Kind::Nginx);
+        assert_eq!(peer("nginx-1.31").unwrap(), Kind::Nginx);
+        assert_eq!(peer("static-web-server").unwrap(), Kind::StaticWebServer);
+        assert!(peer("nginxes").is_err());
+        assert!(peer("apache").is_err());
+        assert!(read_peer("nginx").is_err());
+        assert!(read_peer("nginx=/no/such/program").is_err());
+    }
+
+    #[test]
+    fn versions_in_their_own_words() {
+        assert_eq!(first_line("nginx version: nginx/1.22.1\n"), "nginx/1.22.1");
+        assert_eq!(
+            first_line("\nlighttpd/1.4.69 (ssl) - a light and fast webserver\n"),
+            "lighttpd/1.4.69 (ssl)"
+        );
+        assert_eq!(first_line(""), "unknown");
+    }
+}

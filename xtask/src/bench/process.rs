@@ -1,0 +1,131 @@
+//! What a process and its children use, threads of the kernel that work for them included.
+
+use super::Result;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// CPU time of one thread, by its directory in /proc.
+pub(super) fn thread_nanoseconds(task: &Path) -> Result<u64> {
+    let text = fs::read_to_string(task.join("schedstat"))?;
+    Ok(text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0))
+}
+
+/// CPU time of a process and its children: all threads, and so the kernel's helpers too (io-wq, iou-sqp), which are threads of
+/// the process that they work for.
+pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for process in family(pid)? {
+        for task in fs::read_dir(format!("/proc/{process}/task"))? {
+            sum += thread_nanoseconds(&task?.path())?;
+        }
+    }
+    Ok(sum)
+}
+
+/// CPU time of each thread whose name begins so.
+pub(super) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
+    let mut times = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.starts_with(name) {
+            times.push(thread_nanoseconds(&task)?);
+        }
+    }
+    Ok(times)
+}
+
+/// Bytes of memory in RAM, of the process and its children. What they share is counted once for each, as nothing tells it apart
+/// without reading all of their page tables.
+pub(super) fn resident(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for process in family(pid)? {
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        sum += kibibytes(&status, "VmRSS:").ok_or("no VmRSS in /proc")? << 10;
+    }
+    Ok(sum)
+}
+
+/// `VmRSS:     1234 kB`
+fn kibibytes(status: &str, name: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// A process and its children's children.
+pub(super) fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = family.get(next) {
+        for task in fs::read_dir(format!("/proc/{pid}/task"))?.collect::<Vec<_>>() {
+            let children = fs::read_to_string(task?.path().join("children"))?;
+            family.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    Ok(family)
+}
+
+/// How many system calls a server makes while `load` runs, by perf; or why that cannot be counted.
+pub(super) fn syscalls(pid: u32, load: &mut Command) -> std::result::Result<(u64, String), String> {
+    let pids: Vec<String> =
+        family(pid).map_err(|error| error.to_string())?.iter().map(u32::to_string).collect();
+    let mut perf = Command::new("perf");
+    perf.args(["stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", &pids.join(","), "--"]);
+    perf.arg(load.get_program()).args(load.get_args());
+    perf.envs(load.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = perf.output().map_err(|error| format!("perf: {error}"))?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    match count(&said) {
+        Some(count) => Ok((count, String::from_utf8_lossy(&done.stdout).into_owned())),
+        None => Err(format!(
+            "perf: {}",
+            said.lines().find(|line| !line.trim().is_empty()).unwrap_or("says nothing")
+        )),
+    }
+}
+
+/// `29,,raw_syscalls:sys_enter,…`
+fn count(said: &str) -> Option<u64> {
+    said.lines().find(|line| line.contains("raw_syscalls:sys_enter"))?.split(',').next()?.parse().ok()
+}
+
+/// "AMD EPYC, 2 cores, kernel 6.18".
+pub(super) fn machine() -> Result<String> {
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches([' ', '\t', ':']);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    Ok(format!("{model}, {cores} cores, kernel {}", kernel.trim()))
+}
+
+/// The first figure of /proc/loadavg: runnable tasks over the last minute.
+pub(super) fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_understood() {
+        assert_eq!(kibibytes("VmPeak:\t 9 kB\nVmRSS:\t    1234 kB\n", "VmRSS:"), Some(1234));
+        assert_eq!(kibibytes("VmPeak:\t 9 kB\n", "VmRSS:"), None);
+        assert_eq!(count("29,,raw_syscalls:sys_enter,639629,100.00,,\n"), Some(29));
+        assert_eq!(count("<not counted>,,raw_syscalls:sys_enter,0,0.00,,\n"), None);
+        assert_eq!(count("event syntax error: 'raw_syscalls:sys_enter'"), None);
+    }
+
+    #[test]
+    fn a_process_uses_time_and_memory() {
+        let pid = std::process::id();
+        assert!(family(pid).unwrap().contains(&pid));
+        assert!(cpu_nanoseconds(pid).unwrap() > 0);
+        assert!(resident(pid).unwrap() > 1 << 16);
+    }
+}

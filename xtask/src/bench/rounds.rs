@@ -1,0 +1,91 @@
+//! One case on all servers: rounds in turn.
+
+use super::cases::{Case, Work};
+use super::participants::{Participant, SITAR_EPOLL};
+use super::results::{Row, Table};
+use super::servers::Server;
+use super::site::Lab;
+use super::{Result, Run, load, process};
+
+/// A server that takes part, and what it gave.
+struct Entrant<'a> {
+    participant: &'a Participant,
+    server: Server,
+    expected: load::Expected,
+    loads: Vec<load::Load>,
+}
+
+/// Who takes part in this case: sitar on epoll only in the one for which it has set itself a bound.
+pub(super) fn entrants<'a>(case: &Case, all: &'a [Participant]) -> impl Iterator<Item = &'a Participant> {
+    let epoll_too = case.name == "h1 TLS 1 KiB";
+    all.iter().filter(move |participant| participant.name != SITAR_EPOLL || epoll_too)
+}
+
+/// Starts all servers, checks and warms them, and gives each the same load in turn, so that all see the same drift of the machine.
+pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Result<Vec<Table>> {
+    if case.work == Work::Random {
+        lab.many_files()?;
+    }
+    let mut servers = Vec::new();
+    for participant in entrants(case, all) {
+        let server = Server::start(lab, participant, case)?;
+        let named = |error| format!("{}, {}: {error}", case.name, participant.name);
+        let expected = load::check(lab, participant, &server, case).map_err(named)?;
+        // The floor has one file; its answers are as long as everybody's.
+        let what = format!("{}, {}, to begin with", case.name, participant.name);
+        run.twice(&what, || load::warm_up(lab, &server, case, &expected))?;
+        servers.push(Entrant { participant, server, expected, loads: Vec::new() });
+    }
+    for _ in 0..run.rounds {
+        for entrant in &mut servers {
+            let what = format!("{}, {}", case.name, entrant.participant.name);
+            let round = || load::round(lab, &entrant.server, case, &entrant.expected, run.seconds);
+            let load = run.twice(&what, round)?;
+            entrant.loads.push(load);
+        }
+    }
+    let rows = servers.iter().map(|entrant| row(lab, case, entrant)).collect::<Result<Vec<_>>>()?;
+    Ok(tables(case, &servers, rows))
+}
+
+fn row(lab: &Lab, case: &Case, entrant: &Entrant<'_>) -> Result<Row> {
+    let paced = case.work == Work::Paced;
+    Ok(Row {
+        name: entrant.participant.name.clone(),
+        is_peer: entrant.participant.is_peer(),
+        figures: entrant.loads.iter().map(load::Load::each).collect(),
+        rates: if paced { Vec::new() } else { entrant.loads.iter().map(|load| load.rate).collect() },
+        resident: Some(process::resident(entrant.server.pid())?),
+        calls: Some(load::calls(lab, &entrant.server, case, &entrant.expected)),
+    })
+}
+
+/// CPU in each case; latencies beside it in a paced one.
+fn tables(case: &Case, servers: &[Entrant<'_>], rows: Vec<Row>) -> Vec<Table> {
+    let note = match case.work {
+        Work::Random => "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time",
+        Work::Handshakes { .. } => "P-256 certificate, X25519; full and resumed ones counted by the clients",
+        Work::Paced => "h2load sends 6,400 requests/s on 64 connections, whether answers have come or not",
+        _ if case.is_large() => "bytes received over the length of an answer",
+        _ => "",
+    };
+    let mut tables = vec![Table { name: case.name.into(), unit: "µs of CPU per request", rows, note }];
+    if case.work != Work::Paced {
+        return tables;
+    }
+    for (place, name) in ["p50", "p99", "p99.9"].into_iter().enumerate() {
+        let rows = servers.iter().map(|entrant| Row {
+            name: entrant.participant.name.clone(),
+            is_peer: entrant.participant.is_peer(),
+            figures: entrant.loads.iter().filter_map(|load| Some(load.latency?[place])).collect(),
+            ..Row::default()
+        });
+        tables.push(Table {
+            name: format!("{}, {name}", case.name),
+            unit: "µs until the answer",
+            rows: rows.collect(),
+            note: "",
+        });
+    }
+    tables
+}

@@ -19,6 +19,8 @@ pub(super) enum Work {
     Closed { pipelined: u32, with: With },
     /// By wrk, over all files of the large site in random order.
     Random,
+    /// By h2load over HTTP/2: each connection asks again when it has an answer, so many streams at once.
+    Streams(u32),
     /// By h2load: so many a second, whether answers have come or not.
     Paced,
     /// By our own clients: each request on a connection of its own.
@@ -81,6 +83,24 @@ pub(super) const CASES: &[Case] = &[
         ..BASE
     },
     Case { name: "h1 TLS 1 KiB, random files", file: "000/000.bin", work: Work::Random, ..BASE },
+    Case { name: "h2 TLS 1 KiB", connections: 16, work: Work::Streams(32), ..BASE },
+    Case {
+        name: "h2 TLS 16 KiB",
+        file: "k16.bin",
+        length: 16 << 10,
+        connections: 16,
+        work: Work::Streams(32),
+        ..BASE
+    },
+    Case {
+        name: "h2 TLS 1 MiB",
+        file: "m1.bin",
+        length: 1 << 20,
+        connections: 16,
+        work: Work::Streams(32),
+        ..BASE
+    },
+    Case { name: "h2 TLS 1 KiB, one connection", connections: 1, work: Work::Streams(100), ..BASE },
     Case { name: "h1 TLS 1 KiB, paced", work: Work::Paced, ..BASE },
     Case { name: "full handshake + 1 KiB", connections: 8, work: Work::Handshakes { resume: false }, ..BASE },
     Case {
@@ -101,7 +121,10 @@ impl Case {
 
     /// Answers that may be under way at once.
     pub(super) fn in_flight(&self) -> u64 {
-        let each = if let Work::Closed { pipelined, .. } = self.work { pipelined } else { 1 };
+        let each = match self.work {
+            Work::Closed { pipelined: each, .. } | Work::Streams(each) => each,
+            _ => 1,
+        };
         u64::from(self.connections) * u64::from(each)
     }
 }
@@ -145,6 +168,10 @@ pub(super) const TARGETS: &[Target] = &[
     target("h1 TLS 1 KiB, 16 pipelined", Against::Best, 0.50),
     target("h1 TLS 304", Against::Floor, 1.10),
     target("h1 TLS 304", Against::Best, 0.90),
+    target("h2 TLS 1 KiB", Against::Best, 0.85),
+    target("h2 TLS 16 KiB", Against::Best, 0.80),
+    target("h2 TLS 1 MiB", Against::Best, 0.90),
+    target("h2 TLS 1 KiB, one connection", Against::Best, 0.85),
     target("full handshake + 1 KiB", Against::Named("nginx"), 0.60),
     target("full handshake + 1 KiB", Against::Named("static-web-server"), 0.90),
     target("resumed handshake + 1 KiB", Against::Best, 0.70),

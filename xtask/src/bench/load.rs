@@ -66,7 +66,8 @@ pub(super) fn check(lab: &Lab, participant: &Participant, server: &Server, case:
     };
     let got = lab.directory.join("got");
     let mut curl = Command::new("curl");
-    curl.args(["-sk", "--http1.1", "-w", "%{http_code} %{size_download} %{size_header}", "-o"]).arg(&got);
+    let version = if let Work::Streams(_) = case.work { "--http2" } else { "--http1.1" };
+    curl.args(["-sk", version, "-w", "%{http_code} %{size_download} %{size_header}", "-o"]).arg(&got);
     curl.args(field.iter().flat_map(|field| ["-H", field])).arg(url(server, case));
     let said = text(&curl.output()?.stdout);
     let head = said
@@ -148,6 +149,7 @@ pub(super) fn round(
             let (requests, latency) = paced(lab, &said)?;
             (requests, Some(latency))
         }
+        Work::Streams(_) => (streams(case, &said)?, None),
         Work::Handshakes { .. } | Work::Idle | Work::Slow => return Err("not done so".into()),
     };
     let took = duration(&said).unwrap_or(seconds);
@@ -197,7 +199,12 @@ pub(super) fn calls(
 
 fn command(lab: &Lab, server: &Server, case: &Case, expected: &Expected, seconds: f64) -> Command {
     match case.work {
-        Work::Paced => h2load(lab, server, case, seconds),
+        Work::Paced => paced_load(lab, server, case, seconds),
+        Work::Streams(each) => {
+            let mut h2load = h2load(case, seconds);
+            h2load.args(["-m", &each.to_string()]).arg(url(server, case));
+            h2load
+        }
         _ => wrk(lab, server, case, expected, seconds),
     }
 }
@@ -219,14 +226,20 @@ fn wrk(lab: &Lab, server: &Server, case: &Case, expected: &Expected, seconds: f6
     wrk
 }
 
-fn h2load(lab: &Lab, server: &Server, case: &Case, seconds: f64) -> Command {
+fn h2load(case: &Case, seconds: f64) -> Command {
     let mut h2load = pinned(LOAD_CORE, Path::new("h2load"));
+    h2load.args(["-t", "1", "-c", &case.connections.to_string()]);
+    h2load.arg(format!("--tls13-ciphers={CIPHER}")).args(["-D", &seconds.ceil().to_string()]);
+    h2load
+}
+
+fn paced_load(lab: &Lab, server: &Server, case: &Case, seconds: f64) -> Command {
+    let mut h2load = h2load(case, seconds + 1.0);
     let rate = (PACE / case.connections).to_string();
     // A request is sent when its time has come, behind others that wait if need be: nobody waits for a slow server.
-    h2load.args(["--h1", "-t", "1", "-m", "1000", "-c", &case.connections.to_string(), "--rps", &rate]);
+    h2load.args(["--h1", "-m", "1000", "--rps", &rate]);
     let _ = fs::remove_file(lab.directory.join("paced.log"));
     h2load.arg(format!("--log-file={}", lab.directory.join("paced.log").display()));
-    h2load.arg(format!("--tls13-ciphers={CIPHER}")).args(["-D", &(seconds.ceil() + 1.0).to_string()]);
     h2load.arg(url(server, case));
     h2load
 }
@@ -267,6 +280,29 @@ fn closed(case: &Case, expected: &Expected, said: &str) -> Result<f64> {
         return Err(format!("answers are not as expected ({size} bytes each):\n{said}").into());
     }
     let requests = if case.is_large() { bytes / size } else { requests };
+    if requests > 0.0 { Ok(requests) } else { Err("nothing was answered".into()) }
+}
+
+/// Requests of a round over HTTP/2, if all were answered as expected.
+fn streams(case: &Case, said: &str) -> Result<f64> {
+    // `status codes: 812 2xx, 0 3xx, …` and `traffic: … headers (…), 97.66MB (102400000) data`.
+    let answered = said.lines().find_map(|line| {
+        line.strip_prefix("status codes: ")?.split_once(" 2xx, 0 3xx, 0 4xx, 0 5xx")?.0.parse::<f64>().ok()
+    });
+    let bytes = said.lines().find_map(|line| {
+        line.strip_prefix("traffic: ")?.strip_suffix(") data")?.rsplit_once('(')?.1.parse::<f64>().ok()
+    });
+    let (Some(answered), Some(bytes)) = (answered, bytes) else {
+        return Err(format!("h2load did not say what it did:\n{said}").into());
+    };
+    let size = case.length as f64;
+    let is_right =
+        said.contains(" 0 failed, 0 errored, 0 timeout") && said.contains(&format!("Cipher: {CIPHER}"));
+    // At the end some answers are under way.
+    if !is_right || bytes < answered * size || bytes > (answered + case.in_flight() as f64) * size {
+        return Err(format!("answers are not as expected ({size} bytes each):\n{said}").into());
+    }
+    let requests = if case.is_large() { bytes / size } else { answered };
     if requests > 0.0 { Ok(requests) } else { Err("nothing was answered".into()) }
 }
 
@@ -323,6 +359,24 @@ mod tests {
         // Of large answers, parts count.
         let case = CASES.iter().find(|case| case.name == "h1 TLS 1 MiB").unwrap();
         assert_eq!(closed(case, &expected(1240), SAID).unwrap(), 105.0);
+    }
+
+    #[test]
+    fn streams_are_counted_whole() {
+        let case = CASES.iter().find(|case| case.name == "h2 TLS 1 KiB").unwrap();
+        let said = "Cipher: TLS_AES_128_GCM_SHA256\nrequests: 2 total, 2 started, 2 done, 2 succeeded, 0 failed, 0 errored, 0 timeout\n\
+            status codes: 2 2xx, 0 3xx, 0 4xx, 0 5xx\n\
+            traffic: 2.41KB (2470) total, 264B (264) headers (space savings 12.34%), 2.00KB (2048) data\n";
+        assert_eq!(streams(case, said).unwrap(), 2.0);
+        for (right, wrong) in [
+            ("2 2xx, 0 3xx", "1 2xx, 1 3xx"),
+            ("0 errored", "1 errored"),
+            ("(2048) data", "(2047) data"),
+            ("(2048) data", "(999999) data"),
+            ("AES_128", "AES_256"),
+        ] {
+            assert!(streams(case, &said.replace(right, wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One case on all servers: rounds in turn.
 
 use super::cases::{Case, Work};
-use super::participants::{Participant, SITAR_EPOLL};
+use super::participants::{Kind, Participant, SITAR_EPOLL};
 use super::results::{Row, Table};
 use super::servers::Server;
 use super::site::Lab;
@@ -15,10 +15,15 @@ struct Entrant<'a> {
     loads: Vec<load::Load>,
 }
 
-/// Who takes part in this case: sitar on epoll only in the one for which it has set itself a bound.
+/// Who takes part in this case: sitar on epoll only in the one for which it has set itself a bound; no floor in HTTP/2, which without
+/// HTTP would not be one.
 pub(super) fn entrants<'a>(case: &Case, all: &'a [Participant]) -> impl Iterator<Item = &'a Participant> {
     let epoll_too = case.name == "h1 TLS 1 KiB";
-    all.iter().filter(move |participant| participant.name != SITAR_EPOLL || epoll_too)
+    let streams = matches!(case.work, Work::Streams(_));
+    all.iter().filter(move |participant| match participant.kind {
+        Kind::Floor => !streams,
+        _ => participant.name != SITAR_EPOLL || epoll_too,
+    })
 }
 
 /// Starts all servers, checks and warms them, and gives each the same load in turn, so that all see the same drift of the machine.
@@ -65,6 +70,7 @@ fn tables(case: &Case, servers: &[Entrant<'_>], rows: Vec<Row>) -> Vec<Table> {
     let note = match case.work {
         Work::Random => "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time",
         Work::Handshakes { .. } => "P-256 certificate, X25519; full and resumed ones counted by the clients",
+        Work::Streams(_) => "h2load, so many streams on each connection: 32, or 100 on one",
         Work::Paced => "h2load sends 6,400 requests/s on 64 connections, whether answers have come or not",
         _ if case.is_large() => "bytes received over the length of an answer",
         _ => "",

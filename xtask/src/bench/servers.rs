@@ -159,7 +159,7 @@ fn answering(lab: &Lab, participant: &Participant, mut command: Command, port: u
 }
 
 fn nginx(here: &str, site: &str, port: u16, tls: bool) -> String {
-    let listen = if tls { " ssl" } else { "" };
+    let listen = if tls { " ssl http2" } else { "" };
     let certificate = if tls {
         format!("ssl_certificate {here}/cert.pem; ssl_certificate_key {here}/key.pem; ssl_protocols TLSv1.3;")
     } else {

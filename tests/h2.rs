@@ -18,8 +18,10 @@ use tempfile::TempDir;
 /// Debian's, which has what is installed by packages.
 const PYTHON: &str = "/usr/bin/python3";
 
+type Fields = Vec<(String, String)>;
+
 /// A request of HTTP/1.1 as HTTP/2 would say it: method, path, fields but for Host; `None` where it has content or cannot be said.
-fn as_streams_say(request: &[u8]) -> Option<(String, String, Vec<(String, String)>)> {
+fn as_streams_say(request: &[u8]) -> Option<(String, String, Fields)> {
     let text = String::from_utf8(request.to_vec()).ok()?;
     let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");
     let mut first = lines.next()?.split(' ');

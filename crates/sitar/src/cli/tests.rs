@@ -46,6 +46,7 @@ fn each_flag_has_its_variable() {
             ("tls-key", "SITAR_TLS_KEY"),
             ("tls", "SITAR_TLS"),
             ("min-tls", "SITAR_MIN_TLS"),
+            ("no-http2", "SITAR_NO_HTTP2"),
             ("engine", "SITAR_ENGINE"),
             ("spin", "SITAR_SPIN"),
             ("shards", "SITAR_SHARDS"),

@@ -62,6 +62,8 @@ pub struct Epoll {
     queue: VecDeque<(OpId, Begin)>,
     /// Places of sockets that can go on, each once.
     ready: VecDeque<u32>,
+    /// Those of receives that let others go first: put on that list once all others of this wait are.
+    yielding: Vec<u32>,
     accepts: Vec<Accept>,
     /// Datagram sockets with operations in flight.
     sockets: Vec<Socket>,
@@ -89,7 +91,8 @@ pub struct Epoll {
 #[derive(Clone, Copy)]
 enum Begin {
     Accept(RawFd),
-    Recv(u32),
+    /// Whether others go first.
+    Recv(u32, bool),
     Send(u32),
     RecvFrom,
     SendTo,
@@ -176,6 +179,7 @@ impl Epoll {
             works: (0..ops).map(|_| Work { generation: 0, doing: Doing::Nothing }).collect(),
             queue: VecDeque::with_capacity(ops),
             ready: VecDeque::with_capacity(connections),
+            yielding: Vec::with_capacity(connections),
             accepts: Vec::with_capacity(16),
             sockets: Vec::new(),
             rx_free: Vec::with_capacity(rx_count),
@@ -231,13 +235,15 @@ impl Epoll {
     fn begin(&mut self, memory: &mut Memory<'_>, op: OpId, begin: Begin) {
         match begin {
             Begin::Accept(listener) => self.begin_accept(memory, op, listener),
-            Begin::Recv(slot) => match self.places.get(slot) {
+            Begin::Recv(slot, yields) => match self.places.get(slot) {
                 Some(sock) if sock.recv.is_none() => {
                     sock.recv = Some(op);
                     let readable = sock.readable;
                     self.set(op, Doing::Recv { slot });
-                    if readable {
-                        self.list(slot);
+                    match (readable, yields) {
+                        (true, false) => self.list(slot),
+                        (true, true) => self.yielding.push(slot),
+                        (false, _) => {}
                     }
                 }
                 Some(_) => self.end(op, Err(Errno::BUSY)),
@@ -321,6 +327,7 @@ impl Epoll {
     fn busy(&self) -> bool {
         !self.completions.is_empty()
             || !self.ready.is_empty()
+            || !self.yielding.is_empty()
             || !self.reads.is_empty()
             || self.accepts.iter().any(|accept| accept.ready)
             || self.sockets.iter().any(Socket::can_go_on)
@@ -340,7 +347,7 @@ impl Driver for Epoll {
         let Submission { id, op } = submission;
         let begin = match op {
             Request::Accept { listener } => Begin::Accept(listener.raw()),
-            Request::Recv { slot, .. } => Begin::Recv(slot),
+            Request::Recv { slot, yields } => Begin::Recv(slot, yields),
             Request::Send { slot, .. } => Begin::Send(slot),
             Request::Read { .. } => Begin::Read,
             Request::RecvFrom { .. } => Begin::RecvFrom,
@@ -387,6 +394,9 @@ impl Driver for Epoll {
             self.look(if poll || busy { Some(Duration::ZERO) } else { timeout })?;
         }
         self.collect_reads(memory);
+        while let Some(slot) = self.yielding.pop() {
+            self.list(slot);
+        }
         // Those that want more go to the end of the list, behind everybody else's turn.
         for _ in 0..self.ready.len() {
             let Some(slot) = self.ready.pop_front() else { break };

@@ -170,6 +170,7 @@ impl fmt::Debug for TlsTx {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::{Ipv4Addr, TcpListener};
     use std::os::fd::AsFd;
 
@@ -197,7 +198,7 @@ mod tests {
         let (mut accepted, _) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
         let mut taken = 0;
-        while let Ok(len) = std::io::Write::write(&mut accepted, &[0; 4096]) {
+        while let Ok(len) = accepted.write(&[0; 4096]) {
             taken += len;
         }
         taken

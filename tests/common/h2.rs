@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use rustls::ClientConfig;
 use sitar_http::h2::PREFACE;
 use sitar_http::h2::checks::Hpack;
+pub(crate) use sitar_http::h2::checks::frame;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -63,14 +64,6 @@ pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
     let mut config = ClientConfig::clone(&client::config(server));
     config.alpn_protocols = vec![b"h2".to_vec()];
     Arc::new(config)
-}
-
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut wire = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-    wire.extend([kind, flags]);
-    wire.extend(stream.to_be_bytes());
-    wire.extend(payload);
-    wire
 }
 
 impl Client {

@@ -11,7 +11,7 @@ mod wire;
 
 use crate::Invocation;
 use crate::bench::on_path;
-use crate::bench::process::cpu_nanoseconds;
+use crate::bench::process::{cpu_nanoseconds, resident};
 use crate::program::{self, Result, Server};
 use attacker::Tally;
 use attacks::{ATTACKS, Attack, Script};
@@ -273,13 +273,6 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
     }
     let pours = !matches!(attack.script, Script::Hold(..));
     Ok(Row { tally, pours, memory: (before, most), quiet, flood, cpu })
-}
-
-/// Bytes of a process that are in memory.
-fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
 }
 
 #[cfg(test)]

@@ -99,9 +99,11 @@ impl Stashes {
         Ok(())
     }
 
-    /// The opposite of [`book`](Stashes::book).
-    pub(crate) fn unbook(&mut self, booked: &mut usize) {
-        self.used -= std::mem::take(booked);
+    /// Gives back what is booked beyond `left`.
+    pub(crate) fn unbook(&mut self, booked: &mut usize, left: usize) {
+        let gone = booked.saturating_sub(left);
+        self.used -= gone;
+        *booked -= gone;
     }
 
     /// The first `count` bytes are done with. An empty stash gives its memory back.

@@ -37,7 +37,7 @@ pub(super) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
 
 /// Bytes of memory in RAM, of the process and its children. What they share is counted once for each, as nothing tells it apart
 /// without reading all of their page tables.
-pub(super) fn resident(pid: u32) -> Result<u64> {
+pub(crate) fn resident(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;

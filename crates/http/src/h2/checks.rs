@@ -2,6 +2,17 @@
 
 use super::hpack::{self, Decoder, Scratch, Sink};
 
+/// A frame as a client writes it (RFC 9113 §4.1).
+#[must_use]
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    // Tests send no more than 16 MiB in a frame.
+    let mut wire = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    wire.extend([kind, flags]);
+    wire.extend(stream.to_be_bytes());
+    wire.extend(payload);
+    wire
+}
+
 /// A decoder whose fields are owned.
 pub struct Hpack {
     decoder: Decoder,

@@ -1,5 +1,6 @@
 //! A client of bytes and a server's connection, in a time of their own.
 
+pub(crate) use sitar_http::h2::checks::frame;
 use sitar_http::h2::{Answer, Connection, Content, ErrorCode, Limits, PREFACE, Shared, checks::Hpack};
 use sitar_http::{Rejection, Status};
 use std::time::{Duration, Instant};
@@ -28,14 +29,6 @@ pub(crate) const WHOLE: u8 = END_HEADERS | END_STREAM;
 pub(crate) const GET: &[u8] = b"\x82\x87\x84\x41\x01a";
 /// `:method POST, :scheme https, :path /, :authority a`
 pub(crate) const POST: &[u8] = b"\x83\x87\x84\x41\x01a";
-
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut wire = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    wire.extend([kind, flags]);
-    wire.extend(stream.to_be_bytes());
-    wire.extend(payload);
-    wire
-}
 
 pub(crate) fn get(stream: u32) -> Vec<u8> {
     frame(HEADERS, WHOLE, stream, GET)

@@ -3,14 +3,13 @@
 use sitar_http::h1::{self, Drain, Framing, Rejection};
 use sitar_http::{Method, Status};
 use sitar_io::Backend;
-use sitar_site::Route;
 use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
+use super::lookup::{Found, look_up};
 use super::reply::{Written, write};
 use super::streams::Speech;
 use super::wear::is_worn;
 use super::{Activity, Connection, Context, Course, Gone, Inflow, Turn};
-use crate::cache::Found;
 use crate::output::{Layer, Output};
 
 impl Connection {
@@ -233,22 +232,16 @@ impl Connection {
             return Ok(None);
         }
         let Some(output) = &mut self.output else { return Err(Gone) };
-        let outcome = match cx.site.route(&head.request) {
-            Route::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
-            Route::File(found) => match cx.cache.get(found.file(), cx.key) {
-                Found::Ready(loaded) => {
-                    let reply = loaded.respond(&head.request, &found);
-                    write(output, &mut self.layer, cx.date, head.version, close, &reply)
-                }
-                Found::Later => {
-                    self.activity = Activity::Loading;
-                    self.waits += 1;
-                    return Ok(None);
-                }
-                Found::Failed(kind) => {
-                    return Ok(self.refuse(cx, refusal(kind), head_only)?.then_some(head.len));
-                }
-            },
+        let outcome = match look_up(cx.site, cx.cache, cx.key, &head.request) {
+            Found::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
+            Found::Later => {
+                self.activity = Activity::Loading;
+                self.waits += 1;
+                return Ok(None);
+            }
+            Found::Refused(rejection) => {
+                return Ok(self.refuse(cx, rejection, head_only)?.then_some(head.len));
+            }
         };
         match outcome {
             Written::All => {}
@@ -292,15 +285,7 @@ impl Connection {
     }
 }
 
-/// What is said of a file that could not be loaded.
-pub(super) fn refusal(kind: std::io::ErrorKind) -> &'static Rejection {
-    if kind == std::io::ErrorKind::NotFound { &VANISHED } else { &UNREADABLE }
-}
-
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,
     reason: "this port speaks HTTPS, not HTTP: use an https:// address",
 };
-const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
-const UNREADABLE: Rejection =
-    Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };

@@ -20,6 +20,7 @@ mod content;
 mod farewell;
 mod intake;
 mod kernel;
+mod lookup;
 mod outflow;
 mod parts;
 mod patience;

@@ -6,16 +6,16 @@
 use std::time::Instant;
 
 use sitar_http::h2::{self, Answer, Ask, Parked};
-use sitar_http::{Method, Rejection, Request, Status};
-use sitar_io::{Backend, Errno, Into, Key, Ring};
-use sitar_site::{Body, Reply, Route, Site};
+use sitar_http::{Method, Rejection, Status};
+use sitar_io::{Backend, Errno, Into, Ring};
+use sitar_site::{Body, Reply};
 
 use super::content::Piece;
-use super::intake::refusal;
+use super::lookup::{Found, look_up};
 use super::patience::Patience;
 use super::wear::{is_worn, mind_the_keys};
 use super::{Activity, Connection, Context, Course, Gone, Inflow, READ_LEN};
-use crate::cache::{Cache, Found};
+use crate::cache::Cache;
 use crate::output::{COPY_MAX, Output};
 use crate::stash::Stashes;
 
@@ -46,7 +46,7 @@ impl Streams {
 
     /// Gives everything back to the shard.
     pub(super) fn end(mut self, shared: &mut h2::Shared<Piece>, stashes: &mut Stashes) {
-        stashes.unbook(&mut self.booked);
+        stashes.unbook(&mut self.booked, 0);
         self.h2.end(shared);
     }
 
@@ -55,15 +55,10 @@ impl Streams {
     }
 
     /// Keeps a request until its file has been loaded.
-    fn park<B: Backend>(
-        &mut self,
-        cx: &mut Context<'_, B>,
-        stream: u32,
-        parked: Box<Parked>,
-    ) -> Result<(), Gone> {
+    fn park(&mut self, stashes: &mut Stashes, stream: u32, parked: Box<Parked>) -> Result<(), Gone> {
         let memory = parked.memory();
         self.h2.park(stream, Piece::Waiting(parked));
-        Ok(cx.stashes.book(&mut self.booked, memory)?)
+        Ok(stashes.book(&mut self.booked, memory)?)
     }
 
     /// How many requests wait for a file. Corrects what is booked for them: the peer may have taken some back.
@@ -76,11 +71,7 @@ impl Streams {
             count += 1;
             memory += piece.parked();
         }
-        if memory < self.booked {
-            stashes.unbook(&mut self.booked);
-            // Less than there was.
-            let _ = stashes.book(&mut self.booked, memory);
-        }
+        stashes.unbook(&mut self.booked, memory);
         count
     }
 
@@ -135,45 +126,35 @@ impl Connection {
         text: &[u8],
     ) -> Result<usize, Gone> {
         let served = self.with_streams(|this, streams| {
+            let (site, key, sealer) = (cx.site, cx.key, cx.sealer);
+            let (cache, stashes, mut to) = split(cx);
             let mut used = 0;
-            while this.is_hungry() && !this.needs_next_key(cx.sealer)? {
-                if streams.parked(cx.stashes) >= PARKED_MAX {
+            while this.is_hungry() && !this.needs_next_key(sealer)? {
+                if streams.parked(stashes) >= PARKED_MAX {
                     this.activity = Activity::Loading;
                     this.waits += 1;
                     break;
                 }
-                let received = streams.h2.receive(cx.h2, &text[used..], cx.now);
+                let received = streams.h2.receive(to.shared, &text[used..], to.now);
                 used += received.used;
                 let Some(Ask { stream, method, request }) = received.ask else { break };
                 let head = method == Method::Head;
-                let found = match request {
-                    Ok(request) => match look_up(cx.site, cx.cache, cx.key, &request) {
-                        Outcome::Later => match Parked::new(&request).map(Box::new) {
-                            Some(parked) => {
-                                streams.park(cx, stream, parked)?;
-                                continue;
-                            }
-                            None => Outcome::Refused(TOO_MANY_FIELDS),
-                        },
-                        found => found,
-                    },
-                    Err(rejection) => Outcome::Refused(rejection),
-                };
-                let mut outlet = Outlet {
-                    ring: &mut *cx.ring,
-                    shared: &mut *cx.h2,
-                    counts: &mut *cx.counts,
-                    date: cx.date,
-                    now: cx.now,
-                    keep: cx.limits.reserve() / 2,
-                };
-                match found {
-                    Outcome::Reply(reply) => this.reply(&mut outlet, streams, stream, &reply)?,
-                    Outcome::Refused(rejection) => {
-                        this.refuse_stream(&mut outlet, streams, stream, &rejection, head)?;
+                let request = match request {
+                    Ok(request) => request,
+                    Err(rejection) => {
+                        this.refuse_stream(&mut to, streams, stream, &rejection, head);
+                        continue;
                     }
-                    Outcome::Later => {}
+                };
+                let found = look_up(site, cache, key, &request);
+                if let Found::Later = found {
+                    match Parked::new(&request) {
+                        Some(parked) => streams.park(stashes, stream, Box::new(parked))?,
+                        None => this.refuse_stream(&mut to, streams, stream, &TOO_MANY_FIELDS, head),
+                    }
+                    continue;
                 }
+                this.conclude(&mut to, streams, stream, &found, head)?;
             }
             Ok(used)
         });
@@ -193,6 +174,8 @@ impl Connection {
             if !this.is_keyed() || !std::mem::take(&mut streams.news) {
                 return Ok(());
             }
+            let (site, key) = (cx.site, cx.key);
+            let (cache, stashes, mut to) = split(cx);
             let mut seen = 0;
             // Each once, in order: those that still have to wait go back to where they were.
             while let Some((stream, piece)) = streams.h2.unpark_after(seen) {
@@ -200,29 +183,36 @@ impl Connection {
                 let Piece::Waiting(parked) = piece else { continue };
                 let request = parked.request();
                 let head = request.method == Method::Head;
-                let found = look_up(cx.site, cx.cache, cx.key, &request);
-                let mut outlet = Outlet {
-                    ring: &mut *cx.ring,
-                    shared: &mut *cx.h2,
-                    counts: &mut *cx.counts,
-                    date: cx.date,
-                    now: cx.now,
-                    keep: cx.limits.reserve() / 2,
-                };
-                match found {
-                    Outcome::Reply(reply) => this.reply(&mut outlet, streams, stream, &reply)?,
-                    Outcome::Refused(rejection) => {
-                        this.refuse_stream(&mut outlet, streams, stream, &rejection, head)?;
-                    }
-                    Outcome::Later => {
+                match look_up(site, cache, key, &request) {
+                    Found::Later => {
                         streams.h2.park(stream, Piece::Waiting(parked));
                     }
+                    found => this.conclude(&mut to, streams, stream, &found, head)?,
                 }
             }
-            streams.parked(cx.stashes);
+            streams.parked(stashes);
             Ok(())
         });
         retried.unwrap_or(Ok(()))
+    }
+
+    /// Answers a stream with what its request came to, unless that has to wait.
+    fn conclude<B: Backend>(
+        &mut self,
+        to: &mut Outlet<'_, B>,
+        streams: &mut Streams,
+        stream: u32,
+        found: &Found<'_>,
+        head: bool,
+    ) -> Result<(), Gone> {
+        match found {
+            Found::Reply(reply) => self.reply(to, streams, stream, reply),
+            Found::Refused(rejection) => {
+                self.refuse_stream(to, streams, stream, rejection, head);
+                Ok(())
+            }
+            Found::Later => Ok(()),
+        }
     }
 
     fn reply<B: Backend>(
@@ -232,6 +222,7 @@ impl Connection {
         stream: u32,
         reply: &Reply<'_>,
     ) -> Result<(), Gone> {
+        self.count(to);
         let (status, content_length, date) = (reply.status, reply.content_length, to.date);
         reply.encoded(|block, fields| {
             let answer = Answer { status, date, block, fields, content_length };
@@ -246,19 +237,22 @@ impl Connection {
         stream: u32,
         rejection: &Rejection,
         head: bool,
-    ) -> Result<(), Gone> {
+    ) {
+        self.count(to);
         let Rejection { status, reason } = *rejection;
         let text = format!("{} {}: {reason}\n", status.code(), status.reason()).into_bytes();
         let content_length = Some(text.len() as u64);
         let fields = &rejection.fields();
         let answer = Answer { status, date: to.date, block: b"", fields, content_length };
-        self.requests += 1;
-        to.counts.requests += 1;
         match head {
             true => streams.h2.answer_empty(to.shared, stream, &answer),
             false => streams.h2.answer(to.shared, stream, &answer, Piece::Text(text.into_boxed_slice(), 0)),
         }
-        Ok(())
+    }
+
+    fn count<B: Backend>(&mut self, to: &mut Outlet<'_, B>) {
+        self.requests += 1;
+        to.counts.requests += 1;
     }
 
     /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is room for it.
@@ -270,8 +264,6 @@ impl Connection {
         answer: &Answer<'_>,
         body: &Body<'_>,
     ) -> Result<(), Gone> {
-        self.requests += 1;
-        to.counts.requests += 1;
         let small = match body {
             Body::Empty => Some(&b""[..]),
             Body::Static(bytes) => Some(*bytes),
@@ -429,34 +421,10 @@ impl Connection {
             streams.h2.on_time(cx.h2, cx.now);
             Ok(())
         });
-        match done {
-            None => Ok(false),
-            Some(done) => {
-                done?;
-                self.settle(cx)?;
-                Ok(true)
-            }
-        }
-    }
-}
-
-/// What a request comes to.
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
-enum Outcome<'o> {
-    Reply(Reply<'o>),
-    Refused(Rejection),
-    /// Its file is being loaded.
-    Later,
-}
-
-fn look_up<'o>(site: &'o Site, cache: &'o mut Cache, key: Key, request: &Request<'_>) -> Outcome<'o> {
-    match site.route(request) {
-        Route::Reply(reply) => Outcome::Reply(reply),
-        Route::File(found) => match cache.get(found.file(), key) {
-            Found::Ready(loaded) => Outcome::Reply(loaded.respond(request, &found)),
-            Found::Later => Outcome::Later,
-            Found::Failed(kind) => Outcome::Refused(*refusal(kind)),
-        },
+        let Some(done) = done else { return Ok(false) };
+        done?;
+        self.settle(cx)?;
+        Ok(true)
     }
 }
 
@@ -469,6 +437,13 @@ struct Outlet<'o, B: Backend> {
     now: Instant,
     /// Send buffers to be left alone.
     keep: usize,
+}
+
+/// What is looked up with, what is put aside with, and what is answered with, side by side.
+fn split<'c, B: Backend>(cx: &'c mut Context<'_, B>) -> (&'c mut Cache, &'c mut Stashes, Outlet<'c, B>) {
+    let keep = cx.limits.reserve() / 2;
+    let to = Outlet { ring: cx.ring, shared: cx.h2, counts: cx.counts, date: cx.date, now: cx.now, keep };
+    (cx.cache, cx.stashes, to)
 }
 
 /// Requests of one connection that wait for a file. With more of them none is read: each loaded file looks at all of these.

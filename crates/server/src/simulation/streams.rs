@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sitar_http::h2::PREFACE;
-use sitar_http::h2::checks::Hpack;
+use sitar_http::h2::checks::{self, Hpack};
 use sitar_io::sim::Rng;
 
 use super::asks::{Ask, Expected, MALFORMED};
@@ -404,8 +404,5 @@ fn lower(name: &str) -> String {
 }
 
 fn frame(out: &mut VecDeque<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    out.extend(&(payload.len() as u32).to_be_bytes()[1..]);
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
+    out.extend(checks::frame(kind, flags, stream, payload));
 }

@@ -117,7 +117,8 @@ impl Calls {
         let events: Vec<String> = names.iter().map(|name| format!("syscalls:sys_enter_{name}")).collect();
         let mut names = counted(server.pid(), &format!("{all},{}", events.join(",")), work)?;
         let enters = names.remove("io_uring_enter").unwrap_or(0);
-        let others = names.remove(all).unwrap_or(0) - enters;
+        // The counters are not stopped in one moment: a call may come to one of them and not to the other.
+        let others = names.remove(all).unwrap_or(0).saturating_sub(enters);
         Some(Calls { enters, others, names })
     }
 }

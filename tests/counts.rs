@@ -28,7 +28,7 @@ fn a_warm_request_makes_no_system_call_but_the_rings() {
     if !have(test, &["perf", "mkfifo"]) {
         return;
     }
-    let site = Site::small_and_alone();
+    let site = Site::small();
     let server = Server::start([site.path()]);
     let mut load = Load::new(&server, CONNECTIONS, "/1k.txt", false);
     let Some(few) = Calls::of(&server, || load.send(2_000)) else {
@@ -50,7 +50,7 @@ fn requests_that_wait_together_share_their_system_calls() {
     if !have(test, &["perf", "mkfifo"]) {
         return;
     }
-    let site = Site::small_and_alone();
+    let site = Site::small();
     let server = Server::start_with([site.path().as_os_str(), "--shards".as_ref(), "1".as_ref()], &[]);
     let mut load = Load::new(&server, CONNECTIONS, "/1k.txt", false);
     let Some(few) = Calls::of(&server, || load.together(&server, 10)) else {
@@ -72,7 +72,7 @@ fn requests_on_streams_share_their_system_calls() {
     if !have(test, &["perf", "mkfifo"]) {
         return;
     }
-    let site = Site::small_and_alone();
+    let site = Site::small();
     let args = ["--shards", "1", "--engine", "uring"].map(std::path::Path::new);
     let server = Server::start([&[site.path()], &args[..]].concat());
     let mut load = h2::Load::new(&server, CONNECTIONS, STREAMS, "/1k.txt", false);

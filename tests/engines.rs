@@ -31,7 +31,7 @@ fn a_polled_server_makes_no_system_calls() {
     if !have(test, &["perf", "mkfifo"]) || !has_two_cores(test) {
         return;
     }
-    let site = Site::small_and_alone();
+    let site = Site::small();
     let path = site.path().to_str().unwrap();
     let total = |server: &Server, connections: usize, requests: usize| -> Option<(u64, String)> {
         let mut load = Load::new(server, connections, "/1k.txt", false);

@@ -16,26 +16,17 @@ impl Site {
 
     /// A site of every kind of file that the tests ask for.
     pub(crate) fn small() -> Site {
-        Site::new().filled()
-    }
-
-    /// The same away from `/tmp`: a server watches the folders above its site, too, so what comes and goes in there wakes its
-    /// watcher, and that is a few system calls each time.
-    pub(crate) fn small_and_alone() -> Site {
-        Site { folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap() }.filled()
-    }
-
-    fn filled(self) -> Site {
-        self.add("index.html", INDEX.as_bytes());
-        self.add("style.css", b"body { margin: 2em }\n");
-        self.add("1k.txt", &pattern(1024));
-        self.add("16k.bin", &pattern(16 * 1024));
-        self.add("1m.bin", &pattern(1024 * 1024));
-        self.add("empty.txt", b"");
-        self.add("docs/index.html", b"<!doctype html><title>Docs</title><p><a href=\"page.html\">page</a>\n");
-        self.add("docs/page.html", b"<!doctype html><title>Page</title><p><a href=\"../\">up</a>\n");
-        self.add("with space/\u{fc}ber.txt", b"umlaut\n");
-        self
+        let site = Site::new();
+        site.add("index.html", INDEX.as_bytes());
+        site.add("style.css", b"body { margin: 2em }\n");
+        site.add("1k.txt", &pattern(1024));
+        site.add("16k.bin", &pattern(16 * 1024));
+        site.add("1m.bin", &pattern(1024 * 1024));
+        site.add("empty.txt", b"");
+        site.add("docs/index.html", b"<!doctype html><title>Docs</title><p><a href=\"page.html\">page</a>\n");
+        site.add("docs/page.html", b"<!doctype html><title>Page</title><p><a href=\"../\">up</a>\n");
+        site.add("with space/\u{fc}ber.txt", b"umlaut\n");
+        site
     }
 
     pub(crate) fn add(&self, path: &str, bytes: &[u8]) {

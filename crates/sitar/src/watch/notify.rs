@@ -24,9 +24,17 @@ const CONTENT: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVE)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
-/// What is told of folders that the path leads through.
-const TRAIL: WatchFlags =
+/// What is told of a folder that the path leads through: that it has gone from there. Nothing of its other names, which may
+/// come and go all the time (`/tmp`).
+const TRAIL: WatchFlags = WatchFlags::MOVE_SELF
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::DONT_FOLLOW);
+/// What is told of a folder in which the path takes a name that is no folder: a link, an archive, or nothing yet.
+const NAMES: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
+/// What tells that a folder has gone from its path.
+const GONE: ReadFlags = ReadFlags::MOVE_SELF.union(ReadFlags::DELETE_SELF);
 /// What tells that a name leads elsewhere.
 const NAMED: ReadFlags =
     ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
@@ -63,12 +71,14 @@ pub(crate) struct Notify {
     roles: HashMap<i32, Role>,
 }
 
-/// What a watch is there for: one or both.
+/// What a watch is there for: one of these or more.
 #[derive(Debug, Default)]
 struct Role {
     /// It is of the site: whatever happens there counts.
     content: bool,
-    /// The path leads through it, by these names.
+    /// The path leads through it.
+    trail: bool,
+    /// The path takes these names in it, which are no folders.
     names: Vec<OsString>,
 }
 
@@ -109,9 +119,14 @@ impl Notify {
 
     fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
         for (folder, name) in trail(path) {
-            match inotify::add_watch(&self.fd, &folder, TRAIL | WatchFlags::MASK_ADD) {
-                Ok(watch) => next.entry(watch).or_default().names.push(name),
-                Err(errno) => refused(errno)?,
+            match inotify::add_watch(&self.fd, folder.join(&name), TRAIL | WatchFlags::MASK_ADD) {
+                Ok(watch) => next.entry(watch).or_default().trail = true,
+                Err(Errno::NOSPC) => return Err(Refusal::Watches),
+                // No folder, or one that this user may not look into.
+                Err(_) => match inotify::add_watch(&self.fd, &folder, NAMES | WatchFlags::MASK_ADD) {
+                    Ok(watch) => next.entry(watch).or_default().names.push(name),
+                    Err(errno) => refused(errno)?,
+                },
             }
         }
         Ok(())
@@ -166,7 +181,8 @@ impl Notify {
 
 impl Role {
     fn tell(&self, what: ReadFlags, name: Option<&[u8]>, news: &mut News) {
-        if self.names.iter().any(|known| Some(known.as_bytes()) == name) && what.intersects(NAMED) {
+        let is_named = || self.names.iter().any(|known| Some(known.as_bytes()) == name);
+        if (self.trail && what.intersects(GONE)) || (what.intersects(NAMED) && is_named()) {
             (news.changed, news.replaced) = (true, true);
         }
         if !self.content || what.contains(ReadFlags::IGNORED) || name.is_some_and(is_never_served) {

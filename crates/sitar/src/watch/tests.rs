@@ -4,6 +4,8 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::mpsc::channel;
 
+use rustix::fs::{CWD, RenameFlags};
+
 fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -82,6 +84,59 @@ fn what_cannot_change_an_answer_is_not_told() {
     write(folder.path(), "sight", "x");
     fs::read(root.join("index.html")).unwrap();
     assert_eq!(told(&mut eye), News::default());
+}
+
+#[test]
+fn a_busy_folder_above_wakes_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("sites/site");
+    write(&root, "index.html", "x");
+    let eye = eye(&root);
+    write(folder.path(), "other", "x");
+    write(folder.path(), "sites/other/index.html", "x");
+    fs::rename(folder.path().join("sites/other"), folder.path().join("sites/another")).unwrap();
+    let Means::Events(notify) = &eye.means else { panic!("by events") };
+    assert_eq!(rustix::io::ioctl_fionread(notify.fd()), Ok(0), "bytes of events");
+}
+
+#[test]
+fn a_folder_that_is_exchanged_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write(folder.path(), "sites/site/index.html", "x");
+    write(folder.path(), "next/site/index.html", "y");
+    let mut eye = eye(&path("sites/site"));
+    let mut replaced = |what: &str, act: &dyn Fn()| {
+        act();
+        assert!(told(&mut eye).replaced, "{what}");
+        eye.open().unwrap();
+        assert_eq!(told(&mut eye), News::default(), "{what}, the look itself");
+    };
+    let exchange = |one: &str, other: &str| {
+        rustix::fs::renameat_with(CWD, path(one), CWD, path(other), RenameFlags::EXCHANGE).unwrap();
+    };
+    replaced("above", &|| exchange("sites", "next"));
+    replaced("itself", &|| exchange("sites/site", "next/site"));
+    replaced("away, and another in its place", &|| {
+        fs::rename(path("sites/site"), path("old")).unwrap();
+        fs::rename(path("next/site"), path("sites/site")).unwrap();
+    });
+    replaced("a link in its place", &|| {
+        fs::rename(path("sites/site"), path("site")).unwrap();
+        symlink("../site", path("sites/site")).unwrap();
+    });
+    replaced("a folder in the link's place", &|| {
+        fs::remove_file(path("sites/site")).unwrap();
+        fs::rename(path("site"), path("sites/site")).unwrap();
+    });
+    // Gone: it is waited for where it was last seen, however it comes back.
+    fs::remove_dir_all(path("sites")).unwrap();
+    assert!(told(&mut eye).replaced && eye.open().is_err());
+    told(&mut eye);
+    fs::create_dir(path("sites")).unwrap();
+    assert!(told(&mut eye).replaced && eye.open().is_err());
+    write(folder.path(), "sites/site/index.html", "z");
+    assert!(told(&mut eye).replaced && eye.open().is_ok());
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! One traffic key: nonces, additional data, and the three AEADs.
+//! One traffic key: nonces and additional data.
 
+use super::expanded::{Expanded, NONCE_LEN};
 use super::secret::Secret;
 use super::{EXPLICIT_NONCE, HEADER, RecordError, TAG, Version};
-use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 /// The AEADs of every cipher suite that is offered.
@@ -41,14 +41,6 @@ impl Aead {
             Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
         }
     }
-
-    fn algorithm(self) -> &'static aead::Algorithm {
-        match self {
-            Self::Aes128Gcm => &aead::AES_128_GCM,
-            Self::Aes256Gcm => &aead::AES_256_GCM,
-            Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
-        }
-    }
 }
 
 /// A key and its IV, and in TLS 1.3 the secret behind them. `Debug` is left out on purpose.
@@ -60,8 +52,7 @@ pub(crate) struct TrafficKey {
     /// The first [`Aead::key_len`] bytes are the key.
     key: Zeroizing<[u8; KEY_MAX]>,
     iv: Zeroizing<[u8; NONCE_LEN]>,
-    /// aws-lc wipes it when it is dropped.
-    expanded: Option<LessSafeKey>,
+    expanded: Option<Expanded>,
     /// `None`: TLS 1.2, where no other key follows.
     secret: Option<Secret>,
 }
@@ -111,7 +102,7 @@ impl TrafficKey {
         self.expanded.is_none()
     }
 
-    fn expanded(&mut self) -> Result<&LessSafeKey, RecordError> {
+    fn expanded(&mut self) -> Result<&Expanded, RecordError> {
         if self.expanded.is_none() {
             self.expand()?;
         }
@@ -120,8 +111,7 @@ impl TrafficKey {
 
     #[cold]
     fn expand(&mut self) -> Result<(), RecordError> {
-        let key = UnboundKey::new(self.aead.algorithm(), self.raw()).map_err(|_| RecordError::Crypto)?;
-        self.expanded = Some(LessSafeKey::new(key));
+        self.expanded = Some(Expanded::new(self.aead, self.raw())?);
         Ok(())
     }
 
@@ -162,31 +152,20 @@ impl TrafficKey {
         aad: AdditionalData,
         body: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        match self.expanded()?.open_in_place(nonce, Aad::from(aad), body) {
-            Ok(plain) => Ok(plain.len()),
-            Err(_) => Err(RecordError::BadMac),
-        }
+        self.expanded()?.open(nonce, aad, body)
     }
 
-    /// Encrypts `body` in place, or `plain` into it, with `extra` behind it. `tail` takes `extra` and the tag.
+    /// Encrypts, into `sealed`, its own beginning, or `plain`, and `extra` behind it; then comes the tag, and that is all of
+    /// `sealed`.
     pub(crate) fn seal(
         &mut self,
         nonce: [u8; NONCE_LEN],
         aad: AdditionalData,
         plain: Option<&[u8]>,
-        body: &mut [u8],
+        sealed: &mut [u8],
         extra: &[u8],
-        tail: &mut [u8],
     ) -> Result<(), RecordError> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let aad = Aad::from(aad);
-        let key = self.expanded()?;
-        match plain {
-            Some(plain) => key.seal_out_of_place_scatter(nonce, aad, plain, body, extra, tail),
-            None => key.seal_in_place_scatter(nonce, aad, body, extra, tail),
-        }
-        .map_err(|_| RecordError::Crypto)
+        self.expanded()?.seal(nonce, aad, plain, sealed, extra)
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod checks;
 mod cipher;
 mod error;
+mod expanded;
 mod kernel;
 #[cfg(test)]
 mod kernel_tests;

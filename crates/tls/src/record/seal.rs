@@ -215,8 +215,7 @@ impl Sending {
         let total = self.prefix + len + suffix(self.version);
         let record = record.get_mut(..total).ok_or(RecordError::BufferTooSmall { need: total })?;
 
-        let (head, rest) = record.split_at_mut(self.prefix);
-        let (body, tail) = rest.split_at_mut(len);
+        let (head, sealed) = record.split_at_mut(self.prefix);
         let (outer_type, inner_type): (u8, &[u8]) = match self.version {
             // RFC 8446 §5.2: the real type is encrypted, every record looks like data.
             Version::Tls13 => (content::APPLICATION_DATA, &[content_type]),
@@ -232,7 +231,7 @@ impl Sending {
         if head.len() > HEADER {
             head[HEADER..].copy_from_slice(&nonce[nonce.len() - EXPLICIT_NONCE..]);
         }
-        if let Err(error) = key.seal(nonce, aad, plain, body, inner_type, tail) {
+        if let Err(error) = key.seal(nonce, aad, plain, sealed, inner_type) {
             // Ciphertext may have been written, so this nonce must not be used for anything else.
             self.sealer = Sealer::Nobody;
             return Err(error);

@@ -41,11 +41,10 @@ fn craft_with(key: &mut TrafficKey, version: Version, seq: u64, outer: u8, inner
     let nonce = key.nonce(seq);
     let mut record = header.to_vec();
     record.extend_from_slice(&nonce[12 - explicit..]);
-    let (mut body, mut tag) = (inner.to_vec(), [0; 16]);
+    let mut sealed = [inner, &[0; 16]].concat();
     let aad = AdditionalData::new(version, seq, header, inner.len() as u16);
-    key.seal(nonce, aad, None, &mut body, &[], &mut tag).unwrap();
-    record.extend(body);
-    record.extend(tag);
+    key.seal(nonce, aad, None, &mut sealed, &[]).unwrap();
+    record.extend(sealed);
     record
 }
 
@@ -165,11 +164,11 @@ fn tls12_explicit_nonce_of_the_peer_is_used() {
     let mut key = key(Aead::Aes128Gcm, &KEY, &IV);
     let header = [23, 3, 3, 0, 28];
     let explicit = [0xa, 0xb, 0xc, 0xd, 0, 0, 0, 1];
-    let (mut body, mut tag) = (*b"data", [0; 16]);
+    let mut sealed = *b"data0123456789abcdef";
     let aad = AdditionalData::new(Version::Tls12, 0, header, 4);
     let nonce = [0, 1, 2, 3, 0xa, 0xb, 0xc, 0xd, 0, 0, 0, 1];
-    key.seal(nonce, aad, None, &mut body, &[], &mut tag).unwrap();
-    let mut record = [header.as_slice(), &explicit, &body, &tag].concat();
+    key.seal(nonce, aad, None, &mut sealed, &[]).unwrap();
+    let mut record = [header.as_slice(), &explicit, &sealed].concat();
     let mut expected = *b"data";
     assert_eq!(records(Version::Tls12).open(&mut record), Ok(Opened::Data(&mut expected)));
 }

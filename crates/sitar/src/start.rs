@@ -288,9 +288,7 @@ impl Display for Content {
 fn sealer(encryption: &Encryption, sealer: Sealer) -> &'static str {
     match (encryption, sealer) {
         (Encryption::Plain, _) => "none: plain HTTP (--tls off)",
-        (_, Sealer::User) => {
-            "user space, in one pass (--tls kernel leaves it to the kernel, where that has TLS)"
-        }
+        (_, Sealer::User) => "user space (--tls kernel leaves it to the kernel, where that has TLS)",
         (_, Sealer::Kernel { rekey: true }) => "the kernel for TLS 1.3, user space for TLS 1.2",
         (_, Sealer::Kernel { rekey: false }) => {
             "the kernel for TLS 1.3 (before 6.14 it takes one key only: connections that need another end), user space for TLS 1.2"

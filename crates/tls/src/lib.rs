@@ -12,8 +12,8 @@
 //!
 //! rustls negotiates; it allocates and copies, which is fine for something that happens once. When it is done, the
 //! traffic secrets are taken out, its state is dropped, and [`Records`] takes over both directions. From there on nothing is
-//! copied or allocated: a record is opened where it was received, and sealed where it will be sent from, in one pass over
-//! the plaintext.
+//! allocated: a record is opened where it was received, and sealed where it will be sent from, in one pass over the plaintext
+//! unless the faster AEAD of this processor wants it in place.
 //!
 //! Only the `engine` module knows rustls, so that its next API has one place to change. Only the sending half of [`Records`] would
 //! be handed to a kernel that seals; receiving stays here.

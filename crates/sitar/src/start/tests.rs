@@ -33,7 +33,7 @@ fn the_first_start() {
          \x20 address  https://localhost:8443/\n\
          \x20 listens  127.0.0.1:8443, [::1]:8443\n\
          \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
-         \x20 sealer   user space, in one pass (--tls kernel leaves it to the kernel, where that has TLS)\n\
+         \x20 sealer   user space (--tls kernel leaves it to the kernel, where that has TLS)\n\
          \x20 shards   4\n\
          \x20 site     the built-in handbook; name a directory or a tar to serve it: sitar serve PATH\n\
          \x20 files    7\n\
@@ -67,7 +67,7 @@ fn the_operators_certificates() {
          \x20          https://[2001:db8::1]/\n\
          \x20 listens  0.0.0.0:443, [::]:443, 192.0.2.1:8443, [2001:db8::1]:443\n\
          \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
-         \x20 sealer   user space, in one pass (--tls kernel leaves it to the kernel, where that has TLS)\n\
+         \x20 sealer   user space (--tls kernel leaves it to the kernel, where that has TLS)\n\
          \x20 shards   4\n\
          \x20 site     site.tar (tar)\n\
          \x20 files    51906\n\

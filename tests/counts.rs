@@ -171,10 +171,9 @@ fn no_kind_of_answer_makes_a_system_call_but_the_rings() {
     if !have(test, &["perf", "mkfifo"]) {
         return;
     }
-    // Away from /tmp, where others' coming and going wakes the watcher.
-    let folder = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    table::build(folder.path());
-    let server = Server::start([folder.path().as_os_str(), "--tls".as_ref(), "off".as_ref()]);
+    let site = Site::new();
+    table::build(site.path());
+    let server = Server::start([site.path().as_os_str(), "--tls".as_ref(), "off".as_ref()]);
     let mut everything = Everything::new(&server);
     everything.ask();
     let mut calls = |times: usize| Calls::of(&server, || (0..times).for_each(|_| everything.ask()));

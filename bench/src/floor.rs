@@ -4,7 +4,7 @@
 //! sends the same answer, sealed. No request is parsed, nothing is looked up, no clock is read, no limit is kept. What a server needs
 //! above this is what its HTTP, its files and its safety cost.
 //!
-//! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: both use aws-lc's AES-GCM, but rustls copies
+//! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: rustls copies
 //! what is sent twice and allocates for each record, and a floor that does so would flatter whoever is held against it.
 //! epoll rather than io_uring for the same reason: with many connections it is the cheaper one here (bench/ENGINES.md), and
 //! it takes no unsafe code.

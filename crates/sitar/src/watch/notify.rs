@@ -30,7 +30,8 @@ const TRAIL: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
-/// What is told of a folder in which the path takes a name that is no folder: a link, an archive, or nothing yet.
+/// What is told of a folder in which the path takes a name that is no folder (a link, an archive, or nothing yet) or is the
+/// site's own.
 const NAMES: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
 /// What tells that a folder has gone from its path.
@@ -78,7 +79,7 @@ struct Role {
     content: bool,
     /// The path leads through it.
     trail: bool,
-    /// The path takes these names in it, which are no folders.
+    /// The path takes these names in it.
     names: Vec<OsString>,
 }
 
@@ -118,15 +119,28 @@ impl Notify {
     }
 
     fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
-        for (folder, name) in trail(path) {
-            match inotify::add_watch(&self.fd, folder.join(&name), TRAIL | WatchFlags::MASK_ADD) {
-                Ok(watch) => next.entry(watch).or_default().trail = true,
+        let steps = trail(path);
+        let last = steps.last().map(|(folder, name)| folder.join(name));
+        let is_missing = last.as_ref().is_some_and(|last| last.symlink_metadata().is_err());
+        for (folder, name) in steps {
+            let at = folder.join(&name);
+            let is_folder = match inotify::add_watch(&self.fd, &at, TRAIL | WatchFlags::MASK_ADD) {
+                Ok(watch) => {
+                    next.entry(watch).or_default().trail = true;
+                    true
+                }
                 Err(Errno::NOSPC) => return Err(Refusal::Watches),
                 // No folder, or one that this user may not look into.
-                Err(_) => match inotify::add_watch(&self.fd, &folder, NAMES | WatchFlags::MASK_ADD) {
-                    Ok(watch) => next.entry(watch).or_default().names.push(name),
-                    Err(errno) => refused(errno)?,
-                },
+                Err(_) => false,
+            };
+            // A folder that is removed tells so itself only when nobody holds it open, as the site that is still served does with
+            // its own, and with it with all above. Those have something in them, though, so first something else goes.
+            if is_folder && !is_missing && Some(&at) != last.as_ref() {
+                continue;
+            }
+            match inotify::add_watch(&self.fd, &folder, NAMES | WatchFlags::MASK_ADD) {
+                Ok(watch) => next.entry(watch).or_default().names.push(name),
+                Err(errno) => refused(errno)?,
             }
         }
         Ok(())

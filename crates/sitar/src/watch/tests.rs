@@ -89,7 +89,7 @@ fn what_cannot_change_an_answer_is_not_told() {
 #[test]
 fn a_busy_folder_above_wakes_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("sites/site");
+    let root = folder.path().join("sites/a/site");
     write(&root, "index.html", "x");
     let eye = eye(&root);
     write(folder.path(), "other", "x");
@@ -106,10 +106,12 @@ fn a_folder_that_is_exchanged_is_told() {
     write(folder.path(), "sites/site/index.html", "x");
     write(folder.path(), "next/site/index.html", "y");
     let mut eye = eye(&path("sites/site"));
+    // What is served holds its folder open.
+    let mut served = eye.open().unwrap();
     let mut replaced = |what: &str, act: &dyn Fn()| {
         act();
         assert!(told(&mut eye).replaced, "{what}");
-        eye.open().unwrap();
+        served = eye.open().unwrap();
         assert_eq!(told(&mut eye), News::default(), "{what}, the look itself");
     };
     let exchange = |one: &str, other: &str| {
@@ -129,14 +131,23 @@ fn a_folder_that_is_exchanged_is_told() {
         fs::remove_file(path("sites/site")).unwrap();
         fs::rename(path("site"), path("sites/site")).unwrap();
     });
+    replaced("an empty one by another", &|| {
+        fs::remove_file(path("sites/site/index.html")).unwrap();
+        fs::remove_dir(path("sites/site")).unwrap();
+        write(folder.path(), "sites/site/index.html", "z");
+    });
     // Gone: it is waited for where it was last seen, however it comes back.
-    fs::remove_dir_all(path("sites")).unwrap();
+    fs::remove_dir_all(path("sites/site")).unwrap();
+    assert!(told(&mut eye).replaced && eye.open().is_err());
+    told(&mut eye);
+    fs::remove_dir(path("sites")).unwrap();
     assert!(told(&mut eye).replaced && eye.open().is_err());
     told(&mut eye);
     fs::create_dir(path("sites")).unwrap();
     assert!(told(&mut eye).replaced && eye.open().is_err());
     write(folder.path(), "sites/site/index.html", "z");
     assert!(told(&mut eye).replaced && eye.open().is_ok());
+    drop(served);
 }
 
 #[test]

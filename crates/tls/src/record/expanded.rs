@@ -2,7 +2,7 @@
 //!
 //! aws-lc is it where AES-GCM has AVX-512 (it is alone there), where it has neither that nor VAES, and for
 //! ChaCha20-Poly1305. In between, on processors with VAES and no AVX-512 (AMD Zen 3, Intel's cores for desktops), ring takes
-//! 0.55 to 0.65 of its time, although it has to copy what does not lie in place (`bench/LOG.md`).
+//! less time, 0.4 to 0.9 of it, although it has to copy what does not lie in place (`bench/LOG.md`).
 
 use super::cipher::{AdditionalData, Aead};
 use super::{RecordError, TAG};

@@ -27,6 +27,9 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
         return ExitCode::from(2);
     }
     let root = &invocation.root;
+    if std::env::var_os(INCREMENTAL).is_none() && !is_incremental(root) {
+        return again_without_increments(root);
+    }
     let start = Instant::now();
     let mut report = Report::default();
     report.step("setup", || match setup::ensure(false) {
@@ -89,6 +92,30 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     });
     print!("\n{}", report.text(start.elapsed()));
     if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Cargo's own variable.
+const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
+/// Whether something has been compiled here that a later compilation can go on from: somebody works in this folder.
+fn is_incremental(root: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(target(root).join("debug/incremental")) else { return false };
+    // What is running now has been compiled in any case.
+    entries.flatten().any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"xtask-"))
+}
+
+/// From a clean checkout: what would let later compilations be quicker makes this one slower, by a minute.
+fn again_without_increments(root: &Path) -> ExitCode {
+    let this = std::env::current_exe()
+        .and_then(|this| Command::new(this).arg("ci").env(INCREMENTAL, "0").current_dir(root).status());
+    match this {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// How one step ended.

@@ -129,6 +129,22 @@ impl Run {
         sleep(Duration::from_secs(1));
         work().map_err(|error| format!("{what}, for the second time: {error}").into())
     }
+
+    /// `None`: a peer cannot do it, which is reported, and the run goes on without it in this case.
+    fn unless_peer<T>(&self, participant: &Participant, done: Result<T>) -> Result<Option<T>> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if participant.is_peer() => {
+                println!("left out: {error}");
+                let error = error.to_string();
+                self.repeated
+                    .borrow_mut()
+                    .push(format!("left out of this case: {}", error.lines().next().unwrap_or_default()));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 fn run(root: &Path, arguments: &Arguments) -> Result<()> {

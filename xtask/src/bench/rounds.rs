@@ -38,15 +38,25 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
         let expected = load::check(lab, participant, &server, case).map_err(named)?;
         // The floor has one file; its answers are as long as everybody's.
         let what = format!("{}, {}, to begin with", case.name, participant.name);
-        run.twice(&what, || load::warm_up(lab, &server, case, &expected))?;
+        let warm = run.twice(&what, || load::warm_up(lab, &server, case, &expected));
+        if run.unless_peer(participant, warm)?.is_none() {
+            continue;
+        }
         servers.push(Entrant { participant, server, expected, loads: Vec::new() });
     }
     for _ in 0..run.rounds {
-        for entrant in &mut servers {
+        let mut at = 0;
+        while let Some(entrant) = servers.get_mut(at) {
             let what = format!("{}, {}", case.name, entrant.participant.name);
             let round = || load::round(lab, &entrant.server, case, &entrant.expected, run.seconds);
-            let load = run.twice(&what, round)?;
-            entrant.loads.push(load);
+            let load = run.twice(&what, round);
+            match run.unless_peer(entrant.participant, load)? {
+                Some(load) => {
+                    entrant.loads.push(load);
+                    at += 1;
+                }
+                None => drop(servers.remove(at)),
+            }
         }
     }
     let rows = servers.iter().map(|entrant| row(lab, case, entrant)).collect::<Result<Vec<_>>>()?;
@@ -68,7 +78,9 @@ fn row(lab: &Lab, case: &Case, entrant: &Entrant<'_>) -> Result<Row> {
 /// CPU in each case; latencies beside it in a paced one.
 fn tables(case: &Case, servers: &[Entrant<'_>], rows: Vec<Row>) -> Vec<Table> {
     let note = match case.work {
-        Work::Random => "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time",
+        Work::Random => {
+            "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time"
+        }
         Work::Handshakes { .. } => "P-256 certificate, X25519; full and resumed ones counted by the clients",
         Work::Streams(_) => "h2load, so many streams on each connection: 32, or 100 on one",
         Work::Paced => "h2load sends 6,400 requests/s on 64 connections, whether answers have come or not",

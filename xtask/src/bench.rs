@@ -205,6 +205,8 @@ fn measure(lab: &Lab, run: &Run, arguments: &Arguments) -> Result<Vec<Table>> {
         };
         new.iter().for_each(|table| print!("{}", report::table(table)));
         tables.extend(new);
+        // Should a later case fail, these are not lost.
+        save(&lab.directory, run, &tables)?;
     }
     if arguments.cases.is_empty() {
         let sitar = run.participants.iter().find(|one| one.name == SITAR).ok_or("no sitar")?;
@@ -216,8 +218,14 @@ fn measure(lab: &Lab, run: &Run, arguments: &Arguments) -> Result<Vec<Table>> {
 }
 
 fn write(folder: &Path, run: &Run, tables: &[Table]) -> Result<()> {
+    println!("\n{}", report::markdown(run, tables));
+    save(folder, run, tables)?;
+    println!("written to {}: RESULTS.md, results.json, results.svg", folder.display());
+    Ok(())
+}
+
+fn save(folder: &Path, run: &Run, tables: &[Table]) -> Result<()> {
     let report = report::markdown(run, tables);
-    println!("\n{report}");
     for (name, text) in [
         ("RESULTS.md", report),
         ("results.json", json::json(run, tables)),
@@ -225,7 +233,6 @@ fn write(folder: &Path, run: &Run, tables: &[Table]) -> Result<()> {
     ] {
         fs::write(folder.join(name), text)?;
     }
-    println!("written to {}: RESULTS.md, results.json, results.svg", folder.display());
     Ok(())
 }
 

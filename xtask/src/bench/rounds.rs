@@ -78,9 +78,7 @@ fn row(lab: &Lab, case: &Case, entrant: &Entrant<'_>) -> Result<Row> {
 /// CPU in each case; latencies beside it in a paced one.
 fn tables(case: &Case, servers: &[Entrant<'_>], rows: Vec<Row>) -> Vec<Table> {
     let note = match case.work {
-        Work::Random => {
-            "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time"
-        }
+        Work::Random => "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time",
         Work::Handshakes { .. } => "P-256 certificate, X25519; full and resumed ones counted by the clients",
         Work::Streams(_) => "h2load, so many streams on each connection: 32, or 100 on one",
         Work::Paced => "h2load sends 6,400 requests/s on 64 connections, whether answers have come or not",

@@ -130,19 +130,22 @@ impl Run {
         work().map_err(|error| format!("{what}, for the second time: {error}").into())
     }
 
-    /// `None`: a peer cannot do it, which is reported, and the run goes on without it in this case.
-    fn unless_peer<T>(&self, participant: &Participant, done: Result<T>) -> Result<Option<T>> {
-        match done {
-            Ok(done) => Ok(Some(done)),
+    /// The same for one of the servers. `None`: a peer cannot do it, which is reported, and the run goes on without it in this case.
+    fn attempt<T>(
+        &self,
+        participant: &Participant,
+        what: &str,
+        work: impl Fn() -> Result<T>,
+    ) -> Result<Option<T>> {
+        match self.twice(what, work) {
             Err(error) if participant.is_peer() => {
                 println!("left out: {error}");
                 let error = error.to_string();
-                self.repeated
-                    .borrow_mut()
-                    .push(format!("left out of this case: {}", error.lines().next().unwrap_or_default()));
+                let first = error.lines().next().unwrap_or_default();
+                self.repeated.borrow_mut().push(format!("left out of this case: {first}"));
                 Ok(None)
             }
-            Err(error) => Err(error),
+            done => done.map(Some),
         }
     }
 }

@@ -104,7 +104,7 @@ fn is_incremental(root: &Path) -> bool {
     entries.flatten().any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"xtask-"))
 }
 
-/// From a clean checkout: what would let later compilations be quicker makes this one slower, by a minute.
+/// From a clean checkout: what would let later compilations be quicker makes this one slower, and nobody waits for later ones.
 fn again_without_increments(root: &Path) -> ExitCode {
     let this = std::env::current_exe()
         .and_then(|this| Command::new(this).arg("ci").env(INCREMENTAL, "0").current_dir(root).status());

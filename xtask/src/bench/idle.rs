@@ -28,8 +28,8 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
     let (mut memory, mut work) = (Vec::new(), Vec::new());
     for participant in rounds::entrants(case, all) {
         let what = format!("{}, {}", case.name, participant.name);
-        let done = run.twice(&what, || one(lab, run, case, participant));
-        let Some((kib, cpu)) = run.unless_peer(participant, done)? else { continue };
+        let done = run.attempt(participant, &what, || one(lab, run, case, participant))?;
+        let Some((kib, cpu)) = done else { continue };
         println!("{}, {}: {kib:.1} KiB each", case.name, participant.name);
         let row = |figures| Row {
             name: participant.name.clone(),

@@ -101,14 +101,14 @@ fn preamble(run: &Run) -> String {
     ) + &repeated(run)
 }
 
-/// What failed and was done once more.
+/// What failed, and was done once more or left out.
 fn repeated(run: &Run) -> String {
     let list = run.repeated.borrow();
     if list.is_empty() {
         return String::new();
     }
     let lines: String = list.iter().map(|what| format!("- {what}\n")).collect();
-    format!("\nDone once more because it failed at first:\n\n{lines}")
+    format!("\nFailed at first, and was done once more or left out:\n\n{lines}")
 }
 
 fn version(participant: &Participant) -> String {

@@ -38,19 +38,17 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
         let expected = load::check(lab, participant, &server, case).map_err(named)?;
         // The floor has one file; its answers are as long as everybody's.
         let what = format!("{}, {}, to begin with", case.name, participant.name);
-        let warm = run.twice(&what, || load::warm_up(lab, &server, case, &expected));
-        if run.unless_peer(participant, warm)?.is_none() {
-            continue;
+        let warm = run.attempt(participant, &what, || load::warm_up(lab, &server, case, &expected))?;
+        if warm.is_some() {
+            servers.push(Entrant { participant, server, expected, loads: Vec::new() });
         }
-        servers.push(Entrant { participant, server, expected, loads: Vec::new() });
     }
     for _ in 0..run.rounds {
         let mut at = 0;
         while let Some(entrant) = servers.get_mut(at) {
             let what = format!("{}, {}", case.name, entrant.participant.name);
             let round = || load::round(lab, &entrant.server, case, &entrant.expected, run.seconds);
-            let load = run.twice(&what, round);
-            match run.unless_peer(entrant.participant, load)? {
+            match run.attempt(entrant.participant, &what, round)? {
                 Some(load) => {
                     entrant.loads.push(load);
                     at += 1;

@@ -36,6 +36,7 @@ pub(crate) enum Request<'a> {
     Accept { listener: &'a Listener },
     Recv { slot: u32, yields: bool },
     Send { slot: u32, src: &'a Src, offset: usize, whole: bool },
+    PollOut { slot: u32 },
     Read { file: &'a File, at: u64, into: &'a mut Into },
     RecvFrom { at: &'a Udp },
     SendTo { by: &'a Udp, to: SocketAddr, segment: u16, bytes: &'a [u8] },
@@ -110,6 +111,9 @@ pub trait Driver {
     /// A `SetOpt` has ended: what was copied of it may hold a key and is to be wiped.
     #[doc(hidden)]
     fn wipe(&mut self, _id: OpId) {}
+    /// Starts what is queued, without waiting.
+    #[doc(hidden)]
+    fn start(&mut self, memory: &mut Memory<'_>) -> io::Result<()>;
     /// System calls made so far.
     #[doc(hidden)]
     fn calls(&self) -> u64;

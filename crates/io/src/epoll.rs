@@ -94,6 +94,7 @@ enum Begin {
     /// Whether others go first.
     Recv(u32, bool),
     Send(u32),
+    PollOut(u32),
     RecvFrom,
     SendTo,
     Read,
@@ -119,6 +120,7 @@ enum Doing {
     Send { slot: u32, sent: usize, next: Option<OpId> },
     Read { done: usize, by: By },
     Look { by: By },
+    PollOut { slot: u32 },
     RecvFrom,
     SendTo { sent: usize },
     Peer(SocketAddr),
@@ -250,6 +252,7 @@ impl Epoll {
                 None => self.end(op, Err(Errno::BADF)),
             },
             Begin::Send(slot) => self.begin_send(op, slot),
+            Begin::PollOut(slot) => self.begin_poll_out(op, slot),
             Begin::Read => {
                 self.set(op, Doing::Read { done: 0, by: By::Ring });
                 self.reads.push_back(op);
@@ -349,6 +352,7 @@ impl Driver for Epoll {
             Request::Accept { listener } => Begin::Accept(listener.raw()),
             Request::Recv { slot, yields } => Begin::Recv(slot, yields),
             Request::Send { slot, .. } => Begin::Send(slot),
+            Request::PollOut { slot } => Begin::PollOut(slot),
             Request::Read { .. } => Begin::Read,
             Request::RecvFrom { .. } => Begin::RecvFrom,
             Request::SendTo { .. } => Begin::SendTo,
@@ -418,6 +422,18 @@ impl Driver for Epoll {
             self.wake = None;
             self.end(op, Ok(8));
         }
+        Ok(())
+    }
+
+    fn start(&mut self, memory: &mut Memory<'_>) -> io::Result<()> {
+        while let Some((op, begin)) = self.queue.pop_front() {
+            self.begin(memory, op, begin);
+            // Sockets that others want something of too keep their place on the list, which is theirs in the next wait.
+            if let Begin::Send(slot) = begin {
+                self.send(memory, slot);
+            }
+        }
+        self.go_on_reading(memory);
         Ok(())
     }
 

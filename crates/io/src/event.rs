@@ -62,12 +62,18 @@ pub enum Src {
     /// alert: for connections whose records the kernel seals ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends
     /// with `EOPNOTSUPP`, and nothing is sent.
     Record(u8, TxBuf),
+    /// So many bytes of a send slot that the kernel has taken all of: the slot has been given back already
+    /// ([`submit`](crate::Ring::submit)). Only in [`Event::Sent`]: there is nothing left to send.
+    Spent(usize),
 }
 
 impl Src {
     /// Bytes in all.
     #[must_use]
     pub fn len(&self) -> usize {
+        if let Src::Spent(len) = self {
+            return *len;
+        }
         let mut len = 0;
         self.each(|bytes| len += bytes.len());
         len
@@ -85,6 +91,7 @@ impl Src {
             Src::Tx(tx) | Src::Record(_, tx) => f(&tx[..tx.filled()]),
             Src::Shared(region, range) => f(part(region, range)),
             Src::Gather(pieces) => pieces.iter().flatten().for_each(|piece| f(piece.bytes())),
+            Src::Spent(_) => {}
         }
     }
 }
@@ -182,6 +189,11 @@ pub enum Event {
         /// Bytes that the socket took in this operation; fewer than asked for means: send the rest.
         result: Result<usize, Errno>,
     },
+    /// The socket has room, or has failed, which the next send tells, or the question was cancelled.
+    Writable {
+        /// The connection's key.
+        key: Key,
+    },
     /// The peer's address.
     Peer {
         /// The connection's key.
@@ -272,6 +284,7 @@ impl fmt::Debug for Event {
             Event::Recv { key, buf } => write!(f, "Recv({}, {} bytes)", key.0, buf.len()),
             Event::RecvEnded { key, end } => write!(f, "RecvEnded({}, {end:?})", key.0),
             Event::Sent { key, src, result } => write!(f, "Sent({}, {result:?} of {})", key.0, src.len()),
+            Event::Writable { key } => write!(f, "Writable({})", key.0),
             Event::Peer { key, result } => write!(f, "Peer({}, {result:?})", key.0),
             Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),
             Event::OptSet { key, result } => write!(f, "OptSet({}, {result:?})", key.0),

@@ -213,6 +213,30 @@ impl<B: Backend> Ring<B> {
         self.inner.send(to, src, offset).map_err(Busy)
     }
 
+    /// Asks to be told when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if there is. Whoever fills a send slot
+    /// only then holds none while the peer is slow. Once at a time for a connection.
+    ///
+    /// # Errors
+    /// [`Busy`] when the op table is full.
+    ///
+    /// # Panics
+    /// As [`bind`](Ring::bind).
+    pub fn poll_out(&mut self, conn: &Conn) -> Result<OpId, Busy> {
+        let id = self.inner.id_of(conn);
+        self.inner.launch(Op::PollOut(id)).map_err(|_| Busy(()))
+    }
+
+    /// Starts what was queued now, at the price of a system call, and not with the next [`wait`](Ring::wait). For what is large: a
+    /// send slot of which the kernel takes everything is free at once, so that one slot serves many connections one after the
+    /// other and stays in the processor's cache ([`Event::Sent`] then carries [`Src::Spent`]); and what was read is the next
+    /// event. With a polling kernel thread, which starts operations by itself, this makes no call and hastens nothing.
+    ///
+    /// # Errors
+    /// As [`wait`](Ring::wait).
+    pub fn submit(&mut self) -> io::Result<()> {
+        self.inner.submit()
+    }
+
     /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`.
     ///
     /// # Errors

@@ -300,6 +300,9 @@ impl Driver for Uring {
                 .build(),
             Request::Recv { slot, yields } => scratch::recv(slot, GROUP, yields),
             Request::Send { slot, src, offset, whole } => scratch.send(slot, src, offset, whole),
+            Request::PollOut { slot } => {
+                opcode::PollAdd::new(types::Fixed(slot), libc::POLLOUT as u32).build()
+            }
             Request::Read { file, at, into } => {
                 let (addr, len) = into.target();
                 let len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -345,6 +348,11 @@ impl Driver for Uring {
         }
         // With DEFER_TASKRUN completions appear only inside an enter with GETEVENTS, so one is made each time.
         self.enter(u32::from(!poll), ENTER_GETEVENTS, timeout)
+    }
+
+    fn start(&mut self, _: &mut Memory<'_>) -> io::Result<()> {
+        // The polling thread does so by itself.
+        if self.spinner.is_some() { Ok(()) } else { self.enter(0, 0, None) }
     }
 
     fn next(&mut self) -> Option<Completion> {

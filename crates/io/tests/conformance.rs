@@ -47,6 +47,7 @@ pub(crate) struct OnSqPoll;
 
 impl Engine for OnSqPoll {
     type Backend = Uring;
+    const BEGINS_AT_ONCE: bool = false;
     fn ring(config: &Config) -> Result<Ring<Uring>, String> {
         let poll = SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
         Ring::sqpoll(config, &poll).map_err(|why| why.to_string())
@@ -70,6 +71,9 @@ macro_rules! conformance {
                 transfers::sends_that_have_to_wait_leave_in_order,
                 transfers::sends_that_were_queued_end_with_their_connection,
                 transfers::a_send_that_waits_can_be_cancelled,
+                transfers::room_is_told_when_there_is_some,
+                transfers::what_is_submitted_gives_its_slot_back_early,
+                files::what_is_read_at_once_is_told_first,
                 transfers::a_flood_does_not_starve_the_others,
                 transfers::options_are_set_and_a_record_needs_a_kernel_that_seals,
                 files::files_are_read_into_slots_and_regions,

@@ -234,6 +234,7 @@ impl Output {
         self.tx.set_filled(self.sealed);
         Ok(match self.tail {
             None => Src::Tx(self.tx),
+            Some((region, range)) if self.sealed == 0 => Src::Shared(region, range),
             Some((region, range)) => {
                 Src::Gather([Some(Piece::Tx(self.tx)), Some(Piece::Shared(region, range))])
             }

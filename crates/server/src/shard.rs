@@ -238,6 +238,7 @@ impl<B: Backend> Shard<B> {
             Event::Read { key, into, result } => {
                 self.with(key, |connection, cx| connection.on_read(cx, into, result));
             }
+            Event::Writable { key } => self.with(key, Connection::on_writable),
             Event::Accepted { conn, .. } => self.on_accept(conn),
             Event::AcceptEnded { listener, error } => {
                 if let Some(door) = self.doors.get_mut((listener.0 - DOORS) as usize) {

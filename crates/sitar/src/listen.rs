@@ -16,7 +16,7 @@ use crate::cli::Address;
 use crate::error::Error;
 
 /// Bytes that TCP takes of an answer beyond what it can send now: about one send buffer.
-const NOTSENT_LOWAT: u32 = 64 << 10;
+const NOTSENT_LOWAT: u32 = 160 << 10;
 /// Connections that wait to be accepted, per socket. The kernel takes the smaller of this and
 /// `net.core.somaxconn`, which is 4096 by default.
 const BACKLOG: i32 = 4096;

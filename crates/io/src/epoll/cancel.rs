@@ -22,6 +22,12 @@ impl Epoll {
                 }
                 self.end(op, Err(Errno::CANCELED));
             }
+            Doing::PollOut { slot } => {
+                if let Some(sock) = self.places.get(slot) {
+                    sock.room = None;
+                }
+                self.end(op, Err(Errno::CANCELED));
+            }
             Doing::Send { .. } => {
                 let sent = self.unlink_send(op).unwrap_or(0);
                 self.end_partly(op, sent);
@@ -63,7 +69,7 @@ impl Epoll {
 
     pub(super) fn cancel_slot(&mut self, memory: &Memory<'_>, slot: u32) {
         while let Some(sock) = self.places.get(slot) {
-            let Some(op) = sock.recv.or(sock.first_send) else { return };
+            let Some(op) = sock.recv.or(sock.first_send).or(sock.room) else { return };
             if self.cancel(memory, op).is_err() {
                 return;
             }

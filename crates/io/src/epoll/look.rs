@@ -8,6 +8,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use super::moves::POLLOUT;
 use super::{BELL, DATAGRAMS, Epoll, SPECIAL, WAIT_MAX, WAKER};
 
 impl Epoll {
@@ -57,8 +58,12 @@ impl Epoll {
                 sock.writable |= failed || flags.contains(Flags::OUT);
                 let wanted =
                     (sock.readable && sock.recv.is_some()) || (sock.writable && sock.first_send.is_some());
+                let room = if sock.writable { sock.room.take() } else { None };
                 if wanted {
                     self.list(slot);
+                }
+                if let Some(op) = room {
+                    self.end(op, Ok(POLLOUT));
                 }
             }
         }

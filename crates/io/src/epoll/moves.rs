@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::os::fd::RawFd;
 
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
@@ -20,6 +20,8 @@ const SENDS: usize = 16;
 const ACCEPTS: usize = 64;
 /// Bytes that one read copies from the page cache in one wait.
 const READ_AT_ONCE: usize = 1 << 20;
+/// What a poll for room finds (poll(2)).
+pub(super) const POLLOUT: usize = 4;
 /// What one operation moves at most (the kernel's MAX_RW_COUNT).
 const OPERATION_MAX: usize = 0x7fff_f000;
 
@@ -141,6 +143,25 @@ impl Epoll {
             }
         }
         self.places.get(slot).is_some_and(|sock| sock.readable && sock.recv.is_some())
+    }
+
+    /// Asks the kernel itself: what is remembered of a socket is an upper bound. If there is no room the kernel remembers the
+    /// question, and reports an edge when there is.
+    pub(super) fn begin_poll_out(&mut self, op: OpId, slot: u32) {
+        let Some(sock) = self.places.get(slot) else { return self.end(op, Err(Errno::BADF)) };
+        if sock.room.is_some() {
+            return self.end(op, Err(Errno::BUSY));
+        }
+        self.calls += 1;
+        let mut polled = [PollFd::new(&sock.fd, PollFlags::OUT)];
+        match poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) | Err(Errno::INTR) => {
+                sock.room = Some(op);
+                self.set(op, Doing::PollOut { slot });
+            }
+            Ok(_) => self.end(op, Ok(POLLOUT)),
+            Err(errno) => self.end(op, Err(errno)),
+        }
     }
 
     pub(super) fn begin_send(&mut self, op: OpId, slot: u32) {

@@ -21,6 +21,8 @@ pub(super) struct Sock {
     /// Sends in the order in which they were asked for; the rest of the list is in the works.
     pub(super) first_send: Option<OpId>,
     pub(super) last_send: Option<OpId>,
+    /// Waits for room to send.
+    pub(super) room: Option<OpId>,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl Places {
             recv: None,
             first_send: None,
             last_send: None,
+            room: None,
         });
         Ok((slot, place.generation))
     }

@@ -30,6 +30,7 @@ pub(crate) enum Op {
     Accept(Listener),
     Recv(SlotId),
     Send { to: SlotId, src: Src, offset: usize, turn: Turn },
+    PollOut(SlotId),
     Read { key: Key, file: File, at: u64, into: Into },
     RecvFrom(Udp),
     SendTo { by: Udp, piece: Piece, to: SocketAddr, segment: u16 },
@@ -50,7 +51,9 @@ impl Op {
     /// The connection that this operation keeps open.
     fn slot(&self) -> Option<SlotId> {
         match self {
-            Op::Recv(id) | Op::Shutdown(id) | Op::Unsent(id) | Op::CancelSlot(id) => Some(*id),
+            Op::Recv(id) | Op::PollOut(id) | Op::Shutdown(id) | Op::Unsent(id) | Op::CancelSlot(id) => {
+                Some(*id)
+            }
             Op::Send { to, .. } => Some(*to),
             Op::Peer { of, .. } | Op::SetOpt { of, .. } => Some(*of),
             _ => None,
@@ -63,6 +66,7 @@ impl Op {
             Op::Accept(listener) => Request::Accept { listener },
             Op::Recv(id) => Request::Recv { slot: id.slot, yields },
             Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset, whole },
+            Op::PollOut(id) => Request::PollOut { slot: id.slot },
             Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
             Op::RecvFrom(at) => Request::RecvFrom { at },
             Op::SendTo { by, piece, to, segment } => {
@@ -260,6 +264,39 @@ impl<B: Backend> Inner<B> {
         Ok(self.backend.now())
     }
 
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        // A broken ring says so when it is waited on.
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+        self.backend.start(&mut memory)?;
+        while self.completions.len() < COMPLETIONS {
+            let Some(completion) = self.backend.next() else { break };
+            // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
+            // of its own is overtaken.
+            if let Some(Op::Read { .. }) = self.ops.get(completion.id) {
+                self.completions.push_front(completion);
+                continue;
+            }
+            if !completion.more {
+                self.give_back_early(completion);
+            }
+            self.completions.push_back(completion);
+        }
+        Ok(())
+    }
+
+    /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.
+    fn give_back_early(&mut self, completion: Completion) {
+        if let Some(Op::Send { src, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
+            && let Src::Tx(tx) = &*src
+            && usize::try_from(completion.result).is_ok_and(|count| count + *offset == tx.filled())
+        {
+            *src = Src::Spent(tx.filled());
+        }
+    }
+
     pub(super) fn next(&mut self) -> Option<Event> {
         match self.after.take() {
             Some(After::Accept { listener, error }) => {
@@ -393,6 +430,8 @@ impl<B: Backend> Inner<B> {
                 }
                 self.descs.listening(to).map(|key| Event::Sent { key, src, result })
             }
+            // An error is told by the next send.
+            Op::PollOut(of) => self.descs.listening(of).map(|key| Event::Writable { key }),
             Op::Read { key, mut into, .. } => {
                 let result = result.map(|count| count as usize);
                 if result.is_ok_and(|count| count > into.target().1) {

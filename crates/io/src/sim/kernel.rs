@@ -34,6 +34,7 @@ const QUEUE_MAX: usize = 4096;
 enum Work {
     Accept(Key),
     Recv,
+    PollOut,
     Send { done: usize, whole: bool, record: Option<u8> },
     Read { file: File, at: u64, ready: Duration },
     RecvFrom(SocketAddr),
@@ -60,6 +61,7 @@ impl Work {
         match self {
             Work::Accept(_) => ("accept", "accept ="),
             Work::Recv => ("recv", "recv ="),
+            Work::PollOut => ("poll-out", "poll-out ="),
             Work::Send { .. } => ("send", "send ="),
             Work::Read { .. } => ("read", "read ="),
             Work::RecvFrom(_) => ("recv-from", "recv-from ="),
@@ -188,10 +190,11 @@ impl State {
             Request::Send { slot, src, whole, .. } => {
                 let record = match src {
                     Src::Record(content_type, _) => Some(*content_type),
-                    Src::Tx(_) | Src::Shared(..) | Src::Gather(_) => None,
+                    Src::Tx(_) | Src::Shared(..) | Src::Gather(_) | Src::Spent(_) => None,
                 };
                 (Work::Send { done: 0, whole, record }, Some(slot))
             }
+            Request::PollOut { slot } => (Work::PollOut, Some(slot)),
             Request::Read { file, at, .. } => {
                 (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
             }

@@ -135,7 +135,7 @@ impl Scratch<'_> {
         let flags = if whole { libc::MSG_WAITALL } else { 0 } | libc::MSG_NOSIGNAL;
         let record_type = match src {
             Src::Record(record_type, _) => Some(*record_type),
-            Src::Tx(_) | Src::Shared(..) | Src::Gather(_) => None,
+            Src::Tx(_) | Src::Shared(..) | Src::Gather(_) | Src::Spent(_) => None,
         };
         if count <= 1 && record_type.is_none() {
             let len = u32::try_from(vectors[0].iov_len).unwrap_or(u32::MAX);

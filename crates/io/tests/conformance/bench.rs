@@ -9,6 +9,8 @@ use sitar_io::{Backend, Config, Conn, Errno, Event, Key, Listener, Ring, Src, Tx
 /// An engine, by the way to make a ring on it.
 pub(crate) trait Engine {
     type Backend: Backend;
+    /// Whether `submit` has what it can begin begun when it returns.
+    const BEGINS_AT_ONCE: bool = true;
     fn ring(config: &Config) -> Result<Ring<Self::Backend>, String>;
 }
 

@@ -32,6 +32,31 @@ pub(crate) fn files_are_read_into_slots_and_regions<E: Engine>() {
     assert!(matches!(b.event(), Event::Read { result: Ok(0), .. }), "the end of the file");
 }
 
+/// What has been read is told first, before what was waiting to be told.
+pub(crate) fn what_is_read_at_once_is_told_first<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let mut named = tempfile();
+    named.write_all(b"contents").unwrap();
+    let file = File::from(std::os::fd::OwnedFd::from(named));
+    b.ring.waker().wake();
+    b.ring.wait(None).unwrap();
+    let tx = b.ring.tx().unwrap();
+    b.ring.read(&file, 2, Into::Tx(tx, 1..4), Key(5)).unwrap();
+    b.ring.submit().unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        match b.event() {
+            Event::Woken => told.push("woken"),
+            Event::Read { key: Key(5), into: Into::Tx(tx, _), result: Ok(3) } => {
+                assert_eq!(&tx[1..4], b"nte");
+                told.push("read");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(told == ["read", "woken"] || !E::BEGINS_AT_ONCE, "{told:?}");
+}
+
 fn tempfile() -> std::fs::File {
     let path = std::env::temp_dir().join(format!(
         "sitar-io-{}-{:?}",

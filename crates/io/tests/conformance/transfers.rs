@@ -293,6 +293,93 @@ pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
     assert!(got.ends_with(b"\0last"));
 }
 
+/// Room is told soon where there is some, else when the peer has read enough or has failed; and no more once it is closed.
+pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    // Or the kernel makes it larger and larger while it is read from.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 64 << 10).unwrap();
+    b.ring.poll_out(&conn).unwrap();
+    assert!(matches!(b.event(), Event::Writable { key: Key(1) }));
+
+    let huge = RegionMut::new(32 << 20).unwrap().freeze();
+    let mut sending = b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
+    assert!(b.event_within(50).is_none(), "it waits");
+    let room = b.ring.poll_out(&conn).unwrap();
+    assert!(b.event_within(50).is_none(), "there is no room");
+    b.ring.cancel(room);
+    assert!(matches!(b.event(), Event::Writable { key: Key(1) }), "every operation has an end");
+    b.ring.cancel(sending);
+    let (_, sent) = b.sent(1);
+    let sent = sent.unwrap();
+    b.ring.poll_out(&conn).unwrap();
+    assert!(b.event_within(50).is_none(), "there is no room");
+    let mut left = vec![0; sent];
+    client.read_exact(&mut left).unwrap();
+    assert!(matches!(b.event(), Event::Writable { key: Key(1) }), "all has been read");
+
+    sending = b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
+    assert!(b.event_within(50).is_none(), "it waits");
+    b.ring.poll_out(&conn).unwrap();
+    assert!(b.event_within(50).is_none(), "there is no room");
+    // What has not been read makes it a reset.
+    drop(client);
+    let mut told = (false, false);
+    while told != (true, true) {
+        match b.event() {
+            Event::Writable { key: Key(1) } => told.0 = true,
+            Event::Sent { key: Key(1), .. } => told.1 = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    b.ring.cancel(sending);
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { key: Key(1) }));
+
+    let (_client, conn) = b.accept(2);
+    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    assert!(b.event_within(50).is_none(), "it waits");
+    b.ring.poll_out(&conn).unwrap();
+    assert!(b.event_within(50).is_none(), "there is no room");
+    b.ring.close(conn);
+    assert!(matches!(b.event(), Event::Closed { key: Key(2) }), "nothing else is heard of it");
+    assert_eq!(b.ring.stats().ops, 2, "accept and waker");
+}
+
+/// A slot of which the socket has taken everything can be filled again before its event is told; one that waits cannot.
+pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    for (offset, wanted) in [(0, &b"early"[..]), (2, b"rly")] {
+        let tx = b.tx(b"early");
+        b.ring.send(&conn, tx.into(), offset).unwrap();
+        assert_eq!(b.ring.tx_free(), 3);
+        b.ring.submit().unwrap();
+        assert!(b.ring.tx_free() == 4 || !E::BEGINS_AT_ONCE);
+        let (src, result) = b.sent(1);
+        assert_eq!((src.len(), result), (5, Ok(wanted.len())));
+        assert!(matches!(src, Src::Spent(5)) || !E::BEGINS_AT_ONCE);
+        let mut got = vec![0; wanted.len()];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, wanted);
+    }
+
+    let huge = RegionMut::new(32 << 20).unwrap().freeze();
+    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    let tx = b.tx(b"behind");
+    b.ring.send(&conn, tx.into(), 0).unwrap();
+    b.ring.submit().unwrap();
+    assert_eq!(b.ring.tx_free(), 3, "its turn has not come");
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; (32 << 20) + 6];
+        client.read_exact(&mut got).unwrap();
+        got
+    });
+    assert!(matches!(b.sent(1), (Src::Shared(..), Ok(n)) if n == 32 << 20));
+    assert!(matches!(b.sent(1), (Src::Tx(_), Ok(6))));
+    assert!(reader.join().unwrap().ends_with(b"\0behind"));
+}
+
 /// One connection that always has more does not keep the others from being served.
 pub(crate) fn a_flood_does_not_starve_the_others<E: Engine>() {
     let mut b = Bench::<E>::new(SMALL);

@@ -112,6 +112,9 @@ impl Program {
         if self.chaos {
             self.mischief();
         }
+        if self.rng.chance(300) {
+            self.ring.submit()?;
+        }
         self.hurry |= !self.held.is_empty();
         if self.rng.chance(700) {
             self.held.clear();
@@ -160,7 +163,7 @@ impl Program {
                 Event::Recv { key, .. } | Event::RecvEnded { key, .. } | Event::Sent { key, .. } => {
                     Some(*key)
                 }
-                Event::Read { key, .. } => Some(*key),
+                Event::Read { key, .. } | Event::Writable { key } => Some(*key),
                 Event::Accepted { .. } | Event::Closed { .. } | Event::Peer { .. } | Event::Woken => None,
                 _ => return self.handle(event),
             };
@@ -205,6 +208,10 @@ impl Program {
                     Err(_) => self.end(index),
                 }
             }
+            Event::Writable { key } => match self.at(key) {
+                Some((_, connection)) => connection.busy = false,
+                None => self.stranger(key),
+            },
             Event::Read { key, into, result } => self.has_read(key, into, result),
             Event::Shutdown { key, .. } => {
                 let Some((index, _)) = self.at(key) else { return self.stranger(key) };
@@ -339,6 +346,16 @@ impl Program {
 
     /// Starts a send or a read. True when there is nothing left to answer.
     fn answer(&mut self, connection: &mut Connection) -> bool {
+        if self.rng.chance(200) {
+            match self.ring.poll_out(&connection.conn) {
+                Ok(op) => {
+                    connection.busy = true;
+                    self.ops.push(op);
+                }
+                Err(_) => self.hurry = true,
+            }
+            return false;
+        }
         let (src, offset) = match connection.again.take() {
             Some(again) => again,
             None => {

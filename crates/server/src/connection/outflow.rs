@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use sitar_io::{Backend, Into, Ring, Src};
 
 use super::reply::{Rest, continue_body, take_output};
+use super::streams::Speech;
 use super::wear::mind_the_keys;
-use super::{Activity, Connection, Context, Gone, READ_LEN};
+use super::{Activity, Connection, Context, Gone, LARGE, READ_LEN, STAGE_AT};
 use crate::output::{Layer, Output};
 
 /// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
@@ -63,7 +64,9 @@ impl Connection {
                 self.second = cx.ring.tx();
             }
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN);
-            cx.ring.read(&file, range.start, Into::Tx(tx, 0..len), cx.key).map_err(|_| Gone)?;
+            let at = if second { STAGE_AT } else { 0 };
+            cx.ring.read(&file, range.start, Into::Tx(tx, at..at + len), cx.key).map_err(|_| Gone)?;
+            cx.ring.submit().map_err(|_| Gone)?;
             self.rest = Some(Rest::File(file, range));
             self.activity = Activity::Reading;
             self.waits += 1;
@@ -79,6 +82,15 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether there is more to send for which a send buffer is filled here.
+    pub(super) fn fills_buffers(&mut self) -> bool {
+        match (&self.rest, &self.layer, &mut self.speech) {
+            (Some(Rest::File(..)), ..) | (Some(_), Layer::Tls(_), _) => true,
+            (_, _, Speech::Http2(streams)) => streams.has_more(),
+            _ => !self.has_nothing(),
+        }
+    }
+
     /// Sends what has been gathered.
     pub(super) fn flush<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         let Some(output) = self.output.take().filter(|output| !output.is_empty()) else { return Ok(()) };
@@ -92,7 +104,12 @@ impl Connection {
         self.sending_from = cx.now;
         self.waits += 1;
         self.count_for_kernel(src.len());
+        self.holds_buffer = !matches!(src, Src::Shared(..));
+        let large = src.len() >= LARGE;
         cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
+        if large {
+            cx.ring.submit().map_err(|_| Gone)?;
+        }
         self.be_patient(cx);
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Connection {
             (Activity::Queued, _) => (Patience::Handshake, Duration::ZERO),
             (Activity::Starved, _) => (Patience::Starved(self.waits), limits.send),
             (Activity::Kernel, _) => (Patience::Busy(self.waits), self.kernel_patience(limits)),
-            (Activity::Sending | Activity::Loading | Activity::Reading, _) => {
+            (Activity::Sending | Activity::Blocked | Activity::Loading | Activity::Reading, _) => {
                 (Patience::Busy(self.waits), limits.send)
             }
         };

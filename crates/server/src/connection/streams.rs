@@ -14,7 +14,7 @@ use super::content::Piece;
 use super::lookup::{Found, look_up};
 use super::patience::Patience;
 use super::wear::{is_worn, mind_the_keys};
-use super::{Activity, Connection, Context, Course, Gone, Inflow, READ_LEN};
+use super::{Activity, Connection, Context, Course, Gone, Inflow, READ_LEN, STAGE_AT};
 use crate::cache::Cache;
 use crate::output::{COPY_MAX, Output};
 use crate::stash::Stashes;
@@ -73,6 +73,11 @@ impl Streams {
         }
         stashes.unbook(&mut self.booked, memory);
         count
+    }
+
+    /// Whether there is something to send now.
+    pub(super) fn has_more(&mut self) -> bool {
+        self.h2.wants_send() || self.h2.hungry().is_some()
     }
 
     fn drop_chunk(&mut self) {
@@ -349,7 +354,10 @@ impl Connection {
         let (Some(stage), Some(second)) = (cx.ring.tx(), cx.ring.tx()) else { return Err(Gone) };
         let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let len = left.min(allowed).min(READ_LEN);
-        cx.ring.read(&file, range.start, Into::Tx(stage, 0..len), cx.key).map_err(|_| Gone)?;
+        cx.ring
+            .read(&file, range.start, Into::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key)
+            .map_err(|_| Gone)?;
+        cx.ring.submit().map_err(|_| Gone)?;
         (streams.reading, self.second) = (stream, Some(second));
         self.activity = Activity::Reading;
         self.waits += 1;
@@ -370,7 +378,7 @@ impl Connection {
             if let Some(Piece::File { file, chunk, .. }) = streams.h2.content(stream) {
                 match (into, result) {
                     (Into::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
-                        *chunk = Some((stage, 0..len));
+                        *chunk = Some((stage, STAGE_AT..STAGE_AT + len));
                     }
                     // Too short or written to: this answer cannot be completed; the others can.
                     _ => streams.h2.abort(cx.h2, stream),

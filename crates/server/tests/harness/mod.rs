@@ -118,11 +118,25 @@ impl Server {
         set: impl FnOnce(sitar_tls::Config) -> sitar_tls::Config,
     ) -> Server {
         let (ca, config) = identity();
-        Server::serve(engine, limits, (ca, config.map(set)), budget, new_directory(example), SystemTime::now)
+        Server::serve(
+            engine,
+            limits,
+            (ca, config.map(set)),
+            budget,
+            new_directory(example),
+            SystemTime::now,
+            None,
+        )
     }
 
     pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {
         Server::over(engine, limits, tls, budget, example)
+    }
+
+    /// The same with sockets that take so many bytes at a time.
+    pub fn narrow(engine: Engine, limits: Limits, tls: bool, budget: Budget, bytes: usize) -> Server {
+        let directory = new_directory(example);
+        Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now, Some(bytes))
     }
 
     /// The same over a site that `build` writes.
@@ -145,7 +159,7 @@ impl Server {
         budget: Budget,
         build: impl FnOnce(&Path),
     ) -> Server {
-        Server::serve(engine, limits, own(tls), budget, new_directory(build), now)
+        Server::serve(engine, limits, own(tls), budget, new_directory(build), now, None)
     }
 
     /// Serves a directory that is there already, and removes it in the end.
@@ -156,7 +170,7 @@ impl Server {
         budget: Budget,
         directory: PathBuf,
     ) -> Server {
-        Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now)
+        Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now, None)
     }
 
     fn serve(
@@ -166,9 +180,13 @@ impl Server {
         budget: Budget,
         directory: PathBuf,
         now: fn() -> SystemTime,
+        send_buffer: Option<usize>,
     ) -> Server {
         let site = Site::open(&directory, &Options::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        if let Some(bytes) = send_buffer {
+            rustix::net::sockopt::set_socket_send_buffer_size(&listener, bytes).unwrap();
+        }
         let address = listener.local_addr().unwrap();
         let incidents = Arc::new(Mutex::new(Vec::new()));
         let panics = Arc::new(AtomicU32::new(0));
@@ -211,6 +229,17 @@ impl Server {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A connection with a window of a few KiB.
+    pub fn connect_narrow(&self) -> TcpStream {
+        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
+        connect(&socket, &self.address).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
     }
 

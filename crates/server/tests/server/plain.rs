@@ -1,7 +1,7 @@
 //! Plain HTTP over real sockets: the connection's states, one by one.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, answer, body, get, small};
@@ -19,6 +19,7 @@ crate::on_every_engine! {
     a_half_closed_client_gets_its_answers,
     close_is_announced_and_done,
     slow_readers_cannot_take_all_send_buffers,
+    slow_readers_hold_no_send_buffers,
     unfinished_requests_cannot_take_all_memory,
     thousands_of_requests_in_one_write_are_all_answered,
     a_refused_head_request_gets_no_body,
@@ -191,18 +192,12 @@ fn close_is_announced_and_done(engine: Engine) {
     }
 }
 
-/// Send buffers run out while clients do not read: the others go on, the slowest readers are closed.
+/// Send buffers run out while clients do not read, and the kernel does not take a whole one: the others go on, the slowest
+/// readers are closed.
 fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
     let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
-    let server = Server::plain(engine, limits);
-    let mut slow = Vec::new();
-    for _ in 0..30 {
-        let mut stream = server.connect();
-        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
-        stream.write_all(&get("/m9.bin")).unwrap();
-        slow.push(stream);
-    }
-    std::thread::sleep(Duration::from_millis(300));
+    let server = Server::narrow(engine, limits, false, Budget::new(64 << 20, 8 << 20), 1);
+    let slow = readers_that_do_not_read(&server, 30);
     for _ in 0..3 {
         let mut stream = server.connect();
         stream.write_all(&get("/small.txt")).unwrap();
@@ -212,6 +207,42 @@ fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
     std::thread::sleep(Duration::from_millis(1500));
     drop(slow);
     assert!(server.stop().shed > 0);
+}
+
+/// Whoever does not read holds no buffer, and is left in peace as long as it may: more of them than there are buffers, and nobody
+/// is closed for the others.
+fn slow_readers_hold_no_send_buffers(engine: Engine) {
+    let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
+    // The body lies in memory, or is read from its file.
+    for budget in [Budget::new(64 << 20, 16 << 20), Budget::new(64 << 20, 8 << 20)] {
+        let server = Server::start(engine, limits.clone(), false, budget);
+        let ask = || {
+            let mut stream = server.connect();
+            stream.write_all(&get("/m9.bin")).unwrap();
+            stream
+        };
+        let slow: Vec<_> = std::iter::repeat_with(ask).take(12).collect();
+        std::thread::sleep(Duration::from_millis(1500));
+        let mut stream = server.connect();
+        stream.write_all(&get("/m1.bin")).unwrap();
+        assert!(answer(&mut stream) == (200, body(1 << 20)));
+        for mut stream in slow {
+            assert!(answer(&mut stream) == (200, body(9 << 20)));
+        }
+        assert_eq!(server.stop().shed, 0);
+    }
+}
+
+/// Clients that ask for 9 MiB, with windows of a few KiB.
+fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<TcpStream> {
+    let readers = (0..count).map(|_| {
+        let mut stream = server.connect_narrow();
+        stream.write_all(&get("/m9.bin")).unwrap();
+        stream
+    });
+    let readers = readers.collect();
+    std::thread::sleep(Duration::from_millis(300));
+    readers
 }
 
 /// Memory for input runs out while clients do not finish their requests: those who hold most of it are closed.
@@ -326,16 +357,13 @@ fn a_stop_finishes_what_was_asked_for(engine: Engine) {
     std::thread::sleep(Duration::from_millis(100));
     server.worker.stop();
     assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections end at once");
-    let late = std::net::TcpStream::connect(server.address).map_err(|error| error.kind());
+    let late = TcpStream::connect(server.address).map_err(|error| error.kind());
     assert_eq!(late.err(), Some(ErrorKind::ConnectionRefused), "nobody is left waiting at a closed door");
     assert!(answer(&mut busy) == (200, body(9 << 20)), "busy ones when they are done");
     assert_eq!(busy.read(&mut [0]).unwrap(), 0);
     drop((idle, busy));
     assert_eq!(server.worker.wait().requests, 2);
-    assert_eq!(
-        std::net::TcpStream::connect(server.address).unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(TcpStream::connect(server.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 fn a_second_stop_does_not_wait(engine: Engine) {

@@ -23,6 +23,7 @@ crate::on_every_engine! {
     receiving_goes_on_wherever_a_record_is_cut,
     key_updates_buy_no_time,
     slow_readers_do_not_stop_handshakes,
+    slow_readers_hold_no_send_buffers,
     keys_are_changed_before_they_are_worn,
     keys_are_changed_within_a_body,
     tls12_ends_before_its_key_is_worn,
@@ -219,19 +220,47 @@ fn key_updates_buy_no_time(engine: Engine) {
 /// Handshakes are still made while all buffers for bodies are taken.
 fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     let limits = Limits { tx_buffers: 16, connections: 64, send: Duration::from_secs(60), ..small() };
-    let server = Server::start(engine, limits, true, Budget::new(0, 0));
-    let mut slow = Vec::new();
-    for _ in 0..40 {
-        let mut stream = server.connect_tls(&TLS13);
-        rustix::net::sockopt::set_socket_recv_buffer_size(&stream.sock, 4096).unwrap();
-        stream.write_all(&get("/m9.bin")).unwrap();
-        slow.push(stream);
-    }
+    let server = Server::narrow(engine, limits, true, Budget::new(0, 0), 1);
+    let slow = readers_that_do_not_read(&server, 40);
     for _ in 0..3 {
         let mut stream = server.connect_tls(&TLS13);
         stream.write_all(&get("/k16.bin")).unwrap();
         assert!(answer(&mut stream) == (200, body(16 << 10)));
     }
+    drop(slow);
+}
+
+/// As in plain text: see there. What is read from a file needs two buffers here.
+fn slow_readers_hold_no_send_buffers(engine: Engine) {
+    let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
+    // The body lies in memory, or is read from its file.
+    for budget in [Budget::new(64 << 20, 16 << 20), Budget::new(64 << 20, 8 << 20)] {
+        let server = Server::start(engine, limits.clone(), true, budget);
+        let ask = || {
+            let mut stream = server.connect_tls(&TLS13);
+            stream.write_all(&get("/m9.bin")).unwrap();
+            stream
+        };
+        let slow: Vec<_> = std::iter::repeat_with(ask).take(12).collect();
+        std::thread::sleep(Duration::from_millis(1500));
+        let mut stream = server.connect_tls(&TLS13);
+        stream.write_all(&get("/m1.bin")).unwrap();
+        assert!(answer(&mut stream) == (200, body(1 << 20)));
+        for mut stream in slow {
+            assert!(answer(&mut stream) == (200, body(9 << 20)));
+        }
+        assert_eq!(server.stop().shed, 0);
+    }
+}
+
+fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<Tls> {
+    let readers = (0..count).map(|_| {
+        let mut stream = server.connect_tls(&TLS13);
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream.sock, 4096).unwrap();
+        stream.write_all(&get("/m9.bin")).unwrap();
+        stream
+    });
+    readers.collect()
 }
 
 /// 4,700 records under one key at most, and more than 5,000 are sent.

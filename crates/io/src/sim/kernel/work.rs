@@ -12,6 +12,8 @@ use crate::sim::state::State;
 /// Plain text of one record, and the content type of data (RFC 8446 §5.1).
 const RECORD_MAX: usize = 1 << 14;
 const APPLICATION_DATA: u8 = 23;
+/// What a poll for room finds (poll(2)).
+const POLLOUT: u32 = 4;
 
 impl State {
     /// Lets every operation do what it can.
@@ -36,6 +38,15 @@ impl State {
             Work::Accept(listener) => self.work_accept(task, listener),
             Work::Recv => self.work_recv(task, memory),
             Work::Send { .. } => self.work_send(task, memory),
+            Work::PollOut => {
+                let ready = self.rng.chance(self.faults.cancelled)
+                    || task.tenant.is_none_or(|link| self.links[link].is_writable());
+                if ready {
+                    self.end(task, Ok(POLLOUT));
+                    return None;
+                }
+                Some(task)
+            }
             Work::Read { ref file, at, ready } => {
                 if ready > self.now {
                     return Some(task);
@@ -210,7 +221,9 @@ impl State {
         let mut end = failed.map(Err);
         let total = src.len().saturating_sub(offset);
         if end.is_none() {
-            let limit = match self.rng.chance(self.faults.short_send) {
+            // A record of its own type is one send: half of an alert would be an alert of one byte.
+            let short = record.is_none() && self.rng.chance(self.faults.short_send);
+            let limit = match short {
                 true => total.min(done + 1 + self.rng.below(total.saturating_sub(done))),
                 false => total,
             };

@@ -5,6 +5,7 @@ mod datagrams;
 mod drain;
 mod names;
 mod sends;
+mod turn;
 
 use std::io;
 use std::marker::PhantomData;

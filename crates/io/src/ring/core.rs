@@ -5,13 +5,12 @@ use std::ffi::CString;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
-use crate::backend::{Backend, Completion, Memory, Request, Submission};
+use crate::backend::{Backend, Completion, Request, Submission};
 use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId, Tls};
 use crate::event::{Event, Into, Key, Piece, RecvEnd, Src};
 use crate::file::File;
@@ -19,11 +18,6 @@ use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
 use crate::udp::{self, Udp};
 use crate::waker::Waker;
-
-/// Completions taken from the engine at a time; the rest stays in its queue.
-const COMPLETIONS: usize = 4096;
-/// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
-const RETRY: Duration = Duration::from_millis(1);
 
 /// An operation in flight: it owns what the kernel was given (I2).
 pub(crate) enum Op {
@@ -120,11 +114,11 @@ pub(super) struct Inner<B> {
     pub(super) arena: Rc<Arena>,
     pub(super) orphans: Rc<Orphans>,
     /// Slots whose operations are to be cancelled, for want of room in the op table.
-    uncancelled: Vec<SlotId>,
+    pub(super) uncancelled: Vec<SlotId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
     pub(super) unsent: Vec<SlotId>,
     pub(super) waker: Waker,
-    waking: bool,
+    pub(super) waking: bool,
     pub(super) completions: VecDeque<Completion>,
     /// A second event of one completion.
     pub(super) after: Option<After>,
@@ -137,7 +131,7 @@ pub(super) struct Inner<B> {
 }
 
 /// Gives the engine the receive slots that nobody holds.
-fn offer_slots<B: Backend>(arena: &Arena, backend: &mut B) {
+pub(super) fn offer_slots<B: Backend>(arena: &Arena, backend: &mut B) {
     let len = arena.layout().rx_len;
     arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
 }
@@ -154,7 +148,7 @@ impl<B: Backend> Inner<B> {
             unsent: Vec::with_capacity(connections as usize),
             waker: Waker::new()?,
             waking: false,
-            completions: VecDeque::with_capacity(COMPLETIONS),
+            completions: VecDeque::with_capacity(super::turn::COMPLETIONS),
             after: None,
             broken: None,
             draining: false,
@@ -234,66 +228,6 @@ impl<B: Backend> Inner<B> {
                 self.descs.close_later(of);
                 break;
             }
-        }
-    }
-
-    pub(super) fn wait(&mut self, until: Option<Instant>) -> io::Result<Instant> {
-        if let Some(why) = self.broken {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        }
-        if !self.waking {
-            self.waking = self.launch(Op::Wake).is_ok();
-        }
-        self.adopt_orphans();
-        self.retry_sends();
-        offer_slots(&self.arena, &mut self.backend);
-        let left_over = !self.completions.is_empty() || self.after.is_some();
-        let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
-        // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
-        // cancel, not a send whose turn has come, and not the waker, which would go unheard.
-        let unsubmitted = !self.uncancelled.is_empty() || !self.unsent.is_empty();
-        if !self.waking || self.descs.has_closable() || unsubmitted {
-            timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
-        }
-        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-        self.backend.wait(&mut memory, left_over, timeout)?;
-        while self.completions.len() < COMPLETIONS {
-            let Some(completion) = self.backend.next() else { break };
-            self.completions.push_back(completion);
-        }
-        Ok(self.backend.now())
-    }
-
-    pub(super) fn submit(&mut self) -> io::Result<()> {
-        // A broken ring says so when it is waited on.
-        if self.broken.is_some() {
-            return Ok(());
-        }
-        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-        self.backend.start(&mut memory)?;
-        while self.completions.len() < COMPLETIONS {
-            let Some(completion) = self.backend.next() else { break };
-            // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
-            // of its own is overtaken.
-            if let Some(Op::Read { .. }) = self.ops.get(completion.id) {
-                self.completions.push_front(completion);
-                continue;
-            }
-            if !completion.more {
-                self.give_back_early(completion);
-            }
-            self.completions.push_back(completion);
-        }
-        Ok(())
-    }
-
-    /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.
-    fn give_back_early(&mut self, completion: Completion) {
-        if let Some(Op::Send { src, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
-            && let Src::Tx(tx) = &*src
-            && usize::try_from(completion.result).is_ok_and(|count| count + *offset == tx.filled())
-        {
-            *src = Src::Spent(tx.filled());
         }
     }
 

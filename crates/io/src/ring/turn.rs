@@ -1,0 +1,76 @@
+//! The two ways in which a ring hands over to its engine what was queued, and takes what has ended.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::core::{Inner, Op, offer_slots};
+use super::sends::Turn;
+use crate::backend::{Backend, Completion, Memory};
+use crate::event::Src;
+
+/// Completions taken from the engine at a time; the rest stays in its queue.
+pub(super) const COMPLETIONS: usize = 4096;
+/// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
+const RETRY: Duration = Duration::from_millis(1);
+
+impl<B: Backend> Inner<B> {
+    pub(super) fn wait(&mut self, until: Option<Instant>) -> io::Result<Instant> {
+        if let Some(why) = self.broken {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        if !self.waking {
+            self.waking = self.launch(Op::Wake).is_ok();
+        }
+        self.adopt_orphans();
+        self.retry_sends();
+        offer_slots(&self.arena, &mut self.backend);
+        let left_over = !self.completions.is_empty() || self.after.is_some();
+        let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
+        // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
+        // cancel, not a send whose turn has come, and not the waker, which would go unheard.
+        let unsubmitted = !self.uncancelled.is_empty() || !self.unsent.is_empty();
+        if !self.waking || self.descs.has_closable() || unsubmitted {
+            timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
+        }
+        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+        self.backend.wait(&mut memory, left_over, timeout)?;
+        while self.completions.len() < COMPLETIONS {
+            let Some(completion) = self.backend.next() else { break };
+            self.completions.push_back(completion);
+        }
+        Ok(self.backend.now())
+    }
+
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        // A broken ring says so when it is waited on.
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+        self.backend.start(&mut memory)?;
+        while self.completions.len() < COMPLETIONS {
+            let Some(completion) = self.backend.next() else { break };
+            // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
+            // of its own is overtaken.
+            if let Some(Op::Read { .. }) = self.ops.get(completion.id) {
+                self.completions.push_front(completion);
+                continue;
+            }
+            if !completion.more {
+                self.give_back_early(completion);
+            }
+            self.completions.push_back(completion);
+        }
+        Ok(())
+    }
+
+    /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.
+    fn give_back_early(&mut self, completion: Completion) {
+        if let Some(Op::Send { src, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
+            && let Src::Tx(tx) = &*src
+            && usize::try_from(completion.result).is_ok_and(|count| count + *offset == tx.filled())
+        {
+            *src = Src::Spent(tx.filled());
+        }
+    }
+}

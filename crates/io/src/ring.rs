@@ -80,8 +80,9 @@ pub fn leaked_rings() -> usize {
 /// A completion ring that owns all memory the kernel works on.
 ///
 /// One thread makes it, uses it and drops it (`!Send`). Operations are queued by methods and start with
-/// [`wait`](Ring::wait), the only one that makes a system call on a warm ring. Dropping a ring cancels everything and
-/// waits until the kernel has let go; if it does not within five seconds, the memory is leaked rather than freed (I3).
+/// [`wait`](Ring::wait), or with [`submit`](Ring::submit): on a warm ring these two alone make system calls. Dropping a ring
+/// cancels everything and waits until the kernel has let go; if it does not within five seconds, the memory is leaked rather
+/// than freed (I3).
 pub struct Ring<B: Backend> {
     // Never dropped by the compiler: `Drop` below decides whether it may be.
     inner: ManuallyDrop<Inner<B>>,
@@ -230,7 +231,8 @@ impl<B: Backend> Ring<B> {
     /// Starts what was queued now, at the price of a system call, and not with the next [`wait`](Ring::wait). For what is large: a
     /// send slot of which the kernel takes everything is free at once, so that one slot serves many connections one after the
     /// other and stays in the processor's cache ([`Event::Sent`] then carries [`Src::Spent`]); and what was read is the next
-    /// event. With a polling kernel thread, which starts operations by itself, this makes no call and hastens nothing.
+    /// event. All else is told after the next `wait`. With a polling kernel thread, which starts operations by itself, this
+    /// makes no call and hastens nothing.
     ///
     /// # Errors
     /// As [`wait`](Ring::wait).

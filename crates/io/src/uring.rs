@@ -1,5 +1,5 @@
-//! The io_uring engine with batched submission: everything that a wake-up queued starts with one `io_uring_enter`,
-//! which also waits. Kernel 6.1 or newer.
+//! The io_uring engine with batched submission: everything that a wake-up queued and did not submit at once starts with one
+//! `io_uring_enter`, which also waits. Kernel 6.1 or newer.
 //!
 //! Flags: `SINGLE_ISSUER | DEFER_TASKRUN | SUBMIT_ALL`, a large completion queue, the ring's own descriptor
 //! registered; `NO_SQARRAY` where the kernel has it (6.6). Sockets by direct descriptors, receiving from a provided

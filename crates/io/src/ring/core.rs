@@ -120,6 +120,8 @@ pub(super) struct Inner<B> {
     pub(super) waker: Waker,
     pub(super) waking: bool,
     pub(super) completions: VecDeque<Completion>,
+    /// What a submit brought, for after the next wait.
+    pub(super) later: VecDeque<Completion>,
     /// A second event of one completion.
     pub(super) after: Option<After>,
     /// The kernel broke its word: nothing more is submitted (I4).
@@ -149,6 +151,7 @@ impl<B: Backend> Inner<B> {
             waker: Waker::new()?,
             waking: false,
             completions: VecDeque::with_capacity(super::turn::COMPLETIONS),
+            later: VecDeque::with_capacity(super::turn::COMPLETIONS),
             after: None,
             broken: None,
             draining: false,

@@ -23,6 +23,7 @@ impl<B: Backend> Inner<B> {
         let deadline = self.backend.now() + DRAIN;
         self.after = None;
         self.draining = true;
+        self.completions.append(&mut self.later);
         self.retry_sends();
         while self.ops.live() > 0 && self.broken.is_none() {
             if !self.cancelled_all {

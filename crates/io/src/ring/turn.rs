@@ -24,6 +24,7 @@ impl<B: Backend> Inner<B> {
         self.adopt_orphans();
         self.retry_sends();
         offer_slots(&self.arena, &mut self.backend);
+        self.completions.append(&mut self.later);
         let left_over = !self.completions.is_empty() || self.after.is_some();
         let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
         // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
@@ -48,7 +49,7 @@ impl<B: Backend> Inner<B> {
         }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
         self.backend.start(&mut memory)?;
-        while self.completions.len() < COMPLETIONS {
+        while self.completions.len() + self.later.len() < COMPLETIONS {
             let Some(completion) = self.backend.next() else { break };
             // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
             // of its own is overtaken.
@@ -59,7 +60,8 @@ impl<B: Backend> Inner<B> {
             if !completion.more {
                 self.give_back_early(completion);
             }
-            self.completions.push_back(completion);
+            // Or whoever submits for each event would never come to the end of events, nor back to what only a wait does.
+            self.later.push_back(completion);
         }
         Ok(())
     }

@@ -356,6 +356,7 @@ pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Engine>() {
         assert_eq!(b.ring.tx_free(), 3);
         b.ring.submit().unwrap();
         assert!(b.ring.tx_free() == 4 || !E::BEGINS_AT_ONCE);
+        assert!(b.ring.next().is_none(), "a loop that submits for each event comes to an end");
         let (src, result) = b.sent(1);
         assert_eq!((src.len(), result), (5, Ok(wanted.len())));
         assert!(matches!(src, Src::Spent(5)) || !E::BEGINS_AT_ONCE);

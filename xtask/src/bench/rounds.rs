@@ -34,12 +34,13 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
     let mut servers = Vec::new();
     for participant in entrants(case, all) {
         let server = Server::start(lab, participant, case)?;
-        let named = |error| format!("{}, {}: {error}", case.name, participant.name);
-        let expected = load::check(lab, participant, &server, case).map_err(named)?;
-        // The floor has one file; its answers are as long as everybody's.
         let what = format!("{}, {}, to begin with", case.name, participant.name);
-        let warm = run.attempt(participant, &what, || load::warm_up(lab, &server, case, &expected))?;
-        if warm.is_some() {
+        let begin = || {
+            let expected = load::check(lab, participant, &server, case)?;
+            load::warm_up(lab, &server, case, &expected)?;
+            Ok(expected)
+        };
+        if let Some(expected) = run.attempt(participant, &what, begin)? {
             servers.push(Entrant { participant, server, expected, loads: Vec::new() });
         }
     }

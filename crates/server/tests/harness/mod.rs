@@ -323,6 +323,32 @@ pub fn answer_with_head(stream: &mut impl Read) -> (String, Vec<u8>) {
     (head, body)
 }
 
+/// Whoever does not read holds no buffer, and is left in peace as long as it may: more of them than there are buffers, and nobody
+/// is closed for the others.
+pub fn slow_readers_hold_no_send_buffers<S: Read + Write>(
+    engine: Engine,
+    tls: bool,
+    connect: impl Fn(&Server) -> S,
+) {
+    let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
+    // The body lies in memory, or is read from its file.
+    for budget in [Budget::new(64 << 20, 16 << 20), Budget::new(64 << 20, 8 << 20)] {
+        let server = Server::start(engine, limits.clone(), tls, budget);
+        let ask = |path| {
+            let mut stream = connect(&server);
+            stream.write_all(&get(path)).unwrap();
+            stream
+        };
+        let slow: Vec<_> = (0..12).map(|_| ask("/m9.bin")).collect();
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(answer(&mut ask("/m1.bin")) == (200, body(1 << 20)));
+        for mut stream in slow {
+            assert!(answer(&mut stream) == (200, body(9 << 20)));
+        }
+        assert_eq!(server.stop().shed, 0);
+    }
+}
+
 /// Each of the [`example`]'s files, whole.
 pub fn asks_for_every_size(stream: &mut (impl Read + Write)) {
     for (path, len) in [("/k16.bin", 16 << 10), ("/m1.bin", 1 << 20), ("/m9.bin", 9 << 20)] {

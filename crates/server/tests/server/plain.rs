@@ -209,28 +209,8 @@ fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
     assert!(server.stop().shed > 0);
 }
 
-/// Whoever does not read holds no buffer, and is left in peace as long as it may: more of them than there are buffers, and nobody
-/// is closed for the others.
 fn slow_readers_hold_no_send_buffers(engine: Engine) {
-    let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
-    // The body lies in memory, or is read from its file.
-    for budget in [Budget::new(64 << 20, 16 << 20), Budget::new(64 << 20, 8 << 20)] {
-        let server = Server::start(engine, limits.clone(), false, budget);
-        let ask = || {
-            let mut stream = server.connect();
-            stream.write_all(&get("/m9.bin")).unwrap();
-            stream
-        };
-        let slow: Vec<_> = std::iter::repeat_with(ask).take(12).collect();
-        std::thread::sleep(Duration::from_millis(1500));
-        let mut stream = server.connect();
-        stream.write_all(&get("/m1.bin")).unwrap();
-        assert!(answer(&mut stream) == (200, body(1 << 20)));
-        for mut stream in slow {
-            assert!(answer(&mut stream) == (200, body(9 << 20)));
-        }
-        assert_eq!(server.stop().shed, 0);
-    }
+    crate::harness::slow_readers_hold_no_send_buffers(engine, false, Server::connect);
 }
 
 /// Clients that ask for 9 MiB, with windows of a few KiB.

@@ -230,27 +230,9 @@ fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     drop(slow);
 }
 
-/// As in plain text: see there. What is read from a file needs two buffers here.
+/// What is read from a file needs two buffers here.
 fn slow_readers_hold_no_send_buffers(engine: Engine) {
-    let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
-    // The body lies in memory, or is read from its file.
-    for budget in [Budget::new(64 << 20, 16 << 20), Budget::new(64 << 20, 8 << 20)] {
-        let server = Server::start(engine, limits.clone(), true, budget);
-        let ask = || {
-            let mut stream = server.connect_tls(&TLS13);
-            stream.write_all(&get("/m9.bin")).unwrap();
-            stream
-        };
-        let slow: Vec<_> = std::iter::repeat_with(ask).take(12).collect();
-        std::thread::sleep(Duration::from_millis(1500));
-        let mut stream = server.connect_tls(&TLS13);
-        stream.write_all(&get("/m1.bin")).unwrap();
-        assert!(answer(&mut stream) == (200, body(1 << 20)));
-        for mut stream in slow {
-            assert!(answer(&mut stream) == (200, body(9 << 20)));
-        }
-        assert_eq!(server.stop().shed, 0);
-    }
+    crate::harness::slow_readers_hold_no_send_buffers(engine, true, |server| server.connect_tls(&TLS13));
 }
 
 fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<Tls> {

@@ -8,7 +8,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::moves::POLLOUT;
 use super::{BELL, DATAGRAMS, Epoll, SPECIAL, WAIT_MAX, WAKER};
 
 impl Epoll {
@@ -63,7 +62,7 @@ impl Epoll {
                     self.list(slot);
                 }
                 if let Some(op) = room {
-                    self.end(op, Ok(POLLOUT));
+                    self.end(op, Ok(0));
                 }
             }
         }

@@ -20,8 +20,6 @@ const SENDS: usize = 16;
 const ACCEPTS: usize = 64;
 /// Bytes that one read copies from the page cache in one wait.
 const READ_AT_ONCE: usize = 1 << 20;
-/// What a poll for room finds (poll(2)).
-pub(super) const POLLOUT: usize = 4;
 /// What one operation moves at most (the kernel's MAX_RW_COUNT).
 const OPERATION_MAX: usize = 0x7fff_f000;
 
@@ -159,7 +157,7 @@ impl Epoll {
                 sock.room = Some(op);
                 self.set(op, Doing::PollOut { slot });
             }
-            Ok(_) => self.end(op, Ok(POLLOUT)),
+            Ok(_) => self.end(op, Ok(0)),
             Err(errno) => self.end(op, Err(errno)),
         }
     }

@@ -35,8 +35,7 @@ impl<B: Backend> Inner<B> {
         }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
         self.backend.wait(&mut memory, left_over, timeout)?;
-        while self.completions.len() < COMPLETIONS {
-            let Some(completion) = self.backend.next() else { break };
+        while let Some(completion) = self.take() {
             self.completions.push_back(completion);
         }
         Ok(self.backend.now())
@@ -49,8 +48,7 @@ impl<B: Backend> Inner<B> {
         }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
         self.backend.start(&mut memory)?;
-        while self.completions.len() + self.later.len() < COMPLETIONS {
-            let Some(completion) = self.backend.next() else { break };
+        while let Some(completion) = self.take() {
             // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
             // of its own is overtaken.
             if let Some(Op::Read { .. }) = self.ops.get(completion.id) {
@@ -64,6 +62,12 @@ impl<B: Backend> Inner<B> {
             self.later.push_back(completion);
         }
         Ok(())
+    }
+
+    /// The engine's next completion, as long as there is room for it.
+    fn take(&mut self) -> Option<Completion> {
+        let is_room = self.completions.len() + self.later.len() < COMPLETIONS;
+        if is_room { self.backend.next() } else { None }
     }
 
     /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.

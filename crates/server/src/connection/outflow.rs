@@ -105,9 +105,9 @@ impl Connection {
         self.waits += 1;
         self.count_for_kernel(src.len());
         self.holds_buffer = !matches!(src, Src::Shared(..));
-        let large = src.len() >= LARGE;
+        let at_once = self.holds_buffer && src.len() >= LARGE;
         cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
-        if large {
+        if at_once {
             cx.ring.submit().map_err(|_| Gone)?;
         }
         self.be_patient(cx);

@@ -12,8 +12,6 @@ use crate::sim::state::State;
 /// Plain text of one record, and the content type of data (RFC 8446 §5.1).
 const RECORD_MAX: usize = 1 << 14;
 const APPLICATION_DATA: u8 = 23;
-/// What a poll for room finds (poll(2)).
-const POLLOUT: u32 = 4;
 
 impl State {
     /// Lets every operation do what it can.
@@ -42,7 +40,7 @@ impl State {
                 let ready = self.rng.chance(self.faults.cancelled)
                     || task.tenant.is_none_or(|link| self.links[link].is_writable());
                 if ready {
-                    self.end(task, Ok(POLLOUT));
+                    self.end(task, Ok(0));
                     return None;
                 }
                 Some(task)

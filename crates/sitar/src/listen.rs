@@ -15,7 +15,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::cli::Address;
 use crate::error::Error;
 
-/// Bytes that TCP takes of an answer beyond what it can send now: about one send buffer.
+/// Bytes that TCP takes of an answer beyond what it can send now. A socket has room again below half of them, and then for a
+/// whole send buffer.
 const NOTSENT_LOWAT: u32 = 160 << 10;
 /// Connections that wait to be accepted, per socket. The kernel takes the smaller of this and
 /// `net.core.somaxconn`, which is 4096 by default.

@@ -17,6 +17,7 @@
 //! ```
 
 mod content;
+mod context;
 mod farewell;
 mod intake;
 mod kernel;
@@ -29,64 +30,26 @@ mod streams;
 mod turn;
 mod wear;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use sitar_http::Status;
 use sitar_http::h1::{Drain, Rejection};
 use sitar_http::h2;
-use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, Ring, RxBuf, Src, TxBuf};
-use sitar_site::Site;
+use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, RxBuf, Src, TxBuf};
 use sitar_tls::{Alert, Handshake};
 
 pub(crate) use self::content::Piece;
+pub(crate) use self::context::{Context, Gone};
 use self::kernel::Keying;
 use self::patience::{Patience, Vigil};
 use self::reply::Rest;
 use self::streams::Speech;
 pub(crate) use self::turn::Turn;
 use self::wear::mind_the_keys;
-use crate::Sealer;
 use crate::cache::Cache;
 use crate::limits::{Limits, PAUSE_AT};
 use crate::output::{Layer, Output};
-use crate::stash::{Overfull, Stash, Stashes};
-
-/// What a connection may use of its shard while it handles an event.
-pub(crate) struct Context<'s, B: Backend> {
-    pub(crate) key: Key,
-    pub(crate) now: Instant,
-    pub(crate) date: &'s [u8; 29],
-    pub(crate) stopping: bool,
-    pub(crate) limits: &'s Limits,
-    pub(crate) sealer: Sealer,
-    pub(crate) site: &'s Site,
-    pub(crate) ring: &'s mut Ring<B>,
-    pub(crate) cache: &'s mut Cache,
-    pub(crate) stashes: &'s mut Stashes,
-    /// What connections of HTTP/2 use in turn.
-    pub(crate) h2: &'s mut h2::Shared<Piece>,
-    /// Handshake output on its way into a send buffer; empty between events.
-    pub(crate) flight: &'s mut Vec<u8>,
-    /// Connections that wait for a send buffer.
-    pub(crate) starved: &'s mut VecDeque<Key>,
-    /// Connections that wait for their turn to negotiate.
-    pub(crate) queue: &'s mut VecDeque<Key>,
-    pub(crate) turn: Turn,
-    /// Steps of handshakes that have been done in this wake-up.
-    pub(crate) handshake_steps: &'s mut usize,
-    pub(crate) counts: &'s mut crate::Counts,
-}
-
-/// The connection is over: close its descriptor.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
-impl From<Overfull> for Gone {
-    fn from(_: Overfull) -> Gone {
-        Gone
-    }
-}
+use crate::stash::{Stash, Stashes};
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

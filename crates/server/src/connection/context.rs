@@ -1,0 +1,51 @@
+//! What a connection is given to handle an event with.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use sitar_http::h2;
+use sitar_io::{Backend, Key, Ring};
+use sitar_site::Site;
+
+use super::content::Piece;
+use super::turn::Turn;
+use crate::Sealer;
+use crate::cache::Cache;
+use crate::limits::Limits;
+use crate::stash::{Overfull, Stashes};
+
+/// What a connection may use of its shard while it handles an event.
+pub(crate) struct Context<'s, B: Backend> {
+    pub(crate) key: Key,
+    pub(crate) now: Instant,
+    pub(crate) date: &'s [u8; 29],
+    pub(crate) stopping: bool,
+    pub(crate) limits: &'s Limits,
+    pub(crate) sealer: Sealer,
+    pub(crate) site: &'s Site,
+    pub(crate) ring: &'s mut Ring<B>,
+    pub(crate) cache: &'s mut Cache,
+    pub(crate) stashes: &'s mut Stashes,
+    /// What connections of HTTP/2 use in turn.
+    pub(crate) h2: &'s mut h2::Shared<Piece>,
+    /// Handshake output on its way into a send buffer; empty between events.
+    pub(crate) flight: &'s mut Vec<u8>,
+    /// Connections that wait for a send buffer.
+    pub(crate) starved: &'s mut VecDeque<Key>,
+    /// Connections that wait for their turn to negotiate.
+    pub(crate) queue: &'s mut VecDeque<Key>,
+    pub(crate) turn: Turn,
+    /// Steps of handshakes that have been done in this wake-up.
+    pub(crate) handshake_steps: &'s mut usize,
+    pub(crate) counts: &'s mut crate::Counts,
+}
+
+/// The connection is over: close its descriptor.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl From<Overfull> for Gone {
+    fn from(_: Overfull) -> Gone {
+        Gone
+    }
+}

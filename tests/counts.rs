@@ -66,6 +66,28 @@ fn requests_that_wait_together_share_their_system_calls() {
     assert!(grown <= 200, "{grown} calls for {} requests", 50 * CONNECTIONS);
 }
 
+/// 1 MiB is seventeen send buffers, of which a few are sent with one call.
+#[test]
+fn large_answers_share_their_system_calls() {
+    let test = "counts::large_answers_share_their_system_calls";
+    if !have(test, &["perf", "mkfifo"]) {
+        return;
+    }
+    let site = Site::small();
+    let server = Server::start_with([site.path().as_os_str(), "--shards".as_ref(), "1".as_ref()], &[]);
+    let mut load = Load::new(&server, CONNECTIONS, "/1m.bin", false);
+    let Some(few) = Calls::of(&server, || load.send(10 * CONNECTIONS)) else {
+        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        return;
+    };
+    let many = Calls::of(&server, || load.send(50 * CONNECTIONS)).unwrap();
+    println!("160 answers: {few:?}\n800 answers: {many:?}");
+    assert!(few.enters > 0, "perf counted nothing, or the server is not on io_uring: {few:?}");
+    let each = (many.enters - few.enters) as f64 / (40 * CONNECTIONS) as f64;
+    println!("{each:.1} calls for 1 MiB");
+    assert!(each <= 14.0, "{each} calls for 1 MiB");
+}
+
 #[test]
 fn requests_on_streams_share_their_system_calls() {
     let test = "counts::requests_on_streams_share_their_system_calls";

@@ -14,6 +14,10 @@ use crate::cache::Cache;
 use crate::limits::Limits;
 use crate::stash::{Overfull, Stashes};
 
+/// Send buffers of a shard that may wait for the next system call. Each more saves calls (1 MiB over TLS takes 23 of them with none, 9
+/// with 4, 5 with 8), is memory that a shard touches, and falls out of the processor's cache in the end.
+const FEW: usize = 4;
+
 /// What a connection may use of its shard while it handles an event.
 pub(crate) struct Context<'s, B: Backend> {
     pub(crate) key: Key,
@@ -38,6 +42,15 @@ pub(crate) struct Context<'s, B: Backend> {
     /// Steps of handshakes that have been done in this wake-up.
     pub(crate) handshake_steps: &'s mut usize,
     pub(crate) counts: &'s mut crate::Counts,
+}
+
+impl<B: Backend> Context<'_, B> {
+    /// Starts what has been queued, if more than a [`FEW`] send buffers are in use: what the kernel copies at once need not wait in
+    /// them for the end of the turn. Otherwise the next wait starts it, which saves a call.
+    pub(crate) fn spare_buffers(&mut self) -> Result<(), Gone> {
+        let used = (self.limits.ring().tx_count as usize).saturating_sub(self.ring.tx_free());
+        if used > FEW { self.ring.submit().map_err(|_| Gone) } else { Ok(()) }
+    }
 }
 
 /// The connection is over: close its descriptor.

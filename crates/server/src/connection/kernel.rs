@@ -125,7 +125,7 @@ impl Connection {
         let mut tx = cx.ring.tx().ok_or(Gone)?;
         tx.get_mut(..message.len()).ok_or(Gone)?.copy_from_slice(message);
         tx.set_filled(message.len());
-        self.send(cx, Src::Record(content_type, tx))
+        self.send(cx, Src::Record(content_type, tx), false)
     }
 
     /// Sets an option; `keying` is what its answer is to.

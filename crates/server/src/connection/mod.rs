@@ -103,8 +103,7 @@ enum Inflow {
 
 /// Bytes of a lingering peer that are thrown away before it is cut off.
 const LINGER_MAX: usize = 4 << 20;
-/// What is at least so large is sent without waiting for what others have to send, so that its buffer is free for them; and what
-/// comes behind it is not made before there is room for it, so that none is held for a peer that is slow.
+/// What comes behind a send of so much is not made before there is room for it, so that no buffer is held for a peer that is slow.
 const LARGE: usize = 32 << 10;
 /// Bytes of a file read at a time: four full records.
 const READ_LEN: usize = 64 << 10;
@@ -140,6 +139,8 @@ pub(crate) struct Connection {
     sending_from: Instant,
     /// That send holds a send buffer.
     holds_buffer: bool,
+    /// The ring will tell when the socket has room.
+    room_is_asked_for: bool,
     /// For what is read from a file to be sealed into; held while it is read.
     second: Option<TxBuf>,
 }
@@ -173,6 +174,7 @@ impl Connection {
             vigil,
             sending_from: now,
             holds_buffer: false,
+            room_is_asked_for: false,
             second: None,
         }
     }
@@ -292,7 +294,7 @@ impl Connection {
         if large && self.fills_buffers() {
             self.activity = Activity::Blocked;
             self.waits += 1;
-            cx.ring.poll_out(&self.conn).map_err(|_| Gone)?;
+            self.ask_for_room(cx)?;
             self.be_patient(cx);
             return Ok(());
         }
@@ -301,6 +303,7 @@ impl Connection {
 
     /// The socket has room.
     pub(crate) fn on_writable<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        self.room_is_asked_for = false;
         if self.activity != Activity::Blocked {
             return Ok(());
         }
@@ -346,7 +349,8 @@ impl Connection {
             let left = range.start + len as u64..range.end;
             self.rest = (!left.is_empty()).then_some(Rest::File(file, left));
             stage.set_filled(len);
-            return self.send(cx, stage.into());
+            let more = self.rest.is_some();
+            return self.send(cx, stage.into(), more);
         }
         let mut output = Output::new(self.second.take().ok_or(Gone)?);
         mind_the_keys(&mut output, &mut self.layer)?;

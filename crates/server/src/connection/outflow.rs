@@ -66,7 +66,7 @@ impl Connection {
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN);
             let at = if second { STAGE_AT } else { 0 };
             cx.ring.read(&file, range.start, Into::Tx(tx, at..at + len), cx.key).map_err(|_| Gone)?;
-            cx.ring.submit().map_err(|_| Gone)?;
+            cx.spare_buffers()?;
             self.rest = Some(Rest::File(file, range));
             self.activity = Activity::Reading;
             self.waits += 1;
@@ -93,24 +93,52 @@ impl Connection {
 
     /// Sends what has been gathered.
     pub(super) fn flush<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
-        let Some(output) = self.output.take().filter(|output| !output.is_empty()) else { return Ok(()) };
-        let src = output.finish(&mut self.layer).map_err(|_| Gone)?;
-        self.send(cx, src)
+        let more = self.fills_buffers();
+        self.flush_before(cx, more)
     }
 
-    pub(super) fn send<B: Backend>(&mut self, cx: &mut Context<'_, B>, src: Src) -> Result<(), Gone> {
+    /// Sends what has been gathered. `more`: a send buffer will be filled after that.
+    pub(super) fn flush_before<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        more: bool,
+    ) -> Result<(), Gone> {
+        let Some(output) = self.output.take().filter(|output| !output.is_empty()) else { return Ok(()) };
+        let src = output.finish(&mut self.layer).map_err(|_| Gone)?;
+        self.send(cx, src, more)
+    }
+
+    pub(super) fn send<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        src: Src,
+        more: bool,
+    ) -> Result<(), Gone> {
         self.sent = 0;
         self.activity = Activity::Sending;
         self.sending_from = cx.now;
         self.waits += 1;
         self.count_for_kernel(src.len());
         self.holds_buffer = !matches!(src, Src::Shared(..));
-        let at_once = self.holds_buffer && src.len() >= LARGE;
+        let is_large = src.len() >= LARGE;
         cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
-        if at_once {
-            cx.ring.submit().map_err(|_| Gone)?;
+        if is_large && more {
+            // Together with the send: by when that is told, the answer is mostly there.
+            self.ask_for_room(cx)?;
+        }
+        if is_large && self.holds_buffer {
+            cx.spare_buffers()?;
         }
         self.be_patient(cx);
+        Ok(())
+    }
+
+    /// Has the ring tell when the socket has room. Once is enough, however often it is asked meanwhile.
+    pub(super) fn ask_for_room<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if !self.room_is_asked_for {
+            cx.ring.poll_out(&self.conn).map_err(|_| Gone)?;
+            self.room_is_asked_for = true;
+        }
         Ok(())
     }
 

@@ -338,7 +338,8 @@ impl Connection {
         }
         if self.output.as_ref().is_some_and(|output| !output.is_empty()) {
             // The rest follows when this has been sent.
-            return self.flush(cx);
+            let more = streams.has_more();
+            return self.flush_before(cx, more);
         }
         let Some((stream, Piece::File { file, range, .. }, allowed)) = streams.h2.hungry() else {
             return Ok(());
@@ -357,7 +358,7 @@ impl Connection {
         cx.ring
             .read(&file, range.start, Into::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key)
             .map_err(|_| Gone)?;
-        cx.ring.submit().map_err(|_| Gone)?;
+        cx.spare_buffers()?;
         (streams.reading, self.second) = (stream, Some(second));
         self.activity = Activity::Reading;
         self.waits += 1;

@@ -231,16 +231,18 @@ impl Representation {
     pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Found<'r>) -> Reply<'r> {
         let head = request.method == Method::Head;
         // RFC 9110 §13.2.1, §14.2: conditions and ranges are for successes.
-        let reply = if found.status == Status::OK {
+        let mut reply = if found.status == Status::OK {
             self.success(request, found, head)
         } else {
             self.failure(found.status, head)
         };
-        self.with_digest(reply, request).ruled(found.headers, request)
+        self.add_digest(&mut reply, request);
+        reply.rule(found.headers, request);
+        reply
     }
 
     /// RFC 9530 §3: the digest of the whole representation, also beside a part of it.
-    fn with_digest<'r>(&self, mut reply: Reply<'r>, request: &Request<'_>) -> Reply<'r> {
+    fn add_digest(&self, reply: &mut Reply<'_>, request: &Request<'_>) {
         if let Some(hash) = &self.hash
             && matches!(reply.status, Status::OK | Status::PARTIAL_CONTENT)
             && wants_sha256(request)
@@ -250,7 +252,6 @@ impl Representation {
             reply.more.push(&fields::base64(hash));
             reply.more.push(b":\r\n");
         }
-        reply
     }
 
     /// The first bytes of the content, all of them if they are in memory; and how many there are.

@@ -165,6 +165,8 @@ pub(super) const TARGETS: &[Target] = &[
     target("h1 TLS 1 MiB", Against::Best, 0.80),
     target("h1 TLS 100 MiB", Against::Floor, 1.05),
     target("h1 TLS 100 MiB", Against::Best, 0.80),
+    Target { who: super::participants::SITAR_MEMORY, ..target("h1 TLS 100 MiB", Against::Floor, 1.05) },
+    Target { who: super::participants::SITAR_MEMORY, ..target("h1 TLS 100 MiB", Against::Best, 0.80) },
     target("h1 TLS 1 KiB, 16 pipelined", Against::Best, 0.50),
     target("h1 TLS 304", Against::Floor, 1.10),
     target("h1 TLS 304", Against::Best, 0.90),

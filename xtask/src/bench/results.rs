@@ -1,7 +1,7 @@
 //! What was measured, in a form that all reports are made of.
 
 use super::cases::{Against, Target};
-use super::participants::{FLOOR, SITAR, SITAR_EPOLL};
+use super::participants::{FLOOR, SITAR, SITAR_EPOLL, SITAR_MEMORY};
 use super::stats::Estimate;
 
 /// One row: a server in one table.
@@ -66,9 +66,9 @@ impl Table {
     }
 }
 
-/// Who is sitar, whatever its engine.
+/// Who is sitar, however it was started.
 pub(super) fn is_ours(name: &str) -> bool {
-    name == SITAR || name == SITAR_EPOLL
+    [SITAR, SITAR_EPOLL, SITAR_MEMORY].contains(&name)
 }
 
 /// How a bound came out.

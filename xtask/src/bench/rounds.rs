@@ -1,7 +1,7 @@
 //! One case on all servers: rounds in turn.
 
 use super::cases::{Case, Work};
-use super::participants::{Kind, Participant, SITAR_EPOLL};
+use super::participants::{Kind, Participant, SITAR_EPOLL, SITAR_MEMORY};
 use super::results::{Row, Table};
 use super::servers::Server;
 use super::site::Lab;
@@ -15,14 +15,17 @@ struct Entrant<'a> {
     loads: Vec<load::Load>,
 }
 
-/// Who takes part in this case: sitar on epoll only in the one for which it has set itself a bound; no floor in HTTP/2, which without
-/// HTTP would not be one.
+/// Who takes part in this case: sitar on epoll only in the one for which it has set itself a bound, and with more memory only where
+/// that makes a difference; no floor in HTTP/2, which without HTTP would not be one.
 pub(super) fn entrants<'a>(case: &Case, all: &'a [Participant]) -> impl Iterator<Item = &'a Participant> {
-    let epoll_too = case.name == "h1 TLS 1 KiB";
     let streams = matches!(case.work, Work::Streams(_));
     all.iter().filter(move |participant| match participant.kind {
         Kind::Floor => !streams,
-        _ => participant.name != SITAR_EPOLL || epoll_too,
+        _ => match participant.name.as_str() {
+            SITAR_EPOLL => case.name == "h1 TLS 1 KiB",
+            SITAR_MEMORY => case.name == "h1 TLS 100 MiB",
+            _ => true,
+        },
     })
 }
 

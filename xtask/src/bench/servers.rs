@@ -42,9 +42,11 @@ impl Server {
     pub(super) fn start(lab: &Lab, participant: &Participant, case: &Case) -> Result<Server> {
         match participant.kind {
             Kind::Floor => announced(floor(lab, participant, case)),
-            Kind::Sitar { engine } => {
+            Kind::Sitar { engine, memory } => {
                 let cores = if engine == "sqpoll" { "0,1" } else { SERVER_CORE };
-                announced(sitar(lab, participant, case, cores, &["--shards", "1", "--engine", engine]))
+                let memory = memory.to_string();
+                let more = ["--shards", "1", "--engine", engine, "--memory", &memory];
+                announced(sitar(lab, participant, case, cores, &more))
             }
             Kind::Nginx => configured(lab, participant, case, nginx, &["-c"], &[]),
             Kind::H2o => configured(lab, participant, case, h2o, &["-c"], &[]),

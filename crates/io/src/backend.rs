@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::conn::Listener;
-use crate::event::{Into, Src};
+use crate::event::Src;
 use crate::file::{File, FileStat};
+use crate::into::Into;
 use crate::ring::Op;
 use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
@@ -138,10 +139,10 @@ impl Memory<'_> {
         }
     }
 
-    /// The file that a read in flight reads, where it starts there, and the bytes that it fills.
-    pub(crate) fn reading(&mut self, id: OpId) -> Option<(&File, u64, &mut [u8])> {
+    /// The file that a read in flight reads, where it starts there, and what it fills.
+    pub(crate) fn reading(&mut self, id: OpId) -> Option<(&File, u64, &mut Into)> {
         match self.ops.get_mut(id)? {
-            Op::Read { file, at, into, .. } => Some((file, *at, into.bytes_mut())),
+            Op::Read { file, at, into, .. } => Some((file, *at, into)),
             _ => None,
         }
     }
@@ -180,9 +181,9 @@ impl Memory<'_> {
     }
 
     /// Where a read in flight writes.
-    pub(crate) fn target(&mut self, id: OpId) -> Option<&mut [u8]> {
+    pub(crate) fn target(&mut self, id: OpId) -> Option<&mut Into> {
         match self.ops.get_mut(id)? {
-            Op::Read { into, .. } => Some(into.bytes_mut()),
+            Op::Read { into, .. } => Some(into),
             _ => None,
         }
     }

@@ -8,8 +8,9 @@ use rustix::io::Errno;
 
 use crate::conn::Conn;
 use crate::file::{File, FileStat};
+use crate::into::Into;
 use crate::udp::Datagrams;
-use crate::{Region, RegionMut, RxBuf, TxBuf};
+use crate::{Region, RxBuf, TxBuf};
 
 /// The caller's own name for a descriptor or a read, echoed in every event about it; sitar-io never looks inside.
 /// A slab index with a generation makes events about something long gone easy to recognise.
@@ -99,40 +100,6 @@ impl Src {
 impl From<TxBuf> for Src {
     fn from(tx: TxBuf) -> Src {
         Src::Tx(tx)
-    }
-}
-
-/// Where a read writes. It moves into the ring and comes back with [`Event::Read`].
-#[derive(Debug)]
-pub enum Into {
-    /// Bytes `range` of a send slot. A range beyond its end is cut to it.
-    Tx(TxBuf, Range<usize>),
-    /// Bytes `range` of a region under construction. A range beyond its end is cut to it.
-    Region(RegionMut, Range<usize>),
-}
-
-impl Into {
-    /// The bytes that are to be filled.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        let (bytes, range): (&mut [u8], _) = match self {
-            Into::Tx(tx, range) => (&mut *tx, range.clone()),
-            Into::Region(region, range) => (&mut *region, range.clone()),
-        };
-        let end = range.end.min(bytes.len());
-        &mut bytes[range.start.min(end)..end]
-    }
-
-    pub(crate) fn target(&mut self) -> (*mut u8, usize) {
-        let (base, len, range) = match self {
-            Into::Tx(tx, range) => {
-                let len = tx.len();
-                (tx.as_mut_ptr(), len, range)
-            }
-            Into::Region(region, range) => (region.addr(), region.len(), range),
-        };
-        let end = range.end.min(len);
-        let start = range.start.min(end);
-        (base.wrapping_add(start), end - start)
     }
 }
 

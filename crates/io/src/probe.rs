@@ -32,11 +32,12 @@ pub fn operations() -> io::Result<Vec<Operation>> {
     Ok(OPERATIONS.into_iter().map(operation).collect())
 }
 
-const OPERATIONS: [(&str, u8); 9] = [
+const OPERATIONS: [(&str, u8); 10] = [
     ("ACCEPT", opcode::AcceptMulti::CODE),
     ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
     ("CLOSE", opcode::Close::CODE),
     ("READ", opcode::Read::CODE),
+    ("READV", opcode::Readv::CODE),
     ("RECV", opcode::RecvMulti::CODE),
     ("SEND", opcode::Send::CODE),
     ("SENDMSG", opcode::SendMsg::CODE),
@@ -138,7 +139,7 @@ mod tests {
                     .map(|operation| operation.name)
                     .collect();
                 assert!(absent.is_empty(), "{absent:?}");
-                assert_eq!(operations.len(), 9);
+                assert_eq!(operations.len(), 10);
             }
             // Where io_uring is forbidden; the engines' tests say so.
             Err(error) => println!("no ring to ask: {error}"),

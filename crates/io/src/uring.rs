@@ -303,11 +303,7 @@ impl Driver for Uring {
             Request::PollOut { slot } => {
                 opcode::PollAdd::new(types::Fixed(slot), libc::POLLOUT as u32).build()
             }
-            Request::Read { file, at, into } => {
-                let (addr, len) = into.target();
-                let len = u32::try_from(len).unwrap_or(u32::MAX);
-                opcode::Read::new(types::Fd(file.raw()), addr, len).offset(at).build()
-            }
+            Request::Read { file, at, into } => scratch.read(file.raw(), at, into),
             Request::RecvFrom { at } => scratch.recv_from(at.raw(), GROUP),
             Request::SendTo { by, to, segment, bytes } => scratch.send_to(by.raw(), bytes, to, segment),
             Request::Open { dir, path } => scratch.open(dir.raw(), path),

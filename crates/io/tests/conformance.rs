@@ -77,6 +77,7 @@ macro_rules! conformance {
                 transfers::a_flood_does_not_starve_the_others,
                 transfers::options_are_set_and_a_record_needs_a_kernel_that_seals,
                 files::files_are_read_into_slots_and_regions,
+                files::files_are_read_in_runs,
                 files::what_is_not_in_memory_is_read_whole,
                 files::files_that_the_kernel_makes_up_are_read,
                 files::a_long_read_that_has_to_wait_is_whole,
@@ -143,6 +144,7 @@ mod sim {
     cases! { crate::OnSim:
         transfers::another_thread_wakes_it_and_a_deadline_ends_the_wait,
         files::files_are_read_into_slots_and_regions,
+        files::files_are_read_in_runs,
         files::what_is_not_in_memory_is_read_whole,
         files::files_that_the_kernel_makes_up_are_read,
         files::a_long_read_that_has_to_wait_is_whole,

@@ -1,7 +1,7 @@
 //! What goes out: plaintext gathered into records, records gathered into one send.
 
 use sitar_http::h1::{self, Answer};
-use sitar_io::{Piece, Region, Src, TxBuf};
+use sitar_io::{Piece, Region, Runs, Src, TxBuf};
 use sitar_tls::{Alert, Handshake, MAX_PLAINTEXT, RecordError, Records};
 use std::ops::Range;
 
@@ -125,6 +125,25 @@ impl Output {
                 len => self.open += len,
             }
         }
+    }
+
+    /// Where in a fresh send buffer `len` bytes of content have to be put so that [`seal_runs`](Output::seal_runs) seals them there, in
+    /// full records. `None` while records are to be small, and where nothing is sealed here.
+    pub(crate) fn runs(layer: &Layer, len: usize) -> Option<Runs> {
+        let Layer::Tls(records) = layer else { return None };
+        let (start, gap) = (records.prefix(), records.suffix() + records.prefix());
+        (records.size_hint() == MAX_PLAINTEXT).then_some(Runs { start, each: MAX_PLAINTEXT, gap, len })
+    }
+
+    /// Seals `len` bytes that lie where [`runs`](Output::runs) has said. The buffer must be fresh otherwise.
+    pub(crate) fn seal_runs(&mut self, layer: &mut Layer, len: usize) -> Result<(), RecordError> {
+        let mut left = len;
+        while left > 0 {
+            self.open = left.min(MAX_PLAINTEXT);
+            left -= self.open;
+            self.seal(layer)?;
+        }
+        Ok(())
     }
 
     /// A response head. `false`: no room, nothing written.

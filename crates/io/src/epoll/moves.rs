@@ -279,10 +279,14 @@ impl Epoll {
     fn collect_read(&mut self, memory: &mut Memory<'_>, read: &reader::Done, done: usize, by: By) {
         let op = read.op;
         let Some((_, _, target)) = memory.reading(op) else { return };
-        let rest = target.get_mut(done..).unwrap_or_default();
-        let count = read.bytes().len().min(rest.len());
-        rest[..count].copy_from_slice(&read.bytes()[..count]);
-        let (full, done) = (count == rest.len(), done + count);
+        let mut bytes = read.bytes();
+        for run in target.runs_mut(done, bytes.len()) {
+            let (here, behind) = bytes.split_at(run.len());
+            run.copy_from_slice(here);
+            bytes = behind;
+        }
+        let done = done + (read.bytes().len() - bytes.len());
+        let full = done >= target.len();
         match read.result {
             Err(errno) if done == 0 => self.end(op, Err(errno)),
             Err(_) | Ok(0) => self.end(op, Ok(done)),
@@ -304,13 +308,12 @@ impl Epoll {
                 self.end(op, Err(Errno::BADF));
                 continue;
             };
-            let rest = target.get_mut(done..).unwrap_or_default();
-            let rest_len = rest.len().min(OPERATION_MAX.saturating_sub(done));
+            let rest_len = target.len().min(OPERATION_MAX).saturating_sub(done);
             if rest_len == 0 {
                 self.end(op, Ok(done));
                 continue;
             }
-            let now = &mut rest[..rest_len.min(READ_AT_ONCE)];
+            let now = target.runs_mut(done, rest_len.min(READ_AT_ONCE));
             self.calls += 1;
             match reader::read_at_once(file, at.saturating_add(done as u64), now) {
                 Some(count) if count == rest_len => self.end(op, Ok(done + count)),

@@ -10,6 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::backend::Look;
 use crate::file::{File, FileStat};
+use crate::into::RUNS_MAX;
 use crate::table::OpId;
 use crate::waker::Waker;
 
@@ -182,8 +183,8 @@ fn find(dir: &File, buffer: &[u8], look: Look) -> Result<Answer, Errno> {
 
 /// Reads what needs no waiting. `None`: let the helper find out, whatever the reason (not in the page cache; a file system
 /// or kernel that does not know the flag; the end of the file, which kernels before 5.10 report wrongly here).
-pub(super) fn read_at_once(file: &File, at: u64, bytes: &mut [u8]) -> Option<usize> {
-    let mut vectors = [IoSliceMut::new(bytes)];
+pub(super) fn read_at_once(file: &File, at: u64, runs: [&mut [u8]; RUNS_MAX]) -> Option<usize> {
+    let mut vectors = runs.map(IoSliceMut::new);
     rustix::io::preadv2(file, &mut vectors, at, ReadWriteFlags::NOWAIT).ok().filter(|count| *count > 0)
 }
 

@@ -12,8 +12,9 @@ use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
 use crate::backend::{Backend, Completion, Request, Submission};
 use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId, Tls};
-use crate::event::{Event, Into, Key, Piece, RecvEnd, Src};
+use crate::event::{Event, Key, Piece, RecvEnd, Src};
 use crate::file::File;
+use crate::into::Into;
 use crate::sockopt::SockOpt;
 use crate::table::{OpId, Table};
 use crate::udp::{self, Udp};
@@ -369,9 +370,9 @@ impl<B: Backend> Inner<B> {
             }
             // An error is told by the next send.
             Op::PollOut(of) => self.descs.listening(of).map(|key| Event::Writable { key }),
-            Op::Read { key, mut into, .. } => {
+            Op::Read { key, into, .. } => {
                 let result = result.map(|count| count as usize);
-                if result.is_ok_and(|count| count > into.target().1) {
+                if result.is_ok_and(|count| count > into.len()) {
                     return Err("more bytes read than asked for");
                 }
                 Some(Event::Read { key, into, result })

@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 
 use crate::event::{GATHER_MAX, Src};
 use crate::file::{self, FileStat};
+use crate::into::{Into, RUNS_MAX};
 use crate::sockopt::{SockOpt, TlsTx};
 use crate::udp;
 
@@ -79,7 +80,7 @@ pub(super) struct Scratch<'t> {
 
 struct ScratchMemory {
     header: libc::msghdr,
-    vectors: [libc::iovec; GATHER_MAX],
+    vectors: [libc::iovec; VECTORS],
     /// A sockaddr, at most `sockaddr_in6`.
     address: [u8; udp::NAME],
     /// One control message.
@@ -110,6 +111,10 @@ impl Control {
     }
 }
 
+/// Runs of bytes of one operation.
+const VECTORS: usize = if GATHER_MAX > RUNS_MAX { GATHER_MAX } else { RUNS_MAX };
+const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+
 /// Nothing to send, nowhere.
 const NO_HEADER: libc::msghdr =
     // SAFETY: integers and raw pointers, of which zero is a value.
@@ -118,14 +123,13 @@ const NO_HEADER: libc::msghdr =
 impl Scratch<'_> {
     /// The entry for a send: `send` for one run of bytes, `sendmsg` for several and for a record with a type.
     pub(super) fn send(&mut self, slot: u32, src: &Src, offset: usize, whole: bool) -> squeue::Entry {
-        const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        let mut vectors = [EMPTY; GATHER_MAX];
+        let mut vectors = [EMPTY; VECTORS];
         let mut count = 0;
         let mut skip = offset;
         src.each(|bytes| {
             let rest = bytes.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(bytes.len());
-            if !rest.is_empty() && count < GATHER_MAX {
+            if !rest.is_empty() && count < VECTORS {
                 vectors[count] =
                     libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
                 count += 1;
@@ -159,6 +163,25 @@ impl Scratch<'_> {
         }
         let header = std::ptr::from_ref(&memory.header);
         opcode::SendMsg::new(types::Fixed(slot), header).flags(flags as u32).build()
+    }
+
+    /// The entry for a read: `read` for one run of bytes, `readv` for several.
+    pub(super) fn read(&mut self, file: RawFd, at: u64, into: &mut Into) -> squeue::Entry {
+        let mut vectors = [EMPTY; VECTORS];
+        let mut count = 0;
+        into.each_target(|address, len| {
+            vectors[count] = libc::iovec { iov_base: address.cast(), iov_len: len };
+            count += 1;
+        });
+        if count <= 1 {
+            let len = u32::try_from(vectors[0].iov_len).unwrap_or(u32::MAX);
+            return opcode::Read::new(types::Fd(file), vectors[0].iov_base.cast(), len).offset(at).build();
+        }
+        let memory = self.memory.as_ptr();
+        // SAFETY: as in `send`.
+        let memory = unsafe { &mut *memory };
+        memory.vectors = vectors;
+        opcode::Readv::new(types::Fd(file), memory.vectors.as_ptr(), count as u32).offset(at).build()
     }
 
     /// The entry that sets a socket option.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use sitar_io::{Errno, Event, File, Into, Key, RegionMut, leaked_rings};
+use sitar_io::{Errno, Event, File, Into, Key, RegionMut, Runs, leaked_rings};
 
 use crate::bench::{Bench, Engine, SMALL};
 pub(crate) fn files_are_read_into_slots_and_regions<E: Engine>() {
@@ -30,6 +30,55 @@ pub(crate) fn files_are_read_into_slots_and_regions<E: Engine>() {
     let tx = b.ring.tx().unwrap();
     b.ring.read(&file, 10, Into::Tx(tx, 0..10), Key(7)).unwrap();
     assert!(matches!(b.event(), Event::Read { result: Ok(0), .. }), "the end of the file");
+}
+
+/// A read fills runs of a slot one after the other and leaves alone what lies between them.
+pub(crate) fn files_are_read_in_runs<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let mut named = tempfile();
+    named.write_all(b"0123456789abcdefghij").unwrap();
+    let stored = File::from(named);
+    // One that can be read by waiting for the kernel's own code only.
+    let made_up = File::from(std::fs::File::open("/proc/version").unwrap());
+    let runs = |start, each, gap, len| Runs { start, each, gap, len };
+    for (file, at, runs, count, wanted) in [
+        (&stored, 2, runs(5, 4, 3, 10), 10, &b"-----2345---6789---ab----"[..]),
+        (&stored, 14, runs(0, 2, 1, 8), 6, b"ef-gh-ij-"),
+        (&stored, 0, runs(1, 1, 0, 3), 3, b"-012-"),
+        // More than there are runs for.
+        (&stored, 0, runs(0, 3, 2, 20), 12, b"012--345--678--9ab-----"),
+        (&made_up, 0, runs(3, 5, 2, 13), 13, b"---Linux-- vers--ion--"),
+        (&stored, 0, runs(0, 0, 5, 9), 0, b"---------"),
+    ] {
+        let mut tx = b.ring.tx().unwrap();
+        tx.fill(b'-');
+        b.ring.read(file, at, Into::Runs(tx, runs), Key(1)).unwrap();
+        match b.event() {
+            Event::Read { into: Into::Runs(tx, same), result, .. } => {
+                assert_eq!((result, same), (Ok(count), runs));
+                assert_eq!(tx[..wanted.len()].escape_ascii().to_string(), wanted.escape_ascii().to_string());
+                assert!(tx[wanted.len()..].iter().all(|&byte| byte == b'-'), "{runs:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Beyond the slot's end, a kilobyte, nothing is written.
+    for (runs, count) in [
+        (runs(1020, 10, 1, 20), 4),
+        (runs(1000, 10, 10, 20), 14),
+        (runs(5000, 1, 1, 4), 0),
+        (runs(usize::MAX, usize::MAX, usize::MAX, usize::MAX), 0),
+        (runs(1022, usize::MAX, usize::MAX, usize::MAX), 2),
+    ] {
+        let tx = b.ring.tx().unwrap();
+        b.ring.read(&stored, 0, Into::Runs(tx, runs), Key(1)).unwrap();
+        match b.event() {
+            Event::Read { into: Into::Runs(tx, _), result, .. } => {
+                assert_eq!((result, tx.len()), (Ok(count), 1024), "{runs:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 fn can_be_read_at_once(file: &std::fs::File) -> bool {

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sitar_io::sim::{Lie, Rng, World};
-use sitar_io::{Busy, Config, Errno, Event, File, FileKind, Into, Key, OpId, RegionMut, Ring};
+use sitar_io::{Busy, Config, Errno, Event, File, FileKind, Into, Key, OpId, RegionMut, Ring, Runs};
 
 use crate::peer::pattern;
 use crate::{number, on_all_cores};
 
 const FILES: usize = 8;
 const CONFIG: Config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 3, tx_len: 300 };
+const RUNS: Runs = Runs { start: 3, each: 60, gap: 11, len: 240 };
 
 struct Folder(PathBuf);
 
@@ -87,6 +88,7 @@ fn run(seed: u64, dir: &File, world: &World) -> Result<Tally, String> {
                 _ => {
                     let (number, file) = &files[rng.below(files.len())];
                     let into = match ring.tx() {
+                        Some(tx) if next % 2 == 0 => Into::Runs(tx, RUNS),
                         Some(tx) => Into::Tx(tx, 0..300),
                         None => Into::Region(RegionMut::new(300).unwrap(), 0..300),
                     };
@@ -150,14 +152,17 @@ fn run(seed: u64, dir: &File, world: &World) -> Result<Tally, String> {
                 }
                 Event::Read { key, into, result } => {
                     let choice = choice_of(key)?;
-                    let (Into::Tx(..) | Into::Region(..)) = &into;
                     let bytes: &[u8] = match &into {
-                        Into::Tx(tx, _) => tx,
+                        Into::Tx(tx, _) | Into::Runs(tx, _) => tx,
                         Into::Region(region, _) => region,
+                    };
+                    let place = |at| match &into {
+                        Into::Runs(_, Runs { start, each, gap, .. }) => start + at + at / each * gap,
+                        Into::Tx(..) | Into::Region(..) => at,
                     };
                     match result {
                         Ok(count) if count <= len_of(choice) => {
-                            if (0..count).any(|at| bytes[at] != pattern(choice as u8, at)) {
+                            if (0..count).any(|at| bytes[place(at)] != pattern(choice as u8, at)) {
                                 return Err("a wrong byte".into());
                             }
                             tally.read += 1;

@@ -35,7 +35,7 @@ use std::time::Instant;
 use sitar_http::Status;
 use sitar_http::h1::{Drain, Rejection};
 use sitar_http::h2;
-use sitar_io::{Backend, Conn, Errno, Into, Key, RecvEnd, RxBuf, Src, TxBuf};
+use sitar_io::{Backend, Conn, Errno, Key, RecvEnd, RxBuf, Src, TxBuf};
 use sitar_tls::{Alert, Handshake};
 
 pub(crate) use self::content::Piece;
@@ -45,7 +45,6 @@ use self::patience::{Patience, Vigil};
 use self::reply::Rest;
 use self::streams::Speech;
 pub(crate) use self::turn::Turn;
-use self::wear::mind_the_keys;
 use crate::cache::Cache;
 use crate::limits::{Limits, PAUSE_AT};
 use crate::output::{Layer, Output};
@@ -330,43 +329,6 @@ impl Connection {
         self.go_on(cx)
     }
 
-    /// A part of a large file has been read.
-    pub(crate) fn on_read<B: Backend>(
-        &mut self,
-        cx: &mut Context<'_, B>,
-        into: Into,
-        result: Result<usize, Errno>,
-    ) -> Result<(), Gone> {
-        if let Speech::Http2(_) = self.speech {
-            return self.on_read_for_stream(cx, into, result);
-        }
-        let Some(Rest::File(file, range)) = self.rest.take() else { return Err(Gone) };
-        let Into::Tx(mut stage, _) = into else { return Err(Gone) };
-        // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
-        let len = result.ok().filter(|len| *len > 0 && file.is_unchanged()).ok_or(Gone)?;
-        self.activity = Activity::Receiving;
-        if let Layer::Plain | Layer::Kernel(_) = self.layer {
-            let left = range.start + len as u64..range.end;
-            self.rest = (!left.is_empty()).then_some(Rest::File(file, left));
-            stage.set_filled(len);
-            let more = self.rest.is_some();
-            return self.send(cx, stage.into(), more);
-        }
-        let mut output = Output::new(self.second.take().ok_or(Gone)?);
-        mind_the_keys(&mut output, &mut self.layer)?;
-        let taken = output.body(&mut self.layer, &stage[STAGE_AT..STAGE_AT + len]).map_err(|_| Gone)?;
-        let left = range.start + taken as u64..range.end;
-        self.rest = (!left.is_empty()).then_some(Rest::File(file, left));
-        self.output = Some(output);
-        drop(stage);
-        if self.rest.is_none() {
-            // What was asked meanwhile may leave with the end of this body; and if the peer has finished sending, it must
-            // be answered before the connection counts as done.
-            self.take_stashed(cx)?;
-        }
-        self.settle(cx)
-    }
-
     /// The deadline may have passed.
     pub(crate) fn on_timer<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         if self.on_timer_for_streams(cx)? {
@@ -413,7 +375,7 @@ impl Connection {
     }
 
     /// The end of every event: sends what was gathered, says farewell, minds the inflow and the clock.
-    fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         self.settle_streams(cx)?;
         if self.activity == Activity::Receiving && self.rest.is_none() {
             // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered.

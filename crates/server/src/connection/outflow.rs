@@ -1,18 +1,24 @@
 //! What goes out: gathered in a send buffer, sent, and gone on with.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sitar_io::{Backend, Into, Ring, Src};
+use sitar_io::{Backend, Errno, Into, Ring, Src};
 
 use super::reply::{Rest, continue_body, take_output};
 use super::streams::Speech;
-use super::wear::mind_the_keys;
+use super::wear::{is_due, mind_the_keys};
 use super::{Activity, Connection, Context, Gone, LARGE, READ_LEN, STAGE_AT};
 use crate::output::{Layer, Output};
 
 /// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
 /// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How much is read of a file at a time.
+fn read_len(range: &Range<u64>) -> usize {
+    usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN)
+}
 
 impl Connection {
     /// Makes sure that there is an output for an answer, if more than `keep` send buffers are free. `false`: there is none.
@@ -51,8 +57,13 @@ impl Connection {
             return Ok(());
         }
         let Some(rest) = self.rest.take() else { return Ok(()) };
-        // What is read from a file cannot be sealed in the buffer that it was read into.
-        let second = matches!((&rest, &self.layer), (Rest::File(..), Layer::Tls(_)));
+        let mut runs = None;
+        // What is read from a file is sealed in the buffer that it was read into, unless it will not be full records alone.
+        let mut second = false;
+        if let (Rest::File(_, range), Layer::Tls(_)) = (&rest, &self.layer) {
+            runs = if is_due(&self.layer) { None } else { Output::runs(&self.layer, read_len(range)) };
+            second = runs.is_none();
+        }
         let enough = cx.ring.tx_free() > cx.limits.reserve() + usize::from(second);
         let Some(tx) = enough.then(|| cx.ring.tx()).flatten() else {
             self.rest = Some(rest);
@@ -63,9 +74,12 @@ impl Connection {
             if second {
                 self.second = cx.ring.tx();
             }
-            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN);
-            let at = if second { STAGE_AT } else { 0 };
-            cx.ring.read(&file, range.start, Into::Tx(tx, at..at + len), cx.key).map_err(|_| Gone)?;
+            let (len, at) = (read_len(&range), if second { STAGE_AT } else { 0 });
+            let into = match runs {
+                Some(runs) => Into::Runs(tx, runs),
+                None => Into::Tx(tx, at..at + len),
+            };
+            cx.ring.read(&file, range.start, into, cx.key).map_err(|_| Gone)?;
             cx.spare_buffers()?;
             self.rest = Some(Rest::File(file, range));
             self.activity = Activity::Reading;
@@ -80,6 +94,53 @@ impl Connection {
             self.flush(cx)?;
         }
         Ok(())
+    }
+
+    /// A part of a large file has been read.
+    pub(crate) fn on_read<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        into: Into,
+        result: Result<usize, Errno>,
+    ) -> Result<(), Gone> {
+        if let Speech::Http2(_) = self.speech {
+            return self.on_read_for_stream(cx, into, result);
+        }
+        let Some(Rest::File(file, range)) = self.rest.take() else { return Err(Gone) };
+        // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
+        let len = result.ok().filter(|len| *len > 0 && file.is_unchanged()).ok_or(Gone)?;
+        self.activity = Activity::Receiving;
+        let behind = |taken: usize| {
+            let left = range.start + taken as u64..range.end;
+            (!left.is_empty()).then_some(Rest::File(file, left))
+        };
+        match (into, &self.layer) {
+            (Into::Runs(tx, _), _) => {
+                let mut output = Output::new(tx);
+                output.seal_runs(&mut self.layer, len).map_err(|_| Gone)?;
+                (self.output, self.rest) = (Some(output), behind(len));
+            }
+            (Into::Tx(mut stage, _), Layer::Plain | Layer::Kernel(_)) => {
+                self.rest = behind(len);
+                stage.set_filled(len);
+                let more = self.rest.is_some();
+                return self.send(cx, stage.into(), more);
+            }
+            (Into::Tx(stage, _), _) => {
+                let mut output = Output::new(self.second.take().ok_or(Gone)?);
+                mind_the_keys(&mut output, &mut self.layer)?;
+                let read = &stage[STAGE_AT..STAGE_AT + len];
+                let taken = output.body(&mut self.layer, read).map_err(|_| Gone)?;
+                (self.output, self.rest) = (Some(output), behind(taken));
+            }
+            (Into::Region(..), _) => return Err(Gone),
+        }
+        if self.rest.is_none() {
+            // What was asked meanwhile may leave with the end of this body; and if the peer has finished sending, it must
+            // be answered before the connection counts as done.
+            self.take_stashed(cx)?;
+        }
+        self.settle(cx)
     }
 
     /// Whether there is more to send for which a send buffer is filled here.

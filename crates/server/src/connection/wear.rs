@@ -16,13 +16,16 @@ const SEALS_LOW_FIXED: u64 = 1 << 16;
 
 /// Announces the next key where records are sealed here.
 pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<(), Gone> {
-    if let Layer::Tls(records) = layer
-        && records.seals_left() < SEALS_LOW
-        && records.version() == Version::Tls13
-    {
+    if is_due(layer) {
         output.key_update(layer).map_err(|_| Gone)?;
     }
     Ok(())
+}
+
+/// Whether the next key is to be announced where records are sealed here.
+pub(super) fn is_due(layer: &Layer) -> bool {
+    let Layer::Tls(records) = layer else { return false };
+    records.seals_left() < SEALS_LOW && records.version() == Version::Tls13
 }
 
 /// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels before 6.14 take only one.

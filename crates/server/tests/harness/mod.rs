@@ -244,6 +244,10 @@ impl Server {
     }
 
     pub fn connect_tls(&self, version: &'static rustls::SupportedProtocolVersion) -> Tls {
+        self.tls_over(self.connect(), version)
+    }
+
+    pub fn tls_over(&self, stream: TcpStream, version: &'static rustls::SupportedProtocolVersion) -> Tls {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.ca.clone().unwrap().into()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -254,7 +258,7 @@ impl Server {
             .with_no_client_auth();
         let name = "localhost".try_into().unwrap();
         let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-        rustls::StreamOwned::new(connection, self.connect())
+        rustls::StreamOwned::new(connection, stream)
     }
 
     /// One exchange on a connection of its own, until the server closes.

@@ -1,5 +1,7 @@
 //! How operations get on: what each does once it has started, and how it ends.
 
+use std::io::IoSliceMut;
+
 use rustix::io::Errno;
 
 use super::{Found as Named, RECEIVES_MAX, Task, Work};
@@ -57,8 +59,8 @@ impl State {
                         Some(target) => {
                             let len =
                                 if short { self.rng.below(target.len() + 1).max(1) } else { target.len() };
-                            let len = len.min(target.len());
-                            rustix::io::pread(file, &mut target[..len], at).map(|n| n as u32)
+                            let mut runs = target.runs_mut(0, len).map(IoSliceMut::new);
+                            rustix::io::preadv(file, &mut runs, at).map(|n| n as u32)
                         }
                         None => Err(Errno::FAULT),
                     }

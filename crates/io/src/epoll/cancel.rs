@@ -28,9 +28,10 @@ impl Epoll {
                 }
                 self.end(op, Err(Errno::CANCELED));
             }
-            Doing::Send { .. } => {
+            Doing::Send { slot, .. } => {
                 let sent = self.unlink_send(op).unwrap_or(0);
                 self.end_partly(op, sent);
+                self.ask_about_room(slot);
             }
             Doing::RecvFrom => self.end_recv_from(memory, op, Errno::CANCELED),
             Doing::SendTo { sent } => {

@@ -143,23 +143,29 @@ impl Epoll {
         self.places.get(slot).is_some_and(|sock| sock.readable && sock.recv.is_some())
     }
 
-    /// Asks the kernel itself: what is remembered of a socket is an upper bound. If there is no room the kernel remembers the
-    /// question, and reports an edge when there is.
     pub(super) fn begin_poll_out(&mut self, op: OpId, slot: u32) {
         let Some(sock) = self.places.get(slot) else { return self.end(op, Err(Errno::BADF)) };
         if sock.room.is_some() {
             return self.end(op, Err(Errno::BUSY));
         }
+        sock.room = Some(op);
+        self.set(op, Doing::PollOut { slot });
+        self.ask_about_room(slot);
+    }
+
+    /// If somebody wants to know about room, and no send is before it, asks the kernel itself: what is remembered of a socket is an
+    /// upper bound. If there is no room the kernel remembers the question, and reports an edge when there is.
+    pub(super) fn ask_about_room(&mut self, slot: u32) {
+        let Some(sock) = self.places.get(slot) else { return };
+        let (Some(op), None) = (sock.room, sock.first_send) else { return };
         self.calls += 1;
         let mut polled = [PollFd::new(&sock.fd, PollFlags::OUT)];
-        match poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Ok(0) | Err(Errno::INTR) => {
-                sock.room = Some(op);
-                self.set(op, Doing::PollOut { slot });
-            }
-            Ok(_) => self.end(op, Ok(0)),
-            Err(errno) => self.end(op, Err(errno)),
-        }
+        let room = match poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) | Err(Errno::INTR) => return,
+            room => room,
+        };
+        sock.room = None;
+        self.end(op, room.map(|_| 0));
     }
 
     pub(super) fn begin_send(&mut self, op: OpId, slot: u32) {
@@ -221,6 +227,7 @@ impl Epoll {
             let Some((src, offset)) = memory.source(op) else {
                 self.unlink_send(op);
                 self.end(op, Err(Errno::BADF));
+                self.ask_about_room(slot);
                 continue;
             };
             let Some(sock) = self.places.get(slot) else { return false };
@@ -248,6 +255,7 @@ impl Epoll {
             };
             self.unlink_send(op);
             self.end(op, end);
+            self.ask_about_room(slot);
         }
         self.places.get(slot).is_some_and(|sock| sock.writable && sock.first_send.is_some())
     }

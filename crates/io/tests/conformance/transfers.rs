@@ -301,6 +301,12 @@ pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     rustix::net::sockopt::set_socket_recv_buffer_size(&client, 64 << 10).unwrap();
     b.ring.poll_out(&conn).unwrap();
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }));
+    // Together with a send that there is room for: about the room behind that.
+    let tx = b.tx(b"first");
+    b.ring.send(&conn, tx.into(), 0).unwrap();
+    b.ring.poll_out(&conn).unwrap();
+    assert!(matches!(b.event(), Event::Sent { key: Key(1), result: Ok(5), .. }));
+    assert!(matches!(b.event(), Event::Writable { key: Key(1) }));
 
     let huge = RegionMut::new(32 << 20).unwrap().freeze();
     let mut sending = b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
@@ -314,7 +320,7 @@ pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     let sent = sent.unwrap();
     b.ring.poll_out(&conn).unwrap();
     assert!(b.event_within(50).is_none(), "there is no room");
-    let mut left = vec![0; sent];
+    let mut left = vec![0; 5 + sent];
     client.read_exact(&mut left).unwrap();
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }), "all has been read");
 

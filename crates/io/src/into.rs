@@ -104,25 +104,85 @@ impl Into {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::{Faults, World};
+    use crate::{Config, Ring};
 
-    fn filled(into: &mut Into, skip: usize, most: usize) -> Vec<(usize, usize)> {
-        let mut base = 0;
-        into.each_target(|address, _| base = if base == 0 { address.addr() } else { base });
-        let runs = into.runs_mut(skip, most);
-        runs.iter().filter(|run| !run.is_empty()).map(|run| (run.as_ptr().addr() - base, run.len())).collect()
+    /// Fills what is to be filled with letters from `a` on, in a memory of dots, and shows that.
+    fn filled(mut into: Into, skip: usize, most: usize) -> String {
+        let mut letters = b'a'..;
+        for run in into.runs_mut(skip, most) {
+            run.fill_with(|| letters.next().unwrap());
+        }
+        let bytes: &[u8] = match &into {
+            Into::Tx(tx, _) | Into::Runs(tx, _) => tx,
+            Into::Region(region, _) => region,
+        };
+        bytes.iter().map(|&byte| char::from(byte)).collect()
     }
 
-    fn region(range: Range<usize>) -> Into {
-        Into::Region(RegionMut::new(100).unwrap(), range)
+    /// A target in twenty bytes.
+    fn with<R>(work: impl FnOnce(&mut dyn FnMut(&dyn Fn(TxBuf) -> Into) -> Into) -> R) -> R {
+        let world = World::with(1, Faults::none());
+        let config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 1, tx_len: 20 };
+        let mut ring = Ring::sim(&config, &world).unwrap();
+        work(&mut |target| {
+            let mut tx = ring.tx().unwrap();
+            tx.fill(b'.');
+            target(tx)
+        })
     }
 
     #[test]
     fn a_range_is_one_run_cut_to_what_there_is() {
-        assert_eq!(region(10..20).len(), 10);
-        assert_eq!(filled(&mut region(10..20), 0, usize::MAX), [(0, 10)]);
-        assert_eq!(filled(&mut region(10..20), 3, 4), [(3, 4)]);
-        assert_eq!(filled(&mut region(90..200), 0, usize::MAX), [(0, 10)]);
-        assert_eq!(region(200..300).len(), 0);
-        assert_eq!(filled(&mut region(0..100), 100, usize::MAX), []);
+        with(|make| {
+            for (range, skip, most, wanted) in [
+                (3..9, 0, usize::MAX, "...abcdef..........."),
+                (3..9, 2, 3, ".....abc............"),
+                (3..9, 6, 3, "...................."),
+                (3..9, 7, usize::MAX, "...................."),
+                (17..90, 0, usize::MAX, ".................abc"),
+                (50..90, 0, usize::MAX, "...................."),
+            ] {
+                assert_eq!(filled(make(&|tx| Into::Tx(tx, range.clone())), skip, most), wanted);
+            }
+            assert_eq!(make(&|tx| Into::Tx(tx, 17..90)).len(), 3);
+        });
+    }
+
+    #[test]
+    fn runs_are_gone_on_with_wherever_it_was_stopped() {
+        let runs = Runs { start: 1, each: 4, gap: 2, len: 10 };
+        with(|make| {
+            for (skip, most, wanted) in [
+                (0, usize::MAX, ".abcd..efgh..ij....."),
+                (0, 4, ".abcd..............."),
+                (0, 5, ".abcd..e............"),
+                (3, 3, "....a..bc..........."),
+                (4, usize::MAX, ".......abcd..ef....."),
+                (6, 3, ".........ab..c......"),
+                (9, usize::MAX, "..............a....."),
+                (10, usize::MAX, "...................."),
+                (11, 5, "...................."),
+                (usize::MAX, 5, "...................."),
+                (0, 0, "...................."),
+            ] {
+                assert_eq!(filled(make(&|tx| Into::Runs(tx, runs)), skip, most), wanted, "{skip}, {most}");
+            }
+            assert_eq!(make(&|tx| Into::Runs(tx, runs)).len(), 10);
+        });
+    }
+
+    /// What an engine of the kernel's is told, and what one of this process fills, is the same.
+    #[test]
+    fn addresses_are_those_of_the_runs() {
+        with(|make| {
+            let mut into = make(&|tx| Into::Runs(tx, Runs { start: 3, each: 5, gap: 1, len: 99 }));
+            let mut told = Vec::new();
+            into.each_target(|address, len| told.push((address.addr(), len)));
+            let runs = into.runs_mut(0, usize::MAX);
+            let runs: Vec<_> = runs.iter().map(|run| (run.as_ptr().addr(), run.len())).collect();
+            assert_eq!(told, runs[..3]);
+            assert_eq!(runs.iter().map(|(_, len)| *len).collect::<Vec<_>>(), [5, 5, 5, 0]);
+        });
     }
 }

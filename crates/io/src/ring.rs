@@ -42,8 +42,8 @@ pub struct Config {
     pub tx_len: u32,
 }
 
-/// Operations in flight for one connection: its receive, and one of send, read, shutdown, peer and close.
-const OPS_PER_CONNECTION: u32 = 2;
+/// Operations in flight for one connection: its receive, a question about room, and one of send, read, shutdown, peer and close.
+const OPS_PER_CONNECTION: u32 = 3;
 /// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes are put off.
 const OPS_EXTRA: u32 = 1024;
 
@@ -217,7 +217,8 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Asks to be told when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if there is. Whoever fills a send slot
-    /// only then holds none while the peer is slow. Once at a time for a connection.
+    /// only then holds none while the peer is slow. Once at a time for a connection. Asked while a send is on its way, it may be answered
+    /// before that has ended, and of room that it will take.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full.

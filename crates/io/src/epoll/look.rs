@@ -57,9 +57,9 @@ impl Epoll {
                 sock.writable |= failed || flags.contains(Flags::OUT);
                 let wanted =
                     (sock.readable && sock.recv.is_some()) || (sock.writable && sock.first_send.is_some());
-                // A send that waits for room comes first, and the question after it.
-                let asked = sock.writable && sock.first_send.is_none();
-                let room = if asked { sock.room.take() } else { None };
+                // Not `writable`, which is an upper bound. A send that waits for room comes first, and the question after it.
+                let is_room = (failed || flags.contains(Flags::OUT)) && sock.first_send.is_none();
+                let room = if is_room { sock.room.take() } else { None };
                 if wanted {
                     self.list(slot);
                 }

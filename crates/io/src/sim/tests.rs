@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::{Faults, Lie, Next, Sim, World};
-use crate::{Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, Ring, Src, leaked_rings};
+use crate::{Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, RegionMut, Ring, Src, leaked_rings};
 
 const CONFIG: Config = Config { connections: 2, rx_count: 4, rx_len: 100, tx_count: 2, tx_len: 100 };
 const DOOR: Key = Key(5);
@@ -294,4 +294,38 @@ fn a_script_that_never_rests_does_not_stop_the_clock() {
     });
     b.ring.wait(Some(b.world.now() + Duration::from_millis(1))).unwrap();
     assert!((900..1100).contains(&calls.get()), "{} calls in a millisecond", calls.get());
+}
+
+/// A peer that stops to read holds a send and a question about room; were the op table full of those, nothing could be closed.
+#[test]
+fn every_connection_may_wait_for_all_that_there_is() {
+    const CONNECTIONS: u32 = 1500;
+    let world = World::with(1, Faults::none());
+    let mut ring = Ring::sim(&Config { connections: CONNECTIONS, ..CONFIG }, &world).unwrap();
+    let listener = ring.sim_listener(DOOR);
+    ring.accept(&listener).unwrap();
+    let peers: Vec<_> = (0..CONNECTIONS).map(|_| world.connect(DOOR)).collect();
+    let body = RegionMut::new(1 << 20).unwrap().freeze();
+    let mut conns = Vec::new();
+    while conns.len() < peers.len() {
+        ring.wait(None).unwrap();
+        while let Some(event) = ring.next() {
+            let Event::Accepted { conn, .. } = event else { panic!("{event:?}") };
+            ring.recv(&conn).unwrap();
+            ring.send(&conn, Src::Shared(body.clone(), 0..1 << 20), 0).unwrap();
+            ring.poll_out(&conn).unwrap();
+            // The queue to the kernel is another matter.
+            ring.submit().unwrap();
+            conns.push(conn);
+        }
+    }
+    conns.into_iter().for_each(|conn| ring.close(conn));
+    let mut closed = 0;
+    while closed < CONNECTIONS {
+        ring.wait(None).unwrap();
+        while let Some(event) = ring.next() {
+            assert!(matches!(event, Event::Closed { .. }), "{event:?}");
+            closed += 1;
+        }
+    }
 }

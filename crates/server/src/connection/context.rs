@@ -14,8 +14,8 @@ use crate::cache::Cache;
 use crate::limits::Limits;
 use crate::stash::{Overfull, Stashes};
 
-/// Send buffers of a shard that may wait for the next system call. Each more saves calls (1 MiB over TLS takes 23 of them with none, 9
-/// with 4, 5 with 8), is memory that a shard touches, and falls out of the processor's cache in the end.
+/// Send buffers of a shard that may wait for the next system call. Each more saves calls (1 MiB over TLS takes 9 of them with 4, 5
+/// with 8), is memory that a shard touches, and falls out of the processor's cache in the end.
 const FEW: usize = 4;
 
 /// What a connection may use of its shard while it handles an event.

@@ -154,6 +154,9 @@ impl Connection {
 
     /// Sends what has been gathered.
     pub(super) fn flush<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if self.output.is_none() {
+            return Ok(());
+        }
         let more = self.fills_buffers();
         self.flush_before(cx, more)
     }

@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// How an answer begins that has what was asked for.
+const OK: &[u8; 12] = b"HTTP/1.1 200";
+
 /// A server that has not answered for so long does not answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,6 +67,8 @@ impl Target {
 pub(crate) struct Client {
     tls: ClientConnection,
     socket: TcpStream,
+    /// The first bytes of what was sipped, as many as [`OK`] has.
+    began: Vec<u8>,
 }
 
 impl Client {
@@ -78,7 +83,7 @@ impl Client {
         if tls.negotiated_key_exchange_group().map(|group| group.name()) != Some(NamedGroup::X25519) {
             return Err("another key exchange than X25519".into());
         }
-        Ok(Client { tls, socket })
+        Ok(Client { tls, socket, began: Vec::new() })
     }
 
     pub(crate) fn resumed(&self) -> bool {
@@ -130,9 +135,19 @@ impl Client {
                 Err(error) => return Err(error.into()),
             }
             let ready = self.tls.process_new_packets()?.plaintext_bytes_to_read();
-            io::copy(&mut self.tls.reader().take(ready as u64), &mut io::sink())?;
+            let first = ready.min(OK.len() - self.began.len());
+            let mut reader = self.tls.reader();
+            let mut start = [0; OK.len()];
+            reader.read_exact(&mut start[..first])?;
+            self.began.extend_from_slice(&start[..first]);
+            io::copy(&mut reader.take((ready - first) as u64), &mut io::sink())?;
         }
         Ok(sum)
+    }
+
+    /// Whether what was sipped begins as an answer that is no error.
+    pub(crate) fn is_served(&self) -> bool {
+        self.began == OK
     }
 
     /// Says close_notify, so that no server takes the end for an error.

@@ -6,8 +6,8 @@
 //!
 //! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: rustls copies
 //! what is sent twice and allocates for each record, and a floor that does so would flatter whoever is held against it.
-//! epoll rather than io_uring for the same reason: with many connections it is the cheaper one here (bench/ENGINES.md), and
-//! it takes no unsafe code.
+//! epoll rather than io_uring because it takes no unsafe code. Which of the two is the cheaper differs by a few per cent from case to
+//! case (bench/ENGINES.md).
 
 mod connection;
 mod heads;

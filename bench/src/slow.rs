@@ -40,6 +40,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             sleep(next.saturating_duration_since(Instant::now()));
         }
+        if !clients.iter().all(Client::is_served) {
+            return Err("an answer is not 200, or has not come".into());
+        }
         println!("bytes {bytes}");
     }
     Ok(())

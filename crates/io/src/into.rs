@@ -146,6 +146,9 @@ mod tests {
                 assert_eq!(filled(make(&|tx| Into::Tx(tx, range.clone())), skip, most), wanted);
             }
             assert_eq!(make(&|tx| Into::Tx(tx, 17..90)).len(), 3);
+            let mut region = RegionMut::new(5).unwrap();
+            region.fill(b'.');
+            assert_eq!(filled(Into::Region(region, 1..9), 1, 2), "..ab.");
         });
     }
 

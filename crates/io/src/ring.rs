@@ -42,12 +42,14 @@ pub struct Config {
     pub tx_len: u32,
 }
 
-/// Operations in flight for one connection: its receive, a question about room, and one of send, read, shutdown, peer and close.
+/// Operations in flight for one connection: its receive, a question about room, and one of send, read, shutdown, peer, socket option,
+/// question about what is unsent, and close.
 const OPS_PER_CONNECTION: u32 = 3;
 /// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes are put off.
 const OPS_EXTRA: u32 = 1024;
 
 impl Config {
+    /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` is then told earlier.
     pub(crate) fn ops(&self) -> u32 {
         self.connections.saturating_mul(OPS_PER_CONNECTION).saturating_add(OPS_EXTRA).min(1 << 20)
     }

@@ -3,7 +3,7 @@
 use super::cases::Against;
 use super::participants::SITAR;
 use super::report::{figure, ratio};
-use super::results::{Ratio, Table};
+use super::results::{Ratio, Table, is_ours};
 use super::stats::Estimate;
 use super::svg::escaped;
 use super::{Result, Run};
@@ -38,34 +38,39 @@ fn section(run: &Run, tables: &[Table]) -> String {
     text += "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Case</th><th scope=\"col\">sitar</th>\
              <th scope=\"col\">Best peer</th><th scope=\"col\">sitar / best peer</th><th scope=\"col\">sitar / floor</th></tr></thead>\n<tbody>\n";
     for table in tables {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}", line(table));
+        for row in table.rows.iter().filter(|row| is_ours(&row.name)) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{}", line(table, &row.name));
+        }
     }
     text + "</tbody></table></div>\n"
 }
 
-fn line(table: &Table) -> String {
+/// One case of sitar, however it was started.
+fn line(table: &Table, who: &str) -> String {
     let median = |figures: &[f64]| Estimate::of(figures).map_or("–".into(), |of| figure(of.median));
-    let ours = table.row(SITAR).map_or("–".into(), |row| median(&row.figures));
+    let ours = table.row(who).map_or("–".into(), |row| median(&row.figures));
     let best =
         table.best_peer().map_or("–".into(), |row| format!("{} ({})", median(&row.figures), row.name));
     let shown = |found: Option<Ratio>| found.map_or("–".into(), |found| ratio(&found));
-    let to_best = table.ratio(SITAR, Against::Best);
+    let to_best = table.ratio(who, Against::Best);
     let lost = to_best.as_ref().is_some_and(|found| found.value.median > 1.0);
     let to_best = shown(to_best);
     format!(
-        "<tr><td>{}, {}</td><td>{ours}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+        "<tr><td>{}{}, {}</td><td>{ours}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
         escaped(&table.name),
+        if who == SITAR { String::new() } else { format!(" ({})", escaped(who)) },
         escaped(table.unit),
         escaped(&best),
         if lost { format!("<strong>{to_best}</strong>, lost") } else { to_best },
-        shown(table.ratio(SITAR, Against::Floor))
+        shown(table.ratio(who, Against::Floor))
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::table;
+    use super::super::participants::SITAR_MEMORY;
+    use super::super::results::tests::{row, table};
     use super::*;
 
     #[test]
@@ -79,9 +84,19 @@ mod tests {
     }
 
     #[test]
+    fn sitar_started_in_another_way_has_a_line_of_its_own() {
+        let mut table = table();
+        table.rows.push(row(SITAR_MEMORY, false, &[4.0, 4.0, 4.0]));
+        let text = section(&Run::default(), &[table]);
+        assert_eq!(text.matches("<tr><td>").count(), 2, "{text}");
+        assert!(text.contains("<tr><td>h1 TLS 1 KiB (sitar, --memory 1024), µs</td><td>4.00</td>"), "{text}");
+    }
+
+    #[test]
     fn a_loss_is_shown_as_one() {
         let mut table = table();
         table.rows[1].figures = vec![16.0; 3];
-        assert!(line(&table).contains("<strong>2.00</strong>, lost"), "{}", line(&table));
+        let shown = line(&table, SITAR);
+        assert!(shown.contains("<strong>2.00</strong>, lost"), "{shown}");
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Until a server has given back what it needed for the handshakes.
 const SETTLED: Duration = Duration::from_secs(3);
 /// Rounds with one server after the other, which do not share the machine's drift anyway.
-const ROUNDS_MAX: usize = 3;
+pub(super) const ROUNDS_MAX: usize = 3;
 /// How much longer slow readers take: a server has to do something for each of them only now and then, when a third of what its kernel
 /// keeps for the connection has gone.
 const SLOW: f64 = 4.0;

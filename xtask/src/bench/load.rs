@@ -146,7 +146,7 @@ pub(super) fn round(
     let (requests, latency) = match case.work {
         Work::Closed { .. } | Work::Random => (closed(case, expected, &said)?, None),
         Work::Paced => {
-            let (requests, latency) = paced(lab, &said)?;
+            let (requests, latency) = paced(lab, case, &said)?;
             (requests, Some(latency))
         }
         Work::Streams(_) => (streams(case, &said)?, None),
@@ -290,10 +290,7 @@ fn streams(case: &Case, said: &str) -> Result<f64> {
         let before = line.strip_prefix("requests: ")?.split_once(" succeeded, ")?.0;
         before.rsplit_once(", ")?.1.parse::<f64>().ok()
     });
-    let bytes = said.lines().find_map(|line| {
-        line.strip_prefix("traffic: ")?.strip_suffix(") data")?.rsplit_once('(')?.1.parse::<f64>().ok()
-    });
-    let (Some(answered), Some(bytes)) = (answered, bytes) else {
+    let (Some(answered), Some(bytes)) = (answered, content_bytes(said)) else {
         return Err(format!("h2load did not say what it did:\n{said}").into());
     };
     let size = case.length as f64;
@@ -309,12 +306,26 @@ fn streams(case: &Case, said: &str) -> Result<f64> {
     if requests > 0.0 { Ok(requests) } else { Err("nothing was answered".into()) }
 }
 
+/// Bytes of content that h2load has received.
+fn content_bytes(said: &str) -> Option<f64> {
+    said.lines().find_map(|line| {
+        line.strip_prefix("traffic: ")?.strip_suffix(") data")?.rsplit_once('(')?.1.parse().ok()
+    })
+}
+
 /// Requests, and the percentiles of their latency, by h2load's log.
-fn paced(lab: &Lab, said: &str) -> Result<(f64, [f64; 3])> {
+fn paced(lab: &Lab, case: &Case, said: &str) -> Result<(f64, [f64; 3])> {
     if !said.contains(&format!("Cipher: {CIPHER}")) || !said.contains(" 0 failed, 0 errored, 0 timeout") {
         return Err(format!("the load saw errors:\n{said}").into());
     }
     let answers = answers(&fs::read_to_string(lab.directory.join("paced.log"))?)?;
+    let bytes = content_bytes(said).ok_or("h2load did not say how much it received")?;
+    let size = case.length as f64;
+    // At the end some answers are under way.
+    let (least, most) = (answers.len() as f64, answers.len() as f64 + case.in_flight() as f64);
+    if bytes < least * size || bytes > most * size {
+        return Err(format!("{bytes} bytes for {least} answers of {size}").into());
+    }
     let mut latency = settled(&answers);
     latency.sort_by(f64::total_cmp);
     let of = |percent| stats::percentile(&latency, percent).ok_or("nothing was answered");

@@ -12,15 +12,29 @@ pub(super) fn thread_nanoseconds(task: &Path) -> Result<u64> {
 }
 
 /// CPU time of a process and its children: all threads, and so the kernel's helpers too (io-wq, iou-sqp), which are threads of
-/// the process that they work for.
+/// the process that they work for. A thread that has ended takes its exact time along; that of the whole process still has it, to
+/// a hundredth of a second.
 pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
+        let mut exact = 0;
         for task in fs::read_dir(format!("/proc/{process}/task"))? {
-            sum += thread_nanoseconds(&task?.path())?;
+            exact += thread_nanoseconds(&task?.path())?;
         }
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        sum += exact.max(ticks(&stat).ok_or("no times in /proc")? * NANOSECONDS_PER_TICK);
     }
     Ok(sum)
+}
+
+/// Of USER_HZ, which is 100 wherever Linux runs on x86 and ARM.
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
+
+/// User and system time of a process, threads that have ended included (proc_pid_stat(5): utime and stime, the twelfth and
+/// thirteenth word behind the name, which may hold anything).
+fn ticks(stat: &str) -> Option<u64> {
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(words.next()?.parse::<u64>().ok()? + words.next()?.parse::<u64>().ok()?)
 }
 
 /// CPU time of each thread whose name begins so.
@@ -116,6 +130,8 @@ mod tests {
     fn tools_are_understood() {
         assert_eq!(kibibytes("VmPeak:\t 9 kB\nVmRSS:\t    1234 kB\n", "VmRSS:"), Some(1234));
         assert_eq!(kibibytes("VmPeak:\t 9 kB\n", "VmRSS:"), None);
+        assert_eq!(ticks("7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 250 17 8 9 20 0 3 0"), Some(267));
+        assert_eq!(ticks("7 (a) S 1 7"), None);
         assert_eq!(count("29,,raw_syscalls:sys_enter,639629,100.00,,\n"), Some(29));
         assert_eq!(count("<not counted>,,raw_syscalls:sys_enter,0,0.00,,\n"), None);
         assert_eq!(count("event syntax error: 'raw_syscalls:sys_enter'"), None);

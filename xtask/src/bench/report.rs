@@ -83,7 +83,8 @@ fn preamble(run: &Run) -> String {
     format!(
         "# Last run\n\n{quick}`{}` on {}, {}. Peers: {}.{absent} One worker each on core {}, the load on core {}, loopback; {} \
          rounds of {} s in turn; {CIPHER} and X25519 (checked as negotiated), a P-256 certificate; every status and length \
-         checked. CPU is that of all threads of a server, its kernel threads included; what opening the TLS connections of a round costs is measured before \
+         checked. Idle and slow connections: one server after the other, {} rounds, their memory once and their content by its \
+         beginning. CPU is that of all threads of a server, its kernel threads included; what opening the TLS connections of a round costs is measured before \
          each round and taken off. Medians, in brackets the bootstrap's 95 % \
          interval; ratios are taken round by round. The floor accepts, does the handshake, seals and sends, and does no HTTP \
          (`bench/src/floor.rs`). Load average before and after: {}, {}.\n\nAll figures: [results.json](results.json). Pictures: \
@@ -96,6 +97,7 @@ fn preamble(run: &Run) -> String {
         super::LOAD_CORE,
         run.rounds,
         run.seconds,
+        run.rounds.min(super::idle::ROUNDS_MAX),
         run.load_before,
         run.load_after,
     ) + &repeated(run)

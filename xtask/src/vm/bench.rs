@@ -155,7 +155,12 @@ fn run(root: &Path, series: &str, rounds: usize, dev: bool) -> Result<String> {
         return Err(format!("the guest's script ended with {}", done.code).into());
     }
     let figures = figures(&done.output, &fs::read_to_string(&counts)?)?;
-    Ok(table(&peers, &figures, super::name_of(&kernel.image).trim_start_matches("vmlinuz-"), rounds))
+    let calls = calls(&done.output)?;
+    let image = super::name_of(&kernel.image);
+    let kernel = image.trim_start_matches("vmlinuz-");
+    let tables =
+        [table(&peers, &figures, kernel, rounds), calls_table(&peers, &calls), bounds(&peers, &figures)];
+    Ok(tables.join("\n"))
 }
 
 fn compile(options: &[&str], to: &Path, source: &Path) -> Result<()> {
@@ -201,6 +206,17 @@ fn script(peers: &[&Peer], rounds: usize) -> String {
                     );
                 }
             }
+            // Apart, since tracing takes instructions; and once, since the count is the same each time.
+            for (case_number, case) in CASES.iter().enumerate().filter(|_| round == 0) {
+                for (load, requests) in case.loads.iter().enumerate() {
+                    let connections = if case.handshakes { *requests } else { CONNECTIONS };
+                    let _ = writeln!(
+                        script,
+                        "calls '{number} {case_number} {load}' {requests} {connections} {}",
+                        case.file
+                    );
+                }
+            }
             let _ = writeln!(script, "end");
         }
     }
@@ -229,6 +245,30 @@ fn figures(output: &str, counts: &str) -> Result<Figures> {
         figures.entry((*server, *case)).or_default().push([each(0), each(1)]);
     }
     Ok(figures)
+}
+
+/// System calls per request, by server and case.
+type Calls = BTreeMap<(usize, usize), f64>;
+
+/// Lines of `calls SERVER CASE LOAD COUNT`.
+fn calls(output: &str) -> Result<Calls> {
+    let mut loads: BTreeMap<[usize; 3], f64> = BTreeMap::new();
+    for line in output.lines() {
+        let Some(numbers) = line.strip_prefix("calls ") else { continue };
+        let numbers: Vec<usize> =
+            numbers.split(' ').map(str::parse).collect::<std::result::Result<_, _>>()?;
+        let &[server, case, load, count] = &numbers[..] else {
+            return Err(format!("not a count of calls: {line}").into());
+        };
+        loads.insert([server, case, load], count as f64);
+    }
+    let mut calls = Calls::new();
+    for ([server, case, _], long) in loads.iter().filter(|(key, _)| key[2] == 1) {
+        let short = loads.get(&[*server, *case, 0]).ok_or("a long load without its short one")?;
+        let [few, many] = CASES.get(*case).ok_or("an unknown case")?.loads;
+        calls.insert((*server, *case), (long - short) / f64::from(many - few));
+    }
+    Ok(calls)
 }
 
 /// The second pair of a line of counts.
@@ -274,6 +314,58 @@ fn table(peers: &[&Peer], figures: &Figures, kernel: &str, rounds: usize) -> Str
     text
 }
 
+fn calls_table(peers: &[&Peer], calls: &Calls) -> String {
+    let mut text =
+        "System calls per request on that CPU (`raw_syscalls:sys_enter`, in loads of their own).\n\n|"
+            .to_owned();
+    for case in &CASES {
+        let _ = write!(text, " | {}", case.name);
+    }
+    text.push_str(" |\n|---|---|---|---|\n");
+    for (server, peer) in peers.iter().enumerate() {
+        let _ = write!(text, "| {}", peer.name);
+        for case in 0..CASES.len() {
+            let _ = write!(text, " | {:.2}", calls.get(&(server, case)).copied().unwrap_or(f64::NAN));
+        }
+        text.push_str(" |\n");
+    }
+    text
+}
+
+/// A bound that sitar has set itself: the name of its own figure, the case, whose best figure it is held against (as names begin),
+/// and how much of that it may be. Reported, not asserted.
+const BOUNDS: [(&str, usize, &[&str], f64); 3] = [
+    ("sitar, kernel TLS", 0, &["nginx", "h2o", "lighttpd"], 0.90),
+    ("sitar, kernel TLS", 1, &["nginx", "h2o", "lighttpd"], 0.95),
+    ("sitar", 2, &["nginx"], 0.40),
+];
+
+fn bounds(peers: &[&Peer], figures: &Figures) -> String {
+    let total = |server: usize, case: usize| {
+        let list = figures.get(&(server, case)).map(Vec::as_slice).unwrap_or_default();
+        middle(list.iter().map(|[user, kernel]| user + kernel).collect())
+    };
+    let mut text =
+        "| bound | case | to the best of | at most | measured | |\n|---|---|---|---|---|---|\n".to_owned();
+    for (name, case, others, most) in BOUNDS {
+        let Some(own) = peers.iter().position(|peer| peer.name == name) else { continue };
+        let best = (0..peers.len())
+            .filter(|peer| others.iter().any(|other| peers[*peer].name.starts_with(other)))
+            .min_by(|one, other| total(*one, case).total_cmp(&total(*other, case)));
+        let Some(best) = best else { continue };
+        let ratio = total(own, case) / total(best, case);
+        let verdict = if ratio <= most { "met" } else { "**missed**" };
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {}: {} | {most:.2} | {ratio:.2} | {verdict} |",
+            CASES[case].name,
+            others.join(", "),
+            peers[best].name
+        );
+    }
+    text
+}
+
 fn middle(mut list: Vec<f64>) -> f64 {
     list.sort_by(f64::total_cmp);
     list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
@@ -313,6 +405,18 @@ h2() {
     grep -q "^Cipher: TLS_AES_128_GCM_SHA256" /tmp/load || die "$name: $(cat /tmp/load)"
 }
 load() { mark; h2 $2 $3 $4; mark; echo "load $1"; }
+# As `load`. The server's CPU makes the calls of the server only; what its buffer has no room for is counted as overrun.
+TRACING=/sys/kernel/tracing
+mount -t tracefs tracefs $TRACING 2>/dev/null
+calls() {
+    echo 0 >$TRACING/tracing_on
+    echo >$TRACING/trace
+    echo 1 >$TRACING/events/raw_syscalls/sys_enter/enable || die "no system calls to trace"
+    echo 1 >$TRACING/tracing_on
+    h2 $2 $3 $4
+    echo 0 >$TRACING/events/raw_syscalls/sys_enter/enable
+    echo "calls $1 $(awk '/^entries:|^overrun:/ { n += $2 } END { printf "%d", n }' $TRACING/per_cpu/cpu1/stats)"
+}
 end() {
     # Every process on CPU 1 that is no thread of the kernel.
     for pid in $(pidof sitar nginx h2o lighttpd); do kill $pid; done
@@ -371,6 +475,41 @@ mod tests {
         assert_eq!(figures.get(&(0, 2)).unwrap()[..], [[100.0, 200.0]]);
         assert!(super::figures(output, "9 9  1 1\n").is_err());
         assert!(super::figures("load 0 0 2 1\n", counts).is_err());
+    }
+
+    #[test]
+    fn calls_are_counted_in_the_same_way() {
+        let output = "calls 1 0 0 900\nnoise\ncalls 1 0 1 2900\nload 0 0 2 0\n";
+        assert_eq!(calls(output).unwrap(), Calls::from([((1, 0), 1.0)]));
+        assert!(calls("calls 1 0 1 2900\n").is_err());
+        assert!(calls("calls 1 0 1\n").is_err());
+        let peers: Vec<&Peer> = PEERS.iter().take(2).collect();
+        let table = calls_table(&peers, &Calls::from([((1, 0), 1.0), ((0, 2), 12.345)]));
+        assert!(table.contains("| sitar | NaN | NaN | 12.35 |\n"), "{table}");
+        assert!(table.contains("| sitar, kernel TLS | 1.00 | NaN | NaN |\n"), "{table}");
+    }
+
+    #[test]
+    fn bounds_are_held_against_the_best() {
+        let peers: Vec<&Peer> = PEERS.iter().collect();
+        let totals = [10.0, 90.0, 100.0, 120.0, 101.0, 110.0];
+        let mut figures = Figures::new();
+        for (server, total) in totals.iter().enumerate() {
+            for case in 0..3 {
+                figures.insert((server, case), vec![[*total, 0.0]]);
+            }
+        }
+        let text = bounds(&peers, &figures);
+        for line in [
+            "| sitar, kernel TLS | 1 KiB | nginx, h2o, lighttpd: nginx | 0.90 | 0.90 | met |",
+            "| sitar, kernel TLS | 100 KiB | nginx, h2o, lighttpd: nginx | 0.95 | 0.90 | met |",
+            "| sitar | handshake + 1 KiB | nginx: nginx | 0.40 | 0.10 | met |",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        figures.insert((4, 0), vec![[99.0, 0.0]]);
+        let text = bounds(&peers, &figures);
+        assert!(text.contains("| nginx, h2o, lighttpd: h2o | 0.90 | 0.91 | **missed** |"), "{text}");
     }
 
     #[test]

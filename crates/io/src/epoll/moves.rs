@@ -153,8 +153,9 @@ impl Epoll {
         self.ask_about_room(slot);
     }
 
-    /// If somebody wants to know about room, and no send that was handed over is before it, asks the kernel itself: what is remembered of a socket is an
-    /// upper bound. If there is no room the kernel remembers the question, and reports an edge when there is.
+    /// If somebody wants to know about room, and no send that was handed over is before it, asks the kernel itself: what is
+    /// remembered of a socket is an upper bound. If there is no room the kernel remembers the question, and reports an edge
+    /// when there is.
     pub(super) fn ask_about_room(&mut self, slot: u32) {
         let Some(sock) = self.places.get(slot) else { return };
         let (Some(op), None) = (sock.room, sock.first_send) else { return };

@@ -296,7 +296,8 @@ fn a_script_that_never_rests_does_not_stop_the_clock() {
     assert!((900..1100).contains(&calls.get()), "{} calls in a millisecond", calls.get());
 }
 
-/// A peer that stops to read holds a send and a question about room; were the op table full of those, nothing could be closed.
+/// A peer that stops to read holds a send and a question about room. The op table has room for these of all connections, or there
+/// would be none for closing them.
 #[test]
 fn every_connection_may_wait_for_all_that_there_is() {
     const CONNECTIONS: u32 = 1500;

@@ -315,7 +315,7 @@ pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
         b.ring.poll_out(&conn).unwrap();
         assert!(matches!(b.sent(1).1, Ok(n) if n == 16 << 10));
         taken += 16 << 10;
-        match b.event_within(50) {
+        match b.event_within(300) {
             Some(Event::Writable { .. }) => {}
             None => break,
             Some(other) => panic!("{other:?}"),

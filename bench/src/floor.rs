@@ -6,8 +6,7 @@
 //!
 //! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: rustls copies
 //! what is sent twice and allocates for each record, and a floor that does so would flatter whoever is held against it.
-//! epoll rather than io_uring because it takes no unsafe code. Which of the two is the cheaper differs by a few per cent from case to
-//! case (bench/ENGINES.md).
+//! epoll rather than io_uring because it takes no unsafe code. It costs up to a tenth more than a ring here (bench/ENGINES.md).
 
 mod connection;
 mod heads;

@@ -5,7 +5,7 @@
 //! The CPU time does not: it is what each thread used, whoever waited meanwhile.
 
 use super::cases::{CASES, Case};
-use super::participants::{Kind, Participant, SITAR};
+use super::participants::{Kind, MEMORY, Participant, SITAR};
 use super::report::figure;
 use super::servers::Server;
 use super::site::Lab;
@@ -62,7 +62,7 @@ fn rounds(lab: &Lab, run: &Run, case: &Case) -> Result<Vec<Figures>> {
     let sitar = run.participants.iter().find(|one| one.name == SITAR).ok_or("no sitar")?;
     let mut servers = Vec::new();
     for engine in ENGINES {
-        let participant = Participant { kind: Kind::Sitar { engine, memory: 512 }, ..sitar.clone() };
+        let participant = Participant { kind: Kind::Sitar { engine, memory: MEMORY }, ..sitar.clone() };
         let server = Server::start(lab, &participant, case)?;
         let expected = load::check(lab, &participant, &server, case)?;
         load::warm_up(lab, &server, case, &expected)?;

@@ -6,6 +6,8 @@ use std::process::Command;
 
 pub(super) const SITAR: &str = "sitar";
 pub(super) const SITAR_EPOLL: &str = "sitar, epoll";
+/// MiB of memory for content that sitar has when nothing is said.
+pub(super) const MEMORY: u32 = 512;
 /// With so much memory for content that a file of 100 MiB is kept in it: one may take an eighth.
 pub(super) const SITAR_MEMORY: &str = "sitar, --memory 1024";
 pub(super) const FLOOR: &str = "floor";
@@ -14,7 +16,7 @@ pub(super) const FLOOR: &str = "floor";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Floor,
-    /// MiB of memory for content; 512 is what it has when nothing is said.
+    /// MiB of memory for content.
     Sitar {
         engine: &'static str,
         memory: u32,
@@ -61,8 +63,8 @@ pub(super) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, 
     };
     let mut all = vec![
         ours(FLOOR, Kind::Floor, "sitar-bench", "bench/src/floor.rs"),
-        ours(SITAR, Kind::Sitar { engine: "auto", memory: 512 }, "sitar", "this tree"),
-        ours(SITAR_EPOLL, Kind::Sitar { engine: "epoll", memory: 512 }, "sitar", "this tree"),
+        ours(SITAR, Kind::Sitar { engine: "auto", memory: MEMORY }, "sitar", "this tree"),
+        ours(SITAR_EPOLL, Kind::Sitar { engine: "epoll", memory: MEMORY }, "sitar", "this tree"),
         ours(SITAR_MEMORY, Kind::Sitar { engine: "auto", memory: 1024 }, "sitar", "this tree"),
     ];
     let given = given.iter().map(|text| read_peer(text)).collect::<Result<Vec<_>>>()?;

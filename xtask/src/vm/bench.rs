@@ -196,31 +196,29 @@ fn script(peers: &[&Peer], rounds: usize) -> String {
             let sealed = if peer.kernel_tls { "kernel" } else { "own" };
             // Writing to a String cannot fail.
             let _ = writeln!(script, "begin '{}' {sealed} {}", peer.name, peer.start);
-            for (case_number, case) in CASES.iter().enumerate() {
-                for (load, requests) in case.loads.iter().enumerate() {
-                    let connections = if case.handshakes { *requests } else { CONNECTIONS };
-                    let _ = writeln!(
-                        script,
-                        "load '{round} {number} {case_number} {load}' {requests} {connections} {}",
-                        case.file
-                    );
-                }
-            }
+            push_loads(&mut script, "load", &format!("{round} {number}"));
             // Apart, since tracing takes instructions; and once, since the count is the same each time.
-            for (case_number, case) in CASES.iter().enumerate().filter(|_| round == 0) {
-                for (load, requests) in case.loads.iter().enumerate() {
-                    let connections = if case.handshakes { *requests } else { CONNECTIONS };
-                    let _ = writeln!(
-                        script,
-                        "calls '{number} {case_number} {load}' {requests} {connections} {}",
-                        case.file
-                    );
-                }
+            if round == 0 {
+                push_loads(&mut script, "calls", &number.to_string());
             }
             let _ = writeln!(script, "end");
         }
     }
     script
+}
+
+/// Each case with its short load and its long one, done by this function of the script's.
+fn push_loads(script: &mut String, function: &str, key: &str) {
+    for (case_number, case) in CASES.iter().enumerate() {
+        for (load, requests) in case.loads.iter().enumerate() {
+            let connections = if case.handshakes { *requests } else { CONNECTIONS };
+            let _ = writeln!(
+                script,
+                "{function} '{key} {case_number} {load}' {requests} {connections} {}",
+                case.file
+            );
+        }
+    }
 }
 
 /// User and kernel instructions per request, of each round, by server and case.
@@ -277,20 +275,29 @@ fn server_cpu(line: &str) -> Option<[f64; 2]> {
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?])
 }
 
-fn table(peers: &[&Peer], figures: &Figures, kernel: &str, rounds: usize) -> String {
-    let total = |server: usize, case: usize| {
-        let list = figures.get(&(server, case)).map(Vec::as_slice).unwrap_or_default();
-        middle(list.iter().map(|[user, kernel]| user + kernel).collect())
-    };
-    let yardstick = peers.iter().position(|peer| peer.name == YARDSTICK);
-    let mut text = format!(
-        "Thousand guest instructions per request on the server's CPU (of these in user space) and ratio to {YARDSTICK}; kernel \
-         {kernel}, emulated; medians of {rounds}, and their extremes.\n\n|"
-    );
+/// Instructions of user and kernel together, the median of all rounds.
+fn total(figures: &Figures, server: usize, case: usize) -> f64 {
+    let list = figures.get(&(server, case)).map(Vec::as_slice).unwrap_or_default();
+    middle(list.iter().map(|[user, kernel]| user + kernel).collect())
+}
+
+/// The first two lines of a table with a column for each case.
+fn push_cases(text: &mut String) {
+    text.push('|');
     for case in &CASES {
         let _ = write!(text, " | {}", case.name);
     }
     text.push_str(" |\n|---|---|---|---|\n");
+}
+
+fn table(peers: &[&Peer], figures: &Figures, kernel: &str, rounds: usize) -> String {
+    let total = |server, case| total(figures, server, case);
+    let yardstick = peers.iter().position(|peer| peer.name == YARDSTICK);
+    let mut text = format!(
+        "Thousand guest instructions per request on the server's CPU (of these in user space) and ratio to {YARDSTICK}; kernel \
+         {kernel}, emulated; medians of {rounds}, and their extremes.\n\n"
+    );
+    push_cases(&mut text);
     for (server, peer) in peers.iter().enumerate() {
         let _ = write!(text, "| {}", peer.name);
         for case in 0..CASES.len() {
@@ -316,12 +323,9 @@ fn table(peers: &[&Peer], figures: &Figures, kernel: &str, rounds: usize) -> Str
 
 fn calls_table(peers: &[&Peer], calls: &Calls) -> String {
     let mut text =
-        "System calls per request on that CPU (`raw_syscalls:sys_enter`, in loads of their own).\n\n|"
+        "System calls per request on that CPU (`raw_syscalls:sys_enter`, in loads of their own).\n\n"
             .to_owned();
-    for case in &CASES {
-        let _ = write!(text, " | {}", case.name);
-    }
-    text.push_str(" |\n|---|---|---|---|\n");
+    push_cases(&mut text);
     for (server, peer) in peers.iter().enumerate() {
         let _ = write!(text, "| {}", peer.name);
         for case in 0..CASES.len() {
@@ -341,10 +345,7 @@ const BOUNDS: [(&str, usize, &[&str], f64); 3] = [
 ];
 
 fn bounds(peers: &[&Peer], figures: &Figures) -> String {
-    let total = |server: usize, case: usize| {
-        let list = figures.get(&(server, case)).map(Vec::as_slice).unwrap_or_default();
-        middle(list.iter().map(|[user, kernel]| user + kernel).collect())
-    };
+    let total = |server, case| total(figures, server, case);
     let mut text =
         "| bound | case | to the best of | at most | measured | |\n|---|---|---|---|---|---|\n".to_owned();
     for (name, case, others, most) in BOUNDS {

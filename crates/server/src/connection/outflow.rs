@@ -16,7 +16,7 @@ use crate::output::{Layer, Output};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How much is read of a file at a time.
-fn read_len(range: &Range<u64>) -> usize {
+pub(super) fn read_len(range: &Range<u64>) -> usize {
     usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN)
 }
 

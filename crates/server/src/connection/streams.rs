@@ -12,9 +12,10 @@ use sitar_site::{Body, Reply};
 
 use super::content::Piece;
 use super::lookup::{Found, look_up};
+use super::outflow::read_len;
 use super::patience::Patience;
 use super::wear::{is_worn, mind_the_keys};
-use super::{Activity, Connection, Context, Course, Gone, Inflow, READ_LEN, STAGE_AT};
+use super::{Activity, Connection, Context, Course, Gone, Inflow, STAGE_AT};
 use crate::cache::Cache;
 use crate::output::{COPY_MAX, Output};
 use crate::stash::Stashes;
@@ -353,8 +354,7 @@ impl Connection {
             return Ok(());
         }
         let (Some(stage), Some(second)) = (cx.ring.tx(), cx.ring.tx()) else { return Err(Gone) };
-        let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let len = left.min(allowed).min(READ_LEN);
+        let len = read_len(&range).min(allowed);
         cx.ring
             .read(&file, range.start, Into::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key)
             .map_err(|_| Gone)?;

@@ -33,7 +33,7 @@ mod head;
 
 pub use answer::{Answer, HEAD_OVERHEAD_MAX, REJECTION_MAX, write_head, write_rejection};
 pub use drain::Drain;
-pub use head::{Head, parse, parse_from};
+pub use head::{Head, begins_request, is_head, parse, parse_from};
 
 pub use crate::Rejection;
 

@@ -177,18 +177,17 @@ impl Connection {
         while self.is_hungry() && used < text.len() {
             let rest = &text[used..];
             match &mut self.course {
-                Course::Skip(drain) => {
-                    // A copy is fed: should there be no room to refuse what is wrong, it is fed again.
-                    let mut next = drain.clone();
-                    match next.feed(rest) {
-                        Ok((skipped, done)) => {
-                            used += skipped;
-                            self.course = if done { Course::Head } else { Course::Skip(next) };
+                Course::Skip(drain) => match drain.feed(rest) {
+                    Ok((skipped, done)) => {
+                        used += skipped;
+                        if done {
+                            self.course = Course::Head;
                         }
-                        Err(rejection) if self.refuse(cx, &rejection, false)? => {}
-                        Err(_) => break,
                     }
-                }
+                    // The request that this body belongs to has its answer. A second one would be taken for the answer to
+                    // the next request, which a proxy may have sent for another client.
+                    Err(_) => self.course = Course::END,
+                },
                 Course::Head => match h1::parse_from(rest, self.scanned, &cx.limits.http) {
                     Ok(Some(head)) => {
                         let Some(len) = self.respond(cx, &head)? else { break };
@@ -199,7 +198,7 @@ impl Connection {
                         self.scanned = rest.len();
                         break;
                     }
-                    Err(rejection) if self.refuse(cx, &rejection, false)? => {}
+                    Err(rejection) if self.reject(cx, &rejection, rest)? => {}
                     Err(_) => break,
                 },
                 Course::Last { .. } => break,
@@ -246,6 +245,8 @@ impl Connection {
         match outcome {
             Written::All => {}
             Written::Part(rest) => self.rest = Some(rest),
+            // A head of at most `sitar_http::FIELDS_MAX` fits into an empty buffer.
+            Written::Full if output.is_empty() => return Err(Gone),
             Written::Full => {
                 // What is gathered goes first; the request is read again after that.
                 self.flush(cx)?;
@@ -264,6 +265,37 @@ impl Connection {
             self.flush(cx)?;
         }
         Ok(Some(head.len))
+    }
+
+    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where nothing has been asked.
+    /// `false`: there was no room; what is gathered goes first.
+    fn reject<B: Backend>(
+        &mut self,
+        cx: &mut Context<'_, B>,
+        rejection: &Rejection,
+        text: &[u8],
+    ) -> Result<bool, Gone> {
+        // Line ends behind an answered request: a refusal would be a second answer to it.
+        if self.requests > 0 && !h1::begins_request(text) {
+            self.course = Course::END;
+            return Ok(true);
+        }
+        self.refuse(cx, rejection, h1::is_head(text))
+    }
+
+    /// The time for the next request, or for the rest of a body, is over.
+    pub(super) fn on_late_request<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        // Where records are opened, a part of one is no request yet.
+        let pending = if let Layer::Plain = self.layer { self.wire.bytes() } else { self.text.bytes() };
+        match self.course {
+            Course::Head if h1::begins_request(pending) => {
+                let head_only = h1::is_head(pending);
+                self.refuse(cx, &TOO_SLOW, head_only)?;
+            }
+            Course::Head | Course::Skip(_) => self.course = Course::END,
+            Course::Last { .. } => {}
+        }
+        self.settle(cx)
     }
 
     /// Refuses a request, after which the connection ends. `false`: there was no room; what is gathered goes first.
@@ -285,6 +317,9 @@ impl Connection {
     }
 }
 
+/// RFC 9110 §15.5.9.
+const TOO_SLOW: Rejection =
+    Rejection { status: Status::REQUEST_TIMEOUT, reason: "the request took too long to arrive" };
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,
     reason: "this port speaks HTTPS, not HTTP: use an https:// address",

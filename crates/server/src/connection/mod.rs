@@ -32,8 +32,7 @@ mod wear;
 
 use std::time::Instant;
 
-use sitar_http::Status;
-use sitar_http::h1::{Drain, Rejection};
+use sitar_http::h1::Drain;
 use sitar_http::h2;
 use sitar_io::{Backend, Conn, Errno, Key, RecvEnd, RxBuf, Src, TxBuf};
 use sitar_tls::{Alert, Handshake};
@@ -338,14 +337,9 @@ impl Connection {
             self.fold_if_due(cx.now);
             return Ok(());
         }
-        match (self.vigil.patience(), &self.course) {
-            (Patience::Request(_), Course::Head) => {
-                self.refuse(cx, &TOO_SLOW, false)?;
-                self.settle(cx)
-            }
-            (Patience::Idle(_), Course::Head) => {
-                self.course = Course::END;
-                self.settle(cx)
+        match self.vigil.patience() {
+            Patience::Request(_) | Patience::Idle(_) if !matches!(self.course, Course::Last { .. }) => {
+                self.on_late_request(cx)
             }
             _ if self.activity == Activity::Kernel => self.on_kernel_late(cx),
             _ => Err(Gone),
@@ -421,7 +415,3 @@ impl Connection {
         self.wire.is_empty() && self.text.is_empty()
     }
 }
-
-/// RFC 9110 §15.5.9.
-const TOO_SLOW: Rejection =
-    Rejection { status: Status::REQUEST_TIMEOUT, reason: "the request took too long to arrive" };

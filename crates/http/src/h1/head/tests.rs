@@ -409,3 +409,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_begins_a_request() {
+    for (bytes, begins) in [
+        (&b""[..], false),
+        (b"\r", false),
+        (b"\n", false),
+        (b"\r\n", false),
+        (b"\r\n\r", false),
+        (b"\r\n\r\nGET / HTTP/1.1\r\n", false),
+        (b"\r\n\n", false),
+        (b"\rG", false),
+        (b"\nG", false),
+        (b"G", true),
+        (b"\r\nG", true),
+        (b"\0", true),
+    ] {
+        assert_eq!(begins_request(bytes), begins, "{}", bytes.escape_ascii());
+    }
+    for (bytes, head) in [
+        (&b"HEAD "[..], true),
+        (b"\r\nHEAD / HTTP/1.1\r\n", true),
+        (b"HEAD", false),
+        (b"HEADS / HTTP/1.1\r\n", false),
+        (b"head / HTTP/1.1\r\n", false),
+        (b"GET / HTTP/1.1\r\n", false),
+        (b"", false),
+    ] {
+        assert_eq!(is_head(bytes), head, "{}", bytes.escape_ascii());
+    }
+}

@@ -106,6 +106,12 @@ impl<'b> Fields<'b> {
         self.names[..usize::from(self.len)].contains(&field)
     }
 
+    /// All lines, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &'b [u8])> {
+        let len = usize::from(self.len);
+        self.names[..len].iter().copied().zip(self.values[..len].iter().copied())
+    }
+
     /// All lines of a field, in order.
     #[must_use]
     pub fn all(&self, field: Field) -> Lines<'_, 'b> {

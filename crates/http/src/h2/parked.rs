@@ -1,6 +1,6 @@
 //! A request kept for later.
 
-use crate::{Field, Method, Request, Target};
+use crate::{Field, Fields, Method, Request, Target};
 
 /// A copy of a request, for an answer that needs something which has to be fetched first. One allocation.
 #[derive(Debug)]
@@ -11,18 +11,14 @@ pub struct Parked {
     query: Option<usize>,
     authority: Option<usize>,
     /// Recognized fields that bear on the answer, and the lengths of their values.
-    fields: [(Field, u16); KEPT_MAX],
+    fields: [(Field, u32); Fields::KEPT_MAX],
     fields_len: u8,
 }
 
-/// More lines of these fields than this come from nobody in earnest.
-const KEPT_MAX: usize = 8;
-
 impl Parked {
-    /// Copies what can bear on the answer: not User-Agent, not Referer, not Host. `None` when there is more of it than anybody
-    /// needs; whoever wants to be answered then has to wait for it without letting go of the request.
+    /// Copies what can bear on the answer: not User-Agent, not Referer, not Host.
     #[must_use]
-    pub fn new(request: &Request<'_>) -> Option<Parked> {
+    pub fn new(request: &Request<'_>) -> Parked {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(request.target.path);
         bytes.extend_from_slice(request.target.query.unwrap_or_default());
@@ -33,19 +29,17 @@ impl Parked {
             path: request.target.path.len(),
             query: request.target.query.map(<[u8]>::len),
             authority: request.authority.map(<[u8]>::len),
-            fields: [(Field::Host, 0); KEPT_MAX],
+            fields: [(Field::Host, 0); Fields::KEPT_MAX],
             fields_len: 0,
         };
-        for field in BEARING {
-            for value in request.fields.all(field) {
-                let slot = parked.fields.get_mut(usize::from(parked.fields_len))?;
-                *slot = (field, u16::try_from(value.len()).ok()?);
-                parked.fields_len += 1;
-                bytes.extend_from_slice(value);
-            }
+        for (field, value) in request.fields.iter().filter(|(field, _)| bears_on_the_answer(*field)) {
+            // There are as many places as in a request, and a value is shorter than 4 GiB.
+            parked.fields[usize::from(parked.fields_len)] = (field, value.len() as u32);
+            parked.fields_len += 1;
+            bytes.extend_from_slice(value);
         }
         parked.bytes = bytes.into_boxed_slice();
-        Some(parked)
+        parked
     }
 
     /// The request again.
@@ -63,7 +57,7 @@ impl Parked {
         request.authority = self.authority.map(&mut next);
         for (field, len) in &self.fields[..usize::from(self.fields_len)] {
             // Fewer than there is room for.
-            let _ = request.fields.push(*field, next(usize::from(*len)));
+            let _ = request.fields.push(*field, next(*len as usize));
         }
         request
     }
@@ -75,15 +69,21 @@ impl Parked {
     }
 }
 
-const BEARING: [Field; 7] = [
-    Field::AcceptEncoding,
-    Field::IfMatch,
-    Field::IfNoneMatch,
-    Field::IfModifiedSince,
-    Field::IfUnmodifiedSince,
-    Field::IfRange,
-    Field::Range,
-];
+/// Whether an answer may depend on this field. Each is named, so that one that is added has to be decided on.
+const fn bears_on_the_answer(field: Field) -> bool {
+    match field {
+        Field::AcceptEncoding
+        | Field::IfMatch
+        | Field::IfNoneMatch
+        | Field::IfModifiedSince
+        | Field::IfUnmodifiedSince
+        | Field::IfRange
+        | Field::Range
+        | Field::WantReprDigest => true,
+        // What counts of Host is the authority.
+        Field::Host | Field::UserAgent | Field::Referer => false,
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -98,10 +98,11 @@ mod tests {
             (Field::UserAgent, b"curl"),
             (Field::AcceptEncoding, b"br"),
             (Field::AcceptEncoding, b"gzip"),
+            (Field::WantReprDigest, b"sha-256=1"),
         ] {
             request.fields.push(field, value).unwrap();
         }
-        let parked = Parked::new(&request).unwrap();
+        let parked = Parked::new(&request);
         let back = parked.request();
         assert_eq!(
             (back.method, back.target, back.authority),
@@ -109,12 +110,20 @@ mod tests {
         );
         assert_eq!(back.fields.get(Field::Range), Some(&b"bytes=0-1"[..]));
         assert_eq!(back.fields.all(Field::AcceptEncoding).collect::<Vec<_>>(), [&b"br"[..], b"gzip"]);
+        assert_eq!(back.fields.get(Field::WantReprDigest), Some(&b"sha-256=1"[..]));
         assert!(!back.fields.has(Field::UserAgent));
         let bare = Request::new(Method::Get, Target { path: b"/", query: None });
-        assert_eq!(Parked::new(&bare).unwrap().request(), bare);
-        for _ in 0..9 {
-            request.fields.push(Field::IfMatch, b"x").unwrap();
+        assert_eq!(Parked::new(&bare).request(), bare);
+    }
+
+    #[test]
+    fn as_many_lines_come_back_as_a_request_keeps() {
+        let mut request = Request::new(Method::Get, Target { path: b"/", query: None });
+        let values: Vec<_> = (0..16).map(|nth| vec![b'a' + nth; 70_000]).collect();
+        for value in &values {
+            request.fields.push(Field::IfNoneMatch, value).unwrap();
         }
-        assert!(Parked::new(&request).is_none());
+        let parked = Parked::new(&request);
+        assert!(parked.request().fields.all(Field::IfNoneMatch).eq(values.iter().map(|value| &value[..])));
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use sitar_http::h2::{self, Answer, Ask, Parked};
-use sitar_http::{Method, Rejection, Status};
+use sitar_http::{Method, Rejection};
 use sitar_io::{Backend, Errno, Into, Ring};
 use sitar_site::{Body, Reply};
 
@@ -154,10 +154,7 @@ impl Connection {
                 };
                 let found = look_up(site, cache, key, &request);
                 if let Found::Later = found {
-                    match Parked::new(&request) {
-                        Some(parked) => streams.park(stashes, stream, Box::new(parked))?,
-                        None => this.refuse_stream(&mut to, streams, stream, &TOO_MANY_FIELDS, head),
-                    }
+                    streams.park(stashes, stream, Box::new(Parked::new(&request)))?;
                     continue;
                 }
                 this.conclude(&mut to, streams, stream, &found, head)?;
@@ -460,5 +457,3 @@ const PARKED_MAX: usize = 8;
 /// A peer that takes less than this (or an answer) within the time that one send may take is given up.
 const PROGRESS: u64 = 4096;
 const FRAME_HEADER: usize = 9;
-const TOO_MANY_FIELDS: Rejection =
-    Rejection { status: Status::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "too many conditions" };

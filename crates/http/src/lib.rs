@@ -25,4 +25,4 @@ mod message;
 pub mod semantics;
 
 pub use fields::{Field, Fields, Full, Lines};
-pub use message::{Method, Rejection, Request, Status, Target, Version};
+pub use message::{FIELDS_MAX, Method, Rejection, Request, Status, Target, Version};

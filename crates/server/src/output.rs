@@ -28,6 +28,8 @@ const FILL_MIN: usize = 1024 + 9;
 const PLAIN_SEND_MAX: usize = 64 << 10;
 /// Room that an alert or a key update takes.
 const CONTROL_MAX: usize = 64;
+/// The head of an answer is never cut: see [`sitar_http::FIELDS_MAX`].
+const _: () = assert!(sitar_http::FIELDS_MAX + h1::HEAD_OVERHEAD_MAX <= MAX_PLAINTEXT);
 
 /// A send buffer being filled: sealed bytes, then at most one record that is still open.
 pub(crate) struct Output {

@@ -1,9 +1,12 @@
 //! What goes back: status, header lines, body. Nothing here allocates.
 
+use crate::fields::VALIDATORS_MAX;
 use crate::live::Streamed;
 use crate::multipart::Plan;
-use crate::rules::{HeaderSet, Occasion, PIECES_MAX};
-use sitar_http::{Request, Status};
+use crate::pack;
+use crate::path::NAME_MAX;
+use crate::rules::{FIXED_BYTES_MAX, HEADER_LINES_MAX, HeaderSet, Occasion, PIECES_MAX};
+use sitar_http::{FIELDS_MAX, Request, Status};
 use sitar_io::Region;
 use std::ops::{Deref, Range};
 
@@ -325,3 +328,18 @@ const PLAIN_VARY: &[u8] =
     b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n";
 const PLAIN_ALLOW: &[u8] =
     b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+
+// An answer's header lines stay within what every version of HTTP can send. What a site brings is held against these bounds
+// when it opens: a pack's header blocks, and rules that can meet on one path. The lines of a file: its block and validators,
+// those of rules, and those that depend on the request.
+const _: () = assert!(
+    pack::LINES_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
+    "a file's answer with rules"
+);
+// The redirect to a folder, whose name may be escaped byte by byte; no rule adds to it.
+const _: () = assert!(
+    b"Location: //\r\n".len() + 3 * NAME_MAX + FOLDER.len() + FieldBuf::CAPACITY <= FIELDS_MAX,
+    "a redirect to a folder"
+);
+// Each line of a file may become a piece of its own, when a rule replaces others.
+const _: () = assert!(pack::LINES_COUNT_MAX + 2 + HEADER_LINES_MAX <= PIECES_MAX);

@@ -3,10 +3,10 @@
 use super::Content;
 use super::connection::{ANSWER_PROGRESS, Connection, Shared};
 use super::flood::Flood;
-use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind};
-use super::hpack::{Writer, write_lines, write_literal, write_status};
+use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind, PAYLOAD_MAX};
+use super::hpack::{Writer, encoded_max, write_lines, write_literal, write_status};
 use super::stream::{Local, Remote};
-use crate::Status;
+use crate::{FIELDS_MAX, Status};
 
 /// An answer's head.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +26,17 @@ pub struct Answer<'a> {
 /// Bytes that a head needs beyond its fields, at most: frame header, table size update, status, date, length.
 const HEAD_OVERHEAD_MAX: usize = 96;
 /// The largest head: one frame that every peer accepts.
-const HEAD_MAX: usize = 8 << 10;
+const HEAD_MAX: usize = HEADER + PAYLOAD_MAX;
+const _: () = assert!(HEAD_OVERHEAD_MAX + encoded_max(FIELDS_MAX) <= HEAD_MAX);
+const _: () =
+    assert!(crate::h1::HEAD_OVERHEAD_MAX + FIELDS_MAX <= PAYLOAD_MAX, "nor is a record of TLS larger");
 
 impl Answer<'_> {
     /// Bytes that the frame of this head needs, at most.
     #[must_use]
     pub fn room(&self) -> usize {
-        // A line needs no more than in HTTP/1, but for the lengths of long strings.
-        HEAD_OVERHEAD_MAX + self.block.len() + self.fields.iter().map(|piece| piece.len() * 2).sum::<usize>()
+        let fields = self.fields.iter().map(|piece| piece.len()).sum();
+        HEAD_OVERHEAD_MAX + self.block.len() + encoded_max(fields)
     }
 
     /// Writes the HEADERS frame; `None` when `out` is too small.
@@ -147,7 +150,7 @@ impl<T: Content> Connection<T> {
         let written = answer.write(&mut queue[start..], stream, content.is_none(), declared);
         queue.truncate(start + written.unwrap_or(0));
         if written.is_none() {
-            // A head that no peer need accept is a mistake of ours.
+            // Its fields are more than FIELDS_MAX, which is a mistake of ours.
             self.abort(shared, stream);
             return;
         }

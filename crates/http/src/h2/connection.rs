@@ -151,9 +151,10 @@ pub(super) const HINTS: usize = 4;
 const RESET_MAX: usize = 128;
 /// With more than this waiting to be sent nothing is read. It does not depend on the peer's windows, so it leaves as fast
 /// as the peer reads.
-pub(super) const QUEUE_PAUSE: usize = 24 << 10;
-/// More cannot come together but by answers of unusual size.
+const QUEUE_PAUSE: usize = 24 << 10;
+/// More cannot come together: one head, and what a frame is answered with.
 const QUEUE_MAX: usize = 64 << 10;
+const _: () = assert!(QUEUE_PAUSE + 2 * frame::PAYLOAD_MAX <= QUEUE_MAX);
 /// For a round trip, after which no new stream can be on its way.
 const LEAVE: Duration = Duration::from_secs(1);
 /// The payload of the PING that measures it.
@@ -378,6 +379,13 @@ impl<T> Connection<T> {
     /// Frames that wait, in bytes.
     pub(super) fn queued(&self) -> usize {
         self.queue.len() - self.queue_sent
+    }
+
+    /// Whether another answer may be given: not while heads wait for a peer that does not read. [`Connection::receive`] heeds
+    /// this by itself; whoever answers what was parked asks.
+    #[must_use]
+    pub fn takes_answers(&self) -> bool {
+        self.queued() <= QUEUE_PAUSE
     }
 
     /// Whether more waits than a peer that reads can let come together.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::connection::{Connection, Fault, Phase, QUEUE_PAUSE, Shared};
+use super::connection::{Connection, Fault, Phase, Shared};
 use super::flood::Flood;
 use super::frame::{END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, WINDOW_INITIAL};
 use super::request::Parts;
@@ -56,7 +56,7 @@ impl<T: Content> Connection<T> {
     pub fn receive<'s>(&mut self, shared: &'s mut Shared<T>, input: &[u8], now: Instant) -> Received<'s> {
         let mut used = 0;
         let mut asking = None;
-        while asking.is_none() && self.queued() <= QUEUE_PAUSE {
+        while asking.is_none() && self.takes_answers() {
             match self.step(shared, &input[used..], now) {
                 Ok(Step::Used(len)) => used += len,
                 Ok(Step::Asked(len, asked)) => {

@@ -181,7 +181,13 @@ impl Connection {
             let (cache, stashes, mut to) = split(cx);
             let mut seen = 0;
             // Each once, in order: those that still have to wait go back to where they were.
-            while let Some((stream, piece)) = streams.h2.unpark_after(seen) {
+            loop {
+                if !streams.h2.takes_answers() {
+                    // The others when these heads have been sent.
+                    streams.news = true;
+                    break;
+                }
+                let Some((stream, piece)) = streams.h2.unpark_after(seen) else { break };
                 seen = stream;
                 let Piece::Waiting(parked) = piece else { continue };
                 let request = parked.request();

@@ -31,8 +31,11 @@ pub(super) const FOOTER: usize = BLOCK as usize;
 pub(super) const INDEX_MAX: u64 = 512 << 20;
 /// Pairs of header blocks at most; their numbers have 16 bits, the last of which means none.
 pub(super) const PAIRS_MAX: usize = 0xffff;
-/// Bytes of one header block: what fits into a response's head with room to spare.
-pub(super) const LINES_MAX: usize = 8 << 10;
+/// Bytes of one header block: with validators and the site's own rules it has to fit into an answer
+/// ([`crate::reply`] adds up).
+pub(crate) const LINES_MAX: usize = 2 << 10;
+/// Lines of one header block; those that sitar makes have six.
+pub(crate) const LINES_COUNT_MAX: usize = 14;
 /// Bytes of the text that names the encoders.
 pub(super) const ENCODERS_MAX: usize = 96;
 /// No pair of header blocks.

@@ -21,7 +21,7 @@ mod reuse;
 mod write;
 
 use crate::rules;
-pub(crate) use format::{INDEX_NAME, Record, Records};
+pub(crate) use format::{INDEX_NAME, LINES_COUNT_MAX, LINES_MAX, Record, Records};
 pub use write::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
 
 /// Files that rule the site: they travel in the pack and are never served.

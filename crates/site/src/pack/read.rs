@@ -8,8 +8,8 @@
 
 use super::RULES;
 use super::format::{
-    BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD, Record, Records,
-    VERSION,
+    BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_COUNT_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD,
+    Record, Records, VERSION,
 };
 use crate::error::{OpenFault, printable};
 use crate::fields::{Blocks, are_lines};
@@ -241,7 +241,9 @@ fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str>
         let mut next = || {
             let (block, rest) = lines.split_at_checked(fields.u32() as usize)?;
             lines = rest;
-            (block.len() <= LINES_MAX && are_lines(block)).then(|| Box::from(block))
+            let count = block.iter().filter(|&&byte| byte == b'\n').count();
+            let is_small = block.len() <= LINES_MAX && count <= LINES_COUNT_MAX;
+            (is_small && are_lines(block)).then(|| Box::from(block))
         };
         let (Some(content), Some(not_modified)) = (next(), next()) else {
             return Err("the index has header lines that may not stand in an answer");

@@ -615,9 +615,15 @@ fn an_index_by_an_enemy() {
         b"Transfer-Encoding: chunked\r\n",
         b"A: b\rB: c\r\n",
         &[b'x'; LINES_MAX + 1],
+        &[&b"A: "[..], &[b'x'; 2044], b"\r\n"].concat(),
+        &b"A: b\r\n".repeat(15),
     ] {
         let bytes = rewritten(&good, |_| {}, |block| *block = lines.to_vec(), |_| {});
         assert_eq!(refusal(&bytes), "the index has header lines that may not stand in an answer");
+    }
+    for lines in [[&b"A: "[..], &[b'x'; 2043], b"\r\n"].concat(), b"A: b\r\n".repeat(14)] {
+        let bytes = rewritten(&good, |_| {}, |block| block.clone_from(&lines), |_| {});
+        assert_eq!(refusal(&bytes), "opened with 2 files");
     }
     let contradicts: [fn(&mut Footer); 9] = [
         |footer| footer.members += 16,

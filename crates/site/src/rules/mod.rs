@@ -27,7 +27,7 @@ mod template;
 
 pub use error::RuleError;
 pub use headers::HeaderSet;
-pub(crate) use headers::{Headers, Occasion};
+pub(crate) use headers::{FIXED_BYTES_MAX, Headers, Occasion};
 pub(crate) use pattern::Subject;
 pub(crate) use redirects::{Outcome, Redirects};
 
@@ -118,6 +118,6 @@ const REDIRECTS_DYNAMIC_MAX: usize = 500;
 /// Rules in `_headers`. Cloudflare allows 100.
 const HEADER_RULES_MAX: usize = 500;
 /// Lines that rules may add to one answer.
-const HEADER_LINES_MAX: usize = 64;
+pub(crate) const HEADER_LINES_MAX: usize = 64;
 /// Pieces of a header block: the lines of rules, and those of the server's own.
 pub(crate) const PIECES_MAX: usize = HEADER_LINES_MAX + 16;

@@ -14,14 +14,20 @@ use crate::Status;
 /// ```
 #[must_use]
 pub fn block(lines: &[u8]) -> Box<[u8]> {
-    // A line needs no more than in HTTP/1, but for the lengths of very long strings.
-    let mut room = vec![0; lines.len() * 2 + 16];
+    let mut room = vec![0; encoded_max(lines.len())];
     let mut out = Writer::new(&mut room);
     // There is room enough, so nothing is cut.
     let _ = write_lines(&mut out, lines);
     let len = out.len();
     room.truncate(len);
     room.into_boxed_slice()
+}
+
+/// Bytes that header lines of `len` bytes take as literals, at most. A line `n:v` CR LF of HTTP/1 has three bytes beside its
+/// name and value, and so has the literal (§6.2.2) as long as both lengths (§5.1) take one byte. A length of 127 and more takes
+/// two, one of 255 and more three: one byte for each 128 of the line is more than they add.
+pub(crate) const fn encoded_max(len: usize) -> usize {
+    len + len / 128 + 1
 }
 
 /// Writes a `:status` field; one byte for those of the static table.

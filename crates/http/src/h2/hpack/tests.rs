@@ -192,3 +192,21 @@ fn blocks_of_a_response() {
     let value = format!("/{}", "x".repeat(5000));
     assert_eq!(Hpack::default().decode(&block(&long)), Ok(list(&[("location", &value)])));
 }
+
+// RFC 7541 §5.1: lengths take one byte up to 126, two up to 254, three up to 16,510.
+#[test]
+fn a_line_grows_by_less_than_one_byte_in_128() {
+    for (name, value, encoded) in
+        [(1, 0, 4), (126, 126, 255), (127, 127, 259), (255, 255, 517), (1, 255, 261), (1, 16_511, 16_518)]
+    {
+        let line = [&vec![b'n'; name][..], b":", &vec![b'v'; value], b"\r\n"].concat();
+        assert_eq!(block(&line).len(), encoded, "{name} and {value}");
+        assert!(super::encoded_max(line.len()) >= encoded, "{name} and {value}");
+    }
+    for name in (1..300).step_by(2) {
+        for value in 0..300 {
+            let line = [&vec![b'n'; name][..], b":", &vec![b'v'; value], b"\r\n"].concat();
+            assert!(block(&line).len() <= line.len() + line.len() / 128 + 1, "{name} and {value}");
+        }
+    }
+}

@@ -18,6 +18,23 @@ pub(crate) fn is_authority_with_port(bytes: &[u8]) -> bool {
     split(bytes).is_some_and(|(_, port)| !port.is_empty())
 }
 
+/// Whether two authorities name the same host and port (RFC 9110 §4.2.3): letters in any case, and where a port is missing or
+/// empty it is `default`. Those that are none are the same only to the letter.
+pub(crate) fn is_same_authority(one: &[u8], other: &[u8], default: Option<u16>) -> bool {
+    if one.eq_ignore_ascii_case(other) {
+        return true;
+    }
+    // At most five digits, and in range, or it would be no authority.
+    let number = |port: &[u8]| std::str::from_utf8(port).ok().and_then(|port| port.parse().ok());
+    match (split(one), split(other)) {
+        (Some((host, port)), Some((other_host, other_port))) => {
+            host.eq_ignore_ascii_case(other_host)
+                && number(port).or(default) == number(other_port).or(default)
+        }
+        _ => false,
+    }
+}
+
 /// Host, and port without its colon: empty when there is none.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let host_len = if bytes.first() == Some(&b'[') {
@@ -125,5 +142,33 @@ mod tests {
         assert!(is_authority_with_port(b"[::1]:443"));
         assert!(!is_authority_with_port(b"example.org"));
         assert!(!is_authority_with_port(b"example.org:"));
+    }
+
+    #[test]
+    fn the_port_of_the_scheme_may_be_left_out() {
+        let same = |one: &str, other: &str, port| is_same_authority(one.as_bytes(), other.as_bytes(), port);
+        for (one, other) in [
+            ("localhost", "localhost:443"),
+            ("localhost:", "localhost:443"),
+            ("LOCALHOST", "localhost:443"),
+            ("localhost:0443", "localhost"),
+            ("[::1]:443", "[::1]"),
+            ("localhost:8443", "Localhost:08443"),
+        ] {
+            assert!(same(one, other, Some(443)) && same(other, one, Some(443)), "{one} {other}");
+        }
+        for (one, other) in [
+            ("localhost", "localhost:80"),
+            ("localhost:8443", "localhost"),
+            ("localhost:443", "localhost:80"),
+            ("localhost", "localhost.:443"),
+            ("a:443", "b"),
+            ("a@b", "b"),
+            ("", ":443"),
+        ] {
+            assert!(!same(one, other, Some(443)) && !same(other, one, Some(443)), "{one} {other}");
+        }
+        assert!(same("a:80", "a", Some(80)) && !same("a:443", "a", Some(80)) && !same("a:443", "a", None));
+        assert!(same("a", "a:", None));
     }
 }

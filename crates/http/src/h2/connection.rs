@@ -116,6 +116,8 @@ pub struct Connection<T> {
     pub(super) floods: Floods,
     /// What may be sent on all streams together.
     pub(super) send_window: i64,
+    /// The size that the peer has given to this window: at first the initial one.
+    pub(super) send_top: i64,
     /// What the peer may send on all streams together.
     pub(super) recv_window: i64,
     /// The peer's SETTINGS_INITIAL_WINDOW_SIZE and SETTINGS_MAX_FRAME_SIZE.
@@ -173,6 +175,7 @@ impl<T> Connection<T> {
             queue_sent: 0,
             floods: Floods::new(now),
             send_window: WINDOW_INITIAL,
+            send_top: WINDOW_INITIAL,
             recv_window: WINDOW_INITIAL,
             peer_window: WINDOW_INITIAL,
             peer_frame: frame::PAYLOAD_MAX,
@@ -192,7 +195,7 @@ impl<T> Connection<T> {
         let mut payload = [0; 18];
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, limits.streams),
-            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(limits.list).unwrap_or(u32::MAX)),
+            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(limits.list_decoded).unwrap_or(u32::MAX)),
             (setting::NO_RFC7540_PRIORITIES, 1),
         ];
         for (six, (name, value)) in payload.chunks_exact_mut(6).zip(settings) {

@@ -13,7 +13,7 @@ use super::receive::{Asking, Step};
 use super::request::{Intake, Trailers};
 use super::stream::{Local, Remote, Stream};
 
-/// Frames that one header block may come in. Four of the usual size hold the largest block that is accepted.
+/// Frames that one header block may come in. Five of the usual size hold the largest block that is accepted.
 const PIECES_MAX: usize = 8;
 
 /// A header block in the bytes that it came in.
@@ -35,9 +35,6 @@ impl<T: Content> Connection<T> {
         input: &[u8],
         now: Instant,
     ) -> Result<Step, Fault> {
-        if header.stream == 0 {
-            return Err(Fault::protocol("HEADERS on stream 0"));
-        }
         let (block, used) = self.block(shared, header, input)?;
         // The block must be decoded in any case, or the next one could not be (§4.3).
         let joined = std::mem::take(&mut shared.joined);
@@ -48,8 +45,10 @@ impl<T: Content> Connection<T> {
             }
             Block::Whole(block) => block,
             Block::Joined => {
-                // Nobody in earnest needs many of these.
-                self.floods.count(Flood::Headers, now)?;
+                // No client needs many pieces for what fits into one frame (CVE-2024-27316).
+                if joined.len() <= PAYLOAD_MAX {
+                    self.floods.count(Flood::Headers, now)?;
+                }
                 &joined[..]
             }
         };
@@ -88,11 +87,10 @@ impl<T: Content> Connection<T> {
         if header.has(END_HEADERS) {
             return Ok((Block::Whole(first), whole));
         }
-        shared.joined.clear();
-        shared.joined.extend_from_slice(first);
-        let mut used = whole;
+        // Nothing is copied before all of it is there: a peer may send it byte by byte.
+        let (mut end, mut len) = (whole, first.len());
         for _ in 1..PIECES_MAX {
-            let Some(next) = Header::read(&input[used..]) else { return Ok((Block::Incomplete, 0)) };
+            let Some(next) = Header::read(&input[end..]) else { return Ok((Block::Incomplete, 0)) };
             // §6.2: nothing else may come in between.
             if next.kind != Kind::Continuation || next.stream != header.stream {
                 return Err(Fault::protocol("another frame within a header block"));
@@ -100,15 +98,17 @@ impl<T: Content> Connection<T> {
             if next.len > PAYLOAD_MAX {
                 return Err(Fault::size("a frame larger than allowed"));
             }
-            if shared.joined.len() + next.len > self.limits.block {
+            len += next.len;
+            if len > self.limits.block {
                 return Err(too_large());
             }
-            let end = used + HEADER + next.len;
-            let Some(piece) = input.get(used + HEADER..end) else { return Ok((Block::Incomplete, 0)) };
-            shared.joined.extend_from_slice(piece);
-            used = end;
+            end += HEADER + next.len;
+            if end > input.len() {
+                return Ok((Block::Incomplete, 0));
+            }
             if next.has(END_HEADERS) {
-                return Ok((Block::Joined, used));
+                join(&mut shared.joined, first, &input[whole..end]);
+                return Ok((Block::Joined, end));
             }
         }
         Err(too_large())
@@ -132,6 +132,9 @@ impl<T: Content> Connection<T> {
         let mut intake = Intake::new(&mut shared.kept, &self.limits);
         self.decoder.decode(block, &mut shared.scratch, &mut intake)?;
         let parts = intake.finish();
+        if parts.is_bomb(block.len(), &self.limits) {
+            return Err(Flood::Headers.into());
+        }
         // §6.8: whoever has been told the last stream knows that this one is not answered.
         if self.phase == Phase::Left {
             self.floods.count(Flood::Ignored, now)?;
@@ -163,6 +166,7 @@ impl<T: Content> Connection<T> {
             remote,
             local: Local::Asked(None),
             window: self.peer_window,
+            top: self.peer_window,
             served: 0,
         };
         self.streams.push(stream, &mut shared.lists);
@@ -204,6 +208,17 @@ impl<T: Content> Connection<T> {
         let hint = self.hints.iter_mut().find(|(stream, _)| *stream == id)?;
         hint.0 = 0;
         Some(hint.1)
+    }
+}
+
+/// Puts a block together: what HEADERS brought, and the payloads of the CONTINUATION frames behind it.
+fn join(joined: &mut Vec<u8>, first: &[u8], mut frames: &[u8]) {
+    joined.clear();
+    joined.extend_from_slice(first);
+    while let Some(header) = Header::read(frames) {
+        let (frame, rest) = frames.split_at_checked(HEADER + header.len).unwrap_or((frames, &[]));
+        joined.extend_from_slice(&frame[HEADER..]);
+        frames = rest;
     }
 }
 

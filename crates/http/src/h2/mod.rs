@@ -91,11 +91,13 @@ pub fn is_preface(bytes: &[u8]) -> Option<bool> {
 pub struct Limits {
     /// Streams at a time; more are refused. 100.
     pub streams: u32,
-    /// Bytes of a header block as it is sent. 16 KiB; more ends the connection.
+    /// Bytes of a header block as it is sent. 64 KiB; more ends the connection.
     pub block: usize,
-    /// Size of a header list as RFC 9113 §6.5.2 counts it. 16 KiB; else 431, and twice as much ends the connection.
+    /// Bytes of a header list, counted as the head of the same request in HTTP/1. 16 KiB; else 431.
     pub list: usize,
-    /// Field lines in a header list. 100; else 431.
+    /// Size of a header list as RFC 9113 §6.5.2 counts it. 256 KiB; more ends the connection.
+    pub list_decoded: usize,
+    /// Field lines in a header list, all parts of Cookie (RFC 9113 §8.2.3) counted as one. 100; else 431.
     pub fields: usize,
     /// Bytes of a request target. 8 KiB; else 414.
     pub target: usize,
@@ -107,8 +109,9 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             streams: 100,
-            block: 16 * 1024,
+            block: 64 * 1024,
             list: 16 * 1024,
+            list_decoded: 256 * 1024,
             fields: 100,
             target: 8 * 1024,
             settings: std::time::Duration::from_secs(10),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::connection::{Connection, Fault, Phase, Shared};
 use super::flood::Flood;
-use super::frame::{END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, WINDOW_INITIAL};
+use super::frame::{ACK, END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, WINDOW_INITIAL};
 use super::request::Parts;
 use super::stream::{Local, Remote};
 use super::{Content, PREFACE};
@@ -103,9 +103,17 @@ impl<T: Content> Connection<T> {
         if header.len > PAYLOAD_MAX {
             return Err(Fault::size("a frame larger than allowed"));
         }
+        check_form(header)?;
         // What is thrown away need not be there yet.
         match header.kind {
             Kind::Data => return self.on_data(shared, header, input, now),
+            // The pieces may exceed the limit before this one is whole.
+            Kind::Headers => return self.on_headers(shared, header, input, now),
+            Kind::Priority => {
+                self.on_priority(shared, header, now)?;
+                self.skip = header.len;
+                return Ok(Step::Used(HEADER));
+            }
             // §5.5
             Kind::Unknown => {
                 self.floods.count(Flood::Ignored, now)?;
@@ -114,31 +122,17 @@ impl<T: Content> Connection<T> {
             }
             _ => {}
         }
-        let Some(payload) = input[HEADER..].get(..header.len) else {
-            return match header.kind {
-                // The pieces may exceed the limit before this one is whole.
-                Kind::Headers => self.on_headers(shared, header, input, now),
-                Kind::Settings | Kind::Goaway | Kind::PriorityUpdate => Ok(Step::More),
-                Kind::PushPromise => Err(Fault::protocol("PUSH_PROMISE from a client")),
-                Kind::Continuation => Err(Fault::protocol("CONTINUATION without HEADERS")),
-                _ if header.len > 8 => Err(Fault::size("a frame of a size that its kind does not have")),
-                _ => Ok(Step::More),
-            };
-        };
+        let Some(payload) = input[HEADER..].get(..header.len) else { return Ok(Step::More) };
         match header.kind {
-            Kind::Headers => return self.on_headers(shared, header, input, now),
-            Kind::Priority => self.on_priority(shared, header, payload, now)?,
-            Kind::RstStream => self.on_reset(shared, header, payload, now)?,
+            Kind::RstStream => self.on_reset(shared, header, now)?,
             Kind::Settings => self.on_settings(shared, header, payload, now)?,
-            // §8.4
-            Kind::PushPromise => return Err(Fault::protocol("PUSH_PROMISE from a client")),
             Kind::Ping => self.on_ping(shared, header, payload, now)?,
-            Kind::Goaway => self.on_goaway(header, payload)?,
+            Kind::Goaway => self.on_goaway(),
             Kind::WindowUpdate => self.on_window_update(shared, header, payload, now)?,
-            // §6.10
-            Kind::Continuation => return Err(Fault::protocol("CONTINUATION without HEADERS")),
-            Kind::PriorityUpdate => self.on_priority_update(header, payload, now)?,
-            Kind::Data | Kind::Unknown => {}
+            Kind::PriorityUpdate => self.on_priority_update(payload, now)?,
+            // Done above, or refused by `check_form`.
+            Kind::Data | Kind::Headers | Kind::Priority | Kind::Unknown => {}
+            Kind::PushPromise | Kind::Continuation => {}
         }
         Ok(Step::Used(HEADER + header.len))
     }
@@ -164,9 +158,6 @@ impl<T: Content> Connection<T> {
         input: &[u8],
         now: Instant,
     ) -> Result<Step, Fault> {
-        if header.stream == 0 {
-            return Err(Fault::protocol("DATA on stream 0"));
-        }
         let mut content = header.len;
         if header.has(PADDED) {
             if header.len == 0 {
@@ -259,5 +250,47 @@ impl<T: Content> Connection<T> {
         self.floods.count(Flood::Errors, now)?;
         self.reset_at(shared, at, code);
         Ok(())
+    }
+}
+
+/// Checks what a frame's header alone decides: the stream that it may be on and the size that it may have. Done before the
+/// payload is there, so that the verdict does not depend on how the bytes were cut.
+fn check_form(header: Header) -> Result<(), Fault> {
+    let on_stream = header.stream != 0;
+    match header.kind {
+        // §6.1, §6.2
+        Kind::Data if !on_stream => Err(Fault::protocol("DATA on stream 0")),
+        Kind::Headers if !on_stream => Err(Fault::protocol("HEADERS on stream 0")),
+        // §6.3; another size than 5 is an error of the stream.
+        Kind::Priority if !on_stream => Err(Fault::protocol("PRIORITY on stream 0")),
+        // §6.4
+        Kind::RstStream if !on_stream => Err(Fault::protocol("RST_STREAM on stream 0")),
+        Kind::RstStream if header.len != 4 => Err(Fault::size("RST_STREAM is 4 bytes long")),
+        // §6.5
+        Kind::Settings if on_stream => Err(Fault::protocol("SETTINGS on a stream")),
+        Kind::Settings if header.has(ACK) && header.len > 0 => {
+            Err(Fault::size("an acknowledgement of SETTINGS with content"))
+        }
+        Kind::Settings if !header.len.is_multiple_of(6) => {
+            Err(Fault::size("SETTINGS of a size that it cannot have"))
+        }
+        // §8.4
+        Kind::PushPromise => Err(Fault::protocol("PUSH_PROMISE from a client")),
+        // §6.7
+        Kind::Ping if on_stream => Err(Fault::protocol("PING on a stream")),
+        Kind::Ping if header.len != 8 => Err(Fault::size("PING is 8 bytes long")),
+        // §6.8
+        Kind::Goaway if on_stream => Err(Fault::protocol("GOAWAY on a stream")),
+        Kind::Goaway if header.len < 8 => Err(Fault::size("GOAWAY is at least 8 bytes long")),
+        // §6.9
+        Kind::WindowUpdate if header.len != 4 => Err(Fault::size("WINDOW_UPDATE is 4 bytes long")),
+        // §6.10
+        Kind::Continuation => Err(Fault::protocol("CONTINUATION without HEADERS")),
+        // RFC 9218 §7.1
+        Kind::PriorityUpdate if on_stream => Err(Fault::protocol("PRIORITY_UPDATE on a stream")),
+        Kind::PriorityUpdate if header.len < 4 => {
+            Err(Fault::size("PRIORITY_UPDATE is at least 4 bytes long"))
+        }
+        _ => Ok(()),
     }
 }

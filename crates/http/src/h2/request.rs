@@ -1,15 +1,17 @@
 //! A header list read as a request (RFC 9113 §8.2, §8.3) or as trailers (§8.1).
 
 use super::Limits;
-use super::hpack::Sink;
+use super::hpack::{Sink, TABLE_SIZE};
 use super::priority::Priority;
-use crate::authority::{is_authority, is_authority_with_port};
+use crate::authority::{is_authority, is_authority_with_port, is_same_authority};
 use crate::chars::{self, TOKEN, is_value};
 use crate::framing::{content_length, expectation};
 use crate::{Field, Fields, Method, Rejection, Request, Status, Target};
 
 /// RFC 9113 §6.5.2: what a field counts beyond its name and value.
 const FIELD_OVERHEAD: usize = 32;
+/// What a field counts beyond its name and value in HTTP/1: a colon, a space, and the line's end.
+const LINE_OVERHEAD: usize = 4;
 /// Recognized fields, pseudo-header fields not counted.
 const FIELDS_MAX: usize = 16;
 
@@ -42,7 +44,12 @@ pub(super) struct Intake<'k> {
 pub(super) struct Parts {
     used: usize,
     lines: usize,
+    /// Bytes of the list, counted as HTTP/1 would send it.
     size: usize,
+    /// The same as RFC 9113 §6.5.2 counts.
+    decoded: usize,
+    /// A Cookie field has come.
+    cookie: bool,
     /// A field that is no pseudo-header field has come.
     regular: bool,
     malformed: Option<Malformed>,
@@ -60,7 +67,19 @@ pub(super) struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scheme {
     Http,
+    Https,
     Other,
+}
+
+impl Scheme {
+    /// The port that an authority without one means (RFC 9110 §4.2).
+    fn port(self) -> Option<u16> {
+        match self {
+            Scheme::Http => Some(80),
+            Scheme::Https => Some(443),
+            Scheme::Other => None,
+        }
+    }
 }
 
 impl<'k> Intake<'k> {
@@ -70,6 +89,8 @@ impl<'k> Intake<'k> {
             used: 0,
             lines: 0,
             size: 0,
+            decoded: 0,
+            cookie: false,
             regular: false,
             malformed: None,
             rejected: None,
@@ -160,17 +181,34 @@ impl<'k> Intake<'k> {
     }
 }
 
+const TARGET_TOO_LONG: Rejection = Rejection::new(Status::URI_TOO_LONG, "the request target is too long");
+const LIST_TOO_LARGE: Rejection = Rejection::new(
+    Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "the request has too many header fields, or too long ones",
+);
+
 impl Sink for Intake<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
-        self.parts.lines += 1;
-        self.parts.size += name.len() + value.len() + FIELD_OVERHEAD;
+        self.parts.decoded += name.len() + value.len() + FIELD_OVERHEAD;
+        let counted = match name {
+            [b':', ..] => value.len() + LINE_OVERHEAD,
+            // RFC 9113 §8.2.3: clients cut Cookie into its parts, which are one line in HTTP/1, with a semicolon and a space.
+            b"cookie" if self.parts.cookie => value.len() + 2,
+            _ => name.len() + value.len() + LINE_OVERHEAD,
+        };
+        self.parts.size += counted;
+        if name != b"cookie" || !self.parts.cookie {
+            self.parts.lines += 1;
+        }
+        self.parts.cookie |= name == b"cookie";
+        // Before the size of the list: the same answer as in HTTP/1.
+        if name == b":path" && value.len() > self.limits.target {
+            self.reject(TARGET_TOO_LONG);
+        }
         if self.parts.size > self.limits.list || self.parts.lines > self.limits.fields {
-            self.reject(Rejection::new(
-                Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "the request has too many header fields, or too long ones",
-            ));
-            // An answer is still possible as long as the rest of the list is no great work.
-            return self.parts.size <= self.limits.list.saturating_mul(2);
+            self.reject(LIST_TOO_LARGE);
+            // The rest is decoded, so that the table stays in step, and thrown away.
+            return self.parts.decoded <= self.limits.list_decoded;
         }
         if self.parts.malformed.is_none() {
             let read = match name.first() {
@@ -219,24 +257,31 @@ impl Parts {
         }
         let scheme = self.scheme.ok_or(Malformed("no scheme"))?;
         let path = self.path.ok_or(Malformed("no path"))?.of(kept);
-        self.check_authority(kept)?;
+        self.check_authority(kept, scheme)?;
         if scheme == Scheme::Other {
             asked.rejected =
                 Some(Rejection::new(Status::MISDIRECTED_REQUEST, "this server knows http and https only"));
         } else if path.len() > limits.target {
-            asked.rejected = Some(Rejection::new(Status::URI_TOO_LONG, "the request target is too long"));
+            asked.rejected = Some(TARGET_TOO_LONG);
         } else if target(method, path).is_none() {
             return Err(Malformed("a path that is none"));
         }
         Ok(asked)
     }
 
-    /// §8.3.1: :authority or Host, one of them at least; both must name the same.
-    fn check_authority(&self, kept: &[u8]) -> Result<(), Malformed> {
+    /// Whether a list that is far too large comes from a block (of `block` bytes) that cannot have held it: it names entries of
+    /// the dynamic table over and over. Huffman code is more than half as long as its text, and the table is full when it
+    /// holds each entry once.
+    pub(super) fn is_bomb(&self, block: usize, limits: &Limits) -> bool {
+        self.decoded > limits.list.saturating_mul(2) && self.size > 2 * (block + TABLE_SIZE)
+    }
+
+    /// §8.3.1: :authority or Host, one of them at least; both must name the same, with the scheme's port or without.
+    fn check_authority(&self, kept: &[u8], scheme: Scheme) -> Result<(), Malformed> {
         let mut named = self.authority.map(|span| span.of(kept));
         for (_, span) in self.fields[..self.fields_len].iter().filter(|(field, _)| *field == Field::Host) {
             let host = span.of(kept);
-            if named.is_some_and(|named| !named.eq_ignore_ascii_case(host)) {
+            if named.is_some_and(|named| !is_same_authority(named, host, scheme.port())) {
                 return Err(Malformed("two authorities"));
             }
             named = Some(host);
@@ -278,27 +323,28 @@ pub(super) struct Asked {
 
 /// Trailers: checked, and not kept.
 pub(super) struct Trailers {
-    size: usize,
+    /// As RFC 9113 §6.5.2 counts.
+    decoded: usize,
     limit: usize,
     pub(super) malformed: Option<Malformed>,
 }
 
 impl Trailers {
     pub(super) fn new(limits: &Limits) -> Trailers {
-        Trailers { size: 0, limit: limits.list, malformed: None }
+        Trailers { decoded: 0, limit: limits.list_decoded, malformed: None }
     }
 }
 
 impl Sink for Trailers {
     fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
-        self.size += name.len() + value.len() + FIELD_OVERHEAD;
+        self.decoded += name.len() + value.len() + FIELD_OVERHEAD;
         if !is_field_name(name) || !is_field_value(value) {
             // §8.1: no pseudo-header fields either; a name does not begin with a colon.
             self.malformed.get_or_insert(Malformed("a trailer that is no field"));
         } else if let Err(malformed) = check_regular(name, value) {
             self.malformed.get_or_insert(malformed);
         }
-        self.size <= self.limit
+        self.decoded <= self.limit
     }
 }
 
@@ -326,7 +372,10 @@ fn is_field_value(value: &[u8]) -> bool {
 
 /// RFC 3986 §3.1
 fn scheme(value: &[u8]) -> Result<Scheme, Malformed> {
-    if value.eq_ignore_ascii_case(b"https") || value.eq_ignore_ascii_case(b"http") {
+    if value.eq_ignore_ascii_case(b"https") {
+        return Ok(Scheme::Https);
+    }
+    if value.eq_ignore_ascii_case(b"http") {
         return Ok(Scheme::Http);
     }
     let is_scheme = value.first().is_some_and(u8::is_ascii_alphabetic)

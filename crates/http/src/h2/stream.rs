@@ -26,6 +26,8 @@ pub(super) struct Stream<T> {
     pub(super) local: Local<T>,
     /// What may be sent; negative after the peer has made its initial window smaller (§6.9.2).
     pub(super) window: i64,
+    /// The size that the peer has given to this window: at first the initial one.
+    pub(super) top: i64,
     /// When it was served last, in frames of the connection.
     pub(super) served: u32,
 }

@@ -168,6 +168,72 @@ fn windows_opened_byte_by_byte() {
 }
 
 #[test]
+fn small_windows_are_no_flood() {
+    // A client that opens both windows by what it has read, in steps of whatever size, may do so forever.
+    for (window, step) in
+        [(1, 1), (7, 7), (100, 100), (300, 300), (300, 100), (300, 1), (511, 511), (65_535, 100), (65_535, 7)]
+    {
+        let mut lab = Lab::with(&Limits::default(), &[(4, window)]);
+        lab.feed(&get(1));
+        lab.answer(1, 200_000);
+        let mut read = 0;
+        while read < 20_000 {
+            let frames = lab.sent().into_iter().filter(|frame| frame.kind == DATA);
+            let mut len: usize = frames.map(|frame| frame.payload.len()).sum();
+            assert!(len > 0, "{window} in {step}: stuck after {read}");
+            read += len;
+            let mut wire = Vec::new();
+            while len > 0 {
+                let piece = len.min(step);
+                wire.extend(window_update(1, piece as u32));
+                wire.extend(window_update(0, piece as u32));
+                len -= piece;
+            }
+            lab.feed(&wire);
+            assert_eq!(lab.connection.fault(), None, "{window} in {step}: after {read}");
+        }
+    }
+    // With a window for the connection that it made large at first, while something was under way,
+    let mut lab = Lab::with(&Limits::default(), &[(4, 300)]);
+    lab.feed(&get(1));
+    lab.answer(1, 1_000_000);
+    lab.sent();
+    lab.feed(&window_update(0, 1 << 20));
+    for _ in 0..3000 {
+        lab.feed(&[window_update(0, 7).repeat(42), window_update(0, 6), window_update(1, 300)].concat());
+        assert_eq!(lab.sent().iter().map(|frame| frame.payload.len()).sum::<usize>(), 300);
+    }
+    assert_eq!(lab.connection.fault(), None);
+    // with streams whose last window comes when they have ended,
+    let mut lab = Lab::with(&Limits::default(), &[(4, 100)]);
+    for nth in 0..3000 {
+        let stream = 2 * nth + 1;
+        lab.feed(&get(stream));
+        lab.answer(stream, 100);
+        lab.sent();
+        lab.feed(&[window_update(stream, 50), window_update(stream, 50), window_update(0, 100)].concat());
+        lab.asked.clear();
+    }
+    assert_eq!(lab.connection.fault(), None);
+    // and with windows that begin closed and are opened by what it wants to have next.
+    let mut lab = Lab::with(&Limits::default(), &[(4, 0)]);
+    lab.feed(&get(1));
+    lab.answer(1, 1_000_000);
+    assert_eq!(lab.sent().iter().map(|frame| frame.kind).collect::<Vec<_>>(), [HEADERS]);
+    for _ in 0..5_000 {
+        lab.feed(&[window_update(1, 100), window_update(0, 100)].concat());
+        assert_eq!(lab.sent().iter().map(|frame| frame.payload.len()).collect::<Vec<_>>(), [100]);
+    }
+    assert_eq!(lab.connection.fault(), None);
+    // What opens a window further and further by little is a flood as before: nothing was sent for it.
+    let mut lab = Lab::new();
+    assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(0, 100)), 1024);
+    let mut lab = Lab::new();
+    lab.feed(&frame(HEADERS, END_HEADERS, 1, POST));
+    assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(1, 511)), 1024);
+}
+
+#[test]
 fn windows_of_streams_that_are_over() {
     let mut lab = Lab::new();
     lab.feed(&get(1));

@@ -5,12 +5,12 @@ use sitar_http::h2::{ErrorCode, Limits, PREFACE};
 
 #[test]
 fn the_server_speaks_first() {
-    // §3.4: a SETTINGS frame. 100 streams, a header list of 16 KiB, no priorities of RFC 7540 (RFC 9218 §2.1).
+    // §3.4: a SETTINGS frame. 100 streams, a header list of 256 KiB, no priorities of RFC 7540 (RFC 9218 §2.1).
     let mut lab = Lab::fresh(&Limits::default());
     assert_eq!(
         lab.sent_bytes(),
         b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\
-          \x00\x03\x00\x00\x00\x64\x00\x06\x00\x00\x40\x00\x00\x09\x00\x00\x00\x01"
+          \x00\x03\x00\x00\x00\x64\x00\x06\x00\x04\x00\x00\x00\x09\x00\x00\x00\x01"
     );
     // §6.5.3: the client's are acknowledged.
     lab.feed(&[PREFACE, &settings(&[])[..]].concat());
@@ -191,4 +191,35 @@ fn header_blocks_that_are_not_hpack() {
     // The path /, then both entries of the table: `n: v` and the authority.
     lab.feed(&frame(HEADERS, WHOLE, 5, &[0x82, 0x87, 0x84, 0xbf, 0xbe]));
     assert_eq!(lab.asked().last().unwrap().authority.as_deref(), Some(&b"a"[..]));
+}
+
+#[test]
+fn the_verdict_does_not_depend_on_how_a_frame_is_cut() {
+    // What a frame's header alone decides is decided on it: the stream first, then the size.
+    let (protocol, size) = (ErrorCode::ProtocolError, ErrorCode::FrameSizeError);
+    for len in [0, 1, 3, 5, 7, 8, 9, 12, 100, 16_000] {
+        let payload = vec![0; len];
+        ends_connection(&frame(RST_STREAM, 0, 0, &payload), protocol);
+        ends_connection(&[get(1), frame(RST_STREAM, 0, 1, &payload)].concat(), size);
+        ends_connection(&frame(PING, 0, 1, &payload), protocol);
+        ends_connection(&frame(SETTINGS, 0, 1, &payload), protocol);
+        ends_connection(&frame(GOAWAY, 0, 1, &payload), protocol);
+        ends_connection(&frame(PRIORITY_UPDATE, 0, 1, &payload), protocol);
+        ends_connection(&frame(WINDOW_UPDATE, 0, 0, &payload), size);
+        ends_connection(&[get(1), frame(WINDOW_UPDATE, 0, 1, &payload)].concat(), size);
+        ends_connection(&frame(PRIORITY, 0, 0, &payload), protocol);
+        ends_connection(&frame(CONTINUATION, END_HEADERS, 1, &payload), protocol);
+        ends_connection(&frame(PUSH_PROMISE, END_HEADERS, 1, &payload), protocol);
+        if len != 8 {
+            ends_connection(&frame(PING, 0, 0, &payload), size);
+        }
+        if len != 0 {
+            ends_connection(&frame(SETTINGS, ACK, 0, &payload), size);
+        }
+        if len != 5 {
+            // §6.3: an error of the stream; one that is not there cannot be reset.
+            ends_stream(&[get(1), frame(PRIORITY, 0, 1, &payload)].concat(), 1, size);
+            ends_connection(&frame(PRIORITY, 0, 1, &payload), size);
+        }
+    }
 }

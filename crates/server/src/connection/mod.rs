@@ -386,16 +386,15 @@ impl Connection {
         }
         self.flush(cx)?;
         self.mind_the_kernel(cx)?;
+        // A connection that waits for the peer's bytes receives them: what is put aside then is a part of something whose size
+        // is bounded, as a header block of HTTP/2.
+        let waits = matches!(self.activity, Activity::Receiving | Activity::Lingering);
         match self.inflow {
-            Inflow::Armed if self.wire.len() > PAUSE_AT => {
+            Inflow::Armed if self.wire.len() > PAUSE_AT && !waits => {
                 self.inflow = Inflow::Paused;
                 cx.ring.stop_recv(&self.conn);
             }
-            // Whoever waits for the peer's bytes receives them.
-            Inflow::Paused
-                if self.wire.len() <= PAUSE_AT / 2
-                    || matches!(self.activity, Activity::Receiving | Activity::Lingering) =>
-            {
+            Inflow::Paused if self.wire.len() <= PAUSE_AT / 2 || waits => {
                 self.inflow = Inflow::Armed;
                 cx.ring.recv(&self.conn).map_err(|_| Gone)?;
             }

@@ -9,7 +9,7 @@ mod encode;
 mod huffman;
 mod table;
 
-pub(super) use decode::{Decoder, Scratch, Sink, TOO_MUCH};
+pub(super) use decode::{Decoder, Scratch, Sink, TABLE_SIZE, TOO_MUCH};
 pub use encode::block;
 pub(super) use encode::{Writer, encoded_max, write_lines, write_literal, write_status};
 

@@ -5,6 +5,8 @@
 mod common;
 #[path = "../crates/site/tests/semantics/mod.rs"]
 mod table;
+#[path = "h2/wire.rs"]
+mod wire;
 
 use common::h2::{Client, GOAWAY, WINDOW_MAX, config};
 use common::site::{Site, pattern};

@@ -137,8 +137,8 @@ impl Connection {
                 // A first request often comes with the end of the handshake; its answer may leave with ours.
                 self.take_stashed(cx)?;
             }
-            Step::Failed(HandshakeError::PlainHttp) => {
-                self.refuse(cx, &NOT_TLS, false)?;
+            Step::Failed(HandshakeError::PlainHttp { head }) => {
+                self.refuse(cx, &NOT_TLS, head)?;
             }
             // The alert is in the output, if there is one.
             Step::Failed(_) => self.course = Course::END_SAID,

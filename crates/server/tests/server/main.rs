@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 #[macro_use]
 mod harness;
+mod answers;
 mod plain;
 mod semantics;
 mod swaps;

@@ -61,7 +61,10 @@ impl Handshake {
 
             if self.first {
                 match first_bytes(&self.input) {
-                    FirstBytes::PlainHttp => return Step::Failed(HandshakeError::PlainHttp),
+                    FirstBytes::PlainHttp => {
+                        let head = self.input.starts_with(b"HEAD ");
+                        return Step::Failed(HandshakeError::PlainHttp { head });
+                    }
                     FirstBytes::Unclear => return Step::More(self),
                     FirstBytes::NotHttp => self.first = false,
                 }
@@ -284,7 +287,10 @@ pub struct Established {
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The peer speaks HTTP without TLS; an answer in plain text will reach it.
-    PlainHttp,
+    PlainHttp {
+        /// Its method is HEAD: the answer has no content (RFC 9110 §9.3.2).
+        head: bool,
+    },
     /// The peer sent more than a handshake can need.
     TooLarge,
     /// The peer ended the connection during the handshake.
@@ -318,7 +324,7 @@ impl HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PlainHttp => f.write_str("peer speaks HTTP without TLS"),
+            Self::PlainHttp { .. } => f.write_str("peer speaks HTTP without TLS"),
             Self::TooLarge => f.write_str("peer sent more than a handshake can need"),
             Self::Closed => f.write_str("peer closed the connection during the handshake"),
             Self::PeerAlert(code) => write!(f, "peer gave up: {}", Alert::name(*code)),

@@ -315,15 +315,17 @@ fn feed(pieces: &[&[u8]]) -> (Step, Vec<u8>) {
 
 #[test]
 fn plain_http_is_recognized() {
-    for pieces in [
-        [b"GET / HTTP/1.1\r\n".as_slice()].as_slice(),
-        &[b"G", b"ET / HTTP/1.1\r\nHost: a\r\n\r\n"],
-        &[b"H", b"E", b"A", b"D", b" "],
-        &[b"M-SEARCH * HTTP/1.1\r\n"],
-        &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    for (pieces, is_head) in [
+        ([b"GET / HTTP/1.1\r\n".as_slice()].as_slice(), false),
+        (&[b"G", b"ET / HTTP/1.1\r\nHost: a\r\n\r\n"], false),
+        (&[b"H", b"E", b"A", b"D", b" "], true),
+        (&[b"HEAD / HTTP/1.1\r\n"], true),
+        (&[b"M-SEARCH * HTTP/1.1\r\n"], false),
+        (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], false),
     ] {
         let (step, out) = feed(pieces);
-        assert!(matches!(step, Step::Failed(HandshakeError::PlainHttp)), "{step:?}");
+        let Step::Failed(HandshakeError::PlainHttp { head }) = step else { panic!("{step:?}") };
+        assert_eq!(head, is_head);
         assert_eq!(out, b"", "an answer in plain text must not begin with an alert");
     }
     assert!(matches!(feed(&[b"G"]).0, Step::More(_)));

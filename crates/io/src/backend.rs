@@ -17,7 +17,7 @@ use crate::file::{File, FileStat};
 use crate::into::Into;
 use crate::ring::Op;
 use crate::sockopt::SockOpt;
-use crate::table::{OpId, Table};
+use crate::table::{EntryId, Table};
 use crate::udp::Udp;
 use crate::waker::Waker;
 
@@ -27,7 +27,7 @@ pub trait Backend: Driver + 'static {}
 /// One operation as the engine sees it. Made by [`Ring`](crate::Ring) from an entry of its op table only; the memory
 /// that it names stays where it is until the operation's terminal completion has been taken out of the table (I2).
 pub struct Submission<'a> {
-    pub(crate) id: OpId,
+    pub(crate) id: EntryId,
     pub(crate) op: Request<'a>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Request<'a> {
     Unsent { slot: u32 },
     Shutdown { slot: u32 },
     Close { slot: u32 },
-    Cancel { target: OpId },
+    Cancel { target: EntryId },
     CancelSlot { slot: u32 },
     CancelAll,
     Wake { waker: &'a Waker },
@@ -57,7 +57,7 @@ pub(crate) enum Request<'a> {
 /// What an engine says has happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Completion {
-    pub(crate) id: OpId,
+    pub(crate) id: EntryId,
     /// A count or a descriptor when not negative, else a negated errno.
     pub(crate) result: i32,
     /// The receive slot that was filled.
@@ -88,18 +88,18 @@ pub trait Driver {
     fn next(&mut self) -> Option<Completion>;
     /// The address that a successful `Peer` found.
     #[doc(hidden)]
-    fn peer(&mut self, id: OpId) -> Option<SocketAddr>;
+    fn peer(&mut self, id: EntryId) -> Option<SocketAddr>;
     /// How much a successful `Unsent`, which said `number`, found in the queue.
     #[doc(hidden)]
-    fn unsent(&mut self, _id: OpId, number: u32) -> u32 {
+    fn unsent(&mut self, _id: EntryId, number: u32) -> u32 {
         number
     }
     /// The file that a successful `Open` opened, which said `number`. Asked for once.
     #[doc(hidden)]
-    fn opened(&mut self, id: OpId, number: u32) -> Option<File>;
+    fn opened(&mut self, id: EntryId, number: u32) -> Option<File>;
     /// What a successful `Stat` found.
     #[doc(hidden)]
-    fn stat(&mut self, id: OpId) -> Option<FileStat>;
+    fn stat(&mut self, id: EntryId) -> Option<FileStat>;
     /// Whether received datagrams can be coalesced.
     #[doc(hidden)]
     fn has_gro(&self) -> bool;
@@ -111,7 +111,7 @@ pub trait Driver {
     fn has_set_opt(&self) -> bool;
     /// A `SetOpt` has ended: what was copied of it may hold a key and is to be wiped.
     #[doc(hidden)]
-    fn wipe(&mut self, _id: OpId) {}
+    fn wipe(&mut self, _id: EntryId) {}
     /// Starts what is queued, without waiting.
     #[doc(hidden)]
     fn start(&mut self, memory: &mut Memory<'_>) -> io::Result<()>;
@@ -132,7 +132,7 @@ pub struct Memory<'a> {
 
 impl Memory<'_> {
     /// The socket that an accept in flight accepts from.
-    pub(crate) fn listener(&self, id: OpId) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn listener(&self, id: EntryId) -> Option<BorrowedFd<'_>> {
         match self.ops.get(id)? {
             Op::Accept(listener) => listener.fd(),
             _ => None,
@@ -140,7 +140,7 @@ impl Memory<'_> {
     }
 
     /// The file that a read in flight reads, where it starts there, and what it fills.
-    pub(crate) fn reading(&mut self, id: OpId) -> Option<(&File, u64, &mut Into)> {
+    pub(crate) fn reading(&mut self, id: EntryId) -> Option<(&File, u64, &mut Into)> {
         match self.ops.get_mut(id)? {
             Op::Read { file, at, into, .. } => Some((file, *at, into)),
             _ => None,
@@ -148,7 +148,7 @@ impl Memory<'_> {
     }
 
     /// The directory and the path of an operation in flight that looks for a file.
-    pub(crate) fn looking(&self, id: OpId) -> Option<(&File, &CStr, Look)> {
+    pub(crate) fn looking(&self, id: EntryId) -> Option<(&File, &CStr, Look)> {
         match self.ops.get(id)? {
             Op::Open { dir, path, .. } => Some((dir, path, Look::Open)),
             Op::Stat { dir, path, .. } => Some((dir, path, Look::Stat)),
@@ -157,7 +157,7 @@ impl Memory<'_> {
     }
 
     /// The datagram socket of an operation in flight.
-    pub(crate) fn udp(&self, id: OpId) -> Option<&Udp> {
+    pub(crate) fn udp(&self, id: EntryId) -> Option<&Udp> {
         match self.ops.get(id)? {
             Op::RecvFrom(udp) | Op::SendTo { by: udp, .. } => Some(udp),
             _ => None,
@@ -165,7 +165,7 @@ impl Memory<'_> {
     }
 
     /// What a send of datagrams in flight sends, in datagrams of which size (0: one), and whereto.
-    pub(crate) fn datagrams(&self, id: OpId) -> Option<(&Udp, &[u8], u16, SocketAddr)> {
+    pub(crate) fn datagrams(&self, id: EntryId) -> Option<(&Udp, &[u8], u16, SocketAddr)> {
         match self.ops.get(id)? {
             Op::SendTo { by, piece, to, segment } => Some((by, piece.bytes(), *segment, *to)),
             _ => None,
@@ -173,7 +173,7 @@ impl Memory<'_> {
     }
 
     /// What a send in flight sends, and from where on.
-    pub(crate) fn source(&self, id: OpId) -> Option<(&Src, usize)> {
+    pub(crate) fn source(&self, id: EntryId) -> Option<(&Src, usize)> {
         match self.ops.get(id)? {
             Op::Send { src, offset, .. } => Some((src, *offset)),
             _ => None,
@@ -181,7 +181,7 @@ impl Memory<'_> {
     }
 
     /// Where a read in flight writes.
-    pub(crate) fn target(&mut self, id: OpId) -> Option<&mut Into> {
+    pub(crate) fn target(&mut self, id: EntryId) -> Option<&mut Into> {
         match self.ops.get_mut(id)? {
             Op::Read { into, .. } => Some(into),
             _ => None,

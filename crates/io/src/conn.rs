@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use crate::event::Key;
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// Slots whose `Conn` was dropped instead of closed, to be closed at the next wait.
 /// The capacity for all is reserved, so that a drop never allocates.
@@ -104,7 +104,7 @@ struct Desc {
     state: State,
     in_flight: u16,
     key: Key,
-    recv: Option<OpId>,
+    recv: Option<EntryId>,
     order: SendOrder,
     tls: Tls,
     served: bool,
@@ -114,8 +114,8 @@ struct Desc {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct SendOrder {
     /// The one whose turn it is.
-    pub(crate) first: Option<OpId>,
-    pub(crate) last: Option<OpId>,
+    pub(crate) first: Option<EntryId>,
+    pub(crate) last: Option<EntryId>,
 }
 
 /// What the kernel does about TLS on a connection.
@@ -212,11 +212,11 @@ impl Descs {
         self.get(id).filter(|desc| desc.state == State::Open).map(|desc| desc.key)
     }
 
-    pub(crate) fn recv_op(&self, id: SlotId) -> Option<OpId> {
+    pub(crate) fn recv_op(&self, id: SlotId) -> Option<EntryId> {
         self.get(id)?.recv
     }
 
-    pub(crate) fn set_recv(&mut self, id: SlotId, op: Option<OpId>) {
+    pub(crate) fn set_recv(&mut self, id: SlotId, op: Option<EntryId>) {
         if let Some(desc) = self.get_mut(id) {
             desc.recv = op;
         }

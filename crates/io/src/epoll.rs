@@ -33,7 +33,7 @@ use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submiss
 use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
 use crate::sockopt::SockOpt;
-use crate::table::OpId;
+use crate::table::EntryId;
 use crate::waker::Waker;
 
 /// io_uring's own limit on its file table.
@@ -59,7 +59,7 @@ pub struct Epoll {
     /// What each operation in flight is doing, by its index in the op table.
     works: Box<[Work]>,
     /// Operations to be begun at the next wait, in order.
-    queue: VecDeque<(OpId, Begin)>,
+    queue: VecDeque<(EntryId, Begin)>,
     /// Places of sockets that can go on, each once.
     ready: VecDeque<u32>,
     /// Those of receives that let others go first: put on that list once all others of this wait are.
@@ -70,16 +70,16 @@ pub struct Epoll {
     /// Receive slots to be filled, used last-in first-out: the one that is still in the cache.
     rx_free: Vec<u16>,
     /// Reads to go on with.
-    reads: VecDeque<OpId>,
+    reads: VecDeque<EntryId>,
     /// Reads, opens and looks that wait for the helper thread.
-    backlog: VecDeque<OpId>,
+    backlog: VecDeque<EntryId>,
     /// What the helper has found, until it is asked for.
-    found: VecDeque<(OpId, Answer)>,
+    found: VecDeque<(EntryId, Answer)>,
     reader: Reader,
     waker: Option<Waker>,
     /// The kernel has reported the waker, and nobody has been told yet.
     woken: bool,
-    wake: Option<OpId>,
+    wake: Option<EntryId>,
     completions: VecDeque<Completion>,
     events: Vec<epoll::Event>,
     /// The last wait asked the kernel for news.
@@ -105,7 +105,7 @@ enum Begin {
     Unsupported,
     Shutdown(u32),
     Close(u32),
-    Cancel(OpId),
+    Cancel(EntryId),
     CancelSlot(u32),
     CancelAll,
     Wake,
@@ -117,7 +117,7 @@ enum Doing {
     Nothing,
     Accept,
     Recv { slot: u32 },
-    Send { slot: u32, sent: usize, next: Option<OpId> },
+    Send { slot: u32, sent: usize, next: Option<EntryId> },
     Read { done: usize, by: By },
     Look { by: By },
     PollOut { slot: u32 },
@@ -138,12 +138,13 @@ enum By {
 }
 
 struct Work {
-    generation: u32,
+    /// The operation that it is about, the last one when that has ended. `None`: there was none yet.
+    op: Option<EntryId>,
     doing: Doing,
 }
 
 struct Accept {
-    op: OpId,
+    op: EntryId,
     /// What the interest list knows the listener by; several accepts may share one.
     listener: RawFd,
     ready: bool,
@@ -178,7 +179,7 @@ impl Epoll {
         Ok(Epoll {
             epoll,
             places: Places::new(config.connections),
-            works: (0..ops).map(|_| Work { generation: 0, doing: Doing::Nothing }).collect(),
+            works: (0..ops).map(|_| Work { op: None, doing: Doing::Nothing }).collect(),
             queue: VecDeque::with_capacity(ops),
             ready: VecDeque::with_capacity(connections),
             yielding: Vec::with_capacity(connections),
@@ -200,26 +201,26 @@ impl Epoll {
         })
     }
 
-    fn doing(&self, op: OpId) -> Doing {
-        match self.works.get(op.index as usize) {
-            Some(work) if work.generation == op.generation => work.doing,
+    fn doing(&self, op: EntryId) -> Doing {
+        match self.works.get(op.index() as usize) {
+            Some(work) if work.op == Some(op) => work.doing,
             _ => Doing::Nothing,
         }
     }
 
-    fn set(&mut self, op: OpId, doing: Doing) {
-        if let Some(work) = self.works.get_mut(op.index as usize) {
-            *work = Work { generation: op.generation, doing };
+    fn set(&mut self, op: EntryId, doing: Doing) {
+        if let Some(work) = self.works.get_mut(op.index() as usize) {
+            *work = Work { op: Some(op), doing };
         }
     }
 
     /// The terminal completion of `op`.
-    fn end(&mut self, op: OpId, result: Result<usize, Errno>) {
+    fn end(&mut self, op: EntryId, result: Result<usize, Errno>) {
         self.set(op, Doing::Nothing);
         self.complete(op, result, None, false);
     }
 
-    fn complete(&mut self, id: OpId, result: Result<usize, Errno>, buffer: Option<u16>, more: bool) {
+    fn complete(&mut self, id: EntryId, result: Result<usize, Errno>, buffer: Option<u16>, more: bool) {
         let result = match result {
             Ok(count) => i32::try_from(count).unwrap_or(i32::MAX),
             Err(errno) => errno.raw_os_error().wrapping_neg(),
@@ -234,7 +235,7 @@ impl Epoll {
         }
     }
 
-    fn begin(&mut self, memory: &mut Memory<'_>, op: OpId, begin: Begin) {
+    fn begin(&mut self, memory: &mut Memory<'_>, op: EntryId, begin: Begin) {
         match begin {
             Begin::Accept(listener) => self.begin_accept(memory, op, listener),
             Begin::Recv(slot, yields) => match self.places.get(slot) {
@@ -320,7 +321,7 @@ impl Epoll {
         }
     }
 
-    fn take_found(&mut self, id: OpId) -> Option<Answer> {
+    fn take_found(&mut self, id: EntryId) -> Option<Answer> {
         // In the order in which they are reported, so it is the first.
         let at = self.found.iter().position(|(of, _)| *of == id)?;
         Some(self.found.remove(at)?.1)
@@ -441,7 +442,7 @@ impl Driver for Epoll {
         self.completions.pop_front()
     }
 
-    fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
+    fn peer(&mut self, id: EntryId) -> Option<SocketAddr> {
         match self.doing(id) {
             Doing::Peer(address) => Some(address),
             _ => None,
@@ -452,14 +453,14 @@ impl Driver for Epoll {
         false
     }
 
-    fn opened(&mut self, id: OpId, _: u32) -> Option<File> {
+    fn opened(&mut self, id: EntryId, _: u32) -> Option<File> {
         match self.take_found(id)? {
             Answer::Opened(file) => Some(file),
             _ => None,
         }
     }
 
-    fn stat(&mut self, id: OpId) -> Option<FileStat> {
+    fn stat(&mut self, id: EntryId) -> Option<FileStat> {
         match self.take_found(id)? {
             Answer::Stat(stat) => Some(stat),
             _ => None,

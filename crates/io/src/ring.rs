@@ -3,6 +3,7 @@
 mod core;
 mod datagrams;
 mod drain;
+mod id;
 mod names;
 mod sends;
 mod turn;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use self::core::Inner;
 pub(crate) use self::core::Op;
+pub use self::id::OpId;
 use crate::arena::{Arena, Layout, TxBuf};
 use crate::backend::Backend;
 use crate::conn::{Conn, Listener, Tls};
@@ -24,7 +26,6 @@ use crate::event::{Busy, Event, Key, Src};
 use crate::file::File;
 use crate::into::Into;
 use crate::sockopt::SockOpt;
-use crate::table::OpId;
 use crate::waker::Waker;
 
 /// Sizes of a ring, fixed when it is made. Nothing grows afterwards.
@@ -160,7 +161,8 @@ impl<B: Backend> Ring<B> {
     /// # Errors
     /// [`Busy`] when the op table is full.
     pub fn accept(&mut self, listener: &Listener) -> Result<OpId, Busy> {
-        self.inner.launch(Op::Accept(listener.clone())).map_err(|_| Busy(()))
+        let queued = self.inner.launch(Op::Accept(listener.clone()));
+        self.inner.name(queued.map_err(drop))
     }
 
     /// Gives the connection the key that its events carry from now on.
@@ -182,12 +184,14 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn recv(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let id = self.inner.id_of(conn);
-        if let Some(op) = self.inner.descs.recv_op(id) {
-            return Ok(op);
+        let queued = match self.inner.descs.recv_op(id) {
+            Some(op) => Ok(op),
+            None => self.inner.launch(Op::Recv(id)).map_err(drop),
+        };
+        if let Ok(op) = queued {
+            self.inner.descs.set_recv(id, Some(op));
         }
-        let op = self.inner.launch(Op::Recv(id)).map_err(|_| Busy(()))?;
-        self.inner.descs.set_recv(id, Some(op));
-        Ok(op)
+        self.inner.name(queued)
     }
 
     /// Stops receiving, so that the peer's bytes stay in the socket. [`Event::RecvEnded`] follows if it was receiving.
@@ -197,7 +201,7 @@ impl<B: Backend> Ring<B> {
     pub fn stop_recv(&mut self, conn: &Conn) {
         let id = self.inner.id_of(conn);
         if let Some(op) = self.inner.descs.recv_op(id) {
-            self.cancel(op);
+            self.inner.cancel(op);
         }
     }
 
@@ -215,7 +219,8 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn send(&mut self, conn: &Conn, src: Src, offset: usize) -> Result<OpId, Busy<Src>> {
         let to = self.inner.id_of(conn);
-        self.inner.send(to, src, offset).map_err(Busy)
+        let queued = self.inner.send(to, src, offset);
+        self.inner.name(queued)
     }
 
     /// Asks to be told when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if there is. Whoever fills a send slot
@@ -229,7 +234,8 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn poll_out(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let id = self.inner.id_of(conn);
-        self.inner.launch(Op::PollOut(id)).map_err(|_| Busy(()))
+        let queued = self.inner.launch(Op::PollOut(id));
+        self.inner.name(queued.map_err(drop))
     }
 
     /// Starts what was queued now, at the price of a system call, and not with the next [`wait`](Ring::wait). For what is large: a
@@ -249,10 +255,11 @@ impl<B: Backend> Ring<B> {
     /// # Errors
     /// [`Busy`] with `into` when the op table is full.
     pub fn read(&mut self, file: &File, at: u64, into: Into, key: Key) -> Result<OpId, Busy<Into>> {
-        self.inner.launch(Op::Read { key, file: file.clone(), at, into }).map_err(|op| match op {
-            Op::Read { into, .. } => Busy(into),
+        let queued = self.inner.launch(Op::Read { key, file: file.clone(), at, into });
+        self.inner.name(queued.map_err(|op| match op {
+            Op::Read { into, .. } => into,
             _ => unreachable!("launch hands back what it was given"),
-        })
+        }))
     }
 
     /// Asks for the peer's address; [`Event::Peer`] answers. `ipv6` is the family of the listener that it came from.
@@ -264,7 +271,8 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn peer(&mut self, conn: &Conn, ipv6: bool) -> Result<OpId, Busy> {
         let of = self.inner.id_of(conn);
-        self.inner.launch(Op::Peer { of, ipv6 }).map_err(|_| Busy(()))
+        let queued = self.inner.launch(Op::Peer { of, ipv6 });
+        self.inner.name(queued.map_err(drop))
     }
 
     /// Whether [`peer`](Ring::peer) can answer on this kernel.
@@ -284,14 +292,14 @@ impl<B: Backend> Ring<B> {
     pub fn set_opt(&mut self, conn: &Conn, opt: SockOpt) -> Result<OpId, Busy<SockOpt>> {
         let of = self.inner.id_of(conn);
         let ulp = matches!(opt, SockOpt::TlsUlp);
-        let op = self.inner.launch(Op::SetOpt { of, opt }).map_err(|op| match op {
-            Op::SetOpt { opt, .. } => Busy(opt),
-            _ => unreachable!("launch hands back what it was given"),
-        })?;
-        if ulp {
+        let queued = self.inner.launch(Op::SetOpt { of, opt });
+        if ulp && queued.is_ok() {
             self.inner.descs.set_tls(of, Tls::Ulp);
         }
-        Ok(op)
+        self.inner.name(queued.map_err(|op| match op {
+            Op::SetOpt { opt, .. } => opt,
+            _ => unreachable!("launch hands back what it was given"),
+        }))
     }
 
     /// Asks how much the socket holds that the peer has not acknowledged (SO_MEMINFO); [`Event::Unsent`] answers. Nothing after
@@ -305,7 +313,8 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn unsent(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let of = self.inner.id_of(conn);
-        self.inner.launch(Op::Unsent(of)).map_err(|_| Busy(()))
+        let queued = self.inner.launch(Op::Unsent(of));
+        self.inner.name(queued.map_err(drop))
     }
 
     /// Whether [`set_opt`](Ring::set_opt) can do all that [`SockOpt`] lists: on io_uring, since kernel 6.7.
@@ -322,12 +331,13 @@ impl<B: Backend> Ring<B> {
     /// As [`bind`](Ring::bind).
     pub fn shutdown(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let id = self.inner.id_of(conn);
-        self.inner.launch(Op::Shutdown(id)).map_err(|_| Busy(()))
+        let queued = self.inner.launch(Op::Shutdown(id));
+        self.inner.name(queued.map_err(drop))
     }
 
     /// Asks the kernel to end an operation early. Its own last event tells what became of it; a stale id does nothing.
     pub fn cancel(&mut self, id: OpId) {
-        self.inner.cancel(id);
+        self.inner.cancel(id.entry());
     }
 
     /// Closes a connection: cancels its operations, waits for the last of them, then closes the descriptor.

@@ -1,20 +1,32 @@
 //! A fixed table of generational slots: the op table's bookkeeping, free of any I/O so that it can be checked
 //! exhaustively.
 
-/// Names one operation in flight: an index and the generation it was filled in. A stale id is inert.
+/// Names an entry of a table: its index and the generation it was filled in. A stale id is inert.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct OpId {
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
+pub struct EntryId {
+    index: u32,
+    generation: u32,
 }
 
-impl OpId {
+impl EntryId {
+    pub(crate) fn new(index: u32, generation: u32) -> EntryId {
+        EntryId { index, generation }
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.generation
+    }
+
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
-    pub(crate) fn from_bits(bits: u64) -> OpId {
-        OpId { index: (bits & 0xffff_ffff) as u32, generation: (bits >> 32) as u32 }
+    pub(crate) fn from_bits(bits: u64) -> EntryId {
+        EntryId { index: (bits & 0xffff_ffff) as u32, generation: (bits >> 32) as u32 }
     }
 }
 
@@ -42,7 +54,7 @@ impl<T> Table<T> {
     }
 
     /// Stores `value`, or hands it back when the table is full.
-    pub(crate) fn insert(&mut self, value: T) -> Result<OpId, T> {
+    pub(crate) fn insert(&mut self, value: T) -> Result<EntryId, T> {
         let Some(index) = self.free else {
             let index = self.slots.len() as u32;
             if index == self.capacity {
@@ -50,31 +62,31 @@ impl<T> Table<T> {
             }
             self.slots.push((0, Slot::Live(value)));
             self.live += 1;
-            return Ok(OpId { index, generation: 0 });
+            return Ok(EntryId { index, generation: 0 });
         };
         let (generation, slot) = &mut self.slots[index as usize];
         let Slot::Free { next } = *slot else { unreachable!("the free list names free slots only") };
         self.free = next;
         *slot = Slot::Live(value);
         self.live += 1;
-        Ok(OpId { index, generation: *generation })
+        Ok(EntryId { index, generation: *generation })
     }
 
-    pub(crate) fn get(&self, id: OpId) -> Option<&T> {
+    pub(crate) fn get(&self, id: EntryId) -> Option<&T> {
         match self.slots.get(id.index as usize) {
             Some((generation, Slot::Live(value))) if *generation == id.generation => Some(value),
             _ => None,
         }
     }
 
-    pub(crate) fn get_mut(&mut self, id: OpId) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: EntryId) -> Option<&mut T> {
         match self.slots.get_mut(id.index as usize) {
             Some((generation, Slot::Live(value))) if *generation == id.generation => Some(value),
             _ => None,
         }
     }
 
-    pub(crate) fn remove(&mut self, id: OpId) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: EntryId) -> Option<T> {
         self.get(id)?;
         let (generation, slot) = &mut self.slots[id.index as usize];
         *generation = generation.wrapping_add(1);
@@ -117,7 +129,7 @@ mod tests {
 
     fn check(steps: &[usize]) -> usize {
         let mut table: Table<Rc<usize>> = Table::new(2);
-        let mut ids: Vec<(OpId, Rc<usize>, bool)> = Vec::new();
+        let mut ids: Vec<(EntryId, Rc<usize>, bool)> = Vec::new();
         for &step in steps {
             if step == 0 {
                 let value = Rc::new(ids.len());
@@ -160,8 +172,8 @@ mod tests {
 
     #[test]
     fn an_id_survives_the_trip_through_user_data() {
-        let id = OpId { index: 0x0102_0304, generation: 0xfffe_fdfc };
+        let id = EntryId { index: 0x0102_0304, generation: 0xfffe_fdfc };
         assert_eq!(id.to_bits(), 0xfffe_fdfc_0102_0304);
-        assert_eq!(OpId::from_bits(0xfffe_fdfc_0102_0304), id);
+        assert_eq!(EntryId::from_bits(0xfffe_fdfc_0102_0304), id);
     }
 }

@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use crate::arena::RxBuf;
 use crate::event::Key;
+use crate::ring::OpId;
 use crate::sockopt;
-use crate::table::OpId;
 
 /// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was coalesced. So a ring that
 /// receives datagrams of up to n bytes needs receive slots of n + 72.

@@ -28,7 +28,7 @@ use crate::arena::Arena;
 use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
 use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// The oldest kernel that has all that the engine stands on (multishot receive, DEFER_TASKRUN).
 const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -291,7 +291,7 @@ impl Backend for Uring {}
 impl Driver for Uring {
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
         let Submission { id, op } = submission;
-        let mut scratch = self.scratch.at(id.index);
+        let mut scratch = self.scratch.at(id.index());
         let entry = match op {
             Request::Accept { listener } => opcode::AcceptMulti::new(types::Fd(listener.raw()))
                 .allocate_file_index(true)
@@ -359,31 +359,31 @@ impl Driver for Uring {
             }
         };
         Some(Completion {
-            id: OpId::from_bits(entry.user_data()),
+            id: EntryId::from_bits(entry.user_data()),
             result: entry.result(),
             buffer: cqueue::buffer_select(entry.flags()),
             more: cqueue::more(entry.flags()),
         })
     }
 
-    fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
-        self.scratch.at(id.index).address()
+    fn peer(&mut self, id: EntryId) -> Option<SocketAddr> {
+        self.scratch.at(id.index()).address()
     }
 
-    fn unsent(&mut self, id: OpId, number: u32) -> u32 {
+    fn unsent(&mut self, id: EntryId, number: u32) -> u32 {
         // A filter may have cut the answer short: then nobody knows, and nothing may be taken for sent.
-        self.scratch.at(id.index).queued(number).unwrap_or(u32::MAX)
+        self.scratch.at(id.index()).queued(number).unwrap_or(u32::MAX)
     }
 
     fn has_set_opt(&self) -> bool {
         self.socket_commands
     }
 
-    fn wipe(&mut self, id: OpId) {
-        self.scratch.at(id.index).wipe();
+    fn wipe(&mut self, id: EntryId) {
+        self.scratch.at(id.index()).wipe();
     }
 
-    fn opened(&mut self, _: OpId, number: u32) -> Option<File> {
+    fn opened(&mut self, _: EntryId, number: u32) -> Option<File> {
         let number = RawFd::try_from(number).ok()?;
         // SAFETY: the kernel has made this descriptor for an open of this ring and says so in its completion, of which the op
         // table lets one through. Nobody else knows the number. (A kernel that names a stranger's descriptor cannot be
@@ -392,8 +392,8 @@ impl Driver for Uring {
         Some(fd.into())
     }
 
-    fn stat(&mut self, id: OpId) -> Option<FileStat> {
-        Some(self.scratch.at(id.index).found())
+    fn stat(&mut self, id: EntryId) -> Option<FileStat> {
+        Some(self.scratch.at(id.index()).found())
     }
 
     fn has_gro(&self) -> bool {

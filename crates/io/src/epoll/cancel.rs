@@ -4,12 +4,12 @@ use rustix::io::Errno;
 
 use super::{By, Doing, Epoll};
 use crate::backend::Memory;
-use crate::table::OpId;
+use crate::table::EntryId;
 
 impl Epoll {
     /// # Errors
     /// io_uring's: ENOENT when there is no such operation, EALREADY when it cannot be stopped any more.
-    pub(super) fn cancel(&mut self, memory: &Memory<'_>, op: OpId) -> Result<(), Errno> {
+    pub(super) fn cancel(&mut self, memory: &Memory<'_>, op: EntryId) -> Result<(), Errno> {
         match self.doing(op) {
             Doing::Nothing | Doing::Peer(_) => return Err(Errno::NOENT),
             Doing::Accept => {
@@ -64,7 +64,7 @@ impl Epoll {
     }
 
     /// What has been moved has been moved, as on io_uring.
-    fn end_partly(&mut self, op: OpId, done: usize) {
+    fn end_partly(&mut self, op: EntryId, done: usize) {
         self.end(op, if done > 0 { Ok(done) } else { Err(Errno::CANCELED) });
     }
 
@@ -79,7 +79,7 @@ impl Epoll {
 
     pub(super) fn cancel_all(&mut self, memory: &Memory<'_>) {
         for index in 0..self.works.len() {
-            let op = OpId { index: index as u32, generation: self.works[index].generation };
+            let Some(op) = self.works[index].op else { continue };
             // One that is not there, or that the helper has, ends by itself.
             let _ = self.cancel(memory, op);
         }

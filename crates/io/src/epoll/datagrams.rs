@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::{DATAGRAMS, Doing, Epoll, edge};
 use crate::backend::Memory;
-use crate::table::OpId;
+use crate::table::EntryId;
 use crate::udp::{DATAGRAM_HEAD, DATAGRAM_MAX, Head, SEGMENTS_MAX};
 
 /// Receives on one socket in one wait.
@@ -23,8 +23,8 @@ pub(super) struct Socket {
     raw: RawFd,
     readable: bool,
     writable: bool,
-    recv: Option<OpId>,
-    sends: VecDeque<OpId>,
+    recv: Option<EntryId>,
+    sends: VecDeque<EntryId>,
 }
 
 impl Socket {
@@ -35,7 +35,7 @@ impl Socket {
 
 impl Epoll {
     /// The socket of an operation, on the interest list from now on.
-    fn socket(&mut self, memory: &Memory<'_>, op: OpId) -> Result<&mut Socket, Errno> {
+    fn socket(&mut self, memory: &Memory<'_>, op: EntryId) -> Result<&mut Socket, Errno> {
         let fd = memory.udp(op).and_then(|udp| udp.fd()).ok_or(Errno::BADF)?;
         let raw = fd.as_raw_fd();
         if let Some(index) = self.sockets.iter().position(|socket| socket.raw == raw) {
@@ -51,7 +51,7 @@ impl Epoll {
         Ok(&mut self.sockets[last])
     }
 
-    pub(super) fn begin_recv_from(&mut self, memory: &Memory<'_>, op: OpId) {
+    pub(super) fn begin_recv_from(&mut self, memory: &Memory<'_>, op: EntryId) {
         match self.socket(memory, op) {
             Ok(socket) if socket.recv.is_none() => {
                 socket.recv = Some(op);
@@ -62,7 +62,7 @@ impl Epoll {
         }
     }
 
-    pub(super) fn begin_send_to(&mut self, memory: &Memory<'_>, op: OpId) {
+    pub(super) fn begin_send_to(&mut self, memory: &Memory<'_>, op: EntryId) {
         let Some((_, bytes, segment, _)) = memory.datagrams(op) else {
             return self.end(op, Err(Errno::BADF));
         };
@@ -176,7 +176,7 @@ impl Epoll {
         }
     }
 
-    pub(super) fn end_recv_from(&mut self, memory: &Memory<'_>, op: OpId, errno: Errno) {
+    pub(super) fn end_recv_from(&mut self, memory: &Memory<'_>, op: EntryId, errno: Errno) {
         for socket in self.sockets.iter_mut().filter(|socket| socket.recv == Some(op)) {
             socket.recv = None;
         }
@@ -184,7 +184,7 @@ impl Epoll {
         self.end(op, Err(errno));
     }
 
-    pub(super) fn end_send_to(&mut self, memory: &Memory<'_>, op: OpId, result: Result<usize, Errno>) {
+    pub(super) fn end_send_to(&mut self, memory: &Memory<'_>, op: EntryId, result: Result<usize, Errno>) {
         for socket in &mut self.sockets {
             socket.sends.retain(|other| *other != op);
         }
@@ -193,7 +193,7 @@ impl Epoll {
     }
 
     /// Takes the socket of an operation that ends off the interest list if that was the last.
-    fn forget_idle(&mut self, memory: &Memory<'_>, op: OpId) {
+    fn forget_idle(&mut self, memory: &Memory<'_>, op: EntryId) {
         let Some(fd) = memory.udp(op).and_then(|udp| udp.fd()) else { return };
         let raw = fd.as_raw_fd();
         let idle = |socket: &Socket| socket.raw == raw && socket.recv.is_none() && socket.sends.is_empty();

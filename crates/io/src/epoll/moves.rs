@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 use super::{Accept, By, Doing, Epoll, LISTENER, edge, reader};
 use crate::backend::Memory;
 use crate::event::{GATHER_MAX, Src};
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// Receives on one connection in one wait, as many as io_uring makes before it lets others go first.
 const RECEIVES: usize = 32;
@@ -24,7 +24,7 @@ const READ_AT_ONCE: usize = 1 << 20;
 const OPERATION_MAX: usize = 0x7fff_f000;
 
 impl Epoll {
-    pub(super) fn begin_accept(&mut self, memory: &Memory<'_>, op: OpId, listener: RawFd) {
+    pub(super) fn begin_accept(&mut self, memory: &Memory<'_>, op: EntryId, listener: RawFd) {
         let Some(socket) = memory.listener(op) else { return self.end(op, Err(Errno::BADF)) };
         if !self.accepts.iter().any(|accept| accept.listener == listener) {
             self.calls += 2;
@@ -143,7 +143,7 @@ impl Epoll {
         self.places.get(slot).is_some_and(|sock| sock.readable && sock.recv.is_some())
     }
 
-    pub(super) fn begin_poll_out(&mut self, op: OpId, slot: u32) {
+    pub(super) fn begin_poll_out(&mut self, op: EntryId, slot: u32) {
         let Some(sock) = self.places.get(slot) else { return self.end(op, Err(Errno::BADF)) };
         if sock.room.is_some() {
             return self.end(op, Err(Errno::BUSY));
@@ -169,7 +169,7 @@ impl Epoll {
         self.end(op, room.map(|_| 0));
     }
 
-    pub(super) fn begin_send(&mut self, op: OpId, slot: u32) {
+    pub(super) fn begin_send(&mut self, op: EntryId, slot: u32) {
         let Some(sock) = self.places.get(slot) else { return self.end(op, Err(Errno::BADF)) };
         let before = sock.last_send.replace(op);
         if before.is_none() {
@@ -186,7 +186,7 @@ impl Epoll {
     }
 
     /// Takes a send out of its connection's list, and returns what it had sent. `None` when it is not in there.
-    pub(super) fn unlink_send(&mut self, op: OpId) -> Option<usize> {
+    pub(super) fn unlink_send(&mut self, op: EntryId) -> Option<usize> {
         let Doing::Send { slot, sent, next } = self.doing(op) else { return None };
         let mut before = None;
         let mut here = self.places.get(slot)?.first_send;
@@ -209,7 +209,7 @@ impl Epoll {
         Some(sent)
     }
 
-    fn set_next(&mut self, op: OpId, new: Option<OpId>) {
+    fn set_next(&mut self, op: EntryId, new: Option<EntryId>) {
         if let Doing::Send { slot, sent, .. } = self.doing(op) {
             self.set(op, Doing::Send { slot, sent, next: new });
         }
@@ -336,7 +336,7 @@ impl Epoll {
     }
 
     /// Gives an operation to the helper, or leaves it for later when that has enough to do.
-    pub(super) fn ask_helper(&mut self, memory: &mut Memory<'_>, op: OpId) {
+    pub(super) fn ask_helper(&mut self, memory: &mut Memory<'_>, op: EntryId) {
         let (asked, then) = match self.doing(op) {
             Doing::Read { done, .. } => {
                 let Some((file, at, target)) = memory.reading(op) else {

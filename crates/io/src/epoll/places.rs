@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::OwnedFd;
 
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// A socket, what is in flight on it, and what is known of its readiness.
 ///
@@ -17,12 +17,12 @@ pub(super) struct Sock {
     /// The peer has finished or the connection has failed: what is left to read ends in 0 or in an error, for which no
     /// further edge comes.
     pub(super) ended: bool,
-    pub(super) recv: Option<OpId>,
+    pub(super) recv: Option<EntryId>,
     /// Sends in the order in which they were asked for; the rest of the list is in the works.
-    pub(super) first_send: Option<OpId>,
-    pub(super) last_send: Option<OpId>,
+    pub(super) first_send: Option<EntryId>,
+    pub(super) last_send: Option<EntryId>,
     /// Waits for room to send.
-    pub(super) room: Option<OpId>,
+    pub(super) room: Option<EntryId>,
 }
 
 #[derive(Default)]

@@ -11,7 +11,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use crate::backend::Look;
 use crate::file::{File, FileStat};
 use crate::into::RUNS_MAX;
-use crate::table::OpId;
+use crate::table::EntryId;
 use crate::waker::Waker;
 
 /// Buffers between the helper and the ring, and so what the helper is asked for at a time.
@@ -25,7 +25,7 @@ const STACK: usize = 64 << 10;
 
 /// Memory of the helper's own: it must not write into a ring that another thread owns.
 struct Job {
-    op: OpId,
+    op: EntryId,
     file: File,
     task: Task,
     buffer: Box<[u8]>,
@@ -48,7 +48,7 @@ pub(super) enum Answer {
 
 /// What the helper has read.
 pub(super) struct Done {
-    pub(super) op: OpId,
+    pub(super) op: EntryId,
     pub(super) result: Result<usize, Errno>,
     found: Option<Answer>,
     buffer: Box<[u8]>,
@@ -115,7 +115,7 @@ impl Reader {
     ///
     /// # Errors
     /// EIO when there is no helper any more.
-    pub(super) fn read(&mut self, op: OpId, file: &File, at: u64, len: usize) -> Result<bool, Errno> {
+    pub(super) fn read(&mut self, op: EntryId, file: &File, at: u64, len: usize) -> Result<bool, Errno> {
         self.ask(op, file, Task::Read { at, len: len.min(BUFFER) }, |_| {})
     }
 
@@ -123,7 +123,7 @@ impl Reader {
     ///
     /// # Errors
     /// ENAMETOOLONG for a path that no kernel takes either; EIO when there is no helper any more.
-    pub(super) fn look(&mut self, op: OpId, dir: &File, path: &CStr, look: Look) -> Result<bool, Errno> {
+    pub(super) fn look(&mut self, op: EntryId, dir: &File, path: &CStr, look: Look) -> Result<bool, Errno> {
         let path = path.to_bytes_with_nul();
         if path.len() > PATH_MAX {
             return Err(Errno::NAMETOOLONG);
@@ -133,7 +133,7 @@ impl Reader {
 
     fn ask(
         &mut self,
-        op: OpId,
+        op: EntryId,
         file: &File,
         task: Task,
         fill: impl FnOnce(&mut [u8]),
@@ -196,7 +196,7 @@ mod tests {
     fn it_takes_as_much_as_it_has_buffers_for_and_ends_when_told() {
         let mut reader = Reader::start().unwrap();
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
-        let op = |index| OpId { index, generation: 0 };
+        let op = |index| EntryId::new(index, 1);
         for index in 0..4 {
             assert_eq!(reader.read(op(index), &file, 1, 3), Ok(true));
         }
@@ -206,7 +206,7 @@ mod tests {
             reader.bell.clear();
             while let Some(done) = reader.next() {
                 assert_eq!((done.result, done.bytes()), (Ok(3), &b"ELF"[..]));
-                seen.push(done.op.index);
+                seen.push(done.op.index());
                 reader.recycle(done);
             }
         }

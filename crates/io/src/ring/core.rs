@@ -16,7 +16,7 @@ use crate::event::{Event, Key, Piece, RecvEnd, Src};
 use crate::file::File;
 use crate::into::Into;
 use crate::sockopt::SockOpt;
-use crate::table::{OpId, Table};
+use crate::table::{EntryId, Table};
 use crate::udp::{self, Udp};
 use crate::waker::Waker;
 
@@ -36,7 +36,7 @@ pub(crate) enum Op {
     Unsent(SlotId),
     Shutdown(SlotId),
     Close { of: SlotId, key: Key },
-    Cancel(OpId),
+    Cancel(EntryId),
     CancelSlot(SlotId),
     CancelAll,
     Wake,
@@ -165,7 +165,7 @@ impl<B: Backend> Inner<B> {
         conn.id
     }
 
-    pub(super) fn launch(&mut self, op: Op) -> Result<OpId, Op> {
+    pub(super) fn launch(&mut self, op: Op) -> Result<EntryId, Op> {
         let id = self.insert(op)?;
         if !self.hand_over(id) {
             let Some(op) = self.ops.remove(id) else { unreachable!("it was inserted just now") };
@@ -178,7 +178,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Enters an operation in the table, as one in flight.
-    pub(super) fn insert(&mut self, op: Op) -> Result<OpId, Op> {
+    pub(super) fn insert(&mut self, op: Op) -> Result<EntryId, Op> {
         if self.broken.is_some() {
             return Err(op);
         }
@@ -191,13 +191,13 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Ends an operation of the table that the engine has not got, in an event like any other.
-    pub(super) fn end_without_engine(&mut self, id: OpId, errno: Errno) {
+    pub(super) fn end_without_engine(&mut self, id: EntryId, errno: Errno) {
         let result = errno.raw_os_error().wrapping_neg();
         self.completions.push_back(Completion { id, result, buffer: None, more: false });
     }
 
     /// Gives an operation of the table to the engine. `false` when its queue is full.
-    pub(super) fn hand_over(&mut self, id: OpId) -> bool {
+    pub(super) fn hand_over(&mut self, id: EntryId) -> bool {
         let Some(op) = self.ops.get_mut(id) else { return false };
         if matches!(op, Op::Recv(_) | Op::RecvFrom(_)) {
             // A polled engine may begin at once, and would find no slot.
@@ -328,7 +328,7 @@ impl<B: Backend> Inner<B> {
     /// The terminal completion of `op`, which has left the table.
     fn ended(
         &mut self,
-        id: OpId,
+        id: EntryId,
         op: Op,
         result: Result<u32, Errno>,
         buf: Option<RxBuf>,

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::Ring;
 use super::core::Op;
+use super::{OpId, Ring};
 use crate::backend::Backend;
 use crate::event::{Busy, Key, Piece};
-use crate::table::OpId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp, set_gro};
 
 impl<B: Backend> Ring<B> {
@@ -48,11 +47,12 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full.
     pub fn recv_from(&mut self, udp: &Udp) -> Result<OpId, Busy> {
         if let Some(op) = udp.shared.recv.get()
-            && matches!(self.inner.ops.get(op), Some(Op::RecvFrom(other)) if other.is(udp))
+            && matches!(self.inner.ops.get(op.entry()), Some(Op::RecvFrom(other)) if other.is(udp))
         {
             return Ok(op);
         }
-        let op = self.inner.launch(Op::RecvFrom(udp.clone())).map_err(|_| Busy(()))?;
+        let queued = self.inner.launch(Op::RecvFrom(udp.clone()));
+        let op = self.inner.name(queued.map_err(drop))?;
         udp.shared.recv.set(Some(op));
         Ok(op)
     }
@@ -72,9 +72,10 @@ impl<B: Backend> Ring<B> {
     ) -> Result<OpId, Busy<Piece>> {
         let segment = segment.map_or(0, NonZeroU16::get);
         let op = Op::SendTo { by: udp.clone(), piece, to, segment };
-        self.inner.launch(op).map_err(|op| match op {
-            Op::SendTo { piece, .. } => Busy(piece),
+        let queued = self.inner.launch(op);
+        self.inner.name(queued.map_err(|op| match op {
+            Op::SendTo { piece, .. } => piece,
             _ => unreachable!("launch hands back what it was given"),
-        })
+        }))
     }
 }

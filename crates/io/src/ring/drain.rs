@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::core::{Inner, Op};
 use crate::backend::{Backend, Memory};
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
 const DRAIN: Duration = Duration::from_secs(5);
 
 impl<B: Backend> Inner<B> {
     /// Asks the kernel to end an operation early.
-    pub(super) fn cancel(&mut self, id: OpId) {
+    pub(super) fn cancel(&mut self, id: EntryId) {
         if self.ops.get(id).is_some() && !self.take_back(id) {
             // A full table means that the cancel is dropped: the operation then ends when it ends.
             let _ = self.launch(Op::Cancel(id));

@@ -4,12 +4,12 @@ use std::ffi::CString;
 
 use rustix::io::Errno;
 
-use super::Ring;
 use super::core::Op;
+use super::{OpId, Ring};
 use crate::backend::Backend;
 use crate::event::{Busy, Key};
 use crate::file::File;
-use crate::table::OpId;
+use crate::table::EntryId;
 
 impl<B: Backend> Ring<B> {
     /// Opens the file at `path` below the directory `dir` for reading; [`Event::Opened`](crate::Event::Opened) carries `key`, gives
@@ -23,10 +23,11 @@ impl<B: Backend> Ring<B> {
     /// # Errors
     /// [`Busy`] with the path when the op table is full.
     pub fn open_at(&mut self, dir: &File, path: CString, key: Key) -> Result<OpId, Busy<CString>> {
-        self.inner.launch(Op::Open { key, dir: dir.clone(), path }).map_err(|op| match op {
-            Op::Open { path, .. } => Busy(path),
+        let queued = self.inner.launch(Op::Open { key, dir: dir.clone(), path });
+        self.inner.name(queued.map_err(|op| match op {
+            Op::Open { path, .. } => path,
             _ => unreachable!("launch hands back what it was given"),
-        })
+        }))
     }
 
     /// Looks at the file at `path` below the directory `dir` without opening it; [`Event::Stat`](crate::Event::Stat) carries `key`
@@ -43,16 +44,16 @@ impl<B: Backend> Ring<B> {
             || path.as_bytes().split(|byte| *byte == b'/').any(|part| part == b"..");
         let op = Op::Stat { key, dir: dir.clone(), path };
         let queued = if leaves { self.inner.answer(op, Errno::XDEV) } else { self.inner.launch(op) };
-        queued.map_err(|op| match op {
-            Op::Stat { path, .. } => Busy(path),
+        self.inner.name(queued.map_err(|op| match op {
+            Op::Stat { path, .. } => path,
             _ => unreachable!("what was handed over comes back"),
-        })
+        }))
     }
 }
 
 impl<B: Backend> super::core::Inner<B> {
     /// Ends an operation with `errno` without the engine, in an event like any other.
-    fn answer(&mut self, op: Op, errno: Errno) -> Result<OpId, Op> {
+    fn answer(&mut self, op: Op, errno: Errno) -> Result<EntryId, Op> {
         let id = self.insert(op)?;
         self.end_without_engine(id, errno);
         Ok(id)

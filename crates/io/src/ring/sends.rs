@@ -10,28 +10,28 @@ use super::core::{Inner, Op};
 use crate::backend::Backend;
 use crate::conn::{SendOrder, SlotId};
 use crate::event::Src;
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// Where a send stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     /// Its turn has not come; the engine has not been given it.
-    Waits { next: Option<OpId> },
+    Waits { next: Option<EntryId> },
     /// The engine has it; behind it comes another, perhaps.
-    Given { next: Option<OpId> },
+    Given { next: Option<EntryId> },
     /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on its way.
     TakenBack,
 }
 
 impl Turn {
-    fn next(self) -> Option<OpId> {
+    fn next(self) -> Option<EntryId> {
         match self {
             Turn::Waits { next } | Turn::Given { next } => next,
             Turn::TakenBack => None,
         }
     }
 
-    fn followed_by(self, next: Option<OpId>) -> Turn {
+    fn followed_by(self, next: Option<EntryId>) -> Turn {
         match self {
             Turn::Waits { .. } => Turn::Waits { next },
             Turn::Given { .. } => Turn::Given { next },
@@ -42,7 +42,7 @@ impl Turn {
 
 impl<B: Backend> Inner<B> {
     /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
-    pub(super) fn send(&mut self, to: SlotId, src: Src, offset: usize) -> Result<OpId, Src> {
+    pub(super) fn send(&mut self, to: SlotId, src: Src, offset: usize) -> Result<EntryId, Src> {
         if let (Src::Record(..), false) = (&src, self.descs.is_sealed(to)) {
             return self.refuse(to, src, offset);
         }
@@ -63,7 +63,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// A record on a socket whose records the kernel does not seal: it would ignore the type, and send plain text.
-    fn refuse(&mut self, to: SlotId, src: Src, offset: usize) -> Result<OpId, Src> {
+    fn refuse(&mut self, to: SlotId, src: Src, offset: usize) -> Result<EntryId, Src> {
         let id = self.insert(Op::Send { to, src, offset, turn: Turn::TakenBack }).map_err(|op| match op {
             Op::Send { src, .. } => src,
             _ => unreachable!("what was handed over comes back"),
@@ -125,7 +125,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Cancels a send whose turn has not come. `false` when it is none: then it is the engine's to cancel.
-    pub(super) fn take_back(&mut self, id: OpId) -> bool {
+    pub(super) fn take_back(&mut self, id: EntryId) -> bool {
         let Some(Op::Send { to, turn, .. }) = self.ops.get(id) else { return false };
         let (to, next) = match *turn {
             Turn::Waits { next } => (*to, next),
@@ -155,13 +155,13 @@ impl<B: Backend> Inner<B> {
         true
     }
 
-    fn link(&mut self, id: OpId, next: Option<OpId>) {
+    fn link(&mut self, id: EntryId, next: Option<EntryId>) {
         if let Some(Op::Send { turn, .. }) = self.ops.get_mut(id) {
             *turn = turn.followed_by(next);
         }
     }
 
-    fn set_turn(&mut self, id: OpId, new: Turn) {
+    fn set_turn(&mut self, id: EntryId, new: Turn) {
         if let Some(Op::Send { turn, .. }) = self.ops.get_mut(id) {
             *turn = new;
         }
@@ -210,7 +210,7 @@ mod tests {
         let conn = accepted(&mut ring);
         let (first, second) = (src(&mut ring, 1), src(&mut ring, 2));
         ring.send(&conn, first, 0).unwrap();
-        let id = ring.send(&conn, second, 0).unwrap();
+        let id = ring.send(&conn, second, 0).unwrap().entry();
         ring.inner.completions.push_back(Completion { id, result: 1, buffer: None, more: false });
         assert!(ring.next().is_none());
         assert_eq!(ring.wait(None).unwrap_err().kind(), std::io::ErrorKind::InvalidData);

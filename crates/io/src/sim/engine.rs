@@ -11,7 +11,7 @@ use crate::conn::Listener;
 use crate::event::Key;
 use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
-use crate::table::OpId;
+use crate::table::EntryId;
 use crate::udp::Udp;
 
 /// The simulated engine of a [`World`].
@@ -142,7 +142,7 @@ impl Driver for Sim {
         self.world.0.state.borrow_mut().kernel.take()
     }
 
-    fn peer(&mut self, id: OpId) -> Option<SocketAddr> {
+    fn peer(&mut self, id: EntryId) -> Option<SocketAddr> {
         self.world.0.state.borrow_mut().kernel.address(id)
     }
 
@@ -150,14 +150,14 @@ impl Driver for Sim {
         true
     }
 
-    fn opened(&mut self, id: OpId, _: u32) -> Option<File> {
+    fn opened(&mut self, id: EntryId, _: u32) -> Option<File> {
         match self.world.0.state.borrow_mut().kernel.found(id)? {
             Found::Opened(file) => Some(file),
             Found::Stat(_) => None,
         }
     }
 
-    fn stat(&mut self, id: OpId) -> Option<FileStat> {
+    fn stat(&mut self, id: EntryId) -> Option<FileStat> {
         match self.world.0.state.borrow_mut().kernel.found(id)? {
             Found::Stat(stat) => Some(stat),
             Found::Opened(_) => None,

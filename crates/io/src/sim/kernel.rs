@@ -22,7 +22,7 @@ use super::state::{Due, State};
 use crate::backend::{Completion, Full, Look, Memory, Request};
 use crate::event::{Key, Src};
 use crate::file::{File, FileStat};
-use crate::table::OpId;
+use crate::table::EntryId;
 use crate::waker::Waker;
 
 /// Receives of one connection in one go, as the kernel bounds them.
@@ -45,7 +45,7 @@ enum Work {
     Unsent,
     Shutdown,
     Close,
-    Cancel(OpId),
+    Cancel(EntryId),
     CancelSlot,
     CancelAll,
     Wake(Waker),
@@ -88,7 +88,7 @@ pub(super) enum Found {
 }
 
 pub(super) struct Task {
-    pub(super) id: OpId,
+    pub(super) id: EntryId,
     work: Work,
     /// Place in the file table that it works on, and who lived there when it was queued.
     place: Option<u32>,
@@ -110,9 +110,9 @@ pub(super) struct Kernel {
     visible: VecDeque<Completion>,
     /// Receive slots that the ring has published.
     slots: VecDeque<u16>,
-    addresses: Vec<(OpId, SocketAddr)>,
+    addresses: Vec<(EntryId, SocketAddr)>,
     /// What the ring has not asked for yet.
-    found: Vec<(OpId, Found)>,
+    found: Vec<(EntryId, Found)>,
     rx_len: usize,
 }
 
@@ -146,7 +146,7 @@ impl Kernel {
         self.posted.peek().map(|Reverse(posted)| posted.due)
     }
 
-    pub(super) fn address(&mut self, id: OpId) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, id: EntryId) -> Option<SocketAddr> {
         let at = self.addresses.iter().position(|(of, _)| *of == id)?;
         Some(self.addresses.swap_remove(at).1)
     }
@@ -155,7 +155,7 @@ impl Kernel {
         self.slots.pop_front()
     }
 
-    pub(super) fn found(&mut self, id: OpId) -> Option<Found> {
+    pub(super) fn found(&mut self, id: EntryId) -> Option<Found> {
         let at = self.found.iter().position(|(of, _)| *of == id)?;
         Some(self.found.swap_remove(at).1)
     }
@@ -179,9 +179,9 @@ impl Kernel {
 }
 
 impl State {
-    pub(super) fn submit(&mut self, id: OpId, request: &Request<'_>) -> Result<(), Full> {
+    pub(super) fn submit(&mut self, id: EntryId, request: &Request<'_>) -> Result<(), Full> {
         if self.kernel.queue.len() >= QUEUE_MAX || self.rng.chance(self.faults.full_queue) {
-            self.note("full-queue", u64::from(id.index), 0);
+            self.note("full-queue", u64::from(id.index()), 0);
             return Err(Full);
         }
         let (work, place) = match *request {
@@ -236,7 +236,7 @@ impl State {
     }
 
     fn start(&mut self, mut task: Task, memory: &mut Memory<'_>) {
-        self.note(task.work.names().0, u64::from(task.id.index), task.place.map_or(-1, i64::from));
+        self.note(task.work.names().0, u64::from(task.id.index()), task.place.map_or(-1, i64::from));
         if task.place.is_some() {
             if self.kernel.tenant(task.place) != task.tenant {
                 self.blame("an operation reached another connection than it was meant for (I5)");
@@ -268,7 +268,7 @@ impl State {
                 return self.end(task, result);
             }
             Work::CancelSlot | Work::CancelAll => {
-                let targets: Vec<OpId> = self
+                let targets: Vec<EntryId> = self
                     .kernel
                     .tasks
                     .iter()
@@ -333,7 +333,7 @@ impl State {
         }
     }
 
-    fn cancel(&mut self, target: OpId, memory: &mut Memory<'_>) -> Result<u32, Errno> {
+    fn cancel(&mut self, target: EntryId, memory: &mut Memory<'_>) -> Result<u32, Errno> {
         let Some(at) = self.kernel.tasks.iter().position(|task| task.id == target) else {
             return Err(Errno::NOENT);
         };
@@ -371,7 +371,7 @@ impl State {
     }
 
     /// The time of a cancelled operation has come.
-    pub(super) fn doom(&mut self, target: OpId) {
+    pub(super) fn doom(&mut self, target: EntryId) {
         if let Some(at) = self.kernel.tasks.iter().position(|task| task.id == target) {
             let task = self.kernel.tasks.remove(at);
             self.abort(task);

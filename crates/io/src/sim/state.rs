@@ -11,7 +11,7 @@ use super::sealing::Sealer;
 use super::socket::Inbox;
 use super::{Faults, Lie, Rng, TRACE_MAX};
 use crate::event::Key;
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// Things that happen at a moment.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -105,7 +105,7 @@ impl State {
             let Some(Reverse((_, _, due))) = self.timeline.pop() else { return };
             match due {
                 Due::Arrive(index) => self.arrive(index),
-                Due::Doom(id) => self.doom(OpId::from_bits(id)),
+                Due::Doom(id) => self.doom(EntryId::from_bits(id)),
                 Due::Look => {}
                 Due::Datagram(index) => self.datagram_arrives(index),
                 Due::Script(index) => {

@@ -9,7 +9,7 @@ use super::{Task, Work};
 use crate::backend::Completion;
 use crate::sim::Lie;
 use crate::sim::state::State;
-use crate::table::OpId;
+use crate::table::EntryId;
 
 /// A completion on its way to the ring.
 pub(super) struct Posted {
@@ -81,7 +81,7 @@ impl State {
             Ok(count) => count as i32,
             Err(errno) => -errno.raw_os_error(),
         };
-        self.note(task.work.names().1, u64::from(task.id.index), i64::from(result));
+        self.note(task.work.names().1, u64::from(task.id.index()), i64::from(result));
         let order = self.kernel.order;
         self.kernel.order += 1;
         let kind = match task.work {
@@ -102,7 +102,7 @@ impl State {
         let mut room = if self.rng.chance(self.faults.overflow) { 1 + self.rng.below(4) } else { usize::MAX };
         while room > 0 && self.kernel.next_due().is_some_and(|due| due <= self.now) {
             let Some(Reverse(posted)) = self.kernel.posted.pop() else { return };
-            self.note("told", u64::from(posted.completion.id.index), i64::from(posted.completion.result));
+            self.note("told", u64::from(posted.completion.id.index()), i64::from(posted.completion.result));
             if let (Kind::Accept, Ok(place)) = (posted.kind, u32::try_from(posted.completion.result)) {
                 let late = Kind::Close(place);
                 if self.kernel.posted.iter().any(|Reverse(other)| other.kind == late) {
@@ -145,9 +145,9 @@ impl State {
         let accepted = kind == Kind::Accept && truth.result >= 0;
         let single = !matches!(kind, Kind::Accept | Kind::Recv);
         let counted = truth.buffer.is_some() || (kind == Kind::Bytes && truth.result >= 0);
-        let OpId { index, generation } = truth.id;
+        let (index, generation) = (truth.id.index(), truth.id.generation());
         let false_id =
-            |index, generation| Completion { id: OpId { index, generation }, buffer: None, ..truth };
+            |index, generation| Completion { id: EntryId::new(index, generation), buffer: None, ..truth };
         let endless = Completion { more: true, ..truth };
         // What is told, and what after that: the truth, where it is not the lie itself that ends the operation.
         let told = match lie {

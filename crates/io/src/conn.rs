@@ -5,9 +5,10 @@
 //! operation to the next connection. Hence the states:
 //!
 //! ```text
-//!   Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ CloseSent ── done ──▶ Free
-//!                          ▲                                                                   │
-//!                          └─────────────────────────── accepted ──────────────────────────────┘
+//!   Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ Closable
+//!    ▲                    ▲                                                                  │
+//!    │                    └───────── accepted ──────────┐                             close queued
+//!    └──────────────────────── done ──────────────── CloseSent ◀──────────────────────────────┘
 //! ```
 //!
 //! The last arrow: the kernel frees the index when it executes the close, and may hand it to the next connection and
@@ -18,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use crate::event::Key;
-use crate::table::EntryId;
+use crate::table::{CAPACITY_MAX, EntryId};
 
 /// Slots whose `Conn` was dropped instead of closed, to be closed at the next wait.
 /// The capacity for all is reserved, so that a drop never allocates.
@@ -95,14 +96,18 @@ impl Listener {
 enum State {
     Free,
     Open,
+    /// Operations are in flight.
     Closing,
+    /// Nothing is in flight, and the slot is in `closable`: once, because it gets there by this state alone.
+    Closable,
     CloseSent,
 }
 
 struct Desc {
     generation: u32,
     state: State,
-    in_flight: u16,
+    /// Each has an entry in the op table, which has fewer than 2³² places ([`CAPACITY_MAX`]), so this cannot wrap.
+    in_flight: u32,
     key: Key,
     recv: Option<EntryId>,
     order: SendOrder,
@@ -175,7 +180,7 @@ impl Descs {
         let generation = match desc.state {
             State::Free => desc.generation,
             State::CloseSent => desc.generation.wrapping_add(1),
-            State::Open | State::Closing => return None,
+            State::Open | State::Closing | State::Closable => return None,
         };
         let order = SendOrder::default();
         *desc = Desc {
@@ -262,7 +267,9 @@ impl Descs {
         self.get_mut(id).is_some_and(|desc| std::mem::take(&mut desc.served))
     }
 
+    /// An operation has entered the op table.
     pub(crate) fn launched(&mut self, id: SlotId) {
+        const { assert!(CAPACITY_MAX < u32::MAX) };
         if let Some(desc) = self.get_mut(id) {
             desc.in_flight += 1;
         }
@@ -273,6 +280,7 @@ impl Descs {
         let Some(desc) = self.get_mut(id) else { return };
         desc.in_flight = desc.in_flight.saturating_sub(1);
         if desc.in_flight == 0 && desc.state == State::Closing {
+            desc.state = State::Closable;
             self.closable.push(id.slot);
         }
     }
@@ -281,11 +289,12 @@ impl Descs {
         let Some(desc) = self.get_mut(id).filter(|desc| desc.state == State::Open) else {
             return Closing::Not;
         };
-        desc.state = State::Closing;
         if desc.in_flight == 0 {
+            desc.state = State::Closable;
             self.closable.push(id.slot);
             return Closing::Now;
         }
+        desc.state = State::Closing;
         Closing::Cancel
     }
 
@@ -305,7 +314,7 @@ impl Descs {
 
     /// The table had no room for the close: try again later.
     pub(crate) fn close_later(&mut self, id: SlotId) {
-        self.descs[id.slot as usize].state = State::Closing;
+        self.descs[id.slot as usize].state = State::Closable;
         self.closable.push(id.slot);
     }
 
@@ -352,6 +361,42 @@ mod tests {
         assert_eq!(descs.listening(id), None, "a stale id is inert");
         assert_eq!(descs.start_close(id), Closing::Not);
         assert_eq!(descs.listening(next), Some(Key(9)));
+    }
+
+    /// The second close would be the next tenant's.
+    #[test]
+    fn a_slot_is_closed_once_whatever_ends_meanwhile() {
+        let mut descs = Descs::new(1);
+        let id = descs.open(0, Key(7)).unwrap();
+        descs.launched(id);
+        assert_eq!(descs.start_close(id), Closing::Cancel);
+        descs.landed(id);
+        descs.landed(id);
+        assert_eq!(descs.next_closable(), Some((id, Key(7))));
+        assert_eq!(descs.next_closable(), None);
+        descs.close_later(id);
+        descs.landed(id);
+        assert_eq!(descs.next_closable(), Some((id, Key(7))));
+        assert_eq!(descs.next_closable(), None);
+        descs.closed(id);
+        let next = descs.open(0, Key(8)).unwrap();
+        assert_eq!((descs.listening(next), descs.has_closable()), (Some(Key(8)), false));
+    }
+
+    #[test]
+    fn a_slot_counts_as_many_operations_as_the_table_holds() {
+        let mut descs = Descs::new(1);
+        let id = descs.open(0, Key(7)).unwrap();
+        for _ in 0..1_048_576 {
+            descs.launched(id);
+        }
+        assert_eq!(descs.start_close(id), Closing::Cancel);
+        for _ in 0..1_048_575 {
+            descs.landed(id);
+        }
+        assert_eq!((descs.needs_cancel(id), descs.next_closable()), (true, None));
+        descs.landed(id);
+        assert_eq!(descs.next_closable(), Some((id, Key(7))));
     }
 
     #[test]

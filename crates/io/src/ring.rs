@@ -26,6 +26,7 @@ use crate::event::{Busy, Event, Key, Src};
 use crate::file::File;
 use crate::into::Into;
 use crate::sockopt::SockOpt;
+use crate::table::CAPACITY_MAX;
 use crate::waker::Waker;
 
 /// Sizes of a ring, fixed when it is made. Nothing grows afterwards.
@@ -52,7 +53,7 @@ const OPS_EXTRA: u32 = 1024;
 impl Config {
     /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` is then told earlier.
     pub(crate) fn ops(&self) -> u32 {
-        self.connections.saturating_mul(OPS_PER_CONNECTION).saturating_add(OPS_EXTRA).min(1 << 20)
+        self.connections.saturating_mul(OPS_PER_CONNECTION).saturating_add(OPS_EXTRA).min(CAPACITY_MAX)
     }
 }
 

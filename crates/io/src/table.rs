@@ -30,6 +30,9 @@ impl EntryId {
     }
 }
 
+/// Entries of a table at most.
+pub(crate) const CAPACITY_MAX: u32 = 1 << 20;
+
 enum Slot<T> {
     Free { next: Option<u32> },
     Live(T),
@@ -46,6 +49,7 @@ pub(crate) struct Table<T> {
 
 impl<T> Table<T> {
     pub(crate) fn new(capacity: u32) -> Table<T> {
+        let capacity = capacity.min(CAPACITY_MAX);
         Table { slots: Vec::with_capacity(capacity as usize), capacity, free: None, live: 0 }
     }
 

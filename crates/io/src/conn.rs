@@ -11,7 +11,7 @@
 //!    └──────────────────────── done ──────────────── CloseSent ◀──────────────────────────────┘
 //! ```
 //!
-//! The last arrow: the kernel frees the index when it executes the close, and may hand it to the next connection and
+//! From CloseSent to Open: the kernel frees the index when it executes the close, and may hand it to the next connection and
 //! report that one before it reports the close (with deferred task work, multishot completions overtake others).
 
 use std::cell::RefCell;

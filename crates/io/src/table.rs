@@ -1,37 +1,50 @@
 //! A fixed table of generational slots: the op table's bookkeeping, free of any I/O so that it can be checked
 //! exhaustively.
 
-/// Names an entry of a table: its index and the generation it was filled in. A stale id is inert.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct EntryId {
-    index: u32,
-    generation: u32,
-}
+use std::fmt;
+use std::num::NonZeroU64;
+
+/// Bits of an id that say where the entry is. The others number the uses of that place.
+const INDEX_BITS: u32 = 20;
+/// Entries of a table at most.
+pub(crate) const CAPACITY_MAX: u32 = 1 << INDEX_BITS;
+/// The last use of a place: the one below all ones, so that no id is `u64::MAX`. At a million uses a second it comes after half a
+/// year, where 32 bits would have begun again after 72 minutes.
+const GENERATION_MAX: u64 = (1 << (64 - INDEX_BITS)) - 2;
+
+/// Names an entry of a table: its index and the generation it was filled in. A stale id is inert, for good: none is given twice.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct EntryId(NonZeroU64);
 
 impl EntryId {
-    pub(crate) fn new(index: u32, generation: u32) -> EntryId {
-        EntryId { index, generation }
+    /// Generation 0 names nothing.
+    pub(crate) fn new(index: u32, generation: u64) -> EntryId {
+        EntryId::from_bits(generation << INDEX_BITS | u64::from(index & (CAPACITY_MAX - 1)))
     }
 
     pub(crate) fn index(self) -> u32 {
-        self.index
+        (self.0.get() & u64::from(CAPACITY_MAX - 1)) as u32
     }
 
-    pub(crate) fn generation(self) -> u32 {
-        self.generation
+    pub(crate) fn generation(self) -> u64 {
+        self.0.get() >> INDEX_BITS
     }
 
     pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.0.get()
     }
 
     pub(crate) fn from_bits(bits: u64) -> EntryId {
-        EntryId { index: (bits & 0xffff_ffff) as u32, generation: (bits >> 32) as u32 }
+        // Zero is no id; what stands for it here is of generation 0 and names nothing either.
+        EntryId(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
     }
 }
 
-/// Entries of a table at most.
-pub(crate) const CAPACITY_MAX: u32 = 1 << 20;
+impl fmt::Debug for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EntryId({}.{})", self.index(), self.generation())
+    }
+}
 
 enum Slot<T> {
     Free { next: Option<u32> },
@@ -41,7 +54,7 @@ enum Slot<T> {
 /// A table that never grows and never forgets: an entry leaves it by [`remove`](Table::remove) alone.
 pub(crate) struct Table<T> {
     /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is never touched.
-    slots: Vec<(u32, Slot<T>)>,
+    slots: Vec<(u64, Slot<T>)>,
     capacity: u32,
     free: Option<u32>,
     live: usize,
@@ -64,38 +77,41 @@ impl<T> Table<T> {
             if index == self.capacity {
                 return Err(value);
             }
-            self.slots.push((0, Slot::Live(value)));
+            self.slots.push((1, Slot::Live(value)));
             self.live += 1;
-            return Ok(EntryId { index, generation: 0 });
+            return Ok(EntryId::new(index, 1));
         };
         let (generation, slot) = &mut self.slots[index as usize];
         let Slot::Free { next } = *slot else { unreachable!("the free list names free slots only") };
         self.free = next;
         *slot = Slot::Live(value);
         self.live += 1;
-        Ok(EntryId { index, generation: *generation })
+        Ok(EntryId::new(index, *generation))
     }
 
     pub(crate) fn get(&self, id: EntryId) -> Option<&T> {
-        match self.slots.get(id.index as usize) {
-            Some((generation, Slot::Live(value))) if *generation == id.generation => Some(value),
+        match self.slots.get(id.index() as usize) {
+            Some((generation, Slot::Live(value))) if *generation == id.generation() => Some(value),
             _ => None,
         }
     }
 
     pub(crate) fn get_mut(&mut self, id: EntryId) -> Option<&mut T> {
-        match self.slots.get_mut(id.index as usize) {
-            Some((generation, Slot::Live(value))) if *generation == id.generation => Some(value),
+        match self.slots.get_mut(id.index() as usize) {
+            Some((generation, Slot::Live(value))) if *generation == id.generation() => Some(value),
             _ => None,
         }
     }
 
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<T> {
         self.get(id)?;
-        let (generation, slot) = &mut self.slots[id.index as usize];
-        *generation = generation.wrapping_add(1);
+        let (generation, slot) = &mut self.slots[id.index() as usize];
         let old = std::mem::replace(slot, Slot::Free { next: self.free });
-        self.free = Some(id.index);
+        // A place that has been used up stays out of use: its next id would be an old one.
+        if *generation < GENERATION_MAX {
+            *generation += 1;
+            self.free = Some(id.index());
+        }
         self.live -= 1;
         match old {
             Slot::Live(value) => Some(value),
@@ -174,10 +190,40 @@ mod tests {
         ids.len()
     }
 
+    /// Ids of a place that has been used 2³² times, and up to the last one that it can have.
+    #[test]
+    fn no_id_is_given_twice_however_often_a_place_is_used() {
+        let mut table = Table::new(2);
+        let first = table.insert('a').unwrap();
+        assert_eq!(table.remove(first), Some('a'));
+        table.slots[0].0 = 0xffff_ffff;
+        let late = table.insert('b').unwrap();
+        assert_eq!(table.remove(late), Some('b'));
+        for letter in ['c', 'd'] {
+            let next = table.insert(letter).unwrap();
+            assert!(next != first && next != late);
+            assert_eq!(table.remove(late), None);
+            assert_eq!(table.get(first), None);
+            assert_eq!(table.remove(next), Some(letter));
+        }
+        table.slots[0].0 = 0xfff_ffff_fffe;
+        let last = table.insert('e').unwrap();
+        assert_eq!(last.to_bits(), 0xffff_ffff_ffe0_0000);
+        assert_eq!(table.remove(last), Some('e'));
+        // The other place is left.
+        let other = table.insert('f').unwrap();
+        assert_eq!((other.index(), table.insert('g')), (1, Err('g')));
+        assert_eq!((table.get(last), table.get(other), table.live()), (None, Some(&'f'), 1));
+    }
+
     #[test]
     fn an_id_survives_the_trip_through_user_data() {
-        let id = EntryId { index: 0x0102_0304, generation: 0xfffe_fdfc };
-        assert_eq!(id.to_bits(), 0xfffe_fdfc_0102_0304);
-        assert_eq!(EntryId::from_bits(0xfffe_fdfc_0102_0304), id);
+        let id = EntryId::new(0x1_0203, 0xffe_fdfc_fbfa);
+        assert_eq!(id.to_bits(), 0xffef_dfcf_bfa1_0203);
+        assert_eq!(EntryId::from_bits(0xffef_dfcf_bfa1_0203), id);
+        assert_eq!((id.index(), id.generation()), (0x1_0203, 0xffe_fdfc_fbfa));
+        let nothing = EntryId::from_bits(0);
+        assert_eq!(nothing.generation(), 0);
+        assert_eq!(size_of::<Option<EntryId>>(), 8);
     }
 }

@@ -7,7 +7,7 @@ use crate::table::EntryId;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct OpId {
     index: u32,
-    generation: u32,
+    generation: u64,
 }
 
 impl OpId {

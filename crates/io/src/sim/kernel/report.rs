@@ -152,7 +152,7 @@ impl State {
         // What is told, and what after that: the truth, where it is not the lie itself that ends the operation.
         let told = match lie {
             Lie::UnknownOp => (false_id(u32::MAX, generation), Some(truth)),
-            Lie::StaleOp => (false_id(index, generation.wrapping_sub(1)), Some(truth)),
+            Lie::StaleOp => (false_id(index, generation - 1), Some(truth)),
             Lie::Twice => (truth, Some(truth)),
             Lie::TooLong if counted => (Completion { result: i32::MAX, ..truth }, None),
             Lie::UnknownSlot if truth.buffer.is_some() => {

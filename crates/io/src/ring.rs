@@ -336,9 +336,12 @@ impl<B: Backend> Ring<B> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Asks the kernel to end an operation early. Its own last event tells what became of it; a stale id does nothing.
+    /// Asks the kernel to end an operation early. Its own last event tells what became of it. A stale id does nothing, nor does one
+    /// of another ring.
     pub fn cancel(&mut self, id: OpId) {
-        self.inner.cancel(id.entry());
+        if let Some(op) = self.inner.entry(id) {
+            self.inner.cancel(op);
+        }
     }
 
     /// Closes a connection: cancels its operations, waits for the last of them, then closes the descriptor.

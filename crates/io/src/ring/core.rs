@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
+use super::id::ring_number;
 use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
 use crate::backend::{Backend, Completion, Request, Submission};
@@ -109,6 +110,8 @@ fn datagrams(key: Key, buf: Option<RxBuf>) -> Result<Event, &'static str> {
 }
 
 pub(super) struct Inner<B> {
+    /// Tells this ring's ids from those of others.
+    pub(super) number: u64,
     pub(super) backend: B,
     pub(super) ops: Table<Op>,
     pub(super) descs: Descs,
@@ -142,6 +145,7 @@ pub(super) fn offer_slots<B: Backend>(arena: &Arena, backend: &mut B) {
 impl<B: Backend> Inner<B> {
     pub(super) fn new(backend: B, arena: Rc<Arena>, ops: u32, connections: u32) -> io::Result<Inner<B>> {
         Ok(Inner {
+            number: ring_number(),
             backend,
             ops: Table::new(ops),
             descs: Descs::new(connections),

@@ -47,7 +47,8 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full.
     pub fn recv_from(&mut self, udp: &Udp) -> Result<OpId, Busy> {
         if let Some(op) = udp.shared.recv.get()
-            && matches!(self.inner.ops.get(op.entry()), Some(Op::RecvFrom(other)) if other.is(udp))
+            && let Some(entry) = self.inner.entry(op)
+            && matches!(self.inner.ops.get(entry), Some(Op::RecvFrom(other)) if other.is(udp))
         {
             return Ok(op);
         }

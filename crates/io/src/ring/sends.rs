@@ -210,7 +210,8 @@ mod tests {
         let conn = accepted(&mut ring);
         let (first, second) = (src(&mut ring, 1), src(&mut ring, 2));
         ring.send(&conn, first, 0).unwrap();
-        let id = ring.send(&conn, second, 0).unwrap().entry();
+        let id = ring.send(&conn, second, 0).unwrap();
+        let id = ring.inner.entry(id).unwrap();
         ring.inner.completions.push_back(Completion { id, result: 1, buffer: None, more: false });
         assert!(ring.next().is_none());
         assert_eq!(ring.wait(None).unwrap_err().kind(), std::io::ErrorKind::InvalidData);

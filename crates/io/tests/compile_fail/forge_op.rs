@@ -2,7 +2,7 @@
 use sitar_io::{Busy, Conn, OpId, Ring, Uring};
 
 pub fn guess(ring: &mut Ring<Uring>, conn: &Conn) -> Result<(), Busy> {
-    let id = OpId { index: 0, generation: 0 }; //~
+    let id = OpId { ring: 1, index: 0, generation: 1 }; //~
     ring.cancel(id);
     Ok(())
 }

@@ -25,6 +25,31 @@ pub(crate) struct Layout {
     pub(crate) tx_len: u32,
 }
 
+impl Layout {
+    /// Returns the bytes of the mapping. What lies within it needs no further check: no product or sum of [`Arena::rx_addr`] and
+    /// [`Arena::tx_addr`] is larger.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for more bytes than a slice may have, and for slots that mean nothing: a receive into a slot of
+    /// no bytes is a receive of no bytes, which is how a kernel reports the end of a stream.
+    fn map_len(&self) -> io::Result<usize> {
+        let refused = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
+        if !self.rx_count.is_power_of_two() {
+            return Err(refused("the number of receive slots must be a power of two"));
+        }
+        if self.rx_len == 0 || self.tx_len == 0 {
+            return Err(refused("receive slots and send slots must have at least one byte each"));
+        }
+        // 48 bits and 64 bits.
+        let rx = u64::from(self.rx_count) * u64::from(self.rx_len);
+        let tx = u64::from(self.tx_count) * u64::from(self.tx_len);
+        let all = rx.checked_add(TX_SHIFT as u64).and_then(|sum| sum.checked_add(tx));
+        all.and_then(|sum| usize::try_from(sum).ok())
+            .filter(|len| isize::try_from(*len).is_ok())
+            .ok_or_else(|| refused("the slots do not fit into the address space"))
+    }
+}
+
 /// Who may touch a receive slot. There is no other way to reach its bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum RxState {
@@ -40,8 +65,11 @@ struct Slots {
     rx_state: Vec<RxState>,
     /// Receive slots waiting to be published again. Capacity is reserved for all, so a push never allocates.
     rx_returned: Vec<u16>,
-    /// Send slots nobody holds, used last-in first-out: the slot that is still in the cache goes out first.
+    /// Send slots that were given back, used last-in first-out: the slot that is still in the cache goes out first. Capacity is
+    /// reserved for all.
     tx_free: Vec<u32>,
+    /// Send slots that were ever used. Those behind them are free, too.
+    tx_used: u32,
 }
 
 pub(crate) struct Arena {
@@ -63,12 +91,11 @@ const TX_SHIFT: usize = 2048;
 
 impl Arena {
     pub(crate) fn new(layout: Layout) -> io::Result<Rc<Arena>> {
-        let rx_bytes = usize::from(layout.rx_count) * layout.rx_len as usize;
-        let tx_bytes = layout.tx_count as usize * layout.tx_len as usize;
-        let map_len = rx_bytes + TX_SHIFT + tx_bytes;
-        if map_len == 0 || !layout.rx_count.is_power_of_two() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "receive slots must be a power of two"));
-        }
+        let map_len = layout.map_len()?;
+        // Before the mapping, which an error would leave behind. Reserved and not filled, so that of memory for slots that are never
+        // used none is touched.
+        let mut tx_free = Vec::new();
+        tx_free.try_reserve_exact(layout.tx_count as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no existing memory.
         let base = unsafe {
             libc::mmap(
@@ -89,7 +116,8 @@ impl Arena {
         let slots = Slots {
             rx_state: vec![RxState::Returned; usize::from(layout.rx_count)],
             rx_returned: (0..layout.rx_count).collect(),
-            tx_free: (0..layout.tx_count).rev().collect(),
+            tx_free,
+            tx_used: 0,
         };
         Ok(Rc::new(Arena { base, map_len, layout, slots: RefCell::new(slots) }))
     }
@@ -113,12 +141,16 @@ impl Arena {
 
     /// Takes a send slot, or `None` when all are in use: back-pressure, not an error.
     pub(crate) fn tx(self: &Rc<Self>) -> Option<TxBuf> {
-        let slot = self.slots.borrow_mut().tx_free.pop()?;
+        let slots = &mut *self.slots.borrow_mut();
+        let unused = || (slots.tx_used < self.layout.tx_count).then_some(slots.tx_used);
+        let slot = slots.tx_free.pop().or_else(unused)?;
+        slots.tx_used = slots.tx_used.max(slot + 1);
         Some(TxBuf { arena: Rc::clone(self), slot, filled: 0 })
     }
 
     pub(crate) fn tx_free(&self) -> usize {
-        self.slots.borrow().tx_free.len()
+        let slots = self.slots.borrow();
+        slots.tx_free.len() + (self.layout.tx_count - slots.tx_used) as usize
     }
 
     pub(crate) fn rx_leased(&self) -> usize {
@@ -350,5 +382,42 @@ mod tests {
     fn a_layout_the_kernel_would_refuse_is_refused() {
         assert!(Arena::new(Layout { rx_count: 3, rx_len: 64, tx_count: 2, tx_len: 128 }).is_err());
         assert!(Arena::new(Layout { rx_count: 0, rx_len: 64, tx_count: 2, tx_len: 128 }).is_err());
+        assert!(Arena::new(Layout { rx_count: 4, rx_len: 0, tx_count: 2, tx_len: 128 }).is_err());
+        assert!(Arena::new(Layout { rx_count: 4, rx_len: 64, tx_count: 2, tx_len: 0 }).is_err());
+    }
+
+    #[test]
+    fn the_mapping_is_as_long_as_all_slots_together_or_there_is_none() {
+        let len =
+            |rx_count, rx_len, tx_count, tx_len| Layout { rx_count, rx_len, tx_count, tx_len }.map_len().ok();
+        assert_eq!(len(4, 64, 2, 128), Some(2560));
+        assert_eq!(len(1, 1, 0, 1), Some(2049));
+        // The sum is 2^64 + 1,050,625 bytes.
+        assert_eq!(len(32768, 262_176, u32::MAX, u32::MAX), None);
+        if cfg!(target_pointer_width = "64") {
+            // The largest that there can be in 64 bits of address: 2^63 - 1, of which 2,048 lie between, or one more.
+            assert_eq!(len(1, 2_147_481_599, 0x8000_0000, u32::MAX), Some(0x7fff_ffff_ffff_ffff));
+            assert_eq!(len(1, 2_147_481_600, 0x8000_0000, u32::MAX), None);
+            assert_eq!(len(1, 1, 65_537, 65_536), Some(4_295_034_881));
+        } else {
+            assert_eq!(len(1, 1, 65_537, 65_536), None);
+        }
+        let refused = Arena::new(Layout { rx_count: 1, rx_len: 1, tx_count: u32::MAX, tx_len: u32::MAX });
+        assert_eq!(refused.map(drop).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    /// What is reserved is not touched: four thousand million slots of a byte are a mapping of four gigabytes, of which one page is used.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn slots_that_are_never_used_cost_no_memory() {
+        let layout = Layout { rx_count: 1, rx_len: 1, tx_count: u32::MAX, tx_len: 1 };
+        // Where address space is limited there is no such arena, and nothing to see.
+        let Ok(arena) = Arena::new(layout) else { return };
+        assert_eq!(arena.tx_free(), 4_294_967_295);
+        let (mut a, b) = (arena.tx().unwrap(), arena.tx().unwrap());
+        a[0] = 1;
+        assert_eq!((a.slot, b.slot, arena.tx_free()), (0, 1, 4_294_967_293));
+        drop(a);
+        assert_eq!(arena.tx().unwrap().slot, 0, "last in, first out");
     }
 }

@@ -36,8 +36,6 @@ use crate::sockopt::SockOpt;
 use crate::table::EntryId;
 use crate::waker::Waker;
 
-/// io_uring's own limit on its file table.
-const CONNECTIONS_MAX: u32 = 1 << 20;
 /// Descriptors that a process needs besides its connections.
 const DESCRIPTORS_EXTRA: u64 = 16;
 /// Events taken from the kernel at a time; the rest comes with the next wait.
@@ -157,20 +155,17 @@ impl Ring<Epoll> {
     /// Those of the system calls that make it; [`io::ErrorKind::InvalidInput`] for sizes that cannot be had,
     /// and an error that says so when the limit on open files (`ulimit -n`) is too low for `config.connections`.
     pub fn epoll(config: &Config) -> io::Result<Ring<Epoll>> {
-        if config.connections > CONNECTIONS_MAX || config.rx_len == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such file table or receive slots"));
-        }
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let wanted = u64::from(config.connections) + DESCRIPTORS_EXTRA;
-        if limit.is_some_and(|limit| limit < wanted) {
-            return Err(io::Error::other(format!("the limit on open files is below {wanted} (ulimit -n)")));
-        }
         Ring::assemble(config, |_| Epoll::new(config))
     }
 }
 
 impl Epoll {
     fn new(config: &Config) -> io::Result<Epoll> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let wanted = u64::from(config.connections) + DESCRIPTORS_EXTRA;
+        if limit.is_some_and(|limit| limit < wanted) {
+            return Err(io::Error::other(format!("the limit on open files is below {wanted} (ulimit -n)")));
+        }
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let reader = Reader::start()?;
         epoll::add(&epoll, reader.bell.fd(), epoll::EventData::new_u64(BELL), edge(epoll::EventFlags::IN))?;

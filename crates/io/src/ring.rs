@@ -1,5 +1,6 @@
 //! The ring: one owner of memory, operation table and descriptor table.
 
+mod config;
 mod core;
 mod datagrams;
 mod drain;
@@ -16,46 +17,18 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+pub use self::config::Config;
 use self::core::Inner;
 pub(crate) use self::core::Op;
 pub use self::id::OpId;
-use crate::arena::{Arena, Layout, TxBuf};
+use crate::arena::{Arena, TxBuf};
 use crate::backend::Backend;
 use crate::conn::{Conn, Listener, Tls};
 use crate::event::{Busy, Event, Key, Src};
 use crate::file::File;
 use crate::into::Into;
 use crate::sockopt::SockOpt;
-use crate::table::CAPACITY_MAX;
 use crate::waker::Waker;
-
-/// Sizes of a ring, fixed when it is made. Nothing grows afterwards.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Connections at most: the size of the file table.
-    pub connections: u32,
-    /// Receive slots: a power of two, at most 32,768.
-    pub rx_count: u16,
-    /// Bytes of a receive slot.
-    pub rx_len: u32,
-    /// Send slots.
-    pub tx_count: u32,
-    /// Bytes of a send slot.
-    pub tx_len: u32,
-}
-
-/// Operations in flight for one connection: its receive, a question about room, and one of send, read, shutdown, peer, socket option,
-/// question about what is unsent, and close.
-const OPS_PER_CONNECTION: u32 = 3;
-/// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes are put off.
-const OPS_EXTRA: u32 = 1024;
-
-impl Config {
-    /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` is then told earlier.
-    pub(crate) fn ops(&self) -> u32 {
-        self.connections.saturating_mul(OPS_PER_CONNECTION).saturating_add(OPS_EXTRA).min(CAPACITY_MAX)
-    }
-}
 
 /// Counters since the ring was made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -99,12 +72,7 @@ impl<B: Backend> Ring<B> {
         config: &Config,
         make: impl FnOnce(&Arena) -> io::Result<B>,
     ) -> io::Result<Ring<B>> {
-        let arena = Arena::new(Layout {
-            rx_count: config.rx_count,
-            rx_len: config.rx_len,
-            tx_count: config.tx_count,
-            tx_len: config.tx_len,
-        })?;
+        let arena = Arena::new(config.layout()?)?;
         let backend = make(&arena)?;
         let inner = Inner::new(backend, arena, config.ops(), config.connections)?;
         Ok(Ring { inner: ManuallyDrop::new(inner), not_send: PhantomData })

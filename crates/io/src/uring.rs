@@ -143,7 +143,10 @@ impl Uring {
                 io::ErrorKind::Other.into()
             })
         })
-        .map_err(|error| why.unwrap_or(Unavailable::Failed("memory", error)))
+        .map_err(|error| {
+            let step = if error.kind() == io::ErrorKind::InvalidInput { "sizes" } else { "memory" };
+            why.unwrap_or(Unavailable::Failed(step, error))
+        })
     }
 }
 

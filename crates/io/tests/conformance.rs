@@ -106,6 +106,7 @@ macro_rules! conformance {
                 limits::a_full_file_table_ends_accepting_and_a_closed_connection_lets_it_go_on,
                 limits::a_full_op_table_hands_everything_back,
                 limits::limits_that_cannot_be_had_are_named,
+                limits::sizes_that_mean_nothing_are_refused,
             }
         }
     };
@@ -155,6 +156,8 @@ mod sim {
         names::opened_files_that_nobody_takes_are_closed,
         names::a_pipe_without_a_writer_holds_nothing_up,
         limits::a_full_op_table_hands_everything_back,
+        limits::limits_that_cannot_be_had_are_named,
+        limits::sizes_that_mean_nothing_are_refused,
     }
 }
 

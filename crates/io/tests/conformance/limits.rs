@@ -74,3 +74,29 @@ pub(crate) fn limits_that_cannot_be_had_are_named<E: Engine>() {
     assert!(why.contains("limit on open files") || why.contains("file table"), "{why}");
     assert!(E::ring(&Config { rx_count: 3, ..SMALL }).is_err());
 }
+
+/// By every engine, in the same words. A program that runs on one of them runs on the others.
+pub(crate) fn sizes_that_mean_nothing_are_refused<E: Engine>() {
+    for (config, wanted) in [
+        (Config { connections: 0, ..SMALL }, "the file table must have 1 to 1,048,576 places"),
+        (Config { connections: 1_048_577, ..SMALL }, "the file table must have 1 to 1,048,576 places"),
+        (Config { rx_count: 0, ..SMALL }, "the number of receive slots must be a power of two"),
+        (Config { rx_count: 12, ..SMALL }, "the number of receive slots must be a power of two"),
+        (Config { rx_count: u16::MAX, ..SMALL }, "the number of receive slots must be a power of two"),
+        (Config { rx_len: 0, ..SMALL }, "must have at least one byte"),
+        (Config { tx_len: 0, ..SMALL }, "must have at least one byte"),
+        // All bytes together are 2^64 + 1,050,625.
+        (
+            Config { connections: 1, rx_count: 32768, rx_len: 262_176, tx_count: u32::MAX, tx_len: u32::MAX },
+            "the slots do not fit into the address space",
+        ),
+    ] {
+        match E::ring(&config).map(drop) {
+            Err(why) => assert!(why.contains(wanted), "{config:?}: {why}"),
+            Ok(()) => panic!("{config:?}"),
+        }
+    }
+    // A ring that sends regions only, or nothing, needs no send slots.
+    let mut ring = E::ring(&Config { tx_count: 0, ..SMALL }).unwrap();
+    assert!(ring.tx().is_none());
+}

@@ -6,6 +6,7 @@ mod datagrams;
 mod drain;
 mod id;
 mod names;
+mod refuse;
 mod sends;
 mod turn;
 
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 pub use self::config::Config;
+use rustix::io::Errno;
+
 use self::core::Inner;
 pub(crate) use self::core::Op;
 pub use self::id::OpId;
@@ -219,12 +222,15 @@ impl<B: Backend> Ring<B> {
         self.inner.submit()
     }
 
-    /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`.
+    /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`. It says `EINVAL` where that is beyond the largest offset
+    /// that a file can have, `i64::MAX`.
     ///
     /// # Errors
     /// [`Busy`] with `into` when the op table is full.
     pub fn read(&mut self, file: &File, at: u64, into: Into, key: Key) -> Result<OpId, Busy<Into>> {
-        let queued = self.inner.launch(Op::Read { key, file: file.clone(), at, into });
+        let readable = refuse::is_readable(at, &into);
+        let op = Op::Read { key, file: file.clone(), at, into };
+        let queued = if readable { self.inner.launch(op) } else { self.inner.answer(op, Errno::INVAL) };
         self.inner.name(queued.map_err(|op| match op {
             Op::Read { into, .. } => into,
             _ => unreachable!("launch hands back what it was given"),
@@ -342,14 +348,19 @@ impl<B: Backend> Ring<B> {
 
 impl<B: Backend> Drop for Ring<B> {
     fn drop(&mut self) {
-        if self.inner.drain() {
+        let mut panic = None;
+        if self.inner.drain(&mut panic) {
             self.inner.backend.shut();
             // SAFETY: `inner` is dropped here once, and never used again: this is the ring's own `Drop`.
             // Nothing is in flight, so the kernel holds no address of it.
             unsafe { ManuallyDrop::drop(&mut self.inner) };
-            return;
+        } else {
+            LEAKED.fetch_add(1, Ordering::Relaxed);
+            // Arena, op table, scratch and the kernel's ring leak, which is the only sound thing left to do (I3).
         }
-        LEAKED.fetch_add(1, Ordering::Relaxed);
-        // Arena, op table, scratch and the kernel's ring leak, which is the only sound thing left to do (I3).
+        // Of two panics at a time a process dies, so one that unwinds already is left to it.
+        if let Some(panic) = panic.filter(|_| !std::thread::panicking()) {
+            std::panic::resume_unwind(panic);
+        }
     }
 }

@@ -46,13 +46,20 @@ pub(crate) struct Shared {
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) address: SocketAddr,
     pub(crate) key: Key,
+    /// The kernel coalesces what it receives.
+    coalesces: bool,
     /// Its last receive, which may have ended.
     pub(crate) recv: Cell<Option<OpId>>,
 }
 
 impl Udp {
-    pub(crate) fn new(socket: Option<OwnedFd>, address: SocketAddr, key: Key) -> Udp {
-        Udp { shared: Rc::new(Shared { socket, address, key, recv: Cell::new(None) }) }
+    pub(crate) fn new(socket: Option<OwnedFd>, address: SocketAddr, key: Key, coalesces: bool) -> Udp {
+        Udp { shared: Rc::new(Shared { socket, address, key, coalesces, recv: Cell::new(None) }) }
+    }
+
+    /// Whether several datagrams may arrive as one.
+    pub(crate) fn coalesces(&self) -> bool {
+        self.shared.coalesces
     }
 
     /// Whether the two are handles to the same socket.

@@ -8,12 +8,16 @@ mod bench;
 mod datagrams;
 #[path = "conformance/files.rs"]
 mod files;
+#[path = "conformance/leases.rs"]
+mod leases;
 #[path = "conformance/limits.rs"]
 mod limits;
 #[path = "conformance/lives.rs"]
 mod lives;
 #[path = "conformance/names.rs"]
 mod names;
+#[path = "conformance/refusals.rs"]
+mod refusals;
 #[path = "conformance/transfers.rs"]
 mod transfers;
 
@@ -107,6 +111,12 @@ macro_rules! conformance {
                 limits::a_full_op_table_hands_everything_back,
                 limits::limits_that_cannot_be_had_are_named,
                 limits::sizes_that_mean_nothing_are_refused,
+                leases::a_panic_in_a_queued_send_leaves_its_connection_closing,
+                leases::a_panic_while_a_ring_is_dropped_leaves_nothing_behind,
+                leases::a_panic_while_a_ring_unwinds_is_the_first_one,
+                refusals::what_is_spent_is_not_sent_again,
+                refusals::offsets_that_no_file_has_are_refused,
+                refusals::a_datagram_socket_needs_its_slots_on_every_ring,
             }
         }
     };
@@ -158,6 +168,7 @@ mod sim {
         limits::a_full_op_table_hands_everything_back,
         limits::limits_that_cannot_be_had_are_named,
         limits::sizes_that_mean_nothing_are_refused,
+        refusals::offsets_that_no_file_has_are_refused,
     }
 }
 

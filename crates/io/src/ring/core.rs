@@ -96,6 +96,23 @@ fn failed(cancel: Result<u32, Errno>) -> bool {
     matches!(cancel, Err(Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }
 
+/// Checks what an engine says about the end of an operation (I4).
+///
+/// # Errors
+/// It cannot be true.
+fn doubt(op: &Op, result: Result<u32, Errno>) -> Result<(), &'static str> {
+    let count = result.unwrap_or(0) as usize;
+    match op {
+        Op::Send { turn: Turn::Waits { .. }, .. } => Err("an operation ended that had not begun"),
+        Op::Send { src, offset, .. } if count > src.len().saturating_sub(*offset) => {
+            Err("more bytes sent than there were")
+        }
+        Op::SendTo { piece, .. } if count > piece.bytes().len() => Err("more bytes sent than there were"),
+        Op::Read { into, .. } if count > into.len() => Err("more bytes read than asked for"),
+        _ => Ok(()),
+    }
+}
+
 fn ended_by(errno: Errno) -> RecvEnd {
     match errno {
         Errno::CANCELED => RecvEnd::Stopped,
@@ -192,12 +209,6 @@ impl<B: Backend> Inner<B> {
             self.descs.launched(slot);
         }
         Ok(id)
-    }
-
-    /// Ends an operation of the table that the engine has not got, in an event like any other.
-    pub(super) fn end_without_engine(&mut self, id: EntryId, errno: Errno) {
-        let result = errno.raw_os_error().wrapping_neg();
-        self.completions.push_back(Completion { id, result, buffer: None, more: false });
     }
 
     /// Gives an operation of the table to the engine. `false` when its queue is full.
@@ -306,13 +317,13 @@ impl<B: Backend> Inner<B> {
                 _ => Err("more completions of a single operation"),
             };
         }
+        // Before it leaves the table: of what a liar speaks about, nothing is let go.
+        doubt(op, result)?;
         let Some(op) = self.ops.remove(id) else { return Err("a completion of no operation") };
-        let slot = op.slot();
-        let event = self.ended(id, op, result, buf);
-        if let Some(slot) = slot {
+        if let Some(slot) = op.slot() {
             self.descs.landed(slot);
         }
-        event
+        self.ended(id, op, result, buf)
     }
 
     fn accepted(&mut self, slot: u32, listener: Key) -> Result<Event, &'static str> {
@@ -330,6 +341,9 @@ impl<B: Backend> Inner<B> {
     }
 
     /// The terminal completion of `op`, which has left the table.
+    ///
+    /// What is sent may hold a lease, whose drop is the program's code and may panic. So it is dropped last, when everything that is to
+    /// be noted has been.
     fn ended(
         &mut self,
         id: EntryId,
@@ -364,21 +378,15 @@ impl<B: Backend> Inner<B> {
                     None => self.descs.listening(from).map(|key| Event::RecvEnded { key, end }),
                 }
             }
-            Op::Send { to, src, offset, turn } => {
+            Op::Send { to, src, turn, .. } => {
                 let result = result.map(|count| count as usize);
-                self.end_turn(to, turn)?;
-                if result.is_ok_and(|count| count > src.len().saturating_sub(offset)) {
-                    return Err("more bytes sent than there were");
-                }
+                self.end_turn(to, turn);
                 self.descs.listening(to).map(|key| Event::Sent { key, src, result })
             }
             // An error is told by the next send.
             Op::PollOut(of) => self.descs.listening(of).map(|key| Event::Writable { key }),
             Op::Read { key, into, .. } => {
                 let result = result.map(|count| count as usize);
-                if result.is_ok_and(|count| count > into.len()) {
-                    return Err("more bytes read than asked for");
-                }
                 Some(Event::Read { key, into, result })
             }
             Op::RecvFrom(udp) => {
@@ -395,9 +403,6 @@ impl<B: Backend> Inner<B> {
             }
             Op::SendTo { by, piece, .. } => {
                 let result = result.map(|count| count as usize);
-                if result.is_ok_and(|count| count > piece.bytes().len()) {
-                    return Err("more bytes sent than there were");
-                }
                 Some(Event::SentTo { key: by.shared.key, piece, result })
             }
             Op::Open { key, path, .. } => {

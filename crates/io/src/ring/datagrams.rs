@@ -10,6 +10,7 @@ use super::{OpId, Ring};
 use crate::backend::Backend;
 use crate::event::{Busy, Key, Piece};
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp, set_gro};
+use rustix::io::Errno;
 
 impl<B: Backend> Ring<B> {
     /// Takes over a bound UDP socket; its events carry `key`.
@@ -31,8 +32,9 @@ impl<B: Backend> Ring<B> {
         }
         let address = SocketAddr::try_from(rustix::net::getsockname(&socket)?)
             .map_err(|_| invalid("not an internet socket"))?;
-        set_gro(socket.as_fd(), coalesce && self.has_gro())?;
-        Ok(Udp::new(Some(socket), address, key))
+        let coalesces = coalesce && self.has_gro();
+        set_gro(socket.as_fd(), coalesces)?;
+        Ok(Udp::new(Some(socket), address, key, coalesces))
     }
 
     /// Whether received datagrams can be coalesced by this engine.
@@ -41,7 +43,8 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Receives datagrams until [`Event::RecvEnded`](crate::Event::RecvEnded) (multishot, into the ring's receive slots). Does nothing when
-    /// the socket is already being received from. [`cancel`](Ring::cancel) ends it.
+    /// the socket is already being received from. [`cancel`](Ring::cancel) ends it. A socket that was made for a ring with larger receive
+    /// slots than this one's ([`udp`](Ring::udp)) is not received from: the event says `EINVAL`.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full.
@@ -52,7 +55,11 @@ impl<B: Backend> Ring<B> {
         {
             return Ok(op);
         }
-        let queued = self.inner.launch(Op::RecvFrom(udp.clone()));
+        let receive = Op::RecvFrom(udp.clone());
+        let queued = match self.inner.can_receive(udp) {
+            true => self.inner.launch(receive),
+            false => self.inner.answer(receive, Errno::INVAL),
+        };
         let op = self.inner.name(queued.map_err(drop))?;
         udp.shared.recv.set(Some(op));
         Ok(op)

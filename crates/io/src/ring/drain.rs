@@ -1,9 +1,11 @@
 //! Ending operations early: one of them, or all when the ring is dropped.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::core::{Inner, Op};
-use crate::backend::{Backend, Memory};
+use crate::backend::{Backend, Completion, Memory};
 use crate::table::EntryId;
 
 /// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
@@ -18,8 +20,9 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not.
-    pub(super) fn drain(&mut self) -> bool {
+    /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does not. The first panic of a lease that
+    /// was dropped on the way is left in `panic`: it must not keep the rest from ending.
+    pub(super) fn drain(&mut self, panic: &mut Option<Box<dyn Any + Send>>) -> bool {
         let deadline = self.backend.now() + DRAIN;
         self.after = None;
         self.draining = true;
@@ -40,8 +43,10 @@ impl<B: Backend> Inner<B> {
             }
             loop {
                 while let Some(completion) = self.completions.pop_front() {
-                    if let Err(why) = self.on_completion(completion) {
-                        self.broken = Some(why);
+                    // What it leaves behind when it unwinds is in order: leases are dropped last.
+                    let ended = catch_unwind(AssertUnwindSafe(|| self.let_go(completion)));
+                    if let Err(why) = ended {
+                        panic.get_or_insert(why);
                     }
                     self.after = None;
                 }
@@ -52,5 +57,13 @@ impl<B: Backend> Inner<B> {
             }
         }
         self.ops.live() == 0
+    }
+
+    /// Drops what an operation has brought, and what it held.
+    fn let_go(&mut self, completion: Completion) {
+        match self.on_completion(completion) {
+            Ok(event) => drop(event),
+            Err(why) => self.broken = Some(why),
+        }
     }
 }

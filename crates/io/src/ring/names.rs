@@ -9,7 +9,6 @@ use super::{OpId, Ring};
 use crate::backend::Backend;
 use crate::event::{Busy, Key};
 use crate::file::File;
-use crate::table::EntryId;
 
 impl<B: Backend> Ring<B> {
     /// Opens the file at `path` below the directory `dir` for reading; [`Event::Opened`](crate::Event::Opened) carries `key`, gives
@@ -48,14 +47,5 @@ impl<B: Backend> Ring<B> {
             Op::Stat { path, .. } => path,
             _ => unreachable!("what was handed over comes back"),
         }))
-    }
-}
-
-impl<B: Backend> super::core::Inner<B> {
-    /// Ends an operation with `errno` without the engine, in an event like any other.
-    fn answer(&mut self, op: Op, errno: Errno) -> Result<EntryId, Op> {
-        let id = self.insert(op)?;
-        self.end_without_engine(id, errno);
-        Ok(id)
     }
 }

@@ -17,7 +17,7 @@ use crate::table::EntryId;
 pub(crate) enum Turn {
     /// Its turn has not come; the engine has not been given it.
     Waits { next: Option<EntryId> },
-    /// The engine has it; behind it comes another, perhaps.
+    /// The engine has it, or its end is on its way; behind it comes another, perhaps.
     Given { next: Option<EntryId> },
     /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on its way.
     TakenBack,
@@ -43,8 +43,8 @@ impl Turn {
 impl<B: Backend> Inner<B> {
     /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
     pub(super) fn send(&mut self, to: SlotId, src: Src, offset: usize) -> Result<EntryId, Src> {
-        if let (Src::Record(..), false) = (&src, self.descs.is_sealed(to)) {
-            return self.refuse(to, src, offset);
+        if let Some(errno) = self.unsendable(to, &src) {
+            return self.refuse(to, src, offset, errno);
         }
         let order = self.descs.order(to);
         let queued = match order.last {
@@ -62,54 +62,38 @@ impl<B: Backend> Inner<B> {
         Ok(id)
     }
 
-    /// A record on a socket whose records the kernel does not seal: it would ignore the type, and send plain text.
-    fn refuse(&mut self, to: SlotId, src: Src, offset: usize) -> Result<EntryId, Src> {
-        let id = self.insert(Op::Send { to, src, offset, turn: Turn::TakenBack }).map_err(|op| match op {
+    /// Ends a send that no engine is given.
+    fn refuse(&mut self, to: SlotId, src: Src, offset: usize, errno: Errno) -> Result<EntryId, Src> {
+        self.answer(Op::Send { to, src, offset, turn: Turn::TakenBack }, errno).map_err(|op| match op {
             Op::Send { src, .. } => src,
             _ => unreachable!("what was handed over comes back"),
-        })?;
-        self.end_without_engine(id, Errno::OPNOTSUPP);
-        Ok(id)
+        })
     }
 
     /// A send has ended, by the engine's word or because it was taken back: the next one's turn has come.
-    ///
-    /// # Errors
-    /// The engine speaks of a send that it was not given (I4).
-    pub(super) fn end_turn(&mut self, to: SlotId, turn: Turn) -> Result<(), &'static str> {
-        match turn {
-            Turn::Waits { .. } => Err("an operation ended that had not begun"),
-            Turn::TakenBack => Ok(()),
-            Turn::Given { next } => {
-                // The engine has one send of a connection at a time, so the one that has ended was the first.
-                let last = self.descs.order(to).last.filter(|_| next.is_some());
-                self.descs.set_order(to, SendOrder { first: next, last });
-                self.begin_turn(to);
-                Ok(())
-            }
-        }
+    pub(super) fn end_turn(&mut self, to: SlotId, turn: Turn) {
+        let Turn::Given { next } = turn else { return };
+        // The engine has one send of a connection at a time, so the one that has ended was the first.
+        let last = self.descs.order(to).last.filter(|_| next.is_some());
+        self.descs.set_order(to, SendOrder { first: next, last });
+        self.begin_turn(to);
     }
 
-    /// Hands over the first of a connection's sends. Where nothing is to begin any more, it and the others end.
+    /// Hands over the first of a connection's sends, or ends it where nothing is to begin any more. Its end is then reported as if the
+    /// engine had had it, and so the next one's turn comes. One after the other, because each may hold a lease whose drop panics:
+    /// that must find, and leave, everything else in order.
     fn begin_turn(&mut self, to: SlotId) {
-        while let Some(first) = self.descs.order(to).first {
-            let Some(Op::Send { turn, .. }) = self.ops.get_mut(first) else { return };
-            let Turn::Waits { next } = *turn else { return };
-            if self.draining || self.descs.listening(to).is_none() {
-                // Nobody hears of it. Its memory comes back as the operation is dropped: the engine never had it.
-                drop(self.ops.remove(first));
-                let last = self.descs.order(to).last.filter(|_| next.is_some());
-                self.descs.set_order(to, SendOrder { first: next, last });
-                self.descs.landed(to);
-                continue;
-            }
-            if self.hand_over(first) {
-                self.set_turn(first, Turn::Given { next });
-            } else {
-                self.unsent.push(to);
-            }
+        let Some(first) = self.descs.order(to).first else { return };
+        let Some(Op::Send { turn: Turn::Waits { next }, .. }) = self.ops.get(first) else { return };
+        let next = *next;
+        let is_over = self.draining || self.descs.listening(to).is_none();
+        if is_over {
+            self.end_without_engine(first, Errno::CANCELED);
+        } else if !self.hand_over(first) {
+            self.unsent.push(to);
             return;
         }
+        self.set_turn(first, Turn::Given { next });
     }
 
     /// Tries again what the engine's queue had no room for.

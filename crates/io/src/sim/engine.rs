@@ -42,7 +42,7 @@ impl Ring<Sim> {
 
     /// A datagram socket at `address`, to which datagrams find from its first receive on. (A socket given to [`Ring::udp`] is known by its address too, and otherwise ignored.)
     pub fn sim_udp(&mut self, address: SocketAddr, key: Key) -> Udp {
-        Udp::new(None, address, key)
+        Udp::new(None, address, key, false)
     }
 
     /// A listener that [`World::connect`] finds by its key. ([`Ring::listener`] does as well: the socket that it is

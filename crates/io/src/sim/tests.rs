@@ -330,3 +330,62 @@ fn every_connection_may_wait_for_all_that_there_is() {
         }
     }
 }
+
+/// As the other engines: a source without bytes, and a datagram socket on a ring whose slots have no room for a datagram's head.
+#[test]
+fn what_cannot_be_done_is_refused_in_an_event() {
+    let mut b = Bench::new(Faults::none());
+    let _peer = b.world.connect(DOOR);
+    let conn = b.accepted();
+    b.ring.send(&conn, Src::Spent(10), 0).unwrap();
+    match b.event() {
+        Event::Sent { key: Key(1), src: Src::Spent(10), result } => assert_eq!(result, Err(Errno::INVAL)),
+        other => panic!("{other:?}"),
+    }
+    let world = World::with(1, Faults::none());
+    let mut small = Ring::sim(&Config { rx_len: 72, ..CONFIG }, &world).unwrap();
+    let udp = small.sim_udp("192.0.2.1:443".parse().unwrap(), Key(2));
+    small.recv_from(&udp).unwrap();
+    let ended = loop {
+        match small.next() {
+            Some(event) => break event,
+            None => drop(small.wait(None).unwrap()),
+        }
+    };
+    assert!(
+        matches!(ended, Event::RecvEnded { key: Key(2), end: RecvEnd::Error(Errno::INVAL) }),
+        "{ended:?}"
+    );
+    assert_eq!((b.world.blamed(), world.blamed()), (None, None));
+}
+
+/// What a lease does when it is dropped is the program's own affair: each panic comes out of the ring, which goes on.
+#[test]
+fn a_lease_that_panics_leaves_its_connection_closing() {
+    struct Lease;
+    impl Drop for Lease {
+        fn drop(&mut self) {
+            panic!("a lease");
+        }
+    }
+    let mut b = Bench::new(Faults::none());
+    let _peer = b.world.connect(DOOR);
+    let conn = b.accepted();
+    for _ in 0..4 {
+        let region = RegionMut::new(100_000).unwrap().freeze_with(Lease);
+        b.ring.send(&conn, Src::Shared(region, 0..100_000), 0).unwrap();
+    }
+    b.ring.close(conn);
+    let mut panics = 0;
+    loop {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| b.event())) {
+            Ok(event) => break assert!(matches!(event, Event::Closed { key: Key(1) }), "{event:?}"),
+            Err(_) => panics += 1,
+        }
+        assert!(panics <= 4);
+    }
+    assert_eq!((panics, b.ring.stats().connections, b.ring.stats().ops), (4, 0, 2));
+    drop(b.ring);
+    assert_eq!(b.world.blamed(), None);
+    assert!(Ring::sim(&CONFIG, &b.world).is_ok(), "drained, not leaked");
+}

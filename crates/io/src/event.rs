@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
+use crate::backend::OPERATION_MAX;
 use crate::conn::Conn;
 use crate::file::{File, FileStat};
 use crate::into::Into;
@@ -78,6 +79,11 @@ impl Src {
         let mut len = 0;
         self.each(|bytes| len += bytes.len());
         len
+    }
+
+    /// Bytes that one send from byte `offset` on sends at most.
+    pub(crate) fn wanted(&self, offset: usize) -> usize {
+        self.len().saturating_sub(offset).min(OPERATION_MAX)
     }
 
     /// Whether there is nothing to send.
@@ -269,6 +275,26 @@ impl fmt::Debug for Event {
             Event::Shutdown { key, result } => write!(f, "Shutdown({}, {result:?})", key.0),
             Event::Closed { key } => write!(f, "Closed({})", key.0),
             Event::Woken => write!(f, "Woken"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RegionMut;
+
+    #[test]
+    fn a_send_is_no_longer_than_the_rest_and_than_an_operation() {
+        let region = Region::copy_of(&[1; 10]).unwrap();
+        let src =
+            Src::Gather([Some(Piece::Shared(region.clone(), 2..90)), Some(Piece::Shared(region, 0..4))]);
+        assert_eq!((src.len(), src.wanted(0), src.wanted(5), src.wanted(12)), (12, 12, 7, 0));
+        assert_eq!(src.wanted(usize::MAX), 0);
+        // None of it is touched.
+        if let Ok(region) = RegionMut::new(3_000_000_000) {
+            let src = Src::Shared(region.freeze(), 0..usize::MAX);
+            assert_eq!((src.wanted(0), src.wanted(2_999_999_999)), (2_147_479_552, 1));
         }
     }
 }

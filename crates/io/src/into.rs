@@ -3,6 +3,7 @@
 use std::array;
 use std::ops::Range;
 
+use crate::backend::OPERATION_MAX;
 use crate::{RegionMut, TxBuf};
 
 /// At most so many runs in one [`Runs`]: full TLS records in a send slot.
@@ -61,9 +62,11 @@ impl Into {
         }
     }
 
-    /// How many bytes are to be filled.
+    /// How many bytes one read is to fill.
     pub(crate) fn len(&self) -> usize {
-        places(self, self.memory_len()).iter().map(Range::len).sum()
+        // None is longer than the memory, of which they are parts.
+        let all: usize = places(self, self.memory_len()).iter().map(Range::len).sum();
+        all.min(OPERATION_MAX)
     }
 
     /// The bytes that are to be filled from byte `skip` on, `most` of them at most.
@@ -146,6 +149,10 @@ mod tests {
                 assert_eq!(filled(make(&|tx| Into::Tx(tx, range.clone())), skip, most), wanted);
             }
             assert_eq!(make(&|tx| Into::Tx(tx, 17..90)).len(), 3);
+            // More than one read fills. None of it is touched.
+            if let Ok(region) = RegionMut::new(0x8000_0000_usize.saturating_add(1)) {
+                assert_eq!(Into::Region(region, 0..usize::MAX).len(), 2_147_479_552);
+            }
             let mut region = RegionMut::new(5).unwrap();
             region.fill(b'.');
             assert_eq!(filled(Into::Region(region, 1..9), 1, 2), "..ab.");

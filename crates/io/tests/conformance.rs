@@ -75,6 +75,7 @@ macro_rules! conformance {
                 transfers::sends_that_have_to_wait_leave_in_order,
                 transfers::sends_that_were_queued_end_with_their_connection,
                 transfers::a_send_that_waits_can_be_cancelled,
+                transfers::a_send_of_gigabytes_is_begun,
                 transfers::room_is_told_when_there_is_some,
                 transfers::what_is_submitted_gives_its_slot_back_early,
                 files::what_is_read_at_once_is_told_first,

@@ -20,8 +20,6 @@ const SENDS: usize = 16;
 const ACCEPTS: usize = 64;
 /// Bytes that one read copies from the page cache in one wait.
 const READ_AT_ONCE: usize = 1 << 20;
-/// What one operation moves at most (the kernel's MAX_RW_COUNT).
-const OPERATION_MAX: usize = 0x7fff_f000;
 
 impl Epoll {
     pub(super) fn begin_accept(&mut self, memory: &Memory<'_>, op: EntryId, listener: RawFd) {
@@ -232,7 +230,7 @@ impl Epoll {
                 continue;
             };
             let Some(sock) = self.places.get(slot) else { return false };
-            let wanted = src.len().saturating_sub(offset).min(OPERATION_MAX);
+            let wanted = src.wanted(offset);
             let end = match send_some(&sock.fd, src, offset.saturating_add(sent), wanted.saturating_sub(sent))
             {
                 Ok(count) => {
@@ -317,7 +315,7 @@ impl Epoll {
                 self.end(op, Err(Errno::BADF));
                 continue;
             };
-            let rest_len = target.len().min(OPERATION_MAX).saturating_sub(done);
+            let rest_len = target.len().saturating_sub(done);
             if rest_len == 0 {
                 self.end(op, Ok(done));
                 continue;

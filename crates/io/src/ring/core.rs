@@ -104,9 +104,7 @@ fn doubt(op: &Op, result: Result<u32, Errno>) -> Result<(), &'static str> {
     let count = result.unwrap_or(0) as usize;
     match op {
         Op::Send { turn: Turn::Waits { .. }, .. } => Err("an operation ended that had not begun"),
-        Op::Send { src, offset, .. } if count > src.len().saturating_sub(*offset) => {
-            Err("more bytes sent than there were")
-        }
+        Op::Send { src, offset, .. } if count > src.wanted(*offset) => Err("more bytes sent than there were"),
         Op::SendTo { piece, .. } if count > piece.bytes().len() => Err("more bytes sent than there were"),
         Op::Read { into, .. } if count > into.len() => Err("more bytes read than asked for"),
         _ => Ok(()),

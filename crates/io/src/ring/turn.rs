@@ -74,7 +74,8 @@ impl<B: Backend> Inner<B> {
     fn give_back_early(&mut self, completion: Completion) {
         if let Some(Op::Send { src, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
             && let Src::Tx(tx) = &*src
-            && usize::try_from(completion.result).is_ok_and(|count| count + *offset == tx.filled())
+            && usize::try_from(completion.result).ok().and_then(|count| count.checked_add(*offset))
+                == Some(tx.filled())
         {
             *src = Src::Spent(tx.filled());
         }

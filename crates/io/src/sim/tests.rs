@@ -389,3 +389,20 @@ fn a_lease_that_panics_leaves_its_connection_closing() {
     assert_eq!(b.world.blamed(), None);
     assert!(Ring::sim(&CONFIG, &b.world).is_ok(), "drained, not leaked");
 }
+
+/// The sum of the two is beyond what a `usize` holds.
+#[test]
+fn a_false_count_of_a_send_from_the_largest_offset_closes_the_ring() {
+    let mut b = Bench::new(Faults::none());
+    let _peer = b.world.connect(DOOR);
+    let conn = b.accepted();
+    let mut tx = b.ring.tx().unwrap();
+    tx.set_filled(100);
+    b.world.lie(Lie::TooLong, 0);
+    b.ring.send(&conn, tx.into(), usize::MAX).unwrap();
+    b.ring.submit().unwrap();
+    assert!(b.world.has_lied());
+    b.ring.wait(None).unwrap();
+    assert!(b.ring.next().is_none());
+    assert_eq!(b.ring.wait(None).unwrap_err().kind(), ErrorKind::InvalidData);
+}

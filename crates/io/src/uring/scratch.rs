@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use io_uring::{opcode, squeue, types};
 use zeroize::Zeroize;
 
+use crate::backend::OPERATION_MAX;
 use crate::event::{GATHER_MAX, Src};
 use crate::file::{self, FileStat};
 use crate::into::{Into, RUNS_MAX};
@@ -142,7 +143,8 @@ impl Scratch<'_> {
             Src::Tx(_) | Src::Shared(..) | Src::Gather(_) | Src::Spent(_) => None,
         };
         if count <= 1 && record_type.is_none() {
-            let len = u32::try_from(vectors[0].iov_len).unwrap_or(u32::MAX);
+            // Above it the kernel says EINVAL, while of several runs it takes what it can.
+            let len = vectors[0].iov_len.min(OPERATION_MAX) as u32;
             return opcode::Send::new(types::Fixed(slot), vectors[0].iov_base.cast(), len)
                 .flags(flags)
                 .build();
@@ -174,7 +176,7 @@ impl Scratch<'_> {
             count += 1;
         });
         if count <= 1 {
-            let len = u32::try_from(vectors[0].iov_len).unwrap_or(u32::MAX);
+            let len = vectors[0].iov_len.min(OPERATION_MAX) as u32;
             return opcode::Read::new(types::Fd(file), vectors[0].iov_base.cast(), len).offset(at).build();
         }
         let memory = self.memory.as_ptr();

@@ -294,6 +294,23 @@ pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
 }
 
 /// Room is told soon where there is some, else when the peer has read enough or has failed; and no more once it is closed.
+/// No operation moves more than 2,147,479,552 bytes: of more, as many are sent, as with send(2). They are the same zeros again and again,
+/// which take no memory, and are on their way when the connection is broken off.
+pub(crate) fn a_send_of_gigabytes_is_begun<E: Engine>() {
+    let Ok(region) = RegionMut::new(2_147_479_553) else { return };
+    let region = region.freeze();
+    let piece = || Some(Piece::Shared(region.clone(), 0..usize::MAX));
+    for src in [Src::Shared(region.clone(), 0..usize::MAX), Src::Gather([piece(), piece()])] {
+        let mut b = Bench::<E>::new(SMALL);
+        let (mut client, conn) = b.accept(1);
+        b.ring.send(&conn, src, 0).unwrap();
+        assert!(b.event_within(1).is_none(), "it goes on");
+        let mut got = [7; 1000];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, [0; 1000]);
+    }
+}
+
 pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);

@@ -237,7 +237,7 @@ impl State {
             None
         };
         let mut end = failed.map(Err);
-        let total = src.len().saturating_sub(offset);
+        let total = src.wanted(offset);
         if end.is_none() {
             // A record of its own type is one send: half of an alert would be an alert of one byte.
             let short = record.is_none() && self.rng.chance(self.faults.short_send);

@@ -108,7 +108,8 @@ impl TlsCipher {
 /// TLS 1.2 is left out on purpose: the kernel takes the explicit part of its GCM nonces from the IV that it is given, and a
 /// caller that has sealed records before would make it use a nonce twice.
 pub struct TlsTx {
-    bytes: [u8; TlsTx::MAX],
+    /// On the heap from the start: a move copies bytes, and nobody wipes where they were.
+    bytes: Box<[u8; TlsTx::MAX]>,
     len: usize,
 }
 
@@ -122,7 +123,7 @@ impl TlsTx {
         if key.len() != cipher.key_len() {
             return None;
         }
-        let mut tx = TlsTx { bytes: [0; TlsTx::MAX], len: 0 };
+        let mut tx = TlsTx { bytes: Box::new([0; TlsTx::MAX]), len: 0 };
         // TLS_1_3_VERSION
         tx.push(&0x0304_u16.to_ne_bytes());
         tx.push(&cipher.number().to_ne_bytes());
@@ -234,6 +235,15 @@ mod tests {
         wanted.extend_from_slice(b"SALTivivivIV0123456789abcdefghijklmnopqrstuv\0\0\0\0\0\0\0\0");
         assert_eq!(tx.as_bytes(), wanted);
         assert_eq!(tx.as_bytes().len(), TlsTx::MAX);
+    }
+
+    #[test]
+    fn a_key_stays_where_it_was_written() {
+        let tx = TlsTx::tls13(TlsCipher::Aes256Gcm, &KEY, &IV, 7).unwrap();
+        let place = tx.as_bytes().as_ptr();
+        let opt = SockOpt::TlsTx(Box::new(tx));
+        let SockOpt::TlsTx(tx) = Some(opt).unwrap() else { panic!() };
+        assert_eq!(tx.as_bytes().as_ptr(), place);
     }
 
     #[test]

@@ -294,6 +294,7 @@ impl Backend for Uring {}
 impl Driver for Uring {
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
         let Submission { id, op } = submission;
+        let is_option = matches!(op, Request::SetOpt { .. });
         let mut scratch = self.scratch.at(id.index());
         let entry = match op {
             Request::Accept { listener } => opcode::AcceptMulti::new(types::Fd(listener.raw()))
@@ -334,7 +335,12 @@ impl Driver for Uring {
                 opcode::Read::new(types::Fd(waker.raw()), scratch.counter(), 8).build()
             }
         };
-        self.push(&entry.user_data(id.to_bits()))
+        let queued = self.push(&entry.user_data(id.to_bits()));
+        if queued.is_err() && is_option {
+            // The copy of its value may hold a key, and no completion will come to wipe it.
+            self.scratch.at(id.index()).wipe();
+        }
+        queued
     }
 
     fn publish(&mut self, slot: u16, addr: *mut u8, len: u32) {

@@ -38,7 +38,7 @@ impl Config {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for a file table that no engine can have.
-    pub(super) fn layout(&self) -> io::Result<Layout> {
+    pub(crate) fn layout(&self) -> io::Result<Layout> {
         if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             let why = "the file table must have 1 to 1,048,576 places for connections";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));

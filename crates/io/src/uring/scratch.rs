@@ -220,8 +220,8 @@ impl Scratch<'_> {
     /// Overwrites the value of a socket option.
     pub(super) fn wipe(&mut self) {
         let memory = self.memory.as_ptr();
-        // SAFETY: called at the terminal completion only, so the kernel has finished with this memory and no other
-        // reference to it exists.
+        // SAFETY: called at the terminal completion, or when the operation was not queued, so the kernel has finished with this
+        // memory, or was never given it, and no other reference to it exists.
         let memory = unsafe { &mut *memory };
         memory.option.zeroize();
     }
@@ -353,4 +353,52 @@ fn patched<const N: usize>(entry: squeue::Entry, at: usize, by: [u8; N]) -> sque
     bytes[at..at + N].copy_from_slice(&by);
     // SAFETY: the reverse of the above; any bytes make a valid entry (the kernel checks them).
     unsafe { std::mem::transmute(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::arena::Arena;
+    use crate::backend::{Driver, Request, Submission};
+    use crate::sockopt::TlsCipher;
+    use crate::table::EntryId;
+    use crate::uring::Uring;
+
+    const CONFIG: Config = Config { connections: 1, rx_count: 1, rx_len: 64, tx_count: 1, tx_len: 64 };
+
+    fn option(uring: &mut Uring, index: u32) -> [u8; TlsTx::MAX] {
+        // SAFETY: nothing is in flight in these tests, so no reference to this memory exists and the kernel does not write it.
+        unsafe { uring.scratch.at(index).memory.as_ref().option }
+    }
+
+    /// Keys are copied to where the kernel reads them, and stay there until the completion only. There is none of what was refused.
+    #[test]
+    fn a_key_that_is_refused_is_wiped() {
+        let arena = Arena::new(CONFIG.layout().unwrap()).unwrap();
+        let mut uring = match Uring::new(&CONFIG, &arena, (6, 1), None) {
+            Ok(uring) => uring,
+            // Where io_uring is forbidden; the tests of the engines say so.
+            Err(why) => return println!("no ring: {why}"),
+        };
+        // The queue is never given to the kernel: calls that would go to a descriptor that there is not.
+        uring.registered = Some(u32::MAX);
+        let key = TlsTx::tls13(TlsCipher::Aes128Gcm, &[0x5a; 16], &[0x5a; 12], 0).unwrap();
+        let opt = SockOpt::TlsTx(Box::new(key));
+        let set = |uring: &mut Uring, index| {
+            let op = Request::SetOpt { slot: 0, opt: &opt };
+            uring.submit(Submission { id: EntryId::new(index, 1), op }).is_ok()
+        };
+        assert!(set(&mut uring, 0));
+        assert_eq!(option(&mut uring, 0)[12..28], [0x5a; 16]);
+        uring.wipe(EntryId::new(0, 1));
+        assert_eq!(option(&mut uring, 0), [0; 56]);
+        let mut queued = 1;
+        while uring.submit(Submission { id: EntryId::new(1, 1), op: Request::Shutdown { slot: 0 } }).is_ok() {
+            queued += 1;
+        }
+        assert_eq!(queued, 4096);
+        assert!(!set(&mut uring, 2));
+        assert_eq!(option(&mut uring, 2), [0; 56]);
+    }
 }

@@ -242,7 +242,7 @@ mod tests {
         let tx = TlsTx::tls13(TlsCipher::Aes256Gcm, &KEY, &IV, 7).unwrap();
         let place = tx.as_bytes().as_ptr();
         let opt = SockOpt::TlsTx(Box::new(tx));
-        let SockOpt::TlsTx(tx) = Some(opt).unwrap() else { panic!() };
+        let SockOpt::TlsTx(tx) = opt else { panic!() };
         assert_eq!(tx.as_bytes().as_ptr(), place);
     }
 

@@ -40,9 +40,10 @@ impl Waker {
 
     /// Blocks the calling thread until it has been used since [`take`](Waker::take), or `timeout` has passed.
     pub(crate) fn block(&self, timeout: Duration) -> bool {
-        let until = Instant::now() + timeout;
+        // What the clock cannot express never comes.
+        let until = Instant::now().checked_add(timeout);
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
             if self.inner.rung.load(Ordering::Acquire) {
                 return true;
             }

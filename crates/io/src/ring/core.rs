@@ -280,7 +280,9 @@ impl<B: Backend> Inner<B> {
         let Completion { id, result, buffer, more } = completion;
         let result = match u32::try_from(result) {
             Ok(count) => Ok(count),
-            Err(_) => Err(Errno::from_raw_os_error(result.wrapping_neg())),
+            // Others are no error numbers, of which there are 4095 (linux/err.h).
+            Err(_) if result < -4095 => return Err("an error that no kernel has"),
+            Err(_) => Err(Errno::from_raw_os_error(-result)),
         };
         // First of all, so that the slot is owned by something whatever happens next (I6).
         let buf = match buffer {
@@ -340,8 +342,8 @@ impl<B: Backend> Inner<B> {
 
     /// The terminal completion of `op`, which has left the table.
     ///
-    /// What is sent may hold a lease, whose drop is the program's code and may panic. So it is dropped last, when everything that is to
-    /// be noted has been.
+    /// What is sent may hold a lease, whose drop is the program's code and may panic. So it is
+    /// dropped last, when everything that is to be noted has been.
     fn ended(
         &mut self,
         id: EntryId,

@@ -73,15 +73,17 @@ impl<B: Backend> Inner<B> {
     /// A send has ended, by the engine's word or because it was taken back: the next one's turn has come.
     pub(super) fn end_turn(&mut self, to: SlotId, turn: Turn) {
         let Turn::Given { next } = turn else { return };
-        // The engine has one send of a connection at a time, so the one that has ended was the first.
+        // The engine has one send of a connection at a time, so the one that has ended was the
+        // first.
         let last = self.descs.order(to).last.filter(|_| next.is_some());
         self.descs.set_order(to, SendOrder { first: next, last });
         self.begin_turn(to);
     }
 
-    /// Hands over the first of a connection's sends, or ends it where nothing is to begin any more. Its end is then reported as if the
-    /// engine had had it, and so the next one's turn comes. One after the other, because each may hold a lease whose drop panics:
-    /// that must find, and leave, everything else in order.
+    /// Hands over the first of a connection's sends, or ends it where nothing is to begin any more.
+    /// Its end is then reported as if the engine had had it, and so the next one's turn comes. One
+    /// after the other, because each may hold a lease whose drop panics: that must find, and leave,
+    /// everything else in order.
     fn begin_turn(&mut self, to: SlotId) {
         let Some(first) = self.descs.order(to).first else { return };
         let Some(Op::Send { turn: Turn::Waits { next }, .. }) = self.ops.get(first) else { return };
@@ -199,6 +201,23 @@ mod tests {
         ring.inner.completions.push_back(Completion { id, result: 1, buffer: None, more: false });
         assert!(ring.next().is_none());
         assert_eq!(ring.wait(None).unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+    }
+
+    /// I4, for a number that is none of an error's.
+    #[test]
+    fn an_error_that_no_kernel_has_closes_the_ring() {
+        for result in [-4096, -65_537, i32::MIN] {
+            let world = World::with(1, Faults::none());
+            let mut ring = Ring::sim(&CONFIG, &world).unwrap();
+            let _peer = world.connect(Key(0));
+            let conn = accepted(&mut ring);
+            let src = src(&mut ring, 1);
+            let id = ring.send(&conn, src, 0).unwrap();
+            let id = ring.inner.entry(id).unwrap();
+            ring.inner.completions.push_back(Completion { id, result, buffer: None, more: false });
+            assert!(ring.next().is_none());
+            assert_eq!(ring.wait(None).unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+        }
     }
 
     /// However often the engine's queue is full, every send that was taken leaves, in order.

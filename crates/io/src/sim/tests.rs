@@ -331,7 +331,8 @@ fn every_connection_may_wait_for_all_that_there_is() {
     }
 }
 
-/// As the other engines: a source without bytes, and a datagram socket on a ring whose slots have no room for a datagram's head.
+/// As the other engines: a source without bytes, and a datagram socket on a ring whose slots have
+/// no room for a datagram's head.
 #[test]
 fn what_cannot_be_done_is_refused_in_an_event() {
     let mut b = Bench::new(Faults::none());
@@ -359,7 +360,8 @@ fn what_cannot_be_done_is_refused_in_an_event() {
     assert_eq!((b.world.blamed(), world.blamed()), (None, None));
 }
 
-/// What a lease does when it is dropped is the program's own affair: each panic comes out of the ring, which goes on.
+/// What a lease does when it is dropped is the program's own affair: each panic comes out of the
+/// ring, which goes on.
 #[test]
 fn a_lease_that_panics_leaves_its_connection_closing() {
     struct Lease;
@@ -405,4 +407,15 @@ fn a_false_count_of_a_send_from_the_largest_offset_closes_the_ring() {
     b.ring.wait(None).unwrap();
     assert!(b.ring.next().is_none());
     assert_eq!(b.ring.wait(None).unwrap_err().kind(), ErrorKind::InvalidData);
+}
+
+/// Longer than the real clock can tell.
+#[test]
+fn a_world_may_wait_for_other_threads_for_ever() {
+    let mut b = Bench::new(Faults::none());
+    b.world.set_outside(Duration::MAX);
+    let waker = b.ring.waker();
+    let thread = std::thread::spawn(move || waker.wake());
+    assert!(matches!(b.event(), Event::Woken));
+    thread.join().unwrap();
 }

@@ -26,12 +26,13 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Returns the bytes of the mapping. What lies within it needs no further check: no product or sum of [`Arena::rx_addr`] and
-    /// [`Arena::tx_addr`] is larger.
+    /// Returns the bytes of the mapping. What lies within it needs no further check: no product or
+    /// sum of [`Arena::rx_addr`] and [`Arena::tx_addr`] is larger.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for more bytes than a slice may have, and for slots that mean nothing: a receive into a slot of
-    /// no bytes is a receive of no bytes, which is how a kernel reports the end of a stream.
+    /// [`io::ErrorKind::InvalidInput`] for more bytes than a slice may have, and for slots that
+    /// mean nothing: a receive into a slot of no bytes is a receive of no bytes, which is how a
+    /// kernel reports the end of a stream.
     fn map_len(&self) -> io::Result<usize> {
         let refused = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
         if !self.rx_count.is_power_of_two() {
@@ -65,8 +66,8 @@ struct Slots {
     rx_state: Vec<RxState>,
     /// Receive slots waiting to be published again. Capacity is reserved for all, so a push never allocates.
     rx_returned: Vec<u16>,
-    /// Send slots that were given back, used last-in first-out: the slot that is still in the cache goes out first. Capacity is
-    /// reserved for all.
+    /// Send slots that were given back, used last-in first-out: the slot that is still in the cache
+    /// goes out first. Capacity is reserved for all.
     tx_free: Vec<u32>,
     /// Send slots that were ever used. Those behind them are free, too.
     tx_used: u32,
@@ -92,8 +93,8 @@ const TX_SHIFT: usize = 2048;
 impl Arena {
     pub(crate) fn new(layout: Layout) -> io::Result<Rc<Arena>> {
         let map_len = layout.map_len()?;
-        // Before the mapping, which an error would leave behind. Reserved and not filled, so that of memory for slots that are never
-        // used none is touched.
+        // Before the mapping, which an error would leave behind. Reserved and not filled, so that
+        // of memory for slots that are never used none is touched.
         let mut tx_free = Vec::new();
         tx_free.try_reserve_exact(layout.tx_count as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no existing memory.
@@ -395,7 +396,8 @@ mod tests {
         // The sum is 2^64 + 1,050,625 bytes.
         assert_eq!(len(32768, 262_176, u32::MAX, u32::MAX), None);
         if cfg!(target_pointer_width = "64") {
-            // The largest that there can be in 64 bits of address: 2^63 - 1, of which 2,048 lie between, or one more.
+            // The largest that there can be in 64 bits of address: 2^63 - 1, of which 2,048 lie
+            // between, or one more.
             assert_eq!(len(1, 2_147_481_599, 0x8000_0000, u32::MAX), Some(0x7fff_ffff_ffff_ffff));
             assert_eq!(len(1, 2_147_481_600, 0x8000_0000, u32::MAX), None);
             assert_eq!(len(1, 1, 65_537, 65_536), Some(4_295_034_881));
@@ -406,7 +408,8 @@ mod tests {
         assert_eq!(refused.map(drop).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
-    /// What is reserved is not touched: four thousand million slots of a byte are a mapping of four gigabytes, of which one page is used.
+    /// What is reserved is not touched: four thousand million slots of a byte are a mapping of four
+    /// gigabytes, of which one page is used.
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn slots_that_are_never_used_cost_no_memory() {

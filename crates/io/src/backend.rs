@@ -21,7 +21,8 @@ use crate::table::{EntryId, Table};
 use crate::udp::Udp;
 use crate::waker::Waker;
 
-/// Bytes that one operation moves at most (the kernel's MAX_RW_COUNT, linux/fs.h): every count of them fits into a completion.
+/// Bytes that one operation moves at most (the kernel's MAX_RW_COUNT, linux/fs.h): every count of
+/// them fits into a completion.
 pub(crate) const OPERATION_MAX: usize = 0x7fff_f000;
 
 /// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and [`Epoll`](crate::Epoll).

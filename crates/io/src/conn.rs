@@ -11,8 +11,9 @@
 //!    └──────────────────────── done ──────────────── CloseSent ◀──────────────────────────────┘
 //! ```
 //!
-//! From CloseSent to Open: the kernel frees the index when it executes the close, and may hand it to the next connection and
-//! report that one before it reports the close (with deferred task work, multishot completions overtake others).
+//! From CloseSent to Open: the kernel frees the index when it executes the close, and may hand it
+//! to the next connection and report that one before it reports the close (with deferred task work,
+//! multishot completions overtake others).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -98,7 +99,8 @@ enum State {
     Open,
     /// Operations are in flight.
     Closing,
-    /// Nothing is in flight, and the slot is in `closable`: once, because it gets there by this state alone.
+    /// Nothing is in flight, and the slot is in `closable`: once, because it gets there by this
+    /// state alone.
     Closable,
     CloseSent,
 }
@@ -106,7 +108,8 @@ enum State {
 struct Desc {
     generation: u32,
     state: State,
-    /// Each has an entry in the op table, which has fewer than 2³² places ([`CAPACITY_MAX`]), so this cannot wrap.
+    /// Each has an entry in the op table, which has fewer than 2³² places ([`CAPACITY_MAX`]), so
+    /// this cannot wrap.
     in_flight: u32,
     key: Key,
     recv: Option<EntryId>,

@@ -136,7 +136,8 @@ enum By {
 }
 
 struct Work {
-    /// The operation that it is about, the last one when that has ended. `None`: there was none yet.
+    /// The operation that it is about, the last one when that has ended. `None`: there was none
+    /// yet.
     op: Option<EntryId>,
     doing: Doing,
 }

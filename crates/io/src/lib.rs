@@ -12,7 +12,14 @@
 //! - A result owns what it reports, so that a late one that nobody wants gives back its slot or descriptor.
 //! - Dropping a ring, also while a panic unwinds, waits for the kernel; if that takes too long, memory is leaked.
 //!   `mem::forget` of a ring leaks it: sound.
+//! - What cannot be done, such as a read at an offset that no file has, is refused in an event.
 //! - There are no futures. A loop calls [`Ring::wait`] and takes events by [`Ring::next`].
+//!
+//! A process that forks must leave a ring alone in the child, its drop included: the queues that it
+//! shares with the kernel are not mapped there, and what they are replaced by is not the ring's. In
+//! Rust `fork` is unsafe to call, and this is one of the reasons; crates that wrap it in a safe
+//! function (to become a daemon, for example) are to be called before a ring is made. Programs that
+//! [`std::process::Command`] starts are not concerned.
 //!
 //! [`break_it`] has the attempts to misuse it, beside programs that go wrong with other designs, and the compiler's answers.
 //!

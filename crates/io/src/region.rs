@@ -121,6 +121,10 @@ impl RegionMut {
 
     /// As [`freeze`](RegionMut::freeze); `lease` is dropped when the memory has been freed, that is after the last handle,
     /// one that an operation in flight holds included. So an account of memory can be kept exactly.
+    ///
+    /// When the last handle was in a ring, the drop runs inside of
+    /// [`Ring::next`](crate::Ring::next) or of the ring's own drop. A panic in it comes out there,
+    /// and leaves the ring as if there had been none.
     #[must_use]
     pub fn freeze_with(mut self, lease: impl Any + Send + Sync) -> Region {
         self.pages._lease = Some(Box::new(lease));

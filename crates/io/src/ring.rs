@@ -222,8 +222,8 @@ impl<B: Backend> Ring<B> {
         self.inner.submit()
     }
 
-    /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`. It says `EINVAL` where that is beyond the largest offset
-    /// that a file can have, `i64::MAX`.
+    /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`. It says `EINVAL`
+    /// where that is beyond the largest offset that a file can have, `i64::MAX`.
     ///
     /// # Errors
     /// [`Busy`] with `into` when the op table is full.
@@ -310,8 +310,8 @@ impl<B: Backend> Ring<B> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Asks the kernel to end an operation early. Its own last event tells what became of it. A stale id does nothing, nor does one
-    /// of another ring.
+    /// Asks the kernel to end an operation early. Its own last event tells what became of it. A
+    /// stale id does nothing, nor does one of another ring.
     pub fn cancel(&mut self, id: OpId) {
         if let Some(op) = self.inner.entry(id) {
             self.inner.cancel(op);
@@ -356,7 +356,8 @@ impl<B: Backend> Drop for Ring<B> {
             unsafe { ManuallyDrop::drop(&mut self.inner) };
         } else {
             LEAKED.fetch_add(1, Ordering::Relaxed);
-            // Arena, op table, scratch and the kernel's ring leak, which is the only sound thing left to do (I3).
+            // Arena, op table, scratch and the kernel's ring leak, which is the only sound thing
+            // left to do (I3).
         }
         // Of two panics at a time a process dies, so one that unwinds already is left to it.
         if let Some(panic) = panic.filter(|_| !std::thread::panicking()) {

@@ -8,11 +8,12 @@ use std::num::NonZeroU64;
 const INDEX_BITS: u32 = 20;
 /// Entries of a table at most.
 pub(crate) const CAPACITY_MAX: u32 = 1 << INDEX_BITS;
-/// The last use of a place: the one below all ones, so that no id is `u64::MAX`. At a million uses a second it comes after half a
-/// year, where 32 bits would have begun again after 72 minutes.
+/// The last use of a place: the one below all ones, so that no id is `u64::MAX`. At a million uses
+/// a second it comes after half a year, where 32 bits would have begun again after 72 minutes.
 const GENERATION_MAX: u64 = (1 << (64 - INDEX_BITS)) - 2;
 
-/// Names an entry of a table: its index and the generation it was filled in. A stale id is inert, for good: none is given twice.
+/// Names an entry of a table: its index and the generation it was filled in. A stale id is inert,
+/// for good: none is given twice.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct EntryId(NonZeroU64);
 

@@ -26,7 +26,8 @@ fn accepted(ring: &mut Ring<Sim>, listener: &Listener, key: Key) -> Conn {
     }
 }
 
-/// I5: the descriptor is closed when the last of them has ended, and the next connection in its place is left alone.
+/// I5: the descriptor is closed when the last of them has ended, and the next connection in its
+/// place is left alone.
 #[test]
 fn a_connection_closes_after_any_number_of_operations() {
     for queued in [65_534, 65_535, 65_536, 65_537] {

@@ -5,7 +5,8 @@ use std::io;
 use crate::arena::Layout;
 use crate::table::CAPACITY_MAX;
 
-/// Sizes of a ring, fixed when it is made. Nothing grows afterwards. Every engine refuses the same ones.
+/// Sizes of a ring, fixed when it is made. Nothing grows afterwards. Every engine refuses the same
+/// ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Connections at most: the size of the file table, 1 to 1,048,576.
@@ -22,14 +23,16 @@ pub struct Config {
 
 /// io_uring's own limit on its file table (IORING_MAX_FIXED_FILES).
 const CONNECTIONS_MAX: u32 = 1 << 20;
-/// Operations in flight for one connection: its receive, a question about room, and one of send, read, shutdown, peer, socket option,
-/// question about what is unsent, and close.
+/// Operations in flight for one connection: its receive, a question about room, and one of send,
+/// read, shutdown, peer, socket option, question about what is unsent, and close.
 const OPS_PER_CONNECTION: u32 = 3;
-/// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes are put off.
+/// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes
+/// are put off.
 const OPS_EXTRA: u32 = 1024;
 
 impl Config {
-    /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` is then told earlier.
+    /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` is then told
+    /// earlier.
     pub(crate) fn ops(&self) -> u32 {
         self.connections.saturating_mul(OPS_PER_CONNECTION).saturating_add(OPS_EXTRA).min(CAPACITY_MAX)
     }

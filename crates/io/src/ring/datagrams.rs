@@ -42,8 +42,9 @@ impl<B: Backend> Ring<B> {
         self.inner.backend.has_gro()
     }
 
-    /// Receives datagrams until [`Event::RecvEnded`](crate::Event::RecvEnded) (multishot, into the ring's receive slots). Does nothing when
-    /// the socket is already being received from. [`cancel`](Ring::cancel) ends it. A socket that was made for a ring with larger receive
+    /// Receives datagrams until [`Event::RecvEnded`](crate::Event::RecvEnded) (multishot, into the
+    /// ring's receive slots). Does nothing when the socket is already being received from.
+    /// [`cancel`](Ring::cancel) ends it. A socket that was made for a ring with larger receive
     /// slots than this one's ([`udp`](Ring::udp)) is not received from: the event says `EINVAL`.
     ///
     /// # Errors

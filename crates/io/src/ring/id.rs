@@ -13,8 +13,8 @@ pub(super) fn ring_number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Names one operation in flight of one ring: the ring's number, an index and the generation it was filled in. A stale id is inert, and
-/// so is one of another ring.
+/// Names one operation in flight of one ring: the ring's number, an index and the generation it was
+/// filled in. A stale id is inert, and so is one of another ring.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct OpId {
     ring: u64,
@@ -23,7 +23,8 @@ pub struct OpId {
 }
 
 impl<B> super::core::Inner<B> {
-    /// Returns the entry of this ring's op table that `id` names, `None` when it names one of another ring's.
+    /// Returns the entry of this ring's op table that `id` names, `None` when it names one of
+    /// another ring's.
     pub(super) fn entry(&self, id: OpId) -> Option<EntryId> {
         (id.ring == self.number).then(|| EntryId::new(id.index, id.generation))
     }

@@ -10,8 +10,9 @@ use crate::into::Into;
 use crate::table::EntryId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp};
 
-/// The largest offset in a file. What is above is a negative number to the kernel, and the largest `u64`, -1, stands for the position
-/// that the descriptor has, which io_uring and preadv2(2) would then read from and move.
+/// The largest offset in a file. What is above is a negative number to the kernel, and the largest
+/// `u64`, -1, stands for the position that the descriptor has, which io_uring and preadv2(2) would
+/// then read from and move.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
 impl<B: Backend> Inner<B> {
@@ -39,7 +40,8 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Returns whether a ring with these receive slots, on this engine, can receive what the socket is set to deliver.
+    /// Returns whether a ring with these receive slots, on this engine, can receive what the socket
+    /// is set to deliver.
     pub(super) fn can_receive(&self, udp: &Udp) -> bool {
         let slot = self.arena.layout().rx_len as usize;
         let coalesced = udp.coalesces();

@@ -220,8 +220,9 @@ impl Scratch<'_> {
     /// Overwrites the value of a socket option.
     pub(super) fn wipe(&mut self) {
         let memory = self.memory.as_ptr();
-        // SAFETY: called at the terminal completion, or when the operation was not queued, so the kernel has finished with this
-        // memory, or was never given it, and no other reference to it exists.
+        // SAFETY: called at the terminal completion, or when the operation was not queued, so the
+        // kernel has finished with this memory, or was never given it, and no other reference to it
+        // exists.
         let memory = unsafe { &mut *memory };
         memory.option.zeroize();
     }
@@ -368,11 +369,13 @@ mod tests {
     const CONFIG: Config = Config { connections: 1, rx_count: 1, rx_len: 64, tx_count: 1, tx_len: 64 };
 
     fn option(uring: &mut Uring, index: u32) -> [u8; TlsTx::MAX] {
-        // SAFETY: nothing is in flight in these tests, so no reference to this memory exists and the kernel does not write it.
+        // SAFETY: nothing is in flight in these tests, so no reference to this memory exists and
+        // the kernel does not write it.
         unsafe { uring.scratch.at(index).memory.as_ref().option }
     }
 
-    /// Keys are copied to where the kernel reads them, and stay there until the completion only. There is none of what was refused.
+    /// Keys are copied to where the kernel reads them, and stay there until the completion only.
+    /// There is none of what was refused.
     #[test]
     fn a_key_that_is_refused_is_wiped() {
         let arena = Arena::new(CONFIG.layout().unwrap()).unwrap();
@@ -381,7 +384,8 @@ mod tests {
             // Where io_uring is forbidden; the tests of the engines say so.
             Err(why) => return println!("no ring: {why}"),
         };
-        // The queue is never given to the kernel: calls that would go to a descriptor that there is not.
+        // The queue is never given to the kernel: calls that would go to a descriptor that there is
+        // not.
         uring.registered = Some(u32::MAX);
         let key = TlsTx::tls13(TlsCipher::Aes128Gcm, &[0x5a; 16], &[0x5a; 12], 0).unwrap();
         let opt = SockOpt::TlsTx(Box::new(key));

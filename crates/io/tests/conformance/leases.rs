@@ -1,4 +1,5 @@
-//! Leases whose drop panics: a program's own code, which runs where the ring lets go of what was to be sent.
+//! Leases whose drop panics: a program's own code, which runs where the ring lets go of what was to
+//! be sent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -33,7 +33,8 @@ pub(crate) fn what_is_spent_is_not_sent_again<E: Engine>() {
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
-/// The largest `u64` stands for the descriptor's own position in the kernel's calls: nothing is read from there, and it is not moved.
+/// The largest `u64` stands for the descriptor's own position in the kernel's calls: nothing is
+/// read from there, and it is not moved.
 pub(crate) fn offsets_that_no_file_has_are_refused<E: Engine>() {
     let mut b = Bench::<E>::new(SMALL);
     let file = World::file(b"0123456789").unwrap();
@@ -69,7 +70,8 @@ pub(crate) fn offsets_that_no_file_has_are_refused<E: Engine>() {
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
-/// A socket remembers what it may deliver, so that the size of the slots is looked at on every ring it comes to.
+/// A socket remembers what it may deliver, so that the size of the slots is looked at on every ring
+/// it comes to.
 pub(crate) fn a_datagram_socket_needs_its_slots_on_every_ring<E: Engine>() {
     let socket = || UdpSocket::bind("127.0.0.1:0").unwrap().into();
     let mut large = Bench::<E>::new(SMALL);

@@ -31,8 +31,7 @@ const OPS_PER_CONNECTION: u32 = 3;
 const OPS_EXTRA: u32 = 1024;
 
 impl Config {
-    /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` is then told
-    /// earlier.
+    /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` comes earlier.
     pub(crate) fn ops(&self) -> u32 {
         self.connections.saturating_mul(OPS_PER_CONNECTION).saturating_add(OPS_EXTRA).min(CAPACITY_MAX)
     }

@@ -5,17 +5,19 @@
 //! constraints, and its private key signs one certificate, is wiped, and never touches a disk. So a renewal is a
 //! new authority, and trust must be given anew.
 //!
-//! A stored identity is judged by what a browser would do: it is used when rustls' own verifier accepts it for
-//! every name of this machine, now and in [`RENEW_BEFORE`].
+//! A stored identity is used when rustls' own verifier, which stands for a browser, accepts it for every name of this
+//! machine, now and in [`RENEW_BEFORE`]; when its certificates are exactly what sitar issues; and when no other user
+//! can have put it there.
 
 mod authority;
+mod form;
+mod guarded;
+mod place;
 mod store;
 
-use std::env;
 use std::fmt;
 use std::mem;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +32,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::error::Error;
 use store::Store;
+
+pub(crate) use form::is_named_as_ours;
+pub(crate) use guarded::{Base, Rule, open_file, program, read};
+pub use place::Place;
+pub(crate) use place::home;
 
 /// The names that the certificate is good for.
 pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -76,6 +83,10 @@ pub enum Defect {
     Absent,
     /// A file is missing, unreadable, or not what it should be.
     Damaged,
+    /// It belongs to another user, or its certificates are good but not of the form that sitar issues.
+    Foreign,
+    /// Others could change a file, or read the key.
+    Exposed,
     /// The verifier refuses it now or in [`RENEW_BEFORE`].
     Expiring,
 }
@@ -96,33 +107,33 @@ impl fmt::Display for Defect {
         f.write_str(match self {
             Defect::Absent => "there was none",
             Defect::Damaged => "the old one was damaged",
+            Defect::Foreign => "the old one was not made by this user's sitar",
+            Defect::Exposed => "others could change the old one or read its key",
             Defect::Expiring => "the old one was about to expire",
         })
     }
 }
 
-/// Opens the identity in `directory` (see [`data_directory`]), making or renewing it where needed.
+/// Opens the identity in `place`, making or renewing it where needed.
 ///
 /// Safe to be called by several processes at the same time: all of them get the same identity.
 ///
 /// # Errors
-/// The directory cannot be written, or the clock is before 1970.
-pub fn open(directory: &Path, now: SystemTime) -> Result<LocalIdentity, Error> {
-    let store = Store::new(directory);
-    let failed = |error: Error| {
-        error
-            .hint("use another directory: XDG_DATA_HOME=/path sitar …")
-            .hint("or a certificate of your own: --tls-cert chain.pem --tls-key key.pem")
-    };
+/// The directory is not this user's alone, or cannot be written, or the clock is before 1970.
+pub fn open(place: &Place, now: SystemTime) -> Result<LocalIdentity, Error> {
     let since_epoch = now.duration_since(UNIX_EPOCH).map_err(|_| {
         Error::new("the clock of this machine is set before 1970").hint("set it: timedatectl")
     })?;
 
     // The usual start takes no lock, so it also works where nothing can be written.
-    if let Ok(identity) = load(&store, since_epoch) {
-        return Ok(identity);
-    }
-    let _lock = store.lock().map_err(failed)?;
+    let store = match Store::find(place)? {
+        Some(store) => match load(&store, since_epoch) {
+            Ok(identity) => return Ok(identity),
+            Err(_) => store,
+        },
+        None => Store::make(place)?,
+    };
+    let _lock = store.lock()?;
     // Another start may have made it while this one waited for the lock.
     let defect = match load(&store, since_epoch) {
         Ok(identity) => return Ok(identity),
@@ -133,31 +144,17 @@ pub fn open(directory: &Path, now: SystemTime) -> Result<LocalIdentity, Error> {
             .cause(cause)
             .hint("check the clock of this machine")
     })?;
-    store.replace(&files).map_err(failed)?;
+    store.replace(&files)?;
 
     let origin = if defect == Defect::Absent { Origin::Made } else { Origin::Renewed(defect) };
     match load(&store, since_epoch) {
         Ok(identity) => Ok(LocalIdentity { origin, ..identity }),
-        Err(defect) => Err(failed(
-            Error::new(format!("the new certificate in {} cannot be used", directory.display()))
-                .cause(defect),
-        )),
+        Err(defect) => {
+            Err(Error::new(format!("the new certificate in {} cannot be used", store.path().display()))
+                .cause(defect)
+                .hint("use another directory: XDG_DATA_HOME=/path sitar …"))
+        }
     }
-}
-
-/// sitar's directory below the user's data directory: `$XDG_DATA_HOME/sitar` or `~/.local/share/sitar`, and
-/// `/var/lib/sitar` for a user without a home.
-#[must_use]
-pub fn data_directory() -> PathBuf {
-    data_directory_of(env::var_os("XDG_DATA_HOME").map(PathBuf::from), home())
-}
-
-/// The home directory, if it is this user's own: under `sudo` with the caller's `HOME`, root must not leave files
-/// there that the caller then cannot read.
-pub(crate) fn home() -> Option<PathBuf> {
-    let home = PathBuf::from(env::var_os("HOME")?);
-    let owner = std::fs::metadata(&home).ok()?.uid();
-    (home.is_absolute() && owner == rustix::process::geteuid().as_raw()).then_some(home)
 }
 
 /// The fingerprint of a certificate in DER as browsers show it: SHA-256, `AB:CD:…`.
@@ -165,15 +162,6 @@ pub(crate) fn home() -> Option<PathBuf> {
 pub fn fingerprint(certificate: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, certificate);
     hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
-}
-
-fn data_directory_of(xdg_data_home: Option<PathBuf>, home: Option<PathBuf>) -> PathBuf {
-    // XDG Base Directory Specification: "If an implementation encounters a relative path … ignore it."
-    let base = xdg_data_home
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(home?.join(".local/share")))
-        .unwrap_or_else(|| PathBuf::from("/var/lib"));
-    base.join("sitar")
 }
 
 fn load(store: &Store, since_epoch: Duration) -> Result<LocalIdentity, Defect> {
@@ -184,6 +172,10 @@ fn load(store: &Store, since_epoch: Duration) -> Result<LocalIdentity, Defect> {
     let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(damaged)?;
     let fingerprint = fingerprint(&leaf);
     verify(&ca, &leaf, key, since_epoch)?;
+    // A client would be content with less: with other limits, or with a second certificate in the file.
+    if !form::is_issued(&files.ca, &files.chain) {
+        return Err(Defect::Foreign);
+    }
     Ok(LocalIdentity {
         chain_pem: mem::take(&mut files.chain),
         key_pem: mem::take(&mut files.key),
@@ -204,10 +196,6 @@ fn verify(
     let provider = Arc::new(default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(ca.clone()).map_err(|_| Defect::Damaged)?;
-    // An authority without limits is not ours, and must not be recommended to anybody.
-    if roots.roots.iter().any(|anchor| anchor.name_constraints.is_none()) {
-        return Err(Defect::Damaged);
-    }
     CertifiedKey::from_der(vec![leaf.clone()], key, &provider).map_err(|_| Defect::Damaged)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()

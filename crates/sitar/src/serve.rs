@@ -40,7 +40,7 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub fn run(arguments: &Serve) -> Result<(), Error> {
     let plan = arguments.plan()?;
     let (site, content, eye) = open_site(arguments)?;
-    let (tls, encryption) = secure(&plan.security, arguments)?;
+    let (tls, encryption, notes) = secure(&plan.security, arguments)?;
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
     let engine =
@@ -64,7 +64,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         content,
         watching: eye.as_ref().map(Eye::watching),
         files: site.len(),
-        warnings: site.warnings().iter().map(ToString::to_string).collect(),
+        warnings: notes.into_iter().chain(site.warnings().iter().map(ToString::to_string)).collect(),
     };
     let config = Config {
         listeners: bound
@@ -219,11 +219,18 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
     Ok((Arc::new(site), content, Some(eye)))
 }
 
-fn secure(security: &Security, arguments: &Serve) -> Result<(Option<sitar_tls::Config>, Encryption), Error> {
+/// Sets up TLS, and returns what the operator must know about it.
+fn secure(
+    security: &Security,
+    arguments: &Serve,
+) -> Result<(Option<sitar_tls::Config>, Encryption, Vec<String>), Error> {
+    let mut notes = Vec::new();
     let (identities, encryption) = match security {
-        Security::Plain => return Ok((None, Encryption::Plain)),
+        Security::Plain => return Ok((None, Encryption::Plain, notes)),
         Security::Local => {
-            let local = identity::open(&identity::data_directory(), SystemTime::now())?;
+            let place = identity::Place::of_environment()?;
+            let local = identity::open(&place, SystemTime::now())?;
+            notes = place.notes();
             let own = Identity::from_pem(&local.chain_pem, &local.key_pem).map_err(|error| {
                 Error::new("the local certificate cannot be used").cause(error.to_string())
             })?;
@@ -244,7 +251,7 @@ fn secure(security: &Security, arguments: &Serve) -> Result<(Option<sitar_tls::C
     let config =
         sitar_tls::Config::with_min_version(identities, &ALPN[usize::from(arguments.no_http2)..], min)
             .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
-    Ok((Some(config), encryption))
+    Ok((Some(config), encryption, notes))
 }
 
 /// Tries the kernel where it is wanted.

@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::error::Error;
+use crate::error::{Error, Printable};
 use crate::identity;
 
 pub use tools::{Finished, RealTools, Tools};
@@ -82,12 +82,16 @@ pub enum State {
 pub fn run(action: Action) -> Result<(), Error> {
     let places = Places {
         root: PathBuf::from("/"),
-        home: identity::home(),
+        home: identity::home().unwrap_or_default(),
         user: rustix::process::geteuid().as_raw(),
     };
     let outcomes = match action {
         Action::Trust => {
-            let local = identity::open(&identity::data_directory(), SystemTime::now())?;
+            let place = identity::Place::of_environment()?;
+            let local = identity::open(&place, SystemTime::now())?;
+            for note in place.notes() {
+                let _ = writeln!(std::io::stderr(), "sitar: {}", Printable(&note));
+            }
             trust(&places, &RealTools, Authority { path: &local.ca_path, pem: &local.ca_pem })
         }
         Action::Untrust => untrust(&places, &RealTools),

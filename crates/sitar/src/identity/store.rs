@@ -1,4 +1,4 @@
-//! Where the identity lies: three files in one directory, which is replaced as a whole.
+//! How the identity is kept: three files in one directory, which is replaced as a whole.
 //!
 //! ```text
 //! sitar/           0700
@@ -8,20 +8,26 @@
 //!   ├ cert.pem     0600  the server's certificate
 //!   └ key.pem      0600  the server's private key
 //! ```
+//!
+//! Everything is reached by its name from the descriptor of `sitar/` or `local/`, and never through a link.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use zeroize::Zeroize;
 
 use super::Defect;
+use super::guarded::{self, Refusal};
+use super::place::{Place, cannot};
 use crate::error::Error;
+use crate::trust::shell_word;
 
 /// Larger files are not ours: 64 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -29,9 +35,17 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 const LOCK_TRIES_MAX: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
+const LOCK: &str = "lock";
+const LOCAL: &str = "local";
+const NEW: &str = "local.new";
+const OLD: &str = "local.old";
 const CA: &str = "ca.pem";
 const CHAIN: &str = "cert.pem";
 const KEY: &str = "key.pem";
+
+/// What others may do with a public file, and with the key: nothing that changes it, and nothing.
+const WRITE_BY_OTHERS: u32 = 0o022;
+const ANY_BY_OTHERS: u32 = 0o077;
 
 /// The contents of the three files.
 pub(super) struct Files {
@@ -40,97 +54,131 @@ pub(super) struct Files {
     pub(super) key: Vec<u8>,
 }
 
-/// sitar's data directory.
+/// sitar's data directory, open.
 pub(super) struct Store {
-    directory: PathBuf,
+    directory: OwnedFd,
+    path: PathBuf,
 }
 
 /// Held until dropped; the kernel lets go of it even when the process is killed.
 pub(super) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the descriptor")] File);
 
 impl Store {
-    pub(super) fn new(directory: &Path) -> Store {
-        Store { directory: directory.to_owned() }
+    /// Opens the directory; `None` where there is none.
+    pub(super) fn find(place: &Place) -> Result<Option<Store>, Error> {
+        let path = place.directory();
+        match place.find() {
+            Ok(directory) => Ok(directory.map(|directory| Store { directory, path })),
+            Err(refusal) => Err(cannot(&path, &refusal)),
+        }
+    }
+
+    /// Opens the directory, made if there is none.
+    pub(super) fn make(place: &Place) -> Result<Store, Error> {
+        let path = place.directory();
+        match place.make() {
+            Ok(directory) => Ok(Store { directory, path }),
+            Err(refusal) => {
+                // Why it is not where the environment says is a part of why it cannot be here.
+                Err(place.ignored().iter().fold(cannot(&path, &refusal), |error, note| error.cause(note)))
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn ca_path(&self) -> PathBuf {
-        self.local().join(CA)
+        self.path.join(LOCAL).join(CA)
     }
 
     pub(super) fn read(&self) -> Result<Files, Defect> {
-        let local = self.local();
-        match fs::symlink_metadata(&local) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Defect::Absent),
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let local = match rustix::fs::openat(&self.directory, LOCAL, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Err(Defect::Absent),
             Err(_) => return Err(Defect::Damaged),
-            Ok(_) => {}
-        }
-        let read = |name: &str| read_bounded(&local.join(name)).map_err(|_| Defect::Damaged);
-        Ok(Files { ca: read(CA)?, chain: read(CHAIN)?, key: read(KEY)? })
+            Ok(local) => local,
+        };
+        examine(&rustix::fs::fstat(&local).map_err(|_| Defect::Damaged)?, WRITE_BY_OTHERS)?;
+        let read = |name: &str, forbidden: u32| {
+            let (file, stat) = guarded::open_file(&local, name).map_err(|_| Defect::Damaged)?;
+            // A second name may be in the hands of others. (A directory has one in each of its own.)
+            if stat.st_nlink > 1 {
+                return Err(Defect::Foreign);
+            }
+            examine(&stat, forbidden)?;
+            guarded::read(&file, FILE_BYTES_MAX).map_err(|_| Defect::Damaged)
+        };
+        Ok(Files {
+            ca: read(CA, WRITE_BY_OTHERS)?,
+            chain: read(CHAIN, WRITE_BY_OTHERS)?,
+            key: read(KEY, ANY_BY_OTHERS)?,
+        })
     }
 
-    /// Makes the directory if needed and waits for the lock, for ten seconds at most.
+    /// Waits for the lock, for ten seconds at most.
     pub(super) fn lock(&self) -> Result<Lock, Error> {
-        let failed = |cause: io::Error| {
-            Error::new(format!("cannot keep a certificate in {}", self.directory.display())).cause(cause)
-        };
-        if let Some(parent) = self.directory.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        match DirBuilder::new().mode(0o700).create(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
-        }
-        fs::set_permissions(&self.directory, Permissions::from_mode(0o700)).map_err(failed)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.directory.join("lock"))
-            .map_err(failed)?;
+        let path = self.path.join(LOCK);
+        let file = guarded::open_or_create(&self.directory, LOCK, &path)
+            .map_err(|refusal| cannot(&self.path, &refusal))?;
         for _ in 0..LOCK_TRIES_MAX {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock(file)),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
-                Err(errno) => return Err(failed(errno.into())),
+                Err(errno) => return Err(cannot(&self.path, &Refusal::io(&path, errno))),
             }
         }
-        Err(Error::new(format!("another program holds {}", self.directory.join("lock").display()))
-            .hint(format!("see which one: fuser -v {}", self.directory.join("lock").display())))
+        Err(Error::new(format!("another program holds {}", path.display()))
+            .hint(format!("see which one: fuser -v {}", shell_word(&path))))
     }
 
     /// Puts `files` in the place of what is there. The caller holds the lock. A crash at any point leaves the old
     /// identity, the new one, or none, and never a mixture.
     pub(super) fn replace(&self, files: &Files) -> Result<(), Error> {
-        self.try_replace(files).map_err(|cause| {
-            Error::new(format!("cannot write the certificate in {}", self.directory.display())).cause(cause)
-        })
+        self.try_replace(files).map_err(|refusal| cannot(&self.path, &refusal))
     }
 
-    fn try_replace(&self, files: &Files) -> io::Result<()> {
-        let (local, new, old) =
-            (self.local(), self.directory.join("local.new"), self.directory.join("local.old"));
-        remove(&new)?;
-        remove(&old)?;
-        DirBuilder::new().mode(0o700).create(&new)?;
+    fn try_replace(&self, files: &Files) -> Result<(), Refusal> {
+        let at = |name: &'static str| move |errno: Errno| Refusal::io(&self.path.join(name), errno);
+        self.remove(NEW)?;
+        self.remove(OLD)?;
+        let new = guarded::make_directory(&self.directory, NEW.as_ref(), &self.path.join(NEW))?;
         for (name, bytes) in [(CA, &files.ca), (CHAIN, &files.chain), (KEY, &files.key)] {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(new.join(name))?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let path = self.path.join(NEW).join(name);
+            rustix::fs::openat(&new, name, flags, Mode::RUSR | Mode::WUSR)
+                .map_err(Into::into)
+                .map(File::from)
+                .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+                .map_err(|error| Refusal::io(&path, error))?;
         }
-        File::open(&new)?.sync_all()?;
-        match fs::rename(&local, &old) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        rustix::fs::fsync(&new).map_err(at(NEW))?;
+        match rustix::fs::renameat(&self.directory, LOCAL, &self.directory, OLD) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(at(LOCAL)(errno)),
         }
-        fs::rename(&new, &local)?;
-        File::open(&self.directory)?.sync_all()?;
-        remove(&old)
+        rustix::fs::renameat(&self.directory, NEW, &self.directory, LOCAL).map_err(at(NEW))?;
+        rustix::fs::fsync(&self.directory).map_err(at(""))?;
+        self.remove(OLD)
     }
 
-    fn local(&self) -> PathBuf {
-        self.directory.join("local")
+    /// Removes what was replaced, or what an interrupted start left under this name. Of a directory it removes our
+    /// three names, and the directory if nothing else is in it: what sitar did not make is not sitar's to remove.
+    fn remove(&self, name: &'static str) -> Result<(), Refusal> {
+        let failed = |errno: Errno| Refusal::io(&self.path.join(name), errno);
+        if unlink(&self.directory, name).map_err(failed)? {
+            return Ok(());
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let inner = rustix::fs::openat(&self.directory, name, flags, Mode::empty()).map_err(failed)?;
+        for file in [CA, CHAIN, KEY] {
+            let failed = |errno: Errno| Refusal::io(&self.path.join(name).join(file), errno);
+            if !unlink(&inner, file).map_err(failed)? {
+                rustix::fs::unlinkat(&inner, file, AtFlags::REMOVEDIR).map_err(failed)?;
+            }
+        }
+        rustix::fs::unlinkat(&self.directory, name, AtFlags::REMOVEDIR).map_err(failed)
     }
 }
 
@@ -140,28 +188,22 @@ impl Drop for Files {
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidData.into());
+/// Returns whether the name is gone now; it is not if it is a directory's.
+fn unlink(at: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::ISDIR) => Ok(false),
+        Err(errno) => Err(errno),
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    Ok(bytes)
 }
 
-/// Removes whatever an interrupted start left under this name.
-fn remove(path: &Path) -> io::Result<()> {
-    let done = match fs::symlink_metadata(path) {
-        Err(error) => Err(error),
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-    };
-    match done {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Finds out whether it is this user's, and whether others have none of the `forbidden` rights.
+fn examine(stat: &Stat, forbidden: u32) -> Result<(), Defect> {
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(Defect::Foreign);
     }
+    if stat.st_mode & forbidden != 0 {
+        return Err(Defect::Exposed);
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 
@@ -7,6 +8,12 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tempfile::TempDir;
 
 use super::*;
+
+mod foreign;
+
+fn open(directory: &Path, now: SystemTime) -> Result<LocalIdentity, Error> {
+    super::open(&Place::at(directory)?, now)
+}
 
 /// 2026-01-01T00:00:00Z.
 const NEW_YEAR: Duration = Duration::from_secs(1_767_225_600);
@@ -31,15 +38,6 @@ fn fresh() -> (TempDir, LocalIdentity) {
     let root = TempDir::new().unwrap();
     let identity = open(&root.path().join("sitar"), SystemTime::now()).unwrap();
     (root, identity)
-}
-
-#[test]
-fn directories() {
-    let path = |text: &str| Some(PathBuf::from(text));
-    assert_eq!(data_directory_of(path("/data"), path("/home/u")), Path::new("/data/sitar"));
-    assert_eq!(data_directory_of(None, path("/home/u")), Path::new("/home/u/.local/share/sitar"));
-    assert_eq!(data_directory_of(path("data"), path("/home/u")), Path::new("/home/u/.local/share/sitar"));
-    assert_eq!(data_directory_of(path(""), None), Path::new("/var/lib/sitar"));
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! The one form that a stored identity may have.
+//!
+//! An authority that is installed must be limited exactly as ours is, not merely somehow. So a certificate is not
+//! inspected field by field: its key, its start and its signature are read, the certificate is made again from
+//! them, and the two must be the same bytes. That covers every field, also those that no check thought of.
+//!
+//! A later version of sitar that issues another form renews identities of the older one.
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rcgen::{Issuer, PublicKeyData, SignatureAlgorithm, SigningKey};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+
+use super::NAMES;
+use super::authority::{self, ALGORITHM, COMMON_NAME, ORGANIZATION, Validity};
+
+// Tags of DER (X.690).
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const VERSION: u8 = 0xa0;
+
+/// The attributes of a name (RFC 5280, appendix A.1): id-at-organizationName, id-at-commonName.
+const AT_ORGANIZATION: &[u8] = &[0x55, 4, 10];
+const AT_COMMON_NAME: &[u8] = &[0x55, 4, 3];
+/// Hexadecimal digits of the key's identifier at the end of an authority's name.
+const ID_DIGITS: usize = 8;
+
+/// Returns whether both files are, byte for byte, what [`authority::issue`] writes: the authority's certificate
+/// and the one that it signed, and nothing before, between or behind.
+pub(super) fn is_issued(ca: &[u8], chain: &[u8]) -> bool {
+    remake(ca, chain)
+        .is_some_and(|(our_ca, our_chain)| ca == our_ca.as_bytes() && chain == our_chain.as_bytes())
+}
+
+/// Returns whether `pem` holds certificates that bear the name of sitar's authorities, of this or any other version,
+/// and none but those: what `sitar trust` may replace and `sitar untrust` may remove.
+pub(crate) fn is_named_as_ours(pem: &[u8]) -> bool {
+    let mut found = false;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let Ok(certificate) = certificate else { return false };
+        if Parts::read(&certificate).and_then(|parts| is_our_name(parts.subject)).is_none() {
+            return false;
+        }
+        found = true;
+    }
+    found
+}
+
+/// Makes both certificates again from what differs between two of ours.
+fn remake(ca: &[u8], chain: &[u8]) -> Option<(String, String)> {
+    let ca = CertificateDer::from_pem_slice(ca).ok()?;
+    let server = CertificateDer::from_pem_slice(chain).ok()?;
+    let (ca, server) = (Parts::read(&ca)?, Parts::read(&server)?);
+    let validity = Validity::starting(ca.start)?;
+    let ca_key = Replay { public: ca.public, signature: ca.signature };
+    let ca_params = authority::authority_params(&ca_key, validity);
+    let server_key = Replay { public: server.public, signature: server.signature };
+    let signer = Replay { public: ca.public, signature: server.signature };
+    let server_params = authority::server_params(&NAMES, validity).ok()?;
+    let chain = server_params.signed_by(&server_key, &Issuer::from_params(&ca_params, signer)).ok()?;
+    Some((ca_params.self_signed(&ca_key).ok()?.pem(), chain.pem()))
+}
+
+/// A key of which the public half and one signature are known, and which signs nothing else.
+struct Replay<'a> {
+    public: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl PublicKeyData for Replay<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.public
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        ALGORITHM
+    }
+}
+
+impl SigningKey for Replay<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, self.public)
+            .verify(message, self.signature)
+            .map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(self.signature.to_vec())
+    }
+}
+
+/// What differs between two certificates of ours, and the subject.
+struct Parts<'a> {
+    start: OffsetDateTime,
+    /// Contents of the SEQUENCE.
+    subject: &'a [u8],
+    public: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Reads a Certificate of RFC 5280 §4.1 as far as it is needed. Whatever is passed over here is compared later.
+    fn read(certificate: &'a [u8]) -> Option<Parts<'a>> {
+        let mut outer = Der(Der(certificate).expect(SEQUENCE)?);
+        let mut tbs = Der(outer.expect(SEQUENCE)?);
+        outer.expect(SEQUENCE)?;
+        let signature = outer.bits()?;
+        tbs.expect(VERSION)?;
+        tbs.expect(INTEGER)?;
+        let (_algorithm, _issuer) = (tbs.expect(SEQUENCE)?, tbs.expect(SEQUENCE)?);
+        let start = Der(tbs.expect(SEQUENCE)?).time()?;
+        let subject = tbs.expect(SEQUENCE)?;
+        let mut key = Der(tbs.expect(SEQUENCE)?);
+        key.expect(SEQUENCE)?;
+        Some(Parts { start, subject, public: key.bits()?, signature })
+    }
+}
+
+/// `O = sitar, CN = sitar local authority 01234567`; `None` for any other name.
+fn is_our_name(subject: &[u8]) -> Option<()> {
+    let mut subject = Der(subject);
+    let organization = subject.attribute(AT_ORGANIZATION)?;
+    let id = subject.attribute(AT_COMMON_NAME)?.strip_prefix(COMMON_NAME.as_bytes())?.strip_prefix(b" ")?;
+    let is_ours = organization == ORGANIZATION.as_bytes()
+        && id.len() == ID_DIGITS
+        && id.iter().all(u8::is_ascii_hexdigit)
+        && subject.0.is_empty();
+    is_ours.then_some(())
+}
+
+/// The rest of a sequence of DER elements.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Der<'a> {
+    /// Takes the next element and returns its contents, if it has that tag.
+    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let (found, contents) = self.next()?;
+        (found == tag).then_some(contents)
+    }
+
+    /// Takes the next element and returns its tag and contents. Tags have one byte here, lengths at most two.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (length, rest) = match *rest {
+            [length @ 0..=0x7f, ref rest @ ..] => (usize::from(length), rest),
+            [0x81, length, ref rest @ ..] => (usize::from(length), rest),
+            [0x82, high, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
+            _ => return None,
+        };
+        let (contents, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, contents))
+    }
+
+    /// Takes a BIT STRING of whole bytes.
+    fn bits(&mut self) -> Option<&'a [u8]> {
+        self.expect(BIT_STRING)?.strip_prefix(&[0])
+    }
+
+    /// Takes one attribute of a name.
+    fn attribute(&mut self, kind: &[u8]) -> Option<&'a [u8]> {
+        let mut attribute = Der(Der(self.expect(SET)?).expect(SEQUENCE)?);
+        (attribute.expect(OBJECT_IDENTIFIER)? == kind).then_some(())?;
+        attribute.expect(UTF8_STRING)
+    }
+
+    /// Takes a Time of RFC 5280 §4.1.2.5: `YYMMDDHHMMSSZ` until 2049, `YYYYMMDDHHMMSSZ` after that.
+    fn time(&mut self) -> Option<OffsetDateTime> {
+        let (tag, text) = self.next()?;
+        let mut digits = text.strip_suffix(b"Z")?;
+        let century = match tag {
+            UTC_TIME => None,
+            GENERALIZED_TIME => Some(two_digits(&mut digits)?),
+            _ => return None,
+        };
+        let mut two = || two_digits(&mut digits);
+        let year = two()?;
+        let century = century.unwrap_or(if year < 50 { 20 } else { 19 });
+        let month = Month::try_from(two()?).ok()?;
+        let date =
+            Date::from_calendar_date(i32::from(century) * 100 + i32::from(year), month, two()?).ok()?;
+        let time = Time::from_hms(two()?, two()?, two()?).ok()?;
+        Some(PrimitiveDateTime::new(date, time).assume_utc())
+    }
+}
+
+fn two_digits(text: &mut &[u8]) -> Option<u8> {
+    let (&[tens, ones], rest) = text.split_first_chunk()?;
+    *text = rest;
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| byte - b'0');
+    Some(digit(tens)? * 10 + digit(ones)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! Nothing here happens by itself, asks for a password, or runs `sudo`: where a privilege is missing, the exact
 //! command is printed. Each entry has a fixed name, so trusting twice changes nothing, trusting after a renewal
-//! replaces the old authority, and `untrust` finds exactly what `trust` left.
+//! replaces the old authority, and `untrust` finds exactly what `trust` left. An entry of that name which is not an
+//! authority of sitar's is neither replaced nor removed.
 
 mod nss;
 mod system;
@@ -34,6 +35,8 @@ pub struct Places {
     pub root: PathBuf,
     /// The user's home directory, if there is one that is the user's own.
     pub home: Option<PathBuf>,
+    /// Why the one that the environment names is not.
+    pub home_refused: Option<String>,
     /// The effective user id; 0 may change the system's store.
     pub user: u32,
 }
@@ -41,9 +44,9 @@ pub struct Places {
 /// The authority's certificate: where it lies and what is in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Authority<'a> {
-    /// The PEM file.
+    /// The PEM file, for commands that the operator is to type.
     pub path: &'a Path,
-    /// Its contents.
+    /// What was read from it and found good. This is what is installed: the file is not read again.
     pub pem: &'a [u8],
 }
 
@@ -80,11 +83,12 @@ pub enum State {
 /// # Errors
 /// The authority cannot be made, or a store could not be changed.
 pub fn run(action: Action) -> Result<(), Error> {
-    let places = Places {
-        root: PathBuf::from("/"),
-        home: identity::home().unwrap_or_default(),
-        user: rustix::process::geteuid().as_raw(),
+    let (home, home_refused) = match identity::home() {
+        Ok(home) => (home, None),
+        Err(refusal) => (None, Some(refusal.to_string())),
     };
+    let user = rustix::process::geteuid().as_raw();
+    let places = Places { root: PathBuf::from("/"), home, home_refused, user };
     let outcomes = match action {
         Action::Trust => {
             let place = identity::Place::of_environment()?;
@@ -138,6 +142,13 @@ impl Display for Outcome {
             State::Failed(why) => write!(f, "failed: {why}"),
         }
     }
+}
+
+/// Why an entry stays as it is.
+fn not_ours(what: &str, command: &str) -> State {
+    State::Failed(format!(
+        "{what} is not an authority that sitar made; if you do not need it, type: {command}"
+    ))
 }
 
 /// A path as a word of a POSIX shell.

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::identity::{self, Base, Rule};
+
 use super::{Authority, Finished, Outcome, Places, State, Tools, shell_word};
 
 /// The name of our entry in a database.
@@ -28,7 +30,8 @@ pub(super) fn each(places: &Places, tools: &dyn Tools, change: impl Fn(&Path) ->
     let unavailable =
         |why: &str| vec![Outcome { store: "browsers".to_owned(), state: State::Unavailable(why.to_owned()) }];
     let Some(home) = &places.home else {
-        return unavailable("this user has no home directory of its own");
+        let why = places.home_refused.iter().map(|refused| format!(": {refused}")).collect::<String>();
+        return unavailable(&format!("this user has no home directory of its own{why}"));
     };
     let databases = databases(home);
     if databases.is_empty() {
@@ -41,13 +44,21 @@ pub(super) fn each(places: &Places, tools: &dyn Tools, change: impl Fn(&Path) ->
     }
     databases
         .into_iter()
-        .map(|database| Outcome { store: database.display().to_string(), state: change(&database) })
+        .map(|database| Outcome {
+            store: database.display().to_string(),
+            // certutil is given the name without links: under root, nobody else can change what it means.
+            state: match Base::walk(&database, Rule::Own) {
+                Ok(base) => change(&base.path()),
+                Err(refusal) => State::Failed(refusal.with_hint()),
+            },
+        })
         .collect()
 }
 
 pub(super) fn trust(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
     let certutil = Certutil { database, tools };
     match certutil.entry() {
+        Some(pem) if !identity::is_named_as_ours(pem.as_bytes()) => return certutil.not_ours(),
         Some(pem) if same_certificate(pem.as_bytes(), authority.pem) && certutil.entry_is_trusted() => {
             return State::AlreadyTrusted;
         }
@@ -60,7 +71,7 @@ pub(super) fn trust(database: &Path, tools: &dyn Tools, authority: Authority<'_>
         None => {}
     }
     // C: trusted to issue server certificates; nothing for mail, nothing for code.
-    let added = certutil.run(&["-A", "-t", "C,,", "-n", NICKNAME, "-i"], Some(authority.path));
+    let added = certutil.run(&["-A", "-t", "C,,", "-n", NICKNAME], authority.pem);
     match added {
         Ok(finished) if finished.success => State::Trusted,
         Ok(finished) => {
@@ -81,8 +92,10 @@ pub(super) fn trust(database: &Path, tools: &dyn Tools, authority: Authority<'_>
 
 pub(super) fn untrust(database: &Path, tools: &dyn Tools) -> State {
     let certutil = Certutil { database, tools };
-    if certutil.entry().is_none() {
-        return State::NotThere;
+    match certutil.entry() {
+        None => return State::NotThere,
+        Some(pem) if !identity::is_named_as_ours(pem.as_bytes()) => return certutil.not_ours(),
+        Some(_) => {}
     }
     match certutil.delete_all() {
         Ok(()) => State::Removed,
@@ -98,7 +111,7 @@ struct Certutil<'a> {
 impl Certutil<'_> {
     /// Our entry as PEM, if there is one.
     fn entry(&self) -> Option<String> {
-        match self.run(&["-L", "-a", "-n", NICKNAME], None) {
+        match self.run(&["-L", "-a", "-n", NICKNAME], b"") {
             Ok(finished) if finished.success => Some(finished.stdout),
             _ => None,
         }
@@ -107,7 +120,7 @@ impl Certutil<'_> {
     /// Whether our entry may issue server certificates. The listing has a name and three sets of flags on a line:
     /// `sitar local authority      C,,`.
     fn entry_is_trusted(&self) -> bool {
-        let Ok(listing) = self.run(&["-L"], None) else { return false };
+        let Ok(listing) = self.run(&["-L"], b"") else { return false };
         listing.stdout.lines().filter_map(|line| line.strip_prefix(NICKNAME)).any(|flags| {
             let servers = flags.trim().split(',').next().unwrap_or_default();
             servers.contains('C')
@@ -116,7 +129,7 @@ impl Certutil<'_> {
 
     fn delete_all(&self) -> Result<(), String> {
         for _ in 0..ENTRIES_MAX {
-            let finished = self.run(&["-D", "-n", NICKNAME], None)?;
+            let finished = self.run(&["-D", "-n", NICKNAME], b"")?;
             if !finished.success {
                 return Err(finished.complaint());
             }
@@ -127,12 +140,19 @@ impl Certutil<'_> {
         Err(format!("more than {ENTRIES_MAX} entries are named \"{NICKNAME}\""))
     }
 
-    fn run(&self, arguments: &[&str], file: Option<&Path>) -> Result<Finished, String> {
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Finished, String> {
         // An empty password file: a database with a password is refused instead of asking on the terminal.
         let mut all: Vec<OsString> = vec!["-d".into(), self.location(), "-f".into(), "/dev/null".into()];
         all.extend(arguments.iter().map(OsString::from));
-        all.extend(file.map(OsString::from));
-        self.tools.run("certutil", &all).map_err(|error| format!("certutil: {error}"))
+        self.tools.run("certutil", &all, input).map_err(|error| format!("certutil: {error}"))
+    }
+
+    fn not_ours(&self) -> State {
+        let location = shell_word(Path::new(&self.location()));
+        super::not_ours(
+            &format!("its entry \"{NICKNAME}\""),
+            &format!("certutil -d {location} -D -n '{NICKNAME}'"),
+        )
     }
 
     fn location(&self) -> OsString {

@@ -1,10 +1,15 @@
 //! The system's store, which curl, wget, Python and OpenSSL read.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::identity;
 
 use super::{Authority, Outcome, Places, State, Tools, shell_word};
 
@@ -41,52 +46,55 @@ const FAMILIES: [Family; 2] = [
 ];
 
 const STORE: &str = "system";
+/// Larger files are not ours: 64 KiB.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>) -> Outcome {
-    let Some((family, file)) = entry(places) else { return no_store() };
-    let state = if fs::read(&file).is_ok_and(|bytes| bytes == authority.pem) {
-        State::AlreadyTrusted
-    } else if places.user != 0 {
-        let (from, to) = (shell_word(authority.path), shell_word(&file));
-        State::TypeThis(format!("sudo install -m 0644 {from} {to} && sudo {}", family.command(family.added)))
-    } else if !tools.has(family.program) {
-        family.no_program()
-    } else {
-        match write_new(&file, authority.pem) {
+    let Some(entry) = Entry::find(places) else { return no_store() };
+    let (family, file) = (entry.family, &entry.path);
+    let state = match entry.found() {
+        Found::Ours(bytes) if bytes == authority.pem => State::AlreadyTrusted,
+        Found::Foreign => entry.not_ours(),
+        _ if places.user != 0 => {
+            let (from, to) = (shell_word(authority.path), shell_word(file));
+            State::TypeThis(format!(
+                "sudo install -m 0644 {from} {to} && sudo {}",
+                family.command(family.added)
+            ))
+        }
+        _ if !tools.has(family.program) => family.no_program(),
+        _ => match entry.write(authority.pem) {
             Err(error) => State::Failed(format!("cannot write {}: {error}", file.display())),
             Ok(()) => match family.update(tools, family.added) {
                 Ok(()) => State::Trusted,
                 Err(why) => {
                     // Without its bundles the file would look trusted to the next run.
-                    let _ = fs::remove_file(&file);
+                    let _ = entry.remove(&entry.name);
                     State::Failed(why)
                 }
             },
-        }
+        },
     };
     Outcome { store: STORE.to_owned(), state }
 }
 
 pub(super) fn untrust(places: &Places, tools: &dyn Tools) -> Outcome {
-    let Some((family, file)) = entry(places) else { return no_store() };
-    let state = if fs::symlink_metadata(&file).is_err() {
-        State::NotThere
-    } else if places.user != 0 {
-        State::TypeThis(format!(
-            "sudo rm -f {} && sudo {}",
-            shell_word(&file),
-            family.command(family.removed)
-        ))
-    } else if !tools.has(family.program) {
-        family.no_program()
-    } else {
-        match fs::remove_file(&file) {
-            Err(error) => State::Failed(format!("cannot remove {}: {error}", file.display())),
+    let Some(entry) = Entry::find(places) else { return no_store() };
+    let (family, file) = (entry.family, &entry.path);
+    let state = match entry.found() {
+        Found::Nothing => State::NotThere,
+        Found::Link | Found::Foreign => entry.not_ours(),
+        Found::Ours(_) if places.user != 0 => State::TypeThis(entry.removal()),
+        Found::Ours(_) if !tools.has(family.program) => family.no_program(),
+        Found::Ours(_) => match entry.remove(&entry.name) {
+            Err(errno) => {
+                State::Failed(format!("cannot remove {}: {}", file.display(), io::Error::from(errno)))
+            }
             Ok(()) => match family.update(tools, family.removed) {
                 Ok(()) => State::Removed,
                 Err(why) => State::Failed(format!("{} is gone, but: {why}", file.display())),
             },
-        }
+        },
     };
     Outcome { store: STORE.to_owned(), state }
 }
@@ -98,7 +106,7 @@ impl Family {
 
     fn update(&self, tools: &dyn Tools, arguments: &[&str]) -> Result<(), String> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        match tools.run(self.program, &arguments) {
+        match tools.run(self.program, &arguments, b"") {
             Ok(finished) if finished.success => Ok(()),
             Ok(finished) => Err(format!("{}: {}", self.program, finished.complaint())),
             Err(error) => Err(format!("{}: {error}", self.program)),
@@ -110,40 +118,93 @@ impl Family {
     }
 }
 
-/// The family of this machine and the file that is ours there, one for each user.
-fn entry(places: &Places) -> Option<(&'static Family, PathBuf)> {
-    let family = FAMILIES.iter().find(|family| places.root.join(family.directory).is_dir())?;
-    let file = places.root.join(family.directory).join(format!("sitar-local-{}.crt", places.user));
-    Some((family, file))
+/// The file that is ours in the system's store, one for each user.
+struct Entry {
+    family: &'static Family,
+    directory: OwnedFd,
+    name: String,
+    path: PathBuf,
+}
+
+/// What lies there.
+enum Found {
+    Nothing,
+    /// An authority that sitar made.
+    Ours(Vec<u8>),
+    /// A link, which may be replaced, but is not followed.
+    Link,
+    /// Anything else.
+    Foreign,
+}
+
+impl Entry {
+    /// Opens the store of this machine's family; `None` if it has none that is known.
+    fn find(places: &Places) -> Option<Entry> {
+        // Only root can make a link of it, and then it is meant to be followed.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let (family, directory) = FAMILIES.iter().find_map(|family| {
+            let directory = places.root.join(family.directory);
+            Some((family, rustix::fs::open(directory, flags, Mode::empty()).ok()?))
+        })?;
+        let name = format!("sitar-local-{}.crt", places.user);
+        let path = places.root.join(family.directory).join(&name);
+        Some(Entry { family, directory, name, path })
+    }
+
+    fn found(&self) -> Found {
+        match identity::open_file(&self.directory, &self.name) {
+            Ok((file, _)) => match identity::read(&file, FILE_BYTES_MAX) {
+                Ok(bytes) if identity::is_named_as_ours(&bytes) => Found::Ours(bytes),
+                _ => Found::Foreign,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Found::Link,
+            Err(_) => Found::Foreign,
+        }
+    }
+
+    /// Writes beside the file and renames, so that a bundle is never made from half a certificate and a symbolic
+    /// link of that name is replaced, not followed.
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let new = self.name.replace(".crt", ".new");
+        self.remove(&new)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Whatever the umask says: other users' programs read it.
+        let mode = Mode::from_raw_mode(0o644);
+        let written = rustix::fs::openat(&self.directory, &new, flags, mode)
+            .map_err(io::Error::from)
+            .map(File::from)
+            .and_then(|mut out| {
+                out.write_all(bytes)?;
+                rustix::fs::fchmod(&out, mode)?;
+                out.sync_all()
+            })
+            .and_then(|()| Ok(rustix::fs::renameat(&self.directory, &new, &self.directory, &self.name)?));
+        if written.is_err() {
+            let _ = self.remove(&new);
+        }
+        written
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Errno> {
+        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// The command that takes it out.
+    fn removal(&self) -> String {
+        let family = self.family;
+        format!("sudo rm -f {} && sudo {}", shell_word(&self.path), family.command(family.removed))
+    }
+
+    fn not_ours(&self) -> State {
+        super::not_ours(&self.path.display().to_string(), &self.removal())
+    }
 }
 
 fn no_store() -> Outcome {
     let why = "no store of a known kind; install the package ca-certificates";
     Outcome { store: STORE.to_owned(), state: State::Unavailable(why.to_owned()) }
-}
-
-/// Writes beside the file and renames, so that a bundle is never made from half a certificate and a symbolic link
-/// of that name is replaced, not followed.
-fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = file.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&new)
-        .and_then(|mut out| {
-            out.write_all(bytes)?;
-            // Whatever the umask says: other users' programs read it.
-            rustix::fs::fchmod(&out, rustix::fs::Mode::from_raw_mode(0o644))?;
-            out.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, file));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
 }

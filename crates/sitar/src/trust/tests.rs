@@ -9,8 +9,10 @@ use tempfile::TempDir;
 
 use super::*;
 
-const ONE: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-const TWO: &[u8] = b"-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n";
+/// Two authorities of sitar's, and the certificate of another authority.
+const ONE: &[u8] = include_bytes!("../identity/form/ca.pem");
+const TWO: &[u8] = include_bytes!("tests/two.pem");
+const STRANGER: &[u8] = include_bytes!("tests/stranger.pem");
 const DEBIAN: &str = "usr/local/share/ca-certificates";
 const FEDORA: &str = "etc/pki/ca-trust/source/anchors";
 
@@ -41,7 +43,7 @@ impl Tools for Fake {
         self.programs.contains(&program)
     }
 
-    fn run(&self, program: &str, arguments: &[OsString]) -> io::Result<Finished> {
+    fn run(&self, program: &str, arguments: &[OsString], input: &[u8]) -> io::Result<Finished> {
         let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
         self.calls.borrow_mut().push(format!("{program} {}", words.join(" ")).trim_end().to_owned());
         let finished = |success, stdout: &str| {
@@ -76,7 +78,7 @@ impl Tools for Fake {
             },
             "-D" => finished(databases.remove(words[1]).is_some(), ""),
             "-A" => {
-                let pem = fs::read_to_string(words.last().unwrap()).unwrap();
+                let pem = String::from_utf8(input.to_vec()).unwrap();
                 let flags = if self.password { ",," } else { "C,," };
                 let before = databases.insert(words[1].to_owned(), (pem, flags));
                 assert!(before.is_none(), "two entries of one name");
@@ -107,7 +109,7 @@ impl Machine {
         fs::create_dir_all(&home).unwrap();
         let ca = root.path().join("ca.pem");
         fs::write(&ca, ONE).unwrap();
-        let places = Places { root: root.path().to_owned(), home: Some(home), user };
+        let places = Places { root: root.path().to_owned(), home: Some(home), home_refused: None, user };
         Machine { root, places, ca }
     }
 
@@ -242,7 +244,7 @@ fn browsers_there_and_back() {
         tools.calls()[..2],
         [
             format!("certutil {database} -L -a -n sitar local authority"),
-            format!("certutil {database} -A -t C,, -n sitar local authority -i {root}/ca.pem"),
+            format!("certutil {database} -A -t C,, -n sitar local authority"),
         ]
     );
     let mut databases: Vec<String> = tools.databases.borrow().keys().cloned().collect();
@@ -336,4 +338,116 @@ fn shell_words() {
     assert_eq!(shell_word(Path::new("/home/u/ca.pem")), "/home/u/ca.pem");
     assert_eq!(shell_word(Path::new("/home/a b/ca.pem")), "'/home/a b/ca.pem'");
     assert_eq!(shell_word(Path::new("/it's$HOME")), r"'/it'\''s$HOME'");
+}
+
+/// The message about an entry of our name that is not ours.
+fn not_ours(what: &str, command: &str) -> State {
+    State::Failed(format!(
+        "{what} is not an authority that sitar made; if you do not need it, type: {command}"
+    ))
+}
+
+#[test]
+fn a_strangers_certificate_in_the_systems_store_is_neither_replaced_nor_removed() {
+    let both = [ONE, STRANGER].concat();
+    for (user, bytes) in [(0, STRANGER), (0, &both), (0, b""), (1000, STRANGER)] {
+        let machine = Machine::new(user, &[DEBIAN]);
+        let tools = Fake::with(&["update-ca-certificates"]);
+        let file = machine.path(&format!("{DEBIAN}/sitar-local-{user}.crt"));
+        fs::write(&file, bytes).unwrap();
+        let path = file.display();
+        let refused =
+            not_ours(&path.to_string(), &format!("sudo rm -f {path} && sudo update-ca-certificates --fresh"));
+        assert_eq!(machine.trust(&tools)[0], refused);
+        assert_eq!(machine.untrust(&tools)[0], refused);
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+        assert_eq!(tools.calls(), [""; 0]);
+    }
+}
+
+#[test]
+fn something_else_of_our_name_in_the_systems_store_is_not_removed() {
+    let machine = Machine::new(0, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates"]);
+    let file = machine.path(&format!("{DEBIAN}/sitar-local-0.crt"));
+    let path = file.display();
+    let refused =
+        not_ours(&path.to_string(), &format!("sudo rm -f {path} && sudo update-ca-certificates --fresh"));
+    // A link to an authority of ours, which another program may have put there on purpose.
+    std::os::unix::fs::symlink(&machine.ca, &file).unwrap();
+    assert_eq!(machine.untrust(&tools)[0], refused);
+    assert!(file.is_symlink());
+    // A FIFO would make a reader wait.
+    fs::remove_file(&file).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RWXU).unwrap();
+    assert_eq!(machine.trust(&tools)[0], refused);
+    assert_eq!(machine.untrust(&tools)[0], refused);
+    assert_eq!(tools.calls(), [""; 0]);
+}
+
+#[test]
+fn a_strangers_certificate_in_a_browser_is_neither_replaced_nor_removed() {
+    let machine = Machine::new(1000, &["home/.pki/nssdb"]);
+    let tools = Fake::with(&["certutil"]);
+    let location = format!("sql:{}/home/.pki/nssdb", machine.root.path().display());
+    let stranger = String::from_utf8(STRANGER.to_vec()).unwrap();
+    tools.databases.borrow_mut().insert(location.clone(), (stranger.clone(), "C,,"));
+    let refused = not_ours(
+        "its entry \"sitar local authority\"",
+        &format!("certutil -d {location} -D -n 'sitar local authority'"),
+    );
+    assert_eq!(machine.trust(&tools)[1], refused);
+    assert_eq!(machine.untrust(&tools)[1], refused);
+    assert_eq!(tools.databases.borrow()[&location], (stranger, "C,,"));
+}
+
+#[test]
+fn what_was_checked_is_installed_and_the_file_is_not_read_again() {
+    let machine = Machine::new(0, &[DEBIAN, "home/.pki/nssdb"]);
+    let tools = Fake::with(&["update-ca-certificates", "certutil"]);
+    // Exchanged after it was read.
+    fs::write(&machine.ca, STRANGER).unwrap();
+    let outcomes = trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE });
+    assert_eq!(states(outcomes), [State::Trusted, State::Trusted]);
+    assert_eq!(fs::read(machine.path(&format!("{DEBIAN}/sitar-local-0.crt"))).unwrap(), ONE);
+    assert!(tools.databases.borrow().values().all(|(pem, _)| pem.as_bytes() == ONE));
+}
+
+#[test]
+fn a_database_that_others_can_write_to_is_not_touched() {
+    let machine = Machine::new(1000, &["home/.pki/nssdb"]);
+    let tools = Fake::with(&["certutil"]);
+    let database = machine.path("home/.pki/nssdb");
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o757)).unwrap();
+    let path = database.display();
+    let refused = State::Failed(format!(
+        "others can write to {path} (mode 0757); let only its owner write: chmod go-w {path}"
+    ));
+    assert_eq!(machine.trust(&tools)[1], refused);
+    assert_eq!(machine.untrust(&tools)[1], refused);
+    assert_eq!(tools.calls(), [""; 0]);
+}
+
+#[test]
+fn certutil_gets_the_name_of_a_database_without_links() {
+    let machine = Machine::new(1000, &["home/disk/nssdb"]);
+    let tools = Fake::with(&["certutil"]);
+    std::os::unix::fs::symlink("disk", machine.path("home/.pki")).unwrap();
+    assert_eq!(machine.trust(&tools)[1], State::Trusted);
+    let locations: Vec<String> = tools.databases.borrow().keys().cloned().collect();
+    assert_eq!(locations, [format!("sql:{}/home/disk/nssdb", machine.root.path().display())]);
+}
+
+#[test]
+fn a_home_of_another_user_is_told_of() {
+    let mut machine = Machine::new(0, &[]);
+    machine.places.home = None;
+    machine.places.home_refused = Some("/home/u belongs to another user (uid 1000)".to_owned());
+    assert_eq!(
+        machine.trust(&Fake::default())[1],
+        State::Unavailable(
+            "this user has no home directory of its own: /home/u belongs to another user (uid 1000)"
+                .to_owned()
+        )
+    );
 }

@@ -2,20 +2,27 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use rustix::process::geteuid;
+
+use crate::identity;
+
+/// Where the system keeps its programs.
+const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Finds and runs programs.
 pub trait Tools {
     /// Whether there is a program of this name.
     fn has(&self, program: &str) -> bool;
 
-    /// Runs it to its end.
+    /// Runs it to its end with `input` on its standard input.
     ///
     /// # Errors
     /// It could not be started.
-    fn run(&self, program: &str, arguments: &[OsString]) -> io::Result<Finished>;
+    fn run(&self, program: &str, arguments: &[OsString], input: &[u8]) -> io::Result<Finished>;
 }
 
 /// How a program ended.
@@ -38,10 +45,23 @@ impl Tools for RealTools {
         find(program).is_some()
     }
 
-    fn run(&self, program: &str, arguments: &[OsString]) -> io::Result<Finished> {
+    fn run(&self, program: &str, arguments: &[OsString], input: &[u8]) -> io::Result<Finished> {
         let path = find(program).ok_or(io::ErrorKind::NotFound)?;
-        // No input: a program that wants to ask something fails instead of waiting.
-        let output = Command::new(path).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output()?;
+        let mut command = Command::new(path);
+        if geteuid().is_root() {
+            // The updaters are shell scripts: what another user left in the environment must not tell them which
+            // programs to run.
+            command.env_clear().env("PATH", env::join_paths(SYSTEM).unwrap_or_default());
+        }
+        command.args(arguments).env("LC_ALL", "C");
+        // A program that wants to ask something reads the end of the input, and fails instead of waiting.
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A certificate fits into the pipe, so this does not wait. A program that reads nothing says why itself.
+            let _ = stdin.write_all(input);
+        }
+        let output = child.wait_with_output()?;
         Ok(Finished {
             success: output.status.success(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -61,12 +81,18 @@ impl Finished {
     }
 }
 
+/// Finds a program. For root only where no other user can have put it: a `PATH` survives `su` and `sudo -E`.
 fn find(program: &str) -> Option<PathBuf> {
-    // Debian leaves the sbin directories out of the PATH of ordinary users and of `su`.
     let path = env::var_os("PATH").unwrap_or_default();
+    let is_root = geteuid().is_root();
     env::split_paths(&path)
         .filter(|directory| directory.is_absolute())
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        // Debian leaves the sbin directories out of the PATH of ordinary users and of `su`.
+        .chain(SYSTEM.map(PathBuf::from))
         .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
+        .filter(|file| file.is_file())
+        .find_map(|file| if is_root { identity::program(&file) } else { Some(file) })
 }
+
+#[cfg(test)]
+mod tests;

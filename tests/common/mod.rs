@@ -14,6 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -189,6 +190,10 @@ fn clean(mut command: Command, home: &Path) -> Command {
             command.env_remove(name);
         }
     }
+    // Whatever the umask made of it: the program refuses a data directory that others can write to.
+    let mut permissions = std::fs::metadata(home).unwrap().permissions();
+    permissions.set_mode(permissions.mode() & !0o022);
+    std::fs::set_permissions(home, permissions).unwrap();
     command.env_remove("PORT").env("XDG_DATA_HOME", home).env("HOME", home).env("NO_COLOR", "1");
     command.stdin(Stdio::null());
     command

@@ -16,6 +16,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
+use crate::trust::shell_word;
+
 /// Flags of every directory that is only walked through.
 const WALK: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Flags of every directory that is used.
@@ -47,7 +49,7 @@ impl Refusal {
         Refusal { path: path.to_owned(), reason: Reason::Io(error.into()) }
     }
 
-    /// Returns whether it is another user's: no mistake of this user's that would have to be put right.
+    /// Returns whether it is another user's, so that there is nothing for this user to put right.
     pub(super) fn is_foreign(&self) -> bool {
         match &self.reason {
             Reason::Owner(_) => true,
@@ -63,7 +65,7 @@ impl Refusal {
 
     /// Returns what to type.
     pub(super) fn hint(&self) -> Option<String> {
-        let path = crate::trust::shell_word(&self.path);
+        let path = shell_word(&self.path);
         match &self.reason {
             Reason::Mode(mode) if mode & STICKY == 0 => {
                 Some(format!("let only its owner write: chmod go-w {path}"))
@@ -72,7 +74,11 @@ impl Refusal {
             Reason::Owner(_) => {
                 Some(format!("see what it is, and if it is not needed, remove it: ls -la {path}"))
             }
-            Reason::Kind(_) | Reason::Links => Some(format!("remove it: rm {path}")),
+            Reason::Kind(_) | Reason::Links => {
+                let mut aside = self.path.clone().into_os_string();
+                aside.push(".old");
+                Some(format!("move it away: mv {path} {}", shell_word(Path::new(&aside))))
+            }
             Reason::Io(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                 Some(format!("move away what sitar did not put there: ls -la {path}"))
             }
@@ -97,6 +103,8 @@ impl fmt::Display for Refusal {
 /// Whose a directory must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
+    /// This user's, and no group may write, as sitar makes its own.
+    Alone,
     /// This user's, and only this user may write.
     Own,
     /// This user's or root's; others may write if they cannot move what is not theirs, as in `/tmp`.
@@ -118,7 +126,7 @@ impl Base {
     /// Walks to `path`. Links on the way are resolved into names first; the walk itself follows none.
     ///
     /// For root each directory on the way is held to [`Rule::Shared`], or another user could exchange what lies
-    /// below. For other users only the last one counts: the directories above are as they found them.
+    /// below. For other users only the last one is: those above may belong to accounts of the system.
     pub(crate) fn walk(path: &Path, rule: Rule) -> Result<Base, Refusal> {
         let (real, missing) = resolve(path)?;
         let mut so_far = PathBuf::from("/");
@@ -172,7 +180,7 @@ pub(super) fn open_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<
         Err(errno) => return Err(explain(at, name, path, errno)),
         Ok(descriptor) => descriptor,
     };
-    check(&stat(&descriptor, path)?, path, Rule::Own, geteuid().as_raw())?;
+    check(&stat(&descriptor, path)?, path, Rule::Alone, geteuid().as_raw())?;
     Ok(Some(descriptor))
 }
 
@@ -291,15 +299,16 @@ fn check(stat: &Stat, path: &Path, rule: Rule, root: u32) -> Result<(), Refusal>
         return refused(Reason::Owner(stat.st_uid));
     }
     let is_sticky = rule == Rule::Shared && stat.st_mode & STICKY != 0;
-    if others_may_write(stat) && !is_sticky {
+    let writers = if rule == Rule::Alone { stat.st_mode & 0o022 != 0 } else { others_may_write(stat) };
+    if writers && !is_sticky {
         return refused(Reason::Mode(stat.st_mode));
     }
     Ok(())
 }
 
-/// Whether users other than the owner may write. The group that a user has alone (it has the user's number) is no
-/// other: with it, distributions set a umask of 002.
-pub(super) fn others_may_write(stat: &Stat) -> bool {
+/// Returns whether users other than the owner may write. A group that has the user's number is the user's alone, and
+/// the reason for a umask of 002 (`USERGROUPS_ENAB` in login.defs(5), which excepts root as well).
+fn others_may_write(stat: &Stat) -> bool {
     let user = geteuid();
     let is_private = !user.is_root() && getegid().as_raw() == user.as_raw() && stat.st_gid == user.as_raw();
     stat.st_mode & 0o002 != 0 || (stat.st_mode & 0o020 != 0 && !is_private)

@@ -93,7 +93,7 @@ impl Place {
                 Ok(Some(base)) => return Ok(Place { base, name: "sitar".into(), ignored }),
                 Ok(None) => {}
                 Err(refusal) if refusal.is_foreign() => {
-                    ignored.push(format!("{variable} is ignored: {refusal}"))
+                    ignored.push(format!("{variable} is ignored: {refusal}"));
                 }
                 Err(refusal) => return Err(cannot(&base.join("sitar"), &refusal)),
             }

@@ -15,6 +15,11 @@ fn open(directory: &Path, now: SystemTime) -> Result<LocalIdentity, Error> {
     super::open(&Place::at(directory)?, now)
 }
 
+/// A directory that only this user can write to, whatever the umask is.
+fn folder() -> TempDir {
+    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
 /// 2026-01-01T00:00:00Z.
 const NEW_YEAR: Duration = Duration::from_secs(1_767_225_600);
 
@@ -35,14 +40,14 @@ fn openssl(arguments: &[&str]) -> (bool, String) {
 
 /// A directory with an identity made at this very moment, for programs that look at the real clock.
 fn fresh() -> (TempDir, LocalIdentity) {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let identity = open(&root.path().join("sitar"), SystemTime::now()).unwrap();
     (root, identity)
 }
 
 #[test]
 fn made_once_then_reused_then_renewed() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let directory = root.path().join("share/sitar");
     let first = open(&directory, at(0)).unwrap();
     assert_eq!(first.origin, Origin::Made);
@@ -62,14 +67,14 @@ fn made_once_then_reused_then_renewed() {
 
 #[test]
 fn one_from_the_future_is_renewed() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     open(root.path(), at(10)).unwrap();
     assert_eq!(open(root.path(), at(0)).unwrap().origin, Origin::Renewed(Defect::Expiring));
 }
 
 #[test]
 fn only_the_user_can_read_it_and_no_other_key_is_there() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let directory = root.path().join("sitar");
     open(&directory, at(0)).unwrap();
     assert_eq!(mode(&directory), 0o700);
@@ -126,7 +131,7 @@ fn whatever_is_damaged_is_renewed() {
         }),
     ];
     for (what, damage) in damages {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         open(root.path(), at(0)).unwrap();
         damage(&root.path().join("local"));
         assert_eq!(open(root.path(), at(0)).unwrap().origin, Origin::Renewed(Defect::Damaged), "{what}");
@@ -136,7 +141,7 @@ fn whatever_is_damaged_is_renewed() {
 
 #[test]
 fn an_unlimited_authority_is_not_ours() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     open(root.path(), at(0)).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
@@ -147,7 +152,7 @@ fn an_unlimited_authority_is_not_ours() {
 
 #[test]
 fn leftovers_of_an_interrupted_start_do_not_matter() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     fs::create_dir_all(root.path().join("local.new")).unwrap();
     fs::write(root.path().join("local.new/key.pem"), "half").unwrap();
     fs::write(root.path().join("local.old"), "x").unwrap();
@@ -158,7 +163,7 @@ fn leftovers_of_an_interrupted_start_do_not_matter() {
 
 #[test]
 fn starts_at_the_same_time_agree() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let barrier = Barrier::new(8);
     let identities: Vec<LocalIdentity> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -178,7 +183,7 @@ fn starts_at_the_same_time_agree() {
 
 #[test]
 fn a_directory_that_cannot_be_made_is_explained() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let file = root.path().join("file");
     fs::write(&file, "").unwrap();
     let text = open(&file.join("sitar"), at(0)).unwrap_err().render(false);
@@ -291,7 +296,7 @@ fn the_constraints_refuse_every_other_name() {
 
 #[test]
 fn openssl_refuses_every_other_name() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let authority = authority::Authority::new(since_epoch).unwrap();
     let (ca, cert) = (root.path().join("ca.pem"), root.path().join("cert.pem"));
@@ -358,6 +363,6 @@ fn a_client_that_trusts_the_authority_shakes_hands() {
 fn no_clock_makes_it_panic() {
     assert!(authority::issue(Duration::ZERO).is_ok());
     assert!(matches!(authority::issue(Duration::MAX), Err(authority::IssueError::Clock)));
-    let root = TempDir::new().unwrap();
+    let root = folder();
     assert!(open(root.path(), UNIX_EPOCH - Duration::from_secs(1)).is_err());
 }

@@ -101,6 +101,10 @@ impl Machine {
         let root = TempDir::new().unwrap();
         for directory in directories {
             fs::create_dir_all(root.path().join(directory)).unwrap();
+            // Whatever the umask is, only this user can write to it.
+            for path in root.path().join(directory).ancestors().take_while(|path| path.starts_with(&root)) {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
             if directory.starts_with("home") {
                 fs::write(root.path().join(directory).join("cert9.db"), "").unwrap();
             }

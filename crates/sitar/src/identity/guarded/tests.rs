@@ -11,6 +11,7 @@ fn mode(path: &Path, mode: u32) {
 #[test]
 fn programs_that_others_could_have_put_there_are_not_run() {
     let root = TempDir::new().unwrap();
+    mode(root.path(), 0o755);
     let (folder, program) = (root.path().join("bin"), root.path().join("bin/certutil"));
     fs::create_dir(&folder).unwrap();
     mode(&folder, 0o755);
@@ -36,6 +37,7 @@ fn programs_that_others_could_have_put_there_are_not_run() {
 #[test]
 fn a_file_is_read_up_to_its_limit() {
     let root = TempDir::new().unwrap();
+    mode(root.path(), 0o755);
     fs::write(root.path().join("file"), "12345").unwrap();
     let base = Base::walk(root.path(), Rule::Own).unwrap();
     let read = |max: u64| read(&open_file(base.descriptor(), "file").unwrap().0, max);

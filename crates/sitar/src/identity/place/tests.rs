@@ -13,6 +13,7 @@ impl User {
     /// A user with these directories, which only the user can write to.
     fn with(directories: &[&str]) -> User {
         let root = TempDir::new().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for directory in directories {
             let mut path = root.path().to_owned();
             for part in directory.split('/') {

@@ -27,13 +27,16 @@ fn limits(permitted: &[&str], excluded: &[&str]) -> Option<NameConstraints> {
     Some(NameConstraints { permitted_subtrees: all(permitted), excluded_subtrees: all(excluded) })
 }
 
+type Change = fn(&mut CertificateParams);
+/// Of the text of ca.pem and cert.pem.
+type Edit = fn(&mut String, &mut String);
+
 /// What another program makes that imitates sitar and keeps the authority's key.
 struct Imitation {
     algorithm: &'static SignatureAlgorithm,
-    authority: fn(&mut CertificateParams),
-    server: fn(&mut CertificateParams),
-    /// What becomes of the files' text.
-    files: fn(&mut String, &mut String),
+    authority: Change,
+    server: Change,
+    files: Edit,
 }
 
 const EXACT: Imitation =
@@ -83,14 +86,14 @@ fn put(directory: &Path, imitation: &Imitation) {
 
 #[test]
 fn an_imitation_that_is_exact_is_accepted() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     put(root.path(), &EXACT);
     assert_eq!(open(root.path(), at(0)).unwrap().origin, Origin::Reused, "or the other tests prove nothing");
 }
 
 #[test]
 fn an_authority_with_other_limits_than_ours_is_renewed() {
-    let authorities: [(&str, fn(&mut CertificateParams)); 18] = [
+    let authorities: [(&str, Change); 18] = [
         ("no limits that limit", |ca| ca.name_constraints = limits(&["", IP_ALL[0], IP_ALL[1]], &[])),
         ("one more name", |ca| {
             ca.name_constraints = limits(&["localhost", "bank.example", "127.0.0.0/8", "::1/128"], &[]);
@@ -125,7 +128,7 @@ fn an_authority_with_other_limits_than_ours_is_renewed() {
         ("a century", |ca| ca.not_after = ca.not_before + time::Duration::days(36_500)),
     ];
     for (what, authority) in authorities {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         put(root.path(), &Imitation { authority, ..EXACT });
         let planted = fs::read(root.path().join("local/ca.pem")).unwrap();
         let found = open(root.path(), at(0)).unwrap();
@@ -138,14 +141,14 @@ fn an_authority_with_other_limits_than_ours_is_renewed() {
 
 #[test]
 fn an_authority_with_another_algorithm_is_renewed() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     put(root.path(), &Imitation { algorithm: &PKCS_ECDSA_P384_SHA384, ..EXACT });
     assert_eq!(open(root.path(), at(0)).unwrap().origin, Origin::Renewed(Defect::Foreign));
 }
 
 #[test]
 fn a_certificate_that_is_not_as_ours_is_renewed() {
-    let servers: [(&str, fn(&mut CertificateParams)); 5] = [
+    let servers: [(&str, Change); 5] = [
         ("one more name", |server| {
             server.subject_alt_names.push(rcgen::SanType::DnsName("app.localhost".try_into().unwrap()));
         }),
@@ -155,7 +158,7 @@ fn a_certificate_that_is_not_as_ours_is_renewed() {
         ("another subject", |server| server.distinguished_name.push(DnType::CommonName, "somewhere")),
     ];
     for (what, server) in servers {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         put(root.path(), &Imitation { server, ..EXACT });
         assert_eq!(open(root.path(), at(0)).unwrap().origin, Origin::Renewed(Defect::Foreign), "{what}");
     }
@@ -163,14 +166,14 @@ fn a_certificate_that_is_not_as_ours_is_renewed() {
 
 #[test]
 fn a_second_certificate_in_a_file_is_not_installed_with_the_first() {
-    let files: [(&str, fn(&mut String, &mut String)); 4] = [
+    let files: [(&str, Edit); 4] = [
         ("behind ours", |ca, _| ca.push_str(include_str!("../../trust/tests/stranger.pem"))),
         ("behind the server's", |_, chain| chain.push_str(include_str!("../../trust/tests/stranger.pem"))),
         ("a comment", |ca, _| ca.insert_str(0, "# mine\n")),
         ("other line ends", |ca, _| *ca = ca.replace('\n', "\r\n")),
     ];
     for (what, files) in files {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         put(root.path(), &Imitation { files, ..EXACT });
         let found = open(root.path(), at(0)).unwrap();
         assert_eq!(found.origin, Origin::Renewed(Defect::Foreign), "{what}");
@@ -180,7 +183,7 @@ fn a_second_certificate_in_a_file_is_not_installed_with_the_first() {
 
 /// A good identity somewhere else, and a directory that is empty yet.
 fn elsewhere() -> (TempDir, PathBuf, PathBuf) {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let (elsewhere, directory) = (root.path().join("elsewhere"), root.path().join("sitar"));
     fs::create_dir(&elsewhere).unwrap();
     fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
@@ -253,7 +256,7 @@ fn a_link_in_place_of_the_directory_is_refused() {
             format!(
                 "error: cannot keep a certificate in {path}\n\
                  \x20 cause: {path} is a symbolic link, and sitar follows none here\n\
-                 \x20 hint: remove it: rm {path}\n\
+                 \x20 hint: move it away: mv {path} {path}.old\n\
                  \x20 hint: use another directory: XDG_DATA_HOME=/path sitar …\n\
                  \x20 hint: or a certificate of your own: --tls-cert chain.pem --tls-key key.pem\n"
             )
@@ -276,7 +279,7 @@ fn a_lock_that_is_something_else_is_refused() {
         ("is a directory, not a file", |_, lock| fs::create_dir(lock).unwrap()),
     ];
     for (what, plant) in plants {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         let directory = root.path().join("sitar");
         fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
         let victim = root.path().join("victim");
@@ -286,7 +289,7 @@ fn a_lock_that_is_something_else_is_refused() {
         let text = open(&directory, at(0)).unwrap_err().render(false);
         let path = directory.display();
         let start = format!(
-            "error: cannot keep a certificate in {path}\n  cause: {path}/lock {what}\n  hint: remove it: rm {path}/lock\n"
+            "error: cannot keep a certificate in {path}\n  cause: {path}/lock {what}\n  hint: move it away: mv {path}/lock {path}/lock.old\n"
         );
         assert!(text.starts_with(&start), "{text}");
         assert_eq!(tree(root.path()), before, "{what}");
@@ -296,7 +299,7 @@ fn a_lock_that_is_something_else_is_refused() {
 #[test]
 fn a_fifo_does_not_make_it_wait() {
     for name in ["ca.pem", "cert.pem", "key.pem"] {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         open(root.path(), at(0)).unwrap();
         let path = root.path().join("local").join(name);
         fs::remove_file(&path).unwrap();
@@ -316,7 +319,7 @@ fn what_others_could_change_or_read_is_renewed() {
         ("local/key.pem", 0o640),
         ("local/key.pem", 0o604),
     ] {
-        let root = TempDir::new().unwrap();
+        let root = folder();
         open(root.path(), at(0)).unwrap();
         fs::set_permissions(root.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(
@@ -327,7 +330,7 @@ fn what_others_could_change_or_read_is_renewed() {
         assert_eq!(open(root.path(), at(0)).unwrap().origin, Origin::Reused, "{name} {mode:o}");
     }
     // The certificates are public.
-    let root = TempDir::new().unwrap();
+    let root = folder();
     open(root.path(), at(0)).unwrap();
     for (name, mode) in [("local", 0o755), ("local/ca.pem", 0o644), ("local/cert.pem", 0o444)] {
         fs::set_permissions(root.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -363,7 +366,7 @@ fn the_mode_of_a_directory_that_was_there_is_left() {
 
 #[test]
 fn what_sitar_did_not_make_is_not_removed() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     let notes = root.path().join("local.old/notes");
     fs::create_dir_all(&notes).unwrap();
     fs::write(notes.join("today"), "precious").unwrap();
@@ -380,7 +383,7 @@ fn what_sitar_did_not_make_is_not_removed() {
 
 #[test]
 fn directories_above_are_made_for_this_user_alone() {
-    let root = TempDir::new().unwrap();
+    let root = folder();
     open(&root.path().join("a/b/sitar"), at(0)).unwrap();
     for name in ["a", "a/b", "a/b/sitar"] {
         assert_eq!(mode(&root.path().join(name)), 0o700, "{name}");
@@ -389,8 +392,8 @@ fn directories_above_are_made_for_this_user_alone() {
 
 #[test]
 fn the_path_that_is_shown_is_free_of_links() {
-    let root = TempDir::new().unwrap();
-    fs::create_dir(root.path().join("real")).unwrap();
+    let root = folder();
+    fs::DirBuilder::new().mode(0o700).create(root.path().join("real")).unwrap();
     symlink("real", root.path().join("link")).unwrap();
     let made = open(&root.path().join("link/more/sitar"), at(0)).unwrap();
     assert_eq!(made.ca_path, fs::canonicalize(root.path()).unwrap().join("real/more/sitar/local/ca.pem"));

@@ -175,13 +175,35 @@ pub fn redirects(text: &[u8]) {
     ask_all(rules, |target, _, lines| {
         for location in lines_named(lines, b"Location") {
             let location = location.strip_suffix(b"\r").unwrap_or(location);
-            let local = location.first() == Some(&b'/');
-            assert!(!local || !matches!(location.get(1), Some(b'/' | b'\\')), "{}", target.escape_ascii());
-            if !local {
-                let host = location.splitn(4, |&byte| byte == b'/').nth(2).unwrap_or_default();
-                let host = host.split(|&byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
-                assert!(text.windows(host.len()).any(|window| window == host), "a host that no rule names");
-            }
+            let Some(authority) = destination(location) else { continue };
+            assert!(is_named(text, &authority), "{}: a host that no rule names", target.escape_ascii());
         }
     });
+}
+
+/// The host, port and user that a browser reads in a Location (URL standard, "basic URL parser"); `None`: on the same host.
+fn destination(location: &[u8]) -> Option<Vec<u8>> {
+    // Tabs and ends of lines are left out before anything else; a backslash is a slash.
+    let kept = location.iter().filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
+    let url: Vec<u8> = kept.map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
+    let lower = url.to_ascii_lowercase();
+    let rest = match [&b"https:"[..], b"http:"].iter().find(|scheme| lower.starts_with(scheme)) {
+        Some(scheme) => &url[scheme.len()..],
+        None if url.starts_with(b"//") => &url[..],
+        None => {
+            assert!(url.starts_with(b"/"), "neither a path nor an address: {}", location.escape_ascii());
+            return None;
+        }
+    };
+    let start = rest.iter().position(|&byte| byte != b'/').unwrap_or(rest.len());
+    let authority = rest[start..].split(|byte| matches!(byte, b'/' | b'?' | b'#')).next();
+    authority.map(<[u8]>::to_vec)
+}
+
+/// Whether a rule has this authority where a target's stands: behind a scheme, and ended by what ends it for browsers too.
+fn is_named(text: &[u8], authority: &[u8]) -> bool {
+    let named = [b"://", authority].concat();
+    let ends = |at: usize| !matches!(text.get(at), Some(byte) if !b"/?# \t\r\n".contains(byte));
+    !authority.is_empty()
+        && (0..text.len()).any(|at| text[at..].starts_with(&named) && ends(at + named.len()))
 }

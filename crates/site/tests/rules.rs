@@ -14,6 +14,8 @@ mod limits;
 mod netlify;
 #[path = "rules/own.rs"]
 mod own;
+#[path = "rules/targets.rs"]
+mod targets;
 
 /// A site with these rules, and pages for them to meet.
 fn ruled(redirects: &str, headers: &str) -> sitar_site::Site {

@@ -88,7 +88,7 @@ fn everything_that_can_be_wrong() {
 fn rules_with_mistakes_are_findings_and_the_rest_is_looked_at_all_the_same() {
     let found = found(&[
         ("index.html", b"<a href=gone>"),
-        ("_redirects", b"\n/a\n"),
+        ("_redirects", b"\n/a\n/x/* https://good.example\\:splat 302\n"),
         ("_headers", b"/*\n  Date: x\n"),
     ]);
     assert_eq!(
@@ -96,6 +96,8 @@ fn rules_with_mistakes_are_findings_and_the_rest_is_looked_at_all_the_same() {
         [
             "rule _headers:2: this header is the server's own: 'Date: x'; take the line out",
             "rule _redirects:2: there is no target: '/a'; a rule is: /source /target 301",
+            "rule _redirects:3: a backslash in the target's host, which browsers read as a slash: \
+             '/x/* https://good.example\\:splat 302'; write https://good.example/:splat",
             "broken-link index.html:1: links to gone, which is not there",
         ]
     );

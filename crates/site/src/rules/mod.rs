@@ -19,6 +19,7 @@
 mod error;
 mod headers;
 mod host;
+mod origin;
 mod pattern;
 mod redirects;
 mod table;

@@ -1,7 +1,8 @@
 //! Where a redirect leads and what a rewrite shows, with everything that keeps both inside what the rule says.
 
 use super::error::Fault;
-use super::pattern::{Captures, Pattern, Slash, find_name};
+use super::origin;
+use super::pattern::{Captures, Pattern, Slash};
 use super::template::{Sink, Template, is_escape};
 use crate::path::{NAME_MAX, hex, resolve};
 use crate::reply::{FieldBuf, Reply, location_block};
@@ -153,45 +154,16 @@ pub(super) fn action(status: u16, target: &[u8], source: &Pattern) -> Result<Act
         Some(at) => target.split_at(at),
         None => (target, &b""[..]),
     };
-    if !local {
-        check_remote(base)?;
-    }
+    let (origin, base) = if local { (&b""[..], base) } else { origin::split(base)? };
     let passes_query = !base.contains(&b'?');
     let (base, fragment) = (clean(base), clean(fragment));
-    let base = Template::parse(&base, source, true)?;
+    let base = Template::parse_behind(origin, &base, source, true)?;
     if base.len() + fragment.len() > TARGET_MAX {
         return Err(Fault::new("the target is longer than 900 bytes", "shorten it"));
     }
     let block = base.fixed().map(|fixed| location_block(&[fixed, &fragment]));
     let target = Target { base, fragment: fragment.into(), local, passes_query, block };
     Ok(Action::Redirect { status, target })
-}
-
-/// A target on another host: the host is the rule's to say, never the client's.
-fn check_remote(target: &[u8]) -> Result<(), Fault> {
-    let Some(rest) = target.strip_prefix(b"https://").or_else(|| target.strip_prefix(b"http://")) else {
-        return Err(Fault::new(
-            "a target is a path or an http(s) address",
-            "write /path or https://host/path",
-        ));
-    };
-    let host = rest.split(|&byte| matches!(byte, b'/' | b'?' | b'\\')).next().unwrap_or_default();
-    if host.is_empty() {
-        return Err(Fault::new("the target's host is missing", "write https://host/path"));
-    }
-    if !host.iter().all(|&byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)) {
-        return Err(Fault::new(
-            "the target's host is not valid",
-            "write it as https://example.com/path, in ASCII",
-        ));
-    }
-    if find_name(host).is_some() {
-        return Err(Fault::new(
-            "a placeholder in the target's host",
-            "write the host out: whoever asks could otherwise lead your visitors anywhere",
-        ));
-    }
-    Ok(())
 }
 
 /// A target's bytes as they may stand in a header line: what is not of a URL is escaped, escapes stay.

@@ -29,8 +29,18 @@ impl Template {
     ///
     /// `strict`: a whole segment that looks like a placeholder has to be one.
     pub(super) fn parse(text: &[u8], pattern: &Pattern, strict: bool) -> Result<Template, Fault> {
+        Template::parse_behind(b"", text, pattern, strict)
+    }
+
+    /// The same with `fixed` in front of it, where no capture is looked for.
+    pub(super) fn parse_behind(
+        fixed: &[u8],
+        text: &[u8],
+        pattern: &Pattern,
+        strict: bool,
+    ) -> Result<Template, Fault> {
         let mut pieces = Vec::new();
-        let mut literal = Vec::new();
+        let mut literal = fixed.to_vec();
         let mut rest = text;
         let mut in_query = false;
         while let Some((start, end)) = find_name(rest) {

@@ -1,7 +1,8 @@
 //! `_headers`: a path, and below it the header lines that answers for it carry.
 
+use super::bits::Bits;
 use super::error::{Fault, Faults};
-use super::pattern::{Pattern, Subject};
+use super::pattern::{Captures, Pattern, Room, Subject};
 use super::table::Table;
 use super::template::{Sink, Template};
 use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines};
@@ -79,8 +80,8 @@ impl Occasion {
 #[derive(Clone, Copy)]
 pub struct HeaderSet<'s> {
     headers: &'s Headers,
-    /// One bit for each rule.
-    matched: [u64; WORDS],
+    /// The numbers of the rules.
+    matched: Bits<WORDS>,
     /// The server's own lines ([`OWN`]) that are replaced or taken away, one bit each.
     replaced: u8,
     /// There are lines with placeholders.
@@ -174,7 +175,7 @@ impl Headers {
             return;
         }
         // Below HEADER_RULES_MAX, so it fits.
-        self.table.add(self.rules.len() as u16, rule.source.fixed());
+        self.table.add(self.rules.len() as u16, &rule.source, rule.source.fixed());
         self.rules.push(rule);
     }
 
@@ -210,15 +211,18 @@ impl Headers {
         if self.rules.is_empty() {
             return None;
         }
-        let mut set = HeaderSet { headers: self, matched: [0; WORDS], replaced: 0, filled: false };
+        let mut set = HeaderSet { headers: self, matched: Bits::EMPTY, replaced: 0, filled: false };
         let mut any = false;
-        for at in self.table.at(subject.key) {
+        let mut room = Room::default();
+        let asked = self.table.asked(subject, &mut room);
+        let mut captures = Captures::new();
+        for at in self.table.at(subject.key, || asked.first()) {
             let Some(rule) = self.rules.get(usize::from(at)) else { continue };
-            if rule.source.matches(subject).is_none() {
+            if !rule.source.takes(&asked, &mut captures) {
                 continue;
             }
             any = true;
-            set.matched[usize::from(at) / 64] |= 1 << (at % 64);
+            set.matched.add(at);
             for (bit, own) in OWN.iter().enumerate() {
                 if rule.names(own) {
                     set.replaced |= 1 << bit;
@@ -250,9 +254,7 @@ impl Unmatched<'_> {
 
 impl<'s> HeaderSet<'s> {
     fn rules(self) -> impl Iterator<Item = (usize, &'s Rule)> {
-        let matched = self.matched;
-        let is_set = move |at: &usize| matched[at / 64] & 1 << (at % 64) != 0;
-        self.headers.rules.iter().enumerate().filter(move |(at, _)| is_set(at))
+        self.matched.numbers().filter_map(move |at| Some((at, self.headers.rules.get(at)?)))
     }
 
     /// Lines for an occasion that no later rule takes away.
@@ -282,9 +284,14 @@ impl<'s> HeaderSet<'s> {
     }
 
     fn fill_for(&self, occasion: Occasion, subject: &Subject<'_>, out: &mut FieldBuf) {
+        let mut room = Room::default();
+        let asked = self.headers.table.asked(subject, &mut room);
+        let mut captures = Captures::new();
         for (rule, line) in self.lines(occasion) {
             let Text::Filled(template) = &line.text else { continue };
-            let Some(captures) = rule.source.matches(subject) else { continue };
+            if !rule.source.takes(&asked, &mut captures) {
+                continue;
+            }
             let before = out.len();
             if !(template.expand(&captures, out) && out.push(b"\r\n")) {
                 out.cut(before);
@@ -485,3 +492,6 @@ const OWN: [&str; 3] = ["content-type", "x-content-type-options", "cache-control
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;
 /// Bytes of text in lines with placeholders: with what is filled in they have to fit into a [`FieldBuf`].
 const FILLED_BYTES_MAX: usize = 400;
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,13 @@
 //! Sources of rules: a path, with placeholders and one splat, and perhaps a host.
 //!
 //! A pattern is matched segment by segment, and the splat takes what the segments before and after it leave: there is one way
-//! to match at most, found in one pass over the path. So no path is expensive, whatever the rules are.
+//! to match at most. The path is cut into its segments once for all patterns ([`Asked`]), so that one takes time as its own
+//! length says, and no path is expensive, whatever the rules are.
 
+use super::cost::looked_at;
 use super::error::Fault;
 use super::host::Host;
+use super::pieces::{Cuts, Pieces};
 use crate::path::{NAME_MAX, resolve};
 
 /// What a rule applies to.
@@ -57,6 +60,41 @@ pub(crate) struct Subject<'k> {
     pub(crate) authority: Option<&'k [u8]>,
 }
 
+/// The same in segments and labels, for all patterns that it is tried on.
+#[derive(Debug)]
+pub(super) struct Asked<'c, 'k> {
+    path: Pieces<'c, 'k>,
+    slash: bool,
+    /// `None`: the client named none, or no pattern asks for it.
+    host: Option<Pieces<'c, 'k>>,
+}
+
+/// Room for where its segments and labels lie.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    path: Option<Cuts>,
+    host: Option<Cuts>,
+}
+
+impl<'c, 'k> Asked<'c, 'k> {
+    /// `has_hosts`: some of the patterns name a host; there is room if they are many.
+    #[inline]
+    pub(super) fn of(subject: &Subject<'k>, has_hosts: bool, room: Option<&'c mut Room>) -> Asked<'c, 'k> {
+        let (path, host) = room.map(|Room { path, host }| (path, host)).unzip();
+        let authority = subject.authority.filter(|_| has_hosts);
+        Asked {
+            path: Pieces::of(subject.key, b'/', path),
+            slash: subject.slash,
+            host: authority.map(|authority| super::host::labels(authority, host)),
+        }
+    }
+
+    /// The first segment of the path.
+    pub(super) fn first(&self) -> Option<&'k [u8]> {
+        self.path.first()
+    }
+}
+
 /// What the placeholders of a pattern stand for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Captures<'k> {
@@ -84,6 +122,11 @@ impl<'k> Captures<'k> {
             *place = value;
             self.len += 1;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     pub(crate) fn get(&self, at: usize) -> Captured<'k> {
@@ -215,42 +258,60 @@ impl Pattern {
         matches!(last, Some(Segment::Capture { suffix, .. }) if suffix.is_empty())
     }
 
+    /// The first segment, where it is fixed.
+    pub(super) fn first_literal(&self) -> Option<&[u8]> {
+        match self.head.first() {
+            Some(Segment::Literal(literal)) => Some(literal),
+            Some(Segment::Capture { .. }) | None => None,
+        }
+    }
+
     /// Whether it matches, and what its placeholders stand for.
-    pub(crate) fn matches<'k>(&self, subject: &Subject<'k>) -> Option<Captures<'k>> {
+    pub(super) fn matches<'k>(&self, subject: &Subject<'k>) -> Option<Captures<'k>> {
         let mut captures = Captures::new();
+        self.takes(&Asked::of(subject, self.names_host(), None), &mut captures).then_some(captures)
+    }
+
+    /// Whether it matches. `captures` then holds what its placeholders stand for, and nothing of use otherwise.
+    pub(super) fn takes<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> bool {
+        captures.len = 0;
+        looked_at(1);
+        self.take(asked, captures).is_some()
+    }
+
+    fn take<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> Option<()> {
         match self.slash {
             Slash::Any => {}
             // The root is written with its slash, always.
-            Slash::With if !subject.slash => return None,
-            Slash::Without if subject.slash && !subject.key.is_empty() => return None,
+            Slash::With if !asked.slash => return None,
+            Slash::Without if asked.slash && asked.path.first().is_some() => return None,
             Slash::With | Slash::Without => {}
         }
         if let Some(host) = &self.host
-            && !host.matches(subject.authority?, &mut captures)
+            && !host.matches(asked.host.as_ref()?, captures)
         {
             return None;
         }
-        let mut rest = Rest(Some(subject.key).filter(|key| !key.is_empty()));
+        let mut rest = asked.path.all();
         for segment in &self.head {
-            segment.take(rest.next()?, &mut captures)?;
+            segment.take(rest.next()?, captures)?;
         }
-        let Some(splat) = &self.splat else { return rest.0.is_none().then_some(captures) };
+        let Some(splat) = &self.splat else { return rest.text().is_none().then_some(()) };
         let mut tail = [&b""[..]; TAIL_MAX];
         for place in tail.iter_mut().take(splat.tail.len()) {
             *place = rest.next_back()?;
         }
-        let middle = match rest.0 {
+        let middle = match rest.text() {
             Some(middle) => middle,
             // `/blog/*` is `/blog` too; but `/a/*/b` wants something in the middle.
             None if splat.tail.is_empty() => b"",
             None => return None,
         };
-        let inner = middle.strip_prefix(&*splat.prefix)?.strip_suffix(&*splat.suffix)?;
-        captures.push(Captured::Plain(inner));
+        captures.push(Captured::Plain(strip(middle, &splat.prefix, &splat.suffix)?));
         for (segment, text) in splat.tail.iter().zip(tail[..splat.tail.len()].iter().rev()) {
-            segment.take(text, &mut captures)?;
+            segment.take(text, captures)?;
         }
-        Some(captures)
+        Some(())
     }
 
     /// Whether all that `other` matches is matched by this one: if it is not sure, it is not.
@@ -295,9 +356,12 @@ impl Pattern {
 impl Segment {
     fn take<'k>(&self, text: &'k [u8], captures: &mut Captures<'k>) -> Option<()> {
         match self {
-            Segment::Literal(literal) => (**literal == *text).then_some(()),
+            Segment::Literal(literal) => {
+                looked_at(literal.len().min(text.len()));
+                (**literal == *text).then_some(())
+            }
             Segment::Capture { prefix, suffix } => {
-                let inner = text.strip_prefix(&**prefix)?.strip_suffix(&**suffix)?;
+                let inner = strip(text, prefix, suffix)?;
                 if inner.is_empty() {
                     return None;
                 }
@@ -315,31 +379,9 @@ impl Segment {
     }
 }
 
-/// What is left of a key between the segments that have been taken; `None` is nothing at all.
-struct Rest<'k>(Option<&'k [u8]>);
-
-impl<'k> Rest<'k> {
-    fn next(&mut self) -> Option<&'k [u8]> {
-        let text = self.0?;
-        match text.iter().position(|&byte| byte == b'/') {
-            Some(slash) => {
-                self.0 = Some(&text[slash + 1..]);
-                Some(&text[..slash])
-            }
-            None => self.0.take(),
-        }
-    }
-
-    fn next_back(&mut self) -> Option<&'k [u8]> {
-        let text = self.0?;
-        match text.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => {
-                self.0 = Some(&text[..slash]);
-                Some(&text[slash + 1..])
-            }
-            None => self.0.take(),
-        }
-    }
+fn strip<'k>(text: &'k [u8], prefix: &[u8], suffix: &[u8]) -> Option<&'k [u8]> {
+    looked_at((prefix.len() + suffix.len()).min(text.len()));
+    text.strip_prefix(prefix)?.strip_suffix(suffix)
 }
 
 /// Splits `https://host/path`; the scheme says nothing, as with Cloudflare.
@@ -372,10 +414,13 @@ fn decode(raw: &[u8]) -> Result<Box<[u8]>, Fault> {
     let mut path = Vec::with_capacity(raw.len() + 1);
     path.push(b'/');
     path.extend_from_slice(raw);
+    let dots = || Fault::new("a source with '.' or '..'", "write the path that it stands for");
     if raw == b"." || raw == b".." {
-        return Err(Fault::new("a source with '.' or '..'", "write the path that it stands for"));
+        return Err(dots());
     }
     match resolve(&path, &mut [0; NAME_MAX]) {
+        // The same, escaped.
+        Ok(resolved) if resolved.key.is_empty() && !raw.is_empty() => Err(dots()),
         Ok(resolved) if !resolved.key.contains(&b'/') => Ok(resolved.key.into()),
         _ => Err(Fault::new(
             "a segment is no valid path",
@@ -391,7 +436,9 @@ fn has_twice(names: &[Box<str>]) -> bool {
 /// Placeholders of one rule, the splat, the host's and the query's included.
 pub(super) const CAPTURES_MAX: usize = 16;
 /// Segments behind a splat.
-const TAIL_MAX: usize = 16;
+pub(super) const TAIL_MAX: usize = 16;
 
+#[cfg(test)]
+pub(super) mod plain;
 #[cfg(test)]
 mod tests;

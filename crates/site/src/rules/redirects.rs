@@ -1,7 +1,9 @@
 //! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`.
 
+use super::cost::looked_at;
 use super::error::{Fault, Faults};
-use super::pattern::{Captured, Captures, Pattern, Subject, find_name};
+use super::parameters::{Conditions, Parameter};
+use super::pattern::{Captures, Pattern, Room, Subject};
 use super::table::Table;
 use super::target::{Action, Local, action, expand, is_asset, slash_of};
 use super::{LINE_MAX, REDIRECTS_DYNAMIC_MAX, REDIRECTS_MAX, Shadowed, lines};
@@ -13,6 +15,7 @@ use sitar_http::Status;
 pub(crate) struct Redirects {
     rules: Vec<Redirect>,
     table: Table,
+    conditions: Conditions,
     /// Some apply even where there is a file.
     forced: bool,
 }
@@ -25,14 +28,6 @@ struct Redirect {
     parameters: Vec<Parameter>,
     forced: bool,
     action: Action,
-}
-
-/// `name=value` or `name=:capture`.
-#[derive(Debug)]
-struct Parameter {
-    name: Box<[u8]>,
-    /// `None`: any value, captured.
-    value: Option<Box<[u8]>>,
 }
 
 /// What a rule makes of a request.
@@ -84,7 +79,7 @@ impl Redirects {
         redirects
     }
 
-    fn add(&mut self, rule: Redirect, fixed: Option<Vec<u8>>, shadowed: &mut Vec<Shadowed>) {
+    fn add(&mut self, mut rule: Redirect, fixed: Option<Vec<u8>>, shadowed: &mut Vec<Shadowed>) {
         if let Some(by) = self.shadower(&rule, fixed.as_deref()) {
             shadowed.push(Shadowed { file: "_redirects", line: rule.line, by });
             // It can never apply; so chains of rules for one path stay short.
@@ -92,14 +87,15 @@ impl Redirects {
         }
         self.forced |= rule.forced;
         // Below REDIRECTS_MAX, so it fits.
-        self.table.add(self.rules.len() as u16, fixed);
+        self.table.add(self.rules.len() as u16, &rule.source, fixed);
+        self.conditions.add(&mut rule.parameters);
         self.rules.push(rule);
     }
 
     /// The line of a rule before this one that takes all that it could.
     fn shadower(&self, rule: &Redirect, fixed: Option<&[u8]>) -> Option<u32> {
         let places: Box<dyn Iterator<Item = u16> + '_> = match fixed {
-            Some(key) => Box::new(self.table.at(key)),
+            Some(key) => Box::new(self.table.at(key, || key.split(|&byte| byte == b'/').next())),
             None => Box::new(self.table.dynamic()),
         };
         let takes = |before: &&Redirect| {
@@ -121,20 +117,38 @@ impl Redirects {
         if self.rules.is_empty() || (exists && !self.forced) {
             return None;
         }
-        self.table.at(subject.key).find_map(|at| {
-            let rule = self.rules.get(usize::from(at))?;
-            if exists && !rule.forced {
-                return None;
+        let mut room = Room::default();
+        let asked = self.table.asked(subject, &mut room);
+        let mut captures = Captures::new();
+        // What several rules may ask for is found out once.
+        let (mut is_for_asset, mut met) = (None, None);
+        let mut applies = |rule: &Redirect, captures: &mut Captures<'k>| {
+            if (exists && !rule.forced) || !rule.source.takes(&asked, captures) {
+                return false;
             }
-            let mut captures = rule.source.matches(subject)?;
-            if rule.is_fallback() && is_asset(subject.key) {
-                return None;
+            if rule.is_fallback()
+                && *is_for_asset.get_or_insert_with(|| {
+                    looked_at(subject.key.len());
+                    is_asset(subject.key)
+                })
+            {
+                return false;
             }
-            for parameter in &rule.parameters {
-                parameter.take(query?, &mut captures)?;
+            if rule.parameters.is_empty() {
+                return true;
             }
-            Some(Applied { rule, captures })
-        })
+            let Some(query) = query else { return false };
+            let has_all = met.get_or_insert_with(|| self.conditions.met(query)).all(&rule.parameters);
+            if has_all {
+                rule.parameters.iter().for_each(|parameter| parameter.capture(query, captures));
+            }
+            has_all
+        };
+        let places = self.table.at(subject.key, || asked.first());
+        let rule = places
+            .filter_map(|at| self.rules.get(usize::from(at)))
+            .find(|rule| applies(rule, &mut captures))?;
+        Some(Applied { rule, captures })
     }
 
     /// Targets inside the site that are fixed, with the lines of their rules.
@@ -260,51 +274,6 @@ fn condition(word: &[u8]) -> Fault {
     }
 }
 
-impl Parameter {
-    fn parse(word: &[u8], source: &mut Pattern) -> Result<Parameter, Fault> {
-        let Some(equals) = word.iter().position(|&byte| byte == b'=') else {
-            return Err(Fault::new(
-                "neither a parameter nor a target",
-                "a parameter is name=value, a target begins with / or https://",
-            ));
-        };
-        let (name, value) = (&word[..equals], &word[equals + 1..]);
-        if name.is_empty() {
-            return Err(Fault::new(
-                "a parameter without a name",
-                "write it as name=value or name=:placeholder",
-            ));
-        }
-        let value = match find_name(value) {
-            Some((0, end)) if end == value.len() => {
-                source.add_name(&value[1..])?;
-                None
-            }
-            _ => Some(value.into()),
-        };
-        Ok(Parameter { name: name.into(), value })
-    }
-
-    /// Whether the query has it; its value is captured if it may be any.
-    fn take<'k>(&self, query: &'k [u8], captures: &mut Captures<'k>) -> Option<()> {
-        query.split(|&byte| byte == b'&').find_map(|pair| {
-            let equals = pair.iter().position(|&byte| byte == b'=');
-            let (name, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
-            if name != &*self.name {
-                return None;
-            }
-            match &self.value {
-                Some(wanted) => (**wanted == *value).then_some(()),
-                None if value.is_empty() => None,
-                None => {
-                    captures.push(Captured::Query(value));
-                    Some(())
-                }
-            }
-        })
-    }
-}
-
 /// Words of a line, up to a comment.
 fn words(line: &[u8]) -> Vec<&[u8]> {
     let words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
@@ -312,5 +281,8 @@ fn words(line: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Words of a line that are looked at.
-const WORDS_MAX: usize = 32;
+pub(super) const WORDS_MAX: usize = 32;
 const LIMITS_HINT: &str = "10,000 are allowed, 500 of them with placeholders, splats, hosts or parameters";
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,13 @@
 
 mod common;
 
-use common::client::Client;
+use common::client::{Client, roots};
 use common::site::{Site, pattern};
 use common::{Finished, Server, have, run, run_with, sitar};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 fn curl(server: &Server, args: &[&str], path: &str) -> Finished {
@@ -46,6 +47,86 @@ fn curl_speaks_tls_1_2_and_1_3() {
             said(&format!("< {status} 200"));
             assert_eq!(got.stdout, pattern(1024 * 1024), "TLS {version}");
         }
+    }
+}
+
+/// `curl --http1.0` offers `http/1.0` and nothing else.
+#[test]
+fn curl_speaks_http_1_0() {
+    if !have("clients::curl_speaks_http_1_0", &["curl"]) {
+        return;
+    }
+    let site = Site::small();
+    let (site, no_http2) = (site.path(), Path::new("--no-http2"));
+    for server in [Server::start([site]), Server::start([site, no_http2])] {
+        for version in ["1.2", "1.3"] {
+            let got = curl(&server, &["--verbose", "--tls-max", version, "--http1.0"], "/1m.bin");
+            let said = |text: &str| assert!(got.stderr.contains(text), "no {text:?}: {}", got.stderr);
+            said(&format!("SSL connection using TLSv{version}"));
+            said("ALPN: server accepted http/1.0");
+            said("> GET /1m.bin HTTP/1.0");
+            // RFC 9110 §2.5: an answer has the server's version.
+            said("< HTTP/1.1 200");
+            assert_eq!(got.stdout, pattern(1024 * 1024), "TLS {version}");
+        }
+    }
+}
+
+/// RFC 7301 §3.2: the server's order counts, and a list without a name that it knows is refused.
+#[test]
+fn the_application_protocol_is_agreed_on() {
+    use rustls::version::{TLS12, TLS13};
+    let site = Site::small();
+    let server = Server::start([site.path()]);
+    let no_http2 = Server::start([site.path(), Path::new("--no-http2")]);
+    let old_http = "GET /1k.txt HTTP/1.0\r\n\r\n";
+    let http = "GET /1k.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for (versions, name) in [([&TLS12], "1.2"), ([&TLS13], "1.3")] {
+        let open = |server: &Server, offered: &[&str]| {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let builder = rustls::ClientConfig::builder_with_provider(provider);
+            let builder = builder.with_protocol_versions(&versions).unwrap();
+            let mut config = builder.with_root_certificates(roots(server)).with_no_client_auth();
+            config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+            Client::open(&Arc::new(config), server.address())
+        };
+        for (offered, agreed, without_http2) in [
+            (&["http/1.0"][..], Some("http/1.0"), Some("http/1.0")),
+            (&["http/1.0", "http/1.1", "h2"], Some("h2"), Some("http/1.1")),
+            (&["http/1.0", "http/1.1"], Some("http/1.1"), Some("http/1.1")),
+            (&["http/1.0", "h2"], Some("h2"), Some("http/1.0")),
+            (&["http/0.9", "http/1.0", "spdy/3"], Some("http/1.0"), Some("http/1.0")),
+            // No list at all.
+            (&[], None, None),
+        ] {
+            for (server, agreed) in [(&server, agreed), (&no_http2, without_http2)] {
+                let client = open(server, offered).unwrap_or_else(|error| panic!("{offered:?}: {error}"));
+                let mut stream = client.into_stream();
+                let got = stream.conn.alpn_protocol().map(|name| std::str::from_utf8(name).unwrap());
+                assert_eq!(got, agreed, "{offered:?}, TLS {name}");
+                if agreed == Some("h2") {
+                    continue;
+                }
+                stream
+                    .write_all(if agreed == Some("http/1.0") { old_http } else { http }.as_bytes())
+                    .unwrap();
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).unwrap();
+                assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{offered:?}, TLS {name}");
+                assert!(answer.ends_with(&pattern(1024)), "{offered:?}, TLS {name}");
+            }
+        }
+        let refused = |server: &Server, offered: &[&str]| {
+            let error = open(server, offered).err().unwrap_or_else(|| panic!("{offered:?} is accepted"));
+            assert!(error.to_string().ends_with("NoApplicationProtocol"), "{offered:?}, TLS {name}: {error}");
+        };
+        for offered in
+            [&["http/0.9"][..], &["h2c"], &["acme-tls/1"], &["spdy/3", "spdy/1"], &["HTTP/1.0"], &["http/1."]]
+        {
+            refused(&server, offered);
+            refused(&no_http2, offered);
+        }
+        refused(&no_http2, &["h2"]);
     }
 }
 

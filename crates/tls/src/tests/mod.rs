@@ -4,3 +4,4 @@ pub(crate) mod client;
 mod data;
 mod handshake;
 mod properties;
+mod protocols;

@@ -376,7 +376,7 @@ fn an_oversized_header_block_costs_one_stream() {
     // What it says of the table is kept: an entry that it adds can be named afterwards.
     let mut lab = Lab::new();
     let cookie = "c".repeat(15_000);
-    let mut block = [&GET[..], b"\x40\x01n\x01v"].concat();
+    let mut block = [GET, b"\x40\x01n\x01v"].concat();
     for _ in 0..2 {
         // Cookie, which the static table has as 32: not indexed, 15,000 bytes.
         block.extend([0x0f, 0x11, 0x7f, 0x99, 0x74]);

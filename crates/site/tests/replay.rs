@@ -1,8 +1,11 @@
-//! Replays the fuzzers' corpus: what was found once stays found, on any toolchain.
+//! Replays the fuzzers' corpus: what was found once stays found, on any toolchain. Then tries mutations of it for a few seconds.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is a test, its functions too")]
 
 use std::path::{Path, PathBuf};
+
+#[path = "../../../fuzz/mutation.rs"]
+mod mutation;
 
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
@@ -65,3 +68,146 @@ fn paths() {
         sitar_site::checks::path(&bytes);
     }
 }
+
+mutation::targets! {
+    tar: |bytes| drop(sitar_site::checks::archive(bytes)), TAR;
+    index: |bytes| drop(sitar_site::checks::index(bytes)), INDEX;
+    path: sitar_site::checks::path, PATHS;
+    headers: sitar_site::checks::headers, HEADERS;
+    redirects: sitar_site::checks::redirects, REDIRECTS;
+}
+
+#[test]
+fn every_target_of_this_crate_is_mutated() {
+    let mut names: Vec<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    let mut declared = mutation::declared("sitar-site");
+    names.sort();
+    declared.sort();
+    assert_eq!(names, declared);
+}
+
+const TAR: &[&[u8]] = &[
+    b"ustar\x0000",
+    b"ustar  \0",
+    b"././@LongLink",
+    b"pax_global_header",
+    b"11 path=a\n",
+    b"12 size=10\n",
+    b"GNU.sparse.major=1\n",
+    b"L",
+    b"K",
+    b"x",
+    b"g",
+    b"5",
+    b"1",
+    b"2",
+    b"0000644\0",
+    b"77777777777\0",
+    b"\x80\0\0\0\0\0\0\0\0\0\0\x01",
+    b"../",
+    b"./",
+    b"/",
+    b".git/",
+    b"index.html",
+    b"index.html.gz",
+    b"index.html.br",
+    b"\0",
+];
+
+const INDEX: &[&[u8]] = &[
+    b".sitar/index",
+    b"_headers",
+    b"_redirects",
+    b"index.html",
+    b".br",
+    b".gz",
+    b".zst",
+    b"../",
+    b"/",
+    b"\0",
+    b"\r\n",
+    b"Content-Length: 1\r\n",
+    b"X: y\r\n",
+    b"ETag: ",
+    b"\xff\xff\xff\xff",
+];
+
+const PATHS: &[&[u8]] = &[
+    b"/", b"//", b".", b"..", b"/./", b"/../", b"%2e", b"%2E%2e", b"%2f", b"%2F", b"%5c", b"%00", b"%",
+    b"%25", b"%c3%a9", b"\\", b"?", b"#", b";", b"\0", b"%0d%0a",
+];
+
+const HEADERS: &[&[u8]] = &[
+    b"\n/*\n",
+    b"\n/:a/*\n",
+    b"\nhttps://:p.pages.dev/*\n",
+    b"\n  ",
+    b"\n  ! ",
+    b"\r\n",
+    b"\r",
+    b": ",
+    b":splat",
+    b":a",
+    b":p",
+    b"*",
+    b"/",
+    b"#",
+    b"Content-Type",
+    b"Cache-Control",
+    b"Content-Length: 1",
+    b"Location: /x",
+    b"ETag: x",
+    b"Set-Cookie: a=b",
+    b"X-A: b",
+    b"! ETag",
+    b"X-Content-Type-Options",
+    b"\t",
+    b"\0",
+    b"%0d%0a",
+    b"\x80",
+];
+
+const REDIRECTS: &[&[u8]] = &[
+    b"\n/* ",
+    b"\n/:a/* ",
+    b"\n/x/* ",
+    b"\nhttps://:p.pages.dev/* ",
+    b" https://good.example",
+    b" http://",
+    b" https://",
+    b"://",
+    b"/:splat",
+    b":splat",
+    b":a",
+    b":p",
+    b"*",
+    b"/",
+    b"//",
+    b"\\",
+    b"@",
+    b":",
+    b":8443",
+    b"[::1]",
+    b".",
+    b"?",
+    b"?x=",
+    b"#",
+    b"&",
+    b"=",
+    b" id=:id",
+    b" id=1",
+    b" 200",
+    b" 200!",
+    b" 301",
+    b" 302!",
+    b" 404",
+    b"!",
+    b"\t",
+    b"\r\n",
+    b"\0",
+    b"%5C",
+    b"%2F",
+    b"%0d%0a",
+    b"..",
+    b"/index.html",
+];

@@ -1,5 +1,5 @@
-//! Replays the seed corpus of the fuzz targets on a stable compiler, and tries some programs by chance. A crash found by
-//! fuzzing is kept by putting its input there.
+//! Replays the seed corpus of the fuzz targets on a stable compiler, and tries mutations of it for a few seconds and some
+//! programs by chance. A crash found by fuzzing is kept by putting its input there.
 
 use proptest::prelude::*;
 use std::fs;
@@ -7,6 +7,8 @@ use std::path::Path;
 
 #[path = "properties/handshake.rs"]
 mod handshake;
+#[path = "../../../fuzz/mutation.rs"]
+mod mutation;
 
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
@@ -31,6 +33,38 @@ fn tls_handshake() {
 fn tls_records() {
     replay("tls_records", sitar_tls::checks::records);
 }
+
+mutation::targets! {
+    tls_handshake: handshake::check, HANDSHAKE;
+    tls_records: sitar_tls::checks::records, &[];
+}
+
+#[test]
+fn every_target_of_this_crate_is_mutated() {
+    let mut names: Vec<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    let mut declared = mutation::declared("sitar-tls");
+    names.sort();
+    declared.sort();
+    assert_eq!(names, declared);
+}
+
+/// Headers of records and of messages.
+const HANDSHAKE: &[&[u8]] = &[
+    b"\x16\x03\x01\0\x05",
+    b"\x16\x03\x03\0\x05",
+    b"\x14\x03\x03\0\x01\x01",
+    b"\x15\x03\x03\0\x02\x02\x28",
+    b"\x17\x03\x03\0\x01",
+    b"\x01\0\0\x05\x03\x03",
+    b"\x0b\0\0\0",
+    b"\x14\0\0\0",
+    b"\x18\0\0\x01\0",
+    b"\0\x2b\0\x03\x02\x03\x04",
+    b"\0\x33\0\x02\0\0",
+    b"\0\x0a\0\x04\0\x02\0\x1d",
+    b"\x13\x01",
+    b"\x03\x04",
+];
 
 proptest! {
     #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod docs_sites;
 mod floods;
+mod fuzz;
 mod generators;
 mod instructions;
 mod large;
@@ -54,6 +55,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "floods",
         "a client that behaves, beside each flood of HTTP/2: its answers, the server's memory (--seconds N, --only NAME)",
         floods::command,
+    ),
+    (
+        "fuzz",
+        "every fuzz target under libFuzzer (--quick: 60 s each, --seconds N; needs cargo-fuzz)",
+        fuzz::command,
     ),
     ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
     (

@@ -1,6 +1,6 @@
 //! What clients of HTTP/2 send and get that is long, small, cut, or early: the same as over HTTP/1.1.
 
-use crate::common::h2::{Client, DATA, HEADERS, WINDOW_MAX, WINDOW_UPDATE, config, frame};
+use crate::common::h2::{Client, DATA, GOAWAY, HEADERS, WINDOW_MAX, WINDOW_UPDATE, config, frame};
 use crate::common::site::{self, Site, pattern};
 use crate::common::{Server, client};
 use std::fmt::Write as _;
@@ -139,7 +139,7 @@ fn a_small_window_is_no_flood() {
             let mut body: Vec<u8> = Vec::new();
             while body.len() < len {
                 let got = client.frame().unwrap();
-                assert!(got.kind != 7, "GOAWAY after {} bytes: {:?}", body.len(), got.payload);
+                assert!(got.kind != GOAWAY, "GOAWAY after {} bytes: {:?}", body.len(), got.payload);
                 if got.kind == DATA {
                     body.extend(&got.payload);
                     let len = (got.payload.len() as u32).to_be_bytes();
@@ -182,6 +182,17 @@ fn an_oversized_header_block_costs_one_stream() {
                 assert_eq!(answers[stream].body.is_empty(), nth % 2 == 1, "{size}: content for GET alone");
             }
         }
+        // Far beyond, more than 64 KiB: GOAWAY with ENHANCE_YOUR_CALM.
+        let mut client = connect(&server, WINDOW_MAX);
+        let (_, bytes) = client.ask("GET", "/", &[("cookie", &"c".repeat(66_000))]);
+        client.send(&cut(&bytes)).unwrap();
+        let goaway = loop {
+            let got = client.frame().unwrap();
+            if got.kind == GOAWAY {
+                break got.payload;
+            }
+        };
+        assert_eq!(goaway[4..], [0, 0, 0, 11]);
     }
 }
 

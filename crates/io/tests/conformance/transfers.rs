@@ -293,10 +293,9 @@ pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
     assert!(got.ends_with(b"\0last"));
 }
 
-/// Room is told soon where there is some, else when the peer has read enough or has failed; and no
-/// more once it is closed. No operation moves more than 2,147,479,552 bytes: of more, as many are
-/// sent, as with send(2). They are the same zeros again and again, which take no memory, and are on
-/// their way when the connection is broken off.
+/// No operation moves more than 2,147,479,552 bytes: of more, as many are sent, as with send(2).
+/// They are the same zeros again and again, which take no memory, and are on their way when the
+/// connection is broken off.
 pub(crate) fn a_send_of_gigabytes_is_begun<E: Engine>() {
     let Ok(region) = RegionMut::new(2_147_479_553) else { return };
     let region = region.freeze();
@@ -312,6 +311,8 @@ pub(crate) fn a_send_of_gigabytes_is_begun<E: Engine>() {
     }
 }
 
+/// Room is told soon where there is some, else when the peer has read enough or has failed; and no
+/// more once it is closed.
 pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);

@@ -1,7 +1,9 @@
-//! Seeded mutation of the fuzz targets' corpora on a stable compiler: a few seconds for each target with every test run.
+//! Seeded mutation of the fuzz targets' corpora on a stable compiler: a few seconds for each target
+//! with every test run.
 //!
-//! Without coverage it is no substitute for `cargo xtask fuzz`; it finds what a few changes to a known input reach. The
-//! same seed makes the same inputs in the same order; how many there are depends on the time that it is given.
+//! Without coverage it is no substitute for `cargo xtask fuzz`; it finds what a few changes to a
+//! known input reach. The same seed makes the same inputs in the same order; how many there are
+//! depends on the time that it is given.
 //!
 //! `SITAR_FUZZ_SECONDS=n` changes the time for each target, `SITAR_SEED=n` the seed.
 
@@ -18,21 +20,29 @@ pub(crate) struct Target {
     pub(crate) tokens: &'static [&'static [u8]],
 }
 
-/// Makes one test of each target, and `TARGETS`, the list of them.
+/// Makes a test of each target, and one that compares them with those that `fuzz/Cargo.toml` has
+/// for the package.
 macro_rules! targets {
     ($($name:ident: $check:expr, $tokens:expr;)*) => {
-        const TARGETS: &[crate::mutation::Target] = &[
-            $(crate::mutation::Target { name: stringify!($name), check: $check, tokens: $tokens },)*
-        ];
-
         mod mutated {
+            use super::*;
+
             $(
                 #[test]
                 fn $name() {
-                    let target = super::TARGETS.iter().find(|target| target.name == stringify!($name));
-                    crate::mutation::run(target.expect("it is in the list"));
+                    let target = mutation::Target { name: stringify!($name), check: $check, tokens: $tokens };
+                    mutation::run(&target);
                 }
             )*
+
+            #[test]
+            fn every_target_of_this_crate_is_mutated() {
+                let mut declared = mutation::declared(env!("CARGO_PKG_NAME"));
+                declared.sort();
+                let mut mutated = vec![$(stringify!($name)),*];
+                mutated.sort();
+                assert_eq!(mutated, declared);
+            }
         }
     };
 }
@@ -43,7 +53,7 @@ pub(crate) fn run(target: &Target) {
     run_for(target, number("SITAR_FUZZ_SECONDS", SECONDS));
 }
 
-/// The same for so many seconds.
+/// Does the same for `seconds` seconds.
 pub(crate) fn run_for(target: &Target, seconds: u64) {
     let seed = number("SITAR_SEED", SEED);
     let start = Instant::now();
@@ -85,7 +95,8 @@ fn attempt(target: &Target, what: &str, input: &[u8]) {
 
 /// The targets that `fuzz/Cargo.toml` has below the heading `# package`.
 ///
-/// A target below a heading that no test knows would be tried by none, so there is no other heading.
+/// A target below a heading that no test knows would be tried by none, so there is no other
+/// heading.
 pub(crate) fn declared(package: &str) -> Vec<String> {
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).expect("fuzz has a manifest");
     let (_, bins) = manifest.split_once("\n# sitar-").expect("the targets stand below headings");
@@ -142,7 +153,8 @@ impl Mutator {
         let bases = if from_recent { &self.recent } else { &self.corpus };
         self.base.clone_from(&bases[self.random.below(bases.len())]);
         self.input.clone_from(&self.base);
-        // One change to half of all inputs, two to a quarter, and so on. Some leave everything as it is.
+        // One change to half of all inputs, two to a quarter, and so on. Some leave everything as
+        // it is.
         for _ in 0..CHANGES_MAX {
             self.change();
             if self.random.one_in(2) && self.input != self.base {
@@ -217,7 +229,8 @@ impl Mutator {
     }
 }
 
-/// Writes a big-endian integer: an extreme, or the number of bytes behind it, as a length would say it.
+/// Writes a big-endian integer: an extreme, or the number of bytes behind it, as a length would say
+/// it.
 fn set_integer(input: &mut [u8], at: usize, random: &mut Random) {
     let width = random.below(4) + 1;
     let Some(place) = input.len().checked_sub(at + width) else { return };
@@ -230,7 +243,8 @@ fn set_integer(input: &mut [u8], at: usize, random: &mut Random) {
     input[at..at + width].copy_from_slice(&value.to_be_bytes()[4 - width..]);
 }
 
-/// Inserts or removes some bytes, and changes a byte shortly before by as much: it may be their length.
+/// Inserts or removes some bytes, and changes a byte shortly before by as much: it may be their
+/// length.
 fn resize(input: &mut Vec<u8>, at: usize, random: &mut Random) {
     let by = random.below(16) + 1;
     let Some(length) = at.checked_sub(random.below(16) + 1) else { return };

@@ -5,21 +5,26 @@
 
 use std::io::Write;
 
-use sitar_io::sim::{Faults, Sim, World};
-use sitar_io::{Config, Conn, Event, Key, Listener, Region, Ring, Src, leaked_rings};
+use sitar_io::sim::{Faults, Sim, Stream, World};
+use sitar_io::{Config, Conn, Event, Key, Region, Ring, Src, leaked_rings};
 
 /// An op table of 67,024 places.
 const MANY: Config = Config { connections: 22_000, rx_count: 1, rx_len: 16, tx_count: 1, tx_len: 16 };
 const DOOR: Key = Key(5);
 
-fn accepted(ring: &mut Ring<Sim>, listener: &Listener, key: Key) -> Conn {
+/// A ring that accepts, its first peer, and that peer's connection under key 1.
+fn connected(world: &World) -> (Ring<Sim>, Stream, Conn) {
+    let mut ring = Ring::sim(&MANY, world).unwrap();
+    let listener = ring.sim_listener(DOOR);
+    ring.accept(&listener).unwrap();
+    let peer = world.connect(DOOR);
     loop {
         match ring.next() {
             Some(Event::Accepted { conn, .. }) => {
-                ring.bind(&conn, key);
-                return conn;
+                ring.bind(&conn, Key(1));
+                return (ring, peer, conn);
             }
-            Some(Event::AcceptEnded { .. }) => drop(ring.accept(listener).unwrap()),
+            Some(Event::AcceptEnded { .. }) => drop(ring.accept(&listener).unwrap()),
             Some(_) => {}
             None => drop(ring.wait(None).unwrap()),
         }
@@ -32,11 +37,7 @@ fn accepted(ring: &mut Ring<Sim>, listener: &Listener, key: Key) -> Conn {
 fn a_connection_closes_after_any_number_of_operations() {
     for queued in [65_534, 65_535, 65_536, 65_537] {
         let world = World::with(1, Faults::none());
-        let mut ring = Ring::sim(&MANY, &world).unwrap();
-        let listener = ring.sim_listener(DOOR);
-        ring.accept(&listener).unwrap();
-        let _peer = world.connect(DOOR);
-        let conn = accepted(&mut ring, &listener, Key(1));
+        let (mut ring, _peer, conn) = connected(&world);
         // The first waits for a peer that does not read, and the others for the first.
         let region = Region::copy_of(&[7; 100_000]).unwrap();
         for _ in 0..queued {
@@ -79,11 +80,7 @@ fn a_connection_closes_after_any_number_of_operations() {
 #[test]
 fn a_connection_serves_any_number_of_operations() {
     let world = World::with(1, Faults::none());
-    let mut ring = Ring::sim(&MANY, &world).unwrap();
-    let listener = ring.sim_listener(DOOR);
-    ring.accept(&listener).unwrap();
-    let _peer = world.connect(DOOR);
-    let conn = accepted(&mut ring, &listener, Key(1));
+    let (mut ring, _peer, conn) = connected(&world);
     let region = Region::copy_of(&[7; 60_000]).unwrap();
     for _ in 0..65_536 {
         ring.send(&conn, Src::Shared(region.clone(), 0..0), 0).unwrap();

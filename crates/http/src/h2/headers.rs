@@ -13,7 +13,8 @@ use super::receive::{Asking, Step};
 use super::request::{Intake, Trailers};
 use super::stream::{Local, Remote, Stream};
 
-/// Frames that one header block may come in. Five of the usual size hold the largest block that is accepted.
+/// Frames that one header block may come in. Five of the usual size hold the largest block that is
+/// accepted.
 const PIECES_MAX: usize = 8;
 
 /// A header block in the bytes that it came in.
@@ -147,7 +148,7 @@ impl<T: Content> Connection<T> {
             self.send_reset(shared, id, ErrorCode::RefusedStream, !end);
             return Ok(Step::Used(used));
         }
-        let asked = parts.check(&shared.kept, &self.limits);
+        let asked = parts.check(&shared.kept);
         // §8.1.1: a length that no content comes to.
         let asked =
             asked.ok().filter(|asked| !(end && asked.content_length.is_some_and(|length| length > 0)));
@@ -211,7 +212,8 @@ impl<T: Content> Connection<T> {
     }
 }
 
-/// Puts a block together: what HEADERS brought, and the payloads of the CONTINUATION frames behind it.
+/// Puts a block together: what HEADERS brought, and the payloads of the CONTINUATION frames behind
+/// it.
 fn join(joined: &mut Vec<u8>, first: &[u8], mut frames: &[u8]) {
     joined.clear();
     joined.extend_from_slice(first);

@@ -190,17 +190,15 @@ const LIST_TOO_LARGE: Rejection = Rejection::new(
 impl Sink for Intake<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
         self.parts.decoded += name.len() + value.len() + FIELD_OVERHEAD;
-        let counted = match name {
+        // RFC 9113 §8.2.3: clients cut Cookie into its parts, which are one line in HTTP/1, with a
+        // semicolon and a space between.
+        let is_crumb = name == b"cookie" && std::mem::replace(&mut self.parts.cookie, true);
+        self.parts.lines += usize::from(!is_crumb);
+        self.parts.size += match name {
+            _ if is_crumb => value.len() + 2,
             [b':', ..] => value.len() + LINE_OVERHEAD,
-            // RFC 9113 §8.2.3: clients cut Cookie into its parts, which are one line in HTTP/1, with a semicolon and a space.
-            b"cookie" if self.parts.cookie => value.len() + 2,
             _ => name.len() + value.len() + LINE_OVERHEAD,
         };
-        self.parts.size += counted;
-        if name != b"cookie" || !self.parts.cookie {
-            self.parts.lines += 1;
-        }
-        self.parts.cookie |= name == b"cookie";
         // Before the size of the list: the same answer as in HTTP/1.
         if name == b":path" && value.len() > self.limits.target {
             self.reject(TARGET_TOO_LONG);
@@ -229,7 +227,7 @@ impl Parts {
     ///
     /// # Errors
     /// It is malformed.
-    pub(super) fn check(&self, kept: &[u8], limits: &Limits) -> Result<Asked, Malformed> {
+    pub(super) fn check(&self, kept: &[u8]) -> Result<Asked, Malformed> {
         if let Some(malformed) = self.malformed {
             return Err(malformed);
         }
@@ -261,22 +259,21 @@ impl Parts {
         if scheme == Scheme::Other {
             asked.rejected =
                 Some(Rejection::new(Status::MISDIRECTED_REQUEST, "this server knows http and https only"));
-        } else if path.len() > limits.target {
-            asked.rejected = Some(TARGET_TOO_LONG);
         } else if target(method, path).is_none() {
             return Err(Malformed("a path that is none"));
         }
         Ok(asked)
     }
 
-    /// Whether a list that is far too large comes from a block (of `block` bytes) that cannot have held it: it names entries of
-    /// the dynamic table over and over. Huffman code is more than half as long as its text, and the table is full when it
-    /// holds each entry once.
+    /// Whether a list that is far too large comes from a block (of `block` bytes) that cannot have
+    /// held it: it names entries of the dynamic table over and over. Huffman code is more than half
+    /// as long as its text, and the table is full when it holds each entry once.
     pub(super) fn is_bomb(&self, block: usize, limits: &Limits) -> bool {
         self.decoded > limits.list.saturating_mul(2) && self.size > 2 * (block + TABLE_SIZE)
     }
 
-    /// §8.3.1: :authority or Host, one of them at least; both must name the same, with the scheme's port or without.
+    /// §8.3.1: :authority or Host, one of them at least; both must name the same, with the scheme's
+    /// port or without.
     fn check_authority(&self, kept: &[u8], scheme: Scheme) -> Result<(), Malformed> {
         let mut named = self.authority.map(|span| span.of(kept));
         for (_, span) in self.fields[..self.fields_len].iter().filter(|(field, _)| *field == Field::Host) {

@@ -165,7 +165,8 @@ fn nghttp_may_send_large_heads_but_not_any() {
     }
     let site = Site::small();
     let server = Server::start([site.path()]);
-    // Near the limit of 16 KiB; and 24 KiB in several frames, which cost one stream (far beyond: `wire`).
+    // Near the limit of 16 KiB; and 24 KiB in several frames, which cost one stream (far beyond:
+    // `wire`).
     let large = format!("--header=x: {}", "y".repeat(15_000));
     let got = nghttp(&["-nv", &large], &[server.url("/1k.txt")]).text();
     assert_eq!(got.matches(" :status: 200\n").count(), 1, "{got}");

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
-//! Whose certificate authority is believed: root with the environment of another user, and a user with root's.
+//! Whose certificate authority is believed: root with the environment of another user, and a user
+//! with root's.
 
 mod common;
 
@@ -42,7 +43,8 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Puts an authority that may sign for every name, and a good certificate for localhost, where sitar keeps its own.
+/// Puts an authority that may sign for every name, and a good certificate for localhost, where
+/// sitar keeps its own.
 fn plant(data: &Path) -> PathBuf {
     let key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::default();
@@ -93,7 +95,8 @@ fn tree(directory: &Path) -> Vec<(PathBuf, u32, u32, Vec<u8>)> {
     all
 }
 
-/// A folder with a home for this user and a directory `data`, both with a mode that no umask has changed.
+/// A folder with a home for this user and a directory `data`, both with a mode that no umask has
+/// changed.
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     // Another user must get through.

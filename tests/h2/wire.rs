@@ -1,4 +1,5 @@
-//! What clients of HTTP/2 send and get that is long, small, cut, or early: the same as over HTTP/1.1.
+//! What clients of HTTP/2 send and get that is long, small, cut, or early: the same as over
+//! HTTP/1.1.
 
 use crate::common::h2::{Client, DATA, GOAWAY, HEADERS, WINDOW_MAX, WINDOW_UPDATE, config, frame};
 use crate::common::site::{self, Site, pattern};

@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: the fuzz targets under libFuzzer, each for a while.
 //!
-//! Tests run the same properties over the corpus and over seeded mutations of it (`fuzz/mutation.rs`). This has coverage to
-//! go by and AddressSanitizer beside it, and needs cargo-fuzz; `RUSTC_BOOTSTRAP` lets a stable compiler take its flags.
+//! Tests run the same properties over the corpus and over seeded mutations of it
+//! (`fuzz/mutation.rs`). This has coverage to go by and AddressSanitizer beside it, and needs
+//! cargo-fuzz; `RUSTC_BOOTSTRAP` lets a stable compiler take its flags.
 
 use crate::Invocation;
 use std::fs;
@@ -73,7 +74,8 @@ fn fuzz(root: &Path) -> Command {
     command
 }
 
-/// One target. What it finds worth keeping goes to a folder below `target/`, so that the corpus in the tree stays small.
+/// One target. What it finds worth keeping goes to a folder below `target/`, so that the corpus in
+/// the tree stays small.
 fn run(root: &Path, target: &str, seconds: u32) -> std::io::Result<Output> {
     let grown = root.join("target/fuzz-corpus").join(target);
     fs::create_dir_all(&grown)?;

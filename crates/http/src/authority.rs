@@ -18,8 +18,9 @@ pub(crate) fn is_authority_with_port(bytes: &[u8]) -> bool {
     split(bytes).is_some_and(|(_, port)| !port.is_empty())
 }
 
-/// Whether two authorities name the same host and port (RFC 9110 §4.2.3): letters in any case, and where a port is missing or
-/// empty it is `default`. Those that are none are the same only to the letter.
+/// Whether two authorities name the same host and port (RFC 9110 §4.2.3): letters in any case, and
+/// where a port is missing or empty it is `default`. Those that are none are the same only to the
+/// letter.
 pub(crate) fn is_same_authority(one: &[u8], other: &[u8], default: Option<u16>) -> bool {
     if one.eq_ignore_ascii_case(other) {
         return true;

@@ -145,9 +145,10 @@ statuses! {
     HTTP_VERSION_NOT_SUPPORTED = 505 "HTTP Version Not Supported";
 }
 
-/// Bytes of field lines that an answer may carry, as HTTP/1 writes them (name, colon, value, CR LF), beside those that its
-/// connection adds: 15.75 KiB. An answer within this bound can be sent in every version of HTTP: its head fits into one
-/// record of TLS in HTTP/1, and into one HEADERS frame that every peer accepts in HTTP/2.
+/// Bytes of field lines that an answer may carry, as HTTP/1 writes them (name, colon, value, CR
+/// LF), beside those that its connection adds: 15.75 KiB. An answer within this bound can be sent
+/// in every version of HTTP: its head fits into one record of TLS in HTTP/1, and into one HEADERS
+/// frame that every peer accepts in HTTP/2.
 pub const FIELDS_MAX: usize = 63 * 256;
 
 /// Why a request is not answered but refused. In HTTP/1 the boundary to the next request may be lost, so there the

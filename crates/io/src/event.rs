@@ -64,9 +64,9 @@ pub enum Src {
     /// alert: for connections whose records the kernel seals ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends
     /// with `EOPNOTSUPP`, and nothing is sent.
     Record(u8, TxBuf),
-    /// So many bytes of a send slot that the kernel has taken all of: the slot has been given back
-    /// already ([`submit`](crate::Ring::submit)). Only in [`Event::Sent`]: there is nothing left to
-    /// send, and a send of it ends with `EINVAL`.
+    /// The length of a send that the kernel has taken whole out of a send slot: the slot has been
+    /// given back already ([`submit`](crate::Ring::submit)). Only in [`Event::Sent`]: there is
+    /// nothing left to send, and a send of it ends with `EINVAL`.
     Spent(usize),
 }
 

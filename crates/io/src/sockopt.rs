@@ -108,7 +108,7 @@ impl TlsCipher {
 /// TLS 1.2 is left out on purpose: the kernel takes the explicit part of its GCM nonces from the IV that it is given, and a
 /// caller that has sealed records before would make it use a nonce twice.
 pub struct TlsTx {
-    /// On the heap from the start: a move copies bytes, and nobody wipes where they were.
+    /// On the heap from the start: a move copies bytes and does not wipe where they were.
     bytes: Box<[u8; TlsTx::MAX]>,
     len: usize,
 }

@@ -42,7 +42,7 @@ const KERNEL_PROMPT_CLOSE: (u32, u32) = (6, 13);
 /// which with DEFER_TASKRUN is this thread's: for ever, once in a while. (Seen on 6.1, not on 6.12.) There, closing the ring has to
 /// do; a worker of the kernel's gives the files back soon after.
 const KERNEL_UNREGISTER: (u32, u32) = (6, 12);
-/// Marks an entry whose completion nobody waits for; no id has these bits.
+/// Marks an entry whose completion is not waited for; no id has these bits.
 const UNHEARD: u64 = u64::MAX;
 /// The one group of provided buffers.
 const GROUP: u16 = 0;

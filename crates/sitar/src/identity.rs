@@ -5,9 +5,9 @@
 //! constraints, and its private key signs one certificate, is wiped, and never touches a disk. So a renewal is a
 //! new authority, and trust must be given anew.
 //!
-//! A stored identity is used when rustls' own verifier, which stands for a browser, accepts it for every name of this
-//! machine, now and in [`RENEW_BEFORE`]; when its certificates are exactly what sitar issues; and when no other user
-//! can have put it there.
+//! A stored identity is used when rustls' own verifier, which stands for a browser, accepts it for
+//! every name of this machine, now and in [`RENEW_BEFORE`]; when its certificates are exactly what
+//! sitar issues; and when no other user can have put it there.
 
 mod authority;
 mod form;
@@ -83,7 +83,8 @@ pub enum Defect {
     Absent,
     /// A file is missing, unreadable, or not what it should be.
     Damaged,
-    /// It belongs to another user, or its certificates are good but not of the form that sitar issues.
+    /// It belongs to another user, or its certificates are good but not of the form that sitar
+    /// issues.
     Foreign,
     /// Others could change a file, or read the key.
     Exposed,
@@ -172,7 +173,8 @@ fn load(store: &Store, since_epoch: Duration) -> Result<LocalIdentity, Defect> {
     let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(damaged)?;
     let fingerprint = fingerprint(&leaf);
     verify(&ca, &leaf, key, since_epoch)?;
-    // A client would be content with less: with other limits, or with a second certificate in the file.
+    // A client would be content with less: with other limits, or with a second certificate in the
+    // file.
     if !form::is_issued(&files.ca, &files.chain) {
         return Err(Defect::Foreign);
     }

@@ -30,8 +30,9 @@ use crate::{handbook, identity, listen, sealer};
 const FILE_SHARE: u64 = 8;
 /// Descriptors beside the connections' own: listeners, the site, the waker, standard streams.
 pub(crate) const DESCRIPTORS_OTHER: u64 = 1024;
-/// Application protocols in order of preference; without HTTP/2 all but the first. The IANA registry (RFC 7301 §6) also has
-/// `http/0.9`, which this server does not speak, and `h2c`, which is not for TLS (RFC 9113 §3.1).
+/// Application protocols in order of preference; without HTTP/2 all but the first. The IANA
+/// registry (RFC 7301 §6) also has `http/0.9`, which this server does not speak, and `h2c`, which
+/// is not for TLS (RFC 9113 §3.1).
 const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// Serves until it is told to stop.

@@ -1,9 +1,10 @@
 //! `sitar trust` and `sitar untrust`: the local authority in the trust stores of this machine and this user.
 //!
-//! Nothing here happens by itself, asks for a password, or runs `sudo`: where a privilege is missing, the exact
-//! command is printed. Each entry has a fixed name, so trusting twice changes nothing, trusting after a renewal
-//! replaces the old authority, and `untrust` finds exactly what `trust` left. An entry of that name which is not an
-//! authority of sitar's is neither replaced nor removed.
+//! Nothing here happens by itself, asks for a password, or runs `sudo`: where a privilege is
+//! missing, the exact command is printed. Each entry has a fixed name, so trusting twice changes
+//! nothing, trusting after a renewal replaces the old authority, and `untrust` finds exactly what
+//! `trust` left. An entry of that name which is not an authority of sitar's is neither replaced nor
+//! removed.
 
 mod nss;
 mod system;

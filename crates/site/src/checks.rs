@@ -181,7 +181,8 @@ pub fn redirects(text: &[u8]) {
     });
 }
 
-/// The host, port and user that a browser reads in a Location (URL standard, "basic URL parser"); `None`: on the same host.
+/// The host, port and user that a browser reads in a Location (URL standard, "basic URL parser");
+/// `None`: on the same host.
 fn destination(location: &[u8]) -> Option<Vec<u8>> {
     // Tabs and ends of lines are left out before anything else; a backslash is a slash.
     let kept = location.iter().filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
@@ -200,7 +201,8 @@ fn destination(location: &[u8]) -> Option<Vec<u8>> {
     authority.map(<[u8]>::to_vec)
 }
 
-/// Whether a rule has this authority where a target's stands: behind a scheme, and ended by what ends it for browsers too.
+/// Whether a rule has this authority where a target's stands: behind a scheme, and ended by what
+/// ends it for browsers too.
 fn is_named(text: &[u8], authority: &[u8]) -> bool {
     let named = [b"://", authority].concat();
     let ends = |at: usize| !matches!(text.get(at), Some(byte) if !b"/?# \t\r\n".contains(byte));

@@ -329,9 +329,10 @@ const PLAIN_VARY: &[u8] =
 const PLAIN_ALLOW: &[u8] =
     b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
 
-// An answer's header lines stay within what every version of HTTP can send. What a site brings is held against these bounds
-// when it opens: a pack's header blocks, and rules that can meet on one path. The lines of a file: its block and validators,
-// those of rules, and those that depend on the request.
+// An answer's header lines stay within what every version of HTTP can send. What a site brings is
+// held against these bounds when it opens: a pack's header blocks, and rules that can meet on one
+// path. The lines of a file: its block and validators, those of rules, and those that depend on the
+// request.
 const _: () = assert!(
     pack::LINES_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
     "a file's answer with rules"

@@ -162,15 +162,16 @@ fn start(bytes: &[u8]) -> usize {
     if bytes.starts_with(b"\r\n") { 2 } else { 0 }
 }
 
-/// Whether `bytes`, all that has come since the last request, begin another one: whether there is more than the empty line that
-/// RFC 9112 §2.2 has a server ignore, or its first half. Without that there is nothing that an answer could be to.
+/// Returns whether `bytes`, all that has come since the last request, begin another one: whether
+/// there is more than the empty line that RFC 9112 §2.2 has a server ignore, or its first half.
+/// Without that there is nothing that an answer could be to.
 #[must_use]
 pub fn begins_request(bytes: &[u8]) -> bool {
     !matches!(bytes.get(start(bytes)), None | Some(b'\r' | b'\n'))
 }
 
-/// Whether `bytes`, all that has come since the last request, begin with the method HEAD, whatever else may be wrong with
-/// them: the answer has no content (RFC 9110 §9.3.2).
+/// Returns whether `bytes`, all that has come since the last request, begin with the method HEAD,
+/// whatever else may be wrong with them: the answer has no content (RFC 9110 §9.3.2).
 #[must_use]
 pub fn is_head(bytes: &[u8]) -> bool {
     bytes[start(bytes)..].starts_with(b"HEAD ")

@@ -384,8 +384,9 @@ impl<T> Connection<T> {
         self.queue.len() - self.queue_sent
     }
 
-    /// Whether another answer may be given: not while heads wait for a peer that does not read. [`Connection::receive`] heeds
-    /// this by itself; whoever answers what was parked asks.
+    /// Returns whether another answer may be given: not while heads wait for a peer that does not
+    /// read. [`Connection::receive`] heeds this by itself; a caller that answers what was parked
+    /// asks.
     #[must_use]
     pub fn takes_answers(&self) -> bool {
         self.queued() <= QUEUE_PAUSE

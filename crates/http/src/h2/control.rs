@@ -258,12 +258,13 @@ impl<T: Content> Connection<T> {
     }
 }
 
-/// Whether an update has opened a window further than our own frames make necessary, and by so little that it counts against
-/// the peer (CVE-2019-9511).
+/// Whether an update has opened a window further than our own frames make necessary, and by so
+/// little that it counts against the peer (CVE-2019-9511).
 ///
-/// `window` is the window after the update, `top` the size that the peer gave it: at first the initial size (§6.9.2). A
-/// peer that opens a window by what it has read, in steps of any size, stays within that and may do so forever. An update
-/// beyond it makes the window larger from now on, unless it is smaller than the header of the frame that it would allow.
+/// `window` is the window after the update, `top` the size that the peer gave it: at first the
+/// initial size (§6.9.2). A peer that opens a window by what it has read, in steps of any size,
+/// stays within that and may do so forever. An update beyond it makes the window larger from now
+/// on, unless it is smaller than the header of the frame that it would allow.
 fn is_beyond(window: i64, increment: i64, top: &mut i64) -> bool {
     if window <= *top {
         return false;

@@ -69,7 +69,8 @@ impl Parked {
     }
 }
 
-/// Whether an answer may depend on this field. Each is named, so that one that is added has to be decided on.
+/// Whether an answer may depend on this field. Each is named, so that one that is added has to be
+/// decided on.
 const fn bears_on_the_answer(field: Field) -> bool {
     match field {
         Field::AcceptEncoding

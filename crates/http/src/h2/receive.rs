@@ -253,8 +253,9 @@ impl<T: Content> Connection<T> {
     }
 }
 
-/// Checks what a frame's header alone decides: the stream that it may be on and the size that it may have. Done before the
-/// payload is there, so that the verdict does not depend on how the bytes were cut.
+/// Checks what a frame's header alone decides: the stream that it may be on and the size that it
+/// may have. Done before the payload is there, so that the verdict does not depend on how the bytes
+/// were cut.
 fn check_form(header: Header) -> Result<(), Fault> {
     let on_stream = header.stream != 0;
     match header.kind {

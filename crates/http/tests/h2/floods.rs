@@ -169,7 +169,8 @@ fn windows_opened_byte_by_byte() {
 
 #[test]
 fn small_windows_are_no_flood() {
-    // A client that opens both windows by what it has read, in steps of whatever size, may do so forever.
+    // A client that opens both windows by what it has read, in steps of whatever size, may do so
+    // forever.
     for (window, step) in
         [(1, 1), (7, 7), (100, 100), (300, 300), (300, 100), (300, 1), (511, 511), (65_535, 100), (65_535, 7)]
     {
@@ -225,7 +226,8 @@ fn small_windows_are_no_flood() {
         assert_eq!(lab.sent().iter().map(|frame| frame.payload.len()).collect::<Vec<_>>(), [100]);
     }
     assert_eq!(lab.connection.fault(), None);
-    // What opens a window further and further by little is a flood as before: nothing was sent for it.
+    // What opens a window further and further by little is a flood as before: nothing was sent for
+    // it.
     let mut lab = Lab::new();
     assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(0, 100)), 1024);
     let mut lab = Lab::new();

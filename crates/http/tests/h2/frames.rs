@@ -5,7 +5,8 @@ use sitar_http::h2::{ErrorCode, Limits, PREFACE};
 
 #[test]
 fn the_server_speaks_first() {
-    // §3.4: a SETTINGS frame. 100 streams, a header list of 256 KiB, no priorities of RFC 7540 (RFC 9218 §2.1).
+    // §3.4: a SETTINGS frame. 100 streams, a header list of 256 KiB, no priorities of RFC 7540 (RFC
+    // 9218 §2.1).
     let mut lab = Lab::fresh(&Limits::default());
     assert_eq!(
         lab.sent_bytes(),

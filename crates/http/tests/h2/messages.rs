@@ -245,8 +245,8 @@ fn limits_of_a_block() {
     assert_eq!(lab.sent(), []);
     lab.feed(&frame(CONTINUATION, END_HEADERS, 1, &[0x82; 1537])[..9]);
     assert_eq!(lab.failure(), Some(calm as u32));
-    // One of less that comes to a list of more than 256 KiB, as §6.5.2 counts: 167 for GET, 6,033, and 38 for each
-    // `cookie` without a value.
+    // One of less that comes to a list of more than 256 KiB, as §6.5.2 counts: 167 for GET, 6,033,
+    // and 38 for each `cookie` without a value.
     let block = |cookies: usize| {
         let x = [b"\0\x01x\x7f\xf1\x2d", &[b'x'; 6000][..]].concat();
         [GET, &x, &vec![0xa0; cookies]].concat()
@@ -312,8 +312,8 @@ fn cookies_count_as_the_one_line_that_they_are() {
     };
     assert_eq!(status_of(&long(1, &list(82, "c=v"))), None);
     assert_eq!(status_of(&long(1, &list(1000, "c=v"))), None);
-    // As the head of HTTP/1: `GET`, `https`, `/`, `a`, each and 4 bytes, 15 lines of 6 bytes, `cookie: c=v` CR LF, and `; c=v`
-    // for each other part.
+    // As the head of HTTP/1: `GET`, `https`, `/`, `a`, each and 4 bytes, 15 lines of 6 bytes,
+    // `cookie: c=v` CR LF, and `; c=v` for each other part.
     let head = 7 + 9 + 5 + 5 + 15 * 6 + 13;
     let crumbs = (16_384 - head) / 5;
     assert_eq!(status_of(&long(1, &list(1 + crumbs, "c=v"))), None);
@@ -332,7 +332,8 @@ fn a_list_is_as_long_as_the_same_head_of_http_1() {
     let cookie = "c".repeat(16_384 - 36);
     assert_eq!(status_of(&long(1, &[("cookie", &cookie)])), None);
     assert_eq!(status_of(&long(1, &[("cookie", &format!("{cookie}c"))])), Some(431));
-    // A path beyond 8 KiB is 414 as there, and not 431, also when it alone is too long for the list.
+    // A path beyond 8 KiB is 414 as there, and not 431, also when it alone is too long for the
+    // list.
     let block = |len: usize| {
         let path = [&b"/"[..], &vec![b'x'; len - 1]].concat();
         // 127 and more: three bytes, of which the last two hold 14 bits.
@@ -350,7 +351,8 @@ fn a_list_is_as_long_as_the_same_head_of_http_1() {
 
 #[test]
 fn an_oversized_header_block_costs_one_stream() {
-    // A cookie of 24 KB, of 60 KB, in whole frames and byte by byte, beside a stream in flight; as often as somebody likes.
+    // A cookie of 24 KB, of 60 KB, in whole frames and byte by byte, beside a stream in flight,
+    // many times.
     for size in [17_000, 24_000, 60_000] {
         let cookie = "c".repeat(size);
         for step in [1, 4096, 100_000] {
@@ -441,7 +443,8 @@ fn an_authority_may_name_the_port_of_its_scheme() {
 
 #[test]
 fn a_head_as_large_as_any_answer_may_have_is_one_frame() {
-    // Every line as much longer in HTTP/2 as one can be: names and values of 127 bytes, without a space.
+    // Every line as much longer in HTTP/2 as one can be: names and values of 127 bytes, without a
+    // space.
     let line = [&[b'n'; 127][..], b":", &[b'v'; 127], b"\r\n"].concat();
     let mut lines = line.repeat(sitar_http::FIELDS_MAX / line.len());
     lines.extend(b"x:");

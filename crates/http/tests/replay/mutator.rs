@@ -1,4 +1,5 @@
-//! The mutation of corpora finds what is planted, does the same for the same seed, and says what failed.
+//! The mutation of corpora finds what is planted, does the same for the same seed, and says what
+//! failed.
 
 use crate::mutation::{Mutator, Target, corpus, run_for};
 use std::panic::catch_unwind;

@@ -184,8 +184,9 @@ impl Connection {
                             self.course = Course::Head;
                         }
                     }
-                    // The request that this body belongs to has its answer. A second one would be taken for the answer to
-                    // the next request, which a proxy may have sent for another client.
+                    // The request that this body belongs to has its answer. A second one would be
+                    // taken for the answer to the next request, which a proxy may have sent for
+                    // another client.
                     Err(_) => self.course = Course::END,
                 },
                 Course::Head => match h1::parse_from(rest, self.scanned, &cx.limits.http) {
@@ -267,8 +268,8 @@ impl Connection {
         Ok(Some(head.len))
     }
 
-    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where nothing has been asked.
-    /// `false`: there was no room; what is gathered goes first.
+    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where
+    /// nothing has been asked. `false`: there was no room; what is gathered goes first.
     fn reject<B: Backend>(
         &mut self,
         cx: &mut Context<'_, B>,

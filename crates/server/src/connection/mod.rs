@@ -386,8 +386,8 @@ impl Connection {
         }
         self.flush(cx)?;
         self.mind_the_kernel(cx)?;
-        // A connection that waits for the peer's bytes receives them: what is put aside then is a part of something whose size
-        // is bounded, as a header block of HTTP/2.
+        // A connection that waits for the peer's bytes receives them: what is put aside then is a
+        // part of something whose size is bounded, as a header block of HTTP/2.
         let waits = matches!(self.activity, Activity::Receiving | Activity::Lingering);
         match self.inflow {
             Inflow::Armed if self.wire.len() > PAUSE_AT && !waits => {

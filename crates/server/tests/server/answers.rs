@@ -1,5 +1,5 @@
-//! One answer to each request, and none to anything else: a proxy that keeps its connection would give a second one to
-//! another client.
+//! One answer to each request, and none to anything else: a proxy that keeps its connection would
+//! give a second one to another client.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

@@ -115,15 +115,16 @@ impl Authority {
 /// Returns everything in the authority's certificate but the signature.
 pub(super) fn authority_params(key: &impl PublicKeyData, validity: Validity) -> CertificateParams {
     let mut params = CertificateParams::default();
-    // A name of its own for each authority: verifiers look issuers up by name, and after a renewal a client
-    // may still know the one before.
+    // A name of its own for each authority: verifiers look issuers up by name, and after a renewal
+    // a client may still know the one before.
     let id: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     params.distinguished_name = name(&format!("{COMMON_NAME} {id}"));
     (params.not_before, params.not_after) = (validity.start, validity.end);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // RFC 5280 §4.2.1.10; rcgen marks it critical, so a client that does not know the extension refuses the
-    // authority instead of trusting it for every name. "localhost" covers the names below it, too.
+    // RFC 5280 §4.2.1.10; rcgen marks it critical, so a client that does not know the extension
+    // refuses the authority instead of trusting it for every name. "localhost" covers the names
+    // below it, too.
     params.name_constraints = Some(NameConstraints {
         permitted_subtrees: vec![
             GeneralSubtree::DnsName("localhost".to_owned()),

@@ -1,8 +1,9 @@
 //! The one form that a stored identity may have.
 //!
-//! An authority that is installed must be limited exactly as ours is, not merely somehow. So a certificate is not
-//! inspected field by field: its key, its start and its signature are read, the certificate is made again from
-//! them, and the two must be the same bytes. That covers every field, also those that no check thought of.
+//! An authority that is installed must be limited exactly as ours is, not merely somehow. So a
+//! certificate is not inspected field by field: its key, its start and its signature are read, the
+//! certificate is made again from them, and the two must be the same bytes. That covers every
+//! field, also those that no check thought of.
 //!
 //! A later version of sitar that issues another form renews identities of the older one.
 
@@ -32,15 +33,16 @@ const AT_COMMON_NAME: &[u8] = &[0x55, 4, 3];
 /// Hexadecimal digits of the key's identifier at the end of an authority's name.
 const ID_DIGITS: usize = 8;
 
-/// Returns whether both files are, byte for byte, what [`authority::issue`] writes: the authority's certificate
-/// and the one that it signed, and nothing before, between or behind.
+/// Returns whether both files are, byte for byte, what [`authority::issue`] writes: the authority's
+/// certificate and the one that it signed, and nothing before, between or behind.
 pub(super) fn is_issued(ca: &[u8], chain: &[u8]) -> bool {
     remake(ca, chain)
         .is_some_and(|(our_ca, our_chain)| ca == our_ca.as_bytes() && chain == our_chain.as_bytes())
 }
 
-/// Returns whether `pem` holds certificates that bear the name of sitar's authorities, of this or any other version,
-/// and none but those: what `sitar trust` may replace and `sitar untrust` may remove.
+/// Returns whether `pem` holds certificates that bear the name of sitar's authorities, of this or
+/// any other version, and none but those: what `sitar trust` may replace and `sitar untrust` may
+/// remove.
 pub(crate) fn is_named_as_ours(pem: &[u8]) -> bool {
     let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -103,7 +105,8 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Reads a Certificate of RFC 5280 §4.1 as far as it is needed. Whatever is passed over here is compared later.
+    /// Reads a Certificate of RFC 5280 §4.1 as far as it is needed. Whatever is passed over here is
+    /// compared later.
     fn read(certificate: &'a [u8]) -> Option<Parts<'a>> {
         let mut outer = Der(Der(certificate).expect(SEQUENCE)?);
         let mut tbs = Der(outer.expect(SEQUENCE)?);
@@ -142,7 +145,8 @@ impl<'a> Der<'a> {
         (found == tag).then_some(contents)
     }
 
-    /// Takes the next element and returns its tag and contents. Tags have one byte here, lengths at most two.
+    /// Takes the next element and returns its tag and contents. Tags have one byte here, lengths at
+    /// most two.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (length, rest) = match *rest {

@@ -1,9 +1,9 @@
 //! Directories and files that no other user can have prepared.
 //!
-//! The environment may name a place of another user: it survives `su` without a dash and `sudo -E`. What is found
-//! there could be a link, a FIFO, or a certificate with a key that the other user kept. So a path is walked once,
-//! to a descriptor; its owner and mode are read from that descriptor, and everything below is reached from it by
-//! name, never through a link.
+//! The environment may name a place of another user: it survives `su` without a dash and `sudo -E`.
+//! What is found there could be a link, a FIFO, or a certificate with a key that the other user
+//! kept. So a path is walked once, to a descriptor; its owner and mode are read from that
+//! descriptor, and everything below is reached from it by name, never through a link.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -107,7 +107,8 @@ pub(crate) enum Rule {
     Alone,
     /// This user's, and only this user may write.
     Own,
-    /// This user's or root's; others may write if they cannot move what is not theirs, as in `/tmp`.
+    /// This user's or root's; others may write if they cannot move what is not theirs, as in
+    /// `/tmp`.
     Shared,
 }
 
@@ -123,10 +124,12 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Walks to `path`. Links on the way are resolved into names first; the walk itself follows none.
+    /// Walks to `path`. Links on the way are resolved into names first; the walk itself follows
+    /// none.
     ///
-    /// For root each directory on the way is held to [`Rule::Shared`], or another user could exchange what lies
-    /// below. For other users only the last one is: those above may belong to accounts of the system.
+    /// For root each directory on the way is held to [`Rule::Shared`], or another user could
+    /// exchange what lies below. For other users only the last one is: those above may belong to
+    /// accounts of the system.
     pub(crate) fn walk(path: &Path, rule: Rule) -> Result<Base, Refusal> {
         let (real, missing) = resolve(path)?;
         let mut so_far = PathBuf::from("/");
@@ -224,7 +227,8 @@ pub(super) fn open_or_create(at: &OwnedFd, name: &str, path: &Path) -> Result<Fi
     Err(Refusal { path: path.to_owned(), reason })
 }
 
-/// Opens a regular file for reading and returns it with what the kernel says about it. A FIFO does not make it wait.
+/// Opens a regular file for reading and returns it with what the kernel says about it. A FIFO does
+/// not make it wait.
 ///
 /// # Errors
 /// It cannot be opened, or it is something else; a link is something else.
@@ -306,8 +310,9 @@ fn check(stat: &Stat, path: &Path, rule: Rule, root: u32) -> Result<(), Refusal>
     Ok(())
 }
 
-/// Returns whether users other than the owner may write. A group that has the user's number is the user's alone, and
-/// the reason for a umask of 002 (`USERGROUPS_ENAB` in login.defs(5), which excepts root as well).
+/// Returns whether users other than the owner may write. A group that has the user's number is the
+/// user's alone, and the reason for a umask of 002 (`USERGROUPS_ENAB` in login.defs(5), which
+/// excepts root as well).
 fn others_may_write(stat: &Stat) -> bool {
     let user = geteuid();
     let is_private = !user.is_root() && getegid().as_raw() == user.as_raw() && stat.st_gid == user.as_raw();

@@ -1,4 +1,5 @@
-//! Where the identity lies: which of the places that the environment names is used, and whose it may be.
+//! Where the identity lies: which of the places that the environment names is used, and whose it
+//! may be.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,10 +23,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// Chooses `$XDG_DATA_HOME/sitar`, `~/.local/share/sitar`, or `/var/lib/sitar` for a user without a home.
+    /// Chooses `$XDG_DATA_HOME/sitar`, `~/.local/share/sitar`, or `/var/lib/sitar` for a user
+    /// without a home.
     ///
-    /// A place that belongs to another user is passed over, and [`notes`](Place::notes) says so: it is what remains
-    /// of that user's environment after `su` or `sudo -E`.
+    /// A place that belongs to another user is passed over, and [`notes`](Place::notes) says so: it
+    /// is what remains of that user's environment after `su` or `sudo -E`.
     ///
     /// # Errors
     /// The place is this user's, but others may write to it, or it cannot be reached.
@@ -85,7 +87,8 @@ impl Place {
             [("XDG_DATA_HOME", xdg_data_home.clone(), xdg_data_home), ("HOME", home, data)]
         {
             let (Some(named), Some(base)) = (named, base) else { continue };
-            // XDG Base Directory Specification: "If an implementation encounters a relative path … ignore it."
+            // XDG Base Directory Specification: "If an implementation encounters a relative path …
+            // ignore it."
             if named.is_relative() {
                 continue;
             }
@@ -98,14 +101,16 @@ impl Place {
                 Err(refusal) => return Err(cannot(&base.join("sitar"), &refusal)),
             }
         }
-        // systemd makes a link of it for a service with a user of its own (DynamicUser=); only root can.
+        // systemd makes a link of it for a service with a user of its own (DynamicUser=); only root
+        // can.
         let fallback = std::fs::canonicalize(FALLBACK).unwrap_or_else(|_| PathBuf::from(FALLBACK));
         Ok(Place { ignored, ..Place::at(&fallback)? })
     }
 }
 
-/// Returns the home directory, if there is one and it is this user's own: under `sudo` with the caller's `HOME`, root
-/// must neither leave files there that the caller then cannot read, nor believe what lies there.
+/// Returns the home directory, if there is one and it is this user's own: under `sudo` with the
+/// caller's `HOME`, root must neither leave files there that the caller then cannot read, nor
+/// believe what lies there.
 pub(crate) fn home() -> Result<Option<PathBuf>, Refusal> {
     let Some(home) = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()) else {
         return Ok(None);
@@ -113,8 +118,8 @@ pub(crate) fn home() -> Result<Option<PathBuf>, Refusal> {
     Ok(own(&home, &home)?.filter(Base::exists).map(|_| home))
 }
 
-/// Walks to `base`, which lies at or below the directory that the environment names; `None` if it lies below and that
-/// directory does not exist.
+/// Walks to `base`, which lies at or below the directory that the environment names; `None` if it
+/// lies below and that directory does not exist.
 fn own(named: &Path, base: &Path) -> Result<Option<Base>, Refusal> {
     let outer = Base::walk(named, Rule::Own)?;
     if named == base {

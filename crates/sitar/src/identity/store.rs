@@ -9,7 +9,8 @@
 //!   └ key.pem      0600  the server's private key
 //! ```
 //!
-//! Everything is reached by its name from the descriptor of `sitar/` or `local/`, and never through a link.
+//! Everything is reached by its name from the descriptor of `sitar/` or `local/`, and never through
+//! a link.
 
 use std::fs::File;
 use std::io::Write;
@@ -103,7 +104,8 @@ impl Store {
         examine(&rustix::fs::fstat(&local).map_err(|_| Defect::Damaged)?, WRITE_BY_OTHERS)?;
         let read = |name: &str, forbidden: u32| {
             let (file, stat) = guarded::open_file(&local, name).map_err(|_| Defect::Damaged)?;
-            // A second name may be in the hands of others. (A directory has one in each of its own.)
+            // A second name may be in the hands of others. (A directory has one in each of its
+            // own.)
             if stat.st_nlink > 1 {
                 return Err(Defect::Foreign);
             }
@@ -163,8 +165,9 @@ impl Store {
         self.remove(OLD)
     }
 
-    /// Removes what was replaced, or what an interrupted start left under this name. Of a directory it removes our
-    /// three names, and the directory if nothing else is in it: what sitar did not make is not sitar's to remove.
+    /// Removes what was replaced, or what an interrupted start left under this name. Of a directory
+    /// it removes our three names, and the directory if nothing else is in it: what sitar did not
+    /// make is not sitar's to remove.
     fn remove(&self, name: &'static str) -> Result<(), Refusal> {
         let failed = |errno: Errno| Refusal::io(&self.path.join(name), errno);
         if unlink(&self.directory, name).map_err(failed)? {

@@ -46,7 +46,8 @@ pub(super) fn each(places: &Places, tools: &dyn Tools, change: impl Fn(&Path) ->
         .into_iter()
         .map(|database| Outcome {
             store: database.display().to_string(),
-            // certutil is given the name without links: under root, nobody else can change what it means.
+            // certutil is given the name without links: under root, no other user can change what
+            // it means.
             state: match Base::walk(&database, Rule::Own) {
                 Ok(base) => change(&base.path()),
                 Err(refusal) => State::Failed(refusal.with_hint()),

@@ -163,8 +163,8 @@ impl Entry {
         }
     }
 
-    /// Writes beside the file and renames, so that a bundle is never made from half a certificate and a symbolic
-    /// link of that name is replaced, not followed.
+    /// Writes beside the file and renames, so that a bundle is never made from half a certificate
+    /// and a symbolic link of that name is replaced, not followed.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let new = self.name.replace(".crt", ".new");
         self.remove(&new)?;

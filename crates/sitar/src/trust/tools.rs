@@ -49,16 +49,18 @@ impl Tools for RealTools {
         let path = find(program).ok_or(io::ErrorKind::NotFound)?;
         let mut command = Command::new(path);
         if geteuid().is_root() {
-            // The updaters are shell scripts: what another user left in the environment must not tell them which
-            // programs to run.
+            // The updaters are shell scripts: what another user left in the environment must not
+            // tell them which programs to run.
             command.env_clear().env("PATH", env::join_paths(SYSTEM).unwrap_or_default());
         }
         command.args(arguments).env("LC_ALL", "C");
-        // A program that wants to ask something reads the end of the input, and fails instead of waiting.
+        // A program that wants to ask something reads the end of the input, and fails instead of
+        // waiting.
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A certificate fits into the pipe, so this does not wait. A program that reads nothing says why itself.
+            // A certificate fits into the pipe, so this does not wait. A program that reads nothing
+            // says why itself.
             let _ = stdin.write_all(input);
         }
         let output = child.wait_with_output()?;
@@ -81,7 +83,8 @@ impl Finished {
     }
 }
 
-/// Finds a program. For root only where no other user can have put it: a `PATH` survives `su` and `sudo -E`.
+/// Finds a program. For root only where no other user can have put it: a `PATH` survives `su` and
+/// `sudo -E`.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let is_root = geteuid().is_root();

@@ -488,7 +488,8 @@ fn class(name: &str) -> Class {
 const WORDS: usize = HEADER_RULES_MAX.div_ceil(64);
 /// The server's own lines that rules may replace.
 const OWN: [&str; 3] = ["content-type", "x-content-type-options", "cache-control"];
-/// Bytes that fixed lines may add to one answer: with all others they fit into its head ([`crate::reply`] adds up).
+/// Bytes that fixed lines may add to one answer: with all others they fit into its head
+/// ([`crate::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;
 /// Bytes of text in lines with placeholders: with what is filled in they have to fit into a [`FieldBuf`].
 const FILLED_BYTES_MAX: usize = 400;

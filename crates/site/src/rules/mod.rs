@@ -1,9 +1,10 @@
 //! Rules that a site brings along: `_redirects` and `_headers`, in the syntax of Netlify and Cloudflare Pages.
 //!
-//! Compiled once, when a site opens or is packed; on the path of a request nothing is allocated. A request's path, host and
-//! query are cut once, rules are found by the path or by its first segment, and the others are tried one after the other: the
-//! time is bounded by the length of the request and the length of those rules, added. The same rules hold for an archive, a
-//! directory and a pack.
+//! Compiled once, when a site opens or is packed; on the path of a request nothing is allocated. A
+//! request's path, host and query are cut once, rules are found by the path or by its first
+//! segment, and the others are tried one after the other: the time is bounded by the length of the
+//! request and the length of those rules, added. The same rules hold for an archive, a directory
+//! and a pack.
 //!
 //! Where the two models differ:
 //!

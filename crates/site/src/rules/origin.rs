@@ -1,8 +1,10 @@
-//! The origin of a target on another host: its scheme, host and port, which the rule names and no request changes.
+//! The origin of a target on another host: its scheme, host and port, which the rule names and no
+//! request changes.
 //!
-//! Browsers read a Location by the URL standard: a backslash ends the host as a slash does, `@` ends a user's name, tabs and
-//! ends of lines are left out. So only a plain host and a port are accepted before the first slash or question mark, and only
-//! what follows them is searched for placeholders.
+//! Browsers read a Location by the URL standard: a backslash ends the host as a slash does, `@`
+//! ends a user's name, tabs and ends of lines are left out. So only a plain host and a port are
+//! accepted before the first slash or question mark, and only what follows them is searched for
+//! placeholders.
 
 use super::error::Fault;
 use super::pattern::find_name;
@@ -88,7 +90,8 @@ fn is_host(host: &[u8]) -> bool {
     if !name.split(|&byte| byte == b'.').all(is_label) {
         return false;
     }
-    // The URL standard takes what ends in a number for an IPv4 address, and as no host at all if it is not one.
+    // The URL standard takes what ends in a number for an IPv4 address, and as no host at all if it
+    // is not one.
     let last = name.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
     let is_hexadecimal = last.starts_with(b"0x") || last.starts_with(b"0X");
     !(is_hexadecimal || last.iter().all(u8::is_ascii_digit))

@@ -1,7 +1,8 @@
 //! Parameters of a rule: `name=value`, or `name=:capture` for any value.
 //!
-//! A query is read once, whatever the number of rules that ask for parameters: each distinct pair that rules ask for is a
-//! condition with a number, and one pass over the query finds out which of them it meets.
+//! A query is read once, whatever the number of rules that ask for parameters: each distinct pair
+//! that rules ask for is a condition with a number, and one pass over the query finds out which of
+//! them it meets.
 
 use super::bits::Bits;
 use super::cost::looked_at;
@@ -136,5 +137,6 @@ fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Words for the conditions of as many rules with parameters as there may be, each on a line of as many words.
+/// Words for the conditions of as many rules with parameters as there may be, each on a line of as
+/// many words.
 const WORDS: usize = (REDIRECTS_DYNAMIC_MAX * WORDS_MAX).div_ceil(64);

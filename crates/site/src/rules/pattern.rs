@@ -1,8 +1,9 @@
 //! Sources of rules: a path, with placeholders and one splat, and perhaps a host.
 //!
-//! A pattern is matched segment by segment, and the splat takes what the segments before and after it leave: there is one way
-//! to match at most. The path is cut into its segments once for all patterns ([`Asked`]), so that one takes time as its own
-//! length says, and no path is expensive, whatever the rules are.
+//! A pattern is matched segment by segment, and the splat takes what the segments before and after
+//! it leave: there is one way to match at most. The path is cut into its segments once for all
+//! patterns ([`Asked`]), so that one takes time as its own length says, and no path is expensive,
+//! whatever the rules are.
 
 use super::cost::looked_at;
 use super::error::Fault;
@@ -272,7 +273,8 @@ impl Pattern {
         self.takes(&Asked::of(subject, self.names_host(), None), &mut captures).then_some(captures)
     }
 
-    /// Whether it matches. `captures` then holds what its placeholders stand for, and nothing of use otherwise.
+    /// Whether it matches. `captures` then holds what its placeholders stand for, and nothing of
+    /// use otherwise.
     pub(super) fn takes<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> bool {
         captures.len = 0;
         looked_at(1);

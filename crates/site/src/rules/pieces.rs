@@ -1,7 +1,7 @@
 //! A path or a host in pieces, which many rules look at.
 //!
-//! Where the pieces lie is found once for all of them, so a rule costs what its own source is long, and not what the request
-//! is. A few rules find it out for themselves, in less time.
+//! Where the pieces lie is found once for all of them, so a rule costs what its own source is long,
+//! and not what the request is. A few rules find it out for themselves, in less time.
 
 use super::cost::looked_at;
 
@@ -69,7 +69,8 @@ impl<'k> Rest<'_, 'k> {
         let known = self.pieces.cuts.and_then(|cuts| cuts.ends[..cuts.known].get(self.first));
         let len = match known {
             Some(end) => end - self.start,
-            // Of many rules, only those with more than ENDS segments in front of their splat come here.
+            // Of many rules, only those with more than ENDS segments in front of their splat come
+            // here.
             None => find(text, self.pieces.separator).unwrap_or(text.len()),
         };
         self.first += 1;

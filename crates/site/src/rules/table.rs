@@ -19,7 +19,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Adds a rule; numbers only ever grow. `fixed` is the one key that its source matches, if it is one.
+    /// Adds a rule; numbers only ever grow. `fixed` is the one key that its source matches, if it
+    /// is one.
     pub(super) fn add(&mut self, number: u16, source: &Pattern, fixed: Option<Vec<u8>>) {
         self.has_hosts |= source.names_host();
         if let Some(key) = fixed {

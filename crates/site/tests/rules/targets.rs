@@ -1,4 +1,5 @@
-//! Targets on other hosts: the rule names the host and the port, and no request adds to them or changes them.
+//! Targets on other hosts: the rule names the host and the port, and no request adds to them or
+//! changes them.
 
 use super::ask::{get, site};
 use super::refused;

@@ -31,7 +31,8 @@ fn the_servers_order_counts() {
     }
 }
 
-/// RFC 7301 §3.1: a list has one name at least, and a name one byte. What is sent is a fatal decode_error (RFC 8446 §6.2).
+/// RFC 7301 §3.1: a list has one name at least, and a name one byte. What is sent is a fatal
+/// decode_error (RFC 8446 §6.2).
 #[test]
 fn lists_that_are_not_right_are_refused() {
     let pem = Pem::ecdsa(&["site.test"]);
@@ -42,7 +43,8 @@ fn lists_that_are_not_right_are_refused() {
             let mut out = Vec::new();
             let step = Handshake::new(&server(&pem)).unwrap().on_bytes(&hello, &mut out);
             assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{list:?}, {version:?}: {step:?}");
-            // An alert of two bytes in the clear, whose level is fatal (2) and description decode_error (50).
+            // An alert of two bytes in the clear, whose level is fatal (2) and description
+            // decode_error (50).
             assert_eq!(out, [21, 3, 3, 0, 2, 2, 50], "{list:?}, {version:?}");
         }
     }
@@ -54,8 +56,8 @@ fn with_list(hello: &[u8], list: &[u8], other: &[u8]) -> Vec<u8> {
     let (old, new) = (extension(list), extension(other));
     let at = hello.windows(old.len()).position(|window| window == old).unwrap();
     let mut hello = [&hello[..at], &new, &hello[at + old.len()..]].concat();
-    // Behind its header a record holds a message (type, three bytes of length); version, random, session id, suites and compression
-    // methods come before the extensions.
+    // Behind its header a record holds a message (type, three bytes of length); version, random,
+    // session id, suites and compression methods come before the extensions.
     let session_id = 5 + 4 + 2 + 32;
     let suites = session_id + 1 + usize::from(hello[session_id]);
     let compression = suites + 2 + usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));

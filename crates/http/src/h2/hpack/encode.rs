@@ -23,9 +23,10 @@ pub fn block(lines: &[u8]) -> Box<[u8]> {
     room.into_boxed_slice()
 }
 
-/// Bytes that header lines of `len` bytes take as literals, at most. A line `n:v` CR LF of HTTP/1 has three bytes beside its
-/// name and value, and so has the literal (§6.2.2) as long as both lengths (§5.1) take one byte. A length of 127 and more takes
-/// two, one of 255 and more three: one byte for each 128 of the line is more than they add.
+/// Bytes that header lines of `len` bytes take as literals, at most. A line `n:v` CR LF of HTTP/1
+/// has three bytes beside its name and value, and so has the literal (§6.2.2) as long as both
+/// lengths (§5.1) take one byte. A length of 127 and more takes two, one of 255 and more three: one
+/// byte for each 128 of the line is more than they add.
 pub(crate) const fn encoded_max(len: usize) -> usize {
     len + len / 128 + 1
 }

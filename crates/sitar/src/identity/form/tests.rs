@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Issued on 2026-01-01 by the version that defined this form. If these are no longer accepted, every identity that
-/// is in use is renewed, and must be trusted again.
+/// Issued on 2026-01-01 by the version that defined this form. If these are no longer accepted,
+/// every identity that is in use is renewed, and must be trusted again.
 const CA: &[u8] = include_bytes!("ca.pem");
 const CHAIN: &[u8] = include_bytes!("cert.pem");
 
@@ -42,7 +42,8 @@ fn the_form_of_the_first_version_is_accepted() {
 
 #[test]
 fn whatever_is_issued_is_accepted() {
-    // Numbers whose encoding has another length: serial numbers, signatures; and years of both forms of a time.
+    // Numbers whose encoding has another length: serial numbers, signatures; and years of both
+    // forms of a time.
     for year in 0..64 {
         let files = authority::issue(Duration::from_secs(year * 86_400 * 365 * 2)).unwrap();
         assert!(is_issued(&files.ca, &files.chain), "year {}", 1970 + 2 * year);

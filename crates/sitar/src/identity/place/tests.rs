@@ -33,7 +33,8 @@ impl User {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// The place, if these directories are what the environment names; text with a slash at its front stays as it is.
+    /// The place, if these directories are what the environment names; text with a slash at its
+    /// front stays as it is.
     fn choose(&self, xdg_data_home: Option<&str>, home: Option<&str>) -> Result<Place, Error> {
         let path = |name: &str| if name.starts_with("./") { PathBuf::from(name) } else { self.path(name) };
         Place::choose(xdg_data_home.map(path), home.map(path))

@@ -1,4 +1,5 @@
-//! What somebody else may have put into the directory: it is refused or renewed, and nothing outside is touched.
+//! What another user may have put into the directory is refused or renewed, and nothing outside is
+//! touched.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::str::FromStr;

@@ -17,13 +17,15 @@ fn subject<'k>(path: &'k str, host: &'k str) -> Subject<'k> {
     Subject { key, slash, authority: Some(host.as_bytes()) }
 }
 
-/// How many bytes of a request are looked at and how many rules are tried until no rule has applied.
+/// How many bytes of a request are looked at and how many rules are tried until no rule has
+/// applied.
 fn steps_of(rule: &dyn Fn(usize) -> String, path: &str, host: &str, query: &str) -> usize {
     let rules = compiled(&(0..500).map(rule).collect::<String>());
     steps(|| assert!(rules.find(&subject(path, host), Some(query.as_bytes()), false).is_none()))
 }
 
-/// Each set of 500 rules was some 4,000,000 steps when each rule cut path, host and query for itself.
+/// Each set of 500 rules was some 4,000,000 steps when each rule cut path, host and query for
+/// itself.
 #[test]
 fn many_rules_look_at_a_long_request_once() {
     let long = format!("/{}", "a".repeat(8_000));
@@ -76,7 +78,8 @@ fn the_order_of_the_file_counts_however_rules_are_found() {
     }
 }
 
-/// The first rule that applies and what it captures, by trying one after the other in the plainest way.
+/// The first rule that applies and what it captures, by trying one after the other in the plainest
+/// way.
 fn plainly(rules: &Redirects, subject: &Subject<'_>, query: Option<&[u8]>) -> Option<(u32, Vec<Vec<u8>>)> {
     rules.rules.iter().find_map(|rule| {
         let mut captures = plain::captured(&rule.source, subject)?;

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod h2;
 pub(crate) mod lab;
 pub(crate) mod load;
+pub(crate) mod memory;
 pub(crate) mod perf;
 pub(crate) mod site;
 

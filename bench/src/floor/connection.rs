@@ -55,7 +55,7 @@ pub(super) enum Next {
 enum Layer {
     Plain,
     Handshake(Box<Handshake>),
-    Records(Box<Records>),
+    Records(Records),
 }
 
 pub(super) struct Connection {
@@ -139,7 +139,7 @@ impl Connection {
                     Ok(())
                 }
                 Step::Done(established) => {
-                    self.layer = Some(Layer::Records(Box::new(established.records)));
+                    self.layer = Some(Layer::Records(established.records));
                     let mut rest = established.rest;
                     if rest.is_empty() { Ok(()) } else { self.take(answer, &mut rest) }
                 }

@@ -10,9 +10,9 @@ pub(crate) enum Layer {
     /// TLS is still being negotiated.
     Handshake(Handshake),
     /// TLS.
-    Tls(Box<Records>),
+    Tls(Records),
     /// TLS whose records the kernel seals: what goes out is plain text, and each send ends a record.
-    Kernel(Box<Records>),
+    Kernel(Records),
     /// Nothing: plain HTTP.
     Plain,
 }

@@ -23,6 +23,7 @@
 mod alert;
 mod engine;
 mod record;
+mod stack;
 
 pub use alert::Alert;
 pub use engine::{

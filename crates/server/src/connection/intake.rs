@@ -130,7 +130,7 @@ impl Connection {
             Step::More(handshake) => self.layer = Layer::Handshake(handshake),
             Step::Done(established) => {
                 cx.counts.handshakes += 1;
-                self.layer = Layer::Tls(Box::new(established.records));
+                self.layer = Layer::Tls(established.records);
                 self.want_kernel(cx.sealer);
                 self.agree(cx, established.alpn.as_deref());
                 cx.stashes.append(&mut self.wire, &established.rest)?;

@@ -1,9 +1,10 @@
 //! The handshake: rustls negotiates, one record at a time, until our record layer can take over.
 
 use super::config::Config;
-use super::keys::{Caught, traffic_key};
+use super::keys::{Caught, start};
 use crate::alert::Alert;
 use crate::record::{MAX_PLAINTEXT, RecordError, Records, Version};
+use crate::stack;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, PeerMisbehaved, ProtocolVersion};
@@ -47,7 +48,19 @@ impl Handshake {
 
     /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent: also on failure, where it
     /// is the alert, and also when done, where it comes before the first record that is sealed.
-    pub fn on_bytes(mut self, mut input: &[u8], out: &mut Vec<u8>) -> Step {
+    pub fn on_bytes(self, input: &[u8], out: &mut Vec<u8>) -> Step {
+        let mut has_worked = false;
+        let step = stack::below(|| self.work(input, out, &mut has_worked));
+        // Not for each piece of a record: most of what a slow or hostile peer sends computes
+        // nothing.
+        if has_worked {
+            stack::overwrite();
+        }
+        step
+    }
+
+    /// `has_worked` is set as soon as rustls has been given a record.
+    fn work(mut self, mut input: &[u8], out: &mut Vec<u8>, has_worked: &mut bool) -> Step {
         loop {
             // In portions, so that what is kept stays bounded however much comes at once.
             let room = INPUT_MAX - self.input.len();
@@ -69,7 +82,7 @@ impl Handshake {
                     FirstBytes::NotHttp => self.first = false,
                 }
             }
-            match self.advance(out) {
+            match self.advance(out, has_worked) {
                 Ok(Progress::Blocked) if input.is_empty() => return Step::More(self),
                 Ok(Progress::Blocked) => {}
                 Ok(Progress::Complete) => {
@@ -91,7 +104,7 @@ impl Handshake {
     }
 
     /// Lets rustls work until it needs more than there is.
-    fn advance(&mut self, out: &mut Vec<u8>) -> Result<Progress, Failure> {
+    fn advance(&mut self, out: &mut Vec<u8>, has_worked: &mut bool) -> Result<Progress, Failure> {
         let out_start = out.len();
         loop {
             let UnbufferedStatus { discard, state } =
@@ -134,6 +147,7 @@ impl Handshake {
                     if !self.show_one_more() {
                         return Ok(Progress::Blocked);
                     }
+                    *has_worked = true;
                 }
             }
         }
@@ -228,16 +242,14 @@ impl Handshake {
             .rustls
             .dangerous_into_kernel_connection()
             .map_err(|error| HandshakeError::from_rustls(&error))?;
-        let (received, receiving) = secrets.rx;
-        let (sent, sending) = secrets.tx;
         let (client, server) = match version {
             Version::Tls13 => (Some(&**self.caught.client), Some(&**self.caught.server)),
             Version::Tls12 => (None, None),
         };
         let keys = |error: RecordError| HandshakeError::Ours(Reason(error.to_string()));
-        let receiving = (received, traffic_key(&receiving, client).map_err(keys)?);
-        let sending = (sent, traffic_key(&sending, server).map_err(keys)?);
-        let mut records = Records::new(version, receiving, sending);
+        let receiving = start(secrets.rx.0, &secrets.rx.1, client).map_err(keys)?;
+        let sending = start(secrets.tx.0, &secrets.tx.1, server).map_err(keys)?;
+        let mut records = Records::new(version, &receiving, &sending).map_err(keys)?;
         if let Some(max) = self.seals_max {
             records.limit_seals(max);
         }

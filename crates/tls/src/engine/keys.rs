@@ -4,7 +4,7 @@
 //! connection, 0.8 kB for each of ours. It does tell a key log the secrets, though, as soon as it has them. So they are caught
 //! there, and at the hand-over the keys derived from them must be the keys that rustls gives.
 
-use crate::record::{Aead, RecordError, Secret, TrafficKey};
+use crate::record::{Aead, RecordError, Start};
 use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::{ConnectionTrafficSecrets, KeyLog};
 use std::cell::RefCell;
@@ -28,8 +28,9 @@ thread_local! {
 impl KeyLog for Catcher {
     fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
         TOLD.with_borrow_mut(|told| match label {
-            CLIENT => *told.client = secret.to_vec(),
-            SERVER => *told.server = secret.to_vec(),
+            // As a whole, so that what is there is wiped.
+            CLIENT => told.client = Zeroizing::new(secret.to_vec()),
+            SERVER => told.server = Zeroizing::new(secret.to_vec()),
             _ => {}
         });
     }
@@ -57,12 +58,14 @@ impl Caught {
 const CLIENT: &str = "CLIENT_TRAFFIC_SECRET_0";
 const SERVER: &str = "SERVER_TRAFFIC_SECRET_0";
 
-/// The key that rustls gives; in TLS 1.3 with the secret that it must come from. The copy that rustls made is wiped when it
-/// drops it.
-pub(crate) fn traffic_key(
-    given: &ConnectionTrafficSecrets,
-    secret: Option<&[u8]>,
-) -> Result<TrafficKey, RecordError> {
+/// Returns the key that rustls gives; in TLS 1.3 with the secret that it must come from.
+///
+/// All is borrowed: rustls wipes the copies that it made when it drops them.
+pub(crate) fn start<'a>(
+    seq: u64,
+    given: &'a ConnectionTrafficSecrets,
+    secret: Option<&'a [u8]>,
+) -> Result<Start<'a>, RecordError> {
     let (aead, key, iv): (Aead, &AeadKey, &Iv) = match given {
         ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Aead::Aes128Gcm, key, iv),
         ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Aead::Aes256Gcm, key, iv),
@@ -70,9 +73,61 @@ pub(crate) fn traffic_key(
         // The provider offers no other suite; the enum may grow.
         _ => return Err(RecordError::Crypto),
     };
-    let iv = iv.as_ref().try_into().map_err(|_| RecordError::Crypto)?;
-    let given = TrafficKey::new(aead, key.as_ref(), iv)?;
-    let Some(secret) = secret else { return Ok(given) };
-    let derived = TrafficKey::of(aead, Secret::new(aead, secret)?)?;
-    if derived.is(&given) { Ok(derived) } else { Err(RecordError::Crypto) }
+    Ok(Start { seq, aead, key: key.as_ref(), iv: iv.as_ref(), secret })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::alone::{is_alone, snapshot};
+
+    fn secret(seed: u8) -> Vec<u8> {
+        (0..48_u8).map(|at| at.wrapping_mul(seed).rotate_left(3) ^ seed).collect()
+    }
+
+    #[test]
+    fn what_is_told_is_collected_once() {
+        let mut caught = Caught::default();
+        caught.collect();
+        assert!(caught.client.is_empty() && caught.server.is_empty());
+        Catcher.log(CLIENT, &[], &[1; 32]);
+        Catcher.log("EXPORTER_SECRET", &[], &[2; 32]);
+        Catcher.log(SERVER, &[], &[3; 32]);
+        caught.collect();
+        assert_eq!((&caught.client[..], &caught.server[..]), (&[1; 32][..], &[3; 32][..]));
+        // Nothing is left for another, and what is not told again stays.
+        let mut other = Caught::default();
+        other.collect();
+        assert!(other.client.is_empty() && other.server.is_empty());
+        caught.collect();
+        assert_eq!(caught.client.len(), 32);
+        assert!(Catcher.will_log(SERVER) && !Catcher.will_log("CLIENT_HANDSHAKE_TRAFFIC_SECRET"));
+    }
+
+    #[test]
+    fn what_is_caught_leaves_nothing_in_memory() {
+        let test = "engine::keys::tests::what_is_caught_leaves_nothing_in_memory";
+        if !is_alone(test) {
+            return;
+        }
+        // All made before any is told, or they would lie where others have been.
+        let [first, second, third, fourth, waits] =
+            [101, 103, 107, 109, 113].map(|seed| Zeroizing::new(secret(seed)));
+        let tell = |label, secret: &[u8]| Catcher.log(label, &[], secret);
+        let mut caught = Caught::default();
+        tell(CLIENT, &first);
+        caught.collect();
+        tell(CLIENT, &second);
+        caught.collect();
+        drop(caught);
+        std::thread::scope(|scope| scope.spawn(|| tell(CLIENT, &third)).join().unwrap());
+        // The second time before it has been collected.
+        tell(SERVER, &fourth);
+        tell(SERVER, &waits);
+        drop([first, second, third, fourth, waits]);
+        let Some(snapshot) = snapshot(test) else { return };
+        let told = [("first", 101), ("second", 103), ("third", 107), ("fourth", 109), ("waits", 113)];
+        let told = told.map(|(name, seed)| (name, secret(seed)));
+        assert_eq!(snapshot.find(&told), [("waits", 3)], "its three parts, and nothing else");
+    }
 }

@@ -14,7 +14,7 @@ pub use config::{Config, ConfigError};
 pub use handshake::{Established, Handshake, HandshakeError, Reason, Step};
 pub use identity::{Identity, IdentityError};
 #[cfg(test)]
-pub(crate) use keys::traffic_key;
+pub(crate) use keys::start;
 
 use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic, reason = "a property that does not hold is told by a panic; no server calls this")]
 
-use super::{Aead, Frame, MAX_PLAINTEXT, MAX_SEALED, Opened, RecordError, Records, Secret, TrafficKey};
+use super::{Aead, Frame, MAX_PLAINTEXT, MAX_SEALED, Opened, RecordError, Records, TrafficKey};
 use super::{Version, content, key_update};
 use std::collections::HashSet;
 
@@ -69,13 +69,18 @@ impl Pair {
         };
         let half = |fill: u8| {
             let secret = vec![fill; if aead == Aead::Aes256Gcm { 48 } else { 32 }];
-            let key = Secret::new(aead, &secret).and_then(|secret| TrafficKey::of(aead, secret));
-            (u64::from(kind >> 3), key.expect("the length is right"))
+            let mut key = TrafficKey::blank(aead);
+            key.derive_from(&secret).expect("the length is right");
+            key
+        };
+        let (client, server, seq) = (half(1), half(2), u64::from(kind >> 3));
+        let records = |receiving: &TrafficKey, sending: &TrafficKey| {
+            Records::new(version, &receiving.start(seq), &sending.start(seq)).expect("the keys are right")
         };
         Self {
             version,
-            server: Records::new(version, half(1), half(2)),
-            peer: Records::new(version, half(2), half(1)),
+            server: records(&client, &server),
+            peer: records(&server, &client),
             nonces: HashSet::new(),
             is_over: false,
             is_midway: false,
@@ -109,7 +114,7 @@ impl Pair {
     /// A record of any content type and content, under the right key.
     fn crafted(&mut self, content_type: u8, content: &[u8]) {
         let mut record = vec![0; MAX_SEALED];
-        let Ok(len) = self.peer.sending.seal_as(content_type, content, &mut record) else {
+        let Ok(len) = self.peer.0.sending.seal_as(content_type, content, &mut record) else {
             assert!(content.len() > MAX_PLAINTEXT, "a peer that cannot seal");
             return;
         };
@@ -133,10 +138,10 @@ impl Pair {
                 assert!(!self.is_over && !is_data, "data that was lost");
                 self.without_data += 1;
                 assert!(self.without_data <= WITHOUT_DATA_MAX, "records without end");
-                let is_updated = self.server.receiving.is_fresh();
+                let is_updated = self.server.0.receiving.is_fresh();
                 self.is_midway = content_type == content::HANDSHAKE && !is_updated;
                 if is_updated {
-                    self.peer.sending.step().expect("a key that follows");
+                    self.peer.0.sending.step().expect("a key that follows");
                 }
             }
             Ok(Opened::CloseNotify | Opened::Alert(_)) => {

@@ -43,7 +43,21 @@ impl Aead {
     }
 }
 
-/// A key and its IV, and in TLS 1.3 the secret behind them. `Debug` is left out on purpose.
+/// One direction as the handshake leaves it, borrowed from where it lies.
+pub(crate) struct Start<'a> {
+    /// The next sequence number.
+    pub(crate) seq: u64,
+    pub(crate) aead: Aead,
+    pub(crate) key: &'a [u8],
+    pub(crate) iv: &'a [u8],
+    /// In TLS 1.3: what key and IV must come from.
+    pub(crate) secret: Option<&'a [u8]>,
+}
+
+/// A key and its IV, and in TLS 1.3 the secret behind them, or a place for these. `Debug` is left out
+/// on purpose.
+///
+/// All of it is put where it will stay, and wiped there, because a move would leave a copy behind.
 ///
 /// What an AEAD computes with, the expanded key, takes five times the memory of all that is here. It is made when the
 /// first record needs it, and can be [dropped](Self::fold) while a connection has nothing to say.
@@ -61,34 +75,61 @@ pub(crate) struct TrafficKey {
 pub(crate) const KEY_MAX: usize = 32;
 
 impl TrafficKey {
-    /// Fails when `key` has the wrong length for `aead`.
-    pub(crate) fn new(aead: Aead, key: &[u8], iv: [u8; NONCE_LEN]) -> Result<Self, RecordError> {
-        let mut bytes = Zeroizing::new([0; KEY_MAX]);
-        match bytes.get_mut(..aead.key_len()) {
-            Some(place) if place.len() == key.len() => place.copy_from_slice(key),
-            _ => return Err(RecordError::Crypto),
+    /// A place for a key.
+    pub(crate) fn blank(aead: Aead) -> Self {
+        let (key, iv) = (Zeroizing::new([0; KEY_MAX]), Zeroizing::new([0; NONCE_LEN]));
+        Self { aead, key, iv, expanded: None, secret: None }
+    }
+
+    /// Puts the key there. Fails when a length is wrong, and when the key does not come from the
+    /// secret.
+    pub(crate) fn begin(&mut self, start: &Start<'_>) -> Result<(), RecordError> {
+        match start.secret {
+            Some(secret) => {
+                self.derive_from(secret)?;
+                if self.raw() == start.key && self.iv[..] == *start.iv {
+                    Ok(())
+                } else {
+                    Err(RecordError::Crypto)
+                }
+            }
+            None => self.set(start.key, start.iv),
         }
-        Ok(Self { aead, key: bytes, iv: Zeroizing::new(iv), expanded: None, secret: None })
+    }
+
+    /// Fails when a length is wrong.
+    pub(crate) fn set(&mut self, key: &[u8], iv: &[u8]) -> Result<(), RecordError> {
+        if key.len() != self.aead.key_len() || iv.len() != NONCE_LEN {
+            return Err(RecordError::Crypto);
+        }
+        self.key[..key.len()].copy_from_slice(key);
+        self.iv.copy_from_slice(iv);
+        Ok(())
     }
 
     /// The key of a TLS 1.3 traffic secret (RFC 8446 §7.3).
-    pub(crate) fn of(aead: Aead, secret: Secret) -> Result<Self, RecordError> {
-        let mut key = Zeroizing::new([0; KEY_MAX]);
-        let mut iv = Zeroizing::new([0; NONCE_LEN]);
-        secret.expand(b"key", &mut key[..aead.key_len()])?;
-        secret.expand(b"iv", &mut iv[..])?;
-        Ok(Self { aead, key, iv, expanded: None, secret: Some(secret) })
+    pub(crate) fn derive_from(&mut self, secret: &[u8]) -> Result<(), RecordError> {
+        self.secret.insert(Secret::blank(self.aead)).set(secret)?;
+        self.derive()
     }
 
-    /// The key that follows this one in a KeyUpdate.
-    pub(crate) fn next(&self) -> Result<Self, RecordError> {
+    /// Goes on with the key that follows this one in a KeyUpdate. After an error there is no key.
+    pub(crate) fn step(&mut self) -> Result<(), RecordError> {
+        self.secret.as_mut().ok_or(RecordError::NotInThisVersion)?.step()?;
+        self.derive()
+    }
+
+    fn derive(&mut self) -> Result<(), RecordError> {
+        self.expanded = None;
         let secret = self.secret.as_ref().ok_or(RecordError::NotInThisVersion)?;
-        Self::of(self.aead, secret.next()?)
+        secret.expand(b"key", &mut self.key[..self.aead.key_len()])?;
+        secret.expand(b"iv", &mut self.iv[..])
     }
 
-    /// Whether the other is the same key with the same IV.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        self.aead == other.aead && self.key == other.key && self.iv == other.iv
+    /// What another key begins with that is to be the same.
+    pub(crate) fn start(&self, seq: u64) -> Start<'_> {
+        let secret = self.secret.as_ref().map(Secret::bytes);
+        Start { seq, aead: self.aead, key: self.raw(), iv: &self.iv[..], secret }
     }
 
     /// Gives back what the next record makes anew.

@@ -1,26 +1,33 @@
 //! What a kernel must know to seal in this place.
 
 use super::cipher::{Aead, KEY_MAX, TrafficKey};
+use super::expanded::NONCE_LEN;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// A sending key on its way to the kernel; wiped when it is dropped.
+/// A sending key on its way to the kernel; wiped when it is dropped, and never moved.
 ///
 /// The kernel's records continue where ours ended: same key, next sequence number. That is safe because the other side of the
 /// offer seals nothing until it knows that the kernel has refused.
 pub struct SealingKey {
     aead: Aead,
+    sequence: u64,
+    material: Box<Material>,
+}
+
+struct Material {
     /// The first [`Aead::key_len`] bytes are the key.
     key: Zeroizing<[u8; KEY_MAX]>,
-    iv: Zeroizing<[u8; 12]>,
-    sequence: u64,
+    iv: Zeroizing<[u8; NONCE_LEN]>,
 }
 
 impl SealingKey {
     pub(super) fn new(key: &TrafficKey, sequence: u64) -> Self {
-        let mut bytes = Zeroizing::new([0; KEY_MAX]);
-        bytes[..key.raw().len()].copy_from_slice(key.raw());
-        Self { aead: key.aead(), key: bytes, iv: Zeroizing::new(*key.iv()), sequence }
+        let (blank, iv) = (Zeroizing::new([0; KEY_MAX]), Zeroizing::new([0; NONCE_LEN]));
+        let mut material = Box::new(Material { key: blank, iv });
+        material.key[..key.raw().len()].copy_from_slice(key.raw());
+        material.iv.copy_from_slice(key.iv());
+        Self { aead: key.aead(), sequence, material }
     }
 
     /// The AEAD.
@@ -32,13 +39,13 @@ impl SealingKey {
     /// The key: 16 or 32 bytes.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        &self.key[..self.aead.key_len()]
+        &self.material.key[..self.aead.key_len()]
     }
 
     /// The write IV of RFC 8446 §7.3, from which each record's nonce is made.
     #[must_use]
-    pub fn iv(&self) -> &[u8; 12] {
-        &self.iv
+    pub fn iv(&self) -> &[u8; NONCE_LEN] {
+        &self.material.iv
     }
 
     /// Sequence number of the next record.

@@ -7,8 +7,9 @@ const KEY: [u8; 32] = [0x22; 32];
 const IV: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
 fn records(version: Version, aead: Aead) -> Records {
-    let half = |seq| (seq, TrafficKey::new(aead, &KEY[..aead.key_len()], IV).unwrap());
-    Records::new(version, half(0), half(5))
+    let mut key = TrafficKey::blank(aead);
+    key.set(&KEY[..aead.key_len()], &IV).unwrap();
+    Records::new(version, &key.start(0), &key.start(5)).unwrap()
 }
 
 #[test]
@@ -94,8 +95,9 @@ fn the_kernels_records_count_against_the_limit_of_the_key() {
 
 /// A kernel: seals with what it was told, and nothing else.
 fn kernel_seals(key: &SealingKey, index: u64, content_type: u8, content: &[u8]) -> Vec<u8> {
-    let half = || (key.sequence() + index, TrafficKey::new(key.aead(), key.key(), *key.iv()).unwrap());
-    let mut sending = Sending::new(Version::Tls13, half());
+    let (aead, seq) = (key.aead(), key.sequence() + index);
+    let mut sending = Sending::blank(Version::Tls13);
+    sending.begin(&Start { seq, aead, key: key.key(), iv: key.iv(), secret: None }).unwrap();
     let mut record = vec![0; content.len() + 64];
     let len = sending.seal_as(content_type, content, &mut record).unwrap();
     record.truncate(len);

@@ -10,6 +10,8 @@ mod expanded;
 mod kernel;
 #[cfg(test)]
 mod kernel_tests;
+#[cfg(test)]
+mod memory_tests;
 mod open;
 mod seal;
 mod secret;
@@ -17,13 +19,13 @@ mod secret;
 mod tests;
 
 pub use cipher::Aead;
-pub(crate) use cipher::TrafficKey;
+pub(crate) use cipher::{Start, TrafficKey};
 pub use error::RecordError;
 pub use kernel::SealingKey;
 pub use open::{Frame, Opened};
-pub(crate) use secret::Secret;
 
 use crate::alert::Alert;
+use crate::stack;
 use open::Receiving;
 use seal::Sending;
 use std::fmt;
@@ -32,33 +34,51 @@ use std::fmt;
 ///
 /// Neither opening nor sealing allocates, except with a new key: after the handshake, a KeyUpdate, and
 /// [`fold_keys`](Self::fold_keys).
-pub struct Records {
+///
+/// It is a pointer: the secrets stay in the place that they were put in first, so that it is the only
+/// one to wipe.
+pub struct Records(Box<Halves>);
+
+struct Halves {
     version: Version,
     receiving: Receiving,
     sending: Sending,
 }
 
+impl Drop for Halves {
+    fn drop(&mut self) {
+        // The keys wipe themselves. What the libraries computed with them is on the stack: HKDF
+        // leaves secrets there, ring what it expands, and aws-lc's ChaCha20 its key. Not after each
+        // record, which would cost more than many a record does.
+        stack::overwrite();
+    }
+}
+
 impl Records {
-    /// `receiving` and `sending` are the next sequence number and the key of each direction.
-    pub(crate) fn new(version: Version, receiving: (u64, TrafficKey), sending: (u64, TrafficKey)) -> Self {
-        Self {
-            version,
-            receiving: Receiving::new(version, receiving),
-            sending: Sending::new(version, sending),
-        }
+    /// Both directions as they begin.
+    pub(crate) fn new(
+        version: Version,
+        receiving: &Start<'_>,
+        sending: &Start<'_>,
+    ) -> Result<Self, RecordError> {
+        let (receiver, sender) = (Receiving::blank(version), Sending::blank(version));
+        let mut halves = Box::new(Halves { version, receiving: receiver, sending: sender });
+        halves.receiving.begin(receiving)?;
+        halves.sending.begin(sending)?;
+        Ok(Self(halves))
     }
 
     /// The protocol version of the connection.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.version
+        self.0.version
     }
 
     /// Gives back the memory of the expanded keys, 1.3 kB in all: for a connection that is idle. The next record in each
     /// direction expands its key again, which takes 0.13 µs and an allocation.
     pub fn fold_keys(&mut self) {
-        self.receiving.fold_key();
-        self.sending.fold_key();
+        self.0.receiving.fold_key();
+        self.0.sending.fold_key();
     }
 
     // What comes in.
@@ -69,7 +89,7 @@ impl Records {
     /// A header that no record may have here: content type, version, or a length past the limit. The connection
     /// cannot go on, as there is no way to find the next record.
     pub fn frame(&self, bytes: &[u8]) -> Result<Frame, RecordError> {
-        open::frame(self.version, bytes)
+        open::frame(self.0.version, bytes)
     }
 
     /// Decrypts one whole record, as [`frame`](Self::frame) delimited it, where it lies.
@@ -78,9 +98,9 @@ impl Records {
     /// Every error ends the receiving half: later calls answer [`RecordError::Closed`], as they do after
     /// [`Opened::CloseNotify`] and [`Opened::Alert`]. [`RecordError::alert`] says what to tell the peer.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Opened<'a>, RecordError> {
-        let opened = self.receiving.open(record);
+        let opened = self.0.receiving.open(record);
         if matches!(opened, Err(_) | Ok(Opened::CloseNotify | Opened::Alert(_))) {
-            self.receiving.close();
+            self.0.receiving.close();
         }
         opened
     }
@@ -90,13 +110,13 @@ impl Records {
     /// Bytes of a sealed record in front of the ciphertext.
     #[must_use]
     pub fn prefix(&self) -> usize {
-        self.sending.prefix()
+        self.0.sending.prefix()
     }
 
     /// Bytes of a sealed record behind the ciphertext of what was given to seal.
     #[must_use]
     pub fn suffix(&self) -> usize {
-        self.sending.suffix()
+        self.0.sending.suffix()
     }
 
     /// How many more records of data the sending key may seal; 0 once the sending half is closed.
@@ -105,24 +125,24 @@ impl Records {
     /// close: a few seals are kept back so that either is still possible.
     #[must_use]
     pub fn seals_left(&self) -> u64 {
-        self.sending.left()
+        self.0.sending.left()
     }
 
     /// Lets one sending key seal fewer records than its AEAD allows, at least four. For tests of what happens at the limit.
     pub(crate) fn limit_seals(&mut self, max: u64) {
-        self.sending.limit_seals(max.max(seal::SEALS_MIN));
+        self.0.sending.limit_seals(max.max(seal::SEALS_MIN));
     }
 
     /// How many bytes of a large body the next record should hold: as much as fits into a segment of TCP for the first 64 KiB
     /// of a connection and after [`begin_anew`](Self::begin_anew), [`MAX_PLAINTEXT`] later. A hint: seal takes any size.
     #[must_use]
     pub fn size_hint(&self) -> usize {
-        self.sending.size_hint()
+        self.0.sending.size_hint()
     }
 
     /// The connection has been idle for so long that TCP starts slowly again: so do the sizes of records.
     pub fn begin_anew(&mut self) {
-        self.sending.begin_anew();
+        self.0.sending.begin_anew();
     }
 
     /// Seals the plaintext at `record[prefix..prefix + len]` where it lies, and returns the length of the record.
@@ -134,7 +154,7 @@ impl Records {
     /// [`RecordError::PlaintextTooLong`] and [`RecordError::BufferTooSmall`] change nothing; see also
     /// [`RecordError::KeyExhausted`] and [`RecordError::Closed`].
     pub fn seal_in_place(&mut self, record: &mut [u8], len: usize) -> Result<usize, RecordError> {
-        self.sending.seal_data_in_place(record, len)
+        self.0.sending.seal_data_in_place(record, len)
     }
 
     /// Seals `plain` into `record`: reads it once and writes the record once. Returns the length of the record.
@@ -142,13 +162,13 @@ impl Records {
     /// # Errors
     /// As [`seal_in_place`](Self::seal_in_place).
     pub fn seal_from(&mut self, plain: &[u8], record: &mut [u8]) -> Result<usize, RecordError> {
-        self.sending.seal_data(plain, record)
+        self.0.sending.seal_data(plain, record)
     }
 
     /// Whether a kernel seals what is sent: [`taken`](Self::taken) said so. Sealing is an error then.
     #[must_use]
     pub fn is_kernels(&self) -> bool {
-        self.sending.is_kernels()
+        self.0.sending.is_kernels()
     }
 
     /// The sending key, for a kernel that is to seal from the next record on (TLS 1.3 only). Until [`taken`](Self::taken)
@@ -157,18 +177,18 @@ impl Records {
     /// # Errors
     /// [`RecordError::NotInThisVersion`] in TLS 1.2; [`RecordError::Closed`] after an alert, and when it was offered already.
     pub fn offer(&mut self) -> Result<SealingKey, RecordError> {
-        self.sending.offer()
+        self.0.sending.offer()
     }
 
     /// The kernel has taken the key that was [offered](Self::offer), or has not: then sealing goes on here.
     pub fn taken(&mut self, taken: bool) {
-        self.sending.taken(taken);
+        self.0.sending.taken(taken);
     }
 
     /// The kernel was given `len` bytes to seal in one call. Counts records, rather too many than too few, against
     /// [`seals_left`](Self::seals_left).
     pub fn sent_by_kernel(&mut self, len: usize) {
-        self.sending.sent_by_kernel(len);
+        self.0.sending.sent_by_kernel(len);
     }
 
     /// The content of an alert record for the kernel to seal, which ends the sending half.
@@ -176,7 +196,7 @@ impl Records {
     /// # Errors
     /// [`RecordError::Closed`] when a kernel does not seal, or after an alert.
     pub fn kernel_alert(&mut self, alert: Alert) -> Result<[u8; 2], RecordError> {
-        self.sending.kernel_alert(alert)
+        self.0.sending.kernel_alert(alert)
     }
 
     /// The content of a KeyUpdate record (update_not_requested) for the kernel to seal with the key it has, and the key
@@ -185,7 +205,7 @@ impl Records {
     /// # Errors
     /// [`RecordError::Closed`] when a kernel does not seal, or after an alert.
     pub fn kernel_key_update(&mut self) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
-        self.sending.kernel_key_update()
+        self.0.sending.kernel_key_update()
     }
 
     /// Seals an alert and closes the sending half, unless it is a warning that a close follows
@@ -194,7 +214,7 @@ impl Records {
     /// # Errors
     /// [`RecordError::BufferTooSmall`] changes nothing and the alert can be tried again.
     pub fn seal_alert(&mut self, alert: Alert, record: &mut [u8]) -> Result<usize, RecordError> {
-        self.sending.seal_alert(alert, record)
+        self.0.sending.seal_alert(alert, record)
     }
 
     /// Seals a KeyUpdate (update_not_requested) with the old key, then steps the sending key (RFC 8446 §4.6.3).
@@ -204,17 +224,17 @@ impl Records {
     /// # Errors
     /// [`RecordError::BufferTooSmall`] changes nothing; [`RecordError::NotInThisVersion`] in TLS 1.2.
     pub fn seal_key_update(&mut self, record: &mut [u8]) -> Result<usize, RecordError> {
-        if self.version == Version::Tls12 {
+        if self.0.version == Version::Tls12 {
             return Err(RecordError::NotInThisVersion);
         }
-        self.sending.seal_key_update(record)
+        self.0.sending.seal_key_update(record)
     }
 }
 
 impl fmt::Debug for Records {
     // By hand, so that no key can end up in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Records").field("version", &self.0.version).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The receiving half.
 
-use super::cipher::{AdditionalData, TrafficKey};
+use super::cipher::{AdditionalData, Start, TrafficKey};
 use super::{
     EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, MAX_RECORD, RecordError, TAG, Version, content, key_update,
 };
@@ -71,8 +71,14 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(version: Version, (seq, key): (u64, TrafficKey)) -> Self {
-        Self { version, key: Some(key), seq, empty: 0, key_updates: 0, fragment: Fragment::default() }
+    /// Without a key: [`begin`](Self::begin) puts it there.
+    pub(super) fn blank(version: Version) -> Self {
+        Self { version, key: None, seq: 0, empty: 0, key_updates: 0, fragment: Fragment::default() }
+    }
+
+    pub(super) fn begin(&mut self, start: &Start<'_>) -> Result<(), RecordError> {
+        self.seq = start.seq;
+        self.key.insert(TrafficKey::blank(start.aead)).begin(start)
     }
 
     pub(super) fn close(&mut self) {
@@ -183,8 +189,8 @@ impl Receiving {
             return Err(RecordError::TooManyKeyUpdates);
         }
         self.key_updates += 1;
-        let next = self.key.as_ref().ok_or(RecordError::Closed)?.next()?;
-        (self.seq, self.key) = (0, Some(next));
+        self.key.as_mut().ok_or(RecordError::Closed)?.step()?;
+        self.seq = 0;
         Ok(answer)
     }
 

@@ -3,13 +3,15 @@
 //! This is the half that a kernel can take over ([`kernel`](super::kernel)): it needs the version, the key and the next sequence
 //! number, all of which live here and nowhere else.
 
-use super::cipher::{AdditionalData, TrafficKey, suffix};
+use super::cipher::{AdditionalData, Start, TrafficKey, suffix};
 use super::kernel::SealingKey;
 use super::{EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, RecordError, Version, content, key_update};
 use crate::alert::Alert;
 
 pub(super) struct Sending {
     version: Version,
+    /// `None` once an alert went out: nothing may follow it (RFC 8446 §6).
+    key: Option<TrafficKey>,
     sealer: Sealer,
     /// Of the next record; where the kernel seals, at least that.
     seq: u64,
@@ -20,21 +22,32 @@ pub(super) struct Sending {
     early: usize,
 }
 
-/// Who seals the next record.
+/// Who seals the next record, as long as there is a key. The key is not in here: it would be moved
+/// with each change.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Sealer {
-    User(TrafficKey),
+    User,
     /// The kernel has been given the key and has not answered.
-    Offered(TrafficKey),
+    Offered,
     /// The kernel has this key; the one behind it may still be needed.
-    Kernel(TrafficKey),
-    /// An alert went out: nothing may follow it (RFC 8446 §6).
-    Nobody,
+    Kernel,
 }
 
 impl Sending {
-    pub(super) fn new(version: Version, (seq, key): (u64, TrafficKey)) -> Self {
-        let prefix = HEADER + key.aead().explicit_nonce(version);
-        Self { version, sealer: Sealer::User(key), seq, prefix, seals_max: u64::MAX, early: EARLY }
+    /// Without a key: [`begin`](Self::begin) puts it there.
+    pub(super) fn blank(version: Version) -> Self {
+        let (key, sealer) = (None, Sealer::User);
+        Self { version, key, sealer, seq: 0, prefix: HEADER, seals_max: u64::MAX, early: EARLY }
+    }
+
+    pub(super) fn begin(&mut self, start: &Start<'_>) -> Result<(), RecordError> {
+        self.prefix = HEADER + start.aead.explicit_nonce(self.version);
+        self.seq = start.seq;
+        self.key.insert(TrafficKey::blank(start.aead)).begin(start)
+    }
+
+    fn close(&mut self) {
+        (self.key, self.sealer) = (None, Sealer::User);
     }
 
     pub(super) fn limit_seals(&mut self, max: u64) {
@@ -50,21 +63,14 @@ impl Sending {
     }
 
     pub(super) fn fold_key(&mut self) {
-        if let Some(key) = self.key_mut() {
+        if let Some(key) = &mut self.key {
             key.fold();
         }
     }
 
     #[cfg(test)]
-    pub(super) fn is_folded(&mut self) -> bool {
-        self.key_mut().is_some_and(|key| key.is_folded())
-    }
-
-    fn key_mut(&mut self) -> Option<&mut TrafficKey> {
-        match &mut self.sealer {
-            Sealer::User(key) | Sealer::Offered(key) | Sealer::Kernel(key) => Some(key),
-            Sealer::Nobody => None,
-        }
+    pub(super) fn is_folded(&self) -> bool {
+        self.key.as_ref().is_some_and(TrafficKey::is_folded)
     }
 
     pub(super) fn prefix(&self) -> usize {
@@ -73,23 +79,19 @@ impl Sending {
 
     pub(super) fn suffix(&self) -> usize {
         match self.sealer {
-            Sealer::Kernel(_) => 0,
-            _ => suffix(self.version),
+            Sealer::Kernel => 0,
+            Sealer::User | Sealer::Offered => suffix(self.version),
         }
     }
 
     pub(super) fn left(&self) -> u64 {
-        match &self.sealer {
-            Sealer::User(key) | Sealer::Offered(key) | Sealer::Kernel(key) => {
-                let limit = key.aead().confidentiality_limit().min(self.seals_max) - RESERVED;
-                limit.saturating_sub(self.seq)
-            }
-            Sealer::Nobody => 0,
-        }
+        let Some(key) = &self.key else { return 0 };
+        let limit = key.aead().confidentiality_limit().min(self.seals_max) - RESERVED;
+        limit.saturating_sub(self.seq)
     }
 
     fn is_spent(&self) -> bool {
-        matches!(self.sealer, Sealer::User(_)) && self.left() == 0
+        self.sealer == Sealer::User && self.key.is_some() && self.left() == 0
     }
 
     pub(super) fn seal_data_in_place(&mut self, record: &mut [u8], len: usize) -> Result<usize, RecordError> {
@@ -110,7 +112,7 @@ impl Sending {
         let message = alert.encode();
         let len = self.seal(content::ALERT, Some(&message), message.len(), record)?;
         if alert != Alert::NoRenegotiation {
-            self.sealer = Sealer::Nobody;
+            self.close();
         }
         Ok(len)
     }
@@ -123,45 +125,42 @@ impl Sending {
 
     /// Goes on with the next key. The old one is spent, also when the next one cannot be had.
     pub(super) fn step(&mut self) -> Result<(), RecordError> {
-        let Sealer::User(old) = std::mem::replace(&mut self.sealer, Sealer::Nobody) else {
+        let (Sealer::User, Some(key)) = (self.sealer, &mut self.key) else {
             return Err(RecordError::Closed);
         };
-        (self.seq, self.sealer) = (0, Sealer::User(old.next()?));
-        Ok(())
+        let stepped = key.step();
+        self.seq = 0;
+        if stepped.is_err() {
+            self.close();
+        }
+        stepped
     }
 
     // The kernel's part.
 
     pub(super) fn is_kernels(&self) -> bool {
-        matches!(self.sealer, Sealer::Kernel(_))
+        self.sealer == Sealer::Kernel
     }
 
     pub(super) fn offer(&mut self) -> Result<SealingKey, RecordError> {
         if self.version == Version::Tls12 {
             return Err(RecordError::NotInThisVersion);
         }
-        match std::mem::replace(&mut self.sealer, Sealer::Nobody) {
-            Sealer::User(key) => {
-                let offered = SealingKey::new(&key, self.seq);
-                self.sealer = Sealer::Offered(key);
-                Ok(offered)
-            }
-            other => {
-                self.sealer = other;
-                Err(RecordError::Closed)
-            }
-        }
+        let (Sealer::User, Some(key)) = (self.sealer, &self.key) else {
+            return Err(RecordError::Closed);
+        };
+        self.sealer = Sealer::Offered;
+        Ok(SealingKey::new(key, self.seq))
     }
 
     pub(super) fn taken(&mut self, taken: bool) {
-        match std::mem::replace(&mut self.sealer, Sealer::Nobody) {
-            Sealer::Offered(mut key) if taken => {
-                key.fold();
-                self.sealer = Sealer::Kernel(key);
-                self.prefix = 0;
-            }
-            Sealer::Offered(key) => self.sealer = Sealer::User(key),
-            other => self.sealer = other,
+        if self.sealer != Sealer::Offered {
+            return;
+        }
+        self.sealer = if taken { Sealer::Kernel } else { Sealer::User };
+        if taken {
+            self.fold_key();
+            self.prefix = 0;
         }
     }
 
@@ -176,14 +175,19 @@ impl Sending {
         if !self.is_kernels() {
             return Err(RecordError::Closed);
         }
-        self.sealer = Sealer::Nobody;
+        self.close();
         Ok(alert.encode())
     }
 
     pub(super) fn kernel_key_update(&mut self) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
-        let Sealer::Kernel(key) = &mut self.sealer else { return Err(RecordError::Closed) };
-        *key = key.next()?;
+        let (Sealer::Kernel, Some(key)) = (self.sealer, &mut self.key) else {
+            return Err(RecordError::Closed);
+        };
         self.seq = 0;
+        if let Err(error) = key.step() {
+            self.close();
+            return Err(error);
+        }
         Ok((KEY_UPDATE, SealingKey::new(key, 0)))
     }
 
@@ -205,7 +209,9 @@ impl Sending {
         len: usize,
         record: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let Sealer::User(key) = &mut self.sealer else { return Err(RecordError::Closed) };
+        let (Sealer::User, Some(key)) = (self.sealer, &mut self.key) else {
+            return Err(RecordError::Closed);
+        };
         if self.seq >= key.aead().confidentiality_limit() {
             return Err(RecordError::KeyExhausted);
         }
@@ -233,7 +239,7 @@ impl Sending {
         }
         if let Err(error) = key.seal(nonce, aad, plain, sealed, inner_type) {
             // Ciphertext may have been written, so this nonce must not be used for anything else.
-            self.sealer = Sealer::Nobody;
+            self.close();
             return Err(error);
         }
         self.seq += 1;

@@ -4,7 +4,9 @@ use super::{Aead, RecordError};
 use aws_lc_rs::hkdf::{self, KeyType, Prk};
 use zeroize::Zeroizing;
 
-/// An application_traffic_secret_N. `Debug` is left out on purpose.
+/// An application_traffic_secret_N, or a place for one. `Debug` is left out on purpose.
+///
+/// It is put where it will stay, because a move would leave a copy behind.
 pub(crate) struct Secret {
     bytes: Zeroizing<[u8; Secret::MAX]>,
     hash: Hash,
@@ -21,35 +23,45 @@ impl Secret {
     /// Bytes of the longest secret, that of SHA-384.
     pub(crate) const MAX: usize = 48;
 
-    /// Fails when `bytes` has not the length of the hash that goes with `aead`.
-    pub(crate) fn new(aead: Aead, bytes: &[u8]) -> Result<Self, RecordError> {
+    /// A place for a secret of the hash that goes with `aead`.
+    pub(crate) fn blank(aead: Aead) -> Self {
         // RFC 8446 §B.4.
         let hash = match aead {
             Aead::Aes128Gcm | Aead::ChaCha20Poly1305 => Hash::Sha256,
             Aead::Aes256Gcm => Hash::Sha384,
         };
-        let mut secret = Self { bytes: Zeroizing::new([0; Self::MAX]), hash };
-        if bytes.len() != hash.len() {
+        Self { bytes: Zeroizing::new([0; Self::MAX]), hash }
+    }
+
+    /// Fails when `bytes` has not the length of the hash.
+    pub(crate) fn set(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        if bytes.len() != self.hash.len() {
             return Err(RecordError::Crypto);
         }
-        secret.bytes[..bytes.len()].copy_from_slice(bytes);
-        Ok(secret)
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        Ok(())
     }
 
-    /// The secret that follows this one (RFC 8446 §7.2).
-    pub(crate) fn next(&self) -> Result<Self, RecordError> {
-        let mut next = Self { bytes: Zeroizing::new([0; Self::MAX]), hash: self.hash };
-        self.expand(b"traffic upd", &mut next.bytes[..self.hash.len()])?;
-        Ok(next)
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.hash.len()]
     }
 
-    /// HKDF-Expand-Label with an empty context (RFC 8446 §7.1).
+    /// Puts the secret that follows this one (RFC 8446 §7.2) in its place.
+    pub(crate) fn step(&mut self) -> Result<(), RecordError> {
+        let mut next = Zeroizing::new([0; Self::MAX]);
+        let next = &mut next[..self.hash.len()];
+        self.expand(b"traffic upd", next)?;
+        self.set(next)
+    }
+
+    /// HKDF-Expand-Label with an empty context (RFC 8446 §7.1). The library leaves copies of this
+    /// secret on the stack.
     pub(crate) fn expand(&self, label: &[u8], out: &mut [u8]) -> Result<(), RecordError> {
         let algorithm = match self.hash {
             Hash::Sha256 => hkdf::HKDF_SHA256,
             Hash::Sha384 => hkdf::HKDF_SHA384,
         };
-        let prk = Prk::new_less_safe(algorithm, &self.bytes[..self.hash.len()]);
+        let prk = Prk::new_less_safe(algorithm, self.bytes());
         // Lengths here are those of keys and labels: a few dozen.
         let len = (out.len() as u16).to_be_bytes();
         let label_len = [(PREFIX.len() + label.len()) as u8];

@@ -1,8 +1,9 @@
 //! The record layer alone, with keys that are written out, and records that no well-behaved peer would send.
 
 use super::cipher::AdditionalData;
+use super::secret::Secret;
 use super::*;
-use crate::engine::traffic_key;
+use crate::engine::start;
 use crate::tests::client::{Offer, Pem, connect, server};
 use std::sync::Arc;
 
@@ -15,14 +16,16 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn key(aead: Aead, key: &[u8], iv: &[u8]) -> TrafficKey {
-    TrafficKey::new(aead, key, iv.try_into().unwrap()).unwrap()
+    let mut this = TrafficKey::blank(aead);
+    this.set(key, iv).unwrap();
+    this
 }
 
 /// Both directions under the same key, so that what was sealed can be opened.
 fn records_at(version: Version, aead: Aead, seq: u64) -> Records {
     let bytes = if aead == Aead::Aes128Gcm { KEY.to_vec() } else { [KEY, KEY].concat() };
-    let half = || (seq, key(aead, &bytes, &IV));
-    Records::new(version, half(), half())
+    let key = key(aead, &bytes, &IV);
+    Records::new(version, &key.start(seq), &key.start(seq)).unwrap()
 }
 
 fn records(version: Version) -> Records {
@@ -60,7 +63,7 @@ fn rfc_8448_records() {
     let server =
         key(Aead::Aes128Gcm, &hex("9f02283b6c9c07efc26bb9f2ac92e356"), &hex("cf782b88dd83549aadf1e984"));
     // The server's first record was a NewSessionTicket.
-    let mut records = Records::new(Version::Tls13, (0, client), (1, server));
+    let mut records = Records::new(Version::Tls13, &client.start(0), &server.start(1)).unwrap();
     let data: Vec<u8> = (0..50).collect();
 
     let mut from_client = hex("17 03 03 00 43 a2 3f 70 54 b6 2c 94 d0 af fa fe
@@ -102,16 +105,17 @@ fn rfc_8448_keys() {
             "cf782b88dd83549aadf1e984",
         ),
     ] {
-        let secret = Secret::new(Aead::Aes128Gcm, &hex(secret)).unwrap();
-        let derived = TrafficKey::of(Aead::Aes128Gcm, secret).unwrap();
-        assert!(derived.is(&key(Aead::Aes128Gcm, &hex(key_bytes), &hex(iv))));
-        assert!(!derived.is(&derived.next().unwrap()));
+        let mut derived = TrafficKey::blank(Aead::Aes128Gcm);
+        derived.derive_from(&hex(secret)).unwrap();
+        assert_eq!((derived.raw(), &derived.iv()[..]), (&hex(key_bytes)[..], &hex(iv)[..]));
+        derived.step().unwrap();
+        assert!(derived.raw() != &hex(key_bytes)[..] && derived.iv()[..] != hex(iv)[..]);
     }
     for (aead, len) in [(Aead::Aes128Gcm, 48), (Aead::Aes256Gcm, 32), (Aead::ChaCha20Poly1305, 0)] {
-        assert!(matches!(Secret::new(aead, &vec![7; len]), Err(RecordError::Crypto)));
+        assert_eq!(Secret::blank(aead).set(&vec![7; len]), Err(RecordError::Crypto));
     }
     for (aead, len) in [(Aead::Aes128Gcm, 32), (Aead::Aes256Gcm, 16), (Aead::ChaCha20Poly1305, 33)] {
-        assert!(matches!(TrafficKey::new(aead, &vec![7; len], IV), Err(RecordError::Crypto)));
+        assert_eq!(TrafficKey::blank(aead).set(&vec![7; len], &IV), Err(RecordError::Crypto));
     }
 }
 
@@ -126,10 +130,10 @@ fn folded_keys_are_the_same_keys() {
                 assert_eq!(other.seal_from(b"data", &mut two), Ok(len));
                 assert_eq!(one, two, "{version} {aead:?} {round}");
                 folding.fold_keys();
-                assert!(folding.sending.is_folded() && folding.receiving.is_folded());
+                assert!(folding.0.sending.is_folded() && folding.0.receiving.is_folded());
                 let mut data = *b"data";
                 assert_eq!(folding.open(&mut one[..len]), Ok(Opened::Data(&mut data)));
-                assert!(folding.sending.is_folded() && !folding.receiving.is_folded());
+                assert!(folding.0.sending.is_folded() && !folding.0.receiving.is_folded());
             }
             folding.seal_alert(Alert::CloseNotify, &mut [0; 64]).unwrap();
             folding.fold_keys();
@@ -376,7 +380,8 @@ fn key_updates_step_the_receiving_key() {
         let (client, established) = connect(&server(&pem), &Arc::new(config), "site.test");
         let (seq, secrets) = client.dangerous_extract_secrets().unwrap().tx;
         assert_eq!(seq, 0);
-        (traffic_key(&secrets, None).unwrap(), established.records)
+        let first = start(0, &secrets, None).unwrap();
+        (key(first.aead, first.key, first.iv), established.records)
     };
     for (messages, last) in [
         ([[24, 0, 0, 1, 0].as_slice()].as_slice(), Opened::Nothing),
@@ -492,9 +497,9 @@ fn records_are_small_at_first() {
 
 #[test]
 fn a_lower_limit_holds_for_every_key() {
-    let secret = || Secret::new(Aead::Aes128Gcm, &[7; 32]).unwrap();
-    let half = || (0, TrafficKey::of(Aead::Aes128Gcm, secret()).unwrap());
-    let mut records = Records::new(Version::Tls13, half(), half());
+    let mut key = TrafficKey::blank(Aead::Aes128Gcm);
+    key.derive_from(&[7; 32]).unwrap();
+    let mut records = Records::new(Version::Tls13, &key.start(0), &key.start(0)).unwrap();
     records.limit_seals(10);
     let mut record = [0; 64];
     for _ in 0..3 {

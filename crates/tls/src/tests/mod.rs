@@ -1,7 +1,11 @@
 //! Against rustls' own client, as the independent implementation of the other side.
 
+pub(crate) mod alone;
 pub(crate) mod client;
 mod data;
 mod handshake;
+// The whole program is tested with it, too.
+#[path = "../../../../tests/common/memory.rs"]
+pub(crate) mod memory;
 mod properties;
 mod protocols;

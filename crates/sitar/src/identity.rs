@@ -16,7 +16,6 @@ mod place;
 mod store;
 
 use std::fmt;
-use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,9 +25,11 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::sign::CertifiedKey;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Error;
 use store::Store;
@@ -53,8 +54,8 @@ const DAY: u64 = 24 * 60 * 60;
 pub struct LocalIdentity {
     /// The server's certificate chain, PEM.
     pub chain_pem: Vec<u8>,
-    /// The server's private key, PEM (PKCS #8).
-    pub key_pem: Vec<u8>,
+    /// The server's private key, PEM (PKCS #8); wiped when it is dropped.
+    pub key_pem: Zeroizing<Vec<u8>>,
     /// The authority's certificate, PEM.
     pub ca_pem: Vec<u8>,
     /// Where the authority's certificate lies, for `curl --cacert`.
@@ -166,22 +167,24 @@ pub fn fingerprint(certificate: &[u8]) -> String {
 }
 
 fn load(store: &Store, since_epoch: Duration) -> Result<LocalIdentity, Defect> {
-    let mut files = store.read()?;
+    let files = store.read()?;
     let damaged = |_| Defect::Damaged;
     let ca = CertificateDer::from_pem_slice(&files.ca).map_err(damaged)?;
     let leaf = CertificateDer::from_pem_slice(&files.chain).map_err(damaged)?;
-    let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(damaged)?;
+    let mut key = PrivateKeyDer::from_pem_slice(&files.key).map_err(damaged)?;
+    let signing = any_supported_type(&key);
+    key.zeroize();
     let fingerprint = fingerprint(&leaf);
-    verify(&ca, &leaf, key, since_epoch)?;
+    verify(&ca, &leaf, signing.map_err(|_| Defect::Damaged)?, since_epoch)?;
     // A client would be content with less: with other limits, or with a second certificate in the
     // file.
     if !form::is_issued(&files.ca, &files.chain) {
         return Err(Defect::Foreign);
     }
     Ok(LocalIdentity {
-        chain_pem: mem::take(&mut files.chain),
-        key_pem: mem::take(&mut files.key),
-        ca_pem: mem::take(&mut files.ca),
+        chain_pem: files.chain,
+        key_pem: files.key,
+        ca_pem: files.ca,
         ca_path: store.ca_path(),
         fingerprint,
         origin: Origin::Reused,
@@ -192,13 +195,13 @@ fn load(store: &Store, since_epoch: Duration) -> Result<LocalIdentity, Defect> {
 fn verify(
     ca: &CertificateDer<'static>,
     leaf: &CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
+    key: Arc<dyn SigningKey>,
     since_epoch: Duration,
 ) -> Result<(), Defect> {
     let provider = Arc::new(default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(ca.clone()).map_err(|_| Defect::Damaged)?;
-    CertifiedKey::from_der(vec![leaf.clone()], key, &provider).map_err(|_| Defect::Damaged)?;
+    CertifiedKey::new(vec![leaf.clone()], key).keys_match().map_err(|_| Defect::Damaged)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|_| Defect::Damaged)?;

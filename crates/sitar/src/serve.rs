@@ -18,6 +18,7 @@ use sitar_io::{Ring, Unavailable};
 use sitar_server::{Config, Limits, Sealer, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
+use zeroize::Zeroizing;
 
 use crate::cli::{self, CertificateFiles, MinTls, Security, Serve};
 use crate::engine::{self, Choice, Cores, Polling};
@@ -274,7 +275,8 @@ fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<Sealer, Error> {
 }
 
 fn load(files: &CertificateFiles) -> Result<(Identity, Certificate), Error> {
-    let (chain, key) = (read(&files.chain, "certificate")?, read(&files.key, "key")?);
+    let chain = read(&files.chain, "certificate")?;
+    let key = Zeroizing::new(read(&files.key, "key")?);
     let own = Identity::from_pem(&chain, &key).map_err(|error| {
         Error::new(format!("cannot use certificate {} with key {}", files.chain.display(), files.key.display()))
             .cause(error.to_string())

@@ -10,7 +10,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
 };
 use time::OffsetDateTime;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::store::Files;
 use super::{NAMES, VALIDITY};
@@ -32,7 +32,7 @@ pub(super) fn issue(since_epoch: Duration) -> Result<Files, IssueError> {
     let files = Files {
         ca: authority.certificate()?.pem().into_bytes(),
         chain: leaf.pem().into_bytes(),
-        key: key.serialize_pem().into_bytes(),
+        key: Zeroizing::new(key.serialize_pem().into_bytes()),
     };
     key.zeroize();
     Ok(files)

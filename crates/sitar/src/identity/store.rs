@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::Defect;
 use super::guarded::{self, Refusal};
@@ -52,7 +52,7 @@ const ANY_BY_OTHERS: u32 = 0o077;
 pub(super) struct Files {
     pub(super) ca: Vec<u8>,
     pub(super) chain: Vec<u8>,
-    pub(super) key: Vec<u8>,
+    pub(super) key: Zeroizing<Vec<u8>>,
 }
 
 /// sitar's data directory, open.
@@ -115,7 +115,7 @@ impl Store {
         Ok(Files {
             ca: read(CA, WRITE_BY_OTHERS)?,
             chain: read(CHAIN, WRITE_BY_OTHERS)?,
-            key: read(KEY, ANY_BY_OTHERS)?,
+            key: Zeroizing::new(read(KEY, ANY_BY_OTHERS)?),
         })
     }
 
@@ -146,7 +146,7 @@ impl Store {
         self.remove(NEW)?;
         self.remove(OLD)?;
         let new = guarded::make_directory(&self.directory, NEW.as_ref(), &self.path.join(NEW))?;
-        for (name, bytes) in [(CA, &files.ca), (CHAIN, &files.chain), (KEY, &files.key)] {
+        for (name, bytes) in [(CA, &files.ca), (CHAIN, &files.chain), (KEY, &*files.key)] {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let path = self.path.join(NEW).join(name);
             rustix::fs::openat(&new, name, flags, Mode::RUSR | Mode::WUSR)
@@ -182,12 +182,6 @@ impl Store {
             }
         }
         rustix::fs::unlinkat(&self.directory, name, AtFlags::REMOVEDIR).map_err(failed)
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        self.key.zeroize();
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who the server says it is: a certificate chain and the key that belongs to it.
 
-use super::provider;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::sync::Arc;
+use zeroize::Zeroize;
 
 /// A certificate chain with its private key, checked to belong together.
 #[derive(Clone)]
@@ -24,13 +25,14 @@ impl Identity {
     /// See [`IdentityError`]: each is something for the operator to put right.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         let chain = certificates(chain)?;
-        let key = private_key(key)?;
+        let mut key = private_key(key)?;
+        let signing = any_supported_type(&key).map_err(|_| IdentityError::UnsupportedKey);
+        key.zeroize();
         let Some(leaf) = chain.first() else {
             return Err(IdentityError::NoCertificate);
         };
         let names = dns_names(leaf)?;
-        let key = provider().key_provider.load_private_key(key).map_err(|_| IdentityError::UnsupportedKey)?;
-        let certified = CertifiedKey::new(chain, key);
+        let certified = CertifiedKey::new(chain, signing?);
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(Error::InconsistentKeys(_)) => return Err(IdentityError::KeyMismatch),

@@ -71,6 +71,11 @@ impl<T> Table<T> {
         self.live
     }
 
+    /// Returns how many more entries there is room for.
+    pub(crate) fn room(&self) -> usize {
+        (self.capacity as usize).saturating_sub(self.live)
+    }
+
     /// Stores `value`, or hands it back when the table is full.
     pub(crate) fn insert(&mut self, value: T) -> Result<EntryId, T> {
         let Some(index) = self.free else {

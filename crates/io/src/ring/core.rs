@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
+use super::config::OPS_RESERVED;
 use super::id::ring_number;
 use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
@@ -54,6 +55,12 @@ impl Op {
             Op::Peer { of, .. } | Op::SetOpt { of, .. } => Some(*of),
             _ => None,
         }
+    }
+
+    /// Returns whether this is one of the ring's own operations, by which others end, and which end
+    /// soon themselves whatever the peers do. (The waker is the exception: there is one.)
+    pub(super) fn ends_others(&self) -> bool {
+        matches!(self, Op::Close { .. } | Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll | Op::Wake)
     }
 
     /// `whole`: a send need not be short. `yields`: a receive lets others go first.
@@ -134,6 +141,8 @@ pub(super) struct Inner<B> {
     pub(super) orphans: Rc<Orphans>,
     /// Slots whose operations are to be cancelled, for want of room in the op table.
     pub(super) uncancelled: Vec<SlotId>,
+    /// Operations that are to be cancelled, for want of room in the op table. Each once.
+    pub(super) unended: Vec<EntryId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
     pub(super) unsent: Vec<SlotId>,
     pub(super) waker: Waker,
@@ -167,6 +176,7 @@ impl<B: Backend> Inner<B> {
             arena,
             orphans: Orphans::new(connections),
             uncancelled: Vec::with_capacity(connections as usize),
+            unended: Vec::new(),
             unsent: Vec::with_capacity(connections as usize),
             waker: Waker::new()?,
             waking: false,
@@ -198,7 +208,8 @@ impl<B: Backend> Inner<B> {
 
     /// Enters an operation in the table, as one in flight.
     pub(super) fn insert(&mut self, op: Op) -> Result<EntryId, Op> {
-        if self.broken.is_some() {
+        let reserved = if op.ends_others() { 0 } else { OPS_RESERVED };
+        if self.broken.is_some() || self.ops.room() <= reserved {
             return Err(op);
         }
         let slot = op.slot();

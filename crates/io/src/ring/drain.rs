@@ -12,11 +12,23 @@ use crate::table::EntryId;
 const DRAIN: Duration = Duration::from_secs(5);
 
 impl<B: Backend> Inner<B> {
-    /// Asks the kernel to end an operation early.
+    /// Asks the kernel to end an operation early, now or as soon as there is room for the question.
     pub(super) fn cancel(&mut self, id: EntryId) {
-        if self.ops.get(id).is_some() && !self.take_back(id) {
-            // A full table means that the cancel is dropped: the operation then ends when it ends.
-            let _ = self.launch(Op::Cancel(id));
+        if self.ops.get(id).is_none() || self.take_back(id) {
+            return;
+        }
+        if self.launch(Op::Cancel(id)).is_err() && !self.unended.contains(&id) {
+            self.unended.push(id);
+        }
+    }
+
+    /// Tries again what the op table, or the engine's queue, had no room for.
+    pub(super) fn retry_cancels(&mut self) {
+        while let Some(id) = self.unended.pop() {
+            if self.ops.get(id).is_some() && self.launch(Op::Cancel(id)).is_err() {
+                self.unended.push(id);
+                return;
+            }
         }
     }
 

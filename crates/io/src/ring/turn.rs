@@ -22,6 +22,7 @@ impl<B: Backend> Inner<B> {
             self.waking = self.launch(Op::Wake).is_ok();
         }
         self.adopt_orphans();
+        self.retry_cancels();
         self.retry_sends();
         offer_slots(&self.arena, &mut self.backend);
         self.completions.append(&mut self.later);
@@ -29,7 +30,7 @@ impl<B: Backend> Inner<B> {
         let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
         // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
         // cancel, not a send whose turn has come, and not the waker, which would go unheard.
-        let unsubmitted = !self.uncancelled.is_empty() || !self.unsent.is_empty();
+        let unsubmitted = !self.uncancelled.is_empty() || !self.unended.is_empty() || !self.unsent.is_empty();
         if !self.waking || self.descs.has_closable() || unsubmitted {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use sitar_io::{Busy, Config, Errno, Event, File, Into, Key, RecvEnd, RegionMut};
+use sitar_io::{
+    Busy, Config, Conn, Errno, Event, File, Into, Key, OpId, RecvEnd, RegionMut, Src, leaked_rings,
+};
 
 use crate::bench::{Bench, Engine, LISTENER, SMALL};
 pub(crate) fn without_receive_slots_nothing_is_lost<E: Engine>() {
@@ -99,4 +101,78 @@ pub(crate) fn sizes_that_mean_nothing_are_refused<E: Engine>() {
     // A ring that sends regions only, or nothing, needs no send slots.
     let mut ring = E::ring(&Config { tx_count: 0, ..SMALL }).unwrap();
     assert!(ring.tx().is_none());
+}
+
+/// Fills the op table with sends that cannot end, because their peer does not read.
+fn fill_with_sends<E: Engine>(b: &mut Bench<E>, conn: &Conn) {
+    let huge = RegionMut::new(64 << 20).unwrap().freeze();
+    while b.ring.send(conn, Src::Shared(huge.clone(), 0..64 << 20), 0).is_ok() {}
+    assert!(b.event_within(10).is_none(), "none of them ends");
+    assert!(b.ring.poll_out(conn).is_err(), "the table is full");
+}
+
+/// Fills the op table with accepts, and returns them.
+fn fill_with_accepts<E: Engine>(b: &mut Bench<E>) -> Vec<OpId> {
+    let mut accepts = Vec::new();
+    while let Ok(id) = b.ring.accept(&b.listener) {
+        accepts.push(id);
+    }
+    assert!(accepts.len() > 900, "{}", accepts.len());
+    assert!(b.event_within(10).is_none(), "none of them ends");
+    accepts
+}
+
+/// What has no room by itself is what makes room.
+pub(crate) fn a_full_op_table_closes_its_connections<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (_client, conn) = b.accept(1);
+    fill_with_sends(&mut b, &conn);
+    b.ring.close(conn);
+    match b.event_within(10_000) {
+        Some(Event::Closed { key: Key(1) }) => {}
+        other => panic!("{other:?}"),
+    }
+    // The accept and the waker.
+    assert_eq!((b.ring.stats().connections, b.ring.stats().ops), (0, 2));
+}
+
+pub(crate) fn a_full_op_table_stops_receiving<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let (mut client, conn) = b.accept(1);
+    let (_other, other) = b.accept(2);
+    b.ring.recv(&conn).unwrap();
+    fill_with_sends(&mut b, &other);
+    b.ring.stop_recv(&conn);
+    match b.event_within(10_000) {
+        Some(Event::RecvEnded { key: Key(1), end: RecvEnd::Stopped }) => {}
+        other => panic!("{other:?}"),
+    }
+    client.write_all(b"unheard").unwrap();
+    assert!(b.event_within(20).is_none());
+}
+
+/// Also when there are more cancels than there is room for at a time.
+pub(crate) fn a_full_op_table_cancels_everything<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let accepts = fill_with_accepts(&mut b);
+    for id in &accepts {
+        b.ring.cancel(*id);
+        b.ring.cancel(*id);
+    }
+    for ended in 0..accepts.len() {
+        match b.event_within(10_000) {
+            Some(Event::AcceptEnded { listener: LISTENER, error: Some(Errno::CANCELED) }) => {}
+            other => panic!("{other:?} after {ended}"),
+        }
+    }
+    assert!(b.event_within(10).is_none());
+    assert_eq!(b.ring.stats().ops, 2, "the first accept and the waker");
+}
+
+/// I3: nothing is leaked for want of room to ask for its end.
+pub(crate) fn a_full_op_table_lets_its_ring_go<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    fill_with_accepts(&mut b);
+    drop(b);
+    assert_eq!(leaked_rings(), 0, "drained, not leaked");
 }

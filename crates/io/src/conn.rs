@@ -128,7 +128,7 @@ pub(crate) struct SendOrder {
 
 /// What the kernel does about TLS on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tls {
+enum Tls {
     No,
     /// Its TLS was put under the socket, or this was tried.
     Ulp,
@@ -252,9 +252,18 @@ impl Descs {
         self.tls(id) == Tls::Sealed
     }
 
-    pub(crate) fn set_tls(&mut self, id: SlotId, tls: Tls) {
+    /// The kernel's TLS is being put under the socket. It refuses this where it seals already, and
+    /// goes on sealing.
+    pub(crate) fn try_ulp(&mut self, id: SlotId) {
+        if let Some(desc) = self.get_mut(id).filter(|desc| desc.tls == Tls::No) {
+            desc.tls = Tls::Ulp;
+        }
+    }
+
+    /// The kernel seals from now on.
+    pub(crate) fn seal(&mut self, id: SlotId) {
         if let Some(desc) = self.get_mut(id) {
-            desc.tls = tls;
+            desc.tls = Tls::Sealed;
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) use self::core::Op;
 pub use self::id::OpId;
 use crate::arena::{Arena, TxBuf};
 use crate::backend::Backend;
-use crate::conn::{Conn, Listener, Tls};
+use crate::conn::{Conn, Listener};
 use crate::event::{Busy, Event, Key, Src};
 use crate::file::File;
 use crate::into::Into;
@@ -269,7 +269,7 @@ impl<B: Backend> Ring<B> {
         let ulp = matches!(opt, SockOpt::TlsUlp);
         let queued = self.inner.launch(Op::SetOpt { of, opt });
         if ulp && queued.is_ok() {
-            self.inner.descs.set_tls(of, Tls::Ulp);
+            self.inner.descs.try_ulp(of);
         }
         self.inner.name(queued.map_err(|op| match op {
             Op::SetOpt { opt, .. } => opt,

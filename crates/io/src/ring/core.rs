@@ -13,7 +13,7 @@ use super::id::ring_number;
 use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
 use crate::backend::{Backend, Completion, Request, Submission};
-use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId, Tls};
+use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId};
 use crate::event::{Event, Key, Piece, RecvEnd, Src};
 use crate::file::File;
 use crate::into::Into;
@@ -433,7 +433,7 @@ impl<B: Backend> Inner<B> {
             Op::SetOpt { of, opt } => {
                 // The option's own copy is wiped by its drop.
                 if let (SockOpt::TlsTx(_), Ok(_)) = (&opt, result) {
-                    self.descs.set_tls(of, Tls::Sealed);
+                    self.descs.seal(of);
                 }
                 drop(opt);
                 self.backend.wipe(id);

@@ -8,7 +8,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::{Faults, Lie, Next, Sim, World};
-use crate::{Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, RegionMut, Ring, Src, leaked_rings};
+use crate::{
+    Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, RegionMut, Ring, SockOpt, Src, TlsCipher,
+    TlsTx, leaked_rings,
+};
 
 const CONFIG: Config = Config { connections: 2, rx_count: 4, rx_len: 100, tx_count: 2, tx_len: 100 };
 const DOOR: Key = Key(5);
@@ -418,4 +421,28 @@ fn a_world_may_wait_for_other_threads_for_ever() {
     let thread = std::thread::spawn(move || waker.wake());
     assert!(matches!(b.event(), Event::Woken));
     thread.join().unwrap();
+}
+
+/// The kernel's TLS is attached once. Asking again is refused, and the kernel goes on sealing.
+#[test]
+fn what_seals_goes_on_sealing_when_asked_to_begin() {
+    let mut b = Bench::new(Faults::none());
+    b.world.set_sealer(false, |_| Box::new(|kind, plain| [&[kind], plain].concat()));
+    let mut peer = b.world.connect(DOOR);
+    let conn = b.accepted();
+    let key = TlsTx::tls13(TlsCipher::Aes128Gcm, &[1; 16], &[1; 12], 0).unwrap();
+    b.ring.set_opt(&conn, SockOpt::TlsUlp).unwrap();
+    assert!(matches!(b.event(), Event::OptSet { result: Ok(()), .. }));
+    b.ring.set_opt(&conn, SockOpt::TlsTx(Box::new(key))).unwrap();
+    assert!(matches!(b.event(), Event::OptSet { result: Ok(()), .. }));
+    b.ring.set_opt(&conn, SockOpt::TlsUlp).unwrap();
+    assert!(matches!(b.event(), Event::OptSet { result: Err(Errno::EXIST), .. }));
+    let mut tx = b.ring.tx().unwrap();
+    tx[..2].copy_from_slice(&[1, 0]);
+    tx.set_filled(2);
+    b.ring.send(&conn, Src::Record(21, tx), 0).unwrap();
+    assert!(matches!(b.event(), Event::Sent { result: Ok(2), .. }));
+    let mut got = [0; 3];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(got, [21, 1, 0]);
 }

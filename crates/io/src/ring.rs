@@ -76,8 +76,10 @@ impl<B: Backend> Ring<B> {
         make: impl FnOnce(&Arena) -> io::Result<B>,
     ) -> io::Result<Ring<B>> {
         let arena = Arena::new(config.layout()?)?;
+        // Before the engine, which lets go of what the kernel has of it at the end of a ring only.
+        let waker = Waker::new()?;
         let backend = make(&arena)?;
-        let inner = Inner::new(backend, arena, config.ops(), config.connections)?;
+        let inner = Inner::new(backend, arena, waker, config.ops(), config.connections);
         Ok(Ring { inner: ManuallyDrop::new(inner), not_send: PhantomData })
     }
 

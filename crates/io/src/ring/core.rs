@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::CString;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -167,8 +166,8 @@ pub(super) fn offer_slots<B: Backend>(arena: &Arena, backend: &mut B) {
 }
 
 impl<B: Backend> Inner<B> {
-    pub(super) fn new(backend: B, arena: Rc<Arena>, ops: u32, connections: u32) -> io::Result<Inner<B>> {
-        Ok(Inner {
+    pub(super) fn new(backend: B, arena: Rc<Arena>, waker: Waker, ops: u32, connections: u32) -> Inner<B> {
+        Inner {
             number: ring_number(),
             backend,
             ops: Table::new(ops),
@@ -178,7 +177,7 @@ impl<B: Backend> Inner<B> {
             uncancelled: Vec::with_capacity(connections as usize),
             unended: Vec::new(),
             unsent: Vec::with_capacity(connections as usize),
-            waker: Waker::new()?,
+            waker,
             waking: false,
             completions: VecDeque::with_capacity(super::turn::COMPLETIONS),
             later: VecDeque::with_capacity(super::turn::COMPLETIONS),
@@ -186,7 +185,7 @@ impl<B: Backend> Inner<B> {
             broken: None,
             draining: false,
             cancelled_all: false,
-        })
+        }
     }
 
     pub(super) fn id_of(&self, conn: &Conn) -> SlotId {

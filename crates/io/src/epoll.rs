@@ -285,6 +285,8 @@ impl Epoll {
             }
             Begin::Unsupported => self.end(op, Err(Errno::OPNOTSUPP)),
             Begin::Shutdown(slot) => {
+                // What was asked for before has its try first, as on io_uring.
+                self.send(memory, slot);
                 self.calls += 1;
                 let done = match self.places.get(slot) {
                     Some(sock) => rustix::net::shutdown(&sock.fd, rustix::net::Shutdown::Write),

@@ -299,7 +299,8 @@ impl<B: Backend> Ring<B> {
         self.inner.backend.has_set_opt()
     }
 
-    /// Ends sending (FIN); [`Event::Shutdown`] follows.
+    /// Ends sending (FIN); [`Event::Shutdown`] follows. Of a send that has not ended by then the
+    /// rest may be lost: its [`Event::Sent`] says how much, or `EPIPE`.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full.

@@ -104,6 +104,7 @@ macro_rules! conformance {
                 lives::a_close_waits_for_what_is_in_flight,
                 lives::dropped_events_lose_no_slot_and_no_descriptor,
                 lives::accepting_can_be_cancelled_and_resumed,
+                lives::what_is_sent_before_a_shutdown_leaves_before_it,
                 lives::dropping_a_ring_ends_everything_in_flight,
                 #[should_panic(expected = "a ring that did not accept it")]
                 lives::a_connection_of_another_ring_is_refused,

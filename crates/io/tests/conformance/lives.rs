@@ -103,3 +103,26 @@ pub(crate) fn a_connection_of_another_ring_is_refused<E: Engine>() {
     let (_client, conn) = a.accept(1);
     let _ = b.ring.recv(&conn);
 }
+
+/// A send that has room is not overtaken by the shutdown that was asked for after it.
+pub(crate) fn what_is_sent_before_a_shutdown_leaves_before_it<E: Engine>() {
+    let mut b = Bench::<E>::new(SMALL);
+    for submits in [false, true] {
+        let (mut client, conn) = b.accept(1);
+        let tx = b.tx(b"last");
+        b.ring.send(&conn, tx.into(), 0).unwrap();
+        b.ring.shutdown(&conn).unwrap();
+        if submits {
+            b.ring.submit().unwrap();
+        }
+        let events = [b.event(), b.event()];
+        let sent = |event: &Event| matches!(event, Event::Sent { key: Key(1), result: Ok(4), .. });
+        let shut = |event: &Event| matches!(event, Event::Shutdown { key: Key(1), result: Ok(()) });
+        assert!(events.iter().any(sent) && events.iter().any(shut), "{submits}: {events:?}");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"last", "{submits}");
+        drop(conn);
+        assert!(matches!(b.event(), Event::Closed { .. }));
+    }
+}

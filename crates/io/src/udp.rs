@@ -1,6 +1,5 @@
 //! Datagram sockets, and what stands in front of a datagram in a receive slot.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -9,7 +8,6 @@ use std::rc::Rc;
 
 use crate::arena::RxBuf;
 use crate::event::Key;
-use crate::ring::OpId;
 use crate::sockopt;
 
 /// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was coalesced. So a ring that
@@ -48,13 +46,11 @@ pub(crate) struct Shared {
     pub(crate) key: Key,
     /// The kernel coalesces what it receives.
     coalesces: bool,
-    /// Its last receive, which may have ended.
-    pub(crate) recv: Cell<Option<OpId>>,
 }
 
 impl Udp {
     pub(crate) fn new(socket: Option<OwnedFd>, address: SocketAddr, key: Key, coalesces: bool) -> Udp {
-        Udp { shared: Rc::new(Shared { socket, address, key, coalesces, recv: Cell::new(None) }) }
+        Udp { shared: Rc::new(Shared { socket, address, key, coalesces }) }
     }
 
     /// Whether several datagrams may arrive as one.

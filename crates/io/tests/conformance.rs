@@ -96,6 +96,7 @@ macro_rules! conformance {
                 datagrams::a_datagram_longer_than_its_slot_says_so,
                 datagrams::without_receive_slots_datagrams_wait_in_the_socket,
                 datagrams::receiving_datagrams_is_cancelled_and_ends_with_the_ring,
+                datagrams::a_socket_on_two_rings_is_received_from_once_on_each,
                 datagrams::what_is_no_datagram_socket_is_refused,
                 names::files_are_found_by_name_below_a_directory_only,
                 names::many_files_are_opened_and_looked_at_at_once,
@@ -103,8 +104,8 @@ macro_rules! conformance {
                 names::a_pipe_without_a_writer_holds_nothing_up,
                 lives::a_close_waits_for_what_is_in_flight,
                 lives::dropped_events_lose_no_slot_and_no_descriptor,
-                lives::accepting_can_be_cancelled_and_resumed,
                 lives::what_is_sent_before_a_shutdown_leaves_before_it,
+                lives::accepting_can_be_cancelled_and_resumed,
                 lives::dropping_a_ring_ends_everything_in_flight,
                 #[should_panic(expected = "a ring that did not accept it")]
                 lives::a_connection_of_another_ring_is_refused,

@@ -142,6 +142,8 @@ pub(super) struct Inner<B> {
     pub(super) uncancelled: Vec<SlotId>,
     /// Operations that are to be cancelled, for want of room in the op table. Each once.
     pub(super) unended: Vec<EntryId>,
+    /// Receives of datagrams in flight. Here and not with the sockets, which other rings may use too.
+    pub(super) receiving: Vec<EntryId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
     pub(super) unsent: Vec<SlotId>,
     pub(super) waker: Waker,
@@ -176,6 +178,7 @@ impl<B: Backend> Inner<B> {
             orphans: Orphans::new(connections),
             uncancelled: Vec::with_capacity(connections as usize),
             unended: Vec::new(),
+            receiving: Vec::new(),
             unsent: Vec::with_capacity(connections as usize),
             waker,
             waking: false,
@@ -400,6 +403,7 @@ impl<B: Backend> Inner<B> {
                 Some(Event::Read { key, into, result })
             }
             Op::RecvFrom(udp) => {
+                self.receiving.retain(|other| *other != id);
                 let key = udp.shared.key;
                 match result {
                     Ok(_) => {

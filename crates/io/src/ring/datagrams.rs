@@ -9,6 +9,7 @@ use super::core::Op;
 use super::{OpId, Ring};
 use crate::backend::Backend;
 use crate::event::{Busy, Key, Piece};
+use crate::table::EntryId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp, set_gro};
 use rustix::io::Errno;
 
@@ -50,20 +51,18 @@ impl<B: Backend> Ring<B> {
     /// # Errors
     /// [`Busy`] when the op table is full.
     pub fn recv_from(&mut self, udp: &Udp) -> Result<OpId, Busy> {
-        if let Some(op) = udp.shared.recv.get()
-            && let Some(entry) = self.inner.entry(op)
-            && matches!(self.inner.ops.get(entry), Some(Op::RecvFrom(other)) if other.is(udp))
-        {
-            return Ok(op);
+        let inner = &self.inner;
+        let is_its = |id: &EntryId| matches!(inner.ops.get(*id), Some(Op::RecvFrom(other)) if other.is(udp));
+        if let Some(id) = inner.receiving.iter().copied().find(is_its) {
+            return inner.name(Ok(id));
         }
         let receive = Op::RecvFrom(udp.clone());
         let queued = match self.inner.can_receive(udp) {
             true => self.inner.launch(receive),
             false => self.inner.answer(receive, Errno::INVAL),
         };
-        let op = self.inner.name(queued.map_err(drop))?;
-        udp.shared.recv.set(Some(op));
-        Ok(op)
+        self.inner.receiving.extend(queued.as_ref().ok());
+        self.inner.name(queued.map_err(drop))
     }
 
     /// Sends `piece` to `to`: as one datagram, or with `segment` as many of so many bytes each, of which the last may be shorter

@@ -263,3 +263,24 @@ pub(crate) fn what_is_no_datagram_socket_is_refused<E: Engine>() {
     let mut b = Bench::<E>::new(Config { rx_len: DATAGRAM_HEAD as u32, ..SMALL });
     assert!(b.ring.udp(udp().into(), false, SOCKET).is_err(), "no room for a single byte");
 }
+
+/// A socket is received from once on each ring, whatever other rings do with it.
+pub(crate) fn a_socket_on_two_rings_is_received_from_once_on_each<E: Engine>() {
+    let (mut a, mut b) = (Bench::<E>::new(SMALL), Bench::<E>::new(SMALL));
+    let udp = a.ring.udp(UdpSocket::bind("127.0.0.1:0").unwrap().into(), false, Key(1)).unwrap();
+    let first = a.ring.recv_from(&udp).unwrap();
+    let other = b.ring.recv_from(&udp).unwrap();
+    assert_ne!(first, other);
+    let before = a.ring.stats().ops;
+    assert_eq!(a.ring.recv_from(&udp).unwrap(), first);
+    assert_eq!(a.ring.stats().ops, before);
+    assert_eq!(b.ring.recv_from(&udp).unwrap(), other);
+    assert!(a.event_within(10).is_none());
+    a.ring.cancel(first);
+    assert!(matches!(a.event(), Event::RecvEnded { key: Key(1), end: RecvEnd::Stopped }));
+    assert!(a.event_within(10).is_none(), "there was one");
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.send_to(b"hello", udp.address()).unwrap();
+    assert!(matches!(b.event(), Event::Datagrams { key: Key(1), .. }));
+    assert_ne!(a.ring.recv_from(&udp).unwrap(), first);
+}

@@ -44,6 +44,7 @@ use std::cell::RefCell;
 use std::collections::BinaryHeap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -158,8 +159,10 @@ impl World {
     }
 
     /// Lets time pass. What falls due meanwhile happens at the next wait, or when a stream is looked at.
+    /// It is cut to what an [`Instant`] can express.
     pub fn advance(&self, time: Duration) {
-        self.0.state.borrow_mut().now += time;
+        let state = &mut *self.0.state.borrow_mut();
+        state.pass_to(state.now.saturating_add(time));
     }
 
     /// Replaces the faults from now on.
@@ -286,7 +289,11 @@ impl World {
             return;
         };
         self.0.state.borrow_mut().running = Some(index);
-        let next = script(self);
+        // One that panics is dropped, and streams report to it no more.
+        let next = catch_unwind(AssertUnwindSafe(|| script(self))).unwrap_or_else(|why| {
+            self.0.state.borrow_mut().running = None;
+            resume_unwind(why)
+        });
         let mut state = self.0.state.borrow_mut();
         state.running = None;
         state.note("script", index as u64, i64::from(next == Next::Done));

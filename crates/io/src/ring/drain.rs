@@ -1,6 +1,7 @@
 //! Ending operations early: one of them, or all when the ring is dropped.
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does
-    /// not. The first panic of a lease that was dropped on the way is left in `panic`: it must not
+    /// not. The first panic of a lease that was dropped on the way, or of a simulated peer, is left in `panic`: it must not
     /// keep the rest from ending.
     pub(super) fn drain(&mut self, panic: &mut Option<Box<dyn Any + Send>>) -> bool {
         let deadline = self.backend.now() + DRAIN;
@@ -50,9 +51,13 @@ impl<B: Backend> Inner<B> {
                 return false;
             }
             let pause = (deadline - now).min(Duration::from_millis(100));
-            let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-            if self.backend.wait(&mut memory, false, Some(pause)).is_err() {
-                return false;
+            // A simulated world may run code of the program's.
+            match catch_unwind(AssertUnwindSafe(|| self.pause(pause))) {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return false,
+                Err(why) => {
+                    panic.get_or_insert(why);
+                }
             }
             loop {
                 while let Some(completion) = self.completions.pop_front() {
@@ -70,6 +75,11 @@ impl<B: Backend> Inner<B> {
             }
         }
         self.ops.live() == 0
+    }
+
+    fn pause(&mut self, time: Duration) -> io::Result<()> {
+        let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
+        self.backend.wait(&mut memory, false, Some(time))
     }
 
     /// Drops what an operation has brought, and what it held.

@@ -107,10 +107,10 @@ impl Driver for Sim {
                 }
             }
             match (next, deadline) {
-                (Some(next), None) => state.now = next,
-                (Some(next), Some(deadline)) if next <= deadline => state.now = next,
+                (Some(next), None) => state.pass_to(next),
+                (Some(next), Some(deadline)) if next <= deadline => state.pass_to(next),
                 (_, Some(deadline)) => {
-                    state.now = deadline;
+                    state.pass_to(deadline);
                     return Ok(());
                 }
                 (None, None) => {

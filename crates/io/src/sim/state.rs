@@ -63,7 +63,17 @@ pub(super) struct State {
     pub(super) trace: Option<Vec<String>>,
 }
 
+/// Half of the time that an `Instant` can express. From then on time passes by a minute at most, so
+/// that there is always a later.
+const LATE: Duration = Duration::from_secs(1 << 62);
+const LATE_STEP: Duration = Duration::from_secs(60);
+
 impl State {
+    /// Lets time pass until `moment`.
+    pub(super) fn pass_to(&mut self, moment: Duration) {
+        self.now = moment.min(LATE.max(self.now + LATE_STEP));
+    }
+
     pub(super) fn schedule(&mut self, when: Duration, due: Due) {
         self.scheduled += 1;
         self.timeline.push(Reverse((when, self.scheduled, due)));

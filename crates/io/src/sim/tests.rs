@@ -446,3 +446,46 @@ fn what_seals_goes_on_sealing_when_asked_to_begin() {
     peer.read_exact(&mut got).unwrap();
     assert_eq!(got, [21, 1, 0]);
 }
+
+#[test]
+fn time_goes_on_after_the_largest_step() {
+    let mut b = Bench::new(Faults::none());
+    for _ in 0..3 {
+        b.world.advance(Duration::MAX);
+        let now = b.world.now();
+        let mut far = Duration::MAX;
+        let until = loop {
+            match now.checked_add(far) {
+                Some(until) => break until,
+                None => far /= 2,
+            }
+        };
+        assert!(b.ring.wait(Some(until)).unwrap() > now);
+    }
+    let before = b.world.age();
+    b.world.advance(Duration::from_secs(1));
+    assert_eq!(b.world.age() - before, Duration::from_secs(1));
+    drop(b.ring);
+    assert!(Ring::sim(&CONFIG, &b.world).is_ok(), "the world has no ring");
+}
+
+/// The first panic comes out, when the ring has gone; a second one would end the process.
+#[test]
+fn a_peer_that_panics_while_a_ring_drains_leaves_nothing_behind() {
+    for unwinds in [false, true] {
+        let mut b = Bench::new(Faults { late: 1000, ..Faults::none() });
+        // What is late is so by some milliseconds, during which the peers act.
+        b.world.script(|world| {
+            assert_eq!(world.age(), Duration::ZERO, "a peer");
+            Next::At(world.now())
+        });
+        let world = b.world.clone();
+        let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            b.ring.submit().unwrap();
+            assert!(!unwinds, "the program");
+        }));
+        let text = *gone.unwrap_err().downcast::<String>().unwrap_or_default();
+        assert_eq!(text.contains("a peer"), !unwinds, "{text}");
+        assert!(Ring::sim(&CONFIG, &world).is_ok(), "the world has no ring");
+    }
+}

@@ -123,7 +123,9 @@ impl Datagrams {
         &mut self.buf
     }
 
-    /// Whether the end was cut off, because the receive slot is too small.
+    /// Whether the end was cut off, because the receive slot is too small, or what is here may be
+    /// several datagrams without their ends, because a coalescing socket was set to report more than
+    /// there is room for. Neither can be used.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.truncated
@@ -144,6 +146,8 @@ pub(crate) struct Head {
     pub(crate) segment: u32,
     pub(crate) payload: u32,
     pub(crate) truncated: bool,
+    /// There was no room for all control messages.
+    pub(crate) control_cut: bool,
 }
 
 impl Head {
@@ -154,7 +158,8 @@ impl Head {
         let (name, len) = sockaddr(self.from);
         head[..4].copy_from_slice(&(len as u32).to_ne_bytes());
         head[8..12].copy_from_slice(&self.payload.to_ne_bytes());
-        let flags = if self.truncated { libc::MSG_TRUNC } else { 0 };
+        let truncated = if self.truncated { libc::MSG_TRUNC } else { 0 };
+        let flags = truncated | if self.control_cut { libc::MSG_CTRUNC } else { 0 };
         head[12..16].copy_from_slice(&flags.to_ne_bytes());
         head[OUT..OUT + NAME].copy_from_slice(&name);
         true
@@ -175,6 +180,7 @@ impl Head {
             segment: coalesced(control).unwrap_or(0),
             payload: payload_len,
             truncated: flags & libc::MSG_TRUNC as u32 != 0,
+            control_cut: flags & libc::MSG_CTRUNC as u32 != 0,
         })
     }
 }
@@ -190,11 +196,16 @@ fn coalesced(control: &[u8]) -> Option<u32> {
 }
 
 /// What is in a slot that a receive of datagrams filled. `None` when that cannot be true (I4).
-pub(crate) fn take(mut buf: RxBuf) -> Option<(SocketAddr, Datagrams)> {
+///
+/// Where the kernel coalesces, it says so in a control message, and there is room for one. A socket
+/// on which others were asked for too (SO_TIMESTAMP, for example) may have lost it, and where one
+/// datagram ends and the next begins is then not known.
+pub(crate) fn take(mut buf: RxBuf, coalesces: bool) -> Option<(SocketAddr, Datagrams)> {
     let head = Head::read(&buf)?;
+    let unknown = coalesces && head.control_cut && head.segment == 0;
     buf.skip(DATAGRAM_HEAD);
     let segment = if head.segment == 0 { buf.len() } else { head.segment as usize };
-    Some((head.from, Datagrams { buf, segment: segment.max(1), truncated: head.truncated }))
+    Some((head.from, Datagrams { buf, segment: segment.max(1), truncated: head.truncated || unknown }))
 }
 
 /// An address as the kernel has it, and its length.
@@ -241,6 +252,7 @@ pub(crate) fn address(bytes: &[u8]) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::{Arena, Layout};
 
     #[test]
     fn addresses_are_written_as_the_kernel_has_them() {
@@ -257,7 +269,13 @@ mod tests {
 
     #[test]
     fn a_head_is_read_as_it_was_written_and_doubted_otherwise() {
-        let head = Head { from: "[::1]:9".parse().unwrap(), segment: 0, payload: 3, truncated: true };
+        let head = Head {
+            from: "[::1]:9".parse().unwrap(),
+            segment: 0,
+            payload: 3,
+            truncated: true,
+            control_cut: false,
+        };
         let mut slot = vec![7; DATAGRAM_HEAD + 3];
         assert!(head.write(&mut slot));
         assert_eq!(Head::read(&slot), Some(head));
@@ -280,5 +298,22 @@ mod tests {
         assert!(Head::read(&slot).is_some(), "a name longer than its room is cut");
         slot[..4].fill(0);
         assert_eq!(Head::read(&slot), None, "nobody sent it");
+    }
+
+    /// A datagram is whole all the same, unless it may be several.
+    #[test]
+    fn several_datagrams_without_their_ends_are_not_one() {
+        let layout = Layout { rx_count: 1, rx_len: 200, tx_count: 0, tx_len: 1 };
+        for (coalesces, control_cut, wanted) in
+            [(false, false, false), (false, true, false), (true, false, false), (true, true, true)]
+        {
+            let arena = Arena::new(layout).unwrap();
+            arena.publish(|_| {});
+            let from = "192.0.2.7:443".parse().unwrap();
+            let head = Head { from, segment: 0, payload: 30, truncated: false, control_cut };
+            assert_eq!(arena.fill_with(0, |slot| head.write(slot)), Some(true));
+            let (_, datagrams) = take(arena.lease(0, 102).unwrap(), coalesces).unwrap();
+            assert_eq!(datagrams.is_truncated(), wanted, "{coalesces} {control_cut}");
+        }
     }
 }

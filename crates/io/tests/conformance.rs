@@ -97,6 +97,7 @@ macro_rules! conformance {
                 datagrams::without_receive_slots_datagrams_wait_in_the_socket,
                 datagrams::receiving_datagrams_is_cancelled_and_ends_with_the_ring,
                 datagrams::a_socket_on_two_rings_is_received_from_once_on_each,
+                datagrams::datagrams_that_lost_their_ends_say_so,
                 datagrams::what_is_no_datagram_socket_is_refused,
                 names::files_are_found_by_name_below_a_directory_only,
                 names::many_files_are_opened_and_looked_at_at_once,

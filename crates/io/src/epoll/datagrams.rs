@@ -117,7 +117,8 @@ impl Epoll {
                 let (_, len, from) = rustix::net::recvfrom(fd, room, flags)?;
                 let from = from.and_then(|from| from.try_into().ok()).ok_or(Errno::AFNOSUPPORT)?;
                 let payload = len.min(space);
-                let head = Head { from, segment: 0, payload: payload as u32, truncated: len > space };
+                let truncated = len > space;
+                let head = Head { from, segment: 0, payload: payload as u32, truncated, control_cut: false };
                 if head.write(slot) { Ok(DATAGRAM_HEAD + payload) } else { Err(Errno::FAULT) }
             });
             match done {

@@ -125,8 +125,10 @@ fn ended_by(errno: Errno) -> RecvEnd {
     }
 }
 
-fn datagrams(key: Key, buf: Option<RxBuf>) -> Result<Event, &'static str> {
-    let (from, datagrams) = buf.and_then(udp::take).ok_or("a datagram without its head")?;
+fn datagrams(udp: &Udp, buf: Option<RxBuf>) -> Result<Event, &'static str> {
+    let key = udp.shared.key;
+    let taken = buf.and_then(|buf| udp::take(buf, udp.coalesces()));
+    let (from, datagrams) = taken.ok_or("a datagram without its head")?;
     Ok(Event::Datagrams { key, from, datagrams })
 }
 
@@ -323,9 +325,8 @@ impl<B: Backend> Inner<B> {
                     Ok(buf.and_then(|buf| self.received(from, buf)))
                 }
                 Op::RecvFrom(udp) => {
-                    let key = udp.shared.key;
                     result.map_err(|_| "a receive that failed and goes on")?;
-                    datagrams(key, buf).map(Some)
+                    datagrams(udp, buf).map(Some)
                 }
                 _ => Err("more completions of a single operation"),
             };
@@ -408,7 +409,7 @@ impl<B: Backend> Inner<B> {
                 match result {
                     Ok(_) => {
                         // Also after a datagram of no bytes, which io_uring takes for an end.
-                        let event = datagrams(key, buf)?;
+                        let event = datagrams(&udp, buf)?;
                         self.after = Some(After::Datagrams { key });
                         Some(event)
                     }

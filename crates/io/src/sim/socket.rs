@@ -112,7 +112,7 @@ impl State {
                 let payload = bytes.len().min(room.len());
                 room[..payload].copy_from_slice(&bytes[..payload]);
                 let truncated = payload < bytes.len();
-                let head = Head { from, segment: 0, payload: payload as u32, truncated };
+                let head = Head { from, segment: 0, payload: payload as u32, truncated, control_cut: false };
                 head.write(slot).then_some(DATAGRAM_HEAD + payload)
             });
             let Some(Some(count)) = filled else {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroU16;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use sitar_io::{
@@ -283,4 +284,41 @@ pub(crate) fn a_socket_on_two_rings_is_received_from_once_on_each<E: Engine>() {
     sender.send_to(b"hello", udp.address()).unwrap();
     assert!(matches!(b.event(), Event::Datagrams { key: Key(1), .. }));
     assert_ne!(a.ring.recv_from(&udp).unwrap(), first);
+}
+
+/// A socket that reports more than there is room for: what arrives together may have lost its ends,
+/// and is not taken for one datagram.
+pub(crate) fn datagrams_that_lost_their_ends_say_so<E: Engine>() {
+    let mut b = Bench::<E>::new(Config { rx_count: 4, rx_len: COALESCED_MAX as u32, ..SMALL });
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let on = 1;
+    // SAFETY: the kernel reads the four bytes of `on` during the call only.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            std::ptr::from_ref::<libc::c_int>(&on).cast(),
+            4,
+        )
+    };
+    assert_eq!(done, 0);
+    let udp = b.ring.udp(socket.into(), true, Key(1)).unwrap();
+    b.ring.recv_from(&udp).unwrap();
+    assert!(b.event_within(10).is_none());
+    let region = RegionMut::new(3000).unwrap().freeze();
+    let to = udp.address();
+    b.ring.send_to(&udp, Piece::Shared(region, 0..3000), to, NonZeroU16::new(1000)).unwrap();
+    let mut arrived = 0;
+    while arrived < 3000 {
+        match b.event() {
+            Event::Datagrams { datagrams, .. } => {
+                arrived += datagrams.bytes().len();
+                let lost = datagrams.iter().any(|datagram| datagram.len() != 1000);
+                assert!(!lost || datagrams.is_truncated(), "{datagrams:?}");
+            }
+            Event::SentTo { result, .. } => assert_eq!(result, Ok(3000)),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -116,6 +116,9 @@ impl<T: Content> Connection<T> {
             frame[HEADER..].copy_from_slice(content);
             written += HEADER + len;
             self.send_window -= len as i64;
+            // A request whose content still comes keeps its stream, and the peer may open its
+            // window again.
+            self.streams.at(at).window -= len as i64;
             self.unreturned += len as u64;
             self.floods.forgive(Flood::Windows, 2);
         }

@@ -236,6 +236,33 @@ fn small_windows_are_no_flood() {
 }
 
 #[test]
+fn an_answer_that_leaves_at_once_counts_for_both_windows() {
+    // 90 requests whose content is still to come, each answered by 23 bytes, which the client gives
+    // back one by one. With the largest window one byte too many would be an overflow (§6.9.1).
+    for window in [100, 0x7fff_ffff] {
+        let mut lab = Lab::with(&Limits::default(), &[(4, window)]);
+        let answer = sitar_http::h2::Answer {
+            status: sitar_http::Status::METHOD_NOT_ALLOWED,
+            date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+            block: b"",
+            fields: &[],
+            content_length: Some(23),
+        };
+        let mut out = [0; 512];
+        for stream in (1..180).step_by(2) {
+            lab.feed(&frame(HEADERS, END_HEADERS, stream, POST));
+            let now = lab.connection.answer_now(&mut lab.shared, stream, &answer, &[b'x'; 23], &mut out);
+            assert!(now.is_some());
+            lab.feed(&[window_update(stream, 1), window_update(0, 1)].concat().repeat(23));
+            assert_eq!(lab.connection.fault(), None, "stream {stream}");
+        }
+        lab.feed(&frame(DATA, END_STREAM, 1, b"content"));
+        assert_eq!(lab.sent(), [], "no stream was reset");
+        assert_eq!(lab.connection.streams(), 89);
+    }
+}
+
+#[test]
 fn windows_of_streams_that_are_over() {
     let mut lab = Lab::new();
     lab.feed(&get(1));

@@ -95,7 +95,8 @@ pub struct Limits {
     pub block: usize,
     /// Bytes of a header list, counted as the head of the same request in HTTP/1. 16 KiB; else 431.
     pub list: usize,
-    /// Size of a header list as RFC 9113 §6.5.2 counts it. 256 KiB; more ends the connection.
+    /// Size of a header list beyond `list`, as RFC 9113 §6.5.2 counts it. 256 KiB; more ends the
+    /// connection.
     pub list_decoded: usize,
     /// Field lines in a header list, all parts of Cookie (RFC 9113 §8.2.3) counted as one. 100;
     /// else 431.

@@ -205,6 +205,10 @@ impl Sink for Intake<'_> {
         }
         if self.parts.size > self.limits.list || self.parts.lines > self.limits.fields {
             self.reject(LIST_TOO_LARGE);
+            // Wherever it stands: the answer to a HEAD has no content.
+            if name == b":method" && self.parts.method.is_none() {
+                self.parts.method = Method::from_token(value);
+            }
             // The rest is decoded, so that the table stays in step, and thrown away.
             return self.parts.decoded <= self.limits.list_decoded;
         }
@@ -265,11 +269,14 @@ impl Parts {
         Ok(asked)
     }
 
-    /// Whether a list that is far too large comes from a block (of `block` bytes) that cannot have
-    /// held it: it names entries of the dynamic table over and over. Huffman code is more than half
-    /// as long as its text, and the table is full when it holds each entry once.
+    /// Returns whether a list that is too large, and far too large as RFC 9113 §6.5.2 counts, comes
+    /// from a block (of `block` bytes) that cannot have held it: it names entries of the dynamic
+    /// table over and over. Huffman code is more than half as long as its text, and the table is
+    /// full when it holds each entry once.
     pub(super) fn is_bomb(&self, block: usize, limits: &Limits) -> bool {
-        self.decoded > limits.list.saturating_mul(2) && self.size > 2 * (block + TABLE_SIZE)
+        self.size > limits.list
+            && self.decoded > limits.list.saturating_mul(2)
+            && self.size > 2 * (block + TABLE_SIZE)
     }
 
     /// §8.3.1: :authority or Host, one of them at least; both must name the same, with the scheme's

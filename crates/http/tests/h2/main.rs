@@ -8,6 +8,7 @@ mod floods;
 mod flow;
 mod frames;
 mod lab;
+mod lists;
 mod messages;
 mod order;
 mod properties;

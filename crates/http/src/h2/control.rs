@@ -34,7 +34,12 @@ impl<T: Content> Connection<T> {
         }
         match self.streams.find(header.stream) {
             Some(at) => self.stream_error(shared, at, ErrorCode::FrameSizeError, now),
-            // A stream that is not there cannot be reset.
+            // A stream that is over has nothing left to end. Whether it is over may depend on when
+            // its file was loaded, and that must not decide on the whole connection.
+            None if header.stream <= self.last_seen && !header.stream.is_multiple_of(2) => {
+                Ok(self.floods.count(Flood::Ignored, now)?)
+            }
+            // One that was never opened cannot be reset.
             None => Err(Fault::size("PRIORITY is 5 bytes long")),
         }
     }

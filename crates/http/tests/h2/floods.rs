@@ -104,6 +104,10 @@ fn frames_that_say_nothing() {
     let mut lab = Lab::new();
     lab.feed(&frame(HEADERS, END_HEADERS, 1, &with(POST, &[("Upper", "x")])));
     assert_eq!(until_calm(&mut lab, Flood::Ignored, |_, _| frame(DATA, 0, 1, b"x")), 512);
+    let mut lab = Lab::new();
+    lab.feed(&get(1));
+    lab.answer(1, 0);
+    assert_eq!(until_calm(&mut lab, Flood::Ignored, |_, _| frame(PRIORITY, 0, 1, &[0; 4])), 512);
 }
 
 #[test]

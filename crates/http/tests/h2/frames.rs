@@ -224,3 +224,40 @@ fn the_verdict_does_not_depend_on_how_a_frame_is_cut() {
         }
     }
 }
+
+#[test]
+fn a_priority_of_a_wrong_size_never_costs_more_than_its_stream() {
+    let size = ErrorCode::FrameSizeError as u32;
+    for len in [0, 4, 6, 16_384] {
+        let wrong = frame(PRIORITY, 0, 1, &vec![0; len]);
+        // Before the answer, in the middle of it, and when it has ended but the request has not:
+        // the stream is reset (§6.3).
+        for (first, answer) in
+            [(get(1), None), (get(1), Some(70_000)), (frame(HEADERS, END_HEADERS, 1, POST), Some(3))]
+        {
+            let mut lab = Lab::new();
+            lab.feed(&first);
+            if let Some(len) = answer {
+                lab.answer(1, len);
+                lab.sent();
+            }
+            lab.feed(&wrong);
+            assert_eq!(lab.resets(), [(1, size)], "{len}, {answer:?}");
+            lab.feed(&wrong);
+            assert!(lab.is_well(3), "nothing is left to reset");
+        }
+        // When both have ended, or the client has reset it, or opened only a later one: nothing.
+        for (answered, before) in [(true, get(1)), (false, [get(1), reset(1, 8)].concat()), (false, get(3))] {
+            let mut lab = Lab::new();
+            lab.feed(&before);
+            if answered {
+                lab.answer(1, 3);
+                lab.sent();
+            }
+            lab.feed(&wrong);
+            assert!(lab.is_well(5), "{len}");
+        }
+        // No client opens stream 2.
+        ends_connection(&[get(3), frame(PRIORITY, 0, 2, &vec![0; len])].concat(), ErrorCode::FrameSizeError);
+    }
+}

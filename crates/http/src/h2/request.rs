@@ -269,14 +269,11 @@ impl Parts {
         Ok(asked)
     }
 
-    /// Returns whether a list that is too large, and far too large as RFC 9113 §6.5.2 counts, comes
-    /// from a block (of `block` bytes) that cannot have held it: it names entries of the dynamic
-    /// table over and over. Huffman code is more than half as long as its text, and the table is
-    /// full when it holds each entry once.
+    /// Returns whether a list that is far too large comes from a block (of `block` bytes) that
+    /// cannot have held it: it names entries of the dynamic table over and over. Huffman code is
+    /// more than half as long as its text, and the table is full when it holds each entry once.
     pub(super) fn is_bomb(&self, block: usize, limits: &Limits) -> bool {
-        self.size > limits.list
-            && self.decoded > limits.list.saturating_mul(2)
-            && self.size > 2 * (block + TABLE_SIZE)
+        self.size > limits.list.saturating_mul(2) && self.size > 2 * (block + TABLE_SIZE)
     }
 
     /// §8.3.1: :authority or Host, one of them at least; both must name the same, with the scheme's

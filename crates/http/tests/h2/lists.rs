@@ -21,7 +21,7 @@ fn status_of(block: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn a_list_within_the_limit_is_no_bomb() {
+fn only_what_is_far_beyond_the_limit_is_a_bomb() {
     // As the head of HTTP/1: `GET`, `https`, `/`, `a`, each and 4 bytes, 26; 20 for `cookie:
     // sid=012345` CR LF, and 12 for each other part, with a semicolon and a space.
     assert_eq!(status_of(&by_index("sid=012345", 900)), None);
@@ -29,10 +29,12 @@ fn a_list_within_the_limit_is_no_bomb() {
     // The shortest: 26, 13, and 5 for each other part.
     assert_eq!(status_of(&by_index("a=b", 3000)), None);
     assert_eq!(status_of(&by_index("a=b", 3269)), None, "26 + 13 + 3269 * 5 = 16,384");
-    // Beyond the limit it is one as before.
-    for block in [by_index("sid=012345", 1362), by_index("a=b", 3270)] {
-        ends_connection(&frame(HEADERS, WHOLE, 1, &block), ErrorCode::EnhanceYourCalm);
-    }
+    // A little beyond it costs the stream, and more than twice as much the connection.
+    assert_eq!(status_of(&by_index("sid=012345", 1362)), Some(431));
+    assert_eq!(status_of(&by_index("a=b", 3270)), Some(431));
+    assert_eq!(status_of(&by_index("sid=012345", 2726)), Some(431), "46 + 2726 * 12 = 32,758");
+    let bomb = by_index("sid=012345", 2727);
+    ends_connection(&frame(HEADERS, WHOLE, 1, &bomb), ErrorCode::EnhanceYourCalm);
 }
 
 /// The method that a refused request is handed out with.

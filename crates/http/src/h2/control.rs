@@ -274,7 +274,7 @@ fn is_beyond(window: i64, increment: i64, top: &mut i64) -> bool {
     if window <= *top {
         return false;
     }
-    if increment >= HEADER as i64 {
+    if *top > 0 || increment >= HEADER as i64 {
         // All of it: what has been read already may still be given back.
         *top += increment;
     }

@@ -240,6 +240,33 @@ fn small_windows_are_no_flood() {
 }
 
 #[test]
+fn a_window_that_was_made_a_little_larger_is_no_flood() {
+    // Such as 65,536 for the connection, which is one more than it begins with. What is read is
+    // given back as it comes.
+    for (window, more, more_for_all) in
+        [(7, 0, 1), (5, 0, 1), (1, 0, 5), (3, 2, 0), (100, 8, 8), (1, 8, 8), (7, 1, 0)]
+    {
+        let mut lab = Lab::with(&Limits::default(), &[(4, window)]);
+        for (stream, more) in [(0, more_for_all), (1, more)] {
+            if stream == 1 {
+                lab.feed(&get(1));
+                lab.answer(1, 1_000_000);
+            }
+            if more > 0 {
+                lab.feed(&window_update(stream, more));
+            }
+        }
+        for nth in 0..3000 {
+            let frames = lab.sent().into_iter().filter(|frame| frame.kind == DATA);
+            let len: usize = frames.map(|frame| frame.payload.len()).sum();
+            assert_eq!(len, (window + more) as usize);
+            lab.feed(&[window_update(1, len as u32), window_update(0, len as u32)].concat());
+            assert_eq!(lab.connection.fault(), None, "{window} + {more}, {more_for_all}: frame {nth}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_that_leaves_at_once_counts_for_both_windows() {
     // 90 requests whose content is still to come, each answered by 23 bytes, which the client gives
     // back one by one. With the largest window one byte too many would be an overflow (§6.9.1).

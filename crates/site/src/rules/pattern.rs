@@ -9,7 +9,7 @@ use super::cost::looked_at;
 use super::error::Fault;
 use super::host::Host;
 use super::pieces::{Cuts, Pieces};
-use crate::path::{NAME_MAX, resolve};
+use crate::path::{DEPTH_MAX, NAME_MAX, resolve};
 
 /// What a rule applies to.
 #[derive(Debug)]
@@ -202,7 +202,13 @@ impl Pattern {
             Some(_) => {
                 return Err(Fault::new("more than 16 segments behind the splat", "end the source sooner"));
             }
-            None => self.head.push(segment),
+            None if self.head.len() < HEAD_MAX => self.head.push(segment),
+            None => {
+                return Err(Fault::new(
+                    "more than 256 segments",
+                    "end the source sooner; no folder of a site is that deep",
+                ));
+            }
         }
         Ok(())
     }
@@ -437,6 +443,9 @@ fn has_twice(names: &[Box<str>]) -> bool {
 
 /// Placeholders of one rule, the splat, the host's and the query's included.
 pub(super) const CAPTURES_MAX: usize = 16;
+/// Segments in front of a splat, or all: as deep as the folders of a site can be, and a bound for what
+/// is found out once for all rules.
+pub(super) const HEAD_MAX: usize = DEPTH_MAX;
 /// Segments behind a splat.
 pub(super) const TAIL_MAX: usize = 16;
 

@@ -18,7 +18,7 @@ pub(super) struct Pieces<'c, 'k> {
 #[derive(Debug)]
 pub(super) struct Cuts {
     /// Where the first pieces end.
-    ends: [usize; ENDS],
+    ends: [u16; ENDS],
     /// How many of those are known.
     known: usize,
     /// Where the last pieces begin, the last one first.
@@ -68,9 +68,8 @@ impl<'k> Rest<'_, 'k> {
         let text = self.text()?;
         let known = self.pieces.cuts.and_then(|cuts| cuts.ends[..cuts.known].get(self.first));
         let len = match known {
-            Some(end) => end - self.start,
-            // Of many rules, only those with more than ENDS segments in front of their splat come
-            // here.
+            Some(&end) => usize::from(end) - self.start,
+            // Few rules, or a text that is longer than any path or host.
             None => find(text, self.pieces.separator).unwrap_or(text.len()),
         };
         self.first += 1;
@@ -105,15 +104,14 @@ impl Cuts {
     fn of(text: &[u8], separator: u8) -> Cuts {
         let mut cuts = Cuts { ends: [0; ENDS], known: 0, starts: [0; STARTS] };
         let mut from = 0;
-        for end in &mut cuts.ends {
+        for place in &mut cuts.ends {
+            let found = find(&text[from..], separator).map(|at| from + at);
+            let Ok(end) = u16::try_from(found.unwrap_or(text.len())) else { break };
+            *place = end;
             cuts.known += 1;
-            match find(&text[from..], separator) {
-                Some(at) => {
-                    *end = from + at;
-                    from += at + 1;
-                }
+            match found {
+                Some(at) => from = at + 1,
                 None => {
-                    *end = text.len();
                     cuts.set_starts_from_ends();
                     return cuts;
                 }
@@ -129,7 +127,7 @@ impl Cuts {
     }
 
     fn set_starts_from_ends(&mut self) {
-        let later = self.ends[..self.known - 1].iter().map(|end| end + 1);
+        let later = self.ends[..self.known - 1].iter().map(|&end| usize::from(end) + 1);
         let starts = std::iter::once(0).chain(later).skip(self.known.saturating_sub(STARTS));
         let places = &mut self.starts[..self.known.min(STARTS)];
         for (place, start) in places.iter_mut().rev().zip(starts) {
@@ -150,8 +148,9 @@ fn find_last(text: &[u8], separator: u8) -> Option<usize> {
     found
 }
 
-/// First pieces whose ends are kept: more than the paths of sites have.
-const ENDS: usize = 32;
+/// First pieces whose ends are kept: as many segments as a source may have in front of its splat, and
+/// more than a host has labels.
+const ENDS: usize = super::pattern::HEAD_MAX;
 /// Last pieces whose beginnings are kept: as many segments as a source may have behind its splat.
 const STARTS: usize = super::pattern::TAIL_MAX;
 

@@ -107,6 +107,12 @@ fn what_is_no_source() {
     ] {
         assert!(Pattern::parse(source.as_bytes()).is_err(), "{source}");
     }
+    for (segments, is_source) in [(256, true), (257, false)] {
+        for end in ["", "/*", "/*/b"] {
+            let source = format!("{}{end}", "/a".repeat(segments));
+            assert_eq!(Pattern::parse(source.as_bytes()).is_ok(), is_source, "{segments} segments, {end}");
+        }
+    }
 }
 
 #[test]

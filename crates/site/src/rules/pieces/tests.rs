@@ -20,11 +20,26 @@ fn pieces_from_both_ends() {
     }
 }
 
+/// Ends have 16 bits.
+#[test]
+fn texts_longer_than_any_path() {
+    for lens in [[65_535, 3], [65_536, 3], [3, 70_000]] {
+        let text = lens.map(|len| "x".repeat(len)).join(".");
+        let mut room = None;
+        let pieces = Pieces::of(text.as_bytes(), b'.', Some(&mut room));
+        let (mut forwards, mut backwards) = (pieces.all(), pieces.all());
+        let len = |piece: Option<&[u8]>| piece.map(<[u8]>::len);
+        assert_eq!([len(forwards.next()), len(forwards.next())], lens.map(Some));
+        assert_eq!([len(backwards.next_back()), len(backwards.next_back())], [Some(lens[1]), Some(lens[0])]);
+        assert_eq!((forwards.text(), backwards.text()), (None, None));
+    }
+}
+
 proptest! {
     #[test]
     fn the_same_as_a_list_of_pieces(
-        count in prop_oneof![0..20_usize, 28..36_usize, 40..90_usize], lens in prop::collection::vec(0..3_usize, 90),
-        moves in prop::collection::vec(any::<bool>(), 100), mostly_front: bool, for_many: bool,
+        count in prop_oneof![0..20_usize, 28..36_usize, 250..262_usize, 270..300_usize], lens in prop::collection::vec(0..3_usize, 300),
+        moves in prop::collection::vec(any::<bool>(), 310), mostly_front: bool, for_many: bool,
     ) {
         let texts: Vec<Vec<u8>> = lens[..count].iter().map(|&len| vec![b'x'; len]).collect();
         let text = texts.join(&b'.');

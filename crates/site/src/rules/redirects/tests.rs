@@ -39,6 +39,12 @@ fn many_rules_look_at_a_long_request_once() {
     let values = |n: usize| format!("/q id={n} lang=x /y 302\n");
     let fallbacks = |_: usize| "/* /index.html 200\n".to_owned();
     let script = format!("/{}.js", "a".repeat(8_000));
+    let deep = "/a".repeat(250);
+    let (deep_long, deep_segments) = (format!("{deep}/{}", "b".repeat(7_000)), "/a".repeat(3_000));
+    let deep_literals = |n: usize| format!("{}/b{n}/* /y 302\n", "/a".repeat(250));
+    let deep_placeholders = |n: usize| format!("{}/:b/x{n}/* /y 302\n", "/a".repeat(250));
+    let deep_hosts = |n: usize| format!("https://{}x{n}/* /y 302\n", "h.".repeat(60));
+    let deep_host = format!("{}{}", "h.".repeat(60), "i".repeat(7_000));
     for (rule, path, host, query, most) in [
         // The path once, and for each rule its number and the few bytes in which it differs.
         (&placeholders as &dyn Fn(usize) -> String, &*long, "h", "", 8_000 + 500 * 4),
@@ -50,6 +56,11 @@ fn many_rules_look_at_a_long_request_once() {
         (&hosts, "/a", "www.example.com", "", 500 * 8),
         (&parameters, "/q", "h", &query, 8_000 + 500 * 8),
         (&values, "/q", "h", &query, 8_000 + 500 * 8),
+        // And the segments that are the same in all rules.
+        (&deep_literals, &deep_long, "h", "", 7_500 + 500 * (250 + 6)),
+        (&deep_literals, &deep_segments, "h", "", 7_500 + 500 * (250 + 6)),
+        (&deep_placeholders, &deep_long, "h", "", 7_500 + 500 * (250 + 6)),
+        (&deep_hosts, "/a", &deep_host, "", 2 * 7_120 + 500 * (60 + 6)),
         // The path twice: for its segments, and for the extension.
         (&fallbacks, &script, "h", "", 16_100 + 500 * 4),
     ] {

@@ -18,6 +18,11 @@ impl<const WORDS: usize> Bits<WORDS> {
         self.0.get(usize::from(number / 64)).is_some_and(|word| word >> (number % 64) & 1 != 0)
     }
 
+    /// Returns whether some number is in both.
+    pub(super) fn meets(&self, other: &Bits<WORDS>) -> bool {
+        self.0.iter().zip(&other.0).any(|(own, its)| own & its != 0)
+    }
+
     /// The numbers, the smallest one first. Takes as many steps as there are numbers and words.
     pub(super) fn numbers(self) -> impl Iterator<Item = usize> {
         (0..).zip(self.0).flat_map(|(at, mut word)| {

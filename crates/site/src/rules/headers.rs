@@ -3,6 +3,7 @@
 mod rule;
 
 use super::bits::Bits;
+use super::cost::looked_at;
 use super::error::{Fault, Faults};
 use super::pattern::{Captures, Pattern, Room, Subject};
 use super::table::Table;
@@ -11,6 +12,7 @@ use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines};
 use crate::reply::FieldBuf;
 use rule::{Class, Line, Rule, Text};
 use sitar_http::Request;
+use std::collections::HashMap;
 
 /// The rules of one `_headers`, in order.
 #[derive(Debug, Default)]
@@ -54,7 +56,7 @@ pub struct HeaderSet<'s> {
 
 impl std::fmt::Debug for HeaderSet<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.rules().map(|(_, rule)| rule.number)).finish()
+        f.debug_list().entries(self.rules().map(|rule| rule.number)).finish()
     }
 }
 
@@ -87,6 +89,8 @@ impl Headers {
                             source,
                             lines: Vec::new(),
                             detached: Vec::new(),
+                            replaced: 0,
+                            filled: false,
                             faulty: false,
                         });
                     }
@@ -117,6 +121,7 @@ impl Headers {
         }
         headers.end(current, faults);
         headers.check_room(faults);
+        headers.link();
         headers
     }
 
@@ -165,6 +170,26 @@ impl Headers {
         }
     }
 
+    /// Finds out once what names say, so that no request compares any: which of the server's own
+    /// lines each rule replaces, and which rules behind it take a line away.
+    fn link(&mut self) {
+        let mut takers: HashMap<Box<str>, Bits<WORDS>> = HashMap::new();
+        // From the last one to the first: those behind a rule are known when it is reached.
+        for (at, rule) in self.rules.iter_mut().enumerate().rev() {
+            for (bit, own) in OWN.iter().enumerate() {
+                rule.replaced |= u8::from(rule.names(own)) << bit;
+            }
+            rule.filled = rule.lines.iter().any(|line| matches!(line.text, Text::Filled(_)));
+            for line in &mut rule.lines {
+                line.takers = takers.get(&line.name).copied().unwrap_or(Bits::EMPTY);
+            }
+            for name in std::mem::take(&mut rule.detached) {
+                // Below HEADER_RULES_MAX, so it fits.
+                takers.entry(name).or_insert(Bits::EMPTY).add(at as u16);
+            }
+        }
+    }
+
     /// The rules that match no path until they have been shown one; those with a host are not among them.
     pub(crate) fn unmatched(&self) -> Unmatched<'_> {
         Unmatched { left: self.rules.iter().filter(|rule| !rule.source.names_host()).collect() }
@@ -187,12 +212,8 @@ impl Headers {
             }
             any = true;
             set.matched.add(at);
-            for (bit, own) in OWN.iter().enumerate() {
-                if rule.names(own) {
-                    set.replaced |= 1 << bit;
-                }
-            }
-            set.filled |= rule.lines.iter().any(|line| matches!(line.text, Text::Filled(_)));
+            set.replaced |= rule.replaced;
+            set.filled |= rule.filled;
         }
         any.then_some(set)
     }
@@ -217,22 +238,18 @@ impl Unmatched<'_> {
 }
 
 impl<'s> HeaderSet<'s> {
-    fn rules(self) -> impl Iterator<Item = (usize, &'s Rule)> {
-        self.matched.numbers().filter_map(move |at| Some((at, self.headers.rules.get(at)?)))
+    fn rules(self) -> impl Iterator<Item = &'s Rule> {
+        self.matched.numbers().filter_map(move |at| self.headers.rules.get(at))
     }
 
     /// Lines for an occasion that no later rule takes away.
     fn lines(self, occasion: Occasion) -> impl Iterator<Item = (&'s Rule, &'s Line)> {
         let set = self;
-        set.rules().flat_map(move |(at, rule)| {
-            rule.lines
-                .iter()
-                .filter(move |line| {
-                    let later = || set.rules().filter(|(other, _)| *other > at);
-                    occasion.takes(line.class) && !later().any(|(_, rule)| rule.detached.contains(&line.name))
-                })
-                .map(move |line| (rule, line))
-        })
+        let is_there = move |line: &&Line| {
+            looked_at(1);
+            occasion.takes(line.class) && !line.takers.meets(&set.matched)
+        };
+        set.rules().flat_map(move |rule| rule.lines.iter().filter(is_there).map(move |line| (rule, line)))
     }
 
     /// Whether the type of the content is the rules' to say.

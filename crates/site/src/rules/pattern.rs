@@ -443,8 +443,8 @@ fn has_twice(names: &[Box<str>]) -> bool {
 
 /// Placeholders of one rule, the splat, the host's and the query's included.
 pub(super) const CAPTURES_MAX: usize = 16;
-/// Segments in front of a splat, or all: as deep as the folders of a site can be, and a bound for what
-/// is found out once for all rules.
+/// Segments in front of a splat, or all: as deep as the folders of a site can be, and a bound for
+/// what is found out once for all rules.
 pub(super) const HEAD_MAX: usize = DEPTH_MAX;
 /// Segments behind a splat.
 pub(super) const TAIL_MAX: usize = 16;

@@ -148,8 +148,8 @@ fn find_last(text: &[u8], separator: u8) -> Option<usize> {
     found
 }
 
-/// First pieces whose ends are kept: as many segments as a source may have in front of its splat, and
-/// more than a host has labels.
+/// First pieces whose ends are kept: as many segments as a source may have in front of its splat,
+/// and more than a host has labels.
 const ENDS: usize = super::pattern::HEAD_MAX;
 /// Last pieces whose beginnings are kept: as many segments as a source may have behind its splat.
 const STARTS: usize = super::pattern::TAIL_MAX;

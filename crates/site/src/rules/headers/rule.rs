@@ -1,5 +1,7 @@
 //! One rule of `_headers`: its lines, and which names they may have.
 
+use super::WORDS;
+use crate::rules::bits::Bits;
 use crate::rules::error::Fault;
 use crate::rules::pattern::Pattern;
 use crate::rules::template::Template;
@@ -11,8 +13,13 @@ pub(super) struct Rule {
     pub(super) text: Box<[u8]>,
     pub(super) source: Pattern,
     pub(super) lines: Vec<Line>,
-    /// Names that this rule takes from those before it and from the server, in lower case.
+    /// Names that this rule takes from those before it and from the server, in lower case, until it
+    /// is known which lines those are.
     pub(super) detached: Vec<Box<str>>,
+    /// The server's own lines ([`OWN`](super::OWN)) that it replaces or takes away, one bit each.
+    pub(super) replaced: u8,
+    /// It has lines with placeholders.
+    pub(super) filled: bool,
     /// One of its lines has been refused.
     pub(super) faulty: bool,
 }
@@ -24,6 +31,8 @@ pub(super) struct Line {
     pub(super) name: Box<str>,
     pub(super) class: Class,
     pub(super) text: Text,
+    /// The rules behind its own that take it away.
+    pub(super) takers: Bits<WORDS>,
 }
 
 /// What a line says.
@@ -104,10 +113,11 @@ impl Rule {
             }
             (Some(fixed), _) => {
                 let text = Text::Fixed([fixed, b"\r\n"].concat().into());
-                self.lines.push(Line { name: name.into(), class, text });
+                self.lines.push(Line { name: name.into(), class, text, takers: Bits::EMPTY });
             }
             (None, _) => {
-                self.lines.push(Line { name: name.into(), class, text: Text::Filled(template) });
+                let text = Text::Filled(template);
+                self.lines.push(Line { name: name.into(), class, text, takers: Bits::EMPTY });
             }
         }
         Ok(())

@@ -303,3 +303,19 @@ fn a_user_is_told_why_roots_place_is_not_used() {
     }
     assert!(said.contains("  hint: use another directory: XDG_DATA_HOME=/path sitar …\n"), "{said}");
 }
+
+#[test]
+fn modes_do_not_depend_on_the_umask() {
+    for umask in ["0777", "0277", "0"] {
+        let folder = folder();
+        let data = folder.path().join("data");
+        let clean = sitar(&data);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(clean.get_program());
+        command.env("XDG_DATA_HOME", &data).env("NO_COLOR", "1").env_remove("PORT");
+        attempt(command);
+        let modes = ["", "lock", "local", "local/ca.pem", "local/cert.pem", "local/key.pem"]
+            .map(|name| fs::metadata(data.join("sitar").join(name)).unwrap().mode() & 0o7777);
+        assert_eq!(modes, [0o700, 0o600, 0o700, 0o600, 0o600, 0o600], "umask {umask}");
+    }
+}

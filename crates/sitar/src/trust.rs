@@ -131,16 +131,17 @@ pub fn render(outcomes: &[Outcome]) -> String {
 }
 
 impl Display for Outcome {
+    // Names of profiles and what programs say are foreign text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.store)?;
+        write!(f, "{}: ", Printable(&self.store))?;
         match &self.state {
             State::Trusted => f.write_str("trusted"),
             State::AlreadyTrusted => f.write_str("trusted already"),
             State::Removed => f.write_str("removed"),
             State::NotThere => f.write_str("was not there"),
-            State::TypeThis(command) => write!(f, "needs root; type\n  {command}"),
-            State::Unavailable(why) => write!(f, "not changed: {why}"),
-            State::Failed(why) => write!(f, "failed: {why}"),
+            State::TypeThis(command) => write!(f, "needs root; type\n  {}", Printable(command)),
+            State::Unavailable(why) => write!(f, "not changed: {}", Printable(why)),
+            State::Failed(why) => write!(f, "failed: {}", Printable(why)),
         }
     }
 }

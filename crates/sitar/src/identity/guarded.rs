@@ -222,7 +222,10 @@ pub(super) fn open_or_create(at: &OwnedFd, name: &str, path: &Path) -> Result<Fi
     } else if stat.st_nlink > 1 {
         Reason::Links
     } else {
-        return Ok(File::from(descriptor));
+        // Whatever the umask made of it: the next start has to open it, too.
+        return rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)
+            .map(|()| File::from(descriptor))
+            .map_err(|errno| Refusal::io(path, errno));
     };
     Err(Refusal { path: path.to_owned(), reason })
 }
@@ -262,10 +265,13 @@ pub(crate) fn program(path: &Path) -> Option<PathBuf> {
     let (folder, name) = (path.parent()?, path.file_name()?);
     let base = Base::walk(folder, Rule::Shared).ok().filter(Base::exists)?;
     let stat = rustix::fs::statat(base.descriptor(), name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let is_safe = kind(&stat, FileType::RegularFile).is_none()
-        && (stat.st_uid == geteuid().as_raw() || stat.st_uid == 0)
-        && !others_may_write(&stat);
+    let is_safe = kind(&stat, FileType::RegularFile).is_none() && is_guarded(&stat);
     is_safe.then(|| base.path().join(name))
+}
+
+/// Returns whether no user but root (and this one) can write to it.
+pub(crate) fn is_guarded(stat: &Stat) -> bool {
+    (stat.st_uid == geteuid().as_raw() || stat.st_uid == 0) && !others_may_write(stat)
 }
 
 /// Splits a path into what is there, its links resolved, and what is not.

@@ -53,7 +53,7 @@ pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>
     let Some(entry) = Entry::find(places) else { return no_store() };
     let (family, file) = (entry.family, &entry.path);
     let state = match entry.found() {
-        Found::Ours(bytes) if bytes == authority.pem => State::AlreadyTrusted,
+        Found::Ours { bytes, is_guarded: true } if bytes == authority.pem => State::AlreadyTrusted,
         Found::Foreign => entry.not_ours(),
         _ if places.user != 0 => {
             let (from, to) = (shell_word(authority.path), shell_word(file));
@@ -84,9 +84,9 @@ pub(super) fn untrust(places: &Places, tools: &dyn Tools) -> Outcome {
     let state = match entry.found() {
         Found::Nothing => State::NotThere,
         Found::Link | Found::Foreign => entry.not_ours(),
-        Found::Ours(_) if places.user != 0 => State::TypeThis(entry.removal()),
-        Found::Ours(_) if !tools.has(family.program) => family.no_program(),
-        Found::Ours(_) => match entry.remove(&entry.name) {
+        Found::Ours { .. } if places.user != 0 => State::TypeThis(entry.removal()),
+        Found::Ours { .. } if !tools.has(family.program) => family.no_program(),
+        Found::Ours { .. } => match entry.remove(&entry.name) {
             Err(errno) => {
                 State::Failed(format!("cannot remove {}: {}", file.display(), io::Error::from(errno)))
             }
@@ -129,8 +129,11 @@ struct Entry {
 /// What lies there.
 enum Found {
     Nothing,
-    /// An authority that sitar made.
-    Ours(Vec<u8>),
+    /// An authority that sitar made. One that another user can write to would not stay what it is.
+    Ours {
+        bytes: Vec<u8>,
+        is_guarded: bool,
+    },
     /// A link, which may be replaced, but is not followed.
     Link,
     /// Anything else.
@@ -153,8 +156,10 @@ impl Entry {
 
     fn found(&self) -> Found {
         match identity::open_file(&self.directory, &self.name) {
-            Ok((file, _)) => match identity::read(&file, FILE_BYTES_MAX) {
-                Ok(bytes) if identity::is_named_as_ours(&bytes) => Found::Ours(bytes),
+            Ok((file, stat)) => match identity::read(&file, FILE_BYTES_MAX) {
+                Ok(bytes) if identity::is_named_as_ours(&bytes) => {
+                    Found::Ours { bytes, is_guarded: identity::is_guarded(&stat) }
+                }
                 _ => Found::Foreign,
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use tempfile::TempDir;
 
@@ -182,6 +182,7 @@ fn an_ordinary_user_is_given_the_exact_commands() {
     assert_eq!(machine.untrust(&tools)[0], State::NotThere);
     // The user types the command: now it is there.
     fs::write(&file, ONE).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(machine.trust(&tools)[0], State::AlreadyTrusted);
     assert_eq!(
         machine.untrust(&tools)[0],
@@ -212,6 +213,47 @@ fn a_symbolic_link_is_replaced_not_followed() {
     assert_eq!(machine.trust(&tools)[0], State::Trusted);
     assert_eq!(machine.untrust(&tools)[0], State::Removed);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
+fn an_entry_that_others_can_write_to_is_written_again() {
+    let file = "usr/local/share/ca-certificates/sitar-local-0.crt";
+    for mode in [0o646, 0o666, 0o602] {
+        let machine = Machine::new(0, &[DEBIAN]);
+        let tools = Fake::with(&["update-ca-certificates"]);
+        let entry = machine.path(file);
+        fs::write(&entry, ONE).unwrap();
+        fs::set_permissions(&entry, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(machine.trust(&tools)[0], State::Trusted, "{mode:o}");
+        assert_eq!(fs::read(&entry).unwrap(), ONE);
+        assert_eq!(fs::metadata(&entry).unwrap().permissions().mode() & 0o777, 0o644, "{mode:o}");
+        assert_eq!(tools.calls(), ["update-ca-certificates"]);
+    }
+    // An ordinary user gets the command that puts it right.
+    let machine = Machine::new(1000, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates"]);
+    let entry = machine.path("usr/local/share/ca-certificates/sitar-local-1000.crt");
+    fs::write(&entry, ONE).unwrap();
+    fs::set_permissions(&entry, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(
+        matches!(&machine.trust(&tools)[0], State::TypeThis(command) if command.starts_with("sudo install "))
+    );
+}
+
+#[test]
+fn an_entry_of_another_user_is_written_again() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file to another user");
+        return;
+    }
+    let machine = Machine::new(0, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates"]);
+    let entry = machine.path("usr/local/share/ca-certificates/sitar-local-0.crt");
+    fs::write(&entry, ONE).unwrap();
+    fs::set_permissions(&entry, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::chown(&entry, Some(65_534), None).unwrap();
+    assert_eq!(machine.trust(&tools)[0], State::Trusted);
+    assert_eq!(fs::metadata(&entry).unwrap().uid(), 0);
 }
 
 #[test]
@@ -335,6 +377,20 @@ fn what_the_operator_reads() {
          c: was not there\n\
          d: failed: certutil: no\n"
     );
+}
+
+#[test]
+fn foreign_text_forges_no_line_and_does_not_drive_the_terminal() {
+    let foreign = "a\x1b[2J\nsystem: trusted\r\u{9b}b";
+    let escaped = r"a\u{1b}[2J\nsystem: trusted\r\u{9b}b";
+    for (state, what) in [
+        (State::Failed(foreign.to_owned()), format!("failed: {escaped}")),
+        (State::Unavailable(foreign.to_owned()), format!("not changed: {escaped}")),
+        (State::TypeThis(foreign.to_owned()), format!("needs root; type\n  {escaped}")),
+    ] {
+        let outcome = Outcome { store: foreign.to_owned(), state };
+        assert_eq!(render(&[outcome]), format!("{escaped}: {what}\n"));
+    }
 }
 
 #[test]

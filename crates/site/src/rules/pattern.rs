@@ -290,9 +290,10 @@ impl Pattern {
     fn take<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> Option<()> {
         match self.slash {
             Slash::Any => {}
-            // The root is written with its slash, always.
+            // The root is written with its slash, always: a rule about that would lead it to itself.
+            Slash::With | Slash::Without if asked.path.first().is_none() => return None,
             Slash::With if !asked.slash => return None,
-            Slash::Without if asked.slash && asked.path.first().is_some() => return None,
+            Slash::Without if asked.slash => return None,
             Slash::With | Slash::Without => {}
         }
         if let Some(host) = &self.host

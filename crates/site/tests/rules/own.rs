@@ -38,6 +38,18 @@ fn no_rule_leads_to_another_host_by_what_a_client_sends() {
 }
 
 #[test]
+fn a_rule_about_a_slash_does_not_lead_the_root_to_itself() {
+    for rule in ["/* /:splat/ 301!", "/*/ /:splat 301!", "/* /:splat/", "http://a/* https://a/:splat/ 301!"] {
+        let site = ruled(rule, "");
+        for target in ["/", "http://a/", "/?a=1"] {
+            assert_eq!(get(&site, target, "").field("location"), None, "{rule} {target}");
+        }
+    }
+    assert_eq!(get(&ruled("/* /:splat/ 301!", ""), "/a", "").location(), "/a/");
+    assert_eq!(get(&ruled("/*/ /:splat 301!", ""), "/a/", "").location(), "/a");
+}
+
+#[test]
 fn control_characters_are_refused() {
     for value in ["a\rb", "a\0b", "a\x1bb", "a\x7fb"] {
         assert!(

@@ -6,8 +6,8 @@ use super::{Pattern, Segment, Slash, Subject};
 pub(in crate::rules) fn captured(pattern: &Pattern, subject: &Subject<'_>) -> Option<Vec<Vec<u8>>> {
     let is_root = subject.key.is_empty();
     match pattern.slash {
-        Slash::With if !subject.slash => return None,
-        Slash::Without if subject.slash && !is_root => return None,
+        Slash::With if is_root || !subject.slash => return None,
+        Slash::Without if is_root || subject.slash => return None,
         _ => {}
     }
     let mut captures = Vec::new();

@@ -10,9 +10,9 @@ pub(crate) mod load;
 pub(crate) mod memory;
 pub(crate) mod perf;
 pub(crate) mod site;
+mod skip;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -21,6 +21,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+pub(crate) use skip::skip;
 
 /// How long anything may take before a test calls it hung. Generous: it is no statement about speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -257,15 +259,6 @@ pub(crate) fn have(test: &str, commands: &[&str]) -> bool {
     }
     skip(test, &format!("no {} on this machine; `cargo xtask setup` installs it", missing.join(", ")));
     false
-}
-
-/// Records that a test (or a part of it) did not run. `cargo xtask ci` counts and lists these.
-pub(crate) fn skip(test: &str, reason: &str) {
-    eprintln!("SKIPPED: {reason}");
-    let Some(path) = std::env::var_os("SITAR_SKIPPED_FILE") else { return };
-    // One write to a file opened for appending: lines of parallel tests do not mix.
-    let line = format!("skipped: {test}: {}\n", reason.replace('\n', " "));
-    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
 }
 
 /// Polls until `done`, or panics with `what` once patience ends.

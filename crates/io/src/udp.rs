@@ -124,8 +124,8 @@ impl Datagrams {
     }
 
     /// Whether the end was cut off, because the receive slot is too small, or what is here may be
-    /// several datagrams without their ends, because a coalescing socket was set to report more than
-    /// there is room for. Neither can be used.
+    /// several datagrams without their ends, because a coalescing socket was set to report more
+    /// than there is room for. Neither can be used.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.truncated

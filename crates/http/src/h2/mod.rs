@@ -93,8 +93,9 @@ pub struct Limits {
     pub streams: u32,
     /// Bytes of a header block as it is sent. 64 KiB; more ends the connection.
     pub block: usize,
-    /// Bytes of a header list, counted as the head of the same request in HTTP/1. 16 KiB; else 431. More
-    /// than twice as much, from a block that is too short to have held it, ends the connection.
+    /// Bytes of a header list, counted as the head of the same request in HTTP/1. 16 KiB; else 431.
+    /// More than twice as much, from a block that is too short to have held it, ends the
+    /// connection.
     pub list: usize,
     /// Size of a header list beyond `list`, as RFC 9113 §6.5.2 counts it. 256 KiB; more ends the
     /// connection.

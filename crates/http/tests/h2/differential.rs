@@ -2,6 +2,7 @@
 //! mutated input neither takes what the other refuses, but for differences that are named here.
 
 use crate::lab::*;
+use crate::skip::skip;
 use sitar_http::h2::checks::{Hpack, List};
 use sitar_http::h2::{Answer, Connection, Content, Limits, Shared, block};
 use std::io::{Read, Write};
@@ -19,11 +20,7 @@ fn have(test: &str) -> bool {
         return true;
     }
     let reason = "no python3-h2 on this machine; `cargo xtask setup` installs it";
-    eprintln!("SKIPPED: {reason}");
-    if let Some(path) = std::env::var_os("SITAR_SKIPPED_FILE") {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        file.write_all(format!("skipped: h2::differential::{test}: {reason}\n").as_bytes()).unwrap();
-    }
+    skip(&format!("h2::differential::{test}"), reason);
     false
 }
 

@@ -54,8 +54,8 @@ fn method_of(block: &[u8]) -> Method {
 
 #[test]
 fn a_refused_head_is_known_as_one_wherever_its_method_stands() {
-    // RFC 9110 §9.3.2: the answer to a HEAD has no content. RFC 9113 §8.3 gives pseudo-header fields
-    // no order among themselves.
+    // RFC 9110 §9.3.2: the answer to a HEAD has no content. RFC 9113 §8.3 gives pseudo-header
+    // fields no order among themselves.
     let head = with(b"", &[(":method", "HEAD")]);
     let post = with(b"", &[(":method", "POST")]);
     // 16,500 and 30,000 bytes: 0x7f and 16,373 or 29,873 in groups of seven bits.

@@ -12,4 +12,6 @@ mod lists;
 mod messages;
 mod order;
 mod properties;
+#[path = "../../../../tests/common/skip.rs"]
+mod skip;
 mod streams;

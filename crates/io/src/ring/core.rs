@@ -144,7 +144,8 @@ pub(super) struct Inner<B> {
     pub(super) uncancelled: Vec<SlotId>,
     /// Operations that are to be cancelled, for want of room in the op table. Each once.
     pub(super) unended: Vec<EntryId>,
-    /// Receives of datagrams in flight. Here and not with the sockets, which other rings may use too.
+    /// Receives of datagrams in flight. Here and not with the sockets, which other rings may use
+    /// too.
     pub(super) receiving: Vec<EntryId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
     pub(super) unsent: Vec<SlotId>,

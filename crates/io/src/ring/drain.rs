@@ -34,8 +34,8 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does
-    /// not. The first panic of a lease that was dropped on the way, or of a simulated peer, is left in `panic`: it must not
-    /// keep the rest from ending.
+    /// not. The first panic of a lease that was dropped on the way, or of a simulated peer, is left
+    /// in `panic`: it must not keep the rest from ending.
     pub(super) fn drain(&mut self, panic: &mut Option<Box<dyn Any + Send>>) -> bool {
         let deadline = self.backend.now() + DRAIN;
         self.after = None;

@@ -9,6 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+#[path = "../../../../tests/common/skip.rs"]
+mod skip;
+
 /// Two authorities of sitar's, and the certificate of another authority.
 const ONE: &[u8] = include_bytes!("../identity/form/ca.pem");
 const TWO: &[u8] = include_bytes!("tests/two.pem");
@@ -243,7 +246,8 @@ fn an_entry_that_others_can_write_to_is_written_again() {
 #[test]
 fn an_entry_of_another_user_is_written_again() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a file to another user");
+        let test = "trust::tests::an_entry_of_another_user_is_written_again";
+        skip::skip(test, "only root can give a file to another user");
         return;
     }
     let machine = Machine::new(0, &[DEBIAN]);

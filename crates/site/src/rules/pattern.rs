@@ -290,7 +290,8 @@ impl Pattern {
     fn take<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> Option<()> {
         match self.slash {
             Slash::Any => {}
-            // The root is written with its slash, always: a rule about that would lead it to itself.
+            // The root is written with its slash, always: a rule about that would lead it to
+            // itself.
             Slash::With | Slash::Without if asked.path.first().is_none() => return None,
             Slash::With if !asked.slash => return None,
             Slash::Without if asked.slash => return None,

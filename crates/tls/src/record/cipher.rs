@@ -54,8 +54,8 @@ pub(crate) struct Start<'a> {
     pub(crate) secret: Option<&'a [u8]>,
 }
 
-/// A key and its IV, and in TLS 1.3 the secret behind them, or a place for these. `Debug` is left out
-/// on purpose.
+/// A key and its IV, and in TLS 1.3 the secret behind them, or a place for these. `Debug` is left
+/// out on purpose.
 ///
 /// All of it is put where it will stay, and wiped there, because a move would leave a copy behind.
 ///

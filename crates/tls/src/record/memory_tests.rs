@@ -1,5 +1,5 @@
-//! Secrets that are used, moved about and dropped are in memory nowhere: neither where they were, nor
-//! on the stack.
+//! Secrets that are used, moved about and dropped are in memory nowhere: neither where they were,
+//! nor on the stack.
 
 use super::expanded::Expanded;
 use super::*;
@@ -48,8 +48,8 @@ fn deep<R>(work: impl FnOnce() -> R) -> R {
     done
 }
 
-/// A connection's life: records both ways, key updates both ways, keys folded, and in TLS 1.3 a kernel
-/// that refuses the key and one that takes it.
+/// A connection's life: records both ways, key updates both ways, keys folded, and in TLS 1.3 a
+/// kernel that refuses the key and one that takes it.
 fn live(version: Version, aead: Aead, seed: u8) {
     let mut secret = Box::new(Zeroizing::new([0; 48]));
     let secret_len = if aead == Aead::Aes256Gcm { 48 } else { 32 };

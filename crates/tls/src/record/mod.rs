@@ -35,8 +35,8 @@ use std::fmt;
 /// Neither opening nor sealing allocates, except with a new key: after the handshake, a KeyUpdate, and
 /// [`fold_keys`](Self::fold_keys).
 ///
-/// It is a pointer: the secrets stay in the place that they were put in first, so that it is the only
-/// one to wipe.
+/// It is a pointer: the secrets stay in the place that they were put in first, so that it is the
+/// only one to wipe.
 pub struct Records(Box<Halves>);
 
 struct Halves {

@@ -1,8 +1,7 @@
 //! Tests that look at this process's memory, each in a process of its own.
 
 use super::memory::Snapshot;
-use std::fs::OpenOptions;
-use std::io::Write;
+use super::skip::skip;
 use std::process::Command;
 
 /// Returns whether the test runs in a process of its own, where no other changes the memory.
@@ -20,17 +19,10 @@ pub(crate) fn is_alone(test: &str) -> bool {
     false
 }
 
-/// Returns this process's memory; `None` where it may not be read, and the test is listed as skipped.
+/// Returns this process's memory; `None` where it may not be read, and the test is listed as
+/// skipped.
 pub(crate) fn snapshot(test: &str) -> Option<Snapshot> {
     Snapshot::of_self().map_err(|error| skip(test, &format!("/proc/self/mem: {error}"))).ok()
-}
-
-/// `cargo xtask ci` counts and lists these.
-fn skip(test: &str, reason: &str) {
-    eprintln!("SKIPPED: {reason}");
-    let Some(path) = std::env::var_os("SITAR_SKIPPED_FILE") else { return };
-    let line = format!("skipped: {test}: {}\n", reason.replace('\n', " "));
-    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
 }
 
 #[test]

@@ -4,8 +4,10 @@ pub(crate) mod alone;
 pub(crate) mod client;
 mod data;
 mod handshake;
-// The whole program is tested with it, too.
+// The whole program is tested with these, too.
 #[path = "../../../../tests/common/memory.rs"]
 pub(crate) mod memory;
 mod properties;
 mod protocols;
+#[path = "../../../../tests/common/skip.rs"]
+mod skip;

@@ -146,8 +146,8 @@ fn check_name(name: &[u8]) -> Result<String, Fault> {
     }
 }
 
-/// Headers that frame messages, that the connection needs, or that say what the server knows better: a wrong one would
-/// break the answer or its caching.
+/// Headers that frame messages, that the connection needs, or that say what the server knows
+/// better: a wrong one would break the answer or its caching.
 fn is_reserved(name: &str) -> bool {
     matches!(
         name,

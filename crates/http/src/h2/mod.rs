@@ -100,8 +100,8 @@ pub struct Limits {
     /// Size of a header list beyond `list`, as RFC 9113 §6.5.2 counts it. 256 KiB; more ends the
     /// connection.
     pub list_decoded: usize,
-    /// Field lines in a header list, all parts of Cookie (RFC 9113 §8.2.3) counted as one. 100;
-    /// else 431.
+    /// Field lines in a header list, counted as in HTTP/1: all parts of Cookie (RFC 9113 §8.2.3) as
+    /// one, and `:authority`, but not the other pseudo-header fields. 100; else 431.
     pub fields: usize,
     /// Bytes of a request target. 8 KiB; else 414.
     pub target: usize,

@@ -193,7 +193,9 @@ impl Sink for Intake<'_> {
         // RFC 9113 §8.2.3: clients cut Cookie into its parts, which are one line in HTTP/1, with a
         // semicolon and a space between.
         let is_crumb = name == b"cookie" && std::mem::replace(&mut self.parts.cookie, true);
-        self.parts.lines += usize::from(!is_crumb);
+        // The request line and Host in HTTP/1.
+        let is_line = if name.starts_with(b":") { name == b":authority" } else { !is_crumb };
+        self.parts.lines += usize::from(is_line);
         self.parts.size += match name {
             _ if is_crumb => value.len() + 2,
             [b':', ..] => value.len() + LINE_OVERHEAD,

@@ -53,8 +53,8 @@ struct Pair {
     nonces: HashSet<[u8; 8]>,
     /// The peer has sent its last record: what a peer must not send, an alert, or an end.
     is_over: bool,
-    /// The peer has sent a part of a message.
-    is_midway: bool,
+    /// Bytes of a message of which the peer has sent a part.
+    midway: usize,
     /// Records since the last data that the server has opened.
     without_data: usize,
 }
@@ -83,7 +83,7 @@ impl Pair {
             peer: records(&server, &client),
             nonces: HashSet::new(),
             is_over: false,
-            is_midway: false,
+            midway: 0,
             without_data: 0,
         }
     }
@@ -131,7 +131,7 @@ impl Pair {
         match self.server.open(&mut record[..len]) {
             Ok(Opened::Data(data)) => {
                 assert!(is_data && data == content, "data that was not sent");
-                assert!(!self.is_over && !self.is_midway, "data where there must be none");
+                assert!(!self.is_over && self.midway == 0, "data where there must be none");
                 self.without_data = 0;
             }
             Ok(Opened::Nothing | Opened::KeyUpdateRequested) => {
@@ -139,7 +139,13 @@ impl Pair {
                 self.without_data += 1;
                 assert!(self.without_data <= WITHOUT_DATA_MAX, "records without end");
                 let is_updated = self.server.0.receiving.is_fresh();
-                self.is_midway = content_type == content::HANDSHAKE && !is_updated;
+                let is_message = content_type == content::HANDSHAKE;
+                let sent = if is_message { self.midway + content.len() } else { 0 };
+                // RFC 8446 §5.1: nothing follows in the record after which the key changes.
+                let is_whole = self.version == Version::Tls13 && sent >= key_update::LEN;
+                assert_eq!(is_updated, is_whole, "a key that changed elsewhere than behind a message");
+                assert!(!is_whole || sent == key_update::LEN, "bytes behind a key update");
+                self.midway = if is_whole { 0 } else { sent };
                 if is_updated {
                     self.peer.0.sending.step().expect("a key that follows");
                 }
@@ -149,7 +155,7 @@ impl Pair {
                 self.is_over = true;
             }
             Err(error) => {
-                assert!(self.is_over || self.is_midway || !is_data, "refused data: {error}");
+                assert!(self.is_over || self.midway > 0 || !is_data, "refused data: {error}");
                 assert!(!self.is_over || error == RecordError::Closed, "not closed: {error}");
                 self.is_over = true;
             }

@@ -162,8 +162,10 @@ impl<T: Content> Connection<T> {
     }
 
     /// §6.8
-    pub(super) fn on_goaway(&mut self) {
+    pub(super) fn on_goaway(&mut self, now: Instant) -> Result<(), Fault> {
         self.peer_left = true;
+        // One or two are to be expected.
+        Ok(self.floods.count(Flood::Ignored, now)?)
     }
 
     /// §6.9
@@ -198,8 +200,8 @@ impl<T: Content> Connection<T> {
             // §5.1: on a stream that has ended it may have crossed our last frames, or be about what these brought. More than was
             // sent is no such thing, but for what some clients send behind each request; the answer takes that back.
             match self.unreturned.checked_sub(increment as u64) {
-                Some(rest) => self.unreturned = rest,
-                None => self.floods.count(Flood::Windows, now)?,
+                Some(rest) if increment > 0 => self.unreturned = rest,
+                _ => self.floods.count(Flood::Windows, now)?,
             }
             return Ok(());
         };

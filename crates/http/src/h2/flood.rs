@@ -22,7 +22,7 @@ pub enum Flood {
     Priorities,
     /// Windows opened by a few bytes at a time (CVE-2019-9511, CVE-2019-9517).
     Windows,
-    /// Frames of unknown kinds, and frames for streams that are over.
+    /// Frames of unknown kinds, frames for streams that are over, and GOAWAY.
     Ignored,
     /// More to acknowledge or to refuse than the peer fetches.
     Unread,

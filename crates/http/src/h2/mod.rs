@@ -101,7 +101,7 @@ pub struct Limits {
     /// connection.
     pub list_decoded: usize,
     /// Field lines in a header list, counted as in HTTP/1: all parts of Cookie (RFC 9113 §8.2.3) as
-    /// one, and `:authority`, but not the other pseudo-header fields. 100; else 431.
+    /// one, and `:authority`, but not `:method`, `:scheme` and `:path`. 100; else 431.
     pub fields: usize,
     /// Bytes of a request target. 8 KiB; else 414.
     pub target: usize,

@@ -127,7 +127,7 @@ impl<T: Content> Connection<T> {
             Kind::RstStream => self.on_reset(shared, header, now)?,
             Kind::Settings => self.on_settings(shared, header, payload, now)?,
             Kind::Ping => self.on_ping(shared, header, payload, now)?,
-            Kind::Goaway => self.on_goaway(),
+            Kind::Goaway => self.on_goaway(now)?,
             Kind::WindowUpdate => self.on_window_update(shared, header, payload, now)?,
             Kind::PriorityUpdate => self.on_priority_update(payload, now)?,
             // Done above, or refused by `check_form`.

@@ -193,14 +193,15 @@ impl Sink for Intake<'_> {
         // RFC 9113 §8.2.3: clients cut Cookie into its parts, which are one line in HTTP/1, with a
         // semicolon and a space between.
         let is_crumb = name == b"cookie" && std::mem::replace(&mut self.parts.cookie, true);
-        // The request line and Host in HTTP/1.
-        let is_line = if name.starts_with(b":") { name == b":authority" } else { !is_crumb };
-        self.parts.lines += usize::from(is_line);
-        self.parts.size += match name {
-            _ if is_crumb => value.len() + 2,
-            [b':', ..] => value.len() + LINE_OVERHEAD,
-            _ => name.len() + value.len() + LINE_OVERHEAD,
+        // In HTTP/1 the first three are the request line, and the fourth is Host.
+        let (is_line, size) = match name {
+            b":method" | b":scheme" | b":path" => (false, value.len() + LINE_OVERHEAD),
+            b":authority" => (true, value.len() + LINE_OVERHEAD),
+            _ if is_crumb => (false, value.len() + 2),
+            _ => (true, name.len() + value.len() + LINE_OVERHEAD),
         };
+        self.parts.lines += usize::from(is_line);
+        self.parts.size += size;
         // Before the size of the list: the same answer as in HTTP/1.
         if name == b":path" && value.len() > self.limits.target {
             self.reject(TARGET_TOO_LONG);

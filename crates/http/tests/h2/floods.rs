@@ -108,6 +108,13 @@ fn frames_that_say_nothing() {
     lab.feed(&get(1));
     lab.answer(1, 0);
     assert_eq!(until_calm(&mut lab, Flood::Ignored, |_, _| frame(PRIORITY, 0, 1, &[0; 4])), 512);
+    assert_eq!(until_calm(&mut Lab::new(), Flood::Ignored, |_, _| frame(GOAWAY, 0, 0, &[0; 8])), 512);
+    // §6.9: 0 opens no window, also where none is left to open
+    let mut lab = Lab::new();
+    lab.feed(&get(1));
+    lab.answer(1, 1000);
+    lab.sent();
+    assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| frame(WINDOW_UPDATE, 0, 1, &[0; 4])), 1024);
 }
 
 #[test]

@@ -37,6 +37,19 @@ fn only_what_is_far_beyond_the_limit_is_a_bomb() {
     ends_connection(&frame(HEADERS, WHOLE, 1, &bomb), ErrorCode::EnhanceYourCalm);
 }
 
+#[test]
+fn pseudo_header_fields_that_there_are_not_count_with_their_names() {
+    // §8.3, RFC 7541 §6.2.1 and §6.1: a name of 4,000 bytes (0x7f and 3,873) enters the table, and
+    // is named again, by index.
+    let name = [b":", &[b'a'; 3999][..]].concat();
+    for (again, times) in [(&[0xbe][..], 3_000), (&[0x0f, 0x2f, 0x00], 3_000), (&[0xbe], 50)] {
+        let mut block = with(GET, &[]);
+        block.extend([&[0x40, 0x7f, 0xa1, 0x1e][..], &name, &[0]].concat());
+        block.extend(again.repeat(times));
+        ends_connection(&frame(HEADERS, WHOLE, 1, &block), ErrorCode::EnhanceYourCalm);
+    }
+}
+
 /// The method that a refused request is handed out with.
 fn method_of(block: &[u8]) -> Method {
     let (mut shared, now) = (Shared::<Counting>::new(&Limits::default()), Instant::now());

@@ -1,4 +1,4 @@
-//! What lies in a process's memory: secrets that should be gone.
+//! Copies of a process's memory, to look in for secrets that should be gone.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ impl Snapshot {
         copy(&Path::new("/proc").join(pid.to_string()), false).map(Snapshot)
     }
 
-    /// How many parts of 16 bytes are there of each of the secrets, none left out.
+    /// Returns the number of parts of 16 bytes that are there of each secret, zeros included.
     ///
     /// In parts, because memory that is given back is written to by the allocator, so that a secret
     /// is rarely found as a whole.

@@ -1,4 +1,4 @@
-//! How a test that cannot run here says so.
+//! The list of tests that cannot run here.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -110,7 +110,7 @@ mod tests {
         if !is_alone(test) {
             return;
         }
-        // All made before any is told, or they would lie where others have been.
+        // All are made first, or they would lie where others have been.
         let [first, second, third, fourth, waits] =
             [101, 103, 107, 109, 113].map(|seed| Zeroizing::new(secret(seed)));
         let tell = |label, secret: &[u8]| Catcher.log(label, &[], secret);

@@ -126,7 +126,7 @@ impl TrafficKey {
         secret.expand(b"iv", &mut self.iv[..])
     }
 
-    /// What another key begins with that is to be the same.
+    /// Lends this key out, for another one to begin with.
     pub(crate) fn start(&self, seq: u64) -> Start<'_> {
         let secret = self.secret.as_ref().map(Secret::bytes);
         Start { seq, aead: self.aead, key: self.raw(), iv: &self.iv[..], secret }

@@ -14,7 +14,7 @@ const GENERATION_MAX: u64 = (1 << (64 - INDEX_BITS)) - 2;
 
 /// Names an entry of a table: its index and the generation it was filled in. A stale id is inert,
 /// for good: none is given twice.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct EntryId(NonZeroU64);
 
 impl EntryId {

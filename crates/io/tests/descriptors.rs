@@ -13,7 +13,7 @@ use sitar_io::{Config, Ring, SqPoll};
 
 const CONFIG: Config = Config { connections: 4, rx_count: 8, rx_len: 256, tx_count: 4, tx_len: 1024 };
 
-/// How many of this process's threads are pollers of the kernel's: each belongs to a ring.
+/// Returns the number of polling threads of the kernel's in this process: each belongs to a ring.
 fn pollers() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
@@ -30,7 +30,7 @@ fn a_ring_that_cannot_be_made_leaves_nothing_behind() {
         while let Ok(file) = fs::File::open("/dev/null") {
             held.push(file);
         }
-        held.truncate(held.len() - left);
+        held.truncate(held.len().saturating_sub(left));
         let world = World::with(1, Faults::none());
         let simulated = Ring::sim(&CONFIG, &world).map(drop).map_err(|why| why.kind());
         assert_ne!(simulated, Err(ErrorKind::ResourceBusy), "{left}");

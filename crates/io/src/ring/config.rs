@@ -26,8 +26,8 @@ const CONNECTIONS_MAX: u32 = 1 << 20;
 /// Operations in flight for one connection: its receive, a question about room, and one of send,
 /// read, shutdown, peer, socket option, question about what is unsent, and close.
 const OPS_PER_CONNECTION: u32 = 3;
-/// Operations beyond that: accepts, cancels, the waker. Past them the answer is `Busy`, and closes
-/// are put off.
+/// Operations beyond that: accepts, cancels, the waker, and [`OPS_RESERVED`] that are not for the
+/// program. Past them the answer is `Busy`, and closes are put off.
 const OPS_EXTRA: u32 = 1024;
 /// How many of these are kept for operations that end others (`Op::ends_others`). Nothing else can
 /// make room in a table that is full of operations that wait for a peer.

@@ -1,6 +1,6 @@
 //! What a ring owns, and what becomes of each completion.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::CString;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -142,8 +142,8 @@ pub(super) struct Inner<B> {
     pub(super) orphans: Rc<Orphans>,
     /// Slots whose operations are to be cancelled, for want of room in the op table.
     pub(super) uncancelled: Vec<SlotId>,
-    /// Operations that are to be cancelled, for want of room in the op table. Each once.
-    pub(super) unended: Vec<EntryId>,
+    /// Operations that are to be cancelled, for want of room in the op table.
+    pub(super) unended: BTreeSet<EntryId>,
     /// Receives of datagrams in flight. Here and not with the sockets, which other rings may use
     /// too.
     pub(super) receiving: Vec<EntryId>,
@@ -180,7 +180,7 @@ impl<B: Backend> Inner<B> {
             arena,
             orphans: Orphans::new(connections),
             uncancelled: Vec::with_capacity(connections as usize),
-            unended: Vec::new(),
+            unended: BTreeSet::new(),
             receiving: Vec::new(),
             unsent: Vec::with_capacity(connections as usize),
             waker,

@@ -18,16 +18,16 @@ impl<B: Backend> Inner<B> {
         if self.ops.get(id).is_none() || self.take_back(id) {
             return;
         }
-        if self.launch(Op::Cancel(id)).is_err() && !self.unended.contains(&id) {
-            self.unended.push(id);
+        if self.launch(Op::Cancel(id)).is_err() {
+            self.unended.insert(id);
         }
     }
 
     /// Tries again what the op table, or the engine's queue, had no room for.
     pub(super) fn retry_cancels(&mut self) {
-        while let Some(id) = self.unended.pop() {
+        while let Some(id) = self.unended.pop_first() {
             if self.ops.get(id).is_some() && self.launch(Op::Cancel(id)).is_err() {
-                self.unended.push(id);
+                self.unended.insert(id);
                 return;
             }
         }

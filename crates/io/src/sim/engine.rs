@@ -80,7 +80,9 @@ impl Driver for Sim {
             state.happen(&mut self.due);
             if !self.due.is_empty() {
                 drop(state);
-                for index in self.due.drain(..) {
+                // One by one: if a script panics, the others are still due.
+                while let Some(index) = self.due.first().copied() {
+                    self.due.remove(0);
                     self.world.run(index);
                 }
                 state = self.world.0.state.borrow_mut();

@@ -12,6 +12,7 @@ mod tools;
 
 use std::fmt::{self, Display};
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -155,12 +156,20 @@ fn not_ours(what: &str, command: &str) -> State {
 
 /// A path as a word of a POSIX shell.
 pub(crate) fn shell_word(path: &Path) -> String {
-    let text = path.to_string_lossy();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
+    match path.to_str() {
+        Some(text) if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
+        Some(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        // bash's and zsh's quotes, since the others would hold what a terminal acts on, or could not
+        // be shown.
+        _ => {
+            let bytes = path.as_os_str().as_bytes().iter();
+            let shown =
+                bytes.map(
+                    |&byte| if plain(byte) { char::from(byte).to_string() } else { format!("\\x{byte:02x}") },
+                );
+            format!("$'{}'", shown.collect::<String>())
+        }
     }
 }
 

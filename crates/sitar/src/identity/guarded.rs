@@ -222,12 +222,25 @@ pub(super) fn open_or_create(at: &OwnedFd, name: &str, path: &Path) -> Result<Fi
     } else if stat.st_nlink > 1 {
         Reason::Links
     } else {
-        // Whatever the umask made of it: the next start has to open it, too.
-        return rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)
+        return open_to_owner(&descriptor)
             .map(|()| File::from(descriptor))
             .map_err(|errno| Refusal::io(path, errno));
     };
     Err(Refusal { path: path.to_owned(), reason })
+}
+
+/// Lets the owner read and write a file, whatever the umask made of it: the next start has to open
+/// it, too.
+pub(super) fn open_to_owner(file: &OwnedFd) -> Result<(), Errno> {
+    let (wanted, mode) = (Mode::RUSR | Mode::WUSR, rustix::fs::fstat(file)?.st_mode & 0o777);
+    if mode == wanted.as_raw_mode() {
+        return Ok(());
+    }
+    match rustix::fs::fchmod(file, wanted) {
+        // File systems that keep no modes (vfat) refuse what they cannot keep.
+        Err(Errno::PERM) if mode & 0o600 == 0o600 => Ok(()),
+        done => done,
+    }
 }
 
 /// Opens a regular file for reading and returns it with what the kernel says about it. A FIFO does

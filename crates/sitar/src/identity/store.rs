@@ -149,10 +149,8 @@ impl Store {
         for (name, bytes) in [(CA, &files.ca), (CHAIN, &files.chain), (KEY, &*files.key)] {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let path = self.path.join(NEW).join(name);
-            // Whatever the umask says: the next start reads it.
-            let mode = Mode::RUSR | Mode::WUSR;
-            rustix::fs::openat(&new, name, flags, mode)
-                .and_then(|file| rustix::fs::fchmod(&file, mode).map(|()| File::from(file)))
+            rustix::fs::openat(&new, name, flags, Mode::RUSR | Mode::WUSR)
+                .and_then(|file| guarded::open_to_owner(&file).map(|()| File::from(file)))
                 .map_err(Into::into)
                 .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
                 .map_err(|error| Refusal::io(&path, error))?;

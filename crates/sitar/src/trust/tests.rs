@@ -1,8 +1,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use tempfile::TempDir;
@@ -402,6 +403,9 @@ fn shell_words() {
     assert_eq!(shell_word(Path::new("/home/u/ca.pem")), "/home/u/ca.pem");
     assert_eq!(shell_word(Path::new("/home/a b/ca.pem")), "'/home/a b/ca.pem'");
     assert_eq!(shell_word(Path::new("/it's$HOME")), r"'/it'\''s$HOME'");
+    // Names that cannot be shown as they are.
+    assert_eq!(shell_word(Path::new("/a\n'b\u{9b}")), r"$'/a\x0a\x27b\xc2\x9b'");
+    assert_eq!(shell_word(Path::new(OsStr::from_bytes(b"/\xff \\"))), r"$'/\xff\x20\x5c'");
 }
 
 /// The message about an entry of our name that is not ours.

@@ -4,8 +4,8 @@
 
 mod common;
 
-use ::aws_lc_rs::hkdf::{self, KeyType, Prk};
 use common::client::{self, Client};
+use common::hkdf::expand_label;
 use common::memory::Snapshot;
 use common::site::Site;
 use common::{PATIENCE, Server, skip};
@@ -29,8 +29,7 @@ type Secrets = Vec<(&'static str, Vec<u8>)>;
 /// Copies of a secret that rustls leaves, at most, by its name.
 type Kept = fn(&str) -> usize;
 
-/// Of TLS 1.3: in the state that it does not wipe when it gives
-/// the keys away.
+/// Of TLS 1.3: in the state that it does not wipe when it gives the keys away.
 fn kept_of_tls13(name: &str) -> usize {
     match name {
         "client secret" | "server secret" | "client handshake secret" | "exporter secret" => 1,
@@ -94,7 +93,7 @@ fn of_a_closed_connection_only_rustls_leaves_secrets() {
     }
 }
 
-/// One cipher suite, no session resumed, and all secrets told.
+/// One cipher suite, no session resumed, and all secrets logged.
 fn config(server: &Server, suite: SupportedCipherSuite) -> (Arc<ClientConfig>, Arc<Log>) {
     let log = Arc::new(Log::default());
     let provider = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
@@ -172,20 +171,4 @@ impl KeyLog for Log {
         };
         self.0.lock().unwrap().push((name, secret.to_vec()));
     }
-}
-
-/// HKDF-Expand-Label with an empty context (RFC 8446 §7.1).
-fn expand_label(secret: &[u8], label: &str, len: usize) -> Vec<u8> {
-    struct Len(usize);
-    impl KeyType for Len {
-        fn len(&self) -> usize {
-            self.0
-        }
-    }
-    let algorithm = if secret.len() == 48 { hkdf::HKDF_SHA384 } else { hkdf::HKDF_SHA256 };
-    let label = format!("tls13 {label}");
-    let info = [&[0, len as u8, label.len() as u8][..], label.as_bytes(), &[0]];
-    let mut out = vec![0; len];
-    Prk::new_less_safe(algorithm, secret).expand(&info, Len(len)).unwrap().fill(&mut out).unwrap();
-    out
 }

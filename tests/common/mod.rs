@@ -5,6 +5,7 @@
 pub(crate) mod alloc;
 pub(crate) mod client;
 pub(crate) mod h2;
+pub(crate) mod hkdf;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod memory;

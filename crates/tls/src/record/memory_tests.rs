@@ -4,7 +4,7 @@
 use super::expanded::Expanded;
 use super::*;
 use crate::tests::alone::{is_alone, snapshot};
-use aws_lc_rs::hkdf;
+use crate::tests::hkdf::expand_label;
 use std::hint::black_box;
 use zeroize::Zeroizing;
 
@@ -15,21 +15,6 @@ fn fill(place: &mut [u8], seed: u8) {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *byte = (state >> 24) as u8;
     }
-}
-
-/// HKDF-Expand-Label (RFC 8446 §7.1), without code of this crate.
-fn expand_label(secret: &[u8], label: &[u8], len: usize) -> Vec<u8> {
-    struct Len(usize);
-    impl hkdf::KeyType for Len {
-        fn len(&self) -> usize {
-            self.0
-        }
-    }
-    let algorithm = if secret.len() == 48 { hkdf::HKDF_SHA384 } else { hkdf::HKDF_SHA256 };
-    let info = [&[0, len as u8, 6 + label.len() as u8][..], b"tls13 ", label, &[0]];
-    let mut out = vec![0; len];
-    hkdf::Prk::new_less_safe(algorithm, secret).expand(&info, Len(len)).unwrap().fill(&mut out).unwrap();
-    out
 }
 
 /// Moves it, as those who own it do.
@@ -119,8 +104,8 @@ fn records_leave_nothing_in_memory() {
             secrets.clear();
             // That of the KeyUpdate, and that of the kernel's.
             for (name, key_name) in [("secret", "key"), ("next", "its key"), ("third", "the third's key")] {
-                secrets.push((key_name, expand_label(&secret, b"key", aead.key_len())));
-                let next = expand_label(&secret, b"traffic upd", secret.len());
+                secrets.push((key_name, expand_label(&secret, "key", aead.key_len())));
+                let next = expand_label(&secret, "traffic upd", secret.len());
                 secrets.push((name, std::mem::replace(&mut secret, next)));
             }
         }
@@ -155,7 +140,7 @@ fn a_connection_that_ends_in_an_error_leaves_nothing_in_memory() {
     for seed in [7, 8] {
         let mut secret = vec![0; 32];
         fill(&mut secret, seed);
-        let key = expand_label(&secret, b"key", 16);
+        let key = expand_label(&secret, "key", 16);
         assert_eq!(snapshot.find(&[("secret", secret), ("key", key)]), [], "{seed}");
     }
     assert_eq!(records.seals_left(), 0);

@@ -5,6 +5,8 @@ pub(crate) mod client;
 mod data;
 mod handshake;
 // The whole program is tested with these, too.
+#[path = "../../../../tests/common/hkdf.rs"]
+pub(crate) mod hkdf;
 #[path = "../../../../tests/common/memory.rs"]
 pub(crate) mod memory;
 mod properties;

@@ -159,7 +159,8 @@ impl World {
     }
 
     /// Lets time pass. What falls due meanwhile happens at the next wait, or when a stream is looked at.
-    /// It is cut to half of what an [`Instant`] can express, and once that much has passed to a minute.
+    /// It is cut to half of what an [`Instant`] can express, and to a minute once that much has
+    /// passed.
     pub fn advance(&self, time: Duration) {
         let state = &mut *self.0.state.borrow_mut();
         state.pass_to(state.now.saturating_add(time));

@@ -154,20 +154,19 @@ fn not_ours(what: &str, command: &str) -> State {
     ))
 }
 
-/// A path as a word of a POSIX shell.
+/// A path as a word of a shell.
 pub(crate) fn shell_word(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte);
     match path.to_str() {
         Some(text) if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
         Some(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
-        // bash's and zsh's quotes, since the others would hold what a terminal acts on, or could not
-        // be shown.
+        // Quotes of bash and zsh: the others would hold what a terminal acts on, or could not be
+        // shown.
         _ => {
-            let bytes = path.as_os_str().as_bytes().iter();
-            let shown =
-                bytes.map(
-                    |&byte| if plain(byte) { char::from(byte).to_string() } else { format!("\\x{byte:02x}") },
-                );
+            let shown = path.as_os_str().as_bytes().iter().map(|&byte| match byte {
+                _ if plain(byte) => char::from(byte).to_string(),
+                _ => format!("\\x{byte:02x}"),
+            });
             format!("$'{}'", shown.collect::<String>())
         }
     }

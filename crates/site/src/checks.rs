@@ -12,8 +12,8 @@ use sitar_http::{Method, Request, Status, Target};
 /// Any bytes as an archive: the index holds exactly the public names that were listed, and every body lies inside.
 /// Returns how many files there are.
 ///
-/// The same bytes are tried with their checksums put right, too: almost any change to a header makes
-/// its checksum wrong, and nothing behind that check would be reached.
+/// The same bytes are tried with their checksums put right, too: almost any change to a header
+/// makes its checksum wrong, and nothing behind that check would be reached.
 pub fn archive(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     let mut sealed = bytes.to_vec();
     put_checksums_right(&mut sealed);

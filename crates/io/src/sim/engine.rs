@@ -1,5 +1,6 @@
 //! The engine on a world: waiting is what makes time pass.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ pub struct Sim {
     world: World,
     calls: u64,
     /// Scripts to be called. Kept for its capacity.
-    due: Vec<usize>,
+    due: VecDeque<usize>,
 }
 
 impl Ring<Sim> {
@@ -36,7 +37,7 @@ impl Ring<Sim> {
             state.has_ring = true;
             state.kernel = Kernel::new(config.connections, config.rx_len);
             drop(state);
-            Ok(Sim { world: world.clone(), calls: 0, due: Vec::new() })
+            Ok(Sim { world: world.clone(), calls: 0, due: VecDeque::new() })
         })
     }
 
@@ -81,8 +82,7 @@ impl Driver for Sim {
             if !self.due.is_empty() {
                 drop(state);
                 // One by one: if a script panics, the others are still due.
-                while let Some(index) = self.due.first().copied() {
-                    self.due.remove(0);
+                while let Some(index) = self.due.pop_front() {
                     self.world.run(index);
                 }
                 state = self.world.0.state.borrow_mut();

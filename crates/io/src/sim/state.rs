@@ -107,7 +107,7 @@ impl State {
     }
 
     /// Everything that is due now. Scripts to call are pushed to `calls`.
-    pub(super) fn happen(&mut self, calls: &mut Vec<usize>) {
+    pub(super) fn happen(&mut self, calls: &mut VecDeque<usize>) {
         while let Some(Reverse((when, _, _))) = self.timeline.peek() {
             if *when > self.now {
                 return;
@@ -122,7 +122,7 @@ impl State {
                     let alarm = &mut self.alarms[index];
                     if alarm.news || alarm.at.is_some_and(|at| at <= self.now) {
                         *alarm = Alarm::default();
-                        calls.push(index);
+                        calls.push_back(index);
                     }
                 }
             }

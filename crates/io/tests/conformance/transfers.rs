@@ -311,8 +311,8 @@ pub(crate) fn a_send_of_gigabytes_is_begun<E: Engine>() {
     }
 }
 
-/// Room is told soon where there is some, else when the peer has read enough or has failed; and no
-/// more once it is closed.
+/// Room is reported soon where there is some, else when the peer has read enough or has failed; and
+/// no more once it is closed.
 pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);

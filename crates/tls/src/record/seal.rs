@@ -22,8 +22,8 @@ pub(super) struct Sending {
     early: usize,
 }
 
-/// The one that seals the next record, as long as there is a key. The key is not in here: it would be moved
-/// with each change.
+/// The one that seals the next record, as long as there is a key. The key is not in here: it would
+/// be moved with each change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sealer {
     User,

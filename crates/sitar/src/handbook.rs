@@ -97,6 +97,36 @@ mod tests {
         }
     }
 
+    /// The list of limits in the README, as the handbook's page would have it.
+    fn limits_of_the_readme() -> Vec<String> {
+        let readme = include_str!("../../../README.md");
+        let (_, list) = readme.split_once("## Not for you if\n").unwrap();
+        let (list, _) = list.split_once("\n## ").unwrap();
+        let items = list.split("\n- ").skip(1).map(|item| item.split("\n\n").next().unwrap());
+        items.map(words).collect()
+    }
+
+    /// The words, with one space between two of them, without the marks of Markdown and HTML.
+    fn words(text: &str) -> String {
+        let text = text.replace('`', "").replace("<code>", "").replace("</code>", "").replace("&amp;", "&");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_readme_and_the_handbook_list_the_same_limits() {
+        let page = text("limits.html");
+        let of_the_page: Vec<String> = page
+            .split("<main")
+            .nth(1)
+            .unwrap()
+            .split("<li>")
+            .skip(1)
+            .map(|item| words(item.split("</li>").next().unwrap()))
+            .collect();
+        assert!(of_the_page.len() > 20, "{}", of_the_page.len());
+        assert_eq!(of_the_page, limits_of_the_readme());
+    }
+
     #[test]
     fn every_flag_and_variable_is_explained() {
         let options = text("options.html");

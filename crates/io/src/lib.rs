@@ -93,5 +93,5 @@ pub use ring::{Config, OpId, Ring, Stats, leaked_rings};
 pub use rustix::io::Errno;
 pub use sockopt::{SockOpt, TlsCipher, TlsTx, set_tcp_notsent_lowat};
 pub use udp::{COALESCED_MAX, DATAGRAM_HEAD, Datagrams, Udp};
-pub use uring::{SqPoll, Unavailable, Uring};
+pub use uring::{Queues, SqPoll, Unavailable, Uring};
 pub use waker::Waker;

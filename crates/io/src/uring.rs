@@ -8,6 +8,7 @@
 //! The same with a polling kernel thread, and without system calls: `sqpoll`.
 
 mod buf_ring;
+mod queues;
 mod scratch;
 mod sqpoll;
 mod unavailable;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use self::buf_ring::BufRing;
+pub use self::queues::Queues;
 use self::scratch::Scratches;
 use self::sqpoll::Spinner;
 pub use self::sqpoll::SqPoll;
@@ -43,15 +45,12 @@ const KERNEL_PROMPT_CLOSE: (u32, u32) = (6, 13);
 /// which with DEFER_TASKRUN is this thread's: for ever, once in a while. (Seen on 6.1, not on 6.12.) There, closing the ring has to
 /// do; a worker of the kernel's gives the files back soon after.
 const KERNEL_UNREGISTER: (u32, u32) = (6, 12);
+/// Since this one the memory of a ring counts against RLIMIT_MEMLOCK of the user (`io_create_region`).
+const KERNEL_LOCKS_RINGS: (u32, u32) = (6, 14);
 /// Marks an entry whose completion is not waited for; no id has these bits.
 const UNHEARD: u64 = u64::MAX;
 /// The one group of provided buffers.
 const GROUP: u16 = 0;
-/// Submission queue entries: what one wake-up may queue before an extra system call is needed.
-const SQ_ENTRIES: u32 = 4096;
-/// The kernel's own limit (IORING_MAX_CQ_ENTRIES).
-const CQ_ENTRIES_MAX: u32 = 65536;
-
 // linux/io_uring.h
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
@@ -83,12 +82,20 @@ impl Ring<Uring> {
     /// # Errors
     /// [`Unavailable`] says why this machine cannot run it.
     pub fn uring(config: &Config) -> Result<Ring<Uring>, Unavailable> {
-        Uring::ring(config, None)
+        Ring::uring_with(config, Queues::new(config))
+    }
+
+    /// Makes such a ring with queues of these sizes.
+    ///
+    /// # Errors
+    /// Those of [`uring`](Ring::uring).
+    pub fn uring_with(config: &Config, queues: Queues) -> Result<Ring<Uring>, Unavailable> {
+        Uring::ring(config, queues, None)
     }
 }
 
 impl Uring {
-    fn ring(config: &Config, poll: Option<&SqPoll>) -> Result<Ring<Uring>, Unavailable> {
+    fn ring(config: &Config, queues: Queues, poll: Option<&SqPoll>) -> Result<Ring<Uring>, Unavailable> {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let version = parse_release(&release);
         if version < KERNEL_MIN {
@@ -96,13 +103,17 @@ impl Uring {
         }
         let mut why = None;
         Ring::assemble(config, |arena| {
-            Uring::new(config, arena, version, poll).map_err(|error| {
+            Uring::new(config, queues, arena, version, poll).map_err(|error| {
                 why = Some(error);
                 io::ErrorKind::Other.into()
             })
         })
         .map_err(|error| {
-            let step = if error.kind() == io::ErrorKind::InvalidInput { "sizes" } else { "memory" };
+            let step = match (error.kind(), error.raw_os_error()) {
+                (io::ErrorKind::InvalidInput, _) => "sizes",
+                (_, Some(libc::EMFILE | libc::ENFILE)) => "eventfd",
+                _ => "memory",
+            };
             why.unwrap_or(Unavailable::Failed(step, error))
         })
     }
@@ -114,15 +125,13 @@ fn parse_release(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn build(config: &Config, no_sqarray: bool, poll: Option<&SqPoll>) -> io::Result<IoUring> {
+fn build(queues: Queues, no_sqarray: bool, poll: Option<&SqPoll>) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()
         .setup_submit_all()
         .setup_clamp()
-        .setup_cqsize(
-            config.ops().saturating_mul(2).next_power_of_two().clamp(SQ_ENTRIES * 2, CQ_ENTRIES_MAX),
-        )
+        .setup_cqsize(queues.completions())
         .dontfork();
     if no_sqarray {
         builder.setup_no_sqarray();
@@ -135,18 +144,19 @@ fn build(config: &Config, no_sqarray: bool, poll: Option<&SqPoll>) -> io::Result
     if let Some(cpu) = poll.and_then(|poll| poll.cpu) {
         builder.setup_sqpoll_cpu(cpu);
     }
-    builder.build(SQ_ENTRIES)
+    builder.build(queues.submissions())
 }
 
 impl Uring {
     fn new(
         config: &Config,
+        queues: Queues,
         arena: &Arena,
         version: (u32, u32),
         poll: Option<&SqPoll>,
     ) -> Result<Uring, Unavailable> {
-        let ring = build(config, true, poll).or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => build(config, false, poll),
+        let ring = build(queues, true, poll).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => build(queues, false, poll),
             _ => Err(error),
         });
         let ring = ring.map_err(|error| match error.raw_os_error() {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use bench::{Bench, Engine, SMALL};
 use sitar_io::sim::{Faults, Sim, World};
-use sitar_io::{Config, Epoll, Ring, SqPoll, Uring};
+use sitar_io::{Config, Epoll, Queues, Ring, SqPoll, Uring};
 
 pub(crate) struct OnUring;
 
@@ -34,6 +34,16 @@ impl Engine for OnUring {
     type Backend = Uring;
     fn ring(config: &Config) -> Result<Ring<Uring>, String> {
         Ring::uring(config).map_err(|why| why.to_string())
+    }
+}
+
+/// With the smallest queues: what does not fit waits in the kernel, and is not lost.
+pub(crate) struct OnSmallUring;
+
+impl Engine for OnSmallUring {
+    type Backend = Uring;
+    fn ring(config: &Config) -> Result<Ring<Uring>, String> {
+        Ring::uring_with(config, Queues::within(config, 0)).map_err(|why| why.to_string())
     }
 }
 
@@ -143,6 +153,7 @@ macro_rules! cases {
 }
 
 conformance!(uring, crate::OnUring);
+conformance!(small_uring, crate::OnSmallUring);
 conformance!(sqpoll, crate::OnSqPoll);
 conformance!(epoll, crate::OnEpoll);
 

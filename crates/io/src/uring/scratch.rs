@@ -364,7 +364,7 @@ mod tests {
     use crate::backend::{Driver, Request, Submission};
     use crate::sockopt::TlsCipher;
     use crate::table::EntryId;
-    use crate::uring::Uring;
+    use crate::uring::{Queues, Uring};
 
     const CONFIG: Config = Config { connections: 1, rx_count: 1, rx_len: 64, tx_count: 1, tx_len: 64 };
 
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn a_key_that_is_refused_is_wiped() {
         let arena = Arena::new(CONFIG.layout().unwrap()).unwrap();
-        let mut uring = match Uring::new(&CONFIG, &arena, (6, 1), None) {
+        let mut uring = match Uring::new(&CONFIG, Queues::new(&CONFIG), &arena, (6, 1), None) {
             Ok(uring) => uring,
             // Where io_uring is forbidden; the tests of the engines say so.
             Err(why) => return println!("no ring: {why}"),

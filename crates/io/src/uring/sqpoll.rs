@@ -11,7 +11,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{ENTER_GETEVENTS, Unavailable, Uring};
+use super::{ENTER_GETEVENTS, Queues, Unavailable, Uring};
 use crate::ring::{Config, Ring};
 
 // linux/io_uring.h
@@ -70,7 +70,15 @@ impl Ring<Uring> {
     /// [`Unavailable`] says why this machine cannot run it; a CPU that does not exist or that this process may not use
     /// is `EINVAL` of `io_uring_setup`.
     pub fn sqpoll(config: &Config, poll: &SqPoll) -> Result<Ring<Uring>, Unavailable> {
-        Uring::ring(config, Some(poll))
+        Ring::sqpoll_with(config, Queues::new(config), poll)
+    }
+
+    /// Makes such a ring with queues of these sizes.
+    ///
+    /// # Errors
+    /// Those of [`sqpoll`](Ring::sqpoll).
+    pub fn sqpoll_with(config: &Config, queues: Queues, poll: &SqPoll) -> Result<Ring<Uring>, Unavailable> {
+        Uring::ring(config, queues, Some(poll))
     }
 }
 

@@ -23,6 +23,24 @@ pub enum Unavailable {
     Failed(&'static str, io::Error),
 }
 
+impl Unavailable {
+    /// Returns the system's error, where this is one that the others do not name.
+    #[must_use]
+    pub fn system_error(&self) -> Option<&io::Error> {
+        if let Unavailable::Failed(_, error) = self { Some(error) } else { None }
+    }
+
+    /// Returns whether the kernel had no memory, or would lock no more of it for this user (since
+    /// 6.14; see [`Queues::locked`](super::Queues::locked)). The memory of a ring that was closed, by
+    /// whatever process, is given back some time later: so asking again soon may help.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.system_error().is_some_and(|error| {
+            error.raw_os_error() == Some(libc::ENOMEM) || error.kind() == io::ErrorKind::OutOfMemory
+        })
+    }
+}
+
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,6 +3,8 @@
 //! The engines from outside: what the polling one saves, and what is left where io_uring is forbidden.
 
 mod common;
+#[path = "engines/limits.rs"]
+mod limits;
 
 use common::load::Load;
 use common::perf::counted;

@@ -108,6 +108,10 @@ pub struct Doctor {
     /// Connections at most, all shards together, as for `sitar serve` [default: 8192 per shard]
     #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
     pub connections: Option<NonZeroU32>,
+
+    /// Number of shards, as for `sitar serve` [default: one per core]
+    #[arg(long, value_name = "N", env = "SITAR_SHARDS", value_parser = parse_shards)]
+    pub shards: Option<NonZeroU16>,
 }
 
 /// The arguments of `sitar serve`.

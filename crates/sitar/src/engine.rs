@@ -5,18 +5,24 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use sitar_io::{Ring, SqPoll, Unavailable, Uring};
+use sitar_io::{Queues, Ring, SqPoll, Unavailable, Uring};
 
 use crate::cli;
 use crate::error::Error;
 use crate::start;
+
+pub mod rings;
+
+use self::rings::{Memory, NoRing};
 
 /// How long a shard watches for completions when `--spin` is not given.
 pub const SPIN: Duration = Duration::from_millis(1);
@@ -33,7 +39,7 @@ pub enum Choice {
     /// io_uring with polling threads.
     SqPoll(Polling),
     /// epoll, and why not io_uring where that was wanted.
-    Epoll(Option<Unavailable>),
+    Epoll(Option<NoRing>),
 }
 
 /// The cores that this process may use.
@@ -70,14 +76,14 @@ impl Choice {
     /// The engine that was asked for cannot run here, or io_uring fails for no reason that another engine would avoid.
     pub fn make(
         wanted: cli::Engine,
-        probe: impl FnOnce() -> Result<(), Unavailable>,
+        probe: impl FnOnce() -> Result<(), NoRing>,
         polling: impl FnOnce() -> Result<Polling, Error>,
     ) -> Result<Choice, Error> {
         match wanted {
             cli::Engine::Epoll => Ok(Choice::Epoll(None)),
             cli::Engine::Auto => match probe() {
                 Ok(()) => Ok(Choice::Uring),
-                Err(why) if is_lasting(&why) => Ok(Choice::Epoll(Some(why))),
+                Err(why) if lets_epoll_run(&why) => Ok(Choice::Epoll(Some(why))),
                 Err(why) => Err(explain(&why)),
             },
             cli::Engine::Uring => probe().map(|()| Choice::Uring).map_err(|why| explain(&why)),
@@ -98,21 +104,32 @@ impl Choice {
                 pollers: polling.pollers.clone(),
                 cores: polling.cores.count,
             },
-            Choice::Epoll(why) => start::Engine::Epoll { why: why.as_ref().map(ToString::to_string) },
+            Choice::Epoll(why) => start::Engine::Epoll { why: why.as_ref().map(reason) },
         }
     }
 }
 
-/// Whether io_uring is not to be had here at all, as opposed to a failure that the operator should hear of.
-fn is_lasting(why: &Unavailable) -> bool {
-    matches!(why, Unavailable::KernelTooOld(_) | Unavailable::Missing | Unavailable::Forbidden)
+/// Why the engine is epoll, and what changes that where one line can say it.
+fn reason(why: &NoRing) -> String {
+    if why.is_limit() { format!("{why}: {}", rings::RAISE) } else { why.to_string() }
+}
+
+/// Whether io_uring is not to be had here and epoll is, as opposed to a failure that would end both.
+#[must_use]
+pub fn lets_epoll_run(why: &NoRing) -> bool {
+    why.why.is_out_of_memory()
+        || matches!(why.why, Unavailable::KernelTooOld(_) | Unavailable::Missing | Unavailable::Forbidden)
 }
 
 /// What the operator is told when io_uring was asked for and cannot run.
 #[must_use]
-pub fn explain(why: &Unavailable) -> Error {
+pub fn explain(why: &NoRing) -> Error {
     let error = Error::new("cannot start the io_uring engine").cause(why);
-    match why {
+    match &why.why {
+        _ if why.is_limit() => error
+            .hint(rings::RAISE)
+            .hint("or make fewer rings: --shards")
+            .hint("or do without: --engine epoll, which --engine auto chooses by itself"),
         Unavailable::KernelTooOld(_) | Unavailable::Missing => error
             .hint("io_uring needs Linux 6.1 or newer; without it there is --engine epoll, which --engine auto chooses by itself"),
         Unavailable::Forbidden => error
@@ -122,23 +139,60 @@ pub fn explain(why: &Unavailable) -> Error {
             )
             .hint("or do without: --engine epoll, which --engine auto chooses by itself"),
         Unavailable::FileLimit { .. } => error.hint("raise `ulimit -n`, or lower --connections"),
-        Unavailable::Failed(..) => error,
+        why => match why.system_error() {
+            Some(cause) => hint_for(error, cause),
+            None => error,
+        },
     }
 }
 
-/// Makes a small ring and uses it once.
+/// Adds what raises the limit that the system's error stands for.
+#[must_use]
+pub fn hint_for(error: Error, cause: &io::Error) -> Error {
+    match Errno::from_io_error(cause) {
+        Some(Errno::MFILE) => {
+            error.hint("raise the limit on open files: `ulimit -n`, or LimitNOFILE= in a systemd unit")
+        }
+        Some(Errno::NFILE) => error.hint("this machine has no file left to open: see `sysctl fs.file-max`"),
+        Some(Errno::AGAIN) => error.hint(
+            "allow more threads (TasksMax= in a systemd unit, `ulimit -u`, docker run --pids-limit), or start fewer: --shards",
+        ),
+        Some(Errno::NOMEM) => error.hint(
+            "allow more memory (MemoryMax= in a systemd unit, `ulimit -v`, docker run --memory), or start fewer shards: --shards",
+        ),
+        _ => error,
+    }
+}
+
+/// The smallest ring that there is a use for.
+const SMALL: sitar_io::Config =
+    sitar_io::Config { connections: 8, rx_count: 8, rx_len: 256, tx_count: 8, tx_len: 256 };
+
+/// Makes a small ring and uses it once. What it locks is counted for some time after that, so it has the smallest queues.
 ///
 /// # Errors
 /// Why io_uring cannot be used here.
-pub fn probe() -> Result<(), Unavailable> {
-    let config = sitar_io::Config { connections: 8, rx_count: 8, rx_len: 256, tx_count: 8, tx_len: 256 };
-    let mut ring = Ring::uring(&config)?;
-    // A profile may allow the making of a ring and not its use.
-    ring.wait(Some(Instant::now())).map(drop).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => Unavailable::Forbidden,
-        std::io::ErrorKind::Unsupported => Unavailable::Missing,
-        _ => Unavailable::Failed("io_uring_enter", error),
+pub fn probe(memory: &Memory) -> Result<(), NoRing> {
+    Memory { shards: 1, ..*memory }.make(&SMALL, |_| {
+        let mut ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))?;
+        // A profile may allow the making of a ring and not its use.
+        ring.wait(Some(Instant::now())).map(drop).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Unavailable::Forbidden,
+            io::ErrorKind::Unsupported => Unavailable::Missing,
+            _ => Unavailable::Failed("io_uring_enter", error),
+        })
     })
+}
+
+/// Makes the rings that `sitar serve` would make with this configuration, all at a time, and closes them.
+///
+/// # Errors
+/// Why it could not.
+pub fn try_all(memory: &Memory, config: &sitar_io::Config) -> Result<(), NoRing> {
+    // Queues and table of receive slots, which the kernel counts, as they would be; the rest is small.
+    let like = sitar_io::Config { rx_count: config.rx_count, ..SMALL };
+    let made = |_| memory.make(config, |queues| Ring::uring_with(&like, queues));
+    (0..memory.shards).map(made).collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// Polling threads: how long they and the shards stay awake, and where they run.
@@ -178,7 +232,7 @@ impl Polling {
     ///
     /// # Errors
     /// Those of [`Ring::sqpoll`].
-    pub fn ring(&self, config: &sitar_io::Config) -> Result<Ring<Uring>, Unavailable> {
+    pub fn ring(&self, config: &sitar_io::Config, memory: &Memory) -> Result<Ring<Uring>, NoRing> {
         thread_local! {
             // A shard that is started anew runs on the same thread, and gets the same core for its poller.
             static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -193,7 +247,8 @@ impl Polling {
             // Where this is forbidden, the scheduler usually finds out by itself.
             let _ = sched_setaffinity(None, &own);
         }
-        Ring::sqpoll(config, &self.settings(self.pollers.get(place).copied()))
+        let settings = self.settings(self.pollers.get(place).copied());
+        memory.make(config, |queues| Ring::sqpoll_with(config, queues, &settings))
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 
 use sitar_io::probe::{self, TlsUnavailable};
-use sitar_io::{Config, Errno, Ring};
+use sitar_io::{Config, Errno, Queues, Ring};
 use sitar_server::Sealer;
 
 use crate::error::Error;
@@ -45,7 +45,8 @@ impl fmt::Display for Unsealed {
 /// # Errors
 /// Why it does not.
 pub fn probe() -> Result<Sealer, Unsealed> {
-    let ring = Ring::uring(&SMALL).map_err(|why| Unsealed::Failed("io_uring", io::Error::other(why)))?;
+    let ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))
+        .map_err(|why| Unsealed::Failed("io_uring", io::Error::other(why)))?;
     if !ring.has_set_opt() {
         return Err(Unsealed::NoSocketCommands);
     }

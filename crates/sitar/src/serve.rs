@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,14 +15,15 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use sitar_io::{Ring, Unavailable};
+use sitar_io::Ring;
 use sitar_server::{Config, Limits, Sealer, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 use zeroize::Zeroizing;
 
 use crate::cli::{self, CertificateFiles, MinTls, Security, Serve};
-use crate::engine::{self, Choice, Cores, Polling};
+use crate::engine::rings::{Memory, NoRing};
+use crate::engine::{self, Choice, Cores, Polling, lets_epoll_run};
 use crate::error::Error;
 use crate::start::{Certificate, Content, Encryption, Report};
 use crate::watch::{Call, Eye, Watcher};
@@ -46,17 +48,19 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let (tls, encryption, notes) = secure(&plan.security, arguments)?;
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
-    let engine =
-        Choice::make(arguments.engine, engine::probe, || Polling::new(arguments.spin, shards, cores))?;
+    let memory = Memory::of_this_process(shards.get());
+    let probe = || engine::probe(&memory);
+    let engine = Choice::make(arguments.engine, probe, || Polling::new(arguments.spin, shards, cores))?;
     let sealer = who_seals(arguments.tls, &engine)?;
-    let limits = limits(arguments, shards, &engine)?;
+    let limits_of_engine = |engine: &Choice| limits(arguments, shards, engine);
+    let limits = limits_of_engine(&engine)?;
     // Before the listeners: a client that gets through is served.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))?;
     let bound = listen::bind(&plan.addresses, shards)?;
 
-    let memory = u64::from(arguments.memory) << 20;
-    let report = Report {
+    let budget = u64::from(arguments.memory) << 20;
+    let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         addresses: bound.addresses,
         skipped: bound.skipped,
@@ -69,22 +73,34 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         files: site.len(),
         warnings: notes.into_iter().chain(site.warnings().iter().map(ToString::to_string)).collect(),
     };
-    let config = Config {
-        listeners: bound
-            .shards
-            .into_iter()
-            .map(|shard| shard.into_iter().map(Into::into).collect())
-            .collect(),
+    let config = |listeners, limits, sealer| Config {
+        listeners,
         site: Arc::clone(&site),
-        tls,
+        tls: tls.clone(),
         limits,
         sealer,
-        budget: Budget::new(memory, memory / FILE_SHARE),
+        budget: Budget::new(budget, budget / FILE_SHARE),
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
     };
-    let is_polled = matches!(engine, Choice::SqPoll(_));
-    let worker = start(config, engine).map_err(explain)?;
+    let mut is_polled = matches!(engine, Choice::SqPoll(_));
+    let listeners: Listeners =
+        bound.shards.into_iter().map(|shard| shard.into_iter().map(Into::into).collect()).collect();
+    // For epoll, which all shards go over to when one of them has no ring.
+    let again = if arguments.engine == cli::Engine::Auto { duplicate(&listeners)? } else { Vec::new() };
+    let worker = match start(config(listeners, limits, sealer), engine, memory) {
+        Err(Failed::Ring(why)) if arguments.engine == cli::Engine::Auto && lets_epoll_run(&why) => {
+            let engine = Choice::Epoll(Some(why));
+            let (sealer, limits) = (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);
+            (report.engine, report.sealer, is_polled) = (engine.report(), sealer, false);
+            start(config(again, limits, sealer), engine, memory)
+        }
+        started => {
+            drop(again);
+            started
+        }
+    };
+    let worker = worker.map_err(explain)?;
     let since = Instant::now();
     let mut out = io::stdout();
     // A closed standard output is no reason not to serve.
@@ -146,12 +162,12 @@ fn watch(
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn cannot_start_a_thread(error: io::Error) -> Error {
-    Error::new("cannot start a thread").cause(error.to_string())
+    engine::hint_for(Error::new("cannot start a thread").cause(error.to_string()), &error)
 }
 
 /// Why the worker did not start.
 enum Failed {
-    Ring(Unavailable),
+    Ring(NoRing),
     Io(io::Error),
 }
 
@@ -170,12 +186,25 @@ impl fmt::Display for Failed {
     }
 }
 
+/// Each shard's sockets.
+type Listeners = Vec<Vec<OwnedFd>>;
+
+fn duplicate(listeners: &Listeners) -> Result<Listeners, Error> {
+    let shard = |shard: &Vec<OwnedFd>| shard.iter().map(OwnedFd::try_clone).collect();
+    let all: io::Result<Listeners> = listeners.iter().map(shard).collect();
+    all.map_err(|error| {
+        engine::hint_for(Error::new("cannot duplicate the listening sockets").cause(&error), &error)
+    })
+}
+
 /// Starts the shards on the engine: the only place that knows the backends.
-fn start(config: Config, engine: Choice) -> Result<Worker, Failed> {
+fn start(config: Config, engine: Choice, memory: Memory) -> Result<Worker, Failed> {
     match engine {
-        Choice::Uring => Worker::start(config, |ring| Ring::uring(ring).map_err(Failed::Ring)),
+        Choice::Uring => Worker::start(config, move |ring| {
+            memory.make(ring, |queues| Ring::uring_with(ring, queues)).map_err(Failed::Ring)
+        }),
         Choice::SqPoll(polling) => {
-            Worker::start(config, move |ring| polling.ring(ring).map_err(Failed::Ring))
+            Worker::start(config, move |ring| polling.ring(ring, &memory).map_err(Failed::Ring))
         }
         Choice::Epoll(_) => Worker::start(config, |ring| Ring::epoll(ring).map_err(Failed::Io)),
     }
@@ -184,7 +213,7 @@ fn start(config: Config, engine: Choice) -> Result<Worker, Failed> {
 fn explain(failed: Failed) -> Error {
     match failed {
         Failed::Ring(why) => engine::explain(&why),
-        Failed::Io(error) => Error::new("cannot start the shards").cause(error),
+        Failed::Io(error) => engine::hint_for(Error::new("cannot start the shards").cause(&error), &error),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use sitar_io::Unavailable;
 
-use super::facts::{Facts, Module, Port, Refusal, names};
+use super::facts::{Facts, Memlock, Module, Port, Refusal, names};
 use super::{Finding, Problem, Remedy, Verdict};
+use crate::engine::rings::{self, kib};
 use crate::serve::DESCRIPTORS_OTHER;
 
 mod tls;
@@ -57,7 +58,11 @@ fn kernel(facts: &Facts) -> Finding {
 fn uring(facts: &Facts) -> Finding {
     let id = "io_uring";
     let Err(why) = &facts.uring.engine else { return fine(id, "a ring was made and used") };
-    let (missing, remedies) = match why {
+    let (missing, remedies) = match &why.why {
+        reason if reason.is_out_of_memory() => {
+            let advised = if why.is_limit() { raise_memlock() } else { vec![advice(MORE_MEMORY)] };
+            ("memory for the rings".into(), advised)
+        }
         Unavailable::KernelTooOld(_) => ("a newer kernel".into(), vec![advice("see kernel")]),
         Unavailable::Forbidden => forbidden(facts),
         Unavailable::Missing if facts.seccomp => hidden(),
@@ -194,13 +199,38 @@ fn open_files(facts: &Facts) -> Finding {
 /// With room for fewer connections `serve` gives up.
 const CONNECTIONS_MIN: u64 = 64;
 
-/// A value to know, never a problem: sitar registers no buffers, and since 5.12 rings are charged to the memory cgroup.
+const MORE_MEMORY: &str =
+    "allow more memory: the container's limit, MemoryMax= in a systemd unit, or `ulimit -v`";
+
+/// Memory of rings counts as locked since Linux 6.14, for all processes of a user together.
 fn locked_memory(facts: &Facts) -> Finding {
-    let found = match facts.memlock {
-        None => "no limit; sitar locks none".to_owned(),
-        Some(bytes) => format!("up to {} KiB; sitar locks none", bytes / 1024),
+    let id = "locked_memory";
+    let Memlock { memory, full, planned } = facts.memlock;
+    let rings = rings::rings(memory.shards);
+    let take = if memory.shards == 1 { "takes" } else { "take" };
+    let Some(limit) = memory.limit else {
+        return fine(id, format!("no limit for {rings}"));
     };
-    fine("locked_memory", found)
+    let found = format!("up to {}; {rings} {take} {}", kib(limit), kib(planned));
+    if planned >= full && planned <= limit {
+        return fine(id, found);
+    }
+    let missing = format!("{} of them, and as much again for a restart", kib(full));
+    let cost = if planned > limit {
+        EPOLL
+    } else {
+        "the rings are smaller: more system calls where many connections are busy at a time"
+    };
+    let verdict = Verdict::Degraded(problem(missing, cost, raise_memlock()));
+    Finding { id, found, verdict }
+}
+
+fn raise_memlock() -> Vec<Remedy> {
+    vec![
+        command("in this shell", "sudo prlimit --pid $$ --memlock=unlimited:unlimited"),
+        advice("in a systemd unit, below [Service]: LimitMEMLOCK=infinity"),
+        advice("in a container: docker run --ulimit memlock=-1"),
+    ]
 }
 
 fn cores(facts: &Facts) -> Finding {

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use sitar_io::probe::{self, KernelTls, TlsUnavailable};
-use sitar_io::{Config, Ring, TlsCipher, Unavailable};
+use sitar_io::{Config, Queues, Ring, TlsCipher};
 use sitar_server::Limits;
 
 use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
+use crate::engine::rings::{Memory, NoRing};
 use crate::engine::{self, Cores};
 use crate::{listen, serve};
 
@@ -26,8 +27,7 @@ pub(super) struct Facts {
     pub(super) uring: Uring,
     pub(super) tls: Tls,
     pub(super) files: Files,
-    /// Bytes that may be locked in memory (soft limit); `None`: no limit.
-    pub(super) memlock: Option<u64>,
+    pub(super) memlock: Memlock,
     /// Cores that this process may keep busy.
     pub(super) cores: usize,
     /// First port that needs no privilege (sysctl net.ipv4.ip_unprivileged_port_start).
@@ -39,11 +39,21 @@ pub(super) struct Facts {
     pub(super) synchronised: Option<bool>,
 }
 
+/// Memory that this user may lock, and what the rings of `sitar serve` take of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Memlock {
+    pub(super) memory: Memory,
+    /// Bytes of rings as large as they would be without a limit.
+    pub(super) full: u64,
+    /// Bytes of the rings that would be made.
+    pub(super) planned: u64,
+}
+
 /// io_uring.
 #[derive(Debug)]
 pub(super) struct Uring {
-    /// Whether a ring of the engine's can be made and used.
-    pub(super) engine: Result<(), Unavailable>,
+    /// Whether the rings of all shards can be made, and one used.
+    pub(super) engine: Result<(), NoRing>,
     /// Sysctl kernel.io_uring_disabled (Linux 6.6): 1 allows it to a group only, 2 to nobody.
     pub(super) disabled: Option<u32>,
     /// Sysctl kernel.io_uring_group.
@@ -110,12 +120,15 @@ pub(super) enum Port {
 ///
 /// Two things are tried rather than read, and leave nothing behind but, for a process with CAP_NET_ADMIN, the loaded module
 /// `tls`: small rings, and connections to itself over loopback.
-pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
-    let engine = engine::probe();
+pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
     let cores = Cores::of_this_process();
+    let shards = arguments.shards.unwrap_or_else(|| serve::default_shards(&cores, cli::Engine::Auto));
+    let memory = Memory::of_this_process(shards.get());
+    let ring = ring(arguments.connections, shards);
+    let engine = engine::probe(&memory).and_then(|()| engine::try_all(&memory, &ring));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let files = files(connections, &cores, engine.is_err());
+    let files = files(arguments.connections, shards, engine.is_err());
     Facts {
         net_admin: has_capability(&status, CAP_NET_ADMIN),
         seccomp: field(&status, "Seccomp:").is_some_and(|mode| mode != "0"),
@@ -127,7 +140,7 @@ pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
                 let lacking = operations.iter().filter(|operation| !operation.supported);
                 lacking.map(|operation| operation.name).collect()
             }),
-            options: Ring::uring(&SMALL).ok().map(|ring| ring.has_set_opt()),
+            options: Ring::uring_with(&SMALL, Queues::within(&SMALL, 0)).ok().map(|ring| ring.has_set_opt()),
         },
         tls: Tls {
             attached: probe::kernel_tls().map_err(|why| match why {
@@ -138,7 +151,11 @@ pub(super) fn gather(connections: Option<NonZeroU32>) -> Facts {
         },
         kernel,
         files,
-        memlock: getrlimit(Resource::Memlock).current,
+        memlock: Memlock {
+            memory,
+            full: Queues::new(&ring).locked(&ring) * u64::from(shards.get()),
+            planned: memory.queues(&ring).locked(&ring) * u64::from(shards.get()),
+        },
         cores: cores.count,
         unprivileged_port: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
         ports: ports(),
@@ -189,9 +206,17 @@ fn module_in(loadable: &str, builtin: &str) -> Module {
     if loadable.lines().chain(builtin.lines()).any(is_tls) { Module::Installed } else { Module::Absent }
 }
 
+/// The ring of one shard.
+fn ring(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Config {
+    let defaults = Limits::default();
+    let connections =
+        connections.map_or(defaults.connections, |all| all.get().div_ceil(u32::from(shards.get())));
+    Limits { connections, ..defaults }.ring()
+}
+
 /// The same sums as in `serve`.
-fn files(connections: Option<NonZeroU32>, cores: &Cores, epoll: bool) -> Files {
-    let shards = u32::from(serve::default_shards(cores, cli::Engine::Auto).get());
+fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> Files {
+    let shards = u32::from(shards.get());
     let defaults = Limits::default();
     let connections = connections.map_or(defaults.connections, |all| all.get().div_ceil(shards));
     let limits = Limits { connections, ..defaults };

@@ -11,7 +11,7 @@ fn polling(shards: u16, cores: Cores) -> Result<Polling, Error> {
 }
 
 fn choose(wanted: cli::Engine, found: Result<(), Unavailable>) -> Result<start::Engine, String> {
-    Choice::make(wanted, || found, || polling(1, cores(2, &[0, 1])))
+    Choice::make(wanted, || found.map_err(NoRing::from), || polling(1, cores(2, &[0, 1])))
         .map(|choice| choice.report())
         .map_err(|error| error.render(false))
 }
@@ -36,11 +36,72 @@ fn auto_falls_back_to_epoll_for_lasting_reasons_and_says_which() {
         let why_text = Some(expected.to_owned());
         assert_eq!(choose(cli::Engine::Auto, Err(why)), Ok(start::Engine::Epoll { why: why_text }));
     }
-    let failed = Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12));
+    let failed = Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(5));
     assert_eq!(
         choose(cli::Engine::Auto, Err(failed)).unwrap_err(),
         "error: cannot start the io_uring engine\n\
-         \x20 cause: io_uring_setup: Cannot allocate memory (os error 12)\n"
+         \x20 cause: io_uring_setup: Input/output error (os error 5)\n"
+    );
+}
+
+fn no_memory() -> Unavailable {
+    Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12))
+}
+
+/// `io_uring_setup: Cannot allocate memory` where the user may lock that much and has two shards.
+fn locked_out(limit: u64) -> NoRing {
+    let config = sitar_io::Config { connections: 8448, rx_count: 512, ..SMALL };
+    let memory = Memory { limit: Some(limit), shards: 2 };
+    memory.make::<()>(&config, |_| Err(no_memory())).unwrap_err()
+}
+
+#[test]
+fn without_memory_for_rings_auto_is_epoll_and_says_what_to_type() {
+    let chosen = Choice::make(cli::Engine::Auto, || Err(locked_out(0)), || panic!("polling"));
+    let start::Engine::Epoll { why: Some(why) } = chosen.unwrap().report() else { panic!("no epoll") };
+    assert_eq!(
+        why,
+        "this user may lock 0 KiB of memory (ulimit -l), and the rings of 2 shards need at least 64 KiB: raise that limit by \
+         LimitMEMLOCK=infinity in a systemd unit, `ulimit -l unlimited`, or docker run --ulimit memlock=-1"
+    );
+    // A container without memory.
+    assert_eq!(
+        choose(cli::Engine::Auto, Err(no_memory())),
+        Ok(start::Engine::Epoll {
+            why: Some("io_uring_setup: Cannot allocate memory (os error 12)".to_owned())
+        })
+    );
+    let refused = Choice::make(cli::Engine::Uring, || Err(locked_out(0)), || panic!("polling"));
+    assert_eq!(
+        refused.unwrap_err().render(false),
+        "error: cannot start the io_uring engine\n\
+         \x20 cause: this user may lock 0 KiB of memory (ulimit -l), and the rings of 2 shards need at least 64 KiB\n\
+         \x20 hint: raise that limit by LimitMEMLOCK=infinity in a systemd unit, `ulimit -l unlimited`, or docker run --ulimit \
+         memlock=-1\n\
+         \x20 hint: or make fewer rings: --shards\n\
+         \x20 hint: or do without: --engine epoll, which --engine auto chooses by itself\n"
+    );
+}
+
+#[test]
+fn other_limits_are_named_too() {
+    let said = |number| {
+        let failed = Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(number));
+        choose(cli::Engine::Uring, Err(failed)).unwrap_err().lines().last().unwrap().to_owned()
+    };
+    assert_eq!(
+        said(24),
+        "  hint: raise the limit on open files: `ulimit -n`, or LimitNOFILE= in a systemd unit"
+    );
+    assert_eq!(said(23), "  hint: this machine has no file left to open: see `sysctl fs.file-max`");
+    assert_eq!(
+        said(11),
+        "  hint: allow more threads (TasksMax= in a systemd unit, `ulimit -u`, docker run --pids-limit), or start fewer: --shards"
+    );
+    assert_eq!(
+        said(12),
+        "  hint: allow more memory (MemoryMax= in a systemd unit, `ulimit -v`, docker run --memory), or start fewer shards: \
+         --shards"
     );
 }
 

@@ -6,6 +6,7 @@ use sitar_io::probe::KernelTls;
 
 use super::*;
 use crate::doctor::facts::{Files, Tls, Uring};
+use crate::engine::rings::Memory;
 
 /// A machine on which nothing is amiss.
 fn good() -> Facts {
@@ -28,7 +29,11 @@ fn good() -> Facts {
             module: Module::Installed,
         },
         files: Files { hard: Some(524_288), wanted: 10_240, connections: 8192, tables: 1 },
-        memlock: Some(8 << 20),
+        memlock: Memlock {
+            memory: Memory { limit: Some(8 << 20), shards: 2 },
+            full: 2646016,
+            planned: 2646016,
+        },
         cores: 4,
         unprivileged_port: Some(1024),
         ports: vec![(443, Port::Free), (8443, Port::Free), (8080, Port::Free)],
@@ -82,7 +87,7 @@ fn a_good_machine_has_nothing_to_mend() {
             "kernel_tls_chacha20_poly1305 yes",
             "kernel_tls_rekey yes",
             "open_files up to 524288; 10240 wanted",
-            "locked_memory up to 8192 KiB; sitar locks none",
+            "locked_memory up to 8192 KiB; the rings of 2 shards take 2584 KiB",
             "cores 4 for this process",
             "port_443 free",
             "port_8443 free",
@@ -113,7 +118,7 @@ fn io_uring_that_a_sysctl_forbids() {
     let forbid = |disabled, group| {
         with("io_uring", |facts| {
             facts.uring = Uring {
-                engine: Err(Unavailable::Forbidden),
+                engine: Err(Unavailable::Forbidden.into()),
                 disabled: Some(disabled),
                 group: Some(group),
                 lacking: None,
@@ -149,7 +154,7 @@ fn io_uring_that_a_seccomp_profile_forbids_or_hides() {
     for why in [Unavailable::Forbidden, Unavailable::Missing] {
         let head = format!("missing: {why}\n");
         let said = with("io_uring", |facts| {
-            facts.uring.engine = Err(why);
+            facts.uring.engine = Err(why.into());
             facts.seccomp = true;
         });
         assert_eq!(
@@ -166,23 +171,32 @@ fn io_uring_that_a_seccomp_profile_forbids_or_hides() {
 fn io_uring_that_fails_otherwise() {
     let cost = "- sitar runs on epoll: several system calls for each request instead of one for many";
     assert_eq!(
-        with("io_uring", |facts| facts.uring.engine = Err(Unavailable::Missing)),
+        with("io_uring", |facts| facts.uring.engine = Err(Unavailable::Missing.into())),
         format!(
             "missing: this kernel was built without io_uring, or a seccomp profile hides it\n\
              - io_uring in this kernel\n{cost}\n\
              * boot a kernel that was built with CONFIG_IO_URING, as those of distributions are"
         )
     );
-    let failed = || Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12));
+    let failed = || Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(5));
     assert_eq!(
-        with("io_uring", |facts| facts.uring.engine = Err(failed())),
+        with("io_uring", |facts| facts.uring.engine = Err(failed().into())),
+        format!(
+            "missing: io_uring_setup: Input/output error (os error 5)\n\
+             - a ring: io_uring_setup: Input/output error (os error 5)\n{cost}"
+        )
+    );
+    let short = || Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12));
+    assert_eq!(
+        with("io_uring", |facts| facts.uring.engine = Err(short().into())),
         format!(
             "missing: io_uring_setup: Cannot allocate memory (os error 12)\n\
-             - a ring: io_uring_setup: Cannot allocate memory (os error 12)\n{cost}"
+             - memory for the rings\n{cost}\n\
+             * allow more memory: the container's limit, MemoryMax= in a systemd unit, or `ulimit -v`"
         )
     );
     // A security module: no sysctl and no filter tells.
-    let said = with("io_uring", |facts| facts.uring.engine = Err(Unavailable::Forbidden));
+    let said = with("io_uring", |facts| facts.uring.engine = Err(Unavailable::Forbidden.into()));
     assert!(said.contains("neither the sysctl nor a seccomp filter"), "{said}");
 }
 
@@ -201,7 +215,7 @@ fn operations_are_asked_for_where_there_is_a_ring() {
         "ok: the kernel may not be asked"
     );
     let mut none = good();
-    none.uring.engine = Err(Unavailable::Missing);
+    none.uring.engine = Err(Unavailable::Missing.into());
     assert_eq!(said(&none, "io_uring_operations"), "absent");
 }
 
@@ -327,9 +341,44 @@ fn too_few_open_files() {
 }
 
 #[test]
-fn memory_and_cores() {
-    assert_eq!(with("locked_memory", |facts| facts.memlock = Some(0)), "ok: up to 0 KiB; sitar locks none");
-    assert_eq!(with("locked_memory", |facts| facts.memlock = None), "ok: no limit; sitar locks none");
+fn memory_that_may_be_locked() {
+    let memlock = |limit, shards, full: u64, planned: u64| {
+        with("locked_memory", |facts| {
+            let memory = Memory { limit, shards };
+            facts.memlock = Memlock { memory, full: full << 10, planned: planned << 10 };
+        })
+    };
+    let fixes = "* in this shell\n\
+                 $ sudo prlimit --pid $$ --memlock=unlimited:unlimited\n\
+                 * in a systemd unit, below [Service]: LimitMEMLOCK=infinity\n\
+                 * in a container: docker run --ulimit memlock=-1";
+    assert_eq!(memlock(None, 8, 10336, 10336), "ok: no limit for the rings of 8 shards");
+    assert_eq!(
+        memlock(Some(8 << 20), 1, 1292, 1292),
+        "ok: up to 8192 KiB; the ring of 1 shard takes 1292 KiB"
+    );
+    assert_eq!(
+        memlock(Some(8 << 20), 8, 10336, 2656),
+        format!(
+            "degraded: up to 8192 KiB; the rings of 8 shards take 2656 KiB\n\
+             - 10336 KiB of them, and as much again for a restart\n\
+             - the rings are smaller: more system calls where many connections are busy at a time\n{fixes}"
+        )
+    );
+    for limit in [0, 64] {
+        assert_eq!(
+            memlock(Some(limit << 10), 7, 9044, 224),
+            format!(
+                "degraded: up to {limit} KiB; the rings of 7 shards take 224 KiB\n\
+                 - 9044 KiB of them, and as much again for a restart\n\
+                 - sitar runs on epoll: several system calls for each request instead of one for many\n{fixes}"
+            )
+        );
+    }
+}
+
+#[test]
+fn few_cores() {
     assert_eq!(
         with("cores", |facts| facts.cores = 1),
         "degraded: 1 for this process\n\

@@ -1,0 +1,170 @@
+//! Rings that fit into the memory that this user may lock, and patience for those of the process before.
+//!
+//! Linux counts the memory of rings since 6.14, per user and over all processes, against RLIMIT_MEMLOCK of the process that
+//! makes one. It gives that of a ring back some time after the ring was closed. So a process that is started again finds
+//! the rings of the one before still counted: each start uses half of the limit, where its rings fit into that, and
+//! waits a moment where they do not.
+
+use std::fmt;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
+use sitar_io::{Config, Queues, Unavailable};
+
+/// Pauses between attempts, with rings of the planned size and then of the smallest.
+const PAUSES_MS: [u64; 12] = [10, 20, 40, 80, 160, 320, 10, 20, 40, 80, 160, 320];
+/// Attempts with the planned size.
+const ATTEMPTS_PLANNED: usize = 6;
+
+/// What one process may lock for rings, and how many of them it makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that this user may lock; `None`: rings are not counted here.
+    pub limit: Option<u64>,
+    /// Number of rings.
+    pub shards: u16,
+}
+
+impl Memory {
+    /// Raises the soft limit to the hard one, and asks what it is.
+    #[must_use]
+    pub fn of_this_process(shards: u16) -> Memory {
+        let now = getrlimit(Resource::Memlock);
+        // Forbidden at most where the limit changes meanwhile; then the old one holds.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: now.maximum, maximum: now.maximum });
+        let counted = Queues::are_locked_here() && !is_exempt();
+        Memory { limit: getrlimit(Resource::Memlock).current.filter(|_| counted), shards }
+    }
+
+    /// Returns the sizes of each shard's queues.
+    #[must_use]
+    pub fn queues(&self, config: &Config) -> Queues {
+        match self.limit {
+            None => Queues::new(config),
+            // The other half is for the rings of the process before, or of one that takes over.
+            Some(limit) => Queues::within(config, limit / 2 / u64::from(self.shards.max(1))),
+        }
+    }
+
+    /// Returns the bytes that the smallest rings lock, all together.
+    #[must_use]
+    pub fn least(&self, config: &Config) -> u64 {
+        Queues::within(config, 0).locked(config) * u64::from(self.shards)
+    }
+
+    /// Whether waiting can help: alone, the rings would fit.
+    fn is_enough(&self, config: &Config) -> bool {
+        self.limit.is_none_or(|limit| limit >= self.least(config))
+    }
+
+    /// Makes a ring, and tries again for a moment while there is no memory for it.
+    ///
+    /// # Errors
+    /// What `make` said at last.
+    pub fn make<T>(
+        &self,
+        config: &Config,
+        make: impl Fn(Queues) -> Result<T, Unavailable>,
+    ) -> Result<T, NoRing> {
+        self.make_with(config, make, thread::sleep).map_err(|why| {
+            match self.limit.filter(|_| why.is_out_of_memory()) {
+                Some(limit) => NoRing { text: self.over(config, limit), why, is_limit: true },
+                None => why.into(),
+            }
+        })
+    }
+
+    fn make_with<T>(
+        &self,
+        config: &Config,
+        make: impl Fn(Queues) -> Result<T, Unavailable>,
+        mut sleep: impl FnMut(Duration),
+    ) -> Result<T, Unavailable> {
+        let (planned, smallest) = (self.queues(config), Queues::within(config, 0));
+        let mut last = make(planned);
+        for (attempt, pause) in (1..).zip(PAUSES_MS) {
+            match &last {
+                Err(why) if why.is_out_of_memory() && self.is_enough(config) => {}
+                _ => return last,
+            }
+            sleep(Duration::from_millis(pause));
+            last = make(if attempt < ATTEMPTS_PLANNED { planned } else { smallest });
+        }
+        last
+    }
+
+    /// Why there is no memory for the rings, as the end of a sentence.
+    fn over(&self, config: &Config, limit: u64) -> String {
+        let (rings, need) = match self.shards {
+            1 => ("a ring".to_owned(), "needs"),
+            _ => (rings(self.shards), "need"),
+        };
+        let (limit, least) = (kib(limit), kib(self.least(config)));
+        let limit = format!("this user may lock {limit} of memory (ulimit -l)");
+        if self.is_enough(config) {
+            format!("{limit}, and too little of it is left for {rings} of at least {least}")
+        } else {
+            format!("{limit}, and {rings} {need} at least {least}")
+        }
+    }
+}
+
+/// Why there is no ring.
+#[derive(Debug)]
+pub struct NoRing {
+    /// The engine's reason.
+    pub why: Unavailable,
+    /// The same for the operator, as the end of a sentence.
+    text: String,
+    is_limit: bool,
+}
+
+impl NoRing {
+    /// Whether the limit on locked memory is the reason.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        self.is_limit
+    }
+}
+
+impl From<Unavailable> for NoRing {
+    fn from(why: Unavailable) -> NoRing {
+        NoRing { text: why.to_string(), why, is_limit: false }
+    }
+}
+
+impl fmt::Display for NoRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What raises the limit.
+pub const RAISE: &str = "raise that limit by LimitMEMLOCK=infinity in a systemd unit, `ulimit -l unlimited`, or \
+                         docker run --ulimit memlock=-1";
+
+pub(crate) fn rings(count: u16) -> String {
+    if count == 1 { "the ring of 1 shard".to_owned() } else { format!("the rings of {count} shards") }
+}
+
+pub(crate) fn kib(bytes: u64) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
+}
+
+/// Whether the kernel does not count what this process locks: CAP_IPC_LOCK in the first user namespace.
+fn is_exempt() -> bool {
+    let has = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
+    // Without /proc nothing is known, and what is counted is never more than what is planned for.
+    has && fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_first_namespace(&map))
+}
+
+/// Only the first user namespace maps every number to itself (user_namespaces(7)).
+fn is_first_namespace(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,79 @@ fn threads_that_a_user_may_not_start_are_named() {
          \x20 hint: allow more threads (TasksMax= in a systemd unit, `ulimit -u`, docker run --pids-limit), or start fewer: --shards\n"
     );
 }
+
+#[test]
+fn connections_fit_into_the_limit_on_open_files() {
+    let Some(place) = Place::new("engines::connections_fit_into_the_limit_on_open_files") else { return };
+    let site = TempDir::new_in(place.folder.path()).unwrap();
+    std::fs::set_permissions(site.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // Too large for the memory: each answer has a descriptor of its own.
+    let large: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    std::fs::write(site.path().join("index.html"), "<p>small").unwrap();
+    for name in 0..12 {
+        std::fs::write(site.path().join(format!("{name}.bin")), &large).unwrap();
+    }
+    let arguments = ["--tls", "off", "--shards", "2", "--memory", "1"];
+    for (limit, engine, connections) in [
+        ("1024", "auto", Some(896)),
+        ("256", "auto", Some(224)),
+        ("128", "auto", Some(112)),
+        ("64", "auto", Some(56)),
+        ("1024", "epoll", Some(322)),
+        ("256", "epoll", Some(70)),
+        ("128", "epoll", Some(28)),
+        ("64", "epoll", None),
+        ("48", "auto", None),
+    ] {
+        let inside = place.inside(&format!("--memlock=8388608 --nofile={limit}"));
+        let Some(connections) = connections else {
+            let mut command = sitar_inside(&inside, place.folder.path());
+            command.args(["serve", "--listen", "127.0.0.1:0", "--engine", engine]).args(arguments);
+            let ended = run_with(&mut command, b"");
+            assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+            let least = if engine == "epoll" { 92 } else { 60 };
+            let head =
+                format!("error: the limit on open files is {limit}, and 2 shards need at least {least}\n");
+            assert!(ended.stderr.starts_with(&head), "{}", ended.stderr);
+            continue;
+        };
+        let path = site.path().to_str().unwrap();
+        let server = Server::start_inside(&inside, [path, "--engine", engine].into_iter().chain(arguments));
+        let expected = format!(
+            "\n  warning  at most {connections} connections in each shard instead of 8192, because no more than {limit} files \
+             may be open: raise that limit by LimitNOFILE= in a systemd unit"
+        );
+        eventually("the warning", || server.said().contains(&expected));
+        answers(&server);
+        // All of them at a time; nobody reads before all have asked.
+        let mut readers: Vec<TcpStream> = (0..12)
+            .map(|name| {
+                let mut stream = TcpStream::connect(server.address()).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let request = format!("GET /{name}.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        for reader in &mut readers {
+            let mut answer = Vec::new();
+            reader.read_to_end(&mut answer).unwrap();
+            assert!(
+                answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&large),
+                "{limit} {engine}"
+            );
+        }
+    }
+    // What was asked for is not replaced.
+    let inside = place.inside("--memlock=8388608 --nofile=256");
+    let server = Server::start_inside(&inside, arguments.into_iter().chain(["--connections", "400"]));
+    answers(&server);
+    drop(server);
+    let mut command = sitar_inside(&inside, place.folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--connections", "450"]).args(arguments);
+    let ended = run_with(&mut command, b"");
+    let head = "error: the limit on open files is 256: too low for 450 connections\n\
+                \x20 cause: at most 448 fit, 224 in each shard\n";
+    assert!(ended.stderr.starts_with(head), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+}

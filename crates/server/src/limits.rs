@@ -22,6 +22,8 @@ pub struct Limits {
     /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those that one wake-up accepts
     /// beyond it are closed.
     pub connections: u32,
+    /// Descriptors beyond `connections`: for those that are being closed, and those that arrive while accepting is paused.
+    pub closing: u32,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake: Duration,
     /// From the first byte of a request to the end of its head, and likewise for a body that is thrown away.
@@ -55,6 +57,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 8192,
+            closing: 256,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
@@ -83,8 +86,6 @@ const RX_LEN: u32 = 4096;
 /// Bytes of a send buffer: four full records and one with a head.
 const TX_LEN: u32 = 68 << 10;
 const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::MAX_SEALED + 2048);
-/// Descriptors beyond `connections`: for those that are being closed, and those that arrive while accepting is paused.
-const CLOSING: u32 = 256;
 
 impl Limits {
     /// Send buffers of which only answers that need little may take the last ones: handshakes, refusals, farewells. Bodies
@@ -103,7 +104,7 @@ impl Limits {
     #[must_use]
     pub fn ring(&self) -> sitar_io::Config {
         sitar_io::Config {
-            connections: self.connections.saturating_add(CLOSING),
+            connections: self.connections.saturating_add(self.closing),
             rx_count: self.rx_buffers,
             rx_len: RX_LEN,
             tx_count: self.tx_buffers.max(TX_MIN),

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -29,10 +28,12 @@ use crate::start::{Certificate, Content, Encryption, Report};
 use crate::watch::{Call, Eye, Watcher};
 use crate::{handbook, identity, listen, sealer};
 
+pub(crate) mod descriptors;
+
+use self::descriptors::Needs;
+
 /// A file may take this part of the memory for contents; larger ones are read from the disk each time.
 const FILE_SHARE: u64 = 8;
-/// Descriptors beside the connections' own: listeners, the site, the waker, standard streams.
-pub(crate) const DESCRIPTORS_OTHER: u64 = 1024;
 /// Application protocols in order of preference; without HTTP/2 all but the first. The IANA
 /// registry (RFC 7301 §6) also has `http/0.9`, which this server does not speak, and `h2c`, which
 /// is not for TLS (RFC 9113 §3.1).
@@ -52,14 +53,15 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let probe = || engine::probe(&memory);
     let engine = Choice::make(arguments.engine, probe, || Polling::new(arguments.spin, shards, cores))?;
     let sealer = who_seals(arguments.tls, &engine)?;
-    let limits_of_engine = |engine: &Choice| limits(arguments, shards, engine);
-    let limits = limits_of_engine(&engine)?;
+    let limits_of_engine = |engine: &Choice| limits(arguments, shards, plan.addresses.len(), engine);
+    let (limits, fitted) = limits_of_engine(&engine)?;
     // Before the listeners: a client that gets through is served.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))?;
     let bound = listen::bind(&plan.addresses, shards)?;
 
     let budget = u64::from(arguments.memory) << 20;
+    let was_fitted = usize::from(fitted.is_some());
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         addresses: bound.addresses,
@@ -71,7 +73,11 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         content,
         watching: eye.as_ref().map(Eye::watching),
         files: site.len(),
-        warnings: notes.into_iter().chain(site.warnings().iter().map(ToString::to_string)).collect(),
+        warnings: fitted
+            .into_iter()
+            .chain(notes)
+            .chain(site.warnings().iter().map(ToString::to_string))
+            .collect(),
     };
     let config = |listeners, limits, sealer| Config {
         listeners,
@@ -91,7 +97,8 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let worker = match start(config(listeners, limits, sealer), engine, memory) {
         Err(Failed::Ring(why)) if arguments.engine == cli::Engine::Auto && lets_epoll_run(&why) => {
             let engine = Choice::Epoll(Some(why));
-            let (sealer, limits) = (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);
+            let (sealer, (limits, fitted)) = (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);
+            report.warnings.splice(..was_fitted, fitted);
             (report.engine, report.sealer, is_polled) = (engine.report(), sealer, false);
             start(config(again, limits, sealer), engine, memory)
         }
@@ -333,15 +340,19 @@ pub(crate) fn default_shards(cores: &Cores, engine: cli::Engine) -> NonZeroU16 {
     NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
 }
 
-/// The limits of each shard. The soft limit on open files is raised as far as needed and allowed. The file table of each
-/// io_uring is held against it by itself; with epoll, the connections of all shards are descriptors of the process.
-fn limits(arguments: &Serve, shards: NonZeroU16, engine: &Choice) -> Result<Limits, Error> {
+/// The limits of each shard, as far as open files allow, and what the operator should know about that.
+fn limits(
+    arguments: &Serve,
+    shards: NonZeroU16,
+    addresses: usize,
+    engine: &Choice,
+) -> Result<(Limits, Option<String>), Error> {
     let defaults = Limits::default();
     let connections = match arguments.connections {
         Some(all) => all.get().div_ceil(u32::from(shards.get())),
         None => defaults.connections,
     };
-    let mut limits = Limits {
+    let limits = Limits {
         connections,
         handshake: seconds(arguments.handshake_seconds),
         head: seconds(arguments.head_seconds),
@@ -350,30 +361,8 @@ fn limits(arguments: &Serve, shards: NonZeroU16, engine: &Choice) -> Result<Limi
         http2: !arguments.no_http2,
         ..defaults
     };
-    let tables = if matches!(engine, Choice::Epoll(_)) { u64::from(shards.get()) } else { 1 };
-    let others = DESCRIPTORS_OTHER + (limits.files_open as u64) * u64::from(shards.get());
-    let wanted = u64::from(limits.ring().connections) * tables + others;
-    // Each connection may be sent another file that is too large for memory: a wish, not a need.
-    let wished = wanted + u64::from(connections) * u64::from(shards.get());
-    let now = getrlimit(Resource::Nofile);
-    let allowed = now.maximum.unwrap_or(u64::MAX);
-    if now.current.is_some_and(|current| current < wished) {
-        let raised = Rlimit { current: Some(wished.min(allowed)), maximum: now.maximum };
-        setrlimit(Resource::Nofile, raised)
-            .map_err(|error| Error::new("cannot raise the limit on open files").cause(error.to_string()))?;
-    }
-    if wanted > allowed {
-        let most = u32::try_from(allowed.saturating_sub(others) / tables).unwrap_or(u32::MAX);
-        let most = most.saturating_sub(limits.ring().connections - limits.connections);
-        if arguments.connections.is_some() || most < 64 {
-            return Err(Error::new(format!(
-                "the limit on open files is {allowed}: too low for {connections} connections per shard"
-            ))
-            .hint("raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit), or lower --connections"));
-        }
-        limits.connections = most;
-    }
-    Ok(limits)
+    let needs = Needs { shards: shards.get(), addresses, shared: matches!(engine, Choice::Epoll(_)) };
+    descriptors::fit(limits, needs, arguments.connections.map(NonZeroU32::get))
 }
 
 fn seconds(seconds: u32) -> Duration {

@@ -5,7 +5,7 @@ use sitar_io::Unavailable;
 use super::facts::{Facts, Memlock, Module, Port, Refusal, names};
 use super::{Finding, Problem, Remedy, Verdict};
 use crate::engine::rings::{self, kib};
-use crate::serve::DESCRIPTORS_OTHER;
+use crate::serve::descriptors::Fit;
 
 mod tls;
 
@@ -179,13 +179,16 @@ fn open_files(facts: &Facts) -> Finding {
         }
         Some(hard) => hard,
     };
-    let closing = files.wanted - DESCRIPTORS_OTHER - u64::from(files.connections) * files.tables;
-    let most = (hard.saturating_sub(DESCRIPTORS_OTHER + closing)) / files.tables;
     let missing = format!("room for {} connections in each shard", files.connections);
-    let cost = if most < CONNECTIONS_MIN {
-        "sitar serve does not start".to_owned()
-    } else {
-        format!("sitar serve takes {most} connections in each shard, or does not start if more are asked for")
+    let cost = match files.fit {
+        Fit::Nothing { least } => format!("sitar serve does not start: it needs {least}"),
+        Fit::Less { connections, .. } if connections < files.connections && files.explicit => {
+            format!("sitar serve does not start: at most {connections} connections fit in each shard")
+        }
+        Fit::Less { connections, .. } if connections < files.connections => {
+            format!("sitar serve takes {connections} connections in each shard")
+        }
+        Fit::Less { .. } | Fit::All => "sitar serve keeps fewer large files open".to_owned(),
     };
     let wanted = files.wanted;
     let remedies = vec![
@@ -195,9 +198,6 @@ fn open_files(facts: &Facts) -> Finding {
     let verdict = Verdict::Degraded(problem(missing, cost, remedies));
     Finding { id, found: format!("at most {hard}; {wanted} wanted"), verdict }
 }
-
-/// With room for fewer connections `serve` gives up.
-const CONNECTIONS_MIN: u64 = 64;
 
 const MORE_MEMORY: &str =
     "allow more memory: the container's limit, MemoryMax= in a systemd unit, or `ulimit -v`";

@@ -13,6 +13,7 @@ use sitar_server::Limits;
 use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
 use crate::engine::rings::{Memory, NoRing};
 use crate::engine::{self, Cores};
+use crate::serve::descriptors::{Fit, Needs};
 use crate::{listen, serve};
 
 /// Everything that the checks look at.
@@ -101,8 +102,10 @@ pub(super) struct Files {
     pub(super) wanted: u64,
     /// Connections of one shard that this is for.
     pub(super) connections: u32,
-    /// What one connection of a shard counts: 1, or with epoll the number of shards.
-    pub(super) tables: u64,
+    /// Whether the operator asked for that many.
+    pub(super) explicit: bool,
+    /// How that fits into the limit.
+    pub(super) fit: Fit,
 }
 
 /// A port that sitar may want.
@@ -124,11 +127,11 @@ pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| serve::default_shards(&cores, cli::Engine::Auto));
     let memory = Memory::of_this_process(shards.get());
-    let ring = ring(arguments.connections, shards);
+    let ring = limits(arguments.connections, shards).ring();
     let engine = engine::probe(&memory).and_then(|()| engine::try_all(&memory, &ring));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let files = files(arguments.connections, shards, engine.is_err());
+    let files = files(arguments, shards, engine.is_err());
     Facts {
         net_admin: has_capability(&status, CAP_NET_ADMIN),
         seccomp: field(&status, "Seccomp:").is_some_and(|mode| mode != "0"),
@@ -206,23 +209,26 @@ fn module_in(loadable: &str, builtin: &str) -> Module {
     if loadable.lines().chain(builtin.lines()).any(is_tls) { Module::Installed } else { Module::Absent }
 }
 
-/// The ring of one shard.
-fn ring(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Config {
+/// The limits of one shard as in `serve`.
+fn limits(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Limits {
     let defaults = Limits::default();
     let connections =
         connections.map_or(defaults.connections, |all| all.get().div_ceil(u32::from(shards.get())));
-    Limits { connections, ..defaults }.ring()
+    Limits { connections, ..defaults }
 }
 
-/// The same sums as in `serve`.
-fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> Files {
-    let shards = u32::from(shards.get());
-    let defaults = Limits::default();
-    let connections = connections.map_or(defaults.connections, |all| all.get().div_ceil(shards));
-    let limits = Limits { connections, ..defaults };
-    let tables = if epoll { u64::from(shards) } else { 1 };
-    let wanted = u64::from(limits.ring().connections) * tables + serve::DESCRIPTORS_OTHER;
-    Files { hard: getrlimit(Resource::Nofile).maximum, wanted, connections, tables }
+fn files(arguments: &cli::Doctor, shards: NonZeroU16, epoll: bool) -> Files {
+    let limits = limits(arguments.connections, shards);
+    // Without --listen there are two addresses.
+    let needs = Needs { shards: shards.get(), addresses: 2, shared: epoll };
+    let hard = getrlimit(Resource::Nofile).maximum;
+    Files {
+        hard,
+        wanted: needs.wanted(&limits),
+        connections: limits.connections,
+        explicit: arguments.connections.is_some(),
+        fit: needs.fit(&limits, hard.unwrap_or(u64::MAX)),
+    }
 }
 
 /// Those of a server with a certificate, of one without, and of plain HTTP, each where it would be bound.

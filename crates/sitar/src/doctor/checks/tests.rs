@@ -28,7 +28,13 @@ fn good() -> Facts {
             }),
             module: Module::Installed,
         },
-        files: Files { hard: Some(524_288), wanted: 10_240, connections: 8192, tables: 1 },
+        files: Files {
+            hard: Some(524_288),
+            wanted: 10_240,
+            connections: 8192,
+            explicit: false,
+            fit: Fit::All,
+        },
         memlock: Memlock {
             memory: Memory { limit: Some(8 << 20), shards: 2 },
             full: 2646016,
@@ -319,24 +325,29 @@ fn kernel_tls_with_gaps() {
 
 #[test]
 fn too_few_open_files() {
-    let few = |hard, wanted, connections, tables| {
-        with("open_files", |facts| facts.files = Files { hard: Some(hard), wanted, connections, tables })
+    let few = |hard, explicit, fit| {
+        with("open_files", |facts| {
+            facts.files = Files { hard: Some(hard), wanted: 10_240, connections: 8192, explicit, fit };
+        })
     };
+    let less = Fit::Less { connections: 896, closing: 128, files_open: 64 };
     assert_eq!(
-        few(4096, 10_240, 8192, 1),
-        "degraded: at most 4096; 10240 wanted\n\
+        few(1024, false, less),
+        "degraded: at most 1024; 10240 wanted\n\
          - room for 8192 connections in each shard\n\
-         - sitar serve takes 2048 connections in each shard, or does not start if more are asked for\n\
+         - sitar serve takes 896 connections in each shard\n\
          * in this shell\n\
          $ sudo prlimit --pid $$ --nofile=10240:10240\n\
          * in a systemd unit, below [Service]: LimitNOFILE=10240"
     );
-    let none = few(1024, 10_240, 8192, 1);
-    assert!(none.contains("\n- sitar serve does not start\n"), "{none}");
-    // With epoll the connections of all shards are descriptors of one process: (5120 - 1024 - 0) / 4.
-    let shared = few(5120, 1024 + 4 * 8192, 8192, 4);
-    assert!(shared.contains("takes 1024 connections in each shard"), "{shared}");
-    assert_eq!(few(10_240, 10_240, 8192, 1), "ok: up to 10240; 10240 wanted");
+    let none = few(32, false, Fit::Nothing { least: 72 });
+    assert!(none.contains("\n- sitar serve does not start: it needs 72\n"), "{none}");
+    let asked = few(1024, true, less);
+    assert!(
+        asked.contains("\n- sitar serve does not start: at most 896 connections fit in each shard\n"),
+        "{asked}"
+    );
+    assert_eq!(few(10_240, false, Fit::All), "ok: up to 10240; 10240 wanted");
     assert_eq!(with("open_files", |facts| facts.files.hard = None), "ok: no limit; 10240 wanted");
 }
 

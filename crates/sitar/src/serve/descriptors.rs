@@ -1,0 +1,150 @@
+//! How many connections fit into the limit on open files (RLIMIT_NOFILE).
+//!
+//! With io_uring connections are no descriptors of the process, but entries of their ring's table, which the kernel holds
+//! against the same limit by itself (`io_sqe_files_register`). With epoll they are descriptors, of all shards together.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sitar_server::Limits;
+
+use crate::error::Error;
+
+/// Descriptors of the process: standard streams, signals, the site and its watch, a file that is being read into memory.
+const PROCESS: u64 = 32;
+/// Of each shard: its ring (with epoll also its timer) and its waker.
+const SHARD: u64 = 3;
+/// Of each listening socket of a shard: the shard's, the worker's, and one while the engine is chosen.
+const LISTENER: u64 = 3;
+/// For each shard at least so many files that are too large for memory, kept open or being sent.
+const FILES_MIN: u64 = 8;
+/// Fewer connections than this in each shard are no server.
+const CONNECTIONS_MIN: u64 = 8;
+/// What raises the limit.
+const RAISE: &str =
+    "raise that limit by LimitNOFILE= in a systemd unit, `ulimit -Hn`, or docker run --ulimit nofile=";
+
+/// What the descriptors are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    pub(crate) shards: u16,
+    /// Listening sockets of each shard.
+    pub(crate) addresses: usize,
+    /// Connections are descriptors of the process, as with epoll.
+    pub(crate) shared: bool,
+}
+
+/// What fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// All that is wanted.
+    All,
+    /// At most so much in each shard.
+    Less { connections: u32, closing: u32, files_open: usize },
+    /// Nothing useful; this much is the least.
+    Nothing { least: u64 },
+}
+
+impl Needs {
+    fn fixed(self) -> u64 {
+        PROCESS + u64::from(self.shards) * (SHARD + LISTENER * self.addresses as u64)
+    }
+
+    /// Returns the number of descriptors that shards with these limits want.
+    pub(crate) fn wanted(self, limits: &Limits) -> u64 {
+        let (shards, table) = (u64::from(self.shards), u64::from(limits.ring().connections));
+        let files = limits.files_open as u64 * shards;
+        if self.shared { self.fixed() + files + table * shards } else { (self.fixed() + files).max(table) }
+    }
+
+    /// Returns the least limit with which a server is worth its start.
+    fn least(self) -> u64 {
+        let each = if self.shared { FILES_MIN + 2 * CONNECTIONS_MIN } else { FILES_MIN };
+        self.fixed() + u64::from(self.shards) * each
+    }
+
+    /// Fits shards with these limits into `allowed` descriptors.
+    pub(crate) fn fit(self, limits: &Limits, allowed: u64) -> Fit {
+        if allowed >= self.wanted(limits) {
+            return Fit::All;
+        }
+        if allowed < self.least() {
+            return Fit::Nothing { least: self.least() };
+        }
+        let each = (allowed - self.fixed()) / u64::from(self.shards);
+        // Half of what is there for files is for those that are being sent.
+        let both = (each / 4).min(2 * limits.files_open as u64);
+        let (files, table) = if self.shared { (both / 2, each - both) } else { (each / 2, allowed) };
+        let files = files.max(FILES_MIN / 4);
+        let closing = (table / 8).min(u64::from(limits.closing)).max(CONNECTIONS_MIN / 2);
+        Fit::Less {
+            connections: u32::try_from(table - closing).unwrap_or(u32::MAX),
+            closing: u32::try_from(closing).unwrap_or(u32::MAX),
+            files_open: limits.files_open.min(usize::try_from(files).unwrap_or(usize::MAX)),
+        }
+    }
+}
+
+/// Raises the soft limit as far as needed and allowed, and fits the limits of each shard into the hard one. `explicit` is what
+/// the operator asked for, all shards together. Also returns what the operator should know.
+///
+/// # Errors
+/// Not even the least fits, or not what the operator asked for.
+pub(crate) fn fit(
+    mut limits: Limits,
+    needs: Needs,
+    explicit: Option<u32>,
+) -> Result<(Limits, Option<String>), Error> {
+    let now = getrlimit(Resource::Nofile);
+    let allowed = now.maximum.unwrap_or(u64::MAX);
+    // Each connection may be sent another file that is too large for memory: a wish, not a need.
+    let wished = needs.wanted(&limits) + u64::from(limits.connections) * u64::from(needs.shards);
+    if now.current.is_some_and(|current| current < wished) {
+        let raised = Rlimit { current: Some(wished.min(allowed)), maximum: now.maximum };
+        setrlimit(Resource::Nofile, raised)
+            .map_err(|error| Error::new("cannot raise the limit on open files").cause(error.to_string()))?;
+    }
+    let note = apply(&mut limits, needs, explicit, allowed)?;
+    Ok((limits, note))
+}
+
+fn apply(
+    limits: &mut Limits,
+    needs: Needs,
+    explicit: Option<u32>,
+    allowed: u64,
+) -> Result<Option<String>, Error> {
+    let (connections, closing, files_open) = match needs.fit(limits, allowed) {
+        Fit::All => return Ok(None),
+        Fit::Nothing { least } => {
+            return Err(Error::new(format!(
+                "the limit on open files is {allowed}, and {} need at least {least}",
+                shards(needs.shards)
+            ))
+            .hint(format!("{RAISE}, or start fewer shards: --shards")));
+        }
+        Fit::Less { connections, closing, files_open } => (connections, closing, files_open),
+    };
+    (limits.closing, limits.files_open) = (closing, files_open);
+    if limits.connections <= connections {
+        return Ok(None);
+    }
+    if let Some(explicit) = explicit {
+        let all = u64::from(connections) * u64::from(needs.shards);
+        return Err(Error::new(format!(
+            "the limit on open files is {allowed}: too low for {explicit} connections"
+        ))
+        .cause(format!("at most {all} fit, {connections} in each shard"))
+        .hint(format!("{RAISE}, or lower --connections")));
+    }
+    let wanted = std::mem::replace(&mut limits.connections, connections);
+    Ok(Some(format!(
+        "at most {connections} connections in each shard instead of {wanted}, because no more than {allowed} files may be \
+         open: {RAISE}"
+    )))
+}
+
+fn shards(count: u16) -> String {
+    if count == 1 { "1 shard".to_owned() } else { format!("{count} shards") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@
 //! Refused on purpose: early data (replayable), half-RTT data, renegotiation, TLS 1.1 and older.
 
 mod alert;
+pub mod der;
 mod engine;
 mod record;
 mod stack;

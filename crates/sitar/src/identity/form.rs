@@ -11,21 +11,13 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rcgen::{Issuer, PublicKeyData, SignatureAlgorithm, SigningKey};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use sitar_tls::der::{
+    Der, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, SET, UTC_TIME, UTF8_STRING, context,
+};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 use super::NAMES;
 use super::authority::{self, ALGORITHM, COMMON_NAME, ORGANIZATION, Validity};
-
-// Tags of DER (X.690).
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
 
 /// The attributes of a name (RFC 5280, appendix A.1): id-at-organizationName, id-at-commonName.
 const AT_ORGANIZATION: &[u8] = &[0x55, 4, 10];
@@ -108,16 +100,16 @@ impl<'a> Parts<'a> {
     /// Reads a Certificate of RFC 5280 §4.1 as far as it is needed. Whatever is passed over here is
     /// compared later.
     fn read(certificate: &'a [u8]) -> Option<Parts<'a>> {
-        let mut outer = Der(Der(certificate).expect(SEQUENCE)?);
-        let mut tbs = Der(outer.expect(SEQUENCE)?);
+        let mut outer = Der::new(certificate).enter(SEQUENCE)?;
+        let mut tbs = outer.enter(SEQUENCE)?;
         outer.expect(SEQUENCE)?;
         let signature = outer.bits()?;
-        tbs.expect(VERSION)?;
+        tbs.expect(context(0))?;
         tbs.expect(INTEGER)?;
         let (_algorithm, _issuer) = (tbs.expect(SEQUENCE)?, tbs.expect(SEQUENCE)?);
-        let start = Der(tbs.expect(SEQUENCE)?).time()?;
+        let start = time(&mut tbs.enter(SEQUENCE)?)?;
         let subject = tbs.expect(SEQUENCE)?;
-        let mut key = Der(tbs.expect(SEQUENCE)?);
+        let mut key = tbs.enter(SEQUENCE)?;
         key.expect(SEQUENCE)?;
         Some(Parts { start, subject, public: key.bits()?, signature })
     }
@@ -125,71 +117,40 @@ impl<'a> Parts<'a> {
 
 /// `O = sitar, CN = sitar local authority 01234567`; `None` for any other name.
 fn is_our_name(subject: &[u8]) -> Option<()> {
-    let mut subject = Der(subject);
-    let organization = subject.attribute(AT_ORGANIZATION)?;
-    let id = subject.attribute(AT_COMMON_NAME)?.strip_prefix(COMMON_NAME.as_bytes())?.strip_prefix(b" ")?;
+    let mut subject = Der::new(subject);
+    let organization = attribute(&mut subject, AT_ORGANIZATION)?;
+    let id =
+        attribute(&mut subject, AT_COMMON_NAME)?.strip_prefix(COMMON_NAME.as_bytes())?.strip_prefix(b" ")?;
     let is_ours = organization == ORGANIZATION.as_bytes()
         && id.len() == ID_DIGITS
         && id.iter().all(u8::is_ascii_hexdigit)
-        && subject.0.is_empty();
+        && subject.is_empty();
     is_ours.then_some(())
 }
 
-/// The rest of a sequence of DER elements.
-struct Der<'a>(&'a [u8]);
+/// Takes one attribute of a name.
+fn attribute<'a>(name: &mut Der<'a>, kind: &[u8]) -> Option<&'a [u8]> {
+    let mut attribute = name.enter(SET)?.enter(SEQUENCE)?;
+    (attribute.expect(OBJECT_IDENTIFIER)? == kind).then_some(())?;
+    attribute.expect(UTF8_STRING)
+}
 
-impl<'a> Der<'a> {
-    /// Takes the next element and returns its contents, if it has that tag.
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (found, contents) = self.next()?;
-        (found == tag).then_some(contents)
-    }
-
-    /// Takes the next element and returns its tag and contents. Tags have one byte here, lengths at
-    /// most two.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (length, rest) = match *rest {
-            [length @ 0..=0x7f, ref rest @ ..] => (usize::from(length), rest),
-            [0x81, length, ref rest @ ..] => (usize::from(length), rest),
-            [0x82, high, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
-            _ => return None,
-        };
-        let (contents, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, contents))
-    }
-
-    /// Takes a BIT STRING of whole bytes.
-    fn bits(&mut self) -> Option<&'a [u8]> {
-        self.expect(BIT_STRING)?.strip_prefix(&[0])
-    }
-
-    /// Takes one attribute of a name.
-    fn attribute(&mut self, kind: &[u8]) -> Option<&'a [u8]> {
-        let mut attribute = Der(Der(self.expect(SET)?).expect(SEQUENCE)?);
-        (attribute.expect(OBJECT_IDENTIFIER)? == kind).then_some(())?;
-        attribute.expect(UTF8_STRING)
-    }
-
-    /// Takes a Time of RFC 5280 §4.1.2.5: `YYMMDDHHMMSSZ` until 2049, `YYYYMMDDHHMMSSZ` after that.
-    fn time(&mut self) -> Option<OffsetDateTime> {
-        let (tag, text) = self.next()?;
-        let mut digits = text.strip_suffix(b"Z")?;
-        let century = match tag {
-            UTC_TIME => None,
-            GENERALIZED_TIME => Some(two_digits(&mut digits)?),
-            _ => return None,
-        };
-        let mut two = || two_digits(&mut digits);
-        let year = two()?;
-        let century = century.unwrap_or(if year < 50 { 20 } else { 19 });
-        let month = Month::try_from(two()?).ok()?;
-        let date =
-            Date::from_calendar_date(i32::from(century) * 100 + i32::from(year), month, two()?).ok()?;
-        let time = Time::from_hms(two()?, two()?, two()?).ok()?;
-        Some(PrimitiveDateTime::new(date, time).assume_utc())
-    }
+/// Takes a Time of RFC 5280 §4.1.2.5: `YYMMDDHHMMSSZ` until 2049, `YYYYMMDDHHMMSSZ` after that.
+fn time(der: &mut Der<'_>) -> Option<OffsetDateTime> {
+    let (tag, text) = der.next()?;
+    let mut digits = text.strip_suffix(b"Z")?;
+    let century = match tag {
+        UTC_TIME => None,
+        GENERALIZED_TIME => Some(two_digits(&mut digits)?),
+        _ => return None,
+    };
+    let mut two = || two_digits(&mut digits);
+    let year = two()?;
+    let century = century.unwrap_or(if year < 50 { 20 } else { 19 });
+    let month = Month::try_from(two()?).ok()?;
+    let date = Date::from_calendar_date(i32::from(century) * 100 + i32::from(year), month, two()?).ok()?;
+    let time = Time::from_hms(two()?, two()?, two()?).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_utc())
 }
 
 fn two_digits(text: &mut &[u8]) -> Option<u8> {

@@ -145,7 +145,7 @@ fn names_that_are_nearly_ours() {
 fn times() {
     let read = |tag: u8, text: &str| {
         let encoded = [&[tag, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-        Der(&encoded).time().map(OffsetDateTime::unix_timestamp)
+        time(&mut Der::new(&encoded)).map(OffsetDateTime::unix_timestamp)
     };
     assert_eq!(read(UTC_TIME, "251231230000Z"), Some(1_767_222_000));
     assert_eq!(read(UTC_TIME, "491231235959Z"), Some(2_524_607_999));

@@ -28,7 +28,8 @@ mod stack;
 
 pub use alert::Alert;
 pub use engine::{
-    Config, ConfigError, Established, Handshake, HandshakeError, Identity, IdentityError, Reason, Step,
+    Config, ConfigError, Content, Established, Flaw, Handshake, HandshakeError, Identity, IdentityError,
+    Reason, Step, What,
 };
 pub use record::{
     Aead, Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, SealingKey, Version,

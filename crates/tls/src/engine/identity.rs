@@ -1,44 +1,71 @@
 //! Who the server says it is: a certificate chain and the key that belongs to it.
 
+mod chain;
+mod content;
+mod error;
+mod kind;
+
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use zeroize::Zeroize;
+
+pub use chain::Flaw;
+pub use content::{Content, What};
+pub use error::IdentityError;
 
 /// A certificate chain with its private key, checked to belong together.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
+    addresses: Vec<IpAddr>,
+    is_reordered: bool,
+    repeated: usize,
 }
 
 impl Identity {
-    /// Reads a chain, the server's own certificate first, and the key of that certificate. Other PEM sections are skipped.
+    /// Reads a chain and the key of the server's own certificate. Other PEM sections are skipped.
     ///
-    /// The key is PKCS #8, PKCS #1 (RSA) or SEC 1 (ECDSA). Neither dates nor issuers are checked: that is for clients.
+    /// The server's own certificate is the one that the key belongs to. It is sent first, and behind each
+    /// certificate the one that certifies it, without repetitions, however they stand in the file. The key
+    /// is PKCS #8, PKCS #1 (RSA) or SEC 1 (ECDSA); of several, the first that belongs to a
+    /// certificate. What clients may object to is no error: see [`flaws`](Identity::flaws).
     ///
     /// # Errors
     /// See [`IdentityError`]: each is something for the operator to put right.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        let chain = certificates(chain)?;
-        let mut key = private_key(key)?;
-        let signing = any_supported_type(&key).map_err(|_| IdentityError::UnsupportedKey);
-        key.zeroize();
-        let Some(leaf) = chain.first() else {
-            return Err(IdentityError::NoCertificate);
+        let certificates = match (certificates(chain), private_keys(key)) {
+            (Err(IdentityError::NoCertificate(found)), Err(IdentityError::NoKey(other)))
+                if found.is_key() && other.what == What::Certificate =>
+            {
+                return Err(IdentityError::Swapped);
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+            (Ok(certificates), Ok(keys)) => (certificates, keys),
         };
-        let names = dns_names(leaf)?;
-        let certified = CertifiedKey::new(chain, signing?);
-        match certified.keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(Error::InconsistentKeys(_)) => return Err(IdentityError::KeyMismatch),
-            Err(error) => return Err(IdentityError::BadCertificate(error.to_string())),
+        let (certificates, mut keys) = certificates;
+        let signing: Result<Vec<_>, _> = keys.iter().map(signing_key).collect();
+        for key in &mut keys {
+            key.zeroize();
         }
-        Ok(Self { key: Arc::new(certified), names })
+        let (own, signing) = matching(&certificates, &signing?)?;
+        let ordered = chain::order(&certificates, own);
+        let Some(first) = ordered.chain.first() else {
+            return Err(IdentityError::NoCertificate(Content { what: What::Empty, is_der: false }));
+        };
+        Ok(Self {
+            names: dns_names(first)?,
+            addresses: chain::addresses(first),
+            is_reordered: ordered.is_moved,
+            repeated: ordered.repeated,
+            key: Arc::new(CertifiedKey::new(ordered.chain, signing)),
+        })
     }
 
     /// The DNS names in the certificate, in lower case; one may start with `*.`. IP addresses are not among them, as no
@@ -48,7 +75,39 @@ impl Identity {
         &self.names
     }
 
-    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
+    /// Returns the IP addresses in the certificate.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Returns the server's own certificate in DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        self.key.cert.first().map_or(&[], |own| own)
+    }
+
+    /// Returns whether the chain stood in another order than the one in which it is sent.
+    #[must_use]
+    pub fn is_reordered(&self) -> bool {
+        self.is_reordered
+    }
+
+    /// Returns how many certificates stood in the file again, and are sent once.
+    #[must_use]
+    pub fn repeated(&self) -> usize {
+        self.repeated
+    }
+
+    /// Returns what clients may object to at that time. It is served all the same: the operator may
+    /// know better.
+    #[must_use]
+    pub fn flaws(&self, now: UnixTime) -> Vec<Flaw> {
+        let has_name = !self.names.is_empty() || !self.addresses.is_empty();
+        chain::flaws(&self.key.cert, has_name, now)
+    }
+
+    pub(crate) fn key(&self) -> &Arc<CertifiedKey> {
         &self.key
     }
 }
@@ -60,34 +119,80 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let mut chain = Vec::new();
     let mut len = 0;
-    for certificate in CertificateDer::pem_slice_iter(text) {
+    for certificate in CertificateDer::pem_slice_iter(&content::sections(file, content::CERTIFICATE)) {
         let certificate = certificate.map_err(|error| IdentityError::BadChainPem(describe(&error)))?;
         len += certificate.len();
-        if len > CHAIN_MAX {
+        if len > CHAIN_MAX || chain.len() == CERTIFICATES_MAX {
             return Err(IdentityError::ChainTooLong);
         }
         chain.push(certificate);
     }
-    if chain.is_empty() { Err(IdentityError::NoCertificate) } else { Ok(chain) }
+    if chain.is_empty() { Err(IdentityError::NoCertificate(Content::of(file))) } else { Ok(chain) }
 }
 
-fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        pem::Error::NoItemsFound if contains(text, b"BEGIN ENCRYPTED PRIVATE KEY") => {
-            IdentityError::EncryptedKey
-        }
-        pem::Error::NoItemsFound => IdentityError::NoKey,
-        error => IdentityError::BadKeyPem(describe(&error)),
+fn private_keys(file: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, IdentityError> {
+    let sections = content::sections(file, content::KEY);
+    let keys = PrivateKeyDer::pem_slice_iter(&sections).take(KEYS_MAX).collect::<Result<Vec<_>, _>>();
+    match keys {
+        Ok(keys) if keys.is_empty() => Err(match Content::of(file) {
+            Content { what: What::EncryptedKey, is_der: false } => IdentityError::EncryptedKey,
+            found => IdentityError::NoKey(found),
+        }),
+        Ok(keys) => Ok(keys),
+        // Its header is not base64.
+        Err(_) if content::is_legacy_encrypted(&sections) => Err(IdentityError::EncryptedKey),
+        Err(error) => Err(IdentityError::BadKeyPem(describe(&error))),
+    }
+}
+
+fn signing_key(key: &PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, IdentityError> {
+    any_supported_type(key).map_err(|_| match kind::unsuitable(key) {
+        Some(kind) => IdentityError::UnsuitableKey(kind),
+        None => IdentityError::UnsupportedKey,
     })
 }
 
-fn dns_names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, IdentityError> {
-    let leaf = webpki::EndEntityCert::try_from(leaf)
+/// Finds the first certificate that one of the keys belongs to.
+fn matching(
+    certificates: &[CertificateDer<'static>],
+    keys: &[Arc<dyn SigningKey>],
+) -> Result<(usize, Arc<dyn SigningKey>), IdentityError> {
+    let mut first = None;
+    for (place, certificate) in certificates.iter().enumerate() {
+        for key in keys {
+            let pair = CertifiedKey::new(vec![certificate.clone()], Arc::clone(key));
+            let error = match pair.keys_match() {
+                Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                    return Ok((place, Arc::clone(key)));
+                }
+                Err(Error::InconsistentKeys(_)) => IdentityError::KeyMismatch,
+                Err(_) => unreadable(certificate),
+            };
+            // What is wrong with the others matters only if one of them is the server's own.
+            first.get_or_insert(error);
+        }
+    }
+    Err(first.unwrap_or(IdentityError::KeyMismatch))
+}
+
+/// Returns why a certificate cannot be read.
+fn unreadable(certificate: &CertificateDer<'_>) -> IdentityError {
+    match webpki::EndEntityCert::try_from(certificate) {
+        Err(webpki::Error::UnsupportedCertVersion) if content::is_certificate(certificate) => {
+            IdentityError::OldVersion
+        }
+        Err(error) => IdentityError::BadCertificate(error.to_string()),
+        Ok(_) => IdentityError::KeyMismatch,
+    }
+}
+
+fn dns_names(own: &CertificateDer<'_>) -> Result<Vec<String>, IdentityError> {
+    let own = webpki::EndEntityCert::try_from(own)
         .map_err(|error| IdentityError::BadCertificate(error.to_string()))?;
-    Ok(leaf.valid_dns_names().map(str::to_ascii_lowercase).collect())
+    Ok(own.valid_dns_names().map(str::to_ascii_lowercase).collect())
 }
 
 /// In words that do not repeat the content of a key file.
@@ -100,55 +205,9 @@ fn describe(error: &pem::Error) -> String {
     }
 }
 
-fn contains(text: &[u8], needle: &[u8]) -> bool {
-    text.windows(needle.len()).any(|window| window == needle)
-}
-
-/// Why a chain and a key make no identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// The chain has no CERTIFICATE section.
-    NoCertificate,
-    /// The key file has no PRIVATE KEY section.
-    NoKey,
-    /// The key is protected by a passphrase.
-    EncryptedKey,
-    /// The key is broken, or neither RSA, ECDSA nor Ed25519.
-    UnsupportedKey,
-    /// The key belongs to another certificate.
-    KeyMismatch,
-    /// The chain is not PEM; in words.
-    BadChainPem(String),
-    /// The key is not PEM; in words.
-    BadKeyPem(String),
-    /// The server's own certificate cannot be parsed; in words.
-    BadCertificate(String),
-    /// The chain is too long to be sent in every handshake.
-    ChainTooLong,
-}
-
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificate => f.write_str("there is no certificate in it (no BEGIN CERTIFICATE line)"),
-            Self::NoKey => f.write_str("there is no private key in it (no BEGIN PRIVATE KEY line)"),
-            Self::EncryptedKey => {
-                f.write_str("the private key is protected by a passphrase; decrypt it with `openssl pkey`")
-            }
-            Self::UnsupportedKey => {
-                f.write_str("the private key is damaged, or of a kind other than RSA, ECDSA and Ed25519")
-            }
-            Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
-            Self::BadChainPem(why) => write!(f, "the certificate file is damaged: {why}"),
-            Self::BadKeyPem(why) => write!(f, "the key file is damaged: {why}"),
-            Self::BadCertificate(why) => write!(f, "the certificate is damaged: {why}"),
-            Self::ChainTooLong => write!(f, "the certificate chain is longer than {CHAIN_MAX} bytes"),
-        }
-    }
-}
-
-impl std::error::Error for IdentityError {}
-
 /// Bytes of DER. Real chains have 2 to 6 kB; a chain beyond this would be refused by clients, and every handshake would buffer it.
 const CHAIN_MAX: usize = 48 * 1024;
+/// Certificates of a chain, which has two or three.
+const CERTIFICATES_MAX: usize = 32;
+/// Private keys of a file that are looked at.
+const KEYS_MAX: usize = 8;

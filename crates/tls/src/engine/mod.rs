@@ -12,7 +12,7 @@ mod strict;
 
 pub use config::{Config, ConfigError};
 pub use handshake::{Established, Handshake, HandshakeError, Reason, Step};
-pub use identity::{Identity, IdentityError};
+pub use identity::{Content, Flaw, Identity, IdentityError, What};
 #[cfg(test)]
 pub(crate) use keys::start;
 

@@ -1,7 +1,9 @@
 //! Who may connect, as what, and what the others are told.
 
 use super::client::{Event, Offer, Pem, client, connect, give, negotiate, open_all, sent, server};
-use crate::{Config, ConfigError, Handshake, HandshakeError, Identity, IdentityError, Step, Version};
+use crate::{
+    Config, ConfigError, Content, Handshake, HandshakeError, Identity, IdentityError, Step, Version, What,
+};
 use rustls::crypto::aws_lc_rs::{Ticketer, kx_group};
 use rustls::server::ProducesTickets;
 use rustls::{AlertDescription, CipherSuite, ClientConnection, Error};
@@ -439,10 +441,11 @@ fn identities_say_what_is_wrong_with_them() {
     assert_eq!(load(&both, &both).unwrap().names(), ["one.test", "*.one.test"]);
 
     let error = |chain: &str, key: &str| load(chain, key).unwrap_err();
-    assert_eq!(error("", &one.key), IdentityError::NoCertificate);
-    assert_eq!(error(&one.key, &one.key), IdentityError::NoCertificate);
-    assert_eq!(error(&one.chain, ""), IdentityError::NoKey);
-    assert_eq!(error(&one.chain, &one.chain), IdentityError::NoKey);
+    let found = |what| Content { what, is_der: false };
+    assert_eq!(error("", &one.key), IdentityError::NoCertificate(found(What::Empty)));
+    assert_eq!(error(&one.key, &one.key), IdentityError::NoCertificate(found(What::Key)));
+    assert_eq!(error(&one.chain, ""), IdentityError::NoKey(found(What::Empty)));
+    assert_eq!(error(&one.chain, &one.chain), IdentityError::NoKey(found(What::Certificate)));
     assert_eq!(error(&one.chain, &two.key), IdentityError::KeyMismatch);
     assert_eq!(error(&two.chain, &one.key), IdentityError::KeyMismatch);
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";

@@ -7,6 +7,7 @@ mod handshake;
 // The whole program is tested with these, too.
 #[path = "../../../../tests/common/hkdf.rs"]
 pub(crate) mod hkdf;
+mod identities;
 #[path = "../../../../tests/common/memory.rs"]
 pub(crate) mod memory;
 mod properties;

@@ -3,7 +3,7 @@
 
 use crate::error::Warnings;
 use crate::index::{Index, Slot};
-use crate::path::{NAME_MAX, is_public, normalize, plain, resolve};
+use crate::path::{NAME_MAX, is_key, is_public, normalize, plain, resolve};
 use crate::reply::Reply;
 use crate::route::Route;
 use crate::site::Site;
@@ -101,7 +101,9 @@ pub fn path(raw: &[u8]) {
     let mut buffer = [0; NAME_MAX];
     let resolved = resolve(raw, &mut buffer);
     if let Ok(resolved) = resolved {
-        assert!(!resolved.key.contains(&0), "a zero byte");
+        let is_escaped = raw.windows(3).any(|three| three.eq_ignore_ascii_case(b"%2f"));
+        assert!(is_escaped || !resolved.key.contains(&0), "a zero byte without an escaped slash");
+        assert!(!resolved.key.contains(&0) || !is_key(resolved.key), "an escaped slash in a file's name");
         if resolved.key.is_empty() {
             assert!(resolved.slash, "the root is a directory");
         } else {

@@ -19,7 +19,7 @@
 //! | what is not there | the nearest `404.html` up the tree, with 404, else a line of text |
 //! | whatever `_redirects` says | see [`Rules`]; where there is a page, only rules with `!` |
 //! | malformed escape, `%00` | 400 |
-//! | `%2F` | 404 |
+//! | `%2F` | no file's name has it, rules match it; else as what is not there |
 //! | a dotfile, `_headers`, `_redirects` | 404, except below `/.well-known/`; a link with a public name may lead to a hidden file |
 //! | `x.br`, `x.zst`, `x.gz` | under their own names as files; as encodings of `x`, whether `x` itself exists or not |
 //! | `x` where only `x.br` exists, to a client that takes no brotli | 404 with `Vary` |

@@ -4,8 +4,8 @@
 //! A **key** is a path below the root without slashes at its ends: `b""` is the root, `b"css/x.css"` a file. The
 //! rules, in this order, once (RFC 3986 §6.2.2, and no second decoding ever):
 //!
-//! 1. percent escapes are decoded; a malformed one or `%00` is a [`PathFault::Malformed`] (400), a decoded slash is a
-//!    [`PathFault::NotFound`] (404): it is a valid name for something that no archive can hold;
+//! 1. percent escapes are decoded; a malformed one or `%00` is a [`PathFault::Malformed`] (400). An escaped slash
+//!    (`%2F`) separates nothing and becomes an [`ESCAPED_SLASH`]: no file has such a name, but rules match it;
 //! 2. empty segments are dropped, so `//a///b` is `a/b` (served, not redirected);
 //! 3. `.` and `..` are removed, also when they were written as `%2e`; `..` at the root stays at the root (RFC 3986 §5.2.4);
 //! 4. the rest is compared as bytes: case and Unicode form are kept as stored.
@@ -24,8 +24,8 @@ pub(crate) struct Resolved<'a> {
 pub(crate) enum PathFault {
     /// Not a path: 400.
     Malformed,
-    /// A path that nothing can have: 404.
-    NotFound,
+    /// Longer than the buffer: 404.
+    TooLong,
 }
 
 /// The key of a path that needs no work, borrowed from the request; `None` when [`resolve`] must look at it.
@@ -45,12 +45,12 @@ pub(crate) fn plain(raw: &[u8]) -> Option<Resolved<'_>> {
     }
 }
 
-/// The key of any path, built in `buffer`.
-pub(crate) fn resolve<'b>(raw: &[u8], buffer: &'b mut [u8; NAME_MAX]) -> Result<Resolved<'b>, PathFault> {
+/// Returns the key of any path, built in `buffer`. A buffer as long as the path is always long enough.
+pub(crate) fn resolve<'b>(raw: &[u8], buffer: &'b mut [u8]) -> Result<Resolved<'b>, PathFault> {
     let (b'/', rest) = raw.split_first().ok_or(PathFault::Malformed)? else {
         return Err(PathFault::Malformed);
     };
-    // Malformed wins over not found, wherever it stands: the answer must not depend on what precedes it.
+    // Malformed wins over too long, wherever it stands: the answer must not depend on what precedes it.
     validate(rest)?;
     let mut len = 0;
     let mut slash = true;
@@ -59,11 +59,14 @@ pub(crate) fn resolve<'b>(raw: &[u8], buffer: &'b mut [u8; NAME_MAX]) -> Result<
         let mut end = start;
         let mut bytes = segment.iter();
         while let Some(&byte) = bytes.next() {
-            let byte = if byte == b'%' { escape(&mut bytes).ok_or(PathFault::Malformed)? } else { byte };
-            if byte == b'/' {
-                return Err(PathFault::NotFound);
-            }
-            *buffer.get_mut(end).ok_or(PathFault::NotFound)? = byte;
+            let byte = match byte {
+                b'%' => match escape(&mut bytes).ok_or(PathFault::Malformed)? {
+                    b'/' => ESCAPED_SLASH,
+                    byte => byte,
+                },
+                _ => byte,
+            };
+            *buffer.get_mut(end).ok_or(PathFault::TooLong)? = byte;
             end += 1;
         }
         slash = true;
@@ -178,9 +181,15 @@ pub(crate) fn encode(key: &[u8], out: &mut Vec<u8>) {
         if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
             out.push(byte);
         } else {
-            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            out.extend_from_slice(&percent(byte));
         }
     }
+}
+
+/// Returns a key's byte as an escape of a URL (RFC 3986 §2.1).
+pub(crate) fn percent(byte: u8) -> [u8; 3] {
+    let byte = if byte == ESCAPED_SLASH { b'/' } else { byte };
+    [b'%', hex(byte >> 4), hex(byte & 15)]
 }
 
 /// An upper-case hexadecimal digit.
@@ -189,6 +198,10 @@ pub(crate) fn hex(digit: u8) -> u8 {
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
+/// Stands in a key for a slash that was escaped (`%2F`). A zero byte itself is never in one: `%00` is refused.
+pub(crate) const ESCAPED_SLASH: u8 = 0;
+/// Bytes of the longest request target by default ([`sitar_http::h1::Limits`]).
+pub(crate) const PATH_MAX: usize = 8192;
 /// Longest name served, in bytes after decoding.
 pub(crate) const NAME_MAX: usize = 4096;
 /// Deepest nesting: the walk recurses, so it must end.

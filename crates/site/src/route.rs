@@ -4,7 +4,7 @@
 //! address (`/x` for `x.html`), the slash that a folder's address lacks, the nearest `404.html`, a line of text.
 
 use crate::index::{Choice, Directory, FileId, Slot};
-use crate::path::{NAME_MAX, PathFault, Resolved, plain, resolve};
+use crate::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
 use crate::reply::Reply;
 use crate::rules::{HeaderSet, Outcome, Subject};
 use crate::site::Site;
@@ -67,19 +67,21 @@ impl Site {
         }
         match plain(request.target.path) {
             Some(resolved) => self.find(resolved, request),
-            None => self.route_slowly(request),
+            None if request.target.path.len() <= NAME_MAX => self.route_slowly::<NAME_MAX>(request),
+            // No file's name is that long, but rules match it.
+            None => self.route_slowly::<PATH_MAX>(request),
         }
     }
 
     /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear its buffer.
     #[cold]
     #[inline(never)]
-    fn route_slowly(&self, request: &Request<'_>) -> Route<'_> {
+    fn route_slowly<const ROOM: usize>(&self, request: &Request<'_>) -> Route<'_> {
         let head = request.method == Method::Head;
-        match resolve(request.target.path, &mut [0; NAME_MAX]) {
+        match resolve(request.target.path, &mut [0; ROOM]) {
             Ok(resolved) => self.find(resolved, request),
             Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(head)),
-            Err(PathFault::NotFound) => self.missing(b"", request, None),
+            Err(PathFault::TooLong) => self.missing(b"", request, None),
         }
     }
 
@@ -170,6 +172,9 @@ pub(crate) fn subject<T>(request: &Request<'_>, with: impl FnOnce(&Subject<'_>) 
     };
     match plain(request.target.path) {
         Some(path) => Some(call(path)),
-        None => resolve(request.target.path, &mut [0; NAME_MAX]).ok().map(call),
+        None if request.target.path.len() <= NAME_MAX => {
+            resolve(request.target.path, &mut [0; NAME_MAX]).ok().map(call)
+        }
+        None => resolve(request.target.path, &mut [0; PATH_MAX]).ok().map(call),
     }
 }

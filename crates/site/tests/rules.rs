@@ -14,6 +14,8 @@ mod limits;
 mod netlify;
 #[path = "rules/own.rs"]
 mod own;
+#[path = "rules/paths.rs"]
+mod paths;
 #[path = "rules/targets.rs"]
 mod targets;
 

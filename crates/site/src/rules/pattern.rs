@@ -53,7 +53,8 @@ struct Splat {
 /// What is asked, as patterns see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'k> {
-    /// The path's key: decoded, without slashes at its ends and without empty segments.
+    /// The path's key: decoded, without slashes at its ends and without empty segments. An escaped slash is an
+    /// [`ESCAPED_SLASH`](crate::path::ESCAPED_SLASH).
     pub(crate) key: &'k [u8],
     /// The path ended in a slash.
     pub(crate) slash: bool,
@@ -106,7 +107,7 @@ pub(crate) struct Captures<'k> {
 /// One capture, and what its bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Captured<'k> {
-    /// Decoded bytes of a path or a host.
+    /// Decoded bytes of a path's key or a host.
     Plain(&'k [u8]),
     /// Bytes of a query as they came, escapes and all.
     Query(&'k [u8]),
@@ -432,10 +433,7 @@ fn decode(raw: &[u8]) -> Result<Box<[u8]>, Fault> {
         // The same, escaped.
         Ok(resolved) if resolved.key.is_empty() && !raw.is_empty() => Err(dots()),
         Ok(resolved) if !resolved.key.contains(&b'/') => Ok(resolved.key.into()),
-        _ => Err(Fault::new(
-            "a segment is no valid path",
-            "escape bytes as %20; %2F and %00 are in no file's name",
-        )),
+        _ => Err(Fault::new("a segment is no valid path", "escape bytes as %20; %00 is in no path")),
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::Fault;
 use super::origin;
 use super::pattern::{Captures, Pattern, Slash};
 use super::template::{Sink, Template, is_escape};
-use crate::path::{NAME_MAX, hex, resolve};
+use crate::path::{ESCAPED_SLASH, NAME_MAX, hex, resolve};
 use crate::reply::{FieldBuf, Reply, location_block};
 use sitar_http::Status;
 
@@ -140,8 +140,10 @@ pub(super) fn action(status: u16, target: &[u8], source: &Pattern) -> Result<Act
         let template = Template::parse(&clean(path), source, true)?;
         let target = match template.fixed() {
             Some(fixed) => match resolve(fixed, &mut [0; NAME_MAX]) {
-                Ok(path) => Local::Key { key: path.key.into(), slash: path.slash },
-                Err(_) => {
+                Ok(path) if !path.key.contains(&ESCAPED_SLASH) => {
+                    Local::Key { key: path.key.into(), slash: path.slash }
+                }
+                _ => {
                     return Err(Fault::new("the target is no valid path", "write it as /path/page.html"));
                 }
             },

@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::pattern::{Captured, Captures, Pattern, find_name};
-use crate::path::hex;
+use crate::path::percent;
 
 /// Text with places for captures.
 #[derive(Debug)]
@@ -119,11 +119,7 @@ fn escape(value: Captured<'_>, kept: &[u8], out: &mut impl Sink) -> bool {
             b'/' if is_query => false,
             _ => byte.is_ascii_alphanumeric() || kept.contains(&byte),
         };
-        if stays {
-            out.put(byte)
-        } else {
-            out.put(b'%') && out.put(hex(byte >> 4)) && out.put(hex(byte & 15))
-        }
+        if stays { out.put(byte) } else { percent(byte).into_iter().all(|byte| out.put(byte)) }
     })
 }
 

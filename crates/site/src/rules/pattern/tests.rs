@@ -93,8 +93,8 @@ fn what_is_no_source() {
         "/a/%2E%2e/b",
         "/%2e*",
         "/:a%2e",
-        "/a%2Fb",
         "/%",
+        "/a%2F%00",
         "/a%00",
         "https://host",
         "https:///a",
@@ -241,6 +241,8 @@ proptest! {
         let text = String::from_utf8(out.0).unwrap();
         let (path, query) = text.split_once("?y=").unwrap();
         prop_assert!(!query.contains(['&', '+']));
+        // A key has a zero byte for a slash that was escaped.
+        let value: Vec<u8> = value.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
         prop_assert_eq!(unescape(path.strip_prefix("/x/").unwrap()), value.clone());
         prop_assert_eq!(unescape(query), value);
     }

@@ -130,6 +130,18 @@ impl<'r> Reply<'r> {
         Reply::text(Status::NOT_FOUND, PLAIN, b"404 Not Found\n", head)
     }
 
+    /// The error that a rule answers with and has no page for.
+    pub(crate) fn error(status: Status, head: bool) -> Reply<'static> {
+        let body: &'static [u8] = match status {
+            Status::FORBIDDEN => b"403 Forbidden\n",
+            Status::GONE => b"410 Gone\n",
+            Status::UNAVAILABLE_FOR_LEGAL_REASONS => b"451 Unavailable For Legal Reasons\n",
+            Status::SERVICE_UNAVAILABLE => b"503 Service Unavailable\n",
+            _ => return Reply::not_found(head),
+        };
+        Reply::text(status, PLAIN, body, head)
+    }
+
     /// There is a representation, but only in encodings that this client does not take.
     pub(crate) fn not_found_encoded(head: bool) -> Reply<'static> {
         Reply::text(Status::NOT_FOUND, PLAIN_VARY, b"404 Not Found: only a compressed form exists\n", head)

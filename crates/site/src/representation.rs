@@ -225,7 +225,7 @@ impl Representation {
         }
     }
 
-    /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or 404 with this content. Allocates
+    /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or an error with this content. Allocates
     /// nothing.
     #[must_use]
     pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Found<'r>) -> Reply<'r> {

@@ -25,7 +25,7 @@ pub enum Route<'s> {
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'s> {
     pub(crate) file: FileId,
-    /// 200; or 404, when the file says that there is nothing.
+    /// 200; or an error, of which the file is the page.
     pub(crate) status: Status,
     pub(crate) headers: Option<HeaderSet<'s>>,
 }
@@ -99,9 +99,9 @@ impl Site {
             return match applied.outcome(request.target.query, head) {
                 Outcome::Reply(reply) => Route::Reply(reply),
                 Outcome::Rewrite(status) => {
-                    match applied.with_target(|key, slash| self.content_of(key, slash)) {
-                        Some(Some(choice)) => Site::file(choice, status, request, headers),
-                        _ => self.missing(path.key, request, headers),
+                    match applied.with_target(|key, slash| self.content_of(key, slash)).flatten() {
+                        Some(choice) if status == Status::OK => Site::file(choice, status, request, headers),
+                        page => self.error(status, page, path.key, request, headers),
                     }
                 }
             };
@@ -151,6 +151,24 @@ impl Site {
             Some(file) => Route::File(Found { file, status, headers }),
             None => {
                 Route::Reply(Reply::not_found_encoded(request.method == Method::Head).ruled(headers, request))
+            }
+        }
+    }
+
+    /// The answer of a rule with an error, or with a page that is not there.
+    fn error<'s>(
+        &'s self,
+        status: Status,
+        page: Option<&Choice>,
+        key: &[u8],
+        request: &Request<'_>,
+        headers: Option<HeaderSet<'s>>,
+    ) -> Route<'s> {
+        match page.and_then(|choice| choice.pick(|| Accept::of(request))) {
+            Some(file) => Route::File(Found { file, status, headers }),
+            None if matches!(status, Status::OK | Status::NOT_FOUND) => self.missing(key, request, headers),
+            None => {
+                Route::Reply(Reply::error(status, request.method == Method::Head).ruled(headers, request))
             }
         }
     }

@@ -10,12 +10,16 @@ mod ask;
 mod cloudflare;
 #[path = "rules/limits.rs"]
 mod limits;
+#[path = "rules/loops.rs"]
+mod loops;
 #[path = "rules/netlify.rs"]
 mod netlify;
 #[path = "rules/own.rs"]
 mod own;
 #[path = "rules/paths.rs"]
 mod paths;
+#[path = "rules/statuses.rs"]
+mod statuses;
 #[path = "rules/targets.rs"]
 mod targets;
 

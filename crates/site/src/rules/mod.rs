@@ -13,6 +13,7 @@
 //! | no status | 301 | 302 | 301 |
 //! | a page at the source's path | wins, unless `!` | loses | wins, unless `!` |
 //! | slash at the path's end | no difference | a difference | no difference, except to a rule that only adds or removes it |
+//! | scheme of a source | counts | – | no difference; a redirect does not apply to the address that it leads to |
 //! | a splat | at the end | anywhere, one | anywhere, one |
 //! | `/* /index.html 200` and a missing script | 200 with the page | – | 404 |
 //! | a bad line | ignored | ignored | an error |
@@ -24,6 +25,7 @@ mod cost;
 mod error;
 mod headers;
 mod host;
+mod itself;
 mod origin;
 mod parameters;
 mod pattern;

@@ -69,7 +69,7 @@ fn is_authority(authority: &[u8]) -> bool {
 }
 
 /// The host, and what stands behind the colon after it.
-fn cut_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(super) fn cut_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     // The colons of an IPv6 address stand in brackets.
     let from = authority.iter().rposition(|&byte| byte == b']').unwrap_or(0);
     match authority[from..].iter().position(|&byte| byte == b':') {

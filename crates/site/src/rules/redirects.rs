@@ -1,11 +1,13 @@
-//! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`.
+//! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`; without a target where the status is an
+//! error.
 
 use super::cost::looked_at;
 use super::error::{Fault, Faults};
+use super::itself::{self, Itself};
 use super::parameters::{Conditions, Parameter};
 use super::pattern::{Captures, Pattern, Room, Subject};
 use super::table::Table;
-use super::target::{Action, Local, action, expand, is_asset, slash_of};
+use super::target::{Action, Local, STATUSES_HINT, action, bare, expand, is_asset, is_redirect};
 use super::{LINE_MAX, REDIRECTS_DYNAMIC_MAX, REDIRECTS_MAX, Shadowed, lines};
 use crate::reply::Reply;
 use sitar_http::Status;
@@ -27,6 +29,8 @@ struct Redirect {
     source: Pattern,
     parameters: Vec<Parameter>,
     forced: bool,
+    /// The address for which it does not apply, because it would lead there.
+    itself: Option<Itself>,
     action: Action,
 }
 
@@ -102,6 +106,7 @@ impl Redirects {
             before.parameters.is_empty()
                 && (before.forced || !rule.forced)
                 && !before.is_fallback()
+                && before.itself.is_none()
                 && before.source.covers(&rule.source)
         };
         places.filter_map(|at| self.rules.get(usize::from(at))).find(takes).map(|before| before.line)
@@ -124,6 +129,9 @@ impl Redirects {
         let (mut is_for_asset, mut met) = (None, None);
         let mut applies = |rule: &Redirect, captures: &mut Captures<'k>| {
             if (exists && !rule.forced) || !rule.source.takes(&asked, captures) {
+                return false;
+            }
+            if rule.itself.as_ref().is_some_and(|itself| itself.is_asked(subject)) {
                 return false;
             }
             if rule.is_fallback()
@@ -196,7 +204,7 @@ impl<'r> Applied<'r, '_> {
             Action::Rewrite { target: Local::Template(template), .. } => {
                 expand(template, &self.captures, find)
             }
-            Action::Redirect { .. } => None,
+            Action::Rewrite { target: Local::Nothing, .. } | Action::Redirect { .. } => None,
         }
     }
 }
@@ -215,30 +223,49 @@ impl Redirect {
             let scheme = word.windows(3).position(|three| three == b"://");
             word.starts_with(b"/") || scheme.is_some_and(|at| !word[..at].contains(&b'='))
         };
-        let Some(at) = words.iter().position(|word| is_target(word)) else {
-            return Err(Fault::new("there is no target", example));
+        let no_target = || Fault::new("there is no target", example);
+        let target_at = words.iter().position(|word| is_target(word));
+        // Behind the parameters.
+        let at = target_at.or_else(|| words.iter().position(|word| status(word).is_ok()));
+        let Some(at) = at else { return Err(no_target()) };
+        let target = target_at.map(|at| words[at]);
+        let mut rest = words[at + usize::from(target.is_some())..].iter();
+        let status = match rest.next() {
+            Some(word) if word.first().is_some_and(u8::is_ascii_digit) => status(word),
+            Some(word) => Err(condition(word)),
+            None => Ok((301, false)),
         };
+        if target.is_none() && !status.as_ref().is_ok_and(|(code, _)| bare(*code).is_some()) {
+            return Err(no_target());
+        }
         let parameters = words[..at]
             .iter()
             .map(|word| Parameter::parse(word, &mut source))
             .collect::<Result<Vec<_>, _>>()?;
-        let target = words[at];
-        let mut rest = words[at + 1..].iter();
-        let (status, forced) = match rest.next() {
-            Some(word) if word.first().is_some_and(u8::is_ascii_digit) => status(word)?,
-            Some(word) => return Err(condition(word)),
-            None => (301, false),
-        };
+        let (code, forced) = status?;
         if let Some(word) = rest.next() {
             return Err(condition(word));
         }
-        source.set_slash(slash_of(source_text, target)?);
-        let mut action = action(status, target, &source)?;
+        let Some(target) = target else {
+            let action = bare(code).ok_or_else(no_target)?;
+            return Ok(Redirect { line, source, parameters, forced, itself: None, action });
+        };
+        let mut itself = None;
+        match itself::compare(source_text, target, !parameters.is_empty()) {
+            Ok((slash, asked)) => {
+                source.set_slash(slash);
+                itself = asked.filter(|_| is_redirect(code));
+            }
+            Err(fault) if is_redirect(code) => return Err(fault),
+            // A page under its own address: so paths are kept from the rules behind this one.
+            Err(_) => {}
+        }
+        let mut action = action(code, target, &source)?;
         if let Action::Redirect { target, .. } = &mut action {
             // What a rule reads from the query it does not pass on.
             target.passes_query &= parameters.is_empty();
         }
-        Ok(Redirect { line, source, parameters, forced, action })
+        Ok(Redirect { line, source, parameters, forced, itself, action })
     }
 }
 
@@ -249,12 +276,9 @@ fn status(word: &[u8]) -> Result<(u16, bool), Fault> {
     };
     let number =
         std::str::from_utf8(digits).ok().filter(|text| text.len() == 3).and_then(|text| text.parse().ok());
-    number.map(|number| (number, forced)).ok_or_else(|| {
-        Fault::new(
-            "the status is not a number of three digits",
-            "use 301, 302, 303, 307, 308, 200 or 404, with ! to replace files",
-        )
-    })
+    number
+        .map(|number| (number, forced))
+        .ok_or_else(|| Fault::new("the status is not a number of three digits", STATUSES_HINT))
 }
 
 /// Why what stands behind the status cannot be.

@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::origin;
-use super::pattern::{Captures, Pattern, Slash};
+use super::pattern::{Captures, Pattern};
 use super::template::{Sink, Template, is_escape};
 use crate::path::{ESCAPED_SLASH, NAME_MAX, hex, resolve};
 use crate::reply::{FieldBuf, Reply, location_block};
@@ -35,8 +35,13 @@ pub(super) struct Target {
 /// Whose content a rewrite shows.
 #[derive(Debug)]
 pub(super) enum Local {
-    Key { key: Box<[u8]>, slash: bool },
+    Key {
+        key: Box<[u8]>,
+        slash: bool,
+    },
     Template(Template),
+    /// No page: the status alone.
+    Nothing,
 }
 
 /// Apart, so that other requests do not clear its buffers.
@@ -113,14 +118,11 @@ impl Target {
     }
 }
 
-pub(super) fn action(status: u16, target: &[u8], source: &Pattern) -> Result<Action, Fault> {
+pub(super) fn action(code: u16, target: &[u8], source: &Pattern) -> Result<Action, Fault> {
     let local = target.starts_with(b"/");
-    let kind = Status::from_code(status).filter(|_| STATUSES.contains(&status));
+    let kind = Status::from_code(code).filter(|_| is_redirect(code) || code == 200 || ERRORS.contains(&code));
     let Some(status) = kind else {
-        return Err(Fault::new(
-            "this status cannot be used in a rule",
-            "use 301, 302, 303, 307, 308, 200 or 404",
-        ));
+        return Err(Fault::new("this status cannot be used in a rule", STATUSES_HINT));
     };
     if local && matches!(target.get(1), Some(b'/' | b'\\')) {
         return Err(Fault::new(
@@ -128,7 +130,7 @@ pub(super) fn action(status: u16, target: &[u8], source: &Pattern) -> Result<Act
             "write https:// before the host, or one slash",
         ));
     }
-    if matches!(status, Status::OK | Status::NOT_FOUND) {
+    if !is_redirect(code) {
         if !local {
             return Err(Fault::new(
                 "sitar serves files and is no proxy",
@@ -185,30 +187,6 @@ fn clean(text: &[u8]) -> Vec<u8> {
     clean
 }
 
-/// Whether the slash at the end matters: only where the rule adds or removes just that.
-pub(super) fn slash_of(source: &[u8], target: &[u8]) -> Result<Slash, Fault> {
-    let trim = |text: &[u8]| text.strip_suffix(b"/").unwrap_or(text).to_vec();
-    let mut same = Vec::with_capacity(source.len() + 6);
-    for &byte in source {
-        if byte == b'*' { same.extend_from_slice(b":splat") } else { same.push(byte) }
-    }
-    let without_scheme = |text: &[u8]| {
-        let rest = text.strip_prefix(b"https://").or_else(|| text.strip_prefix(b"http://"));
-        rest.unwrap_or(text).to_vec()
-    };
-    let (from, to) = (without_scheme(&same), without_scheme(target));
-    if trim(&from) != trim(&to) {
-        return Ok(Slash::Any);
-    }
-    match (from.ends_with(b"/"), to.ends_with(b"/")) {
-        (false, true) => Ok(Slash::Without),
-        (true, false) => Ok(Slash::With),
-        _ => {
-            Err(Fault::new("the rule leads to itself", "give it another target; http and https are one here"))
-        }
-    }
-}
-
 /// Whether a rewrite's target is a page, as far as its name says.
 fn is_page(target: &Local) -> bool {
     let end = match target {
@@ -217,6 +195,7 @@ fn is_page(target: &Local) -> bool {
             Some(end) => end,
             None => return false,
         },
+        Local::Nothing => return false,
     };
     let file = end.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     !file.contains(&b'.') || file.ends_with(b".html") || file.ends_with(b".htm")
@@ -250,8 +229,22 @@ pub(super) fn is_asset(key: &[u8]) -> bool {
     }
 }
 
-/// What rules may answer with.
-const STATUSES: [u16; 7] = [200, 301, 302, 303, 307, 308, 404];
+/// Whether a rule with this status leads to another address.
+pub(super) fn is_redirect(code: u16) -> bool {
+    matches!(code, 301 | 302 | 303 | 307 | 308)
+}
+
+/// The answer with this status and no page, if a rule may give it.
+pub(super) fn bare(code: u16) -> Option<Action> {
+    let status = Status::from_code(code).filter(|_| ERRORS.contains(&code))?;
+    Some(Action::Rewrite { status, target: Local::Nothing, fallback: false })
+}
+
+/// Errors that rules may answer with. (401 would have to say how to authenticate, RFC 9110 §15.5.2.)
+const ERRORS: [u16; 5] = [403, 404, 410, 451, 503];
+/// The statuses of rules, for messages.
+pub(super) const STATUSES_HINT: &str =
+    "use 301, 302, 303, 307, 308, 200, 403, 404, 410, 451 or 503, with ! to replace files";
 /// Bytes of a redirect's target: with what is filled in it has to fit a [`FieldBuf`].
 const TARGET_MAX: usize = 900;
 /// An expanded target: a name with all of it escaped.

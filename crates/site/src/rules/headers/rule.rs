@@ -81,7 +81,7 @@ impl Rule {
         if name == "basic-auth" {
             return Err(Fault::new(
                 "Basic-Auth would be sent to everybody",
-                "sitar has no accounts; take the line out",
+                "protected pages need users, which sitar does not have yet: take the line out",
             ));
         }
         if is_reserved(&name) {

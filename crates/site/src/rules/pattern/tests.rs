@@ -243,7 +243,7 @@ proptest! {
         prop_assert!(!query.contains(['&', '+']));
         // A key has a zero byte for a slash that was escaped.
         let value: Vec<u8> = value.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
-        prop_assert_eq!(unescape(path.strip_prefix("/x/").unwrap()), value.clone());
+        prop_assert_eq!(unescape(path.strip_prefix("/x/").unwrap()), &*value);
         prop_assert_eq!(unescape(query), value);
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `/x/` | `x/index.html`, else 404 |
+//! | `/x/` | `x/index.html`; where only the page `x.html` is, 301 to `/x` with the query kept; else 404 |
 //! | `/x` | the file `x`, else `x.html`; where only the folder `x` is, 301 to `/x/` with the query kept |
 //! | `/x.html/` | 404: a file has nothing below it |
 //! | `//x`, `/./x`, `/a/../x` | `x`, as it is; see `path.rs` |
@@ -29,7 +29,7 @@
 //! its own strong ETag. Bodies beyond the budget are sent from the file, with a date and no ETag.
 //!
 //! `Cache-Control` is `no-cache` (store it, and ask before each use), and `immutable` for a year where the name carries
-//! the content's fingerprint; see `lifetime.rs`. The redirect to a folder is `no-store`; those of rules say nothing: their
+//! the content's fingerprint; see `lifetime.rs`. The redirects that add or remove a slash are `no-store`; those of rules say nothing: their
 //! status is the owner's choice.
 #![forbid(unsafe_code)]
 

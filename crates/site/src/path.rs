@@ -178,12 +178,17 @@ pub(crate) fn is_public(key: &[u8]) -> bool {
 /// Appends a key as the path of a URL (RFC 3986 §3.3), without slashes at its ends.
 pub(crate) fn encode(key: &[u8], out: &mut Vec<u8>) {
     for &byte in key {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
+        if stays(byte) {
             out.push(byte);
         } else {
             out.extend_from_slice(&percent(byte));
         }
     }
+}
+
+/// Returns whether a key's byte stands in a URL as it is.
+pub(crate) fn stays(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)
 }
 
 /// Returns a key's byte as an escape of a URL (RFC 3986 §2.1).

@@ -187,6 +187,20 @@ impl<'r> Reply<'r> {
         }
     }
 
+    /// Leads to the address of a page, which is not the one that was asked. `key` is its path without the first slash:
+    /// made from names of the index, so it does not begin with another one.
+    pub(crate) fn redirect_to_page(key: &[u8], query: Option<&[u8]>, head: bool) -> Reply<'static> {
+        let mut more = FieldBuf::new();
+        let written = more.push(b"Location: /")
+            && more.push_path(key)
+            && query.is_none_or(|query| more.push(b"?") && more.push_query(query))
+            && more.push(b"\r\n");
+        if !written {
+            return Reply::uri_too_long(head);
+        }
+        Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, FOLDER, b"301 Moved Permanently\n", head) }
+    }
+
     pub(crate) fn uri_too_long(head: bool) -> Reply<'static> {
         Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
     }
@@ -299,6 +313,13 @@ impl FieldBuf {
         self.push(b"\r\n");
     }
 
+    /// A key as the path of a URL.
+    pub(crate) fn push_path(&mut self, key: &[u8]) -> bool {
+        key.iter().all(|&byte| {
+            if crate::path::stays(byte) { self.push(&[byte]) } else { self.push(&crate::path::percent(byte)) }
+        })
+    }
+
     /// A query as received, with everything escaped that could end a header line or a URL in a page.
     pub(crate) fn push_query(&mut self, query: &[u8]) -> bool {
         query.iter().all(|&byte| {
@@ -331,7 +352,7 @@ impl std::fmt::Debug for FieldBuf {
 }
 
 const PLAIN: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
-/// Of a redirect to a folder. A cache may keep a 301 as long as it likes (RFC 9110 §15.4.2), and browsers do; but what is a
+/// Of a redirect that adds or removes a slash. A cache may keep a 301 as long as it likes (RFC 9110 §15.4.2), and browsers do; but what is a
 /// folder today may be a page tomorrow, as in a site built anew with other names, and then `/x/` is nowhere. Without a
 /// validator there would be nothing to ask about, so it is not stored at all.
 const FOLDER: &[u8] =

@@ -1,7 +1,8 @@
 //! What a request means: the site's files, its rules, and what to say where there is nothing.
 //!
 //! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`), the file, the page of a clean
-//! address (`/x` for `x.html`), the slash that a folder's address lacks, the nearest `404.html`, a line of text.
+//! address (`/x` for `x.html`), the slash that a folder's address lacks or a page's has too many, the nearest `404.html`, a
+//! line of text.
 
 use crate::index::{Choice, Directory, FileId, Slot};
 use crate::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
@@ -49,6 +50,8 @@ enum Lookup<'s> {
     Page(&'s Choice),
     /// A folder, and no slash at the path's end.
     Slashless(&'s Directory),
+    /// A page with a clean address (`x.html` for `/x`), and a slash at the path's end.
+    Slashed(&'s Choice),
     Nothing,
 }
 
@@ -89,9 +92,14 @@ impl Site {
         let head = request.method == Method::Head;
         let subject = Subject { key: path.key, slash: path.slash, authority: request.authority };
         let headers = self.rules.headers.find(&subject);
-        let found = self.lookup(path);
+        let mut found = self.lookup(path);
+        if let Lookup::Slashed(_) = found
+            && self.is_replaced(page_address(path.key), &subject, request.target.query)
+        {
+            found = Lookup::Nothing;
+        }
         let exists = match &found {
-            Lookup::Page(_) => true,
+            Lookup::Page(_) | Lookup::Slashed(_) => true,
             Lookup::Slashless(directory) => directory.index.is_some(),
             Lookup::Nothing => false,
         };
@@ -111,8 +119,22 @@ impl Site {
             Lookup::Slashless(directory) => {
                 Route::Reply(Reply::redirect(&directory.redirect, request.target.query, head))
             }
+            Lookup::Slashed(_) => {
+                Route::Reply(Reply::redirect_to_page(page_address(path.key), request.target.query, head))
+            }
             Lookup::Nothing => self.missing(path.key, request, headers),
         }
+    }
+
+    /// Whether a rule replaces the page at its own address: leading there could lead back here, for ever.
+    #[cold]
+    fn is_replaced(&self, address: &[u8], asked: &Subject<'_>, query: Option<&[u8]>) -> bool {
+        let (key, slash) = match address.strip_suffix(b"/") {
+            Some(key) => (key, true),
+            None => (address, address.is_empty()),
+        };
+        let subject = Subject { key, slash, authority: asked.authority };
+        self.rules.redirects.find(&subject, query, true).is_some()
     }
 
     fn lookup(&self, path: Resolved<'_>) -> Lookup<'_> {
@@ -123,19 +145,25 @@ impl Site {
                 let page = if path.slash { directory.index.as_ref() } else { self.index.page(path.key) };
                 match page {
                     Some(choice) => Lookup::Page(choice),
-                    None if path.slash => Lookup::Nothing,
+                    None if path.slash => self.slashed(path.key),
                     None => Lookup::Slashless(directory),
                 }
             }
             None if !path.slash => self.index.page(path.key).map_or(Lookup::Nothing, Lookup::Page),
-            Some(Slot::File(_)) | None => Lookup::Nothing,
+            None => self.slashed(path.key),
+            // `/x` is this file, and not the page beside it.
+            Some(Slot::File(_)) => Lookup::Nothing,
         }
     }
 
-    /// The page that a rewrite shows: nobody follows a link to it, so a slash too few makes no difference.
+    fn slashed(&self, key: &[u8]) -> Lookup<'_> {
+        self.index.page(key).map_or(Lookup::Nothing, Lookup::Slashed)
+    }
+
+    /// The page that a rewrite shows: its address is never asked for, so a slash too few or too many makes no difference.
     pub(crate) fn content_of(&self, key: &[u8], slash: bool) -> Option<&Choice> {
         match self.lookup(Resolved { key, slash }) {
-            Lookup::Page(choice) => Some(choice),
+            Lookup::Page(choice) | Lookup::Slashed(choice) => Some(choice),
             Lookup::Slashless(directory) => directory.index.as_ref(),
             Lookup::Nothing => None,
         }
@@ -180,6 +208,14 @@ impl Site {
             Some(file) => Route::File(Found { file, status: Status::NOT_FOUND, headers }),
             None => Route::Reply(Reply::not_found(request.method == Method::Head).ruled(headers, request)),
         }
+    }
+}
+
+/// Returns the clean address of the page `KEY.html`, without the first slash. That of a folder's page is the folder's.
+fn page_address(key: &[u8]) -> &[u8] {
+    match key.strip_suffix(b"index") {
+        Some(folder) if folder.is_empty() || folder.ends_with(b"/") => folder,
+        _ => key,
     }
 }
 

@@ -128,6 +128,103 @@ fn clean_addresses() {
     assert_eq!(get(&site, "/z", "").status, 404);
 }
 
+/// As Cloudflare Pages does (workers-sdk, pages-shared, asset-server/handler.ts), but with the status of the other slash.
+#[test]
+fn a_page_asked_for_with_a_slash() {
+    let site = site(&[
+        ("404.html", "none"),
+        ("posts.html", "posts"),
+        ("posts/one.html", "one"),
+        ("a b/caf\u{e9}?.html", "cafe"),
+        ("x/index.html", "x folder"),
+        ("x.html", "x page"),
+        ("plain", "plain"),
+        ("plain.html", "plain page"),
+        ("app.js", "script"),
+        ("z.html.gz", "z"),
+        ("_headers", "/*\n  Cache-Control: max-age=60\n"),
+    ]);
+    for (path, location) in [
+        // A folder beside it makes no difference, if it has no page of its own.
+        ("/posts/", "/posts"),
+        ("/posts/?q=a%2Fb&c", "/posts?q=a%2Fb&c"),
+        ("/posts/?", "/posts?"),
+        ("/posts/?\\x", "/posts?%5Cx"),
+        ("//posts//", "/posts"),
+        ("/x/../posts/.", "/posts"),
+        ("/%70osts/", "/posts"),
+        ("/posts/one/", "/posts/one"),
+        ("/a%20b/caf%C3%A9%3F/", "/a%20b/caf%C3%A9%3F"),
+        ("/404/", "/404"),
+        ("/z/", "/z"),
+        // The page of a folder has the folder's address.
+        ("/x/index/", "/x/"),
+        ("/x/index/?q", "/x/?q"),
+    ] {
+        let answer = get(&site, path, "");
+        assert_eq!((answer.status, answer.location().as_str()), (301, location), "{path}");
+        assert_eq!(answer.body, "301 Moved Permanently\n", "{path}");
+        // What is a page today may be a folder tomorrow.
+        assert_eq!(answer.field("cache-control").unwrap(), "no-store", "{path}");
+        let head = ask(&site, "HEAD", path, "h", "");
+        assert_eq!((head.head, head.body.as_str()), (answer.head, ""), "{path}");
+        assert_eq!(ask(&site, "OPTIONS", path, "h", "").status, 204, "{path}");
+    }
+    for (path, status, body) in [
+        ("/posts", 200, "posts"),
+        ("/posts.html", 200, "posts"),
+        ("/posts/one", 200, "one"),
+        ("/x/", 200, "x folder"),
+        ("/x", 200, "x page"),
+        ("/x/index", 200, "x folder"),
+        // A file has nothing below it, and `/plain` is another file than the page.
+        ("/posts.html/", 404, "none"),
+        ("/app.js/", 404, "none"),
+        ("/plain/", 404, "none"),
+        ("/posts%2F", 404, "none"),
+        ("/posts/two/", 404, "none"),
+        ("/", 404, "none"),
+        ("/posts/index/", 404, "none"),
+        ("/postsindex/", 404, "none"),
+    ] {
+        let answer = get(&site, path, "");
+        assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path}");
+    }
+    // A shortened address would be another one.
+    let query = "q".repeat(1_100);
+    assert_eq!(get(&site, &format!("/posts/?{query}"), "").status, 414);
+}
+
+#[test]
+fn rules_and_a_page_asked_for_with_a_slash() {
+    let pages = [("index.html", "home"), ("posts.html", "posts"), ("new.html", "new")];
+    let ruled = |rules| site(&[&pages[..], &[("_redirects", rules)]].concat());
+    for (rules, path, location) in [
+        // As where there is a page: a rule waits, unless it has a `!`.
+        ("/* /index.html 200", "/posts/", "/posts"),
+        ("/posts /new 302", "/posts/", "/posts"),
+        ("/posts /new 302!", "/posts/", "/new"),
+        ("/posts/* /new 302!", "/posts/?q", "/new?q"),
+        // Rules that take the page's address, or would lead back, leave no loop.
+        ("/posts /posts/ 301!", "/posts", "/posts/"),
+        ("/* /:splat/ 301!", "/posts", "/posts/"),
+    ] {
+        assert_eq!(get(&ruled(rules), path, "").location(), location, "{rules} {path}");
+    }
+    for (rules, status, body) in [
+        ("/posts /posts/ 301!", 404, "404 Not Found\n"),
+        ("/* /:splat/ 301!", 404, "404 Not Found\n"),
+        ("/* /:splat/ 301!\n/*/ /:splat.html 200", 200, "posts"),
+        ("/posts /posts/ 301!\n/posts/ /posts 200", 200, "posts"),
+        ("/posts/ /posts 200!", 200, "posts"),
+        ("/posts/ /posts/ 200!", 200, "posts"),
+        ("/posts/ /posts 410!", 410, "posts"),
+    ] {
+        let answer = get(&ruled(rules), "/posts/", "");
+        assert_eq!((answer.status, answer.body.as_str()), (status, body), "{rules}");
+    }
+}
+
 #[test]
 fn short_addresses_on_request() {
     let site = site(&[

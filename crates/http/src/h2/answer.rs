@@ -4,7 +4,7 @@ use super::Content;
 use super::connection::{ANSWER_PROGRESS, Connection, Shared};
 use super::flood::Flood;
 use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind, PAYLOAD_MAX};
-use super::hpack::{Writer, encoded_max, write_lines, write_literal, write_status};
+use super::hpack::{Writer, encoded_max, write_literal, write_pieces, write_status};
 use super::stream::{Local, Remote};
 use crate::{FIELDS_MAX, Status};
 
@@ -17,7 +17,8 @@ pub struct Answer<'a> {
     pub date: &'a [u8; 29],
     /// Fields, made by [`block`](super::block); neither Date nor Content-Length.
     pub block: &'a [u8],
-    /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted.
+    /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted. A piece is whole lines, or a part
+    /// of one line that ends with the first piece behind it that ends in LF.
     pub fields: &'a [&'a [u8]],
     /// Bytes of the content, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
     pub content_length: Option<u64>,
@@ -63,9 +64,7 @@ impl Answer<'_> {
             write_literal(&mut out, b"content-length", &digits[at..])?;
         }
         out.put(self.block)?;
-        for piece in self.fields {
-            write_lines(&mut out, piece)?;
-        }
+        write_pieces(&mut out, self.fields)?;
         let len = out.len();
         if len > HEAD_MAX {
             return None;

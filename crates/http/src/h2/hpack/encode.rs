@@ -51,6 +51,13 @@ pub(crate) fn write_status(out: &mut Writer<'_>, status: Status) -> Option<()> {
 
 /// Writes a literal without indexing (§6.2.2). A name that the static table lacks is written in lower case (RFC 9113 §8.2).
 pub(crate) fn write_literal(out: &mut Writer<'_>, name: &[u8], value: &[u8]) -> Option<()> {
+    write_name(out, name)?;
+    write_string(out, value)?;
+    Some(())
+}
+
+/// Writes a literal as far as its value.
+fn write_name(out: &mut Writer<'_>, name: &[u8]) -> Option<()> {
     match static_name(name) {
         Some(index) => out.integer(index, 4, 0)?,
         None => {
@@ -58,7 +65,6 @@ pub(crate) fn write_literal(out: &mut Writer<'_>, name: &[u8], value: &[u8]) -> 
             write_string(out, name)?.make_ascii_lowercase();
         }
     }
-    write_string(out, value)?;
     Some(())
 }
 
@@ -73,6 +79,35 @@ fn write_string<'o>(out: &'o mut Writer<'_>, text: &[u8]) -> Option<&'o mut [u8]
 /// Writes header lines of HTTP/1 as literals.
 pub(crate) fn write_lines(out: &mut Writer<'_>, lines: &[u8]) -> Option<()> {
     split_lines(lines).try_for_each(|(name, value)| write_literal(out, name, value))
+}
+
+/// Writes header lines of HTTP/1 that lie in pieces: each piece is whole lines, or a part of one line that ends with the
+/// first piece behind it that ends in LF.
+pub(crate) fn write_pieces(out: &mut Writer<'_>, mut pieces: &[&[u8]]) -> Option<()> {
+    while let Some((first, rest)) = pieces.split_first() {
+        if first.is_empty() || first.ends_with(b"\n") {
+            write_lines(out, first)?;
+            pieces = rest;
+            continue;
+        }
+        let behind = rest.iter().position(|piece| piece.ends_with(b"\n")).map_or(rest.len(), |end| end + 1);
+        let (middle, rest) = rest.split_at(behind);
+        write_joined(out, first, middle)?;
+        pieces = rest;
+    }
+    Some(())
+}
+
+/// Writes one line that begins with `first`, its name and colon included. A line that is none is left out.
+fn write_joined(out: &mut Writer<'_>, first: &[u8], rest: &[&[u8]]) -> Option<()> {
+    let Some(colon) = memchr::memchr(b':', first) else { return Some(()) };
+    let beginning = first[colon + 1..].trim_ascii_start();
+    let without_end = |piece: &&'_ [u8]| piece.strip_suffix(b"\r\n").map_or(piece.len(), <[u8]>::len);
+    let len = beginning.len() + rest.iter().map(without_end).sum::<usize>();
+    write_name(out, &first[..colon])?;
+    out.integer(len, 7, 0)?;
+    out.put(beginning)?;
+    rest.iter().try_for_each(|piece| out.put(&piece[..without_end(piece)]))
 }
 
 fn split_lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -11,7 +11,7 @@ mod table;
 
 pub(super) use decode::{Decoder, Scratch, Sink, TABLE_SIZE, TOO_MUCH};
 pub use encode::block;
-pub(super) use encode::{Writer, encoded_max, write_lines, write_literal, write_status};
+pub(super) use encode::{Writer, encoded_max, write_literal, write_pieces, write_status};
 
 /// Why a header block cannot be decoded. The two sides no longer agree on the dynamic table, so the connection ends with
 /// COMPRESSION_ERROR (RFC 9113 §4.3).

@@ -210,3 +210,34 @@ fn a_line_grows_by_less_than_one_byte_in_128() {
         }
     }
 }
+
+#[test]
+fn a_line_may_lie_in_several_pieces() {
+    let pieces: [&[u8]; 8] = [
+        b"A: 1\r\nVary: Accept-Encoding\r\n",
+        b"Link: </a>",
+        b", </b>",
+        b", </c>\r\n",
+        b"",
+        b"X-Own: y\r\n",
+        b"X-Last: p",
+        b", q\r\n",
+    ];
+    let mut room = [0; 200];
+    let mut out = super::Writer::new(&mut room);
+    super::write_pieces(&mut out, &pieces).unwrap();
+    let expected = [
+        ("a", "1"),
+        ("vary", "Accept-Encoding"),
+        ("link", "</a>, </b>, </c>"),
+        ("x-own", "y"),
+        ("x-last", "p, q"),
+    ];
+    assert_eq!(Hpack::default().decode(out.written()), Ok(list(&expected)));
+    // No colon, and no end: neither is a field, and neither is an error.
+    for pieces in [&[&b"no"[..], b" colon\r\n"][..], &[b"no colon"], &[b"no end\n"]] {
+        let mut out = super::Writer::new(&mut room);
+        super::write_pieces(&mut out, pieces).unwrap();
+        assert_eq!(out.len(), 0, "{pieces:?}");
+    }
+}

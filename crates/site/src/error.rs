@@ -211,6 +211,13 @@ pub enum Warning {
         /// Why the index is of no use.
         why: &'static str,
     },
+    /// Encodings that are older than the files that they lie beside, and therefore not sent in their place.
+    Outdated {
+        /// How many there are.
+        count: usize,
+        /// The first names, made printable.
+        names: Vec<String>,
+    },
     /// Further warnings that were counted but not kept.
     More(usize),
 }
@@ -228,6 +235,18 @@ impl fmt::Display for Warning {
             Warning::NoFiles => f.write_str("there is no file to serve in it"),
             Warning::IndexUnused { why } => {
                 write!(f, "its index is not used, because {why}: it is served like a plain tar")
+            }
+            Warning::Outdated { count, names } => {
+                let (are, them) = if *count == 1 {
+                    ("encoding is older than its file and is not sent for it", "it")
+                } else {
+                    ("encodings are older than their files and are not sent for them", "them")
+                };
+                write!(f, "{count} {are}: '{}'", names.join("', '"))?;
+                if let more @ 1.. = count.saturating_sub(names.len()) {
+                    write!(f, " and {more} more")?;
+                }
+                write!(f, "; make {them} again, or use sitar pack, which does")
             }
             Warning::More(count) => write!(f, "and {count} more warnings"),
         }

@@ -5,6 +5,7 @@ use crate::lifetime::{self, Lifetime};
 use crate::media::{self, Media};
 use crate::names::{Key, Names};
 use crate::path::{NAME_MAX, is_public};
+use crate::sidecar::is_outdated;
 use hashbrown::HashTable;
 use sitar_http::semantics::{Accept, Coding};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -120,6 +121,8 @@ pub(crate) struct Index {
     sources: Vec<(u32, Coding)>,
     /// Files with a name of their own.
     pub(crate) files: usize,
+    /// Sources that are named like an encoding and are older than what they would encode: files of their own and no more.
+    pub(crate) outdated: Vec<usize>,
     /// There is a `404.html` somewhere.
     has_missing: bool,
     /// A name came twice, or as a file and as a folder: what a directory or a [`Tree`](crate::tree::Tree) cannot bring.
@@ -137,6 +140,15 @@ struct Named {
 impl Index {
     /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are not public are skipped.
     pub(crate) fn new(names: Names) -> Result<Index, OpenFault> {
+        Index::with_times(names, |_, _| None)
+    }
+
+    /// The same, where sidecars that are older than their files do not count as encodings of them. `time` is asked for the
+    /// time of a source in seconds, by its number and its name.
+    pub(crate) fn with_times(
+        names: Names,
+        time: impl Fn(usize, &[u8]) -> Option<u64>,
+    ) -> Result<Index, OpenFault> {
         let mut index = Index {
             // With room for folders, and for as many encodings as there are names: what is not used is no memory.
             slots: Vec::with_capacity(names.len() + names.len() / 8 + 8),
@@ -145,6 +157,7 @@ impl Index {
             directories: Vec::new(),
             sources: Vec::with_capacity(2 * names.len()),
             files: 0,
+            outdated: Vec::new(),
             has_missing: false,
             has_clash: false,
             folder_bytes: 0,
@@ -176,10 +189,22 @@ impl Index {
                 None => original_at = at,
             }
         }
+        // Of the file whose sidecars were looked at last: they mostly come together.
+        let mut known = (usize::MAX, None);
         for (source, original, coding, at) in sidecars {
-            let known = index.slots.get(at).map_or(b"".as_slice(), |named| index.names.bytes(named.key));
-            let is_it = known == index.names.bytes(original);
+            let there = index.slots.get(at).map_or(b"".as_slice(), |named| index.names.bytes(named.key));
+            let is_it = there == index.names.bytes(original);
             let at = if is_it { at } else { index.place(original, Slot::File(Choice::default())) };
+            if let Some(file) = index.source_at(at) {
+                if known.0 != file {
+                    known = (file, time(file, index.names.bytes(original)));
+                }
+                let name = index.names.get(source).unwrap_or_default();
+                if is_outdated(known.1, time(source, name)) {
+                    index.outdated.push(source);
+                    continue;
+                }
+            }
             index.add(source, at, coding);
         }
         index.finish();
@@ -298,6 +323,12 @@ impl Index {
             Slot::Directory(_) => return,
         }
         self.sources.push((source as u32, coding));
+    }
+
+    /// The source of the file that stands at a place in `slots`.
+    fn source_at(&self, place: usize) -> Option<usize> {
+        let Slot::File(choice) = &self.slots.get(place)?.slot else { return None };
+        Some(self.source(choice.of(Coding::Identity)?)?.0)
     }
 
     fn finish(&mut self) {

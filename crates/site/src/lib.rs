@@ -51,6 +51,7 @@ mod reply;
 mod representation;
 mod route;
 mod rules;
+mod sidecar;
 mod site;
 mod tar;
 mod tree;

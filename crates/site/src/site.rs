@@ -43,6 +43,18 @@ pub(crate) enum Store {
     Embedded(Vec<&'static [u8]>),
 }
 
+impl Store {
+    /// The time of a source in seconds since the epoch, as the archive has it or the file system has it now.
+    fn time(&self, source: usize, name: &[u8]) -> Option<u64> {
+        match self {
+            Store::Archive { bodies, .. } => bodies.get(source)?.mtime,
+            Store::Pack { records, .. } => records.get(source)?.mtime,
+            Store::Directory(root) => Origin::of(&root.stat(name).ok()?).modified(),
+            Store::Embedded(_) => None,
+        }
+    }
+}
+
 impl Site {
     /// Opens a tar archive or a directory, and indexes it without reading bodies.
     ///
@@ -181,7 +193,7 @@ impl Site {
         rules: Rules,
         mut warnings: Warnings,
     ) -> Result<Site, OpenFault> {
-        let index = Index::new(names)?;
+        let index = Index::with_times(names, |source, name| store.time(source, name))?;
         if index.files == 0 {
             warnings.push(Warning::NoFiles);
         } else if let Some(folder) = only_folder(index.source_names()) {
@@ -189,6 +201,11 @@ impl Site {
             let prefix = prefix
                 .map_or_else(|| folder.clone(), |prefix| format!("{}/{folder}", prefix.trim_matches('/')));
             warnings.push(Warning::OneTopFolder { prefix });
+        }
+        if !index.outdated.is_empty() {
+            let names = index.outdated.iter().filter_map(|&source| index.source_name(source));
+            let names = names.take(OUTDATED_SHOWN).map(printable).collect();
+            warnings.push(Warning::Outdated { count: index.outdated.len(), names });
         }
         Ok(Site { store, index, rules, warnings: warnings.finish() })
     }
@@ -395,6 +412,9 @@ fn content(file: Streamed, offset: u64, size: u64, budget: &Budget) -> io::Resul
 fn changed(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
+
+/// Sidecars that a warning names; the rest is counted.
+const OUTDATED_SHOWN: usize = 3;
 
 /// The one folder that everything public lies in, if there is just one.
 fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {

@@ -6,6 +6,7 @@
 mod css;
 mod html;
 mod link;
+mod sidecars;
 mod sniff;
 
 use crate::error::{OpenError, OpenFault, Warning, printable};
@@ -56,6 +57,8 @@ pub enum Kind {
     MixedContent,
     /// Content that is not what the file's name says.
     MediaType,
+    /// An encoding beside a file that is not that file encoded, or that is too old to be sent for it.
+    Sidecar,
     /// A file larger than it should be.
     Oversized,
     /// A file that is not served.
@@ -75,6 +78,7 @@ impl Kind {
             Kind::LeavesSite => "leaves-site",
             Kind::MixedContent => "mixed-content",
             Kind::MediaType => "media-type",
+            Kind::Sidecar => "sidecar",
             Kind::Oversized => "oversized",
             Kind::LeftOut => "left-out",
             Kind::Unreadable => "unreadable",
@@ -131,10 +135,13 @@ pub fn check(path: &Path, options: &Options, size_max: Option<u64>) -> Result<Fi
             Warning::LeftOut { name, why } => {
                 findings.push(Kind::LeftOut, name.as_bytes(), 0, format!("is left out: {why}"));
             }
+            // Named one by one, with their contents looked at.
+            Warning::Outdated { .. } => {}
             other => findings.push(Kind::LeftOut, b"", 0, other.to_string()),
         }
     }
     files(&site, size_max, &mut findings);
+    sidecars::check(&site, &mut findings);
     Ok(findings)
 }
 

@@ -120,3 +120,100 @@ fn problems_without_end_are_counted() {
     let findings = check(folder.path(), &Options::default(), None).unwrap();
     assert_eq!((findings.problems.len(), findings.more), (1000, 500));
 }
+
+/// The same content in the coding that the name says.
+fn encoded(name: &str, content: &[u8]) -> Vec<u8> {
+    if name.ends_with(".br") {
+        return sitar_brotli::compress(content).unwrap();
+    }
+    if name.ends_with(".zst") {
+        return zstd::bulk::compress(content, 3).unwrap();
+    }
+    let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+    let mut out = vec![0; compressor.gzip_compress_bound(content.len())];
+    let length = compressor.gzip_compress(content, &mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+#[test]
+fn every_sidecar_is_compared_with_its_file() {
+    let bomb = encoded("x.gz", &vec![b'a'; 20 << 20]);
+    let (right, old) = (|name: &str| encoded(name, b"let a = 1;"), |name: &str| encoded(name, b"let a = 0;"));
+    let files: &[(&str, &[u8])] = &[
+        ("right.js", b"let a = 1;"),
+        ("right.js.br", &right(".br")),
+        ("right.js.gz", &right(".gz")),
+        ("right.js.zst", &right(".zst")),
+        ("only.js.gz", b"no original, so a file like any other"),
+        ("a.js", b"let a = 1;"),
+        ("a.js.br", b"\xff not brotli"),
+        ("a.js.gz", &old(".gz")),
+        ("a.js.zst", &right(".zst")[..10]),
+        ("b.js", b"let a = 1;"),
+        ("b.js.br", &old(".br")),
+        ("b.js.gz", &bomb),
+        ("b.js.zst", b""),
+        ("c.js", b"let a = 1;"),
+        ("c.js.gz", &[right(".gz"), right(".gz")].concat()),
+        // Larger than any encoding of ten bytes, and not read to its end.
+        ("c.js.br", &vec![b' '; 1 << 20]),
+        ("d.js", b"let a = 1;"),
+        ("d.js.gz", &right(".gz")),
+        ("d.js.gz.br", &encoded(".br", &old(".gz"))),
+        ("index.html", b"<title>new</title>"),
+        ("index.html.gz", &encoded(".gz", b"<title>old</title>")),
+    ];
+    let expected = [
+        "sidecar a.js.br: is not a.js in brotli: browsers cannot decode it to the end",
+        "sidecar a.js.gz: is not a.js in gzip: it decodes to something else, such as an older version of it",
+        "sidecar a.js.zst: is not a.js in Zstandard: browsers cannot decode it to the end",
+        "sidecar b.js.br: is not b.js in brotli: it decodes to something else, such as an older version of it",
+        "sidecar b.js.gz: is not b.js in gzip: it decodes to something else, such as an older version of it",
+        "sidecar b.js.zst: is not b.js in Zstandard: browsers cannot decode it to the end",
+        "sidecar c.js.br: is not c.js in brotli: browsers cannot decode it to the end",
+        "sidecar c.js.gz: is not c.js in gzip: browsers cannot decode it to the end",
+        "sidecar d.js.gz.br: is not d.js.gz in brotli: it decodes to something else, such as an older version of it",
+        "sidecar index.html.gz: is not index.html in gzip: it decodes to something else, such as an older version of it",
+    ];
+    assert_eq!(found(files), expected);
+    // In a plain tar too.
+    let folder = site(files);
+    let archive = folder.path().join(".site.tar");
+    let packed = std::process::Command::new("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .args(["--exclude=.site.tar", "-C"])
+        .arg(folder.path())
+        .arg(".")
+        .status();
+    assert!(packed.unwrap().success());
+    let findings = check(&archive, &Options::default(), None).unwrap();
+    let problems: Vec<_> = findings.problems.iter().map(|problem| format!("sidecar {problem}")).collect();
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn a_sidecar_that_is_too_old_to_be_sent_is_found_once() {
+    let right = encoded(".gz", b"let a = 1;");
+    let folder = site(&[
+        ("a.js", b"let a = 1;"),
+        ("a.js.gz", &right),
+        ("b.js", b"let a = 1;"),
+        ("b.js.gz", &encoded(".gz", b"let a = 0;")),
+    ]);
+    for name in ["a.js.gz", "b.js.gz"] {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        fs::File::open(folder.path().join(name)).unwrap().set_modified(time).unwrap();
+    }
+    let findings = check(folder.path(), &Options::default(), None).unwrap();
+    let problems: Vec<_> = findings.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "a.js.gz: is older than a.js, and therefore not sent for it, although it has the same content; \
+             touch it, or pack the site",
+            "b.js.gz: is not b.js in gzip: it decodes to something else, such as an older version of it",
+        ]
+    );
+}

@@ -1,0 +1,82 @@
+//! Encodings that lie beside a file: each is decoded and compared with it.
+
+use super::{Findings, Kind};
+use crate::index::{FileId, Slot};
+use crate::representation::Budget;
+use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
+use crate::site::Site;
+use sitar_http::semantics::Coding;
+use std::io;
+use std::time::SystemTime;
+
+/// Looks at every sidecar that has an original; one without is a file like any other.
+pub(super) fn check(site: &Site, findings: &mut Findings) {
+    let mut pairs: Vec<_> = site.index.names().filter_map(|(name, file)| pair(site, name, file)).collect();
+    pairs.sort_unstable_by_key(|pair| pair.name);
+    for pair in pairs {
+        if let Some(what) = fault(site, &pair) {
+            findings.push(Kind::Sidecar, pair.name, 0, what);
+        }
+    }
+}
+
+struct Pair<'s> {
+    name: &'s [u8],
+    original_name: &'s [u8],
+    coding: Coding,
+    sidecar: FileId,
+    original: FileId,
+}
+
+fn pair<'s>(site: &'s Site, name: &'s [u8], sidecar: FileId) -> Option<Pair<'s>> {
+    let (original_name, coding) = crate::index::sidecar(name)?;
+    let Some(Slot::File(choice)) = site.index.get(original_name) else { return None };
+    let original = choice.of(Coding::Identity)?;
+    Some(Pair { name, original_name, coding, sidecar, original })
+}
+
+/// What is wrong with a pair. A file that cannot be read is a finding of its own.
+fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
+    let original = crate::error::printable(pair.original_name);
+    let coding = match pair.coding {
+        Coding::Br => "brotli",
+        Coding::Zstd => "Zstandard",
+        Coding::Gzip | Coding::Identity => "gzip",
+    };
+    let is_outdated =
+        site.index.source(pair.sidecar).is_some_and(|(source, _)| site.index.outdated.contains(&source));
+    match verdict(site, pair).ok()? {
+        Some(Verdict::Broken) => {
+            Some(format!("is not {original} in {coding}: browsers cannot decode it to the end"))
+        }
+        Some(Verdict::Other) => Some(format!(
+            "is not {original} in {coding}: it decodes to something else, such as an older version of it"
+        )),
+        None if is_outdated => Some(format!("is older than {original}, and therefore not sent for it")),
+        Some(Verdict::Same) if is_outdated => Some(format!(
+            "is older than {original}, and therefore not sent for it, although it has the same content; \
+             touch it, or pack the site"
+        )),
+        Some(Verdict::Same) | None => None,
+    }
+}
+
+/// `None`: the original is too large to be compared.
+fn verdict(site: &Site, pair: &Pair<'_>) -> io::Result<Option<Verdict>> {
+    let (content, length) = read(site, pair.original, COMPARED_MAX)?;
+    if length > COMPARED_MAX {
+        return Ok(None);
+    }
+    let (encoded, size) = read(site, pair.sidecar, 2 * COMPARED_MAX)?;
+    if is_oversized(size, length) {
+        return Ok(Some(Verdict::Broken));
+    }
+    Ok(Some(compare(pair.coding, &encoded, &content)))
+}
+
+/// The first bytes of a file, and how many it has.
+fn read(site: &Site, file: FileId, at_most: u64) -> io::Result<(Vec<u8>, u64)> {
+    // Without a budget nothing is read beyond what is asked for.
+    let nothing = Budget::new(0, 0);
+    site.load(file, &nothing, SystemTime::now())?.beginning(usize::try_from(at_most).unwrap_or(usize::MAX))
+}

@@ -2,7 +2,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`mod@write`] | directory → archive: parallel, reproducible |
+//! | [`mod@write`] | directory → archive: reproducible |
+//! | [`plant`] | the threads that read and encode |
 //! | [`encode`] | which files are encoded, and how |
 //! | [`reuse`] | encodings out of an earlier pack |
 //! | [`members`] | headers of tar |
@@ -16,6 +17,7 @@ mod encode;
 mod format;
 mod index;
 mod members;
+mod plant;
 pub(crate) mod read;
 mod reuse;
 mod write;

@@ -1,30 +1,28 @@
 //! From a directory to an archive.
 //!
-//! Threads read, hash and encode; the calling thread writes what they bring, in the order of the names. They run ahead of
-//! it by so many files and bytes at most, so memory does not grow with the site. Nothing in the archive depends on who was
-//! faster, nor on the order in which the file system lists names.
+//! Threads read, hash and encode ([`super::plant`]); the calling thread writes what they bring, in the order of the names.
+//! They run ahead of it by so many files and bytes at most, so memory does not grow with the site. Nothing in the archive
+//! depends on who was faster, nor on the order in which the file system lists names.
 
 use super::RULES;
-use super::encode::{CODINGS, Each, SIZE_MAX, Worth, encode, worth};
+use super::encode::{CODINGS, Worth, worth};
 use super::format::{Flags, INDEX_NAME};
 use super::index::{Written, index};
 use super::members::Archive;
+use super::plant::{Made, Plant, Stop};
 use super::reuse::Earlier;
 use crate::directory::Root;
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::lifetime::{self, Lifetime};
 use crate::live::Stamp;
 use crate::names::FILES_MAX;
-use crate::path::NAME_MAX;
 use crate::representation::{Hash, sha256};
 use aws_lc_rs::digest::{Context, SHA256};
 use sitar_io::File;
 use std::fmt;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How to pack.
 #[derive(Debug)]
@@ -130,7 +128,7 @@ impl fmt::Display for PackError {
 impl std::error::Error for PackError {}
 
 impl PackError {
-    fn of(name: &[u8]) -> impl Fn(PackFault) -> PackError {
+    pub(super) fn of(name: &[u8]) -> impl Fn(PackFault) -> PackError {
         move |fault| PackError { fault, name: printable(name) }
     }
 
@@ -161,7 +159,7 @@ pub fn pack(
     let earlier = options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?));
     progress.begin(names.len());
 
-    let plant = Plant { root: &root, names: &names, earlier, line: Mutex::default(), moved: Condvar::new() };
+    let plant = Plant::new(&root, &names, earlier);
     let mut packer = Packer {
         archive: Archive::new(output),
         written: Vec::with_capacity(names.len()),
@@ -209,162 +207,6 @@ fn names(root: &Root, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFau
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// Where files are read and encoded.
-struct Plant<'p> {
-    root: &'p Root,
-    names: &'p [Box<[u8]>],
-    earlier: Option<Earlier<crate::site::Archive>>,
-    line: Mutex<Line>,
-    moved: Condvar,
-}
-
-/// What is between the threads and the writer.
-#[derive(Default)]
-struct Line {
-    /// The next file to be worked on.
-    next: usize,
-    /// The next file to be written.
-    wanted: usize,
-    /// Bytes that were made and are not written yet.
-    bytes: usize,
-    ready: std::collections::HashMap<usize, Result<Made, PackError>>,
-    stopped: bool,
-}
-
-/// A file, read.
-enum Made {
-    Whole {
-        content: Vec<u8>,
-        mtime: u64,
-        hash: Hash,
-        tried: Each<bool>,
-        encodings: Each<Option<Vec<u8>>>,
-        reused: bool,
-    },
-    /// Too large to be held; the writer reads it.
-    Large,
-}
-
-impl Made {
-    fn bytes(&self) -> usize {
-        match self {
-            Made::Whole { content, encodings, .. } => {
-                content.len() + encodings.iter().flatten().map(Vec::len).sum::<usize>()
-            }
-            Made::Large => 0,
-        }
-    }
-}
-
-impl Plant<'_> {
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        // Its numbers are true at any time.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Works until there is nothing left.
-    fn work(&self) {
-        while let Some(at) = self.claim() {
-            let name = &self.names[at];
-            // An encoder that panics must not leave the writer waiting.
-            let made = catch_unwind(AssertUnwindSafe(|| self.make(name)))
-                .unwrap_or_else(|_| Err(PackError::of(name)(PackFault::Panicked)));
-            let mut line = self.lock();
-            line.bytes += made.as_ref().map_or(0, Made::bytes);
-            line.ready.insert(at, made);
-            drop(line);
-            self.moved.notify_all();
-        }
-    }
-
-    /// The next file, once there is room for it.
-    fn claim(&self) -> Option<usize> {
-        let mut line = self.lock();
-        loop {
-            let at = line.next;
-            if line.stopped || at >= self.names.len() {
-                return None;
-            }
-            // What the writer waits for is always worked on.
-            if at == line.wanted || (at < line.wanted + AHEAD_FILES && line.bytes < AHEAD_BYTES) {
-                line.next += 1;
-                return Some(at);
-            }
-            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits for a file.
-    fn next(&self, at: usize) -> Result<Made, PackError> {
-        let mut line = self.lock();
-        line.wanted = at;
-        self.moved.notify_all();
-        loop {
-            if let Some(made) = line.ready.remove(&at) {
-                line.bytes -= made.as_ref().map_or(0, Made::bytes);
-                return made;
-            }
-            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn make(&self, name: &[u8]) -> Result<Made, PackError> {
-        let fault = PackError::of(name);
-        let read = |error| fault(PackFault::Read(error));
-        let (fd, before) = self.root.file(name).map_err(read)?;
-        let size = u64::try_from(before.st_size).unwrap_or(0);
-        let worth = if RULES.contains(&name) { Worth::No } else { worth(name) };
-        if size > if worth == Worth::No { WHOLE_MAX } else { SIZE_MAX } {
-            return Ok(Made::Large);
-        }
-        // Within SIZE_MAX.
-        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
-        let file = File::from(fd);
-        file.read_exact_at(&mut content, 0).map_err(read)?;
-        if Stamp::of(&rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?) != Stamp::of(&before) {
-            return Err(fault(PackFault::Changed));
-        }
-        let hash = sha256(&content);
-        let mtime = u64::try_from(before.st_mtime).unwrap_or(0);
-        let tried = if worth == Worth::No { [false; 3] } else { self.free(name) };
-        let mut encodings = [None, None, None];
-        let mut reused = false;
-        if tried != [false; 3] {
-            let earlier = self.earlier.as_ref().and_then(|pack| pack.encodings(&content, &hash, tried));
-            reused = earlier.as_ref().is_some_and(|earlier| earlier.iter().any(Option::is_some));
-            encodings = earlier.unwrap_or_else(|| encode(&content, worth));
-            for (encoding, tried) in encodings.iter_mut().zip(tried) {
-                if !tried {
-                    *encoding = None;
-                }
-            }
-        }
-        Ok(Made::Whole { content, mtime, hash, tried, encodings, reused })
-    }
-
-    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has it.
-    fn free(&self, name: &[u8]) -> Each<bool> {
-        CODINGS.map(|(_, suffix)| {
-            let sidecar = [name, suffix].concat();
-            let folder = [&sidecar[..], b"/"].concat();
-            let at = self.names.partition_point(|name| **name < *folder);
-            sidecar.len() <= NAME_MAX
-                && self.names.binary_search_by(|name| (**name).cmp(&sidecar)).is_err()
-                && !self.names.get(at).is_some_and(|name| name.starts_with(&folder))
-        })
-    }
-}
-
-/// Lets the threads go home.
-struct Stop<'p, 'q>(&'q Plant<'p>);
-
-impl Drop for Stop<'_, '_> {
-    fn drop(&mut self) {
-        self.0.lock().stopped = true;
-        self.0.moved.notify_all();
-    }
 }
 
 /// The archive, as far as it has got.
@@ -474,11 +316,5 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// Files that the threads may be ahead of the writer.
-const AHEAD_FILES: usize = 512;
-/// Bytes that may wait for the writer before the threads pause; each may add what it has in hand.
-const AHEAD_BYTES: usize = 128 << 20;
-/// Bytes above which a file that is not encoded is copied in pieces.
-const WHOLE_MAX: u64 = 4 << 20;
 /// Bytes of such a piece.
 const PIECE: usize = 1 << 20;

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use crate::walk::{self, Bounds};
+
 /// How a path below a directory is opened: for reading, never becoming the process's terminal.
 pub(crate) const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 /// Whatever the path and the links on it say, the file lies below the directory, or the answer is EXDEV.
@@ -65,6 +67,10 @@ impl File {
             match rustix::fs::openat2(self, path, flags, Mode::empty(), RESOLVE) {
                 // EAGAIN: somebody renames directories all the while (openat2(2)).
                 Err(Errno::INTR | Errno::AGAIN) if attempts < ATTEMPTS => {}
+                // Not in this kernel, or refused by a seccomp filter.
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    break walk::open(self.as_fd(), path.to_bytes(), flags, Bounds::default(), &mut |_| ())?;
+                }
                 done => break done?,
             }
         };
@@ -75,7 +81,11 @@ impl File {
     /// What `Stat` asks of an engine that does it by a plain call.
     pub(crate) fn look_below(&self, path: &CStr) -> Result<FileStat, Errno> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-        rustix::fs::statx(self, path, flags, StatxFlags::BASIC_STATS).map(FileStat::from)
+        match rustix::fs::statx(self, path, flags, StatxFlags::BASIC_STATS) {
+            // Before Linux 4.11, or refused by a seccomp filter.
+            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::statat(self, path, flags).map(FileStat::from),
+            found => found.map(FileStat::from),
+        }
     }
 
     pub(crate) fn raw(&self) -> RawFd {
@@ -203,9 +213,39 @@ impl From<rustix::fs::Statx> for FileStat {
     }
 }
 
+impl From<rustix::fs::Stat> for FileStat {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the fields' widths differ between targets"
+    )]
+    fn from(found: rustix::fs::Stat) -> FileStat {
+        FileStat {
+            mode: found.st_mode as u16,
+            size: found.st_size as u64,
+            inode: found.st_ino as u64,
+            device: (rustix::fs::major(found.st_dev as u64), rustix::fs::minor(found.st_dev as u64)),
+            links: u32::try_from(found.st_nlink).unwrap_or(u32::MAX),
+            modified: (found.st_mtime as i64, found.st_mtime_nsec as u32),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stat_says_what_statx_says() {
+        let file = File::directory(Path::new("/proc/self")).unwrap();
+        for (path, name) in
+            [(c"", "itself"), (c"exe", "a link"), (c"status", "a file"), (c"fd", "a directory")]
+        {
+            let plain =
+                rustix::fs::statat(&file, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).unwrap();
+            assert_eq!(FileStat::from(plain), file.look_below(path).unwrap(), "{name}");
+        }
+    }
 
     #[test]
     fn times_before_1970_and_absurd_ones_are_times_or_none() {

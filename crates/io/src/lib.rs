@@ -80,6 +80,7 @@ mod table;
 mod udp;
 mod uring;
 mod waker;
+pub mod walk;
 
 pub use arena::{RxBuf, TxBuf};
 pub use backend::Backend;

@@ -3,6 +3,8 @@
 //! `sitar pack` and `sitar check` as a person calls them, and what becomes of a pack that is served.
 
 mod common;
+#[path = "packs/output.rs"]
+mod output;
 
 use common::client::{Client, Response};
 use common::site::write;

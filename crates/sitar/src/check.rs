@@ -1,7 +1,6 @@
 //! `sitar check`: what is wrong with a site, as text or as JSON.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use sitar_site::Options;
 use sitar_site::check::{Findings, check};
 
 use crate::error::{EXIT_PROBLEMS, Error, Printable};
+use crate::output;
 
 /// The arguments of `sitar check`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -42,8 +42,7 @@ pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
             .hint("PATH is a directory or a tar archive, made for example by `tar cf site.tar -C public .`")
     })?;
     let text = if arguments.json { json(&findings) } else { plain(&findings) };
-    // A closed standard output is no problem of the site's.
-    let _ = io::stdout().write_all(text.as_bytes());
+    output::print(&text)?;
     Ok(if findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_PROBLEMS) })
 }
 

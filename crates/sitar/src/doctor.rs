@@ -3,11 +3,12 @@
 //! Three steps that know nothing of each other: `facts` asks the machine, `checks` judges what it said (pure, so every
 //! verdict is tested on facts that are written out), `print` shows the findings to a person or to a program.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::Error;
+use crate::output;
 
 mod checks;
 mod facts;
@@ -72,10 +73,7 @@ pub fn run(arguments: &cli::Doctor) -> Result<ExitCode, Error> {
     } else {
         print::text(&findings, stdout.is_terminal() && !no_color)
     };
-    stdout
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| Error::new("cannot print the findings").cause(error))?;
+    output::print(&text)?;
     let fine = findings.iter().all(|finding| finding.verdict == Verdict::Fine);
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
 }

@@ -5,6 +5,7 @@
 //! | [`check`] | looks for what is wrong with a site |
 //! | [`cli`] | the command line, understood into plain values |
 //! | [`doctor`] | what this machine offers, what is missing, and what to type |
+//! | [`output`] | standard output, and what a failure of it means |
 //! | [`error`] | what the operator is told when something fails |
 //! | [`listen`] | binds one socket per address and shard |
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
@@ -27,6 +28,7 @@ pub mod error;
 pub mod handbook;
 pub mod identity;
 pub mod listen;
+pub mod output;
 pub mod pack;
 pub mod sealer;
 pub mod serve;

@@ -5,13 +5,16 @@
 use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
-use sitar::{check, doctor, error, pack, serve, trust};
+use sitar::error::{self, Error};
+use sitar::{check, doctor, output, pack, serve, trust};
 
 fn main() -> ExitCode {
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
         Ok(verb) => verb,
-        // Prints help and version on standard output, mistakes on standard error, and exits with 0 or 2.
-        Err(message) => message.exit(),
+        // A mistake goes to standard error, and the exit code is 2.
+        Err(message) if message.use_stderr() => message.exit(),
+        // The texts of --help and --version.
+        Err(message) => return end(output::printed(message.print()).map(|()| ExitCode::SUCCESS)),
     };
     let done = match verb {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
@@ -21,6 +24,10 @@ fn main() -> ExitCode {
         Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments),
     };
+    end(done)
+}
+
+fn end(done: Result<ExitCode, Error>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {

@@ -12,6 +12,7 @@ use sitar_site::{PackError, PackFault, PackOptions, Packed, Progress, pack};
 
 use crate::cli::Pack;
 use crate::error::Error;
+use crate::output;
 
 mod summary;
 
@@ -27,7 +28,9 @@ pub fn run(arguments: &Pack) -> Result<(), Error> {
         }
         let earlier = arguments.reuse.as_deref().map(open).transpose()?;
         let packed = write(arguments, earlier, io::stdout().lock())?;
-        return summary::print(io::stderr(), arguments, &packed);
+        // Standard output holds the archive, and what standard error refuses cannot be reported anywhere.
+        let _ = io::stderr().write_all(summary::text(arguments, &packed).as_bytes());
+        return Ok(());
     }
     let output = Output::prepare(&arguments.output, &arguments.directory)?;
     let earlier = match &arguments.reuse {
@@ -37,7 +40,8 @@ pub fn run(arguments: &Pack) -> Result<(), Error> {
         None => File::open(&output.path).ok(),
     };
     let packed = output.replace(|file| write(arguments, earlier, file))?;
-    summary::print(io::stdout(), arguments, &packed)
+    output::print(&summary::text(arguments, &packed))
+        .map_err(|error| error.hint("the archive itself is written, and whole"))
 }
 
 fn write(arguments: &Pack, earlier: Option<File>, output: impl Write) -> Result<Packed, Error> {

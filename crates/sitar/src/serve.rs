@@ -26,7 +26,7 @@ use crate::engine::{self, Choice, Cores, Polling, lets_epoll_run};
 use crate::error::Error;
 use crate::start::{Certificate, Content, Encryption, Report};
 use crate::watch::{Call, Eye, Watcher};
-use crate::{handbook, identity, listen, sealer};
+use crate::{handbook, identity, listen, output, sealer};
 
 pub(crate) mod descriptors;
 
@@ -109,9 +109,10 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     };
     let worker = worker.map_err(explain)?;
     let since = Instant::now();
-    let mut out = io::stdout();
-    // A closed standard output is no reason not to serve.
-    let _ = write!(out, "{report}").and_then(|()| out.flush());
+    // A standard output that takes nothing is no reason not to serve.
+    if let Err(error) = output::try_print(&report.to_string()) {
+        say(&format_args!("sitar: the report of the start could not be printed: {error}"));
+    }
 
     let worker = Arc::new(worker);
     let call = Arc::new(Call::new().map_err(cannot_start_a_thread)?);

@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Printable};
 use crate::identity;
+use crate::output;
 
 pub use tools::{Finished, RealTools, Tools};
 
@@ -102,13 +103,12 @@ pub fn run(action: Action) -> Result<(), Error> {
         }
         Action::Untrust => untrust(&places, &RealTools),
     };
-    // A reader that went away does not undo what was done.
-    let _ = std::io::stdout().lock().write_all(render(&outcomes).as_bytes());
+    let printed = output::print(&render(&outcomes));
     if outcomes.iter().any(|outcome| matches!(outcome.state, State::Failed(_))) {
         return Err(Error::new("not every trust store could be changed")
             .hint("the lines above say which and why; it is safe to run this again"));
     }
-    Ok(())
+    printed
 }
 
 /// Installs the authority in every store that there is.

@@ -1,27 +1,24 @@
 //! What `sitar pack` says when it is done: text for people, or JSON.
 
 use std::fmt::{self, Display, Write as _};
-use std::io::Write;
 use std::path::Path;
 
 use indicatif::HumanBytes;
 use sitar_site::{Encodings, Packed};
 
 use crate::cli::Pack;
-use crate::error::{Error, Printable};
+use crate::error::Printable;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 20;
 
-pub(super) fn print(mut out: impl Write, arguments: &Pack, packed: &Packed) -> Result<(), Error> {
-    let text = if arguments.json {
+/// The summary, as JSON or for people.
+pub(super) fn text(arguments: &Pack, packed: &Packed) -> String {
+    if arguments.json {
         Json { output: &arguments.output, packed }.to_string()
     } else {
         Text { arguments, packed }.to_string()
-    };
-    // The archive is written; that nobody hears of it is no failure.
-    let _ = out.write_all(text.as_bytes());
-    Ok(())
+    }
 }
 
 pub(super) struct Text<'t> {

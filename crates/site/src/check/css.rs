@@ -6,6 +6,10 @@ use super::link::{Link, Use, line_of};
 pub(super) fn links(bytes: &[u8], before: u32, out: &mut Vec<Link>) {
     let mut scan = Scan { bytes, at: 0 };
     let mut importing = false;
+    // The name of something, which is not loaded (CSS Namespaces 3 §3).
+    let mut naming = false;
+    // How deep in parentheses, and where in them an `image-set()` began, whose strings are addresses (CSS Images 4 §2.4).
+    let (mut depth, mut set_at) = (0_u32, None);
     let (mut line, mut counted) = (before + 1, 0);
     while let Some(&byte) = bytes.get(scan.at) {
         let start = scan.at;
@@ -14,23 +18,39 @@ pub(super) fn links(bytes: &[u8], before: u32, out: &mut Vec<Link>) {
             b'/' if scan.rest().starts_with(b"/*") => scan.comment(),
             b'"' | b'\'' => {
                 let text = scan.string();
-                found = importing.then_some(text);
+                found = (importing || set_at == Some(depth)).then_some(text);
                 importing = false;
             }
             b'@' => {
                 scan.at += 1;
-                importing = scan.name().eq_ignore_ascii_case(b"import");
+                let name = scan.name();
+                importing = name.eq_ignore_ascii_case(b"import");
+                naming = name.eq_ignore_ascii_case(b"namespace");
             }
             b';' | b'{' | b'}' => {
                 scan.at += 1;
-                importing = false;
+                (importing, naming) = (false, false);
+                // Whatever was not closed ends with the declaration.
+                (depth, set_at) = (0, None);
+            }
+            b'(' => {
+                scan.at += 1;
+                depth += 1;
+            }
+            b')' => {
+                scan.at += 1;
+                set_at = set_at.filter(|&at| at != depth);
+                depth = depth.saturating_sub(1);
             }
             _ if is_name(byte) => {
                 let name = scan.name();
                 if name.eq_ignore_ascii_case(b"url") && scan.rest().first() == Some(&b'(') {
                     scan.at += 1;
-                    found = Some(scan.url());
+                    let url = scan.url();
+                    found = (!naming).then_some(url);
                     importing = false;
+                } else if is_image_set(name) && scan.rest().first() == Some(&b'(') {
+                    set_at = Some(depth + 1);
                 }
             }
             b'\\' => scan.at += 2,
@@ -119,6 +139,10 @@ impl<'b> Scan<'b> {
     }
 }
 
+fn is_image_set(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"image-set") || name.eq_ignore_ascii_case(b"-webkit-image-set")
+}
+
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | 0x80..)
 }
@@ -145,6 +169,19 @@ mod tests {
             ("", 16),
             ("unfinished", 17),
         ];
+        assert_eq!(found, expected.map(|(target, line)| (target.to_owned(), line)));
+    }
+
+    #[test]
+    fn names_are_not_loaded_and_strings_of_image_sets_are() {
+        let css = "@namespace url(http://www.w3.org/1999/xhtml);@namespace svg 'http://www.w3.org/2000/svg';\n\
+            a{b:image-set('a.png' 1x, url(b.png) 2x, \"c.avif\" type(\"image/avif\"));c:'no'}\n\
+            d{e:-WebKit-Image-Set(linear-gradient(red,blue) 1x,'d.png' 2x);content:counter(x,'no')}f{g:url(e.png)}";
+        let mut out = Vec::new();
+        links(css.as_bytes(), 0, &mut out);
+        let found: Vec<_> =
+            out.iter().map(|link| (String::from_utf8_lossy(&link.target).into_owned(), link.line)).collect();
+        let expected = [("a.png", 2), ("b.png", 2), ("c.avif", 2), ("d.png", 3), ("e.png", 3)];
         assert_eq!(found, expected.map(|(target, line)| (target.to_owned(), line)));
     }
 

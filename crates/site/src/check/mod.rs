@@ -12,6 +12,7 @@ mod sniff;
 use crate::error::{OpenError, OpenFault, Warning, printable};
 use crate::representation::Budget;
 use crate::site::{Options, Site};
+use sitar_html::Syntax;
 use std::fmt;
 use std::path::Path;
 
@@ -175,7 +176,8 @@ fn files(site: &Site, size_max: Option<u64>, findings: &mut Findings) {
         }
         let mut links = Vec::new();
         match essence {
-            "text/html" | "application/xhtml+xml" => html::links(&bytes, &mut links),
+            "text/html" => html::links(&bytes, Syntax::Html, &mut links),
+            "application/xhtml+xml" | "image/svg+xml" => html::links(&bytes, Syntax::Xml, &mut links),
             "text/css" => css::links(&bytes, 0, &mut links),
             _ => continue,
         }

@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     pub(crate) coding: Coding,
     /// The same URL has other encodings.
     pub(crate) vary: bool,
+    /// What it is once it is decoded, where its name says that it is stored encoded (`x.wasm.gz`).
+    pub(crate) decoded: Option<Media>,
     pub(crate) lifetime: Lifetime,
 }
 
@@ -226,8 +228,10 @@ impl Index {
         let (source, coding) = self.source(file)?;
         let key = self.name_of(file)?;
         let vary = matches!(self.get(key), Some(Slot::File(choice)) if choice.is_encoded());
+        // Not a sidecar, and encoded all the same.
+        let coding = if coding == Coding::Identity { stored_coding(key) } else { coding };
         let (media, lifetime) = (media::of(key), lifetime::of(key));
-        Some(Entry { source, media, coding, vary, lifetime })
+        Some(Entry { source, media, coding, vary, decoded: decoded(key).map(media::of), lifetime })
     }
 
     /// Every representation and its source.
@@ -414,8 +418,24 @@ pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
         [original @ .., b'.', b'g', b'z'] => (original, Coding::Gzip),
         _ => return None,
     };
+    // An encoding of what is encoded already would be labelled as one of the two.
     let is_name = original.last().is_some_and(|&byte| byte != b'/');
-    is_name.then_some((original, coding))
+    (is_name && stored_coding(original) == Coding::Identity).then_some((original, coding))
+}
+
+/// The coding that files of this name are stored in, whatever the rules say: an `svgz` is an SVG image in gzip, and is to be
+/// sent as one (SVG 2, "SVG MIME type").
+pub(crate) fn stored_coding(name: &[u8]) -> Coding {
+    match name {
+        [.., b'.', s, v, g, z] if [*s, *v, *g, *z].eq_ignore_ascii_case(b"svgz") => Coding::Gzip,
+        _ => Coding::Identity,
+    }
+}
+
+/// The name of what a file holds that is stored encoded and says so; Unity's tools write `.unityweb`.
+fn decoded(name: &[u8]) -> Option<&[u8]> {
+    let endings: [&[u8]; 4] = [b".gz", b".br", b".zst", b".unityweb"];
+    endings.iter().find_map(|ending| name.strip_suffix(*ending))
 }
 
 /// Smallest first, as far as one can tell without looking.

@@ -41,8 +41,7 @@ fn is_text(essence: &str) -> bool {
 
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Where the table is behind: RFC 9239 (JavaScript), RFC 8081 (fonts), ECMA-426 (source maps), HLS segments, and
-/// `svgz`, which as `image/svg+xml` would need a Content-Encoding that nobody asked for.
+/// Where the table is behind: RFC 9239 (JavaScript), RFC 8081 (fonts), ECMA-426 (source maps), HLS segments.
 const CORRECTIONS: &[(&str, &str)] = &[
     ("js", "text/javascript"),
     ("mjs", "text/javascript"),
@@ -52,7 +51,6 @@ const CORRECTIONS: &[(&str, &str)] = &[
     ("md", "text/markdown"),
     ("otf", "font/otf"),
     ("ts", "video/mp2t"),
-    ("svgz", "application/gzip"),
     ("br", UNKNOWN),
     ("zst", "application/zstd"),
     ("gz", "application/gzip"),

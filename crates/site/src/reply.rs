@@ -64,7 +64,8 @@ pub enum Multipart<'r> {
 }
 
 impl<'r> Reply<'r> {
-    /// Calls `send` with the header lines of this answer, in pieces: whole lines, each `name: value\r\n`.
+    /// Calls `send` with the header lines of this answer, each `name: value\r\n`, in pieces: whole lines, or a part of one line
+    /// that ends with the first piece behind it that ends in LF.
     pub fn pieces<T>(&self, send: impl FnOnce(&[&[u8]]) -> T) -> T {
         match &self.headers {
             None => send(&[self.fields, &self.more]),
@@ -88,10 +89,10 @@ impl<'r> Reply<'r> {
 
     /// Adds the site's own header rules. (In place: an answer is a kilobyte, and moving it shows.)
     pub(crate) fn rule(&mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) {
-        if let Some(set) = headers {
-            let occasion = self.occasion();
+        self.headers = headers;
+        let occasion = self.occasion();
+        if let Some(set) = &mut self.headers {
             set.fill(occasion, request, &mut self.more);
-            self.headers = headers;
         }
     }
 
@@ -105,6 +106,12 @@ impl<'r> Reply<'r> {
         match self.status {
             Status::OK | Status::PARTIAL_CONTENT => Occasion::Content,
             Status::NOT_MODIFIED => Occasion::NotModified,
+            Status::NO_CONTENT
+            | Status::MOVED_PERMANENTLY
+            | Status::FOUND
+            | Status::SEE_OTHER
+            | Status::TEMPORARY_REDIRECT
+            | Status::PERMANENT_REDIRECT => Occasion::Bare,
             _ => Occasion::Failure,
         }
     }
@@ -370,7 +377,7 @@ const _: () = assert!(
     pack::LINES_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
     "a file's answer with rules"
 );
-// The redirect to a folder, whose name may be escaped byte by byte; no rule adds to it.
+// The redirect to a folder, whose name may be escaped byte by byte; rules add to it what there is room for.
 const _: () = assert!(
     b"Location: //\r\n".len() + 3 * NAME_MAX + FOLDER.len() + FieldBuf::CAPACITY <= FIELDS_MAX,
     "a redirect to a folder"

@@ -7,6 +7,7 @@ use crate::media::Media;
 use crate::multipart::Plan;
 use crate::reply::{Body, FieldBuf, Multipart, Reply};
 use crate::route::Found;
+use crate::rules::HeaderSet;
 use aws_lc_rs::digest::{SHA256, digest};
 use sitar_http::semantics::{Coding, Parts, Span, Validators, Verdict, preconditions, range, wants_sha256};
 use sitar_http::{Method, Request, Status};
@@ -101,6 +102,8 @@ pub struct Representation {
     hash: Option<Hash>,
     /// The type; `None` for encoded content.
     media: Option<Media>,
+    /// The type of what it decodes to, if a rule says that it is encoded.
+    decoded: Option<Media>,
     /// Header lines of 200 and 206.
     content_fields: Lines,
     /// Bytes of them that only say what the content is: all that an error carries.
@@ -219,6 +222,7 @@ impl Representation {
             vary: entry.vary,
             hash,
             media: (entry.coding == Coding::Identity).then_some(entry.media),
+            decoded: entry.decoded,
             described: fields::described(&content_fields),
             content_fields: Lines::new(content_fields),
             not_modified_fields: Lines::new(not_modified_fields),
@@ -237,8 +241,28 @@ impl Representation {
             self.failure(found.status, head)
         };
         self.add_digest(&mut reply, request);
-        reply.rule(found.headers, request);
+        let mut headers = found.headers;
+        if let Some(set) = &mut headers {
+            self.add_decoded_type(&mut reply, set);
+        }
+        reply.rule(headers, request);
         reply
+    }
+
+    /// The type of what is stored encoded is that of what it decodes to (RFC 9110 §8.4): `x.wasm.gz` with Content-Encoding is
+    /// `application/wasm`. Unless the rules say otherwise.
+    fn add_decoded_type(&self, reply: &mut Reply<'_>, headers: &mut HeaderSet<'_>) {
+        if let Some(media) = self.decoded
+            && headers.stored().is_some()
+            && !headers.replaces_type()
+            && matches!(reply.status, Status::OK | Status::PARTIAL_CONTENT)
+        {
+            headers.replace_type();
+            // Some 100 bytes: there is room for them beside a range.
+            reply.more.push(b"Content-Type: ");
+            reply.more.push(media.essence.as_bytes());
+            reply.more.push(if media.utf8 { b"; charset=utf-8\r\n" } else { b"\r\n" });
+        }
     }
 
     /// RFC 9530 §3: the digest of the whole representation, also beside a part of it.
@@ -287,7 +311,10 @@ impl Representation {
                 self.single(first, last, head)
             }
             Span::Parts(parts) => self.parts(parts, found, head),
-            Span::Unsatisfiable => Reply::unsatisfiable(self.length, self.vary, head),
+            Span::Unsatisfiable => {
+                let is_stored = found.headers.is_some_and(|headers| headers.stored().is_some());
+                Reply::unsatisfiable(self.length, self.vary && !is_stored, head)
+            }
             Span::Whole | Span::Part { .. } => self.part(Status::OK, 0..self.length, head),
         }
     }
@@ -301,7 +328,8 @@ impl Representation {
     /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect (§15.3.7): of a file that is not in
     /// memory, of an encoded one (its encoding is not that of the parts' frame), and where a rule has the type.
     fn parts(&self, parts: Parts, found: &Found<'_>, head: bool) -> Reply<'_> {
-        let is_ruled = found.headers.is_some_and(|headers| headers.replaces_type());
+        let is_ruled =
+            found.headers.is_some_and(|headers| headers.replaces_type() || headers.stored().is_some());
         let plan = match &self.hash {
             Some(hash) if self.media.is_some() && !is_ruled => {
                 self.media.map(|media| Plan::new(parts, media, self.length, hash))

@@ -9,7 +9,7 @@ use crate::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
 use crate::reply::Reply;
 use crate::rules::{HeaderSet, Outcome, Subject};
 use crate::site::Site;
-use sitar_http::semantics::Accept;
+use sitar_http::semantics::{Accept, Coding};
 use sitar_http::{Method, Request, Status};
 
 /// What a request means.
@@ -62,10 +62,11 @@ impl Site {
         let head = request.method == Method::Head;
         match request.method {
             Method::Get | Method::Head => {}
-            Method::Options => return Route::Reply(Reply::options()),
-            Method::Unknown => return Route::Reply(Reply::not_implemented(head)),
+            // Before any redirect: a preflight must not be answered by one (Fetch, "CORS-preflight fetch").
+            Method::Options => return self.without_file(Reply::options(), request),
+            Method::Unknown => return self.without_file(Reply::not_implemented(head), request),
             Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
-                return Route::Reply(Reply::method_not_allowed(head));
+                return self.without_file(Reply::method_not_allowed(head), request);
             }
         }
         match plain(request.target.path) {
@@ -74,6 +75,14 @@ impl Site {
             // No file's name is that long, but rules match it.
             None => self.route_slowly::<PATH_MAX>(request),
         }
+    }
+
+    /// An answer that no file gives, whatever is at this path.
+    #[cold]
+    #[inline(never)]
+    fn without_file<'s>(&'s self, reply: Reply<'s>, request: &Request<'_>) -> Route<'s> {
+        let headers = subject(request, |subject| self.rules.headers.find(subject)).flatten();
+        Route::Reply(reply.ruled(headers, request))
     }
 
     /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear its buffer.
@@ -105,7 +114,7 @@ impl Site {
         };
         if let Some(applied) = self.rules.redirects.find(&subject, request.target.query, exists) {
             return match applied.outcome(request.target.query, head) {
-                Outcome::Reply(reply) => Route::Reply(reply),
+                Outcome::Reply(reply) => Route::Reply(reply.ruled(headers, request)),
                 Outcome::Rewrite(status) => {
                     match applied.with_target(|key, slash| self.content_of(key, slash)).flatten() {
                         Some(choice) if status == Status::OK => Site::file(choice, status, request, headers),
@@ -117,10 +126,12 @@ impl Site {
         match found {
             Lookup::Page(choice) => Site::file(choice, Status::OK, request, headers),
             Lookup::Slashless(directory) => {
-                Route::Reply(Reply::redirect(&directory.redirect, request.target.query, head))
+                let reply = Reply::redirect(&directory.redirect, request.target.query, head);
+                Route::Reply(reply.ruled(headers, request))
             }
             Lookup::Slashed(_) => {
-                Route::Reply(Reply::redirect_to_page(page_address(path.key), request.target.query, head))
+                let reply = Reply::redirect_to_page(page_address(path.key), request.target.query, head);
+                Route::Reply(reply.ruled(headers, request))
             }
             Lookup::Nothing => self.missing(path.key, request, headers),
         }
@@ -175,7 +186,15 @@ impl Site {
         request: &Request<'_>,
         headers: Option<HeaderSet<'s>>,
     ) -> Route<'s> {
-        match choice.pick(|| Accept::of(request)) {
+        // An error is no file at this path: rules about its coding are not about the page that it shows.
+        let stored = headers.and_then(|headers| headers.stored()).filter(|_| status == Status::OK);
+        let file = match stored {
+            Some(stored) => {
+                choice.of(Coding::Identity).or_else(|| stored.coding().and_then(|coding| choice.of(coding)))
+            }
+            None => choice.pick(|| Accept::of(request)),
+        };
+        match file {
             Some(file) => Route::File(Found { file, status, headers }),
             None => {
                 Route::Reply(Reply::not_found_encoded(request.method == Method::Head).ruled(headers, request))

@@ -8,6 +8,8 @@
 mod ask;
 #[path = "rules/cloudflare.rs"]
 mod cloudflare;
+#[path = "rules/fields.rs"]
+mod fields;
 #[path = "rules/limits.rs"]
 mod limits;
 #[path = "rules/loops.rs"]

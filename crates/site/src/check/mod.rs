@@ -11,8 +11,11 @@ mod sniff;
 
 use crate::error::{OpenError, OpenFault, Warning, printable};
 use crate::representation::Budget;
+use crate::rules::{Override, Stored};
 use crate::site::{Options, Site};
 use sitar_html::Syntax;
+use sitar_http::semantics::Coding;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -50,6 +53,8 @@ pub enum Kind {
     Rule,
     /// A rule that can never apply, or whose target does not exist.
     DeadRule,
+    /// A line of `_headers` that takes the place of another one.
+    Override,
     /// A link to something on this site that is not there.
     BrokenLink,
     /// A link that climbs above the site's root.
@@ -75,6 +80,7 @@ impl Kind {
         match self {
             Kind::Rule => "rule",
             Kind::DeadRule => "dead-rule",
+            Kind::Override => "override",
             Kind::BrokenLink => "broken-link",
             Kind::LeavesSite => "leaves-site",
             Kind::MixedContent => "mixed-content",
@@ -165,6 +171,14 @@ fn files(site: &Site, size_max: Option<u64>, findings: &mut Findings) {
         if size_max.is_some_and(|most| length > most) {
             findings.push(Kind::Oversized, name, 0, format!("is {} MiB large", length.div_ceil(1 << 20)));
         }
+        if let Some(stored) = stored(site, name) {
+            if !sniff::is_encoded(stored, &bytes, bytes.len() as u64 == length) {
+                let coding = stored.name();
+                let what = format!("is not encoded in {coding}, but is sent with Content-Encoding: {coding}");
+                findings.push(Kind::MediaType, name, 0, what);
+            }
+            continue;
+        }
         let essence = crate::media::of(name).essence;
         if let Some(wrong) = sniff::contradiction(essence, &bytes) {
             findings.push(Kind::MediaType, name, 0, wrong);
@@ -185,6 +199,34 @@ fn files(site: &Site, size_max: Option<u64>, findings: &mut Findings) {
         for link in &links {
             page.check(site, link, findings);
         }
+    }
+}
+
+/// The coding that a file is stored in, by the rules or by its name.
+fn stored(site: &Site, name: &[u8]) -> Option<Stored> {
+    let by_name = || match crate::index::stored_coding(name) {
+        Coding::Gzip => Some(Stored::Gzip),
+        Coding::Identity | Coding::Br | Coding::Zstd => None,
+    };
+    site.rules.headers.stored(name).or_else(by_name)
+}
+
+/// Lines of `_headers` that take the place of others, in the answers for the site's files.
+fn overrides(site: &Site, findings: &mut Findings) {
+    let mut found = BTreeSet::new();
+    for (name, _) in site.index.names() {
+        link::addresses(name).for_each(|key| site.rules.headers.overridden(key, &mut found));
+    }
+    for Override { line, replaced, name, is_within_rule } in found {
+        let what = if is_within_rule {
+            format!("takes the place of line {replaced}, which also sets {name} for this path")
+        } else {
+            format!(
+                "takes the place of {name} in line {replaced}, where both match (Cloudflare would send both); if that is \
+                 meant, write above it: ! {name}"
+            )
+        };
+        findings.push(Kind::Override, b"_headers", line, what);
     }
 }
 
@@ -211,6 +253,7 @@ fn rules(site: &Site, findings: &mut Findings) {
             findings.push(Kind::DeadRule, b"_redirects", line, what);
         }
     }
+    overrides(site, findings);
     // Rewrites give addresses to which no file's name leads.
     if site.rules.redirects.rewrite() {
         return;

@@ -2,6 +2,9 @@
 //!
 //! Only signatures that leave no doubt; with `nosniff`, a wrong name means that browsers refuse the file.
 
+use crate::rules::Stored;
+use std::io::Read;
+
 /// What is wrong with sending these bytes as this type, if anything.
 pub(super) fn contradiction(essence: &str, bytes: &[u8]) -> Option<String> {
     let (found, allowed) = signature(bytes)?;
@@ -10,6 +13,21 @@ pub(super) fn contradiction(essence: &str, bytes: &[u8]) -> Option<String> {
         None => essence == *allowed,
     });
     (!fits).then(|| format!("is {found}, but its name says {essence}"))
+}
+
+/// Whether bytes are of a coding, as far as their beginning says. `is_all`: no more follow.
+pub(super) fn is_encoded(stored: Stored, bytes: &[u8], is_all: bool) -> bool {
+    match stored {
+        Stored::Gzip => bytes.starts_with(b"\x1f\x8b"),
+        // RFC 8878 §3.1: a frame, or one to be skipped.
+        Stored::Zstd => {
+            bytes.starts_with(b"\x28\xb5\x2f\xfd") || bytes.get(1..4) == Some(b"\x2a\x4d\x18".as_slice())
+        }
+        // It has no signature. A beginning may decode to nothing yet.
+        Stored::Br => !is_all || sitar_brotli::Decoder::new(bytes).read(&mut [0; 256]).is_ok(),
+        // Browsers take it with zlib's header and without any.
+        Stored::Deflate => true,
+    }
 }
 
 /// A name for what bytes are, and the types that they may be sent as; `*` at the end stands for anything.

@@ -104,6 +104,65 @@ fn rules_with_mistakes_are_findings_and_the_rest_is_looked_at_all_the_same() {
 }
 
 #[test]
+fn lines_that_take_the_place_of_others() {
+    let found = found(&[
+        ("index.html", b""),
+        ("docs/page.html", b""),
+        (
+            "_headers",
+            b"/*\n  Cache-Control: max-age=60\n  X-Frame-Options: DENY\n  X-Robots-Tag: noindex\n  Referrer-Policy: same-origin\n\
+              /docs/*\n  cache-control: no-store\n  ! X-Frame-Options\n  X-Frame-Options: SAMEORIGIN\n  X-Robots-Tag: all\n  \
+              Referrer-Policy: same-origin\n\
+              /docs/page\n  Content-Type: text/a\n  Content-Type: text/b\n  Cache-Control: public\n  Cache-Control: max-age=1\n",
+        ),
+        // Header rules are looked at whatever is rewritten.
+        ("_redirects", b"/app/* /index.html 200\n"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "override _headers:7: takes the place of cache-control in line 2, where both match (Cloudflare would send both); \
+             if that is meant, write above it: ! cache-control",
+            "override _headers:14: takes the place of line 13, which also sets Content-Type for this path",
+            "override _headers:16: takes the place of Cache-Control in line 7, where both match (Cloudflare would send both); \
+             if that is meant, write above it: ! Cache-Control",
+        ]
+    );
+}
+
+#[test]
+fn files_that_are_not_encoded_as_they_are_said_to_be() {
+    let encoded = sitar_brotli::compress(b"all of it").unwrap();
+    let found = found(&[
+        ("a.wasm.gz", b"\x1f\x8b\x08\0 and so on"),
+        ("b.wasm.gz", b"\0asm"),
+        ("c.js.br", &encoded),
+        ("d.js.br", b"plain text that no decoder takes for brotli"),
+        ("e.css.zst", b"\x28\xb5\x2f\xfd and so on"),
+        ("f.css.zst", b"a { }"),
+        ("good.svgz", b"\x1f\x8b\x08\0 and so on"),
+        ("bad.svgz", b"<svg xmlns='http://www.w3.org/2000/svg'>"),
+        // Without a rule it is an archive, whatever is in it.
+        ("downloads/g.gz", b"\x1f\x8b\x08\0 and so on"),
+        ("h.html", b"\x1f\x8b\x08\0 and so on"),
+        (
+            "_headers",
+            b"/*.wasm.gz\n  Content-Encoding: gzip\n/*.br\n  Content-Encoding: br\n/*.zst\n  Content-Encoding: zstd\n\
+              /h.html\n  Content-Encoding: gzip\n",
+        ),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "media-type b.wasm.gz: is not encoded in gzip, but is sent with Content-Encoding: gzip",
+            "media-type bad.svgz: is not encoded in gzip, but is sent with Content-Encoding: gzip",
+            "media-type d.js.br: is not encoded in br, but is sent with Content-Encoding: br",
+            "media-type f.css.zst: is not encoded in zstd, but is sent with Content-Encoding: zstd",
+        ]
+    );
+}
+
+#[test]
 fn what_is_left_out_is_told() {
     let folder = site(&[("index.html", b"")]);
     std::os::unix::fs::symlink("../outside", folder.path().join("out")).unwrap();

@@ -32,7 +32,9 @@ pub(super) enum Worth {
 /// which are compressed by themselves.
 pub(super) fn worth(name: &[u8]) -> Worth {
     let media = crate::media::of(name);
-    if media.utf8 || COMPRESSIBLE.contains(&media.essence) {
+    if crate::index::stored_coding(name) != Coding::Identity {
+        Worth::No
+    } else if media.utf8 || COMPRESSIBLE.contains(&media.essence) {
         Worth::Yes
     } else if media.essence == "application/octet-stream" && crate::index::sidecar(name).is_none() {
         Worth::Perhaps
@@ -155,6 +157,8 @@ mod tests {
             ("a.js.br", Worth::No),
             ("a.tar.gz", Worth::No),
             ("a.png", Worth::No),
+            ("a.svgz", Worth::No),
+            ("A.SVGZ", Worth::No),
             ("a.woff2", Worth::No),
             ("a.mp4", Worth::No),
             ("a.pdf", Worth::No),

@@ -8,6 +8,7 @@ use crate::directory::Root;
 use crate::live::Stamp;
 use crate::path::NAME_MAX;
 use crate::representation::{Hash, sha256};
+use crate::rules::Rules;
 use sitar_io::File;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub(super) struct Plant<'p> {
     root: &'p Root,
     names: &'p [Box<[u8]>],
+    rules: &'p Rules,
     earlier: Option<Earlier<crate::site::Archive>>,
     line: Mutex<Line>,
     moved: Condvar,
@@ -64,9 +66,10 @@ impl<'p> Plant<'p> {
     pub(super) fn new(
         root: &'p Root,
         names: &'p [Box<[u8]>],
+        rules: &'p Rules,
         earlier: Option<Earlier<crate::site::Archive>>,
     ) -> Plant<'p> {
-        Plant { root, names, earlier, line: Mutex::default(), moved: Condvar::new() }
+        Plant { root, names, rules, earlier, line: Mutex::default(), moved: Condvar::new() }
     }
 }
 
@@ -127,7 +130,9 @@ impl Plant<'_> {
         let read = |error| fault(PackFault::Read(error));
         let (fd, before) = self.root.file(name).map_err(read)?;
         let size = u64::try_from(before.st_size).unwrap_or(0);
-        let worth = if RULES.contains(&name) { Worth::No } else { worth(name) };
+        // What a rule says is encoded already is sent as it is.
+        let is_stored = self.rules.headers.stored(name).is_some();
+        let worth = if is_stored || RULES.contains(&name) { Worth::No } else { worth(name) };
         if size > if worth == Worth::No { WHOLE_MAX } else { SIZE_MAX } {
             return Ok(Made::Large);
         }

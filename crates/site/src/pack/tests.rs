@@ -671,3 +671,46 @@ fn what_cannot_be_packed() {
     let error = pack(folder.path(), full, options(2, None, None), &Quiet).unwrap_err();
     assert_eq!(error.to_string(), "cannot write the archive: No space left on device (os error 28)");
 }
+
+#[test]
+fn what_is_stored_encoded_is_not_encoded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let gz = |name: &str, content: &[u8]| {
+        // Stored in gzip without compressing it: an encoder would find much to save.
+        let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::new(0).unwrap());
+        let mut out = vec![0; compressor.gzip_compress_bound(content.len())];
+        let length = compressor.gzip_compress(content, &mut out).unwrap();
+        write(folder.path(), name, &out[..length]);
+        out[..length].to_vec()
+    };
+    let script = gz("app.js", &text("script"));
+    let picture = gz("logo.svgz", &text("picture"));
+    let game = gz("game.data.unityweb", &text("game"));
+    write(folder.path(), "other.js", &text("script"));
+    write(
+        folder.path(),
+        "_headers",
+        b"/app.js\n  Content-Encoding: gzip\n/*.unityweb\n  Content-Encoding: gzip\n",
+    );
+    let (bytes, done) = packed(folder.path());
+    let archive = write(folder.path(), "../pack.tar", &bytes);
+    // Of other.js alone.
+    assert_eq!(done.encodings.iter().map(|coding| coding.files).collect::<Vec<_>>(), [1, 1, 1]);
+    for site in [open(&archive), open(folder.path())] {
+        for (path, media, body) in [
+            ("/app.js", "text/javascript; charset=utf-8", &script),
+            ("/logo.svgz", "image/svg+xml; charset=utf-8", &picture),
+            ("/game.data.unityweb", "application/octet-stream", &game),
+        ] {
+            for accept in ["br, zstd, gzip", "identity"] {
+                let (status, fields, got) = ask(&site, path, accept);
+                assert_eq!((status, &got), (200, body), "{path} {accept}");
+                assert_eq!(fields.matches("Content-Encoding: gzip\r\n").count(), 1, "{path} {fields}");
+                assert_eq!(fields.matches("Content-Encoding").count(), 1, "{path} {fields}");
+                assert!(fields.contains(&format!("Content-Type: {media}\r\n")), "{path} {fields}");
+                assert!(!fields.contains("Vary"), "{path} {fields}");
+            }
+        }
+    }
+    std::fs::remove_file(archive).unwrap();
+}

@@ -153,13 +153,13 @@ pub fn pack(
         |fault| PackError { fault: PackFault::Open(OpenError::new(directory, fault)), name: String::new() };
     let root = Root::open(directory, None).map_err(open)?;
     // A line that would not work must be known before it is deployed.
-    crate::site::directory_rules(&root, crate::site::compile).map_err(open)?;
+    let rules = crate::site::directory_rules(&root, crate::site::compile).map_err(open)?;
     let mut warnings = Warnings::default();
     let names = names(&root, &mut warnings).map_err(open)?;
     let earlier = options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?));
     progress.begin(names.len());
 
-    let plant = Plant::new(&root, &names, earlier);
+    let plant = Plant::new(&root, &names, &rules, earlier);
     let mut packer = Packer {
         archive: Archive::new(output),
         written: Vec::with_capacity(names.len()),

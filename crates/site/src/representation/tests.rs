@@ -6,7 +6,8 @@ use sitar_http::h1;
 use sitar_http::semantics::Coding;
 
 fn entry(coding: Coding, vary: bool) -> Entry {
-    Entry { source: 0, media: media::of(b"a.js"), coding, vary, lifetime: Lifetime::Revalidate }
+    let media = media::of(b"a.js");
+    Entry { source: 0, media, coding, vary, decoded: None, lifetime: Lifetime::Revalidate }
 }
 
 fn request(text: &str, check: impl FnOnce(&Request<'_>)) {

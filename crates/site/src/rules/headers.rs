@@ -1,18 +1,16 @@
 //! `_headers`: a path, and below it the header lines that answers for it carry.
 
+mod gather;
 mod rule;
 
 use super::bits::Bits;
-use super::cost::looked_at;
 use super::error::{Fault, Faults};
-use super::pattern::{Captures, Pattern, Room, Subject};
+use super::pattern::{Captures, Room, Subject};
 use super::table::Table;
-use super::template::Sink;
-use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines};
-use crate::reply::FieldBuf;
-use rule::{Class, Line, Rule, Text};
-use sitar_http::Request;
-use std::collections::HashMap;
+use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines, source};
+use rule::{Class, Line, List, Repetition, Rule, Text};
+pub(crate) use rule::{Override, Stored};
+use std::collections::{BTreeSet, HashMap};
 
 /// The rules of one `_headers`, in order.
 #[derive(Debug, Default)]
@@ -30,14 +28,17 @@ pub(crate) enum Occasion {
     NotModified,
     /// 404 and whatever else is not the content that was asked for.
     Failure,
+    /// Redirects, and the answer to OPTIONS: there is no content.
+    Bare,
 }
 
 impl Occasion {
     fn takes(self, class: Class) -> bool {
         match self {
             Occasion::Content => true,
-            Occasion::NotModified => class == Class::Caching,
-            Occasion::Failure => class == Class::Policy,
+            Occasion::NotModified => matches!(class, Class::Caching | Class::Access),
+            Occasion::Failure => matches!(class, Class::Policy | Class::Access),
+            Occasion::Bare => class == Class::Access,
         }
     }
 }
@@ -52,6 +53,12 @@ pub struct HeaderSet<'s> {
     replaced: u8,
     /// There are lines with placeholders.
     filled: bool,
+    /// There are lines that may be joined.
+    listed: bool,
+    /// Lines that were written with those with placeholders, one bit each, in the order of [`HeaderSet::lines`].
+    written: u64,
+    /// The coding that the file is stored in.
+    stored: Option<Stored>,
 }
 
 impl std::fmt::Debug for HeaderSet<'_> {
@@ -78,22 +85,11 @@ impl Headers {
                 faults.push(number, line, Fault::new("the line is longer than 8192 bytes", "shorten it"));
                 continue;
             }
-            if [&b"/"[..], b"https://", b"http://"].iter().any(|start| line.starts_with(start)) {
+            if source::is_path(line) {
                 headers.end(current.take(), faults);
                 skipping = false;
-                match Pattern::parse(line) {
-                    Ok(source) => {
-                        current = Some(Rule {
-                            number,
-                            text: line.into(),
-                            source,
-                            lines: Vec::new(),
-                            detached: Vec::new(),
-                            replaced: 0,
-                            filled: false,
-                            faulty: false,
-                        });
-                    }
+                match source::of_headers(line) {
+                    Ok(source) => current = Some(Rule::new(number, line, source)),
                     Err(fault) => {
                         skipping = true;
                         faults.push(number, line, fault);
@@ -103,7 +99,7 @@ impl Headers {
             }
             match &mut current {
                 Some(rule) => {
-                    if let Err(fault) = rule.add(line) {
+                    if let Err(fault) = rule.add(number, line) {
                         rule.faulty = true;
                         faults.push(number, line, fault);
                     }
@@ -126,7 +122,11 @@ impl Headers {
     }
 
     fn end(&mut self, rule: Option<Rule>, faults: &mut Faults) {
-        let Some(rule) = rule else { return };
+        let Some(mut rule) = rule else { return };
+        if let Err(fault) = rule.finish() {
+            faults.push(rule.number, &rule.text, fault);
+            return;
+        }
         if rule.lines.is_empty() && rule.detached.is_empty() {
             if rule.faulty {
                 return;
@@ -171,7 +171,7 @@ impl Headers {
     }
 
     /// Finds out once what names say, so that no request compares any: which of the server's own
-    /// lines each rule replaces, and which rules behind it take a line away.
+    /// lines each rule replaces, which rules behind it take a line away, and what it is joined with.
     fn link(&mut self) {
         let mut takers: HashMap<Box<str>, Bits<WORDS>> = HashMap::new();
         // From the last one to the first: those behind a rule are known when it is reached.
@@ -183,11 +183,67 @@ impl Headers {
             for line in &mut rule.lines {
                 line.takers = takers.get(&line.name).copied().unwrap_or(Bits::EMPTY);
             }
-            for name in std::mem::take(&mut rule.detached) {
+            let last = rule.lines.iter().filter(|line| Repetition::of(&line.name).is_last());
+            for name in rule.detached.iter().chain(last.map(|line| &line.name)) {
                 // Below HEADER_RULES_MAX, so it fits.
-                takers.entry(name).or_insert(Bits::EMPTY).add(at as u16);
+                takers.entry(name.clone()).or_insert(Bits::EMPTY).add(at as u16);
             }
         }
+        self.number_lists();
+    }
+
+    /// Gives the names of lines that several rules have, and that are joined, a number each.
+    fn number_lists(&mut self) {
+        let mut lists: HashMap<Box<str>, (usize, List)> = HashMap::new();
+        let mut next = List::OTHERS;
+        for line in self.rules.iter().flat_map(|rule| &rule.lines) {
+            if Repetition::of(&line.name) == Repetition::Joined {
+                let list = if &*line.name == "vary" { List::VARY } else { List(next) };
+                // Fewer than there are bytes in the file.
+                next += 1;
+                lists.entry(line.name.clone()).or_insert((0, list)).0 += 1;
+            }
+        }
+        for rule in &mut self.rules {
+            for line in &mut rule.lines {
+                match lists.get(&line.name) {
+                    Some(&(count, list)) if count > 1 || list == List::VARY => line.join(list),
+                    _ => {}
+                }
+            }
+            rule.listed = rule.lines.iter().any(|line| line.list != List::ALONE);
+        }
+    }
+
+    /// Adds to `found` what takes the place of what in the answers for a key, whatever the host.
+    pub(crate) fn overridden<'h>(&'h self, key: &[u8], found: &mut BTreeSet<Override>) {
+        let subject = Subject { key, slash: false, authority: None };
+        let Some(set) = self.find(&subject) else { return };
+        let mut known: HashMap<&'h str, &'h Line> = HashMap::new();
+        for rule in set.rules() {
+            found.extend(rule.repeated.iter().cloned());
+            for name in &rule.detached {
+                known.remove(&**name);
+            }
+            for line in rule.lines.iter().filter(|line| Repetition::of(&line.name).is_last()) {
+                let before = known.insert(&line.name, line);
+                // Taken away first, it is meant to be replaced; and the same twice is no loss.
+                if let Some(before) = before.filter(|before| before.value != line.value) {
+                    let name = String::from_utf8_lossy(line.start.strip_suffix(b": ").unwrap_or(&line.start));
+                    found.insert(Override {
+                        line: line.number,
+                        replaced: before.number,
+                        name: name.into(),
+                        is_within_rule: false,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The coding that the rules say a file is stored in.
+    pub(crate) fn stored(&self, key: &[u8]) -> Option<Stored> {
+        self.find(&Subject { key, slash: false, authority: None })?.stored()
     }
 
     /// The rules that match no path until they have been shown one; those with a host are not among them.
@@ -200,7 +256,15 @@ impl Headers {
         if self.rules.is_empty() {
             return None;
         }
-        let mut set = HeaderSet { headers: self, matched: Bits::EMPTY, replaced: 0, filled: false };
+        let mut set = HeaderSet {
+            headers: self,
+            matched: Bits::EMPTY,
+            replaced: 0,
+            filled: false,
+            listed: false,
+            written: 0,
+            stored: None,
+        };
         let mut any = false;
         let mut room = Room::default();
         let asked = self.table.asked(subject, &mut room);
@@ -214,6 +278,8 @@ impl Headers {
             set.matched.add(at);
             set.replaced |= rule.replaced;
             set.filled |= rule.filled;
+            set.listed |= rule.listed;
+            set.stored = rule.stored.or(set.stored);
         }
         any.then_some(set)
     }
@@ -237,108 +303,13 @@ impl Unmatched<'_> {
     }
 }
 
-impl<'s> HeaderSet<'s> {
-    fn rules(self) -> impl Iterator<Item = &'s Rule> {
-        self.matched.numbers().filter_map(move |at| self.headers.rules.get(at))
-    }
-
-    /// Lines for an occasion that no later rule takes away.
-    fn lines(self, occasion: Occasion) -> impl Iterator<Item = (&'s Rule, &'s Line)> {
-        let set = self;
-        let is_there = move |line: &&Line| {
-            looked_at(1);
-            occasion.takes(line.class) && !line.takers.meets(&set.matched)
-        };
-        set.rules().flat_map(move |rule| rule.lines.iter().filter(is_there).map(move |line| (rule, line)))
-    }
-
-    /// Whether the type of the content is the rules' to say.
-    pub(crate) fn replaces_type(&self) -> bool {
-        self.replaced & 1 != 0
-    }
-
-    /// Adds the lines in which something is to be filled in. One for which there is no room is left out.
-    pub(crate) fn fill(&self, occasion: Occasion, request: &Request<'_>, out: &mut FieldBuf) {
-        if self.filled {
-            crate::route::subject(request, |subject| self.fill_for(occasion, subject, out));
-        }
-    }
-
-    fn fill_for(&self, occasion: Occasion, subject: &Subject<'_>, out: &mut FieldBuf) {
-        let mut room = Room::default();
-        let asked = self.headers.table.asked(subject, &mut room);
-        let mut captures = Captures::new();
-        for (rule, line) in self.lines(occasion) {
-            let Text::Filled(template) = &line.text else { continue };
-            if !rule.source.takes(&asked, &mut captures) {
-                continue;
-            }
-            let before = out.len();
-            if !(template.expand(&captures, out) && out.push(b"\r\n")) {
-                out.cut(before);
-            }
-        }
-    }
-
-    /// Puts the header block of an answer together: the server's own lines as far as no rule replaces them, then the rules'.
-    /// Returns how many pieces that makes.
-    pub(crate) fn gather<'p>(&self, occasion: Occasion, own: &'p [u8], pieces: &mut [&'p [u8]]) -> usize
-    where
-        's: 'p,
-    {
-        let mut pieces = Pieces { pieces, len: 0 };
-        let replaced = match occasion {
-            // The text of an error is the server's, and so is its type.
-            Occasion::Failure => self.replaced & 1 << 1,
-            Occasion::Content | Occasion::NotModified => self.replaced,
-        };
-        if replaced == 0 {
-            pieces.push(own);
-        } else {
-            for line in own.split_inclusive(|&byte| byte == b'\n') {
-                let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-                let is_replaced = |(bit, own): (usize, &&str)| {
-                    replaced & 1 << bit != 0 && own.as_bytes().eq_ignore_ascii_case(name)
-                };
-                if !OWN.iter().enumerate().any(is_replaced) {
-                    pieces.push(line);
-                }
-            }
-        }
-        for (_, line) in self.lines(occasion) {
-            if let Text::Fixed(text) = &line.text {
-                pieces.push(text);
-            }
-        }
-        pieces.len
-    }
-}
-
-struct Pieces<'a, 'p> {
-    pieces: &'a mut [&'p [u8]],
-    len: usize,
-}
-
-impl<'p> Pieces<'_, 'p> {
-    fn push(&mut self, piece: &'p [u8]) {
-        // `check_room` has counted: PIECES_MAX is enough.
-        if let Some(place) = self.pieces.get_mut(self.len) {
-            *place = piece;
-            self.len += 1;
-        }
-    }
-}
-
-impl Sink for FieldBuf {
-    fn put(&mut self, byte: u8) -> bool {
-        self.push(&[byte])
-    }
-}
-
 /// Words of a set of rules.
 const WORDS: usize = HEADER_RULES_MAX.div_ceil(64);
 /// The server's own lines that rules may replace.
-const OWN: [&str; 3] = ["content-type", "x-content-type-options", "cache-control"];
+const OWN: [&str; 4] = ["content-type", "x-content-type-options", "cache-control", "content-encoding"];
+/// Their bits.
+const TYPE: u8 = 1;
+const NOSNIFF: u8 = 1 << 1;
 /// Bytes that fixed lines may add to one answer: with all others they fit into its head
 /// ([`crate::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;

@@ -31,13 +31,14 @@ mod parameters;
 mod pattern;
 mod pieces;
 mod redirects;
+mod source;
 mod table;
 mod target;
 mod template;
 
 pub use error::RuleError;
 pub use headers::HeaderSet;
-pub(crate) use headers::{FIXED_BYTES_MAX, Headers, Occasion};
+pub(crate) use headers::{FIXED_BYTES_MAX, Headers, Occasion, Override, Stored};
 pub(crate) use pattern::Subject;
 pub(crate) use redirects::{Outcome, Redirects};
 

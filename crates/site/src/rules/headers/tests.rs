@@ -1,5 +1,6 @@
 use super::*;
 use crate::rules::cost::steps;
+use crate::rules::pattern::Pattern;
 use crate::rules::pattern::plain;
 use proptest::prelude::*;
 

@@ -71,6 +71,76 @@ fn the_largest_header_rules_are_answered_in_every_version() {
     );
 }
 
+/// One line for a list, in HTTP/1.1 and HTTP/2; and what redirects and answers to OPTIONS carry. Behind `--tls off` stands a proxy
+/// that encrypts, so Strict-Transport-Security goes out in plain text too.
+#[test]
+fn header_rules_that_meet_are_one_field_in_every_version() {
+    let site = Site::new();
+    site.add("a.js", &pattern(3000));
+    site.add("d/x.txt", b"x");
+    site.add(
+        "_headers",
+        b"/*\n  Vary: Origin\n  X-Robots-Tag: noindex\n  Access-Control-Allow-Origin: https://a.example\n  Content-Type: text/a\n  \
+          Strict-Transport-Security: max-age=60\n  Cache-Control: max-age=60\n\
+          /:name\n  X-Robots-Tag: :name\n  Link: </first>\n/*\n  X-Robots-Tag: nosnippet\n  Link: </second>\n  Content-Type: text/b\n",
+    );
+    let list = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let access = |name: &str| {
+        [
+            ("access-control-allow-origin", "https://a.example"),
+            ("strict-transport-security", "max-age=60"),
+            ("vary", "Origin"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+        .chain(list(&[("x-robots-tag", &format!("noindex, {name}, nosnippet"))]))
+        .collect::<Vec<_>>()
+    };
+    for server in both(site.path()) {
+        for (method, path, status, more) in [
+            (
+                "GET",
+                "/a.js",
+                200,
+                list(&[
+                    ("cache-control", "max-age=60"),
+                    ("content-type", "text/b"),
+                    ("link", "</first>, </second>"),
+                ]),
+            ),
+            ("OPTIONS", "/a.js", 204, list(&[])),
+            (
+                "GET",
+                "/d",
+                301,
+                list(&[("cache-control", "no-store"), ("content-type", "text/plain; charset=utf-8")]),
+            ),
+        ] {
+            let mut wanted = [access(path.trim_start_matches('/')), more].concat();
+            wanted.sort();
+            let ruled = |fields: &[(String, String)]| {
+                let own =
+                    ["date", "content-length", "etag", "last-modified", "accept-ranges", "location", "allow"];
+                let fields = fields.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
+                let mut fields: Vec<_> = fields
+                    .filter(|(name, _)| !own.contains(&&name[..]) && name != "x-content-type-options")
+                    .collect();
+                fields.sort();
+                fields
+            };
+            let got = connect(&server, WINDOW_MAX).request(method, path, &[]).unwrap();
+            assert_eq!((got.status, ruled(got.fields())), (status, wanted.clone()), "HTTP/2 {method} {path}");
+            if server.url("/").starts_with("https") {
+                let mut h1 = client::Client::connect(&server);
+                let got = h1.request(method, path, &[]).unwrap();
+                assert_eq!((got.status, ruled(got.fields())), (status, wanted), "HTTP/1.1 {method} {path}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_redirect_to_a_folder_with_a_long_name_is_answered() {
     let site = Site::new();

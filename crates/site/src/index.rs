@@ -423,8 +423,8 @@ pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
     (is_name && stored_coding(original) == Coding::Identity).then_some((original, coding))
 }
 
-/// The coding that files of this name are stored in, whatever the rules say: an `svgz` is an SVG image in gzip, and is to be
-/// sent as one (SVG 2, "SVG MIME type").
+/// The coding that files of this name are stored in, whatever the rules say: an `svgz` is an SVG image in gzip, which browsers
+/// show only with Content-Encoding. (nginx sends the type alone; Apache needs `AddEncoding gzip svgz`.)
 pub(crate) fn stored_coding(name: &[u8]) -> Coding {
     match name {
         [.., b'.', s, v, g, z] if [*s, *v, *g, *z].eq_ignore_ascii_case(b"svgz") => Coding::Gzip,

@@ -17,6 +17,9 @@
 //! | a splat | at the end | anywhere, one | anywhere, one |
 //! | `/* /index.html 200` and a missing script | 200 with the page | – | 404 |
 //! | a bad line | ignored | ignored | an error |
+//! | `Cache-Control` in two rules | – | both, as a list | the last one's, as of all fields with one value |
+//! | header rules and redirects | files only | every header | access, referrer, robots, HSTS |
+//! | OPTIONS | – | a redirect, else 405 | 204, with the same |
 //!
 //! Not done: other hosts as the source of content (proxying), conditions on country, language, role or cookie.
 

@@ -449,6 +449,66 @@ fn a_key_that_does_not_match_is_refused() {
 }
 
 #[test]
+fn certificates_that_clients_refuse_are_served_with_a_warning() {
+    let test = "clients::certificates_that_clients_refuse_are_served_with_a_warning";
+    if !have(test, &["curl", "openssl"]) {
+        return;
+    }
+    let (site, folder) = (Site::small(), TempDir::new().unwrap());
+    let (good, good_key) = certificate(&folder, "good", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    // As an editor of Windows leaves them.
+    for file in [&good, &good_key] {
+        let text = std::fs::read_to_string(file).unwrap();
+        std::fs::write(file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut old = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    (old.not_before, old.not_after) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 2, 3));
+    let (chain, chain_key) = (folder.path().join("old.pem"), folder.path().join("old.key"));
+    std::fs::write(&chain, old.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&chain_key, key.serialize_pem()).unwrap();
+    let [with_cert, with_key] = ["--tls-cert", "--tls-key"].map(Path::new);
+    let mut server = Server::start([
+        site.path(),
+        with_cert,
+        &good,
+        with_key,
+        &good_key,
+        with_cert,
+        &chain,
+        with_key,
+        &chain_key,
+    ]);
+    server.terminate();
+    assert!(server.wait().success());
+    let said = server.said();
+    let path = chain.display();
+    for warning in [
+        format!("warning  the certificate {path} expired on 2002-02-03, and clients refuse it; renew it"),
+        format!("warning  the certificate {path} names no host (it has no subjectAltName), and its common name"),
+        "warning  the certificate is good for good.test, not for localhost: clients refuse https://localhost:".to_owned(),
+    ] {
+        assert!(said.contains(&warning), "{warning}\n{said}");
+    }
+    // The line that the last warning proposes works.
+    let server = Server::start([site.path(), with_cert, &good, with_key, &good_key]);
+    let port = server.address().port();
+    let line = format!("curl --connect-to '::127.0.0.1:' https://good.test:{port}/\n");
+    let mut proposed = None;
+    common::eventually("the proposed line", || {
+        proposed = server.said().split_once("try it by name: ").map(|(_, line)| line.to_owned());
+        proposed.is_some()
+    });
+    assert_eq!(proposed.unwrap(), line);
+    let line = line.replace("/\n", "/1k.txt --fail --silent --show-error --max-time 30 --cacert");
+    let pem = std::fs::read_to_string(&good).unwrap();
+    let clean = folder.path().join("clean.pem");
+    std::fs::write(&clean, pem.trim_start_matches('\u{feff}')).unwrap();
+    let done = run("sh", ["-c", &format!("{line} {}", clean.display())]).ok();
+    assert_eq!(done.stdout, pattern(1024));
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for args in [&["serve", "--no-such-flag"][..], &["no-such-verb"], &["serve", "--tls", "maybe"]] {
         refused(&args.iter().map(Path::new).collect::<Vec<_>>(), 2);

@@ -2,6 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | `certificate` | the operator's certificates, and what clients may object to |
 //! | [`check`] | looks for what is wrong with a site |
 //! | [`cli`] | the command line, understood into plain values |
 //! | [`doctor`] | what this machine offers, what is missing, and what to type |
@@ -20,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificate;
 pub mod check;
 pub mod cli;
 pub mod doctor;

@@ -1,7 +1,6 @@
 //! Starts the shards.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::OwnedFd;
@@ -10,23 +9,20 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sitar_io::Ring;
 use sitar_server::{Config, Limits, Sealer, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
-use zeroize::Zeroizing;
 
-use crate::cli::{self, CertificateFiles, MinTls, Security, Serve};
+use crate::cli::{self, MinTls, Security, Serve};
 use crate::engine::rings::{Memory, NoRing};
 use crate::engine::{self, Choice, Cores, Polling, lets_epoll_run};
 use crate::error::Error;
-use crate::start::{Certificate, Content, Encryption, Report};
+use crate::start::{Content, Encryption, Report};
 use crate::watch::{Call, Eye, Watcher};
-use crate::{handbook, identity, listen, output, sealer};
+use crate::{certificate, handbook, identity, listen, output, sealer};
 
 pub(crate) mod descriptors;
 
@@ -279,9 +275,15 @@ fn secure(
             (vec![own], encryption)
         }
         Security::Certificates(files) => {
-            let loaded = files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-            let (identities, certificates) = loaded.into_iter().unzip();
-            (identities, Encryption::Certificates(certificates))
+            let now = SystemTime::now();
+            let (mut identities, mut reports) = (Vec::new(), Vec::new());
+            for files in files {
+                let loaded = certificate::load(files, now)?;
+                identities.push(loaded.identity);
+                reports.push(loaded.report);
+                notes.extend(loaded.warnings);
+            }
+            (identities, Encryption::Certificates(reports))
         }
     };
     let min = match arguments.min_tls {
@@ -309,29 +311,6 @@ fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<Sealer, Error> {
         (cli::Tls::Kernel, _) => sealer::probe().map_err(|why| sealer::explain(&why)),
         (cli::Tls::Auto | cli::Tls::User | cli::Tls::Off, _) => Ok(Sealer::User),
     }
-}
-
-fn load(files: &CertificateFiles) -> Result<(Identity, Certificate), Error> {
-    let chain = read(&files.chain, "certificate")?;
-    let key = Zeroizing::new(read(&files.key, "key")?);
-    let own = Identity::from_pem(&chain, &key).map_err(|error| {
-        Error::new(format!("cannot use certificate {} with key {}", files.chain.display(), files.key.display()))
-            .cause(error.to_string())
-            .hint("--tls-cert takes the chain with the server's own certificate first, --tls-key the key of that one")
-    })?;
-    let first =
-        CertificateDer::from_pem_slice(&chain).map(|der| identity::fingerprint(&der)).unwrap_or_default();
-    let certificate =
-        Certificate { path: files.chain.clone(), names: own.names().to_vec(), fingerprint: first };
-    Ok((own, certificate))
-}
-
-fn read(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| {
-        Error::new(format!("cannot read the {what} {}", path.display()))
-            .cause(error.to_string())
-            .hint("check the path, and that this user may read it (`ls -l`)")
-    })
 }
 
 /// One for each core; with the polling engine one for two, since each has a polling thread beside it.

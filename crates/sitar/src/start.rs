@@ -4,7 +4,7 @@
 //! looks at the machine, so every line is tested as it is printed.
 
 use std::fmt::{self, Display, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use sitar_server::Sealer;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 10;
+/// Names of a certificate, and addresses made of them, that are printed.
+const NAMES_SHOWN: usize = 4;
 
 /// Everything that is known at start.
 #[derive(Debug, Clone)]
@@ -67,7 +69,7 @@ pub enum Encryption {
 pub struct Certificate {
     /// The file it came from.
     pub path: PathBuf,
-    /// The names it is good for.
+    /// The names and IP addresses it is good for.
     pub names: Vec<String>,
     /// SHA-256 fingerprint.
     pub fingerprint: String,
@@ -188,6 +190,9 @@ impl Report {
                 &format_args!("not listening on {address}: this machine does not have that address"),
             )?;
         }
+        for warning in unnamed(&self.addresses, &self.encryption) {
+            line(f, "warning", &Printable(&warning))?;
+        }
         for warning in self.warnings.iter().take(WARNINGS_MAX) {
             line(f, "warning", &Printable(warning))?;
         }
@@ -198,31 +203,98 @@ impl Report {
     }
 }
 
-/// The addresses as a person types them into a browser: `https://localhost:8443/` for loopback, no default port.
+/// The addresses as a person types them into a browser: `https://localhost:8443/` for loopback, no default port. Where
+/// others can connect, a certificate of the operator's own says by which names they come.
 #[must_use]
 pub fn urls(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
-    let (scheme, default_port) = if *encryption == Encryption::Plain { ("http", 80) } else { ("https", 443) };
     let mut urls = Vec::new();
     for address in addresses {
-        let ip = address.ip();
-        // An unspecified address is every address of this machine; localhost is the one that is known by name.
-        let is_localhost = ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
-        let host = if is_localhost {
-            "localhost".to_owned()
-        } else if ip.is_ipv6() {
-            format!("[{ip}]")
-        } else {
-            ip.to_string()
-        };
-        let url = match address.port() {
-            port if port == default_port => format!("{scheme}://{host}/"),
-            port => format!("{scheme}://{host}:{port}/"),
-        };
-        if !urls.contains(&url) {
-            urls.push(url);
+        for host in hosts(address.ip(), encryption) {
+            let url = url(&host, address.port(), encryption);
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
         }
     }
     urls
+}
+
+fn url(host: &str, port: u16, encryption: &Encryption) -> String {
+    let (scheme, default_port) = if *encryption == Encryption::Plain { ("http", 80) } else { ("https", 443) };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == default_port { format!("{scheme}://{host}/") } else { format!("{scheme}://{host}:{port}/") }
+}
+
+/// The names by which an address is reached.
+fn hosts(ip: IpAddr, encryption: &Encryption) -> Vec<String> {
+    // An unspecified address is every address of this machine; localhost is the one that is known by name.
+    let is_localhost = ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+    let plain = if is_localhost { "localhost".to_owned() } else { ip.to_string() };
+    let Encryption::Certificates(certificates) = encryption else { return vec![plain] };
+    if is_named(&plain, certificates) {
+        return vec![plain];
+    }
+    if ip.is_loopback() {
+        // Nobody else comes this way, by whatever name.
+        let by_number = ip.to_string();
+        return vec![if is_named(&by_number, certificates) { by_number } else { plain }];
+    }
+    let is_usable = |name: &&String| {
+        name.parse::<IpAddr>().map_or(true, |named| ip.is_unspecified() && !named.is_loopback())
+    };
+    let all = certificates.iter().flat_map(|certificate| &certificate.names).filter(is_usable);
+    let (wildcards, exact): (Vec<&String>, Vec<&String>) = all.partition(|name| name.starts_with("*."));
+    let mut names: Vec<String> = Vec::new();
+    for name in if exact.is_empty() { wildcards } else { exact } {
+        if !names.contains(name) && names.len() < NAMES_SHOWN {
+            names.push(name.clone());
+        }
+    }
+    if names.is_empty() { vec![plain] } else { names }
+}
+
+/// Whether a client that asks for this host is shown a certificate that names it. Of several certificates, a
+/// client that gives no name because it has a number only is shown the first.
+fn is_named(host: &str, certificates: &[Certificate]) -> bool {
+    let among = if host.parse::<IpAddr>().is_ok() { 1 } else { certificates.len() };
+    let parent = host.split_once('.').map(|(_, parent)| parent);
+    certificates
+        .iter()
+        .take(among)
+        .flat_map(|certificate| &certificate.names)
+        .any(|name| name == host || name.strip_prefix("*.").is_some_and(|wildcard| parent == Some(wildcard)))
+}
+
+/// A sentence for each address that is printed and that no certificate names, with how to try the server by a
+/// name that one does.
+fn unnamed(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
+    let Encryption::Certificates(certificates) = encryption else { return Vec::new() };
+    let Some(first) = certificates.first() else { return Vec::new() };
+    // One without any name is warned of by itself.
+    let Some(name) = first.names.first() else { return Vec::new() };
+    let mut sentences = Vec::new();
+    for address in addresses {
+        for host in hosts(address.ip(), encryption) {
+            if is_named(&host, certificates) {
+                continue;
+            }
+            let to = match address.ip() {
+                ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+                IpAddr::V4(ip) => ip.to_string(),
+            };
+            let tried = url(&name.replace('*', "www"), address.port(), encryption);
+            let sentence = format!(
+                "the certificate is good for {}, not for {host}: clients refuse {}; try it by name: curl --connect-to '::{to}:' {tried}",
+                names_text(&first.names),
+                url(&host, address.port(), encryption)
+            );
+            if !sentences.contains(&sentence) {
+                sentences.push(sentence);
+            }
+        }
+    }
+    sentences
 }
 
 /// The line that fetches the start page with the local certificate, ready for a POSIX shell. The local certificate
@@ -301,10 +373,9 @@ fn addresses(addresses: &[SocketAddr]) -> String {
 }
 
 fn names_text(names: &[String]) -> String {
-    const SHOWN: usize = 4;
     let mut text =
-        names.iter().take(SHOWN).map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ");
-    if let more @ 1.. = names.len().saturating_sub(SHOWN) {
+        names.iter().take(NAMES_SHOWN).map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ");
+    if let more @ 1.. = names.len().saturating_sub(NAMES_SHOWN) {
         let _ = write!(text, " and {more} more");
     }
     if text.is_empty() { "no names".to_owned() } else { text }

@@ -62,9 +62,14 @@ fn the_operators_certificates() {
     assert_eq!(
         report.to_string(),
         "sitar 0.1.0\n\
-         \x20 address  https://localhost/\n\
-         \x20          https://192.0.2.1:8443/\n\
-         \x20          https://[2001:db8::1]/\n\
+         \x20 address  https://a.example/\n\
+         \x20          https://b.example/\n\
+         \x20          https://c.example/\n\
+         \x20          https://d.example/\n\
+         \x20          https://a.example:8443/\n\
+         \x20          https://b.example:8443/\n\
+         \x20          https://c.example:8443/\n\
+         \x20          https://d.example:8443/\n\
          \x20 listens  0.0.0.0:443, [::]:443, 192.0.2.1:8443, [2001:db8::1]:443\n\
          \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   user space (--tls kernel leaves it to the kernel, where that has TLS)\n\
@@ -74,6 +79,81 @@ fn the_operators_certificates() {
          \x20 cert     /etc/ssl/site.pem (a.example, b.example, c.example, d.example and 1 more)\n\
          \x20          SHA-256 01:02\n"
     );
+}
+
+fn with_names(all: &[&[&str]]) -> Encryption {
+    let certificate = |names: &&[&str]| Certificate {
+        path: "c.pem".into(),
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        fingerprint: String::new(),
+    };
+    Encryption::Certificates(all.iter().map(certificate).collect())
+}
+
+#[test]
+fn addresses_are_those_that_a_certificate_names() {
+    for (address, names, expected) in [
+        ("0.0.0.0:443", &[&["a.example"][..]][..], &["https://a.example/"][..]),
+        (
+            "[::]:8443",
+            &[&["a.example"], &["b.example"]],
+            &["https://a.example:8443/", "https://b.example:8443/"],
+        ),
+        ("192.0.2.1:443", &[&["a.example"]], &["https://a.example/"]),
+        ("192.0.2.1:443", &[&["a.example", "192.0.2.1"]], &["https://192.0.2.1/"]),
+        ("[2001:db8::1]:443", &[&["2001:db8::1"]], &["https://[2001:db8::1]/"]),
+        ("0.0.0.0:443", &[&["192.0.2.7", "127.0.0.1"]], &["https://192.0.2.7/"]),
+        ("0.0.0.0:443", &[&["localhost", "a.example"]], &["https://localhost/"]),
+        ("127.0.0.1:443", &[&["localhost"]], &["https://localhost/"]),
+        ("127.0.0.1:443", &[&["127.0.0.1"]], &["https://127.0.0.1/"]),
+        ("[::1]:443", &[&["::1"]], &["https://[::1]/"]),
+        ("0.0.0.0:443", &[&["*.a.example", "a.example"]], &["https://a.example/"]),
+        ("0.0.0.0:443", &[&["*.a.example"]], &["https://*.a.example/"]),
+    ] {
+        let encryption = with_names(names);
+        assert_eq!(urls(&sockets(&[address]), &encryption), expected, "{address} {names:?}");
+        assert_eq!(unnamed(&sockets(&[address]), &encryption), [""; 0], "{address} {names:?}");
+    }
+}
+
+#[test]
+fn an_address_that_no_certificate_names_is_warned_of() {
+    for (address, names, expected) in [
+        (
+            "127.0.0.1:8443",
+            &[&["a.example", "b.example"][..]][..],
+            "the certificate is good for a.example, b.example, not for localhost: clients refuse \
+             https://localhost:8443/; try it by name: curl --connect-to '::127.0.0.1:' https://a.example:8443/",
+        ),
+        (
+            "[::1]:443",
+            &[&["*.a.example"]],
+            "the certificate is good for *.a.example, not for localhost: clients refuse https://localhost/; try it by \
+             name: curl --connect-to '::[::1]:' https://www.a.example/",
+        ),
+        (
+            "192.0.2.1:443",
+            &[&["192.0.2.7"]],
+            "the certificate is good for 192.0.2.7, not for 192.0.2.1: clients refuse https://192.0.2.1/; try it by \
+             name: curl --connect-to '::192.0.2.1:' https://192.0.2.7/",
+        ),
+        // A client that has no name to give is shown the first.
+        (
+            "127.0.0.2:443",
+            &[&["a.example"], &["127.0.0.2"]],
+            "the certificate is good for a.example, not for 127.0.0.2: clients refuse https://127.0.0.2/; try it by \
+             name: curl --connect-to '::127.0.0.2:' https://a.example/",
+        ),
+    ] {
+        let report = Report {
+            addresses: sockets(&[address, address]),
+            encryption: with_names(names),
+            ..local(Origin::Made)
+        };
+        let text = report.to_string();
+        assert!(text.ends_with(&format!("  warning  {expected}\n")), "{text}");
+        assert_eq!(text.matches("  warning  ").count(), 1, "{text}");
+    }
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! The operator's own certificates: read, explained where they cannot be used, and looked at as a client
+//! would where they can.
+
+mod mend;
+mod read;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::UnixTime;
+use sitar_tls::{Content, Flaw, Identity, IdentityError};
+use time::OffsetDateTime;
+
+use crate::cli::CertificateFiles;
+use crate::error::Error;
+use crate::identity;
+use crate::start::Certificate;
+use crate::trust::shell_word;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// A certificate that can be served, and what the operator should know about it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) identity: Identity,
+    pub(crate) report: Certificate,
+    /// What clients may object to, each with what to do about it.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads a chain and its key.
+///
+/// # Errors
+/// A file cannot be read, or does not hold what it should: with the command that mends it.
+pub(crate) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Loaded, Error> {
+    let chain = read::read(&files.chain, "certificate", read::PATIENCE)?;
+    let key = read::read(&files.key, "key", read::PATIENCE)?;
+    let identity = Identity::from_pem(&chain, &key).map_err(|error| explain(&error, files))?;
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut names = identity.names().to_vec();
+    names.extend(identity.addresses().iter().map(ToString::to_string));
+    let report = Certificate {
+        path: files.chain.clone(),
+        names,
+        fingerprint: identity::fingerprint(identity.certificate()),
+    };
+    let warnings = warnings(&identity, files, since_epoch);
+    Ok(Loaded { identity, report, warnings })
+}
+
+fn explain(error: &IdentityError, files: &CertificateFiles) -> Error {
+    let (chain, key) = (files.chain.display(), files.key.display());
+    let about_chain = || Error::new(format!("cannot use the certificate {chain}")).cause(error);
+    let about_key = || Error::new(format!("cannot use the key {key}")).cause(error);
+    let hinted = |error: Error, hints: Vec<String>| hints.into_iter().fold(error, Error::hint);
+    match error {
+        IdentityError::NoCertificate(content) => hinted(about_chain(), mend::chain(*content, files)),
+        IdentityError::NoKey(content) => hinted(about_key(), mend::key(*content, files)),
+        IdentityError::Swapped => Error::new("--tls-cert and --tls-key are swapped")
+            .cause(format!("{chain} holds a private key, and {key} a certificate"))
+            .hint(format!(
+                "type: --tls-cert {} --tls-key {}",
+                shell_word(&files.key),
+                shell_word(&files.chain)
+            )),
+        IdentityError::EncryptedKey => hinted(about_key(), mend::encrypted(false, &files.key)),
+        IdentityError::UnsuitableKey(_) => about_key()
+            .hint(format!("make another: {}", mend::new_key(&files.key)))
+            .hint("and have the certificate issued again for it"),
+        IdentityError::UnsupportedKey => {
+            about_key().hint(format!("see what openssl makes of it: openssl pkey -noout -text -in {}", shell_word(&files.key)))
+        }
+        IdentityError::KeyMismatch => Error::new(format!("cannot use certificate {chain} with key {key}"))
+            .cause(error)
+            .hint(format!(
+                "these print the same where they belong together: openssl x509 -noout -pubkey -in {}",
+                shell_word(&files.chain)
+            ))
+            .hint(format!("and: openssl pkey -pubout -in {}", shell_word(&files.key))),
+        IdentityError::OldVersion => about_chain()
+            .hint("have it issued again with names: as openssl x509 -req makes it only with -extfile")
+            .hint(format!("for a test: {}", mend::self_signed(files))),
+        IdentityError::BadKeyPem(_) => {
+            about_key().hint("copy it again, whole, from its BEGIN line to its END line")
+        }
+        IdentityError::BadChainPem(_) | IdentityError::BadCertificate(_) => {
+            about_chain().hint("copy it again, whole, from each BEGIN line to its END line")
+        }
+        IdentityError::ChainTooLong => about_chain().hint(
+            "give the file that was issued for this server (Let's Encrypt: fullchain.pem), and no bundle of authorities",
+        ),
+        other => Error::new(format!("cannot use certificate {chain} with key {key}")).cause(other),
+    }
+}
+
+/// One sentence for each thing that clients may object to.
+fn warnings(identity: &Identity, files: &CertificateFiles, since_epoch: Duration) -> Vec<String> {
+    let path = files.chain.display();
+    let flaws = identity.flaws(UnixTime::since_unix_epoch(since_epoch));
+    let mut warnings: Vec<String> =
+        flaws.iter().map(|flaw| describe(flaw, files, since_epoch.as_secs())).collect();
+    if identity.is_reordered() {
+        warnings.push(format!(
+            "the certificates in {path} are not in order; they are sent in order all the same: the server's own, and \
+             behind each the one that certifies it"
+        ));
+    }
+    if identity.repeated() > 0 {
+        warnings.push(format!("{path} holds a certificate more than once; each is sent once"));
+    }
+    warnings
+}
+
+fn describe(flaw: &Flaw, files: &CertificateFiles, now: u64) -> String {
+    let path = files.chain.display();
+    match flaw {
+        Flaw::Expired { place: 0, since } => format!(
+            "the certificate {path} expired on {}, and clients refuse it; renew it, then start sitar again",
+            date(*since)
+        ),
+        Flaw::Expired { place, since } => format!(
+            "certificate {} of {path} expired on {}, and clients may refuse the chain; take the one that the authority \
+             gives out now",
+            place + 1,
+            date(*since)
+        ),
+        Flaw::Expiring { at } => format!(
+            "the certificate {path} expires on {}, {}; renew it, then start sitar again",
+            date(*at),
+            match at.saturating_sub(now) / DAY {
+                0 => "in less than a day".to_owned(),
+                1 => "in 1 day".to_owned(),
+                days => format!("in {days} days"),
+            }
+        ),
+        Flaw::NotYetValid { place, from } => format!(
+            "certificate {} of {path} is not valid before {}, and clients refuse it until then; is the clock right? \
+             See: timedatectl",
+            place + 1,
+            date(*from)
+        ),
+        Flaw::NoName { common_name } => {
+            let common_name = common_name
+                .as_ref()
+                .map_or_else(String::new, |name| format!(", and its common name \"{name}\" does not count"));
+            format!(
+                "the certificate {path} names no host (it has no subjectAltName){common_name}: clients refuse it; have it \
+                 issued again with its names, for a test: {}",
+                mend::self_signed(files)
+            )
+        }
+        Flaw::NoIssuer { issuer } => format!(
+            "{path} lacks the certificate that signed the server's own{}: clients that do not know it refuse to \
+             connect; put it behind: {}",
+            issuer.as_ref().map_or_else(String::new, |issuer| format!(" (\"{issuer}\")")),
+            mend::append(&files.chain)
+        ),
+        Flaw::WrongIssuer => format!(
+            "certificate 2 of {path} bears the name of the one that signed the server's own, but did not sign it: clients \
+             refuse the chain; take the one that came with the certificate"
+        ),
+        Flaw::WeakSignature => format!(
+            "the certificate {path} is signed in a way that clients do not accept any more; have it issued again"
+        ),
+        Flaw::NotForServers => format!(
+            "the certificate {path} is not for servers (extendedKeyUsage lacks serverAuth): clients refuse it; have it \
+             issued again for a server"
+        ),
+        Flaw::Unreadable { place } => {
+            format!("certificate {} of {path} cannot be read, by clients neither; take it out", place + 1)
+        }
+        other => format!("the certificate {path}: {other:?}"),
+    }
+}
+
+/// A day as `2030-01-31`, in UTC.
+fn date(seconds: u64) -> String {
+    let time =
+        i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    match time {
+        Some(time) => format!("{:04}-{:02}-{:02}", time.year(), u8::from(time.month()), time.day()),
+        None => "a day that no calendar has".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Reads a file that the operator names. A FIFO may be meant (`--tls-key <(pass show key)`), but does not
+//! make the start wait for ever.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::trust::shell_word;
+
+/// Larger files are no chain and no key: 1 MiB.
+const BYTES_MAX: usize = 1 << 20;
+/// How long the program at the other end of a FIFO may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads a file whole; `what` is what it should hold.
+///
+/// # Errors
+/// It cannot be read, is a folder, is too large, or is a FIFO that nothing is written to.
+pub(super) fn read(path: &Path, what: &str, patience: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let failed = |cause: &dyn std::fmt::Display| {
+        Error::new(format!("cannot read the {what} {}", path.display())).cause(cause)
+    };
+    let word = shell_word(path);
+    let unreadable = |error: io::Error| {
+        let hint = hint(&error, &word, rustix::process::geteuid().as_raw());
+        failed(&error).hint(hint)
+    };
+    // Without a wait for the program at the other end of a FIFO.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| unreadable(errno.into()))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let name = if what == "key" { "privkey.pem" } else { "fullchain.pem" };
+        return Err(failed(&"it is a folder")
+            .hint(format!("name the file in it, for instance {}", shell_word(&path.join(name)))));
+    }
+    match read_all(&mut File::from(file), patience) {
+        Ok(bytes) if bytes.len() > BYTES_MAX => Err(failed(&format!("it is larger than {BYTES_MAX} bytes"))
+            .hint(format!("no {what} is that large; see what it is: head -c 64 {word} | od -c"))),
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(failed(&"it is a FIFO, and no program writes to it to the end")
+                .hint(format!("name a file, or write to it: cat FILE > {word}")))
+        }
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// What to look at when a file cannot be read by this user; `word` is its path for a shell.
+pub(super) fn hint(error: &io::Error, word: &str, user: u32) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("check the path: ls -l {word}"),
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "see who may read it, and who may pass the folders above; this is uid {user}: namei -l {word}"
+            )
+        }
+        _ => format!("see what it is: ls -ld {word}"),
+    }
+}
+
+/// Reads to the end, or one byte more than may be.
+fn read_all(file: &mut File, patience: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
+    // As large as it can get: a vector that grows leaves copies of a key behind.
+    let mut bytes = Zeroizing::new(vec![0; BYTES_MAX + 1]);
+    let mut len = 0;
+    let deadline = Instant::now() + patience;
+    while let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        // A FIFO whose writer has yet to come reads as if it were empty, but is not ready to be read.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::TimedOut)?;
+        match poll(&mut [PollFd::new(&*file, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes)
+}

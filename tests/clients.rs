@@ -518,6 +518,105 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn a_wrong_variable_is_named() {
+    let home = TempDir::new().unwrap();
+    let said = |variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = sitar(home.path());
+        let done = run_with(command.arg("serve").args(args).envs(variables.iter().copied()), b"");
+        assert_eq!(done.status.code(), Some(2), "{variables:?}: {done:?}");
+        done.stderr
+    };
+    for (variables, expected) in [
+        (
+            &[("SITAR_LISTEN", "nonsense")][..],
+            "error: invalid value 'nonsense' for 'SITAR_LISTEN': expected a port",
+        ),
+        (&[("SITAR_LISTEN", "8443,")], "error: invalid value '' for 'SITAR_LISTEN': "),
+        (&[("SITAR_SHARDS", "0")], "error: invalid value '0' for 'SITAR_SHARDS': "),
+        (
+            &[("SITAR_TLS", "maybe")],
+            "error: invalid value 'maybe' for 'SITAR_TLS'\n  [possible values: auto, ",
+        ),
+        (&[("SITAR_MEMORY", "1G")], "error: invalid value '1G' for 'SITAR_MEMORY': "),
+        (
+            &[("SITAR_TLS_CERT", "a,b"), ("SITAR_TLS_KEY", "a")],
+            "error: each SITAR_TLS_CERT needs its SITAR_TLS_KEY, in the same order: 2 certificate(s) but 1 key(s) given",
+        ),
+        (
+            &[("SITAR_TLS_CERT", "a,"), ("SITAR_TLS_KEY", "a")],
+            "error: SITAR_TLS_CERT has a comma without a file",
+        ),
+        (
+            &[("SITAR_TLS", "off"), ("SITAR_TLS_CERT", "a"), ("SITAR_TLS_KEY", "a")],
+            "error: SITAR_TLS off cannot be used with SITAR_TLS_CERT",
+        ),
+        // An empty one is none: the port of the default address is looked at.
+        (
+            &[("SITAR_LISTEN", ""), ("PORT", "x")],
+            "error: the environment variable PORT is \"x\", not a number",
+        ),
+    ] {
+        assert!(said(variables, &[]).starts_with(expected), "{}", said(variables, &[]));
+    }
+    assert!(said(&[("SITAR_SHARDS", "0")], &[]).contains("printenv SITAR_SHARDS"));
+    // The flag has won, and it is wrong.
+    let text = said(&[("SITAR_SHARDS", "4")], &["--shards", "0"]);
+    assert!(text.starts_with("error: invalid value '0' for '--shards <N>'"), "{text}");
+    let text = said(&[("SITAR_TLS_CERT", "a")], &["--tls-key", "a", "--tls-key", "b"]);
+    assert!(text.starts_with("error: each SITAR_TLS_CERT needs its --tls-key"), "{text}");
+}
+
+#[test]
+fn variables_may_list_and_empty_ones_are_none() {
+    if !have("clients::variables_may_list_and_empty_ones_are_none", &["openssl"]) {
+        return;
+    }
+    let (site, folder) = (Site::small(), TempDir::new().unwrap());
+    let (one, one_key) = certificate(&folder, "one", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let (two, two_key) = certificate(&folder, "two", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let list = |one: &Path, two: &Path| format!("{}, {}", one.display(), two.display());
+    let (chains, keys) = (list(&one, &two), list(&one_key, &two_key));
+    let mut all = vec![("SITAR_TLS_CERT", chains.as_str()), ("SITAR_TLS_KEY", &keys), ("SITAR_PORT", "443")];
+    for empty in [
+        "LISTEN",
+        "TLS",
+        "MIN_TLS",
+        "NO_HTTP2",
+        "ENGINE",
+        "SPIN",
+        "SHARDS",
+        "PREFIX",
+        "NO_WATCH",
+        "CONNECTIONS",
+        "MEMORY",
+        "HANDSHAKE_SECONDS",
+        "HEAD_SECONDS",
+        "IDLE_SECONDS",
+        "SEND_SECONDS",
+    ] {
+        all.push((format!("SITAR_{empty}").leak(), ""));
+    }
+    let mut server = Server::start_with([site.path()], &all);
+    server.terminate();
+    assert!(server.wait().success());
+    let said = server.said();
+    for line in [
+        format!("  cert     {} (one.test)\n", one.display()),
+        format!("  cert     {} (two.test)\n", two.display()),
+        "sitar: the variable SITAR_PORT means nothing to sitar; perhaps SITAR_LISTEN, which takes a port alone was \
+         meant\n"
+            .to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line}\n{said}");
+    }
+    // Flags that are variables too may be switched on in any common way.
+    let out = folder.path().join("out.tar");
+    let mut pack = sitar(folder.path());
+    pack.arg("pack").arg(site.path()).arg("-o").arg(&out).env("SITAR_JSON", "1").env("SITAR_NO_REUSE", "yes");
+    assert!(run_with(&mut pack, b"").ok().text().starts_with('{'));
+}
+
+#[test]
 fn certificates_are_chosen_by_name_and_rsa_works() {
     if !have("clients::certificates_are_chosen_by_name_and_rsa_works", &["openssl", "curl"]) {
         return;

@@ -70,7 +70,8 @@ impl Server {
         env: &[(&str, &str)],
     ) -> Server {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_os_string()).collect();
-        let has_certificate = args.iter().any(|arg| arg == "--tls-cert");
+        let has_certificate = args.iter().any(|arg| arg == "--tls-cert")
+            || env.iter().any(|(name, _)| *name == "SITAR_TLS_CERT");
         command.arg("serve").args(args).args(["--listen", "127.0.0.1:0"]).envs(env.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));

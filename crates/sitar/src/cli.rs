@@ -12,14 +12,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::check::Check;
 use crate::error::Error;
 
+mod advice;
 mod duration;
 mod listen;
 mod pack;
+mod variables;
 
 pub use listen::{Listen, ListenError};
 pub use pack::Pack;
@@ -39,7 +42,7 @@ const SECONDS_60: u32 = 60;
 
 /// Not a doc comment of its field: rustdoc would take the IPv6 address for a link.
 const LISTEN_HELP: &str = "Address to listen on: 8443, :8443, 127.0.0.1:8443, [::1]:8443, localhost:8443 or \
-    0.0.0.0:443; may be repeated. A port alone means every address of this machine with a certificate, and only \
+    0.0.0.0:443; may be repeated, and the variable takes a list with commas. [::]:443 takes IPv6 only. A port alone means every address of this machine with a certificate, and only \
     loopback without one [default: 8443; with --tls off 8080]";
 
 /// Reads the command line; `port` is the value of `$PORT`.
@@ -51,15 +54,28 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let mut verb = CommandLine::try_parse_from(arguments)?.verb;
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut command = variables::without_empty(CommandLine::command());
+    let matches = command.clone().try_get_matches_from(&arguments);
+    let mut matches = matches.map_err(|error| advice::improve(error, &arguments, &command))?;
+    let sources = Sources::of(&matches);
+    let mut verb =
+        CommandLine::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?.verb;
     if let Verb::Serve(serve) = &mut verb {
-        serve.check()?;
+        serve.split_lists(&sources)?;
+        serve.check(&sources)?;
         // An unusable $PORT matters only where it would be used.
         if serve.listen.is_empty() {
             serve.default_port = parse_port_variable(port)?;
         }
     }
     Ok(verb)
+}
+
+/// Returns a sentence for each variable of the environment that looks like one of sitar's and means nothing.
+#[must_use]
+pub fn unread_variables() -> Vec<String> {
+    variables::unread(std::env::vars_os(), &CommandLine::command())
 }
 
 /// The whole command line.
@@ -125,11 +141,11 @@ pub struct Serve {
     #[arg(long, value_name = "ADDR", env = "SITAR_LISTEN", value_delimiter = ',')]
     pub listen: Vec<Listen>,
 
-    /// Certificate chain in PEM, the server's own first; may be repeated, the n-th belongs to the n-th key
+    /// Certificate chain in PEM; may be repeated, the n-th belongs to the n-th key. The variable takes a list with commas
     #[arg(long, value_name = "FILE", env = "SITAR_TLS_CERT")]
     pub tls_cert: Vec<PathBuf>,
 
-    /// Private key in PEM; may be repeated
+    /// Private key in PEM; may be repeated. The variable takes a list with commas
     #[arg(long, value_name = "FILE", env = "SITAR_TLS_KEY")]
     pub tls_key: Vec<PathBuf>,
 
@@ -315,34 +331,87 @@ impl Serve {
         if files.is_empty() { Security::Local } else { Security::Certificates(files) }
     }
 
+    /// Takes lists apart that variables hold. A flag is repeated instead, and its file may have a comma in its name.
+    fn split_lists(&mut self, sources: &Sources) -> Result<(), clap::Error> {
+        for (id, variable, files) in [
+            ("tls_cert", "SITAR_TLS_CERT", &mut self.tls_cert),
+            ("tls_key", "SITAR_TLS_KEY", &mut self.tls_key),
+        ] {
+            if !sources.is_variable(id) {
+                continue;
+            }
+            let lists =
+                files.iter().map(|list| variables::split(list.as_os_str())).collect::<Option<Vec<_>>>();
+            *files = lists.map(|lists| lists.concat()).ok_or_else(|| {
+                usage(ErrorKind::ValueValidation, format!("{variable} has a comma without a file beside it"))
+            })?;
+        }
+        Ok(())
+    }
+
     /// The rules between flags, which clap's derive cannot say.
-    fn check(&self) -> Result<(), clap::Error> {
+    fn check(&self, sources: &Sources) -> Result<(), clap::Error> {
+        let named = |id| sources.name(id);
         let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
         if certificates != keys {
             return Err(usage(
                 ErrorKind::WrongNumberOfValues,
                 format!(
-                    "each --tls-cert needs its --tls-key, in the same order: \
-                     {certificates} certificate(s) but {keys} key(s) given"
+                    "each {} needs its {}, in the same order: \
+                     {certificates} certificate(s) but {keys} key(s) given",
+                    named("tls_cert"),
+                    named("tls_key")
                 ),
             ));
         }
         if self.tls == Tls::Off && certificates > 0 {
-            return Err(usage(ErrorKind::ArgumentConflict, "--tls off cannot be used with --tls-cert"));
+            let message = format!("{} off cannot be used with {}", named("tls"), named("tls_cert"));
+            return Err(usage(ErrorKind::ArgumentConflict, message));
         }
         if self.tls == Tls::Off && self.min_tls.is_some() {
-            return Err(usage(ErrorKind::ArgumentConflict, "--tls off cannot be used with --min-tls"));
+            let message = format!("{} off cannot be used with {}", named("tls"), named("min_tls"));
+            return Err(usage(ErrorKind::ArgumentConflict, message));
         }
         if self.spin.is_some() && self.engine != Engine::Sqpoll {
-            return Err(usage(ErrorKind::ArgumentConflict, "--spin needs --engine sqpoll"));
+            let message = format!("{} needs --engine sqpoll", named("spin"));
+            return Err(usage(ErrorKind::ArgumentConflict, message));
         }
         if certificates > REPEATS_MAX || self.listen.len() > REPEATS_MAX {
             return Err(usage(
                 ErrorKind::TooManyValues,
-                format!("--listen and --tls-cert can each be repeated {REPEATS_MAX} times"),
+                format!(
+                    "{} and {} can each be repeated {REPEATS_MAX} times",
+                    named("listen"),
+                    named("tls_cert")
+                ),
             ));
         }
         Ok(())
+    }
+}
+
+/// Which arguments of `sitar serve` came from variables.
+struct Sources(Vec<String>);
+
+impl Sources {
+    fn of(matches: &ArgMatches) -> Sources {
+        let Some(serve) = matches.subcommand_matches("serve") else { return Sources(Vec::new()) };
+        let ids = serve.ids().map(clap::Id::as_str);
+        let is_variable = |id: &&str| serve.value_source(id) == Some(ValueSource::EnvVariable);
+        Sources(ids.filter(is_variable).map(str::to_owned).collect())
+    }
+
+    fn is_variable(&self, id: &str) -> bool {
+        self.0.iter().any(|other| other == id)
+    }
+
+    /// Returns an argument's name as the operator gave it.
+    fn name(&self, id: &str) -> String {
+        if self.is_variable(id) {
+            format!("SITAR_{}", id.to_ascii_uppercase())
+        } else {
+            format!("--{}", id.replace('_', "-"))
+        }
     }
 }
 

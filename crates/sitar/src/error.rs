@@ -80,6 +80,11 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Prints a sentence on standard error that is no reason to end.
+pub fn warn(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "sitar: {}", Printable(sentence));
+}
+
 /// Shows foreign text with its control characters escaped: a file name must not be able to forge a line or drive
 /// the terminal.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         // The texts of --help and --version.
         Err(message) => return end(output::printed(message.print()).map(|()| ExitCode::SUCCESS)),
     };
+    for sentence in cli::unread_variables() {
+        error::warn(&sentence);
+    }
     let done = match verb {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Pack(arguments) => pack::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -190,6 +190,16 @@ impl Report {
                 &format_args!("not listening on {address}: this machine does not have that address"),
             )?;
         }
+        for port in ipv6_only(&self.addresses, &self.skipped) {
+            line(
+                f,
+                "warning",
+                &format_args!(
+                    "[::]:{port} takes IPv6 only: over IPv4 nobody can connect; for both: --listen '[::]:{port}' --listen \
+                     0.0.0.0:{port}"
+                ),
+            )?;
+        }
         for warning in unnamed(&self.addresses, &self.encryption) {
             line(f, "warning", &Printable(&warning))?;
         }
@@ -263,6 +273,15 @@ fn is_named(host: &str, certificates: &[Certificate]) -> bool {
         .take(among)
         .flat_map(|certificate| &certificate.names)
         .any(|name| name == host || name.strip_prefix("*.").is_some_and(|wildcard| parent == Some(wildcard)))
+}
+
+/// Returns the ports on which every address of IPv6 is listened on and none of IPv4: elsewhere `[::]` often
+/// means both.
+fn ipv6_only(addresses: &[SocketAddr], skipped: &[SocketAddr]) -> Vec<u16> {
+    let every = |address: &&SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+    let has_ipv4 =
+        |port: u16| addresses.iter().chain(skipped).any(|other| other.is_ipv4() && other.port() == port);
+    addresses.iter().filter(every).map(SocketAddr::port).filter(|port| !has_ipv4(*port)).collect()
 }
 
 /// A sentence for each address that is printed and that no certificate names, with how to try the server by a

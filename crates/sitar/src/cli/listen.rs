@@ -41,6 +41,8 @@ impl FromStr for Listen {
     type Err = ListenError;
 
     fn from_str(text: &str) -> Result<Listen, ListenError> {
+        // As behind the commas of a list.
+        let text = text.trim_matches(' ');
         if let Some(port) = parse_port(text.strip_prefix(':').unwrap_or(text)) {
             return Ok(Listen::Port(port));
         }

@@ -20,7 +20,7 @@ pub struct Pack {
     pub reuse: Option<PathBuf>,
 
     /// Encode every file anew
-    #[arg(long, env = "SITAR_NO_REUSE")]
+    #[arg(long, env = "SITAR_NO_REUSE", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_reuse: bool,
 
     /// Threads that read and encode [default: one per core]
@@ -33,6 +33,6 @@ pub struct Pack {
     pub source_date_epoch: Option<u64>,
 
     /// Print what was done as JSON
-    #[arg(long, env = "SITAR_JSON")]
+    #[arg(long, env = "SITAR_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     pub json: bool,
 }

@@ -178,6 +178,7 @@ fn addresses_as_people_write_them() {
         ("127.0.0.1:8443", address("127.0.0.1:8443")),
         ("[::1]:8443", address("[::1]:8443")),
         ("0.0.0.0:443", address("0.0.0.0:443")),
+        (" [::]:443 ", address("[::]:443")),
         ("[::]:443", address("[::]:443")),
         ("[::ffff:127.0.0.1]:80", address("127.0.0.1:80")),
         ("localhost:8443", Listen::Localhost(8443)),
@@ -320,4 +321,141 @@ fn engines() {
     let polled = serve(&["--engine", "sqpoll", "--spin", "500us"]);
     assert_eq!(polled.spin, Some(Duration::from_micros(500)));
     assert!(refused(&["--spin", "1ms"]).to_string().contains("--spin needs --engine sqpoll"));
+}
+
+/// The line that says what to type instead.
+fn tip(arguments: &[&str]) -> String {
+    let error = parse(["sitar"].iter().chain(arguments), None).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{arguments:?}");
+    let text = error.to_string();
+    let tips: Vec<&str> = text.lines().filter_map(|line| line.trim_start().strip_prefix("tip: ")).collect();
+    assert_eq!(tips.len(), 1, "{arguments:?}: {text}");
+    tips[0].to_owned()
+}
+
+#[test]
+fn what_is_no_verb_is_pointed_to_the_right_one() {
+    for (arguments, expected) in [
+        (&["."][..], "to serve it: sitar serve ."),
+        (&["site.tar"], "to serve it: sitar serve site.tar"),
+        (&["/srv/it's here/"], r"to serve it: sitar serve '/srv/it'\''s here/'"),
+        (&["src"], "to serve it: sitar serve src"),
+        (&["8080"], "to listen on this port: sitar serve PATH --listen 8080"),
+        (&[":8080"], "to listen on this port: sitar serve PATH --listen :8080"),
+        (&["run", "."], "to serve a folder or an archive: sitar serve PATH"),
+        (&["start"], "to serve a folder or an archive: sitar serve PATH"),
+        (&["server"], "to serve a folder or an archive: sitar serve PATH"),
+        (&["help"], "sitar --help"),
+        (&["help", "pack"], "sitar pack --help"),
+        (&["version"], "sitar --version"),
+        (&["serv", "."], "a similar subcommand exists: 'serve'"),
+        (&["--listen", "80"], "flags stand behind the verb: sitar serve --listen 80"),
+        (&["--listen=80", "a b"], "flags stand behind the verb: sitar serve '--listen=80' 'a b'"),
+        (&["--tls", "off", "."], "flags stand behind the verb: sitar serve --tls off ."),
+        (&["-p", "80"], "the port is given with --listen: sitar serve PATH --listen 80"),
+        (&["--port", "80"], "the port is given with --listen: sitar serve PATH --listen 80"),
+        (&["--root", "/srv"], "the site stands without a flag: sitar serve /srv"),
+        (&["--nonsense"], "sitar serve --help lists what there is"),
+    ] {
+        assert_eq!(tip(arguments), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn flags_of_other_servers_are_pointed_to_ours() {
+    for (arguments, expected) in [
+        (&["-p", "80"][..], "the port is given with --listen: sitar serve PATH --listen 80"),
+        (&["-p80"], "the port is given with --listen: sitar serve PATH --listen 80"),
+        (&["--port=80", "."], "the port is given with --listen: sitar serve PATH --listen 80"),
+        (&["-p"], "the port is given with --listen: sitar serve PATH --listen PORT"),
+        (&["--port", "--tls", "off"], "the port is given with --listen: sitar serve PATH --listen PORT"),
+        (&[".", "8080"], "the port is given with --listen: sitar serve PATH --listen 8080"),
+        (
+            &["--host", "0.0.0.0"],
+            "the address is given with --listen: sitar serve PATH --listen 0.0.0.0:8443",
+        ),
+        (&["--bind", "::1"], "the address is given with --listen: sitar serve PATH --listen '[::1]:8443'"),
+        (&["--addr", ":80"], "the address is given with --listen: sitar serve PATH --listen :80"),
+        (&["-b"], "the address is given with --listen: sitar serve PATH --listen ADDRESS:PORT"),
+        (&["--dir", "a b"], "the site stands without a flag: sitar serve 'a b'"),
+        (&["-d", "."], "the site stands without a flag: sitar serve ."),
+        (&["--root"], "the site stands without a flag: sitar serve PATH"),
+        (&["a.tar", "b.tar"], "one site is served: sitar serve PATH"),
+        (&["--cert", "x"], "the certificate is given with --tls-cert FILE, and its key with --tls-key FILE"),
+        (
+            &["--ssl-cert", "x"],
+            "the certificate is given with --tls-cert FILE, and its key with --tls-key FILE",
+        ),
+        (&["--key=x"], "the private key is given with --tls-key FILE, beside --tls-cert FILE"),
+        (&["--http"], "plain HTTP is served with --tls off"),
+        (&["--workers", "4"], "the number of threads is given with --shards N"),
+        (&["--watch"], "changes are watched for unless --no-watch is given"),
+        (&["--spa"], "a line in the site's file _redirects does that: /* /index.html 200"),
+        (&["--nonsense"], "sitar serve --help lists what there is"),
+    ] {
+        let all = [&["serve"], arguments].concat();
+        assert_eq!(tip(&all), expected, "{arguments:?}");
+    }
+    assert_eq!(
+        tip(&["pack", ".", "site.tar"]),
+        "the archive to write is given with -o: sitar pack DIR -o site.tar"
+    );
+    assert_eq!(tip(&["check", "--fix", "."]), "sitar check --help lists what there is");
+}
+
+#[test]
+fn help_is_shown_where_nothing_is_asked() {
+    let error = parse(["sitar"], None).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("\n  serve  "), "{error}");
+}
+
+#[test]
+fn lists_of_files() {
+    let split = |list: &str| variables::split(OsStr::new(list));
+    let paths = |all: &[&str]| Some(all.iter().map(PathBuf::from).collect::<Vec<_>>());
+    assert_eq!(split("a.pem"), paths(&["a.pem"]));
+    assert_eq!(split("a.pem, /b/c d.pem"), paths(&["a.pem", "/b/c d.pem"]));
+    for wrong in ["", "a.pem,", ",a.pem", "a.pem,,b.pem", " "] {
+        assert_eq!(split(wrong), None, "{wrong:?}");
+    }
+    // Not of a flag's.
+    let serve = serve(&["--tls-cert", "a,b.pem", "--tls-key", "k"]);
+    assert_eq!(serve.tls_cert, [PathBuf::from("a,b.pem")]);
+}
+
+#[test]
+fn variables_that_nothing_reads() {
+    let unread = |all: &[(&str, &str)]| {
+        let all = all.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        variables::unread(all.collect::<Vec<_>>().into_iter(), &CommandLine::command())
+    };
+    for (name, hint) in [
+        ("SITAR_PORT", "perhaps SITAR_LISTEN, which takes a port alone was meant"),
+        ("SITAR_BIND", "perhaps SITAR_LISTEN, which takes an address with its port was meant"),
+        ("SITAR_CERT", "perhaps SITAR_TLS_CERT was meant"),
+        ("SITAR_LISTENS", "perhaps SITAR_LISTEN was meant"),
+        ("SITAR_TLS_CERTS", "perhaps SITAR_TLS_CERT was meant"),
+        ("SITAR_TLSKEY", "perhaps SITAR_TLS_KEY was meant"),
+        ("SITAR_SHARD", "perhaps SITAR_SHARDS was meant"),
+        ("SITAR_IDLE", "perhaps SITAR_IDLE_SECONDS was meant"),
+        ("SITAR_XYZZYX", "sitar serve --help lists those that do"),
+    ] {
+        assert_eq!(unread(&[(name, "1")]), [format!("the variable {name} means nothing to sitar; {hint}")]);
+    }
+    let known: &[(&str, &str)] = &[
+        ("SITAR_LISTEN", "1"),
+        ("SITAR_TLS_KEY", ""),
+        ("SITAR_OUTPUT", "x"),
+        ("SITAR_REUSE", "x"),
+        ("SITARIST", "x"),
+        ("sitar_port", "x"),
+        ("PATH", "x"),
+        // What Kubernetes and Docker set for a service of this name.
+        ("SITAR_SERVICE_HOST", "10.0.0.1"),
+        ("SITAR_SERVICE_PORT_HTTPS", "443"),
+        ("SITAR_PORT", "tcp://10.0.0.1:443"),
+        ("SITAR_PORT_443_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert_eq!(unread(known), [""; 0]);
 }

@@ -81,6 +81,25 @@ fn the_operators_certificates() {
     );
 }
 
+#[test]
+fn ipv6_alone_is_told_of() {
+    let warning = "  warning  [::]:443 takes IPv6 only: over IPv4 nobody can connect; for both: --listen '[::]:443' \
+                   --listen 0.0.0.0:443\n";
+    let with = |addresses: &[&str], skipped: &[&str]| {
+        Report { addresses: sockets(addresses), skipped: sockets(skipped), ..local(Origin::Made) }.to_string()
+    };
+    for alone in [&["[::]:443"][..], &["[::]:443", "0.0.0.0:80"], &["127.0.0.1:80", "[::]:443"]] {
+        assert_eq!(with(alone, &[]).matches(warning).count(), 1, "{alone:?}");
+    }
+    for both in
+        [&["[::]:443", "0.0.0.0:443"][..], &["0.0.0.0:443"], &["[::1]:443"], &["[::]:443", "192.0.2.1:443"]]
+    {
+        assert!(!with(both, &[]).contains("IPv6 only"), "{both:?}");
+    }
+    // A machine without IPv4 does not need to be told.
+    assert!(!with(&["[::]:443"], &["0.0.0.0:443"]).contains("IPv6 only"));
+}
+
 fn with_names(all: &[&[&str]]) -> Encryption {
     let certificate = |names: &&[&str]| Certificate {
         path: "c.pem".into(),

@@ -1,0 +1,324 @@
+//! What to type instead: words and flags that other servers have, and variables in the place of flags.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
+
+use crate::trust::shell_word;
+
+/// Words that other programs have for `serve`.
+const SERVE: &[&str] =
+    &["server", "start", "run", "http", "https", "dev", "up", "listen", "host", "preview", "open"];
+
+/// What flags of other servers are called here.
+const FLAGS: &[(&[&str], Meaning)] = &[
+    (&["-p", "-P", "--port", "--http-port", "--https-port", "--listen-port"], Meaning::Port),
+    (
+        &[
+            "-l",
+            "-a",
+            "-b",
+            "-H",
+            "-i",
+            "--host",
+            "--hostname",
+            "--bind",
+            "--bind-address",
+            "--addr",
+            "--address",
+            "--ip",
+        ],
+        Meaning::Address,
+    ),
+    (
+        &[
+            "-d",
+            "-r",
+            "-f",
+            "--dir",
+            "--directory",
+            "--root",
+            "--path",
+            "--public",
+            "--site",
+            "--folder",
+            "--file",
+            "--archive",
+            "--tar",
+            "--document-root",
+            "--doc-root",
+            "--docroot",
+            "--webroot",
+            "--web-root",
+            "--www",
+        ],
+        Meaning::Site,
+    ),
+    (
+        &[
+            "-c",
+            "-C",
+            "--cert",
+            "--crt",
+            "--certificate",
+            "--cert-file",
+            "--certfile",
+            "--certificate-file",
+            "--ssl-cert",
+            "--ssl-certificate",
+            "--https-cert",
+            "--tls-certificate",
+            "--chain",
+            "--fullchain",
+        ],
+        Meaning::Other("the certificate is given with --tls-cert FILE, and its key with --tls-key FILE"),
+    ),
+    (
+        &[
+            "-k",
+            "-K",
+            "--key",
+            "--key-file",
+            "--keyfile",
+            "--private-key",
+            "--privkey",
+            "--ssl-key",
+            "--https-key",
+            "--ssl-certificate-key",
+        ],
+        Meaning::Other("the private key is given with --tls-key FILE, beside --tls-cert FILE"),
+    ),
+    (
+        &["--http", "--no-tls", "--no-ssl", "--no-https", "--insecure", "--plain", "--disable-tls"],
+        Meaning::Other("plain HTTP is served with --tls off"),
+    ),
+    (
+        &["-t", "-w", "-j", "--threads", "--workers", "--worker-threads", "--jobs"],
+        Meaning::Other("the number of threads is given with --shards N"),
+    ),
+    (
+        &["--watch", "--reload", "--live", "--livereload"],
+        Meaning::Other("changes are watched for unless --no-watch is given"),
+    ),
+    (
+        &["-s", "--spa", "--single", "--fallback", "--index"],
+        Meaning::Other("a line in the site's file _redirects does that: /* /index.html 200"),
+    ),
+    (
+        &["--cors"],
+        Meaning::Other(
+            "lines in the site's file _headers do that: see sitar serve, which serves the handbook",
+        ),
+    ),
+    (
+        &["-g", "--gzip", "--brotli", "--compress"],
+        Meaning::Other("what is compressed is packed first: sitar pack DIR -o site.tar"),
+    ),
+    (
+        &["--config", "--conf"],
+        Meaning::Other("there is no configuration file: sitar serve --help lists flags and variables"),
+    ),
+    (
+        &["-v", "--verbose", "--debug"],
+        Meaning::Other("the version is printed by sitar --version, and what runs by sitar serve"),
+    ),
+];
+
+#[derive(Clone, Copy)]
+enum Meaning {
+    /// A port to listen on.
+    Port,
+    /// An address to listen on.
+    Address,
+    /// The site.
+    Site,
+    /// This, whatever the value is.
+    Other(&'static str),
+}
+
+/// Says in an error of clap's what to type instead, and names the variable that a wrong value came from.
+pub(super) fn improve(mut error: clap::Error, arguments: &[OsString], command: &Command) -> clap::Error {
+    let verb = arguments.iter().skip(1).find_map(|word| command.find_subcommand(word));
+    if let Some(verb) = verb {
+        name_variables(&mut error, arguments, verb);
+    }
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.clone()),
+        _ => None,
+    };
+    let tip = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            word(ContextKind::InvalidSubcommand).and_then(|word| instead_of_verb(&word, arguments, command))
+        }
+        ErrorKind::UnknownArgument => word(ContextKind::InvalidArg)
+            .and_then(|word| instead_of_argument(&word, arguments, command, verb)),
+        _ => None,
+    };
+    if let Some(tip) = tip {
+        // In the place of what clap would guess from letters.
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    }
+    error
+}
+
+/// A word that is no verb.
+fn instead_of_verb(word: &str, arguments: &[OsString], command: &Command) -> Option<String> {
+    let is_path = word.contains(['/', '.']) || Path::new(word).exists();
+    Some(match word {
+        "help" => match arguments.get(2).and_then(|verb| command.find_subcommand(verb)) {
+            Some(verb) => format!("sitar {} --help", verb.get_name()),
+            None => "sitar --help".to_owned(),
+        },
+        "version" => "sitar --version".to_owned(),
+        _ if is_port(word) => format!("to listen on this port: sitar serve PATH --listen {word}"),
+        _ if is_path => format!("to serve it: sitar serve {}", shell_word(Path::new(word))),
+        _ if SERVE.contains(&word) => "to serve a folder or an archive: sitar serve PATH".to_owned(),
+        // Nearly a verb: clap says which.
+        _ => return None,
+    })
+}
+
+/// A flag that is unknown where it stands, or one value too many.
+fn instead_of_argument(
+    word: &str,
+    arguments: &[OsString],
+    command: &Command,
+    verb: Option<&Command>,
+) -> Option<String> {
+    let is_flag_of = |command: &Command| command.get_arguments().any(|argument| is_flag(argument, word));
+    match verb.map(Command::get_name) {
+        None if command.find_subcommand("serve").is_some_and(is_flag_of) => {
+            let words: Vec<String> =
+                arguments.iter().skip(1).map(|word| shell_word(Path::new(word))).collect();
+            Some(format!("flags stand behind the verb: sitar serve {}", words.join(" ")))
+        }
+        None | Some("serve") if word.starts_with('-') => {
+            let meaning = FLAGS.iter().find(|(flags, _)| flags.contains(&word)).map(|(_, meaning)| *meaning);
+            Some(meaning.map_or_else(
+                || "sitar serve --help lists what there is".to_owned(),
+                |meaning| meaning.tip(value(arguments, word).as_deref()),
+            ))
+        }
+        Some("serve") if is_port(word) => Some(Meaning::Port.tip(Some(word))),
+        Some("serve") => Some("one site is served: sitar serve PATH".to_owned()),
+        Some("pack") => Some(if word.starts_with('-') {
+            "sitar pack --help lists what there is".to_owned()
+        } else {
+            format!(
+                "the archive to write is given with -o: sitar pack DIR -o {}",
+                shell_word(Path::new(word))
+            )
+        }),
+        Some(verb) if word.starts_with('-') => Some(format!("sitar {verb} --help lists what there is")),
+        _ => None,
+    }
+}
+
+impl Meaning {
+    fn tip(self, value: Option<&str>) -> String {
+        let word =
+            |default: &str| value.map_or_else(|| default.to_owned(), |value| shell_word(Path::new(value)));
+        match self {
+            Meaning::Port => {
+                format!("the port is given with --listen: sitar serve PATH --listen {}", word("PORT"))
+            }
+            Meaning::Address => {
+                let with_port = |value: &str| match value.parse::<std::net::Ipv6Addr>() {
+                    Ok(ip) => format!("'[{ip}]:8443'"),
+                    Err(_) if value.contains(':') => shell_word(Path::new(value)),
+                    Err(_) => format!("{}:8443", shell_word(Path::new(value))),
+                };
+                let address = value.map_or_else(|| "ADDRESS:PORT".to_owned(), with_port);
+                format!("the address is given with --listen: sitar serve PATH --listen {address}")
+            }
+            Meaning::Site => format!("the site stands without a flag: sitar serve {}", word("PATH")),
+            Meaning::Other(tip) => tip.to_owned(),
+        }
+    }
+}
+
+/// What was given with a flag: behind it, behind a `=`, or at its letter.
+fn value(arguments: &[OsString], flag: &str) -> Option<String> {
+    let mut words = arguments.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        let Some(rest) = word.strip_prefix(flag) else { continue };
+        let value = match rest.strip_prefix('=') {
+            Some(value) => value.to_owned(),
+            None if rest.is_empty() => words.next().filter(|next| !next.starts_with('-'))?.into_owned(),
+            None if flag.len() == 2 => rest.to_owned(),
+            None => continue,
+        };
+        return Some(value).filter(|value| !value.is_empty());
+    }
+    None
+}
+
+fn is_port(word: &str) -> bool {
+    super::parse_port(word.strip_prefix(':').unwrap_or(word)).is_some()
+}
+
+fn is_flag(argument: &Arg, word: &str) -> bool {
+    let long = word.strip_prefix("--").map(|word| word.split('=').next().unwrap_or(word));
+    argument.get_long().is_some_and(|name| long == Some(name))
+        || argument
+            .get_short()
+            .is_some_and(|name| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(name)))
+}
+
+/// Puts the name of a variable in the place of its flag's where the value came from there.
+fn name_variables(error: &mut clap::Error, arguments: &[OsString], verb: &Command) {
+    let source = |shown: &str| {
+        let flag = shown.split([' ', '=']).next()?;
+        let argument = verb.get_arguments().find(|argument| is_flag(argument, flag))?;
+        let variable = argument.get_env()?;
+        let is_given = arguments.iter().any(|word| word.to_str().is_some_and(|word| is_flag(argument, word)));
+        let is_set = !is_given && std::env::var_os(variable).is_some();
+        is_set.then(|| variable.to_string_lossy().into_owned())
+    };
+    for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
+        if let Some(ContextValue::String(shown)) = error.get(kind)
+            && let Some(variable) = source(shown)
+        {
+            error.insert(kind, ContextValue::String(variable.clone()));
+            let tip = format!(
+                "{variable} is a variable of the environment; see what it holds: printenv {variable}"
+            );
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+        }
+    }
+}
+
+/// Whether a string is one that the operator may have meant: one or two letters differ, or a part is missing.
+pub(super) fn is_like(a: &OsStr, b: &OsStr) -> bool {
+    let (a, b) = (a.as_encoded_bytes(), b.as_encoded_bytes());
+    distance(a, b) <= 2
+        || (b.starts_with(a) && a.len() * 2 > b.len())
+        || (a.starts_with(b) && b.len() * 2 > a.len())
+}
+
+/// Letters to change, put in or take out to make one of the other (Levenshtein).
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let Some(above) = row.get(j + 1).copied() else { break };
+            let here = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
+            diagonal = above;
+            if let Some(place) = row.get_mut(j) {
+                *place = left;
+            }
+            left = here;
+        }
+        if let Some(place) = row.last_mut() {
+            *place = left;
+        }
+    }
+    row.last().copied().unwrap_or(a.len())
+}

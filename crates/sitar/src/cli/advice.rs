@@ -9,6 +9,8 @@ use clap::{Arg, Command};
 
 use crate::trust::shell_word;
 
+/// The end of a tip that knows no better.
+const LISTS: &str = " --help lists what there is";
 /// Words that other programs have for `serve`.
 const SERVE: &[&str] =
     &["server", "start", "run", "http", "https", "dev", "up", "listen", "host", "preview", "open"];
@@ -153,8 +155,13 @@ pub(super) fn improve(mut error: clap::Error, arguments: &[OsString], command: &
         ErrorKind::InvalidSubcommand => {
             word(ContextKind::InvalidSubcommand).and_then(|word| instead_of_verb(&word, arguments, command))
         }
-        ErrorKind::UnknownArgument => word(ContextKind::InvalidArg)
-            .and_then(|word| instead_of_argument(&word, arguments, command, verb)),
+        ErrorKind::UnknownArgument => {
+            // Nearly a flag: clap says which, unless the word is known to mean another.
+            let is_near = error.get(ContextKind::SuggestedArg).is_some();
+            word(ContextKind::InvalidArg)
+                .and_then(|word| instead_of_argument(&word, arguments, command, verb))
+                .filter(|tip| !(is_near && tip.ends_with(LISTS)))
+        }
         _ => None,
     };
     if let Some(tip) = tip {
@@ -200,21 +207,21 @@ fn instead_of_argument(
         None | Some("serve") if word.starts_with('-') => {
             let meaning = FLAGS.iter().find(|(flags, _)| flags.contains(&word)).map(|(_, meaning)| *meaning);
             Some(meaning.map_or_else(
-                || "sitar serve --help lists what there is".to_owned(),
+                || format!("sitar serve{LISTS}"),
                 |meaning| meaning.tip(value(arguments, word).as_deref()),
             ))
         }
         Some("serve") if is_port(word) => Some(Meaning::Port.tip(Some(word))),
         Some("serve") => Some("one site is served: sitar serve PATH".to_owned()),
         Some("pack") => Some(if word.starts_with('-') {
-            "sitar pack --help lists what there is".to_owned()
+            format!("sitar pack{LISTS}")
         } else {
             format!(
                 "the archive to write is given with -o: sitar pack DIR -o {}",
                 shell_word(Path::new(word))
             )
         }),
-        Some(verb) if word.starts_with('-') => Some(format!("sitar {verb} --help lists what there is")),
+        Some(verb) if word.starts_with('-') => Some(format!("sitar {verb}{LISTS}")),
         _ => None,
     }
 }
@@ -227,6 +234,8 @@ impl Meaning {
             Meaning::Port => {
                 format!("the port is given with --listen: sitar serve PATH --listen {}", word("PORT"))
             }
+            // Some take a port there, too.
+            Meaning::Address if value.is_some_and(is_port) => Meaning::Port.tip(value),
             Meaning::Address => {
                 let with_port = |value: &str| match value.parse::<std::net::Ipv6Addr>() {
                     Ok(ip) => format!("'[{ip}]:8443'"),

@@ -355,7 +355,7 @@ fn what_is_no_verb_is_pointed_to_the_right_one() {
         (&["-p", "80"], "the port is given with --listen: sitar serve PATH --listen 80"),
         (&["--port", "80"], "the port is given with --listen: sitar serve PATH --listen 80"),
         (&["--root", "/srv"], "the site stands without a flag: sitar serve /srv"),
-        (&["--nonsense"], "sitar serve --help lists what there is"),
+        (&["--xyzzy"], "sitar serve --help lists what there is"),
     ] {
         assert_eq!(tip(arguments), expected, "{arguments:?}");
     }
@@ -375,7 +375,13 @@ fn flags_of_other_servers_are_pointed_to_ours() {
             "the address is given with --listen: sitar serve PATH --listen 0.0.0.0:8443",
         ),
         (&["--bind", "::1"], "the address is given with --listen: sitar serve PATH --listen '[::1]:8443'"),
-        (&["--addr", ":80"], "the address is given with --listen: sitar serve PATH --listen :80"),
+        (&["--addr", ":80"], "the port is given with --listen: sitar serve PATH --listen :80"),
+        (
+            &["--addr", "localhost:80"],
+            "the address is given with --listen: sitar serve PATH --listen localhost:80",
+        ),
+        (&["-l", "8080"], "the port is given with --listen: sitar serve PATH --listen 8080"),
+        (&["--tls-certs", "a"], "a similar argument exists: '--tls-cert'"),
         (&["-b"], "the address is given with --listen: sitar serve PATH --listen ADDRESS:PORT"),
         (&["--dir", "a b"], "the site stands without a flag: sitar serve 'a b'"),
         (&["-d", "."], "the site stands without a flag: sitar serve ."),
@@ -391,7 +397,7 @@ fn flags_of_other_servers_are_pointed_to_ours() {
         (&["--workers", "4"], "the number of threads is given with --shards N"),
         (&["--watch"], "changes are watched for unless --no-watch is given"),
         (&["--spa"], "a line in the site's file _redirects does that: /* /index.html 200"),
-        (&["--nonsense"], "sitar serve --help lists what there is"),
+        (&["--xyzzy"], "sitar serve --help lists what there is"),
     ] {
         let all = [&["serve"], arguments].concat();
         assert_eq!(tip(&all), expected, "{arguments:?}");

@@ -6,7 +6,7 @@ mod common;
 
 use common::client::Client;
 use common::site::write;
-use common::{Server, eventually, have, run, signal};
+use common::{Server, deny_calls, eventually, have, run, run_with, signal, sitar_inside};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -227,4 +227,101 @@ fn where_there_are_no_watches_left_it_says_so_and_looks() {
     assert_eq!(visitor.get("/d/"), (200, "first".to_owned()));
     write(&root, "d/index.html", "second");
     visitor.until("/d/", 200, "second");
+}
+
+#[test]
+fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted() {
+    if !have("live::links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted", &["tar"]) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("site");
+    write(&root, ".r1/index.html", "first");
+    write(&root, ".r2/index.html", "second");
+    write(folder.path(), "store/page.html", "from the store");
+    symlink(".r1", root.join(".current")).unwrap();
+    symlink(".current/index.html", root.join("index.html")).unwrap();
+    symlink(root.join("index.html"), root.join("absolute.html")).unwrap();
+    symlink("../site/index.html", root.join("climbs.html")).unwrap();
+    symlink("../store/page.html", root.join("page.html")).unwrap();
+    let archive = folder.path().join("site.tar");
+    tar(&root, &archive);
+    let follow = std::ffi::OsStr::new("--follow-links");
+
+    let server = Server::start([&root]);
+    let mut visitor = Visitor::new(&server);
+    for path in ["/", "/absolute.html", "/climbs.html"] {
+        assert_eq!(visitor.get(path), (200, "first".to_owned()), "{path}");
+    }
+    assert_eq!(visitor.get("/page.html").0, 404);
+    // The target of the page's own link stays what it was.
+    symlink(".r2", root.join(".next")).unwrap();
+    fs::rename(root.join(".next"), root.join(".current")).unwrap();
+    for path in ["/", "/absolute.html", "/climbs.html"] {
+        visitor.until(path, 200, "second");
+    }
+    drop((visitor, server));
+
+    let server = Server::start([follow, root.as_os_str()]);
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/page.html"), (200, "from the store".to_owned()));
+    write(folder.path(), "store/page.html", "newer");
+    visitor.until("/page.html", 200, "newer");
+    drop((visitor, server));
+    let packed = folder.path().join("packed.tar");
+    for (args, files) in [(&["--json"][..], "\"files\":3,"), (&["--json", "--follow-links"], "\"files\":4,")]
+    {
+        let mut check = common::sitar(folder.path());
+        let said = run_with(check.arg("check").args(args).arg(&root), b"").text();
+        assert!(said.contains(files), "{args:?}: {said}");
+        let mut pack = common::sitar(folder.path());
+        let said = run_with(pack.arg("pack").args(args).arg(&root).arg("-o").arg(&packed), b"").ok().text();
+        assert!(said.contains(files), "{args:?}: {said}");
+    }
+    // An archive's links never lead out of it.
+    let server = Server::start([follow, archive.as_os_str()]);
+    let mut visitor = Visitor::new(&server);
+    assert_eq!((visitor.get("/").0, visitor.get("/page.html").0), (200, 404));
+}
+
+/// openat2 alone, as Docker refused it; and everything that is newer than Linux 5.0, and statx, as a container runtime that
+/// has never heard of them does.
+#[test]
+fn folders_are_served_checked_and_packed_without_openat2() {
+    if !have("live::folders_are_served_checked_and_packed_without_openat2", &["cc"]) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("site");
+    let unknown = ["-DFIRST=424", "-DLAST=511", "-DERROR=ENOSYS", "-DALSO=SYS_statx"];
+    for (name, denied) in
+        [("refused", &["-DFIRST=437", "-DLAST=437", "-DERROR=EPERM"][..]), ("unknown", &unknown[..])]
+    {
+        write(&root, "index.html", "first");
+        write(&root, "sub/large.bin", "large".repeat(30_000));
+        write(&root, ".hidden/page.html", "hidden");
+        write(folder.path(), "secret.html", "secret");
+        let _ = symlink("../.hidden/page.html", root.join("sub/page.html"));
+        let _ = symlink("../secret.html", root.join("out.html"));
+        let inside = deny_calls(&folder, name, denied);
+        let server = Server::start_inside(&inside, [root.as_os_str(), "--memory".as_ref(), "1".as_ref()]);
+        assert!(server.said().contains("'out.html' is left out"), "{}", server.said());
+        let mut visitor = Visitor::new(&server);
+        assert_eq!(visitor.get("/"), (200, "first".to_owned()), "{name}");
+        assert_eq!(visitor.get("/sub/page.html"), (200, "hidden".to_owned()), "{name}");
+        // Too large for the memory: sent from the file, which is looked at after each read.
+        assert_eq!(visitor.get("/sub/large.bin"), (200, "large".repeat(30_000)), "{name}");
+        assert_eq!(visitor.get("/out.html").0, 404, "{name}");
+        write(&root, "index.html", "second");
+        visitor.until("/", 200, "second");
+        drop((visitor, server));
+        let check = run_with(sitar_inside(&inside, folder.path()).arg("check").arg(&root), b"");
+        assert_eq!(check.status.code(), Some(3), "{name}: {check:?}");
+        assert!(check.text().starts_with("out.html: is left out: it is a link that leads out of the site\n"));
+        let packed = folder.path().join(name).with_extension("tar");
+        run_with(sitar_inside(&inside, folder.path()).arg("pack").arg(&root).arg("-o").arg(&packed), b"")
+            .ok();
+        let doctor = run_with(sitar_inside(&inside, folder.path()).arg("doctor"), b"").text();
+        assert!(doctor.contains("sitar walks folders name by name"), "{name}: {doctor}");
+    }
 }

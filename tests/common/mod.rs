@@ -279,10 +279,15 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
 
 /// Compiles the program that forbids io_uring and then executes another.
 pub(crate) fn deny_io_uring(folder: &TempDir) -> PathBuf {
-    let program = folder.path().join("deny_io_uring");
+    deny_calls(folder, "deny_io_uring", &[])
+}
+
+/// The same for other system calls: definitions of FIRST, LAST and ERROR, and perhaps of ALSO.
+pub(crate) fn deny_calls(folder: &TempDir, name: &str, definitions: &[&str]) -> PathBuf {
+    let program = folder.path().join(name);
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/deny_io_uring.c");
     let mut cc = Command::new("cc");
-    cc.args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(source);
+    cc.args(["-O2", "-Wall", "-Werror"]).args(definitions).arg("-o").arg(&program).arg(source);
     run_with(&mut cc, b"").ok();
     program
 }

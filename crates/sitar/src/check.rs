@@ -25,6 +25,10 @@ pub struct Check {
     #[arg(long, env = "SITAR_PREFIX")]
     pub prefix: Option<String>,
 
+    /// Look at what links lead to outside of the directory, too, as `sitar serve --follow-links` serves it
+    #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub follow_links: bool,
+
     /// Report files larger than this, in MiB; 0: none
     #[arg(long, value_name = "MIB", default_value_t = 25)]
     pub max_size: u32,
@@ -35,7 +39,7 @@ pub struct Check {
 /// # Errors
 /// Whatever keeps the site from being opened at all.
 pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
-    let options = Options { prefix: arguments.prefix.clone() };
+    let options = Options { prefix: arguments.prefix.clone(), follow_links: arguments.follow_links };
     let size_max = (arguments.max_size > 0).then(|| u64::from(arguments.max_size) << 20);
     let findings = check(&arguments.path, &options, size_max).map_err(|error| {
         Error::new(error.to_string())

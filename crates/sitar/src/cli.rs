@@ -179,6 +179,12 @@ pub struct Serve {
     #[arg(long, env = "SITAR_PREFIX")]
     pub prefix: Option<String>,
 
+    /// Serve what links in the directory lead to outside of it, too, as in a Nix store or a link farm; never what lies in /proc
+    /// and its like, and no devices. Whoever can put a link into the directory then publishes any file that sitar may read.
+    /// Links out of an archive are never followed
+    #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub follow_links: bool,
+
     /// Do not watch PATH: serve what is there at the start until SIGHUP says to read it again. Otherwise a change is served a
     /// tenth of a second after the last write, at the latest 2 seconds after the first
     #[arg(long, env = "SITAR_NO_WATCH", value_parser = clap::builder::FalseyValueParser::new())]

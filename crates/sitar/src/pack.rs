@@ -50,6 +50,7 @@ fn write(arguments: &Pack, earlier: Option<File>, output: impl Write) -> Result<
         threads: arguments.threads.map_or(cores, NonZeroUsize::from),
         newest: arguments.source_date_epoch,
         earlier,
+        follow_links: arguments.follow_links,
     };
     let bar = Bar::new();
     let packed = pack(&arguments.directory, BufWriter::with_capacity(1 << 20, output), options, &bar);

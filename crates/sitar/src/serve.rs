@@ -238,7 +238,7 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
         let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
         return Ok((Arc::new(site), Content::Handbook, None));
     };
-    let options = Options { prefix: arguments.prefix.clone() };
+    let options = Options { prefix: arguments.prefix.clone(), follow_links: arguments.follow_links };
     let mut eye = Eye::new(path, &options, !arguments.no_watch);
     let site = eye.open().map_err(|error| {
         Error::new(error.to_string()).hint(

@@ -1,39 +1,52 @@
 //! A directory as a site: listed once, opened again for each load, never left.
 //!
 //! Every look goes through `openat2` with `RESOLVE_BENEATH` from one descriptor of the root, so the kernel itself
-//! refuses links and races that lead outside. What is served are regular files, through links or not; a pipe or a
-//! device is never opened for reading.
+//! refuses links and races that lead outside; where there is no such call, sitar-io walks the same way name by name. So
+//! it does for links that lead out of the root and back into it, which `openat2` refuses. What is served are regular
+//! files, through links or not; a pipe or a device is never opened for reading.
+//!
+//! With [`Options::follow_links`](crate::Options::follow_links) links may lead anywhere but into file systems that the
+//! kernel makes up, such as `/proc`.
 
 use crate::error::{OpenFault, Warnings, printable};
 use crate::names::Names;
 use crate::path::{DEPTH_MAX, NAME_MAX};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use sitar_io::walk::{self, Bounds, Step};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
 
 /// The root of a site on disk.
 pub(crate) struct Root {
     fd: OwnedFd,
+    /// Its own absolute paths: links may use them.
+    names: Vec<Box<[u8]>>,
+    /// Links may lead out of it.
+    follow: bool,
+    /// There is an `openat2`.
+    by_kernel: bool,
 }
 
 impl Root {
-    /// Opens `path`, or the folder `prefix` in it, as the root.
-    pub(crate) fn open(path: &Path, prefix: Option<&str>) -> Result<Root, OpenFault> {
+    /// Opens `path`, or the folder `prefix` in it, as the root; with `follow`, links may lead out of it.
+    pub(crate) fn open(path: &Path, prefix: Option<&str>, follow: bool) -> Result<Root, OpenFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| fault("open the directory", errno))?;
+        let top = Root { names: own_names(&top, path), by_kernel: has_openat2(&top), fd: top, follow };
         let Some(prefix) =
             prefix.map(|prefix| prefix.trim_start_matches('/')).filter(|prefix| !prefix.is_empty())
         else {
-            return Ok(Root { fd: top });
+            return Ok(top);
         };
-        match beneath(top.as_fd(), prefix.as_bytes(), flags) {
-            Ok(fd) => Ok(Root { fd }),
+        match top.beneath(prefix.as_bytes(), flags) {
+            Ok(fd) => Ok(Root { names: own_names(&fd, &path.join(prefix)), fd, ..top }),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::INVAL) => {
-                let entries = entries(&top).unwrap_or_default();
+                let entries = entries(&top.fd).unwrap_or_default();
                 let folders = entries.into_iter().filter(|(_, kind)| *kind == FileType::Directory);
                 let folders = folders.take(8).map(|(name, _)| printable(&name)).collect();
                 Err(OpenFault::NoSuchPrefix { prefix: prefix.to_owned(), folders })
@@ -42,12 +55,17 @@ impl Root {
         }
     }
 
-    /// Every path to a regular file. `seen` is shown each folder before it is listed, and each file that a link leads to.
-    pub(crate) fn files(&self, seen: Seen<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
-        let mut walk = Walk { root: self.fd.as_fd(), found: Names::default(), visited: 0, seen, warnings };
+    /// Every path to a regular file. `show` is given each folder before it is listed, and what links lead to and through.
+    pub(crate) fn files(&self, show: Show<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
+        let mut walk = Walk { root: self, found: Names::default(), visited: 0, show, warnings };
         let identity = rustix::fs::fstat(&self.fd).map_err(|errno| fault("read the directory", errno))?;
-        let dir = beneath(self.fd.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
-            .map_err(|errno| fault("read the directory", errno))?;
+        let dir = rustix::fs::openat(
+            &self.fd,
+            c".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| fault("read the directory", errno))?;
         walk.directory(dir, &mut Vec::new(), &mut vec![Identity::of(&identity)])?;
         Ok(walk.found)
     }
@@ -58,11 +76,7 @@ impl Root {
     /// The kernel's, or `InvalidData` when it is no longer a regular file.
     pub(crate) fn file(&self, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
         // Non-blocking: a pipe put in the file's place must not hold a helper thread.
-        let fd = beneath(
-            self.fd.as_fd(),
-            name,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
-        )?;
+        let fd = self.beneath(name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no longer a regular file"));
@@ -72,8 +86,70 @@ impl Root {
 
     /// What a name leads to now, without opening it for reading.
     pub(crate) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
-        rustix::fs::fstat(beneath(self.fd.as_fd(), name, OFlags::PATH | OFlags::CLOEXEC)?)
+        rustix::fs::fstat(self.beneath(name, OFlags::PATH | OFlags::CLOEXEC)?)
     }
+
+    /// Opens a path that leads, links on the way included, to what may be served.
+    fn beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let opened = match self.by_kernel.then(|| self.by_kernel(path, flags)) {
+            // Links may lead out of the root and back: only the walk allows that.
+            Some(Err(Errno::XDEV)) | None => self.by_walk(path, flags, &mut |_| ()),
+            Some(opened) => opened,
+        }?;
+        if self.follow && is_made_up(&opened)? {
+            return Err(Errno::XDEV);
+        }
+        Ok(opened)
+    }
+
+    fn by_kernel(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = CString::new(path).map_err(|_| Errno::INVAL)?;
+        let mut resolve = ResolveFlags::NO_MAGICLINKS;
+        resolve.set(ResolveFlags::BENEATH, !self.follow);
+        for _ in 0..RETRIES {
+            match rustix::fs::openat2(&self.fd, &path, flags, Mode::empty(), resolve) {
+                // Something was renamed while the kernel walked; openat2(2) asks to try again.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn by_walk(&self, path: &[u8], flags: OFlags, seen: &mut dyn FnMut(Step<'_>)) -> Result<OwnedFd, Errno> {
+        let bounds = Bounds { names: &self.names, leave: self.follow };
+        walk::open(self.fd.as_fd(), path, flags, bounds, seen)
+    }
+}
+
+/// The absolute paths of a directory that was opened by `path`: the one without links first, then `path` itself. None when
+/// another directory lies there by now.
+fn own_names(fd: &OwnedFd, path: &Path) -> Vec<Box<[u8]>> {
+    let identity = |stat: Result<Stat, Errno>| stat.ok().map(|stat| Identity::of(&stat));
+    let Ok(real) = path.canonicalize() else { return Vec::new() };
+    if identity(rustix::fs::stat(&real)) != identity(rustix::fs::fstat(fd)) {
+        return Vec::new();
+    }
+    let given = std::path::absolute(path).ok();
+    let given = given.filter(|path| !path.components().any(|part| part == Component::ParentDir));
+    [Some(real), given].into_iter().flatten().map(|path| path.as_os_str().as_bytes().into()).collect()
+}
+
+/// Kernels before 5.6 have no `openat2`, and seccomp filters of old container runtimes and of systemd-nspawn refuse it.
+fn has_openat2(fd: &OwnedFd) -> bool {
+    #[cfg(test)]
+    if tests::is_walking() {
+        return false;
+    }
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(fd, c".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
+}
+
+/// Whether a file lies in a file system that the kernel makes up: its files are its own inside, and may belong to this very
+/// process (`/proc/self`).
+fn is_made_up(fd: &OwnedFd) -> Result<bool, Errno> {
+    // Magic numbers have 32 bits, whatever the field has.
+    Ok(MADE_UP.contains(&(rustix::fs::fstatfs(fd)?.f_type as u32)))
 }
 
 /// A directory whatever its name, to notice a link into what is being walked.
@@ -89,14 +165,23 @@ impl Identity {
     }
 }
 
-/// Shown what a site is made of while it is opened, by descriptors that may be good for nothing but looking (`O_PATH`).
-pub(crate) type Seen<'s> = &'s mut dyn FnMut(BorrowedFd<'_>);
+/// Something that a site is made of, shown before it is read. Descriptors may be good for nothing but looking (`O_PATH`).
+#[derive(Debug)]
+pub enum Seen<'s> {
+    /// The archive, a folder, or a file that a link leads to.
+    Content(BorrowedFd<'s>),
+    /// What a link leads through.
+    Step(Step<'s>),
+}
+
+/// Is shown what a site is made of while it is opened.
+pub(crate) type Show<'s> = &'s mut dyn FnMut(Seen<'_>);
 
 struct Walk<'w> {
-    root: BorrowedFd<'w>,
+    root: &'w Root,
     found: Names,
     visited: usize,
-    seen: Seen<'w>,
+    show: Show<'w>,
     warnings: &'w mut Warnings,
 }
 
@@ -107,7 +192,7 @@ impl Walk<'_> {
         path: &mut Vec<u8>,
         active: &mut Vec<Identity>,
     ) -> Result<(), OpenFault> {
-        (self.seen)(dir.as_fd());
+        (self.show)(Seen::Content(dir.as_fd()));
         let listed = entries(&dir);
         // Closed before going deeper: a deep tree must not need a descriptor for each level.
         drop(dir);
@@ -135,7 +220,7 @@ impl Walk<'_> {
             } else if kind == FileType::RegularFile {
                 self.found.push(path)?;
             } else {
-                self.other(path, active)?;
+                self.other(path, kind, active)?;
             }
         }
         path.truncate(length);
@@ -143,13 +228,27 @@ impl Walk<'_> {
     }
 
     /// A folder, a link to anything, or what the file system does not tell: opened without touching what it is.
-    fn other(&mut self, path: &mut Vec<u8>, active: &mut Vec<Identity>) -> Result<(), OpenFault> {
-        let looked = beneath(self.root, path, OFlags::PATH | OFlags::CLOEXEC)
+    fn other(
+        &mut self,
+        path: &mut Vec<u8>,
+        kind: FileType,
+        active: &mut Vec<Identity>,
+    ) -> Result<(), OpenFault> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = match kind {
+            FileType::Symlink => self.root.by_walk(path, flags, &mut |step| (self.show)(Seen::Step(step))),
+            _ => self.root.beneath(path, flags),
+        };
+        let looked = opened
             .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)))
             .map(|(fd, stat)| (fd, stat, FileType::from_raw_mode(stat.st_mode)));
         match looked {
+            Ok((fd, ..)) if self.root.follow && is_made_up(&fd).unwrap_or(true) => {
+                self.warnings.left_out(path, MADE_UP_WHY);
+                Ok(())
+            }
             Ok((fd, _, FileType::RegularFile)) => {
-                (self.seen)(fd.as_fd());
+                (self.show)(Seen::Content(fd.as_fd()));
                 self.found.push(path)
             }
             Ok((_, stat, FileType::Directory)) => {
@@ -162,7 +261,7 @@ impl Walk<'_> {
                     self.warnings.left_out(path, "it lies more than 256 folders deep");
                     return Ok(());
                 }
-                match beneath(self.root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC) {
+                match self.root.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC) {
                     Ok(dir) => {
                         active.push(identity);
                         let walked = self.directory(dir, path, active);
@@ -183,6 +282,7 @@ impl Walk<'_> {
                 self.warnings.left_out(
                     path,
                     match errno {
+                        Errno::XDEV if self.root.follow => MADE_UP_WHY,
                         Errno::XDEV => "it is a link that leads out of the site",
                         Errno::LOOP => "it is a link that leads to itself",
                         Errno::NOENT | Errno::NOTDIR => "it is a link to something that is not there",
@@ -219,20 +319,6 @@ fn entries(dir: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno> {
     Ok(entries)
 }
 
-/// Opens a path that the kernel must find below `root`, links on the way included.
-fn beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let path = CString::new(path).map_err(|_| Errno::INVAL)?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    for _ in 0..RETRIES {
-        match rustix::fs::openat2(root, &path, flags, Mode::empty(), resolve) {
-            // Something was renamed while the kernel walked; openat2(2) asks to try again.
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            result => return result,
-        }
-    }
-    Err(Errno::AGAIN)
-}
-
 fn fault(doing: &'static str, errno: Errno) -> OpenFault {
     OpenFault::Io { doing, error: errno.into() }
 }
@@ -240,3 +326,32 @@ fn fault(doing: &'static str, errno: Errno) -> OpenFault {
 /// Entries looked at in one walk.
 const VISITS_MAX: usize = 2 << 20;
 const RETRIES: u32 = 16;
+
+const MADE_UP_WHY: &str = "it lies in a file system that the kernel makes up, such as /proc";
+/// Magic numbers (statfs(2)) of proc, sysfs, debugfs, tracefs, securityfs, selinuxfs, smackfs, cgroup, cgroup2, bpf,
+/// pstore, efivarfs, configfs, devpts, mqueue, fusectl, binfmt_misc, nsfs, resctrl and xenfs.
+const MADE_UP: [u32; 20] = [
+    0x9fa0,
+    0x6265_6572,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xf97c_ff8c,
+    0x4341_5d53,
+    0x0027_e0eb,
+    0x6367_7270,
+    0xcafe_4a11,
+    0x6165_676c,
+    0xde5e_81e4,
+    0x6265_6570,
+    0x1cd1,
+    0x1980_0202,
+    0x6573_5543,
+    0x4249_4e4d,
+    0x6e73_6673,
+    0x0765_5821,
+    0xabba_1974,
+];
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -6,7 +6,8 @@
 //! `ETag`, its header lines. [`Representation::respond`] answers from that, again without allocating.
 //!
 //! An archive is untrusted input. Everything read from it is bounded, nothing in it can name a byte outside it, and a
-//! name in it is only ever compared with, never opened. A directory is read through `openat2` below its root.
+//! name in it is only ever compared with, never opened. A directory is read
+//! through `openat2` below its root, or name by name where there is no such call.
 //!
 //! # What is served
 //!
@@ -56,6 +57,7 @@ mod site;
 mod tar;
 mod tree;
 
+pub use directory::Seen;
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
 pub use live::Streamed;

@@ -11,6 +11,7 @@ use crate::representation::{self, Representation, no_later};
 use crate::rules;
 use crate::site::{Site, Store, packed_blocks};
 use rustix::fs::{AtFlags, Stat, StatxFlags};
+use rustix::io::Errno;
 use sitar_io::File;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -44,7 +45,13 @@ impl Stamp {
     fn of_open(file: &File) -> Option<Stamp> {
         let (flags, wanted) =
             (AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::SIZE | StatxFlags::MTIME);
-        let now = rustix::fs::statx(file, c"", flags, wanted).ok()?;
+        let now = match rustix::fs::statx(file, c"", flags, wanted) {
+            // Before Linux 4.11, or refused by a seccomp filter.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                return rustix::fs::fstat(file).ok().map(|now| Stamp::of(&now));
+            }
+            now => now.ok()?,
+        };
         Some(Stamp { size: now.stx_size, modified: (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec) })
     }
 }

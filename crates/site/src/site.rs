@@ -1,6 +1,6 @@
 //! The site itself: opened once, immutable, shared by everybody.
 
-use crate::directory::{Root, Seen};
+use crate::directory::{Root, Seen, Show};
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::fields::Blocks;
 use crate::index::{Entry, FileId, Index};
@@ -16,7 +16,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use sitar_http::semantics::Coding;
 use sitar_io::{File, RegionMut};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -25,6 +25,15 @@ use std::time::SystemTime;
 pub struct Options {
     /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
     pub prefix: Option<String>,
+    /// Serve what links lead to outside of the directory, too. Then whoever can put a link into it can publish every file that
+    /// this program may read. Links of an archive never lead out of it.
+    pub follow_links: bool,
+}
+
+impl Options {
+    fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref().filter(|prefix| !prefix.is_empty())
+    }
 }
 
 /// A site: names, and where their bytes are. Immutable.
@@ -64,25 +73,23 @@ impl Site {
         Site::open_seen(path, options, &mut |_| ())
     }
 
-    /// As [`open`](Site::open), for whoever wants to watch what is opened: `seen` is shown the archive, or each folder of the
-    /// directory and each file that a link in it leads to, before it is read. The descriptor may be good for nothing but
-    /// looking (`O_PATH`).
+    /// As [`open`](Site::open), for a caller that watches what is opened: `show` is given each thing that the site is made of
+    /// before it is read.
     ///
     /// # Errors
     /// As for [`open`](Site::open).
     pub fn open_seen(
         path: &Path,
         options: &Options,
-        seen: &mut dyn FnMut(BorrowedFd<'_>),
+        show: &mut dyn FnMut(Seen<'_>),
     ) -> Result<Site, OpenError> {
-        let prefix = options.prefix.as_deref().filter(|prefix| !prefix.is_empty());
-        open(path, prefix, compile, seen).map_err(|fault| OpenError::new(path, fault))
+        open(path, options, compile, show).map_err(|fault| OpenError::new(path, fault))
     }
 
     /// The same for a site whose rules have mistakes: without them.
     pub(crate) fn open_without_rules(path: &Path, options: &Options) -> Result<Site, OpenError> {
-        let prefix = options.prefix.as_deref().filter(|prefix| !prefix.is_empty());
-        open(path, prefix, |_| Ok(Rules::default()), &mut |_| ()).map_err(|fault| OpenError::new(path, fault))
+        open(path, options, |_| Ok(Rules::default()), &mut |_| ())
+            .map_err(|fault| OpenError::new(path, fault))
     }
 
     /// A site that is part of the program: names such as `css/x.css` and their bytes.
@@ -214,7 +221,8 @@ impl Site {
 /// What makes rules of the contents of `_headers` and `_redirects`.
 type Compile = fn(&[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault>;
 
-fn open(path: &Path, prefix: Option<&str>, compile: Compile, seen: Seen<'_>) -> Result<Site, OpenFault> {
+fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Result<Site, OpenFault> {
+    let prefix = options.prefix();
     let io = |doing| move |errno: rustix::io::Errno| OpenFault::Io { doing, error: errno.into() };
     // Non-blocking, or a named pipe would be waited for.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -223,13 +231,13 @@ fn open(path: &Path, prefix: Option<&str>, compile: Compile, seen: Seen<'_>) -> 
     let mut warnings = Warnings::default();
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
-            let root = Root::open(path, prefix)?;
-            let names = root.files(seen, &mut warnings)?;
+            let root = Root::open(path, prefix, options.follow_links)?;
+            let names = root.files(show, &mut warnings)?;
             let rules = directory_rules(&root, compile)?;
             Site::assemble(Store::Directory(root), names, prefix, rules, warnings)
         }
         FileType::RegularFile => {
-            seen(fd.as_fd());
+            show(Seen::Content(fd.as_fd()));
             let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
             match pack::read::find(&archive)? {
                 Found::Pack(packed) => return open_pack(archive, packed, &stat, prefix, compile, warnings),
@@ -431,4 +439,4 @@ fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

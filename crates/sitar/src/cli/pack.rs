@@ -27,6 +27,11 @@ pub struct Pack {
     #[arg(long, value_name = "N", env = "SITAR_THREADS", value_parser = super::parse_shards)]
     pub threads: Option<NonZeroU16>,
 
+    /// Pack what links lead to outside of the directory, too; never what lies in /proc and its like, and no devices. Whoever
+    /// can put a link into the directory then publishes any file that this user may read
+    #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub follow_links: bool,
+
     /// No file's time is later than this, in seconds since 1970: a fresh checkout then packs to the same bytes as the last
     /// one
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]

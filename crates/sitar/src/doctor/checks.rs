@@ -15,7 +15,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     findings.extend(operations(facts));
     findings.extend(socket_options(facts));
     findings.extend(tls::findings(facts));
-    findings.extend([open_files(facts), locked_memory(facts), cores(facts)]);
+    findings.extend([openat2(facts), open_files(facts), locked_memory(facts), cores(facts)]);
     findings.extend(facts.ports.iter().map(|(number, port)| self::port(facts, *number, *port)));
     findings.extend([clock(facts), synchronisation(facts)]);
     findings
@@ -201,6 +201,18 @@ fn open_files(facts: &Facts) -> Finding {
 
 const MORE_MEMORY: &str =
     "allow more memory: the container's limit, MemoryMax= in a systemd unit, or `ulimit -v`";
+
+/// A value to know, never a problem: without it, opening a file of a folder takes a call for each name of its path.
+fn openat2(facts: &Facts) -> Finding {
+    let found = match facts.openat2 {
+        Ok(()) => "allowed".to_owned(),
+        Err(errno) => format!(
+            "refused ({}): sitar walks folders name by name instead, and serves the same",
+            std::io::Error::from(errno)
+        ),
+    };
+    fine("openat2", found)
+}
 
 /// Memory of rings counts as locked since Linux 6.14, for all processes of a user together.
 fn locked_memory(facts: &Facts) -> Finding {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use sitar_io::probe::{self, KernelTls, TlsUnavailable};
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub(super) seccomp: bool,
     pub(super) uring: Uring,
     pub(super) tls: Tls,
+    /// Whether openat2(2) opens a directory.
+    pub(super) openat2: Result<(), Errno>,
     pub(super) files: Files,
     pub(super) memlock: Memlock,
     /// Cores that this process may keep busy.
@@ -153,6 +156,7 @@ pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
             module: module(&kernel),
         },
         kernel,
+        openat2: openat2(),
         files,
         memlock: Memlock {
             memory,
@@ -165,6 +169,11 @@ pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
         year: time::OffsetDateTime::now_utc().year(),
         synchronised: probe::clock_is_synchronised().ok(),
     }
+}
+
+fn openat2() -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(CWD, c"/", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map(drop)
 }
 
 const SMALL: Config = Config { connections: 1, rx_count: 8, rx_len: 64, tx_count: 1, tx_len: 64 };

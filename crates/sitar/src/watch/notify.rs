@@ -3,7 +3,7 @@
 //! A folder is watched before it is listed, by the descriptor that it is listed through: nothing that happens after the
 //! listing is missed, and a link that somebody puts in a folder's place meanwhile leads the watch nowhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,6 +12,8 @@ use std::path::Path;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+use sitar_io::walk::Step;
+use sitar_site::Seen;
 
 use super::trail::trail;
 
@@ -30,6 +32,8 @@ const TRAIL: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
+/// What is told of a folder that a link of the site leads through.
+const WAY: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::DELETE_SELF).union(WatchFlags::ONLYDIR);
 /// What is told of a folder in which the path takes a name that is no folder (a link, an archive, or nothing yet) or is the
 /// site's own.
 const NAMES: WatchFlags =
@@ -81,6 +85,10 @@ struct Role {
     trail: bool,
     /// The path takes these names in it.
     names: Vec<OsString>,
+    /// A link of the site leads through it.
+    way: bool,
+    /// A link of the site takes these names in it.
+    links: HashSet<OsString>,
 }
 
 impl Notify {
@@ -100,14 +108,14 @@ impl Notify {
     pub(crate) fn follow<T>(
         &mut self,
         path: &Path,
-        walk: impl FnOnce(&mut dyn FnMut(BorrowedFd<'_>)) -> T,
+        walk: impl FnOnce(&mut dyn FnMut(Seen<'_>)) -> T,
     ) -> (T, Result<(), Refusal>) {
         let mut next = HashMap::new();
         // The path first: what it leads to may be exchanged while it is listed.
         let mut outcome = self.follow_path(path, &mut next);
         let walked = walk(&mut |seen| {
             if outcome.is_ok() {
-                outcome = self.add_content(seen, &mut next);
+                outcome = self.add(&seen, &mut next);
             }
         });
         for watch in self.roles.keys().filter(|watch| !next.contains_key(*watch)) {
@@ -146,12 +154,24 @@ impl Notify {
         Ok(())
     }
 
-    fn add_content(&self, seen: BorrowedFd<'_>, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
+    fn add(&self, seen: &Seen<'_>, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
+        let (fd, flags) = match seen {
+            Seen::Content(fd) => (fd, CONTENT),
+            Seen::Step(Step::Folder(fd)) => (fd, WAY),
+            Seen::Step(Step::Name(fd, _)) => (fd, NAMES),
+        };
         // There is no call that takes a descriptor; this path is the descriptor.
-        let path = format!("/proc/self/fd/{}", seen.as_raw_fd());
-        match inotify::add_watch(&self.fd, path, CONTENT | WatchFlags::MASK_ADD) {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        match inotify::add_watch(&self.fd, path, flags | WatchFlags::MASK_ADD) {
             Ok(watch) => {
-                next.entry(watch).or_default().content = true;
+                let role = next.entry(watch).or_default();
+                match seen {
+                    Seen::Content(_) => role.content = true,
+                    Seen::Step(Step::Folder(_)) => role.way = true,
+                    Seen::Step(Step::Name(_, name)) => {
+                        role.links.insert(OsStr::from_bytes(name).to_owned());
+                    }
+                }
                 Ok(())
             }
             // Without /proc nothing of the site would be watched.
@@ -198,6 +218,10 @@ impl Role {
         let is_named = || self.names.iter().any(|known| Some(known.as_bytes()) == name);
         if (self.trail && what.intersects(GONE)) || (what.intersects(NAMED) && is_named()) {
             (news.changed, news.replaced) = (true, true);
+        }
+        let is_link = || name.is_some_and(|name| self.links.contains(OsStr::from_bytes(name)));
+        if (self.way && what.intersects(GONE)) || (what.intersects(NAMED) && is_link()) {
+            news.changed = true;
         }
         if !self.content || what.contains(ReadFlags::IGNORED) || name.is_some_and(is_never_served) {
             return;

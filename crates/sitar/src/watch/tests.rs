@@ -71,6 +71,86 @@ fn whatever_could_change_an_answer_is_told() {
     });
 }
 
+/// A link in front of which nothing is served: its target stays where it was.
+#[test]
+fn what_links_lead_through_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, ".r1/index.html", "1");
+    write(&root, ".r2/index.html", "2");
+    write(&root, ".store/deep/style.css", "x");
+    symlink(".r1", root.join(".current")).unwrap();
+    symlink(".current/index.html", root.join("index.html")).unwrap();
+    symlink("../.store/deep", root.join(".way")).unwrap();
+    fs::create_dir(root.join("sub")).unwrap();
+    symlink("../.store/deep/style.css", root.join("sub/style.css")).unwrap();
+    symlink(".later/page.html", root.join("later.html")).unwrap();
+    let mut eye = eye(&root);
+    let mut changed = |what: &str, act: &dyn Fn()| {
+        act();
+        let news = told(&mut eye);
+        assert!(news.changed && !news.replaced, "{what}");
+        eye.open().unwrap();
+        assert!(!told(&mut eye).changed, "{what}, the look itself");
+    };
+    changed("a hidden link that is exchanged", &|| {
+        symlink(".r2", root.join(".next")).unwrap();
+        fs::rename(root.join(".next"), root.join(".current")).unwrap();
+    });
+    changed("a hidden folder that is renamed", &|| {
+        fs::rename(root.join(".store"), root.join(".gone")).unwrap();
+    });
+    changed("and that is there again", &|| {
+        fs::rename(root.join(".gone"), root.join(".store")).unwrap();
+    });
+    changed("a file below it that is replaced", &|| {
+        write(&root, ".store/deep/new.css", "y");
+        fs::rename(root.join(".store/deep/new.css"), root.join(".store/deep/style.css")).unwrap();
+    });
+    changed("what a link waits for", &|| write(&root, ".later/page.html", "x"));
+    write(&root, ".store/other", "x");
+    write(&root, ".r1/other", "x");
+    assert!(!told(&mut eye).changed, "what no link leads to");
+}
+
+#[test]
+fn what_links_lead_to_outside_is_watched_when_it_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(folder.path(), "store/1/page.html", "1");
+    write(folder.path(), "store/2/page.html", "2");
+    write(folder.path(), "pages/a/index.html", "a");
+    fs::create_dir(&root).unwrap();
+    symlink("1", folder.path().join("store/profile")).unwrap();
+    symlink(folder.path().join("store/profile/page.html"), root.join("page.html")).unwrap();
+    symlink("../pages", root.join("pages")).unwrap();
+    let options = Options { follow_links: true, ..Options::default() };
+    let mut eye = Eye::new(&root, &options, true);
+    assert_eq!(eye.open().unwrap().len(), 2);
+    assert_eq!(told(&mut eye), News::default());
+    let mut changed = |what: &str, act: &dyn Fn()| {
+        act();
+        assert!(told(&mut eye).changed, "{what}");
+        eye.open().unwrap();
+        assert!(!told(&mut eye).changed, "{what}, the look itself");
+    };
+    changed("a link outside", &|| {
+        symlink("2", folder.path().join("store/next")).unwrap();
+        fs::rename(folder.path().join("store/next"), folder.path().join("store/profile")).unwrap();
+    });
+    changed("a file outside", &|| write(folder.path(), "store/2/page.html", "3"));
+    changed("in a folder outside", &|| write(folder.path(), "pages/a/more.html", "x"));
+    changed("a folder outside", &|| {
+        fs::rename(folder.path().join("pages"), folder.path().join("away")).unwrap();
+    });
+    changed("and it is there again", &|| {
+        fs::rename(folder.path().join("away"), folder.path().join("pages")).unwrap();
+    });
+    write(folder.path(), "store/1/page.html", "what is served no more");
+    write(folder.path(), "store/3/page.html", "beside it");
+    assert!(!told(&mut eye).changed);
+}
+
 #[test]
 fn what_cannot_change_an_answer_is_not_told() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
+crate::directory::tests::walking_too! {
+    what_did_not_change_is_inherited_and_nothing_else
+    header_lines_are_those_of_the_newer_site
+    a_streamed_file_tells_when_it_is_written_to
+}
+
 /// Waits until the time stamps of a file that has just been written are older than their grain.
 fn settle() {
     std::thread::sleep(Duration::from_millis(120));

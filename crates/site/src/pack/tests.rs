@@ -21,7 +21,7 @@ impl Progress for Quiet {
 
 fn options(threads: usize, newest: Option<u64>, earlier: Option<&Path>) -> PackOptions {
     let earlier = earlier.map(|path| std::fs::File::open(path).unwrap());
-    PackOptions { threads: NonZeroUsize::new(threads).unwrap(), newest, earlier }
+    PackOptions { threads: NonZeroUsize::new(threads).unwrap(), newest, earlier, follow_links: false }
 }
 
 fn packed(folder: &Path) -> (Vec<u8>, Packed) {
@@ -453,11 +453,13 @@ fn a_folder_of_a_pack_is_its_root() {
     write(folder.path(), "html2/x", b"x");
     let archive = write(folder.path(), ".t", &packed(folder.path()).0);
     for prefix in ["html", "/html/", "./html"] {
-        let site = Site::open(&archive, &Options { prefix: Some(prefix.to_owned()) }).unwrap();
+        let site =
+            Site::open(&archive, &Options { prefix: Some(prefix.to_owned()), ..Options::default() }).unwrap();
         assert_eq!((site.len(), ask(&site, "/", "br").0), (4, 200), "{prefix}");
     }
     for prefix in ["htm", "../x", "html/index.html"] {
-        let refused = Site::open(&archive, &Options { prefix: Some(prefix.to_owned()) });
+        let refused =
+            Site::open(&archive, &Options { prefix: Some(prefix.to_owned()), ..Options::default() });
         assert_eq!(
             refused.map(|site| site.len()).unwrap_err().fault().to_string(),
             format!("there is no folder '{prefix}' in it; there is: html, html2")

@@ -34,6 +34,8 @@ pub struct PackOptions {
     pub newest: Option<u64>,
     /// An earlier pack whose encodings are taken over where the content is the same.
     pub earlier: Option<std::fs::File>,
+    /// Pack what links lead to outside of the directory, too; see [`Options`](crate::Options).
+    pub follow_links: bool,
 }
 
 /// Is told how far it has got.
@@ -151,7 +153,7 @@ pub fn pack(
 ) -> Result<Packed, PackError> {
     let open =
         |fault| PackError { fault: PackFault::Open(OpenError::new(directory, fault)), name: String::new() };
-    let root = Root::open(directory, None).map_err(open)?;
+    let root = Root::open(directory, None, options.follow_links).map_err(open)?;
     // A line that would not work must be known before it is deployed.
     let rules = crate::site::directory_rules(&root, crate::site::compile).map_err(open)?;
     let mut warnings = Warnings::default();

@@ -6,6 +6,13 @@ use sitar_http::{Status, h1};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+crate::directory::tests::walking_too! {
+    a_directory_is_never_left
+    a_directory_that_changes_behind_our_back
+    a_prefix_of_a_directory_is_its_root
+    last_modified_comes_from_the_file
+}
+
 fn assert_shared<T: Send + Sync>() {}
 
 #[test]
@@ -31,7 +38,7 @@ fn embedded() -> Site {
 }
 
 /// Status, header lines and body of a request, through routing, loading and responding.
-fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String) {
+pub(crate) fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String) {
     let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
     let loaded;
@@ -258,7 +265,7 @@ fn what_cannot_be_opened() {
     let device = refusal(Path::new("/dev/null"), &options);
     assert_eq!(device, "is neither a regular file nor a directory");
     let good = write(folder.path(), "good.tar", &archive(&[member("html/a", b'0', b"")]));
-    let prefix = Options { prefix: Some("htm".to_owned()) };
+    let prefix = Options { prefix: Some("htm".to_owned()), ..Options::default() };
     assert_eq!(refusal(&good, &prefix), "there is no folder 'htm' in it; there is: html");
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     assert_eq!(refusal(folder.path(), &prefix), "there is no folder 'htm' in it; there is: sub");
@@ -274,7 +281,7 @@ fn one_top_folder_is_probably_the_root() {
     );
     let site = Site::open(&path, &Options::default()).unwrap();
     assert_eq!(site.warnings(), [Warning::OneTopFolder { prefix: "html".to_owned() }]);
-    let site = Site::open(&path, &Options { prefix: Some("html".to_owned()) }).unwrap();
+    let site = Site::open(&path, &Options { prefix: Some("html".to_owned()), ..Options::default() }).unwrap();
     assert_eq!((site.warnings(), site.len()), (&[][..], 2));
     let path = write(
         folder.path(),
@@ -379,12 +386,15 @@ fn a_prefix_of_a_directory_is_its_root() {
     write(folder.path(), "outside", b"o");
     symlink("../outside", folder.path().join("html/out")).unwrap();
     for prefix in ["html", "html/", "/html", "./html"] {
-        let site = Site::open(folder.path(), &Options { prefix: Some(prefix.to_owned()) }).unwrap();
+        let site =
+            Site::open(folder.path(), &Options { prefix: Some(prefix.to_owned()), ..Options::default() })
+                .unwrap();
         assert_eq!(body(&site, "/"), (200, "i".to_owned()), "{prefix}");
         assert_eq!(site.len(), 1, "{prefix}");
     }
     for prefix in ["../x", "..", "html/../..", "outside", "nothing"] {
-        let refused = Site::open(folder.path(), &Options { prefix: Some(prefix.to_owned()) });
+        let refused =
+            Site::open(folder.path(), &Options { prefix: Some(prefix.to_owned()), ..Options::default() });
         assert!(
             matches!(refused.map(|site| site.len()).unwrap_err().fault(), OpenFault::NoSuchPrefix { .. }),
             "{prefix}"

@@ -325,7 +325,7 @@ fn an_archive_and_a_directory_bring_the_same_rules() {
         .arg("html")
         .status();
     assert!(tar.unwrap().success());
-    let prefix = Options { prefix: Some("html".to_owned()) };
+    let prefix = Options { prefix: Some("html".to_owned()), ..Options::default() };
     for site in [
         Site::open(&root, &Options::default()).unwrap(),
         Site::open(folder.path(), &prefix).unwrap(),

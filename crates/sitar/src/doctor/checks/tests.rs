@@ -28,6 +28,7 @@ fn good() -> Facts {
             }),
             module: Module::Installed,
         },
+        openat2: Ok(()),
         files: Files {
             hard: Some(524_288),
             wanted: 10_240,
@@ -92,6 +93,7 @@ fn a_good_machine_has_nothing_to_mend() {
             "kernel_tls_aes_256_gcm yes",
             "kernel_tls_chacha20_poly1305 yes",
             "kernel_tls_rekey yes",
+            "openat2 allowed",
             "open_files up to 524288; 10240 wanted",
             "locked_memory up to 8192 KiB; the rings of 2 shards take 2584 KiB",
             "cores 4 for this process",
@@ -445,4 +447,12 @@ fn a_clock_that_is_wrong_or_left_alone() {
          * in a virtual machine the host may keep it right without telling; then ignore this"
     );
     assert_eq!(with("clock_synchronised", |facts| facts.synchronised = None), "ok: the kernel does not say");
+}
+
+#[test]
+fn folders_are_served_without_openat2() {
+    assert_eq!(
+        with("openat2", |facts| facts.openat2 = Err(Errno::PERM)),
+        "ok: refused (Operation not permitted (os error 1)): sitar walks folders name by name instead, and serves the same"
+    );
 }

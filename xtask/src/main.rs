@@ -11,6 +11,7 @@ mod fuzz;
 mod generators;
 mod instructions;
 mod large;
+mod media;
 mod metadata;
 mod packs;
 mod program;
@@ -72,6 +73,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "sites of Hugo, Vite and Docusaurus in Chromium: every asset, the console, pictures (uses npm, under target/)",
         generators::command,
     ),
+    ("media", "the table of media types, from the db.json of a release of mime-db", media::command),
     ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),

@@ -46,7 +46,8 @@ fn signature(bytes: &[u8]) -> Option<(&'static str, &'static [&'static str])> {
         () if starts(b"\0asm") => ("a WebAssembly module", &["application/wasm"]),
         // Many formats are zip archives inside.
         () if starts(b"PK\x03\x04") => ("a zip archive", &["application/*", "model/*"]),
-        () if starts(b"\x1f\x8b\x08") => ("gzip data", &["application/*", "model/*"]),
+        // An SVG image may be stored so (svgz).
+        () if starts(b"\x1f\x8b\x08") => ("gzip data", &["application/*", "model/*", "image/svg+xml"]),
         () if is_html(bytes) => {
             ("an HTML page", &["text/html", "application/xhtml+xml", "text/plain", "text/markdown"])
         }

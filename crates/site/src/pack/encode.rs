@@ -22,7 +22,7 @@ pub(super) type Each<T> = [T; 3];
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Worth {
     Yes,
-    /// Nobody knows the type: a quick look at the bytes decides.
+    /// The type does not say: a quick look at the bytes decides.
     Perhaps,
     /// Compressed already.
     No,
@@ -36,7 +36,9 @@ pub(super) fn worth(name: &[u8]) -> Worth {
         Worth::No
     } else if media.utf8 || COMPRESSIBLE.contains(&media.essence) {
         Worth::Yes
-    } else if media.essence == "application/octet-stream" && crate::index::sidecar(name).is_none() {
+    } else if (media.essence == "application/octet-stream" || media.essence.starts_with("model/"))
+        && crate::index::sidecar(name).is_none()
+    {
         Worth::Perhaps
     } else {
         Worth::No
@@ -117,8 +119,12 @@ const COMPRESSIBLE: &[&str] = &[
     "application/wasm",
     "application/x-javascript",
     "application/rtf",
+    "application/x-apple-aspen-config",
+    "application/x-plist",
     "application/x-sh",
     "application/x-tar",
+    "application/xml-dtd",
+    "application/vnd.apple.mpegurl",
     "application/vnd.ms-fontobject",
     "font/ttf",
     "font/otf",
@@ -154,6 +160,13 @@ mod tests {
             ("favicon.ico", Worth::Yes),
             ("LICENSE", Worth::Perhaps),
             ("search.idx", Worth::Perhaps),
+            ("a.plist", Worth::Yes),
+            ("a.m3u8", Worth::Yes),
+            ("a.topojson", Worth::Yes),
+            ("a.obj", Worth::Perhaps),
+            ("a.usdz", Worth::Perhaps),
+            ("a.svgz", Worth::No),
+            ("a.rpm", Worth::No),
             ("a.js.br", Worth::No),
             ("a.tar.gz", Worth::No),
             ("a.png", Worth::No),

@@ -208,8 +208,9 @@ pub(super) fn is_asset(key: &[u8]) -> bool {
     let essence = crate::media::of(key).essence;
     let (kind, rest) = essence.split_once('/').unwrap_or((essence, ""));
     match kind {
-        "image" | "font" | "audio" | "video" => true,
-        "text" => rest != "html",
+        "image" | "font" | "audio" | "video" | "model" => true,
+        // Source texts and the like are not loaded by pages, and their extensions are ends of names: `/users/jane.me`.
+        "text" => !matches!(rest, "html" | "troff") && !rest.starts_with("x-"),
         _ => {
             essence.ends_with("+json")
                 || (essence.ends_with("+xml") && rest != "xhtml+xml")
@@ -222,7 +223,9 @@ pub(super) fn is_asset(key: &[u8]) -> bool {
                         | "zip"
                         | "gzip"
                         | "zstd"
-                        | "x-font-ttf"
+                        | "toml"
+                        | "x-ndjson"
+                        | "vnd.apple.mpegurl"
                         | "vnd.ms-fontobject"
                 )
         }

@@ -99,6 +99,34 @@ fn the_nearest_404_page() {
 }
 
 #[test]
+fn what_an_application_of_one_page_takes_for_an_address() {
+    let site = ruled("/* /index.html 200\n", "");
+    for path in ["/users/jane.me", "/src/main.go", "/src/main.rs", "/src/lib.py", "/mail/a.qqqq"] {
+        assert_eq!(
+            (get(&site, path, "").status, get(&site, path, "").body.as_str()),
+            (200, "home"),
+            "{path}"
+        );
+    }
+    for path in [
+        "/a.glb",
+        "/a.usdz",
+        "/live.m3u8",
+        "/live.mpd",
+        "/seg1.m4s",
+        "/a.topojson",
+        "/a.ndjson",
+        "/conf.toml",
+        "/a.cur",
+        "/a.svgz",
+        "/a.vtt",
+        "/a.ttf",
+    ] {
+        assert_eq!(get(&site, path, "").status, 404, "{path}");
+    }
+}
+
+#[test]
 fn clean_addresses() {
     let site = site(&[
         ("x.html", "x"),

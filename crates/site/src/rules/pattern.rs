@@ -19,6 +19,8 @@ pub(crate) struct Pattern {
     head: Vec<Segment>,
     splat: Option<Splat>,
     slash: Slash,
+    /// The source ends in its splat, so the slash at a path's end belongs to that.
+    takes_slash: bool,
     /// What the captures are called: the host's, then in the order of the path.
     names: Vec<Box<str>>,
 }
@@ -109,6 +111,8 @@ pub(crate) struct Captures<'k> {
 pub(crate) enum Captured<'k> {
     /// Decoded bytes of a path's key or a host.
     Plain(&'k [u8]),
+    /// The same of a path, at whose end a slash follows.
+    Folder(&'k [u8]),
     /// Bytes of a query as they came, escapes and all.
     Query(&'k [u8]),
 }
@@ -154,7 +158,9 @@ impl Pattern {
         super::source::check(path)?;
         let mut names = Vec::new();
         let host = host.map(|host| Host::parse(host, &mut names)).transpose()?;
-        let mut pattern = Pattern { host, head: Vec::new(), splat: None, slash: Slash::Any, names };
+        let takes_slash = path.ends_with(b"*");
+        let mut pattern =
+            Pattern { host, head: Vec::new(), splat: None, slash: Slash::Any, takes_slash, names };
         for raw in path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()) {
             pattern.segment(raw)?;
         }
@@ -333,7 +339,9 @@ impl Pattern {
             None if splat.tail.is_empty() => b"",
             None => return None,
         };
-        captures.push(Captured::Plain(strip(middle, &splat.prefix, &splat.suffix)?));
+        let inner = strip(middle, &splat.prefix, &splat.suffix)?;
+        let is_folder = self.takes_slash && asked.slash && !inner.is_empty();
+        captures.push(if is_folder { Captured::Folder(inner) } else { Captured::Plain(inner) });
         for (segment, text) in splat.tail.iter().zip(tail[..splat.tail.len()].iter().rev()) {
             segment.take(text, captures)?;
         }

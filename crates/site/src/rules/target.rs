@@ -89,6 +89,10 @@ impl Sink for Location<'_> {
         self.written += 1;
         self.out.push(&[byte])
     }
+
+    fn keeps_slash(&self) -> bool {
+        true
+    }
 }
 
 impl Target {

@@ -22,6 +22,11 @@ enum Piece {
 /// Where bytes go, one after the other; `false`: there is no more room.
 pub(crate) trait Sink {
     fn put(&mut self, byte: u8) -> bool;
+
+    /// Whether the slash behind a path that was captured is written where the text's own path ends with it.
+    fn keeps_slash(&self) -> bool {
+        false
+    }
 }
 
 impl Template {
@@ -99,17 +104,31 @@ impl Template {
     /// Writes the text with the captures in it, escaped so that they stay what they are: nothing in them ends a header
     /// line, begins a query, or leaves the path. `false`: there was no room.
     pub(crate) fn expand(&self, captures: &Captures<'_>, out: &mut impl Sink) -> bool {
-        self.pieces.iter().all(|piece| match piece {
+        self.pieces.iter().enumerate().all(|(at, piece)| match piece {
             Piece::Text(text) => text.iter().all(|&byte| out.put(byte)),
-            Piece::Path(at) => escape(captures.get(*at), b"-._~!$'()*+,;=:@/&", out),
-            Piece::Query(at) => escape(captures.get(*at), b"-._~!$'()*,:@/", out),
+            Piece::Path(name) => {
+                let value = captures.get(*name);
+                let is_folder = matches!(value, Captured::Folder(_));
+                escape(value, b"-._~!$'()*+,;=:@/&", out)
+                    && (!is_folder || !out.keeps_slash() || !self.ends_path(at) || out.put(b'/'))
+            }
+            Piece::Query(name) => escape(captures.get(*name), b"-._~!$'()*,:@/", out),
         })
+    }
+
+    /// Whether the path of the text ends behind this piece.
+    fn ends_path(&self, at: usize) -> bool {
+        match self.pieces.get(at + 1) {
+            None => true,
+            Some(Piece::Text(text)) => text.starts_with(b"?"),
+            Some(Piece::Path(_) | Piece::Query(_)) => false,
+        }
     }
 }
 
 fn escape(value: Captured<'_>, kept: &[u8], out: &mut impl Sink) -> bool {
     let (bytes, is_query) = match value {
-        Captured::Plain(bytes) => (bytes, false),
+        Captured::Plain(bytes) | Captured::Folder(bytes) => (bytes, false),
         Captured::Query(bytes) => (bytes, true),
     };
     bytes.iter().enumerate().all(|(at, &byte)| {

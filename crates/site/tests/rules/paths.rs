@@ -144,3 +144,49 @@ fn paths_longer_than_any_name_reach_the_rules() {
         assert_eq!(get(&site, &format!("/{long}"), "").body, "none");
     }
 }
+
+/// As Cloudflare's `:splat` does: the slash is a part of the path that it stands for.
+#[test]
+fn a_splat_at_the_end_keeps_the_slash() {
+    let site = ruled(
+        "https://www.own.example/* https://own.example/:splat 301!\n\
+         /a/* /b/:splat 302\n\
+         /c/* /d/:splat?x=:splat 302\n\
+         /e/* /f/:splat/ 302\n\
+         /g/* /h/:splat.html 302\n\
+         /i/*/ /j/:splat 302\n\
+         /k/*/:x /l/:x/:splat 302\n\
+         /m* /n:splat 302\n\
+         /o/* /p/:splat#:splat 302\n\
+         /q/:x /r/:x 302\n\
+         /s/* /news/:splat 200\n",
+        "/*\n  X-Rest: :splat\n",
+    );
+    for (path, location) in [
+        ("/a/x/", "/b/x/"),
+        ("/a/x/y//", "/b/x/y/"),
+        ("/a/x", "/b/x"),
+        ("/a/x%2F/", "/b/x%2F/"),
+        ("/a/x/?q", "/b/x/?q"),
+        ("/a/x/.", "/b/x/"),
+        ("/a/", "/b/"),
+        ("/a", "/b/"),
+        ("/c/x/", "/d/x/?x=x"),
+        ("/e/x/", "/f/x/"),
+        ("/g/x/", "/h/x.html"),
+        ("/i/x/", "/j/x"),
+        ("/k/x/y/", "/l/y/x"),
+        ("/mx/y/", "/nx/y/"),
+        ("/m/", "/n"),
+        ("/o/x/", "/p/x/#:splat"),
+        ("/q/x/", "/r/x"),
+    ] {
+        assert_eq!(get(&site, path, "").location(), location, "{path}");
+    }
+    for (path, location) in [("/posts/", "https://own.example/posts/"), ("/", "https://own.example/")] {
+        assert_eq!(ask(&site, "GET", path, "www.own.example", "").location(), location, "{path}");
+    }
+    // In a rewrite and in a header it stands for the same as before.
+    assert_eq!(get(&site, "/s/today/", "").body, "today");
+    assert_eq!(get(&site, "/news/", "").field("x-rest").as_deref(), Some("news"));
+}

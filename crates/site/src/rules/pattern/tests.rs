@@ -15,7 +15,9 @@ fn captured(source: &str, path: &str) -> Option<Vec<String>> {
     pattern.matches(&subject(path)).map(|captures| {
         (0..pattern.names.len())
             .map(|at| match captures.get(at) {
-                Captured::Plain(text) | Captured::Query(text) => String::from_utf8(text.to_vec()).unwrap(),
+                Captured::Plain(text) | Captured::Folder(text) | Captured::Query(text) => {
+                    String::from_utf8(text.to_vec()).unwrap()
+                }
             })
             .collect()
     })

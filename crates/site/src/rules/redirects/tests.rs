@@ -141,7 +141,7 @@ proptest! {
             let query = query.as_ref().map(String::as_bytes);
             let found = rules.find(&subject(path, host), query, false).map(|applied| {
                 let captures = (0..applied.captures.len()).map(|at| match applied.captures.get(at) {
-                    Captured::Plain(text) | Captured::Query(text) => text.to_ascii_lowercase(),
+                    Captured::Plain(text) | Captured::Folder(text) | Captured::Query(text) => text.to_ascii_lowercase(),
                 });
                 (applied.rule.line, captures.collect::<Vec<_>>())
             });

@@ -5,6 +5,8 @@
 mod common;
 #[path = "engines/limits.rs"]
 mod limits;
+#[path = "engines/stops.rs"]
+mod stops;
 
 use common::load::Load;
 use common::perf::counted;

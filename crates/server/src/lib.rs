@@ -21,6 +21,7 @@ mod shard;
 mod simulation;
 mod slab;
 mod stash;
+mod stop;
 mod wheel;
 mod worker;
 

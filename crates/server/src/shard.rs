@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sitar_io::{Backend, Conn, Event, Key, Listener, Ring};
@@ -18,34 +17,11 @@ use crate::limits::{Limits, Sealer};
 use crate::loader::{Generation, Loader, Mailbox, Newest, News};
 use crate::slab::{Slab, index_of};
 use crate::stash::Stashes;
+use crate::stop::{Answering, Stop};
 use crate::wheel::Wheel;
 
 /// The wall clock, for the Date field. A value and not a call to the system's, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
-/// Whether the server shall stop.
-#[derive(Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicU8>);
-
-const DRAIN: u8 = 1;
-const ABORT: u8 = 2;
-
-impl Stop {
-    /// Asks to finish what has been begun; a second time: to end at once.
-    pub(crate) fn more(&self) {
-        let _ = self
-            .0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| (level < ABORT).then_some(level + 1));
-    }
-
-    pub(crate) fn is_asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst) >= DRAIN
-    }
-
-    fn is_urgent(&self) -> bool {
-        self.0.load(Ordering::SeqCst) >= ABORT
-    }
-}
 
 /// What a shard is made from; a value, so that it can be made anew.
 pub(crate) struct Setup {
@@ -111,6 +87,7 @@ pub(crate) struct Shard<B: Backend> {
     shed_at: Option<Instant>,
     /// Set when the server stops.
     drain_until: Option<Instant>,
+    answering: Answering,
 }
 
 impl<B: Backend> Shard<B> {
@@ -152,6 +129,7 @@ impl<B: Backend> Shard<B> {
             accept_at: None,
             shed_at: None,
             drain_until: None,
+            answering: Answering::default(),
         }
     }
 
@@ -464,6 +442,10 @@ impl<B: Backend> Shard<B> {
                 until
             }
         };
+        let connections = &self.connections;
+        self.answering.tell(&self.stop, self.now, connections.len(), || {
+            connections.iter().filter(|(_, connection)| connection.is_answering()).count()
+        });
         self.connections.len() == 0 || self.now >= until || self.stop.is_urgent()
     }
 

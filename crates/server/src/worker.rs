@@ -16,7 +16,8 @@ use sitar_site::{Budget, Site};
 use crate::Counts;
 use crate::limits::{Limits, Sealer};
 use crate::loader::{Loader, Mailbox, Newest};
-use crate::shard::{Clock, Setup, Shard, Stop};
+use crate::shard::{Clock, Setup, Shard};
+use crate::stop::Stop;
 
 /// What a worker is started from: plain values and descriptors, so that it can be started in another process.
 pub struct Config {
@@ -171,6 +172,12 @@ impl Worker {
         for mailbox in &self.mailboxes {
             mailbox.wake();
         }
+    }
+
+    /// Returns the number of connections that a stop waits for because an answer is under way on them: soon after
+    /// [`stop`](Worker::stop), and zero before it. Connections that wait for a request are closed and not counted.
+    pub fn answering(&self) -> usize {
+        self.stop.answering()
     }
 
     /// Waits until all shards have ended; what they have done, all in all. A second caller gets zeros.

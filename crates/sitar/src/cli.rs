@@ -215,6 +215,10 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = SECONDS_30, value_parser = parse_seconds, env = "SITAR_SEND_SECONDS")]
     pub send_seconds: u32,
 
+    /// Seconds that a stop (SIGTERM, Ctrl-C) waits for answers that are under way; 0: none. A second signal does not wait
+    #[arg(long, value_name = "N", default_value_t = SECONDS_30, value_parser = parse_stop_seconds, env = "SITAR_STOP_SECONDS")]
+    pub stop_seconds: u32,
+
     /// The port of the default address, from `$PORT`.
     #[arg(skip)]
     pub default_port: Option<u16>,
@@ -444,6 +448,14 @@ fn parse_shards(text: &str) -> Result<NonZeroU16, String> {
     match text.parse::<NonZeroU16>() {
         Ok(shards) if shards.get() <= SHARDS_MAX => Ok(shards),
         _ => Err(format!("expected a number from 1 to {SHARDS_MAX}")),
+    }
+}
+
+/// As [`parse_seconds`], and zero.
+fn parse_stop_seconds(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=86_400) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0 to 86400".to_owned()),
     }
 }
 

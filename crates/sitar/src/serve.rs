@@ -6,6 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,8 +26,10 @@ use crate::watch::{Call, Eye, Watcher};
 use crate::{certificate, handbook, identity, listen, output, sealer};
 
 pub(crate) mod descriptors;
+mod stop;
 
 use self::descriptors::Needs;
+use self::stop::Telling;
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each time.
 const FILE_SHARE: u64 = 8;
@@ -116,8 +119,10 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let (stopper, caller) = (Arc::clone(&worker), Arc::clone(&call));
     let handle = signals.handle();
     let had_terminal = is_terminal();
+    let (ended, drain) = (Arc::new(AtomicBool::new(false)), seconds(arguments.stop_seconds));
+    let has_ended = Arc::clone(&ended);
     let thread = thread::Builder::new().name("sitar-signals".into()).spawn(move || {
-        let mut is_first = true;
+        let mut telling = None;
         for signal in signals.forever() {
             // When a terminal is closed, whoever runs in it is sent this signal, and means to end; a daemon has no terminal.
             if signal == SIGHUP && had_terminal == is_terminal() {
@@ -125,14 +130,19 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
                 continue;
             }
             // Now, while the polling threads are there to be asked.
-            if std::mem::take(&mut is_first) && is_polled {
+            if telling.is_none() && is_polled {
                 tell_polling(since);
             }
             stopper.stop();
+            telling.get_or_insert_with(|| Telling::start(&stopper, drain, &has_ended));
+        }
+        if let Some(telling) = telling {
+            telling.end();
         }
     });
     let thread = thread.map_err(cannot_start_a_thread)?;
     worker.wait();
+    ended.store(true, Ordering::Release);
     handle.close();
     call.stop();
     for thread in [Some(thread), watcher].into_iter().flatten() {
@@ -338,6 +348,7 @@ fn limits(
         head: seconds(arguments.head_seconds),
         idle: seconds(arguments.idle_seconds),
         send: seconds(arguments.send_seconds),
+        drain: seconds(arguments.stop_seconds),
         http2: !arguments.no_http2,
         ..defaults
     };

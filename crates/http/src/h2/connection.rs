@@ -283,6 +283,12 @@ impl<T> Connection<T> {
         self.streams.clear(&mut shared.lists);
     }
 
+    /// Returns whether the client has been told the last stream that is answered, and has had the time to hear of it.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        matches!(self.phase, Phase::Left)
+    }
+
     /// Bytes of content sent so far, and then some for each answer: grows only as the peer takes something.
     #[must_use]
     pub fn progress(&self) -> u64 {

@@ -38,7 +38,7 @@ impl Connection {
         if self.activity != Activity::Receiving || self.is_kernel_busy(cx)? {
             return Ok(());
         }
-        if self.inflow == Inflow::Ended {
+        if self.inflow == Inflow::Ended || self.owes_nothing {
             return Err(Gone);
         }
         cx.ring.shutdown(&self.conn).map_err(|_| Gone)?;

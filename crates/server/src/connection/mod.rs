@@ -128,6 +128,8 @@ pub(crate) struct Connection {
     rest: Option<Rest>,
     sent: usize,
     lingered: usize,
+    /// No answer was under way when the server was asked to stop, so none can be lost to a reset: it closes without lingering.
+    owes_nothing: bool,
     /// Requests answered.
     requests: u64,
     /// Waits for something else than the peer's bytes.
@@ -167,6 +169,7 @@ impl Connection {
             rest: None,
             sent: 0,
             lingered: 0,
+            owes_nothing: false,
             requests: 0,
             waits: 0,
             vigil,
@@ -346,11 +349,22 @@ impl Connection {
         }
     }
 
-    /// The server stops: whoever is idle goes, whoever has asked for something still gets it.
+    /// The server stops: connections that wait for a request, or for the rest of one, end; what was asked for is answered.
     pub(crate) fn on_stop<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+        if let Layer::Handshake(_) = self.layer {
+            return Err(Gone);
+        }
+        self.owes_nothing = !self.is_answering() && matches!(self.course, Course::Head);
+        self.settle(cx)
+    }
+
+    /// Whether a stop waits for this connection because of an answer: not while it waits for a request, negotiates or lingers.
+    pub(crate) fn is_answering(&self) -> bool {
         match (&self.layer, self.activity) {
-            (Layer::Handshake(_), _) => Err(Gone),
-            _ => self.settle(cx),
+            (Layer::Handshake(_), _) | (_, Activity::Lingering) => false,
+            (_, Activity::Receiving) => self.answers_streams().unwrap_or(self.rest.is_some()),
+            (_, Activity::Kernel) => !matches!(self.course, Course::Last { .. }),
+            _ => true,
         }
     }
 
@@ -372,11 +386,12 @@ impl Connection {
     pub(super) fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         self.settle_streams(cx)?;
         if self.activity == Activity::Receiving && self.rest.is_none() {
-            // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered.
+            // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered, and
+            // half a request is none.
             // Not before the kernel has answered: until then nothing that was asked has been looked at.
             let over = !matches!(self.speech, Speech::Http2(_))
                 && self.is_keyed()
-                && (self.inflow == Inflow::Ended || (cx.stopping && self.is_idle()));
+                && (self.inflow == Inflow::Ended || cx.stopping);
             if over && !matches!(self.course, Course::Last { .. }) {
                 self.course = Course::END;
             }

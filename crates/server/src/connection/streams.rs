@@ -308,6 +308,10 @@ impl Connection {
             if cx.stopping || is_worn(&this.layer, cx.sealer) {
                 streams.h2.drain(cx.h2, cx.now);
             }
+            // Everything is answered; content that may still come for what was answered holds no stop.
+            if cx.stopping && streams.h2.has_left() && streams.h2.is_idle() {
+                streams.h2.close(cx.h2);
+            }
             this.pump(cx, streams)?;
             if this.activity != Activity::Receiving {
                 return Ok(());
@@ -405,6 +409,12 @@ impl Connection {
             (true, false) => Patience::Request(self.requests),
             (false, _) => Patience::Streams(streams.h2.progress() / PROGRESS),
         })
+    }
+
+    /// Whether an answer is under way; `None`: this is not HTTP/2.
+    pub(super) fn answers_streams(&self) -> Option<bool> {
+        let Speech::Http2(streams) = &self.speech else { return None };
+        Some(!streams.h2.is_idle())
     }
 
     /// When the connection has something to do of its own accord.

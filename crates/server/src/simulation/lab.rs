@@ -14,7 +14,8 @@ use sitar_site::{Budget, Options, Site};
 use super::peer::{Peer, Tally};
 use crate::limits::{Limits, Sealer};
 use crate::loader::{Loader, Mailbox, Newest};
-use crate::shard::{DOORS, Setup, Shard, Stop};
+use crate::shard::{DOORS, Setup, Shard};
+use crate::stop::Stop;
 
 /// What is served: names and lengths.
 pub(super) const FILES: [(&str, usize); 5] =

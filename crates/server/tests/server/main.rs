@@ -10,5 +10,6 @@ mod harness;
 mod answers;
 mod plain;
 mod semantics;
+mod stops;
 mod swaps;
 mod tls;

@@ -59,6 +59,7 @@ fn each_flag_has_its_variable() {
             ("head-seconds", "SITAR_HEAD_SECONDS"),
             ("idle-seconds", "SITAR_IDLE_SECONDS"),
             ("send-seconds", "SITAR_SEND_SECONDS"),
+            ("stop-seconds", "SITAR_STOP_SECONDS"),
         ]
     );
 }
@@ -90,6 +91,7 @@ fn verbs() {
             head_seconds: 10,
             idle_seconds: 60,
             send_seconds: 30,
+            stop_seconds: 30,
         }
     );
     let full = serve(&[
@@ -307,6 +309,11 @@ fn seconds_are_bounded() {
         assert!(parse(["sitar", "serve", "--idle-seconds", wrong], None).is_err(), "{wrong}");
     }
     assert_eq!(serve(&["--idle-seconds", "86400"]).idle_seconds, 86400);
+    assert_eq!(serve(&["--stop-seconds", "0"]).stop_seconds, 0);
+    assert_eq!(serve(&["--stop-seconds", "86400"]).stop_seconds, 86400);
+    for wrong in ["-1", "86401", "", "1s"] {
+        assert!(parse(["sitar", "serve", &format!("--stop-seconds={wrong}")], None).is_err(), "{wrong}");
+    }
     assert!(parse(["sitar", "serve", "--connections", "0"], None).is_err());
 }
 

@@ -1,0 +1,74 @@
+//! Stopping: what was asked of the shards, and how many answers they still have under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// While the server stops, connections are counted at least so often when something happens on them.
+const COUNT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether the server is to stop, and how far it has come.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<StopState>);
+
+#[derive(Default)]
+struct StopState {
+    level: AtomicU8,
+    /// Connections with an answer under way, of the shards that have begun to stop.
+    answering: AtomicUsize,
+}
+
+const DRAIN: u8 = 1;
+const ABORT: u8 = 2;
+
+impl Stop {
+    /// Asks to finish what has been begun; a second time: to end at once.
+    pub(crate) fn more(&self) {
+        let _ = self
+            .0
+            .level
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| (level < ABORT).then_some(level + 1));
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.level.load(Ordering::SeqCst) >= DRAIN
+    }
+
+    /// Connections with an answer under way, shortly ago.
+    pub(crate) fn answering(&self) -> usize {
+        self.0.answering.load(Ordering::Relaxed)
+    }
+
+    /// A shard had `before` of them and has `now`.
+    fn count(&self, before: usize, now: usize) {
+        self.0.answering.fetch_add(now, Ordering::Relaxed);
+        self.0.answering.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.0.level.load(Ordering::SeqCst) >= ABORT
+    }
+}
+
+/// What a shard that stops has said of its connections.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answering {
+    /// How many of them have an answer under way.
+    count: usize,
+    /// How many there were when they were counted.
+    of: usize,
+    /// When to count them again, if none has gone by then.
+    again: Option<Instant>,
+}
+
+impl Answering {
+    /// Tells how many answers a stop of this shard waits for: `count` counts them, among `all` connections.
+    pub(crate) fn tell(&mut self, stop: &Stop, now: Instant, all: usize, count: impl FnOnce() -> usize) {
+        if self.of == all && self.again.is_some_and(|again| now < again) {
+            return;
+        }
+        let before = self.count;
+        *self = Answering { count: count(), of: all, again: Some(now + COUNT_PAUSE) };
+        stop.count(before, self.count);
+    }
+}

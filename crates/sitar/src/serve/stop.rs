@@ -1,0 +1,109 @@
+//! What is said while a stop waits for answers that are under way.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sitar_server::Worker;
+
+/// How soon to look again.
+const STEP: Duration = Duration::from_millis(100);
+/// Idle connections end within this time and are not worth a word.
+const SILENCE: Duration = Duration::from_millis(300);
+/// Between two lines in a log.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A thread that tells on standard error what a stop waits for.
+pub(super) struct Telling(Option<JoinHandle<()>>);
+
+impl Telling {
+    /// Begins to tell, until `ended` is set.
+    pub(super) fn start(worker: &Arc<Worker>, limit: Duration, ended: &Arc<AtomicBool>) -> Telling {
+        let (worker, ended) = (Arc::clone(worker), Arc::clone(ended));
+        let thread = thread::Builder::new().name("sitar-stop".into()).spawn(move || {
+            let mut teller = Teller::new(limit, io::stderr().is_terminal());
+            let since = Instant::now();
+            while !ended.load(Ordering::Acquire) {
+                say(teller.step(since.elapsed(), worker.answering()));
+                thread::park_timeout(STEP);
+            }
+            say(teller.end(since.elapsed(), worker.answering()));
+        });
+        // Without a thread the stop goes on in silence.
+        Telling(thread.ok())
+    }
+
+    /// Says the last word; `ended` has been set.
+    pub(super) fn end(self) {
+        if let Some(thread) = self.0 {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn say(text: Option<String>) {
+    if let Some(text) = text {
+        // Without a reader the stop goes on all the same.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// Decides when to say something: on a terminal one line that is written again each second, in a log a line now and then.
+struct Teller {
+    limit: Duration,
+    is_terminal: bool,
+    /// When, in whole seconds that are left, and of how many connections the last line was.
+    told: Option<(Duration, u64, usize)>,
+}
+
+impl Teller {
+    fn new(limit: Duration, is_terminal: bool) -> Teller {
+        Teller { limit, is_terminal, told: None }
+    }
+
+    /// Returns what to write when the stop has lasted for `elapsed` and this many answers are under way.
+    fn step(&mut self, elapsed: Duration, answering: usize) -> Option<String> {
+        if answering == 0 || elapsed < SILENCE || elapsed >= self.limit {
+            return None;
+        }
+        let left = (self.limit - elapsed).as_secs_f64().ceil() as u64;
+        let due = match self.told {
+            None => true,
+            Some((_, before, count)) if self.is_terminal => before != left || count != answering,
+            Some((at, ..)) => elapsed - at >= PAUSE,
+        };
+        if !due {
+            return None;
+        }
+        let first = self.told.is_none();
+        self.told = Some((elapsed, left, answering));
+        let answers = connections(answering);
+        let what = format!("sitar: stopping when {answers}, after {left} s at the latest");
+        let hint = if first || self.is_terminal { " (another signal does not wait)" } else { "" };
+        Some(if self.is_terminal { format!("\r\x1b[K{what}{hint}") } else { format!("{what}{hint}\n") })
+    }
+
+    /// Returns what to write when it is over.
+    fn end(&mut self, elapsed: Duration, answering: usize) -> Option<String> {
+        let line_end = if self.is_terminal && self.told.is_some() { "\n" } else { "" };
+        let cut = match answering {
+            0 => String::new(),
+            1 => format!("sitar: 1 answer was cut off after {} s\n", elapsed.as_secs()),
+            more => format!("sitar: {more} answers were cut off after {} s\n", elapsed.as_secs()),
+        };
+        Some(format!("{line_end}{cut}")).filter(|text| !text.is_empty())
+    }
+}
+
+fn connections(answering: usize) -> String {
+    match answering {
+        1 => "1 connection has its answer".to_owned(),
+        more => format!("{more} connections have their answers"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

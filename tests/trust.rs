@@ -267,6 +267,7 @@ fn other_user(test: &str, group: u32, data: &Path, home: &Path) -> Option<Comman
     command.args(["--reuid", &OTHER.to_string(), "--regid", &group.to_string(), "--clear-groups"]);
     command.args(["--inh-caps=-all", "--"]).arg(program);
     command.env("XDG_DATA_HOME", data).env("HOME", home).env("NO_COLOR", "1").env_remove("PORT");
+    command.env_remove("SITAR_TEST_BINARY");
     Some(command)
 }
 
@@ -318,4 +319,43 @@ fn modes_do_not_depend_on_the_umask() {
             .map(|name| fs::metadata(data.join("sitar").join(name)).unwrap().mode() & 0o7777);
         assert_eq!(modes, [0o700, 0o600, 0o700, 0o600, 0o600, 0o600], "umask {umask}");
     }
+}
+
+#[test]
+fn a_database_for_browsers_is_made_trusted_and_taken_back() {
+    let test = "trust::a_database_for_browsers_is_made_trusted_and_taken_back";
+    let folder = folder();
+    let (home, data) = (folder.path().join("home"), folder.path().join("data"));
+    // Not as root, who would change the store of this machine.
+    let Some(mut trust) = other_user(test, OTHER, &data, &home) else { return };
+    if !common::have(test, &["certutil"]) {
+        return;
+    }
+    give(&home, OTHER);
+    give(&data, OTHER);
+    let done = run_with(trust.arg("trust"), b"").ok();
+    let database = home.join(".pki/nssdb");
+    let line = format!(
+        "{}: trusted, in a new database, which Chromium and its relatives will find\n",
+        database.display()
+    );
+    assert!(done.text().ends_with(&line), "{done:?}");
+    let location = format!("sql:{}", database.display());
+    let list = || common::run("certutil", ["-L", "-d", &location]).ok().text();
+    assert!(
+        list().lines().any(|line| line.starts_with("sitar local authority") && line.ends_with(" C,,  ")),
+        "{}",
+        list()
+    );
+    for path in [home.join(".pki"), database.clone(), database.join("cert9.db")] {
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o077), (OTHER, 0), "{}", path.display());
+    }
+    let again = |verb: &str| {
+        let mut command = other_user(test, OTHER, &data, &home).unwrap();
+        run_with(command.arg(verb), b"").ok().text()
+    };
+    assert!(again("trust").ends_with(&format!("{}: trusted already\n", database.display())));
+    assert!(again("untrust").ends_with(&format!("{}: removed\n", database.display())));
+    assert!(!list().contains("sitar local authority"), "{}", list());
 }

@@ -152,6 +152,7 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("curl", Sign::Command("curl")),
     ("gcc", Sign::Command("gcc")),
     ("libc6-dev", Sign::Path("/usr/include/stdio.h")),
+    ("libnss3-tools", Sign::Command("certutil")),
     ("linux-perf", Sign::Command("perf")),
     ("nghttp2-client", Sign::Command("h2load")),
     ("openssl", Sign::Command("openssl")),

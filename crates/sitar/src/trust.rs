@@ -67,6 +67,8 @@ pub struct Outcome {
 pub enum State {
     /// The authority is in it now.
     Trusted,
+    /// The authority is in it now, and the store is new: browsers look there, and none had made it yet.
+    TrustedInNew,
     /// It was in it already.
     AlreadyTrusted,
     /// It is out of it now.
@@ -75,16 +77,27 @@ pub enum State {
     NotThere,
     /// Only the operator can do it, by this command.
     TypeThis(String),
-    /// There is no such store, or no tool for it; and what can be done about it.
+    /// A package has to be installed first: why, and which one.
+    Missing(String, Package),
+    /// There is no such store, and what can be done about it.
     Unavailable(String),
     /// It went wrong.
     Failed(String),
 }
 
+/// A package that has a store or a tool for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Package {
+    /// The system's store.
+    CaCertificates,
+    /// `certutil`, which changes the stores of browsers.
+    NssTools,
+}
+
 /// Does it for this user on this machine and prints one line for each store on standard output.
 ///
 /// # Errors
-/// The authority cannot be made, or a store could not be changed.
+/// The authority cannot be made, a store could not be changed, or none was.
 pub fn run(action: Action) -> Result<(), Error> {
     let (home, home_refused) = match identity::home() {
         Ok(home) => (home, None),
@@ -103,25 +116,74 @@ pub fn run(action: Action) -> Result<(), Error> {
         }
         Action::Untrust => untrust(&places, &RealTools),
     };
-    let printed = output::print(&render(&outcomes));
-    if outcomes.iter().any(|outcome| matches!(outcome.state, State::Failed(_))) {
-        return Err(Error::new("not every trust store could be changed")
-            .hint("the lines above say which and why; it is safe to run this again"));
+    let mut text = render(&outcomes);
+    if let Some(command) = install(&outcomes, &RealTools, user) {
+        text += &format!("what is missing: {command}\n");
     }
-    printed
+    let printed = output::print(&text);
+    verdict(action, &outcomes).map_or(printed, Err)
+}
+
+/// Returns why the command has failed, if it has.
+fn verdict(action: Action, outcomes: &[Outcome]) -> Option<Error> {
+    let has = |wanted: fn(&State) -> bool| outcomes.iter().any(|outcome| wanted(&outcome.state));
+    if has(|state| matches!(state, State::Failed(_))) {
+        return Some(
+            Error::new("not every trust store could be changed")
+                .hint("the lines above say which and why; it is safe to run this again"),
+        );
+    }
+    let is_open = has(|state| matches!(state, State::TypeThis(_) | State::Missing(..)));
+    match action {
+        Action::Trust
+            if !has(|state| {
+                matches!(state, State::Trusted | State::TrustedInNew | State::AlreadyTrusted)
+            }) =>
+        {
+            Some(
+                Error::new("no program trusts the authority yet")
+                    .hint("do what the lines above say, and run sitar trust again"),
+            )
+        }
+        Action::Untrust if is_open && !has(|state| *state == State::Removed) => Some(
+            Error::new("nothing was taken back yet")
+                .hint("do what the lines above say, and run sitar untrust again"),
+        ),
+        _ => None,
+    }
+}
+
+/// Returns the one command that installs all that is missing.
+fn install(outcomes: &[Outcome], tools: &dyn Tools, user: u32) -> Option<String> {
+    let is_missing = |package: Package| {
+        outcomes.iter().any(|outcome| matches!(outcome.state, State::Missing(_, other) if other == package))
+    };
+    let sudo = if user == 0 { "" } else { "sudo " };
+    let command = |start: &str, nss_tools: &'static str| {
+        let names = [(Package::CaCertificates, "ca-certificates"), (Package::NssTools, nss_tools)];
+        let names: Vec<&str> =
+            names.into_iter().filter(|(package, _)| is_missing(*package)).map(|(_, name)| name).collect();
+        (!names.is_empty()).then(|| format!("{sudo}{start} {}", names.join(" ")))
+    };
+    let (apt, dnf) = (command("apt install", "libnss3-tools")?, command("dnf install", "nss-tools")?);
+    Some(match (tools.has("apt-get"), tools.has("dnf")) {
+        (true, _) => apt,
+        (false, true) => dnf,
+        (false, false) => format!("{apt}, or {dnf}"),
+    })
 }
 
 /// Installs the authority in every store that there is.
 pub fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>) -> Vec<Outcome> {
     let mut outcomes = vec![system::trust(places, tools, authority)];
-    outcomes.extend(nss::each(places, tools, |database| nss::trust(database, tools, authority)));
+    outcomes.extend(nss::trust(places, tools, authority));
     outcomes
 }
 
 /// Takes out of every store what [`trust`] put in.
 pub fn untrust(places: &Places, tools: &dyn Tools) -> Vec<Outcome> {
     let mut outcomes = vec![system::untrust(places, tools)];
-    outcomes.extend(nss::each(places, tools, |database| nss::untrust(database, tools)));
+    outcomes.extend(nss::untrust(places, tools));
     outcomes
 }
 
@@ -137,11 +199,14 @@ impl Display for Outcome {
         write!(f, "{}: ", Printable(&self.store))?;
         match &self.state {
             State::Trusted => f.write_str("trusted"),
+            State::TrustedInNew => {
+                f.write_str("trusted, in a new database, which Chromium and its relatives will find")
+            }
             State::AlreadyTrusted => f.write_str("trusted already"),
             State::Removed => f.write_str("removed"),
             State::NotThere => f.write_str("was not there"),
             State::TypeThis(command) => write!(f, "needs root; type\n  {}", Printable(command)),
-            State::Unavailable(why) => write!(f, "not changed: {}", Printable(why)),
+            State::Missing(why, _) | State::Unavailable(why) => write!(f, "not changed: {}", Printable(why)),
             State::Failed(why) => write!(f, "failed: {}", Printable(why)),
         }
     }

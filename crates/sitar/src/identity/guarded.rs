@@ -165,7 +165,7 @@ impl Base {
     }
 
     /// Makes what is missing and returns the directory.
-    pub(super) fn make(&self) -> Result<OwnedFd, Refusal> {
+    pub(crate) fn make(&self) -> Result<OwnedFd, Refusal> {
         let mut path = self.path.clone();
         let mut descriptor = self.descriptor.try_clone().map_err(|error| Refusal::io(&path, error))?;
         for name in &self.missing {

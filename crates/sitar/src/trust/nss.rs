@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::identity::{self, Base, Rule};
 
-use super::{Authority, Finished, Outcome, Places, State, Tools, shell_word};
+use super::{Authority, Finished, Outcome, Package, Places, State, Tools, shell_word};
 
 /// The name of our entry in a database.
 const NICKNAME: &str = "sitar local authority";
@@ -15,8 +15,12 @@ const DATABASES_MAX: usize = 64;
 /// Entries of our name in one database, at most: one, unless somebody added more by hand.
 const ENTRIES_MAX: usize = 8;
 
-/// Directories below the home directory that are a database.
-const DATABASES: [&str; 3] = [".pki/nssdb", ".local/share/pki/nssdb", "snap/chromium/current/.pki/nssdb"];
+/// The program that changes a database.
+const CERTUTIL: &str = "certutil";
+/// The database that Chromium makes, and looks for first.
+const CHROMIUM: &str = ".pki/nssdb";
+/// Directories below the home directory that are a database of Chromium or a relative.
+const DATABASES: [&str; 3] = [CHROMIUM, ".local/share/pki/nssdb", "snap/chromium/current/.pki/nssdb"];
 /// Directories below the home directory that hold profiles, each with a database.
 const PROFILES: [&str; 4] = [
     ".mozilla/firefox",
@@ -25,23 +29,72 @@ const PROFILES: [&str; 4] = [
     ".var/app/org.mozilla.firefox/.mozilla/firefox",
 ];
 
-/// Runs `change` on each database of this user.
-pub(super) fn each(places: &Places, tools: &dyn Tools, change: impl Fn(&Path) -> State) -> Vec<Outcome> {
-    let unavailable =
-        |why: &str| vec![Outcome { store: "browsers".to_owned(), state: State::Unavailable(why.to_owned()) }];
-    let Some(home) = &places.home else {
-        let why = places.home_refused.iter().map(|refused| format!(": {refused}")).collect::<String>();
-        return unavailable(&format!("this user has no home directory of its own{why}"));
+/// The line for all browsers together.
+const BROWSERS: &str = "browsers";
+
+/// Puts the authority into each database of this user. Where no relative of Chromium has made its own yet, it is made
+/// as they make it, with an empty password.
+pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>) -> Vec<Outcome> {
+    let home = match home(places) {
+        Ok(home) => home,
+        Err(outcome) => return vec![outcome],
+    };
+    if !tools.has(CERTUTIL) {
+        return vec![no_certutil()];
+    }
+    let databases = databases(home);
+    let mut outcomes = Vec::new();
+    if !databases.iter().any(|database| DATABASES.iter().any(|own| *database == home.join(own))) {
+        let path = home.join(CHROMIUM);
+        let state = match make(&path, tools) {
+            Ok(database) => match add(&database, tools, authority) {
+                State::Trusted => State::TrustedInNew,
+                other => other,
+            },
+            Err(why) => State::Failed(why),
+        };
+        outcomes.push(Outcome { store: path.display().to_string(), state });
+    }
+    outcomes.extend(each(databases, |database| add(database, tools, authority)));
+    // A profile is made by Firefox itself, or it would not know of it.
+    if tools.has("firefox") && !PROFILES.iter().any(|profiles| home.join(profiles).is_dir()) {
+        let why = "it has no profile yet; start it once, then run sitar trust again";
+        outcomes.push(Outcome { store: "Firefox".to_owned(), state: State::Unavailable(why.to_owned()) });
+    }
+    outcomes
+}
+
+/// Takes the authority out of each database of this user.
+pub(super) fn untrust(places: &Places, tools: &dyn Tools) -> Vec<Outcome> {
+    let home = match home(places) {
+        Ok(home) => home,
+        Err(outcome) => return vec![outcome],
     };
     let databases = databases(home);
     if databases.is_empty() {
-        return unavailable("no certificate database yet; start the browser once, then run this again");
+        return vec![Outcome { store: BROWSERS.to_owned(), state: State::NotThere }];
     }
-    if !tools.has("certutil") {
-        return unavailable(
-            "certutil is missing; install it: sudo apt install libnss3-tools, or sudo dnf install nss-tools",
-        );
+    if !tools.has(CERTUTIL) {
+        return vec![no_certutil()];
     }
+    each(databases, |database| remove(database, tools))
+}
+
+fn home(places: &Places) -> Result<&Path, Outcome> {
+    places.home.as_deref().ok_or_else(|| {
+        let why = places.home_refused.iter().map(|refused| format!(": {refused}")).collect::<String>();
+        let why = format!("this user has no home directory of its own{why}");
+        Outcome { store: BROWSERS.to_owned(), state: State::Unavailable(why) }
+    })
+}
+
+fn no_certutil() -> Outcome {
+    let state = State::Missing("certutil is missing".to_owned(), Package::NssTools);
+    Outcome { store: BROWSERS.to_owned(), state }
+}
+
+/// Runs `change` on each database.
+fn each(databases: Vec<PathBuf>, change: impl Fn(&Path) -> State) -> Vec<Outcome> {
     databases
         .into_iter()
         .map(|database| Outcome {
@@ -56,7 +109,16 @@ pub(super) fn each(places: &Places, tools: &dyn Tools, change: impl Fn(&Path) ->
         .collect()
 }
 
-pub(super) fn trust(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
+/// Makes a database where there is none, for this user alone, and returns its directory, free of links.
+fn make(path: &Path, tools: &dyn Tools) -> Result<PathBuf, String> {
+    let base = Base::walk(path, Rule::Own).map_err(|refusal| refusal.with_hint())?;
+    base.make().map_err(|refusal| refusal.with_hint())?;
+    let database = base.path();
+    let finished = Certutil { database: &database, tools }.run(&["-N", "--empty-password"], b"")?;
+    if finished.success { Ok(database) } else { Err(finished.complaint()) }
+}
+
+fn add(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
     let certutil = Certutil { database, tools };
     match certutil.entry() {
         Some(pem) if !identity::is_named_as_ours(pem.as_bytes()) => return certutil.not_ours(),
@@ -91,7 +153,7 @@ pub(super) fn trust(database: &Path, tools: &dyn Tools, authority: Authority<'_>
     }
 }
 
-pub(super) fn untrust(database: &Path, tools: &dyn Tools) -> State {
+fn remove(database: &Path, tools: &dyn Tools) -> State {
     let certutil = Certutil { database, tools };
     match certutil.entry() {
         None => return State::NotThere,
@@ -145,7 +207,7 @@ impl Certutil<'_> {
         // An empty password file: a database with a password is refused instead of asking on the terminal.
         let mut all: Vec<OsString> = vec!["-d".into(), self.location(), "-f".into(), "/dev/null".into()];
         all.extend(arguments.iter().map(OsString::from));
-        self.tools.run("certutil", &all, input).map_err(|error| format!("certutil: {error}"))
+        self.tools.run(CERTUTIL, &all, input).map_err(|error| format!("certutil: {error}"))
     }
 
     fn not_ours(&self) -> State {

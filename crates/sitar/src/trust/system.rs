@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::identity;
 
-use super::{Authority, Outcome, Places, State, Tools, shell_word};
+use super::{Authority, Outcome, Package, Places, State, Tools, shell_word};
 
 /// How a family of distributions keeps authorities of its own.
 struct Family {
@@ -23,7 +23,6 @@ struct Family {
     added: &'static [&'static str],
     /// Its arguments after one was taken out.
     removed: &'static [&'static str],
-    package: &'static str,
 }
 
 const FAMILIES: [Family; 2] = [
@@ -33,7 +32,6 @@ const FAMILIES: [Family; 2] = [
         program: "update-ca-certificates",
         added: &[],
         removed: &["--fresh"],
-        package: "ca-certificates",
     },
     // Fedora and its relatives.
     Family {
@@ -41,7 +39,6 @@ const FAMILIES: [Family; 2] = [
         program: "update-ca-trust",
         added: &["extract"],
         removed: &["extract"],
-        package: "ca-certificates",
     },
 ];
 
@@ -55,6 +52,8 @@ pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>
     let state = match entry.found() {
         Found::Ours { bytes, is_guarded: true } if bytes == authority.pem => State::AlreadyTrusted,
         Found::Foreign => entry.not_ours(),
+        // Before the command to type, which could not end.
+        _ if !tools.has(family.program) => family.no_program(),
         _ if places.user != 0 => {
             let (from, to) = (shell_word(authority.path), shell_word(file));
             State::TypeThis(format!(
@@ -62,7 +61,6 @@ pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>
                 family.command(family.added)
             ))
         }
-        _ if !tools.has(family.program) => family.no_program(),
         _ => match entry.write(authority.pem) {
             Err(error) => State::Failed(format!("cannot write {}: {error}", file.display())),
             Ok(()) => match family.update(tools, family.added) {
@@ -79,13 +77,15 @@ pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>
 }
 
 pub(super) fn untrust(places: &Places, tools: &dyn Tools) -> Outcome {
-    let Some(entry) = Entry::find(places) else { return no_store() };
+    let Some(entry) = Entry::find(places) else {
+        return Outcome { store: STORE.to_owned(), state: State::NotThere };
+    };
     let (family, file) = (entry.family, &entry.path);
     let state = match entry.found() {
         Found::Nothing => State::NotThere,
         Found::Link | Found::Foreign => entry.not_ours(),
-        Found::Ours { .. } if places.user != 0 => State::TypeThis(entry.removal()),
         Found::Ours { .. } if !tools.has(family.program) => family.no_program(),
+        Found::Ours { .. } if places.user != 0 => State::TypeThis(entry.removal()),
         Found::Ours { .. } => match entry.remove(&entry.name) {
             Err(errno) => {
                 State::Failed(format!("cannot remove {}: {}", file.display(), io::Error::from(errno)))
@@ -114,7 +114,7 @@ impl Family {
     }
 
     fn no_program(&self) -> State {
-        State::Unavailable(format!("{} is missing; install the package {}", self.program, self.package))
+        State::Missing(format!("{} is missing", self.program), Package::CaCertificates)
     }
 }
 
@@ -210,6 +210,6 @@ impl Entry {
 }
 
 fn no_store() -> Outcome {
-    let why = "no store of a known kind; install the package ca-certificates";
-    Outcome { store: STORE.to_owned(), state: State::Unavailable(why.to_owned()) }
+    let state = State::Missing("no store of a known kind".to_owned(), Package::CaCertificates);
+    Outcome { store: STORE.to_owned(), state }
 }

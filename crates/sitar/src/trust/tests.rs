@@ -80,6 +80,13 @@ impl Tools for Fake {
                 Some((pem, _)) => finished(true, &pem.replace('\n', "\r\n")),
                 None => finished(false, ""),
             },
+            "-N" => {
+                assert_eq!(words[5..], ["--empty-password"]);
+                let directory = Path::new(words[1].strip_prefix("sql:").unwrap());
+                assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o700, "this user's alone");
+                fs::write(directory.join("cert9.db"), "").unwrap();
+                finished(true, "")
+            }
             "-D" => finished(databases.remove(words[1]).is_some(), ""),
             "-A" => {
                 let pem = String::from_utf8(input.to_vec()).unwrap();
@@ -261,22 +268,208 @@ fn an_entry_of_another_user_is_written_again() {
     assert_eq!(fs::metadata(&entry).unwrap().uid(), 0);
 }
 
+/// The lines about each store, and the one about packages.
+fn said(outcomes: &[Outcome], tools: &Fake, user: u32) -> String {
+    let missing = install(outcomes, tools, user).map(|command| format!("what is missing: {command}\n"));
+    render(outcomes) + &missing.unwrap_or_default()
+}
+
+fn failure(action: Action, outcomes: &[Outcome]) -> Option<String> {
+    verdict(action, outcomes).map(|error| error.render(false))
+}
+
+const NOTHING_TRUSTS: &str = "error: no program trusts the authority yet\n  hint: do what the lines above say, and run sitar \
+                              trust again\n";
+const NOTHING_TAKEN_BACK: &str = "error: nothing was taken back yet\n  hint: do what the lines above say, and run sitar \
+                                  untrust again\n";
+
 #[test]
-fn a_machine_without_stores_or_tools_is_told_what_to_install() {
-    let machine = Machine::new(0, &[]);
-    let tools = Fake::default();
+fn all_that_is_missing_is_told_at_once() {
+    let nothing =
+        "system: not changed: no store of a known kind\nbrowsers: not changed: certutil is missing\n";
+    let no_program = "system: not changed: update-ca-certificates is missing\nbrowsers: not changed: certutil is missing\n";
+    for (directories, programs, user, lines, command) in [
+        (
+            &[][..],
+            &[][..],
+            0,
+            nothing,
+            "apt install ca-certificates libnss3-tools, or dnf install ca-certificates nss-tools",
+        ),
+        (&[], &["apt-get"], 1000, nothing, "sudo apt install ca-certificates libnss3-tools"),
+        (&[], &["dnf"], 1000, nothing, "sudo dnf install ca-certificates nss-tools"),
+        (&[DEBIAN], &["apt-get"], 0, no_program, "apt install ca-certificates libnss3-tools"),
+        // Nor is a command given that could not end.
+        (
+            &[DEBIAN, "home/.pki/nssdb"],
+            &["apt-get"],
+            1000,
+            no_program,
+            "sudo apt install ca-certificates libnss3-tools",
+        ),
+    ] {
+        let machine = Machine::new(user, directories);
+        let tools = Fake::with(programs);
+        let outcomes = trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE });
+        assert_eq!(said(&outcomes, &tools, user), format!("{lines}what is missing: {command}\n"));
+        assert_eq!(failure(Action::Trust, &outcomes).as_deref(), Some(NOTHING_TRUSTS));
+        assert_eq!(tools.calls(), [""; 0]);
+    }
+    let machine = Machine::new(0, &[DEBIAN]);
+    let tools = Fake::with(&["update-ca-certificates", "apt-get"]);
+    let outcomes = trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE });
     assert_eq!(
-        render(&trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE })),
-        "system: not changed: no store of a known kind; install the package ca-certificates\n\
-         browsers: not changed: no certificate database yet; start the browser once, then run this again\n"
+        said(&outcomes, &tools, 0),
+        "system: trusted\nbrowsers: not changed: certutil is missing\nwhat is missing: apt install libnss3-tools\n"
     );
-    let machine = Machine::new(0, &[DEBIAN, "home/.pki/nssdb"]);
+    assert_eq!(failure(Action::Trust, &outcomes), None, "one of them does");
+}
+
+#[test]
+fn the_database_that_chromium_would_make_is_made() {
+    let machine = Machine::new(1000, &[]);
+    let tools = Fake::with(&["certutil"]);
+    let root = machine.root.path().display();
+    let authority = Authority { path: &machine.ca, pem: ONE };
+    let outcomes = trust(&machine.places, &tools, authority);
     assert_eq!(
-        render(&trust(&machine.places, &tools, Authority { path: &machine.ca, pem: ONE })),
-        "system: not changed: update-ca-certificates is missing; install the package ca-certificates\n\
-         browsers: not changed: certutil is missing; install it: sudo apt install libnss3-tools, \
-         or sudo dnf install nss-tools\n"
+        render(&outcomes),
+        format!(
+            "system: not changed: no store of a known kind\n\
+             {root}/home/.pki/nssdb: trusted, in a new database, which Chromium and its relatives will find\n"
+        )
     );
+    assert_eq!(failure(Action::Trust, &outcomes), None);
+    let database = format!("certutil -d sql:{root}/home/.pki/nssdb -f /dev/null");
+    assert_eq!(
+        tools.calls(),
+        [
+            format!("{database} -N --empty-password"),
+            format!("{database} -L -a -n sitar local authority"),
+            format!("{database} -A -t C,, -n sitar local authority"),
+        ]
+    );
+    for directory in ["home/.pki", "home/.pki/nssdb"] {
+        assert_eq!(fs::metadata(machine.path(directory)).unwrap().mode() & 0o7777, 0o700, "{directory}");
+    }
+    assert_eq!(machine.trust(&tools)[1..], [State::AlreadyTrusted]);
+    assert_eq!(machine.untrust(&tools)[1..], [State::Removed]);
+
+    // Beside profiles of Firefox, which are no database of Chromium's, and not beside one that is.
+    let machine = Machine::new(1000, &["home/.mozilla/firefox/a.default"]);
+    assert_eq!(machine.trust(&Fake::with(&["certutil"]))[1..], [State::TrustedInNew, State::Trusted]);
+    for other in ["home/.local/share/pki/nssdb", "home/snap/chromium/current/.pki/nssdb"] {
+        let machine = Machine::new(1000, &[other]);
+        assert_eq!(machine.trust(&Fake::with(&["certutil"]))[1..], [State::Trusted], "{other}");
+        assert!(!machine.path("home/.pki").exists());
+    }
+    // Never by untrust.
+    let machine = Machine::new(1000, &[]);
+    let tools = Fake::with(&["certutil"]);
+    assert_eq!(machine.untrust(&tools), [State::NotThere, State::NotThere]);
+    assert_eq!((tools.calls(), machine.path("home/.pki").exists()), (vec![], false));
+}
+
+#[test]
+fn a_database_that_cannot_be_made_says_why() {
+    let machine = Machine::new(1000, &[]);
+    let mut tools = Fake::with(&["certutil"]);
+    tools.fails = Some("-N");
+    assert_eq!(machine.trust(&tools)[1..], [State::Failed("it said no".to_owned())]);
+
+    // Where others can write, and where something else is.
+    let machine = Machine::new(1000, &[]);
+    let pki = machine.path("home/.pki");
+    fs::create_dir(&pki).unwrap();
+    fs::set_permissions(&pki, fs::Permissions::from_mode(0o777)).unwrap();
+    let tools = Fake::with(&["certutil"]);
+    let path = pki.display();
+    let refused =
+        format!("others can write to {path} (mode 0777); let only its owner write: chmod go-w {path}");
+    assert_eq!(machine.trust(&tools)[1..], [State::Failed(refused)]);
+    fs::remove_dir(&pki).unwrap();
+    fs::write(&pki, "precious").unwrap();
+    assert!(
+        matches!(&machine.trust(&tools)[1], State::Failed(why) if why.contains("Not a directory")),
+        "{:?}",
+        machine.trust(&tools)
+    );
+    assert_eq!((tools.calls(), fs::read(&pki).unwrap()), (vec![], b"precious".to_vec()));
+    // A link leads to a directory of this user's, and certutil gets its name.
+    let machine = Machine::new(1000, &[]);
+    fs::create_dir(machine.path("home/disk")).unwrap();
+    fs::set_permissions(machine.path("home/disk"), fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink("disk", machine.path("home/.pki")).unwrap();
+    let tools = Fake::with(&["certutil"]);
+    assert_eq!(machine.trust(&tools)[1..], [State::TrustedInNew]);
+    let locations: Vec<String> = tools.databases.borrow().keys().cloned().collect();
+    assert_eq!(locations, [format!("sql:{}/home/disk/nssdb", machine.root.path().display())]);
+}
+
+#[test]
+fn a_firefox_without_a_profile_is_told_of() {
+    let machine = Machine::new(1000, &[]);
+    let outcomes = trust(
+        &machine.places,
+        &Fake::with(&["certutil", "firefox"]),
+        Authority { path: &machine.ca, pem: ONE },
+    );
+    assert!(render(&outcomes).ends_with(
+        "Firefox: not changed: it has no profile yet; start it once, then run sitar trust again\n"
+    ));
+    let machine = Machine::new(1000, &["home/.mozilla/firefox/a.default"]);
+    assert_eq!(machine.trust(&Fake::with(&["certutil", "firefox"])).len(), 3);
+}
+
+#[test]
+fn the_exit_code_says_whether_anything_was_done() {
+    let outcome = |state| Outcome { store: String::new(), state };
+    let verdict = |action, states: &[State]| {
+        let outcomes: Vec<Outcome> = states.iter().cloned().map(outcome).collect();
+        failure(action, &outcomes)
+    };
+    let typed = || State::TypeThis("sudo true".to_owned());
+    let missing = || State::Missing("certutil is missing".to_owned(), Package::NssTools);
+    let unavailable = || State::Unavailable("no home".to_owned());
+    let failed = || State::Failed("no".to_owned());
+    let not_every = "error: not every trust store could be changed\n\
+                     \x20 hint: the lines above say which and why; it is safe to run this again\n";
+    for (states, expected) in [
+        (&[typed(), State::Trusted][..], None),
+        (&[typed(), State::TrustedInNew], None),
+        (&[typed(), State::AlreadyTrusted], None),
+        (&[missing(), State::Trusted], None),
+        (&[typed(), missing()], Some(NOTHING_TRUSTS)),
+        (&[typed(), unavailable()], Some(NOTHING_TRUSTS)),
+        (&[], Some(NOTHING_TRUSTS)),
+        (&[State::Trusted, failed()], Some(not_every)),
+    ] {
+        assert_eq!(verdict(Action::Trust, states).as_deref(), expected, "{states:?}");
+    }
+    for (states, expected) in [
+        (&[State::NotThere, State::NotThere][..], None),
+        (&[State::NotThere, State::Removed], None),
+        (&[typed(), State::Removed], None),
+        (&[State::NotThere, unavailable()], None),
+        (&[typed(), State::NotThere], Some(NOTHING_TAKEN_BACK)),
+        (&[State::NotThere, missing()], Some(NOTHING_TAKEN_BACK)),
+        (&[State::Removed, failed()], Some(not_every)),
+    ] {
+        assert_eq!(verdict(Action::Untrust, states).as_deref(), expected, "{states:?}");
+    }
+}
+
+#[test]
+fn untrust_looks_for_tools_only_where_there_is_something_to_take() {
+    let machine = Machine::new(1000, &[]);
+    assert_eq!(machine.untrust(&Fake::default()), [State::NotThere, State::NotThere]);
+    let machine = Machine::new(1000, &["home/.pki/nssdb"]);
+    let missing = State::Missing("certutil is missing".to_owned(), Package::NssTools);
+    assert_eq!(machine.untrust(&Fake::default()), [State::NotThere, missing]);
+    let machine = Machine::new(1000, &[DEBIAN]);
+    fs::write(machine.path("usr/local/share/ca-certificates/sitar-local-1000.crt"), ONE).unwrap();
+    let missing = State::Missing("update-ca-certificates is missing".to_owned(), Package::CaCertificates);
+    assert_eq!(machine.untrust(&Fake::default()), [missing, State::NotThere]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The operator's own certificates: read, explained where they cannot be used, and looked at as a client
-//! would where they can.
+//! The operator's own certificates: read, explained where they cannot be used, and looked at as a
+//! client would where they can.
 
 mod mend;
 mod read;
@@ -23,7 +23,7 @@ const DAY: u64 = 24 * 60 * 60;
 pub(crate) struct Loaded {
     pub(crate) identity: Identity,
     pub(crate) report: Certificate,
-    /// What clients may object to, each with what to do about it.
+    /// One sentence for each objection that clients may have, with the remedy.
     pub(crate) warnings: Vec<String>,
 }
 

@@ -72,7 +72,8 @@ where
     Ok(verb)
 }
 
-/// Returns a sentence for each variable of the environment that looks like one of sitar's and means nothing.
+/// Returns a sentence for each variable of the environment that looks like one of sitar's and means
+/// nothing.
 #[must_use]
 pub fn unread_variables() -> Vec<String> {
     variables::unread(std::env::vars_os(), &CommandLine::command())
@@ -141,7 +142,8 @@ pub struct Serve {
     #[arg(long, value_name = "ADDR", env = "SITAR_LISTEN", value_delimiter = ',')]
     pub listen: Vec<Listen>,
 
-    /// Certificate chain in PEM; may be repeated, the n-th belongs to the n-th key. The variable takes a list with commas
+    /// Certificate chain in PEM; may be repeated, the n-th belongs to the n-th key. The variable
+    /// takes a list with commas
     #[arg(long, value_name = "FILE", env = "SITAR_TLS_CERT")]
     pub tls_cert: Vec<PathBuf>,
 
@@ -341,7 +343,8 @@ impl Serve {
         if files.is_empty() { Security::Local } else { Security::Certificates(files) }
     }
 
-    /// Takes lists apart that variables hold. A flag is repeated instead, and its file may have a comma in its name.
+    /// Takes lists apart that variables hold. A flag is repeated instead, and its file may have a
+    /// comma in its name.
     fn split_lists(&mut self, sources: &Sources) -> Result<(), clap::Error> {
         for (id, variable, files) in [
             ("tls_cert", "SITAR_TLS_CERT", &mut self.tls_cert),
@@ -400,7 +403,7 @@ impl Serve {
     }
 }
 
-/// Which arguments of `sitar serve` came from variables.
+/// The arguments of `sitar serve` that came from variables.
 struct Sources(Vec<String>);
 
 impl Sources {

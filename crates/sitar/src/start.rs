@@ -195,7 +195,7 @@ impl Report {
                 f,
                 "warning",
                 &format_args!(
-                    "[::]:{port} takes IPv6 only: over IPv4 nobody can connect; for both: --listen '[::]:{port}' --listen \
+                    "[::]:{port} takes IPv6 only: IPv4 clients cannot connect; for both: --listen '[::]:{port}' --listen \
                      0.0.0.0:{port}"
                 ),
             )?;
@@ -213,8 +213,9 @@ impl Report {
     }
 }
 
-/// The addresses as a person types them into a browser: `https://localhost:8443/` for loopback, no default port. Where
-/// others can connect, a certificate of the operator's own says by which names they come.
+/// The addresses as a person types them into a browser: `https://localhost:8443/` for loopback, no
+/// default port. Where others can connect, a certificate of the operator's own says by which names
+/// they come.
 #[must_use]
 pub fn urls(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
     let mut urls = Vec::new();
@@ -237,7 +238,8 @@ fn url(host: &str, port: u16, encryption: &Encryption) -> String {
 
 /// The names by which an address is reached.
 fn hosts(ip: IpAddr, encryption: &Encryption) -> Vec<String> {
-    // An unspecified address is every address of this machine; localhost is the one that is known by name.
+    // An unspecified address is every address of this machine; localhost is the one that is known
+    // by name.
     let is_localhost = ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
     let plain = if is_localhost { "localhost".to_owned() } else { ip.to_string() };
     let Encryption::Certificates(certificates) = encryption else { return vec![plain] };
@@ -245,7 +247,7 @@ fn hosts(ip: IpAddr, encryption: &Encryption) -> Vec<String> {
         return vec![plain];
     }
     if ip.is_loopback() {
-        // Nobody else comes this way, by whatever name.
+        // Only programs of this machine come this way.
         let by_number = ip.to_string();
         return vec![if is_named(&by_number, certificates) { by_number } else { plain }];
     }
@@ -263,8 +265,9 @@ fn hosts(ip: IpAddr, encryption: &Encryption) -> Vec<String> {
     if names.is_empty() { vec![plain] } else { names }
 }
 
-/// Whether a client that asks for this host is shown a certificate that names it. Of several certificates, a
-/// client that gives no name because it has a number only is shown the first.
+/// Returns whether a client that asks for this host is shown a certificate that names it. Of
+/// several certificates, a client that gives no name because it has a number only is shown the
+/// first.
 fn is_named(host: &str, certificates: &[Certificate]) -> bool {
     let among = if host.parse::<IpAddr>().is_ok() { 1 } else { certificates.len() };
     let parent = host.split_once('.').map(|(_, parent)| parent);
@@ -275,8 +278,8 @@ fn is_named(host: &str, certificates: &[Certificate]) -> bool {
         .any(|name| name == host || name.strip_prefix("*.").is_some_and(|wildcard| parent == Some(wildcard)))
 }
 
-/// Returns the ports on which every address of IPv6 is listened on and none of IPv4: elsewhere `[::]` often
-/// means both.
+/// Returns the ports on which every address of IPv6 is listened on and none of IPv4: elsewhere
+/// `[::]` often means both.
 fn ipv6_only(addresses: &[SocketAddr], skipped: &[SocketAddr]) -> Vec<u16> {
     let every = |address: &&SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
     let has_ipv4 =
@@ -284,8 +287,8 @@ fn ipv6_only(addresses: &[SocketAddr], skipped: &[SocketAddr]) -> Vec<u16> {
     addresses.iter().filter(every).map(SocketAddr::port).filter(|port| !has_ipv4(*port)).collect()
 }
 
-/// A sentence for each address that is printed and that no certificate names, with how to try the server by a
-/// name that one does.
+/// A sentence for each address that is printed and that no certificate names, with how to try the
+/// server by a name that one does.
 fn unnamed(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
     let Encryption::Certificates(certificates) = encryption else { return Vec::new() };
     let Some(first) = certificates.first() else { return Vec::new() };

@@ -67,7 +67,8 @@ pub struct Outcome {
 pub enum State {
     /// The authority is in it now.
     Trusted,
-    /// The authority is in it now, and the store is new: browsers look there, and none had made it yet.
+    /// The authority is in it now, and the store is new: browsers look there, and none had made it
+    /// yet.
     TrustedInNew,
     /// It was in it already.
     AlreadyTrusted,

@@ -1,4 +1,4 @@
-//! What to type when a file does not hold what it should, ready for a shell.
+//! Commands for a file that does not hold what it should, ready for a shell.
 
 use std::path::{Path, PathBuf};
 

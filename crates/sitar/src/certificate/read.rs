@@ -1,5 +1,5 @@
-//! Reads a file that the operator names. A FIFO may be meant (`--tls-key <(pass show key)`), but does not
-//! make the start wait for ever.
+//! Reads a file that the operator names. A FIFO may be meant (`--tls-key <(pass show key)`), but
+//! does not make the start wait for ever.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use crate::trust::shell_word;
 
 /// Larger files are no chain and no key: 1 MiB.
 const BYTES_MAX: usize = 1 << 20;
-/// How long the program at the other end of a FIFO may take.
+/// The time that the program at the other end of a FIFO may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads a file whole; `what` is what it should hold.
@@ -53,7 +53,7 @@ pub(super) fn read(path: &Path, what: &str, patience: Duration) -> Result<Zeroiz
     }
 }
 
-/// What to look at when a file cannot be read by this user; `word` is its path for a shell.
+/// Returns where to look when a file cannot be read by this user; `word` is its path for a shell.
 pub(super) fn hint(error: &io::Error, word: &str, user: u32) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => format!("check the path: ls -l {word}"),
@@ -73,7 +73,8 @@ fn read_all(file: &mut File, patience: Duration) -> io::Result<Zeroizing<Vec<u8>
     let mut len = 0;
     let deadline = Instant::now() + patience;
     while let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        // A FIFO whose writer has yet to come reads as if it were empty, but is not ready to be read.
+        // A FIFO whose writer has yet to come reads as if it were empty, but is not ready to be
+        // read.
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::TimedOut)?;
         match poll(&mut [PollFd::new(&*file, PollFlags::IN)], Some(&left)) {

@@ -16,7 +16,8 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NEW_YEAR)
 }
 
-/// Files of one pair that is good at [`NEW_YEAR`], in every form that people have: made once, by openssl.
+/// Files of one pair that is good at [`NEW_YEAR`], in every form that people have: made once, by
+/// openssl.
 struct Forms {
     folder: TempDir,
 }
@@ -98,8 +99,8 @@ fn refusal(chain: &str, key: &str) -> String {
     refused(&forms.path(chain), &forms.path(key)).replace(forms.folder.path().to_str().unwrap(), "D")
 }
 
-/// Follows the hints of a refusal, which are lines for a shell, with an empty passphrase, and returns where `--tls-cert`
-/// and `--tls-key` are then.
+/// Follows the hints of a refusal, which are lines for a shell, with an empty passphrase, and
+/// returns where `--tls-cert` and `--tls-key` are then.
 fn follow(chain: &str, key: &str) -> (PathBuf, PathBuf) {
     let forms = Forms::get();
     let said = refused(&forms.path(chain), &forms.path(key));

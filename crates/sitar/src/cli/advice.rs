@@ -1,4 +1,5 @@
-//! What to type instead: words and flags that other servers have, and variables in the place of flags.
+//! Advice on what to type instead: words and flags that other servers have, and variables in the
+//! place of flags.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -15,7 +16,7 @@ const LISTS: &str = " --help lists what there is";
 const SERVE: &[&str] =
     &["server", "start", "run", "http", "https", "dev", "up", "listen", "host", "preview", "open"];
 
-/// What flags of other servers are called here.
+/// Flags of other servers, and what they mean here.
 const FLAGS: &[(&[&str], Meaning)] = &[
     (&["-p", "-P", "--port", "--http-port", "--https-port", "--listen-port"], Meaning::Port),
     (
@@ -141,7 +142,8 @@ enum Meaning {
     Other(&'static str),
 }
 
-/// Says in an error of clap's what to type instead, and names the variable that a wrong value came from.
+/// Says in an error of clap's what to type instead, and names the variable that a wrong value came
+/// from.
 pub(super) fn improve(mut error: clap::Error, arguments: &[OsString], command: &Command) -> clap::Error {
     let verb = arguments.iter().skip(1).find_map(|word| command.find_subcommand(word));
     if let Some(verb) = verb {
@@ -251,7 +253,7 @@ impl Meaning {
     }
 }
 
-/// What was given with a flag: behind it, behind a `=`, or at its letter.
+/// Returns the value given with a flag: behind it, behind a `=`, or at its letter.
 fn value(arguments: &[OsString], flag: &str) -> Option<String> {
     let mut words = arguments.iter().map(|word| word.to_string_lossy());
     while let Some(word) = words.next() {
@@ -302,7 +304,8 @@ fn name_variables(error: &mut clap::Error, arguments: &[OsString], verb: &Comman
     }
 }
 
-/// Whether a string is one that the operator may have meant: one or two letters differ, or a part is missing.
+/// Returns whether a string is one that the operator may have meant: one or two letters differ, or
+/// a part is missing.
 pub(super) fn is_like(a: &OsStr, b: &OsStr) -> bool {
     let (a, b) = (a.as_encoded_bytes(), b.as_encoded_bytes());
     distance(a, b) <= 2

@@ -23,8 +23,8 @@ const OTHERS: &[(&[&str], &str)] = &[
     (&["SITAR_WORKERS"], "SITAR_SHARDS"),
 ];
 
-/// Returns the command with each empty variable as if it were not set: that is how unit files and Compose files take
-/// one back.
+/// Returns the command with each empty variable as if it were not set: that is how unit files and
+/// Compose files take one back.
 pub(super) fn without_empty(command: Command) -> Command {
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| {
@@ -79,7 +79,8 @@ pub(super) fn unread(
     sentences
 }
 
-/// Whether Kubernetes or Docker set it, for a service that is called sitar: they do for every service.
+/// Returns whether Kubernetes or Docker set it, for a service that is called sitar: they do for
+/// every service.
 fn is_link(name: &OsStr, value: &OsStr) -> bool {
     let name = name.as_bytes();
     let is_url = value.as_bytes().windows(3).any(|three| three == b"://");

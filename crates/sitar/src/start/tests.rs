@@ -83,7 +83,7 @@ fn the_operators_certificates() {
 
 #[test]
 fn ipv6_alone_is_told_of() {
-    let warning = "  warning  [::]:443 takes IPv6 only: over IPv4 nobody can connect; for both: --listen '[::]:443' \
+    let warning = "  warning  [::]:443 takes IPv6 only: IPv4 clients cannot connect; for both: --listen '[::]:443' \
                    --listen 0.0.0.0:443\n";
     let with = |addresses: &[&str], skipped: &[&str]| {
         Report { addresses: sockets(addresses), skipped: sockets(skipped), ..local(Origin::Made) }.to_string()

@@ -32,8 +32,8 @@ const PROFILES: [&str; 4] = [
 /// The line for all browsers together.
 const BROWSERS: &str = "browsers";
 
-/// Puts the authority into each database of this user. Where no relative of Chromium has made its own yet, it is made
-/// as they make it, with an empty password.
+/// Puts the authority into each database of this user. Where no relative of Chromium has made its
+/// own yet, it is made as they make it, with an empty password.
 pub(super) fn trust(places: &Places, tools: &dyn Tools, authority: Authority<'_>) -> Vec<Outcome> {
     let home = match home(places) {
         Ok(home) => home,
@@ -109,7 +109,8 @@ fn each(databases: Vec<PathBuf>, change: impl Fn(&Path) -> State) -> Vec<Outcome
         .collect()
 }
 
-/// Makes a database where there is none, for this user alone, and returns its directory, free of links.
+/// Makes a database where there is none, for this user alone, and returns its directory, free of
+/// links.
 fn make(path: &Path, tools: &dyn Tools) -> Result<PathBuf, String> {
     let base = Base::walk(path, Rule::Own).map_err(|refusal| refusal.with_hint())?;
     base.make().map_err(|refusal| refusal.with_hint())?;

@@ -32,10 +32,11 @@ pub struct Identity {
 impl Identity {
     /// Reads a chain and the key of the server's own certificate. Other PEM sections are skipped.
     ///
-    /// The server's own certificate is the one that the key belongs to. It is sent first, and behind each
-    /// certificate the one that certifies it, without repetitions, however they stand in the file. The key
-    /// is PKCS #8, PKCS #1 (RSA) or SEC 1 (ECDSA); of several, the first that belongs to a
-    /// certificate. What clients may object to is no error: see [`flaws`](Identity::flaws).
+    /// The server's own certificate is the one that the key belongs to. It is sent first, and
+    /// behind each certificate the one that certifies it, without repetitions, however they stand
+    /// in the file. The key is PKCS #8, PKCS #1 (RSA) or SEC 1 (ECDSA); of several, the first that
+    /// belongs to a certificate. What clients may object to is no error: see
+    /// [`flaws`](Identity::flaws).
     ///
     /// # Errors
     /// See [`IdentityError`]: each is something for the operator to put right.

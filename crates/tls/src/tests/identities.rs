@@ -13,8 +13,8 @@ const DAY: u64 = 86_400;
 /// 2030-01-01T00:00:00Z.
 const NEW_YEAR: u64 = 1_893_456_000;
 
-/// Made by OpenSSL 3.0 from keys that serve nothing else; the first key is of P-256, and so are the keys of the request,
-/// of the certificate of version 1, and those under the passphrase `x`.
+/// Made by OpenSSL 3.0 from keys that serve nothing else; the first key is of P-256, and so are the
+/// keys of the request, of the certificate of version 1, and those under the passphrase `x`.
 const P256: &str = include_str!("identities/p256.pem");
 const VERSION_1: &str = include_str!("identities/version-1.pem");
 const REQUEST: &str = include_str!("identities/request.pem");
@@ -142,7 +142,8 @@ fn each_kind_of_file_is_told_by_its_content() {
         (der(RSA_1024_PKCS1), found(What::Key, true)),
         (LEGACY.as_bytes().to_vec(), found(What::EncryptedKey, false)),
         (b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(), found(What::JavaKeyStore, false)),
-        // The first elements of what openssl pkcs12 and keytool write, and of encrypted keys, public keys, and messages.
+        // The first elements of what openssl pkcs12 and keytool write, and of encrypted keys,
+        // public keys, and messages.
         (b"\x30\x0a\x02\x01\x03\x30\x05\x06\x03\x2a\x03\x04".to_vec(), found(What::Pkcs12, true)),
         (b"\x30\x80\x02\x01\x03\x30\x80".to_vec(), found(What::Pkcs12, true)),
         (b"\x30\x08\x30\x03\x06\x01\x2a\x04\x01\x00".to_vec(), found(What::EncryptedKey, true)),
@@ -290,7 +291,8 @@ fn times_that_clients_object_to() {
         flaws(NEW_YEAR - 5 * DAY - 6, NEW_YEAR + DAY - 6),
         [Flaw::Expiring { at: NEW_YEAR + DAY - 6 }]
     );
-    // Years that a time of two digits does not hold, and the end that RFC 5280 §4.1.2.5 gives to what has none.
+    // Years that a time of two digits does not hold, and the end that RFC 5280 §4.1.2.5 gives to
+    // what has none.
     assert_eq!(flaws(before, 253_402_300_799), []);
     assert_eq!(flaws(0, 1), [Flaw::Expired { place: 0, since: 1 }]);
 }

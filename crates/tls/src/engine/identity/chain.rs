@@ -20,7 +20,7 @@ const IP_ADDRESS: u8 = 0x87;
 /// Later than the end of any certificate.
 const END_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX >> 1));
 
-/// What clients may object to.
+/// An objection that clients may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flaw {
@@ -43,14 +43,15 @@ pub enum Flaw {
         /// The time.
         at: u64,
     },
-    /// The server's own certificate names neither a host nor an address; what its subject is called.
+    /// The server's own certificate names neither a host nor an address; what its subject is
+    /// called.
     NoName {
         /// The common name, which clients do not look at.
         common_name: Option<String>,
     },
     /// The server's own certificate was signed with another one, which is not in the chain.
     NoIssuer {
-        /// What the other one is called.
+        /// The name of the other one.
         issuer: Option<String>,
     },
     /// The next certificate bears the name of the issuer, but is not the one that signed.
@@ -149,15 +150,15 @@ pub(super) fn addresses(certificate: &CertificateDer<'_>) -> Vec<IpAddr> {
     addresses
 }
 
-/// How long before its end a certificate should have been renewed, in seconds: two weeks, or a sixth of
-/// a life that is short. ACME clients renew when a third is left, of six days half.
+/// Returns the seconds before its end by which a certificate should have been renewed: two weeks,
+/// or a sixth of a life that is short. ACME clients renew when a third is left, of six days half.
 fn notice(life: u64) -> u64 {
     const TWO_WEEKS: u64 = 14 * 24 * 60 * 60;
     TWO_WEEKS.min(life / 6)
 }
 
-/// Returns from when to when a certificate is valid, in seconds since 1970; `None` if it has another
-/// version or times before 1970.
+/// Returns from when to when a certificate is valid, in seconds since 1970; `None` if it has
+/// another version or times before 1970.
 fn validity(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let at = |time| certificate.verify_for_usage(&[], &[], &[], time, KeyUsage::server_auth(), None, None);

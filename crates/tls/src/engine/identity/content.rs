@@ -1,4 +1,4 @@
-//! What a file holds, said of one that does not hold what it should.
+//! The content of a file that does not hold what it should.
 
 use crate::der::{BIT_STRING, Der, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, context};
 use std::fmt;
@@ -18,16 +18,16 @@ const PKCS12_WITHOUT_LENGTH: &[u8] = &[0x30, 0x80, 2, 1, 3];
 const JAVA_KEY_STORE: &[u8] = &[0xfe, 0xed, 0xfe, 0xed];
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What a file holds, and in which form.
+/// The content of a file, and its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// What it is.
+    /// Its kind.
     pub what: What,
     /// It is DER, and not PEM.
     pub is_der: bool,
 }
 
-/// What a file holds.
+/// The kind of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
@@ -215,7 +215,8 @@ pub(super) fn sections(file: &[u8], labels: &[&str]) -> Zeroizing<Vec<u8>> {
     kept
 }
 
-/// Returns whether a key is encrypted in the way that RFC 1421 describes and OpenSSL had before 1.0.
+/// Returns whether a key is encrypted in the way that RFC 1421 describes and OpenSSL had before
+/// 1.0.
 pub(super) fn is_legacy_encrypted(file: &[u8]) -> bool {
     Lines(file).any(|line| line.starts_with(b"Proc-Type:") && contains(line, b"ENCRYPTED"))
 }

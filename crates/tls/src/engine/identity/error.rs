@@ -1,9 +1,9 @@
-//! Why a chain and a key make no identity.
+//! Reasons why a chain and a key make no identity.
 
 use super::content::Content;
 use std::fmt;
 
-/// Why a chain and a key make no identity.
+/// The reason why a chain and a key make no identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdentityError {

@@ -1,4 +1,4 @@
-//! Of which kind a private key is, said of one that cannot be used.
+//! The kind of a private key that cannot be used.
 
 use crate::der::{Der, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, context};
 use rustls_pki_types::PrivateKeyDer;

@@ -102,7 +102,9 @@ impl Cache {
             return Found::Failed(io::ErrorKind::NotFound);
         };
         // A file that is sent from the disk and has been written to would be sent as a mixture.
-        if matches!(slot, Slot::Ready { loaded, .. } if loaded.is_stale()) {
+        let is_over =
+            |loaded: &Representation| loaded.is_stale() || loaded.is_makeshift(|| self.loader.now());
+        if matches!(slot, Slot::Ready { loaded, .. } if is_over(loaded)) {
             *slot = Slot::Absent;
         }
         match slot {

@@ -182,6 +182,11 @@ impl Loader {
         (Loader { jobs, clock: Arc::clone(&desk.clock) }, desk)
     }
 
+    /// The time by the clock that files are loaded with.
+    pub(crate) fn now(&self) -> std::time::SystemTime {
+        (self.clock)()
+    }
+
     /// `false`: the thread is gone.
     pub(crate) fn ask(&self, generation: u64, file: FileId, shard: usize) -> bool {
         self.jobs.send(Job::Load { generation, file, shard }).is_ok()
@@ -264,6 +269,7 @@ impl Desk {
         self.known = kept.iter().map(|(file, loaded)| (*file, Arc::downgrade(loaded))).collect();
         self.current = Generation { number: self.current.number + 1, site };
         self.unreadable.clear();
+        self.current.site.take_over((self.clock)());
         // Before the news: a shard that is just being started finds it here or there.
         self.newest.set(&self.current);
         for mailbox in &self.mailboxes {
@@ -272,7 +278,8 @@ impl Desk {
     }
 
     fn load(&mut self, file: FileId, shard: usize) {
-        let known = self.known.get(&file).and_then(Weak::upgrade).filter(|known| !known.is_stale());
+        let is_over = |known: &Representation| known.is_stale() || known.is_makeshift(|| (self.clock)());
+        let known = self.known.get(&file).and_then(Weak::upgrade).filter(|known| !is_over(known));
         let result = match known {
             Some(loaded) => Ok(loaded),
             None => self.read(file),

@@ -7,6 +7,7 @@ use crate::path::{NAME_MAX, is_key, is_public, normalize, plain, resolve};
 use crate::reply::Reply;
 use crate::route::Route;
 use crate::site::Site;
+use crate::tar::{self, Map};
 use sitar_http::{Method, Request, Status, Target};
 
 /// Any bytes as an archive: the index holds exactly the public names that were listed, and every body lies inside.
@@ -34,11 +35,17 @@ fn put_checksums_right(archive: &mut [u8]) {
 
 fn listed(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     let mut warnings = Warnings::default();
-    let ((names, bodies), _) = crate::site::list(&bytes, None, &mut warnings)?;
+    let ((names, bodies), _, maps) = crate::site::list(&bytes, None, &mut warnings)?;
     let index = Index::new(names.clone())?;
     for (name, stored) in names.iter().zip(&bodies) {
-        assert!(stored.offset >= 512 && stored.size <= bytes.len() as u64, "a body outside of the archive");
-        assert!(stored.offset + stored.size <= bytes.len() as u64, "a body outside of the archive");
+        assert!(stored.offset >= 512, "a body outside of the archive");
+        match maps.get(&stored.offset) {
+            Some(map) => sparse(bytes, stored.size, map),
+            None => {
+                assert!(stored.size <= bytes.len() as u64, "a body outside of the archive");
+                assert!(stored.offset + stored.size <= bytes.len() as u64, "a body outside of the archive");
+            }
+        }
         assert_eq!(normalize(name).ok().flatten().as_deref(), Some(name), "a name that is not a key");
         assert_moves_nowhere(name);
         assert_eq!(
@@ -49,6 +56,23 @@ fn listed(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     }
     assert!(warnings.finish().len() <= 101, "warnings without bound");
     Ok(index.files)
+}
+
+/// The parts of a sparse file lie in the archive and in the file, one behind the other, and its end can be read.
+fn sparse(bytes: &[u8], size: u64, map: &Map) {
+    assert!(size <= i64::MAX as u64, "a file larger than any");
+    let (mut at, mut offset) = (0, 0);
+    for extent in map.extents() {
+        assert!(extent.len > 0 && extent.at >= at && extent.offset >= offset, "parts that overlap");
+        (at, offset) = (extent.at + extent.len, extent.offset + extent.len);
+    }
+    assert!(at <= size && offset <= bytes.len() as u64, "a part outside of the archive");
+    let mut end = [1; 700];
+    let len = usize::try_from(size).unwrap_or(end.len()).min(end.len());
+    let read = map.read(&mut end[..len], size - len as u64, |part, offset| {
+        tar::ReadAt::read_exact_at(&bytes, part, offset)
+    });
+    assert!(read.is_ok(), "an end that cannot be read");
 }
 
 /// The same in plain words, whatever the code that is tested takes for a key.

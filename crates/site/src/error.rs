@@ -77,7 +77,7 @@ pub enum OpenFault {
         /// What is wrong there.
         what: &'static str,
     },
-    /// A sparse member: its bytes are not stored in one piece.
+    /// A sparse member whose map is written in a way that is not known.
     Sparse {
         /// The member's name.
         member: String,
@@ -154,7 +154,10 @@ impl fmt::Display for OpenFault {
                 )
             }
             OpenFault::Sparse { member } => {
-                write!(f, "member '{member}' is stored as a sparse file; make the archive without --sparse")
+                write!(
+                    f,
+                    "member '{member}' is stored as a sparse file in a way that sitar does not read; make the archive without --sparse"
+                )
             }
             OpenFault::MultiVolume { member } => {
                 write!(f, "member '{member}' continues in another volume; make the archive in one piece")

@@ -73,19 +73,12 @@ pub(crate) const VALIDATORS_MAX: usize = b"Last-Modified: Sun, 06 Nov 1994 08:49
     + ETAG_HASH_BYTES / 3 * 4
     + b".zstd".len();
 
-/// Appends the validators of a 200 or 206.
-pub(crate) fn push_validators(block: &mut Vec<u8>, etag: Option<&[u8]>, last_modified: Option<u64>) {
+/// Appends validators.
+pub(crate) fn push_validators(block: &mut Vec<u8>, etag: &[u8], last_modified: Option<u64>) {
     if let Some(time) = last_modified {
         line(block, b"Last-Modified", &[&date::write_imf(time)]);
     }
-    if let Some(etag) = etag {
-        line(block, b"ETag", &[etag]);
-    }
-}
-
-/// Appends what a cache needs to find its copy (RFC 9110 §15.4.5): a date only where there is no ETag.
-pub(crate) fn push_validator(block: &mut Vec<u8>, etag: Option<&[u8]>, last_modified: Option<u64>) {
-    push_validators(block, etag, last_modified.filter(|_| etag.is_none()));
+    line(block, b"ETag", &[etag]);
 }
 
 /// Whether these are whole header lines that may stand in an answer: well-formed (RFC 9112 §5), and none that only the
@@ -150,7 +143,7 @@ pub(crate) fn described(fields: &[u8]) -> usize {
         .sum()
 }
 
-/// A strong validator (RFC 9110 §8.8.3): 144 bits of the content's SHA-256 as base64url. The coding stands behind it because
+/// A strong validator (RFC 9110 §8.8.3): 144 bits of a SHA-256 as base64url, of the content's or of what stands for it. The coding stands behind it because
 /// the bytes alone do not tell encodings apart: two empty files, or a sidecar that is a plain copy, hash alike.
 pub(crate) fn etag(hash: &[u8; 32], coding: Coding) -> Box<[u8]> {
     let mut etag = Vec::with_capacity(32);

@@ -1,22 +1,21 @@
 //! What is on disk may change while it is served: how that is noticed, and what survives it.
 //!
-//! A file that is sent in pieces is looked at after each of them ([`Streamed`]). When a changed site takes the place of an
+//! A file that is sent in pieces is looked at after each of them ([`Streamed`](crate::Streamed)). When a changed site takes the place of an
 //! older one, what both have need not be read again ([`Site::inherit`]).
 
 use crate::error::printable;
 use crate::fields::Blocks;
 use crate::index::{FileId, Slot};
 use crate::pack::Records;
-use crate::representation::{self, Representation, no_later};
+use crate::representation::{self, Dates, Representation, no_later};
 use crate::rules;
 use crate::site::{Site, Store, packed_blocks};
-use rustix::fs::{AtFlags, Stat, StatxFlags};
-use rustix::io::Errno;
-use sitar_io::File;
+use rustix::fs::Stat;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Deref;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What changes when a file's content does. Not the change time: a rename or a new link alters nothing here.
@@ -29,7 +28,7 @@ pub(crate) struct Stamp {
 }
 
 /// A time of the file system's: seconds since the epoch, and nanoseconds.
-type Moment = (i64, u32);
+pub(crate) type Moment = (i64, u32);
 
 impl Stamp {
     #[allow(
@@ -41,51 +40,8 @@ impl Stamp {
         Stamp { size: stat.st_size as u64, modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u32) }
     }
 
-    /// What the kernel knows without asking a remote server, so that this does not wait for a network.
-    fn of_open(file: &File) -> Option<Stamp> {
-        let (flags, wanted) =
-            (AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::SIZE | StatxFlags::MTIME);
-        let now = match rustix::fs::statx(file, c"", flags, wanted) {
-            // Before Linux 4.11, or refused by a seccomp filter.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                return rustix::fs::fstat(file).ok().map(|now| Stamp::of(&now));
-            }
-            now => now.ok()?,
-        };
-        Some(Stamp { size: now.stx_size, modified: (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec) })
-    }
-}
-
-/// A file that bodies are sent from, piece by piece, and what it was like when it was opened.
-#[derive(Clone, Debug)]
-pub struct Streamed {
-    file: File,
-    stamp: Stamp,
-    /// Opened for one representation, and not the archive that all of them share.
-    own: bool,
-}
-
-impl Streamed {
-    pub(crate) fn new(file: File, stamp: Stamp, own: bool) -> Streamed {
-        Streamed { file, stamp, own }
-    }
-
-    pub(crate) fn is_own(&self) -> bool {
-        self.own
-    }
-
-    /// Whether what has been read from it until now is all of one version: ask after reading, before sending. A system
-    /// call that does not block. What is written through a memory mapping is noticed when the kernel writes it back.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        Stamp::of_open(&self.file) == Some(self.stamp)
-    }
-}
-
-impl Deref for Streamed {
-    type Target = File;
-    fn deref(&self) -> &File {
-        &self.file
+    pub(crate) fn at(size: u64, modified: Moment) -> Stamp {
+        Stamp { size, modified }
     }
 }
 
@@ -114,13 +70,61 @@ impl Origin {
         }
     }
 
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The change time.
+    pub(crate) fn changed(&self) -> Moment {
+        self.changed
+    }
+
+    /// The second after the change time, since when the content is what it is.
+    pub(crate) fn unchanged_since(&self) -> u64 {
+        u64::try_from(self.changed.0).unwrap_or(0).saturating_add(1)
+    }
+
+    /// Whether the change time is later than `time`.
+    pub(crate) fn is_changed_after(&self, time: SystemTime) -> bool {
+        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        (self.changed.0, self.changed.1)
+            > (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
+    }
+
+    /// What stands for content that is not read: another number for another version of the file, and for another part of
+    /// it. It says nothing about the inode and the times that it is made of. `makeshift`: bytes that no other call has.
+    pub(crate) fn version(&self, part: &Range<u64>, makeshift: &[u8]) -> representation::Hash {
+        let Origin { device, inode, stamp: Stamp { size, modified }, changed } = *self;
+        let numbers = [
+            device,
+            inode,
+            size,
+            modified.0.cast_unsigned(),
+            modified.1.into(),
+            changed.0.cast_unsigned(),
+            changed.1.into(),
+            part.start,
+            part.end,
+        ];
+        let mut text = b"sitar: a version of a file\0".to_vec();
+        numbers.iter().for_each(|number| text.extend_from_slice(&number.to_be_bytes()));
+        text.extend_from_slice(makeshift);
+        representation::sha256(&text)
+    }
+
+    /// How long a change of the file may leave no trace behind another: the grain of its time stamps.
+    pub(crate) fn grain(&self) -> Duration {
+        // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).
+        let is_coarse = self.stamp.modified.1 == 0 && self.changed.1 == 0;
+        if is_coarse { COARSE_GRAIN } else { GRAIN }
+    }
+
     /// Whether whatever is written to the file from `now` on will show: the kernel's time stamps have a grain, and a second
     /// change within one leaves no trace. To be asked with the time at which the bytes are read; git calls the other case
     /// racy.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let times = [self.stamp.modified, self.changed];
-        // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).
-        let grain = if times.iter().all(|(_, nanos)| *nanos == 0) { COARSE_GRAIN } else { GRAIN };
+        let grain = self.grain();
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         times.iter().all(|(seconds, nanos)| {
             let then = Duration::new(u64::try_from(*seconds).unwrap_or(0), *nanos);
@@ -154,16 +158,16 @@ impl Site {
                     let file = self.same_name(older, file)?;
                     let entry = self.index.entry(file)?;
                     let origin = self.origin(entry.source).filter(|here| here == origin)?;
-                    let modified = no_later(origin.modified(), now);
-                    Some((file, Arc::new(representation.inherited(&entry, origin, modified)?)))
+                    let dates = representation.dates().with(no_later(origin.modified(), now));
+                    Some((file, Arc::new(representation.inherited(&entry, origin, dates)?)))
                 })
                 .collect(),
             (Store::Pack { records: earlier, .. }, Store::Pack { records, blocks, .. }) => {
                 let known = loaded.filter_map(|(file, representation)| {
                     let (source, _) = older.index.source(file)?;
-                    Some((earlier.get(source)?.hash, representation))
+                    Some((earlier.get(source)?.hash, (file, representation)))
                 });
-                self.inherit_packed(records, blocks, &known.collect(), now)
+                self.inherit_packed(records, blocks, older, &known.collect(), now)
             }
             _ => Vec::new(),
         }
@@ -174,18 +178,31 @@ impl Site {
         &self,
         records: &Records,
         blocks: &[Blocks],
-        known: &HashMap<representation::Hash, Arc<Representation>>,
+        older: &Site,
+        known: &HashMap<representation::Hash, (FileId, Arc<Representation>)>,
         now: SystemTime,
     ) -> Vec<(FileId, Arc<Representation>)> {
         let heirs = self.index.sources().filter_map(|(file, source)| {
             let record = records.get(source)?;
-            let representation = known.get(&record.hash)?;
+            let (before, representation) = known.get(&record.hash)?;
             let entry = self.index.entry(file)?;
             let blocks = packed_blocks(blocks, &record, &entry);
-            let heir = representation.repacked(&record.hash, blocks, &entry, no_later(record.mtime, now))?;
+            // Under another name there may have been other content of the same date.
+            let is_same = self.same_name(older, *before) == Some(file);
+            let dates = if is_same { representation.dates() } else { Dates::NEVER };
+            let dates = dates.with(no_later(record.mtime, now));
+            let heir = representation.repacked(&record.hash, blocks, &entry, dates)?;
             Some((file, Arc::new(heir)))
         });
         heirs.collect()
+    }
+
+    /// Notes that this site takes the place of another one at `now`. From then on a date proves nothing about what was served
+    /// before: the other site may have had other content of the same date under the same name.
+    pub fn take_over(&self, now: SystemTime) {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // Only the number matters. Rounded up, and a second for those who look at the older one still.
+        self.since.store(now.saturating_add(2), Ordering::Relaxed);
     }
 
     /// Whether it lies in one file.
@@ -201,7 +218,8 @@ impl Site {
         let mut hasher = DefaultHasher::new();
         match &self.store {
             Store::Archive { file, .. } | Store::Pack { file, .. } => {
-                rustix::fs::fstat(file).ok().map(|stat| Origin::of(&stat)).hash(&mut hasher);
+                let stat = rustix::fs::fstat(&**file).ok();
+                stat.map(|stat| Origin::of(&stat)).hash(&mut hasher);
             }
             Store::Directory(root) => {
                 for name in

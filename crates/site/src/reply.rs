@@ -1,11 +1,11 @@
 //! What goes back: status, header lines, body. Nothing here allocates.
 
 use crate::fields::VALIDATORS_MAX;
-use crate::live::Streamed;
 use crate::multipart::Plan;
 use crate::pack;
 use crate::path::NAME_MAX;
 use crate::rules::{FIXED_BYTES_MAX, HEADER_LINES_MAX, HeaderSet, Occasion, PIECES_MAX};
+use crate::streamed::Streamed;
 use sitar_http::{FIELDS_MAX, Request, Status};
 use sitar_io::Region;
 use std::ops::{Deref, Range};
@@ -49,7 +49,7 @@ pub enum Body<'r> {
     File {
         /// The file.
         file: &'r Streamed,
-        /// Absolute offsets in the file, in bytes.
+        /// Which of its bytes, for [`Streamed::place`] to find.
         range: Range<u64>,
     },
 }

@@ -2,12 +2,13 @@
 
 use crate::fields::{self, Blocks, Lines};
 use crate::index::Entry;
-use crate::live::{Origin, Streamed};
+use crate::live::Origin;
 use crate::media::Media;
 use crate::multipart::Plan;
 use crate::reply::{Body, FieldBuf, Multipart, Reply};
 use crate::route::Found;
 use crate::rules::HeaderSet;
+use crate::streamed::Streamed;
 use aws_lc_rs::digest::{SHA256, digest};
 use sitar_http::semantics::{Coding, Parts, Span, Validators, Verdict, preconditions, range, wants_sha256};
 use sitar_http::{Method, Request, Status};
@@ -37,9 +38,14 @@ impl Budget {
         self.left.load(Ordering::Relaxed)
     }
 
+    /// Returns whether one file may ever take that many of them.
+    pub(crate) fn allows(&self, bytes: u64) -> bool {
+        bytes <= self.per_file
+    }
+
     /// Takes `bytes`, or nothing.
     pub(crate) fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        if bytes > self.per_file {
+        if !self.allows(bytes) {
             return None;
         }
         // Only the sum matters, not what else was written when: relaxed is enough.
@@ -88,6 +94,39 @@ pub(crate) enum Content {
     },
 }
 
+/// What tells the content of a representation from any other, and becomes its ETag.
+#[derive(Debug)]
+pub(crate) enum Identity {
+    /// SHA-256 of the content.
+    Content(Hash),
+    /// The version of the file that it is sent from, and the place in it ([`Origin::version`]): where hashing would cost a whole
+    /// read. `until`: the file is younger than the grain of its times, and then there is to be another.
+    Version { version: Hash, until: Option<SystemTime> },
+}
+
+/// The date of a representation, and what it proves.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dates {
+    /// The modification time: seconds since the epoch.
+    modified: Option<u64>,
+    /// No other content has been served under this name since then; 0 as far as this process knows of none.
+    since: u64,
+}
+
+impl Dates {
+    /// A date that proves nothing.
+    pub(crate) const NEVER: Dates = Dates { modified: None, since: u64::MAX };
+
+    pub(crate) fn new(modified: Option<u64>, since: u64) -> Dates {
+        Dates { modified, since }
+    }
+
+    /// The same with another modification time.
+    pub(crate) fn with(self, modified: Option<u64>) -> Dates {
+        Dates { modified, ..self }
+    }
+}
+
 /// A file that has been loaded.
 #[derive(Debug)]
 pub struct Representation {
@@ -95,10 +134,12 @@ pub struct Representation {
     /// Where the bytes came from, for whoever asks whether they are still the same; `None`: that cannot be told.
     origin: Option<Origin>,
     length: u64,
-    etag: Option<Box<[u8]>>,
-    last_modified: Option<u64>,
+    etag: Box<[u8]>,
+    /// When the ETag is to be made again.
+    until: Option<SystemTime>,
+    dates: Dates,
     vary: bool,
-    /// SHA-256 of the content; `None` where it is sent from the file.
+    /// SHA-256 of the content; `None` where it is sent from the file, and no pack knows it.
     hash: Option<Hash>,
     /// The type; `None` for encoded content.
     media: Option<Media>,
@@ -113,20 +154,21 @@ pub struct Representation {
 }
 
 impl Representation {
+    /// `identity` is that of content which is sent from a file; any other is hashed.
     pub(crate) fn new(
         content: Content,
+        identity: impl FnOnce() -> std::io::Result<Identity>,
         entry: &Entry,
-        modified: Option<u64>,
+        dates: Dates,
         origin: Option<Origin>,
-    ) -> Representation {
-        let hash = match &content {
-            Content::Static(bytes) => Some(sha256(bytes)),
-            Content::Resident(region) => Some(sha256(region)),
-            // Its hash would cost a whole read; the date has to do.
-            Content::File { .. } => None,
+    ) -> std::io::Result<Representation> {
+        let identity = match &content {
+            Content::Static(bytes) => Identity::Content(sha256(bytes)),
+            Content::Resident(region) => Identity::Content(sha256(region)),
+            Content::File { .. } => identity()?,
         };
-        let made = Representation::assemble(content, hash, Blocks::of(entry), entry, modified);
-        Representation { origin, ..made }
+        let made = Representation::assemble(content, &identity, Blocks::of(entry), entry, dates);
+        Ok(Representation { origin, ..made })
     }
 
     /// Out of a pack, which knows the hash and may know the header lines.
@@ -138,14 +180,14 @@ impl Representation {
         hash: &Hash,
         blocks: Option<&Blocks>,
         entry: &Entry,
-        modified: Option<u64>,
+        dates: Dates,
     ) -> Result<Representation, Mismatch> {
         if let Content::Resident(region) = &content
             && sha256(region) != *hash
         {
             return Err(Mismatch);
         }
-        Ok(Representation::checked(content, hash, blocks, entry, modified))
+        Ok(Representation::checked(content, hash, blocks, entry, dates))
     }
 
     fn checked(
@@ -153,22 +195,18 @@ impl Representation {
         hash: &Hash,
         blocks: Option<&Blocks>,
         entry: &Entry,
-        modified: Option<u64>,
+        dates: Dates,
     ) -> Representation {
         let blocks = blocks.cloned().unwrap_or_else(|| Blocks::of(entry));
-        Representation::assemble(content, Some(*hash), blocks, entry, modified)
+        Representation::assemble(content, &Identity::Content(*hash), blocks, entry, dates)
     }
 
     /// The same bytes, from the same place in a directory, as an entry of another index: nothing is read or hashed, the
     /// header lines are made anew. `None` unless the body is in memory.
-    pub(crate) fn inherited(
-        &self,
-        entry: &Entry,
-        origin: Origin,
-        modified: Option<u64>,
-    ) -> Option<Representation> {
+    pub(crate) fn inherited(&self, entry: &Entry, origin: Origin, dates: Dates) -> Option<Representation> {
         let content = self.shared()?;
-        let made = Representation::assemble(content, self.hash, Blocks::of(entry), entry, modified);
+        let identity = Identity::Content(self.hash?);
+        let made = Representation::assemble(content, &identity, Blocks::of(entry), entry, dates);
         Some(Representation { origin: Some(origin), ..made })
     }
 
@@ -178,9 +216,9 @@ impl Representation {
         hash: &Hash,
         blocks: Option<&Blocks>,
         entry: &Entry,
-        modified: Option<u64>,
+        dates: Dates,
     ) -> Option<Representation> {
-        Some(Representation::checked(self.shared()?, hash, blocks, entry, modified))
+        Some(Representation::checked(self.shared()?, hash, blocks, entry, dates))
     }
 
     /// The body, if it is in memory that can be shared.
@@ -195,30 +233,41 @@ impl Representation {
         self.origin.as_ref()
     }
 
+    pub(crate) fn dates(&self) -> Dates {
+        self.dates
+    }
+
     fn assemble(
         content: Content,
-        hash: Option<Hash>,
+        identity: &Identity,
         blocks: Blocks,
         entry: &Entry,
-        modified: Option<u64>,
+        dates: Dates,
     ) -> Representation {
         let length = match &content {
             Content::Static(bytes) => bytes.len() as u64,
             Content::Resident(region) => region.len() as u64,
             Content::File { range, .. } => range.end.saturating_sub(range.start),
         };
-        let etag = hash.map(|hash| fields::etag(&hash, entry.coding));
-        let last_modified = modified.filter(|&time| is_meaningful(time));
+        let (Identity::Content(digest) | Identity::Version { version: digest, .. }) = &identity;
+        let etag = fields::etag(digest, entry.coding);
+        let (hash, until) = match identity {
+            Identity::Content(hash) => (Some(*hash), None),
+            Identity::Version { until, .. } => (None, *until),
+        };
+        let dates = Dates { modified: dates.modified.filter(|&time| is_meaningful(time)), ..dates };
         let Blocks { content: lines, not_modified } = blocks;
         let (mut content_fields, mut not_modified_fields) = (lines.into_vec(), not_modified.into_vec());
-        fields::push_validators(&mut content_fields, etag.as_deref(), last_modified);
-        fields::push_validator(&mut not_modified_fields, etag.as_deref(), last_modified);
+        fields::push_validators(&mut content_fields, &etag, dates.modified);
+        // What a cache needs to find its copy (RFC 9110 §15.4.5).
+        fields::push_validators(&mut not_modified_fields, &etag, None);
         Representation {
             content,
             origin: None,
             length,
             etag,
-            last_modified,
+            until,
+            dates,
             vary: entry.vary,
             hash,
             media: (entry.coding == Coding::Identity).then_some(entry.media),
@@ -299,7 +348,9 @@ impl Representation {
     }
 
     fn success(&self, request: &Request<'_>, found: &Found<'_>, head: bool) -> Reply<'_> {
-        let validators = Validators { etag: self.etag.as_deref(), last_modified: self.last_modified };
+        let Dates { modified, since } = self.dates;
+        let last_modified = modified.map(|modified| modified.max(since));
+        let validators = Validators { etag: Some(&self.etag), last_modified };
         match preconditions(request, &validators) {
             Verdict::Proceed => {}
             Verdict::NotModified => return self.not_modified(),
@@ -370,8 +421,11 @@ impl Representation {
             Content::Resident(region) => region.len(),
             Content::Static(_) | Content::File { .. } => 0,
         };
-        let etag = self.etag.as_deref().map_or(0, <[u8]>::len);
-        size_of::<Self>() + body + etag + self.content_fields.len() + self.not_modified_fields.len()
+        size_of::<Self>()
+            + body
+            + self.etag.len()
+            + self.content_fields.len()
+            + self.not_modified_fields.len()
     }
 
     /// Whether it keeps a descriptor of its own open.
@@ -387,11 +441,17 @@ impl Representation {
         matches!(&self.content, Content::File { file, .. } if !file.is_unchanged())
     }
 
+    /// Whether its ETag was made for a file that had only just been changed, and that is over at this time: it must be loaded
+    /// again.
+    #[must_use]
+    pub fn is_makeshift(&self, now: impl FnOnce() -> SystemTime) -> bool {
+        self.until.is_some_and(|until| now() >= until)
+    }
+
     /// How large the body is, if it is sent from the file only because the budget had no room for it just then.
     #[must_use]
     pub fn displaced(&self, budget: &Budget) -> Option<u64> {
-        (matches!(self.content, Content::File { .. }) && self.length <= budget.per_file)
-            .then_some(self.length)
+        (matches!(self.content, Content::File { .. }) && budget.allows(self.length)).then_some(self.length)
     }
 
     fn part(&self, status: Status, part: Range<u64>, head: bool) -> Reply<'_> {

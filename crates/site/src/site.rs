@@ -4,20 +4,24 @@ use crate::directory::{Root, Seen, Show};
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::fields::Blocks;
 use crate::index::{Entry, FileId, Index};
-use crate::live::{Origin, Stamp, Streamed};
+use crate::live::Origin;
 use crate::names::Names;
 use crate::pack::{self, read::Found};
 use crate::path::{is_key, is_public};
-use crate::representation::{Budget, Content, Mismatch, Representation, no_later};
+use crate::representation::Hash;
 use crate::rules::{self, Rules};
+use crate::streamed::Streamed;
 use crate::tar::{self, ReadAt, Stored};
-use crate::tree::{Listing, RuleFiles, Tree};
+use crate::tree::{Listing, Maps, RuleFiles, Tree};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use sitar_http::semantics::Coding;
-use sitar_io::{File, RegionMut};
+use sitar_io::File;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 /// How to open a site.
@@ -42,12 +46,20 @@ pub struct Site {
     pub(crate) index: Index,
     pub(crate) rules: Rules,
     warnings: Vec<Warning>,
+    /// When it was opened: what changed on the disk after that may have been served before.
+    pub(crate) opened: SystemTime,
+    /// When it took the place of another site, in seconds since the epoch; 0 if it did not.
+    pub(crate) since: AtomicU64,
+    /// Loads of files that had only just been changed.
+    pub(crate) makeshifts: AtomicU64,
+    /// Hashes of bodies that had to be sent from their file for want of room, and the versions that they belong to.
+    pub(crate) displaced: Mutex<HashMap<FileId, (Origin, Hash)>>,
 }
 
 /// Where the bytes of all files are, by their number as sources of the index.
 pub(crate) enum Store {
-    Archive { file: File, stamp: Stamp, bodies: Vec<Stored> },
-    Pack { file: File, stamp: Stamp, records: pack::Records, blocks: Vec<Blocks> },
+    Archive { file: Streamed, bodies: Vec<Stored>, maps: Maps },
+    Pack { file: Streamed, records: pack::Records, blocks: Vec<Blocks> },
     Directory(Root),
     Embedded(Vec<&'static [u8]>),
 }
@@ -152,47 +164,6 @@ impl Site {
         &self.warnings
     }
 
-    /// Reads a file and builds its answers. Blocks: call it on a thread that may.
-    ///
-    /// A body within the budget is read whole and hashed; any other is opened to be sent from the file. `now` is the time by
-    /// the clock that answers are dated with.
-    ///
-    /// # Errors
-    /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
-    pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
-        let entry = self.index.entry(file).ok_or(io::ErrorKind::InvalidInput)?;
-        let (content, modified, origin) = match &self.store {
-            Store::Embedded(bodies) => (Content::Static(of(bodies, &entry)?), None, None),
-            Store::Archive { file, stamp, bodies } => {
-                let stored = of(bodies, &entry)?;
-                (archived(file, *stamp, stored.offset, stored.size, budget)?, stored.mtime, None)
-            }
-            Store::Pack { file, stamp, records, blocks } => {
-                let record = records.get(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
-                let content = archived(file, *stamp, record.offset, record.size, budget)?;
-                let blocks = packed_blocks(blocks, &record, &entry);
-                let modified = no_later(record.mtime, now);
-                return Representation::packed(content, &record.hash, blocks, &entry, modified).map_err(
-                    |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
-                );
-            }
-            Store::Directory(root) => {
-                let name = self.index.source_name(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
-                let (fd, before) = root.file(name)?;
-                let (file, stamp, origin) = (File::from(fd), Stamp::of(&before), Origin::of(&before));
-                // Before reading: a change that comes later must show.
-                let is_settled = origin.is_settled(now);
-                let size = u64::try_from(before.st_size).unwrap_or(0);
-                let content = content(Streamed::new(file.clone(), stamp, true), 0, size, budget)?;
-                if Stamp::of(&rustix::fs::fstat(&file)?) != stamp {
-                    return Err(changed("the file was changed while it was read"));
-                }
-                (content, origin.modified(), is_settled.then_some(origin))
-            }
-        };
-        Ok(Representation::new(content, &entry, no_later(modified, now), origin))
-    }
-
     fn assemble(
         store: Store,
         names: Names,
@@ -214,7 +185,16 @@ impl Site {
             let names = names.take(OUTDATED_SHOWN).map(printable).collect();
             warnings.push(Warning::Outdated { count: index.outdated.len(), names });
         }
-        Ok(Site { store, index, rules, warnings: warnings.finish() })
+        Ok(Site {
+            store,
+            index,
+            rules,
+            warnings: warnings.finish(),
+            opened: SystemTime::now(),
+            since: AtomicU64::new(0),
+            makeshifts: AtomicU64::new(0),
+            displaced: Mutex::default(),
+        })
     }
 }
 
@@ -247,9 +227,9 @@ fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Res
                 }
                 Found::Nothing => {}
             }
-            let ((names, bodies), rule_files) = list(&archive, prefix, &mut warnings)?;
-            let rules = archive_rules(&archive, rule_files, compile)?;
-            let store = Store::Archive { stamp: archive.stamp(&stat)?, file: archive.file, bodies };
+            let ((names, bodies), rule_files, maps) = list(&archive, prefix, &mut warnings)?;
+            let rules = archive_rules(&archive, rule_files, &maps, compile)?;
+            let store = Store::Archive { file: archive.unchanged(&stat)?, bodies, maps };
             Site::assemble(store, names, prefix, rules, warnings)
         }
         _ => Err(OpenFault::NotAFileOrDirectory),
@@ -268,7 +248,7 @@ fn open_pack(
     let packed = packed.below(prefix)?;
     let rules = compile(&packed.rules(&archive)?)?;
     let pack::read::Packed { names, records, blocks, .. } = packed;
-    let store = Store::Pack { stamp: archive.stamp(stat)?, file: archive.file, records, blocks };
+    let store = Store::Pack { file: archive.unchanged(stat)?, records, blocks };
     let site = Site::assemble(store, names, prefix, rules, warnings)?;
     if site.index.has_clash {
         let what = "the index has a name twice, or as a file and a folder";
@@ -298,14 +278,21 @@ fn embedded_rules(files: &[(&str, &[u8])]) -> Result<Rules, OpenFault> {
     compile(&[text(rules::HEADERS), text(rules::REDIRECTS)])
 }
 
-fn archive_rules(archive: &impl ReadAt, files: RuleFiles, compile: Compile) -> Result<Rules, OpenFault> {
+fn archive_rules(
+    archive: &impl ReadAt,
+    files: RuleFiles,
+    maps: &Maps,
+    compile: Compile,
+) -> Result<Rules, OpenFault> {
     let mut texts = [None, None];
     for (text, stored) in texts.iter_mut().zip(files) {
         let Some(stored) = stored else { continue };
         let mut bytes = vec![0; rule_bytes(stored.size)];
-        archive
-            .read_exact_at(&mut bytes, stored.offset)
-            .map_err(|error| OpenFault::Io { doing: "read its rules", error })?;
+        match maps.get(&stored.offset) {
+            Some(map) => map.read(&mut bytes, 0, |part, offset| archive.read_exact_at(part, offset)),
+            None => archive.read_exact_at(&mut bytes, stored.offset),
+        }
+        .map_err(|error| OpenFault::Io { doing: "read its rules", error })?;
         *text = Some(bytes);
     }
     compile(&texts)
@@ -335,12 +322,12 @@ pub(crate) fn rule_bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX).min(rules::FILE_MAX + 1)
 }
 
-/// Every path to a file in an archive, and its files with rules.
+/// Every path to a file in an archive, its files with rules, and the maps of those that are sparse.
 pub(crate) fn list(
     archive: &impl ReadAt,
     prefix: Option<&str>,
     warnings: &mut Warnings,
-) -> Result<(Listing, RuleFiles), OpenFault> {
+) -> Result<(Listing, RuleFiles, Maps), OpenFault> {
     let mut tree = Tree::new();
     let mut indexed = false;
     tar::scan(archive, warnings, |member, warnings| {
@@ -351,7 +338,8 @@ pub(crate) fn list(
         let why = "the archive was altered after it was packed (pack it again)";
         warnings.push(Warning::IndexUnused { why });
     }
-    tree.files(prefix, warnings)
+    let (listing, rules) = tree.files(prefix, warnings)?;
+    Ok((listing, rules, tree.into_maps()))
 }
 
 pub(crate) struct Archive {
@@ -367,16 +355,13 @@ impl Archive {
 }
 
 impl Archive {
-    /// The stamp of `before`, if nothing has been written since.
-    fn stamp(&self, before: &Stat) -> Result<Stamp, OpenFault> {
-        let (before, now) = (Stamp::of(before), rustix::fs::fstat(&self.file));
-        match now {
-            Ok(now) if Stamp::of(&now) == before => Ok(before),
-            _ => Err(OpenFault::Io {
-                doing: "read the archive",
-                error: changed("it was written to meanwhile"),
-            }),
+    /// The archive to send bodies from, if nothing has been written since `before`.
+    fn unchanged(self, before: &Stat) -> Result<Streamed, OpenFault> {
+        let file = Streamed::new(self.file, before, false);
+        if file.is_unchanged_by_now() {
+            return Ok(file);
         }
+        Err(OpenFault::Io { doing: "read the archive", error: changed("it was written to meanwhile") })
     }
 }
 
@@ -390,34 +375,7 @@ impl ReadAt for Archive {
     }
 }
 
-/// What belongs to the source of an entry.
-fn of<'s, T>(sources: &'s [T], entry: &Entry) -> io::Result<&'s T> {
-    sources.get(entry.source).ok_or(io::ErrorKind::InvalidInput.into())
-}
-
-/// A body in an archive of which nothing may have changed since it was indexed: the positions would send a mixture.
-fn archived(file: &File, stamp: Stamp, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
-    let content = content(Streamed::new(file.clone(), stamp, false), offset, size, budget)?;
-    if Stamp::of(&rustix::fs::fstat(file)?) != stamp {
-        return Err(changed("the archive was changed in place; replace it by renaming, then reload"));
-    }
-    Ok(content)
-}
-
-/// Reads `size` bytes at `offset`, if the budget has room for them.
-fn content(file: Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
-    if let (Some(reservation), Ok(length)) = (budget.reserve(size), usize::try_from(size))
-        // No memory is one more way of not fitting; the reservation goes back.
-        && let Ok(mut region) = RegionMut::new(length)
-    {
-        file.read_exact_at(&mut region, offset)?;
-        return Ok(Content::Resident(region.freeze_with(reservation)));
-    }
-    let end = offset.checked_add(size).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Content::File { file, range: offset..end })
-}
-
-fn changed(what: &'static str) -> io::Error {
+pub(crate) fn changed(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

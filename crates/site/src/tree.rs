@@ -8,17 +8,22 @@ use crate::error::{OpenFault, Warnings, printable};
 use crate::names::{NAMES_BYTES_MAX, Names};
 use crate::path::{DEPTH_MAX, NAME_MAX};
 use crate::rules::{HEADERS, REDIRECTS};
-use crate::tar::{Kind, Member, Stored};
-use std::collections::BTreeMap;
+use crate::tar::{Kind, Map, Member, Stored};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Folders, files and links by name.
 pub(crate) struct Tree {
     nodes: Vec<Node>,
     names_bytes: usize,
+    maps: Maps,
 }
 
 /// Paths to files, and where the bytes of each lie.
 pub(crate) type Listing = (Names, Vec<Stored>);
+
+/// The maps of sparse files, by their [`Stored::offset`].
+pub(crate) type Maps = HashMap<u64, Arc<Map>>;
 
 /// Where the bytes of `_headers` and `_redirects` lie, in this order.
 pub(crate) type RuleFiles = [Option<Stored>; 2];
@@ -38,7 +43,11 @@ enum Entry {
 
 impl Tree {
     pub(crate) fn new() -> Tree {
-        Tree { nodes: vec![Node { parent: ROOT, entry: Entry::Directory(BTreeMap::new()) }], names_bytes: 0 }
+        Tree {
+            nodes: vec![Node { parent: ROOT, entry: Entry::Directory(BTreeMap::new()) }],
+            names_bytes: 0,
+            maps: Maps::new(),
+        }
     }
 
     /// Adds a member; one of the same name is replaced.
@@ -54,6 +63,10 @@ impl Tree {
         let entry = match member.kind {
             Kind::Directory => Entry::Directory(BTreeMap::new()),
             Kind::File(stored) => Entry::File(stored),
+            Kind::Sparse(stored, map) => {
+                self.maps.insert(stored.offset, Arc::new(map));
+                Entry::File(stored)
+            }
             Kind::Symlink(target) if target.len() > NAME_MAX => {
                 warnings.left_out(&member.name, "its link's target is longer than 4096 bytes");
                 return Ok(());
@@ -151,6 +164,11 @@ impl Tree {
             Entry::Directory(children) => children.get(name).copied(),
             _ => None,
         }
+    }
+
+    /// The maps of the sparse files that were added.
+    pub(crate) fn into_maps(self) -> Maps {
+        self.maps
     }
 
     /// Every path to a file below `prefix`, relative to it, links included; and the files with rules there.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sitar_http::h2::{Content, Parked};
 use sitar_io::{Region, TxBuf};
-use sitar_site::{Body, Streamed};
+use sitar_site::{Body, Place, Streamed};
 
 use super::parts::Parts;
 
@@ -58,7 +58,11 @@ impl Content for Piece {
             Piece::Region(_, range) => range.len(),
             // All of it is in memory; how much that is stands in the answer's length.
             Piece::Parts(_) => usize::MAX,
-            Piece::File { chunk, .. } => chunk.as_ref().map_or(0, |(_, range)| range.len()),
+            Piece::File { chunk: Some((_, range)), .. } => range.len(),
+            Piece::File { file, range, chunk: None } => match file.place(range) {
+                Place::File { .. } => 0,
+                Place::Hole { len } => usize::try_from(len).unwrap_or(usize::MAX),
+            },
         }
     }
 
@@ -80,7 +84,11 @@ impl Content for Piece {
             }
             Piece::Parts(parts) => parts.fill(out),
             Piece::File { range, chunk, .. } => {
-                let Some((stage, part)) = chunk else { return };
+                let Some((stage, part)) = chunk else {
+                    out.fill(0);
+                    range.start += out.len() as u64;
+                    return;
+                };
                 out.copy_from_slice(&stage[part.start..part.start + out.len()]);
                 part.start += out.len();
                 range.start += out.len() as u64;

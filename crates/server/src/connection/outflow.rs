@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sitar_io::{Backend, Errno, Into, Ring, Src};
+use sitar_site::{Place, Streamed};
 
 use super::reply::{Rest, continue_body, take_output};
 use super::streams::Speech;
@@ -15,9 +16,14 @@ use crate::output::{Layer, Output};
 /// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How much is read of a file at a time.
-pub(super) fn read_len(range: &Range<u64>) -> usize {
-    usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_LEN)
+/// Where the next bytes of a part of a file are, and how many are read at a time; `None`: in a hole, and nothing is read.
+pub(super) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usize)> {
+    match file.place(range) {
+        Place::File { offset, len } => {
+            Some((offset, usize::try_from(len).unwrap_or(usize::MAX).min(READ_LEN)))
+        }
+        Place::Hole { .. } => None,
+    }
 }
 
 impl Connection {
@@ -57,11 +63,15 @@ impl Connection {
             return Ok(());
         }
         let Some(rest) = self.rest.take() else { return Ok(()) };
+        let next = match &rest {
+            Rest::File(file, range) => next_read(file, range),
+            _ => None,
+        };
         let mut runs = None;
         // What is read from a file is sealed in the buffer that it was read into, unless it will not be full records alone.
         let mut second = false;
-        if let (Rest::File(_, range), Layer::Tls(_)) = (&rest, &self.layer) {
-            runs = if is_due(&self.layer) { None } else { Output::runs(&self.layer, read_len(range)) };
+        if let (Some((_, len)), Layer::Tls(_)) = (next, &self.layer) {
+            runs = if is_due(&self.layer) { None } else { Output::runs(&self.layer, len) };
             second = runs.is_none();
         }
         let enough = cx.ring.tx_free() > cx.limits.reserve() + usize::from(second);
@@ -70,18 +80,18 @@ impl Connection {
             self.starve(cx);
             return Ok(());
         };
-        if let Rest::File(file, range) = rest {
+        if let (Rest::File(file, _), Some((offset, len))) = (&rest, next) {
             if second {
                 self.second = cx.ring.tx();
             }
-            let (len, at) = (read_len(&range), if second { STAGE_AT } else { 0 });
+            let at = if second { STAGE_AT } else { 0 };
             let into = match runs {
                 Some(runs) => Into::Runs(tx, runs),
                 None => Into::Tx(tx, at..at + len),
             };
-            cx.ring.read(&file, range.start, into, cx.key).map_err(|_| Gone)?;
+            cx.ring.read(file, offset, into, cx.key).map_err(|_| Gone)?;
             cx.spare_buffers()?;
-            self.rest = Some(Rest::File(file, range));
+            self.rest = Some(rest);
             self.activity = Activity::Reading;
             self.waits += 1;
             return Ok(());

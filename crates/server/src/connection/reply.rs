@@ -5,7 +5,7 @@ use std::ops::Range;
 use sitar_http::Version;
 use sitar_http::h1::Answer;
 use sitar_io::{Backend, Region, Ring};
-use sitar_site::{Body, Reply, Streamed};
+use sitar_site::{Body, Place, Reply, Streamed};
 use sitar_tls::RecordError;
 
 use super::parts::Parts;
@@ -98,6 +98,31 @@ pub(super) fn continue_body(
             (!range.is_empty()).then_some(Rest::Region(region, range))
         }
         Rest::Parts(parts) => parts.write(output, layer)?.map(Rest::Parts),
-        Rest::File(..) => Some(rest),
+        Rest::File(file, range) => {
+            let range = range.start + continue_hole(output, layer, &file, &range)?..range.end;
+            (!range.is_empty()).then_some(Rest::File(file, range))
+        }
     })
 }
+
+/// Puts as much of the hole that a part of a file begins with into `output` as fits. Returns how much that is.
+fn continue_hole(
+    output: &mut Output,
+    layer: &mut Layer,
+    file: &Streamed,
+    range: &Range<u64>,
+) -> Result<u64, RecordError> {
+    let mut done = 0;
+    while let Place::Hole { len } = file.place(&(range.start + done..range.end)) {
+        let zeros = ZEROS.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
+        let taken = output.body(layer, zeros)?;
+        done += taken as u64;
+        if taken < zeros.len() || range.start + done == range.end {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// What holes are made of.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

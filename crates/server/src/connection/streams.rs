@@ -12,7 +12,7 @@ use sitar_site::{Body, Reply};
 
 use super::content::Piece;
 use super::lookup::{Found, look_up};
-use super::outflow::read_len;
+use super::outflow::next_read;
 use super::patience::Patience;
 use super::wear::{is_worn, mind_the_keys};
 use super::{Activity, Connection, Context, Course, Gone, Inflow, STAGE_AT};
@@ -352,7 +352,9 @@ impl Connection {
         let Some((stream, Piece::File { file, range, .. }, allowed)) = streams.h2.hungry() else {
             return Ok(());
         };
-        let (file, range) = (file.clone(), range.clone());
+        // A hole is never hungry.
+        let Some((offset, len)) = next_read(file, range) else { return Ok(()) };
+        let file = file.clone();
         // One at a time: what was read for another stream has to be read again.
         streams.drop_chunk();
         // Two buffers: what is read cannot be sealed where it lies.
@@ -361,10 +363,8 @@ impl Connection {
             return Ok(());
         }
         let (Some(stage), Some(second)) = (cx.ring.tx(), cx.ring.tx()) else { return Err(Gone) };
-        let len = read_len(&range).min(allowed);
-        cx.ring
-            .read(&file, range.start, Into::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key)
-            .map_err(|_| Gone)?;
+        let len = len.min(allowed);
+        cx.ring.read(&file, offset, Into::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key).map_err(|_| Gone)?;
         cx.spare_buffers()?;
         (streams.reading, self.second) = (stream, Some(second));
         self.activity = Activity::Reading;

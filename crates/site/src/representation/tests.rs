@@ -33,7 +33,12 @@ fn hello(entry: &Entry, modified: Option<u64>) -> Representation {
     let mut region = sitar_io::RegionMut::new(5).unwrap();
     region.copy_from_slice(b"hello");
     let content = Content::Resident(region.freeze_with(budget.reserve(5).unwrap()));
-    Representation::new(content, entry, modified, None)
+    in_memory(content, entry, modified)
+}
+
+fn in_memory(content: Content, entry: &Entry, modified: Option<u64>) -> Representation {
+    let identity = || unreachable!("it is hashed");
+    Representation::new(content, identity, entry, Dates::new(modified, 0), None).unwrap()
 }
 
 #[test]
@@ -137,15 +142,20 @@ fn ranges() {
     });
 }
 
+/// What is sent from a file. The hash that stands for its version is one of zeros.
+fn streamed(coding: Coding, dates: Dates, until: Option<SystemTime>) -> Representation {
+    let file = sitar_io::File::from(tempfile::tempfile().unwrap());
+    let stat = rustix::fs::fstat(&file).unwrap();
+    let content = Content::File { file: Streamed::new(file, &stat, true), range: 1000..10_737_419_240 };
+    let identity = || Ok(Identity::Version { version: [0; 32], until });
+    Representation::new(content, identity, &entry(coding, false), dates, None).unwrap()
+}
+
 #[test]
 fn a_file_too_large_is_sent_from_where_it_lies() {
-    let file = sitar_io::File::from(tempfile::tempfile().unwrap());
-    let stamp = crate::live::Stamp::of(&rustix::fs::fstat(&file).unwrap());
-    let content = Content::File { file: Streamed::new(file, stamp, true), range: 1000..10_737_419_240 };
-    let representation =
-        Representation::new(content, &entry(Coding::Identity, false), Some(1_700_000_000), None);
+    let representation = streamed(Coding::Identity, Dates::new(Some(1_700_000_000), 0), None);
     get(&representation, "", |reply| {
-        assert!(!text(reply.fields).contains("ETag"));
+        assert!(text(reply.fields).contains("ETag: \"AAAAAAAAAAAAAAAAAAAAAAAA\"\r\n"));
         assert_eq!(reply.content_length, Some(10_737_418_240));
         assert!(matches!(reply.body, Body::File { range: Range { start: 1000, end: 10_737_419_240 }, .. }));
     });
@@ -157,18 +167,70 @@ fn a_file_too_large_is_sent_from_where_it_lies() {
         ));
     });
     get(&representation, "If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT\n", |reply| {
-        assert_eq!(
-            text(reply.fields),
-            "Cache-Control: no-cache\r\nLast-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n"
-        );
+        assert_eq!(text(reply.fields), "Cache-Control: no-cache\r\nETag: \"AAAAAAAAAAAAAAAAAAAAAAAA\"\r\n");
+    });
+    // What stands for content that is not read is no digest of it.
+    get(&representation, "Want-Repr-Digest: sha-256=1\n", |reply| assert!(reply.more.is_empty()));
+    get(&streamed(Coding::Br, Dates::new(None, 0), None), "", |reply| {
+        assert!(text(reply.fields).contains("ETag: \"AAAAAAAAAAAAAAAAAAAAAAAA.br\"\r\n"));
     });
     assert!(representation.resident_bytes() < 1000);
 }
 
 #[test]
+fn a_date_proves_nothing_about_the_time_before_it_could_be_vouched_for() {
+    // Modified at 22:13:20; another site was served until 22:13:30.
+    let taken_over = streamed(Coding::Identity, Dates::new(Some(1_700_000_000), 1_700_000_010), None);
+    let at = |second: u32| format!("Tue, 14 Nov 2023 22:13:{second} GMT");
+    for (condition, second, status) in [
+        ("If-Modified-Since", 20, Status::OK),
+        ("If-Modified-Since", 29, Status::OK),
+        ("If-Modified-Since", 30, Status::NOT_MODIFIED),
+        ("If-Unmodified-Since", 20, Status::PRECONDITION_FAILED),
+        ("If-Unmodified-Since", 29, Status::PRECONDITION_FAILED),
+        ("If-Unmodified-Since", 30, Status::OK),
+    ] {
+        get(&taken_over, &format!("{condition}: {}\n", at(second)), |reply| {
+            assert_eq!(reply.status, status, "{condition} {second}");
+        });
+    }
+    // What it was modified at is said all the same, and with no date there is none to compare.
+    get(&taken_over, "", |reply| {
+        assert!(text(reply.fields).contains("Last-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n"));
+    });
+    get(
+        &streamed(Coding::Identity, Dates::NEVER, None),
+        "If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT\n",
+        |reply| assert_eq!(reply.status, Status::OK),
+    );
+    // A part is sent for an ETag, and for no date.
+    for (value, status) in [
+        ("\"AAAAAAAAAAAAAAAAAAAAAAAA\"", Status::PARTIAL_CONTENT),
+        ("W/\"AAAAAAAAAAAAAAAAAAAAAAAA\"", Status::OK),
+        ("\"AAAAAAAAAAAAAAAAAAAAAAAB\"", Status::OK),
+        ("Tue, 14 Nov 2023 22:13:20 GMT", Status::OK),
+        ("Tue, 14 Nov 2023 22:13:30 GMT", Status::OK),
+    ] {
+        for since in [0, 1_700_000_010] {
+            let representation = streamed(Coding::Identity, Dates::new(Some(1_700_000_000), since), None);
+            get(&representation, &format!("Range: bytes=0-9\nIf-Range: {value}\n"), |reply| {
+                assert_eq!(reply.status, status, "{value}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_makeshift_is_over_at_its_time() {
+    let at = |second| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+    let representation = streamed(Coding::Identity, Dates::new(None, 0), Some(at(10)));
+    assert_eq!([9, 10, 11].map(|second| representation.is_makeshift(|| at(second))), [false, true, true]);
+    assert!(!streamed(Coding::Identity, Dates::new(None, 0), None).is_makeshift(|| at(99)));
+}
+
+#[test]
 fn nothing_is_a_body_too() {
-    let representation =
-        Representation::new(Content::Static(b""), &entry(Coding::Identity, false), None, None);
+    let representation = in_memory(Content::Static(b""), &entry(Coding::Identity, false), None);
     get(&representation, "", |reply| {
         assert_eq!((reply.status, reply.content_length), (Status::OK, Some(0)));
         assert!(matches!(reply.body, Body::Empty));

@@ -2,6 +2,7 @@ use super::*;
 use crate::reply::Body;
 use crate::route::{Found, Route};
 use crate::tar::tests::{archive, member};
+use crate::{Budget, Representation};
 use sitar_http::{Status, h1};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! One 512-byte header block.
 
+use super::sparse::Entries;
+
 /// A header whose checksum is right. Everything else in it may still be nonsense.
 pub(super) struct Header<'b> {
     block: &'b [u8; 512],
@@ -55,7 +57,10 @@ impl<'b> Header<'b> {
             b'D' => TypeFlag::GnuDumpDirectory,
             b'V' => TypeFlag::VolumeLabel,
             b'M' => TypeFlag::Continuation,
-            _ => TypeFlag::Unknown,
+            // Letters of other programs, which may stand for no file at all: Solaris keeps access control lists in `A`.
+            b'A'..=b'Z' => TypeFlag::Unknown,
+            // POSIX has a type that a reader does not know be a regular file, as does every reader.
+            _ => TypeFlag::File,
         }
     }
 
@@ -75,6 +80,16 @@ impl<'b> Header<'b> {
         }
     }
 
+    /// What an old GNU header of a sparse file says; `None` where another program uses these bytes (star).
+    pub(super) fn sparse(&self) -> Option<OldSparse<'b>> {
+        let fields = OldSparse {
+            entries: &self.block[386..482],
+            is_extended: self.block[482] != 0,
+            size: number(&self.block[483..495]),
+        };
+        (&self.block[257..263] != b"ustar\0").then_some(fields)
+    }
+
     /// The target of a link.
     pub(super) fn link(&self) -> Vec<u8> {
         text(&self.block[157..257]).to_vec()
@@ -89,6 +104,32 @@ impl<'b> Header<'b> {
     pub(super) fn mtime(&self) -> Option<u64> {
         number(&self.block[136..148])
     }
+}
+
+/// What an old GNU header of a sparse file has beside an ordinary one.
+pub(super) struct OldSparse<'b> {
+    pub(super) entries: &'b [u8],
+    /// A block of further entries follows the header.
+    pub(super) is_extended: bool,
+    /// Bytes of the file, holes included; `None` where that is no number.
+    pub(super) size: Option<u64>,
+}
+
+/// A block of entries behind an old GNU header of a sparse file: the entries, and whether another block follows.
+pub(super) fn more_entries(block: &[u8; 512]) -> (&[u8], bool) {
+    (&block[..504], block[504] != 0)
+}
+
+/// Adds the entries of an old GNU map, which end at one without a length.
+pub(super) fn old_entries(entries: &[u8], to: &mut Entries) -> Result<(), &'static str> {
+    let (entries, _) = entries.as_chunks::<24>();
+    for entry in entries.iter().take_while(|entry| entry[12] != 0) {
+        let (Some(at), Some(len)) = (number(&entry[..12]), number(&entry[12..])) else {
+            return Err("a sparse file's map is malformed");
+        };
+        to.push(at, len)?;
+    }
+    Ok(())
 }
 
 /// A field of text: up to the first zero byte, or all of it.

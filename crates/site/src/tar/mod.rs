@@ -1,21 +1,25 @@
 //! Tar archives as an untrusted list of positions: every header is read, no body is.
 //!
 //! Understood: v7, ustar (POSIX.1-1988), GNU long names, links and base-256 numbers, pax extended headers
-//! (POSIX.1-2001 "pax Interchange Format"), local and global. Refused with a reason: compressed, sparse, cut-short and
-//! multi-volume archives, and anything whose checksum is wrong. Names come out as they were written; what they mean
-//! is for [`crate::path::normalize`] and [`crate::tree::Tree`].
+//! (POSIX.1-2001 "pax Interchange Format"), local and global, sparse files as GNU tar and bsdtar write them ([`sparse`]).
+//! Refused with a reason: compressed, cut-short and multi-volume archives, sparse files of star, and anything whose
+//! checksum is wrong. Names come out as they were written; what they mean is for [`crate::path::normalize`] and [`crate::tree::Tree`].
 //!
 //! Where real readers differ, the stricter reading wins, because a silent difference would be a site that shows other
 //! files than `tar -t` lists: an archive without its end marker counts as cut short, and a zero block must be followed
 //! by another (or by the end of the file).
 
 use crate::error::{OpenFault, Warnings, printable};
-use header::{Header, TypeFlag};
-use pax::Overrides;
+use header::{Header, OldSparse, TypeFlag};
+use pax::{Overrides, Version};
+use sparse::{EXTENTS_MAX, Entries, Text};
 use std::io;
+
+pub(crate) use sparse::Map;
 
 mod header;
 mod pax;
+mod sparse;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -38,6 +42,8 @@ pub(crate) struct Member {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     File(Stored),
+    /// A file with holes: `size` counts them too, and `offset` is only a name for it that no other file of the archive has.
+    Sparse(Stored, Map),
     Directory,
     /// The name of an earlier member.
     HardLink(Vec<u8>),
@@ -50,7 +56,7 @@ pub(crate) enum Kind {
 /// Where a file's bytes lie in the archive.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
-    /// First byte, from the archive's start. `offset + size` lies within the archive.
+    /// First byte, from the archive's start. `offset + size` lies within the archive, unless there is a [`Map`].
     pub(crate) offset: u64,
     /// Bytes.
     pub(crate) size: u64,
@@ -72,6 +78,8 @@ pub(crate) fn scan(
         at: 0,
         headers: 0,
         global: Overrides::default(),
+        has_pax: false,
+        extents: 0,
         last: String::new(),
     };
     while let Some(member) = scanner.next()? {
@@ -86,6 +94,10 @@ struct Scanner<'s, R> {
     at: u64,
     headers: u64,
     global: Overrides,
+    /// There was a pax header.
+    has_pax: bool,
+    /// Parts of sparse files that were kept.
+    extents: usize,
     /// The last member's name, for messages.
     last: String,
 }
@@ -131,10 +143,12 @@ impl<R: ReadAt> Scanner<'_, R> {
             match header.flag() {
                 TypeFlag::PaxLocal => {
                     pending.any = true;
+                    self.has_pax = true;
                     let body = self.extension(at, own_size)?;
                     pax::apply(&body, &mut pending.local).map_err(|what| self.damaged(at, what))?;
                 }
                 TypeFlag::PaxGlobal => {
+                    self.has_pax = true;
                     let body = self.extension(at, own_size)?;
                     pax::apply(&body, &mut self.global).map_err(|what| self.damaged(at, what))?;
                 }
@@ -164,6 +178,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         let name = Overrides::pick(&mut local.path, &self.global.path)
             .or(long_name)
             .unwrap_or_else(|| header.name());
+        let name = local.map.name.take().unwrap_or(name);
         let link = Overrides::pick(&mut local.link, &self.global.link)
             .or(long_link)
             .unwrap_or_else(|| header.link());
@@ -172,34 +187,146 @@ impl<R: ReadAt> Scanner<'_, R> {
             Overrides::pick(&mut local.mtime, &self.global.mtime).map_or_else(|| header.mtime(), Some);
         self.last = printable(&name);
 
-        if local.sparse || self.global.sparse || flag == TypeFlag::GnuSparse {
-            return Err(OpenFault::Sparse { member: self.last.clone() });
-        }
         let data = at + BLOCK as u64;
+        if local.sparse || self.global.sparse || flag == TypeFlag::GnuSparse {
+            let is_file = matches!(flag, TypeFlag::File | TypeFlag::GnuSparse);
+            if self.global.sparse || !is_file {
+                return Err(self.damaged(at, "it says that something other than one file is sparse"));
+            }
+            let kind = self.sparse(at, header, flag, local, Stored { offset: data, size, mtime })?;
+            return Ok(Member { name, kind });
+        }
+        let has_body = match flag {
+            TypeFlag::HardLink => size > 0 && self.is_body(data, size)?,
+            // POSIX pax: links, devices and directories have no body, whatever their size field says (for a directory it
+            // may be a quota).
+            TypeFlag::Symlink | TypeFlag::Device | TypeFlag::Directory => false,
+            _ => true,
+        };
         let kind = match flag {
             // Before there was a type for them, directories were files whose name ended in a slash.
             TypeFlag::File if name.ends_with(b"/") => Kind::Directory,
             TypeFlag::File => Kind::File(Stored { offset: data, size, mtime }),
             TypeFlag::Directory | TypeFlag::GnuDumpDirectory => Kind::Directory,
+            TypeFlag::HardLink if has_body => Kind::File(Stored { offset: data, size, mtime }),
             TypeFlag::HardLink => Kind::HardLink(link),
             TypeFlag::Symlink => Kind::Symlink(link),
             TypeFlag::Device => Kind::Other("it is a device or a named pipe"),
             TypeFlag::VolumeLabel => Kind::Other("it is a volume label"),
             TypeFlag::Continuation => return Err(OpenFault::MultiVolume { member: self.last.clone() }),
             TypeFlag::Unknown => Kind::Other("its type is unknown"),
-            // `next` consumes these.
+            // `next` consumes these, and the sparse ones are done.
             TypeFlag::GnuSparse
             | TypeFlag::PaxLocal
             | TypeFlag::PaxGlobal
             | TypeFlag::LongName
             | TypeFlag::LongLink => Kind::Other("its type is unknown"),
         };
-        // POSIX pax: links, devices and directories have no body, whatever their size field says (for a directory it
-        // may be a quota, for a hard link the size of its target).
-        let bodiless =
-            matches!(flag, TypeFlag::HardLink | TypeFlag::Symlink | TypeFlag::Device | TypeFlag::Directory);
-        self.skip(data, if bodiless { 0 } else { size })?;
+        self.skip(data, if has_body { size } else { 0 })?;
         Ok(Member { name, kind })
+    }
+
+    /// A sparse file. `stored` is what follows the header: the parts, and in version 1.0 a map in front of them.
+    fn sparse(
+        &mut self,
+        at: u64,
+        header: &Header<'_>,
+        flag: TypeFlag,
+        local: Overrides,
+        stored: Stored,
+    ) -> Result<Kind, OpenFault> {
+        let unknown = || OpenFault::Sparse { member: self.last.clone() };
+        let Stored { mut offset, size, mtime } = stored;
+        let (real, entries, text) = if flag == TypeFlag::GnuSparse {
+            let old = header.sparse().filter(|_| !local.sparse).ok_or_else(unknown)?;
+            let mut entries = Entries::default();
+            self.old_map(&old, &mut offset, &mut entries)?;
+            (old.size, entries, 0)
+        } else {
+            let map = local.map;
+            match map.version() {
+                Version::Records if !map.is_complete() => {
+                    return Err(self.damaged(at, "a sparse file's map is not complete"));
+                }
+                Version::Records => (map.size, map.entries, 0),
+                Version::Text => {
+                    let mut entries = Entries::default();
+                    let text = self.text_map(offset, size, &mut entries)?;
+                    (map.size, entries, text)
+                }
+                Version::Unknown => return Err(unknown()),
+            }
+        };
+        self.skip(offset, size)?;
+        self.extents += entries.len();
+        if self.extents > EXTENTS_MAX {
+            return Err(OpenFault::TooMany { what: "parts of sparse files", limit: EXTENTS_MAX as u64 });
+        }
+        let real = real.filter(|&real| i64::try_from(real).is_ok());
+        let real = real.ok_or_else(|| self.damaged(at, "a sparse file's size is not a number"))?;
+        let (parts, len) = (offset + text, size - text);
+        let map = entries.finish(real, parts, len).map_err(|what| self.damaged(at, what))?;
+        let stored = Stored { offset: parts, size: real, mtime };
+        Ok(match map {
+            Some(map) => Kind::Sparse(stored, map),
+            None => Kind::File(stored),
+        })
+    }
+
+    /// The map of an old GNU header and of the blocks behind it, which move `offset`.
+    fn old_map(
+        &mut self,
+        old: &OldSparse<'_>,
+        offset: &mut u64,
+        entries: &mut Entries,
+    ) -> Result<(), OpenFault> {
+        let mut added = header::old_entries(old.entries, entries);
+        let mut is_extended = old.is_extended;
+        while is_extended && added.is_ok() && entries.len() <= EXTENTS_MAX {
+            let Some(block) = self.window.block(*offset)? else {
+                return Err(OpenFault::Truncated {
+                    offset: self.window.source.len(),
+                    member: self.last.clone(),
+                });
+            };
+            let more;
+            (more, is_extended) = header::more_entries(&block);
+            added = header::old_entries(more, entries);
+            *offset += BLOCK as u64;
+        }
+        added.map_err(|what| self.damaged(*offset, what))
+    }
+
+    /// The map in front of the data, which ends with a whole block. Returns how many bytes it takes.
+    fn text_map(&mut self, data: u64, size: u64, entries: &mut Entries) -> Result<u64, OpenFault> {
+        let mut text = Text::default();
+        let mut taken = 0;
+        while size - taken >= BLOCK as u64 {
+            let Some(block) = data.checked_add(taken).map(|at| self.window.block(at)).transpose()?.flatten()
+            else {
+                return Err(OpenFault::Truncated {
+                    offset: self.window.source.len(),
+                    member: self.last.clone(),
+                });
+            };
+            taken += BLOCK as u64;
+            if text.block(&block, entries).map_err(|what| self.damaged(data, what))? {
+                return Ok(taken);
+            }
+        }
+        Err(self.damaged(data, "a sparse file's map is not complete"))
+    }
+
+    /// Whether a hard link's size is that of a body. POSIX.1-2001 has a pax archive's link bring the content of its file once
+    /// more; before, sizes of links meant nothing, and some writers give that of the target. What follows decides: a
+    /// header, or the end, comes directly behind the link or behind the body. If both could be, it is the archive's kind.
+    fn is_body(&mut self, data: u64, size: u64) -> Result<bool, OpenFault> {
+        let behind = data.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK as u64));
+        let is_next = |block: &[u8; BLOCK]| *block == [0; BLOCK] || Header::check(block).is_some();
+        let follows = self.window.block(data)?.is_some_and(|block| is_next(&block));
+        let Some(behind) = behind else { return Ok(false) };
+        let follows_body = self.window.block(behind)?.is_some_and(|block| is_next(&block));
+        Ok(follows_body && (self.has_pax || !follows))
     }
 
     /// The body of an extension header: read, because it is part of the index.

@@ -1,5 +1,7 @@
 //! pax extended headers: `LENGTH KEY=VALUE\n`, again and again, where the length counts itself.
 
+use super::sparse::Entries;
+
 /// What extended headers say in place of a member's own header. Of each, `None` means that nothing was said and
 /// `Some(None)` that an earlier saying was taken back (an empty value).
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -8,8 +10,85 @@ pub(super) struct Overrides {
     pub(super) link: Option<Option<Vec<u8>>>,
     pub(super) size: Option<Option<u64>>,
     pub(super) mtime: Option<Option<u64>>,
-    /// The body is a map followed by fragments.
+    /// The member is sparse.
     pub(super) sparse: bool,
+    pub(super) map: SparseRecords,
+}
+
+/// What the records of GNU tar say about a sparse member.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(super) struct SparseRecords {
+    major: Option<u64>,
+    minor: Option<u64>,
+    /// The name of the file; that of the member is made up by its writer.
+    pub(super) name: Option<Vec<u8>>,
+    /// Bytes of the file, holes included.
+    pub(super) size: Option<u64>,
+    blocks: Option<u64>,
+    pub(super) entries: Entries,
+    /// Entries as they were counted by the writer: before neighbours became one.
+    count: u64,
+    /// A position whose length comes in the next record.
+    at: Option<u64>,
+    /// Records of another program than GNU tar.
+    foreign: bool,
+}
+
+/// How the map of a sparse member is written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// In these records.
+    Records,
+    /// As text in front of the data.
+    Text,
+    /// In a way that is not known.
+    Unknown,
+}
+
+impl SparseRecords {
+    pub(super) fn version(&self) -> Version {
+        match (self.major, self.minor) {
+            _ if self.foreign => Version::Unknown,
+            (None | Some(0), None | Some(0 | 1)) => Version::Records,
+            (Some(1), Some(0)) => Version::Text,
+            _ => Version::Unknown,
+        }
+    }
+
+    /// Whether the map in these records is complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.at.is_none() && self.blocks.is_none_or(|blocks| blocks == self.count)
+    }
+
+    fn apply(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        const MALFORMED: &str = "a sparse file's map is malformed";
+        let number = || decimal(value).ok_or(MALFORMED);
+        match key {
+            b"major" => self.major = Some(number()?),
+            b"minor" => self.minor = Some(number()?),
+            b"name" => self.name = (!value.is_empty()).then(|| value.to_vec()),
+            b"size" | b"realsize" => self.size = Some(number()?),
+            b"numblocks" => self.blocks = Some(number()?),
+            b"offset" if self.at.is_none() => self.at = Some(number()?),
+            b"offset" => return Err(MALFORMED),
+            b"numbytes" => {
+                let at = self.at.take().ok_or(MALFORMED)?;
+                self.entries.push(at, number()?)?;
+                self.count += 1;
+            }
+            b"map" if value.is_empty() => {}
+            b"map" => {
+                let mut numbers = value.split(|&byte| byte == b',').map(decimal);
+                while let Some(at) = numbers.next() {
+                    let len = numbers.next().flatten();
+                    self.entries.push(at.ok_or(MALFORMED)?, len.ok_or(MALFORMED)?)?;
+                    self.count += 1;
+                }
+            }
+            _ => self.foreign = true,
+        }
+        Ok(())
+    }
 }
 
 impl Overrides {
@@ -40,8 +119,13 @@ pub(super) fn apply(mut body: &[u8], to: &mut Overrides) -> Result<(), &'static 
                 let whole = value.split(|&byte| byte == b'.').next().unwrap_or(value);
                 to.mtime = Some((!empty).then(|| decimal(whole).unwrap_or(0)));
             }
-            key if key.starts_with(b"GNU.sparse.") || key == b"SCHILY.realsize" => to.sparse = true,
-            _ => {}
+            b"SCHILY.realsize" => (to.sparse, to.map.foreign) = (true, true),
+            key => {
+                if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    to.sparse = true;
+                    to.map.apply(key, value)?;
+                }
+            }
         }
         body = rest;
     }

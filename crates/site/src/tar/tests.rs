@@ -148,21 +148,54 @@ sys.stdout.buffer.write(out.getvalue())
 }
 
 #[test]
-fn sparse_members_are_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = std::fs::File::create(folder.path().join("holes.bin")).unwrap();
-    file.set_len(1 << 20).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 600_000).unwrap();
-    for arguments in [
-        ["--format=gnu", "--hole-detection=raw"],
-        ["--format=pax", "--sparse-version=1.0"],
-        ["--format=pax", "--sparse-version=0.1"],
-        ["--format=pax", "--sparse-version=0.0"],
-    ] {
-        let bytes =
-            gnu_tar(folder.path(), &[arguments[0], arguments[1], "--sparse", "-cf", "-", "holes.bin"]);
-        let message = message(&bytes);
-        assert!(message.contains("holes.bin") && message.contains("without --sparse"), "{message}");
+fn a_link_may_bring_the_content_of_its_file() {
+    let link = |size: u64| header(b"link", b'1', size, b"a").to_vec();
+    let body = |bytes: &[u8]| {
+        let mut body = bytes.to_vec();
+        body.resize(body.len().next_multiple_of(512), 0);
+        body
+    };
+    let (a, after) = (member("a", b'0', b"hello"), member("b", b'0', b"b"));
+    let x = member("x", b'x', b"20 mtime=1650000000\n");
+    let names = |parts: &[Vec<u8>]| {
+        let kinds = members(&archive(parts)).unwrap().into_iter().map(|member| match member.kind {
+            Kind::File(stored) => format!("{} bytes", stored.size),
+            Kind::HardLink(target) => format!("link to {}", String::from_utf8(target).unwrap()),
+            other => format!("{other:?}"),
+        });
+        kinds.collect::<Vec<_>>().join(", ")
+    };
+    // As `pax` and bsdtar's newc conversions write it, in the middle and at the end.
+    assert_eq!(names(&[a.clone(), link(5), body(b"hello"), after.clone()]), "5 bytes, 5 bytes, 1 bytes");
+    assert_eq!(names(&[a.clone(), link(5), body(b"hello")]), "5 bytes, 5 bytes");
+    assert_eq!(names(&[a.clone(), link(700), body(&[b'x'; 700])]), "5 bytes, 700 bytes");
+    assert_eq!(
+        files(&archive(&[a.clone(), link(5), body(b"other")]))[1],
+        ("link".to_owned(), b"other".to_vec())
+    );
+    // As old writers do: the size is that of the target, and there is no body.
+    assert_eq!(names(&[a.clone(), link(5), after.clone()]), "5 bytes, link to a, 1 bytes");
+    assert_eq!(names(&[a.clone(), link(5)]), "5 bytes, link to a");
+    assert_eq!(names(&[a.clone(), link(u64::from(u32::MAX))]), "5 bytes, link to a");
+    assert_eq!(names(&[a.clone(), link(0), after.clone()]), "5 bytes, link to a, 1 bytes");
+    // The body is an archive itself: where there are pax headers, sizes of links count.
+    let nested = archive(&[member("inner", b'0', b"")]);
+    let size = nested.len() as u64;
+    assert_eq!(
+        names(&[x, a.clone(), link(size), nested.clone(), after.clone()]),
+        "5 bytes, 1536 bytes, 1 bytes"
+    );
+    assert!(names(&[a, link(size), nested, after]).starts_with("5 bytes, link to a, 0 bytes"));
+}
+
+#[test]
+fn unknown_types_are_files_unless_they_are_letters_of_another_program() {
+    for (flag, kind) in [(b'8', true), (b'9', true), (b'a', true), (b'~', true), (b'A', false), (b'I', false)]
+    {
+        let members = members(&archive(&[member("a", flag, b"body"), member("b", b'0', b"")])).unwrap();
+        assert_eq!(matches!(members[0].kind, Kind::File(Stored { size: 4, .. })), kind, "{}", flag as char);
+        assert_eq!(matches!(members[0].kind, Kind::Other("its type is unknown")), !kind);
+        assert_eq!(members.len(), 2);
     }
 }
 

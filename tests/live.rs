@@ -3,6 +3,8 @@
 //! Sites that change while they are served: what clients see, and what the operator is told.
 
 mod common;
+#[path = "live/versions.rs"]
+mod versions;
 
 use common::client::Client;
 use common::site::write;

@@ -123,13 +123,13 @@ impl Origin {
     /// change within one leaves no trace. To be asked with the time at which the bytes are read; git calls the other case
     /// racy.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
-        let times = [self.stamp.modified, self.changed];
-        let grain = self.grain();
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        times.iter().all(|(seconds, nanos)| {
-            let then = Duration::new(u64::try_from(*seconds).unwrap_or(0), *nanos);
-            now.checked_sub(then).is_some_and(|age| age > grain)
-        })
+        let (grain, now) = (self.grain(), now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let age = |(seconds, nanos): Moment| {
+            now.checked_sub(Duration::new(u64::try_from(seconds).unwrap_or(0), nanos))
+        };
+        // A modification time that lies ahead was set, and a change will show by another.
+        age(self.changed).is_some_and(|age| age > grain)
+            && age(self.stamp.modified).is_none_or(|age| age > grain)
     }
 
     /// The modification time, in seconds since the epoch.

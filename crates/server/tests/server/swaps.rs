@@ -17,6 +17,8 @@ crate::on_every_engine! {
     sealed_answers_are_of_one_site_each,
     what_has_been_begun_is_finished_from_the_old_site,
     a_file_that_is_written_to_ends_the_answer,
+    a_file_whose_time_is_set_back_ends_the_answer,
+    a_file_that_is_renamed_or_linked_is_sent_to_its_end,
     a_file_that_shrinks_ends_the_answer_without_a_farewell,
     a_shard_that_is_started_anew_serves_the_newest_site,
 }
@@ -267,6 +269,33 @@ fn a_file_that_is_written_to_ends_the_answer(engine: Engine) {
         again.write_all(&get("/large.bin")).unwrap();
         assert!(answer(&mut again) == (200, body(2, len)));
     }
+}
+
+fn a_file_whose_time_is_set_back_ends_the_answer(engine: Engine) {
+    let (server, mut stream, len) = begun(engine, true, false);
+    let path = server.directory().join("large.bin");
+    // As `rsync --inplace --times` and `cp --preserve` do: the size and the modification time are as they were.
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, body(2, len)).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    let (content, _) = rest(&mut stream);
+    assert!(content.len() < len, "the whole of a file that was no longer there");
+    assert!(content == body(0, content.len()), "a mixture");
+    let mut again = connect(&server, false);
+    again.write_all(&get("/large.bin")).unwrap();
+    assert!(answer(&mut again) == (200, body(2, len)));
+}
+
+fn a_file_that_is_renamed_or_linked_is_sent_to_its_end(engine: Engine) {
+    let (server, mut stream, len) = begun(engine, true, false);
+    let path = |name: &str| server.directory().join(name);
+    // All of this changes the change time.
+    fs::hard_link(path("large.bin"), path("link.bin")).unwrap();
+    fs::remove_file(path("link.bin")).unwrap();
+    fs::rename(path("large.bin"), path("renamed.bin")).unwrap();
+    let mut content = vec![0; len];
+    stream.read_exact(&mut content).unwrap();
+    assert!(content == body(0, len));
 }
 
 fn a_file_that_shrinks_ends_the_answer_without_a_farewell(engine: Engine) {

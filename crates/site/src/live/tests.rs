@@ -136,6 +136,9 @@ fn what_was_read_too_soon_after_a_change_is_read_again() {
     let after = |millis| changed + Duration::from_millis(millis);
     assert_eq!([0, 50, 51, 5000].map(|millis| origin.is_settled(after(millis))), [false, false, true, true]);
     assert!(!origin.is_settled(changed - Duration::from_secs(1)), "a clock that was set back");
+    // A modification time that was set to one that lies ahead: the change time tells.
+    let ahead = Origin { stamp: Stamp { size: 1, modified: (4_000_000_000, 0) }, ..origin };
+    assert_eq!([50, 51].map(|millis| ahead.is_settled(after(millis))), [false, true]);
     // A file system that counts whole seconds.
     let whole = Origin { stamp: Stamp { size: 1, modified: (1000, 0) }, changed: (1000, 0), ..origin };
     let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);

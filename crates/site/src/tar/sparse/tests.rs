@@ -1,5 +1,8 @@
 use super::*;
+use crate::Budget;
 use crate::error::{OpenFault, Warnings};
+use crate::index::FileId;
+use crate::site::{Options, Site};
 use crate::tar::tests::{archive, header, member};
 use crate::tar::{Kind, Member, ReadAt, scan};
 use proptest::prelude::*;
@@ -255,6 +258,42 @@ fn a_map_that_is_cut_anywhere_is_told() {
             assert!(matches!(members(&good[..cut]), Err(OpenFault::Truncated { .. })), "{cut}");
         }
     }
+}
+
+#[test]
+fn links_to_sparse_files_and_sparse_sidecars_are_served() {
+    let of = |name: &str, entries: &[(u64, u64)], stored: &[u8]| {
+        [pax(&[("path", name)]), old(entries, &[], 11, stored)].concat()
+    };
+    let symlink = header(b"symlink", b'2', 0, b"a.js");
+    let bytes = archive(&[
+        of("a.js", &[(2, 2), (7, 3)], b"abcde"),
+        header(b"link", b'1', 0, b"a.js").to_vec(),
+        symlink.to_vec(),
+        of("a.js.br", &[(1, 1)], b"x"),
+        member("plain", b'0', b"plain"),
+    ]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let site = Site::open(file.path(), &Options::default()).unwrap();
+    let (a, br) = (&b"\0\0ab\0\0\0cde\0"[..], &b"\0x\0\0\0\0\0\0\0\0\0"[..]);
+    let mut seen = Vec::new();
+    for id in 0..site.files() as u32 {
+        let name = site.name_of(FileId(id)).unwrap();
+        for budget in [Budget::new(100, 100), Budget::new(0, 100), Budget::new(0, 0)] {
+            let loaded = site.load(FileId(id), &budget, std::time::SystemTime::now()).unwrap();
+            let (content, len) = loaded.beginning(100).unwrap();
+            assert_eq!(content.len() as u64, len);
+            seen.push((name.clone(), content));
+        }
+    }
+    seen.sort();
+    seen.dedup();
+    let expected =
+        [("a.js", a), ("a.js", br), ("a.js.br", br), ("link", a), ("plain", b"plain"), ("symlink", a)];
+    let mut expected = expected.map(|(name, content)| (name.to_owned(), content.to_vec()));
+    expected.sort();
+    assert_eq!(seen, expected);
 }
 
 #[test]

@@ -120,6 +120,10 @@ fn one_core_is_not_enough_for_polling() {
     let mut command = Command::new("taskset");
     let program = sitar(home.path()).get_program().to_owned();
     command.args(["--cpu-list", &first_core()]).arg(program).env("XDG_DATA_HOME", home.path());
+    // Of this test, and nothing to the program.
+    for name in ["SITAR_TEST_BINARY", "SITAR_SKIPPED_FILE"] {
+        command.env_remove(name);
+    }
     let ended = run_with(command.args(["serve", "--engine", "sqpoll", "--listen", "127.0.0.1:0"]), b"");
     assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
     let expected = "error: the polling engine needs two cores, and this process may use one\n";

@@ -485,7 +485,7 @@ fn certificates_that_clients_refuse_are_served_with_a_warning() {
     let path = chain.display();
     for warning in [
         format!("warning  the certificate {path} expired on 2002-02-03, and clients refuse it; renew it"),
-        format!("warning  the certificate {path} names no host (it has no subjectAltName), and its common name"),
+        format!("warning  the certificate {path} names no host (no DNS name or IP address in subjectAltName), and its common name"),
         "warning  the certificate is good for good.test, not for localhost: clients refuse https://localhost:".to_owned(),
     ] {
         assert!(said.contains(&warning), "{warning}\n{said}");

@@ -79,6 +79,7 @@ fn explain(error: &IdentityError, files: &CertificateFiles) -> Error {
         IdentityError::OldVersion => about_chain()
             .hint("have it issued again with names: as openssl x509 -req makes it only with -extfile")
             .hint(format!("for a test: {}", mend::self_signed(files))),
+        IdentityError::CriticalExtension => about_chain().hint("have it issued again without that extension"),
         IdentityError::BadKeyPem(_) => {
             about_key().hint("copy it again, whole, from its BEGIN line to its END line")
         }
@@ -143,7 +144,7 @@ fn describe(flaw: &Flaw, files: &CertificateFiles, now: u64) -> String {
                 .as_ref()
                 .map_or_else(String::new, |name| format!(", and its common name \"{name}\" does not count"));
             format!(
-                "the certificate {path} names no host (it has no subjectAltName){common_name}: clients refuse it; have it \
+                "the certificate {path} names no host (no DNS name or IP address in subjectAltName){common_name}: clients refuse it; have it \
                  issued again with its names, for a test: {}",
                 mend::self_signed(files)
             )

@@ -129,6 +129,10 @@ fn text(what: What, path: &Path) -> Vec<String> {
             vec![format!("make it ASCII: iconv -f UTF-16{order} -t UTF-8 < {from} > {to}")]
         }
         What::Escaped => vec![format!("give it its lines back: printf '%b' \"$(cat < {from})\" > {to}")],
+        What::OneLine => {
+            let ends = r"s/ *(-----[A-Z ]+-----) */\n\1\n/g";
+            vec![format!("give it its lines back: sed -E '{ends}' < {from} > {to}")]
+        }
         _ => Vec::new(),
     }
 }

@@ -49,6 +49,8 @@ impl Forms {
                  iconv -f UTF-8 -t UTF-16LE chain > chain.utf16
                  iconv -f UTF-8 -t UTF-16 key > key.utf16
                  awk '{ printf \"%s\\\\n\", $0 }' chain > chain.escaped
+                 tr -d '\\n' < chain > chain.joined
+                 tr '\\n' ' ' < chain > chain.spaced
                  cat key chain > both",
             );
             Forms { folder }
@@ -222,6 +224,18 @@ fn each_form_gets_the_command_that_mends_it() {
     let forms = Forms::get();
     sh(forms.folder.path(), "printf '%b' \"$(cat < chain.escaped)\" > unescaped");
     assert!(load(&files(&forms.path("unescaped"), &forms.path("key")), now()).is_ok());
+    for name in ["chain.joined", "chain.spaced"] {
+        let said = refusal(name, "key");
+        let hint = format!(
+            "  cause: there is no certificate in it (no BEGIN CERTIFICATE line): it holds PEM in one line, without its line \
+             ends\n\
+             \x20 hint: give it its lines back: sed -E 's/ *(-----[A-Z ]+-----) */\\n\\1\\n/g' < D/{name} > \
+             D/chain.new.pem\n"
+        );
+        assert!(said.ends_with(&hint), "{said}");
+        sh(forms.folder.path(), &format!("sed -E 's/ *(-----[A-Z ]+-----) */\\n\\1\\n/g' < {name} > lines"));
+        assert!(load(&files(&forms.path("lines"), &forms.path("key")), now()).is_ok(), "{name}");
+    }
 }
 
 #[test]
@@ -340,6 +354,42 @@ fn keys_that_nothing_accepts() {
 }
 
 #[test]
+fn certificates_that_clients_cannot_take() {
+    let forms = Forms::get();
+    // A curve whose numbers stand in the certificate; and an extension that must be known.
+    sh(
+        forms.folder.path(),
+        "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -out written.key
+         openssl req -x509 -key written.key -days 90 -subj /CN=own.test -addext subjectAltName=DNS:own.test -out written
+         openssl req -x509 -key key -days 90 -subj /CN=own.test -addext 1.2.3.4=critical,ASN1:NULL -out critical
+         openssl req -x509 -key key -days 90 -subj /CN=own.test -addext subjectAltName=DNS:own.test \
+             -addext extendedKeyUsage=clientAuth -out client",
+    );
+    let said = refusal("written", "written.key");
+    assert!(
+        said.contains("  cause: the private key is ECDSA on a curve that is written out instead of named; "),
+        "{said}"
+    );
+    assert_eq!(
+        refusal("critical", "key"),
+        "error: cannot use the certificate D/critical\n\
+         \x20 cause: the certificate has a critical extension of a kind that clients do not know, so they refuse it\n\
+         \x20 hint: have it issued again without that extension\n"
+    );
+    // Also where openssl makes it an authority, as it does unasked.
+    let loaded = load(&files(&forms.path("client"), &forms.path("key")), SystemTime::now()).unwrap();
+    let path = forms.path("client");
+    assert_eq!(
+        loaded.warnings,
+        [format!(
+            "the certificate {} is not for servers (extendedKeyUsage lacks serverAuth): clients refuse it; have it \
+             issued again for a server",
+            path.display()
+        )]
+    );
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
@@ -451,7 +501,7 @@ fn what_clients_object_to_is_warned_of() {
     assert_eq!(
         warned(&params("own.test", &[]).self_signed(&key).unwrap().pem(), &key),
         [
-            "the certificate D/chain.pem names no host (it has no subjectAltName), and its common name \"own.test\" does not \
+            "the certificate D/chain.pem names no host (no DNS name or IP address in subjectAltName), and its common name \"own.test\" does not \
           count: clients refuse it; have it issued again with its names, for a test: openssl req -x509 -key D/key.pem \
           -days 90 -subj /CN=localhost -addext subjectAltName=DNS:localhost -out D/chain.new.pem"
         ]

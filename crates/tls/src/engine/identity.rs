@@ -169,7 +169,9 @@ fn matching(
                 Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                     return Ok((place, Arc::clone(key)));
                 }
-                Err(Error::InconsistentKeys(_)) => IdentityError::KeyMismatch,
+                // A curve may be named in the key and written out in the certificate.
+                Err(Error::InconsistentKeys(_)) => kind::unsuitable_in(certificate)
+                    .map_or(IdentityError::KeyMismatch, IdentityError::UnsuitableKey),
                 Err(_) => unreadable(certificate),
             };
             // What is wrong with the others matters only if one of them is the server's own.
@@ -185,6 +187,7 @@ fn unreadable(certificate: &CertificateDer<'_>) -> IdentityError {
         Err(webpki::Error::UnsupportedCertVersion) if content::is_certificate(certificate) => {
             IdentityError::OldVersion
         }
+        Err(webpki::Error::UnsupportedCriticalExtension) => IdentityError::CriticalExtension,
         Err(error) => IdentityError::BadCertificate(error.to_string()),
         Ok(_) => IdentityError::KeyMismatch,
     }

@@ -125,6 +125,8 @@ fn each_kind_of_file_is_told_by_its_content() {
         (b"\xff\xfe-\0-\0".to_vec(), found(What::Utf16 { is_little_endian: true }, false)),
         (b"\xfe\xff\0-\0-".to_vec(), found(What::Utf16 { is_little_endian: false }, false)),
         (pem.chain.replace('\n', "\\n").into_bytes(), found(What::Escaped, false)),
+        (pem.chain.replace('\n', "").into_bytes(), found(What::OneLine, false)),
+        (pem.chain.replace('\n', " ").into_bytes(), found(What::OneLine, false)),
         (der(&pem.chain), found(What::Certificate, true)),
         (der(VERSION_1), found(What::Certificate, true)),
         (REQUEST.as_bytes().to_vec(), found(What::Request, false)),
@@ -343,6 +345,14 @@ fn certificates_without_names_or_for_other_purposes() {
     client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let client = made(client, None);
     assert_eq!(client.identity(&client.pem()).flaws(at(NEW_YEAR)), [Flaw::NotForServers]);
+    let mut both = params("own", &["own.test"]);
+    both.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    let both = made(both, None);
+    assert_eq!(both.identity(&both.pem()).flaws(at(NEW_YEAR)), []);
+    let mut any = params("own", &["own.test"]);
+    any.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any];
+    let any = made(any, None);
+    assert_eq!(any.identity(&any.pem()).flaws(at(NEW_YEAR)), []);
 }
 
 #[test]

@@ -14,6 +14,10 @@ const AT_COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const AT_ORGANIZATION: &[u8] = &[0x55, 4, 10];
 /// id-ce-subjectAltName (RFC 5280 §4.2.1.6).
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
+/// id-ce-extKeyUsage, and in it id-kp-serverAuth and anyExtendedKeyUsage (RFC 5280 §4.2.1.12).
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];
+const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 37, 0];
 /// Tag of iPAddress in a GeneralName.
 const IP_ADDRESS: u8 = 0x87;
 
@@ -123,6 +127,9 @@ pub(super) fn flaws(chain: &[CertificateDer<'static>], has_name: bool, now: Unix
         let common_name = names.and_then(|names| names.subject_text());
         flaws.push(Flaw::NoName { common_name });
     }
+    if !is_for_servers(own) {
+        flaws.push(Flaw::NotForServers);
+    }
     let is_alone = names.is_some_and(|names| {
         !names.is_own_issuer() && !chain.get(1).is_some_and(|next| names.is_issued_by(next))
     });
@@ -136,7 +143,7 @@ pub(super) fn flaws(chain: &[CertificateDer<'static>], has_name: bool, now: Unix
 /// Returns the IP addresses that a certificate names.
 pub(super) fn addresses(certificate: &CertificateDer<'_>) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
-    let mut names = alternative_names(certificate).unwrap_or(Der::new(&[]));
+    let mut names = extension(certificate, SUBJECT_ALT_NAME).unwrap_or(Der::new(&[]));
     while let Some((tag, name)) = names.next() {
         if tag != IP_ADDRESS {
             continue;
@@ -191,7 +198,6 @@ fn objection(own: &CertificateDer<'_>, next: Option<&CertificateDer<'_>>) -> Opt
         None,
     );
     match verified.err()? {
-        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => Some(Flaw::NotForServers),
         Error::InvalidSignatureForPublicKey | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             Some(Flaw::WrongIssuer)
         }
@@ -240,7 +246,10 @@ fn start(certificate: &[u8]) -> Option<Der<'_>> {
     Some(tbs)
 }
 
-fn alternative_names<'a>(certificate: &'a CertificateDer<'_>) -> Option<Der<'a>> {
+/// Returns a reader of an extension's contents.
+fn extension<'a>(certificate: &'a CertificateDer<'_>, id: &[u8]) -> Option<Der<'a>> {
+    /// Tag of the mark of a critical one.
+    const BOOLEAN: u8 = 0x01;
     let mut tbs = start(certificate)?;
     // Issuer, validity, subject, key.
     for _ in 0..4 {
@@ -248,14 +257,19 @@ fn alternative_names<'a>(certificate: &'a CertificateDer<'_>) -> Option<Der<'a>>
     }
     let mut extensions = tbs.enter(context(3))?.enter(SEQUENCE)?;
     while let Some(mut extension) = extensions.enter(SEQUENCE) {
-        if extension.expect(OBJECT_IDENTIFIER)? == SUBJECT_ALT_NAME {
-            // Whether it is critical.
-            const BOOLEAN: u8 = 0x01;
+        if extension.expect(OBJECT_IDENTIFIER)? == id {
             let _ = extension.expect(BOOLEAN);
             return Der::new(extension.expect(OCTET_STRING)?).enter(SEQUENCE);
         }
     }
     None
+}
+
+/// Returns whether a certificate may be used by a server: without a list of purposes for any.
+fn is_for_servers(certificate: &CertificateDer<'_>) -> bool {
+    let Some(mut purposes) = extension(certificate, EXTENDED_KEY_USAGE) else { return true };
+    std::iter::from_fn(|| purposes.expect(OBJECT_IDENTIFIER))
+        .any(|purpose| purpose == SERVER_AUTH || purpose == ANY_PURPOSE)
 }
 
 /// Returns what a name is called: the common name, else the organization.

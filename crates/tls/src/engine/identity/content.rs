@@ -40,6 +40,8 @@ pub enum What {
     },
     /// PEM in one line, with `\n` for the ends of lines.
     Escaped,
+    /// PEM in one line, its line ends left out or made spaces.
+    OneLine,
     /// A certificate.
     Certificate,
     /// A certificate with OpenSSL's notes on whether to trust it.
@@ -99,8 +101,8 @@ impl Content {
         } else if has(CERTIFICATE) {
             // Last: beside it stands what was looked for, in a form that is no use.
             What::Certificate
-        } else if contains(file, b"-----BEGIN ") && contains(file, br"-----\n") {
-            What::Escaped
+        } else if contains(file, b"-----BEGIN ") {
+            if contains(file, br"-----\n") { What::Escaped } else { What::OneLine }
         } else {
             What::Unknown
         };
@@ -119,6 +121,7 @@ impl fmt::Display for Content {
             What::Empty => "nothing",
             What::Utf16 { .. } => "UTF-16 text, where PEM is ASCII",
             What::Escaped => r"PEM in one line, with \n for the ends of lines",
+            What::OneLine => "PEM in one line, without its line ends",
             What::Certificate => "a certificate",
             What::TrustedCertificate => "a certificate in OpenSSL's own form",
             What::Request => "a certificate request (CSR), which an authority makes a certificate of",

@@ -27,6 +27,8 @@ pub enum IdentityError {
     BadKeyPem(String),
     /// The server's own certificate is of X.509 version 1, which has no names.
     OldVersion,
+    /// The server's own certificate has an extension that clients must know and do not.
+    CriticalExtension,
     /// The server's own certificate cannot be parsed; in words.
     BadCertificate(String),
     /// The chain is too long to be sent in every handshake.
@@ -55,6 +57,9 @@ impl fmt::Display for IdentityError {
             Self::BadKeyPem(why) => write!(f, "the key file is damaged: {why}"),
             Self::OldVersion => f.write_str(
                 "the certificate is of X.509 version 1, which can name no host, and which clients refuse",
+            ),
+            Self::CriticalExtension => f.write_str(
+                "the certificate has a critical extension of a kind that clients do not know, so they refuse it",
             ),
             Self::BadCertificate(why) => write!(f, "the certificate is damaged: {why}"),
             Self::ChainTooLong => write!(

@@ -46,6 +46,19 @@ pub(super) fn unsuitable(key: &PrivateKeyDer<'_>) -> Option<String> {
     }
 }
 
+/// Returns the kind of the key in a certificate that clients would not take.
+pub(super) fn unsuitable_in(certificate: &[u8]) -> Option<String> {
+    let mut tbs = Der::new(certificate).enter(SEQUENCE)?.enter(SEQUENCE)?;
+    let _ = tbs.expect(context(0));
+    tbs.expect(INTEGER)?;
+    // Algorithm, issuer, validity, subject.
+    for _ in 0..4 {
+        tbs.expect(SEQUENCE)?;
+    }
+    let mut algorithm = tbs.enter(SEQUENCE)?.enter(SEQUENCE)?;
+    if algorithm.expect(OBJECT_IDENTIFIER)? == EC { curve(algorithm) } else { None }
+}
+
 /// PrivateKeyInfo of RFC 5208 §5.
 fn pkcs8(key: &[u8]) -> Option<String> {
     let mut info = Der::new(key).enter(SEQUENCE)?;

@@ -12,8 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::check::Check;
 use crate::error::Error;
@@ -26,6 +25,7 @@ mod variables;
 
 pub use listen::{Listen, ListenError};
 pub use pack::Pack;
+use variables::Sources;
 
 /// The port that HTTPS is served on when nothing else is said.
 pub const PORT_HTTPS: u16 = 8443;
@@ -400,31 +400,6 @@ impl Serve {
             ));
         }
         Ok(())
-    }
-}
-
-/// The arguments of `sitar serve` that came from variables.
-struct Sources(Vec<String>);
-
-impl Sources {
-    fn of(matches: &ArgMatches) -> Sources {
-        let Some(serve) = matches.subcommand_matches("serve") else { return Sources(Vec::new()) };
-        let ids = serve.ids().map(clap::Id::as_str);
-        let is_variable = |id: &&str| serve.value_source(id) == Some(ValueSource::EnvVariable);
-        Sources(ids.filter(is_variable).map(str::to_owned).collect())
-    }
-
-    fn is_variable(&self, id: &str) -> bool {
-        self.0.iter().any(|other| other == id)
-    }
-
-    /// Returns an argument's name as the operator gave it.
-    fn name(&self, id: &str) -> String {
-        if self.is_variable(id) {
-            format!("SITAR_{}", id.to_ascii_uppercase())
-        } else {
-            format!("--{}", id.replace('_', "-"))
-        }
     }
 }
 

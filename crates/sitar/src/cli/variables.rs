@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use clap::Command;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
 
 use super::advice;
 
@@ -22,6 +23,31 @@ const OTHERS: &[(&[&str], &str)] = &[
     (&["SITAR_WATCH"], "SITAR_NO_WATCH"),
     (&["SITAR_WORKERS"], "SITAR_SHARDS"),
 ];
+
+/// The arguments of `sitar serve` that came from variables.
+pub(super) struct Sources(Vec<String>);
+
+impl Sources {
+    pub(super) fn of(matches: &ArgMatches) -> Sources {
+        let Some(serve) = matches.subcommand_matches("serve") else { return Sources(Vec::new()) };
+        let ids = serve.ids().map(clap::Id::as_str);
+        let is_variable = |id: &&str| serve.value_source(id) == Some(ValueSource::EnvVariable);
+        Sources(ids.filter(is_variable).map(str::to_owned).collect())
+    }
+
+    pub(super) fn is_variable(&self, id: &str) -> bool {
+        self.0.iter().any(|other| other == id)
+    }
+
+    /// Returns an argument's name as the operator gave it.
+    pub(super) fn name(&self, id: &str) -> String {
+        if self.is_variable(id) {
+            format!("SITAR_{}", id.to_ascii_uppercase())
+        } else {
+            format!("--{}", id.replace('_', "-"))
+        }
+    }
+}
 
 /// Returns the command with each empty variable as if it were not set: that is how unit files and
 /// Compose files take one back.

@@ -1,18 +1,19 @@
 #![forbid(unsafe_code)]
-//! Brotli (RFC 7932) at its best quality.
+//! Brotli (RFC 7932).
 //!
 //! A crate of its own because `brotli` is generic over its allocators: whoever calls it compiles all of it, and again with
 //! its own tests.
 
 use std::io::{self, Read};
 
-/// `content` in quality 11. The same bytes give the same bytes on every machine.
+/// Encodes `content` in a quality from 0, the fastest, to 11, the best. The same bytes give the same bytes on every
+/// machine.
 ///
 /// # Errors
 /// There is not enough memory.
-pub fn compress(content: &[u8]) -> io::Result<Vec<u8>> {
+pub fn compress(content: &[u8], quality: u8) -> io::Result<Vec<u8>> {
     let params = brotli::enc::BrotliEncoderParams {
-        quality: 11,
+        quality: i32::from(quality),
         // As far back as the content reaches, within what every decoder takes (RFC 7932 §9.1).
         lgwin: content.len().next_power_of_two().ilog2().clamp(16, 24).cast_signed(),
         size_hint: content.len(),
@@ -49,7 +50,7 @@ mod tests {
     #[test]
     fn what_was_encoded_is_decoded() {
         for content in [&b""[..], b"x", &b"the same words again and again. ".repeat(4000)] {
-            let encoded = compress(content).unwrap();
+            let encoded = compress(content, 11).unwrap();
             let mut decoded = Vec::new();
             Decoder::new(&encoded).read_to_end(&mut decoded).unwrap();
             assert_eq!(decoded, content);

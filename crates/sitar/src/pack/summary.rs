@@ -28,7 +28,8 @@ pub(super) struct Text<'t> {
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Packed { files, bytes, archive, taken_over, fingerprinted, reused, too_large, .. } = *self.packed;
+        let Packed { files, bytes, archive, taken_over, replaced, fingerprinted, reused, too_large, .. } =
+            *self.packed;
         let (from, to) = (shown(&self.arguments.directory), shown(&self.arguments.output));
         writeln!(f, "packed {from} to {to}")?;
         line(f, "files", &format_args!("{files}, {}", HumanBytes(bytes)))?;
@@ -47,6 +48,9 @@ impl Display for Text<'_> {
         }
         if taken_over > 0 {
             line(f, "sidecars", &format_args!("{taken_over} were there already"))?;
+        }
+        if replaced > 0 {
+            line(f, "replaced", &format_args!("{replaced} sidecars that are not their files encoded"))?;
         }
         line(f, "caching", &format_args!("{fingerprinted} names carry a fingerprint: kept for a year"))?;
         if too_large > 0 {
@@ -82,11 +86,12 @@ pub(super) struct Json<'j> {
 
 impl Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Packed { files, bytes, archive, taken_over, fingerprinted, reused, too_large, .. } = *self.packed;
+        let Packed { files, bytes, archive, taken_over, replaced, fingerprinted, reused, too_large, .. } =
+            *self.packed;
         write!(
             f,
             "{{\"output\":{},\"files\":{files},\"bytes\":{bytes},\"archive_bytes\":{archive},\
-             \"sidecars_taken_over\":{taken_over},\"fingerprinted\":{fingerprinted},\"reused\":{reused},\
+             \"sidecars_taken_over\":{taken_over},\"sidecars_replaced\":{replaced},\"fingerprinted\":{fingerprinted},\"reused\":{reused},\
              \"too_large\":{too_large},\"encodings\":{{",
             Quoted(&self.output.to_string_lossy())
         )?;

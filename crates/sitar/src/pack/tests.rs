@@ -114,12 +114,14 @@ fn summaries() {
          \x20 caching  0 names carry a fingerprint: kept for a year\n"
     );
     (packed.reused, packed.taken_over, packed.fingerprinted, packed.too_large) = (1, 2, 3, 4);
+    packed.replaced = 5;
     packed.warnings = vec![Warning::NoFiles];
     let shown = summary::Text { arguments: &plain, packed: &packed }.to_string();
     assert!(
         shown.ends_with(
             "  reused   encodings of 1 files, from the earlier pack\n\
              \x20 sidecars 2 were there already\n\
+             \x20 replaced 5 sidecars that are not their files encoded\n\
              \x20 caching  3 names carry a fingerprint: kept for a year\n\
              \x20 warning  4 files above 64 MiB are not encoded\n\
              \x20 warning  there is no file to serve in it\n"
@@ -129,7 +131,7 @@ fn summaries() {
     assert_eq!(
         summary::Json { output: Path::new("a\"b"), packed: &packed }.to_string(),
         "{\"output\":\"a\\\"b\",\"files\":3,\"bytes\":5000,\"archive_bytes\":6144,\"sidecars_taken_over\":2,\
-         \"fingerprinted\":3,\"reused\":1,\"too_large\":4,\"encodings\":{\
+         \"sidecars_replaced\":5,\"fingerprinted\":3,\"reused\":1,\"too_large\":4,\"encodings\":{\
          \"br\":{\"files\":2,\"before_bytes\":4096,\"after_bytes\":1024},\
          \"gz\":{\"files\":1,\"before_bytes\":4096,\"after_bytes\":2048},\
          \"zst\":{\"files\":0,\"before_bytes\":0,\"after_bytes\":0}},\

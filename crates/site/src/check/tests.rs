@@ -183,7 +183,7 @@ fn problems_without_end_are_counted() {
 /// The same content in the coding that the name says.
 fn encoded(name: &str, content: &[u8]) -> Vec<u8> {
     if name.ends_with(".br") {
-        return sitar_brotli::compress(content).unwrap();
+        return sitar_brotli::compress(content, 5).unwrap();
     }
     if name.ends_with(".zst") {
         return zstd::bulk::compress(content, 3).unwrap();

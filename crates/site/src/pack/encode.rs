@@ -61,7 +61,7 @@ pub(super) fn encode(content: &[u8], worth: Worth) -> Each<Option<Vec<u8>>> {
     // Every client that takes one of these takes gzip too, so they have to be smaller than that.
     let best = gz.as_ref().map_or(usize::MAX, Vec::len);
     let smaller = |encoded: &Vec<u8>| saves(encoded.len(), content.len()) && encoded.len() < best;
-    let br = sitar_brotli::compress(content).ok().filter(smaller);
+    let br = sitar_brotli::compress(content, 11).ok().filter(smaller);
     let zst = zstd::bulk::compress(content, 19).ok().filter(smaller);
     [br, gz, zst]
 }

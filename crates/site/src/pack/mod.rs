@@ -5,6 +5,7 @@
 //! | [`mod@write`] | directory → archive: reproducible |
 //! | [`plant`] | the threads that read and encode |
 //! | [`encode`] | which files are encoded, and how |
+//! | [`sift`] | the directory's own sidecars, compared with their files |
 //! | [`reuse`] | encodings out of an earlier pack |
 //! | [`members`] | headers of tar |
 //! | [`index`] | the index over what was written |
@@ -20,6 +21,7 @@ mod members;
 mod plant;
 pub(crate) mod read;
 mod reuse;
+mod sift;
 mod write;
 
 use crate::rules;

@@ -3,9 +3,10 @@
 use super::RULES;
 use super::encode::{CODINGS, Each, SIZE_MAX, Worth, encode, worth};
 use super::reuse::Earlier;
+use super::sift::original_of;
 use super::write::{PackError, PackFault};
 use crate::directory::Root;
-use crate::live::Stamp;
+use crate::live::{Origin, Stamp};
 use crate::path::NAME_MAX;
 use crate::representation::{Hash, sha256};
 use crate::rules::Rules;
@@ -47,8 +48,8 @@ pub(super) enum Made {
         encodings: Each<Option<Vec<u8>>>,
         reused: bool,
     },
-    /// Too large to be held; the writer reads it.
-    Large,
+    /// Too large to be held; the writer reads it, and gives it no earlier time than this.
+    Large { not_before: u64 },
 }
 
 impl Made {
@@ -57,7 +58,7 @@ impl Made {
             Made::Whole { content, encodings, .. } => {
                 content.len() + encodings.iter().flatten().map(Vec::len).sum::<usize>()
             }
-            Made::Large => 0,
+            Made::Large { .. } => 0,
         }
     }
 }
@@ -134,7 +135,7 @@ impl Plant<'_> {
         let is_stored = self.rules.headers.stored(name).is_some();
         let worth = if is_stored || RULES.contains(&name) { Worth::No } else { worth(name) };
         if size > if worth == Worth::No { WHOLE_MAX } else { SIZE_MAX } {
-            return Ok(Made::Large);
+            return Ok(Made::Large { not_before: self.not_before(name) });
         }
         // Within SIZE_MAX.
         let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
@@ -144,7 +145,7 @@ impl Plant<'_> {
             return Err(fault(PackFault::Changed));
         }
         let hash = sha256(&content);
-        let mtime = u64::try_from(before.st_mtime).unwrap_or(0);
+        let mtime = u64::try_from(before.st_mtime).unwrap_or(0).max(self.not_before(name));
         let tried = if worth == Worth::No { [false; 3] } else { self.free(name) };
         let mut encodings = [None, None, None];
         let mut reused = false;
@@ -161,7 +162,23 @@ impl Plant<'_> {
         Ok(Made::Whole { content, mtime, hash, tried, encodings, reused })
     }
 
-    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has it.
+    /// The time of the file that a sidecar lies beside: that the sidecar is no older matters where times are all that is
+    /// known, as when the pack is unpacked or served as a plain tar.
+    fn not_before(&self, name: &[u8]) -> u64 {
+        let mut latest = 0;
+        let mut name = name;
+        while let Some((original, _)) = crate::index::sidecar(name)
+            && original_of(self.names, original).is_some()
+        {
+            let stat = self.root.stat(original).ok();
+            latest = latest.max(stat.and_then(|stat| Origin::of(&stat).modified()).unwrap_or(0));
+            name = original;
+        }
+        latest
+    }
+
+    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has it, nor has it sidecars
+    /// itself, which would be those of another content.
     fn free(&self, name: &[u8]) -> Each<bool> {
         CODINGS.map(|(_, suffix)| {
             let sidecar = [name, suffix].concat();
@@ -169,6 +186,10 @@ impl Plant<'_> {
             let at = self.names.partition_point(|name| **name < *folder);
             sidecar.len() <= NAME_MAX
                 && self.names.binary_search_by(|name| (**name).cmp(&sidecar)).is_err()
+                && CODINGS.iter().all(|(_, suffix)| {
+                    let second = [&sidecar[..], suffix].concat();
+                    self.names.binary_search_by(|name| (**name).cmp(&second)).is_err()
+                })
                 && !self.names.get(at).is_some_and(|name| name.starts_with(&folder))
         })
     }

@@ -11,6 +11,7 @@ use super::index::{Written, index};
 use super::members::Archive;
 use super::plant::{Made, Plant, Stop};
 use super::reuse::Earlier;
+use super::sift::sift;
 use crate::directory::Root;
 use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
 use crate::lifetime::{self, Lifetime};
@@ -61,6 +62,8 @@ pub struct Packed {
     pub reused: usize,
     /// Sidecars that were there already.
     pub taken_over: usize,
+    /// Sidecars that were there and were not what they lay beside: left out.
+    pub replaced: usize,
     /// Files whose name carries a fingerprint of the content.
     pub fingerprinted: usize,
     /// Files that were too large to be encoded, though their type would be.
@@ -157,7 +160,8 @@ pub fn pack(
     // A line that would not work must be known before it is deployed.
     let rules = crate::site::directory_rules(&root, crate::site::compile).map_err(open)?;
     let mut warnings = Warnings::default();
-    let names = names(&root, &mut warnings).map_err(open)?;
+    let mut names = names(&root, &mut warnings).map_err(open)?;
+    let replaced = sift(&root, &mut names, options.threads, &mut warnings)?;
     let earlier = options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?));
     progress.begin(names.len());
 
@@ -173,6 +177,7 @@ pub fn pack(
                     ..Encodings::default()
                 })
                 .to_vec(),
+            replaced,
             ..Packed::default()
         },
     };
@@ -222,8 +227,8 @@ struct Packer<W> {
 impl<W: Write> Packer<W> {
     fn file(&mut self, root: &Root, name: &[u8], made: Made) -> Result<(), PackError> {
         let (size, mtime, encodings) = match made {
-            Made::Large => {
-                let (size, mtime) = self.large(root, name)?;
+            Made::Large { not_before } => {
+                let (size, mtime) = self.large(root, name, not_before)?;
                 self.packed.too_large += usize::from(worth(name) == Worth::Yes);
                 (size, mtime, [None, None, None])
             }
@@ -268,12 +273,12 @@ impl<W: Write> Packer<W> {
     }
 
     /// Copies a file in pieces.
-    fn large(&mut self, root: &Root, name: &[u8]) -> Result<(u64, u64), PackError> {
+    fn large(&mut self, root: &Root, name: &[u8], not_before: u64) -> Result<(u64, u64), PackError> {
         let fault = PackError::of(name);
         let read = |error| fault(PackFault::Read(error));
         let (fd, before) = root.file(name).map_err(read)?;
         let size = u64::try_from(before.st_size).unwrap_or(0);
-        let mtime = u64::try_from(before.st_mtime).unwrap_or(0).min(self.newest);
+        let mtime = u64::try_from(before.st_mtime).unwrap_or(0).max(not_before).min(self.newest);
         self.archive.header(name, size, mtime).map_err(PackError::write)?;
         let offset = self.archive.at();
         let file = File::from(fd);

@@ -16,7 +16,7 @@ fn gz(content: &[u8]) -> Vec<u8> {
 }
 
 fn br(content: &[u8]) -> Vec<u8> {
-    sitar_brotli::compress(content).unwrap()
+    sitar_brotli::compress(content, 5).unwrap()
 }
 
 fn zst(content: &[u8]) -> Vec<u8> {

@@ -1,11 +1,12 @@
-//! Encodings made at pack time: brotli 11, Zstandard 19, gzip 12 (libdeflate), each kept only where it pays.
+//! Encodings made at pack time: brotli 11, Zstandard 19, gzip 12 (libdeflate), each kept only where it pays ([`choose`]).
 //!
-//! What comes out depends on the bytes and the encoders alone, never on the machine, the order or the neighbours: that is
-//! what makes packs reproducible, and encodings of an earlier pack as good as new ones.
+//! What comes out depends on the bytes, the encoders and the blocks that the name takes in an archive, never on the
+//! machine, the order or the neighbours: that is what makes packs reproducible, and encodings of an earlier pack as good as
+//! new ones.
 
-use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use crate::sidecar::{Verdict, compare};
+use libdeflater::{CompressionLvl, Compressor};
 use sitar_http::semantics::Coding;
-use std::io::Read;
 
 /// The codings that are made, in the order of everything that holds one thing for each of them.
 pub(super) const CODINGS: [(Coding, &[u8]); 3] =
@@ -13,7 +14,7 @@ pub(super) const CODINGS: [(Coding, &[u8]); 3] =
 
 /// What made the encodings: a pack with another text is not reused. A test holds the versions against `Cargo.lock`.
 pub(super) const ENCODERS: &str =
-    "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 1";
+    "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 2";
 
 /// One thing for each of [`CODINGS`].
 pub(super) type Each<T> = [T; 3];
@@ -45,9 +46,12 @@ pub(super) fn worth(name: &[u8]) -> Worth {
     }
 }
 
-/// The encodings that pay: of each, `None` when it does not.
-pub(super) fn encode(content: &[u8], worth: Worth) -> Each<Option<Vec<u8>>> {
-    let pays = content.len() >= SIZE_MIN
+/// The encodings that pay for a file whose name takes so many blocks beside its header ([`name_blocks`]): of each, `None`
+/// when it does not.
+///
+/// [`name_blocks`]: super::members::name_blocks
+pub(super) fn encode(content: &[u8], worth: Worth, name_blocks: usize) -> Each<Option<Vec<u8>>> {
+    let pays = content.len() >= SAVED_MIN
         && content.len() as u64 <= SIZE_MAX
         && match worth {
             Worth::Yes => true,
@@ -57,47 +61,56 @@ pub(super) fn encode(content: &[u8], worth: Worth) -> Each<Option<Vec<u8>>> {
     if !pays {
         return [None, None, None];
     }
-    let gz = gzip(content, 12).filter(|gz| saves(gz.len(), content.len()));
-    // Every client that takes one of these takes gzip too, so they have to be smaller than that.
-    let best = gz.as_ref().map_or(usize::MAX, Vec::len);
-    let smaller = |encoded: &Vec<u8>| saves(encoded.len(), content.len()) && encoded.len() < best;
-    let br = sitar_brotli::compress(content, 11).ok().filter(smaller);
-    let zst = zstd::bulk::compress(content, 19).ok().filter(smaller);
-    [br, gz, zst]
+    let gz = gzip(content, 12);
+    let br = sitar_brotli::compress(content, 11).ok();
+    let zst = zstd::bulk::compress(content, 19).ok();
+    let made = [br, gz, zst];
+    let sizes = made.each_ref().map(|encoded| encoded.as_ref().map(Vec::len));
+    let chosen = choose(content.len(), sizes, name_blocks);
+    let mut chosen = chosen.into_iter();
+    made.map(|encoded| encoded.filter(|_| chosen.next().unwrap_or(false)))
+}
+
+/// Which encodings of these sizes pay, `docs/pack-format.md` has what that gives and takes. `None`: there is none.
+///
+/// 1. Each saves at least a TCP segment and a tenth of the file. The segment is more than the header, the padding and the
+///    record of an encoding take in the pack.
+/// 2. Whoever takes brotli or Zstandard takes gzip too, so these save at least a segment or a tenth of what gzip leaves.
+/// 3. A second and a third encoding stay only as long as all of them together take no more room in the pack than the
+///    smallest one saves each time that it is sent, or where one saves the ten segments that a server sends before it
+///    waits for the client (RFC 6928), which is a round trip.
+pub(super) fn choose(content: usize, sizes: Each<Option<usize>>, name_blocks: usize) -> Each<bool> {
+    let saves = |size: usize| content.saturating_sub(size);
+    let worthwhile =
+        |size: &usize| saves(*size) >= SAVED_MIN && saves(*size) >= content.div_ceil(SAVED_SHARE);
+    let gzip = sizes[GZIP].filter(worthwhile);
+    let notably_smaller = |size: &usize| {
+        gzip.is_none_or(|gzip| {
+            let saved = gzip.saturating_sub(*size);
+            saved >= SAVED_MIN || saved >= gzip.div_ceil(SAVED_SHARE)
+        })
+    };
+    let mut chosen = [false; 3];
+    let (mut spent, mut smallest) = (0, content);
+    for place in [GZIP, BROTLI, ZSTANDARD] {
+        let Some(size) = sizes[place].filter(worthwhile) else { continue };
+        if place != GZIP && !notably_smaller(&size) {
+            continue;
+        }
+        let cost = BLOCK * (1 + name_blocks) + size.next_multiple_of(BLOCK) + INDEX_COST;
+        let pays = spent + cost <= saves(size.min(smallest)) || saves(size) >= ROUND_TRIP;
+        if spent == 0 || pays {
+            chosen[place] = true;
+            spent += cost;
+            smallest = smallest.min(size);
+        }
+    }
+    chosen
 }
 
 /// Whether `encoded`, in the coding at this place of [`CODINGS`], is `content`.
 pub(super) fn decodes_to(place: usize, encoded: &[u8], content: &[u8]) -> bool {
-    match CODINGS[place].0 {
-        Coding::Br => same(sitar_brotli::Decoder::new(encoded), content),
-        Coding::Zstd => zstd::Decoder::new(encoded).is_ok_and(|decoder| same(decoder, content)),
-        Coding::Gzip => {
-            // One byte more than wanted, so that more is noticed.
-            let mut decoded = vec![0; content.len() + 1];
-            let done = Decompressor::new().gzip_decompress(encoded, &mut decoded);
-            done.is_ok_and(|length| length == content.len() && decoded[..length] == *content)
-        }
-        Coding::Identity => false,
-    }
-}
-
-fn same(mut decoded: impl Read, mut content: &[u8]) -> bool {
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match decoded.read(&mut buffer) {
-            Ok(0) => return content.is_empty(),
-            Ok(length) => match content.strip_prefix(&buffer[..length]) {
-                Some(rest) => content = rest,
-                None => return false,
-            },
-            Err(_) => return false,
-        }
-    }
-}
-
-/// Less a packet's worth of trouble: an encoding brings header lines of its own.
-fn saves(encoded: usize, content: usize) -> bool {
-    encoded + SAVED_MIN <= content && encoded <= content - content / SAVED_SHARE
+    compare(CODINGS[place].0, encoded, content) == Verdict::Same
 }
 
 /// A sample from the front, in the quickest way there is.
@@ -134,105 +147,24 @@ const COMPRESSIBLE: &[&str] = &[
     "image/vnd.microsoft.icon",
     "model/gltf-binary",
 ];
-/// Bytes below which nothing can be saved: all of it fits into the first packet anyway.
-const SIZE_MIN: usize = 200;
+/// Places in [`CODINGS`].
+const BROTLI: usize = 0;
+const GZIP: usize = 1;
+const ZSTANDARD: usize = 2;
 /// Bytes above which nothing is encoded: brotli takes minutes for it, and memory to match.
 pub(super) const SIZE_MAX: u64 = 64 << 20;
-/// Bytes that an encoding must save.
-const SAVED_MIN: usize = 64;
-/// And this part of the content.
-const SAVED_SHARE: usize = 32;
+/// Bytes that an encoding must save: those of a TCP segment on Ethernet (RFC 879, without options).
+const SAVED_MIN: usize = 1460;
+/// And one part in so many.
+const SAVED_SHARE: usize = 10;
+/// Bytes whose saving is a round trip: the initial window of a TCP connection.
+const ROUND_TRIP: usize = 10 * SAVED_MIN;
+/// Bytes that an encoding takes in the index: its record, and its name, taken as 64.
+const INDEX_COST: usize = 128;
+/// Bytes of a block of tar.
+const BLOCK: usize = 512;
 /// Bytes looked at where the type is unknown.
 const SAMPLE: usize = 64 << 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_tried() {
-        for (name, expected) in [
-            ("a.html", Worth::Yes),
-            ("a.js", Worth::Yes),
-            ("a.svg", Worth::Yes),
-            ("a.wasm", Worth::Yes),
-            ("a.ttf", Worth::Yes),
-            ("favicon.ico", Worth::Yes),
-            ("LICENSE", Worth::Perhaps),
-            ("search.idx", Worth::Perhaps),
-            ("a.plist", Worth::Yes),
-            ("a.m3u8", Worth::Yes),
-            ("a.topojson", Worth::Yes),
-            ("a.obj", Worth::Perhaps),
-            ("a.usdz", Worth::Perhaps),
-            ("a.svgz", Worth::No),
-            ("a.rpm", Worth::No),
-            ("a.js.br", Worth::No),
-            ("a.tar.gz", Worth::No),
-            ("a.png", Worth::No),
-            ("a.svgz", Worth::No),
-            ("A.SVGZ", Worth::No),
-            ("a.woff2", Worth::No),
-            ("a.mp4", Worth::No),
-            ("a.pdf", Worth::No),
-            ("a.zip", Worth::No),
-        ] {
-            assert_eq!(worth(name.as_bytes()), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn encodings_are_smaller_and_decode() {
-        let text = "the same words again and again, the same words again. ".repeat(40);
-        let encoded = encode(text.as_bytes(), Worth::Yes);
-        let gz = encoded[1].as_ref().unwrap().len();
-        for (place, encoded) in encoded.iter().enumerate() {
-            let encoded = encoded.as_ref().unwrap();
-            assert!(encoded.len() < 120, "{place}: {}", encoded.len());
-            assert!(decodes_to(place, encoded, text.as_bytes()), "{place}");
-            assert!(!decodes_to(place, encoded, &text.as_bytes()[1..]), "{place}");
-            assert!(!decodes_to(place, encoded, &text.as_bytes()[..text.len() - 1]), "{place}");
-            assert!(!decodes_to(place, &encoded[..encoded.len() - 1], text.as_bytes()), "{place}");
-            assert!(!decodes_to((place + 1) % 3, encoded, text.as_bytes()), "{place}");
-            assert!(place == 1 || encoded.len() < gz, "{place}");
-        }
-    }
-
-    /// Bytes that nothing can compress.
-    fn noise(length: usize) -> Vec<u8> {
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..length).map(|_| next()).collect()
-    }
-
-    #[test]
-    fn what_does_not_pay_is_left_out() {
-        let none = [None, None, None];
-        let text = "words and words ".repeat(100);
-        assert_eq!(encode(&noise(5000), Worth::Yes), none);
-        assert_eq!(encode(&noise(5000), Worth::Perhaps), none);
-        assert_eq!(encode(text.as_bytes(), Worth::No), none);
-        assert_eq!(encode(&text.as_bytes()[..199], Worth::Yes), none);
-        assert!(encode(text.as_bytes(), Worth::Perhaps).iter().all(Option::is_some));
-    }
-
-    #[test]
-    fn the_encoders_are_those_of_the_lock_file() {
-        let lock = include_str!("../../../../Cargo.lock");
-        let version = |name: &str| {
-            let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
-            rest.split('"').next().unwrap().to_owned()
-        };
-        // Changed with them: the text that says which encodings of an earlier pack are still what would be made today.
-        let (brotli, zstd) = (version("brotli"), version("zstd-sys"));
-        let libdeflate = version("libdeflate-sys");
-        assert_eq!(
-            ENCODERS,
-            format!("brotli {brotli} q11, libdeflate {libdeflate} l12, zstd-sys {zstd} l19, rules 1")
-        );
-        assert!(ENCODERS.len() <= super::super::format::ENCODERS_MAX);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::RULES;
 use super::encode::{CODINGS, Each, SIZE_MAX, Worth, encode, worth};
-use super::reuse::Earlier;
+use super::reuse::{Earlier, encoding_blocks};
 use super::sift::original_of;
 use super::write::{PackError, PackFault};
 use crate::directory::Root;
@@ -150,9 +150,11 @@ impl Plant<'_> {
         let mut encodings = [None, None, None];
         let mut reused = false;
         if tried != [false; 3] {
-            let earlier = self.earlier.as_ref().and_then(|pack| pack.encodings(&content, &hash, tried));
+            let blocks = encoding_blocks(name);
+            let earlier =
+                self.earlier.as_ref().and_then(|pack| pack.encodings(&content, (hash, blocks), tried));
             reused = earlier.as_ref().is_some_and(|earlier| earlier.iter().any(Option::is_some));
-            encodings = earlier.unwrap_or_else(|| encode(&content, worth));
+            encodings = earlier.unwrap_or_else(|| encode(&content, worth, blocks));
             for (encoding, tried) in encodings.iter_mut().zip(tried) {
                 if !tried {
                     *encoding = None;

@@ -41,7 +41,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 fn text(seed: &str) -> Vec<u8> {
-    format!("<p>{seed} and the same words again and again</p>\n").repeat(60).into_bytes()
+    format!("<p>{seed} and the same words again and again</p>\n").repeat(80).into_bytes()
 }
 
 /// The style in a coding that the packer would not make.
@@ -67,7 +67,7 @@ fn site(folder: &Path) {
     write(folder, "docs/page.html", &text("clean address"));
     write(folder, ".git/config", b"hidden");
     write(folder, ".well-known/security.txt", &text("contact"));
-    write(folder, &format!("long/{}/{}.html", "d".repeat(120), "n".repeat(200)), &text("long"));
+    write(folder, &format!("long/{}/{}.html", "d".repeat(120), "n".repeat(200)), &text("long").repeat(2));
 }
 
 /// Status, header lines and body.
@@ -727,3 +727,4 @@ fn what_is_stored_encoded_is_not_encoded_again() {
 }
 
 mod sidecars;
+mod sizes;

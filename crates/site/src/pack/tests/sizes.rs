@@ -1,0 +1,93 @@
+//! What encodings take and give, and packs that were made by other rules.
+
+use super::*;
+
+/// A page of so many bytes that is like the others and not the same.
+fn page(number: usize, bytes: usize) -> Vec<u8> {
+    let mut page = format!("<!DOCTYPE html>\n<title>Page {number}</title>\n").into_bytes();
+    let mut word = number;
+    while page.len() < bytes {
+        word = word.wrapping_mul(2_654_435_761).wrapping_add(40_503) % 1_000_003;
+        page.extend_from_slice(format!("<p>Words and {word:x} that come again.</p>\n").as_bytes());
+    }
+    page.truncate(bytes);
+    page
+}
+
+#[test]
+fn small_files_make_small_packs() {
+    // Bytes of a page; of a plain tar of 40 of them; of the pack at most; and for how many something is encoded.
+    for (bytes, plain, most, encoded) in [
+        (0, 21_504, 27_000, 0),
+        (500, 41_984, 47_000, 0),
+        (1_000, 62_464, 67_000, 0),
+        (1_500, 82_944, 88_000, 0),
+        (3_000, 144_384, 245_000, 40),
+        (6_000, 267_264, 470_000, 40),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..40 {
+            write(folder.path(), &format!("p{number}.html"), &page(number, bytes));
+        }
+        let (_, done) = packed(folder.path());
+        let members = 40 * (512 + bytes.next_multiple_of(512) as u64) + 1024;
+        assert_eq!(members, plain, "{bytes}");
+        assert!(done.archive <= most, "{bytes}: {} of {plain}", done.archive);
+        assert_eq!(done.encodings[1].files, encoded, "{bytes}");
+    }
+}
+
+#[test]
+fn a_name_counts_with_what_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = text("same").repeat(2);
+    let long = "n".repeat(300);
+    write(folder.path(), "a.txt", &content[..4_000]);
+    write(folder.path(), &format!("{}.txt", &long[..92]), &content[..4_000]);
+    write(folder.path(), &format!("{}.txt", &long[..93]), &content[..4_000]);
+    let (first, done) = packed(folder.path());
+    // Three encodings for two names, one for the third: with ".zst" it has 101 bytes, and two blocks more for each.
+    let made: Vec<_> = done.encodings.iter().map(|sum| sum.files).collect();
+    assert_eq!(made, [2, 3, 2]);
+    // What was decided for one name is not taken over for another that costs more, or less.
+    for name in ["a.txt".to_owned(), format!("{}.txt", &long[..93])] {
+        let other = tempfile::tempdir().unwrap();
+        write(other.path(), &name, &content[..4_000]);
+        let earlier = write(other.path(), ".earlier.tar", &packed(other.path()).0);
+        let mut again = Vec::new();
+        let done =
+            pack(folder.path(), &mut again, options(2, Some(NOVEMBER), Some(&earlier)), &Quiet).unwrap();
+        assert!(again == first, "{name}");
+        assert_eq!(done.reused, if name == "a.txt" { 2 } else { 1 });
+    }
+}
+
+/// Packed by the rules before these: encodings of a page of 456 bytes, and a sidecar that was stale.
+const RULES_1: &[u8] = include_bytes!("rules1.tar");
+
+#[test]
+fn a_pack_made_by_other_rules_is_served_and_its_encodings_are_not_reused() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = "<p>an old page of words and words</p>\n".repeat(12);
+    write(folder.path(), "index.html", page.as_bytes());
+    let archive = write(folder.path(), ".old.tar", RULES_1);
+    let site = open(&archive);
+    assert!(site.is_pack());
+    for accept in ["br", "gzip", "zstd"] {
+        let (status, fields, body) = ask(&site, "/", accept);
+        assert!(status == 200 && body.len() < 100, "{accept}: {fields}");
+        assert!(fields.contains(&format!("Content-Encoding: {accept}\r\n")), "{fields}");
+    }
+    assert_eq!(ask(&site, "/", "").2, page.as_bytes());
+    // The sidecar is older than its file by years.
+    assert_eq!(ask(&site, "/style.css", "gzip").2, "a { color: red }\n".repeat(20).as_bytes());
+    assert_eq!(
+        site.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["1 encoding is older than its file and is not sent for it: 'style.css.gz'; \
+          make it again, or use sitar pack, which does"]
+    );
+    let (full, _) = packed(folder.path());
+    let mut again = Vec::new();
+    let done = pack(folder.path(), &mut again, options(2, Some(NOVEMBER), Some(&archive)), &Quiet).unwrap();
+    assert!(again == full && done.reused == 0);
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use sitar_site::{PackError, PackFault, PackOptions, Packed, Progress, pack};
+use sitar_site::{Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
 
 use crate::cli::Pack;
 use crate::error::Error;
@@ -49,6 +49,7 @@ fn write(arguments: &Pack, earlier: Option<File>, output: impl Write) -> Result<
     let options = PackOptions {
         threads: arguments.threads.map_or(cores, NonZeroUsize::from),
         newest: arguments.source_date_epoch,
+        level: if arguments.fast { Level::Fast } else { Level::Best },
         earlier,
         follow_links: arguments.follow_links,
     };

@@ -63,7 +63,7 @@ pub use directory::Seen;
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
 pub use multipart::{Piece, Plan};
-pub use pack::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
+pub use pack::{Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
 pub use reply::{Body, FieldBuf, Multipart, Reply};
 pub use representation::{Budget, Representation};
 pub use route::{Found, Route};

@@ -23,6 +23,10 @@ pub struct Pack {
     #[arg(long, env = "SITAR_NO_REUSE", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_reuse: bool,
 
+    /// Encode in seconds, for previews: encodings are larger, and the best ones are made when packing without this
+    #[arg(long, env = "SITAR_FAST")]
+    pub fast: bool,
+
     /// Threads that read and encode [default: one per core]
     #[arg(long, value_name = "N", env = "SITAR_THREADS", value_parser = super::parse_shards)]
     pub threads: Option<NonZeroU16>,

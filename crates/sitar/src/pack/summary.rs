@@ -15,7 +15,7 @@ const WARNINGS_MAX: usize = 20;
 /// The summary, as JSON or for people.
 pub(super) fn text(arguments: &Pack, packed: &Packed) -> String {
     if arguments.json {
-        Json { output: &arguments.output, packed }.to_string()
+        Json { arguments, packed }.to_string()
     } else {
         Text { arguments, packed }.to_string()
     }
@@ -34,6 +34,9 @@ impl Display for Text<'_> {
         writeln!(f, "packed {from} to {to}")?;
         line(f, "files", &format_args!("{files}, {}", HumanBytes(bytes)))?;
         line(f, "archive", &HumanBytes(archive))?;
+        if self.arguments.fast {
+            line(f, "level", &"fast, for previews: without --fast, encodings are smaller")?;
+        }
         for Encodings { suffix, files, before, after } in &self.packed.encodings {
             if *files > 0 {
                 let share = percent(*after, *before);
@@ -80,7 +83,7 @@ fn percent(part: u64, whole: u64) -> u64 {
 
 /// One object, one line.
 pub(super) struct Json<'j> {
-    pub(super) output: &'j Path,
+    pub(super) arguments: &'j Pack,
     pub(super) packed: &'j Packed,
 }
 
@@ -90,10 +93,11 @@ impl Display for Json<'_> {
             *self.packed;
         write!(
             f,
-            "{{\"output\":{},\"files\":{files},\"bytes\":{bytes},\"archive_bytes\":{archive},\
+            "{{\"output\":{},\"level\":\"{}\",\"files\":{files},\"bytes\":{bytes},\"archive_bytes\":{archive},\
              \"sidecars_taken_over\":{taken_over},\"sidecars_replaced\":{replaced},\"fingerprinted\":{fingerprinted},\"reused\":{reused},\
              \"too_large\":{too_large},\"encodings\":{{",
-            Quoted(&self.output.to_string_lossy())
+            Quoted(&self.arguments.output.to_string_lossy()),
+            if self.arguments.fast { "fast" } else { "best" },
         )?;
         for (at, Encodings { suffix, files, before, after }) in self.packed.encodings.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };

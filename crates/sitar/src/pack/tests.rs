@@ -128,9 +128,17 @@ fn summaries() {
         ),
         "{shown}"
     );
+    let fast = arguments(&[Path::new("public"), Path::new("--fast"), Path::new("-oa\"b")]);
+    let shown = summary::Text { arguments: &fast, packed: &packed }.to_string();
+    assert!(
+        shown.contains("\n  level    fast, for previews: without --fast, encodings are smaller\n"),
+        "{shown}"
+    );
+    let shown = summary::Json { arguments: &plain, packed: &packed }.to_string();
+    assert!(shown.starts_with("{\"output\":\"site.tar\",\"level\":\"best\",\"files\":3,"), "{shown}");
     assert_eq!(
-        summary::Json { output: Path::new("a\"b"), packed: &packed }.to_string(),
-        "{\"output\":\"a\\\"b\",\"files\":3,\"bytes\":5000,\"archive_bytes\":6144,\"sidecars_taken_over\":2,\
+        summary::Json { arguments: &fast, packed: &packed }.to_string(),
+        "{\"output\":\"a\\\"b\",\"level\":\"fast\",\"files\":3,\"bytes\":5000,\"archive_bytes\":6144,\"sidecars_taken_over\":2,\
          \"sidecars_replaced\":5,\"fingerprinted\":3,\"reused\":1,\"too_large\":4,\"encodings\":{\
          \"br\":{\"files\":2,\"before_bytes\":4096,\"after_bytes\":1024},\
          \"gz\":{\"files\":1,\"before_bytes\":4096,\"after_bytes\":2048},\

@@ -1,4 +1,4 @@
-//! Encodings made at pack time: brotli 11, Zstandard 19, gzip 12 (libdeflate), each kept only where it pays ([`choose`]).
+//! Encodings made at pack time: brotli, Zstandard and gzip (libdeflate), each kept only where it pays ([`choose`]).
 //!
 //! What comes out depends on the bytes, the encoders and the blocks that the name takes in an archive, never on the
 //! machine, the order or the neighbours: that is what makes packs reproducible, and encodings of an earlier pack as good as
@@ -12,9 +12,34 @@ use sitar_http::semantics::Coding;
 pub(super) const CODINGS: [(Coding, &[u8]); 3] =
     [(Coding::Br, b".br"), (Coding::Gzip, b".gz"), (Coding::Zstd, b".zst")];
 
-/// What made the encodings: a pack with another text is not reused. A test holds the versions against `Cargo.lock`.
-pub(super) const ENCODERS: &str =
-    "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 2";
+/// How much work encoding is.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// The smallest encodings: brotli 11, gzip 12, Zstandard 19.
+    #[default]
+    Best,
+    /// A hundredth of the time, for previews: brotli 5, gzip 6, Zstandard 3.
+    Fast,
+}
+
+impl Level {
+    /// What made the encodings: a pack with another text is not reused, so none of its encodings is taken for one of the
+    /// best. A test holds the versions against `Cargo.lock`.
+    pub(super) fn encoders(self) -> &'static str {
+        match self {
+            Level::Best => "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 2",
+            Level::Fast => "brotli 9.1.1 q5, libdeflate 1.26.1 l6, zstd-sys 2.1.3+zstd.1.5.7 l3, rules 2",
+        }
+    }
+
+    /// Of brotli, libdeflate and zstd.
+    fn qualities(self) -> (u8, i32, i32) {
+        match self {
+            Level::Best => (11, 12, 19),
+            Level::Fast => (5, 6, 3),
+        }
+    }
+}
 
 /// One thing for each of [`CODINGS`].
 pub(super) type Each<T> = [T; 3];
@@ -50,7 +75,13 @@ pub(super) fn worth(name: &[u8]) -> Worth {
 /// when it does not.
 ///
 /// [`name_blocks`]: super::members::name_blocks
-pub(super) fn encode(content: &[u8], worth: Worth, name_blocks: usize) -> Each<Option<Vec<u8>>> {
+pub(super) fn encode(
+    content: &[u8],
+    worth: Worth,
+    name_blocks: usize,
+    level: Level,
+) -> Each<Option<Vec<u8>>> {
+    let (brotli, libdeflate, zstandard) = level.qualities();
     let pays = content.len() >= SAVED_MIN
         && content.len() as u64 <= SIZE_MAX
         && match worth {
@@ -61,9 +92,9 @@ pub(super) fn encode(content: &[u8], worth: Worth, name_blocks: usize) -> Each<O
     if !pays {
         return [None, None, None];
     }
-    let gz = gzip(content, 12);
-    let br = sitar_brotli::compress(content, 11).ok();
-    let zst = zstd::bulk::compress(content, 19).ok();
+    let gz = gzip(content, libdeflate);
+    let br = sitar_brotli::compress(content, brotli).ok();
+    let zst = zstd::bulk::compress(content, zstandard).ok();
     let made = [br, gz, zst];
     let sizes = made.each_ref().map(|encoded| encoded.as_ref().map(Vec::len));
     let chosen = choose(content.len(), sizes, name_blocks);

@@ -1,6 +1,6 @@
 //! Making the index: what every member's answers are, from the names of all of them.
 
-use super::encode::ENCODERS;
+use super::encode::Level;
 use super::format::{
     BLOCK, END, FOOTER, Flags, Footer, INDEX_MAX, LINES_MAX, MAGIC, NONE, PAIRS_MAX, Record, VERSION,
 };
@@ -55,7 +55,7 @@ impl Pairs {
 ///
 /// # Errors
 /// More of something than a pack can hold.
-pub(super) fn index(members: &[Written], offset: u64) -> Result<Vec<u8>, OpenFault> {
+pub(super) fn index(members: &[Written], offset: u64, level: Level) -> Result<Vec<u8>, OpenFault> {
     // The same index as for a directory, so that the answers are the same too.
     let index = Index::new(Names::of(members.iter().map(|member| &*member.name))?)?;
     let mut pairs = Pairs::default();
@@ -93,7 +93,7 @@ pub(super) fn index(members: &[Written], offset: u64) -> Result<Vec<u8>, OpenFau
         pairs: pairs.numbers.len() as u32,
         lines: pairs.lines.len() as u32,
         names: names.len() as u32,
-        encoders: ENCODERS.as_bytes().to_vec(),
+        encoders: level.encoders().as_bytes().to_vec(),
         hash: [0; 32],
     };
     footer.write(&mut bytes);

@@ -25,6 +25,7 @@ mod sift;
 mod write;
 
 use crate::rules;
+pub use encode::Level;
 pub(crate) use format::{INDEX_NAME, LINES_COUNT_MAX, LINES_MAX, Record, Records};
 pub use write::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
 

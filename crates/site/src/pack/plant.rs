@@ -1,7 +1,7 @@
 //! The threads that read, hash and encode files, and what stands between them and the writer.
 
 use super::RULES;
-use super::encode::{CODINGS, Each, SIZE_MAX, Worth, encode, worth};
+use super::encode::{CODINGS, Each, Level, SIZE_MAX, Worth, encode, worth};
 use super::reuse::{Earlier, encoding_blocks};
 use super::sift::original_of;
 use super::write::{PackError, PackFault};
@@ -21,6 +21,7 @@ pub(super) struct Plant<'p> {
     names: &'p [Box<[u8]>],
     rules: &'p Rules,
     earlier: Option<Earlier<crate::site::Archive>>,
+    level: Level,
     line: Mutex<Line>,
     moved: Condvar,
 }
@@ -69,8 +70,9 @@ impl<'p> Plant<'p> {
         names: &'p [Box<[u8]>],
         rules: &'p Rules,
         earlier: Option<Earlier<crate::site::Archive>>,
+        level: Level,
     ) -> Plant<'p> {
-        Plant { root, names, rules, earlier, line: Mutex::default(), moved: Condvar::new() }
+        Plant { root, names, rules, earlier, level, line: Mutex::default(), moved: Condvar::new() }
     }
 }
 
@@ -154,7 +156,7 @@ impl Plant<'_> {
             let earlier =
                 self.earlier.as_ref().and_then(|pack| pack.encodings(&content, (hash, blocks), tried));
             reused = earlier.as_ref().is_some_and(|earlier| earlier.iter().any(Option::is_some));
-            encodings = earlier.unwrap_or_else(|| encode(&content, worth, blocks));
+            encodings = earlier.unwrap_or_else(|| encode(&content, worth, blocks, self.level));
             for (encoding, tried) in encodings.iter_mut().zip(tried) {
                 if !tried {
                     *encoding = None;

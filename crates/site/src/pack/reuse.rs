@@ -1,6 +1,6 @@
 //! Encodings out of an earlier pack: found by the content's hash, held against the content before they are taken.
 
-use super::encode::{CODINGS, ENCODERS, Each, decodes_to};
+use super::encode::{CODINGS, Each, Level, decodes_to};
 use super::format::Record;
 use super::members::name_blocks;
 use super::read::{Found, find};
@@ -31,9 +31,9 @@ enum Known {
 
 impl<R: ReadAt> Earlier<R> {
     /// `None` when the archive is no pack, or one whose encodings would be made otherwise today.
-    pub(super) fn open(archive: R) -> Option<Earlier<R>> {
+    pub(super) fn open(archive: R, level: Level) -> Option<Earlier<R>> {
         let Ok(Found::Pack(packed)) = find(&archive) else { return None };
-        if packed.encoders != ENCODERS.as_bytes() {
+        if packed.encoders != level.encoders().as_bytes() {
             return None;
         }
         let mut known = HashMap::new();

@@ -21,7 +21,8 @@ impl Progress for Quiet {
 
 fn options(threads: usize, newest: Option<u64>, earlier: Option<&Path>) -> PackOptions {
     let earlier = earlier.map(|path| std::fs::File::open(path).unwrap());
-    PackOptions { threads: NonZeroUsize::new(threads).unwrap(), newest, earlier, follow_links: false }
+    let threads = NonZeroUsize::new(threads).unwrap();
+    PackOptions { threads, newest, level: Level::Best, earlier, follow_links: false }
 }
 
 fn packed(folder: &Path) -> (Vec<u8>, Packed) {
@@ -726,5 +727,6 @@ fn what_is_stored_encoded_is_not_encoded_again() {
     std::fs::remove_file(archive).unwrap();
 }
 
+mod levels;
 mod sidecars;
 mod sizes;

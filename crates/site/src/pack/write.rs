@@ -5,7 +5,7 @@
 //! depends on who was faster, nor on the order in which the file system lists names.
 
 use super::RULES;
-use super::encode::{CODINGS, Worth, worth};
+use super::encode::{CODINGS, Level, Worth, worth};
 use super::format::{Flags, INDEX_NAME};
 use super::index::{Written, index};
 use super::members::Archive;
@@ -33,6 +33,8 @@ pub struct PackOptions {
     /// Seconds since the Unix epoch that no file's time may be later than: `SOURCE_DATE_EPOCH`, which makes a fresh checkout
     /// pack like the last one. `None`: times as they are.
     pub newest: Option<u64>,
+    /// How small encodings are made.
+    pub level: Level,
     /// An earlier pack whose encodings are taken over where the content is the same.
     pub earlier: Option<std::fs::File>,
     /// Pack what links lead to outside of the directory, too; see [`Options`](crate::Options).
@@ -162,14 +164,16 @@ pub fn pack(
     let mut warnings = Warnings::default();
     let mut names = names(&root, &mut warnings).map_err(open)?;
     let replaced = sift(&root, &mut names, options.threads, &mut warnings)?;
-    let earlier = options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?));
+    let earlier =
+        options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?, options.level));
     progress.begin(names.len());
 
-    let plant = Plant::new(&root, &names, &rules, earlier);
+    let plant = Plant::new(&root, &names, &rules, earlier, options.level);
     let mut packer = Packer {
         archive: Archive::new(output),
         written: Vec::with_capacity(names.len()),
         newest: options.newest.unwrap_or(u64::MAX),
+        level: options.level,
         packed: Packed {
             encodings: CODINGS
                 .map(|(_, suffix)| Encodings {
@@ -221,6 +225,7 @@ struct Packer<W> {
     archive: Archive<W>,
     written: Vec<Written>,
     newest: u64,
+    level: Level,
     packed: Packed,
 }
 
@@ -312,7 +317,7 @@ impl<W: Write> Packer<W> {
         // A time of its own would be one that changes; zero is one that GNU tar complains about.
         let mtime = self.written.iter().map(|member| member.mtime).max().unwrap_or(1).max(1);
         let offset = self.archive.at() + 512;
-        let index = index(&self.written, offset).map_err(&open)?;
+        let index = index(&self.written, offset, self.level).map_err(&open)?;
         self.archive
             .header(INDEX_NAME, index.len() as u64, mtime)
             .and_then(|()| self.archive.write(&index))

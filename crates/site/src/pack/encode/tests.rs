@@ -35,7 +35,7 @@ fn what_is_tried() {
 #[test]
 fn encodings_are_smaller_and_decode() {
     let text = "the same words again and again, the same words again. ".repeat(80);
-    let encoded = encode(text.as_bytes(), Worth::Yes, 0);
+    let encoded = encode(text.as_bytes(), Worth::Yes, 0, Level::Best);
     let gz = encoded[1].as_ref().unwrap().len();
     for (place, encoded) in encoded.iter().enumerate() {
         let encoded = encoded.as_ref().unwrap();
@@ -63,11 +63,11 @@ fn noise(length: usize) -> Vec<u8> {
 fn what_does_not_pay_is_left_out() {
     let none = [None, None, None];
     let text = "words and words ".repeat(300);
-    assert_eq!(encode(&noise(5000), Worth::Yes, 0), none);
-    assert_eq!(encode(&noise(5000), Worth::Perhaps, 0), none);
-    assert_eq!(encode(text.as_bytes(), Worth::No, 0), none);
-    assert_eq!(encode(&text.as_bytes()[..199], Worth::Yes, 0), none);
-    assert!(encode(text.as_bytes(), Worth::Perhaps, 0).iter().all(Option::is_some));
+    assert_eq!(encode(&noise(5000), Worth::Yes, 0, Level::Best), none);
+    assert_eq!(encode(&noise(5000), Worth::Perhaps, 0, Level::Best), none);
+    assert_eq!(encode(text.as_bytes(), Worth::No, 0, Level::Best), none);
+    assert_eq!(encode(&text.as_bytes()[..199], Worth::Yes, 0, Level::Best), none);
+    assert!(encode(text.as_bytes(), Worth::Perhaps, 0, Level::Best).iter().all(Option::is_some));
 }
 
 #[test]
@@ -80,11 +80,16 @@ fn the_encoders_are_those_of_the_lock_file() {
     // Changed with them: the text that says which encodings of an earlier pack are still what would be made today.
     let (brotli, zstd) = (version("brotli"), version("zstd-sys"));
     let libdeflate = version("libdeflate-sys");
-    assert_eq!(
-        ENCODERS,
-        format!("brotli {brotli} q11, libdeflate {libdeflate} l12, zstd-sys {zstd} l19, rules 2")
-    );
-    assert!(ENCODERS.len() <= super::super::format::ENCODERS_MAX);
+    for (level, expected) in [
+        (
+            Level::Best,
+            format!("brotli {brotli} q11, libdeflate {libdeflate} l12, zstd-sys {zstd} l19, rules 2"),
+        ),
+        (Level::Fast, format!("brotli {brotli} q5, libdeflate {libdeflate} l6, zstd-sys {zstd} l3, rules 2")),
+    ] {
+        assert_eq!(level.encoders(), expected);
+        assert!(expected.len() <= super::super::format::ENCODERS_MAX);
+    }
 }
 
 #[test]

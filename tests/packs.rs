@@ -133,3 +133,109 @@ fn check_tells_by_its_exit_code_whether_something_is_wrong() {
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
 }
+
+/// Starts packing what takes long, and returns when the archive has been begun.
+fn slow_pack(site: &Path, to: &Path, home: &Path) -> std::process::Child {
+    let folder = to.parent().unwrap();
+    let mut command = sitar(home);
+    let command = command.arg("pack").arg(site).arg("-o").arg(to);
+    let child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let begun = folder.join(format!(".site.tar.{}.unfinished", child.id()));
+    eventually("the unfinished archive", || begun.exists());
+    child
+}
+
+#[test]
+fn what_a_killed_pack_has_left_is_removed_by_the_next_and_what_a_running_one_writes_is_not() {
+    let folder = TempDir::new().unwrap();
+    let (slow, quick, out) =
+        (folder.path().join("slow"), folder.path().join("quick"), folder.path().join("out"));
+    fs::create_dir(&out).unwrap();
+    let archive = out.join("site.tar");
+    // 12 MB that do not repeat: brotli 11 takes many seconds for them.
+    let mut number = 1_u64;
+    let words: String = std::iter::repeat_with(|| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{:x} ", number >> 24)
+    })
+    .take(1_100_000)
+    .collect();
+    write(&slow, "words.txt", words);
+    write(&quick, "index.html", "quick");
+    let names = || {
+        let entries = fs::read_dir(&out).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let mut running = slow_pack(&slow, &archive, folder.path());
+    let unfinished = format!(".site.tar.{}.unfinished", running.id());
+    pack(&quick, &archive);
+    assert_eq!(names(), [unfinished.clone(), "site.tar".to_owned()]);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(names(), [unfinished, "site.tar".to_owned()]);
+    pack(&quick, &archive);
+    assert_eq!(names(), ["site.tar"]);
+}
+
+/// Gives a file a time that many seconds after the first of January 2024.
+fn set_time(path: &Path, seconds: u64) {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_704_067_200 + seconds);
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// What the program `gzip` makes of some bytes.
+fn gzip(content: &str) -> Vec<u8> {
+    run_with(std::process::Command::new("gzip").arg("-9nc"), content.as_bytes()).ok().stdout
+}
+
+#[test]
+fn a_sidecar_that_was_not_made_again_is_not_sent_and_is_reported() {
+    let folder = TempDir::new().unwrap();
+    let (site, packed) = (folder.path().join("public"), folder.path().join("site.tar"));
+    let (old, new) = (words("let a = 1; "), words("let a = 2; "));
+    write(&site, "index.html", "<!doctype html><title>t</title><script src=app.js></script>\n");
+    write(&site, "app.js", &new);
+    write(&site, "app.js.gz", gzip(&old));
+    write(&site, "app.js.br", b"\xff\xff not brotli");
+    write(&site, "same.js", &new);
+    write(&site, "same.js.gz", gzip(&new));
+    for (name, time) in
+        [("app.js", 60), ("app.js.gz", 0), ("app.js.br", 60), ("same.js", 60), ("same.js.gz", 60)]
+    {
+        set_time(&site.join(name), time);
+    }
+    let server = Server::start([&site]);
+    let mut client = Client::connect(&server);
+    let got = get(&mut client, "/app.js", "gzip");
+    assert_eq!((got.field("content-encoding"), got.body.as_slice()), (None, new.as_bytes()));
+    let got = get(&mut client, "/same.js", "gzip");
+    assert_eq!((got.field("content-encoding"), &got.body), (Some("gzip"), &gzip(&new)));
+    drop(server);
+
+    let checked = command(&["check".as_ref(), site.as_os_str()]);
+    assert_eq!(checked.status.code(), Some(3));
+    assert_eq!(
+        checked.text(),
+        "app.js.br: is not app.js in brotli: browsers cannot decode it to the end\n\
+         app.js.gz: is not app.js in gzip: it decodes to something else, such as an older version of it\n\
+         6 files, 1 links: 2 problems\n"
+    );
+
+    let said = pack(&site, &packed).text();
+    assert!(
+        said.contains("'app.js.br' is left out: browsers cannot decode it to the end; sitar encodes its file where that pays\n")
+            && said.contains("'app.js.gz' is left out: it decodes to something other than its file, such as an older version; sitar encodes that where it pays\n"),
+        "{said}"
+    );
+    assert_eq!(command(&["check".as_ref(), packed.as_os_str()]).status.code(), Some(0));
+    let server = Server::start([&packed]);
+    let mut client = Client::connect(&server);
+    let got = get(&mut client, "/app.js", "gzip");
+    assert_eq!(got.field("content-encoding"), Some("gzip"));
+    let decoded = run_with(std::process::Command::new("gzip").arg("-dc"), &got.body).ok();
+    assert_eq!(decoded.stdout, new.as_bytes());
+    assert_eq!(get(&mut client, "/app.js", "br").field("content-encoding"), Some("br"));
+}

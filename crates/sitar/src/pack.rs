@@ -1,13 +1,12 @@
 //! `sitar pack`: a directory becomes an archive that replaces the last one when it is whole.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Read as _, Seek as _, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use sitar_site::{Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
 
 use crate::cli::Pack;
@@ -15,6 +14,9 @@ use crate::error::Error;
 use crate::output;
 
 mod summary;
+mod unfinished;
+
+use self::unfinished::Unfinished;
 
 /// Packs.
 ///
@@ -86,8 +88,7 @@ struct Output {
     /// Links followed.
     path: PathBuf,
     folder: PathBuf,
-    /// What is written until it is whole: beside the archive, hidden, with a name of its own.
-    unfinished: PathBuf,
+    name: OsString,
 }
 
 impl Output {
@@ -117,10 +118,7 @@ impl Output {
                 .cause(format!("it would lie in {}, and the next pack would contain it", directory.display()))
                 .hint("write it elsewhere, for example: -o ../site.tar"));
         }
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.unfinished", std::process::id()));
-        Ok(Output { path: folder.join(name), unfinished: folder.join(hidden), folder })
+        Ok(Output { path: folder.join(name), name: name.to_owned(), folder })
     }
 
     /// Whole and on the disk, or not there at all: whoever opens the path finds the old archive or the new one.
@@ -130,11 +128,11 @@ impl Output {
                 .cause(error)
                 .hint("check that this user may write to the folder, and that there is room (`df`)")
         };
-        let mut file = File::create_new(&self.unfinished).map_err(cannot)?;
-        let unfinished = Unfinished::guard(self.unfinished.clone())?;
+        let (mut file, path) = Unfinished::create(&self.folder, &self.name).map_err(cannot)?;
+        let unfinished = Unfinished::guard(path)?;
         let done = write(&mut file)?;
         file.sync_all().map_err(cannot)?;
-        fs::rename(&self.unfinished, &self.path).map_err(cannot)?;
+        fs::rename(&unfinished.path, &self.path).map_err(cannot)?;
         drop(unfinished);
         // The name too; some file systems cannot, and then it is as safe as they make it.
         let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
@@ -150,39 +148,6 @@ fn is_tar(path: &Path) -> bool {
         file.read_exact(&mut magic)
     });
     read.is_ok() && &magic == b"ustar"
-}
-
-/// Removes what is unfinished, also when the program is told to stop.
-struct Unfinished {
-    path: PathBuf,
-    signals: signal_hook::iterator::Handle,
-}
-
-impl Unfinished {
-    fn guard(path: PathBuf) -> Result<Unfinished, Error> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-            .map_err(|error| Error::new("cannot catch signals").cause(error))?;
-        let guard = Unfinished { path: path.clone(), signals: signals.handle() };
-        let thread = std::thread::Builder::new().name("sitar-signals".into());
-        thread
-            .spawn(move || {
-                if let Some(signal) = signals.forever().next() {
-                    let _ = fs::remove_file(&path);
-                    // As a shell reports it.
-                    std::process::exit(128 + signal);
-                }
-            })
-            .map_err(|error| Error::new("cannot start a thread").cause(error))?;
-        Ok(guard)
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.signals.close();
-        // After a success it has another name by now.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 /// A bar on standard error, where that is a terminal.

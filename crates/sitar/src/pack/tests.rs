@@ -6,7 +6,7 @@ use super::*;
 use crate::cli::{self, Verb};
 
 fn arguments(words: &[&Path]) -> Pack {
-    let all = ["sitar", "pack"].map(std::ffi::OsString::from).into_iter();
+    let all = ["sitar", "pack"].map(OsString::from).into_iter();
     match cli::parse(all.chain(words.iter().map(|word| word.as_os_str().to_owned())), None).unwrap() {
         Verb::Pack(pack) => pack,
         other => panic!("{other:?}"),

@@ -18,7 +18,7 @@ pub enum Level {
     /// The smallest encodings: brotli 11, gzip 12, Zstandard 19.
     #[default]
     Best,
-    /// A hundredth of the time, for previews: brotli 5, gzip 6, Zstandard 3.
+    /// A small part of the time, for previews: brotli 5, gzip 6, Zstandard 3.
     Fast,
 }
 

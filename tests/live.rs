@@ -286,6 +286,77 @@ fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted()
     assert_eq!((visitor.get("/").0, visitor.get("/page.html").0), (200, 404));
 }
 
+/// The last message that begins so, with a check of its time: what is behind that.
+fn stamped(server: &Server, beginning: &str) -> String {
+    let said = server.said();
+    let line = said.lines().rfind(|line| line.starts_with(beginning)).unwrap_or_default();
+    let (_, stamp) = line.rsplit_once(" (").unwrap_or_else(|| panic!("{said}"));
+    let (time, rest) = stamp.split_once(", ").unwrap();
+    let shape = time.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte }).collect::<Vec<_>>();
+    assert_eq!(shape, b"0000-00-00T00:00:00Z", "{line}");
+    rest.to_owned()
+}
+
+/// What identifies a site in a message: the word, and the digits.
+fn version(stamp: &str, word: &str) -> String {
+    let (_, rest) = stamp.split_once(word).unwrap_or_else(|| panic!("{stamp}"));
+    let digits: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+    assert_eq!(digits.len(), 12, "{stamp}");
+    digits
+}
+
+#[test]
+fn messages_name_the_time_the_site_and_what_is_served() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("site");
+    let shown = root.display().to_string();
+    write(&root, "index.html", "first");
+    // Looking only: a file's other name, outside of the folder, is not watched there.
+    fs::hard_link(root.join("index.html"), folder.path().join("name")).unwrap();
+    let server = Server::start(["--poll".as_ref(), "200ms".as_ref(), root.as_os_str()]);
+    let expected = "  watch    by looking every 200 ms or less often, because --poll says so";
+    assert!(server.said().contains(expected), "{}", server.said());
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/"), (200, "first".to_owned()));
+    fs::write(folder.path().join("name"), "second").unwrap();
+    visitor.until("/", 200, "second");
+    eventually("the message", || server.said().contains("the site has changed: 1 file now ("));
+    let stamp = stamped(&server, "sitar: the site has changed: ");
+    let live = version(&stamp, "stamps ");
+    assert_eq!(stamp, format!("{shown}, stamps {live})"));
+    write(&root, "_redirects", "nothing here\n");
+    eventually("the complaint", || server.said().contains("the one before still is: "));
+    let stamp = stamped(&server, "sitar: error: ");
+    assert_eq!(stamp, format!("{shown}, still stamps {live}, 1 file)"));
+    drop((visitor, server));
+
+    // A pack is named by the hash of its index, which stands at its end, in front of 1,024 zeros.
+    fs::remove_file(root.join("_redirects")).unwrap();
+    let path = folder.path().join("site.tar");
+    let pack = || {
+        let mut pack = common::sitar(folder.path());
+        run_with(pack.arg("pack").arg(&root).arg("-o").arg(&path), b"").ok();
+        let bytes = fs::read(&path).unwrap();
+        bytes[bytes.len() - 1056..][..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let first = pack();
+    let server = Server::start([&path]);
+    write(&root, "more.html", "more");
+    let second = pack();
+    assert_ne!(first, second);
+    eventually("the message", || server.said().contains("the site has changed: 2 files now ("));
+    let stamp = stamped(&server, "sitar: the site has changed: ");
+    assert_eq!(stamp, format!("{}, pack {second})", path.display()));
+    let mut broken = fs::read(&path).unwrap();
+    let middle = broken.len() - 1200;
+    broken[middle] ^= 1;
+    fs::write(folder.path().join("broken"), broken).unwrap();
+    fs::rename(folder.path().join("broken"), &path).unwrap();
+    eventually("the complaint", || server.said().contains("the one before still is: "));
+    let stamp = stamped(&server, "sitar: error: ");
+    assert_eq!(stamp, format!("{}, still pack {second}, 2 files)", path.display()));
+}
+
 /// openat2 alone, as Docker refused it; and everything that is newer than Linux 5.0, and statx, as a container runtime that
 /// has never heard of them does.
 #[test]

@@ -16,6 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::check::Check;
 use crate::error::Error;
+use crate::watch::Watch;
 
 mod advice;
 mod duration;
@@ -192,6 +193,11 @@ pub struct Serve {
     #[arg(long, env = "SITAR_NO_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_watch: bool,
 
+    /// Look for changes this far apart (2s, 500ms) instead of waiting for the kernel's events. Without it, sitar looks every
+    /// 2 s on shares, whose changes from elsewhere have no events, every 10 s where in doubt (overlayfs), and nowhere else
+    #[arg(long, value_name = "DURATION", env = "SITAR_POLL", value_parser = duration::parse_pause)]
+    pub poll: Option<Duration>,
+
     /// Connections at most, all shards together; newcomers then wait in the kernel's queue, or are closed when many come at
     /// once [default: 8192 per shard]
     #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
@@ -330,6 +336,16 @@ impl Serve {
         Ok(Plan { addresses: without_covered(&addresses), security })
     }
 
+    /// How the site is watched.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        match self.poll {
+            _ if self.no_watch => Watch::Off,
+            Some(every) => Watch::Poll(every),
+            None => Watch::Auto,
+        }
+    }
+
     fn security(&self) -> Security {
         if self.tls == Tls::Off {
             return Security::Plain;
@@ -388,6 +404,9 @@ impl Serve {
         if self.spin.is_some() && self.engine != Engine::Sqpoll {
             let message = format!("{} needs --engine sqpoll", named("spin"));
             return Err(usage(ErrorKind::ArgumentConflict, message));
+        }
+        if self.poll.is_some() && self.no_watch {
+            return Err(usage(ErrorKind::ArgumentConflict, "--poll cannot be used with --no-watch"));
         }
         if certificates > REPEATS_MAX || self.listen.len() > REPEATS_MAX {
             return Err(usage(

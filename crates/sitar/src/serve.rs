@@ -249,7 +249,7 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
         return Ok((Arc::new(site), Content::Handbook, None));
     };
     let options = Options { prefix: arguments.prefix.clone(), follow_links: arguments.follow_links };
-    let mut eye = Eye::new(path, &options, !arguments.no_watch);
+    let mut eye = Eye::new(path, &options, arguments.watch());
     let site = eye.open().map_err(|error| {
         Error::new(error.to_string()).hint(
             "PATH is a directory or a tar archive, made for example by `sitar pack public/ -o site.tar`",

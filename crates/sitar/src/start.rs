@@ -358,8 +358,14 @@ impl Display for Watching {
             Watching::Events => f.write_str(
                 "on: what changes is served 0.1 s after the last write (--no-watch: only after SIGHUP)",
             ),
-            Watching::Looks(why) => {
-                write!(f, "by looking every 2 s or less often, because {}", Printable(why))
+            Watching::Both { every, why } => write!(
+                f,
+                "on: by the kernel's events, and by looking every {} or less often, because {}",
+                human(*every),
+                Printable(why)
+            ),
+            Watching::Looks { every, why } => {
+                write!(f, "by looking every {} or less often, because {}", human(*every), Printable(why))
             }
             Watching::Off => f.write_str("off (--no-watch): SIGHUP reads the site again"),
         }
@@ -401,6 +407,14 @@ fn names_text(names: &[String]) -> String {
         let _ = write!(text, " and {more} more");
     }
     if text.is_empty() { "no names".to_owned() } else { text }
+}
+
+/// Whole seconds where it is some.
+fn human(time: Duration) -> String {
+    match time.as_millis() {
+        millis if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
+        millis => format!("{millis} ms"),
+    }
 }
 
 fn count(number: usize, what: &str) -> String {

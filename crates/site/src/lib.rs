@@ -62,6 +62,7 @@ mod tree;
 pub use directory::Seen;
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
+pub use live::Version;
 pub use multipart::{Piece, Plan};
 pub use pack::{Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
 pub use reply::{Body, FieldBuf, Multipart, Reply};

@@ -10,8 +10,10 @@ use crate::pack::Records;
 use crate::representation::{self, Dates, Representation, no_later};
 use crate::rules;
 use crate::site::{Site, Store, packed_blocks};
+use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::Stat;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
@@ -138,6 +140,21 @@ impl Origin {
     }
 }
 
+/// What is served, by a hash: of a pack, that of its index; of anything else, one of names, sizes and modification times. So
+/// two copies of a directory whose times were copied too have one version.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    kind: &'static str,
+    hash: representation::Hash,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.kind)?;
+        self.hash.iter().take(VERSION_SHOWN).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl Site {
     /// What of `older`'s `loaded` representations this site has too. From directory to directory, byte for byte as far as
     /// the file system tells: same name and encoding, same inode, size, modification and change times. From pack to pack:
@@ -222,15 +239,46 @@ impl Site {
                 stat.map(|stat| Origin::of(&stat)).hash(&mut hasher);
             }
             Store::Directory(root) => {
-                for name in
-                    self.index.source_names().chain([rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()])
-                {
+                for name in self.names_on_disk() {
                     (name, root.stat(name).ok().map(|stat| Origin::of(&stat))).hash(&mut hasher);
                 }
             }
             Store::Embedded(_) => {}
         }
         hasher.finish()
+    }
+
+    /// Identifies what is served, for messages. Blocks: looks at every file of a directory.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let mut hash = Context::new(&SHA256);
+        let mut add = |name: &[u8], stamp: Option<Stamp>| {
+            // No name holds a zero.
+            hash.update(name);
+            hash.update(&[0]);
+            let Some(Stamp { size, modified: (seconds, nanos) }) = stamp else { return };
+            hash.update(&size.to_le_bytes());
+            hash.update(&seconds.to_le_bytes());
+            hash.update(&nanos.to_le_bytes());
+        };
+        match &self.store {
+            Store::Pack { hash, .. } => return Version { kind: "pack", hash: *hash },
+            Store::Archive { file, .. } => add(b"", Some(file.origin().stamp())),
+            Store::Directory(root) => {
+                for name in self.names_on_disk() {
+                    add(name, root.stat(name).ok().map(|stat| Stamp::of(&stat)));
+                }
+            }
+            Store::Embedded(_) => {}
+        }
+        let mut version = Version { kind: "stamps", hash: [0; 32] };
+        version.hash.copy_from_slice(hash.finish().as_ref());
+        version
+    }
+
+    /// The files of a directory, its rules included.
+    fn names_on_disk(&self) -> impl Iterator<Item = &[u8]> {
+        self.index.source_names().chain([rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()])
     }
 
     /// The name of a file, for messages; printable.
@@ -257,6 +305,8 @@ impl Site {
     }
 }
 
+/// Bytes of a version that are shown: enough to tell the few that an operator compares.
+const VERSION_SHOWN: usize = 6;
 /// Several ticks of the slowest clock that Linux is built with (100 Hz).
 const GRAIN: Duration = Duration::from_millis(50);
 const COARSE_GRAIN: Duration = Duration::from_secs(2);

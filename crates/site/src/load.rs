@@ -36,7 +36,7 @@ impl Site {
                 };
                 (content, stored.mtime, since, None)
             }
-            Store::Pack { file, records, blocks } => {
+            Store::Pack { file, records, blocks, .. } => {
                 let record = records.get(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
                 let content = archived(file, record.offset, record.size, budget)?;
                 let blocks = packed_blocks(blocks, &record, &entry);

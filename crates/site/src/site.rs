@@ -59,7 +59,7 @@ pub struct Site {
 /// Where the bytes of all files are, by their number as sources of the index.
 pub(crate) enum Store {
     Archive { file: Streamed, bodies: Vec<Stored>, maps: Maps },
-    Pack { file: Streamed, records: pack::Records, blocks: Vec<Blocks> },
+    Pack { file: Streamed, records: pack::Records, blocks: Vec<Blocks>, hash: Hash },
     Directory(Root),
     Embedded(Vec<&'static [u8]>),
 }
@@ -247,8 +247,8 @@ fn open_pack(
 ) -> Result<Site, OpenFault> {
     let packed = packed.below(prefix)?;
     let rules = compile(&packed.rules(&archive)?)?;
-    let pack::read::Packed { names, records, blocks, .. } = packed;
-    let store = Store::Pack { file: archive.unchanged(stat)?, records, blocks };
+    let pack::read::Packed { names, records, blocks, hash, .. } = packed;
+    let store = Store::Pack { file: archive.unchanged(stat)?, records, blocks, hash };
     let site = Site::assemble(store, names, prefix, rules, warnings)?;
     if site.index.has_clash {
         let what = "the index has a name twice, or as a file and a folder";

@@ -22,9 +22,26 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads the time between two looks: at least a tenth of a second.
+pub(super) fn parse_pause(text: &str) -> Result<Duration, String> {
+    match parse(text) {
+        Ok(pause) if pause >= Duration::from_millis(100) => Ok(pause),
+        _ => Err("expected a number and its unit, from 100ms to an hour: 500ms or 2s".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_are_not_too_short() {
+        assert_eq!(parse_pause("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(parse_pause("2s"), Ok(Duration::from_secs(2)));
+        for wrong in ["99ms", "0", "3601s", "2"] {
+            assert!(parse_pause(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_as_people_write_them() {

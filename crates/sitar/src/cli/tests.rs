@@ -53,6 +53,7 @@ fn each_flag_has_its_variable() {
             ("prefix", "SITAR_PREFIX"),
             ("follow-links", "SITAR_FOLLOW_LINKS"),
             ("no-watch", "SITAR_NO_WATCH"),
+            ("poll", "SITAR_POLL"),
             ("connections", "SITAR_CONNECTIONS"),
             ("memory", "SITAR_MEMORY"),
             ("handshake-seconds", "SITAR_HANDSHAKE_SECONDS"),
@@ -84,6 +85,7 @@ fn verbs() {
             prefix: None,
             follow_links: false,
             no_watch: false,
+            poll: None,
             default_port: None,
             connections: None,
             memory: 512,
@@ -473,4 +475,12 @@ fn variables_that_nothing_reads() {
         ("SITAR_PORT_443_TCP_ADDR", "10.0.0.1"),
     ];
     assert_eq!(unread(known), [""; 0]);
+
+#[test]
+fn how_a_site_is_watched() {
+    assert_eq!(serve(&[]).watch(), Watch::Auto);
+    assert_eq!(serve(&["--no-watch"]).watch(), Watch::Off);
+    assert_eq!(serve(&["--poll", "500ms"]).watch(), Watch::Poll(Duration::from_millis(500)));
+    assert!(parse(["sitar", "serve", "--poll", "2s", "--no-watch"], None).is_err());
+    assert!(parse(["sitar", "serve", "--poll", "1ms"], None).is_err());
 }

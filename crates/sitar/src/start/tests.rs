@@ -272,3 +272,27 @@ fn shards_and_pollers_that_share_cores_are_warned_of() {
     assert!(!polled(2, 4).to_string().contains("warning"));
     assert!(!polled(1, 2).to_string().contains("warning"));
 }
+
+#[test]
+fn how_changes_are_noticed() {
+    let because = |why: &str| why.to_owned();
+    let (two, short) = (Duration::from_secs(2), Duration::from_millis(500));
+    for (watching, expected) in [
+        (
+            Watching::Events,
+            "on: what changes is served 0.1 s after the last write (--no-watch: only after SIGHUP)",
+        ),
+        (
+            Watching::Both { every: two, why: because("NFS does not tell what is changed from elsewhere") },
+            "on: by the kernel's events, and by looking every 2 s or less often, \
+             because NFS does not tell what is changed from elsewhere",
+        ),
+        (
+            Watching::Looks { every: short, why: because("--poll says so") },
+            "by looking every 500 ms or less often, because --poll says so",
+        ),
+        (Watching::Off, "off (--no-watch): SIGHUP reads the site again"),
+    ] {
+        assert_eq!(watching.to_string(), expected);
+    }
+}

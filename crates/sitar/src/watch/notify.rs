@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -57,6 +59,23 @@ pub(crate) enum Refusal {
     Instances,
     /// Something else.
     Other(Errno),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Watches => f.write_str(
+                "this user has used up inotify's watches (one for each folder); to raise that: \
+                 sysctl fs.inotify.max_user_watches=1048576",
+            ),
+            Refusal::Instances => f.write_str(
+                "this user has used up inotify's instances; to raise that: sysctl fs.inotify.max_user_instances=1024",
+            ),
+            Refusal::Other(errno) => {
+                write!(f, "inotify cannot be used here ({})", io::Error::from(*errno))
+            }
+        }
+    }
 }
 
 /// What has happened since the last time.

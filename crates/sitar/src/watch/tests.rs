@@ -1,10 +1,14 @@
+use super::file_system::Events;
+use super::notify::{News, Refusal};
 use super::*;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::mpsc::channel;
 
 use rustix::fs::{CWD, RenameFlags};
+use sitar_site::Options;
 
 fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
@@ -29,7 +33,7 @@ fn told(eye: &mut Eye) -> News {
 }
 
 fn eye(path: &Path) -> Eye {
-    let mut eye = Eye::new(path, &Options::default(), true);
+    let mut eye = Eye::new(path, &Options::default(), Watch::Auto);
     eye.open().unwrap();
     assert_eq!(eye.watching(), Watching::Events);
     assert_eq!(told(&mut eye), News::default());
@@ -125,7 +129,7 @@ fn what_links_lead_to_outside_is_watched_when_it_is_served() {
     symlink(folder.path().join("store/profile/page.html"), root.join("page.html")).unwrap();
     symlink("../pages", root.join("pages")).unwrap();
     let options = Options { follow_links: true, ..Options::default() };
-    let mut eye = Eye::new(&root, &options, true);
+    let mut eye = Eye::new(&root, &options, Watch::Auto);
     assert_eq!(eye.open().unwrap().len(), 2);
     assert_eq!(told(&mut eye), News::default());
     let mut changed = |what: &str, act: &dyn Fn()| {
@@ -175,8 +179,8 @@ fn a_busy_folder_above_wakes_nobody() {
     write(folder.path(), "other", "x");
     write(folder.path(), "sites/other/index.html", "x");
     fs::rename(folder.path().join("sites/other"), folder.path().join("sites/another")).unwrap();
-    let Means::Events(notify) = &eye.means else { panic!("by events") };
-    assert_eq!(rustix::io::ioctl_fionread(notify.fd()), Ok(0), "bytes of events");
+    let events = eye.events().unwrap();
+    assert_eq!(rustix::io::ioctl_fionread(events), Ok(0), "bytes of events");
 }
 
 #[test]
@@ -278,10 +282,11 @@ fn without_events_changes_are_found_by_looking() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut eye = Eye::new(&root, &Options::default(), true);
-    eye.means = Means::Looks(Refusal::Watches);
+    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
+    eye.refuse(Refusal::Watches);
     let site = eye.open().unwrap();
-    let Watching::Looks(why) = eye.watching() else { panic!("by looking") };
+    let Watching::Looks { every, why } = eye.watching() else { panic!("by looking") };
+    assert_eq!(every, Duration::from_secs(2));
     assert!(why.contains("sysctl fs.inotify.max_user_watches="), "{why}");
     let (call, (serve, served), (say, said)) = (Call::new().unwrap(), channel(), channel());
     std::thread::scope(|scope| {
@@ -294,9 +299,74 @@ fn without_events_changes_are_found_by_looking() {
         assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
         assert!(said.recv_timeout(Duration::from_secs(30)).unwrap().contains("2 files now"));
         // Nothing happens, nothing is served; until somebody asks.
-        assert!(served.recv_timeout(LOOK + Duration::from_secs(1)).is_err());
+        assert!(served.recv_timeout(Duration::from_secs(3)).is_err());
         call.read_again();
         assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
         call.stop();
     });
+}
+
+/// A file with two names: what is written by the other one has no event in the site's folder.
+#[test]
+fn a_change_without_an_event_is_found_where_there_is_doubt() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "index.html", "first");
+    write(&root, "other.html", "x");
+    fs::hard_link(root.join("index.html"), folder.path().join("name")).unwrap();
+    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
+    eye.doubt = Some(Events::of_kind(0x794c_7630));
+    let site = eye.open().unwrap();
+    let both = |eye: &Eye| match eye.watching() {
+        Watching::Both { every, why } => (every.as_secs(), why),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(both(&eye), (10, "overlayfs may not tell all of it".to_owned()));
+    let (call, (serve, served), (say, said)) = (Call::new().unwrap(), channel(), channel());
+    let serve = |site: Site| serve.send(site.len()).unwrap();
+    let say = |line: &str| say.send(line.to_owned()).unwrap();
+    let mut watcher = Watcher::new(eye, &site, &call, &serve, &say);
+    watcher.look_around();
+    watcher.look_around();
+    assert!(served.try_recv().is_err() && said.try_recv().is_err(), "nothing has happened");
+
+    // What an event has told of is left to it.
+    write(&root, "other.html", "longer");
+    watcher.look_around();
+    watcher.look_around();
+    assert!(served.try_recv().is_err());
+    assert_eq!(both(&watcher.eye).0, 10);
+    watcher.look(false);
+    assert_eq!(served.try_recv(), Ok(2));
+    assert!(said.try_recv().unwrap().starts_with("the site has changed: 2 files now ("));
+
+    fs::write(folder.path().join("name"), "second").unwrap();
+    watcher.look_around();
+    assert!(served.try_recv().is_err(), "it may not be finished");
+    watcher.look_around();
+    assert_eq!(served.try_recv(), Ok(2));
+    let expected = "the watch is now on: by the kernel's events, and by looking every 2 s or less often, \
+                    because overlayfs did not tell of a change";
+    assert_eq!(said.try_recv().as_deref(), Ok(expected));
+    watcher.look_around();
+    assert_eq!(both(&watcher.eye), (2, "overlayfs did not tell of a change".to_owned()));
+    assert!(served.try_recv().is_err());
+}
+
+#[test]
+fn a_site_that_is_gone_for_a_while_does_not_change_how_it_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "index.html", "x");
+    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
+    eye.doubt = Some(Events::of_kind(0x6969));
+    eye.open().unwrap();
+    eye.doubt = None;
+    fs::rename(&root, folder.path().join("away")).unwrap();
+    assert!(eye.open().is_err());
+    let why = "NFS does not tell what is changed from elsewhere".to_owned();
+    assert_eq!(eye.watching(), Watching::Both { every: Duration::from_secs(2), why });
+    fs::rename(folder.path().join("away"), &root).unwrap();
+    eye.open().unwrap();
+    assert_eq!(eye.watching(), Watching::Events, "it lies elsewhere now");
 }

@@ -132,7 +132,7 @@ fn lines_that_take_the_place_of_others() {
 
 #[test]
 fn files_that_are_not_encoded_as_they_are_said_to_be() {
-    let encoded = sitar_brotli::compress(b"all of it").unwrap();
+    let encoded = sitar_brotli::compress(b"all of it", 5).unwrap();
     let found = found(&[
         ("a.wasm.gz", b"\x1f\x8b\x08\0 and so on"),
         ("b.wasm.gz", b"\0asm"),

@@ -170,3 +170,28 @@ fn a_streamed_file_tells_when_it_is_written_to() {
     fs::write(&path, b"other").unwrap();
     assert!(!third.is_stale());
 }
+
+#[test]
+fn a_version_is_of_names_sizes_and_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        write(folder.path(), name, text.as_bytes());
+        fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    };
+    let version = |name: &str| open(&folder.path().join(name)).version().to_string();
+    for copy in ["a", "b"] {
+        put(&format!("{copy}/index.html"), "one");
+        put(&format!("{copy}/sub/x.css"), "x");
+    }
+    // The first digits of SHA-256 of `index.html` NUL 3 SECONDS 0, `sub/x.css` NUL 1 SECONDS 0, `_headers` NUL
+    // `_redirects` NUL, numbers in 8, 8 and 4 bytes, least significant first.
+    assert_eq!(version("a"), "stamps bf6c10093f79");
+    assert_eq!(version("a"), version("b"));
+    put("b/_headers", "");
+    let with_rules = version("b");
+    put("b/index.html", "three");
+    assert_ne!(with_rules, version("a"));
+    assert_ne!(version("b"), with_rules);
+}

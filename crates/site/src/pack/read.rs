@@ -15,6 +15,7 @@ use crate::error::{OpenFault, printable};
 use crate::fields::{Blocks, are_lines};
 use crate::names::{FILES_MAX, Miscounted, NAMES_BYTES_MAX, Names};
 use crate::path::{is_key, is_public};
+use crate::representation::Hash;
 use crate::tar::ReadAt;
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -38,6 +39,8 @@ pub(crate) struct Packed {
     pub(crate) blocks: Vec<Blocks>,
     /// Which encoders made the sidecars.
     pub(super) encoders: Vec<u8>,
+    /// SHA-256 of the index, which holds the hash of each body.
+    pub(crate) hash: Hash,
 }
 
 impl Packed {
@@ -230,7 +233,7 @@ fn parse(
             return Err("the index names header lines that it does not have");
         }
     }
-    Ok(Packed { names, records, blocks, encoders: footer.encoders.clone() })
+    Ok(Packed { names, records, blocks, encoders: footer.encoders.clone(), hash: footer.hash })
 }
 
 fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str> {

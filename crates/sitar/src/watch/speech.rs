@@ -1,0 +1,126 @@
+//! What the operator reads about changes: when, which site, what is served now, and what was refused.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use sitar_site::{OpenError, Site, Version};
+use time::OffsetDateTime;
+
+use crate::error::Printable;
+
+/// At most one message in so much time about changes that went well.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+/// Warnings that are repeated for a changed site.
+const WARNINGS_MAX: usize = 5;
+
+/// What has been said, so that it is not said again and again.
+pub(super) struct Speech {
+    path: PathBuf,
+    /// What is served.
+    live: Live,
+    failure: Option<String>,
+    warnings: Vec<String>,
+    last: Option<Instant>,
+    unsaid: u32,
+}
+
+/// A site that is served.
+pub(super) struct Live {
+    files: usize,
+    /// Not known of a site that nothing watches.
+    version: Option<Version>,
+    warnings: Vec<String>,
+}
+
+impl Speech {
+    /// `site` is served from the start.
+    pub(super) fn new(path: &Path, site: &Site, version: Option<Version>) -> Speech {
+        Speech {
+            path: path.to_owned(),
+            live: Live { files: site.len(), version, warnings: Vec::new() },
+            failure: None,
+            warnings: warnings(site),
+            last: None,
+            unsaid: 0,
+        }
+    }
+
+    /// What there will be to tell about a site when it is served.
+    pub(super) fn prepare(&self, site: &Site) -> Live {
+        Live { files: site.len(), version: Some(site.version()), warnings: warnings(site) }
+    }
+
+    /// Tells that a site is served now.
+    pub(super) fn tell(&mut self, live: Live, asked: bool, say: &dyn Fn(&str)) {
+        self.live = live;
+        let had_failed = self.failure.take().is_some();
+        let now = Instant::now();
+        self.unsaid += 1;
+        if asked || had_failed || self.last.is_none_or(|last| now - last >= SAY_EVERY) {
+            let times = match std::mem::take(&mut self.unsaid) {
+                _ if asked => "the site was read again".to_owned(),
+                1 => "the site has changed".to_owned(),
+                times => format!("the site has changed {times} times"),
+            };
+            say(&format!("{times}: {} now ({})", files(self.live.files), self.stamp("")));
+            self.last = Some(now);
+        }
+        let warnings = std::mem::take(&mut self.live.warnings);
+        let new = warnings.iter().filter(|warning| !self.warnings.contains(warning));
+        for warning in new.take(WARNINGS_MAX) {
+            say(&format!("warning: {warning}"));
+        }
+        self.warnings = warnings;
+    }
+
+    /// Says once why the site cannot be replaced, and again only when the reason is another.
+    pub(super) fn complain(&mut self, error: &OpenError, asked: bool, say: &dyn Fn(&str)) {
+        let why = error.to_string();
+        if asked || self.failure.as_ref() != Some(&why) {
+            say(&format!(
+                "error: the site as it is now cannot be served, the one before still is: {why} ({}, {})",
+                self.stamp("still "),
+                files(self.live.files)
+            ));
+            self.failure = Some(why);
+        }
+    }
+
+    /// The time, the path, and what is served.
+    fn stamp(&self, still: &str) -> String {
+        let path = self.path.to_string_lossy();
+        let time = rfc_3339(SystemTime::now());
+        match self.live.version {
+            Some(version) => format!("{time}, {}, {still}{version}", Printable(&path)),
+            None => format!("{time}, {}, {still}as at the start", Printable(&path)),
+        }
+    }
+}
+
+fn files(number: usize) -> String {
+    if number == 1 { "1 file".to_owned() } else { format!("{number} files") }
+}
+
+fn warnings(site: &Site) -> Vec<String> {
+    site.warnings().iter().map(ToString::to_string).collect()
+}
+
+/// UTC, to the second.
+fn rfc_3339(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_in_logs() {
+        let at = |seconds| rfc_3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(1_709_210_096), "2024-02-29T12:34:56Z");
+    }
+}

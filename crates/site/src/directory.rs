@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use sitar_io::walk::{self, Bounds, Step};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
@@ -76,12 +76,27 @@ impl Root {
     /// The kernel's, or `InvalidData` when it is no longer a regular file.
     pub(crate) fn file(&self, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
         // Non-blocking: a pipe put in the file's place must not hold a helper thread.
-        let fd = self.beneath(name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = if self.follow { self.regular(name, flags)? } else { self.beneath(name, flags)? };
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "no longer a regular file"));
+            return Err(not_regular());
         }
         Ok((fd, stat))
+    }
+
+    /// Opens a regular file, and nothing else even for a moment: a link may lead to a device by now, and opening one can have
+    /// effects of its own.
+    fn regular(&self, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let looked = self.beneath(name, OFlags::PATH | OFlags::CLOEXEC)?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&looked)?.st_mode) != FileType::RegularFile {
+            return Err(not_regular());
+        }
+        // There is no other call that opens what a descriptor is of; without /proc, what the name leads to is opened once more.
+        match rustix::fs::open(format!("/proc/self/fd/{}", looked.as_raw_fd()), flags, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(self.beneath(name, flags)?),
+            opened => Ok(opened?),
+        }
     }
 
     /// What a name leads to now, without opening it for reading.
@@ -317,6 +332,10 @@ fn entries(dir: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno> {
     }
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "no longer a regular file")
 }
 
 fn fault(doing: &'static str, errno: Errno) -> OpenFault {

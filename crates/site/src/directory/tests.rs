@@ -38,6 +38,7 @@ walking_too! {
     links_to_the_inside_are_served_however_they_are_written
     links_are_followed_out_of_the_site_when_that_is_wanted
     followed_links_have_bounds
+    a_followed_link_that_leads_elsewhere_by_now
 }
 
 fn write(root: &Path, name: &str, text: &str) {
@@ -167,4 +168,23 @@ fn followed_links_have_bounds() {
         ("system", made_up),
     ];
     assert_eq!(warnings, expected.map(|(name, why)| format!("'{name}' is left out: {why}")));
+}
+
+#[test]
+fn a_followed_link_that_leads_elsewhere_by_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(folder.path(), "store/page.html", "page");
+    fs::create_dir(&root).unwrap();
+    symlink("../store/page.html", root.join("page.html")).unwrap();
+    let site = Site::open(&root, &Options { follow_links: true, ..Options::default() }).unwrap();
+    let load = || site.load(crate::FileId(0), &crate::Budget::new(0, 0), std::time::SystemTime::now());
+    assert!(load().is_ok());
+    // A directory, a device, a pipe that nobody writes to, the process's own memory of its start, and nothing.
+    rustix::fs::mknodat(CWD, folder.path().join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    for target in ["../store", "/dev/zero", "../pipe", "/proc/self/environ", "/proc/version", "../none"] {
+        fs::remove_file(root.join("page.html")).unwrap();
+        symlink(target, root.join("page.html")).unwrap();
+        assert!(load().is_err(), "{target}");
+    }
 }

@@ -286,6 +286,37 @@ fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted()
     assert_eq!((visitor.get("/").0, visitor.get("/page.html").0), (200, 404));
 }
 
+/// As `docker run -v ./page.html:/site/page.html` does it.
+#[test]
+fn a_file_that_is_mounted_into_the_site_is_watched() {
+    let test = "live::a_file_that_is_mounted_into_the_site_is_watched";
+    if !have(test, &["unshare", "mount"]) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "page.html", "");
+    write(folder.path(), "page.html", "first");
+    let mount = format!("mount --bind {0}/page.html {0}/site/page.html", folder.path().display());
+    let inside = ["--user", "--map-root-user", "--mount", "sh", "-c", &mount];
+    if !run("unshare", inside).status.success() {
+        common::skip(test, "this machine allows no mounts in user namespaces");
+        return;
+    }
+    let wrapper = folder.path().join("mounted");
+    let script = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user --mount sh -c '{mount} && exec \"$@\"' sh \"$@\"\n"
+    );
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let server = Server::start_inside(&wrapper, [&root]);
+    let mut visitor = Visitor::new(&server);
+    assert_eq!(visitor.get("/page.html"), (200, "first".to_owned()));
+    // In place: the mount is of this inode.
+    fs::write(folder.path().join("page.html"), "second").unwrap();
+    visitor.until("/page.html", 200, "second");
+}
+
 /// The last message that begins so, with a check of its time: what is behind that.
 fn stamped(server: &Server, beginning: &str) -> String {
     let said = server.said();

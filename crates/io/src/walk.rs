@@ -116,6 +116,7 @@ impl Walk<'_> {
     fn open(mut self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         match path.first() {
             None => return Err(Errno::NOENT),
+            Some(_) if path.len() >= PATH_MAX => return Err(Errno::NAMETOOLONG),
             Some(b'/') => return Err(Errno::XDEV),
             Some(_) => {}
         }
@@ -300,6 +301,8 @@ fn is_link(fd: &OwnedFd) -> Result<bool, Errno> {
 
 /// With every name: what is there itself, and not what it may lead to.
 const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+/// Bytes of a path with the zero behind it, as the kernel takes it.
+const PATH_MAX: usize = 4096;
 /// Links in a row, as the kernel counts them.
 const LINKS_MAX: u32 = 40;
 /// Lookups in one walk: more than any honest path takes.

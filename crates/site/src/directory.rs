@@ -14,6 +14,7 @@ use crate::path::{DEPTH_MAX, NAME_MAX};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use sitar_io::walk::{self, Bounds, Step};
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -57,7 +58,8 @@ impl Root {
 
     /// Every path to a regular file. `show` is given each folder before it is listed, and what links lead to and through.
     pub(crate) fn files(&self, show: Show<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
-        let mut walk = Walk { root: self, found: Names::default(), visited: 0, show, warnings };
+        let mounted = self.names.first().map(|own| mounted_below(own)).unwrap_or_default();
+        let mut walk = Walk { root: self, found: Names::default(), visited: 0, mounted, show, warnings };
         let identity = rustix::fs::fstat(&self.fd).map_err(|errno| fault("read the directory", errno))?;
         let dir = rustix::fs::openat(
             &self.fd,
@@ -150,6 +152,38 @@ fn own_names(fd: &OwnedFd, path: &Path) -> Vec<Box<[u8]>> {
     [Some(real), given].into_iter().flatten().map(|path| path.as_os_str().as_bytes().into()).collect()
 }
 
+/// The mount points below a directory, relative to it. None where `/proc` does not tell.
+fn mounted_below(own: &[u8]) -> HashSet<Vec<u8>> {
+    std::fs::read("/proc/self/mountinfo").map(|mounts| mounts_in(&mounts, own)).unwrap_or_default()
+}
+
+/// The same of the text of `mountinfo` (proc_pid_mountinfo(5)): the fifth field is the mount point.
+fn mounts_in(mounts: &[u8], own: &[u8]) -> HashSet<Vec<u8>> {
+    let points =
+        mounts.split(|&byte| byte == b'\n').filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
+    let below = points.filter_map(|point| {
+        let point = unescaped(point);
+        let rest = point.strip_prefix(own)?;
+        if own == b"/" { Some(rest.to_vec()) } else { rest.strip_prefix(b"/").map(<[u8]>::to_vec) }
+    });
+    below.filter(|name| !name.is_empty()).collect()
+}
+
+/// Undoes the escapes of `mountinfo`: a backslash and three octal digits for a space, a tab, a line feed and a backslash.
+fn unescaped(mut text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    while let Some((&first, rest)) = text.split_first() {
+        let digits = rest.first_chunk::<3>().filter(|_| first == b'\\').and_then(|digits| {
+            let value = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?;
+            Some((value, &rest[3..]))
+        });
+        let (byte, rest) = digits.unwrap_or((first, rest));
+        bytes.push(byte);
+        text = rest;
+    }
+    bytes
+}
+
 /// Kernels before 5.6 have no `openat2`, and seccomp filters of old container runtimes and of systemd-nspawn refuse it.
 fn has_openat2(fd: &OwnedFd) -> bool {
     #[cfg(test)]
@@ -196,6 +230,8 @@ struct Walk<'w> {
     root: &'w Root,
     found: Names,
     visited: usize,
+    /// What has been mounted on names in it.
+    mounted: HashSet<Vec<u8>>,
     show: Show<'w>,
     warnings: &'w mut Warnings,
 }
@@ -233,6 +269,12 @@ impl Walk<'_> {
             if path.len() > NAME_MAX {
                 self.warnings.left_out(path, "its name is longer than 4096 bytes");
             } else if kind == FileType::RegularFile {
+                // A file that is mounted there by itself has its events in the folder that it comes from, and not in this one.
+                if self.mounted.contains(path)
+                    && let Ok(fd) = self.root.beneath(path, OFlags::PATH | OFlags::CLOEXEC)
+                {
+                    (self.show)(Seen::Content(fd.as_fd()));
+                }
                 self.found.push(path)?;
             } else {
                 self.other(path, kind, active)?;

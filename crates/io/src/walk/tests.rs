@@ -150,6 +150,18 @@ fn everything_is_found_that_openat2_finds_and_refused_as_it_refuses() {
         }
     }
     assert_eq!(both, [111, 54], "refused and found");
+    for (path, expected) in [
+        ("./".repeat(2047) + "x", Ok(())),
+        ("./".repeat(2047) + "./", Err(Errno::NAMETOOLONG)),
+        ("/".repeat(4096), Err(Errno::NAMETOOLONG)),
+        ("n".repeat(256), Err(Errno::NAMETOOLONG)),
+        ("n".repeat(255), Err(Errno::NOENT)),
+    ] {
+        let kernel = rustix::fs::openat2(&root, &path, LOOK, Mode::empty(), resolve);
+        assert_eq!(kernel.map(drop), expected);
+        let walked = open(root.as_fd(), path.as_bytes(), LOOK, Bounds::default(), &mut |_| ());
+        assert_eq!(walked.map(drop), expected);
+    }
 }
 
 #[test]

@@ -188,3 +188,21 @@ fn a_followed_link_that_leads_elsewhere_by_now() {
         assert!(load().is_err(), "{target}");
     }
 }
+
+#[test]
+fn mount_points_below_a_directory() {
+    let text = b"22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n\
+        30 22 0:5 /page.html /srv/site/page.html ro - ext4 /dev/vda rw\n\
+        31 22 0:5 / /srv/site rw - tmpfs t rw\n\
+        32 22 0:5 / /srv/site2/x rw - tmpfs t rw\n\
+        33 22 0:5 /a /srv/site/a\\040b\\134c rw - ext4 /dev/vda rw\n\
+        cut\n";
+    let sorted = |own: &[u8]| {
+        let mut all: Vec<_> = super::mounts_in(text, own).into_iter().collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(b"/srv/site"), [&b"a b\\c"[..], b"page.html"]);
+    assert_eq!(sorted(b"/srv/none"), [&b""[..]; 0]);
+    assert_eq!(sorted(b"/").len(), 4);
+}

@@ -475,6 +475,7 @@ fn variables_that_nothing_reads() {
         ("SITAR_PORT_443_TCP_ADDR", "10.0.0.1"),
     ];
     assert_eq!(unread(known), [""; 0]);
+}
 
 #[test]
 fn how_a_site_is_watched() {

@@ -19,11 +19,13 @@ use crate::error::Error;
 use crate::watch::Watch;
 
 mod advice;
+mod doctor;
 mod duration;
 mod listen;
 mod pack;
 mod variables;
 
+pub use doctor::Doctor;
 pub use listen::{Listen, ListenError};
 pub use pack::Pack;
 use variables::Sources;
@@ -114,22 +116,6 @@ pub enum Verb {
         1 failed, 2 usage."
     )]
     Doctor(Doctor),
-}
-
-/// The arguments of `sitar doctor`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Doctor {
-    /// Print JSON for a program
-    #[arg(long)]
-    pub json: bool,
-
-    /// Connections at most, all shards together, as for `sitar serve` [default: 8192 per shard]
-    #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
-    pub connections: Option<NonZeroU32>,
-
-    /// Number of shards, as for `sitar serve` [default: one per core]
-    #[arg(long, value_name = "N", env = "SITAR_SHARDS", value_parser = parse_shards)]
-    pub shards: Option<NonZeroU16>,
 }
 
 /// The arguments of `sitar serve`.

@@ -1,12 +1,14 @@
 //! `sitar check`: what is wrong with a site, as text or as JSON.
 
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sitar_site::Options;
-use sitar_site::check::{Findings, check};
+use sitar_site::check::{Findings, Place, Problem, Work, check_with};
 
 use crate::error::{EXIT_PROBLEMS, Error, Printable};
 use crate::output;
@@ -41,13 +43,33 @@ pub struct Check {
 pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
     let options = Options { prefix: arguments.prefix.clone(), follow_links: arguments.follow_links };
     let size_max = (arguments.max_size > 0).then(|| u64::from(arguments.max_size) << 20);
-    let findings = check(&arguments.path, &options, size_max).map_err(|error| {
+    let bar = bar();
+    let work = Work {
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        progress: &mut |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        },
+    };
+    let findings = check_with(&arguments.path, &options, size_max, work);
+    bar.finish_and_clear();
+    let findings = findings.map_err(|error| {
         Error::new(error.to_string())
             .hint("PATH is a directory or a tar archive, made for example by `tar cf site.tar -C public .`")
     })?;
     let text = if arguments.json { json(&findings) } else { plain(&findings) };
     output::print(&text)?;
     Ok(if findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_PROBLEMS) })
+}
+
+/// A bar on standard error, where that is a terminal.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    // A template that indicatif cannot read would be shown as its default.
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} files") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
 }
 
 /// A line for each problem, and one that sums up.
@@ -60,15 +82,18 @@ fn plain(findings: &Findings) -> String {
     if findings.more > 0 {
         let _ = writeln!(text, "and {} more", findings.more);
     }
-    let problems = match findings.problems.len() + findings.more {
+    let problems = findings.problems.len() + findings.more;
+    let places = findings.problems.iter().map(|problem| problem.times).sum::<usize>() + findings.more;
+    let problems = match problems {
         0 => "nothing is wrong".to_owned(),
         1 => "1 problem".to_owned(),
         many => format!("{many} problems"),
-    };
+    } + &if places > problems { format!(" in {places} places") } else { String::new() };
     let _ = writeln!(text, "{} files, {} links: {problems}", findings.files, findings.links);
     text
 }
 
+/// One object for each problem; one about links has all places that are kept.
 fn json(findings: &Findings) -> String {
     let mut text = String::from("{\"problems\":[");
     for (at, problem) in findings.problems.iter().enumerate() {
@@ -76,7 +101,18 @@ fn json(findings: &Findings) -> String {
         let (kind, line) = (problem.kind.name(), problem.line);
         let (file, what) = (quoted(&problem.file), quoted(&problem.what));
         let _ =
-            write!(text, "{comma}\n{{\"kind\":\"{kind}\",\"file\":{file},\"line\":{line},\"what\":{what}}}");
+            write!(text, "{comma}\n{{\"kind\":\"{kind}\",\"file\":{file},\"line\":{line},\"what\":{what}");
+        if !problem.target.is_empty() {
+            let Problem { times, pages, .. } = problem;
+            let target = quoted(&problem.target);
+            let _ = write!(text, ",\"target\":{target},\"times\":{times},\"pages\":{pages},\"places\":[");
+            let _ = write!(text, "{{\"file\":{file},\"line\":{line}}}");
+            for Place { file, line } in &problem.others {
+                let _ = write!(text, ",{{\"file\":{},\"line\":{line}}}", quoted(file));
+            }
+            text.push(']');
+        }
+        text.push('}');
     }
     let Findings { more, files, links, .. } = findings;
     let _ = writeln!(text, "],\n\"more\":{more},\"files\":{files},\"links\":{links}}}");
@@ -102,15 +138,10 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sitar_site::check::{Kind, Problem};
+    use sitar_site::check::{Kind, check};
 
     fn findings() -> Findings {
-        let problem = |line, what: &str| Problem {
-            kind: Kind::BrokenLink,
-            file: "a\"b.html".to_owned(),
-            line,
-            what: what.to_owned(),
-        };
+        let problem = |line, what: &str| Problem::new(Kind::BrokenLink, "a\"b.html", line, what);
         Findings {
             problems: vec![problem(3, "links to x\u{1b}"), problem(0, "is\\odd")],
             more: 2,
@@ -135,6 +166,29 @@ mod tests {
             "{\"problems\":[\n\
              {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":3,\"what\":\"links to x\\u001b\"},\n\
              {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":0,\"what\":\"is\\\\odd\"}],\n\
+             \"more\":2,\"files\":5,\"links\":7}\n"
+        );
+    }
+
+    #[test]
+    fn a_target_of_several_links() {
+        let mut grouped = findings();
+        let place = |file: &str, line| Place { file: file.to_owned(), line };
+        grouped.problems.truncate(1);
+        let problem = &mut grouped.problems[0];
+        (problem.target, problem.times, problem.pages) = ("/x".to_owned(), 3, 2);
+        problem.others = vec![place("c.html", 1), place("c.html", 9)];
+        assert_eq!(
+            plain(&grouped),
+            "a\"b.html:3: links to x\\u{1b} (on 2 pages; also c.html)\nand 2 more\n\
+             5 files, 7 links: 3 problems in 5 places\n"
+        );
+        assert_eq!(
+            json(&grouped),
+            "{\"problems\":[\n\
+             {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":3,\"what\":\"links to x\\u001b\",\
+             \"target\":\"/x\",\"times\":3,\"pages\":2,\"places\":[{\"file\":\"a\\\"b.html\",\"line\":3},\
+             {\"file\":\"c.html\",\"line\":1},{\"file\":\"c.html\",\"line\":9}]}],\n\
              \"more\":2,\"files\":5,\"links\":7}\n"
         );
     }

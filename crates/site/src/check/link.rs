@@ -1,8 +1,9 @@
 //! Links: what they mean on the page that they stand on, and whether the site has that.
 
-use super::{Findings, Kind};
+use super::groups::Groups;
+use super::{Findings, Kind, Problem};
 use crate::error::printable;
-use crate::path::hex;
+use crate::path::{NAME_MAX, hex, resolve};
 use crate::route::Route;
 use crate::site::Site;
 use sitar_http::{Field, Method, Request, Status, Target};
@@ -66,26 +67,31 @@ impl<'n> Page<'n> {
     }
 
     /// Follows one link.
-    pub(super) fn check(&self, site: &Site, link: &Link, findings: &mut Findings) {
+    pub(super) fn check(&self, site: &Site, link: &Link, findings: &mut Findings, groups: &mut Groups) {
         if link.using == Use::Base {
             return;
         }
         findings.links += 1;
-        let shown = printable(&link.target);
-        let mut report = |kind, what: String| findings.push(kind, self.name, link.line, what);
-        match self.meaning(&link.target) {
-            Meaning::Plain if link.using == Use::Load => {
-                report(Kind::MixedContent, format!("loads {shown} without encryption: browsers refuse it"));
-            }
+        let loads = link.using == Use::Load;
+        // Only now, because most links are good.
+        let written = || printable(&link.target);
+        let (kind, target, what) = match self.meaning(&link.target) {
+            Meaning::Plain if loads => (
+                Kind::MixedContent,
+                written(),
+                format!("loads {} without encryption: browsers refuse it", written()),
+            ),
             Meaning::Above => {
-                report(Kind::LeavesSite, format!("the link {shown} climbs above the site's root"));
+                (Kind::LeavesSite, written(), format!("the link {} climbs above the site's root", written()))
             }
             Meaning::Here(target) if !leads_somewhere(site, &target) => {
-                let what = if link.using == Use::Load { "loads" } else { "links to" };
-                report(Kind::BrokenLink, format!("{what} {shown}, which is not there"));
+                let verb = if loads { "loads" } else { "links to" };
+                (Kind::BrokenLink, place(&target), format!("{verb} {}, which is not there", written()))
             }
-            Meaning::Elsewhere | Meaning::Plain | Meaning::Here(_) => {}
-        }
+            Meaning::Elsewhere | Meaning::Plain | Meaning::Here(_) => return,
+        };
+        let problem = Problem { target, ..Problem::new(kind, printable(self.name), link.line, what) };
+        groups.add(findings, problem);
     }
 
     fn meaning(&self, written: &[u8]) -> Meaning {
@@ -124,6 +130,16 @@ impl<'n> Page<'n> {
             }
         }
         Meaning::Here(target)
+    }
+}
+
+/// One name for all ways to write a path: without its query, dots and escapes.
+fn place(target: &[u8]) -> String {
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    match resolve(path, &mut [0; NAME_MAX]) {
+        Ok(found) if found.key.is_empty() => "/".to_owned(),
+        Ok(found) => printable(&[b"/", found.key, &b"/"[..usize::from(found.slash)]].concat()),
+        Err(_) => printable(path),
     }
 }
 

@@ -1,15 +1,20 @@
 //! `sitar check`: what is wrong with a site, found without serving it.
 //!
-//! Each page and style sheet is read once, one at a time, as far as `READ_MAX` goes, so memory does not grow with the site.
+//! Each page and style sheet is read once, as far as `READ_MAX` goes, and each thread has one at a time, so memory does not grow
+//! with the site. Findings come in the order of names, whatever the number of threads.
 //! Links are tried on the site itself, its rules included: what is reported as broken would be 404.
 
 mod css;
+mod groups;
 mod html;
 mod link;
+mod manifest;
 mod sidecars;
 mod sniff;
 
+use self::groups::Groups;
 use crate::error::{OpenError, OpenFault, Warning, printable};
+use crate::index::FileId;
 use crate::representation::Budget;
 use crate::rules::{Override, Stored};
 use crate::site::{Options, Site};
@@ -17,14 +22,16 @@ use sitar_html::Syntax;
 use sitar_http::semantics::Coding;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// In the order of files and lines.
     pub problems: Vec<Problem>,
-    /// Further problems that were counted but not kept.
+    /// Further problems that were counted but not kept; links with one target count each.
     pub more: usize,
     /// Files looked at.
     pub files: usize,
@@ -32,7 +39,7 @@ pub struct Findings {
     pub links: usize,
 }
 
-/// One thing that is wrong.
+/// One thing that is wrong, in one place or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What kind of thing.
@@ -43,6 +50,40 @@ pub struct Problem {
     pub line: u32,
     /// What is wrong, in words.
     pub what: String,
+    /// Where the link leads: a path of this site, or an address as written, made printable. Empty where it is not about a link.
+    pub target: String,
+    /// How many links lead there.
+    pub times: usize,
+    /// On how many pages.
+    pub pages: usize,
+    /// Further places, in order, as far as they are kept.
+    pub others: Vec<Place>,
+}
+
+/// A line of a file of the site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, made printable.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+}
+
+impl Problem {
+    /// A problem in one place, which is not about a link.
+    #[must_use]
+    pub fn new(kind: Kind, file: impl Into<String>, line: u32, what: impl Into<String>) -> Problem {
+        Problem {
+            kind,
+            file: file.into(),
+            line,
+            what: what.into(),
+            target: String::new(),
+            times: 1,
+            pages: 1,
+            others: Vec::new(),
+        }
+    }
 }
 
 /// Kinds of problems.
@@ -95,20 +136,38 @@ impl Kind {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.file, self.what),
-            line => write!(f, "{}:{line}: {}", self.file, self.what),
+        match (self.file.as_str(), self.line) {
+            // It is about the whole site.
+            ("", _) => f.write_str(&self.what)?,
+            (file, 0) => write!(f, "{file}: {}", self.what)?,
+            (file, line) => write!(f, "{file}:{line}: {}", self.what)?,
         }
+        groups::elsewhere(self, f)
     }
 }
 
 impl Findings {
     fn push(&mut self, kind: Kind, file: &[u8], line: u32, what: impl Into<String>) {
+        self.keep(Problem::new(kind, printable(file), line, what));
+    }
+
+    fn keep(&mut self, problem: Problem) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { kind, file: printable(file), line, what: what.into() });
+            self.problems.push(problem);
         } else {
-            self.more += 1;
+            self.more += problem.times;
         }
+    }
+
+    /// Adds what was found in one file.
+    fn add(&mut self, other: Findings, groups: &mut Groups) {
+        let Findings { problems, more, files, links } = other;
+        for problem in problems {
+            groups.add(self, problem);
+        }
+        self.more += more;
+        self.files += files;
+        self.links += links;
     }
 
     /// Whether nothing is wrong.
@@ -118,11 +177,32 @@ impl Findings {
     }
 }
 
+/// How to look, and who is shown how far it has got.
+pub struct Work<'p> {
+    /// Threads that read and search.
+    pub threads: NonZeroUsize,
+    /// Called now and then with the number of files that are done, and of all.
+    pub progress: &'p mut dyn FnMut(usize, usize),
+}
+
 /// Looks at everything in a site. `size_max`: bytes of a file above which it is reported.
 ///
 /// # Errors
 /// What keeps the site from being opened at all; mistakes in its rules are findings.
 pub fn check(path: &Path, options: &Options, size_max: Option<u64>) -> Result<Findings, OpenError> {
+    check_with(path, options, size_max, Work { threads: NonZeroUsize::MIN, progress: &mut |_, _| () })
+}
+
+/// The same with several threads.
+///
+/// # Errors
+/// As for [`check`].
+pub fn check_with(
+    path: &Path,
+    options: &Options,
+    size_max: Option<u64>,
+    work: Work<'_>,
+) -> Result<Findings, OpenError> {
     let mut findings = Findings::default();
     let site = match Site::open(path, options) {
         Err(error) if matches!(error.fault(), OpenFault::Rules(_)) => {
@@ -147,58 +227,106 @@ pub fn check(path: &Path, options: &Options, size_max: Option<u64>) -> Result<Fi
             other => findings.push(Kind::LeftOut, b"", 0, other.to_string()),
         }
     }
-    files(&site, size_max, &mut findings);
+    files(&site, size_max, work, &mut findings);
     sidecars::check(&site, &mut findings);
     Ok(findings)
 }
 
-fn files(site: &Site, size_max: Option<u64>, findings: &mut Findings) {
-    let budget = Budget::new(READ_MAX, READ_MAX);
+fn files(site: &Site, size_max: Option<u64>, work: Work<'_>, findings: &mut Findings) {
     let mut names: Vec<_> = site.index.names().collect();
     names.sort_unstable();
-    for (name, file) in names {
-        findings.files += 1;
-        let (bytes, length) = match site
-            .load(file, &budget, std::time::SystemTime::now())
-            .and_then(|loaded| loaded.beginning(SNIFFED))
-        {
-            Ok(read) => read,
-            Err(error) => {
-                findings.push(Kind::Unreadable, name, 0, format!("cannot be read: {error}"));
-                continue;
+    let mut groups = Groups::default();
+    for (at, batch) in names.chunks(BATCH).enumerate() {
+        (work.progress)(at * BATCH, names.len());
+        for found in look_at(site, size_max, batch, work.threads.get()) {
+            findings.add(found, &mut groups);
+        }
+    }
+    (work.progress)(names.len(), names.len());
+}
+
+/// What is found in each of some files, in their order.
+fn look_at(site: &Site, size_max: Option<u64>, files: &[(&[u8], FileId)], threads: usize) -> Vec<Findings> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let budget = Budget::new(READ_MAX, READ_MAX);
+        let mut found = Vec::new();
+        loop {
+            // Nothing but the number is shared.
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&(name, file)) = files.get(at) else { return found };
+            let mut findings = Findings { files: 1, ..Findings::default() };
+            look(site, name, file, size_max, &budget, &mut findings);
+            found.push((at, findings));
+        }
+    };
+    let mut found = work_on(threads.min(files.len()), &work);
+    found.sort_unstable_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, findings)| findings).collect()
+}
+
+/// Does the work on several threads, this one among them.
+fn work_on<T: Send>(threads: usize, work: &(impl Fn() -> Vec<T> + Sync)) -> Vec<T> {
+    std::thread::scope(|scope| {
+        // Where no thread can be had, this one does it all.
+        let others = (1..threads).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok());
+        let others: Vec<_> = others.collect();
+        let mut done = work();
+        for other in others {
+            match other.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-        };
-        if size_max.is_some_and(|most| length > most) {
-            findings.push(Kind::Oversized, name, 0, format!("is {} MiB large", length.div_ceil(1 << 20)));
         }
-        if let Some(stored) = stored(site, name) {
-            if !sniff::is_encoded(stored, &bytes, bytes.len() as u64 == length) {
-                let coding = stored.name();
-                let what = format!("is not encoded in {coding}, but is sent with Content-Encoding: {coding}");
-                findings.push(Kind::MediaType, name, 0, what);
-            }
-            continue;
+        done
+    })
+}
+
+/// Looks at one file.
+fn look(
+    site: &Site,
+    name: &[u8],
+    file: FileId,
+    size_max: Option<u64>,
+    budget: &Budget,
+    findings: &mut Findings,
+) {
+    let loaded = site.load(file, budget, std::time::SystemTime::now());
+    let (bytes, length) = match loaded.and_then(|loaded| loaded.beginning(SNIFFED)) {
+        Ok(read) => read,
+        Err(error) => return findings.push(Kind::Unreadable, name, 0, format!("cannot be read: {error}")),
+    };
+    if size_max.is_some_and(|most| length > most) {
+        findings.push(Kind::Oversized, name, 0, format!("is {} MiB large", length.div_ceil(1 << 20)));
+    }
+    if let Some(stored) = stored(site, name) {
+        if !sniff::is_encoded(stored, &bytes, bytes.len() as u64 == length) {
+            let coding = stored.name();
+            let what = format!("is not encoded in {coding}, but is sent with Content-Encoding: {coding}");
+            findings.push(Kind::MediaType, name, 0, what);
         }
-        let essence = crate::media::of(name).essence;
-        if let Some(wrong) = sniff::contradiction(essence, &bytes) {
-            findings.push(Kind::MediaType, name, 0, wrong);
-            continue;
-        }
-        if bytes.len() as u64 != length {
-            // Only its beginning was read: what is said about it would be wrong.
-            continue;
-        }
-        let mut links = Vec::new();
-        match essence {
-            "text/html" => html::links(&bytes, Syntax::Html, &mut links),
-            "application/xhtml+xml" | "image/svg+xml" => html::links(&bytes, Syntax::Xml, &mut links),
-            "text/css" => css::links(&bytes, 0, &mut links),
-            _ => continue,
-        }
-        let page = link::Page::new(name, &links);
-        for link in &links {
-            page.check(site, link, findings);
-        }
+        return;
+    }
+    let essence = crate::media::of(name).essence;
+    if let Some(wrong) = sniff::contradiction(essence, &bytes) {
+        return findings.push(Kind::MediaType, name, 0, wrong);
+    }
+    if bytes.len() as u64 != length {
+        // Only its beginning was read: what is said about it would be wrong.
+        return;
+    }
+    let mut links = Vec::new();
+    match essence {
+        "text/html" => html::links(&bytes, Syntax::Html, &mut links),
+        "application/xhtml+xml" | "image/svg+xml" => html::links(&bytes, Syntax::Xml, &mut links),
+        "text/css" => css::links(&bytes, 0, &mut links),
+        essence if manifest::is_manifest(name, essence) => manifest::links(&bytes, &mut links),
+        _ => return,
+    }
+    let page = link::Page::new(name, &links);
+    let mut groups = Groups::default();
+    for link in &links {
+        page.check(site, link, findings, &mut groups);
     }
 }
 
@@ -271,6 +399,8 @@ fn rules(site: &Site, findings: &mut Findings) {
 const READ_MAX: u64 = 16 << 20;
 /// Bytes of a larger one that are read to see what it is.
 const SNIFFED: usize = 4096;
+/// Files that the threads work on before what they found is put together.
+const BATCH: usize = 256;
 /// Problems that are kept; the rest is counted.
 const PROBLEMS_MAX: usize = 1000;
 

@@ -174,7 +174,7 @@ fn what_is_left_out_is_told() {
 
 #[test]
 fn problems_without_end_are_counted() {
-    let page = "<a href=gone>".repeat(1_500);
+    let page: String = (0..1_500).map(|number| format!("<a href=gone{number}>")).collect();
     let folder = site(&[("index.html", page.as_bytes())]);
     let findings = check(folder.path(), &Options::default(), None).unwrap();
     assert_eq!((findings.problems.len(), findings.more), (1000, 500));
@@ -273,6 +273,91 @@ fn a_sidecar_that_is_too_old_to_be_sent_is_found_once() {
             "a.js.gz: is older than a.js, and therefore not sent for it, although it has the same content; \
              touch it, or pack the site",
             "b.js.gz: is not b.js in gzip: it decodes to something else, such as an older version of it",
+        ]
+    );
+}
+
+#[test]
+fn a_target_that_many_pages_lack_is_one_problem() {
+    let page = |text: &str| format!("<script src={text}></script>\n<img src=/a%2Epng?v=1>");
+    let (top, deep) = (page("_static/x.js"), page("../_static/./x.js#f"));
+    let folder = site(&[
+        ("a.html", top.as_bytes()),
+        ("b.html", top.as_bytes()),
+        ("d/c.html", deep.as_bytes()),
+        ("d/d.html", deep.as_bytes()),
+        ("d/e.html", deep.as_bytes()),
+        ("e.html", b"<a href=once><a href=up><a href=up>\n<a href=up?q><a href=/../a><img src=http://e.example/i.png>"),
+        ("index.html", b"<a href=/../a><img src=http://e.example/i.png><img src=http://e.example/j.png>"),
+    ]);
+    let by = |threads| {
+        let work = Work { threads: NonZeroUsize::new(threads).unwrap(), progress: &mut |_, _| () };
+        check_with(folder.path(), &Options::default(), None, work).unwrap()
+    };
+    let findings = by(1);
+    let lines: Vec<_> = findings.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "a.html:1: loads _static/x.js, which is not there (on 5 pages; also b.html, d/c.html, d/d.html)",
+            "a.html:2: loads /a%2Epng?v=1, which is not there (on 5 pages; also b.html, d/c.html, d/d.html)",
+            "e.html:1: links to once, which is not there",
+            "e.html:1: links to up, which is not there (3 times on this page)",
+            "e.html:2: the link /../a climbs above the site's root (on 2 pages; also index.html)",
+            "e.html:2: loads http://e.example/i.png without encryption: browsers refuse it (on 2 pages; also index.html)",
+            "index.html:1: loads http://e.example/j.png without encryption: browsers refuse it",
+        ]
+    );
+    let first = &findings.problems[0];
+    assert_eq!((&*first.target, first.times, first.pages), ("/_static/x.js", 5, 5));
+    let others: Vec<_> = first.others.iter().map(|place| (&*place.file, place.line)).collect();
+    assert_eq!(others, [("b.html", 1), ("d/c.html", 1), ("d/d.html", 1), ("d/e.html", 1)]);
+    assert_eq!((&*findings.problems[1].target, findings.problems[1].line), ("/a.png", 2));
+    let up = &findings.problems[3];
+    assert_eq!((up.times, up.pages, up.others.len()), (3, 1, 2));
+    assert_eq!((findings.files, findings.links, findings.more), (7, 19, 0));
+    // However many threads look.
+    let again = by(3);
+    assert_eq!((again.problems, again.files, again.links), (findings.problems, 7, 19));
+}
+
+#[test]
+fn progress_is_shown_from_none_to_all() {
+    let files: Vec<_> = (0..600).map(|number| format!("{number}.html")).collect();
+    let files: Vec<_> = files.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let folder = site(&files);
+    let mut seen = Vec::new();
+    let progress = &mut |done, all| seen.push((done, all));
+    let work = Work { threads: NonZeroUsize::new(2).unwrap(), progress };
+    check_with(folder.path(), &Options::default(), None, work).unwrap();
+    assert_eq!(seen, [(0, 600), (256, 600), (512, 600), (600, 600)]);
+}
+
+#[test]
+fn what_is_about_the_whole_site_names_no_page() {
+    let folder = site(&[("public/index.html", b"")]);
+    let findings = check(folder.path(), &Options::default(), None).unwrap();
+    let lines: Vec<_> = findings.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        ["there is no index.html at the top and everything lies below 'public': use --prefix public"]
+    );
+}
+
+#[test]
+fn svg_files_and_pages_without_scripts_are_searched() {
+    assert_eq!(
+        found(&[
+            ("index.html", b"<meta http-equiv=refresh content='0; url=gone.html'><noscript><img src=n.png></noscript>"),
+            ("d/a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'><style>a{b:url(c.png)}</style><script href='s.js'/>\n\
+                <image href='i.png'/><use href='#a'/><a href='../index.html'/></svg>"),
+        ]),
+        [
+            "broken-link d/a.svg:1: loads c.png, which is not there",
+            "broken-link d/a.svg:1: loads s.js, which is not there",
+            "broken-link d/a.svg:2: loads i.png, which is not there",
+            "broken-link index.html:1: links to gone.html, which is not there",
+            "broken-link index.html:1: loads n.png, which is not there",
         ]
     );
 }

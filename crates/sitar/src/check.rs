@@ -31,6 +31,11 @@ pub struct Check {
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 
+    /// Look at files at the root that configure other hosts of sites, such as CNAME, too, as sitar serve --serve-config-files
+    /// serves them
+    #[arg(long, env = "SITAR_SERVE_CONFIG_FILES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub serve_config_files: bool,
+
     /// Report files larger than this, in MiB; 0: none
     #[arg(long, value_name = "MIB", default_value_t = 25)]
     pub max_size: u32,
@@ -41,7 +46,11 @@ pub struct Check {
 /// # Errors
 /// Whatever keeps the site from being opened at all.
 pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
-    let options = Options { prefix: arguments.prefix.clone(), follow_links: arguments.follow_links };
+    let options = Options {
+        prefix: arguments.prefix.clone(),
+        follow_links: arguments.follow_links,
+        config_files: arguments.serve_config_files,
+    };
     let size_max = (arguments.max_size > 0).then(|| u64::from(arguments.max_size) << 20);
     let bar = bar();
     let work = Work {
@@ -82,6 +91,10 @@ fn plain(findings: &Findings) -> String {
     if findings.more > 0 {
         let _ = writeln!(text, "and {} more", findings.more);
     }
+    if !findings.not_served.is_empty() {
+        let names: Vec<_> = findings.not_served.iter().map(|name| Printable(name).to_string()).collect();
+        let _ = writeln!(text, "not served, because they configure other hosts: {}", names.join(", "));
+    }
     let problems = findings.problems.len() + findings.more;
     let places = findings.problems.iter().map(|problem| problem.times).sum::<usize>() + findings.more;
     let problems = match problems {
@@ -115,7 +128,12 @@ fn json(findings: &Findings) -> String {
         text.push('}');
     }
     let Findings { more, files, links, .. } = findings;
-    let _ = writeln!(text, "],\n\"more\":{more},\"files\":{files},\"links\":{links}}}");
+    let not_served: Vec<_> = findings.not_served.iter().map(|name| quoted(name)).collect();
+    let not_served = not_served.join(",");
+    let _ = writeln!(
+        text,
+        "],\n\"more\":{more},\"files\":{files},\"links\":{links},\"not_served\":[{not_served}]}}"
+    );
     text
 }
 
@@ -145,6 +163,7 @@ mod tests {
         Findings {
             problems: vec![problem(3, "links to x\u{1b}"), problem(0, "is\\odd")],
             more: 2,
+            not_served: vec!["CNAME".to_owned()],
             files: 5,
             links: 7,
         }
@@ -154,7 +173,8 @@ mod tests {
     fn as_text() {
         assert_eq!(
             plain(&findings()),
-            "a\"b.html:3: links to x\\u{1b}\na\"b.html: is\\odd\nand 2 more\n5 files, 7 links: 4 problems\n"
+            "a\"b.html:3: links to x\\u{1b}\na\"b.html: is\\odd\nand 2 more\n\
+             not served, because they configure other hosts: CNAME\n5 files, 7 links: 4 problems\n"
         );
         assert_eq!(plain(&Findings::default()), "0 files, 0 links: nothing is wrong\n");
     }
@@ -166,7 +186,7 @@ mod tests {
             "{\"problems\":[\n\
              {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":3,\"what\":\"links to x\\u001b\"},\n\
              {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":0,\"what\":\"is\\\\odd\"}],\n\
-             \"more\":2,\"files\":5,\"links\":7}\n"
+             \"more\":2,\"files\":5,\"links\":7,\"not_served\":[\"CNAME\"]}\n"
         );
     }
 
@@ -181,6 +201,7 @@ mod tests {
         assert_eq!(
             plain(&grouped),
             "a\"b.html:3: links to x\\u{1b} (on 2 pages; also c.html)\nand 2 more\n\
+             not served, because they configure other hosts: CNAME\n\
              5 files, 7 links: 3 problems in 5 places\n"
         );
         assert_eq!(
@@ -189,7 +210,7 @@ mod tests {
              {\"kind\":\"broken-link\",\"file\":\"a\\\"b.html\",\"line\":3,\"what\":\"links to x\\u001b\",\
              \"target\":\"/x\",\"times\":3,\"pages\":2,\"places\":[{\"file\":\"a\\\"b.html\",\"line\":3},\
              {\"file\":\"c.html\",\"line\":1},{\"file\":\"c.html\",\"line\":9}]}],\n\
-             \"more\":2,\"files\":5,\"links\":7}\n"
+             \"more\":2,\"files\":5,\"links\":7,\"not_served\":[\"CNAME\"]}\n"
         );
     }
 

@@ -174,6 +174,10 @@ pub struct Serve {
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 
+    /// Serve files at the root that configure other hosts of sites, such as netlify.toml, wrangler.toml and CNAME
+    #[arg(long, env = "SITAR_SERVE_CONFIG_FILES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub serve_config_files: bool,
+
     /// Do not watch PATH: serve what is there at the start until SIGHUP says to read it again. Otherwise a change is served a
     /// tenth of a second after the last write, at the latest 2 seconds after the first
     #[arg(long, env = "SITAR_NO_WATCH", value_parser = clap::builder::FalseyValueParser::new())]

@@ -54,6 +54,7 @@ fn write(arguments: &Pack, earlier: Option<File>, output: impl Write) -> Result<
         level: if arguments.fast { Level::Fast } else { Level::Best },
         earlier,
         follow_links: arguments.follow_links,
+        config_files: arguments.serve_config_files,
     };
     let bar = Bar::new();
     let packed = pack(&arguments.directory, BufWriter::with_capacity(1 << 20, output), options, &bar);

@@ -248,7 +248,11 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
         let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
         return Ok((Arc::new(site), Content::Handbook, None));
     };
-    let options = Options { prefix: arguments.prefix.clone(), follow_links: arguments.follow_links };
+    let options = Options {
+        prefix: arguments.prefix.clone(),
+        follow_links: arguments.follow_links,
+        config_files: arguments.serve_config_files,
+    };
     let mut eye = Eye::new(path, &options, arguments.watch());
     let site = eye.open().map_err(|error| {
         Error::new(error.to_string()).hint(

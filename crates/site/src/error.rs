@@ -209,6 +209,24 @@ pub enum Warning {
     },
     /// Nothing in the archive or directory can be served.
     NoFiles,
+    /// There is no page at the root, and no rule that answers there.
+    NoIndex,
+    /// There is no page at all, nor such a rule.
+    NoPages,
+    /// Files at the root that configure other hosts, and are not served.
+    HostConfig {
+        /// How many.
+        files: usize,
+        /// Names of the first ones, made printable.
+        names: Vec<String>,
+    },
+    /// A file that is served to everyone, and was hardly meant to be.
+    Secret {
+        /// Its name, made printable.
+        name: String,
+        /// What it looks like.
+        what: &'static str,
+    },
     /// The archive was a pack once, or is one for another version: it is served like a plain tar.
     IndexUnused {
         /// Why the index is of no use.
@@ -236,6 +254,23 @@ impl fmt::Display for Warning {
                 )
             }
             Warning::NoFiles => f.write_str("there is no file to serve in it"),
+            Warning::NoIndex => {
+                f.write_str("there is no index.html at the top, and no rule for /: a visitor of / gets 404")
+            }
+            Warning::NoPages => f.write_str(
+                "there is no page in it (no .html file), and no rule for /: a visitor of / gets 404",
+            ),
+            Warning::HostConfig { files, names } => {
+                match files {
+                    1 => f.write_str("1 file configures another host and is")?,
+                    files => write!(f, "{files} files configure other hosts and are")?,
+                }
+                let more = if *files > names.len() { ", …" } else { "" };
+                write!(f, " not served: {}{more} (--serve-config-files)", names.join(", "))
+            }
+            Warning::Secret { name, what } => {
+                write!(f, "'{name}' looks like {what}, and everyone can fetch it")
+            }
             Warning::IndexUnused { why } => {
                 write!(f, "its index is not used, because {why}: it is served like a plain tar")
             }
@@ -259,6 +294,8 @@ impl fmt::Display for Warning {
 /// A bounded collection of warnings: a hostile archive must not turn its faults into memory.
 #[derive(Default)]
 pub(crate) struct Warnings {
+    /// Those that must not drown among the others.
+    first: Vec<Warning>,
     kept: Vec<Warning>,
     dropped: usize,
 }
@@ -281,15 +318,30 @@ impl Warnings {
         }
     }
 
+    /// Adds one that is shown before all others.
+    pub(crate) fn push_first(&mut self, warning: Warning) {
+        if self.first.len() < WARNINGS_MAX {
+            self.first.push(warning);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Whether it has been said that visitors of the root find nothing.
+    pub(crate) fn has_no_index(&self) -> bool {
+        self.kept.iter().any(|warning| matches!(warning, Warning::NoFiles | Warning::OneTopFolder { .. }))
+    }
+
     pub(crate) fn has_unused_index(&self) -> bool {
         self.kept.iter().any(|warning| matches!(warning, Warning::IndexUnused { .. }))
     }
 
     pub(crate) fn finish(mut self) -> Vec<Warning> {
+        self.first.append(&mut self.kept);
         if self.dropped > 0 {
-            self.kept.push(Warning::More(self.dropped));
+            self.first.push(Warning::More(self.dropped));
         }
-        self.kept
+        self.first
     }
 }
 

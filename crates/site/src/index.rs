@@ -129,6 +129,8 @@ pub(crate) struct Index {
     has_missing: bool,
     /// A name came twice, or as a file and as a folder: what a directory or a [`Tree`](crate::tree::Tree) cannot bring.
     pub(crate) has_clash: bool,
+    /// Sources that are public names and are not served all the same.
+    hidden: Vec<u32>,
     /// Bytes of the header lines kept for folders, and of their names, for the work of finding them; files are bounded by [`Names`].
     folder_bytes: usize,
 }
@@ -142,13 +144,14 @@ struct Named {
 impl Index {
     /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are not public are skipped.
     pub(crate) fn new(names: Names) -> Result<Index, OpenFault> {
-        Index::with_times(names, |_, _| None)
+        Index::with(names, |_| false, |_, _| None)
     }
 
-    /// The same, where sidecars that are older than their files do not count as encodings of them. `time` is asked for the
-    /// time of a source in seconds, by its number and its name.
-    pub(crate) fn with_times(
+    /// The same, with public keys left out that are not to be served, and where sidecars that are older than their files do not
+    /// count as encodings of them. `time` is asked for the time of a source in seconds, by its number and its name.
+    pub(crate) fn with(
         names: Names,
+        is_hidden: impl Fn(&[u8]) -> bool,
         time: impl Fn(usize, &[u8]) -> Option<u64>,
     ) -> Result<Index, OpenFault> {
         let mut index = Index {
@@ -162,6 +165,7 @@ impl Index {
             outdated: Vec::new(),
             has_missing: false,
             has_clash: false,
+            hidden: Vec::new(),
             folder_bytes: 0,
             names,
         };
@@ -175,6 +179,11 @@ impl Index {
             let Some(key) = index.names.key(source) else { break };
             let name = index.names.bytes(key);
             if !is_public(name) {
+                continue;
+            }
+            if is_hidden(name) {
+                // At most FILES_MAX names.
+                index.hidden.push(source as u32);
                 continue;
             }
             let sidecar = sidecar(name).map(|(original, coding)| (key.first(original.len()), coding));
@@ -247,6 +256,23 @@ impl Index {
     /// The names of all sources, in order.
     pub(crate) fn source_names(&self) -> impl Iterator<Item = &[u8]> + Clone {
         self.names.iter()
+    }
+
+    /// The sources that were left out, in order.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = usize> {
+        self.hidden.iter().map(|&source| source as usize)
+    }
+
+    /// The sources that are served under names of their own.
+    pub(crate) fn sources_of_their_own(&self) -> impl Iterator<Item = usize> {
+        let own = self.sources.iter().filter(|(_, coding)| *coding == Coding::Identity);
+        own.map(|&(source, _)| source as usize)
+    }
+
+    /// Every name that a file is served under, in whatever coding.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = &[u8]> {
+        let files = self.slots.iter().filter(|named| matches!(named.slot, Slot::File(_)));
+        files.map(|named| self.names.bytes(named.key))
     }
 
     /// Every file with a name of its own, in no order.

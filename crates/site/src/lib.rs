@@ -22,6 +22,7 @@
 //! | malformed escape, `%00` | 400 |
 //! | `%2F` | no file's name has it, rules match it; else as what is not there |
 //! | a dotfile, `_headers`, `_redirects` | 404, except below `/.well-known/`; a link with a public name may lead to a hidden file |
+//! | at the root: `CNAME`, `netlify.toml`, `wrangler.toml` and their like | 404, unless [`Options::config_files`] |
 //! | `x.br`, `x.zst`, `x.gz` | under their own names as files; as encodings of `x`, whether `x` itself exists or not |
 //! | `x` where only `x.br` exists, to a client that takes no brotli | 404 with `Vary` |
 //! | methods other than GET, HEAD, OPTIONS | 405 with `Allow`; unknown ones 501 |
@@ -56,6 +57,7 @@ mod rules;
 mod sidecar;
 mod site;
 mod streamed;
+mod survey;
 mod tar;
 mod tree;
 

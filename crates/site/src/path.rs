@@ -164,7 +164,10 @@ pub(crate) fn is_public(key: &[u8]) -> bool {
     match key.first() {
         Some(b'_') => {
             // `_headers.gz` would otherwise bring `_headers` back as its encoding.
-            let stem = crate::index::sidecar(key).map_or(key, |(original, _)| original);
+            let mut stem = key;
+            while let Some((original, _)) = crate::index::sidecar(stem) {
+                stem = original;
+            }
             if stem == b"_headers" || stem == b"_redirects" {
                 return false;
             }

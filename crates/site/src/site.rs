@@ -7,7 +7,7 @@ use crate::index::{Entry, FileId, Index};
 use crate::live::Origin;
 use crate::names::Names;
 use crate::pack::{self, read::Found};
-use crate::path::{is_key, is_public};
+use crate::path::is_key;
 use crate::representation::Hash;
 use crate::rules::{self, Rules};
 use crate::streamed::Streamed;
@@ -32,6 +32,8 @@ pub struct Options {
     /// Serve what links lead to outside of the directory, too. Then whoever can put a link into it can publish every file that
     /// this program may read. Links of an archive never lead out of it.
     pub follow_links: bool,
+    /// Serve files at the root that configure other hosts, such as `netlify.toml` and `CNAME`.
+    pub config_files: bool,
 }
 
 impl Options {
@@ -127,7 +129,14 @@ impl Site {
         }
         let names = Names::of(files.iter().map(|(name, _)| name.as_bytes()))?;
         let bodies = files.iter().map(|(_, bytes)| *bytes).collect();
-        let site = Site::assemble(Store::Embedded(bodies), names, None, rules, Warnings::default())?;
+        let site = Site::assemble(
+            Store::Embedded(bodies),
+            names,
+            None,
+            &Options::default(),
+            rules,
+            Warnings::default(),
+        )?;
         if site.index.has_clash {
             return damaged("", "a compiled-in name appears twice, or as a file and a folder");
         }
@@ -168,13 +177,26 @@ impl Site {
         store: Store,
         names: Names,
         prefix: Option<&str>,
+        options: &Options,
         rules: Rules,
         mut warnings: Warnings,
     ) -> Result<Site, OpenFault> {
-        let index = Index::with_times(names, |source, name| store.time(source, name))?;
+        let is_hidden = |name: &[u8]| !options.config_files && crate::survey::is_host_config(name);
+        let index = Index::with(names, is_hidden, |source, name| store.time(source, name))?;
+        let mut site = Site {
+            store,
+            index,
+            rules,
+            warnings: Vec::new(),
+            opened: SystemTime::now(),
+            since: AtomicU64::new(0),
+            makeshifts: AtomicU64::new(0),
+            displaced: Mutex::default(),
+        };
+        let index = &site.index;
         if index.files == 0 {
             warnings.push(Warning::NoFiles);
-        } else if let Some(folder) = only_folder(index.source_names()) {
+        } else if let Some(folder) = only_folder(index.all_names()) {
             let folder = printable(folder);
             let prefix = prefix
                 .map_or_else(|| folder.clone(), |prefix| format!("{}/{folder}", prefix.trim_matches('/')));
@@ -185,16 +207,9 @@ impl Site {
             let names = names.take(OUTDATED_SHOWN).map(printable).collect();
             warnings.push(Warning::Outdated { count: index.outdated.len(), names });
         }
-        Ok(Site {
-            store,
-            index,
-            rules,
-            warnings: warnings.finish(),
-            opened: SystemTime::now(),
-            since: AtomicU64::new(0),
-            makeshifts: AtomicU64::new(0),
-            displaced: Mutex::default(),
-        })
+        crate::survey::survey(&site, &mut warnings);
+        site.warnings = warnings.finish();
+        Ok(site)
     }
 }
 
@@ -214,13 +229,15 @@ fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Res
             let root = Root::open(path, prefix, options.follow_links)?;
             let names = root.files(show, &mut warnings)?;
             let rules = directory_rules(&root, compile)?;
-            Site::assemble(Store::Directory(root), names, prefix, rules, warnings)
+            Site::assemble(Store::Directory(root), names, prefix, options, rules, warnings)
         }
         FileType::RegularFile => {
             show(Seen::Content(fd.as_fd()));
             let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
             match pack::read::find(&archive)? {
-                Found::Pack(packed) => return open_pack(archive, packed, &stat, prefix, compile, warnings),
+                Found::Pack(packed) => {
+                    return open_pack(archive, packed, &stat, prefix, options, compile, warnings);
+                }
                 Found::Newer => {
                     let why = "it was made by a newer sitar";
                     warnings.push(Warning::IndexUnused { why });
@@ -230,7 +247,7 @@ fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Res
             let ((names, bodies), rule_files, maps) = list(&archive, prefix, &mut warnings)?;
             let rules = archive_rules(&archive, rule_files, &maps, compile)?;
             let store = Store::Archive { file: archive.unchanged(&stat)?, bodies, maps };
-            Site::assemble(store, names, prefix, rules, warnings)
+            Site::assemble(store, names, prefix, options, rules, warnings)
         }
         _ => Err(OpenFault::NotAFileOrDirectory),
     }
@@ -242,6 +259,7 @@ fn open_pack(
     packed: pack::read::Packed,
     stat: &Stat,
     prefix: Option<&str>,
+    options: &Options,
     compile: Compile,
     warnings: Warnings,
 ) -> Result<Site, OpenFault> {
@@ -249,7 +267,7 @@ fn open_pack(
     let rules = compile(&packed.rules(&archive)?)?;
     let pack::read::Packed { names, records, blocks, hash, .. } = packed;
     let store = Store::Pack { file: archive.unchanged(stat)?, records, blocks, hash };
-    let site = Site::assemble(store, names, prefix, rules, warnings)?;
+    let site = Site::assemble(store, names, prefix, options, rules, warnings)?;
     if site.index.has_clash {
         let what = "the index has a name twice, or as a file and a folder";
         return Err(OpenFault::DamagedPack { offset: 0, what });
@@ -385,7 +403,7 @@ const OUTDATED_SHOWN: usize = 3;
 /// The one folder that everything public lies in, if there is just one.
 fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
     let mut only = None;
-    for name in names.filter(|name| is_public(name)) {
+    for name in names {
         let slash = name.iter().position(|&byte| byte == b'/')?;
         let folder = &name[..slash];
         if only.is_some_and(|only| only != folder) || folder == b".well-known" {

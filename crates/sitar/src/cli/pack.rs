@@ -41,6 +41,11 @@ pub struct Pack {
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub source_date_epoch: Option<u64>,
 
+    /// Pack files at the root that configure other hosts of sites, such as netlify.toml, wrangler.toml and CNAME; they are served
+    /// with the same flag of sitar serve
+    #[arg(long, env = "SITAR_SERVE_CONFIG_FILES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub serve_config_files: bool,
+
     /// Print what was done as JSON
     #[arg(long, env = "SITAR_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     pub json: bool,

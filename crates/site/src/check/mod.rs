@@ -33,6 +33,8 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// Further problems that were counted but not kept; links with one target count each.
     pub more: usize,
+    /// Names of files that are not served because they configure other hosts: no problem, but not to be overlooked.
+    pub not_served: Vec<String>,
     /// Files looked at.
     pub files: usize,
     /// Links followed.
@@ -112,6 +114,10 @@ pub enum Kind {
     LeftOut,
     /// A file that could not be read.
     Unreadable,
+    /// Nothing at the root.
+    NoIndex,
+    /// A file that was hardly meant for everyone.
+    Secret,
 }
 
 impl Kind {
@@ -130,6 +136,8 @@ impl Kind {
             Kind::Oversized => "oversized",
             Kind::LeftOut => "left-out",
             Kind::Unreadable => "unreadable",
+            Kind::NoIndex => "no-index",
+            Kind::Secret => "secret",
         }
     }
 }
@@ -161,7 +169,7 @@ impl Findings {
 
     /// Adds what was found in one file.
     fn add(&mut self, other: Findings, groups: &mut Groups) {
-        let Findings { problems, more, files, links } = other;
+        let Findings { problems, more, files, links, not_served: _ } = other;
         for problem in problems {
             groups.add(self, problem);
         }
@@ -217,6 +225,8 @@ pub fn check_with(
         opened => opened?,
     };
     rules(&site, &mut findings);
+    let hidden = site.index.hidden().filter_map(|source| site.index.source_name(source));
+    findings.not_served = hidden.map(printable).collect();
     for warning in site.warnings() {
         match warning {
             Warning::LeftOut { name, why } => {
@@ -224,12 +234,27 @@ pub fn check_with(
             }
             // Named one by one, with their contents looked at.
             Warning::Outdated { .. } => {}
-            other => findings.push(Kind::LeftOut, b"", 0, other.to_string()),
+            Warning::Secret { name, what } => {
+                let what = format!("looks like {what}, and everyone can fetch it");
+                findings.push(Kind::Secret, name.as_bytes(), 0, what);
+            }
+            Warning::HostConfig { .. } => {}
+            other => findings.push(kind_of(other), b"", 0, other.to_string()),
         }
     }
     files(&site, size_max, work, &mut findings);
     sidecars::check(&site, &mut findings);
     Ok(findings)
+}
+
+/// The kind of what is about the whole site.
+fn kind_of(warning: &Warning) -> Kind {
+    match warning {
+        Warning::NoFiles | Warning::NoIndex | Warning::NoPages | Warning::OneTopFolder { .. } => {
+            Kind::NoIndex
+        }
+        _ => Kind::LeftOut,
+    }
 }
 
 fn files(site: &Site, size_max: Option<u64>, work: Work<'_>, findings: &mut Findings) {

@@ -260,6 +260,7 @@ fn a_sidecar_that_is_too_old_to_be_sent_is_found_once() {
         ("a.js.gz", &right),
         ("b.js", b"let a = 1;"),
         ("b.js.gz", &encoded(".gz", b"let a = 0;")),
+        ("index.html", b""),
     ]);
     for name in ["a.js.gz", "b.js.gz"] {
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);

@@ -21,8 +21,14 @@ impl Progress for Quiet {
 
 fn options(threads: usize, newest: Option<u64>, earlier: Option<&Path>) -> PackOptions {
     let earlier = earlier.map(|path| std::fs::File::open(path).unwrap());
-    let threads = NonZeroUsize::new(threads).unwrap();
-    PackOptions { threads, newest, level: Level::Best, earlier, follow_links: false }
+    PackOptions {
+        threads: NonZeroUsize::new(threads).unwrap(),
+        newest,
+        level: Level::Best,
+        earlier,
+        follow_links: false,
+        config_files: false,
+    }
 }
 
 fn packed(folder: &Path) -> (Vec<u8>, Packed) {
@@ -253,7 +259,11 @@ fn assert_same_site(folder: &Path) {
     // Something is appended, so the index counts no longer.
     let plain = write(out.path(), "plain.tar", &[&bytes[..], &[0; 512]].concat());
     let (pack, plain, directory) = (open(&archive), open(&plain), open(unpacked.path()));
-    assert!(matches!(pack.warnings(), [] | [Warning::OneTopFolder { .. }]), "{:?}", pack.warnings());
+    assert!(
+        matches!(pack.warnings(), [] | [Warning::OneTopFolder { .. } | Warning::NoIndex | Warning::NoPages]),
+        "{:?}",
+        pack.warnings()
+    );
     assert!(matches!(plain.warnings()[0], Warning::IndexUnused { .. }));
     assert_eq!((pack.len(), pack.files()), (directory.len(), directory.files()));
     for (name, content) in tree(folder) {
@@ -656,7 +666,10 @@ fn an_index_by_an_enemy() {
     let site = open(&write(folder.path(), ".t", &newer));
     assert_eq!(
         site.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["its index is not used, because it was made by a newer sitar: it is served like a plain tar"]
+        [
+            "its index is not used, because it was made by a newer sitar: it is served like a plain tar",
+            "there is no index.html at the top, and no rule for /: a visitor of / gets 404"
+        ]
     );
     assert_eq!(ask(&site, "/b.html", "").2, b"another page");
 }

@@ -18,6 +18,7 @@ use crate::lifetime::{self, Lifetime};
 use crate::live::Stamp;
 use crate::names::FILES_MAX;
 use crate::representation::{Hash, sha256};
+use crate::survey::{self, is_host_config};
 use aws_lc_rs::digest::{Context, SHA256};
 use sitar_io::File;
 use std::fmt;
@@ -35,6 +36,8 @@ pub struct PackOptions {
     pub newest: Option<u64>,
     /// How small encodings are made.
     pub level: Level,
+    /// Pack files at the root that configure other hosts, too.
+    pub config_files: bool,
     /// An earlier pack whose encodings are taken over where the content is the same.
     pub earlier: Option<std::fs::File>,
     /// Pack what links lead to outside of the directory, too; see [`Options`](crate::Options).
@@ -163,6 +166,13 @@ pub fn pack(
     let rules = crate::site::directory_rules(&root, crate::site::compile).map_err(open)?;
     let mut warnings = Warnings::default();
     let mut names = names(&root, &mut warnings).map_err(open)?;
+    if !options.config_files {
+        let (hidden, kept) = names.into_iter().partition::<Vec<_>, _>(|name| is_host_config(name));
+        survey::host_config(hidden.iter().map(|name| &**name), &mut warnings);
+        names = kept;
+    }
+    let named = names.iter().map(|name| ((), &**name));
+    survey::secrets(named, &|(), name, buffer| survey::first_bytes(&root, name, buffer), &mut warnings);
     let replaced = sift(&root, &mut names, options.threads, &mut warnings)?;
     let earlier =
         options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?, options.level));

@@ -255,6 +255,11 @@ impl Pattern {
             || self.fixed().is_some_and(|key| key == b"_headers" || key == b"_redirects")
     }
 
+    /// Whether the root's path is one that it matches.
+    pub(super) fn may_be_root(&self) -> bool {
+        self.head.is_empty()
+    }
+
     pub(super) fn names_host(&self) -> bool {
         self.host.is_some()
     }

@@ -159,6 +159,12 @@ impl Redirects {
         Some(Applied { rule, captures })
     }
 
+    /// Whether a rule for a host, or for a query, is about the root's path: whether it applies depends on who asks.
+    pub(crate) fn may_answer_root(&self) -> bool {
+        let depends = |rule: &&Redirect| rule.source.names_host() || !rule.parameters.is_empty();
+        self.rules.iter().filter(depends).any(|rule| rule.source.may_be_root())
+    }
+
     /// Targets inside the site that are fixed, with the lines of their rules.
     pub(crate) fn rewrites(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
         self.rules.iter().filter_map(|rule| match &rule.action {

@@ -200,6 +200,7 @@ fn encodings_that_are_older_than_their_file_are_not_sent_for_it() {
         );
     }
     let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "index.html", b"", 0);
     write(folder.path(), "a.js", b"new", 100);
     write(folder.path(), "a.js.gz", &gz(b"old"), 0);
     let site = Site::open(folder.path(), &Options::default()).unwrap();

@@ -289,7 +289,7 @@ fn one_top_folder_is_probably_the_root() {
         "b.tar",
         &archive(&[member("html/index.html", b'0', b""), member("x", b'0', b"")]),
     );
-    assert_eq!(Site::open(&path, &Options::default()).unwrap().warnings(), []);
+    assert_eq!(Site::open(&path, &Options::default()).unwrap().warnings(), [Warning::NoIndex]);
     let path = write(folder.path(), "c.tar", &[0; 1024]);
     assert_eq!(Site::open(&path, &Options::default()).unwrap().warnings(), [Warning::NoFiles]);
 }

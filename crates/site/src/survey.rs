@@ -1,0 +1,127 @@
+//! What the operator should know about the files of a site: what is left unserved, what is missing, what looks like a secret.
+
+mod secrets;
+
+use crate::directory::Root;
+use crate::error::{Warning, Warnings, printable};
+use crate::index::sidecar;
+use crate::site::{Site, Store};
+pub(crate) use secrets::secrets;
+use sitar_http::{Field, Method, Request, Status, Target};
+use sitar_io::File;
+
+/// Whether a key is a file that configures another host of sites, or an encoding of one: beside `_headers` and `_redirects`,
+/// never in deeper folders. Cloudflare Pages does not upload its own (the ignore list of wrangler's `pages deploy`).
+pub(crate) fn is_host_config(key: &[u8]) -> bool {
+    if !matches!(key.first(), Some(b'_' | b'C' | b'n' | b'v' | b'w')) {
+        return false;
+    }
+    let mut stem = key;
+    while let Some((original, _)) = sidecar(stem) {
+        stem = original;
+    }
+    HOST_CONFIG.contains(&stem) || key.starts_with(b"_worker.js/")
+}
+
+/// Warns of files that are not served because they configure another host.
+pub(crate) fn host_config<'n>(names: impl Iterator<Item = &'n [u8]>, warnings: &mut Warnings) {
+    let mut files = 0;
+    let mut shown: Vec<String> = Vec::new();
+    for name in names {
+        files += 1;
+        if shown.len() < NAMES_SHOWN {
+            shown.push(printable(name));
+        }
+    }
+    if files > 0 {
+        warnings.push(Warning::HostConfig { files, names: shown });
+    }
+}
+
+/// Looks at a site that has just been opened.
+pub(crate) fn survey(site: &Site, warnings: &mut Warnings) {
+    let hidden = site.index.hidden().filter_map(|source| site.index.source_name(source));
+    host_config(hidden, warnings);
+    landing(site, warnings);
+    let names = site.index.sources_of_their_own().filter_map(|source| {
+        let name = site.index.source_name(source)?;
+        Some((source, name))
+    });
+    secrets(names, &|source, name, buffer| beginning(site, source, name, buffer), warnings);
+}
+
+/// The page that visitors come to first, and whether there is any.
+fn landing(site: &Site, warnings: &mut Warnings) {
+    // A rule for one host, or for one query, may be all that is meant to answer.
+    if warnings.has_no_index() || answers_root(site) || site.rules.redirects.may_answer_root() {
+        return;
+    }
+    let is_page =
+        |name: &[u8]| name.ends_with(b".html") || name.ends_with(b".htm") || name.ends_with(b".xhtml");
+    let is_any = site.index.all_names().any(is_page);
+    warnings.push(if is_any { Warning::NoIndex } else { Warning::NoPages });
+}
+
+fn answers_root(site: &Site) -> bool {
+    use crate::route::Route;
+    let Some(target) = Target::from_origin_form(b"/") else { return false };
+    let mut request = Request::new(Method::Get, target);
+    // A page may exist in compressed forms only.
+    let _ = request.fields.push(Field::AcceptEncoding, b"br, zstd, gzip");
+    match site.route(&request) {
+        Route::File(found) => found.status == Status::OK,
+        Route::Reply(reply) => (300..400).contains(&reply.status.code()),
+    }
+}
+
+/// Reads the first bytes of a source; `None` where it cannot be read, which is for the loader to report.
+fn beginning<'b>(site: &Site, source: usize, name: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let (file, offset, size) = match &site.store {
+        Store::Embedded(bodies) => {
+            let body = bodies.get(source)?;
+            let kept = buffer.get_mut(..body.len().min(buffer.len()))?;
+            kept.copy_from_slice(body.get(..kept.len())?);
+            return Some(kept);
+        }
+        Store::Archive { file, bodies, .. } => {
+            let stored = bodies.get(source)?;
+            (file.clone(), stored.offset, stored.size)
+        }
+        Store::Pack { file, records, .. } => {
+            let record = records.get(source)?;
+            (file.clone(), record.offset, record.size)
+        }
+        Store::Directory(root) => return first_bytes(root, name, buffer),
+    };
+    read(&file, offset, size, buffer)
+}
+
+/// Reads the first bytes of a file in a directory.
+pub(crate) fn first_bytes<'b>(root: &Root, name: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let (fd, stat) = root.file(name).ok()?;
+    read(&File::from(fd), 0, u64::try_from(stat.st_size).unwrap_or(0), buffer)
+}
+
+fn read<'b>(file: &File, offset: u64, size: u64, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = usize::try_from(size).unwrap_or(usize::MAX).min(buffer.len());
+    let kept = buffer.get_mut(..length)?;
+    file.read_exact_at(kept, offset).ok()?;
+    Some(kept)
+}
+
+/// At the root of a site.
+const HOST_CONFIG: [&[u8]; 8] = [
+    b"CNAME",
+    b"_routes.json",
+    b"_worker.js",
+    b"netlify.toml",
+    b"vercel.json",
+    b"wrangler.json",
+    b"wrangler.jsonc",
+    b"wrangler.toml",
+];
+/// Names in one warning.
+const NAMES_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 mod common;
 #[path = "packs/output.rs"]
 mod output;
+#[path = "packs/survey.rs"]
+mod survey;
 
 use common::client::{Client, Response};
 use common::site::write;

@@ -133,7 +133,16 @@ pub(crate) fn secrets<'n, T>(
 /// The kinds that a name may mean.
 fn kinds(name: &[u8]) -> impl Iterator<Item = &'static Kind> {
     let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    KINDS.iter().filter(move |kind| kind.names.iter().any(|name| name.fits(last)))
+    let kinds = if is_usual(last) { &[] } else { KINDS };
+    kinds.iter().filter(move |kind| kind.names.iter().any(|name| name.fits(last)))
+}
+
+/// What nearly all files of a site are called: passed over at once, since an opening looks at all names.
+fn is_usual(last: &[u8]) -> bool {
+    const USUAL: [&[u8]; 10] =
+        [b".html", b".js", b".css", b".svg", b".png", b".jpg", b".webp", b".woff2", b".br", b".zst"];
+    let ends = |end: &&[u8]| last.ends_with(end);
+    USUAL.iter().any(ends) || (last.ends_with(b".gz") && !last.to_ascii_lowercase().ends_with(b".sql.gz"))
 }
 
 /// `.git` copied under a public name. A bare repository has another one, and may be there to be cloned.

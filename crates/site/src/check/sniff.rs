@@ -46,8 +46,7 @@ fn signature(bytes: &[u8]) -> Option<(&'static str, &'static [&'static str])> {
         () if starts(b"\0asm") => ("a WebAssembly module", &["application/wasm"]),
         // Many formats are zip archives inside.
         () if starts(b"PK\x03\x04") => ("a zip archive", &["application/*", "model/*"]),
-        // An SVG image may be stored so (svgz).
-        () if starts(b"\x1f\x8b\x08") => ("gzip data", &["application/*", "model/*", "image/svg+xml"]),
+        () if starts(b"\x1f\x8b\x08") => ("gzip data", &["application/*", "model/*"]),
         () if is_html(bytes) => {
             ("an HTML page", &["text/html", "application/xhtml+xml", "text/plain", "text/markdown"])
         }
@@ -99,6 +98,7 @@ mod tests {
             ),
             ("text/html", b"<!doctype html>", None),
             ("image/svg+xml", b"<svg xmlns='x'>", None),
+            ("image/svg+xml", b"\x1f\x8b\x08\0", Some("is gzip data, but its name says image/svg+xml")),
             ("text/javascript", b"const a = '<html>';", None),
             ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"PK\x03\x04", None),
             ("text/css", b"\x1f\x8b\x08\0", Some("is gzip data, but its name says text/css")),

@@ -47,7 +47,7 @@ pub(crate) fn survey(site: &Site, warnings: &mut Warnings) {
         let name = site.index.source_name(source)?;
         Some((source, name))
     });
-    secrets(names, &|source, name, buffer| beginning(site, source, name, buffer), warnings);
+    secrets(names, |source, name, buffer| beginning(site, source, name, buffer), warnings);
 }
 
 /// The page that visitors come to first, and whether there is any.

@@ -11,8 +11,10 @@ mod link;
 mod manifest;
 mod sidecars;
 mod sniff;
+mod threads;
 
 use self::groups::Groups;
+pub use self::threads::Work;
 use crate::error::{OpenError, OpenFault, Warning, printable};
 use crate::index::FileId;
 use crate::representation::Budget;
@@ -24,7 +26,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -185,14 +186,6 @@ impl Findings {
     }
 }
 
-/// How to look, and who is shown how far it has got.
-pub struct Work<'p> {
-    /// Threads that read and search.
-    pub threads: NonZeroUsize,
-    /// Called now and then with the number of files that are done, and of all.
-    pub progress: &'p mut dyn FnMut(usize, usize),
-}
-
 /// Looks at everything in a site. `size_max`: bytes of a file above which it is reported.
 ///
 /// # Errors
@@ -209,7 +202,7 @@ pub fn check_with(
     path: &Path,
     options: &Options,
     size_max: Option<u64>,
-    work: Work<'_>,
+    mut work: Work<'_>,
 ) -> Result<Findings, OpenError> {
     let mut findings = Findings::default();
     let site = match Site::open(path, options) {
@@ -242,8 +235,7 @@ pub fn check_with(
             other => findings.push(kind_of(other), b"", 0, other.to_string()),
         }
     }
-    files(&site, size_max, work, &mut findings);
-    sidecars::check(&site, &mut findings);
+    files(&site, size_max, &mut work, &mut findings);
     Ok(findings)
 }
 
@@ -257,54 +249,34 @@ fn kind_of(warning: &Warning) -> Kind {
     }
 }
 
-fn files(site: &Site, size_max: Option<u64>, work: Work<'_>, findings: &mut Findings) {
+fn files(site: &Site, size_max: Option<u64>, work: &mut Work<'_>, findings: &mut Findings) {
     let mut names: Vec<_> = site.index.names().collect();
     names.sort_unstable();
+    let pairs = sidecars::pairs(site);
+    let (mut done, all) = (0, names.len() + pairs.len());
     let mut groups = Groups::default();
-    for (at, batch) in names.chunks(BATCH).enumerate() {
-        (work.progress)(at * BATCH, names.len());
-        for found in look_at(site, size_max, batch, work.threads.get()) {
+    let budget = || Budget::new(READ_MAX, READ_MAX);
+    for batch in names.chunks(BATCH) {
+        (work.progress)(done, all);
+        let look = |budget: &mut Budget, &(name, file): &(&[u8], FileId)| {
+            let mut findings = Findings { files: 1, ..Findings::default() };
+            look(site, name, file, size_max, budget, &mut findings);
+            findings
+        };
+        for found in threads::each(work.threads, batch, budget, look) {
             findings.add(found, &mut groups);
         }
+        done += batch.len();
     }
-    (work.progress)(names.len(), names.len());
-}
-
-/// What is found in each of some files, in their order.
-fn look_at(site: &Site, size_max: Option<u64>, files: &[(&[u8], FileId)], threads: usize) -> Vec<Findings> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let budget = Budget::new(READ_MAX, READ_MAX);
-        let mut found = Vec::new();
-        loop {
-            // Nothing but the number is shared.
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&(name, file)) = files.get(at) else { return found };
-            let mut findings = Findings { files: 1, ..Findings::default() };
-            look(site, name, file, size_max, &budget, &mut findings);
-            found.push((at, findings));
+    for batch in pairs.chunks(BATCH) {
+        (work.progress)(done, all);
+        let faults = threads::each(work.threads, batch, || (), |(), pair| sidecars::fault(site, pair));
+        for (pair, what) in batch.iter().zip(faults) {
+            what.into_iter().for_each(|what| findings.push(Kind::Sidecar, pair.name, 0, what));
         }
-    };
-    let mut found = work_on(threads.min(files.len()), &work);
-    found.sort_unstable_by_key(|(at, _)| *at);
-    found.into_iter().map(|(_, findings)| findings).collect()
-}
-
-/// Does the work on several threads, this one among them.
-fn work_on<T: Send>(threads: usize, work: &(impl Fn() -> Vec<T> + Sync)) -> Vec<T> {
-    std::thread::scope(|scope| {
-        // Where no thread can be had, this one does it all.
-        let others = (1..threads).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok());
-        let others: Vec<_> = others.collect();
-        let mut done = work();
-        for other in others {
-            match other.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    })
+        done += batch.len();
+    }
+    (work.progress)(done, all);
 }
 
 /// Looks at one file.

@@ -1,6 +1,5 @@
 //! Encodings that lie beside a file: each is decoded and compared with it.
 
-use super::{Findings, Kind};
 use crate::index::{FileId, Slot};
 use crate::representation::Budget;
 use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
@@ -9,19 +8,16 @@ use sitar_http::semantics::Coding;
 use std::io;
 use std::time::SystemTime;
 
-/// Looks at every sidecar that has an original; one without is a file like any other.
-pub(super) fn check(site: &Site, findings: &mut Findings) {
+/// Every sidecar that has an original, in the order of names; one without is a file like any other.
+pub(super) fn pairs(site: &Site) -> Vec<Pair<'_>> {
     let mut pairs: Vec<_> = site.index.names().filter_map(|(name, file)| pair(site, name, file)).collect();
     pairs.sort_unstable_by_key(|pair| pair.name);
-    for pair in pairs {
-        if let Some(what) = fault(site, &pair) {
-            findings.push(Kind::Sidecar, pair.name, 0, what);
-        }
-    }
+    pairs
 }
 
-struct Pair<'s> {
-    name: &'s [u8],
+/// A sidecar and its original.
+pub(super) struct Pair<'s> {
+    pub(super) name: &'s [u8],
     original_name: &'s [u8],
     coding: Coding,
     sidecar: FileId,
@@ -36,7 +32,7 @@ fn pair<'s>(site: &'s Site, name: &'s [u8], sidecar: FileId) -> Option<Pair<'s>>
 }
 
 /// What is wrong with a pair. A file that cannot be read is a finding of its own.
-fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
+pub(super) fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
     let original = crate::error::printable(pair.original_name);
     let coding = match pair.coding {
         Coding::Br => "brotli",

@@ -172,7 +172,7 @@ pub fn pack(
         names = kept;
     }
     let named = names.iter().map(|name| ((), &**name));
-    survey::secrets(named, &|(), name, buffer| survey::first_bytes(&root, name, buffer), &mut warnings);
+    survey::secrets(named, |(), name, buffer| survey::first_bytes(&root, name, buffer), &mut warnings);
     let replaced = sift(&root, &mut names, options.threads, &mut warnings)?;
     let earlier =
         options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?, options.level));

@@ -102,7 +102,7 @@ const KINDS: &[Kind] = &[
 /// Warns of files that look like secrets. `beginning` fills the buffer as far as a file reaches; it is called for few.
 pub(crate) fn secrets<'n, T>(
     names: impl Iterator<Item = (T, &'n [u8])>,
-    beginning: &dyn for<'b> Fn(T, &[u8], &'b mut [u8]) -> Option<&'b [u8]>,
+    beginning: impl for<'b> Fn(T, &[u8], &'b mut [u8]) -> Option<&'b [u8]>,
     warnings: &mut Warnings,
 ) {
     let mut buffer = Vec::new();

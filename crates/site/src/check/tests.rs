@@ -145,6 +145,7 @@ fn files_that_are_not_encoded_as_they_are_said_to_be() {
         // Without a rule it is an archive, whatever is in it.
         ("downloads/g.gz", b"\x1f\x8b\x08\0 and so on"),
         ("h.html", b"\x1f\x8b\x08\0 and so on"),
+        ("index.html", b""),
         (
             "_headers",
             b"/*.wasm.gz\n  Content-Encoding: gzip\n/*.br\n  Content-Encoding: br\n/*.zst\n  Content-Encoding: zstd\n\

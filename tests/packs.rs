@@ -213,6 +213,9 @@ fn a_sidecar_that_was_not_made_again_is_not_sent_and_is_reported() {
     let mut client = Client::connect(&server);
     let got = get(&mut client, "/app.js", "gzip");
     assert_eq!((got.field("content-encoding"), got.body.as_slice()), (None, new.as_bytes()));
+    eventually("the whole report", || server.said().contains("not sent for it: 'app.js.gz'; make it again"));
+    let said = server.said();
+    assert!(said.contains("  encoding serving encodes nothing; 1 file goes out as it is, "), "{said}");
     let got = get(&mut client, "/same.js", "gzip");
     assert_eq!((got.field("content-encoding"), &got.body), (Some("gzip"), &gzip(&new)));
     drop(server);

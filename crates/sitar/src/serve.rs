@@ -72,6 +72,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         content,
         watching: eye.as_ref().map(Eye::watching),
         files: site.len(),
+        unencoded: sitar_site::estimate(&site),
         warnings: fitted
             .into_iter()
             .chain(notes)

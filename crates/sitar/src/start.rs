@@ -13,6 +13,7 @@ use crate::identity::Origin;
 use crate::trust::shell_word;
 use crate::watch::Watching;
 use sitar_server::Sealer;
+use sitar_site::Unencoded;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 10;
@@ -42,6 +43,8 @@ pub struct Report {
     pub watching: Option<Watching>,
     /// Number of files in it.
     pub files: usize,
+    /// What is sent as it is and need not be; `None`: a pack, or the handbook.
+    pub unencoded: Option<Unencoded>,
     /// What the operator should know about the site.
     pub warnings: Vec<String>,
 }
@@ -123,6 +126,9 @@ impl Display for Report {
         line(f, "shards", &self.shards)?;
         line(f, "site", &self.content)?;
         line(f, "files", &self.files)?;
+        if let Some(unencoded) = &self.unencoded {
+            line(f, "encoding", &encoding(unencoded))?;
+        }
         if let Some(watching) = &self.watching {
             line(f, "watch", watching)?;
         }
@@ -394,6 +400,21 @@ fn sealer(encryption: &Encryption, sealer: Sealer) -> &'static str {
             "the kernel for TLS 1.3 (before 6.14 it takes one key only: connections that need another end), user space for TLS 1.2"
         }
     }
+}
+
+/// What is said where nothing is encoded but what lies encoded beside a file.
+fn encoding(unencoded: &Unencoded) -> String {
+    let Unencoded { files, sampled, saved } = *unencoded;
+    let nothing = "serving encodes nothing";
+    let go_out = match files {
+        0 => return format!("{nothing}; what lies encoded beside a file is sent for it"),
+        1 => "1 file goes out as it is".to_owned(),
+        _ => format!("{files} files go out as they are"),
+    };
+    if saved < 5 {
+        return format!("{nothing}; {go_out}, and sitar pack would save little");
+    }
+    format!("{nothing}; {go_out}; sitar pack would save about {saved} % of that (estimated from {sampled})")
 }
 
 fn addresses(addresses: &[SocketAddr]) -> String {

@@ -66,7 +66,9 @@ pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
 pub use live::Version;
 pub use multipart::{Piece, Plan};
-pub use pack::{Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
+pub use pack::{
+    Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, Unencoded, estimate, pack,
+};
 pub use reply::{Body, FieldBuf, Multipart, Reply};
 pub use representation::{Budget, Representation};
 pub use route::{Found, Route};

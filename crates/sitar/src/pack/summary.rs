@@ -30,6 +30,7 @@ impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Packed { files, bytes, archive, taken_over, replaced, fingerprinted, reused, too_large, .. } =
             *self.packed;
+        let Packed { plain, fetched, .. } = *self.packed;
         let (from, to) = (shown(&self.arguments.directory), shown(&self.arguments.output));
         writeln!(f, "packed {from} to {to}")?;
         line(f, "files", &format_args!("{files}, {}", HumanBytes(bytes)))?;
@@ -45,6 +46,13 @@ impl Display for Text<'_> {
             } else {
                 line(f, suffix, &"none made")?;
             }
+        }
+        if fetched < plain {
+            let share = percent(plain - fetched, plain);
+            let (plain, fetched) = (HumanBytes(plain), HumanBytes(fetched));
+            let value =
+                format_args!("{share} %: a browser fetches {fetched} instead of {plain} for all files");
+            line(f, "saved", &value)?;
         }
         if reused > 0 {
             line(f, "reused", &format_args!("encodings of {reused} files, from the earlier pack"))?;
@@ -91,9 +99,10 @@ impl Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Packed { files, bytes, archive, taken_over, replaced, fingerprinted, reused, too_large, .. } =
             *self.packed;
+        let Packed { plain, fetched, .. } = *self.packed;
         write!(
             f,
-            "{{\"output\":{},\"level\":\"{}\",\"files\":{files},\"bytes\":{bytes},\"archive_bytes\":{archive},\
+            "{{\"output\":{},\"level\":\"{}\",\"files\":{files},\"bytes\":{bytes},\"archive_bytes\":{archive},\"plain_bytes\":{plain},\"fetched_bytes\":{fetched},\
              \"sidecars_taken_over\":{taken_over},\"sidecars_replaced\":{replaced},\"fingerprinted\":{fingerprinted},\"reused\":{reused},\
              \"too_large\":{too_large},\"encodings\":{{",
             Quoted(&self.arguments.output.to_string_lossy()),

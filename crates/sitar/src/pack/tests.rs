@@ -115,11 +115,13 @@ fn summaries() {
     );
     (packed.reused, packed.taken_over, packed.fingerprinted, packed.too_large) = (1, 2, 3, 4);
     packed.replaced = 5;
+    (packed.plain, packed.fetched) = (4096, 1024);
     packed.warnings = vec![Warning::NoFiles];
     let shown = summary::Text { arguments: &plain, packed: &packed }.to_string();
     assert!(
         shown.ends_with(
-            "  reused   encodings of 1 files, from the earlier pack\n\
+            "  saved    75 %: a browser fetches 1.00 KiB instead of 4.00 KiB for all files\n\
+             \x20 reused   encodings of 1 files, from the earlier pack\n\
              \x20 sidecars 2 were there already\n\
              \x20 replaced 5 sidecars that are not their files encoded\n\
              \x20 caching  3 names carry a fingerprint: kept for a year\n\
@@ -138,7 +140,7 @@ fn summaries() {
     assert!(shown.starts_with("{\"output\":\"site.tar\",\"level\":\"best\",\"files\":3,"), "{shown}");
     assert_eq!(
         summary::Json { arguments: &fast, packed: &packed }.to_string(),
-        "{\"output\":\"a\\\"b\",\"level\":\"fast\",\"files\":3,\"bytes\":5000,\"archive_bytes\":6144,\"sidecars_taken_over\":2,\
+        "{\"output\":\"a\\\"b\",\"level\":\"fast\",\"files\":3,\"bytes\":5000,\"archive_bytes\":6144,\"plain_bytes\":4096,\"fetched_bytes\":1024,\"sidecars_taken_over\":2,\
          \"sidecars_replaced\":5,\"fingerprinted\":3,\"reused\":1,\"too_large\":4,\"encodings\":{\
          \"br\":{\"files\":2,\"before_bytes\":4096,\"after_bytes\":1024},\
          \"gz\":{\"files\":1,\"before_bytes\":4096,\"after_bytes\":2048},\

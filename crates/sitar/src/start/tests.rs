@@ -21,6 +21,7 @@ fn local(origin: Origin) -> Report {
         content: Content::Handbook,
         watching: None,
         files: 7,
+        unencoded: None,
         warnings: vec![],
     }
 }
@@ -295,4 +296,23 @@ fn how_changes_are_noticed() {
     ] {
         assert_eq!(watching.to_string(), expected);
     }
+}
+
+#[test]
+fn that_nothing_is_encoded_is_said_with_what_a_pack_would_save() {
+    let said = |files, sampled, saved| {
+        let unencoded = Some(Unencoded { files, sampled, saved });
+        let report = Report { unencoded, ..local(Origin::Made) }.to_string();
+        report.lines().find_map(|line| line.strip_prefix("  encoding ")).unwrap().to_owned()
+    };
+    assert_eq!(said(0, 0, 0), "serving encodes nothing; what lies encoded beside a file is sent for it");
+    assert_eq!(
+        said(1, 1, 4),
+        "serving encodes nothing; 1 file goes out as it is, and sitar pack would save little"
+    );
+    assert_eq!(
+        said(250, 16, 71),
+        "serving encodes nothing; 250 files go out as they are; sitar pack would save about 71 % of that \
+         (estimated from 16)"
+    );
 }

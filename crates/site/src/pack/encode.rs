@@ -150,7 +150,7 @@ fn looks_compressible(content: &[u8]) -> bool {
     gzip(sample, 1).is_some_and(|gz| gz.len() < sample.len() - sample.len() / 10)
 }
 
-fn gzip(content: &[u8], level: i32) -> Option<Vec<u8>> {
+pub(super) fn gzip(content: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut compressor = Compressor::new(CompressionLvl::new(level).ok()?);
     let mut out = vec![0; compressor.gzip_compress_bound(content.len())];
     let length = compressor.gzip_compress(content, &mut out).ok()?;

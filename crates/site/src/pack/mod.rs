@@ -6,6 +6,7 @@
 //! | [`plant`] | the threads that read and encode |
 //! | [`encode`] | which files are encoded, and how |
 //! | [`sift`] | the directory's own sidecars, compared with their files |
+//! | [`estimate`] | what packing would save, for a site that is no pack |
 //! | [`reuse`] | encodings out of an earlier pack |
 //! | [`members`] | headers of tar |
 //! | [`index`] | the index over what was written |
@@ -15,6 +16,7 @@
 //! `docs/pack-format.md` describes the format.
 
 mod encode;
+mod estimate;
 mod format;
 mod index;
 mod members;
@@ -26,6 +28,7 @@ mod write;
 
 use crate::rules;
 pub use encode::Level;
+pub use estimate::{Unencoded, estimate};
 pub(crate) use format::{INDEX_NAME, LINES_COUNT_MAX, LINES_MAX, Record, Records};
 pub use write::{Encodings, PackError, PackFault, PackOptions, Packed, Progress, pack};
 

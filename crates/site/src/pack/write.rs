@@ -21,6 +21,7 @@ use crate::representation::{Hash, sha256};
 use crate::survey::{self, is_host_config};
 use aws_lc_rs::digest::{Context, SHA256};
 use sitar_io::File;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -61,6 +62,10 @@ pub struct Packed {
     pub bytes: u64,
     /// Bytes of the archive.
     pub archive: u64,
+    /// Bytes of the files that are no sidecars: what a client that takes no coding fetches.
+    pub plain: u64,
+    /// The same for a client that takes every coding and is sent the smallest.
+    pub fetched: u64,
     /// What was made, for each coding by the name of its sidecars (`br`, `gz`, `zst`).
     pub encodings: Vec<Encodings>,
     /// Files whose encodings came out of the earlier pack.
@@ -333,9 +338,27 @@ impl<W: Write> Packer<W> {
             .and_then(|()| self.archive.write(&index))
             .and_then(|()| self.archive.pad())
             .map_err(PackError::write)?;
+        (self.packed.plain, self.packed.fetched) = fetched(&self.written);
         self.packed.archive = self.archive.finish().map_err(PackError::write)?;
         Ok(self.packed)
     }
+}
+
+/// Bytes of all files that are no sidecars, as they are, and each in the smallest encoding that it has.
+fn fetched(written: &[Written]) -> (u64, u64) {
+    let mut sizes: HashMap<&[u8], (u64, u64)> = HashMap::new();
+    let is_rules = |name: &[u8]| RULES.contains(&name);
+    for Written { name, size, .. } in written.iter().filter(|written| !is_rules(&written.name)) {
+        sizes.insert(name, (*size, *size));
+    }
+    for Written { name, size, .. } in written {
+        let Some((original, _)) = crate::index::sidecar(name) else { continue };
+        if let Some((_, smallest)) = sizes.get_mut(original) {
+            *smallest = (*smallest).min(*size);
+            sizes.remove(&**name);
+        }
+    }
+    sizes.values().fold((0, 0), |(plain, fetched), (size, smallest)| (plain + size, fetched + smallest))
 }
 
 /// Bytes of such a piece.

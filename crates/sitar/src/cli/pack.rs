@@ -24,7 +24,7 @@ pub struct Pack {
     pub no_reuse: bool,
 
     /// Encode in seconds, for previews: encodings are larger, and the best ones are made when packing without this
-    #[arg(long, env = "SITAR_FAST")]
+    #[arg(long, env = "SITAR_FAST", value_parser = clap::builder::FalseyValueParser::new())]
     pub fast: bool,
 
     /// Threads that read and encode [default: one per core]

@@ -79,6 +79,8 @@ fn files_that_configure_other_hosts_are_not_served() {
         "wrangler.toml.zst",
     ];
     let mut files: Vec<(&str, &[u8])> = names.map(|name| (name, &b"x"[..])).to_vec();
+    // A pack takes over what is its file encoded.
+    files[1].1 = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x00\x00\x83\x16\xdc\x8c\x01\x00\x00\x00";
     files.extend([
         ("index.html", &b"<p>"[..]),
         ("docs/CNAME", b"x"),

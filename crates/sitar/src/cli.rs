@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::check::Check;
 use crate::error::Error;
@@ -23,11 +23,13 @@ mod doctor;
 mod duration;
 mod listen;
 mod pack;
+mod values;
 mod variables;
 
 pub use doctor::Doctor;
 pub use listen::{Listen, ListenError};
 pub use pack::Pack;
+pub use values::{Engine, MinTls, Tls};
 use variables::Sources;
 
 /// The port that HTTPS is served on when nothing else is said.
@@ -220,43 +222,6 @@ pub struct Serve {
     /// The port of the default address, from `$PORT`.
     #[arg(skip)]
     pub default_port: Option<u16>,
-}
-
-/// Who seals records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Tls {
-    /// Sitar itself, as long as no measurement shows that the kernel is better at it
-    Auto,
-    /// Sitar itself
-    User,
-    /// The kernel, for TLS 1.3 connections; does not start where it cannot
-    Kernel,
-    /// Nobody: plain HTTP
-    Off,
-}
-
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MinTls {
-    /// TLS 1.2, with the cipher suites that are not known to be weak
-    #[value(name = "1.2")]
-    Tls12,
-    /// TLS 1.3
-    #[value(name = "1.3")]
-    Tls13,
-}
-
-/// Which I/O backend runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// io_uring; epoll where that is forbidden, missing or too old
-    Auto,
-    /// io_uring with batched submission
-    Uring,
-    /// io_uring with a polling kernel thread for each shard: no system calls while there is work, for a core each
-    Sqpoll,
-    /// epoll, which works everywhere
-    Epoll,
 }
 
 /// What `sitar serve` will listen on and with which certificate: the arguments, understood.

@@ -35,6 +35,7 @@
 //! status is the owner's choice.
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod check;
 #[doc(hidden)]
 pub mod checks;
@@ -61,6 +62,7 @@ mod survey;
 mod tar;
 mod tree;
 
+pub use budget::Budget;
 pub use directory::Seen;
 pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
@@ -70,7 +72,7 @@ pub use pack::{
     Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, Unencoded, estimate, pack,
 };
 pub use reply::{Body, FieldBuf, Multipart, Reply};
-pub use representation::{Budget, Representation};
+pub use representation::Representation;
 pub use route::{Found, Route};
 pub use rules::{HeaderSet, RuleError, Rules, Shadowed};
 pub use site::{Options, Site};

@@ -1,8 +1,9 @@
 //! Loading: from a file's number to its representation.
 
+use crate::budget::Budget;
 use crate::index::{Entry, FileId};
 use crate::live::Origin;
-use crate::representation::{Budget, Content, Dates, Hash, Identity, Mismatch, Representation, no_later};
+use crate::representation::{Content, Dates, Hash, Identity, Mismatch, Representation, no_later};
 use crate::site::{Site, Store, changed, packed_blocks};
 use crate::streamed::Streamed;
 use aws_lc_rs::digest::{Context, SHA256};

@@ -15,9 +15,9 @@ mod threads;
 
 use self::groups::Groups;
 pub use self::threads::Work;
+use crate::budget::Budget;
 use crate::error::{OpenError, OpenFault, Warning, printable};
 use crate::index::FileId;
-use crate::representation::Budget;
 use crate::rules::{Override, Stored};
 use crate::site::{Options, Site};
 use sitar_html::Syntax;

@@ -1,7 +1,7 @@
 //! Encodings that lie beside a file: each is decoded and compared with it.
 
+use crate::budget::Budget;
 use crate::index::{FileId, Slot};
-use crate::representation::Budget;
 use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
 use crate::site::Site;
 use sitar_http::semantics::Coding;

@@ -1,8 +1,8 @@
 //! What packing would save, without packing: a few files are encoded, the quick way.
 
 use super::encode::{Worth, choose, gzip, worth};
+use crate::budget::Budget;
 use crate::index::{FileId, Slot};
-use crate::representation::Budget;
 use crate::site::{Site, Store};
 use std::time::SystemTime;
 

@@ -19,7 +19,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// The same for a program that goes on whatever comes of it: the cause as the system says it.
 ///
 /// # Errors
-/// As for [`print`].
+/// As for [`fn@print`].
 pub fn try_print(text: &str) -> io::Result<()> {
     unless_unread(write(io::stdout().lock(), text))
 }
@@ -27,7 +27,7 @@ pub fn try_print(text: &str) -> io::Result<()> {
 /// Judges an attempt to print on standard output.
 ///
 /// # Errors
-/// As for [`print`].
+/// As for [`fn@print`].
 pub fn printed(attempt: io::Result<()>) -> Result<(), Error> {
     unless_unread(attempt).map_err(|error| Error::new("cannot write to standard output").cause(error))
 }

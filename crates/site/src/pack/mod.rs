@@ -6,7 +6,7 @@
 //! | [`plant`] | the threads that read and encode |
 //! | [`encode`] | which files are encoded, and how |
 //! | [`sift`] | the directory's own sidecars, compared with their files |
-//! | [`estimate`] | what packing would save, for a site that is no pack |
+//! | [`mod@estimate`] | what packing would save, for a site that is no pack |
 //! | [`reuse`] | encodings out of an earlier pack |
 //! | [`members`] | headers of tar |
 //! | [`index`] | the index over what was written |

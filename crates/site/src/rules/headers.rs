@@ -313,7 +313,7 @@ const NOSNIFF: u8 = 1 << 1;
 /// Bytes that fixed lines may add to one answer: with all others they fit into its head
 /// ([`crate::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;
-/// Bytes of text in lines with placeholders: with what is filled in they have to fit into a [`FieldBuf`].
+/// Bytes of text in lines with placeholders: with what is filled in they have to fit into a [`FieldBuf`](crate::reply::FieldBuf).
 const FILLED_BYTES_MAX: usize = 400;
 
 #[cfg(test)]

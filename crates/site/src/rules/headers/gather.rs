@@ -5,7 +5,7 @@ use super::{HeaderSet, NOSNIFF, OWN, Occasion, Stored, TYPE};
 use crate::reply::FieldBuf;
 use crate::rules::HEADER_LINES_MAX;
 use crate::rules::cost::looked_at;
-use crate::rules::pattern::{Captures, Room, Subject};
+use crate::rules::pattern::{Asked, Captures, Room, Subject};
 use crate::rules::template::Sink;
 use sitar_http::{FIELDS_MAX, Request};
 
@@ -55,36 +55,20 @@ impl<'s> HeaderSet<'s> {
         let mut captures = Captures::new();
         let (present, len) = self.present(occasion);
         let present = &present[..len];
+        let filled = bits(present, |line| matches!(line.text, Text::Filled(_)));
         let mut written = 0;
-        for (at, &first) in present.iter().enumerate() {
-            let Some((_, line)) = first else { continue };
-            let is_of_it = |other: &Line| line.list != List::ALONE && other.list == line.list;
-            let group = present[at + 1..].iter().flatten().filter(|(_, other)| is_of_it(other));
-            let mut all = first.iter().chain(group);
-            if written >> at & 1 != 0 || !all.clone().any(|(_, line)| matches!(line.text, Text::Filled(_))) {
-                continue;
-            }
-            let before = out.len();
-            let mut is_first = true;
-            let mut fill = |&(rule, other): &(&Rule, &Line)| {
-                let start = if std::mem::take(&mut is_first) { &line.start[..] } else { b", " };
-                match &other.text {
-                    Text::Fixed(_) => out.push(start) && out.push(&other.value),
-                    Text::Filled(template) => {
-                        rule.source.takes(&asked, &mut captures)
-                            && out.push(start)
-                            && template.expand(&captures, out)
-                    }
+        for (at, &place) in present.iter().enumerate() {
+            let Some((_, line)) = place.filter(|_| (filled & !written) >> at & 1 != 0) else { continue };
+            let own = 1 << at;
+            let list = bits(present, |other| line.list != List::ALONE && other.list == line.list);
+            let group = (list | own) & !written;
+            // What others say may be long. Then the line goes out beside theirs (RFC 9110 §5.3).
+            for lines in [group, group & filled, own] {
+                let chosen = (0..).zip(present).filter(|(at, _)| lines >> at & 1 != 0);
+                if write(chosen.filter_map(|(_, line)| *line), &asked, &mut captures, out) {
+                    written |= lines;
+                    break;
                 }
-            };
-            if all.all(&mut fill) && out.push(b"\r\n") {
-                written |= 1 << at;
-                for (behind, other) in present[at + 1..].iter().enumerate() {
-                    let is_written = other.is_some_and(|(_, other)| is_of_it(other));
-                    written |= u64::from(is_written) << (at + 1 + behind);
-                }
-            } else {
-                out.cut(before);
             }
         }
         written
@@ -189,6 +173,37 @@ impl<'s> HeaderSet<'s> {
             pieces.push(last);
         }
     }
+}
+
+/// Writes lines of one name as one line; or nothing, where there is no room.
+fn write<'l>(
+    lines: impl Iterator<Item = (&'l Rule, &'l Line)>,
+    asked: &Asked<'_, 'l>,
+    captures: &mut Captures<'l>,
+    out: &mut FieldBuf,
+) -> bool {
+    let before = out.len();
+    let mut is_first = true;
+    let mut fill = |(rule, line): (&'l Rule, &'l Line)| {
+        let start = if std::mem::take(&mut is_first) { &line.start[..] } else { b", " };
+        match &line.text {
+            Text::Fixed(_) => out.push(start) && out.push(&line.value),
+            Text::Filled(template) => {
+                rule.source.takes(asked, captures) && out.push(start) && template.expand(captures, out)
+            }
+        }
+    };
+    let is_written = { lines }.all(&mut fill) && out.push(b"\r\n");
+    if !is_written {
+        out.cut(before);
+    }
+    is_written
+}
+
+/// Returns one bit for each line: whether it is such a one.
+fn bits(lines: &[Option<(&Rule, &Line)>], is_one: impl Fn(&Line) -> bool) -> u64 {
+    let is_one = |line: &Option<(&Rule, &Line)>| line.is_some_and(|(_, line)| is_one(line));
+    lines.iter().rev().fold(0, |bits, line| bits << 1 | u64::from(is_one(line)))
 }
 
 /// The server's own lines without those that are replaced.

@@ -241,20 +241,6 @@ impl Pattern {
         Ok(())
     }
 
-    /// Whether no file can be served at what it matches: the rules themselves, and names that begin with a dot, except in
-    /// `.well-known` ([`is_public`](crate::path::is_public)).
-    pub(super) fn is_hidden(&self) -> bool {
-        let splat = self.splat.as_ref().map(|splat| (self.head.len(), &*splat.prefix));
-        let fixed = |(at, segment): (usize, &Segment)| match segment {
-            Segment::Literal(text) => text.starts_with(b".") && (at > 0 || **text != *b".well-known"),
-            Segment::Capture { prefix, .. } => is_hidden_start(at, prefix),
-        };
-        self.head.iter().enumerate().any(fixed)
-            || splat.is_some_and(|(at, prefix)| is_hidden_start(at, prefix))
-            || self.splat.iter().flat_map(|splat| &splat.tail).any(|segment| fixed((1, segment)))
-            || self.fixed().is_some_and(|key| key == b"_headers" || key == b"_redirects")
-    }
-
     /// Whether the root's path is one that it matches.
     pub(super) fn may_be_root(&self) -> bool {
         self.head.is_empty()
@@ -463,13 +449,6 @@ fn decode(raw: &[u8]) -> Result<Box<[u8]>, Fault> {
         Ok(resolved) if !resolved.key.contains(&b'/') => Ok(resolved.key.into()),
         _ => Err(Fault::new("a segment is no valid path", "escape bytes as %20; %00 is in no path")),
     }
-}
-
-/// Whether a segment that begins so, the one with this number, is the beginning of nothing that is served.
-fn is_hidden_start(at: usize, prefix: &[u8]) -> bool {
-    let well_known = b".well-known";
-    let may_be_it = at == 0 && (prefix.starts_with(well_known) || well_known.starts_with(prefix));
-    prefix.starts_with(b".") && !may_be_it
 }
 
 fn has_twice(names: &[Box<str>]) -> bool {

@@ -29,14 +29,7 @@ pub(super) fn of_headers(line: &[u8]) -> Result<Pattern, Fault> {
             return Err(Fault::new(reason, write(&line[..at])));
         }
     }
-    let pattern = Pattern::parse(line)?;
-    if pattern.is_hidden() {
-        return Err(Fault::new(
-            "nothing is served at this path",
-            "take the rule out; of names that begin with a dot, only what lies in /.well-known/ is served",
-        ));
-    }
-    Ok(pattern)
+    Pattern::parse(line)
 }
 
 /// Where the scheme of an absolute address ends: before `://`.

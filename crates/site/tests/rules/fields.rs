@@ -383,14 +383,6 @@ fn paths_that_can_never_match_are_refused_with_what_to_write() {
         ("/a%", "a segment is no valid path", "escape bytes as %20"),
         ("/%00", "a segment is no valid path", "escape bytes as %20"),
         ("/**", "more than one splat", "keep one"),
-        ("/_headers", "nothing is served at this path", "take the rule out"),
-        ("/_redirects", "nothing is served at this path", "take the rule out"),
-        ("/.git/*", "nothing is served at this path", "take the rule out"),
-        ("/a/.env", "nothing is served at this path", "take the rule out"),
-        ("/a/.x*", "nothing is served at this path", "take the rule out"),
-        ("/*/.x", "nothing is served at this path", "take the rule out"),
-        ("/.x:name", "nothing is served at this path", "take the rule out"),
-        ("/.well-known/.x", "nothing is served at this path", "take the rule out"),
         ("HTTPS://a.example/*", "a host stands behind https://", "write https://a.example/*"),
         ("ftp://a.example/*", "a host stands behind https://", "write https://a.example/*"),
         ("https://a.example", "a host without a path", "say which paths of it: https://host/*"),
@@ -419,6 +411,15 @@ fn paths_that_can_never_match_are_refused_with_what_to_write() {
         "/a%3Fb",
         "/a//b",
         "/_headers/x",
+        "/_headers",
+        "/_redirects",
+        "/.git/*",
+        "/.vite/*",
+        "/a/.env",
+        "/a/.x*",
+        "/*/.x",
+        "/.x:name",
+        "/.well-known/.x",
         "https://a.example/*",
         "http://:name.example/*",
     ] {
@@ -443,6 +444,26 @@ fn sources_of_redirects_that_can_never_match_are_refused_too() {
     }
     // What is never served may lead elsewhere, and a page may be looked for there.
     assert_eq!(super::refused("/.env /404 404\n/.git/* / 301\n/_headers / 301\n", ""), [""; 0]);
+}
+
+#[test]
+fn rules_hold_where_no_file_is_ever_served() {
+    let site = ruled(
+        "/.netlify/functions/* https://api.example/:splat 307\n/.app/* /about 200\n",
+        "/.netlify/*\n  Access-Control-Allow-Origin: *\n/.app/*\n  Cache-Control: no-store\n/.git/*\n  X-Robots-Tag: \
+         noindex\n/_headers\n  X-Robots-Tag: none\n/.vite/*\n  Cache-Control: max-age=60\n",
+    );
+    for (method, path, status, name, value) in [
+        ("GET", "/.netlify/functions/a", 307, "access-control-allow-origin", Some("*")),
+        ("OPTIONS", "/.netlify/functions/a", 204, "access-control-allow-origin", Some("*")),
+        ("GET", "/.app/x", 200, "cache-control", Some("no-store")),
+        ("GET", "/.git/config", 404, "x-robots-tag", Some("noindex")),
+        ("GET", "/_headers", 404, "x-robots-tag", Some("none")),
+        ("GET", "/.vite/manifest.json", 404, "cache-control", None),
+    ] {
+        let answer = ask(&site, method, path, "h", "");
+        assert_eq!((answer.status, answer.field(name).as_deref()), (status, value), "{method} {path}");
+    }
 }
 
 #[test]

@@ -252,7 +252,12 @@ impl Pattern {
 
     /// The one key that it matches, if it is one: no placeholder, no splat, any host.
     pub(super) fn fixed(&self) -> Option<Vec<u8>> {
-        if self.host.is_some() || self.splat.is_some() {
+        if self.host.is_some() { None } else { self.fixed_path() }
+    }
+
+    /// The same, whether it names a host or not.
+    pub(super) fn fixed_path(&self) -> Option<Vec<u8>> {
+        if self.splat.is_some() {
             return None;
         }
         let mut key = Vec::new();
@@ -315,6 +320,17 @@ impl Pattern {
         {
             return None;
         }
+        self.take_path(asked, captures)
+    }
+
+    /// Whether its path matches a key, on some host and with a slash at its end or without.
+    pub(super) fn takes_key(&self, key: &[u8]) -> bool {
+        let asked = Asked::of(&Subject { key, slash: false, authority: None }, false, None);
+        self.take_path(&asked, &mut Captures::new()).is_some()
+    }
+
+    #[inline]
+    fn take_path<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> Option<()> {
         let mut rest = asked.path.all();
         for segment in &self.head {
             segment.take(rest.next()?, captures)?;

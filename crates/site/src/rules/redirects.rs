@@ -106,7 +106,7 @@ impl Redirects {
             before.parameters.is_empty()
                 && (before.forced || !rule.forced)
                 && !before.is_fallback()
-                && before.itself.is_none()
+                && before.itself.as_ref().is_none_or(|itself| itself.is_beside(&rule.source))
                 && before.source.covers(&rule.source)
         };
         places.filter_map(|at| self.rules.get(usize::from(at))).find(takes).map(|before| before.line)
@@ -257,7 +257,7 @@ impl Redirect {
             return Ok(Redirect { line, source, parameters, forced, itself: None, action });
         };
         let mut itself = None;
-        match itself::compare(source_text, target, !parameters.is_empty()) {
+        match itself::compare(source_text, &source, target, !parameters.is_empty()) {
             Ok((slash, asked)) => {
                 source.set_slash(slash);
                 itself = asked.filter(|_| is_redirect(code));

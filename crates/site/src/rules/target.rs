@@ -175,7 +175,7 @@ pub(super) fn action(code: u16, target: &[u8], source: &Pattern) -> Result<Actio
 }
 
 /// A target's bytes as they may stand in a header line: what is not of a URL is escaped, escapes stay.
-fn clean(text: &[u8]) -> Vec<u8> {
+pub(super) fn clean(text: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(text.len());
     for (at, &byte) in text.iter().enumerate() {
         let kept = match byte {

@@ -123,6 +123,17 @@ fn what_leads_to_itself_for_sure() {
         "https://own.example/* http://own.example/:splat 301!",
         "https://own.example/* https://OWN.example:443/:splat 301!",
         "https://own.example/* /:splat 301!",
+        // A query and a fragment make no other address of it, nor do escapes.
+        "/x /x?y=z 301",
+        "/x /x#y 301",
+        "/x/ /x/?y=z#w 302!",
+        "/* /:splat?y=z 301!",
+        "/%61 /a 301",
+        "/a /%61 308",
+        "/a%20b /./a%20b/../a%20b 301",
+        "/caf%c3%a9 /caf\u{e9} 301",
+        "https://own.example/%61 /a 301",
+        "https://own.example/* https://own.example/:splat?y=z 301!",
     ] {
         let said = refused(rule, "");
         assert!(said.len() == 1 && said[0].contains("the rule leads to itself"), "{rule}: {said:?}");
@@ -141,4 +152,44 @@ fn what_does_not_lead_to_itself_although_it_looks_so() {
     let site = ruled("/about id=:id /about 301!\n", "");
     assert_eq!(get(&site, "/about?id=7", "").location(), "/about");
     assert_eq!(get(&site, "/about", "").body, "about");
+}
+
+#[test]
+fn the_target_is_left_alone_by_a_splat_that_takes_it() {
+    for (rule, host, path, location) in [
+        ("/gone/* /gone/here 301", "h", "/gone/x", Some("/gone/here")),
+        ("/gone/* /gone/here 301", "h", "/gone", Some("/gone/here")),
+        ("/gone/* /gone/here 301", "h", "/gone/here", None),
+        ("/gone/* /gone/here 301", "h", "/gone/%68ere/", None),
+        ("/gone/* /gone/here?y=z#w 301", "h", "/gone/here?y=z", None),
+        ("/gone/* /gone 301!", "h", "/gone", None),
+        ("/gone/* /gone/ 301!", "h", "/gone/x/", Some("/gone/")),
+        ("/gone/* /gone/ 301!", "h", "/gone/", None),
+        ("/gone/:page /gone/here 301", "h", "/gone/here", None),
+        ("/gone/:page /gone/here 301", "h", "/gone/there", Some("/gone/here")),
+        ("/*.htm /x.htm 301", "h", "/x.htm", None),
+        ("/* / 302!", "h", "/", None),
+        ("/* / 302!", "h", "/x", Some("/")),
+        ("https://own.example/* /here 301", "own.example", "/here", None),
+        ("/* https://own.example/here 301!", "own.example", "/here", None),
+        ("/* https://own.example/here 301!", "own.example", "/there", Some("https://own.example/here")),
+        ("/* https://own.example/here 301!", "h", "/here", Some("https://own.example/here")),
+        ("/* https://own.example 301!", "own.example", "/", None),
+        ("/* https://own.example:8443/:splat?y=z 301!", "own.example:8443", "/x", None),
+        ("/x /x/?y=z 301", "h", "/x", Some("/x/?y=z")),
+        ("/x /x/?y=z 301", "h", "/x/?y=z", None),
+    ] {
+        assert_eq!(refused(rule, ""), Vec::<String>::new(), "{rule}");
+        assert_eq!(led(rule, host, path).as_deref(), location, "{rule} {host}{path}");
+    }
+    // What is there is served, whether its address has a slash at its end or not.
+    for (rule, path, body) in [("/* /about 301!", "/about", "about"), ("/* /news/ 301!", "/news/", "news")] {
+        assert_eq!(get(&ruled(rule, ""), path, "").body, body, "{rule} {path}");
+    }
+    assert_eq!(get(&ruled("/* /news 301!", ""), "/news/", "").body, "news");
+    assert_eq!(get(&ruled("/* /about/ 301!", ""), "/about/", "").location(), "/about");
+    // It is still told that nothing is left for the rules behind it, except for the target.
+    let rules = sitar_site::Rules::compile(None, Some(b"/* /here 301!\n/old /about 302\n/here /about 302\n"));
+    let shadowed: Vec<_> = rules.unwrap().shadowed().iter().map(|rule| (rule.line, rule.by)).collect();
+    assert_eq!(shadowed, [(2, 1)]);
 }

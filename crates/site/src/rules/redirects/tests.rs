@@ -97,6 +97,15 @@ fn plainly(rules: &Redirects, subject: &Subject<'_>, query: Option<&[u8]>) -> Op
         if rule.is_fallback() && is_asset(subject.key) {
             return None;
         }
+        // A splat or a placeholder takes the target's own path.
+        if let Action::Redirect { target, .. } = &rule.action
+            && let Some(path) = target.local_path()
+            && rule.source.fixed_path().is_none()
+            && rule.parameters.is_empty()
+            && path.strip_prefix(b"/").unwrap().split(|&byte| byte == b'/').next() == Some(subject.key)
+        {
+            return None;
+        }
         for parameter in &rule.parameters {
             captures.extend(parameter.taken_plainly(query?)?);
         }

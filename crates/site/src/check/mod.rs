@@ -383,7 +383,7 @@ fn rules(site: &Site, findings: &mut Findings) {
     if site.rules.redirects.rewrite() {
         return;
     }
-    let mut unmatched = site.rules.headers.unmatched();
+    let mut unmatched = site.rules.headers.unmatched(&site.rules.redirects);
     for (name, _) in site.index.names() {
         link::addresses(name).for_each(|key| unmatched.look_at(key));
     }

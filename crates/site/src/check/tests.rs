@@ -85,6 +85,30 @@ fn everything_that_can_be_wrong() {
 }
 
 #[test]
+fn header_rules_apply_to_what_redirects_answer() {
+    let found = found(&[
+        ("index.html", b""),
+        (
+            "_redirects",
+            b"/api/* https://api.example/:splat 302\n/old/:page 410\nhttp://own.example/* https://own.example/:splat \
+              301!\n",
+        ),
+        (
+            "_headers",
+            b"/api/v1/*\n  Access-Control-Allow-Origin: *\n/*/x\n  X-A: b\n/old/*\n  X-A: b\n/new/*\n  X-A: b\n/.vite/*\n  \
+              X-A: b\n",
+        ),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "dead-rule _headers:7: never applies: there is no file at such a path",
+            "dead-rule _headers:9: never applies: there is no file at such a path",
+        ]
+    );
+}
+
+#[test]
 fn rules_with_mistakes_are_findings_and_the_rest_is_looked_at_all_the_same() {
     let found = found(&[
         ("index.html", b"<a href=gone>"),

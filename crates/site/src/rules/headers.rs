@@ -6,6 +6,7 @@ mod rule;
 use super::bits::Bits;
 use super::error::{Fault, Faults};
 use super::pattern::{Captures, Room, Subject};
+use super::redirects::Redirects;
 use super::table::Table;
 use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines, source};
 use rule::{Class, Line, List, Repetition, Rule, Text};
@@ -246,9 +247,11 @@ impl Headers {
         self.find(&Subject { key, slash: false, authority: None })?.stored()
     }
 
-    /// The rules that match no path until they have been shown one; those with a host are not among them.
-    pub(crate) fn unmatched(&self) -> Unmatched<'_> {
-        Unmatched { left: self.rules.iter().filter(|rule| !rule.source.names_host()).collect() }
+    /// The rules that match no path until they have been shown one; those with a host are not among them, nor are those for
+    /// what a redirect may answer.
+    pub(crate) fn unmatched(&self, redirects: &Redirects) -> Unmatched<'_> {
+        let is_left = |rule: &&Rule| !rule.source.names_host() && !redirects.may_answer(&rule.source);
+        Unmatched { left: self.rules.iter().filter(is_left).collect() }
     }
 
     /// The rules for a request; `None` when there are none.

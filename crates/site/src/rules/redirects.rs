@@ -165,6 +165,12 @@ impl Redirects {
         self.rules.iter().filter(depends).any(|rule| rule.source.may_be_root())
     }
 
+    /// Whether a rule may answer where another pattern matches; those that depend on the host do not count.
+    pub(super) fn may_answer(&self, other: &Pattern) -> bool {
+        let counts = |rule: &&Redirect| rule.itself.is_none() && !rule.source.names_host();
+        self.rules.iter().filter(counts).any(|rule| rule.source.may_meet(other))
+    }
+
     /// Targets inside the site that are fixed, with the lines of their rules.
     pub(crate) fn rewrites(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
         self.rules.iter().filter_map(|rule| match &rule.action {

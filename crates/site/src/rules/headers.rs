@@ -128,6 +128,14 @@ impl Headers {
             faults.push(rule.number, &rule.text, fault);
             return;
         }
+        if rule.ends_stored && self.rules.iter().all(|before| before.stored.is_none()) {
+            let fault = Fault::new(
+                "! Content-Encoding, and no rule before it sets one: this header is the server's own",
+                "take the line out",
+            );
+            faults.push(rule.number, &rule.text, fault);
+            return;
+        }
         if rule.lines.is_empty() && rule.detached.is_empty() {
             if rule.faulty {
                 return;
@@ -178,7 +186,7 @@ impl Headers {
         // From the last one to the first: those behind a rule are known when it is reached.
         for (at, rule) in self.rules.iter_mut().enumerate().rev() {
             for (bit, own) in OWN.iter().enumerate() {
-                rule.replaced |= u8::from(rule.names(own)) << bit;
+                rule.replaced |= u8::from(rule.names(own)) << bit & !CODING;
             }
             rule.filled = rule.lines.iter().any(|line| matches!(line.text, Text::Filled(_)));
             for line in &mut rule.lines {
@@ -282,7 +290,7 @@ impl Headers {
             set.replaced |= rule.replaced;
             set.filled |= rule.filled;
             set.listed |= rule.listed;
-            set.stored = rule.stored.or(set.stored);
+            set.stored = rule.stored.or(set.stored.filter(|_| !rule.ends_stored));
         }
         any.then_some(set)
     }
@@ -313,6 +321,7 @@ const OWN: [&str; 4] = ["content-type", "x-content-type-options", "cache-control
 /// Their bits.
 const TYPE: u8 = 1;
 const NOSNIFF: u8 = 1 << 1;
+const CODING: u8 = 1 << 3;
 /// Bytes that fixed lines may add to one answer: with all others they fit into its head
 /// ([`crate::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;

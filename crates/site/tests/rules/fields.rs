@@ -310,6 +310,42 @@ fn files_that_are_stored_encoded_are_sent_as_what_they_are() {
 }
 
 #[test]
+fn a_rule_takes_the_coding_of_those_before_it_away() {
+    let site = site(&[
+        ("a.tgz", "an archive"),
+        ("a.tgz.br", "br"),
+        ("down/a.tgz", "a download"),
+        ("down/a.tgz.br", "br"),
+        ("down/in/a.tgz", "br again"),
+        (
+            "_headers",
+            "/*.tgz\n  Content-Encoding: gzip\n/down/*\n  ! Content-Encoding\n/down/in/*\n  ! Content-Encoding\n  \
+             Content-Encoding: br\n",
+        ),
+    ]);
+    let accept = "Accept-Encoding: br\r\n";
+    for (path, accept, coding, vary, body) in [
+        ("/a.tgz", "", Some("gzip"), None, "an archive"),
+        ("/a.tgz", accept, Some("gzip"), None, "an archive"),
+        ("/down/a.tgz", "", None, Some("Accept-Encoding"), "a download"),
+        ("/down/a.tgz", accept, Some("br"), Some("Accept-Encoding"), "br"),
+        ("/down/in/a.tgz", "", Some("br"), None, "br again"),
+    ] {
+        let answer = get(&site, path, accept);
+        assert_eq!(lines(&answer, "content-encoding"), Vec::from_iter(coding), "{path} {accept}");
+        assert_eq!(lines(&answer, "vary"), Vec::from_iter(vary), "{path} {accept}");
+        assert_eq!(answer.body, body, "{path} {accept}");
+    }
+    // From what sitar negotiates no rule takes it.
+    let errors = super::refused("", "/down/*\n  ! Content-Encoding\n/*.tgz\n  Content-Encoding: gzip\n");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].starts_with("_headers:1: ! Content-Encoding, and no rule before it sets one"),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn a_page_for_what_is_missing_is_not_of_the_coding_that_was_asked_for() {
     let site =
         site(&[("404.html", "missing"), ("404.html.gz", "gz"), ("_headers", "/*\n  Content-Encoding: br\n")]);

@@ -1,7 +1,7 @@
 //! The header lines that rules add to one answer. Nothing here allocates.
 
 use super::rule::{Line, List, Rule, Text};
-use super::{HeaderSet, NOSNIFF, OWN, Occasion, Stored, TYPE};
+use super::{CODING, HeaderSet, NOSNIFF, OWN, Occasion, Stored, TYPE};
 use crate::reply::FieldBuf;
 use crate::rules::HEADER_LINES_MAX;
 use crate::rules::cost::looked_at;
@@ -94,7 +94,9 @@ impl<'s> HeaderSet<'s> {
     {
         let mut pieces = Pieces { pieces, len: 0 };
         let replaced = match occasion {
-            Occasion::Content | Occasion::NotModified => self.replaced,
+            Occasion::Content | Occasion::NotModified => {
+                self.replaced | if self.stored.is_some() { CODING } else { 0 }
+            }
             // The text of an error is the server's, and so is its type.
             Occasion::Failure => self.replaced & NOSNIFF,
             Occasion::Bare => 0,

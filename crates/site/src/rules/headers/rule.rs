@@ -18,7 +18,8 @@ pub(super) struct Rule {
     pub(super) detached: Vec<Box<str>>,
     /// Lines that a later one of this rule replaces.
     pub(super) repeated: Vec<Override>,
-    /// The server's own lines ([`OWN`](super::OWN)) that it replaces or takes away, one bit each.
+    /// The server's own lines ([`OWN`](super::OWN)) that it replaces or takes away, one bit each. Not Content-Encoding, which
+    /// no rule takes from an encoding that was negotiated.
     pub(super) replaced: u8,
     /// It has lines with placeholders.
     pub(super) filled: bool,
@@ -26,6 +27,8 @@ pub(super) struct Rule {
     pub(super) listed: bool,
     /// The coding that the files at this path are stored in.
     pub(super) stored: Option<Stored>,
+    /// What rules before it say about that does not count.
+    pub(super) ends_stored: bool,
     /// One of its lines has been refused.
     pub(super) faulty: bool,
 }
@@ -214,6 +217,7 @@ impl Rule {
             filled: false,
             listed: false,
             stored: None,
+            ends_stored: false,
             faulty: false,
         }
     }
@@ -231,9 +235,10 @@ impl Rule {
     pub(super) fn add(&mut self, number: u32, line: &[u8]) -> Result<(), Fault> {
         if let Some(name) = line.strip_prefix(b"!") {
             let name = check_name(name.trim_ascii())?;
-            if is_reserved(&name) || name == "content-encoding" {
+            if is_reserved(&name) {
                 return Err(Fault::new("this header is the server's own", "take the line out"));
             }
+            self.ends_stored |= name == "content-encoding";
             self.detached.push(name.into());
             return Ok(());
         }

@@ -1,8 +1,9 @@
-//! Names: a request's path becomes a key of the index, an archive's member name becomes one too, and a key
-//! becomes a path again in `Location`.
+//! Names: a request's path becomes a key of the index, an archive's member name becomes one too,
+//! and a key becomes a path again in `Location`.
 //!
-//! A **key** is a path below the root without slashes at its ends: `b""` is the root, `b"css/x.css"` a file. The
-//! rules, in this order, once (RFC 3986 §6.2.2, and no second decoding ever):
+//! A **key** is a path below the root without slashes at its ends: `b""` is the root,
+//! `b"css/x.css"` a file. The rules, in this order, once (RFC 3986 §6.2.2, and no second decoding
+//! ever):
 //!
 //! 1. percent escapes are decoded; a malformed one or `%00` is a [`PathFault::Malformed`] (400). An escaped slash
 //!    (`%2F`) separates nothing and becomes an [`ESCAPED_SLASH`]: no file has such a name, but rules match it;
@@ -28,12 +29,14 @@ pub(crate) enum PathFault {
     TooLong,
 }
 
-/// The key of a path that needs no work, borrowed from the request; `None` when [`resolve`] must look at it.
+/// The key of a path that needs no work, borrowed from the request; `None` when [`resolve`] must
+/// look at it.
 pub(crate) fn plain(raw: &[u8]) -> Option<Resolved<'_>> {
     let (&b'/', key) = raw.split_first()? else { return None };
     let mut previous = b'/';
     for &byte in key {
-        // A dot at the start of a segment may be a dot segment; anything else that starts so is rare.
+        // A dot at the start of a segment may be a dot segment; anything else that starts so is
+        // rare.
         if byte == b'%' || byte == 0 || (previous == b'/' && (byte == b'/' || byte == b'.')) {
             return None;
         }
@@ -45,12 +48,14 @@ pub(crate) fn plain(raw: &[u8]) -> Option<Resolved<'_>> {
     }
 }
 
-/// Returns the key of any path, built in `buffer`. A buffer as long as the path is always long enough.
+/// Returns the key of any path, built in `buffer`. A buffer as long as the path is always long
+/// enough.
 pub(crate) fn resolve<'b>(raw: &[u8], buffer: &'b mut [u8]) -> Result<Resolved<'b>, PathFault> {
     let (b'/', rest) = raw.split_first().ok_or(PathFault::Malformed)? else {
         return Err(PathFault::Malformed);
     };
-    // Malformed wins over too long, wherever it stands: the answer must not depend on what precedes it.
+    // Malformed wins over too long, wherever it stands: the answer must not depend on what precedes
+    // it.
     validate(rest)?;
     let mut len = 0;
     let mut slash = true;
@@ -104,7 +109,8 @@ fn escape(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u8> {
     u8::try_from(high * 16 + low).ok()
 }
 
-/// A member's name as a key: leading slashes and `.` segments stripped. `Ok(None)` is the root itself.
+/// A member's name as a key: leading slashes and `.` segments stripped. `Ok(None)` is the root
+/// itself.
 ///
 /// # Errors
 /// Why the member cannot be served.
@@ -158,8 +164,8 @@ fn is_dots(segment: &[u8]) -> bool {
     matches!(segment, b"" | b"." | b"..")
 }
 
-/// Whether a key may be served at all: dotfiles are not, except below the root's `.well-known` (RFC 8615), nor are the
-/// files that talk to the server itself.
+/// Whether a key may be served at all: dotfiles are not, except below the root's `.well-known` (RFC
+/// 8615), nor are the files that talk to the server itself.
 pub(crate) fn is_public(key: &[u8]) -> bool {
     match key.first() {
         Some(b'_') => {
@@ -206,7 +212,8 @@ pub(crate) fn hex(digit: u8) -> u8 {
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
-/// Stands in a key for a slash that was escaped (`%2F`). A zero byte itself is never in one: `%00` is refused.
+/// Stands in a key for a slash that was escaped (`%2F`). A zero byte itself is never in one: `%00`
+/// is refused.
 pub(crate) const ESCAPED_SLASH: u8 = 0;
 /// Bytes of the longest request target by default ([`sitar_http::h1::Limits`]).
 pub(crate) const PATH_MAX: usize = 8192;

@@ -15,15 +15,18 @@ use std::ops::{Deref, Range};
 pub struct Reply<'r> {
     /// The status.
     pub status: Status,
-    /// Prebuilt header lines, each `name: value\r\n`; what is sent are the [`pieces`](Reply::pieces).
+    /// Prebuilt header lines, each `name: value\r\n`; what is sent are the
+    /// [`pieces`](Reply::pieces).
     pub(crate) fields: &'r [u8],
     /// The same as a header block of HTTP/2; empty where none has been made.
     pub(crate) encoded: &'r [u8],
-    /// Further header lines that depend on the request (Content-Range, Location with a query), in the same form.
+    /// Further header lines that depend on the request (Content-Range, Location with a query), in
+    /// the same form.
     pub(crate) more: FieldBuf,
     /// The site's own rules about headers, as far as they concern this answer.
     pub(crate) headers: Option<HeaderSet<'r>>,
-    /// The value of Content-Length, for HEAD too (RFC 9110 §8.6); `None` where there must be none (204) or need be none (304).
+    /// The value of Content-Length, for HEAD too (RFC 9110 §8.6); `None` where there must be none
+    /// (204) or need be none (304).
     pub content_length: Option<u64>,
     /// The content; [`Body::Empty`] for HEAD.
     pub body: Body<'r>,
@@ -64,8 +67,8 @@ pub enum Multipart<'r> {
 }
 
 impl<'r> Reply<'r> {
-    /// Calls `send` with the header lines of this answer, each `name: value\r\n`, in pieces: whole lines, or a part of one line
-    /// that ends with the first piece behind it that ends in LF.
+    /// Calls `send` with the header lines of this answer, each `name: value\r\n`, in pieces: whole
+    /// lines, or a part of one line that ends with the first piece behind it that ends in LF.
     pub fn pieces<T>(&self, send: impl FnOnce(&[&[u8]]) -> T) -> T {
         match &self.headers {
             None => send(&[self.fields, &self.more]),
@@ -78,8 +81,8 @@ impl<'r> Reply<'r> {
         }
     }
 
-    /// Calls `send` with the header lines of this answer as HTTP/2 has them: a header block that was made beforehand
-    /// ([`sitar_http::h2::block`]), and lines in pieces that belong behind it.
+    /// Calls `send` with the header lines of this answer as HTTP/2 has them: a header block that
+    /// was made beforehand ([`sitar_http::h2::block`]), and lines in pieces that belong behind it.
     pub fn encoded<T>(&self, send: impl FnOnce(&[u8], &[&[u8]]) -> T) -> T {
         match &self.headers {
             None if !self.encoded.is_empty() => send(self.encoded, &[&self.more]),
@@ -176,11 +179,12 @@ impl<'r> Reply<'r> {
         }
     }
 
-    /// Adds the slash of a directory. 301 and not 308: only GET and HEAD get here, for which both mean the same, and
-    /// older clients know only 301.
+    /// Adds the slash of a directory. 301 and not 308: only GET and HEAD get here, for which both
+    /// mean the same, and older clients know only 301.
     ///
-    /// `block` comes from [`redirect_block`]: its path was made from the index's own name, so it is the same whatever
-    /// the client wrote, and starts with exactly one slash (`//host` cannot become another host).
+    /// `block` comes from [`redirect_block`]: its path was made from the index's own name, so it is
+    /// the same whatever the client wrote, and starts with exactly one slash (`//host` cannot
+    /// become another host).
     pub(crate) fn redirect(block: &'r [u8], query: Option<&[u8]>, head: bool) -> Reply<'r> {
         let body = b"301 Moved Permanently\n";
         let Some(query) = query else { return Reply::text(Status::MOVED_PERMANENTLY, block, body, head) };
@@ -194,8 +198,9 @@ impl<'r> Reply<'r> {
         }
     }
 
-    /// Leads to the address of a page, which is not the one that was asked. `key` is its path without the first slash:
-    /// made from names of the index, so it does not begin with another one.
+    /// Leads to the address of a page, which is not the one that was asked. `key` is its path
+    /// without the first slash: made from names of the index, so it does not begin with another
+    /// one.
     pub(crate) fn redirect_to_page(key: &[u8], query: Option<&[u8]>, head: bool) -> Reply<'static> {
         let mut more = FieldBuf::new();
         let written = more.push(b"Location: /")
@@ -212,7 +217,8 @@ impl<'r> Reply<'r> {
         Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
     }
 
-    /// A redirect by a rule. `block` comes from [`location_block`]; or it is empty, and the Location stands in `more`.
+    /// A redirect by a rule. `block` comes from [`location_block`]; or it is empty, and the
+    /// Location stands in `more`.
     pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
         let body: &'static [u8] = match status {
             Status::FOUND => b"302 Found\n",
@@ -310,7 +316,7 @@ impl FieldBuf {
 
     /// The Content-Range line of a part.
     pub(crate) fn push_content_range(&mut self, first: u64, last: u64, length: u64) {
-        // 27 bytes and three numbers of at most 20: whoever calls has room.
+        // 27 bytes and three numbers of at most 20: every caller has room.
         self.push(b"Content-Range: bytes ");
         self.push_number(first);
         self.push(b"-");
@@ -327,7 +333,8 @@ impl FieldBuf {
         })
     }
 
-    /// A query as received, with everything escaped that could end a header line or a URL in a page.
+    /// A query as received, with everything escaped that could end a header line or a URL in a
+    /// page.
     pub(crate) fn push_query(&mut self, query: &[u8]) -> bool {
         query.iter().all(|&byte| {
             if byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte) {
@@ -359,9 +366,10 @@ impl std::fmt::Debug for FieldBuf {
 }
 
 const PLAIN: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
-/// Of a redirect that adds or removes a slash. A cache may keep a 301 as long as it likes (RFC 9110 §15.4.2), and browsers do; but what is a
-/// folder today may be a page tomorrow, as in a site built anew with other names, and then `/x/` is nowhere. Without a
-/// validator there would be nothing to ask about, so it is not stored at all.
+/// Of a redirect that adds or removes a slash. A cache may keep a 301 as long as it likes (RFC 9110
+/// §15.4.2), and browsers do; but what is a folder today may be a page tomorrow, as in a site built
+/// again with other names, and then `/x/` is nowhere. Without a validator there would be nothing to
+/// ask about, so it is not stored at all.
 const FOLDER: &[u8] =
     b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
 const PLAIN_VARY: &[u8] =
@@ -377,7 +385,8 @@ const _: () = assert!(
     pack::LINES_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
     "a file's answer with rules"
 );
-// The redirect to a folder, whose name may be escaped byte by byte; rules add to it what there is room for.
+// The redirect to a folder, whose name may be escaped byte by byte; rules add to it what there is
+// room for.
 const _: () = assert!(
     b"Location: //\r\n".len() + 3 * NAME_MAX + FOLDER.len() + FieldBuf::CAPACITY <= FIELDS_MAX,
     "a redirect to a folder"

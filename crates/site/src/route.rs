@@ -1,8 +1,8 @@
 //! What a request means: the site's files, its rules, and what to say where there is nothing.
 //!
-//! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`), the file, the page of a clean
-//! address (`/x` for `x.html`), the slash that a folder's address lacks or a page's has too many, the nearest `404.html`, a
-//! line of text.
+//! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`),
+//! the file, the page of a clean address (`/x` for `x.html`), the slash that a folder's address
+//! lacks or a page's has too many, the nearest `404.html`, a line of text.
 
 use crate::index::{Choice, Directory, FileId, Slot};
 use crate::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
@@ -22,7 +22,8 @@ pub enum Route<'s> {
     Reply(Reply<'s>),
 }
 
-/// The file that answers a request, and how: [`Representation::respond`](crate::Representation::respond) makes the answer.
+/// The file that answers a request, and how:
+/// [`Representation::respond`](crate::Representation::respond) makes the answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'s> {
     pub(crate) file: FileId,
@@ -56,13 +57,14 @@ enum Lookup<'s> {
 }
 
 impl Site {
-    /// Decides what a request means. Allocates nothing and asks nobody.
+    /// Decides what a request means. Allocates nothing and waits for nothing.
     #[must_use]
     pub fn route(&self, request: &Request<'_>) -> Route<'_> {
         let head = request.method == Method::Head;
         match request.method {
             Method::Get | Method::Head => {}
-            // Before any redirect: a preflight must not be answered by one (Fetch, "CORS-preflight fetch").
+            // Before any redirect: a preflight must not be answered by one (Fetch, "CORS-preflight
+            // fetch").
             Method::Options => return self.without_file(Reply::options(), request),
             Method::Unknown => return self.without_file(Reply::not_implemented(head), request),
             Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
@@ -85,7 +87,8 @@ impl Site {
         Route::Reply(reply.ruled(headers, request))
     }
 
-    /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear its buffer.
+    /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear
+    /// its buffer.
     #[cold]
     #[inline(never)]
     fn route_slowly<const ROOM: usize>(&self, request: &Request<'_>) -> Route<'_> {
@@ -137,7 +140,8 @@ impl Site {
         }
     }
 
-    /// Whether a rule replaces the page at its own address: leading there could lead back here, for ever.
+    /// Whether a rule replaces the page at its own address: leading there could lead back here, for
+    /// ever.
     #[cold]
     fn is_replaced(&self, address: &[u8], asked: &Subject<'_>, query: Option<&[u8]>) -> bool {
         let (key, slash) = match address.strip_suffix(b"/") {
@@ -171,7 +175,8 @@ impl Site {
         self.index.page(key).map_or(Lookup::Nothing, Lookup::Slashed)
     }
 
-    /// The page that a rewrite shows: its address is never asked for, so a slash too few or too many makes no difference.
+    /// The page that a rewrite shows: its address is never asked for, so a slash too few or too
+    /// many makes no difference.
     pub(crate) fn content_of(&self, key: &[u8], slash: bool) -> Option<&Choice> {
         match self.lookup(Resolved { key, slash }) {
             Lookup::Page(choice) | Lookup::Slashed(choice) => Some(choice),
@@ -186,7 +191,8 @@ impl Site {
         request: &Request<'_>,
         headers: Option<HeaderSet<'s>>,
     ) -> Route<'s> {
-        // An error is no file at this path: rules about its coding are not about the page that it shows.
+        // An error is no file at this path: rules about its coding are not about the page that it
+        // shows.
         let stored = headers.and_then(|headers| headers.stored()).filter(|_| status == Status::OK);
         let file = match stored {
             Some(stored) => {
@@ -230,7 +236,8 @@ impl Site {
     }
 }
 
-/// Returns the clean address of the page `KEY.html`, without the first slash. That of a folder's page is the folder's.
+/// Returns the clean address of the page `KEY.html`, without the first slash. That of a folder's
+/// page is the folder's.
 fn page_address(key: &[u8]) -> &[u8] {
     match key.strip_suffix(b"index") {
         Some(folder) if folder.is_empty() || folder.ends_with(b"/") => folder,

@@ -1,4 +1,4 @@
-//! What can be wrong with a rule, in the words of whoever has to mend it.
+//! What can be wrong with a rule, said so that the author of the site can mend it.
 
 use crate::error::printable;
 use std::fmt;

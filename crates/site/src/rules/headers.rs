@@ -56,7 +56,8 @@ pub struct HeaderSet<'s> {
     filled: bool,
     /// There are lines that may be joined.
     listed: bool,
-    /// Lines that were written with those with placeholders, one bit each, in the order of [`HeaderSet::lines`].
+    /// Lines that were written with those with placeholders, one bit each, in the order of
+    /// [`HeaderSet::lines`].
     written: u64,
     /// The coding that the file is stored in.
     stored: Option<Stored>,
@@ -157,8 +158,8 @@ impl Headers {
         self.rules.push(rule);
     }
 
-    /// All rules that can meet on one path must fit into one answer. Whatever set meets lies among those that may meet with
-    /// each of its members, so that is what is added up.
+    /// All rules that can meet on one path must fit into one answer. Whatever set meets lies among
+    /// those that may meet with each of its members, so that is what is added up.
     fn check_room(&self, faults: &mut Faults) {
         for rule in &self.rules {
             let meeting = || self.rules.iter().filter(|other| rule.source.may_meet(&other.source));
@@ -180,7 +181,8 @@ impl Headers {
     }
 
     /// Finds out once what names say, so that no request compares any: which of the server's own
-    /// lines each rule replaces, which rules behind it take a line away, and what it is joined with.
+    /// lines each rule replaces, which rules behind it take a line away, and what it is joined
+    /// with.
     fn link(&mut self) {
         let mut takers: HashMap<Box<str>, Bits<WORDS>> = HashMap::new();
         // From the last one to the first: those behind a rule are known when it is reached.
@@ -255,8 +257,8 @@ impl Headers {
         self.find(&Subject { key, slash: false, authority: None })?.stored()
     }
 
-    /// The rules that match no path until they have been shown one; those with a host are not among them, nor are those for
-    /// what a redirect may answer.
+    /// The rules that match no path until they have been shown one; those with a host are not among
+    /// them, nor are those for what a redirect may answer.
     pub(crate) fn unmatched(&self, redirects: &Redirects) -> Unmatched<'_> {
         let is_left = |rule: &&Rule| !rule.source.names_host() && !redirects.may_answer(&rule.source);
         Unmatched { left: self.rules.iter().filter(is_left).collect() }
@@ -325,7 +327,8 @@ const CODING: u8 = 1 << 3;
 /// Bytes that fixed lines may add to one answer: with all others they fit into its head
 /// ([`crate::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;
-/// Bytes of text in lines with placeholders: with what is filled in they have to fit into a [`FieldBuf`](crate::reply::FieldBuf).
+/// Bytes of text in lines with placeholders: with what is filled in they have to fit into a
+/// [`FieldBuf`](crate::reply::FieldBuf).
 const FILLED_BYTES_MAX: usize = 400;
 
 #[cfg(test)]

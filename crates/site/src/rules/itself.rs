@@ -1,9 +1,10 @@
 //! Redirects that would lead to the address that was asked, for ever.
 //!
-//! Whether a rule does so follows from its text, except for the host and for what a splat takes. A source that names no
-//! host, or one with placeholders, matches the target's host among others, and a source's scheme and port say nothing. So
-//! where the paths are the same, the host that was asked is compared with the target's. Where a splat takes the target's
-//! path among others, the paths are compared too.
+//! Whether a rule does so follows from its text, except for the host and for what a splat takes. A
+//! source that names no host, or one with placeholders, matches the target's host among others, and
+//! a source's scheme and port say nothing. So where the paths are the same, the host that was asked
+//! is compared with the target's. Where a splat takes the target's path among others, the paths are
+//! compared too.
 
 use super::cost::looked_at;
 use super::error::Fault;
@@ -25,8 +26,9 @@ pub(super) struct Itself {
 }
 
 impl Itself {
-    /// Returns whether the client asked for that address already. A host without a port is that of HTTP and of HTTPS:
-    /// which of them brought the request to whatever stands in front of sitar is not known here.
+    /// Returns whether the client asked for that address already. A host without a port is that of
+    /// HTTP and of HTTPS: which of them brought the request to whatever stands in front of sitar is
+    /// not known here.
     pub(super) fn is_asked(&self, subject: &Subject<'_>) -> bool {
         looked_at(self.key.as_ref().map_or(0, |key| key.len()));
         // The root is written with a slash, always.
@@ -58,8 +60,8 @@ impl Itself {
     }
 }
 
-/// Compares the source and the target of a redirect. Returns for which slash at the end of a path it applies, and the
-/// address for which it does not.
+/// Compares the source and the target of a redirect. Returns for which slash at the end of a path
+/// it applies, and the address for which it does not.
 ///
 /// # Errors
 /// It would lead to itself, always.
@@ -103,14 +105,16 @@ pub(super) fn compare(
     let is_one = from.host.is_some_and(|own| own.eq_ignore_ascii_case(host)) && is_default(to.port);
     match (is_one, had == has) {
         (true, false) => Ok((slash, None)),
-        // What arrives here came by HTTPS, or something in front of sitar speaks it: the rule does nothing.
+        // What arrives here came by HTTPS, or something in front of sitar speaks it: the rule does
+        // nothing.
         (true, true) if from.port == 80 && to.port == 443 => Ok((Slash::Any, Some(itself))),
         (true, true) => Err(fault()),
         (false, _) => Ok((Slash::Any, Some(itself))),
     }
 }
 
-/// What an address says, as it is written. A query and a fragment say nothing: a rule applies whatever they are.
+/// What an address says, as it is written. A query and a fragment say nothing: a rule applies
+/// whatever they are.
 struct Address<'t> {
     /// Without the dot at its end.
     host: Option<&'t [u8]>,

@@ -1,4 +1,5 @@
-//! Rules that a site brings along: `_redirects` and `_headers`, in the syntax of Netlify and Cloudflare Pages.
+//! Rules that a site brings along: `_redirects` and `_headers`, in the syntax of Netlify and
+//! Cloudflare Pages.
 //!
 //! Compiled once, when a site opens or is packed; on the path of a request nothing is allocated. A
 //! request's path, host and query are cut once, rules are found by the path or by its first
@@ -21,7 +22,8 @@
 //! | header rules and redirects | files only | every header | access, referrer, robots, HSTS |
 //! | OPTIONS | – | a redirect, else 405 | 204, with the same |
 //!
-//! Not done: other hosts as the source of content (proxying), conditions on country, language, role or cookie.
+//! Not done: other hosts as the source of content (proxying), conditions on country, language, role
+//! or cookie.
 
 mod bits;
 mod cost;

@@ -55,8 +55,8 @@ struct Splat {
 /// What is asked, as patterns see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'k> {
-    /// The path's key: decoded, without slashes at its ends and without empty segments. An escaped slash is an
-    /// [`ESCAPED_SLASH`](crate::path::ESCAPED_SLASH).
+    /// The path's key: decoded, without slashes at its ends and without empty segments. An escaped
+    /// slash is an [`ESCAPED_SLASH`](crate::path::ESCAPED_SLASH).
     pub(crate) key: &'k [u8],
     /// The path ended in a slash.
     pub(crate) slash: bool,
@@ -271,7 +271,8 @@ impl Pattern {
         Some(key)
     }
 
-    /// Whether the end of a path's last segment is free: what a fallback for all addresses of an application looks like.
+    /// Whether the end of a path's last segment is free: what a fallback for all addresses of an
+    /// application looks like.
     pub(super) fn has_open_end(&self) -> bool {
         let last = match &self.splat {
             Some(Splat { suffix, tail, .. }) => match tail.last() {
@@ -436,7 +437,8 @@ fn split_host(text: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Fault> {
     }
 }
 
-/// The first `:name` in a text: where it begins, and where it ends. A name begins with a letter, so ports are none.
+/// The first `:name` in a text: where it begins, and where it ends. A name begins with a letter, so
+/// ports are none.
 pub(super) fn find_name(text: &[u8]) -> Option<(usize, usize)> {
     let mut from = 0;
     while let Some(colon) = text[from..].iter().position(|&byte| byte == b':').map(|at| from + at) {

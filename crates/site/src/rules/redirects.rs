@@ -1,5 +1,5 @@
-//! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`; without a target where the status is an
-//! error.
+//! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`; without a target
+//! where the status is an error.
 
 use super::cost::looked_at;
 use super::error::{Fault, Faults};
@@ -112,7 +112,8 @@ impl Redirects {
         places.filter_map(|at| self.rules.get(usize::from(at))).find(takes).map(|before| before.line)
     }
 
-    /// The first rule that applies; `exists`: there is a page at this path, which only rules with `!` replace.
+    /// The first rule that applies; `exists`: there is a page at this path, which only rules with
+    /// `!` replace.
     pub(crate) fn find<'r, 'k>(
         &'r self,
         subject: &Subject<'k>,
@@ -159,13 +160,15 @@ impl Redirects {
         Some(Applied { rule, captures })
     }
 
-    /// Whether a rule for a host, or for a query, is about the root's path: whether it applies depends on who asks.
+    /// Whether a rule for a host, or for a query, is about the root's path: whether it applies
+    /// depends on who asks.
     pub(crate) fn may_answer_root(&self) -> bool {
         let depends = |rule: &&Redirect| rule.source.names_host() || !rule.parameters.is_empty();
         self.rules.iter().filter(depends).any(|rule| rule.source.may_be_root())
     }
 
-    /// Whether a rule may answer where another pattern matches; those that depend on the host do not count.
+    /// Whether a rule may answer where another pattern matches; those that depend on the host do
+    /// not count.
     pub(super) fn may_answer(&self, other: &Pattern) -> bool {
         let counts = |rule: &&Redirect| rule.itself.is_none() && !rule.source.names_host();
         self.rules.iter().filter(counts).any(|rule| rule.source.may_meet(other))
@@ -185,7 +188,8 @@ impl Redirects {
         self.rules.iter().filter(yields).filter_map(|rule| Some((rule.line, rule.source.fixed()?)))
     }
 
-    /// The targets of redirects inside the site, as far as they are fixed, with the lines of the rules.
+    /// The targets of redirects inside the site, as far as they are fixed, with the lines of the
+    /// rules.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.rules.iter().filter_map(|rule| match &rule.action {
             Action::Redirect { target, .. } => Some((rule.line, target.local_path()?)),
@@ -209,7 +213,8 @@ impl<'r> Applied<'r, '_> {
         }
     }
 
-    /// Calls `find` with the key of the page that a rewrite shows, and whether it was written with a slash at its end.
+    /// Calls `find` with the key of the page that a rewrite shows, and whether it was written with
+    /// a slash at its end.
     pub(crate) fn with_target<T>(&self, find: impl FnOnce(&[u8], bool) -> T) -> Option<T> {
         match &self.rule.action {
             Action::Rewrite { target: Local::Key { key, slash }, .. } => Some(find(key, *slash)),

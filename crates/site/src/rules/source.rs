@@ -106,7 +106,8 @@ pub(super) fn check(path: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// What RFC 3986 allows in no path, and browsers escape. (They do not escape `[` and `]`, which names of files may have.)
+/// What RFC 3986 allows in no path, and browsers escape. (They do not escape `[` and `]`, which
+/// names of files may have.)
 fn is_of_no_address(byte: u8) -> bool {
     byte.is_ascii_control() || b"\"<>\\^`|".contains(&byte)
 }

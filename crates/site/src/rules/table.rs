@@ -1,4 +1,5 @@
-//! Which rules can match a path: those that name it, and those with wildcards, in the order of the file.
+//! Which rules can match a path: those that name it, and those with wildcards, in the order of the
+//! file.
 
 use super::pattern::{Asked, Pattern, Room, Subject};
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! Where a redirect leads and what a rewrite shows, with everything that keeps both inside what the rule says.
+//! Where a redirect leads and what a rewrite shows, with everything that keeps both inside what the
+//! rule says.
 
 use super::error::Fault;
 use super::origin;
@@ -74,7 +75,8 @@ impl Sink for Url {
     }
 }
 
-/// A Location being written: one that begins with a slash never begins with two, which would be another host.
+/// A Location being written: one that begins with a slash never begins with two, which would be
+/// another host.
 struct Location<'b> {
     out: &'b mut FieldBuf,
     local: bool,
@@ -174,7 +176,8 @@ pub(super) fn action(code: u16, target: &[u8], source: &Pattern) -> Result<Actio
     Ok(Action::Redirect { status, target })
 }
 
-/// A target's bytes as they may stand in a header line: what is not of a URL is escaped, escapes stay.
+/// A target's bytes as they may stand in a header line: what is not of a URL is escaped, escapes
+/// stay.
 pub(super) fn clean(text: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(text.len());
     for (at, &byte) in text.iter().enumerate() {
@@ -205,15 +208,16 @@ fn is_page(target: &Local) -> bool {
     !file.contains(&b'.') || file.ends_with(b".html") || file.ends_with(b".htm")
 }
 
-/// Whether a path asks for something that a page loads, and not for a page: its name ends in the extension of a media
-/// type that browsers load. Such a path is never answered by a fallback: 200 with HTML for a missing script or image hides
-/// the fault and is cached.
+/// Whether a path asks for something that a page loads, and not for a page: its name ends in the
+/// extension of a media type that browsers load. Such a path is never answered by a fallback: 200
+/// with HTML for a missing script or image hides the fault and is cached.
 pub(super) fn is_asset(key: &[u8]) -> bool {
     let essence = crate::media::of(key).essence;
     let (kind, rest) = essence.split_once('/').unwrap_or((essence, ""));
     match kind {
         "image" | "font" | "audio" | "video" | "model" => true,
-        // Source texts and the like are not loaded by pages, and their extensions are ends of names: `/users/jane.me`.
+        // Source texts and the like are not loaded by pages, and their extensions are ends of
+        // names: `/users/jane.me`.
         "text" => !matches!(rest, "html" | "troff") && !rest.starts_with("x-"),
         _ => {
             essence.ends_with("+json")
@@ -247,7 +251,8 @@ pub(super) fn bare(code: u16) -> Option<Action> {
     Some(Action::Rewrite { status, target: Local::Nothing, fallback: false })
 }
 
-/// Errors that rules may answer with. (401 would have to say how to authenticate, RFC 9110 §15.5.2.)
+/// Errors that rules may answer with. (401 would have to say how to authenticate, RFC 9110
+/// §15.5.2.)
 const ERRORS: [u16; 5] = [403, 404, 410, 451, 503];
 /// The statuses of rules, for messages.
 pub(super) const STATUSES_HINT: &str =

@@ -23,14 +23,16 @@ enum Piece {
 pub(crate) trait Sink {
     fn put(&mut self, byte: u8) -> bool;
 
-    /// Whether the slash behind a path that was captured is written where the text's own path ends with it.
+    /// Whether the slash behind a path that was captured is written where the text's own path ends
+    /// with it.
     fn keeps_slash(&self) -> bool {
         false
     }
 }
 
 impl Template {
-    /// Reads a text whose bytes have been checked. `:name` stands for a capture if the pattern has it, else for itself.
+    /// Reads a text whose bytes have been checked. `:name` stands for a capture if the pattern has
+    /// it, else for itself.
     ///
     /// `strict`: a whole segment that looks like a placeholder has to be one.
     pub(super) fn parse(text: &[u8], pattern: &Pattern, strict: bool) -> Result<Template, Fault> {
@@ -101,8 +103,8 @@ impl Template {
         self.pieces.iter().map(|piece| if let Piece::Text(text) = piece { text.len() } else { 0 }).sum()
     }
 
-    /// Writes the text with the captures in it, escaped so that they stay what they are: nothing in them ends a header
-    /// line, begins a query, or leaves the path. `false`: there was no room.
+    /// Writes the text with the captures in it, escaped so that they stay what they are: nothing in
+    /// them ends a header line, begins a query, or leaves the path. `false`: there was no room.
     pub(crate) fn expand(&self, captures: &Captures<'_>, out: &mut impl Sink) -> bool {
         self.pieces.iter().enumerate().all(|(at, piece)| match piece {
             Piece::Text(text) => text.iter().all(|&byte| out.put(byte)),

@@ -1,4 +1,5 @@
-//! What becomes of a field that several rules set, on which answers it goes out, and files that are stored encoded.
+//! What becomes of a field that several rules set, on which answers it goes out, and files that are
+//! stored encoded.
 
 use super::ask::{Answered, ask, get, site};
 use super::ruled;
@@ -222,7 +223,8 @@ fn what_is_not_the_content_carries_policies_too() {
     assert_eq!((known.status, names(&known)), (304, access_and(&["cache-control", "etag"])));
 }
 
-/// The longest name of a folder, escaped byte by byte, and all that rules may add: more than a head has room for.
+/// The longest name of a folder, escaped byte by byte, and all that rules may add: more than a head
+/// has room for.
 #[test]
 fn a_redirect_to_a_long_name_keeps_within_what_a_head_may_have() {
     let large = format!("/*\n  Access-Control-Allow-Headers: {}\n", "x".repeat(8_000));
@@ -293,13 +295,15 @@ fn files_that_are_stored_encoded_are_sent_as_what_they_are() {
             (416, None, None)
         );
     }
-    // RFC 9110 §15.3.7.2: a frame of several parts would have no coding, so the first one has to do.
+    // RFC 9110 §15.3.7.2: a frame of several parts would have no coding, so the first one has to
+    // do.
     let content = "x".repeat(4000);
     let long = super::ask::site(&[("a.gz", &content), ("_headers", "/*\n  Content-Encoding: gzip\n")]);
     let part = get(&long, "/a.gz", "Range: bytes=0-0,3000-3000\r\n");
     assert_eq!((part.status, part.body.as_str()), (206, "x"));
     assert_eq!(lines(&part, "content-range"), ["bytes 0-0/4000"]);
-    // Where there is nothing but that coding as a sidecar, that is it; an error is not of the file's coding.
+    // Where there is nothing but that coding as a sidecar, that is it; an error is not of the
+    // file's coding.
     let only = get(&site, "/only.css", "");
     assert_eq!((only.status, only.body.as_str()), (200, "only"));
     assert_eq!(lines(&only, "content-encoding"), ["gzip"]);

@@ -1,4 +1,5 @@
-//! Redirects that would lead to the address that was asked: refused where that is sure, else not applied.
+//! Redirects that would lead to the address that was asked: refused where that is sure, else not
+//! applied.
 
 use super::ask::{ask, get};
 use super::{refused, ruled};
@@ -19,7 +20,8 @@ fn from_http_to_https_of_the_same_host() {
         "http://own.example/x https://own.example/x 301!",
     ] {
         assert_eq!(refused(rule, ""), Vec::<String>::new(), "{rule}");
-        // Whatever brought the request: a visitor whom the rule sent away would come back with the same.
+        // Whatever brought the request: a visitor whom the rule sent away would come back with the
+        // same.
         for host in ["own.example", "own.example:443", "own.example:80", "OWN.EXAMPLE", "own.example."] {
             for path in ["/", "/x", "/a/b", "/about", "/nothing/"] {
                 assert_eq!(led(rule, host, path), None, "{rule} {host} {path}");

@@ -1,4 +1,5 @@
-//! Netlify: "Redirects and rewrites", "Redirect options", "Rewrites and proxies" and "Custom headers" of its documentation.
+//! Netlify: "Redirects and rewrites", "Redirect options", "Rewrites and proxies" and "Custom
+//! headers" of its documentation.
 
 use super::ask::{get, site};
 use super::{refused, ruled};

@@ -1,4 +1,5 @@
-//! What sitar adds: safety of what is filled in, 404 pages, clean addresses, rules on every kind of answer.
+//! What sitar adds: safety of what is filled in, 404 pages, clean addresses, rules on every kind of
+//! answer.
 
 use super::ask::{ask, get, site};
 use super::{refused, ruled};
@@ -90,7 +91,8 @@ fn the_nearest_404_page() {
     assert_eq!((packed.status, packed.body.as_str()), (404, "gz"));
     assert_eq!(packed.field("content-encoding").unwrap(), "gzip");
     assert_eq!(get(&site, "/packed/x", "").body, "404 Not Found\n");
-    // A page in its own right too; and conditions and ranges are not for errors (RFC 9110 §13.2.1, §14.2).
+    // A page in its own right too; and conditions and ranges are not for errors (RFC 9110 §13.2.1,
+    // §14.2).
     assert_eq!(get(&site, "/404.html", "").status, 200);
     let answer = get(&site, "/x", "If-None-Match: *\r\nRange: bytes=0-1\r\n");
     assert_eq!((answer.status, answer.body.as_str()), (404, "root"));
@@ -156,7 +158,8 @@ fn clean_addresses() {
     assert_eq!(get(&site, "/z", "").status, 404);
 }
 
-/// As Cloudflare Pages does (workers-sdk, pages-shared, asset-server/handler.ts), but with the status of the other slash.
+/// As Cloudflare Pages does (workers-sdk, pages-shared, asset-server/handler.ts), but with the
+/// status of the other slash.
 #[test]
 fn a_page_asked_for_with_a_slash() {
     let site = site(&[

@@ -94,7 +94,8 @@ fn a_status_without_a_page() {
         ("/q", 404, "not here"),
         // As where nothing is.
         ("/secret/plan", 404, "not here"),
-        // The page that the rule names is not there, or not for this client: the status is right all the same.
+        // The page that the rule names is not there, or not for this client: the status is right
+        // all the same.
         ("/lost", 410, "410 Gone\n"),
         ("/packed/x", 410, "410 Gone\n"),
     ] {

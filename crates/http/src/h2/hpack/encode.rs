@@ -1,16 +1,18 @@
-//! Header blocks written (RFC 7541 §6): the status indexed where the static table has it, else literals without indexing.
+//! Header blocks written (RFC 7541 §6): the status indexed where the static table has it, else
+//! literals without indexing.
 //!
-//! Strings are not Huffman-coded: that saves 29 of 180 bytes of a usual head, and costs its reader about 3 µs (nghttp2), more
-//! than all else that it does for an answer of a kilobyte.
+//! Strings are not Huffman-coded: that saves 29 of 180 bytes of a usual head, and costs its reader
+//! about 3 µs (nghttp2), more than all else that it does for an answer of a kilobyte.
 
 use super::table::{STATIC, static_name};
 use crate::Status;
 
-/// `lines` (each `name: value` CR LF, as HTTP/1 has them) as a part of a header block, to be made once and sent often.
-/// A line that is none is left out.
+/// `lines` (each `name: value` CR LF, as HTTP/1 has them) as a part of a header block, to be made
+/// once and sent often. A line that is none is left out.
 ///
 /// ```
-/// assert_eq!(*sitar_http::h2::block(b"Vary: Accept-Encoding\r\n"), *b"\x0f\x2c\x0fAccept-Encoding");
+/// assert_eq!(*sitar_http::h2::block(b"Vary: Accept-Encoding\r\n"),
+/// *b"\x0f\x2c\x0fAccept-Encoding");
 /// ```
 #[must_use]
 pub fn block(lines: &[u8]) -> Box<[u8]> {
@@ -49,7 +51,8 @@ pub(crate) fn write_status(out: &mut Writer<'_>, status: Status) -> Option<()> {
     out.put(&[0x80 | index])
 }
 
-/// Writes a literal without indexing (§6.2.2). A name that the static table lacks is written in lower case (RFC 9113 §8.2).
+/// Writes a literal without indexing (§6.2.2). A name that the static table lacks is written in
+/// lower case (RFC 9113 §8.2).
 pub(crate) fn write_literal(out: &mut Writer<'_>, name: &[u8], value: &[u8]) -> Option<()> {
     write_name(out, name)?;
     write_string(out, value)?;
@@ -81,8 +84,8 @@ pub(crate) fn write_lines(out: &mut Writer<'_>, lines: &[u8]) -> Option<()> {
     split_lines(lines).try_for_each(|(name, value)| write_literal(out, name, value))
 }
 
-/// Writes header lines of HTTP/1 that lie in pieces: each piece is whole lines, or a part of one line that ends with the
-/// first piece behind it that ends in LF.
+/// Writes header lines of HTTP/1 that lie in pieces: each piece is whole lines, or a part of one
+/// line that ends with the first piece behind it that ends in LF.
 pub(crate) fn write_pieces(out: &mut Writer<'_>, mut pieces: &[&[u8]]) -> Option<()> {
     while let Some((first, rest)) = pieces.split_first() {
         if first.is_empty() || first.ends_with(b"\n") {
@@ -98,7 +101,8 @@ pub(crate) fn write_pieces(out: &mut Writer<'_>, mut pieces: &[&[u8]]) -> Option
     Some(())
 }
 
-/// Writes one line that begins with `first`, its name and colon included. A line that is none is left out.
+/// Writes one line that begins with `first`, its name and colon included. A line that is none is
+/// left out.
 fn write_joined(out: &mut Writer<'_>, first: &[u8], rest: &[&[u8]]) -> Option<()> {
     let Some(colon) = memchr::memchr(b':', first) else { return Some(()) };
     let beginning = first[colon + 1..].trim_ascii_start();
@@ -151,7 +155,7 @@ impl<'o> Writer<'o> {
         &mut self.out[..self.len]
     }
 
-    /// RFC 7541 §5.1, with a prefix of so many bits under `flags`.
+    /// RFC 7541 §5.1, with a prefix of `prefix` bits under `flags`.
     fn integer(&mut self, value: usize, prefix: u32, flags: u8) -> Option<()> {
         let mask = (1_usize << prefix) - 1;
         if value < mask {

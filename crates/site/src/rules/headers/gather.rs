@@ -29,7 +29,8 @@ impl<'s> HeaderSet<'s> {
         self.replaced & TYPE != 0
     }
 
-    /// The coding that the file is stored in: it is sent as it is, with that as its Content-Encoding.
+    /// The coding that the file is stored in: it is sent as it is, with that as its
+    /// Content-Encoding.
     pub(crate) fn stored(&self) -> Option<Stored> {
         self.stored
     }
@@ -39,7 +40,8 @@ impl<'s> HeaderSet<'s> {
         self.replaced |= TYPE;
     }
 
-    /// Adds the lines in which something is to be filled in. One for which there is no room is left out.
+    /// Adds the lines in which something is to be filled in. One for which there is no room is left
+    /// out.
     pub(crate) fn fill(&mut self, occasion: Occasion, request: &Request<'_>, out: &mut FieldBuf) {
         if self.filled {
             let set = *self;
@@ -48,7 +50,8 @@ impl<'s> HeaderSet<'s> {
         }
     }
 
-    /// Returns which lines have been written, one bit each: those with placeholders, and what they are joined with.
+    /// Returns which lines have been written, one bit each: those with placeholders, and what they
+    /// are joined with.
     fn fill_for(self, occasion: Occasion, subject: &Subject<'_>, out: &mut FieldBuf) -> u64 {
         let mut room = Room::default();
         let asked = self.headers.table.asked(subject, &mut room);
@@ -86,8 +89,8 @@ impl<'s> HeaderSet<'s> {
         (present, len)
     }
 
-    /// Puts the header block of an answer together: the server's own lines as far as no rule replaces them, then the rules'.
-    /// Returns how many pieces that makes.
+    /// Puts the header block of an answer together: the server's own lines as far as no rule
+    /// replaces them, then the rules'. Returns how many pieces that makes.
     pub(crate) fn gather<'p>(&self, occasion: Occasion, own: &'p [u8], pieces: &mut [&'p [u8]]) -> usize
     where
         's: 'p,
@@ -120,8 +123,9 @@ impl<'s> HeaderSet<'s> {
         pieces.len
     }
 
-    /// Whether the lines for a redirect fit beside its own: the Location of a folder whose name is long and escaped byte by
-    /// byte leaves room for little. (What else a file's answer or an error may have is bounded when the rules are compiled.)
+    /// Whether the lines for a redirect fit beside its own: the Location of a folder whose name is
+    /// long and escaped byte by byte leaves room for little. (What else a file's answer or an error
+    /// may have is bounded when the rules are compiled.)
     fn has_room(&self, own: &[u8]) -> bool {
         let lines: usize = self.lines(Occasion::Bare).map(|(_, line)| line.fixed_len()).sum();
         own.len() + FieldBuf::CAPACITY + lines <= FIELDS_MAX

@@ -18,8 +18,8 @@ pub(super) struct Rule {
     pub(super) detached: Vec<Box<str>>,
     /// Lines that a later one of this rule replaces.
     pub(super) repeated: Vec<Override>,
-    /// The server's own lines ([`OWN`](super::OWN)) that it replaces or takes away, one bit each. Not Content-Encoding, which
-    /// no rule takes from an encoding that was negotiated.
+    /// The server's own lines ([`OWN`](super::OWN)) that it replaces or takes away, one bit each.
+    /// Not Content-Encoding, which no rule takes from an encoding that was negotiated.
     pub(super) replaced: u8,
     /// It has lines with placeholders.
     pub(super) filled: bool,
@@ -85,7 +85,8 @@ pub(super) enum Class {
     Caching,
     /// Policies for what is shown: 200, 206 and errors.
     Policy,
-    /// Who may see an answer, and how to come back: every answer, redirects and those to OPTIONS included.
+    /// Who may see an answer, and how to come back: every answer, redirects and those to OPTIONS
+    /// included.
     Access,
 }
 
@@ -106,7 +107,8 @@ impl Repetition {
     pub(super) fn of(name: &str) -> Repetition {
         match name {
             "set-cookie" => Repetition::Apart,
-            // Directives of two rules contradict each other; Netlify documents several lines in one.
+            // Directives of two rules contradict each other; Netlify documents several lines in
+            // one.
             _ if name.ends_with("cache-control") => Repetition::LastRule,
             _ if SINGLE.contains(&name) => Repetition::LastLine,
             _ => Repetition::Joined,
@@ -395,10 +397,12 @@ fn is_reserved(name: &str) -> bool {
 fn class(name: &str) -> Class {
     match name {
         "cache-control" | "expires" | "content-location" => Class::Caching,
-        // Without these a browser keeps an answer from the script that asked, also when it is a redirect, an error or the
-        // answer to a preflight (Fetch, "CORS check", "cross-origin resource policy check"); what depends on Origin says so.
+        // Without these a browser keeps an answer from the script that asked, also when it is a
+        // redirect, an error or the answer to a preflight (Fetch, "CORS check", "cross-origin
+        // resource policy check"); what depends on Origin says so.
         "vary" | "timing-allow-origin" | "cross-origin-resource-policy" => Class::Access,
-        // RFC 6797 §7.1: on every answer. A redirect has a policy for the request that follows, and a place in an index.
+        // RFC 6797 §7.1: on every answer. A redirect has a policy for the request that follows, and
+        // a place in an index.
         "strict-transport-security" | "referrer-policy" | "x-robots-tag" => Class::Access,
         _ if name.starts_with("access-control-") => Class::Access,
         _ if name.ends_with("cache-control") || name.starts_with("surrogate-") => Class::Caching,

@@ -152,8 +152,9 @@ fn covering_and_meeting() {
     }
 }
 
-/// A source as a backtracking matcher would read it, character by character: `*` is anything, `:name` anything without a
-/// slash. Slow, plain, and the first match with the longest splat and placeholders, as a regular expression would find it.
+/// A source as a backtracking matcher would read it, character by character: `*` is anything,
+/// `:name` anything without a slash. Slow, plain, and the first match with the longest splat and
+/// placeholders, as a regular expression would find it.
 fn oracle(source: &[char], path: &[char], captures: &mut Vec<String>) -> bool {
     let Some(&first) = source.first() else { return path.is_empty() };
     let name = source[1..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').count();

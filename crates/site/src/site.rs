@@ -347,12 +347,8 @@ pub(crate) fn list(
     warnings: &mut Warnings,
 ) -> Result<(Listing, RuleFiles, Maps), OpenFault> {
     let mut tree = Tree::new();
-    let mut indexed = false;
-    tar::scan(archive, warnings, |member, warnings| {
-        indexed |= member.name == pack::INDEX_NAME;
-        tree.add(member, warnings)
-    })?;
-    if indexed && !warnings.has_unused_index() {
+    tar::scan(archive, warnings, &mut tree)?;
+    if tree.has_index() && !warnings.has_unused_index() {
         let why = "the archive was altered after it was packed (pack it again)";
         warnings.push(Warning::IndexUnused { why });
     }

@@ -6,9 +6,10 @@
 
 use crate::error::{OpenFault, Warnings, printable};
 use crate::names::{NAMES_BYTES_MAX, Names};
+use crate::pack::INDEX_NAME;
 use crate::path::{DEPTH_MAX, NAME_MAX};
 use crate::rules::{HEADERS, REDIRECTS};
-use crate::tar::{Kind, Map, Member, Stored};
+use crate::tar::{Kind, Map, Member, Members, Stored};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub(crate) struct Tree {
     nodes: Vec<Node>,
     names_bytes: usize,
     maps: Maps,
+    /// A member has the name of a pack's index.
+    has_index: bool,
 }
 
 /// Paths to files, and where the bytes of each lie.
@@ -47,47 +50,12 @@ impl Tree {
             nodes: vec![Node { parent: ROOT, entry: Entry::Directory(BTreeMap::new()) }],
             names_bytes: 0,
             maps: Maps::new(),
+            has_index: false,
         }
     }
 
-    /// Adds a member; one of the same name is replaced.
-    pub(crate) fn add(&mut self, member: Member, warnings: &mut Warnings) -> Result<(), OpenFault> {
-        let key = match crate::path::normalize(&member.name) {
-            Ok(Some(key)) => key,
-            Ok(None) => return Ok(()),
-            Err(why) => {
-                warnings.left_out(&member.name, why);
-                return Ok(());
-            }
-        };
-        let entry = match member.kind {
-            Kind::Directory => Entry::Directory(BTreeMap::new()),
-            Kind::File(stored) => Entry::File(stored),
-            Kind::Sparse(stored, map) => {
-                self.maps.insert(stored.offset, Arc::new(map));
-                Entry::File(stored)
-            }
-            Kind::Symlink(target) if target.len() > NAME_MAX => {
-                warnings.left_out(&member.name, "its link's target is longer than 4096 bytes");
-                return Ok(());
-            }
-            Kind::Symlink(target) => Entry::Symlink(target.into_boxed_slice()),
-            Kind::HardLink(target) => match self.linked(&target) {
-                Some(entry) => entry,
-                None => {
-                    warnings.left_out(
-                        &member.name,
-                        "it is a hard link to something that is not in the archive before it",
-                    );
-                    return Ok(());
-                }
-            },
-            Kind::Other(why) => {
-                warnings.left_out(&member.name, why);
-                return Ok(());
-            }
-        };
-        self.insert(&key, entry, warnings)
+    pub(crate) fn has_index(&self) -> bool {
+        self.has_index
     }
 
     /// What a hard link shares: the same file, or the same link (link(2) does not follow).
@@ -207,6 +175,56 @@ impl Tree {
         let Entry::Directory(children) = &self.nodes[ROOT as usize].entry else { return Vec::new() };
         let is_folder = |id: &NodeId| matches!(self.nodes[*id as usize].entry, Entry::Directory(_));
         children.iter().filter(|(_, id)| is_folder(id)).take(8).map(|(name, _)| printable(name)).collect()
+    }
+}
+
+impl Members for Tree {
+    /// One of the same name is replaced.
+    fn add(&mut self, member: Member, warnings: &mut Warnings) -> Result<(), OpenFault> {
+        self.has_index |= member.name == INDEX_NAME;
+        let key = match crate::path::normalize(&member.name) {
+            Ok(Some(key)) => key,
+            Ok(None) => return Ok(()),
+            Err(why) => {
+                warnings.left_out(&member.name, why);
+                return Ok(());
+            }
+        };
+        let entry = match member.kind {
+            Kind::Directory => Entry::Directory(BTreeMap::new()),
+            Kind::File(stored) => Entry::File(stored),
+            Kind::Sparse(stored, map) => {
+                self.maps.insert(stored.offset, Arc::new(map));
+                Entry::File(stored)
+            }
+            Kind::Symlink(target) if target.len() > NAME_MAX => {
+                warnings.left_out(&member.name, "its link's target is longer than 4096 bytes");
+                return Ok(());
+            }
+            Kind::Symlink(target) => Entry::Symlink(target.into_boxed_slice()),
+            Kind::HardLink(target) => match self.linked(&target) {
+                Some(entry) => entry,
+                None => {
+                    warnings.left_out(
+                        &member.name,
+                        "it is a hard link to something that is not in the archive before it",
+                    );
+                    return Ok(());
+                }
+            },
+            Kind::Other(why) => {
+                warnings.left_out(&member.name, why);
+                return Ok(());
+            }
+        };
+        self.insert(&key, entry, warnings)
+    }
+
+    fn file(&self, name: &[u8]) -> Option<Stored> {
+        match self.linked(name)? {
+            Entry::File(stored) if !self.maps.contains_key(&stored.offset) => Some(stored),
+            _ => None,
+        }
     }
 }
 

@@ -64,11 +64,19 @@ pub(crate) struct Stored {
     pub(crate) mtime: Option<u64>,
 }
 
-/// Calls `on_member` for each member in the archive's order.
+/// Where the members of an archive go.
+pub(crate) trait Members {
+    /// Takes the next member, in the archive's order.
+    fn add(&mut self, member: Member, warnings: &mut Warnings) -> Result<(), OpenFault>;
+    /// Returns the file that a hard link to this name shares, as far as members have been added.
+    fn file(&self, name: &[u8]) -> Option<Stored>;
+}
+
+/// Adds each member of the archive to `members`.
 pub(crate) fn scan(
     source: &impl ReadAt,
     warnings: &mut Warnings,
-    mut on_member: impl FnMut(Member, &mut Warnings) -> Result<(), OpenFault>,
+    members: &mut impl Members,
 ) -> Result<(), OpenFault> {
     if source.len() == 0 {
         return Err(OpenFault::Empty);
@@ -78,12 +86,11 @@ pub(crate) fn scan(
         at: 0,
         headers: 0,
         global: Overrides::default(),
-        has_pax: false,
         extents: 0,
         last: String::new(),
     };
-    while let Some(member) = scanner.next()? {
-        on_member(member, warnings)?;
+    while let Some(member) = scanner.next(members)? {
+        members.add(member, warnings)?;
     }
     Ok(())
 }
@@ -94,8 +101,6 @@ struct Scanner<'s, R> {
     at: u64,
     headers: u64,
     global: Overrides,
-    /// There was a pax header.
-    has_pax: bool,
     /// Parts of sparse files that were kept.
     extents: usize,
     /// The last member's name, for messages.
@@ -112,7 +117,8 @@ struct Pending {
 }
 
 impl<R: ReadAt> Scanner<'_, R> {
-    fn next(&mut self) -> Result<Option<Member>, OpenFault> {
+    /// Returns the next member; `before` are those before it.
+    fn next(&mut self, before: &impl Members) -> Result<Option<Member>, OpenFault> {
         let mut pending = Pending::default();
         loop {
             let at = self.at;
@@ -143,12 +149,10 @@ impl<R: ReadAt> Scanner<'_, R> {
             match header.flag() {
                 TypeFlag::PaxLocal => {
                     pending.any = true;
-                    self.has_pax = true;
                     let body = self.extension(at, own_size)?;
                     pax::apply(&body, &mut pending.local).map_err(|what| self.damaged(at, what))?;
                 }
                 TypeFlag::PaxGlobal => {
-                    self.has_pax = true;
                     let body = self.extension(at, own_size)?;
                     pax::apply(&body, &mut self.global).map_err(|what| self.damaged(at, what))?;
                 }
@@ -160,7 +164,7 @@ impl<R: ReadAt> Scanner<'_, R> {
                     pending.any = true;
                     pending.long_link = Some(until_zero(self.extension(at, own_size)?));
                 }
-                flag => return self.member(at, &header, flag, own_size, pending).map(Some),
+                flag => return self.member(at, &header, flag, own_size, pending, before).map(Some),
             }
         }
     }
@@ -173,6 +177,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         flag: TypeFlag,
         own_size: u64,
         pending: Pending,
+        before: &impl Members,
     ) -> Result<Member, OpenFault> {
         let Pending { mut local, long_name, long_link, .. } = pending;
         let name = Overrides::pick(&mut local.path, &self.global.path)
@@ -197,7 +202,7 @@ impl<R: ReadAt> Scanner<'_, R> {
             return Ok(Member { name, kind });
         }
         let has_body = match flag {
-            TypeFlag::HardLink => size > 0 && self.is_body(data, size)?,
+            TypeFlag::HardLink => size > 0 && self.is_body(data, size, before.file(&link))?,
             // POSIX pax: links, devices and directories have no body, whatever their size field says (for a directory it
             // may be a quota).
             TypeFlag::Symlink | TypeFlag::Device | TypeFlag::Directory => false,
@@ -318,15 +323,40 @@ impl<R: ReadAt> Scanner<'_, R> {
     }
 
     /// Whether a hard link's size is that of a body. POSIX.1-2001 has a pax archive's link bring the content of its file once
-    /// more; before, sizes of links meant nothing, and some writers give that of the target. What follows decides: a
-    /// header, or the end, comes directly behind the link or behind the body. If both could be, it is the archive's kind.
-    fn is_body(&mut self, data: u64, size: u64) -> Result<bool, OpenFault> {
-        let behind = data.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK as u64));
+    /// more; before, sizes of links meant nothing, and some writers give that of the target (among them programs in Go, in
+    /// pax archives too). What follows decides: a header, or the end, comes directly behind the link or behind the body.
+    ///
+    /// Both can be, by chance or because a file holds an archive. Then it is a body only if it is the target's content: a
+    /// wrong guess in one direction reads a body as headers, in the other the next header as a body, and either would
+    /// let the content of a file name members.
+    fn is_body(&mut self, data: u64, size: u64, target: Option<Stored>) -> Result<bool, OpenFault> {
         let is_next = |block: &[u8; BLOCK]| *block == [0; BLOCK] || Header::check(block).is_some();
-        let follows = self.window.block(data)?.is_some_and(|block| is_next(&block));
+        let behind = data.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK as u64));
         let Some(behind) = behind else { return Ok(false) };
-        let follows_body = self.window.block(behind)?.is_some_and(|block| is_next(&block));
-        Ok(follows_body && (self.has_pax || !follows))
+        let follows = self.window.block(data)?.is_some_and(|block| is_next(&block));
+        // An archive that is cut off there is refused; its last body is one nevertheless.
+        let follows_body = behind == self.window.source.len()
+            || self.window.block(behind)?.is_some_and(|block| is_next(&block));
+        if !follows || !follows_body {
+            return Ok(follows_body);
+        }
+        match target {
+            Some(target) if target.size == size => self.is_copy(target.offset, data, size),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether two bodies of this size begin and end alike, which a body and a header do not.
+    fn is_copy(&self, one: u64, other: u64, size: u64) -> Result<bool, OpenFault> {
+        let len = size.min(BLOCK as u64);
+        let block = |at: u64| {
+            let mut block = [0; BLOCK];
+            // At most BLOCK, so it fits.
+            let part = block.get_mut(..len as usize).unwrap_or_default();
+            self.window.source.read_exact_at(part, at).map(|()| block).map_err(read_error)
+        };
+        let last = size - len;
+        Ok(block(one)? == block(other)? && block(one + last)? == block(other + last)?)
     }
 
     /// The body of an extension header: read, because it is part of the index.

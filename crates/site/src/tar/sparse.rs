@@ -41,10 +41,11 @@ impl Entries {
     /// Adds an entry that follows those before it.
     ///
     /// # Errors
-    /// It overlaps the one before, or ends beyond any file.
+    /// It overlaps the one before, ends beyond any file, or is one too many.
     pub(super) fn push(&mut self, at: u64, len: u64) -> Result<(), &'static str> {
         let end = at.checked_add(len).filter(|&end| i64::try_from(end).is_ok());
         let end = end.ok_or("a sparse file's map leads beyond any file")?;
+        let is_full = self.entries.len() == EXTENTS_MAX;
         match self.entries.last_mut() {
             Some((before, length)) if *before + *length > at => {
                 Err("a sparse file's map is out of order, or has parts that overlap")
@@ -54,6 +55,7 @@ impl Entries {
                 *length = end - *before;
                 Ok(())
             }
+            _ if is_full => Err(TOO_LONG),
             _ => {
                 self.entries.push((at, len));
                 Ok(())
@@ -171,7 +173,7 @@ impl Text {
             }
             let number = std::mem::take(&mut self.number);
             match (self.count, self.at.take()) {
-                (None, _) if number > EXTENTS_MAX as u64 => return Err("a sparse file's map is too long"),
+                (None, _) if number > EXTENTS_MAX as u64 => return Err(TOO_LONG),
                 (None, _) => self.count = Some(number),
                 (Some(_), None) => self.at = Some(number),
                 (Some(_), Some(at)) => {
@@ -189,6 +191,7 @@ impl Text {
 
 /// Parts of all sparse files of an archive together: 24 bytes of memory each.
 pub(super) const EXTENTS_MAX: usize = 1 << 20;
+const TOO_LONG: &str = "a sparse file's map is too long";
 /// Digits of a number in a map: what 64 bits take, and some for writers that pad.
 const DIGITS_MAX: u32 = 24;
 

@@ -3,13 +3,24 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::process::Command;
 
-/// All members, or the fault.
-fn members(bytes: &[u8]) -> Result<Vec<Member>, OpenFault> {
-    let mut members = Vec::new();
-    scan(&bytes, &mut Warnings::default(), |member, _| {
-        members.push(member);
+impl Members for Vec<Member> {
+    fn add(&mut self, member: Member, _: &mut Warnings) -> Result<(), OpenFault> {
+        self.push(member);
         Ok(())
-    })?;
+    }
+
+    fn file(&self, name: &[u8]) -> Option<Stored> {
+        self.iter().rev().find(|member| member.name == name).and_then(|member| match member.kind {
+            Kind::File(stored) => Some(stored),
+            _ => None,
+        })
+    }
+}
+
+/// All members, or the fault.
+pub(crate) fn members(bytes: &[u8]) -> Result<Vec<Member>, OpenFault> {
+    let mut members = Vec::new();
+    scan(&bytes, &mut Warnings::default(), &mut members)?;
     Ok(members)
 }
 
@@ -178,14 +189,29 @@ fn a_link_may_bring_the_content_of_its_file() {
     assert_eq!(names(&[a.clone(), link(5)]), "5 bytes, link to a");
     assert_eq!(names(&[a.clone(), link(u64::from(u32::MAX))]), "5 bytes, link to a");
     assert_eq!(names(&[a.clone(), link(0), after.clone()]), "5 bytes, link to a, 1 bytes");
-    // The body is an archive itself: where there are pax headers, sizes of links count.
+    // The body is an archive itself, as its file is, with pax headers or without.
     let nested = archive(&[member("inner", b'0', b"")]);
     let size = nested.len() as u64;
-    assert_eq!(
-        names(&[x, a.clone(), link(size), nested.clone(), after.clone()]),
-        "5 bytes, 1536 bytes, 1 bytes"
+    let copied = [member("a", b'0', &nested), link(size), nested.clone(), after.clone()];
+    assert_eq!(names(&copied), "1536 bytes, 1536 bytes, 1 bytes");
+    assert_eq!(names(&[&[x.clone()], &copied[..]].concat()), "1536 bytes, 1536 bytes, 1 bytes");
+    // Cut off behind that body: nothing of the body is listed.
+    let cut = copied[..3].concat();
+    assert!(matches!(members(&cut), Err(OpenFault::Truncated { .. })));
+    // Its file is something else, so that this is no body, as GNU tar reads it.
+    assert!(
+        names(&[x.clone(), a.clone(), link(size), nested.clone(), after.clone()])
+            .starts_with("5 bytes, link to a, 0 bytes")
     );
     assert!(names(&[a, link(size), nested, after]).starts_with("5 bytes, link to a, 0 bytes"));
+    // As programs in Go write pax archives: sizes, and no bodies. Behind a body there would be a header, too.
+    let small = member("a", b'0', &[b'x'; 300]);
+    let links = [x.clone(), small.clone(), link(300), link(300), link(300)];
+    assert_eq!(names(&links), "300 bytes, link to a, link to a, link to a");
+    // The next file holds a header where a body would end: it names no member.
+    let evil = member("evil", b'0', &[&[b'y'; 512][..], &header(b"admin.html", b'0', 0, b"")].concat());
+    let large = member("a", b'0', &[b'x'; 1000]);
+    assert_eq!(names(&[x, large, link(1000), evil]), "1000 bytes, link to a, 1024 bytes");
 }
 
 #[test]
@@ -225,17 +251,13 @@ fn a_size_beyond_four_gibibytes() {
     let mut found = Vec::new();
     let mut scan_it = |source: &Huge| {
         found.clear();
-        scan(source, &mut Warnings::default(), |member, _| {
-            found.push(member.kind);
-            Ok(())
-        })
-        .map(|()| found.len())
+        scan(source, &mut Warnings::default(), &mut found).map(|()| found.len())
     };
     assert_eq!(scan_it(&source).unwrap(), 1);
     // One byte less than the end marker's beginning: cut short.
     assert!(matches!(scan_it(&Huge { len: 512 + (10 << 30), ..source }), Err(OpenFault::Truncated { .. })));
     let stored = Stored { offset: 512, size: 10_737_418_240, mtime: Some(1_700_000_192) };
-    assert_eq!(found, [Kind::File(stored)]);
+    assert_eq!(found, [Member { name: b"big".to_vec(), kind: Kind::File(stored) }]);
 }
 
 #[test]

@@ -1,23 +1,14 @@
 use super::*;
 use crate::Budget;
-use crate::error::{OpenFault, Warnings};
+use crate::error::OpenFault;
 use crate::index::FileId;
 use crate::site::{Options, Site};
-use crate::tar::tests::{archive, header, member};
-use crate::tar::{Kind, Member, ReadAt, scan};
+use crate::tar::tests::{archive, header, member, members};
+use crate::tar::{Kind, Member, ReadAt};
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-
-fn members(bytes: &[u8]) -> Result<Vec<Member>, OpenFault> {
-    let mut members = Vec::new();
-    scan(&bytes, &mut Warnings::default(), |member, _| {
-        members.push(member);
-        Ok(())
-    })?;
-    Ok(members)
-}
 
 fn message(bytes: &[u8]) -> String {
     members(bytes).unwrap_err().to_string()
@@ -322,6 +313,19 @@ fn parts_are_counted_over_the_whole_archive() {
             .concat();
     assert_eq!(members(&archive(&vec![one.clone(); 17])).unwrap().len(), 17);
     assert_eq!(message(&archive(&vec![one; 18])), "more than 1048576 parts of sparse files");
+    // One map in many headers, which would take memory before its member comes; the global ones have none.
+    for flag in [b'x', b'g'] {
+        let headers: Vec<_> = (0..18)
+            .map(|header: u64| {
+                let entries: Vec<_> =
+                    (0..60_000).map(|n| format!("{},1", (header * 60_000 + n) * 2)).collect();
+                let mut bytes = pax(&[("GNU.sparse.map", &entries.join(","))]);
+                bytes[156] = flag;
+                sealed(*bytes.first_chunk().unwrap()).into_iter().chain(bytes.split_off(512)).collect()
+            })
+            .collect();
+        assert!(message(&archive(&headers)).ends_with("a sparse file's map is too long"));
+    }
 }
 
 proptest! {

@@ -83,8 +83,13 @@ fn beginning<'b>(site: &Site, source: usize, name: &[u8], buffer: &'b mut [u8]) 
             kept.copy_from_slice(body.get(..kept.len())?);
             return Some(kept);
         }
-        Store::Archive { file, bodies, .. } => {
+        Store::Archive { file, bodies, maps } => {
             let stored = bodies.get(source)?;
+            if let Some(map) = maps.get(&stored.offset) {
+                let kept = head(buffer, stored.size)?;
+                file.sparse(map).read_exact_at(kept, 0).ok()?;
+                return Some(kept);
+            }
             (file.clone(), stored.offset, stored.size)
         }
         Store::Pack { file, records, .. } => {
@@ -103,10 +108,15 @@ pub(crate) fn first_bytes<'b>(root: &Root, name: &[u8], buffer: &'b mut [u8]) ->
 }
 
 fn read<'b>(file: &File, offset: u64, size: u64, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    let length = usize::try_from(size).unwrap_or(usize::MAX).min(buffer.len());
-    let kept = buffer.get_mut(..length)?;
+    let kept = head(buffer, size)?;
     file.read_exact_at(kept, offset).ok()?;
     Some(kept)
+}
+
+/// The part of a buffer that the first bytes of a file of this size take.
+fn head(buffer: &mut [u8], size: u64) -> Option<&mut [u8]> {
+    let length = usize::try_from(size).unwrap_or(usize::MAX).min(buffer.len());
+    buffer.get_mut(..length)
 }
 
 /// At the root of a site.

@@ -5,12 +5,15 @@ use crate::index::{FileId, Slot};
 use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
 use crate::site::Site;
 use sitar_http::semantics::Coding;
+use std::collections::HashSet;
 use std::io;
 use std::time::SystemTime;
 
 /// Every sidecar that has an original, in the order of names; one without is a file like any other.
 pub(super) fn pairs(site: &Site) -> Vec<Pair<'_>> {
-    let mut pairs: Vec<_> = site.index.names().filter_map(|(name, file)| pair(site, name, file)).collect();
+    let outdated: HashSet<usize> = site.index.outdated.iter().copied().collect();
+    let names = site.index.names();
+    let mut pairs: Vec<_> = names.filter_map(|(name, file)| pair(site, &outdated, name, file)).collect();
     pairs.sort_unstable_by_key(|pair| pair.name);
     pairs
 }
@@ -22,13 +25,15 @@ pub(super) struct Pair<'s> {
     coding: Coding,
     sidecar: FileId,
     original: FileId,
+    is_outdated: bool,
 }
 
-fn pair<'s>(site: &'s Site, name: &'s [u8], sidecar: FileId) -> Option<Pair<'s>> {
+fn pair<'s>(site: &'s Site, outdated: &HashSet<usize>, name: &'s [u8], sidecar: FileId) -> Option<Pair<'s>> {
     let (original_name, coding) = crate::index::sidecar(name)?;
     let Some(Slot::File(choice)) = site.index.get(original_name) else { return None };
     let original = choice.of(Coding::Identity)?;
-    Some(Pair { name, original_name, coding, sidecar, original })
+    let is_outdated = site.index.source(sidecar).is_some_and(|(source, _)| outdated.contains(&source));
+    Some(Pair { name, original_name, coding, sidecar, original, is_outdated })
 }
 
 /// What is wrong with a pair. A file that cannot be read is a finding of its own.
@@ -39,8 +44,6 @@ pub(super) fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
         Coding::Zstd => "Zstandard",
         Coding::Gzip | Coding::Identity => "gzip",
     };
-    let is_outdated =
-        site.index.source(pair.sidecar).is_some_and(|(source, _)| site.index.outdated.contains(&source));
     match verdict(site, pair).ok()? {
         Some(Verdict::Broken) => {
             Some(format!("is not {original} in {coding}: browsers cannot decode it to the end"))
@@ -48,8 +51,8 @@ pub(super) fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
         Some(Verdict::Other) => Some(format!(
             "is not {original} in {coding}: it decodes to something else, such as an older version of it"
         )),
-        None if is_outdated => Some(format!("is older than {original}, and therefore not sent for it")),
-        Some(Verdict::Same) if is_outdated => Some(format!(
+        None if pair.is_outdated => Some(format!("is older than {original}, and therefore not sent for it")),
+        Some(Verdict::Same) if pair.is_outdated => Some(format!(
             "is older than {original}, and therefore not sent for it, although it has the same content; \
              touch it, or pack the site"
         )),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Budget;
-use crate::error::OpenFault;
+use crate::error::{OpenFault, Warning};
 use crate::index::FileId;
 use crate::site::{Options, Site};
 use crate::tar::tests::{archive, header, member, members};
@@ -285,6 +285,33 @@ fn links_to_sparse_files_and_sparse_sidecars_are_served() {
     let mut expected = expected.map(|(name, content)| (name.to_owned(), content.to_vec()));
     expected.sort();
     assert_eq!(seen, expected);
+}
+
+/// What looks for secrets reads the file, and not what lies in the archive from its first part on.
+#[test]
+fn a_sparse_file_is_no_secret_for_what_lies_behind_its_parts() {
+    let of = |name: &str, entries: &[(u64, u64)], stored: &[u8]| {
+        [pax(&[("path", name)]), old(entries, &[], 900, stored)].concat()
+    };
+    let bytes = archive(&[
+        member("index.html", b'0', b"<p>"),
+        of("parts.pem", &[(0, 12), (500, 14)], b"-----BEGIN PRIVATE KEY----"),
+        of("hole.pem", &[], b""),
+        member("text.html", b'0', b"how to keep a PRIVATE KEY"),
+        of("key.pem", &[(100, 27)], b"-----BEGIN PRIVATE KEY-----"),
+    ]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let site = Site::open(file.path(), &Options::default()).unwrap();
+    let secrets: Vec<_> = site
+        .warnings()
+        .iter()
+        .filter_map(|warning| match warning {
+            Warning::Secret { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(secrets, ["key.pem"]);
 }
 
 #[test]

@@ -37,8 +37,16 @@ impl<'e> Decoder<'e> {
 
 impl Read for Decoder<'_> {
     /// # Errors
-    /// `InvalidData`: the bytes are not brotli, or end too early.
+    /// `InvalidData`: the bytes are not brotli, end too early, or go on behind the end.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read(buf)?;
+        if length > 0 || buf.is_empty() {
+            return Ok(length);
+        }
+        if !self.0.get_ref().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "there are bytes behind the end"));
+        }
+        // It reports bytes that it has taken and not used when it is asked once more.
         self.0.read(buf)
     }
 }
@@ -56,6 +64,24 @@ mod tests {
             assert_eq!(decoded, content);
             assert!(encoded.len() < 100, "{}", encoded.len());
             assert!(Decoder::new(&encoded[..encoded.len() - 1]).read_to_end(&mut Vec::new()).is_err());
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_an_error() {
+        // Around the length of the decoder's buffer too.
+        let noise: Vec<u8> =
+            (0_u32..4200).map(|n| (n.wrapping_mul(2_654_435_761).rotate_left(n % 32) >> 11) as u8).collect();
+        for length in (0..5).chain(4070..4110) {
+            let encoded = compress(&noise[..length], 5).unwrap();
+            for more in [&b"\0"[..], b"x", &encoded, &[0; 5000]] {
+                let encoded = [&encoded, more].concat();
+                let mut decoded = Vec::new();
+                assert!(Decoder::new(&encoded).read_to_end(&mut decoded).is_err(), "{length}");
+            }
+            let mut decoded = Vec::new();
+            Decoder::new(&encoded).read_to_end(&mut decoded).unwrap();
+            assert_eq!(decoded, noise[..length]);
         }
     }
 

@@ -5,8 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Read as _, Seek as _, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::SIGXFSZ;
 use sitar_site::{Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
 
 use crate::cli::Pack;
@@ -23,6 +25,8 @@ use self::unfinished::Unfinished;
 /// # Errors
 /// Whatever keeps the archive from being made; then the one that was there is still there.
 pub fn run(arguments: &Pack) -> Result<(), Error> {
+    // Caught, it no longer ends the program in the middle: what is written beyond the limit fails, as on a full disk.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if arguments.output.as_os_str() == "-" {
         if io::stdout().is_terminal() {
             return Err(Error::new("will not write an archive to a terminal")
@@ -77,6 +81,10 @@ fn explain(error: &PackError) -> Error {
             told.hint("DIR is the folder that a site generator has filled, such as public/, dist/ or _site/")
         }
         PackFault::Read(_) => told.hint("check that this user may read it (`ls -l`)"),
+        PackFault::Write(ref error) if error.kind() == io::ErrorKind::FileTooLarge => told.hint(
+            "the file system has no files of that size, or a limit forbids them (`ulimit -f`); an archive that was \
+             there is unchanged",
+        ),
         PackFault::Write(_) => {
             told.hint("check that there is room (`df`); an archive that was there is unchanged")
         }

@@ -15,8 +15,10 @@ pub(crate) enum Verdict {
     Same,
     /// Another content, encoded: most often an older version of it.
     Other,
-    /// Nothing that a client could decode to the end.
+    /// Nothing that a client could decode to the end, or bytes behind the end.
     Broken,
+    /// Not compared, because it is far larger than the file.
+    Oversized,
 }
 
 /// Compares what `encoded` decodes to with `content`, and stops at the first byte that differs: a few bytes that decode to

@@ -48,6 +48,9 @@ pub(super) fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
         Some(Verdict::Broken) => {
             Some(format!("is not {original} in {coding}: browsers cannot decode it to the end"))
         }
+        Some(Verdict::Oversized) => {
+            Some(format!("is far larger than {original}, and cannot save any of its bytes"))
+        }
         Some(Verdict::Other) => Some(format!(
             "is not {original} in {coding}: it decodes to something else, such as an older version of it"
         )),
@@ -68,7 +71,7 @@ fn verdict(site: &Site, pair: &Pair<'_>) -> io::Result<Option<Verdict>> {
     }
     let (encoded, size) = read(site, pair.sidecar, 2 * COMPARED_MAX)?;
     if is_oversized(size, length) {
-        return Ok(Some(Verdict::Broken));
+        return Ok(Some(Verdict::Oversized));
     }
     Ok(Some(compare(pair.coding, &encoded, &content)))
 }

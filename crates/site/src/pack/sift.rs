@@ -111,8 +111,9 @@ fn examine(root: &Root, names: &[Box<[u8]>], group: &Group) -> Result<Vec<(usize
                         Verdict::Same => None,
                         Verdict::Other => Some(OTHER),
                         Verdict::Broken => Some(BROKEN),
+                        Verdict::Oversized => Some(OVERSIZED),
                     },
-                    Err(_) => Some(BROKEN),
+                    Err(_) => Some(OVERSIZED),
                 }
             }
             Err(original) => {
@@ -153,5 +154,6 @@ fn open(root: &Root, name: &[u8]) -> Result<(OwnedFd, Stat), PackError> {
 const OTHER: &str = "it decodes to something other than its file, such as an older version; \
                      sitar encodes that where it pays";
 const BROKEN: &str = "browsers cannot decode it to the end; sitar encodes its file where that pays";
+const OVERSIZED: &str = "it is far larger than its file; sitar encodes that where it pays";
 const OUTDATED: &str = "it is older than its file, which is too large to be compared with it";
 const ORPHAN: &str = "it encodes a file that is left out";

@@ -65,6 +65,13 @@ fn what_browsers_do_not_decode_to_the_end_is_broken() {
     for more in [&gz(b"")[..], &gz(CONTENT), b"\0", b"garbage that is no member"] {
         assert_eq!(compare(Coding::Gzip, &[&gz(CONTENT), more].concat(), CONTENT), Verdict::Broken);
     }
+    // curl fails at bytes behind the end of any coding.
+    for (coding, encode) in CODINGS {
+        for more in [&b"\0"[..], b"x", b"more than that"] {
+            let encoded = [&encode(CONTENT), more].concat();
+            assert_eq!(compare(coding, &encoded, CONTENT), Verdict::Broken, "{coding:?} {more:?}");
+        }
+    }
     // A checksum that is not the content's.
     let mut wrong = gz(CONTENT);
     let at = wrong.len() - 8;

@@ -220,9 +220,9 @@ impl Members for Tree {
         self.insert(&key, entry, warnings)
     }
 
-    fn file(&self, name: &[u8]) -> Option<Stored> {
+    fn file(&self, name: &[u8]) -> Option<(Stored, Option<&Map>)> {
         match self.linked(name)? {
-            Entry::File(stored) if !self.maps.contains_key(&stored.offset) => Some(stored),
+            Entry::File(stored) => Some((stored, self.maps.get(&stored.offset).map(|map| &**map))),
             _ => None,
         }
     }

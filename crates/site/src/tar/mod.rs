@@ -68,8 +68,8 @@ pub(crate) struct Stored {
 pub(crate) trait Members {
     /// Takes the next member, in the archive's order.
     fn add(&mut self, member: Member, warnings: &mut Warnings) -> Result<(), OpenFault>;
-    /// Returns the file that a hard link to this name shares, as far as members have been added.
-    fn file(&self, name: &[u8]) -> Option<Stored>;
+    /// Returns the file that a hard link to this name shares, as far as members have been added, and its map if it is sparse.
+    fn file(&self, name: &[u8]) -> Option<(Stored, Option<&Map>)>;
 }
 
 /// Adds each member of the archive to `members`.
@@ -202,7 +202,7 @@ impl<R: ReadAt> Scanner<'_, R> {
             return Ok(Member { name, kind });
         }
         let has_body = match flag {
-            TypeFlag::HardLink => size > 0 && self.is_body(data, size, before.file(&link))?,
+            TypeFlag::HardLink => size > 0 && self.is_body(at, size, before.file(&link))?,
             // POSIX pax: links, devices and directories have no body, whatever their size field says (for a directory it
             // may be a quota).
             TypeFlag::Symlink | TypeFlag::Device | TypeFlag::Directory => false,
@@ -328,12 +328,19 @@ impl<R: ReadAt> Scanner<'_, R> {
     ///
     /// Both can be, by chance or because a file holds an archive. Then it is a body only if it is the target's content: a
     /// wrong guess in one direction reads a body as headers, in the other the next header as a body, and either would
-    /// let the content of a file name members.
-    fn is_body(&mut self, data: u64, size: u64, target: Option<Stored>) -> Result<bool, OpenFault> {
+    /// let the content of a file name members. Where the target is not there, the archive is refused.
+    fn is_body(
+        &mut self,
+        at: u64,
+        size: u64,
+        target: Option<(Stored, Option<&Map>)>,
+    ) -> Result<bool, OpenFault> {
         let is_next = |block: &[u8; BLOCK]| *block == [0; BLOCK] || Header::check(block).is_some();
+        let data = at + BLOCK as u64;
         let behind = data.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK as u64));
         let Some(behind) = behind else { return Ok(false) };
-        let follows = self.window.block(data)?.is_some_and(|block| is_next(&block));
+        let next = self.window.block(data)?;
+        let follows = next.is_some_and(|block| is_next(&block));
         // An archive that is cut off there is refused; its last body is one nevertheless.
         let follows_body = behind == self.window.source.len()
             || self.window.block(behind)?.is_some_and(|block| is_next(&block));
@@ -341,22 +348,30 @@ impl<R: ReadAt> Scanner<'_, R> {
             return Ok(follows_body);
         }
         match target {
-            Some(target) if target.size == size => self.is_copy(target.offset, data, size),
-            _ => Ok(false),
+            Some((target, map)) if target.size == size => self.is_copy(target, map, data),
+            Some(_) => Ok(false),
+            None if next == Some([0; BLOCK]) => Ok(false),
+            None => Err(self.damaged(at, "it cannot be told whether a hard link brings content")),
         }
     }
 
-    /// Whether two bodies of this size begin and end alike, which a body and a header do not.
-    fn is_copy(&self, one: u64, other: u64, size: u64) -> Result<bool, OpenFault> {
-        let len = size.min(BLOCK as u64);
-        let block = |at: u64| {
-            let mut block = [0; BLOCK];
+    /// Whether the bytes at `other` begin and end as a file does, which a body and a header do not.
+    fn is_copy(&self, file: Stored, map: Option<&Map>, other: u64) -> Result<bool, OpenFault> {
+        let len = file.size.min(BLOCK as u64);
+        let read = |part: &mut [u8], at: u64| self.window.source.read_exact_at(part, at);
+        let is_same = |from: u64| {
+            let (mut one, mut two) = ([0; BLOCK], [0; BLOCK]);
             // At most BLOCK, so it fits.
-            let part = block.get_mut(..len as usize).unwrap_or_default();
-            self.window.source.read_exact_at(part, at).map(|()| block).map_err(read_error)
+            let (one, two) = (&mut one[..len as usize], &mut two[..len as usize]);
+            match map {
+                Some(map) => map.read(one, from, read),
+                None => read(one, file.offset + from),
+            }
+            .and_then(|()| read(two, other + from))
+            .map(|()| one == two)
+            .map_err(read_error)
         };
-        let last = size - len;
-        Ok(block(one)? == block(other)? && block(one + last)? == block(other + last)?)
+        Ok(is_same(0)? && is_same(file.size - len)?)
     }
 
     /// The body of an extension header: read, because it is part of the index.

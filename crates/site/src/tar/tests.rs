@@ -9,9 +9,10 @@ impl Members for Vec<Member> {
         Ok(())
     }
 
-    fn file(&self, name: &[u8]) -> Option<Stored> {
-        self.iter().rev().find(|member| member.name == name).and_then(|member| match member.kind {
-            Kind::File(stored) => Some(stored),
+    fn file(&self, name: &[u8]) -> Option<(Stored, Option<&Map>)> {
+        self.iter().rev().find(|member| member.name == name).and_then(|member| match &member.kind {
+            Kind::File(stored) => Some((*stored, None)),
+            Kind::Sparse(stored, map) => Some((*stored, Some(map))),
             _ => None,
         })
     }
@@ -194,10 +195,16 @@ fn a_link_may_bring_the_content_of_its_file() {
     let size = nested.len() as u64;
     let copied = [member("a", b'0', &nested), link(size), nested.clone(), after.clone()];
     assert_eq!(names(&copied), "1536 bytes, 1536 bytes, 1 bytes");
-    assert_eq!(names(&[&[x.clone()], &copied[..]].concat()), "1536 bytes, 1536 bytes, 1 bytes");
+    assert_eq!(names(&[std::slice::from_ref(&x), &copied].concat()), "1536 bytes, 1536 bytes, 1 bytes");
     // Cut off behind that body: nothing of the body is listed.
     let cut = copied[..3].concat();
     assert!(matches!(members(&cut), Err(OpenFault::Truncated { .. })));
+    // Its file is not there: nothing is guessed, unless the archive is at its end.
+    assert_eq!(
+        message(&archive(&[link(size), nested.clone(), after.clone()])),
+        "the archive is damaged at byte 0, member 'link': it cannot be told whether a hard link brings content"
+    );
+    assert_eq!(names(&[link(300), vec![0; 512]]), "link to a");
     // Its file is something else, so that this is no body, as GNU tar reads it.
     assert!(
         names(&[x.clone(), a.clone(), link(size), nested.clone(), after.clone()])
@@ -206,7 +213,7 @@ fn a_link_may_bring_the_content_of_its_file() {
     assert!(names(&[a, link(size), nested, after]).starts_with("5 bytes, link to a, 0 bytes"));
     // As programs in Go write pax archives: sizes, and no bodies. Behind a body there would be a header, too.
     let small = member("a", b'0', &[b'x'; 300]);
-    let links = [x.clone(), small.clone(), link(300), link(300), link(300)];
+    let links = [x.clone(), small, link(300), link(300), link(300)];
     assert_eq!(names(&links), "300 bytes, link to a, link to a, link to a");
     // The next file holds a header where a body would end: it names no member.
     let evil = member("evil", b'0', &[&[b'y'; 512][..], &header(b"admin.html", b'0', 0, b"")].concat());

@@ -287,6 +287,21 @@ fn links_to_sparse_files_and_sparse_sidecars_are_served() {
     assert_eq!(seen, expected);
 }
 
+#[test]
+fn the_body_of_a_link_to_a_sparse_file_is_compared_with_that() {
+    // An archive with a hole behind its first member's header.
+    let inner = archive(&[header(b"inner", b'0', 0, b"").to_vec()]);
+    let file = [
+        pax(&[("path", "a")]),
+        old(&[(0, 512)], &[], inner.len() as u64, &inner[..512]),
+        header(b"link", b'1', inner.len() as u64, b"a").to_vec(),
+        inner.clone(),
+        member("b", b'0', b"b"),
+    ];
+    let found: Vec<_> = members(&archive(&file)).unwrap().into_iter().map(|member| member.name).collect();
+    assert_eq!(found, [b"a".to_vec(), b"link".to_vec(), b"b".to_vec()]);
+}
+
 /// What looks for secrets reads the file, and not what lies in the archive from its first part on.
 #[test]
 fn a_sparse_file_is_no_secret_for_what_lies_behind_its_parts() {

@@ -1,8 +1,7 @@
 //! Encodings made at pack time: brotli, Zstandard and gzip (libdeflate), each kept only where it pays ([`choose`]).
 //!
-//! What comes out depends on the bytes, the encoders and the blocks that the name takes in an archive, never on the
-//! machine, the order or the neighbours: that is what makes packs reproducible, and encodings of an earlier pack as good as
-//! new ones.
+//! What comes out depends on the bytes and the encoders, never on the machine, the order or the neighbours: that is what
+//! makes packs reproducible, and encodings of an earlier pack as good as new ones.
 
 use crate::sidecar::{Verdict, compare};
 use libdeflater::{CompressionLvl, Compressor};
@@ -71,16 +70,8 @@ pub(super) fn worth(name: &[u8]) -> Worth {
     }
 }
 
-/// The encodings that pay for a file whose name takes so many blocks beside its header ([`name_blocks`]): of each, `None`
-/// when it does not.
-///
-/// [`name_blocks`]: super::members::name_blocks
-pub(super) fn encode(
-    content: &[u8],
-    worth: Worth,
-    name_blocks: usize,
-    level: Level,
-) -> Each<Option<Vec<u8>>> {
+/// Returns the encodings that pay: of each, `None` when it does not.
+pub(super) fn encode(content: &[u8], worth: Worth, level: Level) -> Each<Option<Vec<u8>>> {
     let (brotli, libdeflate, zstandard) = level.qualities();
     let pays = content.len() >= SAVED_MIN
         && content.len() as u64 <= SIZE_MAX
@@ -97,43 +88,31 @@ pub(super) fn encode(
     let zst = zstd::bulk::compress(content, zstandard).ok();
     let made = [br, gz, zst];
     let sizes = made.each_ref().map(|encoded| encoded.as_ref().map(Vec::len));
-    let chosen = choose(content.len(), sizes, name_blocks);
+    let chosen = choose(content.len(), sizes);
     let mut chosen = chosen.into_iter();
     made.map(|encoded| encoded.filter(|_| chosen.next().unwrap_or(false)))
 }
 
-/// Which encodings of these sizes pay, `docs/pack-format.md` has what that gives and takes. `None`: there is none.
+/// Returns which encodings of these sizes pay (`None`: there is none). `docs/pack-format.md` has what the rules give and take.
 ///
-/// 1. Each saves at least a TCP segment and a tenth of the file. The segment is more than the header, the padding and the
-///    record of an encoding take in the pack.
-/// 2. Whoever takes brotli or Zstandard takes gzip too, so these save at least a segment or a tenth of what gzip leaves.
-/// 3. A second and a third encoding stay only as long as all of them together take no more room in the pack than the
-///    smallest one saves each time that it is sent, or where one saves the ten segments that a server sends before it
-///    waits for the client (RFC 6928), which is a round trip.
-pub(super) fn choose(content: usize, sizes: Each<Option<usize>>, name_blocks: usize) -> Each<bool> {
-    let saves = |size: usize| content.saturating_sub(size);
-    let worthwhile =
-        |size: &usize| saves(*size) >= SAVED_MIN && saves(*size) >= content.div_ceil(SAVED_SHARE);
-    let gzip = sizes[GZIP].filter(worthwhile);
-    let notably_smaller = |size: &usize| {
-        gzip.is_none_or(|gzip| {
-            let saved = gzip.saturating_sub(*size);
-            saved >= SAVED_MIN || saved >= gzip.div_ceil(SAVED_SHARE)
-        })
-    };
+/// 1. Each saves at least a TCP segment and a tenth of the file. A segment is more than the header, the padding, the record
+///    and the name of an encoding take in the pack.
+/// 2. A client that takes Zstandard takes brotli, and one that takes brotli takes gzip. So in the order gzip, brotli,
+///    Zstandard each also saves at least a segment or a tenth of the smallest encoding chosen before it.
+pub(super) fn choose(content: usize, sizes: Each<Option<usize>>) -> Each<bool> {
     let mut chosen = [false; 3];
-    let (mut spent, mut smallest) = (0, content);
+    let mut smallest: Option<usize> = None;
     for place in [GZIP, BROTLI, ZSTANDARD] {
-        let Some(size) = sizes[place].filter(worthwhile) else { continue };
-        if place != GZIP && !notably_smaller(&size) {
-            continue;
-        }
-        let cost = BLOCK * (1 + name_blocks) + size.next_multiple_of(BLOCK) + INDEX_COST;
-        let pays = spent + cost <= saves(size.min(smallest)) || saves(size) >= ROUND_TRIP;
-        if spent == 0 || pays {
+        let Some(size) = sizes[place] else { continue };
+        let saved = content.saturating_sub(size);
+        let saves_enough = saved >= SAVED_MIN && saved >= content.div_ceil(SAVED_SHARE);
+        let notably_smaller = smallest.is_none_or(|smallest| {
+            let saved = smallest.saturating_sub(size);
+            saved >= SAVED_MIN || saved >= smallest.div_ceil(SAVED_SHARE)
+        });
+        if saves_enough && notably_smaller {
             chosen[place] = true;
-            spent += cost;
-            smallest = smallest.min(size);
+            smallest = Some(size);
         }
     }
     chosen
@@ -188,12 +167,6 @@ pub(super) const SIZE_MAX: u64 = 64 << 20;
 const SAVED_MIN: usize = 1460;
 /// And one part in so many.
 const SAVED_SHARE: usize = 10;
-/// Bytes whose saving is a round trip: the initial window of a TCP connection.
-const ROUND_TRIP: usize = 10 * SAVED_MIN;
-/// Bytes that an encoding takes in the index: its record, and its name, taken as 64.
-const INDEX_COST: usize = 128;
-/// Bytes of a block of tar.
-const BLOCK: usize = 512;
 /// Bytes looked at where the type is unknown.
 const SAMPLE: usize = 64 << 10;
 

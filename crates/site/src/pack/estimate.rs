@@ -54,7 +54,7 @@ fn sample(site: &Site, file: FileId) -> Option<(u64, u64)> {
     let encoded = u128::from(encoded) * u128::from(length) / (beginning.len() as u128).max(1);
     let encoded = u64::try_from(encoded).unwrap_or(u64::MAX);
     let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let pays = choose(size(length), [None, Some(size(encoded)), None], 0).contains(&true);
+    let pays = choose(size(length), [None, Some(size(encoded)), None]).contains(&true);
     Some((length, if pays { encoded } else { length }))
 }
 

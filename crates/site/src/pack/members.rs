@@ -26,7 +26,7 @@ impl<W: Write> Archive<W> {
     /// # Errors
     /// The output's.
     pub(super) fn header(&mut self, name: &[u8], size: u64, mtime: u64) -> io::Result<()> {
-        if name_blocks(name.len()) > 0 {
+        if name.len() > NAME_FIELD {
             // The name is the body of a member of its own, with a zero byte behind it.
             self.block(&header(b"././@LongLink", b'L', name.len() as u64 + 1, 0))?;
             self.write(name)?;
@@ -87,12 +87,6 @@ fn header(name: &[u8], flag: u8, size: u64, mtime: u64) -> [u8; BLOCK] {
     // Six digits hold 512 times 255.
     octal(&mut block[148..155], u64::from(sum));
     block
-}
-
-/// Blocks that a name of so many bytes takes beside the header.
-pub(super) fn name_blocks(name: usize) -> usize {
-    // The header of the name's own member, and the name with a zero byte behind it.
-    if name > NAME_FIELD { 1 + (name + 1).div_ceil(BLOCK) } else { 0 }
 }
 
 /// Eleven octal digits and a zero, or base-256 where they do not reach.

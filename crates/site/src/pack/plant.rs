@@ -2,7 +2,7 @@
 
 use super::RULES;
 use super::encode::{CODINGS, Each, Level, SIZE_MAX, Worth, encode, worth};
-use super::reuse::{Earlier, encoding_blocks};
+use super::reuse::Earlier;
 use super::sift::original_of;
 use super::write::{PackError, PackFault};
 use crate::directory::Root;
@@ -152,11 +152,9 @@ impl Plant<'_> {
         let mut encodings = [None, None, None];
         let mut reused = false;
         if tried != [false; 3] {
-            let blocks = encoding_blocks(name);
-            let earlier =
-                self.earlier.as_ref().and_then(|pack| pack.encodings(&content, (hash, blocks), tried));
+            let earlier = self.earlier.as_ref().and_then(|pack| pack.encodings(&content, hash, tried));
             reused = earlier.as_ref().is_some_and(|earlier| earlier.iter().any(Option::is_some));
-            encodings = earlier.unwrap_or_else(|| encode(&content, worth, blocks, self.level));
+            encodings = earlier.unwrap_or_else(|| encode(&content, worth, self.level));
             for (encoding, tried) in encodings.iter_mut().zip(tried) {
                 if !tried {
                     *encoding = None;

@@ -2,19 +2,15 @@
 
 use super::encode::{CODINGS, Each, Level, decodes_to};
 use super::format::Record;
-use super::members::name_blocks;
 use super::read::{Found, find};
 use crate::representation::{Hash, sha256};
 use crate::tar::ReadAt;
 use std::collections::HashMap;
 
-/// What a decision about encodings depends on: a content, and the blocks that a name takes.
-type Key = (Hash, usize);
-
 /// What an earlier pack knows about contents.
 pub(super) struct Earlier<R> {
     archive: R,
-    known: HashMap<Key, Each<Known>>,
+    known: HashMap<Hash, Each<Known>>,
 }
 
 /// What an earlier packer decided about one coding of one content.
@@ -49,7 +45,7 @@ impl<R: ReadAt> Earlier<R> {
                 }
             }
             if tried.contains(&true) {
-                known.insert((record.hash, encoding_blocks(name)), each);
+                known.insert(record.hash, each);
             }
         }
         Some(Earlier { archive, known })
@@ -59,10 +55,10 @@ impl<R: ReadAt> Earlier<R> {
     pub(super) fn encodings(
         &self,
         content: &[u8],
-        key: Key,
+        hash: Hash,
         wanted: Each<bool>,
     ) -> Option<Each<Option<Vec<u8>>>> {
-        let known = self.known.get(&key)?;
+        let known = self.known.get(&hash)?;
         let mut encodings = [None, None, None];
         for place in 0..CODINGS.len() {
             match known[place] {
@@ -84,14 +80,6 @@ impl<R: ReadAt> Earlier<R> {
         Some(encodings)
     }
 }
-
-/// Blocks that the name of a file's encoding takes beside its header.
-pub(super) fn encoding_blocks(name: &[u8]) -> usize {
-    name_blocks(name.len() + SUFFIX_MAX)
-}
-
-/// Bytes of the longest suffix.
-const SUFFIX_MAX: usize = b".zst".len();
 
 fn place(name: &[u8], sidecar: &[u8]) -> Option<usize> {
     let suffix = sidecar.strip_prefix(name)?;

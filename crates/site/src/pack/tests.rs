@@ -47,8 +47,11 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// A text for which all three encodings are kept: binary numbers are of the few things that Zstandard makes notably smaller
+/// than brotli does.
 fn text(seed: &str) -> Vec<u8> {
-    format!("<p>{seed} and the same words again and again</p>\n").repeat(80).into_bytes()
+    let numbers = (0..400).map(|number| format!("<p>{number:016b}</p>\n"));
+    format!("<p>{seed}</p>\n").into_bytes().into_iter().chain(numbers.flat_map(String::into_bytes)).collect()
 }
 
 /// The style in a coding that the packer would not make.
@@ -301,7 +304,7 @@ fn a_pack_answers_like_a_directory() {
     let archive = write(folder.path(), ".out.tar", &bytes);
     let pack = open(&archive);
     let (_, fields, body) = ask(&pack, "/", "br");
-    assert!(body.len() < 200);
+    assert!(body.len() < 600);
     assert!(
         fields.contains("Content-Encoding: br\r\nVary: Accept-Encoding\r\nCache-Control: no-cache\r\n"),
         "{fields}"
@@ -318,7 +321,7 @@ fn a_pack_answers_like_a_directory() {
     assert!(status == 301 && fields.contains("Location: /docs/page\r\n"), "{fields}");
     assert_eq!(ask(&pack, "/docs/page", "").2, text("clean address"));
     let (status, fields, body) = ask(&pack, "/nothing", "gzip");
-    assert!(status == 404 && body.len() < 200 && fields.contains("Content-Encoding: gzip\r\n"), "{fields}");
+    assert!(status == 404 && body.len() < 900 && fields.contains("Content-Encoding: gzip\r\n"), "{fields}");
 }
 
 proptest! {

@@ -44,7 +44,7 @@ impl Level {
 pub(super) type Each<T> = [T; 3];
 
 /// Whether a file is worth trying.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Worth {
     Yes,
     /// The type does not say: a quick look at the bytes decides.

@@ -152,7 +152,8 @@ impl Plant<'_> {
         let mut encodings = [None, None, None];
         let mut reused = false;
         if tried != [false; 3] {
-            let earlier = self.earlier.as_ref().and_then(|pack| pack.encodings(&content, hash, tried));
+            let earlier =
+                self.earlier.as_ref().and_then(|pack| pack.encodings(&content, (hash, worth), tried));
             reused = earlier.as_ref().is_some_and(|earlier| earlier.iter().any(Option::is_some));
             encodings = earlier.unwrap_or_else(|| encode(&content, worth, self.level));
             for (encoding, tried) in encodings.iter_mut().zip(tried) {

@@ -1,16 +1,19 @@
 //! Encodings out of an earlier pack: found by the content's hash, held against the content before they are taken.
 
-use super::encode::{CODINGS, Each, Level, decodes_to};
+use super::encode::{CODINGS, Each, Level, Worth, decodes_to, worth};
 use super::format::Record;
 use super::read::{Found, find};
 use crate::representation::{Hash, sha256};
 use crate::tar::ReadAt;
 use std::collections::HashMap;
 
+/// What a decision about encodings depends on: a content, and whether its name says that it is worth trying.
+type Key = (Hash, Worth);
+
 /// What an earlier pack knows about contents.
 pub(super) struct Earlier<R> {
     archive: R,
-    known: HashMap<Hash, Each<Known>>,
+    known: HashMap<Key, Each<Known>>,
 }
 
 /// What an earlier packer decided about one coding of one content.
@@ -45,7 +48,7 @@ impl<R: ReadAt> Earlier<R> {
                 }
             }
             if tried.contains(&true) {
-                known.insert(record.hash, each);
+                known.insert((record.hash, worth(name)), each);
             }
         }
         Some(Earlier { archive, known })
@@ -55,10 +58,10 @@ impl<R: ReadAt> Earlier<R> {
     pub(super) fn encodings(
         &self,
         content: &[u8],
-        hash: Hash,
+        key: Key,
         wanted: Each<bool>,
     ) -> Option<Each<Option<Vec<u8>>>> {
-        let known = self.known.get(&hash)?;
+        let known = self.known.get(&key)?;
         let mut encodings = [None, None, None];
         for place in 0..CODINGS.len() {
             match known[place] {

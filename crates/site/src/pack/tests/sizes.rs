@@ -40,6 +40,31 @@ fn small_files_make_small_packs() {
     }
 }
 
+#[test]
+fn what_was_decided_by_a_look_at_the_beginning_is_not_reused_for_a_type_that_needs_none() {
+    // 64 KiB that nothing compresses, and a text: worth it as a whole, not by its beginning.
+    let mut state = 1_u64;
+    let mut content: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    })
+    .take(64 << 10)
+    .collect();
+    content.extend_from_slice(&text("end").repeat(2));
+    for (earlier, name, encoded) in [("a.bin", "a.txt", [0, 1, 0]), ("a.txt", "a.bin", [0, 0, 0])] {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(one.path(), earlier, &content);
+        write(other.path(), name, &content);
+        let earlier = write(one.path(), ".earlier.tar", &packed(one.path()).0);
+        let mut again = Vec::new();
+        let done =
+            pack(other.path(), &mut again, options(2, Some(NOVEMBER), Some(&earlier)), &Quiet).unwrap();
+        assert_eq!(done.encodings.iter().map(|sum| sum.files).collect::<Vec<_>>(), encoded, "{name}");
+        assert!(again == packed(other.path()).0, "{name}");
+        assert_eq!(done.reused, 0, "{name}");
+    }
+}
+
 /// Packed by the rules before these: encodings of a page of 456 bytes, and a sidecar that was stale.
 const RULES_1: &[u8] = include_bytes!("rules1.tar");
 

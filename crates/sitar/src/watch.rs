@@ -175,9 +175,9 @@ impl<'w> Watcher<'w> {
         }
     }
 
-    /// Whether a writer is in the midst of the archive, and only its end counts.
+    /// Whether a writer is in the midst of the archive, and only its end counts, which an event will tell.
     fn is_held(&self) -> bool {
-        self.writing && self.is_archive
+        self.writing && self.is_archive && self.eye.notify.is_some()
     }
 
     /// Waits for a call, for events, or for `due`. Whether there are events.
@@ -227,7 +227,7 @@ impl<'w> Watcher<'w> {
         let from = Instant::now();
         let mut pause = Duration::MAX;
         // A change that an event has told of is waited for as always; so is the end of an archive's writer.
-        if self.pace.due(false).is_none() && !self.is_held() {
+        if self.change_due().is_none() && !self.is_held() {
             let was = self.eye.watching();
             let opened = self.eye.open();
             self.note_news();

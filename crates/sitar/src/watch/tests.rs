@@ -306,6 +306,43 @@ fn without_events_changes_are_found_by_looking() {
     });
 }
 
+#[test]
+fn looks_go_on_after_what_is_asked_for_has_failed_or_the_events_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "index.html", "x");
+    let mut eye = Eye::new(&root, &Options::default(), Watch::Poll(Duration::from_secs(1)));
+    let site = eye.open().unwrap();
+    let (call, (serve, served)) = (Call::new().unwrap(), channel());
+    let serve = |site: Site| serve.send(site.len()).unwrap();
+    let mut watcher = Watcher::new(eye, &site, &call, &serve, &|_| ());
+    write(&root, "_redirects", "/a /b 999");
+    watcher.look(true);
+    assert!(served.try_recv().is_err(), "its rules are wrong");
+    fs::remove_file(root.join("_redirects")).unwrap();
+    write(&root, "a.html", "x");
+    watcher.look_around();
+    watcher.look_around();
+    assert_eq!(served.try_recv(), Ok(2));
+
+    // Its writer's end would have been an event.
+    let path = folder.path().join("site.tar");
+    fs::write(&path, [0; 1024]).unwrap();
+    let mut eye = Eye::new(&path, &Options::default(), Watch::Auto);
+    let site = eye.open().unwrap();
+    let mut watcher = Watcher::new(eye, &site, &call, &serve, &|_| ());
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    (&file).write_all(&[0; 512]).unwrap();
+    watcher.note_news();
+    assert!(watcher.is_held());
+    watcher.eye.refuse(Refusal::Watches);
+    drop(file);
+    fs::write(&path, [0; 2048]).unwrap();
+    watcher.look_around();
+    watcher.look_around();
+    assert_eq!(served.try_recv(), Ok(0));
+}
+
 /// A file with two names: what is written by the other one has no event in the site's folder.
 #[test]
 fn a_change_without_an_event_is_found_where_there_is_doubt() {

@@ -126,7 +126,7 @@ impl<'w> Watcher<'w> {
     /// Returns when it has been [asked to](Call::stop).
     pub fn run(mut self) {
         loop {
-            let due = [self.change_due(), self.looks.at].into_iter().flatten().min();
+            let due = [self.change_due(), self.looks.at, self.speech.due()].into_iter().flatten().min();
             let is_news = self.wait(due);
             let asked = self.call.take();
             if asked & STOP != 0 {
@@ -147,6 +147,7 @@ impl<'w> Watcher<'w> {
             if is_news {
                 std::thread::sleep(GATHER);
             }
+            self.speech.catch_up(self.say);
             let now = Instant::now();
             // What has just come may have put it off.
             if self.change_due().is_some_and(|due| now >= due) {

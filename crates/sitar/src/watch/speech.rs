@@ -50,20 +50,15 @@ impl Speech {
         Live { files: site.len(), version: Some(site.version()), warnings: warnings(site) }
     }
 
-    /// Tells that a site is served now.
+    /// Tells that a site is served now, or leaves that to [`catch_up`](Speech::catch_up).
     pub(super) fn tell(&mut self, live: Live, asked: bool, say: &dyn Fn(&str)) {
         self.live = live;
         let had_failed = self.failure.take().is_some();
-        let now = Instant::now();
         self.unsaid += 1;
-        if asked || had_failed || self.last.is_none_or(|last| now - last >= SAY_EVERY) {
-            let times = match std::mem::take(&mut self.unsaid) {
-                _ if asked => "the site was read again".to_owned(),
-                1 => "the site has changed".to_owned(),
-                times => format!("the site has changed {times} times"),
-            };
-            say(&format!("{times}: {} now ({})", files(self.live.files), self.stamp("")));
-            self.last = Some(now);
+        if asked || had_failed {
+            self.announce(asked, say);
+        } else {
+            self.catch_up(say);
         }
         let warnings = std::mem::take(&mut self.live.warnings);
         let new = warnings.iter().filter(|warning| !self.warnings.contains(warning));
@@ -71,6 +66,28 @@ impl Speech {
             say(&format!("warning: {warning}"));
         }
         self.warnings = warnings;
+    }
+
+    /// When there is something to [catch up](Speech::catch_up) with.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.last.filter(|_| self.unsaid > 0).map(|last| last + SAY_EVERY)
+    }
+
+    /// Tells of changes that came too soon after others. The last message then names what is served.
+    pub(super) fn catch_up(&mut self, say: &dyn Fn(&str)) {
+        if self.unsaid > 0 && self.due().is_none_or(|due| Instant::now() >= due) {
+            self.announce(false, say);
+        }
+    }
+
+    fn announce(&mut self, asked: bool, say: &dyn Fn(&str)) {
+        let times = match std::mem::take(&mut self.unsaid) {
+            _ if asked => "the site was read again".to_owned(),
+            1 => "the site has changed".to_owned(),
+            times => format!("the site has changed {times} times"),
+        };
+        say(&format!("{times}: {} now ({})", files(self.live.files), self.stamp("")));
+        self.last = Some(Instant::now());
     }
 
     /// Says once why the site cannot be replaced, and again only when the reason is another.
@@ -83,6 +100,8 @@ impl Speech {
                 files(self.live.files)
             ));
             self.failure = Some(why);
+            // That named what is served.
+            self.unsaid = 0;
         }
     }
 

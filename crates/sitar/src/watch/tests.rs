@@ -343,6 +343,35 @@ fn looks_go_on_after_what_is_asked_for_has_failed_or_the_events_have_ended() {
     assert_eq!(served.try_recv(), Ok(0));
 }
 
+/// However soon after another a change comes, what is served is named.
+#[test]
+fn the_last_message_names_what_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    write(&root, "index.html", "x");
+    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
+    let site = eye.open().unwrap();
+    let (call, (say, said)) = (Call::new().unwrap(), channel());
+    let (serve, served) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let serve = |site: Site| serve.send(site.len()).unwrap();
+            let say = |line: &str| say.send(line.to_owned()).unwrap();
+            Watcher::new(eye, &site, &call, &serve, &say).run();
+        });
+        for files in 2..=4 {
+            write(&root, &format!("{files}.html"), "x");
+            let _ = served.recv_timeout(Duration::from_secs(30));
+        }
+        let mut lines = std::iter::from_fn(|| said.recv_timeout(Duration::from_secs(5)).ok());
+        let is_found = lines.any(|line| line.contains(": 4 files now ("));
+        // Before anything is asserted: the thread ends by nothing else.
+        call.stop();
+        assert!(is_found);
+    });
+    assert!(said.try_recv().is_err());
+}
+
 /// A file with two names: what is written by the other one has no event in the site's folder.
 #[test]
 fn a_change_without_an_event_is_found_where_there_is_doubt() {

@@ -327,11 +327,6 @@ impl Warnings {
         }
     }
 
-    /// Whether it has been said that visitors of the root find nothing.
-    pub(crate) fn has_no_index(&self) -> bool {
-        self.kept.iter().any(|warning| matches!(warning, Warning::NoFiles | Warning::OneTopFolder { .. }))
-    }
-
     pub(crate) fn has_unused_index(&self) -> bool {
         self.kept.iter().any(|warning| matches!(warning, Warning::IndexUnused { .. }))
     }

@@ -194,20 +194,12 @@ impl Site {
             displaced: Mutex::default(),
         };
         let index = &site.index;
-        if index.files == 0 {
-            warnings.push(Warning::NoFiles);
-        } else if let Some(folder) = only_folder(index.all_names()) {
-            let folder = printable(folder);
-            let prefix = prefix
-                .map_or_else(|| folder.clone(), |prefix| format!("{}/{folder}", prefix.trim_matches('/')));
-            warnings.push(Warning::OneTopFolder { prefix });
-        }
         if !index.outdated.is_empty() {
             let names = index.outdated.iter().filter_map(|&source| index.source_name(source));
             let names = names.take(OUTDATED_SHOWN).map(printable).collect();
             warnings.push(Warning::Outdated { count: index.outdated.len(), names });
         }
-        crate::survey::survey(&site, &mut warnings);
+        crate::survey::survey(&site, prefix, &mut warnings);
         site.warnings = warnings.finish();
         Ok(site)
     }
@@ -395,20 +387,6 @@ pub(crate) fn changed(what: &'static str) -> io::Error {
 
 /// Sidecars that a warning names; the rest is counted.
 const OUTDATED_SHOWN: usize = 3;
-
-/// The one folder that everything public lies in, if there is just one.
-fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
-    let mut only = None;
-    for name in names {
-        let slash = name.iter().position(|&byte| byte == b'/')?;
-        let folder = &name[..slash];
-        if only.is_some_and(|only| only != folder) || folder == b".well-known" {
-            return None;
-        }
-        only = Some(folder);
-    }
-    only
-}
 
 #[cfg(test)]
 pub(crate) mod tests;

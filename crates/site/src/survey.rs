@@ -1,4 +1,5 @@
-//! What the operator should know about the files of a site: what is left unserved, what is missing, what looks like a secret.
+//! What the operator should know about the files of a site: what is left unserved, what is missing,
+//! what looks like a secret.
 
 mod secrets;
 
@@ -10,8 +11,9 @@ pub(crate) use secrets::secrets;
 use sitar_http::{Field, Method, Request, Status, Target};
 use sitar_io::File;
 
-/// Whether a key is a file that configures another host of sites, or an encoding of one: beside `_headers` and `_redirects`,
-/// never in deeper folders. Cloudflare Pages does not upload its own (the ignore list of wrangler's `pages deploy`).
+/// Whether a key is a file that configures another host of sites, or an encoding of one: beside
+/// `_headers` and `_redirects`, never in deeper folders. Cloudflare Pages does not upload its own
+/// (the ignore list of wrangler's `pages deploy`).
 pub(crate) fn is_host_config(key: &[u8]) -> bool {
     if !matches!(key.first(), Some(b'_' | b'C' | b'n' | b'v' | b'w')) {
         return false;
@@ -38,11 +40,11 @@ pub(crate) fn host_config<'n>(names: impl Iterator<Item = &'n [u8]>, warnings: &
     }
 }
 
-/// Looks at a site that has just been opened.
-pub(crate) fn survey(site: &Site, warnings: &mut Warnings) {
+/// Looks at a site that has just been opened, whose root is the folder `prefix` of what lies there.
+pub(crate) fn survey(site: &Site, prefix: Option<&str>, warnings: &mut Warnings) {
     let hidden = site.index.hidden().filter_map(|source| site.index.source_name(source));
     host_config(hidden, warnings);
-    landing(site, warnings);
+    landing(site, prefix, warnings);
     let names = site.index.sources_of_their_own().filter_map(|source| {
         let name = site.index.source_name(source)?;
         Some((source, name))
@@ -50,16 +52,46 @@ pub(crate) fn survey(site: &Site, warnings: &mut Warnings) {
     secrets(names, |source, name, buffer| beginning(site, source, name, buffer), warnings);
 }
 
-/// The page that visitors come to first, and whether there is any.
-fn landing(site: &Site, warnings: &mut Warnings) {
+/// The page that visitors come to first, and whether there is any. Rules alone are a site, too: one
+/// that leads elsewhere.
+fn landing(site: &Site, prefix: Option<&str>, warnings: &mut Warnings) {
     // A rule for one host, or for one query, may be all that is meant to answer.
-    if warnings.has_no_index() || answers_root(site) || site.rules.redirects.may_answer_root() {
+    if answers_root(site) || site.rules.redirects.may_answer_root() {
         return;
     }
-    let is_page =
-        |name: &[u8]| name.ends_with(b".html") || name.ends_with(b".htm") || name.ends_with(b".xhtml");
-    let is_any = site.index.all_names().any(is_page);
-    warnings.push(if is_any { Warning::NoIndex } else { Warning::NoPages });
+    let ends = |name: &[u8], end: &[u8]| {
+        name.len().checked_sub(end.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(end))
+    };
+    let is_page = |name: &[u8]| [&b".html"[..], b".htm", b".xhtml"].iter().any(|end| ends(name, end));
+    warnings.push(if site.index.files == 0 {
+        Warning::NoFiles
+    } else if let Some(folder) = only_folder(site.index.all_names()) {
+        let folder = printable(folder);
+        Warning::OneTopFolder {
+            prefix: match prefix {
+                Some(prefix) => format!("{}/{folder}", prefix.trim_matches('/')),
+                None => folder,
+            },
+        }
+    } else if site.index.all_names().any(is_page) {
+        Warning::NoIndex
+    } else {
+        Warning::NoPages
+    });
+}
+
+/// The one folder that everything public lies in, if there is just one.
+fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
+    let mut only = None;
+    for name in names {
+        let slash = name.iter().position(|&byte| byte == b'/')?;
+        let folder = &name[..slash];
+        if only.is_some_and(|only| only != folder) || folder == b".well-known" {
+            return None;
+        }
+        only = Some(folder);
+    }
+    only
 }
 
 fn answers_root(site: &Site) -> bool {
@@ -74,7 +106,8 @@ fn answers_root(site: &Site) -> bool {
     }
 }
 
-/// Reads the first bytes of a source; `None` where it cannot be read, which is for the loader to report.
+/// Reads the first bytes of a source; `None` where it cannot be read, which is for the loader to
+/// report.
 fn beginning<'b>(site: &Site, source: usize, name: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     let (file, offset, size) = match &site.store {
         Store::Embedded(bodies) => {

@@ -1,8 +1,9 @@
 //! `sitar check`: what is wrong with a site, found without serving it.
 //!
-//! Each page and style sheet is read once, as far as `READ_MAX` goes, and each thread has one at a time, so memory does not grow
-//! with the site. Findings come in the order of names, whatever the number of threads.
-//! Links are tried on the site itself, its rules included: what is reported as broken would be 404.
+//! Each page and style sheet is read once, as far as `READ_MAX` goes, and each thread has one at a
+//! time, so memory does not grow with the site. Findings come in the order of names, whatever the
+//! number of threads. Links are tried on the site itself, its rules included: what is reported as
+//! broken would be 404.
 
 mod css;
 mod groups;
@@ -14,6 +15,7 @@ mod sniff;
 mod threads;
 
 use self::groups::Groups;
+pub(crate) use self::sniff::is_html;
 pub use self::threads::Work;
 use crate::budget::Budget;
 use crate::error::{OpenError, OpenFault, Warning, printable};
@@ -34,7 +36,8 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// Further problems that were counted but not kept; links with one target count each.
     pub more: usize,
-    /// Names of files that are not served because they configure other hosts: no problem, but not to be overlooked.
+    /// Names of files that are not served because they configure other hosts: no problem, but not
+    /// to be overlooked.
     pub not_served: Vec<String>,
     /// Files looked at.
     pub files: usize,
@@ -53,7 +56,8 @@ pub struct Problem {
     pub line: u32,
     /// What is wrong, in words.
     pub what: String,
-    /// Where the link leads: a path of this site, or an address as written, made printable. Empty where it is not about a link.
+    /// Where the link leads: a path of this site, or an address as written, made printable. Empty
+    /// where it is not about a link.
     pub target: String,
     /// How many links lead there.
     pub times: usize,
@@ -107,7 +111,8 @@ pub enum Kind {
     MixedContent,
     /// Content that is not what the file's name says.
     MediaType,
-    /// An encoding beside a file that is not that file encoded, or that is too old to be sent for it.
+    /// An encoding beside a file that is not that file encoded, or that is too old to be sent for
+    /// it.
     Sidecar,
     /// A file larger than it should be.
     Oversized,
@@ -392,7 +397,8 @@ fn rules(site: &Site, findings: &mut Findings) {
     }
 }
 
-/// Bytes of one file that are read: pages and style sheets larger than this are not searched for links.
+/// Bytes of one file that are read: pages and style sheets larger than this are not searched for
+/// links.
 const READ_MAX: u64 = 16 << 20;
 /// Bytes of a larger one that are read to see what it is.
 const SNIFFED: usize = 4096;

@@ -1,6 +1,7 @@
 //! What a file is, by its first bytes, and whether its name says something else.
 //!
-//! Only signatures that leave no doubt; with `nosniff`, a wrong name means that browsers refuse the file.
+//! Only signatures that leave no doubt; with `nosniff`, a wrong name means that browsers refuse the
+//! file.
 
 use crate::rules::Stored;
 use std::io::Read;
@@ -30,7 +31,8 @@ pub(super) fn is_encoded(stored: Stored, bytes: &[u8], is_all: bool) -> bool {
     }
 }
 
-/// A name for what bytes are, and the types that they may be sent as; `*` at the end stands for anything.
+/// A name for what bytes are, and the types that they may be sent as; `*` at the end stands for
+/// anything.
 fn signature(bytes: &[u8]) -> Option<(&'static str, &'static [&'static str])> {
     let starts = |start: &[u8]| bytes.starts_with(start);
     let at = |offset: usize, what: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(what));
@@ -55,7 +57,7 @@ fn signature(bytes: &[u8]) -> Option<(&'static str, &'static [&'static str])> {
 }
 
 /// A document type or the outermost element, behind white space, comments and a byte order mark.
-fn is_html(bytes: &[u8]) -> bool {
+pub(crate) fn is_html(bytes: &[u8]) -> bool {
     let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     loop {
         rest = rest.trim_ascii_start();

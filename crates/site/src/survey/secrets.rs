@@ -1,9 +1,12 @@
-//! Files that were hardly meant for everyone, by their names and, where a name is not enough, by their first bytes.
+//! Files that were hardly meant for everyone, by their names and, where a name is not enough, by
+//! their first bytes.
 //!
-//! The names are OpenSSH's and PuTTY's for keys, and those of the signatures of gitrob (michenriksen/gitrob, `signatures.json`)
-//! that mean one thing. A dotfile is never served, so its name is looked for without the dot, as it stands in a careless copy.
-//! Names that mean something else as often (`.pem`, `.key`, `.json`, `env`) count only with content that proves it.
+//! The names are OpenSSH's and PuTTY's for keys, and those of the signatures of gitrob
+//! (michenriksen/gitrob, `signatures.json`) that mean one thing. A dotfile is never served, so its
+//! name is looked for without the dot, as it stands in a careless copy. Names that mean something
+//! else as often (`.pem`, `.key`, `.json`, `env`) count only with content that proves it.
 
+use crate::check::is_html;
 use crate::error::{Warning, Warnings, printable};
 
 /// A kind of file.
@@ -31,6 +34,11 @@ enum Proof {
     Any(&'static [&'static str]),
     /// A line that sets a variable.
     Assignment,
+    /// The first line of a private key (RFC 7468 §10, RFC 9580 §6.2, RFC 4716), and not a text that
+    /// speaks of one.
+    PrivateKey,
+    /// Anything but an HTML page, which a mirror of a site stores without extension.
+    NoPage,
 }
 
 use Name::{Both, Ends, Is, Starts};
@@ -44,8 +52,8 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         what: "a private key",
-        names: &[Ends(".pem"), Ends(".key"), Ends(".p8"), Ends(".pk8"), Ends(".asc"), Ends(".crt"), Ends(".ovpn"), Ends("_rsa"), Ends("_ed25519")],
-        proof: Proof::Any(&["PRIVATE KEY"]),
+        names: &[Ends(".pem"), Ends(".key"), Ends(".p8"), Ends(".pk8"), Ends(".asc"), Ends(".crt"), Ends(".ovpn"), Ends("_rsa"), Ends("_ed25519"), Is("privkey")],
+        proof: Proof::PrivateKey,
     },
     Kind {
         what: "a store of keys",
@@ -55,24 +63,35 @@ const KINDS: &[Kind] = &[
     Kind { what: "a password database", names: &[Ends(".kdbx"), Ends(".kdb")], proof: Proof::Name },
     Kind {
         what: "a file of passwords",
-        names: &[Is("htpasswd"), Ends(".htpasswd"), Is("git-credentials"), Is("pgpass"), Is("pgpass.conf"), Is("credentials")],
+        names: &[Is("htpasswd"), Ends(".htpasswd"), Is("git-credentials"), Is("pgpass"), Is("pgpass.conf")],
         proof: Proof::Name,
     },
+    Kind { what: "a file of passwords", names: &[Is("credentials")], proof: Proof::NoPage },
     Kind {
         what: "a file of credentials",
         names: &[
             Is("credentials.json"), Is("credentials.csv"), Is("credentials.yml"), Is("credentials.yaml"), Both("client_secret", ".json"),
-            Both("service-account", ".json"), Both("service_account", ".json"), Both("serviceaccount", ".json"), Is("netrc"),
-            Is("_netrc"), Is("npmrc"), Is("pypirc"), Is("s3cfg"), Is("dockercfg"), Is("database.yml"), Is("sftp-config.json"),
+            Both("service-account", ".json"), Both("service_account", ".json"), Both("serviceaccount", ".json"),
         ],
-        proof: Proof::Any(&["private_key", "client_secret", "secret", "Secret", "password", "_auth", "\"auth\"", "token"]),
+        // Not what a translation of a page about credentials has.
+        proof: Proof::Any(&[
+            "private_key", "client_secret", "secret_key", "secret_access_key", "Secret access key", "access_token", "refresh_token",
+            "api_key", "apiKey",
+        ]),
+    },
+    Kind {
+        what: "a file of credentials",
+        names: &[
+            Is("netrc"), Is("_netrc"), Is("npmrc"), Is("pypirc"), Is("s3cfg"), Is("dockercfg"), Is("database.yml"),
+            Is("sftp-config.json"),
+        ],
+        proof: Proof::Any(&["secret", "password", "_auth", "\"auth\"", "token"]),
     },
     Kind {
         what: "a file of environment variables",
         names: &[
-            Is("env"), Is("env.local"), Is("env.dev"), Is("env.development"), Is("env.test"), Is("env.stage"), Is("env.staging"),
-            Is("env.prod"), Is("env.production"), Is("env.bak"), Is("env.backup"), Is("env.old"), Is("env.save"), Is("env.txt"),
-            Ends(".env"),
+            Is("env"), Is("_env"), Is("env.local"), Both("env.", ".local"), Is("env.dev"), Is("env.development"), Is("env.test"),
+            Is("env.stage"), Is("env.staging"), Is("env.prod"), Is("env.production"), Is("env.txt"), Ends(".env"),
         ],
         proof: Proof::Assignment,
     },
@@ -89,7 +108,12 @@ const KINDS: &[Kind] = &[
     Kind {
         what: "a dump of a database",
         names: &[Ends(".sql")],
-        proof: Proof::Any(&["-- MySQL dump", "-- MariaDB dump", "PostgreSQL database dump", "INSERT INTO", "insert into"]),
+        // As mysqldump, mariadb-dump, pg_dump, phpMyAdmin, Adminer and sqlite3 begin one. INSERT
+        // INTO stands in lessons as well.
+        proof: Proof::Any(&[
+            "-- MySQL dump", "-- MariaDB dump", "PostgreSQL database dump", "-- phpMyAdmin SQL Dump", "-- Adminer",
+            "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;",
+        ]),
     },
     Kind { what: "the state of Terraform", names: &[Ends(".tfstate"), Ends(".tfstate.backup")], proof: Proof::Name },
     Kind {
@@ -99,7 +123,8 @@ const KINDS: &[Kind] = &[
     },
 ];
 
-/// Warns of files that look like secrets. `beginning` fills the buffer as far as a file reaches; it is called for few.
+/// Warns of files that look like secrets. `beginning` fills the buffer as far as a file reaches; it
+/// is called for few.
 pub(crate) fn secrets<'n, T>(
     names: impl Iterator<Item = (T, &'n [u8])>,
     beginning: impl for<'b> Fn(T, &[u8], &'b mut [u8]) -> Option<&'b [u8]>,
@@ -133,11 +158,13 @@ pub(crate) fn secrets<'n, T>(
 /// The kinds that a name may mean.
 fn kinds(name: &[u8]) -> impl Iterator<Item = &'static Kind> {
     let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let last = BACKUPS.iter().find_map(|end| last.strip_suffix(*end)).unwrap_or(last);
     let kinds = if is_usual(last) { &[] } else { KINDS };
     kinds.iter().filter(move |kind| kind.names.iter().any(|name| name.fits(last)))
 }
 
-/// What nearly all files of a site are called: passed over at once, since an opening looks at all names.
+/// What nearly all files of a site are called: passed over at once, since an opening looks at all
+/// names.
 fn is_usual(last: &[u8]) -> bool {
     const USUAL: [&[u8]; 10] =
         [b".html", b".js", b".css", b".svg", b".png", b".jpg", b".webp", b".woff2", b".br", b".zst"];
@@ -145,7 +172,8 @@ fn is_usual(last: &[u8]) -> bool {
     USUAL.iter().any(ends) || (last.ends_with(b".gz") && !last.to_ascii_lowercase().ends_with(b".sql.gz"))
 }
 
-/// `.git` copied under a public name. A bare repository has another one, and may be there to be cloned.
+/// `.git` copied under a public name. A bare repository has another one, and may be there to be
+/// cloned.
 fn is_repository(name: &[u8]) -> bool {
     let folder = name.strip_suffix(b"/HEAD").map(|folder| folder.rsplit(|&byte| byte == b'/').next());
     matches!(folder, Some(Some(b"git" | b"_git" | b"dotgit" | b"dot_git")))
@@ -176,8 +204,17 @@ impl Proof {
             Proof::Name => true,
             Proof::Any(words) => words.iter().any(|word| contains(bytes, word.as_bytes())),
             Proof::Assignment => bytes.split(|&byte| byte == b'\n').any(is_assignment),
+            Proof::PrivateKey => bytes.split(|&byte| byte == b'\n').any(begins_key),
+            Proof::NoPage => !is_html(bytes),
         }
     }
+}
+
+/// `-----BEGIN EC PRIVATE KEY-----` and its like.
+fn begins_key(line: &[u8]) -> bool {
+    let begin = line.trim_ascii().strip_prefix(b"----").map(|rest| rest.strip_prefix(b"-").unwrap_or(rest));
+    let label = begin.and_then(|rest| rest.trim_ascii_start().strip_prefix(b"BEGIN "));
+    label.is_some_and(|label| contains(label, b"PRIVATE KEY"))
 }
 
 /// `NAME=value`, as a shell would read it.
@@ -195,6 +232,8 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
+/// What editors and careful people put behind the name of a copy.
+const BACKUPS: [&[u8]; 6] = [b"~", b".bak", b".backup", b".old", b".orig", b".save"];
 /// Bytes that are looked at: enough for a chain of certificates before its key.
 const BEGINNING: usize = 16 << 10;
 /// Files that are looked into at an opening.

@@ -161,7 +161,16 @@ fn a_site_whose_root_answers_nothing_is_told() {
     // A rule that shows what is not there answers nothing.
     assert_eq!(told(&[page, rules("/* /index.html 200\n")]), [no_index]);
     assert_eq!(told(&[("about.html.gz", b"x"), ("a.css", b"")]), [no_index]);
-    let answered: [&[(&str, &[u8])]; 8] = [
+    let no_files = "there is no file to serve in it";
+    assert_eq!(told(&[rules("/* /index.html 200\n")]), [no_files]);
+    assert_eq!(told(&[("UPPER.HTML", b""), ("a.css", b"")]), [no_index]);
+    let below = "there is no index.html at the top and everything lies below 'public': use --prefix public";
+    assert_eq!(told(&[("public/index.html", b"")]), [below]);
+    let answered: [&[(&str, &[u8])]; 11] = [
+        // Rules are a site.
+        &[rules("/* https://elsewhere.example/:splat 301\n")],
+        &[rules("/ https://elsewhere.example/ 302\n")],
+        &[("public/index.html", b""), rules("/* /public/:splat 200\n")],
         &[("index.html", b"")],
         &[("index.html.br", b"x"), ("a.css", b"")],
         &[page, rules("/ /about 302\n")],
@@ -215,6 +224,24 @@ fn what_looks_like_a_secret_is_told() {
         ("bash_history", b"ls", Some("a history of commands")),
         ("git/HEAD", b"ref: refs/heads/main", Some("a repository of git")),
         ("project.git/HEAD", b"ref: refs/heads/main", None),
+        // Pages and data that only speak of such things.
+        ("about.key", b"Keep your PRIVATE KEY safe.", None),
+        ("guide.asc", b"= Guide\n`-----BEGIN PRIVATE KEY-----`", None),
+        ("lessons/insert.sql", b"INSERT INTO a VALUES (1);", None),
+        ("locales/de/credentials.json", b"{\"password\":\"Passwort\",\"secret\":\"Geheimnis\"}", None),
+        ("docs/credentials", b"<!doctype html><h1>Credentials", None),
+        ("mine.asc", b"-----BEGIN PGP PRIVATE KEY BLOCK-----", Some("a private key")),
+        ("ssh2_rsa", b"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----", Some("a private key")),
+        ("vpn.ovpn", b"<key>\r\n  -----BEGIN RSA PRIVATE KEY-----\r\n", Some("a private key")),
+        ("lite.sql", b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;", Some("a dump of a database")),
+        // Copies.
+        ("server.pem~", key, Some("a private key")),
+        ("tls.key.old", key, Some("a private key")),
+        ("privkey", key, Some("a private key")),
+        ("id_rsa.bak", b"x", Some("a private key of SSH")),
+        ("env.orig", b"KEY=1", Some("a file of environment variables")),
+        ("env.production.local", b"KEY=1", Some("a file of environment variables")),
+        ("index.html.bak", b"KEY=1", None),
     ];
     let mut files: Vec<(&str, &[u8])> = cases.iter().map(|(name, bytes, _)| (*name, *bytes)).collect();
     files.push(("index.html", b""));

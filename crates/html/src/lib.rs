@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The tokens of a page (HTML Living Standard §13.2.5).
 //!
-//! A crate of its own because `html5gum` is generic over its readers and emitters: whoever calls it compiles all of it, and
-//! again with its own tests.
+//! A crate of its own because `html5gum` is generic over its readers and emitters: a crate that
+//! calls it compiles all of it, and again with its own tests.
 
 use html5gum::emitters::callback::{Callback, CallbackEmitter, CallbackEvent};
 use html5gum::emitters::{Emitter, ForwardingEmitter, naive_next_state};
@@ -63,8 +63,8 @@ pub fn tokens(page: &[u8], syntax: Syntax, each: &mut dyn FnMut(Token<'_>) -> Co
 /// `each` broke.
 struct Broken;
 
-/// Puts a tag together. The library's own emitter allocates for each tag and attribute, and looks for errors, which took most
-/// of the time of a check.
+/// Puts a tag together. The library's own emitter allocates for each tag and attribute, and looks
+/// for errors, which took most of the time of a check.
 struct Collector<'e> {
     each: &'e mut dyn FnMut(Token<'_>) -> ControlFlow<()>,
     /// Name and attributes of the tag that is being read.
@@ -197,7 +197,8 @@ fn state_behind(name: &[u8]) -> Option<State> {
     }
 }
 
-/// Tags of HTML that end SVG or MathML around them, as browsers do: some of those of §13.2.6.5, and where HTML begins again.
+/// Tags of HTML that end SVG or MathML around them, as browsers do: some of those of §13.2.6.5, and
+/// where HTML begins again.
 fn leaves_foreign(name: &[u8]) -> bool {
     matches!(
         name,

@@ -1,12 +1,14 @@
 //! Opening what lies below a directory without openat2(2): one name at a time.
 //!
-//! For kernels before 5.6 and for places where a seccomp filter refuses the call, as old container runtimes and
-//! systemd-nspawn do. The promise is that of `RESOLVE_BENEATH` and `RESOLVE_NO_MAGICLINKS`: each name is opened with
-//! `O_NOFOLLOW` in the directory that the names before it led to, links are read and resolved here, and `..` is never
-//! given to the kernel. A directory that is exchanged for a link meanwhile therefore leads nowhere.
+//! For kernels before 5.6 and for places where a seccomp filter refuses the call, as old container
+//! runtimes and systemd-nspawn do. The promise is that of `RESOLVE_BENEATH` and
+//! `RESOLVE_NO_MAGICLINKS`: each name is opened with `O_NOFOLLOW` in the directory that the names
+//! before it led to, links are read and resolved here, and `..` is never given to the kernel. A
+//! directory that is exchanged for a link meanwhile therefore leads nowhere.
 //!
-//! Beyond what openat2 can do, a link may name the root itself by an absolute path ([`Bounds::names`]): `/srv/site/x`, or
-//! `../site/x` in `/srv/site`. Such a path is compared as text until it has arrived at the root, and looked up from there.
+//! Beyond what openat2 can do, a link may name the root itself by an absolute path
+//! ([`Bounds::names`]): `/srv/site/x`, or `../site/x` in `/srv/site`. Such a path is compared as
+//! text until it has arrived at the root, and looked up from there.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,9 +18,11 @@ use rustix::io::Errno;
 /// What links may lead to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bounds<'b> {
-    /// The root's own absolute paths, first the one without links and `..`. Without any, no link leads back to the root.
+    /// The root's own absolute paths, first the one without links and `..`. Without any, no link
+    /// leads back to the root.
     pub names: &'b [Box<[u8]>],
-    /// Links may lead anywhere. Then the first of `names` is needed for links that climb out of the root.
+    /// Links may lead anywhere. Then the first of `names` is needed for links that climb out of the
+    /// root.
     pub leave: bool,
 }
 
@@ -31,14 +35,15 @@ pub enum Step<'s> {
     Name(BorrowedFd<'s>, &'s [u8]),
 }
 
-/// Opens `path`, which is relative, below `root`; links are followed as far as `bounds` allow. `seen` is shown what links
-/// lead through; the names up to and including the first link are those of `path` itself, and not shown.
+/// Opens `path`, which is relative, below `root`; links are followed as far as `bounds` allow.
+/// `seen` is shown what links lead through; the names up to and including the first link are those
+/// of `path` itself, and not shown.
 ///
 /// Takes one descriptor at a time, and 4,096 lookups at most.
 ///
 /// # Errors
-/// `EXDEV` for a path that leaves the bounds, or that takes a link of `/proc`; `ELOOP` for more than 40 links; `EAGAIN` when
-/// directories are renamed all the while; those of openat(2).
+/// `EXDEV` for a path that leaves the bounds, or that takes a link of `/proc`; `ELOOP` for more
+/// than 40 links; `EAGAIN` when directories are renamed all the while; those of openat(2).
 pub fn open(
     root: BorrowedFd<'_>,
     path: &[u8],
@@ -174,7 +179,8 @@ impl Walk<'_> {
     fn up(&mut self) -> Result<(), Errno> {
         let own = self.bounds.names.first();
         if self.is_text() && !own.is_some_and(|own| self.at.is_prefix_of(own)) {
-            // A name of the root's that has links in it: what is above such a one is not known without looking.
+            // A name of the root's that has links in it: what is above such a one is not known
+            // without looking.
             return Err(Errno::XDEV);
         }
         if self.at.names.is_empty() && !self.at.is_outside {

@@ -27,12 +27,13 @@ pub struct Check {
     #[arg(long, env = "SITAR_PREFIX")]
     pub prefix: Option<String>,
 
-    /// Look at what links lead to outside of the directory, too, as `sitar serve --follow-links` serves it
+    /// Look at what links lead to outside of the directory, too, as `sitar serve --follow-links`
+    /// serves it
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 
-    /// Look at files at the root that configure other hosts of sites, such as CNAME, too, as sitar serve --serve-config-files
-    /// serves them
+    /// Look at files at the root that configure other hosts of sites, such as CNAME, too, as sitar
+    /// serve --serve-config-files serves them
     #[arg(long, env = "SITAR_SERVE_CONFIG_FILES", value_parser = clap::builder::FalseyValueParser::new())]
     pub serve_config_files: bool,
 

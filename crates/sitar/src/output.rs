@@ -1,8 +1,9 @@
 //! Writes to standard output, and what a failure of that means.
 //!
-//! Rust ignores SIGPIPE, so a reader that went away shows as `EPIPE`. That is no fault (`sitar doctor | head`): the command ends
-//! quietly, with the exit code of its findings, as ripgrep does. Any other failure lost what was asked for, and is an error.
-//! A standard output that was closed (`>&-`) is `/dev/null` by the time `main` runs: the standard library opens it there.
+//! Rust ignores SIGPIPE, so a reader that went away shows as `EPIPE`. That is no fault (`sitar
+//! doctor | head`): the command ends quietly, with the exit code of its findings, as ripgrep does.
+//! Any other failure lost what was asked for, and is an error. A standard output that was closed
+//! (`>&-`) is `/dev/null` by the time `main` runs: the standard library opens it there.
 
 use std::io::{self, ErrorKind, Write};
 

@@ -1,9 +1,10 @@
 //! Keeps what is served the same as what lies at the site's path, without a restart.
 //!
-//! Changes are told by the kernel (`notify`). A little after the last of them (`pace`) the site is opened anew, as at the
-//! start, and takes the old one's place as a whole. A site that cannot be opened, an archive that is only half there for
-//! example, changes nothing but what is said. Where the kernel refuses to tell, or cannot know what others change
-//! (`file_system`), the site is looked at now and then.
+//! Changes are told by the kernel (`notify`). A little after the last of them (`pace`) the site is
+//! opened again, as at the start, and takes the old one's place as a whole. A site that cannot be
+//! opened, an archive that is only half there for example, changes nothing but what is said. Where
+//! the kernel refuses to tell, or cannot know what others change (`file_system`), the site is
+//! looked at now and then.
 
 mod eye;
 mod file_system;
@@ -24,11 +25,12 @@ pub use self::eye::{Eye, Watch, Watching};
 use self::pace::Pace;
 use self::speech::Speech;
 
-/// A look that has found a change is followed by another: so much later, at the most.
+/// A look that has found a change is followed by another within this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Without events: how many looks at a site that goes on changing, before it is taken as it is.
 const LOOKS_MAX: u32 = 5;
-/// After a batch of events, so that a storm of them costs little: the rest comes together with what it brings.
+/// After a batch of events, so that a storm of them costs little: the rest comes together with what
+/// it brings.
 const GATHER: Duration = Duration::from_millis(10);
 /// Asks a watcher's thread for something, from any other.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ const READ_AGAIN: u8 = 1;
 const STOP: u8 = 2;
 
 impl Call {
-    /// A call that nobody has made yet.
+    /// A call that has not been made yet.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -158,7 +160,8 @@ impl<'w> Watcher<'w> {
         }
     }
 
-    /// When to open the site because something has told that it has changed, or because it could not be opened.
+    /// When to open the site because something has told that it has changed, or because it could
+    /// not be opened.
     fn change_due(&self) -> Option<Instant> {
         let Watching::Looks { .. } = self.eye.watching() else { return self.pace.due(self.is_held()) };
         None
@@ -176,7 +179,8 @@ impl<'w> Watcher<'w> {
         }
     }
 
-    /// Whether a writer is in the midst of the archive, and only its end counts, which an event will tell.
+    /// Whether a writer is in the midst of the archive, and only its end counts, which an event
+    /// will tell.
     fn is_held(&self) -> bool {
         self.writing && self.is_archive && self.eye.notify.is_some()
     }
@@ -223,11 +227,13 @@ impl<'w> Watcher<'w> {
         self.rest(from, until, Duration::MAX);
     }
 
-    /// Without an event: opens the site, and has it served when it is another one and the same as the last time.
+    /// Without an event: opens the site, and has it served when it is another one and the same as
+    /// the last time.
     fn look_around(&mut self) {
         let from = Instant::now();
         let mut pause = Duration::MAX;
-        // A change that an event has told of is waited for as always; so is the end of an archive's writer.
+        // A change that an event has told of is waited for as always; so is the end of an archive's
+        // writer.
         if self.change_due().is_none() && !self.is_held() {
             let was = self.eye.watching();
             let opened = self.eye.open();
@@ -261,7 +267,8 @@ impl<'w> Watcher<'w> {
         Duration::MAX
     }
 
-    /// Sets the time of the next look: after what the rhythm says or `pause`, if that is less, and never too soon.
+    /// Sets the time of the next look: after what the rhythm says or `pause`, if that is less, and
+    /// never too soon.
     fn rest(&mut self, from: Instant, until: Instant, pause: Duration) {
         let rhythm = self.eye.rhythm();
         self.looks.at = rhythm

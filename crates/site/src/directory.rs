@@ -1,12 +1,13 @@
 //! A directory as a site: listed once, opened again for each load, never left.
 //!
-//! Every look goes through `openat2` with `RESOLVE_BENEATH` from one descriptor of the root, so the kernel itself
-//! refuses links and races that lead outside; where there is no such call, sitar-io walks the same way name by name. So
-//! it does for links that lead out of the root and back into it, which `openat2` refuses. What is served are regular
-//! files, through links or not; a pipe or a device is never opened for reading.
+//! Every look goes through `openat2` with `RESOLVE_BENEATH` from one descriptor of the root, so the
+//! kernel itself refuses links and races that lead outside; where there is no such call, sitar-io
+//! walks the same way name by name. So it does for links that lead out of the root and back into
+//! it, which `openat2` refuses. What is served are regular files, through links or not; a pipe or a
+//! device is never opened for reading.
 //!
-//! With [`Options::follow_links`](crate::Options::follow_links) links may lead anywhere but into file systems that the
-//! kernel makes up, such as `/proc`.
+//! With [`Options::follow_links`](crate::Options::follow_links) links may lead anywhere but into
+//! file systems that the kernel makes up, such as `/proc`.
 
 use crate::error::{OpenFault, Warnings, printable};
 use crate::names::Names;
@@ -33,7 +34,8 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens `path`, or the folder `prefix` in it, as the root; with `follow`, links may lead out of it.
+    /// Opens `path`, or the folder `prefix` in it, as the root; with `follow`, links may lead out
+    /// of it.
     pub(crate) fn open(path: &Path, prefix: Option<&str>, follow: bool) -> Result<Root, OpenFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(path, flags, Mode::empty())
@@ -56,7 +58,8 @@ impl Root {
         }
     }
 
-    /// Every path to a regular file. `show` is given each folder before it is listed, and what links lead to and through.
+    /// Every path to a regular file. `show` is given each folder before it is listed, and what
+    /// links lead to and through.
     pub(crate) fn files(&self, show: Show<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
         let mounted = self.names.first().map(|own| mounted_below(own)).unwrap_or_default();
         let mut walk = Walk { root: self, found: Names::default(), visited: 0, mounted, show, warnings };
@@ -87,14 +90,15 @@ impl Root {
         Ok((fd, stat))
     }
 
-    /// Opens a regular file, and nothing else even for a moment: a link may lead to a device by now, and opening one can have
-    /// effects of its own.
+    /// Opens a regular file, and nothing else even for a moment: a link may lead to a device by
+    /// now, and opening one can have effects of its own.
     fn regular(&self, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let looked = self.beneath(name, OFlags::PATH | OFlags::CLOEXEC)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&looked)?.st_mode) != FileType::RegularFile {
             return Err(not_regular());
         }
-        // There is no other call that opens what a descriptor is of; without /proc, what the name leads to is opened once more.
+        // There is no other call that opens what a descriptor is of; without /proc, what the name
+        // leads to is opened once more.
         match rustix::fs::open(format!("/proc/self/fd/{}", looked.as_raw_fd()), flags, Mode::empty()) {
             Err(Errno::NOENT) => Ok(self.beneath(name, flags)?),
             opened => Ok(opened?),
@@ -139,8 +143,8 @@ impl Root {
     }
 }
 
-/// The absolute paths of a directory that was opened by `path`: the one without links first, then `path` itself. None when
-/// another directory lies there by now.
+/// The absolute paths of a directory that was opened by `path`: the one without links first, then
+/// `path` itself. None when another directory lies there by now.
 fn own_names(fd: &OwnedFd, path: &Path) -> Vec<Box<[u8]>> {
     let identity = |stat: Result<Stat, Errno>| stat.ok().map(|stat| Identity::of(&stat));
     let Ok(real) = path.canonicalize() else { return Vec::new() };
@@ -169,7 +173,8 @@ fn mounts_in(mounts: &[u8], own: &[u8]) -> HashSet<Vec<u8>> {
     below.filter(|name| !name.is_empty()).collect()
 }
 
-/// Undoes the escapes of `mountinfo`: a backslash and three octal digits for a space, a tab, a line feed and a backslash.
+/// Undoes the escapes of `mountinfo`: a backslash and three octal digits for a space, a tab, a line
+/// feed and a backslash.
 fn unescaped(mut text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     while let Some((&first, rest)) = text.split_first() {
@@ -184,7 +189,8 @@ fn unescaped(mut text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Kernels before 5.6 have no `openat2`, and seccomp filters of old container runtimes and of systemd-nspawn refuse it.
+/// Kernels before 5.6 have no `openat2`, and seccomp filters of old container runtimes and of
+/// systemd-nspawn refuse it.
 fn has_openat2(fd: &OwnedFd) -> bool {
     #[cfg(test)]
     if tests::is_walking() {
@@ -194,8 +200,8 @@ fn has_openat2(fd: &OwnedFd) -> bool {
     rustix::fs::openat2(fd, c".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
 }
 
-/// Whether a file lies in a file system that the kernel makes up: its files are its own inside, and may belong to this very
-/// process (`/proc/self`).
+/// Whether a file lies in a file system that the kernel makes up: its files are its own inside, and
+/// may belong to this very process (`/proc/self`).
 fn is_made_up(fd: &OwnedFd) -> Result<bool, Errno> {
     // Magic numbers have 32 bits, whatever the field has.
     Ok(MADE_UP.contains(&(rustix::fs::fstatfs(fd)?.f_type as u32)))
@@ -214,7 +220,8 @@ impl Identity {
     }
 }
 
-/// Something that a site is made of, shown before it is read. Descriptors may be good for nothing but looking (`O_PATH`).
+/// Something that a site is made of, shown before it is read. Descriptors may be good for nothing
+/// but looking (`O_PATH`).
 #[derive(Debug)]
 pub enum Seen<'s> {
     /// The archive, a folder, or a file that a link leads to.
@@ -262,14 +269,16 @@ impl Walk<'_> {
                 path.push(b'/');
             }
             path.extend_from_slice(&name);
-            // What is never served need not be walked; a link to it from a public name goes through the kernel.
+            // What is never served need not be walked; a link to it from a public name goes through
+            // the kernel.
             if !crate::path::is_public(path) {
                 continue;
             }
             if path.len() > NAME_MAX {
                 self.warnings.left_out(path, "its name is longer than 4096 bytes");
             } else if kind == FileType::RegularFile {
-                // A file that is mounted there by itself has its events in the folder that it comes from, and not in this one.
+                // A file that is mounted there by itself has its events in the folder that it comes
+                // from, and not in this one.
                 if self.mounted.contains(path)
                     && let Ok(fd) = self.root.beneath(path, OFlags::PATH | OFlags::CLOEXEC)
                 {
@@ -284,7 +293,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A folder, a link to anything, or what the file system does not tell: opened without touching what it is.
+    /// A folder, a link to anything, or what the file system does not tell: opened without touching
+    /// what it is.
     fn other(
         &mut self,
         path: &mut Vec<u8>,
@@ -389,8 +399,9 @@ const VISITS_MAX: usize = 2 << 20;
 const RETRIES: u32 = 16;
 
 const MADE_UP_WHY: &str = "it lies in a file system that the kernel makes up, such as /proc";
-/// Magic numbers (statfs(2)) of proc, sysfs, debugfs, tracefs, securityfs, selinuxfs, smackfs, cgroup, cgroup2, bpf,
-/// pstore, efivarfs, configfs, devpts, mqueue, fusectl, binfmt_misc, nsfs, resctrl and xenfs.
+/// Magic numbers (statfs(2)) of proc, sysfs, debugfs, tracefs, securityfs, selinuxfs, smackfs,
+/// cgroup, cgroup2, bpf, pstore, efivarfs, configfs, devpts, mqueue, fusectl, binfmt_misc, nsfs,
+/// resctrl and xenfs.
 const MADE_UP: [u32; 20] = [
     0x9fa0,
     0x6265_6572,

@@ -14,7 +14,7 @@ use super::notify::{News, Notify, Refusal};
 const LOOK: Duration = Duration::from_secs(2);
 /// Where they may: so rarely.
 const LOOK_IN_DOUBT: Duration = Duration::from_secs(10);
-/// A look takes at most one part in so many of the time.
+/// A look takes at most one part in this many of the time.
 const LOOK_SHARE: u32 = 20;
 const LOOK_SHARE_IN_DOUBT: u32 = 200;
 
@@ -172,7 +172,8 @@ impl Eye {
         (self.notify, self.why) = (None, Some(Why::Refused(refusal)));
     }
 
-    /// After a walk: the worst of the file systems that were seen, all of them (`is_whole`) or some.
+    /// After a walk: the worst of the file systems that were seen, all of them (`is_whole`) or
+    /// some.
     fn settle(&mut self, events: Option<Events>, is_whole: bool) {
         #[cfg(test)]
         let events = events.max(self.doubt);

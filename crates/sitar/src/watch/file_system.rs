@@ -1,4 +1,5 @@
-//! Which file systems tell changes: inotify reports what this kernel changes, and nothing that others change in a share.
+//! Which file systems tell changes: inotify reports what this kernel changes, and nothing that
+//! others change in a share.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -21,7 +22,8 @@ pub(crate) struct Kind(u32);
 impl Events {
     /// Looks at the file system that a file lies in.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Events {
-        // Magic numbers have 32 bits, whatever the field has. Where the question is refused, nothing is known.
+        // Magic numbers have 32 bits, whatever the field has. Where the question is refused,
+        // nothing is known.
         Events::of_kind(rustix::fs::fstatfs(fd).map_or(0, |found| found.f_type as u32))
     }
 
@@ -45,8 +47,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, F2FS, ZFS, bcachefs, FAT, exFAT, NTFS, ISO 9660, UDF, SquashFS, EROFS, JFS, NILFS,
-/// ReiserFS, HFS+, UBIFS and JFFS2.
+/// ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, F2FS, ZFS, bcachefs, FAT, exFAT, NTFS, ISO 9660, UDF,
+/// SquashFS, EROFS, JFS, NILFS, ReiserFS, HFS+, UBIFS and JFFS2.
 const LOCAL: [u32; 21] = [
     0xef53,
     0x5846_5342,

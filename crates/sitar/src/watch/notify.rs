@@ -1,7 +1,8 @@
 //! Changes of files as the kernel tells them: an inotify instance and what it watches.
 //!
-//! A folder is watched before it is listed, by the descriptor that it is listed through: nothing that happens after the
-//! listing is missed, and a link that somebody puts in a folder's place meanwhile leads the watch nowhere.
+//! A folder is watched before it is listed, by the descriptor that it is listed through: nothing
+//! that happens after the listing is missed, and a link that is put in a folder's place meanwhile
+//! leads the watch nowhere.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -19,7 +20,7 @@ use sitar_site::Seen;
 
 use super::trail::trail;
 
-/// What is told of the site's own folders and files.
+/// Events of the site's own folders and files.
 const CONTENT: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
@@ -28,16 +29,16 @@ const CONTENT: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVE)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
-/// What is told of a folder that the path leads through: that it has gone from there. Nothing of its other names, which may
-/// come and go all the time (`/tmp`).
+/// Events of a folder that the path leads through: that it has gone from there. Nothing of
+/// its other names, which may come and go all the time (`/tmp`).
 const TRAIL: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
-/// What is told of a folder that a link of the site leads through.
+/// Events of a folder that a link of the site leads through.
 const WAY: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::DELETE_SELF).union(WatchFlags::ONLYDIR);
-/// What is told of a folder in which the path takes a name that is no folder (a link, an archive, or nothing yet) or is the
-/// site's own.
+/// Events of a folder in which the path takes a name that is no folder (a link, an archive,
+/// or nothing yet) or is the site's own.
 const NAMES: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
 /// What tells that a folder has gone from its path.
@@ -47,7 +48,8 @@ const NAMED: ReadFlags =
     ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
 /// Bytes of events read at once.
 const BATCH: usize = 64 << 10;
-/// Batches read in one go: about what the kernel's queue holds. What is left waits for the next time.
+/// Batches read in one go: about what the kernel's queue holds. What is left waits for the next
+/// time.
 const BATCHES_MAX: usize = 16;
 
 /// Why changes cannot be told by the kernel.
@@ -85,7 +87,8 @@ pub(crate) struct News {
     pub(crate) changed: bool,
     /// Its path, or a part of it, leads elsewhere.
     pub(crate) replaced: bool,
-    /// A file of the site has been written to (`Some(true)`), or a writer has closed it (`Some(false)`), whichever was last.
+    /// A file of the site has been written to (`Some(true)`), or a writer has closed it
+    /// (`Some(false)`), whichever was last.
     pub(crate) writing: Option<bool>,
 }
 
@@ -123,7 +126,8 @@ impl Notify {
         self.fd.as_fd()
     }
 
-    /// Watches what `walk` reports, which lists the site, and all that `path` leads through; then nothing else any more.
+    /// Watches what `walk` reports, which lists the site, and all that `path` leads through; then
+    /// nothing else any more.
     pub(crate) fn follow<T>(
         &mut self,
         path: &Path,
@@ -160,8 +164,9 @@ impl Notify {
                 // No folder, or one that this user may not look into.
                 Err(_) => false,
             };
-            // A folder that is removed tells so itself only when nobody holds it open, as the site that is still served does with
-            // its own, and with it with all above. Those have something in them, though, so first something else goes.
+            // A folder that is removed tells so itself only when no process holds it open, as
+            // the site that is still served does with its own, and with it with all above. Those
+            // have something in them, though, so first something else goes.
             if is_folder && !is_missing && Some(&at) != last.as_ref() {
                 continue;
             }
@@ -259,7 +264,8 @@ fn is_never_served(name: &[u8]) -> bool {
     name.starts_with(b".") && OsStr::from_bytes(name) != ".well-known"
 }
 
-/// What may be refused without harm: a folder that has gone meanwhile, or that this user may not look into.
+/// What may be refused without harm: a folder that has gone meanwhile, or that this user may not
+/// look into.
 fn refused(errno: Errno) -> Result<(), Refusal> {
     match errno {
         Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG => Ok(()),

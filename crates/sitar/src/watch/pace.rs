@@ -1,4 +1,5 @@
-//! When to look: soon after the last write, not too late while writing goes on, and never most of the time.
+//! When to look: soon after the last write, not too late while writing goes on, and never most of
+//! the time.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ pub(crate) const QUIET: Duration = Duration::from_millis(100);
 pub(crate) const LATEST: Duration = Duration::from_secs(2);
 /// After a failure it is tried again, in case that what stood in the way has gone without a trace.
 const RETRY: Duration = Duration::from_secs(10);
-/// Reading takes at most one part in so many of the time: a site of a million files is not read all the time.
+/// Reading takes at most one part in this many of the time: a site of a million files is not
+/// read all the time.
 const SHARE: u32 = 10;
 
 /// The state of a pause between changes and the next look. Time comes in as a value.
@@ -27,7 +29,8 @@ impl Pace {
         self.changes = Some(self.changes.map_or((now, now), |(first, _)| (first, now)));
     }
 
-    /// When to look next, if nothing else happens. `held`: a writer is in the midst of it, and only its end counts.
+    /// When to look next, if nothing else happens. `held`: a writer is in the midst of it, and only
+    /// its end counts.
     #[must_use]
     pub(crate) fn due(&self, held: bool) -> Option<Instant> {
         if held {

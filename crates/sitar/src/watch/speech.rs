@@ -1,4 +1,5 @@
-//! What the operator reads about changes: when, which site, what is served now, and what was refused.
+//! What the operator reads about changes: when, which site, what is served now, and what was
+//! refused.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::error::Printable;
 
-/// At most one message in so much time about changes that went well.
+/// At most one message in this time about changes that went well.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// Warnings that are repeated for a changed site.
 const WARNINGS_MAX: usize = 5;
@@ -73,7 +74,8 @@ impl Speech {
         self.last.filter(|_| self.unsaid > 0).map(|last| last + SAY_EVERY)
     }
 
-    /// Tells of changes that came too soon after others. The last message then names what is served.
+    /// Tells of changes that came too soon after others. The last message then names what is
+    /// served.
     pub(super) fn catch_up(&mut self, say: &dyn Fn(&str)) {
         if self.unsaid > 0 && self.due().is_none_or(|due| Instant::now() >= due) {
             self.announce(false, say);

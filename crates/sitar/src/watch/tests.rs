@@ -171,7 +171,7 @@ fn what_cannot_change_an_answer_is_not_told() {
 }
 
 #[test]
-fn a_busy_folder_above_wakes_nobody() {
+fn a_busy_folder_above_does_not_wake_the_watcher() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("sites/a/site");
     write(&root, "index.html", "x");
@@ -247,7 +247,7 @@ fn a_path_that_leads_elsewhere_is_told() {
     assert!(told(&mut eye).replaced);
     eye.open().unwrap();
     told(&mut eye);
-    write(root, "releases/1/index.html", "nobody looks here any more");
+    write(root, "releases/1/index.html", "no longer served");
     assert!(!told(&mut eye).changed);
     fs::rename(root.join("releases"), root.join("away")).unwrap();
     assert!(told(&mut eye).replaced);
@@ -298,7 +298,7 @@ fn without_events_changes_are_found_by_looking() {
         write(&root, "a.html", "x");
         assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
         assert!(said.recv_timeout(Duration::from_secs(30)).unwrap().contains("2 files now"));
-        // Nothing happens, nothing is served; until somebody asks.
+        // Nothing happens, nothing is served; until it is asked for.
         assert!(served.recv_timeout(Duration::from_secs(3)).is_err());
         call.read_again();
         assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);

@@ -1,7 +1,9 @@
-//! The folders that a path leads through, links included, and the name that is looked up in each of them.
+//! The folders that a path leads through, links included, and the name that is looked up in each of
+//! them.
 //!
-//! Whoever wants to know when a path begins to lead elsewhere has to watch all of them: a site is replaced by renaming a
-//! file over its own name, or by pointing a link (`current`) to another folder.
+//! To notice when a path begins to lead elsewhere, all of them have to be watched: a site is
+//! replaced by renaming a file over its own name, or by pointing a link (`current`) to another
+//! folder.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,7 +12,8 @@ use std::path::{Component, Path, PathBuf};
 /// Lookups at most: a path of many links that each lead through many folders.
 const STEPS_MAX: usize = 256;
 
-/// The lookups that `path` takes from now: in which folder, for which name. They end where something is missing.
+/// The lookups that `path` takes from now: in which folder, for which name. They end where
+/// something is missing.
 pub(crate) fn trail(path: &Path) -> Vec<(PathBuf, OsString)> {
     let mut steps = Vec::new();
     let mut at = PathBuf::from("/");

@@ -1,4 +1,5 @@
-//! What a style sheet loads: `url(…)` and `@import "…"`, as tokens of CSS Syntax Level 3 and not by searching for text.
+//! What a style sheet loads: `url(…)` and `@import "…"`, as tokens of CSS Syntax Level 3 and not by
+//! searching for text.
 
 use super::link::{Link, Use, line_of};
 
@@ -8,7 +9,8 @@ pub(super) fn links(bytes: &[u8], before: u32, out: &mut Vec<Link>) {
     let mut importing = false;
     // The name of something, which is not loaded (CSS Namespaces 3 §3).
     let mut naming = false;
-    // How deep in parentheses, and where in them an `image-set()` began, whose strings are addresses (CSS Images 4 §2.4).
+    // How deep in parentheses, and where in them an `image-set()` began, whose strings are
+    // addresses (CSS Images 4 §2.4).
     let (mut depth, mut set_at) = (0_u32, None);
     let (mut line, mut counted) = (before + 1, 0);
     while let Some(&byte) = bytes.get(scan.at) {

@@ -77,7 +77,8 @@ impl<'t> Tag<'t> {
                         out.push(Link { target, using: Use::Load, line: self.line });
                     }
                 }
-                // A page in an attribute, once: what is nested deeper would cost its size over and over.
+                // A page in an attribute, once: what is nested deeper would cost its size over and
+                // over.
                 (b"iframe", b"srcdoc") if is_page => collect(value, Syntax::Html, self.line - 1, false, out),
                 (_, b"style") => css::links(value, self.line - 1, out),
                 _ => {}
@@ -112,8 +113,8 @@ fn relation(rel: &[u8]) -> Option<Use> {
     Some(if loads { Use::Load } else { Use::Visit })
 }
 
-/// The address in the content of `<meta http-equiv=refresh>` (HTML Living Standard §4.2.5.3, "shared declarative refresh
-/// steps"); `None`: the page itself.
+/// The address in the content of `<meta http-equiv=refresh>` (HTML Living Standard §4.2.5.3,
+/// "shared declarative refresh steps"); `None`: the page itself.
 fn refresh(content: &[u8]) -> Option<&[u8]> {
     let rest = content.trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
@@ -137,7 +138,8 @@ fn refresh(content: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The addresses in a `srcset`: each ends at white space, and a comma behind it or behind its descriptor separates.
+/// The addresses in a `srcset`: each ends at white space, and a comma behind it or behind its
+/// descriptor separates.
 fn candidates(value: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     let mut rest = value;

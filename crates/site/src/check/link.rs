@@ -19,7 +19,7 @@ pub(super) struct Link {
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// To be followed by somebody.
+    /// To be followed by a visitor.
     Visit,
     /// Loaded with the page.
     Load,
@@ -30,7 +30,8 @@ pub(super) enum Use {
 /// The page or style sheet that links stand on.
 pub(super) struct Page<'n> {
     name: &'n [u8],
-    /// What relative links are relative to: a path that ends in a slash; `None` when they lead to another site.
+    /// What relative links are relative to: a path that ends in a slash; `None` when they lead to
+    /// another site.
     base: Option<Vec<u8>>,
 }
 
@@ -95,7 +96,8 @@ impl<'n> Page<'n> {
     }
 
     fn meaning(&self, written: &[u8]) -> Meaning {
-        // As browsers read it: white space around it and line ends inside it are nothing, a backslash is a slash.
+        // As browsers read it: white space around it and line ends inside it are nothing, a
+        // backslash is a slash.
         let text: Vec<u8> = written
             .trim_ascii()
             .iter()

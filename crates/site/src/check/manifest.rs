@@ -1,4 +1,5 @@
-//! What a web app's manifest names: images that browsers load, and pages that it starts with (Web Application Manifest, W3C).
+//! What a web app's manifest names: images that browsers load, and pages that it starts with (Web
+//! Application Manifest, W3C).
 
 use super::link::{Link, Use};
 use serde_json::Value;

@@ -11,7 +11,8 @@ pub struct Work<'p> {
     pub progress: &'p mut dyn FnMut(usize, usize),
 }
 
-/// Does `work` on each item, and returns what comes of it in their order. Each thread has a `state` of its own.
+/// Does `work` on each item, and returns what comes of it in their order. Each thread has a `state`
+/// of its own.
 pub(super) fn each<I: Sync, S, T: Send>(
     threads: NonZeroUsize,
     items: &[I],

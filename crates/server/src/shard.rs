@@ -443,10 +443,11 @@ impl<B: Backend> Shard<B> {
             }
         };
         let connections = &self.connections;
-        self.answering.tell(&self.stop, self.now, connections.len(), || {
+        let is_over = connections.len() == 0 || self.now >= until || self.stop.is_urgent();
+        self.answering.tell(&self.stop, self.now, connections.len(), is_over, || {
             connections.iter().filter(|(_, connection)| connection.is_answering()).count()
         });
-        self.connections.len() == 0 || self.now >= until || self.stop.is_urgent()
+        is_over
     }
 
     /// Tells connections to finish, once all doors are shut: who is told to go finds nobody to come back to.
@@ -460,7 +461,9 @@ impl<B: Backend> Shard<B> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.wheel.next(), self.accept_at, self.shed_at, self.drain_until].into_iter().flatten().min()
+        let own =
+            [self.wheel.next(), self.accept_at, self.shed_at, self.drain_until, self.answering.deadline()];
+        own.into_iter().flatten().min()
     }
 
     fn tell_date(&mut self) {

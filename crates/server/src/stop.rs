@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// While the server stops, connections are counted at least so often when something happens on them.
+/// Between two counts of the connections of a shard that stops, as long as none goes.
 const COUNT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether the server is to stop, and how far it has come.
@@ -62,13 +62,26 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
-    /// Tells how many answers a stop of this shard waits for: `count` counts them, among `all` connections.
-    pub(crate) fn tell(&mut self, stop: &Stop, now: Instant, all: usize, count: impl FnOnce() -> usize) {
-        if self.of == all && self.again.is_some_and(|again| now < again) {
+    /// Tells how many answers a stop of this shard waits for: `count` counts them, among `all` connections. The
+    /// last count is what was cut off, so it is never an old one.
+    pub(crate) fn tell(
+        &mut self,
+        stop: &Stop,
+        now: Instant,
+        all: usize,
+        is_last: bool,
+        count: impl FnOnce() -> usize,
+    ) {
+        if !is_last && self.of == all && self.again.is_some_and(|again| now < again) {
             return;
         }
         let before = self.count;
         *self = Answering { count: count(), of: all, again: Some(now + COUNT_PAUSE) };
         stop.count(before, self.count);
+    }
+
+    /// Returns when to count again, whatever happens: an answer may have come to its end since, without another event.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.again.filter(|_| self.count > 0)
     }
 }

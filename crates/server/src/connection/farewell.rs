@@ -3,6 +3,7 @@
 use sitar_io::Backend;
 use sitar_tls::{Alert, content};
 
+use super::streams::Speech;
 use super::{Activity, Connection, Context, Course, Gone, Inflow};
 use crate::output::Layer;
 
@@ -38,7 +39,7 @@ impl Connection {
         if self.activity != Activity::Receiving || self.is_kernel_busy(cx)? {
             return Ok(());
         }
-        if self.inflow == Inflow::Ended || self.owes_nothing {
+        if self.inflow == Inflow::Ended || self.may_be_reset() {
             return Err(Gone);
         }
         cx.ring.shutdown(&self.conn).map_err(|_| Gone)?;
@@ -46,5 +47,12 @@ impl Connection {
         cx.stashes.release(&mut self.wire);
         cx.stashes.release(&mut self.text);
         Ok(())
+    }
+
+    /// Whether no answer can be lost to a reset, which a close without lingering sends to a peer that still sends something.
+    fn may_be_reset(&self) -> bool {
+        // A client of HTTP/1 sends its next request when it has the answer to the last one. One of HTTP/2 sends
+        // WINDOW_UPDATE all the while, and answers may have been given since the stop began.
+        self.was_waiting && (self.requests == 0 || !matches!(self.speech, Speech::Http2(_)))
     }
 }

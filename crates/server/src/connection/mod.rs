@@ -128,8 +128,8 @@ pub(crate) struct Connection {
     rest: Option<Rest>,
     sent: usize,
     lingered: usize,
-    /// No answer was under way when the server was asked to stop, so none can be lost to a reset: it closes without lingering.
-    owes_nothing: bool,
+    /// No answer was under way when the server was asked to stop.
+    was_waiting: bool,
     /// Requests answered.
     requests: u64,
     /// Waits for something else than the peer's bytes.
@@ -169,7 +169,7 @@ impl Connection {
             rest: None,
             sent: 0,
             lingered: 0,
-            owes_nothing: false,
+            was_waiting: false,
             requests: 0,
             waits: 0,
             vigil,
@@ -354,7 +354,7 @@ impl Connection {
         if let Layer::Handshake(_) = self.layer {
             return Err(Gone);
         }
-        self.owes_nothing = !self.is_answering() && matches!(self.course, Course::Head);
+        self.was_waiting = !self.is_answering() && matches!(self.course, Course::Head);
         self.settle(cx)
     }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Engine, Server, answer, get, small};
+use crate::harness::{Engine, Server, answer, body, get, small};
 use sitar_server::{Counts, Limits};
 
 crate::on_every_engine! {
@@ -16,6 +16,8 @@ crate::on_every_engine! {
     half_a_handshake_or_request_over_tls_holds_no_stop,
     answers_under_way_are_counted,
     content_of_an_answered_request_holds_no_stop,
+    an_answer_that_has_arrived_is_not_counted,
+    an_answer_in_the_socket_survives_window_updates,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -165,4 +167,49 @@ fn content_of_an_answered_request_holds_no_stop(engine: Engine) {
     }
     server.worker.stop();
     assert_eq!(ended(&server).requests, 2);
+}
+
+/// The client has everything, and keeps its end open: the connection lingers, and nothing more happens on it.
+fn an_answer_that_has_arrived_is_not_counted(engine: Engine) {
+    let server = Server::plain(engine, patient());
+    let mut slow = server.connect_narrow();
+    slow.write_all(&get("/m9.bin")).unwrap();
+    assert_eq!(slow.read(&mut [0]).unwrap(), 1);
+    server.worker.stop();
+    eventually("the answer under way", || server.worker.answering() == 1);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(&body(9 << 20)));
+    eventually("no answer under way", || server.worker.answering() == 0);
+    // The second signal: nothing is cut off.
+    server.worker.stop();
+    assert_eq!((ended(&server).requests, server.worker.answering()), (1, 0));
+}
+
+/// A client of HTTP/2 sends WINDOW_UPDATE while it receives; what it has not yet received is not lost to a reset.
+fn an_answer_in_the_socket_survives_window_updates(engine: Engine) {
+    const UPDATE: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
+    const FAREWELL: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0farewell";
+    let server = Server::plain(engine, patient());
+    let mut stream = server.connect_narrow();
+    stream.write_all(PREFACE).unwrap();
+    stream.write_all(ACKNOWLEDGED).unwrap();
+    // GET /k16.bin, all of which fits into the server's socket and not into the client's.
+    stream.write_all(b"\0\0\x0f\x01\x05\0\0\0\x01\x82\x86\x04\x08/k16.bin\x41\x01x").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+    eventually("the request", || stream.peek(&mut [0; 4096]).unwrap() > 2000);
+    server.worker.stop();
+    eventually("closed doors", || TcpStream::connect(server.address).is_err());
+    // The acknowledgement of the farewell's PING, so that the server need not wait until it may close.
+    for _ in 0..30 {
+        stream.write_all(FAREWELL).unwrap();
+        stream.write_all(UPDATE).unwrap();
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    let body = body(16 << 10);
+    assert!(all.windows(body.len()).any(|part| part == body), "{} bytes", all.len());
+    drop(stream);
+    assert_eq!(ended(&server).requests, 1);
 }

@@ -128,8 +128,8 @@ pub(crate) struct Connection {
     rest: Option<Rest>,
     sent: usize,
     lingered: usize,
-    /// No answer was under way when the server was asked to stop.
-    was_waiting: bool,
+    /// It waited for a request when the server was asked to stop, having answered this many.
+    waited_after: Option<u64>,
     /// Requests answered.
     requests: u64,
     /// Waits for something else than the peer's bytes.
@@ -169,7 +169,7 @@ impl Connection {
             rest: None,
             sent: 0,
             lingered: 0,
-            was_waiting: false,
+            waited_after: None,
             requests: 0,
             waits: 0,
             vigil,
@@ -354,18 +354,28 @@ impl Connection {
         if let Layer::Handshake(_) = self.layer {
             return Err(Gone);
         }
-        self.was_waiting = !self.is_answering() && matches!(self.course, Course::Head);
+        let waits = !self.is_answering() && matches!(self.course, Course::Head);
+        self.waited_after = waits.then_some(self.requests);
         self.settle(cx)
     }
 
     /// Whether a stop waits for this connection because of an answer: not while it waits for a request, negotiates or lingers.
     pub(crate) fn is_answering(&self) -> bool {
+        // What it sends is its farewell.
+        if self.has_asked_nothing() {
+            return false;
+        }
         match (&self.layer, self.activity) {
             (Layer::Handshake(_), _) | (_, Activity::Lingering) => false,
             (_, Activity::Receiving) => self.answers_streams().unwrap_or(self.rest.is_some()),
             (_, Activity::Kernel) => !matches!(self.course, Course::Last { .. }),
             _ => true,
         }
+    }
+
+    /// Whether it waited for a request when the server was asked to stop, and has had none since.
+    fn has_asked_nothing(&self) -> bool {
+        self.waited_after == Some(self.requests)
     }
 
     // Bytes out.

@@ -18,12 +18,15 @@ crate::on_every_engine! {
     content_of_an_answered_request_holds_no_stop,
     an_answer_that_has_arrived_is_not_counted,
     an_answer_in_the_socket_survives_window_updates,
+    a_farewell_is_no_answer,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The preface of HTTP/2, and empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// The acknowledgement of the farewell's PING, so that the server need not wait until it may close.
+const FAREWELL: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0farewell";
 /// The acknowledgement of the server's SETTINGS.
 const ACKNOWLEDGED: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
@@ -189,7 +192,6 @@ fn an_answer_that_has_arrived_is_not_counted(engine: Engine) {
 /// A client of HTTP/2 sends WINDOW_UPDATE while it receives; what it has not yet received is not lost to a reset.
 fn an_answer_in_the_socket_survives_window_updates(engine: Engine) {
     const UPDATE: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
-    const FAREWELL: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0farewell";
     let server = Server::plain(engine, patient());
     let mut stream = server.connect_narrow();
     stream.write_all(PREFACE).unwrap();
@@ -200,7 +202,6 @@ fn an_answer_in_the_socket_survives_window_updates(engine: Engine) {
     eventually("the request", || stream.peek(&mut [0; 4096]).unwrap() > 2000);
     server.worker.stop();
     eventually("closed doors", || TcpStream::connect(server.address).is_err());
-    // The acknowledgement of the farewell's PING, so that the server need not wait until it may close.
     for _ in 0..30 {
         stream.write_all(FAREWELL).unwrap();
         stream.write_all(UPDATE).unwrap();
@@ -210,6 +211,37 @@ fn an_answer_in_the_socket_survives_window_updates(engine: Engine) {
     stream.read_to_end(&mut all).unwrap();
     let body = body(16 << 10);
     assert!(all.windows(body.len()).any(|part| part == body), "{} bytes", all.len());
+    drop(stream);
+    assert_eq!(ended(&server).requests, 1);
+}
+
+fn a_farewell_is_no_answer(engine: Engine) {
+    let server = Server::plain(engine, patient());
+    let mut stream = server.connect();
+    stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    stream.write_all(PREFACE).unwrap();
+    stream.write_all(ACKNOWLEDGED).unwrap();
+    stream.write_all(b"\0\0\x0d\x01\x05\0\0\0\x01\x82\x86\x04\x06/small\x41\x01x").unwrap();
+    // The answer's last bytes; then GOAWAY and PING, and GOAWAY again and the end.
+    let said = |mut stream: &TcpStream, expected: &[u8]| {
+        let mut all = Vec::new();
+        eventually("what the server says", || {
+            let mut some = [0; 4096];
+            let len = stream.read(&mut some).unwrap_or(0);
+            all.extend_from_slice(&some[..len]);
+            assert_eq!(server.worker.answering(), 0);
+            all.windows(expected.len()).any(|part| part == expected)
+        });
+    };
+    said(&stream, b"\0\x01\0\0\0\x01");
+    server.worker.stop();
+    said(&stream, b"\0\0\x08\x06\0\0\0\0\0farewell");
+    // The PING is not acknowledged: a second later the server has waited for long enough.
+    said(&stream, b"\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0");
+    for _ in 0..10 {
+        assert_eq!(server.worker.answering(), 0);
+        thread::sleep(Duration::from_millis(5));
+    }
     drop(stream);
     assert_eq!(ended(&server).requests, 1);
 }

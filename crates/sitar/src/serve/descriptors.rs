@@ -116,8 +116,8 @@ fn apply(
         Fit::All => return Ok(None),
         Fit::Nothing { least } => {
             return Err(Error::new(format!(
-                "the limit on open files is {allowed}, and {} need at least {least}",
-                shards(needs.shards)
+                "the limit on open files is {allowed}, and {} at least {least}",
+                shards_need(needs.shards)
             ))
             .hint(format!("{RAISE}, or start fewer shards: --shards")));
         }
@@ -142,8 +142,8 @@ fn apply(
     )))
 }
 
-fn shards(count: u16) -> String {
-    if count == 1 { "1 shard".to_owned() } else { format!("{count} shards") }
+fn shards_need(count: u16) -> String {
+    if count == 1 { "1 shard needs".to_owned() } else { format!("{count} shards need") }
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ fn what_was_chosen_is_said_and_what_was_asked_for_is_not_replaced() {
          \x20 hint: raise that limit by LimitNOFILE= in a systemd unit, `ulimit -Hn`, or docker run --ulimit nofile=, or start \
          fewer shards: --shards\n"
     );
+    let one = Needs { shards: 1, ..URING };
+    assert_eq!(
+        apply(&mut limits(8192), one, None, 32).unwrap_err().render(false).lines().next(),
+        Some("error: the limit on open files is 32, and 1 shard needs at least 46")
+    );
     let mut all = limits(8192);
     assert_eq!(apply(&mut all, URING, None, 1 << 20).unwrap(), None);
     assert_eq!((all.connections, all.closing, all.files_open), (8192, 256, 64));

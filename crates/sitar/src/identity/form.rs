@@ -11,10 +11,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rcgen::{Issuer, PublicKeyData, SignatureAlgorithm, SigningKey};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use sitar_tls::der::{
-    Der, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, SET, UTC_TIME, UTF8_STRING, context,
-};
-use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use sitar_tls::der::{Der, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, SET, UTF8_STRING, context};
+use time::OffsetDateTime;
 
 use super::NAMES;
 use super::authority::{self, ALGORITHM, COMMON_NAME, ORGANIZATION, Validity};
@@ -135,29 +133,9 @@ fn attribute<'a>(name: &mut Der<'a>, kind: &[u8]) -> Option<&'a [u8]> {
     attribute.expect(UTF8_STRING)
 }
 
-/// Takes a Time of RFC 5280 §4.1.2.5: `YYMMDDHHMMSSZ` until 2049, `YYYYMMDDHHMMSSZ` after that.
+/// Takes a time of a certificate.
 fn time(der: &mut Der<'_>) -> Option<OffsetDateTime> {
-    let (tag, text) = der.next()?;
-    let mut digits = text.strip_suffix(b"Z")?;
-    let century = match tag {
-        UTC_TIME => None,
-        GENERALIZED_TIME => Some(two_digits(&mut digits)?),
-        _ => return None,
-    };
-    let mut two = || two_digits(&mut digits);
-    let year = two()?;
-    let century = century.unwrap_or(if year < 50 { 20 } else { 19 });
-    let month = Month::try_from(two()?).ok()?;
-    let date = Date::from_calendar_date(i32::from(century) * 100 + i32::from(year), month, two()?).ok()?;
-    let time = Time::from_hms(two()?, two()?, two()?).ok()?;
-    Some(PrimitiveDateTime::new(date, time).assume_utc())
-}
-
-fn two_digits(text: &mut &[u8]) -> Option<u8> {
-    let (&[tens, ones], rest) = text.split_first_chunk()?;
-    *text = rest;
-    let digit = |byte: u8| byte.is_ascii_digit().then(|| byte - b'0');
-    Some(digit(tens)? * 10 + digit(ones)?)
+    OffsetDateTime::from_unix_timestamp(der.time()?).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sitar_tls::der::{GENERALIZED_TIME, UTC_TIME};
 
 use super::*;
 

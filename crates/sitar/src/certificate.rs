@@ -139,6 +139,17 @@ fn describe(flaw: &Flaw, files: &CertificateFiles, now: u64) -> String {
             place + 1,
             date(*from)
         ),
+        Flaw::NeverValid { place } => format!(
+            "certificate {} of {path} is valid at no time: its dates cannot be read, or its end is before its beginning; \
+             clients refuse it, have it issued again",
+            place + 1
+        ),
+        Flaw::UnusableName { name } => format!(
+            "the certificate {path} names no host that clients accept: \"{name}\" is no DNS name in ASCII (others are \
+             written with xn--), or has a * that is not the whole of the first label before two others; have it issued \
+             again with its names, for a test: {}",
+            mend::self_signed(files)
+        ),
         Flaw::NoName { common_name } => {
             let common_name = common_name
                 .as_ref()

@@ -307,7 +307,8 @@ fn unnamed(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
                 continue;
             }
             let to = match address.ip() {
-                ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+                IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+                IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
                 IpAddr::V6(ip) => format!("[{ip}]"),
                 IpAddr::V4(ip) => ip.to_string(),
             };

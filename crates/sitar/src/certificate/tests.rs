@@ -533,6 +533,23 @@ fn what_clients_object_to_is_warned_of() {
 }
 
 #[test]
+fn times_and_names_that_no_client_takes() {
+    let files = files(Path::new("D/chain.pem"), Path::new("D/key.pem"));
+    assert_eq!(
+        describe(&Flaw::NeverValid { place: 1 }, &files, NEW_YEAR),
+        "certificate 2 of D/chain.pem is valid at no time: its dates cannot be read, or its end is before its beginning; \
+         clients refuse it, have it issued again"
+    );
+    assert_eq!(
+        describe(&Flaw::UnusableName { name: "*".to_owned() }, &files, NEW_YEAR),
+        "the certificate D/chain.pem names no host that clients accept: \"*\" is no DNS name in ASCII (others are written \
+         with xn--), or has a * that is not the whole of the first label before two others; have it issued again with \
+         its names, for a test: openssl req -x509 -key D/key.pem -days 90 -subj /CN=localhost -addext \
+         subjectAltName=DNS:localhost -out D/chain.new.pem"
+    );
+}
+
+#[test]
 fn addresses_stand_among_the_names() {
     let key = KeyPair::generate().unwrap();
     let folder = TempDir::new().unwrap();

@@ -174,6 +174,15 @@ fn an_address_that_no_certificate_names_is_warned_of() {
         assert!(text.ends_with(&format!("  warning  {expected}\n")), "{text}");
         assert_eq!(text.matches("  warning  ").count(), 1, "{text}");
     }
+    // The way to try it is one that is listened on.
+    let sentences = unnamed(&sockets(&["[::]:8443"]), &with_names(&[&["127.0.0.1"]]));
+    assert_eq!(
+        sentences,
+        [
+            "the certificate is good for 127.0.0.1, not for localhost: clients refuse https://localhost:8443/; try it by \
+             name: curl --connect-to '::[::1]:' https://127.0.0.1:8443/"
+        ]
+    );
 }
 
 #[test]

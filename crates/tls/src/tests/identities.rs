@@ -7,6 +7,7 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use rustls_pki_types::UnixTime;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const DAY: u64 = 86_400;
@@ -331,6 +332,132 @@ fn an_issuer_that_is_not_there() {
 }
 
 #[test]
+fn of_several_of_one_name_the_one_that_signed_is_the_issuer() {
+    let [root, middle, own] = three();
+    let other_root = authority("other root", None);
+    let impostor = authority("middle", Some(&root));
+    // The same name and key, certified by another root.
+    let crossed = middle
+        .params
+        .signed_by(&middle.key, &Issuer::from_params(&other_root.params, &other_root.key))
+        .unwrap();
+    let (o, m, i, r) = (own.pem(), middle.pem(), impostor.pem(), root.pem());
+    for (chain, expected) in [
+        (format!("{o}{i}{m}"), vec![own.der(), middle.der(), impostor.der()]),
+        (format!("{i}{o}{m}{r}"), vec![own.der(), middle.der(), root.der(), impostor.der()]),
+        (format!("{o}{i}{}", crossed.pem()), vec![own.der(), crossed.der(), impostor.der()]),
+        (format!("{o}{m}{}", crossed.pem()), vec![own.der(), middle.der(), crossed.der()]),
+        (
+            format!("{o}{}{i}{m}{}", crossed.pem(), other_root.pem()),
+            vec![own.der(), crossed.der(), other_root.der(), impostor.der(), middle.der()],
+        ),
+    ] {
+        let identity = own.identity(&chain);
+        assert_eq!(sent(&identity), expected);
+        assert_eq!(identity.flaws(at(NEW_YEAR)), []);
+    }
+    // A root of the same name does not stand in for it, either.
+    let namesake = authority("root", None);
+    let identity = own.identity(&format!("{o}{m}{}{r}", namesake.pem()));
+    assert_eq!(sent(&identity), [own.der(), middle.der(), root.der(), namesake.der()]);
+}
+
+/// A chain of one: a certificate with these two times instead of its own, which no key signed.
+fn with_times(own: &Made, times: [(u8, &str); 2]) -> Identity {
+    let times =
+        times.map(|(tag, text)| [&[tag, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat());
+    let wrapped = |tag, contents: &[u8]| {
+        let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
+        // The shortest form: DER has no other.
+        let length = match contents.len() {
+            0..0x80 => vec![low],
+            0x80..0x100 => vec![0x81, low],
+            _ => vec![0x82, high, low],
+        };
+        [&[tag], &length[..], contents].concat()
+    };
+    let mut parts = crate::der::Der::new(own.der()).enter(0x30).unwrap();
+    let mut tbs = parts.enter(0x30).unwrap();
+    let before = [0xa0, 0x02, 0x30, 0x30].map(|tag| tbs.whole(tag).unwrap()).concat();
+    tbs.whole(0x30).unwrap();
+    let behind = [0x30, 0x30, 0xa3].map(|tag| tbs.whole(tag).unwrap()).concat();
+    let tbs = wrapped(0x30, &[before, wrapped(0x30, &times.concat()), behind].concat());
+    let signature = [0x30, 0x03].map(|tag| parts.whole(tag).unwrap()).concat();
+    let certificate = wrapped(0x30, &[tbs, signature].concat());
+    own.identity(&pem(&certificate))
+}
+
+/// A certificate in PEM, in one line.
+fn pem(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in der.chunks(3) {
+        let at = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= three.len() { char::from(digit) } else { '=' });
+        }
+    }
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+#[test]
+fn times_of_every_form() {
+    const UTC: u8 = 0x17;
+    const GENERAL: u8 = 0x18;
+    let own = made(params("own", &["own.test"]), None);
+    let never = || vec![Flaw::NeverValid { place: 0 }];
+    for (from, until, expected) in [
+        ((UTC, "290101000000Z"), (UTC, "491231235959Z"), vec![]),
+        ((UTC, "290101000000Z"), (GENERAL, "20500101000000Z"), vec![]),
+        ((UTC, "290101000000Z"), (GENERAL, "99991231235959Z"), vec![]),
+        ((GENERAL, "20290101000000Z"), (GENERAL, "20400101000000Z"), vec![]),
+        // Before 1970.
+        ((UTC, "500101000000Z"), (UTC, "400101000000Z"), vec![]),
+        (
+            (UTC, "500101000000Z"),
+            (UTC, "200101000000Z"),
+            vec![Flaw::Expired { place: 0, since: 1_577_836_800 }],
+        ),
+        ((UTC, "500101000000Z"), (UTC, "691231235959Z"), vec![Flaw::Expired { place: 0, since: 0 }]),
+        // Clients cannot read them, or there is no time between them.
+        ((UTC, "300101000000Z"), (UTC, "200101000000Z"), never()),
+        ((UTC, "200101000000Z"), (UTC, "401301000000Z"), never()),
+        ((UTC, "200101000000Z"), (UTC, "400101000000+0000"), never()),
+        ((UTC, "2001010000Z"), (UTC, "400101000000Z"), never()),
+        ((UTC, "200101000000Z"), (GENERAL, "20400101000000.5Z"), never()),
+        ((UTC, "200101000000Z"), (0x0c, "400101000000Z"), never()),
+    ] {
+        assert_eq!(with_times(&own, [from, until]).flaws(at(NEW_YEAR)), expected, "{from:?} {until:?}");
+    }
+}
+
+#[test]
+fn names_that_clients_do_not_accept_are_told() {
+    let unusable = |name: &str| {
+        let mut params = params("own", &[]);
+        // As careless programs write it; rcgen refuses names beyond ASCII.
+        params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(
+            &[2, 5, 29, 17],
+            [
+                &[0x30, u8::try_from(name.len() + 2).unwrap(), 0x82, u8::try_from(name.len()).unwrap()],
+                name.as_bytes(),
+            ]
+            .concat(),
+        )];
+        let own = made(params, None);
+        own.identity(&own.pem()).flaws(at(NEW_YEAR))
+    };
+    for name in ["b\u{fc}cher.example", "*", "*.com", "www*.own.test", "https://own.test/", "own.test:443"] {
+        assert_eq!(unusable(name), [Flaw::UnusableName { name: name.to_owned() }]);
+    }
+    for name in ["xn--bcher-kva.example", "*.own.test", "OWN.test"] {
+        assert_eq!(unusable(name), []);
+    }
+}
+
+#[test]
 fn certificates_without_names_or_for_other_purposes() {
     let none = made(params("own.test", &[]), None);
     let identity = none.identity(&none.pem());
@@ -368,6 +495,23 @@ fn addresses_are_names_too() {
 }
 
 proptest! {
+    /// A byte of a good chain is changed, and bytes are put in or taken out: most of it is still
+    /// read.
+    #[test]
+    fn no_certificate_makes_it_panic(place in 0.0..1.0_f64, new in prop::collection::vec(any::<u8>(), 0..4), old in 0_usize..4, which in 0_usize..3) {
+        static MADE: OnceLock<[Made; 3]> = OnceLock::new();
+        let [root, middle, own] = MADE.get_or_init(three);
+        let mut chain = [own.der().to_vec(), middle.der().to_vec(), root.der().to_vec()];
+        let changed = &mut chain[which];
+        let start = (place * changed.len() as f64) as usize;
+        let end = (start + old).min(changed.len());
+        changed.splice(start..end, new);
+        let chain = chain.map(|der| pem(&der)).concat();
+        if let Ok(identity) = load(chain, own.key.serialize_pem()) {
+            let _ = (identity.flaws(at(NEW_YEAR)), identity.addresses().len());
+        }
+    }
+
     #[test]
     fn no_chain_makes_it_panic(noise in prop::collection::vec(any::<u8>(), 0..200), place in 0_usize..900) {
         let pem = Pem::ecdsa(&["own.test"]);

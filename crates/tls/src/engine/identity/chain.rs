@@ -18,11 +18,9 @@ const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 37, 0];
-/// Tag of iPAddress in a GeneralName.
+/// Tags of dNSName and iPAddress in a GeneralName.
+const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
-
-/// Later than the end of any certificate.
-const END_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX >> 1));
 
 /// An objection that clients may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +44,18 @@ pub enum Flaw {
     Expiring {
         /// The time.
         at: u64,
+    },
+    /// A certificate is valid at no time: its times cannot be read, or its end is before its
+    /// beginning.
+    NeverValid {
+        /// Its place in the chain; 0 is the server's own.
+        place: usize,
+    },
+    /// The server's own certificate names no host that clients ask for, but this: a name beyond
+    /// ASCII, or a wildcard that they do not accept.
+    UnusableName {
+        /// The first of its names.
+        name: String,
     },
     /// The server's own certificate names neither a host nor an address; what its subject is
     /// called.
@@ -96,9 +106,13 @@ pub(super) fn order(certificates: &[CertificateDer<'static>], own: usize) -> Ord
     while let Some(place) = next {
         let certificate = rest.remove(place);
         chain.push(certificate);
-        next = Names::of(certificate)
-            .filter(|names| !names.is_own_issuer())
-            .and_then(|names| rest.iter().position(|other| names.is_issued_by(other)));
+        next = Names::of(certificate).filter(|names| !names.is_own_issuer()).and_then(|names| {
+            // Several may bear that name: with a new key, or certified by different authorities.
+            let is_issuer = |other: &&CertificateDer<'_>| names.is_issued_by(other);
+            rest.iter()
+                .position(|other| is_issuer(other) && is_signed_by(certificate, other))
+                .or_else(|| rest.iter().position(is_issuer))
+        });
     }
     chain.append(&mut rest);
     Ordered { is_moved: chain != before, repeated, chain: chain.into_iter().cloned().collect() }
@@ -111,8 +125,12 @@ pub(super) fn flaws(chain: &[CertificateDer<'static>], has_name: bool, now: Unix
     for (place, certificate) in chain.iter().enumerate() {
         if place > 0 && anchor_from_trusted_cert(certificate).is_err() {
             flaws.push(Flaw::Unreadable { place });
+            continue;
         }
-        let Some((from, until)) = validity(certificate) else { continue };
+        let Some((from, until)) = validity(certificate) else {
+            flaws.push(Flaw::NeverValid { place });
+            continue;
+        };
         if now < from {
             flaws.push(Flaw::NotYetValid { place, from });
         } else if now > until {
@@ -125,7 +143,10 @@ pub(super) fn flaws(chain: &[CertificateDer<'static>], has_name: bool, now: Unix
     let names = Names::of(own);
     if !has_name {
         let common_name = names.and_then(|names| names.subject_text());
-        flaws.push(Flaw::NoName { common_name });
+        flaws.push(match general_names(own).find(|(tag, _)| *tag == DNS_NAME) {
+            Some((_, name)) => Flaw::UnusableName { name: String::from_utf8_lossy(name).into_owned() },
+            None => Flaw::NoName { common_name },
+        });
     }
     if !is_for_servers(own) {
         flaws.push(Flaw::NotForServers);
@@ -142,19 +163,18 @@ pub(super) fn flaws(chain: &[CertificateDer<'static>], has_name: bool, now: Unix
 
 /// Returns the IP addresses that a certificate names.
 pub(super) fn addresses(certificate: &CertificateDer<'_>) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
+    let addresses = general_names(certificate).filter(|(tag, _)| *tag == IP_ADDRESS);
+    let read = |name: &[u8]| match name.len() {
+        4 => <[u8; 4]>::try_from(name).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(name).ok().map(IpAddr::from),
+    };
+    addresses.filter_map(|(_, name)| read(name)).collect()
+}
+
+/// Returns the tags and contents of the names in subjectAltName.
+fn general_names<'a>(certificate: &'a CertificateDer<'_>) -> impl Iterator<Item = (u8, &'a [u8])> {
     let mut names = extension(certificate, SUBJECT_ALT_NAME).unwrap_or(Der::new(&[]));
-    while let Some((tag, name)) = names.next() {
-        if tag != IP_ADDRESS {
-            continue;
-        }
-        if let Ok(v4) = <[u8; 4]>::try_from(name) {
-            addresses.push(v4.into());
-        } else if let Ok(v6) = <[u8; 16]>::try_from(name) {
-            addresses.push(v6.into());
-        }
-    }
-    addresses
+    std::iter::from_fn(move || names.next())
 }
 
 /// Returns the seconds before its end by which a certificate should have been renewed: two weeks,
@@ -164,21 +184,33 @@ fn notice(life: u64) -> u64 {
     TWO_WEEKS.min(life / 6)
 }
 
-/// Returns from when to when a certificate is valid, in seconds since 1970; `None` if it has
-/// another version or times before 1970.
-fn validity(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
-    let certificate = EndEntityCert::try_from(certificate).ok()?;
-    let at = |time| certificate.verify_for_usage(&[], &[], &[], time, KeyUsage::server_auth(), None, None);
-    // Times are looked at before anything else, and the error tells them.
-    let until = match at(END_OF_TIME) {
-        Err(webpki::Error::CertExpired { not_after, .. }) => not_after.as_secs(),
-        _ => return None,
+/// Returns from when to when a certificate is valid, in seconds since 1970; a time before that is 0.
+/// `None` if it is valid at no time: it has no times, clients cannot read them, or its end is before
+/// its beginning.
+fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
+    let mut tbs = start(certificate)?;
+    // The issuer.
+    tbs.expect(SEQUENCE)?;
+    let mut times = tbs.enter(SEQUENCE)?;
+    let (from, until) = (times.time()?, times.time()?);
+    let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
+    (from <= until).then(|| (seconds(from), seconds(until)))
+}
+
+/// Returns whether the key in `issuer` signed a certificate.
+fn is_signed_by(certificate: &[u8], issuer: &CertificateDer<'_>) -> bool {
+    let signed = || {
+        let mut parts = Der::new(certificate).enter(SEQUENCE)?;
+        Some((parts.whole(SEQUENCE)?, parts.expect(SEQUENCE)?, parts.bits()?))
     };
-    let from = match at(UnixTime::since_unix_epoch(Duration::ZERO)) {
-        Err(webpki::Error::CertNotValidYet { not_before, .. }) => not_before.as_secs(),
-        _ => 0,
+    let (Some((tbs, algorithm, signature)), Ok(issuer)) = (signed(), EndEntityCert::try_from(issuer)) else {
+        return false;
     };
-    Some((from, until))
+    let known = default_provider().signature_verification_algorithms.all;
+    known
+        .iter()
+        .filter(|known| known.signature_alg_id().as_ref() == algorithm)
+        .any(|known| issuer.verify_signature(*known, tbs, signature).is_ok())
 }
 
 /// Asks the verifier that stands for clients what it thinks of the certificate and of the next one,

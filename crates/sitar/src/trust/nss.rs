@@ -121,7 +121,11 @@ fn make(path: &Path, tools: &dyn Tools) -> Result<PathBuf, String> {
 
 fn add(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
     let certutil = Certutil { database, tools };
-    match certutil.entry() {
+    let entry = match certutil.entry() {
+        Ok(entry) => entry,
+        Err(why) => return State::Failed(why),
+    };
+    match entry {
         Some(pem) if !identity::is_named_as_ours(pem.as_bytes()) => return certutil.not_ours(),
         Some(pem) if same_certificate(pem.as_bytes(), authority.pem) && certutil.entry_is_trusted() => {
             return State::AlreadyTrusted;
@@ -140,7 +144,7 @@ fn add(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
         Ok(finished) if finished.success => State::Trusted,
         Ok(finished) => {
             // Refused the password, certutil leaves the certificate behind, without trust.
-            if certutil.entry().is_some() {
+            if let Ok(Some(_)) = certutil.entry() {
                 let _ = certutil.delete_all();
             }
             State::Failed(format!(
@@ -157,9 +161,10 @@ fn add(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
 fn remove(database: &Path, tools: &dyn Tools) -> State {
     let certutil = Certutil { database, tools };
     match certutil.entry() {
-        None => return State::NotThere,
-        Some(pem) if !identity::is_named_as_ours(pem.as_bytes()) => return certutil.not_ours(),
-        Some(_) => {}
+        Err(why) => return State::Failed(why),
+        Ok(None) => return State::NotThere,
+        Ok(Some(pem)) if !identity::is_named_as_ours(pem.as_bytes()) => return certutil.not_ours(),
+        Ok(Some(_)) => {}
     }
     match certutil.delete_all() {
         Ok(()) => State::Removed,
@@ -173,11 +178,21 @@ struct Certutil<'a> {
 }
 
 impl Certutil<'_> {
-    /// Our entry as PEM, if there is one.
-    fn entry(&self) -> Option<String> {
-        match self.run(&["-L", "-a", "-n", NICKNAME], b"") {
-            Ok(finished) if finished.success => Some(finished.stdout),
-            _ => None,
+    /// Returns our entry as PEM, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be opened: what is in it is not known.
+    fn entry(&self) -> Result<Option<String>, String> {
+        /// What certutil says of a database that it could not open, and of no entry in one.
+        const UNOPENED: &str = "function failed";
+        match self.run(&["-L", "-a", "-n", NICKNAME], b"")? {
+            finished if finished.success => Ok(Some(finished.stdout)),
+            finished if finished.stderr.contains(UNOPENED) => Err(format!(
+                "the database cannot be read: {}; see whether it is damaged, or whose it is: ls -l {}",
+                finished.complaint(),
+                shell_word(self.database)
+            )),
+            _ => Ok(None),
         }
     }
 
@@ -197,7 +212,7 @@ impl Certutil<'_> {
             if !finished.success {
                 return Err(finished.complaint());
             }
-            if self.entry().is_none() {
+            if self.entry()?.is_none() {
                 return Ok(());
             }
         }

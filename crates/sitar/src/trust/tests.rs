@@ -25,8 +25,10 @@ const FEDORA: &str = "etc/pki/ca-trust/source/anchors";
 struct Fake {
     programs: Vec<&'static str>,
     fails: Option<&'static str>,
-    /// Trust needs a password that nobody gives.
+    /// Trust needs a password, which is not given.
     password: bool,
+    /// Part of the name of a database that cannot be opened.
+    damaged: Option<&'static str>,
     calls: RefCell<Vec<String>>,
     /// Location → our entry as PEM, and its flags.
     databases: RefCell<HashMap<String, (String, &'static str)>>,
@@ -59,6 +61,13 @@ impl Tools for Fake {
         }
         if program != "certutil" {
             return finished(true, "");
+        }
+        if self.damaged.is_some_and(|part| words[1].contains(part)) {
+            // As printed by NSS 3.87.
+            let stderr =
+                "certutil: function failed: SEC_ERROR_BAD_DATABASE: security library: bad database.\n"
+                    .to_owned();
+            return Ok(Finished { success: false, stdout: String::new(), stderr });
         }
         let mut databases = self.databases.borrow_mut();
         match words[4] {
@@ -532,6 +541,24 @@ fn a_database_with_a_password_gets_the_command_to_type_and_keeps_nothing() {
         );
         assert!(tools.databases.borrow().is_empty());
     }
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_is_not_taken_for_empty() {
+    let machine = Machine::new(1000, &["home/.pki/nssdb", "home/.mozilla/firefox/ab.default"]);
+    let mut tools = Fake::with(&["certutil"]);
+    assert_eq!(machine.trust(&tools)[1..], [State::Trusted, State::Trusted]);
+    tools.damaged = Some(".pki");
+    let database = machine.path("home/.pki/nssdb");
+    let failed = State::Failed(format!(
+        "the database cannot be read: certutil: function failed: SEC_ERROR_BAD_DATABASE: security library: bad \
+         database.; see whether it is damaged, or whose it is: ls -l {}",
+        database.display()
+    ));
+    // The authority may be trusted in it still.
+    assert_eq!(machine.untrust(&tools)[1..], [failed.clone(), State::Removed]);
+    assert_eq!(machine.trust(&tools)[1..], [failed, State::Trusted]);
+    assert!(tools.calls().iter().all(|call| !call.contains(".pki") || !call.contains("-D")));
 }
 
 #[test]

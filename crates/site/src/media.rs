@@ -69,6 +69,7 @@ fn is_text(essence: &str) -> bool {
                 | "application/javascript"
                 | "application/manifest+json"
                 | "application/toml"
+                | "application/yaml"
                 | "application/x-ndjson"
         )
         || essence.ends_with("+xml")

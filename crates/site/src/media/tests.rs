@@ -189,8 +189,8 @@ fn documents_and_data() {
         ("a.vcf", "text/vcard+"),
         ("a.csv", "text/csv+"),
         ("a.tsv", "text/tab-separated-values+"),
-        ("a.yaml", "text/yaml+"),
-        ("a.yml", "text/yaml+"),
+        ("a.yaml", "application/yaml+"),
+        ("a.yml", "application/yaml+"),
         ("a.toml", "application/toml+"),
         ("a.ini", "text/plain+"),
         ("a.log", "text/plain+"),
@@ -220,6 +220,48 @@ fn documents_and_data() {
         ("a.kml", "application/vnd.google-earth.kml+xml+"),
         ("a.eml", "message/rfc822"),
         ("a.ttl", "text/turtle+"),
+    ]);
+}
+
+/// What the table before this one knew, and what sites offer beside pages.
+#[test]
+fn what_mime_db_lacks() {
+    assert_types(&[
+        ("app.ipa", "application/x-itunes-ipa"),
+        ("fw.ipsw", "application/x-itunes-ipsw"),
+        ("page.webarchive", "application/x-safari-webarchive"),
+        ("fix.reg", "text/plain+"),
+        ("install.ps1", "text/plain+"),
+        ("install.cmd", "text/plain+"),
+        ("a.vbs", "text/plain+"),
+        ("a.csproj", "text/xml+"),
+        ("a.vsix", "application/vsix"),
+        ("dom.idl", "text/plain+"),
+        ("a.wave", "audio/wav"),
+        ("a.ac3", "audio/ac3"),
+        ("a.dv", "video/x-dv"),
+        ("a.avifs", "image/avif"),
+        ("a.cr2", "image/x-canon-cr2"),
+        ("a.nef", "image/x-nikon-nef"),
+        ("a.tar.Z", "application/x-compress"),
+        ("a.accdb", "application/msaccess"),
+        ("a.tar.gz.asc", "application/pgp-signature"),
+        ("a.flatpakref", "application/vnd.flatpak.ref"),
+        ("a.AppImage", "application/vnd.appimage"),
+        ("a.pkpasses", "application/vnd.apple.pkpasses"),
+        ("a.reality", "model/vnd.reality"),
+        ("a.cbor", "application/cbor"),
+        ("a.sarif", "application/sarif+json+"),
+        ("a.arrow", "application/vnd.apache.arrow.file"),
+        ("a.sqlite", "application/vnd.sqlite3"),
+        // Still there.
+        ("a.epub", "application/epub+zip"),
+        ("a.apk", "application/vnd.android.package-archive"),
+        ("a.deb", "application/vnd.debian.binary-package"),
+        ("a.crx", "application/x-chrome-extension"),
+        // Programs for one browser that is gone: a download is safer.
+        ("a.hta", "application/octet-stream"),
+        ("a.sct", "application/octet-stream"),
     ]);
 }
 

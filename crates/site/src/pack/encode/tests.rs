@@ -27,6 +27,10 @@ fn what_is_tried() {
         ("a.mp4", Worth::No),
         ("a.pdf", Worth::No),
         ("a.zip", Worth::No),
+        ("a.sqlite", Worth::Yes),
+        ("a.sql", Worth::Yes),
+        ("a.srt", Worth::Yes),
+        ("a.ipa", Worth::No),
     ] {
         assert_eq!(worth(name.as_bytes()), expected, "{name}");
     }

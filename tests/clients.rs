@@ -7,7 +7,9 @@ mod common;
 use common::client::{Client, roots};
 use common::site::{Site, pattern};
 use common::{Finished, Server, have, run, run_with, sitar};
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -555,10 +557,25 @@ fn a_wrong_variable_is_named() {
             &[("SITAR_LISTEN", ""), ("PORT", "x")],
             "error: the environment variable PORT is \"x\", not a number",
         ),
+        (
+            &[("SITAR_LISTEN", " \t"), ("SITAR_TLS_CERT", " "), ("PORT", "x")],
+            "error: the environment variable PORT is \"x\", not a number",
+        ),
+        (
+            &[("SITAR_POLL", "2s"), ("SITAR_NO_WATCH", "1")],
+            "error: SITAR_POLL cannot be used with SITAR_NO_WATCH",
+        ),
     ] {
         assert!(said(variables, &[]).starts_with(expected), "{}", said(variables, &[]));
     }
     assert!(said(&[("SITAR_SHARDS", "0")], &[]).contains("printenv SITAR_SHARDS"));
+    let mut command = sitar(home.path());
+    let command = command.arg("serve").env("SITAR_LISTEN", OsStr::from_bytes(b"\xff"));
+    let text = run_with(command.env("SITAR_TLS_CERT", OsStr::from_bytes(b"a\xff")), b"").stderr;
+    assert!(
+        text.contains("the variable SITAR_LISTEN is not UTF-8; see what it holds: printenv SITAR_LISTEN"),
+        "{text}"
+    );
     // The flag has won, and it is wrong.
     let text = said(&[("SITAR_SHARDS", "4")], &["--shards", "0"]);
     assert!(text.starts_with("error: invalid value '0' for '--shards <N>'"), "{text}");

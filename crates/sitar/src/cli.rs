@@ -26,6 +26,7 @@ mod pack;
 mod values;
 mod variables;
 
+pub(crate) use advice::instead_of_site;
 pub use doctor::Doctor;
 pub use listen::{Listen, ListenError};
 pub use pack::Pack;
@@ -361,7 +362,8 @@ impl Serve {
             return Err(usage(ErrorKind::ArgumentConflict, message));
         }
         if self.poll.is_some() && self.no_watch {
-            return Err(usage(ErrorKind::ArgumentConflict, "--poll cannot be used with --no-watch"));
+            let message = format!("{} cannot be used with {}", named("poll"), named("no_watch"));
+            return Err(usage(ErrorKind::ArgumentConflict, message));
         }
         if certificates > REPEATS_MAX || self.listen.len() > REPEATS_MAX {
             return Err(usage(

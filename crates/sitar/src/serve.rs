@@ -256,7 +256,9 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
     };
     let mut eye = Eye::new(path, &options, arguments.watch());
     let site = eye.open().map_err(|error| {
-        Error::new(error.to_string()).hint(
+        let error = Error::new(error.to_string());
+        let other = cli::instead_of_site(path).filter(|_| !path.exists());
+        other.into_iter().fold(error, Error::hint).hint(
             "PATH is a directory or a tar archive, made for example by `sitar pack public/ -o site.tar`",
         )
     })?;

@@ -1,20 +1,46 @@
 //! Advice on what to type instead: words and flags that other servers have, and variables in the
 //! place of flags.
 
+use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
+use super::Listen;
 use crate::trust::shell_word;
 
 /// The end of a tip that knows no better.
 const LISTS: &str = " --help lists what there is";
 /// Words that other programs have for `serve`.
-const SERVE: &[&str] =
-    &["server", "start", "run", "http", "https", "dev", "up", "listen", "host", "preview", "open"];
+const SERVE: &[&str] = &[
+    "server",
+    "start",
+    "run",
+    "http",
+    "https",
+    "dev",
+    "up",
+    "listen",
+    "host",
+    "preview",
+    "open",
+    "static",
+    "file-server",
+    "http-server",
+    "webserver",
+];
+/// Words that other programs have for `check`, and for `pack`.
+const CHECK: &[&str] = &["validate", "test", "lint", "verify"];
+const PACK: &[&str] = &["build", "bundle", "compress", "archive"];
+/// What is done to a server that runs, as in `nginx -s reload`.
+const SIGNALS: &[&str] = &["reload", "stop", "quit", "restart", "reopen", "kill"];
+const STEERED: &str =
+    "signals steer a running sitar: kill -HUP PID reads the site again, and kill PID stops it";
+const FOREGROUND: &str =
+    "it stays in the foreground; a service manager such as systemd runs it in the background";
 
 /// Flags of other servers, and what they mean here.
 const FLAGS: &[(&[&str], Meaning)] = &[
@@ -62,7 +88,6 @@ const FLAGS: &[(&[&str], Meaning)] = &[
     ),
     (
         &[
-            "-c",
             "-C",
             "--cert",
             "--crt",
@@ -99,7 +124,7 @@ const FLAGS: &[(&[&str], Meaning)] = &[
         Meaning::Other("plain HTTP is served with --tls off"),
     ),
     (
-        &["-t", "-w", "-j", "--threads", "--workers", "--worker-threads", "--jobs"],
+        &["-w", "-j", "--threads", "--workers", "--worker-threads", "--jobs"],
         Meaning::Other("the number of threads is given with --shards N"),
     ),
     (
@@ -120,8 +145,32 @@ const FLAGS: &[(&[&str], Meaning)] = &[
         &["-g", "--gzip", "--brotli", "--compress"],
         Meaning::Other("what is compressed is packed first: sitar pack DIR -o site.tar"),
     ),
+    (&["-t", "--test", "--validate"], Meaning::Other("a site is checked with sitar check PATH")),
     (
-        &["--config", "--conf"],
+        &["-S", "--ssl", "--https"],
+        Meaning::Other(
+            "HTTPS is what is served; with a certificate of your own: --tls-cert FILE --tls-key FILE",
+        ),
+    ),
+    (
+        &["--domain", "--server-name", "--servername"],
+        Meaning::Other("the names are those in the certificate: --tls-cert FILE --tls-key FILE"),
+    ),
+    (&["-o", "--open", "--browser"], Meaning::Other("no browser is opened; sitar serve prints the address")),
+    (
+        &["--auth", "--basic-auth", "--user", "--username", "--password"],
+        Meaning::Other("a site cannot have users yet"),
+    ),
+    (
+        &["--cache", "--no-cache", "--max-age", "--cache-control", "--headers", "--header"],
+        Meaning::Other(
+            "lines in the site's file _headers do that, such as Cache-Control: sitar serve shows the handbook",
+        ),
+    ),
+    (&["-D", "--daemon", "--daemonize", "--background"], Meaning::Other(FOREGROUND)),
+    (&["-m", "--module"], Meaning::Other("to serve this folder: sitar serve .")),
+    (
+        &["-c", "--config", "--conf", "--config-file"],
         Meaning::Other("there is no configuration file: sitar serve --help lists flags and variables"),
     ),
     (
@@ -164,6 +213,7 @@ pub(super) fn improve(mut error: clap::Error, arguments: &[OsString], command: &
                 .and_then(|word| instead_of_argument(&word, arguments, command, verb))
                 .filter(|tip| !(is_near && tip.ends_with(LISTS)))
         }
+        ErrorKind::InvalidUtf8 => verb.and_then(not_utf8),
         _ => None,
     };
     if let Some(tip) = tip {
@@ -178,15 +228,24 @@ pub(super) fn improve(mut error: clap::Error, arguments: &[OsString], command: &
 /// A word that is no verb.
 fn instead_of_verb(word: &str, arguments: &[OsString], command: &Command) -> Option<String> {
     let is_path = word.contains(['/', '.']) || Path::new(word).exists();
+    let lower = word.to_ascii_lowercase();
     Some(match word {
         "help" => match arguments.get(2).and_then(|verb| command.find_subcommand(verb)) {
             Some(verb) => format!("sitar {} --help", verb.get_name()),
             None => "sitar --help".to_owned(),
         },
         "version" => "sitar --version".to_owned(),
+        _ if word != lower && command.find_subcommand(&lower).is_some() => {
+            format!("verbs are in lower case: sitar {lower}")
+        }
+        // Python's.
+        "http.server" => "to serve this folder: sitar serve .".to_owned(),
         _ if is_port(word) => format!("to listen on this port: sitar serve PATH --listen {word}"),
         _ if is_path => format!("to serve it: sitar serve {}", shell_word(Path::new(word))),
         _ if SERVE.contains(&word) => "to serve a folder or an archive: sitar serve PATH".to_owned(),
+        _ if CHECK.contains(&word) => "to look for what is wrong with a site: sitar check PATH".to_owned(),
+        _ if PACK.contains(&word) => "to make an archive of a folder: sitar pack DIR -o site.tar".to_owned(),
+        _ if SIGNALS.contains(&word) => STEERED.to_owned(),
         // Nearly a verb: clap says which.
         _ => return None,
     })
@@ -207,11 +266,17 @@ fn instead_of_argument(
             Some(format!("flags stand behind the verb: sitar serve {}", words.join(" ")))
         }
         None | Some("serve") if word.starts_with('-') => {
-            let meaning = FLAGS.iter().find(|(flags, _)| flags.contains(&word)).map(|(_, meaning)| *meaning);
-            Some(meaning.map_or_else(
-                || format!("sitar serve{LISTS}"),
-                |meaning| meaning.tip(value(arguments, word).as_deref()),
-            ))
+            let value = value(arguments, word);
+            let meaning = match (word, value.as_deref()) {
+                // As nginx has them.
+                ("-s", Some(signal)) if SIGNALS.contains(&signal) => Some(Meaning::Other(STEERED)),
+                ("-g", Some(line)) if line.starts_with("daemon") => Some(Meaning::Other(FOREGROUND)),
+                _ => FLAGS.iter().find(|(flags, _)| flags.contains(&word)).map(|(_, meaning)| *meaning),
+            };
+            Some(
+                meaning
+                    .map_or_else(|| format!("sitar serve{LISTS}"), |meaning| meaning.tip(value.as_deref())),
+            )
         }
         Some("serve") if is_port(word) => Some(Meaning::Port.tip(Some(word))),
         Some("serve") => Some("one site is served: sitar serve PATH".to_owned()),
@@ -234,17 +299,15 @@ impl Meaning {
             |default: &str| value.map_or_else(|| default.to_owned(), |value| shell_word(Path::new(value)));
         match self {
             Meaning::Port => {
-                format!("the port is given with --listen: sitar serve PATH --listen {}", word("PORT"))
+                let port = value.filter(|value| is_port(value)).unwrap_or("PORT");
+                format!("the port is given with --listen: sitar serve PATH --listen {port}")
             }
             // Some take a port there, too.
             Meaning::Address if value.is_some_and(is_port) => Meaning::Port.tip(value),
             Meaning::Address => {
-                let with_port = |value: &str| match value.parse::<std::net::Ipv6Addr>() {
-                    Ok(ip) => format!("'[{ip}]:8443'"),
-                    Err(_) if value.contains(':') => shell_word(Path::new(value)),
-                    Err(_) => format!("{}:8443", shell_word(Path::new(value))),
-                };
-                let address = value.map_or_else(|| "ADDRESS:PORT".to_owned(), with_port);
+                let address = value.and_then(address);
+                let address = address
+                    .map_or_else(|| "ADDRESS:PORT".to_owned(), |address| shell_word(Path::new(&address)));
                 format!("the address is given with --listen: sitar serve PATH --listen {address}")
             }
             Meaning::Site => format!("the site stands without a flag: sitar serve {}", word("PATH")),
@@ -269,6 +332,24 @@ fn value(arguments: &[OsString], flag: &str) -> Option<String> {
     None
 }
 
+/// Returns an address that `--listen` takes, made of one that another server takes.
+fn address(value: &str) -> Option<String> {
+    let value = value.split_once("://").map_or(value, |(_, rest)| rest.trim_end_matches('/'));
+    let forms = [value.to_owned(), format!("{value}:8443"), format!("[{value}]:8443")];
+    forms.into_iter().find(|form| form.parse::<Listen>().is_ok())
+}
+
+/// Returns what may have been meant by a PATH that does not exist.
+pub(crate) fn instead_of_site(path: &Path) -> Option<String> {
+    match path.to_str()? {
+        "help" => Some("for help: sitar serve --help".to_owned()),
+        "-" => Some("a site is not read from standard input; it is a file or a folder".to_owned()),
+        word if is_port(word) => Some(format!("to listen on this port: sitar serve PATH --listen {word}")),
+        word if word.contains("://") => Some("it is a path on this machine, and no URL".to_owned()),
+        _ => None,
+    }
+}
+
 fn is_port(word: &str) -> bool {
     super::parse_port(word.strip_prefix(':').unwrap_or(word)).is_some()
 }
@@ -279,6 +360,15 @@ fn is_flag(argument: &Arg, word: &str) -> bool {
         || argument
             .get_short()
             .is_some_and(|name| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(name)))
+}
+
+/// Returns which variable is not UTF-8. Those that hold paths need not be.
+fn not_utf8(verb: &Command) -> Option<String> {
+    let is_path = |argument: &&Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    let variables = verb.get_arguments().filter(|argument| !is_path(argument)).filter_map(Arg::get_env);
+    let is_wrong = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| value.to_str().is_none());
+    let name = variables.into_iter().find(is_wrong)?.to_string_lossy();
+    Some(format!("the variable {name} is not UTF-8; see what it holds: printenv {name} | od -c"))
 }
 
 /// Puts the name of a variable in the place of its flag's where the value came from there.
@@ -334,3 +424,6 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     }
     row.last().copied().unwrap_or(a.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,11 @@ impl FromStr for Listen {
         if bare.parse::<IpAddr>().is_ok() {
             return Err(ListenError::NoPort);
         }
-        match text.rsplit_once(':') {
+        match text.rsplit_once(':').or_else(|| is_number(text).then_some(("", text))) {
+            Some((host, port)) if is_number(port) && parse_port(port).is_none() && is_bound(host) => {
+                Err(ListenError::BadPort)
+            }
+            Some(("*", port)) if is_number(port) => Err(ListenError::Star),
             Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
                 parse_port(port).map(Listen::Localhost).ok_or(ListenError::BadPort)
             }
@@ -79,6 +83,8 @@ pub enum ListenError {
     BadPort,
     /// A host name other than `localhost`.
     Name,
+    /// `*`, which other servers have for every address.
+    Star,
     /// Nothing that was recognized.
     Malformed,
 }
@@ -89,6 +95,9 @@ impl fmt::Display for ListenError {
             ListenError::NoPort => "the port is missing, as in 127.0.0.1:8443 or [::1]:8443",
             ListenError::BadPort => "a port is a number from 0 to 65535",
             ListenError::Name => "give an address instead of a name; only localhost is known by name",
+            ListenError::Star => {
+                "every address is two: --listen 0.0.0.0:PORT for IPv4 and --listen '[::]:PORT' for IPv6"
+            }
             ListenError::Malformed => {
                 "expected a port or an address with a port: 8443, 127.0.0.1:8443, [::1]:8443 or localhost:8443"
             }
@@ -97,6 +106,18 @@ impl fmt::Display for ListenError {
 }
 
 impl std::error::Error for ListenError {}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns whether a port may stand behind it: nothing, or an address.
+fn is_bound(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    host.is_empty()
+        || host.parse::<Ipv4Addr>().is_ok()
+        || bare.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+}
 
 fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))

@@ -49,14 +49,14 @@ impl Sources {
     }
 }
 
-/// Returns the command with each empty variable as if it were not set: that is how unit files and
-/// Compose files take one back.
+/// Returns the command with each variable that is empty or blank as if it were not set: that is how
+/// unit files and Compose files take one back.
 pub(super) fn without_empty(command: Command) -> Command {
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| {
-            let is_empty = argument
-                .get_env()
-                .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+            let is_empty = argument.get_env().is_some_and(|name| {
+                std::env::var_os(name).is_some_and(|value| value.as_bytes().trim_ascii().is_empty())
+            });
             if is_empty { argument.env(None::<&'static str>) } else { argument }
         })
     })

@@ -269,7 +269,7 @@ impl<'a> Names<'a> {
 }
 
 /// Returns a reader of a TBSCertificate (RFC 5280 §4.1) that stands at the issuer.
-fn start(certificate: &[u8]) -> Option<Der<'_>> {
+pub(super) fn start(certificate: &[u8]) -> Option<Der<'_>> {
     let mut tbs = Der::new(certificate).enter(SEQUENCE)?.enter(SEQUENCE)?;
     // Version 1 is left out.
     let _ = tbs.expect(context(0));

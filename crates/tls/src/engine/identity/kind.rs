@@ -1,5 +1,6 @@
 //! The kind of a private key that cannot be used.
 
+use super::chain::start;
 use crate::der::{Der, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, context};
 use rustls_pki_types::PrivateKeyDer;
 
@@ -48,11 +49,9 @@ pub(super) fn unsuitable(key: &PrivateKeyDer<'_>) -> Option<String> {
 
 /// Returns the kind of the key in a certificate that clients would not take.
 pub(super) fn unsuitable_in(certificate: &[u8]) -> Option<String> {
-    let mut tbs = Der::new(certificate).enter(SEQUENCE)?.enter(SEQUENCE)?;
-    let _ = tbs.expect(context(0));
-    tbs.expect(INTEGER)?;
-    // Algorithm, issuer, validity, subject.
-    for _ in 0..4 {
+    let mut tbs = start(certificate)?;
+    // Issuer, validity, subject.
+    for _ in 0..3 {
         tbs.expect(SEQUENCE)?;
     }
     let mut algorithm = tbs.enter(SEQUENCE)?.enter(SEQUENCE)?;

@@ -36,7 +36,8 @@ pub(super) fn read(path: &Path, what: &str, patience: Duration) -> Result<Zeroiz
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| unreadable(errno.into()))?;
     let stat = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind == FileType::Directory {
         let name = if what == "key" { "privkey.pem" } else { "fullchain.pem" };
         return Err(failed(&"it is a folder")
             .hint(format!("name the file in it, for instance {}", shell_word(&path.join(name)))));
@@ -45,6 +46,10 @@ pub(super) fn read(path: &Path, what: &str, patience: Duration) -> Result<Zeroiz
         Ok(bytes) if bytes.len() > BYTES_MAX => Err(failed(&format!("it is larger than {BYTES_MAX} bytes"))
             .hint(format!("no {what} is that large; see what it is: head -c 64 {word} | od -c"))),
         Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && kind != FileType::Fifo => {
+            Err(failed(&"it is no file, and nothing more comes from it")
+                .hint(format!("name a file; see what it is: ls -ld {word}")))
+        }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Err(failed(&"it is a FIFO, and no program writes to it to the end")
                 .hint(format!("name a file, or write to it: cat FILE > {word}")))

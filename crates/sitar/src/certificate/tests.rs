@@ -458,6 +458,24 @@ fn a_fifo_is_read_to_its_end_and_not_waited_for_without_end() {
     });
 }
 
+#[test]
+fn a_device_that_says_nothing_is_no_fifo() {
+    let path = Path::new("/dev/ptmx");
+    let Err(error) = read::read(path, "key", Duration::from_millis(20)) else {
+        panic!("a terminal was read")
+    };
+    // Without terminals it cannot be opened, which is another sentence.
+    let text = error.render(false);
+    if !text.contains("(os error ") {
+        assert_eq!(
+            text,
+            "error: cannot read the key /dev/ptmx\n\
+             \x20 cause: it is no file, and nothing more comes from it\n\
+             \x20 hint: name a file; see what it is: ls -ld /dev/ptmx\n"
+        );
+    }
+}
+
 /// The warnings about a certificate, with `F` for its file and `K` for the key's.
 fn warned(pem: &str, key: &KeyPair) -> Vec<String> {
     let folder = TempDir::new().unwrap();

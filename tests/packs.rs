@@ -69,7 +69,7 @@ fn the_same_folder_makes_the_same_pack_and_is_served_encoded() {
         assert_eq!(got.field("vary"), Some("Accept-Encoding"));
     }
     // Without more, it is a tar that holds the site.
-    let listed = run_with(std::process::Command::new("tar").arg("-tf").arg(&one), b"").ok().text();
+    let listed = run_with(Command::new("tar").arg("-tf").arg(&one), b"").ok().text();
     assert!(listed.lines().any(|line| line.trim_start_matches("./") == "app.js"), "{listed}");
 }
 
@@ -225,7 +225,7 @@ fn set_time(path: &Path, seconds: u64) {
 
 /// What the program `gzip` makes of some bytes.
 fn gzip(content: &str) -> Vec<u8> {
-    run_with(std::process::Command::new("gzip").arg("-9nc"), content.as_bytes()).ok().stdout
+    run_with(Command::new("gzip").arg("-9nc"), content.as_bytes()).ok().stdout
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_sidecar_that_was_not_made_again_is_not_sent_and_is_reported() {
     let mut client = Client::connect(&server);
     let got = get(&mut client, "/app.js", "gzip");
     assert_eq!(got.field("content-encoding"), Some("gzip"));
-    let decoded = run_with(std::process::Command::new("gzip").arg("-dc"), &got.body).ok();
+    let decoded = run_with(Command::new("gzip").arg("-dc"), &got.body).ok();
     assert_eq!(decoded.stdout, new.as_bytes());
     assert_eq!(get(&mut client, "/app.js", "br").field("content-encoding"), Some("br"));
 }

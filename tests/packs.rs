@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
-//! `sitar pack` and `sitar check` as a person calls them, and what becomes of a pack that is served.
+//! `sitar pack` and `sitar check` as a person calls them, and what becomes of a pack that is
+//! served.
 
 mod common;
 #[path = "packs/output.rs"]

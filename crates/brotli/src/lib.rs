@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
 //! Brotli (RFC 7932).
 //!
-//! A crate of its own because `brotli` is generic over its allocators: whoever calls it compiles all of it, and again with
-//! its own tests.
+//! A crate of its own because `brotli` is generic over its allocators: each caller compiles
+//! all of it, and again with its own tests.
 
 use std::io::{self, Read};
 
-/// Encodes `content` in a quality from 0, the fastest, to 11, the best. The same bytes give the same bytes on every
-/// machine.
+/// Encodes `content` in a quality from 0, the fastest, to 11, the best. The same bytes give the
+/// same bytes on every machine.
 ///
 /// # Errors
 /// There is not enough memory.

@@ -25,7 +25,8 @@ use self::unfinished::Unfinished;
 /// # Errors
 /// Whatever keeps the archive from being made; then the one that was there is still there.
 pub fn run(arguments: &Pack) -> Result<(), Error> {
-    // Caught, it no longer ends the program in the middle: what is written beyond the limit fails, as on a full disk.
+    // Caught, it no longer ends the program in the middle: what is written beyond the limit fails,
+    // as on a full disk.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if arguments.output.as_os_str() == "-" {
         if io::stdout().is_terminal() {
@@ -34,7 +35,8 @@ pub fn run(arguments: &Pack) -> Result<(), Error> {
         }
         let earlier = arguments.reuse.as_deref().map(open).transpose()?;
         let packed = write(arguments, earlier, io::stdout().lock())?;
-        // Standard output holds the archive, and what standard error refuses cannot be reported anywhere.
+        // Standard output holds the archive, and what standard error refuses cannot be reported
+        // anywhere.
         let _ = io::stderr().write_all(summary::text(arguments, &packed).as_bytes());
         return Ok(());
     }
@@ -42,7 +44,7 @@ pub fn run(arguments: &Pack) -> Result<(), Error> {
     let earlier = match &arguments.reuse {
         Some(path) => Some(open(path)?),
         None if arguments.no_reuse => None,
-        // Nothing there, or nothing that can be read: then everything is encoded anew.
+        // Nothing there, or nothing that can be read: then everything is encoded.
         None => File::open(&output.path).ok(),
     };
     let packed = output.replace(|file| write(arguments, earlier, file))?;
@@ -130,7 +132,8 @@ impl Output {
         Ok(Output { path: folder.join(name), name: name.to_owned(), folder })
     }
 
-    /// Whole and on the disk, or not there at all: whoever opens the path finds the old archive or the new one.
+    /// Whole and on the disk, or not there at all: an open of the path finds the old archive or
+    /// the new one.
     fn replace<T>(&self, write: impl FnOnce(&mut File) -> Result<T, Error>) -> Result<T, Error> {
         let cannot = |error: io::Error| {
             Error::new(format!("cannot write {}", self.path.display()))
@@ -180,7 +183,7 @@ impl Progress for Bar {
 
     fn advance(&self, files: usize, archive: u64) {
         self.0.set_position(files as u64);
-        // Not for a hundred thousand files when nobody looks.
+        // Not for a hundred thousand files when it is not shown.
         if !self.0.is_hidden() {
             self.0.set_message(format!("{} written", HumanBytes(archive)));
         }

@@ -1,7 +1,8 @@
 //! What is on disk may change while it is served: how that is noticed, and what survives it.
 //!
-//! A file that is sent in pieces is looked at after each of them ([`Streamed`](crate::Streamed)). When a changed site takes the place of an
-//! older one, what both have need not be read again ([`Site::inherit`]).
+//! A file that is sent in pieces is looked at after each of them ([`Streamed`](crate::Streamed)).
+//! When a changed site takes the place of an older one, what both have need not be read again
+//! ([`Site::inherit`]).
 
 use crate::error::printable;
 use crate::fields::Blocks;
@@ -20,7 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What changes when a file's content does. Not the change time: a rename or a new link alters nothing here.
+/// What changes when a file's content does. Not the change time: a rename or a new link alters
+/// nothing here.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     /// Bytes.
@@ -53,7 +55,7 @@ pub(crate) struct Origin {
     device: u64,
     inode: u64,
     stamp: Stamp,
-    /// The change time, which nobody can set back.
+    /// The change time, which cannot be set back.
     changed: Moment,
 }
 
@@ -93,8 +95,9 @@ impl Origin {
             > (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
     }
 
-    /// What stands for content that is not read: another number for another version of the file, and for another part of
-    /// it. It says nothing about the inode and the times that it is made of. `makeshift`: bytes that no other call has.
+    /// What stands for content that is not read: another number for another version of the file,
+    /// and for another part of it. It says nothing about the inode and the times that it is made
+    /// of. `makeshift`: bytes that no other call has.
     pub(crate) fn version(&self, part: &Range<u64>, makeshift: &[u8]) -> representation::Hash {
         let Origin { device, inode, stamp: Stamp { size, modified }, changed } = *self;
         let numbers = [
@@ -114,16 +117,17 @@ impl Origin {
         representation::sha256(&text)
     }
 
-    /// How long a change of the file may leave no trace behind another: the grain of its time stamps.
+    /// How long a change of the file may leave no trace behind another: the grain of its time
+    /// stamps.
     pub(crate) fn grain(&self) -> Duration {
         // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).
         let is_coarse = self.stamp.modified.1 == 0 && self.changed.1 == 0;
         if is_coarse { COARSE_GRAIN } else { GRAIN }
     }
 
-    /// Whether whatever is written to the file from `now` on will show: the kernel's time stamps have a grain, and a second
-    /// change within one leaves no trace. To be asked with the time at which the bytes are read; git calls the other case
-    /// racy.
+    /// Whether whatever is written to the file from `now` on will show: the kernel's time stamps
+    /// have a grain, and a second change within one leaves no trace. To be asked with the time at
+    /// which the bytes are read; git calls the other case racy.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let (grain, now) = (self.grain(), now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let age = |(seconds, nanos): Moment| {
@@ -140,8 +144,9 @@ impl Origin {
     }
 }
 
-/// What is served, by a hash: of a pack, that of its index; of anything else, one of names, sizes and modification times. So
-/// two copies of a directory whose times were copied too have one version.
+/// What is served, by a hash: of a pack, that of its index; of anything else, one of names, sizes
+/// and modification times. So two copies of a directory whose times were copied too have one
+/// version.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     kind: &'static str,
@@ -156,10 +161,11 @@ impl fmt::Display for Version {
 }
 
 impl Site {
-    /// What of `older`'s `loaded` representations this site has too. From directory to directory, byte for byte as far as
-    /// the file system tells: same name and encoding, same inode, size, modification and change times. From pack to pack:
-    /// same hash. Nothing is read; header lines are this site's. Bodies in memory only. Blocks: one look at the file system
-    /// for each file of a directory.
+    /// What of `older`'s `loaded` representations this site has too. From directory to directory,
+    /// byte for byte as far as the file system tells: same name and encoding, same inode, size,
+    /// modification and change times. From pack to pack: same hash. Nothing is read; header lines
+    /// are this site's. Bodies in memory only. Blocks: one look at the file system for each file of
+    /// a directory.
     #[must_use]
     pub fn inherit(
         &self,
@@ -190,7 +196,8 @@ impl Site {
         }
     }
 
-    /// From pack to pack, whatever the names: equal hashes are equal bytes, and those were held against them.
+    /// From pack to pack, whatever the names: equal hashes are equal bytes, and those were held
+    /// against them.
     fn inherit_packed(
         &self,
         records: &Records,
@@ -214,11 +221,13 @@ impl Site {
         heirs.collect()
     }
 
-    /// Notes that this site takes the place of another one at `now`. From then on a date proves nothing about what was served
-    /// before: the other site may have had other content of the same date under the same name.
+    /// Notes that this site takes the place of another one at `now`. From then on a date proves
+    /// nothing about what was served before: the other site may have had other content of the same
+    /// date under the same name.
     pub fn take_over(&self, now: SystemTime) {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        // Only the number matters. Rounded up, and a second for those who look at the older one still.
+        // Only the number matters. Rounded up, and a second for those who look at the older one
+        // still.
         self.since.store(now.saturating_add(2), Ordering::Relaxed);
     }
 
@@ -228,8 +237,9 @@ impl Site {
         matches!(self.store, Store::Archive { .. } | Store::Pack { .. })
     }
 
-    /// A number that is another one when what is served may be different: for comparing two openings of one path. Blocks:
-    /// looks at every file. What cannot be looked at counts as being so.
+    /// A number that is another one when what is served may be different: for comparing two
+    /// openings of one path. Blocks: looks at every file. What cannot be looked at counts as being
+    /// so.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -18,9 +18,9 @@ use std::time::SystemTime;
 impl Site {
     /// Reads a file and builds its answers. Blocks: call it on a thread that may.
     ///
-    /// A body within the budget is read whole and hashed; any other is opened to be sent from the file, and hashed only if
-    /// there could be room for it at another time, so that its ETag stays what it is. `now` is the time by the clock that
-    /// answers are dated with.
+    /// A body within the budget is read whole and hashed; any other is opened to be sent from the
+    /// file, and hashed only if there could be room for it at another time, so that its ETag stays
+    /// what it is. `now` is the time by the clock that answers are dated with.
     ///
     /// # Errors
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
@@ -101,7 +101,8 @@ impl Site {
         if origin.is_settled(now) {
             return Ok(Identity::Version { version: origin.version(&place, &[]), until: None });
         }
-        // A change that leaves no trace may come, or have come: this version is like no other, and soon there is another.
+        // A change that leaves no trace may come, or have come: this version is like no other, and
+        // soon there is another.
         let number = self.makeshifts.fetch_add(1, Ordering::Relaxed);
         let nanos = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let makeshift = [&number.to_be_bytes()[..], &nanos.to_be_bytes()].concat();
@@ -120,7 +121,8 @@ fn of<'s, T>(sources: &'s [T], entry: &Entry) -> io::Result<&'s T> {
     sources.get(entry.source).ok_or(io::ErrorKind::InvalidInput.into())
 }
 
-/// A body in an archive of which nothing may have changed since it was indexed: the positions would send a mixture.
+/// A body in an archive of which nothing may have changed since it was indexed: the positions would
+/// send a mixture.
 fn archived(file: &Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
     let content = content(file, offset, size, budget)?;
     if !file.is_unchanged_by_now() {

@@ -1,4 +1,5 @@
-//! A file ready to be sent: bytes in a region (or a range of a file), validators, and header lines built once.
+//! A file ready to be sent: bytes in a region (or a range of a file), validators, and header lines
+//! built once.
 
 use crate::budget::Budget;
 use crate::fields::{self, Blocks, Lines};
@@ -20,8 +21,9 @@ use std::time::SystemTime;
 /// SHA-256 of some content.
 pub(crate) type Hash = [u8; 32];
 
-/// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later than that. Header lines are
-/// made once, so it is that of the first answer, which may be dated a second earlier than `now`.
+/// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later
+/// than that. Header lines are made once, so it is that of the first answer, which may be dated a
+/// second earlier than `now`.
 pub(crate) fn no_later(modified: Option<u64>, now: SystemTime) -> Option<u64> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     modified.map(|time| time.min(now.saturating_sub(1)))
@@ -48,8 +50,9 @@ pub(crate) enum Content {
 pub(crate) enum Identity {
     /// SHA-256 of the content.
     Content(Hash),
-    /// The version of the file that it is sent from, and the place in it ([`Origin::version`]): where hashing would cost a whole
-    /// read. `until`: the file is younger than the grain of its times, and then there is to be another.
+    /// The version of the file that it is sent from, and the place in it ([`Origin::version`]):
+    /// where hashing would cost a whole read. `until`: the file is younger than the grain of its
+    /// times, and then there is to be another.
     Version { version: Hash, until: Option<SystemTime> },
 }
 
@@ -58,7 +61,8 @@ pub(crate) enum Identity {
 pub(crate) struct Dates {
     /// The modification time: seconds since the epoch.
     modified: Option<u64>,
-    /// No other content has been served under this name since then; 0 as far as this process knows of none.
+    /// No other content has been served under this name since then; 0 as far as this process knows
+    /// of none.
     since: u64,
 }
 
@@ -80,7 +84,8 @@ impl Dates {
 #[derive(Debug)]
 pub struct Representation {
     content: Content,
-    /// Where the bytes came from, for whoever asks whether they are still the same; `None`: that cannot be told.
+    /// Where the bytes came from, to compare whether they are still the same; `None`: that
+    /// cannot be told.
     origin: Option<Origin>,
     length: u64,
     etag: Box<[u8]>,
@@ -150,8 +155,8 @@ impl Representation {
         Representation::assemble(content, &Identity::Content(*hash), blocks, entry, dates)
     }
 
-    /// The same bytes, from the same place in a directory, as an entry of another index: nothing is read or hashed, the
-    /// header lines are made anew. `None` unless the body is in memory.
+    /// The same bytes, from the same place in a directory, as an entry of another index: nothing is
+    /// read or hashed, the header lines are made again. `None` unless the body is in memory.
     pub(crate) fn inherited(&self, entry: &Entry, origin: Origin, dates: Dates) -> Option<Representation> {
         let content = self.shared()?;
         let identity = Identity::Content(self.hash?);
@@ -159,7 +164,8 @@ impl Representation {
         Some(Representation { origin: Some(origin), ..made })
     }
 
-    /// The same bytes, whose hash is `hash`, as an entry of another pack. `None` unless the body is in memory.
+    /// The same bytes, whose hash is `hash`, as an entry of another pack. `None` unless the body is
+    /// in memory.
     pub(crate) fn repacked(
         &self,
         hash: &Hash,
@@ -227,8 +233,8 @@ impl Representation {
         }
     }
 
-    /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or an error with this content. Allocates
-    /// nothing.
+    /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or an error
+    /// with this content. Allocates nothing.
     #[must_use]
     pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Found<'r>) -> Reply<'r> {
         let head = request.method == Method::Head;
@@ -247,8 +253,8 @@ impl Representation {
         reply
     }
 
-    /// The type of what is stored encoded is that of what it decodes to (RFC 9110 §8.4): `x.wasm.gz` with Content-Encoding is
-    /// `application/wasm`. Unless the rules say otherwise.
+    /// The type of what is stored encoded is that of what it decodes to (RFC 9110 §8.4):
+    /// `x.wasm.gz` with Content-Encoding is `application/wasm`. Unless the rules say otherwise.
     fn add_decoded_type(&self, reply: &mut Reply<'_>, headers: &mut HeaderSet<'_>) {
         if let Some(media) = self.decoded
             && headers.stored().is_some()
@@ -290,7 +296,8 @@ impl Representation {
         Ok((bytes, self.length))
     }
 
-    /// The content as the text of an error: what it is, and nothing that would let a cache take it for the real thing.
+    /// The content as the text of an error: what it is, and nothing that would let a cache take it
+    /// for the real thing.
     fn failure(&self, status: Status, head: bool) -> Reply<'_> {
         let fields = self.content_fields.text.get(..self.described).unwrap_or_default();
         Reply { fields, encoded: &[], ..self.part(status, 0..self.length, head) }
@@ -306,7 +313,8 @@ impl Representation {
             Verdict::PreconditionFailed => return Reply::precondition_failed(head),
         }
         match range(request, &validators, self.length) {
-            // `range` promises this order; a mistake there must not become a read out of bounds here.
+            // `range` promises this order; a mistake there must not become a read out of bounds
+            // here.
             Span::Part { first, last } if first <= last && last < self.length => {
                 self.single(first, last, head)
             }
@@ -325,8 +333,9 @@ impl Representation {
         Reply { more, ..self.part(Status::PARTIAL_CONTENT, first..last + 1, head) }
     }
 
-    /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect (§15.3.7): of a file that is not in
-    /// memory, of an encoded one (its encoding is not that of the parts' frame), and where a rule has the type.
+    /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect
+    /// (§15.3.7): of a file that is not in memory, of an encoded one (its encoding is not that of
+    /// the parts' frame), and where a rule has the type.
     fn parts(&self, parts: Parts, found: &Found<'_>, head: bool) -> Reply<'_> {
         let is_ruled =
             found.headers.is_some_and(|headers| headers.replaces_type() || headers.stored().is_some());
@@ -363,7 +372,8 @@ impl Representation {
         }
     }
 
-    /// Bytes of memory that this representation holds, its body included (not one that is part of the program).
+    /// Bytes of memory that this representation holds, its body included (not one that is part of
+    /// the program).
     #[must_use]
     pub fn resident_bytes(&self) -> usize {
         let body = match &self.content {
@@ -383,21 +393,22 @@ impl Representation {
         matches!(&self.content, Content::File { file, .. } if file.is_own())
     }
 
-    /// Whether its body is to be sent from a file that has been written to since: it must be loaded again. A body in memory
-    /// stays what it was. Asks the kernel about files only.
+    /// Whether its body is to be sent from a file that has been written to since: it must be loaded
+    /// again. A body in memory stays what it was. Asks the kernel about files only.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         matches!(&self.content, Content::File { file, .. } if !file.is_unchanged())
     }
 
-    /// Whether its ETag was made for a file that had only just been changed, and that is over at this time: it must be loaded
-    /// again.
+    /// Whether its ETag was made for a file that had only just been changed, and that is over at
+    /// this time: it must be loaded again.
     #[must_use]
     pub fn is_makeshift(&self, now: impl FnOnce() -> SystemTime) -> bool {
         self.until.is_some_and(|until| now() >= until)
     }
 
-    /// How large the body is, if it is sent from the file only because the budget had no room for it just then.
+    /// How large the body is, if it is sent from the file only because the budget had no room for
+    /// it just then.
     #[must_use]
     pub fn displaced(&self, budget: &Budget) -> Option<u64> {
         (matches!(self.content, Content::File { .. }) && budget.allows(self.length)).then_some(self.length)
@@ -445,9 +456,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     hash
 }
 
-/// Archives made to be reproducible carry a date that says nothing: the epoch (Docker), a second later (Nix), the first
-/// day of 1980 in any time zone (zip's zero), 1 February 1980 (Gradle). Nothing before 2 January 1980 is a web page.
-/// A year of five digits has no HTTP date.
+/// Archives made to be reproducible carry a date that says nothing: the epoch (Docker), a second
+/// later (Nix), the first day of 1980 in any time zone (zip's zero), 1 February 1980 (Gradle).
+/// Nothing before 2 January 1980 is a web page. A year of five digits has no HTTP date.
 fn is_meaningful(time: u64) -> bool {
     const SECOND_OF_JANUARY_1980: u64 = 315_619_200;
     const GRADLE: u64 = 318_211_200;

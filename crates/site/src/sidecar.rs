@@ -1,8 +1,8 @@
 //! Sidecars: compressed forms that lie beside a file, such as `app.js.gz` beside `app.js`.
 //!
-//! A sidecar is somebody's word that it holds the file. It goes wrong when the file is edited and the sidecar is not made
-//! again. Its time says so for nothing ([`is_outdated`]: at each start); its content says so for certain ([`compare`]:
-//! when packing and checking).
+//! A sidecar is only said to hold the file. It goes wrong when the file is edited and
+//! the sidecar is not made again. Its time says so for nothing ([`is_outdated`]: at each start);
+//! its content says so for certain ([`compare`]: when packing and checking).
 
 use libdeflater::{DecompressionError, Decompressor};
 use sitar_http::semantics::Coding;
@@ -21,8 +21,8 @@ pub(crate) enum Verdict {
     Oversized,
 }
 
-/// Compares what `encoded` decodes to with `content`, and stops at the first byte that differs: a few bytes that decode to
-/// gigabytes cost no more than the file is long.
+/// Compares what `encoded` decodes to with `content`, and stops at the first byte that differs: a
+/// few bytes that decode to gigabytes cost no more than the file is long.
 pub(crate) fn compare(coding: Coding, encoded: &[u8], content: &[u8]) -> Verdict {
     if encoded.is_empty() {
         return Verdict::Broken;
@@ -45,8 +45,8 @@ fn gzip(encoded: &[u8], content: &[u8]) -> Verdict {
         Ok(decoded[..length] == *content)
     };
     match decode(encoded) {
-        // Of several members (RFC 1952 §2.2) the first one is decoded, as browsers do; curl fails at whatever follows it.
-        // One that is there to its last byte cannot do without that byte.
+        // Of several members (RFC 1952 §2.2) the first one is decoded, as browsers do; curl fails
+        // at whatever follows it. One that is there to its last byte cannot do without that byte.
         Ok(true) => match decode(&encoded[..encoded.len() - 1]) {
             Ok(_) => Verdict::Broken,
             Err(_) => Verdict::Same,
@@ -71,13 +71,15 @@ fn same(mut decoded: impl Read, mut content: &[u8]) -> Verdict {
     }
 }
 
-/// Whether a sidecar of `encoded` bytes is too large to be an encoding of `content` bytes, so that it need not be read.
+/// Whether a sidecar of `encoded` bytes is too large to be an encoding of `content` bytes, so that
+/// it need not be read.
 pub(crate) fn is_oversized(encoded: u64, content: u64) -> bool {
     encoded > content + content / 8 + OVERHEAD_MAX
 }
 
-/// Whether a sidecar is clearly older than its file, by their times in seconds. Equal times are those of a build with
-/// `SOURCE_DATE_EPOCH`; a copy or a checkout gives times that differ by as long as it takes.
+/// Whether a sidecar is clearly older than its file, by their times in seconds. Equal times are
+/// those of a build with `SOURCE_DATE_EPOCH`; a copy or a checkout gives times that differ by as
+/// long as it takes.
 pub(crate) fn is_outdated(original: Option<u64>, sidecar: Option<u64>) -> bool {
     matches!((original, sidecar), (Some(original), Some(sidecar)) if sidecar.saturating_add(GRAIN) < original)
 }
@@ -88,7 +90,8 @@ const GRAIN: u64 = 2;
 const WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of headers, names and comments that an encoding may carry beside the content.
 const OVERHEAD_MAX: u64 = 64 << 10;
-/// Bytes of a file above which its sidecars are not decoded: both are held in memory for that. Their times count.
+/// Bytes of a file above which its sidecars are not decoded: both are held in memory for that.
+/// Their times count.
 pub(crate) const COMPARED_MAX: u64 = 64 << 20;
 
 #[cfg(test)]

@@ -93,14 +93,17 @@ impl Streamed {
         &self.look.origin
     }
 
-    /// Whether what has been read from it until now is all of one version: ask after reading, before sending. A system
-    /// call that does not block. What is written through a memory mapping is noticed when the kernel writes it back.
+    /// Whether what has been read from it until now is all of one version: ask after reading,
+    /// before sending. A system call that does not block. What is written through a memory mapping
+    /// is noticed when the kernel writes it back.
     ///
-    /// Size and modification time tell, and where these are as they were, as after `cp --preserve` or `rsync --inplace`, the
-    /// change time, which cannot be set. It changes with a file's names, mode and owner too, and those leave the content alone.
+    /// Size and modification time tell, and where these are as they were, as after `cp --preserve`
+    /// or `rsync --inplace`, the change time, which cannot be set. It changes with a file's names,
+    /// mode and owner too, and those leave the content alone.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
-        // What the kernel knows without asking a remote server, so that this does not wait for a network.
+        // What the kernel knows without asking a remote server, so that this does not wait for a
+        // network.
         self.is_as_opened(AtFlags::STATX_DONT_SYNC)
     }
 
@@ -142,8 +145,8 @@ impl Streamed {
             && (changed == look.origin.changed() || traits != look.traits || name(&self.file) != look.name)
     }
 
-    /// Where the first bytes of a part of a body are. The part is one of [`Body::File`](crate::Body::File), or what is left of
-    /// it, and not empty.
+    /// Where the first bytes of a part of a body are. The part is one of
+    /// [`Body::File`](crate::Body::File), or what is left of it, and not empty.
     #[must_use]
     pub fn place(&self, part: &Range<u64>) -> Place {
         match &self.map {
@@ -152,7 +155,8 @@ impl Streamed {
         }
     }
 
-    /// A range that no other body in this file has, as long as the body: where it lies, or where a sparse one begins.
+    /// A range that no other body in this file has, as long as the body: where it lies, or where a
+    /// sparse one begins.
     pub(crate) fn lies_at(&self, body: &Range<u64>) -> Range<u64> {
         let Some(map) = &self.map else { return body.clone() };
         let start = map.extents().first().map_or(0, |extent| extent.offset);

@@ -1,8 +1,8 @@
 //! The archive as folders: where later members replace earlier ones and links find their targets.
 //!
-//! Links resolve as the kernel would after unpacking, with the root as the end of the world: a target that climbs out
-//! is left out, never clamped. Work is counted ([`FUEL`]) because links multiply: a few hundred bytes of archive can
-//! name more paths than there are atoms.
+//! Links resolve as the kernel would after unpacking, with the root as the end of the world: a
+//! target that climbs out is left out, never clamped. Work is counted ([`FUEL`]) because links
+//! multiply: a few hundred bytes of archive can name more paths than there are atoms.
 
 use crate::error::{OpenFault, Warnings, printable};
 use crate::names::{NAMES_BYTES_MAX, Names};
@@ -139,7 +139,8 @@ impl Tree {
         self.maps
     }
 
-    /// Every path to a file below `prefix`, relative to it, links included; and the files with rules there.
+    /// Every path to a file below `prefix`, relative to it, links included; and the files with
+    /// rules there.
     pub(crate) fn files(
         &self,
         prefix: Option<&str>,

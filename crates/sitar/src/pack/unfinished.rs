@@ -1,7 +1,9 @@
-//! The archive while it is being written: beside its place, hidden, with a name of its own, and locked.
+//! The archive while it is being written: beside its place, hidden, with a name of its own, and
+//! locked.
 //!
-//! A process that is killed leaves it behind. The lock tells that nothing writes to it any more, also when the writer ran in
-//! another container on the same folder; the process id in its name tells it of writers that do not lock.
+//! A process that is killed leaves it behind. The lock tells that nothing writes to it any more,
+//! also when the writer ran in another container on the same folder; the process id in its name
+//! tells it of writers that do not lock.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -26,14 +28,16 @@ const NAME_MAX: usize = 200;
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A file that is removed when this is dropped, or when the program is told to stop, unless it has another name by then.
+/// A file that is removed when this is dropped, or when a signal stops the program, unless it has
+/// another name by then.
 pub(super) struct Unfinished {
     pub(super) path: PathBuf,
     signals: Handle,
 }
 
 impl Unfinished {
-    /// Makes the file for an archive of this name in a folder, and removes those that killed packs have left there.
+    /// Makes the file for an archive of this name in a folder, and removes those that killed packs
+    /// have left there.
     ///
     /// # Errors
     /// The file system's; or another process writes a file of this name.
@@ -51,7 +55,8 @@ impl Unfinished {
                     // A file system without locks, on which nothing is ever taken for a leftover.
                     Err(_) => return Ok((file, path)),
                 },
-                // The process of this number is this one, so that one is gone, unless it runs in another container.
+                // The process of this number is this one, so that one is gone, unless it runs in
+                // another container.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !remove_abandoned(&path) => {
                     return Err(io::Error::new(
                         io::ErrorKind::AlreadyExists,
@@ -111,8 +116,8 @@ fn writer(file: &[u8], name: &[u8]) -> Option<Pid> {
     Pid::from_raw(id.parse().ok()?)
 }
 
-/// Whether there is such a process, other than this one. One that has ended but that its parent has not asked about writes
-/// no more.
+/// Whether there is such a process, other than this one. One that has ended but that its parent has
+/// not asked about writes no more.
 fn is_running(process: Pid) -> bool {
     let id = process.as_raw_nonzero();
     if u32::try_from(id.get()) == Ok(std::process::id()) || test_kill_process(process) == Err(Errno::SRCH) {
@@ -123,7 +128,8 @@ fn is_running(process: Pid) -> bool {
     !state.starts_with(['Z', 'X'])
 }
 
-/// Removes a file that nothing has locked; whether it did. A link is not followed, and only a regular file is removed.
+/// Removes a file that nothing has locked; whether it did. A link is not followed, and only a
+/// regular file is removed.
 fn remove_abandoned(path: &Path) -> bool {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = flags.bits().cast_signed();
@@ -132,7 +138,8 @@ fn remove_abandoned(path: &Path) -> bool {
     };
     file.metadata().is_ok_and(|found| found.is_file())
         && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-        // Until this is closed nothing else takes it for a leftover, and no writer takes it for its own.
+        // Until this is closed nothing else takes it for a leftover, and no writer takes it for its
+        // own.
         && is_at(&file, path)
         && fs::remove_file(path).is_ok()
 }

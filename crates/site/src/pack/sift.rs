@@ -1,4 +1,5 @@
-//! Sidecars that the directory brings: decoded and compared with their files before anything is written.
+//! Sidecars that the directory brings: decoded and compared with their files before anything is
+//! written.
 
 use super::RULES;
 use super::write::{PackError, PackFault};
@@ -21,7 +22,8 @@ struct Group {
     sidecars: Vec<(usize, Coding)>,
 }
 
-/// Takes the sidecars that are not their files encoded out of the names, which are sorted, and says how many they are.
+/// Takes the sidecars that are not their files encoded out of the names, which are sorted, and says
+/// how many they are.
 ///
 /// # Errors
 /// A file cannot be read, or is changed meanwhile.
@@ -90,7 +92,8 @@ fn groups(names: &[Box<[u8]>]) -> Vec<Group> {
     groups
 }
 
-/// Where among the sorted names the file is that a sidecar lies beside. The rules have no sidecars: they are not served.
+/// Where among the sorted names the file is that a sidecar lies beside. The rules have no sidecars:
+/// they are not served.
 pub(super) fn original_of(names: &[Box<[u8]>], original: &[u8]) -> Option<usize> {
     if RULES.contains(&original) {
         return None;

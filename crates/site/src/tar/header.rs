@@ -27,8 +27,8 @@ pub(super) enum TypeFlag {
 }
 
 impl<'b> Header<'b> {
-    /// The header, if its checksum is right: the sum of all bytes with the checksum's own taken as spaces. Old writers
-    /// summed signed bytes, so both are accepted, as every reader does.
+    /// The header, if its checksum is right: the sum of all bytes with the checksum's own taken as
+    /// spaces. Old writers summed signed bytes, so both are accepted, as every reader does.
     pub(super) fn check(block: &'b [u8; 512]) -> Option<Header<'b>> {
         let stored = octal(&block[CHECKSUM])?;
         let (mut unsigned, mut signed) = (0_u64, 0_i64);
@@ -37,7 +37,8 @@ impl<'b> Header<'b> {
             unsigned += u64::from(byte);
             signed += i64::from(byte.cast_signed());
         }
-        // A blank checksum parses as zero, and no header sums to zero: the field itself counts eight spaces.
+        // A blank checksum parses as zero, and no header sums to zero: the field itself counts
+        // eight spaces.
         (stored == unsigned || i64::try_from(stored) == Ok(signed)).then_some(Header { block })
     }
 
@@ -57,7 +58,8 @@ impl<'b> Header<'b> {
             b'D' => TypeFlag::GnuDumpDirectory,
             b'V' => TypeFlag::VolumeLabel,
             b'M' => TypeFlag::Continuation,
-            // Letters of other programs, which may stand for no file at all: Solaris keeps access control lists in `A`.
+            // Letters of other programs, which may stand for no file at all: Solaris keeps access
+            // control lists in `A`.
             b'A'..=b'Z' => TypeFlag::Unknown,
             // POSIX has a type that a reader does not know be a regular file, as does every reader.
             _ => TypeFlag::File,
@@ -80,7 +82,8 @@ impl<'b> Header<'b> {
         }
     }
 
-    /// What an old GNU header of a sparse file says; `None` where another program uses these bytes (star).
+    /// What an old GNU header of a sparse file says; `None` where another program uses these bytes
+    /// (star).
     pub(super) fn sparse(&self) -> Option<OldSparse<'b>> {
         let fields = OldSparse {
             entries: &self.block[386..482],
@@ -95,7 +98,8 @@ impl<'b> Header<'b> {
         text(&self.block[157..257]).to_vec()
     }
 
-    /// The body's length in bytes; `None` when it is negative, too large for any file, or no number at all.
+    /// The body's length in bytes; `None` when it is negative, too large for any file, or no number
+    /// at all.
     pub(super) fn size(&self) -> Option<u64> {
         number(&self.block[124..136])
     }
@@ -115,7 +119,8 @@ pub(super) struct OldSparse<'b> {
     pub(super) size: Option<u64>,
 }
 
-/// A block of entries behind an old GNU header of a sparse file: the entries, and whether another block follows.
+/// A block of entries behind an old GNU header of a sparse file: the entries, and whether another
+/// block follows.
 pub(super) fn more_entries(block: &[u8; 512]) -> (&[u8], bool) {
     (&block[..504], block[504] != 0)
 }
@@ -155,7 +160,8 @@ fn number(field: &[u8]) -> Option<u64> {
     }
 }
 
-/// Octal digits between optional spaces, ended by a space, a zero byte or the field's end. Blank is zero.
+/// Octal digits between optional spaces, ended by a space, a zero byte or the field's end. Blank is
+/// zero.
 fn octal(field: &[u8]) -> Option<u64> {
     let digits = field.trim_ascii_start();
     let end = digits.iter().position(|&byte| byte == 0 || byte == b' ').unwrap_or(digits.len());

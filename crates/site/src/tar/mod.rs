@@ -1,19 +1,21 @@
 //! Tar archives as an untrusted list of positions: every header is read, no body is.
 //!
-//! Understood: v7, ustar (POSIX.1-1988), GNU long names, links and base-256 numbers, pax extended headers
-//! (POSIX.1-2001 "pax Interchange Format"), local and global, sparse files as GNU tar and bsdtar write them ([`sparse`]).
-//! Refused with a reason: compressed, cut-short and multi-volume archives, sparse files of star, and anything whose
-//! checksum is wrong. Names come out as they were written; what they mean is for [`crate::path::normalize`] and [`crate::tree::Tree`].
+//! Understood: v7, ustar (POSIX.1-1988), GNU long names, links and base-256 numbers, pax extended
+//! headers (POSIX.1-2001 "pax Interchange Format"), local and global, sparse files as GNU tar and
+//! bsdtar write them ([`sparse`]). Refused with a reason: compressed, cut-short and multi-volume
+//! archives, sparse files of star, and anything whose checksum is wrong. Names come out as they
+//! were written; what they mean is for [`crate::path::normalize`] and [`crate::tree::Tree`].
 //!
-//! Where real readers differ, the stricter reading wins, because a silent difference would be a site that shows other
-//! files than `tar -t` lists: an archive without its end marker counts as cut short, and a zero block must be followed
-//! by another (or by the end of the file).
+//! Where real readers differ, the stricter reading wins, because a silent difference would be a
+//! site that shows other files than `tar -t` lists: an archive without its end marker counts as cut
+//! short, and a zero block must be followed by another (or by the end of the file).
 
 use crate::error::{OpenFault, Warnings, printable};
 use header::{Header, OldSparse, TypeFlag};
 use pax::{Overrides, Version};
 use sparse::{EXTENTS_MAX, Entries, Text};
 use std::io;
+use window::{Window, read_error};
 
 pub(crate) use sparse::Map;
 
@@ -22,6 +24,7 @@ mod pax;
 mod sparse;
 #[cfg(test)]
 pub(crate) mod tests;
+mod window;
 
 /// Bytes that can be read anywhere: a file, or a slice in tests.
 pub(crate) trait ReadAt {
@@ -42,7 +45,8 @@ pub(crate) struct Member {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     File(Stored),
-    /// A file with holes: `size` counts them too, and `offset` is only a name for it that no other file of the archive has.
+    /// A file with holes: `size` counts them too, and `offset` is only a name for it that no other
+    /// file of the archive has.
     Sparse(Stored, Map),
     Directory,
     /// The name of an earlier member.
@@ -56,7 +60,8 @@ pub(crate) enum Kind {
 /// Where a file's bytes lie in the archive.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
-    /// First byte, from the archive's start. `offset + size` lies within the archive, unless there is a [`Map`].
+    /// First byte, from the archive's start. `offset + size` lies within the archive, unless there
+    /// is a [`Map`].
     pub(crate) offset: u64,
     /// Bytes.
     pub(crate) size: u64,
@@ -68,7 +73,8 @@ pub(crate) struct Stored {
 pub(crate) trait Members {
     /// Takes the next member, in the archive's order.
     fn add(&mut self, member: Member, warnings: &mut Warnings) -> Result<(), OpenFault>;
-    /// Returns the file that a hard link to this name shares, as far as members have been added, and its map if it is sparse.
+    /// Returns the file that a hard link to this name shares, as far as members have been added,
+    /// and its map if it is sparse.
     fn file(&self, name: &[u8]) -> Option<(Stored, Option<&Map>)>;
 }
 
@@ -82,7 +88,7 @@ pub(crate) fn scan(
         return Err(OpenFault::Empty);
     }
     let mut scanner = Scanner {
-        window: Window { source, start: 0, bytes: Vec::new() },
+        window: Window::new(source),
         at: 0,
         headers: 0,
         global: Overrides::default(),
@@ -127,7 +133,7 @@ impl<R: ReadAt> Scanner<'_, R> {
                 None if at == 0 => return Err(self.not_a_tar()),
                 None => {
                     return Err(OpenFault::Truncated {
-                        offset: self.window.source.len(),
+                        offset: self.window.source().len(),
                         member: self.last.clone(),
                     });
                 }
@@ -203,8 +209,8 @@ impl<R: ReadAt> Scanner<'_, R> {
         }
         let has_body = match flag {
             TypeFlag::HardLink => size > 0 && self.is_body(at, size, before.file(&link))?,
-            // POSIX pax: links, devices and directories have no body, whatever their size field says (for a directory it
-            // may be a quota).
+            // POSIX pax: links, devices and directories have no body, whatever their size field
+            // says (for a directory it may be a quota).
             TypeFlag::Symlink | TypeFlag::Device | TypeFlag::Directory => false,
             _ => true,
         };
@@ -231,7 +237,8 @@ impl<R: ReadAt> Scanner<'_, R> {
         Ok(Member { name, kind })
     }
 
-    /// A sparse file. `stored` is what follows the header: the parts, and in version 1.0 a map in front of them.
+    /// A sparse file. `stored` is what follows the header: the parts, and in version 1.0 a map in
+    /// front of them.
     fn sparse(
         &mut self,
         at: u64,
@@ -290,7 +297,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         while is_extended && added.is_ok() && entries.len() <= EXTENTS_MAX {
             let Some(block) = self.window.block(*offset)? else {
                 return Err(OpenFault::Truncated {
-                    offset: self.window.source.len(),
+                    offset: self.window.source().len(),
                     member: self.last.clone(),
                 });
             };
@@ -302,7 +309,8 @@ impl<R: ReadAt> Scanner<'_, R> {
         added.map_err(|what| self.damaged(*offset, what))
     }
 
-    /// The map in front of the data, which ends with a whole block. Returns how many bytes it takes.
+    /// The map in front of the data, which ends with a whole block. Returns how many bytes it
+    /// takes.
     fn text_map(&mut self, data: u64, size: u64, entries: &mut Entries) -> Result<u64, OpenFault> {
         let mut text = Text::default();
         let mut taken = 0;
@@ -310,7 +318,7 @@ impl<R: ReadAt> Scanner<'_, R> {
             let Some(block) = data.checked_add(taken).map(|at| self.window.block(at)).transpose()?.flatten()
             else {
                 return Err(OpenFault::Truncated {
-                    offset: self.window.source.len(),
+                    offset: self.window.source().len(),
                     member: self.last.clone(),
                 });
             };
@@ -322,13 +330,15 @@ impl<R: ReadAt> Scanner<'_, R> {
         Err(self.damaged(data, "a sparse file's map is not complete"))
     }
 
-    /// Whether a hard link's size is that of a body. POSIX.1-2001 has a pax archive's link bring the content of its file once
-    /// more; before, sizes of links meant nothing, and some writers give that of the target (among them programs in Go, in
-    /// pax archives too). What follows decides: a header, or the end, comes directly behind the link or behind the body.
+    /// Whether a hard link's size is that of a body. POSIX.1-2001 has a pax archive's link bring
+    /// the content of its file once more; before, sizes of links meant nothing, and some writers
+    /// give that of the target (among them programs in Go, in pax archives too). What follows
+    /// decides: a header, or the end, comes directly behind the link or behind the body.
     ///
-    /// Both can be, by chance or because a file holds an archive. Then it is a body only if it is the target's content: a
-    /// wrong guess in one direction reads a body as headers, in the other the next header as a body, and either would
-    /// let the content of a file name members. Where the target is not there, the archive is refused.
+    /// Both can be, by chance or because a file holds an archive. Then it is a body only if it is
+    /// the target's content: a wrong guess in one direction reads a body as headers, in the other
+    /// the next header as a body, and either would let the content of a file name members. Where
+    /// the target is not there, the archive is refused.
     fn is_body(
         &mut self,
         at: u64,
@@ -342,7 +352,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         let next = self.window.block(data)?;
         let follows = next.is_some_and(|block| is_next(&block));
         // An archive that is cut off there is refused; its last body is one nevertheless.
-        let follows_body = behind == self.window.source.len()
+        let follows_body = behind == self.window.source().len()
             || self.window.block(behind)?.is_some_and(|block| is_next(&block));
         if !follows || !follows_body {
             return Ok(follows_body);
@@ -358,7 +368,7 @@ impl<R: ReadAt> Scanner<'_, R> {
     /// Whether the bytes at `other` begin and end as a file does, which a body and a header do not.
     fn is_copy(&self, file: Stored, map: Option<&Map>, other: u64) -> Result<bool, OpenFault> {
         let len = file.size.min(BLOCK as u64);
-        let read = |part: &mut [u8], at: u64| self.window.source.read_exact_at(part, at);
+        let read = |part: &mut [u8], at: u64| self.window.source().read_exact_at(part, at);
         let is_same = |from: u64| {
             let (mut one, mut two) = ([0; BLOCK], [0; BLOCK]);
             // At most BLOCK, so it fits.
@@ -383,20 +393,23 @@ impl<R: ReadAt> Scanner<'_, R> {
         self.skip(data, size)?;
         // At most EXTENSION_MAX, checked above.
         let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
-        self.window.source.read_exact_at(&mut body, data).map_err(read_error)?;
+        self.window.source().read_exact_at(&mut body, data).map_err(read_error)?;
         Ok(body)
     }
 
     /// Moves behind a body, which must lie within the archive.
     fn skip(&mut self, data: u64, size: u64) -> Result<(), OpenFault> {
-        let end = data.checked_add(size).filter(|&end| end <= self.window.source.len());
-        // The last block may lack its padding; then the end marker is missing too, and that is what is reported.
+        let end = data.checked_add(size).filter(|&end| end <= self.window.source().len());
+        // The last block may lack its padding; then the end marker is missing too, and that is what
+        // is reported.
         match end.and_then(|end| end.checked_next_multiple_of(BLOCK as u64)) {
             Some(next) => {
                 self.at = next;
                 Ok(())
             }
-            None => Err(OpenFault::Truncated { offset: self.window.source.len(), member: self.last.clone() }),
+            None => {
+                Err(OpenFault::Truncated { offset: self.window.source().len(), member: self.last.clone() })
+            }
         }
     }
 
@@ -406,7 +419,8 @@ impl<R: ReadAt> Scanner<'_, R> {
         }
         match self.window.block(at + BLOCK as u64)? {
             Some(block) if block != [0; BLOCK] => Err(self.damaged(at, "an end marker stands in the middle")),
-            // What follows the end marker is padding, or another archive that `tar` does not list either.
+            // What follows the end marker is padding, or another archive that `tar` does not list
+            // either.
             Some(_) | None => Ok(None),
         }
     }
@@ -417,7 +431,7 @@ impl<R: ReadAt> Scanner<'_, R> {
 
     /// The first block is no header: a compressed archive deserves a better answer than "no".
     fn not_a_tar(&self) -> OpenFault {
-        let first = &self.window.bytes;
+        let first = self.window.bytes();
         for &(magic, format, remedy) in COMPRESSED {
             if first.starts_with(magic) {
                 return OpenFault::Compressed { format, remedy };
@@ -427,41 +441,6 @@ impl<R: ReadAt> Scanner<'_, R> {
     }
 }
 
-/// A sliding window over the source: most bodies of a site are smaller than it, so one read finds several headers.
-struct Window<'s, R> {
-    source: &'s R,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<R: ReadAt> Window<'_, R> {
-    /// The block at `at`, or `None` when the source ends before its end.
-    fn block(&mut self, at: u64) -> Result<Option<[u8; BLOCK]>, OpenFault> {
-        if let Some(block) = self.cached(at) {
-            return Ok(Some(block));
-        }
-        let left = self.source.len().saturating_sub(at);
-        if left == 0 {
-            return Ok(None);
-        }
-        // At most WINDOW, so it fits.
-        self.bytes.resize(usize::try_from(left.min(WINDOW)).unwrap_or(0), 0);
-        self.start = at;
-        self.source.read_exact_at(&mut self.bytes, at).map_err(read_error)?;
-        Ok(self.cached(at))
-    }
-
-    fn cached(&self, at: u64) -> Option<[u8; BLOCK]> {
-        let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
-        let block = self.bytes.get(from..from.checked_add(BLOCK)?)?;
-        block.try_into().ok()
-    }
-}
-
-fn read_error(error: io::Error) -> OpenFault {
-    OpenFault::Io { doing: "read the archive", error }
-}
-
 fn until_zero(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Some(zero) = bytes.iter().position(|&byte| byte == 0) {
         bytes.truncate(zero);
@@ -469,24 +448,8 @@ fn until_zero(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-impl ReadAt for &[u8] {
-    fn len(&self) -> u64 {
-        <[u8]>::len(self) as u64
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let from = usize::try_from(offset).map_err(|_| eof())?;
-        let end = from.checked_add(buf.len()).ok_or_else(eof)?;
-        buf.copy_from_slice(self.get(from..end).ok_or_else(eof)?);
-        Ok(())
-    }
-}
-
 /// A header, and the unit that bodies are padded to, in bytes.
 const BLOCK: usize = 512;
-/// Bytes read at once.
-const WINDOW: u64 = 32 * 1024;
 /// Headers in one archive, extensions included: about 2 GiB of nothing but headers.
 const HEADERS_MAX: u64 = 4 << 20;
 /// Bytes of one pax header or one long name.

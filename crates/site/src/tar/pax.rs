@@ -2,8 +2,8 @@
 
 use super::sparse::Entries;
 
-/// What extended headers say in place of a member's own header. Of each, `None` means that nothing was said and
-/// `Some(None)` that an earlier saying was taken back (an empty value).
+/// What extended headers say in place of a member's own header. Of each, `None` means that nothing
+/// was said and `Some(None)` that an earlier saying was taken back (an empty value).
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct Overrides {
     pub(super) path: Option<Option<Vec<u8>>>,
@@ -114,7 +114,8 @@ pub(super) fn apply(mut body: &[u8], to: &mut Overrides) -> Result<(), &'static 
             b"linkpath" => to.link = Some((!empty).then(|| value.to_vec())),
             b"size" if empty => to.size = Some(None),
             b"size" => to.size = Some(Some(decimal(value).ok_or("a pax size is not a number")?)),
-            // A fraction is cut off: HTTP dates have whole seconds. Before the epoch there is none (0: see Last-Modified).
+            // A fraction is cut off: HTTP dates have whole seconds. Before the epoch there is none
+            // (0: see Last-Modified).
             b"mtime" => {
                 let whole = value.split(|&byte| byte == b'.').next().unwrap_or(value);
                 to.mtime = Some((!empty).then(|| decimal(whole).unwrap_or(0)));

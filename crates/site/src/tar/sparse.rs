@@ -1,8 +1,9 @@
 //! Sparse members: a map of the parts that are stored, and holes between them that are zeros.
 //!
-//! Four ways to write the map are in use (GNU tar's manual, "Storing Sparse Files"): in the header and blocks behind it (old GNU,
-//! type `S`), in pax records (0.0 and 0.1), and as text in front of the data (1.0, which bsdtar writes unasked). All of them
-//! come to the same [`Map`]. The parts lie one behind the other in the archive, in the order of the file.
+//! Four ways to write the map are in use (GNU tar's manual, "Storing Sparse Files"): in the header
+//! and blocks behind it (old GNU, type `S`), in pax records (0.0 and 0.1), and as text in front of
+//! the data (1.0, which bsdtar writes unasked). All of them come to the same [`Map`]. The parts lie
+//! one behind the other in the archive, in the order of the file.
 
 use crate::streamed::Place;
 use std::io;
@@ -63,7 +64,8 @@ impl Entries {
         }
     }
 
-    /// The map of a file of `size` bytes whose parts lie in the `stored` bytes at `offset`; `None` if it has no holes.
+    /// The map of a file of `size` bytes whose parts lie in the `stored` bytes at `offset`; `None`
+    /// if it has no holes.
     ///
     /// # Errors
     /// The map and these numbers contradict each other.
@@ -96,7 +98,8 @@ impl Map {
         &self.extents
     }
 
-    /// Where the first bytes of a part of the file are, which is not empty: as many as lie in one extent or in one hole.
+    /// Where the first bytes of a part of the file are, which is not empty: as many as lie in one
+    /// extent or in one hole.
     pub(crate) fn place(&self, part: &Range<u64>) -> Place {
         let wanted = part.end.saturating_sub(part.start);
         let next = self.extents.partition_point(|extent| extent.at + extent.len <= part.start);
@@ -134,8 +137,8 @@ impl Map {
     }
 }
 
-/// Reads a map as version 1.0 has it in front of the data: numbers on lines of their own, the first of which says how many
-/// pairs of them follow.
+/// Reads a map as version 1.0 has it in front of the data: numbers on lines of their own, the first
+/// of which says how many pairs of them follow.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     /// The number that is being read, and how many digits it has.

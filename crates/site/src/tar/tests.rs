@@ -211,7 +211,8 @@ fn a_link_may_bring_the_content_of_its_file() {
             .starts_with("5 bytes, link to a, 0 bytes")
     );
     assert!(names(&[a, link(size), nested, after]).starts_with("5 bytes, link to a, 0 bytes"));
-    // As programs in Go write pax archives: sizes, and no bodies. Behind a body there would be a header, too.
+    // As programs in Go write pax archives: sizes, and no bodies. Behind a body there would be a
+    // header, too.
     let small = member("a", b'0', &[b'x'; 300]);
     let links = [x.clone(), small, link(300), link(300), link(300)];
     assert_eq!(names(&links), "300 bytes, link to a, link to a, link to a");

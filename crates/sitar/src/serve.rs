@@ -92,9 +92,19 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let mut is_polled = matches!(engine, Choice::SqPoll(_));
     let listeners: Listeners =
         bound.shards.into_iter().map(|shard| shard.into_iter().map(Into::into).collect()).collect();
-    // For epoll, which all shards go over to when one of them has no ring.
-    let again = if arguments.engine == cli::Engine::Auto { duplicate(&listeners)? } else { Vec::new() };
-    let worker = match start(config(listeners, limits, sealer), engine, memory) {
+    // For another attempt, when a shard has no ring.
+    let again = if let Choice::Epoll(_) = engine { Vec::new() } else { duplicate(&listeners)? };
+    let smaller = memory.shrunk(&limits.ring()).filter(|_| matches!(engine, Choice::Uring));
+    let mut started = start(config(listeners, limits.clone(), sealer), engine, memory);
+    if let (Err(Failed::Ring(why)), Some(smaller)) = (&started, smaller)
+        && why.is_limit()
+    {
+        let small = start(config(duplicate(&again)?, limits, sealer), Choice::Uring, smaller);
+        // Otherwise the first attempt has the better reason.
+        started = small.or(started);
+    }
+    let worker = match started {
+        // All shards go over to epoll.
         Err(Failed::Ring(why)) if arguments.engine == cli::Engine::Auto && lets_epoll_run(&why) => {
             let engine = Choice::Epoll(Some(why));
             let (sealer, (limits, fitted)) = (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);

@@ -55,6 +55,16 @@ impl Memory {
         Queues::within(config, 0).locked(config) * u64::from(self.shards)
     }
 
+    /// Returns a plan that makes the smallest rings from the start; `None` where this one does, or tried to: with one ring.
+    ///
+    /// Rings that are made at a time take what is left for them in the order in which they come, and the first of them may
+    /// leave nothing for the last.
+    #[must_use]
+    pub fn shrunk(&self, config: &Config) -> Option<Memory> {
+        let has_larger = self.limit.is_some() && self.queues(config) != Queues::within(config, 0);
+        (self.shards > 1 && has_larger).then(|| Memory { limit: Some(self.least(config)), ..*self })
+    }
+
     /// Whether waiting can help: alone, the rings would fit.
     fn is_enough(&self, config: &Config) -> bool {
         self.limit.is_none_or(|limit| limit >= self.least(config))

@@ -31,6 +31,20 @@ fn rings_take_half_of_what_may_be_locked() {
 }
 
 #[test]
+fn the_smallest_rings_are_a_plan_of_their_own() {
+    if rustix::param::page_size() != 4096 {
+        return;
+    }
+    let shrunk = |limit, shards| memory(limit, shards).shrunk(&SHARD);
+    let small = shrunk(8 << 20, 8).unwrap();
+    assert_eq!((small.shards, small.queues(&SHARD).locked(&SHARD)), (8, 32 << 10));
+    assert_eq!(shrunk(8 << 20, 1), None);
+    // These are the smallest already.
+    assert_eq!(shrunk(64 << 10, 2), None);
+    assert_eq!(Memory { limit: None, shards: 8 }.shrunk(&SHARD), None);
+}
+
+#[test]
 fn the_rings_of_the_process_before_are_waited_for() {
     let plan = memory(8 << 20, 2);
     let (planned, smallest) = (plan.queues(&SHARD), Queues::within(&SHARD, 0));

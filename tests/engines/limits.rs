@@ -167,6 +167,13 @@ fn threads_that_a_user_may_not_start_are_named() {
          \x20 cause: Resource temporarily unavailable (os error 11)\n\
          \x20 hint: allow more threads (TasksMax= in a systemd unit, `ulimit -u`, docker run --pids-limit), or start fewer: --shards\n"
     );
+    // Room for the shard and not for the thread that waits for signals: nothing says before that the server runs.
+    let mut command = sitar_inside(&place.inside("--nproc=4"), place.folder.path());
+    let arguments =
+        ["serve", "--tls", "off", "--listen", "127.0.0.1:0", "--shards", "1", "--engine", "epoll"];
+    let ended = run_with(command.args(arguments), b"");
+    assert_eq!((ended.status.code(), &ended.stdout[..]), (Some(1), &b""[..]), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("error: cannot start a thread\n"), "{}", ended.stderr);
 }
 
 #[test]

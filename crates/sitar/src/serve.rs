@@ -119,11 +119,6 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     };
     let worker = worker.map_err(explain)?;
     let since = Instant::now();
-    // A standard output that takes nothing is no reason not to serve.
-    if let Err(error) = output::try_print(&report.to_string()) {
-        say(&format_args!("sitar: the report of the start could not be printed: {error}"));
-    }
-
     let worker = Arc::new(worker);
     let call = Arc::new(Call::new().map_err(cannot_start_a_thread)?);
     let watcher = watch(eye, site, &worker, &call)?;
@@ -152,6 +147,10 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         }
     });
     let thread = thread.map_err(cannot_start_a_thread)?;
+    // Nothing of the start can fail any more. A standard output that takes nothing is no reason not to serve.
+    if let Err(error) = output::try_print(&report.to_string()) {
+        say(&format_args!("sitar: the report of the start could not be printed: {error}"));
+    }
     worker.wait();
     ended.store(true, Ordering::Release);
     handle.close();

@@ -193,11 +193,11 @@ pub struct Serve {
 
     /// Connections at most, all shards together; newcomers then wait in the kernel's queue, or are closed when many come at
     /// once [default: 8192 per shard]
-    #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS")]
+    #[arg(long, value_name = "N", env = "SITAR_CONNECTIONS", value_parser = parse_connections)]
     pub connections: Option<NonZeroU32>,
 
     /// Memory for file contents, in MiB; what does not fit is read from the file each time
-    #[arg(long, value_name = "MIB", default_value_t = 512, env = "SITAR_MEMORY")]
+    #[arg(long, value_name = "MIB", default_value_t = 512, env = "SITAR_MEMORY", value_parser = parse_mib)]
     pub memory: u32,
 
     /// Seconds for a TLS handshake
@@ -396,6 +396,14 @@ fn parse_port_variable(value: Option<&OsStr>) -> Result<Option<u16>, clap::Error
             )),
         },
     }
+}
+
+fn parse_mib(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a whole number of MiB, such as 512".to_owned())
+}
+
+fn parse_connections(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 1 to {}", u32::MAX))
 }
 
 fn parse_shards(text: &str) -> Result<NonZeroU16, String> {

@@ -167,6 +167,18 @@ const FLAGS: &[(&[&str], Meaning)] = &[
             "lines in the site's file _headers do that, such as Cache-Control: sitar serve shows the handbook",
         ),
     ),
+    (
+        &["--list", "--dirlist", "--dir-listing", "--directory-listing", "--autoindex", "--browse"],
+        Meaning::Other("folders are not listed: each needs its index.html"),
+    ),
+    (
+        &["--proxy", "--upstream", "--reverse-proxy", "--proxy-pass"],
+        Meaning::Other("requests are not passed on to another server"),
+    ),
+    (
+        &["-q", "--quiet", "--silent", "--log", "--log-file", "--access-log"],
+        Meaning::Other("requests are not logged; standard error tells of changes and faults"),
+    ),
     (&["-D", "--daemon", "--daemonize", "--background"], Meaning::Other(FOREGROUND)),
     (&["-m", "--module"], Meaning::Other("to serve this folder: sitar serve .")),
     (
@@ -174,7 +186,7 @@ const FLAGS: &[(&[&str], Meaning)] = &[
         Meaning::Other("there is no configuration file: sitar serve --help lists flags and variables"),
     ),
     (
-        &["-v", "--verbose", "--debug"],
+        &["-v", "-V", "--version", "--verbose", "--debug"],
         Meaning::Other("the version is printed by sitar --version, and what runs by sitar serve"),
     ),
 ];

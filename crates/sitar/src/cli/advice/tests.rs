@@ -62,6 +62,12 @@ fn habits_of_other_servers() {
         (&["serve", "-o"], "no browser is opened"),
         (&["serve", "--auth", "joe:1"], "cannot have users yet"),
         (&["serve", "--no-cache"], "Cache-Control"),
+        (&["serve", "--version"], "sitar --version"),
+        (&["serve", "-V"], "sitar --version"),
+        (&["serve", "--quiet"], "requests are not logged"),
+        (&["serve", "--access-log", "x"], "requests are not logged"),
+        (&["serve", "--list"], "folders are not listed"),
+        (&["serve", "--proxy", "http://own.test"], "not passed on"),
         (&["serve", "-D"], "it stays in the foreground"),
         // The shift key
         (&["SERVE", "."], "verbs are in lower case: sitar serve"),
@@ -86,5 +92,28 @@ fn paths_that_do_not_exist_and_mean_something_else() {
         ("", None),
     ] {
         assert_eq!(instead_of_site(Path::new(path)).as_deref(), expected, "{path}");
+    }
+}
+
+#[test]
+fn numbers_say_what_they_are_of() {
+    for (arguments, expected) in [
+        (
+            ["serve", "--memory", "1G"],
+            "'1G' for '--memory <MIB>': expected a whole number of MiB, such as 512",
+        ),
+        (["serve", "--memory", ""], "'' for '--memory <MIB>': expected a whole number of MiB, such as 512"),
+        (
+            ["serve", "--connections", "0"],
+            "'0' for '--connections <N>': expected a whole number from 1 to 4294967295",
+        ),
+        (
+            ["serve", "--connections", "many"],
+            "'many' for '--connections <N>': expected a whole number from 1 to 4294967295",
+        ),
+    ] {
+        let all = ["sitar"].iter().chain(&arguments);
+        let text = crate::cli::parse(all, None).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("error: invalid value {expected}\n")), "{text}");
     }
 }

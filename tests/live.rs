@@ -388,8 +388,8 @@ fn messages_name_the_time_the_site_and_what_is_served() {
     assert_eq!(stamp, format!("{}, still pack {second}, 2 files)", path.display()));
 }
 
-/// openat2 alone, as Docker refused it; and everything that is newer than Linux 5.0, and statx, as a container runtime that
-/// has never heard of them does.
+/// openat2 alone, as Docker refused it; and everything that is newer than Linux 5.0, and statx, as
+/// a container runtime that has never heard of them does.
 #[test]
 fn folders_are_served_checked_and_packed_without_openat2() {
     if !have("live::folders_are_served_checked_and_packed_without_openat2", &["cc"]) {

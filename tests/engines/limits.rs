@@ -82,7 +82,8 @@ fn rings_fit_into_the_memory_that_a_user_may_lock() {
         let arguments = ["--tls", "off", "--shards", shards, "--engine", engine];
         Server::start_inside(inside, arguments.into_iter().chain(connections))
     };
-    // The usual limit; each is started again at once, while the rings of the one before may still be counted.
+    // The usual limit; each is started again at once, while the rings of the one before may still
+    // be counted.
     let usual = place.inside("--memlock=8388608");
     for shards in ["1", "7", "8", "16", "64"] {
         for _ in 0..3 {
@@ -167,7 +168,8 @@ fn threads_that_a_user_may_not_start_are_named() {
          \x20 cause: Resource temporarily unavailable (os error 11)\n\
          \x20 hint: allow more threads (TasksMax= in a systemd unit, `ulimit -u`, docker run --pids-limit), or start fewer: --shards\n"
     );
-    // Room for the shard and not for the thread that waits for signals: nothing says before that the server runs.
+    // Room for the shard and not for the thread that waits for signals: nothing says before that
+    // the server runs.
     let mut command = sitar_inside(&place.inside("--nproc=4"), place.folder.path());
     let arguments =
         ["serve", "--tls", "off", "--listen", "127.0.0.1:0", "--shards", "1", "--engine", "epoll"];

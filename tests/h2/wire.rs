@@ -71,8 +71,9 @@ fn the_largest_header_rules_are_answered_in_every_version() {
     );
 }
 
-/// One line for a list, in HTTP/1.1 and HTTP/2; and what redirects and answers to OPTIONS carry. Behind `--tls off` stands a proxy
-/// that encrypts, so Strict-Transport-Security goes out in plain text too.
+/// One line for a list, in HTTP/1.1 and HTTP/2; and what redirects and answers to OPTIONS carry.
+/// Behind `--tls off` stands a proxy that encrypts, so Strict-Transport-Security goes out in plain
+/// text too.
 #[test]
 fn header_rules_that_meet_are_one_field_in_every_version() {
     let site = Site::new();

@@ -1,4 +1,5 @@
-//! Versions of a site's files that size and modification time do not tell apart, and sparse files, through the whole program.
+//! Versions of a site's files that size and modification time do not tell apart, and sparse files,
+//! through the whole program.
 
 use crate::common::client::{Client, Response};
 use crate::common::{Server, eventually, h2, have, run};
@@ -65,7 +66,8 @@ fn versions_of_one_size_and_date_are_not_taken_for_each_other() {
     put(b'1');
     let servers = [&site, &tar].map(|path| Server::start_with([path], &[("SITAR_MEMORY", "1")]));
     let mut clients = servers.each_ref().map(Clients::new);
-    // What has only just been changed has a makeshift for an ETag, for as long as its times may not tell.
+    // What has only just been changed has a makeshift for an ETag, for as long as its times may not
+    // tell.
     let firsts = clients.each_mut().map(|clients| {
         let mut etag = String::new();
         eventually("an ETag that stays", || {
@@ -116,7 +118,8 @@ fn head(clients: &mut Clients) -> String {
     got.field("etag").expect("each body has one").to_owned()
 }
 
-/// A file of 700,000 bytes with holes, and parts as long as a block, longer than a send and at the end.
+/// A file of 700,000 bytes with holes, and parts as long as a block, longer than a send and at the
+/// end.
 fn holes(path: &Path) -> Vec<u8> {
     let file = File::create(path).unwrap();
     file.set_len(700_000).unwrap();

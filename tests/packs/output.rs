@@ -62,7 +62,8 @@ fn each_verb_says_when_its_output_is_lost_and_ends_quietly_when_nobody_reads_it(
     // What was to be made is there all the same.
     assert!(archive.metadata().unwrap().len() > 1024);
 
-    // Closed streams swallow what they are given; nothing of it lands in a file that is opened later.
+    // Closed streams swallow what they are given; nothing of it lands in a file that is opened
+    // later.
     let home = TempDir::new().unwrap();
     let script = "exec \"$@\" >&- 2>&-";
     let mut shell = Command::new("sh");

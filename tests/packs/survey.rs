@@ -1,4 +1,5 @@
-//! What a site holds that was hardly meant for everyone, and what it lacks, as the start and `sitar check` say it.
+//! What a site holds that was hardly meant for everyone, and what it lacks, as the start and `sitar
+//! check` say it.
 
 use crate::common::client::Client;
 use crate::common::site::write;

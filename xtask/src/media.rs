@@ -1,15 +1,16 @@
 //! `cargo xtask media DB.json`: the table of media types, made from a release of mime-db.
 //!
-//! mime-db (<https://github.com/jshttp/mime-db>) gathers IANA's registry and the tables of Apache and nginx. Its
-//! `db.json` is given and not downloaded. Where several types claim an extension, the first of these that tells them
-//! apart decides, as in mime-db's companion mime-score:
+//! mime-db (<https://github.com/jshttp/mime-db>) gathers IANA's registry and the tables of Apache
+//! and nginx. Its `db.json` is given and not downloaded. Where several types claim an extension,
+//! the first of these that tells them apart decides, as in mime-db's companion mime-score:
 //!
 //! 1. the registration tree: standards before vendors (`vnd.`) before the unregistered (`x.`, `x-`) and personal ones;
 //! 2. the source: IANA, none, Apache, nginx;
 //! 3. the kind: video, then audio and fonts, then applications, then the others (`application/xml`, not `text/xml`);
 //! 4. the shorter name.
 //!
-//! `own.txt` comes before all of these. `application/octet-stream` is left out: it is what an unknown extension means.
+//! `own.txt` comes before all of these. `application/octet-stream` is left out: it is what an
+//! unknown extension means.
 
 use crate::Invocation;
 use serde_json::Value;
@@ -110,7 +111,8 @@ fn rank(essence: &str, source: Option<&str>) -> (u8, u8, u8, Reverse<usize>) {
     (tree, source, kind, Reverse(essence.len()))
 }
 
-/// What the server relies on when it reads the table: lower case, nothing that would end a word or a header line.
+/// What the server relies on when it reads the table: lower case, nothing that would end a word or
+/// a header line.
 fn check(extension: &str, essence: &str) -> Result<(), String> {
     let is_extension = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     let is_type = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-/".contains(&byte);

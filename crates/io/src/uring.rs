@@ -45,7 +45,8 @@ const KERNEL_PROMPT_CLOSE: (u32, u32) = (6, 13);
 /// which with DEFER_TASKRUN is this thread's: for ever, once in a while. (Seen on 6.1, not on 6.12.) There, closing the ring has to
 /// do; a worker of the kernel's gives the files back soon after.
 const KERNEL_UNREGISTER: (u32, u32) = (6, 12);
-/// Since this one the memory of a ring counts against RLIMIT_MEMLOCK of the user (`io_create_region`).
+/// Since this one the memory of a ring counts against RLIMIT_MEMLOCK of the user
+/// (`io_create_region`).
 const KERNEL_LOCKS_RINGS: (u32, u32) = (6, 14);
 /// Marks an entry whose completion is not waited for; no id has these bits.
 const UNHEARD: u64 = u64::MAX;

@@ -22,7 +22,8 @@ pub struct Limits {
     /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those that one wake-up accepts
     /// beyond it are closed.
     pub connections: u32,
-    /// Descriptors beyond `connections`: for those that are being closed, and those that arrive while accepting is paused.
+    /// Descriptors beyond `connections`: for those that are being closed, and those that arrive
+    /// while accepting is paused.
     pub closing: u32,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake: Duration,

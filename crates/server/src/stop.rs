@@ -62,8 +62,8 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
-    /// Tells how many answers a stop of this shard waits for: `count` counts them, among `all` connections. The
-    /// last count is what was cut off, so it is never an old one.
+    /// Tells how many answers a stop of this shard waits for: `count` counts them, among `all`
+    /// connections. The last count is what was cut off, so it is never an old one.
     pub(crate) fn tell(
         &mut self,
         stop: &Stop,
@@ -80,7 +80,8 @@ impl Answering {
         stop.count(before, self.count);
     }
 
-    /// Returns when to count again, whatever happens: an answer may have come to its end since, without another event.
+    /// Returns when to count again, whatever happens: an answer may have come to its end since,
+    /// without another event.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.again.filter(|_| self.count > 0)
     }

@@ -174,8 +174,9 @@ impl Worker {
         }
     }
 
-    /// Returns the number of connections that a stop waits for because an answer is under way on them: soon after
-    /// [`stop`](Worker::stop), and zero before it. Connections that wait for a request are closed and not counted.
+    /// Returns the number of connections that a stop waits for because an answer is under way on
+    /// them: soon after [`stop`](Worker::stop), and zero before it. Connections that wait for a
+    /// request are closed and not counted.
     pub fn answering(&self) -> usize {
         self.stop.answering()
     }

@@ -171,13 +171,15 @@ pub struct Serve {
     #[arg(long, env = "SITAR_PREFIX")]
     pub prefix: Option<String>,
 
-    /// Serve what links in the directory lead to outside of it, too, as in a Nix store or a link farm; never what lies in /proc
-    /// and its like, and no devices. Whoever can put a link into the directory then publishes any file that sitar may read.
-    /// Links out of an archive are never followed
+    /// Serve what links in the directory lead to outside of it, too, as in a Nix store or a link
+    /// farm; never what lies in /proc and its like, and no devices. Whoever can put a link into the
+    /// directory then publishes any file that sitar may read. Links out of an archive are never
+    /// followed
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 
-    /// Serve files at the root that configure other hosts of sites, such as netlify.toml, wrangler.toml and CNAME
+    /// Serve files at the root that configure other hosts of sites, such as netlify.toml,
+    /// wrangler.toml and CNAME
     #[arg(long, env = "SITAR_SERVE_CONFIG_FILES", value_parser = clap::builder::FalseyValueParser::new())]
     pub serve_config_files: bool,
 
@@ -186,8 +188,9 @@ pub struct Serve {
     #[arg(long, env = "SITAR_NO_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_watch: bool,
 
-    /// Look for changes this far apart (2s, 500ms) instead of waiting for the kernel's events. Without it, sitar looks every
-    /// 2 s on shares, whose changes from elsewhere have no events, every 10 s where in doubt (overlayfs), and nowhere else
+    /// Look for changes this far apart (2s, 500ms) instead of waiting for the kernel's events.
+    /// Without it, sitar looks every 2 s on shares, whose changes from elsewhere have no events,
+    /// every 10 s where in doubt (overlayfs), and nowhere else
     #[arg(long, value_name = "DURATION", env = "SITAR_POLL", value_parser = duration::parse_pause)]
     pub poll: Option<Duration>,
 
@@ -216,7 +219,8 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = SECONDS_30, value_parser = parse_seconds, env = "SITAR_SEND_SECONDS")]
     pub send_seconds: u32,
 
-    /// Seconds that a stop (SIGTERM, Ctrl-C) waits for answers that are under way; 0: none. A second signal does not wait
+    /// Seconds that a stop (SIGTERM, Ctrl-C) waits for answers that are under way; 0: none. A
+    /// second signal does not wait
     #[arg(long, value_name = "N", default_value_t = SECONDS_30, value_parser = parse_stop_seconds, env = "SITAR_STOP_SECONDS")]
     pub stop_seconds: u32,
 

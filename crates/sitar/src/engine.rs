@@ -114,7 +114,8 @@ fn reason(why: &NoRing) -> String {
     if why.is_limit() { format!("{why}: {}", rings::RAISE) } else { why.to_string() }
 }
 
-/// Whether io_uring is not to be had here and epoll is, as opposed to a failure that would end both.
+/// Whether io_uring is not to be had here and epoll is, as opposed to a failure that would end
+/// both.
 #[must_use]
 pub fn lets_epoll_run(why: &NoRing) -> bool {
     why.why.is_out_of_memory()
@@ -168,7 +169,8 @@ pub fn hint_for(error: Error, cause: &io::Error) -> Error {
 const SMALL: sitar_io::Config =
     sitar_io::Config { connections: 8, rx_count: 8, rx_len: 256, tx_count: 8, tx_len: 256 };
 
-/// Makes a small ring and uses it once. What it locks is counted for some time after that, so it has the smallest queues.
+/// Makes a small ring and uses it once. What it locks is counted for some time after that, so it
+/// has the smallest queues.
 ///
 /// # Errors
 /// Why io_uring cannot be used here.
@@ -184,12 +186,14 @@ pub fn probe(memory: &Memory) -> Result<(), NoRing> {
     })
 }
 
-/// Makes the rings that `sitar serve` would make with this configuration, all at a time, and closes them.
+/// Makes the rings that `sitar serve` would make with this configuration, all at a time, and closes
+/// them.
 ///
 /// # Errors
 /// Why it could not.
 pub fn try_all(memory: &Memory, config: &sitar_io::Config) -> Result<(), NoRing> {
-    // Queues and table of receive slots, which the kernel counts, as they would be; the rest is small.
+    // Queues and table of receive slots, which the kernel counts, as they would be; the rest is
+    // small.
     let like = sitar_io::Config { rx_count: config.rx_count, ..SMALL };
     let made = |_| memory.make(config, |queues| Ring::uring_with(&like, queues));
     (0..memory.shards).map(made).collect::<Result<Vec<_>, _>>().map(drop)

@@ -147,7 +147,8 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         }
     });
     let thread = thread.map_err(cannot_start_a_thread)?;
-    // Nothing of the start can fail any more. A standard output that takes nothing is no reason not to serve.
+    // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
+    // to serve.
     if let Err(error) = output::try_print(&report.to_string()) {
         say(&format_args!("sitar: the report of the start could not be printed: {error}"));
     }
@@ -346,7 +347,8 @@ pub(crate) fn default_shards(cores: &Cores, engine: cli::Engine) -> NonZeroU16 {
     NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
 }
 
-/// The limits of each shard, as far as open files allow, and what the operator should know about that.
+/// The limits of each shard, as far as open files allow, and what the operator should know about
+/// that.
 fn limits(
     arguments: &Serve,
     shards: NonZeroU16,

@@ -58,7 +58,8 @@ fn listed(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     Ok(index.files)
 }
 
-/// The parts of a sparse file lie in the archive and in the file, one behind the other, and its end can be read.
+/// The parts of a sparse file lie in the archive and in the file, one behind the other, and its end
+/// can be read.
 fn sparse(bytes: &[u8], size: u64, map: &Map) {
     assert!(size <= i64::MAX as u64, "a file larger than any");
     let (mut at, mut offset) = (0, 0);
@@ -213,8 +214,8 @@ fn lines_named<'l>(lines: &'l [u8], name: &'l [u8]) -> impl Iterator<Item = &'l 
     })
 }
 
-/// Any bytes as `_headers`: what is accepted never frames a message, never takes the server's own lines that caching needs, and
-/// never sends a field twice that has one value.
+/// Any bytes as `_headers`: what is accepted never frames a message, never takes the server's own
+/// lines that caching needs, and never sends a field twice that has one value.
 pub fn headers(text: &[u8]) {
     let Ok(rules) = crate::Rules::compile(Some(text), None) else { return };
     ask_all(rules, |target, reply, lines| {
@@ -224,7 +225,8 @@ pub fn headers(text: &[u8]) {
         }
         for name in [&b"Content-Type"[..], b"Content-Encoding", b"Cache-Control", b"X-Frame-Options", b"Vary"]
         {
-            // What has placeholders may stand apart from the server's own Vary, and its value may be anything.
+            // What has placeholders may stand apart from the server's own Vary, and its value may
+            // be anything.
             let most = if name == b"Vary" { 2 } else { 1 };
             assert!(lines_named(lines, name).count() <= most, "{}", target.escape_ascii());
         }

@@ -232,7 +232,8 @@ pub enum Warning {
         /// Why the index is of no use.
         why: &'static str,
     },
-    /// Encodings that are older than the files that they lie beside, and therefore not sent in their place.
+    /// Encodings that are older than the files that they lie beside, and therefore not sent in
+    /// their place.
     Outdated {
         /// How many there are.
         count: usize,

@@ -143,8 +143,9 @@ pub(crate) fn described(fields: &[u8]) -> usize {
         .sum()
 }
 
-/// A strong validator (RFC 9110 §8.8.3): 144 bits of a SHA-256 as base64url, of the content's or of what stands for it. The coding stands behind it because
-/// the bytes alone do not tell encodings apart: two empty files, or a sidecar that is a plain copy, hash alike.
+/// A strong validator (RFC 9110 §8.8.3): 144 bits of a SHA-256 as base64url, of the content's or of
+/// what stands for it. The coding stands behind it because the bytes alone do not tell encodings
+/// apart: two empty files, or a sidecar that is a plain copy, hash alike.
 pub(crate) fn etag(hash: &[u8; 32], coding: Coding) -> Box<[u8]> {
     let mut etag = Vec::with_capacity(32);
     etag.push(b'"');

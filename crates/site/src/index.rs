@@ -123,7 +123,8 @@ pub(crate) struct Index {
     sources: Vec<(u32, Coding)>,
     /// Files with a name of their own.
     pub(crate) files: usize,
-    /// Sources that are named like an encoding and are older than what they would encode: files of their own and no more.
+    /// Sources that are named like an encoding and are older than what they would encode: files of
+    /// their own and no more.
     pub(crate) outdated: Vec<usize>,
     /// There is a `404.html` somewhere.
     has_missing: bool,
@@ -147,8 +148,9 @@ impl Index {
         Index::with(names, |_| false, |_, _| None)
     }
 
-    /// The same, with public keys left out that are not to be served, and where sidecars that are older than their files do not
-    /// count as encodings of them. `time` is asked for the time of a source in seconds, by its number and its name.
+    /// The same, with public keys left out that are not to be served, and where sidecars that are
+    /// older than their files do not count as encodings of them. `time` is asked for the time of a
+    /// source in seconds, by its number and its name.
     pub(crate) fn with(
         names: Names,
         is_hidden: impl Fn(&[u8]) -> bool,
@@ -449,8 +451,9 @@ pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
     (is_name && stored_coding(original) == Coding::Identity).then_some((original, coding))
 }
 
-/// The coding that files of this name are stored in, whatever the rules say: an `svgz` is an SVG image in gzip, which browsers
-/// show only with Content-Encoding. (nginx sends the type alone; Apache needs `AddEncoding gzip svgz`.)
+/// The coding that files of this name are stored in, whatever the rules say: an `svgz` is an SVG
+/// image in gzip, which browsers show only with Content-Encoding. (nginx sends the type alone;
+/// Apache needs `AddEncoding gzip svgz`.)
 pub(crate) fn stored_coding(name: &[u8]) -> Coding {
     match name {
         [.., b'.', s, v, g, z] if [*s, *v, *g, *z].eq_ignore_ascii_case(b"svgz") => Coding::Gzip,
@@ -458,7 +461,8 @@ pub(crate) fn stored_coding(name: &[u8]) -> Coding {
     }
 }
 
-/// The name of what a file holds that is stored encoded and says so; Unity's tools write `.unityweb`.
+/// The name of what a file holds that is stored encoded and says so; Unity's tools write
+/// `.unityweb`.
 fn decoded(name: &[u8]) -> Option<&[u8]> {
     let endings: [&[u8]; 4] = [b".gz", b".br", b".zst", b".unityweb"];
     endings.iter().find_map(|ending| name.strip_suffix(*ending))

@@ -27,12 +27,13 @@
 //! | `x` where only `x.br` exists, to a client that takes no brotli | 404 with `Vary` |
 //! | methods other than GET, HEAD, OPTIONS | 405 with `Allow`; unknown ones 501 |
 //!
-//! The client's own preference (q-values) decides between encodings, then the order br, zstd, gzip. Every encoding has
-//! its own strong ETag: its hash, or where a body is sent from the file and no pack knows its hash, one of the file's identity and times.
+//! The client's own preference (q-values) decides between encodings, then the order br, zstd, gzip.
+//! Every encoding has its own strong ETag: its hash, or where a body is sent from the file and no
+//! pack knows its hash, one of the file's identity and times.
 //!
-//! `Cache-Control` is `no-cache` (store it, and ask before each use), and `immutable` for a year where the name carries
-//! the content's fingerprint; see `lifetime.rs`. The redirects that add or remove a slash are `no-store`; those of rules say nothing: their
-//! status is the owner's choice.
+//! `Cache-Control` is `no-cache` (store it, and ask before each use), and `immutable` for a year
+//! where the name carries the content's fingerprint; see `lifetime.rs`. The redirects that add or
+//! remove a slash are `no-store`; those of rules say nothing: their status is the owner's choice.
 #![forbid(unsafe_code)]
 
 mod budget;

@@ -1,8 +1,9 @@
 //! Media types by file name.
 //!
-//! The table is made of mime-db and of `media/own.txt`; `media/README.md` says how. A name without an extension, or with
-//! one that is not in the table, is `application/octet-stream`: with `nosniff` a wrong guess would be worse than a
-//! download. The exceptions are names that standards give to files without an extension.
+//! The table is made of mime-db and of `media/own.txt`; `media/README.md` says how. A name without
+//! an extension, or with one that is not in the table, is `application/octet-stream`: with
+//! `nosniff` a wrong guess would be worse than a download. The exceptions are names that standards
+//! give to files without an extension.
 
 /// The value of `Content-Type` for a file of this name, as the type alone and whether UTF-8 should be declared.
 pub(crate) fn of(name: &[u8]) -> Media {
@@ -83,9 +84,10 @@ const TYPES: &str = include_str!("media/types.txt");
 /// Bytes of the longest extension in it.
 const EXTENSION_MAX: usize = 24;
 
-/// What lies below `.well-known/` (RFC 8615 §5.1, and what is in use beside the registry) without an extension, and is
-/// neither a redirect nor a folder of other files. What has one, such as `assetlinks.json`, is in the table.
-/// `acme-challenge` is `application/octet-stream`, as RFC 8555 §8.3 recommends.
+/// What lies below `.well-known/` (RFC 8615 §5.1, and what is in use beside the registry) without
+/// an extension, and is neither a redirect nor a folder of other files. What has one, such as
+/// `assetlinks.json`, is in the table. `acme-challenge` is `application/octet-stream`, as RFC 8555
+/// §8.3 recommends.
 const WELL_KNOWN: &[(&str, &str)] = &[
     ("apple-app-site-association", JSON),
     ("apple-developer-merchantid-domain-association", "text/plain"),

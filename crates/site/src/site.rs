@@ -29,8 +29,8 @@ use std::time::SystemTime;
 pub struct Options {
     /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
     pub prefix: Option<String>,
-    /// Serve what links lead to outside of the directory, too. Then whoever can put a link into it can publish every file that
-    /// this program may read. Links of an archive never lead out of it.
+    /// Serve what links lead to outside of the directory, too. Then whoever can put a link into it
+    /// can publish every file that this program may read. Links of an archive never lead out of it.
     pub follow_links: bool,
     /// Serve files at the root that configure other hosts, such as `netlify.toml` and `CNAME`.
     pub config_files: bool,
@@ -54,7 +54,8 @@ pub struct Site {
     pub(crate) since: AtomicU64,
     /// Loads of files that had only just been changed.
     pub(crate) makeshifts: AtomicU64,
-    /// Hashes of bodies that had to be sent from their file for want of room, and the versions that they belong to.
+    /// Hashes of bodies that had to be sent from their file for want of room, and the versions that
+    /// they belong to.
     pub(crate) displaced: Mutex<HashMap<FileId, (Origin, Hash)>>,
 }
 
@@ -67,7 +68,8 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// The time of a source in seconds since the epoch, as the archive has it or the file system has it now.
+    /// The time of a source in seconds since the epoch, as the archive has it or the file system
+    /// has it now.
     fn time(&self, source: usize, name: &[u8]) -> Option<u64> {
         match self {
             Store::Archive { bodies, .. } => bodies.get(source)?.mtime,
@@ -87,8 +89,8 @@ impl Site {
         Site::open_seen(path, options, &mut |_| ())
     }
 
-    /// As [`open`](Site::open), for a caller that watches what is opened: `show` is given each thing that the site is made of
-    /// before it is read.
+    /// As [`open`](Site::open), for a caller that watches what is opened: `show` is given each
+    /// thing that the site is made of before it is read.
     ///
     /// # Errors
     /// As for [`open`](Site::open).

@@ -126,8 +126,8 @@ fn two_digits(digits: &[u8]) -> Option<i64> {
     }
 }
 
-/// Returns the days from 1970 to a day of the Gregorian calendar. The year is taken to begin in March,
-/// so that the leap day is its last one.
+/// Returns the days from 1970 to a day of the Gregorian calendar. The year is taken to begin in
+/// March, so that the leap day is its last one.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     /// From 0000-03-01 to 1970-01-01.
     const TO_1970: i64 = 719_468;

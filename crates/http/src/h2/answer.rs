@@ -17,8 +17,9 @@ pub struct Answer<'a> {
     pub date: &'a [u8; 29],
     /// Fields, made by [`block`](super::block); neither Date nor Content-Length.
     pub block: &'a [u8],
-    /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted. A piece is whole lines, or a part
-    /// of one line that ends with the first piece behind it that ends in LF.
+    /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted. A
+    /// piece is whole lines, or a part of one line that ends with the first piece behind it that
+    /// ends in LF.
     pub fields: &'a [&'a [u8]],
     /// Bytes of the content, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
     pub content_length: Option<u64>,

@@ -283,7 +283,8 @@ impl<T> Connection<T> {
         self.streams.clear(&mut shared.lists);
     }
 
-    /// Returns whether the client has been told the last stream that is answered, and has had the time to hear of it.
+    /// Returns whether the client has been told the last stream that is answered, and has had the
+    /// time to hear of it.
     #[must_use]
     pub fn has_left(&self) -> bool {
         matches!(self.phase, Phase::Left)

@@ -8,8 +8,9 @@ use crate::{Field, Fields, Method, Request, date};
 pub struct Validators<'a> {
     /// A strong entity tag with its quotes; `None` while it is not known.
     pub etag: Option<&'a [u8]>,
-    /// Unix seconds since which no other content has been served: the date that the client was sent, or a later one where that
-    /// is all that can be vouched for. `None` when the time says nothing.
+    /// Unix seconds since which no other content has been served: the date that the client was
+    /// sent, or a later one where that is all that can be vouched for. `None` when the time says
+    /// nothing.
     pub last_modified: Option<u64>,
 }
 

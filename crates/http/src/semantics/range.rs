@@ -92,9 +92,10 @@ pub fn range(request: &Request<'_>, validators: &Validators<'_>, length: u64) ->
 
 /// Whether the client's copy, of which it has a part, is still current (RFC 9110 §13.1.5).
 ///
-/// A weak tag never matches, and a date never does: it is a strong validator only where the server knows that the content
-/// did not change without the date changing too (§8.8.2.2). The dates of files can be set, and reproducible builds give all
-/// versions of a file one date, so the bytes sent could be those of another version than the part that the client has.
+/// A weak tag never matches, and a date never does: it is a strong validator only where the server
+/// knows that the content did not change without the date changing too (§8.8.2.2). The dates of
+/// files can be set, and reproducible builds give all versions of a file one date, so the bytes
+/// sent could be those of another version than the part that the client has.
 fn if_range(request: &Request<'_>, validators: &Validators<'_>) -> bool {
     let Some(value) = request.fields.get(Field::IfRange) else { return false };
     EntityTag::split(value)

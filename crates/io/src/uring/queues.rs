@@ -20,8 +20,8 @@ const HEAD_LEN: u64 = 320;
 ///
 /// The sizes that a configuration asks for hold what its operations can complete at a time. Smaller
 /// queues lose nothing: the kernel keeps completions for which there is no room, and a submission
-/// queue that is full is handed over at once. They cost system calls, and operations that have to be
-/// begun again, when much happens at a time.
+/// queue that is full is handed over at once. They cost system calls, and operations that have to
+/// be begun again, when much happens at a time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Queues {
     submissions: u32,
@@ -62,8 +62,8 @@ impl Queues {
             + pages(u64::from(config.rx_count) * BUFFER_LEN)
     }
 
-    /// Returns whether this kernel counts rings as locked memory, as it does since 6.14. It does not
-    /// for a process with CAP_IPC_LOCK in the first user namespace.
+    /// Returns whether this kernel counts rings as locked memory, as it does since 6.14. It does
+    /// not for a process with CAP_IPC_LOCK in the first user namespace.
     #[must_use]
     pub fn are_locked_here() -> bool {
         parse_release(&rustix::system::uname().release().to_string_lossy()) >= KERNEL_LOCKS_RINGS

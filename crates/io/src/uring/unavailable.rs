@@ -31,8 +31,8 @@ impl Unavailable {
     }
 
     /// Returns whether the kernel had no memory, or would lock no more of it for this user (since
-    /// 6.14; see [`Queues::locked`](super::Queues::locked)). The memory of a ring that was closed, by
-    /// whatever process, is given back some time later: so asking again soon may help.
+    /// 6.14; see [`Queues::locked`](super::Queues::locked)). The memory of a ring that was closed,
+    /// by whatever process, is given back some time later: so asking again soon may help.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         self.system_error().is_some_and(|error| {

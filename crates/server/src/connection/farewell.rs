@@ -49,10 +49,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether no answer can be lost to a reset, which a close without lingering sends to a peer that still sends something.
+    /// Whether no answer can be lost to a reset, which a close without lingering sends to a peer
+    /// that still sends something.
     fn may_be_reset(&self) -> bool {
-        // A client of HTTP/1 sends its next request when it has the answer to the last one. One of HTTP/2 sends
-        // WINDOW_UPDATE all the while.
+        // A client of HTTP/1 sends its next request when it has the answer to the last one. One of
+        // HTTP/2 sends WINDOW_UPDATE all the while.
         self.has_asked_nothing() && (self.requests == 0 || !matches!(self.speech, Speech::Http2(_)))
     }
 }

@@ -349,7 +349,8 @@ impl Connection {
         }
     }
 
-    /// The server stops: connections that wait for a request, or for the rest of one, end; what was asked for is answered.
+    /// The server stops: connections that wait for a request, or for the rest of one, end; what was
+    /// asked for is answered.
     pub(crate) fn on_stop<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         if let Layer::Handshake(_) = self.layer {
             return Err(Gone);
@@ -359,7 +360,8 @@ impl Connection {
         self.settle(cx)
     }
 
-    /// Whether a stop waits for this connection because of an answer: not while it waits for a request, negotiates or lingers.
+    /// Whether a stop waits for this connection because of an answer: not while it waits for a
+    /// request, negotiates or lingers.
     pub(crate) fn is_answering(&self) -> bool {
         // What it sends is its farewell.
         if self.has_asked_nothing() {
@@ -396,9 +398,9 @@ impl Connection {
     pub(super) fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
         self.settle_streams(cx)?;
         if self.activity == Activity::Receiving && self.rest.is_none() {
-            // The peer asked and then closed its side, or the server stops: all that was asked for has been gathered, and
-            // half a request is none.
-            // Not before the kernel has answered: until then nothing that was asked has been looked at.
+            // The peer asked and then closed its side, or the server stops: all that was asked for
+            // has been gathered, and half a request is none. Not before the kernel has answered:
+            // until then nothing that was asked has been looked at.
             let over = !matches!(self.speech, Speech::Http2(_))
                 && self.is_keyed()
                 && (self.inflow == Inflow::Ended || cx.stopping);

@@ -16,7 +16,8 @@ use crate::output::{Layer, Output};
 /// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where the next bytes of a part of a file are, and how many are read at a time; `None`: in a hole, and nothing is read.
+/// Where the next bytes of a part of a file are, and how many are read at a time; `None`: in a
+/// hole, and nothing is read.
 pub(super) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usize)> {
     match file.place(range) {
         Place::File { offset, len } => {

@@ -105,7 +105,8 @@ pub(super) fn continue_body(
     })
 }
 
-/// Puts as much of the hole that a part of a file begins with into `output` as fits. Returns how much that is.
+/// Puts as much of the hole that a part of a file begins with into `output` as fits. Returns how
+/// much that is.
 fn continue_hole(
     output: &mut Output,
     layer: &mut Layer,

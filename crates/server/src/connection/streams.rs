@@ -308,7 +308,8 @@ impl Connection {
             if cx.stopping || is_worn(&this.layer, cx.sealer) {
                 streams.h2.drain(cx.h2, cx.now);
             }
-            // Everything is answered; content that may still come for what was answered holds no stop.
+            // Everything is answered; content that may still come for what was answered holds no
+            // stop.
             if cx.stopping && streams.h2.has_left() && streams.h2.is_idle() {
                 streams.h2.close(cx.h2);
             }

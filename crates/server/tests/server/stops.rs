@@ -1,6 +1,7 @@
 //! What a stop waits for: answers under way, and nothing else.
 //!
-//! All limits are an hour, so a connection that held a stop would hold it for longer than these tests wait.
+//! All limits are an hour, so a connection that held a stop would hold it for longer than these
+//! tests wait.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -35,7 +36,8 @@ fn patient() -> Limits {
     Limits { handshake: HOUR, head: HOUR, idle: HOUR, send: HOUR, linger: HOUR, drain: HOUR, ..limits }
 }
 
-/// Waits for the end of a worker that has been asked to stop. One that does not end is a failure, and is ended.
+/// Waits for the end of a worker that has been asked to stop. One that does not end is a failure,
+/// and is ended.
 fn ended(server: &Server) -> Counts {
     thread::scope(|scope| {
         let (tell, told) = channel();
@@ -56,7 +58,8 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until the server has done something that is visible: one that is asked later has seen what came before.
+/// Waits until the server has done something that is visible: one that is asked later has seen what
+/// came before.
 fn asks(server: &Server) -> TcpStream {
     let mut stream = server.connect();
     stream.write_all(&get("/small.txt")).unwrap();
@@ -147,7 +150,8 @@ fn answers_under_way_are_counted(engine: Engine) {
     assert_eq!((counts.requests, server.worker.answering()), (4, 0));
 }
 
-/// The answer is there; what comes of the request's content, on HTTP/1 and on HTTP/2, is not waited for.
+/// The answer is there; what comes of the request's content, on HTTP/1 and on HTTP/2, is not waited
+/// for.
 fn content_of_an_answered_request_holds_no_stop(engine: Engine) {
     let server = Server::plain(engine, Limits { linger: Duration::from_millis(500), ..patient() });
     let mut old = server.connect();
@@ -172,7 +176,8 @@ fn content_of_an_answered_request_holds_no_stop(engine: Engine) {
     assert_eq!(ended(&server).requests, 2);
 }
 
-/// The client has everything, and keeps its end open: the connection lingers, and nothing more happens on it.
+/// The client has everything, and keeps its end open: the connection lingers, and nothing more
+/// happens on it.
 fn an_answer_that_has_arrived_is_not_counted(engine: Engine) {
     let server = Server::plain(engine, patient());
     let mut slow = server.connect_narrow();
@@ -189,7 +194,8 @@ fn an_answer_that_has_arrived_is_not_counted(engine: Engine) {
     assert_eq!((ended(&server).requests, server.worker.answering()), (1, 0));
 }
 
-/// A client of HTTP/2 sends WINDOW_UPDATE while it receives; what it has not yet received is not lost to a reset.
+/// A client of HTTP/2 sends WINDOW_UPDATE while it receives; what it has not yet received is not
+/// lost to a reset.
 fn an_answer_in_the_socket_survives_window_updates(engine: Engine) {
     const UPDATE: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
     let server = Server::plain(engine, patient());

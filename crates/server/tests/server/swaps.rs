@@ -274,7 +274,8 @@ fn a_file_that_is_written_to_ends_the_answer(engine: Engine) {
 fn a_file_whose_time_is_set_back_ends_the_answer(engine: Engine) {
     let (server, mut stream, len) = begun(engine, true, false);
     let path = server.directory().join("large.bin");
-    // As `rsync --inplace --times` and `cp --preserve` do: the size and the modification time are as they were.
+    // As `rsync --inplace --times` and `cp --preserve` do: the size and the modification time are
+    // as they were.
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, body(2, len)).unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();

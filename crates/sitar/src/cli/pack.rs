@@ -23,7 +23,8 @@ pub struct Pack {
     #[arg(long, env = "SITAR_NO_REUSE", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_reuse: bool,
 
-    /// Encode in seconds, for previews: encodings are larger, and the best ones are made when packing without this
+    /// Encode in seconds, for previews: encodings are larger, and the best ones are made when
+    /// packing without this
     #[arg(long, env = "SITAR_FAST", value_parser = clap::builder::FalseyValueParser::new())]
     pub fast: bool,
 
@@ -31,8 +32,9 @@ pub struct Pack {
     #[arg(long, value_name = "N", env = "SITAR_THREADS", value_parser = super::parse_shards)]
     pub threads: Option<NonZeroU16>,
 
-    /// Pack what links lead to outside of the directory, too; never what lies in /proc and its like, and no devices. Whoever
-    /// can put a link into the directory then publishes any file that this user may read
+    /// Pack what links lead to outside of the directory, too; never what lies in /proc and its
+    /// like, and no devices. Whoever can put a link into the directory then publishes any file that
+    /// this user may read
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 
@@ -41,8 +43,8 @@ pub struct Pack {
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub source_date_epoch: Option<u64>,
 
-    /// Pack files at the root that configure other hosts of sites, such as netlify.toml, wrangler.toml and CNAME; they are served
-    /// with the same flag of sitar serve
+    /// Pack files at the root that configure other hosts of sites, such as netlify.toml,
+    /// wrangler.toml and CNAME; they are served with the same flag of sitar serve
     #[arg(long, env = "SITAR_SERVE_CONFIG_FILES", value_parser = clap::builder::FalseyValueParser::new())]
     pub serve_config_files: bool,
 

@@ -33,7 +33,8 @@ pub enum Engine {
     Auto,
     /// io_uring with batched submission
     Uring,
-    /// io_uring with a polling kernel thread for each shard: no system calls while there is work, for a core each
+    /// io_uring with a polling kernel thread for each shard: no system calls while there is work,
+    /// for a core each
     Sqpoll,
     /// epoll, which works everywhere
     Epoll,

@@ -202,7 +202,8 @@ fn open_files(facts: &Facts) -> Finding {
 const MORE_MEMORY: &str =
     "allow more memory: the container's limit, MemoryMax= in a systemd unit, or `ulimit -v`";
 
-/// A value to know, never a problem: without it, opening a file of a folder takes a call for each name of its path.
+/// A value to know, never a problem: without it, opening a file of a folder takes a call for each
+/// name of its path.
 fn openat2(facts: &Facts) -> Finding {
     let found = match facts.openat2 {
         Ok(()) => "allowed".to_owned(),

@@ -1,9 +1,11 @@
-//! Rings that fit into the memory that this user may lock, and patience for those of the process before.
+//! Rings that fit into the memory that this user may lock, and patience for those of the process
+//! before.
 //!
-//! Linux counts the memory of rings since 6.14, per user and over all processes, against RLIMIT_MEMLOCK of the process that
-//! makes one. It gives that of a ring back some time after the ring was closed. So a process that is started again finds
-//! the rings of the one before still counted: each start uses half of the limit, where its rings fit into that, and
-//! waits a moment where they do not.
+//! Linux counts the memory of rings since 6.14, per user and over all processes, against
+//! RLIMIT_MEMLOCK of the process that makes one. It gives that of a ring back some time after the
+//! ring was closed. So a process that is started again finds the rings of the one before still
+//! counted: each start uses half of the limit, where its rings fit into that, and waits a moment
+//! where they do not.
 
 use std::fmt;
 use std::fs;
@@ -55,10 +57,11 @@ impl Memory {
         Queues::within(config, 0).locked(config) * u64::from(self.shards)
     }
 
-    /// Returns a plan that makes the smallest rings from the start; `None` where this one does, or tried to: with one ring.
+    /// Returns a plan that makes the smallest rings from the start; `None` where this one does, or
+    /// tried to: with one ring.
     ///
-    /// Rings that are made at a time take what is left for them in the order in which they come, and the first of them may
-    /// leave nothing for the last.
+    /// Rings that are made at a time take what is left for them in the order in which they come,
+    /// and the first of them may leave nothing for the last.
     #[must_use]
     pub fn shrunk(&self, config: &Config) -> Option<Memory> {
         let has_larger = self.limit.is_some() && self.queues(config) != Queues::within(config, 0);
@@ -164,7 +167,8 @@ pub(crate) fn kib(bytes: u64) -> String {
     format!("{} KiB", bytes.div_ceil(1024))
 }
 
-/// Whether the kernel does not count what this process locks: CAP_IPC_LOCK in the first user namespace.
+/// Whether the kernel does not count what this process locks: CAP_IPC_LOCK in the first user
+/// namespace.
 fn is_exempt() -> bool {
     let has = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     // Without /proc nothing is known, and what is counted is never more than what is planned for.

@@ -1,18 +1,21 @@
 //! How many connections fit into the limit on open files (RLIMIT_NOFILE).
 //!
-//! With io_uring connections are no descriptors of the process, but entries of their ring's table, which the kernel holds
-//! against the same limit by itself (`io_sqe_files_register`). With epoll they are descriptors, of all shards together.
+//! With io_uring connections are no descriptors of the process, but entries of their ring's table,
+//! which the kernel holds against the same limit by itself (`io_sqe_files_register`). With epoll
+//! they are descriptors, of all shards together.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sitar_server::Limits;
 
 use crate::error::Error;
 
-/// Descriptors of the process: standard streams, signals, the site and its watch, a file that is being read into memory.
+/// Descriptors of the process: standard streams, signals, the site and its watch, a file that is
+/// being read into memory.
 const PROCESS: u64 = 32;
 /// Of each shard: its ring (with epoll also its timer) and its waker.
 const SHARD: u64 = 3;
-/// Of each listening socket of a shard: the shard's, the worker's, and one while the engine is chosen.
+/// Of each listening socket of a shard: the shard's, the worker's, and one while the engine is
+/// chosen.
 const LISTENER: u64 = 3;
 /// For each shard at least so many files that are too large for memory, kept open or being sent.
 const FILES_MIN: u64 = 8;
@@ -83,8 +86,9 @@ impl Needs {
     }
 }
 
-/// Raises the soft limit as far as needed and allowed, and fits the limits of each shard into the hard one. `explicit` is what
-/// the operator asked for, all shards together. Also returns what the operator should know.
+/// Raises the soft limit as far as needed and allowed, and fits the limits of each shard into the
+/// hard one. `explicit` is what the operator asked for, all shards together. Also returns what the
+/// operator should know.
 ///
 /// # Errors
 /// Not even the least fits, or not what the operator asked for.

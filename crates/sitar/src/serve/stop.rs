@@ -51,7 +51,8 @@ fn say(text: Option<String>) {
     }
 }
 
-/// Decides when to say something: on a terminal one line that is written again each second, in a log a line now and then.
+/// Decides when to say something: on a terminal one line that is written again each second, in a
+/// log a line now and then.
 struct Teller {
     limit: Duration,
     is_terminal: bool,
@@ -64,7 +65,8 @@ impl Teller {
         Teller { limit, is_terminal, told: None }
     }
 
-    /// Returns what to write when the stop has lasted for `elapsed` and this many answers are under way.
+    /// Returns what to write when the stop has lasted for `elapsed` and this many answers are under
+    /// way.
     fn step(&mut self, elapsed: Duration, answering: usize) -> Option<String> {
         if answering == 0 || elapsed < SILENCE || elapsed >= self.limit {
             return None;

@@ -185,8 +185,8 @@ fn a_version_is_of_names_sizes_and_times() {
         put(&format!("{copy}/index.html"), "one");
         put(&format!("{copy}/sub/x.css"), "x");
     }
-    // The first digits of SHA-256 of `index.html` NUL 3 SECONDS 0, `sub/x.css` NUL 1 SECONDS 0, `_headers` NUL
-    // `_redirects` NUL, numbers in 8, 8 and 4 bytes, least significant first.
+    // The first digits of SHA-256 of `index.html` NUL 3 SECONDS 0, `sub/x.css` NUL 1 SECONDS 0,
+    // `_headers` NUL `_redirects` NUL, numbers in 8, 8 and 4 bytes, least significant first.
     assert_eq!(version("a"), "stamps bf6c10093f79");
     assert_eq!(version("a"), version("b"));
     put("b/_headers", "");

@@ -126,7 +126,8 @@ fn a_file_younger_than_the_grain_of_its_times_has_an_etag_of_its_own_each_time()
     let site = open(folder.path());
     let changed = fs::metadata(&path).unwrap();
     let changed = std::os::unix::fs::MetadataExt::ctime(&changed) as u64;
-    // Before the file was changed, by a clock that is behind: nothing is settled then, however slow this test is.
+    // Before the file was changed, by a clock that is behind: nothing is settled then, however slow
+    // this test is.
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
     let load = |now| site.load(FileId(0), &never(), now).unwrap();
     let makeshift = [load(now), load(now), load(now)];

@@ -132,7 +132,8 @@ fn sound_and_film() {
         ("a.avi", "video/x-msvideo"),
         ("a.mpeg", "video/mpeg"),
         ("a.3gp", "video/3gpp"),
-        // HLS and DASH. A source file of TypeScript is not what a browser asks for by this extension.
+        // HLS and DASH. A source file of TypeScript is not what a browser asks for by this
+        // extension.
         ("a.m3u8", "application/vnd.apple.mpegurl"),
         ("a.m3u", "audio/x-mpegurl"),
         ("a.pls", "audio/x-scpls"),

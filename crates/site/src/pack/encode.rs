@@ -1,7 +1,9 @@
-//! Encodings made at pack time: brotli, Zstandard and gzip (libdeflate), each kept only where it pays ([`choose`]).
+//! Encodings made at pack time: brotli, Zstandard and gzip (libdeflate), each kept only where it
+//! pays ([`choose`]).
 //!
-//! What comes out depends on the bytes and the encoders, never on the machine, the order or the neighbours: that is what
-//! makes packs reproducible, and encodings of an earlier pack as good as new ones.
+//! What comes out depends on the bytes and the encoders, never on the machine, the order or the
+//! neighbours: that is what makes packs reproducible, and encodings of an earlier pack as good as
+//! new ones.
 
 use crate::sidecar::{Verdict, compare};
 use libdeflater::{CompressionLvl, Compressor};
@@ -22,8 +24,8 @@ pub enum Level {
 }
 
 impl Level {
-    /// What made the encodings: a pack with another text is not reused, so none of its encodings is taken for one of the
-    /// best. A test holds the versions against `Cargo.lock`.
+    /// What made the encodings: a pack with another text is not reused, so none of its encodings is
+    /// taken for one of the best. A test holds the versions against `Cargo.lock`.
     pub(super) fn encoders(self) -> &'static str {
         match self {
             Level::Best => "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 2",
@@ -93,7 +95,8 @@ pub(super) fn encode(content: &[u8], worth: Worth, level: Level) -> Each<Option<
     made.map(|encoded| encoded.filter(|_| chosen.next().unwrap_or(false)))
 }
 
-/// Returns which encodings of these sizes pay (`None`: there is none). `docs/pack-format.md` has what the rules give and take.
+/// Returns which encodings of these sizes pay (`None`: there is none). `docs/pack-format.md` has
+/// what the rules give and take.
 ///
 /// 1. Each saves at least a TCP segment and a tenth of the file. A segment is more than the header, the padding, the record
 ///    and the name of an encoding take in the pack.

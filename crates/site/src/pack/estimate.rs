@@ -17,7 +17,8 @@ pub struct Unencoded {
     pub saved: u8,
 }
 
-/// Estimates what packing would save. `None` for a pack, and for what is part of the program. Reads and encodes at most 1 MiB.
+/// Estimates what packing would save. `None` for a pack, and for what is part of the program. Reads
+/// and encodes at most 1 MiB.
 #[must_use]
 pub fn estimate(site: &Site) -> Option<Unencoded> {
     if !matches!(site.store, Store::Archive { .. } | Store::Directory(_)) {
@@ -45,7 +46,8 @@ fn is_unencoded(site: &Site, name: &[u8]) -> bool {
         && matches!(site.index.get(name), Some(Slot::File(choice)) if !choice.is_encoded())
 }
 
-/// The bytes of a file and those of its encoding, if there would be one. The beginning stands for the rest.
+/// The bytes of a file and those of its encoding, if there would be one. The beginning stands for
+/// the rest.
 fn sample(site: &Site, file: FileId) -> Option<(u64, u64)> {
     // Without a budget nothing is read beyond what is asked for.
     let loaded = site.load(file, &Budget::new(0, 0), SystemTime::now()).ok()?;

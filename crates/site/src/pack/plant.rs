@@ -165,8 +165,8 @@ impl Plant<'_> {
         Ok(Made::Whole { content, mtime, hash, tried, encodings, reused })
     }
 
-    /// The time of the file that a sidecar lies beside: that the sidecar is no older matters where times are all that is
-    /// known, as when the pack is unpacked or served as a plain tar.
+    /// The time of the file that a sidecar lies beside: that the sidecar is no older matters where
+    /// times are all that is known, as when the pack is unpacked or served as a plain tar.
     fn not_before(&self, name: &[u8]) -> u64 {
         let mut latest = 0;
         let mut name = name;
@@ -180,8 +180,8 @@ impl Plant<'_> {
         latest
     }
 
-    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has it, nor has it sidecars
-    /// itself, which would be those of another content.
+    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has
+    /// it, nor has it sidecars itself, which would be those of another content.
     fn free(&self, name: &[u8]) -> Each<bool> {
         CODINGS.map(|(_, suffix)| {
             let sidecar = [name, suffix].concat();

@@ -7,7 +7,8 @@ use crate::representation::{Hash, sha256};
 use crate::tar::ReadAt;
 use std::collections::HashMap;
 
-/// What a decision about encodings depends on: a content, and whether its name says that it is worth trying.
+/// What a decision about encodings depends on: a content, and whether its name says that it is
+/// worth trying.
 type Key = (Hash, Worth);
 
 /// What an earlier pack knows about contents.

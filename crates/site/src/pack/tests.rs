@@ -47,8 +47,8 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// A text for which all three encodings are kept: binary numbers are of the few things that Zstandard makes notably smaller
-/// than brotli does.
+/// A text for which all three encodings are kept: binary numbers are of the few things that
+/// Zstandard makes notably smaller than brotli does.
 fn text(seed: &str) -> Vec<u8> {
     let numbers = (0..400).map(|number| format!("<p>{number:016b}</p>\n"));
     format!("<p>{seed}</p>\n").into_bytes().into_iter().chain(numbers.flat_map(String::into_bytes)).collect()

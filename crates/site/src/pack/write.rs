@@ -1,8 +1,9 @@
 //! From a directory to an archive.
 //!
-//! Threads read, hash and encode ([`super::plant`]); the calling thread writes what they bring, in the order of the names.
-//! They run ahead of it by so many files and bytes at most, so memory does not grow with the site. Nothing in the archive
-//! depends on who was faster, nor on the order in which the file system lists names.
+//! Threads read, hash and encode ([`super::plant`]); the calling thread writes what they bring, in
+//! the order of the names. They run ahead of it by so many files and bytes at most, so memory does
+//! not grow with the site. Nothing in the archive depends on who was faster, nor on the order in
+//! which the file system lists names.
 
 use super::RULES;
 use super::encode::{CODINGS, Level, Worth, worth};
@@ -344,7 +345,8 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// Bytes of all files that are no sidecars, as they are, and each in the smallest encoding that it has.
+/// Bytes of all files that are no sidecars, as they are, and each in the smallest encoding that it
+/// has.
 fn fetched(written: &[Written]) -> (u64, u64) {
     let mut sizes: HashMap<&[u8], (u64, u64)> = HashMap::new();
     let is_rules = |name: &[u8]| RULES.contains(&name);

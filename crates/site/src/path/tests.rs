@@ -41,7 +41,8 @@ fn paths_become_keys() {
         ("/a\\..\\b", "a\\..\\b", false),
         ("/%5c", "\\", false),
         ("/.well-known/x", ".well-known/x", false),
-        // An escaped slash separates nothing: it is no name's, and no dot segment begins or ends at it.
+        // An escaped slash separates nothing: it is no name's, and no dot segment begins or ends at
+        // it.
         ("/a%2fb", "a\0b", false),
         ("/a%2Fb/c", "a\0b/c", false),
         ("/%2f", "\0", false),

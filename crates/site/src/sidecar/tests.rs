@@ -48,7 +48,8 @@ fn each_coding_is_compared() {
 
 #[test]
 fn a_bomb_costs_no_more_than_the_file_is_long() {
-    // 1 GiB of zeros could not be held here 30 times; what is compared is the first 20 bytes and one.
+    // 1 GiB of zeros could not be held here 30 times; what is compared is the first 20 bytes and
+    // one.
     let zeros = vec![0; 64 << 20];
     for (coding, encode) in [(Coding::Gzip, gz as Encode), (Coding::Zstd, zst)] {
         let bomb = encode(&zeros);
@@ -59,7 +60,8 @@ fn a_bomb_costs_no_more_than_the_file_is_long() {
 
 #[test]
 fn what_browsers_do_not_decode_to_the_end_is_broken() {
-    // Several members are one file for gunzip; browsers read the first and ignore the rest, curl fails.
+    // Several members are one file for gunzip; browsers read the first and ignore the rest, curl
+    // fails.
     let two = [gz(&CONTENT[..7]), gz(&CONTENT[7..])].concat();
     assert_eq!(compare(Coding::Gzip, &two, CONTENT), Verdict::Other);
     for more in [&gz(b"")[..], &gz(CONTENT), b"\0", b"garbage that is no member"] {

@@ -36,8 +36,8 @@ fn what_is_tried() {
     }
 }
 
-/// A text for which all three encodings are kept: binary numbers are of the few things that Zstandard makes notably smaller
-/// than brotli does.
+/// A text for which all three encodings are kept: binary numbers are of the few things that
+/// Zstandard makes notably smaller than brotli does.
 fn numbers() -> String {
     (0..400).map(|number| format!("<p>{number:016b}</p>\n")).collect()
 }
@@ -91,7 +91,8 @@ fn the_encoders_are_those_of_the_lock_file() {
         let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
         rest.split('"').next().unwrap().to_owned()
     };
-    // Changed with them: the text that says which encodings of an earlier pack are still what would be made today.
+    // Changed with them: the text that says which encodings of an earlier pack are still what would
+    // be made today.
     let (brotli, zstd) = (version("brotli"), version("zstd-sys"));
     let libdeflate = version("libdeflate-sys");
     for (level, expected) in [
@@ -128,7 +129,8 @@ fn an_encoding_saves_a_segment_and_a_tenth() {
         (20_000, 18_000, 18_000, 18_000, gzip_alone),
         (20_001, 18_001, 18_001, 18_001, none),
         (20_001, 18_000, 18_000, 18_000, gzip_alone),
-        // Pages that brotli makes a tenth smaller than gzip, and Zstandard does not make smaller than brotli.
+        // Pages that brotli makes a tenth smaller than gzip, and Zstandard does not make smaller
+        // than brotli.
         (2_160, 600, 700, 650, without_zstd),
         (4_000, 700, 900, 800, without_zstd),
         (100_000, 10_000, 20_000, 15_000, without_zstd),

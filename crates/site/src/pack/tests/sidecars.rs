@@ -183,7 +183,8 @@ fn a_right_sidecar_is_packed_as_no_older_than_its_file() {
             ("a.js.zst".to_owned(), NOVEMBER - 5),
         ]
     );
-    // As it would be in the directory, it is not sent from there; from the pack and whatever comes of it, it is.
+    // As it would be in the directory, it is not sent from there; from the pack and whatever comes
+    // of it, it is.
     let archive = write(folder.path(), ".site.tar", &bytes);
     let plain = write(folder.path(), ".plain.tar", &[&bytes[..], &[0; 512]].concat());
     let unpacked = unpack(&["tar"], &archive);

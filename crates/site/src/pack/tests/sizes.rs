@@ -16,8 +16,9 @@ fn page(number: usize, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn small_files_make_small_packs() {
-    // Bytes of a page; of a plain tar of 40 of them; of the pack; and for how many each encoding is made. Header and index
-    // take 4,096 bytes for 40 records, and 11,264 for 120. Below 512 bytes an encoding takes two blocks.
+    // Bytes of a page; of a plain tar of 40 of them; of the pack; and for how many each encoding is
+    // made. Header and index take 4,096 bytes for 40 records, and 11,264 for 120. Below 512 bytes
+    // an encoding takes two blocks.
     for (bytes, plain, archive, encoded) in [
         (0, 21_504, 25_600, [0, 0, 0]),
         (500, 41_984, 46_080, [0, 0, 0]),
@@ -65,7 +66,8 @@ fn what_was_decided_by_a_look_at_the_beginning_is_not_reused_for_a_type_that_nee
     }
 }
 
-/// Packed by the rules before these: encodings of a page of 456 bytes, and a sidecar that was stale.
+/// Packed by the rules before these: encodings of a page of 456 bytes, and a sidecar that was
+/// stale.
 const RULES_1: &[u8] = include_bytes!("rules1.tar");
 
 #[test]

@@ -14,7 +14,8 @@ fn message(bytes: &[u8]) -> String {
     members(bytes).unwrap_err().to_string()
 }
 
-/// The name and the content of the only member, and how many parts it is stored in (0: as a file without holes).
+/// The name and the content of the only member, and how many parts it is stored in (0: as a file
+/// without holes).
 fn only(bytes: &[u8]) -> (String, Vec<u8>, usize) {
     let [Member { name, kind }] = &members(bytes).unwrap()[..] else { panic!("not one member") };
     let name = String::from_utf8(name.clone()).unwrap();
@@ -47,7 +48,8 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
     member("PaxHeaders/x", b'x', body.as_bytes())
 }
 
-/// An old GNU header: entries of the header, blocks of further ones, the file's size, and what is stored.
+/// An old GNU header: entries of the header, blocks of further ones, the file's size, and what is
+/// stored.
 fn old(entries: &[(u64, u64)], more: &[&[(u64, u64)]], size: u64, stored: &[u8]) -> Vec<u8> {
     let mut block = header(b"old.bin", b'S', stored.len() as u64, b"");
     block[257..265].copy_from_slice(b"ustar  \0");
@@ -355,7 +357,8 @@ fn parts_are_counted_over_the_whole_archive() {
             .concat();
     assert_eq!(members(&archive(&vec![one.clone(); 17])).unwrap().len(), 17);
     assert_eq!(message(&archive(&vec![one; 18])), "more than 1048576 parts of sparse files");
-    // One map in many headers, which would take memory before its member comes; the global ones have none.
+    // One map in many headers, which would take memory before its member comes; the global ones
+    // have none.
     for flag in [b'x', b'g'] {
         let headers: Vec<_> = (0..18)
             .map(|header: u64| {

@@ -184,9 +184,9 @@ fn notice(life: u64) -> u64 {
     TWO_WEEKS.min(life / 6)
 }
 
-/// Returns from when to when a certificate is valid, in seconds since 1970; a time before that is 0.
-/// `None` if it is valid at no time: it has no times, clients cannot read them, or its end is before
-/// its beginning.
+/// Returns from when to when a certificate is valid, in seconds since 1970; a time before that is
+/// 0. `None` if it is valid at no time: it has no times, clients cannot read them, or its end is
+/// before its beginning.
 fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let mut tbs = start(certificate)?;
     // The issuer.

@@ -95,4 +95,4 @@ const OVERHEAD_MAX: u64 = 64 << 10;
 pub(crate) const COMPARED_MAX: u64 = 64 << 20;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const CONTENT: &[u8] = b"hello, hello, hello\n";
 
-fn gz(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gz(content: &[u8]) -> Vec<u8> {
     let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest());
     let mut out = vec![0; compressor.gzip_compress_bound(content.len())];
     let length = compressor.gzip_compress(content, &mut out).unwrap();
@@ -15,11 +15,11 @@ fn gz(content: &[u8]) -> Vec<u8> {
     out
 }
 
-fn br(content: &[u8]) -> Vec<u8> {
+pub(crate) fn br(content: &[u8]) -> Vec<u8> {
     sitar_brotli::compress(content, 5).unwrap()
 }
 
-fn zst(content: &[u8]) -> Vec<u8> {
+pub(crate) fn zst(content: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(content, 3).unwrap()
 }
 

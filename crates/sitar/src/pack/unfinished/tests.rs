@@ -2,21 +2,13 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use super::*;
+use crate::pack::tests::names;
 
 /// The number of a process that is gone.
 fn gone() -> u32 {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     child.id()
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

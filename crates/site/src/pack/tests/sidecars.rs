@@ -1,24 +1,9 @@
 //! Sidecars that the directory brings.
 
 use super::*;
+use crate::sidecar::tests::{br, gz, zst};
 use crate::sidecar::{Verdict, compare};
 use sitar_http::semantics::Coding;
-
-fn gz(content: &[u8]) -> Vec<u8> {
-    let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest());
-    let mut out = vec![0; compressor.gzip_compress_bound(content.len())];
-    let length = compressor.gzip_compress(content, &mut out).unwrap();
-    out.truncate(length);
-    out
-}
-
-fn br(content: &[u8]) -> Vec<u8> {
-    sitar_brotli::compress(content, 1).unwrap()
-}
-
-fn zst(content: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(content, 1).unwrap()
-}
 
 /// Names and contents of a pack without its index.
 fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {

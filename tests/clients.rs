@@ -620,7 +620,7 @@ fn variables_may_list_and_empty_ones_are_none() {
     for line in [
         format!("  cert     {} (one.test)\n", one.display()),
         format!("  cert     {} (two.test)\n", two.display()),
-        "sitar: the variable SITAR_PORT means nothing to sitar; perhaps SITAR_LISTEN, which takes a port alone was \
+        "sitar: the variable SITAR_PORT means nothing to sitar; perhaps SITAR_LISTEN, which takes a port alone, was \
          meant\n"
             .to_owned(),
     ] {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Finished, deny_io_uring, have, run_with, sitar, sitar_inside};
+use common::{Finished, deny_io_uring, have, run_with, sitar, sitar_by, sitar_inside};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::process::Command;
@@ -65,10 +65,9 @@ fn limits_and_taken_ports_are_seen() {
     let home = TempDir::new().unwrap();
     // Whoever has it, it is taken.
     let _taken = TcpListener::bind("127.0.0.1:8443");
-    let program = sitar(home.path()).get_program().to_owned();
     let mut few = Command::new("sh");
-    few.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""]).arg(program);
-    let (ended, report) = doctor(&mut few);
+    few.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""]);
+    let (ended, report) = doctor(&mut sitar_by(few, home.path()));
     assert_eq!(ended.status.code(), Some(3));
     let files = finding(&report, "open_files");
     assert_eq!(files["state"], "degraded");

@@ -11,7 +11,7 @@ mod stops;
 use common::load::Load;
 use common::perf::counted;
 use common::site::Site;
-use common::{Server, deny_io_uring, have, run, run_with, sitar, sitar_inside, skip};
+use common::{Server, deny_io_uring, have, run, run_with, sitar_by, sitar_inside, skip};
 use sitar::handbook;
 use std::path::Path;
 use std::process::Command;
@@ -117,13 +117,9 @@ fn one_core_is_not_enough_for_polling() {
         return;
     }
     let home = TempDir::new().unwrap();
-    let mut command = Command::new("taskset");
-    let program = sitar(home.path()).get_program().to_owned();
-    command.args(["--cpu-list", &first_core()]).arg(program).env("XDG_DATA_HOME", home.path());
-    // Of this test, and nothing to the program.
-    for name in ["SITAR_TEST_BINARY", "SITAR_SKIPPED_FILE"] {
-        command.env_remove(name);
-    }
+    let mut taskset = Command::new("taskset");
+    taskset.args(["--cpu-list", &first_core()]);
+    let mut command = sitar_by(taskset, home.path());
     let ended = run_with(command.args(["serve", "--engine", "sqpoll", "--listen", "127.0.0.1:0"]), b"");
     assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
     let expected = "error: the polling engine needs two cores, and this process may use one\n";

@@ -11,7 +11,7 @@ mod survey;
 
 use common::client::{Client, Response};
 use common::site::write;
-use common::{Finished, Server, eventually, run_with, sitar};
+use common::{Finished, Server, eventually, run_with, sitar, sitar_by};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -192,23 +192,14 @@ fn what_a_killed_pack_has_left_is_removed_by_the_next_and_what_a_running_one_wri
     assert_eq!(names(), ["site.tar"]);
 }
 
-/// Gives a file a time that many seconds after the first of January 2024.
 #[test]
 fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
     let folder = TempDir::new().unwrap();
     write(&folder.path().join("site"), "index.html", "<p>");
-    let sitar = sitar(folder.path());
     let mut shell = Command::new("sh");
     // Two blocks; the smallest archive has more.
     shell.args(["-c", "ulimit -c 0; ulimit -f 2; exec \"$0\" pack site -o site.tar"]);
-    shell.arg(sitar.get_program()).current_dir(folder.path());
-    for (name, value) in sitar.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let limited = run_with(&mut shell, b"");
+    let limited = run_with(sitar_by(shell, folder.path()).current_dir(folder.path()), b"");
     assert_eq!(limited.status.code(), Some(1));
     assert_eq!(
         limited.stderr,
@@ -219,6 +210,7 @@ fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
     assert!(fs::read_dir(folder.path()).unwrap().all(|entry| !entry.unwrap().path().is_file()));
 }
 
+/// Gives a file a time that many seconds after the first of January 2024.
 fn set_time(path: &Path, seconds: u64) {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_704_067_200 + seconds);
     fs::File::open(path).unwrap().set_modified(time).unwrap();

@@ -266,8 +266,8 @@ fn other_user(test: &str, group: u32, data: &Path, home: &Path) -> Option<Comman
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &OTHER.to_string(), "--regid", &group.to_string(), "--clear-groups"]);
     command.args(["--inh-caps=-all", "--"]).arg(program);
-    command.env("XDG_DATA_HOME", data).env("HOME", home).env("NO_COLOR", "1").env_remove("PORT");
-    command.env_remove("SITAR_TEST_BINARY");
+    common::without_settings(&mut command);
+    command.env("XDG_DATA_HOME", data).env("HOME", home).env("NO_COLOR", "1");
     Some(command)
 }
 
@@ -310,11 +310,9 @@ fn modes_do_not_depend_on_the_umask() {
     for umask in ["0777", "0277", "0"] {
         let folder = folder();
         let data = folder.path().join("data");
-        let clean = sitar(&data);
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(clean.get_program());
-        command.env("XDG_DATA_HOME", &data).env("NO_COLOR", "1").env_remove("PORT");
-        attempt(command);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
+        attempt(common::sitar_by(shell, &data));
         let modes = ["", "lock", "local", "local/ca.pem", "local/cert.pem", "local/key.pem"]
             .map(|name| fs::metadata(data.join("sitar").join(name)).unwrap().mode() & 0o7777);
         assert_eq!(modes, [0o700, 0o600, 0o700, 0o600, 0o600, 0o600], "umask {umask}");

@@ -179,9 +179,13 @@ pub(crate) fn sitar(home: &Path) -> Command {
 
 /// The same, executed by another program.
 pub(crate) fn sitar_inside(wrapper: &Path, home: &Path) -> Command {
-    let mut command = Command::new(wrapper);
-    command.arg(program());
-    clean(command, home)
+    sitar_by(Command::new(wrapper), home)
+}
+
+/// The same, as what `wrapper` with its arguments executes.
+pub(crate) fn sitar_by(mut wrapper: Command, home: &Path) -> Command {
+    wrapper.arg(program());
+    clean(wrapper, home)
 }
 
 fn program() -> OsString {
@@ -189,17 +193,24 @@ fn program() -> OsString {
     std::env::var_os("SITAR_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_sitar").into())
 }
 
-fn clean(mut command: Command, home: &Path) -> Command {
+/// Takes away what the program would take for its settings; the variables of its tests are among
+/// them.
+pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SITAR_") {
             command.env_remove(name);
         }
     }
+    command.env_remove("PORT");
+}
+
+fn clean(mut command: Command, home: &Path) -> Command {
+    without_settings(&mut command);
     // Whatever the umask made of it: the program refuses a data directory that others can write to.
     let mut permissions = std::fs::metadata(home).unwrap().permissions();
     permissions.set_mode(permissions.mode() & !0o022);
     std::fs::set_permissions(home, permissions).unwrap();
-    command.env_remove("PORT").env("XDG_DATA_HOME", home).env("HOME", home).env("NO_COLOR", "1");
+    command.env("XDG_DATA_HOME", home).env("HOME", home).env("NO_COLOR", "1");
     command.stdin(Stdio::null());
     command
 }

@@ -1,7 +1,7 @@
 //! Standard output that takes nothing: its reader went away, its disk is full, it was closed.
 
 use crate::common::site::write;
-use crate::common::{eventually, run_with, sitar};
+use crate::common::{eventually, run_with, sitar, sitar_by};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -66,14 +66,15 @@ fn each_verb_says_when_its_output_is_lost_and_ends_quietly_when_nobody_reads_it(
     // later.
     let home = TempDir::new().unwrap();
     let script = "exec \"$@\" >&- 2>&-";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, "sh"]).arg(sitar(home.path()).get_program());
-    let closed = run_with(shell.arg("check").arg(&broken), b"");
+    let shell = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh"]);
+        sitar_by(shell, home.path())
+    };
+    let closed = run_with(shell().arg("check").arg(&broken), b"");
     assert_eq!((closed.status.code(), closed.stdout.len(), closed.stderr.len()), (Some(3), 0, 0));
     let before = std::fs::read(&archive).unwrap();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, "sh"]).arg(sitar(home.path()).get_program());
-    let closed = run_with(shell.arg("pack").arg(&clean).arg("-o").arg(&archive), b"");
+    let closed = run_with(shell().arg("pack").arg(&clean).arg("-o").arg(&archive), b"");
     assert_eq!(closed.status.code(), Some(0));
     assert_eq!(std::fs::read(&archive).unwrap(), before);
 }

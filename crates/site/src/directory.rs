@@ -350,7 +350,7 @@ impl Walk<'_> {
                     path,
                     match errno {
                         Errno::XDEV if self.root.follow => MADE_UP_WHY,
-                        Errno::XDEV => "it is a link that leads out of the site",
+                        Errno::XDEV => "it is a link that leads out of the site (--follow-links)",
                         Errno::LOOP => "it is a link that leads to itself",
                         Errno::NOENT | Errno::NOTDIR => "it is a link to something that is not there",
                         _ => "it cannot be opened",

@@ -201,7 +201,19 @@ impl Guest {
         }
         match fs::read_to_string(&code).unwrap_or_default().trim().parse() {
             Ok(code) => Ok(Finished { output: text, code }),
-            Err(_) => Err(format!("the guest died; its console is in {}", serial.display()).into()),
+            Err(_) => {
+                // Another run writes over it.
+                let console = fs::read(&serial).unwrap_or_default();
+                let console = String::from_utf8_lossy(&console);
+                let mut last: Vec<_> = console.lines().rev().take(LAST_LINES).collect();
+                last.reverse();
+                Err(format!(
+                    "the guest died; its console ({}) ends with\n{}",
+                    serial.display(),
+                    last.join("\n")
+                )
+                .into())
+            }
         }
     }
 
@@ -240,6 +252,8 @@ impl Drop for Running {
 }
 
 const TIME_LIMIT: Duration = Duration::from_secs(900);
+/// Lines of the console of a guest that died.
+const LAST_LINES: usize = 20;
 
 /// No defence against what nobody does in there, and no self-tests of ciphers: both cost an emulated boot seconds.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on \

@@ -126,4 +126,4 @@ fn continue_hole(
 }
 
 /// What holes are made of.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 16 << 10] = [0; 16 << 10];

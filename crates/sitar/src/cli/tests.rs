@@ -455,8 +455,8 @@ fn variables_that_nothing_reads() {
         variables::unread(all.collect::<Vec<_>>().into_iter(), &CommandLine::command())
     };
     for (name, hint) in [
-        ("SITAR_PORT", "perhaps SITAR_LISTEN, which takes a port alone was meant"),
-        ("SITAR_BIND", "perhaps SITAR_LISTEN, which takes an address with its port was meant"),
+        ("SITAR_PORT", "perhaps SITAR_LISTEN, which takes a port alone, was meant"),
+        ("SITAR_BIND", "perhaps SITAR_LISTEN, which takes an address with its port, was meant"),
         ("SITAR_CERT", "perhaps SITAR_TLS_CERT was meant"),
         ("SITAR_LISTENS", "perhaps SITAR_LISTEN was meant"),
         ("SITAR_TLS_CERTS", "perhaps SITAR_TLS_CERT was meant"),

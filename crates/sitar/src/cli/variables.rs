@@ -11,10 +11,10 @@ use super::advice;
 
 /// Variables that another program has, by a name like ours, and what they are called here.
 const OTHERS: &[(&[&str], &str)] = &[
-    (&["SITAR_PORT"], "SITAR_LISTEN, which takes a port alone"),
+    (&["SITAR_PORT"], "SITAR_LISTEN, which takes a port alone,"),
     (
         &["SITAR_HOST", "SITAR_BIND", "SITAR_ADDR", "SITAR_ADDRESS"],
-        "SITAR_LISTEN, which takes an address with its port",
+        "SITAR_LISTEN, which takes an address with its port,",
     ),
     (&["SITAR_CERT", "SITAR_CERTIFICATE", "SITAR_SSL_CERT"], "SITAR_TLS_CERT"),
     (&["SITAR_KEY", "SITAR_PRIVATE_KEY", "SITAR_SSL_KEY"], "SITAR_TLS_KEY"),

@@ -193,7 +193,7 @@ fn what_is_left_out_is_told() {
     std::os::unix::fs::symlink("../outside", folder.path().join("out")).unwrap();
     let findings = check(folder.path(), &Options::default(), None).unwrap();
     let problems: Vec<_> = findings.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(problems, ["out: is left out: it is a link that leads out of the site"]);
+    assert_eq!(problems, ["out: is left out: it is a link that leads out of the site (--follow-links)"]);
     assert!(check(&folder.path().join("nothing"), &Options::default(), None).is_err());
 }
 

@@ -60,7 +60,7 @@ fn listed(root: &Path, options: &Options) -> (Vec<String>, Vec<String>) {
 }
 
 fn out(name: &str) -> String {
-    format!("'{name}' is left out: it is a link that leads out of the site")
+    format!("'{name}' is left out: it is a link that leads out of the site (--follow-links)")
 }
 
 #[test]

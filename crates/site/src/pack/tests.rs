@@ -445,7 +445,7 @@ fn links_are_resolved_and_those_that_leave_are_not() {
     assert_eq!(ask(&site, "/out.html", "").0, 404);
     assert_eq!(
         done.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["'out.html' is left out: it is a link that leads out of the site"]
+        ["'out.html' is left out: it is a link that leads out of the site (--follow-links)"]
     );
     assert!(!bytes.windows(6).any(|window| window == b"secret"));
 }

@@ -339,13 +339,13 @@ fn a_directory_is_never_left() {
     assert_eq!(
         warnings,
         [
-            "'absolute' is left out: it is a link that leads out of the site",
+            "'absolute' is left out: it is a link that leads out of the site (--follow-links)",
             "'again/loop' is left out: it is a link to a folder that contains it",
-            "'again/up' is left out: it is a link that leads out of the site",
+            "'again/up' is left out: it is a link that leads out of the site (--follow-links)",
             "'d/loop' is left out: it is a link to a folder that contains it",
-            "'d/up' is left out: it is a link that leads out of the site",
+            "'d/up' is left out: it is a link that leads out of the site (--follow-links)",
             "'dangling' is left out: it is a link to something that is not there",
-            "'out' is left out: it is a link that leads out of the site",
+            "'out' is left out: it is a link that leads out of the site (--follow-links)",
             "'pipe' is left out: it is a device, a socket or a named pipe",
             "'self' is left out: it is a link that leads to itself",
         ]

@@ -315,7 +315,7 @@ fn a_sparse_file_is_no_secret_for_what_lies_behind_its_parts() {
         of("parts.pem", &[(0, 12), (500, 14)], b"-----BEGIN PRIVATE KEY----"),
         of("hole.pem", &[], b""),
         member("text.html", b'0', b"how to keep a PRIVATE KEY"),
-        of("key.pem", &[(100, 27)], b"-----BEGIN PRIVATE KEY-----"),
+        of("key.pem", &[(100, 28)], b"\n-----BEGIN PRIVATE KEY-----"),
     ]);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();

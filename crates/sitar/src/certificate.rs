@@ -189,7 +189,7 @@ fn date(seconds: u64) -> String {
     let time =
         i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     match time {
-        Some(time) => format!("{:04}-{:02}-{:02}", time.year(), u8::from(time.month()), time.day()),
+        Some(time) => time.date().to_string(),
         None => "a day that no calendar has".to_owned(),
     }
 }

@@ -172,8 +172,8 @@ pub struct Serve {
     pub prefix: Option<String>,
 
     /// Serve what links in the directory lead to outside of it, too, as in a Nix store or a link
-    /// farm; never what lies in /proc and its like, and no devices. Whoever can put a link into the
-    /// directory then publishes any file that sitar may read. Links out of an archive are never
+    /// farm; never what lies in /proc and its like, and no devices. Anyone who can put a link into
+    /// the directory then publishes any file that sitar may read. Links out of an archive are never
     /// followed
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,

@@ -29,8 +29,9 @@ use std::time::SystemTime;
 pub struct Options {
     /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
     pub prefix: Option<String>,
-    /// Serve what links lead to outside of the directory, too. Then whoever can put a link into it
-    /// can publish every file that this program may read. Links of an archive never lead out of it.
+    /// Serve what links lead to outside of the directory, too. Then anyone who can put a link into
+    /// it can publish every file that this program may read. Links of an archive never lead out of
+    /// it.
     pub follow_links: bool,
     /// Serve files at the root that configure other hosts, such as `netlify.toml` and `CNAME`.
     pub config_files: bool,

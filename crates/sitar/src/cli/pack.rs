@@ -33,8 +33,8 @@ pub struct Pack {
     pub threads: Option<NonZeroU16>,
 
     /// Pack what links lead to outside of the directory, too; never what lies in /proc and its
-    /// like, and no devices. Whoever can put a link into the directory then publishes any file that
-    /// this user may read
+    /// like, and no devices. Anyone who can put a link into the directory then publishes any file
+    /// that this user may read
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 

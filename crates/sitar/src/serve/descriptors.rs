@@ -17,7 +17,8 @@ const SHARD: u64 = 3;
 /// Of each listening socket of a shard: the shard's, the worker's, and one while the engine is
 /// chosen.
 const LISTENER: u64 = 3;
-/// For each shard at least so many files that are too large for memory, kept open or being sent.
+/// For each shard at least this number of files that are too large for memory, kept open or being
+/// sent.
 const FILES_MIN: u64 = 8;
 /// Fewer connections than this in each shard are no server.
 const CONNECTIONS_MIN: u64 = 8;
@@ -40,7 +41,7 @@ pub(crate) struct Needs {
 pub(crate) enum Fit {
     /// All that is wanted.
     All,
-    /// At most so much in each shard.
+    /// At most this in each shard.
     Less { connections: u32, closing: u32, files_open: usize },
     /// Nothing useful; this much is the least.
     Nothing { least: u64 },

@@ -129,9 +129,7 @@ fn warnings(site: &Site) -> Vec<String> {
 /// UTC, to the second.
 fn rfc_3339(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
-    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    format!("{}T{:02}:{:02}:{:02}Z", time.date(), time.hour(), time.minute(), time.second())
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ const ZSTANDARD: usize = 2;
 pub(super) const SIZE_MAX: u64 = 64 << 20;
 /// Bytes that an encoding must save: those of a TCP segment on Ethernet (RFC 879, without options).
 const SAVED_MIN: usize = 1460;
-/// And one part in so many.
+/// And one part in this number.
 const SAVED_SHARE: usize = 10;
 /// Bytes looked at where the type is unknown.
 const SAMPLE: usize = 64 << 10;

@@ -1,9 +1,9 @@
 //! From a directory to an archive.
 //!
 //! Threads read, hash and encode ([`super::plant`]); the calling thread writes what they bring, in
-//! the order of the names. They run ahead of it by so many files and bytes at most, so memory does
-//! not grow with the site. Nothing in the archive depends on who was faster, nor on the order in
-//! which the file system lists names.
+//! the order of the names. They run ahead of it by a bounded number of files and bytes, so memory
+//! does not grow with the site. Nothing in the archive depends on who was faster, nor on the order
+//! in which the file system lists names.
 
 use super::RULES;
 use super::encode::{CODINGS, Level, Worth, worth};

@@ -123,7 +123,7 @@ fn only_what_is_clearly_older_is_outdated() {
     }
 }
 
-/// Writes a file whose time is so many seconds after the first of January 2024.
+/// Writes a file whose time is that many seconds after the first of January 2024.
 fn write(folder: &Path, name: &str, bytes: &[u8], seconds: u64) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -48,7 +48,7 @@ fn the_smallest_rings_are_a_plan_of_their_own() {
 fn the_rings_of_the_process_before_are_waited_for() {
     let plan = memory(8 << 20, 2);
     let (planned, smallest) = (plan.queues(&SHARD), Queues::within(&SHARD, 0));
-    // The kernel gives them back after so many attempts.
+    // The kernel gives them back after this number of attempts.
     for (after, last) in [(1, planned), (3, planned), (6, planned), (7, smallest), (13, smallest)] {
         let asked = RefCell::new(Vec::new());
         let slept = RefCell::new(0);

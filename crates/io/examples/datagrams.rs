@@ -8,23 +8,23 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
 
-use sitar_io::{Backend, COALESCED_MAX, Config, Event, Key, Piece, Ring, Stats, Udp};
+use sitar_io::{COALESCED_MAX, Config, Engine, Event, Key, Ring, Segment, Stats, Udp};
 
 /// Receive slots for all that is coalesced, send slots for the same.
 pub(crate) const CONFIG: Config =
     Config { connections: 1, rx_count: 16, rx_len: COALESCED_MAX as u32, tx_count: 16, tx_len: 65_535 };
 
 /// The echo, on any engine.
-pub(crate) struct Echo<B: Backend> {
-    ring: Ring<B>,
+pub(crate) struct Echo<E: Engine> {
+    ring: Ring<E>,
     udp: Udp,
     receiving: bool,
     /// Datagrams echoed, in so many operations.
     pub(crate) echoed: (u64, u64),
 }
 
-impl<B: Backend> Echo<B> {
-    pub(crate) fn new(mut ring: Ring<B>, socket: UdpSocket) -> io::Result<Echo<B>> {
+impl<E: Engine> Echo<E> {
+    pub(crate) fn new(mut ring: Ring<E>, socket: UdpSocket) -> io::Result<Echo<E>> {
         let udp = ring.udp(socket.into(), true, Key(0))?;
         Ok(Echo { ring, udp, receiving: false, echoed: (0, 0) })
     }
@@ -39,13 +39,13 @@ impl<B: Backend> Echo<B> {
             match event {
                 Event::Datagrams { from, datagrams, .. } => {
                     // No slot left: a datagram may be lost, and its sender knows.
-                    let Some(mut tx) = self.ring.tx() else { continue };
+                    let Some(mut tx) = self.ring.take_tx() else { continue };
                     let bytes = datagrams.bytes();
                     tx[..bytes.len()].copy_from_slice(bytes);
                     tx.set_filled(bytes.len());
                     // The last may be shorter than the others, but none is longer.
-                    let segment = u16::try_from(datagrams.segment()).ok().and_then(NonZeroU16::new);
-                    if self.ring.send_to(&self.udp, Piece::Tx(tx), from, segment).is_ok() {
+                    let segment_size = u16::try_from(datagrams.segment_size()).ok().and_then(NonZeroU16::new);
+                    if self.ring.send_to(&self.udp, Segment::Tx(tx), from, segment_size).is_ok() {
                         self.echoed.0 += datagrams.iter().count() as u64;
                         self.echoed.1 += 1;
                     }
@@ -59,7 +59,7 @@ impl<B: Backend> Echo<B> {
     }
 }
 
-fn serve<B: Backend>(ring: Ring<B>, socket: UdpSocket) -> io::Result<()> {
+fn serve<E: Engine>(ring: Ring<E>, socket: UdpSocket) -> io::Result<()> {
     let mut echo = Echo::new(ring, socket)?;
     loop {
         echo.turn(None)?;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use adapter::{Server, Socket, fibers::Fiber, fibers::Stack, tasks::Task};
-use sitar_io::{Config, Errno, File, Into as Target, TxBuf};
+use sitar_io::{Config, Errno, File, ReadBuf as Target, TxBuf};
 
 /// Sizes for a thousand connections: 1 MiB to receive into, 64 MiB to send from.
 pub const CONFIG: Config =
@@ -72,8 +72,8 @@ fn filled_with(mut tx: TxBuf, line: &str) -> TxBuf {
 }
 
 /// The slot of a read that gave `len` bytes. None: the file has become shorter than it was.
-fn read_slot((into, len): (Target, usize)) -> Result<TxBuf, Errno> {
-    let Target::Tx(mut tx, _) = into else { return Err(Errno::IO) };
+fn read_slot((buf, len): (Target, usize)) -> Result<TxBuf, Errno> {
+    let Target::Tx(mut tx, _) = buf else { return Err(Errno::IO) };
     tx.set_filled(len);
     if len > 0 { Ok(tx) } else { Err(Errno::IO) }
 }
@@ -92,8 +92,8 @@ pub async fn serve_task(socket: Socket, files: Rc<Files>) -> Result<(), Errno> {
         let Some((file, len)) = found else { continue };
         let mut at = 0;
         while at < *len {
-            let into = Target::Tx(socket.buffer().await, 0..(len - at) as usize);
-            let tx = read_slot(socket.read(file, at, into).await?)?;
+            let buf = Target::Tx(socket.buffer().await, 0..(len - at) as usize);
+            let tx = read_slot(socket.read(file, at, buf).await?)?;
             at += tx.filled() as u64;
             socket.send(tx).await?;
         }
@@ -114,8 +114,8 @@ pub fn serve_fiber(fiber: &Fiber<'_>, files: &Files) -> Result<(), Errno> {
         let Some((file, len)) = found else { continue };
         let mut at = 0;
         while at < *len {
-            let into = Target::Tx(fiber.buffer(), 0..(len - at) as usize);
-            let tx = read_slot(fiber.read(file, at, into)?)?;
+            let buf = Target::Tx(fiber.buffer(), 0..(len - at) as usize);
+            let tx = read_slot(fiber.read(file, at, buf)?)?;
             at += tx.filled() as u64;
             fiber.send(tx)?;
         }

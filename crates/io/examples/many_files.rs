@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::time::{ClockId, clock_gettime};
-use sitar_io::{Backend, Config, Event, File, Into, Key, Ring, SqPoll, TxBuf};
+use sitar_io::{Config, Engine, Event, File, Key, ReadBuf, Ring, SqPoll, TxBuf};
 
 const FILE_LEN: usize = 1000;
 const PER_FOLDER: usize = 100;
@@ -55,8 +55,8 @@ fn plain(dir: &File, items: &[Item], task: Task) -> Result<u64> {
 }
 
 /// As many at a time as the ring has send slots, into which they are read.
-fn through<B: Backend>(ring: &mut Ring<B>, dir: &File, items: &mut [Item], task: Task) -> Result<u64> {
-    let mut spare: Vec<TxBuf> = std::iter::from_fn(|| ring.tx()).collect();
+fn through<E: Engine>(ring: &mut Ring<E>, dir: &File, items: &mut [Item], task: Task) -> Result<u64> {
+    let mut spare: Vec<TxBuf> = std::iter::from_fn(|| ring.take_tx()).collect();
     let at_once = spare.len();
     let (mut begun, mut ended, mut bytes) = (0, 0, 0);
     while ended < items.len() {
@@ -94,11 +94,11 @@ fn through<B: Backend>(ring: &mut Ring<B>, dir: &File, items: &mut [Item], task:
                     }
                     key
                 }
-                Event::Read { key, into, result } => {
+                Event::Read { key, buf, result } => {
                     (bytes, ended) = (bytes + result? as u64, ended + 1);
                     // Which closes it.
                     items[key.0 as usize].file = None;
-                    if let Into::Tx(tx, _) = into {
+                    if let ReadBuf::Tx(tx, _) = buf {
                         spare.push(tx);
                     }
                     continue;
@@ -107,7 +107,7 @@ fn through<B: Backend>(ring: &mut Ring<B>, dir: &File, items: &mut [Item], task:
             };
             let file = items[key.0 as usize].file.as_ref().ok_or("read before it was opened")?;
             let tx = spare.pop().ok_or("more under way than slots")?;
-            ring.read(file, 0, Into::Tx(tx, 0..4096), key).map_err(|_| "busy")?;
+            ring.read(file, 0, ReadBuf::Tx(tx, 0..4096), key).map_err(|_| "busy")?;
         }
     }
     Ok(bytes)
@@ -133,7 +133,7 @@ impl<'a> Way<'a> {
         Way { name, run: Box::new(run), taken: Default::default() }
     }
 
-    fn on<B: Backend>(name: &'static str, mut ring: Ring<B>, dir: &'a File) -> Way<'a> {
+    fn on<E: Engine>(name: &'static str, mut ring: Ring<E>, dir: &'a File) -> Way<'a> {
         Way::new(name, move |items, task| through(&mut ring, dir, items, task))
     }
 }

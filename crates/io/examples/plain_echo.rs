@@ -7,7 +7,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::time::Instant;
 
-use sitar_io::{Config, Conn, Event, Key, Listener, RecvEnd, Ring, Src, Stats, Uring};
+use sitar_io::{Config, Conn, Event, Key, Listener, RecvEnd, Ring, SendBuf, Stats, Uring};
 
 /// Sizes for a thousand connections: 4 MiB to receive into, 16 MiB of address space to send from.
 pub const CONFIG: Config =
@@ -52,7 +52,7 @@ impl Echo {
     /// Waits until something has happened or `until` has passed, and answers it.
     pub fn turn(&mut self, until: Option<Instant>) -> std::io::Result<()> {
         // On a full table accepting would end at once, over and over; it begins again after a close.
-        if !self.accepting && self.ring.open() < self.peers.len() {
+        if !self.accepting && self.ring.connections() < self.peers.len() {
             self.accepting = self.ring.accept(&self.listener).is_ok();
         }
         self.ring.wait(until)?;
@@ -79,7 +79,7 @@ impl Echo {
 
     fn admit(&mut self, conn: Conn) {
         let Some(index) = self.free.pop() else { return };
-        self.ring.bind(&conn, Key(u64::from(self.peers[index].generation) << 32 | index as u64));
+        self.ring.set_key(&conn, Key(u64::from(self.peers[index].generation) << 32 | index as u64));
         self.peers[index].conn = Some(conn);
         self.go_on(index);
     }
@@ -98,11 +98,11 @@ impl Echo {
                 peer.receiving = false;
                 peer.ended = matches!(end, RecvEnd::Eof | RecvEnd::Error(_));
             }
-            Event::Sent { src, result: Ok(count @ 1..), .. } => {
+            Event::Sent { buf, result: Ok(count @ 1..), .. } => {
                 peer.sending = false;
                 peer.sent += count;
-                if peer.sent < src.len() {
-                    return self.send(index, src);
+                if peer.sent < buf.len() {
+                    return self.send(index, buf);
                 }
             }
             _ => return self.close(index),
@@ -121,7 +121,7 @@ impl Echo {
             }
             return;
         }
-        let Some(mut tx) = self.ring.tx() else {
+        let Some(mut tx) = self.ring.take_tx() else {
             if !self.starved.contains(&index) {
                 self.starved.push_back(index);
             }
@@ -133,10 +133,10 @@ impl Echo {
         self.send(index, tx.into());
     }
 
-    fn send(&mut self, index: usize, src: Src) {
+    fn send(&mut self, index: usize, buf: SendBuf) {
         let peer = &mut self.peers[index];
         let conn = peer.conn.as_ref();
-        peer.sending = conn.is_some_and(|conn| self.ring.send(conn, src, peer.sent).is_ok());
+        peer.sending = conn.is_some_and(|conn| self.ring.send(conn, buf, peer.sent).is_ok());
         if !peer.sending {
             self.close(index);
         }

@@ -47,7 +47,7 @@ impl Layout {
         let all = rx.checked_add(TX_SHIFT as u64).and_then(|sum| sum.checked_add(tx));
         all.and_then(|sum| usize::try_from(sum).ok())
             .filter(|len| isize::try_from(*len).is_ok())
-            .ok_or_else(|| refused("the slots do not fit into the address space"))
+            .ok_or_else(|| refused("the slots do not fit buf the address space"))
     }
 }
 
@@ -141,7 +141,7 @@ impl Arena {
     }
 
     /// Takes a send slot, or `None` when all are in use: back-pressure, not an error.
-    pub(crate) fn tx(self: &Rc<Self>) -> Option<TxBuf> {
+    pub(crate) fn take_tx(self: &Rc<Self>) -> Option<TxBuf> {
         let slots = &mut *self.slots.borrow_mut();
         let unused = || (slots.tx_used < self.layout.tx_count).then_some(slots.tx_used);
         let slot = slots.tx_free.pop().or_else(unused)?;
@@ -336,11 +336,11 @@ mod tests {
     #[test]
     fn send_slots_run_out_and_come_back() {
         let arena = arena();
-        let (mut a, b) = (arena.tx().unwrap(), arena.tx().unwrap());
-        assert!(arena.tx().is_none());
+        let (mut a, b) = (arena.take_tx().unwrap(), arena.take_tx().unwrap());
+        assert!(arena.take_tx().is_none());
         a[127] = 9;
         drop(b);
-        assert!(arena.tx().is_some());
+        assert!(arena.take_tx().is_some());
         assert_eq!(a[127], 9);
         a.set_filled(4000);
         assert_eq!(a.filled(), 128);
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn leases_keep_the_arena_alive() {
         let arena = arena();
-        let mut tx = arena.tx().unwrap();
+        let mut tx = arena.take_tx().unwrap();
         drop(arena);
         tx[0] = 1;
         assert_eq!(tx[0], 1);
@@ -417,10 +417,10 @@ mod tests {
         // Where address space is limited there is no such arena, and nothing to see.
         let Ok(arena) = Arena::new(layout) else { return };
         assert_eq!(arena.tx_free(), 4_294_967_295);
-        let (mut a, b) = (arena.tx().unwrap(), arena.tx().unwrap());
+        let (mut a, b) = (arena.take_tx().unwrap(), arena.take_tx().unwrap());
         a[0] = 1;
         assert_eq!((a.slot, b.slot, arena.tx_free()), (0, 1, 4_294_967_293));
         drop(a);
-        assert_eq!(arena.tx().unwrap().slot, 0, "last in, first out");
+        assert_eq!(arena.take_tx().unwrap().slot, 0, "last in, first out");
     }
 }

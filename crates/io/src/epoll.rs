@@ -29,7 +29,7 @@ use rustix::io::Errno;
 use self::datagrams::Socket;
 use self::places::Places;
 use self::reader::{Answer, Reader};
-use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
+use crate::engine::{Completion, Engine, Full, Memory, Request, Sealed, Submission};
 use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
 use crate::sockopt::SockOpt;
@@ -92,7 +92,7 @@ enum Begin {
     /// Whether others go first.
     Recv(u32, bool),
     Send(u32),
-    PollOut(u32),
+    Writable(u32),
     RecvFrom,
     SendTo,
     Read,
@@ -118,7 +118,7 @@ enum Doing {
     Send { slot: u32, sent: usize, next: Option<EntryId> },
     Read { done: usize, by: By },
     Look { by: By },
-    PollOut { slot: u32 },
+    Writable { slot: u32 },
     RecvFrom,
     SendTo { sent: usize },
     Peer(SocketAddr),
@@ -249,7 +249,7 @@ impl Epoll {
                 None => self.end(op, Err(Errno::BADF)),
             },
             Begin::Send(slot) => self.begin_send(op, slot),
-            Begin::PollOut(slot) => self.begin_poll_out(op, slot),
+            Begin::Writable(slot) => self.begin_writable(op, slot),
             Begin::Read => {
                 self.set(op, Doing::Read { done: 0, by: By::Ring });
                 self.reads.push_back(op);
@@ -342,23 +342,23 @@ fn edge(flags: epoll::EventFlags) -> epoll::EventFlags {
     flags | epoll::EventFlags::ET
 }
 
-impl Backend for Epoll {}
+impl Engine for Epoll {}
 
-impl Driver for Epoll {
+impl Sealed for Epoll {
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
         let Submission { id, op } = submission;
         let begin = match op {
             Request::Accept { listener } => Begin::Accept(listener.raw()),
             Request::Recv { slot, yields } => Begin::Recv(slot, yields),
             Request::Send { slot, .. } => Begin::Send(slot),
-            Request::PollOut { slot } => Begin::PollOut(slot),
+            Request::Writable { slot } => Begin::Writable(slot),
             Request::Read { .. } => Begin::Read,
             Request::RecvFrom { .. } => Begin::RecvFrom,
             Request::SendTo { .. } => Begin::SendTo,
             Request::Open { .. } | Request::Stat { .. } => Begin::Look,
             Request::Peer { slot, .. } => Begin::Peer(slot),
             Request::SetOpt { slot, opt: SockOpt::NoDelay(on) } => Begin::NoDelay(slot, *on),
-            Request::SetOpt { .. } | Request::Unsent { .. } => Begin::Unsupported,
+            Request::SetOpt { .. } | Request::Unacked { .. } => Begin::Unsupported,
             Request::Shutdown { slot } => Begin::Shutdown(slot),
             Request::Close { slot } => Begin::Close(slot),
             Request::Cancel { target } => Begin::Cancel(target),

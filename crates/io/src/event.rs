@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
-use crate::backend::OPERATION_MAX;
 use crate::conn::Conn;
+use crate::engine::OPERATION_MAX;
 use crate::file::{File, FileStat};
-use crate::into::Into;
+use crate::read_buf::ReadBuf;
 use crate::udp::Datagrams;
 use crate::{Region, RxBuf, TxBuf};
 
@@ -23,24 +23,24 @@ pub struct Key(pub u64);
 #[must_use = "a refusal holds what was handed over"]
 pub struct Busy<T = ()>(pub T);
 
-/// At most so many pieces in one [`Src::Gather`]: a head and a body. A `Src` moves through the op table with every send,
+/// At most so many pieces in one [`SendBuf::Gather`]: a head and a body. A `SendBuf` moves through the op table with every send,
 /// so it is kept small.
 pub const GATHER_MAX: usize = 2;
 
 /// One run of bytes to send.
 #[derive(Debug)]
-pub enum Piece {
+pub enum Segment {
     /// The first [`filled`](TxBuf::filled) bytes of a send slot.
     Tx(TxBuf),
     /// A range of a region. A range beyond its end is cut to it.
     Shared(Region, Range<usize>),
 }
 
-impl Piece {
+impl Segment {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Piece::Tx(tx) => &tx[..tx.filled()],
-            Piece::Shared(region, range) => part(region, range),
+            Segment::Tx(tx) => &tx[..tx.filled()],
+            Segment::Shared(region, range) => part(region, range),
         }
     }
 }
@@ -53,13 +53,13 @@ fn part<'r>(region: &'r Region, range: &Range<usize>) -> &'r [u8] {
 
 /// What a send sends. It moves into the ring and comes back with [`Event::Sent`].
 #[derive(Debug)]
-pub enum Src {
+pub enum SendBuf {
     /// The first [`filled`](TxBuf::filled) bytes of a send slot.
     Tx(TxBuf),
     /// A range of a region. A range beyond its end is cut to it.
     Shared(Region, Range<usize>),
     /// Several pieces, one after the other, in one operation.
-    Gather([Option<Piece>; GATHER_MAX]),
+    Gather([Option<Segment>; GATHER_MAX]),
     /// The first [`filled`](TxBuf::filled) bytes of a send slot as one record of this content type (RFC 8446 §5.1), such as an
     /// alert: for connections whose records the kernel seals ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends
     /// with `EOPNOTSUPP`, and nothing is sent.
@@ -70,11 +70,11 @@ pub enum Src {
     Spent(usize),
 }
 
-impl Src {
+impl SendBuf {
     /// Bytes in all.
     #[must_use]
     pub fn len(&self) -> usize {
-        if let Src::Spent(len) = self {
+        if let SendBuf::Spent(len) = self {
             return *len;
         }
         let mut len = 0;
@@ -96,17 +96,17 @@ impl Src {
     /// Calls `f` with the bytes of each piece, in order.
     pub(crate) fn each<'a>(&'a self, mut f: impl FnMut(&'a [u8])) {
         match self {
-            Src::Tx(tx) | Src::Record(_, tx) => f(&tx[..tx.filled()]),
-            Src::Shared(region, range) => f(part(region, range)),
-            Src::Gather(pieces) => pieces.iter().flatten().for_each(|piece| f(piece.bytes())),
-            Src::Spent(_) => {}
+            SendBuf::Tx(tx) | SendBuf::Record(_, tx) => f(&tx[..tx.filled()]),
+            SendBuf::Shared(region, range) => f(part(region, range)),
+            SendBuf::Gather(pieces) => pieces.iter().flatten().for_each(|buf| f(buf.bytes())),
+            SendBuf::Spent(_) => {}
         }
     }
 }
 
-impl From<TxBuf> for Src {
-    fn from(tx: TxBuf) -> Src {
-        Src::Tx(tx)
+impl From<TxBuf> for SendBuf {
+    fn from(tx: TxBuf) -> SendBuf {
+        SendBuf::Tx(tx)
     }
 }
 
@@ -125,7 +125,7 @@ pub enum RecvEnd {
 
 /// One thing that happened. Each owns what it reports, so that dropping an event loses no slot and no descriptor (I6).
 pub enum Event {
-    /// A connection arrived. Its [`Key`] is the listener's until [`bind`](crate::Ring::bind).
+    /// A connection arrived. Its [`Key`] is the listener's until [`set_key`](crate::Ring::set_key).
     Accepted {
         /// The listener's key.
         listener: Key,
@@ -159,7 +159,7 @@ pub enum Event {
         /// The connection's key.
         key: Key,
         /// What was to be sent.
-        src: Src,
+        buf: SendBuf,
         /// Bytes that the socket took in this operation; fewer than asked for means: send the rest.
         result: Result<usize, Errno>,
     },
@@ -180,7 +180,7 @@ pub enum Event {
         /// The key given to [`read`](crate::Ring::read).
         key: Key,
         /// Where it wrote.
-        into: Into,
+        buf: ReadBuf,
         /// Bytes read; 0 is the end of the file.
         result: Result<usize, Errno>,
     },
@@ -192,7 +192,7 @@ pub enum Event {
         result: Result<(), Errno>,
     },
     /// What the socket holds that the peer has not acknowledged.
-    Unsent {
+    Unacked {
         /// The connection's key.
         key: Key,
         /// Bytes of memory: somewhat more than those of the content, and 0 where there are none.
@@ -230,7 +230,7 @@ pub enum Event {
         /// The socket's key.
         key: Key,
         /// What was to be sent.
-        piece: Piece,
+        buf: Segment,
         /// Bytes that the socket took. That they arrive anywhere is not said.
         result: Result<usize, Errno>,
     },
@@ -257,12 +257,12 @@ impl fmt::Debug for Event {
             Event::AcceptEnded { listener, error } => write!(f, "AcceptEnded({}, {error:?})", listener.0),
             Event::Recv { key, buf } => write!(f, "Recv({}, {} bytes)", key.0, buf.len()),
             Event::RecvEnded { key, end } => write!(f, "RecvEnded({}, {end:?})", key.0),
-            Event::Sent { key, src, result } => write!(f, "Sent({}, {result:?} of {})", key.0, src.len()),
+            Event::Sent { key, buf, result } => write!(f, "Sent({}, {result:?} of {})", key.0, buf.len()),
             Event::Writable { key } => write!(f, "Writable({})", key.0),
             Event::Peer { key, result } => write!(f, "Peer({}, {result:?})", key.0),
             Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),
             Event::OptSet { key, result } => write!(f, "OptSet({}, {result:?})", key.0),
-            Event::Unsent { key, result } => write!(f, "Unsent({}, {result:?})", key.0),
+            Event::Unacked { key, result } => write!(f, "Unacked({}, {result:?})", key.0),
             Event::Opened { key, path, result } => {
                 write!(f, "Opened({}, {path:?}, {:?})", key.0, result.as_ref().map(drop))
             }
@@ -270,8 +270,8 @@ impl fmt::Debug for Event {
             Event::Datagrams { key, from, datagrams } => {
                 write!(f, "Datagrams({}, {from}, {datagrams:?})", key.0)
             }
-            Event::SentTo { key, piece, result } => {
-                write!(f, "SentTo({}, {result:?} of {})", key.0, piece.bytes().len())
+            Event::SentTo { key, buf, result } => {
+                write!(f, "SentTo({}, {result:?} of {})", key.0, buf.bytes().len())
             }
             Event::Shutdown { key, result } => write!(f, "Shutdown({}, {result:?})", key.0),
             Event::Closed { key } => write!(f, "Closed({})", key.0),
@@ -288,14 +288,16 @@ mod tests {
     #[test]
     fn a_send_is_no_longer_than_the_rest_and_than_an_operation() {
         let region = Region::copy_of(&[1; 10]).unwrap();
-        let src =
-            Src::Gather([Some(Piece::Shared(region.clone(), 2..90)), Some(Piece::Shared(region, 0..4))]);
-        assert_eq!((src.len(), src.wanted(0), src.wanted(5), src.wanted(12)), (12, 12, 7, 0));
-        assert_eq!(src.wanted(usize::MAX), 0);
+        let buf = SendBuf::Gather([
+            Some(Segment::Shared(region.clone(), 2..90)),
+            Some(Segment::Shared(region, 0..4)),
+        ]);
+        assert_eq!((buf.len(), buf.wanted(0), buf.wanted(5), buf.wanted(12)), (12, 12, 7, 0));
+        assert_eq!(buf.wanted(usize::MAX), 0);
         // None of it is touched.
         if let Ok(region) = RegionMut::new(3_000_000_000) {
-            let src = Src::Shared(region.freeze(), 0..usize::MAX);
-            assert_eq!((src.wanted(0), src.wanted(2_999_999_999)), (2_147_479_552, 1));
+            let buf = SendBuf::Shared(region.freeze(), 0..usize::MAX);
+            assert_eq!((buf.wanted(0), buf.wanted(2_999_999_999)), (2_147_479_552, 1));
         }
     }
 }

@@ -38,12 +38,12 @@
 //!     while let Some(event) = ring.next() {
 //!         match event {
 //!             Event::Accepted { conn, .. } => {
-//!                 ring.bind(&conn, Key(conns.len() as u64));
+//!                 ring.set_key(&conn, Key(conns.len() as u64));
 //!                 let _ = ring.recv(&conn);
 //!                 conns.push(conn);
 //!             }
 //!             Event::Recv { key, buf } => {
-//!                 let Some(mut tx) = ring.tx() else { continue };
+//!                 let Some(mut tx) = ring.take_tx() else { continue };
 //!                 tx[..buf.len()].copy_from_slice(&buf);
 //!                 tx.set_filled(buf.len());
 //!                 let _ = ring.send(&conns[key.0 as usize], tx.into(), 0);
@@ -65,13 +65,13 @@ pub mod break_it {}
 mod readme {}
 
 mod arena;
-mod backend;
 mod conn;
+mod engine;
 mod epoll;
 mod event;
 mod file;
-mod into;
 pub mod probe;
+mod read_buf;
 mod region;
 mod ring;
 pub mod sim;
@@ -83,12 +83,12 @@ mod waker;
 pub mod walk;
 
 pub use arena::{RxBuf, TxBuf};
-pub use backend::Backend;
 pub use conn::{Conn, Listener};
+pub use engine::Engine;
 pub use epoll::Epoll;
-pub use event::{Busy, Event, GATHER_MAX, Key, Piece, RecvEnd, Src};
+pub use event::{Busy, Event, GATHER_MAX, Key, RecvEnd, Segment, SendBuf};
 pub use file::{File, FileKind, FileStat};
-pub use into::{Into, RUNS_MAX, Runs};
+pub use read_buf::{RUNS_MAX, ReadBuf, Runs};
 pub use region::{Region, RegionMut};
 pub use ring::{Config, OpId, Ring, Stats, leaked_rings};
 pub use rustix::io::Errno;

@@ -69,7 +69,7 @@ unsafe impl Sync for Pages {}
 /// could keep neither from the other's bytes. Take a region for each part instead, and send them as pieces.
 ///
 /// ```
-/// use sitar_io::{Event, File, Into, Key, RegionMut};
+/// use sitar_io::{Event, File, Key, ReadBuf, RegionMut};
 /// # use sitar_io::{Config, Ring, sim::World};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 1, tx_len: 1 };
@@ -79,9 +79,9 @@ unsafe impl Sync for Pages {}
 /// message[..4].copy_from_slice(b"head");
 /// message[14..].copy_from_slice(b"!\n");
 /// // Ten bytes between what is there already.
-/// let mut into = Into::Region(message, 4..14);
+/// let mut buf = ReadBuf::Region(message, 4..14);
 /// let message = loop {
-///     ring.read(&file, 0, into, Key(1)).map_err(|_| "the table is full")?;
+///     ring.read(&file, 0, buf, Key(1)).map_err(|_| "the table is full")?;
 ///     // `message` is the ring's now: naming it would not compile.
 /// #   let event = loop {
 /// #       match ring.next() {
@@ -91,8 +91,8 @@ unsafe impl Sync for Pages {}
 /// #       }
 /// #   };
 ///     match event {
-///         Event::Read { into: Into::Region(message, _), result: Ok(10), .. } => break message,
-///         Event::Read { into: back, .. } => into = back,
+///         Event::Read { buf: ReadBuf::Region(message, _), result: Ok(10), .. } => break message,
+///         Event::Read { buf: back, .. } => buf = back,
 ///         _ => unreachable!(),
 ///     }
 /// };

@@ -1,10 +1,10 @@
 //! The ring: one owner of memory, operation table and descriptor table.
 
 mod config;
-mod core;
 mod datagrams;
 mod drain;
 mod id;
+mod inner;
 mod names;
 mod refuse;
 mod sends;
@@ -21,15 +21,15 @@ use std::time::Instant;
 pub use self::config::Config;
 use rustix::io::Errno;
 
-use self::core::Inner;
-pub(crate) use self::core::Op;
 pub use self::id::OpId;
+use self::inner::Inner;
+pub(crate) use self::inner::Op;
 use crate::arena::{Arena, TxBuf};
-use crate::backend::Backend;
 use crate::conn::{Conn, Listener};
-use crate::event::{Busy, Event, Key, Src};
+use crate::engine::Engine;
+use crate::event::{Busy, Event, Key, SendBuf};
 use crate::file::File;
-use crate::into::Into;
+use crate::read_buf::ReadBuf;
 use crate::sockopt::SockOpt;
 use crate::waker::Waker;
 
@@ -64,22 +64,22 @@ pub fn leaked_rings() -> usize {
 /// [`wait`](Ring::wait), or with [`submit`](Ring::submit): on a warm ring these two alone make system calls. Dropping a ring
 /// cancels everything and waits until the kernel has let go; if it does not within five seconds, the memory is leaked rather
 /// than freed (I3).
-pub struct Ring<B: Backend> {
+pub struct Ring<E: Engine> {
     // Never dropped by the compiler: `Drop` below decides whether it may be.
-    inner: ManuallyDrop<Inner<B>>,
+    inner: ManuallyDrop<Inner<E>>,
     not_send: PhantomData<*mut ()>,
 }
 
-impl<B: Backend> Ring<B> {
+impl<E: Engine> Ring<E> {
     pub(crate) fn assemble(
         config: &Config,
-        make: impl FnOnce(&Arena) -> io::Result<B>,
-    ) -> io::Result<Ring<B>> {
+        make: impl FnOnce(&Arena) -> io::Result<E>,
+    ) -> io::Result<Ring<E>> {
         let arena = Arena::new(config.layout()?)?;
         // Before the engine, which lets go of what the kernel has of it at the end of a ring only.
         let waker = Waker::new()?;
-        let backend = make(&arena)?;
-        let inner = Inner::new(backend, arena, waker, config.ops(), config.connections);
+        let engine = make(&arena)?;
+        let inner = Inner::new(engine, arena, waker, config.ops(), config.connections);
         Ok(Ring { inner: ManuallyDrop::new(inner), not_send: PhantomData })
     }
 
@@ -91,7 +91,7 @@ impl<B: Backend> Ring<B> {
     /// Counters.
     pub fn stats(&self) -> Stats {
         Stats {
-            calls: self.inner.backend.calls(),
+            calls: self.inner.engine.calls(),
             connections: self.inner.descs.in_use(),
             ops: self.inner.ops.live(),
             tx_free: self.inner.arena.tx_free(),
@@ -100,7 +100,7 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Connections whose descriptor is open, those being closed included.
-    pub fn open(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.inner.descs.in_use()
     }
 
@@ -110,8 +110,8 @@ impl<B: Backend> Ring<B> {
     }
 
     /// A send slot, or `None` when all are in use.
-    pub fn tx(&mut self) -> Option<TxBuf> {
-        self.inner.arena.tx()
+    pub fn take_tx(&mut self) -> Option<TxBuf> {
+        self.inner.arena.take_tx()
     }
 
     /// Bytes of a send slot.
@@ -122,7 +122,7 @@ impl<B: Backend> Ring<B> {
     /// The engine's time. It stands still between waits where the engine has a clock of its own
     /// ([`Sim`](crate::sim::Sim)).
     pub fn now(&self) -> Instant {
-        self.inner.backend.now()
+        self.inner.engine.now()
     }
 
     /// Takes over a listening socket; its events carry `key`.
@@ -143,7 +143,7 @@ impl<B: Backend> Ring<B> {
     ///
     /// # Panics
     /// When `conn` belongs to another ring: a mistake of the caller's that would otherwise touch a stranger.
-    pub fn bind(&mut self, conn: &Conn, key: Key) {
+    pub fn set_key(&mut self, conn: &Conn, key: Key) {
         let id = self.inner.id_of(conn);
         self.inner.descs.set_key(id, key);
     }
@@ -155,7 +155,7 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
+    /// As [`set_key`](Ring::set_key).
     pub fn recv(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let id = self.inner.id_of(conn);
         let queued = match self.inner.descs.recv_op(id) {
@@ -171,7 +171,7 @@ impl<B: Backend> Ring<B> {
     /// Stops receiving, so that the peer's bytes stay in the socket. [`Event::RecvEnded`] follows if it was receiving.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
+    /// As [`set_key`](Ring::set_key).
     pub fn stop_recv(&mut self, conn: &Conn) {
         let id = self.inner.id_of(conn);
         if let Some(op) = self.inner.descs.recv_op(id) {
@@ -179,21 +179,21 @@ impl<B: Backend> Ring<B> {
         }
     }
 
-    /// Sends `src` from byte `offset` on. The whole is sent unless the connection fails or the ring closes it, and
-    /// `src` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress inside one send cannot be seen.
+    /// Sends `buf` from byte `offset` on. The whole is sent unless the connection fails or the ring closes it, and
+    /// `buf` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress inside one send cannot be seen.
     ///
     /// Sends of one connection leave in the order in which they were asked for: the next is handed to the kernel when the one
     /// before has ended, since two that wait for room at the same time would mix their bytes. So a program that gathers
     /// what it has into one send gets on faster than one that queues many.
     ///
     /// # Errors
-    /// [`Busy`] with `src` when the op table is full.
+    /// [`Busy`] with `buf` when the op table is full.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
-    pub fn send(&mut self, conn: &Conn, src: Src, offset: usize) -> Result<OpId, Busy<Src>> {
+    /// As [`set_key`](Ring::set_key).
+    pub fn send(&mut self, conn: &Conn, buf: SendBuf, offset: usize) -> Result<OpId, Busy<SendBuf>> {
         let to = self.inner.id_of(conn);
-        let queued = self.inner.send(to, src, offset);
+        let queued = self.inner.send(to, buf, offset);
         self.inner.name(queued)
     }
 
@@ -205,16 +205,16 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
-    pub fn poll_out(&mut self, conn: &Conn) -> Result<OpId, Busy> {
+    /// As [`set_key`](Ring::set_key).
+    pub fn writable(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let id = self.inner.id_of(conn);
-        let queued = self.inner.launch(Op::PollOut(id));
+        let queued = self.inner.launch(Op::Writable(id));
         self.inner.name(queued.map_err(drop))
     }
 
     /// Starts what was queued now, at the price of a system call, and not with the next [`wait`](Ring::wait). For what is large: a
     /// send slot of which the kernel takes everything is free at once, so that one slot serves many connections one after the
-    /// other and stays in the processor's cache ([`Event::Sent`] then carries [`Src::Spent`]); and what was read is the next
+    /// other and stays in the processor's cache ([`Event::Sent`] then carries [`SendBuf::Spent`]); and what was read is the next
     /// event. All else is told after the next `wait`. With a polling kernel thread, which starts operations by itself, this
     /// makes no call and hastens nothing.
     ///
@@ -224,17 +224,17 @@ impl<B: Backend> Ring<B> {
         self.inner.submit()
     }
 
-    /// Reads from byte `at` of `file` into `into`; [`Event::Read`] carries `key`. It says `EINVAL`
+    /// Reads from byte `at` of `file` into `buf`; [`Event::Read`] carries `key`. It says `EINVAL`
     /// where that is beyond the largest offset that a file can have, `i64::MAX`.
     ///
     /// # Errors
-    /// [`Busy`] with `into` when the op table is full.
-    pub fn read(&mut self, file: &File, at: u64, into: Into, key: Key) -> Result<OpId, Busy<Into>> {
-        let readable = refuse::is_readable(at, &into);
-        let op = Op::Read { key, file: file.clone(), at, into };
+    /// [`Busy`] with `buf` when the op table is full.
+    pub fn read(&mut self, file: &File, at: u64, buf: ReadBuf, key: Key) -> Result<OpId, Busy<ReadBuf>> {
+        let readable = refuse::is_readable(at, &buf);
+        let op = Op::Read { key, file: file.clone(), at, buf };
         let queued = if readable { self.inner.launch(op) } else { self.inner.answer(op, Errno::INVAL) };
         self.inner.name(queued.map_err(|op| match op {
-            Op::Read { into, .. } => into,
+            Op::Read { buf, .. } => buf,
             _ => unreachable!("launch hands back what it was given"),
         }))
     }
@@ -245,7 +245,7 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full. Where the kernel cannot tell (before 6.7) the event says `EOPNOTSUPP`.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
+    /// As [`set_key`](Ring::set_key).
     pub fn peer(&mut self, conn: &Conn, ipv6: bool) -> Result<OpId, Busy> {
         let of = self.inner.id_of(conn);
         let queued = self.inner.launch(Op::Peer { of, ipv6 });
@@ -254,7 +254,7 @@ impl<B: Backend> Ring<B> {
 
     /// Whether [`peer`](Ring::peer) can answer on this kernel.
     pub fn has_peer(&self) -> bool {
-        self.inner.backend.has_peer()
+        self.inner.engine.has_peer()
     }
 
     /// Sets an option of the socket; [`Event::OptSet`] follows. Operations on a connection begin in the order in which they
@@ -265,7 +265,7 @@ impl<B: Backend> Ring<B> {
     /// [`has_set_opt`](Ring::has_set_opt)) the event says `EOPNOTSUPP`.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
+    /// As [`set_key`](Ring::set_key).
     pub fn set_opt(&mut self, conn: &Conn, opt: SockOpt) -> Result<OpId, Busy<SockOpt>> {
         let of = self.inner.id_of(conn);
         let ulp = matches!(opt, SockOpt::TlsUlp);
@@ -279,7 +279,7 @@ impl<B: Backend> Ring<B> {
         }))
     }
 
-    /// Asks how much the socket holds that the peer has not acknowledged (SO_MEMINFO); [`Event::Unsent`] answers. Nothing after
+    /// Asks how much the socket holds that the peer has not acknowledged (SO_MEMINFO); [`Event::Unacked`] answers. Nothing after
     /// a reset, unlike what SIOCOUTQ counts. Records that a sealing kernel has not yet given to TCP are not counted: there
     /// are none unless TCP's own queue is full.
     ///
@@ -287,16 +287,16 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full. Where [`has_set_opt`](Ring::has_set_opt) is false the event says `EOPNOTSUPP`.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
-    pub fn unsent(&mut self, conn: &Conn) -> Result<OpId, Busy> {
+    /// As [`set_key`](Ring::set_key).
+    pub fn unacked(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let of = self.inner.id_of(conn);
-        let queued = self.inner.launch(Op::Unsent(of));
+        let queued = self.inner.launch(Op::Unacked(of));
         self.inner.name(queued.map_err(drop))
     }
 
     /// Whether [`set_opt`](Ring::set_opt) can do all that [`SockOpt`] lists: on io_uring, since kernel 6.7.
     pub fn has_set_opt(&self) -> bool {
-        self.inner.backend.has_set_opt()
+        self.inner.engine.has_set_opt()
     }
 
     /// Ends sending (FIN); [`Event::Shutdown`] follows. Of a send that has not ended by then the
@@ -306,7 +306,7 @@ impl<B: Backend> Ring<B> {
     /// [`Busy`] when the op table is full.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
+    /// As [`set_key`](Ring::set_key).
     pub fn shutdown(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let id = self.inner.id_of(conn);
         let queued = self.inner.launch(Op::Shutdown(id));
@@ -325,7 +325,7 @@ impl<B: Backend> Ring<B> {
     /// [`Event::Closed`] is the only event about it from here on.
     ///
     /// # Panics
-    /// As [`bind`](Ring::bind).
+    /// As [`set_key`](Ring::set_key).
     pub fn close(&mut self, conn: Conn) {
         self.inner.id_of(&conn);
         // Its drop queues the close like any other.
@@ -349,11 +349,11 @@ impl<B: Backend> Ring<B> {
     }
 }
 
-impl<B: Backend> Drop for Ring<B> {
+impl<E: Engine> Drop for Ring<E> {
     fn drop(&mut self) {
         let mut panic = None;
         if self.inner.drain(&mut panic) {
-            self.inner.backend.shut();
+            self.inner.engine.shut();
             // SAFETY: `inner` is dropped here once, and never used again: this is the ring's own `Drop`.
             // Nothing is in flight, so the kernel holds no address of it.
             unsafe { ManuallyDrop::drop(&mut self.inner) };

@@ -162,7 +162,7 @@ mod tests {
                 let live = ids.iter().filter(|(_, _, live)| *live).count();
                 match table.insert(Rc::clone(&value)) {
                     Ok(id) => {
-                        assert!(live < 2, "{steps:?}: inserted into a full table");
+                        assert!(live < 2, "{steps:?}: inserted buf a full table");
                         assert!(
                             ids.iter().all(|(other, _, _)| *other != id),
                             "{steps:?}: id handed out twice"

@@ -94,7 +94,7 @@ pub(crate) fn set_gro(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 /// One datagram, or several of one size that the kernel has coalesced.
 pub struct Datagrams {
     buf: RxBuf,
-    segment: usize,
+    segment_size: usize,
     truncated: bool,
 }
 
@@ -103,13 +103,13 @@ impl Datagrams {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         // One that is empty is one all the same.
         let empty = self.buf.is_empty().then_some(&self.buf[..]);
-        empty.into_iter().chain(self.buf.chunks(self.segment))
+        empty.into_iter().chain(self.buf.chunks(self.segment_size))
     }
 
     /// Bytes of each datagram, but the last.
     #[must_use]
-    pub fn segment(&self) -> usize {
-        self.segment
+    pub fn segment_size(&self) -> usize {
+        self.segment_size
     }
 
     /// The bytes of all of them.
@@ -134,7 +134,7 @@ impl Datagrams {
 
 impl fmt::Debug for Datagrams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes by {}", self.buf.len(), self.segment)
+        write!(f, "{} bytes by {}", self.buf.len(), self.segment_size)
     }
 }
 
@@ -143,7 +143,7 @@ impl fmt::Debug for Datagrams {
 pub(crate) struct Head {
     pub(crate) from: SocketAddr,
     /// Bytes of each datagram; 0 when it is one.
-    pub(crate) segment: u32,
+    pub(crate) segment_size: u32,
     pub(crate) payload: u32,
     pub(crate) truncated: bool,
     /// There was no room for all control messages.
@@ -177,7 +177,7 @@ impl Head {
         let control = head.get(OUT + NAME..OUT + NAME + control_len as usize)?;
         Some(Head {
             from: address(name)?,
-            segment: coalesced(control).unwrap_or(0),
+            segment_size: coalesced(control).unwrap_or(0),
             payload: payload_len,
             truncated: flags & libc::MSG_TRUNC as u32 != 0,
             control_cut: flags & libc::MSG_CTRUNC as u32 != 0,
@@ -202,10 +202,13 @@ fn coalesced(control: &[u8]) -> Option<u32> {
 /// datagram ends and the next begins is then not known.
 pub(crate) fn take(mut buf: RxBuf, coalesces: bool) -> Option<(SocketAddr, Datagrams)> {
     let head = Head::read(&buf)?;
-    let unknown = coalesces && head.control_cut && head.segment == 0;
+    let unknown = coalesces && head.control_cut && head.segment_size == 0;
     buf.skip(DATAGRAM_HEAD);
-    let segment = if head.segment == 0 { buf.len() } else { head.segment as usize };
-    Some((head.from, Datagrams { buf, segment: segment.max(1), truncated: head.truncated || unknown }))
+    let segment_size = if head.segment_size == 0 { buf.len() } else { head.segment_size as usize };
+    Some((
+        head.from,
+        Datagrams { buf, segment_size: segment_size.max(1), truncated: head.truncated || unknown },
+    ))
 }
 
 /// An address as the kernel has it, and its length.
@@ -271,7 +274,7 @@ mod tests {
     fn a_head_is_read_as_it_was_written_and_doubted_otherwise() {
         let head = Head {
             from: "[::1]:9".parse().unwrap(),
-            segment: 0,
+            segment_size: 0,
             payload: 3,
             truncated: true,
             control_cut: false,
@@ -290,9 +293,9 @@ mod tests {
             20, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 104, 0, 0, 0, 0xb0, 4, 0, 0, 0, 0, 0, 0,
         ]);
         if cfg!(all(target_pointer_width = "64", target_endian = "little")) {
-            assert_eq!(Head::read(&slot).unwrap().segment, 1200);
+            assert_eq!(Head::read(&slot).unwrap().segment_size, 1200);
             slot[64..68].fill(0xff);
-            assert_eq!(Head::read(&slot).unwrap().segment, 0, "a negative size");
+            assert_eq!(Head::read(&slot).unwrap().segment_size, 0, "a negative size");
         }
         slot[..4].fill(0xff);
         assert!(Head::read(&slot).is_some(), "a name longer than its room is cut");
@@ -310,7 +313,7 @@ mod tests {
             let arena = Arena::new(layout).unwrap();
             arena.publish(|_| {});
             let from = "192.0.2.7:443".parse().unwrap();
-            let head = Head { from, segment: 0, payload: 30, truncated: false, control_cut };
+            let head = Head { from, segment_size: 0, payload: 30, truncated: false, control_cut };
             assert_eq!(arena.fill_with(0, |slot| head.write(slot)), Some(true));
             let (_, datagrams) = take(arena.lease(0, 102).unwrap(), coalesces).unwrap();
             assert_eq!(datagrams.is_truncated(), wanted, "{coalesces} {control_cut}");

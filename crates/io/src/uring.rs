@@ -28,7 +28,7 @@ pub use self::sqpoll::SqPoll;
 pub use self::unavailable::Unavailable;
 
 use crate::arena::Arena;
-use crate::backend::{Backend, Completion, Driver, Full, Memory, Request, Submission};
+use crate::engine::{Completion, Engine, Full, Memory, Request, Sealed, Submission};
 use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
 use crate::table::EntryId;
@@ -258,9 +258,9 @@ impl Uring {
     }
 }
 
-impl Backend for Uring {}
+impl Engine for Uring {}
 
-impl Driver for Uring {
+impl Sealed for Uring {
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
         let Submission { id, op } = submission;
         let is_option = matches!(op, Request::SetOpt { .. });
@@ -272,18 +272,20 @@ impl Driver for Uring {
                 .flags(0)
                 .build(),
             Request::Recv { slot, yields } => scratch::recv(slot, GROUP, yields),
-            Request::Send { slot, src, offset, whole } => scratch.send(slot, src, offset, whole),
-            Request::PollOut { slot } => {
+            Request::Send { slot, buf, offset, whole } => scratch.send(slot, buf, offset, whole),
+            Request::Writable { slot } => {
                 opcode::PollAdd::new(types::Fixed(slot), libc::POLLOUT as u32).build()
             }
-            Request::Read { file, at, into } => scratch.read(file.raw(), at, into),
+            Request::Read { file, at, buf } => scratch.read(file.raw(), at, buf),
             Request::RecvFrom { at } => scratch.recv_from(at.raw(), GROUP),
-            Request::SendTo { by, to, segment, bytes } => scratch.send_to(by.raw(), bytes, to, segment),
+            Request::SendTo { by, to, segment_size, bytes } => {
+                scratch.send_to(by.raw(), bytes, to, segment_size)
+            }
             Request::Open { dir, path } => scratch.open(dir.raw(), path),
             Request::Stat { dir, path } => scratch.stat(dir.raw(), path),
             Request::Peer { slot, ipv6 } => scratch.peer(slot, ipv6),
             Request::SetOpt { slot, opt } => scratch.set_opt(slot, opt),
-            Request::Unsent { slot } => scratch.memory_info(slot),
+            Request::Unacked { slot } => scratch.memory_info(slot),
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
             Request::Close { slot } => {
                 if self.late_close {
@@ -348,7 +350,7 @@ impl Driver for Uring {
         self.scratch.at(id.index()).address()
     }
 
-    fn unsent(&mut self, id: EntryId, number: u32) -> u32 {
+    fn unacked(&mut self, id: EntryId, number: u32) -> u32 {
         // A filter may have cut the answer short: then nobody knows, and nothing may be taken for sent.
         self.scratch.at(id.index()).queued(number).unwrap_or(u32::MAX)
     }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use sitar_io::{Backend, Config, Event, File, Into, Key, Piece, Region, Ring, Src};
+use sitar_io::{Config, Engine, Event, File, Key, ReadBuf, Region, Ring, Segment, SendBuf};
 
 struct Counting;
 
@@ -47,7 +47,7 @@ fn nothing_is_allocated_after_start_on_epoll() {
     nothing_is_allocated_after_start(Ring::epoll(&CONFIG).unwrap());
 }
 
-fn nothing_is_allocated_after_start<B: Backend>(mut ring: Ring<B>) {
+fn nothing_is_allocated_after_start<E: Engine>(mut ring: Ring<E>) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let listener = ring.listener(socket.into(), Key(0));
@@ -66,28 +66,30 @@ fn nothing_is_allocated_after_start<B: Backend>(mut ring: Ring<B>) {
             while let Some(event) = ring.next() {
                 match event {
                     Event::Accepted { conn, .. } => {
-                        ring.bind(&conn, Key(1));
+                        ring.set_key(&conn, Key(1));
                         ring.recv(&conn).unwrap();
                         client.write_all(b"ping").unwrap();
                         held = Some(conn);
                     }
                     Event::Recv { buf, .. } => {
-                        let mut tx = ring.tx().unwrap();
+                        let mut tx = ring.take_tx().unwrap();
                         tx[..buf.len()].copy_from_slice(&buf);
                         tx.set_filled(buf.len());
-                        let src =
-                            Src::Gather([Some(Piece::Tx(tx)), Some(Piece::Shared(region.clone(), 0..1000))]);
-                        ring.send(held.as_ref().unwrap(), src, 0).unwrap();
+                        let buf = SendBuf::Gather([
+                            Some(Segment::Tx(tx)),
+                            Some(Segment::Shared(region.clone(), 0..1000)),
+                        ]);
+                        ring.send(held.as_ref().unwrap(), buf, 0).unwrap();
                     }
                     Event::Sent { result, .. } => {
                         assert_eq!(result, Ok(1004));
                         let mut got = [0; 1004];
                         client.read_exact(&mut got).unwrap();
-                        let tx = ring.tx().unwrap();
-                        ring.read(&file, 0, Into::Tx(tx, 0..4), Key(2)).unwrap();
+                        let tx = ring.take_tx().unwrap();
+                        ring.read(&file, 0, ReadBuf::Tx(tx, 0..4), Key(2)).unwrap();
                     }
                     Event::Closed { .. } => {}
-                    Event::Read { into: Into::Tx(tx, _), .. } => {
+                    Event::Read { buf: ReadBuf::Tx(tx, _), .. } => {
                         assert_eq!(&tx[..4], b"\x7fELF");
                         answered += 1;
                         client.write_all(b"ping").unwrap();

@@ -24,14 +24,14 @@ mod transfers;
 use std::io::Write;
 use std::time::Duration;
 
-use bench::{Bench, Engine, SMALL};
+use bench::{Bench, SMALL, Setup};
 use sitar_io::sim::{Faults, Sim, World};
 use sitar_io::{Config, Epoll, Queues, Ring, SqPoll, Uring};
 
 pub(crate) struct OnUring;
 
-impl Engine for OnUring {
-    type Backend = Uring;
+impl Setup for OnUring {
+    type Engine = Uring;
     fn ring(config: &Config) -> Result<Ring<Uring>, String> {
         Ring::uring(config).map_err(|why| why.to_string())
     }
@@ -40,8 +40,8 @@ impl Engine for OnUring {
 /// With the smallest queues: what does not fit waits in the kernel, and is not lost.
 pub(crate) struct OnSmallUring;
 
-impl Engine for OnSmallUring {
-    type Backend = Uring;
+impl Setup for OnSmallUring {
+    type Engine = Uring;
     fn ring(config: &Config) -> Result<Ring<Uring>, String> {
         Ring::uring_with(config, Queues::within(config, 0)).map_err(|why| why.to_string())
     }
@@ -49,8 +49,8 @@ impl Engine for OnSmallUring {
 
 pub(crate) struct OnEpoll;
 
-impl Engine for OnEpoll {
-    type Backend = Epoll;
+impl Setup for OnEpoll {
+    type Engine = Epoll;
     fn ring(config: &Config) -> Result<Ring<Epoll>, String> {
         Ring::epoll(config).map_err(|why| why.to_string())
     }
@@ -59,8 +59,8 @@ impl Engine for OnEpoll {
 /// With both sides going to sleep early, so that waking each other is part of every case.
 pub(crate) struct OnSqPoll;
 
-impl Engine for OnSqPoll {
-    type Backend = Uring;
+impl Setup for OnSqPoll {
+    type Engine = Uring;
     const BEGINS_AT_ONCE: bool = false;
     fn ring(config: &Config) -> Result<Ring<Uring>, String> {
         let poll = SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
@@ -161,8 +161,8 @@ conformance!(epoll, crate::OnEpoll);
 /// kernel. Its network is tested beside its code and by the seeds.
 pub(crate) struct OnSim;
 
-impl Engine for OnSim {
-    type Backend = Sim;
+impl Setup for OnSim {
+    type Engine = Sim;
     fn ring(config: &Config) -> Result<Ring<Sim>, String> {
         let world = World::with(1, Faults::none());
         world.set_outside(Duration::from_millis(100));

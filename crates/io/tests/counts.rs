@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use sitar_io::sim::{Faults, Sim, Stream, World};
-use sitar_io::{Config, Conn, Event, Key, Region, Ring, Src, leaked_rings};
+use sitar_io::{Config, Conn, Event, Key, Region, Ring, SendBuf, leaked_rings};
 
 /// An op table of 67,024 places.
 const MANY: Config = Config { connections: 22_000, rx_count: 1, rx_len: 16, tx_count: 1, tx_len: 16 };
@@ -21,7 +21,7 @@ fn connected(world: &World) -> (Ring<Sim>, Stream, Conn) {
     loop {
         match ring.next() {
             Some(Event::Accepted { conn, .. }) => {
-                ring.bind(&conn, Key(1));
+                ring.set_key(&conn, Key(1));
                 return (ring, peer, conn);
             }
             Some(Event::AcceptEnded { .. }) => drop(ring.accept(&listener).unwrap()),
@@ -41,7 +41,7 @@ fn a_connection_closes_after_any_number_of_operations() {
         // The first waits for a peer that does not read, and the others for the first.
         let region = Region::copy_of(&[7; 100_000]).unwrap();
         for _ in 0..queued {
-            ring.send(&conn, Src::Shared(region.clone(), 0..100_000), 0).unwrap();
+            ring.send(&conn, SendBuf::Shared(region.clone(), 0..100_000), 0).unwrap();
         }
         ring.close(conn);
         let mut next_peer = world.connect(DOOR);
@@ -51,7 +51,7 @@ fn a_connection_closes_after_any_number_of_operations() {
             match ring.next() {
                 Some(Event::Closed { key: Key(1) }) => closed = true,
                 Some(Event::Accepted { conn, .. }) => {
-                    ring.bind(&conn, Key(2));
+                    ring.set_key(&conn, Key(2));
                     next = Some(conn);
                 }
                 Some(other) => panic!("{queued}: {other:?}"),
@@ -83,7 +83,7 @@ fn a_connection_serves_any_number_of_operations() {
     let (mut ring, _peer, conn) = connected(&world);
     let region = Region::copy_of(&[7; 60_000]).unwrap();
     for _ in 0..65_536 {
-        ring.send(&conn, Src::Shared(region.clone(), 0..0), 0).unwrap();
+        ring.send(&conn, SendBuf::Shared(region.clone(), 0..0), 0).unwrap();
     }
     assert_eq!(ring.stats().ops, 65_538);
     let mut sent = 0;

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sitar_io::{Config, Key, Piece, Region, Ring, Src, Stats, TxBuf};
+use sitar_io::{Config, Key, Region, Ring, Segment, SendBuf, Stats, TxBuf};
 
 #[path = "../examples/adapter/mod.rs"]
 mod adapter;
@@ -272,10 +272,10 @@ const ROOMY: Config = Config { connections: 4, rx_count: 8, rx_len: 1000, tx_cou
 const MUCH: usize = 32 << 20;
 
 /// A send slot full of ones and a large region of twos.
-fn much(mut tx: TxBuf, region: &Region) -> Src {
+fn much(mut tx: TxBuf, region: &Region) -> SendBuf {
     tx.fill(1);
     tx.set_filled(SEND);
-    Src::Gather([Some(Piece::Tx(tx)), Some(Piece::Shared(region.clone(), 0..MUCH))])
+    SendBuf::Gather([Some(Segment::Tx(tx)), Some(Segment::Shared(region.clone(), 0..MUCH))])
 }
 
 /// Drops whatever serves the one connection while it is being received from and sent to, and looks whether the slot
@@ -320,8 +320,8 @@ fn a_future_dropped_in_flight_leaves_its_buffer_with_the_ring() {
         let region = region.clone();
         async move {
             socket.readable().await.unwrap();
-            let src = much(socket.buffer().await, &region);
-            socket.send(src).await.unwrap();
+            let buf = much(socket.buffer().await, &region);
+            socket.send(buf).await.unwrap();
         }
     });
     drops_in_flight(server.unwrap(), address);
@@ -333,8 +333,8 @@ fn a_stack_dropped_in_flight_leaves_its_buffer_with_the_ring() {
     let region = Region::copy_of(&vec![2; MUCH]).unwrap();
     let server = adapter::Server::fibers(&ROOMY, listener, move |fiber| {
         fiber.readable().unwrap();
-        let src = much(fiber.buffer(), &region);
-        fiber.send(src).unwrap();
+        let buf = much(fiber.buffer(), &region);
+        fiber.send(buf).unwrap();
     });
     drops_in_flight(server.unwrap(), address);
 }
@@ -347,7 +347,7 @@ fn a_send_whose_future_was_dropped_goes_out_whole_before_the_next() {
         let region = region.clone();
         async move {
             {
-                let mut given_up = pin!(socket.send(Src::Shared(region, 0..MUCH)));
+                let mut given_up = pin!(socket.send(SendBuf::Shared(region, 0..MUCH)));
                 // Once only: it is begun, and dropped.
                 std::future::poll_fn(|context| {
                     assert!(given_up.as_mut().poll(context).is_pending());
@@ -426,10 +426,10 @@ fn datagrams_are_echoed_together() {
     let mut echo = datagrams::Echo::new(ring, socket).unwrap();
     let mut sender = Ring::uring(&datagrams::CONFIG).unwrap();
     let udp = sender.udp(client.try_clone().unwrap().into(), false, Key(1)).unwrap();
-    let mut tx = sender.tx().unwrap();
+    let mut tx = sender.take_tx().unwrap();
     tx[..5500].fill(8);
     tx.set_filled(5500);
-    sender.send_to(&udp, Piece::Tx(tx), address, std::num::NonZeroU16::new(500)).unwrap();
+    sender.send_to(&udp, Segment::Tx(tx), address, std::num::NonZeroU16::new(500)).unwrap();
     sender.wait(None).unwrap();
     while echo.echoed.0 < 11 {
         echo.turn(None).unwrap();

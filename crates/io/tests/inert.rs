@@ -39,7 +39,7 @@ fn accept(ring: &mut Ring<Uring>, address: SocketAddr, key: Key) -> (TcpStream, 
     client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     match event(ring) {
         Event::Accepted { conn, .. } => {
-            ring.bind(&conn, key);
+            ring.set_key(&conn, key);
             (client, conn)
         }
         other => panic!("{other:?}"),
@@ -116,7 +116,7 @@ fn a_forgotten_ring_leaks_and_takes_nothing_with_it() {
     let (mut client, conn) = accept(&mut forgotten, address, Key(1));
     forgotten.recv(&conn).unwrap();
     assert!(event_within(&mut forgotten, Duration::from_millis(5)).is_none());
-    let mut tx = forgotten.tx().unwrap();
+    let mut tx = forgotten.take_tx().unwrap();
     std::mem::forget(forgotten);
 
     // What is in flight stays so: the peer is neither answered nor cut off, and what it sends goes where it always would.

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sitar_io::{
-    Backend, Config, Conn, Event, File, Into, Key, Piece, Region, RegionMut, Ring, RxBuf, SqPoll, Src, TxBuf,
-    Udp, leaked_rings,
+    Config, Conn, Engine, Event, File, Key, ReadBuf, Region, RegionMut, Ring, RxBuf, Segment, SendBuf,
+    SqPoll, TxBuf, Udp, leaked_rings,
 };
 
 const CONFIG: Config = Config { connections: 8, rx_count: 8, rx_len: 256, tx_count: 8, tx_len: 1024 };
@@ -57,7 +57,7 @@ fn a_panic_at_any_event_loses_nothing() {
     bystander.finish();
 }
 
-fn panic_at_each<B: Backend>(engine: &str, make: impl Fn() -> Ring<B>) {
+fn panic_at_each<E: Engine>(engine: &str, make: impl Fn() -> Ring<E>) {
     for kind in KINDS {
         println!("{engine}: {kind}");
         let before = descriptors();
@@ -97,8 +97,8 @@ fn panic_at_each<B: Backend>(engine: &str, make: impl Fn() -> Ring<B>) {
 }
 
 /// A loop with something of each kind in flight, which panics at the first event of `kind`.
-fn run<B: Backend>(
-    mut ring: Ring<B>,
+fn run<E: Engine>(
+    mut ring: Ring<E>,
     kind: &str,
     region: &Region,
     survivors: &RefCell<Survivors>,
@@ -108,7 +108,7 @@ fn run<B: Backend>(
     let address = socket.local_addr().unwrap();
     let listener = ring.listener(socket.into(), Key(99));
     ring.accept(&listener).unwrap();
-    let mut spare = ring.tx().unwrap();
+    let mut spare = ring.take_tx().unwrap();
     spare.fill(0x5a);
     survivors.borrow_mut().tx = Some(spare);
     let things = Things {
@@ -136,7 +136,7 @@ fn run<B: Backend>(
             }
             match event {
                 Event::Accepted { conn, .. } => {
-                    ring.bind(&conn, Key(accepted));
+                    ring.set_key(&conn, Key(accepted));
                     survivors.borrow_mut().conns.push(conn);
                     accepted += 1;
                     if accepted == 3 {
@@ -159,8 +159,8 @@ struct Things {
 }
 
 /// Makes each kind of event happen.
-fn provoke<B: Backend>(
-    ring: &mut Ring<B>,
+fn provoke<E: Engine>(
+    ring: &mut Ring<E>,
     survivors: &RefCell<Survivors>,
     region: &Region,
     things: &Things,
@@ -170,7 +170,7 @@ fn provoke<B: Backend>(
     begin_everything(ring, survivors, region, things);
     clients[0].write_all(b"kept").unwrap();
     let conns = &mut survivors.borrow_mut().conns;
-    let tx = ring.tx().unwrap();
+    let tx = ring.take_tx().unwrap();
     ring.send(&conns[0], tx.into(), 0).unwrap();
     ring.stop_recv(&conns[1]);
     ring.shutdown(&conns[0]).unwrap();
@@ -187,8 +187,8 @@ fn provoke<B: Backend>(
 
 /// Accept, receive, a send that cannot end and one behind it, a read into a region, a file by its name, datagrams, and a question
 /// for the peer: all in flight.
-fn begin_everything<B: Backend>(
-    ring: &mut Ring<B>,
+fn begin_everything<E: Engine>(
+    ring: &mut Ring<E>,
     survivors: &RefCell<Survivors>,
     region: &Region,
     things: &Things,
@@ -198,16 +198,16 @@ fn begin_everything<B: Backend>(
         ring.recv(conn).unwrap();
     }
     if let Some(conn) = survivors.conns.get(1) {
-        ring.send(conn, Src::Shared(region.clone(), 0..HUGE), 0).unwrap();
-        ring.send(conn, Src::Shared(region.clone(), 0..HUGE), 0).unwrap();
+        ring.send(conn, SendBuf::Shared(region.clone(), 0..HUGE), 0).unwrap();
+        ring.send(conn, SendBuf::Shared(region.clone(), 0..HUGE), 0).unwrap();
         ring.peer(conn, false).unwrap();
     }
     let target = RegionMut::new(1 << 20).unwrap();
-    ring.read(&things.file, 0, Into::Region(target, 0..1 << 20), Key(7)).unwrap();
+    ring.read(&things.file, 0, ReadBuf::Region(target, 0..1 << 20), Key(7)).unwrap();
     ring.open_at(&things.root, c"proc/version".to_owned(), Key(6)).unwrap();
     ring.stat_at(&things.root, c"proc".to_owned(), Key(5)).unwrap();
     ring.recv_from(&things.udp).unwrap();
-    let datagram = Piece::Shared(region.clone(), 0..100);
+    let datagram = Segment::Shared(region.clone(), 0..100);
     ring.send_to(&things.udp, datagram, things.udp.address(), None).unwrap();
 }
 
@@ -252,7 +252,7 @@ impl Bystander {
                             held = Some(conn);
                         }
                         Event::Recv { buf, .. } => {
-                            let mut tx = ring.tx().unwrap();
+                            let mut tx = ring.take_tx().unwrap();
                             tx[..buf.len()].copy_from_slice(&buf);
                             tx.set_filled(buf.len());
                             ring.send(held.as_ref().unwrap(), tx.into(), 0).unwrap();

@@ -120,7 +120,7 @@ fn run(seed: u64, material: &Material, world: &World, twist: Twist) -> Result<Ou
     let mut dropped_early = false;
     loop {
         // The last script's wake-up ends the last wait.
-        if world.census().scripts == 0 && program.is_idle() && program.ring.open() == 0 {
+        if world.census().scripts == 0 && program.is_idle() && program.ring.connections() == 0 {
             break;
         }
         if Some(turns) == drop_at {
@@ -160,7 +160,7 @@ fn run(seed: u64, material: &Material, world: &World, twist: Twist) -> Result<Ou
     let lied = world.has_lied();
     // Leases, connections and listener go before or after the ring.
     let events = program.events;
-    let spare = program.ring.tx();
+    let spare = program.ring.take_tx();
     if rng.chance(500) {
         program.connections.clear();
         program.held.clear();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sitar_io::{
-    Config, Conn, Event, File, Into, Key, Listener, Piece, RecvEnd, Region, RegionMut, Ring, SqPoll, Src,
-    Unavailable, Uring, leaked_rings,
+    Config, Conn, Event, File, Key, Listener, ReadBuf, RecvEnd, Region, RegionMut, Ring, Segment, SendBuf,
+    SqPoll, Unavailable, Uring, leaked_rings,
 };
 
 const LISTENER: Key = Key(99);
@@ -61,7 +61,7 @@ impl Bench {
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         match self.event() {
             Event::Accepted { listener: LISTENER, conn } => {
-                self.ring.bind(&conn, Key(key));
+                self.ring.set_key(&conn, Key(key));
                 (client, conn)
             }
             other => panic!("{other:?}"),
@@ -72,7 +72,7 @@ impl Bench {
     fn echo(&mut self, client: &mut TcpStream, conn: &Conn, byte: u8) {
         client.write_all(&[byte]).unwrap();
         let Event::Recv { buf, .. } = self.event() else { panic!("nothing received") };
-        let mut tx = self.ring.tx().unwrap();
+        let mut tx = self.ring.take_tx().unwrap();
         tx[..buf.len()].copy_from_slice(&buf);
         tx.set_filled(buf.len());
         drop(buf);
@@ -100,9 +100,9 @@ fn bytes_go_both_ways_whoever_sleeps() {
         }
         // More than the socket takes at once.
         let body = Region::copy_of(&vec![5; 3_000_000]).unwrap();
-        let tx = b.ring.tx().unwrap();
-        let src = Src::Gather([Some(Piece::Tx(tx)), Some(Piece::Shared(body, 0..3_000_000))]);
-        b.ring.send(&conn, src, 0).unwrap();
+        let tx = b.ring.take_tx().unwrap();
+        let buf = SendBuf::Gather([Some(Segment::Tx(tx)), Some(Segment::Shared(body, 0..3_000_000))]);
+        b.ring.send(&conn, buf, 0).unwrap();
         let reader = std::thread::spawn(move || {
             let mut got = vec![0; 3_000_000];
             client.read_exact(&mut got).unwrap();
@@ -157,8 +157,8 @@ fn looking_without_waiting_wakes_the_poller() {
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
         for _ in 0..3 {
             while b.event_within(20).is_some() {}
-            let tx = b.ring.tx().unwrap();
-            b.ring.read(&file, 0, Into::Tx(tx, 0..4), Key(5)).unwrap();
+            let tx = b.ring.take_tx().unwrap();
+            b.ring.read(&file, 0, ReadBuf::Tx(tx, 0..4), Key(5)).unwrap();
             let patience = Instant::now() + Duration::from_secs(10);
             let event = loop {
                 assert!(b.ring.wait(Some(Instant::now())).unwrap() < patience, "the read was not started");
@@ -216,7 +216,7 @@ fn a_close_waits_for_what_is_in_flight() {
             let (mut client, conn) = b.accept(round);
             b.ring.recv(&conn).unwrap();
             let huge = RegionMut::new(64 << 20).unwrap().freeze();
-            b.ring.send(&conn, Src::Shared(huge, 0..64 << 20), 0).unwrap();
+            b.ring.send(&conn, SendBuf::Shared(huge, 0..64 << 20), 0).unwrap();
             assert!(b.event_within(50).is_none(), "the send cannot end");
             b.ring.close(conn);
             assert!(matches!(b.event(), Event::Closed { key: Key(k) } if k == round));
@@ -225,7 +225,7 @@ fn a_close_waits_for_what_is_in_flight() {
             assert!(rest.iter().all(|byte| *byte == 0));
 
             let (mut next, conn) = b.accept(round);
-            let mut tx = b.ring.tx().unwrap();
+            let mut tx = b.ring.take_tx().unwrap();
             tx[..4].copy_from_slice(b"mine");
             tx.set_filled(4);
             b.ring.send(&conn, tx.into(), 0).unwrap();
@@ -247,11 +247,11 @@ fn dropping_a_ring_ends_everything_in_flight() {
         let (mut client, conn) = b.accept(1);
         b.ring.recv(&conn).unwrap();
         let huge = Region::copy_of(&vec![5; 32 << 20]).unwrap();
-        b.ring.send(&conn, Src::Shared(huge.clone(), 0..huge.len()), 0).unwrap();
+        b.ring.send(&conn, SendBuf::Shared(huge.clone(), 0..huge.len()), 0).unwrap();
         assert!(b.event_within(20).is_none());
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
-        b.ring.read(&file, 0, Into::Region(RegionMut::new(1 << 20).unwrap(), 0..1 << 20), Key(2)).unwrap();
-        let mut tx = b.ring.tx().unwrap();
+        b.ring.read(&file, 0, ReadBuf::Region(RegionMut::new(1 << 20).unwrap(), 0..1 << 20), Key(2)).unwrap();
+        let mut tx = b.ring.take_tx().unwrap();
         drop(b);
         assert_eq!(leaked_rings(), 0, "drained, not leaked");
         tx[1023] = 1;
@@ -282,12 +282,12 @@ fn a_full_submission_queue_loses_nothing() {
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
         let mut seen = vec![0_u8; READS as usize];
         for key in 0..READS {
-            let tx = b.ring.tx().unwrap();
-            b.ring.read(&file, 0, Into::Tx(tx, 0..4), Key(key.into())).unwrap();
+            let tx = b.ring.take_tx().unwrap();
+            b.ring.read(&file, 0, ReadBuf::Tx(tx, 0..4), Key(key.into())).unwrap();
         }
         for _ in 0..READS {
             match b.event() {
-                Event::Read { key, into: Into::Tx(tx, _), result: Ok(4) } => {
+                Event::Read { key, buf: ReadBuf::Tx(tx, _), result: Ok(4) } => {
                     assert_eq!(&tx[..4], b"\x7fELF");
                     seen[key.0 as usize] += 1;
                 }

@@ -1,7 +1,7 @@
 //! What goes out: plaintext gathered into records, records gathered into one send.
 
 use sitar_http::h1::{self, Answer};
-use sitar_io::{Piece, Region, Runs, Src, TxBuf};
+use sitar_io::{Region, Runs, Segment, SendBuf, TxBuf};
 use sitar_tls::{Alert, Handshake, MAX_PLAINTEXT, RecordError, Records};
 use std::ops::Range;
 
@@ -250,14 +250,14 @@ impl Output {
     }
 
     /// Ends the open record and makes it all one send.
-    pub(crate) fn finish(mut self, layer: &mut Layer) -> Result<Src, RecordError> {
+    pub(crate) fn finish(mut self, layer: &mut Layer) -> Result<SendBuf, RecordError> {
         self.seal(layer)?;
         self.tx.set_filled(self.sealed);
         Ok(match self.tail {
-            None => Src::Tx(self.tx),
-            Some((region, range)) if self.sealed == 0 => Src::Shared(region, range),
+            None => SendBuf::Tx(self.tx),
+            Some((region, range)) if self.sealed == 0 => SendBuf::Shared(region, range),
             Some((region, range)) => {
-                Src::Gather([Some(Piece::Tx(self.tx)), Some(Piece::Shared(region, range))])
+                SendBuf::Gather([Some(Segment::Tx(self.tx)), Some(Segment::Shared(region, range))])
             }
         })
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sitar_io::{Backend, Conn, Event, Key, Listener, Ring};
+use sitar_io::{Conn, Engine, Event, Key, Listener, Ring};
 use sitar_site::Site;
 use sitar_tls::Handshake;
 
@@ -55,8 +55,8 @@ const HANDSHAKE_STEPS: usize = 4;
 /// Keys of listeners: none that a slab gives out (it has fewer than 2³² − 1 places).
 pub(crate) const DOORS: u64 = 0xffff_ff00;
 
-pub(crate) struct Shard<B: Backend> {
-    ring: Ring<B>,
+pub(crate) struct Shard<E: Engine> {
+    ring: Ring<E>,
     doors: Vec<Door>,
     connections: Slab<Connection>,
     wheel: Wheel,
@@ -90,8 +90,8 @@ pub(crate) struct Shard<B: Backend> {
     answering: Answering,
 }
 
-impl<B: Backend> Shard<B> {
-    pub(crate) fn new(mut ring: Ring<B>, setup: Setup) -> Shard<B> {
+impl<E: Engine> Shard<E> {
+    pub(crate) fn new(mut ring: Ring<E>, setup: Setup) -> Shard<E> {
         let now = ring.now();
         let Setup { index, listeners, newest, tls, limits, sealer, clock, loader, mailbox, stop } = setup;
         // In this order: a site that comes after the mailbox was opened is in the mail, one that came before is the newest.
@@ -185,7 +185,7 @@ impl<B: Backend> Shard<B> {
     pub(crate) fn is_idle(&self) -> bool {
         // A read from a file may outlive the connection that it was for, and holds a buffer.
         let buffers = self.ring.tx_free() == self.limits.ring().tx_count as usize;
-        self.connections.len() == 0 && self.ring.open() == 0 && buffers
+        self.connections.len() == 0 && self.ring.connections() == 0 && buffers
     }
 
     /// What must hold when nobody is left: nothing is held for anybody.
@@ -193,10 +193,10 @@ impl<B: Backend> Shard<B> {
     pub(crate) fn check_idle(&self) {
         let stats = self.ring.stats();
         assert!(
-            self.connections.len() == 0 && self.ring.open() == 0,
+            self.connections.len() == 0 && self.ring.connections() == 0,
             "{} connections, {} descriptors left",
             self.connections.len(),
-            self.ring.open()
+            self.ring.connections()
         );
         assert_eq!((stats.rx_leased, stats.tx_free), (0, self.limits.ring().tx_count as usize));
         assert_eq!(self.stashes.used(), 0);
@@ -207,14 +207,14 @@ impl<B: Backend> Shard<B> {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Recv { key, buf } => self.with(key, |connection, cx| connection.on_recv(cx, buf)),
-            Event::Sent { key, src, result } => {
-                self.with(key, |connection, cx| connection.on_sent(cx, src, result));
+            Event::Sent { key, buf, result } => {
+                self.with(key, |connection, cx| connection.on_sent(cx, buf, result));
             }
             Event::RecvEnded { key, end } => {
                 self.with(key, |connection, cx| connection.on_recv_ended(cx, end));
             }
-            Event::Read { key, into, result } => {
-                self.with(key, |connection, cx| connection.on_read(cx, into, result));
+            Event::Read { key, buf, result } => {
+                self.with(key, |connection, cx| connection.on_read(cx, buf, result));
             }
             Event::Writable { key } => self.with(key, Connection::on_writable),
             Event::Accepted { conn, .. } => self.on_accept(conn),
@@ -233,8 +233,8 @@ impl<B: Backend> Shard<B> {
             Event::OptSet { key, result } => {
                 self.with(key, |connection, cx| connection.on_opt_set(cx, result));
             }
-            Event::Unsent { key, result } => {
-                self.with(key, |connection, cx| connection.on_unsent(cx, result));
+            Event::Unacked { key, result } => {
+                self.with(key, |connection, cx| connection.on_unacked(cx, result));
             }
             Event::Woken => self.read_mail(),
             Event::Closed { .. } | Event::Shutdown { .. } | Event::Peer { .. } => {}
@@ -247,7 +247,7 @@ impl<B: Backend> Shard<B> {
     fn with(
         &mut self,
         key: Key,
-        handle: impl FnOnce(&mut Connection, &mut Context<'_, B>) -> Result<(), Gone>,
+        handle: impl FnOnce(&mut Connection, &mut Context<'_, E>) -> Result<(), Gone>,
     ) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let mut cx = Context {
@@ -295,7 +295,7 @@ impl<B: Backend> Shard<B> {
         };
         let (now, limits, ring) = (self.now, &self.limits, &mut self.ring);
         let key = self.connections.insert_with(|key| {
-            ring.bind(&conn, key);
+            ring.set_key(&conn, key);
             Connection::new(conn, handshake, now, limits)
         });
         if let Some(key) = key {
@@ -305,7 +305,7 @@ impl<B: Backend> Shard<B> {
 
     /// Accepts while there is room, and not while there is none: newcomers then wait in the kernel's queue.
     fn mind_the_doors(&mut self) {
-        let room = self.ring.open() < self.limits.connections as usize
+        let room = self.ring.connections() < self.limits.connections as usize
             && self.connections.len() < self.limits.connections as usize;
         if self.accept_at.is_some_and(|at| self.now >= at) {
             self.accept_at = None;

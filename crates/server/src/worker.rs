@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sitar_io::{Backend, Ring};
+use sitar_io::{Engine, Ring};
 use sitar_site::{Budget, Site};
 
 use crate::Counts;
@@ -97,11 +97,11 @@ impl Worker {
     ///
     /// # Errors
     /// What `ring` says, or the system's refusal of a thread or descriptor. Nothing is left running then.
-    pub fn start<B, E, F>(config: Config, ring: F) -> Result<Worker, E>
+    pub fn start<E, F, M>(config: Config, ring: M) -> Result<Worker, F>
     where
-        B: Backend,
-        E: From<io::Error> + fmt::Display + Send + 'static,
-        F: Fn(&sitar_io::Config) -> Result<Ring<B>, E> + Send + Sync + 'static,
+        E: Engine,
+        F: From<io::Error> + fmt::Display + Send + 'static,
+        M: Fn(&sitar_io::Config) -> Result<Ring<E>, F> + Send + Sync + 'static,
     {
         let Config { listeners, site, tls, limits, sealer, budget, clock, report } = config;
         let count = listeners.len();
@@ -219,11 +219,11 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn keep<B, E, F>(&self, ring: &F, tell: &Sender<Result<(), E>>) -> Counts
+    fn keep<E, F, M>(&self, ring: &M, tell: &Sender<Result<(), F>>) -> Counts
     where
-        B: Backend,
-        E: From<io::Error> + fmt::Display,
-        F: Fn(&sitar_io::Config) -> Result<Ring<B>, E>,
+        E: Engine,
+        F: From<io::Error> + fmt::Display,
+        M: Fn(&sitar_io::Config) -> Result<Ring<E>, F>,
     {
         let mut first = true;
         loop {

@@ -222,7 +222,7 @@ fn duplicate(listeners: &Listeners) -> Result<Listeners, Error> {
     })
 }
 
-/// Starts the shards on the engine: the only place that knows the backends.
+/// Starts the shards on the engine: the only place that knows the engines.
 fn start(config: Config, engine: Choice, memory: Memory) -> Result<Worker, Failed> {
     match engine {
         Choice::Uring => Worker::start(config, move |ring| {

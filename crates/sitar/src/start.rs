@@ -33,7 +33,7 @@ pub struct Report {
     pub encryption: Encryption,
     /// Who seals records.
     pub sealer: Sealer,
-    /// Which backend moves the bytes.
+    /// Which engine moves the bytes.
     pub engine: Engine,
     /// Number of shards.
     pub shards: usize,
@@ -78,7 +78,7 @@ pub struct Certificate {
     pub fingerprint: String,
 }
 
-/// The backend that runs.
+/// The engine that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// io_uring, operations handed over together.

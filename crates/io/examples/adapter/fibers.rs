@@ -10,7 +10,7 @@ use std::task::Poll::{self, Ready};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
-use sitar_io::{Config, Conn, Errno, Event, File, Into as Target, Key, Ring, Src, TxBuf, Uring};
+use sitar_io::{Config, Conn, Errno, Event, File, Key, ReadBuf as Target, Ring, SendBuf, TxBuf, Uring};
 
 use super::hub::Hub;
 use super::{Begin, Routine, Server, Socket, filled, sent};
@@ -75,23 +75,23 @@ impl Fiber<'_> {
         self.wait(Hub::poll_tx)
     }
 
-    /// Sends all of `src`.
-    pub fn send(&self, src: impl Into<Src>) -> Result<Src, Errno> {
-        let (mut src, mut done) = (src.into(), 0);
+    /// Sends all of `buf`.
+    pub fn send(&self, buf: impl Into<SendBuf>) -> Result<SendBuf, Errno> {
+        let (mut buf, mut done) = (buf.into(), 0);
         loop {
-            let send = |ring: &mut Ring<Uring>, conn: &Conn, _| ring.send(conn, src, done).is_ok();
+            let send = |ring: &mut Ring<Uring>, conn: &Conn, _| ring.send(conn, buf, done).is_ok();
             let (back, count) = sent(self.operate(send)?)?;
             done += count;
             if done >= back.len() {
                 return Ok(back);
             }
-            src = back;
+            buf = back;
         }
     }
 
     /// Reads from byte `at` of `file`; the number of bytes, 0 at its end.
-    pub fn read(&self, file: &File, at: u64, into: Target) -> Result<(Target, usize), Errno> {
-        let read = |ring: &mut Ring<Uring>, _: &Conn, key| ring.read(file, at, into, key).is_ok();
+    pub fn read(&self, file: &File, at: u64, buf: Target) -> Result<(Target, usize), Errno> {
+        let read = |ring: &mut Ring<Uring>, _: &Conn, key| ring.read(file, at, buf, key).is_ok();
         filled(self.operate(read)?)
     }
 

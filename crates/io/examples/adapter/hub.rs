@@ -44,7 +44,7 @@ impl Hub {
 
     pub(super) fn wait(&mut self, until: Option<std::time::Instant>) -> std::io::Result<()> {
         // On a full table accepting would end at once, over and over; it begins again after a close.
-        if !self.accepting && self.ring.open() < self.slots.len() {
+        if !self.accepting && self.ring.connections() < self.slots.len() {
             self.accepting = self.ring.accept(&self.listener).is_ok();
         }
         self.ring.wait(until).map(drop)
@@ -53,7 +53,7 @@ impl Hub {
     fn admit(&mut self, conn: Conn) -> Option<Key> {
         let index = self.free.pop()?;
         let key = Key(u64::from(self.slots[index].generation) << 32 | index as u64);
-        self.ring.bind(&conn, key);
+        self.ring.set_key(&conn, key);
         self.slots[index].conn = Some(conn);
         Some(key)
     }
@@ -121,7 +121,7 @@ impl Hub {
     }
 
     pub(super) fn poll_tx(&mut self, key: Key) -> Poll<TxBuf> {
-        let tx = self.ring.tx();
+        let tx = self.ring.take_tx();
         if tx.is_none() && !self.starved.contains(&key) {
             self.starved.push_back(key);
         }

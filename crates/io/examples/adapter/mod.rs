@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use sitar_io::{Config, Conn, Errno, Event, Into as Target, Key, Ring, Src, Stats, Uring};
+use sitar_io::{Config, Conn, Errno, Event, Key, ReadBuf as Target, Ring, SendBuf, Stats, Uring};
 
 use self::hub::Hub;
 
@@ -119,9 +119,9 @@ pub trait Begin: FnOnce(&mut Ring<Uring>, &Conn, Key) -> bool {}
 impl<F: FnOnce(&mut Ring<Uring>, &Conn, Key) -> bool> Begin for F {}
 
 /// Bytes sent, and what was sent.
-fn sent(event: Event) -> Result<(Src, usize), Errno> {
+fn sent(event: Event) -> Result<(SendBuf, usize), Errno> {
     match event {
-        Event::Sent { src, result, .. } => result.map(|count| (src, count)),
+        Event::Sent { buf, result, .. } => result.map(|count| (buf, count)),
         _ => Err(Errno::BADF),
     }
 }
@@ -129,7 +129,7 @@ fn sent(event: Event) -> Result<(Src, usize), Errno> {
 /// Bytes read, and where to.
 fn filled(event: Event) -> Result<(Target, usize), Errno> {
     match event {
-        Event::Read { into, result, .. } => result.map(|count| (into, count)),
+        Event::Read { buf, result, .. } => result.map(|count| (buf, count)),
         _ => Err(Errno::BADF),
     }
 }

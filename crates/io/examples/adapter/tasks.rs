@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use sitar_io::{Config, Conn, Errno, Event, File, Into as Target, Ring, Src, TxBuf, Uring};
+use sitar_io::{Config, Conn, Errno, Event, File, ReadBuf as Target, Ring, SendBuf, TxBuf, Uring};
 
 use super::{Begin, Routine, Server, Socket, filled, sent};
 
@@ -47,23 +47,23 @@ impl Socket {
         poll_fn(|_| self.ask(|hub, key| hub.poll_tx(key))).await
     }
 
-    /// Sends all of `src`. Dropping the future neither stops the send nor frees what is sent.
-    pub async fn send(&self, src: impl Into<Src>) -> Result<Src, Errno> {
-        let (mut src, mut done) = (src.into(), 0);
+    /// Sends all of `buf`. Dropping the future neither stops the send nor frees what is sent.
+    pub async fn send(&self, buf: impl Into<SendBuf>) -> Result<SendBuf, Errno> {
+        let (mut buf, mut done) = (buf.into(), 0);
         loop {
-            let send = |ring: &mut Ring<Uring>, conn: &Conn, _| ring.send(conn, src, done).is_ok();
+            let send = |ring: &mut Ring<Uring>, conn: &Conn, _| ring.send(conn, buf, done).is_ok();
             let (back, count) = sent(self.operate(send).await?)?;
             done += count;
             if done >= back.len() {
                 return Ok(back);
             }
-            src = back;
+            buf = back;
         }
     }
 
     /// Reads from byte `at` of `file`; the number of bytes, 0 at its end.
-    pub async fn read(&self, file: &File, at: u64, into: Target) -> Result<(Target, usize), Errno> {
-        let read = |ring: &mut Ring<Uring>, _: &Conn, key| ring.read(file, at, into, key).is_ok();
+    pub async fn read(&self, file: &File, at: u64, buf: Target) -> Result<(Target, usize), Errno> {
+        let read = |ring: &mut Ring<Uring>, _: &Conn, key| ring.read(file, at, buf, key).is_ok();
         filled(self.operate(read).await?)
     }
 

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::{By, Doing, Epoll};
-use crate::backend::Memory;
+use crate::engine::Memory;
 use crate::table::EntryId;
 
 impl Epoll {
@@ -22,7 +22,7 @@ impl Epoll {
                 }
                 self.end(op, Err(Errno::CANCELED));
             }
-            Doing::PollOut { slot } => {
+            Doing::Writable { slot } => {
                 if let Some(sock) = self.places.get(slot) {
                     sock.room = None;
                 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::{DATAGRAMS, Doing, Epoll, edge};
-use crate::backend::Memory;
+use crate::engine::Memory;
 use crate::table::EntryId;
 use crate::udp::{DATAGRAM_HEAD, DATAGRAM_MAX, Head, SEGMENTS_MAX};
 
@@ -63,11 +63,11 @@ impl Epoll {
     }
 
     pub(super) fn begin_send_to(&mut self, memory: &Memory<'_>, op: EntryId) {
-        let Some((_, bytes, segment, _)) = memory.datagrams(op) else {
+        let Some((_, bytes, segment_size, _)) = memory.datagrams(op) else {
             return self.end(op, Err(Errno::BADF));
         };
         // The kernel's words where it does the cutting (udp_send_skb).
-        if segment > 0 && bytes.len() > usize::from(segment) * SEGMENTS_MAX {
+        if segment_size > 0 && bytes.len() > usize::from(segment_size) * SEGMENTS_MAX {
             return self.end(op, Err(Errno::INVAL));
         }
         if bytes.len() > DATAGRAM_MAX {
@@ -118,7 +118,8 @@ impl Epoll {
                 let from = from.and_then(|from| from.try_into().ok()).ok_or(Errno::AFNOSUPPORT)?;
                 let payload = len.min(space);
                 let truncated = len > space;
-                let head = Head { from, segment: 0, payload: payload as u32, truncated, control_cut: false };
+                let head =
+                    Head { from, segment_size: 0, payload: payload as u32, truncated, control_cut: false };
                 if head.write(slot) { Ok(DATAGRAM_HEAD + payload) } else { Err(Errno::FAULT) }
             });
             match done {
@@ -151,7 +152,7 @@ impl Epoll {
                 self.sockets[index].sends.pop_front();
                 continue;
             };
-            let Some((udp, bytes, segment, to)) = memory.datagrams(op) else {
+            let Some((udp, bytes, segment_size, to)) = memory.datagrams(op) else {
                 self.end_send_to(memory, op, Err(Errno::BADF));
                 continue;
             };
@@ -160,7 +161,7 @@ impl Epoll {
                 continue;
             };
             let rest = bytes.get(sent..).unwrap_or_default();
-            let len = if segment == 0 { rest.len() } else { rest.len().min(segment.into()) };
+            let len = if segment_size == 0 { rest.len() } else { rest.len().min(segment_size.into()) };
             self.calls += 1;
             match rustix::net::sendto(fd, &rest[..len], SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to) {
                 Ok(_) if len < rest.len() => self.set(op, Doing::SendTo { sent: sent + len }),

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use super::{Accept, By, Doing, Epoll, LISTENER, edge, reader};
-use crate::backend::Memory;
-use crate::event::{GATHER_MAX, Src};
+use crate::engine::Memory;
+use crate::event::{GATHER_MAX, SendBuf};
 use crate::table::EntryId;
 
 /// Receives on one connection in one wait, as many as io_uring makes before it lets others go first.
@@ -141,13 +141,13 @@ impl Epoll {
         self.places.get(slot).is_some_and(|sock| sock.readable && sock.recv.is_some())
     }
 
-    pub(super) fn begin_poll_out(&mut self, op: EntryId, slot: u32) {
+    pub(super) fn begin_writable(&mut self, op: EntryId, slot: u32) {
         let Some(sock) = self.places.get(slot) else { return self.end(op, Err(Errno::BADF)) };
         if sock.room.is_some() {
             return self.end(op, Err(Errno::BUSY));
         }
         sock.room = Some(op);
-        self.set(op, Doing::PollOut { slot });
+        self.set(op, Doing::Writable { slot });
         self.ask_about_room(slot);
     }
 
@@ -223,15 +223,15 @@ impl Epoll {
                 Doing::Send { sent, .. } => sent,
                 _ => 0,
             };
-            let Some((src, offset)) = memory.source(op) else {
+            let Some((buf, offset)) = memory.source(op) else {
                 self.unlink_send(op);
                 self.end(op, Err(Errno::BADF));
                 self.ask_about_room(slot);
                 continue;
             };
             let Some(sock) = self.places.get(slot) else { return false };
-            let wanted = src.wanted(offset);
-            let end = match send_some(&sock.fd, src, offset.saturating_add(sent), wanted.saturating_sub(sent))
+            let wanted = buf.wanted(offset);
+            let end = match send_some(&sock.fd, buf, offset.saturating_add(sent), wanted.saturating_sub(sent))
             {
                 Ok(count) => {
                     let sent = sent.saturating_add(count);
@@ -360,12 +360,12 @@ impl Epoll {
     }
 }
 
-/// One send of up to `len` bytes of `src` from byte `start` on.
-fn send_some(fd: &std::os::fd::OwnedFd, src: &Src, start: usize, len: usize) -> Result<usize, Errno> {
+/// One send of up to `len` bytes of `buf` from byte `start` on.
+fn send_some(fd: &std::os::fd::OwnedFd, buf: &SendBuf, start: usize, len: usize) -> Result<usize, Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let mut pieces: [&[u8]; GATHER_MAX] = [&[]; GATHER_MAX];
     let (mut count, mut skip, mut left) = (0, start, len);
-    src.each(|bytes| {
+    buf.each(|bytes| {
         let rest = bytes.get(skip..).unwrap_or_default();
         skip = skip.saturating_sub(bytes.len());
         let rest = &rest[..rest.len().min(left)];

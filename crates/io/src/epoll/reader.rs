@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::backend::Look;
+use crate::engine::Look;
 use crate::file::{File, FileStat};
-use crate::into::RUNS_MAX;
+use crate::read_buf::RUNS_MAX;
 use crate::table::EntryId;
 use crate::waker::Waker;
 

@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::core::Op;
+use super::inner::Op;
 use super::{OpId, Ring};
-use crate::backend::Backend;
-use crate::event::{Busy, Key, Piece};
+use crate::engine::Engine;
+use crate::event::{Busy, Key, Segment};
 use crate::table::EntryId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp, set_gro};
 use rustix::io::Errno;
 
-impl<B: Backend> Ring<B> {
+impl<E: Engine> Ring<E> {
     /// Takes over a bound UDP socket; its events carry `key`.
     ///
     /// With `coalesce`, the kernel may report several datagrams of one sender at a time (GRO), where the engine can
@@ -40,7 +40,7 @@ impl<B: Backend> Ring<B> {
 
     /// Whether received datagrams can be coalesced by this engine.
     pub fn has_gro(&self) -> bool {
-        self.inner.backend.has_gro()
+        self.inner.engine.has_gro()
     }
 
     /// Receives datagrams until [`Event::RecvEnded`](crate::Event::RecvEnded) (multishot, into the
@@ -65,24 +65,24 @@ impl<B: Backend> Ring<B> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Sends `piece` to `to`: as one datagram, or with `segment` as many of so many bytes each, of which the last may be shorter
-    /// (GSO, at most 64 in one send and 65,507 bytes). `piece` comes back with [`Event::SentTo`](crate::Event::SentTo). Order means
+    /// Sends `buf` to `to`: as one datagram, or with `segment_size` as many of so many bytes each, of which the last may be shorter
+    /// (GSO, at most 64 in one send and 65,507 bytes). `buf` comes back with [`Event::SentTo`](crate::Event::SentTo). Order means
     /// nothing among datagrams, also here.
     ///
     /// # Errors
-    /// [`Busy`] with `piece` when the op table is full.
+    /// [`Busy`] with `buf` when the op table is full.
     pub fn send_to(
         &mut self,
         udp: &Udp,
-        piece: Piece,
+        buf: Segment,
         to: SocketAddr,
-        segment: Option<NonZeroU16>,
-    ) -> Result<OpId, Busy<Piece>> {
-        let segment = segment.map_or(0, NonZeroU16::get);
-        let op = Op::SendTo { by: udp.clone(), piece, to, segment };
+        segment_size: Option<NonZeroU16>,
+    ) -> Result<OpId, Busy<Segment>> {
+        let segment_size = segment_size.map_or(0, NonZeroU16::get);
+        let op = Op::SendTo { by: udp.clone(), buf, to, segment_size };
         let queued = self.inner.launch(op);
         self.inner.name(queued.map_err(|op| match op {
-            Op::SendTo { piece, .. } => piece,
+            Op::SendTo { buf, .. } => buf,
             _ => unreachable!("launch hands back what it was given"),
         }))
     }

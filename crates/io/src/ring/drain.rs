@@ -5,14 +5,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::core::{Inner, Op};
-use crate::backend::{Backend, Completion, Memory};
+use super::inner::{Inner, Op};
+use crate::engine::{Completion, Engine, Memory};
 use crate::table::EntryId;
 
 /// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
 const DRAIN: Duration = Duration::from_secs(5);
 
-impl<B: Backend> Inner<B> {
+impl<E: Engine> Inner<E> {
     /// Asks the kernel to end an operation early, now or as soon as there is room for the question.
     pub(super) fn cancel(&mut self, id: EntryId) {
         if self.ops.get(id).is_none() || self.take_back(id) {
@@ -37,7 +37,7 @@ impl<B: Backend> Inner<B> {
     /// not. The first panic of a lease that was dropped on the way, or of a simulated peer, is left
     /// in `panic`: it must not keep the rest from ending.
     pub(super) fn drain(&mut self, panic: &mut Option<Box<dyn Any + Send>>) -> bool {
-        let deadline = self.backend.now() + DRAIN;
+        let deadline = self.engine.now() + DRAIN;
         self.after = None;
         self.draining = true;
         self.completions.append(&mut self.later);
@@ -46,7 +46,7 @@ impl<B: Backend> Inner<B> {
             if !self.cancelled_all {
                 self.cancelled_all = self.launch(Op::CancelAll).is_ok();
             }
-            let now = self.backend.now();
+            let now = self.engine.now();
             if now >= deadline {
                 return false;
             }
@@ -68,7 +68,7 @@ impl<B: Backend> Inner<B> {
                     }
                     self.after = None;
                 }
-                match self.backend.next() {
+                match self.engine.next() {
                     Some(completion) => self.completions.push_back(completion),
                     None => break,
                 }
@@ -79,7 +79,7 @@ impl<B: Backend> Inner<B> {
 
     fn pause(&mut self, time: Duration) -> io::Result<()> {
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-        self.backend.wait(&mut memory, false, Some(time))
+        self.engine.wait(&mut memory, false, Some(time))
     }
 
     /// Drops what an operation has brought, and what it held.

@@ -22,7 +22,7 @@ pub struct OpId {
     generation: u64,
 }
 
-impl<B> super::core::Inner<B> {
+impl<E> super::inner::Inner<E> {
     /// Returns the entry of this ring's op table that `id` names, `None` when it names one of
     /// another ring's.
     pub(super) fn entry(&self, id: OpId) -> Option<EntryId> {

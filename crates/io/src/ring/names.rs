@@ -4,13 +4,13 @@ use std::ffi::CString;
 
 use rustix::io::Errno;
 
-use super::core::Op;
+use super::inner::Op;
 use super::{OpId, Ring};
-use crate::backend::Backend;
+use crate::engine::Engine;
 use crate::event::{Busy, Key};
 use crate::file::File;
 
-impl<B: Backend> Ring<B> {
+impl<E: Engine> Ring<E> {
     /// Opens the file at `path` below the directory `dir` for reading; [`Event::Opened`](crate::Event::Opened) carries `key`, gives
     /// the path back, and owns the file.
     ///

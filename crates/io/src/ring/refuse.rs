@@ -2,11 +2,11 @@
 
 use rustix::io::Errno;
 
-use super::core::{Inner, Op};
-use crate::backend::{Backend, Completion};
+use super::inner::{Inner, Op};
 use crate::conn::SlotId;
-use crate::event::Src;
-use crate::into::Into;
+use crate::engine::{Completion, Engine};
+use crate::event::SendBuf;
+use crate::read_buf::ReadBuf;
 use crate::table::EntryId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp};
 
@@ -15,7 +15,7 @@ use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp};
 /// then read from and move.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
-impl<B: Backend> Inner<B> {
+impl<E: Engine> Inner<E> {
     /// Ends an operation with `errno` without the engine, in an event like any other.
     pub(super) fn answer(&mut self, op: Op, errno: Errno) -> Result<EntryId, Op> {
         let id = self.insert(op)?;
@@ -29,13 +29,13 @@ impl<B: Backend> Inner<B> {
         self.completions.push_back(Completion { id, result, buffer: None, more: false });
     }
 
-    /// Returns why `src` cannot be sent.
-    pub(super) fn unsendable(&self, to: SlotId, src: &Src) -> Option<Errno> {
-        match src {
+    /// Returns why `buf` cannot be sent.
+    pub(super) fn unsendable(&self, to: SlotId, buf: &SendBuf) -> Option<Errno> {
+        match buf {
             // The kernel would ignore the type, and send plain text.
-            Src::Record(..) if !self.descs.is_sealed(to) => Some(Errno::OPNOTSUPP),
+            SendBuf::Record(..) if !self.descs.is_sealed(to) => Some(Errno::OPNOTSUPP),
             // It has a length and no bytes: an engine would wait for them for ever.
-            Src::Spent(_) => Some(Errno::INVAL),
+            SendBuf::Spent(_) => Some(Errno::INVAL),
             _ => None,
         }
     }
@@ -45,12 +45,12 @@ impl<B: Backend> Inner<B> {
     pub(super) fn can_receive(&self, udp: &Udp) -> bool {
         let slot = self.arena.layout().rx_len as usize;
         let coalesced = udp.coalesces();
-        slot > DATAGRAM_HEAD && (!coalesced || (slot >= COALESCED_MAX && self.backend.has_gro()))
+        slot > DATAGRAM_HEAD && (!coalesced || (slot >= COALESCED_MAX && self.engine.has_gro()))
     }
 }
 
 /// Returns whether all that is to be filled can be read from offsets that a file can have.
-pub(super) fn is_readable(at: u64, into: &Into) -> bool {
-    let end = u64::try_from(into.len()).ok().and_then(|len| at.checked_add(len));
+pub(super) fn is_readable(at: u64, buf: &ReadBuf) -> bool {
+    let end = u64::try_from(buf.len()).ok().and_then(|len| at.checked_add(len));
     end.is_some_and(|end| end <= OFFSET_MAX)
 }

@@ -6,10 +6,10 @@
 
 use rustix::io::Errno;
 
-use super::core::{Inner, Op};
-use crate::backend::Backend;
+use super::inner::{Inner, Op};
 use crate::conn::{SendOrder, SlotId};
-use crate::event::Src;
+use crate::engine::Engine;
+use crate::event::SendBuf;
 use crate::table::EntryId;
 
 /// Where a send stands.
@@ -40,19 +40,19 @@ impl Turn {
     }
 }
 
-impl<B: Backend> Inner<B> {
+impl<E: Engine> Inner<E> {
     /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
-    pub(super) fn send(&mut self, to: SlotId, src: Src, offset: usize) -> Result<EntryId, Src> {
-        if let Some(errno) = self.unsendable(to, &src) {
-            return self.refuse(to, src, offset, errno);
+    pub(super) fn send(&mut self, to: SlotId, buf: SendBuf, offset: usize) -> Result<EntryId, SendBuf> {
+        if let Some(errno) = self.unsendable(to, &buf) {
+            return self.refuse(to, buf, offset, errno);
         }
         let order = self.descs.order(to);
         let queued = match order.last {
-            None => self.launch(Op::Send { to, src, offset, turn: Turn::Given { next: None } }),
-            Some(_) => self.insert(Op::Send { to, src, offset, turn: Turn::Waits { next: None } }),
+            None => self.launch(Op::Send { to, buf, offset, turn: Turn::Given { next: None } }),
+            Some(_) => self.insert(Op::Send { to, buf, offset, turn: Turn::Waits { next: None } }),
         };
         let id = queued.map_err(|op| match op {
-            Op::Send { src, .. } => src,
+            Op::Send { buf, .. } => buf,
             _ => unreachable!("what was handed over comes back"),
         })?;
         if let Some(last) = order.last {
@@ -63,9 +63,9 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Ends a send that no engine is given.
-    fn refuse(&mut self, to: SlotId, src: Src, offset: usize, errno: Errno) -> Result<EntryId, Src> {
-        self.answer(Op::Send { to, src, offset, turn: Turn::TakenBack }, errno).map_err(|op| match op {
-            Op::Send { src, .. } => src,
+    fn refuse(&mut self, to: SlotId, buf: SendBuf, offset: usize, errno: Errno) -> Result<EntryId, SendBuf> {
+        self.answer(Op::Send { to, buf, offset, turn: Turn::TakenBack }, errno).map_err(|op| match op {
+            Op::Send { buf, .. } => buf,
             _ => unreachable!("what was handed over comes back"),
         })
     }
@@ -92,7 +92,7 @@ impl<B: Backend> Inner<B> {
         if is_over {
             self.end_without_engine(first, Errno::CANCELED);
         } else if !self.hand_over(first) {
-            self.unsent.push(to);
+            self.stalled.push(to);
             return;
         }
         self.set_turn(first, Turn::Given { next });
@@ -100,11 +100,11 @@ impl<B: Backend> Inner<B> {
 
     /// Tries again what the engine's queue had no room for.
     pub(super) fn retry_sends(&mut self) {
-        for _ in 0..self.unsent.len() {
+        for _ in 0..self.stalled.len() {
             // Whoever finds no room again is pushed again, and so would be all others.
-            let (Some(to), before) = (self.unsent.pop(), self.unsent.len()) else { return };
+            let (Some(to), before) = (self.stalled.pop(), self.stalled.len()) else { return };
             self.begin_turn(to);
-            if self.unsent.len() > before {
+            if self.stalled.len() > before {
                 return;
             }
         }
@@ -160,7 +160,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backend::Completion;
+    use crate::engine::Completion;
     use crate::sim::{Faults, Sim, World};
     use crate::{Config, Conn, Event, Key, Ring};
 
@@ -180,8 +180,8 @@ mod tests {
         }
     }
 
-    fn src(ring: &mut Ring<Sim>, byte: u8) -> Src {
-        let mut tx = ring.tx().unwrap();
+    fn buf(ring: &mut Ring<Sim>, byte: u8) -> SendBuf {
+        let mut tx = ring.take_tx().unwrap();
         tx[0] = byte;
         tx.set_filled(1);
         tx.into()
@@ -194,7 +194,7 @@ mod tests {
         let mut ring = Ring::sim(&CONFIG, &world).unwrap();
         let _peer = world.connect(Key(0));
         let conn = accepted(&mut ring);
-        let (first, second) = (src(&mut ring, 1), src(&mut ring, 2));
+        let (first, second) = (buf(&mut ring, 1), buf(&mut ring, 2));
         ring.send(&conn, first, 0).unwrap();
         let id = ring.send(&conn, second, 0).unwrap();
         let id = ring.inner.entry(id).unwrap();
@@ -211,8 +211,8 @@ mod tests {
             let mut ring = Ring::sim(&CONFIG, &world).unwrap();
             let _peer = world.connect(Key(0));
             let conn = accepted(&mut ring);
-            let src = src(&mut ring, 1);
-            let id = ring.send(&conn, src, 0).unwrap();
+            let buf = buf(&mut ring, 1);
+            let id = ring.send(&conn, buf, 0).unwrap();
             let id = ring.inner.entry(id).unwrap();
             ring.inner.completions.push_back(Completion { id, result, buffer: None, more: false });
             assert!(ring.next().is_none());
@@ -232,17 +232,17 @@ mod tests {
             let conn = accepted(&mut ring);
             let mut wanted = Vec::new();
             for byte in 0..6 {
-                let src = src(&mut ring, byte);
-                if ring.send(&conn, src, 0).is_ok() {
+                let buf = buf(&mut ring, byte);
+                if ring.send(&conn, buf, 0).is_ok() {
                     wanted.push(byte);
                 }
             }
             let mut ended = 0;
             while ended < wanted.len() {
-                put_off += ring.inner.unsent.len();
+                put_off += ring.inner.stalled.len();
                 ring.wait(None).unwrap();
                 while let Some(event) = ring.next() {
-                    if let Event::Sent { src: Src::Tx(tx), result, .. } = event {
+                    if let Event::Sent { buf: SendBuf::Tx(tx), result, .. } = event {
                         assert_eq!((tx[0], result), (wanted[ended], Ok(1)), "seed {seed}");
                         ended += 1;
                     }

@@ -3,17 +3,17 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::core::{Inner, Op, offer_slots};
+use super::inner::{Inner, Op, offer_slots};
 use super::sends::Turn;
-use crate::backend::{Backend, Completion, Memory};
-use crate::event::Src;
+use crate::engine::{Completion, Engine, Memory};
+use crate::event::SendBuf;
 
 /// Completions taken from the engine at a time; the rest stays in its queue.
 pub(super) const COMPLETIONS: usize = 4096;
 /// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
 const RETRY: Duration = Duration::from_millis(1);
 
-impl<B: Backend> Inner<B> {
+impl<E: Engine> Inner<E> {
     pub(super) fn wait(&mut self, until: Option<Instant>) -> io::Result<Instant> {
         if let Some(why) = self.broken {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -24,22 +24,23 @@ impl<B: Backend> Inner<B> {
         self.adopt_orphans();
         self.retry_cancels();
         self.retry_sends();
-        offer_slots(&self.arena, &mut self.backend);
+        offer_slots(&self.arena, &mut self.engine);
         self.completions.append(&mut self.later);
         let left_over = !self.completions.is_empty() || self.after.is_some();
-        let mut timeout = until.map(|until| until.saturating_duration_since(self.backend.now()));
+        let mut timeout = until.map(|until| until.saturating_duration_since(self.engine.now()));
         // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
         // cancel, not a send whose turn has come, and not the waker, which would go unheard.
-        let unsubmitted = !self.uncancelled.is_empty() || !self.unended.is_empty() || !self.unsent.is_empty();
+        let unsubmitted =
+            !self.uncancelled.is_empty() || !self.unended.is_empty() || !self.stalled.is_empty();
         if !self.waking || self.descs.has_closable() || unsubmitted {
             timeout = Some(timeout.map_or(RETRY, |timeout| timeout.min(RETRY)));
         }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-        self.backend.wait(&mut memory, left_over, timeout)?;
+        self.engine.wait(&mut memory, left_over, timeout)?;
         while let Some(completion) = self.take() {
             self.completions.push_back(completion);
         }
-        Ok(self.backend.now())
+        Ok(self.engine.now())
     }
 
     pub(super) fn submit(&mut self) -> io::Result<()> {
@@ -48,7 +49,7 @@ impl<B: Backend> Inner<B> {
             return Ok(());
         }
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
-        self.backend.start(&mut memory)?;
+        self.engine.start(&mut memory)?;
         while let Some(completion) = self.take() {
             // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
             // of its own is overtaken.
@@ -68,17 +69,17 @@ impl<B: Backend> Inner<B> {
     /// The engine's next completion, as long as there is room for it.
     fn take(&mut self) -> Option<Completion> {
         let is_room = self.completions.len() + self.later.len() < COMPLETIONS;
-        if is_room { self.backend.next() } else { None }
+        if is_room { self.engine.next() } else { None }
     }
 
     /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.
     fn give_back_early(&mut self, completion: Completion) {
-        if let Some(Op::Send { src, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
-            && let Src::Tx(tx) = &*src
+        if let Some(Op::Send { buf, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
+            && let SendBuf::Tx(tx) = &*buf
             && usize::try_from(completion.result).ok().and_then(|count| count.checked_add(*offset))
                 == Some(tx.filled())
         {
-            *src = Src::Spent(tx.filled());
+            *buf = SendBuf::Spent(tx.filled());
         }
     }
 }

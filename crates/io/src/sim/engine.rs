@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::kernel::{Found, Kernel};
 use super::{STEPS_MAX, TICK, World};
-use crate::backend::{Backend, Completion, Driver, Full, Memory, Submission};
 use crate::conn::Listener;
+use crate::engine::{Completion, Engine, Full, Memory, Sealed, Submission};
 use crate::event::Key;
 use crate::file::{File, FileStat};
 use crate::ring::{Config, Ring};
@@ -53,9 +53,9 @@ impl Ring<Sim> {
     }
 }
 
-impl Backend for Sim {}
+impl Engine for Sim {}
 
-impl Driver for Sim {
+impl Sealed for Sim {
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full> {
         self.world.0.state.borrow_mut().submit(submission.id, &submission.op)
     }

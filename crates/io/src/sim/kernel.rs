@@ -19,8 +19,8 @@ use self::report::Posted;
 use super::net::End;
 use super::sealing::Wanted;
 use super::state::{Due, State};
-use crate::backend::{Completion, Full, Look, Memory, Request};
-use crate::event::{Key, Src};
+use crate::engine::{Completion, Full, Look, Memory, Request};
+use crate::event::{Key, SendBuf};
 use crate::file::{File, FileStat};
 use crate::table::EntryId;
 use crate::waker::Waker;
@@ -34,7 +34,7 @@ const QUEUE_MAX: usize = 4096;
 enum Work {
     Accept(Key),
     Recv,
-    PollOut,
+    Writable,
     Send { done: usize, whole: bool, record: Option<u8> },
     Read { file: File, at: u64, ready: Duration },
     RecvFrom(SocketAddr),
@@ -42,7 +42,7 @@ enum Work {
     Look { look: Look, dir: File, path: CString, ready: Duration },
     Peer { ipv6: bool },
     SetOpt(Wanted),
-    Unsent,
+    Unacked,
     Shutdown,
     Close,
     Cancel(EntryId),
@@ -61,7 +61,7 @@ impl Work {
         match self {
             Work::Accept(_) => ("accept", "accept ="),
             Work::Recv => ("recv", "recv ="),
-            Work::PollOut => ("poll-out", "poll-out ="),
+            Work::Writable => ("poll-out", "poll-out ="),
             Work::Send { .. } => ("send", "send ="),
             Work::Read { .. } => ("read", "read ="),
             Work::RecvFrom(_) => ("recv-from", "recv-from ="),
@@ -70,7 +70,7 @@ impl Work {
             Work::Look { look: Look::Stat, .. } => ("stat", "stat ="),
             Work::Peer { .. } => ("peer", "peer ="),
             Work::SetOpt(_) => ("set-opt", "set-opt ="),
-            Work::Unsent => ("unsent", "unsent ="),
+            Work::Unacked => ("unsent", "unsent ="),
             Work::Shutdown => ("shutdown", "shutdown ="),
             Work::Close => ("close", "close ="),
             Work::Cancel(_) => ("cancel", "cancel ="),
@@ -187,14 +187,14 @@ impl State {
         let (work, place) = match *request {
             Request::Accept { listener } => (Work::Accept(listener.key), None),
             Request::Recv { slot, .. } => (Work::Recv, Some(slot)),
-            Request::Send { slot, src, whole, .. } => {
-                let record = match src {
-                    Src::Record(content_type, _) => Some(*content_type),
-                    Src::Tx(_) | Src::Shared(..) | Src::Gather(_) | Src::Spent(_) => None,
+            Request::Send { slot, buf, whole, .. } => {
+                let record = match buf {
+                    SendBuf::Record(content_type, _) => Some(*content_type),
+                    SendBuf::Tx(_) | SendBuf::Shared(..) | SendBuf::Gather(_) | SendBuf::Spent(_) => None,
                 };
                 (Work::Send { done: 0, whole, record }, Some(slot))
             }
-            Request::PollOut { slot } => (Work::PollOut, Some(slot)),
+            Request::Writable { slot } => (Work::Writable, Some(slot)),
             Request::Read { file, at, .. } => {
                 (Work::Read { file: file.clone(), at, ready: Duration::ZERO }, None)
             }
@@ -207,7 +207,7 @@ impl State {
             Request::Stat { dir, path } => (Work::look(Look::Stat, dir, path), None),
             Request::Peer { slot, ipv6 } => (Work::Peer { ipv6 }, Some(slot)),
             Request::SetOpt { slot, opt } => (Work::SetOpt(self.wanted(opt)), Some(slot)),
-            Request::Unsent { slot } => (Work::Unsent, Some(slot)),
+            Request::Unacked { slot } => (Work::Unacked, Some(slot)),
             Request::Shutdown { slot } => (Work::Shutdown, Some(slot)),
             Request::Close { slot } => (Work::Close, Some(slot)),
             Request::Cancel { target } => (Work::Cancel(target), None),
@@ -304,8 +304,8 @@ impl State {
                 };
                 return self.end(task, result);
             }
-            Work::Unsent => {
-                let result = task.tenant.map(|link| self.links[link].unsent() as u32).ok_or(Errno::BADF);
+            Work::Unacked => {
+                let result = task.tenant.map(|link| self.links[link].unacked() as u32).ok_or(Errno::BADF);
                 return self.end(task, result);
             }
             Work::SendTo => return self.start_send_to(task, memory),

@@ -138,18 +138,18 @@ impl Link {
 
     /// Whether the server could send a byte.
     pub(super) fn has_room(&self) -> bool {
-        self.unsent() < self.pipes[End::Server as usize].window
+        self.unacked() < self.pipes[End::Server as usize].window
     }
 
     /// Whether there is enough room, or an error that a send would tell: as with TCP, not for the first byte that is free.
     pub(super) fn is_writable(&self) -> bool {
         let window = self.pipes[End::Server as usize].window;
-        self.ends[End::Server as usize].reset || self.unsent() <= window / 2
+        self.ends[End::Server as usize].reset || self.unacked() <= window / 2
     }
 
     /// Bytes that the server has sent and the peer has not read. (TCP acknowledges earlier, but then has room for more, too.)
     /// A reset throws them away.
-    pub(super) fn unsent(&self) -> usize {
+    pub(super) fn unacked(&self) -> usize {
         if self.ends[End::Server as usize].reset {
             return 0;
         }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::kernel::Task;
 use super::state::{Due, State};
 use super::{Inner, World};
-use crate::backend::Memory;
+use crate::engine::Memory;
 use crate::udp::{DATAGRAM_HEAD, DATAGRAM_MAX, Head, SEGMENTS_MAX};
 
 /// Datagrams that wait at one address; what comes on top is lost.
@@ -112,7 +112,8 @@ impl State {
                 let payload = bytes.len().min(room.len());
                 room[..payload].copy_from_slice(&bytes[..payload]);
                 let truncated = payload < bytes.len();
-                let head = Head { from, segment: 0, payload: payload as u32, truncated, control_cut: false };
+                let head =
+                    Head { from, segment_size: 0, payload: payload as u32, truncated, control_cut: false };
                 head.write(slot).then_some(DATAGRAM_HEAD + payload)
             });
             let Some(Some(count)) = filled else {
@@ -131,20 +132,20 @@ impl State {
     }
 
     pub(super) fn start_send_to(&mut self, task: Task, memory: &Memory<'_>) {
-        let Some((udp, bytes, segment, to)) = memory.datagrams(task.id) else {
+        let Some((udp, bytes, segment_size, to)) = memory.datagrams(task.id) else {
             return self.end(task, Err(Errno::BADF));
         };
-        if segment > 0 && bytes.len() > usize::from(segment) * SEGMENTS_MAX {
+        if segment_size > 0 && bytes.len() > usize::from(segment_size) * SEGMENTS_MAX {
             return self.end(task, Err(Errno::INVAL));
         }
         if bytes.len() > DATAGRAM_MAX {
             return self.end(task, Err(Errno::MSGSIZE));
         }
         let from = udp.address();
-        if bytes.is_empty() || segment == 0 {
+        if bytes.is_empty() || segment_size == 0 {
             self.post_datagram(from, to, bytes);
         } else {
-            for datagram in bytes.chunks(segment.into()) {
+            for datagram in bytes.chunks(segment_size.into()) {
                 self.post_datagram(from, to, datagram);
             }
         }

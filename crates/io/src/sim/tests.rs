@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use super::{Faults, Lie, Next, Sim, World};
 use crate::{
-    Config, Conn, Event, Into, Key, Listener, RecvEnd, Region, RegionMut, Ring, SockOpt, Src, TlsCipher,
-    TlsTx, leaked_rings,
+    Config, Conn, Event, Key, Listener, ReadBuf, RecvEnd, Region, RegionMut, Ring, SendBuf, SockOpt,
+    TlsCipher, TlsTx, leaked_rings,
 };
 
 const CONFIG: Config = Config { connections: 2, rx_count: 4, rx_len: 100, tx_count: 2, tx_len: 100 };
@@ -43,7 +43,7 @@ impl Bench {
     fn accepted(&mut self) -> Conn {
         match self.event() {
             Event::Accepted { listener: DOOR, conn } => {
-                self.ring.bind(&conn, Key(1));
+                self.ring.set_key(&conn, Key(1));
                 conn
             }
             other => panic!("{other:?}"),
@@ -98,7 +98,7 @@ fn a_send_waits_for_a_peer_that_does_not_read() {
     let mut peer = b.world.connect(DOOR);
     let conn = b.accepted();
     let body = Region::copy_of(&[3; 100_000]).unwrap();
-    b.ring.send(&conn, Src::Shared(body, 0..usize::MAX), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(body, 0..usize::MAX), 0).unwrap();
     assert_eq!(b.ring.wait(None).unwrap_err().kind(), ErrorKind::Deadlock, "the window is 64 KiB");
     let mut got = vec![0; 100_000];
     assert_eq!(peer.read(&mut got).unwrap(), 65_536);
@@ -112,14 +112,14 @@ fn leaving_with_bytes_unread_is_a_reset_for_the_other_end() {
     let peer = b.world.connect(DOOR);
     let conn = b.accepted();
     b.ring.recv(&conn).unwrap();
-    let mut tx = b.ring.tx().unwrap();
+    let mut tx = b.ring.take_tx().unwrap();
     tx.set_filled(10);
     b.ring.send(&conn, tx.into(), 0).unwrap();
     assert!(matches!(b.event(), Event::Sent { result: Ok(10), .. }));
     b.ring.wait(Some(b.world.now())).unwrap();
     drop(peer);
     assert!(matches!(b.event(), Event::RecvEnded { end: RecvEnd::Error(Errno::CONNRESET), .. }));
-    let mut tx = b.ring.tx().unwrap();
+    let mut tx = b.ring.take_tx().unwrap();
     tx.set_filled(10);
     b.ring.send(&conn, tx.into(), 0).unwrap();
     assert!(matches!(b.event(), Event::Sent { result: Err(Errno::PIPE), .. }));
@@ -182,7 +182,7 @@ fn scripts_run_inside_the_wait_at_their_time_and_on_news() {
     assert_eq!(b.world.age().as_secs(), 2);
     b.ring.recv(&conn).unwrap();
     assert!(matches!(b.event(), Event::Recv { buf, .. } if buf[..] == *b"ping"));
-    let mut tx = b.ring.tx().unwrap();
+    let mut tx = b.ring.take_tx().unwrap();
     tx[..4].copy_from_slice(b"pong");
     tx.set_filled(4);
     b.ring.send(&conn, tx.into(), 0).unwrap();
@@ -218,10 +218,10 @@ fn a_world_has_one_ring_at_a_time_and_what_waits_outlives_it() {
 fn files_are_real_bytes() {
     let mut b = Bench::new(Faults::none());
     let file = World::file(b"0123456789").unwrap();
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(&file, 4, Into::Tx(tx, 10..20), Key(3)).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(&file, 4, ReadBuf::Tx(tx, 10..20), Key(3)).unwrap();
     match b.event() {
-        Event::Read { key: Key(3), into: Into::Tx(tx, _), result: Ok(6) } => {
+        Event::Read { key: Key(3), buf: ReadBuf::Tx(tx, _), result: Ok(6) } => {
             assert_eq!(&tx[9..17], b"\x00456789\0");
         }
         other => panic!("{other:?}"),
@@ -316,8 +316,8 @@ fn every_connection_may_wait_for_all_that_there_is() {
         while let Some(event) = ring.next() {
             let Event::Accepted { conn, .. } = event else { panic!("{event:?}") };
             ring.recv(&conn).unwrap();
-            ring.send(&conn, Src::Shared(body.clone(), 0..1 << 20), 0).unwrap();
-            ring.poll_out(&conn).unwrap();
+            ring.send(&conn, SendBuf::Shared(body.clone(), 0..1 << 20), 0).unwrap();
+            ring.writable(&conn).unwrap();
             // The queue to the kernel is another matter.
             ring.submit().unwrap();
             conns.push(conn);
@@ -341,9 +341,9 @@ fn what_cannot_be_done_is_refused_in_an_event() {
     let mut b = Bench::new(Faults::none());
     let _peer = b.world.connect(DOOR);
     let conn = b.accepted();
-    b.ring.send(&conn, Src::Spent(10), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Spent(10), 0).unwrap();
     match b.event() {
-        Event::Sent { key: Key(1), src: Src::Spent(10), result } => assert_eq!(result, Err(Errno::INVAL)),
+        Event::Sent { key: Key(1), buf: SendBuf::Spent(10), result } => assert_eq!(result, Err(Errno::INVAL)),
         other => panic!("{other:?}"),
     }
     let world = World::with(1, Faults::none());
@@ -378,7 +378,7 @@ fn a_lease_that_panics_leaves_its_connection_closing() {
     let conn = b.accepted();
     for _ in 0..4 {
         let region = RegionMut::new(100_000).unwrap().freeze_with(Lease);
-        b.ring.send(&conn, Src::Shared(region, 0..100_000), 0).unwrap();
+        b.ring.send(&conn, SendBuf::Shared(region, 0..100_000), 0).unwrap();
     }
     b.ring.close(conn);
     let mut panics = 0;
@@ -401,7 +401,7 @@ fn a_false_count_of_a_send_from_the_largest_offset_closes_the_ring() {
     let mut b = Bench::new(Faults::none());
     let _peer = b.world.connect(DOOR);
     let conn = b.accepted();
-    let mut tx = b.ring.tx().unwrap();
+    let mut tx = b.ring.take_tx().unwrap();
     tx.set_filled(100);
     b.world.lie(Lie::TooLong, 0);
     b.ring.send(&conn, tx.into(), usize::MAX).unwrap();
@@ -437,10 +437,10 @@ fn what_seals_goes_on_sealing_when_asked_to_begin() {
     assert!(matches!(b.event(), Event::OptSet { result: Ok(()), .. }));
     b.ring.set_opt(&conn, SockOpt::TlsUlp).unwrap();
     assert!(matches!(b.event(), Event::OptSet { result: Err(Errno::EXIST), .. }));
-    let mut tx = b.ring.tx().unwrap();
+    let mut tx = b.ring.take_tx().unwrap();
     tx[..2].copy_from_slice(&[1, 0]);
     tx.set_filled(2);
-    b.ring.send(&conn, Src::Record(21, tx), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Record(21, tx), 0).unwrap();
     assert!(matches!(b.event(), Event::Sent { result: Ok(2), .. }));
     let mut got = [0; 3];
     peer.read_exact(&mut got).unwrap();

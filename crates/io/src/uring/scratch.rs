@@ -11,10 +11,10 @@ use std::ptr::NonNull;
 use io_uring::{opcode, squeue, types};
 use zeroize::Zeroize;
 
-use crate::backend::OPERATION_MAX;
-use crate::event::{GATHER_MAX, Src};
+use crate::engine::OPERATION_MAX;
+use crate::event::{GATHER_MAX, SendBuf};
 use crate::file::{self, FileStat};
-use crate::into::{Into, RUNS_MAX};
+use crate::read_buf::{RUNS_MAX, ReadBuf};
 use crate::sockopt::{SockOpt, TlsTx};
 use crate::udp;
 
@@ -123,11 +123,11 @@ const NO_HEADER: libc::msghdr =
 
 impl Scratch<'_> {
     /// The entry for a send: `send` for one run of bytes, `sendmsg` for several and for a record with a type.
-    pub(super) fn send(&mut self, slot: u32, src: &Src, offset: usize, whole: bool) -> squeue::Entry {
+    pub(super) fn send(&mut self, slot: u32, buf: &SendBuf, offset: usize, whole: bool) -> squeue::Entry {
         let mut vectors = [EMPTY; VECTORS];
         let mut count = 0;
         let mut skip = offset;
-        src.each(|bytes| {
+        buf.each(|bytes| {
             let rest = bytes.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(bytes.len());
             if !rest.is_empty() && count < VECTORS {
@@ -138,9 +138,9 @@ impl Scratch<'_> {
         });
         // WAITALL: the kernel goes on after a short send by itself. NOSIGNAL: EPIPE instead of SIGPIPE.
         let flags = if whole { libc::MSG_WAITALL } else { 0 } | libc::MSG_NOSIGNAL;
-        let record_type = match src {
-            Src::Record(record_type, _) => Some(*record_type),
-            Src::Tx(_) | Src::Shared(..) | Src::Gather(_) | Src::Spent(_) => None,
+        let record_type = match buf {
+            SendBuf::Record(record_type, _) => Some(*record_type),
+            SendBuf::Tx(_) | SendBuf::Shared(..) | SendBuf::Gather(_) | SendBuf::Spent(_) => None,
         };
         if count <= 1 && record_type.is_none() {
             // Above it the kernel says EINVAL, while of several runs it takes what it can.
@@ -168,10 +168,10 @@ impl Scratch<'_> {
     }
 
     /// The entry for a read: `read` for one run of bytes, `readv` for several.
-    pub(super) fn read(&mut self, file: RawFd, at: u64, into: &mut Into) -> squeue::Entry {
+    pub(super) fn read(&mut self, file: RawFd, at: u64, buf: &mut ReadBuf) -> squeue::Entry {
         let mut vectors = [EMPTY; VECTORS];
         let mut count = 0;
-        into.each_target(|address, len| {
+        buf.each_target(|address, len| {
             vectors[count] = libc::iovec { iov_base: address.cast(), iov_len: len };
             count += 1;
         });
@@ -266,13 +266,13 @@ impl Scratch<'_> {
         opcode::RecvMsgMulti::new(types::Fd(socket), std::ptr::from_ref(&memory.header), group).build()
     }
 
-    /// The entry for a send of datagrams of `segment` bytes each, of one when that is 0.
+    /// The entry for a send of datagrams of `segment_size` bytes each, of one when that is 0.
     pub(super) fn send_to(
         &mut self,
         socket: RawFd,
         bytes: &[u8],
         to: SocketAddr,
-        segment: u16,
+        segment_size: u16,
     ) -> squeue::Entry {
         let memory = self.memory.as_ptr();
         // SAFETY: as in `send`.
@@ -285,8 +285,8 @@ impl Scratch<'_> {
         memory.header.msg_namelen = name_len as _;
         memory.header.msg_iov = memory.vectors.as_mut_ptr();
         memory.header.msg_iovlen = 1;
-        if segment > 0 {
-            memory.control = Control::new(libc::SOL_UDP, udp::UDP_SEGMENT, segment.to_ne_bytes());
+        if segment_size > 0 {
+            memory.control = Control::new(libc::SOL_UDP, udp::UDP_SEGMENT, segment_size.to_ne_bytes());
             memory.header.msg_control = std::ptr::from_mut(&mut memory.control).cast();
             memory.header.msg_controllen = size_of::<Control>() as _;
         }
@@ -361,7 +361,7 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::arena::Arena;
-    use crate::backend::{Driver, Request, Submission};
+    use crate::engine::{Request, Sealed, Submission};
     use crate::sockopt::TlsCipher;
     use crate::table::EntryId;
     use crate::uring::{Queues, Uring};

@@ -1,10 +1,10 @@
 //@ E0277
-use sitar_io::{Backend, Ring};
+use sitar_io::{Engine, Ring};
 
 struct Liar;
 
-impl Backend for Liar {} //~
+impl Engine for Liar {} //~
 
-pub fn serve<B: Backend>(ring: &mut Ring<B>) -> std::io::Result<()> {
+pub fn serve<E: Engine>(ring: &mut Ring<E>) -> std::io::Result<()> {
     ring.wait(None).map(drop)
 }

@@ -1,7 +1,7 @@
 //@ compiles
-use sitar_io::{Backend, Ring};
+use sitar_io::{Engine, Ring};
 
-pub fn serve<B: Backend>(ring: &mut Ring<B>) -> std::io::Result<()> {
+pub fn serve<E: Engine>(ring: &mut Ring<E>) -> std::io::Result<()> {
     ring.wait(None).map(drop)
 }
 

@@ -1,8 +1,8 @@
 //@ compiles
-use sitar_io::{Busy, Conn, OpId, Region, Ring, Src, Uring};
+use sitar_io::{Busy, Conn, OpId, Region, Ring, SendBuf, Uring};
 
-pub fn body(ring: &mut Ring<Uring>, conn: &Conn, region: Region) -> Result<OpId, Busy<Src>> {
-    let op = ring.send(conn, Src::Shared(region.clone(), 0..4096), 0)?;
+pub fn body(ring: &mut Ring<Uring>, conn: &Conn, region: Region) -> Result<OpId, Busy<SendBuf>> {
+    let op = ring.send(conn, SendBuf::Shared(region.clone(), 0..4096), 0)?;
     drop(region);
     Ok(op)
 }

@@ -1,9 +1,9 @@
 //@ compiles
-use sitar_io::{Region, Src};
+use sitar_io::{Region, SendBuf};
 
-pub fn first_line(region: Region) -> (Src, usize) {
+pub fn first_line(region: Region) -> (SendBuf, usize) {
     let line = region.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let len = line.len();
-    let src = Src::Shared(region, 0..4096);
-    (src, len)
+    let buf = SendBuf::Shared(region, 0..4096);
+    (buf, len)
 }

@@ -1,7 +1,7 @@
 //@ E0277
-use sitar_io::{Busy, Conn, OpId, Ring, Src, TxBuf, Uring};
+use sitar_io::{Busy, Conn, OpId, Ring, SendBuf, TxBuf, Uring};
 
-pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<Src>> {
+pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<SendBuf>> {
     let stack = *b"hello";
     tx[..5].copy_from_slice(&stack);
     tx.set_filled(5);

@@ -1,8 +1,8 @@
 //@ E0382
-use sitar_io::{Busy, File, Into, Key, OpId, Ring, TxBuf, Uring};
+use sitar_io::{Busy, File, Key, OpId, ReadBuf, Ring, TxBuf, Uring};
 
-pub fn fill(ring: &mut Ring<Uring>, file: &File, mut tx: TxBuf) -> Result<OpId, Busy<Into>> {
-    let op = ring.read(file, 0, Into::Tx(tx, 4..1024), Key(1))?;
+pub fn fill(ring: &mut Ring<Uring>, file: &File, mut tx: TxBuf) -> Result<OpId, Busy<ReadBuf>> {
+    let op = ring.read(file, 0, ReadBuf::Tx(tx, 4..1024), Key(1))?;
     tx[..4].copy_from_slice(b"HEAD"); //~
     Ok(op)
 }

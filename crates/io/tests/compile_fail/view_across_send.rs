@@ -1,7 +1,7 @@
 //@ E0505
-use sitar_io::{Busy, Conn, OpId, Ring, Src, TxBuf, Uring};
+use sitar_io::{Busy, Conn, OpId, Ring, SendBuf, TxBuf, Uring};
 
-pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<Src>> {
+pub fn answer(ring: &mut Ring<Uring>, conn: &Conn, mut tx: TxBuf) -> Result<OpId, Busy<SendBuf>> {
     tx.set_filled(5);
     let view = &mut tx[..5];
     let op = ring.send(conn, tx.into(), 0)?; //~

@@ -1,10 +1,10 @@
 //@ compiles
-use sitar_io::{Region, RegionMut, Src};
+use sitar_io::{Region, RegionMut, SendBuf};
 
-pub fn body(mut region: RegionMut) -> (Region, Src) {
+pub fn body(mut region: RegionMut) -> (Region, SendBuf) {
     region[0] = b'<';
     region[1] = b'!';
     let shared = region.freeze();
     let mine = shared.clone();
-    (mine, Src::Shared(shared, 0..4096))
+    (mine, SendBuf::Shared(shared, 0..4096))
 }

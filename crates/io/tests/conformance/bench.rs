@@ -4,27 +4,27 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use sitar_io::{Backend, Config, Conn, Errno, Event, Key, Listener, Ring, Src, TxBuf};
+use sitar_io::{Config, Conn, Errno, Event, Key, Listener, Ring, SendBuf, TxBuf};
 
 /// An engine, by the way to make a ring on it.
-pub(crate) trait Engine {
-    type Backend: Backend;
+pub(crate) trait Setup {
+    type Engine: sitar_io::Engine;
     /// Whether `submit` has what it can begin begun when it returns.
     const BEGINS_AT_ONCE: bool = true;
-    fn ring(config: &Config) -> Result<Ring<Self::Backend>, String>;
+    fn ring(config: &Config) -> Result<Ring<Self::Engine>, String>;
 }
 
 pub(crate) const LISTENER: Key = Key(99);
 pub(crate) const SMALL: Config =
     Config { connections: 4, rx_count: 8, rx_len: 256, tx_count: 4, tx_len: 1024 };
 
-pub(crate) struct Bench<E: Engine> {
-    pub(crate) ring: Ring<E::Backend>,
+pub(crate) struct Bench<E: Setup> {
+    pub(crate) ring: Ring<E::Engine>,
     pub(crate) listener: Listener,
     pub(crate) address: SocketAddr,
 }
 
-impl<E: Engine> Bench<E> {
+impl<E: Setup> Bench<E> {
     pub(crate) fn new(config: Config) -> Bench<E> {
         Bench::over(config, TcpListener::bind("127.0.0.1:0").unwrap())
     }
@@ -59,7 +59,7 @@ impl<E: Engine> Bench<E> {
         client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         match self.event() {
             Event::Accepted { listener: LISTENER, conn } => {
-                self.ring.bind(&conn, Key(key));
+                self.ring.set_key(&conn, Key(key));
                 (client, conn)
             }
             other => panic!("{other:?}"),
@@ -73,15 +73,15 @@ impl<E: Engine> Bench<E> {
         }
     }
 
-    pub(crate) fn sent(&mut self, key: u64) -> (Src, Result<usize, Errno>) {
+    pub(crate) fn sent(&mut self, key: u64) -> (SendBuf, Result<usize, Errno>) {
         match self.event() {
-            Event::Sent { key: Key(k), src, result } if k == key => (src, result),
+            Event::Sent { key: Key(k), buf, result } if k == key => (buf, result),
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) fn tx(&mut self, bytes: &[u8]) -> TxBuf {
-        let mut tx = self.ring.tx().unwrap();
+        let mut tx = self.ring.take_tx().unwrap();
         tx[..bytes.len()].copy_from_slice(bytes);
         tx.set_filled(bytes.len());
         tx

@@ -7,16 +7,16 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use sitar_io::{
-    COALESCED_MAX, Config, DATAGRAM_HEAD, Errno, Event, Key, Piece, RecvEnd, RegionMut, Udp, leaked_rings,
+    COALESCED_MAX, Config, DATAGRAM_HEAD, Errno, Event, Key, RecvEnd, RegionMut, Segment, Udp, leaked_rings,
 };
 
-use crate::bench::{Bench, Engine, SMALL};
+use crate::bench::{Bench, SMALL, Setup};
 
 const SOCKET: Key = Key(50);
 /// Slots for datagrams of up to 1,500 bytes.
 const CONFIG: Config = Config { rx_len: 1500 + DATAGRAM_HEAD as u32, tx_len: 9000, ..SMALL };
 
-fn socket<E: Engine>(b: &mut Bench<E>, coalesce: bool) -> Udp {
+fn socket<E: Setup>(b: &mut Bench<E>, coalesce: bool) -> Udp {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     b.ring.udp(socket.into(), coalesce, SOCKET).unwrap()
 }
@@ -35,12 +35,12 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn new<E: Engine>(b: &mut Bench<E>, udp: &Udp) -> Receiver {
+    fn new<E: Setup>(b: &mut Bench<E>, udp: &Udp) -> Receiver {
         b.ring.recv_from(udp).unwrap();
         Receiver { udp: udp.clone(), waiting: VecDeque::new(), events: 0 }
     }
 
-    fn next<E: Engine>(&mut self, b: &mut Bench<E>, from: SocketAddr) -> Vec<u8> {
+    fn next<E: Setup>(&mut self, b: &mut Bench<E>, from: SocketAddr) -> Vec<u8> {
         loop {
             if let Some(datagram) = self.waiting.pop_front() {
                 return datagram;
@@ -60,14 +60,14 @@ impl Receiver {
     }
 }
 
-fn sent_to<E: Engine>(b: &mut Bench<E>) -> (Piece, Result<usize, Errno>) {
+fn sent_to<E: Setup>(b: &mut Bench<E>) -> (Segment, Result<usize, Errno>) {
     match b.event() {
-        Event::SentTo { key: SOCKET, piece, result } => (piece, result),
+        Event::SentTo { key: SOCKET, buf, result } => (buf, result),
         other => panic!("{other:?}"),
     }
 }
 
-pub(crate) fn datagrams_go_both_ways_with_their_addresses<E: Engine>() {
+pub(crate) fn datagrams_go_both_ways_with_their_addresses<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let udp = socket(&mut b, false);
     let mut receiver = Receiver::new(&mut b, &udp);
@@ -83,9 +83,9 @@ pub(crate) fn datagrams_go_both_ways_with_their_addresses<E: Engine>() {
         assert_eq!(receiver.next(&mut b, here), [round]);
 
         let tx = b.tx(&[round; 700]);
-        b.ring.send_to(&udp, Piece::Tx(tx), here, None).unwrap();
-        let (piece, result) = sent_to(&mut b);
-        assert!(matches!(piece, Piece::Tx(tx) if tx.filled() == 700));
+        b.ring.send_to(&udp, Segment::Tx(tx), here, None).unwrap();
+        let (buf, result) = sent_to(&mut b);
+        assert!(matches!(buf, Segment::Tx(tx) if tx.filled() == 700));
         assert_eq!(result, Ok(700));
         let mut got = [0; 2000];
         assert_eq!(client.recv_from(&mut got).unwrap(), (700, udp.address()));
@@ -96,7 +96,7 @@ pub(crate) fn datagrams_go_both_ways_with_their_addresses<E: Engine>() {
     assert_eq!((stats.tx_free, stats.rx_leased), (4, 0));
 }
 
-pub(crate) fn datagrams_go_over_ipv6<E: Engine>() {
+pub(crate) fn datagrams_go_over_ipv6<E: Setup>() {
     let (Ok(socket), Ok(client)) = (UdpSocket::bind("[::1]:0"), UdpSocket::bind("[::1]:0")) else { return };
     let mut b = Bench::<E>::new(CONFIG);
     let udp = b.ring.udp(socket.into(), false, SOCKET).unwrap();
@@ -104,21 +104,21 @@ pub(crate) fn datagrams_go_over_ipv6<E: Engine>() {
     client.send_to(b"six", udp.address()).unwrap();
     assert_eq!(receiver.next(&mut b, client.local_addr().unwrap()), b"six");
     let tx = b.tx(b"back");
-    b.ring.send_to(&udp, Piece::Tx(tx), client.local_addr().unwrap(), None).unwrap();
+    b.ring.send_to(&udp, Segment::Tx(tx), client.local_addr().unwrap(), None).unwrap();
     assert_eq!(sent_to(&mut b).1, Ok(4));
     let mut got = [0; 10];
     assert_eq!(client.recv_from(&mut got).unwrap(), (4, udp.address()));
 }
 
 /// One send, six datagrams (GSO).
-pub(crate) fn one_send_is_cut_into_datagrams<E: Engine>() {
+pub(crate) fn one_send_is_cut_into_datagrams<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let udp = socket(&mut b, false);
     let client = client();
     let bytes: Vec<u8> = (0..5500_u32).map(|i| (i % 239) as u8).collect();
     let tx = b.tx(&bytes);
     let here = client.local_addr().unwrap();
-    b.ring.send_to(&udp, Piece::Tx(tx), here, NonZeroU16::new(1000)).unwrap();
+    b.ring.send_to(&udp, Segment::Tx(tx), here, NonZeroU16::new(1000)).unwrap();
     assert_eq!(sent_to(&mut b).1, Ok(5500));
     for expected in bytes.chunks(1000) {
         let mut got = [0; 2000];
@@ -128,41 +128,41 @@ pub(crate) fn one_send_is_cut_into_datagrams<E: Engine>() {
     // The same memory as many datagrams to many: a region is sent from without a copy.
     let region = RegionMut::new(3000).unwrap().freeze();
     for range in [0..1000, 1000..3000] {
-        b.ring.send_to(&udp, Piece::Shared(region.clone(), range), here, NonZeroU16::new(500)).unwrap();
+        b.ring.send_to(&udp, Segment::Shared(region.clone(), range), here, NonZeroU16::new(500)).unwrap();
     }
     for _ in 0..2 {
-        assert!(matches!(sent_to(&mut b), (Piece::Shared(..), Ok(1000 | 2000))));
+        assert!(matches!(sent_to(&mut b), (Segment::Shared(..), Ok(1000 | 2000))));
     }
     for _ in 0..6 {
         assert_eq!(client.recv_from(&mut [0; 2000]).unwrap().0, 500);
     }
 }
 
-pub(crate) fn what_the_kernel_does_not_cut_or_send_is_an_error<E: Engine>() {
+pub(crate) fn what_the_kernel_does_not_cut_or_send_is_an_error<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let udp = socket(&mut b, false);
     let to = client().local_addr().unwrap();
     let tx = b.tx(&[1; 2000]);
-    b.ring.send_to(&udp, Piece::Tx(tx), to, NonZeroU16::new(1)).unwrap();
+    b.ring.send_to(&udp, Segment::Tx(tx), to, NonZeroU16::new(1)).unwrap();
     assert_eq!(sent_to(&mut b).1, Err(Errno::INVAL), "more than the kernel cuts at a time");
     let region = RegionMut::new(65_508).unwrap().freeze();
-    b.ring.send_to(&udp, Piece::Shared(region, 0..65_508), to, None).unwrap();
+    b.ring.send_to(&udp, Segment::Shared(region, 0..65_508), to, None).unwrap();
     assert_eq!(sent_to(&mut b).1, Err(Errno::MSGSIZE), "longer than IP allows");
     let tx = b.tx(b"");
-    b.ring.send_to(&udp, Piece::Tx(tx), to, NonZeroU16::new(100)).unwrap();
+    b.ring.send_to(&udp, Segment::Tx(tx), to, NonZeroU16::new(100)).unwrap();
     assert_eq!(sent_to(&mut b).1, Ok(0));
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
 /// What left in one send arrives in one event where the kernel coalesces (GRO), and each datagram is told apart.
-pub(crate) fn datagrams_may_arrive_together<E: Engine>() {
+pub(crate) fn datagrams_may_arrive_together<E: Setup>() {
     let mut b = Bench::<E>::new(Config { rx_len: COALESCED_MAX as u32, ..CONFIG });
     let udp = socket(&mut b, true);
     let mut receiver = Receiver::new(&mut b, &udp);
     let sender = socket(&mut b, false);
     let bytes: Vec<u8> = (0..5500_u32).map(|i| (i % 233) as u8).collect();
     let tx = b.tx(&bytes);
-    b.ring.send_to(&sender, Piece::Tx(tx), udp.address(), NonZeroU16::new(1000)).unwrap();
+    b.ring.send_to(&sender, Segment::Tx(tx), udp.address(), NonZeroU16::new(1000)).unwrap();
     let mut sent = false;
     let mut got: Vec<Vec<u8>> = Vec::new();
     while got.len() < 6 || !sent {
@@ -173,7 +173,7 @@ pub(crate) fn datagrams_may_arrive_together<E: Engine>() {
             }
             Event::Datagrams { from, datagrams, .. } => {
                 assert_eq!(from, sender.address());
-                assert!(datagrams.segment() == 1000 || datagrams.bytes().len() <= 1000);
+                assert!(datagrams.segment_size() == 1000 || datagrams.bytes().len() <= 1000);
                 got.extend(datagrams.iter().map(<[u8]>::to_vec));
                 receiver.events += 1;
             }
@@ -192,7 +192,7 @@ pub(crate) fn datagrams_may_arrive_together<E: Engine>() {
     }
 }
 
-pub(crate) fn a_datagram_longer_than_its_slot_says_so<E: Engine>() {
+pub(crate) fn a_datagram_longer_than_its_slot_says_so<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let udp = socket(&mut b, false);
     b.ring.recv_from(&udp).unwrap();
@@ -207,7 +207,7 @@ pub(crate) fn a_datagram_longer_than_its_slot_says_so<E: Engine>() {
     }
 }
 
-pub(crate) fn without_receive_slots_datagrams_wait_in_the_socket<E: Engine>() {
+pub(crate) fn without_receive_slots_datagrams_wait_in_the_socket<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let udp = socket(&mut b, false);
     let client = client();
@@ -232,7 +232,7 @@ pub(crate) fn without_receive_slots_datagrams_wait_in_the_socket<E: Engine>() {
     assert_eq!(got, (0..12).collect::<Vec<u8>>());
 }
 
-pub(crate) fn receiving_datagrams_is_cancelled_and_ends_with_the_ring<E: Engine>() {
+pub(crate) fn receiving_datagrams_is_cancelled_and_ends_with_the_ring<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let udp = socket(&mut b, false);
     for _ in 0..3 {
@@ -252,7 +252,7 @@ pub(crate) fn receiving_datagrams_is_cancelled_and_ends_with_the_ring<E: Engine>
     UdpSocket::bind(address).unwrap();
 }
 
-pub(crate) fn what_is_no_datagram_socket_is_refused<E: Engine>() {
+pub(crate) fn what_is_no_datagram_socket_is_refused<E: Setup>() {
     let mut b = Bench::<E>::new(CONFIG);
     let stream = TcpListener::bind("127.0.0.1:0").unwrap();
     let unix = std::os::unix::net::UnixDatagram::unbound().unwrap();
@@ -266,7 +266,7 @@ pub(crate) fn what_is_no_datagram_socket_is_refused<E: Engine>() {
 }
 
 /// A socket is received from once on each ring, whatever other rings do with it.
-pub(crate) fn a_socket_on_two_rings_is_received_from_once_on_each<E: Engine>() {
+pub(crate) fn a_socket_on_two_rings_is_received_from_once_on_each<E: Setup>() {
     let (mut a, mut b) = (Bench::<E>::new(SMALL), Bench::<E>::new(SMALL));
     let udp = a.ring.udp(UdpSocket::bind("127.0.0.1:0").unwrap().into(), false, Key(1)).unwrap();
     let first = a.ring.recv_from(&udp).unwrap();
@@ -288,7 +288,7 @@ pub(crate) fn a_socket_on_two_rings_is_received_from_once_on_each<E: Engine>() {
 
 /// A socket that reports more than there is room for: what arrives together may have lost its ends,
 /// and is not taken for one datagram.
-pub(crate) fn datagrams_that_lost_their_ends_say_so<E: Engine>() {
+pub(crate) fn datagrams_that_lost_their_ends_say_so<E: Setup>() {
     let mut b = Bench::<E>::new(Config { rx_count: 4, rx_len: COALESCED_MAX as u32, ..SMALL });
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let on = 1;
@@ -308,7 +308,7 @@ pub(crate) fn datagrams_that_lost_their_ends_say_so<E: Engine>() {
     assert!(b.event_within(10).is_none());
     let region = RegionMut::new(3000).unwrap().freeze();
     let to = udp.address();
-    b.ring.send_to(&udp, Piece::Shared(region, 0..3000), to, NonZeroU16::new(1000)).unwrap();
+    b.ring.send_to(&udp, Segment::Shared(region, 0..3000), to, NonZeroU16::new(1000)).unwrap();
     let mut arrived = 0;
     while arrived < 3000 {
         match b.event() {

@@ -3,37 +3,37 @@
 use std::io::Write;
 use std::time::Instant;
 
-use sitar_io::{Errno, Event, File, Into, Key, RegionMut, Runs, leaked_rings};
+use sitar_io::{Errno, Event, File, Key, ReadBuf, RegionMut, Runs, leaked_rings};
 
-use crate::bench::{Bench, Engine, SMALL};
-pub(crate) fn files_are_read_into_slots_and_regions<E: Engine>() {
+use crate::bench::{Bench, SMALL, Setup};
+pub(crate) fn files_are_read_into_slots_and_regions<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let mut named = tempfile();
     named.write_all(b"0123456789").unwrap();
     let file = File::from(named);
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(&file, 3, Into::Tx(tx, 100..104), Key(5)).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(&file, 3, ReadBuf::Tx(tx, 100..104), Key(5)).unwrap();
     match b.event() {
-        Event::Read { key: Key(5), into: Into::Tx(tx, _), result: Ok(4) } => {
+        Event::Read { key: Key(5), buf: ReadBuf::Tx(tx, _), result: Ok(4) } => {
             assert_eq!(&tx[99..105], b"\x003456\0");
         }
         other => panic!("{other:?}"),
     }
     let region = RegionMut::new(8).unwrap();
-    b.ring.read(&file, 8, Into::Region(region, 0..8), Key(6)).unwrap();
+    b.ring.read(&file, 8, ReadBuf::Region(region, 0..8), Key(6)).unwrap();
     match b.event() {
-        Event::Read { key: Key(6), into: Into::Region(region, _), result: Ok(2) } => {
+        Event::Read { key: Key(6), buf: ReadBuf::Region(region, _), result: Ok(2) } => {
             assert_eq!(&region.freeze()[..], b"89\0\0\0\0\0\0");
         }
         other => panic!("{other:?}"),
     }
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(&file, 10, Into::Tx(tx, 0..10), Key(7)).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(&file, 10, ReadBuf::Tx(tx, 0..10), Key(7)).unwrap();
     assert!(matches!(b.event(), Event::Read { result: Ok(0), .. }), "the end of the file");
 }
 
 /// A read fills runs of a slot one after the other and leaves alone what lies between them.
-pub(crate) fn files_are_read_in_runs<E: Engine>() {
+pub(crate) fn files_are_read_in_runs<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let mut named = tempfile();
     named.write_all(b"0123456789abcdefghij").unwrap();
@@ -50,11 +50,11 @@ pub(crate) fn files_are_read_in_runs<E: Engine>() {
         (&made_up, 0, runs(3, 5, 2, 13), 13, b"---Linux-- vers--ion--"),
         (&stored, 0, runs(0, 0, 5, 9), 0, b"---------"),
     ] {
-        let mut tx = b.ring.tx().unwrap();
+        let mut tx = b.ring.take_tx().unwrap();
         tx.fill(b'-');
-        b.ring.read(file, at, Into::Runs(tx, runs), Key(1)).unwrap();
+        b.ring.read(file, at, ReadBuf::Runs(tx, runs), Key(1)).unwrap();
         match b.event() {
-            Event::Read { into: Into::Runs(tx, same), result, .. } => {
+            Event::Read { buf: ReadBuf::Runs(tx, same), result, .. } => {
                 assert_eq!((result, same), (Ok(count), runs));
                 assert_eq!(tx[..wanted.len()].escape_ascii().to_string(), wanted.escape_ascii().to_string());
                 assert!(tx[wanted.len()..].iter().all(|&byte| byte == b'-'), "{runs:?}");
@@ -70,10 +70,10 @@ pub(crate) fn files_are_read_in_runs<E: Engine>() {
         (runs(usize::MAX, usize::MAX, usize::MAX, usize::MAX), 0),
         (runs(1022, usize::MAX, usize::MAX, usize::MAX), 2),
     ] {
-        let tx = b.ring.tx().unwrap();
-        b.ring.read(&stored, 0, Into::Runs(tx, runs), Key(1)).unwrap();
+        let tx = b.ring.take_tx().unwrap();
+        b.ring.read(&stored, 0, ReadBuf::Runs(tx, runs), Key(1)).unwrap();
         match b.event() {
-            Event::Read { into: Into::Runs(tx, _), result, .. } => {
+            Event::Read { buf: ReadBuf::Runs(tx, _), result, .. } => {
                 assert_eq!((result, tx.len()), (Ok(count), 1024), "{runs:?}");
             }
             other => panic!("{other:?}"),
@@ -88,21 +88,21 @@ fn can_be_read_at_once(file: &std::fs::File) -> bool {
 }
 
 /// What has been read is told first, before what was waiting to be told.
-pub(crate) fn what_is_read_at_once_is_told_first<E: Engine>() {
+pub(crate) fn what_is_read_at_once_is_told_first<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let mut named = tempfile();
     named.write_all(b"contents").unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(named.try_clone().unwrap()));
     b.ring.waker().wake();
     b.ring.wait(None).unwrap();
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(&file, 2, Into::Tx(tx, 1..4), Key(5)).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(&file, 2, ReadBuf::Tx(tx, 1..4), Key(5)).unwrap();
     b.ring.submit().unwrap();
     let mut told = Vec::new();
     while told.len() < 2 {
         match b.event() {
             Event::Woken => told.push("woken"),
-            Event::Read { key: Key(5), into: Into::Tx(tx, _), result: Ok(3) } => {
+            Event::Read { key: Key(5), buf: ReadBuf::Tx(tx, _), result: Ok(3) } => {
                 assert_eq!(&tx[1..4], b"nte");
                 told.push("read");
             }
@@ -127,7 +127,7 @@ fn tempfile() -> std::fs::File {
 }
 
 /// More than any buffer in between, and in no cache where the file system lets go of it.
-pub(crate) fn what_is_not_in_memory_is_read_whole<E: Engine>() {
+pub(crate) fn what_is_not_in_memory_is_read_whole<E: Setup>() {
     let bytes: Vec<u8> = (0..700_001_u32).map(|i| (i % 253) as u8).collect();
     let mut named = tempfile();
     named.write_all(&bytes).unwrap();
@@ -138,11 +138,11 @@ pub(crate) fn what_is_not_in_memory_is_read_whole<E: Engine>() {
     let mut got = 0;
     for at in (0..700_001).step_by(70_000) {
         let region = RegionMut::new(70_000).unwrap();
-        b.ring.read(&file, at as u64, Into::Region(region, 0..70_000), Key(at as u64)).unwrap();
+        b.ring.read(&file, at as u64, ReadBuf::Region(region, 0..70_000), Key(at as u64)).unwrap();
     }
     for _ in 0..11 {
         match b.event() {
-            Event::Read { key: Key(at), into: Into::Region(region, _), result: Ok(count) } => {
+            Event::Read { key: Key(at), buf: ReadBuf::Region(region, _), result: Ok(count) } => {
                 assert!(region[..count] == bytes[at as usize..at as usize + count]);
                 got += count;
             }
@@ -151,9 +151,9 @@ pub(crate) fn what_is_not_in_memory_is_read_whole<E: Engine>() {
     }
     assert_eq!(got, 700_001);
     let region = RegionMut::new(800_000).unwrap();
-    b.ring.read(&file, 1, Into::Region(region, 7..800_000), Key(0)).unwrap();
+    b.ring.read(&file, 1, ReadBuf::Region(region, 7..800_000), Key(0)).unwrap();
     match b.event() {
-        Event::Read { into: Into::Region(region, _), result: Ok(700_000), .. } => {
+        Event::Read { buf: ReadBuf::Region(region, _), result: Ok(700_000), .. } => {
             assert!(region[7..700_007] == bytes[1..]);
         }
         other => panic!("{other:?}"),
@@ -161,14 +161,14 @@ pub(crate) fn what_is_not_in_memory_is_read_whole<E: Engine>() {
 }
 
 /// Files that no engine can read without waiting for the kernel's own code.
-pub(crate) fn files_that_the_kernel_makes_up_are_read<E: Engine>() {
+pub(crate) fn files_that_the_kernel_makes_up_are_read<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let file = File::from(std::fs::File::open("/proc/version").unwrap());
     for key in 0..20 {
-        let tx = b.ring.tx().unwrap();
-        b.ring.read(&file, 0, Into::Tx(tx, 0..13), Key(key)).unwrap();
+        let tx = b.ring.take_tx().unwrap();
+        b.ring.read(&file, 0, ReadBuf::Tx(tx, 0..13), Key(key)).unwrap();
         match b.event() {
-            Event::Read { key: Key(k), into: Into::Tx(tx, _), result: Ok(13) } if k == key => {
+            Event::Read { key: Key(k), buf: ReadBuf::Tx(tx, _), result: Ok(13) } if k == key => {
                 assert_eq!(&tx[..13], b"Linux version");
             }
             other => panic!("{other:?}"),
@@ -176,28 +176,30 @@ pub(crate) fn files_that_the_kernel_makes_up_are_read<E: Engine>() {
     }
 }
 
-pub(crate) fn a_file_that_cannot_be_read_says_why<E: Engine>() {
+pub(crate) fn a_file_that_cannot_be_read_says_why<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let directory = File::from(std::fs::File::open("/").unwrap());
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(&directory, 0, Into::Tx(tx, 0..10), Key(3)).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(&directory, 0, ReadBuf::Tx(tx, 0..10), Key(3)).unwrap();
     assert!(matches!(b.event(), Event::Read { key: Key(3), result: Err(Errno::ISDIR), .. }));
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
 /// This process's own memory as a file: nothing but the kernel's code can read it, and a long read is read whole.
-pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Engine>() {
+pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Setup>() {
     let bytes: Vec<u8> = (0..200_001_u32).map(|i| (i % 241) as u8).collect();
     let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());
     let mut b = Bench::<E>::new(SMALL);
     // More of them than a helper takes at a time.
     for key in 0..10 {
         let region = RegionMut::new(200_003).unwrap();
-        b.ring.read(&file, bytes.as_ptr().addr() as u64, Into::Region(region, 1..200_002), Key(key)).unwrap();
+        b.ring
+            .read(&file, bytes.as_ptr().addr() as u64, ReadBuf::Region(region, 1..200_002), Key(key))
+            .unwrap();
     }
     for _ in 0..10 {
         match b.event() {
-            Event::Read { into: Into::Region(region, _), result: Ok(200_001), .. } => {
+            Event::Read { buf: ReadBuf::Region(region, _), result: Ok(200_001), .. } => {
                 assert!(region[1..200_002] == bytes);
                 assert_eq!((region[0], region[200_002]), (0, 0));
             }
@@ -207,17 +209,17 @@ pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Engine>() {
 }
 
 /// However far they have come: each tells how much it has filled.
-pub(crate) fn reads_that_are_cancelled_or_lose_their_ring_end<E: Engine>() {
+pub(crate) fn reads_that_are_cancelled_or_lose_their_ring_end<E: Setup>() {
     let bytes = vec![3; 2 << 20];
     let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());
     let at = bytes.as_ptr().addr() as u64;
     let mut b = Bench::<E>::new(SMALL);
-    let into = || Into::Region(RegionMut::new(2 << 20).unwrap(), 0..2 << 20);
-    let ops: Vec<_> = (0..10).map(|key| b.ring.read(&file, at, into(), Key(key)).unwrap()).collect();
+    let buf = || ReadBuf::Region(RegionMut::new(2 << 20).unwrap(), 0..2 << 20);
+    let ops: Vec<_> = (0..10).map(|key| b.ring.read(&file, at, buf(), Key(key)).unwrap()).collect();
     b.ring.wait(Some(Instant::now())).unwrap();
     ops.into_iter().for_each(|op| b.ring.cancel(op));
     for _ in 0..10 {
-        let Event::Read { into: Into::Region(region, _), result, .. } = b.event() else { panic!() };
+        let Event::Read { buf: ReadBuf::Region(region, _), result, .. } = b.event() else { panic!() };
         let count = match result {
             Ok(count) => count,
             Err(errno) => {
@@ -228,7 +230,7 @@ pub(crate) fn reads_that_are_cancelled_or_lose_their_ring_end<E: Engine>() {
         assert!(region[..count] == bytes[..count]);
     }
     for key in 0..10 {
-        b.ring.read(&file, at, into(), Key(key)).unwrap();
+        b.ring.read(&file, at, buf(), Key(key)).unwrap();
     }
     b.ring.wait(Some(Instant::now())).unwrap();
     drop(b);

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sitar_io::{Event, Key, Region, RegionMut, Src, leaked_rings};
+use sitar_io::{Event, Key, Region, RegionMut, SendBuf, leaked_rings};
 
-use crate::bench::{Bench, Engine, SMALL};
+use crate::bench::{Bench, SMALL, Setup};
 
 /// More than sockets of both ends hold.
 const HUGE: usize = 16 << 20;
@@ -26,16 +26,16 @@ fn leased(len: usize, drops: &Arc<AtomicU32>) -> Region {
 }
 
 /// One send that cannot end, and three behind it.
-fn send_four<E: Engine>(b: &mut Bench<E>, conn: &sitar_io::Conn, drops: &Arc<AtomicU32>) {
-    b.ring.send(conn, Src::Shared(leased(HUGE, drops), 0..HUGE), 0).unwrap();
+fn send_four<E: Setup>(b: &mut Bench<E>, conn: &sitar_io::Conn, drops: &Arc<AtomicU32>) {
+    b.ring.send(conn, SendBuf::Shared(leased(HUGE, drops), 0..HUGE), 0).unwrap();
     for _ in 0..3 {
-        b.ring.send(conn, Src::Shared(leased(10, drops), 0..10), 0).unwrap();
+        b.ring.send(conn, SendBuf::Shared(leased(10, drops), 0..10), 0).unwrap();
     }
     assert!(b.event_within(1).is_none(), "all four are in flight");
 }
 
 /// Each panic comes out of the ring by itself, and what is left closes as if there had been none.
-pub(crate) fn a_panic_in_a_queued_send_leaves_its_connection_closing<E: Engine>() {
+pub(crate) fn a_panic_in_a_queued_send_leaves_its_connection_closing<E: Setup>() {
     let drops = Arc::new(AtomicU32::new(0));
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = b.accept(1);
@@ -60,7 +60,7 @@ pub(crate) fn a_panic_in_a_queued_send_leaves_its_connection_closing<E: Engine>(
 }
 
 /// The first panic comes out of the drop, when all is done.
-pub(crate) fn a_panic_while_a_ring_is_dropped_leaves_nothing_behind<E: Engine>() {
+pub(crate) fn a_panic_while_a_ring_is_dropped_leaves_nothing_behind<E: Setup>() {
     let drops = Arc::new(AtomicU32::new(0));
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = b.accept(1);
@@ -72,7 +72,7 @@ pub(crate) fn a_panic_while_a_ring_is_dropped_leaves_nothing_behind<E: Engine>()
 }
 
 /// A second panic that got out of a drop would end the process.
-pub(crate) fn a_panic_while_a_ring_unwinds_is_the_first_one<E: Engine>() {
+pub(crate) fn a_panic_while_a_ring_unwinds_is_the_first_one<E: Setup>() {
     let drops = Arc::new(AtomicU32::new(0));
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let mut b = Bench::<E>::new(SMALL);

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use sitar_io::{
-    Busy, Config, Conn, Errno, Event, File, Into, Key, OpId, RecvEnd, RegionMut, Src, leaked_rings,
+    Busy, Config, Conn, Errno, Event, File, Key, OpId, ReadBuf, RecvEnd, RegionMut, SendBuf, leaked_rings,
 };
 
-use crate::bench::{Bench, Engine, LISTENER, SMALL};
-pub(crate) fn without_receive_slots_nothing_is_lost<E: Engine>() {
+use crate::bench::{Bench, LISTENER, SMALL, Setup};
+pub(crate) fn without_receive_slots_nothing_is_lost<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     b.ring.recv(&conn).unwrap();
@@ -35,7 +35,7 @@ pub(crate) fn without_receive_slots_nothing_is_lost<E: Engine>() {
     assert!(got == sent);
 }
 
-pub(crate) fn a_full_file_table_ends_accepting_and_a_closed_connection_lets_it_go_on<E: Engine>() {
+pub(crate) fn a_full_file_table_ends_accepting_and_a_closed_connection_lets_it_go_on<E: Setup>() {
     let mut b = Bench::<E>::new(Config { connections: 1, ..SMALL });
     let (_client, conn) = b.accept(1);
     let _refused = TcpStream::connect(b.address).unwrap();
@@ -52,25 +52,25 @@ pub(crate) fn a_full_file_table_ends_accepting_and_a_closed_connection_lets_it_g
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
-pub(crate) fn a_full_op_table_hands_everything_back<E: Engine>() {
+pub(crate) fn a_full_op_table_hands_everything_back<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
     let mut queued = 0;
     let refused = loop {
-        match b.ring.read(&file, 0, Into::Region(RegionMut::new(3).unwrap(), 0..3), Key(queued)) {
+        match b.ring.read(&file, 0, ReadBuf::Region(RegionMut::new(3).unwrap(), 0..3), Key(queued)) {
             Ok(_) => queued += 1,
-            Err(Busy(into)) => break into,
+            Err(Busy(buf)) => break buf,
         }
         assert!(queued < 1 << 20, "the table is bounded");
     };
-    assert!(matches!(refused, Into::Region(region, _) if region.len() == 3));
+    assert!(matches!(refused, ReadBuf::Region(region, _) if region.len() == 3));
     for _ in 0..queued {
         assert!(matches!(b.event(), Event::Read { result: Ok(3), .. }));
     }
-    assert!(b.ring.read(&file, 0, Into::Region(RegionMut::new(3).unwrap(), 0..3), Key(0)).is_ok());
+    assert!(b.ring.read(&file, 0, ReadBuf::Region(RegionMut::new(3).unwrap(), 0..3), Key(0)).is_ok());
 }
 
-pub(crate) fn limits_that_cannot_be_had_are_named<E: Engine>() {
+pub(crate) fn limits_that_cannot_be_had_are_named<E: Setup>() {
     let config = Config { connections: u32::MAX, ..SMALL };
     let Err(why) = E::ring(&config) else { panic!("a file table of four thousand million places") };
     assert!(why.contains("limit on open files") || why.contains("file table"), "{why}");
@@ -78,7 +78,7 @@ pub(crate) fn limits_that_cannot_be_had_are_named<E: Engine>() {
 }
 
 /// By every engine, in the same words. A program that runs on one of them runs on the others.
-pub(crate) fn sizes_that_mean_nothing_are_refused<E: Engine>() {
+pub(crate) fn sizes_that_mean_nothing_are_refused<E: Setup>() {
     for (config, wanted) in [
         (Config { connections: 0, ..SMALL }, "the file table must have 1 to 1,048,576 places"),
         (Config { connections: 1_048_577, ..SMALL }, "the file table must have 1 to 1,048,576 places"),
@@ -90,7 +90,7 @@ pub(crate) fn sizes_that_mean_nothing_are_refused<E: Engine>() {
         // All bytes together are 2^64 + 1,050,625.
         (
             Config { connections: 1, rx_count: 32768, rx_len: 262_176, tx_count: u32::MAX, tx_len: u32::MAX },
-            "the slots do not fit into the address space",
+            "the slots do not fit buf the address space",
         ),
     ] {
         match E::ring(&config).map(drop) {
@@ -100,19 +100,19 @@ pub(crate) fn sizes_that_mean_nothing_are_refused<E: Engine>() {
     }
     // A ring that sends regions only, or nothing, needs no send slots.
     let mut ring = E::ring(&Config { tx_count: 0, ..SMALL }).unwrap();
-    assert!(ring.tx().is_none());
+    assert!(ring.take_tx().is_none());
 }
 
 /// Fills the op table with sends that cannot end, because their peer does not read.
-fn fill_with_sends<E: Engine>(b: &mut Bench<E>, conn: &Conn) {
+fn fill_with_sends<E: Setup>(b: &mut Bench<E>, conn: &Conn) {
     let huge = RegionMut::new(64 << 20).unwrap().freeze();
-    while b.ring.send(conn, Src::Shared(huge.clone(), 0..64 << 20), 0).is_ok() {}
+    while b.ring.send(conn, SendBuf::Shared(huge.clone(), 0..64 << 20), 0).is_ok() {}
     assert!(b.event_within(10).is_none(), "none of them ends");
-    assert!(b.ring.poll_out(conn).is_err(), "the table is full");
+    assert!(b.ring.writable(conn).is_err(), "the table is full");
 }
 
 /// Fills the op table with accepts, and returns them.
-fn fill_with_accepts<E: Engine>(b: &mut Bench<E>) -> Vec<OpId> {
+fn fill_with_accepts<E: Setup>(b: &mut Bench<E>) -> Vec<OpId> {
     let mut accepts = Vec::new();
     while let Ok(id) = b.ring.accept(&b.listener) {
         accepts.push(id);
@@ -123,7 +123,7 @@ fn fill_with_accepts<E: Engine>(b: &mut Bench<E>) -> Vec<OpId> {
 }
 
 /// What has no room by itself is what makes room.
-pub(crate) fn a_full_op_table_closes_its_connections<E: Engine>() {
+pub(crate) fn a_full_op_table_closes_its_connections<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = b.accept(1);
     fill_with_sends(&mut b, &conn);
@@ -136,7 +136,7 @@ pub(crate) fn a_full_op_table_closes_its_connections<E: Engine>() {
     assert_eq!((b.ring.stats().connections, b.ring.stats().ops), (0, 2));
 }
 
-pub(crate) fn a_full_op_table_stops_receiving<E: Engine>() {
+pub(crate) fn a_full_op_table_stops_receiving<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     let (_other, other) = b.accept(2);
@@ -152,7 +152,7 @@ pub(crate) fn a_full_op_table_stops_receiving<E: Engine>() {
 }
 
 /// Also when there are more cancels than there is room for at a time.
-pub(crate) fn a_full_op_table_cancels_everything<E: Engine>() {
+pub(crate) fn a_full_op_table_cancels_everything<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let accepts = fill_with_accepts(&mut b);
     for id in &accepts {
@@ -170,7 +170,7 @@ pub(crate) fn a_full_op_table_cancels_everything<E: Engine>() {
 }
 
 /// I3: nothing is leaked for want of room to ask for its end.
-pub(crate) fn a_full_op_table_lets_its_ring_go<E: Engine>() {
+pub(crate) fn a_full_op_table_lets_its_ring_go<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     fill_with_accepts(&mut b);
     drop(b);

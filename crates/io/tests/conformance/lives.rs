@@ -3,18 +3,18 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use sitar_io::{Config, Errno, Event, File, Into, Key, Region, RegionMut, Src, leaked_rings};
+use sitar_io::{Config, Errno, Event, File, Key, ReadBuf, Region, RegionMut, SendBuf, leaked_rings};
 
-use crate::bench::{Bench, Engine, SMALL};
+use crate::bench::{Bench, SMALL, Setup};
 /// I2, I5: a send that the peer does not read is in flight when the connection is closed; the next connection gets the
 /// same place and must not see a byte of it.
-pub(crate) fn a_close_waits_for_what_is_in_flight<E: Engine>() {
+pub(crate) fn a_close_waits_for_what_is_in_flight<E: Setup>() {
     let mut b = Bench::<E>::new(Config { connections: 1, ..SMALL });
     for round in 0..5 {
         let (mut client, conn) = b.accept(round);
         b.ring.recv(&conn).unwrap();
         let huge = RegionMut::new(64 << 20).unwrap().freeze();
-        b.ring.send(&conn, Src::Shared(huge, 0..64 << 20), 0).unwrap();
+        b.ring.send(&conn, SendBuf::Shared(huge, 0..64 << 20), 0).unwrap();
         assert!(b.event_within(50).is_none(), "the send cannot end");
         b.ring.close(conn);
         assert!(matches!(b.event(), Event::Closed { key: Key(k) } if k == round));
@@ -36,7 +36,7 @@ pub(crate) fn a_close_waits_for_what_is_in_flight<E: Engine>() {
 }
 
 /// I6: events that nobody looks at.
-pub(crate) fn dropped_events_lose_no_slot_and_no_descriptor<E: Engine>() {
+pub(crate) fn dropped_events_lose_no_slot_and_no_descriptor<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     for _ in 0..20 {
         let mut client = TcpStream::connect(b.address).unwrap();
@@ -53,7 +53,7 @@ pub(crate) fn dropped_events_lose_no_slot_and_no_descriptor<E: Engine>() {
     assert_eq!(b.ring.stats().rx_leased, 0);
 }
 
-pub(crate) fn accepting_can_be_cancelled_and_resumed<E: Engine>() {
+pub(crate) fn accepting_can_be_cancelled_and_resumed<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let again = b.ring.accept(&b.listener).unwrap();
     assert!(b.event_within(20).is_none());
@@ -64,17 +64,17 @@ pub(crate) fn accepting_can_be_cancelled_and_resumed<E: Engine>() {
 }
 
 /// I3: the ring goes while an accept, a receive, a send and a read are in flight.
-pub(crate) fn dropping_a_ring_ends_everything_in_flight<E: Engine>() {
+pub(crate) fn dropping_a_ring_ends_everything_in_flight<E: Setup>() {
     for panics in [false, true] {
         let mut b = Bench::<E>::new(SMALL);
         let (mut client, conn) = b.accept(1);
         b.ring.recv(&conn).unwrap();
         let huge = Region::copy_of(&vec![5; 32 << 20]).unwrap();
-        b.ring.send(&conn, Src::Shared(huge.clone(), 0..huge.len()), 0).unwrap();
+        b.ring.send(&conn, SendBuf::Shared(huge.clone(), 0..huge.len()), 0).unwrap();
         assert!(b.event_within(20).is_none());
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
-        b.ring.read(&file, 0, Into::Region(RegionMut::new(1 << 20).unwrap(), 0..1 << 20), Key(2)).unwrap();
-        let mut tx = b.ring.tx().unwrap();
+        b.ring.read(&file, 0, ReadBuf::Region(RegionMut::new(1 << 20).unwrap(), 0..1 << 20), Key(2)).unwrap();
+        let mut tx = b.ring.take_tx().unwrap();
         if panics {
             let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
                 let _owned = b;
@@ -97,7 +97,7 @@ pub(crate) fn dropping_a_ring_ends_everything_in_flight<E: Engine>() {
     }
 }
 
-pub(crate) fn a_connection_of_another_ring_is_refused<E: Engine>() {
+pub(crate) fn a_connection_of_another_ring_is_refused<E: Setup>() {
     let mut a = Bench::<E>::new(SMALL);
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = a.accept(1);
@@ -105,7 +105,7 @@ pub(crate) fn a_connection_of_another_ring_is_refused<E: Engine>() {
 }
 
 /// A send that has room is not overtaken by the shutdown that was asked for after it.
-pub(crate) fn what_is_sent_before_a_shutdown_leaves_before_it<E: Engine>() {
+pub(crate) fn what_is_sent_before_a_shutdown_leaves_before_it<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     for submits in [false, true] {
         let (mut client, conn) = b.accept(1);

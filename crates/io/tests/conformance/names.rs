@@ -6,9 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use sitar_io::{Busy, Errno, Event, File, FileKind, FileStat, Into, Key, leaked_rings};
+use sitar_io::{Busy, Errno, Event, File, FileKind, FileStat, Key, ReadBuf, leaked_rings};
 
-use crate::bench::{Bench, Engine, SMALL};
+use crate::bench::{Bench, SMALL, Setup};
 
 /// A directory of this test's own, which goes when it ends.
 struct Folder(PathBuf);
@@ -49,7 +49,7 @@ fn name(text: &str) -> CString {
     CString::new(text).unwrap()
 }
 
-fn opened<E: Engine>(b: &mut Bench<E>, dir: &File, path: &str) -> Result<File, Errno> {
+fn opened<E: Setup>(b: &mut Bench<E>, dir: &File, path: &str) -> Result<File, Errno> {
     b.ring.open_at(dir, name(path), Key(8)).unwrap();
     match b.event() {
         Event::Opened { key: Key(8), path: back, result } => {
@@ -60,7 +60,7 @@ fn opened<E: Engine>(b: &mut Bench<E>, dir: &File, path: &str) -> Result<File, E
     }
 }
 
-fn stat<E: Engine>(b: &mut Bench<E>, dir: &File, path: &str) -> Result<FileStat, Errno> {
+fn stat<E: Setup>(b: &mut Bench<E>, dir: &File, path: &str) -> Result<FileStat, Errno> {
     b.ring.stat_at(dir, name(path), Key(9)).unwrap();
     match b.event() {
         Event::Stat { key: Key(9), path: back, result } => {
@@ -71,16 +71,16 @@ fn stat<E: Engine>(b: &mut Bench<E>, dir: &File, path: &str) -> Result<FileStat,
     }
 }
 
-fn content<E: Engine>(b: &mut Bench<E>, file: &File) -> Vec<u8> {
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(file, 0, Into::Tx(tx, 0..100), Key(1)).unwrap();
+fn content<E: Setup>(b: &mut Bench<E>, file: &File) -> Vec<u8> {
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(file, 0, ReadBuf::Tx(tx, 0..100), Key(1)).unwrap();
     match b.event() {
-        Event::Read { into: Into::Tx(tx, _), result: Ok(count), .. } => tx[..count].to_vec(),
+        Event::Read { buf: ReadBuf::Tx(tx, _), result: Ok(count), .. } => tx[..count].to_vec(),
         other => panic!("{other:?}"),
     }
 }
 
-pub(crate) fn files_are_found_by_name_below_a_directory_only<E: Engine>() {
+pub(crate) fn files_are_found_by_name_below_a_directory_only<E: Setup>() {
     let folder = Folder::new();
     std::fs::create_dir(folder.0.join("sub")).unwrap();
     folder.file("a", b"0123456789");
@@ -127,7 +127,7 @@ pub(crate) fn files_are_found_by_name_below_a_directory_only<E: Engine>() {
 }
 
 /// As many as the table takes, all at once: each answer is that of its own path.
-pub(crate) fn many_files_are_opened_and_looked_at_at_once<E: Engine>() {
+pub(crate) fn many_files_are_opened_and_looked_at_at_once<E: Setup>() {
     let folder = Folder::new();
     for number in 0..50_usize {
         folder.file(&number.to_string(), &vec![7; number]);
@@ -166,7 +166,7 @@ pub(crate) fn many_files_are_opened_and_looked_at_at_once<E: Engine>() {
 }
 
 /// I6: whoever does not want a file any more need not do anything.
-pub(crate) fn opened_files_that_nobody_takes_are_closed<E: Engine>() {
+pub(crate) fn opened_files_that_nobody_takes_are_closed<E: Setup>() {
     let folder = Folder::new();
     folder.file("a", b"a");
     let dir = folder.handle();
@@ -198,7 +198,7 @@ pub(crate) fn opened_files_that_nobody_takes_are_closed<E: Engine>() {
 }
 
 /// An open that waits for somebody else is one that can be cancelled, and does not keep a ring.
-pub(crate) fn a_pipe_without_a_writer_holds_nothing_up<E: Engine>() {
+pub(crate) fn a_pipe_without_a_writer_holds_nothing_up<E: Setup>() {
     let folder = Folder::new();
     let dir = folder.handle();
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -219,7 +219,7 @@ pub(crate) fn a_pipe_without_a_writer_holds_nothing_up<E: Engine>() {
     assert_eq!(folder.held(), 1, "the directory");
 }
 
-fn opened_among<E: Engine>(b: &mut Bench<E>, dir: &File, path: &str) -> bool {
+fn opened_among<E: Setup>(b: &mut Bench<E>, dir: &File, path: &str) -> bool {
     b.ring.open_at(dir, name(path), Key(2)).unwrap();
     for _ in 0..2 {
         if let Event::Opened { key: Key(2), result: Ok(_), .. } = b.event() {

@@ -5,25 +5,25 @@ use std::net::UdpSocket;
 
 use rustix::fs::SeekFrom;
 use sitar_io::sim::World;
-use sitar_io::{COALESCED_MAX, Config, Errno, Event, Into, Key, RecvEnd, RegionMut, Runs, Src};
+use sitar_io::{COALESCED_MAX, Config, Errno, Event, Key, ReadBuf, RecvEnd, RegionMut, Runs, SendBuf};
 
-use crate::bench::{Bench, Engine, SMALL};
+use crate::bench::{Bench, SMALL, Setup};
 
 /// It has a length and no bytes. What is sent before it and after it is not held up.
-pub(crate) fn what_is_spent_is_not_sent_again<E: Engine>() {
+pub(crate) fn what_is_spent_is_not_sent_again<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     let (first, last) = (b.tx(b"be"), b.tx(b"low"));
     b.ring.send(&conn, first.into(), 0).unwrap();
-    b.ring.send(&conn, Src::Spent(10), 0).unwrap();
-    b.ring.send(&conn, Src::Spent(0), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Spent(10), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Spent(0), 0).unwrap();
     b.ring.send(&conn, last.into(), 0).unwrap();
     let (mut spent, mut sent) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         match b.sent(1) {
-            (Src::Spent(len), Err(Errno::INVAL)) => spent.push(len),
+            (SendBuf::Spent(len), Err(Errno::INVAL)) => spent.push(len),
             (_, Ok(count)) => sent.push(count),
-            (src, result) => panic!("{src:?}: {result:?}"),
+            (buf, result) => panic!("{buf:?}: {result:?}"),
         }
     }
     assert_eq!((&spent[..], &sent[..]), (&[10, 0][..], &[2, 3][..]));
@@ -35,7 +35,7 @@ pub(crate) fn what_is_spent_is_not_sent_again<E: Engine>() {
 
 /// The largest `u64` stands for the descriptor's own position in the kernel's calls: nothing is
 /// read from there, and it is not moved.
-pub(crate) fn offsets_that_no_file_has_are_refused<E: Engine>() {
+pub(crate) fn offsets_that_no_file_has_are_refused<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let file = World::file(b"0123456789").unwrap();
     rustix::fs::seek(&file, SeekFrom::Start(3)).unwrap();
@@ -47,24 +47,24 @@ pub(crate) fn offsets_that_no_file_has_are_refused<E: Engine>() {
         0x7fff_ffff_ffff_fffc,
         0x7fff_ffff_ffff_ffff,
     ] {
-        let tx = b.ring.tx().unwrap();
-        b.ring.read(&file, at, Into::Tx(tx, 0..4), Key(1)).unwrap();
+        let tx = b.ring.take_tx().unwrap();
+        b.ring.read(&file, at, ReadBuf::Tx(tx, 0..4), Key(1)).unwrap();
         match b.event() {
-            Event::Read { key: Key(1), into: Into::Tx(tx, range), result: Err(Errno::INVAL) } => {
+            Event::Read { key: Key(1), buf: ReadBuf::Tx(tx, range), result: Err(Errno::INVAL) } => {
                 assert_eq!((&tx[..4], range), (&[0; 4][..], 0..4), "{at}");
             }
             other => panic!("{at}: {other:?}"),
         }
-        let tx = b.ring.tx().unwrap();
+        let tx = b.ring.take_tx().unwrap();
         let runs = Runs { start: 0, each: 2, gap: 1, len: 4 };
-        b.ring.read(&file, at, Into::Runs(tx, runs), Key(2)).unwrap();
+        b.ring.read(&file, at, ReadBuf::Runs(tx, runs), Key(2)).unwrap();
         assert!(matches!(b.event(), Event::Read { key: Key(2), result: Err(Errno::INVAL), .. }), "{at}");
         let region = RegionMut::new(4).unwrap();
-        b.ring.read(&file, at, Into::Region(region, 0..9), Key(3)).unwrap();
+        b.ring.read(&file, at, ReadBuf::Region(region, 0..9), Key(3)).unwrap();
         assert!(matches!(b.event(), Event::Read { key: Key(3), result: Err(Errno::INVAL), .. }), "{at}");
     }
-    let tx = b.ring.tx().unwrap();
-    b.ring.read(&file, 0x7fff_ffff_ffff_fffb, Into::Tx(tx, 0..4), Key(4)).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.read(&file, 0x7fff_ffff_ffff_fffb, ReadBuf::Tx(tx, 0..4), Key(4)).unwrap();
     assert!(matches!(b.event(), Event::Read { key: Key(4), result: Ok(0), .. }), "the last that there are");
     assert_eq!(rustix::fs::tell(&file).unwrap(), 3);
     assert_eq!(b.ring.stats().tx_free, 4);
@@ -72,7 +72,7 @@ pub(crate) fn offsets_that_no_file_has_are_refused<E: Engine>() {
 
 /// A socket remembers what it may deliver, so that the size of the slots is looked at on every ring
 /// it comes to.
-pub(crate) fn a_datagram_socket_needs_its_slots_on_every_ring<E: Engine>() {
+pub(crate) fn a_datagram_socket_needs_its_slots_on_every_ring<E: Setup>() {
     let socket = || UdpSocket::bind("127.0.0.1:0").unwrap().into();
     let mut large = Bench::<E>::new(SMALL);
     let udp = large.ring.udp(socket(), false, Key(1)).unwrap();

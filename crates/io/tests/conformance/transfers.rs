@@ -5,11 +5,11 @@ use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
 use sitar_io::{
-    Conn, Errno, Event, Key, Piece, RecvEnd, RegionMut, SockOpt, Src, TlsCipher, TlsTx, leaked_rings,
+    Conn, Errno, Event, Key, RecvEnd, RegionMut, Segment, SendBuf, SockOpt, TlsCipher, TlsTx, leaked_rings,
 };
 
-use crate::bench::{Bench, Engine, SMALL};
-pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Engine>() {
+use crate::bench::{Bench, SMALL, Setup};
+pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(7);
     b.ring.recv(&conn).unwrap();
@@ -18,9 +18,9 @@ pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Engine>() {
 
     let tx = b.tx(b"xhow are you");
     b.ring.send(&conn, tx.into(), 1).unwrap();
-    let (src, result) = b.sent(7);
-    assert_eq!((src.len(), result), (12, Ok(11)));
-    drop(src);
+    let (buf, result) = b.sent(7);
+    assert_eq!((buf.len(), result), (12, Ok(11)));
+    drop(buf);
     let mut got = [0; 11];
     client.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"how are you");
@@ -42,7 +42,7 @@ pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Engine>() {
     assert_eq!(stats.ops, 2, "accept and waker");
 }
 
-pub(crate) fn regions_and_gathered_pieces_are_sent_whole_to_a_slow_reader<E: Engine>() {
+pub(crate) fn regions_and_gathered_pieces_are_sent_whole_to_a_slow_reader<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     let mut body = RegionMut::new(3_000_000).unwrap();
@@ -64,26 +64,26 @@ pub(crate) fn regions_and_gathered_pieces_are_sent_whole_to_a_slow_reader<E: Eng
         got
     });
     let head = b.tx(b"head: ");
-    let pieces = [Some(Piece::Tx(head)), Some(Piece::Shared(body.clone(), 10..usize::MAX))];
-    let mut src = Src::Gather(pieces);
-    assert_eq!(src.len(), 6 + 2_999_990);
+    let pieces = [Some(Segment::Tx(head)), Some(Segment::Shared(body.clone(), 10..usize::MAX))];
+    let mut buf = SendBuf::Gather(pieces);
+    assert_eq!(buf.len(), 6 + 2_999_990);
     // However the kernel cuts it, what is missing is sent from the offset on.
     let mut sent = 0;
     while sent < 6 + 2_999_990 {
-        b.ring.send(&conn, src, sent).unwrap();
+        b.ring.send(&conn, buf, sent).unwrap();
         let (back, result) = b.sent(1);
-        src = back;
+        buf = back;
         sent += result.unwrap();
     }
     let got = reader.join().unwrap();
     assert_eq!(&got[..6], b"head: ");
     assert!(got[6..] == body[10..]);
 
-    b.ring.send(&conn, Src::Shared(body, 5..5), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(body, 5..5), 0).unwrap();
     assert!(matches!(b.sent(1), (_, Ok(0))));
 }
 
-pub(crate) fn receiving_stops_on_request_and_starts_again<E: Engine>() {
+pub(crate) fn receiving_stops_on_request_and_starts_again<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     b.ring.recv(&conn).unwrap();
@@ -96,7 +96,7 @@ pub(crate) fn receiving_stops_on_request_and_starts_again<E: Engine>() {
     assert_eq!(b.recv(1), b"later");
 }
 
-pub(crate) fn a_reset_is_an_error_of_the_connection<E: Engine>() {
+pub(crate) fn a_reset_is_an_error_of_the_connection<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (client, conn) = b.accept(1);
     b.ring.recv(&conn).unwrap();
@@ -109,7 +109,7 @@ pub(crate) fn a_reset_is_an_error_of_the_connection<E: Engine>() {
     assert!(matches!(b.sent(1).1, Err(Errno::PIPE | Errno::CONNRESET)));
 }
 
-pub(crate) fn the_peer_is_known_by_its_address<E: Engine>() {
+pub(crate) fn the_peer_is_known_by_its_address<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (client, conn) = b.accept(1);
     b.ring.peer(&conn, false).unwrap();
@@ -122,7 +122,7 @@ pub(crate) fn the_peer_is_known_by_its_address<E: Engine>() {
     }
 }
 
-pub(crate) fn the_peer_is_known_by_its_ipv6_address<E: Engine>() {
+pub(crate) fn the_peer_is_known_by_its_ipv6_address<E: Setup>() {
     let Ok(socket) = TcpListener::bind("[::1]:0") else { return };
     let mut b = Bench::<E>::over(SMALL, socket);
     let (client, conn) = b.accept(1);
@@ -136,7 +136,7 @@ pub(crate) fn the_peer_is_known_by_its_ipv6_address<E: Engine>() {
     }
 }
 
-pub(crate) fn another_thread_wakes_it_and_a_deadline_ends_the_wait<E: Engine>() {
+pub(crate) fn another_thread_wakes_it_and_a_deadline_ends_the_wait<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     for _ in 0..3 {
         let waker = b.ring.waker();
@@ -155,7 +155,7 @@ pub(crate) fn another_thread_wakes_it_and_a_deadline_ends_the_wait<E: Engine>() 
 }
 
 /// The end of the stream comes with its last bytes, before anybody has asked for either.
-pub(crate) fn bytes_before_the_end_are_not_lost<E: Engine>() {
+pub(crate) fn bytes_before_the_end_are_not_lost<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     for key in 0..20 {
         let (mut client, conn) = b.accept(key);
@@ -178,7 +178,7 @@ pub(crate) fn bytes_before_the_end_are_not_lost<E: Engine>() {
     }
 }
 
-pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Engine>() {
+pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     for bytes in [b"one ", b"two ", b"half", b"four"] {
@@ -187,7 +187,7 @@ pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Engine>() {
     }
     for bytes in [b"one ", b"two ", b"half", b"four"] {
         match b.sent(1) {
-            (Src::Tx(tx), Ok(4)) => assert_eq!(&tx[..4], bytes),
+            (SendBuf::Tx(tx), Ok(4)) => assert_eq!(&tx[..4], bytes),
             other => panic!("{other:?}"),
         }
     }
@@ -197,14 +197,14 @@ pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Engine>() {
 }
 
 /// More than the socket takes at once, so that each has to wait in the middle: none may be cut by another.
-pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Engine>() {
+pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Setup>() {
     const EACH: usize = 1 << 20;
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     for byte in 0..8_u8 {
         let mut region = RegionMut::new(EACH).unwrap();
         region.fill(byte);
-        b.ring.send(&conn, Src::Shared(region.freeze(), 0..EACH), 0).unwrap();
+        b.ring.send(&conn, SendBuf::Shared(region.freeze(), 0..EACH), 0).unwrap();
     }
     let reader = std::thread::spawn(move || {
         let mut chunk = vec![0; 30_000];
@@ -218,7 +218,7 @@ pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Engine>() {
     });
     for byte in 0..8_u8 {
         match b.sent(1) {
-            (Src::Shared(region, _), Ok(EACH)) => assert_eq!(region[0], byte),
+            (SendBuf::Shared(region, _), Ok(EACH)) => assert_eq!(region[0], byte),
             other => panic!("{other:?}"),
         }
     }
@@ -226,11 +226,11 @@ pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Engine>() {
 }
 
 /// What is queued behind a send that waits goes down with its connection, and its buffers come back.
-pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Engine>() {
+pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = b.accept(1);
     let huge = RegionMut::new(32 << 20).unwrap().freeze();
-    b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
     let mut waiting = Vec::new();
     for _ in 0..4 {
         let tx = b.tx(b"never");
@@ -242,7 +242,7 @@ pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Engine>() {
         b.ring.cancel(waiting[index]);
         b.ring.cancel(waiting[index]);
         match b.sent(1) {
-            (Src::Tx(tx), Err(Errno::CANCELED)) => drop(tx),
+            (SendBuf::Tx(tx), Err(Errno::CANCELED)) => drop(tx),
             other => panic!("{other:?}"),
         }
         assert_eq!(b.ring.stats().tx_free, left);
@@ -254,7 +254,7 @@ pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Engine>() {
     assert_eq!(b.ring.stats().tx_free, 4);
 
     let (_client, conn) = b.accept(2);
-    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(huge, 0..32 << 20), 0).unwrap();
     let (first, second) = (b.tx(b"a"), b.tx(b"b"));
     b.ring.send(&conn, first.into(), 0).unwrap();
     b.ring.send(&conn, second.into(), 0).unwrap();
@@ -264,17 +264,17 @@ pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Engine>() {
 }
 
 /// What nobody reads holds the sends up; the one that is cancelled leaves no byte, the others arrive.
-pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
+pub(crate) fn a_send_that_waits_can_be_cancelled<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     let huge = RegionMut::new(32 << 20).unwrap().freeze();
-    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(huge, 0..32 << 20), 0).unwrap();
     let tx = b.tx(b"never");
     let waiting = b.ring.send(&conn, tx.into(), 0).unwrap();
     assert!(b.event_within(50).is_none(), "neither can end");
     b.ring.cancel(waiting);
     match b.sent(1) {
-        (Src::Tx(tx), Err(Errno::CANCELED)) => assert_eq!(&tx[..5], b"never"),
+        (SendBuf::Tx(tx), Err(Errno::CANCELED)) => assert_eq!(&tx[..5], b"never"),
         other => panic!("{other:?}"),
     }
     let reader = std::thread::spawn(move || {
@@ -282,7 +282,7 @@ pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
         client.read_to_end(&mut got).unwrap();
         got
     });
-    assert!(matches!(b.sent(1), (Src::Shared(..), Ok(n)) if n == 32 << 20));
+    assert!(matches!(b.sent(1), (SendBuf::Shared(..), Ok(n)) if n == 32 << 20));
     let tx = b.tx(b"last");
     b.ring.send(&conn, tx.into(), 0).unwrap();
     assert!(matches!(b.sent(1).1, Ok(4)));
@@ -296,14 +296,14 @@ pub(crate) fn a_send_that_waits_can_be_cancelled<E: Engine>() {
 /// No operation moves more than 2,147,479,552 bytes: of more, as many are sent, as with send(2).
 /// They are the same zeros again and again, which take no memory, and are on their way when the
 /// connection is broken off.
-pub(crate) fn a_send_of_gigabytes_is_begun<E: Engine>() {
+pub(crate) fn a_send_of_gigabytes_is_begun<E: Setup>() {
     let Ok(region) = RegionMut::new(2_147_479_553) else { return };
     let region = region.freeze();
-    let piece = || Some(Piece::Shared(region.clone(), 0..usize::MAX));
-    for src in [Src::Shared(region.clone(), 0..usize::MAX), Src::Gather([piece(), piece()])] {
+    let buf = || Some(Segment::Shared(region.clone(), 0..usize::MAX));
+    for buf in [SendBuf::Shared(region.clone(), 0..usize::MAX), SendBuf::Gather([buf(), buf()])] {
         let mut b = Bench::<E>::new(SMALL);
         let (mut client, conn) = b.accept(1);
-        b.ring.send(&conn, src, 0).unwrap();
+        b.ring.send(&conn, buf, 0).unwrap();
         assert!(b.event_within(1).is_none(), "it goes on");
         let mut got = [7; 1000];
         client.read_exact(&mut got).unwrap();
@@ -313,25 +313,25 @@ pub(crate) fn a_send_of_gigabytes_is_begun<E: Engine>() {
 
 /// Room is reported soon where there is some, else when the peer has read enough or has failed; and
 /// no more once it is closed.
-pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
+pub(crate) fn room_is_told_when_there_is_some<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     // Or the kernel makes it larger and larger while it is read from.
     rustix::net::sockopt::set_socket_recv_buffer_size(&client, 64 << 10).unwrap();
-    b.ring.poll_out(&conn).unwrap();
+    b.ring.writable(&conn).unwrap();
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }));
     // Together with a send that there is room for: about the room behind that.
     let tx = b.tx(b"first");
     b.ring.send(&conn, tx.into(), 0).unwrap();
-    b.ring.poll_out(&conn).unwrap();
+    b.ring.writable(&conn).unwrap();
     assert!(matches!(b.event(), Event::Sent { key: Key(1), result: Ok(5), .. }));
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }));
     // Until one is taken whole, and there is no room behind it.
-    let piece = RegionMut::new(16 << 10).unwrap().freeze();
+    let buf = RegionMut::new(16 << 10).unwrap().freeze();
     let mut taken = 5;
     loop {
-        b.ring.send(&conn, Src::Shared(piece.clone(), 0..16 << 10), 0).unwrap();
-        b.ring.poll_out(&conn).unwrap();
+        b.ring.send(&conn, SendBuf::Shared(buf.clone(), 0..16 << 10), 0).unwrap();
+        b.ring.writable(&conn).unwrap();
         assert!(matches!(b.sent(1).1, Ok(n) if n == 16 << 10));
         taken += 16 << 10;
         match b.event_within(300) {
@@ -351,24 +351,24 @@ pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }), "all has been read");
 
     let huge = RegionMut::new(32 << 20).unwrap().freeze();
-    let mut sending = b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
+    let mut sending = b.ring.send(&conn, SendBuf::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
     assert!(b.event_within(50).is_none(), "it waits");
-    let room = b.ring.poll_out(&conn).unwrap();
+    let room = b.ring.writable(&conn).unwrap();
     assert!(b.event_within(50).is_none(), "there is no room");
     b.ring.cancel(room);
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }), "every operation has an end");
     b.ring.cancel(sending);
     let (_, sent) = b.sent(1);
     let sent = sent.unwrap();
-    b.ring.poll_out(&conn).unwrap();
+    b.ring.writable(&conn).unwrap();
     assert!(b.event_within(50).is_none(), "there is no room");
     let mut left = vec![0; sent];
     client.read_exact(&mut left).unwrap();
     assert!(matches!(b.event(), Event::Writable { key: Key(1) }), "all has been read");
 
-    sending = b.ring.send(&conn, Src::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
+    sending = b.ring.send(&conn, SendBuf::Shared(huge.clone(), 0..32 << 20), 0).unwrap();
     assert!(b.event_within(50).is_none(), "it waits");
-    b.ring.poll_out(&conn).unwrap();
+    b.ring.writable(&conn).unwrap();
     assert!(b.event_within(50).is_none(), "there is no room");
     // What has not been read makes it a reset.
     drop(client);
@@ -385,9 +385,9 @@ pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
     assert!(matches!(b.event(), Event::Closed { key: Key(1) }));
 
     let (_client, conn) = b.accept(2);
-    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(huge, 0..32 << 20), 0).unwrap();
     assert!(b.event_within(50).is_none(), "it waits");
-    b.ring.poll_out(&conn).unwrap();
+    b.ring.writable(&conn).unwrap();
     assert!(b.event_within(50).is_none(), "there is no room");
     b.ring.close(conn);
     assert!(matches!(b.event(), Event::Closed { key: Key(2) }), "nothing else is heard of it");
@@ -395,7 +395,7 @@ pub(crate) fn room_is_told_when_there_is_some<E: Engine>() {
 }
 
 /// A slot of which the socket has taken everything can be filled again before its event is told; one that waits cannot.
-pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Engine>() {
+pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     for (offset, wanted) in [(0, &b"early"[..]), (2, b"rly")] {
@@ -405,16 +405,16 @@ pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Engine>() {
         b.ring.submit().unwrap();
         assert!(b.ring.tx_free() == 4 || !E::BEGINS_AT_ONCE);
         assert!(b.ring.next().is_none(), "a loop that submits for each event comes to an end");
-        let (src, result) = b.sent(1);
-        assert_eq!((src.len(), result), (5, Ok(wanted.len())));
-        assert!(matches!(src, Src::Spent(5)) || !E::BEGINS_AT_ONCE);
+        let (buf, result) = b.sent(1);
+        assert_eq!((buf.len(), result), (5, Ok(wanted.len())));
+        assert!(matches!(buf, SendBuf::Spent(5)) || !E::BEGINS_AT_ONCE);
         let mut got = vec![0; wanted.len()];
         client.read_exact(&mut got).unwrap();
         assert_eq!(got, wanted);
     }
 
     let huge = RegionMut::new(32 << 20).unwrap().freeze();
-    b.ring.send(&conn, Src::Shared(huge, 0..32 << 20), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Shared(huge, 0..32 << 20), 0).unwrap();
     let tx = b.tx(b"behind");
     b.ring.send(&conn, tx.into(), 0).unwrap();
     b.ring.submit().unwrap();
@@ -424,13 +424,13 @@ pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Engine>() {
         client.read_exact(&mut got).unwrap();
         got
     });
-    assert!(matches!(b.sent(1), (Src::Shared(..), Ok(n)) if n == 32 << 20));
-    assert!(matches!(b.sent(1), (Src::Tx(_), Ok(6))));
+    assert!(matches!(b.sent(1), (SendBuf::Shared(..), Ok(n)) if n == 32 << 20));
+    assert!(matches!(b.sent(1), (SendBuf::Tx(_), Ok(6))));
     assert!(reader.join().unwrap().ends_with(b"\0behind"));
 }
 
 /// One connection that always has more does not keep the others from being served.
-pub(crate) fn a_flood_does_not_starve_the_others<E: Engine>() {
+pub(crate) fn a_flood_does_not_starve_the_others<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut flood, flooded) = b.accept(1);
     let (mut client, conn) = b.accept(2);
@@ -467,10 +467,10 @@ pub(crate) fn a_flood_does_not_starve_the_others<E: Engine>() {
 }
 
 /// Asks until nothing is left that could be acknowledged.
-fn all_is_sent<E: Engine>(b: &mut Bench<E>, conn: &Conn) {
+fn all_is_sent<E: Setup>(b: &mut Bench<E>, conn: &Conn) {
     for _ in 0..600 {
-        b.ring.unsent(conn).unwrap();
-        let Event::Unsent { key: Key(3), result } = b.event() else { panic!("how much is unsent") };
+        b.ring.unacked(conn).unwrap();
+        let Event::Unacked { key: Key(3), result } = b.event() else { panic!("how much is unsent") };
         if result.unwrap() == 0 {
             return;
         }
@@ -481,7 +481,7 @@ fn all_is_sent<E: Engine>(b: &mut Bench<E>, conn: &Conn) {
 
 /// With the kernel's TLS under the socket, or where it was refused, bytes go through as before, in possibly short sends.
 /// Sealing itself needs a kernel that can: see the lab (`cargo xtask vm`).
-pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Engine>() {
+pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(3);
     b.ring.set_opt(&conn, SockOpt::NoDelay(true)).unwrap();
@@ -495,10 +495,10 @@ pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Engine>(
         assert_eq!(result, Err(Errno::OPNOTSUPP));
     }
     let record = b.tx(b"secret");
-    b.ring.send(&conn, Src::Record(21, record), 0).unwrap();
-    let (src, result) = b.sent(3);
-    assert_eq!((src.len(), result), (6, Err(Errno::OPNOTSUPP)), "nobody seals it");
-    drop(src);
+    b.ring.send(&conn, SendBuf::Record(21, record), 0).unwrap();
+    let (buf, result) = b.sent(3);
+    assert_eq!((buf.len(), result), (6, Err(Errno::OPNOTSUPP)), "nobody seals it");
+    drop(buf);
     let wrong = TlsTx::tls13(TlsCipher::Aes128Gcm, &[1; 16], &[2; 12], 3).unwrap();
     if !b.ring.has_set_opt() {
         b.ring.set_opt(&conn, SockOpt::TlsTx(Box::new(wrong))).unwrap();
@@ -519,8 +519,8 @@ pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Engine>(
         assert_eq!(b.sent(3).1, Ok(4));
         all_is_sent(&mut b, &conn);
     } else {
-        b.ring.unsent(&conn).unwrap();
-        assert!(matches!(b.event(), Event::Unsent { key: Key(3), result: Err(Errno::OPNOTSUPP) }));
+        b.ring.unacked(&conn).unwrap();
+        assert!(matches!(b.event(), Event::Unacked { key: Key(3), result: Err(Errno::OPNOTSUPP) }));
     }
     b.ring.close(conn);
     assert!(matches!(b.event(), Event::Closed { key: Key(3) }));

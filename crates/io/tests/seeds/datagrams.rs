@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sitar_io::sim::{Faults, Next, Rng, World};
-use sitar_io::{Config, DATAGRAM_HEAD, Errno, Event, Key, Piece, RecvEnd, Ring};
+use sitar_io::{Config, DATAGRAM_HEAD, Errno, Event, Key, RecvEnd, Ring, Segment};
 
 use crate::peer::pattern;
 use crate::{number, on_all_cores};
@@ -87,7 +87,7 @@ fn run(seed: u64) -> Result<(Answers, bool), String> {
     let end = Duration::from_secs(20);
     let mut receiving = false;
     let mut started = false;
-    let mut waiting: VecDeque<(SocketAddr, Piece, u16)> = VecDeque::new();
+    let mut waiting: VecDeque<(SocketAddr, Segment, u16)> = VecDeque::new();
     let mut received = VecDeque::new();
     let drop_at = if exact { usize::MAX } else { rng.below(400) };
     for turn in 0.. {
@@ -109,7 +109,7 @@ fn run(seed: u64) -> Result<(Answers, bool), String> {
         }
         while let Some((from, bytes)) = received.pop_front() {
             let bytes: Vec<u8> = bytes;
-            let Some(mut tx) = ring.tx() else {
+            let Some(mut tx) = ring.take_tx() else {
                 received.push_front((from, bytes));
                 break;
             };
@@ -117,11 +117,11 @@ fn run(seed: u64) -> Result<(Answers, bool), String> {
             tx[..len].copy_from_slice(&bytes);
             tx[len..2 * len].copy_from_slice(&bytes);
             tx.set_filled(2 * len);
-            waiting.push_back((from, Piece::Tx(tx), len as u16));
+            waiting.push_back((from, Segment::Tx(tx), len as u16));
         }
-        while let Some((to, piece, segment)) = waiting.pop_front() {
-            if let Err(busy) = ring.send_to(&udp, piece, to, NonZeroU16::new(segment)) {
-                waiting.push_front((to, busy.0, segment));
+        while let Some((to, buf, segment_size)) = waiting.pop_front() {
+            if let Err(busy) = ring.send_to(&udp, buf, to, NonZeroU16::new(segment_size)) {
+                waiting.push_front((to, busy.0, segment_size));
                 break;
             }
         }
@@ -147,13 +147,13 @@ fn run(seed: u64) -> Result<(Answers, bool), String> {
                         other => return Err(format!("receiving ended: {other:?}")),
                     }
                 }
-                Event::SentTo { key: Key(3), piece, result } => match (piece, result) {
-                    (Piece::Tx(tx), Ok(sent)) if sent == tx.filled() => {}
-                    (piece @ Piece::Tx(_), Err(Errno::NOMEM)) => {
-                        let Piece::Tx(tx) = piece else { unreachable!() };
+                Event::SentTo { key: Key(3), buf, result } => match (buf, result) {
+                    (Segment::Tx(tx), Ok(sent)) if sent == tx.filled() => {}
+                    (buf @ Segment::Tx(_), Err(Errno::NOMEM)) => {
+                        let Segment::Tx(tx) = buf else { unreachable!() };
                         let (sender, len) = (tx[0], tx.filled() / 2);
                         let to = SocketAddr::from(([198, 51, 100, sender], 1000));
-                        waiting.push_back((to, Piece::Tx(tx), len as u16));
+                        waiting.push_back((to, Segment::Tx(tx), len as u16));
                     }
                     other => return Err(format!("{other:?}")),
                 },

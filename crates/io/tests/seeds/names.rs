@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sitar_io::sim::{Lie, Rng, World};
-use sitar_io::{Busy, Config, Errno, Event, File, FileKind, Into, Key, OpId, RegionMut, Ring, Runs};
+use sitar_io::{Busy, Config, Errno, Event, File, FileKind, Key, OpId, ReadBuf, RegionMut, Ring, Runs};
 
 use crate::peer::pattern;
 use crate::{number, on_all_cores};
@@ -87,12 +87,12 @@ fn run(seed: u64, dir: &File, world: &World) -> Result<Tally, String> {
                 _ if files.is_empty() => continue,
                 _ => {
                     let (number, file) = &files[rng.below(files.len())];
-                    let into = match ring.tx() {
-                        Some(tx) if next % 2 == 0 => Into::Runs(tx, RUNS),
-                        Some(tx) => Into::Tx(tx, 0..300),
-                        None => Into::Region(RegionMut::new(300).unwrap(), 0..300),
+                    let buf = match ring.take_tx() {
+                        Some(tx) if next % 2 == 0 => ReadBuf::Runs(tx, RUNS),
+                        Some(tx) => ReadBuf::Tx(tx, 0..300),
+                        None => ReadBuf::Region(RegionMut::new(300).unwrap(), 0..300),
                     };
-                    if let Ok(op) = ring.read(file, 0, into, key) {
+                    if let Ok(op) = ring.read(file, 0, buf, key) {
                         about.insert(next, *number);
                         ops.push(op);
                     }
@@ -150,15 +150,15 @@ fn run(seed: u64, dir: &File, world: &World) -> Result<Tally, String> {
                     }
                     tally.looked += 1;
                 }
-                Event::Read { key, into, result } => {
+                Event::Read { key, buf, result } => {
                     let choice = choice_of(key)?;
-                    let bytes: &[u8] = match &into {
-                        Into::Tx(tx, _) | Into::Runs(tx, _) => tx,
-                        Into::Region(region, _) => region,
+                    let bytes: &[u8] = match &buf {
+                        ReadBuf::Tx(tx, _) | ReadBuf::Runs(tx, _) => tx,
+                        ReadBuf::Region(region, _) => region,
                     };
-                    let place = |at| match &into {
-                        Into::Runs(_, Runs { start, each, gap, .. }) => start + at + at / each * gap,
-                        Into::Tx(..) | Into::Region(..) => at,
+                    let place = |at| match &buf {
+                        ReadBuf::Runs(_, Runs { start, each, gap, .. }) => start + at + at / each * gap,
+                        ReadBuf::Tx(..) | ReadBuf::Region(..) => at,
                     };
                     match result {
                         Ok(count) if count <= len_of(choice) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sitar_io::sim::{Rng, Sim, World};
 use sitar_io::{
-    Conn, Errno, Event, File, Into, Key, Listener, OpId, Piece, RecvEnd, Region, Ring, RxBuf, Src,
+    Conn, Errno, Event, File, Key, Listener, OpId, ReadBuf, RecvEnd, Region, Ring, RxBuf, Segment, SendBuf,
 };
 
 use crate::peer::{Ask, FILE_LEN, pattern};
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     /// A send or a read is in flight.
     busy: bool,
     /// A send to be repeated from here.
-    again: Option<(Src, usize)>,
+    again: Option<(SendBuf, usize)>,
     /// Of the source in flight: where it began.
     offset: usize,
     file_at: usize,
@@ -197,14 +197,14 @@ impl Program {
                     RecvEnd::Error(_) => self.end(index),
                 }
             }
-            Event::Sent { key, src, result } => {
+            Event::Sent { key, buf, result } => {
                 let Some((index, connection)) = self.at(key) else { return self.stranger(key) };
                 connection.busy = false;
                 let offset = connection.offset;
                 match result {
-                    Ok(n) if offset + n < src.len() => connection.again = Some((src, offset + n)),
+                    Ok(n) if offset + n < buf.len() => connection.again = Some((buf, offset + n)),
                     Ok(_) => {}
-                    Err(Errno::NOMEM | Errno::CANCELED) => connection.again = Some((src, offset)),
+                    Err(Errno::NOMEM | Errno::CANCELED) => connection.again = Some((buf, offset)),
                     Err(_) => self.end(index),
                 }
             }
@@ -212,7 +212,7 @@ impl Program {
                 Some((_, connection)) => connection.busy = false,
                 None => self.stranger(key),
             },
-            Event::Read { key, into, result } => self.has_read(key, into, result),
+            Event::Read { key, buf, result } => self.has_read(key, buf, result),
             Event::Shutdown { key, .. } => {
                 let Some((index, _)) = self.at(key) else { return self.stranger(key) };
                 self.end(index);
@@ -220,7 +220,7 @@ impl Program {
             Event::Closed { .. }
             | Event::Peer { .. }
             | Event::OptSet { .. }
-            | Event::Unsent { .. }
+            | Event::Unacked { .. }
             | Event::Woken => {}
             other => self.failure = Some(format!("{other:?}, which nobody asked for")),
         }
@@ -240,7 +240,7 @@ impl Program {
         });
         self.generation += 1;
         let key = Key(self.generation << 16 | free as u64);
-        self.ring.bind(&conn, key);
+        self.ring.set_key(&conn, key);
         if self.rng.chance(300) {
             let _ = self.ring.peer(&conn, self.rng.chance(100));
         }
@@ -286,10 +286,10 @@ impl Program {
         }
     }
 
-    fn has_read(&mut self, key: Key, into: Into, result: Result<usize, Errno>) {
+    fn has_read(&mut self, key: Key, buf: ReadBuf, result: Result<usize, Errno>) {
         let Some((index, connection)) = self.at(key) else { return };
         connection.busy = false;
-        let Into::Tx(mut tx, _) = into else { return };
+        let ReadBuf::Tx(mut tx, _) = buf else { return };
         match result {
             Ok(0) => self.failure = Some("the file ended early".into()),
             Ok(n) => {
@@ -347,7 +347,7 @@ impl Program {
     /// Starts a send or a read. True when there is nothing left to answer.
     fn answer(&mut self, connection: &mut Connection) -> bool {
         if self.rng.chance(200) {
-            match self.ring.poll_out(&connection.conn) {
+            match self.ring.writable(&connection.conn) {
                 Ok(op) => {
                     connection.busy = true;
                     self.ops.push(op);
@@ -356,7 +356,7 @@ impl Program {
             }
             return false;
         }
-        let (src, offset) = match connection.again.take() {
+        let (buf, offset) = match connection.again.take() {
             Some(again) => again,
             None => {
                 let ask = if connection.head.len() == 2 { connection.head[0] } else { 0 };
@@ -366,7 +366,7 @@ impl Program {
                 if !(echo || region || file) {
                     return connection.eof;
                 }
-                let Some(mut tx) = self.ring.tx() else {
+                let Some(mut tx) = self.ring.take_tx() else {
                     self.hurry = true;
                     return false;
                 };
@@ -377,17 +377,17 @@ impl Program {
                         *to = byte;
                     }
                     tx.set_filled(len);
-                    (Src::from(tx), 0)
+                    (SendBuf::from(tx), 0)
                 } else if region {
                     connection.region_sent = true;
                     // The answer begins at the fifth byte, to have an offset.
                     tx[..8].copy_from_slice(b"junkhead");
                     tx.set_filled(8);
-                    let body = Piece::Shared(self.region.clone(), 0..usize::MAX);
-                    (Src::Gather([Some(Piece::Tx(tx)), Some(body)]), 4)
+                    let body = Segment::Shared(self.region.clone(), 0..usize::MAX);
+                    (SendBuf::Gather([Some(Segment::Tx(tx)), Some(body)]), 4)
                 } else {
                     let at = connection.file_at as u64;
-                    match self.ring.read(&self.file, at, Into::Tx(tx, 0..len), connection.key) {
+                    match self.ring.read(&self.file, at, ReadBuf::Tx(tx, 0..len), connection.key) {
                         Ok(op) => {
                             connection.busy = true;
                             self.ops.push(op);
@@ -399,7 +399,7 @@ impl Program {
             }
         };
         connection.offset = offset;
-        match self.ring.send(&connection.conn, src, offset) {
+        match self.ring.send(&connection.conn, buf, offset) {
             Ok(op) => {
                 connection.busy = true;
                 self.ops.push(op);

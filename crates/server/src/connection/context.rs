@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use sitar_http::h2;
-use sitar_io::{Backend, Key, Ring};
+use sitar_io::{Engine, Key, Ring};
 use sitar_site::Site;
 
 use super::content::Piece;
@@ -19,7 +19,7 @@ use crate::stash::{Overfull, Stashes};
 const FEW: usize = 4;
 
 /// What a connection may use of its shard while it handles an event.
-pub(crate) struct Context<'s, B: Backend> {
+pub(crate) struct Context<'s, E: Engine> {
     pub(crate) key: Key,
     pub(crate) now: Instant,
     pub(crate) date: &'s [u8; 29],
@@ -27,7 +27,7 @@ pub(crate) struct Context<'s, B: Backend> {
     pub(crate) limits: &'s Limits,
     pub(crate) sealer: Sealer,
     pub(crate) site: &'s Site,
-    pub(crate) ring: &'s mut Ring<B>,
+    pub(crate) ring: &'s mut Ring<E>,
     pub(crate) cache: &'s mut Cache,
     pub(crate) stashes: &'s mut Stashes,
     /// What connections of HTTP/2 use in turn.
@@ -44,7 +44,7 @@ pub(crate) struct Context<'s, B: Backend> {
     pub(crate) counts: &'s mut crate::Counts,
 }
 
-impl<B: Backend> Context<'_, B> {
+impl<E: Engine> Context<'_, E> {
     /// Starts what has been queued, if more than a [`FEW`] send buffers are in use: what the kernel copies at once need not wait in
     /// them for the end of the turn. Otherwise the next wait starts it, which saves a call.
     pub(crate) fn spare_buffers(&mut self) -> Result<(), Gone> {

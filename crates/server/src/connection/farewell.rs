@@ -1,6 +1,6 @@
 //! The end of a connection: the last alert, FIN, and waiting for the peer's.
 
-use sitar_io::Backend;
+use sitar_io::Engine;
 use sitar_tls::{Alert, content};
 
 use super::streams::Speech;
@@ -9,7 +9,7 @@ use crate::output::Layer;
 
 impl Connection {
     /// Everything has been answered: close_notify (or another alert), then FIN, then wait for the peer's.
-    pub(super) fn finish<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn finish<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if let Course::Last { alert: Some(alert) } = self.course {
             match &mut self.layer {
                 Layer::Tls(_) => {

@@ -2,7 +2,7 @@
 
 use sitar_http::h1::{self, Drain, Framing, Rejection};
 use sitar_http::{Method, Status};
-use sitar_io::Backend;
+use sitar_io::Engine;
 use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
 
 use super::lookup::{Found, look_up};
@@ -14,7 +14,7 @@ use crate::output::{Layer, Output};
 
 impl Connection {
     /// Works on what was put aside.
-    pub(super) fn take_stashed<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn take_stashed<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         let mut wire = std::mem::take(&mut self.wire);
         let used = self.take_wire(cx, wire.bytes_mut());
         cx.stashes.consume(&mut wire, *used.as_ref().unwrap_or(&0));
@@ -30,9 +30,9 @@ impl Connection {
     }
 
     /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
-    pub(super) fn take_wire<B: Backend>(
+    pub(super) fn take_wire<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         wire: &mut [u8],
     ) -> Result<usize, Gone> {
         if !self.text.is_empty() {
@@ -83,7 +83,7 @@ impl Connection {
         Ok(used)
     }
 
-    fn take_text<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    fn take_text<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         let mut text = std::mem::take(&mut self.text);
         let used = self.serve(cx, text.bytes());
         cx.stashes.consume(&mut text, *used.as_ref().unwrap_or(&0));
@@ -107,7 +107,7 @@ impl Connection {
             && !matches!(self.course, Course::Last { .. })
     }
 
-    fn negotiate<B: Backend>(&mut self, cx: &mut Context<'_, B>, bytes: &[u8]) -> Result<(), Gone> {
+    fn negotiate<E: Engine>(&mut self, cx: &mut Context<'_, E>, bytes: &[u8]) -> Result<(), Gone> {
         let Layer::Handshake(handshake) = std::mem::replace(&mut self.layer, Layer::Plain) else {
             return Err(Gone);
         };
@@ -118,7 +118,7 @@ impl Connection {
         }
         if !cx.flight.is_empty() {
             // Without a buffer to answer in there is no use in going on.
-            let tx = cx.ring.tx().ok_or(Gone)?;
+            let tx = cx.ring.take_tx().ok_or(Gone)?;
             let output = self.output.get_or_insert_with(|| Output::new(tx));
             let whole = output.raw(cx.flight);
             cx.flight.clear();
@@ -154,7 +154,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer_key_update<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    fn answer_key_update<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if let Layer::Kernel(_) = self.layer {
             self.update_kernel(cx.sealer);
             return Ok(());
@@ -166,7 +166,7 @@ impl Connection {
     // Requests.
 
     /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
-    fn serve<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> Result<usize, Gone> {
+    fn serve<E: Engine>(&mut self, cx: &mut Context<'_, E>, text: &[u8]) -> Result<usize, Gone> {
         if !self.hear(cx, text) {
             return Ok(0);
         }
@@ -209,9 +209,9 @@ impl Connection {
     }
 
     /// Answers one request; `None` when it has to wait. Returns the length of its head.
-    fn respond<B: Backend>(
+    fn respond<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         head: &h1::Head<'_>,
     ) -> Result<Option<usize>, Gone> {
         let head_only = head.request.method == Method::Head;
@@ -270,9 +270,9 @@ impl Connection {
 
     /// Ends the connection over `text`, which is no request: with a refusal, or in silence where
     /// nothing has been asked. `false`: there was no room; what is gathered goes first.
-    fn reject<B: Backend>(
+    fn reject<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         rejection: &Rejection,
         text: &[u8],
     ) -> Result<bool, Gone> {
@@ -285,7 +285,7 @@ impl Connection {
     }
 
     /// The time for the next request, or for the rest of a body, is over.
-    pub(super) fn on_late_request<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn on_late_request<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         // Where records are opened, a part of one is no request yet.
         let pending = if let Layer::Plain = self.layer { self.wire.bytes() } else { self.text.bytes() };
         match self.course {
@@ -300,9 +300,9 @@ impl Connection {
     }
 
     /// Refuses a request, after which the connection ends. `false`: there was no room; what is gathered goes first.
-    pub(super) fn refuse<B: Backend>(
+    pub(super) fn refuse<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         rejection: &Rejection,
         head_only: bool,
     ) -> Result<bool, Gone> {

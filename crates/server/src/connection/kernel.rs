@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use sitar_io::{Backend, Errno, SockOpt, Src, TlsCipher, TlsTx};
+use sitar_io::{Engine, Errno, SendBuf, SockOpt, TlsCipher, TlsTx};
 use sitar_tls::{Aead, SealingKey, Version, content};
 
 use super::{Activity, Connection, Context, Course, Gone};
@@ -85,7 +85,7 @@ impl Connection {
     }
 
     /// At a record boundary: begins what is due.
-    pub(super) fn mind_the_kernel<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn mind_the_kernel<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.activity != Activity::Receiving || matches!(self.course, Course::Last { .. }) {
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl Connection {
     }
 
     /// After a send: if it was a KeyUpdate, the kernel is given the key that it announced.
-    pub(super) fn give_next_key<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
+    pub(super) fn give_next_key<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
         match std::mem::replace(&mut self.keying, Keying::Settled) {
             Keying::Updating(key) => {
                 self.tell_kernel(cx, SockOpt::TlsTx(key), Keying::Next)?;
@@ -116,22 +116,22 @@ impl Connection {
     }
 
     /// Sends one record of that type, which the kernel seals.
-    pub(super) fn send_record<B: Backend>(
+    pub(super) fn send_record<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         content_type: u8,
         message: &[u8],
     ) -> Result<(), Gone> {
-        let mut tx = cx.ring.tx().ok_or(Gone)?;
+        let mut tx = cx.ring.take_tx().ok_or(Gone)?;
         tx.get_mut(..message.len()).ok_or(Gone)?.copy_from_slice(message);
         tx.set_filled(message.len());
-        self.send(cx, Src::Record(content_type, tx), false)
+        self.send(cx, SendBuf::Record(content_type, tx), false)
     }
 
     /// Sets an option; `keying` is what its answer is to.
-    fn tell_kernel<B: Backend>(
+    fn tell_kernel<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         opt: SockOpt,
         keying: Keying,
     ) -> Result<(), Gone> {
@@ -141,16 +141,16 @@ impl Connection {
         Ok(())
     }
 
-    fn wait_for_kernel<B: Backend>(&mut self, cx: &Context<'_, B>) {
+    fn wait_for_kernel<E: Engine>(&mut self, cx: &Context<'_, E>) {
         self.activity = Activity::Kernel;
         self.waits += 1;
         self.be_patient(cx);
     }
 
     /// A socket option has been set, or not.
-    pub(crate) fn on_opt_set<B: Backend>(
+    pub(crate) fn on_opt_set<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         result: Result<(), Errno>,
     ) -> Result<(), Gone> {
         match (std::mem::replace(&mut self.keying, Keying::Settled), &mut self.layer) {
@@ -186,25 +186,25 @@ impl Connection {
     // The end.
 
     /// The last record is about to be sent: after it, the kernel is asked until all has been acknowledged.
-    pub(super) fn drain_kernel<B: Backend>(&mut self, cx: &Context<'_, B>) {
+    pub(super) fn drain_kernel<E: Engine>(&mut self, cx: &Context<'_, E>) {
         self.keying = Keying::Draining { left: usize::MAX, until: cx.now + cx.limits.send, zeros: 0 };
     }
 
     /// Whether the kernel may hold records that a shutdown would destroy; asks it.
-    pub(super) fn is_kernel_busy<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
+    pub(super) fn is_kernel_busy<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
         let Keying::Draining { zeros, .. } = self.keying else { return Ok(false) };
         if zeros >= ZEROS {
             return Ok(false);
         }
-        cx.ring.unsent(&self.conn).map_err(|_| Gone)?;
+        cx.ring.unacked(&self.conn).map_err(|_| Gone)?;
         self.wait_for_kernel(cx);
         Ok(true)
     }
 
     /// So much has not been acknowledged.
-    pub(crate) fn on_unsent<B: Backend>(
+    pub(crate) fn on_unacked<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         result: Result<usize, Errno>,
     ) -> Result<(), Gone> {
         let now = result.map_err(|_| Gone)?;
@@ -220,7 +220,7 @@ impl Connection {
     }
 
     /// The time that the kernel had is over.
-    pub(super) fn on_kernel_late<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn on_kernel_late<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         match self.keying {
             Keying::Draining { until, .. } if cx.now < until => {
                 self.activity = Activity::Receiving;

@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use sitar_http::h1::Drain;
 use sitar_http::h2;
-use sitar_io::{Backend, Conn, Errno, Key, RecvEnd, RxBuf, Src, TxBuf};
+use sitar_io::{Conn, Engine, Errno, Key, RecvEnd, RxBuf, SendBuf, TxBuf};
 use sitar_tls::{Alert, Handshake};
 
 pub(crate) use self::content::Piece;
@@ -217,17 +217,13 @@ impl Connection {
     // Events.
 
     /// The first thing that happens: the ring starts to receive.
-    pub(crate) fn on_accept<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         cx.ring.recv(&self.conn).map_err(|_| Gone)?;
         Ok(())
     }
 
     /// Bytes from the peer. The buffer is given back before this returns.
-    pub(crate) fn on_recv<B: Backend>(
-        &mut self,
-        cx: &mut Context<'_, B>,
-        mut buf: RxBuf,
-    ) -> Result<(), Gone> {
+    pub(crate) fn on_recv<E: Engine>(&mut self, cx: &mut Context<'_, E>, mut buf: RxBuf) -> Result<(), Gone> {
         match self.activity {
             // Nothing more is read from this peer, but a reset while its last answer is on the way could destroy that.
             _ if matches!(self.course, Course::Last { .. }) || self.inflow == Inflow::Ended => {
@@ -248,9 +244,9 @@ impl Connection {
     }
 
     /// The ring has stopped receiving.
-    pub(crate) fn on_recv_ended<B: Backend>(
+    pub(crate) fn on_recv_ended<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         end: RecvEnd,
     ) -> Result<(), Gone> {
         match (end, self.inflow) {
@@ -274,10 +270,10 @@ impl Connection {
     }
 
     /// A send has ended; `src` is what was sent.
-    pub(crate) fn on_sent<B: Backend>(
+    pub(crate) fn on_sent<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
-        src: Src,
+        cx: &mut Context<'_, E>,
+        src: SendBuf,
         result: Result<usize, Errno>,
     ) -> Result<(), Gone> {
         self.sent += result.map_err(|_| Gone)?;
@@ -303,7 +299,7 @@ impl Connection {
     }
 
     /// The socket has room.
-    pub(crate) fn on_writable<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_writable<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         self.room_is_asked_for = false;
         if self.activity != Activity::Blocked {
             return Ok(());
@@ -313,7 +309,7 @@ impl Connection {
     }
 
     /// A file that this connection waits for has been loaded, or could not be.
-    pub(crate) fn on_loaded<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_loaded<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         match (self.on_loaded_for_streams(), self.activity) {
             (true, Activity::Receiving) => {}
             (_, Activity::Loading) => self.activity = Activity::Receiving,
@@ -323,7 +319,7 @@ impl Connection {
     }
 
     /// There may be a send buffer now.
-    pub(crate) fn on_buffers<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_buffers<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.activity != Activity::Starved {
             return Ok(());
         }
@@ -332,7 +328,7 @@ impl Connection {
     }
 
     /// The deadline may have passed.
-    pub(crate) fn on_timer<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_timer<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.on_timer_for_streams(cx)? {
             return Ok(());
         }
@@ -351,7 +347,7 @@ impl Connection {
 
     /// The server stops: connections that wait for a request, or for the rest of one, end; what was
     /// asked for is answered.
-    pub(crate) fn on_stop<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_stop<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if let Layer::Handshake(_) = self.layer {
             return Err(Gone);
         }
@@ -383,7 +379,7 @@ impl Connection {
     // Bytes out.
 
     /// Continues after something was waited for.
-    fn go_on<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    fn go_on<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.rest.is_some() {
             self.send_rest(cx)?;
         }
@@ -395,7 +391,7 @@ impl Connection {
     }
 
     /// The end of every event: sends what was gathered, says farewell, minds the inflow and the clock.
-    pub(super) fn settle<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn settle<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         self.settle_streams(cx)?;
         if self.activity == Activity::Receiving && self.rest.is_none() {
             // The peer asked and then closed its side, or the server stops: all that was asked for

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sitar_io::{Backend, Errno, Into, Ring, Src};
+use sitar_io::{Engine, Errno, ReadBuf, Ring, SendBuf};
 use sitar_site::{Place, Streamed};
 
 use super::reply::{Rest, continue_body, take_output};
@@ -29,9 +29,9 @@ pub(super) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usi
 
 impl Connection {
     /// Makes sure that there is an output for an answer, if more than `keep` send buffers are free. `false`: there is none.
-    pub(super) fn begin_output<B: Backend>(
+    pub(super) fn begin_output<E: Engine>(
         &mut self,
-        ring: &mut Ring<B>,
+        ring: &mut Ring<E>,
         now: Instant,
         keep: usize,
     ) -> Result<bool, Gone> {
@@ -49,9 +49,9 @@ impl Connection {
     }
 
     /// Lets `write` put something into the output. `false`: there was no room.
-    pub(super) fn put<B: Backend>(
+    pub(super) fn put<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         write: impl FnOnce(&mut Output, &mut Layer) -> Result<bool, sitar_tls::RecordError>,
     ) -> Result<bool, Gone> {
         let output = take_output(&mut self.output, cx.ring, 0).ok_or(Gone)?;
@@ -59,7 +59,7 @@ impl Connection {
     }
 
     /// Goes on with a body that did not fit.
-    pub(super) fn send_rest<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn send_rest<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.needs_next_key(cx.sealer)? {
             return Ok(());
         }
@@ -76,19 +76,19 @@ impl Connection {
             second = runs.is_none();
         }
         let enough = cx.ring.tx_free() > cx.limits.reserve() + usize::from(second);
-        let Some(tx) = enough.then(|| cx.ring.tx()).flatten() else {
+        let Some(tx) = enough.then(|| cx.ring.take_tx()).flatten() else {
             self.rest = Some(rest);
             self.starve(cx);
             return Ok(());
         };
         if let (Rest::File(file, _), Some((offset, len))) = (&rest, next) {
             if second {
-                self.second = cx.ring.tx();
+                self.second = cx.ring.take_tx();
             }
             let at = if second { STAGE_AT } else { 0 };
             let into = match runs {
-                Some(runs) => Into::Runs(tx, runs),
-                None => Into::Tx(tx, at..at + len),
+                Some(runs) => ReadBuf::Runs(tx, runs),
+                None => ReadBuf::Tx(tx, at..at + len),
             };
             cx.ring.read(file, offset, into, cx.key).map_err(|_| Gone)?;
             cx.spare_buffers()?;
@@ -108,10 +108,10 @@ impl Connection {
     }
 
     /// A part of a large file has been read.
-    pub(crate) fn on_read<B: Backend>(
+    pub(crate) fn on_read<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
-        into: Into,
+        cx: &mut Context<'_, E>,
+        into: ReadBuf,
         result: Result<usize, Errno>,
     ) -> Result<(), Gone> {
         if let Speech::Http2(_) = self.speech {
@@ -126,25 +126,25 @@ impl Connection {
             (!left.is_empty()).then_some(Rest::File(file, left))
         };
         match (into, &self.layer) {
-            (Into::Runs(tx, _), _) => {
+            (ReadBuf::Runs(tx, _), _) => {
                 let mut output = Output::new(tx);
                 output.seal_runs(&mut self.layer, len).map_err(|_| Gone)?;
                 (self.output, self.rest) = (Some(output), behind(len));
             }
-            (Into::Tx(mut stage, _), Layer::Plain | Layer::Kernel(_)) => {
+            (ReadBuf::Tx(mut stage, _), Layer::Plain | Layer::Kernel(_)) => {
                 self.rest = behind(len);
                 stage.set_filled(len);
                 let more = self.rest.is_some();
                 return self.send(cx, stage.into(), more);
             }
-            (Into::Tx(stage, _), _) => {
+            (ReadBuf::Tx(stage, _), _) => {
                 let mut output = Output::new(self.second.take().ok_or(Gone)?);
                 mind_the_keys(&mut output, &mut self.layer)?;
                 let read = &stage[STAGE_AT..STAGE_AT + len];
                 let taken = output.body(&mut self.layer, read).map_err(|_| Gone)?;
                 (self.output, self.rest) = (Some(output), behind(taken));
             }
-            (Into::Region(..), _) => return Err(Gone),
+            (ReadBuf::Region(..), _) => return Err(Gone),
         }
         if self.rest.is_none() {
             // What was asked meanwhile may leave with the end of this body; and if the peer has finished sending, it must
@@ -164,7 +164,7 @@ impl Connection {
     }
 
     /// Sends what has been gathered.
-    pub(super) fn flush<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn flush<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.output.is_none() {
             return Ok(());
         }
@@ -173,9 +173,9 @@ impl Connection {
     }
 
     /// Sends what has been gathered. `more`: a send buffer will be filled after that.
-    pub(super) fn flush_before<B: Backend>(
+    pub(super) fn flush_before<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         more: bool,
     ) -> Result<(), Gone> {
         let Some(output) = self.output.take().filter(|output| !output.is_empty()) else { return Ok(()) };
@@ -183,10 +183,10 @@ impl Connection {
         self.send(cx, src, more)
     }
 
-    pub(super) fn send<B: Backend>(
+    pub(super) fn send<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
-        src: Src,
+        cx: &mut Context<'_, E>,
+        src: SendBuf,
         more: bool,
     ) -> Result<(), Gone> {
         self.sent = 0;
@@ -194,7 +194,7 @@ impl Connection {
         self.sending_from = cx.now;
         self.waits += 1;
         self.count_for_kernel(src.len());
-        self.holds_buffer = !matches!(src, Src::Shared(..));
+        self.holds_buffer = !matches!(src, SendBuf::Shared(..));
         let is_large = src.len() >= LARGE;
         cx.ring.send(&self.conn, src, 0).map_err(|_| Gone)?;
         if is_large && more {
@@ -209,15 +209,15 @@ impl Connection {
     }
 
     /// Has the ring tell when the socket has room. Once is enough, however often it is asked meanwhile.
-    pub(super) fn ask_for_room<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn ask_for_room<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if !self.room_is_asked_for {
-            cx.ring.poll_out(&self.conn).map_err(|_| Gone)?;
+            cx.ring.writable(&self.conn).map_err(|_| Gone)?;
             self.room_is_asked_for = true;
         }
         Ok(())
     }
 
-    pub(super) fn starve<B: Backend>(&mut self, cx: &mut Context<'_, B>) {
+    pub(super) fn starve<E: Engine>(&mut self, cx: &mut Context<'_, E>) {
         self.activity = Activity::Starved;
         cx.starved.push_back(cx.key);
     }

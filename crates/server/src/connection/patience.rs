@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sitar_io::Backend;
+use sitar_io::Engine;
 
 use super::{Activity, Connection, Context, Course};
 use crate::output::Layer;
@@ -90,7 +90,7 @@ fn resume(kept: &mut Option<(u64, Instant)>, number: u64, deadline: Instant) -> 
 
 impl Connection {
     /// Sets the deadline for what is waited for now.
-    pub(super) fn be_patient<B: Backend>(&mut self, cx: &Context<'_, B>) {
+    pub(super) fn be_patient<E: Engine>(&mut self, cx: &Context<'_, E>) {
         let limits = cx.limits;
         let (patience, span) = match (self.activity, &self.layer) {
             (Activity::Lingering, _) => (Patience::Linger, limits.linger),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sitar_http::Version;
 use sitar_http::h1::Answer;
-use sitar_io::{Backend, Region, Ring};
+use sitar_io::{Engine, Region, Ring};
 use sitar_site::{Body, Place, Reply, Streamed};
 use sitar_tls::RecordError;
 
@@ -20,13 +20,13 @@ pub(super) enum Rest {
 }
 
 /// The output being filled; begun if need be, and if more than `keep` send buffers are free.
-pub(super) fn take_output<'o, B: Backend>(
+pub(super) fn take_output<'o, E: Engine>(
     output: &'o mut Option<Output>,
-    ring: &mut Ring<B>,
+    ring: &mut Ring<E>,
     keep: usize,
 ) -> Option<&'o mut Output> {
     if output.is_none() && ring.tx_free() > keep {
-        *output = ring.tx().map(Output::new);
+        *output = ring.take_tx().map(Output::new);
     }
     output.as_mut()
 }

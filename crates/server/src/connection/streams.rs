@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use sitar_http::h2::{self, Answer, Ask, Parked};
 use sitar_http::{Method, Rejection};
-use sitar_io::{Backend, Errno, Into, Ring};
+use sitar_io::{Engine, Errno, ReadBuf, Ring};
 use sitar_site::{Body, Reply};
 
 use super::content::Piece;
@@ -40,7 +40,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    fn new<B: Backend>(cx: &mut Context<'_, B>) -> Streams {
+    fn new<E: Engine>(cx: &mut Context<'_, E>) -> Streams {
         let h2 = h2::Connection::new(&cx.limits.h2, cx.h2, cx.now);
         Streams { h2, reading: 0, news: false, booked: 0 }
     }
@@ -90,7 +90,7 @@ impl Streams {
 
 impl Connection {
     /// The handshake has agreed on this protocol.
-    pub(super) fn agree<B: Backend>(&mut self, cx: &mut Context<'_, B>, alpn: Option<&[u8]>) {
+    pub(super) fn agree<E: Engine>(&mut self, cx: &mut Context<'_, E>, alpn: Option<&[u8]>) {
         self.speech = match alpn {
             Some(b"h2") => Speech::Http2(Box::new(Streams::new(cx))),
             _ => Speech::Http1,
@@ -98,7 +98,7 @@ impl Connection {
     }
 
     /// Looks at the first bytes of plain text. `false`: more are needed.
-    pub(super) fn hear<B: Backend>(&mut self, cx: &mut Context<'_, B>, text: &[u8]) -> bool {
+    pub(super) fn hear<E: Engine>(&mut self, cx: &mut Context<'_, E>, text: &[u8]) -> bool {
         let Speech::Unheard = self.speech else { return true };
         if !cx.limits.http2 {
             self.speech = Speech::Http1;
@@ -126,9 +126,9 @@ impl Connection {
     }
 
     /// Works on text, as [`serve`](Connection::serve) does.
-    pub(super) fn serve_streams<B: Backend>(
+    pub(super) fn serve_streams<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
+        cx: &mut Context<'_, E>,
         text: &[u8],
     ) -> Result<usize, Gone> {
         let served = self.with_streams(|this, streams| {
@@ -172,7 +172,7 @@ impl Connection {
     }
 
     /// Looks again at the requests that wait for a file, when one has come.
-    pub(super) fn retry_parked<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn retry_parked<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         let retried = self.with_streams(|this, streams| {
             if !this.is_keyed() || !std::mem::take(&mut streams.news) {
                 return Ok(());
@@ -206,9 +206,9 @@ impl Connection {
     }
 
     /// Answers a stream with what its request came to, unless that has to wait.
-    fn conclude<B: Backend>(
+    fn conclude<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, B>,
+        to: &mut Outlet<'_, E>,
         streams: &mut Streams,
         stream: u32,
         found: &Found<'_>,
@@ -224,9 +224,9 @@ impl Connection {
         }
     }
 
-    fn reply<B: Backend>(
+    fn reply<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, B>,
+        to: &mut Outlet<'_, E>,
         streams: &mut Streams,
         stream: u32,
         reply: &Reply<'_>,
@@ -239,9 +239,9 @@ impl Connection {
         })
     }
 
-    fn refuse_stream<B: Backend>(
+    fn refuse_stream<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, B>,
+        to: &mut Outlet<'_, E>,
         streams: &mut Streams,
         stream: u32,
         rejection: &Rejection,
@@ -259,15 +259,15 @@ impl Connection {
         }
     }
 
-    fn count<B: Backend>(&mut self, to: &mut Outlet<'_, B>) {
+    fn count<E: Engine>(&mut self, to: &mut Outlet<'_, E>) {
         self.requests += 1;
         to.counts.requests += 1;
     }
 
     /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is room for it.
-    fn answer<B: Backend>(
+    fn answer<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, B>,
+        to: &mut Outlet<'_, E>,
         streams: &mut Streams,
         stream: u32,
         answer: &Answer<'_>,
@@ -299,7 +299,7 @@ impl Connection {
     }
 
     /// At the end of an event: gathers what can be sent, reads what is wanted of files, and sees whether all is over.
-    pub(super) fn settle_streams<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(super) fn settle_streams<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         let settled = self.with_streams(|this, streams| {
             let waits = matches!(this.activity, Activity::Receiving | Activity::Loading);
             if !waits || !this.is_keyed() || matches!(this.course, Course::Last { .. }) {
@@ -332,7 +332,7 @@ impl Connection {
         settled.unwrap_or(Ok(()))
     }
 
-    fn pump<B: Backend>(&mut self, cx: &mut Context<'_, B>, streams: &mut Streams) -> Result<(), Gone> {
+    fn pump<E: Engine>(&mut self, cx: &mut Context<'_, E>, streams: &mut Streams) -> Result<(), Gone> {
         if streams.h2.wants_send() {
             if self.needs_next_key(cx.sealer)? {
                 return Ok(());
@@ -363,9 +363,11 @@ impl Connection {
             self.starve(cx);
             return Ok(());
         }
-        let (Some(stage), Some(second)) = (cx.ring.tx(), cx.ring.tx()) else { return Err(Gone) };
+        let (Some(stage), Some(second)) = (cx.ring.take_tx(), cx.ring.take_tx()) else { return Err(Gone) };
         let len = len.min(allowed);
-        cx.ring.read(&file, offset, Into::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key).map_err(|_| Gone)?;
+        cx.ring
+            .read(&file, offset, ReadBuf::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key)
+            .map_err(|_| Gone)?;
         cx.spare_buffers()?;
         (streams.reading, self.second) = (stream, Some(second));
         self.activity = Activity::Reading;
@@ -374,10 +376,10 @@ impl Connection {
     }
 
     /// A part of a file has been read, for a stream.
-    pub(super) fn on_read_for_stream<B: Backend>(
+    pub(super) fn on_read_for_stream<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, B>,
-        into: Into,
+        cx: &mut Context<'_, E>,
+        into: ReadBuf,
         result: Result<usize, Errno>,
     ) -> Result<(), Gone> {
         let second = self.second.take();
@@ -386,7 +388,7 @@ impl Connection {
             let stream = streams.reading;
             if let Some(Piece::File { file, chunk, .. }) = streams.h2.content(stream) {
                 match (into, result) {
-                    (Into::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
+                    (ReadBuf::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
                         *chunk = Some((stage, STAGE_AT..STAGE_AT + len));
                     }
                     // Too short or written to: this answer cannot be completed; the others can.
@@ -425,7 +427,7 @@ impl Connection {
     }
 
     /// A deadline may have passed. `false`: this is not HTTP/2, or not any more.
-    pub(super) fn on_timer_for_streams<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<bool, Gone> {
+    pub(super) fn on_timer_for_streams<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
         if matches!(self.course, Course::Last { .. }) || self.activity == Activity::Kernel {
             return Ok(false);
         }
@@ -452,8 +454,8 @@ impl Connection {
 }
 
 /// Where an answer goes: what it needs of a [`Context`] while it borrows the rest.
-struct Outlet<'o, B: Backend> {
-    ring: &'o mut Ring<B>,
+struct Outlet<'o, E: Engine> {
+    ring: &'o mut Ring<E>,
     shared: &'o mut h2::Shared<Piece>,
     counts: &'o mut crate::Counts,
     date: &'o [u8; 29],
@@ -463,7 +465,7 @@ struct Outlet<'o, B: Backend> {
 }
 
 /// What is looked up with, what is put aside with, and what is answered with, side by side.
-fn split<'c, B: Backend>(cx: &'c mut Context<'_, B>) -> (&'c mut Cache, &'c mut Stashes, Outlet<'c, B>) {
+fn split<'c, E: Engine>(cx: &'c mut Context<'_, E>) -> (&'c mut Cache, &'c mut Stashes, Outlet<'c, E>) {
     let keep = cx.limits.reserve() / 2;
     let to = Outlet { ring: cx.ring, shared: cx.h2, counts: cx.counts, date: cx.date, now: cx.now, keep };
     (cx.cache, cx.stashes, to)

@@ -1,6 +1,6 @@
 //! Handshakes wait for their turn, so that they do not starve connections that are open.
 
-use sitar_io::Backend;
+use sitar_io::Engine;
 
 use super::{Activity, Connection, Context, Gone};
 
@@ -14,13 +14,13 @@ pub(crate) enum Turn {
 
 impl Connection {
     /// Waits for its turn to negotiate.
-    pub(super) fn queue<B: Backend>(&mut self, cx: &mut Context<'_, B>) {
+    pub(super) fn queue<E: Engine>(&mut self, cx: &mut Context<'_, E>) {
         self.activity = Activity::Queued;
         cx.queue.push_back(cx.key);
     }
 
     /// It is its turn to negotiate.
-    pub(crate) fn on_turn<B: Backend>(&mut self, cx: &mut Context<'_, B>) -> Result<(), Gone> {
+    pub(crate) fn on_turn<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.activity != Activity::Queued {
             return Ok(());
         }

@@ -26,7 +26,7 @@ pub enum MinTls {
     Tls13,
 }
 
-/// Which I/O backend runs.
+/// Which I/O engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
     /// io_uring; epoll where that is forbidden, missing or too old

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::{Task, Work};
-use crate::backend::Completion;
+use crate::engine::Completion;
 use crate::sim::Lie;
 use crate::sim::state::State;
 use crate::table::EntryId;

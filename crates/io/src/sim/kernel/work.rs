@@ -3,10 +3,10 @@
 use rustix::io::Errno;
 
 use super::{Found as Named, RECEIVES_MAX, Task, Work};
-use crate::backend::{Look, Memory};
-use crate::event::{Key, Src};
+use crate::engine::{Look, Memory};
+use crate::event::{Key, SendBuf};
 use crate::file::File;
-use crate::into::RUNS_MAX;
+use crate::read_buf::RUNS_MAX;
 use crate::sim::net::{End, Found, Link};
 use crate::sim::sealing::Tls;
 use crate::sim::state::State;
@@ -57,7 +57,7 @@ impl State {
             Work::Accept(listener) => self.work_accept(task, listener),
             Work::Recv => self.work_recv(task, memory),
             Work::Send { .. } => self.work_send(task, memory),
-            Work::PollOut => {
+            Work::Writable => {
                 let ready = self.rng.chance(self.faults.cancelled)
                     || task.tenant.is_none_or(|link| self.links[link].is_writable());
                 if ready {
@@ -220,7 +220,7 @@ impl State {
 
     fn work_send(&mut self, mut task: Task, memory: &mut Memory<'_>) -> Option<Task> {
         let Work::Send { mut done, whole, record } = task.work else { return Some(task) };
-        let Some((link, (src, offset))) = task.tenant.zip(memory.source(task.id)) else {
+        let Some((link, (buf, offset))) = task.tenant.zip(memory.source(task.id)) else {
             self.end(task, Err(Errno::BADF));
             return None;
         };
@@ -237,7 +237,7 @@ impl State {
             None
         };
         let mut end = failed.map(Err);
-        let total = src.wanted(offset);
+        let total = buf.wanted(offset);
         if end.is_none() {
             // A record of its own type is one send: half of an alert would be an alert of one byte.
             let short = record.is_none() && self.rng.chance(self.faults.short_send);
@@ -247,9 +247,9 @@ impl State {
             };
             let mut skip = offset + done;
             if sealed {
-                end = self.seal_some(link, src, offset, limit, &mut done, record);
+                end = self.seal_some(link, buf, offset, limit, &mut done, record);
             } else {
-                src.each(|bytes| {
+                buf.each(|bytes| {
                     let from = skip.min(bytes.len());
                     skip -= from;
                     let rest = &bytes[from..];
@@ -292,14 +292,14 @@ impl State {
     fn seal_some(
         &mut self,
         link: usize,
-        src: &Src,
+        buf: &SendBuf,
         offset: usize,
         limit: usize,
         done: &mut usize,
         record: Option<u8>,
     ) -> Option<Result<(), Errno>> {
         let mut plain = Vec::new();
-        src.each(|bytes| plain.extend_from_slice(bytes));
+        buf.each(|bytes| plain.extend_from_slice(bytes));
         let plain = plain.get(offset..).unwrap_or_default();
         self.with_link(link, |link, clock| {
             while *done < limit {

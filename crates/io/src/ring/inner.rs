@@ -11,11 +11,11 @@ use super::config::OPS_RESERVED;
 use super::id::ring_number;
 use super::sends::Turn;
 use crate::arena::{Arena, RxBuf};
-use crate::backend::{Backend, Completion, Request, Submission};
 use crate::conn::{Closing, Conn, Descs, Listener, Orphans, SlotId};
-use crate::event::{Event, Key, Piece, RecvEnd, Src};
+use crate::engine::{Completion, Engine, Request, Submission};
+use crate::event::{Event, Key, RecvEnd, Segment, SendBuf};
 use crate::file::File;
-use crate::into::Into;
+use crate::read_buf::ReadBuf;
 use crate::sockopt::SockOpt;
 use crate::table::{EntryId, Table};
 use crate::udp::{self, Udp};
@@ -25,16 +25,16 @@ use crate::waker::Waker;
 pub(crate) enum Op {
     Accept(Listener),
     Recv(SlotId),
-    Send { to: SlotId, src: Src, offset: usize, turn: Turn },
-    PollOut(SlotId),
-    Read { key: Key, file: File, at: u64, into: Into },
+    Send { to: SlotId, buf: SendBuf, offset: usize, turn: Turn },
+    Writable(SlotId),
+    Read { key: Key, file: File, at: u64, buf: ReadBuf },
     RecvFrom(Udp),
-    SendTo { by: Udp, piece: Piece, to: SocketAddr, segment: u16 },
+    SendTo { by: Udp, buf: Segment, to: SocketAddr, segment_size: u16 },
     Open { key: Key, dir: File, path: CString },
     Stat { key: Key, dir: File, path: CString },
     Peer { of: SlotId, ipv6: bool },
     SetOpt { of: SlotId, opt: SockOpt },
-    Unsent(SlotId),
+    Unacked(SlotId),
     Shutdown(SlotId),
     Close { of: SlotId, key: Key },
     Cancel(EntryId),
@@ -47,7 +47,7 @@ impl Op {
     /// The connection that this operation keeps open.
     fn slot(&self) -> Option<SlotId> {
         match self {
-            Op::Recv(id) | Op::PollOut(id) | Op::Shutdown(id) | Op::Unsent(id) | Op::CancelSlot(id) => {
+            Op::Recv(id) | Op::Writable(id) | Op::Shutdown(id) | Op::Unacked(id) | Op::CancelSlot(id) => {
                 Some(*id)
             }
             Op::Send { to, .. } => Some(*to),
@@ -67,18 +67,18 @@ impl Op {
         match self {
             Op::Accept(listener) => Request::Accept { listener },
             Op::Recv(id) => Request::Recv { slot: id.slot, yields },
-            Op::Send { to, src, offset, .. } => Request::Send { slot: to.slot, src, offset: *offset, whole },
-            Op::PollOut(id) => Request::PollOut { slot: id.slot },
-            Op::Read { file, at, into, .. } => Request::Read { file, at: *at, into },
+            Op::Send { to, buf, offset, .. } => Request::Send { slot: to.slot, buf, offset: *offset, whole },
+            Op::Writable(id) => Request::Writable { slot: id.slot },
+            Op::Read { file, at, buf, .. } => Request::Read { file, at: *at, buf },
             Op::RecvFrom(at) => Request::RecvFrom { at },
-            Op::SendTo { by, piece, to, segment } => {
-                Request::SendTo { by, to: *to, segment: *segment, bytes: piece.bytes() }
+            Op::SendTo { by, buf, to, segment_size } => {
+                Request::SendTo { by, to: *to, segment_size: *segment_size, bytes: buf.bytes() }
             }
             Op::Open { dir, path, .. } => Request::Open { dir, path },
             Op::Stat { dir, path, .. } => Request::Stat { dir, path },
             Op::Peer { of, ipv6 } => Request::Peer { slot: of.slot, ipv6: *ipv6 },
             Op::SetOpt { of, opt } => Request::SetOpt { slot: of.slot, opt },
-            Op::Unsent(id) => Request::Unsent { slot: id.slot },
+            Op::Unacked(id) => Request::Unacked { slot: id.slot },
             Op::Shutdown(id) => Request::Shutdown { slot: id.slot },
             Op::Close { of, .. } => Request::Close { slot: of.slot },
             Op::Cancel(target) => Request::Cancel { target: *target },
@@ -110,9 +110,9 @@ fn doubt(op: &Op, result: Result<u32, Errno>) -> Result<(), &'static str> {
     let count = result.unwrap_or(0) as usize;
     match op {
         Op::Send { turn: Turn::Waits { .. }, .. } => Err("an operation ended that had not begun"),
-        Op::Send { src, offset, .. } if count > src.wanted(*offset) => Err("more bytes sent than there were"),
-        Op::SendTo { piece, .. } if count > piece.bytes().len() => Err("more bytes sent than there were"),
-        Op::Read { into, .. } if count > into.len() => Err("more bytes read than asked for"),
+        Op::Send { buf, offset, .. } if count > buf.wanted(*offset) => Err("more bytes sent than there were"),
+        Op::SendTo { buf, .. } if count > buf.bytes().len() => Err("more bytes sent than there were"),
+        Op::Read { buf, .. } if count > buf.len() => Err("more bytes read than asked for"),
         _ => Ok(()),
     }
 }
@@ -132,10 +132,10 @@ fn datagrams(udp: &Udp, buf: Option<RxBuf>) -> Result<Event, &'static str> {
     Ok(Event::Datagrams { key, from, datagrams })
 }
 
-pub(super) struct Inner<B> {
+pub(super) struct Inner<E> {
     /// Tells this ring's ids from those of others.
     pub(super) number: u64,
-    pub(super) backend: B,
+    pub(super) engine: E,
     pub(super) ops: Table<Op>,
     pub(super) descs: Descs,
     pub(super) arena: Rc<Arena>,
@@ -148,7 +148,7 @@ pub(super) struct Inner<B> {
     /// too.
     pub(super) receiving: Vec<EntryId>,
     /// Slots whose next send is to be handed over, for want of room in the engine's queue.
-    pub(super) unsent: Vec<SlotId>,
+    pub(super) stalled: Vec<SlotId>,
     pub(super) waker: Waker,
     pub(super) waking: bool,
     pub(super) completions: VecDeque<Completion>,
@@ -165,16 +165,16 @@ pub(super) struct Inner<B> {
 }
 
 /// Gives the engine the receive slots that nobody holds.
-pub(super) fn offer_slots<B: Backend>(arena: &Arena, backend: &mut B) {
+pub(super) fn offer_slots<E: Engine>(arena: &Arena, engine: &mut E) {
     let len = arena.layout().rx_len;
-    arena.publish(|slot| backend.publish(slot, arena.rx_addr(slot), len));
+    arena.publish(|slot| engine.publish(slot, arena.rx_addr(slot), len));
 }
 
-impl<B: Backend> Inner<B> {
-    pub(super) fn new(backend: B, arena: Rc<Arena>, waker: Waker, ops: u32, connections: u32) -> Inner<B> {
+impl<E: Engine> Inner<E> {
+    pub(super) fn new(engine: E, arena: Rc<Arena>, waker: Waker, ops: u32, connections: u32) -> Inner<E> {
         Inner {
             number: ring_number(),
-            backend,
+            engine,
             ops: Table::new(ops),
             descs: Descs::new(connections),
             arena,
@@ -182,7 +182,7 @@ impl<B: Backend> Inner<B> {
             uncancelled: Vec::with_capacity(connections as usize),
             unended: BTreeSet::new(),
             receiving: Vec::new(),
-            unsent: Vec::with_capacity(connections as usize),
+            stalled: Vec::with_capacity(connections as usize),
             waker,
             waking: false,
             completions: VecDeque::with_capacity(super::turn::COMPLETIONS),
@@ -230,7 +230,7 @@ impl<B: Backend> Inner<B> {
         let Some(op) = self.ops.get_mut(id) else { return false };
         if matches!(op, Op::Recv(_) | Op::RecvFrom(_)) {
             // A polled engine may begin at once, and would find no slot.
-            offer_slots(&self.arena, &mut self.backend);
+            offer_slots(&self.arena, &mut self.engine);
         }
         // MSG_WAITALL is refused on sockets that have the kernel's TLS.
         let whole = !op.slot().is_some_and(|slot| self.descs.has_ulp(slot));
@@ -241,7 +241,7 @@ impl<B: Backend> Inner<B> {
             _ => false,
         };
         let submission = Submission { id, op: op.request(&self.waker, whole, yields) };
-        self.backend.submit(submission).is_ok()
+        self.engine.submit(submission).is_ok()
     }
 
     pub(super) fn adopt_orphans(&mut self) {
@@ -393,16 +393,16 @@ impl<B: Backend> Inner<B> {
                     None => self.descs.listening(from).map(|key| Event::RecvEnded { key, end }),
                 }
             }
-            Op::Send { to, src, turn, .. } => {
+            Op::Send { to, buf, turn, .. } => {
                 let result = result.map(|count| count as usize);
                 self.end_turn(to, turn);
-                self.descs.listening(to).map(|key| Event::Sent { key, src, result })
+                self.descs.listening(to).map(|key| Event::Sent { key, buf, result })
             }
             // An error is told by the next send.
-            Op::PollOut(of) => self.descs.listening(of).map(|key| Event::Writable { key }),
-            Op::Read { key, into, .. } => {
+            Op::Writable(of) => self.descs.listening(of).map(|key| Event::Writable { key }),
+            Op::Read { key, buf, .. } => {
                 let result = result.map(|count| count as usize);
-                Some(Event::Read { key, into, result })
+                Some(Event::Read { key, buf, result })
             }
             Op::RecvFrom(udp) => {
                 self.receiving.retain(|other| *other != id);
@@ -417,22 +417,22 @@ impl<B: Backend> Inner<B> {
                     Err(errno) => Some(Event::RecvEnded { key, end: ended_by(errno) }),
                 }
             }
-            Op::SendTo { by, piece, .. } => {
+            Op::SendTo { by, buf, .. } => {
                 let result = result.map(|count| count as usize);
-                Some(Event::SentTo { key: by.shared.key, piece, result })
+                Some(Event::SentTo { key: by.shared.key, buf, result })
             }
             Op::Open { key, path, .. } => {
-                let opened = |number| self.backend.opened(id, number).ok_or("a file that was not opened");
+                let opened = |number| self.engine.opened(id, number).ok_or("a file that was not opened");
                 let result = result.map(opened).map_or_else(|errno| Ok(Err(errno)), |file| file.map(Ok))?;
                 Some(Event::Opened { key, path, result })
             }
             Op::Stat { key, path, .. } => {
-                let found = |_| self.backend.stat(id).ok_or("a file that was not looked at");
+                let found = |_| self.engine.stat(id).ok_or("a file that was not looked at");
                 let result = result.map(found).map_or_else(|errno| Ok(Err(errno)), |stat| stat.map(Ok))?;
                 Some(Event::Stat { key, path, result })
             }
             Op::Peer { of, .. } => {
-                let result = result.and_then(|_| self.backend.peer(id).ok_or(Errno::AFNOSUPPORT));
+                let result = result.and_then(|_| self.engine.peer(id).ok_or(Errno::AFNOSUPPORT));
                 self.descs.listening(of).map(|key| Event::Peer { key, result })
             }
             Op::SetOpt { of, opt } => {
@@ -441,12 +441,12 @@ impl<B: Backend> Inner<B> {
                     self.descs.seal(of);
                 }
                 drop(opt);
-                self.backend.wipe(id);
+                self.engine.wipe(id);
                 self.descs.listening(of).map(|key| Event::OptSet { key, result: result.map(drop) })
             }
-            Op::Unsent(of) => {
-                let result = result.map(|number| self.backend.unsent(id, number) as usize);
-                self.descs.listening(of).map(|key| Event::Unsent { key, result })
+            Op::Unacked(of) => {
+                let result = result.map(|number| self.engine.unacked(id, number) as usize);
+                self.descs.listening(of).map(|key| Event::Unacked { key, result })
             }
             Op::Shutdown(of) => {
                 self.descs.listening(of).map(|key| Event::Shutdown { key, result: result.map(drop) })

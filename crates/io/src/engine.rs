@@ -1,8 +1,8 @@
 //! What a ring asks of an engine.
 //!
 //! The trait is sealed: its methods can be called by [`Ring`](crate::Ring) alone. Completions are untrusted all the
-//! same (I4): whatever a backend reports is checked against the op table, the descriptor table and the receive slots
-//! before anything is believed, so that a backend can be wrong without being unsound.
+//! same (I4): whatever an engine reports is checked against the op table, the descriptor table and the receive slots
+//! before anything is believed, so that an engine can be wrong without being unsound.
 
 use std::ffi::CStr;
 use std::io;
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::conn::Listener;
-use crate::event::Src;
+use crate::event::SendBuf;
 use crate::file::{File, FileStat};
-use crate::into::Into;
+use crate::read_buf::ReadBuf;
 use crate::ring::Op;
 use crate::sockopt::SockOpt;
 use crate::table::{EntryId, Table};
@@ -26,7 +26,7 @@ use crate::waker::Waker;
 pub(crate) const OPERATION_MAX: usize = 0x7fff_f000;
 
 /// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and [`Epoll`](crate::Epoll).
-pub trait Backend: Driver + 'static {}
+pub trait Engine: Sealed + 'static {}
 
 /// One operation as the engine sees it. Made by [`Ring`](crate::Ring) from an entry of its op table only; the memory
 /// that it names stays where it is until the operation's terminal completion has been taken out of the table (I2).
@@ -40,16 +40,16 @@ pub struct Submission<'a> {
 pub(crate) enum Request<'a> {
     Accept { listener: &'a Listener },
     Recv { slot: u32, yields: bool },
-    Send { slot: u32, src: &'a Src, offset: usize, whole: bool },
-    PollOut { slot: u32 },
-    Read { file: &'a File, at: u64, into: &'a mut Into },
+    Send { slot: u32, buf: &'a SendBuf, offset: usize, whole: bool },
+    Writable { slot: u32 },
+    Read { file: &'a File, at: u64, buf: &'a mut ReadBuf },
     RecvFrom { at: &'a Udp },
-    SendTo { by: &'a Udp, to: SocketAddr, segment: u16, bytes: &'a [u8] },
+    SendTo { by: &'a Udp, to: SocketAddr, segment_size: u16, bytes: &'a [u8] },
     Open { dir: &'a File, path: &'a CStr },
     Stat { dir: &'a File, path: &'a CStr },
     Peer { slot: u32, ipv6: bool },
     SetOpt { slot: u32, opt: &'a SockOpt },
-    Unsent { slot: u32 },
+    Unacked { slot: u32 },
     Shutdown { slot: u32 },
     Close { slot: u32 },
     Cancel { target: EntryId },
@@ -70,8 +70,8 @@ pub struct Completion {
     pub(crate) more: bool,
 }
 
-/// The sealed part of [`Backend`].
-pub trait Driver {
+/// The sealed part of [`Engine`].
+pub trait Sealed {
     /// Queues an operation for the next wait.
     #[doc(hidden)]
     fn submit(&mut self, submission: Submission<'_>) -> Result<(), Full>;
@@ -93,9 +93,9 @@ pub trait Driver {
     /// The address that a successful `Peer` found.
     #[doc(hidden)]
     fn peer(&mut self, id: EntryId) -> Option<SocketAddr>;
-    /// How much a successful `Unsent`, which said `number`, found in the queue.
+    /// How much a successful `Unacked`, which said `number`, found in the queue.
     #[doc(hidden)]
-    fn unsent(&mut self, _id: EntryId, number: u32) -> u32 {
+    fn unacked(&mut self, _id: EntryId, number: u32) -> u32 {
         number
     }
     /// The file that a successful `Open` opened, which said `number`. Asked for once.
@@ -144,9 +144,9 @@ impl Memory<'_> {
     }
 
     /// The file that a read in flight reads, where it starts there, and what it fills.
-    pub(crate) fn reading(&mut self, id: EntryId) -> Option<(&File, u64, &mut Into)> {
+    pub(crate) fn reading(&mut self, id: EntryId) -> Option<(&File, u64, &mut ReadBuf)> {
         match self.ops.get_mut(id)? {
-            Op::Read { file, at, into, .. } => Some((file, *at, into)),
+            Op::Read { file, at, buf, .. } => Some((file, *at, buf)),
             _ => None,
         }
     }
@@ -171,23 +171,23 @@ impl Memory<'_> {
     /// What a send of datagrams in flight sends, in datagrams of which size (0: one), and whereto.
     pub(crate) fn datagrams(&self, id: EntryId) -> Option<(&Udp, &[u8], u16, SocketAddr)> {
         match self.ops.get(id)? {
-            Op::SendTo { by, piece, to, segment } => Some((by, piece.bytes(), *segment, *to)),
+            Op::SendTo { by, buf, to, segment_size } => Some((by, buf.bytes(), *segment_size, *to)),
             _ => None,
         }
     }
 
     /// What a send in flight sends, and from where on.
-    pub(crate) fn source(&self, id: EntryId) -> Option<(&Src, usize)> {
+    pub(crate) fn source(&self, id: EntryId) -> Option<(&SendBuf, usize)> {
         match self.ops.get(id)? {
-            Op::Send { src, offset, .. } => Some((src, *offset)),
+            Op::Send { buf, offset, .. } => Some((buf, *offset)),
             _ => None,
         }
     }
 
     /// Where a read in flight writes.
-    pub(crate) fn target(&mut self, id: EntryId) -> Option<&mut Into> {
+    pub(crate) fn target(&mut self, id: EntryId) -> Option<&mut ReadBuf> {
         match self.ops.get_mut(id)? {
-            Op::Read { into, .. } => Some(into),
+            Op::Read { buf, .. } => Some(buf),
             _ => None,
         }
     }

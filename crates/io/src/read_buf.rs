@@ -3,7 +3,7 @@
 use std::array;
 use std::ops::Range;
 
-use crate::backend::OPERATION_MAX;
+use crate::engine::OPERATION_MAX;
 use crate::{RegionMut, TxBuf};
 
 /// At most so many runs in one [`Runs`]: full TLS records in a send slot.
@@ -24,7 +24,7 @@ pub struct Runs {
 
 /// Where a read writes. It moves into the ring and comes back with [`Event::Read`](crate::Event::Read).
 #[derive(Debug)]
-pub enum Into {
+pub enum ReadBuf {
     /// Bytes `range` of a send slot. A range beyond its end is cut to it.
     Tx(TxBuf, Range<usize>),
     /// Runs of bytes of a send slot, filled one after the other. What is beyond its end is cut off.
@@ -34,14 +34,14 @@ pub enum Into {
 }
 
 /// The places of a target in memory of `len` bytes, in order and apart from each other. Those behind the last one are empty.
-fn places(target: &Into, len: usize) -> [Range<usize>; RUNS_MAX] {
+fn places(target: &ReadBuf, len: usize) -> [Range<usize>; RUNS_MAX] {
     let mut places = array::from_fn(|_| len..len);
     match target {
-        Into::Tx(_, range) | Into::Region(_, range) => {
+        ReadBuf::Tx(_, range) | ReadBuf::Region(_, range) => {
             let end = range.end.min(len);
             places[0] = range.start.min(end)..end;
         }
-        Into::Runs(_, runs) => {
+        ReadBuf::Runs(_, runs) => {
             let (mut start, mut left) = (runs.start.min(len), runs.len);
             for place in &mut places {
                 let end = start.saturating_add(runs.each.min(left)).min(len);
@@ -54,11 +54,11 @@ fn places(target: &Into, len: usize) -> [Range<usize>; RUNS_MAX] {
     places
 }
 
-impl Into {
+impl ReadBuf {
     fn memory_len(&self) -> usize {
         match self {
-            Into::Tx(tx, _) | Into::Runs(tx, _) => tx.len(),
-            Into::Region(region, _) => region.len(),
+            ReadBuf::Tx(tx, _) | ReadBuf::Runs(tx, _) => tx.len(),
+            ReadBuf::Region(region, _) => region.len(),
         }
     }
 
@@ -73,8 +73,8 @@ impl Into {
     pub(crate) fn runs_mut(&mut self, mut skip: usize, mut most: usize) -> [&mut [u8]; RUNS_MAX] {
         let places = places(self, self.memory_len());
         let mut rest: &mut [u8] = match self {
-            Into::Tx(tx, _) | Into::Runs(tx, _) => &mut *tx,
-            Into::Region(region, _) => &mut *region,
+            ReadBuf::Tx(tx, _) | ReadBuf::Runs(tx, _) => &mut *tx,
+            ReadBuf::Region(region, _) => &mut *region,
         };
         // What comes before `rest`.
         let mut before = 0;
@@ -95,8 +95,8 @@ impl Into {
     pub(crate) fn each_target(&mut self, mut f: impl FnMut(*mut u8, usize)) {
         let places = places(self, self.memory_len());
         let base = match self {
-            Into::Tx(tx, _) | Into::Runs(tx, _) => tx.as_mut_ptr(),
-            Into::Region(region, _) => region.addr(),
+            ReadBuf::Tx(tx, _) | ReadBuf::Runs(tx, _) => tx.as_mut_ptr(),
+            ReadBuf::Region(region, _) => region.addr(),
         };
         for place in places.iter().filter(|place| !place.is_empty()) {
             f(base.wrapping_add(place.start), place.len());
@@ -111,25 +111,25 @@ mod tests {
     use crate::{Config, Ring};
 
     /// Fills what is to be filled with letters from `a` on, in a memory of dots, and shows that.
-    fn filled(mut into: Into, skip: usize, most: usize) -> String {
+    fn filled(mut buf: ReadBuf, skip: usize, most: usize) -> String {
         let mut letters = b'a'..;
-        for run in into.runs_mut(skip, most) {
+        for run in buf.runs_mut(skip, most) {
             run.fill_with(|| letters.next().unwrap());
         }
-        let bytes: &[u8] = match &into {
-            Into::Tx(tx, _) | Into::Runs(tx, _) => tx,
-            Into::Region(region, _) => region,
+        let bytes: &[u8] = match &buf {
+            ReadBuf::Tx(tx, _) | ReadBuf::Runs(tx, _) => tx,
+            ReadBuf::Region(region, _) => region,
         };
         bytes.iter().map(|&byte| char::from(byte)).collect()
     }
 
     /// A target in twenty bytes.
-    fn with<R>(work: impl FnOnce(&mut dyn FnMut(&dyn Fn(TxBuf) -> Into) -> Into) -> R) -> R {
+    fn with<R>(work: impl FnOnce(&mut dyn FnMut(&dyn Fn(TxBuf) -> ReadBuf) -> ReadBuf) -> R) -> R {
         let world = World::with(1, Faults::none());
         let config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 1, tx_len: 20 };
         let mut ring = Ring::sim(&config, &world).unwrap();
         work(&mut |target| {
-            let mut tx = ring.tx().unwrap();
+            let mut tx = ring.take_tx().unwrap();
             tx.fill(b'.');
             target(tx)
         })
@@ -146,16 +146,16 @@ mod tests {
                 (17..90, 0, usize::MAX, ".................abc"),
                 (50..90, 0, usize::MAX, "...................."),
             ] {
-                assert_eq!(filled(make(&|tx| Into::Tx(tx, range.clone())), skip, most), wanted);
+                assert_eq!(filled(make(&|tx| ReadBuf::Tx(tx, range.clone())), skip, most), wanted);
             }
-            assert_eq!(make(&|tx| Into::Tx(tx, 17..90)).len(), 3);
+            assert_eq!(make(&|tx| ReadBuf::Tx(tx, 17..90)).len(), 3);
             // More than one read fills. None of it is touched.
             if let Ok(region) = RegionMut::new(0x8000_0000_usize.saturating_add(1)) {
-                assert_eq!(Into::Region(region, 0..usize::MAX).len(), 2_147_479_552);
+                assert_eq!(ReadBuf::Region(region, 0..usize::MAX).len(), 2_147_479_552);
             }
             let mut region = RegionMut::new(5).unwrap();
             region.fill(b'.');
-            assert_eq!(filled(Into::Region(region, 1..9), 1, 2), "..ab.");
+            assert_eq!(filled(ReadBuf::Region(region, 1..9), 1, 2), "..ab.");
         });
     }
 
@@ -176,9 +176,9 @@ mod tests {
                 (usize::MAX, 5, "...................."),
                 (0, 0, "...................."),
             ] {
-                assert_eq!(filled(make(&|tx| Into::Runs(tx, runs)), skip, most), wanted, "{skip}, {most}");
+                assert_eq!(filled(make(&|tx| ReadBuf::Runs(tx, runs)), skip, most), wanted, "{skip}, {most}");
             }
-            assert_eq!(make(&|tx| Into::Runs(tx, runs)).len(), 10);
+            assert_eq!(make(&|tx| ReadBuf::Runs(tx, runs)).len(), 10);
         });
     }
 
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn addresses_are_those_of_the_runs() {
         with(|make| {
-            let mut into = make(&|tx| Into::Runs(tx, Runs { start: 3, each: 5, gap: 1, len: 99 }));
+            let mut buf = make(&|tx| ReadBuf::Runs(tx, Runs { start: 3, each: 5, gap: 1, len: 99 }));
             let mut told = Vec::new();
-            into.each_target(|address, len| told.push((address.addr(), len)));
-            let runs = into.runs_mut(0, usize::MAX);
+            buf.each_target(|address, len| told.push((address.addr(), len)));
+            let runs = buf.runs_mut(0, usize::MAX);
             let runs: Vec<_> = runs.iter().map(|run| (run.as_ptr().addr(), run.len())).collect();
             assert_eq!(told, runs[..3]);
             assert_eq!(runs.iter().map(|(_, len)| *len).collect::<Vec<_>>(), [5, 5, 5, 0]);

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    sitar_tls::checks::records(data);
+    sitar_tls::properties::records(data);
 });

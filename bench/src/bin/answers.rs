@@ -5,7 +5,7 @@
 //! It is what a shard does with a warm request: parse the head, look the path up, make the answer, write its head, copy
 //! its body behind that.
 
-use sitar_http::h1::{self, Answer, Limits};
+use sitar_http::h1::{self, Limits, ResponseHead};
 use sitar_site::{Body, Budget, Options, Representation, Route, Site};
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ impl Warm {
         let (version, status, content_length) = (head.version, reply.status, reply.content_length);
         let close = !head.keep_alive;
         let len = reply.pieces(|fields| {
-            let answer = Answer { version, status, date: DATE, fields, content_length, close };
+            let answer = ResponseHead { version, status, date: DATE, fields, content_length, close };
             h1::write_head(&mut self.out, &answer)
         });
         let len = len.ok_or("no room")?;

@@ -2,12 +2,14 @@
 
 use super::heads::Heads;
 use crate::Result;
-use sitar_tls::{Config, Frame, Handshake, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, Records, Step};
+use sitar_tls::{
+    Config, Frame, Handshake, HandshakeStep, Opened, PLAINTEXT_MAX, RECORD_MAX, Records, SEALED_MAX,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 /// Bytes received at once: some records, the longest of them whole.
-const INPUT: usize = 4 * MAX_RECORD;
+const INPUT: usize = 4 * RECORD_MAX;
 /// Records sealed and sent at once.
 const RECORDS: usize = 4;
 
@@ -19,7 +21,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
-        Scratch { input: vec![0; INPUT], output: vec![0; RECORDS * MAX_SEALED] }
+        Scratch { input: vec![0; INPUT], output: vec![0; RECORDS * SEALED_MAX] }
     }
 }
 
@@ -39,8 +41,8 @@ impl Answer {
             bytes.extend_from_slice(body);
         }
         let len = bytes.len();
-        if len < MAX_PLAINTEXT {
-            bytes = bytes.repeat(MAX_PLAINTEXT / len + 2);
+        if len < PLAINTEXT_MAX {
+            bytes = bytes.repeat(PLAINTEXT_MAX / len + 2);
         }
         Answer { bytes, len }
     }
@@ -134,16 +136,16 @@ impl Connection {
                 done
             }
             Layer::Handshake(handshake) => match handshake.on_bytes(bytes, &mut self.unsent) {
-                Step::More(handshake) => {
+                HandshakeStep::More(handshake) => {
                     self.layer = Some(Layer::Handshake(Box::new(handshake)));
                     Ok(())
                 }
-                Step::Done(established) => {
+                HandshakeStep::Done(established) => {
                     self.layer = Some(Layer::Records(established.records));
                     let mut rest = established.rest;
                     if rest.is_empty() { Ok(()) } else { self.take(answer, &mut rest) }
                 }
-                Step::Failed(_) => Err(Over),
+                HandshakeStep::Failed(_) => Err(Over),
             },
         }
     }
@@ -222,7 +224,7 @@ fn seal(
 ) -> std::result::Result<usize, Over> {
     let mut used = 0;
     for _ in 0..RECORDS {
-        let plain = piece(answer, *at, *owed, MAX_PLAINTEXT);
+        let plain = piece(answer, *at, *owed, PLAINTEXT_MAX);
         if plain.is_empty() {
             break;
         }

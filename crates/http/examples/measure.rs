@@ -4,9 +4,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use sitar_http::h1::{self, Answer, Limits};
+use sitar_http::h1::{self, Limits, ResponseHead};
 use sitar_http::h2;
-use sitar_http::semantics::{Accept, Coding, Validators, Verdict, preconditions, range};
+use sitar_http::semantics::{AcceptEncoding, Coding, PreconditionResult, Validators, preconditions, range};
 use sitar_http::{Status, date};
 
 const CURL: &[u8] =
@@ -26,12 +26,12 @@ fn request(wire: &[u8], limits: &Limits, date: &[u8; 29], out: &mut [u8]) -> Opt
     let head = h1::parse(wire, limits).ok()??;
     let validators =
         Validators { etag: Some(b"\"pVwk1kzqQ8mPzJv0Xc2b3w\""), last_modified: Some(784_111_777) };
-    let coding = Accept::of(&head.request).best(&[Coding::Br, Coding::Identity]);
+    let coding = AcceptEncoding::of(&head.request).best(&[Coding::Br, Coding::Identity]);
     let verdict = preconditions(&head.request, &validators);
     let span = range(&head.request, &validators, 1024);
-    let status = if verdict == Verdict::Proceed { Status::OK } else { Status::NOT_MODIFIED };
+    let status = if verdict == PreconditionResult::Proceed { Status::OK } else { Status::NOT_MODIFIED };
     black_box((coding, span));
-    let answer = Answer {
+    let answer = ResponseHead {
         version: head.version,
         status,
         date,
@@ -45,7 +45,7 @@ fn request(wire: &[u8], limits: &Limits, date: &[u8; 29], out: &mut [u8]) -> Opt
 /// A warm connection of HTTP/2: the fields of a client that asks for the same again are in its table.
 struct Warm {
     connection: h2::Connection<Nothing>,
-    shared: h2::Shared<Nothing>,
+    shared: h2::SharedBuffers<Nothing>,
     block: Box<[u8]>,
     stream: u32,
     now: Instant,
@@ -54,7 +54,7 @@ struct Warm {
 /// Every answer is small enough to leave at once.
 struct Nothing;
 
-impl h2::Content for Nothing {
+impl h2::ContentSource for Nothing {
     fn ready(&self) -> usize {
         0
     }
@@ -65,9 +65,9 @@ impl h2::Content for Nothing {
 impl Warm {
     fn new(out: &mut [u8]) -> Warm {
         let limits = h2::Limits::default();
-        let (mut shared, now) = (h2::Shared::new(&limits), Instant::now());
+        let (mut shared, now) = (h2::SharedBuffers::new(&limits), Instant::now());
         let connection = h2::Connection::new(&limits, &mut shared, now);
-        let mut warm = Warm { connection, shared, block: h2::block(FIELDS), stream: 1, now };
+        let mut warm = Warm { connection, shared, block: h2::field_block(FIELDS), stream: 1, now };
         let mut wire = h2::PREFACE.to_vec();
         wire.extend(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0");
         // A window for a great many answers.
@@ -81,12 +81,12 @@ impl Warm {
     fn request(&mut self, wire: &[u8], out: &mut [u8]) -> usize {
         let date = b"Sun, 06 Nov 1994 08:49:37 GMT";
         let received = self.connection.receive(&mut self.shared, wire, self.now);
-        let Some(h2::Ask { stream, request: Ok(request), .. }) = received.ask else { return 0 };
+        let Some(h2::StreamRequest { stream, request: Ok(request), .. }) = received.request else { return 0 };
         let validators =
             Validators { etag: Some(b"\"pVwk1kzqQ8mPzJv0Xc2b3w\""), last_modified: Some(784_111_777) };
-        let coding = Accept::of(&request).best(&[Coding::Br, Coding::Identity]);
+        let coding = AcceptEncoding::of(&request).best(&[Coding::Br, Coding::Identity]);
         black_box((coding, preconditions(&request, &validators), range(&request, &validators, 1024)));
-        let answer = h2::Answer {
+        let answer = h2::ResponseHead {
             status: Status::OK,
             date,
             block: &self.block,
@@ -94,7 +94,7 @@ impl Warm {
             content_length: Some(1024),
         };
         self.stream += 2;
-        self.connection.answer_now(&mut self.shared, stream, &answer, &[0; 1024], out).unwrap_or(0)
+        self.connection.respond_now(&mut self.shared, stream, &answer, &[0; 1024], out).unwrap_or(0)
     }
 
     /// The next request of the same kind: `:method`, `:scheme`, and three fields from the table.

@@ -2,9 +2,9 @@
 
 /// `tchar` of RFC 9110 §5.6.2: what methods and field names are made of.
 pub(crate) const TOKEN: u8 = 1;
-/// What is accepted in the path of a request target; see [`crate::Target`].
+/// What is accepted in the path of a request target; see [`crate::RequestTarget`].
 pub(crate) const PATH: u8 = 2;
-/// What is accepted in the query of a request target; see [`crate::Target`].
+/// What is accepted in the query of a request target; see [`crate::RequestTarget`].
 pub(crate) const QUERY: u8 = 4;
 /// `reg-name` of RFC 3986 §3.2.2 without the percent-encoded bytes.
 pub(crate) const REG_NAME: u8 = 8;

@@ -63,7 +63,7 @@ pub struct Fields<'b> {
 
 /// There were more recognized field lines than [`Fields`] keeps; 431 is the answer (RFC 6585 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct TooManyFields;
 
 impl<'b> Fields<'b> {
     /// Most field lines that are kept. Eleven fields are recognized, so this leaves room for lists split over lines.
@@ -78,11 +78,11 @@ impl<'b> Fields<'b> {
     /// Adds a field line; `value` comes without surrounding whitespace.
     ///
     /// # Errors
-    /// [`Full`] when 16 lines are already kept.
-    pub fn push(&mut self, field: Field, value: &'b [u8]) -> Result<(), Full> {
+    /// [`TooManyFields`] when 16 lines are already kept.
+    pub fn push(&mut self, field: Field, value: &'b [u8]) -> Result<(), TooManyFields> {
         let at = usize::from(self.len);
         if at == KEPT_MAX {
-            return Err(Full);
+            return Err(TooManyFields);
         }
         self.names[at] = field;
         self.values[at] = value;
@@ -114,8 +114,8 @@ impl<'b> Fields<'b> {
 
     /// All lines of a field, in order.
     #[must_use]
-    pub fn all(&self, field: Field) -> Lines<'_, 'b> {
-        Lines { fields: self, field, at: 0 }
+    pub fn all(&self, field: Field) -> FieldLines<'_, 'b> {
+        FieldLines { fields: self, field, at: 0 }
     }
 }
 
@@ -142,13 +142,13 @@ impl std::fmt::Debug for Fields<'_> {
 
 /// The lines of one field; see [`Fields::all`].
 #[derive(Clone, Debug)]
-pub struct Lines<'f, 'b> {
+pub struct FieldLines<'f, 'b> {
     fields: &'f Fields<'b>,
     field: Field,
     at: usize,
 }
 
-impl<'b> Iterator for Lines<'_, 'b> {
+impl<'b> Iterator for FieldLines<'_, 'b> {
     type Item = &'b [u8];
 
     fn next(&mut self) -> Option<&'b [u8]> {
@@ -210,7 +210,7 @@ mod tests {
         for _ in 0..16 {
             assert_eq!(fields.push(Field::IfMatch, b"x"), Ok(()));
         }
-        assert_eq!(fields.push(Field::IfMatch, b"x"), Err(Full));
+        assert_eq!(fields.push(Field::IfMatch, b"x"), Err(TooManyFields));
         assert_eq!(fields.all(Field::IfMatch).count(), 16);
     }
 }

@@ -4,7 +4,7 @@
 //! small copies go out. Nothing allocates, but for what a connection of HTTP/2 has to remember. The layers:
 //!
 //! - [`Request`], [`Status`], [`Fields`]: what every version of HTTP has in common (RFC 9110).
-//! - [`h1`]: HTTP/1.1 and 1.0 on the wire (RFC 9112): [`h1::parse`] for request heads, [`h1::Drain`] to skip
+//! - [`h1`]: HTTP/1.1 and 1.0 on the wire (RFC 9112): [`h1::parse`] for request heads, [`h1::BodyDrain`] to skip
 //!   request bodies without losing the boundary to the next request, [`h1::write_head`] for responses.
 //! - [`h2`]: HTTP/2 (RFC 9113), a connection without its transport.
 //! - [`semantics`]: conditional requests, ranges and content coding negotiation (RFC 9110 §12 to §14).
@@ -24,5 +24,5 @@ pub mod h2;
 mod message;
 pub mod semantics;
 
-pub use fields::{Field, Fields, Full, Lines};
-pub use message::{FIELDS_MAX, Method, Rejection, Request, Status, Target, Version};
+pub use fields::{Field, FieldLines, Fields, TooManyFields};
+pub use message::{FIELDS_MAX, Method, Rejection, Request, RequestTarget, Status, Version};

@@ -190,33 +190,33 @@ impl Rejection {
 /// except `" # < >`: browsers leave those unescaped. A `%` need not be followed by two digits: whoever
 /// decodes decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'b> {
+pub struct RequestTarget<'b> {
     /// Starts with `/`; or is `*`, for `OPTIONS *` and for CONNECT, which has no path.
     pub path: &'b [u8],
     /// What follows the first `?`, without it.
     pub query: Option<&'b [u8]>,
 }
 
-impl<'b> Target<'b> {
+impl<'b> RequestTarget<'b> {
     /// Reads the origin-form, `/path?query`; `None` when it does not start with `/` or has a character that
     /// is not allowed.
     #[must_use]
-    pub fn from_origin_form(bytes: &'b [u8]) -> Option<Target<'b>> {
+    pub fn from_origin_form(bytes: &'b [u8]) -> Option<RequestTarget<'b>> {
         if bytes.first() != Some(&b'/') {
             return None;
         }
-        Target::split(bytes)
+        RequestTarget::split(bytes)
     }
 
     /// Splits at the first `?` and checks the characters of both parts.
-    pub(crate) fn split(bytes: &'b [u8]) -> Option<Target<'b>> {
+    pub(crate) fn split(bytes: &'b [u8]) -> Option<RequestTarget<'b>> {
         // A path has no `?`, so the first character that is not of a path is either the `?` or a fault.
         let end = bytes.iter().position(|&byte| !chars::is(byte, chars::PATH)).unwrap_or(bytes.len());
         let (path, rest) = bytes.split_at(end);
         match rest {
-            [] => Some(Target { path, query: None }),
+            [] => Some(RequestTarget { path, query: None }),
             [b'?', query @ ..] if chars::all(query, chars::QUERY) => {
-                Some(Target { path, query: Some(query) })
+                Some(RequestTarget { path, query: Some(query) })
             }
             _ => None,
         }
@@ -229,7 +229,7 @@ pub struct Request<'b> {
     /// What is to be done.
     pub method: Method,
     /// With what on this host.
-    pub target: Target<'b>,
+    pub target: RequestTarget<'b>,
     /// Host and optional port that the client asked, from an absolute-form target or else from Host (RFC 9112
     /// §3.3); syntactically valid. `None` when the client named none (HTTP/1.0, or an empty Host).
     pub authority: Option<&'b [u8]>,
@@ -240,7 +240,7 @@ pub struct Request<'b> {
 impl<'b> Request<'b> {
     /// A request without authority and fields.
     #[must_use]
-    pub const fn new(method: Method, target: Target<'b>) -> Request<'b> {
+    pub const fn new(method: Method, target: RequestTarget<'b>) -> Request<'b> {
         Request { method, target, authority: None, fields: Fields::new() }
     }
 }
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn targets() {
-        let target = |bytes| Target::from_origin_form(bytes).map(|target| (target.path, target.query));
+        let target = |bytes| RequestTarget::from_origin_form(bytes).map(|target| (target.path, target.query));
         assert_eq!(target(b"/"), Some((&b"/"[..], None)));
         assert_eq!(target(b"/a/b%20c?d=e?f"), Some((&b"/a/b%20c"[..], Some(&b"d=e?f"[..]))));
         assert_eq!(target(b"/a?"), Some((&b"/a"[..], Some(&b""[..]))));

@@ -79,14 +79,14 @@ impl Default for Limits {
 /// Bytes of input put aside for a connection before receiving is stopped. An incomplete record must not reach half of it,
 /// at which receiving goes on.
 pub(crate) const PAUSE_AT: usize = 48 << 10;
-const _: () = assert!(PAUSE_AT / 2 >= sitar_tls::MAX_RECORD);
+const _: () = assert!(PAUSE_AT / 2 >= sitar_tls::RECORD_MAX);
 /// Send buffers that a shard needs to get anywhere: two for a file over TLS, and the reserve.
 const TX_MIN: u32 = 8;
 /// Bytes of a receive buffer.
 const RX_LEN: u32 = 4096;
 /// Bytes of a send buffer: four full records and one with a head.
 const TX_LEN: u32 = 68 << 10;
-const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::MAX_SEALED + 2048);
+const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::SEALED_MAX + 2048);
 
 impl Limits {
     /// Send buffers of which only answers that need little may take the last ones: handshakes, refusals, farewells. Bodies
@@ -98,7 +98,7 @@ impl Limits {
     /// Bytes of input kept for one connection. Receiving is stopped long before, but what the ring has already received
     /// then, at most all of its buffers, must find a place.
     pub(crate) fn stash_each(&self) -> usize {
-        usize::from(self.rx_buffers) * RX_LEN as usize + PAUSE_AT + sitar_tls::MAX_RECORD
+        usize::from(self.rx_buffers) * RX_LEN as usize + PAUSE_AT + sitar_tls::RECORD_MAX
     }
 
     /// The ring that a shard with these limits needs.

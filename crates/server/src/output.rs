@@ -1,8 +1,8 @@
 //! What goes out: plaintext gathered into records, records gathered into one send.
 
-use sitar_http::h1::{self, Answer};
+use sitar_http::h1::{self, ResponseHead};
 use sitar_io::{Region, Runs, Segment, SendBuf, TxBuf};
-use sitar_tls::{Alert, Handshake, MAX_PLAINTEXT, RecordError, Records};
+use sitar_tls::{Alert, Handshake, PLAINTEXT_MAX, RecordError, Records};
 use std::ops::Range;
 
 /// What lies between the socket and HTTP.
@@ -29,7 +29,7 @@ const PLAIN_SEND_MAX: usize = 64 << 10;
 /// Room that an alert or a key update takes.
 const CONTROL_MAX: usize = 64;
 /// The head of an answer is never cut: see [`sitar_http::FIELDS_MAX`].
-const _: () = assert!(sitar_http::FIELDS_MAX + h1::HEAD_OVERHEAD_MAX <= MAX_PLAINTEXT);
+const _: () = assert!(sitar_http::FIELDS_MAX + h1::HEAD_OVERHEAD_MAX <= PLAINTEXT_MAX);
 
 /// A send buffer being filled: sealed bytes, then at most one record that is still open.
 pub(crate) struct Output {
@@ -64,7 +64,7 @@ impl Output {
         let start = self.sealed + prefix + self.open;
         let mut end = self.tx.len().saturating_sub(suffix);
         if let Layer::Tls(_) = layer {
-            end = end.min(self.sealed + prefix + MAX_PLAINTEXT);
+            end = end.min(self.sealed + prefix + PLAINTEXT_MAX);
         }
         if self.tail.is_some() || start >= end {
             return &mut [];
@@ -134,14 +134,14 @@ impl Output {
     pub(crate) fn runs(layer: &Layer, len: usize) -> Option<Runs> {
         let Layer::Tls(records) = layer else { return None };
         let (start, gap) = (records.prefix(), records.suffix() + records.prefix());
-        (records.size_hint() == MAX_PLAINTEXT).then_some(Runs { start, each: MAX_PLAINTEXT, gap, len })
+        (records.size_hint() == PLAINTEXT_MAX).then_some(Runs { start, each: PLAINTEXT_MAX, gap, len })
     }
 
     /// Seals `len` bytes that lie where [`runs`](Output::runs) has said. The buffer must be fresh otherwise.
     pub(crate) fn seal_runs(&mut self, layer: &mut Layer, len: usize) -> Result<(), RecordError> {
         let mut left = len;
         while left > 0 {
-            self.open = left.min(MAX_PLAINTEXT);
+            self.open = left.min(PLAINTEXT_MAX);
             left -= self.open;
             self.seal(layer)?;
         }
@@ -149,7 +149,7 @@ impl Output {
     }
 
     /// A response head. `false`: no room, nothing written.
-    pub(crate) fn head(&mut self, layer: &mut Layer, answer: &Answer<'_>) -> Result<bool, RecordError> {
+    pub(crate) fn head(&mut self, layer: &mut Layer, answer: &ResponseHead<'_>) -> Result<bool, RecordError> {
         self.put_with(layer, answer.room(), |room| h1::write_head(room, answer))
     }
 

@@ -62,7 +62,7 @@ pub(crate) struct Shard<E: Engine> {
     wheel: Wheel,
     cache: Cache,
     stashes: Stashes,
-    h2: sitar_http::h2::Shared<Piece>,
+    h2: sitar_http::h2::SharedBuffers<Piece>,
     starved: VecDeque<Key>,
     /// Connections that wait for their turn to negotiate.
     queue: VecDeque<Key>,
@@ -107,7 +107,7 @@ impl<E: Engine> Shard<E> {
             wheel: Wheel::new(now, limits.connections),
             cache: Cache::new(&generation, limits.files_open, loader, index),
             stashes: Stashes::new(limits.stash, limits.stash_each()),
-            h2: sitar_http::h2::Shared::new(&limits.h2),
+            h2: sitar_http::h2::SharedBuffers::new(&limits.h2),
             starved: VecDeque::with_capacity(limits.connections as usize),
             queue: VecDeque::with_capacity(limits.connections as usize),
             turn: Turn::Others,

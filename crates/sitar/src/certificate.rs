@@ -7,7 +7,7 @@ mod read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
-use sitar_tls::{Content, Flaw, Identity, IdentityError};
+use sitar_tls::{FileContent, Flaw, Identity, IdentityError};
 use time::OffsetDateTime;
 
 use crate::cli::CertificateFiles;

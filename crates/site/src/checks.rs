@@ -8,7 +8,7 @@ use crate::reply::Reply;
 use crate::route::Route;
 use crate::site::Site;
 use crate::tar::{self, Map};
-use sitar_http::{Method, Request, Status, Target};
+use sitar_http::{Method, Request, RequestTarget, Status};
 
 /// Any bytes as an archive: the index holds exactly the public names that were listed, and every body lies inside.
 /// Returns how many files there are.
@@ -177,7 +177,7 @@ const TARGETS: [&[u8]; 12] = [
 fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
     let site = Site::with_rules(&[("index.html", b"<p>"), ("page.jpg", b"jpg"), ("404.html", b"no")], rules);
     for target in TARGETS {
-        let Some(parsed) = Target::from_origin_form(target) else { continue };
+        let Some(parsed) = RequestTarget::from_origin_form(target) else { continue };
         let mut request = Request::new(Method::Get, parsed);
         request.authority = Some(b"sub.pages.dev:8443");
         let loaded;

@@ -31,7 +31,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(text: Vec<u8>) -> Lines {
-        Lines { encoded: sitar_http::h2::block(&text), text: text.into_boxed_slice() }
+        Lines { encoded: sitar_http::h2::field_block(&text), text: text.into_boxed_slice() }
     }
 
     /// Bytes of memory that both take.

@@ -7,7 +7,7 @@ use crate::names::{Key, Names};
 use crate::path::{NAME_MAX, is_public};
 use crate::sidecar::is_outdated;
 use hashbrown::HashTable;
-use sitar_http::semantics::{Accept, Coding};
+use sitar_http::semantics::{AcceptEncoding, Coding};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// One representation that can be served: a file under its own name, or a sidecar as an encoding of its original.
@@ -50,7 +50,7 @@ impl Default for Choice {
 impl Choice {
     /// The encoding to send (RFC 9110 §12.5.3). Where nothing is acceptable, the original is sent all the same, as
     /// the RFC allows; `None` when there is no original either.
-    pub(crate) fn pick(&self, accept: impl FnOnce() -> Accept) -> Option<FileId> {
+    pub(crate) fn pick(&self, accept: impl FnOnce() -> AcceptEncoding) -> Option<FileId> {
         if !self.is_encoded() {
             return self.of(Coding::Identity);
         }

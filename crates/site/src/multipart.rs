@@ -2,14 +2,14 @@
 
 use crate::media::Media;
 use crate::reply::FieldBuf;
-use sitar_http::semantics::Parts;
+use sitar_http::semantics::RangeParts;
 use std::ops::Range;
 
 /// What the body of such an answer consists of: for each part some text and then bytes of the representation, and text at
 /// the end. Small, and without references, so that it can be kept while parts of it are on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    parts: Parts,
+    parts: RangeParts,
     media: Media,
     /// Bytes of the whole representation.
     length: u64,
@@ -28,7 +28,7 @@ pub enum Piece {
 }
 
 impl Plan {
-    pub(crate) fn new(parts: Parts, media: Media, length: u64, hash: &[u8; 32]) -> Plan {
+    pub(crate) fn new(parts: RangeParts, media: Media, length: u64, hash: &[u8; 32]) -> Plan {
         let boundary = u64::from_be_bytes([24, 25, 26, 27, 28, 29, 30, 31].map(|at: usize| hash[at]));
         Plan { parts, media, length, boundary }
     }

@@ -82,7 +82,7 @@ impl<'r> Reply<'r> {
     }
 
     /// Calls `send` with the header lines of this answer as HTTP/2 has them: a header block that
-    /// was made beforehand ([`sitar_http::h2::block`]), and lines in pieces that belong behind it.
+    /// was made beforehand ([`sitar_http::h2::field_block`]), and lines in pieces that belong behind it.
     pub fn encoded<T>(&self, send: impl FnOnce(&[u8], &[&[u8]]) -> T) -> T {
         match &self.headers {
             None if !self.encoded.is_empty() => send(self.encoded, &[&self.more]),

@@ -12,7 +12,9 @@ use crate::route::Found;
 use crate::rules::HeaderSet;
 use crate::streamed::Streamed;
 use aws_lc_rs::digest::{SHA256, digest};
-use sitar_http::semantics::{Coding, Parts, Span, Validators, Verdict, preconditions, range, wants_sha256};
+use sitar_http::semantics::{
+    Coding, PreconditionResult, RangeParts, RangeSelection, Validators, preconditions, range, wants_sha256,
+};
 use sitar_http::{Method, Request, Status};
 use sitar_io::Region;
 use std::ops::Range;
@@ -308,22 +310,24 @@ impl Representation {
         let last_modified = modified.map(|modified| modified.max(since));
         let validators = Validators { etag: Some(&self.etag), last_modified };
         match preconditions(request, &validators) {
-            Verdict::Proceed => {}
-            Verdict::NotModified => return self.not_modified(),
-            Verdict::PreconditionFailed => return Reply::precondition_failed(head),
+            PreconditionResult::Proceed => {}
+            PreconditionResult::NotModified => return self.not_modified(),
+            PreconditionResult::Failed => return Reply::precondition_failed(head),
         }
         match range(request, &validators, self.length) {
             // `range` promises this order; a mistake there must not become a read out of bounds
             // here.
-            Span::Part { first, last } if first <= last && last < self.length => {
+            RangeSelection::Part { first, last } if first <= last && last < self.length => {
                 self.single(first, last, head)
             }
-            Span::Parts(parts) => self.parts(parts, found, head),
-            Span::Unsatisfiable => {
+            RangeSelection::Parts(parts) => self.parts(parts, found, head),
+            RangeSelection::Unsatisfiable => {
                 let is_stored = found.headers.is_some_and(|headers| headers.stored().is_some());
                 Reply::unsatisfiable(self.length, self.vary && !is_stored, head)
             }
-            Span::Whole | Span::Part { .. } => self.part(Status::OK, 0..self.length, head),
+            RangeSelection::Whole | RangeSelection::Part { .. } => {
+                self.part(Status::OK, 0..self.length, head)
+            }
         }
     }
 
@@ -336,7 +340,7 @@ impl Representation {
     /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect
     /// (§15.3.7): of a file that is not in memory, of an encoded one (its encoding is not that of
     /// the parts' frame), and where a rule has the type.
-    fn parts(&self, parts: Parts, found: &Found<'_>, head: bool) -> Reply<'_> {
+    fn parts(&self, parts: RangeParts, found: &Found<'_>, head: bool) -> Reply<'_> {
         let is_ruled =
             found.headers.is_some_and(|headers| headers.replaces_type() || headers.stored().is_some());
         let plan = match &self.hash {

@@ -9,7 +9,7 @@ use crate::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
 use crate::reply::Reply;
 use crate::rules::{HeaderSet, Outcome, Subject};
 use crate::site::Site;
-use sitar_http::semantics::{Accept, Coding};
+use sitar_http::semantics::{AcceptEncoding, Coding};
 use sitar_http::{Method, Request, Status};
 
 /// What a request means.
@@ -198,7 +198,7 @@ impl Site {
             Some(stored) => {
                 choice.of(Coding::Identity).or_else(|| stored.coding().and_then(|coding| choice.of(coding)))
             }
-            None => choice.pick(|| Accept::of(request)),
+            None => choice.pick(|| AcceptEncoding::of(request)),
         };
         match file {
             Some(file) => Route::File(Found { file, status, headers }),
@@ -217,7 +217,7 @@ impl Site {
         request: &Request<'_>,
         headers: Option<HeaderSet<'s>>,
     ) -> Route<'s> {
-        match page.and_then(|choice| choice.pick(|| Accept::of(request))) {
+        match page.and_then(|choice| choice.pick(|| AcceptEncoding::of(request))) {
             Some(file) => Route::File(Found { file, status, headers }),
             None if matches!(status, Status::OK | Status::NOT_FOUND) => self.missing(key, request, headers),
             None => {
@@ -228,7 +228,7 @@ impl Site {
 
     /// There is nothing at this path.
     fn missing<'s>(&'s self, key: &[u8], request: &Request<'_>, headers: Option<HeaderSet<'s>>) -> Route<'s> {
-        let page = self.index.missing(key).and_then(|choice| choice.pick(|| Accept::of(request)));
+        let page = self.index.missing(key).and_then(|choice| choice.pick(|| AcceptEncoding::of(request)));
         match page {
             Some(file) => Route::File(Found { file, status: Status::NOT_FOUND, headers }),
             None => Route::Reply(Reply::not_found(request.method == Method::Head).ruled(headers, request)),

@@ -8,7 +8,7 @@ use crate::error::{Warning, Warnings, printable};
 use crate::index::sidecar;
 use crate::site::{Site, Store};
 pub(crate) use secrets::secrets;
-use sitar_http::{Field, Method, Request, Status, Target};
+use sitar_http::{Field, Method, Request, RequestTarget, Status};
 use sitar_io::File;
 
 /// Whether a key is a file that configures another host of sites, or an encoding of one: beside
@@ -96,7 +96,7 @@ fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
 
 fn answers_root(site: &Site) -> bool {
     use crate::route::Route;
-    let Some(target) = Target::from_origin_form(b"/") else { return false };
+    let Some(target) = RequestTarget::from_origin_form(b"/") else { return false };
     let mut request = Request::new(Method::Get, target);
     // A page may exist in compressed forms only.
     let _ = request.fields.push(Field::AcceptEncoding, b"br, zstd, gzip");

@@ -28,17 +28,17 @@ mod stack;
 
 pub use alert::Alert;
 pub use engine::{
-    Config, ConfigError, Content, Established, Flaw, Handshake, HandshakeError, Identity, IdentityError,
-    Reason, Step, What,
+    Config, ConfigError, Established, FileContent, FileKind, Flaw, Handshake, HandshakeError, HandshakeStep,
+    Identity, IdentityError, Reason,
 };
 pub use record::{
-    Aead, Frame, MAX_PLAINTEXT, MAX_RECORD, MAX_SEALED, Opened, RecordError, Records, SealingKey, Version,
-    content,
+    Aead, Frame, Opened, PLAINTEXT_MAX, RECORD_MAX, RecordError, Records, SEALED_MAX, SealingKey, Version,
+    content_type,
 };
 
 /// Properties that hold for any input, for fuzzing and the replay of its corpus. Not part of the interface.
-pub mod checks {
-    pub use crate::record::checks::records;
+pub mod properties {
+    pub use crate::record::properties::records;
 }
 
 #[cfg(test)]

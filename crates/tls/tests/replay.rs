@@ -32,12 +32,12 @@ fn tls_handshake() {
 
 #[test]
 fn tls_records() {
-    replay("tls_records", sitar_tls::checks::records);
+    replay("tls_records", sitar_tls::properties::records);
 }
 
 mutation::targets! {
     tls_handshake: handshake::check, HANDSHAKE;
-    tls_records: sitar_tls::checks::records, &[];
+    tls_records: sitar_tls::properties::records, &[];
 }
 
 /// Headers of records and of messages.
@@ -61,7 +61,7 @@ const HANDSHAKE: &[&[u8]] = &[
 proptest! {
     #[test]
     fn any_conversation_of_two_record_layers(program in prop::collection::vec(any::<u8>(), 0..400)) {
-        sitar_tls::checks::records(&program);
+        sitar_tls::properties::records(&program);
     }
 }
 

@@ -19,7 +19,7 @@ const TOO_LARGE: Rejection = Rejection::new(Status::CONTENT_TOO_LARGE, "the requ
 /// extensions and trailer fields hold no control characters and at most 8 KiB together. What an extension
 /// says is not looked at.
 #[derive(Clone, Debug)]
-pub struct Drain {
+pub struct BodyDrain {
     state: State,
     /// Bytes of chunk data that may still be announced.
     data_left: u64,
@@ -62,19 +62,19 @@ enum State {
     Done,
 }
 
-impl Drain {
+impl BodyDrain {
     /// What has to be skipped after a head with this framing; `None` when nothing has.
     ///
     /// # Errors
     /// 413 when the announced length is over the limit.
-    pub fn new(framing: Framing, limits: &Limits) -> Result<Option<Drain>, Rejection> {
+    pub fn new(framing: Framing, limits: &Limits) -> Result<Option<BodyDrain>, Rejection> {
         let state = match framing {
             Framing::None | Framing::Length(0) => return Ok(None),
             Framing::Length(length) if length > limits.body => return Err(TOO_LARGE),
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size { size: 0, digits: 0 },
         };
-        Ok(Some(Drain { state, data_left: limits.body, extras_left: EXTRAS_MAX }))
+        Ok(Some(BodyDrain { state, data_left: limits.body, extras_left: EXTRAS_MAX }))
     }
 
     /// Takes bytes that followed the head. Returns how many of them belong to the body, and whether the body

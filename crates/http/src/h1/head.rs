@@ -4,11 +4,11 @@ use super::framing::{Hop, Outcome};
 use super::{Framing, Limits, Rejection};
 use crate::authority::{is_authority, is_authority_with_port};
 use crate::chars::{self, TOKEN, is_value, trim};
-use crate::{Field, Fields, Method, Request, Status, Target, Version};
+use crate::{Field, Fields, Method, Request, RequestTarget, Status, Version};
 
 /// A request head, borrowed from the bytes that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Head<'b> {
+pub struct RequestHead<'b> {
     /// What is asked.
     pub request: Request<'b>,
     /// The client's version of HTTP/1.
@@ -30,7 +30,7 @@ pub struct Head<'b> {
 ///
 /// # Errors
 /// See [`parse_from`].
-pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Option<Head<'b>>, Rejection> {
+pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Option<RequestHead<'b>>, Rejection> {
     parse_from(bytes, 0, limits)
 }
 
@@ -46,7 +46,7 @@ pub fn parse_from<'b>(
     bytes: &'b [u8],
     already_scanned: usize,
     limits: &Limits,
-) -> Result<Option<Head<'b>>, Rejection> {
+) -> Result<Option<RequestHead<'b>>, Rejection> {
     let scanned = already_scanned.min(bytes.len());
     // The first look is optimistic: nearly always the whole head is there.
     if scanned == 0 || ends_since(bytes, scanned) {
@@ -82,7 +82,7 @@ const BARE_LF: Rejection = Rejection::bad("a line does not end in CR LF");
 const CONTROL: Rejection = Rejection::bad("a control character");
 
 /// Reads a head of which all is there.
-fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Head<'b>, Stop> {
+fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<RequestHead<'b>, Stop> {
     let mut lines = Lines { bytes, at: start(bytes) };
     let line = RequestLine::parse(lines.next()?, limits)?;
 
@@ -112,7 +112,7 @@ fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Head<'b>, Stop> {
     };
     let Outcome { body, keep_alive, expect_continue } = hop.finish(line.method, line.version)?;
     let request = Request { method: line.method, target: line.target, authority, fields };
-    Ok(Head { request, version: line.version, len: lines.at, body, keep_alive, expect_continue })
+    Ok(RequestHead { request, version: line.version, len: lines.at, body, keep_alive, expect_continue })
 }
 
 /// Looks for what makes waiting pointless in the bytes that came since the last look.
@@ -215,7 +215,7 @@ impl<'b> Lines<'b> {
 
 struct RequestLine<'b> {
     method: Method,
-    target: Target<'b>,
+    target: RequestTarget<'b>,
     authority: Option<&'b [u8]>,
     version: Version,
 }
@@ -259,13 +259,13 @@ impl<'b> RequestLine<'b> {
 }
 
 /// The four forms of RFC 9112 §3.2, and the authority that two of them bring along.
-fn read_target(method: Method, bytes: &[u8]) -> Option<(Target<'_>, Option<&[u8]>)> {
-    const ASTERISK: Target<'_> = Target { path: b"*", query: None };
+fn read_target(method: Method, bytes: &[u8]) -> Option<(RequestTarget<'_>, Option<&[u8]>)> {
+    const ASTERISK: RequestTarget<'_> = RequestTarget { path: b"*", query: None };
     if method == Method::Connect {
         return is_authority_with_port(bytes).then_some((ASTERISK, Some(bytes)));
     }
     if bytes.first() == Some(&b'/') {
-        return Some((Target::from_origin_form(bytes)?, None));
+        return Some((RequestTarget::from_origin_form(bytes)?, None));
     }
     if bytes == b"*" {
         return (method == Method::Options).then_some((ASTERISK, None));
@@ -286,9 +286,9 @@ fn read_target(method: Method, bytes: &[u8]) -> Option<(Target<'_>, Option<&[u8]
     let target = match rest {
         // RFC 9112 §3.2.4: a proxy's way to say `OPTIONS *`.
         [] if method == Method::Options => ASTERISK,
-        [] => Target { path: b"/", query: None },
-        [b'?', ..] => Target { path: b"/", query: Target::split(rest)?.query },
-        _ => Target::from_origin_form(rest)?,
+        [] => RequestTarget { path: b"/", query: None },
+        [b'?', ..] => RequestTarget { path: b"/", query: RequestTarget::split(rest)?.query },
+        _ => RequestTarget::from_origin_form(rest)?,
     };
     Some((target, Some(authority)))
 }

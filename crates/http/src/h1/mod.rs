@@ -8,10 +8,10 @@
 //! let head = h1::parse(received, &limits).unwrap().expect("a whole head");
 //! assert_eq!(head.request.target.path, b"/x");
 //! assert_eq!(&received[head.len..head.len + 9], b"GET /next");
-//! assert!(h1::Drain::new(head.body, &limits).unwrap().is_none(), "no body to skip");
+//! assert!(h1::BodyDrain::new(head.body, &limits).unwrap().is_none(), "no body to skip");
 //!
 //! let mut out = [0; 256];
-//! let answer = h1::Answer {
+//! let answer = h1::ResponseHead {
 //!     version: head.version,
 //!     status: sitar_http::Status::OK,
 //!     date: &date::write_imf(784_111_777),
@@ -26,14 +26,14 @@
 //! );
 //! ```
 
-mod answer;
 mod drain;
 mod framing;
 mod head;
+mod response;
 
-pub use answer::{Answer, HEAD_OVERHEAD_MAX, REJECTION_MAX, write_head, write_rejection};
-pub use drain::Drain;
-pub use head::{Head, begins_request, is_head, parse, parse_from};
+pub use drain::BodyDrain;
+pub use head::{RequestHead, begins_request, is_head, parse, parse_from};
+pub use response::{HEAD_OVERHEAD_MAX, REJECTION_MAX, ResponseHead, write_head, write_rejection};
 
 pub use crate::Rejection;
 

@@ -11,7 +11,7 @@ use super::{Limits, hpack};
 
 /// What many connections use in turn; none of them leaves anything in it that it needs later.
 #[derive(Debug)]
-pub struct Shared<T> {
+pub struct SharedBuffers<T> {
     /// Where coded strings are decoded.
     pub(super) scratch: Scratch,
     /// The parts of a request that somebody may ask for.
@@ -27,11 +27,11 @@ pub struct Shared<T> {
 const SPARE: usize = 64;
 const SPARE_LEN: usize = 64 << 10;
 
-impl<T> Shared<T> {
+impl<T> SharedBuffers<T> {
     /// For connections with these limits.
     #[must_use]
-    pub fn new(limits: &Limits) -> Shared<T> {
-        Shared {
+    pub fn new(limits: &Limits) -> SharedBuffers<T> {
+        SharedBuffers {
             scratch: Scratch::new(limits.block),
             kept: vec![0; limits.list].into_boxed_slice(),
             joined: Vec::with_capacity(limits.block),
@@ -46,7 +46,7 @@ pub(super) const ANSWER_PROGRESS: u64 = 4096;
 
 /// Why a connection ended with an error, for logs and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConnectionError {
     /// What the peer is told.
     pub code: ErrorCode,
     /// For the person who reads it.
@@ -55,32 +55,32 @@ pub struct Fault {
     pub flood: Option<Flood>,
 }
 
-impl Fault {
-    pub(super) const fn new(code: ErrorCode, reason: &'static str) -> Fault {
-        Fault { code, reason, flood: None }
+impl ConnectionError {
+    pub(super) const fn new(code: ErrorCode, reason: &'static str) -> ConnectionError {
+        ConnectionError { code, reason, flood: None }
     }
 
-    pub(super) const fn protocol(reason: &'static str) -> Fault {
-        Fault::new(ErrorCode::ProtocolError, reason)
+    pub(super) const fn protocol(reason: &'static str) -> ConnectionError {
+        ConnectionError::new(ErrorCode::ProtocolError, reason)
     }
 
-    pub(super) const fn size(reason: &'static str) -> Fault {
-        Fault::new(ErrorCode::FrameSizeError, reason)
-    }
-}
-
-impl From<Flood> for Fault {
-    fn from(flood: Flood) -> Fault {
-        Fault { code: ErrorCode::EnhanceYourCalm, reason: flood.name(), flood: Some(flood) }
+    pub(super) const fn size(reason: &'static str) -> ConnectionError {
+        ConnectionError::new(ErrorCode::FrameSizeError, reason)
     }
 }
 
-impl From<hpack::Fault> for Fault {
-    fn from(fault: hpack::Fault) -> Fault {
+impl From<Flood> for ConnectionError {
+    fn from(flood: Flood) -> ConnectionError {
+        ConnectionError { code: ErrorCode::EnhanceYourCalm, reason: flood.name(), flood: Some(flood) }
+    }
+}
+
+impl From<hpack::Fault> for ConnectionError {
+    fn from(fault: hpack::Fault) -> ConnectionError {
         if fault == hpack::TOO_MUCH {
             return Flood::Headers.into();
         }
-        Fault::new(ErrorCode::CompressionError, fault.0)
+        ConnectionError::new(ErrorCode::CompressionError, fault.0)
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) enum Phase {
     /// The client knows the last stream that is answered.
     Left,
     /// Nothing is read any more; only GOAWAY is still sent.
-    Failed(Fault),
+    Failed(ConnectionError),
 }
 
 /// A server's connection. `T` is the content of an answer, or what the caller has to remember until it can answer.
@@ -165,7 +165,7 @@ const LEAVE_PING: [u8; 8] = *b"farewell";
 impl<T> Connection<T> {
     /// A connection whose client may begin. What this server says first (RFC 9113 §3.4) can be sent at once.
     #[must_use]
-    pub fn new(limits: &Limits, shared: &mut Shared<T>, now: Instant) -> Connection<T> {
+    pub fn new(limits: &Limits, shared: &mut SharedBuffers<T>, now: Instant) -> Connection<T> {
         let mut connection = Connection {
             limits: *limits,
             phase: Phase::Preface,
@@ -208,7 +208,7 @@ impl<T> Connection<T> {
 
     /// Why the connection ended, if it ended with an error.
     #[must_use]
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn error(&self) -> Option<ConnectionError> {
         match self.phase {
             Phase::Failed(fault) => Some(fault),
             _ => None,
@@ -250,10 +250,13 @@ impl<T> Connection<T> {
     }
 
     /// Time has passed.
-    pub fn on_time(&mut self, shared: &mut Shared<T>, now: Instant) {
+    pub fn on_time(&mut self, shared: &mut SharedBuffers<T>, now: Instant) {
         if self.settings_due.is_some_and(|due| due <= now) {
             self.settings_due = None;
-            self.fail(shared, Fault::new(ErrorCode::SettingsTimeout, "our settings were not acknowledged"));
+            self.fail(
+                shared,
+                ConnectionError::new(ErrorCode::SettingsTimeout, "our settings were not acknowledged"),
+            );
         }
         if let Phase::Leaving { until } = self.phase
             && until <= now
@@ -263,7 +266,7 @@ impl<T> Connection<T> {
     }
 
     /// Takes no more requests after those that may be on their way already, and is done after the last answer.
-    pub fn drain(&mut self, shared: &mut Shared<T>, now: Instant) {
+    pub fn begin_drain(&mut self, shared: &mut SharedBuffers<T>, now: Instant) {
         match self.phase {
             Phase::Open => {
                 self.phase = Phase::Leaving { until: now + LEAVE };
@@ -276,7 +279,7 @@ impl<T> Connection<T> {
     }
 
     /// Takes no more requests from now on, and gives up those whose content has not come to its end.
-    pub fn close(&mut self, shared: &mut Shared<T>) {
+    pub fn close(&mut self, shared: &mut SharedBuffers<T>) {
         if !matches!(self.phase, Phase::Left | Phase::Failed(_)) {
             self.leave(shared);
         }
@@ -286,7 +289,7 @@ impl<T> Connection<T> {
     /// Returns whether the client has been told the last stream that is answered, and has had the
     /// time to hear of it.
     #[must_use]
-    pub fn has_left(&self) -> bool {
+    pub fn has_sent_final_goaway(&self) -> bool {
         matches!(self.phase, Phase::Left)
     }
 
@@ -297,14 +300,14 @@ impl<T> Connection<T> {
     }
 
     /// A stream's answer cannot be completed, and that is our fault. Nothing happens when it is gone.
-    pub fn abort(&mut self, shared: &mut Shared<T>, stream: u32) {
+    pub fn abort(&mut self, shared: &mut SharedBuffers<T>, stream: u32) {
         if let Some(at) = self.streams.find(stream) {
             self.reset_at(shared, at, ErrorCode::InternalError);
         }
     }
 
     /// Gives back what was lent. To be called when the connection is given up; what it still had to say is lost.
-    pub fn end(mut self, shared: &mut Shared<T>) {
+    pub fn release(mut self, shared: &mut SharedBuffers<T>) {
         self.streams.clear(&mut shared.lists);
         self.drop_queue(shared);
     }
@@ -321,13 +324,13 @@ impl<T> Connection<T> {
     }
 
     /// The last word to a client that had time to hear the first one (§6.8).
-    pub(super) fn leave(&mut self, shared: &mut Shared<T>) {
+    pub(super) fn leave(&mut self, shared: &mut SharedBuffers<T>) {
         self.phase = Phase::Left;
         self.goodbye(shared, self.last_taken, ErrorCode::NoError);
     }
 
     /// Ends the connection (§5.4.1).
-    pub(super) fn fail(&mut self, shared: &mut Shared<T>, fault: Fault) {
+    pub(super) fn fail(&mut self, shared: &mut SharedBuffers<T>, fault: ConnectionError) {
         if let Phase::Failed(_) = self.phase {
             return;
         }
@@ -336,7 +339,7 @@ impl<T> Connection<T> {
         self.goodbye(shared, self.last_taken, fault.code);
     }
 
-    fn goodbye(&mut self, shared: &mut Shared<T>, last: u32, code: ErrorCode) {
+    fn goodbye(&mut self, shared: &mut SharedBuffers<T>, last: u32, code: ErrorCode) {
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&last.to_be_bytes());
         payload[4..].copy_from_slice(&(code as u32).to_be_bytes());
@@ -344,7 +347,7 @@ impl<T> Connection<T> {
     }
 
     /// Ends a stream (§5.4.2).
-    pub(super) fn reset_at(&mut self, shared: &mut Shared<T>, at: usize, code: ErrorCode) {
+    pub(super) fn reset_at(&mut self, shared: &mut SharedBuffers<T>, at: usize, code: ErrorCode) {
         let stream = self.streams.at(at);
         let id = stream.id;
         let open = stream.remote != super::stream::Remote::Closed;
@@ -353,7 +356,7 @@ impl<T> Connection<T> {
     }
 
     /// `open`: the client may still send on it.
-    pub(super) fn send_reset(&mut self, shared: &mut Shared<T>, id: u32, code: ErrorCode, open: bool) {
+    pub(super) fn send_reset(&mut self, shared: &mut SharedBuffers<T>, id: u32, code: ErrorCode, open: bool) {
         if open {
             if self.reset.len() == RESET_MAX {
                 self.reset.remove(0);
@@ -366,7 +369,7 @@ impl<T> Connection<T> {
     /// Puts a frame behind the others.
     pub(super) fn enqueue(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         kind: Kind,
         flags: u8,
         stream: u32,
@@ -377,7 +380,7 @@ impl<T> Connection<T> {
         queue.extend_from_slice(payload);
     }
 
-    pub(super) fn queue(&mut self, shared: &mut Shared<T>) -> &mut Vec<u8> {
+    pub(super) fn queue(&mut self, shared: &mut SharedBuffers<T>) -> &mut Vec<u8> {
         if self.queue.capacity() == 0
             && let Some(queue) = shared.queues.pop()
         {
@@ -395,7 +398,7 @@ impl<T> Connection<T> {
     /// read. [`Connection::receive`] heeds this by itself; a caller that answers what was parked
     /// asks.
     #[must_use]
-    pub fn takes_answers(&self) -> bool {
+    pub fn accepts_responses(&self) -> bool {
         self.queued() <= QUEUE_PAUSE
     }
 
@@ -405,7 +408,7 @@ impl<T> Connection<T> {
     }
 
     /// All of it has been sent.
-    pub(super) fn drop_queue(&mut self, shared: &mut Shared<T>) {
+    pub(super) fn drop_queue(&mut self, shared: &mut SharedBuffers<T>) {
         let mut queue = std::mem::take(&mut self.queue);
         self.queue_sent = 0;
         if queue.capacity() > 0 && queue.capacity() <= SPARE_LEN && shared.queues.len() < SPARE {

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::Content;
-use super::connection::{Connection, Fault, HINTS, Phase, Shared};
+use super::ContentSource;
+use super::connection::{Connection, ConnectionError, HINTS, Phase, SharedBuffers};
 use super::flood::Flood;
 use super::frame::{
     ACK, ErrorCode, HEADER, Header, Kind, PAYLOAD_MAX, WINDOW_INITIAL, WINDOW_MAX, setting, u32_at,
@@ -20,14 +20,14 @@ const SETTINGS_MAX: usize = 64;
 /// The largest frame that a peer may allow (RFC 9113 §6.5.2).
 const FRAME_MAX: usize = (1 << 24) - 1;
 
-impl<T: Content> Connection<T> {
+impl<T: ContentSource> Connection<T> {
     /// §6.3: deprecated, and only its form is looked at.
     pub(super) fn on_priority(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         self.floods.count(Flood::Priorities, now)?;
         if header.len == 5 {
             return Ok(());
@@ -40,19 +40,19 @@ impl<T: Content> Connection<T> {
                 Ok(self.floods.count(Flood::Ignored, now)?)
             }
             // One that was never opened cannot be reset.
-            None => Err(Fault::size("PRIORITY is 5 bytes long")),
+            None => Err(ConnectionError::size("PRIORITY is 5 bytes long")),
         }
     }
 
     /// §6.4
     pub(super) fn on_reset(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         if header.stream > self.last_seen {
-            return Err(Fault::protocol("RST_STREAM on a stream that was not opened"));
+            return Err(ConnectionError::protocol("RST_STREAM on a stream that was not opened"));
         }
         // Also where the answer has left already: the work was done, and for nothing.
         self.floods.count(Flood::Resets, now)?;
@@ -67,11 +67,11 @@ impl<T: Content> Connection<T> {
     /// §6.5
     pub(super) fn on_settings(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         payload: &[u8],
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         if header.has(ACK) {
             if self.settings_due.take().is_none() {
                 self.floods.count(Flood::Ignored, now)?;
@@ -94,13 +94,15 @@ impl<T: Content> Connection<T> {
 
     /// §6.5.2, in the order of arrival. HEADER_TABLE_SIZE binds an encoder that has a table, and MAX_CONCURRENT_STREAMS
     /// a server that pushes; MAX_HEADER_LIST_SIZE is advice that heads of this size need not heed.
-    fn on_setting(&mut self, name: u16, value: u32) -> Result<(), Fault> {
+    fn on_setting(&mut self, name: u16, value: u32) -> Result<(), ConnectionError> {
         match name {
-            setting::ENABLE_PUSH if value > 1 => Err(Fault::protocol("ENABLE_PUSH is neither 0 nor 1")),
+            setting::ENABLE_PUSH if value > 1 => {
+                Err(ConnectionError::protocol("ENABLE_PUSH is neither 0 nor 1"))
+            }
             setting::INITIAL_WINDOW_SIZE => {
                 let window = i64::from(value);
                 if window > WINDOW_MAX {
-                    return Err(Fault::new(
+                    return Err(ConnectionError::new(
                         ErrorCode::FlowControlError,
                         "an initial window beyond the maximum",
                     ));
@@ -112,7 +114,10 @@ impl<T: Content> Connection<T> {
                     stream.window += change;
                     stream.top += change;
                     if stream.window > WINDOW_MAX {
-                        return Err(Fault::new(ErrorCode::FlowControlError, "a window beyond the maximum"));
+                        return Err(ConnectionError::new(
+                            ErrorCode::FlowControlError,
+                            "a window beyond the maximum",
+                        ));
                     }
                 }
                 Ok(())
@@ -120,7 +125,7 @@ impl<T: Content> Connection<T> {
             setting::MAX_FRAME_SIZE => {
                 let size = value as usize;
                 if !(PAYLOAD_MAX..=FRAME_MAX).contains(&size) {
-                    return Err(Fault::protocol("a frame size out of range"));
+                    return Err(ConnectionError::protocol("a frame size out of range"));
                 }
                 self.peer_frame = size;
                 Ok(())
@@ -130,11 +135,11 @@ impl<T: Content> Connection<T> {
                 let off = match value {
                     0 => false,
                     1 => true,
-                    _ => return Err(Fault::protocol("NO_RFC7540_PRIORITIES is neither 0 nor 1")),
+                    _ => return Err(ConnectionError::protocol("NO_RFC7540_PRIORITIES is neither 0 nor 1")),
                 };
                 // Only the first SETTINGS may say so; there, absence means 0.
                 if self.phase != Phase::Greeting && self.peer_priorities.unwrap_or(false) != off {
-                    return Err(Fault::protocol("NO_RFC7540_PRIORITIES changed"));
+                    return Err(ConnectionError::protocol("NO_RFC7540_PRIORITIES changed"));
                 }
                 self.peer_priorities = Some(off);
                 Ok(())
@@ -147,11 +152,11 @@ impl<T: Content> Connection<T> {
     /// §6.7
     pub(super) fn on_ping(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         payload: &[u8],
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         self.floods.count(Flood::Pings, now)?;
         if !header.has(ACK) {
             self.enqueue(shared, Kind::Ping, ACK, 0, payload);
@@ -162,7 +167,7 @@ impl<T: Content> Connection<T> {
     }
 
     /// §6.8
-    pub(super) fn on_goaway(&mut self, now: Instant) -> Result<(), Fault> {
+    pub(super) fn on_goaway(&mut self, now: Instant) -> Result<(), ConnectionError> {
         self.peer_left = true;
         // One or two are to be expected.
         Ok(self.floods.count(Flood::Ignored, now)?)
@@ -171,22 +176,22 @@ impl<T: Content> Connection<T> {
     /// §6.9
     pub(super) fn on_window_update(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         payload: &[u8],
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         let increment = i64::from(u32_at(payload, 0) & 0x7fff_ffff);
         if header.stream == 0 {
             if increment == 0 {
-                return Err(Fault::protocol("a window opened by nothing"));
+                return Err(ConnectionError::protocol("a window opened by nothing"));
             }
             self.send_window += increment;
             if is_beyond(self.send_window, increment, &mut self.send_top) {
                 self.floods.count(Flood::Windows, now)?;
             }
             if self.send_window > WINDOW_MAX {
-                return Err(Fault::new(
+                return Err(ConnectionError::new(
                     ErrorCode::FlowControlError,
                     "the connection's window beyond the maximum",
                 ));
@@ -194,7 +199,7 @@ impl<T: Content> Connection<T> {
             return Ok(());
         }
         if header.stream > self.last_seen {
-            return Err(Fault::protocol("WINDOW_UPDATE on a stream that was not opened"));
+            return Err(ConnectionError::protocol("WINDOW_UPDATE on a stream that was not opened"));
         }
         let Some(at) = self.streams.find(header.stream) else {
             // §5.1: on a stream that has ended it may have crossed our last frames, or be about what these brought. More than was
@@ -219,13 +224,13 @@ impl<T: Content> Connection<T> {
     }
 
     /// RFC 9218 §7.1
-    pub(super) fn on_priority_update(&mut self, payload: &[u8], now: Instant) -> Result<(), Fault> {
+    pub(super) fn on_priority_update(&mut self, payload: &[u8], now: Instant) -> Result<(), ConnectionError> {
         // At least 4 bytes, as its header was checked for.
         let value = payload.get(4..).unwrap_or_default();
         self.floods.count(Flood::Priorities, now)?;
         let id = u32_at(payload, 0) & 0x7fff_ffff;
         if id.is_multiple_of(2) {
-            return Err(Fault::protocol("PRIORITY_UPDATE of a stream that no client opens"));
+            return Err(ConnectionError::protocol("PRIORITY_UPDATE of a stream that no client opens"));
         }
         let priority = Priority::parse(value);
         if let Some(at) = self.streams.find(id) {
@@ -241,7 +246,7 @@ impl<T: Content> Connection<T> {
     /// What becomes of content that nobody waits for, once the client has its answer (§8.1) and could not go on without a new window: up
     /// to a limit it gets that, because several clients (curl 7.88, httpx) lose an answer behind which the stream is reset, and
     /// beyond the limit it is told to stop.
-    pub(super) fn stop_if_answered(&mut self, shared: &mut Shared<T>, at: usize) {
+    pub(super) fn stop_if_answered(&mut self, shared: &mut SharedBuffers<T>, at: usize) {
         let stream = self.streams.at(at);
         let id = stream.id;
         let (Local::Finished, Remote::Open { window, received, expected }) =

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::Content;
-use super::connection::{Connection, Fault, Phase, Shared};
+use super::ContentSource;
+use super::connection::{Connection, ConnectionError, Phase, SharedBuffers};
 use super::flood::Flood;
 use super::frame::{
     END_HEADERS, END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, PRIORITY, WINDOW_INITIAL,
@@ -23,19 +23,19 @@ enum Block<'i> {
     Incomplete,
     /// In one frame; nothing is copied.
     Whole(&'i [u8]),
-    /// In several, joined in [`Shared`].
+    /// In several, joined in [`SharedBuffers`].
     Joined,
 }
 
-impl<T: Content> Connection<T> {
+impl<T: ContentSource> Connection<T> {
     /// `input` begins with the frame, which may not be whole.
     pub(super) fn on_headers(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         input: &[u8],
         now: Instant,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, ConnectionError> {
         let (block, used) = self.block(shared, header, input)?;
         // The block must be decoded in any case, or the next one could not be (§4.3).
         let joined = std::mem::take(&mut shared.joined);
@@ -71,11 +71,11 @@ impl<T: Content> Connection<T> {
     /// Finds the block's pieces, and how many bytes they lie in.
     fn block<'i>(
         &self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         input: &'i [u8],
-    ) -> Result<(Block<'i>, usize), Fault> {
-        let too_large = || Fault::from(Flood::Headers);
+    ) -> Result<(Block<'i>, usize), ConnectionError> {
+        let too_large = || ConnectionError::from(Flood::Headers);
         if header.len > self.limits.block + usize::from(u8::MAX) {
             return Err(too_large());
         }
@@ -94,10 +94,10 @@ impl<T: Content> Connection<T> {
             let Some(next) = Header::read(&input[end..]) else { return Ok((Block::Incomplete, 0)) };
             // §6.2: nothing else may come in between.
             if next.kind != Kind::Continuation || next.stream != header.stream {
-                return Err(Fault::protocol("another frame within a header block"));
+                return Err(ConnectionError::protocol("another frame within a header block"));
             }
             if next.len > PAYLOAD_MAX {
-                return Err(Fault::size("a frame larger than allowed"));
+                return Err(ConnectionError::size("a frame larger than allowed"));
             }
             len += next.len;
             if len > self.limits.block {
@@ -118,16 +118,16 @@ impl<T: Content> Connection<T> {
     /// A block on a stream that has not been there before.
     fn request(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         id: u32,
         block: &[u8],
         end: bool,
         used: usize,
         now: Instant,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, ConnectionError> {
         // §5.1.1
         if id.is_multiple_of(2) {
-            return Err(Fault::protocol("a client opened a stream with an even number"));
+            return Err(ConnectionError::protocol("a client opened a stream with an even number"));
         }
         self.last_seen = id;
         let mut intake = Intake::new(&mut shared.kept, &self.limits);
@@ -178,12 +178,12 @@ impl<T: Content> Connection<T> {
     /// §8.1: a second block ends the request.
     fn trailers(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         at: usize,
         block: &[u8],
         end: bool,
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         let well_formed = self.decode_trailers(shared, block)?;
         let code = match &self.streams.at(at).remote {
             Remote::Closed => ErrorCode::StreamClosed,
@@ -199,7 +199,11 @@ impl<T: Content> Connection<T> {
         self.stream_error(shared, at, code, now)
     }
 
-    fn decode_trailers(&mut self, shared: &mut Shared<T>, block: &[u8]) -> Result<bool, Fault> {
+    fn decode_trailers(
+        &mut self,
+        shared: &mut SharedBuffers<T>,
+        block: &[u8],
+    ) -> Result<bool, ConnectionError> {
         let mut trailers = Trailers::new(&self.limits);
         self.decoder.decode(block, &mut shared.scratch, &mut trailers)?;
         Ok(trailers.malformed.is_none())
@@ -225,17 +229,19 @@ fn join(joined: &mut Vec<u8>, first: &[u8], mut frames: &[u8]) {
 }
 
 /// The part of a HEADERS frame that belongs to the block.
-fn fragment(header: Header, payload: &[u8]) -> Result<&[u8], Fault> {
+fn fragment(header: Header, payload: &[u8]) -> Result<&[u8], ConnectionError> {
     let mut rest = payload;
     let mut padding = 0;
     if header.has(PADDED) {
-        let (&len, after) = rest.split_first().ok_or(Fault::size("HEADERS without its padding's length"))?;
+        let (&len, after) =
+            rest.split_first().ok_or(ConnectionError::size("HEADERS without its padding's length"))?;
         (padding, rest) = (usize::from(len), after);
     }
     // §5.3.2: what RFC 7540 said of priorities is read over.
     if header.has(PRIORITY) {
-        rest = rest.get(5..).ok_or(Fault::size("HEADERS without the priority that it has"))?;
+        rest = rest.get(5..).ok_or(ConnectionError::size("HEADERS without the priority that it has"))?;
     }
-    let len = rest.len().checked_sub(padding).ok_or(Fault::protocol("padding longer than the frame"))?;
+    let len =
+        rest.len().checked_sub(padding).ok_or(ConnectionError::protocol("padding longer than the frame"))?;
     Ok(&rest[..len])
 }

@@ -1,22 +1,22 @@
 //! HTTP/2 (RFC 9113) without I/O: bytes and time go in, requests come out; answers go in, bytes come out.
 //!
 //! A [`Connection`] is told what has arrived ([`receive`](Connection::receive)) and hands out one request at a time, which
-//! is answered at once ([`answer_now`](Connection::answer_now), head and content written straight to where they are sent from) or later
-//! ([`answer`](Connection::answer), the content as a value that can be asked for its bytes when there is room for them). Whenever
+//! is answered at once ([`respond_now`](Connection::respond_now), head and content written straight to where they are sent from) or later
+//! ([`respond`](Connection::respond), the content as a value that can be asked for its bytes when there is room for them). Whenever
 //! something can be sent, [`poll_send`](Connection::poll_send) fills a buffer with frames, the most urgent first (RFC 9218). What the
 //! request means is none of its business: [`crate::Request`] is the same as for HTTP/1.
 //!
 //! A connection owns little: what is being received stays with the caller until a frame is whole, and what many
-//! connections need in turn is in [`Shared`]. Everything that a peer can make grow has a bound: streams, header
+//! connections need in turn is in [`SharedBuffers`]. Everything that a peer can make grow has a bound: streams, header
 //! lists ([`Limits`]), the dynamic table (4 KiB), what waits to be sent; and whoever makes work that leads nowhere is
 //! disconnected ([`Flood`]).
 //!
 //! ```
 //! use std::time::Instant;
-//! use sitar_http::h2::{Answer, Connection, Content, Limits, PREFACE, Shared, block};
+//! use sitar_http::h2::{ResponseHead, Connection, ContentSource, Limits, PREFACE, SharedBuffers, field_block};
 //!
 //! struct Text(&'static [u8]);
-//! impl Content for Text {
+//! impl ContentSource for Text {
 //!     fn ready(&self) -> usize { self.0.len() }
 //!     fn fill(&mut self, out: &mut [u8]) {
 //!         let (now, later) = self.0.split_at(out.len());
@@ -26,7 +26,7 @@
 //! }
 //!
 //! let limits = Limits::default();
-//! let mut shared = Shared::new(&limits);
+//! let mut shared = SharedBuffers::new(&limits);
 //! let mut connection = Connection::new(&limits, &mut shared, Instant::now());
 //!
 //! // A client's preface, empty SETTINGS, and GET https://a/ on stream 1.
@@ -35,22 +35,19 @@
 //! wire.extend(b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x84\x41\x01a");
 //! let received = connection.receive(&mut shared, &wire, Instant::now());
 //! assert_eq!(received.used, wire.len());
-//! let ask = received.ask.expect("a request");
-//! assert_eq!(ask.request.unwrap().target.path, b"/");
+//! let asked = received.request.expect("a request");
+//! assert_eq!(asked.request.unwrap().target.path, b"/");
 //!
 //! let date = sitar_http::date::write_imf(784_111_777);
-//! let fields = block(b"Content-Type: text/plain\r\n");
-//! let answer = Answer { status: sitar_http::Status::OK, date: &date, block: &fields, fields: &[], content_length: Some(5) };
-//! let stream = ask.stream;
-//! connection.answer(&mut shared, stream, &answer, Text(b"hello"));
+//! let fields = field_block(b"Content-Type: text/plain\r\n");
+//! let answer = ResponseHead { status: sitar_http::Status::OK, date: &date, block: &fields, fields: &[], content_length: Some(5) };
+//! let stream = asked.stream;
+//! connection.respond(&mut shared, stream, &answer, Text(b"hello"));
 //! let mut out = [0; 1024];
 //! let len = connection.poll_send(&mut shared, &mut out);
 //! assert!(out[..len].ends_with(b"\0\0\x05\0\x01\0\0\0\x01hello"));
 //! ```
 
-mod answer;
-#[doc(hidden)]
-pub mod checks;
 mod connection;
 mod control;
 mod flood;
@@ -61,29 +58,47 @@ mod parked;
 mod priority;
 mod receive;
 mod request;
+mod respond;
 mod send;
 mod stream;
+#[doc(hidden)]
+pub mod testing;
 
-pub use answer::Answer;
-pub use connection::{Connection, Fault, Shared};
+pub use connection::{Connection, ConnectionError, SharedBuffers};
 pub use flood::Flood;
 pub use frame::ErrorCode;
-pub use hpack::block;
-pub use parked::Parked;
-pub use receive::{Ask, Received};
-pub use stream::Content;
+pub use hpack::field_block;
+pub use parked::ParkedRequest;
+pub use receive::{Received, StreamRequest};
+pub use respond::ResponseHead;
+pub use stream::ContentSource;
 
 /// What a client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Whether a client that speaks in plain text begins with HTTP/2 (RFC 9113 §3.3); `None` as long as it may.
+/// The verdict of [`check_preface`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preface {
+    /// The bytes begin with the whole preface.
+    Whole,
+    /// The bytes are the beginning of a preface; more are needed.
+    Partial,
+    /// The bytes begin something else.
+    Other,
+}
+
+/// Returns whether a client that sends `bytes` first, in plain text, begins with HTTP/2
+/// (RFC 9113 §3.3).
 #[must_use]
-pub fn is_preface(bytes: &[u8]) -> Option<bool> {
+pub fn check_preface(bytes: &[u8]) -> Preface {
     let len = bytes.len().min(PREFACE.len());
     if bytes[..len] != PREFACE[..len] {
-        return Some(false);
+        Preface::Other
+    } else if len == PREFACE.len() {
+        Preface::Whole
+    } else {
+        Preface::Partial
     }
-    (len == PREFACE.len()).then_some(true)
 }
 
 /// What a peer may ask of a connection.

@@ -1,10 +1,10 @@
 //! A request kept for later.
 
-use crate::{Field, Fields, Method, Request, Target};
+use crate::{Field, Fields, Method, Request, RequestTarget};
 
 /// A copy of a request, for an answer that needs something which has to be fetched first. One allocation.
 #[derive(Debug)]
-pub struct Parked {
+pub struct ParkedRequest {
     method: Method,
     bytes: Box<[u8]>,
     path: usize,
@@ -15,15 +15,15 @@ pub struct Parked {
     fields_len: u8,
 }
 
-impl Parked {
+impl ParkedRequest {
     /// Copies what can bear on the answer: not User-Agent, not Referer, not Host.
     #[must_use]
-    pub fn new(request: &Request<'_>) -> Parked {
+    pub fn new(request: &Request<'_>) -> ParkedRequest {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(request.target.path);
         bytes.extend_from_slice(request.target.query.unwrap_or_default());
         bytes.extend_from_slice(request.authority.unwrap_or_default());
-        let mut parked = Parked {
+        let mut parked = ParkedRequest {
             method: request.method,
             bytes: Box::default(),
             path: request.target.path.len(),
@@ -53,7 +53,7 @@ impl Parked {
         };
         let path = next(self.path);
         let query = self.query.map(&mut next);
-        let mut request = Request::new(self.method, Target { path, query });
+        let mut request = Request::new(self.method, RequestTarget { path, query });
         request.authority = self.authority.map(&mut next);
         for (field, len) in &self.fields[..usize::from(self.fields_len)] {
             // Fewer than there is room for.
@@ -65,7 +65,7 @@ impl Parked {
     /// Bytes of memory.
     #[must_use]
     pub fn memory(&self) -> usize {
-        size_of::<Parked>() + self.bytes.len()
+        size_of::<ParkedRequest>() + self.bytes.len()
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_bears_on_the_answer_comes_back() {
-        let mut request = Request::new(Method::Head, Target { path: b"/a/b", query: Some(b"q=1") });
+        let mut request = Request::new(Method::Head, RequestTarget { path: b"/a/b", query: Some(b"q=1") });
         request.authority = Some(b"example.org");
         for (field, value) in [
             (Field::Range, &b"bytes=0-1"[..]),
@@ -103,7 +103,7 @@ mod tests {
         ] {
             request.fields.push(field, value).unwrap();
         }
-        let parked = Parked::new(&request);
+        let parked = ParkedRequest::new(&request);
         let back = parked.request();
         assert_eq!(
             (back.method, back.target, back.authority),
@@ -113,18 +113,18 @@ mod tests {
         assert_eq!(back.fields.all(Field::AcceptEncoding).collect::<Vec<_>>(), [&b"br"[..], b"gzip"]);
         assert_eq!(back.fields.get(Field::WantReprDigest), Some(&b"sha-256=1"[..]));
         assert!(!back.fields.has(Field::UserAgent));
-        let bare = Request::new(Method::Get, Target { path: b"/", query: None });
-        assert_eq!(Parked::new(&bare).request(), bare);
+        let bare = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
+        assert_eq!(ParkedRequest::new(&bare).request(), bare);
     }
 
     #[test]
     fn as_many_lines_come_back_as_a_request_keeps() {
-        let mut request = Request::new(Method::Get, Target { path: b"/", query: None });
+        let mut request = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
         let values: Vec<_> = (0..16).map(|nth| vec![b'a' + nth; 70_000]).collect();
         for value in &values {
             request.fields.push(Field::IfNoneMatch, value).unwrap();
         }
-        let parked = Parked::new(&request);
+        let parked = ParkedRequest::new(&request);
         assert!(parked.request().fields.all(Field::IfNoneMatch).eq(values.iter().map(|value| &value[..])));
     }
 }

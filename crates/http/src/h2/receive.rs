@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::connection::{Connection, Fault, Phase, Shared};
+use super::connection::{Connection, ConnectionError, Phase, SharedBuffers};
 use super::flood::Flood;
 use super::frame::{ACK, END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, WINDOW_INITIAL};
 use super::request::Parts;
 use super::stream::{Local, Remote};
-use super::{Content, PREFACE};
+use super::{ContentSource, PREFACE};
 use crate::{Method, Rejection, Request};
 
 /// What became of the bytes.
@@ -17,13 +17,13 @@ pub struct Received<'s> {
     /// something has been sent. It is to be given again, with what comes behind it.
     pub used: usize,
     /// A request. Bytes that are left may hold more.
-    pub ask: Option<Ask<'s>>,
+    pub request: Option<StreamRequest<'s>>,
 }
 
 /// A request and where its answer belongs.
 #[derive(Debug)]
-pub struct Ask<'s> {
-    /// The stream: to be answered ([`Connection::answer_now`], [`Connection::answer`]) or parked
+pub struct StreamRequest<'s> {
+    /// The stream: to be answered ([`Connection::respond_now`], [`Connection::respond`]) or parked
     /// ([`Connection::park`]) before more is received.
     pub stream: u32,
     /// Its method, also where it is refused: the answer to a HEAD has no content.
@@ -51,12 +51,17 @@ pub(super) enum Step {
     Asked(usize, Asking),
 }
 
-impl<T: Content> Connection<T> {
+impl<T: ContentSource> Connection<T> {
     /// Works on what has come since the last time, behind what was left then, up to the next request.
-    pub fn receive<'s>(&mut self, shared: &'s mut Shared<T>, input: &[u8], now: Instant) -> Received<'s> {
+    pub fn receive<'s>(
+        &mut self,
+        shared: &'s mut SharedBuffers<T>,
+        input: &[u8],
+        now: Instant,
+    ) -> Received<'s> {
         let mut used = 0;
         let mut asking = None;
-        while asking.is_none() && self.takes_answers() {
+        while asking.is_none() && self.accepts_responses() {
             match self.step(shared, &input[used..], now) {
                 Ok(Step::Used(len)) => used += len,
                 Ok(Step::Asked(len, asked)) => {
@@ -74,19 +79,24 @@ impl<T: Content> Connection<T> {
             }
         }
         if let Phase::Failed(_) = self.phase {
-            return Received { used: input.len(), ask: None };
+            return Received { used: input.len(), request: None };
         }
         let kept = &*shared.kept;
-        let ask = asking.map(|Asking { stream, method, rejected, parts }| Ask {
+        let request = asking.map(|Asking { stream, method, rejected, parts }| StreamRequest {
             stream,
             method,
             request: rejected.map_or_else(|| Ok(parts.view(kept)), Err),
         });
-        Received { used, ask }
+        Received { used, request }
     }
 
     /// Works on the first frame of `input`.
-    fn step(&mut self, shared: &mut Shared<T>, input: &[u8], now: Instant) -> Result<Step, Fault> {
+    fn step(
+        &mut self,
+        shared: &mut SharedBuffers<T>,
+        input: &[u8],
+        now: Instant,
+    ) -> Result<Step, ConnectionError> {
         if self.skip > 0 && !input.is_empty() {
             let len = self.skip.min(input.len());
             self.skip -= len;
@@ -97,11 +107,11 @@ impl<T: Content> Connection<T> {
         }
         let Some(header) = Header::read(input) else { return Ok(Step::More) };
         if self.phase == Phase::Greeting && (header.kind != Kind::Settings || header.flags & 1 != 0) {
-            return Err(Fault::protocol("the first frame is not SETTINGS"));
+            return Err(ConnectionError::protocol("the first frame is not SETTINGS"));
         }
         // §4.2
         if header.len > PAYLOAD_MAX {
-            return Err(Fault::size("a frame larger than allowed"));
+            return Err(ConnectionError::size("a frame larger than allowed"));
         }
         check_form(header)?;
         // What is thrown away need not be there yet.
@@ -138,10 +148,10 @@ impl<T: Content> Connection<T> {
     }
 
     /// §3.4
-    fn preface(&mut self, input: &[u8]) -> Result<Step, Fault> {
+    fn preface(&mut self, input: &[u8]) -> Result<Step, ConnectionError> {
         let len = input.len().min(PREFACE.len());
         if input[..len] != PREFACE[..len] {
-            return Err(Fault::protocol("this is not HTTP/2"));
+            return Err(ConnectionError::protocol("this is not HTTP/2"));
         }
         if len < PREFACE.len() {
             return Ok(Step::More);
@@ -153,27 +163,30 @@ impl<T: Content> Connection<T> {
     /// §6.1. The content is thrown away as it comes: nothing that is served depends on it.
     fn on_data(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         header: Header,
         input: &[u8],
         now: Instant,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step, ConnectionError> {
         let mut content = header.len;
         if header.has(PADDED) {
             if header.len == 0 {
-                return Err(Fault::size("a padded frame without the padding's length"));
+                return Err(ConnectionError::size("a padded frame without the padding's length"));
             }
             let Some(&padding) = input.get(HEADER) else { return Ok(Step::More) };
             content = (header.len - 1)
                 .checked_sub(usize::from(padding))
-                .ok_or(Fault::protocol("padding longer than the frame"))?;
+                .ok_or(ConnectionError::protocol("padding longer than the frame"))?;
         }
         self.skip = header.len;
         // §6.9: padding counts.
         let len = header.len as i64;
         self.recv_window -= len;
         if self.recv_window < 0 {
-            return Err(Fault::new(ErrorCode::FlowControlError, "more than the connection's window"));
+            return Err(ConnectionError::new(
+                ErrorCode::FlowControlError,
+                "more than the connection's window",
+            ));
         }
         if self.recv_window <= WINDOW_INITIAL / 2 {
             let more = (WINDOW_INITIAL - self.recv_window) as u32;
@@ -215,23 +228,28 @@ impl<T: Content> Connection<T> {
 
     /// A frame on a stream that is not there (§5.1): a stream not opened yet, one that was reset here while the client was
     /// still sending, one that is not answered any more, or one that has ended.
-    pub(super) fn on_closed(&mut self, header: Header, end: bool, now: Instant) -> Result<(), Fault> {
+    pub(super) fn on_closed(
+        &mut self,
+        header: Header,
+        end: bool,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
         if header.stream > self.last_seen {
-            return Err(Fault::protocol("a frame on a stream that was not opened"));
+            return Err(ConnectionError::protocol("a frame on a stream that was not opened"));
         }
         let reset = self.reset.iter().position(|&id| id == header.stream);
         if let (Some(at), true) = (reset, end) {
             self.reset.remove(at);
         }
         if reset.is_none() && header.stream <= self.last_taken {
-            return Err(Fault::new(ErrorCode::StreamClosed, "a frame on a stream that has ended"));
+            return Err(ConnectionError::new(ErrorCode::StreamClosed, "a frame on a stream that has ended"));
         }
         self.floods.count(Flood::Ignored, now)?;
         Ok(())
     }
 
     /// The client has sent everything on this stream.
-    pub(super) fn end_of_request(&mut self, shared: &mut Shared<T>, at: usize) {
+    pub(super) fn end_of_request(&mut self, shared: &mut SharedBuffers<T>, at: usize) {
         let stream = self.streams.at(at);
         stream.remote = Remote::Closed;
         if let Local::Finished = stream.local {
@@ -242,11 +260,11 @@ impl<T: Content> Connection<T> {
     /// Ends a stream for a fault of the client's, which it may have only so many of.
     pub(super) fn stream_error(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         at: usize,
         code: ErrorCode,
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnectionError> {
         self.floods.count(Flood::Errors, now)?;
         self.reset_at(shared, at, code);
         Ok(())
@@ -256,41 +274,41 @@ impl<T: Content> Connection<T> {
 /// Checks what a frame's header alone decides: the stream that it may be on and the size that it
 /// may have. Done before the payload is there, so that the verdict does not depend on how the bytes
 /// were cut.
-fn check_form(header: Header) -> Result<(), Fault> {
+fn check_form(header: Header) -> Result<(), ConnectionError> {
     let on_stream = header.stream != 0;
     match header.kind {
         // §6.1, §6.2
-        Kind::Data if !on_stream => Err(Fault::protocol("DATA on stream 0")),
-        Kind::Headers if !on_stream => Err(Fault::protocol("HEADERS on stream 0")),
+        Kind::Data if !on_stream => Err(ConnectionError::protocol("DATA on stream 0")),
+        Kind::Headers if !on_stream => Err(ConnectionError::protocol("HEADERS on stream 0")),
         // §6.3; another size than 5 is an error of the stream.
-        Kind::Priority if !on_stream => Err(Fault::protocol("PRIORITY on stream 0")),
+        Kind::Priority if !on_stream => Err(ConnectionError::protocol("PRIORITY on stream 0")),
         // §6.4
-        Kind::RstStream if !on_stream => Err(Fault::protocol("RST_STREAM on stream 0")),
-        Kind::RstStream if header.len != 4 => Err(Fault::size("RST_STREAM is 4 bytes long")),
+        Kind::RstStream if !on_stream => Err(ConnectionError::protocol("RST_STREAM on stream 0")),
+        Kind::RstStream if header.len != 4 => Err(ConnectionError::size("RST_STREAM is 4 bytes long")),
         // §6.5
-        Kind::Settings if on_stream => Err(Fault::protocol("SETTINGS on a stream")),
+        Kind::Settings if on_stream => Err(ConnectionError::protocol("SETTINGS on a stream")),
         Kind::Settings if header.has(ACK) && header.len > 0 => {
-            Err(Fault::size("an acknowledgement of SETTINGS with content"))
+            Err(ConnectionError::size("an acknowledgement of SETTINGS with content"))
         }
         Kind::Settings if !header.len.is_multiple_of(6) => {
-            Err(Fault::size("SETTINGS of a size that it cannot have"))
+            Err(ConnectionError::size("SETTINGS of a size that it cannot have"))
         }
         // §8.4
-        Kind::PushPromise => Err(Fault::protocol("PUSH_PROMISE from a client")),
+        Kind::PushPromise => Err(ConnectionError::protocol("PUSH_PROMISE from a client")),
         // §6.7
-        Kind::Ping if on_stream => Err(Fault::protocol("PING on a stream")),
-        Kind::Ping if header.len != 8 => Err(Fault::size("PING is 8 bytes long")),
+        Kind::Ping if on_stream => Err(ConnectionError::protocol("PING on a stream")),
+        Kind::Ping if header.len != 8 => Err(ConnectionError::size("PING is 8 bytes long")),
         // §6.8
-        Kind::Goaway if on_stream => Err(Fault::protocol("GOAWAY on a stream")),
-        Kind::Goaway if header.len < 8 => Err(Fault::size("GOAWAY is at least 8 bytes long")),
+        Kind::Goaway if on_stream => Err(ConnectionError::protocol("GOAWAY on a stream")),
+        Kind::Goaway if header.len < 8 => Err(ConnectionError::size("GOAWAY is at least 8 bytes long")),
         // §6.9
-        Kind::WindowUpdate if header.len != 4 => Err(Fault::size("WINDOW_UPDATE is 4 bytes long")),
+        Kind::WindowUpdate if header.len != 4 => Err(ConnectionError::size("WINDOW_UPDATE is 4 bytes long")),
         // §6.10
-        Kind::Continuation => Err(Fault::protocol("CONTINUATION without HEADERS")),
+        Kind::Continuation => Err(ConnectionError::protocol("CONTINUATION without HEADERS")),
         // RFC 9218 §7.1
-        Kind::PriorityUpdate if on_stream => Err(Fault::protocol("PRIORITY_UPDATE on a stream")),
+        Kind::PriorityUpdate if on_stream => Err(ConnectionError::protocol("PRIORITY_UPDATE on a stream")),
         Kind::PriorityUpdate if header.len < 4 => {
-            Err(Fault::size("PRIORITY_UPDATE is at least 4 bytes long"))
+            Err(ConnectionError::size("PRIORITY_UPDATE is at least 4 bytes long"))
         }
         _ => Ok(()),
     }

@@ -6,7 +6,7 @@ use super::priority::Priority;
 use crate::authority::{is_authority, is_authority_with_port, is_same_authority};
 use crate::chars::{self, TOKEN, is_value};
 use crate::framing::{content_length, expectation};
-use crate::{Field, Fields, Method, Rejection, Request, Status, Target};
+use crate::{Field, Fields, Method, Rejection, Request, RequestTarget, Status};
 
 /// RFC 9113 §6.5.2: what a field counts beyond its name and value.
 const FIELD_OVERHEAD: usize = 32;
@@ -301,7 +301,7 @@ impl Parts {
     pub(super) fn view<'k>(&self, kept: &'k [u8]) -> Request<'k> {
         let method = self.method.unwrap_or(Method::Unknown);
         let path = self.path.map_or(&b"*"[..], |span| span.of(kept));
-        let target = target(method, path).unwrap_or(Target { path: b"*", query: None });
+        let target = target(method, path).unwrap_or(RequestTarget { path: b"*", query: None });
         let mut request = Request::new(method, target);
         for (field, span) in &self.fields[..self.fields_len] {
             let value = span.of(kept);
@@ -388,11 +388,11 @@ fn scheme(value: &[u8]) -> Result<Scheme, Malformed> {
 }
 
 /// §8.3.1: path and query; `*` for OPTIONS.
-fn target(method: Method, path: &[u8]) -> Option<Target<'_>> {
+fn target(method: Method, path: &[u8]) -> Option<RequestTarget<'_>> {
     if path == b"*" && matches!(method, Method::Options | Method::Connect) {
-        return Some(Target { path, query: None });
+        return Some(RequestTarget { path, query: None });
     }
-    Target::from_origin_form(path)
+    RequestTarget::from_origin_form(path)
 }
 
 const _: () = assert!(FIELDS_MAX == Fields::KEPT_MAX);

@@ -1,7 +1,7 @@
 //! What is sent, and in which order (RFC 9218 §10).
 
-use super::Content;
-use super::connection::{Connection, Phase, Shared};
+use super::ContentSource;
+use super::connection::{Connection, Phase, SharedBuffers};
 use super::control::WINDOW_STEP;
 use super::flood::Flood;
 use super::frame::{END_STREAM, HEADER, Header, Kind};
@@ -10,7 +10,7 @@ use super::stream::{Local, Stream};
 /// A frame of DATA is not cut smaller than this to fill the rest of a buffer.
 const PIECE_MIN: usize = 1024;
 
-impl<T: Content> Connection<T> {
+impl<T: ContentSource> Connection<T> {
     /// Whether [`poll_send`](Connection::poll_send) has something to write.
     #[must_use]
     pub fn wants_send(&self) -> bool {
@@ -19,7 +19,7 @@ impl<T: Content> Connection<T> {
 
     /// Fills `out` with frames: answers to the peer's own frames and heads first, then content of all streams that are ready, the most urgent
     /// first. Returns how many bytes it wrote; 0 when there is nothing to send now. Room for less than a kilobyte may be left.
-    pub fn poll_send(&mut self, shared: &mut Shared<T>, out: &mut [u8]) -> usize {
+    pub fn poll_send(&mut self, shared: &mut SharedBuffers<T>, out: &mut [u8]) -> usize {
         let mut len = self.send_queue(shared, out);
         while self.queue.is_empty()
             && let Some(at) = self.pick()
@@ -32,7 +32,7 @@ impl<T: Content> Connection<T> {
         len
     }
 
-    fn send_queue(&mut self, shared: &mut Shared<T>, out: &mut [u8]) -> usize {
+    fn send_queue(&mut self, shared: &mut SharedBuffers<T>, out: &mut [u8]) -> usize {
         let waiting = &self.queue[self.queue_sent..];
         let len = waiting.len().min(out.len());
         out[..len].copy_from_slice(&waiting[..len]);
@@ -45,16 +45,16 @@ impl<T: Content> Connection<T> {
 
     /// The most urgent stream that could be sent on but for its content, which is not at hand: to be provided. So many bytes
     /// of it may be sent now.
-    pub fn hungry(&mut self) -> Option<(u32, &mut T, usize)> {
+    pub fn next_unready(&mut self) -> Option<(u32, &mut T, usize)> {
         let window = self.send_window;
         if window <= 0 {
             return None;
         }
-        let hungry = self.streams.iter_mut().filter(|stream| {
+        let next_unready = self.streams.iter_mut().filter(|stream| {
             stream.window > 0
                 && matches!(&stream.local, Local::Sending { content, .. } if content.ready() == 0)
         });
-        let stream = hungry.min_by_key(|stream| (stream.priority.urgency, stream.served))?;
+        let stream = next_unready.min_by_key(|stream| (stream.priority.urgency, stream.served))?;
         let id = stream.id;
         let allowed = usize::try_from(stream.window.min(window)).unwrap_or(0);
         match &mut stream.local {
@@ -107,7 +107,7 @@ impl<T: Content> Connection<T> {
     /// One frame of content; `None` when there is no room for one.
     fn write_data(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         at: usize,
         out: &mut [u8],
         first: bool,
@@ -147,7 +147,7 @@ impl<T: Content> Connection<T> {
     }
 }
 
-fn is_ready<T: Content>(stream: &Stream<T>) -> bool {
+fn is_ready<T: ContentSource>(stream: &Stream<T>) -> bool {
     stream.window > 0
         && matches!(&stream.local, Local::Sending { content, left } if *left > 0 && content.ready() > 0)
 }

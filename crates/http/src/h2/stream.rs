@@ -9,11 +9,11 @@
 use super::priority::Priority;
 
 /// The content of an answer.
-pub trait Content {
+pub trait ContentSource {
     /// How many of its next bytes are at hand.
     fn ready(&self) -> usize;
 
-    /// Moves its next bytes to `out`, which is no longer than what is [`ready`](Content::ready).
+    /// Moves its next bytes to `out`, which is no longer than what is [`ready`](ContentSource::ready).
     fn fill(&mut self, out: &mut [u8]);
 }
 

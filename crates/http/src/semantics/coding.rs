@@ -18,7 +18,7 @@ pub enum Coding {
 
 /// Which codings a client accepts, and how much it likes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accept {
+pub struct AcceptEncoding {
     /// By [`Coding`] in the order of its declaration.
     listed: [Option<u16>; 4],
     /// The weight of `*`.
@@ -27,14 +27,14 @@ pub struct Accept {
     sent: bool,
 }
 
-impl Accept {
+impl AcceptEncoding {
     /// Reads the Accept-Encoding lines of a request.
     ///
     /// A list member that is malformed counts as absent; of a coding that is listed twice, the last weight
     /// counts.
     #[must_use]
-    pub fn of(request: &Request<'_>) -> Accept {
-        let mut accept = Accept { listed: [None; 4], others: None, sent: false };
+    pub fn of(request: &Request<'_>) -> AcceptEncoding {
+        let mut accept = AcceptEncoding { listed: [None; 4], others: None, sent: false };
         for line in request.fields.all(Field::AcceptEncoding) {
             accept.sent = true;
             for member in line.split(|&byte| byte == b',') {

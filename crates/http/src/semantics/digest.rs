@@ -22,7 +22,7 @@ pub fn wants_sha256(request: &Request<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Method, Target};
+    use crate::{Method, RequestTarget};
 
     #[test]
     fn preferences() {
@@ -39,7 +39,7 @@ mod tests {
             (b"sha-256=1, sha-256=0", false),
             (b"", false),
         ] {
-            let mut request = Request::new(Method::Get, Target { path: b"/", query: None });
+            let mut request = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
             assert!(!wants_sha256(&request));
             request.fields.push(Field::WantReprDigest, value).unwrap();
             assert_eq!(wants_sha256(&request), wanted, "{}", value.escape_ascii());

@@ -1,7 +1,7 @@
 //! RFC 9110 §12 to §14 as pure functions: content coding negotiation, preconditions, ranges.
 //!
-//! The order in which an answer is found (RFC 9110 §13.2.2): choose the representation with [`Accept`],
-//! evaluate [`preconditions`] on its validators, then, only if they say [`Verdict::Proceed`], ask [`range()`]
+//! The order in which an answer is found (RFC 9110 §13.2.2): choose the representation with [`AcceptEncoding`],
+//! evaluate [`preconditions`] on its validators, then, only if they say [`PreconditionResult::Proceed`], ask [`range()`]
 //! for the part to send. [`wants_sha256`] says whether the digest of the representation is asked for (RFC 9530).
 
 mod coding;
@@ -9,7 +9,7 @@ mod digest;
 mod precondition;
 mod range;
 
-pub use coding::{Accept, Coding};
+pub use coding::{AcceptEncoding, Coding};
 pub use digest::wants_sha256;
-pub use precondition::{Validators, Verdict, preconditions};
-pub use range::{PARTS_MAX, Parts, Span, range};
+pub use precondition::{PreconditionResult, Validators, preconditions};
+pub use range::{PARTS_MAX, RangeParts, RangeSelection, range};

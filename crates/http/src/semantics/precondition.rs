@@ -16,13 +16,13 @@ pub struct Validators<'a> {
 
 /// What preconditions make of a request that would succeed without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PreconditionResult {
     /// Answer as if there were none.
     Proceed,
     /// 304: the client has this representation.
     NotModified,
     /// 412: the client wanted something only for another state.
-    PreconditionFailed,
+    Failed,
 }
 
 /// Evaluates If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since, in the order of RFC 9110
@@ -31,39 +31,39 @@ pub enum Verdict {
 /// Dates that are invalid or sent twice are ignored, as are dates while `last_modified` is `None`. A
 /// malformed entity tag ends the list on its line: what came before it counts.
 #[must_use]
-pub fn preconditions(request: &Request<'_>, validators: &Validators<'_>) -> Verdict {
+pub fn preconditions(request: &Request<'_>, validators: &Validators<'_>) -> PreconditionResult {
     let fields = &request.fields;
     // §13.2.1: methods that do not select a representation ignore all of them.
     if matches!(request.method, Method::Connect | Method::Options | Method::Trace) {
-        return Verdict::Proceed;
+        return PreconditionResult::Proceed;
     }
 
     // Steps 1 and 2. §13.1.1: If-Match compares strongly.
     if fields.has(Field::IfMatch) {
         if !matches_any(fields, Field::IfMatch, validators, |tag, etag| !tag.weak && tag.opaque == etag) {
-            return Verdict::PreconditionFailed;
+            return PreconditionResult::Failed;
         }
     } else if let (Some(limit), Some(modified)) =
         (date_of(fields, Field::IfUnmodifiedSince), validators.last_modified)
         && modified > limit
     {
-        return Verdict::PreconditionFailed;
+        return PreconditionResult::Failed;
     }
 
     // Steps 3 and 4. §13.1.2: If-None-Match compares weakly, and its presence turns If-Modified-Since off.
     let reads = matches!(request.method, Method::Get | Method::Head);
     if fields.has(Field::IfNoneMatch) {
         if matches_any(fields, Field::IfNoneMatch, validators, |tag, etag| tag.opaque == etag) {
-            return if reads { Verdict::NotModified } else { Verdict::PreconditionFailed };
+            return if reads { PreconditionResult::NotModified } else { PreconditionResult::Failed };
         }
     } else if reads
         && let (Some(known), Some(modified)) =
             (date_of(fields, Field::IfModifiedSince), validators.last_modified)
         && modified <= known
     {
-        return Verdict::NotModified;
+        return PreconditionResult::NotModified;
     }
-    Verdict::Proceed
+    PreconditionResult::Proceed
 }
 
 /// Whether a list of entity tags, or `*`, names the representation.

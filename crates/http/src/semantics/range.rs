@@ -7,7 +7,7 @@ use crate::{Field, Method, Request};
 
 /// What to send of a representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum RangeSelection {
     /// All of it, with 200.
     Whole,
     /// These bytes, with 206 and `Content-Range: bytes first-last/length`; `first <= last < length`.
@@ -18,19 +18,19 @@ pub enum Span {
         last: u64,
     },
     /// Several parts, with 206 and `multipart/byteranges` (RFC 9110 §15.3.7.2). To send fewer is allowed too.
-    Parts(Parts),
+    Parts(RangeParts),
     /// Nothing, with 416 and `Content-Range: bytes */length`.
     Unsatisfiable,
 }
 
 /// Parts of a representation that neither overlap nor lie close together, in the order in which they were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct RangeParts {
     parts: [(u64, u64); PARTS_MAX],
     len: usize,
 }
 
-impl Parts {
+impl RangeParts {
     /// Offsets of the first and the last byte of each.
     #[must_use]
     pub fn as_slice(&self) -> &[(u64, u64)] {
@@ -76,16 +76,16 @@ const GAP_MAX: u64 = 80;
 /// A server may ignore Range (RFC 9110 §14.2), and this one does where it is malformed, sent twice, in
 /// another unit than bytes, or asks for more than eight ranges. Numbers beyond 64 bits count as the largest.
 #[must_use]
-pub fn range(request: &Request<'_>, validators: &Validators<'_>, length: u64) -> Span {
+pub fn range(request: &Request<'_>, validators: &Validators<'_>, length: u64) -> RangeSelection {
     // RFC 9110 §14.2: Range is defined for GET only.
     if request.method != Method::Get {
-        return Span::Whole;
+        return RangeSelection::Whole;
     }
     let Some(span) = request.fields.get(Field::Range).and_then(|value| set(value, length)) else {
-        return Span::Whole;
+        return RangeSelection::Whole;
     };
     if request.fields.has(Field::IfRange) && !if_range(request, validators) {
-        return Span::Whole;
+        return RangeSelection::Whole;
     }
     span
 }
@@ -110,14 +110,14 @@ enum Spec {
 }
 
 /// What a Range field asks for; `None` when it is to be ignored.
-fn set(value: &[u8], length: u64) -> Option<Span> {
+fn set(value: &[u8], length: u64) -> Option<RangeSelection> {
     let equals = memchr::memchr(b'=', value)?;
     let (unit, set) = (&value[..equals], &value[equals + 1..]);
     // RFC 9110 §14.1: names of range units are case-insensitive.
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
-    let mut parts = Parts { parts: [(0, 0); PARTS_MAX], len: 0 };
+    let mut parts = RangeParts { parts: [(0, 0); PARTS_MAX], len: 0 };
     let (mut any, mut whole) = (false, false);
     // RFC 9110 §5.6.1.2: empty list members are to be accepted.
     for member in set.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty()) {
@@ -138,9 +138,9 @@ fn set(value: &[u8], length: u64) -> Option<Span> {
     match (parts.as_slice(), any) {
         (_, false) => None,
         _ if whole => None,
-        ([], true) => Some(Span::Unsatisfiable),
-        (&[(first, last)], true) => Some(Span::Part { first, last }),
-        (_, true) => Some(Span::Parts(parts)),
+        ([], true) => Some(RangeSelection::Unsatisfiable),
+        (&[(first, last)], true) => Some(RangeSelection::Part { first, last }),
+        (_, true) => Some(RangeSelection::Parts(parts)),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::lab::*;
 use crate::skip::skip;
-use sitar_http::h2::checks::{Hpack, List};
-use sitar_http::h2::{Answer, Connection, Content, Limits, Shared, block};
+use sitar_http::h2::testing::{Hpack, List};
+use sitar_http::h2::{Connection, ContentSource, Limits, ResponseHead, SharedBuffers, field_block};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -143,7 +143,7 @@ fn our_blocks_to_another_decoder() {
         let value = &every[nth % 90..(nth % 90 + nth % 7).min(94)];
         let long = "/x".repeat(nth * 3);
         let lines = format!("Content-Type: {value}\r\nX-Name-{nth}: {value}{every}\r\nLocation: {long}\r\n");
-        input += &format!("\n{}\n", hex(&block(lines.as_bytes())));
+        input += &format!("\n{}\n", hex(&field_block(lines.as_bytes())));
         let fields = [
             ("content-type".to_string(), value.to_string()),
             (format!("x-name-{nth}"), format!("{value}{every}")),
@@ -175,7 +175,7 @@ fn streams_to_another_server() {
             .map(|asked| format!("{}:{}", asked.stream, hex(&asked.path)))
             .collect();
         let our_resets = lab.resets();
-        let fault = lab.connection.fault();
+        let fault = lab.connection.error();
         let clean =
             fault.is_none() && our_resets.is_empty() && asked.iter().all(|asked| asked.rejection.is_none());
         let theirs_clean = error == "-" && resets == "-";
@@ -220,13 +220,13 @@ fn is_known(ours: Option<&str>, theirs: &str) -> bool {
 /// `/N`: N bytes that count up from the stream's number.
 fn answer(
     connection: &mut Connection<Counting>,
-    shared: &mut Shared<Counting>,
+    shared: &mut SharedBuffers<Counting>,
     stream: u32,
     path: &[u8],
     head: bool,
 ) {
     let length: usize = std::str::from_utf8(&path[1..]).unwrap().parse().unwrap();
-    let answer = Answer {
+    let answer = ResponseHead {
         status: sitar_http::Status::OK,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         block: b"",
@@ -234,7 +234,7 @@ fn answer(
         content_length: Some(length as u64),
     };
     if head {
-        connection.answer_empty(shared, stream, &answer);
+        connection.respond_without_content(shared, stream, &answer);
         return;
     }
     let content = Counting { next: stream as u8, ..counting(length) };
@@ -243,9 +243,9 @@ fn answer(
         let mut copy = Counting { next: stream as u8, ..counting(length) };
         copy.fill(&mut small);
         // No room: only what waits elsewhere can be tried; so it has to be queued.
-        assert!(connection.answer_now(shared, stream, &answer, &small, &mut []).is_none());
+        assert!(connection.respond_now(shared, stream, &answer, &small, &mut []).is_none());
     }
-    connection.answer(shared, stream, &answer, content);
+    connection.respond(shared, stream, &answer, content);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_live_client() {
     let mut child = start(&["live", "4", "40"]);
     let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let limits = Limits::default();
-    let mut shared = Shared::new(&limits);
+    let mut shared = SharedBuffers::new(&limits);
     let mut connections = 0;
     'clients: loop {
         let now = Instant::now();
@@ -276,7 +276,7 @@ fn a_live_client() {
             }
             loop {
                 let received = connection.receive(&mut shared, &inbox, now);
-                let ask = received.ask.map(|ask| {
+                let ask = received.request.map(|ask| {
                     let head = ask.method == sitar_http::Method::Head;
                     (ask.stream, ask.request.unwrap().target.path.to_vec(), head)
                 });
@@ -284,7 +284,7 @@ fn a_live_client() {
                 let Some((stream, path, head)) = ask else { break };
                 answer(&mut connection, &mut shared, stream, &path, head);
             }
-            assert_eq!(connection.fault(), None);
+            assert_eq!(connection.error(), None);
             // Not all at once, so that what comes crosses what is sent.
             let (mut wire, mut record) = (Vec::new(), vec![0; 16_384]);
             for _ in 0..3 {
@@ -295,7 +295,7 @@ fn a_live_client() {
             to.write_all(&wire).unwrap();
         }
         connections += 1;
-        connection.end(&mut shared);
+        connection.release(&mut shared);
     }
     assert_eq!(connections, 40);
     assert!(child.wait().unwrap().success());

@@ -15,7 +15,7 @@ fn in_flight_streams_finish() {
     lab.feed(&get(1));
     lab.answer(1, 70_000);
     lab.sent();
-    lab.connection.drain(&mut lab.shared, lab.now);
+    lab.connection.begin_drain(&mut lab.shared, lab.now);
     // First without a limit, with a PING to see when the client has heard of it,
     let sent = lab.sent();
     assert_eq!(sent[0], goaway(0x7fff_ffff));
@@ -37,15 +37,15 @@ fn in_flight_streams_finish() {
     lab.feed(&[window_update(0, 100_000), window_update(1, 100_000)].concat());
     lab.sent();
     assert!(lab.connection.is_done());
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
 }
 
 #[test]
 fn a_client_that_does_not_answer_is_not_waited_for() {
     let mut lab = Lab::new();
     assert!(lab.is_well(1));
-    lab.connection.drain(&mut lab.shared, lab.now);
-    lab.connection.drain(&mut lab.shared, lab.now);
+    lab.connection.begin_drain(&mut lab.shared, lab.now);
+    lab.connection.begin_drain(&mut lab.shared, lab.now);
     assert_eq!(lab.sent().len(), 2);
     assert_eq!(lab.connection.deadline(), Some(lab.now + Duration::from_secs(1)));
     lab.pass(Duration::from_millis(999));
@@ -58,7 +58,7 @@ fn a_client_that_does_not_answer_is_not_waited_for() {
 #[test]
 fn before_anything_was_said() {
     let mut lab = Lab::fresh(&Limits::default());
-    lab.connection.drain(&mut lab.shared, lab.now);
+    lab.connection.begin_drain(&mut lab.shared, lab.now);
     let sent = lab.sent();
     assert_eq!((sent[0].kind, &sent[1..]), (SETTINGS, &[goaway(0)][..]));
     assert!(lab.connection.is_done());

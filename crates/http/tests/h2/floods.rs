@@ -11,7 +11,7 @@ fn until_calm(lab: &mut Lab, flood: Flood, mut wire: impl FnMut(&mut Lab, u32) -
     for nth in 0..5_000 {
         let wire = wire(lab, nth);
         lab.feed(&wire);
-        if let Some(fault) = lab.connection.fault() {
+        if let Some(fault) = lab.connection.error() {
             assert_eq!(fault.flood, Some(flood));
             assert_eq!(lab.failure(), Some(CALM));
             assert_eq!(lab.connection.streams(), 0);
@@ -46,7 +46,7 @@ fn rapid_reset() {
         }
         lab.pass(Duration::from_secs(4));
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn header_blocks_in_pieces() {
     lab.feed(&frame(HEADERS, END_STREAM, 1, &[0x82]));
     for nth in 0..100 {
         lab.feed(&frame(CONTINUATION, 0, 1, b""));
-        if lab.connection.fault().is_some() {
+        if lab.connection.error().is_some() {
             assert_eq!(nth, 6, "eight frames in all");
             break;
         }
@@ -135,7 +135,7 @@ fn frames_that_want_an_answer() {
         lab.sent();
         lab.pass(Duration::from_millis(100));
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn windows_opened_byte_by_byte() {
         lab.feed(&[window_update(0, 100), window_update(stream, 100)].concat());
         lab.asked.clear();
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     // So may a client whose windows are small, as nghttp's with --window-bits=10, in an answer that needs many of them.
     let mut lab = Lab::with(&Limits::default(), &[(4, 1023)]);
     lab.feed(&get(1));
@@ -175,7 +175,7 @@ fn windows_opened_byte_by_byte() {
         assert_eq!(lab.sent().last().map(|frame| frame.payload.len()), Some(1023));
         lab.feed(&[window_update(0, 1023), window_update(1, 1023)].concat());
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn small_windows_are_no_flood() {
                 len -= piece;
             }
             lab.feed(&wire);
-            assert_eq!(lab.connection.fault(), None, "{window} in {step}: after {read}");
+            assert_eq!(lab.connection.error(), None, "{window} in {step}: after {read}");
         }
     }
     // With a window for the connection that it made large at first, while something was under way,
@@ -215,7 +215,7 @@ fn small_windows_are_no_flood() {
         lab.feed(&[window_update(0, 7).repeat(42), window_update(0, 6), window_update(1, 300)].concat());
         assert_eq!(lab.sent().iter().map(|frame| frame.payload.len()).sum::<usize>(), 300);
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     // with streams whose last window comes when they have ended,
     let mut lab = Lab::with(&Limits::default(), &[(4, 100)]);
     for nth in 0..3000 {
@@ -226,7 +226,7 @@ fn small_windows_are_no_flood() {
         lab.feed(&[window_update(stream, 50), window_update(stream, 50), window_update(0, 100)].concat());
         lab.asked.clear();
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     // and with windows that begin closed and are opened by what it wants to have next.
     let mut lab = Lab::with(&Limits::default(), &[(4, 0)]);
     lab.feed(&get(1));
@@ -236,7 +236,7 @@ fn small_windows_are_no_flood() {
         lab.feed(&[window_update(1, 100), window_update(0, 100)].concat());
         assert_eq!(lab.sent().iter().map(|frame| frame.payload.len()).collect::<Vec<_>>(), [100]);
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     // What opens a window further and further by little is a flood as before: nothing was sent for
     // it.
     let mut lab = Lab::new();
@@ -268,7 +268,7 @@ fn a_window_that_was_made_a_little_larger_is_no_flood() {
             let len: usize = frames.map(|frame| frame.payload.len()).sum();
             assert_eq!(len, (window + more) as usize);
             lab.feed(&[window_update(1, len as u32), window_update(0, len as u32)].concat());
-            assert_eq!(lab.connection.fault(), None, "{window} + {more}, {more_for_all}: frame {nth}");
+            assert_eq!(lab.connection.error(), None, "{window} + {more}, {more_for_all}: frame {nth}");
         }
     }
 }
@@ -279,7 +279,7 @@ fn an_answer_that_leaves_at_once_counts_for_both_windows() {
     // back one by one. With the largest window one byte too many would be an overflow (§6.9.1).
     for window in [100, 0x7fff_ffff] {
         let mut lab = Lab::with(&Limits::default(), &[(4, window)]);
-        let answer = sitar_http::h2::Answer {
+        let answer = sitar_http::h2::ResponseHead {
             status: sitar_http::Status::METHOD_NOT_ALLOWED,
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             block: b"",
@@ -289,10 +289,10 @@ fn an_answer_that_leaves_at_once_counts_for_both_windows() {
         let mut out = [0; 512];
         for stream in (1..180).step_by(2) {
             lab.feed(&frame(HEADERS, END_HEADERS, stream, POST));
-            let now = lab.connection.answer_now(&mut lab.shared, stream, &answer, &[b'x'; 23], &mut out);
+            let now = lab.connection.respond_now(&mut lab.shared, stream, &answer, &[b'x'; 23], &mut out);
             assert!(now.is_some());
             lab.feed(&[window_update(stream, 1), window_update(0, 1)].concat().repeat(23));
-            assert_eq!(lab.connection.fault(), None, "stream {stream}");
+            assert_eq!(lab.connection.error(), None, "stream {stream}");
         }
         lab.feed(&frame(DATA, END_STREAM, 1, b"content"));
         assert_eq!(lab.sent(), [], "no stream was reset");
@@ -320,7 +320,7 @@ fn windows_of_streams_that_are_over() {
         }
         lab.asked.clear();
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     // and those that open it wide with each request, whatever comes of that.
     let mut lab = Lab::new();
     for nth in 0..5_000 {
@@ -331,7 +331,7 @@ fn windows_of_streams_that_are_over() {
         lab.asked.clear();
         lab.sent();
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     // So may those that do it once for each answer.
     let mut lab = Lab::new();
     for nth in 0..5_000 {
@@ -342,7 +342,7 @@ fn windows_of_streams_that_are_over() {
         lab.feed(&[window_update(stream, 2_000), window_update(0, 2_000)].concat());
         lab.asked.clear();
     }
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn nothing_is_read_while_nothing_can_be_sent() {
     // 100 answers with heads of a kilobyte, to a peer that does not read: it gets no further than 24 KiB and one more head.
     let mut lab = Lab::new();
     let more = format!("X: {}\r\n", "x".repeat(1000));
-    let answer = sitar_http::h2::Answer {
+    let answer = sitar_http::h2::ResponseHead {
         status: sitar_http::Status::OK,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         block: b"",
@@ -361,7 +361,7 @@ fn nothing_is_read_while_nothing_can_be_sent() {
     for nth in 0..100 {
         lab.feed(&get(2 * nth + 1));
         for asked in lab.asked() {
-            lab.connection.answer_empty(&mut lab.shared, asked.stream, &answer);
+            lab.connection.respond_without_content(&mut lab.shared, asked.stream, &answer);
             answered += 1;
         }
     }

@@ -125,7 +125,7 @@ fn what_is_received_stays_within_both_windows() {
         (0..3).for_each(|_| lab.feed(&full(stream)));
         lab.feed(&reset(stream, 8));
     }
-    assert_eq!(lab.connection.fault(), None, "a megabyte");
+    assert_eq!(lab.connection.error(), None, "a megabyte");
     // What comes without asking is too much, at some point.
     let mut lab = Lab::new();
     lab.feed(&post(1));
@@ -142,12 +142,12 @@ fn content_that_is_not_at_hand_holds_nobody_up() {
     lab.answer(3, 10);
     let sent = lab.sent();
     assert_eq!((data(&sent, 1), data(&sent, 3)), (100, 10));
-    let (stream, content, allowed) = lab.connection.hungry().unwrap();
+    let (stream, content, allowed) = lab.connection.next_unready().unwrap();
     assert_eq!(allowed, 65_535 - 110, "the connection's window, of which both streams have used some");
     assert_eq!(stream, 1);
     content.held = 0;
     assert_eq!(data(&lab.sent(), 1), 900);
-    assert!(lab.connection.hungry().is_none());
+    assert!(lab.connection.next_unready().is_none());
     // What cannot be completed is our fault, and said so.
     lab.feed(&get(5));
     lab.answer_with(5, Counting { held: 1000, ..counting(1000) });
@@ -158,8 +158,8 @@ fn content_that_is_not_at_hand_holds_nobody_up() {
 
 #[test]
 fn an_answer_leaves_at_once_only_if_it_may() {
-    use sitar_http::h2::Answer;
-    let answer = Answer {
+    use sitar_http::h2::ResponseHead;
+    let answer = ResponseHead {
         status: sitar_http::Status::OK,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         block: b"",
@@ -170,17 +170,17 @@ fn an_answer_leaves_at_once_only_if_it_may() {
     let mut lab = Lab::with(&Limits::default(), &[(4, 10)]);
     lab.feed(&[get(1), get(3)].concat());
     assert_eq!(
-        lab.connection.answer_now(&mut lab.shared, 1, &answer, &[0; 11], &mut out),
+        lab.connection.respond_now(&mut lab.shared, 1, &answer, &[0; 11], &mut out),
         None,
         "its window"
     );
-    lab.connection.answer(&mut lab.shared, 1, &answer, counting(11));
-    assert_eq!(lab.connection.answer_now(&mut lab.shared, 3, &answer, b"", &mut out), None, "others wait");
+    lab.connection.respond(&mut lab.shared, 1, &answer, counting(11));
+    assert_eq!(lab.connection.respond_now(&mut lab.shared, 3, &answer, b"", &mut out), None, "others wait");
     lab.feed(&window_update(1, 1));
     lab.sent();
     // What waits goes first.
     lab.feed(&frame(PING, 0, 0, &[7; 8]));
-    let len = lab.connection.answer_now(&mut lab.shared, 3, &answer, b"0123456789", &mut out).unwrap();
+    let len = lab.connection.respond_now(&mut lab.shared, 3, &answer, b"0123456789", &mut out).unwrap();
     let kinds: Vec<u8> = frames(&out[..len]).iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [PING, HEADERS, DATA]);
     assert_eq!(lab.sent(), []);

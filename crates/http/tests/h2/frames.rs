@@ -145,7 +145,7 @@ fn what_is_to_be_ignored() {
     assert!(!lab.connection.is_done());
     assert_eq!(lab.sent().last().map(|frame| frame.payload.clone()), Some(vec![0, 1, 2]));
     assert!(lab.connection.is_done());
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
 }
 
 #[test]

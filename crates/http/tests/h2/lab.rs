@@ -1,7 +1,9 @@
 //! A client of bytes and a server's connection, in a time of their own.
 
-pub(crate) use sitar_http::h2::checks::frame;
-use sitar_http::h2::{Answer, Connection, Content, ErrorCode, Limits, PREFACE, Shared, checks::Hpack};
+pub(crate) use sitar_http::h2::testing::frame;
+use sitar_http::h2::{
+    Connection, ContentSource, ErrorCode, Limits, PREFACE, ResponseHead, SharedBuffers, testing::Hpack,
+};
 use sitar_http::{Rejection, Status};
 use std::time::{Duration, Instant};
 
@@ -95,7 +97,7 @@ pub(crate) struct Counting {
     pub(crate) held: usize,
 }
 
-impl Content for Counting {
+impl ContentSource for Counting {
     fn ready(&self) -> usize {
         self.left - self.held
     }
@@ -125,7 +127,7 @@ pub(crate) struct Asked {
 
 pub(crate) struct Lab {
     pub(crate) connection: Connection<Counting>,
-    pub(crate) shared: Shared<Counting>,
+    pub(crate) shared: SharedBuffers<Counting>,
     pub(crate) now: Instant,
     /// Received, not used yet.
     inbox: Vec<u8>,
@@ -138,7 +140,7 @@ const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 impl Lab {
     /// A connection before the client's first byte.
     pub(crate) fn fresh(limits: &Limits) -> Lab {
-        let (mut shared, now) = (Shared::new(limits), Instant::now());
+        let (mut shared, now) = (SharedBuffers::new(limits), Instant::now());
         let connection = Connection::new(limits, &mut shared, now);
         Lab { connection, shared, now, inbox: Vec::new(), asked: Vec::new() }
     }
@@ -161,7 +163,7 @@ impl Lab {
         loop {
             let received = self.connection.receive(&mut self.shared, &self.inbox, self.now);
             let used = received.used;
-            let more = match received.ask {
+            let more = match received.request {
                 Some(ask) => {
                     let request = ask.request.ok();
                     self.asked.push(Asked {
@@ -201,9 +203,14 @@ impl Lab {
 
     pub(crate) fn answer_with(&mut self, stream: u32, content: Counting) {
         let length = content.left as u64;
-        let answer =
-            Answer { status: Status::OK, date: DATE, block: b"", fields: &[], content_length: Some(length) };
-        self.connection.answer(&mut self.shared, stream, &answer, content);
+        let answer = ResponseHead {
+            status: Status::OK,
+            date: DATE,
+            block: b"",
+            fields: &[],
+            content_length: Some(length),
+        };
+        self.connection.respond(&mut self.shared, stream, &answer, content);
     }
 
     /// Everything that can be sent now, in records of 16 KiB.
@@ -231,7 +238,7 @@ impl Lab {
         assert_eq!(frames.last(), Some(goaway), "nothing comes behind it");
         assert!(self.connection.is_done());
         let code = u32::from_be_bytes(*goaway.payload[4..].first_chunk().unwrap());
-        assert_eq!(self.connection.fault().map(|fault| fault.code as u32), Some(code));
+        assert_eq!(self.connection.error().map(|fault| fault.code as u32), Some(code));
         Some(code)
     }
 

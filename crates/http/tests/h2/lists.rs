@@ -2,7 +2,7 @@
 
 use crate::lab::*;
 use sitar_http::Method;
-use sitar_http::h2::{Connection, ErrorCode, Limits, PREFACE, Shared};
+use sitar_http::h2::{Connection, ErrorCode, Limits, PREFACE, SharedBuffers};
 use std::time::Instant;
 
 /// A GET with one cookie that enters the dynamic table, and then that entry `count` times, one byte
@@ -16,7 +16,7 @@ fn by_index(cookie: &str, count: usize) -> Vec<u8> {
 fn status_of(block: &[u8]) -> Option<u16> {
     let mut lab = Lab::new();
     lab.feed(&frame(HEADERS, WHOLE, 1, block));
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     lab.asked()[0].rejection.map(|rejection| rejection.status.code())
 }
 
@@ -52,7 +52,7 @@ fn pseudo_header_fields_that_there_are_not_count_with_their_names() {
 
 /// The method that a refused request is handed out with.
 fn method_of(block: &[u8]) -> Method {
-    let (mut shared, now) = (Shared::<Counting>::new(&Limits::default()), Instant::now());
+    let (mut shared, now) = (SharedBuffers::<Counting>::new(&Limits::default()), Instant::now());
     let mut connection = Connection::new(&Limits::default(), &mut shared, now);
     let mut wire = [PREFACE, &settings(&[])[..]].concat();
     for (nth, piece) in block.chunks(16_384).enumerate() {
@@ -60,7 +60,7 @@ fn method_of(block: &[u8]) -> Method {
         let last = if (nth + 1) * 16_384 >= block.len() { END_HEADERS } else { 0 };
         wire.extend(frame(kind, first | last, 1, piece));
     }
-    let ask = connection.receive(&mut shared, &wire, now).ask.unwrap();
+    let ask = connection.receive(&mut shared, &wire, now).request.unwrap();
     assert!(ask.request.is_err());
     ask.method
 }

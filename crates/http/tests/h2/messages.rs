@@ -1,7 +1,7 @@
 //! Requests and answers (RFC 9113 §8): malformed ones are errors of their stream (§8.1.1), never of the connection.
 
 use crate::lab::*;
-use sitar_http::h2::{Answer, ErrorCode, Limits, block};
+use sitar_http::h2::{ErrorCode, Limits, ResponseHead, field_block};
 use sitar_http::{Status, date};
 
 fn malformed(block: &[u8]) {
@@ -184,8 +184,8 @@ fn requests_that_are_refused_with_an_answer() {
 fn the_bytes_of_an_answer() {
     let mut lab = Lab::new();
     lab.feed(&[get(1), get(3), get(5), get(7)].concat());
-    let fields = block(b"Vary: Accept-Encoding\r\n");
-    let mut answer = Answer {
+    let fields = field_block(b"Vary: Accept-Encoding\r\n");
+    let mut answer = ResponseHead {
         status: Status::OK,
         date: &date::write_imf(784_111_777),
         block: &fields,
@@ -194,7 +194,7 @@ fn the_bytes_of_an_answer() {
     };
     // RFC 7541 §6.3: the first block says that the table is empty; then :status 200, date, content-length 5.
     let mut out = [0; 512];
-    let len = lab.connection.answer_now(&mut lab.shared, 1, &answer, b"hello", &mut out).unwrap();
+    let len = lab.connection.respond_now(&mut lab.shared, 1, &answer, b"hello", &mut out).unwrap();
     let head =
         b"\x00\x00\x41\x01\x04\x00\x00\x00\x01\x20\x88\x0f\x12\x1dSun, 06 Nov 1994 08:49:37 GMT\x0f\x0d\x015";
     let fields = b"\x0f\x2c\x0fAccept-Encoding\x00\x05x-two\x012";
@@ -205,14 +205,20 @@ fn the_bytes_of_an_answer() {
     );
 
     // Without content END_STREAM is on the head (§8.1): 304, HEAD.
-    answer = Answer { status: Status::NOT_MODIFIED, block: b"", fields: &[], content_length: None, ..answer };
-    let len = lab.connection.answer_now(&mut lab.shared, 3, &answer, b"", &mut out).unwrap();
+    answer = ResponseHead {
+        status: Status::NOT_MODIFIED,
+        block: b"",
+        fields: &[],
+        content_length: None,
+        ..answer
+    };
+    let len = lab.connection.respond_now(&mut lab.shared, 3, &answer, b"", &mut out).unwrap();
     assert_eq!(
         &out[..len],
         b"\x00\x00\x21\x01\x05\x00\x00\x00\x03\x8b\x0f\x12\x1dSun, 06 Nov 1994 08:49:37 GMT"
     );
-    answer = Answer { status: Status::URI_TOO_LONG, content_length: Some(1_000_000), ..answer };
-    lab.connection.answer_empty(&mut lab.shared, 5, &answer);
+    answer = ResponseHead { status: Status::URI_TOO_LONG, content_length: Some(1_000_000), ..answer };
+    lab.connection.respond_without_content(&mut lab.shared, 5, &answer);
     let sent = lab.sent();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].flags, WHOLE);
@@ -220,10 +226,10 @@ fn the_bytes_of_an_answer() {
     assert_eq!(crate::lab::head(&sent[0])[2], ("content-length".into(), "1000000".into()));
 
     // No room, and it is as if nothing had been tried.
-    assert_eq!(lab.connection.answer_now(&mut lab.shared, 7, &answer, b"hello", &mut out[..100]), None);
-    assert!(lab.connection.answer_now(&mut lab.shared, 7, &answer, b"hello", &mut out).is_some());
+    assert_eq!(lab.connection.respond_now(&mut lab.shared, 7, &answer, b"hello", &mut out[..100]), None);
+    assert!(lab.connection.respond_now(&mut lab.shared, 7, &answer, b"hello", &mut out).is_some());
     assert_eq!(
-        lab.connection.answer_now(&mut lab.shared, 7, &answer, b"hello", &mut out),
+        lab.connection.respond_now(&mut lab.shared, 7, &answer, b"hello", &mut out),
         None,
         "it has its answer"
     );
@@ -297,7 +303,7 @@ fn long(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
 fn status_of(wire: &[u8]) -> Option<u16> {
     let mut lab = Lab::new();
     lab.feed(wire);
-    assert_eq!(lab.connection.fault(), None);
+    assert_eq!(lab.connection.error(), None);
     lab.asked()[0].rejection.map(|rejection| rejection.status.code())
 }
 
@@ -367,7 +373,7 @@ fn an_oversized_header_block_costs_one_stream() {
                 assert_eq!(last.rejection.map(|rejection| rejection.status.code()), Some(431));
                 lab.answer(last.stream, 0);
             }
-            assert_eq!(lab.connection.fault(), None, "{size} in {step}");
+            assert_eq!(lab.connection.error(), None, "{size} in {step}");
             let sent = lab.sent();
             let content: usize =
                 sent.iter().filter(|frame| frame.kind == DATA).map(|frame| frame.payload.len()).sum();
@@ -452,9 +458,9 @@ fn a_head_as_large_as_any_answer_may_have_is_one_frame() {
     lines.extend(b"\r\n");
     assert_eq!(lines.len(), 16_128);
     let date = date::write_imf(784_111_777);
-    let encoded = block(&lines);
+    let encoded = field_block(&lines);
     for (block, fields) in [(&encoded[..], &[][..]), (b"", &[&lines[..]][..])] {
-        let answer = Answer {
+        let answer = ResponseHead {
             status: Status::URI_TOO_LONG,
             date: &date,
             block,
@@ -466,10 +472,10 @@ fn a_head_as_large_as_any_answer_may_have_is_one_frame() {
             lab.feed(&get(1));
             let mut out = vec![0; 17_000];
             let wire = if at_once {
-                let len = lab.connection.answer_now(&mut lab.shared, 1, &answer, b"", &mut out);
+                let len = lab.connection.respond_now(&mut lab.shared, 1, &answer, b"", &mut out);
                 out[..len.unwrap()].to_vec()
             } else {
-                lab.connection.answer_empty(&mut lab.shared, 1, &answer);
+                lab.connection.respond_without_content(&mut lab.shared, 1, &answer);
                 lab.sent_bytes()
             };
             let frames = frames(&wire);

@@ -1,6 +1,6 @@
 //! A body ends at the same byte, or is refused with the same status, however its bytes arrive.
 
-use sitar_http::h1::{Drain, Framing, Limits};
+use sitar_http::h1::{BodyDrain, Framing, Limits};
 
 /// The first byte says how long the body is (0: chunked) and into what pieces it is cut; the rest is what a
 /// client sends.
@@ -8,7 +8,7 @@ pub(crate) fn check(data: &[u8]) {
     let Some((&control, wire)) = data.split_first() else { return };
     let limits = Limits { body: 200, ..Limits::default() };
     let framing = if control & 0x0f == 0 { Framing::Chunked } else { Framing::Length(u64::from(control)) };
-    let Ok(Some(mut drain)) = Drain::new(framing, &limits) else {
+    let Ok(Some(mut drain)) = BodyDrain::new(framing, &limits) else {
         assert!(u64::from(control) > limits.body);
         return;
     };

@@ -1,7 +1,7 @@
 //! A request head is read the same however its bytes arrive, and whatever is read can be answered.
 
 use sitar_http::h1::{self, Limits};
-use sitar_http::semantics::{Accept, Coding, Validators, preconditions, range};
+use sitar_http::semantics::{AcceptEncoding, Coding, Validators, preconditions, range};
 use sitar_http::{Status, date};
 
 /// `data` is what a client sends.
@@ -28,7 +28,7 @@ pub(crate) fn check(data: &[u8]) {
                 let path = head.request.target.path;
                 assert!(path == b"*" || path.starts_with(b"/"));
                 answer(&head);
-                if let Ok(Some(mut drain)) = h1::Drain::new(head.body, &limits) {
+                if let Ok(Some(mut drain)) = h1::BodyDrain::new(head.body, &limits) {
                     let _ = drain.feed(&data[head.len..]);
                 }
             }
@@ -42,12 +42,12 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-fn answer(head: &h1::Head<'_>) {
+fn answer(head: &h1::RequestHead<'_>) {
     let validators = Validators { etag: Some(b"\"x\""), last_modified: Some(784_111_777) };
     let _ = preconditions(&head.request, &validators);
     let _ = range(&head.request, &validators, 1000);
-    let _ = Accept::of(&head.request).best(&[Coding::Br, Coding::Identity]);
-    let answer = h1::Answer {
+    let _ = AcceptEncoding::of(&head.request).best(&[Coding::Br, Coding::Identity]);
+    let answer = h1::ResponseHead {
         version: head.version,
         status: Status::OK,
         date: &date::write_imf(784_111_777),

@@ -1,12 +1,12 @@
 //! A connection of HTTP/2 does the same however its bytes arrive, and stays within its bounds whatever they are.
 
-use sitar_http::h2::{Answer, Connection, Content, ErrorCode, Limits, PREFACE, Shared};
+use sitar_http::h2::{Connection, ContentSource, ErrorCode, Limits, PREFACE, ResponseHead, SharedBuffers};
 use sitar_http::{Method, Status};
 use std::time::Instant;
 
 struct Zeros(usize);
 
-impl Content for Zeros {
+impl ContentSource for Zeros {
     fn ready(&self) -> usize {
         self.0
     }
@@ -38,7 +38,7 @@ pub(crate) fn check(data: &[u8]) {
 fn run(wire: &[u8], step: usize) -> Outcome {
     let limits = Limits { streams: 8, list: 2048, ..Limits::default() };
     let now = Instant::now();
-    let mut shared = Shared::new(&limits);
+    let mut shared = SharedBuffers::new(&limits);
     let mut connection = Connection::new(&limits, &mut shared, now);
     let mut outcome = Outcome { requests: Vec::new(), failed: None, sent: Vec::new() };
     let mut inbox = PREFACE.to_vec();
@@ -54,20 +54,20 @@ fn run(wire: &[u8], step: usize) -> Outcome {
             break;
         }
     }
-    assert!(inbox.len() <= (64 << 10) + 8 * (9 + 255) || connection.fault().is_none());
+    assert!(inbox.len() <= (64 << 10) + 8 * (9 + 255) || connection.error().is_none());
     check_frames(&outcome.sent);
-    outcome.failed = connection.fault().map(|fault| fault.code);
+    outcome.failed = connection.error().map(|fault| fault.code);
     if outcome.failed.is_some() {
         assert!(connection.is_done());
         outcome.sent.clear();
     }
-    connection.end(&mut shared);
+    connection.release(&mut shared);
     outcome
 }
 
 fn take(
     connection: &mut Connection<Zeros>,
-    shared: &mut Shared<Zeros>,
+    shared: &mut SharedBuffers<Zeros>,
     inbox: &mut Vec<u8>,
     now: Instant,
     outcome: &mut Outcome,
@@ -75,7 +75,7 @@ fn take(
     loop {
         let received = connection.receive(shared, inbox, now);
         assert!(received.used <= inbox.len());
-        let ask = received.ask.map(|ask| {
+        let ask = received.request.map(|ask| {
             (ask.stream, ask.method, ask.request.ok().map(|request| request.target.path.to_vec()))
         });
         inbox.drain(..received.used);
@@ -83,7 +83,7 @@ fn take(
         assert!(connection.memory() < 128 << 10);
         let Some(ask) = ask else { return };
         let length = u64::from(ask.0 % 64) * 1024;
-        let answer = Answer {
+        let answer = ResponseHead {
             status: Status::OK,
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             block: b"",
@@ -91,15 +91,15 @@ fn take(
             content_length: Some(length),
         };
         if ask.1 == Method::Head {
-            connection.answer_empty(shared, ask.0, &answer);
+            connection.respond_without_content(shared, ask.0, &answer);
         } else {
-            connection.answer(shared, ask.0, &answer, Zeros(length as usize));
+            connection.respond(shared, ask.0, &answer, Zeros(length as usize));
         }
         outcome.requests.push(ask);
     }
 }
 
-fn send(connection: &mut Connection<Zeros>, shared: &mut Shared<Zeros>, outcome: &mut Outcome) {
+fn send(connection: &mut Connection<Zeros>, shared: &mut SharedBuffers<Zeros>, outcome: &mut Outcome) {
     let mut record = [0; 16_384];
     loop {
         let len = connection.poll_send(shared, &mut record);

@@ -1,7 +1,7 @@
 //! Header blocks: whatever comes, the decoder stays within its bounds, and what the encoder writes is read back.
 
-use sitar_http::h2::block;
-use sitar_http::h2::checks::{BLOCK_MAX, Hpack};
+use sitar_http::h2::field_block;
+use sitar_http::h2::testing::{BLOCK_MAX, Hpack};
 
 /// `data` is blocks one after the other, each behind its length in two bytes.
 pub(crate) fn check(mut data: &[u8]) {
@@ -28,7 +28,7 @@ fn again(list: &[(Vec<u8>, Vec<u8>)]) {
         lines.extend([name, &b": "[..], value, b"\r\n"].concat());
         expected.push((name.to_ascii_lowercase(), value.clone()));
     }
-    let wire = block(&lines);
+    let wire = field_block(&lines);
     if wire.len() <= BLOCK_MAX {
         assert_eq!(Hpack::default().decode(&wire), Ok(expected));
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use sitar_http::h2::{Content, Parked};
+use sitar_http::h2::{ContentSource, ParkedRequest};
 use sitar_io::{Region, TxBuf};
 use sitar_site::{Body, Place, Streamed};
 
@@ -11,7 +11,7 @@ use super::parts::Parts;
 /// The content of an answer, or a request that cannot be answered yet.
 pub(crate) enum Piece {
     /// The request is answered when its file has been loaded.
-    Waiting(Box<Parked>),
+    Waiting(Box<ParkedRequest>),
     Static(&'static [u8]),
     /// Written for this answer.
     Text(Box<[u8]>, usize),
@@ -49,7 +49,7 @@ impl Piece {
     }
 }
 
-impl Content for Piece {
+impl ContentSource for Piece {
     fn ready(&self) -> usize {
         match self {
             Piece::Waiting(_) => 0,

@@ -1,7 +1,7 @@
 //! The end of a connection: the last alert, FIN, and waiting for the peer's.
 
 use sitar_io::Engine;
-use sitar_tls::{Alert, content};
+use sitar_tls::{Alert, content_type};
 
 use super::streams::Speech;
 use super::{Activity, Connection, Context, Course, Gone, Inflow};
@@ -30,7 +30,7 @@ impl Connection {
                     let message = records.kernel_alert(alert).map_err(|_| Gone)?;
                     self.course = Course::END_SAID;
                     self.drain_kernel(cx);
-                    return self.send_record(cx, content::ALERT, &message);
+                    return self.send_record(cx, content_type::ALERT, &message);
                 }
                 Layer::Handshake(_) | Layer::Plain => self.course = Course::END_SAID,
             }

@@ -1,9 +1,9 @@
 //! What comes in: records opened, requests read and answered.
 
-use sitar_http::h1::{self, Drain, Framing, Rejection};
+use sitar_http::h1::{self, BodyDrain, Framing, Rejection};
 use sitar_http::{Method, Status};
 use sitar_io::Engine;
-use sitar_tls::{Alert, Frame, HandshakeError, Opened, Step};
+use sitar_tls::{Alert, Frame, HandshakeError, HandshakeStep, Opened};
 
 use super::lookup::{Found, look_up};
 use super::reply::{Written, write};
@@ -113,7 +113,7 @@ impl Connection {
         };
         let step = handshake.on_bytes(bytes, cx.flight);
         // What is answered has cost something; a piece of a message has not.
-        if !cx.flight.is_empty() || !matches!(step, Step::More(_)) {
+        if !cx.flight.is_empty() || !matches!(step, HandshakeStep::More(_)) {
             *cx.handshake_steps += 1;
         }
         if !cx.flight.is_empty() {
@@ -127,8 +127,8 @@ impl Connection {
             }
         }
         match step {
-            Step::More(handshake) => self.layer = Layer::Handshake(handshake),
-            Step::Done(established) => {
+            HandshakeStep::More(handshake) => self.layer = Layer::Handshake(handshake),
+            HandshakeStep::Done(established) => {
                 cx.counts.handshakes += 1;
                 self.layer = Layer::Tls(established.records);
                 self.want_kernel(cx.sealer);
@@ -137,11 +137,11 @@ impl Connection {
                 // A first request often comes with the end of the handshake; its answer may leave with ours.
                 self.take_stashed(cx)?;
             }
-            Step::Failed(HandshakeError::PlainHttp { head }) => {
+            HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
                 self.refuse(cx, &NOT_TLS, head)?;
             }
             // The alert is in the output, if there is one.
-            Step::Failed(_) => self.course = Course::END_SAID,
+            HandshakeStep::Failed(_) => self.course = Course::END_SAID,
         }
         Ok(())
     }
@@ -212,10 +212,10 @@ impl Connection {
     fn respond<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
-        head: &h1::Head<'_>,
+        head: &h1::RequestHead<'_>,
     ) -> Result<Option<usize>, Gone> {
         let head_only = head.request.method == Method::Head;
-        let drain = match Drain::new(head.body, &cx.limits.http) {
+        let drain = match BodyDrain::new(head.body, &cx.limits.http) {
             Ok(drain) => drain,
             Err(rejection) => return Ok(self.refuse(cx, &rejection, head_only)?.then_some(head.len)),
         };

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use sitar_io::{Engine, Errno, SendBuf, SockOpt, TlsCipher, TlsTx};
-use sitar_tls::{Aead, SealingKey, Version, content};
+use sitar_tls::{Aead, SealingKey, Version, content_type};
 
 use super::{Activity, Connection, Context, Course, Gone};
 use crate::Sealer;
@@ -80,7 +80,7 @@ impl Connection {
     /// Counts what the kernel is given to seal.
     pub(super) fn count_for_kernel(&mut self, len: usize) {
         if let Layer::Kernel(records) = &mut self.layer {
-            records.sent_by_kernel(len);
+            records.count_kernel_send(len);
         }
     }
 
@@ -95,7 +95,7 @@ impl Connection {
                 let Layer::Kernel(records) = &mut self.layer else { return Err(Gone) };
                 let (message, key) = records.kernel_key_update().map_err(|_| Gone)?;
                 self.keying = Keying::Updating(told(&key).ok_or(Gone)?);
-                self.send_record(cx, content::HANDSHAKE, &message)
+                self.send_record(cx, content_type::HANDSHAKE, &message)
             }
             _ => Ok(()),
         }
@@ -157,14 +157,14 @@ impl Connection {
             (Keying::Ulp, Layer::Tls(records)) => {
                 // Refused after the client's FIN (ENOTCONN), or for want of memory: sealing goes on here.
                 if result.is_ok()
-                    && let Ok(key) = records.offer()
+                    && let Ok(key) = records.offer_key()
                 {
                     let told = told(&key).ok_or(Gone)?;
                     return self.tell_kernel(cx, SockOpt::TlsTx(told), Keying::Offered);
                 }
             }
             (Keying::Offered, Layer::Tls(records)) => {
-                records.taken(result.is_ok());
+                records.key_taken(result.is_ok());
                 if result.is_ok()
                     && let Layer::Tls(records) = std::mem::replace(&mut self.layer, Layer::Plain)
                 {

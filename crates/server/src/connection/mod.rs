@@ -32,7 +32,7 @@ mod wear;
 
 use std::time::Instant;
 
-use sitar_http::h1::Drain;
+use sitar_http::h1::BodyDrain;
 use sitar_http::h2;
 use sitar_io::{Conn, Engine, Errno, Key, RecvEnd, RxBuf, SendBuf, TxBuf};
 use sitar_tls::{Alert, Handshake};
@@ -77,7 +77,7 @@ enum Course {
     /// The next bytes begin or continue a request head.
     Head,
     /// The next bytes belong to a request body that nobody wants.
-    Skip(Drain),
+    Skip(BodyDrain),
     /// No further request is read. `alert`: still to be put behind the last answer.
     Last { alert: Option<Alert> },
 }
@@ -201,7 +201,7 @@ impl Connection {
     pub(crate) fn end(
         mut self,
         stashes: &mut Stashes,
-        shared: &mut h2::Shared<Piece>,
+        shared: &mut h2::SharedBuffers<Piece>,
         cache: &mut Cache,
         key: Key,
     ) -> Conn {

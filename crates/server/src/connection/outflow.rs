@@ -43,7 +43,7 @@ impl Connection {
         if let Layer::Tls(records) = &mut self.layer
             && now.saturating_duration_since(self.sending_from) >= PAUSE
         {
-            records.begin_anew();
+            records.restart_small_records();
         }
         Ok(true)
     }

@@ -121,7 +121,7 @@ impl Connection {
         if self.vigil.fold_at.is_some_and(|fold_at| fold_at <= now) {
             self.vigil.fold_at = None;
             if let Layer::Tls(records) | Layer::Kernel(records) = &mut self.layer {
-                records.fold_keys();
+                records.drop_expanded_keys();
             }
         }
     }

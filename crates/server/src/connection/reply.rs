@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use sitar_http::Version;
-use sitar_http::h1::Answer;
+use sitar_http::h1::ResponseHead;
 use sitar_io::{Engine, Region, Ring};
 use sitar_site::{Body, Place, Reply, Streamed};
 use sitar_tls::RecordError;
@@ -53,7 +53,7 @@ pub(super) fn write(
 ) -> Written {
     let (status, content_length) = (reply.status, reply.content_length);
     let head = reply.pieces(|fields| {
-        output.head(layer, &Answer { version, status, date, fields, content_length, close })
+        output.head(layer, &ResponseHead { version, status, date, fields, content_length, close })
     });
     match head {
         Ok(true) => {}

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use sitar_http::h2::{self, Answer, Ask, Parked};
+use sitar_http::h2::{self, ParkedRequest, Preface, ResponseHead, StreamRequest};
 use sitar_http::{Method, Rejection};
 use sitar_io::{Engine, Errno, ReadBuf, Ring};
 use sitar_site::{Body, Reply};
@@ -46,9 +46,9 @@ impl Streams {
     }
 
     /// Gives everything back to the shard.
-    pub(super) fn end(mut self, shared: &mut h2::Shared<Piece>, stashes: &mut Stashes) {
+    pub(super) fn end(mut self, shared: &mut h2::SharedBuffers<Piece>, stashes: &mut Stashes) {
         stashes.unbook(&mut self.booked, 0);
-        self.h2.end(shared);
+        self.h2.release(shared);
     }
 
     pub(super) fn booked(&self) -> usize {
@@ -56,7 +56,7 @@ impl Streams {
     }
 
     /// Keeps a request until its file has been loaded.
-    fn park(&mut self, stashes: &mut Stashes, stream: u32, parked: Box<Parked>) -> Result<(), Gone> {
+    fn park(&mut self, stashes: &mut Stashes, stream: u32, parked: Box<ParkedRequest>) -> Result<(), Gone> {
         let memory = parked.memory();
         self.h2.park(stream, Piece::Waiting(parked));
         Ok(stashes.book(&mut self.booked, memory)?)
@@ -68,7 +68,7 @@ impl Streams {
             return 0;
         }
         let (mut count, mut memory) = (0, 0);
-        for piece in self.h2.waiting() {
+        for piece in self.h2.parked() {
             count += 1;
             memory += piece.parked();
         }
@@ -78,7 +78,7 @@ impl Streams {
 
     /// Whether there is something to send now.
     pub(super) fn has_more(&mut self) -> bool {
-        self.h2.wants_send() || self.h2.hungry().is_some()
+        self.h2.wants_send() || self.h2.next_unready().is_some()
     }
 
     fn drop_chunk(&mut self) {
@@ -104,10 +104,10 @@ impl Connection {
             self.speech = Speech::Http1;
             return true;
         }
-        self.speech = match h2::is_preface(text) {
-            None => return false,
-            Some(true) => Speech::Http2(Box::new(Streams::new(cx))),
-            Some(false) => Speech::Http1,
+        self.speech = match h2::check_preface(text) {
+            Preface::Partial => return false,
+            Preface::Whole => Speech::Http2(Box::new(Streams::new(cx))),
+            Preface::Other => Speech::Http1,
         };
         true
     }
@@ -143,7 +143,7 @@ impl Connection {
                 }
                 let received = streams.h2.receive(to.shared, &text[used..], to.now);
                 used += received.used;
-                let Some(Ask { stream, method, request }) = received.ask else { break };
+                let Some(StreamRequest { stream, method, request }) = received.request else { break };
                 let head = method == Method::Head;
                 let request = match request {
                     Ok(request) => request,
@@ -154,7 +154,7 @@ impl Connection {
                 };
                 let found = look_up(site, cache, key, &request);
                 if let Found::Later = found {
-                    streams.park(stashes, stream, Box::new(Parked::new(&request)))?;
+                    streams.park(stashes, stream, Box::new(ParkedRequest::new(&request)))?;
                     continue;
                 }
                 this.conclude(&mut to, streams, stream, &found, head)?;
@@ -182,12 +182,12 @@ impl Connection {
             let mut seen = 0;
             // Each once, in order: those that still have to wait go back to where they were.
             loop {
-                if !streams.h2.takes_answers() {
+                if !streams.h2.accepts_responses() {
                     // The others when these heads have been sent.
                     streams.news = true;
                     break;
                 }
-                let Some((stream, piece)) = streams.h2.unpark_after(seen) else { break };
+                let Some((stream, piece)) = streams.h2.take_parked_after(seen) else { break };
                 seen = stream;
                 let Piece::Waiting(parked) = piece else { continue };
                 let request = parked.request();
@@ -234,7 +234,7 @@ impl Connection {
         self.count(to);
         let (status, content_length, date) = (reply.status, reply.content_length, to.date);
         reply.encoded(|block, fields| {
-            let answer = Answer { status, date, block, fields, content_length };
+            let answer = ResponseHead { status, date, block, fields, content_length };
             self.answer(to, streams, stream, &answer, &reply.body)
         })
     }
@@ -252,10 +252,10 @@ impl Connection {
         let text = format!("{} {}: {reason}\n", status.code(), status.reason()).into_bytes();
         let content_length = Some(text.len() as u64);
         let fields = &rejection.fields();
-        let answer = Answer { status, date: to.date, block: b"", fields, content_length };
+        let answer = ResponseHead { status, date: to.date, block: b"", fields, content_length };
         match head {
-            true => streams.h2.answer_empty(to.shared, stream, &answer),
-            false => streams.h2.answer(to.shared, stream, &answer, Piece::Text(text.into_boxed_slice(), 0)),
+            true => streams.h2.respond_without_content(to.shared, stream, &answer),
+            false => streams.h2.respond(to.shared, stream, &answer, Piece::Text(text.into_boxed_slice(), 0)),
         }
     }
 
@@ -270,7 +270,7 @@ impl Connection {
         to: &mut Outlet<'_, E>,
         streams: &mut Streams,
         stream: u32,
-        answer: &Answer<'_>,
+        answer: &ResponseHead<'_>,
         body: &Body<'_>,
     ) -> Result<(), Gone> {
         let small = match body {
@@ -285,15 +285,15 @@ impl Connection {
         {
             let need = answer.room() + content.len() + 2 * FRAME_HEADER;
             let now = output.put_with(&mut self.layer, need, |room| {
-                streams.h2.answer_now(to.shared, stream, answer, content, room)
+                streams.h2.respond_now(to.shared, stream, answer, content, room)
             });
             if now.map_err(|_| Gone)? {
                 return Ok(());
             }
         }
         match Piece::of(body) {
-            Some(piece) => streams.h2.answer(to.shared, stream, answer, piece),
-            None => streams.h2.answer_empty(to.shared, stream, answer),
+            Some(piece) => streams.h2.respond(to.shared, stream, answer, piece),
+            None => streams.h2.respond_without_content(to.shared, stream, answer),
         }
         Ok(())
     }
@@ -306,11 +306,11 @@ impl Connection {
                 return Ok(());
             }
             if cx.stopping || is_worn(&this.layer, cx.sealer) {
-                streams.h2.drain(cx.h2, cx.now);
+                streams.h2.begin_drain(cx.h2, cx.now);
             }
             // Everything is answered; content that may still come for what was answered holds no
             // stop.
-            if cx.stopping && streams.h2.has_left() && streams.h2.is_idle() {
+            if cx.stopping && streams.h2.has_sent_final_goaway() && streams.h2.is_idle() {
                 streams.h2.close(cx.h2);
             }
             this.pump(cx, streams)?;
@@ -322,7 +322,7 @@ impl Connection {
             // Who has closed its side opens no window any more.
             let stuck = streams.h2.is_idle() || streams.h2.is_blocked();
             if streams.h2.is_done() || (this.inflow == Inflow::Ended && stuck) {
-                if streams.h2.fault().is_some_and(|fault| fault.flood.is_some()) {
+                if streams.h2.error().is_some_and(|fault| fault.flood.is_some()) {
                     cx.counts.calmed += 1;
                 }
                 this.course = Course::END;
@@ -350,10 +350,10 @@ impl Connection {
             let more = streams.has_more();
             return self.flush_before(cx, more);
         }
-        let Some((stream, Piece::File { file, range, .. }, allowed)) = streams.h2.hungry() else {
+        let Some((stream, Piece::File { file, range, .. }, allowed)) = streams.h2.next_unready() else {
             return Ok(());
         };
-        // A hole is never hungry.
+        // A hole is always ready.
         let Some((offset, len)) = next_read(file, range) else { return Ok(()) };
         let file = file.clone();
         // One at a time: what was read for another stream has to be read again.
@@ -456,7 +456,7 @@ impl Connection {
 /// Where an answer goes: what it needs of a [`Context`] while it borrows the rest.
 struct Outlet<'o, E: Engine> {
     ring: &'o mut Ring<E>,
-    shared: &'o mut h2::Shared<Piece>,
+    shared: &'o mut h2::SharedBuffers<Piece>,
     counts: &'o mut crate::Counts,
     date: &'o [u8; 29],
     now: Instant,

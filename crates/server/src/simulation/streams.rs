@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sitar_http::h2::PREFACE;
-use sitar_http::h2::checks::{self, Hpack};
+use sitar_http::h2::testing::{self, Hpack};
 use sitar_io::sim::Rng;
 
 use super::asks::{Ask, Expected, MALFORMED};
@@ -404,5 +404,5 @@ fn lower(name: &str) -> String {
 }
 
 fn frame(out: &mut VecDeque<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    out.extend(checks::frame(kind, flags, stream, payload));
+    out.extend(testing::frame(kind, flags, stream, payload));
 }

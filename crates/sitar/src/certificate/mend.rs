@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use sitar_tls::What;
+use sitar_tls::FileKind;
 
-use super::{CertificateFiles, Content, shell_word};
+use super::{CertificateFiles, FileContent, shell_word};
 
 /// For a file that was to hold a chain.
-pub(super) fn chain(content: Content, files: &CertificateFiles) -> Vec<String> {
+pub(super) fn chain(content: FileContent, files: &CertificateFiles) -> Vec<String> {
     let path = &files.chain;
     let (from, to) = (shell_word(path), shell_word(&beside(path, "new.pem")));
     let der = if content.is_der { " -inform DER" } else { "" };
-    let mut hints = match content.what {
-        What::Certificate | What::TrustedCertificate => {
+    let mut hints = match content.kind {
+        FileKind::Certificate | FileKind::TrustedCertificate => {
             vec![format!("make it PEM: openssl x509{der} -in {from} -out {to}")]
         }
-        What::Pkcs12 => archive(path),
-        What::Pkcs7 => vec![format!("make it PEM: openssl pkcs7{der} -print_certs -in {from} -out {to}")],
-        What::JavaKeyStore => key_store(path),
-        What::Request => vec![
+        FileKind::Pkcs12 => archive(path),
+        FileKind::Pkcs7 => vec![format!("make it PEM: openssl pkcs7{der} -print_certs -in {from} -out {to}")],
+        FileKind::JavaKeyStore => key_store(path),
+        FileKind::Request => vec![
             "send it to your authority, and give what comes back".to_owned(),
             format!(
                 "for a test: openssl req -x509{der} -in {from} -key {} -days 90 -addext subjectAltName=DNS:localhost \
@@ -26,7 +26,7 @@ pub(super) fn chain(content: Content, files: &CertificateFiles) -> Vec<String> {
                 shell_word(&files.key)
             ),
         ],
-        _ => text(content.what, path),
+        _ => text(content.kind, path),
     };
     if hints.is_empty() {
         hints.push(
@@ -38,22 +38,22 @@ pub(super) fn chain(content: Content, files: &CertificateFiles) -> Vec<String> {
 }
 
 /// For a file that was to hold a private key.
-pub(super) fn key(content: Content, files: &CertificateFiles) -> Vec<String> {
+pub(super) fn key(content: FileContent, files: &CertificateFiles) -> Vec<String> {
     let path = &files.key;
     let (from, to) = (shell_word(path), shell_word(&beside(path, "new.pem")));
-    let mut hints = match content.what {
-        What::EncryptedKey => encrypted(content.is_der, path),
-        What::Key => vec![format!("make it PEM: openssl pkey -inform DER -in {from} -out {to}")],
-        What::Pkcs12 => archive(path),
-        What::JavaKeyStore => key_store(path),
-        What::OpenSshKey => {
+    let mut hints = match content.kind {
+        FileKind::EncryptedKey => encrypted(content.is_der, path),
+        FileKind::Key => vec![format!("make it PEM: openssl pkey -inform DER -in {from} -out {to}")],
+        FileKind::Pkcs12 => archive(path),
+        FileKind::JavaKeyStore => key_store(path),
+        FileKind::OpenSshKey => {
             vec![format!("make it PEM: install -m 600 {from} {to} && ssh-keygen -p -m PKCS8 -N '' -f {to}")]
         }
-        What::DsaKey => vec![
+        FileKind::DsaKey => vec![
             format!("make another: {}", new_key(path)),
             "and have the certificate issued again for it".to_owned(),
         ],
-        _ => text(content.what, path),
+        _ => text(content.kind, path),
     };
     if hints.is_empty() {
         hints.push(
@@ -121,15 +121,15 @@ fn key_store(path: &Path) -> Vec<String> {
 }
 
 /// For PEM in another form of text.
-fn text(what: What, path: &Path) -> Vec<String> {
+fn text(kind: FileKind, path: &Path) -> Vec<String> {
     let (from, to) = (shell_word(path), shell_word(&beside(path, "new.pem")));
-    match what {
-        What::Utf16 { is_little_endian } => {
+    match kind {
+        FileKind::Utf16 { is_little_endian } => {
             let order = if is_little_endian { "LE" } else { "BE" };
             vec![format!("make it ASCII: iconv -f UTF-16{order} -t UTF-8 < {from} > {to}")]
         }
-        What::Escaped => vec![format!("give it its lines back: printf '%b' \"$(cat < {from})\" > {to}")],
-        What::OneLine => {
+        FileKind::Escaped => vec![format!("give it its lines back: printf '%b' \"$(cat < {from})\" > {to}")],
+        FileKind::OneLine => {
             let ends = r"s/ *(-----[A-Z ]+-----) */\n\1\n/g";
             vec![format!("give it its lines back: sed -E '{ends}' < {from} > {to}")]
         }

@@ -6,7 +6,7 @@ use crate::error::printable;
 use crate::path::{NAME_MAX, hex, resolve};
 use crate::route::Route;
 use crate::site::Site;
-use sitar_http::{Field, Method, Request, Status, Target};
+use sitar_http::{Field, Method, Request, RequestTarget, Status};
 
 /// A link as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ fn place(target: &[u8]) -> String {
 
 /// Whether the site answers a path and query with a page or a redirect.
 pub(super) fn leads_somewhere(site: &Site, target: &[u8]) -> bool {
-    let Some(target) = Target::from_origin_form(target) else { return false };
+    let Some(target) = RequestTarget::from_origin_form(target) else { return false };
     let mut request = Request::new(Method::Get, target);
     // Some files exist in compressed forms only.
     if request.fields.push(Field::AcceptEncoding, b"br, zstd, gzip").is_err() {

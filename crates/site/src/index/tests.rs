@@ -10,7 +10,7 @@ fn choose(index: &Index, key: &str, accept: &str) -> Option<(usize, Coding)> {
     let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{accept}\r\n");
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
     let Some(Slot::File(choice)) = index.get(key.as_bytes()) else { return None };
-    let file = choice.pick(|| Accept::of(&head.request))?;
+    let file = choice.pick(|| AcceptEncoding::of(&head.request))?;
     let entry = index.entry(file)?;
     Some((entry.source, entry.coding))
 }

@@ -54,7 +54,7 @@ fn told(files: &[(&str, &[u8])]) -> Vec<String> {
 
 /// Whether a path is answered with a file or a redirect.
 fn is_there(site: &Site, path: &str, accept: &[u8]) -> bool {
-    let mut request = Request::new(Method::Get, Target::from_origin_form(path.as_bytes()).unwrap());
+    let mut request = Request::new(Method::Get, RequestTarget::from_origin_form(path.as_bytes()).unwrap());
     request.fields.push(Field::AcceptEncoding, accept).unwrap();
     match site.route(&request) {
         crate::Route::File(found) => found.status == Status::OK,

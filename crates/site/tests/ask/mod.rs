@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use sitar_http::h1::{self, Answer};
+use sitar_http::h1::{self, ResponseHead};
 use sitar_site::{Body, Budget, Reply, Route, Site};
 use std::time::SystemTime;
 
@@ -53,8 +53,14 @@ fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget, now: Sy
     assert_eq!(lines_of_http2(&reply), reply.pieces(parsed), "the same fields in both versions");
     let (status, content_length) = (reply.status, reply.content_length);
     let len = reply.pieces(|fields| {
-        let answer =
-            Answer { version: head.version, status, date, fields, content_length, close: !head.keep_alive };
+        let answer = ResponseHead {
+            version: head.version,
+            status,
+            date,
+            fields,
+            content_length,
+            close: !head.keep_alive,
+        };
         h1::write_head(&mut out, &answer).unwrap()
     });
     let mut text = out[..len].to_vec();
@@ -74,7 +80,7 @@ fn parsed(pieces: &[&[u8]]) -> Lines {
 fn lines_of_http2(reply: &Reply<'_>) -> Lines {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     reply.encoded(|block, pieces| {
-        let list = sitar_http::h2::checks::Hpack::default().decode(block).unwrap();
+        let list = sitar_http::h2::testing::Hpack::default().decode(block).unwrap();
         let list = list.into_iter().map(|(name, value)| (text(name), text(value)));
         list.chain(parsed(pieces)).collect()
     })

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::keys::{Caught, start};
 use crate::alert::Alert;
-use crate::record::{MAX_PLAINTEXT, RecordError, Records, Version};
+use crate::record::{PLAINTEXT_MAX, RecordError, Records, Version};
 use crate::stack;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
@@ -48,7 +48,7 @@ impl Handshake {
 
     /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent: also on failure, where it
     /// is the alert, and also when done, where it comes before the first record that is sealed.
-    pub fn on_bytes(self, input: &[u8], out: &mut Vec<u8>) -> Step {
+    pub fn on_bytes(self, input: &[u8], out: &mut Vec<u8>) -> HandshakeStep {
         let mut has_worked = false;
         let step = stack::below(|| self.work(input, out, &mut has_worked));
         // Not for each piece of a record: most of what a slow or hostile peer sends computes
@@ -60,14 +60,14 @@ impl Handshake {
     }
 
     /// `has_worked` is set as soon as rustls has been given a record.
-    fn work(mut self, mut input: &[u8], out: &mut Vec<u8>, has_worked: &mut bool) -> Step {
+    fn work(mut self, mut input: &[u8], out: &mut Vec<u8>, has_worked: &mut bool) -> HandshakeStep {
         loop {
             // In portions, so that what is kept stays bounded however much comes at once.
             let room = INPUT_MAX - self.input.len();
             let (portion, later) = input.split_at(room.min(input.len()));
             if portion.is_empty() && !input.is_empty() {
                 self.alert_in_clear(Alert::DecodeError, out);
-                return Step::Failed(HandshakeError::TooLarge);
+                return HandshakeStep::Failed(HandshakeError::TooLarge);
             }
             self.input.extend_from_slice(portion);
             input = later;
@@ -76,19 +76,19 @@ impl Handshake {
                 match first_bytes(&self.input) {
                     FirstBytes::PlainHttp => {
                         let head = self.input.starts_with(b"HEAD ");
-                        return Step::Failed(HandshakeError::PlainHttp { head });
+                        return HandshakeStep::Failed(HandshakeError::PlainHttp { head });
                     }
-                    FirstBytes::Unclear => return Step::More(self),
+                    FirstBytes::Unclear => return HandshakeStep::More(self),
                     FirstBytes::NotHttp => self.first = false,
                 }
             }
             match self.advance(out, has_worked) {
-                Ok(Progress::Blocked) if input.is_empty() => return Step::More(self),
+                Ok(Progress::Blocked) if input.is_empty() => return HandshakeStep::More(self),
                 Ok(Progress::Blocked) => {}
                 Ok(Progress::Complete) => {
                     return match self.hand_over(input) {
-                        Ok(established) => Step::Done(Box::new(established)),
-                        Err(error) => Step::Failed(error),
+                        Ok(established) => HandshakeStep::Done(Box::new(established)),
+                        Err(error) => HandshakeStep::Failed(error),
                     };
                 }
                 Err(Failure { error, alert }) => {
@@ -97,7 +97,7 @@ impl Handshake {
                     if out.len() == before && matches!(error, HandshakeError::Peer(_)) {
                         self.alert_in_clear(alert, out);
                     }
-                    return Step::Failed(error);
+                    return HandshakeStep::Failed(error);
                 }
             }
         }
@@ -186,7 +186,7 @@ impl Handshake {
         let len = usize::from(u16::from_be_bytes([high, low]));
         let (why, alert) = match content_type {
             // RFC 8446 §5.1: 2^14 bytes in the clear.
-            HANDSHAKE if len > MAX_PLAINTEXT => ("a record that is too long", Alert::RecordOverflow),
+            HANDSHAKE if len > PLAINTEXT_MAX => ("a record that is too long", Alert::RecordOverflow),
             // RFC 5246 §7.1, RFC 8446 §5: one byte, of which rustls sees that it is 1.
             CHANGE_CIPHER_SPEC if len != 1 => ("a wrong change_cipher_spec", Alert::UnexpectedMessage),
             _ => return Ok(()),
@@ -265,7 +265,7 @@ impl fmt::Debug for Handshake {
 
 /// What a handshake became.
 #[derive(Debug)]
-pub enum Step {
+pub enum HandshakeStep {
     /// It needs more from the peer.
     More(Handshake),
     /// It is complete.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 pub use chain::Flaw;
-pub use content::{Content, What};
+pub use content::{FileContent, FileKind};
 pub use error::IdentityError;
 
 /// A certificate chain with its private key, checked to belong together.
@@ -43,7 +43,7 @@ impl Identity {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         let certificates = match (certificates(chain), private_keys(key)) {
             (Err(IdentityError::NoCertificate(found)), Err(IdentityError::NoKey(other)))
-                if found.is_key() && other.what == What::Certificate =>
+                if found.is_key() && other.kind == FileKind::Certificate =>
             {
                 return Err(IdentityError::Swapped);
             }
@@ -58,7 +58,7 @@ impl Identity {
         let (own, signing) = matching(&certificates, &signing?)?;
         let ordered = chain::order(&certificates, own);
         let Some(first) = ordered.chain.first() else {
-            return Err(IdentityError::NoCertificate(Content { what: What::Empty, is_der: false }));
+            return Err(IdentityError::NoCertificate(FileContent { kind: FileKind::Empty, is_der: false }));
         };
         Ok(Self {
             names: dns_names(first)?,
@@ -131,15 +131,15 @@ fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityErr
         }
         chain.push(certificate);
     }
-    if chain.is_empty() { Err(IdentityError::NoCertificate(Content::of(file))) } else { Ok(chain) }
+    if chain.is_empty() { Err(IdentityError::NoCertificate(FileContent::of(file))) } else { Ok(chain) }
 }
 
 fn private_keys(file: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, IdentityError> {
     let sections = content::sections(file, content::KEY);
     let keys = PrivateKeyDer::pem_slice_iter(&sections).take(KEYS_MAX).collect::<Result<Vec<_>, _>>();
     match keys {
-        Ok(keys) if keys.is_empty() => Err(match Content::of(file) {
-            Content { what: What::EncryptedKey, is_der: false } => IdentityError::EncryptedKey,
+        Ok(keys) if keys.is_empty() => Err(match FileContent::of(file) {
+            FileContent { kind: FileKind::EncryptedKey, is_der: false } => IdentityError::EncryptedKey,
             found => IdentityError::NoKey(found),
         }),
         Ok(keys) => Ok(keys),

@@ -11,8 +11,8 @@ mod keys;
 mod strict;
 
 pub use config::{Config, ConfigError};
-pub use handshake::{Established, Handshake, HandshakeError, Reason, Step};
-pub use identity::{Content, Flaw, Identity, IdentityError, What};
+pub use handshake::{Established, Handshake, HandshakeError, HandshakeStep, Reason};
+pub use identity::{FileContent, FileKind, Flaw, Identity, IdentityError};
 #[cfg(test)]
 pub(crate) use keys::start;
 

@@ -41,7 +41,7 @@ pub enum RecordError {
         /// Bytes.
         need: usize,
     },
-    /// More than [`MAX_PLAINTEXT`](crate::MAX_PLAINTEXT) bytes.
+    /// More than [`PLAINTEXT_MAX`](crate::PLAINTEXT_MAX) bytes.
     PlaintextTooLong,
     /// The key has been used as often as is safe.
     KeyExhausted,

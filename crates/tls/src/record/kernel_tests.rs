@@ -18,7 +18,7 @@ fn the_kernel_is_told_the_key_and_the_next_sequence_number() {
         let mut records = records(Version::Tls13, aead);
         let mut room = [0; 64];
         assert_eq!(records.seal_from(b"one", &mut room), Ok(5 + 3 + 1 + 16));
-        let key = records.offer().unwrap();
+        let key = records.offer_key().unwrap();
         assert_eq!((key.aead(), key.sequence(), key.iv()), (aead, 6, &IV));
         assert_eq!(key.key(), &KEY[..len]);
         assert_eq!(format!("{key:?}"), format!("SealingKey {{ aead: {aead:?}, .. }}"));
@@ -29,17 +29,17 @@ fn the_kernel_is_told_the_key_and_the_next_sequence_number() {
 fn nothing_is_sealed_while_the_key_is_offered_and_a_refusal_gives_it_back() {
     let mut records = records(Version::Tls13, Aead::Aes128Gcm);
     let mut room = [0; 64];
-    let key = records.offer().unwrap();
+    let key = records.offer_key().unwrap();
     assert_eq!(key.sequence(), 5);
     assert_eq!(records.seal_from(b"x", &mut room), Err(RecordError::Closed));
     assert_eq!(records.seal_in_place(&mut room, 1), Err(RecordError::Closed));
     assert_eq!(records.seal_alert(Alert::CloseNotify, &mut room), Err(RecordError::Closed));
-    assert_eq!(records.offer().err(), Some(RecordError::Closed), "one offer at a time");
-    assert!(!records.is_kernels());
-    records.taken(false);
+    assert_eq!(records.offer_key().err(), Some(RecordError::Closed), "one offer at a time");
+    assert!(!records.is_sealed_by_kernel());
+    records.key_taken(false);
     assert_eq!((records.prefix(), records.suffix()), (5, 17));
     assert_eq!(records.seal_from(b"x", &mut room), Ok(23), "with the number that was offered");
-    assert_eq!(records.offer().unwrap().sequence(), 6);
+    assert_eq!(records.offer_key().unwrap().sequence(), 6);
 }
 
 #[test]
@@ -47,31 +47,31 @@ fn what_the_kernel_has_taken_is_never_sealed_here_again() {
     let mut records = records(Version::Tls13, Aead::Aes256Gcm);
     let mut room = [0; 64];
     assert_eq!(records.kernel_alert(Alert::CloseNotify), Err(RecordError::Closed), "not before");
-    records.offer().unwrap();
-    records.taken(true);
-    assert!(records.is_kernels());
+    records.offer_key().unwrap();
+    records.key_taken(true);
+    assert!(records.is_sealed_by_kernel());
     assert_eq!((records.prefix(), records.suffix()), (0, 0), "plain text goes out");
     assert_eq!(records.seal_from(b"x", &mut room), Err(RecordError::Closed));
     assert_eq!(records.seal_alert(Alert::CloseNotify, &mut room), Err(RecordError::Closed));
-    records.taken(false);
-    assert!(records.is_kernels(), "a late word changes nothing");
+    records.key_taken(false);
+    assert!(records.is_sealed_by_kernel(), "a late word changes nothing");
     // RFC 8446 §6.1: level warning, description 0.
     assert_eq!(records.kernel_alert(Alert::CloseNotify), Ok([1, 0]));
-    assert!(!records.is_kernels());
+    assert!(!records.is_sealed_by_kernel());
     assert_eq!(records.seals_left(), 0);
     assert_eq!(
         records.kernel_alert(Alert::CloseNotify),
         Err(RecordError::Closed),
         "nothing follows an alert"
     );
-    records.taken(true);
+    records.key_taken(true);
     assert_eq!(records.seal_from(b"x", &mut room), Err(RecordError::Closed));
 }
 
 #[test]
 fn tls_1_2_is_not_for_the_kernel() {
     let mut records = records(Version::Tls12, Aead::Aes128Gcm);
-    assert_eq!(records.offer().err(), Some(RecordError::NotInThisVersion));
+    assert_eq!(records.offer_key().err(), Some(RecordError::NotInThisVersion));
     assert!(records.seal_from(b"x", &mut [0; 64]).is_ok());
 }
 
@@ -80,16 +80,16 @@ fn the_kernels_records_count_against_the_limit_of_the_key() {
     let mut records = records(Version::Tls13, Aead::Aes128Gcm);
     // RFC 8446 §5.5: at most 2^23 here, of which two are kept back and five have been used.
     assert_eq!(records.seals_left(), (1 << 23) - 2 - 5);
-    records.sent_by_kernel(100);
+    records.count_kernel_send(100);
     assert_eq!(records.seals_left(), (1 << 23) - 2 - 5, "the kernel does not seal yet");
-    records.offer().unwrap();
-    records.taken(true);
+    records.offer_key().unwrap();
+    records.key_taken(true);
     for (len, at_most) in [(1, 2), (16384, 2), (16385, 3), (65536, 5)] {
         let before = records.seals_left();
-        records.sent_by_kernel(len);
+        records.count_kernel_send(len);
         assert_eq!(before - records.seals_left(), at_most, "{len} bytes");
     }
-    records.sent_by_kernel(usize::MAX);
+    records.count_kernel_send(usize::MAX);
     assert_eq!(records.seals_left(), 0);
 }
 
@@ -114,16 +114,16 @@ fn a_client_reads_on_over_the_hand_over_and_a_key_update() {
     let mut room = [0; 64];
     let len = records.seal_from(b"ours, ", &mut room).unwrap();
     give(&mut client, &room[..len]).unwrap();
-    let key = records.offer().unwrap();
-    records.taken(true);
-    give(&mut client, &kernel_seals(&key, 0, content::APPLICATION_DATA, b"the kernel's, ")).unwrap();
+    let key = records.offer_key().unwrap();
+    records.key_taken(true);
+    give(&mut client, &kernel_seals(&key, 0, content_type::APPLICATION_DATA, b"the kernel's, ")).unwrap();
     let (message, next) = records.kernel_key_update().unwrap();
     assert_eq!(message, [24, 0, 0, 1, 0]);
-    give(&mut client, &kernel_seals(&key, 1, content::HANDSHAKE, &message)).unwrap();
+    give(&mut client, &kernel_seals(&key, 1, content_type::HANDSHAKE, &message)).unwrap();
     assert_eq!(next.sequence(), 0);
     assert_eq!(records.seals_left(), (1 << 23) - 2, "a new key, a new count");
-    give(&mut client, &kernel_seals(&next, 0, content::APPLICATION_DATA, b"with its next key")).unwrap();
+    give(&mut client, &kernel_seals(&next, 0, content_type::APPLICATION_DATA, b"with its next key")).unwrap();
     let farewell = records.kernel_alert(Alert::CloseNotify).unwrap();
-    give(&mut client, &kernel_seals(&next, 1, content::ALERT, &farewell)).unwrap();
+    give(&mut client, &kernel_seals(&next, 1, content_type::ALERT, &farewell)).unwrap();
     assert_eq!(received(&mut client), b"ours, the kernel's, with its next key");
 }

@@ -49,17 +49,17 @@ fn live(version: Version, aead: Aead, seed: u8) {
     }
     let mut records = moved(Records::new(version, &key.start(0), &key.start(0)).unwrap());
     drop(key);
-    let mut record = vec![0; MAX_SEALED];
+    let mut record = vec![0; SEALED_MAX];
     let mut round = |records: &mut Records| {
         // The libraries have other code for many bytes than for few.
-        for len in [MAX_PLAINTEXT, 1000, 100, 4] {
+        for len in [PLAINTEXT_MAX, 1000, 100, 4] {
             let mut data = vec![b'x'; len];
             let len = records.seal_from(&data, &mut record).unwrap();
             assert_eq!(records.open(&mut record[..len]), Ok(Opened::Data(&mut data)));
         }
     };
     round(&mut records);
-    records.fold_keys();
+    records.drop_expanded_keys();
     round(&mut records);
     if version == Version::Tls13 {
         let mut update = vec![0; 100];
@@ -67,8 +67,8 @@ fn live(version: Version, aead: Aead, seed: u8) {
         assert_eq!(records.open(&mut update[..len]), Ok(Opened::Nothing));
         round(&mut records);
         for taken in [false, true] {
-            drop(moved(records.offer().unwrap()));
-            records.taken(taken);
+            drop(moved(records.offer_key().unwrap()));
+            records.key_taken(taken);
             records = moved(*records);
         }
         let (_, next) = records.kernel_key_update().unwrap();

@@ -3,7 +3,6 @@
 //! Receiving and sending are two halves with a key each. A half holds its key only while it may be used: a close or a
 //! failure drops it, so that "sealed after close_notify" and "opened after a bad MAC" are states that cannot be entered.
 
-pub(crate) mod checks;
 mod cipher;
 mod error;
 mod expanded;
@@ -13,6 +12,7 @@ mod kernel_tests;
 #[cfg(test)]
 mod memory_tests;
 mod open;
+pub(crate) mod properties;
 mod seal;
 mod secret;
 #[cfg(test)]
@@ -33,7 +33,7 @@ use std::fmt;
 /// The record layer of one connection, both directions.
 ///
 /// Neither opening nor sealing allocates, except with a new key: after the handshake, a KeyUpdate, and
-/// [`fold_keys`](Self::fold_keys).
+/// [`drop_expanded_keys`](Self::drop_expanded_keys).
 ///
 /// It is a pointer: the secrets stay in the place that they were put in first, so that it is the
 /// only one to wipe.
@@ -76,7 +76,7 @@ impl Records {
 
     /// Gives back the memory of the expanded keys, 1.3 kB in all: for a connection that is idle. The next record in each
     /// direction expands its key again, which takes 0.13 µs and an allocation.
-    pub fn fold_keys(&mut self) {
+    pub fn drop_expanded_keys(&mut self) {
         self.0.receiving.fold_key();
         self.0.sending.fold_key();
     }
@@ -134,15 +134,15 @@ impl Records {
     }
 
     /// How many bytes of a large body the next record should hold: as much as fits into a segment of TCP for the first 64 KiB
-    /// of a connection and after [`begin_anew`](Self::begin_anew), [`MAX_PLAINTEXT`] later. A hint: seal takes any size.
+    /// of a connection and after [`restart_small_records`](Self::restart_small_records), [`PLAINTEXT_MAX`] later. A hint: seal takes any size.
     #[must_use]
     pub fn size_hint(&self) -> usize {
         self.0.sending.size_hint()
     }
 
     /// The connection has been idle for so long that TCP starts slowly again: so do the sizes of records.
-    pub fn begin_anew(&mut self) {
-        self.0.sending.begin_anew();
+    pub fn restart_small_records(&mut self) {
+        self.0.sending.restart_small_records();
     }
 
     /// Seals the plaintext at `record[prefix..prefix + len]` where it lies, and returns the length of the record.
@@ -165,30 +165,30 @@ impl Records {
         self.0.sending.seal_data(plain, record)
     }
 
-    /// Whether a kernel seals what is sent: [`taken`](Self::taken) said so. Sealing is an error then.
+    /// Whether a kernel seals what is sent: [`key_taken`](Self::key_taken) said so. Sealing is an error then.
     #[must_use]
-    pub fn is_kernels(&self) -> bool {
-        self.0.sending.is_kernels()
+    pub fn is_sealed_by_kernel(&self) -> bool {
+        self.0.sending.is_sealed_by_kernel()
     }
 
-    /// The sending key, for a kernel that is to seal from the next record on (TLS 1.3 only). Until [`taken`](Self::taken)
+    /// The sending key, for a kernel that is to seal from the next record on (TLS 1.3 only). Until [`key_taken`](Self::key_taken)
     /// tells what became of it, nothing can be sealed here, so that no nonce is used on both sides.
     ///
     /// # Errors
     /// [`RecordError::NotInThisVersion`] in TLS 1.2; [`RecordError::Closed`] after an alert, and when it was offered already.
-    pub fn offer(&mut self) -> Result<SealingKey, RecordError> {
-        self.0.sending.offer()
+    pub fn offer_key(&mut self) -> Result<SealingKey, RecordError> {
+        self.0.sending.offer_key()
     }
 
-    /// The kernel has taken the key that was [offered](Self::offer), or has not: then sealing goes on here.
-    pub fn taken(&mut self, taken: bool) {
-        self.0.sending.taken(taken);
+    /// The kernel has taken the key that was [offered](Self::offer_key), or has not: then sealing goes on here.
+    pub fn key_taken(&mut self, taken: bool) {
+        self.0.sending.key_taken(taken);
     }
 
     /// The kernel was given `len` bytes to seal in one call. Counts records, rather too many than too few, against
     /// [`seals_left`](Self::seals_left).
-    pub fn sent_by_kernel(&mut self, len: usize) {
-        self.0.sending.sent_by_kernel(len);
+    pub fn count_kernel_send(&mut self, len: usize) {
+        self.0.sending.count_kernel_send(len);
     }
 
     /// The content of an alert record for the kernel to seal, which ends the sending half.
@@ -257,7 +257,7 @@ impl fmt::Display for Version {
 }
 
 /// Content types (RFC 8446 §5.1).
-pub mod content {
+pub mod content_type {
     /// alert.
     pub const ALERT: u8 = 21;
     /// handshake: KeyUpdate among them.
@@ -279,16 +279,16 @@ pub(crate) mod key_update {
 }
 
 /// The most plaintext in one record: 2^14 bytes (RFC 8446 §5.1, RFC 5246 §6.2.1).
-pub const MAX_PLAINTEXT: usize = 1 << 14;
+pub const PLAINTEXT_MAX: usize = 1 << 14;
 
 /// The longest record that is accepted from the peer, header included.
 ///
 /// TLS 1.3 allows 256 bytes of expansion (RFC 8446 §5.2). TLS 1.2 allows 2048 for whatever the cipher adds, but the
 /// AEADs add 24 at most and do not pad, so a longer record could only carry too much plaintext: the same error, found sooner.
-pub const MAX_RECORD: usize = HEADER + MAX_PLAINTEXT + 256;
+pub const RECORD_MAX: usize = HEADER + PLAINTEXT_MAX + 256;
 
 /// The longest record that sealing makes: TLS 1.2 with AES-GCM.
-pub const MAX_SEALED: usize = HEADER + EXPLICIT_NONCE + MAX_PLAINTEXT + TAG;
+pub const SEALED_MAX: usize = HEADER + EXPLICIT_NONCE + PLAINTEXT_MAX + TAG;
 
 /// Content type, version, length.
 pub(crate) const HEADER: usize = 5;
@@ -297,5 +297,5 @@ pub(crate) const TAG: usize = 16;
 /// TLS 1.2 AES-GCM carries half of its nonce in the record (RFC 5288 §3).
 pub(crate) const EXPLICIT_NONCE: usize = 8;
 
-const _: () = assert!(MAX_SEALED <= MAX_RECORD);
-const _: () = assert!(MAX_RECORD - HEADER <= u16::MAX as usize);
+const _: () = assert!(SEALED_MAX <= RECORD_MAX);
+const _: () = assert!(RECORD_MAX - HEADER <= u16::MAX as usize);

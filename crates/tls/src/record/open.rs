@@ -2,7 +2,7 @@
 
 use super::cipher::{AdditionalData, Start, TrafficKey};
 use super::{
-    EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, MAX_RECORD, RecordError, TAG, Version, content, key_update,
+    EXPLICIT_NONCE, HEADER, PLAINTEXT_MAX, RECORD_MAX, RecordError, TAG, Version, content_type, key_update,
 };
 use crate::alert;
 
@@ -43,15 +43,15 @@ pub(super) fn frame(version: Version, bytes: &[u8]) -> Result<Frame, RecordError
     match (version, content_type) {
         // RFC 8446 §5.2: a protected record is application_data on the outside. An alert in the clear or a
         // change_cipher_spec is not acceptable after the handshake.
-        (Version::Tls13, content::APPLICATION_DATA) => {}
-        (Version::Tls12, content::ALERT | content::HANDSHAKE | content::APPLICATION_DATA) => {}
+        (Version::Tls13, content_type::APPLICATION_DATA) => {}
+        (Version::Tls12, content_type::ALERT | content_type::HANDSHAKE | content_type::APPLICATION_DATA) => {}
         _ => return Err(RecordError::UnexpectedType(content_type)),
     }
     if [major, minor] != [3, 3] {
         return Err(RecordError::BadVersion([major, minor]));
     }
     let total = HEADER + usize::from(u16::from_be_bytes([high, low]));
-    if total > MAX_RECORD {
+    if total > RECORD_MAX {
         return Err(RecordError::TooLong);
     }
     if bytes.len() < total { Ok(Frame::Incomplete { need: total }) } else { Ok(Frame::Whole(total)) }
@@ -104,18 +104,18 @@ impl Receiving {
     pub(super) fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Opened<'a>, RecordError> {
         let (content_type, plain) = self.decrypt(record)?;
         // RFC 8446 §5.1: nothing comes between the fragments of a message.
-        if content_type != content::HANDSHAKE && self.fragment.len > 0 {
+        if content_type != content_type::HANDSHAKE && self.fragment.len > 0 {
             return Err(RecordError::UnexpectedType(content_type));
         }
         match content_type {
-            content::APPLICATION_DATA if plain.is_empty() => self.nothing(),
-            content::APPLICATION_DATA => {
+            content_type::APPLICATION_DATA if plain.is_empty() => self.nothing(),
+            content_type::APPLICATION_DATA => {
                 self.empty = 0;
                 self.key_updates = 0;
                 Ok(Opened::Data(plain))
             }
-            content::ALERT => self.on_alert(plain),
-            content::HANDSHAKE => self.on_handshake(plain),
+            content_type::ALERT => self.on_alert(plain),
+            content_type::HANDSHAKE => self.on_handshake(plain),
             other => Err(RecordError::UnexpectedType(other)),
         }
     }
@@ -151,7 +151,7 @@ impl Receiving {
             Version::Tls12 => (header[0], len),
             Version::Tls13 => strip_padding(&body[..len])?,
         };
-        if len > MAX_PLAINTEXT {
+        if len > PLAINTEXT_MAX {
             return Err(RecordError::TooLong);
         }
         Ok((content_type, &mut body[..len]))
@@ -242,7 +242,7 @@ impl Fragment {
 /// RFC 8446 §5.4: zeros at the end are padding, and the byte before them is the content type.
 fn strip_padding(inner: &[u8]) -> Result<(u8, usize), RecordError> {
     // RFC 8446 §5.4: padding must not push the inner plaintext past 2^14 + 1.
-    if inner.len() > MAX_PLAINTEXT + 1 {
+    if inner.len() > PLAINTEXT_MAX + 1 {
         return Err(RecordError::TooLong);
     }
     match inner.iter().rposition(|byte| *byte != 0) {

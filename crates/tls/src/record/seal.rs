@@ -5,7 +5,7 @@
 
 use super::cipher::{AdditionalData, Start, TrafficKey, suffix};
 use super::kernel::SealingKey;
-use super::{EXPLICIT_NONCE, HEADER, MAX_PLAINTEXT, RecordError, Version, content, key_update};
+use super::{EXPLICIT_NONCE, HEADER, PLAINTEXT_MAX, RecordError, Version, content_type, key_update};
 use crate::alert::Alert;
 
 pub(super) struct Sending {
@@ -54,12 +54,12 @@ impl Sending {
         self.seals_max = max;
     }
 
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn restart_small_records(&mut self) {
         self.early = EARLY;
     }
 
     pub(super) fn size_hint(&self) -> usize {
-        if self.early > 0 { SMALL_RECORD - self.prefix - self.suffix() } else { MAX_PLAINTEXT }
+        if self.early > 0 { SMALL_RECORD - self.prefix - self.suffix() } else { PLAINTEXT_MAX }
     }
 
     pub(super) fn fold_key(&mut self) {
@@ -98,19 +98,19 @@ impl Sending {
         if self.is_spent() {
             return Err(RecordError::KeyExhausted);
         }
-        self.seal(content::APPLICATION_DATA, None, len, record)
+        self.seal(content_type::APPLICATION_DATA, None, len, record)
     }
 
     pub(super) fn seal_data(&mut self, plain: &[u8], record: &mut [u8]) -> Result<usize, RecordError> {
         if self.is_spent() {
             return Err(RecordError::KeyExhausted);
         }
-        self.seal(content::APPLICATION_DATA, Some(plain), plain.len(), record)
+        self.seal(content_type::APPLICATION_DATA, Some(plain), plain.len(), record)
     }
 
     pub(super) fn seal_alert(&mut self, alert: Alert, record: &mut [u8]) -> Result<usize, RecordError> {
         let message = alert.encode();
-        let len = self.seal(content::ALERT, Some(&message), message.len(), record)?;
+        let len = self.seal(content_type::ALERT, Some(&message), message.len(), record)?;
         if alert != Alert::NoRenegotiation {
             self.close();
         }
@@ -118,7 +118,7 @@ impl Sending {
     }
 
     pub(super) fn seal_key_update(&mut self, record: &mut [u8]) -> Result<usize, RecordError> {
-        let len = self.seal(content::HANDSHAKE, Some(&KEY_UPDATE), KEY_UPDATE.len(), record)?;
+        let len = self.seal(content_type::HANDSHAKE, Some(&KEY_UPDATE), KEY_UPDATE.len(), record)?;
         self.step()?;
         Ok(len)
     }
@@ -138,11 +138,11 @@ impl Sending {
 
     // The kernel's part.
 
-    pub(super) fn is_kernels(&self) -> bool {
+    pub(super) fn is_sealed_by_kernel(&self) -> bool {
         self.sealer == Sealer::Kernel
     }
 
-    pub(super) fn offer(&mut self) -> Result<SealingKey, RecordError> {
+    pub(super) fn offer_key(&mut self) -> Result<SealingKey, RecordError> {
         if self.version == Version::Tls12 {
             return Err(RecordError::NotInThisVersion);
         }
@@ -153,7 +153,7 @@ impl Sending {
         Ok(SealingKey::new(key, self.seq))
     }
 
-    pub(super) fn taken(&mut self, taken: bool) {
+    pub(super) fn key_taken(&mut self, taken: bool) {
         if self.sealer != Sealer::Offered {
             return;
         }
@@ -164,15 +164,15 @@ impl Sending {
         }
     }
 
-    pub(super) fn sent_by_kernel(&mut self, len: usize) {
-        if self.is_kernels() {
+    pub(super) fn count_kernel_send(&mut self, len: usize) {
+        if self.is_sealed_by_kernel() {
             // Each call ends a record, and may have had to end another one before.
-            self.seq = self.seq.saturating_add(len.div_ceil(MAX_PLAINTEXT) as u64 + 1);
+            self.seq = self.seq.saturating_add(len.div_ceil(PLAINTEXT_MAX) as u64 + 1);
         }
     }
 
     pub(super) fn kernel_alert(&mut self, alert: Alert) -> Result<[u8; 2], RecordError> {
-        if !self.is_kernels() {
+        if !self.is_sealed_by_kernel() {
             return Err(RecordError::Closed);
         }
         self.close();
@@ -215,7 +215,7 @@ impl Sending {
         if self.seq >= key.aead().confidentiality_limit() {
             return Err(RecordError::KeyExhausted);
         }
-        if len > MAX_PLAINTEXT {
+        if len > PLAINTEXT_MAX {
             return Err(RecordError::PlaintextTooLong);
         }
         let total = self.prefix + len + suffix(self.version);
@@ -224,10 +224,10 @@ impl Sending {
         let (head, sealed) = record.split_at_mut(self.prefix);
         let (outer_type, inner_type): (u8, &[u8]) = match self.version {
             // RFC 8446 §5.2: the real type is encrypted, every record looks like data.
-            Version::Tls13 => (content::APPLICATION_DATA, &[content_type]),
+            Version::Tls13 => (content_type::APPLICATION_DATA, &[content_type]),
             Version::Tls12 => (content_type, &[]),
         };
-        // `total` is at most MAX_SEALED, which fits by the assertion beside it.
+        // `total` is at most SEALED_MAX, which fits by the assertion beside it.
         let [high, low] = ((total - HEADER) as u16).to_be_bytes();
         let header = [outer_type, 3, 3, high, low];
         let nonce = key.nonce(self.seq);

@@ -129,14 +129,14 @@ fn folded_keys_are_the_same_keys() {
                 let len = folding.seal_from(b"data", &mut one).unwrap();
                 assert_eq!(other.seal_from(b"data", &mut two), Ok(len));
                 assert_eq!(one, two, "{version} {aead:?} {round}");
-                folding.fold_keys();
+                folding.drop_expanded_keys();
                 assert!(folding.0.sending.is_folded() && folding.0.receiving.is_folded());
                 let mut data = *b"data";
                 assert_eq!(folding.open(&mut one[..len]), Ok(Opened::Data(&mut data)));
                 assert!(folding.0.sending.is_folded() && !folding.0.receiving.is_folded());
             }
             folding.seal_alert(Alert::CloseNotify, &mut [0; 64]).unwrap();
-            folding.fold_keys();
+            folding.drop_expanded_keys();
             assert_eq!(folding.seal_from(b"data", &mut [0; 64]), Err(RecordError::Closed));
         }
     }
@@ -478,7 +478,7 @@ fn keys_are_not_used_past_their_limit() {
 fn records_are_small_at_first() {
     for (version, small) in [(Version::Tls13, 1378), (Version::Tls12, 1371)] {
         let mut records = records(version);
-        let mut record = vec![0; MAX_SEALED];
+        let mut record = vec![0; SEALED_MAX];
         for _ in 0..2 {
             let mut sent = 0;
             while sent < 65_536 {
@@ -490,7 +490,7 @@ fn records_are_small_at_first() {
             assert_eq!(records.size_hint(), 16_384);
             records.seal_from(&[7; 16_384], &mut record).unwrap();
             assert_eq!(records.size_hint(), 16_384);
-            records.begin_anew();
+            records.restart_small_records();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Certificates, and a client in memory.
 
-use crate::{Config, Established, Frame, Handshake, HandshakeError, Identity, Opened, Step};
+use crate::{Config, Established, Frame, Handshake, HandshakeError, HandshakeStep, Identity, Opened};
 use rcgen::{CertificateParams, KeyPair, RsaKeySize};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -137,13 +137,13 @@ pub(crate) fn negotiate(
             let step = handshake.on_bytes(bytes, &mut out);
             let taken = give(client, &out);
             handshake = match step {
-                Step::More(handshake) => handshake,
-                Step::Done(mut established) => {
+                HandshakeStep::More(handshake) => handshake,
+                HandshakeStep::Done(mut established) => {
                     taken.unwrap();
                     pieces.for_each(|piece| established.rest.extend_from_slice(piece));
                     return Ok(established);
                 }
-                Step::Failed(error) => return Err(error),
+                HandshakeStep::Failed(error) => return Err(error),
             };
         }
     }

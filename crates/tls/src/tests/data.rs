@@ -1,7 +1,7 @@
 //! Data, closing and KeyUpdates after the handshake, in both directions.
 
 use super::client::{Event, Offer, Pem, connect, give, open_all, received, sent, server};
-use crate::{Alert, Established, Frame, MAX_SEALED, RecordError, Version};
+use crate::{Alert, Established, Frame, RecordError, SEALED_MAX, Version};
 use rustls::{AlertDescription, ClientConnection, Error};
 use std::io::Write;
 
@@ -21,7 +21,7 @@ fn tls13() -> (ClientConnection, Box<Established>) {
 /// Seals `data` as one record, out of place or in place.
 fn seal(established: &mut Established, data: &[u8], in_place: bool) -> Vec<u8> {
     let records = &mut established.records;
-    let mut record = vec![0xee; MAX_SEALED + 7];
+    let mut record = vec![0xee; SEALED_MAX + 7];
     let len = if in_place {
         let prefix = records.prefix();
         record[prefix..prefix + data.len()].copy_from_slice(data);
@@ -73,8 +73,8 @@ fn layout_of_records() {
     assert_eq!(seal(&mut tls12, &[7; 100], false)[..5], [23, 3, 3, 0, 124]);
     assert_eq!(seal(&mut tls13, &[7; 16_384], true)[..5], [23, 3, 3, 0x40, 0x11]);
     assert_eq!(seal(&mut tls12, &[7; 16_384], true)[..5], [23, 3, 3, 0x40, 0x18]);
-    assert_eq!(MAX_SEALED, 16_413);
-    assert_eq!(crate::MAX_RECORD, 16_645);
+    assert_eq!(SEALED_MAX, 16_413);
+    assert_eq!(crate::RECORD_MAX, 16_645);
 
     let pem = Pem::ecdsa(&["site.test"]);
     let suite = rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;

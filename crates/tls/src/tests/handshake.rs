@@ -2,7 +2,8 @@
 
 use super::client::{Event, Offer, Pem, client, connect, give, negotiate, open_all, sent, server};
 use crate::{
-    Config, ConfigError, Content, Handshake, HandshakeError, Identity, IdentityError, Step, Version, What,
+    Config, ConfigError, FileContent, FileKind, Handshake, HandshakeError, HandshakeStep, Identity,
+    IdentityError, Version,
 };
 use rustls::crypto::aws_lc_rs::{Ticketer, kx_group};
 use rustls::server::ProducesTickets;
@@ -177,7 +178,7 @@ fn tls_1_2_can_be_left_out() {
         let mut old = client(&Offer::tls12().trusting(&[&pem]), "site.test");
         let mut out = Vec::new();
         let step = Handshake::new(config).unwrap().on_bytes(&sent(&mut old), &mut out);
-        assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{step:?}");
+        assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))), "{step:?}");
         // RFC 8446 §4.2.1: protocol_version.
         assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 70]);
         let (_, new) = connect(config, &Offer::default().trusting(&[&pem]), "site.test");
@@ -255,7 +256,7 @@ fn protocols_are_agreed_on_or_refused() {
         let mut client = client(&offer.trusting(&[&pem]), "site.test");
         let mut out = Vec::new();
         let step = Handshake::new(&server(&pem)).unwrap().on_bytes(&sent(&mut client), &mut out);
-        assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))));
+        assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))));
         let error = give(&mut client, &out).unwrap_err();
         assert_eq!(error, Error::AlertReceived(AlertDescription::NoApplicationProtocol));
     }
@@ -304,12 +305,12 @@ fn tls12_data_behind_the_finished_of_a_resumption() {
 }
 
 /// Feeds pieces to a new handshake; the last step and what was sent.
-fn feed(pieces: &[&[u8]]) -> (Step, Vec<u8>) {
+fn feed(pieces: &[&[u8]]) -> (HandshakeStep, Vec<u8>) {
     let config = server(&Pem::ecdsa(&["site.test"]));
     let mut out = Vec::new();
-    let mut step = Step::More(Handshake::new(&config).unwrap());
+    let mut step = HandshakeStep::More(Handshake::new(&config).unwrap());
     for piece in pieces {
-        let Step::More(handshake) = step else { panic!("over before {piece:?}: {step:?}") };
+        let HandshakeStep::More(handshake) = step else { panic!("over before {piece:?}: {step:?}") };
         step = handshake.on_bytes(piece, &mut out);
     }
     (step, out)
@@ -326,12 +327,12 @@ fn plain_http_is_recognized() {
         (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], false),
     ] {
         let (step, out) = feed(pieces);
-        let Step::Failed(HandshakeError::PlainHttp { head }) = step else { panic!("{step:?}") };
+        let HandshakeStep::Failed(HandshakeError::PlainHttp { head }) = step else { panic!("{step:?}") };
         assert_eq!(head, is_head);
         assert_eq!(out, b"", "an answer in plain text must not begin with an alert");
     }
-    assert!(matches!(feed(&[b"G"]).0, Step::More(_)));
-    assert!(matches!(feed(&[b""]).0, Step::More(_)));
+    assert!(matches!(feed(&[b"G"]).0, HandshakeStep::More(_)));
+    assert!(matches!(feed(&[b""]).0, HandshakeStep::More(_)));
 }
 
 #[test]
@@ -354,32 +355,32 @@ fn garbage_is_refused_at_its_first_header() {
         &[&[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 3]],
     ] {
         let (step, out) = feed(pieces);
-        assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{pieces:?}: {step:?}");
+        assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))), "{pieces:?}: {step:?}");
         assert_eq!(out, DECODE_ERROR, "{pieces:?}");
     }
     // RFC 8446 §5.1: more than 2^14 bytes in a record; the body is not waited for.
     for len in [[0x40, 1], [0xff, 0xff]] {
         let (step, out) = feed(&[&[0x16, 3, 1, len[0], len[1]]]);
-        assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{step:?}");
+        assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))), "{step:?}");
         assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 22]);
     }
-    assert!(matches!(feed(&[&[0x16, 3, 1, 0x40, 0]]).0, Step::More(_)));
+    assert!(matches!(feed(&[&[0x16, 3, 1, 0x40, 0]]).0, HandshakeStep::More(_)));
     // RFC 5246 §7.1: a change_cipher_spec has one byte.
     let mut tls12 = client(&Offer::tls12().trusting(&[&Pem::ecdsa(&["site.test"])]), "site.test");
     let (step, out) = feed(&[&sent(&mut tls12), &[0x14, 3, 3, 0, 2, 1, 1]]);
-    assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{step:?}");
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))), "{step:?}");
     assert_eq!(out[out.len() - 7..], [0x15, 3, 3, 0, 2, 2, 10]);
     // Data before a handshake.
     let (step, out) = feed(&[&[0x17, 3, 3, 0, 1, 0]]);
-    assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))));
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))));
     assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 10]);
     // RFC 8446 §5.1: data between the pieces of a ClientHello.
     let (step, out) = feed(&[&[0x16, 3, 1, 0, 3, 1, 0, 0, 0x17, 3, 3, 0, 0]]);
-    assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))));
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))));
     assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 10]);
     // The peer gives up before it began: handshake_failure.
     let (step, out) = feed(&[&[0x15, 3, 3, 0, 2, 2, 40]]);
-    assert!(matches!(step, Step::Failed(HandshakeError::PeerAlert(40))), "{step:?}");
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::PeerAlert(40))), "{step:?}");
     assert_eq!(out, b"");
 }
 
@@ -391,17 +392,17 @@ fn a_client_hello_without_end_is_refused() {
     let mut record = vec![0x16, 3, 1, 0x3e, 0x80];
     record.resize(16_005, 0);
     let (step, out) = feed(&[&hello, &record, &record[..1]]);
-    assert!(matches!(step, Step::More(_)));
+    assert!(matches!(step, HandshakeStep::More(_)));
     assert_eq!(out, b"");
     let (step, out) = feed(&[&hello, &record, &record]);
-    assert!(matches!(step, Step::Failed(HandshakeError::TooLarge)));
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::TooLarge)));
     assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 50]);
     // The same in one piece.
     let all = [hello, record.clone(), record].concat();
-    assert!(matches!(feed(&[&all]).0, Step::Failed(HandshakeError::TooLarge)));
+    assert!(matches!(feed(&[&all]).0, HandshakeStep::Failed(HandshakeError::TooLarge)));
     // Announced as more than any message may have.
     let (step, out) = feed(&[&[0x16, 3, 1, 0, 4, 1, 1, 0, 0]]);
-    assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))));
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))));
     assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 50]);
 }
 
@@ -412,7 +413,7 @@ fn old_versions_are_told_so() {
     hello.extend_from_slice(&[7; 32]);
     hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x13, 1, 0, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
     let (step, out) = feed(&[&hello]);
-    assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{step:?}");
+    assert!(matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))), "{step:?}");
     assert_eq!(out, [0x15, 3, 3, 0, 2, 2, 70]);
 }
 
@@ -441,11 +442,11 @@ fn identities_say_what_is_wrong_with_them() {
     assert_eq!(load(&both, &both).unwrap().names(), ["one.test", "*.one.test"]);
 
     let error = |chain: &str, key: &str| load(chain, key).unwrap_err();
-    let found = |what| Content { what, is_der: false };
-    assert_eq!(error("", &one.key), IdentityError::NoCertificate(found(What::Empty)));
-    assert_eq!(error(&one.key, &one.key), IdentityError::NoCertificate(found(What::Key)));
-    assert_eq!(error(&one.chain, ""), IdentityError::NoKey(found(What::Empty)));
-    assert_eq!(error(&one.chain, &one.chain), IdentityError::NoKey(found(What::Certificate)));
+    let found = |kind| FileContent { kind, is_der: false };
+    assert_eq!(error("", &one.key), IdentityError::NoCertificate(found(FileKind::Empty)));
+    assert_eq!(error(&one.key, &one.key), IdentityError::NoCertificate(found(FileKind::Key)));
+    assert_eq!(error(&one.chain, ""), IdentityError::NoKey(found(FileKind::Empty)));
+    assert_eq!(error(&one.chain, &one.chain), IdentityError::NoKey(found(FileKind::Certificate)));
     assert_eq!(error(&one.chain, &two.key), IdentityError::KeyMismatch);
     assert_eq!(error(&two.chain, &one.key), IdentityError::KeyMismatch);
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";

@@ -1,7 +1,7 @@
 //! What chains and keys hold, in which order, and what clients may object to.
 
 use super::client::Pem;
-use crate::{Content, Flaw, Identity, IdentityError, What};
+use crate::{FileContent, FileKind, Flaw, Identity, IdentityError};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -105,7 +105,7 @@ fn sent(identity: &Identity) -> Vec<&[u8]> {
 #[test]
 fn each_kind_of_file_is_told_by_its_content() {
     let pem = Pem::ecdsa(&["own.test"]);
-    let found = |what, is_der| Content { what, is_der };
+    let found = |kind, is_der| FileContent { kind, is_der };
     let utf16 = |text: &str, first: &[u8], last: &[u8]| {
         let both = |byte: u8| [first, &[byte], last].concat();
         text.bytes().flat_map(both).collect::<Vec<u8>>()
@@ -117,47 +117,50 @@ fn each_kind_of_file_is_told_by_its_content() {
     };
     let section =
         |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n").into_bytes();
-    let cases: Vec<(Vec<u8>, Content)> = vec![
-        (b"".to_vec(), found(What::Empty, false)),
-        (b"\xef\xbb\xbf \r\n".to_vec(), found(What::Empty, false)),
-        (b"hello".to_vec(), found(What::Unknown, false)),
-        (utf16(&pem.chain, b"", b"\0"), found(What::Utf16 { is_little_endian: true }, false)),
-        (utf16(&pem.chain, b"\0", b""), found(What::Utf16 { is_little_endian: false }, false)),
-        (b"\xff\xfe-\0-\0".to_vec(), found(What::Utf16 { is_little_endian: true }, false)),
-        (b"\xfe\xff\0-\0-".to_vec(), found(What::Utf16 { is_little_endian: false }, false)),
-        (pem.chain.replace('\n', "\\n").into_bytes(), found(What::Escaped, false)),
-        (pem.chain.replace('\n', "").into_bytes(), found(What::OneLine, false)),
-        (pem.chain.replace('\n', " ").into_bytes(), found(What::OneLine, false)),
-        (der(&pem.chain), found(What::Certificate, true)),
-        (der(VERSION_1), found(What::Certificate, true)),
-        (REQUEST.as_bytes().to_vec(), found(What::Request, false)),
-        (section("NEW CERTIFICATE REQUEST"), found(What::Request, false)),
-        (der(REQUEST), found(What::Request, true)),
-        (section("TRUSTED CERTIFICATE"), found(What::TrustedCertificate, false)),
-        (section("X509 CERTIFICATE"), found(What::TrustedCertificate, false)),
-        (section("PUBLIC KEY"), found(What::PublicKey, false)),
-        (section("OPENSSH PRIVATE KEY"), found(What::OpenSshKey, false)),
-        (section("DSA PRIVATE KEY"), found(What::DsaKey, false)),
-        (section("PKCS7"), found(What::Pkcs7, false)),
-        (section("X509 CRL"), found(What::RevocationList, false)),
-        (der(P256), found(What::Key, true)),
-        (der(SECP256K1_SEC1), found(What::Key, true)),
-        (der(RSA_1024_PKCS1), found(What::Key, true)),
-        (LEGACY.as_bytes().to_vec(), found(What::EncryptedKey, false)),
-        (b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(), found(What::JavaKeyStore, false)),
+    let cases: Vec<(Vec<u8>, FileContent)> = vec![
+        (b"".to_vec(), found(FileKind::Empty, false)),
+        (b"\xef\xbb\xbf \r\n".to_vec(), found(FileKind::Empty, false)),
+        (b"hello".to_vec(), found(FileKind::Unknown, false)),
+        (utf16(&pem.chain, b"", b"\0"), found(FileKind::Utf16 { is_little_endian: true }, false)),
+        (utf16(&pem.chain, b"\0", b""), found(FileKind::Utf16 { is_little_endian: false }, false)),
+        (b"\xff\xfe-\0-\0".to_vec(), found(FileKind::Utf16 { is_little_endian: true }, false)),
+        (b"\xfe\xff\0-\0-".to_vec(), found(FileKind::Utf16 { is_little_endian: false }, false)),
+        (pem.chain.replace('\n', "\\n").into_bytes(), found(FileKind::Escaped, false)),
+        (pem.chain.replace('\n', "").into_bytes(), found(FileKind::OneLine, false)),
+        (pem.chain.replace('\n', " ").into_bytes(), found(FileKind::OneLine, false)),
+        (der(&pem.chain), found(FileKind::Certificate, true)),
+        (der(VERSION_1), found(FileKind::Certificate, true)),
+        (REQUEST.as_bytes().to_vec(), found(FileKind::Request, false)),
+        (section("NEW CERTIFICATE REQUEST"), found(FileKind::Request, false)),
+        (der(REQUEST), found(FileKind::Request, true)),
+        (section("TRUSTED CERTIFICATE"), found(FileKind::TrustedCertificate, false)),
+        (section("X509 CERTIFICATE"), found(FileKind::TrustedCertificate, false)),
+        (section("PUBLIC KEY"), found(FileKind::PublicKey, false)),
+        (section("OPENSSH PRIVATE KEY"), found(FileKind::OpenSshKey, false)),
+        (section("DSA PRIVATE KEY"), found(FileKind::DsaKey, false)),
+        (section("PKCS7"), found(FileKind::Pkcs7, false)),
+        (section("X509 CRL"), found(FileKind::RevocationList, false)),
+        (der(P256), found(FileKind::Key, true)),
+        (der(SECP256K1_SEC1), found(FileKind::Key, true)),
+        (der(RSA_1024_PKCS1), found(FileKind::Key, true)),
+        (LEGACY.as_bytes().to_vec(), found(FileKind::EncryptedKey, false)),
+        (b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(), found(FileKind::JavaKeyStore, false)),
         // The first elements of what openssl pkcs12 and keytool write, and of encrypted keys,
         // public keys, and messages.
-        (b"\x30\x0a\x02\x01\x03\x30\x05\x06\x03\x2a\x03\x04".to_vec(), found(What::Pkcs12, true)),
-        (b"\x30\x80\x02\x01\x03\x30\x80".to_vec(), found(What::Pkcs12, true)),
-        (b"\x30\x08\x30\x03\x06\x01\x2a\x04\x01\x00".to_vec(), found(What::EncryptedKey, true)),
-        (b"\x30\x08\x30\x03\x06\x01\x2a\x03\x01\x00".to_vec(), found(What::PublicKey, true)),
-        (b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x00".to_vec(), found(What::Pkcs7, true)),
+        (b"\x30\x0a\x02\x01\x03\x30\x05\x06\x03\x2a\x03\x04".to_vec(), found(FileKind::Pkcs12, true)),
+        (b"\x30\x80\x02\x01\x03\x30\x80".to_vec(), found(FileKind::Pkcs12, true)),
+        (b"\x30\x08\x30\x03\x06\x01\x2a\x04\x01\x00".to_vec(), found(FileKind::EncryptedKey, true)),
+        (b"\x30\x08\x30\x03\x06\x01\x2a\x03\x01\x00".to_vec(), found(FileKind::PublicKey, true)),
+        (
+            b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x00".to_vec(),
+            found(FileKind::Pkcs7, true),
+        ),
     ];
     for (file, expected) in cases {
         let text = String::from_utf8_lossy(&file).into_owned();
         assert_eq!(error(&file, &pem.key), IdentityError::NoCertificate(expected), "{text}");
-        let as_key = match expected.what {
-            What::EncryptedKey if !expected.is_der => IdentityError::EncryptedKey,
+        let as_key = match expected.kind {
+            FileKind::EncryptedKey if !expected.is_der => IdentityError::EncryptedKey,
             _ => IdentityError::NoKey(expected),
         };
         assert_eq!(error(&pem.chain, &file), as_key, "{text}");

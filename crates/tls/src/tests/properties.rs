@@ -1,7 +1,7 @@
 //! Whatever a peer sends, nothing panics and nothing grows.
 
 use super::client::{Offer, Pem, client, connect, negotiate, received, sent, server};
-use crate::{Config, Established, Frame, Handshake, MAX_SEALED, Opened, Step};
+use crate::{Config, Established, Frame, Handshake, HandshakeStep, Opened, SEALED_MAX};
 use proptest::prelude::*;
 use rustls::ClientConnection;
 use std::sync::{Arc, OnceLock};
@@ -48,9 +48,9 @@ fn handshake_all(bytes: &[u8], piece: usize) {
     let mut out = Vec::new();
     for piece in bytes.chunks(piece) {
         match handshake.on_bytes(piece, &mut out) {
-            Step::More(more) => handshake = more,
-            Step::Done(_) => panic!("a handshake from nothing"),
-            Step::Failed(_) => break,
+            HandshakeStep::More(more) => handshake = more,
+            HandshakeStep::Done(_) => panic!("a handshake from nothing"),
+            HandshakeStep::Failed(_) => break,
         }
     }
     assert!(out.len() < 8192, "{} bytes sent to {bytes:?}", out.len());
@@ -110,7 +110,7 @@ proptest! {
         let mut client = client(&offer(tls12).trusting(&[pem()]), "site.test");
         let mut out = Vec::new();
         let step = Handshake::new(config()).unwrap().on_bytes(&sent(&mut client), &mut out);
-        let Step::More(mut handshake) = step else { panic!("{step:?}") };
+        let HandshakeStep::More(mut handshake) = step else { panic!("{step:?}") };
         super::client::give(&mut client, &out).unwrap();
         let mut flight = sent(&mut client);
         for (at, byte) in damage {
@@ -124,8 +124,8 @@ proptest! {
             let step = handshake.on_bytes(piece, &mut out);
             sent += out.len();
             match step {
-                Step::More(more) => handshake = more,
-                Step::Done(_) | Step::Failed(_) => break,
+                HandshakeStep::More(more) => handshake = more,
+                HandshakeStep::Done(_) | HandshakeStep::Failed(_) => break,
             }
         }
         prop_assert!(sent < 4096, "{sent} bytes sent");
@@ -161,7 +161,7 @@ proptest! {
     #[test]
     fn any_sizes_in_any_order(tls12: bool, sizes in prop::collection::vec((0..=16_384_usize, any::<bool>()), 1..12)) {
         let (mut client, mut established) = pair(tls12);
-        let mut record = vec![0; MAX_SEALED];
+        let mut record = vec![0; SEALED_MAX];
         for (len, in_place) in sizes {
             let data: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
             let sealed = if in_place {

@@ -1,7 +1,7 @@
 //! Application protocols (RFC 7301): the server's order, and lists that are not right.
 
 use super::client::{Offer, Pem, client, connect, sent};
-use crate::{Config, Handshake, HandshakeError, Step};
+use crate::{Config, Handshake, HandshakeError, HandshakeStep};
 
 fn server(pem: &Pem) -> Config {
     Config::new(vec![pem.identity()], &[b"h2", b"http/1.1", b"http/1.0"]).unwrap()
@@ -42,7 +42,10 @@ fn lists_that_are_not_right_are_refused() {
             let hello = with_list(&sent(&mut client), b"\0\x09\x08protocol", list);
             let mut out = Vec::new();
             let step = Handshake::new(&server(&pem)).unwrap().on_bytes(&hello, &mut out);
-            assert!(matches!(step, Step::Failed(HandshakeError::Peer(_))), "{list:?}, {version:?}: {step:?}");
+            assert!(
+                matches!(step, HandshakeStep::Failed(HandshakeError::Peer(_))),
+                "{list:?}, {version:?}: {step:?}"
+            );
             // An alert of two bytes in the clear, whose level is fatal (2) and description
             // decode_error (50).
             assert_eq!(out, [21, 3, 3, 0, 2, 2, 50], "{list:?}, {version:?}");

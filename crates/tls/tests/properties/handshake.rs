@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use sitar_tls::{Config, Established, Frame, Handshake, Identity, MAX_SEALED, Opened, Step};
+use sitar_tls::{Config, Established, Frame, Handshake, HandshakeStep, Identity, Opened, SEALED_MAX};
 
 /// A real client of TLS 1.3 or 1.2 whose flights are cut and damaged as the bytes say, or the bytes alone.
 ///
@@ -17,7 +17,7 @@ pub(crate) fn check(program: &[u8]) {
     if kind & 4 != 0 {
         let mut out = Vec::new();
         let end = feed(Handshake::new(&fixture().server).expect("a handshake"), rest, piece, &mut out);
-        assert!(!matches!(end, Step::Done(_)), "a handshake from nothing");
+        assert!(!matches!(end, HandshakeStep::Done(_)), "a handshake from nothing");
         assert!(out.len() < FLIGHT_MAX, "{} bytes sent", out.len());
         return;
     }
@@ -57,9 +57,11 @@ pub(crate) fn check(program: &[u8]) {
             is_content = client.read_tls(&mut bytes).is_ok() && client.process_new_packets().is_ok();
         }
         match step {
-            Step::More(next) => handshake = next,
-            Step::Done(established) if is_content => return converse(client, *established, is_damaged),
-            Step::Done(_) | Step::Failed(_) => {
+            HandshakeStep::More(next) => handshake = next,
+            HandshakeStep::Done(established) if is_content => {
+                return converse(client, *established, is_damaged);
+            }
+            HandshakeStep::Done(_) | HandshakeStep::Failed(_) => {
                 assert!(is_damaged, "a good handshake failed");
                 return;
             }
@@ -69,16 +71,16 @@ pub(crate) fn check(program: &[u8]) {
 }
 
 /// Feeds bytes in pieces until they or the handshake end. Behind its end, the rest is added to what is left.
-fn feed(handshake: Handshake, bytes: &[u8], piece: usize, out: &mut Vec<u8>) -> Step {
-    let mut step = Step::More(handshake);
+fn feed(handshake: Handshake, bytes: &[u8], piece: usize, out: &mut Vec<u8>) -> HandshakeStep {
+    let mut step = HandshakeStep::More(handshake);
     for piece in bytes.chunks(piece) {
         step = match step {
-            Step::More(handshake) => handshake.on_bytes(piece, out),
-            Step::Done(mut established) => {
+            HandshakeStep::More(handshake) => handshake.on_bytes(piece, out),
+            HandshakeStep::Done(mut established) => {
                 established.rest.extend_from_slice(piece);
-                Step::Done(established)
+                HandshakeStep::Done(established)
             }
-            Step::Failed(error) => return Step::Failed(error),
+            HandshakeStep::Failed(error) => return HandshakeStep::Failed(error),
         };
     }
     step
@@ -108,7 +110,7 @@ fn converse(mut client: ClientConnection, mut established: Established, is_damag
         rest = later;
     }
     assert!(is_damaged || heard == b"question", "the client was not understood");
-    let mut record = vec![0; MAX_SEALED];
+    let mut record = vec![0; SEALED_MAX];
     let len = established.records.seal_from(b"answer", &mut record).expect("sealed");
     client.read_tls(&mut &record[..len]).expect("a slice can be read");
     client.process_new_packets().expect("the client understands");

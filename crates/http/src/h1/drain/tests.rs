@@ -5,23 +5,23 @@ fn limits() -> Limits {
     Limits { body: 1000, ..Limits::default() }
 }
 
-fn chunked() -> Drain {
-    Drain::new(Framing::Chunked, &limits()).unwrap().unwrap()
+fn chunked() -> BodyDrain {
+    BodyDrain::new(Framing::Chunked, &limits()).unwrap().unwrap()
 }
 
-fn feed(drain: &mut Drain, bytes: &[u8]) -> Result<(usize, bool), u16> {
+fn feed(drain: &mut BodyDrain, bytes: &[u8]) -> Result<(usize, bool), u16> {
     drain.feed(bytes).map_err(|rejection| rejection.status.code())
 }
 
 #[test]
 fn nothing_to_drain() {
-    assert!(Drain::new(Framing::None, &limits()).unwrap().is_none());
-    assert!(Drain::new(Framing::Length(0), &limits()).unwrap().is_none());
+    assert!(BodyDrain::new(Framing::None, &limits()).unwrap().is_none());
+    assert!(BodyDrain::new(Framing::Length(0), &limits()).unwrap().is_none());
 }
 
 #[test]
 fn a_known_length() {
-    let mut drain = Drain::new(Framing::Length(10), &limits()).unwrap().unwrap();
+    let mut drain = BodyDrain::new(Framing::Length(10), &limits()).unwrap().unwrap();
     assert_eq!(feed(&mut drain, b"1234"), Ok((4, false)));
     assert_eq!(feed(&mut drain, b""), Ok((0, false)));
     assert_eq!(feed(&mut drain, b"567890GET /"), Ok((6, true)));
@@ -30,9 +30,9 @@ fn a_known_length() {
 
 #[test]
 fn a_length_over_the_limit() {
-    assert!(Drain::new(Framing::Length(1000), &limits()).is_ok());
+    assert!(BodyDrain::new(Framing::Length(1000), &limits()).is_ok());
     for length in [1001, u64::MAX] {
-        assert_eq!(Drain::new(Framing::Length(length), &limits()).unwrap_err().status.code(), 413);
+        assert_eq!(BodyDrain::new(Framing::Length(length), &limits()).unwrap_err().status.code(), 413);
     }
 }
 
@@ -168,7 +168,7 @@ proptest! {
         length in proptest::option::of(1..60_u64),
     ) {
         let framing = length.map_or(Framing::Chunked, Framing::Length);
-        let mut drain = Drain::new(framing, &limits()).unwrap().unwrap();
+        let mut drain = BodyDrain::new(framing, &limits()).unwrap().unwrap();
         let whole = feed(&mut drain.clone(), &wire);
 
         let mut consumed = 0;

@@ -6,7 +6,7 @@ fn limits() -> Limits {
 }
 
 /// A head in one line of text.
-fn show(head: &Head<'_>) -> String {
+fn show(head: &RequestHead<'_>) -> String {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     let query = head.request.target.query.map_or(String::new(), |query| format!("?{}", text(query)));
     let authority = head.request.authority.map_or("-".to_owned(), text);
@@ -30,7 +30,7 @@ fn outcome(wire: &[u8]) -> Result<String, u16> {
 }
 
 /// What a server sees when the bytes arrive one at a time: the outcome, and after how many bytes.
-fn one_by_one<'b>(wire: &'b [u8], limits: &Limits) -> (Result<Option<Head<'b>>, Rejection>, usize) {
+fn one_by_one<'b>(wire: &'b [u8], limits: &Limits) -> (Result<Option<RequestHead<'b>>, Rejection>, usize) {
     let mut scanned = 0;
     for end in 1..=wire.len() {
         match parse_from(&wire[..end], scanned, limits) {

@@ -11,11 +11,11 @@ use crate::Status;
 /// once and sent often. A line that is none is left out.
 ///
 /// ```
-/// assert_eq!(*sitar_http::h2::block(b"Vary: Accept-Encoding\r\n"),
+/// assert_eq!(*sitar_http::h2::field_block(b"Vary: Accept-Encoding\r\n"),
 /// *b"\x0f\x2c\x0fAccept-Encoding");
 /// ```
 #[must_use]
-pub fn block(lines: &[u8]) -> Box<[u8]> {
+pub fn field_block(lines: &[u8]) -> Box<[u8]> {
     let mut room = vec![0; encoded_max(lines.len())];
     let mut out = Writer::new(&mut room);
     // There is room enough, so nothing is cut.

@@ -1,7 +1,7 @@
 //! HPACK (RFC 7541): header lists to and from bytes.
 //!
 //! The decoder has a dynamic table, bounded and allocated only as far as it is used. The encoder has none: a response's fields
-//! are literals with names from the static table, written once when a file is loaded ([`block`]), so the same bytes go
+//! are literals with names from the static table, written once when a file is loaded ([`field_block`]), so the same bytes go
 //! to every client and nothing has to be remembered for any of them.
 
 mod decode;
@@ -10,7 +10,7 @@ mod huffman;
 mod table;
 
 pub(super) use decode::{Decoder, Scratch, Sink, TABLE_SIZE, TOO_MUCH};
-pub use encode::block;
+pub use encode::field_block;
 pub(super) use encode::{Writer, encoded_max, write_literal, write_pieces, write_status};
 
 /// Why a header block cannot be decoded. The two sides no longer agree on the dynamic table, so the connection ends with

@@ -1,5 +1,5 @@
-use super::super::checks::Hpack;
-use super::block;
+use super::super::testing::Hpack;
+use super::field_block;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =
@@ -177,7 +177,7 @@ fn an_evicted_name_is_still_a_name() {
 fn blocks_of_a_response() {
     let lines = b"Content-Type: text/html; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n\
         Content-Length: 7\r\nX-Empty:\r\nno line\r\n";
-    let wire = block(lines);
+    let wire = field_block(lines);
     assert!(wire.len() < lines.len(), "{}", wire.len());
     let expected = [
         ("content-type", "text/html; charset=utf-8"),
@@ -187,10 +187,10 @@ fn blocks_of_a_response() {
         ("x-empty", ""),
     ];
     assert_eq!(Hpack::default().decode(&wire), Ok(list(&expected)));
-    assert_eq!(*block(b"Content-Length: 7\r\n"), [0x0f, 0x0d, 0x01, b'7']);
+    assert_eq!(*field_block(b"Content-Length: 7\r\n"), [0x0f, 0x0d, 0x01, b'7']);
     let long = [&b"Location: /"[..], &[b'x'; 5000], b"\r\n"].concat();
     let value = format!("/{}", "x".repeat(5000));
-    assert_eq!(Hpack::default().decode(&block(&long)), Ok(list(&[("location", &value)])));
+    assert_eq!(Hpack::default().decode(&field_block(&long)), Ok(list(&[("location", &value)])));
 }
 
 // RFC 7541 §5.1: lengths take one byte up to 126, two up to 254, three up to 16,510.
@@ -200,13 +200,13 @@ fn a_line_grows_by_less_than_one_byte_in_128() {
         [(1, 0, 4), (126, 126, 255), (127, 127, 259), (255, 255, 517), (1, 255, 261), (1, 16_511, 16_518)]
     {
         let line = [&vec![b'n'; name][..], b":", &vec![b'v'; value], b"\r\n"].concat();
-        assert_eq!(block(&line).len(), encoded, "{name} and {value}");
+        assert_eq!(field_block(&line).len(), encoded, "{name} and {value}");
         assert!(super::encoded_max(line.len()) >= encoded, "{name} and {value}");
     }
     for name in (1..300).step_by(2) {
         for value in 0..300 {
             let line = [&vec![b'n'; name][..], b":", &vec![b'v'; value], b"\r\n"].concat();
-            assert!(block(&line).len() <= line.len() + line.len() / 128 + 1, "{name} and {value}");
+            assert!(field_block(&line).len() <= line.len() + line.len() / 128 + 1, "{name} and {value}");
         }
     }
 }

@@ -1,15 +1,15 @@
 use super::*;
-use crate::{Method, Target};
+use crate::{Method, RequestTarget};
 use proptest::prelude::*;
 
 use Coding::{Br, Gzip, Identity, Zstd};
 
-fn accept(lines: &[&[u8]]) -> Accept {
-    let mut request = Request::new(Method::Get, Target { path: b"/", query: None });
+fn accept(lines: &[&[u8]]) -> AcceptEncoding {
+    let mut request = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
     for line in lines {
         request.fields.push(Field::AcceptEncoding, line).unwrap();
     }
-    Accept::of(&request)
+    AcceptEncoding::of(&request)
 }
 
 /// identity, gzip, br, zstd

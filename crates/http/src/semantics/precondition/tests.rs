@@ -1,9 +1,9 @@
 use super::*;
-use crate::Target;
+use crate::RequestTarget;
 use proptest::prelude::*;
 
 use Field::{IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
-use Verdict::{NotModified, PreconditionFailed, Proceed};
+use PreconditionResult::{Failed, NotModified, Proceed};
 
 const BEFORE: &[u8] = b"Sun, 06 Nov 1994 08:49:36 GMT";
 const SAME: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
@@ -12,15 +12,15 @@ const BOTH: Validators<'_> = Validators { etag: Some(b"\"a\""), last_modified: S
 const DATE_ONLY: Validators<'_> = Validators { etag: None, ..BOTH };
 const TAG_ONLY: Validators<'_> = Validators { last_modified: None, ..BOTH };
 
-fn verdict(method: Method, lines: &[(Field, &[u8])], validators: &Validators<'_>) -> Verdict {
-    let mut request = Request::new(method, Target { path: b"/", query: None });
+fn verdict(method: Method, lines: &[(Field, &[u8])], validators: &Validators<'_>) -> PreconditionResult {
+    let mut request = Request::new(method, RequestTarget { path: b"/", query: None });
     for (field, value) in lines {
         request.fields.push(*field, value).unwrap();
     }
     preconditions(&request, validators)
 }
 
-type Case<'a> = (&'a [(Field, &'a [u8])], Validators<'a>, Verdict);
+type Case<'a> = (&'a [(Field, &'a [u8])], Validators<'a>, PreconditionResult);
 
 fn check(cases: &[Case<'_>]) {
     for (lines, validators, expected) in cases {
@@ -31,7 +31,7 @@ fn check(cases: &[Case<'_>]) {
             let only_reads = lines.iter().all(|(field, _)| *field == IfModifiedSince);
             let expected = match expected {
                 NotModified if only_reads => Proceed,
-                NotModified => PreconditionFailed,
+                NotModified => Failed,
                 other => *other,
             };
             assert_eq!(verdict(method, lines, validators), expected, "{method:?} {lines:?}");
@@ -56,14 +56,14 @@ fn if_match() {
         (&[(IfMatch, b"\"b\""), (IfMatch, b"\"a\"")], BOTH, Proceed),
         (&[(IfMatch, b"*")], BOTH, Proceed),
         (&[(IfMatch, b"*")], DATE_ONLY, Proceed),
-        (&[(IfMatch, b"\"b\"")], BOTH, PreconditionFailed),
+        (&[(IfMatch, b"\"b\"")], BOTH, Failed),
         // strong comparison
-        (&[(IfMatch, b"W/\"a\"")], BOTH, PreconditionFailed),
-        (&[(IfMatch, b"\"a\"")], DATE_ONLY, PreconditionFailed),
-        (&[(IfMatch, b"")], BOTH, PreconditionFailed),
-        (&[(IfMatch, b"a")], BOTH, PreconditionFailed),
-        (&[(IfMatch, b"\"A\"")], BOTH, PreconditionFailed),
-        (&[(IfMatch, b"\"a\"\"b\"")], BOTH, PreconditionFailed),
+        (&[(IfMatch, b"W/\"a\"")], BOTH, Failed),
+        (&[(IfMatch, b"\"a\"")], DATE_ONLY, Failed),
+        (&[(IfMatch, b"")], BOTH, Failed),
+        (&[(IfMatch, b"a")], BOTH, Failed),
+        (&[(IfMatch, b"\"A\"")], BOTH, Failed),
+        (&[(IfMatch, b"\"a\"\"b\"")], BOTH, Failed),
     ]);
 }
 
@@ -115,8 +115,8 @@ fn if_unmodified_since() {
     check(&[
         (&[(IfUnmodifiedSince, SAME)], BOTH, Proceed),
         (&[(IfUnmodifiedSince, AFTER)], BOTH, Proceed),
-        (&[(IfUnmodifiedSince, BEFORE)], BOTH, PreconditionFailed),
-        (&[(IfUnmodifiedSince, b"Fri, 01 Jan 1960 00:00:00 GMT")], BOTH, PreconditionFailed),
+        (&[(IfUnmodifiedSince, BEFORE)], BOTH, Failed),
+        (&[(IfUnmodifiedSince, b"Fri, 01 Jan 1960 00:00:00 GMT")], BOTH, Failed),
         (&[(IfUnmodifiedSince, BEFORE)], TAG_ONLY, Proceed),
         (&[(IfUnmodifiedSince, b"yesterday")], BOTH, Proceed),
         (&[(IfUnmodifiedSince, BEFORE), (IfUnmodifiedSince, BEFORE)], BOTH, Proceed),
@@ -128,10 +128,10 @@ fn if_unmodified_since() {
 fn order_of_evaluation() {
     check(&[
         // If-Match goes before everything, and turns If-Unmodified-Since off.
-        (&[(IfMatch, b"\"b\""), (IfNoneMatch, b"\"a\"")], BOTH, PreconditionFailed),
+        (&[(IfMatch, b"\"b\""), (IfNoneMatch, b"\"a\"")], BOTH, Failed),
         (&[(IfMatch, b"\"a\""), (IfUnmodifiedSince, BEFORE)], BOTH, Proceed),
         (&[(IfMatch, b"\"a\""), (IfNoneMatch, b"\"a\"")], BOTH, NotModified),
-        (&[(IfUnmodifiedSince, BEFORE), (IfNoneMatch, b"\"a\"")], BOTH, PreconditionFailed),
+        (&[(IfUnmodifiedSince, BEFORE), (IfNoneMatch, b"\"a\"")], BOTH, Failed),
         (&[(IfUnmodifiedSince, SAME), (IfNoneMatch, b"\"a\"")], BOTH, NotModified),
         // If-None-Match turns If-Modified-Since off, whatever it says.
         (&[(IfNoneMatch, b"\"b\""), (IfModifiedSince, AFTER)], BOTH, Proceed),
@@ -168,12 +168,12 @@ proptest! {
         let expected = match (known, get) {
             (false, _) => Proceed,
             (true, true) => NotModified,
-            (true, false) => PreconditionFailed,
+            (true, false) => Failed,
         };
         prop_assert_eq!(verdict(method, &[(IfNoneMatch, text.as_bytes())], &validators), expected);
 
         let strongly_known = tags.iter().any(|(tag, weak, _)| *tag == etag && !weak);
-        let expected = if strongly_known { Proceed } else { PreconditionFailed };
+        let expected = if strongly_known { Proceed } else { Failed };
         prop_assert_eq!(verdict(method, &[(IfMatch, text.as_bytes())], &validators), expected);
     }
 

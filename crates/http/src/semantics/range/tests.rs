@@ -1,27 +1,27 @@
 use super::*;
-use crate::Target;
+use crate::RequestTarget;
 use proptest::prelude::*;
 
-use Span::{Part, Parts, Unsatisfiable, Whole};
+use RangeSelection::{Part, Parts, Unsatisfiable, Whole};
 
 const VALIDATORS: Validators<'_> = Validators { etag: Some(b"\"a\""), last_modified: Some(784_111_777) };
 
-fn span(method: Method, lines: &[(Field, &[u8])], length: u64) -> Span {
-    let mut request = Request::new(method, Target { path: b"/", query: None });
+fn span(method: Method, lines: &[(Field, &[u8])], length: u64) -> RangeSelection {
+    let mut request = Request::new(method, RequestTarget { path: b"/", query: None });
     for (field, value) in lines {
         request.fields.push(*field, value).unwrap();
     }
     range(&request, &VALIDATORS, length)
 }
 
-fn get(value: &[u8], length: u64) -> Span {
+fn get(value: &[u8], length: u64) -> RangeSelection {
     span(Method::Get, &[(Field::Range, value)], length)
 }
 
 // RFC 9110 §14.1.2, with its examples
 #[test]
 fn single_ranges() {
-    let cases: &[(&[u8], u64, Span)] = &[
+    let cases: &[(&[u8], u64, RangeSelection)] = &[
         (b"bytes=0-499", 10_000, Part { first: 0, last: 499 }),
         (b"bytes=500-999", 10_000, Part { first: 500, last: 999 }),
         (b"bytes=-500", 10_000, Part { first: 9500, last: 9999 }),
@@ -141,7 +141,7 @@ fn only_for_get() {
 #[test]
 fn if_range() {
     let part = Part { first: 0, last: 1 };
-    let cases: &[(&[u8], Span)] = &[
+    let cases: &[(&[u8], RangeSelection)] = &[
         (b"\"a\"", part),
         (b"\"b\"", Whole),
         (b"W/\"a\"", Whole),
@@ -166,14 +166,14 @@ fn if_range() {
     let twice = [(Field::Range, &b"bytes=0-1"[..]), (Field::IfRange, b"\"a\""), (Field::IfRange, b"\"a\"")];
     assert_eq!(span(Method::Get, &twice, 100), Whole);
 
-    let mut request = Request::new(Method::Get, Target { path: b"/", query: None });
+    let mut request = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
     request.fields.push(Field::Range, b"bytes=0-1").unwrap();
     request.fields.push(Field::IfRange, b"\"a\"").unwrap();
     assert_eq!(range(&request, &Validators { etag: None, last_modified: None }, 100), Whole);
 }
 
 /// The bytes of a body that a range names, found by looking at each position.
-fn naive(from: Option<u128>, to: Option<u128>, length: u64) -> Span {
+fn naive(from: Option<u128>, to: Option<u128>, length: u64) -> RangeSelection {
     let wanted = |at: u64| match (from, to) {
         (Some(from), Some(to)) => u128::from(at) >= from && u128::from(at) <= to,
         (Some(from), None) => u128::from(at) >= from,

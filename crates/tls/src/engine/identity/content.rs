@@ -20,9 +20,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The content of a file, and its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Content {
+pub struct FileContent {
     /// Its kind.
-    pub what: What,
+    pub kind: FileKind,
     /// It is DER, and not PEM.
     pub is_der: bool,
 }
@@ -30,7 +30,7 @@ pub struct Content {
 /// The kind of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum What {
+pub enum FileKind {
     /// Nothing.
     Empty,
     /// Text of two bytes a character, as some editors and shells of Windows write it.
@@ -70,73 +70,73 @@ pub enum What {
     Unknown,
 }
 
-impl Content {
+impl FileContent {
     /// Looks at a file.
     pub(super) fn of(file: &[u8]) -> Self {
-        if let Some(what) = binary(file) {
-            return Self { what, is_der: matches!(file.first(), Some(0x30)) };
+        if let Some(kind) = binary(file) {
+            return Self { kind, is_der: matches!(file.first(), Some(0x30)) };
         }
         let labels: Vec<&str> = Lines(file).filter_map(begin).collect();
         let has = |wanted: &[&str]| labels.iter().any(|label| wanted.contains(label));
-        let what = if Lines(file).next().is_none() {
-            What::Empty
+        let kind = if Lines(file).next().is_none() {
+            FileKind::Empty
         } else if has(&["ENCRYPTED PRIVATE KEY"]) || (has(KEY) && is_legacy_encrypted(file)) {
-            What::EncryptedKey
+            FileKind::EncryptedKey
         } else if has(KEY) {
-            What::Key
+            FileKind::Key
         } else if has(&["TRUSTED CERTIFICATE", "X509 CERTIFICATE"]) {
-            What::TrustedCertificate
+            FileKind::TrustedCertificate
         } else if has(&["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"]) {
-            What::Request
+            FileKind::Request
         } else if has(&["OPENSSH PRIVATE KEY"]) {
-            What::OpenSshKey
+            FileKind::OpenSshKey
         } else if has(&["DSA PRIVATE KEY"]) {
-            What::DsaKey
+            FileKind::DsaKey
         } else if has(&["PUBLIC KEY", "RSA PUBLIC KEY"]) {
-            What::PublicKey
+            FileKind::PublicKey
         } else if has(&["PKCS7", "PKCS #7 SIGNED DATA", "CMS"]) {
-            What::Pkcs7
+            FileKind::Pkcs7
         } else if has(&["X509 CRL"]) {
-            What::RevocationList
+            FileKind::RevocationList
         } else if has(CERTIFICATE) {
             // Last: beside it stands what was looked for, in a form that is no use.
-            What::Certificate
+            FileKind::Certificate
         } else if contains(file, b"-----BEGIN ") {
-            if contains(file, br"-----\n") { What::Escaped } else { What::OneLine }
+            if contains(file, br"-----\n") { FileKind::Escaped } else { FileKind::OneLine }
         } else {
-            What::Unknown
+            FileKind::Unknown
         };
-        Self { what, is_der: false }
+        Self { kind, is_der: false }
     }
 
     /// Returns whether it is a private key of whatever form.
     pub(super) fn is_key(self) -> bool {
-        matches!(self.what, What::Key | What::EncryptedKey | What::OpenSshKey | What::DsaKey)
+        matches!(self.kind, FileKind::Key | FileKind::EncryptedKey | FileKind::OpenSshKey | FileKind::DsaKey)
     }
 }
 
-impl fmt::Display for Content {
+impl fmt::Display for FileContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.what {
-            What::Empty => "nothing",
-            What::Utf16 { .. } => "UTF-16 text, where PEM is ASCII",
-            What::Escaped => r"PEM in one line, with \n for the ends of lines",
-            What::OneLine => "PEM in one line, without its line ends",
-            What::Certificate => "a certificate",
-            What::TrustedCertificate => "a certificate in OpenSSL's own form",
-            What::Request => "a certificate request (CSR), which an authority makes a certificate of",
-            What::Key => "a private key",
-            What::EncryptedKey => "a private key under a passphrase",
-            What::OpenSshKey => "a private key in OpenSSH's own form",
-            What::DsaKey => "a private key of DSA, which TLS has no use for",
-            What::PublicKey => "a public key",
-            What::Pkcs12 => "a PKCS #12 archive (.p12, .pfx)",
-            What::Pkcs7 => "a PKCS #7 message (.p7b)",
-            What::JavaKeyStore => "a Java KeyStore",
-            What::RevocationList => "a list of revoked certificates (CRL)",
-            What::Unknown => "neither a certificate nor a key",
+        f.write_str(match self.kind {
+            FileKind::Empty => "nothing",
+            FileKind::Utf16 { .. } => "UTF-16 text, where PEM is ASCII",
+            FileKind::Escaped => r"PEM in one line, with \n for the ends of lines",
+            FileKind::OneLine => "PEM in one line, without its line ends",
+            FileKind::Certificate => "a certificate",
+            FileKind::TrustedCertificate => "a certificate in OpenSSL's own form",
+            FileKind::Request => "a certificate request (CSR), which an authority makes a certificate of",
+            FileKind::Key => "a private key",
+            FileKind::EncryptedKey => "a private key under a passphrase",
+            FileKind::OpenSshKey => "a private key in OpenSSH's own form",
+            FileKind::DsaKey => "a private key of DSA, which TLS has no use for",
+            FileKind::PublicKey => "a public key",
+            FileKind::Pkcs12 => "a PKCS #12 archive (.p12, .pfx)",
+            FileKind::Pkcs7 => "a PKCS #7 message (.p7b)",
+            FileKind::JavaKeyStore => "a Java KeyStore",
+            FileKind::RevocationList => "a list of revoked certificates (CRL)",
+            FileKind::Unknown => "neither a certificate nor a key",
         })?;
-        if self.is_der && !matches!(self.what, What::Pkcs12) {
+        if self.is_der && !matches!(self.kind, FileKind::Pkcs12) {
             f.write_str(" in DER, not in PEM")
         } else {
             Ok(())
@@ -145,56 +145,56 @@ impl fmt::Display for Content {
 }
 
 /// Returns what a file is that is no text.
-fn binary(file: &[u8]) -> Option<What> {
+fn binary(file: &[u8]) -> Option<FileKind> {
     if file.starts_with(JAVA_KEY_STORE) {
-        return Some(What::JavaKeyStore);
+        return Some(FileKind::JavaKeyStore);
     }
     if file.starts_with(PKCS12_WITHOUT_LENGTH) {
-        return Some(What::Pkcs12);
+        return Some(FileKind::Pkcs12);
     }
     match *file {
-        [0xff, 0xfe, ..] | [b'-', 0, ..] => return Some(What::Utf16 { is_little_endian: true }),
-        [0xfe, 0xff, ..] | [0, b'-', ..] => return Some(What::Utf16 { is_little_endian: false }),
+        [0xff, 0xfe, ..] | [b'-', 0, ..] => return Some(FileKind::Utf16 { is_little_endian: true }),
+        [0xfe, 0xff, ..] | [0, b'-', ..] => return Some(FileKind::Utf16 { is_little_endian: false }),
         _ => {}
     }
     der(file)
 }
 
 /// Returns what a SEQUENCE of DER is, by its first elements.
-fn der(file: &[u8]) -> Option<What> {
+fn der(file: &[u8]) -> Option<FileKind> {
     let mut elements = Der::new(file).enter(SEQUENCE)?;
     if let Some(version) = elements.expect(INTEGER) {
         return match (version, elements.next()?.0) {
-            ([3], SEQUENCE) => Some(What::Pkcs12),
+            ([3], SEQUENCE) => Some(FileKind::Pkcs12),
             // PKCS #8, PKCS #1 (RSA), SEC 1.
-            (_, SEQUENCE | INTEGER | OCTET_STRING) => Some(What::Key),
+            (_, SEQUENCE | INTEGER | OCTET_STRING) => Some(FileKind::Key),
             _ => None,
         };
     }
     if let Some(kind) = elements.expect(OBJECT_IDENTIFIER) {
-        return (kind == SIGNED_DATA).then_some(What::Pkcs7);
+        return (kind == SIGNED_DATA).then_some(FileKind::Pkcs7);
     }
     let mut inner = elements.enter(SEQUENCE)?;
     if inner.expect(OBJECT_IDENTIFIER).is_some() {
         return match elements.next()?.0 {
-            OCTET_STRING => Some(What::EncryptedKey),
-            BIT_STRING => Some(What::PublicKey),
+            OCTET_STRING => Some(FileKind::EncryptedKey),
+            BIT_STRING => Some(FileKind::PublicKey),
             _ => None,
         };
     }
     if inner.expect(context(0)).is_some() {
-        return Some(What::Certificate);
+        return Some(FileKind::Certificate);
     }
     // A request has version 0, a name and a key; a certificate of version 1 has a serial number, an
     // algorithm, two names and times between them.
     inner.expect(INTEGER)?;
     let (_, _) = (inner.expect(SEQUENCE)?, inner.expect(SEQUENCE)?);
-    Some(if inner.expect(SEQUENCE).is_some() { What::Certificate } else { What::Request })
+    Some(if inner.expect(SEQUENCE).is_some() { FileKind::Certificate } else { FileKind::Request })
 }
 
 /// Returns whether it has the form of a certificate of any version.
 pub(super) fn is_certificate(bytes: &[u8]) -> bool {
-    der(bytes) == Some(What::Certificate)
+    der(bytes) == Some(FileKind::Certificate)
 }
 
 /// Returns the sections of a file that have one of these labels, as a strict reader wants them:

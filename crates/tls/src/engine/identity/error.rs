@@ -1,6 +1,6 @@
 //! Reasons why a chain and a key make no identity.
 
-use super::content::Content;
+use super::content::FileContent;
 use std::fmt;
 
 /// The reason why a chain and a key make no identity.
@@ -8,9 +8,9 @@ use std::fmt;
 #[non_exhaustive]
 pub enum IdentityError {
     /// The chain has no CERTIFICATE section, but this.
-    NoCertificate(Content),
+    NoCertificate(FileContent),
     /// The key file has no PRIVATE KEY section, but this.
-    NoKey(Content),
+    NoKey(FileContent),
     /// The chain is a key, and the key a chain.
     Swapped,
     /// The key is protected by a passphrase.

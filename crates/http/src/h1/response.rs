@@ -11,7 +11,7 @@ pub const REJECTION_MAX: usize = 512;
 /// A response head to be written. It is always sent as HTTP/1.1 (RFC 9110 §2.5: our version, not the
 /// client's).
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct ResponseHead<'a> {
     /// The version of the request. HTTP/1.0 has to be told that the connection stays.
     pub version: Version,
     /// The status.
@@ -26,7 +26,7 @@ pub struct Answer<'a> {
     pub close: bool,
 }
 
-impl Answer<'_> {
+impl ResponseHead<'_> {
     /// Bytes that [`write_head`] needs, at most.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -35,9 +35,9 @@ impl Answer<'_> {
 }
 
 /// Writes a response head with the empty line after it; returns its length, or `None` when `out` is too small
-/// ([`Answer::room`] always suffices).
+/// ([`ResponseHead::room`] always suffices).
 #[must_use]
-pub fn write_head(out: &mut [u8], answer: &Answer<'_>) -> Option<usize> {
+pub fn write_head(out: &mut [u8], answer: &ResponseHead<'_>) -> Option<usize> {
     let mut out = Writer { out, len: 0 };
     out.put(answer.status.line_and_date_name())?;
     out.put(answer.date)?;
@@ -73,7 +73,7 @@ pub fn write_rejection(
     let body: [&[u8]; 6] = [code.digits(), b" ", status.reason().as_bytes(), b": ", reason.as_bytes(), b"\n"];
     let length = body.iter().map(|part| part.len() as u64).sum();
 
-    let head = Answer {
+    let head = ResponseHead {
         version: Version::Http11,
         status,
         date,

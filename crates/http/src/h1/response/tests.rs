@@ -2,7 +2,7 @@ use super::*;
 
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-fn head(answer: &Answer<'_>) -> String {
+fn head(answer: &ResponseHead<'_>) -> String {
     let mut out = [0; 512];
     let len = write_head(&mut out, answer).unwrap();
     // What does not fit is not written, at any size.
@@ -13,7 +13,7 @@ fn head(answer: &Answer<'_>) -> String {
     String::from_utf8(out[..len].to_vec()).unwrap()
 }
 
-const OK: Answer<'_> = Answer {
+const OK: ResponseHead<'_> = ResponseHead {
     version: Version::Http11,
     status: Status::OK,
     date: DATE,
@@ -30,7 +30,7 @@ fn heads() {
          Content-Type: text/html\r\n\r\n"
     );
     assert_eq!(
-        head(&Answer {
+        head(&ResponseHead {
             status: Status::PARTIAL_CONTENT,
             fields: &[b"Content-Type: text/html\r\n", b"Content-Range: bytes 0-0/2\r\n"],
             close: true,
@@ -40,11 +40,11 @@ fn heads() {
          Connection: close\r\nContent-Type: text/html\r\nContent-Range: bytes 0-0/2\r\n\r\n"
     );
     assert_eq!(
-        head(&Answer { version: Version::Http10, content_length: Some(0), fields: &[], ..OK }),
+        head(&ResponseHead { version: Version::Http10, content_length: Some(0), fields: &[], ..OK }),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
     );
     assert_eq!(
-        head(&Answer {
+        head(&ResponseHead {
             version: Version::Http10,
             close: true,
             content_length: Some(u64::MAX),
@@ -55,7 +55,7 @@ fn heads() {
          Connection: close\r\n\r\n"
     );
     assert_eq!(
-        head(&Answer {
+        head(&ResponseHead {
             status: Status::NOT_MODIFIED,
             content_length: None,
             fields: &[b"ETag: \"x\"\r\n"],
@@ -69,8 +69,13 @@ fn heads() {
 fn the_overhead_is_bounded() {
     for code in 200..600 {
         let Some(status) = Status::from_code(code) else { continue };
-        let largest =
-            Answer { version: Version::Http10, status, content_length: Some(u64::MAX), fields: &[], ..OK };
+        let largest = ResponseHead {
+            version: Version::Http10,
+            status,
+            content_length: Some(u64::MAX),
+            fields: &[],
+            ..OK
+        };
         assert!(write_head(&mut [0; HEAD_OVERHEAD_MAX], &largest).is_some(), "{code}");
     }
 }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::panic, reason = "a property that does not hold is told by a panic; no server calls this")]
 
-use super::{Aead, Frame, MAX_PLAINTEXT, MAX_SEALED, Opened, RecordError, Records, TrafficKey};
-use super::{Version, content, key_update};
+use super::{Aead, Frame, Opened, PLAINTEXT_MAX, RecordError, Records, SEALED_MAX, TrafficKey};
+use super::{Version, content_type, key_update};
 use std::collections::HashSet;
 
 /// Any bytes as a conversation between two record layers, with records among them that only a bad peer would send.
@@ -41,7 +41,7 @@ impl<'p> Program<'p> {
 
     /// Of any size that may be asked for, and some more; the content is told from the length.
     fn data(&mut self) -> Vec<u8> {
-        let len = (usize::from(self.byte()) << 8 | usize::from(self.byte())) % (MAX_PLAINTEXT + 3);
+        let len = (usize::from(self.byte()) << 8 | usize::from(self.byte())) % (PLAINTEXT_MAX + 3);
         (0..len).map(|at| (at % 251) as u8).collect()
     }
 }
@@ -92,13 +92,13 @@ impl Pair {
         match step % 8 {
             0 => self.wild(program.bytes()),
             1 => self.crafted(program.byte(), program.bytes()),
-            2 => self.crafted(content::APPLICATION_DATA, &program.data()),
+            2 => self.crafted(content_type::APPLICATION_DATA, &program.data()),
             3 => self.answer(&program.data(), step & 8 == 0),
             4 => self.key_update(program.byte()),
             5 => self.answer_key_update(),
-            6 if step & 8 == 0 => self.server.fold_keys(),
-            6 => self.peer.fold_keys(),
-            _ => self.crafted(content::ALERT, &[program.byte(), program.byte()]),
+            6 if step & 8 == 0 => self.server.drop_expanded_keys(),
+            6 => self.peer.drop_expanded_keys(),
+            _ => self.crafted(content_type::ALERT, &[program.byte(), program.byte()]),
         }
     }
 
@@ -113,9 +113,9 @@ impl Pair {
 
     /// A record of any content type and content, under the right key.
     fn crafted(&mut self, content_type: u8, content: &[u8]) {
-        let mut record = vec![0; MAX_SEALED];
+        let mut record = vec![0; SEALED_MAX];
         let Ok(len) = self.peer.0.sending.seal_as(content_type, content, &mut record) else {
-            assert!(content.len() > MAX_PLAINTEXT, "a peer that cannot seal");
+            assert!(content.len() > PLAINTEXT_MAX, "a peer that cannot seal");
             return;
         };
         let inner = [content, &[content_type]].concat();
@@ -127,7 +127,7 @@ impl Pair {
                 None => (0, &[][..]),
             },
         };
-        let is_data = content_type == content::APPLICATION_DATA && !content.is_empty();
+        let is_data = content_type == content_type::APPLICATION_DATA && !content.is_empty();
         match self.server.open(&mut record[..len]) {
             Ok(Opened::Data(data)) => {
                 assert!(is_data && data == content, "data that was not sent");
@@ -139,7 +139,7 @@ impl Pair {
                 self.without_data += 1;
                 assert!(self.without_data <= WITHOUT_DATA_MAX, "records without end");
                 let is_updated = self.server.0.receiving.is_fresh();
-                let is_message = content_type == content::HANDSHAKE;
+                let is_message = content_type == content_type::HANDSHAKE;
                 let sent = if is_message { self.midway + content.len() } else { 0 };
                 // RFC 8446 §5.1: nothing follows in the record after which the key changes.
                 let is_whole = self.version == Version::Tls13 && sent >= key_update::LEN;
@@ -151,7 +151,7 @@ impl Pair {
                 }
             }
             Ok(Opened::CloseNotify | Opened::Alert(_)) => {
-                assert!(!self.is_over && content_type == content::ALERT, "an end that was not said");
+                assert!(!self.is_over && content_type == content_type::ALERT, "an end that was not said");
                 self.is_over = true;
             }
             Err(error) => {
@@ -168,13 +168,13 @@ impl Pair {
         let cut = usize::from(request >> 1) % (message.len() + 1);
         for piece in [&message[..cut], &message[cut..]] {
             if !piece.is_empty() {
-                self.crafted(content::HANDSHAKE, piece);
+                self.crafted(content_type::HANDSHAKE, piece);
             }
         }
     }
 
     fn answer(&mut self, data: &[u8], in_place: bool) {
-        let mut record = vec![0; MAX_SEALED + 1];
+        let mut record = vec![0; SEALED_MAX + 1];
         let prefix = self.server.prefix();
         let sealed = if in_place {
             record.iter_mut().skip(prefix).zip(data).for_each(|(place, byte)| *place = *byte);
@@ -196,7 +196,7 @@ impl Pair {
                 }
             }
             Err(error) => assert!(
-                error == RecordError::PlaintextTooLong && data.len() > MAX_PLAINTEXT,
+                error == RecordError::PlaintextTooLong && data.len() > PLAINTEXT_MAX,
                 "an answer that cannot be sealed: {error}"
             ),
         }

@@ -1,7 +1,7 @@
 //! Answers: heads written, content written with them or kept until there is room.
 
-use super::Content;
-use super::connection::{ANSWER_PROGRESS, Connection, Shared};
+use super::ContentSource;
+use super::connection::{ANSWER_PROGRESS, Connection, SharedBuffers};
 use super::flood::Flood;
 use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind, PAYLOAD_MAX};
 use super::hpack::{Writer, encoded_max, write_literal, write_pieces, write_status};
@@ -10,12 +10,12 @@ use crate::{FIELDS_MAX, Status};
 
 /// An answer's head.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct ResponseHead<'a> {
     /// The status.
     pub status: Status,
     /// An IMF-fixdate; see [`crate::date::write_imf`].
     pub date: &'a [u8; 29],
-    /// Fields, made by [`block`](super::block); neither Date nor Content-Length.
+    /// Fields, made by [`field_block`](super::field_block); neither Date nor Content-Length.
     pub block: &'a [u8],
     /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted. A
     /// piece is whole lines, or a part of one line that ends with the first piece behind it that
@@ -33,7 +33,7 @@ const _: () = assert!(HEAD_OVERHEAD_MAX + encoded_max(FIELDS_MAX) <= HEAD_MAX);
 const _: () =
     assert!(crate::h1::HEAD_OVERHEAD_MAX + FIELDS_MAX <= PAYLOAD_MAX, "nor is a record of TLS larger");
 
-impl Answer<'_> {
+impl ResponseHead<'_> {
     /// Bytes that the frame of this head needs, at most.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -77,16 +77,16 @@ impl Answer<'_> {
     }
 }
 
-impl<T: Content> Connection<T> {
+impl<T: ContentSource> Connection<T> {
     /// Answers a stream with all of its content at once, if windows and `out` have room for that, and nothing that came before is
     /// still waiting; the fast way for small answers. What waits to be sent goes first, with them into `out`.
-    /// `None`: nothing was done, see [`answer`](Connection::answer).
+    /// `None`: nothing was done, see [`respond`](Connection::respond).
     #[must_use]
-    pub fn answer_now(
+    pub fn respond_now(
         &mut self,
-        shared: &mut Shared<T>,
+        shared: &mut SharedBuffers<T>,
         stream: u32,
-        answer: &Answer<'_>,
+        answer: &ResponseHead<'_>,
         content: &[u8],
         out: &mut [u8],
     ) -> Option<usize> {
@@ -131,16 +131,33 @@ impl<T: Content> Connection<T> {
 
     /// Answers a stream. Its head waits to be sent; its content, as long as the answer's length says (empty where it has none), is asked for
     /// when there is room. Nothing happens when the stream is gone.
-    pub fn answer(&mut self, shared: &mut Shared<T>, stream: u32, answer: &Answer<'_>, content: T) {
+    pub fn respond(
+        &mut self,
+        shared: &mut SharedBuffers<T>,
+        stream: u32,
+        answer: &ResponseHead<'_>,
+        content: T,
+    ) {
         self.begin(shared, stream, answer, Some((content, answer.content_length.unwrap_or(0))));
     }
 
     /// Answers a stream with a head only: HEAD, 304, 204.
-    pub fn answer_empty(&mut self, shared: &mut Shared<T>, stream: u32, answer: &Answer<'_>) {
+    pub fn respond_without_content(
+        &mut self,
+        shared: &mut SharedBuffers<T>,
+        stream: u32,
+        answer: &ResponseHead<'_>,
+    ) {
         self.begin(shared, stream, answer, None);
     }
 
-    fn begin(&mut self, shared: &mut Shared<T>, stream: u32, answer: &Answer<'_>, content: Option<(T, u64)>) {
+    fn begin(
+        &mut self,
+        shared: &mut SharedBuffers<T>,
+        stream: u32,
+        answer: &ResponseHead<'_>,
+        content: Option<(T, u64)>,
+    ) {
         let Some(at) = self.streams.find(stream) else { return };
         if !matches!(self.streams.at(at).local, Local::Asked(_)) {
             return;
@@ -178,7 +195,7 @@ impl<T: Content> Connection<T> {
     }
 
     /// What was left with streams that cannot be answered yet.
-    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+    pub fn parked(&self) -> impl Iterator<Item = &T> {
         self.streams.iter().filter_map(|stream| match &stream.local {
             Local::Asked(parked) => parked.as_ref(),
             Local::Sending { .. } | Local::Finished => None,
@@ -186,7 +203,7 @@ impl<T: Content> Connection<T> {
     }
 
     /// The first stream behind number `after` that something was left with, and that. It is taken.
-    pub fn unpark_after(&mut self, after: u32) -> Option<(u32, T)> {
+    pub fn take_parked_after(&mut self, after: u32) -> Option<(u32, T)> {
         self.streams.iter_mut().filter(|stream| stream.id > after).find_map(|stream| {
             match &mut stream.local {
                 Local::Asked(parked) => Some((stream.id, parked.take()?)),
@@ -196,7 +213,7 @@ impl<T: Content> Connection<T> {
     }
 
     /// The end of an answer has been written.
-    pub(super) fn answered(&mut self, shared: &mut Shared<T>, at: usize) {
+    pub(super) fn answered(&mut self, shared: &mut SharedBuffers<T>, at: usize) {
         self.progress += ANSWER_PROGRESS;
         self.floods.forgive(Flood::Windows, 1);
         if self.streams.at(at).remote == Remote::Closed {

@@ -135,7 +135,7 @@ impl World {
             lose: false,
             blamed: None,
             has_ring: false,
-            sealer: None,
+            kernel_tls: None,
             hash: 0xcbf2_9ce4_8422_2325,
             trace: None,
         };
@@ -180,8 +180,8 @@ impl World {
 
     /// Gives the kernel TLS: `make` says how records are sealed with what a [`TlsTx`] holds; `rekey`, whether a connection takes another
     /// key later (Linux 6.14). Without this, setting TCP_ULP is ENOENT.
-    pub fn set_sealer(&self, rekey: bool, make: impl Fn(&TlsTx) -> Seal + 'static) {
-        self.0.state.borrow_mut().sealer = Some(sealing::Sealer { make: Rc::new(make), rekey });
+    pub fn set_kernel_tls(&self, rekey: bool, make: impl Fn(&TlsTx) -> Seal + 'static) {
+        self.0.state.borrow_mut().kernel_tls = Some(sealing::TlsSupport { make: Rc::new(make), rekey });
     }
 
     /// Connects to a listener by its key. As with TCP it succeeds before anybody accepts; the connection waits.

@@ -11,11 +11,13 @@
 //! to a bound.
 
 mod cache;
+mod clock;
 mod connection;
 mod counts;
 mod limits;
 mod loader;
 mod output;
+mod report;
 mod shard;
 #[cfg(test)]
 mod simulation;
@@ -25,7 +27,8 @@ mod stop;
 mod wheel;
 mod worker;
 
+pub use clock::Clock;
 pub use counts::Counts;
-pub use limits::{Limits, Sealer};
-pub use shard::Clock;
-pub use worker::{Config, Incident, Report, Worker};
+pub use limits::{Limits, TlsOffload};
+pub use report::{Incident, Report};
+pub use worker::{Config, Worker};

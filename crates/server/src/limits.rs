@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-/// Who seals the records of an established TLS connection.
+/// Whether the kernel seals the records of an established TLS connection in this program's place.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Sealer {
-    /// This program.
+pub enum TlsOffload {
+    /// This program seals.
     #[default]
-    User,
-    /// The kernel, where it takes the key: TLS 1.3 only, on io_uring, with Linux 6.7 or newer. Otherwise this program.
+    None,
+    /// The kernel seals where it takes the key: TLS 1.3 on io_uring, Linux 6.7 or newer. Elsewhere
+    /// this program does.
     Kernel {
-        /// It takes another key later, too (Linux 6.14). Without, a client that asks for a KeyUpdate is sent a close_notify, and so is
-        /// one that has used a key up.
+        /// The kernel takes another key later, too (Linux 6.14). Without this, a client that asks
+        /// for a KeyUpdate is sent a close_notify, and so is one that has used a key up.
         rekey: bool,
     },
 }

@@ -19,8 +19,8 @@ use sitar_io::Waker;
 use sitar_site::{Budget, FileId, Representation, Site};
 
 use crate::cache::Table;
-use crate::shard::Clock;
-use crate::worker::{Incident, Report};
+use crate::clock::Clock;
+use crate::report::{Incident, Report};
 
 /// A site, and which one it is of those that this worker has served.
 #[derive(Clone)]

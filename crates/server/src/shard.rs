@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_io::{Conn, Engine, Event, Key, Listener, Ring};
 use sitar_site::Site;
@@ -12,16 +12,14 @@ use sitar_tls::Handshake;
 
 use crate::Counts;
 use crate::cache::{Cache, Table};
+use crate::clock::Clock;
 use crate::connection::{Connection, Context, Gone, Piece, Turn};
-use crate::limits::{Limits, Sealer};
+use crate::limits::{Limits, TlsOffload};
 use crate::loader::{Generation, Loader, Mailbox, Newest, News};
 use crate::slab::{Slab, index_of};
 use crate::stash::Stashes;
 use crate::stop::{Answering, Stop};
 use crate::wheel::Wheel;
-
-/// The wall clock, for the Date field. A value and not a call to the system's, so that tests can set it.
-pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// What a shard is made from; a value, so that it can be made anew.
 pub(crate) struct Setup {
@@ -30,7 +28,7 @@ pub(crate) struct Setup {
     pub(crate) newest: Newest,
     pub(crate) tls: Option<sitar_tls::Config>,
     pub(crate) limits: Limits,
-    pub(crate) sealer: Sealer,
+    pub(crate) offload: TlsOffload,
     pub(crate) clock: Clock,
     pub(crate) loader: Loader,
     pub(crate) mailbox: Mailbox,
@@ -74,7 +72,7 @@ pub(crate) struct Shard<E: Engine> {
     site: Arc<Site>,
     tls: Option<sitar_tls::Config>,
     limits: Limits,
-    sealer: Sealer,
+    offload: TlsOffload,
     clock: Clock,
     mailbox: Mailbox,
     stop: Stop,
@@ -93,7 +91,7 @@ pub(crate) struct Shard<E: Engine> {
 impl<E: Engine> Shard<E> {
     pub(crate) fn new(mut ring: Ring<E>, setup: Setup) -> Shard<E> {
         let now = ring.now();
-        let Setup { index, listeners, newest, tls, limits, sealer, clock, loader, mailbox, stop } = setup;
+        let Setup { index, listeners, newest, tls, limits, offload, clock, loader, mailbox, stop } = setup;
         // In this order: a site that comes after the mailbox was opened is in the mail, one that came before is the newest.
         mailbox.open(ring.waker());
         let generation = newest.get();
@@ -119,7 +117,7 @@ impl<E: Engine> Shard<E> {
             site: generation.site,
             tls,
             limits,
-            sealer,
+            offload,
             clock,
             mailbox,
             stop,
@@ -256,7 +254,7 @@ impl<E: Engine> Shard<E> {
             date: &self.date,
             stopping: self.drain_until.is_some(),
             limits: &self.limits,
-            sealer: self.sealer,
+            offload: self.offload,
             site: &self.site,
             ring: &mut self.ring,
             cache: &mut self.cache,

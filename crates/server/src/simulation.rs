@@ -5,9 +5,9 @@
 //! and prints its trace.
 
 mod asks;
+mod kernel_tls;
 mod lab;
 mod peer;
-mod sealer;
 mod streams;
 
 use std::sync::Mutex;

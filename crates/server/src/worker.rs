@@ -14,9 +14,11 @@ use sitar_io::{Engine, Ring};
 use sitar_site::{Budget, Site};
 
 use crate::Counts;
-use crate::limits::{Limits, Sealer};
+use crate::clock::Clock;
+use crate::limits::{Limits, TlsOffload};
 use crate::loader::{Loader, Mailbox, Newest};
-use crate::shard::{Clock, Setup, Shard};
+use crate::report::{Incident, Report};
+use crate::shard::{Setup, Shard};
 use crate::stop::Stop;
 
 /// What a worker is started from: plain values and descriptors, so that it can be started in another process.
@@ -29,53 +31,14 @@ pub struct Config {
     pub tls: Option<sitar_tls::Config>,
     /// Limits of each shard.
     pub limits: Limits,
-    /// Who seals.
-    pub sealer: Sealer,
+    /// Whether the kernel seals.
+    pub offload: TlsOffload,
     /// Memory for bodies, of all shards together.
     pub budget: Budget,
     /// The wall clock.
     pub clock: Clock,
-    /// Told when a shard had to be started anew, and why.
+    /// Callback for incidents.
     pub report: Report,
-}
-
-/// Whom incidents are told.
-pub type Report = Arc<dyn Fn(Incident) + Send + Sync>;
-
-/// Something that must not happen, and what was done about it.
-#[derive(Debug)]
-pub enum Incident {
-    /// A shard panicked or its ring failed; its connections are lost, and it is started anew.
-    Restarted {
-        /// Which one.
-        shard: usize,
-        /// Why.
-        why: String,
-    },
-    /// A file of the site cannot be read, and requests for it are answered with 500. Told once for each file of a site, and
-    /// for so many files only.
-    Unreadable {
-        /// Its name in the site, printable.
-        name: String,
-        /// Why.
-        why: String,
-        /// No further ones are told of.
-        is_last: bool,
-    },
-}
-
-impl fmt::Display for Incident {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Incident::Restarted { shard, why } => {
-                write!(f, "shard {shard} failed and is started anew; its connections are lost: {why}")
-            }
-            Incident::Unreadable { name, why, is_last } => {
-                write!(f, "'{name}' cannot be read and is answered with 500: {why}")?;
-                if *is_last { f.write_str("; further ones are not told of") } else { Ok(()) }
-            }
-        }
-    }
 }
 
 /// Running shards. Dropping it does not stop them.
@@ -103,7 +66,7 @@ impl Worker {
         F: From<io::Error> + fmt::Display + Send + 'static,
         M: Fn(&sitar_io::Config) -> Result<Ring<E>, F> + Send + Sync + 'static,
     {
-        let Config { listeners, site, tls, limits, sealer, budget, clock, report } = config;
+        let Config { listeners, site, tls, limits, offload, budget, clock, report } = config;
         let count = listeners.len();
         let mailboxes: Vec<Mailbox> = (0..count).map(|_| Mailbox::default()).collect();
         let newest = Newest::new(site);
@@ -125,7 +88,7 @@ impl Worker {
                 newest: newest.clone(),
                 tls: tls.clone(),
                 limits: limits.clone(),
-                sealer,
+                offload,
                 clock: Arc::clone(&clock),
                 report: Arc::clone(&report),
                 loader: worker.loader.clone(),
@@ -209,7 +172,7 @@ struct Keeper {
     newest: Newest,
     tls: Option<sitar_tls::Config>,
     limits: Limits,
-    sealer: Sealer,
+    offload: TlsOffload,
     clock: Clock,
     report: Report,
     loader: Loader,
@@ -265,7 +228,7 @@ impl Keeper {
             newest: self.newest.clone(),
             tls: self.tls.clone(),
             limits: self.limits.clone(),
-            sealer: self.sealer,
+            offload: self.offload,
             clock: Arc::clone(&self.clock),
             loader: self.loader.clone(),
             mailbox: self.mailbox.clone(),

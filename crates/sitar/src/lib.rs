@@ -13,7 +13,7 @@
 //! | [`trust`] | installs that authority on request, and takes it back |
 //! | [`handbook`] | the site that is served when none is named |
 //! | [`engine`] | which engine runs, and on which cores |
-//! | [`sealer`] | whether the kernel can seal TLS records |
+//! | [`offload`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
 //! | [`watch`] | takes over what changes at the site's path |
 //! | [`start`] | the report printed at start |
@@ -30,9 +30,9 @@ pub mod error;
 pub mod handbook;
 pub mod identity;
 pub mod listen;
+pub mod offload;
 pub mod output;
 pub mod pack;
-pub mod sealer;
 pub mod serve;
 pub mod start;
 pub mod trust;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sitar_io::Ring;
-use sitar_server::{Config, Limits, Sealer, Worker};
+use sitar_server::{Config, Limits, TlsOffload, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 
@@ -23,7 +23,7 @@ use crate::engine::{self, Choice, Cores, Polling, lets_epoll_run};
 use crate::error::Error;
 use crate::start::{Content, Encryption, Report};
 use crate::watch::{Call, Eye, Watcher};
-use crate::{certificate, handbook, identity, listen, output, sealer};
+use crate::{certificate, handbook, identity, listen, offload, output};
 
 pub(crate) mod descriptors;
 mod stop;
@@ -51,7 +51,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let memory = Memory::of_this_process(shards.get());
     let probe = || engine::probe(&memory);
     let engine = Choice::make(arguments.engine, probe, || Polling::new(arguments.spin, shards, cores))?;
-    let sealer = who_seals(arguments.tls, &engine)?;
+    let offload = who_seals(arguments.tls, &engine)?;
     let limits_of_engine = |engine: &Choice| limits(arguments, shards, plan.addresses.len(), engine);
     let (limits, fitted) = limits_of_engine(&engine)?;
     // Before the listeners: a client that gets through is served.
@@ -66,7 +66,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         addresses: bound.addresses,
         skipped: bound.skipped,
         encryption,
-        sealer,
+        offload,
         engine: engine.report(),
         shards: usize::from(shards.get()),
         content,
@@ -79,12 +79,12 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
             .chain(site.warnings().iter().map(ToString::to_string))
             .collect(),
     };
-    let config = |listeners, limits, sealer| Config {
+    let config = |listeners, limits, offload| Config {
         listeners,
         site: Arc::clone(&site),
         tls: tls.clone(),
         limits,
-        sealer,
+        offload,
         budget: Budget::new(budget, budget / FILE_SHARE),
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
@@ -95,11 +95,11 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     // For another attempt, when a shard has no ring.
     let again = if let Choice::Epoll(_) = engine { Vec::new() } else { duplicate(&listeners)? };
     let smaller = memory.shrunk(&limits.ring()).filter(|_| matches!(engine, Choice::Uring));
-    let mut started = start(config(listeners, limits.clone(), sealer), engine, memory);
+    let mut started = start(config(listeners, limits.clone(), offload), engine, memory);
     if let (Err(Failed::Ring(why)), Some(smaller)) = (&started, smaller)
         && why.is_limit()
     {
-        let small = start(config(duplicate(&again)?, limits, sealer), Choice::Uring, smaller);
+        let small = start(config(duplicate(&again)?, limits, offload), Choice::Uring, smaller);
         // Otherwise the first attempt has the better reason.
         started = small.or(started);
     }
@@ -107,10 +107,11 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         // All shards go over to epoll.
         Err(Failed::Ring(why)) if arguments.engine == cli::Engine::Auto && lets_epoll_run(&why) => {
             let engine = Choice::Epoll(Some(why));
-            let (sealer, (limits, fitted)) = (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);
+            let (offload, (limits, fitted)) =
+                (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);
             report.warnings.splice(..was_fitted, fitted);
-            (report.engine, report.sealer, is_polled) = (engine.report(), sealer, false);
-            start(config(again, limits, sealer), engine, memory)
+            (report.engine, report.offload, is_polled) = (engine.report(), offload, false);
+            start(config(again, limits, offload), engine, memory)
         }
         started => {
             drop(again);
@@ -324,7 +325,7 @@ fn secure(
 }
 
 /// Tries the kernel where it is wanted.
-fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<Sealer, Error> {
+fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<TlsOffload, Error> {
     match (wanted, engine) {
         (cli::Tls::Kernel, Choice::Epoll(why)) => {
             let error =
@@ -335,8 +336,8 @@ fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<Sealer, Error> {
             }
             .hint("let sitar seal, which is the default: --tls user"))
         }
-        (cli::Tls::Kernel, _) => sealer::probe().map_err(|why| sealer::explain(&why)),
-        (cli::Tls::Auto | cli::Tls::User | cli::Tls::Off, _) => Ok(Sealer::User),
+        (cli::Tls::Kernel, _) => offload::probe().map_err(|why| offload::explain(&why)),
+        (cli::Tls::Auto | cli::Tls::User | cli::Tls::Off, _) => Ok(TlsOffload::None),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::Printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
 use crate::watch::Watching;
-use sitar_server::Sealer;
+use sitar_server::TlsOffload;
 use sitar_site::Unencoded;
 
 /// Warnings that are printed; more are counted.
@@ -32,7 +32,7 @@ pub struct Report {
     /// What clients see on these addresses.
     pub encryption: Encryption,
     /// Who seals records.
-    pub sealer: Sealer,
+    pub offload: TlsOffload,
     /// Which engine moves the bytes.
     pub engine: Engine,
     /// Number of shards.
@@ -122,7 +122,7 @@ impl Display for Report {
         }
         line(f, "listens", &addresses(&self.addresses))?;
         line(f, "engine", &self.engine)?;
-        line(f, "sealer", &sealer(&self.encryption, self.sealer))?;
+        line(f, "sealer", &offload(&self.encryption, self.offload))?;
         line(f, "shards", &self.shards)?;
         line(f, "site", &self.content)?;
         line(f, "files", &self.files)?;
@@ -392,12 +392,12 @@ impl Display for Content {
     }
 }
 
-fn sealer(encryption: &Encryption, sealer: Sealer) -> &'static str {
-    match (encryption, sealer) {
+fn offload(encryption: &Encryption, offload: TlsOffload) -> &'static str {
+    match (encryption, offload) {
         (Encryption::Plain, _) => "none: plain HTTP (--tls off)",
-        (_, Sealer::User) => "user space (--tls kernel leaves it to the kernel, where that has TLS)",
-        (_, Sealer::Kernel { rekey: true }) => "the kernel for TLS 1.3, user space for TLS 1.2",
-        (_, Sealer::Kernel { rekey: false }) => {
+        (_, TlsOffload::None) => "user space (--tls kernel leaves it to the kernel, where that has TLS)",
+        (_, TlsOffload::Kernel { rekey: true }) => "the kernel for TLS 1.3, user space for TLS 1.2",
+        (_, TlsOffload::Kernel { rekey: false }) => {
             "the kernel for TLS 1.3 (before 6.14 it takes one key only: connections that need another end), user space for TLS 1.2"
         }
     }

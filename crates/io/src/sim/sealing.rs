@@ -17,7 +17,7 @@ use crate::sockopt::{SockOpt, TlsTx};
 pub type Seal = Box<dyn FnMut(u8, &[u8]) -> Vec<u8>>;
 
 /// What the kernel of a world has of TLS.
-pub(super) struct Sealer {
+pub(super) struct TlsSupport {
     pub(super) make: Rc<dyn Fn(&TlsTx) -> Seal>,
     /// It takes another key later (Linux 6.14).
     pub(super) rekey: bool,
@@ -49,16 +49,16 @@ impl State {
         match opt {
             SockOpt::NoDelay(_) => Wanted::Nothing,
             SockOpt::TlsUlp => Wanted::Ulp,
-            SockOpt::TlsTx(tx) => Wanted::Tx(self.sealer.as_ref().map(|sealer| (sealer.make)(tx))),
+            SockOpt::TlsTx(tx) => Wanted::Tx(self.kernel_tls.as_ref().map(|tls| (tls.make)(tx))),
         }
     }
 
     pub(super) fn set_opt(&mut self, link: usize, wanted: Wanted) -> Result<u32, Errno> {
         let unwilling = self.rng.chance(self.faults.no_tls);
-        let rekey = match (&wanted, &self.sealer) {
+        let rekey = match (&wanted, &self.kernel_tls) {
             (Wanted::Nothing, _) => return Ok(0),
             (_, None) => return Err(Errno::NOENT),
-            (_, Some(sealer)) => sealer.rekey,
+            (_, Some(tls)) => tls.rekey,
         };
         let link = &mut self.links[link];
         let ended = link.has_ended();

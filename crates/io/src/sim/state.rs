@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kernel::Kernel;
 use super::net::{Clock, End, Link};
-use super::sealing::Sealer;
+use super::sealing::TlsSupport;
 use super::socket::Inbox;
 use super::{Faults, Lie, Rng, TRACE_MAX};
 use crate::event::Key;
@@ -58,7 +58,7 @@ pub(super) struct State {
     pub(super) lose: bool,
     pub(super) blamed: Option<&'static str>,
     pub(super) has_ring: bool,
-    pub(super) sealer: Option<Sealer>,
+    pub(super) kernel_tls: Option<TlsSupport>,
     pub(super) hash: u64,
     pub(super) trace: Option<Vec<String>>,
 }

@@ -427,7 +427,7 @@ fn a_world_may_wait_for_other_threads_for_ever() {
 #[test]
 fn what_seals_goes_on_sealing_when_asked_to_begin() {
     let mut b = Bench::new(Faults::none());
-    b.world.set_sealer(false, |_| Box::new(|kind, plain| [&[kind], plain].concat()));
+    b.world.set_kernel_tls(false, |_| Box::new(|kind, plain| [&[kind], plain].concat()));
     let mut peer = b.world.connect(DOOR);
     let conn = b.accepted();
     let key = TlsTx::tls13(TlsCipher::Aes128Gcm, &[1; 16], &[1; 12], 0).unwrap();

@@ -9,7 +9,7 @@ use sitar_site::Site;
 
 use super::content::Piece;
 use super::turn::Turn;
-use crate::Sealer;
+use crate::TlsOffload;
 use crate::cache::Cache;
 use crate::limits::Limits;
 use crate::stash::{Overfull, Stashes};
@@ -25,7 +25,7 @@ pub(crate) struct Context<'s, E: Engine> {
     pub(crate) date: &'s [u8; 29],
     pub(crate) stopping: bool,
     pub(crate) limits: &'s Limits,
-    pub(crate) sealer: Sealer,
+    pub(crate) offload: TlsOffload,
     pub(crate) site: &'s Site,
     pub(crate) ring: &'s mut Ring<E>,
     pub(crate) cache: &'s mut Cache,

@@ -131,7 +131,7 @@ impl Connection {
             HandshakeStep::Done(established) => {
                 cx.counts.handshakes += 1;
                 self.layer = Layer::Tls(established.records);
-                self.want_kernel(cx.sealer);
+                self.want_kernel(cx.offload);
                 self.agree(cx, established.alpn.as_deref());
                 cx.stashes.append(&mut self.wire, &established.rest)?;
                 // A first request often comes with the end of the handshake; its answer may leave with ours.
@@ -156,7 +156,7 @@ impl Connection {
 
     fn answer_key_update<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if let Layer::Kernel(_) = self.layer {
-            self.update_kernel(cx.sealer);
+            self.update_kernel(cx.offload);
             return Ok(());
         }
         // Without room it would have to be remembered; a peer that asks while it does not read can go.
@@ -222,10 +222,10 @@ impl Connection {
         // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it comes all the
         // same cannot be known, so the connection ends.
         let refused_body = head.expect_continue && head.body != Framing::None;
-        if self.needs_next_key(cx.sealer)? {
+        if self.needs_next_key(cx.offload)? {
             return Ok(None);
         }
-        let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer, cx.sealer);
+        let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer, cx.offload);
 
         if !self.begin_output(cx.ring, cx.now, cx.limits.reserve() / 2)? {
             self.starve(cx);

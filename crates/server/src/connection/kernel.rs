@@ -16,7 +16,7 @@ use sitar_io::{Engine, Errno, SendBuf, SockOpt, TlsCipher, TlsTx};
 use sitar_tls::{Aead, SealingKey, Version, content_type};
 
 use super::{Activity, Connection, Context, Course, Gone};
-use crate::Sealer;
+use crate::TlsOffload;
 use crate::limits::Limits;
 use crate::output::Layer;
 
@@ -55,8 +55,8 @@ const ZEROS: u8 = 2;
 
 impl Connection {
     /// The handshake is over: from the next record boundary on the kernel is to seal, if it is wanted and can.
-    pub(super) fn want_kernel(&mut self, sealer: Sealer) {
-        if let (Sealer::Kernel { .. }, Layer::Tls(records)) = (sealer, &self.layer)
+    pub(super) fn want_kernel(&mut self, offload: TlsOffload) {
+        if let (TlsOffload::Kernel { .. }, Layer::Tls(records)) = (offload, &self.layer)
             && records.version() == Version::Tls13
         {
             self.keying = Keying::Attach;
@@ -69,11 +69,11 @@ impl Connection {
     }
 
     /// The peer wants us to change our key (RFC 8446 §4.6.3).
-    pub(super) fn update_kernel(&mut self, sealer: Sealer) {
-        match sealer {
-            Sealer::Kernel { rekey: true } => self.keying = Keying::Update,
+    pub(super) fn update_kernel(&mut self, offload: TlsOffload) {
+        match offload {
+            TlsOffload::Kernel { rekey: true } => self.keying = Keying::Update,
             // Such a kernel keeps the first key for ever.
-            Sealer::Kernel { rekey: false } | Sealer::User => self.course = Course::END,
+            TlsOffload::Kernel { rekey: false } | TlsOffload::None => self.course = Course::END,
         }
     }
 

@@ -60,7 +60,7 @@ impl Connection {
 
     /// Goes on with a body that did not fit.
     pub(super) fn send_rest<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if self.needs_next_key(cx.sealer)? {
+        if self.needs_next_key(cx.offload)? {
             return Ok(());
         }
         let Some(rest) = self.rest.take() else { return Ok(()) };

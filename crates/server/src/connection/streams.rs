@@ -132,10 +132,10 @@ impl Connection {
         text: &[u8],
     ) -> Result<usize, Gone> {
         let served = self.with_streams(|this, streams| {
-            let (site, key, sealer) = (cx.site, cx.key, cx.sealer);
+            let (site, key, offload) = (cx.site, cx.key, cx.offload);
             let (cache, stashes, mut to) = split(cx);
             let mut used = 0;
-            while this.is_hungry() && !this.needs_next_key(sealer)? {
+            while this.is_hungry() && !this.needs_next_key(offload)? {
                 if streams.parked(stashes) >= PARKED_MAX {
                     this.activity = Activity::Loading;
                     this.waits += 1;
@@ -305,7 +305,7 @@ impl Connection {
             if !waits || !this.is_keyed() || matches!(this.course, Course::Last { .. }) {
                 return Ok(());
             }
-            if cx.stopping || is_worn(&this.layer, cx.sealer) {
+            if cx.stopping || is_worn(&this.layer, cx.offload) {
                 streams.h2.begin_drain(cx.h2, cx.now);
             }
             // Everything is answered; content that may still come for what was answered holds no
@@ -334,7 +334,7 @@ impl Connection {
 
     fn pump<E: Engine>(&mut self, cx: &mut Context<'_, E>, streams: &mut Streams) -> Result<(), Gone> {
         if streams.h2.wants_send() {
-            if self.needs_next_key(cx.sealer)? {
+            if self.needs_next_key(cx.offload)? {
                 return Ok(());
             }
             if !self.begin_output(cx.ring, cx.now, cx.limits.reserve())? {

@@ -5,7 +5,7 @@ use sitar_tls::Version;
 
 use super::kernel::Keying;
 use super::{Connection, Gone};
-use crate::Sealer;
+use crate::TlsOffload;
 use crate::output::{Layer, Output};
 
 /// With fewer seals left than this the sending key is changed: more than one send can be cut into.
@@ -29,11 +29,11 @@ pub(super) fn is_due(layer: &Layer) -> bool {
 }
 
 /// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels before 6.14 take only one.
-pub(super) fn is_worn(layer: &Layer, sealer: Sealer) -> bool {
+pub(super) fn is_worn(layer: &Layer, offload: TlsOffload) -> bool {
     match layer {
         Layer::Tls(records) => records.seals_left() < SEALS_LOW_FIXED && records.version() == Version::Tls12,
         Layer::Kernel(records) => {
-            records.seals_left() < SEALS_LOW_FIXED && sealer != (Sealer::Kernel { rekey: true })
+            records.seals_left() < SEALS_LOW_FIXED && offload != (TlsOffload::Kernel { rekey: true })
         }
         Layer::Handshake(_) | Layer::Plain => false,
     }
@@ -41,11 +41,11 @@ pub(super) fn is_worn(layer: &Layer, sealer: Sealer) -> bool {
 
 impl Connection {
     /// Whether the kernel's next key comes first.
-    pub(super) fn needs_next_key(&mut self, sealer: Sealer) -> Result<bool, Gone> {
+    pub(super) fn needs_next_key(&mut self, offload: TlsOffload) -> Result<bool, Gone> {
         let Layer::Kernel(records) = &self.layer else { return Ok(false) };
-        match (records.seals_left(), sealer) {
+        match (records.seals_left(), offload) {
             (SEALS_LOW.., _) => Ok(false),
-            (_, Sealer::Kernel { rekey: true }) => {
+            (_, TlsOffload::Kernel { rekey: true }) => {
                 self.keying = Keying::Update;
                 Ok(true)
             }

@@ -12,7 +12,7 @@ use sitar_io::{Key, Ring};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
-use crate::limits::{Limits, Sealer};
+use crate::limits::{Limits, TlsOffload};
 use crate::loader::{Loader, Mailbox, Newest};
 use crate::shard::{DOORS, Setup, Shard};
 use crate::stop::Stop;
@@ -144,13 +144,13 @@ fn limits(rng: &mut Rng) -> Limits {
 }
 
 /// The kernel in two of five worlds. Drawn apart, so that the seeds from before it mean what they did.
-fn sealer(seed: u64, calm: bool) -> Sealer {
+fn offload(seed: u64, calm: bool) -> TlsOffload {
     let mut rng = Rng::new(seed ^ 0x5ea1_e125);
     if !rng.chance(400) {
-        return Sealer::User;
+        return TlsOffload::None;
     }
     // A client that asks for another key where there is none is disconnected, and left without answers.
-    Sealer::Kernel { rekey: calm || rng.chance(500) }
+    TlsOffload::Kernel { rekey: calm || rng.chance(500) }
 }
 
 /// Prints the end of the trace of a run that panics.
@@ -188,9 +188,9 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         limits.stash = 4 << 20;
     }
     let secure = rng.chance(600) || narrow;
-    let sealer = if narrow { Sealer::Kernel { rekey: true } } else { sealer(seed, calm) };
-    if let Sealer::Kernel { rekey } = sealer {
-        world.set_sealer(rekey, super::sealer::seal);
+    let offload = if narrow { TlsOffload::Kernel { rekey: true } } else { offload(seed, calm) };
+    if let TlsOffload::Kernel { rekey } = offload {
+        world.set_kernel_tls(rekey, super::kernel_tls::seal);
     }
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
     let mailbox = Mailbox::default();
@@ -213,7 +213,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         newest,
         tls: secure.then(|| fixture.server.clone()),
         limits,
-        sealer,
+        offload,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         loader,
         mailbox: mailbox.clone(),

@@ -196,7 +196,7 @@ impl Server {
             site: Arc::new(site),
             tls: config,
             limits,
-            sealer: sitar_server::Sealer::User,
+            offload: sitar_server::TlsOffload::None,
             budget,
             clock: Arc::new(move || {
                 // Others ask for the time, too: the helper thread, and whoever changes sites.

@@ -17,7 +17,7 @@ fn local(origin: Origin) -> Report {
         },
         engine: Engine::Uring,
         shards: 4,
-        sealer: Sealer::User,
+        offload: TlsOffload::None,
         content: Content::Handbook,
         watching: None,
         files: 7,

@@ -12,7 +12,7 @@ pub(super) struct Sending {
     version: Version,
     /// `None` once an alert went out: nothing may follow it (RFC 8446 §6).
     key: Option<TrafficKey>,
-    sealer: Sealer,
+    holder: KeyHolder,
     /// Of the next record; where the kernel seals, at least that.
     seq: u64,
     prefix: usize,
@@ -25,7 +25,7 @@ pub(super) struct Sending {
 /// The one that seals the next record, as long as there is a key. The key is not in here: it would
 /// be moved with each change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sealer {
+enum KeyHolder {
     User,
     /// The kernel has been given the key and has not answered.
     Offered,
@@ -36,8 +36,8 @@ enum Sealer {
 impl Sending {
     /// Without a key: [`begin`](Self::begin) puts it there.
     pub(super) fn blank(version: Version) -> Self {
-        let (key, sealer) = (None, Sealer::User);
-        Self { version, key, sealer, seq: 0, prefix: HEADER, seals_max: u64::MAX, early: EARLY }
+        let (key, holder) = (None, KeyHolder::User);
+        Self { version, key, holder, seq: 0, prefix: HEADER, seals_max: u64::MAX, early: EARLY }
     }
 
     pub(super) fn begin(&mut self, start: &Start<'_>) -> Result<(), RecordError> {
@@ -47,7 +47,7 @@ impl Sending {
     }
 
     fn close(&mut self) {
-        (self.key, self.sealer) = (None, Sealer::User);
+        (self.key, self.holder) = (None, KeyHolder::User);
     }
 
     pub(super) fn limit_seals(&mut self, max: u64) {
@@ -78,9 +78,9 @@ impl Sending {
     }
 
     pub(super) fn suffix(&self) -> usize {
-        match self.sealer {
-            Sealer::Kernel => 0,
-            Sealer::User | Sealer::Offered => suffix(self.version),
+        match self.holder {
+            KeyHolder::Kernel => 0,
+            KeyHolder::User | KeyHolder::Offered => suffix(self.version),
         }
     }
 
@@ -91,7 +91,7 @@ impl Sending {
     }
 
     fn is_spent(&self) -> bool {
-        self.sealer == Sealer::User && self.key.is_some() && self.left() == 0
+        self.holder == KeyHolder::User && self.key.is_some() && self.left() == 0
     }
 
     pub(super) fn seal_data_in_place(&mut self, record: &mut [u8], len: usize) -> Result<usize, RecordError> {
@@ -125,7 +125,7 @@ impl Sending {
 
     /// Goes on with the next key. The old one is spent, also when the next one cannot be had.
     pub(super) fn step(&mut self) -> Result<(), RecordError> {
-        let (Sealer::User, Some(key)) = (self.sealer, &mut self.key) else {
+        let (KeyHolder::User, Some(key)) = (self.holder, &mut self.key) else {
             return Err(RecordError::Closed);
         };
         let stepped = key.step();
@@ -139,25 +139,25 @@ impl Sending {
     // The kernel's part.
 
     pub(super) fn is_sealed_by_kernel(&self) -> bool {
-        self.sealer == Sealer::Kernel
+        self.holder == KeyHolder::Kernel
     }
 
     pub(super) fn offer_key(&mut self) -> Result<SealingKey, RecordError> {
         if self.version == Version::Tls12 {
             return Err(RecordError::NotInThisVersion);
         }
-        let (Sealer::User, Some(key)) = (self.sealer, &self.key) else {
+        let (KeyHolder::User, Some(key)) = (self.holder, &self.key) else {
             return Err(RecordError::Closed);
         };
-        self.sealer = Sealer::Offered;
+        self.holder = KeyHolder::Offered;
         Ok(SealingKey::new(key, self.seq))
     }
 
     pub(super) fn key_taken(&mut self, taken: bool) {
-        if self.sealer != Sealer::Offered {
+        if self.holder != KeyHolder::Offered {
             return;
         }
-        self.sealer = if taken { Sealer::Kernel } else { Sealer::User };
+        self.holder = if taken { KeyHolder::Kernel } else { KeyHolder::User };
         if taken {
             self.fold_key();
             self.prefix = 0;
@@ -180,7 +180,7 @@ impl Sending {
     }
 
     pub(super) fn kernel_key_update(&mut self) -> Result<([u8; key_update::LEN], SealingKey), RecordError> {
-        let (Sealer::Kernel, Some(key)) = (self.sealer, &mut self.key) else {
+        let (KeyHolder::Kernel, Some(key)) = (self.holder, &mut self.key) else {
             return Err(RecordError::Closed);
         };
         self.seq = 0;
@@ -209,7 +209,7 @@ impl Sending {
         len: usize,
         record: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let (Sealer::User, Some(key)) = (self.sealer, &mut self.key) else {
+        let (KeyHolder::User, Some(key)) = (self.holder, &mut self.key) else {
             return Err(RecordError::Closed);
         };
         if self.seq >= key.aead().confidentiality_limit() {

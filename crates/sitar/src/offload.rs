@@ -8,7 +8,7 @@ use std::io;
 
 use sitar_io::probe::{self, TlsUnavailable};
 use sitar_io::{Config, Errno, Queues, Ring};
-use sitar_server::Sealer;
+use sitar_server::TlsOffload;
 
 use crate::error::Error;
 
@@ -44,7 +44,7 @@ impl fmt::Display for Unsealed {
 ///
 /// # Errors
 /// Why it does not.
-pub fn probe() -> Result<Sealer, Unsealed> {
+pub fn probe() -> Result<TlsOffload, Unsealed> {
     let ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))
         .map_err(|why| Unsealed::Failed("io_uring", io::Error::other(why)))?;
     if !ring.has_set_opt() {
@@ -57,7 +57,7 @@ pub fn probe() -> Result<Sealer, Unsealed> {
     })?;
     // A cipher that it has not (ChaCha20 is a module of its own) is sealed here, connection by connection.
     match (tls.rekey, tls.ciphers.first()) {
-        (Some(rekey), _) => Ok(Sealer::Kernel { rekey }),
+        (Some(rekey), _) => Ok(TlsOffload::Kernel { rekey }),
         (None, Some((_, Err(errno)))) => Err(Unsealed::Refused("TLS_TX", *errno)),
         (None, _) => Err(Unsealed::Refused("TLS_TX", Errno::IO)),
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_trial_ends_with_a_verdict() {
         match probe() {
-            Ok(Sealer::Kernel { .. }) | Err(Unsealed::NoModule | Unsealed::NoSocketCommands) => {}
+            Ok(TlsOffload::Kernel { .. }) | Err(Unsealed::NoModule | Unsealed::NoSocketCommands) => {}
             // A machine without io_uring.
             Err(Unsealed::Failed("io_uring", _)) => {}
             other => panic!("{other:?}"),

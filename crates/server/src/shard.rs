@@ -132,12 +132,17 @@ impl<E: Engine> Shard<E> {
     }
 
     /// Serves until asked to stop.
-    pub(crate) fn run(&mut self) -> io::Result<Counts> {
+    pub(crate) fn run(&mut self) -> io::Result<()> {
         // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it was not.
         while !(self.stop.is_asked() && self.is_stopped()) {
             self.turn()?;
         }
-        Ok(self.counts)
+        Ok(())
+    }
+
+    /// Returns what this shard has counted since it was made.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Once around the loop: one wait, and all that came of it.

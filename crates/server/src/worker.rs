@@ -43,7 +43,9 @@ pub struct Config {
 
 /// Running shards. Dropping it does not stop them.
 pub struct Worker {
-    shards: Mutex<Vec<JoinHandle<Counts>>>,
+    shards: Mutex<Vec<JoinHandle<()>>>,
+    /// Counts of all shards that have ended, in whatever way.
+    counts: Arc<Mutex<Counts>>,
     mailboxes: Vec<Mailbox>,
     loader: Loader,
     /// Kept for shards that are started anew; closed when the worker stops, so that the port is free.
@@ -78,8 +80,8 @@ impl Worker {
             Arc::clone(&report),
         )?;
         let listeners = Arc::new(Mutex::new(listeners));
-        let (shards, stop) = (Mutex::default(), Stop::default());
-        let worker = Worker { shards, mailboxes, loader, listeners, stop };
+        let (shards, counts, stop) = (Mutex::default(), Arc::default(), Stop::default());
+        let worker = Worker { shards, counts, mailboxes, loader, listeners, stop };
         let ring = Arc::new(ring);
         let (tell, told) = channel();
         for index in 0..count {
@@ -94,6 +96,7 @@ impl Worker {
                 loader: worker.loader.clone(),
                 mailbox: worker.mailboxes[index].clone(),
                 listeners: Arc::clone(&worker.listeners),
+                counts: Arc::clone(&worker.counts),
                 stop: worker.stop.clone(),
             };
             let (ring, tell) = (Arc::clone(&ring), tell.clone());
@@ -144,19 +147,14 @@ impl Worker {
         self.stop.answering()
     }
 
-    /// Waits until all shards have ended; what they have done, all in all. A second caller gets zeros.
+    /// Waits until all shards have ended, and returns the sum of what they counted, before and after
+    /// restarts.
     pub fn wait(&self) -> Counts {
-        let mut sum = Counts::default();
         for shard in std::mem::take(&mut *lock(&self.shards)) {
-            // A panic outside the loop has been printed by the panic hook, and there is nothing to add up.
-            let counts = shard.join().unwrap_or_default();
-            sum.accepted += counts.accepted;
-            sum.handshakes += counts.handshakes;
-            sum.kernel_sealed += counts.kernel_sealed;
-            sum.requests += counts.requests;
-            sum.shed += counts.shed;
+            // A panic outside the loop has been printed by the panic hook. The counts are not in it.
+            let _ = shard.join();
         }
-        sum
+        *lock(&self.counts)
     }
 
     fn abandon(self) {
@@ -178,11 +176,12 @@ struct Keeper {
     loader: Loader,
     mailbox: Mailbox,
     listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,
+    counts: Arc<Mutex<Counts>>,
     stop: Stop,
 }
 
 impl Keeper {
-    fn keep<E, F, M>(&self, ring: &M, tell: &Sender<Result<(), F>>) -> Counts
+    fn keep<E, F, M>(&self, ring: &M, tell: &Sender<Result<(), F>>)
     where
         E: Engine,
         F: From<io::Error> + fmt::Display,
@@ -196,22 +195,26 @@ impl Keeper {
                     if std::mem::take(&mut first) {
                         let _ = tell.send(Ok(()));
                     }
-                    // A panic unwinds out of the loop and drops the shard: its ring takes back all that the kernel
-                    // holds before its memory goes. Nothing of it is used afterwards.
-                    match catch_unwind(AssertUnwindSafe(move || shard.run())) {
-                        Ok(Ok(counts)) => return counts,
-                        Ok(Err(error)) => error.to_string(),
-                        Err(panic) => panic_text(&*panic),
+                    // A panic unwinds out of the loop and leaves the shard behind. Its counts are
+                    // plain numbers, right whatever else was half done; nothing else of it is used.
+                    let ended = catch_unwind(AssertUnwindSafe(|| shard.run()));
+                    *lock(&self.counts) += shard.counts();
+                    // The ring takes back all that the kernel holds before its memory goes.
+                    let dropped = catch_unwind(AssertUnwindSafe(move || drop(shard)));
+                    match (ended, dropped) {
+                        (Err(panic), _) | (_, Err(panic)) => panic_text(&*panic),
+                        (Ok(Err(error)), Ok(())) => error.to_string(),
+                        (Ok(Ok(())), Ok(())) => return,
                     }
                 }
                 Err(error) if first => {
                     let _ = tell.send(Err(error));
-                    return Counts::default();
+                    return;
                 }
                 Err(error) => error.to_string(),
             };
             if self.stop.is_asked() {
-                return Counts::default();
+                return;
             }
             (self.report)(Incident::Restarted { shard: self.index, why });
             thread::sleep(RESTART_PAUSE);

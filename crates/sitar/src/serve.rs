@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sitar_io::Ring;
-use sitar_server::{Config, Limits, TlsOffload, Worker};
+use sitar_server::{Config, Counts, Limits, TlsOffload, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 
@@ -153,14 +153,27 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     if let Err(error) = output::try_print(&report.to_string()) {
         say(&format_args!("sitar: the report of the start could not be printed: {error}"));
     }
-    worker.wait();
+    let counts = worker.wait();
     ended.store(true, Ordering::Release);
     handle.close();
     call.stop();
     for thread in [Some(thread), watcher].into_iter().flatten() {
         let _ = thread.join();
     }
+    say(&format_args!("sitar: {}", totals(counts)));
     Ok(())
+}
+
+/// Returns what was counted from the start to the stop; counters that are zero are left out.
+fn totals(counts: Counts) -> String {
+    let counted = counts.named().into_iter().filter(|(_, count)| *count > 0);
+    let counted: Vec<String> =
+        counted.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
+    if counted.is_empty() {
+        "stopped; no connection was accepted".to_owned()
+    } else {
+        format!("stopped; {}", counted.join(", "))
+    }
 }
 
 fn is_terminal() -> bool {
@@ -382,4 +395,16 @@ fn seconds(seconds: u32) -> Duration {
 fn say(line: &fmt::Arguments<'_>) {
     // Nobody may be listening any more, which is no reason to stop.
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_has_every_counter_that_is_not_zero() {
+        assert_eq!(totals(Counts::default()), "stopped; no connection was accepted");
+        let counts = Counts { accepted: 3, kernel_sealed: 1, calmed: 2, ..Counts::default() };
+        assert_eq!(totals(counts), "stopped; accepted 3, kernel sealed 1, calmed 2");
+    }
 }

@@ -296,7 +296,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     }
     shard.check_idle();
     stop.more();
-    let kernel_sealed = shard.run().unwrap().kernel_sealed;
+    shard.run().unwrap();
+    let kernel_sealed = shard.counts().kernel_sealed;
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let hash = world.hash();
     drop((shard, desk.take()));

@@ -376,6 +376,11 @@ fn a_panic_restarts_the_shard(engine: Engine) {
     let mut stream = server.connect();
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+    drop(stream);
+    // Requests before the panic are in the sum, and so are those after it.
+    let counts = server.stop();
+    assert_eq!(counts.accepted, 2, "{counts:?}");
+    assert!(counts.requests >= 2, "{counts:?}");
     let incidents = server.incidents.lock().unwrap().clone();
     assert_eq!(incidents.len(), 1, "{incidents:?}");
     assert!(incidents[0].contains("shard 0") && incidents[0].contains("a panic on request"), "{incidents:?}");

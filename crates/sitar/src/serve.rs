@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -369,23 +369,17 @@ fn limits(
     addresses: usize,
     engine: &Choice,
 ) -> Result<(Limits, Option<String>), Error> {
-    let defaults = Limits::default();
-    let connections = match arguments.connections {
-        Some(all) => all.get().div_ceil(u32::from(shards.get())),
-        None => defaults.connections,
-    };
     let limits = Limits {
-        connections,
         handshake: seconds(arguments.handshake_seconds),
         head: seconds(arguments.head_seconds),
         idle: seconds(arguments.idle_seconds),
         send: seconds(arguments.send_seconds),
         drain: seconds(arguments.stop_seconds),
         http2: !arguments.no_http2,
-        ..defaults
+        ..descriptors::wanted(arguments.connections, shards)
     };
     let needs = Needs { shards: shards.get(), addresses, shared: matches!(engine, Choice::Epoll(_)) };
-    descriptors::fit(limits, needs, arguments.connections.map(NonZeroU32::get))
+    descriptors::fit(limits, needs, arguments.connections)
 }
 
 fn seconds(seconds: u32) -> Duration {

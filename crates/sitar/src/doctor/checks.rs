@@ -5,7 +5,7 @@ use sitar_io::Unavailable;
 use super::facts::{Facts, Memlock, Module, Port, Refusal, names};
 use super::{Finding, Problem, Remedy, Verdict};
 use crate::engine::rings::{self, kib};
-use crate::serve::descriptors::Fit;
+use crate::serve::descriptors::Outcome;
 
 mod tls;
 
@@ -172,24 +172,20 @@ fn socket_options(facts: &Facts) -> Option<Finding> {
 fn open_files(facts: &Facts) -> Finding {
     let id = "open_files";
     let files = facts.files;
-    let hard = match files.hard {
-        None => return fine(id, format!("no limit; {} wanted", files.wanted)),
-        Some(hard) if hard >= files.wanted => {
-            return fine(id, format!("up to {hard}; {} wanted", files.wanted));
-        }
-        Some(hard) => hard,
-    };
-    let missing = format!("room for {} connections in each shard", files.connections);
-    let cost = match files.fit {
-        Fit::Nothing { least } => format!("sitar serve does not start: it needs {least}"),
-        Fit::Less { connections, .. } if connections < files.connections && files.explicit => {
-            format!("sitar serve does not start: at most {connections} connections fit in each shard")
-        }
-        Fit::Less { connections, .. } if connections < files.connections => {
+    let limit = files.hard.map_or_else(|| "no limit".to_owned(), |hard| format!("up to {hard}"));
+    let cost = match files.outcome {
+        Outcome::Whole => return fine(id, format!("{limit}; {} wanted", files.wanted)),
+        Outcome::FewerFiles { .. } => "sitar serve keeps fewer large files open".to_owned(),
+        Outcome::FewerConnections { connections, .. } => {
             format!("sitar serve takes {connections} connections in each shard")
         }
-        Fit::Less { .. } | Fit::All => "sitar serve keeps fewer large files open".to_owned(),
+        Outcome::TooManyConnections { fit } => {
+            format!("sitar serve does not start: at most {fit} connections fit in each shard")
+        }
+        Outcome::TooLow { least } => format!("sitar serve does not start: it needs {least}"),
     };
+    let missing = format!("room for {} connections in each shard", files.connections);
+    let hard = files.hard.unwrap_or(u64::MAX);
     let wanted = files.wanted;
     let remedies = vec![
         command("in this shell", format!("sudo prlimit --pid $$ --nofile={wanted}:{wanted}")),
@@ -218,21 +214,20 @@ fn openat2(facts: &Facts) -> Finding {
 /// Memory of rings counts as locked since Linux 6.14, for all processes of a user together.
 fn locked_memory(facts: &Facts) -> Finding {
     let id = "locked_memory";
-    let Memlock { memory, full, planned } = facts.memlock;
+    let Memlock { memory, full, planned, outcome } = facts.memlock;
     let rings = rings::rings(memory.shards);
     let take = if memory.shards == 1 { "takes" } else { "take" };
     let Some(limit) = memory.limit else {
         return fine(id, format!("no limit for {rings}"));
     };
     let found = format!("up to {}; {rings} {take} {}", kib(limit), kib(planned));
-    if planned >= full && planned <= limit {
-        return fine(id, found);
-    }
     let missing = format!("{} of them, and as much again for a restart", kib(full));
-    let cost = if planned > limit {
-        EPOLL
-    } else {
-        "the rings are smaller: more system calls where many connections are busy at a time"
+    let cost = match outcome {
+        rings::Outcome::Whole => return fine(id, found),
+        rings::Outcome::Smaller => {
+            "the rings are smaller: more system calls where many connections are busy at a time"
+        }
+        rings::Outcome::TooLow => EPOLL,
     };
     let verdict = Verdict::Degraded(problem(missing, cost, raise_memlock()));
     Finding { id, found, verdict }

@@ -2,19 +2,18 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use sitar_io::probe::{self, KernelTls, TlsUnavailable};
 use sitar_io::{Config, Queues, Ring, TlsCipher};
-use sitar_server::Limits;
 
 use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
-use crate::engine::rings::{Memory, NoRing};
+use crate::engine::rings::{self, Memory, NoRing};
 use crate::engine::{self, Cores};
-use crate::serve::descriptors::{Fit, Needs};
+use crate::serve::descriptors::{self, Needs, Outcome};
 use crate::{listen, serve};
 
 /// Everything that the checks look at.
@@ -51,6 +50,21 @@ pub(super) struct Memlock {
     pub(super) full: u64,
     /// Bytes of the rings that would be made.
     pub(super) planned: u64,
+    /// What becomes of a start with that limit.
+    pub(super) outcome: rings::Outcome,
+}
+
+impl Memlock {
+    /// Returns what a start would find that makes a ring with this configuration for each shard.
+    pub(super) fn of(memory: Memory, ring: &Config) -> Memlock {
+        let all = |queues: Queues| queues.locked(ring) * u64::from(memory.shards);
+        Memlock {
+            memory,
+            full: all(Queues::new(ring)),
+            planned: all(memory.queues(ring)),
+            outcome: memory.outcome(ring),
+        }
+    }
 }
 
 /// io_uring.
@@ -105,10 +119,8 @@ pub(super) struct Files {
     pub(super) wanted: u64,
     /// Connections of one shard that this is for.
     pub(super) connections: u32,
-    /// Whether the operator asked for that many.
-    pub(super) explicit: bool,
-    /// How that fits into the limit.
-    pub(super) fit: Fit,
+    /// What becomes of a start with that limit.
+    pub(super) outcome: Outcome,
 }
 
 /// A port that sitar may want.
@@ -130,7 +142,7 @@ pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
     let cores = Cores::of_this_process();
     let shards = arguments.shards.unwrap_or_else(|| serve::default_shards(&cores, cli::Engine::Auto));
     let memory = Memory::of_this_process(shards.get());
-    let ring = limits(arguments.connections, shards).ring();
+    let ring = descriptors::wanted(arguments.connections, shards).ring();
     let engine = engine::probe(&memory).and_then(|()| engine::try_all(&memory, &ring));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -158,11 +170,7 @@ pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
         kernel,
         openat2: openat2(),
         files,
-        memlock: Memlock {
-            memory,
-            full: Queues::new(&ring).locked(&ring) * u64::from(shards.get()),
-            planned: memory.queues(&ring).locked(&ring) * u64::from(shards.get()),
-        },
+        memlock: Memlock::of(memory, &ring),
         cores: cores.count,
         unprivileged_port: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
         ports: ports(),
@@ -218,16 +226,8 @@ fn module_in(loadable: &str, builtin: &str) -> Module {
     if loadable.lines().chain(builtin.lines()).any(is_tls) { Module::Installed } else { Module::Absent }
 }
 
-/// The limits of one shard as in `serve`.
-fn limits(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Limits {
-    let defaults = Limits::default();
-    let connections =
-        connections.map_or(defaults.connections, |all| all.get().div_ceil(u32::from(shards.get())));
-    Limits { connections, ..defaults }
-}
-
 fn files(arguments: &cli::Doctor, shards: NonZeroU16, epoll: bool) -> Files {
-    let limits = limits(arguments.connections, shards);
+    let limits = descriptors::wanted(arguments.connections, shards);
     // Without --listen there are two addresses.
     let needs = Needs { shards: shards.get(), addresses: 2, shared: epoll };
     let hard = getrlimit(Resource::Nofile).maximum;
@@ -235,8 +235,7 @@ fn files(arguments: &cli::Doctor, shards: NonZeroU16, epoll: bool) -> Files {
         hard,
         wanted: needs.wanted(&limits),
         connections: limits.connections,
-        explicit: arguments.connections.is_some(),
-        fit: needs.fit(&limits, hard.unwrap_or(u64::MAX)),
+        outcome: needs.outcome(&limits, arguments.connections.is_some(), hard.unwrap_or(u64::MAX)),
     }
 }
 

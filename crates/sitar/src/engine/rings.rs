@@ -30,6 +30,17 @@ pub struct Memory {
     pub shards: u16,
 }
 
+/// What becomes of a start's rings. `sitar serve` acts on it, and `sitar doctor` tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// They are as large as they would be without a limit.
+    Whole,
+    /// They are smaller, so that they fit.
+    Smaller,
+    /// Even the smallest do not fit.
+    TooLow,
+}
+
 impl Memory {
     /// Raises the soft limit to the hard one, and asks what it is.
     #[must_use]
@@ -68,9 +79,21 @@ impl Memory {
         (self.shards > 1 && has_larger).then(|| Memory { limit: Some(self.least(config)), ..*self })
     }
 
+    /// Returns what becomes of a start that makes rings with this configuration and finds no others.
+    #[must_use]
+    pub fn outcome(&self, config: &Config) -> Outcome {
+        match self.limit {
+            Some(limit) if limit < self.least(config) => Outcome::TooLow,
+            Some(_) if self.queues(config).locked(config) < Queues::new(config).locked(config) => {
+                Outcome::Smaller
+            }
+            _ => Outcome::Whole,
+        }
+    }
+
     /// Whether waiting can help: alone, the rings would fit.
     fn is_enough(&self, config: &Config) -> bool {
-        self.limit.is_none_or(|limit| limit >= self.least(config))
+        self.outcome(config) != Outcome::TooLow
     }
 
     /// Makes a ring, and tries again for a moment while there is no memory for it.
@@ -88,6 +111,16 @@ impl Memory {
                 None => why.into(),
             }
         })
+    }
+
+    /// As [`make`](Memory::make), without a pause between attempts.
+    #[cfg(test)]
+    pub(crate) fn make_at_once<T>(
+        &self,
+        config: &Config,
+        make: impl Fn(Queues) -> Result<T, Unavailable>,
+    ) -> Result<T, Unavailable> {
+        self.make_with(config, make, |_| {})
     }
 
     fn make_with<T>(

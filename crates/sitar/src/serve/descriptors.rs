@@ -4,6 +4,8 @@
 //! which the kernel holds against the same limit by itself (`io_sqe_files_register`). With epoll
 //! they are descriptors, of all shards together.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sitar_server::Limits;
 
@@ -36,6 +38,21 @@ pub(crate) struct Needs {
     pub(crate) shared: bool,
 }
 
+/// What becomes of a start. `sitar serve` acts on it, and `sitar doctor` tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It gets all that it wants.
+    Whole,
+    /// It keeps fewer large files open.
+    FewerFiles { closing: u32, files_open: usize },
+    /// It also takes fewer connections in each shard than it would by default.
+    FewerConnections { connections: u32, closing: u32, files_open: usize },
+    /// It fails: the operator asked for more connections than these in each shard.
+    TooManyConnections { fit: u32 },
+    /// It fails: this limit is the least.
+    TooLow { least: u64 },
+}
+
 /// What fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
@@ -65,6 +82,22 @@ impl Needs {
         self.fixed() + u64::from(self.shards) * each
     }
 
+    /// Returns what becomes of a start with these limits where `allowed` descriptors may be open.
+    /// `is_explicit`: the operator named the number of connections, so none is left out in silence.
+    pub(crate) fn outcome(self, limits: &Limits, is_explicit: bool, allowed: u64) -> Outcome {
+        match self.fit(limits, allowed) {
+            Fit::All => Outcome::Whole,
+            Fit::Nothing { least } => Outcome::TooLow { least },
+            Fit::Less { connections, closing, files_open } if limits.connections <= connections => {
+                Outcome::FewerFiles { closing, files_open }
+            }
+            Fit::Less { connections, .. } if is_explicit => Outcome::TooManyConnections { fit: connections },
+            Fit::Less { connections, closing, files_open } => {
+                Outcome::FewerConnections { connections, closing, files_open }
+            }
+        }
+    }
+
     /// Fits shards with these limits into `allowed` descriptors.
     pub(crate) fn fit(self, limits: &Limits, allowed: u64) -> Fit {
         if allowed >= self.wanted(limits) {
@@ -87,6 +120,15 @@ impl Needs {
     }
 }
 
+/// Returns the limits that each shard has where descriptors are not short. `connections` is what the
+/// operator asked for, all shards together.
+pub(crate) fn wanted(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Limits {
+    let defaults = Limits::default();
+    let connections =
+        connections.map_or(defaults.connections, |all| all.get().div_ceil(u32::from(shards.get())));
+    Limits { connections, ..defaults }
+}
+
 /// Raises the soft limit as far as needed and allowed, and fits the limits of each shard into the
 /// hard one. `explicit` is what the operator asked for, all shards together. Also returns what the
 /// operator should know.
@@ -96,7 +138,7 @@ impl Needs {
 pub(crate) fn fit(
     mut limits: Limits,
     needs: Needs,
-    explicit: Option<u32>,
+    explicit: Option<NonZeroU32>,
 ) -> Result<(Limits, Option<String>), Error> {
     let now = getrlimit(Resource::Nofile);
     let allowed = now.maximum.unwrap_or(u64::MAX);
@@ -111,35 +153,40 @@ pub(crate) fn fit(
     Ok((limits, note))
 }
 
-fn apply(
+/// Changes the limits as [`Needs::outcome`] says.
+pub(crate) fn apply(
     limits: &mut Limits,
     needs: Needs,
-    explicit: Option<u32>,
+    explicit: Option<NonZeroU32>,
     allowed: u64,
 ) -> Result<Option<String>, Error> {
-    let (connections, closing, files_open) = match needs.fit(limits, allowed) {
-        Fit::All => return Ok(None),
-        Fit::Nothing { least } => {
+    let connections = match needs.outcome(limits, explicit.is_some(), allowed) {
+        Outcome::Whole => return Ok(None),
+        Outcome::FewerFiles { closing, files_open } => {
+            (limits.closing, limits.files_open) = (closing, files_open);
+            return Ok(None);
+        }
+        Outcome::FewerConnections { connections, closing, files_open } => {
+            (limits.closing, limits.files_open) = (closing, files_open);
+            connections
+        }
+        Outcome::TooManyConnections { fit } => {
+            let all = u64::from(fit) * u64::from(needs.shards);
+            let explicit = explicit.map_or(0, NonZeroU32::get);
+            return Err(Error::new(format!(
+                "the limit on open files is {allowed}: too low for {explicit} connections"
+            ))
+            .cause(format!("at most {all} fit, {fit} in each shard"))
+            .hint(format!("{RAISE}, or lower --connections")));
+        }
+        Outcome::TooLow { least } => {
             return Err(Error::new(format!(
                 "the limit on open files is {allowed}, and {} at least {least}",
                 shards_need(needs.shards)
             ))
             .hint(format!("{RAISE}, or start fewer shards: --shards")));
         }
-        Fit::Less { connections, closing, files_open } => (connections, closing, files_open),
     };
-    (limits.closing, limits.files_open) = (closing, files_open);
-    if limits.connections <= connections {
-        return Ok(None);
-    }
-    if let Some(explicit) = explicit {
-        let all = u64::from(connections) * u64::from(needs.shards);
-        return Err(Error::new(format!(
-            "the limit on open files is {allowed}: too low for {explicit} connections"
-        ))
-        .cause(format!("at most {all} fit, {connections} in each shard"))
-        .hint(format!("{RAISE}, or lower --connections")));
-    }
     let wanted = std::mem::replace(&mut limits.connections, connections);
     Ok(Some(format!(
         "at most {connections} connections in each shard instead of {wanted}, because no more than {allowed} files may be \

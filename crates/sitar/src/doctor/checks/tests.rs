@@ -29,17 +29,12 @@ fn good() -> Facts {
             module: Module::Installed,
         },
         openat2: Ok(()),
-        files: Files {
-            hard: Some(524_288),
-            wanted: 10_240,
-            connections: 8192,
-            explicit: false,
-            fit: Fit::All,
-        },
+        files: Files { hard: Some(524_288), wanted: 10_240, connections: 8192, outcome: Outcome::Whole },
         memlock: Memlock {
             memory: Memory { limit: Some(8 << 20), shards: 2 },
             full: 2646016,
             planned: 2646016,
+            outcome: rings::Outcome::Whole,
         },
         cores: 4,
         unprivileged_port: Some(1024),
@@ -327,14 +322,14 @@ fn kernel_tls_with_gaps() {
 
 #[test]
 fn too_few_open_files() {
-    let few = |hard, explicit, fit| {
+    let few = |hard, outcome| {
         with("open_files", |facts| {
-            facts.files = Files { hard: Some(hard), wanted: 10_240, connections: 8192, explicit, fit };
+            facts.files = Files { hard: Some(hard), wanted: 10_240, connections: 8192, outcome };
         })
     };
-    let less = Fit::Less { connections: 896, closing: 128, files_open: 64 };
+    let less = Outcome::FewerConnections { connections: 896, closing: 128, files_open: 64 };
     assert_eq!(
-        few(1024, false, less),
+        few(1024, less),
         "degraded: at most 1024; 10240 wanted\n\
          - room for 8192 connections in each shard\n\
          - sitar serve takes 896 connections in each shard\n\
@@ -342,36 +337,140 @@ fn too_few_open_files() {
          $ sudo prlimit --pid $$ --nofile=10240:10240\n\
          * in a systemd unit, below [Service]: LimitNOFILE=10240"
     );
-    let none = few(32, false, Fit::Nothing { least: 72 });
+    let none = few(32, Outcome::TooLow { least: 72 });
     assert!(none.contains("\n- sitar serve does not start: it needs 72\n"), "{none}");
-    let asked = few(1024, true, less);
+    let asked = few(1024, Outcome::TooManyConnections { fit: 896 });
     assert!(
         asked.contains("\n- sitar serve does not start: at most 896 connections fit in each shard\n"),
         "{asked}"
     );
-    assert_eq!(few(10_240, false, Fit::All), "ok: up to 10240; 10240 wanted");
+    assert_eq!(few(10_240, Outcome::Whole), "ok: up to 10240; 10240 wanted");
     assert_eq!(with("open_files", |facts| facts.files.hard = None), "ok: no limit; 10240 wanted");
+}
+
+/// For a table of limits on open files, and on both sides of each limit at which the answer changes.
+#[test]
+fn doctor_says_of_open_files_what_serve_does() {
+    use std::num::{NonZeroU16, NonZeroU32};
+
+    use crate::serve::descriptors::{self, Needs};
+
+    for (shards, addresses, shared, connections) in [
+        (1, 1, false, None),
+        (2, 2, false, None),
+        (2, 2, true, None),
+        (64, 2, false, None),
+        (8, 4, true, None),
+        (2, 2, false, Some(100)),
+        (2, 2, false, Some(100_000)),
+        (4, 2, true, Some(20_000)),
+    ] {
+        let explicit = connections.and_then(NonZeroU32::new);
+        let limits = descriptors::wanted(explicit, NonZeroU16::new(shards).unwrap());
+        let needs = Needs { shards, addresses, shared };
+        let outcome = |allowed| needs.outcome(&limits, explicit.is_some(), allowed);
+        let differ = |a: u64| std::mem::discriminant(&outcome(a)) != std::mem::discriminant(&outcome(a + 1));
+        let borders: Vec<u64> = (0..needs.wanted(&limits) + 2).filter(|a| differ(*a)).collect();
+        assert!(borders.len() >= 2, "{needs:?}: {borders:?}");
+        let table = [0, 1, 64, 256, 1024, 4096, 65_536, 524_288, u64::MAX];
+        for allowed in borders.iter().flat_map(|border| [*border, border + 1]).chain(table) {
+            let mut started = limits.clone();
+            let start = descriptors::apply(&mut started, needs, explicit, allowed);
+            let told = said(
+                &Facts {
+                    files: Files {
+                        hard: Some(allowed),
+                        wanted: needs.wanted(&limits),
+                        connections: limits.connections,
+                        outcome: outcome(allowed),
+                    },
+                    ..good()
+                },
+                "open_files",
+            );
+            let what = format!("{needs:?}, {explicit:?}, {allowed}: {told}");
+            match start {
+                Err(_) => assert!(told.contains("\n- sitar serve does not start: "), "{what}"),
+                Ok(Some(note)) => {
+                    let taken = format!("\n- sitar serve takes {} connections in each", started.connections);
+                    assert!(told.contains(&taken), "{what}");
+                    assert!(note.starts_with(&format!("at most {} connections", started.connections)));
+                }
+                Ok(None) if started.files_open < limits.files_open || started.closing < limits.closing => {
+                    assert!(told.contains("\n- sitar serve keeps fewer large files open"), "{what}");
+                }
+                Ok(None) => {
+                    assert!(told.starts_with("ok: "), "{what}");
+                    assert_eq!(started.connections, limits.connections);
+                }
+            }
+        }
+    }
+}
+
+/// The same for locked memory: rings are made out of a limit as the kernel counts it.
+#[test]
+fn doctor_says_of_locked_memory_what_serve_does() {
+    use std::cell::Cell;
+
+    use sitar_io::{Queues, Unavailable};
+
+    let config = sitar_server::Limits::default().ring();
+    for shards in [1, 2, 3, 4, 7, 8, 16, 64, 512] {
+        let all = u64::from(shards);
+        let (full, least) =
+            (Queues::new(&config).locked(&config), Queues::within(&config, 0).locked(&config));
+        let borders = [least * all, 2 * least * all, full * all, 2 * full * all];
+        let near = borders.iter().flat_map(|border| [border - 1, *border, border + 1]);
+        for limit in near.chain([0, 64 << 10, 8 << 20, u64::MAX]) {
+            let memory = Memory { limit: Some(limit), shards };
+            let left = Cell::new(limit);
+            let take = |queues: Queues| {
+                let locked = queues.locked(&config);
+                let rest = left.get().checked_sub(locked);
+                let no_memory = || io::Error::from_raw_os_error(12);
+                left.set(rest.ok_or_else(|| Unavailable::Failed("io_uring_setup", no_memory()))?);
+                Ok(locked)
+            };
+            let make_all = |plan: Memory| {
+                left.set(limit);
+                (0..shards).map(|_| plan.make_at_once(&config, take)).collect::<Result<Vec<u64>, _>>()
+            };
+            // As `serve` does where the first attempt fails.
+            let made = make_all(memory).or_else(|why| memory.shrunk(&config).map_or(Err(why), make_all));
+            let told = said(&Facts { memlock: Memlock::of(memory, &config), ..good() }, "locked_memory");
+            let what = format!("{shards} shards, {limit} bytes: {made:?}, {told}");
+            match made {
+                Err(_) => assert!(told.contains(&format!("\n- {EPOLL}\n")), "{what}"),
+                Ok(made) if made.iter().all(|locked| *locked == full) => {
+                    assert!(told.starts_with("ok: "), "{what}");
+                }
+                Ok(_) => assert!(told.contains("\n- the rings are smaller: "), "{what}"),
+            }
+        }
+    }
 }
 
 #[test]
 fn memory_that_may_be_locked() {
-    let memlock = |limit, shards, full: u64, planned: u64| {
+    use rings::Outcome;
+    let memlock = |limit, shards, full: u64, planned: u64, outcome| {
         with("locked_memory", |facts| {
             let memory = Memory { limit, shards };
-            facts.memlock = Memlock { memory, full: full << 10, planned: planned << 10 };
+            facts.memlock = Memlock { memory, full: full << 10, planned: planned << 10, outcome };
         })
     };
     let fixes = "* in this shell\n\
                  $ sudo prlimit --pid $$ --memlock=unlimited:unlimited\n\
                  * in a systemd unit, below [Service]: LimitMEMLOCK=infinity\n\
                  * in a container: docker run --ulimit memlock=-1";
-    assert_eq!(memlock(None, 8, 10336, 10336), "ok: no limit for the rings of 8 shards");
+    assert_eq!(memlock(None, 8, 10336, 10336, Outcome::Whole), "ok: no limit for the rings of 8 shards");
     assert_eq!(
-        memlock(Some(8 << 20), 1, 1292, 1292),
+        memlock(Some(8 << 20), 1, 1292, 1292, Outcome::Whole),
         "ok: up to 8192 KiB; the ring of 1 shard takes 1292 KiB"
     );
     assert_eq!(
-        memlock(Some(8 << 20), 8, 10336, 2656),
+        memlock(Some(8 << 20), 8, 10336, 2656, Outcome::Smaller),
         format!(
             "degraded: up to 8192 KiB; the rings of 8 shards take 2656 KiB\n\
              - 10336 KiB of them, and as much again for a restart\n\
@@ -380,7 +479,7 @@ fn memory_that_may_be_locked() {
     );
     for limit in [0, 64] {
         assert_eq!(
-            memlock(Some(limit << 10), 7, 9044, 224),
+            memlock(Some(limit << 10), 7, 9044, 224, Outcome::TooLow),
             format!(
                 "degraded: up to {limit} KiB; the rings of 7 shards take 224 KiB\n\
                  - 9044 KiB of them, and as much again for a restart\n\

@@ -55,14 +55,14 @@ fn what_was_chosen_is_said_and_what_was_asked_for_is_not_replaced() {
     );
     assert_eq!((fitted.connections, fitted.closing, fitted.files_open), (896, 128, 64));
     assert_eq!(
-        apply(&mut limits(1000), URING, Some(2000), 1024).unwrap_err().render(false),
+        apply(&mut limits(1000), URING, NonZeroU32::new(2000), 1024).unwrap_err().render(false),
         "error: the limit on open files is 1024: too low for 2000 connections\n\
          \x20 cause: at most 1792 fit, 896 in each shard\n\
          \x20 hint: raise that limit by LimitNOFILE= in a systemd unit, `ulimit -Hn`, or docker run --ulimit nofile=, or lower \
          --connections\n"
     );
     let mut asked = limits(50);
-    assert_eq!(apply(&mut asked, URING, Some(100), 256).unwrap(), None);
+    assert_eq!(apply(&mut asked, URING, NonZeroU32::new(100), 256).unwrap(), None);
     assert_eq!((asked.connections, asked.closing), (50, 32));
     assert_eq!(
         apply(&mut limits(8192), URING, None, 32).unwrap_err().render(false),

@@ -1,6 +1,10 @@
 //! A whole shard under the simulated engine: real protocols, scripted peers, faults by the seed, and the same run for the
 //! same seed.
 //!
+//! `cargo simulate` runs them all and prints a hash over what came of them: every byte that each peer
+//! received, what was counted, how each run ended, and all that the rings were asked. A change that
+//! moves code without changing what it does leaves the hash as it is.
+//!
 //! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one without faults)
 //! and prints its trace.
 
@@ -8,12 +12,15 @@ mod asks;
 mod kernel_tls;
 mod lab;
 mod peer;
+mod received;
 mod streams;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::lab::{Weather, run};
+use aws_lc_rs::digest;
+
+use self::lab::{Report, Weather, run};
 
 /// Seeds of the normal run.
 const SEEDS: u64 = 2_000;
@@ -25,7 +32,7 @@ fn number(variable: &str) -> Option<u64> {
 /// Runs all seeds on all cores; the sum of what they came to.
 fn run_all(seeds: u64, weather: Weather) -> Sum {
     let next = AtomicU64::new(0);
-    let sum = Mutex::new(Sum::default());
+    let reports = Mutex::new(vec![None; seeds as usize]);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -37,24 +44,20 @@ fn run_all(seeds: u64, weather: Weather) -> Sum {
                     // A panic says what; which seed it was has to be said here.
                     let done = std::panic::catch_unwind(|| run(seed, weather, false));
                     let Ok((_, report)) = done else { panic!("SITAR_SEED={seed} failed, {weather:?}") };
-                    let mut sum = sum.lock().unwrap();
-                    sum.answers += report.answers;
-                    sum.refused += report.refused;
-                    sum.lost += report.lost;
-                    sum.kernel_sealed += report.kernel_sealed;
-                    sum.ended += report.ended;
-                    sum.cut += report.cut;
-                    sum.swapped += report.swapped;
-                    sum.streams += report.streams;
-                    if report.lost > 0 {
-                        sum.last_lost = Some(seed);
-                    }
+                    reports.lock().unwrap()[seed as usize] = Some(report);
                 }
             });
         }
     });
-    let sum = sum.into_inner().unwrap();
+    let (mut sum, mut hash) = (Sum::default(), digest::Context::new(&digest::SHA256));
+    for (seed, report) in reports.into_inner().unwrap().into_iter().enumerate() {
+        let report = report.expect("every seed has been run");
+        sum.add(seed as u64, &report);
+        hash.update(format!("{report:?}\n").as_bytes());
+    }
     println!("{seeds} seeds, {weather:?}: {sum:?}");
+    let hash: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("hash of {seeds} seeds, {weather:?}: {hash}");
     sum
 }
 
@@ -76,6 +79,22 @@ struct Sum {
     /// Of the answers, those over HTTP/2.
     streams: u64,
     last_lost: Option<u64>,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, report: &Report) {
+        self.answers += report.answers;
+        self.refused += report.refused;
+        self.lost += report.lost;
+        self.kernel_sealed += report.kernel_sealed;
+        self.ended += report.ended;
+        self.cut += report.cut;
+        self.swapped += report.swapped;
+        self.streams += report.streams;
+        if report.lost > 0 {
+            self.last_lost = Some(seed);
+        }
+    }
 }
 
 #[test]

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sitar_io::Ring;
 use sitar_io::sim::{Faults, Next, Rng, World};
-use sitar_io::{Key, Ring};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
 use crate::limits::{Limits, TlsOffload};
 use crate::loader::{Loader, Mailbox, Newest};
-use crate::shard::{DOORS, Setup, Shard};
+use crate::shard::{Setup, Shard};
 use crate::stop::Stop;
 
 /// What is served: names and lengths.
@@ -46,7 +46,7 @@ pub(super) fn body(name: &str, len: usize, turn: u64) -> Vec<u8> {
 }
 
 /// What one seed came to; equal for equal seeds.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Report {
     pub(super) answers: u64,
     pub(super) refused: u64,
@@ -58,7 +58,10 @@ pub(super) struct Report {
     pub(super) swapped: u64,
     /// Answers over HTTP/2.
     pub(super) streams: u64,
-    hash: u64,
+    /// Over what every peer received.
+    received: [u8; 32],
+    /// The world's own hash: over all that the ring was asked and answered.
+    world: u64,
 }
 
 /// What a world is like.
@@ -96,6 +99,9 @@ fn fixture() -> &'static Fixture {
                     fs::hard_link(folder(0).join(name), folder(turn).join(name)).unwrap();
                 } else {
                     fs::write(folder(turn).join(name), body(name, len, turn as u64)).unwrap();
+                    // Last-Modified is among what peers receive, which must be the same in each run.
+                    let file = fs::File::options().write(true).open(folder(turn).join(name)).unwrap();
+                    file.set_modified(UNIX_EPOCH + Duration::from_secs(700_000_000)).unwrap();
                 }
             }
         }
@@ -225,7 +231,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     // Each how many looks of the helper thread another site is put up, in most worlds.
     let restless = [0, 400, 60, 4][rng.below(4)];
     let peers = 1 + rng.below(10);
-    for _ in 0..peers {
+    for peer_number in 0..peers as u64 {
         let (tally, mut start) =
             (Rc::clone(&tally), Some(world.now() + Duration::from_millis(rng.below(2000) as u64)));
         let number = rng.next();
@@ -239,7 +245,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             }
             let tls = secure.then_some(&fixture.client);
             let peer = peer.get_or_insert_with(|| {
-                Peer::new(world, Key(DOORS), tls, seed.take().expect("made once"), calm, streams, &tally)
+                let rng = seed.take().expect("made once");
+                Peer::new(world, peer_number, tls, rng, calm, streams, &tally)
             });
             peer.act(world)
         });
@@ -299,12 +306,27 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     shard.run().unwrap();
     let kernel_sealed = shard.counts().kernel_sealed;
     assert_eq!(world.blamed(), None, "the ring broke a promise");
-    let hash = world.hash();
+    let world_hash = world.hash();
     drop((shard, desk.take()));
     // What came for a shard that had ended.
     drop(mailbox.take());
     assert_eq!(world.census().connections, 0);
     assert_eq!(budget.left(), total, "memory of a former site is still counted");
-    let Tally { answers, refused, lost, ended, cut, swapped, streams, .. } = *tally.borrow();
-    (world.take_trace(), Report { answers, refused, lost, ended, cut, kernel_sealed, swapped, streams, hash })
+    let tally = tally.borrow();
+    let Tally { answers, refused, lost, ended, cut, swapped, streams, .. } = *tally;
+    let mut received = [0; 32];
+    received.copy_from_slice(tally.received.clone().finish().as_ref());
+    let report = Report {
+        answers,
+        refused,
+        lost,
+        ended,
+        cut,
+        kernel_sealed,
+        swapped,
+        streams,
+        received,
+        world: world_hash,
+    };
+    (world.take_trace(), report)
 }

@@ -7,15 +7,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest;
 use sitar_io::Key;
 use sitar_io::sim::{Next, Rng, Stream, World};
 
 use super::asks::{Expected, ask_for_end, malformed, request, wrong};
+use super::received::Received;
 use super::streams::Streams;
+use crate::shard::DOORS;
 
 /// What became of all peers together.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Tally {
+    /// Over every byte that each peer received (opened, where it was sealed), in order, and how it
+    /// ended.
+    pub(super) received: digest::Context,
     /// Answers that were complete and exactly right.
     pub(super) answers: u64,
     /// Of these, those of HTTP/2.
@@ -35,7 +40,26 @@ pub(super) struct Tally {
     pub(super) taken_up: u64,
 }
 
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            received: digest::Context::new(&digest::SHA256),
+            answers: 0,
+            streams: 0,
+            refused: 0,
+            lost: 0,
+            ended: 0,
+            cut: 0,
+            swapped: 0,
+            put_up: 0,
+            taken_up: 0,
+        }
+    }
+}
+
 pub(super) struct Peer {
+    number: u64,
+    digest: Received,
     stream: Option<Stream>,
     tls: Option<rustls::ClientConnection>,
     rng: Rng,
@@ -77,7 +101,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(
         world: &World,
-        listener: Key,
+        number: u64,
         tls: Option<&Arc<rustls::ClientConfig>>,
         mut rng: Rng,
         stays: bool,
@@ -107,7 +131,9 @@ impl Peer {
             && Rng::new(rng.clone().next() ^ 0xe4d).chance(400)
             && (streams.is_some() || ask_for_end(&mut requests));
         Peer {
-            stream: Some(world.connect(listener)),
+            number,
+            digest: Received::default(),
+            stream: Some(world.connect(Key(DOORS))),
             tls,
             pipelines: rng.chance(400),
             requests,
@@ -190,6 +216,8 @@ impl Peer {
                 _ => tally.cut += 1,
             }
         }
+        let end = [u8::from(self.stream.is_some()), u8::from(self.has_ended), u8::from(self.heard)];
+        self.digest.add(&mut tally.received, self.number, missing, &end);
         self.stream = None;
         self.requests.clear();
         self.expected.clear();
@@ -287,7 +315,10 @@ impl Peer {
                     self.read += n;
                     left -= n;
                     match &mut self.tls {
-                        None => self.inbox.extend_from_slice(&buf[..n]),
+                        None => {
+                            self.digest.add(&mut self.tally.borrow_mut().received, self.number, n, &buf[..n]);
+                            self.inbox.extend_from_slice(&buf[..n]);
+                        }
                         Some(tls) => {
                             let mut bytes = &buf[..n];
                             while !bytes.is_empty() {
@@ -300,6 +331,7 @@ impl Peer {
                                 let mut text = Vec::new();
                                 let _ = tls.reader().read_to_end(&mut text);
                                 self.heard |= !text.is_empty();
+                                self.digest.add(&mut self.tally.borrow_mut().received, self.number, n, &text);
                                 self.inbox.extend(text);
                             }
                         }

@@ -1,17 +1,13 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a folder and from an
 //! archive, over one connection and over 32, by HTTP/1.1 and HTTP/2, by every engine. The exception are dotfiles, which are not
 //! served at all.
 //!
 //! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all of them.
 
-mod common;
-
-use common::client::{Client, Response, config};
-use common::h2;
-use common::site::{Site, encoded};
-use common::{Server, have, run, skip};
+use crate::common::client::{Client, Response, config};
+use crate::common::h2;
+use crate::common::site::{Site, encoded};
+use crate::common::{Server, have, run, skip};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -29,28 +25,26 @@ const ENGINES: [(&str, &str); 3] = [
 
 #[test]
 fn python_documentation() {
-    let test = "bodies::python_documentation";
     let root = Path::new("/usr/share/doc/python3-doc/html");
     if !root.join("index.html").exists() {
-        skip(test, "no python3-doc on this machine; `cargo xtask setup` installs it");
-    } else if have(test, &["tar"]) {
-        compare(test, root);
+        skip("no python3-doc on this machine; `cargo xtask setup` installs it");
+    } else if have(&["tar"]) {
+        compare(root);
     }
 }
 
 #[test]
 fn rust_documentation() {
-    let test = "bodies::rust_documentation";
     let sysroot = run("rustc", ["--print", "sysroot"]).ok().text();
     let root = Path::new(sysroot.trim()).join("share/doc/rust/html");
     if !root.join("index.html").exists() {
-        skip(test, "the toolchain has no documentation; `rustup component add rust-docs` installs it");
-    } else if have(test, &["tar"]) {
-        compare(test, &root);
+        skip("the toolchain has no documentation; `rustup component add rust-docs` installs it");
+    } else if have(&["tar"]) {
+        compare(&root);
     }
 }
 
-fn compare(test: &str, root: &Path) {
+fn compare(root: &Path) {
     let originals = files(root);
     assert!(originals.len() > SAMPLE, "{} has only {} files", root.display(), originals.len());
     let all = std::env::var_os("SITAR_DOCS_ALL").is_some_and(|value| value == OsStr::new("1"));
@@ -67,7 +61,7 @@ fn compare(test: &str, root: &Path) {
     let archive = site.tar(&beside);
     for (engine, said) in ENGINES {
         if engine == "sqpoll" && std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
-            skip(test, "the polling engine needs two cores");
+            skip("the polling engine needs two cores");
             continue;
         }
         for served in [site.path(), &archive] {

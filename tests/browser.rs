@@ -1,17 +1,13 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! A real browser renders the handbook: no complaint in its console, and a picture for a person to look at.
 
-mod common;
-
-use common::site::Site;
-use common::{Server, have, run_with, target_folder};
+use crate::common::site::Site;
+use crate::common::{Server, have, run_with, target_folder};
 use std::process::Command;
 use tempfile::TempDir;
 
 #[test]
 fn chromium_renders_the_handbook() {
-    if !have("browser::chromium_renders_the_handbook", &["chromium", "openssl"]) {
+    if !have(&["chromium", "openssl"]) {
         return;
     }
     let server = Server::start([""; 0]);
@@ -39,7 +35,7 @@ fn chromium_renders_the_handbook() {
 /// The page says itself how it and its parts came.
 #[test]
 fn chromium_speaks_http_2() {
-    if !have("browser::chromium_speaks_http_2", &["chromium", "openssl"]) {
+    if !have(&["chromium", "openssl"]) {
         return;
     }
     let site = Site::new();
@@ -70,7 +66,7 @@ fn chromium_speaks_http_2() {
 /// The control: what the test above looks for is seen where it is.
 #[test]
 fn a_broken_page_is_noticed() {
-    if !have("browser::a_broken_page_is_noticed", &["chromium", "openssl"]) {
+    if !have(&["chromium", "openssl"]) {
         return;
     }
     let site = Site::new();

@@ -1,12 +1,8 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Connections that come to every kind of end, in every state: whatever they held comes back.
 
-mod common;
-
-use common::client::{Client, config, socket};
-use common::site::{Site, pattern};
-use common::{Server, eventually};
+use crate::common::client::{Client, config, socket};
+use crate::common::site::{Site, pattern};
+use crate::common::{Server, eventually};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustls::ClientConfig;
 use std::io::{ErrorKind, Read, Write};

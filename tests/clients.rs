@@ -1,12 +1,8 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Real clients against the real program: each must be content, without one error.
 
-mod common;
-
-use common::client::{Client, roots};
-use common::site::{Site, pattern};
-use common::{Finished, Server, have, run, run_with, sitar};
+use crate::common::client::{Client, roots};
+use crate::common::site::{Site, pattern};
+use crate::common::{Finished, Server, have, run, run_with, sitar};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -35,7 +31,7 @@ const PROTOCOLS: [(&str, &str, &str); 2] =
 
 #[test]
 fn curl_speaks_tls_1_2_and_1_3() {
-    if !have("clients::curl_speaks_tls_1_2_and_1_3", &["curl"]) {
+    if !have(&["curl"]) {
         return;
     }
     let site = Site::small();
@@ -55,7 +51,7 @@ fn curl_speaks_tls_1_2_and_1_3() {
 /// `curl --http1.0` offers `http/1.0` and nothing else.
 #[test]
 fn curl_speaks_http_1_0() {
-    if !have("clients::curl_speaks_http_1_0", &["curl"]) {
+    if !have(&["curl"]) {
         return;
     }
     let site = Site::small();
@@ -134,7 +130,7 @@ fn the_application_protocol_is_agreed_on() {
 
 #[test]
 fn curl_gets_heads_ranges_and_conditionals() {
-    if !have("clients::curl_gets_heads_ranges_and_conditionals", &["curl"]) {
+    if !have(&["curl"]) {
         return;
     }
     let site = Site::small();
@@ -195,7 +191,7 @@ fn heads_ranges_and_conditionals(server: &Server, protocol: &str, version: &str)
 
 #[test]
 fn the_handbook_is_served_without_a_path_and_a_tar_like_its_folder() {
-    if !have("clients::the_handbook_is_served_without_a_path_and_a_tar_like_its_folder", &["curl", "tar"]) {
+    if !have(&["curl", "tar"]) {
         return;
     }
     let handbook = Server::start([""; 0]);
@@ -211,7 +207,7 @@ fn the_handbook_is_served_without_a_path_and_a_tar_like_its_folder() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    if !have("clients::pipelined_requests_are_answered_in_order", &["openssl"]) {
+    if !have(&["openssl"]) {
         return;
     }
     let site = Site::new();
@@ -238,7 +234,7 @@ fn s_client(server: &Server, args: &[&str], input: &[u8]) -> Finished {
 
 #[test]
 fn openssl_resumes_sessions() {
-    if !have("clients::openssl_resumes_sessions", &["openssl"]) {
+    if !have(&["openssl"]) {
         return;
     }
     let site = Site::small();
@@ -263,7 +259,7 @@ fn openssl_resumes_sessions() {
 
 #[test]
 fn python_keeps_a_connection() {
-    if !have("clients::python_keeps_a_connection", &["python3"]) {
+    if !have(&["python3"]) {
         return;
     }
     let site = Site::small();
@@ -294,7 +290,7 @@ print('content')
 
 #[test]
 fn wget_copies_a_site() {
-    if !have("clients::wget_copies_a_site", &["wget"]) {
+    if !have(&["wget"]) {
         return;
     }
     let (site, copy) = (Site::small(), TempDir::new().unwrap());
@@ -312,7 +308,7 @@ fn wget_copies_a_site() {
 
 #[test]
 fn wrk_sees_no_error() {
-    if !have("clients::wrk_sees_no_error", &["wrk"]) {
+    if !have(&["wrk"]) {
         return;
     }
     let site = Site::small();
@@ -325,7 +321,7 @@ fn wrk_sees_no_error() {
 
 #[test]
 fn h2load_sees_no_error() {
-    if !have("clients::h2load_sees_no_error", &["h2load"]) {
+    if !have(&["h2load"]) {
         return;
     }
     let site = Site::small();
@@ -341,7 +337,7 @@ fn h2load_sees_no_error() {
 fn plain_http_is_told_to_use_https() {
     let site = Site::small();
     let server = Server::start([site.path()]);
-    let mut socket = common::client::socket(server.address()).unwrap();
+    let mut socket = crate::common::client::socket(server.address()).unwrap();
     socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
@@ -353,7 +349,7 @@ fn plain_http_is_told_to_use_https() {
 fn tls_can_be_switched_off() {
     let site = Site::small();
     let server = Server::start([site.path(), Path::new("--tls"), Path::new("off")]);
-    let mut socket = common::client::socket(server.address()).unwrap();
+    let mut socket = crate::common::client::socket(server.address()).unwrap();
     socket.write_all(b"GET /1k.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).unwrap();
@@ -391,7 +387,7 @@ fn sigterm_lets_answers_finish() {
     assert!(answer[head..] == pattern(16 * 1024 * 1024)[..], "the body differs");
     assert_eq!(idle.read_some(&mut more).unwrap(), 0, "an idle connection ends with close_notify");
     assert!(server.wait().success(), "{}", server.said());
-    assert!(common::client::socket(server.address()).is_err(), "the port still answers");
+    assert!(crate::common::client::socket(server.address()).is_err(), "the port still answers");
 }
 
 /// Runs `sitar` with what must make it refuse, and gives back its one line.
@@ -435,7 +431,7 @@ fn what_cannot_start_says_why_and_what_to_do() {
 
 #[test]
 fn a_key_that_does_not_match_is_refused() {
-    if !have("clients::a_key_that_does_not_match_is_refused", &["openssl"]) {
+    if !have(&["openssl"]) {
         return;
     }
     let (site, folder) = (Site::small(), TempDir::new().unwrap());
@@ -452,8 +448,7 @@ fn a_key_that_does_not_match_is_refused() {
 
 #[test]
 fn certificates_that_clients_refuse_are_served_with_a_warning() {
-    let test = "clients::certificates_that_clients_refuse_are_served_with_a_warning";
-    if !have(test, &["curl", "openssl"]) {
+    if !have(&["curl", "openssl"]) {
         return;
     }
     let (site, folder) = (Site::small(), TempDir::new().unwrap());
@@ -497,7 +492,7 @@ fn certificates_that_clients_refuse_are_served_with_a_warning() {
     let port = server.address().port();
     let line = format!("curl --connect-to '::127.0.0.1:' https://good.test:{port}/\n");
     let mut proposed = None;
-    common::eventually("the proposed line", || {
+    crate::common::eventually("the proposed line", || {
         proposed = server.said().split_once("try it by name: ").map(|(_, line)| line.to_owned());
         proposed.is_some()
     });
@@ -585,7 +580,7 @@ fn a_wrong_variable_is_named() {
 
 #[test]
 fn variables_may_list_and_empty_ones_are_none() {
-    if !have("clients::variables_may_list_and_empty_ones_are_none", &["openssl"]) {
+    if !have(&["openssl"]) {
         return;
     }
     let (site, folder) = (Site::small(), TempDir::new().unwrap());
@@ -636,7 +631,7 @@ fn variables_may_list_and_empty_ones_are_none() {
 
 #[test]
 fn certificates_are_chosen_by_name_and_rsa_works() {
-    if !have("clients::certificates_are_chosen_by_name_and_rsa_works", &["openssl", "curl"]) {
+    if !have(&["openssl", "curl"]) {
         return;
     }
     let (site, folder) = (Site::small(), TempDir::new().unwrap());

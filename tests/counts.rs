@@ -1,19 +1,13 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! What a warm request costs, counted from outside: system calls by perf, allocations by a preloaded library.
 //!
 //! Counts, not times: both come from the difference of two loads of fixed size, so they hold on a busy machine too.
 
-mod common;
-#[path = "../crates/site/tests/semantics/mod.rs"]
-mod table;
-
-use common::alloc::Allocations;
-use common::h2;
-use common::load::Load;
-use common::perf::counted;
-use common::site::Site;
-use common::{Server, have, skip};
+use crate::common::alloc::Allocations;
+use crate::common::h2;
+use crate::common::load::Load;
+use crate::common::perf::counted;
+use crate::common::site::Site;
+use crate::common::{Server, have, skip};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,15 +18,14 @@ const STREAMS: usize = 32;
 
 #[test]
 fn a_warm_request_makes_no_system_call_but_the_rings() {
-    let test = "counts::a_warm_request_makes_no_system_call_but_the_rings";
-    if !have(test, &["perf", "mkfifo"]) {
+    if !have(&["perf", "mkfifo"]) {
         return;
     }
     let site = Site::small();
     let server = Server::start([site.path()]);
     let mut load = Load::new(&server, CONNECTIONS, "/1k.txt", false);
     let Some(few) = Calls::of(&server, || load.send(2_000)) else {
-        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
         return;
     };
     let many = Calls::of(&server, || load.send(12_000)).unwrap();
@@ -46,15 +39,14 @@ fn a_warm_request_makes_no_system_call_but_the_rings() {
 
 #[test]
 fn requests_that_wait_together_share_their_system_calls() {
-    let test = "counts::requests_that_wait_together_share_their_system_calls";
-    if !have(test, &["perf", "mkfifo"]) {
+    if !have(&["perf", "mkfifo"]) {
         return;
     }
     let site = Site::small();
     let server = Server::start_with([site.path().as_os_str(), "--shards".as_ref(), "1".as_ref()], &[]);
     let mut load = Load::new(&server, CONNECTIONS, "/1k.txt", false);
     let Some(few) = Calls::of(&server, || load.together(&server, 10)) else {
-        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
         return;
     };
     let many = Calls::of(&server, || load.together(&server, 60)).unwrap();
@@ -69,15 +61,14 @@ fn requests_that_wait_together_share_their_system_calls() {
 /// 1 MiB is seventeen send buffers, of which a few are sent with one call.
 #[test]
 fn large_answers_share_their_system_calls() {
-    let test = "counts::large_answers_share_their_system_calls";
-    if !have(test, &["perf", "mkfifo"]) {
+    if !have(&["perf", "mkfifo"]) {
         return;
     }
     let site = Site::small();
     let server = Server::start_with([site.path().as_os_str(), "--shards".as_ref(), "1".as_ref()], &[]);
     let mut load = Load::new(&server, CONNECTIONS, "/1m.bin", false);
     let Some(few) = Calls::of(&server, || load.send(10 * CONNECTIONS)) else {
-        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
         return;
     };
     let many = Calls::of(&server, || load.send(50 * CONNECTIONS)).unwrap();
@@ -90,8 +81,7 @@ fn large_answers_share_their_system_calls() {
 
 #[test]
 fn requests_on_streams_share_their_system_calls() {
-    let test = "counts::requests_on_streams_share_their_system_calls";
-    if !have(test, &["perf", "mkfifo"]) {
+    if !have(&["perf", "mkfifo"]) {
         return;
     }
     let site = Site::small();
@@ -100,7 +90,7 @@ fn requests_on_streams_share_their_system_calls() {
     let mut load = h2::Load::new(&server, CONNECTIONS, STREAMS, "/1k.txt", false);
     let round = load.round() as u64;
     let Some(few) = Calls::of(&server, || load.together(&server, 5)) else {
-        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
         return;
     };
     let many = Calls::of(&server, || load.together(&server, 25)).unwrap();
@@ -149,14 +139,14 @@ impl Calls {
 /// ranges, parts, encodings, rules, errors.
 struct Everything {
     stream: TcpStream,
-    cases: Vec<table::Case>,
+    cases: Vec<crate::table::Case>,
 }
 
 impl Everything {
     fn new(server: &Server) -> Everything {
         let stream = TcpStream::connect(server.address()).unwrap();
-        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
-        Everything { stream, cases: table::cases() }
+        stream.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
+        Everything { stream, cases: crate::table::cases() }
     }
 
     fn ask(&mut self) {
@@ -164,7 +154,7 @@ impl Everything {
             self.stream.write_all(&case.request).unwrap();
             let mut answer = vec![0; case.answer.len()];
             self.stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-            table::mask(&mut answer);
+            crate::table::mask(&mut answer);
             // The one that shows the server's clock, which is not the table's.
             let shows_time = case.name.starts_with("8.8.2.1: a Last-Modified in the future");
             assert!(answer == case.answer || shows_time, "{}", case.name);
@@ -174,9 +164,9 @@ impl Everything {
 
 #[test]
 fn no_kind_of_answer_allocates() {
-    let Some(allocations) = Allocations::prepare("counts::no_kind_of_answer_allocates") else { return };
+    let Some(allocations) = Allocations::prepare() else { return };
     let folder = tempfile::tempdir().unwrap();
-    table::build(folder.path());
+    crate::table::build(folder.path());
     let args = [folder.path().as_os_str(), "--tls".as_ref(), "off".as_ref()];
     let server = Server::start_with(args, &allocations.env());
     let mut everything = Everything::new(&server);
@@ -189,22 +179,21 @@ fn no_kind_of_answer_allocates() {
 
 #[test]
 fn no_kind_of_answer_makes_a_system_call_but_the_rings() {
-    let test = "counts::no_kind_of_answer_makes_a_system_call_but_the_rings";
-    if !have(test, &["perf", "mkfifo"]) {
+    if !have(&["perf", "mkfifo"]) {
         return;
     }
     let site = Site::new();
-    table::build(site.path());
+    crate::table::build(site.path());
     let server = Server::start([site.path().as_os_str(), "--tls".as_ref(), "off".as_ref()]);
     let mut everything = Everything::new(&server);
     everything.ask();
     let mut calls = |times: usize| Calls::of(&server, || (0..times).for_each(|_| everything.ask()));
     let Some(once) = calls(1) else {
-        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
         return;
     };
     let five = calls(5).unwrap();
-    let answers = 5 * table::cases().len() as u64;
+    let answers = 5 * crate::table::cases().len() as u64;
     println!("once: {once:?}\nfive times, {answers} answers: {five:?}");
     assert!(once.enters > 0, "perf counted nothing, or the server is not on io_uring");
     assert!(five.others <= once.others, "others than io_uring_enter grew: {:?}", five.names);
@@ -214,7 +203,7 @@ fn no_kind_of_answer_makes_a_system_call_but_the_rings() {
 
 #[test]
 fn a_warm_request_allocates_nothing() {
-    let Some(allocations) = Allocations::prepare("counts::a_warm_request_allocates_nothing") else { return };
+    let Some(allocations) = Allocations::prepare() else { return };
     let site = Site::small();
     // Few of the large ones: a connection that is done more than a second before the others would fold its keys meanwhile.
     for (path, conditional, few_requests) in
@@ -238,7 +227,7 @@ fn a_warm_request_allocates_nothing() {
 
 #[test]
 fn a_warm_stream_allocates_nothing() {
-    let Some(allocations) = Allocations::prepare("counts::a_warm_stream_allocates_nothing") else { return };
+    let Some(allocations) = Allocations::prepare() else { return };
     let site = Site::small();
     for (path, conditional) in [("/1k.txt", false), ("/16k.bin", false), ("/1k.txt", true)] {
         let server = Server::start_with([site.path()], &allocations.env());

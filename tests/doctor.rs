@@ -1,10 +1,6 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! `sitar doctor` on the machine that runs the tests, whatever that has: what it says is held against other sources.
 
-mod common;
-
-use common::{Finished, deny_io_uring, have, run_with, sitar, sitar_by, sitar_inside};
+use crate::common::{Finished, deny_io_uring, have, run_with, sitar, sitar_by, sitar_inside};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::process::Command;
@@ -81,7 +77,7 @@ fn limits_and_taken_ports_are_seen() {
 
 #[test]
 fn a_seccomp_filter_is_named_as_the_cause() {
-    if !have("doctor::a_seccomp_filter_is_named_as_the_cause", &["cc"]) {
+    if !have(&["cc"]) {
         return;
     }
     let folder = TempDir::new().unwrap();

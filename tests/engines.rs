@@ -1,17 +1,12 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! The engines from outside: what the polling one saves, and what is left where io_uring is forbidden.
 
-mod common;
-#[path = "engines/limits.rs"]
 mod limits;
-#[path = "engines/stops.rs"]
 mod stops;
 
-use common::load::Load;
-use common::perf::counted;
-use common::site::Site;
-use common::{Server, deny_io_uring, have, run, run_with, sitar_by, sitar_inside, skip};
+use crate::common::load::Load;
+use crate::common::perf::counted;
+use crate::common::site::Site;
+use crate::common::{Server, deny_io_uring, have, run, run_with, sitar_by, sitar_inside, skip};
 use sitar::handbook;
 use std::path::Path;
 use std::process::Command;
@@ -21,18 +16,17 @@ use tempfile::TempDir;
 const SYSTEM_CALLS: &str = "raw_syscalls:sys_enter,syscalls:sys_enter_io_uring_enter,syscalls:sys_enter_read,\
                             syscalls:sys_enter_ppoll,syscalls:sys_enter_futex,syscalls:sys_enter_madvise,syscalls:sys_enter_munmap";
 
-fn has_two_cores(test: &str) -> bool {
+fn has_two_cores() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 {
-        skip(test, "the polling engine needs two cores");
+        skip("the polling engine needs two cores");
     }
     cores >= 2
 }
 
 #[test]
 fn a_polled_server_makes_no_system_calls() {
-    let test = "engines::a_polled_server_makes_no_system_calls";
-    if !have(test, &["perf", "mkfifo"]) || !has_two_cores(test) {
+    if !have(&["perf", "mkfifo"]) || !has_two_cores() {
         return;
     }
     let site = Site::small();
@@ -46,7 +40,7 @@ fn a_polled_server_makes_no_system_calls() {
     // That perf counts at all is shown by an engine that does make calls.
     let batched = Server::start([path, "--engine", "uring"]);
     let Some((calls, names)) = total(&batched, 4, 400) else {
-        skip(test, "perf may not look into the server: it needs root or CAP_PERFMON");
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
         return;
     };
     println!("uring: {calls} system calls for 400 requests on 4 connections: {names}");
@@ -61,8 +55,7 @@ fn a_polled_server_makes_no_system_calls() {
 
 #[test]
 fn the_polling_engine_says_where_its_threads_run_and_what_they_took() {
-    let test = "engines::the_polling_engine_says_where_its_threads_run_and_what_they_took";
-    if !has_two_cores(test) {
+    if !has_two_cores() {
         return;
     }
     let site = Site::small();
@@ -73,7 +66,7 @@ fn the_polling_engine_says_where_its_threads_run_and_what_they_took() {
     assert!(report.contains("watches for 1ms before it sleeps"), "{report}");
     assert!(!report.contains("get in each other's way"), "{report}");
     // The thread takes its name, and then its CPU, when it first runs.
-    common::eventually("a polling thread that is bound to its CPU", || {
+    crate::common::eventually("a polling thread that is bound to its CPU", || {
         let cpu = cpu_of_poller(server.pid());
         cpu.is_some_and(|cpu| report.contains(&format!("polling thread on CPU {cpu} (")))
     });
@@ -81,7 +74,7 @@ fn the_polling_engine_says_where_its_threads_run_and_what_they_took() {
     Load::new(&server, 4, "/1k.txt", false).send(400);
     server.terminate();
     assert!(server.wait().success());
-    common::eventually("the last line", || {
+    crate::common::eventually("the last line", || {
         let said = server.said();
         said.contains("sitar: 1 polling thread(s) used ") && said.contains(" s of CPU time in ")
     });
@@ -112,8 +105,7 @@ fn cpu_of_poller(pid: u32) -> Option<String> {
 
 #[test]
 fn one_core_is_not_enough_for_polling() {
-    let test = "engines::one_core_is_not_enough_for_polling";
-    if !have(test, &["taskset"]) {
+    if !have(&["taskset"]) {
         return;
     }
     let home = TempDir::new().unwrap();
@@ -134,8 +126,7 @@ fn first_core() -> String {
 
 #[test]
 fn where_io_uring_is_forbidden_the_server_runs_on_epoll_and_says_why() {
-    let test = "engines::where_io_uring_is_forbidden_the_server_runs_on_epoll_and_says_why";
-    if !have(test, &["cc", "curl"]) {
+    if !have(&["cc", "curl"]) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -156,8 +147,7 @@ fn where_io_uring_is_forbidden_the_server_runs_on_epoll_and_says_why() {
 
 #[test]
 fn an_engine_asked_for_by_name_is_not_replaced() {
-    let test = "engines::an_engine_asked_for_by_name_is_not_replaced";
-    if !have(test, &["cc"]) || !has_two_cores(test) {
+    if !have(&["cc"]) || !has_two_cores() {
         return;
     }
     let folder = TempDir::new().unwrap();

@@ -1,16 +1,10 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! HTTP/2 as real clients speak it: each must be content, without one error.
 
-mod common;
-#[path = "../crates/site/tests/semantics/mod.rs"]
-mod table;
-#[path = "h2/wire.rs"]
 mod wire;
 
-use common::h2::{Client, GOAWAY, WINDOW_MAX, config};
-use common::site::{Site, pattern};
-use common::{Finished, Server, have, run, run_with, skip};
+use crate::common::h2::{Client, GOAWAY, WINDOW_MAX, config};
+use crate::common::site::{Site, pattern};
+use crate::common::{Finished, Server, have, run, run_with, skip};
 use rustls::ClientConfig;
 use std::path::Path;
 use std::process::Command;
@@ -44,11 +38,11 @@ fn as_streams_say(request: &[u8]) -> Option<(String, String, Fields)> {
 #[test]
 fn every_requirement_is_met_over_http_2_too() {
     let folder = TempDir::new().unwrap();
-    table::build(folder.path());
+    crate::table::build(folder.path());
     let server = Server::start([folder.path(), Path::new("--tls"), Path::new("off")]);
     let mut client = Client::plain(server.address(), WINDOW_MAX).unwrap();
     let mut compared = 0;
-    for case in table::cases() {
+    for case in crate::table::cases() {
         let Some((method, path, fields)) = as_streams_say(&case.request) else { continue };
         let fields: Vec<_> = fields.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         let got = client.request(&method, &path, &fields).unwrap();
@@ -89,7 +83,7 @@ fn nghttp(args: &[&str], urls: &[String]) -> Finished {
 
 #[test]
 fn nghttp_gets_many_at_a_time() {
-    if !have("h2::nghttp_gets_many_at_a_time", &["nghttp"]) {
+    if !have(&["nghttp"]) {
         return;
     }
     let site = Site::small();
@@ -115,7 +109,7 @@ fn nghttp_gets_many_at_a_time() {
 
 #[test]
 fn nghttp_posts_and_is_told_what_is_allowed() {
-    if !have("h2::nghttp_posts_and_is_told_what_is_allowed", &["nghttp"]) {
+    if !have(&["nghttp"]) {
         return;
     }
     let site = Site::small();
@@ -142,7 +136,7 @@ fn nghttp_posts_and_is_told_what_is_allowed() {
 /// A reset behind an answer is a failure to this client, whatever the code says, and the answer is lost.
 #[test]
 fn curl_posts_a_megabyte_and_reads_the_answer() {
-    if !have("h2::curl_posts_a_megabyte_and_reads_the_answer", &["curl"]) {
+    if !have(&["curl"]) {
         return;
     }
     let site = Site::small();
@@ -160,7 +154,7 @@ fn curl_posts_a_megabyte_and_reads_the_answer() {
 
 #[test]
 fn nghttp_may_send_large_heads_but_not_any() {
-    if !have("h2::nghttp_may_send_large_heads_but_not_any", &["nghttp"]) {
+    if !have(&["nghttp"]) {
         return;
     }
     let site = Site::small();
@@ -177,7 +171,7 @@ fn nghttp_may_send_large_heads_but_not_any() {
 
 #[test]
 fn h2load_sees_no_error() {
-    if !have("h2::h2load_sees_no_error", &["h2load"]) {
+    if !have(&["h2load"]) {
         return;
     }
     let site = Site::small();
@@ -200,7 +194,7 @@ fn h2load_sees_no_error() {
 
 #[test]
 fn curl_knows_before() {
-    if !have("h2::curl_knows_before", &["curl"]) {
+    if !have(&["curl"]) {
         return;
     }
     let site = Site::small();
@@ -217,7 +211,7 @@ fn curl_knows_before() {
 
 #[test]
 fn a_large_file_arrives_whole() {
-    if !have("h2::a_large_file_arrives_whole", &["curl"]) {
+    if !have(&["curl"]) {
         return;
     }
     let site = Site::new();
@@ -236,19 +230,18 @@ fn a_large_file_arrives_whole() {
 }
 
 /// Whether Debian's Python has these; otherwise the test is recorded as skipped and should return.
-fn python_has(test: &str, modules: &str) -> bool {
+fn python_has(modules: &str) -> bool {
     let there =
         Path::new(PYTHON).exists() && run(PYTHON, ["-c", &format!("import {modules}")]).status.success();
     if !there {
-        skip(test, &format!("no python3 with {modules} on this machine; `cargo xtask setup` installs them"));
+        skip(&format!("no python3 with {modules} on this machine; `cargo xtask setup` installs them"));
     }
     there
 }
 
 #[test]
 fn httpx_has_many_streams_on_one_connection() {
-    let test = "h2::httpx_has_many_streams_on_one_connection";
-    if !python_has(test, "httpx, h2") {
+    if !python_has("httpx, h2") {
         return;
     }
     let site = Site::small();
@@ -289,8 +282,7 @@ asyncio.run(main())
 /// A client that holds the protocol against its own state machine at every frame.
 #[test]
 fn python_h2_downloads_side_by_side_through_small_windows() {
-    let test = "h2::python_h2_downloads_side_by_side_through_small_windows";
-    if !python_has(test, "h2.connection") {
+    if !python_has("h2.connection") {
         return;
     }
     let site = Site::small();
@@ -376,7 +368,7 @@ fn tls_1_2_will_do() {
         let mut made = ClientConfig::builder_with_provider(Arc::clone(roots.crypto_provider()))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(common::client::roots(&server))
+            .with_root_certificates(crate::common::client::roots(&server))
             .with_no_client_auth();
         made.alpn_protocols = vec![b"h2".to_vec()];
         Arc::new(made)
@@ -418,7 +410,7 @@ fn sigterm_lets_streams_finish() {
     assert_eq!(goaways.first(), Some(&(WINDOW_MAX, 0)), "the first lets what is under way come: {goaways:?}");
     assert_eq!(goaways.last(), Some(&(1, 0)), "the last says what was answered: {goaways:?}");
     assert!(server.wait().success(), "{}", server.said());
-    assert!(common::client::socket(server.address()).is_err(), "the port still answers");
+    assert!(crate::common::client::socket(server.address()).is_err(), "the port still answers");
 }
 
 /// The last stream and the code of each GOAWAY up to the end, which must be clean.
@@ -458,11 +450,11 @@ fn it_can_be_switched_off() {
     let site = Site::small();
     let server = Server::start([site.path(), Path::new("--no-http2")]);
     assert!(Client::open(&config(&server), server.address(), WINDOW_MAX).is_err(), "h2 was agreed on");
-    assert_eq!(common::client::Client::connect(&server).get("/1k.txt").unwrap().status, 200);
+    assert_eq!(crate::common::client::Client::connect(&server).get("/1k.txt").unwrap().status, 200);
 
     let [no_http2, tls, off] = ["--no-http2", "--tls", "off"].map(Path::new);
     let server = Server::start([site.path(), no_http2, tls, off]);
-    let mut socket = common::client::socket(server.address()).unwrap();
+    let mut socket = crate::common::client::socket(server.address()).unwrap();
     std::io::Write::write_all(&mut socket, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut socket, &mut answer).unwrap();

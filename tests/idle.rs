@@ -1,13 +1,9 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! What an idle TLS connection costs in the server's memory, seen from outside.
 //!
 //! `SITAR_IDLE=10000` sets the number of connections, and without it nothing is measured.
 
-mod common;
-
-use common::site::Site;
-use common::{Server, client, h2, skip};
+use crate::common::site::Site;
+use crate::common::{Server, client, h2, skip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +15,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 fn an_idle_connection_is_small() {
-    measure("idle::an_idle_connection_is_small", 2048, |server| {
+    measure(2048, |server| {
         let config = client::config(server);
         let address = server.address();
         let open = move || client::Client::open(&config, address).unwrap();
@@ -29,7 +25,7 @@ fn an_idle_connection_is_small() {
 
 #[test]
 fn an_idle_connection_of_http_2_is_small() {
-    measure("idle::an_idle_connection_of_http_2_is_small", 4096, |server| {
+    measure(4096, |server| {
         let config = h2::config(server);
         let address = server.address();
         let open = move || h2::Client::open(&config, address, h2::WINDOW_MAX).unwrap();
@@ -39,21 +35,17 @@ fn an_idle_connection_of_http_2_is_small() {
 
 /// Holds `SITAR_IDLE` connections against that many bytes of the server's memory for each. `speak` gives a way to open one, and one to ask
 /// for a file on it and get the status.
-fn measure<C, O: Fn() -> C>(
-    test: &str,
-    bytes_max: u64,
-    speak: impl FnOnce(&Server) -> (O, fn(&mut C) -> u16),
-) {
+fn measure<C, O: Fn() -> C>(bytes_max: u64, speak: impl FnOnce(&Server) -> (O, fn(&mut C) -> u16)) {
     // Few connections tell of the allocator's pages, not of a connection: keys that are folded leave holes that only later ones fill.
     let Ok(count) = std::env::var("SITAR_IDLE").map(|count| count.parse::<usize>().unwrap()) else {
-        skip(test, "it takes 10,000 connections to say anything; SITAR_IDLE=10000 runs it");
+        skip("it takes 10,000 connections to say anything; SITAR_IDLE=10000 runs it");
         return;
     };
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = count as u64 + 200;
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        skip(test, &format!("needs {wanted} open files; the hard limit is {:?}", limit.maximum));
+        skip(&format!("needs {wanted} open files; the hard limit is {:?}", limit.maximum));
         return;
     }
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

@@ -1,18 +1,14 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! The whole program on a kernel that has TLS: `cargo xtask vm --suite lab` runs these inside of Debian's kernels.
 //!
 //! In there is a small machine: this program, sitar, curl, openssl, wrk, python3 with its library, busybox. No checkout and
 //! no compiler; whatever a test needs besides, it makes. One test runs at a time, so that counters of the machine can be
 //! compared.
 
-mod common;
-#[path = "lab/sealer.rs"]
 mod sealer;
 
-use common::client::Client;
-use common::site::{Site, pattern};
-use common::{Server, eventually, have, lab, run, run_with, sitar, skip};
+use crate::common::client::Client;
+use crate::common::site::{Site, pattern};
+use crate::common::{Server, eventually, have, lab, run, run_with, sitar, skip};
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -27,8 +23,7 @@ const CONVERSATIONS: [(&str, &str); 4] =
 
 #[test]
 fn curl_and_openssl_and_wrk_are_served_there() {
-    let test = "lab::curl_and_openssl_and_wrk_are_served_there";
-    if !lab::has_kernel_tls(test) || !have(test, &["curl", "openssl", "wrk"]) {
+    if !lab::has_kernel_tls() || !have(&["curl", "openssl", "wrk"]) {
         return;
     }
     let site = Site::small();
@@ -57,8 +52,7 @@ fn curl_and_openssl_and_wrk_are_served_there() {
 
 #[test]
 fn a_plain_socket_takes_the_kernels_tls() {
-    let test = "lab::a_plain_socket_takes_the_kernels_tls";
-    if !lab::has_kernel_tls(test) || !have(test, &["python3"]) {
+    if !lab::has_kernel_tls() || !have(&["python3"]) {
         return;
     }
     // Linux, include/uapi/linux/tcp.h and tls.h: TCP_ULP 31, SOL_TLS 282, TLS_TX 1; tls_crypto_info: version 0x0304,
@@ -85,8 +79,7 @@ for cipher, length in (51, 8 + 16 + 4 + 8), (52, 8 + 32 + 4 + 8), (54, 12 + 32 +
 
 #[test]
 fn records_sealed_by_the_program_itself_are_not_counted_as_the_kernels() {
-    let test = "lab::records_sealed_by_the_program_itself_are_not_counted_as_the_kernels";
-    if !lab::has_kernel_tls(test) {
+    if !lab::has_kernel_tls() {
         return;
     }
     let site = Site::small();
@@ -117,8 +110,7 @@ fn pair(state: &str, found: &str) -> (String, String) {
 
 #[test]
 fn the_doctor_finds_kernel_tls_its_ciphers_and_whether_keys_can_change() {
-    let test = "lab::the_doctor_finds_kernel_tls_its_ciphers_and_whether_keys_can_change";
-    if !lab::has_kernel_tls(test) {
+    if !lab::has_kernel_tls() {
         return;
     }
     let home = TempDir::new().unwrap();
@@ -141,8 +133,7 @@ fn the_doctor_finds_kernel_tls_its_ciphers_and_whether_keys_can_change() {
 
 #[test]
 fn the_doctor_tells_a_user_to_load_the_module() {
-    let test = "lab::the_doctor_tells_a_user_to_load_the_module";
-    if !lab::inside_or_skip(test) {
+    if !lab::inside_or_skip() {
         return;
     }
     let home = TempDir::new().unwrap();
@@ -163,13 +154,12 @@ fn the_doctor_tells_a_user_to_load_the_module() {
 
 #[test]
 fn a_sysctl_that_forbids_io_uring_is_named_and_the_server_does_without() {
-    let test = "lab::a_sysctl_that_forbids_io_uring_is_named_and_the_server_does_without";
     let sysctl = "/proc/sys/kernel/io_uring_disabled";
-    if !lab::inside_or_skip(test) {
+    if !lab::inside_or_skip() {
         return;
     }
     if lab::kernel() < (6, 6) {
-        skip(test, "sysctl kernel.io_uring_disabled came with Linux 6.6");
+        skip("sysctl kernel.io_uring_disabled came with Linux 6.6");
         return;
     }
     let home = TempDir::new().unwrap();

@@ -1,13 +1,9 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Files larger than memory, than 4 GiB, than 8 GiB: sparse ones, so that they cost no disk.
 //!
 //! The tests that are ignored are `cargo xtask large`, which prints what it measures.
 
-mod common;
-
-use common::client::{Client, config};
-use common::{Server, eventually};
+use crate::common::client::{Client, config};
+use crate::common::{Server, eventually};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;

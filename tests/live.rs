@@ -1,14 +1,10 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Sites that change while they are served: what clients see, and what the operator is told.
 
-mod common;
-#[path = "live/versions.rs"]
 mod versions;
 
-use common::client::Client;
-use common::site::write;
-use common::{Server, deny_calls, eventually, have, run, run_with, signal, sitar_inside};
+use crate::common::client::Client;
+use crate::common::site::write;
+use crate::common::{Server, deny_calls, eventually, have, run, run_with, signal, sitar_inside};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -127,7 +123,7 @@ fn archives(folder: &Path) -> (PathBuf, Vec<u8>) {
 
 #[test]
 fn an_archive_is_replaced_by_a_rename() {
-    if !have("live::an_archive_is_replaced_by_a_rename", &["tar"]) {
+    if !have(&["tar"]) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -148,7 +144,7 @@ fn an_archive_is_replaced_by_a_rename() {
 
 #[test]
 fn an_archive_that_is_being_copied_is_not_served_half() {
-    if !have("live::an_archive_that_is_being_copied_is_not_served_half", &["tar"]) {
+    if !have(&["tar"]) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -199,15 +195,14 @@ fn without_watching_a_signal_reads_the_site_again() {
 
 #[test]
 fn where_there_are_no_watches_left_it_says_so_and_looks() {
-    let test = "live::where_there_are_no_watches_left_it_says_so_and_looks";
     // A user namespace has limits of its own.
     let limit = "echo 3 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
     let inside = ["--user", "--map-root-user", "sh", "-c", limit, "sh"];
-    if !have(test, &["unshare"]) {
+    if !have(&["unshare"]) {
         return;
     }
     if !run("unshare", inside.iter().copied().chain(["true"])).status.success() {
-        common::skip(test, "this machine allows no user namespaces");
+        crate::common::skip("this machine allows no user namespaces");
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -233,7 +228,7 @@ fn where_there_are_no_watches_left_it_says_so_and_looks() {
 
 #[test]
 fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted() {
-    if !have("live::links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted", &["tar"]) {
+    if !have(&["tar"]) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -273,10 +268,10 @@ fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted()
     let packed = folder.path().join("packed.tar");
     for (args, files) in [(&["--json"][..], "\"files\":3,"), (&["--json", "--follow-links"], "\"files\":4,")]
     {
-        let mut check = common::sitar(folder.path());
+        let mut check = crate::common::sitar(folder.path());
         let said = run_with(check.arg("check").args(args).arg(&root), b"").text();
         assert!(said.contains(files), "{args:?}: {said}");
-        let mut pack = common::sitar(folder.path());
+        let mut pack = crate::common::sitar(folder.path());
         let said = run_with(pack.arg("pack").args(args).arg(&root).arg("-o").arg(&packed), b"").ok().text();
         assert!(said.contains(files), "{args:?}: {said}");
     }
@@ -289,8 +284,7 @@ fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted()
 /// As `docker run -v ./page.html:/site/page.html` does it.
 #[test]
 fn a_file_that_is_mounted_into_the_site_is_watched() {
-    let test = "live::a_file_that_is_mounted_into_the_site_is_watched";
-    if !have(test, &["unshare", "mount"]) {
+    if !have(&["unshare", "mount"]) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -300,7 +294,7 @@ fn a_file_that_is_mounted_into_the_site_is_watched() {
     let mount = format!("mount --bind {0}/page.html {0}/site/page.html", folder.path().display());
     let inside = ["--user", "--map-root-user", "--mount", "sh", "-c", &mount];
     if !run("unshare", inside).status.success() {
-        common::skip(test, "this machine allows no mounts in user namespaces");
+        crate::common::skip("this machine allows no mounts in user namespaces");
         return;
     }
     let wrapper = folder.path().join("mounted");
@@ -365,7 +359,7 @@ fn messages_name_the_time_the_site_and_what_is_served() {
     fs::remove_file(root.join("_redirects")).unwrap();
     let path = folder.path().join("site.tar");
     let pack = || {
-        let mut pack = common::sitar(folder.path());
+        let mut pack = crate::common::sitar(folder.path());
         run_with(pack.arg("pack").arg(&root).arg("-o").arg(&path), b"").ok();
         let bytes = fs::read(&path).unwrap();
         bytes[bytes.len() - 1056..][..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
@@ -392,7 +386,7 @@ fn messages_name_the_time_the_site_and_what_is_served() {
 /// a container runtime that has never heard of them does.
 #[test]
 fn folders_are_served_checked_and_packed_without_openat2() {
-    if !have("live::folders_are_served_checked_and_packed_without_openat2", &["cc"]) {
+    if !have(&["cc"]) {
         return;
     }
     let folder = TempDir::new().unwrap();

@@ -1,11 +1,7 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! What is on the wire, decrypted by an independent implementation: no nonce is used twice.
 
-mod common;
-
-use common::site::Site;
-use common::{Server, have, run, run_with, skip};
+use crate::common::site::Site;
+use crate::common::{Server, have, run, run_with, skip};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -14,13 +10,12 @@ const RECORDS: u32 = 100_000;
 
 #[test]
 fn no_nonce_is_used_twice() {
-    let test = "nonces::no_nonce_is_used_twice";
-    if !have(test, &["python3", "openssl"]) {
+    if !have(&["python3", "openssl"]) {
         return;
     }
     let cryptography = run("python3", ["-c", "import cryptography.hazmat.primitives.ciphers.aead"]);
     if !cryptography.status.success() {
-        skip(test, "python3 has no cryptography; `cargo xtask setup` installs it");
+        skip("python3 has no cryptography; `cargo xtask setup` installs it");
         return;
     }
     let site = Site::small();

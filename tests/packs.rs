@@ -1,17 +1,12 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! `sitar pack` and `sitar check` as a person calls them, and what becomes of a pack that is
 //! served.
 
-mod common;
-#[path = "packs/output.rs"]
 mod output;
-#[path = "packs/survey.rs"]
 mod survey;
 
-use common::client::{Client, Response};
-use common::site::write;
-use common::{Finished, Server, eventually, run_with, sitar, sitar_by};
+use crate::common::client::{Client, Response};
+use crate::common::site::write;
+use crate::common::{Finished, Server, eventually, run_with, sitar, sitar_by};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;

@@ -1,14 +1,10 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Looks in the server's memory for the secrets of connections that are closed.
 
-mod common;
-
-use common::client::{self, Client};
-use common::hkdf::expand_label;
-use common::memory::Snapshot;
-use common::site::Site;
-use common::{PATIENCE, Server, skip};
+use crate::common::client::{self, Client};
+use crate::common::hkdf::expand_label;
+use crate::common::memory::Snapshot;
+use crate::common::site::Site;
+use crate::common::{PATIENCE, Server, skip};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
@@ -50,7 +46,6 @@ fn kept_of_tls12(name: &str) -> usize {
 
 #[test]
 fn of_a_closed_connection_only_rustls_leaves_secrets() {
-    let test = "secrets::of_a_closed_connection_only_rustls_leaves_secrets";
     let site = Site::small();
     let cases: [(SupportedCipherSuite, Kept); 6] = [
         (cipher_suite::TLS13_AES_128_GCM_SHA256, kept_of_tls13),
@@ -69,7 +64,7 @@ fn of_a_closed_connection_only_rustls_leaves_secrets() {
         loop {
             let snapshot = match Snapshot::of(server.pid()) {
                 Ok(snapshot) => snapshot,
-                Err(error) => return skip(test, &format!("/proc/PID/mem: {error}")),
+                Err(error) => return skip(&format!("/proc/PID/mem: {error}")),
             };
             let counts: Vec<_> = connections.iter().map(|secrets| snapshot.count(secrets)).collect();
             let mut too_many = Vec::new();

@@ -1,11 +1,7 @@
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 //! Whose certificate authority is believed: root with the environment of another user, and a user
 //! with root's.
 
-mod common;
-
-use common::{Finished, Server, run_with, sitar, skip};
+use crate::common::{Finished, Server, run_with, sitar, skip};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, NameConstraints,
@@ -22,11 +18,11 @@ use tempfile::TempDir;
 /// Another user: nobody, as most distributions number it.
 const OTHER: u32 = 65_534;
 
-fn is_root(test: &str) -> bool {
+fn is_root() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    skip(test, "only root can give a file to another user");
+    skip("only root can give a file to another user");
     false
 }
 
@@ -125,7 +121,7 @@ fn attempt(mut command: Command) -> Finished {
 
 #[test]
 fn root_neither_believes_nor_touches_what_another_users_data_directory_holds() {
-    if !is_root("trust::root_neither_believes_nor_touches_what_another_users_data_directory_holds") {
+    if !is_root() {
         return;
     }
     let folder = folder();
@@ -148,7 +144,7 @@ fn root_neither_believes_nor_touches_what_another_users_data_directory_holds() {
 
 #[test]
 fn root_makes_nothing_in_another_users_directory() {
-    if !is_root("trust::root_makes_nothing_in_another_users_directory") {
+    if !is_root() {
         return;
     }
     let folder = folder();
@@ -168,7 +164,7 @@ fn root_makes_nothing_in_another_users_directory() {
 
 #[test]
 fn root_replaces_files_of_another_user_in_a_directory_of_its_own() {
-    if !is_root("trust::root_replaces_files_of_another_user_in_a_directory_of_its_own") {
+    if !is_root() {
         return;
     }
     for foreign in ["local", "local/ca.pem", "local/key.pem"] {
@@ -190,7 +186,7 @@ fn root_replaces_files_of_another_user_in_a_directory_of_its_own() {
 
 #[test]
 fn roots_directory_of_another_user_is_refused() {
-    if !is_root("trust::roots_directory_of_another_user_is_refused") {
+    if !is_root() {
         return;
     }
     let folder = folder();
@@ -254,8 +250,8 @@ fn no_link_is_followed() {
 }
 
 /// `sitar` as another user whose group is `group`; `None` if this machine does not let it.
-fn other_user(test: &str, group: u32, data: &Path, home: &Path) -> Option<Command> {
-    if !is_root(test) || !common::have(test, &["setpriv"]) {
+fn other_user(group: u32, data: &Path, home: &Path) -> Option<Command> {
+    if !is_root() || !crate::common::have(&["setpriv"]) {
         return None;
     }
     let clean = sitar(data);
@@ -266,19 +262,18 @@ fn other_user(test: &str, group: u32, data: &Path, home: &Path) -> Option<Comman
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &OTHER.to_string(), "--regid", &group.to_string(), "--clear-groups"]);
     command.args(["--inh-caps=-all", "--"]).arg(program);
-    common::without_settings(&mut command);
+    crate::common::without_settings(&mut command);
     command.env("XDG_DATA_HOME", data).env("HOME", home).env("NO_COLOR", "1");
     Some(command)
 }
 
 #[test]
 fn a_users_own_group_may_write_and_another_may_not() {
-    let test = "trust::a_users_own_group_may_write_and_another_may_not";
     // Where each user has a group, with the same number, the umask lets it write.
     for (group, is_taken) in [(OTHER, true), (100, false)] {
         let folder = folder();
         let data = folder.path().join("data");
-        let Some(command) = other_user(test, group, &data, &folder.path().join("home")) else { return };
+        let Some(command) = other_user(group, &data, &folder.path().join("home")) else { return };
         chown(&data, Some(Uid::from_raw(OTHER)), Some(Gid::from_raw(group))).unwrap();
         set_mode(&data, 0o775);
         let said = attempt(command).stderr;
@@ -290,10 +285,9 @@ fn a_users_own_group_may_write_and_another_may_not() {
 
 #[test]
 fn a_user_is_told_why_roots_place_is_not_used() {
-    let test = "trust::a_user_is_told_why_roots_place_is_not_used";
     let folder = folder();
     let (home, data) = (folder.path().join("home"), folder.path().join("data"));
-    let Some(command) = other_user(test, OTHER, &data, &home) else { return };
+    let Some(command) = other_user(OTHER, &data, &home) else { return };
     // Neither is this user's, and /var/lib is root's.
     let said = attempt(command).stderr;
     assert!(said.starts_with("error: cannot keep a certificate in /var/lib/sitar\n"), "{said}");
@@ -312,7 +306,7 @@ fn modes_do_not_depend_on_the_umask() {
         let data = folder.path().join("data");
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
-        attempt(common::sitar_by(shell, &data));
+        attempt(crate::common::sitar_by(shell, &data));
         let modes = ["", "lock", "local", "local/ca.pem", "local/cert.pem", "local/key.pem"]
             .map(|name| fs::metadata(data.join("sitar").join(name)).unwrap().mode() & 0o7777);
         assert_eq!(modes, [0o700, 0o600, 0o700, 0o600, 0o600, 0o600], "umask {umask}");
@@ -321,12 +315,11 @@ fn modes_do_not_depend_on_the_umask() {
 
 #[test]
 fn a_database_for_browsers_is_made_trusted_and_taken_back() {
-    let test = "trust::a_database_for_browsers_is_made_trusted_and_taken_back";
     let folder = folder();
     let (home, data) = (folder.path().join("home"), folder.path().join("data"));
     // Not as root, who would change the store of this machine.
-    let Some(mut trust) = other_user(test, OTHER, &data, &home) else { return };
-    if !common::have(test, &["certutil"]) {
+    let Some(mut trust) = other_user(OTHER, &data, &home) else { return };
+    if !crate::common::have(&["certutil"]) {
         return;
     }
     give(&home, OTHER);
@@ -339,7 +332,7 @@ fn a_database_for_browsers_is_made_trusted_and_taken_back() {
     );
     assert!(done.text().ends_with(&line), "{done:?}");
     let location = format!("sql:{}", database.display());
-    let list = || common::run("certutil", ["-L", "-d", &location]).ok().text();
+    let list = || crate::common::run("certutil", ["-L", "-d", &location]).ok().text();
     assert!(
         list().lines().any(|line| line.starts_with("sitar local authority") && line.ends_with(" C,,  ")),
         "{}",
@@ -350,7 +343,7 @@ fn a_database_for_browsers_is_made_trusted_and_taken_back() {
         assert_eq!((metadata.uid(), metadata.mode() & 0o077), (OTHER, 0), "{}", path.display());
     }
     let again = |verb: &str| {
-        let mut command = other_user(test, OTHER, &data, &home).unwrap();
+        let mut command = other_user(OTHER, &data, &home).unwrap();
         run_with(command.arg(verb), b"").ok().text()
     };
     assert!(again("trust").ends_with(&format!("{}: trusted already\n", database.display())));

@@ -20,17 +20,17 @@ impl Allocations {
 
     /// Compiles the library; where there is no compiler the test is recorded as skipped. In the lab it is there already, and named
     /// by a variable.
-    pub(crate) fn prepare(test: &str) -> Option<Allocations> {
+    pub(crate) fn prepare() -> Option<Allocations> {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("counts");
         if let Some(library) = std::env::var_os("SITAR_MALLOC_COUNT").map(PathBuf::from) {
             if !library.exists() {
-                skip(test, "the lab has no counting library: no C compiler where it was made");
+                skip("the lab has no counting library: no C compiler where it was made");
                 return None;
             }
             return Some(Allocations { library, file, _folder: folder });
         }
-        if !have(test, &["cc"]) {
+        if !have(&["cc"]) {
             return None;
         }
         let library = folder.path().join("malloc_count.so");

@@ -8,15 +8,12 @@ use std::collections::BTreeMap;
 
 /// Whether this kernel has TLS; otherwise the test is recorded as skipped and should return. In the lab, where it has to
 /// be there, its absence fails the test.
-pub(crate) fn has_kernel_tls(test: &str) -> bool {
+pub(crate) fn has_kernel_tls() -> bool {
     let protocols = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
     let there = protocols.split_whitespace().any(|name| name == "tls");
     if !there {
         assert!(!inside(), "the lab's kernel has no TLS: {protocols:?}");
-        skip(
-            test,
-            "this kernel has no TLS, or its module is not loaded; `cargo xtask vm --suite lab` runs it",
-        );
+        skip("this kernel has no TLS, or its module is not loaded; `cargo xtask vm --suite lab` runs it");
     }
     there
 }
@@ -27,9 +24,9 @@ pub(crate) fn inside() -> bool {
 }
 
 /// Whether this is the guest, which a test may reconfigure; otherwise the test is recorded as skipped and should return.
-pub(crate) fn inside_or_skip(test: &str) -> bool {
+pub(crate) fn inside_or_skip() -> bool {
     if !inside() {
-        skip(test, "it changes the kernel that it runs on; `cargo xtask vm --suite lab` runs it");
+        skip("it changes the kernel that it runs on; `cargo xtask vm --suite lab` runs it");
     }
     inside()
 }

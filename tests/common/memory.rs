@@ -49,6 +49,7 @@ impl Snapshot {
     }
 
     /// The same, without those of which nothing is there.
+    #[allow(dead_code, reason = "the record layer's tests use it")]
     pub(crate) fn find<'a>(&self, secrets: &'a [(&'a str, Vec<u8>)]) -> Vec<(&'a str, usize)> {
         self.count(secrets).into_iter().filter(|(_, count)| *count > 0).collect()
     }

@@ -1,6 +1,4 @@
-//! What the outside tests share: the program under test, sites to serve, commands to run, and how to skip honestly.
-#![allow(dead_code, reason = "each test program uses its own part of this module")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+//! What the modules share: the program under test, sites to serve, commands to run, and how to skip honestly.
 
 pub(crate) mod alloc;
 pub(crate) mod client;
@@ -37,7 +35,7 @@ pub(crate) struct Server {
     scheme: &'static str,
     ca: PathBuf,
     said: Arc<Mutex<String>>,
-    home: TempDir,
+    _home: TempDir,
 }
 
 impl Server {
@@ -78,7 +76,7 @@ impl Server {
         collect(child.stdout.take().unwrap(), &said);
         collect(child.stderr.take().unwrap(), &said);
         let (scheme, address) = announced(&mut child, &said);
-        let mut server = Server { child, address, scheme, ca: PathBuf::new(), said, home };
+        let mut server = Server { child, address, scheme, ca: PathBuf::new(), said, _home: home };
         server.wait_for("the port to answer", |server| TcpStream::connect(server.address).is_ok());
         // With the operator's own certificate there is no CA of ours to point at.
         let own = server.scheme == "https" && !has_certificate;
@@ -263,14 +261,14 @@ pub(crate) fn refused(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Stri
 }
 
 /// Whether all commands are there; otherwise the test is recorded as skipped and should return.
-pub(crate) fn have(test: &str, commands: &[&str]) -> bool {
+pub(crate) fn have(commands: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     let missing: Vec<&str> = commands.iter().copied().filter(|name| !is_there(name)).collect();
     if missing.is_empty() {
         return true;
     }
-    skip(test, &format!("no {} on this machine; `cargo xtask setup` installs it", missing.join(", ")));
+    skip(&format!("no {} on this machine; `cargo xtask setup` installs it", missing.join(", ")));
     false
 }
 

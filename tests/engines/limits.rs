@@ -18,12 +18,12 @@ struct Place {
 
 impl Place {
     /// `None`: the test is recorded as skipped.
-    fn new(test: &str) -> Option<Place> {
-        if !have(test, &["setpriv", "prlimit", "sh"]) {
+    fn new() -> Option<Place> {
+        if !have(&["setpriv", "prlimit", "sh"]) {
             return None;
         }
         if !rustix::process::geteuid().is_root() {
-            skip(test, "only root can become another user");
+            skip("only root can become another user");
             return None;
         }
         let folder = TempDir::new().unwrap();
@@ -38,7 +38,7 @@ impl Place {
         let become_it =
             ["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "true"];
         if !run("setpriv", become_it).status.success() {
-            skip(test, "root cannot become any user here (a user namespace)");
+            skip("root cannot become any user here (a user namespace)");
             return None;
         }
         Some(Place { folder, user })
@@ -82,8 +82,7 @@ const IO_URING: &str = "io_uring (batched; --engine sqpoll needs no system calls
 
 #[test]
 fn rings_fit_into_the_memory_that_a_user_may_lock() {
-    let test = "engines::rings_fit_into_the_memory_that_a_user_may_lock";
-    let Some(place) = Place::new(test) else { return };
+    let Some(place) = Place::new() else { return };
     let start = |inside: &Path, shards: &str, engine: &str| {
         let connections = ["--connections", "512"];
         let arguments = ["--tls", "off", "--shards", shards, "--engine", engine];
@@ -108,7 +107,7 @@ fn rings_fit_into_the_memory_that_a_user_may_lock() {
         answers(&server);
     }
     if !locks_rings() {
-        skip(test, "kernels before 6.14 do not count rings as locked memory: the rest is not tried");
+        skip("kernels before 6.14 do not count rings as locked memory: the rest is not tried");
         return;
     }
     // Two others hold 408 KiB each. Of the 208 that are left, the first ring would take 204.
@@ -163,7 +162,7 @@ fn rings_fit_into_the_memory_that_a_user_may_lock() {
 
 #[test]
 fn threads_that_a_user_may_not_start_are_named() {
-    let Some(place) = Place::new("engines::threads_that_a_user_may_not_start_are_named") else { return };
+    let Some(place) = Place::new() else { return };
     let inside = place.inside("--nproc=3");
     let mut command = sitar_inside(&inside, place.folder.path());
     let arguments = ["serve", "--tls", "off", "--listen", "127.0.0.1:0", "--shards", "4"];
@@ -187,7 +186,7 @@ fn threads_that_a_user_may_not_start_are_named() {
 
 #[test]
 fn connections_fit_into_the_limit_on_open_files() {
-    let Some(place) = Place::new("engines::connections_fit_into_the_limit_on_open_files") else { return };
+    let Some(place) = Place::new() else { return };
     let site = TempDir::new_in(place.folder.path()).unwrap();
     std::fs::set_permissions(site.path(), PermissionsExt::from_mode(0o755)).unwrap();
     // Too large for the memory: each answer has a descriptor of its own.

@@ -23,13 +23,13 @@ use crate::common::{PATIENCE, Server, have, lab, refused, run, run_with, signal}
 const SOCKET_COMMANDS: (u32, u32) = (6, 7);
 
 /// Whether the kernel can seal for sitar; otherwise the test is recorded as skipped.
-fn has_sealer(test: &str) -> bool {
-    if !lab::has_kernel_tls(test) {
+fn has_sealer() -> bool {
+    if !lab::has_kernel_tls() {
         return false;
     }
     let there = lab::kernel() >= SOCKET_COMMANDS;
     if !there {
-        crate::common::skip(test, "io_uring of this kernel cannot set socket options (it came with 6.7)");
+        crate::common::skip("io_uring of this kernel cannot set socket options (it came with 6.7)");
     }
     there
 }
@@ -53,8 +53,7 @@ fn wait_until_closed_within(patience: Duration) {
 
 #[test]
 fn a_kernel_that_cannot_is_refused_with_the_remedy() {
-    let test = "sealer::a_kernel_that_cannot_is_refused_with_the_remedy";
-    if !lab::has_kernel_tls(test) {
+    if !lab::has_kernel_tls() {
         return;
     }
     let site = Site::small();
@@ -68,8 +67,7 @@ fn a_kernel_that_cannot_is_refused_with_the_remedy() {
 
 #[test]
 fn each_connection_of_tls_1_3_is_the_kernels_and_none_of_tls_1_2() {
-    let test = "sealer::each_connection_of_tls_1_3_is_the_kernels_and_none_of_tls_1_2";
-    if !has_sealer(test) || !have(test, &["curl", "openssl", "wrk"]) {
+    if !has_sealer() || !have(&["curl", "openssl", "wrk"]) {
         return;
     }
     let site = Site::small();
@@ -108,8 +106,7 @@ fn each_connection_of_tls_1_3_is_the_kernels_and_none_of_tls_1_2() {
 /// with close_notify. Our own sealer answers and goes on.
 #[test]
 fn openssl_may_update_its_keys() {
-    let test = "sealer::openssl_may_update_its_keys";
-    if !has_sealer(test) || !have(test, &["openssl"]) {
+    if !has_sealer() || !have(&["openssl"]) {
         return;
     }
     let site = Site::small();
@@ -308,8 +305,7 @@ fn ask_and_end(server: &Server) {
 
 #[test]
 fn a_slow_reader_gets_everything_and_close_notify() {
-    let test = "sealer::a_slow_reader_gets_everything_and_close_notify";
-    if !has_sealer(test) {
+    if !has_sealer() {
         return;
     }
     let site = Site::new();
@@ -323,8 +319,7 @@ fn a_slow_reader_gets_everything_and_close_notify() {
 
 #[test]
 fn nothing_is_lost_on_a_client_that_ends_its_side_or_updates_its_keys() {
-    let test = "sealer::nothing_is_lost_on_a_client_that_ends_its_side_or_updates_its_keys";
-    if !has_sealer(test) {
+    if !has_sealer() {
         return;
     }
     let site = Site::new();
@@ -344,8 +339,7 @@ fn answers_are_of_one_version_while_sites_are_swapped() {
     const BODY: usize = 100_000;
     const LAST: u8 = 255;
     const ENOUGH: usize = 10;
-    let test = "sealer::answers_are_of_one_version_while_sites_are_swapped";
-    if !has_sealer(test) {
+    if !has_sealer() {
         return;
     }
     let site = Site::new();
@@ -396,8 +390,7 @@ fn answers_are_of_one_version_while_sites_are_swapped() {
 
 #[test]
 fn a_reset_in_mid_body_ends_that_connection_only() {
-    let test = "sealer::a_reset_in_mid_body_ends_that_connection_only";
-    if !has_sealer(test) {
+    if !has_sealer() {
         return;
     }
     let site = Site::small();
@@ -427,8 +420,7 @@ fn slow_client(config: &Arc<ClientConfig>, server: &Server) -> Client {
 /// will ever acknowledge that.
 #[test]
 fn a_client_that_is_gone_is_not_waited_for() {
-    let test = "sealer::a_client_that_is_gone_is_not_waited_for";
-    if !has_sealer(test) {
+    if !has_sealer() {
         return;
     }
     let site = Site::small();
@@ -444,11 +436,10 @@ fn a_client_that_is_gone_is_not_waited_for() {
 
 #[test]
 fn a_warm_request_allocates_nothing_and_calls_only_the_ring() {
-    let test = "sealer::a_warm_request_allocates_nothing_and_calls_only_the_ring";
-    if !has_sealer(test) || !have(test, &["perf", "mkfifo"]) {
+    if !has_sealer() || !have(&["perf", "mkfifo"]) {
         return;
     }
-    let Some(allocations) = Allocations::prepare(test) else { return };
+    let Some(allocations) = Allocations::prepare() else { return };
     let site = Site::small();
     for path in ["/1k.txt", "/1m.bin"] {
         let server = Server::start_with(

@@ -4,7 +4,7 @@
 use crate::common::client::Client;
 use crate::common::site::write;
 use crate::common::{Server, eventually};
-use crate::{command, pack};
+use crate::packs::{command, pack};
 use serde_json::Value;
 use std::ffi::OsStr;
 use tempfile::TempDir;

@@ -66,7 +66,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             lane.step("clippy", || {
                 cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
             });
-            lane.step("lab test", || match vm::lab_program(root, "lab") {
+            lane.step("lab test", || match vm::lab_program(root) {
                 Ok(program) => match to_lab.send(program) {
                     Ok(()) => Outcome::Passed,
                     Err(_) => failed("nobody waits for it"),
@@ -179,7 +179,7 @@ fn lab(root: &Path, series: &str, program: &Path) -> Tests {
     };
     let boot = || {
         println!("\n$ cargo xtask vm {series} --suite lab");
-        match vm::lab(root, series, &kernel, program, false, &[]) {
+        match vm::lab(root, series, &kernel, program, vm::LAB, false, &[]) {
             Ok(finished) => lab_tests(series, &finished.output, finished.code),
             Err(error) => Tests { broken: Some(format!("kernel {series}: {error}")), ..Tests::default() },
         }
@@ -201,16 +201,11 @@ fn lab_tests(series: &str, output: &str, code: u8) -> Tests {
     tests.finish(code == 0, &format!("exit code {code}"));
     tests.read_skips(output);
     let Tests { ran, skipped, .. } = &mut tests;
-    ran.retain(|test| !names_of_lab_test(test).iter().any(|own| skipped.iter().any(|(name, _)| name == own)));
+    ran.retain(|test| !skipped.iter().any(|(name, _)| name == test));
     for (name, _) in &mut tests.skipped {
         name.push_str(&format!(" (kernel {series})"));
     }
     tests
-}
-
-/// What a test of the lab calls itself when it is skipped: by its file, which is `lab` or one of its modules.
-fn names_of_lab_test(test: &str) -> [String; 2] {
-    [test.to_owned(), format!("lab::{test}")]
 }
 
 /// Where cargo builds.
@@ -384,7 +379,7 @@ impl Report {
             if let Outcome::Tests(tests) = outcome
                 && *name == "lab"
             {
-                ran.extend(tests.ran.iter().flat_map(|name| names_of_lab_test(name)));
+                ran.extend(tests.ran.iter().cloned());
             }
         }
         for (name, _, outcome) in &mut self.steps {
@@ -495,8 +490,8 @@ test result: FAILED. 40 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out;
         let mut report = Report::default();
         let mut outside = tests_from("test result: ok. 5 passed; 0 failed; 0 ignored");
         outside
-            .read_skips("skipped: lab::a: no TLS\nskipped: lab::b: no TLS\nskipped: clients::a: no curl\nskipped: sealer::d: no TLS\n");
-        let inside = "test a ... ok\ntest c ... ok\ntest sealer::d ... ok\ntest result: ok. 3 passed; 0 failed; 0 ignored\n\
+            .read_skips("skipped: lab::a: no TLS\nskipped: lab::b: no TLS\nskipped: clients::a: no curl\nskipped: lab::sealer::d: no TLS\n");
+        let inside = "test lab::a ... ok\ntest lab::c ... ok\ntest lab::sealer::d ... ok\ntest result: ok. 3 passed; 0 failed; 0 ignored\n\
                       skipped: lab::c: no wrk\n";
         report.steps.push(("test", Duration::ZERO, Outcome::Tests(outside)));
         report.steps.push(("lab", Duration::ZERO, Outcome::Tests(lab_tests("6.1", inside, 0))));

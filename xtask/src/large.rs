@@ -14,7 +14,16 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 fn measure(root: &Path) -> Result<bool> {
     // The program that ships; what drives it is built sooner without optimisation.
     let program = program::find(root)?;
-    let test =
-        ["test", "--workspace", "--test", "large", "--", "--ignored", "--nocapture", "--test-threads=1"];
+    let test = [
+        "test",
+        "--workspace",
+        "--test",
+        "program",
+        "large::",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ];
     Ok(Command::new("cargo").args(test).env(program::VARIABLE, program).current_dir(root).status()?.success())
 }

@@ -28,13 +28,15 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Tests that need a compiler or the checkout, or that no kernel has a part in.
 const ELSEWHERE: [&str; 3] = ["compile_fail", "readme", "seeds"];
+/// The module of tests/ whose tests need a kernel with TLS.
+pub(crate) const LAB: &str = "lab";
 /// Clients that the lab takes along where this machine has them.
 const CLIENTS: [&str; 4] = ["curl", "openssl", "wrk", "perf"];
 
 const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [--suite io|lab] [--test NAME] [--script FILE] [--dev] [-- ARGUMENTS OF THE TESTS]
 
   --suite io|lab  the tests of sitar-io, or those of tests/lab.rs; both without it
-  --test NAME     in the lab, another test program of tests/
+  --test NAME     in the lab, another module of tests/
   --script FILE   in the lab, a shell script in place of tests; the program is `sitar`
   --dev           in the lab, the program of the dev profile, which is built sooner";
 
@@ -43,8 +45,8 @@ const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [--suite io|lab] [--test
 enum Suite {
     /// The tests of sitar-io.
     Io,
-    /// A test program of tests/.
-    Lab { test: String, dev: bool },
+    /// A module of tests/.
+    Lab { module: String, dev: bool },
     /// A script with the same things at hand.
     Script { file: PathBuf, dev: bool },
 }
@@ -92,21 +94,21 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Builds the lab's test program.
+/// Builds the test program of tests/.
 ///
 /// # Errors
 /// It does not build.
-pub(crate) fn lab_program(root: &Path, test: &str) -> Result<PathBuf> {
+pub(crate) fn lab_program(root: &Path) -> Result<PathBuf> {
     // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built twice.
-    let mut programs = test_programs(root, &["--workspace", "--test", test])?;
+    let mut programs = test_programs(root, &["--workspace", "--test", "program"])?;
     match programs.pop() {
         Some(program) if programs.is_empty() => Ok(program),
-        _ => Err(format!("no test program {test}").into()),
+        _ => Err("not one test program".into()),
     }
 }
 
-/// The tests of the lab under one kernel, with a program from [`lab_program`] and the release program (`dev`: that of the dev
-/// profile).
+/// The tests of a module under one kernel, with a program from [`lab_program`] and the release program (`dev`: that of the dev
+/// profile). [`LAB`] is the one that is meant for it.
 ///
 /// # Errors
 /// The guest could not be made, died, or did not end.
@@ -115,15 +117,17 @@ pub(crate) fn lab(
     series: &str,
     kernel: &Kernel,
     program: &Path,
+    module: &str,
     dev: bool,
     arguments: &[String],
 ) -> Result<Finished> {
     let mut guest = guest(root, series, kernel)?;
-    guest.program(program, "tests/lab")?;
+    guest.program(program, "tests/program")?;
     with_clients(root, &mut guest, dev)?;
-    let run = format!("/tests/lab {}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code\n", quoted(arguments));
+    let arguments = quoted(&[&[format!("{module}::")], arguments].concat());
+    let run = format!("/tests/program {arguments}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code\n");
     // One test at a time: emulated cores are slow, and the tests' deadlines are not. `--test-threads` overrules it.
-    guest.boot(kernel, &format!("{ONE_AT_A_TIME}{LAB}{run}"))
+    guest.boot(kernel, &format!("{ONE_AT_A_TIME}{INSIDE}{run}"))
 }
 
 fn guest(root: &Path, series: &str, kernel: &Kernel) -> Result<Guest> {
@@ -149,7 +153,7 @@ impl Order {
         let mut order = Order { kernels: Vec::new(), suites: Vec::new(), arguments: Vec::new() };
         let dev =
             arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--dev");
-        let lab = |test: &str| Suite::Lab { test: test.to_owned(), dev };
+        let lab = |module: &str| Suite::Lab { module: module.to_owned(), dev };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -157,7 +161,7 @@ impl Order {
                 "--dev" => {}
                 "--suite" => order.suites.push(match arguments.next()?.as_str() {
                     "io" => Suite::Io,
-                    "lab" => lab("lab"),
+                    "lab" => lab(LAB),
                     _ => return None,
                 }),
                 "--test" => order.suites.push(lab(arguments.next()?)),
@@ -169,7 +173,7 @@ impl Order {
             order.kernels = SERIES.to_vec();
         }
         if order.suites.is_empty() {
-            order.suites = vec![Suite::Io, lab("lab")];
+            order.suites = vec![Suite::Io, lab(LAB)];
         }
         Some(order)
     }
@@ -190,14 +194,14 @@ impl Suite {
                 script.push_str("exit $failed\n");
                 (guest, script)
             }
-            Suite::Lab { test, dev } => {
-                return lab(root, series, kernel, &lab_program(root, test)?, *dev, arguments);
+            Suite::Lab { module, dev } => {
+                return lab(root, series, kernel, &lab_program(root)?, module, *dev, arguments);
             }
             Suite::Script { file, dev } => {
                 let mut guest = guest(root, series, kernel)?;
                 with_clients(root, &mut guest, *dev)?;
                 guest.file("script", 0o755, &std::fs::read(file)?);
-                (guest, format!("{ONE_AT_A_TIME}{LAB}. /script\n"))
+                (guest, format!("{ONE_AT_A_TIME}{INSIDE}. /script\n"))
             }
         };
         guest.boot(kernel, &script)
@@ -271,7 +275,7 @@ fn name_of(path: &Path) -> String {
 
 const ONE_AT_A_TIME: &str = "export RUST_BACKTRACE=1 RUST_TEST_THREADS=1\n";
 /// `SITAR_LAB`: what the tests ask for has to be there, so that none of them skips itself for want of it.
-const LAB: &str =
+const INSIDE: &str =
     "export SITAR_LAB=1 SITAR_MALLOC_COUNT=/lib/malloc_count.so SITAR_TEST_BINARY=/bin/sitar SITAR_SKIPPED_FILE=/tmp/skipped; : >$SITAR_SKIPPED_FILE
 ";
 
@@ -287,7 +291,7 @@ mod tests {
     fn without_arguments_everything_runs_everywhere() {
         let order = parsed("").unwrap();
         assert_eq!(order.kernels, ["6.1", "6.12"]);
-        assert_eq!(order.suites, [Suite::Io, Suite::Lab { test: "lab".into(), dev: false }]);
+        assert_eq!(order.suites, [Suite::Io, Suite::Lab { module: "lab".into(), dev: false }]);
         assert!(order.arguments.is_empty());
     }
 
@@ -295,11 +299,11 @@ mod tests {
     fn a_kernel_a_suite_and_arguments_are_told_apart() {
         let order = parsed("--suite lab 6.12 --dev -- --exact 6.1 --dev").unwrap();
         assert_eq!(order.kernels, ["6.12"]);
-        assert_eq!(order.suites, [Suite::Lab { test: "lab".into(), dev: true }]);
+        assert_eq!(order.suites, [Suite::Lab { module: "lab".into(), dev: true }]);
         assert_eq!(order.arguments, ["--exact", "6.1", "--dev"]);
         let order = parsed("--test clients --script try.sh").unwrap();
         let expected = [
-            Suite::Lab { test: "clients".into(), dev: false },
+            Suite::Lab { module: "clients".into(), dev: false },
             Suite::Script { file: "try.sh".into(), dev: false },
         ];
         assert_eq!(order.suites, expected);

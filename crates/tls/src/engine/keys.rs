@@ -106,8 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_caught_leaves_nothing_in_memory() {
-        let test = "engine::keys::tests::what_is_caught_leaves_nothing_in_memory";
-        if !is_alone(test) {
+        if !is_alone() {
             return;
         }
         // All are made first, or they would lie where others have been.
@@ -125,7 +124,7 @@ mod tests {
         tell(SERVER, &fourth);
         tell(SERVER, &waits);
         drop([first, second, third, fourth, waits]);
-        let Some(snapshot) = snapshot(test) else { return };
+        let Some(snapshot) = snapshot() else { return };
         let told = [("first", 101), ("second", 103), ("third", 107), ("fourth", 109), ("waits", 113)];
         let told = told.map(|(name, seed)| (name, secret(seed)));
         assert_eq!(snapshot.find(&told), [("waits", 3)], "its three parts, and nothing else");

@@ -81,8 +81,7 @@ fn live(version: Version, aead: Aead, seed: u8) {
 
 #[test]
 fn records_leave_nothing_in_memory() {
-    let test = "record::memory_tests::records_leave_nothing_in_memory";
-    if !is_alone(test) {
+    if !is_alone() {
         return;
     }
     let cases = [
@@ -95,7 +94,7 @@ fn records_leave_nothing_in_memory() {
     ];
     for (version, aead, seed) in cases {
         deep(|| live(version, aead, seed));
-        let Some(snapshot) = snapshot(test) else { return };
+        let Some(snapshot) = snapshot() else { return };
         // Only now, since this leaves copies.
         let mut secret = vec![0; if aead == Aead::Aes256Gcm { 48 } else { 32 }];
         fill(&mut secret, seed);
@@ -115,8 +114,7 @@ fn records_leave_nothing_in_memory() {
 
 #[test]
 fn a_connection_that_ends_in_an_error_leaves_nothing_in_memory() {
-    let test = "record::memory_tests::a_connection_that_ends_in_an_error_leaves_nothing_in_memory";
-    if !is_alone(test) {
+    if !is_alone() {
         return;
     }
     let mut secret = Box::new(Zeroizing::new([0; 32]));
@@ -136,7 +134,7 @@ fn a_connection_that_ends_in_an_error_leaves_nothing_in_memory() {
     let start = Start { secret: Some(&other[..]), ..key.start(0) };
     assert_eq!(Records::new(Version::Tls13, &start, &start).err(), Some(RecordError::Crypto));
     drop((secret, key, other));
-    let Some(snapshot) = snapshot(test) else { return };
+    let Some(snapshot) = snapshot() else { return };
     for seed in [7, 8] {
         let mut secret = vec![0; 32];
         fill(&mut secret, seed);
@@ -148,8 +146,7 @@ fn a_connection_that_ends_in_an_error_leaves_nothing_in_memory() {
 
 #[test]
 fn expanded_keys_leave_nothing_in_memory() {
-    let test = "record::memory_tests::expanded_keys_leave_nothing_in_memory";
-    if !is_alone(test) {
+    if !is_alone() {
         return;
     }
     for (of_ring, aead, seed) in [
@@ -169,7 +166,7 @@ fn expanded_keys_leave_nothing_in_memory() {
             stack::overwrite();
         });
         drop(key);
-        let Some(snapshot) = snapshot(test) else { return };
+        let Some(snapshot) = snapshot() else { return };
         let mut key = vec![0; aead.key_len()];
         fill(&mut key, seed);
         assert_eq!(snapshot.find(&[("key", key)]), [], "{aead:?}, of ring: {of_ring}");

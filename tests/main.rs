@@ -1,0 +1,26 @@
+//! The whole program from outside: it is started as a user starts it, and asked by real clients.
+//!
+//! One program, so that what the tests share is compiled and linked once. Each module is a subject; run one with
+//! `cargo test -p sitar --test program counts::`.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod bodies;
+mod browser;
+mod churn;
+mod clients;
+mod common;
+mod counts;
+mod doctor;
+mod engines;
+mod h2;
+mod idle;
+mod lab;
+mod large;
+mod live;
+mod nonces;
+mod packs;
+mod secrets;
+#[path = "../crates/site/tests/semantics/mod.rs"]
+mod table;
+mod trust;

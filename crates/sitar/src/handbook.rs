@@ -1,22 +1,146 @@
 //! The site that is served when none is named: a small handbook, compiled in.
 //!
-//! It says only what this version does. It has no scripts and loads nothing from elsewhere, so a page that looks
-//! wrong means that the server is wrong.
+//! It says only what this version does. It has no scripts and loads nothing from elsewhere, so a
+//! page that looks wrong means that the server is wrong.
+//!
+//! The folder `handbook/` holds what is between `<main>` and `</main>` of each page. The compiler
+//! puts it into the frame that all pages share, so the start of the program does nothing for it.
 
 /// The files: path without a leading slash, and contents. Sorted by path.
 pub static FILES: &[(&str, &[u8])] = &[
-    ("doctor.html", include_bytes!("handbook/doctor.html")),
+    page!("doctor.html"),
     ("favicon.svg", include_bytes!("handbook/favicon.svg")),
-    ("https.html", include_bytes!("handbook/https.html")),
-    ("index.html", include_bytes!("handbook/index.html")),
-    ("limits.html", include_bytes!("handbook/limits.html")),
-    ("measured.html", include_bytes!("handbook/measured.html")),
-    ("options.html", include_bytes!("handbook/options.html")),
-    ("pack.html", include_bytes!("handbook/pack.html")),
-    ("rules.html", include_bytes!("handbook/rules.html")),
-    ("serve.html", include_bytes!("handbook/serve.html")),
+    page!("https.html"),
+    page!("index.html"),
+    page!("limits.html"),
+    page!("measured.html"),
+    page!("options.html"),
+    page!("pack.html"),
+    page!("rules.html"),
+    page!("serve.html"),
     ("style.css", include_bytes!("handbook/style.css")),
 ];
+
+/// The pages in the order of the navigation: file, label there, and title.
+const PAGES: &[(&str, &str, &str)] = &[
+    ("index.html", "Start", "sitar handbook"),
+    ("serve.html", "Serving", "Serving a site · sitar handbook"),
+    ("pack.html", "Packs", "Packs · sitar handbook"),
+    ("rules.html", "Rules", "Rules of the site · sitar handbook"),
+    ("https.html", "HTTPS", "HTTPS on localhost · sitar handbook"),
+    ("options.html", "Options", "Options and exit codes · sitar handbook"),
+    ("doctor.html", "Doctor", "sitar doctor · sitar handbook"),
+    ("limits.html", "Limits", "Limits of this version · sitar handbook"),
+    ("measured.html", "Measured", "What is measured · sitar handbook"),
+];
+
+/// The frame up to the title.
+const BEFORE_TITLE: &str = r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>"#;
+
+/// The frame between the title and the navigation.
+const BEFORE_LINKS: &str = r##"</title>
+<link rel="icon" type="image/svg+xml" href="favicon.svg">
+<link rel="stylesheet" href="style.css">
+</head>
+<body>
+<a class="skip" href="#content">Skip to the text</a>
+<header>
+<div class="bar">
+<a class="brand" href="index.html"><img src="favicon.svg" alt="" width="30" height="30">sitar</a>
+<nav aria-label="Pages">
+"##;
+
+/// The frame between the navigation and the page's own content.
+const BEFORE_CONTENT: &str = r#"</nav>
+</div>
+</header>
+<main id="content">
+"#;
+
+/// The frame behind the content.
+const AFTER_CONTENT: &str = "</main>
+<footer>This handbook is part of the program: \
+no scripts, no trackers, nothing from elsewhere.</footer>
+</body>
+</html>
+";
+
+/// An entry of [`FILES`]: the content of a page in its frame, made by the compiler.
+macro_rules! page {
+    ($name:literal) => {{
+        const CONTENT: &str = include_str!(concat!("handbook/", $name));
+        const LEN: usize = Html::<0>::of($name, CONTENT).len;
+        const HTML: [u8; LEN] = Html::<LEN>::of($name, CONTENT).bytes;
+        ($name, &HTML)
+    }};
+}
+use page;
+
+/// A page as it is written: its first `N` bytes, and how long all of it is.
+struct Html<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Html<N> {
+    /// Returns the page with this name. A name that is not in [`PAGES`] does not compile.
+    const fn of(name: &str, content: &str) -> Html<N> {
+        let mut html = Html { bytes: [0; N], len: 0 };
+        html.push(BEFORE_TITLE);
+        html.push(PAGES[position(name)].2);
+        html.push(BEFORE_LINKS);
+        let mut at = 0;
+        while at < PAGES.len() {
+            html.push("<a href=\"");
+            html.push(PAGES[at].0);
+            html.push(if at == position(name) { "\" aria-current=\"page\">" } else { "\">" });
+            html.push(PAGES[at].1);
+            html.push("</a>\n");
+            at += 1;
+        }
+        html.push(BEFORE_CONTENT);
+        html.push(content);
+        html.push(AFTER_CONTENT);
+        html
+    }
+
+    /// Adds a text; what has no room in `bytes` is only counted.
+    const fn push(&mut self, text: &str) {
+        let mut at = 0;
+        while at < text.len() {
+            if self.len < N {
+                self.bytes[self.len] = text.as_bytes()[at];
+            }
+            self.len += 1;
+            at += 1;
+        }
+    }
+}
+
+/// Returns the place of a name in [`PAGES`].
+const fn position(name: &str) -> usize {
+    let mut at = 0;
+    while !is_same(PAGES[at].0.as_bytes(), name.as_bytes()) {
+        at += 1;
+    }
+    at
+}
+
+/// Tells whether two strings are equal: `==` is not yet for constants.
+const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    loop {
+        match (one, other) {
+            ([a, rest @ ..], [b, others @ ..]) if *a == *b => (one, other) = (rest, others),
+            ([], []) => return true,
+            _ => return false,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -88,6 +212,13 @@ mod tests {
             assert!(html.contains("<link rel=\"icon\""), "{page}");
             assert_eq!(html.matches("<h1>").count(), 1, "{page}");
             assert_eq!(html.matches("aria-current=\"page\"").count(), 1, "{page}");
+            for (other, label, _) in PAGES {
+                let current = if page == *other { " aria-current=\"page\"" } else { "" };
+                assert!(
+                    html.contains(&format!("<a href=\"{other}\"{current}>{label}</a>\n")),
+                    "{page}: {other}"
+                );
+            }
             for tag in ["a", "code", "div", "h2", "li", "main", "nav", "p", "pre", "table", "td", "tr", "ul"]
             {
                 let open =

@@ -101,8 +101,8 @@ impl Echo {
             Event::Sent { buf, result: Ok(count @ 1..), .. } => {
                 peer.sending = false;
                 peer.sent += count;
-                if peer.sent < buf.len() {
-                    return self.send(index, buf);
+                if let Some(rest) = buf.filter(|buf| peer.sent < buf.len()) {
+                    return self.send(index, rest);
                 }
             }
             _ => return self.close(index),

@@ -15,7 +15,7 @@ use crate::conn::Listener;
 use crate::event::SendBuf;
 use crate::file::{File, FileStat};
 use crate::read_buf::ReadBuf;
-use crate::ring::Op;
+use crate::ring::{Op, Sending};
 use crate::sockopt::SockOpt;
 use crate::table::{EntryId, Table};
 use crate::udp::Udp;
@@ -179,7 +179,7 @@ impl Memory<'_> {
     /// What a send in flight sends, and from where on.
     pub(crate) fn source(&self, id: EntryId) -> Option<(&SendBuf, usize)> {
         match self.ops.get(id)? {
-            Op::Send { buf, offset, .. } => Some((buf, *offset)),
+            Op::Send { buf: Sending::Buf(buf), offset, .. } => Some((buf, *offset)),
             _ => None,
         }
     }

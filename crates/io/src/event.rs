@@ -64,19 +64,12 @@ pub enum SendBuf {
     /// alert: for connections whose records the kernel seals ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends
     /// with `EOPNOTSUPP`, and nothing is sent.
     Record(u8, TxBuf),
-    /// The length of a send that the kernel has taken whole out of a send slot: the slot has been
-    /// given back already ([`submit`](crate::Ring::submit)). Only in [`Event::Sent`]: there is
-    /// nothing left to send, and a send of it ends with `EINVAL`.
-    Spent(usize),
 }
 
 impl SendBuf {
     /// Bytes in all.
     #[must_use]
     pub fn len(&self) -> usize {
-        if let SendBuf::Spent(len) = self {
-            return *len;
-        }
         let mut len = 0;
         self.each(|bytes| len += bytes.len());
         len
@@ -99,7 +92,6 @@ impl SendBuf {
             SendBuf::Tx(tx) | SendBuf::Record(_, tx) => f(&tx[..tx.filled()]),
             SendBuf::Shared(region, range) => f(part(region, range)),
             SendBuf::Gather(pieces) => pieces.iter().flatten().for_each(|buf| f(buf.bytes())),
-            SendBuf::Spent(_) => {}
         }
     }
 }
@@ -158,9 +150,12 @@ pub enum Event {
     Sent {
         /// The connection's key.
         key: Key,
-        /// What was to be sent.
-        buf: SendBuf,
-        /// Bytes that the socket took in this operation; fewer than asked for means: send the rest.
+        /// What was to be sent. `None`: a send slot of which the socket took everything, and which
+        /// the ring has back already ([`submit`](crate::Ring::submit)). So what is there can be
+        /// sent again, and what need not be is not there.
+        buf: Option<SendBuf>,
+        /// Bytes that the socket took in this operation. When they are fewer than were asked for,
+        /// the program sends the rest.
         result: Result<usize, Errno>,
     },
     /// The socket has room, or has failed, which the next send tells, or the question was cancelled.
@@ -257,7 +252,10 @@ impl fmt::Debug for Event {
             Event::AcceptEnded { listener, error } => write!(f, "AcceptEnded({}, {error:?})", listener.0),
             Event::Recv { key, buf } => write!(f, "Recv({}, {} bytes)", key.0, buf.len()),
             Event::RecvEnded { key, end } => write!(f, "RecvEnded({}, {end:?})", key.0),
-            Event::Sent { key, buf, result } => write!(f, "Sent({}, {result:?} of {})", key.0, buf.len()),
+            Event::Sent { key, buf: Some(buf), result } => {
+                write!(f, "Sent({}, {result:?} of {})", key.0, buf.len())
+            }
+            Event::Sent { key, buf: None, result } => write!(f, "Sent({}, {result:?}, recycled)", key.0),
             Event::Writable { key } => write!(f, "Writable({})", key.0),
             Event::Peer { key, result } => write!(f, "Peer({}, {result:?})", key.0),
             Event::Read { key, result, .. } => write!(f, "Read({}, {result:?})", key.0),

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 pub use self::id::OpId;
 use self::inner::Inner;
-pub(crate) use self::inner::Op;
+pub(crate) use self::inner::{Op, Sending};
 use crate::arena::{Arena, TxBuf};
 use crate::conn::{Conn, Listener};
 use crate::engine::Engine;
@@ -182,6 +182,29 @@ impl<E: Engine> Ring<E> {
     /// Sends `buf` from byte `offset` on. The whole is sent unless the connection fails or the ring closes it, and
     /// `buf` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress inside one send cannot be seen.
     ///
+    /// On connections whose records the kernel seals, a send may be short. Whoever uses those sends the rest:
+    ///
+    /// ```
+    /// use sitar_io::{Busy, Conn, Engine, Event, Ring, SendBuf};
+    ///
+    /// /// `sent` counts what earlier operations have sent of the same buffer.
+    /// fn on_event<E: Engine>(
+    ///     ring: &mut Ring<E>,
+    ///     conn: &Conn,
+    ///     sent: &mut usize,
+    ///     event: Event,
+    /// ) -> Result<(), Busy<SendBuf>> {
+    ///     if let Event::Sent { buf, result: Ok(count), .. } = event {
+    ///         *sent += count;
+    ///         // No buffer: all of it was sent, and its slot is free again.
+    ///         if let Some(rest) = buf.filter(|buf| *sent < buf.len()) {
+    ///             ring.send(conn, rest, *sent)?;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// Sends of one connection leave in the order in which they were asked for: the next is handed to the kernel when the one
     /// before has ended, since two that wait for room at the same time would mix their bytes. So a program that gathers
     /// what it has into one send gets on faster than one that queues many.
@@ -214,7 +237,7 @@ impl<E: Engine> Ring<E> {
 
     /// Starts what was queued now, at the price of a system call, and not with the next [`wait`](Ring::wait). For what is large: a
     /// send slot of which the kernel takes everything is free at once, so that one slot serves many connections one after the
-    /// other and stays in the processor's cache ([`Event::Sent`] then carries [`SendBuf::Spent`]); and what was read is the next
+    /// other and stays in the processor's cache ([`Event::Sent`] then carries no buffer); and what was read is the next
     /// event. All else is told after the next `wait`. With a polling kernel thread, which starts operations by itself, this
     /// makes no call and hastens nothing.
     ///

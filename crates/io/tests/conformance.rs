@@ -132,7 +132,7 @@ macro_rules! conformance {
                 leases::a_panic_in_a_queued_send_leaves_its_connection_closing,
                 leases::a_panic_while_a_ring_is_dropped_leaves_nothing_behind,
                 leases::a_panic_while_a_ring_unwinds_is_the_first_one,
-                refusals::what_is_spent_is_not_sent_again,
+                refusals::a_refused_send_holds_up_no_other,
                 refusals::offsets_that_no_file_has_are_refused,
                 refusals::a_datagram_socket_needs_its_slots_on_every_ring,
             }

@@ -75,17 +75,17 @@ impl Fiber<'_> {
         self.wait(Hub::poll_tx)
     }
 
-    /// Sends all of `buf`.
-    pub fn send(&self, buf: impl Into<SendBuf>) -> Result<SendBuf, Errno> {
+    /// Sends all of `buf`, which comes back unless the ring has it already.
+    pub fn send(&self, buf: impl Into<SendBuf>) -> Result<Option<SendBuf>, Errno> {
         let (mut buf, mut done) = (buf.into(), 0);
         loop {
             let send = |ring: &mut Ring<Uring>, conn: &Conn, _| ring.send(conn, buf, done).is_ok();
             let (back, count) = sent(self.operate(send)?)?;
             done += count;
-            if done >= back.len() {
-                return Ok(back);
+            match back {
+                Some(rest) if done < rest.len() => buf = rest,
+                back => return Ok(back),
             }
-            buf = back;
         }
     }
 

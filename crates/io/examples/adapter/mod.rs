@@ -118,8 +118,8 @@ enum Op {
 pub trait Begin: FnOnce(&mut Ring<Uring>, &Conn, Key) -> bool {}
 impl<F: FnOnce(&mut Ring<Uring>, &Conn, Key) -> bool> Begin for F {}
 
-/// Bytes sent, and what was sent.
-fn sent(event: Event) -> Result<(SendBuf, usize), Errno> {
+/// Bytes sent, and what was sent unless the ring has it back.
+fn sent(event: Event) -> Result<(Option<SendBuf>, usize), Errno> {
     match event {
         Event::Sent { buf, result, .. } => result.map(|count| (buf, count)),
         _ => Err(Errno::BADF),

@@ -47,17 +47,17 @@ impl Socket {
         poll_fn(|_| self.ask(|hub, key| hub.poll_tx(key))).await
     }
 
-    /// Sends all of `buf`. Dropping the future neither stops the send nor frees what is sent.
-    pub async fn send(&self, buf: impl Into<SendBuf>) -> Result<SendBuf, Errno> {
+    /// Sends all of `buf`, which comes back unless the ring has it already. Dropping the future neither stops the send nor frees what is sent.
+    pub async fn send(&self, buf: impl Into<SendBuf>) -> Result<Option<SendBuf>, Errno> {
         let (mut buf, mut done) = (buf.into(), 0);
         loop {
             let send = |ring: &mut Ring<Uring>, conn: &Conn, _| ring.send(conn, buf, done).is_ok();
             let (back, count) = sent(self.operate(send).await?)?;
             done += count;
-            if done >= back.len() {
-                return Ok(back);
+            match back {
+                Some(rest) if done < rest.len() => buf = rest,
+                back => return Ok(back),
             }
-            buf = back;
         }
     }
 

@@ -25,7 +25,7 @@ use crate::waker::Waker;
 pub(crate) enum Op {
     Accept(Listener),
     Recv(SlotId),
-    Send { to: SlotId, buf: SendBuf, offset: usize, turn: Turn },
+    Send { to: SlotId, buf: Sending, offset: usize, turn: Turn },
     Writable(SlotId),
     Read { key: Key, file: File, at: u64, buf: ReadBuf },
     RecvFrom(Udp),
@@ -41,6 +41,15 @@ pub(crate) enum Op {
     CancelSlot(SlotId),
     CancelAll,
     Wake,
+}
+
+/// What a send sends.
+pub(crate) enum Sending {
+    Buf(SendBuf),
+    /// It has ended, after `count` bytes that were all there were, and its slot has been given back.
+    Recycled {
+        count: usize,
+    },
 }
 
 impl Op {
@@ -62,12 +71,16 @@ impl Op {
         matches!(self, Op::Close { .. } | Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll | Op::Wake)
     }
 
-    /// `whole`: a send need not be short. `yields`: a receive lets others go first.
-    fn request<'a>(&'a mut self, waker: &'a Waker, whole: bool, yields: bool) -> Request<'a> {
-        match self {
+    /// Returns what the engine is asked for, `None` for what has ended already. `whole`: a send need not be
+    /// short. `yields`: a receive lets others go first.
+    fn request<'a>(&'a mut self, waker: &'a Waker, whole: bool, yields: bool) -> Option<Request<'a>> {
+        Some(match self {
             Op::Accept(listener) => Request::Accept { listener },
             Op::Recv(id) => Request::Recv { slot: id.slot, yields },
-            Op::Send { to, buf, offset, .. } => Request::Send { slot: to.slot, buf, offset: *offset, whole },
+            Op::Send { to, buf: Sending::Buf(buf), offset, .. } => {
+                Request::Send { slot: to.slot, buf, offset: *offset, whole }
+            }
+            Op::Send { buf: Sending::Recycled { .. }, .. } => return None,
             Op::Writable(id) => Request::Writable { slot: id.slot },
             Op::Read { file, at, buf, .. } => Request::Read { file, at: *at, buf },
             Op::RecvFrom(at) => Request::RecvFrom { at },
@@ -85,7 +98,7 @@ impl Op {
             Op::CancelSlot(id) => Request::CancelSlot { slot: id.slot },
             Op::CancelAll => Request::CancelAll,
             Op::Wake => Request::Wake { waker },
-        }
+        })
     }
 }
 
@@ -110,7 +123,12 @@ fn doubt(op: &Op, result: Result<u32, Errno>) -> Result<(), &'static str> {
     let count = result.unwrap_or(0) as usize;
     match op {
         Op::Send { turn: Turn::Waits { .. }, .. } => Err("an operation ended that had not begun"),
-        Op::Send { buf, offset, .. } if count > buf.wanted(*offset) => Err("more bytes sent than there were"),
+        Op::Send { buf: Sending::Buf(buf), offset, .. } if count > buf.wanted(*offset) => {
+            Err("more bytes sent than there were")
+        }
+        Op::Send { buf: Sending::Recycled { count }, .. } if result != Ok(*count as u32) => {
+            Err("a send that ended in two ways")
+        }
         Op::SendTo { buf, .. } if count > buf.bytes().len() => Err("more bytes sent than there were"),
         Op::Read { buf, .. } if count > buf.len() => Err("more bytes read than asked for"),
         _ => Ok(()),
@@ -240,8 +258,8 @@ impl<E: Engine> Inner<E> {
             Op::Recv(from) => self.descs.take_served(*from),
             _ => false,
         };
-        let submission = Submission { id, op: op.request(&self.waker, whole, yields) };
-        self.engine.submit(submission).is_ok()
+        let Some(op) = op.request(&self.waker, whole, yields) else { return false };
+        self.engine.submit(Submission { id, op }).is_ok()
     }
 
     pub(super) fn adopt_orphans(&mut self) {
@@ -396,6 +414,10 @@ impl<E: Engine> Inner<E> {
             Op::Send { to, buf, turn, .. } => {
                 let result = result.map(|count| count as usize);
                 self.end_turn(to, turn);
+                let buf = match buf {
+                    Sending::Buf(buf) => Some(buf),
+                    Sending::Recycled { .. } => None,
+                };
                 self.descs.listening(to).map(|key| Event::Sent { key, buf, result })
             }
             // An error is told by the next send.

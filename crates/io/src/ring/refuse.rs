@@ -34,8 +34,6 @@ impl<E: Engine> Inner<E> {
         match buf {
             // The kernel would ignore the type, and send plain text.
             SendBuf::Record(..) if !self.descs.is_sealed(to) => Some(Errno::OPNOTSUPP),
-            // It has a length and no bytes: an engine would wait for them for ever.
-            SendBuf::Spent(_) => Some(Errno::INVAL),
             _ => None,
         }
     }

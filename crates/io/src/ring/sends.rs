@@ -6,7 +6,7 @@
 
 use rustix::io::Errno;
 
-use super::inner::{Inner, Op};
+use super::inner::{Inner, Op, Sending};
 use crate::conn::{SendOrder, SlotId};
 use crate::engine::Engine;
 use crate::event::SendBuf;
@@ -40,6 +40,14 @@ impl Turn {
     }
 }
 
+/// Returns what a send that was refused was to send.
+fn handed_back(op: Op) -> SendBuf {
+    match op {
+        Op::Send { buf: Sending::Buf(buf), .. } => buf,
+        _ => unreachable!("what was handed over comes back"),
+    }
+}
+
 impl<E: Engine> Inner<E> {
     /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
     pub(super) fn send(&mut self, to: SlotId, buf: SendBuf, offset: usize) -> Result<EntryId, SendBuf> {
@@ -47,14 +55,12 @@ impl<E: Engine> Inner<E> {
             return self.refuse(to, buf, offset, errno);
         }
         let order = self.descs.order(to);
+        let buf = Sending::Buf(buf);
         let queued = match order.last {
             None => self.launch(Op::Send { to, buf, offset, turn: Turn::Given { next: None } }),
             Some(_) => self.insert(Op::Send { to, buf, offset, turn: Turn::Waits { next: None } }),
         };
-        let id = queued.map_err(|op| match op {
-            Op::Send { buf, .. } => buf,
-            _ => unreachable!("what was handed over comes back"),
-        })?;
+        let id = queued.map_err(handed_back)?;
         if let Some(last) = order.last {
             self.link(last, Some(id));
         }
@@ -64,10 +70,8 @@ impl<E: Engine> Inner<E> {
 
     /// Ends a send that no engine is given.
     fn refuse(&mut self, to: SlotId, buf: SendBuf, offset: usize, errno: Errno) -> Result<EntryId, SendBuf> {
-        self.answer(Op::Send { to, buf, offset, turn: Turn::TakenBack }, errno).map_err(|op| match op {
-            Op::Send { buf, .. } => buf,
-            _ => unreachable!("what was handed over comes back"),
-        })
+        let op = Op::Send { to, buf: Sending::Buf(buf), offset, turn: Turn::TakenBack };
+        self.answer(op, errno).map_err(handed_back)
     }
 
     /// A send has ended, by the engine's word or because it was taken back: the next one's turn has come.
@@ -242,7 +246,7 @@ mod tests {
                 put_off += ring.inner.stalled.len();
                 ring.wait(None).unwrap();
                 while let Some(event) = ring.next() {
-                    if let Event::Sent { buf: SendBuf::Tx(tx), result, .. } = event {
+                    if let Event::Sent { buf: Some(SendBuf::Tx(tx)), result, .. } = event {
                         assert_eq!((tx[0], result), (wanted[ended], Ok(1)), "seed {seed}");
                         ended += 1;
                     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::inner::{Inner, Op, offer_slots};
+use super::inner::{Inner, Op, Sending, offer_slots};
 use super::sends::Turn;
 use crate::engine::{Completion, Engine, Memory};
 use crate::event::SendBuf;
@@ -75,11 +75,11 @@ impl<E: Engine> Inner<E> {
     /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.
     fn give_back_early(&mut self, completion: Completion) {
         if let Some(Op::Send { buf, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
-            && let SendBuf::Tx(tx) = &*buf
-            && usize::try_from(completion.result).ok().and_then(|count| count.checked_add(*offset))
-                == Some(tx.filled())
+            && let Sending::Buf(SendBuf::Tx(tx)) = &*buf
+            && let Ok(count) = usize::try_from(completion.result)
+            && count.checked_add(*offset) == Some(tx.filled())
         {
-            *buf = SendBuf::Spent(tx.filled());
+            *buf = Sending::Recycled { count };
         }
     }
 }

@@ -190,7 +190,7 @@ impl State {
             Request::Send { slot, buf, whole, .. } => {
                 let record = match buf {
                     SendBuf::Record(content_type, _) => Some(*content_type),
-                    SendBuf::Tx(_) | SendBuf::Shared(..) | SendBuf::Gather(_) | SendBuf::Spent(_) => None,
+                    SendBuf::Tx(_) | SendBuf::Shared(..) | SendBuf::Gather(_) => None,
                 };
                 (Work::Send { done: 0, whole, record }, Some(slot))
             }

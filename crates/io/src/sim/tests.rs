@@ -334,16 +334,19 @@ fn every_connection_may_wait_for_all_that_there_is() {
     }
 }
 
-/// As the other engines: a source without bytes, and a datagram socket on a ring whose slots have
+/// As the other engines: a record with a type where no kernel seals, and a datagram socket on a ring whose slots have
 /// no room for a datagram's head.
 #[test]
 fn what_cannot_be_done_is_refused_in_an_event() {
     let mut b = Bench::new(Faults::none());
     let _peer = b.world.connect(DOOR);
     let conn = b.accepted();
-    b.ring.send(&conn, SendBuf::Spent(10), 0).unwrap();
+    let tx = b.ring.take_tx().unwrap();
+    b.ring.send(&conn, SendBuf::Record(21, tx), 0).unwrap();
     match b.event() {
-        Event::Sent { key: Key(1), buf: SendBuf::Spent(10), result } => assert_eq!(result, Err(Errno::INVAL)),
+        Event::Sent { key: Key(1), buf: Some(SendBuf::Record(21, _)), result } => {
+            assert_eq!(result, Err(Errno::OPNOTSUPP));
+        }
         other => panic!("{other:?}"),
     }
     let world = World::with(1, Faults::none());

@@ -140,7 +140,7 @@ impl Scratch<'_> {
         let flags = if whole { libc::MSG_WAITALL } else { 0 } | libc::MSG_NOSIGNAL;
         let record_type = match buf {
             SendBuf::Record(record_type, _) => Some(*record_type),
-            SendBuf::Tx(_) | SendBuf::Shared(..) | SendBuf::Gather(_) | SendBuf::Spent(_) => None,
+            SendBuf::Tx(_) | SendBuf::Shared(..) | SendBuf::Gather(_) => None,
         };
         if count <= 1 && record_type.is_none() {
             // Above it the kernel says EINVAL, while of several runs it takes what it can.

@@ -73,9 +73,10 @@ impl<E: Setup> Bench<E> {
         }
     }
 
+    /// What was sent, which is there as long as nobody calls `submit`.
     pub(crate) fn sent(&mut self, key: u64) -> (SendBuf, Result<usize, Errno>) {
         match self.event() {
-            Event::Sent { key: Key(k), buf, result } if k == key => (buf, result),
+            Event::Sent { key: Key(k), buf: Some(buf), result } if k == key => (buf, result),
             other => panic!("{other:?}"),
         }
     }

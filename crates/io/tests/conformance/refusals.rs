@@ -9,24 +9,25 @@ use sitar_io::{COALESCED_MAX, Config, Errno, Event, Key, ReadBuf, RecvEnd, Regio
 
 use crate::bench::{Bench, SMALL, Setup};
 
-/// It has a length and no bytes. What is sent before it and after it is not held up.
-pub(crate) fn what_is_spent_is_not_sent_again<E: Setup>() {
+/// A record with a type, where no kernel seals. What is sent before it and after it is not held up.
+pub(crate) fn a_refused_send_holds_up_no_other<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
     let (first, last) = (b.tx(b"be"), b.tx(b"low"));
+    let (alert, nothing) = (b.tx(b"0123456789"), b.tx(b""));
     b.ring.send(&conn, first.into(), 0).unwrap();
-    b.ring.send(&conn, SendBuf::Spent(10), 0).unwrap();
-    b.ring.send(&conn, SendBuf::Spent(0), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Record(21, alert), 0).unwrap();
+    b.ring.send(&conn, SendBuf::Record(21, nothing), 0).unwrap();
     b.ring.send(&conn, last.into(), 0).unwrap();
-    let (mut spent, mut sent) = (Vec::new(), Vec::new());
+    let (mut refused, mut sent) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         match b.sent(1) {
-            (SendBuf::Spent(len), Err(Errno::INVAL)) => spent.push(len),
+            (SendBuf::Record(21, tx), Err(Errno::OPNOTSUPP)) => refused.push(tx.filled()),
             (_, Ok(count)) => sent.push(count),
             (buf, result) => panic!("{buf:?}: {result:?}"),
         }
     }
-    assert_eq!((&spent[..], &sent[..]), (&[10, 0][..], &[2, 3][..]));
+    assert_eq!((&refused[..], &sent[..]), (&[10, 0][..], &[2, 3][..]));
     let mut got = [0; 5];
     client.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"below");

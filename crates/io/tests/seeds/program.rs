@@ -201,11 +201,18 @@ impl Program {
                 let Some((index, connection)) = self.at(key) else { return self.stranger(key) };
                 connection.busy = false;
                 let offset = connection.offset;
-                match result {
-                    Ok(n) if offset + n < buf.len() => connection.again = Some((buf, offset + n)),
-                    Ok(_) => {}
-                    Err(Errno::NOMEM | Errno::CANCELED) => connection.again = Some((buf, offset)),
-                    Err(_) => self.end(index),
+                match (buf, result) {
+                    (Some(buf), Ok(n)) if offset + n < buf.len() => {
+                        connection.again = Some((buf, offset + n));
+                    }
+                    (_, Ok(_)) => {}
+                    (Some(buf), Err(Errno::NOMEM | Errno::CANCELED)) => {
+                        connection.again = Some((buf, offset));
+                    }
+                    (None, Err(errno)) => {
+                        self.failure = Some(format!("{errno:?} without what was to be sent"))
+                    }
+                    (_, Err(_)) => self.end(index),
                 }
             }
             Event::Writable { key } => match self.at(key) {

@@ -269,21 +269,22 @@ impl Connection {
         Ok(())
     }
 
-    /// A send has ended; `src` is what was sent.
+    /// A send has ended; `buf` is what was sent, if the ring has not got it back already.
     pub(crate) fn on_sent<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
-        src: SendBuf,
+        buf: Option<SendBuf>,
         result: Result<usize, Errno>,
     ) -> Result<(), Gone> {
         self.sent += result.map_err(|_| Gone)?;
-        if self.sent < src.len() {
-            self.count_for_kernel(src.len() - self.sent);
-            cx.ring.send(&self.conn, src, self.sent).map_err(|_| Gone)?;
+        if let Some(buf) = buf
+            && self.sent < buf.len()
+        {
+            self.count_for_kernel(buf.len() - self.sent);
+            cx.ring.send(&self.conn, buf, self.sent).map_err(|_| Gone)?;
             return Ok(());
         }
-        let large = src.len() >= LARGE;
-        drop(src);
+        let large = self.sent >= LARGE;
         self.activity = Activity::Receiving;
         if self.give_next_key(cx)? {
             return Ok(());

@@ -23,11 +23,19 @@ pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
-/// Whether `bytes` can be a field value: no control character except tab (RFC 9110 §5.5).
+/// Returns whether `bytes` are a token (RFC 9110 §5.6.2), as methods and field names are.
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && all(bytes, TOKEN)
+}
+
+/// Returns whether `bytes` can be a field value: no control character except tab (RFC 9110 §5.5).
+/// Whitespace at its ends, which RFC 9110 excludes, is not looked at.
 ///
-/// Written without an early exit so that the compiler turns it into vector instructions; values are the bulk
+/// It has no early exit, so that the compiler turns it into vector instructions: values are the bulk
 /// of a head.
-pub(crate) fn is_value(bytes: &[u8]) -> bool {
+#[must_use]
+pub fn is_field_value(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |bad, &byte| bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
 }
 
@@ -119,10 +127,10 @@ mod tests {
     fn values_have_no_control_characters() {
         for byte in 0..=255_u8 {
             let bad = matches!(byte, 0..=8 | 10..=31 | 127);
-            assert_eq!(is_value(&[b'a', byte, b'b']), !bad, "{byte}");
+            assert_eq!(is_field_value(&[b'a', byte, b'b']), !bad, "{byte}");
             assert_eq!(is(byte, VALUE), !bad, "{byte}");
         }
-        assert!(is_value(b""));
+        assert!(is_field_value(b""));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 mod authority;
 mod chars;
 pub mod date;
+mod decimal;
 mod fields;
 mod framing;
 pub mod h1;
@@ -24,5 +25,7 @@ pub mod h2;
 mod message;
 pub mod semantics;
 
+pub use chars::{is_field_value, is_token};
+pub use decimal::Decimal;
 pub use fields::{Field, FieldLines, Fields, TooManyFields};
 pub use message::{FIELDS_MAX, Method, Rejection, Request, RequestTarget, Status, Version};

@@ -34,7 +34,7 @@ impl Method {
             b"CONNECT" => Method::Connect,
             b"TRACE" => Method::Trace,
             b"PATCH" => Method::Patch,
-            _ if !name.is_empty() && chars::all(name, chars::TOKEN) => Method::Unknown,
+            _ if chars::is_token(name) => Method::Unknown,
             _ => return None,
         })
     }

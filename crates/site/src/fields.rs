@@ -4,8 +4,8 @@
 //! ([`Blocks`]), and the validators, which differ for each content ([`push_validators`]).
 
 use crate::index::Entry;
-use sitar_http::date;
 use sitar_http::semantics::Coding;
+use sitar_http::{date, is_field_value, is_token};
 
 /// Header lines without validators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,20 +89,15 @@ pub(crate) fn are_lines(mut block: &[u8]) -> bool {
         let Some(line) = block[..end].strip_suffix(b"\r") else { return false };
         let Some(colon) = line.iter().position(|&byte| byte == b':') else { return false };
         let (name, value) = (&line[..colon], &line[colon + 1..]);
-        let is_token = !name.is_empty() && name.iter().all(|&byte| is_token(byte));
-        // Field content (RFC 9110 §5.5): neither control characters but tab, nor DEL.
-        let is_content = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-        if !is_token || !is_content || NOT_OURS.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+        if !is_token(name)
+            || !is_field_value(value)
+            || NOT_OURS.iter().any(|other| name.eq_ignore_ascii_case(other))
+        {
             return false;
         }
         block = &block[end + 1..];
     }
     true
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Fields that the server or the representation itself adds, and those of one connection (RFC 9110 §7.6.1).

@@ -6,7 +6,7 @@ use crate::pack;
 use crate::path::NAME_MAX;
 use crate::rules::{FIXED_BYTES_MAX, HEADER_LINES_MAX, HeaderSet, Occasion, PIECES_MAX};
 use crate::streamed::Streamed;
-use sitar_http::{FIELDS_MAX, Request, Status};
+use sitar_http::{Decimal, FIELDS_MAX, Request, Status};
 use sitar_io::Region;
 use std::ops::{Deref, Range};
 
@@ -299,19 +299,7 @@ impl FieldBuf {
     }
 
     pub(crate) fn push_number(&mut self, number: u64) -> bool {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut left = number;
-        loop {
-            at -= 1;
-            // The remainder is below ten.
-            digits[at] = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.push(&digits[at..])
+        self.push(Decimal::new(number).as_bytes())
     }
 
     /// The Content-Range line of a part.

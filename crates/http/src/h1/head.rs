@@ -3,7 +3,7 @@
 use super::framing::{Hop, Outcome};
 use super::{Framing, Limits, Rejection};
 use crate::authority::{is_authority, is_authority_with_port};
-use crate::chars::{self, TOKEN, is_value, trim};
+use crate::chars::{self, TOKEN, is_field_value, trim};
 use crate::{Field, Fields, Method, Request, RequestTarget, Status, Version};
 
 /// A request head, borrowed from the bytes that it was read from.
@@ -320,7 +320,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
         ([_, ..], [b':', value @ ..]) => trim(value),
         _ => return Err(Rejection::bad("a field line is not a name, a colon and a value")),
     };
-    if is_value(value) { Ok((name, value)) } else { Err(CONTROL) }
+    if is_field_value(value) { Ok((name, value)) } else { Err(CONTROL) }
 }
 
 const fn too_many_fields() -> Rejection {

@@ -1,7 +1,7 @@
 //! Response heads (RFC 9112 §4 and §5), copied together from parts that are ready.
 
 use super::Rejection;
-use crate::{Status, Version};
+use crate::{Decimal, Status, Version};
 
 /// Bytes that a head needs beyond its `fields`, at most.
 pub const HEAD_OVERHEAD_MAX: usize = 160;
@@ -43,7 +43,7 @@ pub fn write_head(out: &mut [u8], answer: &ResponseHead<'_>) -> Option<usize> {
     out.put(answer.date)?;
     if let Some(length) = answer.content_length {
         out.put(b"\r\nContent-Length: ")?;
-        out.put(Decimal::new(length).digits())?;
+        out.put(Decimal::new(length).as_bytes())?;
     }
     // RFC 9112 §9.3, §9.6: HTTP/1.1 stays unless told otherwise, HTTP/1.0 closes unless told otherwise.
     out.put(match (answer.close, answer.version) {
@@ -70,7 +70,8 @@ pub fn write_rejection(
 ) -> Option<usize> {
     let Rejection { status, reason } = *rejection;
     let code = Decimal::new(u64::from(status.code()));
-    let body: [&[u8]; 6] = [code.digits(), b" ", status.reason().as_bytes(), b": ", reason.as_bytes(), b"\n"];
+    let body: [&[u8]; 6] =
+        [code.as_bytes(), b" ", status.reason().as_bytes(), b": ", reason.as_bytes(), b"\n"];
     let length = body.iter().map(|part| part.len() as u64).sum();
 
     let head = ResponseHead {
@@ -102,31 +103,6 @@ impl Writer<'_> {
         self.out.get_mut(self.len..end)?.copy_from_slice(bytes);
         self.len = end;
         Some(())
-    }
-}
-
-/// A number in decimal, written from its last digit.
-struct Decimal {
-    bytes: [u8; 20],
-    start: usize,
-}
-
-impl Decimal {
-    fn new(mut value: u64) -> Decimal {
-        let mut bytes = [b'0'; 20];
-        let mut start = bytes.len();
-        loop {
-            start -= 1;
-            bytes[start] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                return Decimal { bytes, start };
-            }
-        }
-    }
-
-    fn digits(&self) -> &[u8] {
-        &self.bytes[self.start..]
     }
 }
 

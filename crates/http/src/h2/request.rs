@@ -4,7 +4,7 @@ use super::Limits;
 use super::hpack::{Sink, TABLE_SIZE};
 use super::priority::Priority;
 use crate::authority::{is_authority, is_authority_with_port, is_same_authority};
-use crate::chars::{self, TOKEN, is_value};
+use crate::chars::{self, TOKEN, is_field_value};
 use crate::framing::{content_length, expectation};
 use crate::{Field, Fields, Method, Rejection, Request, RequestTarget, Status};
 
@@ -217,7 +217,9 @@ impl Sink for Intake<'_> {
         }
         if self.parts.malformed.is_none() {
             let read = match name.first() {
-                _ if !is_field_value(value) => Err(Malformed("a field value with characters that none has")),
+                _ if !is_trimmed_value(value) => {
+                    Err(Malformed("a field value with characters that none has"))
+                }
                 Some(b':') => self.pseudo(name, value),
                 _ if !is_field_name(name) => Err(Malformed("a field name that is none")),
                 _ => self.regular(name, value),
@@ -342,7 +344,7 @@ impl Trailers {
 impl Sink for Trailers {
     fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
         self.decoded += name.len() + value.len() + FIELD_OVERHEAD;
-        if !is_field_name(name) || !is_field_value(value) {
+        if !is_field_name(name) || !is_trimmed_value(value) {
             // §8.1: no pseudo-header fields either; a name does not begin with a colon.
             self.malformed.get_or_insert(Malformed("a trailer that is no field"));
         } else if let Err(malformed) = check_regular(name, value) {
@@ -369,9 +371,9 @@ fn is_field_name(name: &[u8]) -> bool {
 }
 
 /// §8.2.1; other control characters are refused in HTTP/1, too (RFC 9110 §5.5).
-fn is_field_value(value: &[u8]) -> bool {
+fn is_trimmed_value(value: &[u8]) -> bool {
     let padded = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    is_value(value) && !padded(value.first()) && !padded(value.last())
+    is_field_value(value) && !padded(value.first()) && !padded(value.last())
 }
 
 /// RFC 3986 §3.1

@@ -6,7 +6,7 @@ use super::flood::Flood;
 use super::frame::{END_HEADERS, END_STREAM, HEADER, Header, Kind, PAYLOAD_MAX};
 use super::hpack::{Writer, encoded_max, write_literal, write_pieces, write_status};
 use super::stream::{Local, Remote};
-use crate::{FIELDS_MAX, Status};
+use crate::{Decimal, FIELDS_MAX, Status};
 
 /// An answer's head.
 #[derive(Clone, Copy, Debug)]
@@ -51,18 +51,8 @@ impl ResponseHead<'_> {
         }
         write_status(&mut out, self.status)?;
         write_literal(&mut out, b"date", self.date)?;
-        if let Some(mut length) = self.content_length {
-            let mut digits = [0; 20];
-            let mut at = digits.len();
-            loop {
-                at -= 1;
-                digits[at] = b'0' + (length % 10) as u8;
-                length /= 10;
-                if length == 0 {
-                    break;
-                }
-            }
-            write_literal(&mut out, b"content-length", &digits[at..])?;
+        if let Some(length) = self.content_length {
+            write_literal(&mut out, b"content-length", Decimal::new(length).as_bytes())?;
         }
         out.put(self.block)?;
         write_pieces(&mut out, self.fields)?;

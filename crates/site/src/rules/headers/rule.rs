@@ -268,7 +268,7 @@ impl Rule {
                 "write Name: value, or ! Name to take it away",
             ));
         }
-        if value.iter().any(|&byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+        if !sitar_http::is_field_value(value) {
             return Err(Fault::new("a control character", "take it out"));
         }
         if name == "content-encoding" {
@@ -355,9 +355,8 @@ impl Line {
 
 /// A field name (RFC 9110 §5.1) in lower case.
 fn check_name(name: &[u8]) -> Result<String, Fault> {
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     match std::str::from_utf8(name) {
-        Ok(text) if !text.is_empty() && name.iter().all(is_token) => Ok(text.to_ascii_lowercase()),
+        Ok(text) if sitar_http::is_token(name) => Ok(text.to_ascii_lowercase()),
         _ => Err(Fault::new(
             "the header's name is not valid",
             "write it as letters, digits and dashes, then a colon: X-Name: value",

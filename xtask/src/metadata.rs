@@ -13,6 +13,8 @@ pub(crate) struct Metadata {
     pub(crate) from_git: Vec<String>,
     /// Packages that end up in a program or run while it is built, with a member that brings them in.
     pub(crate) shipped: BTreeMap<String, String>,
+    /// The packages that end up in each member, or run while it is built; itself included.
+    pub(crate) linked: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One package of the workspace.
@@ -92,16 +94,21 @@ pub(crate) fn parse(value: &Value) -> Option<Metadata> {
         }
         metadata.members.push(member);
     }
-    metadata.shipped = shipped(value, &member_ids, &names)?;
+    metadata.linked = linked(value, &member_ids, &names)?;
+    for (member, packages) in &metadata.linked {
+        for package in packages {
+            metadata.shipped.entry(package.clone()).or_insert_with(|| member.clone());
+        }
+    }
     Some(metadata)
 }
 
 /// Walks normal and build dependencies from every member; what only tests use stays out.
-fn shipped(
+fn linked(
     value: &Value,
     members: &BTreeSet<&str>,
     names: &BTreeMap<&str, &str>,
-) -> Option<BTreeMap<String, String>> {
+) -> Option<BTreeMap<String, BTreeSet<String>>> {
     let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for node in value.get("resolve")?.get("nodes")?.as_array()? {
         let mut to = Vec::new();
@@ -113,7 +120,7 @@ fn shipped(
         }
         edges.insert(node.get("id")?.as_str()?, to);
     }
-    let mut found = BTreeMap::new();
+    let mut linked = BTreeMap::new();
     for member in members {
         let mut seen = BTreeSet::new();
         let mut queue = vec![*member];
@@ -121,15 +128,12 @@ fn shipped(
             if !seen.insert(id) {
                 continue;
             }
-            if let Some(name) = names.get(id) {
-                found
-                    .entry((*name).to_string())
-                    .or_insert_with(|| names.get(member).unwrap_or(member).to_string());
-            }
             queue.extend(edges.get(id).into_iter().flatten());
         }
+        let name_of = |id: &str| names.get(id).copied().unwrap_or(id).to_string();
+        linked.insert(name_of(member), seen.into_iter().map(name_of).collect());
     }
-    Some(found)
+    Some(linked)
 }
 
 #[cfg(test)]
@@ -165,6 +169,7 @@ mod tests {
         // tokio is a test's dependency only; smol comes in through a build script.
         assert!(metadata.shipped.keys().eq(["alpha", "beta", "smol"]));
         assert_eq!(metadata.shipped["smol"], "alpha");
+        assert!(metadata.linked["alpha"].iter().eq(["alpha", "beta", "smol"]));
     }
 
     #[test]

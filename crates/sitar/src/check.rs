@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sitar_publish::check::{Findings, Place, Problem, Work, check_with};
 use sitar_site::Options;
-use sitar_site::check::{Findings, Place, Problem, Work, check_with};
 
 use crate::error::{EXIT_PROBLEMS, Error, Printable};
 use crate::output;
@@ -157,7 +157,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sitar_site::check::{Kind, check};
+    use sitar_publish::check::{Kind, check};
 
     fn findings() -> Findings {
         let problem = |line, what: &str| Problem::new(Kind::BrokenLink, "a\"b.html", line, what);

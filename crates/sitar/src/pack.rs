@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::SIGXFSZ;
-use sitar_site::{Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
+use sitar_publish::{Level, PackError, PackFault, PackOptions, Packed, Progress, pack};
 
 use crate::cli::Pack;
 use crate::error::Error;

@@ -72,7 +72,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         content,
         watching: eye.as_ref().map(Eye::watching),
         files: site.len(),
-        unencoded: sitar_site::estimate(&site),
+        unencoded: sitar_publish::estimate(&site),
         warnings: fitted
             .into_iter()
             .chain(notes)

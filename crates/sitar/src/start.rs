@@ -12,8 +12,8 @@ use crate::error::Printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
 use crate::watch::Watching;
+use sitar_publish::Unencoded;
 use sitar_server::TlsOffload;
-use sitar_site::Unencoded;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 10;

@@ -90,7 +90,7 @@ fn assert_moves_nowhere(name: &[u8]) {
 pub fn index(bytes: &[u8]) -> Result<Option<usize>, crate::OpenFault> {
     let mut bytes = bytes.to_vec();
     crate::pack::read::reseal(&mut bytes);
-    let crate::pack::read::Found::Pack(packed) = crate::pack::read::find(&bytes.as_slice())? else {
+    let crate::pack::read::PackProbe::Pack(packed) = crate::pack::read::find(&bytes.as_slice())? else {
         return Ok(None);
     };
     let mut free = 0;

@@ -23,7 +23,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 /// The root of a site on disk.
-pub(crate) struct Root {
+pub struct Root {
     fd: OwnedFd,
     /// Its own absolute paths: links may use them.
     names: Vec<Box<[u8]>>,
@@ -36,7 +36,10 @@ pub(crate) struct Root {
 impl Root {
     /// Opens `path`, or the folder `prefix` in it, as the root; with `follow`, links may lead out
     /// of it.
-    pub(crate) fn open(path: &Path, prefix: Option<&str>, follow: bool) -> Result<Root, OpenFault> {
+    ///
+    /// # Errors
+    /// The kernel's, or there is no such folder.
+    pub fn open(path: &Path, prefix: Option<&str>, follow: bool) -> Result<Root, OpenFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| fault("open the directory", errno))?;

@@ -15,7 +15,9 @@ pub struct OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn new(path: &Path, fault: OpenFault) -> OpenError {
+    /// A fault of what lies at `path`.
+    #[must_use]
+    pub fn new(path: &Path, fault: OpenFault) -> OpenError {
         OpenError { path: path.to_owned(), fault }
     }
 
@@ -294,7 +296,7 @@ impl fmt::Display for Warning {
 
 /// A bounded collection of warnings: a hostile archive must not turn its faults into memory.
 #[derive(Default)]
-pub(crate) struct Warnings {
+pub struct Warnings {
     /// Those that must not drown among the others.
     first: Vec<Warning>,
     kept: Vec<Warning>,
@@ -302,7 +304,8 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    pub(crate) fn left_out(&mut self, name: &[u8], why: &'static str) {
+    /// Adds a file or member that is left out, and why.
+    pub fn left_out(&mut self, name: &[u8], why: &'static str) {
         // Counted before the name is copied, so that a million of them cost nothing.
         if self.kept.len() < WARNINGS_MAX {
             self.kept.push(Warning::LeftOut { name: printable(name), why });
@@ -311,7 +314,8 @@ impl Warnings {
         }
     }
 
-    pub(crate) fn push(&mut self, warning: Warning) {
+    /// Adds any other one.
+    pub fn push(&mut self, warning: Warning) {
         if self.kept.len() < WARNINGS_MAX {
             self.kept.push(warning);
         } else {
@@ -332,7 +336,10 @@ impl Warnings {
         self.kept.iter().any(|warning| matches!(warning, Warning::IndexUnused { .. }))
     }
 
-    pub(crate) fn finish(mut self) -> Vec<Warning> {
+    /// Returns those that were kept, the most important ones first, and at the end how many were
+    /// not kept.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Warning> {
         self.first.append(&mut self.kept);
         if self.dropped > 0 {
             self.first.push(Warning::More(self.dropped));
@@ -341,8 +348,10 @@ impl Warnings {
     }
 }
 
-/// A name for a human: control characters escaped (a terminal is an interpreter), length bounded.
-pub(crate) fn printable(name: &[u8]) -> String {
+/// Returns a name for a human: control characters escaped, because a terminal is an interpreter, and
+/// the length bounded.
+#[must_use]
+pub fn printable(name: &[u8]) -> String {
     let mut shown = String::new();
     for character in String::from_utf8_lossy(&name[..name.len().min(PRINTABLE_MAX)]).chars() {
         if character.is_control() {

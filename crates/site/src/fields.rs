@@ -9,11 +9,11 @@ use sitar_http::{date, is_field_value, is_token};
 
 /// Header lines without validators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Blocks {
+pub struct Blocks {
     /// For 200; RFC 9110 §15.3.7 wants the same ones on 206.
-    pub(crate) content: Box<[u8]>,
+    pub content: Box<[u8]>,
     /// For 304 (RFC 9110 §15.4.5).
-    pub(crate) not_modified: Box<[u8]>,
+    pub not_modified: Box<[u8]>,
 }
 
 impl Blocks {

@@ -5,7 +5,7 @@ use crate::lifetime::{self, Lifetime};
 use crate::media::{self, Media};
 use crate::names::{Key, Names};
 use crate::path::{NAME_MAX, is_public};
-use crate::sidecar::is_outdated;
+use crate::sidecar::{is_outdated, sidecar, stored_coding};
 use hashbrown::HashTable;
 use sitar_http::semantics::{AcceptEncoding, Coding};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -241,8 +241,8 @@ impl Index {
         let vary = matches!(self.get(key), Some(Slot::File(choice)) if choice.is_encoded());
         // Not a sidecar, and encoded all the same.
         let coding = if coding == Coding::Identity { stored_coding(key) } else { coding };
-        let (media, lifetime) = (media::of(key), lifetime::of(key));
-        Some(Entry { source, media, coding, vary, decoded: decoded(key).map(media::of), lifetime })
+        let (media, lifetime) = (media::media_type(key), lifetime::of(key));
+        Some(Entry { source, media, coding, vary, decoded: decoded(key).map(media::media_type), lifetime })
     }
 
     /// Every representation and its source.
@@ -435,29 +435,6 @@ fn folder_of<'k>(key: &'k [u8], name: &[u8]) -> Option<&'k [u8]> {
     match key.strip_suffix(name)? {
         b"" => Some(b""),
         folder => folder.strip_suffix(b"/"),
-    }
-}
-
-/// The name and the coding that a sidecar's name stands for.
-pub(crate) fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
-    let (original, coding) = match name {
-        [original @ .., b'.', b'b', b'r'] => (original, Coding::Br),
-        [original @ .., b'.', b'z', b's', b't'] => (original, Coding::Zstd),
-        [original @ .., b'.', b'g', b'z'] => (original, Coding::Gzip),
-        _ => return None,
-    };
-    // An encoding of what is encoded already would be labelled as one of the two.
-    let is_name = original.last().is_some_and(|&byte| byte != b'/');
-    (is_name && stored_coding(original) == Coding::Identity).then_some((original, coding))
-}
-
-/// The coding that files of this name are stored in, whatever the rules say: an `svgz` is an SVG
-/// image in gzip, which browsers show only with Content-Encoding. (nginx sends the type alone;
-/// Apache needs `AddEncoding gzip svgz`.)
-pub(crate) fn stored_coding(name: &[u8]) -> Coding {
-    match name {
-        [.., b'.', s, v, g, z] if [*s, *v, *g, *z].eq_ignore_ascii_case(b"svgz") => Coding::Gzip,
-        _ => Coding::Identity,
     }
 }
 

@@ -37,7 +37,6 @@
 #![forbid(unsafe_code)]
 
 mod budget;
-pub mod check;
 #[doc(hidden)]
 pub mod checks;
 mod directory;
@@ -52,12 +51,14 @@ mod multipart;
 mod names;
 mod pack;
 mod path;
+pub mod raw;
 mod reply;
 mod representation;
 mod route;
 mod rules;
 mod sidecar;
 mod site;
+mod site_file;
 mod streamed;
 mod survey;
 mod tar;
@@ -69,9 +70,6 @@ pub use error::{OpenError, OpenFault, Warning};
 pub use index::FileId;
 pub use live::Version;
 pub use multipart::{Piece, Plan};
-pub use pack::{
-    Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, Unencoded, estimate, pack,
-};
 pub use reply::{Body, FieldBuf, Multipart, Reply};
 pub use representation::Representation;
 pub use route::{Found, Route};

@@ -41,13 +41,14 @@ pub(crate) fn of(name: &[u8]) -> Lifetime {
 /// | `app-3f2a1b9c.js`, `image_hu_0123456789abcdef.jpg` | Sprockets, Hugo |
 /// | `index-BxJ3k9aZ.js`, `main-5XKQW2ZB.js` | Vite and Rollup, esbuild, Angular |
 /// | `chunks/0123456789abcdef.js` | Next.js |
-fn is_fingerprinted(name: &[u8]) -> bool {
+#[must_use]
+pub fn is_fingerprinted(name: &[u8]) -> bool {
     let (folders, file) = match name.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&name[..slash], &name[slash + 1..]),
         None => (&b""[..], name),
     };
     // A sidecar, or a source map, is as fixed as the file that it belongs to.
-    let file = crate::index::sidecar(file).map_or(file, |(original, _)| original);
+    let file = crate::sidecar::sidecar(file).map_or(file, |(original, _)| original);
     let file = file.strip_suffix(b".map").unwrap_or(file);
     let Some(dot) = file.iter().rposition(|&byte| byte == b'.') else { return false };
     let (stem, extension) = (&file[..dot], &file[dot + 1..]);

@@ -5,17 +5,20 @@
 //! `nosniff` a wrong guess would be worse than a download. The exceptions are names that standards
 //! give to files without an extension.
 
-/// The value of `Content-Type` for a file of this name, as the type alone and whether UTF-8 should be declared.
-pub(crate) fn of(name: &[u8]) -> Media {
+/// Returns the type of a file of this name.
+#[must_use]
+pub fn media_type(name: &[u8]) -> Media {
     let essence = essence(name);
     Media { essence, utf8: is_text(essence) }
 }
 
 /// A media type (RFC 9110 §8.3.1) and whether `; charset=utf-8` belongs behind it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Media {
-    pub(crate) essence: &'static str,
-    pub(crate) utf8: bool,
+pub struct Media {
+    /// The type alone.
+    pub essence: &'static str,
+    /// UTF-8 should be declared.
+    pub utf8: bool,
 }
 
 fn essence(name: &[u8]) -> &'static str {

@@ -109,7 +109,7 @@ impl Key {
 }
 
 /// Paths that lead to a file, links counted.
-pub(crate) const FILES_MAX: usize = 1 << 20;
+pub const FILES_MAX: usize = 1 << 20;
 /// Bytes of all names together.
 pub(crate) const NAMES_BYTES_MAX: usize = 256 << 20;
 

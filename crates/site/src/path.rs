@@ -13,16 +13,16 @@
 
 /// Where a path points, and whether it was written as a directory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Resolved<'a> {
+pub struct Resolved<'a> {
     /// The key to look up.
-    pub(crate) key: &'a [u8],
+    pub key: &'a [u8],
     /// The path ended in `/`, `/.` or `/..`.
-    pub(crate) slash: bool,
+    pub slash: bool,
 }
 
 /// Why a path has no key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PathFault {
+pub enum PathFault {
     /// Not a path: 400.
     Malformed,
     /// Longer than the buffer: 404.
@@ -50,7 +50,10 @@ pub(crate) fn plain(raw: &[u8]) -> Option<Resolved<'_>> {
 
 /// Returns the key of any path, built in `buffer`. A buffer as long as the path is always long
 /// enough.
-pub(crate) fn resolve<'b>(raw: &[u8], buffer: &'b mut [u8]) -> Result<Resolved<'b>, PathFault> {
+///
+/// # Errors
+/// It is no path, or its key is longer than the buffer.
+pub fn resolve<'b>(raw: &[u8], buffer: &'b mut [u8]) -> Result<Resolved<'b>, PathFault> {
     let (b'/', rest) = raw.split_first().ok_or(PathFault::Malformed)? else {
         return Err(PathFault::Malformed);
     };
@@ -166,12 +169,13 @@ fn is_dots(segment: &[u8]) -> bool {
 
 /// Whether a key may be served at all: dotfiles are not, except below the root's `.well-known` (RFC
 /// 8615), nor are the files that talk to the server itself.
-pub(crate) fn is_public(key: &[u8]) -> bool {
+#[must_use]
+pub fn is_public(key: &[u8]) -> bool {
     match key.first() {
         Some(b'_') => {
             // `_headers.gz` would otherwise bring `_headers` back as its encoding.
             let mut stem = key;
-            while let Some((original, _)) = crate::index::sidecar(stem) {
+            while let Some((original, _)) = crate::sidecar::sidecar(stem) {
                 stem = original;
             }
             if stem == b"_headers" || stem == b"_redirects" {
@@ -185,7 +189,7 @@ pub(crate) fn is_public(key: &[u8]) -> bool {
 }
 
 /// Appends a key as the path of a URL (RFC 3986 §3.3), without slashes at its ends.
-pub(crate) fn encode(key: &[u8], out: &mut Vec<u8>) {
+pub fn encode(key: &[u8], out: &mut Vec<u8>) {
     for &byte in key {
         if stays(byte) {
             out.push(byte);
@@ -206,8 +210,9 @@ pub(crate) fn percent(byte: u8) -> [u8; 3] {
     [b'%', hex(byte >> 4), hex(byte & 15)]
 }
 
-/// An upper-case hexadecimal digit.
-pub(crate) fn hex(digit: u8) -> u8 {
+/// Returns the upper-case hexadecimal digit of the low four bits.
+#[must_use]
+pub fn hex(digit: u8) -> u8 {
     HEX[usize::from(digit & 15)]
 }
 
@@ -218,7 +223,7 @@ pub(crate) const ESCAPED_SLASH: u8 = 0;
 /// Bytes of the longest request target by default ([`sitar_http::h1::Limits`]).
 pub(crate) const PATH_MAX: usize = 8192;
 /// Longest name served, in bytes after decoding.
-pub(crate) const NAME_MAX: usize = 4096;
+pub const NAME_MAX: usize = 4096;
 /// Deepest nesting: the walk recurses, so it must end.
 pub(crate) const DEPTH_MAX: usize = 256;
 

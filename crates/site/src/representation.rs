@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 /// SHA-256 of some content.
-pub(crate) type Hash = [u8; 32];
+pub type Hash = [u8; 32];
 
 /// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later
 /// than that. Header lines are made once, so it is that of the first answer, which may be dated a
@@ -285,7 +285,10 @@ impl Representation {
     }
 
     /// The first bytes of the content, all of them if they are in memory; and how many there are.
-    pub(crate) fn beginning(&self, at_most: usize) -> std::io::Result<(Vec<u8>, u64)> {
+    ///
+    /// # Errors
+    /// The kernel's, or the file was changed.
+    pub fn beginning(&self, at_most: usize) -> std::io::Result<(Vec<u8>, u64)> {
         let bytes = match &self.content {
             Content::Static(bytes) => bytes.to_vec(),
             Content::Resident(region) => region.to_vec(),
@@ -454,7 +457,9 @@ impl Representation {
     }
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> Hash {
+/// Returns the SHA-256 of `bytes`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> Hash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
     hash

@@ -39,6 +39,12 @@ impl Found<'_> {
         self.file
     }
 
+    /// The status of the answer: 200, or that of an error whose page the file is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
     /// A file as it is, without rules.
     #[cfg(test)]
     pub(crate) fn plain(file: FileId) -> Found<'static> {

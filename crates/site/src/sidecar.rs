@@ -1,98 +1,49 @@
 //! Sidecars: compressed forms that lie beside a file, such as `app.js.gz` beside `app.js`.
 //!
-//! A sidecar is only said to hold the file. It goes wrong when the file is edited and
-//! the sidecar is not made again. Its time says so for nothing ([`is_outdated`]: at each start);
-//! its content says so for certain ([`compare`]: when packing and checking).
+//! A sidecar is only said to hold the file. It goes wrong when the file is edited and the sidecar
+//! is not made again. Its time shows that for nothing, at each start ([`is_outdated`]); its content
+//! shows it for certain, and sitar-publish compares that when it packs and checks.
 
-use libdeflater::{DecompressionError, Decompressor};
 use sitar_http::semantics::Coding;
-use std::io::Read;
 
-/// What a sidecar is to the file that it lies beside.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The same content, encoded.
-    Same,
-    /// Another content, encoded: most often an older version of it.
-    Other,
-    /// Nothing that a client could decode to the end, or bytes behind the end.
-    Broken,
-    /// Not compared, because it is far larger than the file.
-    Oversized,
-}
-
-/// Compares what `encoded` decodes to with `content`, and stops at the first byte that differs: a
-/// few bytes that decode to gigabytes cost no more than the file is long.
-pub(crate) fn compare(coding: Coding, encoded: &[u8], content: &[u8]) -> Verdict {
-    if encoded.is_empty() {
-        return Verdict::Broken;
-    }
-    match coding {
-        Coding::Br => same(sitar_brotli::Decoder::new(encoded), content),
-        Coding::Zstd => zstd::Decoder::new(encoded)
-            .and_then(|mut decoder| decoder.window_log_max(WINDOW_LOG_MAX).map(|()| decoder))
-            .map_or(Verdict::Broken, |decoder| same(decoder, content)),
-        Coding::Gzip => gzip(encoded, content),
-        Coding::Identity => Verdict::Broken,
-    }
-}
-
-fn gzip(encoded: &[u8], content: &[u8]) -> Verdict {
-    // One byte more than wanted, so that more is noticed.
-    let mut decoded = vec![0; content.len() + 1];
-    let mut decode = |encoded: &[u8]| {
-        let length = Decompressor::new().gzip_decompress(encoded, &mut decoded)?;
-        Ok(decoded[..length] == *content)
+/// Returns the name of the file that a sidecar of this name encodes, and the coding; `None` for a
+/// name that is no sidecar's.
+#[must_use]
+pub fn sidecar(name: &[u8]) -> Option<(&[u8], Coding)> {
+    let (original, coding) = match name {
+        [original @ .., b'.', b'b', b'r'] => (original, Coding::Br),
+        [original @ .., b'.', b'z', b's', b't'] => (original, Coding::Zstd),
+        [original @ .., b'.', b'g', b'z'] => (original, Coding::Gzip),
+        _ => return None,
     };
-    match decode(encoded) {
-        // Of several members (RFC 1952 §2.2) the first one is decoded, as browsers do; curl fails
-        // at whatever follows it. One that is there to its last byte cannot do without that byte.
-        Ok(true) => match decode(&encoded[..encoded.len() - 1]) {
-            Ok(_) => Verdict::Broken,
-            Err(_) => Verdict::Same,
-        },
-        Ok(false) | Err(DecompressionError::InsufficientSpace) => Verdict::Other,
-        Err(DecompressionError::BadData) => Verdict::Broken,
+    // An encoding of what is encoded already would be labelled as one of the two.
+    let is_name = original.last().is_some_and(|&byte| byte != b'/');
+    (is_name && stored_coding(original) == Coding::Identity).then_some((original, coding))
+}
+
+/// Returns the coding that files of this name are stored in, whatever the rules say.
+///
+/// An `svgz` is an SVG image in gzip, which browsers show only with Content-Encoding. nginx sends
+/// the type alone; Apache needs `AddEncoding gzip svgz`.
+#[must_use]
+pub fn stored_coding(name: &[u8]) -> Coding {
+    match name {
+        [.., b'.', s, v, g, z] if [*s, *v, *g, *z].eq_ignore_ascii_case(b"svgz") => Coding::Gzip,
+        _ => Coding::Identity,
     }
 }
 
-fn same(mut decoded: impl Read, mut content: &[u8]) -> Verdict {
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match decoded.read(&mut buffer) {
-            Ok(0) if content.is_empty() => return Verdict::Same,
-            Ok(0) => return Verdict::Other,
-            Ok(length) => match content.strip_prefix(&buffer[..length]) {
-                Some(rest) => content = rest,
-                None => return Verdict::Other,
-            },
-            Err(_) => return Verdict::Broken,
-        }
-    }
-}
-
-/// Whether a sidecar of `encoded` bytes is too large to be an encoding of `content` bytes, so that
-/// it need not be read.
-pub(crate) fn is_oversized(encoded: u64, content: u64) -> bool {
-    encoded > content + content / 8 + OVERHEAD_MAX
-}
-
-/// Whether a sidecar is clearly older than its file, by their times in seconds. Equal times are
-/// those of a build with `SOURCE_DATE_EPOCH`; a copy or a checkout gives times that differ by as
-/// long as it takes.
-pub(crate) fn is_outdated(original: Option<u64>, sidecar: Option<u64>) -> bool {
+/// Returns whether a sidecar is clearly older than its file, by their times in seconds.
+///
+/// Equal times are those of a build with `SOURCE_DATE_EPOCH`; a copy or a checkout gives times that
+/// differ by as long as it takes.
+#[must_use]
+pub fn is_outdated(original: Option<u64>, sidecar: Option<u64>) -> bool {
     matches!((original, sidecar), (Some(original), Some(sidecar)) if sidecar.saturating_add(GRAIN) < original)
 }
 
 /// Seconds: the grain of the coarsest times in use, those of FAT and zip.
 const GRAIN: u64 = 2;
-/// Windows above 8 MiB are not for HTTP (RFC 9659 §3): browsers refuse them.
-const WINDOW_LOG_MAX: u32 = 23;
-/// Bytes of headers, names and comments that an encoding may carry beside the content.
-const OVERHEAD_MAX: u64 = 64 << 10;
-/// Bytes of a file above which its sidecars are not decoded: both are held in memory for that.
-/// Their times count.
-pub(crate) const COMPARED_MAX: u64 = 64 << 20;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -6,7 +6,7 @@ use crate::fields::Blocks;
 use crate::index::{Entry, FileId, Index};
 use crate::live::Origin;
 use crate::names::Names;
-use crate::pack::{self, read::Found};
+use crate::pack::{self, read::PackProbe};
 use crate::path::is_key;
 use crate::representation::Hash;
 use crate::rules::{self, Rules};
@@ -103,8 +103,11 @@ impl Site {
         open(path, options, compile, show).map_err(|fault| OpenError::new(path, fault))
     }
 
-    /// The same for a site whose rules have mistakes: without them.
-    pub(crate) fn open_without_rules(path: &Path, options: &Options) -> Result<Site, OpenError> {
+    /// Opens a site whose rules have mistakes, without its rules: for tools that report them.
+    ///
+    /// # Errors
+    /// As for [`open`](Site::open).
+    pub fn open_without_rules(path: &Path, options: &Options) -> Result<Site, OpenError> {
         open(path, options, |_| Ok(Rules::default()), &mut |_| ())
             .map_err(|fault| OpenError::new(path, fault))
     }
@@ -228,16 +231,16 @@ fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Res
         }
         FileType::RegularFile => {
             show(Seen::Content(fd.as_fd()));
-            let archive = Archive { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
+            let archive = ArchiveFile { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
             match pack::read::find(&archive)? {
-                Found::Pack(packed) => {
+                PackProbe::Pack(packed) => {
                     return open_pack(archive, packed, &stat, prefix, options, compile, warnings);
                 }
-                Found::Newer => {
+                PackProbe::Newer => {
                     let why = "it was made by a newer sitar";
                     warnings.push(Warning::IndexUnused { why });
                 }
-                Found::Nothing => {}
+                PackProbe::Plain => {}
             }
             let ((names, bodies), rule_files, maps) = list(&archive, prefix, &mut warnings)?;
             let rules = archive_rules(&archive, rule_files, &maps, compile)?;
@@ -250,8 +253,8 @@ fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Res
 
 /// A pack: everything is known from its index.
 fn open_pack(
-    archive: Archive,
-    packed: pack::read::Packed,
+    archive: ArchiveFile,
+    packed: pack::read::PackIndex,
     stat: &Stat,
     prefix: Option<&str>,
     options: &Options,
@@ -260,7 +263,7 @@ fn open_pack(
 ) -> Result<Site, OpenFault> {
     let packed = packed.below(prefix)?;
     let rules = compile(&packed.rules(&archive)?)?;
-    let pack::read::Packed { names, records, blocks, hash, .. } = packed;
+    let pack::read::PackIndex { names, records, blocks, hash, .. } = packed;
     let store = Store::Pack { file: archive.unchanged(stat)?, records, blocks, hash };
     let site = Site::assemble(store, names, prefix, options, rules, warnings)?;
     if site.index.has_clash {
@@ -351,19 +354,22 @@ pub(crate) fn list(
     Ok((listing, rules, tree.into_maps()))
 }
 
-pub(crate) struct Archive {
+/// An archive that is open for reading.
+pub struct ArchiveFile {
     file: File,
     len: u64,
 }
 
-impl Archive {
-    pub(crate) fn of(file: std::fs::File) -> io::Result<Archive> {
+impl ArchiveFile {
+    /// Takes an open file for an archive.
+    ///
+    /// # Errors
+    /// The kernel does not tell its size.
+    pub fn new(file: std::fs::File) -> io::Result<ArchiveFile> {
         let len = file.metadata()?.len();
-        Ok(Archive { file: File::from(file), len })
+        Ok(ArchiveFile { file: File::from(file), len })
     }
-}
 
-impl Archive {
     /// The archive to send bodies from, if nothing has been written since `before`.
     fn unchanged(self, before: &Stat) -> Result<Streamed, OpenFault> {
         let file = Streamed::new(self.file, before, false);
@@ -374,8 +380,8 @@ impl Archive {
     }
 }
 
-impl ReadAt for Archive {
-    fn len(&self) -> u64 {
+impl ReadAt for ArchiveFile {
+    fn size(&self) -> u64 {
         self.len
     }
 

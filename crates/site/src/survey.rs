@@ -5,9 +5,10 @@ mod secrets;
 
 use crate::directory::Root;
 use crate::error::{Warning, Warnings, printable};
-use crate::index::sidecar;
+use crate::sidecar::sidecar;
 use crate::site::{Site, Store};
-pub(crate) use secrets::secrets;
+pub use secrets::is_html;
+use secrets::secrets;
 use sitar_http::{Field, Method, Request, RequestTarget, Status};
 use sitar_io::File;
 
@@ -26,7 +27,7 @@ pub(crate) fn is_host_config(key: &[u8]) -> bool {
 }
 
 /// Warns of files that are not served because they configure another host.
-pub(crate) fn host_config<'n>(names: impl Iterator<Item = &'n [u8]>, warnings: &mut Warnings) {
+fn host_config<'n>(names: impl Iterator<Item = &'n [u8]>, warnings: &mut Warnings) {
     let mut files = 0;
     let mut shown: Vec<String> = Vec::new();
     for name in names {
@@ -38,6 +39,24 @@ pub(crate) fn host_config<'n>(names: impl Iterator<Item = &'n [u8]>, warnings: &
     if files > 0 {
         warnings.push(Warning::HostConfig { files, names: shown });
     }
+}
+
+/// Looks at the names of a directory that is to be packed: returns those that are packed, which with
+/// `config_files` are all, and warns of what is left out and of what looks like a secret.
+pub fn screen(
+    root: &Root,
+    mut names: Vec<Box<[u8]>>,
+    config_files: bool,
+    warnings: &mut Warnings,
+) -> Vec<Box<[u8]>> {
+    if !config_files {
+        let (hidden, kept) = names.into_iter().partition::<Vec<_>, _>(|name| is_host_config(name));
+        host_config(hidden.iter().map(|name| &**name), warnings);
+        names = kept;
+    }
+    let named = names.iter().map(|name| ((), &**name));
+    secrets(named, |(), name, buffer| first_bytes(root, name, buffer), warnings);
+    names
 }
 
 /// Looks at a site that has just been opened, whose root is the folder `prefix` of what lies there.
@@ -135,7 +154,7 @@ fn beginning<'b>(site: &Site, source: usize, name: &[u8], buffer: &'b mut [u8]) 
 }
 
 /// Reads the first bytes of a file in a directory.
-pub(crate) fn first_bytes<'b>(root: &Root, name: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+fn first_bytes<'b>(root: &Root, name: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     let (fd, stat) = root.file(name).ok()?;
     read(&File::from(fd), 0, u64::try_from(stat.st_size).unwrap_or(0), buffer)
 }
@@ -165,6 +184,3 @@ const HOST_CONFIG: [&[u8]; 8] = [
 ];
 /// Names in one warning.
 const NAMES_SHOWN: usize = 8;
-
-#[cfg(test)]
-mod tests;

@@ -56,7 +56,7 @@ fn neighbors_on_one_floor_and_floors_above_are_refused() {
         said(directions(&metadata, &files)),
         [
             "crates/http/Cargo.toml:3: `sitar-http` must not depend on `sitar-io` (it may use none of ours)",
-            "crates/site/Cargo.toml: `sitar-site` must not depend on `sitar-server` (it may use sitar-io, sitar-http, sitar-brotli, sitar-html)",
+            "crates/site/Cargo.toml: `sitar-site` must not depend on `sitar-server` (it may use sitar-io, sitar-http)",
             "crates/shed/Cargo.toml: `shed` has no place in the floor plan",
         ]
     );
@@ -74,6 +74,28 @@ fn git_packages_and_async_runtimes_are_refused() {
         [
             "Cargo.lock: beta (git+https://example.com/b#1) comes from git; only crates.io is allowed",
             "Cargo.lock: `tokio` is an async runtime, brought in by `sitar`; none may enter a worker",
+        ]
+    );
+}
+
+#[test]
+fn encoders_and_parsers_are_kept_out_of_the_server() {
+    let linked = |member: &str, packages: &[&str]| {
+        (member.to_string(), packages.iter().map(ToString::to_string).collect())
+    };
+    let metadata = Metadata {
+        linked: [
+            linked("sitar-server", &["html5gum", "rustix", "zstd-sys"]),
+            linked("sitar-publish", &["brotli", "html5gum"]),
+        ]
+        .into(),
+        ..Metadata::default()
+    };
+    assert_eq!(
+        said(foreign_packages(&metadata)),
+        [
+            "Cargo.lock: `html5gum` is linked into `sitar-server`, which encodes nothing and parses no pages",
+            "Cargo.lock: `zstd-sys` is linked into `sitar-server`, which encodes nothing and parses no pages",
         ]
     );
 }

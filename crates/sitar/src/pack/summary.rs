@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write as _};
 use std::path::Path;
 
 use indicatif::HumanBytes;
-use sitar_site::{Encodings, Packed};
+use sitar_publish::{Encodings, Packed};
 
 use crate::cli::Pack;
 use crate::error::Printable;

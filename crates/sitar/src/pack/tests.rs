@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 
-use sitar_site::{Encodings, Warning};
+use sitar_publish::Encodings;
+use sitar_site::Warning;
 
 use super::*;
 use crate::cli::{self, Verb};

@@ -4,7 +4,7 @@ use super::*;
 fn assert_types(cases: &[(&str, &str)]) {
     for (name, expected) in cases {
         let expected = expected.strip_suffix('+').map_or((*expected, false), |essence| (essence, true));
-        let Media { essence, utf8 } = of(name.as_bytes());
+        let Media { essence, utf8 } = media_type(name.as_bytes());
         assert_eq!((essence, utf8), expected, "{name}");
     }
 }
@@ -43,9 +43,9 @@ fn the_types_that_a_site_lives_on() {
         ("strange.qqqq", "application/octet-stream", false),
         ("ends.", "application/octet-stream", false),
     ] {
-        assert_eq!(of(name.as_bytes()), Media { essence, utf8 }, "{name}");
+        assert_eq!(media_type(name.as_bytes()), Media { essence, utf8 }, "{name}");
     }
-    assert_eq!(of(b"a.\xff").essence, "application/octet-stream");
+    assert_eq!(media_type(b"a.\xff").essence, "application/octet-stream");
 }
 
 #[test]

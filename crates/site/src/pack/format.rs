@@ -15,104 +15,121 @@
 use crate::representation::Hash;
 
 /// The member that holds the index. Always the last one, so that its end is found from the archive's.
-pub(crate) const INDEX_NAME: &[u8] = b".sitar/index";
+pub const INDEX_NAME: &[u8] = b".sitar/index";
 /// First bytes of the footer.
-pub(super) const MAGIC: &[u8; 16] = b"sitar pack index";
+pub const MAGIC: &[u8; 16] = b"sitar pack index";
 /// What this program writes, and the only version that it reads.
-pub(super) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 /// A header block of tar, and the footer.
-pub(super) const BLOCK: u64 = 512;
+pub const BLOCK: u64 = 512;
 /// The two blocks of zeros that end an archive.
-pub(super) const END: u64 = 2 * BLOCK;
-pub(super) const RECORD: usize = 64;
-pub(super) const PAIR: usize = 8;
-pub(super) const FOOTER: usize = BLOCK as usize;
+pub const END: u64 = 2 * BLOCK;
+/// Bytes of a record.
+pub const RECORD: usize = 64;
+/// Bytes of the two lengths of a pair of header blocks.
+pub const PAIR: usize = 8;
+/// Bytes of the footer.
+pub const FOOTER: usize = BLOCK as usize;
 /// Bytes of an index at most: read into memory whole.
-pub(super) const INDEX_MAX: u64 = 512 << 20;
+pub const INDEX_MAX: u64 = 512 << 20;
 /// Pairs of header blocks at most; their numbers have 16 bits, the last of which means none.
-pub(super) const PAIRS_MAX: usize = 0xffff;
+pub const PAIRS_MAX: usize = 0xffff;
 /// Bytes of one header block: with validators and the site's own rules it has to fit into an answer
 /// ([`crate::reply`] adds up).
-pub(crate) const LINES_MAX: usize = 2 << 10;
+pub const LINES_MAX: usize = 2 << 10;
 /// Lines of one header block; those that sitar makes have six.
-pub(crate) const LINES_COUNT_MAX: usize = 14;
+pub const LINES_COUNT_MAX: usize = 14;
 /// Bytes of the text that names the encoders.
-pub(super) const ENCODERS_MAX: usize = 96;
+pub const ENCODERS_MAX: usize = 96;
 /// No pair of header blocks.
-pub(super) const NONE: u16 = 0xffff;
+pub const NONE: u16 = 0xffff;
 
 /// One member of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub struct Record {
     /// First byte of the body in the archive.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// Bytes of the body.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Seconds since the Unix epoch.
-    pub(crate) mtime: Option<u64>,
+    pub mtime: Option<u64>,
     /// Of the body.
-    pub(crate) hash: Hash,
-    pub(crate) flags: Flags,
+    pub hash: Hash,
+    /// How the member came about.
+    pub flags: Flags,
     /// The header blocks under its own name.
-    pub(crate) own: u16,
+    pub own: u16,
     /// The header blocks as an encoding of the file that it is a sidecar of.
-    pub(crate) encoded: u16,
+    pub encoded: u16,
 }
 
 /// How a member came about: what packing again may take over.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(pub(super) u16);
+pub struct Flags(
+    /// The bits; those that a version does not know are zero.
+    pub u16,
+);
 
 impl Flags {
     /// A sidecar that the packer made.
-    pub(super) const GENERATED: Flags = Flags(1);
+    pub const GENERATED: Flags = Flags(1);
 
-    pub(super) fn is_generated(self) -> bool {
+    /// Returns whether it is a sidecar that the packer made.
+    #[must_use]
+    pub fn is_generated(self) -> bool {
         self.0 & Flags::GENERATED.0 != 0
     }
 
-    /// For these codings (as places in [`super::encode::CODINGS`]) the packer has decided: what is not beside it as a
-    /// generated sidecar was not worth it.
-    pub(super) fn tried(codings: [bool; 3]) -> Flags {
+    /// The packer has decided about these codings, brotli, gzip and Zstandard: what does not lie
+    /// beside the file as a generated sidecar was not worth it.
+    #[must_use]
+    pub fn tried(codings: [bool; 3]) -> Flags {
         let bit = |at: usize| if codings[at] { 1 << (at + 1) } else { 0 };
         Flags(bit(0) | bit(1) | bit(2))
     }
 
-    pub(super) fn is_tried(self) -> [bool; 3] {
+    /// Returns about which codings, in the same order, the packer has decided.
+    #[must_use]
+    pub fn is_tried(self) -> [bool; 3] {
         [self.0 & 2 != 0, self.0 & 4 != 0, self.0 & 8 != 0]
     }
 
-    /// Whether this version has no other flags.
-    pub(super) fn is_known(self) -> bool {
+    /// Returns whether this version knows all of the bits.
+    #[must_use]
+    pub fn is_known(self) -> bool {
         self.0 & !15 == 0
     }
 }
 
 /// What the last block of the index says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Footer {
-    pub(super) version: u32,
+pub struct Footer {
+    /// Version of the format.
+    pub version: u32,
     /// Bytes of the whole archive.
-    pub(super) archive: u64,
+    pub archive: u64,
     /// Where the index begins in the archive.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// Bytes of the index, footer included.
-    pub(super) size: u64,
-    pub(super) members: u32,
-    pub(super) pairs: u32,
+    pub size: u64,
+    /// Records.
+    pub members: u32,
+    /// Pairs of header blocks.
+    pub pairs: u32,
     /// Bytes of all header blocks.
-    pub(super) lines: u32,
+    pub lines: u32,
     /// Bytes of all names.
-    pub(super) names: u32,
+    pub names: u32,
     /// Which encoders made the sidecars: another text means that they would be made otherwise today.
-    pub(super) encoders: Vec<u8>,
+    pub encoders: Vec<u8>,
     /// SHA-256 over all of the index before this field.
-    pub(super) hash: Hash,
+    pub hash: Hash,
 }
 
 impl Footer {
-    /// `None`: no footer of any version.
-    pub(super) fn parse(block: &[u8; FOOTER]) -> Option<Footer> {
+    /// Reads a footer; `None` when it is none of any version.
+    #[must_use]
+    pub fn parse(block: &[u8; FOOTER]) -> Option<Footer> {
         let mut fields = Fields(block);
         if fields.take::<16>() != *MAGIC {
             return None;
@@ -127,8 +144,8 @@ impl Footer {
         Some(Footer { version, archive, offset, size, members, pairs, lines, names, encoders, hash })
     }
 
-    /// The footer's bytes before the hash.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the footer's bytes before the hash.
+    pub fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.version.to_le_bytes());
@@ -154,7 +171,8 @@ impl Record {
         (Record { offset, size, mtime, hash, flags, own, encoded }, name)
     }
 
-    pub(super) fn write(&self, name: u16, out: &mut Vec<u8>) {
+    /// Appends the record's bytes; `name`: bytes of the member's name.
+    pub fn write(&self, name: u16, out: &mut Vec<u8>) {
         for number in [self.offset, self.size, self.mtime.unwrap_or(u64::MAX)] {
             out.extend_from_slice(&number.to_le_bytes());
         }

@@ -6,7 +6,7 @@
 //! may stand in an answer. What then remains is the word of whoever made the archive, as with any tar; the bodies are held
 //! against their hashes when they are loaded.
 
-use super::RULES;
+use super::RULE_FILES;
 use super::format::{
     BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_COUNT_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD,
     Record, Records, VERSION,
@@ -21,36 +21,37 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 /// What an archive's end says.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub enum PackProbe {
     /// No index there: a plain tar, or a pack to which something was appended.
-    Nothing,
+    Plain,
     /// An index of a version that this program does not know.
     Newer,
-    Pack(Packed),
+    /// A pack.
+    Pack(PackIndex),
 }
 
 /// A checked index.
 #[derive(Debug)]
-pub(crate) struct Packed {
+pub struct PackIndex {
     /// In the archive's order. Whether the names are distinct is seen when an [`Index`](crate::index::Index) is made of them.
     pub(crate) names: Names,
     /// One for each name.
     pub(crate) records: Records,
     pub(crate) blocks: Vec<Blocks>,
     /// Which encoders made the sidecars.
-    pub(super) encoders: Vec<u8>,
+    pub(crate) encoders: Vec<u8>,
     /// SHA-256 of the index, which holds the hash of each body.
     pub(crate) hash: Hash,
 }
 
-impl Packed {
+impl PackIndex {
     /// Only what lies below a folder, by its name there. The rules are those of that folder.
     ///
     /// # Errors
     /// There is no such folder.
-    pub(crate) fn below(mut self, prefix: Option<&str>) -> Result<Packed, OpenFault> {
+    pub(crate) fn below(mut self, prefix: Option<&str>) -> Result<PackIndex, OpenFault> {
         let Some(prefix) = prefix else { return Ok(self) };
-        let no_such = |packed: &Packed| OpenFault::NoSuchPrefix {
+        let no_such = |packed: &PackIndex| OpenFault::NoSuchPrefix {
             prefix: prefix.to_owned(),
             folders: packed.folders(),
         };
@@ -73,9 +74,21 @@ impl Packed {
         Ok(self)
     }
 
-    /// Each member and its name.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (&[u8], Record)> {
+    /// Each member and its name, in the archive's order.
+    pub fn members(&self) -> impl Iterator<Item = (&[u8], Record)> {
         self.names.iter().zip(self.records.iter())
+    }
+
+    /// The text that says which encoders made the sidecars.
+    #[must_use]
+    pub fn encoders(&self) -> &[u8] {
+        &self.encoders
+    }
+
+    /// The header blocks that records refer to by their numbers.
+    #[must_use]
+    pub fn blocks(&self) -> &[Blocks] {
+        &self.blocks
     }
 
     /// The contents of `_headers` and `_redirects`, as far as there are such members.
@@ -85,7 +98,7 @@ impl Packed {
     pub(crate) fn rules(&self, archive: &impl ReadAt) -> Result<[Option<Vec<u8>>; 2], OpenFault> {
         let mut texts = [None, None];
         for (name, record) in self.members() {
-            let Some(place) = RULES.iter().position(|rules| *rules == name) else { continue };
+            let Some(place) = RULE_FILES.iter().position(|rules| *rules == name) else { continue };
             let mut text = vec![0; crate::site::rule_bytes(record.size)];
             read(archive, &mut text, record.offset)?;
             // One that is too long is refused for that.
@@ -116,17 +129,17 @@ impl Packed {
 /// # Errors
 /// An index that is damaged or says what cannot be: the archive is not to be served, since its hashes are all that could
 /// tell whether the rest is what was packed.
-pub(crate) fn find(archive: &impl ReadAt) -> Result<Found, OpenFault> {
-    let length = archive.len();
-    let Some(at) = length.checked_sub(END + BLOCK) else { return Ok(Found::Nothing) };
+pub fn find(archive: &impl ReadAt) -> Result<PackProbe, OpenFault> {
+    let length = archive.size();
+    let Some(at) = length.checked_sub(END + BLOCK) else { return Ok(PackProbe::Plain) };
     let mut tail = [0; FOOTER + END as usize];
     read(archive, &mut tail, at)?;
     let (footer, end) = tail.split_first_chunk::<FOOTER>().unwrap_or((&[0; FOOTER], &[]));
     let Some(footer) = Footer::parse(footer).filter(|_| end.iter().all(|&byte| byte == 0)) else {
-        return Ok(Found::Nothing);
+        return Ok(PackProbe::Plain);
     };
     if footer.version != VERSION {
-        return Ok(Found::Newer);
+        return Ok(PackProbe::Newer);
     }
     let layout =
         Layout::of(&footer, length).ok_or_else(|| damaged(at, "the index's footer contradicts itself"))?;
@@ -147,7 +160,7 @@ pub(crate) fn find(archive: &impl ReadAt) -> Result<Found, OpenFault> {
     let (lengths, lines) = lines.split_at(layout.lines - layout.pairs);
     blocks(lengths, lines)
         .and_then(|blocks| parse(records, names, blocks, &footer))
-        .map(Found::Pack)
+        .map(PackProbe::Pack)
         .map_err(|what| damaged(footer.offset, what))
 }
 
@@ -205,7 +218,7 @@ fn parse(
     names: Vec<u8>,
     blocks: Vec<Blocks>,
     footer: &Footer,
-) -> Result<Packed, &'static str> {
+) -> Result<PackIndex, &'static str> {
     let names = Names::cut(names, records.name_lengths()).map_err(|why| match why {
         Miscounted::Short => "the index has more names than bytes of them",
         Miscounted::Long => "the index has bytes of names that belong to no member",
@@ -233,7 +246,7 @@ fn parse(
             return Err("the index names header lines that it does not have");
         }
     }
-    Ok(Packed { names, records, blocks, encoders: footer.encoders.clone(), hash: footer.hash })
+    Ok(PackIndex { names, records, blocks, encoders: footer.encoders.clone(), hash: footer.hash })
 }
 
 fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str> {
@@ -258,7 +271,7 @@ fn blocks(lengths: &[u8], mut lines: &[u8]) -> Result<Vec<Blocks>, &'static str>
 
 /// A name that a plain tar could bring to the index, or one of the files that rule the site.
 pub(super) fn is_name(name: &[u8]) -> bool {
-    is_key(name) && (is_public(name) || RULES.contains(&name))
+    is_key(name) && (is_public(name) || RULE_FILES.contains(&name))
 }
 
 fn read(archive: &impl ReadAt, buffer: &mut [u8], at: u64) -> Result<(), OpenFault> {

@@ -6,7 +6,7 @@ use sitar_http::h1;
 use sitar_http::semantics::Coding;
 
 fn entry(coding: Coding, vary: bool) -> Entry {
-    let media = media::of(b"a.js");
+    let media = media::media_type(b"a.js");
     Entry { source: 0, media, coding, vary, decoded: None, lifetime: Lifetime::Revalidate }
 }
 

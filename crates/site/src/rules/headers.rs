@@ -10,7 +10,7 @@ use super::redirects::Redirects;
 use super::table::Table;
 use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines, source};
 use rule::{Class, Line, List, Repetition, Rule, Text};
-pub(crate) use rule::{Override, Stored};
+pub use rule::{Override, StoredCoding};
 use std::collections::{BTreeSet, HashMap};
 
 /// The rules of one `_headers`, in order.
@@ -60,7 +60,7 @@ pub struct HeaderSet<'s> {
     /// [`HeaderSet::lines`].
     written: u64,
     /// The coding that the file is stored in.
-    stored: Option<Stored>,
+    stored: Option<StoredCoding>,
 }
 
 impl std::fmt::Debug for HeaderSet<'_> {
@@ -253,7 +253,7 @@ impl Headers {
     }
 
     /// The coding that the rules say a file is stored in.
-    pub(crate) fn stored(&self, key: &[u8]) -> Option<Stored> {
+    pub(crate) fn stored(&self, key: &[u8]) -> Option<StoredCoding> {
         self.find(&Subject { key, slash: false, authority: None })?.stored()
     }
 
@@ -299,19 +299,19 @@ impl Headers {
 }
 
 /// Rules for which no path has been found yet.
-pub(crate) struct Unmatched<'s> {
+pub struct Unmatched<'s> {
     left: Vec<&'s Rule>,
 }
 
 impl Unmatched<'_> {
     /// Takes out those that match a key.
-    pub(crate) fn look_at(&mut self, key: &[u8]) {
+    pub fn look_at(&mut self, key: &[u8]) {
         let subject = Subject { key, slash: false, authority: None };
         self.left.retain(|rule| rule.source.matches(&subject).is_none());
     }
 
     /// The lines of those that are left.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = u32> {
+    pub fn lines(&self) -> impl Iterator<Item = u32> {
         self.left.iter().map(|rule| rule.number)
     }
 }

@@ -36,14 +36,15 @@ mod parameters;
 mod pattern;
 mod pieces;
 mod redirects;
+mod review;
 mod source;
 mod table;
 mod target;
 mod template;
 
 pub use error::RuleError;
-pub use headers::HeaderSet;
-pub(crate) use headers::{FIXED_BYTES_MAX, Headers, Occasion, Override, Stored};
+pub(crate) use headers::{FIXED_BYTES_MAX, Headers, Occasion};
+pub use headers::{HeaderSet, Override, StoredCoding, Unmatched};
 pub(crate) use pattern::Subject;
 pub(crate) use redirects::{Outcome, Redirects};
 

@@ -212,7 +212,7 @@ fn is_page(target: &Local) -> bool {
 /// extension of a media type that browsers load. Such a path is never answered by a fallback: 200
 /// with HTML for a missing script or image hides the fault and is cached.
 pub(super) fn is_asset(key: &[u8]) -> bool {
-    let essence = crate::media::of(key).essence;
+    let essence = crate::media::media_type(key).essence;
     let (kind, rest) = essence.split_once('/').unwrap_or((essence, ""));
     match kind {
         "image" | "font" | "audio" | "video" | "model" => true,

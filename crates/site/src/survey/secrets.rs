@@ -6,7 +6,6 @@
 //! name is looked for without the dot, as it stands in a careless copy. Names that mean something
 //! else as often (`.pem`, `.key`, `.json`, `env`) count only with content that proves it.
 
-use crate::check::is_html;
 use crate::error::{Warning, Warnings, printable};
 
 /// A kind of file.
@@ -238,3 +237,25 @@ const BACKUPS: [&[u8]; 6] = [b"~", b".bak", b".backup", b".old", b".orig", b".sa
 const BEGINNING: usize = 16 << 10;
 /// Files that are looked into at an opening.
 const LOOKS_MAX: usize = 1000;
+
+/// Returns whether bytes begin like an HTML page: with a document type or the outermost element,
+/// behind white space, comments and a byte order mark.
+#[must_use]
+pub fn is_html(bytes: &[u8]) -> bool {
+    let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    loop {
+        rest = rest.trim_ascii_start();
+        if let Some(comment) = rest.strip_prefix(b"<!--") {
+            match comment.windows(3).position(|three| three == b"-->") {
+                Some(end) => rest = &comment[end + 3..],
+                None => return false,
+            }
+            continue;
+        }
+        let starts = |what: &[u8]| {
+            rest.get(..what.len()).is_some_and(|start| start.eq_ignore_ascii_case(what))
+                && rest.get(what.len()).is_none_or(|next| matches!(next, b'>' | b' ' | b'\t' | b'\n' | b'\r'))
+        };
+        return starts(b"<!doctype html") || starts(b"<html");
+    }
+}

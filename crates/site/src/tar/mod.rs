@@ -27,10 +27,13 @@ pub(crate) mod tests;
 mod window;
 
 /// Bytes that can be read anywhere: a file, or a slice in tests.
-pub(crate) trait ReadAt {
-    /// The length in bytes, fixed.
-    fn len(&self) -> u64;
+pub trait ReadAt {
+    /// Bytes that there are; they never become more or fewer.
+    fn size(&self) -> u64;
     /// Fills `buf` from `offset`.
+    ///
+    /// # Errors
+    /// The kernel's, or the source ends before the buffer does.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -84,7 +87,7 @@ pub(crate) fn scan(
     warnings: &mut Warnings,
     members: &mut impl Members,
 ) -> Result<(), OpenFault> {
-    if source.len() == 0 {
+    if source.size() == 0 {
         return Err(OpenFault::Empty);
     }
     let mut scanner = Scanner {
@@ -133,7 +136,7 @@ impl<R: ReadAt> Scanner<'_, R> {
                 None if at == 0 => return Err(self.not_a_tar()),
                 None => {
                     return Err(OpenFault::Truncated {
-                        offset: self.window.source().len(),
+                        offset: self.window.source().size(),
                         member: self.last.clone(),
                     });
                 }
@@ -297,7 +300,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         while is_extended && added.is_ok() && entries.len() <= EXTENTS_MAX {
             let Some(block) = self.window.block(*offset)? else {
                 return Err(OpenFault::Truncated {
-                    offset: self.window.source().len(),
+                    offset: self.window.source().size(),
                     member: self.last.clone(),
                 });
             };
@@ -318,7 +321,7 @@ impl<R: ReadAt> Scanner<'_, R> {
             let Some(block) = data.checked_add(taken).map(|at| self.window.block(at)).transpose()?.flatten()
             else {
                 return Err(OpenFault::Truncated {
-                    offset: self.window.source().len(),
+                    offset: self.window.source().size(),
                     member: self.last.clone(),
                 });
             };
@@ -352,7 +355,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         let next = self.window.block(data)?;
         let follows = next.is_some_and(|block| is_next(&block));
         // An archive that is cut off there is refused; its last body is one nevertheless.
-        let follows_body = behind == self.window.source().len()
+        let follows_body = behind == self.window.source().size()
             || self.window.block(behind)?.is_some_and(|block| is_next(&block));
         if !follows || !follows_body {
             return Ok(follows_body);
@@ -399,7 +402,7 @@ impl<R: ReadAt> Scanner<'_, R> {
 
     /// Moves behind a body, which must lie within the archive.
     fn skip(&mut self, data: u64, size: u64) -> Result<(), OpenFault> {
-        let end = data.checked_add(size).filter(|&end| end <= self.window.source().len());
+        let end = data.checked_add(size).filter(|&end| end <= self.window.source().size());
         // The last block may lack its padding; then the end marker is missing too, and that is what
         // is reported.
         match end.and_then(|end| end.checked_next_multiple_of(BLOCK as u64)) {
@@ -408,7 +411,7 @@ impl<R: ReadAt> Scanner<'_, R> {
                 Ok(())
             }
             None => {
-                Err(OpenFault::Truncated { offset: self.window.source().len(), member: self.last.clone() })
+                Err(OpenFault::Truncated { offset: self.window.source().size(), member: self.last.clone() })
             }
         }
     }

@@ -241,7 +241,7 @@ fn a_size_beyond_four_gibibytes() {
         len: u64,
     }
     impl ReadAt for Huge {
-        fn len(&self) -> u64 {
+        fn size(&self) -> u64 {
             self.len
         }
         fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -31,7 +31,7 @@ impl<'s, R: ReadAt> Window<'s, R> {
         if let Some(block) = self.cached(at) {
             return Ok(Some(block));
         }
-        let left = self.source.len().saturating_sub(at);
+        let left = self.source.size().saturating_sub(at);
         if left == 0 {
             return Ok(None);
         }
@@ -54,7 +54,7 @@ pub(super) fn read_error(error: io::Error) -> OpenFault {
 }
 
 impl ReadAt for &[u8] {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         <[u8]>::len(self) as u64
     }
 

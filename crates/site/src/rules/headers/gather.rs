@@ -1,7 +1,7 @@
 //! The header lines that rules add to one answer. Nothing here allocates.
 
 use super::rule::{Line, List, Rule, Text};
-use super::{CODING, HeaderSet, NOSNIFF, OWN, Occasion, Stored, TYPE};
+use super::{CODING, HeaderSet, NOSNIFF, OWN, Occasion, StoredCoding, TYPE};
 use crate::reply::FieldBuf;
 use crate::rules::HEADER_LINES_MAX;
 use crate::rules::cost::looked_at;
@@ -31,7 +31,7 @@ impl<'s> HeaderSet<'s> {
 
     /// The coding that the file is stored in: it is sent as it is, with that as its
     /// Content-Encoding.
-    pub(crate) fn stored(&self) -> Option<Stored> {
+    pub(crate) fn stored(&self) -> Option<StoredCoding> {
         self.stored
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Rule {
     /// It has lines that are joined with those of other rules or of the server.
     pub(super) listed: bool,
     /// The coding that the files at this path are stored in.
-    pub(super) stored: Option<Stored>,
+    pub(super) stored: Option<StoredCoding>,
     /// What rules before it say about that does not count.
     pub(super) ends_stored: bool,
     /// One of its lines has been refused.
@@ -154,33 +154,37 @@ const SINGLE: [&str; 27] = [
 
 /// One line that takes the place of another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Override {
+pub struct Override {
     /// The number of the line that counts.
-    pub(crate) line: u32,
+    pub line: u32,
     /// The number of the one that does not.
-    pub(crate) replaced: u32,
+    pub replaced: u32,
     /// The field, as the line that counts has it.
-    pub(crate) name: String,
+    pub name: String,
     /// Both stand below one path.
-    pub(crate) is_within_rule: bool,
+    pub is_within_rule: bool,
 }
 
 /// The coding that a rule says its files are stored in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub enum StoredCoding {
+    /// RFC 1952.
     Gzip,
+    /// RFC 7932.
     Br,
+    /// RFC 8878.
     Zstd,
+    /// RFC 1950, and without its header RFC 1951.
     Deflate,
 }
 
-impl Stored {
-    fn of(value: &[u8]) -> Option<Stored> {
+impl StoredCoding {
+    fn of(value: &[u8]) -> Option<StoredCoding> {
         let all = [
-            (&b"gzip"[..], Stored::Gzip),
-            (b"br", Stored::Br),
-            (b"zstd", Stored::Zstd),
-            (b"deflate", Stored::Deflate),
+            (&b"gzip"[..], StoredCoding::Gzip),
+            (b"br", StoredCoding::Br),
+            (b"zstd", StoredCoding::Zstd),
+            (b"deflate", StoredCoding::Deflate),
         ];
         all.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|(_, stored)| *stored)
     }
@@ -188,20 +192,21 @@ impl Stored {
     /// The same as one of those that are negotiated.
     pub(crate) fn coding(self) -> Option<Coding> {
         match self {
-            Stored::Gzip => Some(Coding::Gzip),
-            Stored::Br => Some(Coding::Br),
-            Stored::Zstd => Some(Coding::Zstd),
-            Stored::Deflate => None,
+            StoredCoding::Gzip => Some(Coding::Gzip),
+            StoredCoding::Br => Some(Coding::Br),
+            StoredCoding::Zstd => Some(Coding::Zstd),
+            StoredCoding::Deflate => None,
         }
     }
 
     /// Its name in HTTP (RFC 9110 §8.4.1).
-    pub(crate) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
-            Stored::Gzip => "gzip",
-            Stored::Br => "br",
-            Stored::Zstd => "zstd",
-            Stored::Deflate => "deflate",
+            StoredCoding::Gzip => "gzip",
+            StoredCoding::Br => "br",
+            StoredCoding::Zstd => "zstd",
+            StoredCoding::Deflate => "deflate",
         }
     }
 }
@@ -272,7 +277,7 @@ impl Rule {
             return Err(Fault::new("a control character", "take it out"));
         }
         if name == "content-encoding" {
-            self.stored = Some(Stored::of(value).ok_or_else(|| {
+            self.stored = Some(StoredCoding::of(value).ok_or_else(|| {
                 Fault::new(
                     "this header is the server's own, except for the one coding that files are stored in",
                     "write Content-Encoding: gzip, br, zstd or deflate, or take the line out",

@@ -1,10 +1,9 @@
-use super::format::{Flags, Footer, LINES_MAX, VERSION};
-use super::read::{Found, find};
 use super::*;
-use crate::reply::Body;
-use crate::{Budget, OpenFault, Options, Route, Site, Warning};
 use proptest::prelude::*;
 use sitar_http::h1;
+use sitar_site::raw::format::{Flags, Footer, LINES_MAX, Record, VERSION};
+use sitar_site::raw::{PackProbe, encode as encode_path, find, is_public, sha256, sidecar};
+use sitar_site::{Body, Budget, OpenFault, Options, Route, Site, Warning};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
@@ -142,9 +141,9 @@ fn what_is_in_a_pack() {
     let folder = tempfile::tempdir().unwrap();
     site(folder.path());
     let (bytes, done) = packed(folder.path());
-    let Found::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
+    let PackProbe::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
     let names: Vec<_> =
-        found.names.iter().map(|name| std::str::from_utf8(name).unwrap().to_owned()).collect();
+        found.members().map(|(name, _)| std::str::from_utf8(name).unwrap().to_owned()).collect();
     let long = format!("long/{}/{}.html", "d".repeat(120), "n".repeat(200));
     assert_eq!(
         names,
@@ -203,12 +202,12 @@ fn what_is_in_a_pack() {
     // Header lines are kept once for all files of a kind.
     let of = |wanted: &str| {
         let at = names.iter().position(|name| name == wanted).unwrap();
-        let record = found.records.get(at).unwrap();
+        let record = found.members().nth(at).unwrap().1;
         (record.own, record.encoded)
     };
     assert_eq!(of("index.html"), of("docs/index.html"));
     assert_eq!(of("index.html.br"), of("docs/index.html.br"));
-    let lines = &found.blocks[usize::from(of("docs/index.html.br").1)];
+    let lines = &found.blocks()[usize::from(of("docs/index.html.br").1)];
     assert_eq!(
         std::str::from_utf8(&lines.content).unwrap(),
         "Content-Type: text/html; charset=utf-8\r\n\
@@ -272,7 +271,7 @@ fn assert_same_site(folder: &Path) {
     for (name, content) in tree(folder) {
         let name = name.to_str().unwrap();
         let mut path = vec![b'/'];
-        crate::path::encode(name.as_bytes(), &mut path);
+        encode_path(name.as_bytes(), &mut path);
         let path = String::from_utf8(path).unwrap();
         let parent = path.rsplit_once("/").unwrap().0;
         for accept in ["identity", "br", "gzip", "zstd", "gzip, br;q=0.5, zstd;q=0.1", "deflate"] {
@@ -283,11 +282,11 @@ fn assert_same_site(folder: &Path) {
                 assert_eq!(ask(&plain, path, accept), expected, "{path} {accept}");
             }
         }
-        let is_sidecar = crate::index::sidecar(name.as_bytes()).is_some_and(|(original, _)| {
+        let is_sidecar = sidecar(name.as_bytes()).is_some_and(|(original, _)| {
             tree(folder).contains_key(Path::new(std::str::from_utf8(original).unwrap()))
         });
         // One that is not its file encoded may be left out.
-        if crate::path::is_public(name.as_bytes()) && !is_sidecar {
+        if is_public(name.as_bytes()) && !is_sidecar {
             let (status, fields, body) = ask(&pack, &path, "identity");
             assert_eq!((status, &body), (200, &content), "{name}");
             assert!(fields.contains("Cache-Control: ") && fields.contains("ETag: \""), "{fields}");
@@ -418,8 +417,8 @@ fn a_wrong_encoding_in_the_earlier_pack_is_made_anew() {
     let other = tempfile::tempdir().unwrap();
     write(other.path(), "a.html", &text("wrong"));
     let (lie, _) = packed(other.path());
-    let Found::Pack(truth) = find(&full.as_slice()).unwrap() else { panic!("no index") };
-    let lie = reindexed(&lie, |members| members[0].1.hash = truth.records.get(0).unwrap().hash);
+    let PackProbe::Pack(truth) = find(&full.as_slice()).unwrap() else { panic!("no index") };
+    let lie = reindexed(&lie, |members| members[0].1.hash = truth.members().next().unwrap().1.hash);
     let earlier = write(folder.path(), ".out.tar", &lie);
     let mut again = Vec::new();
     let done = pack(folder.path(), &mut again, options(1, Some(NOVEMBER), Some(&earlier)), &Quiet).unwrap();
@@ -496,17 +495,16 @@ fn damage_is_noticed_wherever_it_is() {
     write(folder.path(), "a.html", &text("a"));
     write(folder.path(), "b.bin", b"binary");
     let (good, _) = packed(folder.path());
-    let Found::Pack(found) = find(&good.as_slice()).unwrap() else { panic!("no index") };
+    let PackProbe::Pack(found) = find(&good.as_slice()).unwrap() else { panic!("no index") };
     let index = good.len() - 1024 - 512 - 512;
     // A body: whoever asks for it gets an error, the others their files.
     let mut bytes = good.clone();
-    bytes[found.records.get(4).unwrap().offset as usize] ^= 1;
+    bytes[found.members().nth(4).unwrap().1.offset as usize] ^= 1;
     let archive = write(folder.path(), ".t", &bytes);
     let site = open(&archive);
     let budget = Budget::new(1 << 20, 1 << 20);
-    let results: Vec<_> = (0..site.files())
-        .map(|n| site.load(crate::FileId(n as u32), &budget, std::time::SystemTime::now()))
-        .collect();
+    let results: Vec<_> =
+        site.file_ids().map(|file| site.load(file, &budget, std::time::SystemTime::now())).collect();
     let failed: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].to_string(), "it is not what was packed; copy the archive again, or pack it again");
@@ -524,8 +522,8 @@ fn damage_is_noticed_wherever_it_is() {
         bytes[at] ^= 0x10;
         match find(&bytes.as_slice()) {
             Err(OpenFault::DamagedPack { .. }) => {}
-            Ok(Found::Nothing) => assert!((good.len() - 1536..good.len() - 1520).contains(&at), "{at}"),
-            Ok(Found::Newer) => assert!((good.len() - 1520..good.len() - 1516).contains(&at), "{at}"),
+            Ok(PackProbe::Plain) => assert!((good.len() - 1536..good.len() - 1520).contains(&at), "{at}"),
+            Ok(PackProbe::Newer) => assert!((good.len() - 1520..good.len() - 1516).contains(&at), "{at}"),
             other => panic!("{at}: {other:?}"),
         }
     }
@@ -551,7 +549,7 @@ fn rewritten(
     lines: impl FnOnce(&mut Vec<u8>),
     footer: impl FnOnce(&mut Footer),
 ) -> Vec<u8> {
-    let Found::Pack(found) = find(&archive).unwrap() else { panic!("no index") };
+    let PackProbe::Pack(found) = find(&archive).unwrap() else { panic!("no index") };
     let mut all: Members = found.members().map(|(name, record)| (name.into(), record)).collect();
     // Of header lines there is one pair.
     for (_, record) in &mut all {
@@ -582,7 +580,7 @@ fn rewritten(
     };
     footer(&mut new);
     new.write(&mut bytes);
-    let hash = crate::representation::sha256(&bytes);
+    let hash = sha256(&bytes);
     let whole = [&archive[..old.offset as usize], &bytes, &hash, &[0; 1024]];
     whole.concat()
 }

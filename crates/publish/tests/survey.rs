@@ -1,5 +1,10 @@
-use super::*;
-use crate::{Options, PackOptions, Progress};
+//! What the operator is told about the files of a site, whether it is a directory, a plain tar or a
+//! pack.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of this file is a test, its functions too")]
+
+use sitar_http::{Field, Method, Request, RequestTarget, Status};
+use sitar_publish::{Level, PackOptions, Progress, pack};
+use sitar_site::{Options, Route, Site, Warning};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -24,20 +29,20 @@ impl Progress for Quiet {
 
 /// The folder, a tar of it and a pack of it, each as a site.
 fn sites(folder: &Path, options: &Options) -> [Site; 3] {
-    let (site, tar, pack) = (folder.join("site"), folder.join("site.tar"), folder.join("pack.tar"));
+    let (site, tar, packed) = (folder.join("site"), folder.join("site.tar"), folder.join("pack.tar"));
     assert!(
         Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&site).arg(".").status().unwrap().success()
     );
     let packing = PackOptions {
-        level: crate::Level::Best,
+        level: Level::Best,
         threads: NonZeroUsize::MIN,
         newest: None,
         earlier: None,
         follow_links: false,
         config_files: options.config_files,
     };
-    crate::pack(&site, fs::File::create(&pack).unwrap(), packing, &Quiet).unwrap();
-    [site, tar, pack].map(|path| Site::open(&path, options).unwrap())
+    pack(&site, fs::File::create(&packed).unwrap(), packing, &Quiet).unwrap();
+    [site, tar, packed].map(|path| Site::open(&path, options).unwrap())
 }
 
 fn told(files: &[(&str, &[u8])]) -> Vec<String> {
@@ -57,8 +62,8 @@ fn is_there(site: &Site, path: &str, accept: &[u8]) -> bool {
     let mut request = Request::new(Method::Get, RequestTarget::from_origin_form(path.as_bytes()).unwrap());
     request.fields.push(Field::AcceptEncoding, accept).unwrap();
     match site.route(&request) {
-        crate::Route::File(found) => found.status == Status::OK,
-        crate::Route::Reply(reply) => reply.status.code() < 400,
+        Route::File(found) => found.status() == Status::OK,
+        Route::Reply(reply) => reply.status.code() < 400,
     }
 }
 
@@ -137,7 +142,7 @@ fn files_that_configure_other_hosts_are_not_served() {
     // What check is asked about: links to them lead nowhere.
     fs::write(folder.path().join("site/index.html"), "<a href=CNAME>c</a><a href=docs/CNAME>d</a>").unwrap();
     let found = |options| {
-        let findings = crate::check::check(&folder.path().join("site"), options, None).unwrap();
+        let findings = sitar_publish::check::check(&folder.path().join("site"), options, None).unwrap();
         let lines = findings.problems.iter().map(ToString::to_string);
         (lines.filter(|line| line.starts_with("index.html")).collect::<Vec<_>>(), findings.not_served)
     };

@@ -1,27 +1,23 @@
 //! From a directory to an archive.
 //!
-//! Threads read, hash and encode ([`super::plant`]); the calling thread writes what they bring, in
+//! Threads read, hash and encode ([`super::pipeline`]); the calling thread writes what they bring, in
 //! the order of the names. They run ahead of it by a bounded number of files and bytes, so memory
 //! does not grow with the site. Nothing in the archive depends on who was faster, nor on the order
 //! in which the file system lists names.
 
-use super::RULES;
 use super::encode::{CODINGS, Level, Worth, worth};
-use super::format::{Flags, INDEX_NAME};
 use super::index::{Written, index};
-use super::members::Archive;
-use super::plant::{Made, Plant, Stop};
+use super::members::TarWriter;
+use super::pipeline::{Pipeline, Prepared, Stop};
 use super::reuse::Earlier;
 use super::sift::sift;
-use crate::directory::Root;
-use crate::error::{OpenError, OpenFault, Warning, Warnings, printable};
-use crate::lifetime::{self, Lifetime};
-use crate::live::Stamp;
-use crate::names::FILES_MAX;
-use crate::representation::{Hash, sha256};
-use crate::survey::{self, is_host_config};
 use aws_lc_rs::digest::{Context, SHA256};
-use sitar_io::File;
+use sitar_site::raw::format::{Flags, INDEX_NAME};
+use sitar_site::raw::{
+    ArchiveFile, FILES_MAX, Hash, RULE_FILES, Root, Warnings, directory_rules, is_fingerprinted, printable,
+    screen, sha256, sidecar,
+};
+use sitar_site::{OpenError, OpenFault, Warning};
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
@@ -42,7 +38,7 @@ pub struct PackOptions {
     pub config_files: bool,
     /// An earlier pack whose encodings are taken over where the content is the same.
     pub earlier: Option<std::fs::File>,
-    /// Pack what links lead to outside of the directory, too; see [`Options`](crate::Options).
+    /// Pack what links lead to outside of the directory, too; see [`Options`](sitar_site::Options).
     pub follow_links: bool,
 }
 
@@ -169,24 +165,17 @@ pub fn pack(
         |fault| PackError { fault: PackFault::Open(OpenError::new(directory, fault)), name: String::new() };
     let root = Root::open(directory, None, options.follow_links).map_err(open)?;
     // A line that would not work must be known before it is deployed.
-    let rules = crate::site::directory_rules(&root, crate::site::compile).map_err(open)?;
+    let rules = directory_rules(&root).map_err(open)?;
     let mut warnings = Warnings::default();
-    let mut names = names(&root, &mut warnings).map_err(open)?;
-    if !options.config_files {
-        let (hidden, kept) = names.into_iter().partition::<Vec<_>, _>(|name| is_host_config(name));
-        survey::host_config(hidden.iter().map(|name| &**name), &mut warnings);
-        names = kept;
-    }
-    let named = names.iter().map(|name| ((), &**name));
-    survey::secrets(named, |(), name, buffer| survey::first_bytes(&root, name, buffer), &mut warnings);
+    let names = names(&root, &mut warnings).map_err(open)?;
+    let mut names = screen(&root, names, options.config_files, &mut warnings);
     let replaced = sift(&root, &mut names, options.threads, &mut warnings)?;
-    let earlier =
-        options.earlier.and_then(|file| Earlier::open(crate::site::Archive::of(file).ok()?, options.level));
+    let earlier = options.earlier.and_then(|file| Earlier::open(ArchiveFile::new(file).ok()?, options.level));
     progress.begin(names.len());
 
-    let plant = Plant::new(&root, &names, &rules, earlier, options.level);
+    let pipeline = Pipeline::new(&root, &names, &rules, earlier, options.level);
     let mut packer = Packer {
-        archive: Archive::new(output),
+        archive: TarWriter::new(output),
         written: Vec::with_capacity(names.len()),
         newest: options.newest.unwrap_or(u64::MAX),
         level: options.level,
@@ -203,12 +192,12 @@ pub fn pack(
     };
     std::thread::scope(|scope| {
         for _ in 0..options.threads.get().min(names.len()) {
-            scope.spawn(|| plant.work());
+            scope.spawn(|| pipeline.work());
         }
         // Whatever happens to the writer: without it the others would wait for ever.
-        let _stop = Stop(&plant);
+        let _stop = Stop(&pipeline);
         for (at, name) in names.iter().enumerate() {
-            packer.file(&root, name, plant.next(at)?)?;
+            packer.file(&root, name, pipeline.next(at)?)?;
             progress.advance(at + 1, packer.archive.at());
         }
         Ok(())
@@ -223,10 +212,9 @@ pub fn pack(
 
 /// All names, in one order whatever the file system's; the rules among them.
 fn names(root: &Root, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFault> {
-    let files = root.files(&mut |_| (), warnings)?;
-    let mut names: Vec<Box<[u8]>> = files.iter().map(Into::into).collect();
-    for rules in RULES {
-        match root.file(rules) {
+    let mut names = root.names(warnings)?;
+    for rules in RULE_FILES {
+        match root.open_file(rules) {
             Ok(_) => names.push(rules.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(OpenFault::Io { doing: "read its rules", error }),
@@ -238,7 +226,7 @@ fn names(root: &Root, warnings: &mut Warnings) -> Result<Vec<Box<[u8]>>, OpenFau
 
 /// The archive, as far as it has got.
 struct Packer<W> {
-    archive: Archive<W>,
+    archive: TarWriter<W>,
     written: Vec<Written>,
     newest: u64,
     level: Level,
@@ -246,14 +234,14 @@ struct Packer<W> {
 }
 
 impl<W: Write> Packer<W> {
-    fn file(&mut self, root: &Root, name: &[u8], made: Made) -> Result<(), PackError> {
-        let (size, mtime, encodings) = match made {
-            Made::Large { not_before } => {
+    fn file(&mut self, root: &Root, name: &[u8], prepared: Prepared) -> Result<(), PackError> {
+        let (size, mtime, encodings) = match prepared {
+            Prepared::Large { not_before } => {
                 let (size, mtime) = self.large(root, name, not_before)?;
                 self.packed.too_large += usize::from(worth(name) == Worth::Yes);
                 (size, mtime, [None, None, None])
             }
-            Made::Whole { content, mtime, hash, tried, encodings, reused } => {
+            Prepared::Whole { content, mtime, hash, tried, encodings, reused } => {
                 let mtime = mtime.min(self.newest);
                 let size = content.len() as u64;
                 self.member(name, &content, mtime, hash, Flags::tried(tried))?;
@@ -272,8 +260,8 @@ impl<W: Write> Packer<W> {
         }
         self.packed.files += 1;
         self.packed.bytes += size;
-        self.packed.taken_over += usize::from(crate::index::sidecar(name).is_some());
-        self.packed.fingerprinted += usize::from(lifetime::of(name) == Lifetime::Immutable);
+        self.packed.taken_over += usize::from(sidecar(name).is_some());
+        self.packed.fingerprinted += usize::from(is_fingerprinted(name));
         Ok(())
     }
 
@@ -297,12 +285,11 @@ impl<W: Write> Packer<W> {
     fn large(&mut self, root: &Root, name: &[u8], not_before: u64) -> Result<(u64, u64), PackError> {
         let fault = PackError::of(name);
         let read = |error| fault(PackFault::Read(error));
-        let (fd, before) = root.file(name).map_err(read)?;
-        let size = u64::try_from(before.st_size).unwrap_or(0);
-        let mtime = u64::try_from(before.st_mtime).unwrap_or(0).max(not_before).min(self.newest);
+        let file = root.open_file(name).map_err(read)?;
+        let size = file.size();
+        let mtime = file.modified().unwrap_or(0).max(not_before).min(self.newest);
         self.archive.header(name, size, mtime).map_err(PackError::write)?;
         let offset = self.archive.at();
-        let file = File::from(fd);
         let mut digest = Context::new(&SHA256);
         let mut buffer = vec![0; PIECE];
         let mut at = 0;
@@ -314,7 +301,7 @@ impl<W: Write> Packer<W> {
             self.archive.write(piece).map_err(PackError::write)?;
             at += piece.len() as u64;
         }
-        if Stamp::of(&rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?) != Stamp::of(&before) {
+        if !file.is_unchanged().map_err(read)? {
             return Err(fault(PackFault::Changed));
         }
         self.archive.pad().map_err(PackError::write)?;
@@ -349,12 +336,12 @@ impl<W: Write> Packer<W> {
 /// has.
 fn fetched(written: &[Written]) -> (u64, u64) {
     let mut sizes: HashMap<&[u8], (u64, u64)> = HashMap::new();
-    let is_rules = |name: &[u8]| RULES.contains(&name);
+    let is_rules = |name: &[u8]| RULE_FILES.contains(&name);
     for Written { name, size, .. } in written.iter().filter(|written| !is_rules(&written.name)) {
         sizes.insert(name, (*size, *size));
     }
     for Written { name, size, .. } in written {
-        let Some((original, _)) = crate::index::sidecar(name) else { continue };
+        let Some((original, _)) = sidecar(name) else { continue };
         if let Some((_, smallest)) = sizes.get_mut(original) {
             *smallest = (*smallest).min(*size);
             sizes.remove(&**name);

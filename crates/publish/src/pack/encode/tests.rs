@@ -103,7 +103,7 @@ fn the_encoders_are_those_of_the_lock_file() {
         (Level::Fast, format!("brotli {brotli} q5, libdeflate {libdeflate} l6, zstd-sys {zstd} l3, rules 2")),
     ] {
         assert_eq!(level.encoders(), expected);
-        assert!(expected.len() <= super::super::format::ENCODERS_MAX);
+        assert!(expected.len() <= sitar_site::raw::format::ENCODERS_MAX);
     }
 }
 

@@ -1,9 +1,7 @@
 //! What packing would save, without packing: a few files are encoded, the quick way.
 
 use super::encode::{Worth, choose, gzip, worth};
-use crate::budget::Budget;
-use crate::index::{FileId, Slot};
-use crate::site::{Site, Store};
+use sitar_site::{Budget, FileId, Site};
 use std::time::SystemTime;
 
 /// What is sent as it is and need not be.
@@ -21,10 +19,8 @@ pub struct Unencoded {
 /// and encodes at most 1 MiB.
 #[must_use]
 pub fn estimate(site: &Site) -> Option<Unencoded> {
-    if !matches!(site.store, Store::Archive { .. } | Store::Directory(_)) {
-        return None;
-    }
-    let mut candidates: Vec<_> = site.index.names().filter(|(name, _)| is_unencoded(site, name)).collect();
+    let unencoded = site.unencoded_names()?;
+    let mut candidates: Vec<_> = unencoded.filter(|(name, _)| worth(name) == Worth::Yes).collect();
     candidates.sort_unstable();
     let step = candidates.len().div_ceil(SAMPLES).max(1);
     let mut found = Unencoded { files: candidates.len(), ..Unencoded::default() };
@@ -39,11 +35,6 @@ pub fn estimate(site: &Site) -> Option<Unencoded> {
     // At most 100.
     found.saved = u8::try_from(saved).unwrap_or(0);
     Some(found)
-}
-
-fn is_unencoded(site: &Site, name: &[u8]) -> bool {
-    worth(name) == Worth::Yes
-        && matches!(site.index.get(name), Some(Slot::File(choice)) if !choice.is_encoded())
 }
 
 /// The bytes of a file and those of its encoding, if there would be one. The beginning stands for
@@ -68,7 +59,7 @@ const SAMPLE: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Options;
+    use sitar_site::Options;
     use std::path::Path;
 
     fn of(path: &Path) -> Option<Unencoded> {

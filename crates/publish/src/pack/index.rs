@@ -1,15 +1,12 @@
 //! Making the index: what every member's answers are, from the names of all of them.
 
 use super::encode::Level;
-use super::format::{
+use sitar_http::semantics::Coding;
+use sitar_site::OpenFault;
+use sitar_site::raw::format::{
     BLOCK, END, FOOTER, Flags, Footer, INDEX_MAX, LINES_MAX, MAGIC, NONE, PAIRS_MAX, Record, VERSION,
 };
-use crate::error::OpenFault;
-use crate::fields::Blocks;
-use crate::index::Index;
-use crate::names::Names;
-use crate::representation::{Hash, sha256};
-use sitar_http::semantics::Coding;
+use sitar_site::raw::{Blocks, Hash, header_blocks, sha256};
 use std::collections::HashMap;
 
 /// A member that has been written.
@@ -56,15 +53,13 @@ impl Pairs {
 /// # Errors
 /// More of something than a pack can hold.
 pub(super) fn index(members: &[Written], offset: u64, level: Level) -> Result<Vec<u8>, OpenFault> {
-    // The same index as for a directory, so that the answers are the same too.
-    let index = Index::new(Names::of(members.iter().map(|member| &*member.name))?)?;
     let mut pairs = Pairs::default();
     let mut numbers = vec![(NONE, NONE); members.len()];
-    for entry in index.sources().filter_map(|(file, _)| index.entry(file)) {
-        let number = pairs.number(Blocks::of(&entry));
-        let (own, encoded) = &mut numbers[entry.source];
-        *if entry.coding == Coding::Identity { own } else { encoded } = number;
-    }
+    header_blocks(members.iter().map(|member| &*member.name), |member, coding, blocks| {
+        let number = pairs.number(blocks);
+        let (own, encoded) = &mut numbers[member];
+        *if coding == Coding::Identity { own } else { encoded } = number;
+    })?;
 
     let mut bytes = Vec::new();
     let mut names = Vec::new();

@@ -7,7 +7,7 @@ use sitar_http::semantics::Coding;
 
 /// Names and contents of a pack without its index.
 fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
-    let Found::Pack(found) = find(&bytes).unwrap() else { panic!("no index") };
+    let PackProbe::Pack(found) = find(&bytes).unwrap() else { panic!("no index") };
     let member = |(name, record): (&[u8], Record)| {
         let body = &bytes[record.offset as usize..][..record.size as usize];
         (std::str::from_utf8(name).unwrap().to_owned(), body.to_vec())
@@ -153,7 +153,7 @@ fn a_right_sidecar_is_packed_as_no_older_than_its_file() {
     }
     let mut bytes = Vec::new();
     pack(folder.path(), &mut bytes, options(2, None, None), &Quiet).unwrap();
-    let Found::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
+    let PackProbe::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
     let times: Vec<_> = found
         .members()
         .map(|(name, record)| (String::from_utf8(name.to_vec()).unwrap(), record.mtime.unwrap()))

@@ -1,44 +1,15 @@
 //! Encodings that lie beside a file: each is decoded and compared with it.
 
-use crate::budget::Budget;
-use crate::index::{FileId, Slot};
 use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
-use crate::site::Site;
 use sitar_http::semantics::Coding;
-use std::collections::HashSet;
+use sitar_site::raw::{Sidecar, printable};
+use sitar_site::{Budget, FileId, Site};
 use std::io;
 use std::time::SystemTime;
 
-/// Every sidecar that has an original, in the order of names; one without is a file like any other.
-pub(super) fn pairs(site: &Site) -> Vec<Pair<'_>> {
-    let outdated: HashSet<usize> = site.index.outdated.iter().copied().collect();
-    let names = site.index.names();
-    let mut pairs: Vec<_> = names.filter_map(|(name, file)| pair(site, &outdated, name, file)).collect();
-    pairs.sort_unstable_by_key(|pair| pair.name);
-    pairs
-}
-
-/// A sidecar and its original.
-pub(super) struct Pair<'s> {
-    pub(super) name: &'s [u8],
-    original_name: &'s [u8],
-    coding: Coding,
-    sidecar: FileId,
-    original: FileId,
-    is_outdated: bool,
-}
-
-fn pair<'s>(site: &'s Site, outdated: &HashSet<usize>, name: &'s [u8], sidecar: FileId) -> Option<Pair<'s>> {
-    let (original_name, coding) = crate::index::sidecar(name)?;
-    let Some(Slot::File(choice)) = site.index.get(original_name) else { return None };
-    let original = choice.of(Coding::Identity)?;
-    let is_outdated = site.index.source(sidecar).is_some_and(|(source, _)| outdated.contains(&source));
-    Some(Pair { name, original_name, coding, sidecar, original, is_outdated })
-}
-
 /// What is wrong with a pair. A file that cannot be read is a finding of its own.
-pub(super) fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
-    let original = crate::error::printable(pair.original_name);
+pub(super) fn fault(site: &Site, pair: &Sidecar<'_>) -> Option<String> {
+    let original = printable(pair.original_name);
     let coding = match pair.coding {
         Coding::Br => "brotli",
         Coding::Zstd => "Zstandard",
@@ -64,7 +35,7 @@ pub(super) fn fault(site: &Site, pair: &Pair<'_>) -> Option<String> {
 }
 
 /// `None`: the original is too large to be compared.
-fn verdict(site: &Site, pair: &Pair<'_>) -> io::Result<Option<Verdict>> {
+fn verdict(site: &Site, pair: &Sidecar<'_>) -> io::Result<Option<Verdict>> {
     let (content, length) = read(site, pair.original, COMPARED_MAX)?;
     if length > COMPARED_MAX {
         return Ok(None);

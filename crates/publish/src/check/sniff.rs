@@ -3,7 +3,7 @@
 //! Only signatures that leave no doubt; with `nosniff`, a wrong name means that browsers refuse the
 //! file.
 
-use crate::rules::Stored;
+use sitar_site::raw::{StoredCoding, is_html};
 use std::io::Read;
 
 /// What is wrong with sending these bytes as this type, if anything.
@@ -17,17 +17,17 @@ pub(super) fn contradiction(essence: &str, bytes: &[u8]) -> Option<String> {
 }
 
 /// Whether bytes are of a coding, as far as their beginning says. `is_all`: no more follow.
-pub(super) fn is_encoded(stored: Stored, bytes: &[u8], is_all: bool) -> bool {
+pub(super) fn is_encoded(stored: StoredCoding, bytes: &[u8], is_all: bool) -> bool {
     match stored {
-        Stored::Gzip => bytes.starts_with(b"\x1f\x8b"),
+        StoredCoding::Gzip => bytes.starts_with(b"\x1f\x8b"),
         // RFC 8878 §3.1: a frame, or one to be skipped.
-        Stored::Zstd => {
+        StoredCoding::Zstd => {
             bytes.starts_with(b"\x28\xb5\x2f\xfd") || bytes.get(1..4) == Some(b"\x2a\x4d\x18".as_slice())
         }
         // It has no signature. A beginning may decode to nothing yet.
-        Stored::Br => !is_all || sitar_brotli::Decoder::new(bytes).read(&mut [0; 256]).is_ok(),
+        StoredCoding::Br => !is_all || sitar_brotli::Decoder::new(bytes).read(&mut [0; 256]).is_ok(),
         // Browsers take it with zlib's header and without any.
-        Stored::Deflate => true,
+        StoredCoding::Deflate => true,
     }
 }
 
@@ -54,26 +54,6 @@ fn signature(bytes: &[u8]) -> Option<(&'static str, &'static [&'static str])> {
         }
         _ => return None,
     })
-}
-
-/// A document type or the outermost element, behind white space, comments and a byte order mark.
-pub(crate) fn is_html(bytes: &[u8]) -> bool {
-    let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    loop {
-        rest = rest.trim_ascii_start();
-        if let Some(comment) = rest.strip_prefix(b"<!--") {
-            match comment.windows(3).position(|three| three == b"-->") {
-                Some(end) => rest = &comment[end + 3..],
-                None => return false,
-            }
-            continue;
-        }
-        let starts = |what: &[u8]| {
-            rest.get(..what.len()).is_some_and(|start| start.eq_ignore_ascii_case(what))
-                && rest.get(what.len()).is_none_or(|next| matches!(next, b'>' | b' ' | b'\t' | b'\n' | b'\r'))
-        };
-        return starts(b"<!doctype html") || starts(b"<html");
-    }
 }
 
 #[cfg(test)]

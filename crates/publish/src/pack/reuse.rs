@@ -1,10 +1,8 @@
 //! Encodings out of an earlier pack: found by the content's hash, held against the content before they are taken.
 
 use super::encode::{CODINGS, Each, Level, Worth, decodes_to, worth};
-use super::format::Record;
-use super::read::{Found, find};
-use crate::representation::{Hash, sha256};
-use crate::tar::ReadAt;
+use sitar_site::raw::format::Record;
+use sitar_site::raw::{Hash, PackProbe, ReadAt, find, sha256};
 use std::collections::HashMap;
 
 /// What a decision about encodings depends on: a content, and whether its name says that it is
@@ -32,8 +30,8 @@ enum Known {
 impl<R: ReadAt> Earlier<R> {
     /// `None` when the archive is no pack, or one whose encodings would be made otherwise today.
     pub(super) fn open(archive: R, level: Level) -> Option<Earlier<R>> {
-        let Ok(Found::Pack(packed)) = find(&archive) else { return None };
-        if packed.encoders != level.encoders().as_bytes() {
+        let Ok(PackProbe::Pack(packed)) = find(&archive) else { return None };
+        if packed.encoders() != level.encoders().as_bytes() {
             return None;
         }
         let mut known = HashMap::new();

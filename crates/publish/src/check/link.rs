@@ -2,11 +2,9 @@
 
 use super::groups::Groups;
 use super::{Findings, Kind, Problem};
-use crate::error::printable;
-use crate::path::{NAME_MAX, hex, resolve};
-use crate::route::Route;
-use crate::site::Site;
 use sitar_http::{Field, Method, Request, RequestTarget, Status};
+use sitar_site::raw::{NAME_MAX, encode, hex, printable, resolve};
+use sitar_site::{Route, Site};
 
 /// A link as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +49,7 @@ impl<'n> Page<'n> {
     pub(super) fn new(name: &'n [u8], links: &[Link]) -> Page<'n> {
         let folder = name.iter().rposition(|&byte| byte == b'/').map_or(&b""[..], |slash| &name[..=slash]);
         let mut own = b"/".to_vec();
-        crate::path::encode(folder, &mut own);
+        encode(folder, &mut own);
         let mut page = Page { name, base: Some(own) };
         // HTML: the first base counts.
         if let Some(base) = links.iter().find(|link| link.using == Use::Base) {
@@ -154,7 +152,7 @@ pub(super) fn leads_somewhere(site: &Site, target: &[u8]) -> bool {
         return false;
     }
     match site.route(&request) {
-        Route::File(found) => found.status == Status::OK,
+        Route::File(found) => found.status() == Status::OK,
         Route::Reply(reply) => (300..400).contains(&reply.status.code()),
     }
 }

@@ -8,6 +8,7 @@
 use crate::sidecar::{Verdict, compare};
 use libdeflater::{CompressionLvl, Compressor};
 use sitar_http::semantics::Coding;
+use sitar_site::raw::{media_type, sidecar, stored_coding};
 
 /// The codings that are made, in the order of everything that holds one thing for each of them.
 pub(super) const CODINGS: [(Coding, &[u8]); 3] =
@@ -58,13 +59,13 @@ pub(super) enum Worth {
 /// Whether a file of this name is worth trying. Sidecars and archives are not; nor are pictures, sound, films and WOFF,
 /// which are compressed by themselves.
 pub(super) fn worth(name: &[u8]) -> Worth {
-    let media = crate::media::of(name);
-    if crate::index::stored_coding(name) != Coding::Identity {
+    let media = media_type(name);
+    if stored_coding(name) != Coding::Identity {
         Worth::No
     } else if media.utf8 || COMPRESSIBLE.contains(&media.essence) {
         Worth::Yes
     } else if (media.essence == "application/octet-stream" || media.essence.starts_with("model/"))
-        && crate::index::sidecar(name).is_none()
+        && sidecar(name).is_none()
     {
         Worth::Perhaps
     } else {

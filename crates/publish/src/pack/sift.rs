@@ -1,19 +1,12 @@
 //! Sidecars that the directory brings: decoded and compared with their files before anything is
 //! written.
 
-use super::RULES;
 use super::write::{PackError, PackFault};
-use crate::directory::Root;
-use crate::error::Warnings;
-use crate::index::sidecar;
-use crate::live::{Origin, Stamp};
-use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_outdated, is_oversized};
-use rustix::fs::Stat;
+use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
 use sitar_http::semantics::Coding;
-use sitar_io::File;
+use sitar_site::raw::{RULE_FILES, Root, SiteFile, Warnings, is_outdated, sidecar};
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A file and the sidecars that lie beside it, by their places among the names.
@@ -95,7 +88,7 @@ fn groups(names: &[Box<[u8]>]) -> Vec<Group> {
 /// Where among the sorted names the file is that a sidecar lies beside. The rules have no sidecars:
 /// they are not served.
 pub(super) fn original_of(names: &[Box<[u8]>], original: &[u8]) -> Option<usize> {
-    if RULES.contains(&original) {
+    if RULE_FILES.contains(&original) {
         return None;
     }
     names.binary_search_by(|name| (**name).cmp(original)).ok()
@@ -120,8 +113,8 @@ fn examine(root: &Root, names: &[Box<[u8]>], group: &Group) -> Result<Vec<(usize
                 }
             }
             Err(original) => {
-                let (_, stat) = open(root, &names[at])?;
-                is_outdated(original.modified(), Origin::of(&stat).modified()).then_some(OUTDATED)
+                let sidecar = open(root, &names[at])?;
+                is_outdated(original.modified(), sidecar.modified()).then_some(OUTDATED)
             }
         };
         faults.extend(fault.map(|why| (at, why)));
@@ -129,29 +122,28 @@ fn examine(root: &Root, names: &[Box<[u8]>], group: &Group) -> Result<Vec<(usize
     Ok(faults)
 }
 
-/// The content of a file, or what it is like when its size is not fit to be read.
+/// Reads a file whole; `Ok(Err(…))` when its size is not fit for that.
 fn read(
     root: &Root,
     name: &[u8],
     is_fit: impl FnOnce(u64) -> bool,
-) -> Result<Result<Vec<u8>, Origin>, PackError> {
+) -> Result<Result<Vec<u8>, SiteFile>, PackError> {
     let fault = PackError::of(name);
-    let (fd, before) = open(root, name)?;
-    let size = u64::try_from(before.st_size).unwrap_or(0);
+    let file = open(root, name)?;
+    let size = file.size();
     let (true, Ok(length)) = (is_fit(size), usize::try_from(size)) else {
-        return Ok(Err(Origin::of(&before)));
+        return Ok(Err(file));
     };
     let mut content = vec![0; length];
-    let file = File::from(fd);
     file.read_exact_at(&mut content, 0).map_err(|error| fault(PackFault::Read(error)))?;
-    match rustix::fs::fstat(&file) {
-        Ok(now) if Stamp::of(&now) == Stamp::of(&before) => Ok(Ok(content)),
-        _ => Err(fault(PackFault::Changed)),
+    match file.is_unchanged() {
+        Ok(true) => Ok(Ok(content)),
+        Ok(false) | Err(_) => Err(fault(PackFault::Changed)),
     }
 }
 
-fn open(root: &Root, name: &[u8]) -> Result<(OwnedFd, Stat), PackError> {
-    root.file(name).map_err(|error| PackError::of(name)(PackFault::Read(error)))
+fn open(root: &Root, name: &[u8]) -> Result<SiteFile, PackError> {
+    root.open_file(name).map_err(|error| PackError::of(name)(PackFault::Read(error)))
 }
 
 const OTHER: &str = "it decodes to something other than its file, such as an older version; \

@@ -1,46 +1,41 @@
 //! The threads that read, hash and encode files, and what stands between them and the writer.
 
-use super::RULES;
 use super::encode::{CODINGS, Each, Level, SIZE_MAX, Worth, encode, worth};
 use super::reuse::Earlier;
 use super::sift::original_of;
 use super::write::{PackError, PackFault};
-use crate::directory::Root;
-use crate::live::{Origin, Stamp};
-use crate::path::NAME_MAX;
-use crate::representation::{Hash, sha256};
-use crate::rules::Rules;
-use sitar_io::File;
+use sitar_site::Rules;
+use sitar_site::raw::{ArchiveFile, Hash, NAME_MAX, RULE_FILES, Root, sha256, sidecar};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Where files are read and encoded.
-pub(super) struct Plant<'p> {
+pub(super) struct Pipeline<'p> {
     root: &'p Root,
     names: &'p [Box<[u8]>],
     rules: &'p Rules,
-    earlier: Option<Earlier<crate::site::Archive>>,
+    earlier: Option<Earlier<ArchiveFile>>,
     level: Level,
-    line: Mutex<Line>,
+    queue: Mutex<Queue>,
     moved: Condvar,
 }
 
 /// What is between the threads and the writer.
 #[derive(Default)]
-struct Line {
+struct Queue {
     /// The next file to be worked on.
     next: usize,
     /// The next file to be written.
     wanted: usize,
     /// Bytes that were made and are not written yet.
     bytes: usize,
-    ready: HashMap<usize, Result<Made, PackError>>,
+    ready: HashMap<usize, Result<Prepared, PackError>>,
     stopped: bool,
 }
 
 /// A file, read.
-pub(super) enum Made {
+pub(super) enum Prepared {
     Whole {
         content: Vec<u8>,
         mtime: u64,
@@ -53,33 +48,33 @@ pub(super) enum Made {
     Large { not_before: u64 },
 }
 
-impl Made {
+impl Prepared {
     fn bytes(&self) -> usize {
         match self {
-            Made::Whole { content, encodings, .. } => {
+            Prepared::Whole { content, encodings, .. } => {
                 content.len() + encodings.iter().flatten().map(Vec::len).sum::<usize>()
             }
-            Made::Large { .. } => 0,
+            Prepared::Large { .. } => 0,
         }
     }
 }
 
-impl<'p> Plant<'p> {
+impl<'p> Pipeline<'p> {
     pub(super) fn new(
         root: &'p Root,
         names: &'p [Box<[u8]>],
         rules: &'p Rules,
-        earlier: Option<Earlier<crate::site::Archive>>,
+        earlier: Option<Earlier<ArchiveFile>>,
         level: Level,
-    ) -> Plant<'p> {
-        Plant { root, names, rules, earlier, level, line: Mutex::default(), moved: Condvar::new() }
+    ) -> Pipeline<'p> {
+        Pipeline { root, names, rules, earlier, level, queue: Mutex::default(), moved: Condvar::new() }
     }
 }
 
-impl Plant<'_> {
-    fn lock(&self) -> MutexGuard<'_, Line> {
+impl Pipeline<'_> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // Its numbers are true at any time.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works until there is nothing left.
@@ -89,65 +84,64 @@ impl Plant<'_> {
             // An encoder that panics must not leave the writer waiting.
             let made = catch_unwind(AssertUnwindSafe(|| self.make(name)))
                 .unwrap_or_else(|_| Err(PackError::of(name)(PackFault::Panicked)));
-            let mut line = self.lock();
-            line.bytes += made.as_ref().map_or(0, Made::bytes);
-            line.ready.insert(at, made);
-            drop(line);
+            let mut queue = self.lock();
+            queue.bytes += made.as_ref().map_or(0, Prepared::bytes);
+            queue.ready.insert(at, made);
+            drop(queue);
             self.moved.notify_all();
         }
     }
 
     /// The next file, once there is room for it.
     fn claim(&self) -> Option<usize> {
-        let mut line = self.lock();
+        let mut queue = self.lock();
         loop {
-            let at = line.next;
-            if line.stopped || at >= self.names.len() {
+            let at = queue.next;
+            if queue.stopped || at >= self.names.len() {
                 return None;
             }
             // What the writer waits for is always worked on.
-            if at == line.wanted || (at < line.wanted + AHEAD_FILES && line.bytes < AHEAD_BYTES) {
-                line.next += 1;
+            if at == queue.wanted || (at < queue.wanted + AHEAD_FILES && queue.bytes < AHEAD_BYTES) {
+                queue.next += 1;
                 return Some(at);
             }
-            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+            queue = self.moved.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Waits for a file.
-    pub(super) fn next(&self, at: usize) -> Result<Made, PackError> {
-        let mut line = self.lock();
-        line.wanted = at;
+    pub(super) fn next(&self, at: usize) -> Result<Prepared, PackError> {
+        let mut queue = self.lock();
+        queue.wanted = at;
         self.moved.notify_all();
         loop {
-            if let Some(made) = line.ready.remove(&at) {
-                line.bytes -= made.as_ref().map_or(0, Made::bytes);
+            if let Some(made) = queue.ready.remove(&at) {
+                queue.bytes -= made.as_ref().map_or(0, Prepared::bytes);
                 return made;
             }
-            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+            queue = self.moved.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn make(&self, name: &[u8]) -> Result<Made, PackError> {
+    fn make(&self, name: &[u8]) -> Result<Prepared, PackError> {
         let fault = PackError::of(name);
         let read = |error| fault(PackFault::Read(error));
-        let (fd, before) = self.root.file(name).map_err(read)?;
-        let size = u64::try_from(before.st_size).unwrap_or(0);
+        let file = self.root.open_file(name).map_err(read)?;
+        let size = file.size();
         // What a rule says is encoded already is sent as it is.
-        let is_stored = self.rules.headers.stored(name).is_some();
-        let worth = if is_stored || RULES.contains(&name) { Worth::No } else { worth(name) };
+        let is_stored = self.rules.stored_coding(name).is_some();
+        let worth = if is_stored || RULE_FILES.contains(&name) { Worth::No } else { worth(name) };
         if size > if worth == Worth::No { WHOLE_MAX } else { SIZE_MAX } {
-            return Ok(Made::Large { not_before: self.not_before(name) });
+            return Ok(Prepared::Large { not_before: self.not_before(name) });
         }
         // Within SIZE_MAX.
         let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
-        let file = File::from(fd);
         file.read_exact_at(&mut content, 0).map_err(read)?;
-        if Stamp::of(&rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?) != Stamp::of(&before) {
+        if !file.is_unchanged().map_err(read)? {
             return Err(fault(PackFault::Changed));
         }
         let hash = sha256(&content);
-        let mtime = u64::try_from(before.st_mtime).unwrap_or(0).max(self.not_before(name));
+        let mtime = file.modified().unwrap_or(0).max(self.not_before(name));
         let tried = if worth == Worth::No { [false; 3] } else { self.free(name) };
         let mut encodings = [None, None, None];
         let mut reused = false;
@@ -162,7 +156,7 @@ impl Plant<'_> {
                 }
             }
         }
-        Ok(Made::Whole { content, mtime, hash, tried, encodings, reused })
+        Ok(Prepared::Whole { content, mtime, hash, tried, encodings, reused })
     }
 
     /// The time of the file that a sidecar lies beside: that the sidecar is no older matters where
@@ -170,11 +164,10 @@ impl Plant<'_> {
     fn not_before(&self, name: &[u8]) -> u64 {
         let mut latest = 0;
         let mut name = name;
-        while let Some((original, _)) = crate::index::sidecar(name)
+        while let Some((original, _)) = sidecar(name)
             && original_of(self.names, original).is_some()
         {
-            let stat = self.root.stat(original).ok();
-            latest = latest.max(stat.and_then(|stat| Origin::of(&stat).modified()).unwrap_or(0));
+            latest = latest.max(self.root.modified(original).unwrap_or(0));
             name = original;
         }
         latest
@@ -199,7 +192,7 @@ impl Plant<'_> {
 }
 
 /// Lets the threads go home.
-pub(super) struct Stop<'p, 'q>(pub(super) &'q Plant<'p>);
+pub(super) struct Stop<'p, 'q>(pub(super) &'q Pipeline<'p>);
 
 impl Drop for Stop<'_, '_> {
     fn drop(&mut self) {

@@ -15,15 +15,11 @@ mod sniff;
 mod threads;
 
 use self::groups::Groups;
-pub(crate) use self::sniff::is_html;
 pub use self::threads::Work;
-use crate::budget::Budget;
-use crate::error::{OpenError, OpenFault, Warning, printable};
-use crate::index::FileId;
-use crate::rules::{Override, Stored};
-use crate::site::{Options, Site};
 use sitar_html::Syntax;
 use sitar_http::semantics::Coding;
+use sitar_site::raw::{Override, Sidecar, StoredCoding, media_type, printable, stored_coding};
+use sitar_site::{Budget, FileId, OpenError, OpenFault, Options, Site, Warning};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -223,8 +219,7 @@ pub fn check_with(
         opened => opened?,
     };
     rules(&site, &mut findings);
-    let hidden = site.index.hidden().filter_map(|source| site.index.source_name(source));
-    findings.not_served = hidden.map(printable).collect();
+    findings.not_served = site.hidden_names().map(printable).collect();
     for warning in site.warnings() {
         match warning {
             Warning::LeftOut { name, why } => {
@@ -255,9 +250,9 @@ fn kind_of(warning: &Warning) -> Kind {
 }
 
 fn files(site: &Site, size_max: Option<u64>, work: &mut Work<'_>, findings: &mut Findings) {
-    let mut names: Vec<_> = site.index.names().collect();
+    let mut names: Vec<_> = site.names().collect();
     names.sort_unstable();
-    let pairs = sidecars::pairs(site);
+    let pairs = site.sidecars();
     let (mut done, all) = (0, names.len() + pairs.len());
     let mut groups = Groups::default();
     let budget = || Budget::new(READ_MAX, READ_MAX);
@@ -275,7 +270,8 @@ fn files(site: &Site, size_max: Option<u64>, work: &mut Work<'_>, findings: &mut
     }
     for batch in pairs.chunks(BATCH) {
         (work.progress)(done, all);
-        let faults = threads::each(work.threads, batch, || (), |(), pair| sidecars::fault(site, pair));
+        let faults =
+            threads::each(work.threads, batch, || (), |(), pair: &Sidecar<'_>| sidecars::fault(site, pair));
         for (pair, what) in batch.iter().zip(faults) {
             what.into_iter().for_each(|what| findings.push(Kind::Sidecar, pair.name, 0, what));
         }
@@ -309,7 +305,7 @@ fn look(
         }
         return;
     }
-    let essence = crate::media::of(name).essence;
+    let essence = media_type(name).essence;
     if let Some(wrong) = sniff::contradiction(essence, &bytes) {
         return findings.push(Kind::MediaType, name, 0, wrong);
     }
@@ -333,19 +329,19 @@ fn look(
 }
 
 /// The coding that a file is stored in, by the rules or by its name.
-fn stored(site: &Site, name: &[u8]) -> Option<Stored> {
-    let by_name = || match crate::index::stored_coding(name) {
-        Coding::Gzip => Some(Stored::Gzip),
+fn stored(site: &Site, name: &[u8]) -> Option<StoredCoding> {
+    let by_name = || match stored_coding(name) {
+        Coding::Gzip => Some(StoredCoding::Gzip),
         Coding::Identity | Coding::Br | Coding::Zstd => None,
     };
-    site.rules.headers.stored(name).or_else(by_name)
+    site.rules().stored_coding(name).or_else(by_name)
 }
 
 /// Lines of `_headers` that take the place of others, in the answers for the site's files.
 fn overrides(site: &Site, findings: &mut Findings) {
     let mut found = BTreeSet::new();
-    for (name, _) in site.index.names() {
-        link::addresses(name).for_each(|key| site.rules.headers.overridden(key, &mut found));
+    for (name, _) in site.names() {
+        link::addresses(name).for_each(|key| site.rules().overridden(key, &mut found));
     }
     for Override { line, replaced, name, is_within_rule } in found {
         let what = if is_within_rule {
@@ -361,35 +357,31 @@ fn overrides(site: &Site, findings: &mut Findings) {
 }
 
 fn rules(site: &Site, findings: &mut Findings) {
-    for shadowed in site.rules.shadowed() {
+    for shadowed in site.rules().shadowed() {
         let what = format!("never applies: the rule in line {} takes all that it could", shadowed.by);
         findings.push(Kind::DeadRule, shadowed.file.as_bytes(), shadowed.line, what);
     }
-    for (line, key) in site.rules.redirects.yielding() {
-        if site.content_of(&key, false).is_some() || site.content_of(&key, true).is_some() {
+    for (line, key) in site.rules().yielding() {
+        if site.has_content(&key, false) || site.has_content(&key, true) {
             let what = "never applies: there is a page at its source; a ! behind the status replaces it";
             findings.push(Kind::DeadRule, b"_redirects", line, what);
         }
     }
-    for (line, key, slash) in site.rules.redirects.rewrites() {
-        if site.content_of(key, slash).is_none() {
+    for (line, key, slash) in site.rules().rewrites() {
+        if !site.has_content(key, slash) {
             let what = format!("the page that it shows does not exist: /{}", printable(key));
             findings.push(Kind::DeadRule, b"_redirects", line, what);
         }
     }
-    for (line, target) in site.rules.redirects.targets() {
+    for (line, target) in site.rules().targets() {
         if !link::leads_somewhere(site, target) {
             let what = format!("its target does not exist: {}", printable(target));
             findings.push(Kind::DeadRule, b"_redirects", line, what);
         }
     }
     overrides(site, findings);
-    // Rewrites give addresses to which no file's name leads.
-    if site.rules.redirects.rewrite() {
-        return;
-    }
-    let mut unmatched = site.rules.headers.unmatched(&site.rules.redirects);
-    for (name, _) in site.index.names() {
+    let Some(mut unmatched) = site.rules().unmatched() else { return };
+    for (name, _) in site.names() {
         link::addresses(name).for_each(|key| unmatched.look_at(key));
     }
     for line in unmatched.lines() {

@@ -31,8 +31,8 @@ fn no_level_takes_over_the_encodings_of_another() {
         (&best, "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 2"),
         (&fast, "brotli 9.1.1 q5, libdeflate 1.26.1 l6, zstd-sys 2.1.3+zstd.1.5.7 l3, rules 2"),
     ] {
-        let Found::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
-        assert_eq!(std::str::from_utf8(&found.encoders).unwrap(), expected);
+        let PackProbe::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
+        assert_eq!(std::str::from_utf8(found.encoders()).unwrap(), expected);
     }
     let (earlier_best, earlier_fast) =
         (write(folder.path(), ".best.tar", &best), write(folder.path(), ".fast.tar", &fast));

@@ -6,14 +6,14 @@
 use std::io::{self, Write};
 
 /// An archive being written, one member after the other.
-pub(super) struct Archive<W> {
+pub(super) struct TarWriter<W> {
     out: W,
     at: u64,
 }
 
-impl<W: Write> Archive<W> {
-    pub(super) fn new(out: W) -> Archive<W> {
-        Archive { out, at: 0 }
+impl<W: Write> TarWriter<W> {
+    pub(super) fn new(out: W) -> TarWriter<W> {
+        TarWriter { out, at: 0 }
     }
 
     /// Where the next bytes go.

@@ -1,0 +1,17 @@
+//! What the author of a site does before it is served: packing it, and checking it.
+//!
+//! [`pack`] makes one archive of a directory: a plain tar with encodings of its files and an index,
+//! so that a server has nothing to compress and little to read. [`estimate()`] says what that would
+//! save. [`check::check`] looks for what is wrong with a site, by the answers that it gives.
+//!
+//! Encoders and the HTML parser are linked here and nowhere below, so a server without this crate
+//! holds none of them. What sitar-site has for it alone stands in [`sitar_site::raw`].
+#![forbid(unsafe_code)]
+
+pub mod check;
+mod pack;
+mod sidecar;
+
+pub use pack::{
+    Encodings, Level, PackError, PackFault, PackOptions, Packed, Progress, Unencoded, estimate, pack,
+};

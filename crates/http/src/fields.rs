@@ -51,6 +51,25 @@ impl Field {
         };
         name.eq_ignore_ascii_case(expected).then_some(field)
     }
+
+    /// Returns whether a response may depend on this field. A request that is kept for later
+    /// ([`h2::ParkedRequest`](crate::h2::ParkedRequest)) keeps these fields and no others.
+    #[must_use]
+    pub const fn bears_on_response(self) -> bool {
+        // Each is named, so that this does not compile until a new one has been decided on.
+        match self {
+            Field::AcceptEncoding
+            | Field::IfMatch
+            | Field::IfNoneMatch
+            | Field::IfModifiedSince
+            | Field::IfUnmodifiedSince
+            | Field::IfRange
+            | Field::Range
+            | Field::WantReprDigest => true,
+            // Of Host the authority counts, which a request has beside its fields.
+            Field::Host | Field::UserAgent | Field::Referer => false,
+        }
+    }
 }
 
 /// Recognized field lines in the order of arrival, without allocation.

@@ -32,6 +32,22 @@ fn every_requirement() {
     }
 }
 
+/// HTTP/2 keeps a copy of a request whose file is not in memory yet. The copy leaves fields out,
+/// and the answer must not show it.
+#[test]
+fn a_request_that_waited_for_its_file_is_answered_as_any_other() {
+    let (_folder, site) = site();
+    for case in table::cases() {
+        let answer = ask::wire_of_parked(&site, &case.request, table::DATE, table::now());
+        assert_eq!(
+            answer.escape_ascii().to_string(),
+            case.answer.escape_ascii().to_string(),
+            "{}",
+            case.name
+        );
+    }
+}
+
 /// RFC 9110 §9.3.2, for every row at once.
 #[test]
 fn head_has_the_fields_of_get() {

@@ -32,7 +32,7 @@ impl ParkedRequest {
             fields: [(Field::Host, 0); Fields::KEPT_MAX],
             fields_len: 0,
         };
-        for (field, value) in request.fields.iter().filter(|(field, _)| bears_on_the_answer(*field)) {
+        for (field, value) in request.fields.iter().filter(|(field, _)| field.bears_on_response()) {
             // There are as many places as in a request, and a value is shorter than 4 GiB.
             parked.fields[usize::from(parked.fields_len)] = (field, value.len() as u32);
             parked.fields_len += 1;
@@ -66,23 +66,6 @@ impl ParkedRequest {
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<ParkedRequest>() + self.bytes.len()
-    }
-}
-
-/// Whether an answer may depend on this field. Each is named, so that one that is added has to be
-/// decided on.
-const fn bears_on_the_answer(field: Field) -> bool {
-    match field {
-        Field::AcceptEncoding
-        | Field::IfMatch
-        | Field::IfNoneMatch
-        | Field::IfModifiedSince
-        | Field::IfUnmodifiedSince
-        | Field::IfRange
-        | Field::Range
-        | Field::WantReprDigest => true,
-        // What counts of Host is the authority.
-        Field::Host | Field::UserAgent | Field::Referer => false,
     }
 }
 

@@ -32,6 +32,17 @@ pub(crate) fn wire_with_date(site: &Site, request: &[u8], date: &[u8; 29], now: 
     answer(site, request, date, &Budget::new(64 << 20, 64 << 20), now)
 }
 
+/// The same for a request that was kept while its file was loaded, as HTTP/2 keeps it.
+pub(crate) fn wire_of_parked(site: &Site, request: &[u8], date: &[u8; 29], now: SystemTime) -> Vec<u8> {
+    let budget = Budget::new(64 << 20, 64 << 20);
+    let Ok(Some(head)) = h1::parse(request, &h1::Limits::default()) else {
+        return answer(site, request, date, &budget, now);
+    };
+    let parked = sitar_http::h2::ParkedRequest::new(&head.request);
+    let head = h1::RequestHead { request: parked.request(), ..head };
+    answer_head(site, &head, date, &budget, now)
+}
+
 fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget, now: SystemTime) -> Vec<u8> {
     let limits = h1::Limits::default();
     let mut out = vec![0; 32 << 10];
@@ -42,6 +53,17 @@ fn answer(site: &Site, request: &[u8], date: &[u8; 29], budget: &Budget, now: Sy
             return out[..len].to_vec();
         }
     };
+    answer_head(site, &head, date, budget, now)
+}
+
+fn answer_head(
+    site: &Site,
+    head: &h1::RequestHead<'_>,
+    date: &[u8; 29],
+    budget: &Budget,
+    now: SystemTime,
+) -> Vec<u8> {
+    let mut out = vec![0; 32 << 10];
     let loaded;
     let reply = match site.route(&head.request) {
         Route::Reply(reply) => reply,

@@ -23,6 +23,7 @@
 mod alert;
 pub mod der;
 mod engine;
+mod fault;
 mod record;
 mod stack;
 
@@ -31,6 +32,7 @@ pub use engine::{
     Config, ConfigError, Established, FileContent, FileKind, Flaw, Handshake, HandshakeError, HandshakeStep,
     Identity, IdentityError, Reason,
 };
+pub use fault::{Fault, PeerFault};
 pub use record::{
     Aead, Frame, Opened, PLAINTEXT_MAX, RECORD_MAX, RecordError, Records, SEALED_MAX, SealingKey, Version,
     content_type,

@@ -1,7 +1,7 @@
 //! What every handshake of a server has in common.
 
 use super::identity::Identity;
-use super::keys::Catcher;
+use super::keys::{Catcher, tell_server_name};
 use super::provider;
 use crate::record::Version;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -194,6 +194,7 @@ impl Identities {
 
 impl ResolvesServerCert for Identities {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        tell_server_name(hello.server_name());
         let candidates = hello.server_name().map_or(self.all.as_slice(), |name| self.named(name));
         let schemes = hello.signature_schemes();
         candidates

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::keys::{Caught, start};
 use crate::alert::Alert;
+use crate::fault::{Fault, PeerFault};
 use crate::record::{PLAINTEXT_MAX, RecordError, Records, Version};
 use crate::stack;
 use rustls::server::UnbufferedServerConnection;
@@ -33,8 +34,8 @@ impl Handshake {
     /// # Errors
     /// [`HandshakeError::Ours`], should the TLS library refuse the configuration.
     pub fn new(config: &Config) -> Result<Self, HandshakeError> {
-        let rustls = UnbufferedServerConnection::new(config.server().clone())
-            .map_err(|error| HandshakeError::from_rustls(&error))?;
+        let rustls =
+            UnbufferedServerConnection::new(config.server().clone()).map_err(HandshakeError::from_rustls)?;
         Ok(Self {
             rustls: Box::new(rustls),
             input: Vec::new(),
@@ -130,14 +131,13 @@ impl Handshake {
                 // ReadTraffic and ReadEarlyData: neither can come as long as records are shown singly and early
                 // data is refused. Better an error than data that is lost.
                 Ok(_) => {
-                    let why = Reason("data before the end of the handshake".into());
-                    return Err(HandshakeError::Ours(why).into());
+                    return Err(HandshakeError::ours("data before the end of the handshake").into());
                 }
-                Err(error) => return Err(Failure::from_rustls(&error)),
+                Err(error) => return Err(Failure::from_rustls(error)),
             };
             self.discard(discard);
             if out.len() - out_start > OUTPUT_MAX {
-                return Err(HandshakeError::Ours(Reason("the handshake sends too much".into())).into());
+                return Err(HandshakeError::ours("the handshake sends too much").into());
             }
             match turn {
                 Turn::Again => {}
@@ -184,17 +184,23 @@ impl Handshake {
             return Ok(());
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
-        let (why, alert) = match content_type {
+        let (fault, why, alert) = match content_type {
             // RFC 8446 §5.1: 2^14 bytes in the clear.
-            HANDSHAKE if len > PLAINTEXT_MAX => ("a record that is too long", Alert::RecordOverflow),
+            HANDSHAKE if len > PLAINTEXT_MAX => {
+                (PeerFault::RecordTooLong, "peer sent a record that is too long", Alert::RecordOverflow)
+            }
             // RFC 5246 §7.1, RFC 8446 §5: one byte, of which rustls sees that it is 1.
-            CHANGE_CIPHER_SPEC if len != 1 => ("a wrong change_cipher_spec", Alert::UnexpectedMessage),
+            CHANGE_CIPHER_SPEC if len != 1 => (
+                PeerFault::UnexpectedMessage,
+                "peer sent a wrong change_cipher_spec",
+                Alert::UnexpectedMessage,
+            ),
             _ => return Ok(()),
         };
         if self.sealing {
             return Ok(());
         }
-        Err(Failure { error: HandshakeError::Peer(Reason(format!("peer sent {why}"))), alert })
+        Err(Failure { error: HandshakeError::Peer(Reason(Cause::Peer(fault, why))), alert })
     }
 
     /// After an error: what rustls has queued, the alert last.
@@ -233,27 +239,26 @@ impl Handshake {
         let version = match self.rustls.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
             Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
-            _ => return Err(HandshakeError::Ours(Reason("a version that was not offered".into()))),
+            _ => return Err(HandshakeError::ours("a version that was not offered")),
         };
         let mut rest = self.input;
         rest.extend_from_slice(later);
 
-        let (secrets, _) = self
-            .rustls
-            .dangerous_into_kernel_connection()
-            .map_err(|error| HandshakeError::from_rustls(&error))?;
+        let (secrets, _) =
+            self.rustls.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
         let (client, server) = match version {
             Version::Tls13 => (Some(&**self.caught.client), Some(&**self.caught.server)),
             Version::Tls12 => (None, None),
         };
-        let keys = |error: RecordError| HandshakeError::Ours(Reason(error.to_string()));
+        let keys = |error: RecordError| HandshakeError::Ours(Reason(Cause::Record(error)));
         let receiving = start(secrets.rx.0, &secrets.rx.1, client).map_err(keys)?;
         let sending = start(secrets.tx.0, &secrets.tx.1, server).map_err(keys)?;
         let mut records = Records::new(version, &receiving, &sending).map_err(keys)?;
         if let Some(max) = self.seals_max {
             records.limit_seals(max);
         }
-        Ok(Established { records, alpn, resumed, version, suite, key_exchange, rest })
+        let server_name = self.caught.server_name;
+        Ok(Established { records, alpn, server_name, resumed, version, suite, key_exchange, rest })
     }
 }
 
@@ -282,6 +287,9 @@ pub struct Established {
     pub records: Records,
     /// The protocol agreed on by ALPN, if the client offered any.
     pub alpn: Option<Vec<u8>>,
+    /// The host name that the client asked for (RFC 6066 §3), if any: a DNS name in lower case of at
+    /// most 253 bytes. Of two ClientHello messages the first counts.
+    pub server_name: Option<Box<str>>,
     /// By a ticket of an earlier connection.
     pub resumed: bool,
     /// The version agreed on.
@@ -294,8 +302,8 @@ pub struct Established {
     pub rest: Vec<u8>,
 }
 
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason why there is no connection.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The peer speaks HTTP without TLS; an answer in plain text will reach it.
@@ -316,9 +324,26 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    fn from_rustls(error: &Error) -> Self {
+    /// Returns whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        Fault::Peer(match self {
+            Self::PlainHttp { .. } => PeerFault::PlainHttp,
+            Self::TooLarge => PeerFault::TooMuch,
+            Self::Closed => PeerFault::Closed,
+            Self::PeerAlert(code) => PeerFault::Alert(*code),
+            Self::Peer(reason) => reason.peer_fault(),
+            Self::Ours(_) => return Fault::Ours,
+        })
+    }
+
+    const fn ours(why: &'static str) -> Self {
+        Self::Ours(Reason(Cause::Ours(why)))
+    }
+
+    fn from_rustls(error: Error) -> Self {
         match error {
-            Error::AlertReceived(alert) => Self::PeerAlert(u8::from(*alert)),
+            Error::AlertReceived(alert) => Self::PeerAlert(u8::from(alert)),
             Error::InappropriateMessage { .. }
             | Error::InappropriateHandshakeMessage { .. }
             | Error::InvalidEncryptedClientHello(_)
@@ -327,8 +352,8 @@ impl HandshakeError {
             | Error::PeerIncompatible(_)
             | Error::PeerMisbehaved(_)
             | Error::PeerSentOversizedRecord
-            | Error::NoApplicationProtocol => Self::Peer(Reason(error.to_string())),
-            _ => Self::Ours(Reason(error.to_string())),
+            | Error::NoApplicationProtocol => Self::Peer(Reason(Cause::Library(error))),
+            _ => Self::Ours(Reason(Cause::Library(error))),
         }
     }
 }
@@ -348,13 +373,49 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-/// In the words of the TLS library, for a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(String);
+/// The details of a failed handshake, for a log. Nothing is formatted until it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason(Cause);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Cause {
+    /// The TLS library says so.
+    Library(Error),
+    /// This module found it out.
+    Peer(PeerFault, &'static str),
+    Ours(&'static str),
+    Record(RecordError),
+}
+
+impl Reason {
+    /// Returns what the peer did, of an error that is its fault.
+    const fn peer_fault(&self) -> PeerFault {
+        match &self.0 {
+            Cause::Peer(fault, _) => *fault,
+            Cause::Library(error) => match error {
+                Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+                    PeerFault::UnexpectedMessage
+                }
+                Error::InvalidMessage(_) => PeerFault::Malformed,
+                Error::InvalidEncryptedClientHello(_) => PeerFault::IllegalValue,
+                Error::DecryptError => PeerFault::BadRecordMac,
+                Error::PeerIncompatible(_) => PeerFault::NothingInCommon,
+                Error::NoApplicationProtocol => PeerFault::NoApplicationProtocol,
+                Error::PeerSentOversizedRecord => PeerFault::RecordTooLong,
+                _ => PeerFault::Other,
+            },
+            Cause::Ours(_) | Cause::Record(_) => PeerFault::Other,
+        }
+    }
+}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &self.0 {
+            Cause::Library(error) => error.fmt(f),
+            Cause::Peer(_, why) | Cause::Ours(why) => f.write_str(why),
+            Cause::Record(error) => error.fmt(f),
+        }
     }
 }
 
@@ -370,9 +431,9 @@ struct Failure {
 }
 
 impl Failure {
-    fn from_rustls(error: &Error) -> Self {
+    fn from_rustls(error: Error) -> Self {
         use PeerMisbehaved::{MessageInterleavedWithHandshakeMessage, TooManyEmptyFragments};
-        let alert = match error {
+        let alert = match &error {
             // RFC 8446 §5.1.
             Error::PeerMisbehaved(MessageInterleavedWithHandshakeMessage | TooManyEmptyFragments) => {
                 Alert::UnexpectedMessage
@@ -411,9 +472,9 @@ fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result
             out.truncate(start + len);
             Ok(())
         }
-        Err(error) => {
+        Err(_) => {
             out.truncate(start);
-            Err(HandshakeError::Ours(Reason(error.to_string())))
+            Err(HandshakeError::ours("the TLS library cannot encode what it has to send"))
         }
     }
 }

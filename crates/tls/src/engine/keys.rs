@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 pub(super) struct Caught {
     pub(super) client: Zeroizing<Vec<u8>>,
     pub(super) server: Zeroizing<Vec<u8>>,
+    /// The host name in the first ClientHello.
+    pub(super) server_name: Option<Box<str>>,
 }
 
 /// The key log of every connection. Nothing is logged: what is told lies on this thread until [`Caught::collect`].
@@ -40,6 +42,11 @@ impl KeyLog for Catcher {
     }
 }
 
+/// Tells the host name in a ClientHello, which rustls shows only to those who choose a certificate.
+pub(super) fn tell_server_name(name: Option<&str>) {
+    TOLD.with_borrow_mut(|told| told.server_name = name.map(str::to_ascii_lowercase).map(Box::from));
+}
+
 impl Caught {
     /// Takes what this thread's last call into rustls told. To be called after each, so that nothing is left for the next
     /// connection.
@@ -49,6 +56,10 @@ impl Caught {
                 if !told.is_empty() {
                     *mine = std::mem::take(told);
                 }
+            }
+            let server_name = told.server_name.take();
+            if self.server_name.is_none() {
+                self.server_name = server_name;
             }
         });
     }

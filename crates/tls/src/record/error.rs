@@ -1,6 +1,7 @@
 //! What can go wrong in the record layer, and whose fault it is.
 
 use crate::alert::Alert;
+use crate::fault::{Fault, PeerFault};
 use std::fmt;
 
 /// Why a record could not be opened or sealed.
@@ -54,6 +55,30 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// Returns whose fault it is.
+    #[must_use]
+    pub const fn fault(self) -> Fault {
+        Fault::Peer(match self {
+            Self::UnexpectedType(_) | Self::UnexpectedHandshake(_) | Self::Empty | Self::KeyUpdateNotLast => {
+                PeerFault::UnexpectedMessage
+            }
+            Self::TooManyEmpty | Self::TooManyKeyUpdates => PeerFault::TooMuch,
+            Self::BadVersion(_) => PeerFault::BadVersion,
+            Self::TooLong => PeerFault::RecordTooLong,
+            Self::BadMac => PeerFault::BadRecordMac,
+            Self::Malformed => PeerFault::Malformed,
+            Self::IllegalValue => PeerFault::IllegalValue,
+            Self::Renegotiation => PeerFault::Renegotiation,
+            Self::Misframed
+            | Self::BufferTooSmall { .. }
+            | Self::PlaintextTooLong
+            | Self::KeyExhausted
+            | Self::Closed
+            | Self::NotInThisVersion
+            | Self::Crypto => return Fault::Ours,
+        })
+    }
+
     /// What to tell the peer before closing; `None` where there is nothing to tell.
     #[must_use]
     pub fn alert(&self) -> Option<Alert> {

@@ -2,8 +2,8 @@
 
 use super::client::{Event, Offer, Pem, client, connect, give, negotiate, open_all, sent, server};
 use crate::{
-    Config, ConfigError, FileContent, FileKind, Handshake, HandshakeError, HandshakeStep, Identity,
-    IdentityError, Version,
+    Config, ConfigError, Fault, FileContent, FileKind, Handshake, HandshakeError, HandshakeStep, Identity,
+    IdentityError, PeerFault, RecordError, Version,
 };
 use rustls::crypto::aws_lc_rs::{Ticketer, kx_group};
 use rustls::server::ProducesTickets;
@@ -214,9 +214,46 @@ fn server_name_chooses_the_identity() {
         // A client does not send an address as a server name.
         ("192.0.2.1", &first),
     ] {
-        let (client, _) = connect(&config, &client_config, name);
+        let (client, established) = connect(&config, &client_config, name);
         assert_eq!(certificate_of(&client), der(pem), "{name}");
+        let sent = (name != "192.0.2.1").then(|| name.to_lowercase());
+        assert_eq!(established.server_name.as_deref(), sent.as_deref());
     }
+    // Also where a ticket is used, which brings no certificate; one after the other on one thread.
+    for name in ["first.test", "exact.wild.test", "first.test"] {
+        let (_, established) = connect(&config, &client_config, name);
+        assert!(established.resumed, "{name}");
+        assert_eq!(established.server_name.as_deref(), Some(name));
+    }
+}
+
+#[test]
+fn errors_say_whose_fault_they_are() {
+    let fault = |pieces: &[&[u8]]| match feed(pieces).0 {
+        HandshakeStep::Failed(error) => error.fault(),
+        step => panic!("{step:?}"),
+    };
+    for (bytes, expected) in [
+        (&b"GET / HTTP/1.1\r\n"[..], PeerFault::PlainHttp),
+        (&[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 3], PeerFault::Malformed),
+        (&[0x16, 3, 1, 0x40, 1], PeerFault::RecordTooLong),
+        (&[0x17, 3, 3, 0, 1, 0], PeerFault::UnexpectedMessage),
+        (&[0x15, 3, 3, 0, 2, 2, 40], PeerFault::Alert(40)),
+    ] {
+        assert_eq!(fault(&[bytes]), Fault::Peer(expected), "{bytes:?}");
+    }
+    let pem = Pem::ecdsa(&["site.test"]);
+    for (alpn, min, expected) in [
+        (&[&b"spdy/3"[..]], Version::Tls12, PeerFault::NoApplicationProtocol),
+        (&[b"http/1.1"], Version::Tls13, PeerFault::NothingInCommon),
+    ] {
+        let config = Config::with_min_version(vec![pem.identity()], alpn, min).unwrap();
+        let mut client = client(&Offer::tls12().trusting(&[&pem]), "site.test");
+        let error = negotiate(&config, &mut client, usize::MAX).unwrap_err();
+        assert_eq!(error.fault(), Fault::Peer(expected), "{error}");
+    }
+    assert_eq!(RecordError::BadMac.fault(), Fault::Peer(PeerFault::BadRecordMac));
+    assert_eq!(RecordError::KeyExhausted.fault(), Fault::Ours);
 }
 
 #[test]

@@ -5,22 +5,17 @@
 
 mod bench;
 mod ci;
-mod docs_sites;
-mod floods;
+mod forward;
 mod fuzz;
-mod generators;
 mod instructions;
-mod large;
 mod media;
 mod metadata;
 mod packs;
 mod program;
-mod redbot;
 mod rust_source;
 mod sanitize;
 mod setup;
 mod tidy;
-mod tlsfuzzer;
 mod tree;
 mod vm;
 
@@ -49,29 +44,33 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     (
         "large",
         "the first answer from a tar of 1 GiB, and 200 downloads of a file of 20 GiB: time and memory",
-        large::run,
+        forward::external,
     ),
-    ("docs-sites", "every file of two large documentation sites over HTTPS, byte for byte", docs_sites::run),
+    (
+        "docs-sites",
+        "every file of two large documentation sites over HTTPS, byte for byte",
+        forward::external,
+    ),
     (
         "floods",
         "a client that behaves, beside each flood of HTTP/2: its answers, the server's memory (--seconds N, --only NAME)",
-        floods::command,
+        forward::external,
     ),
     (
         "fuzz",
         "every fuzz target under libFuzzer (--quick: 60 s each, --seconds N; needs cargo-fuzz)",
         fuzz::command,
     ),
-    ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", tlsfuzzer::command),
+    ("tlsfuzzer", "tlsfuzzer's scripts against sitar, from a checkout that is given", forward::external),
     (
         "redbot",
         "what REDbot says about the answers for files of each kind (from PyPI, under target/)",
-        redbot::command,
+        forward::external,
     ),
     (
         "generators",
         "sites of Hugo, Vite and Docusaurus in Chromium: every asset, the console, pictures (uses npm, under target/)",
-        generators::command,
+        forward::external,
     ),
     ("media", "the table of media types, from the db.json of a release of mime-db", media::command),
     ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),
@@ -93,6 +92,8 @@ type Command = fn(&Invocation) -> ExitCode;
 
 /// What a command was given.
 struct Invocation {
+    /// The command's name.
+    name: &'static str,
     /// The workspace's root directory.
     root: PathBuf,
     /// Arguments after the command's name.
@@ -101,10 +102,10 @@ struct Invocation {
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let name = args.next().unwrap_or_default();
-    let Some((_, _, command)) = COMMANDS.iter().find(|(known, _, _)| *known == name) else {
-        if !name.is_empty() {
-            eprintln!("error: there is no `cargo xtask {name}`");
+    let wanted = args.next().unwrap_or_default();
+    let Some((name, _, command)) = COMMANDS.iter().find(|(known, _, _)| *known == wanted) else {
+        if !wanted.is_empty() {
+            eprintln!("error: there is no `cargo xtask {wanted}`");
         }
         eprintln!("usage: cargo xtask <command>\n");
         for (known, about, _) in COMMANDS {
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
         eprintln!("error: the folder of xtask has no parent that is the workspace");
         return ExitCode::FAILURE;
     };
-    command(&Invocation { root, args: args.collect() })
+    command(&Invocation { name, root, args: args.collect() })
 }
 
 /// The checkout: cargo tells a running package where its manifest is, and the compiler remembers it otherwise.

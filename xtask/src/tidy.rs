@@ -234,6 +234,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sitar", &["sitar-io", "sitar-tls", "sitar-http", "sitar-site", "sitar-publish", "sitar-server"]),
     // The floor of the bench seals as sitar does; what is counted of an answer is what a shard calls.
     ("sitar-bench", &["sitar-tls", "sitar-http", "sitar-site"]),
+    // The floods are frames of HTTP/2.
+    ("sitar-external", &["sitar-http"]),
     ("xtask", &[]),
 ];
 

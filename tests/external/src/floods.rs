@@ -1,80 +1,72 @@
-//! `cargo xtask floods`: what becomes of a client that behaves, and of the server's memory, while others send what only HTTP/2 makes
-//! possible.
+//! `cargo xtask floods`: the answers of a client that behaves, and the server's memory, while
+//! attackers send floods that only HTTP/2 makes possible.
 //!
-//! Plain TCP with prior knowledge, because then an attacker pays least for what it sends and the server has to look at most. The server
-//! has one core and one shard; attackers have another one and stand back there for the client that behaves, whose time is taken: on a
-//! machine of theirs they would be in nobody's way but the server's.
+//! Connections are plain TCP with prior knowledge: an attacker then pays least for its bytes, and
+//! the server has to look at most of them. The server has one core and one shard. Attackers have
+//! another core and run at the lowest priority there, since the time of the client that behaves is
+//! measured on it: on a machine of their own they would only be in the server's way.
 
 mod attacker;
 mod attacks;
 mod wire;
 
-use crate::Invocation;
-use crate::bench::on_path;
-use crate::bench::process::{cpu_nanoseconds, resident};
-use crate::program::{self, Result, Server};
+use crate::program::{self, Places, Result, Server, on_path};
 use attacker::Tally;
 use attacks::{ATTACKS, Attack, Script};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use wire::Good;
+use wire::Client;
 
 const SERVER_CORE: &str = "0";
 const OTHER_CORE: &str = "1";
-/// Between two requests of the client that behaves.
+/// Time between two requests of the client that behaves.
 const PAUSE: Duration = Duration::from_millis(3);
-/// What a flood may add to the server's memory: some KiB for each connection, and the send buffers that are there from the start and
-/// touched only now.
+/// Bytes that a flood may add to the server's memory: some KiB for each connection, and the send
+/// buffers, which are reserved at the start and touched only now.
 const MEMORY_MAX: u64 = 32 << 20;
-/// A request may take three times as long as without a flood, or this, if that is more.
+/// A request may take three times as long as without a flood, or this long if that is more.
 const P99_MAX: Duration = Duration::from_millis(10);
-const SECONDS: u64 = 20;
+
+/// Arguments of `floods`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// How long each flood lasts
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// The only flood
+    #[arg(long, value_name = "NAME", value_parser = names())]
+    only: Option<String>,
+}
+
+/// Arguments of the attackers' own process.
+#[derive(Args)]
+pub(crate) struct Order {
+    #[arg(value_parser = names())]
+    name: String,
+    port: u16,
+    milliseconds: u64,
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ATTACKS.iter().map(|attack| attack.name))
+}
+
+/// Attacks a server that is there, and prints a tally.
+pub(crate) fn attack(order: &Order) -> Result<bool> {
+    let attack = ATTACKS.iter().find(|attack| attack.name == order.name).ok_or("no such attack")?;
+    let until = Instant::now() + Duration::from_millis(order.milliseconds);
+    println!("{}", attacker::run(attack, order.port, until).line());
+    Ok(true)
+}
 
 /// Runs the floods, or one of them, and prints a table.
-pub(crate) fn command(invocation: &Invocation) -> ExitCode {
-    let (mut seconds, mut only) = (SECONDS, None);
-    let mut args = invocation.args.iter().map(String::as_str);
-    while let Some(arg) = args.next() {
-        match (arg, args.next()) {
-            ("--seconds", Some(number))
-                if number.parse().is_ok_and(|number| (1..=3600).contains(&number)) =>
-            {
-                seconds = number.parse().unwrap_or(SECONDS);
-            }
-            ("--only", Some(name)) if ATTACKS.iter().any(|attack| attack.name == name) => only = Some(name),
-            // Not for people: the attackers' own process.
-            ("--attack", Some(order)) => return attack(order),
-            _ => {
-                let names: Vec<&str> = ATTACKS.iter().map(|attack| attack.name).collect();
-                eprintln!(
-                    "usage: cargo xtask floods [--seconds N] [--only NAME]\nnames: {}",
-                    names.join(", ")
-                );
-                return ExitCode::from(2);
-            }
-        }
-    }
-    program::exit_code(run(&invocation.root, Duration::from_secs(seconds), only))
-}
-
-/// `NAME:PORT:MILLISECONDS`
-fn attack(order: &str) -> ExitCode {
-    let mut parts = order.split(':');
-    let attack = parts.next().and_then(|name| ATTACKS.iter().find(|attack| attack.name == name));
-    let mut number = || parts.next()?.parse::<u64>().ok();
-    let (Some(attack), Some(port), Some(span)) = (attack, number(), number()) else {
-        return ExitCode::from(2);
-    };
-    let until = Instant::now() + Duration::from_millis(span);
-    println!("{}", attacker::run(attack, port as u16, until).line());
-    ExitCode::SUCCESS
-}
-
-fn run(root: &Path, span: Duration, only: Option<&str>) -> Result<bool> {
+pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<bool> {
     for tool in ["taskset", "nice"] {
         if !on_path(tool) {
             return Err(format!("no {tool} on this machine; it comes with util-linux and coreutils").into());
@@ -83,13 +75,13 @@ fn run(root: &Path, span: Duration, only: Option<&str>) -> Result<bool> {
     if std::thread::available_parallelism()?.get() < 2 {
         return Err("the server and its clients need a core each, and there is one".into());
     }
-    let program = program::find(root)?;
-    let folder = program::fresh_folder(crate::ci::target(root).join("floods"))?;
+    let program = program::find(places)?;
+    let folder = program::fresh_folder(places.target.join("floods"))?;
     let small: Vec<u8> = (0..1024_u32).map(|at| (at * 31 % 251) as u8).collect();
     fs::create_dir_all(folder.join("site"))?;
     fs::write(folder.join("site/1k.txt"), &small)?;
     fs::write(folder.join("site/large.bin"), vec![b'x'; 8 << 20])?;
-    // This thread is the client that behaves, and what it starts begins where it is.
+    // This thread is the client that behaves; processes that it starts begin on its core.
     let own = std::process::id().to_string();
     let mut pin = Command::new("taskset");
     program::succeed(pin.args(["-c", "-p", OTHER_CORE, &own]).stdout(Stdio::null()), "taskset")?;
@@ -112,6 +104,8 @@ fn run(root: &Path, span: Duration, only: Option<&str>) -> Result<bool> {
         "ns/byte"
     );
     let mut failures = Vec::new();
+    let span = Duration::from_secs(arguments.seconds);
+    let only = arguments.only.as_deref();
     for attack in ATTACKS.iter().filter(|attack| only.is_none_or(|only| attack.name == only)) {
         let row = flood(attack, &program, &folder, &small, span)?;
         let failed = row.failures();
@@ -130,20 +124,20 @@ fn run(root: &Path, span: Duration, only: Option<&str>) -> Result<bool> {
     Ok(failures.is_empty())
 }
 
-/// What one flood did.
+/// The figures of one flood.
 struct Row {
     tally: Tally,
-    /// Whether the flood goes on for as long as it is let.
+    /// Whether the flood goes on until the server ends it.
     pours: bool,
-    /// Of the server, before and at most.
+    /// The server's resident bytes, before the flood and at most.
     memory: (u64, u64),
     quiet: Times,
     flood: Times,
-    /// Of the server, while the flood went on.
+    /// The server's CPU time during the flood, ns.
     cpu: u64,
 }
 
-/// What the client that behaves saw.
+/// The answers that the client that behaves got.
 #[derive(Default)]
 struct Times {
     took: Vec<Duration>,
@@ -151,7 +145,7 @@ struct Times {
 }
 
 impl Times {
-    /// Milliseconds within which this part of the requests, in percent, was answered.
+    /// Returns the milliseconds within which this percentage of the requests was answered.
     fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.took.clone();
         sorted.sort();
@@ -159,14 +153,14 @@ impl Times {
         sorted.get(at).map_or(f64::INFINITY, |took| took.as_secs_f64() * 1e3)
     }
 
-    /// Asks again and again as long as `go_on`, over a new connection when the old one fails.
+    /// Sends requests as long as `go_on`, over a new connection when the old one fails.
     fn take(port: u16, expected: &[u8], go_on: impl Fn() -> bool) -> Times {
         let mut times = Times::default();
         let mut client = None;
         while go_on() {
             let asked = match &mut client {
-                Some(client) => Good::ask(client),
-                None => Good::connect(port, expected).and_then(|new| client.insert(new).ask()),
+                Some(client) => Client::ask(client),
+                None => Client::connect(port, expected).and_then(|new| client.insert(new).ask()),
             };
             match asked {
                 Ok(took) => times.took.push(took),
@@ -233,7 +227,7 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
     let server = Server::start(command, ["site", "--tls", "off", "--shards", "1", "--no-watch"])?;
     let (pid, port) = (server.id(), server.port);
     for _ in 0..50 {
-        Good::connect(port, small)?.ask()?;
+        Client::connect(port, small)?.ask()?;
     }
     let end = Instant::now() + (span / 4).max(Duration::from_secs(1));
     let quiet = Times::take(port, small, || Instant::now() < end);
@@ -242,9 +236,9 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
     }
     let before = resident(pid)?;
     let cpu_before = cpu_nanoseconds(pid)?;
-    let order = format!("{}:{port}:{}", attack.name, span.as_millis());
     let mut attackers = Command::new("nice");
-    attackers.args(["-n", "19"]).arg(std::env::current_exe()?).args(["floods", "--attack", &order]);
+    attackers.args(["-n", "19"]).arg(std::env::current_exe()?).args(["attack", attack.name]);
+    attackers.args([port.to_string(), span.as_millis().to_string()]);
     let attackers = attackers.stdout(Stdio::piped()).spawn()?;
     let over = AtomicBool::new(false);
     let (flood, said, most) = std::thread::scope(|scope| {
@@ -273,6 +267,23 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
     }
     let pours = !matches!(attack.script, Script::Hold(..));
     Ok(Row { tally, pours, memory: (before, most), quiet, flood, cpu })
+}
+
+/// Returns the bytes of a process that are in RAM.
+fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc")?;
+    Ok(line.trim_end_matches("kB").trim().parse::<u64>()? << 10)
+}
+
+/// Returns the CPU time of a process, kernel threads that work for it included, in ns.
+fn cpu_nanoseconds(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let times = fs::read_to_string(task?.path().join("schedstat"))?;
+        sum += times.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(sum)
 }
 
 #[cfg(test)]
@@ -307,5 +318,12 @@ mod tests {
     fn percentiles_are_of_the_sorted_times() {
         let times = row(&(0..200).rev().collect::<Vec<_>>(), &[], (0, 0)).quiet;
         assert_eq!((times.percentile(50), times.percentile(99)), (100.0, 198.0));
+    }
+
+    #[test]
+    fn this_process_uses_time_and_memory() {
+        let pid = std::process::id();
+        assert!(cpu_nanoseconds(pid).unwrap() > 0);
+        assert!(resident(pid).unwrap() > 1 << 16);
     }
 }

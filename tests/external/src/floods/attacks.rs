@@ -1,4 +1,4 @@
-//! What attackers send: one entry for each flood.
+//! The floods, one entry each.
 
 use super::wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, POST, PRIORITY, PRIORITY_UPDATE,
@@ -15,23 +15,24 @@ pub(super) struct Attack {
     pub(super) name: &'static str,
     /// Connections at a time.
     pub(super) connections: usize,
-    /// What is said of the windows of answers.
+    /// SETTINGS_INITIAL_WINDOW_SIZE that is announced for answers.
     pub(super) window: u32,
     pub(super) script: Script,
 }
 
-/// How it goes on behind the greeting.
+/// The part of a connection behind the greeting.
 pub(super) enum Script {
-    /// Writes step after step as fast as the server takes them, and throws away what it answers.
+    /// Writes step after step as fast as the server takes them, and discards its answers.
     Pour(fn(step: u32, out: &mut Vec<u8>)),
-    /// The same, but that nothing is read.
+    /// The same, without reading.
     PourUnread(fn(step: u32, out: &mut Vec<u8>)),
-    /// Sends this once and reads so many bytes twenty times a second.
+    /// Sends this once and reads this number of bytes twenty times a second.
     Hold(fn(out: &mut Vec<u8>), usize),
 }
 
 const FEW: usize = 4;
-/// At first each of these fills the kernel's buffers with megabytes, as any download does, and takes its turn for that.
+/// At first each of these fills the kernel's buffers with megabytes, as any download does, and takes
+/// its turn for that.
 const SOME: usize = 32;
 const MANY: usize = 128;
 
@@ -46,7 +47,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         put(out, HEADERS, END_HEADERS | END_STREAM, stream, GET);
         put(out, RST_STREAM, 0, stream, &CANCEL);
     }),
-    // CVE-2025-8671: requests that are right, and then a mistake for which the server has to reset them itself.
+    // CVE-2025-8671: valid requests, and then a mistake for which the server has to reset them.
     pour("made to reset", |step, out| {
         let stream = stream_of(step);
         put(out, HEADERS, END_HEADERS | END_STREAM, stream, GET);
@@ -114,7 +115,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             block.extend(b"\x40\x01x\x7f\xa1\x1e");
             block.resize(block.len() + 4000, b'x');
         }
-        // As much as is allowed, over and over; at last all that a block can hold.
+        // As many references as are allowed, repeatedly; at last all that a block can hold.
         block.resize(block.len() + if step % 64 < 63 { 2 } else { 12_000 }, 0xbe);
         put(out, HEADERS, END_HEADERS | END_STREAM, stream_of(step), &block);
     }),

@@ -1,16 +1,17 @@
-//! Which scripts apply, and what does not pass and why.
+//! The scripts that apply, and the probes that do not pass, with reasons.
 
 /// A script of tlsfuzzer's.
 pub(super) struct Script {
-    /// Between `test-` and `.py`.
+    /// The part of its file's name between `test-` and `.py`.
     pub(super) name: &'static str,
-    /// Beside host and port.
+    /// Arguments beside host and port.
     pub(super) args: &'static [&'static str],
-    /// Parts of the names of probes that do not pass, and why not.
+    /// Parts of the names of probes that do not pass, each with its reason.
     pub(super) exceptions: &'static [(&'static str, &'static str)],
 }
 
-/// TLS 1.2 with the one kind of suite that both sides know: by themselves the scripts offer CBC and RSA key exchange.
+/// TLS 1.2 with the one kind of suite that both sides know: by default the scripts offer CBC and
+/// RSA key exchange.
 const GCM: &[&str] = &["-C", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
 const GCM_D: &[&str] = &["-d", "-C", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
 
@@ -21,7 +22,8 @@ const NO_CCM: &str = "CCM is not offered";
 const NO_FFDHE: &str = "finite field groups are not offered";
 const RUSTLS: &str = "rustls says decrypt_error to a Finished of the wrong length";
 const NO_TICKET: &str = "the client names no psk_key_exchange_modes, so it gets no ticket (RFC 8446 §4.2.9)";
-const NO_EARLY: &str = "no ticket of this server's allows early data, so none is skipped (RFC 8446 §4.2.10: up to the configured size, which is 0)";
+const NO_EARLY: &str = "no ticket of this server's allows early data, so none is skipped \
+    (RFC 8446 §4.2.10: up to the configured size, which is 0)";
 
 const fn clean(name: &'static str, args: &'static [&'static str]) -> Script {
     Script { name, args, exceptions: &[] }
@@ -31,9 +33,10 @@ const fn script(name: &'static str, exceptions: &'static [(&'static str, &'stati
     Script { name, args: &[], exceptions }
 }
 
-/// In the order in which they run. Left out is what is about things that are not offered at all: client certificates, CBC, RSA
-/// and finite-field key exchange, heartbeats, SSL 2 and 3, brainpool, DSA, EdDSA and ML-DSA keys, OCSP stapling, record size
-/// limits, certificate compression; and scripts that need a server which does as they say.
+/// All scripts, in the order in which they run. Scripts are left out that are about things which are
+/// not offered at all: client certificates, CBC, RSA and finite-field key exchange, heartbeats, SSL 2
+/// and 3, brainpool, DSA, EdDSA and ML-DSA keys, OCSP stapling, record size limits, certificate
+/// compression. So are scripts that need a server which takes their orders.
 pub(super) const SCRIPTS: &[Script] = &[
     clean("tls13-conversation", &[]),
     clean("tls13-keyupdate", &[]),

@@ -1,10 +1,12 @@
-//! Frames by hand, and the client that behaves.
+//! Frames, and the client that behaves.
 
+use sitar_http::h2::PREFACE;
+use sitar_http::h2::properties::frame;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+// RFC 9113 §6: types of frames, flags.
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const PRIORITY: u8 = 2;
@@ -25,52 +27,52 @@ pub(super) const GET: &[u8] = b"\x82\x87\x04\x07/1k.txt\x41\x01a";
 /// `:method POST, :scheme https, :path /1k.txt, :authority a`
 pub(super) const POST: &[u8] = b"\x83\x87\x04\x07/1k.txt\x41\x01a";
 
-/// How long an answer may take before it counts as none.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An answer that takes longer counts as none.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Appends a frame.
 pub(super) fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    out.extend(&len.to_be_bytes()[1..]);
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
+    out.extend_from_slice(&frame(kind, flags, stream, payload));
 }
 
-/// The client's streams in the order of their numbers.
+/// Returns the number of a client's stream, counted from 0.
 pub(super) fn stream_of(at: u32) -> u32 {
     2 * at + 1
 }
 
-/// A preface, SETTINGS with this initial window, and the acknowledgement of the server's, which are on their way.
+/// Returns a preface, SETTINGS with this payload, and the acknowledgement of the server's SETTINGS,
+/// which are on their way.
 pub(super) fn greeting(initial_window: &[u8]) -> Vec<u8> {
     let mut wire = PREFACE.to_vec();
     put(&mut wire, SETTINGS, 0, 0, initial_window);
     put(&mut wire, SETTINGS, ACK, 0, b"");
-    // As much as the connection may have beyond what it has.
+    // The largest window of the connection, less the window that it has from the start.
     put(&mut wire, WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
     wire
 }
 
-/// A client that asks for one file again and again.
-pub(super) struct Good {
+/// A client that requests one file repeatedly.
+pub(super) struct Client {
     socket: TcpStream,
     held: Vec<u8>,
     next: u32,
     expected: Vec<u8>,
 }
 
-impl Good {
-    pub(super) fn connect(port: u16, expected: &[u8]) -> io::Result<Good> {
+impl Client {
+    pub(super) fn connect(port: u16, expected: &[u8]) -> io::Result<Client> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         socket.write_all(&greeting(b""))?;
-        Ok(Good { socket, held: Vec::new(), next: 0, expected: expected.to_vec() })
+        Ok(Client { socket, held: Vec::new(), next: 0, expected: expected.to_vec() })
     }
 
-    /// How long an answer took that is right in status and content.
+    /// Requests the file and returns the time until its end.
+    ///
+    /// # Errors
+    /// The connection failed, or the answer's status or content is wrong.
     pub(super) fn ask(&mut self) -> io::Result<Duration> {
         let asked = stream_of(self.next);
         self.next += 1;

@@ -1,17 +1,18 @@
-//! What REDbot writes (HAR with its notes in `_red_messages`), and which of it is not to be mended and why.
+//! REDbot's output (HAR with its notes in `_red_messages`), and the notes that are accepted, with
+//! their reasons.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Addresses, note, reason. An exception that nothing needs any more fails the run.
+/// Addresses, note, reason. An exception that is no longer needed fails the run.
 const EXCEPTIONS: &[(&[&str], &str, &str)] = &[(
     &["/app.3f2a91bc.js"],
     "STORE_PUBLIC_UNNECESSARY",
-    "a name that carries the content's hash means the same to everybody: `public` lets shared caches keep it also where the \
-         request had credentials (RFC 9111 §3.5)",
+    "a name that carries the content's hash means the same to everybody: `public` lets shared caches keep it \
+         also where the request had credentials (RFC 9111 §3.5)",
 )];
 
-/// How REDbot judges.
+/// REDbot's verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     Good,
@@ -31,6 +32,7 @@ impl Level {
     }
 }
 
+/// One note of REDbot's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) level: Level,
@@ -39,7 +41,7 @@ pub(super) struct Note {
     pub(super) summary: String,
 }
 
-/// What was found out about one address.
+/// The answer of one address, and the notes about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) status: u64,
@@ -49,8 +51,7 @@ pub(super) struct Report {
 /// Reads REDbot's output.
 ///
 /// # Errors
-///
-/// Where it is not a report about one answer, or has a level that is not known here.
+/// The text is not a report about one answer, or has a level that is not known here.
 pub(super) fn understand(text: &str) -> Result<Report, String> {
     let har: Value =
         serde_json::from_str(text).map_err(|error| format!("REDbot's output is not JSON: {error}"))?;
@@ -66,7 +67,7 @@ pub(super) fn understand(text: &str) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Notes have notes of their own, which count like any other.
+/// Collects notes and the notes below them, which count like any other.
 fn collect(messages: &Value, notes: &mut Vec<Note>) -> Result<(), String> {
     for message in messages.as_array().ok_or("the notes are not a list")? {
         let text = |key: &str| message[key].as_str().ok_or_else(|| format!("a note without {key}"));
@@ -85,14 +86,14 @@ fn collect(messages: &Value, notes: &mut Vec<Note>) -> Result<(), String> {
     Ok(())
 }
 
-/// The place of an exception in the list, and its reason.
+/// Returns an exception's place in the list and its reason.
 pub(super) fn exception(path: &str, id: &str) -> Option<(usize, &'static str)> {
     let mut all = EXCEPTIONS.iter().enumerate();
     all.find(|(_, (paths, note, _))| *note == id && paths.contains(&path))
         .map(|(place, (_, _, reason))| (place, *reason))
 }
 
-/// Those whose place is not among `used`.
+/// Returns the notes of the exceptions whose place is not among `used`.
 pub(super) fn unused(used: &BTreeSet<usize>) -> Vec<&'static str> {
     let all = EXCEPTIONS.iter().enumerate();
     all.filter(|(place, _)| !used.contains(place)).map(|(_, (_, note, _))| *note).collect()

@@ -1,27 +1,28 @@
-//! The sites, and what must be seen of each.
+//! The sites, and the visits to each.
 
 use super::build;
-use crate::program::Result;
+use crate::program::{Places, Result};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// A site and the visits to it.
 pub(super) struct Site {
     pub(super) name: &'static str,
-    /// From the workspace's root and the folder to build in: where the files to serve are.
-    pub(super) build: fn(&Path, &Path) -> Result<PathBuf>,
+    /// Builds it in a folder, and returns the folder of the files to serve.
+    pub(super) build: fn(&Places, &Path) -> Result<PathBuf>,
     pub(super) visits: &'static [Visit],
 }
 
 /// One page, opened by a browser that knows nothing of the site yet.
 pub(super) struct Visit {
     pub(super) path: &'static str,
-    /// Of the page itself.
+    /// The page's own status.
     pub(super) status: u64,
     /// Status codes on the way to it.
     pub(super) redirects: &'static [u64],
     /// `location.pathname` in the end.
     pub(super) arrives: &'static str,
-    /// A JavaScript expression that becomes true.
+    /// A JavaScript expression that must become true.
     pub(super) proof: &'static str,
     pub(super) click: Option<Click>,
     /// The last part of the picture's name; empty for none.
@@ -30,7 +31,7 @@ pub(super) struct Visit {
     pub(super) broken: &'static [&'static str],
 }
 
-/// A link that is followed.
+/// A link to follow.
 pub(super) struct Click {
     /// A CSS selector.
     pub(super) on: &'static str,
@@ -40,11 +41,27 @@ pub(super) struct Click {
     pub(super) stays: bool,
 }
 
+impl Visit {
+    /// Returns the order for `browser/visit.mjs`, with the picture's path if there is to be one.
+    pub(super) fn order(&self, picture: Option<&Path>) -> Value {
+        let click = self.click.as_ref();
+        let click = click
+            .map(|Click { on, arrives, proof, .. }| json!({ "on": on, "arrives": arrives, "proof": proof }));
+        json!({
+            "path": self.path,
+            "arrives": self.arrives,
+            "proof": self.proof,
+            "click": click,
+            "picture": picture,
+        })
+    }
+}
+
 const fn page(path: &'static str, proof: &'static str) -> Visit {
     Visit { path, status: 200, redirects: &[], arrives: path, proof, click: None, picture: "", broken: &[] }
 }
 
-/// By a folder's name without the slash.
+/// A folder's page by its name without the slash.
 const fn redirected(path: &'static str, arrives: &'static str, proof: &'static str) -> Visit {
     Visit { redirects: &[301], arrives, ..page(path, proof) }
 }
@@ -104,8 +121,8 @@ const VITE_WORKS: &str = "document.documentElement.dataset.script == 'ran' \
     && [...document.images].every(image => image.naturalWidth > 0)";
 const VITE_ABOUT: &str = "getComputedStyle(document.body).color == 'rgb(70, 50, 30)'";
 
-/// Links have no slash at the end, pages are folders (docusaurus.io, `trailingSlash`): the page is reached either way, and
-/// changes by itself where a link is followed.
+/// Links have no slash at the end, pages are folders (docusaurus.io, `trailingSlash`): the page is
+/// reached either way, and changes by itself where a link is followed.
 const DOCUSAURUS: &[Visit] = &[
     picture("home", page("/", BIRDS)),
     Visit {
@@ -135,7 +152,7 @@ const PENGUIN: Visit =
     Visit { status: 404, ..page("/docs/penguin", "document.body.innerText.includes('Page Not Found')") };
 const BIRDS: &str =
     "document.title == 'Bird watch' && document.documentElement.dataset.hasHydrated == 'true'";
-/// Hydrated: the page's scripts have taken over what the file shows.
+/// Hydrated: the page's scripts have taken over from the file's text.
 const HERON: &str = "document.title == 'Heron | Bird watch' \
     && document.documentElement.dataset.hasHydrated == 'true' \
     && [...document.images].every(image => image.naturalWidth > 0) \
@@ -143,7 +160,7 @@ const HERON: &str = "document.title == 'Heron | Bird watch' \
 const SWIFT: &str = "document.title == 'Swift | Bird watch' \
     && document.querySelector('main h1').innerText == 'Swift'";
 
-/// The control: what the others are held against is noticed where it is.
+/// The control: faults of each kind, all of which must be noticed.
 pub(super) const BROKEN: &[Visit] = &[Visit {
     broken: &[
         "/missing.png: answered 404, not 200",

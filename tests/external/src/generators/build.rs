@@ -1,46 +1,46 @@
 //! Building the sites with their generators.
 
-use crate::bench::on_path;
-use crate::program::{Result, fresh_folder, succeed};
+use crate::program::{Places, Result, fresh_folder, on_path, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// npm takes of every package, also of those that the sites do not name, the newest version of that day that fits.
+/// Of every package, npm takes the newest version of that day that fits, also of packages that the
+/// sites do not name.
 const BEFORE: &str = "2026-11-20";
-/// What Vite needs; Docusaurus is content with less.
+/// The version that Vite needs; Docusaurus is content with an older one.
 const NODE: (u32, u32) = (20, 19);
 
-/// Hugo with what comes with it.
-pub(super) fn hugo(root: &Path, folder: &Path) -> Result<PathBuf> {
+/// Builds the site of Hugo.
+pub(super) fn hugo(places: &Places, folder: &Path) -> Result<PathBuf> {
     needs(&["hugo"])?;
     let site = fresh_folder(folder.join("hugo"))?;
-    copy(&root.join("xtask/sites/hugo"), &site)?;
+    copy(&places.external().join("sites/hugo"), &site)?;
     succeed(Command::new("hugo").arg("--quiet").current_dir(&site), "hugo")?;
     Ok(site.join("public"))
 }
 
-/// Vite with two pages.
-pub(super) fn vite(root: &Path, folder: &Path) -> Result<PathBuf> {
-    let site = npm(root, folder, "vite")?;
+/// Builds the site of Vite, two pages.
+pub(super) fn vite(places: &Places, folder: &Path) -> Result<PathBuf> {
+    let site = npm(&places.external().join("sites/vite"), folder)?;
     let mut build = Command::new("node_modules/.bin/vite");
     build.args(["build", "--emptyOutDir", "--logLevel", "warn"]).current_dir(&site);
     succeed(&mut build, "vite build")?;
     Ok(site.join("dist"))
 }
 
-/// Docusaurus as it comes: a page is a folder with an `index.html`.
-pub(super) fn docusaurus(root: &Path, folder: &Path) -> Result<PathBuf> {
-    docusaurus_to(root, folder, "build", "")
+/// Builds the site of Docusaurus with its defaults: a page is a folder with an `index.html`.
+pub(super) fn docusaurus(places: &Places, folder: &Path) -> Result<PathBuf> {
+    docusaurus_to(places, folder, "build", "")
 }
 
-/// Docusaurus with `trailingSlash: false`: a page is an HTML file.
-pub(super) fn docusaurus_flat(root: &Path, folder: &Path) -> Result<PathBuf> {
-    docusaurus_to(root, folder, "build-flat", "false")
+/// Builds the site of Docusaurus with `trailingSlash: false`: a page is an HTML file.
+pub(super) fn docusaurus_flat(places: &Places, folder: &Path) -> Result<PathBuf> {
+    docusaurus_to(places, folder, "build-flat", "false")
 }
 
-fn docusaurus_to(root: &Path, folder: &Path, output: &str, trailing_slash: &str) -> Result<PathBuf> {
-    let site = npm(root, folder, "docusaurus")?;
+fn docusaurus_to(places: &Places, folder: &Path, output: &str, trailing_slash: &str) -> Result<PathBuf> {
+    let site = npm(&places.external().join("sites/docusaurus"), folder)?;
     println!("docusaurus: a minute or so");
     let mut build = Command::new("node_modules/.bin/docusaurus");
     build.args(["build", "--out-dir", output]).current_dir(&site).stdout(Stdio::null());
@@ -50,23 +50,30 @@ fn docusaurus_to(root: &Path, folder: &Path, output: &str, trailing_slash: &str)
     Ok(site.join(output))
 }
 
-/// A copy of the site with its packages installed, unless they are there.
-fn npm(root: &Path, folder: &Path, name: &str) -> Result<PathBuf> {
+/// Copies the browser's script and installs its packages. Returns the script.
+pub(super) fn browser(places: &Places, folder: &Path) -> Result<PathBuf> {
+    Ok(npm(&places.external().join("browser"), folder)?.join("visit.mjs"))
+}
+
+/// Copies a folder with a `package.json` into `folder` and installs its packages, unless they are
+/// there. Returns the copy.
+fn npm(source: &Path, folder: &Path) -> Result<PathBuf> {
     needs(&["node", "npm"])?;
     let said = Command::new("node").arg("--version").output()?;
     let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
     if node_version(&said).is_none_or(|version| version < NODE) {
         return Err(format!("node {}.{} or newer is needed; this is {said}", NODE.0, NODE.1).into());
     }
+    let name = source.file_name().ok_or("a folder without a name")?;
     let site = folder.join(name);
-    copy(&root.join("xtask/sites").join(name), &site)?;
+    copy(source, &site)?;
     let wanted = format!("{BEFORE}\n{}", fs::read_to_string(site.join("package.json"))?);
-    // Written last, so that what was interrupted is begun anew.
+    // Written last, so that an interrupted installation is made again.
     let stamp = site.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(site);
     }
-    println!("{name}: npm installs its packages in {}", site.display());
+    println!("npm installs packages in {}", site.display());
     fresh_folder(site.join("node_modules"))?;
     let mut install = Command::new("npm");
     install.args([
@@ -83,13 +90,16 @@ fn npm(root: &Path, folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(site)
 }
 
-/// Major and minor version out of `v20.19.1`.
+/// Returns the major and minor version out of `v20.19.1`.
 fn node_version(said: &str) -> Option<(u32, u32)> {
     let mut numbers = said.strip_prefix('v')?.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// An error that says how to get what is missing.
+/// Checks that commands are there.
+///
+/// # Errors
+/// One is missing; the error says how to get it.
 pub(super) fn needs(commands: &[&str]) -> Result<()> {
     for command in commands {
         if !on_path(command) {

@@ -1,31 +1,21 @@
 //! `cargo xtask tlsfuzzer CHECKOUT`: tlsfuzzer's scripts against `sitar serve`.
 //!
-//! The checkout of <https://github.com/tlsfuzzer/tlsfuzzer> stays outside of the tree; its needs (`pip install -r
-//! CHECKOUT/requirements.txt`) must be met by python3, or by the one that `$PYTHON` names. A probe that does not pass must be
-//! among the exceptions in `scripts.rs`, each with its reason; anything else fails the run. `$SITAR_TEST_BINARY` names another
-//! program than the release build, as for the tests.
+//! The checkout of <https://github.com/tlsfuzzer/tlsfuzzer> stays outside of the tree. Its needs
+//! (`pip install -r CHECKOUT/requirements.txt`) must be met by python3, or by the interpreter that
+//! `$PYTHON` names. A probe that does not pass must be among the exceptions in `scripts.rs`, each
+//! with its reason; anything else fails the run.
 
 mod scripts;
 
-use crate::Invocation;
-use crate::program::{self, Result, Server};
+use crate::program::{self, Places, Result, Server};
 use scripts::{SCRIPTS, Script};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
-/// The command.
-pub(crate) fn command(invocation: &Invocation) -> ExitCode {
-    program::exit_code(run(&invocation.root, &invocation.args))
-}
-
-fn run(root: &Path, args: &[String]) -> Result<bool> {
-    let (checkout, wanted) = match args {
-        [checkout] => (Path::new(checkout), None),
-        [checkout, script] => (Path::new(checkout), Some(script.as_str())),
-        _ => return Err("usage: cargo xtask tlsfuzzer CHECKOUT [SCRIPT]".into()),
-    };
+/// Runs all scripts, or the one that is `wanted`.
+pub(crate) fn run(places: &Places, checkout: &Path, wanted: Option<&str>) -> Result<bool> {
     if !checkout.join("scripts").is_dir() {
         return Err(format!(
             "{} has no folder scripts; is it a checkout of https://github.com/tlsfuzzer/tlsfuzzer?",
@@ -33,8 +23,8 @@ fn run(root: &Path, args: &[String]) -> Result<bool> {
         )
         .into());
     }
-    let program = program::find(root)?;
-    let server = start(root, &program)?;
+    let program = program::find(places)?;
+    let server = start(places, &program)?;
     let (mut passed, mut excepted, mut unexpected) = (0, 0, 0);
     for script in SCRIPTS.iter().filter(|script| wanted.is_none_or(|wanted| script.name == wanted)) {
         let outcome = probe(checkout, script, server.port)?;
@@ -54,14 +44,15 @@ fn run(root: &Path, args: &[String]) -> Result<bool> {
     Ok(unexpected == 0 && passed > 0)
 }
 
-/// What became of a script.
+/// The probes of one script, by how they ended.
 struct Outcome {
     passed: usize,
-    /// How many for each reason.
+    /// Number of probes for each reason.
     excepted: BTreeMap<&'static str, usize>,
     unexpected: Vec<String>,
 }
 
+/// Runs one script.
 fn probe(checkout: &Path, script: &Script, port: u16) -> Result<Outcome> {
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let inherited = std::env::var("PYTHONPATH").unwrap_or_default();
@@ -98,9 +89,9 @@ fn understand(text: &str, script: &Script) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// A server with an RSA key, which all scripts expect, and a page at `/`.
-fn start(root: &Path, program: &Path) -> Result<Server> {
-    let folder = root.join("target/tlsfuzzer");
+/// Starts a server with an RSA key, which all scripts expect, and a page at `/`.
+fn start(places: &Places, program: &Path) -> Result<Server> {
+    let folder = places.target.join("tlsfuzzer");
     fs::create_dir_all(folder.join("site"))?;
     fs::write(folder.join("site/index.html"), "<!doctype html><title>A page</title>\n")?;
     let mut openssl = Command::new("openssl");

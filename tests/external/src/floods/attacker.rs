@@ -1,4 +1,5 @@
-//! The attacking side, a process of its own: connections that do what [`attacks`](super::attacks) says, and come back when they are cut off.
+//! The attacking side, a process of its own: connections that follow a script of
+//! [`attacks`](super::attacks), and are opened again when they are cut off.
 
 use super::attacks::{Attack, Script};
 use super::wire::greeting;
@@ -8,23 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Written at once.
+/// Bytes written at once.
 const CHUNK: usize = 16 << 10;
-/// So that the end is seen in time.
+/// Limit of one read or write, so that the end is seen in time.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What the attackers of one kind did.
+/// Sums over all attackers of one kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// Bytes that the server's side took.
+    /// Bytes that the server's kernel took.
     pub(super) sent: u64,
     pub(super) connections: u64,
-    /// Those that the server ended.
+    /// Connections that the server ended.
     pub(super) cut: u64,
 }
 
 impl Tally {
-    /// A line that [`parse`](Tally::parse) understands.
+    /// Returns a line that [`parse`](Tally::parse) understands.
     pub(super) fn line(&self) -> String {
         format!("{} {} {}", self.sent, self.connections, self.cut)
     }
@@ -43,7 +44,7 @@ struct Counters {
     cut: AtomicU64,
 }
 
-/// Attacks the server at this port until then.
+/// Attacks the server at `port` until `until`.
 pub(super) fn run(attack: &Attack, port: u16, until: Instant) -> Tally {
     let counters = Counters::default();
     std::thread::scope(|scope| {
@@ -72,7 +73,7 @@ pub(super) fn run(attack: &Attack, port: u16, until: Instant) -> Tally {
     }
 }
 
-/// One connection. An error is the server's way to end it.
+/// Runs one connection. An error means that the server ended it.
 fn once(attack: &Attack, mut socket: &TcpStream, counters: &Counters, until: Instant) -> io::Result<()> {
     socket.set_write_timeout(Some(TICK))?;
     socket.set_read_timeout(Some(TICK))?;
@@ -143,7 +144,7 @@ fn pour(
     Ok(())
 }
 
-/// Reads what is there; nothing is no error, but an end is.
+/// Reads the bytes that are there. No bytes are not an error; the end of the connection is.
 fn socket_read(mut socket: &TcpStream, into: &mut [u8]) -> io::Result<()> {
     match socket.read(into) {
         Ok(0) => Err(ErrorKind::UnexpectedEof.into()),

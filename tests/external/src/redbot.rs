@@ -1,32 +1,26 @@
-//! `cargo xtask redbot`: what REDbot, which knows HTTP's rules for caches, ranges and negotiation, says about sitar's answers.
+//! `cargo xtask redbot`: sitar's answers judged by REDbot, which knows HTTP's rules for caches,
+//! ranges and negotiation.
 //!
-//! REDbot comes from PyPI into a virtual environment under `target/redbot`, each package in the version that
-//! `redbot/requirements.txt` names. A small site is served twice: as a pack over HTTPS, and as the directory that comes out of
-//! that pack over plain HTTP. A warning that is not among the exceptions in `redbot/notes.rs` fails the run.
+//! REDbot comes from PyPI into a virtual environment under `target/redbot`, each package in the
+//! version that `redbot/requirements.txt` names. A small site is served twice: as a pack over HTTPS,
+//! and as the directory that comes out of that pack over plain HTTP. A warning that is not among the
+//! exceptions in `redbot/notes.rs` fails the run.
 
 mod notes;
 
-use crate::Invocation;
-use crate::program::{self, Result, Server};
+use crate::program::{self, Places, Result, Server};
 use notes::{Level, Report};
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
-/// The command.
-pub(crate) fn command(invocation: &Invocation) -> ExitCode {
-    if !invocation.args.is_empty() {
-        eprintln!("usage: cargo xtask redbot");
-        return ExitCode::from(2);
-    }
-    program::exit_code(run(&invocation.root))
-}
-
-fn run(root: &Path) -> Result<bool> {
-    let redbot = environment(&root.join("target/redbot/venv"))?;
-    let program = program::find(root)?;
-    let folder = program::fresh_folder(root.join("target/redbot/work"))?;
+/// Installs REDbot where it is not, serves the site and asks REDbot about each page.
+pub(crate) fn run(places: &Places) -> Result<bool> {
+    let redbot = environment(&places.target.join("redbot/venv"))?;
+    let program = program::find(places)?;
+    let folder = program::fresh_folder(places.target.join("redbot/work"))?;
     let (site, pack, unpacked) = (folder.join("site"), folder.join("site.tar"), folder.join("unpacked"));
     write_site(&site)?;
     let sitar = || program::sitar(&program, &folder);
@@ -54,11 +48,11 @@ fn run(root: &Path) -> Result<bool> {
     Ok(tally.finish())
 }
 
-/// An address and what REDbot must have found out about it: a check that did not run is no clean one.
+/// An address and the notes that REDbot must have about it: a check that did not run is not clean.
 struct Page {
     path: &'static str,
     status: u64,
-    /// Identifiers of notes, as in REDbot's and httplint's source.
+    /// Identifiers of the notes, as in REDbot's and httplint's source.
     expected: &'static [&'static str],
 }
 
@@ -79,8 +73,8 @@ const PAGES: &[Page] = &[
     Page { path: "/nothing", status: 404, expected: &["CL_CORRECT", "CONNEG_GZIP_GOOD"] },
 ];
 
-/// Bytes of `large.bin`.
-const LARGE: usize = 10 << 20;
+/// Blocks of 8 bytes in `large.bin`, which so has 10 MiB.
+const LARGE: u64 = (10 << 20) / 8;
 
 fn write_site(site: &Path) -> Result<()> {
     let page = |title: &str, line: &str| {
@@ -90,15 +84,13 @@ fn write_site(site: &Path) -> Result<()> {
     let style: String = (0..400)
         .map(|number| format!(".c{number} {{ margin: {number}px; color: #{number:06x} }}\n"))
         .collect();
-    // Bytes that no encoding makes smaller (xorshift), the same each time.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut large = Vec::with_capacity(LARGE);
-    while large.len() < LARGE {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        large.extend(state.to_le_bytes());
-    }
+    // Bytes that no encoding makes smaller, the same in each run: hashes of the natural numbers.
+    let hash = |number| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(number);
+        hasher.finish().to_le_bytes()
+    };
+    let large: Vec<u8> = (0..LARGE).flat_map(hash).collect();
     fs::create_dir_all(site.join("docs"))?;
     fs::write(site.join("index.html"), page("A page", "Longer than the part of it that is asked for."))?;
     fs::write(site.join("docs/index.html"), page("A folder's page", "Found with a slash and without."))?;
@@ -110,16 +102,16 @@ fn write_site(site: &Path) -> Result<()> {
     Ok(())
 }
 
-/// REDbot's program, installed if it is not there in the pinned version.
+/// Returns REDbot's program, which is installed if it is not there in the pinned version.
 fn environment(venv: &Path) -> Result<PathBuf> {
     const REQUIREMENTS: &str = include_str!("redbot/requirements.txt");
-    // Written last, so that what was interrupted is begun anew.
+    // Written last, so that an interrupted installation is made again.
     let stamp = venv.join("complete");
     let redbot = venv.join("bin/redbot");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) && redbot.is_file() {
         return Ok(redbot);
     }
-    println!("redbot: a virtual environment is made at {}", venv.display());
+    println!("redbot: making a virtual environment at {}", venv.display());
     program::fresh_folder(venv.to_owned())?;
     let made = Command::new("python3").args(["-m", "venv"]).arg(venv).stdout(Stdio::null()).status();
     if !made.is_ok_and(|status| status.success()) {
@@ -138,7 +130,7 @@ fn environment(venv: &Path) -> Result<PathBuf> {
 }
 
 fn ask(redbot: &Path, url: &str) -> Result<Report> {
-    // It waits for a server that does not answer longer than anybody watches.
+    // REDbot's own limit for a server that does not answer is longer.
     let done = Command::new("timeout").arg("60").arg(redbot).args(["-o", "har", url]).output()?;
     notes::understand(&String::from_utf8_lossy(&done.stdout)).map_err(|error| {
         let said = String::from_utf8_lossy(&done.stderr);
@@ -152,12 +144,12 @@ struct Tally {
     info: usize,
     excepted: usize,
     failures: Vec<String>,
-    /// Exceptions that were needed, by their place in the list.
+    /// The exceptions that were needed, by their place in the list.
     used: BTreeSet<usize>,
 }
 
 impl Tally {
-    /// Prints and counts.
+    /// Prints the notes about a page and counts them.
     fn add(&mut self, page: &Page, report: &Report) {
         if report.status != page.status {
             self.fail(format!("{}: the status is {}, not {}", page.path, report.status, page.status));
@@ -189,7 +181,7 @@ impl Tally {
         self.failures.push(what);
     }
 
-    /// Whether everything is as it should be.
+    /// Prints the sum, and returns whether nothing failed.
     fn finish(mut self) -> bool {
         for exception in notes::unused(&self.used) {
             self.fail(format!("{exception}: the exception is not needed any more"));

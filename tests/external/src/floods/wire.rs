@@ -1,7 +1,7 @@
 //! Frames, and the client that behaves.
 
 use sitar_http::h2::PREFACE;
-use sitar_http::h2::properties::frame;
+use sitar_http::h2::testing::frame;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

@@ -1,4 +1,6 @@
 //! What `cargo metadata` says about the workspace, reduced to what the rules ask.
+//!
+//! Not with the crate cargo_metadata: it brings serde's derive, which every first run would compile before anything else begins.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +13,8 @@ pub(crate) struct Metadata {
     pub(crate) members: Vec<Member>,
     /// Packages anywhere in the graph whose source is a git repository, as `name (source)`.
     pub(crate) from_git: Vec<String>,
+    /// By the id of a package: what cargo calls the library that its build script makes or finds.
+    pub(crate) links: BTreeMap<String, String>,
     /// Packages that end up in a program or run while it is built, with a member that brings them in.
     pub(crate) shipped: BTreeMap<String, String>,
     /// The packages that end up in each member, or run while it is built; itself included.
@@ -48,7 +52,11 @@ pub(crate) fn load(root: &Path) -> Result<Metadata, String> {
     parse(&value).ok_or_else(|| "cargo metadata: the answer lacks a field that its format promises".into())
 }
 
-fn host() -> Result<String, String> {
+/// The platform that is compiled on, as `x86_64-unknown-linux-gnu`.
+///
+/// # Errors
+/// rustc cannot be asked.
+pub(crate) fn host() -> Result<String, String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("-vV").output().map_err(|error| format!("rustc -vV: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -69,6 +77,9 @@ pub(crate) fn parse(value: &Value) -> Option<Metadata> {
         let id = package.get("id")?.as_str()?;
         let name = package.get("name")?.as_str()?;
         names.insert(id, name);
+        if let Some(library) = package.get("links").and_then(Value::as_str) {
+            metadata.links.insert(id.to_string(), library.to_string());
+        }
         if let Some(source) = package.get("source")?.as_str()
             && source.starts_with("git+")
         {

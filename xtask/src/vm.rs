@@ -18,16 +18,19 @@ use self::guest::Guest;
 pub(crate) use self::kernel::{Kernel, SERIES};
 use crate::Invocation;
 use crate::bench::on_path;
+use crate::ci::programs;
 use crate::program::release;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Tests that need a compiler or the checkout, or that no kernel has a part in.
 const ELSEWHERE: [&str; 3] = ["compile_fail", "readme", "seeds"];
+/// The test program of tests/.
+pub(crate) const PROGRAM: &str = "program";
 /// The module of tests/ whose tests need a kernel with TLS.
 pub(crate) const LAB: &str = "lab";
 /// Clients that the lab takes along where this machine has them.
@@ -94,15 +97,15 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Builds the test program of tests/.
+/// Builds the test program of tests/; `config` is for cargo.
 ///
 /// # Errors
 /// It does not build.
-pub(crate) fn lab_program(root: &Path) -> Result<PathBuf> {
+pub(crate) fn lab_program(root: &Path, config: &[&str]) -> Result<PathBuf> {
     // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built twice.
-    let mut programs = test_programs(root, &["--workspace", "--test", "program"])?;
+    let mut programs = programs::build(root, &[&["--workspace", "--test", PROGRAM], config].concat())?;
     match programs.pop() {
-        Some(program) if programs.is_empty() => Ok(program),
+        Some(program) if programs.is_empty() => Ok(program.path),
         _ => Err("not one test program".into()),
     }
 }
@@ -183,19 +186,20 @@ impl Suite {
     fn run(&self, root: &Path, series: &str, kernel: &Kernel, arguments: &[String]) -> Result<Finished> {
         let (guest, script) = match self {
             Suite::Io => {
-                let programs = test_programs(root, &["-p", "sitar-io", "--lib", "--tests"])?;
+                let mut programs = programs::build(root, &["-p", "sitar-io", "--lib", "--tests"])?;
+                programs.retain(|program| !ELSEWHERE.contains(&&*program.name));
                 let mut guest = guest(root, series, kernel)?;
                 let mut script = String::from("export RUST_BACKTRACE=1 RUST_TEST_THREADS=2; failed=0\n");
                 for program in programs {
-                    let name = name_of(&program);
-                    guest.program(&program, &format!("tests/{name}"))?;
+                    let name = name_of(&program.path);
+                    guest.program(&program.path, &format!("tests/{name}"))?;
                     writeln!(script, "echo '# {name}'; /tests/{name} {} || failed=1", quoted(arguments))?;
                 }
                 script.push_str("exit $failed\n");
                 (guest, script)
             }
             Suite::Lab { module, dev } => {
-                return lab(root, series, kernel, &lab_program(root)?, module, *dev, arguments);
+                return lab(root, series, kernel, &lab_program(root, &[])?, module, *dev, arguments);
             }
             Suite::Script { file, dev } => {
                 let mut guest = guest(root, series, kernel)?;
@@ -235,32 +239,6 @@ fn with_clients(root: &Path, guest: &mut Guest, dev: bool) -> Result<()> {
     // Where Debian's OpenSSL looks for its configuration.
     guest.copy("/etc/ssl/openssl.cnf")?;
     guest.copy("/usr/lib/ssl/openssl.cnf")
-}
-
-/// Builds test programs; each without the tests that belong elsewhere.
-fn test_programs(root: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
-    let done = Command::new("cargo")
-        .arg("test")
-        .args(which)
-        .args(["--no-run", "--message-format=json"])
-        .current_dir(root)
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !done.status.success() {
-        return Err("the tests do not build".into());
-    }
-    let mut programs = Vec::new();
-    for line in String::from_utf8(done.stdout)?.lines() {
-        let message: serde_json::Value = serde_json::from_str(line)?;
-        let name = message["target"]["name"].as_str().unwrap_or_default();
-        let is_test = message["profile"]["test"].as_bool() == Some(true);
-        if let (Some(program), true, false) =
-            (message["executable"].as_str(), is_test, ELSEWHERE.contains(&name))
-        {
-            programs.push(PathBuf::from(program));
-        }
-    }
-    Ok(programs)
 }
 
 fn quoted(arguments: &[String]) -> String {

@@ -1,0 +1,130 @@
+//! Test programs: all compiled by one cargo, then run side by side.
+//!
+//! `cargo test` runs one program at a time, and most of what ours do is wait, for the ends of timers that they test. cargo-nextest runs
+//! tests side by side, but takes minutes to build on a machine that has none, which is more than it would save.
+
+use super::outcome::Tests;
+use crate::program::Result;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// A test program that has been compiled.
+pub(crate) struct Program {
+    /// The target's.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// Of its package, where it expects to run.
+    folder: PathBuf,
+}
+
+/// Programs that take longest, in that order: they begin first, so that none of them is left alone at the end.
+const LONGEST: [&str; 4] = ["server", "sitar_server", "replay", "seeds"];
+/// Programs at a time for each core: about half of their tests wait.
+const PROGRAMS: usize = 2;
+/// Tests at a time in each of them.
+const TESTS: &str = "4";
+/// What compiles and tests stands back for an emulated kernel, whose tests wait for so long and no longer.
+const NICE: [&str; 2] = ["-n", "10"];
+
+/// Compiles the test programs that these arguments of `cargo test` name.
+///
+/// # Errors
+/// They do not compile; cargo has said why.
+pub(crate) fn build(root: &Path, which: &[&str]) -> Result<Vec<Program>> {
+    let mut nice = Command::new("nice");
+    nice.args(NICE).args(["cargo", "test"]).args(which);
+    nice.args(["--no-run", "--message-format=json-render-diagnostics"]).current_dir(root);
+    let done = nice.stderr(Stdio::inherit()).output()?;
+    if !done.status.success() {
+        return Err("the tests do not compile".into());
+    }
+    let mut programs = Vec::new();
+    for line in String::from_utf8(done.stdout)?.lines() {
+        let message: Value = serde_json::from_str(line)?;
+        if message["profile"]["test"].as_bool() == Some(true)
+            && let (Some(name), Some(path), Some(manifest)) = (
+                message["target"]["name"].as_str(),
+                message["executable"].as_str(),
+                message["manifest_path"].as_str(),
+            )
+        {
+            let folder = Path::new(manifest).parent().ok_or("a package without a folder")?;
+            programs.push(Program { name: name.into(), path: path.into(), folder: folder.into() });
+        }
+    }
+    Ok(programs)
+}
+
+/// Runs all of them, shows what each has said when it ends, and counts.
+pub(crate) fn run(mut programs: Vec<Program>, environment: &[(&str, &OsStr)]) -> Tests {
+    programs.sort_by_key(|program| {
+        LONGEST.iter().position(|name| *name == program.name).unwrap_or(LONGEST.len())
+    });
+    let at_a_time = PROGRAMS * std::thread::available_parallelism().map_or(1, usize::from);
+    let (waiting, ended) = (Mutex::new(programs.into_iter()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some(program) = next() {
+                    let tests = program.run(environment);
+                    ended.lock().unwrap_or_else(PoisonError::into_inner).push(tests);
+                }
+            });
+        }
+    });
+    ended.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
+}
+
+impl Program {
+    fn run(&self, environment: &[(&str, &OsStr)]) -> Tests {
+        let mut nice = Command::new("nice");
+        nice.args(NICE).arg(&self.path).current_dir(&self.folder).stdin(Stdio::null());
+        // As cargo has it.
+        nice.env("CARGO_MANIFEST_DIR", &self.folder).env("RUST_TEST_THREADS", TESTS);
+        let done = match nice.envs(environment.iter().copied()).output() {
+            Ok(done) => done,
+            Err(error) => return Tests::broken(format!("{}: {error}", self.path.display())),
+        };
+        let mut tests = Tests::default();
+        String::from_utf8_lossy(&done.stdout).lines().for_each(|line| tests.read_line(line));
+        tests.finish(done.status.success(), &format!("{}: {}", self.name, done.status));
+        // In one piece, since others end at the same time.
+        let text =
+            [format!("     Ran {}\n", self.path.display()).as_bytes(), &done.stdout, &done.stderr].concat();
+        // Whoever reads it may have gone; the verdict stands.
+        let _ = std::io::stdout().lock().write_all(&text);
+        tests
+    }
+}
+
+/// Runs the examples of the documentation, which cargo compiles and runs by itself.
+pub(crate) fn run_documentation(root: &Path, config: &[&str]) -> Tests {
+    let mut cargo = Command::new("nice");
+    cargo
+        .args(NICE)
+        .args(["cargo", "test", "--workspace", "--doc", "--no-fail-fast"])
+        .args(config)
+        .current_dir(root);
+    let mut child = match cargo.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return Tests::broken(format!("cargo test --doc: {error}")),
+    };
+    let mut tests = Tests::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n').map_while(std::result::Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            tests.read_line(&line);
+        }
+    }
+    match child.wait() {
+        Ok(status) => tests.finish(status.success(), &format!("cargo test --doc: {status}")),
+        Err(error) => tests.broken = Some(format!("cargo test --doc: {error}")),
+    }
+    tests
+}

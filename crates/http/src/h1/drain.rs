@@ -26,7 +26,16 @@ pub struct BodyDrain {
     extras_left: u32,
 }
 
-/// RFC 9112 §7.1. Each CR is consumed by the state before the one that waits for its LF:
+/// The part of a body that [`BodyDrain::feed`] was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// The body goes on; all of the bytes belong to it.
+    Part,
+    /// The body is over; this many of the bytes belong to it.
+    Whole(usize),
+}
+
+/// The states of RFC 9112 §7.1. Each CR is consumed by the state before the one that waits for its LF:
 ///
 /// ```text
 /// chunk    Size ─▶ [BeforeExtension ─▶ Extension] ─▶ SizeLf ─▶ Data ─▶ DataCr ─▶ DataLf ─▶ chunk
@@ -77,13 +86,12 @@ impl BodyDrain {
         Ok(Some(BodyDrain { state, data_left: limits.body, extras_left: EXTRAS_MAX }))
     }
 
-    /// Takes bytes that followed the head. Returns how many of them belong to the body, and whether the body
-    /// is over; while it is not, all of them do.
+    /// Takes bytes that followed the head.
     ///
     /// # Errors
-    /// 400 for a malformed chunked body, 413 or 431 for one that is too large. The boundary to the next
-    /// request is then lost.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), Rejection> {
+    /// 400 for a malformed chunked body, 413 or 431 for one that is too large. The boundary to the
+    /// next request is then lost.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Drained, Rejection> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::Done {
             match self.state {
@@ -103,7 +111,7 @@ impl BodyDrain {
                 }
             }
         }
-        Ok((at, self.state == State::Done))
+        Ok(if self.state == State::Done { Drained::Whole(at) } else { Drained::Part })
     }
 
     /// One byte that is not data.

@@ -31,7 +31,7 @@ mod framing;
 mod head;
 mod response;
 
-pub use drain::BodyDrain;
+pub use drain::{BodyDrain, Drained};
 pub use head::{RequestHead, begins_request, is_head, parse, parse_from};
 pub use response::{HEAD_OVERHEAD_MAX, REJECTION_MAX, ResponseHead, write_head, write_rejection};
 

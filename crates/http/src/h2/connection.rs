@@ -1,57 +1,57 @@
-//! A connection's state, and what ends it.
+//! The state of a connection, and what ends it.
 
 use std::time::{Duration, Instant};
 
 use super::flood::{Flood, Floods};
-use super::frame::{self, ErrorCode, Header, Kind, WINDOW_INITIAL, setting};
+use super::frame::{self, ErrorCode, Kind, WINDOW_INITIAL, setting};
 use super::hpack::{Decoder, Scratch};
-use super::priority::Priority;
-use super::stream::{Local, Stream, Streams};
+use super::queue::{self, Queue};
+use super::stream::{Local, Remote, Stream, Streams};
+use super::window::Window;
 use super::{Limits, hpack};
 
-/// What many connections use in turn; none of them leaves anything in it that it needs later.
+/// Buffers that many connections use in turn. None of them leaves anything here that it needs later.
 #[derive(Debug)]
 pub struct SharedBuffers<T> {
-    /// Where coded strings are decoded.
+    /// The place where coded strings are decoded.
     pub(super) scratch: Scratch,
-    /// The parts of a request that somebody may ask for.
+    /// The parts of a request that a response may depend on.
     pub(super) kept: Box<[u8]>,
-    /// A header block that came in pieces.
+    /// A field block that came in fragments.
     pub(super) joined: Vec<u8>,
-    /// Memory of connections that had something to send, for the next ones.
-    queues: Vec<Vec<u8>>,
+    /// Empty queues of frames, for the next connection that has something to send.
+    pub(super) queues: Vec<Vec<u8>>,
+    /// Empty lists of streams, for the next connection that opens one.
     pub(super) lists: Vec<Vec<Stream<T>>>,
 }
 
-/// Buffers that are kept for reuse, and the largest of them.
-const SPARE: usize = 64;
-const SPARE_LEN: usize = 64 << 10;
-
 impl<T> SharedBuffers<T> {
-    /// For connections with these limits.
+    /// Creates the buffers for connections with these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> SharedBuffers<T> {
         SharedBuffers {
             scratch: Scratch::new(limits.block),
             kept: vec![0; limits.list].into_boxed_slice(),
             joined: Vec::with_capacity(limits.block),
-            queues: Vec::with_capacity(SPARE),
-            lists: Vec::with_capacity(SPARE),
+            queues: Vec::with_capacity(queue::SPARE),
+            lists: Vec::with_capacity(queue::SPARE),
         }
     }
 }
 
-/// What an answer counts beyond its content: as much as a peer that is only slow takes in some seconds.
-pub(super) const ANSWER_PROGRESS: u64 = 4096;
+/// Bytes that a response counts beyond its content in [`Connection::progress`]: as much as a peer
+/// that is only slow takes in some seconds.
+pub(super) const RESPONSE_PROGRESS: u64 = 4096;
 
-/// Why a connection ended with an error, for logs and counters.
+/// The reason why a connection ended with an error (RFC 9113 §5.4.1), for logs and counters. It is
+/// always the peer's fault: mistakes of this side end a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionError {
-    /// What the peer is told.
+    /// The code in the GOAWAY that the peer is sent.
     pub code: ErrorCode,
-    /// For the person who reads it.
+    /// The reason in a few words, for a person.
     pub reason: &'static str,
-    /// Which allowance was exceeded, if that was it.
+    /// The allowance that the peer exceeded, if that was it.
     pub flood: Option<Flood>,
 }
 
@@ -66,6 +66,10 @@ impl ConnectionError {
 
     pub(super) const fn size(reason: &'static str) -> ConnectionError {
         ConnectionError::new(ErrorCode::FrameSizeError, reason)
+    }
+
+    pub(super) const fn flow_control(reason: &'static str) -> ConnectionError {
+        ConnectionError::new(ErrorCode::FlowControlError, reason)
     }
 }
 
@@ -84,113 +88,128 @@ impl From<hpack::Fault> for ConnectionError {
     }
 }
 
-/// Where the conversation stands.
+/// The phases of a connection, in order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Phase {
-    /// The client's preface is awaited (RFC 9113 §3.4),
+    /// Waiting for the client's preface (RFC 9113 §3.4).
     Preface,
-    /// then its first SETTINGS.
-    Greeting,
+    /// Waiting for the client's first SETTINGS.
+    Settings,
     Open,
-    /// The client has been told to open no more streams; what it had opened before it heard so is still answered
-    /// (§6.8), until the answer to our PING shows that it has, or for a while.
-    Leaving {
+    /// The client has been told to open no more streams. Those that it opened before it heard of it
+    /// are still answered (§6.8), until it has acknowledged our PING, or until this time.
+    Draining {
         until: Instant,
     },
-    /// The client knows the last stream that is answered.
-    Left,
+    /// The client has been told the last stream that is answered.
+    Drained,
     /// Nothing is read any more; only GOAWAY is still sent.
     Failed(ConnectionError),
 }
 
-/// A server's connection. `T` is the content of an answer, or what the caller has to remember until it can answer.
+/// What the client has said about itself.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// SETTINGS_INITIAL_WINDOW_SIZE.
+    pub(super) initial_window: i64,
+    /// SETTINGS_MAX_FRAME_SIZE.
+    pub(super) frame_max: u32,
+    /// SETTINGS_NO_RFC7540_PRIORITIES (RFC 9218 §2.1), once it has been sent.
+    pub(super) no_rfc7540_priorities: Option<bool>,
+    /// It has sent GOAWAY, so it will open no more streams.
+    pub(super) is_leaving: bool,
+}
+
+/// The windows of the connection, which all of its streams share (RFC 9113 §5.2.1).
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) send: Window,
+    /// Bytes that the client may send.
+    pub(super) receive: i64,
+}
+
+/// The numbers of streams that are not open.
+#[derive(Debug)]
+pub(super) struct StreamIds {
+    /// The highest stream that the client has opened.
+    pub(super) last_opened: u32,
+    /// The highest stream that is answered.
+    pub(super) last_accepted: u32,
+    /// Streams that were reset here, on which frames may still be on their way (§5.1, closed).
+    pub(super) reset: Vec<u32>,
+}
+
+/// Counts of what has been sent so far.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// DATA frames.
+    pub(super) data_frames: u32,
+    /// Whether a field block has told the client that the encoder's table is empty.
+    pub(super) has_emptied_table: bool,
+    /// See [`progress`](Connection::progress).
+    pub(super) progress: u64,
+    /// Bytes of content for which the client has opened no window yet behind the end of a stream.
+    pub(super) unreturned: u64,
+}
+
+/// A server's connection. `T` is the content of a response, or whatever the caller has to keep until
+/// it can respond.
 #[derive(Debug)]
 pub struct Connection<T> {
     pub(super) limits: Limits,
     pub(super) phase: Phase,
+    /// The time by which our settings must have been acknowledged; `None` once they have been.
+    pub(super) settings_due: Option<Instant>,
     pub(super) decoder: Decoder,
     pub(super) streams: Streams<T>,
-    /// Frames to be sent before any DATA, and how much of them has been.
-    pub(super) queue: Vec<u8>,
-    pub(super) queue_sent: usize,
+    pub(super) queue: Queue,
     pub(super) floods: Floods,
-    /// What may be sent on all streams together.
-    pub(super) send_window: i64,
-    /// The size that the peer has given to this window: at first the initial one.
-    pub(super) send_top: i64,
-    /// What the peer may send on all streams together.
-    pub(super) recv_window: i64,
-    /// The peer's SETTINGS_INITIAL_WINDOW_SIZE and SETTINGS_MAX_FRAME_SIZE.
-    pub(super) peer_window: i64,
-    pub(super) peer_frame: usize,
-    pub(super) peer_priorities: Option<bool>,
-    /// When our settings must have been acknowledged.
-    pub(super) settings_due: Option<Instant>,
-    /// Bytes of a frame that are of no interest.
+    pub(super) windows: Windows,
+    pub(super) peer: Peer,
+    pub(super) ids: StreamIds,
+    pub(super) sent: Sent,
+    /// Bytes to come of a frame whose payload is thrown away.
     pub(super) skip: usize,
-    /// The highest stream that the client has opened, and the highest that is answered.
-    pub(super) last_seen: u32,
-    pub(super) last_taken: u32,
-    /// Streams that were reset here, on which frames may still be on their way (§5.1, closed).
-    pub(super) reset: Vec<u32>,
-    /// PRIORITY_UPDATE for streams to come.
-    pub(super) hints: [(u32, Priority); HINTS],
-    /// Frames of DATA sent.
-    pub(super) served: u32,
-    /// See [`progress`](Connection::progress).
-    pub(super) progress: u64,
-    /// Bytes of content sent for which no window has been opened yet behind the end of a stream.
-    pub(super) unreturned: u64,
-    /// Whether the encoder's table has been declared empty.
-    pub(super) declared: bool,
-    /// Whether the client has said that it will open no more streams.
-    pub(super) peer_left: bool,
 }
 
-/// RFC 9218 §7.1: some are kept for streams that are not open yet.
-pub(super) const HINTS: usize = 4;
 /// Streams reset here that are remembered.
 const RESET_MAX: usize = 128;
-/// With more than this waiting to be sent nothing is read. It does not depend on the peer's windows, so it leaves as fast
-/// as the peer reads.
+/// Bytes in the queue beyond which nothing is read. The queue does not depend on the peer's windows,
+/// so it leaves as fast as the peer reads.
 const QUEUE_PAUSE: usize = 24 << 10;
-/// More cannot come together: one head, and what a frame is answered with.
+/// Bytes beyond which a queue cannot grow while the peer reads: one head, and what a frame is
+/// answered with.
 const QUEUE_MAX: usize = 64 << 10;
 const _: () = assert!(QUEUE_PAUSE + 2 * frame::PAYLOAD_MAX <= QUEUE_MAX);
-/// For a round trip, after which no new stream can be on its way.
-const LEAVE: Duration = Duration::from_secs(1);
-/// The payload of the PING that measures it.
-const LEAVE_PING: [u8; 8] = *b"farewell";
+/// Longer than a round trip, after which no new stream can be on its way.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// The payload of the PING that measures the round trip.
+const DRAIN_PING: [u8; 8] = *b"farewell";
+/// The last stream in the first GOAWAY of a graceful shutdown (§6.8).
+const ANY_STREAM: u32 = (1 << 31) - 1;
 
 impl<T> Connection<T> {
-    /// A connection whose client may begin. What this server says first (RFC 9113 §3.4) can be sent at once.
+    /// Starts a connection, and queues the SETTINGS that a server sends first (RFC 9113 §3.4).
     #[must_use]
     pub fn new(limits: &Limits, shared: &mut SharedBuffers<T>, now: Instant) -> Connection<T> {
         let mut connection = Connection {
             limits: *limits,
             phase: Phase::Preface,
+            settings_due: Some(now + limits.settings),
             decoder: Decoder::new(),
             streams: Streams::new(),
-            queue: Vec::new(),
-            queue_sent: 0,
+            queue: Queue::default(),
             floods: Floods::new(now),
-            send_window: WINDOW_INITIAL,
-            send_top: WINDOW_INITIAL,
-            recv_window: WINDOW_INITIAL,
-            peer_window: WINDOW_INITIAL,
-            peer_frame: frame::PAYLOAD_MAX,
-            peer_priorities: None,
-            settings_due: Some(now + limits.settings),
+            windows: Windows { send: Window::new(WINDOW_INITIAL), receive: WINDOW_INITIAL },
+            peer: Peer {
+                initial_window: WINDOW_INITIAL,
+                frame_max: frame::PAYLOAD_MAX as u32,
+                no_rfc7540_priorities: None,
+                is_leaving: false,
+            },
+            ids: StreamIds { last_opened: 0, last_accepted: 0, reset: Vec::new() },
+            sent: Sent { data_frames: 0, has_emptied_table: false, progress: 0, unreturned: 0 },
             skip: 0,
-            last_seen: 0,
-            last_taken: 0,
-            reset: Vec::new(),
-            hints: [(0, Priority::DEFAULT); HINTS],
-            served: 0,
-            progress: 0,
-            unreturned: 0,
-            declared: false,
-            peer_left: false,
         };
         let mut payload = [0; 18];
         let settings = [
@@ -206,82 +225,82 @@ impl<T> Connection<T> {
         connection
     }
 
-    /// Why the connection ended, if it ended with an error.
+    /// Returns the error that ended the connection, if one did.
     #[must_use]
     pub fn error(&self) -> Option<ConnectionError> {
         match self.phase {
-            Phase::Failed(fault) => Some(fault),
+            Phase::Failed(error) => Some(error),
             _ => None,
         }
     }
 
-    /// Whether everything has been said: the transport is to be closed once what was sent has left.
+    /// Returns whether everything has been said. The transport is to be closed once what was sent
+    /// has left.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        let over = match self.phase {
+        let is_over = match self.phase {
             Phase::Failed(_) => true,
-            Phase::Left => self.streams.is_empty(),
-            _ => self.peer_left && self.streams.is_empty(),
+            Phase::Drained => self.streams.is_empty(),
+            _ => self.peer.is_leaving && self.streams.is_empty(),
         };
-        over && self.queue.is_empty()
+        is_over && self.queue.is_empty()
     }
 
-    /// Whether nobody waits for anything: no answer is under way, and nothing is to be sent. Content of a request that has
-    /// been answered may still come.
+    /// Returns whether no response is under way and nothing is to be sent. Content of a request that
+    /// has been answered may still come.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.streams.iter().all(|stream| matches!(stream.local, Local::Finished))
     }
 
-    /// Open streams.
+    /// Returns the number of open streams.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// When [`on_time`](Connection::on_time) has something to do, if ever.
+    /// Returns the time at which [`on_time`](Connection::on_time) has something to do, if any.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Leaving { until } => Some(self.settings_due.map_or(until, |due| due.min(until))),
+            Phase::Draining { until } => Some(self.settings_due.map_or(until, |due| due.min(until))),
             Phase::Failed(_) => None,
             _ => self.settings_due,
         }
     }
 
-    /// Time has passed.
+    /// Does what is due at `now`.
     pub fn on_time(&mut self, shared: &mut SharedBuffers<T>, now: Instant) {
         if self.settings_due.is_some_and(|due| due <= now) {
             self.settings_due = None;
-            self.fail(
-                shared,
-                ConnectionError::new(ErrorCode::SettingsTimeout, "our settings were not acknowledged"),
-            );
+            let reason = "our settings were not acknowledged";
+            self.fail(shared, ConnectionError::new(ErrorCode::SettingsTimeout, reason));
         }
-        if let Phase::Leaving { until } = self.phase
+        if let Phase::Draining { until } = self.phase
             && until <= now
         {
-            self.leave(shared);
+            self.finish_drain(shared);
         }
     }
 
-    /// Takes no more requests after those that may be on their way already, and is done after the last answer.
+    /// Begins a graceful shutdown (RFC 9113 §6.8): no more requests are taken after those that may be
+    /// on their way already, and the connection is done after the last response.
     pub fn begin_drain(&mut self, shared: &mut SharedBuffers<T>, now: Instant) {
         match self.phase {
             Phase::Open => {
-                self.phase = Phase::Leaving { until: now + LEAVE };
-                self.goodbye(shared, (1 << 31) - 1, ErrorCode::NoError);
-                self.enqueue(shared, Kind::Ping, 0, 0, &LEAVE_PING);
+                self.phase = Phase::Draining { until: now + DRAIN_TIME };
+                self.enqueue_goaway(shared, ANY_STREAM, ErrorCode::NoError);
+                self.enqueue(shared, Kind::Ping, 0, 0, &DRAIN_PING);
             }
-            Phase::Preface | Phase::Greeting => self.leave(shared),
-            Phase::Leaving { .. } | Phase::Left | Phase::Failed(_) => {}
+            Phase::Preface | Phase::Settings => self.finish_drain(shared),
+            Phase::Draining { .. } | Phase::Drained | Phase::Failed(_) => {}
         }
     }
 
     /// Takes no more requests from now on, and gives up those whose content has not come to its end.
     pub fn close(&mut self, shared: &mut SharedBuffers<T>) {
-        if !matches!(self.phase, Phase::Left | Phase::Failed(_)) {
-            self.leave(shared);
+        if !matches!(self.phase, Phase::Drained | Phase::Failed(_)) {
+            self.finish_drain(shared);
         }
         self.streams.clear(&mut shared.lists);
     }
@@ -290,56 +309,59 @@ impl<T> Connection<T> {
     /// time to hear of it.
     #[must_use]
     pub fn has_sent_final_goaway(&self) -> bool {
-        matches!(self.phase, Phase::Left)
+        matches!(self.phase, Phase::Drained)
     }
 
-    /// Bytes of content sent so far, and then some for each answer: grows only as the peer takes something.
+    /// Returns the bytes of content sent so far, plus 4096 for each response. The figure grows only
+    /// as the peer takes something.
     #[must_use]
     pub fn progress(&self) -> u64 {
-        self.progress
+        self.sent.progress
     }
 
-    /// A stream's answer cannot be completed, and that is our fault. Nothing happens when it is gone.
+    /// Resets a stream whose response cannot be completed, by a fault of ours (INTERNAL_ERROR). Does
+    /// nothing when the stream is gone.
     pub fn abort(&mut self, shared: &mut SharedBuffers<T>, stream: u32) {
         if let Some(at) = self.streams.find(stream) {
             self.reset_at(shared, at, ErrorCode::InternalError);
         }
     }
 
-    /// Gives back what was lent. To be called when the connection is given up; what it still had to say is lost.
+    /// Ends a connection that is given up, and returns its memory to `shared`. What it still had to
+    /// say is lost.
     pub fn release(mut self, shared: &mut SharedBuffers<T>) {
         self.streams.clear(&mut shared.lists);
-        self.drop_queue(shared);
+        self.queue.clear(&mut shared.queues);
     }
 
-    /// Bytes of memory that it holds on the heap, but for what `T` refers to.
+    /// Returns the bytes of heap memory that the connection holds, without what `T` refers to.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let streams: usize = self.streams.iter().map(|_| size_of::<Stream<T>>()).sum();
-        self.decoder.memory() + self.queue.capacity() + streams + self.reset.capacity() * 4
+        let streams = self.streams.len() * size_of::<Stream<T>>();
+        self.decoder.memory() + self.queue.memory() + streams + self.ids.reset.capacity() * 4
     }
 
-    pub(super) fn is_leave_ping(payload: &[u8]) -> bool {
-        payload == LEAVE_PING
+    pub(super) fn is_drain_ping(payload: &[u8]) -> bool {
+        payload == DRAIN_PING
     }
 
-    /// The last word to a client that had time to hear the first one (§6.8).
-    pub(super) fn leave(&mut self, shared: &mut SharedBuffers<T>) {
-        self.phase = Phase::Left;
-        self.goodbye(shared, self.last_taken, ErrorCode::NoError);
+    /// Tells a client that had time to hear the first GOAWAY which stream is the last (§6.8).
+    pub(super) fn finish_drain(&mut self, shared: &mut SharedBuffers<T>) {
+        self.phase = Phase::Drained;
+        self.enqueue_goaway(shared, self.ids.last_accepted, ErrorCode::NoError);
     }
 
     /// Ends the connection (§5.4.1).
-    pub(super) fn fail(&mut self, shared: &mut SharedBuffers<T>, fault: ConnectionError) {
+    pub(super) fn fail(&mut self, shared: &mut SharedBuffers<T>, error: ConnectionError) {
         if let Phase::Failed(_) = self.phase {
             return;
         }
-        self.phase = Phase::Failed(fault);
+        self.phase = Phase::Failed(error);
         self.streams.clear(&mut shared.lists);
-        self.goodbye(shared, self.last_taken, fault.code);
+        self.enqueue_goaway(shared, self.ids.last_accepted, error.code);
     }
 
-    fn goodbye(&mut self, shared: &mut SharedBuffers<T>, last: u32, code: ErrorCode) {
+    fn enqueue_goaway(&mut self, shared: &mut SharedBuffers<T>, last: u32, code: ErrorCode) {
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&last.to_be_bytes());
         payload[4..].copy_from_slice(&(code as u32).to_be_bytes());
@@ -350,23 +372,30 @@ impl<T> Connection<T> {
     pub(super) fn reset_at(&mut self, shared: &mut SharedBuffers<T>, at: usize, code: ErrorCode) {
         let stream = self.streams.at(at);
         let id = stream.id;
-        let open = stream.remote != super::stream::Remote::Closed;
+        let is_open = stream.remote != Remote::Closed;
         self.streams.remove(at, &mut shared.lists);
-        self.send_reset(shared, id, code, open);
+        self.send_reset(shared, id, code, is_open);
     }
 
-    /// `open`: the client may still send on it.
-    pub(super) fn send_reset(&mut self, shared: &mut SharedBuffers<T>, id: u32, code: ErrorCode, open: bool) {
-        if open {
-            if self.reset.len() == RESET_MAX {
-                self.reset.remove(0);
+    /// Sends RST_STREAM. `is_open`: the client may still send on the stream.
+    pub(super) fn send_reset(
+        &mut self,
+        shared: &mut SharedBuffers<T>,
+        id: u32,
+        code: ErrorCode,
+        is_open: bool,
+    ) {
+        if is_open {
+            let reset = &mut self.ids.reset;
+            if reset.len() == RESET_MAX {
+                reset.remove(0);
             }
-            self.reset.push(id);
+            reset.push(id);
         }
         self.enqueue(shared, Kind::RstStream, 0, id, &(code as u32).to_be_bytes());
     }
 
-    /// Puts a frame behind the others.
+    /// Puts a frame behind the others that wait.
     pub(super) fn enqueue(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -375,45 +404,19 @@ impl<T> Connection<T> {
         stream: u32,
         payload: &[u8],
     ) {
-        let queue = self.queue(shared);
-        queue.extend_from_slice(&Header { len: payload.len(), kind, flags, stream }.write());
-        queue.extend_from_slice(payload);
+        self.queue.push(&mut shared.queues, kind, flags, stream, payload);
     }
 
-    pub(super) fn queue(&mut self, shared: &mut SharedBuffers<T>) -> &mut Vec<u8> {
-        if self.queue.capacity() == 0
-            && let Some(queue) = shared.queues.pop()
-        {
-            self.queue = queue;
-        }
-        &mut self.queue
-    }
-
-    /// Frames that wait, in bytes.
-    pub(super) fn queued(&self) -> usize {
-        self.queue.len() - self.queue_sent
-    }
-
-    /// Returns whether another answer may be given: not while heads wait for a peer that does not
-    /// read. [`Connection::receive`] heeds this by itself; a caller that answers what was parked
-    /// asks.
+    /// Returns whether another response may be given: not while heads wait for a peer that does not
+    /// read. [`Connection::receive`] heeds this by itself; a caller that answers parked requests has
+    /// to ask.
     #[must_use]
     pub fn accepts_responses(&self) -> bool {
-        self.queued() <= QUEUE_PAUSE
+        self.queue.waiting().len() <= QUEUE_PAUSE
     }
 
-    /// Whether more waits than a peer that reads can let come together.
+    /// Returns whether more waits than can come together while the peer reads.
     pub(super) fn is_overfull(&self) -> bool {
-        self.queued() > QUEUE_MAX
-    }
-
-    /// All of it has been sent.
-    pub(super) fn drop_queue(&mut self, shared: &mut SharedBuffers<T>) {
-        let mut queue = std::mem::take(&mut self.queue);
-        self.queue_sent = 0;
-        if queue.capacity() > 0 && queue.capacity() <= SPARE_LEN && shared.queues.len() < SPARE {
-            queue.clear();
-            shared.queues.push(queue);
-        }
+        self.queue.waiting().len() > QUEUE_MAX
     }
 }

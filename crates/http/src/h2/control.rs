@@ -3,25 +3,21 @@
 use std::time::Instant;
 
 use super::ContentSource;
-use super::connection::{Connection, ConnectionError, HINTS, Phase, SharedBuffers};
+use super::connection::{Connection, ConnectionError, Phase, SharedBuffers};
 use super::flood::Flood;
-use super::frame::{
-    ACK, ErrorCode, HEADER, Header, Kind, PAYLOAD_MAX, WINDOW_INITIAL, WINDOW_MAX, setting, u32_at,
-};
+use super::frame::{ACK, ErrorCode, Header, Kind, PAYLOAD_MAX, WINDOW_INITIAL, WINDOW_MAX, setting, u32_at};
 use super::priority::Priority;
 use super::stream::{Local, Remote};
 
-/// Opening a window by less than this beyond what it has been is counted: see [`is_beyond`].
-pub(super) const WINDOW_STEP: i64 = 512;
-/// Bytes of a request's content that are let come although its answer has left.
+/// Bytes of a request's content that may still come although its response has left.
 const UNWANTED_MAX: u64 = 1 << 20;
-/// Parameters in one SETTINGS frame. There are eight that anybody knows.
+/// Parameters in one SETTINGS frame. Fewer than ten are registered.
 const SETTINGS_MAX: usize = 64;
 /// The largest frame that a peer may allow (RFC 9113 §6.5.2).
-const FRAME_MAX: usize = (1 << 24) - 1;
+const FRAME_MAX: u32 = (1 << 24) - 1;
 
 impl<T: ContentSource> Connection<T> {
-    /// §6.3: deprecated, and only its form is looked at.
+    /// PRIORITY (§6.3) is deprecated; only its form is checked.
     pub(super) fn on_priority(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -36,7 +32,7 @@ impl<T: ContentSource> Connection<T> {
             Some(at) => self.stream_error(shared, at, ErrorCode::FrameSizeError, now),
             // A stream that is over has nothing left to end. Whether it is over may depend on when
             // its file was loaded, and that must not decide on the whole connection.
-            None if header.stream <= self.last_seen && !header.stream.is_multiple_of(2) => {
+            None if header.stream <= self.ids.last_opened && !header.stream.is_multiple_of(2) => {
                 Ok(self.floods.count(Flood::Ignored, now)?)
             }
             // One that was never opened cannot be reset.
@@ -44,27 +40,27 @@ impl<T: ContentSource> Connection<T> {
         }
     }
 
-    /// §6.4
+    /// RST_STREAM (§6.4).
     pub(super) fn on_reset(
         &mut self,
         shared: &mut SharedBuffers<T>,
         header: Header,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        if header.stream > self.last_seen {
+        if header.stream > self.ids.last_opened {
             return Err(ConnectionError::protocol("RST_STREAM on a stream that was not opened"));
         }
-        // Also where the answer has left already: the work was done, and for nothing.
+        // Also where the response has left already: the work was done for nothing.
         self.floods.count(Flood::Resets, now)?;
         if let Some(at) = self.streams.find(header.stream) {
             self.streams.remove(at, &mut shared.lists);
-        } else if let Some(at) = self.reset.iter().position(|&id| id == header.stream) {
-            self.reset.remove(at);
+        } else if let Some(at) = self.ids.reset.iter().position(|&id| id == header.stream) {
+            self.ids.reset.remove(at);
         }
         Ok(())
     }
 
-    /// §6.5
+    /// SETTINGS (§6.5).
     pub(super) fn on_settings(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -85,15 +81,16 @@ impl<T: ContentSource> Connection<T> {
         for six in payload.chunks_exact(6) {
             self.on_setting(u16::from_be_bytes([six[0], six[1]]), u32_at(six, 2))?;
         }
-        if self.phase == Phase::Greeting {
+        if self.phase == Phase::Settings {
             self.phase = Phase::Open;
         }
         self.enqueue(shared, Kind::Settings, ACK, 0, &[]);
         Ok(())
     }
 
-    /// §6.5.2, in the order of arrival. HEADER_TABLE_SIZE binds an encoder that has a table, and MAX_CONCURRENT_STREAMS
-    /// a server that pushes; MAX_HEADER_LIST_SIZE is advice that heads of this size need not heed.
+    /// One setting (§6.5.2), in the order of arrival. HEADER_TABLE_SIZE binds an encoder that has a
+    /// table, and MAX_CONCURRENT_STREAMS a server that pushes. MAX_HEADER_LIST_SIZE is advice that
+    /// heads of this size need not follow.
     fn on_setting(&mut self, name: u16, value: u32) -> Result<(), ConnectionError> {
         match name {
             setting::ENABLE_PUSH if value > 1 => {
@@ -102,32 +99,23 @@ impl<T: ContentSource> Connection<T> {
             setting::INITIAL_WINDOW_SIZE => {
                 let window = i64::from(value);
                 if window > WINDOW_MAX {
-                    return Err(ConnectionError::new(
-                        ErrorCode::FlowControlError,
-                        "an initial window beyond the maximum",
-                    ));
+                    return Err(ConnectionError::flow_control("an initial window beyond the maximum"));
                 }
                 // §6.9.2: for open streams too, which may leave them with less than nothing.
-                let change = window - self.peer_window;
-                self.peer_window = window;
+                let change = window - self.peer.initial_window;
+                self.peer.initial_window = window;
                 for stream in self.streams.iter_mut() {
-                    stream.window += change;
-                    stream.top += change;
-                    if stream.window > WINDOW_MAX {
-                        return Err(ConnectionError::new(
-                            ErrorCode::FlowControlError,
-                            "a window beyond the maximum",
-                        ));
+                    if stream.window.shift(change).is_err() {
+                        return Err(ConnectionError::flow_control("a window beyond the maximum"));
                     }
                 }
                 Ok(())
             }
             setting::MAX_FRAME_SIZE => {
-                let size = value as usize;
-                if !(PAYLOAD_MAX..=FRAME_MAX).contains(&size) {
+                if !(PAYLOAD_MAX as u32..=FRAME_MAX).contains(&value) {
                     return Err(ConnectionError::protocol("a frame size out of range"));
                 }
-                self.peer_frame = size;
+                self.peer.frame_max = value;
                 Ok(())
             }
             // RFC 9218 §2.1
@@ -138,18 +126,18 @@ impl<T: ContentSource> Connection<T> {
                     _ => return Err(ConnectionError::protocol("NO_RFC7540_PRIORITIES is neither 0 nor 1")),
                 };
                 // Only the first SETTINGS may say so; there, absence means 0.
-                if self.phase != Phase::Greeting && self.peer_priorities.unwrap_or(false) != off {
+                if self.phase != Phase::Settings && self.peer.no_rfc7540_priorities.unwrap_or(false) != off {
                     return Err(ConnectionError::protocol("NO_RFC7540_PRIORITIES changed"));
                 }
-                self.peer_priorities = Some(off);
+                self.peer.no_rfc7540_priorities = Some(off);
                 Ok(())
             }
-            // §6.5.2: whatever is not known is ignored.
+            // §6.5.2: an unknown setting is ignored.
             _ => Ok(()),
         }
     }
 
-    /// §6.7
+    /// PING (§6.7).
     pub(super) fn on_ping(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -160,20 +148,20 @@ impl<T: ContentSource> Connection<T> {
         self.floods.count(Flood::Pings, now)?;
         if !header.has(ACK) {
             self.enqueue(shared, Kind::Ping, ACK, 0, payload);
-        } else if let (Phase::Leaving { .. }, true) = (self.phase, Connection::<T>::is_leave_ping(payload)) {
-            self.leave(shared);
+        } else if let (Phase::Draining { .. }, true) = (self.phase, Connection::<T>::is_drain_ping(payload)) {
+            self.finish_drain(shared);
         }
         Ok(())
     }
 
-    /// §6.8
+    /// GOAWAY (§6.8).
     pub(super) fn on_goaway(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        self.peer_left = true;
+        self.peer.is_leaving = true;
         // One or two are to be expected.
         Ok(self.floods.count(Flood::Ignored, now)?)
     }
 
-    /// §6.9
+    /// WINDOW_UPDATE (§6.9).
     pub(super) fn on_window_update(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -186,44 +174,42 @@ impl<T: ContentSource> Connection<T> {
             if increment == 0 {
                 return Err(ConnectionError::protocol("a window opened by nothing"));
             }
-            self.send_window += increment;
-            if is_beyond(self.send_window, increment, &mut self.send_top) {
+            if self.windows.send.open(increment) {
                 self.floods.count(Flood::Windows, now)?;
             }
-            if self.send_window > WINDOW_MAX {
-                return Err(ConnectionError::new(
-                    ErrorCode::FlowControlError,
-                    "the connection's window beyond the maximum",
-                ));
+            if self.windows.send.is_too_large() {
+                return Err(ConnectionError::flow_control("the connection's window beyond the maximum"));
             }
             return Ok(());
         }
-        if header.stream > self.last_seen {
+        if header.stream > self.ids.last_opened {
             return Err(ConnectionError::protocol("WINDOW_UPDATE on a stream that was not opened"));
         }
         let Some(at) = self.streams.find(header.stream) else {
-            // §5.1: on a stream that has ended it may have crossed our last frames, or be about what these brought. More than was
-            // sent is no such thing, but for what some clients send behind each request; the answer takes that back.
-            match self.unreturned.checked_sub(increment as u64) {
-                Some(rest) if increment > 0 => self.unreturned = rest,
+            // §5.1: on a stream that has ended it may have crossed our last frames, or be about what
+            // these brought. More than was sent counts against the peer; what some clients send
+            // behind each request is forgiven with the response.
+            match self.sent.unreturned.checked_sub(increment as u64) {
+                Some(rest) if increment > 0 => self.sent.unreturned = rest,
                 _ => self.floods.count(Flood::Windows, now)?,
             }
             return Ok(());
         };
         let stream = self.streams.at(at);
-        stream.window += increment;
-        if is_beyond(stream.window, increment, &mut stream.top) {
+        if stream.window.open(increment) {
             self.floods.count(Flood::Windows, now)?;
         }
-        let code = match stream.window {
-            _ if increment == 0 => ErrorCode::ProtocolError,
-            window if window > WINDOW_MAX => ErrorCode::FlowControlError,
-            _ => return Ok(()),
+        let code = if increment == 0 {
+            ErrorCode::ProtocolError
+        } else if self.streams.at(at).window.is_too_large() {
+            ErrorCode::FlowControlError
+        } else {
+            return Ok(());
         };
         self.stream_error(shared, at, code, now)
     }
 
-    /// RFC 9218 §7.1
+    /// PRIORITY_UPDATE (RFC 9218 §7.1).
     pub(super) fn on_priority_update(&mut self, payload: &[u8], now: Instant) -> Result<(), ConnectionError> {
         // At least 4 bytes, as its header was checked for.
         let value = payload.get(4..).unwrap_or_default();
@@ -235,17 +221,16 @@ impl<T: ContentSource> Connection<T> {
         let priority = Priority::parse(value);
         if let Some(at) = self.streams.find(id) {
             self.streams.at(at).priority = priority;
-        } else if id > self.last_seen {
-            // The newest of those to come; a hint that is lost costs only order.
-            let at = self.hints.iter().position(|(hinted, _)| *hinted == id || *hinted <= self.last_seen);
-            self.hints[at.unwrap_or(HINTS - 1)] = (id, priority);
+        } else if id > self.ids.last_opened {
+            self.streams.hint(id, priority, self.ids.last_opened);
         }
         Ok(())
     }
 
-    /// What becomes of content that nobody waits for, once the client has its answer (§8.1) and could not go on without a new window: up
-    /// to a limit it gets that, because several clients (curl 7.88, httpx) lose an answer behind which the stream is reset, and
-    /// beyond the limit it is told to stop.
+    /// Decides on content that is still to come for a request that has been answered (§8.1), when the
+    /// client cannot go on without a new window. Up to a limit it gets one, because several clients
+    /// (curl 7.88, httpx) lose a response behind which the stream is reset. Beyond the limit it is
+    /// told to stop.
     pub(super) fn stop_if_answered(&mut self, shared: &mut SharedBuffers<T>, at: usize) {
         let stream = self.streams.at(at);
         let id = stream.id;
@@ -268,22 +253,4 @@ impl<T: ContentSource> Connection<T> {
             self.enqueue(shared, Kind::WindowUpdate, 0, id, &more.to_be_bytes());
         }
     }
-}
-
-/// Whether an update has opened a window further than our own frames make necessary, and by so
-/// little that it counts against the peer (CVE-2019-9511).
-///
-/// `window` is the window after the update, `top` the size that the peer gave it: at first the
-/// initial size (§6.9.2). A peer that opens a window by what it has read, in steps of any size,
-/// stays within that and may do so forever. An update beyond it makes the window larger from now
-/// on, unless it is smaller than the header of the frame that it would allow.
-fn is_beyond(window: i64, increment: i64, top: &mut i64) -> bool {
-    if window <= *top {
-        return false;
-    }
-    if *top > 0 || increment >= HEADER as i64 {
-        // All of it: what has been read already may still be given back.
-        *top += increment;
-    }
-    increment < WINDOW_STEP
 }

@@ -8,27 +8,27 @@ use super::flood::Flood;
 use super::frame::{
     END_HEADERS, END_STREAM, ErrorCode, HEADER, Header, Kind, PADDED, PAYLOAD_MAX, PRIORITY, WINDOW_INITIAL,
 };
-use super::priority::Priority;
 use super::receive::{Asking, Step};
-use super::request::{Intake, Trailers};
+use super::request::{Intake, Malformed, Trailers};
 use super::stream::{Local, Remote, Stream};
+use super::window::Window;
 
-/// Frames that one header block may come in. Five of the usual size hold the largest block that is
+/// Frames that one field block may come in. Five of the usual size hold the largest block that is
 /// accepted.
-const PIECES_MAX: usize = 8;
+const FRAGMENTS_MAX: usize = 8;
 
-/// A header block in the bytes that it came in.
+/// A field block (§4.3) in the bytes that it came in.
 enum Block<'i> {
     /// More bytes are needed.
     Incomplete,
-    /// In one frame; nothing is copied.
+    /// It came in one frame; nothing is copied.
     Whole(&'i [u8]),
-    /// In several, joined in [`SharedBuffers`].
+    /// It came in several, which are joined in [`SharedBuffers`].
     Joined,
 }
 
 impl<T: ContentSource> Connection<T> {
-    /// `input` begins with the frame, which may not be whole.
+    /// HEADERS (§6.2). `input` begins with the frame, which may not be whole.
     pub(super) fn on_headers(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -46,7 +46,7 @@ impl<T: ContentSource> Connection<T> {
             }
             Block::Whole(block) => block,
             Block::Joined => {
-                // No client needs many pieces for what fits into one frame (CVE-2024-27316).
+                // No client needs several frames for what fits into one (CVE-2024-27316).
                 if joined.len() <= PAYLOAD_MAX {
                     self.floods.count(Flood::Headers, now)?;
                 }
@@ -56,7 +56,7 @@ impl<T: ContentSource> Connection<T> {
         let end = header.has(END_STREAM);
         let step = match self.streams.find(header.stream) {
             Some(at) => self.trailers(shared, at, block, end, now).map(|()| Step::Used(used)),
-            None if header.stream > self.last_seen => {
+            None if header.stream > self.ids.last_opened => {
                 self.request(shared, header.stream, block, end, used, now)
             }
             None => self
@@ -68,7 +68,7 @@ impl<T: ContentSource> Connection<T> {
         step
     }
 
-    /// Finds the block's pieces, and how many bytes they lie in.
+    /// Finds the block's fragments, and the number of bytes that they lie in.
     fn block<'i>(
         &self,
         shared: &mut SharedBuffers<T>,
@@ -90,7 +90,7 @@ impl<T: ContentSource> Connection<T> {
         }
         // Nothing is copied before all of it is there: a peer may send it byte by byte.
         let (mut end, mut len) = (whole, first.len());
-        for _ in 1..PIECES_MAX {
+        for _ in 1..FRAGMENTS_MAX {
             let Some(next) = Header::read(&input[end..]) else { return Ok((Block::Incomplete, 0)) };
             // §6.2: nothing else may come in between.
             if next.kind != Kind::Continuation || next.stream != header.stream {
@@ -115,7 +115,7 @@ impl<T: ContentSource> Connection<T> {
         Err(too_large())
     }
 
-    /// A block on a stream that has not been there before.
+    /// A field block that opens a stream.
     fn request(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -129,19 +129,19 @@ impl<T: ContentSource> Connection<T> {
         if id.is_multiple_of(2) {
             return Err(ConnectionError::protocol("a client opened a stream with an even number"));
         }
-        self.last_seen = id;
+        self.ids.last_opened = id;
         let mut intake = Intake::new(&mut shared.kept, &self.limits);
         self.decoder.decode(block, &mut shared.scratch, &mut intake)?;
         let parts = intake.finish();
         if parts.is_bomb(block.len(), &self.limits) {
             return Err(Flood::Headers.into());
         }
-        // §6.8: whoever has been told the last stream knows that this one is not answered.
-        if self.phase == Phase::Left {
+        // §6.8: a client that knows the last stream knows that this one is not answered.
+        if self.phase == Phase::Drained {
             self.floods.count(Flood::Ignored, now)?;
             return Ok(Step::Used(used));
         }
-        self.last_taken = id;
+        self.ids.last_accepted = id;
         // §5.1.2
         if self.streams.len() >= self.limits.streams as usize {
             self.floods.count(Flood::Errors, now)?;
@@ -163,19 +163,18 @@ impl<T: ContentSource> Connection<T> {
         };
         let stream = Stream {
             id,
-            priority: self.take_hint(id).unwrap_or(asked.priority),
+            priority: self.streams.take_hint(id).unwrap_or(asked.priority),
             remote,
-            local: Local::Asked(None),
-            window: self.peer_window,
-            top: self.peer_window,
+            local: Local::Waiting(None),
+            window: Window::new(self.peer.initial_window),
             served: 0,
         };
         self.streams.push(stream, &mut shared.lists);
         let asking = Asking { stream: id, method: asked.method, rejected: asked.rejected, parts };
-        Ok(Step::Asked(used, asking))
+        Ok(Step::Request(used, asking))
     }
 
-    /// §8.1: a second block ends the request.
+    /// A second field block, which ends the request (§8.1).
     fn trailers(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -184,12 +183,12 @@ impl<T: ContentSource> Connection<T> {
         end: bool,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        let well_formed = self.decode_trailers(shared, block)?;
+        let trailers = self.decode_trailers(shared, block)?;
         let code = match &self.streams.at(at).remote {
             Remote::Closed => ErrorCode::StreamClosed,
             Remote::Open { received, expected, .. } => {
                 let complete = expected.is_none_or(|expected| *received == expected);
-                if end && well_formed && complete {
+                if end && trailers.is_ok() && complete {
                     self.end_of_request(shared, at);
                     return Ok(());
                 }
@@ -199,25 +198,19 @@ impl<T: ContentSource> Connection<T> {
         self.stream_error(shared, at, code, now)
     }
 
+    /// Decodes trailers, which are checked and not kept.
     fn decode_trailers(
         &mut self,
         shared: &mut SharedBuffers<T>,
         block: &[u8],
-    ) -> Result<bool, ConnectionError> {
+    ) -> Result<Result<(), Malformed>, ConnectionError> {
         let mut trailers = Trailers::new(&self.limits);
         self.decoder.decode(block, &mut shared.scratch, &mut trailers)?;
-        Ok(trailers.malformed.is_none())
-    }
-
-    fn take_hint(&mut self, id: u32) -> Option<Priority> {
-        let hint = self.hints.iter_mut().find(|(stream, _)| *stream == id)?;
-        hint.0 = 0;
-        Some(hint.1)
+        Ok(trailers.malformed.map_or(Ok(()), Err))
     }
 }
 
-/// Puts a block together: what HEADERS brought, and the payloads of the CONTINUATION frames behind
-/// it.
+/// Joins a field block: the fragment in HEADERS, and the payloads of the CONTINUATION frames behind it.
 fn join(joined: &mut Vec<u8>, first: &[u8], mut frames: &[u8]) {
     joined.clear();
     joined.extend_from_slice(first);
@@ -228,7 +221,7 @@ fn join(joined: &mut Vec<u8>, first: &[u8], mut frames: &[u8]) {
     }
 }
 
-/// The part of a HEADERS frame that belongs to the block.
+/// Returns the part of a HEADERS frame that belongs to the field block.
 fn fragment(header: Header, payload: &[u8]) -> Result<&[u8], ConnectionError> {
     let mut rest = payload;
     let mut padding = 0;
@@ -237,7 +230,7 @@ fn fragment(header: Header, payload: &[u8]) -> Result<&[u8], ConnectionError> {
             rest.split_first().ok_or(ConnectionError::size("HEADERS without its padding's length"))?;
         (padding, rest) = (usize::from(len), after);
     }
-    // §5.3.2: what RFC 7540 said of priorities is read over.
+    // §5.3.2: priorities of RFC 7540 are ignored.
     if header.has(PRIORITY) {
         rest = rest.get(5..).ok_or(ConnectionError::size("HEADERS without the priority that it has"))?;
     }

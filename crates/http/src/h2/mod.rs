@@ -56,6 +56,7 @@ mod headers;
 mod hpack;
 mod parked;
 mod priority;
+mod queue;
 mod receive;
 mod request;
 mod respond;
@@ -63,6 +64,7 @@ mod send;
 mod stream;
 #[doc(hidden)]
 pub mod testing;
+mod window;
 
 pub use connection::{Connection, ConnectionError, SharedBuffers};
 pub use flood::Flood;

@@ -1,4 +1,4 @@
-//! What arrives: frames, one after the other.
+//! Frames as they arrive, one after the other.
 
 use std::time::Instant;
 
@@ -10,29 +10,30 @@ use super::stream::{Local, Remote};
 use super::{ContentSource, PREFACE};
 use crate::{Method, Rejection, Request};
 
-/// What became of the bytes.
+/// The result of [`Connection::receive`].
 #[derive(Debug)]
 pub struct Received<'s> {
-    /// How many are done with. The rest begins a frame that is not whole; or has to wait until the request is answered, or until
-    /// something has been sent. It is to be given again, with what comes behind it.
+    /// The number of bytes that are done with. The rest begins a frame that is not whole, or has to
+    /// wait until the request is answered or something has been sent. It is to be given again, with
+    /// what comes behind it.
     pub used: usize,
-    /// A request. Bytes that are left may hold more.
+    /// A request. The bytes that are left may hold more.
     pub request: Option<StreamRequest<'s>>,
 }
 
-/// A request and where its answer belongs.
+/// A request, and the stream that its response belongs to.
 #[derive(Debug)]
 pub struct StreamRequest<'s> {
-    /// The stream: to be answered ([`Connection::respond_now`], [`Connection::respond`]) or parked
-    /// ([`Connection::park`]) before more is received.
+    /// The stream. It has to be answered ([`Connection::respond_now`], [`Connection::respond`]) or
+    /// parked ([`Connection::park`]) before more is received.
     pub stream: u32,
-    /// Its method, also where it is refused: the answer to a HEAD has no content.
+    /// The method, also where the request is refused: the response to HEAD has no content.
     pub method: Method,
-    /// The request, or why it is to be refused.
+    /// The request, or the reason to refuse it.
     pub request: Result<Request<'s>, Rejection>,
 }
 
-/// A request that has been handed out, without a borrow of what it was read from.
+/// A request that is handed out, without a borrow of what it was read from.
 pub(super) struct Asking {
     pub(super) stream: u32,
     pub(super) method: Method,
@@ -40,19 +41,19 @@ pub(super) struct Asking {
     pub(super) parts: Parts,
 }
 
-/// What a frame led to.
+/// The result of one frame.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub(super) enum Step {
     /// More bytes are needed.
     More,
-    /// So many bytes are done with.
+    /// This many bytes are done with.
     Used(usize),
-    /// So many, and there is a request.
-    Asked(usize, Asking),
+    /// This many bytes are done with, and there is a request.
+    Request(usize, Asking),
 }
 
 impl<T: ContentSource> Connection<T> {
-    /// Works on what has come since the last time, behind what was left then, up to the next request.
+    /// Works on what was left the last time and what has come since, up to the next request.
     pub fn receive<'s>(
         &mut self,
         shared: &'s mut SharedBuffers<T>,
@@ -64,9 +65,9 @@ impl<T: ContentSource> Connection<T> {
         while asking.is_none() && self.accepts_responses() {
             match self.step(shared, &input[used..], now) {
                 Ok(Step::Used(len)) => used += len,
-                Ok(Step::Asked(len, asked)) => {
+                Ok(Step::Request(len, request)) => {
                     used += len;
-                    asking = Some(asked);
+                    asking = Some(request);
                 }
                 Ok(Step::More) => break,
                 Err(fault) => {
@@ -106,7 +107,7 @@ impl<T: ContentSource> Connection<T> {
             return self.preface(input);
         }
         let Some(header) = Header::read(input) else { return Ok(Step::More) };
-        if self.phase == Phase::Greeting && (header.kind != Kind::Settings || header.flags & 1 != 0) {
+        if self.phase == Phase::Settings && (header.kind != Kind::Settings || header.flags & 1 != 0) {
             return Err(ConnectionError::protocol("the first frame is not SETTINGS"));
         }
         // §4.2
@@ -147,7 +148,7 @@ impl<T: ContentSource> Connection<T> {
         Ok(Step::Used(HEADER + header.len))
     }
 
-    /// §3.4
+    /// The client's preface (§3.4).
     fn preface(&mut self, input: &[u8]) -> Result<Step, ConnectionError> {
         let len = input.len().min(PREFACE.len());
         if input[..len] != PREFACE[..len] {
@@ -156,11 +157,11 @@ impl<T: ContentSource> Connection<T> {
         if len < PREFACE.len() {
             return Ok(Step::More);
         }
-        self.phase = Phase::Greeting;
+        self.phase = Phase::Settings;
         Ok(Step::Used(len))
     }
 
-    /// §6.1. The content is thrown away as it comes: nothing that is served depends on it.
+    /// DATA (§6.1). The content is thrown away as it comes: no response depends on it.
     fn on_data(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -181,16 +182,14 @@ impl<T: ContentSource> Connection<T> {
         self.skip = header.len;
         // §6.9: padding counts.
         let len = header.len as i64;
-        self.recv_window -= len;
-        if self.recv_window < 0 {
-            return Err(ConnectionError::new(
-                ErrorCode::FlowControlError,
-                "more than the connection's window",
-            ));
+        let window = &mut self.windows.receive;
+        *window -= len;
+        if *window < 0 {
+            return Err(ConnectionError::flow_control("more than the connection's window"));
         }
-        if self.recv_window <= WINDOW_INITIAL / 2 {
-            let more = (WINDOW_INITIAL - self.recv_window) as u32;
-            self.recv_window = WINDOW_INITIAL;
+        if *window <= WINDOW_INITIAL / 2 {
+            let more = (WINDOW_INITIAL - *window) as u32;
+            *window = WINDOW_INITIAL;
             self.enqueue(shared, Kind::WindowUpdate, 0, 0, &more.to_be_bytes());
         }
         let end = header.has(END_STREAM);
@@ -226,22 +225,22 @@ impl<T: ContentSource> Connection<T> {
         Ok(Step::Used(HEADER))
     }
 
-    /// A frame on a stream that is not there (§5.1): a stream not opened yet, one that was reset here while the client was
-    /// still sending, one that is not answered any more, or one that has ended.
+    /// A frame on a stream that is not open (§5.1): one that was never opened, that was reset here
+    /// while the client was still sending, that is not answered any more, or that has ended.
     pub(super) fn on_closed(
         &mut self,
         header: Header,
         end: bool,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        if header.stream > self.last_seen {
+        if header.stream > self.ids.last_opened {
             return Err(ConnectionError::protocol("a frame on a stream that was not opened"));
         }
-        let reset = self.reset.iter().position(|&id| id == header.stream);
+        let reset = self.ids.reset.iter().position(|&id| id == header.stream);
         if let (Some(at), true) = (reset, end) {
-            self.reset.remove(at);
+            self.ids.reset.remove(at);
         }
-        if reset.is_none() && header.stream <= self.last_taken {
+        if reset.is_none() && header.stream <= self.ids.last_accepted {
             return Err(ConnectionError::new(ErrorCode::StreamClosed, "a frame on a stream that has ended"));
         }
         self.floods.count(Flood::Ignored, now)?;
@@ -257,7 +256,7 @@ impl<T: ContentSource> Connection<T> {
         }
     }
 
-    /// Ends a stream for a fault of the client's, which it may have only so many of.
+    /// Ends a stream for a fault of the client's, which counts against its allowance.
     pub(super) fn stream_error(
         &mut self,
         shared: &mut SharedBuffers<T>,

@@ -2,86 +2,79 @@
 
 use super::ContentSource;
 use super::connection::{Connection, Phase, SharedBuffers};
-use super::control::WINDOW_STEP;
 use super::flood::Flood;
 use super::frame::{END_STREAM, HEADER, Header, Kind};
 use super::stream::{Local, Stream};
+use super::window;
 
-/// A frame of DATA is not cut smaller than this to fill the rest of a buffer.
+/// Bytes below which a frame of DATA is not cut to fill the rest of a buffer.
 const PIECE_MIN: usize = 1024;
 
 impl<T: ContentSource> Connection<T> {
-    /// Whether [`poll_send`](Connection::poll_send) has something to write.
+    /// Returns whether [`poll_send`](Connection::poll_send) has something to write.
     #[must_use]
     pub fn wants_send(&self) -> bool {
         !self.queue.is_empty() || self.pick().is_some()
     }
 
-    /// Fills `out` with frames: answers to the peer's own frames and heads first, then content of all streams that are ready, the most urgent
-    /// first. Returns how many bytes it wrote; 0 when there is nothing to send now. Room for less than a kilobyte may be left.
+    /// Fills `out` with frames: replies to the peer's own frames and heads first, then content of all
+    /// streams that are ready, the most urgent first. Returns the number of bytes written, 0 when
+    /// there is nothing to send now. Room for less than a kilobyte may be left.
     pub fn poll_send(&mut self, shared: &mut SharedBuffers<T>, out: &mut [u8]) -> usize {
-        let mut len = self.send_queue(shared, out);
+        let mut len = self.queue.send(&mut shared.queues, out);
         while self.queue.is_empty()
             && let Some(at) = self.pick()
         {
             let Some(written) = self.write_data(shared, at, &mut out[len..], len == 0) else { break };
             len += written;
-            // The end of an answer may have left a frame to be sent.
-            len += self.send_queue(shared, &mut out[len..]);
+            // The end of a response may have left a frame to be sent.
+            len += self.queue.send(&mut shared.queues, &mut out[len..]);
         }
         len
     }
 
-    fn send_queue(&mut self, shared: &mut SharedBuffers<T>, out: &mut [u8]) -> usize {
-        let waiting = &self.queue[self.queue_sent..];
-        let len = waiting.len().min(out.len());
-        out[..len].copy_from_slice(&waiting[..len]);
-        self.queue_sent += len;
-        if self.queue_sent == self.queue.len() {
-            self.drop_queue(shared);
-        }
-        len
-    }
-
-    /// The most urgent stream that could be sent on but for its content, which is not at hand: to be provided. So many bytes
-    /// of it may be sent now.
+    /// Returns the most urgent stream that could be sent on if its content were at hand: its number,
+    /// the content, and how many bytes of it the windows allow now. The caller provides them.
     pub fn next_unready(&mut self) -> Option<(u32, &mut T, usize)> {
-        let window = self.send_window;
+        let window = self.windows.send.available();
         if window <= 0 {
             return None;
         }
         let next_unready = self.streams.iter_mut().filter(|stream| {
-            stream.window > 0
+            stream.window.available() > 0
                 && matches!(&stream.local, Local::Sending { content, .. } if content.ready() == 0)
         });
         let stream = next_unready.min_by_key(|stream| (stream.priority.urgency, stream.served))?;
         let id = stream.id;
-        let allowed = usize::try_from(stream.window.min(window)).unwrap_or(0);
+        let allowed = usize::try_from(stream.window.available().min(window)).unwrap_or(0);
         match &mut stream.local {
             Local::Sending { content, .. } => Some((id, content, allowed)),
-            Local::Asked(_) | Local::Finished => None,
+            Local::Waiting(_) | Local::Finished => None,
         }
     }
 
-    /// The content of a stream that is being sent.
+    /// Returns the content of a stream that is being sent.
     pub fn content(&mut self, stream: u32) -> Option<&mut T> {
         let at = self.streams.find(stream)?;
         match &mut self.streams.at(at).local {
             Local::Sending { content, .. } => Some(content),
-            Local::Asked(_) | Local::Finished => None,
+            Local::Waiting(_) | Local::Finished => None,
         }
     }
 
-    /// Whether content waits for the peer to open a window, and nothing can be sent.
+    /// Returns whether content waits for the peer to open a window, and nothing can be sent.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.streams.sending() > 0 && !self.wants_send()
     }
 
-    /// Who is served next. Of those that are not incremental only the oldest is considered within an urgency; it takes turns
-    /// with the incremental ones.
+    /// Returns the place of the stream that is served next. Of those that are not incremental only
+    /// the oldest within an urgency is considered; it takes turns with the incremental ones.
     fn pick(&self) -> Option<usize> {
-        if self.streams.sending() == 0 || self.send_window <= 0 || matches!(self.phase, Phase::Failed(_)) {
+        if self.streams.sending() == 0
+            || self.windows.send.available() <= 0
+            || matches!(self.phase, Phase::Failed(_))
+        {
             return None;
         }
         let mut whole_seen = 0_u8;
@@ -104,7 +97,7 @@ impl<T: ContentSource> Connection<T> {
         best.map(|(_, _, at)| at)
     }
 
-    /// One frame of content; `None` when there is no room for one.
+    /// Writes one frame of content; `None` when there is no room for one.
     fn write_data(
         &mut self,
         shared: &mut SharedBuffers<T>,
@@ -112,13 +105,13 @@ impl<T: ContentSource> Connection<T> {
         out: &mut [u8],
         first: bool,
     ) -> Option<usize> {
-        let (frame_max, window) = (self.peer_frame, self.send_window);
-        self.served = self.served.wrapping_add(1);
-        let served = self.served;
+        let (frame_max, window) = (self.peer.frame_max as usize, self.windows.send.available());
+        self.sent.data_frames = self.sent.data_frames.wrapping_add(1);
+        let served = self.sent.data_frames;
         let stream = self.streams.at(at);
         let id = stream.id;
         let Local::Sending { content, left } = &mut stream.local else { return None };
-        let window = usize::try_from(window.min(stream.window)).ok()?;
+        let window = usize::try_from(window.min(stream.window.available())).ok()?;
         let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
         let wanted = wanted.min(window).min(frame_max).min(content.ready());
         let room = out.len().checked_sub(HEADER)?;
@@ -131,23 +124,23 @@ impl<T: ContentSource> Connection<T> {
         out[..HEADER].copy_from_slice(&header.write());
         content.fill(&mut out[HEADER..HEADER + len]);
         *left -= len as u64;
-        stream.window -= len as i64;
+        stream.window.consume(len);
         stream.served = served;
-        self.send_window -= len as i64;
-        self.progress += len as u64;
-        self.unreturned += len as u64;
-        if end || len as i64 >= WINDOW_STEP {
+        self.windows.send.consume(len);
+        self.sent.progress += len as u64;
+        self.sent.unreturned += len as u64;
+        if end || len as i64 >= window::STEP {
             // The peer has to open its windows for this again, both of them.
             self.floods.forgive(Flood::Windows, 2);
         }
         if end {
-            self.answered(shared, at);
+            self.finish_response(shared, at);
         }
         Some(HEADER + len)
     }
 }
 
 fn is_ready<T: ContentSource>(stream: &Stream<T>) -> bool {
-    stream.window > 0
+    stream.window.available() > 0
         && matches!(&stream.local, Local::Sending { content, left } if *left > 0 && content.ready() > 0)
 }

@@ -1,19 +1,21 @@
-//! Streams (RFC 9113 §5.1), as far as they are neither idle nor closed: a client opens them, this server never does.
+//! Streams (RFC 9113 §5.1), as far as they are neither idle nor closed. A client opens them; this
+//! server never does.
 //!
 //! ```text
-//!                  the client's side                       this side
-//!   HEADERS ──▶ Open ── END_STREAM ──▶ Closed     Asked ── HEADERS ──▶ Sending ── END_STREAM ──▶ Finished
-//!                  └── RST_STREAM, in either direction: the stream is gone ──┘
+//! client:  ── HEADERS ─▶ Open ── END_STREAM ─▶ Closed
+//! server:  Waiting ── HEADERS ─▶ Sending ── END_STREAM ─▶ Finished
+//! both:    ── RST_STREAM in either direction ─▶ the stream is gone
 //! ```
 
 use super::priority::Priority;
+use super::window::Window;
 
-/// The content of an answer.
+/// The content of a response, which a connection asks for as there is room to send it.
 pub trait ContentSource {
-    /// How many of its next bytes are at hand.
+    /// Returns how many of its next bytes are at hand.
     fn ready(&self) -> usize;
 
-    /// Moves its next bytes to `out`, which is no longer than what is [`ready`](ContentSource::ready).
+    /// Moves its next bytes to `out`, which is no longer than [`ready`](ContentSource::ready) says.
     fn fill(&mut self, out: &mut [u8]);
 }
 
@@ -24,35 +26,33 @@ pub(super) struct Stream<T> {
     pub(super) priority: Priority,
     pub(super) remote: Remote,
     pub(super) local: Local<T>,
-    /// What may be sent; negative after the peer has made its initial window smaller (§6.9.2).
-    pub(super) window: i64,
-    /// The size that the peer has given to this window: at first the initial one.
-    pub(super) top: i64,
-    /// When it was served last, in frames of the connection.
+    pub(super) window: Window,
+    /// The number of the last DATA frame on this stream, counted over the connection.
     pub(super) served: u32,
 }
 
-/// Whether the client sends on this stream.
+/// The client's half of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Remote {
-    /// A request's content, of which nothing is kept, or its trailers.
+    /// A request's content, of which nothing is kept, or its trailers are still to come.
     Open {
-        /// Bytes of DATA frames' payloads that may still come: the stream's window. It is renewed only behind the answer.
+        /// Bytes of DATA payloads that may still come: the stream's window. It is renewed only
+        /// behind the response.
         window: i64,
-        /// Bytes of content.
+        /// Bytes of content that have come.
         received: u64,
-        /// What Content-Length said.
+        /// The value of Content-Length.
         expected: Option<u64>,
     },
     Closed,
 }
 
-/// How far the answer is.
+/// This side's half of a stream.
 #[derive(Debug)]
 pub(super) enum Local<T> {
-    /// A request has been handed out. The caller may leave something here until it can answer.
-    Asked(Option<T>),
-    /// The head has been written.
+    /// A request has been handed out. The caller may leave something here until it can respond.
+    Waiting(Option<T>),
+    /// The head has been written, and `left` bytes of content are to follow.
     Sending {
         content: T,
         left: u64,
@@ -60,20 +60,25 @@ pub(super) enum Local<T> {
     Finished,
 }
 
+/// Hints for streams that are not open yet: RFC 9218 §7.1 has a server keep some.
+pub(super) const HINTS: usize = 4;
+
 /// The streams of a connection in the order of their numbers.
 #[derive(Debug)]
 pub(super) struct Streams<T> {
     list: Vec<Stream<T>>,
-    /// How many of them have content to send.
+    /// The number of streams that have content to send.
     sending: usize,
+    /// PRIORITY_UPDATE for streams to come, by number; 0 where there is none.
+    hints: [(u32, Priority); HINTS],
 }
 
 impl<T> Streams<T> {
     pub(super) const fn new() -> Streams<T> {
-        Streams { list: Vec::new(), sending: 0 }
+        Streams { list: Vec::new(), sending: 0, hints: [(0, Priority::DEFAULT); HINTS] }
     }
 
-    /// Where a stream is.
+    /// Returns the place of a stream in the list.
     pub(super) fn find(&self, id: u32) -> Option<usize> {
         // The newest is asked for most.
         match self.list.last() {
@@ -112,25 +117,25 @@ impl<T> Streams<T> {
         self.list.push(stream);
     }
 
-    /// How many streams have content to send.
+    /// Returns the number of streams that have content to send.
     pub(super) fn sending(&self) -> usize {
         self.sending
     }
 
-    /// The head of the answer has been written, and this is the rest.
+    /// Begins the content, when the head of the response has been written.
     pub(super) fn start(&mut self, at: usize, content: T, left: u64) {
         self.list[at].local = Local::Sending { content, left };
         self.sending += 1;
     }
 
-    /// The whole answer has been written.
+    /// Ends this side's half, when the whole response has been written.
     pub(super) fn finish(&mut self, at: usize) {
         if let Local::Sending { .. } = std::mem::replace(&mut self.list[at].local, Local::Finished) {
             self.sending -= 1;
         }
     }
 
-    /// Removes a stream; the last one gives the memory back.
+    /// Removes a stream; with the last one the memory goes back.
     pub(super) fn remove(&mut self, at: usize, spare: &mut Vec<Vec<Stream<T>>>) {
         if let Local::Sending { .. } = self.list.remove(at).local {
             self.sending -= 1;
@@ -144,6 +149,20 @@ impl<T> Streams<T> {
         self.list.clear();
         self.sending = 0;
         self.give_back(spare);
+    }
+
+    /// Keeps the priority of a stream that is not open yet. The newest hint replaces the last one when
+    /// there is no room: a hint that is lost costs only order. Streams up to `last_opened` need none.
+    pub(super) fn hint(&mut self, id: u32, priority: Priority, last_opened: u32) {
+        let at = self.hints.iter().position(|(hinted, _)| *hinted == id || *hinted <= last_opened);
+        self.hints[at.unwrap_or(HINTS - 1)] = (id, priority);
+    }
+
+    /// Takes the hint for a stream that is being opened.
+    pub(super) fn take_hint(&mut self, id: u32) -> Option<Priority> {
+        let hint = self.hints.iter_mut().find(|(stream, _)| *stream == id)?;
+        hint.0 = 0;
+        Some(hint.1)
     }
 
     fn give_back(&mut self, spare: &mut Vec<Vec<Stream<T>>>) {

@@ -1,6 +1,6 @@
 //! A body ends at the same byte, or is refused with the same status, however its bytes arrive.
 
-use sitar_http::h1::{BodyDrain, Framing, Limits};
+use sitar_http::h1::{BodyDrain, Drained, Framing, Limits};
 
 /// The first byte says how long the body is (0: chunked) and into what pieces it is cut; the rest is what a
 /// client sends.
@@ -15,16 +15,15 @@ pub(crate) fn check(data: &[u8]) {
     let whole = drain.clone().feed(wire);
 
     let mut consumed = 0;
-    let mut pieces = Ok((0, false));
+    let mut pieces = Ok(Drained::Part);
     for piece in wire.chunks(usize::from(control >> 4) + 1) {
         match drain.feed(piece) {
-            Ok((taken, done)) => {
-                consumed += taken;
-                pieces = Ok((consumed, done));
-                if done {
-                    break;
-                }
-                assert_eq!(taken, piece.len());
+            Ok(Drained::Part) => consumed += piece.len(),
+            Ok(Drained::Whole(len)) => {
+                assert!(len <= piece.len());
+                consumed += len;
+                pieces = Ok(Drained::Whole(consumed));
+                break;
             }
             Err(rejection) => {
                 pieces = Err(rejection);
@@ -33,7 +32,7 @@ pub(crate) fn check(data: &[u8]) {
         }
     }
     assert_eq!(pieces, whole);
-    if let (Ok((consumed, true)), Framing::Chunked) = (whole, framing) {
-        assert!(wire[..consumed].ends_with(b"\r\n\r\n"));
+    if let (Ok(Drained::Whole(len)), Framing::Chunked) = (whole, framing) {
+        assert!(wire[..len].ends_with(b"\r\n\r\n"));
     }
 }

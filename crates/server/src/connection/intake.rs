@@ -1,6 +1,6 @@
 //! What comes in: records opened, requests read and answered.
 
-use sitar_http::h1::{self, BodyDrain, Framing, Rejection};
+use sitar_http::h1::{self, BodyDrain, Drained, Framing, Rejection};
 use sitar_http::{Method, Status};
 use sitar_io::Engine;
 use sitar_tls::{Alert, Frame, HandshakeError, HandshakeStep, Opened};
@@ -178,11 +178,10 @@ impl Connection {
             let rest = &text[used..];
             match &mut self.course {
                 Course::Skip(drain) => match drain.feed(rest) {
-                    Ok((skipped, done)) => {
+                    Ok(Drained::Part) => used = text.len(),
+                    Ok(Drained::Whole(skipped)) => {
                         used += skipped;
-                        if done {
-                            self.course = Course::Head;
-                        }
+                        self.course = Course::Head;
                     }
                     // The request that this body belongs to has its answer. A second one would be
                     // taken for the answer to the next request, which a proxy may have sent for

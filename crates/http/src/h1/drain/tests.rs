@@ -10,7 +10,11 @@ fn chunked() -> BodyDrain {
 }
 
 fn feed(drain: &mut BodyDrain, bytes: &[u8]) -> Result<(usize, bool), u16> {
-    drain.feed(bytes).map_err(|rejection| rejection.status.code())
+    let drained = drain.feed(bytes).map_err(|rejection| rejection.status.code())?;
+    Ok(match drained {
+        Drained::Part => (bytes.len(), false),
+        Drained::Whole(len) => (len, true),
+    })
 }
 
 #[test]

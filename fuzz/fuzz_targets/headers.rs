@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    sitar_site::checks::headers(data);
+    sitar_site::properties::headers(data);
 });

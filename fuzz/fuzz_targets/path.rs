@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    sitar_site::checks::path(data);
+    sitar_site::properties::path(data);
 });

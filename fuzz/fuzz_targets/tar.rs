@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = sitar_site::checks::archive(data);
+    let _ = sitar_site::properties::archive(data);
 });

@@ -123,7 +123,7 @@ fn check(extension: &str, essence: &str) -> Result<(), String> {
     if is_good { Ok(()) } else { Err(format!("'{extension} {essence}' cannot stand in the table")) }
 }
 
-const FOLDER: &str = "crates/site/src/media";
+const FOLDER: &str = "crates/site/src/answer/media";
 /// What a file of an unknown kind is sent as.
 const UNKNOWN: &str = "application/octet-stream";
 

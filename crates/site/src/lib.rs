@@ -16,7 +16,7 @@
 //! | `/x/` | `x/index.html`; where only the page `x.html` is, 301 to `/x` with the query kept; else 404 |
 //! | `/x` | the file `x`, else `x.html`; where only the folder `x` is, 301 to `/x/` with the query kept |
 //! | `/x.html/` | 404: a file has nothing below it |
-//! | `//x`, `/./x`, `/a/../x` | `x`, as it is; see `path.rs` |
+//! | `//x`, `/./x`, `/a/../x` | `x`, as it is; see `open/path.rs` |
 //! | what is not there | the nearest `404.html` up the tree, with 404, else a line of text |
 //! | whatever `_redirects` says | see [`Rules`]; where there is a page, only rules with `!` |
 //! | malformed escape, `%00` | 400 |
@@ -32,47 +32,34 @@
 //! pack knows its hash, one of the file's identity and times.
 //!
 //! `Cache-Control` is `no-cache` (store it, and ask before each use), and `immutable` for a year
-//! where the name carries the content's fingerprint; see `lifetime.rs`. The redirects that add or
+//! where the name carries the content's fingerprint; see `answer/lifetime.rs`. The redirects that add or
 //! remove a slash are `no-store`; those of rules say nothing: their status is the owner's choice.
+//!
+//! # Where things are
+//!
+//! | folder | contents |
+//! |---|---|
+//! | `open/` | an archive, a pack or a directory becomes a [`Site`]: its names, and where their bytes are |
+//! | `answer/` | a request becomes a [`Route`], a file a [`Representation`], both together a [`Reply`] |
+//! | `rules/` | `_headers` and `_redirects` |
 #![forbid(unsafe_code)]
 
-mod budget;
+mod answer;
+mod open;
 #[doc(hidden)]
-pub mod checks;
-mod directory;
-mod error;
-mod fields;
-mod index;
-mod lifetime;
-mod live;
-mod load;
-mod media;
-mod multipart;
-mod names;
-mod pack;
-mod path;
+pub mod properties;
 pub mod raw;
-mod reply;
-mod representation;
-mod route;
 mod rules;
-mod sidecar;
-mod site;
-mod site_file;
-mod streamed;
-mod survey;
-mod tar;
-mod tree;
 
-pub use budget::Budget;
-pub use directory::Seen;
-pub use error::{OpenError, OpenFault, Warning};
-pub use index::FileId;
-pub use live::Version;
-pub use multipart::{Piece, Plan};
-pub use reply::{Body, FieldBuf, Multipart, Reply};
-pub use representation::Representation;
-pub use route::{Found, Route};
+pub use answer::multipart::{Piece, Plan};
+pub use answer::reply::{Body, FieldBuf, Multipart, Reply};
+pub use answer::representation::Representation;
+pub use answer::route::{Found, Route};
+pub use open::budget::Budget;
+pub use open::directory::Seen;
+pub use open::error::{OpenError, OpenFault, Warning};
+pub use open::index::FileId;
+pub use open::live::Version;
+pub use open::site::{Options, Site};
+pub use open::streamed::{Place, Streamed};
 pub use rules::{HeaderSet, RuleError, Rules, Shadowed};
-pub use site::{Options, Site};
-pub use streamed::{Place, Streamed};

@@ -12,28 +12,28 @@
 //! | messages | [`Warnings`], [`printable`] |
 //! | hashes | [`Hash`], [`sha256`] |
 
-pub use crate::directory::Root;
-pub use crate::error::{Warnings, printable};
-pub use crate::fields::Blocks;
-pub use crate::lifetime::is_fingerprinted;
-pub use crate::media::{Media, media_type};
-pub use crate::names::FILES_MAX;
-pub use crate::pack::read::{PackIndex, PackProbe, find};
-pub use crate::pack::{RULE_FILES, format};
-pub use crate::path::{NAME_MAX, PathFault, Resolved, encode, hex, is_public, resolve};
-pub use crate::representation::{Hash, sha256};
+pub use crate::answer::fields::Blocks;
+pub use crate::answer::lifetime::is_fingerprinted;
+pub use crate::answer::media::{Media, media_type};
+pub use crate::answer::representation::{Hash, sha256};
+pub use crate::open::directory::Root;
+pub use crate::open::error::{Warnings, printable};
+pub use crate::open::names::FILES_MAX;
+pub use crate::open::pack::read::{PackIndex, PackProbe, find};
+pub use crate::open::pack::{RULE_FILES, format};
+pub use crate::open::path::{NAME_MAX, PathFault, Resolved, encode, hex, is_public, resolve};
+pub use crate::open::sidecar::{is_outdated, sidecar, stored_coding};
+pub use crate::open::site::ArchiveFile;
+pub use crate::open::site_file::SiteFile;
+pub use crate::open::survey::{is_html, screen};
+pub use crate::open::tar::ReadAt;
 pub use crate::rules::{Override, StoredCoding, Unmatched};
-pub use crate::sidecar::{is_outdated, sidecar, stored_coding};
-pub use crate::site::ArchiveFile;
-pub use crate::site_file::SiteFile;
-pub use crate::survey::{is_html, screen};
-pub use crate::tar::ReadAt;
 
-use crate::error::OpenFault;
-use crate::index::{FileId, Index, Slot};
-use crate::names::Names;
+use crate::open::error::OpenFault;
+use crate::open::index::{FileId, Index, Slot};
+use crate::open::names::Names;
+use crate::open::site::{Site, Store, compile};
 use crate::rules::Rules;
-use crate::site::{Site, Store, compile};
 use sitar_http::semantics::Coding;
 use std::collections::HashSet;
 
@@ -42,7 +42,7 @@ use std::collections::HashSet;
 /// # Errors
 /// They cannot be read, or have mistakes.
 pub fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
-    crate::site::directory_rules(root, compile)
+    crate::open::site::directory_rules(root, compile)
 }
 
 /// Calls `each` with the header blocks of every answer that a site of these names gives, the place

@@ -23,7 +23,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn archives() {
     for (path, bytes) in corpus("tar") {
-        let files = sitar_site::checks::archive(&bytes);
+        let files = sitar_site::properties::archive(&bytes);
         let name = path.file_name().unwrap().to_str().unwrap();
         // A seed's name says what it is; what a fuzzer adds is named by its hash and may be either.
         if name.starts_with("good-") {
@@ -37,7 +37,7 @@ fn archives() {
 #[test]
 fn indexes() {
     for (path, bytes) in corpus("index") {
-        let files = sitar_site::checks::index(&bytes);
+        let files = sitar_site::properties::index(&bytes);
         let name = path.file_name().unwrap().to_str().unwrap();
         if name.starts_with("good-") {
             assert!(files.unwrap().is_some(), "{name}");
@@ -52,30 +52,30 @@ fn indexes() {
 #[test]
 fn headers() {
     for (_, bytes) in corpus("headers") {
-        sitar_site::checks::headers(&bytes);
+        sitar_site::properties::headers(&bytes);
     }
 }
 
 #[test]
 fn redirects() {
     for (_, bytes) in corpus("redirects") {
-        sitar_site::checks::redirects(&bytes);
+        sitar_site::properties::redirects(&bytes);
     }
 }
 
 #[test]
 fn paths() {
     for (_, bytes) in corpus("path") {
-        sitar_site::checks::path(&bytes);
+        sitar_site::properties::path(&bytes);
     }
 }
 
 mutation::targets! {
-    tar: |bytes| drop(sitar_site::checks::archive(bytes)), TAR;
-    index: |bytes| drop(sitar_site::checks::index(bytes)), INDEX;
-    path: sitar_site::checks::path, PATHS;
-    headers: sitar_site::checks::headers, HEADERS;
-    redirects: sitar_site::checks::redirects, REDIRECTS;
+    tar: |bytes| drop(sitar_site::properties::archive(bytes)), TAR;
+    index: |bytes| drop(sitar_site::properties::index(bytes)), INDEX;
+    path: sitar_site::properties::path, PATHS;
+    headers: sitar_site::properties::headers, HEADERS;
+    redirects: sitar_site::properties::redirects, REDIRECTS;
 }
 
 const TAR: &[&[u8]] = &[

@@ -325,10 +325,10 @@ const TYPE: u8 = 1;
 const NOSNIFF: u8 = 1 << 1;
 const CODING: u8 = 1 << 3;
 /// Bytes that fixed lines may add to one answer: with all others they fit into its head
-/// ([`crate::reply`] adds up).
+/// ([`crate::answer::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;
 /// Bytes of text in lines with placeholders: with what is filled in they have to fit into a
-/// [`FieldBuf`](crate::reply::FieldBuf).
+/// [`FieldBuf`](crate::answer::reply::FieldBuf).
 const FILLED_BYTES_MAX: usize = 400;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::error::Fault;
 use super::origin::cut_port;
 use super::pattern::{Pattern, Slash, Subject, find_name};
 use super::target::clean;
-use crate::path::{NAME_MAX, resolve};
+use crate::open::path::{NAME_MAX, resolve};
 
 /// The address that a redirect leads to, where it may be the one that was asked.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 
 use super::error::Fault;
 use super::pattern::find_name;
-use crate::error::printable;
+use crate::open::error::printable;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Splits a target into its origin and the rest: nothing, or what begins with `/` or `?`.

@@ -9,7 +9,7 @@ use super::cost::looked_at;
 use super::error::Fault;
 use super::host::Host;
 use super::pieces::{Cuts, Pieces};
-use crate::path::{DEPTH_MAX, NAME_MAX, resolve};
+use crate::open::path::{DEPTH_MAX, NAME_MAX, resolve};
 
 /// What a rule applies to.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ struct Splat {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'k> {
     /// The path's key: decoded, without slashes at its ends and without empty segments. An escaped
-    /// slash is an [`ESCAPED_SLASH`](crate::path::ESCAPED_SLASH).
+    /// slash is an [`ESCAPED_SLASH`](crate::open::path::ESCAPED_SLASH).
     pub(crate) key: &'k [u8],
     /// The path ended in a slash.
     pub(crate) slash: bool,

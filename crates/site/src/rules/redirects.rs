@@ -9,7 +9,7 @@ use super::pattern::{Captures, Pattern, Room, Subject};
 use super::table::Table;
 use super::target::{Action, Local, STATUSES_HINT, action, bare, expand, is_asset, is_redirect};
 use super::{LINE_MAX, REDIRECTS_DYNAMIC_MAX, REDIRECTS_MAX, Shadowed, lines};
-use crate::reply::Reply;
+use crate::answer::reply::Reply;
 use sitar_http::Status;
 
 /// The rules of one `_redirects`, in order.

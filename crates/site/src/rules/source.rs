@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::pattern::Pattern;
-use crate::path::hex;
+use crate::open::path::hex;
 
 /// Whether a line of `_headers` is a path, well-formed or not.
 pub(super) fn is_path(line: &[u8]) -> bool {
@@ -143,7 +143,7 @@ fn escaped(path: &[u8], bytes: &[u8]) -> Vec<u8> {
 }
 
 fn write(path: &[u8]) -> String {
-    format!("write {}", crate::error::printable(if path.is_empty() { b"/" } else { path }))
+    format!("write {}", crate::open::error::printable(if path.is_empty() { b"/" } else { path }))
 }
 
 /// Alternatives that a hint lists.

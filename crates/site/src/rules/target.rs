@@ -5,8 +5,8 @@ use super::error::Fault;
 use super::origin;
 use super::pattern::{Captures, Pattern};
 use super::template::{Sink, Template, is_escape};
-use crate::path::{ESCAPED_SLASH, NAME_MAX, hex, resolve};
-use crate::reply::{FieldBuf, Reply, location_block};
+use crate::answer::reply::{FieldBuf, Reply, location_block};
+use crate::open::path::{ESCAPED_SLASH, NAME_MAX, hex, resolve};
 use sitar_http::Status;
 
 /// What a rule does.
@@ -212,7 +212,7 @@ fn is_page(target: &Local) -> bool {
 /// extension of a media type that browsers load. Such a path is never answered by a fallback: 200
 /// with HTML for a missing script or image hides the fault and is cached.
 pub(super) fn is_asset(key: &[u8]) -> bool {
-    let essence = crate::media::media_type(key).essence;
+    let essence = crate::answer::media::media_type(key).essence;
     let (kind, rest) = essence.split_once('/').unwrap_or((essence, ""));
     match kind {
         "image" | "font" | "audio" | "video" | "model" => true,

@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::pattern::{Captured, Captures, Pattern, find_name};
-use crate::path::percent;
+use crate::open::path::percent;
 
 /// Text with places for captures.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::rule::{Line, List, Rule, Text};
 use super::{CODING, HeaderSet, NOSNIFF, OWN, Occasion, StoredCoding, TYPE};
-use crate::reply::FieldBuf;
+use crate::answer::reply::FieldBuf;
 use crate::rules::HEADER_LINES_MAX;
 use crate::rules::cost::looked_at;
 use crate::rules::pattern::{Asked, Captures, Room, Subject};
@@ -45,7 +45,8 @@ impl<'s> HeaderSet<'s> {
     pub(crate) fn fill(&mut self, occasion: Occasion, request: &Request<'_>, out: &mut FieldBuf) {
         if self.filled {
             let set = *self;
-            let written = crate::route::subject(request, |subject| set.fill_for(occasion, subject, out));
+            let written =
+                crate::answer::route::subject(request, |subject| set.fill_for(occasion, subject, out));
             self.written = written.unwrap_or(0);
         }
     }

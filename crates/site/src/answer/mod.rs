@@ -1,0 +1,18 @@
+//! From a request to an answer: which file it means, what that file is, and what is sent of it.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`route`] | from a request to a file, or to an answer without one |
+//! | [`representation`] | a loaded file, and its answers |
+//! | [`reply`] | status, header lines, body |
+//! | [`fields`] | header lines that are built once |
+//! | [`multipart`] | several ranges in one answer |
+//! | [`media`], [`lifetime`] | what a name says about its file |
+
+pub(crate) mod fields;
+pub(crate) mod lifetime;
+pub(crate) mod media;
+pub(crate) mod multipart;
+pub(crate) mod reply;
+pub(crate) mod representation;
+pub(crate) mod route;

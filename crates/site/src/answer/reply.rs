@@ -1,0 +1,387 @@
+//! What goes back: status, header lines, body. Nothing here allocates.
+
+use crate::answer::fields::VALIDATORS_MAX;
+use crate::answer::multipart::Plan;
+use crate::open::pack;
+use crate::open::path::NAME_MAX;
+use crate::open::streamed::Streamed;
+use crate::rules::{FIXED_BYTES_MAX, HEADER_LINES_MAX, HeaderSet, Occasion, PIECES_MAX};
+use sitar_http::{Decimal, FIELDS_MAX, Request, Status};
+use sitar_io::Region;
+use std::ops::{Deref, Range};
+
+/// A response as far as the site knows it. The server adds Date, Connection and Content-Length.
+#[derive(Clone, Debug)]
+pub struct Reply<'r> {
+    /// The status.
+    pub status: Status,
+    /// Prebuilt header lines, each `name: value\r\n`; what is sent are the
+    /// [`pieces`](Reply::pieces).
+    pub(crate) fields: &'r [u8],
+    /// The same as a header block of HTTP/2; empty where none has been made.
+    pub(crate) encoded: &'r [u8],
+    /// Further header lines that depend on the request (Content-Range, Location with a query), in
+    /// the same form.
+    pub(crate) more: FieldBuf,
+    /// The site's own rules about headers, as far as they concern this answer.
+    pub(crate) headers: Option<HeaderSet<'r>>,
+    /// The value of Content-Length, for HEAD too (RFC 9110 §8.6); `None` where there must be none
+    /// (204) or need be none (304).
+    pub content_length: Option<u64>,
+    /// The content; [`Body::Empty`] for HEAD.
+    pub body: Body<'r>,
+}
+
+/// Where the content lies.
+#[derive(Clone, Debug)]
+pub enum Body<'r> {
+    /// Nothing to send.
+    Empty,
+    /// Bytes that are part of the program.
+    Static(&'static [u8]),
+    /// A part of a region.
+    Memory {
+        /// The region.
+        region: &'r Region,
+        /// Which of its bytes.
+        range: Range<usize>,
+    },
+    /// Several parts of what lies in memory.
+    Multipart(Multipart<'r>),
+    /// A part of a file too large for memory.
+    File {
+        /// The file.
+        file: &'r Streamed,
+        /// Which of its bytes, for [`Streamed::place`] to find.
+        range: Range<u64>,
+    },
+}
+
+/// Several parts, of what.
+#[derive(Clone, Copy, Debug)]
+pub enum Multipart<'r> {
+    /// Of bytes that are part of the program.
+    Static(&'static [u8], Plan),
+    /// Of a region.
+    Memory(&'r Region, Plan),
+}
+
+impl<'r> Reply<'r> {
+    /// Calls `send` with the header lines of this answer, each `name: value\r\n`, in pieces: whole
+    /// lines, or a part of one line that ends with the first piece behind it that ends in LF.
+    pub fn pieces<T>(&self, send: impl FnOnce(&[&[u8]]) -> T) -> T {
+        match &self.headers {
+            None => send(&[self.fields, &self.more]),
+            Some(headers) => {
+                let mut pieces = [&b""[..]; PIECES_MAX + 1];
+                let len = headers.gather(self.occasion(), self.fields, &mut pieces[..PIECES_MAX]);
+                pieces[len] = &self.more;
+                send(&pieces[..=len])
+            }
+        }
+    }
+
+    /// Calls `send` with the header lines of this answer as HTTP/2 has them: a header block that
+    /// was made beforehand ([`sitar_http::h2::field_block`]), and lines in pieces that belong behind it.
+    pub fn encoded<T>(&self, send: impl FnOnce(&[u8], &[&[u8]]) -> T) -> T {
+        match &self.headers {
+            None if !self.encoded.is_empty() => send(self.encoded, &[&self.more]),
+            _ => self.pieces(|pieces| send(&[], pieces)),
+        }
+    }
+
+    /// Adds the site's own header rules. (In place: an answer is a kilobyte, and moving it shows.)
+    pub(crate) fn rule(&mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) {
+        self.headers = headers;
+        let occasion = self.occasion();
+        if let Some(set) = &mut self.headers {
+            set.fill(occasion, request, &mut self.more);
+        }
+    }
+
+    /// The same answer with the site's own header rules.
+    pub(crate) fn ruled(mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) -> Reply<'r> {
+        self.rule(headers, request);
+        self
+    }
+
+    pub(crate) fn occasion(&self) -> Occasion {
+        match self.status {
+            Status::OK | Status::PARTIAL_CONTENT => Occasion::Content,
+            Status::NOT_MODIFIED => Occasion::NotModified,
+            Status::NO_CONTENT
+            | Status::MOVED_PERMANENTLY
+            | Status::FOUND
+            | Status::SEE_OTHER
+            | Status::TEMPORARY_REDIRECT
+            | Status::PERMANENT_REDIRECT => Occasion::Bare,
+            _ => Occasion::Failure,
+        }
+    }
+
+    /// A short answer in plain text. The header lines must say so.
+    pub(crate) fn text(status: Status, fields: &'r [u8], body: &'static [u8], head: bool) -> Reply<'r> {
+        Reply {
+            status,
+            fields,
+            encoded: &[],
+            more: FieldBuf::new(),
+            headers: None,
+            content_length: Some(body.len() as u64),
+            body: if head { Body::Empty } else { Body::Static(body) },
+        }
+    }
+
+    pub(crate) fn bad_request(head: bool) -> Reply<'static> {
+        Reply::text(Status::BAD_REQUEST, PLAIN, b"400 Bad Request: the path is malformed\n", head)
+    }
+
+    pub(crate) fn not_found(head: bool) -> Reply<'static> {
+        Reply::text(Status::NOT_FOUND, PLAIN, b"404 Not Found\n", head)
+    }
+
+    /// The error that a rule answers with and has no page for.
+    pub(crate) fn error(status: Status, head: bool) -> Reply<'static> {
+        let body: &'static [u8] = match status {
+            Status::FORBIDDEN => b"403 Forbidden\n",
+            Status::GONE => b"410 Gone\n",
+            Status::UNAVAILABLE_FOR_LEGAL_REASONS => b"451 Unavailable For Legal Reasons\n",
+            Status::SERVICE_UNAVAILABLE => b"503 Service Unavailable\n",
+            _ => return Reply::not_found(head),
+        };
+        Reply::text(status, PLAIN, body, head)
+    }
+
+    /// There is a representation, but only in encodings that this client does not take.
+    pub(crate) fn not_found_encoded(head: bool) -> Reply<'static> {
+        Reply::text(Status::NOT_FOUND, PLAIN_VARY, b"404 Not Found: only a compressed form exists\n", head)
+    }
+
+    /// RFC 9110 §15.5.6: Allow lists what the resource supports.
+    pub(crate) fn method_not_allowed(head: bool) -> Reply<'static> {
+        Reply::text(Status::METHOD_NOT_ALLOWED, PLAIN_ALLOW, b"405 Method Not Allowed\n", head)
+    }
+
+    pub(crate) fn not_implemented(head: bool) -> Reply<'static> {
+        Reply::text(Status::NOT_IMPLEMENTED, PLAIN, b"501 Not Implemented\n", head)
+    }
+
+    /// RFC 9110 §9.3.7; a 204 has no Content-Length (§8.6).
+    pub(crate) fn options() -> Reply<'static> {
+        Reply {
+            status: Status::NO_CONTENT,
+            fields: b"Allow: GET, HEAD, OPTIONS\r\n",
+            encoded: &[],
+            more: FieldBuf::new(),
+            headers: None,
+            content_length: None,
+            body: Body::Empty,
+        }
+    }
+
+    /// Adds the slash of a directory. 301 and not 308: only GET and HEAD get here, for which both
+    /// mean the same, and older clients know only 301.
+    ///
+    /// `block` comes from [`redirect_block`]: its path was made from the index's own name, so it is
+    /// the same whatever the client wrote, and starts with exactly one slash (`//host` cannot
+    /// become another host).
+    pub(crate) fn redirect(block: &'r [u8], query: Option<&[u8]>, head: bool) -> Reply<'r> {
+        let body = b"301 Moved Permanently\n";
+        let Some(query) = query else { return Reply::text(Status::MOVED_PERMANENTLY, block, body, head) };
+        let location = block.split(|&byte| byte == b'\r').next().unwrap_or(block);
+        let mut more = FieldBuf::new();
+        if more.push(location) && more.push(b"?") && more.push_query(query) && more.push(b"\r\n") {
+            Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, FOLDER, body, head) }
+        } else {
+            // A shortened query would be another query.
+            Reply::uri_too_long(head)
+        }
+    }
+
+    /// Leads to the address of a page, which is not the one that was asked. `key` is its path
+    /// without the first slash: made from names of the index, so it does not begin with another
+    /// one.
+    pub(crate) fn redirect_to_page(key: &[u8], query: Option<&[u8]>, head: bool) -> Reply<'static> {
+        let mut more = FieldBuf::new();
+        let written = more.push(b"Location: /")
+            && more.push_path(key)
+            && query.is_none_or(|query| more.push(b"?") && more.push_query(query))
+            && more.push(b"\r\n");
+        if !written {
+            return Reply::uri_too_long(head);
+        }
+        Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, FOLDER, b"301 Moved Permanently\n", head) }
+    }
+
+    pub(crate) fn uri_too_long(head: bool) -> Reply<'static> {
+        Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
+    }
+
+    /// A redirect by a rule. `block` comes from [`location_block`]; or it is empty, and the
+    /// Location stands in `more`.
+    pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
+        let body: &'static [u8] = match status {
+            Status::FOUND => b"302 Found\n",
+            Status::SEE_OTHER => b"303 See Other\n",
+            Status::TEMPORARY_REDIRECT => b"307 Temporary Redirect\n",
+            Status::PERMANENT_REDIRECT => b"308 Permanent Redirect\n",
+            _ => b"301 Moved Permanently\n",
+        };
+        let fields = if block.is_empty() { PLAIN } else { block };
+        Reply { more, ..Reply::text(status, fields, body, head) }
+    }
+
+    pub(crate) fn precondition_failed(head: bool) -> Reply<'static> {
+        Reply::text(Status::PRECONDITION_FAILED, PLAIN, b"412 Precondition Failed\n", head)
+    }
+
+    /// RFC 9110 §15.5.17: says how long the content is.
+    pub(crate) fn unsatisfiable(length: u64, vary: bool, head: bool) -> Reply<'static> {
+        let fields = if vary { PLAIN_VARY } else { PLAIN };
+        let mut reply =
+            Reply::text(Status::RANGE_NOT_SATISFIABLE, fields, b"416 Range Not Satisfiable\n", head);
+        // 26 bytes and a number of at most 20: fits.
+        reply.more.push(b"Content-Range: bytes */");
+        reply.more.push_number(length);
+        reply.more.push(b"\r\n");
+        reply
+    }
+}
+
+/// The header lines of the redirect to a directory, Location first.
+pub(crate) fn redirect_block(key: &[u8]) -> Box<[u8]> {
+    let mut path = b"/".to_vec();
+    crate::open::path::encode(key, &mut path);
+    if !key.is_empty() {
+        path.push(b'/');
+    }
+    [b"Location: ", &path[..], b"\r\n", FOLDER].concat().into_boxed_slice()
+}
+
+/// The header lines of a redirect, Location first. The target's bytes have been checked.
+pub(crate) fn location_block(target: &[&[u8]]) -> Box<[u8]> {
+    [b"Location: ", &target.concat()[..], b"\r\n", PLAIN].concat().into_boxed_slice()
+}
+
+/// A few header lines without the heap.
+#[derive(Clone)]
+pub struct FieldBuf {
+    len: usize,
+    bytes: [u8; FieldBuf::CAPACITY],
+}
+
+impl FieldBuf {
+    /// Bytes that fit.
+    pub const CAPACITY: usize = 1016;
+
+    /// No lines.
+    #[must_use]
+    pub const fn new() -> FieldBuf {
+        FieldBuf { len: 0, bytes: [0; FieldBuf::CAPACITY] }
+    }
+
+    /// Appends all of `bytes`, or nothing and says so.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        let end = self.len + bytes.len();
+        match self.bytes.get_mut(self.len..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = end;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes back what was pushed since the length was `len`.
+    pub(crate) fn cut(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    pub(crate) fn push_number(&mut self, number: u64) -> bool {
+        self.push(Decimal::new(number).as_bytes())
+    }
+
+    /// The Content-Range line of a part.
+    pub(crate) fn push_content_range(&mut self, first: u64, last: u64, length: u64) {
+        // 27 bytes and three numbers of at most 20: every caller has room.
+        self.push(b"Content-Range: bytes ");
+        self.push_number(first);
+        self.push(b"-");
+        self.push_number(last);
+        self.push(b"/");
+        self.push_number(length);
+        self.push(b"\r\n");
+    }
+
+    /// A key as the path of a URL.
+    pub(crate) fn push_path(&mut self, key: &[u8]) -> bool {
+        key.iter().all(|&byte| {
+            if crate::open::path::stays(byte) {
+                self.push(&[byte])
+            } else {
+                self.push(&crate::open::path::percent(byte))
+            }
+        })
+    }
+
+    /// A query as received, with everything escaped that could end a header line or a URL in a
+    /// page.
+    pub(crate) fn push_query(&mut self, query: &[u8]) -> bool {
+        query.iter().all(|&byte| {
+            if byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte) {
+                self.push(&[byte])
+            } else {
+                self.push(&[b'%', crate::open::path::hex(byte >> 4), crate::open::path::hex(byte & 15)])
+            }
+        })
+    }
+}
+
+impl Default for FieldBuf {
+    fn default() -> FieldBuf {
+        FieldBuf::new()
+    }
+}
+
+impl Deref for FieldBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl std::fmt::Debug for FieldBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\"", self.escape_ascii())
+    }
+}
+
+const PLAIN: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+/// Of a redirect that adds or removes a slash. A cache may keep a 301 as long as it likes (RFC 9110
+/// §15.4.2), and browsers do; but what is a folder today may be a page tomorrow, as in a site built
+/// again with other names, and then `/x/` is nowhere. Without a validator there would be nothing to
+/// ask about, so it is not stored at all.
+const FOLDER: &[u8] =
+    b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
+const PLAIN_VARY: &[u8] =
+    b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n";
+const PLAIN_ALLOW: &[u8] =
+    b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+
+// An answer's header lines stay within what every version of HTTP can send. What a site brings is
+// held against these bounds when it opens: a pack's header blocks, and rules that can meet on one
+// path. The lines of a file: its block and validators, those of rules, and those that depend on the
+// request.
+const _: () = assert!(
+    pack::LINES_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
+    "a file's answer with rules"
+);
+// The redirect to a folder, whose name may be escaped byte by byte; rules add to it what there is
+// room for.
+const _: () = assert!(
+    b"Location: //\r\n".len() + 3 * NAME_MAX + FOLDER.len() + FieldBuf::CAPACITY <= FIELDS_MAX,
+    "a redirect to a folder"
+);
+// Each line of a file may become a piece of its own, when a rule replaces others.
+const _: () = assert!(pack::LINES_COUNT_MAX + 2 + HEADER_LINES_MAX <= PIECES_MAX);

@@ -1,0 +1,266 @@
+//! What a request means: the site's files, its rules, and what to say where there is nothing.
+//!
+//! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`),
+//! the file, the page of a clean address (`/x` for `x.html`), the slash that a folder's address
+//! lacks or a page's has too many, the nearest `404.html`, a line of text.
+
+use crate::answer::reply::Reply;
+use crate::open::index::{Choice, Directory, FileId, Slot};
+use crate::open::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
+use crate::open::site::Site;
+use crate::rules::{HeaderSet, Outcome, Subject};
+use sitar_http::semantics::{AcceptEncoding, Coding};
+use sitar_http::{Method, Request, Status};
+
+/// What a request means.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
+pub enum Route<'s> {
+    /// A file's content: `index.html` and the encoding are already chosen.
+    File(Found<'s>),
+    /// No file; this is the answer.
+    Reply(Reply<'s>),
+}
+
+/// The file that answers a request, and how:
+/// [`Representation::respond`](crate::Representation::respond) makes the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'s> {
+    pub(crate) file: FileId,
+    /// 200; or an error, of which the file is the page.
+    pub(crate) status: Status,
+    pub(crate) headers: Option<HeaderSet<'s>>,
+}
+
+impl Found<'_> {
+    /// Which file.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// The status of the answer: 200, or that of an error whose page the file is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// A file as it is, without rules.
+    #[cfg(test)]
+    pub(crate) fn plain(file: FileId) -> Found<'static> {
+        Found { file, status: Status::OK, headers: None }
+    }
+}
+
+/// What the index has for a path.
+enum Lookup<'s> {
+    Page(&'s Choice),
+    /// A folder, and no slash at the path's end.
+    Slashless(&'s Directory),
+    /// A page with a clean address (`x.html` for `/x`), and a slash at the path's end.
+    Slashed(&'s Choice),
+    Nothing,
+}
+
+impl Site {
+    /// Decides what a request means. Allocates nothing and waits for nothing.
+    #[must_use]
+    pub fn route(&self, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        match request.method {
+            Method::Get | Method::Head => {}
+            // Before any redirect: a preflight must not be answered by one (Fetch, "CORS-preflight
+            // fetch").
+            Method::Options => return self.without_file(Reply::options(), request),
+            Method::Unknown => return self.without_file(Reply::not_implemented(head), request),
+            Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
+                return self.without_file(Reply::method_not_allowed(head), request);
+            }
+        }
+        match plain(request.target.path) {
+            Some(resolved) => self.find(resolved, request),
+            None if request.target.path.len() <= NAME_MAX => self.route_slowly::<NAME_MAX>(request),
+            // No file's name is that long, but rules match it.
+            None => self.route_slowly::<PATH_MAX>(request),
+        }
+    }
+
+    /// An answer that no file gives, whatever is at this path.
+    #[cold]
+    #[inline(never)]
+    fn without_file<'s>(&'s self, reply: Reply<'s>, request: &Request<'_>) -> Route<'s> {
+        let headers = subject(request, |subject| self.rules.headers.find(subject)).flatten();
+        Route::Reply(reply.ruled(headers, request))
+    }
+
+    /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear
+    /// its buffer.
+    #[cold]
+    #[inline(never)]
+    fn route_slowly<const ROOM: usize>(&self, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        match resolve(request.target.path, &mut [0; ROOM]) {
+            Ok(resolved) => self.find(resolved, request),
+            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(head)),
+            Err(PathFault::TooLong) => self.missing(b"", request, None),
+        }
+    }
+
+    fn find(&self, path: Resolved<'_>, request: &Request<'_>) -> Route<'_> {
+        let head = request.method == Method::Head;
+        let subject = Subject { key: path.key, slash: path.slash, authority: request.authority };
+        let headers = self.rules.headers.find(&subject);
+        let mut found = self.lookup(path);
+        if let Lookup::Slashed(_) = found
+            && self.is_replaced(page_address(path.key), &subject, request.target.query)
+        {
+            found = Lookup::Nothing;
+        }
+        let exists = match &found {
+            Lookup::Page(_) | Lookup::Slashed(_) => true,
+            Lookup::Slashless(directory) => directory.index.is_some(),
+            Lookup::Nothing => false,
+        };
+        if let Some(applied) = self.rules.redirects.find(&subject, request.target.query, exists) {
+            return match applied.outcome(request.target.query, head) {
+                Outcome::Reply(reply) => Route::Reply(reply.ruled(headers, request)),
+                Outcome::Rewrite(status) => {
+                    match applied.with_target(|key, slash| self.content_of(key, slash)).flatten() {
+                        Some(choice) if status == Status::OK => Site::file(choice, status, request, headers),
+                        page => self.error(status, page, path.key, request, headers),
+                    }
+                }
+            };
+        }
+        match found {
+            Lookup::Page(choice) => Site::file(choice, Status::OK, request, headers),
+            Lookup::Slashless(directory) => {
+                let reply = Reply::redirect(&directory.redirect, request.target.query, head);
+                Route::Reply(reply.ruled(headers, request))
+            }
+            Lookup::Slashed(_) => {
+                let reply = Reply::redirect_to_page(page_address(path.key), request.target.query, head);
+                Route::Reply(reply.ruled(headers, request))
+            }
+            Lookup::Nothing => self.missing(path.key, request, headers),
+        }
+    }
+
+    /// Whether a rule replaces the page at its own address: leading there could lead back here, for
+    /// ever.
+    #[cold]
+    fn is_replaced(&self, address: &[u8], asked: &Subject<'_>, query: Option<&[u8]>) -> bool {
+        let (key, slash) = match address.strip_suffix(b"/") {
+            Some(key) => (key, true),
+            None => (address, address.is_empty()),
+        };
+        let subject = Subject { key, slash, authority: asked.authority };
+        self.rules.redirects.find(&subject, query, true).is_some()
+    }
+
+    fn lookup(&self, path: Resolved<'_>) -> Lookup<'_> {
+        match self.index.get(path.key) {
+            Some(Slot::File(choice)) if !path.slash => Lookup::Page(choice),
+            Some(Slot::Directory(id)) => {
+                let directory = &self.index.directories[*id as usize];
+                let page = if path.slash { directory.index.as_ref() } else { self.index.page(path.key) };
+                match page {
+                    Some(choice) => Lookup::Page(choice),
+                    None if path.slash => self.slashed(path.key),
+                    None => Lookup::Slashless(directory),
+                }
+            }
+            None if !path.slash => self.index.page(path.key).map_or(Lookup::Nothing, Lookup::Page),
+            None => self.slashed(path.key),
+            // `/x` is this file, and not the page beside it.
+            Some(Slot::File(_)) => Lookup::Nothing,
+        }
+    }
+
+    fn slashed(&self, key: &[u8]) -> Lookup<'_> {
+        self.index.page(key).map_or(Lookup::Nothing, Lookup::Slashed)
+    }
+
+    /// The page that a rewrite shows: its address is never asked for, so a slash too few or too
+    /// many makes no difference.
+    pub(crate) fn content_of(&self, key: &[u8], slash: bool) -> Option<&Choice> {
+        match self.lookup(Resolved { key, slash }) {
+            Lookup::Page(choice) | Lookup::Slashed(choice) => Some(choice),
+            Lookup::Slashless(directory) => directory.index.as_ref(),
+            Lookup::Nothing => None,
+        }
+    }
+
+    fn file<'s>(
+        choice: &Choice,
+        status: Status,
+        request: &Request<'_>,
+        headers: Option<HeaderSet<'s>>,
+    ) -> Route<'s> {
+        // An error is no file at this path: rules about its coding are not about the page that it
+        // shows.
+        let stored = headers.and_then(|headers| headers.stored()).filter(|_| status == Status::OK);
+        let file = match stored {
+            Some(stored) => {
+                choice.of(Coding::Identity).or_else(|| stored.coding().and_then(|coding| choice.of(coding)))
+            }
+            None => choice.pick(|| AcceptEncoding::of(request)),
+        };
+        match file {
+            Some(file) => Route::File(Found { file, status, headers }),
+            None => {
+                Route::Reply(Reply::not_found_encoded(request.method == Method::Head).ruled(headers, request))
+            }
+        }
+    }
+
+    /// The answer of a rule with an error, or with a page that is not there.
+    fn error<'s>(
+        &'s self,
+        status: Status,
+        page: Option<&Choice>,
+        key: &[u8],
+        request: &Request<'_>,
+        headers: Option<HeaderSet<'s>>,
+    ) -> Route<'s> {
+        match page.and_then(|choice| choice.pick(|| AcceptEncoding::of(request))) {
+            Some(file) => Route::File(Found { file, status, headers }),
+            None if matches!(status, Status::OK | Status::NOT_FOUND) => self.missing(key, request, headers),
+            None => {
+                Route::Reply(Reply::error(status, request.method == Method::Head).ruled(headers, request))
+            }
+        }
+    }
+
+    /// There is nothing at this path.
+    fn missing<'s>(&'s self, key: &[u8], request: &Request<'_>, headers: Option<HeaderSet<'s>>) -> Route<'s> {
+        let page = self.index.missing(key).and_then(|choice| choice.pick(|| AcceptEncoding::of(request)));
+        match page {
+            Some(file) => Route::File(Found { file, status: Status::NOT_FOUND, headers }),
+            None => Route::Reply(Reply::not_found(request.method == Method::Head).ruled(headers, request)),
+        }
+    }
+}
+
+/// Returns the clean address of the page `KEY.html`, without the first slash. That of a folder's
+/// page is the folder's.
+fn page_address(key: &[u8]) -> &[u8] {
+    match key.strip_suffix(b"index") {
+        Some(folder) if folder.is_empty() || folder.ends_with(b"/") => folder,
+        _ => key,
+    }
+}
+
+/// Calls `with` with what rules are matched against.
+pub(crate) fn subject<T>(request: &Request<'_>, with: impl FnOnce(&Subject<'_>) -> T) -> Option<T> {
+    let call = |path: Resolved<'_>| {
+        with(&Subject { key: path.key, slash: path.slash, authority: request.authority })
+    };
+    match plain(request.target.path) {
+        Some(path) => Some(call(path)),
+        None if request.target.path.len() <= NAME_MAX => {
+            resolve(request.target.path, &mut [0; NAME_MAX]).ok().map(call)
+        }
+        None => resolve(request.target.path, &mut [0; PATH_MAX]).ok().map(call),
+    }
+}

@@ -1,0 +1,171 @@
+//! Loading: from a file's number to its representation.
+
+use crate::answer::representation::{Content, Dates, Hash, Identity, Mismatch, Representation, no_later};
+use crate::open::budget::Budget;
+use crate::open::index::{Entry, FileId};
+use crate::open::live::Origin;
+use crate::open::site::{Site, Store, changed, packed_blocks};
+use crate::open::streamed::Streamed;
+use aws_lc_rs::digest::{Context, SHA256};
+use sitar_io::{File, RegionMut};
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+impl Site {
+    /// Reads a file and builds its answers. Blocks: call it on a thread that may.
+    ///
+    /// A body within the budget is read whole and hashed; any other is opened to be sent from the
+    /// file, and hashed only if there could be room for it at another time, so that its ETag stays
+    /// what it is. `now` is the time by the clock that answers are dated with.
+    ///
+    /// # Errors
+    /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
+    pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
+        let entry = self.index.entry(file).ok_or(io::ErrorKind::InvalidInput)?;
+        let since = self.since.load(Ordering::Relaxed);
+        let (content, modified, since, origin) = match &self.store {
+            Store::Embedded(bodies) => (Content::Static(of(bodies, &entry)?), None, since, None),
+            Store::Archive { file, bodies, maps } => {
+                let stored = of(bodies, &entry)?;
+                let content = match maps.get(&stored.offset) {
+                    Some(map) => archived(&file.sparse(map), 0, stored.size, budget)?,
+                    None => archived(file, stored.offset, stored.size, budget)?,
+                };
+                (content, stored.mtime, since, None)
+            }
+            Store::Pack { file, records, blocks, .. } => {
+                let record = records.get(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
+                let content = archived(file, record.offset, record.size, budget)?;
+                let blocks = packed_blocks(blocks, &record, &entry);
+                let dates = Dates::new(no_later(record.mtime, now), since);
+                return Representation::packed(content, &record.hash, blocks, &entry, dates).map_err(
+                    |Mismatch| changed("it is not what was packed; copy the archive again, or pack it again"),
+                );
+            }
+            Store::Directory(root) => {
+                let name = self.index.source_name(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
+                let (fd, before) = root.file(name)?;
+                let (streamed, origin) = (Streamed::new(File::from(fd), &before, true), Origin::of(&before));
+                // Before reading: a change that comes later must show.
+                let is_settled = origin.is_settled(now);
+                let size = u64::try_from(before.st_size).unwrap_or(0);
+                let content = content(&streamed, 0, size, budget)?;
+                if !streamed.is_unchanged_by_now() {
+                    return Err(changed(CHANGED));
+                }
+                let is_newer = origin.is_changed_after(self.opened);
+                let since = if is_newer { since.max(origin.unchanged_since()) } else { since };
+                (content, origin.modified(), since, is_settled.then_some(origin))
+            }
+        };
+        let dates = Dates::new(no_later(modified, now), since);
+        let identity = match &content {
+            Content::File { file: from, range } => Some((from.clone(), range.clone())),
+            Content::Static(_) | Content::Resident(_) => None,
+        };
+        let identity = || {
+            let (from, range) = identity.ok_or(io::ErrorKind::InvalidInput)?;
+            self.identify(file, &from, &range, budget, now)
+        };
+        Representation::new(content, identity, &entry, dates, origin)
+    }
+
+    /// What tells a body that is sent from a file from any other.
+    fn identify(
+        &self,
+        file: FileId,
+        from: &Streamed,
+        range: &Range<u64>,
+        budget: &Budget,
+        now: SystemTime,
+    ) -> io::Result<Identity> {
+        let origin = *from.origin();
+        let length = range.end.saturating_sub(range.start);
+        if budget.allows(length) {
+            let known = self.lock().get(&file).filter(|(known, _)| *known == origin).map(|(_, hash)| *hash);
+            let hash = match known {
+                Some(hash) => hash,
+                None => hashed(from, range)?,
+            };
+            if origin.is_settled(now) {
+                self.lock().insert(file, (origin, hash));
+            }
+            return Ok(Identity::Content(hash));
+        }
+        // A sparse file's range is not where it lies; its parts are.
+        let place = from.lies_at(range);
+        if origin.is_settled(now) {
+            return Ok(Identity::Version { version: origin.version(&place, &[]), until: None });
+        }
+        // A change that leaves no trace may come, or have come: this version is like no other, and
+        // soon there is another.
+        let number = self.makeshifts.fetch_add(1, Ordering::Relaxed);
+        let nanos = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let makeshift = [&number.to_be_bytes()[..], &nanos.to_be_bytes()].concat();
+        let until = now.checked_add(origin.grain());
+        Ok(Identity::Version { version: origin.version(&place, &makeshift), until })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, (Origin, Hash)>> {
+        // Each entry is true by itself.
+        self.displaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What belongs to the source of an entry.
+fn of<'s, T>(sources: &'s [T], entry: &Entry) -> io::Result<&'s T> {
+    sources.get(entry.source).ok_or(io::ErrorKind::InvalidInput.into())
+}
+
+/// A body in an archive of which nothing may have changed since it was indexed: the positions would
+/// send a mixture.
+fn archived(file: &Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
+    let content = content(file, offset, size, budget)?;
+    if !file.is_unchanged_by_now() {
+        return Err(changed("the archive was changed in place; replace it by renaming, then reload"));
+    }
+    Ok(content)
+}
+
+/// Reads `size` bytes at `offset`, if the budget has room for them.
+fn content(file: &Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
+    if let (Some(reservation), Ok(length)) = (budget.reserve(size), usize::try_from(size))
+        // No memory is one more way of not fitting; the reservation goes back.
+        && let Ok(mut region) = RegionMut::new(length)
+    {
+        file.read_exact_at(&mut region, offset)?;
+        return Ok(Content::Resident(region.freeze_with(reservation)));
+    }
+    let end = offset.checked_add(size).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Content::File { file: file.clone(), range: offset..end })
+}
+
+/// SHA-256 of a body that is not kept.
+fn hashed(file: &Streamed, range: &Range<u64>) -> io::Result<Hash> {
+    let (mut context, mut buffer) = (Context::new(&SHA256), vec![0; HASHED_AT_ONCE]);
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(HASHED_AT_ONCE);
+        let part = buffer.get_mut(..len).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        context.update(part);
+        at += len as u64;
+    }
+    if !file.is_unchanged_by_now() {
+        return Err(changed(CHANGED));
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Ok(hash)
+}
+
+const CHANGED: &str = "the file was changed while it was read";
+/// Bytes of a body that are in memory at a time while it is hashed.
+const HASHED_AT_ONCE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! From an archive, a pack or a directory to a site: its names, where their bytes are, and how they
+//! are loaded.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`site`] | the site itself |
+//! | [`tar`], [`tree`] | an archive's members, and the folders that they make |
+//! | [`pack`] | the index of a pack |
+//! | [`directory`], [`site_file`] | a directory on disk |
+//! | [`names`], [`path`], [`sidecar`] | names, and what they mean |
+//! | [`index`] | from a name to its files |
+//! | [`survey`] | what the operator should know about the files |
+//! | [`load`], [`budget`], [`streamed`] | bodies: in memory within a budget, or from their file |
+//! | [`live`] | what a site takes over from the one before it |
+//! | [`error`] | errors and warnings |
+
+pub(crate) mod budget;
+pub(crate) mod directory;
+pub(crate) mod error;
+pub(crate) mod index;
+pub(crate) mod live;
+pub(crate) mod load;
+pub(crate) mod names;
+pub(crate) mod pack;
+pub(crate) mod path;
+pub(crate) mod sidecar;
+pub(crate) mod site;
+pub(crate) mod site_file;
+pub(crate) mod streamed;
+pub(crate) mod survey;
+pub(crate) mod tar;
+pub(crate) mod tree;

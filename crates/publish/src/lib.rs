@@ -1,6 +1,6 @@
 //! What the author of a site does before it is served: packing it, and checking it.
 //!
-//! [`pack`] makes one archive of a directory: a plain tar with encodings of its files and an index,
+//! [`pack()`] makes one archive of a directory: a plain tar with encodings of its files and an index,
 //! so that a server has nothing to compress and little to read. [`estimate()`] says what that would
 //! save. [`check::check`] looks for what is wrong with a site, by the answers that it gives.
 //!

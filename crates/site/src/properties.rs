@@ -35,7 +35,7 @@ fn put_checksums_right(archive: &mut [u8]) {
 
 fn listed(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     let mut warnings = Warnings::default();
-    let ((names, bodies), _, maps) = crate::open::site::list(&bytes, None, &mut warnings)?;
+    let ((names, bodies), _, maps) = crate::open::opening::list(&bytes, None, &mut warnings)?;
     let index = Index::new(names.clone())?;
     for (name, stored) in names.iter().zip(&bodies) {
         assert!(stored.offset >= 512, "a body outside of the archive");

@@ -10,29 +10,31 @@
 //! | rules one by one | [`Override`], [`StoredCoding`], [`Unmatched`], and methods of [`Rules`] |
 //! | an open site | [`Sidecar`], and the methods of [`Site`] that begin with [`Site::names`] |
 //! | messages | [`Warnings`], [`printable`] |
-//! | hashes | [`Hash`], [`sha256`] |
+//! | hashes | [`type@Hash`], [`sha256`] |
 
 pub use crate::answer::fields::Blocks;
 pub use crate::answer::lifetime::is_fingerprinted;
 pub use crate::answer::media::{Media, media_type};
-pub use crate::answer::representation::{Hash, sha256};
+pub use crate::open::archive_file::ArchiveFile;
 pub use crate::open::directory::Root;
-pub use crate::open::error::{Warnings, printable};
+pub use crate::open::error::Warnings;
+pub use crate::open::hash::{Hash, sha256};
 pub use crate::open::names::FILES_MAX;
+pub use crate::open::pack::format;
 pub use crate::open::pack::read::{PackIndex, PackProbe, find};
-pub use crate::open::pack::{RULE_FILES, format};
 pub use crate::open::path::{NAME_MAX, PathFault, Resolved, encode, hex, is_public, resolve};
+pub use crate::open::printable::printable;
 pub use crate::open::sidecar::{is_outdated, sidecar, stored_coding};
-pub use crate::open::site::ArchiveFile;
 pub use crate::open::site_file::SiteFile;
 pub use crate::open::survey::{is_html, screen};
 pub use crate::open::tar::ReadAt;
-pub use crate::rules::{Override, StoredCoding, Unmatched};
+pub use crate::rules::{Override, RULE_FILES, StoredCoding, Unmatched};
 
 use crate::open::error::OpenFault;
 use crate::open::index::{FileId, Index, Slot};
 use crate::open::names::Names;
-use crate::open::site::{Site, Store, compile};
+use crate::open::opening::compile;
+use crate::open::site::{Site, Store};
 use crate::rules::Rules;
 use sitar_http::semantics::Coding;
 use std::collections::HashSet;
@@ -42,7 +44,7 @@ use std::collections::HashSet;
 /// # Errors
 /// They cannot be read, or have mistakes.
 pub fn directory_rules(root: &Root) -> Result<Rules, OpenFault> {
-    crate::open::site::directory_rules(root, compile)
+    crate::open::opening::directory_rules(root, compile)
 }
 
 /// Calls `each` with the header blocks of every answer that a site of these names gives, the place

@@ -3,7 +3,7 @@
 //! They come in two parts, so that a pack can keep the first for many files at once: what follows from the name
 //! ([`Blocks`]), and the validators, which differ for each content ([`push_validators`]).
 
-use crate::open::index::Entry;
+use crate::open::entry::Entry;
 use sitar_http::semantics::Coding;
 use sitar_http::{date, is_field_value, is_token};
 

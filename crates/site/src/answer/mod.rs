@@ -5,11 +5,14 @@
 //! | [`route`] | from a request to a file, or to an answer without one |
 //! | [`representation`] | a loaded file, and its answers |
 //! | [`reply`] | status, header lines, body |
-//! | [`fields`] | header lines that are built once |
+//! | [`fields`], [`fixed_lines`] | header lines that are built once |
+//! | [`field_buf`] | header lines that depend on the request |
 //! | [`multipart`] | several ranges in one answer |
 //! | [`media`], [`lifetime`] | what a name says about its file |
 
+pub(crate) mod field_buf;
 pub(crate) mod fields;
+pub(crate) mod fixed_lines;
 pub(crate) mod lifetime;
 pub(crate) mod media;
 pub(crate) mod multipart;

@@ -1,7 +1,7 @@
 //! Several parts of a representation in one answer: `multipart/byteranges` (RFC 9110 §14.6).
 
+use crate::answer::field_buf::FieldBuf;
 use crate::answer::media::Media;
-use crate::answer::reply::FieldBuf;
 use sitar_http::semantics::RangeParts;
 use std::ops::Range;
 

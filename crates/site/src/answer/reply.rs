@@ -1,14 +1,16 @@
 //! What goes back: status, header lines, body. Nothing here allocates.
 
+use crate::answer::field_buf::FieldBuf;
 use crate::answer::fields::VALIDATORS_MAX;
+use crate::answer::fixed_lines::{FOLDER, PLAIN, PLAIN_ALLOW, PLAIN_VARY};
 use crate::answer::multipart::Plan;
 use crate::open::pack;
 use crate::open::path::NAME_MAX;
 use crate::open::streamed::Streamed;
 use crate::rules::{FIXED_BYTES_MAX, HEADER_LINES_MAX, HeaderSet, Occasion, PIECES_MAX};
-use sitar_http::{Decimal, FIELDS_MAX, Request, Status};
+use sitar_http::{FIELDS_MAX, Request, Status};
 use sitar_io::Region;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 /// A response as far as the site knows it. The server adds Date, Connection and Content-Length.
 #[derive(Clone, Debug)]
@@ -182,7 +184,7 @@ impl<'r> Reply<'r> {
     /// Adds the slash of a directory. 301 and not 308: only GET and HEAD get here, for which both
     /// mean the same, and older clients know only 301.
     ///
-    /// `block` comes from [`redirect_block`]: its path was made from the index's own name, so it is
+    /// `block` comes from [`redirect_block`](crate::answer::fixed_lines::redirect_block): its path was made from the index's own name, so it is
     /// the same whatever the client wrote, and starts with exactly one slash (`//host` cannot
     /// become another host).
     pub(crate) fn redirect(block: &'r [u8], query: Option<&[u8]>, head: bool) -> Reply<'r> {
@@ -217,7 +219,7 @@ impl<'r> Reply<'r> {
         Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
     }
 
-    /// A redirect by a rule. `block` comes from [`location_block`]; or it is empty, and the
+    /// A redirect by a rule. `block` comes from [`location_block`](crate::answer::fixed_lines::location_block); or it is empty, and the
     /// Location stands in `more`.
     pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
         let body: &'static [u8] = match status {
@@ -247,127 +249,6 @@ impl<'r> Reply<'r> {
         reply
     }
 }
-
-/// The header lines of the redirect to a directory, Location first.
-pub(crate) fn redirect_block(key: &[u8]) -> Box<[u8]> {
-    let mut path = b"/".to_vec();
-    crate::open::path::encode(key, &mut path);
-    if !key.is_empty() {
-        path.push(b'/');
-    }
-    [b"Location: ", &path[..], b"\r\n", FOLDER].concat().into_boxed_slice()
-}
-
-/// The header lines of a redirect, Location first. The target's bytes have been checked.
-pub(crate) fn location_block(target: &[&[u8]]) -> Box<[u8]> {
-    [b"Location: ", &target.concat()[..], b"\r\n", PLAIN].concat().into_boxed_slice()
-}
-
-/// A few header lines without the heap.
-#[derive(Clone)]
-pub struct FieldBuf {
-    len: usize,
-    bytes: [u8; FieldBuf::CAPACITY],
-}
-
-impl FieldBuf {
-    /// Bytes that fit.
-    pub const CAPACITY: usize = 1016;
-
-    /// No lines.
-    #[must_use]
-    pub const fn new() -> FieldBuf {
-        FieldBuf { len: 0, bytes: [0; FieldBuf::CAPACITY] }
-    }
-
-    /// Appends all of `bytes`, or nothing and says so.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
-        let end = self.len + bytes.len();
-        match self.bytes.get_mut(self.len..end) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.len = end;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Takes back what was pushed since the length was `len`.
-    pub(crate) fn cut(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    pub(crate) fn push_number(&mut self, number: u64) -> bool {
-        self.push(Decimal::new(number).as_bytes())
-    }
-
-    /// The Content-Range line of a part.
-    pub(crate) fn push_content_range(&mut self, first: u64, last: u64, length: u64) {
-        // 27 bytes and three numbers of at most 20: every caller has room.
-        self.push(b"Content-Range: bytes ");
-        self.push_number(first);
-        self.push(b"-");
-        self.push_number(last);
-        self.push(b"/");
-        self.push_number(length);
-        self.push(b"\r\n");
-    }
-
-    /// A key as the path of a URL.
-    pub(crate) fn push_path(&mut self, key: &[u8]) -> bool {
-        key.iter().all(|&byte| {
-            if crate::open::path::stays(byte) {
-                self.push(&[byte])
-            } else {
-                self.push(&crate::open::path::percent(byte))
-            }
-        })
-    }
-
-    /// A query as received, with everything escaped that could end a header line or a URL in a
-    /// page.
-    pub(crate) fn push_query(&mut self, query: &[u8]) -> bool {
-        query.iter().all(|&byte| {
-            if byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte) {
-                self.push(&[byte])
-            } else {
-                self.push(&[b'%', crate::open::path::hex(byte >> 4), crate::open::path::hex(byte & 15)])
-            }
-        })
-    }
-}
-
-impl Default for FieldBuf {
-    fn default() -> FieldBuf {
-        FieldBuf::new()
-    }
-}
-
-impl Deref for FieldBuf {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl std::fmt::Debug for FieldBuf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\"", self.escape_ascii())
-    }
-}
-
-const PLAIN: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
-/// Of a redirect that adds or removes a slash. A cache may keep a 301 as long as it likes (RFC 9110
-/// §15.4.2), and browsers do; but what is a folder today may be a page tomorrow, as in a site built
-/// again with other names, and then `/x/` is nowhere. Without a validator there would be nothing to
-/// ask about, so it is not stored at all.
-const FOLDER: &[u8] =
-    b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
-const PLAIN_VARY: &[u8] =
-    b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nVary: Accept-Encoding\r\n";
-const PLAIN_ALLOW: &[u8] =
-    b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
 
 // An answer's header lines stay within what every version of HTTP can send. What a site brings is
 // held against these bounds when it opens: a pack's header blocks, and rules that can meet on one

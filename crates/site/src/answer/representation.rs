@@ -1,17 +1,18 @@
 //! A file ready to be sent: bytes in a region (or a range of a file), validators, and header lines
 //! built once.
 
+use crate::answer::field_buf::FieldBuf;
 use crate::answer::fields::{self, Blocks, Lines};
 use crate::answer::media::Media;
 use crate::answer::multipart::Plan;
-use crate::answer::reply::{Body, FieldBuf, Multipart, Reply};
+use crate::answer::reply::{Body, Multipart, Reply};
 use crate::answer::route::Found;
 use crate::open::budget::Budget;
-use crate::open::index::Entry;
-use crate::open::live::Origin;
+use crate::open::entry::Entry;
+use crate::open::hash::{Hash, sha256};
+use crate::open::origin::Origin;
 use crate::open::streamed::Streamed;
 use crate::rules::HeaderSet;
-use aws_lc_rs::digest::{SHA256, digest};
 use sitar_http::semantics::{
     Coding, PreconditionResult, RangeParts, RangeSelection, Validators, preconditions, range, wants_sha256,
 };
@@ -19,9 +20,6 @@ use sitar_http::{Method, Request, Status};
 use sitar_io::Region;
 use std::ops::Range;
 use std::time::SystemTime;
-
-/// SHA-256 of some content.
-pub type Hash = [u8; 32];
 
 /// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later
 /// than that. Header lines are made once, so it is that of the first answer, which may be dated a
@@ -455,14 +453,6 @@ impl Representation {
             body: Body::Empty,
         }
     }
-}
-
-/// Returns the SHA-256 of `bytes`.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> Hash {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 /// Archives made to be reproducible carry a date that says nothing: the epoch (Docker), a second

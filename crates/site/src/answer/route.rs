@@ -8,7 +8,7 @@ use crate::answer::reply::Reply;
 use crate::open::index::{Choice, Directory, FileId, Slot};
 use crate::open::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
 use crate::open::site::Site;
-use crate::rules::{HeaderSet, Outcome, Subject};
+use crate::rules::{HeaderSet, Outcome, Subject, subject};
 use sitar_http::semantics::{AcceptEncoding, Coding};
 use sitar_http::{Method, Request, Status};
 
@@ -248,19 +248,5 @@ fn page_address(key: &[u8]) -> &[u8] {
     match key.strip_suffix(b"index") {
         Some(folder) if folder.is_empty() || folder.ends_with(b"/") => folder,
         _ => key,
-    }
-}
-
-/// Calls `with` with what rules are matched against.
-pub(crate) fn subject<T>(request: &Request<'_>, with: impl FnOnce(&Subject<'_>) -> T) -> Option<T> {
-    let call = |path: Resolved<'_>| {
-        with(&Subject { key: path.key, slash: path.slash, authority: request.authority })
-    };
-    match plain(request.target.path) {
-        Some(path) => Some(call(path)),
-        None if request.target.path.len() <= NAME_MAX => {
-            resolve(request.target.path, &mut [0; NAME_MAX]).ok().map(call)
-        }
-        None => resolve(request.target.path, &mut [0; PATH_MAX]).ok().map(call),
     }
 }

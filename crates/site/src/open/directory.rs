@@ -9,9 +9,10 @@
 //! With [`Options::follow_links`](crate::Options::follow_links) links may lead anywhere but into
 //! file systems that the kernel makes up, such as `/proc`.
 
-use crate::open::error::{OpenFault, Warnings, printable};
+use crate::open::error::{OpenFault, Warnings};
 use crate::open::names::Names;
 use crate::open::path::{DEPTH_MAX, NAME_MAX};
+use crate::open::printable::printable;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use sitar_io::walk::{self, Bounds, Step};

@@ -2,6 +2,7 @@
 //!
 //! All of them are the operator's to mend, so each says where, what, and what to do about it.
 
+use super::printable::printable;
 use crate::rules::RuleError;
 use std::fmt;
 use std::io;
@@ -348,27 +349,7 @@ impl Warnings {
     }
 }
 
-/// Returns a name for a human: control characters escaped, because a terminal is an interpreter, and
-/// the length bounded.
-#[must_use]
-pub fn printable(name: &[u8]) -> String {
-    let mut shown = String::new();
-    for character in String::from_utf8_lossy(&name[..name.len().min(PRINTABLE_MAX)]).chars() {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    if name.len() > PRINTABLE_MAX {
-        shown.push('…');
-    }
-    shown
-}
-
 /// Mistakes in rules that one message tells.
 const RULES_SHOWN: usize = 5;
 /// Warnings kept; the rest is counted.
 const WARNINGS_MAX: usize = 100;
-/// Bytes of a name that are shown.
-const PRINTABLE_MAX: usize = 200;

@@ -1,7 +1,8 @@
 //! From names to files: exact, complete, and fixed when the site opens.
 
-use crate::answer::lifetime::{self, Lifetime};
-use crate::answer::media::{self, Media};
+use super::entry::Entry;
+use crate::answer::lifetime;
+use crate::answer::media;
 use crate::open::error::OpenFault;
 use crate::open::names::{Key, Names};
 use crate::open::path::{NAME_MAX, is_public};
@@ -21,20 +22,6 @@ impl FileId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// What a representation is made of, before its bytes are read. Made when it is asked for: most files of a large site never are.
-pub(crate) struct Entry {
-    /// Which of the site's sources holds the bytes.
-    pub(crate) source: usize,
-    pub(crate) media: Media,
-    /// The `Content-Encoding`.
-    pub(crate) coding: Coding,
-    /// The same URL has other encodings.
-    pub(crate) vary: bool,
-    /// What it is once it is decoded, where its name says that it is stored encoded (`x.wasm.gz`).
-    pub(crate) decoded: Option<Media>,
-    pub(crate) lifetime: Lifetime,
 }
 
 /// The encodings of one URL, each with the number of its file.
@@ -336,7 +323,7 @@ impl Index {
             self.has_clash |= matches!(slot, Slot::File(_));
             return false;
         }
-        let redirect = crate::answer::reply::redirect_block(name);
+        let redirect = crate::answer::fixed_lines::redirect_block(name);
         self.folder_bytes += FOLDER_OVERHEAD + name.len() + redirect.len();
         // FOLDER_BYTES_MAX leaves room for far fewer than 2^32.
         let id = self.directories.len() as u32;

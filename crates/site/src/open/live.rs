@@ -4,145 +4,22 @@
 //! When a changed site takes the place of an older one, what both have need not be read again
 //! ([`Site::inherit`]).
 
+use super::hash::Hash as Sha256;
+use super::origin::{Origin, Stamp};
 use crate::answer::fields::Blocks;
-use crate::answer::representation::{self, Dates, Representation, no_later};
-use crate::open::error::printable;
+use crate::answer::representation::{Dates, Representation, no_later};
 use crate::open::index::{FileId, Slot};
 use crate::open::pack::Records;
+use crate::open::printable::printable;
 use crate::open::site::{Site, Store, packed_blocks};
 use crate::rules;
 use aws_lc_rs::digest::{Context, SHA256};
-use rustix::fs::Stat;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// What changes when a file's content does. Not the change time: a rename or a new link alters
-/// nothing here.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Stamp {
-    /// Bytes.
-    size: u64,
-    /// Modification time.
-    modified: Moment,
-}
-
-/// A time of the file system's: seconds since the epoch, and nanoseconds.
-pub(crate) type Moment = (i64, u32);
-
-impl Stamp {
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::useless_conversion,
-        reason = "the fields' widths differ between targets"
-    )]
-    pub(crate) fn of(stat: &Stat) -> Stamp {
-        Stamp { size: stat.st_size as u64, modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u32) }
-    }
-
-    pub(crate) fn at(size: u64, modified: Moment) -> Stamp {
-        Stamp { size, modified }
-    }
-}
-
-/// Which bytes a representation was made of: equal origins have equal bytes, once they are settled.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Origin {
-    device: u64,
-    inode: u64,
-    stamp: Stamp,
-    /// The change time, which cannot be set back.
-    changed: Moment,
-}
-
-impl Origin {
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::useless_conversion,
-        reason = "the fields' widths differ between targets"
-    )]
-    pub(crate) fn of(stat: &Stat) -> Origin {
-        Origin {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-            stamp: Stamp::of(stat),
-            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as u32),
-        }
-    }
-
-    pub(crate) fn stamp(&self) -> Stamp {
-        self.stamp
-    }
-
-    /// The change time.
-    pub(crate) fn changed(&self) -> Moment {
-        self.changed
-    }
-
-    /// The second after the change time, since when the content is what it is.
-    pub(crate) fn unchanged_since(&self) -> u64 {
-        u64::try_from(self.changed.0).unwrap_or(0).saturating_add(1)
-    }
-
-    /// Whether the change time is later than `time`.
-    pub(crate) fn is_changed_after(&self, time: SystemTime) -> bool {
-        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        (self.changed.0, self.changed.1)
-            > (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
-    }
-
-    /// What stands for content that is not read: another number for another version of the file,
-    /// and for another part of it. It says nothing about the inode and the times that it is made
-    /// of. `makeshift`: bytes that no other call has.
-    pub(crate) fn version(&self, part: &Range<u64>, makeshift: &[u8]) -> representation::Hash {
-        let Origin { device, inode, stamp: Stamp { size, modified }, changed } = *self;
-        let numbers = [
-            device,
-            inode,
-            size,
-            modified.0.cast_unsigned(),
-            modified.1.into(),
-            changed.0.cast_unsigned(),
-            changed.1.into(),
-            part.start,
-            part.end,
-        ];
-        let mut text = b"sitar: a version of a file\0".to_vec();
-        numbers.iter().for_each(|number| text.extend_from_slice(&number.to_be_bytes()));
-        text.extend_from_slice(makeshift);
-        representation::sha256(&text)
-    }
-
-    /// How long a change of the file may leave no trace behind another: the grain of its time
-    /// stamps.
-    pub(crate) fn grain(&self) -> Duration {
-        // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).
-        let is_coarse = self.stamp.modified.1 == 0 && self.changed.1 == 0;
-        if is_coarse { COARSE_GRAIN } else { GRAIN }
-    }
-
-    /// Whether whatever is written to the file from `now` on will show: the kernel's time stamps
-    /// have a grain, and a second change within one leaves no trace. To be asked with the time at
-    /// which the bytes are read; git calls the other case racy.
-    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
-        let (grain, now) = (self.grain(), now.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let age = |(seconds, nanos): Moment| {
-            now.checked_sub(Duration::new(u64::try_from(seconds).unwrap_or(0), nanos))
-        };
-        // A modification time that lies ahead was set, and a change will show by another.
-        age(self.changed).is_some_and(|age| age > grain)
-            && age(self.stamp.modified).is_none_or(|age| age > grain)
-    }
-
-    /// The modification time, in seconds since the epoch.
-    pub(crate) fn modified(&self) -> Option<u64> {
-        u64::try_from(self.stamp.modified.0).ok()
-    }
-}
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is served, by a hash: of a pack, that of its index; of anything else, one of names, sizes
 /// and modification times. So two copies of a directory whose times were copied too have one
@@ -150,7 +27,7 @@ impl Origin {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     kind: &'static str,
-    hash: representation::Hash,
+    hash: Sha256,
 }
 
 impl fmt::Display for Version {
@@ -203,7 +80,7 @@ impl Site {
         records: &Records,
         blocks: &[Blocks],
         older: &Site,
-        known: &HashMap<representation::Hash, (FileId, Arc<Representation>)>,
+        known: &HashMap<Sha256, (FileId, Arc<Representation>)>,
         now: SystemTime,
     ) -> Vec<(FileId, Arc<Representation>)> {
         let heirs = self.index.sources().filter_map(|(file, source)| {
@@ -317,9 +194,6 @@ impl Site {
 
 /// Bytes of a version that are shown: enough to tell the few that an operator compares.
 const VERSION_SHOWN: usize = 6;
-/// Several ticks of the slowest clock that Linux is built with (100 Hz).
-const GRAIN: Duration = Duration::from_millis(50);
-const COARSE_GRAIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

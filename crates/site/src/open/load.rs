@@ -1,10 +1,13 @@
 //! Loading: from a file's number to its representation.
 
-use crate::answer::representation::{Content, Dates, Hash, Identity, Mismatch, Representation, no_later};
+use crate::answer::representation::{Content, Dates, Identity, Mismatch, Representation, no_later};
+use crate::open::archive_file::changed;
 use crate::open::budget::Budget;
-use crate::open::index::{Entry, FileId};
-use crate::open::live::Origin;
-use crate::open::site::{Site, Store, changed, packed_blocks};
+use crate::open::entry::Entry;
+use crate::open::hash::Hash;
+use crate::open::index::FileId;
+use crate::open::origin::Origin;
+use crate::open::site::{Site, Store, packed_blocks};
 use crate::open::streamed::Streamed;
 use aws_lc_rs::digest::{Context, SHA256};
 use sitar_io::{File, RegionMut};

@@ -3,26 +3,34 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`site`] | the site itself |
-//! | [`tar`], [`tree`] | an archive's members, and the folders that they make |
+//! | [`site`], [`opening`] | the site itself, and how it comes to be |
+//! | [`archive_file`], [`tar`], [`tree`] | an archive's members, and the folders that they make |
 //! | [`pack`] | the index of a pack |
 //! | [`directory`], [`site_file`] | a directory on disk |
 //! | [`names`], [`path`], [`sidecar`] | names, and what they mean |
-//! | [`index`] | from a name to its files |
+//! | [`index`], [`entry`] | from a name to its files |
 //! | [`survey`] | what the operator should know about the files |
-//! | [`load`], [`budget`], [`streamed`] | bodies: in memory within a budget, or from their file |
+//! | [`load`], [`budget`], [`streamed`], [`place`] | bodies: in memory within a budget, or from their file |
+//! | [`origin`], [`hash`] | whether two files have the same content, without and with reading it |
 //! | [`live`] | what a site takes over from the one before it |
-//! | [`error`] | errors and warnings |
+//! | [`error`], [`printable`] | errors and warnings |
 
+pub(crate) mod archive_file;
 pub(crate) mod budget;
 pub(crate) mod directory;
+pub(crate) mod entry;
 pub(crate) mod error;
+pub(crate) mod hash;
 pub(crate) mod index;
 pub(crate) mod live;
 pub(crate) mod load;
 pub(crate) mod names;
+pub(crate) mod opening;
+pub(crate) mod origin;
 pub(crate) mod pack;
 pub(crate) mod path;
+pub(crate) mod place;
+pub(crate) mod printable;
 pub(crate) mod sidecar;
 pub(crate) mod site;
 pub(crate) mod site_file;

@@ -1,54 +1,29 @@
 //! The site itself: opened once, immutable, shared by everybody.
 
+use super::directory::Root;
+use super::entry::Entry;
+use super::error::Warning;
+use super::hash::Hash;
+use super::index::{FileId, Index};
+use super::origin::Origin;
+use super::pack;
+use super::streamed::Streamed;
+use super::tar::Stored;
+use super::tree::Maps;
 use crate::answer::fields::Blocks;
-use crate::answer::representation::Hash;
-use crate::open::directory::{Root, Seen, Show};
-use crate::open::error::{OpenError, OpenFault, Warning, Warnings, printable};
-use crate::open::index::{Entry, FileId, Index};
-use crate::open::live::Origin;
-use crate::open::names::Names;
-use crate::open::pack::{self, read::PackProbe};
-use crate::open::path::is_key;
-use crate::open::streamed::Streamed;
-use crate::open::tar::{self, ReadAt, Stored};
-use crate::open::tree::{Listing, Maps, RuleFiles, Tree};
-use crate::rules::{self, Rules};
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use crate::rules::Rules;
 use sitar_http::semantics::Coding;
-use sitar_io::File;
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
-
-/// How to open a site.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
-    pub prefix: Option<String>,
-    /// Serve what links lead to outside of the directory, too. Then anyone who can put a link into
-    /// it can publish every file that this program may read. Links of an archive never lead out of
-    /// it.
-    pub follow_links: bool,
-    /// Serve files at the root that configure other hosts, such as `netlify.toml` and `CNAME`.
-    pub config_files: bool,
-}
-
-impl Options {
-    fn prefix(&self) -> Option<&str> {
-        self.prefix.as_deref().filter(|prefix| !prefix.is_empty())
-    }
-}
 
 /// A site: names, and where their bytes are. Immutable.
 pub struct Site {
     pub(crate) store: Store,
     pub(crate) index: Index,
     pub(crate) rules: Rules,
-    warnings: Vec<Warning>,
+    pub(super) warnings: Vec<Warning>,
     /// When it was opened: what changed on the disk after that may have been served before.
     pub(crate) opened: SystemTime,
     /// When it took the place of another site, in seconds since the epoch; 0 if it did not.
@@ -71,7 +46,7 @@ pub(crate) enum Store {
 impl Store {
     /// The time of a source in seconds since the epoch, as the archive has it or the file system
     /// has it now.
-    fn time(&self, source: usize, name: &[u8]) -> Option<u64> {
+    pub(super) fn time(&self, source: usize, name: &[u8]) -> Option<u64> {
         match self {
             Store::Archive { bodies, .. } => bodies.get(source)?.mtime,
             Store::Pack { records, .. } => records.get(source)?.mtime,
@@ -82,73 +57,6 @@ impl Store {
 }
 
 impl Site {
-    /// Opens a tar archive or a directory, and indexes it without reading bodies.
-    ///
-    /// # Errors
-    /// What is wrong with it, with the remedy where there is one.
-    pub fn open(path: &Path, options: &Options) -> Result<Site, OpenError> {
-        Site::open_seen(path, options, &mut |_| ())
-    }
-
-    /// As [`open`](Site::open), for a caller that watches what is opened: `show` is given each
-    /// thing that the site is made of before it is read.
-    ///
-    /// # Errors
-    /// As for [`open`](Site::open).
-    pub fn open_seen(
-        path: &Path,
-        options: &Options,
-        show: &mut dyn FnMut(Seen<'_>),
-    ) -> Result<Site, OpenError> {
-        open(path, options, compile, show).map_err(|fault| OpenError::new(path, fault))
-    }
-
-    /// Opens a site whose rules have mistakes, without its rules: for tools that report them.
-    ///
-    /// # Errors
-    /// As for [`open`](Site::open).
-    pub fn open_without_rules(path: &Path, options: &Options) -> Result<Site, OpenError> {
-        open(path, options, |_| Ok(Rules::default()), &mut |_| ())
-            .map_err(|fault| OpenError::new(path, fault))
-    }
-
-    /// A site that is part of the program: names such as `css/x.css` and their bytes.
-    ///
-    /// # Errors
-    /// A name that is no plain path, that appears twice, or that is a file and a folder.
-    pub fn embedded(files: &'static [(&'static str, &'static [u8])]) -> Result<Site, OpenError> {
-        let site = embedded_rules(files).and_then(|rules| Site::part_of_the_program(files, rules));
-        site.map_err(|fault| OpenError::new(Path::new(""), fault))
-    }
-
-    /// A site that is part of the program, with rules that are compiled already.
-    pub(crate) fn with_rules(files: &[(&'static str, &'static [u8])], rules: Rules) -> Site {
-        Site::part_of_the_program(files, rules).unwrap_or_else(|_| unreachable!("a few plain names"))
-    }
-
-    fn part_of_the_program(files: &[(&str, &'static [u8])], rules: Rules) -> Result<Site, OpenFault> {
-        let damaged = |name: &str, what| {
-            Err(OpenFault::Damaged { offset: 0, member: printable(name.as_bytes()), what })
-        };
-        if let Some((name, _)) = files.iter().find(|(name, _)| !is_key(name.as_bytes())) {
-            return damaged(name, "a compiled-in name is not a plain path");
-        }
-        let names = Names::of(files.iter().map(|(name, _)| name.as_bytes()))?;
-        let bodies = files.iter().map(|(_, bytes)| *bytes).collect();
-        let site = Site::assemble(
-            Store::Embedded(bodies),
-            names,
-            None,
-            &Options::default(),
-            rules,
-            Warnings::default(),
-        )?;
-        if site.index.has_clash {
-            return damaged("", "a compiled-in name appears twice, or as a file and a folder");
-        }
-        Ok(site)
-    }
-
     /// Number of files with a name of their own.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -178,99 +86,6 @@ impl Site {
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
-
-    fn assemble(
-        store: Store,
-        names: Names,
-        prefix: Option<&str>,
-        options: &Options,
-        rules: Rules,
-        mut warnings: Warnings,
-    ) -> Result<Site, OpenFault> {
-        let is_hidden = |name: &[u8]| !options.config_files && crate::open::survey::is_host_config(name);
-        let index = Index::with(names, is_hidden, |source, name| store.time(source, name))?;
-        let mut site = Site {
-            store,
-            index,
-            rules,
-            warnings: Vec::new(),
-            opened: SystemTime::now(),
-            since: AtomicU64::new(0),
-            makeshifts: AtomicU64::new(0),
-            displaced: Mutex::default(),
-        };
-        let index = &site.index;
-        if !index.outdated.is_empty() {
-            let names = index.outdated.iter().filter_map(|&source| index.source_name(source));
-            let names = names.take(OUTDATED_SHOWN).map(printable).collect();
-            warnings.push(Warning::Outdated { count: index.outdated.len(), names });
-        }
-        crate::open::survey::survey(&site, prefix, &mut warnings);
-        site.warnings = warnings.finish();
-        Ok(site)
-    }
-}
-
-/// What makes rules of the contents of `_headers` and `_redirects`.
-type Compile = fn(&[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault>;
-
-fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Result<Site, OpenFault> {
-    let prefix = options.prefix();
-    let io = |doing| move |errno: rustix::io::Errno| OpenFault::Io { doing, error: errno.into() };
-    // Non-blocking, or a named pipe would be waited for.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(io("open it"))?;
-    let stat = rustix::fs::fstat(&fd).map_err(io("look at it"))?;
-    let mut warnings = Warnings::default();
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {
-            let root = Root::open(path, prefix, options.follow_links)?;
-            let names = root.files(show, &mut warnings)?;
-            let rules = directory_rules(&root, compile)?;
-            Site::assemble(Store::Directory(root), names, prefix, options, rules, warnings)
-        }
-        FileType::RegularFile => {
-            show(Seen::Content(fd.as_fd()));
-            let archive = ArchiveFile { file: File::from(fd), len: u64::try_from(stat.st_size).unwrap_or(0) };
-            match pack::read::find(&archive)? {
-                PackProbe::Pack(packed) => {
-                    return open_pack(archive, packed, &stat, prefix, options, compile, warnings);
-                }
-                PackProbe::Newer => {
-                    let why = "it was made by a newer sitar";
-                    warnings.push(Warning::IndexUnused { why });
-                }
-                PackProbe::Plain => {}
-            }
-            let ((names, bodies), rule_files, maps) = list(&archive, prefix, &mut warnings)?;
-            let rules = archive_rules(&archive, rule_files, &maps, compile)?;
-            let store = Store::Archive { file: archive.unchanged(&stat)?, bodies, maps };
-            Site::assemble(store, names, prefix, options, rules, warnings)
-        }
-        _ => Err(OpenFault::NotAFileOrDirectory),
-    }
-}
-
-/// A pack: everything is known from its index.
-fn open_pack(
-    archive: ArchiveFile,
-    packed: pack::read::PackIndex,
-    stat: &Stat,
-    prefix: Option<&str>,
-    options: &Options,
-    compile: Compile,
-    warnings: Warnings,
-) -> Result<Site, OpenFault> {
-    let packed = packed.below(prefix)?;
-    let rules = compile(&packed.rules(&archive)?)?;
-    let pack::read::PackIndex { names, records, blocks, hash, .. } = packed;
-    let store = Store::Pack { file: archive.unchanged(stat)?, records, blocks, hash };
-    let site = Site::assemble(store, names, prefix, options, rules, warnings)?;
-    if site.index.has_clash {
-        let what = "the index has a name twice, or as a file and a folder";
-        return Err(OpenFault::DamagedPack { offset: 0, what });
-    }
-    Ok(site)
 }
 
 /// The header lines that a pack holds for a file under that name.
@@ -282,120 +97,3 @@ pub(crate) fn packed_blocks<'b>(
     let pair = if entry.coding == Coding::Identity { record.own } else { record.encoded };
     blocks.get(usize::from(pair))
 }
-
-/// Compiles the contents of `_headers` and `_redirects`.
-pub(crate) fn compile(texts: &[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault> {
-    let [headers, redirects] = texts;
-    Rules::compile(headers.as_deref(), redirects.as_deref()).map_err(OpenFault::Rules)
-}
-
-fn embedded_rules(files: &[(&str, &[u8])]) -> Result<Rules, OpenFault> {
-    let text = |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map(|(_, bytes)| bytes.to_vec());
-    compile(&[text(rules::HEADERS), text(rules::REDIRECTS)])
-}
-
-fn archive_rules(
-    archive: &impl ReadAt,
-    files: RuleFiles,
-    maps: &Maps,
-    compile: Compile,
-) -> Result<Rules, OpenFault> {
-    let mut texts = [None, None];
-    for (text, stored) in texts.iter_mut().zip(files) {
-        let Some(stored) = stored else { continue };
-        let mut bytes = vec![0; rule_bytes(stored.size)];
-        match maps.get(&stored.offset) {
-            Some(map) => map.read(&mut bytes, 0, |part, offset| archive.read_exact_at(part, offset)),
-            None => archive.read_exact_at(&mut bytes, stored.offset),
-        }
-        .map_err(|error| OpenFault::Io { doing: "read its rules", error })?;
-        *text = Some(bytes);
-    }
-    compile(&texts)
-}
-
-pub(crate) fn directory_rules(root: &Root, compile: Compile) -> Result<Rules, OpenFault> {
-    let fault = |error| OpenFault::Io { doing: "read its rules", error };
-    let mut texts = [None, None];
-    for (text, name) in texts.iter_mut().zip([rules::HEADERS, rules::REDIRECTS]) {
-        match root.file(name.as_bytes()) {
-            Ok((fd, stat)) => {
-                let mut bytes = vec![0; rule_bytes(u64::try_from(stat.st_size).unwrap_or(0))];
-                File::from(fd).read_exact_at(&mut bytes, 0).map_err(fault)?;
-                *text = Some(bytes);
-            }
-            // Not there, or a link that leads out: there are no rules. A file that cannot be read is another matter: to serve
-            // a site without its rules could show what they hide.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => {}
-            Err(error) => return Err(fault(error)),
-        }
-    }
-    compile(&texts)
-}
-
-/// How much of a file with rules is read: one byte more than is allowed, so that it is refused and not cut.
-pub(crate) fn rule_bytes(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX).min(rules::FILE_MAX + 1)
-}
-
-/// Every path to a file in an archive, its files with rules, and the maps of those that are sparse.
-pub(crate) fn list(
-    archive: &impl ReadAt,
-    prefix: Option<&str>,
-    warnings: &mut Warnings,
-) -> Result<(Listing, RuleFiles, Maps), OpenFault> {
-    let mut tree = Tree::new();
-    tar::scan(archive, warnings, &mut tree)?;
-    if tree.has_index() && !warnings.has_unused_index() {
-        let why = "the archive was altered after it was packed (pack it again)";
-        warnings.push(Warning::IndexUnused { why });
-    }
-    let (listing, rules) = tree.files(prefix, warnings)?;
-    Ok((listing, rules, tree.into_maps()))
-}
-
-/// An archive that is open for reading.
-pub struct ArchiveFile {
-    file: File,
-    len: u64,
-}
-
-impl ArchiveFile {
-    /// Takes an open file for an archive.
-    ///
-    /// # Errors
-    /// The kernel does not tell its size.
-    pub fn new(file: std::fs::File) -> io::Result<ArchiveFile> {
-        let len = file.metadata()?.len();
-        Ok(ArchiveFile { file: File::from(file), len })
-    }
-
-    /// The archive to send bodies from, if nothing has been written since `before`.
-    fn unchanged(self, before: &Stat) -> Result<Streamed, OpenFault> {
-        let file = Streamed::new(self.file, before, false);
-        if file.is_unchanged_by_now() {
-            return Ok(file);
-        }
-        Err(OpenFault::Io { doing: "read the archive", error: changed("it was written to meanwhile") })
-    }
-}
-
-impl ReadAt for ArchiveFile {
-    fn size(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
-    }
-}
-
-pub(crate) fn changed(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-/// Sidecars that a warning names; the rest is counted.
-const OUTDATED_SHOWN: usize = 3;
-
-#[cfg(test)]
-pub(crate) mod tests;

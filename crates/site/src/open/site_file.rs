@@ -2,7 +2,7 @@
 
 use crate::open::directory::Root;
 use crate::open::error::{OpenFault, Warnings};
-use crate::open::live::{Origin, Stamp};
+use crate::open::origin::{Origin, Stamp};
 use rustix::fs::Stat;
 use sitar_io::File;
 use std::io;

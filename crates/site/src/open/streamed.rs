@@ -1,6 +1,7 @@
 //! Files that bodies are sent from, piece by piece, and how a change of their content is noticed.
 
-use crate::open::live::{Origin, Stamp};
+use super::place::Place;
+use crate::open::origin::{Origin, Stamp};
 use crate::open::tar::Map;
 use rustix::fs::{AtFlags, Stat, StatxFlags};
 use rustix::io::Errno;
@@ -54,23 +55,6 @@ pub struct Streamed {
     map: Option<Arc<Map>>,
     /// Opened for one representation, and not the archive that all of them share.
     own: bool,
-}
-
-/// Where the next bytes of a body are.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In the file: this many, from this offset on.
-    File {
-        /// Bytes from the start of the file.
-        offset: u64,
-        /// How many follow each other there.
-        len: u64,
-    },
-    /// Nowhere: this many of them are zero.
-    Hole {
-        /// How many.
-        len: u64,
-    },
 }
 
 impl Streamed {

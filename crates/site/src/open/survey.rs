@@ -4,7 +4,8 @@
 mod secrets;
 
 use crate::open::directory::Root;
-use crate::open::error::{Warning, Warnings, printable};
+use crate::open::error::{Warning, Warnings};
+use crate::open::printable::printable;
 use crate::open::sidecar::sidecar;
 use crate::open::site::{Site, Store};
 pub use secrets::is_html;

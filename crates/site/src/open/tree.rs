@@ -4,10 +4,11 @@
 //! target that climbs out is left out, never clamped. Work is counted ([`FUEL`]) because links
 //! multiply: a few hundred bytes of archive can name more paths than there are atoms.
 
-use crate::open::error::{OpenFault, Warnings, printable};
+use crate::open::error::{OpenFault, Warnings};
 use crate::open::names::{NAMES_BYTES_MAX, Names};
 use crate::open::pack::INDEX_NAME;
 use crate::open::path::{DEPTH_MAX, NAME_MAX};
+use crate::open::printable::printable;
 use crate::open::tar::{Kind, Map, Member, Members, Stored};
 use crate::rules::{HEADERS, REDIRECTS};
 use std::collections::{BTreeMap, HashMap};

@@ -1,6 +1,6 @@
 //! What can be wrong with a rule, said so that the author of the site can mend it.
 
-use crate::open::error::printable;
+use crate::open::printable::printable;
 use std::fmt;
 
 /// One mistake in `_headers` or `_redirects`.

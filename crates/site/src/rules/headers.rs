@@ -4,11 +4,14 @@ mod gather;
 mod rule;
 
 use super::bits::Bits;
+use super::captures::Captures;
 use super::error::{Fault, Faults};
-use super::pattern::{Captures, Room, Subject};
-use super::redirects::Redirects;
+use super::files::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines};
+use super::pattern::Pattern;
+use super::pattern::Room;
+use super::source;
+use super::subject::Subject;
 use super::table::Table;
-use super::{HEADER_LINES_MAX, HEADER_RULES_MAX, LINE_MAX, lines, source};
 use rule::{Class, Line, List, Repetition, Rule, Text};
 pub use rule::{Override, StoredCoding};
 use std::collections::{BTreeSet, HashMap};
@@ -257,10 +260,10 @@ impl Headers {
         self.find(&Subject { key, slash: false, authority: None })?.stored()
     }
 
-    /// The rules that match no path until they have been shown one; those with a host are not among
-    /// them, nor are those for what a redirect may answer.
-    pub(crate) fn unmatched(&self, redirects: &Redirects) -> Unmatched<'_> {
-        let is_left = |rule: &&Rule| !rule.source.names_host() && !redirects.may_answer(&rule.source);
+    /// The rules that match no path until they have been shown one. Those with a host are not among
+    /// them, nor are those for what something else may answer.
+    pub(super) fn unmatched(&self, may_be_answered: impl Fn(&Pattern) -> bool) -> Unmatched<'_> {
+        let is_left = |rule: &&Rule| !rule.source.names_host() && !may_be_answered(&rule.source);
         Unmatched { left: self.rules.iter().filter(is_left).collect() }
     }
 
@@ -328,7 +331,7 @@ const CODING: u8 = 1 << 3;
 /// ([`crate::answer::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;
 /// Bytes of text in lines with placeholders: with what is filled in they have to fit into a
-/// [`FieldBuf`](crate::answer::reply::FieldBuf).
+/// [`FieldBuf`](crate::answer::field_buf::FieldBuf).
 const FILLED_BYTES_MAX: usize = 400;
 
 #[cfg(test)]

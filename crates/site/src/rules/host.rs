@@ -1,8 +1,8 @@
 //! The host of a rule's source: `example.com`, `:project.pages.dev`.
 
+use super::captures::{Captured, Captures, find_name};
 use super::cost::looked_at;
 use super::error::Fault;
-use super::pattern::{Captured, Captures, find_name};
 use super::pieces::{Cuts, Pieces};
 
 /// A host, label by label from the left.

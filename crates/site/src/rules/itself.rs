@@ -6,10 +6,12 @@
 //! is compared with the target's. Where a splat takes the target's path among others, the paths are
 //! compared too.
 
+use super::captures::find_name;
 use super::cost::looked_at;
 use super::error::Fault;
 use super::origin::cut_port;
-use super::pattern::{Pattern, Slash, Subject, find_name};
+use super::pattern::{Pattern, Slash};
+use super::subject::Subject;
 use super::target::clean;
 use crate::open::path::{NAME_MAX, resolve};
 

@@ -26,8 +26,10 @@
 //! or cookie.
 
 mod bits;
+mod captures;
 mod cost;
 mod error;
+mod files;
 mod headers;
 mod host;
 mod itself;
@@ -38,15 +40,18 @@ mod pieces;
 mod redirects;
 mod review;
 mod source;
+mod subject;
 mod table;
 mod target;
 mod template;
 
 pub use error::RuleError;
+pub(crate) use files::{FILE_MAX, HEADER_LINES_MAX, HEADERS, PIECES_MAX, REDIRECTS, rule_bytes};
+pub use files::{RULE_FILES, Shadowed};
 pub(crate) use headers::{FIXED_BYTES_MAX, Headers, Occasion};
 pub use headers::{HeaderSet, Override, StoredCoding, Unmatched};
-pub(crate) use pattern::Subject;
 pub(crate) use redirects::{Outcome, Redirects};
+pub(crate) use subject::{Subject, subject};
 
 use error::{Fault, Faults};
 
@@ -56,17 +61,6 @@ pub struct Rules {
     pub(crate) headers: Headers,
     pub(crate) redirects: Redirects,
     shadowed: Vec<Shadowed>,
-}
-
-/// A rule that can never apply, because another one before it always does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shadowed {
-    /// The file's name.
-    pub file: &'static str,
-    /// The line of the rule that never applies.
-    pub line: u32,
-    /// The line of the one that does.
-    pub by: u32,
 }
 
 impl Rules {
@@ -113,28 +107,3 @@ fn checked<'t>(text: &'t [u8], faults: &mut Faults) -> Option<&'t [u8]> {
     }
     Some(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text))
 }
-
-/// Lines with their numbers, whatever their ends.
-fn lines(text: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    // FILE_MAX is far below 2^32.
-    (1..).zip(text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)))
-}
-
-/// The file with the header rules.
-pub(crate) const HEADERS: &str = "_headers";
-/// The file with the redirects.
-pub(crate) const REDIRECTS: &str = "_redirects";
-/// Bytes of one file.
-pub(crate) const FILE_MAX: usize = 1 << 20;
-/// Bytes of one line. Cloudflare allows 2,000 characters, which are 8,000 bytes at most.
-const LINE_MAX: usize = 8192;
-/// Rules in `_redirects`. Cloudflare allows 2,100.
-const REDIRECTS_MAX: usize = 10_000;
-/// Those of them with wildcards, a host or parameters. Cloudflare allows 100.
-const REDIRECTS_DYNAMIC_MAX: usize = 500;
-/// Rules in `_headers`. Cloudflare allows 100.
-const HEADER_RULES_MAX: usize = 500;
-/// Lines that rules may add to one answer.
-pub(crate) const HEADER_LINES_MAX: usize = 64;
-/// Pieces of a header block: the lines of rules, and those of the server's own.
-pub(crate) const PIECES_MAX: usize = HEADER_LINES_MAX + 16;

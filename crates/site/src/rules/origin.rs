@@ -6,9 +6,9 @@
 //! accepted before the first slash or question mark, and only what follows them is searched for
 //! placeholders.
 
+use super::captures::find_name;
 use super::error::Fault;
-use super::pattern::find_name;
-use crate::open::error::printable;
+use crate::open::printable::printable;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Splits a target into its origin and the rest: nothing, or what begins with `/` or `?`.

@@ -5,10 +5,11 @@
 //! them it meets.
 
 use super::bits::Bits;
+use super::captures::{Captured, Captures, find_name};
 use super::cost::looked_at;
 use super::error::Fault;
-use super::pattern::{Captured, Captures, Pattern, find_name};
-use super::{REDIRECTS_DYNAMIC_MAX, redirects::WORDS_MAX};
+use super::files::{REDIRECTS_DYNAMIC_MAX, WORDS_MAX};
+use super::pattern::Pattern;
 use std::collections::HashMap;
 
 /// One parameter of one rule.

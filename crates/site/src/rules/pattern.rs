@@ -5,11 +5,13 @@
 //! patterns ([`Asked`]), so that one takes time as its own length says, and no path is expensive,
 //! whatever the rules are.
 
+use super::captures::{CAPTURES_MAX, Captured, Captures, find_name};
 use super::cost::looked_at;
 use super::error::Fault;
 use super::host::Host;
-use super::pieces::{Cuts, Pieces};
-use crate::open::path::{DEPTH_MAX, NAME_MAX, resolve};
+use super::pieces::{Cuts, HEAD_MAX, Pieces, TAIL_MAX};
+use super::subject::Subject;
+use crate::open::path::{NAME_MAX, resolve};
 
 /// What a rule applies to.
 #[derive(Debug)]
@@ -52,18 +54,6 @@ struct Splat {
     tail: Vec<Segment>,
 }
 
-/// What is asked, as patterns see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'k> {
-    /// The path's key: decoded, without slashes at its ends and without empty segments. An escaped
-    /// slash is an [`ESCAPED_SLASH`](crate::open::path::ESCAPED_SLASH).
-    pub(crate) key: &'k [u8],
-    /// The path ended in a slash.
-    pub(crate) slash: bool,
-    /// The host that was asked, with its port; `None` when the client named none.
-    pub(crate) authority: Option<&'k [u8]>,
-}
-
 /// The same in segments and labels, for all patterns that it is tried on.
 #[derive(Debug)]
 pub(super) struct Asked<'c, 'k> {
@@ -96,47 +86,6 @@ impl<'c, 'k> Asked<'c, 'k> {
     /// The first segment of the path.
     pub(super) fn first(&self) -> Option<&'k [u8]> {
         self.path.first()
-    }
-}
-
-/// What the placeholders of a pattern stand for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Captures<'k> {
-    values: [Captured<'k>; CAPTURES_MAX],
-    len: usize,
-}
-
-/// One capture, and what its bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Captured<'k> {
-    /// Decoded bytes of a path's key or a host.
-    Plain(&'k [u8]),
-    /// The same of a path, at whose end a slash follows.
-    Folder(&'k [u8]),
-    /// Bytes of a query as they came, escapes and all.
-    Query(&'k [u8]),
-}
-
-impl<'k> Captures<'k> {
-    pub(crate) fn new() -> Captures<'k> {
-        Captures { values: [Captured::Plain(b""); CAPTURES_MAX], len: 0 }
-    }
-
-    pub(crate) fn push(&mut self, value: Captured<'k>) {
-        // Patterns have at most CAPTURES_MAX names.
-        if let Some(place) = self.values.get_mut(self.len) {
-            *place = value;
-            self.len += 1;
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(crate) fn get(&self, at: usize) -> Captured<'k> {
-        self.values[..self.len].get(at).copied().unwrap_or(Captured::Plain(b""))
     }
 }
 
@@ -301,7 +250,7 @@ impl Pattern {
     /// Whether it matches. `captures` then holds what its placeholders stand for, and nothing of
     /// use otherwise.
     pub(super) fn takes<'k>(&self, asked: &Asked<'_, 'k>, captures: &mut Captures<'k>) -> bool {
-        captures.len = 0;
+        captures.clear();
         looked_at(1);
         self.take(asked, captures).is_some()
     }
@@ -437,21 +386,6 @@ fn split_host(text: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Fault> {
     }
 }
 
-/// The first `:name` in a text: where it begins, and where it ends. A name begins with a letter, so
-/// ports are none.
-pub(super) fn find_name(text: &[u8]) -> Option<(usize, usize)> {
-    let mut from = 0;
-    while let Some(colon) = text[from..].iter().position(|&byte| byte == b':').map(|at| from + at) {
-        let name = &text[colon + 1..];
-        let len = name.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_').count();
-        if name.first().is_some_and(u8::is_ascii_alphabetic) {
-            return Some((colon, colon + 1 + len));
-        }
-        from = colon + 1;
-    }
-    None
-}
-
 /// A literal part of a segment, as paths are compared: decoded.
 fn decode(raw: &[u8]) -> Result<Box<[u8]>, Fault> {
     let mut path = Vec::with_capacity(raw.len() + 1);
@@ -472,14 +406,6 @@ fn decode(raw: &[u8]) -> Result<Box<[u8]>, Fault> {
 fn has_twice(names: &[Box<str>]) -> bool {
     names.iter().enumerate().any(|(at, name)| names[..at].contains(name))
 }
-
-/// Placeholders of one rule, the splat, the host's and the query's included.
-pub(super) const CAPTURES_MAX: usize = 16;
-/// Segments in front of a splat, or all: as deep as the folders of a site can be, and a bound for
-/// what is found out once for all rules.
-pub(super) const HEAD_MAX: usize = DEPTH_MAX;
-/// Segments behind a splat.
-pub(super) const TAIL_MAX: usize = 16;
 
 #[cfg(test)]
 pub(super) mod plain;

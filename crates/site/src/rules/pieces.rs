@@ -150,9 +150,16 @@ fn find_last(text: &[u8], separator: u8) -> Option<usize> {
 
 /// First pieces whose ends are kept: as many segments as a source may have in front of its splat,
 /// and more than a host has labels.
-const ENDS: usize = super::pattern::HEAD_MAX;
+const ENDS: usize = HEAD_MAX;
 /// Last pieces whose beginnings are kept: as many segments as a source may have behind its splat.
-const STARTS: usize = super::pattern::TAIL_MAX;
+const STARTS: usize = TAIL_MAX;
+
+/// Segments in front of a splat, or all: as deep as the folders of a site can be, and a bound for
+/// what is found out once for all rules.
+pub(super) const HEAD_MAX: usize = crate::open::path::DEPTH_MAX;
+
+/// Segments behind a splat.
+pub(super) const TAIL_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,16 @@
 //! `_redirects`: one rule a line, `source [name=value …] target [status[!]]`; without a target
 //! where the status is an error.
 
+use super::captures::Captures;
 use super::cost::looked_at;
 use super::error::{Fault, Faults};
+use super::files::{LINE_MAX, REDIRECTS_DYNAMIC_MAX, REDIRECTS_MAX, Shadowed, WORDS_MAX, lines};
 use super::itself::{self, Itself};
 use super::parameters::{Conditions, Parameter};
-use super::pattern::{Captures, Pattern, Room, Subject};
+use super::pattern::{Pattern, Room};
+use super::subject::Subject;
 use super::table::Table;
 use super::target::{Action, Local, STATUSES_HINT, action, bare, expand, is_asset, is_redirect};
-use super::{LINE_MAX, REDIRECTS_DYNAMIC_MAX, REDIRECTS_MAX, Shadowed, lines};
 use crate::answer::reply::Reply;
 use sitar_http::Status;
 
@@ -321,8 +323,6 @@ fn words(line: &[u8]) -> Vec<&[u8]> {
     words.take_while(|word| !word.starts_with(b"#")).take(WORDS_MAX).collect()
 }
 
-/// Words of a line that are looked at.
-pub(super) const WORDS_MAX: usize = 32;
 const LIMITS_HINT: &str = "10,000 are allowed, 500 of them with placeholders, splats, hosts or parameters";
 
 #[cfg(test)]

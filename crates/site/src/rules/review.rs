@@ -1,6 +1,7 @@
 //! Rules one by one, for `sitar check`, which says what is wrong with them.
 
-use super::{Override, Rules, StoredCoding, Unmatched};
+use super::Rules;
+use super::headers::{Override, StoredCoding, Unmatched};
 use std::collections::BTreeSet;
 
 impl Rules {
@@ -21,7 +22,8 @@ impl Rules {
     /// give addresses to which no file's name leads, so nothing can be said.
     #[must_use]
     pub fn unmatched(&self) -> Option<Unmatched<'_>> {
-        (!self.redirects.rewrite()).then(|| self.headers.unmatched(&self.redirects))
+        (!self.redirects.rewrite())
+            .then(|| self.headers.unmatched(|source| self.redirects.may_answer(source)))
     }
 
     /// The fixed paths of redirects that give way to a file there, with the lines of the rules.

@@ -143,7 +143,7 @@ fn escaped(path: &[u8], bytes: &[u8]) -> Vec<u8> {
 }
 
 fn write(path: &[u8]) -> String {
-    format!("write {}", crate::open::error::printable(if path.is_empty() { b"/" } else { path }))
+    format!("write {}", crate::open::printable::printable(if path.is_empty() { b"/" } else { path }))
 }
 
 /// Alternatives that a hint lists.

@@ -1,7 +1,8 @@
 //! Which rules can match a path: those that name it, and those with wildcards, in the order of the
 //! file.
 
-use super::pattern::{Asked, Pattern, Room, Subject};
+use super::pattern::{Asked, Pattern, Room};
+use super::subject::Subject;
 use std::collections::HashMap;
 
 /// Numbers of rules.

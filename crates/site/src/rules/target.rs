@@ -1,11 +1,14 @@
 //! Where a redirect leads and what a rewrite shows, with everything that keeps both inside what the
 //! rule says.
 
+use super::captures::Captures;
 use super::error::Fault;
 use super::origin;
-use super::pattern::{Captures, Pattern};
+use super::pattern::Pattern;
 use super::template::{Sink, Template, is_escape};
-use crate::answer::reply::{FieldBuf, Reply, location_block};
+use crate::answer::field_buf::FieldBuf;
+use crate::answer::fixed_lines::location_block;
+use crate::answer::reply::Reply;
 use crate::open::path::{ESCAPED_SLASH, NAME_MAX, hex, resolve};
 use sitar_http::Status;
 

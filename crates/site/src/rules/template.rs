@@ -1,7 +1,8 @@
 //! What a rule makes of a request: a target or a header's value, in which captures are filled in.
 
+use super::captures::{Captured, Captures, find_name};
 use super::error::Fault;
-use super::pattern::{Captured, Captures, Pattern, find_name};
+use super::pattern::Pattern;
 use crate::open::path::percent;
 
 /// Text with places for captures.

@@ -125,7 +125,7 @@ fn links_are_followed_out_of_the_site_when_that_is_wanted() {
     assert_eq!(names, expected);
     assert_eq!(warnings, [""; 0]);
     let site = Site::open(&root, &follow).unwrap();
-    let (status, fields, body) = crate::open::site::tests::ask(&site, "GET /store/page", "");
+    let (status, fields, body) = crate::open::opening::tests::ask(&site, "GET /store/page", "");
     assert_eq!((status, body.as_str()), (200, "page"));
     assert!(fields.contains("A: b\r\n"), "{fields}");
 

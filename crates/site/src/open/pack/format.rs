@@ -12,7 +12,7 @@
 //!
 //! All numbers are little-endian.
 
-use crate::answer::representation::Hash;
+use crate::open::hash::Hash;
 
 /// The member that holds the index. Always the last one, so that its end is found from the archive's.
 pub const INDEX_NAME: &[u8] = b".sitar/index";
@@ -34,8 +34,8 @@ pub const FOOTER: usize = BLOCK as usize;
 pub const INDEX_MAX: u64 = 512 << 20;
 /// Pairs of header blocks at most; their numbers have 16 bits, the last of which means none.
 pub const PAIRS_MAX: usize = 0xffff;
-/// Bytes of one header block: with validators and the site's own rules it has to fit into an answer
-/// ([`crate::answer::reply`] adds up).
+/// Bytes of one header block. With validators and the site's own rules it has to fit into an answer;
+/// `answer/reply.rs` adds up.
 pub const LINES_MAX: usize = 2 << 10;
 /// Lines of one header block; those that sitar makes have six.
 pub const LINES_COUNT_MAX: usize = 14;

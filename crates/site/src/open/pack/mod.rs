@@ -11,8 +11,4 @@
 pub mod format;
 pub(crate) mod read;
 
-use crate::rules;
 pub(crate) use format::{INDEX_NAME, LINES_COUNT_MAX, LINES_MAX, Record, Records};
-
-/// Files that rule the site: they travel in the pack and are never served.
-pub const RULE_FILES: [&[u8]; 2] = [rules::HEADERS.as_bytes(), rules::REDIRECTS.as_bytes()];

@@ -6,17 +6,18 @@
 //! may stand in an answer. What then remains is the word of whoever made the archive, as with any tar; the bodies are held
 //! against their hashes when they are loaded.
 
-use super::RULE_FILES;
 use super::format::{
     BLOCK, END, FOOTER, Fields, Footer, INDEX_MAX, LINES_COUNT_MAX, LINES_MAX, NONE, PAIR, PAIRS_MAX, RECORD,
     Record, Records, VERSION,
 };
 use crate::answer::fields::{Blocks, are_lines};
-use crate::answer::representation::Hash;
-use crate::open::error::{OpenFault, printable};
+use crate::open::error::OpenFault;
+use crate::open::hash::Hash;
 use crate::open::names::{FILES_MAX, Miscounted, NAMES_BYTES_MAX, Names};
 use crate::open::path::{is_key, is_public};
+use crate::open::printable::printable;
 use crate::open::tar::ReadAt;
+use crate::rules::RULE_FILES;
 use aws_lc_rs::digest::{Context, SHA256};
 
 /// What an archive's end says.
@@ -99,11 +100,10 @@ impl PackIndex {
         let mut texts = [None, None];
         for (name, record) in self.members() {
             let Some(place) = RULE_FILES.iter().position(|rules| *rules == name) else { continue };
-            let mut text = vec![0; crate::open::site::rule_bytes(record.size)];
+            let mut text = vec![0; crate::rules::rule_bytes(record.size)];
             read(archive, &mut text, record.offset)?;
             // One that is too long is refused for that.
-            if text.len() as u64 == record.size && crate::answer::representation::sha256(&text) != record.hash
-            {
+            if text.len() as u64 == record.size && crate::open::hash::sha256(&text) != record.hash {
                 return Err(damaged(record.offset, "its rules do not have the hash that the index says"));
             }
             texts[place] = Some(text);
@@ -171,7 +171,7 @@ pub(crate) fn reseal(archive: &mut [u8]) {
     let Some(footer) = archive[at..].first_chunk::<FOOTER>().and_then(Footer::parse) else { return };
     let field = at + FOOTER - 32;
     if let Some(body) = usize::try_from(footer.offset).ok().and_then(|from| archive.get(from..field)) {
-        let hash = crate::answer::representation::sha256(body);
+        let hash = crate::open::hash::sha256(body);
         archive[field..field + 32].copy_from_slice(&hash);
     }
 }

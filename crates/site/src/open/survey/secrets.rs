@@ -6,7 +6,8 @@
 //! name is looked for without the dot, as it stands in a careless copy. Names that mean something
 //! else as often (`.pem`, `.key`, `.json`, `env`) count only with content that proves it.
 
-use crate::open::error::{Warning, Warnings, printable};
+use crate::open::error::{Warning, Warnings};
+use crate::open::printable::printable;
 
 /// A kind of file.
 struct Kind {

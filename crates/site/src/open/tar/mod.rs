@@ -10,32 +10,23 @@
 //! site that shows other files than `tar -t` lists: an archive without its end marker counts as cut
 //! short, and a zero block must be followed by another (or by the end of the file).
 
-use crate::open::error::{OpenFault, Warnings, printable};
+use crate::open::error::{OpenFault, Warnings};
+use crate::open::printable::printable;
 use header::{Header, OldSparse, TypeFlag};
 use pax::{Overrides, Version};
 use sparse::{EXTENTS_MAX, Entries, Text};
-use std::io;
-use window::{Window, read_error};
+use window::{BLOCK, Window, read_error};
 
+pub use read_at::ReadAt;
 pub(crate) use sparse::Map;
 
 mod header;
 mod pax;
+mod read_at;
 mod sparse;
 #[cfg(test)]
 pub(crate) mod tests;
 mod window;
-
-/// Bytes that can be read anywhere: a file, or a slice in tests.
-pub trait ReadAt {
-    /// Bytes that there are; they never become more or fewer.
-    fn size(&self) -> u64;
-    /// Fills `buf` from `offset`.
-    ///
-    /// # Errors
-    /// The kernel's, or the source ends before the buffer does.
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-}
 
 /// One member: a name and what it stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -451,8 +442,6 @@ fn until_zero(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A header, and the unit that bodies are padded to, in bytes.
-const BLOCK: usize = 512;
 /// Headers in one archive, extensions included: about 2 GiB of nothing but headers.
 const HEADERS_MAX: u64 = 4 << 20;
 /// Bytes of one pax header or one long name.

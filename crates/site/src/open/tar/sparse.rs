@@ -5,7 +5,7 @@
 //! the data (1.0, which bsdtar writes unasked). All of them come to the same [`Map`]. The parts lie
 //! one behind the other in the archive, in the order of the file.
 
-use crate::open::streamed::Place;
+use crate::open::place::Place;
 use std::io;
 use std::ops::Range;
 

@@ -244,7 +244,7 @@ fn a_size_beyond_four_gibibytes() {
         fn size(&self) -> u64 {
             self.len
         }
-        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
             buf.fill(0);
             let Some(head) = self.head.get(offset as usize..) else { return Ok(()) };
             let both = head.len().min(buf.len());

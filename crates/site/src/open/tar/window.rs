@@ -1,6 +1,6 @@
 //! Blocks of an archive, read many at a time.
 
-use super::{BLOCK, ReadAt};
+use super::read_at::ReadAt;
 use crate::open::error::OpenFault;
 use std::io;
 
@@ -53,19 +53,7 @@ pub(super) fn read_error(error: io::Error) -> OpenFault {
     OpenFault::Io { doing: "read the archive", error }
 }
 
-impl ReadAt for &[u8] {
-    fn size(&self) -> u64 {
-        <[u8]>::len(self) as u64
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let from = usize::try_from(offset).map_err(|_| eof())?;
-        let end = from.checked_add(buf.len()).ok_or_else(eof)?;
-        buf.copy_from_slice(self.get(from..end).ok_or_else(eof)?);
-        Ok(())
-    }
-}
-
 /// Bytes read at once.
 const WINDOW: u64 = 32 * 1024;
+/// A header, and the unit that bodies are padded to, in bytes.
+pub(super) const BLOCK: usize = 512;

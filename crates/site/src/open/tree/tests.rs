@@ -9,7 +9,7 @@ type Listed = (Vec<(String, String)>, Vec<String>);
 /// Names with their bodies, and the warnings' text.
 fn listed(bytes: &[u8], prefix: Option<&str>) -> Result<Listed, OpenFault> {
     let mut warnings = Warnings::default();
-    let files = crate::open::site::list(&bytes, prefix, &mut warnings)?;
+    let files = crate::open::opening::list(&bytes, prefix, &mut warnings)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (names, bodies) = files.0;
     let files = names

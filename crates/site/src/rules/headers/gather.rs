@@ -2,10 +2,12 @@
 
 use super::rule::{Line, List, Rule, Text};
 use super::{CODING, HeaderSet, NOSNIFF, OWN, Occasion, StoredCoding, TYPE};
-use crate::answer::reply::FieldBuf;
-use crate::rules::HEADER_LINES_MAX;
+use crate::answer::field_buf::FieldBuf;
+use crate::rules::captures::Captures;
 use crate::rules::cost::looked_at;
-use crate::rules::pattern::{Asked, Captures, Room, Subject};
+use crate::rules::files::HEADER_LINES_MAX;
+use crate::rules::pattern::{Asked, Room};
+use crate::rules::subject::Subject;
 use crate::rules::template::Sink;
 use sitar_http::{FIELDS_MAX, Request};
 
@@ -46,7 +48,7 @@ impl<'s> HeaderSet<'s> {
         if self.filled {
             let set = *self;
             let written =
-                crate::answer::route::subject(request, |subject| set.fill_for(occasion, subject, out));
+                crate::rules::subject::subject(request, |subject| set.fill_for(occasion, subject, out));
             self.written = written.unwrap_or(0);
         }
     }

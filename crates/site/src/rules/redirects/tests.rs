@@ -1,6 +1,7 @@
 use super::*;
+use crate::rules::captures::Captured;
 use crate::rules::cost::steps;
-use crate::rules::pattern::{Captured, plain};
+use crate::rules::pattern::plain;
 use proptest::prelude::*;
 
 fn compiled(text: &str) -> Redirects {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::answer::reply::Body;
 use crate::answer::route::{Found, Route};
+use crate::open::index::FileId;
 use crate::open::tar::tests::{archive, member};
 use crate::{Budget, Representation};
 use sitar_http::{Status, h1};

@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use crate::event::Key;
+use crate::key::Key;
 use crate::table::{CAPACITY_MAX, EntryId};
 
 /// Slots whose `Conn` was dropped instead of closed, to be closed at the next wait.

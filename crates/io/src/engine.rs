@@ -11,19 +11,12 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
-use crate::conn::Listener;
-use crate::event::SendBuf;
 use crate::file::{File, FileStat};
+use crate::op::{Op, Request, Sending};
 use crate::read_buf::ReadBuf;
-use crate::ring::{Op, Sending};
-use crate::sockopt::SockOpt;
+use crate::send_buf::SendBuf;
 use crate::table::{EntryId, Table};
 use crate::udp::Udp;
-use crate::waker::Waker;
-
-/// Bytes that one operation moves at most (the kernel's MAX_RW_COUNT, linux/fs.h): every count of
-/// them fits into a completion.
-pub(crate) const OPERATION_MAX: usize = 0x7fff_f000;
 
 /// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and [`Epoll`](crate::Epoll).
 pub trait Engine: Sealed + 'static {}
@@ -33,29 +26,6 @@ pub trait Engine: Sealed + 'static {}
 pub struct Submission<'a> {
     pub(crate) id: EntryId,
     pub(crate) op: Request<'a>,
-}
-
-/// `whole`: after a short send the kernel is to go on by itself. `yields`: receives that were asked for at the same time get
-/// their slots first.
-pub(crate) enum Request<'a> {
-    Accept { listener: &'a Listener },
-    Recv { slot: u32, yields: bool },
-    Send { slot: u32, buf: &'a SendBuf, offset: usize, whole: bool },
-    Writable { slot: u32 },
-    Read { file: &'a File, at: u64, buf: &'a mut ReadBuf },
-    RecvFrom { at: &'a Udp },
-    SendTo { by: &'a Udp, to: SocketAddr, segment_size: u16, bytes: &'a [u8] },
-    Open { dir: &'a File, path: &'a CStr },
-    Stat { dir: &'a File, path: &'a CStr },
-    Peer { slot: u32, ipv6: bool },
-    SetOpt { slot: u32, opt: &'a SockOpt },
-    Unacked { slot: u32 },
-    Shutdown { slot: u32 },
-    Close { slot: u32 },
-    Cancel { target: EntryId },
-    CancelSlot { slot: u32 },
-    CancelAll,
-    Wake { waker: &'a Waker },
 }
 
 /// What an engine says has happened.
@@ -68,6 +38,28 @@ pub struct Completion {
     pub(crate) buffer: Option<u16>,
     /// More completions of this operation will follow.
     pub(crate) more: bool,
+}
+
+/// What a terminal completion of these operations has to say besides its number.
+#[derive(Clone, Copy, Debug)]
+pub enum Question {
+    /// The address that a `Peer` found.
+    Peer,
+    /// How much an `Unacked` found in the queue.
+    Unacked,
+    /// The file that an `Open` opened.
+    Open,
+    /// What a `Stat` found.
+    Stat,
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug)]
+pub enum Answer {
+    Address(SocketAddr),
+    Bytes(u32),
+    File(File),
+    Stat(FileStat),
 }
 
 /// The sealed part of [`Engine`].
@@ -90,20 +82,10 @@ pub trait Sealed {
     /// The next completion.
     #[doc(hidden)]
     fn next(&mut self) -> Option<Completion>;
-    /// The address that a successful `Peer` found.
+    /// What an operation that succeeded with `number` has found besides, `None` when it is not
+    /// there. Asked for once, after the operation's terminal completion.
     #[doc(hidden)]
-    fn peer(&mut self, id: EntryId) -> Option<SocketAddr>;
-    /// How much a successful `Unacked`, which said `number`, found in the queue.
-    #[doc(hidden)]
-    fn unacked(&mut self, _id: EntryId, number: u32) -> u32 {
-        number
-    }
-    /// The file that a successful `Open` opened, which said `number`. Asked for once.
-    #[doc(hidden)]
-    fn opened(&mut self, id: EntryId, number: u32) -> Option<File>;
-    /// What a successful `Stat` found.
-    #[doc(hidden)]
-    fn stat(&mut self, id: EntryId) -> Option<FileStat>;
+    fn answer(&mut self, id: EntryId, question: Question, number: u32) -> Option<Answer>;
     /// Whether received datagrams can be coalesced.
     #[doc(hidden)]
     fn has_gro(&self) -> bool;

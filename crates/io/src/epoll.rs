@@ -28,9 +28,9 @@ use rustix::io::Errno;
 
 use self::datagrams::Socket;
 use self::places::Places;
-use self::reader::{Answer, Reader};
-use crate::engine::{Completion, Engine, Full, Memory, Request, Sealed, Submission};
-use crate::file::{File, FileStat};
+use self::reader::Reader;
+use crate::engine::{Answer, Completion, Engine, Full, Memory, Question, Sealed, Submission};
+use crate::op::Request;
 use crate::ring::{Config, Ring};
 use crate::sockopt::SockOpt;
 use crate::table::EntryId;
@@ -71,8 +71,8 @@ pub struct Epoll {
     reads: VecDeque<EntryId>,
     /// Reads, opens and looks that wait for the helper thread.
     backlog: VecDeque<EntryId>,
-    /// What the helper has found, until it is asked for.
-    found: VecDeque<(EntryId, Answer)>,
+    /// What operations have found, until it is asked for.
+    answers: VecDeque<(EntryId, Answer)>,
     reader: Reader,
     waker: Option<Waker>,
     /// The kernel has reported the waker, and nobody has been told yet.
@@ -109,7 +109,7 @@ enum Begin {
     Wake,
 }
 
-/// An operation that has begun, or the answer of one that has ended.
+/// An operation that has begun.
 #[derive(Clone, Copy)]
 enum Doing {
     Nothing,
@@ -121,7 +121,6 @@ enum Doing {
     Writable { slot: u32 },
     RecvFrom,
     SendTo { sent: usize },
-    Peer(SocketAddr),
     Wake,
 }
 
@@ -184,7 +183,7 @@ impl Epoll {
             rx_free: Vec::with_capacity(rx_count),
             reads: VecDeque::with_capacity(ops),
             backlog: VecDeque::with_capacity(ops),
-            found: VecDeque::new(),
+            answers: VecDeque::new(),
             reader,
             waker: None,
             woken: false,
@@ -266,8 +265,8 @@ impl Epoll {
                     Some(Ok(address)) => match address.and_then(|address| SocketAddr::try_from(address).ok())
                     {
                         Some(address) => {
-                            self.set(op, Doing::Peer(address));
-                            self.complete(op, Ok(0), None, false);
+                            self.answers.push_back((op, Answer::Address(address)));
+                            self.end(op, Ok(0));
                         }
                         None => self.end(op, Err(Errno::AFNOSUPPORT)),
                     },
@@ -317,12 +316,6 @@ impl Epoll {
                 self.set(op, Doing::Wake);
             }
         }
-    }
-
-    fn take_found(&mut self, id: EntryId) -> Option<Answer> {
-        // In the order in which they are reported, so it is the first.
-        let at = self.found.iter().position(|(of, _)| *of == id)?;
-        Some(self.found.remove(at)?.1)
     }
 
     /// Whether something can be done or told without waiting for the kernel.
@@ -440,29 +433,14 @@ impl Sealed for Epoll {
         self.completions.pop_front()
     }
 
-    fn peer(&mut self, id: EntryId) -> Option<SocketAddr> {
-        match self.doing(id) {
-            Doing::Peer(address) => Some(address),
-            _ => None,
-        }
+    fn answer(&mut self, id: EntryId, _: Question, _: u32) -> Option<Answer> {
+        // In the order in which they are reported, so it is the first.
+        let at = self.answers.iter().position(|(of, _)| *of == id)?;
+        Some(self.answers.remove(at)?.1)
     }
 
     fn has_set_opt(&self) -> bool {
         false
-    }
-
-    fn opened(&mut self, id: EntryId, _: u32) -> Option<File> {
-        match self.take_found(id)? {
-            Answer::Opened(file) => Some(file),
-            _ => None,
-        }
-    }
-
-    fn stat(&mut self, id: EntryId) -> Option<FileStat> {
-        match self.take_found(id)? {
-            Answer::Stat(stat) => Some(stat),
-            _ => None,
-        }
     }
 
     fn has_gro(&self) -> bool {

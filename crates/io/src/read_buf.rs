@@ -3,7 +3,7 @@
 use std::array;
 use std::ops::Range;
 
-use crate::engine::OPERATION_MAX;
+use crate::send_buf::OPERATION_MAX;
 use crate::{RegionMut, TxBuf};
 
 /// At most so many runs in one [`Runs`]: full TLS records in a send slot.

@@ -3,6 +3,7 @@
 mod config;
 mod datagrams;
 mod drain;
+mod endings;
 mod id;
 mod inner;
 mod names;
@@ -23,13 +24,15 @@ use rustix::io::Errno;
 
 pub use self::id::OpId;
 use self::inner::Inner;
-pub(crate) use self::inner::{Op, Sending};
 use crate::arena::{Arena, TxBuf};
 use crate::conn::{Conn, Listener};
 use crate::engine::Engine;
-use crate::event::{Busy, Event, Key, SendBuf};
+use crate::event::Event;
 use crate::file::File;
+use crate::key::{Busy, Key};
+use crate::op::Op;
 use crate::read_buf::ReadBuf;
+use crate::send_buf::SendBuf;
 use crate::sockopt::SockOpt;
 use crate::waker::Waker;
 

@@ -56,8 +56,8 @@ pub use self::sealing::Seal;
 pub use self::socket::Socket;
 use self::state::{Alarm, Due, State};
 pub use self::stream::Stream;
-use crate::event::Key;
 use crate::file::File;
+use crate::key::Key;
 use crate::sockopt::TlsTx;
 
 /// What passes between two waits at least, so that a program that never sleeps gets on in time.

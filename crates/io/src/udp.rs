@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use crate::arena::RxBuf;
-use crate::event::Key;
+use crate::key::Key;
 use crate::sockopt;
 
 /// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was coalesced. So a ring that

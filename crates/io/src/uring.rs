@@ -14,7 +14,6 @@ mod sqpoll;
 mod unavailable;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -28,8 +27,8 @@ pub use self::sqpoll::SqPoll;
 pub use self::unavailable::Unavailable;
 
 use crate::arena::Arena;
-use crate::engine::{Completion, Engine, Full, Memory, Request, Sealed, Submission};
-use crate::file::{File, FileStat};
+use crate::engine::{Answer, Completion, Engine, Full, Memory, Question, Sealed, Submission};
+use crate::op::Request;
 use crate::ring::{Config, Ring};
 use crate::table::EntryId;
 
@@ -346,13 +345,22 @@ impl Sealed for Uring {
         })
     }
 
-    fn peer(&mut self, id: EntryId) -> Option<SocketAddr> {
-        self.scratch.at(id.index()).address()
-    }
-
-    fn unacked(&mut self, id: EntryId, number: u32) -> u32 {
-        // A filter may have cut the answer short: then nobody knows, and nothing may be taken for sent.
-        self.scratch.at(id.index()).queued(number).unwrap_or(u32::MAX)
+    fn answer(&mut self, id: EntryId, question: Question, number: u32) -> Option<Answer> {
+        let mut scratch = self.scratch.at(id.index());
+        match question {
+            Question::Peer => scratch.address().map(Answer::Address),
+            // A filter may have cut the answer short: then there is none.
+            Question::Unacked => scratch.queued(number).map(Answer::Bytes),
+            Question::Stat => Some(Answer::Stat(scratch.found())),
+            Question::Open => {
+                let number = RawFd::try_from(number).ok()?;
+                // SAFETY: the kernel has made this descriptor for an open of this ring and says so in its completion, of which
+                // the op table lets one through. Nobody else knows the number. (A kernel that names a stranger's descriptor
+                // cannot be guarded against: it is what gives descriptors their meaning.)
+                let fd = unsafe { OwnedFd::from_raw_fd(number) };
+                Some(Answer::File(fd.into()))
+            }
+        }
     }
 
     fn has_set_opt(&self) -> bool {
@@ -361,19 +369,6 @@ impl Sealed for Uring {
 
     fn wipe(&mut self, id: EntryId) {
         self.scratch.at(id.index()).wipe();
-    }
-
-    fn opened(&mut self, _: EntryId, number: u32) -> Option<File> {
-        let number = RawFd::try_from(number).ok()?;
-        // SAFETY: the kernel has made this descriptor for an open of this ring and says so in its completion, of which the op
-        // table lets one through. Nobody else knows the number. (A kernel that names a stranger's descriptor cannot be
-        // guarded against: it is what gives descriptors their meaning.)
-        let fd = unsafe { OwnedFd::from_raw_fd(number) };
-        Some(fd.into())
-    }
-
-    fn stat(&mut self, id: EntryId) -> Option<FileStat> {
-        Some(self.scratch.at(id.index()).found())
     }
 
     fn has_gro(&self) -> bool {

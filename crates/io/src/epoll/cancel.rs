@@ -11,7 +11,7 @@ impl Epoll {
     /// io_uring's: ENOENT when there is no such operation, EALREADY when it cannot be stopped any more.
     pub(super) fn cancel(&mut self, memory: &Memory<'_>, op: EntryId) -> Result<(), Errno> {
         match self.doing(op) {
-            Doing::Nothing | Doing::Peer(_) => return Err(Errno::NOENT),
+            Doing::Nothing => return Err(Errno::NOENT),
             Doing::Accept => {
                 let index = self.accepts.iter().position(|accept| accept.op == op).ok_or(Errno::NOENT)?;
                 self.end_accept(memory, index, Errno::CANCELED);

@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use super::{Accept, By, Doing, Epoll, LISTENER, edge, reader};
 use crate::engine::Memory;
-use crate::event::{GATHER_MAX, SendBuf};
+use crate::send_buf::{GATHER_MAX, SendBuf};
 use crate::table::EntryId;
 
 /// Receives on one connection in one wait, as many as io_uring makes before it lets others go first.
@@ -270,7 +270,7 @@ impl Epoll {
                 Doing::Look { .. } => {
                     let found = job.take_found();
                     if let Ok(found) = found {
-                        self.found.push_back((op, found));
+                        self.answers.push_back((op, found));
                     }
                     self.end(op, job.result.map(|_| 0));
                 }

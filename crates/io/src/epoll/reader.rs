@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::engine::Look;
-use crate::file::{File, FileStat};
+use crate::engine::{Answer, Look};
+use crate::file::File;
 use crate::read_buf::RUNS_MAX;
 use crate::table::EntryId;
 use crate::waker::Waker;
@@ -38,12 +38,6 @@ enum Task {
     },
     /// The path is in the buffer; the file is the directory.
     Look(Look),
-}
-
-/// What the helper has found.
-pub(super) enum Answer {
-    Opened(File),
-    Stat(FileStat),
 }
 
 /// What the helper has read.
@@ -176,7 +170,7 @@ fn read(file: &File, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
 fn find(dir: &File, buffer: &[u8], look: Look) -> Result<Answer, Errno> {
     let path = CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG)?;
     match look {
-        Look::Open => dir.open_below(path).map(Answer::Opened),
+        Look::Open => dir.open_below(path).map(Answer::File),
         Look::Stat => dir.look_below(path).map(Answer::Stat),
     }
 }

@@ -33,6 +33,9 @@ const OPS_EXTRA: u32 = 1024;
 /// make room in a table that is full of operations that wait for a peer.
 pub(super) const OPS_RESERVED: usize = 16;
 
+/// Completions taken from the engine at a time; the rest stays in its queue.
+pub(super) const COMPLETIONS: usize = 4096;
+
 impl Config {
     /// Above 349,184 connections fewer than [`OPS_PER_CONNECTION`] each: `Busy` comes earlier.
     pub(crate) fn ops(&self) -> u32 {

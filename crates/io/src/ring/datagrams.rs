@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::inner::Op;
 use super::{OpId, Ring};
 use crate::engine::Engine;
-use crate::event::{Busy, Key, Segment};
+use crate::key::{Busy, Key};
+use crate::op::Op;
+use crate::send_buf::Segment;
 use crate::table::EntryId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp, set_gro};
 use rustix::io::Errno;

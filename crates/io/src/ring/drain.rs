@@ -5,8 +5,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::inner::{Inner, Op};
+use super::inner::Inner;
 use crate::engine::{Completion, Engine, Memory};
+use crate::op::Op;
 use crate::table::EntryId;
 
 /// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::event::Busy;
 use crate::table::EntryId;
 
 /// The number of the next ring of this process.
@@ -22,17 +21,15 @@ pub struct OpId {
     generation: u64,
 }
 
-impl<E> super::inner::Inner<E> {
-    /// Returns the entry of this ring's op table that `id` names, `None` when it names one of
-    /// another ring's.
-    pub(super) fn entry(&self, id: OpId) -> Option<EntryId> {
-        (id.ring == self.number).then(|| EntryId::new(id.index, id.generation))
+impl OpId {
+    /// Names an entry of the op table of the ring with this number.
+    pub(super) fn new(ring: u64, entry: EntryId) -> OpId {
+        OpId { ring, index: entry.index(), generation: entry.generation() }
     }
 
-    /// Names an operation that was queued, or refuses with what was handed over.
-    pub(super) fn name<T>(&self, queued: Result<EntryId, T>) -> Result<OpId, Busy<T>> {
-        queued
-            .map(|entry| OpId { ring: self.number, index: entry.index(), generation: entry.generation() })
-            .map_err(Busy)
+    /// Returns the entry of the op table of the ring with this number, `None` when it is another
+    /// ring's.
+    pub(super) fn entry(self, ring: u64) -> Option<EntryId> {
+        (self.ring == ring).then(|| EntryId::new(self.index, self.generation))
     }
 }

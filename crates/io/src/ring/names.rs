@@ -4,11 +4,11 @@ use std::ffi::CString;
 
 use rustix::io::Errno;
 
-use super::inner::Op;
 use super::{OpId, Ring};
 use crate::engine::Engine;
-use crate::event::{Busy, Key};
 use crate::file::File;
+use crate::key::{Busy, Key};
+use crate::op::Op;
 
 impl<E: Engine> Ring<E> {
     /// Opens the file at `path` below the directory `dir` for reading; [`Event::Opened`](crate::Event::Opened) carries `key`, gives

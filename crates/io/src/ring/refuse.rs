@@ -2,11 +2,12 @@
 
 use rustix::io::Errno;
 
-use super::inner::{Inner, Op};
+use super::inner::Inner;
 use crate::conn::SlotId;
 use crate::engine::{Completion, Engine};
-use crate::event::SendBuf;
+use crate::op::Op;
 use crate::read_buf::ReadBuf;
+use crate::send_buf::SendBuf;
 use crate::table::EntryId;
 use crate::udp::{COALESCED_MAX, DATAGRAM_HEAD, Udp};
 

@@ -6,39 +6,12 @@
 
 use rustix::io::Errno;
 
-use super::inner::{Inner, Op, Sending};
+use super::inner::Inner;
 use crate::conn::{SendOrder, SlotId};
 use crate::engine::Engine;
-use crate::event::SendBuf;
+use crate::op::{Op, Sending, Turn};
+use crate::send_buf::SendBuf;
 use crate::table::EntryId;
-
-/// Where a send stands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Turn {
-    /// Its turn has not come; the engine has not been given it.
-    Waits { next: Option<EntryId> },
-    /// The engine has it, or its end is on its way; behind it comes another, perhaps.
-    Given { next: Option<EntryId> },
-    /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on its way.
-    TakenBack,
-}
-
-impl Turn {
-    fn next(self) -> Option<EntryId> {
-        match self {
-            Turn::Waits { next } | Turn::Given { next } => next,
-            Turn::TakenBack => None,
-        }
-    }
-
-    fn followed_by(self, next: Option<EntryId>) -> Turn {
-        match self {
-            Turn::Waits { .. } => Turn::Waits { next },
-            Turn::Given { .. } => Turn::Given { next },
-            Turn::TakenBack => Turn::TakenBack,
-        }
-    }
-}
 
 /// Returns what a send that was refused was to send.
 fn handed_back(op: Op) -> SendBuf {

@@ -3,13 +3,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::inner::{Inner, Op, Sending, offer_slots};
-use super::sends::Turn;
+use super::config::COMPLETIONS;
+use super::inner::{Inner, offer_slots};
 use crate::engine::{Completion, Engine, Memory};
-use crate::event::SendBuf;
+use crate::op::{Op, Sending, Turn};
+use crate::send_buf::SendBuf;
 
-/// Completions taken from the engine at a time; the rest stays in its queue.
-pub(super) const COMPLETIONS: usize = 4096;
 /// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
 const RETRY: Duration = Duration::from_millis(1);
 

@@ -5,12 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::kernel::{Found, Kernel};
+use super::kernel::Kernel;
 use super::{STEPS_MAX, TICK, World};
 use crate::conn::Listener;
-use crate::engine::{Completion, Engine, Full, Memory, Sealed, Submission};
-use crate::event::Key;
-use crate::file::{File, FileStat};
+use crate::engine::{Answer, Completion, Engine, Full, Memory, Question, Sealed, Submission};
+use crate::key::Key;
 use crate::ring::{Config, Ring};
 use crate::table::EntryId;
 use crate::udp::Udp;
@@ -144,26 +143,15 @@ impl Sealed for Sim {
         self.world.0.state.borrow_mut().kernel.take()
     }
 
-    fn peer(&mut self, id: EntryId) -> Option<SocketAddr> {
-        self.world.0.state.borrow_mut().kernel.address(id)
+    fn answer(&mut self, id: EntryId, question: Question, number: u32) -> Option<Answer> {
+        match question {
+            Question::Unacked => Some(Answer::Bytes(number)),
+            _ => self.world.0.state.borrow_mut().kernel.answer(id),
+        }
     }
 
     fn has_set_opt(&self) -> bool {
         true
-    }
-
-    fn opened(&mut self, id: EntryId, _: u32) -> Option<File> {
-        match self.world.0.state.borrow_mut().kernel.found(id)? {
-            Found::Opened(file) => Some(file),
-            Found::Stat(_) => None,
-        }
-    }
-
-    fn stat(&mut self, id: EntryId) -> Option<FileStat> {
-        match self.world.0.state.borrow_mut().kernel.found(id)? {
-            Found::Stat(stat) => Some(stat),
-            Found::Opened(_) => None,
-        }
     }
 
     fn has_gro(&self) -> bool {

@@ -19,9 +19,11 @@ use self::report::Posted;
 use super::net::End;
 use super::sealing::Wanted;
 use super::state::{Due, State};
-use crate::engine::{Completion, Full, Look, Memory, Request};
-use crate::event::{Key, SendBuf};
-use crate::file::{File, FileStat};
+use crate::engine::{Answer, Completion, Full, Look, Memory};
+use crate::file::File;
+use crate::key::Key;
+use crate::op::Request;
+use crate::send_buf::SendBuf;
 use crate::table::EntryId;
 use crate::waker::Waker;
 
@@ -81,12 +83,6 @@ impl Work {
     }
 }
 
-/// What was found at a path.
-pub(super) enum Found {
-    Opened(File),
-    Stat(FileStat),
-}
-
 pub(super) struct Task {
     pub(super) id: EntryId,
     work: Work,
@@ -110,9 +106,8 @@ pub(super) struct Kernel {
     visible: VecDeque<Completion>,
     /// Receive slots that the ring has published.
     slots: VecDeque<u16>,
-    addresses: Vec<(EntryId, SocketAddr)>,
     /// What the ring has not asked for yet.
-    found: Vec<(EntryId, Found)>,
+    answers: Vec<(EntryId, Answer)>,
     rx_len: usize,
 }
 
@@ -146,23 +141,18 @@ impl Kernel {
         self.posted.peek().map(|Reverse(posted)| posted.due)
     }
 
-    pub(super) fn address(&mut self, id: EntryId) -> Option<SocketAddr> {
-        let at = self.addresses.iter().position(|(of, _)| *of == id)?;
-        Some(self.addresses.swap_remove(at).1)
-    }
-
     pub(super) fn take_slot(&mut self) -> Option<u16> {
         self.slots.pop_front()
     }
 
-    pub(super) fn found(&mut self, id: EntryId) -> Option<Found> {
-        let at = self.found.iter().position(|(of, _)| *of == id)?;
-        Some(self.found.swap_remove(at).1)
+    pub(super) fn answer(&mut self, id: EntryId) -> Option<Answer> {
+        let at = self.answers.iter().position(|(of, _)| *of == id)?;
+        Some(self.answers.swap_remove(at).1)
     }
 
     /// Files that were opened and not handed over yet.
     pub(super) fn unclaimed(&self) -> usize {
-        self.found.iter().filter(|(_, found)| matches!(found, Found::Opened(_))).count()
+        self.answers.iter().filter(|(_, answer)| matches!(answer, Answer::File(_))).count()
     }
 
     /// The waker whose operation is in flight.
@@ -288,7 +278,8 @@ impl State {
                 let result = match (ipv6, task.tenant) {
                     (false, Some(link)) => {
                         let port = 1024 + (link % 60_000) as u16;
-                        self.kernel.addresses.push((task.id, ([192, 0, 2, 1], port).into()));
+                        let address = Answer::Address(([192, 0, 2, 1], port).into());
+                        self.kernel.answers.push((task.id, address));
                         Ok(0)
                     }
                     // The address is of another length (see the io_uring engine).

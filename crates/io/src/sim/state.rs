@@ -10,7 +10,7 @@ use super::net::{Clock, End, Link};
 use super::sealing::TlsSupport;
 use super::socket::Inbox;
 use super::{Faults, Lie, Rng, TRACE_MAX};
-use crate::event::Key;
+use crate::key::Key;
 use crate::table::EntryId;
 
 /// Things that happen at a moment.

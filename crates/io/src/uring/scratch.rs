@@ -11,10 +11,10 @@ use std::ptr::NonNull;
 use io_uring::{opcode, squeue, types};
 use zeroize::Zeroize;
 
-use crate::engine::OPERATION_MAX;
-use crate::event::{GATHER_MAX, SendBuf};
 use crate::file::{self, FileStat};
 use crate::read_buf::{RUNS_MAX, ReadBuf};
+use crate::send_buf::OPERATION_MAX;
+use crate::send_buf::{GATHER_MAX, SendBuf};
 use crate::sockopt::{SockOpt, TlsTx};
 use crate::udp;
 
@@ -361,7 +361,8 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::arena::Arena;
-    use crate::engine::{Request, Sealed, Submission};
+    use crate::engine::{Sealed, Submission};
+    use crate::op::Request;
     use crate::sockopt::TlsCipher;
     use crate::table::EntryId;
     use crate::uring::{Queues, Uring};

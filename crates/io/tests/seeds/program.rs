@@ -210,7 +210,7 @@ impl Program {
                         connection.again = Some((buf, offset));
                     }
                     (None, Err(errno)) => {
-                        self.failure = Some(format!("{errno:?} without what was to be sent"))
+                        self.failure = Some(format!("{errno:?} without what was to be sent"));
                     }
                     (_, Err(_)) => self.end(index),
                 }

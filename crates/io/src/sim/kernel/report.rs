@@ -127,7 +127,7 @@ impl State {
                 self.lie = None;
                 self.lied = true;
                 if lie == Lie::NothingFound {
-                    drop(self.kernel.found(told.0.id));
+                    drop(self.kernel.answer(told.0.id));
                 }
                 // Both in one batch, so that no slot can have been published again in between.
                 self.kernel.visible.push_back(told.0);

@@ -2,11 +2,12 @@
 
 use rustix::io::Errno;
 
-use super::{Found as Named, RECEIVES_MAX, Task, Work};
-use crate::engine::{Look, Memory};
-use crate::event::{Key, SendBuf};
+use super::{RECEIVES_MAX, Task, Work};
+use crate::engine::{Answer, Look, Memory};
 use crate::file::File;
+use crate::key::Key;
 use crate::read_buf::RUNS_MAX;
+use crate::send_buf::SendBuf;
 use crate::sim::net::{End, Found, Link};
 use crate::sim::sealing::Tls;
 use crate::sim::state::State;
@@ -96,13 +97,13 @@ impl State {
                     Err(errors[self.rng.below(errors.len())])
                 } else {
                     match look {
-                        Look::Open => dir.open_below(path).map(Named::Opened),
-                        Look::Stat => dir.look_below(path).map(Named::Stat),
+                        Look::Open => dir.open_below(path).map(Answer::File),
+                        Look::Stat => dir.look_below(path).map(Answer::Stat),
                     }
                 };
                 let result = result.map(|found| {
                     // A number of its own: the process's descriptors differ between two runs of a seed.
-                    self.kernel.found.push((task.id, found));
+                    self.kernel.answers.push((task.id, found));
                     0
                 });
                 self.end(task, result);

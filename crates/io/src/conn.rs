@@ -79,6 +79,8 @@ pub struct Listener {
     /// `None`: the simulated engine's, which knows a listener by its key.
     pub(crate) socket: Option<Rc<OwnedFd>>,
     pub(crate) key: Key,
+    /// Its connections have addresses of IPv6, for which the kernel is asked in another way.
+    pub(crate) ipv6: bool,
 }
 
 impl Listener {
@@ -116,6 +118,7 @@ struct Desc {
     order: SendOrder,
     tls: Tls,
     served: bool,
+    ipv6: bool,
 }
 
 /// The sends of a connection, in order. The links between them are in the op table.
@@ -167,6 +170,7 @@ impl Descs {
                 order: SendOrder::default(),
                 tls: Tls::No,
                 served: false,
+                ipv6: false,
             })
             .collect();
         Descs { descs, open: 0, closable: Vec::with_capacity(capacity as usize) }
@@ -195,6 +199,7 @@ impl Descs {
             order,
             tls: Tls::No,
             served: false,
+            ipv6: false,
         };
         self.open += 1;
         Some(SlotId { slot, generation })
@@ -213,6 +218,17 @@ impl Descs {
         if let Some(desc) = self.get_mut(id) {
             desc.key = key;
         }
+    }
+
+    /// Notes that the peer has an address of IPv6.
+    pub(crate) fn set_ipv6(&mut self, id: SlotId) {
+        if let Some(desc) = self.get_mut(id) {
+            desc.ipv6 = true;
+        }
+    }
+
+    pub(crate) fn is_ipv6(&self, id: SlotId) -> bool {
+        self.get(id).is_some_and(|desc| desc.ipv6)
     }
 
     /// The key to report an event under, `None` when nobody wants to hear of this tenant any more.

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 pub use self::config::Config;
 use rustix::io::Errno;
+use rustix::net::AddressFamily;
 
 pub use self::id::OpId;
 use self::inner::Inner;
@@ -130,7 +131,8 @@ impl<E: Engine> Ring<E> {
 
     /// Takes over a listening socket; its events carry `key`.
     pub fn listener(&mut self, socket: OwnedFd, key: Key) -> Listener {
-        Listener { socket: Some(Rc::new(socket)), key }
+        let ipv6 = rustix::net::sockopt::socket_domain(&socket) == Ok(AddressFamily::INET6);
+        Listener { socket: Some(Rc::new(socket)), key, ipv6 }
     }
 
     /// Accepts connections until [`Event::AcceptEnded`] (multishot, into direct descriptors).
@@ -265,15 +267,16 @@ impl<E: Engine> Ring<E> {
         }))
     }
 
-    /// Asks for the peer's address; [`Event::Peer`] answers. `ipv6` is the family of the listener that it came from.
+    /// Asks for the peer's address; [`Event::Peer`] answers.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full. Where the kernel cannot tell (before 6.7) the event says `EOPNOTSUPP`.
     ///
     /// # Panics
     /// As [`set_key`](Ring::set_key).
-    pub fn peer(&mut self, conn: &Conn, ipv6: bool) -> Result<OpId, Busy> {
+    pub fn peer(&mut self, conn: &Conn) -> Result<OpId, Busy> {
         let of = self.inner.id_of(conn);
+        let ipv6 = self.inner.descs.is_ipv6(of);
         let queued = self.inner.launch(Op::Peer { of, ipv6 });
         self.inner.name(queued.map_err(drop))
     }

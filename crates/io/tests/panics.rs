@@ -200,7 +200,7 @@ fn begin_everything<E: Engine>(
     if let Some(conn) = survivors.conns.get(1) {
         ring.send(conn, SendBuf::Shared(region.clone(), 0..HUGE), 0).unwrap();
         ring.send(conn, SendBuf::Shared(region.clone(), 0..HUGE), 0).unwrap();
-        ring.peer(conn, false).unwrap();
+        ring.peer(conn).unwrap();
     }
     let target = RegionMut::new(1 << 20).unwrap();
     ring.read(&things.file, 0, ReadBuf::Region(target, 0..1 << 20), Key(7)).unwrap();

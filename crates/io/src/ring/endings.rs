@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use super::inner::{After, Inner};
 use crate::arena::RxBuf;
-use crate::conn::{Conn, SlotId};
+use crate::conn::{Conn, Listener, SlotId};
 use crate::engine::{Answer, Completion, Engine, Question};
 use crate::event::{Event, RecvEnd};
 use crate::key::Key;
@@ -63,9 +63,9 @@ impl<E: Engine> Inner<E> {
         if more {
             return match op {
                 Op::Accept(listener) => {
-                    let key = listener.key;
+                    let (key, ipv6) = (listener.key, listener.ipv6);
                     let slot = result.map_err(|_| "an accept that failed and goes on")?;
-                    self.accepted(slot, key).map(Some)
+                    self.accepted(slot, key, ipv6).map(Some)
                 }
                 Op::Recv(from) => {
                     let from = *from;
@@ -88,8 +88,11 @@ impl<E: Engine> Inner<E> {
         self.ended(id, op, result, buf)
     }
 
-    fn accepted(&mut self, slot: u32, listener: Key) -> Result<Event, &'static str> {
+    fn accepted(&mut self, slot: u32, listener: Key, ipv6: bool) -> Result<Event, &'static str> {
         let id = self.descs.open(slot, listener).ok_or("a descriptor that is in use")?;
+        if ipv6 {
+            self.descs.set_ipv6(id);
+        }
         Ok(Event::Accepted { listener, conn: Conn::new(id, &self.orphans) })
     }
 
@@ -109,7 +112,7 @@ impl<E: Engine> Inner<E> {
     fn ended(&mut self, id: EntryId, op: Op, result: Result<u32, Errno>, buf: Option<RxBuf>) -> Ending {
         let bytes = result.map(|count| count as usize);
         Ok(match op {
-            Op::Accept(listener) => return self.accept_ended(listener.key, result),
+            Op::Accept(listener) => return self.accept_ended(&listener, result),
             Op::Recv(from) => self.recv_ended(from, result, buf),
             Op::Send { to, buf, turn, .. } => {
                 self.end_turn(to, turn);
@@ -173,10 +176,11 @@ impl<E: Engine> Inner<E> {
         })
     }
 
-    fn accept_ended(&mut self, listener: Key, result: Result<u32, Errno>) -> Ending {
+    fn accept_ended(&mut self, from: &Listener, result: Result<u32, Errno>) -> Ending {
+        let listener = from.key;
         Ok(Some(match result {
             Ok(slot) => {
-                let event = self.accepted(slot, listener)?;
+                let event = self.accepted(slot, listener, from.ipv6)?;
                 self.after = Some(After::Accept { listener, error: None });
                 event
             }

@@ -10,7 +10,7 @@ mod work;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::ffi::{CStr, CString};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -275,15 +275,17 @@ impl State {
             }
             _ if self.rng.chance(self.faults.no_memory) => return self.end(task, Err(Errno::NOMEM)),
             Work::Peer { ipv6 } => {
-                let result = match (ipv6, task.tenant) {
-                    (false, Some(link)) => {
+                let result = match task.tenant {
+                    Some(link) => {
+                        let ip: IpAddr = match ipv6 {
+                            true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+                            false => Ipv4Addr::new(192, 0, 2, 1).into(),
+                        };
                         let port = 1024 + (link % 60_000) as u16;
-                        let address = Answer::Address(([192, 0, 2, 1], port).into());
-                        self.kernel.answers.push((task.id, address));
+                        self.kernel.answers.push((task.id, Answer::Address((ip, port).into())));
                         Ok(0)
                     }
-                    // The address is of another length (see the io_uring engine).
-                    _ => Err(Errno::INVAL),
+                    None => Err(Errno::BADF),
                 };
                 return self.end(task, result);
             }

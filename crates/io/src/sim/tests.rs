@@ -84,7 +84,7 @@ fn a_stream_is_a_socket_that_never_blocks() {
     assert!(matches!(b.event(), Event::Recv { key: Key(1), buf } if buf[..] == [7; 100]));
     assert!(matches!(b.event(), Event::Recv { key: Key(1), buf } if buf[..] == [7; 50]));
     assert!(matches!(b.event(), Event::RecvEnded { key: Key(1), end: RecvEnd::Eof }));
-    b.ring.peer(&conn, false).unwrap();
+    b.ring.peer(&conn).unwrap();
     let Event::Peer { result: Ok(address), .. } = b.event() else { panic!("no address") };
     assert_eq!(address.to_string(), "192.0.2.1:1024");
     b.ring.close(conn);

@@ -112,7 +112,7 @@ pub(crate) fn a_reset_is_an_error_of_the_connection<E: Setup>() {
 pub(crate) fn the_peer_is_known_by_its_address<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (client, conn) = b.accept(1);
-    b.ring.peer(&conn, false).unwrap();
+    b.ring.peer(&conn).unwrap();
     match b.event() {
         Event::Peer { result, .. } if b.ring.has_peer() => {
             assert_eq!(result, Ok(client.local_addr().unwrap()));
@@ -126,7 +126,7 @@ pub(crate) fn the_peer_is_known_by_its_ipv6_address<E: Setup>() {
     let Ok(socket) = TcpListener::bind("[::1]:0") else { return };
     let mut b = Bench::<E>::over(SMALL, socket);
     let (client, conn) = b.accept(1);
-    b.ring.peer(&conn, true).unwrap();
+    b.ring.peer(&conn).unwrap();
     match b.event() {
         Event::Peer { result, .. } if b.ring.has_peer() => {
             assert_eq!(result, Ok(client.local_addr().unwrap()));

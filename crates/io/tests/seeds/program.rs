@@ -249,7 +249,9 @@ impl Program {
         let key = Key(self.generation << 16 | free as u64);
         self.ring.set_key(&conn, key);
         if self.rng.chance(300) {
-            let _ = self.ring.peer(&conn, self.rng.chance(100));
+            // A draw without a use, so that each seed keeps its course.
+            let _ = self.rng.chance(100);
+            let _ = self.ring.peer(&conn);
         }
         self.connections[free] = Some(Connection {
             conn,
@@ -441,7 +443,7 @@ impl Program {
                 connection.stopped = true;
                 self.ring.stop_recv(&connection.conn);
                 if self.rng.chance(300) {
-                    let _ = self.ring.peer(&connection.conn, false);
+                    let _ = self.ring.peer(&connection.conn);
                 }
             }
         }

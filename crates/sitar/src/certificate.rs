@@ -10,9 +10,9 @@ use rustls_pki_types::UnixTime;
 use sitar_tls::{FileContent, Flaw, Identity, IdentityError};
 use time::OffsetDateTime;
 
-use crate::cli::CertificateFiles;
 use crate::error::Error;
 use crate::identity;
+use crate::settings::CertificateFiles;
 use crate::start::Certificate;
 use crate::trust::shell_word;
 

@@ -64,7 +64,7 @@ pub struct Remedy {
 /// # Errors
 /// Standard output could not be written to.
 pub fn run(arguments: &cli::Doctor) -> Result<ExitCode, Error> {
-    let facts = facts::gather(arguments);
+    let facts = facts::gather(arguments.connections, arguments.shards);
     let findings = checks::all(&facts);
     let stdout = io::stdout();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -4,6 +4,7 @@
 //! version says little where a container's profile decides.
 
 use std::cell::Cell;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::num::NonZeroU16;
@@ -16,9 +17,8 @@ use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sitar_io::{Queues, Ring, SqPoll, Unavailable, Uring};
 
-use crate::cli;
 use crate::error::Error;
-use crate::start;
+use crate::settings::EngineChoice;
 
 pub mod rings;
 
@@ -31,15 +31,40 @@ const POLLER_IDLE_MIN: Duration = Duration::from_millis(10);
 /// Linux shortens the names of threads to 15 bytes; these are `iou-sqp-` and the number of the thread that made it.
 const POLLER_NAME: &str = "iou-sqp-";
 
-/// The engine that will run.
-#[derive(Debug)]
-pub enum Choice {
+/// The engine that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
     /// io_uring, operations handed over together.
     Uring,
     /// io_uring with polling threads.
     SqPoll(Polling),
     /// epoll, and why not io_uring where that was wanted.
-    Epoll(Option<NoRing>),
+    Epoll(Option<Because>),
+}
+
+/// Why io_uring is not used, as the end of a sentence, and what changes that where one line can say
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Because {
+    /// The reason.
+    pub why: String,
+    /// What to do about it.
+    pub remedy: Option<&'static str>,
+}
+
+impl From<&NoRing> for Because {
+    fn from(why: &NoRing) -> Because {
+        Because { why: why.to_string(), remedy: why.is_limit().then_some(rings::RAISE) }
+    }
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.remedy {
+            Some(remedy) => write!(f, "{}: {remedy}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
 }
 
 /// The cores that this process may use.
@@ -68,50 +93,31 @@ impl Cores {
     }
 }
 
-impl Choice {
+impl Engine {
     /// Chooses; `probe` finds out whether io_uring works. It is not asked for a polling thread, whatever is wanted: the
     /// kernel ends that one some time after its ring is gone, and until then it would take a core from the real ones.
     ///
     /// # Errors
     /// The engine that was asked for cannot run here, or io_uring fails for no reason that another engine would avoid.
-    pub fn make(
-        wanted: cli::Engine,
+    pub fn choose(
+        wanted: EngineChoice,
         probe: impl FnOnce() -> Result<(), NoRing>,
         polling: impl FnOnce() -> Result<Polling, Error>,
-    ) -> Result<Choice, Error> {
+    ) -> Result<Engine, Error> {
         match wanted {
-            cli::Engine::Epoll => Ok(Choice::Epoll(None)),
-            cli::Engine::Auto => match probe() {
-                Ok(()) => Ok(Choice::Uring),
-                Err(why) if lets_epoll_run(&why) => Ok(Choice::Epoll(Some(why))),
+            EngineChoice::Epoll => Ok(Engine::Epoll(None)),
+            EngineChoice::Auto => match probe() {
+                Ok(()) => Ok(Engine::Uring),
+                Err(why) if lets_epoll_run(&why) => Ok(Engine::Epoll(Some(Because::from(&why)))),
                 Err(why) => Err(explain(&why)),
             },
-            cli::Engine::Uring => probe().map(|()| Choice::Uring).map_err(|why| explain(&why)),
-            cli::Engine::Sqpoll => {
+            EngineChoice::Uring => probe().map(|()| Engine::Uring).map_err(|why| explain(&why)),
+            EngineChoice::Sqpoll => {
                 let polling = polling()?;
-                probe().map(|()| Choice::SqPoll(polling)).map_err(|why| explain(&why))
+                probe().map(|()| Engine::SqPoll(polling)).map_err(|why| explain(&why))
             }
         }
     }
-
-    /// What the start report says of it.
-    #[must_use]
-    pub fn report(&self) -> start::Engine {
-        match self {
-            Choice::Uring => start::Engine::Uring,
-            Choice::SqPoll(polling) => start::Engine::SqPoll {
-                spin: polling.spin,
-                pollers: polling.pollers.clone(),
-                cores: polling.cores.count,
-            },
-            Choice::Epoll(why) => start::Engine::Epoll { why: why.as_ref().map(reason) },
-        }
-    }
-}
-
-/// Why the engine is epoll, and what changes that where one line can say it.
-fn reason(why: &NoRing) -> String {
-    if why.is_limit() { format!("{why}: {}", rings::RAISE) } else { why.to_string() }
 }
 
 /// Whether io_uring is not to be had here and epoll is, as opposed to a failure that would end
@@ -200,14 +206,14 @@ pub fn try_all(memory: &Memory, config: &sitar_io::Config) -> Result<(), NoRing>
 }
 
 /// Polling threads: how long they and the shards stay awake, and where they run.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Polling {
-    spin: Duration,
-    cores: Cores,
+    /// How long a shard watches for completions before it sleeps.
+    pub spin: Duration,
+    /// The cores that this process may use.
+    pub cores: Cores,
     /// The polling threads' CPUs, one for each shard; empty: the scheduler's choice.
-    pollers: Vec<u32>,
-    /// The next shard's place in `pollers`.
-    next: AtomicUsize,
+    pub pollers: Vec<u32>,
 }
 
 impl Polling {
@@ -225,7 +231,7 @@ impl Polling {
         let shards = usize::from(shards.get());
         let fit = shards.saturating_mul(2) <= cores.count.min(cores.numbers.len());
         let pollers = if fit { cores.numbers[cores.numbers.len() - shards..].to_vec() } else { Vec::new() };
-        Ok(Polling { spin: spin.unwrap_or(SPIN), cores, pollers, next: AtomicUsize::new(0) })
+        Ok(Polling { spin: spin.unwrap_or(SPIN), cores, pollers })
     }
 
     fn settings(&self, cpu: Option<u32>) -> SqPoll {
@@ -233,15 +239,21 @@ impl Polling {
     }
 
     /// Makes a ring for the calling shard, and keeps the shard away from the polling threads' cores.
+    /// `next` counts the shards that have come.
     ///
     /// # Errors
     /// Those of [`Ring::sqpoll`].
-    pub fn ring(&self, config: &sitar_io::Config, memory: &Memory) -> Result<Ring<Uring>, NoRing> {
+    pub fn ring(
+        &self,
+        config: &sitar_io::Config,
+        memory: &Memory,
+        next: &AtomicUsize,
+    ) -> Result<Ring<Uring>, NoRing> {
         thread_local! {
             // A shard that is started anew runs on the same thread, and gets the same core for its poller.
             static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
         }
-        let place = PLACE.get().unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+        let place = PLACE.get().unwrap_or_else(|| next.fetch_add(1, Ordering::Relaxed));
         PLACE.set(Some(place));
         if !self.pollers.is_empty() {
             let mut own = CpuSet::new();

@@ -16,6 +16,7 @@
 //! | [`offload`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
 //! | [`watch`] | takes over what changes at the site's path |
+//! | [`settings`] | what the operator wants, as plain values |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
@@ -34,6 +35,7 @@ pub mod offload;
 pub mod output;
 pub mod pack;
 pub mod serve;
+pub mod settings;
 pub mod start;
 pub mod trust;
 pub mod watch;

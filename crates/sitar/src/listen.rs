@@ -12,8 +12,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::cli::Address;
 use crate::error::Error;
+use crate::settings::Address;
 
 /// Bytes that TCP takes of an answer beyond what it can send now. A socket has room again below half of them, and then for a
 /// whole send buffer.

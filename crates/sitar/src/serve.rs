@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,10 +17,11 @@ use sitar_server::{Config, Counts, Limits, TlsOffload, Worker};
 use sitar_site::{Budget, Options, Site};
 use sitar_tls::Identity;
 
-use crate::cli::{self, MinTls, Security, Serve};
+use crate::cli;
 use crate::engine::rings::{Memory, NoRing};
-use crate::engine::{self, Choice, Cores, Polling, lets_epoll_run};
+use crate::engine::{self, Because, Cores, Engine, Polling, lets_epoll_run};
 use crate::error::Error;
+use crate::settings::{self, EngineChoice, MinTls, Security, Settings, Tls};
 use crate::start::{Content, Encryption, Report};
 use crate::watch::{Call, Eye, Watcher};
 use crate::{certificate, handbook, identity, listen, offload, output};
@@ -42,24 +43,24 @@ const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub fn run(arguments: &Serve) -> Result<(), Error> {
-    let plan = arguments.plan()?;
-    let (site, content, eye) = open_site(arguments)?;
-    let (tls, encryption, notes) = secure(&plan.security, arguments)?;
+pub fn run(settings: &Settings) -> Result<(), Error> {
+    let plan = settings.plan()?;
+    let (site, content, eye) = open_site(settings)?;
+    let (tls, encryption, notes) = secure(&plan.security, settings)?;
     let cores = Cores::of_this_process();
-    let shards = arguments.shards.unwrap_or_else(|| default_shards(&cores, arguments.engine));
+    let shards = settings.shards.unwrap_or_else(|| default_shards(&cores, settings.engine));
     let memory = Memory::of_this_process(shards.get());
     let probe = || engine::probe(&memory);
-    let engine = Choice::make(arguments.engine, probe, || Polling::new(arguments.spin, shards, cores))?;
-    let offload = who_seals(arguments.tls, &engine)?;
-    let limits_of_engine = |engine: &Choice| limits(arguments, shards, plan.addresses.len(), engine);
+    let engine = Engine::choose(settings.engine, probe, || Polling::new(settings.spin, shards, cores))?;
+    let offload = who_seals(settings.tls, &engine)?;
+    let limits_of_engine = |engine: &Engine| limits(settings, shards, plan.addresses.len(), engine);
     let (limits, fitted) = limits_of_engine(&engine)?;
     // Before the listeners: a client that gets through is served.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))?;
     let bound = listen::bind(&plan.addresses, shards)?;
 
-    let budget = u64::from(arguments.memory) << 20;
+    let budget = u64::from(settings.memory) << 20;
     let was_fitted = usize::from(fitted.is_some());
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -67,7 +68,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         skipped: bound.skipped,
         encryption,
         offload,
-        engine: engine.report(),
+        engine: engine.clone(),
         shards: usize::from(shards.get()),
         content,
         watching: eye.as_ref().map(Eye::watching),
@@ -89,28 +90,27 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
     };
-    let mut is_polled = matches!(engine, Choice::SqPoll(_));
+    let mut is_polled = matches!(engine, Engine::SqPoll(_));
     let listeners: Listeners =
         bound.shards.into_iter().map(|shard| shard.into_iter().map(Into::into).collect()).collect();
     // For another attempt, when a shard has no ring.
-    let again = if let Choice::Epoll(_) = engine { Vec::new() } else { duplicate(&listeners)? };
-    let smaller = memory.shrunk(&limits.ring()).filter(|_| matches!(engine, Choice::Uring));
+    let again = if let Engine::Epoll(_) = engine { Vec::new() } else { duplicate(&listeners)? };
+    let smaller = memory.shrunk(&limits.ring()).filter(|_| matches!(engine, Engine::Uring));
     let mut started = start(config(listeners, limits.clone(), offload), engine, memory);
     if let (Err(Failed::Ring(why)), Some(smaller)) = (&started, smaller)
         && why.is_limit()
     {
-        let small = start(config(duplicate(&again)?, limits, offload), Choice::Uring, smaller);
+        let small = start(config(duplicate(&again)?, limits, offload), Engine::Uring, smaller);
         // Otherwise the first attempt has the better reason.
         started = small.or(started);
     }
     let worker = match started {
         // All shards go over to epoll.
-        Err(Failed::Ring(why)) if arguments.engine == cli::Engine::Auto && lets_epoll_run(&why) => {
-            let engine = Choice::Epoll(Some(why));
-            let (offload, (limits, fitted)) =
-                (who_seals(arguments.tls, &engine)?, limits_of_engine(&engine)?);
+        Err(Failed::Ring(why)) if settings.engine == EngineChoice::Auto && lets_epoll_run(&why) => {
+            let engine = Engine::Epoll(Some(Because::from(&why)));
+            let (offload, (limits, fitted)) = (who_seals(settings.tls, &engine)?, limits_of_engine(&engine)?);
             report.warnings.splice(..was_fitted, fitted);
-            (report.engine, report.offload, is_polled) = (engine.report(), offload, false);
+            (report.engine, report.offload, is_polled) = (engine.clone(), offload, false);
             start(config(again, limits, offload), engine, memory)
         }
         started => {
@@ -126,7 +126,7 @@ pub fn run(arguments: &Serve) -> Result<(), Error> {
     let (stopper, caller) = (Arc::clone(&worker), Arc::clone(&call));
     let handle = signals.handle();
     let had_terminal = is_terminal();
-    let (ended, drain) = (Arc::new(AtomicBool::new(false)), seconds(arguments.stop_seconds));
+    let (ended, drain) = (Arc::new(AtomicBool::new(false)), seconds(settings.stop_seconds));
     let has_ended = Arc::clone(&ended);
     let thread = thread::Builder::new().name("sitar-signals".into()).spawn(move || {
         let mut telling = None;
@@ -237,15 +237,16 @@ fn duplicate(listeners: &Listeners) -> Result<Listeners, Error> {
 }
 
 /// Starts the shards on the engine: the only place that knows the engines.
-fn start(config: Config, engine: Choice, memory: Memory) -> Result<Worker, Failed> {
+fn start(config: Config, engine: Engine, memory: Memory) -> Result<Worker, Failed> {
     match engine {
-        Choice::Uring => Worker::start(config, move |ring| {
+        Engine::Uring => Worker::start(config, move |ring| {
             memory.make(ring, |queues| Ring::uring_with(ring, queues)).map_err(Failed::Ring)
         }),
-        Choice::SqPoll(polling) => {
-            Worker::start(config, move |ring| polling.ring(ring, &memory).map_err(Failed::Ring))
+        Engine::SqPoll(polling) => {
+            let next = AtomicUsize::new(0);
+            Worker::start(config, move |ring| polling.ring(ring, &memory, &next).map_err(Failed::Ring))
         }
-        Choice::Epoll(_) => Worker::start(config, |ring| Ring::epoll(ring).map_err(Failed::Io)),
+        Engine::Epoll(_) => Worker::start(config, |ring| Ring::epoll(ring).map_err(Failed::Io)),
     }
 }
 
@@ -268,17 +269,17 @@ fn tell_polling(since: Instant) {
     }
 }
 
-fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Error> {
-    let Some(path) = &arguments.path else {
+fn open_site(settings: &Settings) -> Result<(Arc<Site>, Content, Option<Eye>), Error> {
+    let Some(path) = &settings.path else {
         let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
         return Ok((Arc::new(site), Content::Handbook, None));
     };
     let options = Options {
-        prefix: arguments.prefix.clone(),
-        follow_links: arguments.follow_links,
-        config_files: arguments.serve_config_files,
+        prefix: settings.prefix.clone(),
+        follow_links: settings.follow_links,
+        config_files: settings.serve_config_files,
     };
-    let mut eye = Eye::new(path, &options, arguments.watch());
+    let mut eye = Eye::new(path, &options, settings.watch());
     let site = eye.open().map_err(|error| {
         let error = Error::new(error.to_string());
         let other = cli::instead_of_site(path).filter(|_| !path.exists());
@@ -299,7 +300,7 @@ fn open_site(arguments: &Serve) -> Result<(Arc<Site>, Content, Option<Eye>), Err
 /// Sets up TLS, and returns what the operator must know about it.
 fn secure(
     security: &Security,
-    arguments: &Serve,
+    settings: &Settings,
 ) -> Result<(Option<sitar_tls::Config>, Encryption, Vec<String>), Error> {
     let mut notes = Vec::new();
     let (identities, encryption) = match security {
@@ -327,59 +328,59 @@ fn secure(
             (identities, Encryption::Certificates(reports))
         }
     };
-    let min = match arguments.min_tls {
+    let min = match settings.min_tls {
         None | Some(MinTls::Tls12) => sitar_tls::Version::Tls12,
         Some(MinTls::Tls13) => sitar_tls::Version::Tls13,
     };
     let config =
-        sitar_tls::Config::with_min_version(identities, &ALPN[usize::from(arguments.no_http2)..], min)
+        sitar_tls::Config::with_min_version(identities, &ALPN[usize::from(settings.no_http2)..], min)
             .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))?;
     Ok((Some(config), encryption, notes))
 }
 
 /// Tries the kernel where it is wanted.
-fn who_seals(wanted: cli::Tls, engine: &Choice) -> Result<TlsOffload, Error> {
+fn who_seals(wanted: Tls, engine: &Engine) -> Result<TlsOffload, Error> {
     match (wanted, engine) {
-        (cli::Tls::Kernel, Choice::Epoll(why)) => {
+        (Tls::Kernel, Engine::Epoll(why)) => {
             let error =
                 Error::new("the kernel can seal TLS records only with an io_uring engine (--tls kernel)");
             Err(match why {
-                Some(why) => error.cause(why),
+                Some(because) => error.cause(&because.why),
                 None => error.cause("--engine epoll"),
             }
             .hint("let sitar seal, which is the default: --tls user"))
         }
-        (cli::Tls::Kernel, _) => offload::probe().map_err(|why| offload::explain(&why)),
-        (cli::Tls::Auto | cli::Tls::User | cli::Tls::Off, _) => Ok(TlsOffload::None),
+        (Tls::Kernel, _) => offload::probe().map_err(|why| offload::explain(&why)),
+        (Tls::Auto | Tls::User | Tls::Off, _) => Ok(TlsOffload::None),
     }
 }
 
 /// One for each core; with the polling engine one for two, since each has a polling thread beside it.
-pub(crate) fn default_shards(cores: &Cores, engine: cli::Engine) -> NonZeroU16 {
-    let shards = if engine == cli::Engine::Sqpoll { cores.count / 2 } else { cores.count };
-    let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, cli::SHARDS_MAX);
+pub(crate) fn default_shards(cores: &Cores, engine: EngineChoice) -> NonZeroU16 {
+    let shards = if engine == EngineChoice::Sqpoll { cores.count / 2 } else { cores.count };
+    let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, settings::SHARDS_MAX);
     NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
 }
 
 /// The limits of each shard, as far as open files allow, and what the operator should know about
 /// that.
 fn limits(
-    arguments: &Serve,
+    settings: &Settings,
     shards: NonZeroU16,
     addresses: usize,
-    engine: &Choice,
+    engine: &Engine,
 ) -> Result<(Limits, Option<String>), Error> {
     let limits = Limits {
-        handshake: seconds(arguments.handshake_seconds),
-        head: seconds(arguments.head_seconds),
-        idle: seconds(arguments.idle_seconds),
-        send: seconds(arguments.send_seconds),
-        drain: seconds(arguments.stop_seconds),
-        http2: !arguments.no_http2,
-        ..descriptors::wanted(arguments.connections, shards)
+        handshake: seconds(settings.handshake_seconds),
+        head: seconds(settings.head_seconds),
+        idle: seconds(settings.idle_seconds),
+        send: seconds(settings.send_seconds),
+        drain: seconds(settings.stop_seconds),
+        http2: !settings.no_http2,
+        ..descriptors::wanted(settings.connections, shards)
     };
-    let needs = Needs { shards: shards.get(), addresses, shared: matches!(engine, Choice::Epoll(_)) };
-    descriptors::fit(limits, needs, arguments.connections)
+    let needs = Needs { shards: shards.get(), addresses, shared: matches!(engine, Engine::Epoll(_)) };
+    descriptors::fit(limits, needs, settings.connections)
 }
 
 fn seconds(seconds: u32) -> Duration {

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::engine::{Engine, Polling};
 use crate::error::Printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
@@ -76,27 +77,6 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// SHA-256 fingerprint.
     pub fingerprint: String,
-}
-
-/// The engine that runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Engine {
-    /// io_uring, operations handed over together.
-    Uring,
-    /// io_uring with a polling thread of the kernel's for each shard.
-    SqPoll {
-        /// How long a shard watches for completions before it sleeps.
-        spin: Duration,
-        /// The polling threads' CPUs, one for each shard; empty: the scheduler's choice.
-        pollers: Vec<u32>,
-        /// Cores that this process may use.
-        cores: usize,
-    },
-    /// epoll.
-    Epoll {
-        /// Why not io_uring, as the end of a sentence; `None`: the operator wants it so.
-        why: Option<String>,
-    },
 }
 
 /// What is served.
@@ -176,15 +156,16 @@ impl Report {
         {
             line(f, "warning", &"others can reach this address, and nothing is encrypted (--tls off)")?;
         }
-        if let Engine::SqPoll { cores, .. } = self.engine
-            && self.shards.saturating_mul(2) > cores
+        if let Engine::SqPoll(Polling { cores, .. }) = &self.engine
+            && self.shards.saturating_mul(2) > cores.count
         {
             line(
                 f,
                 "warning",
                 &format_args!(
-                    "{} with a polling thread each on {cores} cores get in each other's way: they would need {}",
+                    "{} with a polling thread each on {} cores get in each other's way: they would need {}",
                     count(self.shards, "shard"),
+                    cores.count,
                     self.shards.saturating_mul(2)
                 ),
             )?;
@@ -342,7 +323,7 @@ impl Display for Engine {
             Engine::Uring => {
                 f.write_str("io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)")
             }
-            Engine::SqPoll { spin, pollers, .. } => {
+            Engine::SqPoll(Polling { spin, pollers, .. }) => {
                 f.write_str(match pollers.len() {
                     0 => "io_uring with polling threads on any CPU",
                     1 => "io_uring with a polling thread on CPU ",
@@ -351,8 +332,8 @@ impl Display for Engine {
                 let list = pollers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 write!(f, "{list} (no system calls while busy; watches for {spin:?} before it sleeps)")
             }
-            Engine::Epoll { why: Some(why) } => write!(f, "epoll, because {}", Printable(why)),
-            Engine::Epoll { why: None } => {
+            Engine::Epoll(Some(because)) => write!(f, "epoll, because {}", Printable(&because.to_string())),
+            Engine::Epoll(None) => {
                 f.write_str("epoll (--engine epoll; where io_uring is allowed, it needs fewer system calls)")
             }
         }

@@ -9,7 +9,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
-use super::Listen;
+use crate::settings::{Listen, values};
 use crate::trust::shell_word;
 
 /// The end of a tip that knows no better.
@@ -363,7 +363,7 @@ pub(crate) fn instead_of_site(path: &Path) -> Option<String> {
 }
 
 fn is_port(word: &str) -> bool {
-    super::parse_port(word.strip_prefix(':').unwrap_or(word)).is_some()
+    values::port(word.strip_prefix(':').unwrap_or(word)).is_some()
 }
 
 fn is_flag(argument: &Arg, word: &str) -> bool {

@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use clap::Args;
 
-use super::parse_shards;
+use crate::settings::values;
 
 /// The arguments of `sitar doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -18,6 +18,6 @@ pub struct Doctor {
     pub connections: Option<NonZeroU32>,
 
     /// Number of shards, as for `sitar serve` [default: one per core]
-    #[arg(long, value_name = "N", env = "SITAR_SHARDS", value_parser = parse_shards)]
+    #[arg(long, value_name = "N", env = "SITAR_SHARDS", value_parser = values::shards)]
     pub shards: Option<NonZeroU16>,
 }

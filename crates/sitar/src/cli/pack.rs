@@ -29,7 +29,7 @@ pub struct Pack {
     pub fast: bool,
 
     /// Threads that read and encode [default: one per core]
-    #[arg(long, value_name = "N", env = "SITAR_THREADS", value_parser = super::parse_shards)]
+    #[arg(long, value_name = "N", env = "SITAR_THREADS", value_parser = crate::settings::values::shards)]
     pub threads: Option<NonZeroU16>,
 
     /// Pack what links lead to outside of the directory, too; never what lies in /proc and its

@@ -1,14 +1,18 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::settings::merge::split_list;
+use crate::settings::{CertificateFiles, EngineChoice, Listen, ListenError, MinTls, Plan, Security, Tls};
+use crate::watch::Watch;
 
-fn serve(arguments: &[&str]) -> Serve {
+fn serve(arguments: &[&str]) -> Settings {
     serve_with_port(arguments, None)
 }
 
-fn serve_with_port(arguments: &[&str], port: Option<&str>) -> Serve {
+fn serve_with_port(arguments: &[&str], port: Option<&str>) -> Settings {
     let all = ["sitar", "serve"].iter().chain(arguments);
     match parse(all, port.map(OsStr::new)).unwrap() {
         Verb::Serve(serve) => serve,
@@ -72,7 +76,7 @@ fn verbs() {
     assert_eq!(parse(["sitar", "untrust"], None).unwrap(), Verb::Untrust);
     assert_eq!(
         serve(&[]),
-        Serve {
+        Settings {
             path: None,
             listen: vec![],
             tls_cert: vec![],
@@ -80,7 +84,7 @@ fn verbs() {
             tls: Tls::Auto,
             min_tls: None,
             no_http2: false,
-            engine: Engine::Auto,
+            engine: EngineChoice::Auto,
             spin: None,
             shards: None,
             prefix: None,
@@ -121,7 +125,7 @@ fn verbs() {
     assert_eq!(full.listen, [Listen::Port(8443), Listen::Address("[::1]:9443".parse().unwrap())]);
     assert_eq!(full.tls_cert, [PathBuf::from("a.pem")]);
     assert_eq!(full.tls_key, [PathBuf::from("a.key")]);
-    assert_eq!((full.tls, full.engine), (Tls::User, Engine::Uring));
+    assert_eq!((full.tls, full.engine), (Tls::User, EngineChoice::Uring));
     assert_eq!(full.shards.unwrap().get(), 4);
     assert_eq!(full.prefix.as_deref(), Some("html"));
 }
@@ -329,10 +333,10 @@ fn seconds_are_bounded() {
 #[test]
 fn engines() {
     for (name, engine) in [
-        ("auto", Engine::Auto),
-        ("uring", Engine::Uring),
-        ("sqpoll", Engine::Sqpoll),
-        ("epoll", Engine::Epoll),
+        ("auto", EngineChoice::Auto),
+        ("uring", EngineChoice::Uring),
+        ("sqpoll", EngineChoice::Sqpoll),
+        ("epoll", EngineChoice::Epoll),
     ] {
         assert_eq!(serve(&["--engine", name]).engine, engine);
     }
@@ -436,8 +440,8 @@ fn help_is_shown_where_nothing_is_asked() {
 
 #[test]
 fn lists_of_files() {
-    let split = |list: &str| variables::split(OsStr::new(list));
-    let paths = |all: &[&str]| Some(all.iter().map(PathBuf::from).collect::<Vec<_>>());
+    let split = |list: &str| split_list(OsStr::new(list));
+    let paths = |all: &[&str]| Some(all.iter().map(OsString::from).collect::<Vec<_>>());
     assert_eq!(split("a.pem"), paths(&["a.pem"]));
     assert_eq!(split("a.pem, /b/c d.pem"), paths(&["a.pem", "/b/c d.pem"]));
     for wrong in ["", "a.pem,", ",a.pem", "a.pem,,b.pem", " "] {

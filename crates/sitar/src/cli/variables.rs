@@ -1,11 +1,9 @@
-//! The environment: variables that are empty, that hold a list, and that nothing reads.
+//! The environment: variables that are empty, and those that nothing reads.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::Command;
 
 use super::advice;
 
@@ -24,31 +22,6 @@ const OTHERS: &[(&[&str], &str)] = &[
     (&["SITAR_WORKERS"], "SITAR_SHARDS"),
 ];
 
-/// The arguments of `sitar serve` that came from variables.
-pub(super) struct Sources(Vec<String>);
-
-impl Sources {
-    pub(super) fn of(matches: &ArgMatches) -> Sources {
-        let Some(serve) = matches.subcommand_matches("serve") else { return Sources(Vec::new()) };
-        let ids = serve.ids().map(clap::Id::as_str);
-        let is_variable = |id: &&str| serve.value_source(id) == Some(ValueSource::EnvVariable);
-        Sources(ids.filter(is_variable).map(str::to_owned).collect())
-    }
-
-    pub(super) fn is_variable(&self, id: &str) -> bool {
-        self.0.iter().any(|other| other == id)
-    }
-
-    /// Returns an argument's name as the operator gave it.
-    pub(super) fn name(&self, id: &str) -> String {
-        if self.is_variable(id) {
-            format!("SITAR_{}", id.to_ascii_uppercase())
-        } else {
-            format!("--{}", id.replace('_', "-"))
-        }
-    }
-}
-
 /// Returns the command with each variable that is empty or blank as if it were not set: that is how
 /// unit files and Compose files take one back.
 pub(super) fn without_empty(command: Command) -> Command {
@@ -60,12 +33,6 @@ pub(super) fn without_empty(command: Command) -> Command {
             if is_empty { argument.env(None::<&'static str>) } else { argument }
         })
     })
-}
-
-/// Splits a variable's list at its commas; `None` if one of the names is empty.
-pub(super) fn split(list: &OsStr) -> Option<Vec<PathBuf>> {
-    let names = list.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    names.map(|name| (!name.is_empty()).then(|| PathBuf::from(OsString::from_vec(name.to_vec())))).collect()
 }
 
 /// Returns a sentence for each variable whose name begins with `SITAR_` and that nothing reads.

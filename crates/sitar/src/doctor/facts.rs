@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -10,10 +10,10 @@ use rustix::process::{Resource, getrlimit};
 use sitar_io::probe::{self, KernelTls, TlsUnavailable};
 use sitar_io::{Config, Queues, Ring, TlsCipher};
 
-use crate::cli::{self, PORT_HTTP, PORT_HTTPS};
 use crate::engine::rings::{self, Memory, NoRing};
 use crate::engine::{self, Cores};
 use crate::serve::descriptors::{self, Needs, Outcome};
+use crate::settings::{EngineChoice, PORT_HTTP, PORT_HTTPS};
 use crate::{listen, serve};
 
 /// Everything that the checks look at.
@@ -134,19 +134,19 @@ pub(super) enum Port {
     Failed(Errno),
 }
 
-/// Asks the machine. `connections` as in `sitar serve`.
+/// Asks the machine. `connections` and `shards` are the settings of `sitar serve`.
 ///
 /// Two things are tried rather than read, and leave nothing behind but, for a process with CAP_NET_ADMIN, the loaded module
 /// `tls`: small rings, and connections to itself over loopback.
-pub(super) fn gather(arguments: &cli::Doctor) -> Facts {
+pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>) -> Facts {
     let cores = Cores::of_this_process();
-    let shards = arguments.shards.unwrap_or_else(|| serve::default_shards(&cores, cli::Engine::Auto));
+    let shards = shards.unwrap_or_else(|| serve::default_shards(&cores, EngineChoice::Auto));
     let memory = Memory::of_this_process(shards.get());
-    let ring = descriptors::wanted(arguments.connections, shards).ring();
+    let ring = descriptors::wanted(connections, shards).ring();
     let engine = engine::probe(&memory).and_then(|()| engine::try_all(&memory, &ring));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let files = files(arguments, shards, engine.is_err());
+    let files = files(connections, shards, engine.is_err());
     Facts {
         net_admin: has_capability(&status, CAP_NET_ADMIN),
         seccomp: field(&status, "Seccomp:").is_some_and(|mode| mode != "0"),
@@ -226,8 +226,8 @@ fn module_in(loadable: &str, builtin: &str) -> Module {
     if loadable.lines().chain(builtin.lines()).any(is_tls) { Module::Installed } else { Module::Absent }
 }
 
-fn files(arguments: &cli::Doctor, shards: NonZeroU16, epoll: bool) -> Files {
-    let limits = descriptors::wanted(arguments.connections, shards);
+fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> Files {
+    let limits = descriptors::wanted(connections, shards);
     // Without --listen there are two addresses.
     let needs = Needs { shards: shards.get(), addresses: 2, shared: epoll };
     let hard = getrlimit(Resource::Nofile).maximum;
@@ -235,7 +235,7 @@ fn files(arguments: &cli::Doctor, shards: NonZeroU16, epoll: bool) -> Files {
         hard,
         wanted: needs.wanted(&limits),
         connections: limits.connections,
-        outcome: needs.outcome(&limits, arguments.connections.is_some(), hard.unwrap_or(u64::MAX)),
+        outcome: needs.outcome(&limits, connections.is_some(), hard.unwrap_or(u64::MAX)),
     }
 }
 

@@ -10,17 +10,16 @@ fn polling(shards: u16, cores: Cores) -> Result<Polling, Error> {
     Polling::new(None, NonZeroU16::new(shards).unwrap(), cores)
 }
 
-fn choose(wanted: cli::Engine, found: Result<(), Unavailable>) -> Result<start::Engine, String> {
-    Choice::make(wanted, || found.map_err(NoRing::from), || polling(1, cores(2, &[0, 1])))
-        .map(|choice| choice.report())
+fn choose(wanted: EngineChoice, found: Result<(), Unavailable>) -> Result<Engine, String> {
+    Engine::choose(wanted, || found.map_err(NoRing::from), || polling(1, cores(2, &[0, 1])))
         .map_err(|error| error.render(false))
 }
 
 #[test]
 fn auto_is_io_uring_and_never_the_polling_one() {
-    assert_eq!(choose(cli::Engine::Auto, Ok(())), Ok(start::Engine::Uring));
-    let asked = Choice::make(cli::Engine::Auto, || Ok(()), || panic!("nobody asked for polling"));
-    assert!(matches!(asked, Ok(Choice::Uring)));
+    assert_eq!(choose(EngineChoice::Auto, Ok(())), Ok(Engine::Uring));
+    let asked = Engine::choose(EngineChoice::Auto, || Ok(()), || panic!("nobody asked for polling"));
+    assert!(matches!(asked, Ok(Engine::Uring)));
 }
 
 #[test]
@@ -33,12 +32,12 @@ fn auto_falls_back_to_epoll_for_lasting_reasons_and_says_which() {
         ),
         (Unavailable::Missing, "this kernel was built without io_uring, or a seccomp profile hides it"),
     ] {
-        let why_text = Some(expected.to_owned());
-        assert_eq!(choose(cli::Engine::Auto, Err(why)), Ok(start::Engine::Epoll { why: why_text }));
+        let because = Because { why: expected.to_owned(), remedy: None };
+        assert_eq!(choose(EngineChoice::Auto, Err(why)), Ok(Engine::Epoll(Some(because))));
     }
     let failed = Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(5));
     assert_eq!(
-        choose(cli::Engine::Auto, Err(failed)).unwrap_err(),
+        choose(EngineChoice::Auto, Err(failed)).unwrap_err(),
         "error: cannot start the io_uring engine\n\
          \x20 cause: io_uring_setup: Input/output error (os error 5)\n"
     );
@@ -57,21 +56,22 @@ fn locked_out(limit: u64) -> NoRing {
 
 #[test]
 fn without_memory_for_rings_auto_is_epoll_and_says_what_to_type() {
-    let chosen = Choice::make(cli::Engine::Auto, || Err(locked_out(0)), || panic!("polling"));
-    let start::Engine::Epoll { why: Some(why) } = chosen.unwrap().report() else { panic!("no epoll") };
+    let chosen = Engine::choose(EngineChoice::Auto, || Err(locked_out(0)), || panic!("polling"));
+    let Engine::Epoll(Some(why)) = chosen.unwrap() else { panic!("no epoll") };
     assert_eq!(
-        why,
+        why.to_string(),
         "this user may lock 0 KiB of memory (ulimit -l), and the rings of 2 shards need at least 64 KiB: raise that limit by \
          LimitMEMLOCK=infinity in a systemd unit, `ulimit -l unlimited`, or docker run --ulimit memlock=-1"
     );
     // A container without memory.
     assert_eq!(
-        choose(cli::Engine::Auto, Err(no_memory())),
-        Ok(start::Engine::Epoll {
-            why: Some("io_uring_setup: Cannot allocate memory (os error 12)".to_owned())
-        })
+        choose(EngineChoice::Auto, Err(no_memory())),
+        Ok(Engine::Epoll(Some(Because {
+            why: "io_uring_setup: Cannot allocate memory (os error 12)".to_owned(),
+            remedy: None
+        })))
     );
-    let refused = Choice::make(cli::Engine::Uring, || Err(locked_out(0)), || panic!("polling"));
+    let refused = Engine::choose(EngineChoice::Uring, || Err(locked_out(0)), || panic!("polling"));
     assert_eq!(
         refused.unwrap_err().render(false),
         "error: cannot start the io_uring engine\n\
@@ -87,7 +87,7 @@ fn without_memory_for_rings_auto_is_epoll_and_says_what_to_type() {
 fn other_limits_are_named_too() {
     let said = |number| {
         let failed = Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(number));
-        choose(cli::Engine::Uring, Err(failed)).unwrap_err().lines().last().unwrap().to_owned()
+        choose(EngineChoice::Uring, Err(failed)).unwrap_err().lines().last().unwrap().to_owned()
     };
     assert_eq!(
         said(24),
@@ -107,9 +107,12 @@ fn other_limits_are_named_too() {
 
 #[test]
 fn what_was_asked_for_runs_or_the_start_fails() {
-    assert_eq!(choose(cli::Engine::Uring, Ok(())), Ok(start::Engine::Uring));
-    assert!(matches!(choose(cli::Engine::Sqpoll, Ok(())), Ok(start::Engine::SqPoll { cores: 2, .. })));
-    for wanted in [cli::Engine::Uring, cli::Engine::Sqpoll] {
+    assert_eq!(choose(EngineChoice::Uring, Ok(())), Ok(Engine::Uring));
+    assert!(matches!(
+        choose(EngineChoice::Sqpoll, Ok(())),
+        Ok(Engine::SqPoll(Polling { cores: Cores { count: 2, .. }, .. }))
+    ));
+    for wanted in [EngineChoice::Uring, EngineChoice::Sqpoll] {
         assert_eq!(
             choose(wanted, Err(Unavailable::Forbidden)).unwrap_err(),
             "error: cannot start the io_uring engine\n\
@@ -120,10 +123,7 @@ fn what_was_asked_for_runs_or_the_start_fails() {
         );
     }
     // Whatever io_uring would say.
-    assert_eq!(
-        choose(cli::Engine::Epoll, Err(Unavailable::Forbidden)),
-        Ok(start::Engine::Epoll { why: None })
-    );
+    assert_eq!(choose(EngineChoice::Epoll, Err(Unavailable::Forbidden)), Ok(Engine::Epoll(None)));
 }
 
 #[test]

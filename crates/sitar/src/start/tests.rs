@@ -1,8 +1,13 @@
 use super::*;
+use crate::engine::{Because, Cores};
 use crate::identity::Defect;
 
 fn sockets(all: &[&str]) -> Vec<SocketAddr> {
     all.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn polling(spin: Duration, pollers: Vec<u32>, cores: usize) -> Engine {
+    Engine::SqPoll(Polling { spin, cores: Cores { count: cores, numbers: vec![] }, pollers })
 }
 
 fn local(origin: Origin) -> Report {
@@ -244,23 +249,26 @@ fn each_engine_says_what_it_is_and_why_not_a_better_one() {
     let spin = Duration::from_millis(1);
     for (engine, expected) in [
         (
-            Engine::SqPoll { spin, pollers: vec![7], cores: 8 },
+            polling(spin, vec![7], 8),
             "io_uring with a polling thread on CPU 7 (no system calls while busy; watches for 1ms before it sleeps)",
         ),
         (
-            Engine::SqPoll { spin: Duration::from_secs(10), pollers: vec![6, 7], cores: 8 },
+            polling(Duration::from_secs(10), vec![6, 7], 8),
             "io_uring with polling threads on CPUs 6, 7 (no system calls while busy; watches for 10s before it sleeps)",
         ),
         (
-            Engine::SqPoll { spin, pollers: vec![], cores: 8 },
+            polling(spin, vec![], 8),
             "io_uring with polling threads on any CPU (no system calls while busy; watches for 1ms before it sleeps)",
         ),
         (
-            Engine::Epoll { why: Some("kernel 5.15.0\n is older than 6.1".to_owned()) },
+            Engine::Epoll(Some(Because {
+                why: "kernel 5.15.0\n is older than 6.1".to_owned(),
+                remedy: None,
+            })),
             "epoll, because kernel 5.15.0\\n is older than 6.1",
         ),
         (
-            Engine::Epoll { why: None },
+            Engine::Epoll(None),
             "epoll (--engine epoll; where io_uring is allowed, it needs fewer system calls)",
         ),
     ] {
@@ -271,7 +279,7 @@ fn each_engine_says_what_it_is_and_why_not_a_better_one() {
 #[test]
 fn shards_and_pollers_that_share_cores_are_warned_of() {
     let polled = |shards, cores| Report {
-        engine: Engine::SqPoll { spin: Duration::from_millis(1), pollers: vec![], cores },
+        engine: polling(Duration::from_millis(1), vec![], cores),
         shards,
         ..local(Origin::Made)
     };

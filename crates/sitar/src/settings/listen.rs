@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::{Address, Security, parse_port};
+use super::values::port as parse_port;
+use super::{Address, Security};
 
 /// An address as the operator writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum Listen {
 }
 
 impl Listen {
-    pub(super) fn expand(self, security: &Security) -> Vec<Address> {
+    pub(crate) fn expand(self, security: &Security) -> Vec<Address> {
         let both = |v6: Ipv6Addr, v4: Ipv4Addr, port: u16| {
             vec![
                 Address { socket: SocketAddr::new(v4.into(), port), optional: true },

@@ -1,0 +1,295 @@
+//! The settings of `sitar serve`, each defined once: name, help, variable, default, and how its value
+//! is read.
+//!
+//! To add one: a field of [`Settings`], an entry here, and a line on the handbook's page of options.
+//! The tests beside this go over all entries.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::listen::ListenError;
+use super::values::{self, EngineChoice, MinTls, Tls};
+use super::{Settings, duration};
+
+/// One setting.
+pub(crate) struct Setting {
+    /// The flag's name without its dashes; also the name of the field, with `_` for `-`.
+    pub(crate) name: &'static str,
+    /// The variable of the environment.
+    pub(crate) variable: &'static str,
+    /// The name of the value in the help.
+    pub(crate) value: &'static str,
+    /// The default as it would be written; `None`: no value, which the help explains.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'static str,
+    /// Reads one value into the settings. A list is read by several calls.
+    ///
+    /// # Errors
+    /// Why it is refused, as the end of a sentence.
+    pub(crate) set: fn(&mut Settings, &OsStr) -> Result<(), String>,
+}
+
+/// The form of a setting's value.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// On or off; its flag takes no value.
+    Switch,
+    /// One of a few words: each with its meaning.
+    Word(fn() -> Vec<(&'static str, &'static str)>),
+    /// Any text that is read without error.
+    Text,
+    /// The same, several times; with commas between them, too.
+    List,
+    /// Names of files, several times. Only a variable has commas between them: a flag is repeated
+    /// instead, and its file may have a comma in its name.
+    Files,
+}
+
+fn text(value: &OsStr) -> Result<&str, String> {
+    value.to_str().ok_or_else(|| "it is not UTF-8".to_owned())
+}
+
+fn switch(value: &OsStr) -> Result<bool, String> {
+    text(value).map(values::switch)
+}
+
+/// All settings, in the order of the help.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        variable: "SITAR_LISTEN",
+        value: "ADDR",
+        default: None,
+        kind: Kind::List,
+        help: "Address to listen on: 8443, :8443, 127.0.0.1:8443, [::1]:8443, localhost:8443 or 0.0.0.0:443; \
+               may be repeated, and the variable takes a list with commas. [::]:443 takes IPv6 only. A port \
+               alone means every address of this machine with a certificate, and only loopback without one \
+               [default: 8443; with --tls off 8080]",
+        set: |settings, value| {
+            let listen = text(value)?.parse().map_err(|error: ListenError| error.to_string())?;
+            settings.listen.push(listen);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls-cert",
+        variable: "SITAR_TLS_CERT",
+        value: "FILE",
+        default: None,
+        kind: Kind::Files,
+        help: "Certificate chain in PEM; may be repeated, the n-th belongs to the n-th key. The variable takes \
+               a list with commas",
+        set: |settings, value| {
+            settings.tls_cert.push(PathBuf::from(value));
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls-key",
+        variable: "SITAR_TLS_KEY",
+        value: "FILE",
+        default: None,
+        kind: Kind::Files,
+        help: "Private key in PEM; may be repeated. The variable takes a list with commas",
+        set: |settings, value| {
+            settings.tls_key.push(PathBuf::from(value));
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls",
+        variable: "SITAR_TLS",
+        value: "TLS",
+        default: Some("auto"),
+        kind: Kind::Word(values::words::<Tls>),
+        help: "Who encrypts what is sent",
+        set: |settings, value| text(value).and_then(values::word).map(|tls| settings.tls = tls),
+    },
+    Setting {
+        name: "min-tls",
+        variable: "SITAR_MIN_TLS",
+        value: "VERSION",
+        default: None,
+        kind: Kind::Word(values::words::<MinTls>),
+        help: "The oldest version of TLS that is spoken [default: 1.2]",
+        set: |settings, value| text(value).and_then(values::word).map(|min| settings.min_tls = Some(min)),
+    },
+    Setting {
+        name: "no-http2",
+        variable: "SITAR_NO_HTTP2",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Speak HTTP/1 only",
+        set: |settings, value| switch(value).map(|on| settings.no_http2 = on),
+    },
+    Setting {
+        name: "engine",
+        variable: "SITAR_ENGINE",
+        value: "ENGINE",
+        default: Some("auto"),
+        kind: Kind::Word(values::words::<EngineChoice>),
+        help: "How the kernel is asked for input and output",
+        set: |settings, value| text(value).and_then(values::word).map(|engine| settings.engine = engine),
+    },
+    Setting {
+        name: "spin",
+        variable: "SITAR_SPIN",
+        value: "DURATION",
+        default: None,
+        kind: Kind::Text,
+        help: "How long a shard watches for completions before it sleeps, as in 500us, 1ms or 10s; with \
+               --engine sqpoll only [default: 1ms]",
+        set: |settings, value| text(value).and_then(duration::parse).map(|spin| settings.spin = Some(spin)),
+    },
+    Setting {
+        name: "shards",
+        variable: "SITAR_SHARDS",
+        value: "N",
+        default: None,
+        kind: Kind::Text,
+        help: "Number of shards, each a thread with its own ring and listener [default: one per core; with \
+               --engine sqpoll one for two cores]",
+        set: |settings, value| {
+            text(value).and_then(values::shards).map(|shards| settings.shards = Some(shards))
+        },
+    },
+    Setting {
+        name: "prefix",
+        variable: "SITAR_PREFIX",
+        value: "PREFIX",
+        default: None,
+        kind: Kind::Text,
+        help: "Serve only what lies below this folder of the archive or directory, as the root",
+        set: |settings, value| text(value).map(|prefix| settings.prefix = Some(prefix.to_owned())),
+    },
+    Setting {
+        name: "follow-links",
+        variable: "SITAR_FOLLOW_LINKS",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Serve what links in the directory lead to outside of it, too, as in a Nix store or a link farm; \
+               never what lies in /proc and its like, and no devices. Anyone who can put a link into the \
+               directory then publishes any file that sitar may read. Links out of an archive are never \
+               followed",
+        set: |settings, value| switch(value).map(|on| settings.follow_links = on),
+    },
+    Setting {
+        name: "serve-config-files",
+        variable: "SITAR_SERVE_CONFIG_FILES",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Serve files at the root that configure other hosts of sites, such as netlify.toml, \
+               wrangler.toml and CNAME",
+        set: |settings, value| switch(value).map(|on| settings.serve_config_files = on),
+    },
+    Setting {
+        name: "no-watch",
+        variable: "SITAR_NO_WATCH",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Do not watch PATH: serve what is there at the start until SIGHUP says to read it again. \
+               Otherwise a change is served a tenth of a second after the last write, at the latest 2 seconds \
+               after the first",
+        set: |settings, value| switch(value).map(|on| settings.no_watch = on),
+    },
+    Setting {
+        name: "poll",
+        variable: "SITAR_POLL",
+        value: "DURATION",
+        default: None,
+        kind: Kind::Text,
+        help: "Look for changes this far apart (2s, 500ms) instead of waiting for the kernel's events. Without \
+               it, sitar looks every 2 s on shares, whose changes from elsewhere have no events, every 10 s \
+               where in doubt (overlayfs), and nowhere else",
+        set: |settings, value| {
+            text(value).and_then(duration::parse_pause).map(|poll| settings.poll = Some(poll))
+        },
+    },
+    Setting {
+        name: "connections",
+        variable: "SITAR_CONNECTIONS",
+        value: "N",
+        default: None,
+        kind: Kind::Text,
+        help: "Connections at most, all shards together; newcomers then wait in the kernel's queue, or are \
+               closed when many come at once [default: 8192 per shard]",
+        set: |settings, value| {
+            text(value).and_then(values::connections).map(|count| settings.connections = Some(count))
+        },
+    },
+    Setting {
+        name: "memory",
+        variable: "SITAR_MEMORY",
+        value: "MIB",
+        default: Some("512"),
+        kind: Kind::Text,
+        help: "Memory for file contents, in MiB; what does not fit is read from the file each time",
+        set: |settings, value| text(value).and_then(values::mib).map(|mib| settings.memory = mib),
+    },
+    Setting {
+        name: "handshake-seconds",
+        variable: "SITAR_HANDSHAKE_SECONDS",
+        value: "N",
+        default: Some("10"),
+        kind: Kind::Text,
+        help: "Seconds for a TLS handshake",
+        set: |settings, value| {
+            text(value).and_then(values::seconds).map(|seconds| settings.handshake_seconds = seconds)
+        },
+    },
+    Setting {
+        name: "head-seconds",
+        variable: "SITAR_HEAD_SECONDS",
+        value: "N",
+        default: Some("10"),
+        kind: Kind::Text,
+        help: "Seconds for a request to arrive, from its first byte to its last",
+        set: |settings, value| {
+            text(value).and_then(values::seconds).map(|seconds| settings.head_seconds = seconds)
+        },
+    },
+    Setting {
+        name: "idle-seconds",
+        variable: "SITAR_IDLE_SECONDS",
+        value: "N",
+        default: Some("60"),
+        kind: Kind::Text,
+        help: "Seconds that a connection may be idle between requests",
+        set: |settings, value| {
+            text(value).and_then(values::seconds).map(|seconds| settings.idle_seconds = seconds)
+        },
+    },
+    Setting {
+        name: "send-seconds",
+        variable: "SITAR_SEND_SECONDS",
+        value: "N",
+        default: Some("30"),
+        kind: Kind::Text,
+        help: "Seconds for a client to take the next 64 KiB of an answer",
+        set: |settings, value| {
+            text(value).and_then(values::seconds).map(|seconds| settings.send_seconds = seconds)
+        },
+    },
+    Setting {
+        name: "stop-seconds",
+        variable: "SITAR_STOP_SECONDS",
+        value: "N",
+        default: Some("30"),
+        kind: Kind::Text,
+        help: "Seconds that a stop (SIGTERM, Ctrl-C) waits for answers that are under way; 0: none. A second \
+               signal does not wait",
+        set: |settings, value| {
+            text(value).and_then(values::seconds_or_none).map(|seconds| settings.stop_seconds = seconds)
+        },
+    },
+];
+
+/// Returns the setting of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}

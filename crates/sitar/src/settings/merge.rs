@@ -1,0 +1,152 @@
+//! Values from the command line, the environment and the defaults become [`Settings`], here and
+//! nowhere else.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::definitions::{self, Kind, SETTINGS, Setting};
+use super::{REPEATS_MAX, Settings, Tls};
+use crate::settings::EngineChoice;
+
+/// The source of a value. The last one in this order wins; a file will stand in front of `Variable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Its definition.
+    Default,
+    /// A variable of the environment.
+    Variable,
+    /// The command line.
+    Flag,
+}
+
+/// A setting's values from one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The name of the setting.
+    pub name: &'static str,
+    /// The source.
+    pub origin: Origin,
+    /// As they were written.
+    pub values: Vec<OsString>,
+}
+
+/// The settings in force, and the source of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// The settings in force.
+    pub settings: Settings,
+    /// In the order of the definitions.
+    origins: Vec<Origin>,
+}
+
+/// Why settings are refused: a sentence that names them as the operator wrote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Takes each setting's values from the source that ranks highest, or its default.
+///
+/// # Errors
+/// A value that cannot be read.
+pub fn merge(given: &[Given]) -> Result<Merged, Refused> {
+    let mut merged = Merged { settings: Settings::default(), origins: Vec::with_capacity(SETTINGS.len()) };
+    for setting in SETTINGS {
+        let all = given.iter().filter(|given| given.name == setting.name);
+        let best = all.max_by_key(|given| given.origin);
+        let origin = best.map_or(Origin::Default, |given| given.origin);
+        let default = setting.default.map(OsString::from);
+        let values = best.map_or_else(|| default.into_iter().collect(), |given| given.values.clone());
+        let values = if let (Kind::Files, Origin::Variable) = (setting.kind, origin) {
+            split(&values).ok_or_else(|| {
+                Refused(format!("{} has a comma without a file beside it", setting.variable))
+            })?
+        } else {
+            values
+        };
+        for value in values {
+            (setting.set)(&mut merged.settings, &value).map_err(|why| {
+                let name = written(setting, origin);
+                Refused(format!("invalid value '{}' for '{name}': {why}", value.to_string_lossy()))
+            })?;
+        }
+        merged.origins.push(origin);
+    }
+    Ok(merged)
+}
+
+/// Takes lists apart that a variable holds; `None` if one of the names is empty.
+fn split(lists: &[OsString]) -> Option<Vec<OsString>> {
+    let all: Option<Vec<Vec<OsString>>> = lists.iter().map(|list| split_list(list)).collect();
+    all.map(|lists| lists.concat())
+}
+
+/// Splits a list at its commas; `None` if one of the names is empty.
+pub(crate) fn split_list(list: &OsStr) -> Option<Vec<OsString>> {
+    let names = list.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    names.map(|name| (!name.is_empty()).then(|| OsString::from_vec(name.to_vec()))).collect()
+}
+
+/// Returns a setting's name as the operator writes it in that source.
+fn written(setting: &Setting, origin: Origin) -> String {
+    match origin {
+        Origin::Variable => setting.variable.to_owned(),
+        Origin::Default | Origin::Flag => format!("--{}", setting.name),
+    }
+}
+
+impl Merged {
+    /// Returns the source of a setting.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Origin {
+        let place = SETTINGS.iter().position(|setting| setting.name == name);
+        place.and_then(|place| self.origins.get(place).copied()).unwrap_or(Origin::Default)
+    }
+
+    /// Returns a setting's name as the operator wrote it.
+    fn named(&self, name: &str) -> String {
+        definitions::find(name).map_or_else(String::new, |setting| written(setting, self.origin(name)))
+    }
+
+    /// Checks the rules between settings, whatever their sources.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), Refused> {
+        let named = |name| self.named(name);
+        let settings = &self.settings;
+        let (certificates, keys) = (settings.tls_cert.len(), settings.tls_key.len());
+        if certificates != keys {
+            return Err(Refused(format!(
+                "each {} needs its {}, in the same order: {certificates} certificate(s) but {keys} key(s) given",
+                named("tls-cert"),
+                named("tls-key")
+            )));
+        }
+        if settings.tls == Tls::Off && certificates > 0 {
+            return Err(Refused(format!("{} off cannot be used with {}", named("tls"), named("tls-cert"))));
+        }
+        if settings.tls == Tls::Off && settings.min_tls.is_some() {
+            return Err(Refused(format!("{} off cannot be used with {}", named("tls"), named("min-tls"))));
+        }
+        if settings.spin.is_some() && settings.engine != EngineChoice::Sqpoll {
+            return Err(Refused(format!("{} needs --engine sqpoll", named("spin"))));
+        }
+        if settings.poll.is_some() && settings.no_watch {
+            return Err(Refused(format!("{} cannot be used with {}", named("poll"), named("no-watch"))));
+        }
+        if certificates > REPEATS_MAX || settings.listen.len() > REPEATS_MAX {
+            return Err(Refused(format!(
+                "{} and {} can each be repeated {REPEATS_MAX} times",
+                named("listen"),
+                named("tls-cert")
+            )));
+        }
+        Ok(())
+    }
+}

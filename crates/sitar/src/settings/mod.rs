@@ -1,0 +1,85 @@
+//! The settings of `sitar serve` as plain values.
+//!
+//! Flags win over `SITAR_*` variables, and those over defaults; [`merge`](merge::merge) is the one
+//! place that knows. No type of clap leaves this folder, and whoever uses settings need not know
+//! where they came from.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) mod definitions;
+mod duration;
+mod flags;
+mod listen;
+pub mod merge;
+mod plan;
+pub(crate) mod values;
+
+pub use self::listen::{Listen, ListenError};
+pub use self::plan::{Address, CertificateFiles, Plan, Security};
+pub use self::values::{EngineChoice, MinTls, Tls};
+
+/// The port that HTTPS is served on when nothing else is said.
+pub const PORT_HTTPS: u16 = 8443;
+/// The port that plain HTTP (`--tls off`) is served on when nothing else is said.
+pub const PORT_HTTP: u16 = 8080;
+/// The most shards that `--shards` accepts.
+pub const SHARDS_MAX: u16 = 512;
+/// The most `--listen` addresses, and the most certificates, that are accepted.
+pub const REPEATS_MAX: usize = 64;
+
+/// What `sitar serve` is to do. The fields are named like the flags, which explain them; the default
+/// of this type is a blank form, and [`merge`](merge::merge) fills it in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The site; `None`: the handbook.
+    pub path: Option<PathBuf>,
+    /// Addresses to listen on; empty means the default.
+    pub listen: Vec<Listen>,
+    /// Certificate chains.
+    pub tls_cert: Vec<PathBuf>,
+    /// The n-th belongs to the n-th chain.
+    pub tls_key: Vec<PathBuf>,
+    /// Whether TLS is spoken, and who seals.
+    pub tls: Tls,
+    /// The oldest version of TLS that is spoken.
+    pub min_tls: Option<MinTls>,
+    /// Speak HTTP/1 only.
+    pub no_http2: bool,
+    /// The I/O engine.
+    pub engine: EngineChoice,
+    /// How long a shard watches for completions before it sleeps.
+    pub spin: Option<Duration>,
+    /// Number of shards.
+    pub shards: Option<NonZeroU16>,
+    /// The folder of the site that is served as its root.
+    pub prefix: Option<String>,
+    /// Serve what links lead to outside of the directory.
+    pub follow_links: bool,
+    /// Serve files that configure other hosts of sites.
+    pub serve_config_files: bool,
+    /// Do not watch the site.
+    pub no_watch: bool,
+    /// Look for changes this far apart.
+    pub poll: Option<Duration>,
+    /// Connections of all shards together.
+    pub connections: Option<NonZeroU32>,
+    /// MiB for file contents.
+    pub memory: u32,
+    /// For a TLS handshake.
+    pub handshake_seconds: u32,
+    /// For a request to arrive.
+    pub head_seconds: u32,
+    /// Between requests.
+    pub idle_seconds: u32,
+    /// For a client to take the next 64 KiB of an answer.
+    pub send_seconds: u32,
+    /// For answers under way when the server stops.
+    pub stop_seconds: u32,
+    /// The port of the default address, from `$PORT`.
+    pub default_port: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,7 @@ mod engine;
 mod epoll;
 mod event;
 mod file;
+pub mod inherit;
 mod key;
 mod op;
 pub mod probe;

@@ -55,7 +55,11 @@ impl Op {
             }
             Op::Send { to, .. } => Some(*to),
             Op::Peer { of, .. } | Op::SetOpt { of, .. } => Some(*of),
-            _ => None,
+            // By these a connection comes and goes.
+            Op::Accept(_) | Op::Close { .. } => None,
+            Op::Read { .. } | Op::Open { .. } | Op::Stat { .. } => None,
+            Op::RecvFrom(_) | Op::SendTo { .. } => None,
+            Op::Cancel(_) | Op::CancelAll | Op::Wake => None,
         }
     }
 

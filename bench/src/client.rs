@@ -1,7 +1,12 @@
-//! A TLS client of few words, over a blocking socket: HTTP/1.1, one cipher, one key exchange, one certificate.
+//! A plain TLS client over a blocking socket: HTTP/1.1, one cipher, one key exchange, one
+//! certificate.
+
+pub(crate) mod handshakes;
+pub(crate) mod idle;
+pub(crate) mod slow;
 
 use crate::Result;
-use crate::arguments::Arguments;
+use clap::Args;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::aws_lc_rs::{self, kx_group};
@@ -14,17 +19,35 @@ use rustls::{
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How an answer begins that has what was asked for.
+/// The beginning of an answer with content.
 const OK: &[u8; 12] = b"HTTP/1.1 200";
 
-/// A server that has not answered for so long does not answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Limit for an answer, or a part of one.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whom to ask for what, and how long the answer's body is.
+/// Arguments of all clients.
+#[derive(Args)]
+pub(crate) struct TargetArguments {
+    /// The server
+    #[arg(long)]
+    address: SocketAddr,
+    /// Its certificate, in PEM
+    #[arg(long)]
+    cert: PathBuf,
+    /// The path to request
+    #[arg(long)]
+    path: String,
+    /// The length of the answer's body
+    #[arg(long)]
+    length: usize,
+}
+
+/// A server and a request, and the length of the answer's body.
 #[derive(Clone)]
 pub(crate) struct Target {
     address: SocketAddr,
@@ -34,18 +57,18 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `--address A --cert FILE --path P --length N`
-    pub(crate) fn new(arguments: &Arguments) -> Result<Target> {
-        let path: String = arguments.needed("path")?;
+    /// Reads the certificate.
+    pub(crate) fn new(arguments: &TargetArguments) -> Result<Target> {
+        let path = &arguments.path;
         Ok(Target {
-            address: arguments.needed("address")?,
-            certificate: CertificateDer::from_pem_file(arguments.needed::<String>("cert")?)?,
+            address: arguments.address,
+            certificate: CertificateDer::from_pem_file(&arguments.cert)?,
             request: format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
-            length: arguments.needed("length")?,
+            length: arguments.length,
         })
     }
 
-    /// What it offers: TLS 1.3, AES-128-GCM, X25519; and these tickets.
+    /// Returns a configuration with TLS 1.3, AES-128-GCM, X25519, and these tickets.
     pub(crate) fn config(&self, tickets: Option<Arc<Tickets>>) -> Result<Arc<ClientConfig>> {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
@@ -67,18 +90,18 @@ impl Target {
 pub(crate) struct Client {
     tls: ClientConnection,
     socket: TcpStream,
-    /// The first bytes of what was sipped, as many as [`OK`] has.
+    /// The first bytes that were sipped, at most as many as [`OK`] has.
     began: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn open(target: &Target, config: &Arc<ClientConfig>) -> Result<Client> {
-        let mut socket = TcpStream::connect_timeout(&target.address, PATIENCE)?;
+        let mut socket = TcpStream::connect_timeout(&target.address, TIMEOUT)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
         let mut tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
         while tls.is_handshaking() {
-            patiently(|| tls.complete_io(&mut socket))?;
+            uninterrupted(|| tls.complete_io(&mut socket))?;
         }
         if tls.negotiated_key_exchange_group().map(|group| group.name()) != Some(NamedGroup::X25519) {
             return Err("another key exchange than X25519".into());
@@ -93,17 +116,17 @@ impl Client {
     pub(crate) fn ask(&mut self, target: &Target) -> Result<()> {
         self.tls.writer().write_all(&target.request)?;
         while self.tls.wants_write() {
-            patiently(|| self.tls.write_tls(&mut self.socket))?;
+            uninterrupted(|| self.tls.write_tls(&mut self.socket))?;
         }
         Ok(())
     }
 
-    /// Asks and reads the answer, which must be 200 and of the length that is expected.
+    /// Sends the request and reads the answer, which must be 200 and of the expected length.
     pub(crate) fn get(&mut self, target: &Target) -> Result<()> {
         self.ask(target)?;
         let mut answer = Vec::with_capacity(target.length + 1024);
         loop {
-            if patiently(|| self.tls.read_tls(&mut self.socket))? == 0 {
+            if uninterrupted(|| self.tls.read_tls(&mut self.socket))? == 0 {
                 return Err("the server ended the connection instead of answering".into());
             }
             let ready = self.tls.process_new_packets()?.plaintext_bytes_to_read();
@@ -116,13 +139,12 @@ impl Client {
         }
     }
 
-    /// Bounds what the kernel keeps of what has come and not been read.
+    /// Bounds the bytes that the kernel keeps until they are read.
     pub(crate) fn receive_at_most(&self, bytes: usize) -> Result<()> {
         Ok(rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, bytes)?)
     }
 
-    /// Reads at most so many bytes off the wire, without waiting, and drops what they say. Returns how many of them there
-    /// were.
+    /// Reads at most `most` bytes off the wire, without waiting, and drops them. Returns their number.
     pub(crate) fn sip(&mut self, most: usize) -> Result<usize> {
         self.socket.set_nonblocking(true)?;
         let mut limited = (&self.socket).take(most as u64);
@@ -145,12 +167,12 @@ impl Client {
         Ok(sum)
     }
 
-    /// Whether what was sipped begins as an answer that is no error.
+    /// Returns whether the sipped bytes begin an answer that is no error.
     pub(crate) fn is_served(&self) -> bool {
         self.began == OK
     }
 
-    /// Says close_notify, so that no server takes the end for an error.
+    /// Sends close_notify, so that no server takes the end for an error.
     pub(crate) fn end(mut self) -> Result<()> {
         self.tls.send_close_notify();
         self.tls.write_tls(&mut self.socket)?;
@@ -158,8 +180,9 @@ impl Client {
     }
 }
 
-/// A call on a socket with a time limit is interrupted when somebody stops the process and lets it go on.
-fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Repeats a call that was interrupted, as calls with a time limit are when the process is stopped
+/// and continued.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -168,7 +191,7 @@ fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// How much of the body is there, once that is all of it.
+/// Returns the length of the body, once all of it is there.
 fn body_of(answer: &[u8], expected: usize) -> Result<Option<usize>> {
     let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return Ok(None) };
     if !answer.starts_with(b"HTTP/1.1 200 ") {
@@ -178,11 +201,11 @@ fn body_of(answer: &[u8], expected: usize) -> Result<Option<usize>> {
     Ok((body >= expected).then_some(body))
 }
 
-/// Tickets that are yet to be used, each once, as browsers do.
+/// Unused tickets. Each is used once, as browsers do.
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
     kept: Mutex<Vec<Tls13ClientSessionValue>>,
-    /// Whether they are used; until then they are gathered.
+    /// Whether they are used; until then they are only gathered.
     used: AtomicBool,
 }
 
@@ -218,7 +241,7 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Exactly this certificate, and a signature by its key.
+/// Accepts exactly this certificate, with a signature by its key.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,

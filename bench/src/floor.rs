@@ -1,18 +1,20 @@
-//! The floor: how little a server can do and still be measured.
+//! The floor: the least that a server can do and still be measured.
 //!
-//! One thread and epoll. It accepts, does the handshake, opens what arrives, and for each end of a request head that it sees
-//! sends the same answer, sealed. No request is parsed, nothing is looked up, no clock is read, no limit is kept. What a server needs
-//! above this is what its HTTP, its files and its safety cost.
+//! One thread and epoll. It accepts, does the handshake, opens the records that arrive, and for each
+//! end of a request head sends the same answer, sealed. No request is parsed, nothing is looked up,
+//! no clock is read, no limit is kept. A server's cost above this is the cost of its HTTP, its files
+//! and its safety.
 //!
-//! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: rustls copies
-//! what is sent twice and allocates for each record, and a floor that does so would flatter whoever is held against it.
-//! epoll rather than io_uring because it takes no unsafe code. It costs up to a tenth more than a ring here (bench/ENGINES.md).
+//! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: rustls copies the sent
+//! bytes twice and allocates for each record, and a floor that does so would flatter the servers
+//! that are held against it. epoll rather than io_uring because it takes no unsafe code. It costs up
+//! to a tenth more than a ring here (bench/ENGINES.md).
 
 mod connection;
 mod heads;
 
 use crate::Result;
-use crate::arguments::Arguments;
+use clap::Args;
 use connection::{Answer, Connection, Next, Scratch};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
@@ -20,24 +22,42 @@ use rustix::fd::OwnedFd;
 use sitar_tls::{Config, Identity};
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The listener's mark among the events; connections have their place in the table.
+/// The listener's mark among the events. A connection's mark is its place in the table.
 const LISTENER: u64 = u64::MAX;
 const EVENTS_MAX: usize = 512;
 
-/// `--file F [--length N] [--status N] [--cert C --key K]`: answers every request with the first N bytes of the file.
+/// Arguments of `floor`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The file to answer with
+    #[arg(long)]
+    file: PathBuf,
+    /// Only this number of its bytes
+    #[arg(long)]
+    length: Option<usize>,
+    #[arg(long, default_value_t = 200)]
+    status: u16,
+    /// A certificate, in PEM: TLS instead of plain TCP
+    #[arg(long, requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long)]
+    key: Option<PathBuf>,
+}
+
+/// Answers every request with the same bytes.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let status = arguments.optional("status")?.unwrap_or(200);
-    let mut body = std::fs::read(arguments.needed::<PathBuf>("file")?)?;
-    if let Some(length) = arguments.optional("length")? {
+    let mut body = std::fs::read(&arguments.file)?;
+    if let Some(length) = arguments.length {
         body.truncate(length);
     }
-    let tls = match arguments.text("cert") {
-        Some(cert) => Some(config(cert, &arguments.needed::<String>("key")?)?),
-        None => None,
+    let tls = match (&arguments.cert, &arguments.key) {
+        (Some(cert), Some(key)) => Some(config(cert, key)?),
+        _ => None,
     };
-    let answer = Answer::new(status, &body);
+    let answer = Answer::new(arguments.status, &body);
     drop(body);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
@@ -47,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Floor { poll, listener, tls, answer, table: Vec::new(), free: Vec::new() }.serve()
 }
 
-fn config(cert: &str, key: &str) -> Result<Config> {
+fn config(cert: &Path, key: &Path) -> Result<Config> {
     let identity = Identity::from_pem(&std::fs::read(cert)?, &std::fs::read(key)?)?;
     Ok(Config::new(vec![identity], &[b"http/1.1"])?)
 }
@@ -58,7 +78,7 @@ struct Floor {
     tls: Option<Config>,
     answer: Answer,
     table: Vec<Option<Connection>>,
-    /// Places in the table that nobody has.
+    /// Unused places in the table.
     free: Vec<usize>,
 }
 
@@ -102,7 +122,7 @@ impl Floor {
         }
     }
 
-    /// One connection has bytes, or room, or is gone.
+    /// Serves a connection that has bytes, or room, or is gone.
     fn turn(&mut self, place: usize, scratch: &mut Scratch) -> Result<()> {
         let Some(connection) = self.table.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
         let waited = connection.waits_for_room();
@@ -110,7 +130,7 @@ impl Floor {
             Next::Wait => {
                 let waits = connection.waits_for_room();
                 if waits != waited {
-                    // What it asks for meanwhile waits in the kernel, as it cannot be answered.
+                    // Requests that come meanwhile wait in the kernel.
                     let flags = if waits { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
                     let data = epoll::EventData::new_u64(place as u64);
                     epoll::modify(&self.poll, connection.stream(), data, flags)?;

@@ -1,13 +1,44 @@
 //! Verbs that are programs of their own, so that `ci` starts without compiling them.
 
-use crate::Invocation;
+use crate::{Invocation, ci, setup};
 use std::process::{Command, ExitCode};
 
 /// Runs the verb in `tests/external`.
 pub(crate) fn external(invocation: &Invocation) -> ExitCode {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cargo(invocation);
     cargo.args(["run", "--quiet", "--package", "sitar-external", "--", invocation.name]);
-    run(cargo.args(&invocation.args).current_dir(&invocation.root))
+    run(cargo.args(&invocation.args))
+}
+
+/// Runs the bench, in release, beside the release program and the servers to compare with.
+pub(crate) fn bench(invocation: &Invocation) -> ExitCode {
+    if let setup::Outcome::Incomplete(why) = setup::ensure(true) {
+        println!("not everything is there: {why}");
+    }
+    release_bench(invocation, &[])
+}
+
+/// Runs the bench's `packs`, which needs no other servers.
+pub(crate) fn packs(invocation: &Invocation) -> ExitCode {
+    release_bench(invocation, &["packs"])
+}
+
+fn release_bench(invocation: &Invocation, verb: &[&str]) -> ExitCode {
+    let mut build = cargo(invocation);
+    // Together, so that both get the same features of their dependencies, and nothing is compiled
+    // twice.
+    build.args(["build", "--release", "-p", "sitar", "-p", "sitar-bench"]);
+    if run(&mut build) != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
+    }
+    let mut bench = Command::new(ci::target(&invocation.root).join("release/sitar-bench"));
+    run(bench.args(verb).args(&invocation.args))
+}
+
+fn cargo(invocation: &Invocation) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(&invocation.root);
+    cargo
 }
 
 fn run(command: &mut Command) -> ExitCode {

@@ -1,7 +1,10 @@
-//! `cargo xtask instructions`: how many instructions a warm request takes from its bytes to its answer, counted by callgrind.
+//! `cargo xtask instructions`: the instructions of a warm request from its bytes to its answer,
+//! counted by callgrind.
 //!
-//! No clock and no other program has a part in that number, so a change of some percent is a change of the code. Sockets
-//! and sealing are left out: the kernel's share is not ours, and the AEAD's depends on the processor's instructions.
+//! No clock and no other program has a part in that number, so a change of some percent is a change
+//! of the code. Sockets and sealing are left out: the kernel's share is not ours, and the AEAD's
+//! depends on the processor's instructions. iai-callgrind is not used: it counts with the same
+//! callgrind, and needs a runner of its version that each machine would have to compile first.
 
 use crate::setup::has_command;
 use crate::{Invocation, ci};

@@ -3,14 +3,12 @@
 //!
 //! `ci` is the whole truth: whatever a machine checks, a developer checks with the same words.
 
-mod bench;
 mod ci;
 mod forward;
 mod fuzz;
 mod instructions;
 mod media;
 mod metadata;
-mod packs;
 mod program;
 mod rust_source;
 mod sanitize;
@@ -33,8 +31,8 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ),
     (
         "bench",
-        "CPU, latency and memory beside a floor and peers (--quick, --case, --peer; --engines, --balance instead)",
-        bench::command,
+        "CPU, latency and memory beside a floor and peers (--help; engines and balance instead)",
+        forward::bench,
     ),
     (
         "instructions",
@@ -73,7 +71,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         forward::external,
     ),
     ("media", "the table of media types, from the db.json of a release of mime-db", media::command),
-    ("packs", "how long packing takes, and how soon a pack and a plain tar answer", packs::run),
+    ("packs", "how long packing takes, and how soon a pack and a plain tar answer", forward::packs),
     ("asan", "the tests of sitar-io under AddressSanitizer", sanitize::asan),
     ("miri", "the seeds of sitar-io under Miri, where the nightly toolchain has it", sanitize::miri),
     (

@@ -1,36 +1,27 @@
-//! The program itself, for the commands that look at it from outside.
-
-use std::path::{Path, PathBuf};
-use std::process::Command;
+//! The program itself, and programs that this machine has.
 
 use crate::ci::target;
+use std::path::{Path, PathBuf};
 
-/// What goes wrong in a command is told to whoever typed it, and to nobody else.
+/// Errors end the command and are printed as they are.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Names the program that the outside tests start (tests/common), and these commands.
+/// Names the program that the whole-program tests start (tests/common).
 pub(crate) const VARIABLE: &str = "SITAR_TEST_BINARY";
 
-/// The release build, made now; `$SITAR_TEST_BINARY` names another program, as for the tests.
-pub(crate) fn find(root: &Path) -> Result<PathBuf> {
-    if let Some(program) = std::env::var_os(VARIABLE) {
-        // Commands run it in folders of their own.
-        return Ok(std::path::absolute(program)?);
-    }
-    succeed(
-        Command::new("cargo").args(["build", "--release", "-p", "sitar"]).current_dir(root),
-        "cargo build",
-    )?;
-    Ok(release(root))
-}
-
-/// Where the release build is.
+/// Returns the path of the release build.
 pub(crate) fn release(root: &Path) -> PathBuf {
     target(root).join("release").join("sitar")
 }
 
-/// Runs `command` to its end; an error names it as `what`.
-pub(crate) fn succeed(command: &mut Command, what: &str) -> Result<()> {
-    let status = command.status().map_err(|error| format!("{what}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{what}: {status}").into()) }
+/// Returns where a program is, on the path or among the system's daemons.
+pub(crate) fn found(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(tool)).find(|file| file.is_file())
+}
+
+/// Returns whether this machine has a program.
+pub(crate) fn on_path(tool: &str) -> bool {
+    found(tool).is_some()
 }

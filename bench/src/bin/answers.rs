@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! `answers SITE KIND ROUNDS`: requests of one kind from bytes to answer, without sockets and without sealing, so that a tool
-//! can count what they take. `cargo xtask instructions` runs it twice and takes the difference.
+//! `answers SITE KIND ROUNDS`: requests of one kind from bytes to answer, without sockets and without
+//! sealing, so that a tool can count their instructions. `cargo xtask instructions` runs it twice
+//! and takes the difference.
 //!
-//! It is what a shard does with a warm request: parse the head, look the path up, make the answer, write its head, copy
-//! its body behind that.
+//! It does the work of a shard for a warm request: parse the head, look the path up, make the
+//! answer, write its head, copy its body behind that.
 
 use sitar_http::h1::{self, Limits, ResponseHead};
 use sitar_site::{Body, Budget, Options, Representation, Route, Site};
@@ -14,12 +15,14 @@ use std::time::{Duration, SystemTime};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Files of the site, which `cargo xtask instructions` has made: `000.css` and so on.
+/// Number of files of the site that `cargo xtask instructions` makes: `000.css` and so on.
 const FILES: usize = 200;
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const BROWSER: &str = "sec-ch-ua: \"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\n\
-    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
-    sec-ch-ua-platform: \"Linux\"\r\nAccept: text/css,*/*;q=0.1\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: no-cors\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/140.0.0.0 Safari/537.36\r\n\
+    sec-ch-ua-platform: \"Linux\"\r\nAccept: text/css,*/*;q=0.1\r\n\
+    Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: no-cors\r\n\
     Sec-Fetch-Dest: style\r\nReferer: https://example.org/\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
     Accept-Language: en-US,en;q=0.9\r\n";
 
@@ -69,7 +72,7 @@ fn load(site: &Site) -> Result<Vec<Representation>> {
         let Route::File(found) = site.route(&head.request) else { return Err("not a file".into()) };
         table[found.file().index()] = Some(site.load(found.file(), &budget, now)?);
     }
-    table.into_iter().map(|loaded| loaded.ok_or_else(|| "a file that nobody asked for".into())).collect()
+    table.into_iter().map(|loaded| loaded.ok_or_else(|| "a file that was not requested".into())).collect()
 }
 
 fn request(number: usize, fields: &str) -> Vec<u8> {
@@ -101,7 +104,7 @@ fn requests(warm: &mut Warm, kind: &str) -> Result<Vec<Vec<u8>>> {
 }
 
 impl Warm {
-    /// Answers one request into `out`; returns the answer's length.
+    /// Answers one request into `out`, and returns the answer's length.
     fn answer(&mut self, wire: &[u8]) -> Result<usize> {
         let head = h1::parse(wire, &Limits::default()).map_err(|_| "refused")?.ok_or("not whole")?;
         let Route::File(found) = self.site.route(&head.request) else { return Err("not a file".into()) };

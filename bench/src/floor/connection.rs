@@ -8,7 +8,7 @@ use sitar_tls::{
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// Bytes received at once: some records, the longest of them whole.
+/// Bytes received at once: four of the longest records.
 const INPUT: usize = 4 * RECORD_MAX;
 /// Records sealed and sent at once.
 const RECORDS: usize = 4;
@@ -25,10 +25,10 @@ impl Scratch {
     }
 }
 
-/// The only answer, as often in a row as fills a record, so that many small ones that are owed go out as one.
+/// The only answer, repeated until it fills a record, so that many small answers leave as one.
 pub(super) struct Answer {
     bytes: Vec<u8>,
-    /// Of one of them.
+    /// The length of one answer.
     len: usize,
 }
 
@@ -48,7 +48,7 @@ impl Answer {
     }
 }
 
-/// What the table does with a connection after its turn.
+/// The table's action after a connection's turn.
 pub(super) enum Next {
     Wait,
     Close,
@@ -67,14 +67,15 @@ pub(super) struct Connection {
     /// The beginning of a record.
     part: Vec<u8>,
     heads: Heads,
-    /// Bytes of answers that are still to be sealed, or sent where nothing is; and where in the answer they begin.
+    /// Bytes of answers that are still to be sealed, or sent without TLS, and where in the answer they
+    /// begin.
     owed: u64,
     at: usize,
-    /// Sealed, and not taken by the kernel yet.
+    /// Sealed bytes that the kernel has not taken yet.
     unsent: Vec<u8>,
 }
 
-/// The connection cannot go on; nobody asks why.
+/// The connection cannot go on. The reason does not matter.
 struct Over;
 
 impl<E: std::error::Error> From<E> for Over {
@@ -101,7 +102,7 @@ impl Connection {
         self.owed > 0 || !self.unsent.is_empty()
     }
 
-    /// Its descriptor is ready for what it waits for.
+    /// Takes a turn when the descriptor is ready.
     pub(super) fn turn(&mut self, answer: &Answer, scratch: &mut Scratch) -> Next {
         let done = if self.waits_for_room() { Ok(()) } else { self.receive(answer, &mut scratch.input) };
         match done.and_then(|()| self.send(answer, &mut scratch.output)) {
@@ -170,7 +171,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends until there is no more to send, or no room.
+    /// Sends until there is nothing to send, or no room.
     fn send(&mut self, answer: &Answer, output: &mut [u8]) -> std::result::Result<(), Over> {
         if !self.unsent.is_empty() {
             let sent = write(&mut self.stream, &self.unsent)?;
@@ -214,7 +215,7 @@ fn advance(answer: &Answer, len: usize, owed: &mut u64, at: &mut usize) {
     *at = (*at + len) % answer.len;
 }
 
-/// As many records as are owed and fit. Returns their length.
+/// Seals as many records as are owed and fit. Returns their length.
 fn seal(
     records: &mut Records,
     answer: &Answer,
@@ -234,7 +235,7 @@ fn seal(
     Ok(used)
 }
 
-/// How much the kernel took; 0 when it has no room.
+/// Returns the number of bytes that the kernel took, 0 when it has no room.
 fn write(stream: &mut TcpStream, bytes: &[u8]) -> std::result::Result<usize, Over> {
     match stream.write(bytes) {
         Ok(sent) => Ok(sent),

@@ -1,10 +1,10 @@
-//! Counting request heads by the empty line that ends them.
+//! The count of request heads, by the empty line that ends each.
 
 use memchr::memmem;
 
 const END: &[u8] = b"\r\n\r\n";
 
-/// What the end of the bytes seen so far may be the beginning of.
+/// The last bytes seen, which may begin the end of a head.
 #[derive(Default)]
 pub(super) struct Heads {
     /// The last bytes, at most three, since the last end of a head.
@@ -13,7 +13,7 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// How many heads end in these bytes, which follow the ones before.
+    /// Returns the number of heads that end in these bytes, which follow the ones before.
     pub(super) fn count(&mut self, bytes: &[u8]) -> u64 {
         let mut seam = [0; 6];
         let ahead = bytes.len().min(3);
@@ -21,7 +21,7 @@ impl Heads {
         seam[self.kept..self.kept + ahead].copy_from_slice(&bytes[..ahead]);
         let seam = &seam[..self.kept + ahead];
         let (mut count, mut from) = (0, 0);
-        // Not one that lies in the new bytes as a whole: at most three of them are here.
+        // An end that lies in the new bytes as a whole is not found here: at most three of them are.
         if let Some(at) = memmem::find(seam, END) {
             count += 1;
             from = at + END.len() - self.kept;

@@ -1,8 +1,11 @@
-//! The CPU that an echo costs the server's thread, kernel included: plain loop, future and stack per connection, side by
-//! side: `cargo run --release -p sitar-io --example measure [ROUNDS] [ECHOES] [CONNECTIONS]`.
+//! The CPU that an echo costs the server's thread, kernel included: plain loop, future and stack per
+//! connection, side by side: `cargo run --release -p sitar-io --example measure [ROUNDS] [ECHOES]
+//! [CONNECTIONS]`. An example and no verb of the bench, since it is published with the examples that
+//! it measures.
 //!
-//! A client on another thread writes 64 bytes to each connection, then reads them from each, over and over. The servers take
-//! turns, so that whatever else the machine does meets all of them; the median of the rounds counts.
+//! A client on another thread writes 64 bytes to each connection, then reads them from each,
+//! repeatedly. The servers take turns, so that all of them see the same drift of the machine; the
+//! median of the rounds counts.
 #![forbid(unsafe_code)]
 #![allow(
     dead_code,
@@ -27,14 +30,14 @@ use sitar_io::Stats;
 
 const MESSAGE: usize = 64;
 
-/// CPU and system calls of a server so far.
+/// CPU and system calls of a server since its start.
 #[derive(Clone, Copy)]
 struct Spent {
     cpu: Duration,
     calls: u64,
 }
 
-/// What a server is asked on its own thread: what it has spent, or (by hanging up) to end.
+/// A question to a server on its own thread: its costs so far. Hanging up ends the server.
 type Question = Sender<Spent>;
 
 /// Turns until the asking side hangs up.
@@ -48,7 +51,7 @@ fn serve(
             Ok(answer) => {
                 let time = clock_gettime(ClockId::ThreadCPUTime);
                 let cpu = Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32);
-                // Nobody to hear it is nobody to complain.
+                // The asking side may have gone.
                 let _ = answer.send(Spent { cpu, calls: stats.calls });
             }
             Err(std::sync::mpsc::TryRecvError::Empty) => {}
@@ -86,7 +89,7 @@ impl Model {
     }
 }
 
-/// Writes to all, reads from all, as often as asked.
+/// Writes to all and reads from all, once a round.
 fn exchange(clients: &mut [TcpStream], rounds: usize) -> std::io::Result<()> {
     let (message, mut got) = ([7; MESSAGE], [0; MESSAGE]);
     for _ in 0..rounds {
@@ -100,7 +103,7 @@ fn exchange(clients: &mut [TcpStream], rounds: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-/// CPU nanoseconds and system calls per echo.
+/// Returns the CPU nanoseconds and system calls per echo.
 fn load(
     ask: &Sender<Question>,
     address: SocketAddr,

@@ -10,7 +10,7 @@ use super::guest::Guest;
 use super::kernel::{Kernel, SERIES};
 use super::{Result, folder};
 use crate::Invocation;
-use crate::bench::on_path;
+use crate::program::on_path;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;

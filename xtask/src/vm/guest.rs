@@ -3,7 +3,7 @@
 use super::cpio::Cpio;
 use super::kernel::Kernel;
 use super::{Result, name_of};
-use crate::bench::found;
+use crate::program::found;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -1,31 +1,32 @@
-//! What is asked of every server, and the bounds that sitar has set itself.
+//! The requests to every server, and the bounds that sitar has set itself.
 
 /// One kind of work.
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    pub(super) tls: bool,
-    pub(super) file: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) tls: bool,
+    pub(crate) file: &'static str,
     /// Bytes of an answer's body.
-    pub(super) length: usize,
-    pub(super) status: u16,
-    pub(super) connections: u32,
-    pub(super) work: Work,
+    pub(crate) length: usize,
+    pub(crate) status: u16,
+    pub(crate) connections: u32,
+    pub(crate) work: Work,
 }
 
-/// How the work is given.
+/// The kinds of load.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Work {
-    /// By wrk: each connection asks again when it has its answers, so many at once.
+pub(crate) enum Work {
+    /// By wrk: each connection sends this number of requests at once, and again when it has its
+    /// answers.
     Closed { pipelined: u32, with: With },
     /// By wrk, over all files of the large site in random order.
     Random,
-    /// By h2load over HTTP/2: each connection asks again when it has an answer, so many streams at once.
+    /// By h2load over HTTP/2: each connection has this number of streams, and another when one ends.
     Streams(u32),
-    /// By h2load: so many a second, whether answers have come or not.
+    /// By h2load: [`PACE`] requests a second, whether answers have come or not.
     Paced,
     /// By our own clients: each request on a connection of its own.
     Handshakes { resume: bool },
-    /// By our own clients: so many connections that do nothing, or hardly anything.
+    /// By our own clients: [`IDLE`] connections that do nothing, or hardly anything.
     Idle,
     /// By our own clients: large answers, read a little at a time.
     Slow,
@@ -33,27 +34,28 @@ pub(super) enum Work {
 
 /// A further header field of each request.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum With {
+pub(crate) enum With {
     Nothing,
     /// `If-None-Match` with the ETag that this server gave.
     Etag,
     Range,
 }
 
-/// Bytes of the range that is asked for, from this one on.
-pub(super) const RANGE: (usize, usize) = (4096, 1024);
-/// Requests a second, all connections together: well below what the slowest of the servers can do on one core.
-pub(super) const PACE: u32 = 6400;
+/// The requested range: its first byte and its length.
+pub(crate) const RANGE: (usize, usize) = (4096, 1024);
+/// Requests a second, all connections together: well below the most of the slowest server on one
+/// core.
+pub(crate) const PACE: u32 = 6400;
 /// Files of the large site.
-pub(super) const FILES: usize = 100_000;
-/// Idle connections, and of them those that are active after all.
-pub(super) const IDLE: usize = 10_000;
+pub(crate) const FILES: usize = 100_000;
+/// Idle connections.
+pub(crate) const IDLE: usize = 10_000;
 
 const NONE: Work = Work::Closed { pipelined: 1, with: With::Nothing };
 const BASE: Case =
     Case { name: "", tls: true, file: "k1.bin", length: 1 << 10, status: 200, connections: 64, work: NONE };
 
-pub(super) const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case { name: "h1 plain 1 KiB", tls: false, ..BASE },
     Case { name: "h1 plain 16 KiB", tls: false, file: "k16.bin", length: 16 << 10, ..BASE },
     Case { name: "h1 plain 1 MiB", tls: false, file: "m1.bin", length: 1 << 20, connections: 16, ..BASE },
@@ -114,13 +116,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 impl Case {
-    /// Whether so much is sent for one request that a round ends in the middle of some: then bytes are counted.
-    pub(super) fn is_large(&self) -> bool {
+    /// Returns whether an answer is so large that a round ends in the middle of some: then bytes are
+    /// counted.
+    pub(crate) fn is_large(&self) -> bool {
         self.length >= 1 << 20
     }
 
-    /// Answers that may be under way at once.
-    pub(super) fn in_flight(&self) -> u64 {
+    /// Returns the number of answers that may be under way at once.
+    pub(crate) fn in_flight(&self) -> u64 {
         let each = match self.work {
             Work::Closed { pipelined: each, .. } | Work::Streams(each) => each,
             _ => 1,
@@ -129,44 +132,45 @@ impl Case {
     }
 }
 
-/// Who sitar is held against.
+/// The figure that sitar is held against.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Against {
+pub(crate) enum Against {
     Floor,
     /// The best peer of the run.
     Best,
     Named(&'static str),
-    /// A figure, not a server.
-    Nobody,
+    /// No server: the bound is a figure.
+    Nothing,
 }
 
-/// A bound that sitar has set itself. It is reported, not asserted: figures of one run on one machine prove nothing.
-pub(super) struct Target {
-    pub(super) table: &'static str,
-    /// Whose figure: sitar's, or that of it on another engine.
-    pub(super) who: &'static str,
-    pub(super) against: Against,
-    pub(super) most: f64,
+/// A bound that sitar has set itself. It is reported, not asserted: figures of one run on one
+/// machine prove nothing.
+pub(crate) struct Target {
+    pub(crate) table: &'static str,
+    /// The name of the figure: sitar, or sitar on another engine.
+    pub(crate) who: &'static str,
+    pub(crate) against: Against,
+    pub(crate) most: f64,
 }
 
 const fn target(table: &'static str, against: Against, most: f64) -> Target {
-    Target { table, who: super::participants::SITAR, against, most }
+    Target { table, who: crate::participants::SITAR, against, most }
 }
 
-pub(super) const TARGETS: &[Target] = &[
+pub(crate) const TARGETS: &[Target] = &[
     target("h1 plain 1 KiB", Against::Floor, 1.12),
     target("h1 plain 1 KiB", Against::Best, 1.0),
     target("h1 TLS 1 KiB", Against::Floor, 1.10),
     target("h1 TLS 1 KiB", Against::Best, 0.90),
-    Target { who: super::participants::SITAR_EPOLL, ..target("h1 TLS 1 KiB", Against::Best, 0.95) },
+    Target { who: crate::participants::SITAR_EPOLL, ..target("h1 TLS 1 KiB", Against::Best, 0.95) },
     target("h1 TLS 16 KiB", Against::Floor, 1.08),
     target("h1 TLS 16 KiB", Against::Best, 0.76),
     target("h1 TLS 1 MiB", Against::Floor, 1.05),
     target("h1 TLS 1 MiB", Against::Best, 0.80),
     target("h1 TLS 100 MiB", Against::Floor, 1.05),
     target("h1 TLS 100 MiB", Against::Best, 0.80),
-    Target { who: super::participants::SITAR_MEMORY, ..target("h1 TLS 100 MiB", Against::Floor, 1.05) },
-    Target { who: super::participants::SITAR_MEMORY, ..target("h1 TLS 100 MiB", Against::Best, 0.80) },
+    Target { who: crate::participants::SITAR_MEMORY, ..target("h1 TLS 100 MiB", Against::Floor, 1.05) },
+    Target { who: crate::participants::SITAR_MEMORY, ..target("h1 TLS 100 MiB", Against::Best, 0.80) },
     target("h1 TLS 1 KiB, 16 pipelined", Against::Best, 0.50),
     target("h1 TLS 304", Against::Floor, 1.10),
     target("h1 TLS 304", Against::Best, 0.90),
@@ -177,9 +181,9 @@ pub(super) const TARGETS: &[Target] = &[
     target("full handshake + 1 KiB", Against::Named("nginx"), 0.60),
     target("full handshake + 1 KiB", Against::Named("static-web-server"), 0.90),
     target("resumed handshake + 1 KiB", Against::Best, 0.70),
-    target("idle TLS connections, memory", Against::Nobody, 2.0),
-    target("idle on a pack of 10,000 files, memory", Against::Nobody, 12.0),
-    target("stripped program", Against::Nobody, 8.0),
+    target("idle TLS connections, memory", Against::Nothing, 2.0),
+    target("idle on a pack of 10,000 files, memory", Against::Nothing, 12.0),
+    target("stripped program", Against::Nothing, 8.0),
 ];
 
 #[cfg(test)]
@@ -195,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_bound_on_a_ratio_belongs_to_a_case() {
-        for target in TARGETS.iter().filter(|target| target.against != Against::Nobody) {
+        for target in TARGETS.iter().filter(|target| target.against != Against::Nothing) {
             assert!(CASES.iter().any(|case| case.name == target.table), "{}", target.table);
         }
     }

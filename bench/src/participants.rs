@@ -1,20 +1,21 @@
-//! Who takes part: sitar, the floor, and the peers that this machine has.
+//! The participants: sitar, the floor, and the peers that this machine has.
 
-use super::{Result, found};
+use crate::Result;
+use crate::run::found;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(super) const SITAR: &str = "sitar";
-pub(super) const SITAR_EPOLL: &str = "sitar, epoll";
-/// MiB of memory for content that sitar has when nothing is said.
-pub(super) const MEMORY: u32 = 512;
-/// With so much memory for content that a file of 100 MiB is kept in it: one may take an eighth.
-pub(super) const SITAR_MEMORY: &str = "sitar, --memory 1024";
-pub(super) const FLOOR: &str = "floor";
+pub(crate) const SITAR: &str = "sitar";
+pub(crate) const SITAR_EPOLL: &str = "sitar, epoll";
+/// sitar's default memory for content, MiB.
+pub(crate) const MEMORY: u32 = 512;
+/// With enough memory for content to keep a file of 100 MiB: one file may take an eighth.
+pub(crate) const SITAR_MEMORY: &str = "sitar, --memory 1024";
+pub(crate) const FLOOR: &str = "floor";
 
 /// How a server is configured and started.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Floor,
     /// MiB of memory for content.
     Sitar {
@@ -29,21 +30,21 @@ pub(super) enum Kind {
 
 /// One server.
 #[derive(Clone, Debug)]
-pub(super) struct Participant {
-    pub(super) name: String,
-    pub(super) kind: Kind,
-    pub(super) program: PathBuf,
-    /// In its own words.
-    pub(super) version: String,
+pub(crate) struct Participant {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) program: PathBuf,
+    /// As the program prints it.
+    pub(crate) version: String,
 }
 
 impl Participant {
-    pub(super) fn is_peer(&self) -> bool {
+    pub(crate) fn is_peer(&self) -> bool {
         !matches!(self.kind, Kind::Floor | Kind::Sitar { .. })
     }
 }
 
-/// Peers by the name of their program, which is also how a peer that is given by its path is recognized.
+/// Peers by the name of their program. A peer that is given by its path is recognized by that name.
 const PEERS: &[(&str, Kind, &str)] = &[
     ("nginx", Kind::Nginx, "-v"),
     ("h2o", Kind::H2o, "--version"),
@@ -51,21 +52,32 @@ const PEERS: &[(&str, Kind, &str)] = &[
     ("static-web-server", Kind::StaticWebServer, "--version"),
 ];
 
-/// The floor, sitar, and all peers that are given or installed; and the names of those that are neither.
+/// Returns the floor, sitar, and all peers that are given or installed; and the names of peers that
+/// are neither.
 ///
 /// `given` are `NAME=PATH`: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands beside it.
-pub(super) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, Vec<&'static str>)> {
-    let ours = |name: &str, kind, program: &str, version: &str| Participant {
+pub(crate) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, Vec<&'static str>)> {
+    let program = target.join("release/sitar");
+    if !program.is_file() {
+        return Err(format!("there is no {}; `cargo xtask bench` builds it", program.display()).into());
+    }
+    let sitar = |name: &str, engine, memory| Participant {
         name: name.to_owned(),
-        kind,
-        program: target.join("release").join(program),
-        version: version.to_owned(),
+        kind: Kind::Sitar { engine, memory },
+        program: program.clone(),
+        version: "this tree".to_owned(),
+    };
+    let floor = Participant {
+        name: FLOOR.to_owned(),
+        kind: Kind::Floor,
+        program: std::env::current_exe()?,
+        version: "bench/src/floor.rs".to_owned(),
     };
     let mut all = vec![
-        ours(FLOOR, Kind::Floor, "sitar-bench", "bench/src/floor.rs"),
-        ours(SITAR, Kind::Sitar { engine: "auto", memory: MEMORY }, "sitar", "this tree"),
-        ours(SITAR_EPOLL, Kind::Sitar { engine: "epoll", memory: MEMORY }, "sitar", "this tree"),
-        ours(SITAR_MEMORY, Kind::Sitar { engine: "auto", memory: 1024 }, "sitar", "this tree"),
+        floor,
+        sitar(SITAR, "auto", MEMORY),
+        sitar(SITAR_EPOLL, "epoll", MEMORY),
+        sitar(SITAR_MEMORY, "auto", 1024),
     ];
     let given = given.iter().map(|text| read_peer(text)).collect::<Result<Vec<_>>>()?;
     let mut absent = Vec::new();
@@ -89,7 +101,7 @@ pub(super) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, 
     Ok((all, absent))
 }
 
-/// `NAME=PATH`: the name, the peer's place in the list, the program.
+/// Reads `NAME=PATH`. Returns the name, the peer's place in the list, and the program.
 fn read_peer(text: &str) -> Result<(String, usize, PathBuf)> {
     let (name, path) = text.split_once('=').ok_or_else(|| format!("--peer {text}: not NAME=PATH"))?;
     let is =
@@ -105,7 +117,7 @@ fn read_peer(text: &str) -> Result<(String, usize, PathBuf)> {
     Ok((name.to_owned(), peer, program))
 }
 
-/// The first line that it prints.
+/// Returns the first line that a program prints.
 fn version_of(program: &Path, flag: &str) -> String {
     let Ok(done) = Command::new(program).arg(flag).output() else { return "unknown".into() };
     let text = [done.stdout, done.stderr].concat();

@@ -1,13 +1,14 @@
 //! One case on all servers: rounds in turn.
 
-use super::cases::{Case, Work};
-use super::participants::{Kind, Participant, SITAR_EPOLL, SITAR_MEMORY};
 use super::results::{Row, Table};
-use super::servers::Server;
-use super::site::Lab;
-use super::{Result, Run, load, process};
+use crate::cases::{Case, Work};
+use crate::participants::{Kind, Participant, SITAR_EPOLL, SITAR_MEMORY};
+use crate::run::Run;
+use crate::servers::Server;
+use crate::site::Lab;
+use crate::{Result, load, process};
 
-/// A server that takes part, and what it gave.
+/// A server that takes part, and its rounds.
 struct Entrant<'a> {
     participant: &'a Participant,
     server: Server,
@@ -15,8 +16,9 @@ struct Entrant<'a> {
     loads: Vec<load::Load>,
 }
 
-/// Who takes part in this case: sitar on epoll only in the one for which it has set itself a bound, and with more memory only where
-/// that makes a difference; no floor in HTTP/2, which without HTTP would not be one.
+/// Returns the participants of a case. sitar on epoll takes part only in the case with a bound for
+/// it, and sitar with more memory only where that makes a difference. There is no floor in HTTP/2,
+/// which without HTTP would not be one.
 pub(super) fn entrants<'a>(case: &Case, all: &'a [Participant]) -> impl Iterator<Item = &'a Participant> {
     let streams = matches!(case.work, Work::Streams(_));
     all.iter().filter(move |participant| match participant.kind {
@@ -29,7 +31,8 @@ pub(super) fn entrants<'a>(case: &Case, all: &'a [Participant]) -> impl Iterator
     })
 }
 
-/// Starts all servers, checks and warms them, and gives each the same load in turn, so that all see the same drift of the machine.
+/// Starts all servers, checks and warms them, and gives each the same load in turn, so that all see
+/// the same drift of the machine.
 pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Result<Vec<Table>> {
     if case.work == Work::Random {
         lab.many_files()?;
@@ -77,7 +80,7 @@ fn row(lab: &Lab, case: &Case, entrant: &Entrant<'_>) -> Result<Row> {
     })
 }
 
-/// CPU in each case; latencies beside it in a paced one.
+/// Returns the table of CPU; in a paced case, tables of latencies beside it.
 fn tables(case: &Case, servers: &[Entrant<'_>], rows: Vec<Row>) -> Vec<Table> {
     let note = match case.work {
         Work::Random => "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time",

@@ -1,8 +1,8 @@
-//! What was measured, in a form that all reports are made of.
+//! The figures of a run, from which all reports are made.
 
-use super::cases::{Against, Target};
-use super::participants::{FLOOR, SITAR, SITAR_EPOLL, SITAR_MEMORY};
-use super::stats::Estimate;
+use crate::cases::{Against, Target};
+use crate::participants::{FLOOR, SITAR, SITAR_EPOLL, SITAR_MEMORY};
+use crate::stats::Estimate;
 
 /// One row: a server in one table.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Row {
     pub(super) rates: Vec<f64>,
     /// Bytes in RAM at the end.
     pub(super) resident: Option<u64>,
-    /// System calls per request, or why there is no such figure.
+    /// System calls per request, or the reason why there is no such figure.
     pub(super) calls: Option<Result<f64, String>>,
 }
 
@@ -25,11 +25,11 @@ pub(super) struct Table {
     pub(super) name: String,
     pub(super) unit: &'static str,
     pub(super) rows: Vec<Row>,
-    /// What has to be known to read it.
+    /// A note for the reader.
     pub(super) note: &'static str,
 }
 
-/// How one server stands to another.
+/// One server's figure over another's.
 #[derive(Clone, Debug)]
 pub(super) struct Ratio {
     pub(super) to: String,
@@ -41,20 +41,20 @@ impl Table {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// The peer with the least median.
+    /// Returns the peer with the least median.
     pub(super) fn best_peer(&self) -> Option<&Row> {
         let median =
             |row: &&Row| Estimate::of(&row.figures).map_or(f64::INFINITY, |estimate| estimate.median);
         self.rows.iter().filter(|row| row.is_peer).min_by(|a, b| median(a).total_cmp(&median(b)))
     }
 
-    /// Round by round, so that what changes on the machine from one to the next cancels out.
+    /// Returns the ratio, taken round by round, so that the machine's drift cancels out.
     pub(super) fn ratio(&self, who: &str, against: Against) -> Option<Ratio> {
         let other = match against {
             Against::Floor => self.row(FLOOR)?,
             Against::Best => self.best_peer()?,
             Against::Named(name) => self.row(name)?,
-            Against::Nobody => return None,
+            Against::Nothing => return None,
         };
         let ratios: Vec<f64> =
             self.row(who)?.figures.iter().zip(&other.figures).map(|(one, other)| one / other).collect();
@@ -66,15 +66,15 @@ impl Table {
     }
 }
 
-/// Who is sitar, however it was started.
+/// Returns whether a name is sitar's, in any way to start it.
 pub(super) fn is_ours(name: &str) -> bool {
     [SITAR, SITAR_EPOLL, SITAR_MEMORY].contains(&name)
 }
 
-/// How a bound came out.
+/// The outcome of a bound.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// The figure or ratio, to whom, and whether it is within the bound.
+    /// The figure or ratio, the other server, and whether it is within the bound.
     Measured { value: Estimate, to: String, met: bool },
     /// This run has no such figure.
     Absent(String),
@@ -84,7 +84,7 @@ pub(super) fn verdict(tables: &[Table], target: &Target) -> Verdict {
     let Some(table) = tables.iter().find(|table| table.name == target.table) else {
         return Verdict::Absent("not measured in this run".into());
     };
-    let measured = if target.against == Against::Nobody {
+    let measured = if target.against == Against::Nothing {
         let figures = table.row(target.who).map(|row| row.figures.clone()).unwrap_or_default();
         Estimate::of(&figures).map(|value| Ratio { to: table.unit.to_owned(), value })
     } else {
@@ -99,14 +99,14 @@ pub(super) fn verdict(tables: &[Table], target: &Target) -> Verdict {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::cases::TARGETS;
     use super::*;
+    use crate::cases::TARGETS;
 
-    pub(in super::super) fn row(name: &str, is_peer: bool, figures: &[f64]) -> Row {
+    pub(crate) fn row(name: &str, is_peer: bool, figures: &[f64]) -> Row {
         Row { name: name.into(), is_peer, figures: figures.into(), ..Row::default() }
     }
 
-    pub(in super::super) fn table() -> Table {
+    pub(crate) fn table() -> Table {
         let rows = vec![
             row(FLOOR, false, &[4.0, 4.0, 4.0]),
             row(SITAR, false, &[5.0, 6.0, 5.0]),

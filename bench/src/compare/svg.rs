@@ -1,19 +1,21 @@
 //! The run as a picture: bars with their intervals, each case on a scale of its own.
+//!
+//! Drawn here because a crate for plots (plotters) brings dozens of others for these bars; other
+//! pictures can be drawn from `bench/results.json`.
 
-use super::Run;
-use super::participants::FLOOR;
-use super::report::figure;
 use super::results::{Row, Table, is_ours};
-use super::stats::Estimate;
+use crate::participants::FLOOR;
+use crate::run::Run;
+use crate::stats::{Estimate, figure};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 760.0;
-/// Where bars begin, and how long the longest is.
+/// Beginning of the bars, and length of the longest.
 const LEFT: f64 = 150.0;
 const BAR: f64 = 480.0;
 const LINE: f64 = 20.0;
 
-/// All tables that compare somebody, one below the other.
+/// Draws all tables with more than one row, one below the other.
 pub(super) fn svg(run: &Run, tables: &[Table]) -> String {
     let mut body = String::new();
     let mut y = 30.0;
@@ -75,7 +77,7 @@ fn text(body: &mut String, x: f64, y: f64, class: &str, what: &str) {
     let _ = writeln!(body, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(what));
 }
 
-/// For text and for values of attributes, of SVG and HTML alike.
+/// Escapes text and values of attributes, for SVG and HTML.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -86,8 +88,8 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#222}.title,.case{
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::{row, table};
     use super::*;
+    use crate::compare::results::tests::{row, table};
 
     #[test]
     fn names_cannot_break_the_picture() {

@@ -1,19 +1,20 @@
-//! What a process and its children use, threads of the kernel that work for them included.
+//! CPU time, memory and system calls of a process and its children, kernel threads that work for
+//! them included.
 
-use super::Result;
+use crate::Result;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// CPU time of one thread, by its directory in /proc.
-pub(super) fn thread_nanoseconds(task: &Path) -> Result<u64> {
+/// Returns the CPU time of one thread, by its directory in /proc.
+pub(crate) fn thread_nanoseconds(task: &Path) -> Result<u64> {
     let text = fs::read_to_string(task.join("schedstat"))?;
     Ok(text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0))
 }
 
-/// CPU time of a process and its children: all threads, and so the kernel's helpers too (io-wq, iou-sqp), which are threads of
-/// the process that they work for. A thread that has ended takes its exact time along; that of the whole process still has it, to
-/// a hundredth of a second.
+/// Returns the CPU time of all threads of a process and its children, ns. The kernel's helpers
+/// (io-wq, iou-sqp) are threads of the process that they work for. The exact time of a thread is lost
+/// when it ends; the time of the whole process still has it, to a hundredth of a second.
 pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
@@ -27,18 +28,18 @@ pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// Of USER_HZ, which is 100 wherever Linux runs on x86 and ARM.
+/// USER_HZ is 100 on x86 and ARM.
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
-/// User and system time of a process, threads that have ended included (proc_pid_stat(5): utime and stime, the twelfth and
-/// thirteenth word behind the name, which may hold anything).
+/// Returns user and system time of a process, ended threads included (proc_pid_stat(5): utime and
+/// stime, the twelfth and thirteenth word behind the name, which may hold anything).
 fn ticks(stat: &str) -> Option<u64> {
     let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(words.next()?.parse::<u64>().ok()? + words.next()?.parse::<u64>().ok()?)
 }
 
-/// CPU time of each thread whose name begins so.
-pub(super) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
+/// Returns the CPU time of each thread whose name begins with `name`.
+pub(crate) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
     let mut times = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?.path();
@@ -49,8 +50,8 @@ pub(super) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
     Ok(times)
 }
 
-/// Bytes of memory in RAM, of the process and its children. What they share is counted once for each, as nothing tells it apart
-/// without reading all of their page tables.
+/// Returns the bytes of a process and its children that are in RAM. Shared memory is counted once
+/// for each of them, as only their page tables tell it apart.
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
@@ -60,13 +61,13 @@ pub(crate) fn resident(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// `VmRSS:     1234 kB`
+/// Reads `VmRSS:     1234 kB`.
 fn kibibytes(status: &str, name: &str) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-/// A process and its children's children.
-pub(super) fn family(pid: u32) -> Result<Vec<u32>> {
+/// Returns a process and all processes below it.
+pub(crate) fn family(pid: u32) -> Result<Vec<u32>> {
     let mut family = vec![pid];
     let mut next = 0;
     while let Some(pid) = family.get(next) {
@@ -79,8 +80,9 @@ pub(super) fn family(pid: u32) -> Result<Vec<u32>> {
     Ok(family)
 }
 
-/// How many system calls a server makes while `load` runs, by perf; or why that cannot be counted.
-pub(super) fn syscalls(pid: u32, load: &mut Command) -> std::result::Result<(u64, String), String> {
+/// Counts the system calls of a server while `load` runs, by perf. Returns them and the load's output,
+/// or why they cannot be counted.
+pub(crate) fn syscalls(pid: u32, load: &mut Command) -> std::result::Result<(u64, String), String> {
     let pids: Vec<String> =
         family(pid).map_err(|error| error.to_string())?.iter().map(u32::to_string).collect();
     let mut perf = Command::new("perf");
@@ -98,13 +100,13 @@ pub(super) fn syscalls(pid: u32, load: &mut Command) -> std::result::Result<(u64
     }
 }
 
-/// `29,,raw_syscalls:sys_enter,…`
+/// Reads `29,,raw_syscalls:sys_enter,…`.
 fn count(said: &str) -> Option<u64> {
     said.lines().find(|line| line.contains("raw_syscalls:sys_enter"))?.split(',').next()?.parse().ok()
 }
 
-/// "AMD EPYC, 2 cores, kernel 6.18".
-pub(super) fn machine() -> Result<String> {
+/// Returns the machine, as "AMD EPYC, 2 cores, kernel 6.18".
+pub(crate) fn machine() -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu
         .lines()
@@ -116,8 +118,8 @@ pub(super) fn machine() -> Result<String> {
     Ok(format!("{model}, {cores} cores, kernel {}", kernel.trim()))
 }
 
-/// The first figure of /proc/loadavg: runnable tasks over the last minute.
-pub(super) fn load_average() -> String {
+/// Returns the first figure of /proc/loadavg: runnable tasks over the last minute.
+pub(crate) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()
 }

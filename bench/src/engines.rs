@@ -1,48 +1,51 @@
-//! `cargo xtask bench --engines`: CPU per request of sitar's three engines, the polling kernel thread counted.
+//! `cargo xtask bench engines`: CPU per request of sitar's three engines, the polling kernel thread
+//! counted.
 //!
-//! One shard on core 0 and the load on core 1, in turn. A polled ring needs a second core for its poller; on a machine with two that is
-//! the load's, so there the two slow each other down, and the request rate says more about that than about the engine.
-//! The CPU time does not: it is what each thread used, whoever waited meanwhile.
+//! One shard on core 0 and the load on core 1, in turn. A polled ring needs a second core for its
+//! poller. On a machine with two that is the load's, so there the two slow each other down, and the
+//! request rate says more about that than about the engine. The CPU time does not: it is the time
+//! that each thread used, without the time that it waited.
 
-use super::cases::{CASES, Case};
-use super::participants::{Kind, MEMORY, Participant, SITAR};
-use super::report::figure;
-use super::servers::Server;
-use super::site::Lab;
-use super::stats::Estimate;
-use super::{CIPHER, Result, Run, load, process};
+use crate::cases::{CASES, Case};
+use crate::participants::{Kind, MEMORY, Participant, SITAR};
+use crate::run::{CIPHER, Run, root};
+use crate::servers::Server;
+use crate::site::Lab;
+use crate::stats::Estimate;
+use crate::stats::figure;
+use crate::{Quick, Result, load, process};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 const ENGINES: [&str; 3] = ["uring", "sqpoll", "epoll"];
 const FILE: &str = "bench/ENGINES.md";
 
-/// What the rounds of one engine cost.
+/// The figures of one engine, one of each round.
 #[derive(Default)]
 struct Figures {
     /// CPU of all threads per request, µs.
     all: Vec<f64>,
-    /// That of the polling thread alone.
+    /// CPU of the polling thread alone, µs.
     poller: Vec<f64>,
     /// Requests per second.
     rate: Vec<f64>,
 }
 
 /// Runs it and writes `bench/ENGINES.md`, unless the run is a quick one.
-pub(super) fn run(root: &Path, lab: &Lab, run: &Run) -> Result<()> {
+pub(crate) fn run(quick: Quick) -> Result<()> {
+    let (lab, run) = Run::prepare("cargo xtask bench engines".into(), quick, &[])?;
     let mut report = String::from(
         "| server CPU per request, µs (95 % interval); requests/s | io_uring | polled | of which its poller | epoll |\n|---|---|---|---|---|\n",
     );
     let names = ["h1 plain 1 KiB", "h1 TLS 1 KiB", "h1 TLS 16 KiB"];
     for case in CASES.iter().filter(|case| names.contains(&case.name)) {
-        let line = line(case, &rounds(lab, run, case)?);
+        let line = line(case, &rounds(&lab, &run, case)?);
         println!("{line}");
         writeln!(report, "{line}")?;
     }
     if !run.quick {
         let text = format!(
-            "# The engines beside each other\n\n`cargo xtask bench --engines`: {}. One shard on core 0, wrk with 64 \
+            "# The engines beside each other\n\n`cargo xtask bench engines`: {}. One shard on core 0, wrk with 64 \
              connections on core 1, which the poller of the polled ring shares with it; {} rounds of {} s in turn, medians; \
              cipher {CIPHER}. CPU of all threads of the server, kernel time and the polling thread included. Load average of \
              the machine before and after (three of it are the bench's own): {}, {}.\n\n{report}",
@@ -52,14 +55,14 @@ pub(super) fn run(root: &Path, lab: &Lab, run: &Run) -> Result<()> {
             run.load_before,
             process::load_average(),
         );
-        fs::write(root.join(FILE), text)?;
+        fs::write(root().join(FILE), text)?;
         println!("written to {FILE}");
     }
     Ok(())
 }
 
 fn rounds(lab: &Lab, run: &Run, case: &Case) -> Result<Vec<Figures>> {
-    let sitar = run.participants.iter().find(|one| one.name == SITAR).ok_or("no sitar")?;
+    let sitar = run.participant(SITAR)?;
     let mut servers = Vec::new();
     for engine in ENGINES {
         let participant = Participant { kind: Kind::Sitar { engine, memory: MEMORY }, ..sitar.clone() };
@@ -80,7 +83,7 @@ fn rounds(lab: &Lab, run: &Run, case: &Case) -> Result<Vec<Figures>> {
     Ok(servers.into_iter().map(|(_, _, figures)| figures).collect())
 }
 
-/// CPU time of the polling threads, 0 where there is none.
+/// Returns the CPU time of the polling threads, 0 where there is none.
 fn poller(server: &Server) -> Result<u64> {
     Ok(process::named_threads(server.pid(), "iou-sqp")?.iter().sum())
 }

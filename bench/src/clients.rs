@@ -1,31 +1,35 @@
-//! Our own clients: a program under `bench/` that does what its standard input says, line by line.
+//! This program's own clients, each a process that takes orders on stdin, line by line.
 
-use super::cases::Case;
-use super::servers::Server;
-use super::site::Lab;
-use super::{LOAD_CORE, Result, pinned};
+use crate::Result;
+use crate::cases::Case;
+use crate::run::{LOAD_CORE, pinned};
+use crate::servers::Server;
+use crate::site::Lab;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// One of our own clients, with its target.
-pub(super) fn command(lab: &Lab, server: &Server, case: &Case, verb: &str) -> Command {
-    let mut command = pinned(LOAD_CORE, &lab.target.join("release/sitar-bench"));
+/// Returns the command of one of the clients, with its target.
+///
+/// # Errors
+/// The path of this program is not known.
+pub(crate) fn command(lab: &Lab, server: &Server, case: &Case, verb: &str) -> Result<Command> {
+    let mut command = pinned(LOAD_CORE, &std::env::current_exe()?);
     command.arg(verb).args(["--address", &format!("127.0.0.1:{}", server.port)]);
     command.arg("--cert").arg(lab.cert()).args(["--path", &format!("/{}", case.file)]);
     command.args(["--length", &case.length.to_string()]);
-    command
+    Ok(command)
 }
 
-/// Clients that do what they are told, line by line.
-pub(super) struct Clients {
+/// Running clients. Dropping them closes their stdin, at which they end.
+pub(crate) struct Clients {
     child: Child,
-    /// `None` when they have been told to end.
+    /// `None` at their end.
     orders: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
 impl Clients {
-    pub(super) fn open(mut command: Command, count: usize) -> Result<Clients> {
+    pub(crate) fn open(mut command: Command, count: usize) -> Result<Clients> {
         command.args(["--count", &count.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (orders, stdout) = (child.stdin.take(), child.stdout.take().ok_or("no stdout")?);
@@ -34,7 +38,7 @@ impl Clients {
         Ok(clients)
     }
 
-    pub(super) fn tell(&mut self, order: &str, answer: &str) -> Result<f64> {
+    pub(crate) fn tell(&mut self, order: &str, answer: &str) -> Result<f64> {
         writeln!(self.orders.as_mut().ok_or("they have ended")?, "{order}")?;
         self.answer(answer)
     }

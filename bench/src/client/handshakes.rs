@@ -1,28 +1,41 @@
 //! `handshakes`: each request on a connection of its own, full or resumed.
 
 use crate::Result;
-use crate::arguments::Arguments;
-use crate::client::{Client, Target, Tickets};
+use crate::client::{Client, Target, TargetArguments, Tickets};
+use clap::Args;
 use rustls::ClientConfig;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Tickets that each thread gathers by full handshakes before any is used. Some servers give none to a client that comes with one,
-/// so that a client without a stock begins anew each third time.
+/// Tickets that each thread gathers by full handshakes before any is used. Some servers give none to
+/// a client that comes with one, so that a client without a stock would make a full handshake each
+/// third time.
 const TICKETS: usize = 300;
 
-/// `--resume yes|no --count THREADS`, and the target. Prints `open N` when it has what it needs. For each line `go SECONDS` of
-/// standard input, connects for so long and prints `requests N`, all of them with handshakes of the kind that was asked for.
+/// Arguments of `handshakes`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Threads
+    #[arg(long)]
+    count: usize,
+    /// Resumed handshakes instead of full ones
+    #[arg(long)]
+    resume: bool,
+}
+
+/// Prints `open N` when all threads have their tickets. For each line `go SECONDS` of stdin,
+/// connects for that time and prints `requests N`, all of them with handshakes of the same kind.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let target = Target::new(arguments)?;
-    let resume = arguments.needed::<String>("resume")? == "yes";
-    let threads = arguments.needed::<usize>("count")?;
+    let target = Target::new(&arguments.target)?;
+    let (resume, threads) = (arguments.resume, arguments.count);
     let configs = each(threads, |_| gather(&target, resume))?;
     println!("open {threads}");
     for line in std::io::stdin().lines() {
         let line = line?;
-        let seconds = line.strip_prefix("go ").ok_or_else(|| format!("what is `{line}`?"))?.parse()?;
+        let seconds = line.strip_prefix("go ").ok_or_else(|| format!("unknown order: {line}"))?.parse()?;
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         let counts = each(threads, |thread| work(&target, &configs[thread], resume, end))?;
         println!("requests {}", counts.iter().sum::<u64>());
@@ -30,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Does something on so many threads, all at once.
+/// Does `work` on a number of threads, all at once.
 fn each<T: Send>(threads: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
     let (begin, work) = (Barrier::new(threads), &work);
     let begin = &begin;
@@ -47,7 +60,7 @@ fn each<T: Send>(threads: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Re
     })
 }
 
-/// What a thread connects with. A ticket is good only for the configuration that it came to.
+/// Returns a thread's configuration. A ticket is good only for the configuration that it came to.
 fn gather(target: &Target, resume: bool) -> Result<Arc<ClientConfig>> {
     if !resume {
         return target.config(None);

@@ -1,29 +1,32 @@
-//! Many connections that do little: what they cost in memory, and what the few that do something cost.
+//! Many connections that do little: their memory, and the CPU of the few that do something.
 
-use super::cases::{Case, IDLE, Work};
-use super::clients::Clients;
-use super::participants::Participant;
-use super::process::{cpu_nanoseconds, resident};
 use super::results::{Row, Table};
-use super::servers::{Server, announced};
-use super::site::{Lab, many};
-use super::{Result, Run, clients, load, pinned, rounds};
+use super::rounds;
+use crate::cases::{Case, IDLE, Work};
+use crate::clients::Clients;
+use crate::participants::Participant;
+use crate::process::{cpu_nanoseconds, resident};
+use crate::run::{Run, pinned};
+use crate::servers::{Server, announced};
+use crate::site::{Lab, many};
+use crate::{Result, clients, load};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Until a server has given back what it needed for the handshakes.
+/// Time until a server has freed the memory of its handshakes.
 const SETTLED: Duration = Duration::from_secs(3);
-/// Rounds with one server after the other, which do not share the machine's drift anyway.
+/// Rounds, one server after the other: these do not share the machine's drift anyway.
 pub(super) const ROUNDS_MAX: usize = 3;
-/// How much longer slow readers take: a server has to do something for each of them only now and then, when a third of what its kernel
-/// keeps for the connection has gone.
+/// Factor of a round's time for slow readers: a server has to do something for each of them only now
+/// and then, when a third of the bytes that its kernel keeps for the connection has gone.
 const SLOW: f64 = 4.0;
 /// Connections that come and go before anything is measured.
 const FIRST: usize = 100;
 
-/// The idle ones or the slow readers, one server after the other: twice ten thousand connections do not fit into one machine's limits.
+/// Measures idle connections or slow readers, one server after the other: twice ten thousand
+/// connections do not fit into one machine's limits.
 pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Result<Vec<Table>> {
     let (mut memory, mut work) = (Vec::new(), Vec::new());
     for participant in rounds::entrants(case, all) {
@@ -62,7 +65,7 @@ pub(super) fn run(lab: &Lab, run: &Run, case: &Case, all: &[Participant]) -> Res
     })
 }
 
-/// Memory of each connection in KiB, and CPU for the work of each round.
+/// Returns the memory of each connection in KiB, and the CPU for the work of each round.
 fn one(lab: &Lab, run: &Run, case: &Case, participant: &Participant) -> Result<(f64, Vec<f64>)> {
     let server = Server::start(lab, participant, case)?;
     load::check(lab, participant, &server, case)?;
@@ -73,10 +76,10 @@ fn one(lab: &Lab, run: &Run, case: &Case, participant: &Participant) -> Result<(
         (false, _) => ("slow", case.connections as usize),
     };
     let command = || clients::command(lab, &server, case, verb);
-    drop(Clients::open(command(), if idle { FIRST } else { 1 })?);
+    drop(Clients::open(command()?, if idle { FIRST } else { 1 })?);
     sleep(SETTLED);
     let before = resident(server.pid())?;
-    let mut clients = Clients::open(command(), count)?;
+    let mut clients = Clients::open(command()?, count)?;
     if !idle {
         clients.tell("read 2", "bytes")?;
     }
@@ -99,7 +102,7 @@ fn one(lab: &Lab, run: &Run, case: &Case, participant: &Participant) -> Result<(
     Ok((each, cpu))
 }
 
-/// sitar's program without symbols, and what it has in memory on a pack that nobody has asked anything of.
+/// Returns the size of sitar's program without symbols, and its memory on a pack before any request.
 pub(super) fn size(lab: &Lab, sitar: &Participant) -> Result<Vec<Table>> {
     let stripped = lab.directory.join("stripped");
     let done = Command::new("strip").arg("-o").arg(&stripped).arg(&sitar.program).status()?;

@@ -1,15 +1,18 @@
-//! `cargo xtask bench --balance`: how evenly connections fall on shards, and what it costs a connection that it fell on a busy one.
+//! `cargo xtask bench balance`: the distribution of connections over shards, and the cost for a
+//! connection of falling on a busy one.
 //!
-//! The kernel chooses a shard for each new connection by a hash (SO_REUSEPORT), so the numbers on the shards are those of balls thrown
-//! into bins. For many shards that is computed here; for two it is also measured, as far as a machine of two cores can.
+//! The kernel chooses a shard for each new connection by a hash (SO_REUSEPORT), so the numbers on
+//! the shards are those of balls thrown into bins. For many shards that is computed here; for two it
+//! is also measured, as far as a machine of two cores can.
 
-use super::cases::{Case, PACE, Work};
-use super::participants::{Participant, SITAR};
-use super::report::figure;
-use super::servers::Server;
-use super::site::Lab;
-use super::stats::{Random, median, percentile};
-use super::{LOAD_CORE, Result, Run, load, pinned, process};
+use crate::cases::{Case, PACE, Work};
+use crate::participants::{Participant, SITAR};
+use crate::run::{LOAD_CORE, Run, pinned};
+use crate::servers::Server;
+use crate::site::Lab;
+use crate::stats::figure;
+use crate::stats::{Random, median, percentile};
+use crate::{Quick, Result, load, process};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -19,7 +22,7 @@ const EACH: [usize; 5] = [1, 4, 16, 64, 1024];
 const DRAWS: usize = 400;
 const SEED: u64 = 1;
 const CONNECTIONS: u32 = 16;
-/// Connections that are never idle, beside those that are measured.
+/// Connections that are never idle, beside the measured ones.
 const BUSY: &str = "2";
 
 const CASE: Case = Case {
@@ -32,15 +35,15 @@ const CASE: Case = Case {
     work: Work::Paced,
 };
 
-/// Prints both.
-pub(super) fn run(lab: &Lab, run: &Run) -> Result<()> {
+/// Prints both tables.
+pub(crate) fn run(quick: Quick) -> Result<()> {
     println!("{}", simulation());
-    let sitar = run.participants.iter().find(|one| one.name == SITAR).ok_or("no sitar")?;
-    println!("{}", measured(lab, run, sitar)?);
+    let (lab, run) = Run::prepare("cargo xtask bench balance".into(), quick, &[])?;
+    println!("{}", measured(&lab, &run, run.participant(SITAR)?)?);
     Ok(())
 }
 
-/// Connections on the fullest shard, over those on each if all had the same.
+/// Returns the connections on the fullest shard, over the mean.
 fn fullest(random: &mut Random, shards: usize, each: usize) -> f64 {
     let mut counts = vec![0_usize; shards];
     for _ in 0..shards * each {
@@ -69,9 +72,9 @@ fn simulation() -> String {
     text
 }
 
-/// What one round of a paced load gave.
+/// The figures of one round of a paced load.
 struct Round {
-    /// Of the shards' CPU time, the busier one's part.
+    /// The busier shard's part of the CPU time of both.
     share: f64,
     latency: [f64; 3],
 }
@@ -111,7 +114,7 @@ fn round(lab: &Lab, run: &Run, server: &Server, expected: &load::Expected) -> Re
     Ok(Round { share, latency: load.latency.ok_or("no latencies")? })
 }
 
-/// CPU time of both shards, by the names of their threads.
+/// Returns the CPU time of both shards, by the names of their threads.
 fn shard_times(server: &Server) -> Result<[u64; 2]> {
     let of = |name: &str| -> Result<u64> {
         match process::named_threads(server.pid(), name)?[..] {
@@ -122,7 +125,7 @@ fn shard_times(server: &Server) -> Result<[u64; 2]> {
     Ok([of("sitar-0")?, of("sitar-1")?])
 }
 
-/// Connections that ask for 16 KiB again and again until they are dropped.
+/// Connections that request 16 KiB repeatedly until they are dropped.
 struct Others(Child);
 
 impl Others {

@@ -1,22 +1,25 @@
-//! Medians and how far they can be trusted.
+//! Medians with their intervals, and figures as text.
+//!
+//! Written here because crates that do as much (criterion's, statrs) bring a hundred times the code.
 
-/// How often the rounds are drawn anew.
+/// Number of times that the rounds are drawn.
 const RESAMPLES: usize = 4000;
-/// The same intervals from the same figures, whenever they are computed.
+/// The same figures give the same intervals, whenever they are computed.
 const SEED: u64 = 0x5eed_0f51_7a25_0001;
 
 /// A median of several rounds with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Estimate {
-    pub(super) median: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+pub(crate) struct Estimate {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
 }
 
 impl Estimate {
-    /// The interval is the percentile bootstrap's: rounds are drawn with replacement, and of their medians the middle 95 % are
-    /// taken. It assumes nothing about how the figures are spread. `None` without figures.
-    pub(super) fn of(figures: &[f64]) -> Option<Estimate> {
+    /// Returns the median with the percentile bootstrap's interval: rounds are drawn with
+    /// replacement, and of their medians the middle 95 % are taken. That assumes nothing about the
+    /// distribution of the figures. `None` without figures.
+    pub(crate) fn of(figures: &[f64]) -> Option<Estimate> {
         let median = median(figures)?;
         let mut random = Random(SEED);
         let mut medians: Vec<f64> = (0..RESAMPLES)
@@ -30,8 +33,8 @@ impl Estimate {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
-pub(super) fn median(figures: &[f64]) -> Option<f64> {
+/// Returns the figure in the middle, or the mean of the two in the middle.
+pub(crate) fn median(figures: &[f64]) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let upper = *sorted.get(sorted.len() / 2)?;
@@ -41,18 +44,19 @@ pub(super) fn median(figures: &[f64]) -> Option<f64> {
     Some((sorted[sorted.len() / 2 - 1] + upper) / 2.0)
 }
 
-/// The least of these that no fewer than so many percent of them do not exceed. They are in order.
-pub(super) fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
-    // Without the small part, 99.9 % of 1000 would be a little more than 999.
+/// Returns the nearest-rank percentile of sorted figures.
+pub(crate) fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
+    // Without the subtraction, 99.9 % of 1000 would be a little more than 999.
     let rank = (percent * sorted.len() as f64 / 100.0 - 1e-9).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// SplitMix64: small, and good enough to draw rounds, or connections' shards.
-pub(super) struct Random(pub(super) u64);
+/// SplitMix64. Not the `rand` crate's: a new version of that may draw others, and with them every
+/// interval in `bench/results.json` would change.
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -60,15 +64,29 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Less than `end`, which is not 0. The remainder's bias is less than 2⁻⁵⁰ here.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    /// Returns a number below `end`, which is not 0. The remainder's bias is less than 2⁻⁵⁰ here.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
+    }
+}
+
+/// Returns a figure with three digits that count, whatever its size.
+pub(crate) fn figure(value: f64) -> String {
+    match value.abs() {
+        0.0..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_are_as_long_as_they_are_known() {
+        assert_eq!([0.523, 9.994, 10.04, 123.4].map(figure), ["0.52", "9.99", "10.0", "123"]);
+    }
 
     #[test]
     fn medians() {

@@ -1,10 +1,10 @@
 //! The run for programs: `bench/results.json`.
 
-use super::Run;
-use super::cases::{Against, TARGETS};
-use super::participants::SITAR;
 use super::results::{Row, Table, Verdict, verdict};
-use super::stats::Estimate;
+use crate::cases::{Against, TARGETS};
+use crate::participants::SITAR;
+use crate::run::{CIPHER, Run};
+use crate::stats::Estimate;
 use serde_json::{Value, json};
 
 pub(super) fn json(run: &Run, tables: &[Table]) -> String {
@@ -20,7 +20,7 @@ pub(super) fn json(run: &Run, tables: &[Table]) -> String {
         "quick": run.quick,
         "rounds": run.rounds,
         "seconds": run.seconds,
-        "cipher": super::CIPHER,
+        "cipher": CIPHER,
         "load_average": [run.load_before, run.load_after],
         "participants": participants,
         "absent": run.absent,
@@ -63,7 +63,7 @@ fn row(row: &Row) -> Value {
     })
 }
 
-/// `{ median, low, high }` of the 95 % interval.
+/// Returns `{ median, low, high }` of the 95 % interval.
 fn estimate(estimate: Option<Estimate>) -> Option<Value> {
     estimate.map(|Estimate { median, low, high }| json!({ "median": median, "low": low, "high": high }))
 }
@@ -82,8 +82,8 @@ fn bounds(tables: &[Table]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::table as some_table;
     use super::*;
+    use crate::compare::results::tests::table as some_table;
 
     #[test]
     fn every_figure_is_there() {

@@ -1,19 +1,22 @@
-//! The run as a part of the handbook: the page stays as it is but for what stands between two marks.
+//! The run as a part of the handbook, between two marks of a page that otherwise stays as it is.
+//!
+//! Written here because one table is less than the templates of an engine for templates.
 
-use super::cases::Against;
-use super::participants::SITAR;
-use super::report::{figure, ratio};
+use super::report::ratio;
 use super::results::{Ratio, Table, is_ours};
-use super::stats::Estimate;
 use super::svg::escaped;
-use super::{Result, Run};
+use crate::Result;
+use crate::cases::Against;
+use crate::participants::SITAR;
+use crate::run::Run;
+use crate::stats::{Estimate, figure};
 use std::fmt::Write as _;
 
 pub(super) const PAGE: &str = "crates/sitar/src/handbook/measured.html";
 const BEGIN: &str = "<!-- the last run -->\n";
 const END: &str = "<!-- its end -->\n";
 
-/// The page with this run in the place of the one before.
+/// Returns the page with this run in place of the one before.
 pub(super) fn renewed(page: &str, run: &Run, tables: &[Table]) -> Result<String> {
     let (head, rest) = page.split_once(BEGIN).ok_or("the page has no mark where the run begins")?;
     let (_, tail) = rest.split_once(END).ok_or("the page has no mark where the run ends")?;
@@ -46,7 +49,7 @@ fn section(run: &Run, tables: &[Table]) -> String {
     text + "</tbody></table></div>\n"
 }
 
-/// One case of sitar, however it was started.
+/// Returns the row of one case and one way to start sitar.
 fn line(table: &Table, who: &str) -> String {
     let median = |figures: &[f64]| Estimate::of(figures).map_or("–".into(), |of| figure(of.median));
     let ours = table.row(who).map_or("–".into(), |row| median(&row.figures));
@@ -69,9 +72,9 @@ fn line(table: &Table, who: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::participants::SITAR_MEMORY;
-    use super::super::results::tests::{row, table};
     use super::*;
+    use crate::compare::results::tests::{row, table};
+    use crate::participants::SITAR_MEMORY;
 
     #[test]
     fn only_what_stands_between_the_marks_changes() {

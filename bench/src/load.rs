@@ -1,47 +1,48 @@
-//! One round of load on one server, and that its answers are the right ones.
+//! One round of load on one server, and the check of its answers.
 
-use super::cases::{Case, FILES, PACE, RANGE, With, Work};
-use super::clients::{self, Clients};
-use super::participants::{Kind, Participant};
-use super::process::{cpu_nanoseconds, syscalls};
-use super::servers::Server;
-use super::site::Lab;
-use super::{CIPHER, LOAD_CORE, Result, pinned, stats};
+use crate::cases::{Case, FILES, PACE, RANGE, With, Work};
+use crate::clients::{self, Clients};
+use crate::participants::{Kind, Participant};
+use crate::process::{cpu_nanoseconds, syscalls};
+use crate::run::{CIPHER, LOAD_CORE, pinned};
+use crate::servers::Server;
+use crate::site::Lab;
+use crate::{Result, stats};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// What a server answers to this case's request, seen before anything is measured.
-pub(super) struct Expected {
+/// A server's answer to this case's request, seen before anything is measured.
+pub(crate) struct Expected {
     /// Bytes of head and body.
     size: u64,
     /// The field that each request carries, if any.
     field: Option<String>,
 }
 
-/// What one round of load gave.
+/// The figures of one round of load.
 #[derive(Clone, Copy)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// The server's CPU time, ns.
-    pub(super) cpu: f64,
-    pub(super) requests: f64,
+    pub(crate) cpu: f64,
+    pub(crate) requests: f64,
     /// Requests per second.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
     /// In a paced case, µs: p50, p99, p99.9.
-    pub(super) latency: Option<[f64; 3]>,
+    pub(crate) latency: Option<[f64; 3]>,
 }
 
 impl Load {
-    /// µs of CPU per request.
-    pub(super) fn each(&self) -> f64 {
+    /// Returns the CPU per request, µs.
+    pub(crate) fn each(&self) -> f64 {
         self.cpu / 1000.0 / self.requests
     }
 }
 
-/// The right cipher, status and bytes.
-pub(super) fn check(lab: &Lab, participant: &Participant, server: &Server, case: &Case) -> Result<Expected> {
+/// Checks cipher, status and bytes of a server's answer.
+pub(crate) fn check(lab: &Lab, participant: &Participant, server: &Server, case: &Case) -> Result<Expected> {
     if case.tls {
         let done = Command::new("openssl")
             .args(["s_client", "-connect", &format!("127.0.0.1:{}", server.port)])
@@ -115,8 +116,8 @@ fn url(server: &Server, case: &Case) -> String {
     format!("{}://127.0.0.1:{}/{}", if case.tls { "https" } else { "http" }, server.port, case.file)
 }
 
-/// Before the rounds: whatever is made at first use is made.
-pub(super) fn warm_up(lab: &Lab, server: &Server, case: &Case, expected: &Expected) -> Result<()> {
+/// Has a server make all that it makes at first use, before the rounds.
+pub(crate) fn warm_up(lab: &Lab, server: &Server, case: &Case, expected: &Expected) -> Result<()> {
     if case.work == Work::Random {
         // Each file at least once, as fast as it goes; the slowest of the servers does some 10,000 a second.
         let seconds = if lab.quick { 1 } else { FILES / 15_000 };
@@ -127,8 +128,8 @@ pub(super) fn warm_up(lab: &Lab, server: &Server, case: &Case, expected: &Expect
     round(lab, server, case, expected, 0.5).map(|_| ())
 }
 
-/// One round.
-pub(super) fn round(
+/// Does one round.
+pub(crate) fn round(
     lab: &Lab,
     server: &Server,
     case: &Case,
@@ -156,25 +157,25 @@ pub(super) fn round(
     Ok(Load { cpu, requests, rate: requests / took, latency })
 }
 
-/// What it costs the server to open and close this case's TLS connections, ns. A round begins with that; without it, a cheap
-/// handshake would pass for a cheap request.
+/// Returns the server's CPU time for opening and closing this case's TLS connections, ns. A round
+/// begins with that; if it were counted, a cheap handshake would pass for a cheap request.
 fn opening(lab: &Lab, server: &Server, case: &Case) -> Result<f64> {
     if !case.tls {
         return Ok(0.0);
     }
     let before = cpu_nanoseconds(server.pid())?;
-    let mut command = clients::command(lab, server, case, "idle");
-    command.args(["--silent", "yes"]);
+    let mut command = clients::command(lab, server, case, "idle")?;
+    command.arg("--silent");
     drop(Clients::open(command, case.connections as usize)?);
     // Until the last one is closed on the server's side too.
     sleep(Duration::from_millis(20));
     Ok((cpu_nanoseconds(server.pid())? - before) as f64)
 }
 
-/// Each request on a connection of its own; what the clients need to begin with, they have before the time is taken.
+/// Does a round with each request on a connection of its own. Tickets are gathered before it.
 fn handshakes(lab: &Lab, server: &Server, case: &Case, resume: bool, seconds: f64) -> Result<Load> {
-    let mut command = clients::command(lab, server, case, "handshakes");
-    command.args(["--resume", if resume { "yes" } else { "no" }]);
+    let mut command = clients::command(lab, server, case, "handshakes")?;
+    command.args(resume.then_some("--resume"));
     let mut clients = Clients::open(command, case.connections as usize)?;
     let before = cpu_nanoseconds(server.pid())?;
     let requests = clients.tell(&format!("go {seconds}"), "requests")?;
@@ -182,8 +183,8 @@ fn handshakes(lab: &Lab, server: &Server, case: &Case, resume: bool, seconds: f6
     Ok(Load { cpu, requests, rate: requests / seconds, latency: None })
 }
 
-/// System calls per request, or why they cannot be counted.
-pub(super) fn calls(
+/// Returns the system calls per request, or why they cannot be counted.
+pub(crate) fn calls(
     lab: &Lab,
     server: &Server,
     case: &Case,
@@ -236,7 +237,8 @@ fn h2load(case: &Case, seconds: f64) -> Command {
 fn paced_load(lab: &Lab, server: &Server, case: &Case, seconds: f64) -> Command {
     let mut h2load = h2load(case, seconds + 1.0);
     let rate = (PACE / case.connections).to_string();
-    // A request is sent when its time has come, behind others that wait if need be: nobody waits for a slow server.
+    // A request is sent when its time has come, if need be behind others that wait: the load does
+    // not slow down with the server.
     h2load.args(["--h1", "-m", "1000", "--rps", &rate]);
     let _ = fs::remove_file(lab.directory.join("paced.log"));
     h2load.arg(format!("--log-file={}", lab.directory.join("paced.log").display()));
@@ -256,17 +258,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A number behind `name=` among the words.
+/// Returns the number behind `name=` among the words.
 fn number(said: &str, name: &str) -> Option<f64> {
     said.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
-/// Seconds that wrk took.
+/// Returns the seconds that wrk took.
 fn duration(said: &str) -> Option<f64> {
     Some(number(said, "duration")? / 1e6)
 }
 
-/// Requests of a round of wrk, if all were answered as expected: the sum of bytes says so.
+/// Returns the requests of a round of wrk, if all were answered as expected by the sum of bytes.
 fn closed(case: &Case, expected: &Expected, said: &str) -> Result<f64> {
     let [requests, bytes, bad] = ["requests", "bytes", "bad"].map(|name| number(said, name));
     let (Some(requests), Some(bytes), Some(bad)) = (requests, bytes, bad) else {
@@ -306,17 +308,17 @@ fn streams(case: &Case, said: &str) -> Result<f64> {
     if requests > 0.0 { Ok(requests) } else { Err("nothing was answered".into()) }
 }
 
-/// How many answers a paced load may have received for each that it logged.
+/// Answers that a paced load may have received for each that it logged.
 const UNLOGGED_MAX: f64 = 1.02;
 
-/// Bytes of content that h2load has received.
+/// Returns the bytes of content that h2load has received.
 fn content_bytes(said: &str) -> Option<f64> {
     said.lines().find_map(|line| {
         line.strip_prefix("traffic: ")?.strip_suffix(") data")?.rsplit_once('(')?.1.parse().ok()
     })
 }
 
-/// Requests, and the percentiles of their latency, by h2load's log.
+/// Returns the requests and the percentiles of their latency, by h2load's log.
 fn paced(lab: &Lab, case: &Case, said: &str) -> Result<(f64, [f64; 3])> {
     if !said.contains(&format!("Cipher: {CIPHER}")) || !said.contains(" 0 failed, 0 errored, 0 timeout") {
         return Err(format!("the load saw errors:\n{said}").into());
@@ -324,7 +326,8 @@ fn paced(lab: &Lab, case: &Case, said: &str) -> Result<(f64, [f64; 3])> {
     let answers = answers(&fs::read_to_string(lab.directory.join("paced.log"))?)?;
     let bytes = content_bytes(said).ok_or("h2load did not say how much it received")?;
     let size = case.length as f64;
-    // Whole answers, and no fewer than are logged. (When the time is over, the last few of each connection are not logged any more.)
+    // Whole answers, and no fewer than are logged: the last few of each connection are not logged
+    // when the time is over.
     let (received, logged) = (bytes / size, answers.len() as f64);
     if received.fract() != 0.0 || received < logged || received > logged * UNLOGGED_MAX {
         return Err(format!("{bytes} bytes for {logged} answers of {size}").into());
@@ -335,16 +338,17 @@ fn paced(lab: &Lab, case: &Case, said: &str) -> Result<(f64, [f64; 3])> {
     Ok((answers.len() as f64, [of(50.0)?, of(99.0)?, of(99.9)?]))
 }
 
-/// µs until a paced load has its connections: requests that were due while others' handshakes went on say nothing about requests.
+/// Time until a paced load has its connections, µs: requests that were due while handshakes went on
+/// say nothing about requests.
 const SETTLING: f64 = 500_000.0;
 
-/// Latencies of what began later than that after the first.
+/// Returns the latencies of requests that began later than that after the first.
 fn settled(answers: &[(f64, f64)]) -> Vec<f64> {
     let first = answers.iter().map(|(start, _)| *start).fold(f64::INFINITY, f64::min);
     answers.iter().filter(|(start, _)| *start > first + SETTLING).map(|(_, took)| *took).collect()
 }
 
-/// Start and duration, µs, of each line: start, status, duration.
+/// Returns start and duration, µs, of each line: start, status, duration.
 fn answers(log: &str) -> Result<Vec<(f64, f64)>> {
     let one = |line: &str| -> Option<(f64, f64)> {
         let mut columns = line.split('\t');
@@ -357,8 +361,8 @@ fn answers(log: &str) -> Result<Vec<(f64, f64)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cases::CASES;
     use super::*;
+    use crate::cases::CASES;
 
     const SAID: &str =
         "Running 1s test\n  22259 requests in 1.01s\ndone requests=100 bytes=130200 duration=1009839 bad=0\n";

@@ -1,23 +1,22 @@
 //! The sites, the certificate and the scripts that all servers and loads share.
 
-use super::cases::{CASES, FILES, Work};
-use super::{CIPHER, Result};
+use crate::Result;
+use crate::cases::{CASES, FILES, Work};
+use crate::run::CIPHER;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A folder that holds all of them.
-pub(super) struct Lab {
-    pub(super) directory: PathBuf,
-    /// Where cargo builds.
-    pub(super) target: PathBuf,
+/// The folder of the sites, the certificate and the scripts.
+pub(crate) struct Lab {
+    pub(crate) directory: PathBuf,
     /// Files of the large site: fewer in a quick run.
-    pub(super) files: usize,
-    pub(super) quick: bool,
+    pub(crate) files: usize,
+    pub(crate) quick: bool,
 }
 
 impl Lab {
-    pub(super) fn new(target: PathBuf, quick: bool) -> Result<Lab> {
+    pub(crate) fn new(target: &Path, quick: bool) -> Result<Lab> {
         let directory = target.join("bench");
         fs::create_dir_all(directory.join("small"))?;
         for case in CASES.iter().filter(|case| case.work != Work::Random) {
@@ -34,27 +33,27 @@ impl Lab {
         }
         fs::write(directory.join("openssl.cnf"), openssl_configuration())?;
         certificate(&directory)?;
-        Ok(Lab { directory, target, files: if quick { FILES / 20 } else { FILES }, quick })
+        Ok(Lab { directory, files: if quick { FILES / 20 } else { FILES }, quick })
     }
 
-    /// The certificate's file.
-    pub(super) fn cert(&self) -> PathBuf {
+    /// Returns the certificate's file.
+    pub(crate) fn cert(&self) -> PathBuf {
         self.directory.join("cert.pem")
     }
 
-    /// The name of the site that this kind of work is done on, which has a folder and a tar archive.
-    pub(super) fn site(&self, work: Work) -> String {
+    /// Returns the name of the site for this kind of work, which has a folder and a tar archive.
+    pub(crate) fn site(&self, work: Work) -> String {
         if work == Work::Random { format!("files-{}", self.files) } else { "small".into() }
     }
 
     /// Makes the site of many files, unless it is there.
-    pub(super) fn many_files(&self) -> Result<()> {
+    pub(crate) fn many_files(&self) -> Result<()> {
         many(&self.directory, self.files)
     }
 }
 
-/// `files-COUNT/NNN/NNN.bin`, 1 KiB each.
-pub(super) fn many(directory: &Path, count: usize) -> Result<()> {
+/// Makes `files-COUNT/NNN/NNN.bin`, 1 KiB each.
+pub(crate) fn many(directory: &Path, count: usize) -> Result<()> {
     let name = format!("files-{count}");
     let (folder, tar) = (directory.join(&name), directory.join(format!("{name}.tar")));
     if tar.exists() {
@@ -72,7 +71,7 @@ pub(super) fn many(directory: &Path, count: usize) -> Result<()> {
     archive(directory, &name)
 }
 
-/// `NAME.tar` of the folder `NAME`.
+/// Makes `NAME.tar` of the folder `NAME`.
 fn archive(directory: &Path, name: &str) -> Result<()> {
     let (to, new) = (directory.join(format!("{name}.tar")), directory.join("new.tar"));
     let tar =
@@ -83,9 +82,9 @@ fn archive(directory: &Path, name: &str) -> Result<()> {
     Ok(fs::rename(new, to)?)
 }
 
-/// Bytes that do not compress, the same for all and in each run.
+/// Returns bytes that do not compress, the same in each run.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut random = super::stats::Random(seed);
+    let mut random = crate::stats::Random(seed);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
         bytes.extend_from_slice(&random.next().to_le_bytes());
@@ -121,7 +120,7 @@ done = function(summary, latency, requests)
 end
 "#;
 
-/// What wrk runs: by the names of the files.
+/// The scripts of wrk, by the names of their files.
 const SCRIPTS: &[(&str, &str)] = &[
     ("plain.lua", ""),
     (
@@ -131,7 +130,7 @@ init = function(args) all = string.rep(wrk.format(), tonumber(args[1])) end
 request = function() return all end
 ",
     ),
-    // The first argument: how many files; the second, if any: all in order instead of any.
+    // The first argument is the number of files; with a second one they are requested in order.
     (
         "files.lua",
         r#"

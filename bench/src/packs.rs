@@ -1,52 +1,43 @@
-//! `cargo xtask packs`: how long packing takes, and how soon the server answers from a pack and from a plain tar.
+//! `cargo xtask packs`: the time that packing takes, and the time until the first answer from a pack
+//! and from a plain tar.
 //!
 //! Times are printed, not asserted: they are the machine's as much as the program's.
 
-use crate::Invocation;
-use crate::program::{self, Result, succeed};
+use crate::Result;
+use crate::run::target;
+use crate::servers::announced;
+use clap::Args;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Files of the large site; `--files N` asks for another number.
-const FILES: usize = 100_000;
 /// Bytes of the plain tar.
 const PLAIN: u64 = 1 << 30;
 /// Starts of which the median counts.
 const STARTS: usize = 7;
-/// How long a server may take to answer before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit for a part of an answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes the sites, packs and serves them, prints a table.
-pub(crate) fn run(invocation: &Invocation) -> ExitCode {
-    let files = match invocation.args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Some(FILES),
-        ["--files", number] => number.parse().ok(),
-        _ => None,
-    };
-    let Some(files) = files else {
-        eprintln!("usage: cargo xtask packs [--files N]");
-        return ExitCode::from(2);
-    };
-    match measure(&invocation.root, files) {
-        Ok(table) => {
-            print!("{table}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Arguments of `packs`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Files of the large site
+    #[arg(long, default_value_t = 100_000)]
+    files: usize,
+    /// The program, in place of the release build
+    #[arg(long, env = "SITAR_TEST_BINARY", value_name = "PATH")]
+    program: Option<PathBuf>,
 }
 
-fn measure(root: &Path, files: usize) -> Result<String> {
-    let sitar = program::find(root)?;
-    let work = Work::new(root)?;
+/// Makes the sites, packs and serves them, prints a table.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let files = arguments.files;
+    let sitar = arguments.program.clone().unwrap_or_else(|| target().join("release/sitar"));
+    let work = Work::new()?;
     let mut table = String::from("| what | seconds |\n|---|---|\n");
     let mut row = |what: &str, time: Duration| {
         // Writing to a String cannot fail.
@@ -56,15 +47,17 @@ fn measure(root: &Path, files: usize) -> Result<String> {
     let site = work.folder.join("site");
     pages(&site, files)?;
     let pack = work.folder.join("site.tar");
-    let words = |output: &Path| {
+    let pack_to = |output: &Path| -> Result<Duration> {
+        let since = Instant::now();
         let mut command = Command::new(&sitar);
         command.arg("pack").arg(&site).arg("-o").arg(output).stdout(Stdio::null());
-        command
+        succeed(&mut command, "sitar pack")?;
+        Ok(since.elapsed())
     };
-    row(&format!("packing {files} pages"), timed(|| succeed(&mut words(&pack), "sitar pack"))?);
+    row(&format!("packing {files} pages"), pack_to(&pack)?);
     let first = page(&site, 0);
     fs::write(&first, text(files))?;
-    row("packing again, one page changed", timed(|| succeed(&mut words(&pack), "sitar pack"))?);
+    row("packing again, one page changed", pack_to(&pack)?);
     row(
         &format!("first answer from that pack ({} MiB)", mebibytes(&pack)?),
         start(&sitar, &pack, "/d0/p0.html")?,
@@ -82,23 +75,20 @@ fn measure(root: &Path, files: usize) -> Result<String> {
         row(&what, start(&sitar, &plain, "/d0/f0.bin")?);
         fs::remove_dir_all(&site)?;
     }
-    Ok(table)
+    print!("{table}");
+    Ok(())
 }
 
-/// From the program's start to the last byte of the first answer, the median of several starts.
-fn start(sitar: &Path, site: &Path, path: &str) -> io::Result<Duration> {
+/// Returns the time from the program's start to the last byte of the first answer, the median of
+/// several starts.
+fn start(sitar: &Path, site: &Path, path: &str) -> Result<Duration> {
     let mut times = Vec::new();
     for _ in 0..STARTS {
-        let address = free_address()?;
         let since = Instant::now();
-        let server = Command::new(sitar)
-            .arg("serve")
-            .arg(site)
-            .args(["--tls", "off", "--listen", &address.to_string()])
-            .stdout(Stdio::null())
-            .spawn()?;
-        let server = Server(server);
-        ask(address, path, since)?;
+        let mut command = Command::new(sitar);
+        command.arg("serve").arg(site).args(["--tls", "off", "--listen", "127.0.0.1:0"]);
+        let server = announced(command)?;
+        ask(server.port, path)?;
         times.push(since.elapsed());
         drop(server);
     }
@@ -106,44 +96,24 @@ fn start(sitar: &Path, site: &Path, path: &str) -> io::Result<Duration> {
     Ok(times[times.len() / 2])
 }
 
-fn ask(address: SocketAddr, path: &str, since: Instant) -> io::Result<()> {
-    let mut stream = loop {
-        match TcpStream::connect(address) {
-            Ok(stream) => break stream,
-            Err(error) if since.elapsed() > PATIENCE => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(1)),
-        }
-    };
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn ask(port: u16, path: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    if answer.starts_with(b"HTTP/1.1 200 ") { Ok(()) } else { Err(io::Error::other("the answer is not 200")) }
+    if answer.starts_with(b"HTTP/1.1 200 ") { Ok(()) } else { Err("the answer is not 200".into()) }
 }
 
-/// A port that nobody has at the moment.
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A folder that goes away again.
+/// A folder that is removed again.
 struct Work {
     folder: PathBuf,
 }
 
 impl Work {
-    fn new(root: &Path) -> io::Result<Work> {
-        let folder = root.join("target/packs");
+    fn new() -> io::Result<Work> {
+        let folder = target().join("packs");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
@@ -173,7 +143,7 @@ fn page(site: &Path, number: usize) -> PathBuf {
     site.join(format!("d{}/p{}.html", number / 1000, number % 1000))
 }
 
-/// A page of about 2 KiB that is like the others and not the same.
+/// Returns a page of about 2 KiB that is like the others and not the same.
 fn text(number: usize) -> String {
     let mut text = format!("<!DOCTYPE html>\n<title>Page {number}</title>\n");
     for line in 0..20 {
@@ -203,8 +173,8 @@ fn mebibytes(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.len() >> 20)
 }
 
-fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
-    let since = Instant::now();
-    run()?;
-    Ok(since.elapsed())
+/// Runs `command` to its end; an error names it as `what`.
+fn succeed(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.status().map_err(|error| format!("{what}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{what}: {status}").into()) }
 }

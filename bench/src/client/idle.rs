@@ -1,21 +1,34 @@
-//! `idle`: many connections that have done something once, and then what standard input says.
+//! `idle`: many connections that have done something once, and then follow the orders of stdin.
 
 use crate::Result;
-use crate::arguments::Arguments;
-use crate::client::{Client, Target};
+use crate::client::{Client, Target, TargetArguments};
+use clap::Args;
 use std::time::{Duration, Instant};
 
-/// `--count N [--silent yes]`, and the target. Opens them, with a request each unless they are silent, and prints `open N`. Then, by lines of standard input:
-/// `active K SECONDS` asks on the first K in turn and prints `requests N`; `check` asks on each and prints `alive N`.
+/// Arguments of `idle`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Connections
+    #[arg(long)]
+    count: usize,
+    /// No request at the beginning
+    #[arg(long)]
+    silent: bool,
+}
+
+/// Opens the connections, with a request each unless they are silent, and prints `open N`. Then, by
+/// lines of stdin: `active K SECONDS` sends requests on the first K in turn and prints `requests N`;
+/// `check` sends one on each and prints `alive N`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let target = Target::new(arguments)?;
+    let target = Target::new(&arguments.target)?;
     let config = target.config(None)?;
-    let silent = arguments.text("silent").is_some();
     let mut clients = Vec::new();
-    for number in 0..arguments.needed::<usize>("count")? {
+    for number in 0..arguments.count {
         let failed = |what: &str, error| format!("connection {number}, {what}: {error}");
         let mut client = Client::open(&target, &config).map_err(|error| failed("its handshake", error))?;
-        if !silent {
+        if !arguments.silent {
             client.get(&target).map_err(|error| failed("its first request", error))?;
         }
         clients.push(client);
@@ -25,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let line = line?;
         match *line.split(' ').collect::<Vec<_>>() {
             ["active", count, seconds] => {
-                let active = clients.get_mut(..count.parse()?).ok_or("not so many")?;
+                let active = clients.get_mut(..count.parse()?).ok_or("more than there are")?;
                 let end = Instant::now() + Duration::from_secs_f64(seconds.parse()?);
                 let mut requests = 0_u64;
                 while Instant::now() < end {
@@ -42,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 }
                 println!("alive {}", clients.len());
             }
-            _ => return Err(format!("what is `{line}`?").into()),
+            _ => return Err(format!("unknown order: {line}").into()),
         }
     }
     Ok(())

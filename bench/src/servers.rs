@@ -1,9 +1,10 @@
-//! Starting the servers: one worker each, on core 0, with the same files and certificate.
+//! The servers' start: one worker each, on core 0, with the same files and certificate.
 
-use super::cases::{Case, Work};
-use super::participants::{Kind, Participant};
-use super::site::Lab;
-use super::{Result, SERVER_CORE, pinned};
+use crate::Result;
+use crate::cases::{Case, Work};
+use crate::participants::{Kind, Participant};
+use crate::run::{SERVER_CORE, pinned};
+use crate::site::Lab;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -13,19 +14,19 @@ use std::time::{Duration, Instant};
 
 /// Connections that each server has to take.
 const CONNECTIONS_MAX: usize = 12_000;
-/// Longer than any case takes, so that nobody is cut off while idle.
+/// Longer than any case takes, so that no connection is cut off while idle.
 const IDLE_SECONDS: usize = 900;
 
-/// One that runs until it is dropped.
-pub(super) struct Server {
-    pub(super) child: Child,
-    pub(super) port: u16,
+/// A server that runs until it is dropped.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) port: u16,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        // One that waits for connections to end is not waited for.
+        // A server that waits for its connections to end is killed.
         let end = Instant::now() + Duration::from_secs(3);
         while Instant::now() < end {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -39,7 +40,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub(super) fn start(lab: &Lab, participant: &Participant, case: &Case) -> Result<Server> {
+    pub(crate) fn start(lab: &Lab, participant: &Participant, case: &Case) -> Result<Server> {
         match participant.kind {
             Kind::Floor => announced(floor(lab, participant, case)),
             Kind::Sitar { engine, memory } => {
@@ -56,8 +57,8 @@ impl Server {
         .map_err(|error| format!("{}: {error}", participant.name).into())
     }
 
-    /// sitar with this many shards on these cores.
-    pub(super) fn sharded(
+    /// Starts sitar with a number of shards on these cores.
+    pub(crate) fn sharded(
         lab: &Lab,
         participant: &Participant,
         case: &Case,
@@ -67,7 +68,7 @@ impl Server {
         announced(sitar(lab, participant, case, cores, &["--shards", shards]))
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -99,8 +100,8 @@ fn sitar(lab: &Lab, participant: &Participant, case: &Case, cores: &str, more: &
     command
 }
 
-/// One that says where it listens.
-pub(super) fn announced(mut command: Command) -> Result<Server> {
+/// Starts a server that prints where it listens.
+pub(crate) fn announced(mut command: Command) -> Result<Server> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().ok_or("no stdout")?;
     let port = BufReader::new(stdout).lines().map_while(std::result::Result::ok).find_map(|line| {
@@ -110,7 +111,7 @@ pub(super) fn announced(mut command: Command) -> Result<Server> {
     if server.port == 0 { Err("did not start".into()) } else { Ok(server) }
 }
 
-/// One that is told where to listen, by a file.
+/// Starts a server that takes its port from a file.
 fn configured(
     lab: &Lab,
     participant: &Participant,

@@ -1,6 +1,7 @@
-//! How long the HTTP part of a warm request takes: `cargo run --release -p sitar-http --example measure`.
-//! With a number as argument it does so many rounds of the first case only, for counting instructions.
+//! `cargo xtask bench http`: the time of the HTTP part of a warm request.
 
+use crate::Result;
+use clap::Args;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -13,7 +14,8 @@ const CURL: &[u8] =
     b"GET /index.html HTTP/1.1\r\nHost: localhost:8443\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
 const BROWSER: &[u8] = b"GET /assets/app-4f3a9c.js HTTP/1.1\r\nHost: example.org\r\nConnection: keep-alive\r\n\
     sec-ch-ua: \"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\n\
-    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/140.0.0.0 Safari/537.36\r\n\
     sec-ch-ua-platform: \"Linux\"\r\nAccept: */*\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: no-cors\r\n\
     Sec-Fetch-Dest: script\r\nReferer: https://example.org/\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
     Accept-Language: en-US,en;q=0.9\r\nIf-None-Match: \"pVwk1kzqQ8mPzJv0Xc2b3w\"\r\n\
@@ -42,7 +44,7 @@ fn request(wire: &[u8], limits: &Limits, date: &[u8; 29], out: &mut [u8]) -> Opt
     h1::write_head(out, &answer)
 }
 
-/// A warm connection of HTTP/2: the fields of a client that asks for the same again are in its table.
+/// A warm connection of HTTP/2: the fields of a client that repeats its request are in its table.
 struct Warm {
     connection: h2::Connection<Nothing>,
     shared: h2::SharedBuffers<Nothing>,
@@ -77,7 +79,7 @@ impl Warm {
         warm
     }
 
-    /// Takes `wire`, and answers the request in it.
+    /// Receives `wire`, and answers the request in it.
     fn request(&mut self, wire: &[u8], out: &mut [u8]) -> usize {
         let date = b"Sun, 06 Nov 1994 08:49:37 GMT";
         let received = self.connection.receive(&mut self.shared, wire, self.now);
@@ -105,15 +107,23 @@ impl Warm {
     }
 }
 
-fn main() {
+/// Arguments of `http`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only this number of rounds of the first case, without a clock: for a tool that counts instructions
+    rounds: Option<u32>,
+}
+
+/// Prints the times, the best of several rounds.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let limits = Limits::default();
     let date = date::write_imf(784_111_777);
     let mut out = [0; 1024];
-    if let Some(rounds) = std::env::args().nth(1).and_then(|argument| argument.parse::<u32>().ok()) {
+    if let Some(rounds) = arguments.rounds {
         for _ in 0..rounds {
             black_box(request(black_box(CURL), &limits, &date, &mut out));
         }
-        return;
+        return Ok(());
     }
     for (name, wire) in [("curl", CURL), ("browser, 304", BROWSER)] {
         const ROUNDS: u32 = 1_000_000;
@@ -145,4 +155,5 @@ fn main() {
         best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS));
     }
     println!("HTTP/2, 1 KiB of content copied: whole {best:.0} ns");
+    Ok(())
 }

@@ -1,25 +1,36 @@
-//! `slow`: connections that ask for something large and read it a little at a time.
+//! `slow`: connections that request a large file and read it a little at a time.
 
 use crate::Result;
-use crate::arguments::Arguments;
-use crate::client::{Client, Target};
+use crate::client::{Client, Target, TargetArguments};
+use clap::Args;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often each of them reads.
+/// Time between two reads of a connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How much at a time, off the wire: ten times a second, 640 KiB/s.
+/// Bytes of one read, off the wire: ten times a second, 640 KiB/s.
 const SIP: usize = 64 << 10;
-/// What the client's kernel keeps for it. Left to itself, it would take several MiB of the answer off the server's hands.
+/// Bytes that the client's kernel keeps. By default it would take several MiB of the answer off the
+/// server's hands.
 const RECEIVED_MAX: usize = 128 << 10;
 
-/// `--count N`, and the target. Asks on each and prints `open N`. For each line `read SECONDS` of standard input, reads slowly for
-/// so long and prints `bytes N`.
+/// Arguments of `slow`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Connections
+    #[arg(long)]
+    count: usize,
+}
+
+/// Sends a request on each connection and prints `open N`. For each line `read SECONDS` of stdin,
+/// reads slowly for that time and prints `bytes N`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let target = Target::new(arguments)?;
+    let target = Target::new(&arguments.target)?;
     let config = target.config(None)?;
     let mut clients = Vec::new();
-    for _ in 0..arguments.needed::<usize>("count")? {
+    for _ in 0..arguments.count {
         let mut client = Client::open(&target, &config)?;
         client.receive_at_most(RECEIVED_MAX)?;
         client.ask(&target)?;
@@ -29,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for line in std::io::stdin().lines() {
         let line = line?;
         let Some(seconds) = line.strip_prefix("read ") else {
-            return Err(format!("what is `{line}`?").into());
+            return Err(format!("unknown order: {line}").into());
         };
         let end = Instant::now() + Duration::from_secs_f64(seconds.parse()?);
         let mut bytes = 0;

@@ -1,20 +1,11 @@
-//! The run as text: for a terminal and for `bench/RESULTS.md`.
+//! The run as text, for a terminal and for `bench/RESULTS.md`.
 
-use super::cases::{Against, TARGETS, Target};
-use super::participants::{FLOOR, Participant, SITAR};
 use super::results::{Ratio, Row, Table, Verdict, is_ours, verdict};
-use super::stats::Estimate;
-use super::{CIPHER, Run};
+use crate::cases::{Against, TARGETS, Target};
+use crate::participants::{FLOOR, Participant, SITAR};
+use crate::run::{CIPHER, LOAD_CORE, Run, SERVER_CORE};
+use crate::stats::{Estimate, figure};
 use std::fmt::Write as _;
-
-/// Three figures that count, whatever the size.
-pub(super) fn figure(value: f64) -> String {
-    match value.abs() {
-        0.0..10.0 => format!("{value:.2}"),
-        10.0..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
 
 fn estimate(value: Estimate) -> String {
     if value.low == value.high {
@@ -23,13 +14,13 @@ fn estimate(value: Estimate) -> String {
     format!("**{}** ({} … {})", figure(value.median), figure(value.low), figure(value.high))
 }
 
-/// Two places, and the interval.
+/// Returns a ratio with two places, and its interval.
 pub(super) fn ratio(ratio: &Ratio) -> String {
     let Estimate { median, low, high } = ratio.value;
     if low == high { format!("{median:.2}") } else { format!("{median:.2} ({low:.2} … {high:.2})") }
 }
 
-/// What one case gave, for the terminal.
+/// Returns the figures of one case, for the terminal.
 pub(super) fn table(table: &Table) -> String {
     let mut text = format!("\n{} [{}]\n", table.name, table.unit);
     for row in &table.rows {
@@ -44,7 +35,7 @@ pub(super) fn table(table: &Table) -> String {
     text.replace("**", "")
 }
 
-/// Median, requests per second, system calls per request, memory.
+/// Returns median, requests per second, system calls per request, memory.
 fn cells(row: &Row) -> Vec<String> {
     let mut cells = vec![Estimate::of(&row.figures).map_or("–".into(), estimate)];
     cells.push(Estimate::of(&row.rates).map_or("–".into(), |rate| format!("{:.0}/s", rate.median)));
@@ -58,7 +49,7 @@ fn cells(row: &Row) -> Vec<String> {
     cells
 }
 
-/// The whole report.
+/// Returns the whole report.
 pub(super) fn markdown(run: &Run, tables: &[Table]) -> String {
     let mut text = preamble(run);
     text += &bounds(run, tables);
@@ -93,8 +84,8 @@ fn preamble(run: &Run) -> String {
         run.machine,
         run.date,
         versions.join(", "),
-        super::SERVER_CORE,
-        super::LOAD_CORE,
+        SERVER_CORE,
+        LOAD_CORE,
         run.rounds,
         run.seconds,
         run.rounds.min(super::idle::ROUNDS_MAX),
@@ -103,7 +94,7 @@ fn preamble(run: &Run) -> String {
     ) + &repeated(run)
 }
 
-/// What failed, and was done once more or left out.
+/// Returns the list of work that failed, and was done once more or left out.
 fn repeated(run: &Run) -> String {
     let list = run.repeated.borrow();
     if list.is_empty() {
@@ -122,7 +113,7 @@ fn version(participant: &Participant) -> String {
     }
 }
 
-/// Each bound that sitar has set itself, met or missed.
+/// Returns the table of bounds, met or missed.
 fn bounds(run: &Run, tables: &[Table]) -> String {
     let mut text = String::from("\n## Bounds\n\n| | to | at most | measured | |\n|---|---|---|---|---|\n");
     // Of a part of the cases, only that part.
@@ -147,11 +138,11 @@ fn against(against: Against) -> String {
         Against::Floor => FLOOR.into(),
         Against::Best => "the best peer".into(),
         Against::Named(name) => name.into(),
-        Against::Nobody => "–".into(),
+        Against::Nothing => "–".into(),
     }
 }
 
-/// Where a peer is better.
+/// Returns the list of cases in which a peer is better.
 fn losses(tables: &[Table]) -> String {
     let lost: Vec<String> = tables
         .iter()
@@ -163,7 +154,7 @@ fn losses(tables: &[Table]) -> String {
     format!("\n## Where sitar loses to a peer\n\n{text}")
 }
 
-/// All cases at one sight: medians only.
+/// Returns the table of all cases, medians only.
 fn overview(run: &Run, tables: &[Table]) -> String {
     let names: Vec<&str> = run.participants.iter().map(|one| one.name.as_str()).collect();
     let mut text = format!(
@@ -215,12 +206,11 @@ fn capital(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::table as some_table;
     use super::*;
+    use crate::compare::results::tests::table as some_table;
 
     #[test]
-    fn figures_are_as_long_as_they_are_known() {
-        assert_eq!([0.523, 9.994, 10.04, 123.4].map(figure), ["0.52", "9.99", "10.0", "123"]);
+    fn an_estimate_has_its_interval() {
         assert_eq!(estimate(Estimate { median: 2.0, low: 1.0, high: 3.0 }), "**2.00** (1.00 … 3.00)");
     }
 

@@ -10,21 +10,16 @@
 //! wait has a deadline that the peer cannot move, and while an answer is on its way what the peer sends is received only up
 //! to a bound.
 
-mod cache;
 mod clock;
-mod connection;
+mod content;
 mod counts;
 mod limits;
-mod loader;
-mod output;
 mod report;
 mod shard;
 #[cfg(test)]
 mod simulation;
-mod slab;
-mod stash;
 mod stop;
-mod wheel;
+mod tcp;
 mod worker;
 
 pub use clock::Clock;

@@ -15,8 +15,10 @@ use sitar_site::{Budget, Site};
 
 use crate::Counts;
 use crate::clock::Clock;
+use crate::content::generation::Newest;
+use crate::content::inbox::Mailbox;
+use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
-use crate::loader::{Loader, Mailbox, Newest};
 use crate::report::{Incident, Report};
 use crate::shard::{Setup, Shard};
 use crate::stop::Stop;

@@ -12,8 +12,10 @@ use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
+use crate::content::generation::Newest;
+use crate::content::inbox::Mailbox;
+use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
-use crate::loader::{Loader, Mailbox, Newest};
 use crate::shard::{Setup, Shard};
 use crate::stop::Stop;
 

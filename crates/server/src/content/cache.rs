@@ -7,46 +7,15 @@ use std::sync::Arc;
 use sitar_io::Key;
 use sitar_site::{FileId, Representation, Site};
 
-use crate::loader::{Generation, Loader};
-
-enum Slot {
-    Absent,
-    Pending,
-    Ready { loaded: Arc<Representation>, used: bool },
-    Failed(io::ErrorKind),
-}
-
-/// A place for each file of one site. Made away from the shard that uses it: a large one takes time.
-pub(crate) struct Table {
-    slots: Vec<Slot>,
-}
-
-impl Table {
-    /// A table for `files` files of which some are loaded.
-    pub(crate) fn new(files: usize, loaded: &[(FileId, Arc<Representation>)]) -> Table {
-        let mut slots: Vec<_> = (0..files).map(|_| Slot::Absent).collect();
-        for (file, loaded) in loaded {
-            if let Some(slot) = slots.get_mut(file.index()) {
-                *slot = Slot::Ready { loaded: Arc::clone(loaded), used: false };
-            }
-        }
-        Table { slots }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn loaded(&self, file: FileId) -> Option<&Representation> {
-        match self.slots.get(file.index())? {
-            Slot::Ready { loaded, .. } => Some(loaded),
-            _ => None,
-        }
-    }
-}
+use super::generation::Generation;
+use super::loader::Loader;
+use super::table::{Slot, Table};
 
 /// What one shard has loaded of the site that it serves.
 pub(crate) struct Cache {
     /// The number of the generation that the file ids here belong to.
     generation: u64,
-    slots: Vec<Slot>,
+    table: Table,
     /// Files that hold a descriptor of their own, oldest first; some may be gone from their slots.
     open: VecDeque<FileId>,
     open_max: usize,
@@ -71,7 +40,7 @@ impl Cache {
     pub(crate) fn new(of: &Generation, open_max: usize, loader: Loader, shard: usize) -> Cache {
         Cache {
             generation: of.number,
-            slots: Table::new(of.site.files(), &[]).slots,
+            table: Table::new(of.site.files(), &[]),
             open: VecDeque::with_capacity(open_max + 1),
             open_max,
             waiting: Vec::new(),
@@ -91,14 +60,14 @@ impl Cache {
         self.generation = generation;
         self.hand = 0;
         self.open.clear();
-        let slots = std::mem::replace(&mut self.slots, table.slots);
-        self.loader.retire(old, Table { slots });
+        let table = std::mem::replace(&mut self.table, table);
+        self.loader.retire(old, table);
         self.waiting.drain(..).map(|(_, key)| key).collect()
     }
 
     /// The file if it is loaded; else it is asked for, and `key` is told when it has come.
     pub(crate) fn get(&mut self, file: FileId, key: Key) -> Found<'_> {
-        let Some(slot) = self.slots.get_mut(file.index()) else {
+        let Some(slot) = self.table.slots.get_mut(file.index()) else {
             return Found::Failed(io::ErrorKind::NotFound);
         };
         // A file that is sent from the disk and has been written to would be sent as a mixture.
@@ -130,7 +99,7 @@ impl Cache {
     /// A file has come, or has not. Those who wait for it ([`next_waiting`](Cache::next_waiting)) are to be told, then
     /// [`settled`](Cache::settled).
     pub(crate) fn arrived(&mut self, file: FileId, result: Result<Arc<Representation>, io::ErrorKind>) {
-        let Some(slot) = self.slots.get_mut(file.index()) else { return };
+        let Some(slot) = self.table.slots.get_mut(file.index()) else { return };
         let is_open = matches!(&result, Ok(loaded) if loaded.is_open());
         *slot = match result {
             Ok(loaded) => Slot::Ready { loaded, used: true },
@@ -153,12 +122,12 @@ impl Cache {
                 return;
             }
             let Some(file) = self.open.pop_front() else { return };
-            match self.slots.get_mut(file.index()) {
+            match self.table.slots.get_mut(file.index()) {
                 Some(Slot::Ready { loaded, used }) if loaded.is_open() => {
                     if file == kept || std::mem::take(used) {
                         self.open.push_back(file);
                     } else {
-                        self.slots[file.index()] = Slot::Absent;
+                        self.table.slots[file.index()] = Slot::Absent;
                     }
                 }
                 _ => {}
@@ -174,7 +143,7 @@ impl Cache {
 
     /// Everybody has been told. A failure is not kept, nor what had to do without memory: the next request tries again.
     pub(crate) fn settled(&mut self, file: FileId, displaced: bool) {
-        match self.slots.get_mut(file.index()) {
+        match self.table.slots.get_mut(file.index()) {
             Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,
             Some(slot @ Slot::Ready { .. }) if displaced => *slot = Slot::Absent,
             _ => {}
@@ -190,12 +159,12 @@ impl Cache {
     pub(crate) fn evict(&mut self, bytes: usize) {
         let mut freed = 0;
         // Twice around at most: the first pass may only find that everything has been used.
-        for _ in 0..self.slots.len() * 2 {
+        for _ in 0..self.table.slots.len() * 2 {
             if freed >= bytes {
                 return;
             }
-            self.hand = (self.hand + 1) % self.slots.len();
-            let slot = &mut self.slots[self.hand];
+            self.hand = (self.hand + 1) % self.table.slots.len();
+            let slot = &mut self.table.slots[self.hand];
             match slot {
                 Slot::Ready { used, .. } if *used => *used = false,
                 Slot::Ready { loaded, .. } => {

@@ -1,7 +1,7 @@
 //! Loading representations away from the shards, and giving the shards another site.
 //!
 //! Reading and hashing a file may block, so one helper thread does it for all shards; a file that several of them want is
-//! loaded once and shared. A shard looks into its own table only ([`Cache`](crate::cache::Cache)): no lock and no shared
+//! loaded once and shared. A shard looks into its own table only ([`Cache`](super::cache::Cache)): no lock and no shared
 //! counter on the path of a request.
 //!
 //! Sites are numbered ([`Generation`]). File ids belong to one generation, and so does everything that speaks of files:
@@ -12,111 +12,16 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 
-use sitar_io::Waker;
 use sitar_site::{Budget, FileId, Representation, Site};
 
-use crate::cache::Table;
+use super::generation::{Generation, Newest};
+use super::inbox::{Mailbox, News};
+use super::table::Table;
 use crate::clock::Clock;
 use crate::report::{Incident, Report};
-
-/// A site, and which one it is of those that this worker has served.
-#[derive(Clone)]
-pub(crate) struct Generation {
-    /// Later ones have higher numbers.
-    pub(crate) number: u64,
-    pub(crate) site: Arc<Site>,
-}
-
-/// The newest generation, for shards that are (re)started.
-#[derive(Clone)]
-pub(crate) struct Newest(Arc<Mutex<Generation>>);
-
-impl Newest {
-    pub(crate) fn new(site: Arc<Site>) -> Newest {
-        Newest(Arc::new(Mutex::new(Generation { number: 0, site })))
-    }
-
-    pub(crate) fn get(&self) -> Generation {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, generation: &Generation) {
-        let old = std::mem::replace(
-            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            generation.clone(),
-        );
-        // After the lock: it may be the last handle of a large site.
-        drop(old);
-    }
-}
-
-/// What the helper thread tells a shard.
-pub(crate) enum News {
-    /// A file that was asked for, or why there is none.
-    Loaded {
-        /// The number of the generation that `file` belongs to.
-        generation: u64,
-        file: FileId,
-        result: Result<Arc<Representation>, io::ErrorKind>,
-        /// Its body is sent from the file for want of room; the next request shall ask again.
-        displaced: bool,
-    },
-    /// Memory is short: let go of about so many bytes that are not in use.
-    Evict(usize),
-    /// Another site, and a table of what is loaded of it already.
-    Swap(Generation, Table),
-}
-
-/// Where a shard's news arrive. The ring's waker says that there are some.
-#[derive(Clone, Default)]
-pub(crate) struct Mailbox {
-    inner: Arc<Mutex<Letters>>,
-}
-
-#[derive(Default)]
-struct Letters {
-    news: Vec<News>,
-    waker: Option<Waker>,
-}
-
-impl Mailbox {
-    /// From now on `waker` is used; what a former shard left unread is forgotten with it.
-    pub(crate) fn open(&self, waker: Waker) {
-        let mut letters = self.lock();
-        letters.news.clear();
-        letters.waker = Some(waker);
-    }
-
-    pub(crate) fn wake(&self) {
-        if let Some(waker) = &self.lock().waker {
-            waker.wake();
-        }
-    }
-
-    fn post(&self, news: News) {
-        let mut letters = self.lock();
-        if let News::Swap(..) = news {
-            // A shard that has not looked for a while gets the newest site only.
-            letters.news.retain(|older| !matches!(older, News::Swap(..)));
-        }
-        letters.news.push(news);
-        if let Some(waker) = &letters.waker {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn take(&self) -> Vec<News> {
-        std::mem::take(&mut self.lock().news)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Letters> {
-        // A poisoned list of news is still a list of news.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 enum Job {
     Load {

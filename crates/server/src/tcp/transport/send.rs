@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use sitar_io::{Engine, Errno, ReadBuf, Ring, SendBuf};
 use sitar_site::{Place, Streamed};
 
-use super::reply::{Rest, continue_body, take_output};
-use super::streams::Speech;
-use super::wear::{is_due, mind_the_keys};
-use super::{Activity, Connection, Context, Gone, LARGE, READ_LEN, STAGE_AT};
-use crate::output::{Layer, Output};
+use crate::shard::context::{Context, Gone};
+use crate::tcp::connection::{Activity, Connection, LARGE, READ_LEN, STAGE_AT};
+use crate::tcp::http2::Speech;
+use crate::tcp::reply::{Rest, continue_body, take_output};
+use crate::tcp::transport::key_limits::{is_due, mind_the_keys};
+use crate::tcp::transport::output::{Layer, Output};
 
 /// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
 /// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
@@ -18,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where the next bytes of a part of a file are, and how many are read at a time; `None`: in a
 /// hole, and nothing is read.
-pub(super) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usize)> {
+pub(in crate::tcp) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usize)> {
     match file.place(range) {
         Place::File { offset, len } => {
             Some((offset, usize::try_from(len).unwrap_or(usize::MAX).min(READ_LEN)))
@@ -29,7 +30,7 @@ pub(super) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usi
 
 impl Connection {
     /// Makes sure that there is an output for an answer, if more than `keep` send buffers are free. `false`: there is none.
-    pub(super) fn begin_output<E: Engine>(
+    pub(in crate::tcp) fn begin_output<E: Engine>(
         &mut self,
         ring: &mut Ring<E>,
         now: Instant,
@@ -49,7 +50,7 @@ impl Connection {
     }
 
     /// Lets `write` put something into the output. `false`: there was no room.
-    pub(super) fn put<E: Engine>(
+    pub(in crate::tcp) fn put<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
         write: impl FnOnce(&mut Output, &mut Layer) -> Result<bool, sitar_tls::RecordError>,
@@ -59,7 +60,7 @@ impl Connection {
     }
 
     /// Goes on with a body that did not fit.
-    pub(super) fn send_rest<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn send_rest<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.needs_next_key(cx.offload)? {
             return Ok(());
         }
@@ -155,7 +156,7 @@ impl Connection {
     }
 
     /// Whether there is more to send for which a send buffer is filled here.
-    pub(super) fn fills_buffers(&mut self) -> bool {
+    pub(in crate::tcp) fn fills_buffers(&mut self) -> bool {
         match (&self.rest, &self.layer, &mut self.speech) {
             (Some(Rest::File(..)), ..) | (Some(_), Layer::Tls(_), _) => true,
             (_, _, Speech::Http2(streams)) => streams.has_more(),
@@ -164,7 +165,7 @@ impl Connection {
     }
 
     /// Sends what has been gathered.
-    pub(super) fn flush<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn flush<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.output.is_none() {
             return Ok(());
         }
@@ -173,7 +174,7 @@ impl Connection {
     }
 
     /// Sends what has been gathered. `more`: a send buffer will be filled after that.
-    pub(super) fn flush_before<E: Engine>(
+    pub(in crate::tcp) fn flush_before<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
         more: bool,
@@ -183,7 +184,7 @@ impl Connection {
         self.send(cx, src, more)
     }
 
-    pub(super) fn send<E: Engine>(
+    pub(in crate::tcp) fn send<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
         src: SendBuf,
@@ -209,7 +210,7 @@ impl Connection {
     }
 
     /// Has the ring tell when the socket has room. Once is enough, however often it is asked meanwhile.
-    pub(super) fn ask_for_room<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn ask_for_room<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if !self.room_is_asked_for {
             cx.ring.writable(&self.conn).map_err(|_| Gone)?;
             self.room_is_asked_for = true;
@@ -217,7 +218,7 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn starve<E: Engine>(&mut self, cx: &mut Context<'_, E>) {
+    pub(in crate::tcp) fn starve<E: Engine>(&mut self, cx: &mut Context<'_, E>) {
         self.activity = Activity::Starved;
         cx.starved.push_back(cx.key);
     }

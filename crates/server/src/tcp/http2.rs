@@ -10,15 +10,16 @@ use sitar_http::{Method, Rejection};
 use sitar_io::{Engine, Errno, ReadBuf, Ring};
 use sitar_site::{Body, Reply};
 
-use super::content::Piece;
-use super::lookup::{Found, look_up};
-use super::outflow::next_read;
-use super::patience::Patience;
-use super::wear::{is_worn, mind_the_keys};
-use super::{Activity, Connection, Context, Course, Gone, Inflow, STAGE_AT};
-use crate::cache::Cache;
-use crate::output::{COPY_MAX, Output};
-use crate::stash::Stashes;
+use crate::content::cache::Cache;
+use crate::content::lookup::{Found, look_up};
+use crate::content::source::Piece;
+use crate::shard::context::{Context, Gone};
+use crate::tcp::connection::{Activity, Connection, Course, Inflow, STAGE_AT};
+use crate::tcp::transport::input::Stashes;
+use crate::tcp::transport::key_limits::{is_worn, mind_the_keys};
+use crate::tcp::transport::output::{COPY_MAX, Output};
+use crate::tcp::transport::send::next_read;
+use crate::tcp::transport::timeout::Patience;
 
 /// How a connection is spoken on.
 pub(super) enum Speech {

@@ -1,5 +1,6 @@
 use super::*;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 fn site(folder: &Path, files: &[(&str, &str)]) -> Arc<Site> {

@@ -1,5 +1,9 @@
 //! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the site and the keys.
 
+pub(crate) mod context;
+pub(crate) mod slab;
+mod wheel;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
@@ -10,16 +14,21 @@ use sitar_io::{Conn, Engine, Event, Key, Listener, Ring};
 use sitar_site::Site;
 use sitar_tls::Handshake;
 
+use self::context::{Context, Gone};
+use self::slab::{Slab, index_of};
+use self::wheel::Wheel;
 use crate::Counts;
-use crate::cache::{Cache, Table};
 use crate::clock::Clock;
-use crate::connection::{Connection, Context, Gone, Piece, Turn};
+use crate::content::cache::Cache;
+use crate::content::generation::{Generation, Newest};
+use crate::content::inbox::{Mailbox, News};
+use crate::content::loader::Loader;
+use crate::content::source::Piece;
+use crate::content::table::Table;
 use crate::limits::{Limits, TlsOffload};
-use crate::loader::{Generation, Loader, Mailbox, Newest, News};
-use crate::slab::{Slab, index_of};
-use crate::stash::Stashes;
 use crate::stop::{Answering, Stop};
-use crate::wheel::Wheel;
+use crate::tcp::transport::input::Stashes;
+use crate::tcp::{Connection, Turn};
 
 /// What a shard is made from; a value, so that it can be made anew.
 pub(crate) struct Setup {

@@ -7,12 +7,12 @@ use sitar_http::h2;
 use sitar_io::{Engine, Key, Ring};
 use sitar_site::Site;
 
-use super::content::Piece;
-use super::turn::Turn;
 use crate::TlsOffload;
-use crate::cache::Cache;
+use crate::content::cache::Cache;
+use crate::content::source::Piece;
 use crate::limits::Limits;
-use crate::stash::{Overfull, Stashes};
+use crate::tcp::Turn;
+use crate::tcp::transport::input::{Overfull, Stashes};
 
 /// Send buffers of a shard that may wait for the next system call. Each more saves calls (1 MiB over TLS takes 9 of them with 4, 5
 /// with 8), is memory that a shard touches, and falls out of the processor's cache in the end.

@@ -6,7 +6,7 @@ use sitar_http::h2::{ContentSource, ParkedRequest};
 use sitar_io::{Region, TxBuf};
 use sitar_site::{Body, Place, Streamed};
 
-use super::parts::Parts;
+use super::multipart::Parts;
 
 /// The content of an answer, or a request that cannot be answered yet.
 pub(crate) enum Piece {
@@ -28,7 +28,7 @@ pub(crate) enum Piece {
 
 impl Piece {
     /// `None`: there is nothing to send.
-    pub(super) fn of(body: &Body<'_>) -> Option<Piece> {
+    pub(crate) fn of(body: &Body<'_>) -> Option<Piece> {
         Some(match body {
             Body::Empty => return None,
             Body::Static(bytes) => Piece::Static(bytes),
@@ -41,7 +41,7 @@ impl Piece {
     }
 
     /// Bytes of memory that a waiting request takes.
-    pub(super) fn parked(&self) -> usize {
+    pub(crate) fn parked(&self) -> usize {
         match self {
             Piece::Waiting(parked) => parked.memory(),
             _ => 0,

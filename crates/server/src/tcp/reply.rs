@@ -8,8 +8,8 @@ use sitar_io::{Engine, Region, Ring};
 use sitar_site::{Body, Place, Reply, Streamed};
 use sitar_tls::RecordError;
 
-use super::parts::Parts;
-use crate::output::{Layer, Output};
+use crate::content::multipart::Parts;
+use crate::tcp::transport::output::{Layer, Output};
 
 /// The rest of a body that did not fit into the last send.
 pub(super) enum Rest {

@@ -5,16 +5,18 @@ use sitar_http::{Method, Status};
 use sitar_io::Engine;
 use sitar_tls::{Alert, Frame, HandshakeError, HandshakeStep, Opened};
 
-use super::lookup::{Found, look_up};
-use super::reply::{Written, write};
-use super::streams::Speech;
-use super::wear::is_worn;
-use super::{Activity, Connection, Context, Course, Gone, Inflow, Turn};
-use crate::output::{Layer, Output};
+use crate::content::lookup::{Found, look_up};
+use crate::shard::context::{Context, Gone};
+use crate::tcp::Turn;
+use crate::tcp::connection::{Activity, Connection, Course, Inflow};
+use crate::tcp::http2::Speech;
+use crate::tcp::reply::{Written, write};
+use crate::tcp::transport::key_limits::is_worn;
+use crate::tcp::transport::output::{Layer, Output};
 
 impl Connection {
     /// Works on what was put aside.
-    pub(super) fn take_stashed<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn take_stashed<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         let mut wire = std::mem::take(&mut self.wire);
         let used = self.take_wire(cx, wire.bytes_mut());
         cx.stashes.consume(&mut wire, *used.as_ref().unwrap_or(&0));
@@ -30,7 +32,7 @@ impl Connection {
     }
 
     /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
-    pub(super) fn take_wire<E: Engine>(
+    pub(in crate::tcp) fn take_wire<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
         wire: &mut [u8],
@@ -100,7 +102,7 @@ impl Connection {
     }
 
     /// Whether the next request can be looked at now.
-    pub(super) fn is_hungry(&self) -> bool {
+    pub(in crate::tcp) fn is_hungry(&self) -> bool {
         self.activity == Activity::Receiving
             && self.rest.is_none()
             && self.is_keyed()
@@ -284,7 +286,7 @@ impl Connection {
     }
 
     /// The time for the next request, or for the rest of a body, is over.
-    pub(super) fn on_late_request<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn on_late_request<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         // Where records are opened, a part of one is no request yet.
         let pending = if let Layer::Plain = self.layer { self.wire.bytes() } else { self.text.bytes() };
         match self.course {
@@ -299,7 +301,7 @@ impl Connection {
     }
 
     /// Refuses a request, after which the connection ends. `false`: there was no room; what is gathered goes first.
-    pub(super) fn refuse<E: Engine>(
+    pub(in crate::tcp) fn refuse<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
         rejection: &Rejection,

@@ -3,13 +3,14 @@
 use sitar_io::Engine;
 use sitar_tls::{Alert, content_type};
 
-use super::streams::Speech;
-use super::{Activity, Connection, Context, Course, Gone, Inflow};
-use crate::output::Layer;
+use crate::shard::context::{Context, Gone};
+use crate::tcp::connection::{Activity, Connection, Course, Inflow};
+use crate::tcp::http2::Speech;
+use crate::tcp::transport::output::Layer;
 
 impl Connection {
     /// Everything has been answered: close_notify (or another alert), then FIN, then wait for the peer's.
-    pub(super) fn finish<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn finish<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if let Course::Last { alert: Some(alert) } = self.course {
             match &mut self.layer {
                 Layer::Tls(_) => {

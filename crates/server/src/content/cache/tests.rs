@@ -1,12 +1,13 @@
 use super::*;
-use crate::loader::{Mailbox, Newest, News};
+use crate::content::generation::Newest;
+use crate::content::inbox::{Mailbox, News};
 use sitar_site::{Budget, Options};
 use std::fs::File;
 
 /// A shard's table, and the desk beside it that does what it asks for.
 struct Pair {
     cache: Cache,
-    desk: crate::loader::Desk,
+    desk: crate::content::loader::Desk,
     mailbox: Mailbox,
     site: Arc<Site>,
 }

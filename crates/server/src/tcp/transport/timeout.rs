@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use sitar_io::Engine;
 
-use super::{Activity, Connection, Context, Course};
-use crate::output::Layer;
+use crate::shard::context::Context;
+use crate::tcp::connection::{Activity, Connection, Course};
+use crate::tcp::transport::output::Layer;
 
 /// What a deadline belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Patience {
+pub(in crate::tcp) enum Patience {
     /// For the end of the TLS handshake.
     Handshake,
     /// For the rest of the request with this number, head or unwanted body.
@@ -31,7 +32,7 @@ pub(super) enum Patience {
 /// A deadline is set when its wait begins. A peer can interrupt the wait for a request (by asking for a key update, say) and
 /// go back to it; it finds the old deadline there.
 #[derive(Debug)]
-pub(super) struct Vigil {
+pub(in crate::tcp) struct Vigil {
     patience: Patience,
     deadline: Instant,
     idle: Option<(u64, Instant)>,
@@ -41,28 +42,28 @@ pub(super) struct Vigil {
 }
 
 impl Vigil {
-    pub(super) fn new(patience: Patience, deadline: Instant) -> Vigil {
+    pub(in crate::tcp) fn new(patience: Patience, deadline: Instant) -> Vigil {
         let mut vigil =
             Vigil { patience: Patience::Linger, deadline, idle: None, request: None, fold_at: None };
         vigil.wait(patience, deadline);
         vigil
     }
 
-    pub(super) fn patience(&self) -> Patience {
+    pub(in crate::tcp) fn patience(&self) -> Patience {
         self.patience
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    pub(in crate::tcp) fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// When there is something to do: the deadline, or to fold.
-    pub(super) fn next(&self) -> Instant {
+    pub(in crate::tcp) fn next(&self) -> Instant {
         self.fold_at.map_or(self.deadline, |fold_at| fold_at.min(self.deadline))
     }
 
     /// Waits for `patience`, until `deadline` if that wait is a new one.
-    pub(super) fn wait(&mut self, patience: Patience, deadline: Instant) {
+    pub(in crate::tcp) fn wait(&mut self, patience: Patience, deadline: Instant) {
         if patience == self.patience {
             return;
         }
@@ -90,7 +91,7 @@ fn resume(kept: &mut Option<(u64, Instant)>, number: u64, deadline: Instant) -> 
 
 impl Connection {
     /// Sets the deadline for what is waited for now.
-    pub(super) fn be_patient<E: Engine>(&mut self, cx: &Context<'_, E>) {
+    pub(in crate::tcp) fn be_patient<E: Engine>(&mut self, cx: &Context<'_, E>) {
         let limits = cx.limits;
         let (patience, span) = match (self.activity, &self.layer) {
             (Activity::Lingering, _) => (Patience::Linger, limits.linger),
@@ -117,7 +118,7 @@ impl Connection {
     }
 
     /// Gives back what only a busy connection needs, if it has been idle for long enough.
-    pub(super) fn fold_if_due(&mut self, now: Instant) {
+    pub(in crate::tcp) fn fold_if_due(&mut self, now: Instant) {
         if self.vigil.fold_at.is_some_and(|fold_at| fold_at <= now) {
             self.vigil.fold_at = None;
             if let Layer::Tls(records) | Layer::Kernel(records) = &mut self.layer {

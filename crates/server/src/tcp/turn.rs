@@ -2,7 +2,8 @@
 
 use sitar_io::Engine;
 
-use super::{Activity, Connection, Context, Gone};
+use crate::shard::context::{Context, Gone};
+use crate::tcp::connection::{Activity, Connection};
 
 /// Whose turn it is. Handshakes are worked on when everybody else has been served, and only so many in one wake-up: a
 /// signature takes as long as dozens of answers.

@@ -6,11 +6,11 @@ use sitar_http::{Rejection, Request, Status};
 use sitar_io::Key;
 use sitar_site::{Reply, Route, Site};
 
-use crate::cache::{self, Cache};
+use super::cache::{self, Cache};
 
 /// An answer, or why there is none.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
-pub(super) enum Found<'f> {
+pub(crate) enum Found<'f> {
     Reply(Reply<'f>),
     Refused(&'static Rejection),
     /// The file is being loaded; the connection with that key will be told.
@@ -18,7 +18,7 @@ pub(super) enum Found<'f> {
 }
 
 #[inline]
-pub(super) fn look_up<'f>(
+pub(crate) fn look_up<'f>(
     site: &'f Site,
     cache: &'f mut Cache,
     key: Key,

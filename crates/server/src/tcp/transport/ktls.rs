@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use sitar_io::{Engine, Errno, SendBuf, SockOpt, TlsCipher, TlsTx};
 use sitar_tls::{Aead, SealingKey, Version, content_type};
 
-use super::{Activity, Connection, Context, Course, Gone};
 use crate::TlsOffload;
 use crate::limits::Limits;
-use crate::output::Layer;
+use crate::shard::context::{Context, Gone};
+use crate::tcp::connection::{Activity, Connection, Course};
+use crate::tcp::transport::output::Layer;
 
 /// What is to be settled with the kernel before anything else is sent.
-pub(super) enum Keying {
+pub(in crate::tcp) enum Keying {
     /// Nothing.
     Settled,
     /// It is to be given the key, at the next record boundary.
@@ -55,7 +56,7 @@ const ZEROS: u8 = 2;
 
 impl Connection {
     /// The handshake is over: from the next record boundary on the kernel is to seal, if it is wanted and can.
-    pub(super) fn want_kernel(&mut self, offload: TlsOffload) {
+    pub(in crate::tcp) fn want_kernel(&mut self, offload: TlsOffload) {
         if let (TlsOffload::Kernel { .. }, Layer::Tls(records)) = (offload, &self.layer)
             && records.version() == Version::Tls13
         {
@@ -64,12 +65,12 @@ impl Connection {
     }
 
     /// Whether requests can be looked at.
-    pub(super) fn is_keyed(&self) -> bool {
+    pub(in crate::tcp) fn is_keyed(&self) -> bool {
         matches!(self.keying, Keying::Settled)
     }
 
     /// The peer wants us to change our key (RFC 8446 §4.6.3).
-    pub(super) fn update_kernel(&mut self, offload: TlsOffload) {
+    pub(in crate::tcp) fn update_kernel(&mut self, offload: TlsOffload) {
         match offload {
             TlsOffload::Kernel { rekey: true } => self.keying = Keying::Update,
             // Such a kernel keeps the first key for ever.
@@ -78,14 +79,14 @@ impl Connection {
     }
 
     /// Counts what the kernel is given to seal.
-    pub(super) fn count_for_kernel(&mut self, len: usize) {
+    pub(in crate::tcp) fn count_for_kernel(&mut self, len: usize) {
         if let Layer::Kernel(records) = &mut self.layer {
             records.count_kernel_send(len);
         }
     }
 
     /// At a record boundary: begins what is due.
-    pub(super) fn mind_the_kernel<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn mind_the_kernel<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.activity != Activity::Receiving || matches!(self.course, Course::Last { .. }) {
             return Ok(());
         }
@@ -102,7 +103,7 @@ impl Connection {
     }
 
     /// After a send: if it was a KeyUpdate, the kernel is given the key that it announced.
-    pub(super) fn give_next_key<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
+    pub(in crate::tcp) fn give_next_key<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
         match std::mem::replace(&mut self.keying, Keying::Settled) {
             Keying::Updating(key) => {
                 self.tell_kernel(cx, SockOpt::TlsTx(key), Keying::Next)?;
@@ -116,7 +117,7 @@ impl Connection {
     }
 
     /// Sends one record of that type, which the kernel seals.
-    pub(super) fn send_record<E: Engine>(
+    pub(in crate::tcp) fn send_record<E: Engine>(
         &mut self,
         cx: &mut Context<'_, E>,
         content_type: u8,
@@ -186,12 +187,15 @@ impl Connection {
     // The end.
 
     /// The last record is about to be sent: after it, the kernel is asked until all has been acknowledged.
-    pub(super) fn drain_kernel<E: Engine>(&mut self, cx: &Context<'_, E>) {
+    pub(in crate::tcp) fn drain_kernel<E: Engine>(&mut self, cx: &Context<'_, E>) {
         self.keying = Keying::Draining { left: usize::MAX, until: cx.now + cx.limits.send, zeros: 0 };
     }
 
     /// Whether the kernel may hold records that a shutdown would destroy; asks it.
-    pub(super) fn is_kernel_busy<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
+    pub(in crate::tcp) fn is_kernel_busy<E: Engine>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+    ) -> Result<bool, Gone> {
         let Keying::Draining { zeros, .. } = self.keying else { return Ok(false) };
         if zeros >= ZEROS {
             return Ok(false);
@@ -220,7 +224,7 @@ impl Connection {
     }
 
     /// The time that the kernel had is over.
-    pub(super) fn on_kernel_late<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(in crate::tcp) fn on_kernel_late<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         match self.keying {
             Keying::Draining { until, .. } if cx.now < until => {
                 self.activity = Activity::Receiving;
@@ -231,7 +235,7 @@ impl Connection {
     }
 
     /// How long the kernel may take.
-    pub(super) fn kernel_patience(&self, limits: &Limits) -> Duration {
+    pub(in crate::tcp) fn kernel_patience(&self, limits: &Limits) -> Duration {
         match self.keying {
             Keying::Draining { .. } => DRAIN_STEP,
             _ => limits.send,

@@ -3,10 +3,11 @@
 
 use sitar_tls::Version;
 
-use super::kernel::Keying;
-use super::{Connection, Gone};
 use crate::TlsOffload;
-use crate::output::{Layer, Output};
+use crate::shard::context::Gone;
+use crate::tcp::connection::Connection;
+use crate::tcp::transport::ktls::Keying;
+use crate::tcp::transport::output::{Layer, Output};
 
 /// With fewer seals left than this the sending key is changed: more than one send can be cut into.
 const SEALS_LOW: u64 = 4096;
@@ -15,7 +16,7 @@ const SEALS_LOW: u64 = 4096;
 const SEALS_LOW_FIXED: u64 = 1 << 16;
 
 /// Announces the next key where records are sealed here.
-pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<(), Gone> {
+pub(in crate::tcp) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<(), Gone> {
     if is_due(layer) {
         output.key_update(layer).map_err(|_| Gone)?;
     }
@@ -23,13 +24,13 @@ pub(super) fn mind_the_keys(output: &mut Output, layer: &mut Layer) -> Result<()
 }
 
 /// Whether the next key is to be announced where records are sealed here.
-pub(super) fn is_due(layer: &Layer) -> bool {
+pub(in crate::tcp) fn is_due(layer: &Layer) -> bool {
     let Layer::Tls(records) = layer else { return false };
     records.seals_left() < SEALS_LOW && records.version() == Version::Tls13
 }
 
 /// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels before 6.14 take only one.
-pub(super) fn is_worn(layer: &Layer, offload: TlsOffload) -> bool {
+pub(in crate::tcp) fn is_worn(layer: &Layer, offload: TlsOffload) -> bool {
     match layer {
         Layer::Tls(records) => records.seals_left() < SEALS_LOW_FIXED && records.version() == Version::Tls12,
         Layer::Kernel(records) => {
@@ -41,7 +42,7 @@ pub(super) fn is_worn(layer: &Layer, offload: TlsOffload) -> bool {
 
 impl Connection {
     /// Whether the kernel's next key comes first.
-    pub(super) fn needs_next_key(&mut self, offload: TlsOffload) -> Result<bool, Gone> {
+    pub(in crate::tcp) fn needs_next_key(&mut self, offload: TlsOffload) -> Result<bool, Gone> {
         let Layer::Kernel(records) = &self.layer else { return Ok(false) };
         match (records.seals_left(), offload) {
             (SEALS_LOW.., _) => Ok(false),

@@ -12,23 +12,9 @@
 //!                  ▼  └── sent, nothing left to send ◀── Sending ◀──────┘
 //!              last answer sent ──▶ shutdown ──▶ lingering ──▶ closed
 //!
-//! Where the kernel seals ([`kernel`]) a connection also waits for it to take a key, and before the shutdown for it to have
+//! Where the kernel seals ([`ktls`](super::transport::ktls)) a connection also waits for it to take a key, and before the shutdown for it to have
 //! sent all that it has sealed.
 //! ```
-
-mod content;
-mod context;
-mod farewell;
-mod intake;
-mod kernel;
-mod lookup;
-mod outflow;
-mod parts;
-mod patience;
-mod reply;
-mod streams;
-mod turn;
-mod wear;
 
 use std::time::Instant;
 
@@ -37,21 +23,20 @@ use sitar_http::h2;
 use sitar_io::{Conn, Engine, Errno, Key, RecvEnd, RxBuf, SendBuf, TxBuf};
 use sitar_tls::{Alert, Handshake};
 
-pub(crate) use self::content::Piece;
-pub(crate) use self::context::{Context, Gone};
-use self::kernel::Keying;
-use self::patience::{Patience, Vigil};
-use self::reply::Rest;
-use self::streams::Speech;
-pub(crate) use self::turn::Turn;
-use crate::cache::Cache;
+use super::http2::Speech;
+use super::reply::Rest;
+use super::transport::input::{Stash, Stashes};
+use super::transport::ktls::Keying;
+use super::transport::output::{Layer, Output};
+use super::transport::timeout::{Patience, Vigil};
+use crate::content::cache::Cache;
+use crate::content::source::Piece;
 use crate::limits::{Limits, PAUSE_AT};
-use crate::output::{Layer, Output};
-use crate::stash::{Stash, Stashes};
+use crate::shard::context::{Context, Gone};
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Activity {
+pub(super) enum Activity {
     /// The peer's next bytes.
     Receiving,
     /// Its turn for the next step of its handshake.
@@ -73,7 +58,7 @@ enum Activity {
 }
 
 /// Where the conversation stands.
-enum Course {
+pub(super) enum Course {
     /// The next bytes begin or continue a request head.
     Head,
     /// The next bytes belong to a request body that nobody wants.
@@ -84,14 +69,14 @@ enum Course {
 
 impl Course {
     /// The end, with close_notify.
-    const END: Course = Course::Last { alert: Some(Alert::CloseNotify) };
+    pub(super) const END: Course = Course::Last { alert: Some(Alert::CloseNotify) };
     /// The end, and TLS has nothing more to say.
-    const END_SAID: Course = Course::Last { alert: None };
+    pub(super) const END_SAID: Course = Course::Last { alert: None };
 }
 
 /// Whether the ring receives from the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Inflow {
+pub(super) enum Inflow {
     Armed,
     /// Stopped, or being stopped, because too much is put aside.
     Paused,
@@ -102,47 +87,47 @@ enum Inflow {
 /// Bytes of a lingering peer that are thrown away before it is cut off.
 const LINGER_MAX: usize = 4 << 20;
 /// What comes behind a send of so much is not made before there is room for it, so that no buffer is held for a peer that is slow.
-const LARGE: usize = 32 << 10;
+pub(super) const LARGE: usize = 32 << 10;
 /// Bytes of a file read at a time: four full records.
-const READ_LEN: usize = 64 << 10;
+pub(super) const READ_LEN: usize = 64 << 10;
 /// Where in its send buffer a part of a file lies that is to be sealed into another: not as far behind a page's beginning as
 /// a record does, nor at one, where the file's pages lie in the kernel. Copying is several times as slow otherwise (see the arena).
-const STAGE_AT: usize = 1024;
+pub(super) const STAGE_AT: usize = 1024;
 
 pub(crate) struct Connection {
-    conn: Conn,
-    layer: Layer,
-    keying: Keying,
-    speech: Speech,
-    activity: Activity,
-    course: Course,
-    inflow: Inflow,
+    pub(super) conn: Conn,
+    pub(super) layer: Layer,
+    pub(super) keying: Keying,
+    pub(super) speech: Speech,
+    pub(super) activity: Activity,
+    pub(super) course: Course,
+    pub(super) inflow: Inflow,
     /// Bytes off the wire, not yet opened (TLS) or not yet parsed (plain).
-    wire: Stash,
+    pub(super) wire: Stash,
     /// Opened text, not yet parsed.
-    text: Stash,
+    pub(super) text: Stash,
     /// How much of the unparsed text the parser has seen already.
-    scanned: usize,
+    pub(super) scanned: usize,
     /// Being filled during an event; never kept beyond it.
-    output: Option<Output>,
-    rest: Option<Rest>,
-    sent: usize,
-    lingered: usize,
+    pub(super) output: Option<Output>,
+    pub(super) rest: Option<Rest>,
+    pub(super) sent: usize,
+    pub(super) lingered: usize,
     /// It waited for a request when the server was asked to stop, having answered this many.
-    waited_after: Option<u64>,
+    pub(super) waited_after: Option<u64>,
     /// Requests answered.
-    requests: u64,
+    pub(super) requests: u64,
     /// Waits for something else than the peer's bytes.
-    waits: u64,
-    vigil: Vigil,
+    pub(super) waits: u64,
+    pub(super) vigil: Vigil,
     /// When the send that is on its way began.
-    sending_from: Instant,
+    pub(super) sending_from: Instant,
     /// That send holds a send buffer.
-    holds_buffer: bool,
+    pub(super) holds_buffer: bool,
     /// The ring will tell when the socket has room.
-    room_is_asked_for: bool,
+    pub(super) room_is_asked_for: bool,
     /// For what is read from a file to be sealed into; held while it is read.
-    second: Option<TxBuf>,
+    pub(super) second: Option<TxBuf>,
 }
 
 impl Connection {
@@ -373,14 +358,14 @@ impl Connection {
     }
 
     /// Whether it waited for a request when the server was asked to stop, and has had none since.
-    fn has_asked_nothing(&self) -> bool {
+    pub(super) fn has_asked_nothing(&self) -> bool {
         self.waited_after == Some(self.requests)
     }
 
     // Bytes out.
 
     /// Continues after something was waited for.
-    fn go_on<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
+    pub(super) fn go_on<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
         if self.rest.is_some() {
             self.send_rest(cx)?;
         }
@@ -429,12 +414,12 @@ impl Connection {
     }
 
     /// Whether nothing of a further request has come.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         matches!(self.course, Course::Head) && self.has_nothing()
     }
 
     /// Whether nothing is put aside.
-    fn has_nothing(&self) -> bool {
+    pub(super) fn has_nothing(&self) -> bool {
         self.wire.is_empty() && self.text.is_empty()
     }
 }

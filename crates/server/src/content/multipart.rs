@@ -4,7 +4,7 @@ use sitar_io::Region;
 use sitar_site::{Multipart, Piece, Plan};
 use sitar_tls::RecordError;
 
-use crate::output::{Layer, Output};
+use crate::tcp::transport::output::{Layer, Output};
 
 /// What is left of such a body.
 pub(crate) struct Parts {
@@ -22,7 +22,7 @@ enum Source {
 }
 
 impl Parts {
-    pub(super) fn new(body: &Multipart<'_>) -> Parts {
+    pub(crate) fn new(body: &Multipart<'_>) -> Parts {
         let (source, plan) = match body {
             Multipart::Static(bytes, plan) => (Source::Static(bytes), plan),
             Multipart::Memory(region, plan) => (Source::Region((*region).clone()), plan),
@@ -31,7 +31,7 @@ impl Parts {
     }
 
     /// Puts as much of it into `output` as fits, and returns what is left.
-    pub(super) fn write(
+    pub(crate) fn write(
         mut self,
         output: &mut Output,
         layer: &mut Layer,
@@ -63,7 +63,7 @@ impl Parts {
     }
 
     /// Moves its next bytes to `out`, as many as fit, and goes on behind them.
-    pub(super) fn fill(&mut self, mut out: &mut [u8]) {
+    pub(crate) fn fill(&mut self, mut out: &mut [u8]) {
         while let Some(piece) = self.plan.piece(self.piece) {
             let bytes = match (&piece, &self.source) {
                 (Piece::Text(text), _) => &text[..],

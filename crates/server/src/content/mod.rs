@@ -1,0 +1,10 @@
+//! What is served: where an answer's content comes from, and what a shard keeps in memory of it.
+
+pub(crate) mod cache;
+pub(crate) mod generation;
+pub(crate) mod inbox;
+pub(crate) mod loader;
+pub(crate) mod lookup;
+pub(crate) mod multipart;
+pub(crate) mod source;
+pub(crate) mod table;

@@ -1,14 +1,15 @@
-//! The body of an answer with several ranges, piece by piece.
+//! The content of an answer with several ranges, piece by piece.
+
+use std::ops::Range;
 
 use sitar_io::Region;
 use sitar_site::{Multipart, Piece, Plan};
-use sitar_tls::RecordError;
 
-use crate::tcp::transport::output::{Layer, Output};
+use super::source::Run;
 
-/// What is left of such a body.
+/// What is left of such content.
 pub(crate) struct Parts {
-    source: Source,
+    whole: Whole,
     plan: Plan,
     /// The piece that comes next, or that has been begun.
     piece: usize,
@@ -16,71 +17,91 @@ pub(crate) struct Parts {
     done: usize,
 }
 
-enum Source {
+/// The representation that the ranges are of.
+enum Whole {
     Static(&'static [u8]),
     Region(Region),
 }
 
 impl Parts {
-    pub(crate) fn new(body: &Multipart<'_>) -> Parts {
-        let (source, plan) = match body {
-            Multipart::Static(bytes, plan) => (Source::Static(bytes), plan),
-            Multipart::Memory(region, plan) => (Source::Region((*region).clone()), plan),
+    pub(super) fn new(body: &Multipart<'_>) -> Parts {
+        let (whole, plan) = match body {
+            Multipart::Static(bytes, plan) => (Whole::Static(bytes), plan),
+            Multipart::Memory(region, plan) => (Whole::Region((*region).clone()), plan),
         };
-        Parts { source, plan: *plan, piece: 0, done: 0 }
+        Parts { whole, plan: *plan, piece: 0, done: 0 }
     }
 
-    /// Puts as much of it into `output` as fits, and returns what is left.
-    pub(crate) fn write(
-        mut self,
-        output: &mut Output,
-        layer: &mut Layer,
-    ) -> Result<Option<Parts>, RecordError> {
-        while let Some(piece) = self.plan.piece(self.piece) {
-            let (taken, len) = match (piece, &self.source) {
-                (Piece::Text(text), _) => (output.body(layer, &text)?, text.len()),
-                (Piece::Bytes(range), Source::Static(bytes)) => {
-                    // The plan's ranges lie within what it was made for.
-                    let bytes = bytes.get(range).unwrap_or_default();
-                    (output.body(layer, bytes.get(self.done..).unwrap_or_default())?, bytes.len())
-                }
-                (Piece::Bytes(range), Source::Region(region)) => {
-                    let left = range.start + self.done..range.end;
-                    (output.region(layer, region, &left)?, range.len())
-                }
-            };
-            self.done += taken;
-            if self.done < len {
-                if taken == 0 {
-                    return Ok(Some(self));
-                }
-                continue;
+    pub(super) fn is_empty(&self) -> bool {
+        self.plan.piece(self.piece).is_none()
+    }
+
+    /// Offers what is left of the present piece to `take`. See [`Source::offer`](super::source::Source::offer).
+    pub(super) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {
+        let (taken, len) = match self.plan.piece(self.piece) {
+            None => return Ok(0),
+            Some(Piece::Text(text)) => {
+                (take(Run::Bytes(text.get(self.done..).unwrap_or_default()))?, text.len())
             }
-            self.piece += 1;
-            self.done = 0;
-        }
-        Ok(None)
+            Some(Piece::Bytes(range)) => match &self.whole {
+                Whole::Static(bytes) => {
+                    let bytes = bytes_of(bytes, &range);
+                    (take(Run::Bytes(bytes.get(self.done..).unwrap_or_default()))?, bytes.len())
+                }
+                Whole::Region(region) => {
+                    (take(Run::Region(region, range.start + self.done..range.end))?, range.len())
+                }
+            },
+        };
+        self.go_on(taken, len);
+        Ok(taken)
     }
 
     /// Moves its next bytes to `out`, as many as fit, and goes on behind them.
-    pub(crate) fn fill(&mut self, mut out: &mut [u8]) {
-        while let Some(piece) = self.plan.piece(self.piece) {
-            let bytes = match (&piece, &self.source) {
+    pub(super) fn fill(&mut self, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            let Some(piece) = self.plan.piece(self.piece) else { return };
+            let bytes = match (&piece, &self.whole) {
                 (Piece::Text(text), _) => &text[..],
-                (Piece::Bytes(range), Source::Static(bytes)) => bytes.get(range.clone()).unwrap_or_default(),
-                (Piece::Bytes(range), Source::Region(region)) => &region[range.clone()],
+                (Piece::Bytes(range), Whole::Static(bytes)) => bytes_of(bytes, range),
+                (Piece::Bytes(range), Whole::Region(region)) => &region[range.clone()],
             };
-            let rest = bytes.get(self.done..).unwrap_or_default();
+            let (rest, whole) = (bytes.get(self.done..).unwrap_or_default(), bytes.len());
             let len = rest.len().min(out.len());
             let (now, later) = out.split_at_mut(len);
             now.copy_from_slice(&rest[..len]);
             out = later;
-            self.done += len;
-            if len < rest.len() {
-                return;
-            }
+            self.go_on(len, whole);
+        }
+    }
+
+    /// Goes on behind `count` bytes.
+    pub(super) fn advance(&mut self, mut count: usize) {
+        while count > 0
+            && let Some(piece) = self.plan.piece(self.piece)
+        {
+            let len = match (&piece, &self.whole) {
+                (Piece::Text(text), _) => text.len(),
+                (Piece::Bytes(range), Whole::Static(bytes)) => bytes_of(bytes, range).len(),
+                (Piece::Bytes(range), Whole::Region(_)) => range.len(),
+            };
+            let now = count.min(len - self.done);
+            count -= now;
+            self.go_on(now, len);
+        }
+    }
+
+    /// Goes on behind `taken` bytes of the present piece, which is `len` bytes long.
+    fn go_on(&mut self, taken: usize, len: usize) {
+        self.done += taken;
+        if self.done >= len {
             self.piece += 1;
             self.done = 0;
         }
     }
+}
+
+/// The plan's ranges lie within what it was made for.
+fn bytes_of<'b>(bytes: &'b [u8], range: &Range<usize>) -> &'b [u8] {
+    bytes.get(range.clone()).unwrap_or_default()
 }

@@ -1,101 +1,127 @@
-//! What a stream of HTTP/2 has to send, or waits for.
+//! The rest of an answer's content, for any version of HTTP.
 
 use std::ops::Range;
 
-use sitar_http::h2::{ContentSource, ParkedRequest};
-use sitar_io::{Region, TxBuf};
+use sitar_io::Region;
 use sitar_site::{Body, Place, Streamed};
 
 use super::multipart::Parts;
 
-/// The content of an answer, or a request that cannot be answered yet.
-pub(crate) enum Piece {
-    /// The request is answered when its file has been loaded.
-    Waiting(Box<ParkedRequest>),
+/// What is left of an answer's content, and where it comes from.
+pub(crate) enum Source {
     Static(&'static [u8]),
-    /// Written for this answer.
+    /// Written for this answer; the number says how much of it is done.
     Text(Box<[u8]>, usize),
     Region(Region, Range<usize>),
     Parts(Parts),
-    File {
-        file: Streamed,
-        /// What has not been sent.
-        range: Range<u64>,
-        /// What has been read of that.
-        chunk: Option<(TxBuf, Range<usize>)>,
-    },
+    /// A part of a file that is too large for memory. Its next bytes have to be read, unless they
+    /// are a hole.
+    File(Streamed, Range<u64>),
 }
 
-impl Piece {
-    /// `None`: there is nothing to send.
-    pub(crate) fn of(body: &Body<'_>) -> Option<Piece> {
+/// Next bytes of a [`Source`] that need not be read from a file.
+pub(crate) enum Run<'s> {
+    Bytes(&'s [u8]),
+    Region(&'s Region, Range<usize>),
+}
+
+/// Bytes of a hole that are offered at a time.
+static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+
+impl Source {
+    /// The content of an answer. `None`: it has none.
+    pub(crate) fn of(body: &Body<'_>) -> Option<Source> {
         Some(match body {
             Body::Empty => return None,
-            Body::Static(bytes) => Piece::Static(bytes),
-            Body::Memory { region, range } => Piece::Region((*region).clone(), range.clone()),
-            Body::Multipart(body) => Piece::Parts(Parts::new(body)),
-            Body::File { file, range } => {
-                Piece::File { file: (*file).clone(), range: range.clone(), chunk: None }
-            }
+            Body::Static(bytes) => Source::Static(bytes),
+            Body::Memory { region, range } => Source::Region((*region).clone(), range.clone()),
+            Body::Multipart(body) => Source::Parts(Parts::new(body)),
+            Body::File { file, range } => Source::File((*file).clone(), range.clone()),
         })
     }
 
-    /// Bytes of memory that a waiting request takes.
-    pub(crate) fn parked(&self) -> usize {
-        match self {
-            Piece::Waiting(parked) => parked.memory(),
-            _ => 0,
-        }
+    /// Returns `self` if something is left of it.
+    pub(crate) fn if_any(self) -> Option<Source> {
+        let is_empty = match &self {
+            Source::Static(bytes) => bytes.is_empty(),
+            Source::Text(text, done) => *done >= text.len(),
+            Source::Region(_, range) => range.is_empty(),
+            Source::Parts(parts) => parts.is_empty(),
+            Source::File(_, range) => range.is_empty(),
+        };
+        (!is_empty).then_some(self)
     }
-}
 
-impl ContentSource for Piece {
-    fn ready(&self) -> usize {
+    /// How many of its next bytes are at hand.
+    pub(crate) fn ready(&self) -> usize {
         match self {
-            Piece::Waiting(_) => 0,
-            Piece::Static(bytes) => bytes.len(),
-            Piece::Text(text, done) => text.len() - done,
-            Piece::Region(_, range) => range.len(),
+            Source::Static(bytes) => bytes.len(),
+            Source::Text(text, done) => text.len() - done,
+            Source::Region(_, range) => range.len(),
             // All of it is in memory; how much that is stands in the answer's length.
-            Piece::Parts(_) => usize::MAX,
-            Piece::File { chunk: Some((_, range)), .. } => range.len(),
-            Piece::File { file, range, chunk: None } => match file.place(range) {
+            Source::Parts(_) => usize::MAX,
+            Source::File(file, range) => match file.place(range) {
                 Place::File { .. } => 0,
                 Place::Hole { len } => usize::try_from(len).unwrap_or(usize::MAX),
             },
         }
     }
 
-    fn fill(&mut self, out: &mut [u8]) {
+    /// Moves its next bytes to `out`, which is no longer than what is [`ready`](Source::ready).
+    pub(crate) fn fill(&mut self, out: &mut [u8]) {
         match self {
-            Piece::Waiting(_) => {}
-            Piece::Static(bytes) => {
-                let (now, later) = bytes.split_at(out.len());
-                out.copy_from_slice(now);
-                *bytes = later;
-            }
-            Piece::Text(text, done) => {
-                out.copy_from_slice(&text[*done..*done + out.len()]);
-                *done += out.len();
-            }
-            Piece::Region(region, range) => {
+            Source::Static(bytes) => out.copy_from_slice(&bytes[..out.len()]),
+            Source::Text(text, done) => out.copy_from_slice(&text[*done..*done + out.len()]),
+            Source::Region(region, range) => {
                 out.copy_from_slice(&region[range.start..range.start + out.len()]);
-                range.start += out.len();
             }
-            Piece::Parts(parts) => parts.fill(out),
-            Piece::File { range, chunk, .. } => {
-                let Some((stage, part)) = chunk else {
-                    out.fill(0);
-                    range.start += out.len() as u64;
-                    return;
-                };
-                out.copy_from_slice(&stage[part.start..part.start + out.len()]);
-                part.start += out.len();
-                range.start += out.len() as u64;
-                if part.start == part.end {
-                    *chunk = None;
+            Source::Parts(parts) => return parts.fill(out),
+            Source::File(..) => out.fill(0),
+        }
+        self.advance(out.len());
+    }
+
+    /// Goes on behind `count` bytes that have been sent otherwise, or read from the file.
+    pub(crate) fn advance(&mut self, count: usize) {
+        match self {
+            Source::Static(bytes) => *bytes = bytes.get(count..).unwrap_or_default(),
+            Source::Text(_, done) => *done += count,
+            Source::Region(_, range) => range.start += count,
+            Source::Parts(parts) => parts.advance(count),
+            Source::File(_, range) => range.start += count as u64,
+        }
+    }
+
+    /// Offers the next bytes to `take`, which returns how many it took. Returns that number; 0 as well
+    /// where none are left, or where they have to be read first.
+    pub(crate) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {
+        let taken = match self {
+            Source::Static(bytes) => take(Run::Bytes(bytes))?,
+            Source::Text(text, done) => take(Run::Bytes(text.get(*done..).unwrap_or_default()))?,
+            Source::Region(region, range) => take(Run::Region(region, range.clone()))?,
+            Source::Parts(parts) => return parts.offer(take),
+            Source::File(_, range) if range.is_empty() => 0,
+            Source::File(file, range) => match file.place(range) {
+                Place::File { .. } => 0,
+                Place::Hole { len } => {
+                    let len = usize::try_from(len).unwrap_or(usize::MAX);
+                    take(Run::Bytes(ZEROS.get(..len).unwrap_or(&ZEROS)))?
                 }
+            },
+        };
+        self.advance(taken);
+        Ok(taken)
+    }
+
+    /// Returns the file that the next bytes have to be read from, where they are in it, and how many
+    /// they are, at most `most`. `None`: they are at hand.
+    pub(crate) fn next_read(&self, most: usize) -> Option<(&Streamed, u64, usize)> {
+        let Source::File(file, range) = self else { return None };
+        match file.place(range) {
+            Place::File { offset, len } => {
+                Some((file, offset, usize::try_from(len).unwrap_or(usize::MAX).min(most)))
             }
+            Place::Hole { .. } => None,
         }
     }
 }

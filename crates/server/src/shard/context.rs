@@ -9,8 +9,8 @@ use sitar_site::Site;
 
 use crate::TlsOffload;
 use crate::content::cache::Cache;
-use crate::content::source::Piece;
 use crate::limits::Limits;
+use crate::tcp::Content;
 use crate::tcp::Turn;
 use crate::tcp::transport::input::{Overfull, Stashes};
 
@@ -31,7 +31,7 @@ pub(crate) struct Context<'s, E: Engine> {
     pub(crate) cache: &'s mut Cache,
     pub(crate) stashes: &'s mut Stashes,
     /// What connections of HTTP/2 use in turn.
-    pub(crate) h2: &'s mut h2::SharedBuffers<Piece>,
+    pub(crate) h2: &'s mut h2::SharedBuffers<Content>,
     /// Handshake output on its way into a send buffer; empty between events.
     pub(crate) flight: &'s mut Vec<u8>,
     /// Connections that wait for a send buffer.

@@ -23,12 +23,11 @@ use crate::content::cache::Cache;
 use crate::content::generation::{Generation, Newest};
 use crate::content::inbox::{Mailbox, News};
 use crate::content::loader::Loader;
-use crate::content::source::Piece;
 use crate::content::table::Table;
 use crate::limits::{Limits, TlsOffload};
 use crate::stop::{Answering, Stop};
 use crate::tcp::transport::input::Stashes;
-use crate::tcp::{Connection, Turn};
+use crate::tcp::{Connection, Content, Turn};
 
 /// What a shard is made from; a value, so that it can be made anew.
 pub(crate) struct Setup {
@@ -69,7 +68,7 @@ pub(crate) struct Shard<E: Engine> {
     wheel: Wheel,
     cache: Cache,
     stashes: Stashes,
-    h2: sitar_http::h2::SharedBuffers<Piece>,
+    h2: sitar_http::h2::SharedBuffers<Content>,
     starved: VecDeque<Key>,
     /// Connections that wait for their turn to negotiate.
     queue: VecDeque<Key>,

@@ -23,14 +23,14 @@ use sitar_http::h2;
 use sitar_io::{Conn, Engine, Errno, Key, RecvEnd, RxBuf, SendBuf, TxBuf};
 use sitar_tls::{Alert, Handshake};
 
-use super::http2::Speech;
-use super::reply::Rest;
+use super::http2::{Content, Speech};
 use super::transport::input::{Stash, Stashes};
 use super::transport::ktls::Keying;
 use super::transport::output::{Layer, Output};
 use super::transport::timeout::{Patience, Vigil};
 use crate::content::cache::Cache;
-use crate::content::source::Piece;
+use crate::content::source::Source;
+
 use crate::limits::{Limits, PAUSE_AT};
 use crate::shard::context::{Context, Gone};
 
@@ -110,7 +110,7 @@ pub(crate) struct Connection {
     pub(super) scanned: usize,
     /// Being filled during an event; never kept beyond it.
     pub(super) output: Option<Output>,
-    pub(super) rest: Option<Rest>,
+    pub(super) rest: Option<Source>,
     pub(super) sent: usize,
     pub(super) lingered: usize,
     /// It waited for a request when the server was asked to stop, having answered this many.
@@ -186,7 +186,7 @@ impl Connection {
     pub(crate) fn end(
         mut self,
         stashes: &mut Stashes,
-        shared: &mut h2::SharedBuffers<Piece>,
+        shared: &mut h2::SharedBuffers<Content>,
         cache: &mut Cache,
         key: Key,
     ) -> Conn {

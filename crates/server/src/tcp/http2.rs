@@ -3,22 +3,22 @@
 //! The rhythm is that of HTTP/1: while something is being sent or read, what the peer sends is put aside. So what came while a
 //! buffer was under way is looked at together, and all that can be sent then fills the next one.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use sitar_http::h2::{self, ParkedRequest, Preface, ResponseHead, StreamRequest};
 use sitar_http::{Method, Rejection};
-use sitar_io::{Engine, Errno, ReadBuf, Ring};
+use sitar_io::{Engine, Errno, ReadBuf, Ring, TxBuf};
 use sitar_site::{Body, Reply};
 
 use crate::content::cache::Cache;
 use crate::content::lookup::{Found, look_up};
-use crate::content::source::Piece;
+use crate::content::source::Source;
 use crate::shard::context::{Context, Gone};
-use crate::tcp::connection::{Activity, Connection, Course, Inflow, STAGE_AT};
+use crate::tcp::connection::{Activity, Connection, Course, Inflow, READ_LEN, STAGE_AT};
 use crate::tcp::transport::input::Stashes;
 use crate::tcp::transport::key_limits::{is_worn, mind_the_keys};
 use crate::tcp::transport::output::{COPY_MAX, Output};
-use crate::tcp::transport::send::next_read;
 use crate::tcp::transport::timeout::Patience;
 
 /// How a connection is spoken on.
@@ -29,9 +29,48 @@ pub(super) enum Speech {
     Http2(Box<Streams>),
 }
 
+/// The content of a stream's answer, or a request that cannot be answered yet.
+#[expect(clippy::large_enum_variant, reason = "nearly always a body")]
+pub(crate) enum Content {
+    /// The request is answered when its file has been loaded.
+    Parked(Box<ParkedRequest>),
+    Body {
+        source: Source,
+        /// What has been read of it ahead, from a file.
+        read: Option<(TxBuf, Range<usize>)>,
+    },
+}
+
+impl Content {
+    fn of(source: Source) -> Content {
+        Content::Body { source, read: None }
+    }
+}
+
+impl h2::ContentSource for Content {
+    fn ready(&self) -> usize {
+        match self {
+            Content::Parked(_) => 0,
+            Content::Body { read: Some((_, part)), .. } => part.len(),
+            Content::Body { source, read: None } => source.ready(),
+        }
+    }
+
+    fn fill(&mut self, out: &mut [u8]) {
+        let Content::Body { source, read } = self else { return };
+        let Some((stage, part)) = read else { return source.fill(out) };
+        out.copy_from_slice(&stage[part.start..part.start + out.len()]);
+        part.start += out.len();
+        source.advance(out.len());
+        if part.start == part.end {
+            *read = None;
+        }
+    }
+}
+
 /// A connection of HTTP/2.
 pub(super) struct Streams {
-    h2: h2::Connection<Piece>,
+    h2: h2::Connection<Content>,
     /// The stream whose file is being read, or was last.
     reading: u32,
     /// A file that a request waits for has come, or the site is another.
@@ -47,7 +86,7 @@ impl Streams {
     }
 
     /// Gives everything back to the shard.
-    pub(super) fn end(mut self, shared: &mut h2::SharedBuffers<Piece>, stashes: &mut Stashes) {
+    pub(super) fn end(mut self, shared: &mut h2::SharedBuffers<Content>, stashes: &mut Stashes) {
         stashes.unbook(&mut self.booked, 0);
         self.h2.release(shared);
     }
@@ -59,7 +98,7 @@ impl Streams {
     /// Keeps a request until its file has been loaded.
     fn park(&mut self, stashes: &mut Stashes, stream: u32, parked: Box<ParkedRequest>) -> Result<(), Gone> {
         let memory = parked.memory();
-        self.h2.park(stream, Piece::Waiting(parked));
+        self.h2.park(stream, Content::Parked(parked));
         Ok(stashes.book(&mut self.booked, memory)?)
     }
 
@@ -69,9 +108,9 @@ impl Streams {
             return 0;
         }
         let (mut count, mut memory) = (0, 0);
-        for piece in self.h2.parked() {
+        for content in self.h2.parked() {
             count += 1;
-            memory += piece.parked();
+            memory += if let Content::Parked(parked) = content { parked.memory() } else { 0 };
         }
         stashes.unbook(&mut self.booked, memory);
         count
@@ -83,8 +122,8 @@ impl Streams {
     }
 
     fn drop_chunk(&mut self) {
-        if let Some(Piece::File { chunk, .. }) = self.h2.content(self.reading) {
-            *chunk = None;
+        if let Some(Content::Body { read, .. }) = self.h2.content(self.reading) {
+            *read = None;
         }
     }
 }
@@ -188,14 +227,14 @@ impl Connection {
                     streams.news = true;
                     break;
                 }
-                let Some((stream, piece)) = streams.h2.take_parked_after(seen) else { break };
+                let Some((stream, content)) = streams.h2.take_parked_after(seen) else { break };
                 seen = stream;
-                let Piece::Waiting(parked) = piece else { continue };
+                let Content::Parked(parked) = content else { continue };
                 let request = parked.request();
                 let head = request.method == Method::Head;
                 match look_up(site, cache, key, &request) {
                     Found::Later => {
-                        streams.h2.park(stream, Piece::Waiting(parked));
+                        streams.h2.park(stream, Content::Parked(parked));
                     }
                     found => this.conclude(&mut to, streams, stream, &found, head)?,
                 }
@@ -256,7 +295,12 @@ impl Connection {
         let answer = ResponseHead { status, date: to.date, block: b"", fields, content_length };
         match head {
             true => streams.h2.respond_without_content(to.shared, stream, &answer),
-            false => streams.h2.respond(to.shared, stream, &answer, Piece::Text(text.into_boxed_slice(), 0)),
+            false => streams.h2.respond(
+                to.shared,
+                stream,
+                &answer,
+                Content::of(Source::Text(text.into_boxed_slice(), 0)),
+            ),
         }
     }
 
@@ -292,8 +336,8 @@ impl Connection {
                 return Ok(());
             }
         }
-        match Piece::of(body) {
-            Some(piece) => streams.h2.respond(to.shared, stream, answer, piece),
+        match Source::of(body) {
+            Some(source) => streams.h2.respond(to.shared, stream, answer, Content::of(source)),
             None => streams.h2.respond_without_content(to.shared, stream, answer),
         }
         Ok(())
@@ -351,11 +395,11 @@ impl Connection {
             let more = streams.has_more();
             return self.flush_before(cx, more);
         }
-        let Some((stream, Piece::File { file, range, .. }, allowed)) = streams.h2.next_unready() else {
+        let Some((stream, Content::Body { source, .. }, allowed)) = streams.h2.next_unready() else {
             return Ok(());
         };
-        // A hole is always ready.
-        let Some((offset, len)) = next_read(file, range) else { return Ok(()) };
+        // A hole is never unready.
+        let Some((file, offset, len)) = source.next_read(READ_LEN) else { return Ok(()) };
         let file = file.clone();
         // One at a time: what was read for another stream has to be read again.
         streams.drop_chunk();
@@ -387,10 +431,10 @@ impl Connection {
         self.activity = Activity::Receiving;
         let read = self.with_streams(|this, streams| {
             let stream = streams.reading;
-            if let Some(Piece::File { file, chunk, .. }) = streams.h2.content(stream) {
+            if let Some(Content::Body { source: Source::File(file, _), read }) = streams.h2.content(stream) {
                 match (into, result) {
                     (ReadBuf::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
-                        *chunk = Some((stage, STAGE_AT..STAGE_AT + len));
+                        *read = Some((stage, STAGE_AT..STAGE_AT + len));
                     }
                     // Too short or written to: this answer cannot be completed; the others can.
                     _ => streams.h2.abort(cx.h2, stream),
@@ -457,7 +501,7 @@ impl Connection {
 /// Where an answer goes: what it needs of a [`Context`] while it borrows the rest.
 struct Outlet<'o, E: Engine> {
     ring: &'o mut Ring<E>,
-    shared: &'o mut h2::SharedBuffers<Piece>,
+    shared: &'o mut h2::SharedBuffers<Content>,
     counts: &'o mut crate::Counts,
     date: &'o [u8; 29],
     now: Instant,

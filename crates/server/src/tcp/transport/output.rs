@@ -5,6 +5,8 @@ use sitar_io::{Region, Runs, Segment, SendBuf, TxBuf};
 use sitar_tls::{Alert, Handshake, PLAINTEXT_MAX, RecordError, Records};
 use std::ops::Range;
 
+use crate::content::source::{Run, Source};
+
 /// What lies between the socket and HTTP.
 pub(crate) enum Layer {
     /// TLS is still being negotiated.
@@ -215,6 +217,24 @@ impl Output {
             return Ok(len);
         }
         self.body(layer, &region[range.clone()])
+    }
+
+    /// As much of `source` as fits and is at hand. Returns what is left of it.
+    pub(crate) fn source(
+        &mut self,
+        layer: &mut Layer,
+        mut source: Source,
+    ) -> Result<Option<Source>, RecordError> {
+        loop {
+            let taken = source.offer(|run| match run {
+                Run::Bytes(bytes) => self.body(layer, bytes),
+                Run::Region(region, range) => self.region(layer, region, &range),
+            })?;
+            source = match source.if_any() {
+                Some(source) if taken > 0 => source,
+                rest => return Ok(rest),
+            };
+        }
     }
 
     /// An alert. `false`: no room, nothing written. Only where it is sealed here.

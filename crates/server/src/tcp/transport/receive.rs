@@ -9,8 +9,8 @@ use crate::content::lookup::{Found, look_up};
 use crate::shard::context::{Context, Gone};
 use crate::tcp::Turn;
 use crate::tcp::connection::{Activity, Connection, Course, Inflow};
+use crate::tcp::http1::{Written, write};
 use crate::tcp::http2::Speech;
-use crate::tcp::reply::{Written, write};
 use crate::tcp::transport::key_limits::is_worn;
 use crate::tcp::transport::output::{Layer, Output};
 

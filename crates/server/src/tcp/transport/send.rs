@@ -1,32 +1,20 @@
 //! What goes out: gathered in a send buffer, sent, and gone on with.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sitar_io::{Engine, Errno, ReadBuf, Ring, SendBuf};
-use sitar_site::{Place, Streamed};
 
+use crate::content::source::Source;
 use crate::shard::context::{Context, Gone};
 use crate::tcp::connection::{Activity, Connection, LARGE, READ_LEN, STAGE_AT};
+use crate::tcp::http1::take_output;
 use crate::tcp::http2::Speech;
-use crate::tcp::reply::{Rest, continue_body, take_output};
 use crate::tcp::transport::key_limits::{is_due, mind_the_keys};
 use crate::tcp::transport::output::{Layer, Output};
 
 /// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its retransmissions for paths
 /// that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Where the next bytes of a part of a file are, and how many are read at a time; `None`: in a
-/// hole, and nothing is read.
-pub(in crate::tcp) fn next_read(file: &Streamed, range: &Range<u64>) -> Option<(u64, usize)> {
-    match file.place(range) {
-        Place::File { offset, len } => {
-            Some((offset, usize::try_from(len).unwrap_or(usize::MAX).min(READ_LEN)))
-        }
-        Place::Hole { .. } => None,
-    }
-}
 
 impl Connection {
     /// Makes sure that there is an output for an answer, if more than `keep` send buffers are free. `false`: there is none.
@@ -65,14 +53,11 @@ impl Connection {
             return Ok(());
         }
         let Some(rest) = self.rest.take() else { return Ok(()) };
-        let next = match &rest {
-            Rest::File(file, range) => next_read(file, range),
-            _ => None,
-        };
+        let next = rest.next_read(READ_LEN);
         let mut runs = None;
         // What is read from a file is sealed in the buffer that it was read into, unless it will not be full records alone.
         let mut second = false;
-        if let (Some((_, len)), Layer::Tls(_)) = (next, &self.layer) {
+        if let (Some((_, _, len)), Layer::Tls(_)) = (next, &self.layer) {
             runs = if is_due(&self.layer) { None } else { Output::runs(&self.layer, len) };
             second = runs.is_none();
         }
@@ -82,7 +67,7 @@ impl Connection {
             self.starve(cx);
             return Ok(());
         };
-        if let (Rest::File(file, _), Some((offset, len))) = (&rest, next) {
+        if let Some((file, offset, len)) = next {
             if second {
                 self.second = cx.ring.take_tx();
             }
@@ -100,7 +85,7 @@ impl Connection {
         }
         let mut output = Output::new(tx);
         mind_the_keys(&mut output, &mut self.layer)?;
-        self.rest = continue_body(&mut output, &mut self.layer, rest).map_err(|_| Gone)?;
+        self.rest = output.source(&mut self.layer, rest).map_err(|_| Gone)?;
         self.output = Some(output);
         if self.rest.is_some() {
             self.flush(cx)?;
@@ -118,13 +103,14 @@ impl Connection {
         if let Speech::Http2(_) = self.speech {
             return self.on_read_for_stream(cx, into, result);
         }
-        let Some(Rest::File(file, range)) = self.rest.take() else { return Err(Gone) };
+        let Some(mut rest) = self.rest.take() else { return Err(Gone) };
+        let Source::File(file, _) = &rest else { return Err(Gone) };
         // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
         let len = result.ok().filter(|len| *len > 0 && file.is_unchanged()).ok_or(Gone)?;
         self.activity = Activity::Receiving;
         let behind = |taken: usize| {
-            let left = range.start + taken as u64..range.end;
-            (!left.is_empty()).then_some(Rest::File(file, left))
+            rest.advance(taken);
+            rest.if_any()
         };
         match (into, &self.layer) {
             (ReadBuf::Runs(tx, _), _) => {
@@ -158,7 +144,7 @@ impl Connection {
     /// Whether there is more to send for which a send buffer is filled here.
     pub(in crate::tcp) fn fills_buffers(&mut self) -> bool {
         match (&self.rest, &self.layer, &mut self.speech) {
-            (Some(Rest::File(..)), ..) | (Some(_), Layer::Tls(_), _) => true,
+            (Some(Source::File(..)), ..) | (Some(_), Layer::Tls(_), _) => true,
             (_, _, Speech::Http2(streams)) => streams.has_more(),
             _ => !self.has_nothing(),
         }

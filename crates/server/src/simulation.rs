@@ -3,7 +3,8 @@
 //!
 //! `cargo simulate` runs them all and prints a hash over what came of them: every byte that each peer
 //! received, what was counted, how each run ended, and all that the rings were asked. A change that
-//! moves code without changing what it does leaves the hash as it is.
+//! moves code without changing what it does leaves the hash as it is. `SITAR_REPORTS=1` prints what
+//! came of each seed, to find the first that differs.
 //!
 //! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one without faults)
 //! and prints its trace.
@@ -53,6 +54,9 @@ fn run_all(seeds: u64, weather: Weather) -> Sum {
     for (seed, report) in reports.into_inner().unwrap().into_iter().enumerate() {
         let report = report.expect("every seed has been run");
         sum.add(seed as u64, &report);
+        if number("SITAR_REPORTS").is_some() {
+            println!("{weather:?} {seed}: {report:?}");
+        }
         hash.update(format!("{report:?}\n").as_bytes());
     }
     println!("{seeds} seeds, {weather:?}: {sum:?}");

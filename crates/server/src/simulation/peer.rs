@@ -217,7 +217,7 @@ impl Peer {
             }
         }
         let end = [u8::from(self.stream.is_some()), u8::from(self.has_ended), u8::from(self.heard)];
-        self.digest.add(&mut tally.received, self.number, missing, &end);
+        self.digest.end(&mut tally.received, self.number, missing, end);
         self.stream = None;
         self.requests.clear();
         self.expected.clear();

@@ -36,4 +36,12 @@ impl Received {
         }
         hash.update(&self.text);
     }
+
+    /// Adds how the peer with this number has ended. A tag that was cut off does not count.
+    pub(super) fn end(&mut self, hash: &mut digest::Context, number: u64, missing: usize, how: [u8; 3]) {
+        self.tag.clear();
+        hash.update(&number.to_le_bytes());
+        hash.update(&(missing as u64).to_le_bytes());
+        hash.update(&how);
+    }
 }

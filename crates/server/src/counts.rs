@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::close::{Close, PeerFault, Timeout};
+
 /// What has happened since the worker was started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
@@ -17,6 +19,58 @@ pub struct Counts {
     pub calmed: u64,
     /// Connections closed because send buffers ran out and they had not read for longest.
     pub shed: u64,
+    /// Connections that have ended, by reason.
+    pub ends: Ends,
+}
+
+/// Connections that have ended, by the reason for which they did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ends {
+    /// Both sides had finished.
+    pub finished: u64,
+    /// The peer reset the connection, or finished in the middle of something.
+    pub peer_left: u64,
+    /// The peer broke a rule of TLS or HTTP, or sent more than is kept of it.
+    pub peer_faults: u64,
+    /// The TLS handshake took too long.
+    pub handshake_timeouts: u64,
+    /// A request took too long to arrive.
+    pub request_timeouts: u64,
+    /// No further request came.
+    pub idle_timeouts: u64,
+    /// The peer took too long to receive an answer, or the kernel to do its part.
+    pub send_timeouts: u64,
+    /// The shard had no room left.
+    pub no_room: u64,
+    /// The server was asked to stop.
+    pub drained: u64,
+    /// The kernel refused something.
+    pub kernel_errors: u64,
+    /// Faults and limits of this program.
+    pub own_faults: u64,
+}
+
+impl Ends {
+    /// Counts one end.
+    pub(crate) fn count(&mut self, why: Close) {
+        *match why {
+            Close::Done => &mut self.finished,
+            Close::Peer(PeerFault::Reset | PeerFault::Left) => &mut self.peer_left,
+            Close::Peer(PeerFault::Tls | PeerFault::Http | PeerFault::Flood | PeerFault::TooMuch) => {
+                &mut self.peer_faults
+            }
+            Close::Timeout(Timeout::Handshake) => &mut self.handshake_timeouts,
+            Close::Timeout(Timeout::Request) => &mut self.request_timeouts,
+            Close::Timeout(Timeout::Idle) => &mut self.idle_timeouts,
+            Close::Timeout(Timeout::Buffer | Timeout::Send | Timeout::Streams | Timeout::PeerClose) => {
+                &mut self.send_timeouts
+            }
+            Close::Shed => &mut self.no_room,
+            Close::Operator => &mut self.drained,
+            Close::Kernel(_) => &mut self.kernel_errors,
+            Close::Ours(_) => &mut self.own_faults,
+        } += 1;
+    }
 }
 
 /// The number of counters.
@@ -32,7 +86,20 @@ impl Counts {
     /// Lists all counters. A counter that is missing here does not compile: neither the pattern nor
     /// the length of the array would fit.
     fn fields(&mut self) -> [(&'static str, &mut u64); LEN] {
-        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed } = self;
+        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed, ends } = self;
+        let Ends {
+            finished,
+            peer_left,
+            peer_faults,
+            handshake_timeouts,
+            request_timeouts,
+            idle_timeouts,
+            send_timeouts,
+            no_room,
+            drained,
+            kernel_errors,
+            own_faults,
+        } = ends;
         [
             ("accepted", accepted),
             ("handshakes", handshakes),
@@ -40,6 +107,17 @@ impl Counts {
             ("requests", requests),
             ("calmed", calmed),
             ("shed", shed),
+            ("finished", finished),
+            ("peer_left", peer_left),
+            ("peer_faults", peer_faults),
+            ("handshake_timeouts", handshake_timeouts),
+            ("request_timeouts", request_timeouts),
+            ("idle_timeouts", idle_timeouts),
+            ("send_timeouts", send_timeouts),
+            ("no_room", no_room),
+            ("drained", drained),
+            ("kernel_errors", kernel_errors),
+            ("own_faults", own_faults),
         ]
     }
 }

@@ -11,6 +11,7 @@
 //! to a bound.
 
 mod clock;
+mod close;
 mod content;
 mod counts;
 mod limits;
@@ -23,7 +24,7 @@ mod tcp;
 mod worker;
 
 pub use clock::Clock;
-pub use counts::Counts;
+pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
 pub use report::{Incident, Report};
 pub use worker::{Config, Worker};

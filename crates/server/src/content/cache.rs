@@ -27,7 +27,7 @@ pub(crate) struct Cache {
 }
 
 /// The answer of a [`Cache`].
-pub(crate) enum Found<'c> {
+pub(crate) enum Lookup<'c> {
     Ready(&'c Representation),
     /// It has been asked for; the connection will be told.
     Later,
@@ -66,9 +66,9 @@ impl Cache {
     }
 
     /// The file if it is loaded; else it is asked for, and `key` is told when it has come.
-    pub(crate) fn get(&mut self, file: FileId, key: Key) -> Found<'_> {
+    pub(crate) fn get(&mut self, file: FileId, key: Key) -> Lookup<'_> {
         let Some(slot) = self.table.slots.get_mut(file.index()) else {
-            return Found::Failed(io::ErrorKind::NotFound);
+            return Lookup::Failed(io::ErrorKind::NotFound);
         };
         // A file that is sent from the disk and has been written to would be sent as a mixture.
         let is_over =
@@ -79,12 +79,12 @@ impl Cache {
         match slot {
             Slot::Ready { loaded, used } => {
                 *used = true;
-                return Found::Ready(loaded);
+                return Lookup::Ready(loaded);
             }
-            Slot::Failed(kind) => return Found::Failed(*kind),
+            Slot::Failed(kind) => return Lookup::Failed(*kind),
             Slot::Absent => {
                 if !self.loader.ask(self.generation, file, self.shard) {
-                    return Found::Failed(io::ErrorKind::Other);
+                    return Lookup::Failed(io::ErrorKind::Other);
                 }
                 *slot = Slot::Pending;
             }
@@ -93,7 +93,7 @@ impl Cache {
         if !self.waiting.contains(&(file, key)) {
             self.waiting.push((file, key));
         }
-        Found::Later
+        Lookup::Later
     }
 
     /// A file has come, or has not. Those who wait for it ([`next_waiting`](Cache::next_waiting)) are to be told, then

@@ -1,6 +1,7 @@
 //! What a request comes to, in any version of HTTP.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use sitar_http::{Rejection, Request, Status};
 use sitar_io::Key;
@@ -8,30 +9,33 @@ use sitar_site::{Reply, Route, Site};
 
 use super::cache::{self, Cache};
 
+/// What a shard serves.
+pub(crate) struct Served {
+    pub(crate) site: Arc<Site>,
+    pub(crate) cache: Cache,
+}
+
 /// An answer, or why there is none.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
-pub(crate) enum Found<'f> {
+pub(crate) enum Outcome<'f> {
     Reply(Reply<'f>),
     Refused(&'static Rejection),
-    /// The file is being loaded; the connection with that key will be told.
+    /// The file is being loaded; the connection with that key gets an event when it is there.
     Later,
 }
 
-#[inline]
-pub(crate) fn look_up<'f>(
-    site: &'f Site,
-    cache: &'f mut Cache,
-    key: Key,
-    request: &Request<'_>,
-) -> Found<'f> {
-    match site.route(request) {
-        Route::Reply(reply) => Found::Reply(reply),
-        Route::File(found) => match cache.get(found.file(), key) {
-            cache::Found::Ready(loaded) => Found::Reply(loaded.respond(request, &found)),
-            cache::Found::Later => Found::Later,
-            cache::Found::Failed(ErrorKind::NotFound) => Found::Refused(&VANISHED),
-            cache::Found::Failed(_) => Found::Refused(&UNREADABLE),
-        },
+impl Served {
+    #[inline]
+    pub(crate) fn look_up(&mut self, key: Key, request: &Request<'_>) -> Outcome<'_> {
+        match self.site.route(request) {
+            Route::Reply(reply) => Outcome::Reply(reply),
+            Route::File(target) => match self.cache.get(target.file(), key) {
+                cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, &target)),
+                cache::Lookup::Later => Outcome::Later,
+                cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
+                cache::Lookup::Failed(_) => Outcome::Refused(&UNREADABLE),
+            },
+        }
     }
 }
 

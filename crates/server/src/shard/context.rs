@@ -1,64 +1,61 @@
-//! What a connection is given to handle an event with.
+//! What a shard lends to its connections.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use sitar_http::h2;
+use sitar_http::h2::SharedBuffers;
 use sitar_io::{Engine, Key, Ring};
-use sitar_site::Site;
 
-use crate::TlsOffload;
-use crate::content::cache::Cache;
+use super::handshakes::Handshakes;
+use crate::close::Close;
+use crate::content::lookup::Served;
 use crate::limits::Limits;
-use crate::tcp::Content;
-use crate::tcp::Turn;
-use crate::tcp::transport::input::{Overfull, Stashes};
+use crate::tcp::StreamContent;
+use crate::tcp::transport::input::InputQuota;
+use crate::{Counts, TlsOffload};
 
-/// Send buffers of a shard that may wait for the next system call. Each more saves calls (1 MiB over TLS takes 9 of them with 4, 5
-/// with 8), is memory that a shard touches, and falls out of the processor's cache in the end.
-const FEW: usize = 4;
+/// Send buffers of a shard that may wait for the next system call. More of them save calls (1 MiB over TLS
+/// takes 9 with 4, 5 with 8), but are memory that a shard touches, and fall out of the processor's cache in
+/// the end.
+const WAITING_MAX: usize = 4;
 
-/// What a connection may use of its shard while it handles an event.
-pub(crate) struct Context<'s, E: Engine> {
+/// What a connection uses of its shard while it handles an event.
+pub(crate) struct Context<E: Engine> {
+    /// For the protocols: what requests are answered from.
+    pub(crate) served: Served,
+    /// For the transport as well.
+    pub(crate) shared: Shared<E>,
+}
+
+/// The ring, the clock and the memory that all connections of a shard share.
+pub(crate) struct Shared<E: Engine> {
+    /// The connection whose event is being handled.
     pub(crate) key: Key,
     pub(crate) now: Instant,
-    pub(crate) date: &'s [u8; 29],
+    /// The value of the Date field.
+    pub(crate) date: [u8; 29],
     pub(crate) stopping: bool,
-    pub(crate) limits: &'s Limits,
+    pub(crate) limits: Limits,
     pub(crate) offload: TlsOffload,
-    pub(crate) site: &'s Site,
-    pub(crate) ring: &'s mut Ring<E>,
-    pub(crate) cache: &'s mut Cache,
-    pub(crate) stashes: &'s mut Stashes,
+    pub(crate) ring: Ring<E>,
+    pub(crate) quota: InputQuota,
     /// What connections of HTTP/2 use in turn.
-    pub(crate) h2: &'s mut h2::SharedBuffers<Content>,
-    /// Handshake output on its way into a send buffer; empty between events.
-    pub(crate) flight: &'s mut Vec<u8>,
+    pub(crate) h2: SharedBuffers<StreamContent>,
     /// Connections that wait for a send buffer.
-    pub(crate) starved: &'s mut VecDeque<Key>,
-    /// Connections that wait for their turn to negotiate.
-    pub(crate) queue: &'s mut VecDeque<Key>,
-    pub(crate) turn: Turn,
-    /// Steps of handshakes that have been done in this wake-up.
-    pub(crate) handshake_steps: &'s mut usize,
-    pub(crate) counts: &'s mut crate::Counts,
+    pub(crate) starved: VecDeque<Key>,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) counts: Counts,
 }
 
-impl<E: Engine> Context<'_, E> {
-    /// Starts what has been queued, if more than a [`FEW`] send buffers are in use: what the kernel copies at once need not wait in
-    /// them for the end of the turn. Otherwise the next wait starts it, which saves a call.
-    pub(crate) fn spare_buffers(&mut self) -> Result<(), Gone> {
+impl<E: Engine> Shared<E> {
+    /// Starts what has been queued, if more than [`WAITING_MAX`] send buffers are in use: what the kernel
+    /// copies at once need not wait in them for the end of the turn. Otherwise the next wait starts it,
+    /// which saves a call.
+    pub(crate) fn submit_early(&mut self) -> Result<(), Close> {
         let used = (self.limits.ring().tx_count as usize).saturating_sub(self.ring.tx_free());
-        if used > FEW { self.ring.submit().map_err(|_| Gone) } else { Ok(()) }
-    }
-}
-
-/// The connection is over: close its descriptor.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
-impl From<Overfull> for Gone {
-    fn from(_: Overfull) -> Gone {
-        Gone
+        if used <= WAITING_MAX {
+            return Ok(());
+        }
+        self.ring.submit().map_err(|_| Close::Ours("the ring cannot be entered"))
     }
 }

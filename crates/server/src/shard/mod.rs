@@ -1,33 +1,42 @@
 //! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the site and the keys.
 
 pub(crate) mod context;
-pub(crate) mod slab;
+pub(crate) mod handshakes;
+mod listeners;
+mod pressure;
+mod slab;
 mod wheel;
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use sitar_io::{Conn, Engine, Event, Key, Listener, Ring};
-use sitar_site::Site;
+use sitar_http::h2::SharedBuffers;
+use sitar_io::{Conn, Engine, Event, Key, Ring};
 use sitar_tls::Handshake;
 
-use self::context::{Context, Gone};
+use self::context::{Context, Shared};
+#[cfg(test)]
+use self::handshakes::HANDSHAKE_STEPS;
+use self::handshakes::Handshakes;
+use self::listeners::Acceptors;
+#[cfg(test)]
+pub(crate) use self::listeners::FIRST_KEY;
 use self::slab::{Slab, index_of};
 use self::wheel::Wheel;
 use crate::Counts;
 use crate::clock::Clock;
+use crate::close::Close;
 use crate::content::cache::Cache;
 use crate::content::generation::{Generation, Newest};
 use crate::content::inbox::{Mailbox, News};
 use crate::content::loader::Loader;
+use crate::content::lookup::Served;
 use crate::content::table::Table;
 use crate::limits::{Limits, TlsOffload};
 use crate::stop::{Answering, Stop};
-use crate::tcp::transport::input::Stashes;
-use crate::tcp::{Connection, Content, Turn};
+use crate::tcp::Connection;
+use crate::tcp::transport::input::InputQuota;
 
 /// What a shard is made from; a value, so that it can be made anew.
 pub(crate) struct Setup {
@@ -43,56 +52,29 @@ pub(crate) struct Setup {
     pub(crate) stop: Stop,
 }
 
-/// A listening socket and whether connections are being accepted from it.
-struct Door {
-    /// `None`: closed for good, because the server stops.
-    listener: Option<Listener>,
-    accepting: Option<sitar_io::OpId>,
-}
-
-/// After an error other than a full table, accepting pauses for so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A peer whose send has lasted this long may be closed to free its buffer for others.
-const SHED_AFTER: Duration = Duration::from_secs(1);
-/// Send buffers ran out: how soon to look again for somebody to close.
-const SHED_PAUSE: Duration = Duration::from_millis(250);
-/// Steps of handshakes in one wake-up. One with an RSA key of 2048 bits takes about a millisecond, with ECDSA a tenth of that.
-const HANDSHAKE_STEPS: usize = 4;
-/// Keys of listeners: none that a slab gives out (it has fewer than 2³² − 1 places).
-pub(crate) const DOORS: u64 = 0xffff_ff00;
-
 pub(crate) struct Shard<E: Engine> {
-    ring: Ring<E>,
-    doors: Vec<Door>,
+    cx: Context<E>,
+    acceptors: Acceptors,
     connections: Slab<Connection>,
     wheel: Wheel,
-    cache: Cache,
-    stashes: Stashes,
-    h2: sitar_http::h2::SharedBuffers<Content>,
-    starved: VecDeque<Key>,
-    /// Connections that wait for their turn to negotiate.
-    queue: VecDeque<Key>,
-    turn: Turn,
-    handshake_steps: usize,
+    /// Connections whose file has come, on their way to being told.
     resumed: Vec<Key>,
-    flight: Vec<u8>,
-    counts: Counts,
-    site: Arc<Site>,
     tls: Option<sitar_tls::Config>,
-    limits: Limits,
-    offload: TlsOffload,
     clock: Clock,
-    mailbox: Mailbox,
-    stop: Stop,
-    now: Instant,
-    date: [u8; 29],
+    /// Until when the Date field is right.
     date_until: Instant,
-    /// When to try again to accept, after an error.
-    accept_at: Option<Instant>,
-    /// When to look for somebody to close, while connections wait for a send buffer.
+    inbox: Mailbox,
+    /// When to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
-    /// Set when the server stops.
-    drain_until: Option<Instant>,
+    stop: Stop,
+    drain: Drain,
+}
+
+/// How far the stop of a shard has come.
+#[derive(Default)]
+struct Drain {
+    /// When open connections are closed; set when the server stops.
+    until: Option<Instant>,
     answering: Answering,
 }
 
@@ -100,42 +82,44 @@ impl<E: Engine> Shard<E> {
     pub(crate) fn new(mut ring: Ring<E>, setup: Setup) -> Shard<E> {
         let now = ring.now();
         let Setup { index, listeners, newest, tls, limits, offload, clock, loader, mailbox, stop } = setup;
-        // In this order: a site that comes after the mailbox was opened is in the mail, one that came before is the newest.
+        // In this order: a site that comes after the inbox was opened is in it, one that came before is
+        // the newest.
         mailbox.open(ring.waker());
         let generation = newest.get();
-        let doors = (DOORS..)
-            .zip(listeners)
-            .map(|(key, socket)| Door { listener: Some(ring.listener(socket, Key(key))), accepting: None })
-            .collect();
+        let connections = limits.connections as usize;
+        let served = Served {
+            cache: Cache::new(&generation, limits.files_open, loader, index),
+            site: generation.site,
+        };
         Shard {
-            doors,
+            acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(limits.connections),
             wheel: Wheel::new(now, limits.connections),
-            cache: Cache::new(&generation, limits.files_open, loader, index),
-            stashes: Stashes::new(limits.stash, limits.stash_each()),
-            h2: sitar_http::h2::SharedBuffers::new(&limits.h2),
-            starved: VecDeque::with_capacity(limits.connections as usize),
-            queue: VecDeque::with_capacity(limits.connections as usize),
-            turn: Turn::Others,
-            handshake_steps: 0,
-            resumed: Vec::with_capacity(limits.connections as usize),
-            flight: Vec::new(),
-            counts: Counts::default(),
-            ring,
-            site: generation.site,
+            resumed: Vec::with_capacity(connections),
             tls,
-            limits,
-            offload,
             clock,
-            mailbox,
-            stop,
-            now,
-            date: [b' '; 29],
             date_until: now,
-            accept_at: None,
+            inbox: mailbox,
             shed_at: None,
-            drain_until: None,
-            answering: Answering::default(),
+            stop,
+            drain: Drain::default(),
+            cx: Context {
+                served,
+                shared: Shared {
+                    key: Key(u64::MAX),
+                    now,
+                    date: [b' '; 29],
+                    stopping: false,
+                    offload,
+                    ring,
+                    quota: InputQuota::new(limits.stash, limits.stash_each()),
+                    h2: SharedBuffers::new(&limits.h2),
+                    starved: VecDeque::with_capacity(connections),
+                    handshakes: Handshakes::new(connections),
+                    counts: Counts::default(),
+                    limits,
+                },
+            },
         }
     }
 
@@ -150,69 +134,75 @@ impl<E: Engine> Shard<E> {
 
     /// Returns what this shard has counted since it was made.
     pub(crate) fn counts(&self) -> Counts {
-        self.counts
+        self.cx.shared.counts
     }
 
     /// Once around the loop: one wait, and all that came of it.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
-        self.mind_the_doors();
-        // Whoever is still queued goes on after a look at what else has happened.
-        let until = if self.queue.is_empty() { self.next_deadline() } else { Some(self.now) };
-        self.now = self.ring.wait(until)?;
-        if self.now >= self.date_until {
-            self.tell_date();
+        self.update_accepting();
+        // Handshakes that are still queued go on after a look at what else has happened.
+        let until = if self.cx.shared.handshakes.queue.is_empty() {
+            self.next_deadline()
+        } else {
+            Some(self.cx.shared.now)
+        };
+        self.cx.shared.now = self.cx.shared.ring.wait(until)?;
+        if self.cx.shared.now >= self.date_until {
+            self.update_date();
         }
-        while let Some(event) = self.ring.next() {
+        while let Some(event) = self.cx.shared.ring.next() {
             self.on_event(event);
         }
-        while let Some(index) = self.wheel.expired(self.now) {
+        while let Some(index) = self.wheel.expired(self.cx.shared.now) {
             if let Some(key) = self.connections.key_at(index as u32) {
                 self.with(key, Connection::on_timer);
             }
         }
-        self.feed_the_starved();
+        self.resume_waiting();
         self.negotiate();
-        self.relieve();
+        self.shed_load();
         Ok(())
     }
 
     /// What must hold between any two turns (I8: no receive slot outlives its wake-up; limits).
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let stats = self.ring.stats();
+        let stats = self.cx.shared.ring.stats();
         assert_eq!(stats.rx_leased, 0, "a receive slot was kept");
-        assert!(self.connections.len() <= self.limits.connections as usize);
-        assert!(self.stashes.used() <= self.limits.stash + self.limits.stash / 8);
-        assert!(self.flight.is_empty());
-        assert!(self.handshake_steps <= HANDSHAKE_STEPS, "handshakes without limit");
+        assert!(self.connections.len() <= self.cx.shared.limits.connections as usize);
+        assert!(self.cx.shared.quota.used() <= self.cx.shared.limits.stash + self.cx.shared.limits.stash / 8);
+        assert!(self.cx.shared.handshakes.flight.is_empty());
+        assert!(self.cx.shared.handshakes.steps <= HANDSHAKE_STEPS, "handshakes without limit");
     }
 
     #[cfg(test)]
     pub(crate) fn generation(&self) -> u64 {
-        self.cache.generation()
+        self.cx.served.cache.generation()
     }
 
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         // A read from a file may outlive the connection that it was for, and holds a buffer.
-        let buffers = self.ring.tx_free() == self.limits.ring().tx_count as usize;
-        self.connections.len() == 0 && self.ring.connections() == 0 && buffers
+        let buffers = self.cx.shared.ring.tx_free() == self.cx.shared.limits.ring().tx_count as usize;
+        self.connections.len() == 0 && self.cx.shared.ring.connections() == 0 && buffers
     }
 
     /// What must hold when nobody is left: nothing is held for anybody.
     #[cfg(test)]
     pub(crate) fn check_idle(&self) {
-        let stats = self.ring.stats();
+        let stats = self.cx.shared.ring.stats();
         assert!(
-            self.connections.len() == 0 && self.ring.connections() == 0,
+            self.connections.len() == 0 && self.cx.shared.ring.connections() == 0,
             "{} connections, {} descriptors left",
             self.connections.len(),
-            self.ring.connections()
+            self.cx.shared.ring.connections()
         );
-        assert_eq!((stats.rx_leased, stats.tx_free), (0, self.limits.ring().tx_count as usize));
-        assert_eq!(self.stashes.used(), 0);
+        assert_eq!((stats.rx_leased, stats.tx_free), (0, self.cx.shared.limits.ring().tx_count as usize));
+        assert_eq!(self.cx.shared.quota.used(), 0);
         assert_eq!(self.wheel.armed(), 0);
-        assert!(self.starved.is_empty() || self.starved.iter().all(|key| key.0 != u64::MAX));
+        assert!(
+            self.cx.shared.starved.is_empty() || self.cx.shared.starved.iter().all(|key| key.0 != u64::MAX)
+        );
     }
 
     fn on_event(&mut self, event: Event) {
@@ -230,15 +220,11 @@ impl<E: Engine> Shard<E> {
             Event::Writable { key } => self.with(key, Connection::on_writable),
             Event::Accepted { conn, .. } => self.on_accept(conn),
             Event::AcceptEnded { listener, error } => {
-                if let Some(door) = self.doors.get_mut((listener.0 - DOORS) as usize) {
-                    door.accepting = None;
-                    if self.drain_until.is_some() {
-                        door.listener = None;
-                        self.say_goodbye();
-                    }
-                }
-                if error.is_some() {
-                    self.accept_at = Some(self.now + ACCEPT_PAUSE);
+                let now = self.cx.shared.now;
+                let is_closed =
+                    self.acceptors.on_ended(listener, error.is_some(), now, self.drain.until.is_some());
+                if is_closed {
+                    self.begin_drain();
                 }
             }
             Event::OptSet { key, result } => {
@@ -247,7 +233,7 @@ impl<E: Engine> Shard<E> {
             Event::Unacked { key, result } => {
                 self.with(key, |connection, cx| connection.on_unacked(cx, result));
             }
-            Event::Woken => self.read_mail(),
+            Event::Woken => self.read_inbox(),
             Event::Closed { .. } | Event::Shutdown { .. } | Event::Peer { .. } => {}
             // Asked for by nobody here.
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
@@ -255,47 +241,29 @@ impl<E: Engine> Shard<E> {
     }
 
     /// Lets a connection handle something, and closes it when that was the end.
-    fn with(
-        &mut self,
-        key: Key,
-        handle: impl FnOnce(&mut Connection, &mut Context<'_, E>) -> Result<(), Gone>,
-    ) {
+    fn with(&mut self, key: Key, handle: impl FnOnce(&mut Connection, &mut Context<E>) -> Result<(), Close>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let mut cx = Context {
-            key,
-            now: self.now,
-            date: &self.date,
-            stopping: self.drain_until.is_some(),
-            limits: &self.limits,
-            offload: self.offload,
-            site: &self.site,
-            ring: &mut self.ring,
-            cache: &mut self.cache,
-            stashes: &mut self.stashes,
-            h2: &mut self.h2,
-            flight: &mut self.flight,
-            starved: &mut self.starved,
-            queue: &mut self.queue,
-            turn: self.turn,
-            handshake_steps: &mut self.handshake_steps,
-            counts: &mut self.counts,
-        };
-        match handle(connection, &mut cx) {
+        self.cx.shared.key = key;
+        match handle(connection, &mut self.cx) {
             Ok(()) => self.wheel.schedule(index_of(key), connection.deadline()),
-            Err(Gone) => self.remove(key),
+            Err(why) => self.remove(key, why),
         }
     }
 
-    fn remove(&mut self, key: Key) {
+    /// Closes a connection; `why` is the reason, unless it has begun to end for another one.
+    fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
-        self.flight.clear();
+        self.cx.shared.counts.ends.count(connection.why(why));
+        self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
-        let conn = connection.end(&mut self.stashes, &mut self.h2, &mut self.cache, key);
-        self.ring.close(conn);
+        let conn = connection.release(&mut self.cx);
+        self.cx.served.cache.forget(key);
+        self.cx.shared.ring.close(conn);
     }
 
     fn on_accept(&mut self, conn: Conn) {
-        self.counts.accepted += 1;
+        let shared = &mut self.cx.shared;
+        shared.counts.accepted += 1;
         let handshake = match &self.tls {
             // A connection that cannot be served is closed by the drop of `conn`.
             Some(config) => match Handshake::new(config) {
@@ -304,50 +272,32 @@ impl<E: Engine> Shard<E> {
             },
             None => None,
         };
-        let (now, limits, ring) = (self.now, &self.limits, &mut self.ring);
         let key = self.connections.insert_with(|key| {
-            ring.set_key(&conn, key);
-            Connection::new(conn, handshake, now, limits)
+            shared.ring.set_key(&conn, key);
+            Connection::new(conn, handshake, shared.now, &shared.limits)
         });
         if let Some(key) = key {
             self.with(key, Connection::on_accept);
         }
     }
 
-    /// Accepts while there is room, and not while there is none: newcomers then wait in the kernel's queue.
-    fn mind_the_doors(&mut self) {
-        let room = self.ring.connections() < self.limits.connections as usize
-            && self.connections.len() < self.limits.connections as usize;
-        if self.accept_at.is_some_and(|at| self.now >= at) {
-            self.accept_at = None;
-        }
-        let open = room && self.accept_at.is_none() && self.drain_until.is_none();
-        for door in &mut self.doors {
-            match (door.accepting, &door.listener) {
-                (None, Some(listener)) if open => door.accepting = self.ring.accept(listener).ok(),
-                (Some(op), _) if !room => self.ring.cancel(op),
-                _ => {}
-            }
-        }
-    }
-
-    fn read_mail(&mut self) {
-        for news in self.mailbox.take() {
+    fn read_inbox(&mut self) {
+        for news in self.inbox.take() {
             match news {
                 // Asked for before the site was changed: whoever waited for it has asked again.
-                News::Loaded { generation, .. } if generation != self.cache.generation() => {}
+                News::Loaded { generation, .. } if generation != self.cx.served.cache.generation() => {}
                 News::Loaded { file, result, displaced, .. } => {
-                    self.cache.arrived(file, result);
+                    self.cx.served.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
-                    while let Some(key) = self.cache.next_waiting(file) {
+                    while let Some(key) = self.cx.served.cache.next_waiting(file) {
                         self.resumed.push(key);
                     }
                     while let Some(key) = self.resumed.pop() {
                         self.with(key, Connection::on_loaded);
                     }
-                    self.cache.settled(file, displaced);
+                    self.cx.served.cache.settled(file, displaced);
                 }
-                News::Evict(bytes) => self.cache.evict(bytes),
+                News::Evict(bytes) => self.cx.served.cache.evict(bytes),
                 News::Swap(generation, table) => self.change_site(generation, table),
             }
         }
@@ -356,114 +306,40 @@ impl<E: Engine> Shard<E> {
     /// From here on requests are answered from another site. Answers that have been begun hold what they need of the old
     /// one; a request that waits for a file has not been answered at all, and is looked up anew.
     fn change_site(&mut self, next: Generation, table: Table) {
-        if next.number <= self.cache.generation() {
+        if next.number <= self.cx.served.cache.generation() {
             return;
         }
-        let old = std::mem::replace(&mut self.site, next.site);
-        for key in self.cache.renew(next.number, table, old) {
+        let old = std::mem::replace(&mut self.cx.served.site, next.site);
+        for key in self.cx.served.cache.renew(next.number, table, old) {
             self.with(key, Connection::on_loaded);
         }
     }
 
-    /// Lets some connections go on with their handshakes, in the order in which they came.
-    fn negotiate(&mut self) {
-        self.turn = Turn::Handshakes;
-        self.handshake_steps = 0;
-        // More than there are connections: some of them have gone.
-        if self.queue.len() > self.limits.connections as usize {
-            let connections = &mut self.connections;
-            self.queue.retain(|key| connections.get_mut(*key).is_some());
-        }
-        for _ in 0..self.queue.len() {
-            if self.handshake_steps >= HANDSHAKE_STEPS {
-                break;
-            }
-            let Some(key) = self.queue.pop_front() else { break };
-            self.with(key, Connection::on_turn);
-        }
-        self.turn = Turn::Others;
-    }
-
-    /// Lets connections go on that wait for a send buffer, in the order in which they came.
-    fn feed_the_starved(&mut self) {
-        for _ in 0..self.starved.len() {
-            if self.ring.tx_free() <= self.limits.reserve() / 2 {
-                return;
-            }
-            let Some(key) = self.starved.pop_front() else { return };
-            self.with(key, Connection::on_buffers);
-        }
-    }
-
-    /// When memory for peers runs out, closes those who use most of it to no avail.
-    fn relieve(&mut self) {
-        if let Some(mut excess) = self.stashes.excess() {
-            // Whoever has most put aside; among equals whoever has waited for longest.
-            let holders = self.connections.iter().filter(|(_, connection)| connection.stashed() > 0);
-            let mut holders: Vec<_> = holders
-                .map(|(key, connection)| (Reverse(connection.stashed()), connection.deadline(), key.0))
-                .collect();
-            holders.sort_unstable();
-            for (Reverse(stashed), _, key) in holders {
-                self.counts.shed += 1;
-                self.remove(Key(key));
-                excess = excess.saturating_sub(stashed);
-                if excess == 0 {
-                    break;
-                }
-            }
-        }
-        let reserve = self.limits.reserve();
-        let free = self.ring.tx_free();
-        if free >= reserve && self.starved.is_empty() {
-            self.shed_at = None;
-            return;
-        }
-        if self.shed_at.is_some_and(|at| self.now < at) {
-            return;
-        }
-        self.shed_at = Some(self.now + SHED_PAUSE);
-        let mut senders: Vec<_> = self
-            .connections
-            .iter()
-            .filter_map(|(key, connection)| Some((connection.sending_since()?, key.0)))
-            .filter(|(since, _)| self.now.saturating_duration_since(*since) >= SHED_AFTER)
-            .collect();
-        senders.sort_unstable();
-        for (_, key) in senders.into_iter().take((2 * reserve).max(1).saturating_sub(free)) {
-            self.counts.shed += 1;
-            self.remove(Key(key));
-        }
-    }
-
     fn is_stopped(&mut self) -> bool {
-        let until = match self.drain_until {
+        let now = self.cx.shared.now;
+        let until = match self.drain.until {
             Some(until) => until,
             None => {
-                let until = self.now + self.limits.drain;
-                self.drain_until = Some(until);
-                for door in &mut self.doors {
-                    match door.accepting {
-                        // The socket closes when that operation has ended.
-                        Some(op) => self.ring.cancel(op),
-                        None => door.listener = None,
-                    }
-                }
-                self.say_goodbye();
+                let until = now + self.cx.shared.limits.drain;
+                self.drain.until = Some(until);
+                self.cx.shared.stopping = true;
+                self.acceptors.shut(&mut self.cx.shared.ring);
+                self.begin_drain();
                 until
             }
         };
         let connections = &self.connections;
-        let is_over = connections.len() == 0 || self.now >= until || self.stop.is_urgent();
-        self.answering.tell(&self.stop, self.now, connections.len(), is_over, || {
+        let is_over = connections.len() == 0 || now >= until || self.stop.is_urgent();
+        self.drain.answering.tell(&self.stop, now, connections.len(), is_over, || {
             connections.iter().filter(|(_, connection)| connection.is_answering()).count()
         });
         is_over
     }
 
-    /// Tells connections to finish, once all doors are shut: who is told to go finds nobody to come back to.
-    fn say_goodbye(&mut self) {
-        if self.doors.iter().any(|door| door.listener.is_some()) {
+    /// Tells connections to finish, once all listeners are closed: a client that is told to go finds no
+    /// listener of this server to come back to.
+    fn begin_drain(&mut self) {
+        if self.acceptors.are_open() {
             return;
         }
         for key in self.connections.keys() {
@@ -472,15 +348,20 @@ impl<E: Engine> Shard<E> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let own =
-            [self.wheel.next(), self.accept_at, self.shed_at, self.drain_until, self.answering.deadline()];
+        let own = [
+            self.wheel.next(),
+            self.acceptors.pause_until(),
+            self.shed_at,
+            self.drain.until,
+            self.drain.answering.deadline(),
+        ];
         own.into_iter().flatten().min()
     }
 
-    fn tell_date(&mut self) {
+    fn update_date(&mut self) {
         let wall = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.date = sitar_http::date::write_imf(wall.as_secs());
-        self.date_until =
-            self.now + (Duration::from_secs(1) - Duration::from_nanos(u64::from(wall.subsec_nanos())));
+        self.cx.shared.date = sitar_http::date::write_imf(wall.as_secs());
+        self.date_until = self.cx.shared.now
+            + (Duration::from_secs(1) - Duration::from_nanos(u64::from(wall.subsec_nanos())));
     }
 }

@@ -14,7 +14,7 @@ use sitar_io::sim::{Next, Rng, Stream, World};
 use super::asks::{Expected, ask_for_end, malformed, request, wrong};
 use super::received::Received;
 use super::streams::Streams;
-use crate::shard::DOORS;
+use crate::shard::FIRST_KEY;
 
 /// What became of all peers together.
 pub(super) struct Tally {
@@ -133,7 +133,7 @@ impl Peer {
         Peer {
             number,
             digest: Received::default(),
-            stream: Some(world.connect(Key(DOORS))),
+            stream: Some(world.connect(Key(FIRST_KEY))),
             tls,
             pipelines: rng.chance(400),
             requests,

@@ -1,229 +1,99 @@
-//! One connection: bytes in, records opened, requests answered, records sealed, one send out.
+//! One connection: a transport, and the protocol that is spoken on it.
 //!
-//! At any time a connection waits for exactly one thing ([`Activity`]). While that is not the peer's next bytes, what the
-//! peer sends is put aside ([`Stash`]) and, past a bound, no longer received: back-pressure by TCP. So there is at most one
-//! send in flight, answers leave in order, and a peer that does not read costs one send buffer and one stash at most.
-//!
-//! ```text
-//!                  ┌──────── bytes: records, requests, answers ────────┐
-//!                  ▼                                                    │
-//!   accept ──▶ Receiving ──▶ Loading (file not in memory) ──▶ loaded ───┤
-//!                  │  ▲                                                 │
-//!                  ▼  └── sent, nothing left to send ◀── Sending ◀──────┘
-//!              last answer sent ──▶ shutdown ──▶ lingering ──▶ closed
-//!
-//! Where the kernel seals ([`ktls`](super::transport::ktls)) a connection also waits for it to take a key, and before the shutdown for it to have
-//! sent all that it has sealed.
-//! ```
+//! Events come in at the top (`on_…`), go through the transport to the protocol, and end in
+//! [`settle`](Connection::settle), which sends what was gathered. The transport knows nothing of requests,
+//! and a protocol nothing of records.
 
 use std::time::Instant;
 
-use sitar_http::h1::BodyDrain;
-use sitar_http::h2;
-use sitar_io::{Conn, Engine, Errno, Key, RecvEnd, RxBuf, SendBuf, TxBuf};
-use sitar_tls::{Alert, Handshake};
+use sitar_http::h2::{self, Preface};
+use sitar_http::{Rejection, Status};
+use sitar_io::{Conn, Engine, Errno, ReadBuf, RecvEnd, RxBuf, SendBuf};
+use sitar_tls::Handshake;
 
-use super::http2::{Content, Speech};
-use super::transport::input::{Stash, Stashes};
-use super::transport::ktls::Keying;
-use super::transport::output::{Layer, Output};
-use super::transport::timeout::{Patience, Vigil};
-use crate::content::cache::Cache;
-use crate::content::source::Source;
+use super::http1::{self, Http1};
+use super::http2::Http2;
+use super::transport::{Arrival, Asked, Negotiated, Opened, Sent, Transport, Wait};
+use crate::close::{Close, PeerFault, Timeout};
+use crate::limits::Limits;
+use crate::shard::context::Context;
+use crate::shard::handshakes::Turn;
 
-use crate::limits::{Limits, PAUSE_AT};
-use crate::shard::context::{Context, Gone};
+const NOT_TLS: Rejection = Rejection {
+    status: Status::BAD_REQUEST,
+    reason: "this port speaks HTTPS, not HTTP: use an https:// address",
+};
 
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Activity {
-    /// The peer's next bytes.
-    Receiving,
-    /// Its turn for the next step of its handshake.
-    Queued,
-    /// A send buffer to put its output in.
-    Starved,
-    /// A file that the helper thread loads.
-    Loading,
-    /// A part of a file too large for memory.
-    Reading,
-    /// The end of a send.
-    Sending,
-    /// Room in the socket, so that what is sent next need not wait in a send buffer.
-    Blocked,
-    /// The kernel that seals: [`Keying`] says what for.
-    Kernel,
-    /// The peer to close, after the last answer.
-    Lingering,
+/// What is spoken on a connection.
+#[expect(clippy::large_enum_variant, reason = "a box for HTTP/1 would be one allocation for each connection")]
+enum Protocol {
+    /// Nothing has come yet, or too little to tell.
+    Undecided,
+    Http1(Http1),
+    Http2(Box<Http2>),
 }
-
-/// Where the conversation stands.
-pub(super) enum Course {
-    /// The next bytes begin or continue a request head.
-    Head,
-    /// The next bytes belong to a request body that nobody wants.
-    Skip(BodyDrain),
-    /// No further request is read. `alert`: still to be put behind the last answer.
-    Last { alert: Option<Alert> },
-}
-
-impl Course {
-    /// The end, with close_notify.
-    pub(super) const END: Course = Course::Last { alert: Some(Alert::CloseNotify) };
-    /// The end, and TLS has nothing more to say.
-    pub(super) const END_SAID: Course = Course::Last { alert: None };
-}
-
-/// Whether the ring receives from the peer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Inflow {
-    Armed,
-    /// Stopped, or being stopped, because too much is put aside.
-    Paused,
-    /// The peer has finished sending.
-    Ended,
-}
-
-/// Bytes of a lingering peer that are thrown away before it is cut off.
-const LINGER_MAX: usize = 4 << 20;
-/// What comes behind a send of so much is not made before there is room for it, so that no buffer is held for a peer that is slow.
-pub(super) const LARGE: usize = 32 << 10;
-/// Bytes of a file read at a time: four full records.
-pub(super) const READ_LEN: usize = 64 << 10;
-/// Where in its send buffer a part of a file lies that is to be sealed into another: not as far behind a page's beginning as
-/// a record does, nor at one, where the file's pages lie in the kernel. Copying is several times as slow otherwise (see the arena).
-pub(super) const STAGE_AT: usize = 1024;
 
 pub(crate) struct Connection {
-    pub(super) conn: Conn,
-    pub(super) layer: Layer,
-    pub(super) keying: Keying,
-    pub(super) speech: Speech,
-    pub(super) activity: Activity,
-    pub(super) course: Course,
-    pub(super) inflow: Inflow,
-    /// Bytes off the wire, not yet opened (TLS) or not yet parsed (plain).
-    pub(super) wire: Stash,
-    /// Opened text, not yet parsed.
-    pub(super) text: Stash,
-    /// How much of the unparsed text the parser has seen already.
-    pub(super) scanned: usize,
-    /// Being filled during an event; never kept beyond it.
-    pub(super) output: Option<Output>,
-    pub(super) rest: Option<Source>,
-    pub(super) sent: usize,
-    pub(super) lingered: usize,
-    /// It waited for a request when the server was asked to stop, having answered this many.
-    pub(super) waited_after: Option<u64>,
-    /// Requests answered.
-    pub(super) requests: u64,
-    /// Waits for something else than the peer's bytes.
-    pub(super) waits: u64,
-    pub(super) vigil: Vigil,
-    /// When the send that is on its way began.
-    pub(super) sending_from: Instant,
-    /// That send holds a send buffer.
-    pub(super) holds_buffer: bool,
-    /// The ring will tell when the socket has room.
-    pub(super) room_is_asked_for: bool,
-    /// For what is read from a file to be sealed into; held while it is read.
-    pub(super) second: Option<TxBuf>,
+    io: Transport,
+    protocol: Protocol,
 }
 
 impl Connection {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
     pub(crate) fn new(conn: Conn, tls: Option<Handshake>, now: Instant, limits: &Limits) -> Connection {
-        let (layer, vigil) = match tls {
-            Some(handshake) => {
-                (Layer::Handshake(handshake), Vigil::new(Patience::Handshake, now + limits.handshake))
-            }
-            None => (Layer::Plain, Vigil::new(Patience::Idle(0), now + limits.idle)),
-        };
-        Connection {
-            conn,
-            layer,
-            keying: Keying::Settled,
-            speech: Speech::Unheard,
-            activity: Activity::Receiving,
-            course: Course::Head,
-            inflow: Inflow::Armed,
-            wire: Stash::default(),
-            text: Stash::default(),
-            scanned: 0,
-            output: None,
-            rest: None,
-            sent: 0,
-            lingered: 0,
-            waited_after: None,
-            requests: 0,
-            waits: 0,
-            vigil,
-            sending_from: now,
-            holds_buffer: false,
-            room_is_asked_for: false,
-            second: None,
-        }
+        Connection { io: Transport::new(conn, tls, now, limits), protocol: Protocol::Undecided }
     }
 
     /// When [`on_timer`](Connection::on_timer) is to be called.
     pub(crate) fn deadline(&self) -> Instant {
-        let next = self.vigil.next();
-        self.streams_deadline().map_or(next, |other| other.min(next))
+        let next = self.io.deadline();
+        self.protocol.deadline().map_or(next, |other| other.min(next))
     }
 
-    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing whom to close when these run out.
+    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing which
+    /// connection to close when these run out.
     pub(crate) fn sending_since(&self) -> Option<Instant> {
-        (self.activity == Activity::Sending && self.holds_buffer).then_some(self.sending_from)
+        self.io.sending_since()
     }
 
-    /// Bytes put aside for it: for choosing whom to close when there is no room for more.
-    pub(crate) fn stashed(&self) -> usize {
-        let parked = if let Speech::Http2(streams) = &self.speech { streams.booked() } else { 0 };
-        self.wire.booked() + self.text.booked() + parked
+    /// Bytes charged for what is put aside: for choosing which connection to close when there is no room
+    /// for more.
+    pub(crate) fn charged(&self) -> usize {
+        let parked = if let Protocol::Http2(http2) = &self.protocol { http2.charged() } else { 0 };
+        self.io.charged() + parked
+    }
+
+    /// Returns why it ends: the reason for which its end was begun, else `last`.
+    pub(crate) fn why(&self, last: Close) -> Close {
+        self.io.why(last)
     }
 
     /// Gives everything back to the shard; the caller closes the descriptor.
-    pub(crate) fn end(
-        mut self,
-        stashes: &mut Stashes,
-        shared: &mut h2::SharedBuffers<Content>,
-        cache: &mut Cache,
-        key: Key,
-    ) -> Conn {
-        stashes.release(&mut self.wire);
-        stashes.release(&mut self.text);
-        if let Speech::Http2(streams) = self.speech {
-            streams.end(shared, stashes);
+    pub(crate) fn release<E: Engine>(self, cx: &mut Context<E>) -> Conn {
+        let conn = self.io.release(&mut cx.shared.quota);
+        if let Protocol::Http2(http2) = self.protocol {
+            http2.release(&mut cx.shared.h2, &mut cx.shared.quota);
         }
-        cache.forget(key);
-        self.conn
+        conn
     }
 
     // Events.
 
     /// The first thing that happens: the ring starts to receive.
-    pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        cx.ring.recv(&self.conn).map_err(|_| Gone)?;
-        Ok(())
+    pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        self.io.begin_receiving(&mut cx.shared)
     }
 
     /// Bytes from the peer. The buffer is given back before this returns.
-    pub(crate) fn on_recv<E: Engine>(&mut self, cx: &mut Context<'_, E>, mut buf: RxBuf) -> Result<(), Gone> {
-        match self.activity {
-            // Nothing more is read from this peer, but a reset while its last answer is on the way could destroy that.
-            _ if matches!(self.course, Course::Last { .. }) || self.inflow == Inflow::Ended => {
-                self.lingered += buf.len();
-                return if self.lingered > LINGER_MAX { Err(Gone) } else { Ok(()) };
-            }
-            Activity::Receiving if self.wire.is_empty() => {
+    pub(crate) fn on_recv<E: Engine>(&mut self, cx: &mut Context<E>, mut buf: RxBuf) -> Result<(), Close> {
+        match self.io.on_recv(&mut cx.shared, &buf)? {
+            Arrival::Discarded => return Ok(()),
+            Arrival::PutAside => {}
+            Arrival::Appended => self.take_aside(cx)?,
+            Arrival::Direct => {
                 let used = self.take_wire(cx, &mut buf)?;
-                cx.stashes.append(&mut self.wire, &buf[used..])?;
+                self.io.put_wire_aside(&mut cx.shared, &buf[used..])?;
             }
-            Activity::Receiving => {
-                cx.stashes.append(&mut self.wire, &buf)?;
-                self.take_stashed(cx)?;
-            }
-            _ => cx.stashes.append(&mut self.wire, &buf)?,
         }
         self.settle(cx)
     }
@@ -231,195 +101,371 @@ impl Connection {
     /// The ring has stopped receiving.
     pub(crate) fn on_recv_ended<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        cx: &mut Context<E>,
         end: RecvEnd,
-    ) -> Result<(), Gone> {
-        match (end, self.inflow) {
-            (RecvEnd::Error(_), _) => return Err(Gone),
-            (RecvEnd::Eof, _) => {
-                self.inflow = Inflow::Ended;
-                // What has been asked completely is answered; half a request, or silence, is the end.
-                if self.activity == Activity::Receiving && matches!(self.speech, Speech::Http2(_)) {
-                    return self.settle(cx);
-                }
-                if matches!(self.activity, Activity::Receiving | Activity::Lingering) {
-                    return Err(Gone);
-                }
-            }
-            (RecvEnd::NoBuffers | RecvEnd::Stopped, Inflow::Armed) => {
-                cx.ring.recv(&self.conn).map_err(|_| Gone)?;
-            }
-            (RecvEnd::NoBuffers | RecvEnd::Stopped, Inflow::Paused | Inflow::Ended) => {}
+    ) -> Result<(), Close> {
+        self.io.on_recv_ended(&mut cx.shared, end)?;
+        if !matches!(end, RecvEnd::Eof) {
+            return Ok(());
         }
-        Ok(())
+        // What has been asked completely is answered; half a request, or silence, is the end.
+        match &self.protocol {
+            _ if self.io.waits_for_peer_close() => Err(Close::Done),
+            Protocol::Http2(_) if self.io.is_receiving() => self.settle(cx),
+            _ if !self.io.is_receiving() => Ok(()),
+            _ if self.io.is_handshaking() || !self.is_idle() => Err(Close::Peer(PeerFault::Left)),
+            _ => Err(Close::Done),
+        }
     }
 
     /// A send has ended; `buf` is what was sent, if the ring has not got it back already.
     pub(crate) fn on_sent<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        cx: &mut Context<E>,
         buf: Option<SendBuf>,
         result: Result<usize, Errno>,
-    ) -> Result<(), Gone> {
-        self.sent += result.map_err(|_| Gone)?;
-        if let Some(buf) = buf
-            && self.sent < buf.len()
-        {
-            self.count_for_kernel(buf.len() - self.sent);
-            cx.ring.send(&self.conn, buf, self.sent).map_err(|_| Gone)?;
-            return Ok(());
+    ) -> Result<(), Close> {
+        match self.io.on_sent(&mut cx.shared, buf, result)? {
+            Sent::Waits => Ok(()),
+            Sent::Large if self.protocol.has_more(&self.io) => self.io.wait_for_room(&mut cx.shared),
+            Sent::Large | Sent::Small => self.go_on(cx),
         }
-        let large = self.sent >= LARGE;
-        self.activity = Activity::Receiving;
-        if self.give_next_key(cx)? {
-            return Ok(());
-        }
-        if large && self.fills_buffers() {
-            self.activity = Activity::Blocked;
-            self.waits += 1;
-            self.ask_for_room(cx)?;
-            self.be_patient(cx);
-            return Ok(());
-        }
-        self.go_on(cx)
     }
 
     /// The socket has room.
-    pub(crate) fn on_writable<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        self.room_is_asked_for = false;
-        if self.activity != Activity::Blocked {
-            return Ok(());
+    pub(crate) fn on_writable<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        if self.io.end_room_wait() { self.go_on(cx) } else { Ok(()) }
+    }
+
+    /// A part of a large file has been read.
+    pub(crate) fn on_read<E: Engine>(
+        &mut self,
+        cx: &mut Context<E>,
+        buf: ReadBuf,
+        result: Result<usize, Errno>,
+    ) -> Result<(), Close> {
+        let Connection { io, protocol } = self;
+        match protocol {
+            Protocol::Undecided => Err(Close::Ours("a read before any request")),
+            Protocol::Http2(http2) => {
+                http2.on_read(io, &mut cx.shared, buf, result)?;
+                self.go_on(cx)
+            }
+            Protocol::Http1(http1) => {
+                http1.on_read(io, &mut cx.shared, buf, result)?;
+                if !io.is_receiving() {
+                    return Ok(());
+                }
+                if http1.is_free() {
+                    // What was asked meanwhile may leave with the end of this body; and if the peer has
+                    // finished sending, it must be answered before the connection counts as done.
+                    self.take_aside(cx)?;
+                }
+                self.settle(cx)
+            }
         }
-        self.activity = Activity::Receiving;
-        self.go_on(cx)
     }
 
     /// A file that this connection waits for has been loaded, or could not be.
-    pub(crate) fn on_loaded<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        match (self.on_loaded_for_streams(), self.activity) {
-            (true, Activity::Receiving) => {}
-            (_, Activity::Loading) => self.activity = Activity::Receiving,
-            _ => return Ok(()),
+    pub(crate) fn on_loaded<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        let mut resumes = self.io.end_load();
+        if let Protocol::Http2(http2) = &mut self.protocol {
+            http2.on_loaded();
+            resumes |= self.io.is_receiving();
         }
-        self.go_on(cx)
+        if resumes { self.go_on(cx) } else { Ok(()) }
     }
 
     /// There may be a send buffer now.
-    pub(crate) fn on_buffers<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if self.activity != Activity::Starved {
-            return Ok(());
+    pub(crate) fn on_buffers<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        if self.io.end_buffer_wait() { self.go_on(cx) } else { Ok(()) }
+    }
+
+    /// It is its turn to negotiate.
+    pub(crate) fn on_turn<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        if self.io.end_turn_wait() { self.go_on(cx) } else { Ok(()) }
+    }
+
+    /// The kernel has set a socket option, or has not.
+    pub(crate) fn on_opt_set<E: Engine>(
+        &mut self,
+        cx: &mut Context<E>,
+        result: Result<(), Errno>,
+    ) -> Result<(), Close> {
+        match self.io.on_opt_set(&mut cx.shared, result)? {
+            Asked::Settled => self.go_on(cx),
+            Asked::Again => Ok(()),
         }
-        self.activity = Activity::Receiving;
-        self.go_on(cx)
+    }
+
+    /// The kernel has said how much the peer has not acknowledged.
+    pub(crate) fn on_unacked<E: Engine>(
+        &mut self,
+        cx: &mut Context<E>,
+        result: Result<usize, Errno>,
+    ) -> Result<(), Close> {
+        self.io.on_unacked(&cx.shared, result)
     }
 
     /// The deadline may have passed.
-    pub(crate) fn on_timer<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if self.on_timer_for_streams(cx)? {
-            return Ok(());
-        }
-        if cx.now < self.vigil.deadline() {
-            self.fold_if_due(cx.now);
-            return Ok(());
-        }
-        match self.vigil.patience() {
-            Patience::Request(_) | Patience::Idle(_) if !matches!(self.course, Course::Last { .. }) => {
-                self.on_late_request(cx)
+    pub(crate) fn on_timer<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        let Connection { io, protocol } = self;
+        let now = cx.shared.now;
+        let is_open = !io.is_ending() && !io.waits_for_kernel();
+        let is_due = protocol.deadline().is_some_and(|deadline| deadline <= now);
+        match protocol {
+            Protocol::Http2(http2) if is_open && (is_due || io.is_late(now)) => {
+                http2.on_time(io, &mut cx.shared)?;
+                self.settle(cx)
             }
-            _ if self.activity == Activity::Kernel => self.on_kernel_late(cx),
-            _ => Err(Gone),
+            _ if !io.is_late(now) => {
+                io.fold_if_due(now);
+                Ok(())
+            }
+            _ if !io.is_ending() && matches!(io.timeout(), Timeout::Request | Timeout::Idle) => {
+                let more = protocol.has_more(io);
+                match protocol {
+                    Protocol::Http1(http1) => http1.on_late(io, &mut cx.shared)?,
+                    Protocol::Undecided | Protocol::Http2(_) => http1::late(io, &mut cx.shared, more)?,
+                }
+                self.settle(cx)
+            }
+            _ if io.waits_for_kernel() => {
+                io.on_kernel_timeout(now)?;
+                self.settle(cx)
+            }
+            _ => Err(Close::Timeout(io.timeout())),
         }
     }
 
     /// The server stops: connections that wait for a request, or for the rest of one, end; what was
     /// asked for is answered.
-    pub(crate) fn on_stop<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if let Layer::Handshake(_) = self.layer {
-            return Err(Gone);
+    pub(crate) fn on_stop<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        if self.io.is_handshaking() {
+            return Err(Close::Operator);
         }
-        let waits = !self.is_answering() && matches!(self.course, Course::Head);
-        self.waited_after = waits.then_some(self.requests);
+        let waits = !self.is_answering() && !self.io.is_ending() && self.protocol.is_between_bodies();
+        self.io.note_stop(waits);
         self.settle(cx)
     }
 
     /// Whether a stop waits for this connection because of an answer: not while it waits for a
-    /// request, negotiates or lingers.
+    /// request, negotiates or waits for the peer's FIN.
     pub(crate) fn is_answering(&self) -> bool {
+        let Connection { io, protocol } = self;
         // What it sends is its farewell.
-        if self.has_asked_nothing() {
+        if io.has_asked_nothing() || io.is_handshaking() || io.waits_for_peer_close() {
             return false;
         }
-        match (&self.layer, self.activity) {
-            (Layer::Handshake(_), _) | (_, Activity::Lingering) => false,
-            (_, Activity::Receiving) => self.answers_streams().unwrap_or(self.rest.is_some()),
-            (_, Activity::Kernel) => !matches!(self.course, Course::Last { .. }),
-            _ => true,
+        if io.waits_for_kernel() {
+            return !io.is_ending();
+        }
+        !io.is_receiving() || protocol.is_answering()
+    }
+
+    // Bytes in.
+
+    /// Works on what was put aside.
+    fn take_aside<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        let mut wire = self.io.take_wire();
+        let used = self.take_wire(cx, wire.bytes_mut());
+        self.io.return_wire(&mut cx.shared, wire, *used.as_ref().unwrap_or(&0))?;
+        used.map(drop)
+    }
+
+    /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
+    fn take_wire<E: Engine>(&mut self, cx: &mut Context<E>, wire: &mut [u8]) -> Result<usize, Close> {
+        if self.io.has_text() {
+            self.take_text(cx)?;
+        }
+        let mut used = 0;
+        while self.is_free() && used < wire.len() {
+            match self.io.open(&mut cx.shared, &mut wire[used..])? {
+                Opened::Plain => return Ok(used + self.on_text(cx, &wire[used..])?),
+                Opened::Text { used: record, text } => {
+                    used += record;
+                    if self.io.has_text() {
+                        self.io.put_text_aside(&mut cx.shared, text)?;
+                        self.take_text(cx)?;
+                    } else {
+                        let done = self.on_text(cx, text)?;
+                        self.io.put_text_aside(&mut cx.shared, &text[done..])?;
+                    }
+                }
+                Opened::Nothing { used: record } => used += record,
+                Opened::Partial => break,
+                Opened::Handshake if cx.shared.handshakes.turn == Turn::Others => {
+                    self.io.wait_for_turn(&mut cx.shared);
+                }
+                Opened::Handshake => {
+                    self.negotiate(cx, &wire[used..])?;
+                    return Ok(wire.len());
+                }
+                Opened::CloseNotify => {
+                    // As at the end of TCP's stream, what the peer has asked for is answered.
+                    match &self.protocol {
+                        Protocol::Http2(_) => self.io.end_input(),
+                        Protocol::Undecided | Protocol::Http1(_) => self.io.end(Close::Done),
+                    }
+                    return Ok(wire.len());
+                }
+                Opened::Broken => return Ok(wire.len()),
+            }
+        }
+        Ok(if self.io.is_ending() { wire.len() } else { used })
+    }
+
+    /// Works on text that was put aside.
+    fn take_text<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        let text = self.io.take_text();
+        let used = self.on_text(cx, text.bytes());
+        self.io.return_text(&mut cx.shared, text, *used.as_ref().unwrap_or(&0));
+        used.map(drop)
+    }
+
+    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
+    fn on_text<E: Engine>(&mut self, cx: &mut Context<E>, text: &[u8]) -> Result<usize, Close> {
+        let Connection { io, protocol } = self;
+        if let Protocol::Undecided = protocol {
+            *protocol = match h2::check_preface(text) {
+                _ if !cx.shared.limits.http2 => Protocol::Http1(Http1::default()),
+                Preface::Partial => return Ok(0),
+                Preface::Whole => Protocol::Http2(Box::new(Http2::new(&mut cx.shared))),
+                Preface::Other => Protocol::Http1(Http1::default()),
+            };
+        }
+        match protocol {
+            Protocol::Undecided => Ok(0),
+            Protocol::Http1(http1) => http1.on_text(io, cx, text),
+            Protocol::Http2(http2) => http2.on_text(io, cx, text),
         }
     }
 
-    /// Whether it waited for a request when the server was asked to stop, and has had none since.
-    pub(super) fn has_asked_nothing(&self) -> bool {
-        self.waited_after == Some(self.requests)
+    fn negotiate<E: Engine>(&mut self, cx: &mut Context<E>, bytes: &[u8]) -> Result<(), Close> {
+        match self.io.negotiate(&mut cx.shared, bytes)? {
+            Negotiated::More | Negotiated::Failed => Ok(()),
+            Negotiated::PlainHttp { head_only } => {
+                let more = self.protocol.has_more(&self.io);
+                let _ = http1::refuse(&mut self.io, &mut cx.shared, &NOT_TLS, head_only, more)?;
+                Ok(())
+            }
+            Negotiated::Done { alpn, rest } => {
+                self.protocol = match alpn.as_deref() {
+                    Some(b"h2") => Protocol::Http2(Box::new(Http2::new(&mut cx.shared))),
+                    _ => Protocol::Http1(Http1::default()),
+                };
+                self.io.put_wire_aside(&mut cx.shared, &rest)?;
+                // A first request often comes with the end of the handshake; its answer may leave with ours.
+                self.take_aside(cx)
+            }
+        }
     }
 
     // Bytes out.
 
     /// Continues after something was waited for.
-    pub(super) fn go_on<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if self.rest.is_some() {
-            self.send_rest(cx)?;
+    fn go_on<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        let Connection { io, protocol } = self;
+        match protocol {
+            Protocol::Undecided => {}
+            Protocol::Http1(http1) => http1.resume(io, &mut cx.shared)?,
+            Protocol::Http2(http2) => http2.resume(io, cx)?,
         }
-        self.retry_parked(cx)?;
-        if self.activity == Activity::Receiving && self.rest.is_none() {
-            self.take_stashed(cx)?;
+        if io.is_receiving() && protocol.is_free() {
+            self.take_aside(cx)?;
         }
         self.settle(cx)
     }
 
-    /// The end of every event: sends what was gathered, says farewell, minds the inflow and the clock.
-    pub(super) fn settle<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        self.settle_streams(cx)?;
-        if self.activity == Activity::Receiving && self.rest.is_none() {
-            // The peer asked and then closed its side, or the server stops: all that was asked for
-            // has been gathered, and half a request is none. Not before the kernel has answered:
-            // until then nothing that was asked has been looked at.
-            let over = !matches!(self.speech, Speech::Http2(_))
-                && self.is_keyed()
-                && (self.inflow == Inflow::Ended || cx.stopping);
-            if over && !matches!(self.course, Course::Last { .. }) {
-                self.course = Course::END;
+    /// The end of every event: sends what was gathered, or ends the connection, and sets the deadline.
+    fn settle<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        let Connection { io, protocol } = self;
+        let cx = &mut cx.shared;
+        if let Protocol::Http2(http2) = protocol {
+            http2.produce(io, cx)?;
+        }
+        if io.is_receiving() && protocol.is_free() {
+            let is_http2 = matches!(protocol, Protocol::Http2(_));
+            // The peer asked and then closed its side, or the server stops: all that was asked for has
+            // been gathered, and half a request is none. Not before the kernel has answered: until then
+            // nothing that was asked has been looked at.
+            let is_over = io.has_input_ended() || cx.stopping;
+            if is_over && !is_http2 && io.is_keyed() && !io.is_ending() {
+                io.end(if io.has_input_ended() { Close::Done } else { Close::Operator });
             }
-            if let Course::Last { .. } = self.course {
-                self.finish(cx)?;
+            if io.is_ending() {
+                let more = protocol.has_more(io);
+                io.finish(cx, more, is_http2)?;
             }
         }
-        self.flush(cx)?;
-        self.mind_the_kernel(cx)?;
-        // A connection that waits for the peer's bytes receives them: what is put aside then is a
-        // part of something whose size is bounded, as a header block of HTTP/2.
-        let waits = matches!(self.activity, Activity::Receiving | Activity::Lingering);
-        match self.inflow {
-            Inflow::Armed if self.wire.len() > PAUSE_AT && !waits => {
-                self.inflow = Inflow::Paused;
-                cx.ring.stop_recv(&self.conn);
-            }
-            Inflow::Paused if self.wire.len() <= PAUSE_AT / 2 || waits => {
-                self.inflow = Inflow::Armed;
-                cx.ring.recv(&self.conn).map_err(|_| Gone)?;
-            }
-            _ => {}
+        if io.has_output() {
+            let more = protocol.has_more(io);
+            io.flush(cx, more)?;
+        } else {
+            io.drop_output();
         }
-        self.be_patient(cx);
+        io.settle_kernel(cx)?;
+        io.adjust_receiving(cx)?;
+        if io.is_receiving() {
+            let wait = protocol.wait(io);
+            io.arm_input_timeout(cx, wait);
+        } else {
+            io.arm_timeout(cx);
+        }
         Ok(())
     }
 
-    /// Whether nothing of a further request has come.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.course, Course::Head) && self.has_nothing()
+    /// Whether the next request can be looked at now.
+    fn is_free(&self) -> bool {
+        self.io.takes_requests() && self.protocol.is_free()
     }
 
-    /// Whether nothing is put aside.
-    pub(super) fn has_nothing(&self) -> bool {
-        self.wire.is_empty() && self.text.is_empty()
+    /// Whether nothing of a further request has come.
+    fn is_idle(&self) -> bool {
+        self.io.has_nothing_aside() && self.protocol.is_between_bodies()
+    }
+}
+
+impl Protocol {
+    /// Whether the next request may be looked at.
+    fn is_free(&self) -> bool {
+        if let Protocol::Http1(http1) = self { http1.is_free() } else { true }
+    }
+
+    /// Whether the next bytes begin or continue a request head.
+    fn is_between_bodies(&self) -> bool {
+        if let Protocol::Http1(http1) = self { http1.is_between_bodies() } else { true }
+    }
+
+    /// Whether an answer is under way although input is waited for.
+    fn is_answering(&self) -> bool {
+        match self {
+            Protocol::Undecided => false,
+            Protocol::Http1(http1) => !http1.is_free(),
+            Protocol::Http2(http2) => http2.is_answering(),
+        }
+    }
+
+    /// Whether there is more to send for which a send buffer is filled.
+    fn has_more(&mut self, io: &Transport) -> bool {
+        match self {
+            Protocol::Undecided => !io.has_nothing_aside(),
+            Protocol::Http1(http1) => http1.has_more(io),
+            Protocol::Http2(http2) => http2.has_more(),
+        }
+    }
+
+    /// What is waited for, while that is input.
+    fn wait(&self, io: &Transport) -> Wait {
+        match self {
+            Protocol::Undecided => Http1::default().wait(io),
+            Protocol::Http1(http1) => http1.wait(io),
+            Protocol::Http2(http2) => http2.wait(io),
+        }
+    }
+
+    /// When it has something to do of its own accord.
+    fn deadline(&self) -> Option<Instant> {
+        if let Protocol::Http2(http2) = self { http2.deadline() } else { None }
     }
 }

@@ -1,30 +1,304 @@
-//! A reply in HTTP/1, written as far as there is room.
+//! HTTP/1 on a connection: requests as they come, each answered before the next is read.
 
-use sitar_http::Version;
-use sitar_http::h1::ResponseHead;
-use sitar_io::{Engine, Ring};
+use sitar_http::h1::{self, BodyDrain, Drained, Framing, Rejection, RequestHead, ResponseHead};
+use sitar_http::{Method, Status, Version};
+use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
-use super::transport::output::{Layer, Output};
+use super::transport::output::{Output, Put};
+use super::transport::security::Security;
+use super::transport::{KernelKey, Transport, Wait};
+use crate::close::{Close, PeerFault, Timeout};
+use crate::content::lookup::Outcome;
 use crate::content::source::Source;
+use crate::shard::context::{Context, Shared};
 
-/// The output being filled; begun if need be, and if more than `keep` send buffers are free.
-pub(super) fn take_output<'o, E: Engine>(
-    output: &'o mut Option<Output>,
-    ring: &mut Ring<E>,
-    keep: usize,
-) -> Option<&'o mut Output> {
-    if output.is_none() && ring.tx_free() > keep {
-        *output = ring.take_tx().map(Output::new);
+/// RFC 9110 §15.5.9.
+const TOO_SLOW: Rejection =
+    Rejection { status: Status::REQUEST_TIMEOUT, reason: "the request took too long to arrive" };
+
+/// A conversation in HTTP/1.
+#[derive(Default)]
+pub(super) struct Http1 {
+    /// What is left of the content of the last answer.
+    rest: Option<Source>,
+    /// The next bytes belong to this request's body, which is not wanted.
+    body: Option<BodyDrain>,
+    /// How much of the unparsed text the parser has seen already.
+    scanned: usize,
+}
+
+/// What became of a request.
+#[must_use]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// It has its answer, and this many bytes of the text are done with.
+    Answered(usize),
+    /// It is read again when what it waits for has come.
+    Waits,
+}
+
+impl Http1 {
+    /// Whether the next request may be looked at.
+    pub(super) fn is_free(&self) -> bool {
+        self.rest.is_none()
     }
-    output.as_mut()
+
+    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
+    pub(super) fn on_text<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        cx: &mut Context<E>,
+        text: &[u8],
+    ) -> Result<usize, Close> {
+        let mut used = 0;
+        while self.is_free() && io.takes_requests() && used < text.len() {
+            let rest = &text[used..];
+            if let Some(body) = &mut self.body {
+                match body.feed(rest) {
+                    Ok(Drained::Part) => used = text.len(),
+                    Ok(Drained::Whole(skipped)) => {
+                        used += skipped;
+                        self.body = None;
+                    }
+                    // The request that this body belongs to has its answer. A second one would be taken
+                    // for the answer to the next request, which a proxy may have sent for another client.
+                    Err(_) => io.end(Close::Peer(PeerFault::Http)),
+                }
+                continue;
+            }
+            let step = match h1::parse_from(rest, self.scanned, &cx.shared.limits.http) {
+                Ok(Some(head)) => self.respond(io, cx, &head)?,
+                Ok(None) => {
+                    self.scanned = rest.len();
+                    break;
+                }
+                Err(rejection) => self.reject(io, &mut cx.shared, &rejection, rest)?,
+            };
+            match step {
+                Step::Answered(len) => {
+                    self.scanned = 0;
+                    used += len;
+                }
+                Step::Waits => break,
+            }
+        }
+        Ok(if io.is_ending() { text.len() } else { used })
+    }
+
+    /// Answers one request.
+    fn respond<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        cx: &mut Context<E>,
+        head: &RequestHead<'_>,
+    ) -> Result<Step, Close> {
+        let Context { served, shared } = cx;
+        let head_only = head.request.method == Method::Head;
+        let drain = match BodyDrain::new(head.body, &shared.limits.http) {
+            Ok(drain) => drain,
+            Err(rejection) => return self.refuse(io, shared, &rejection, head_only, head.len),
+        };
+        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it
+        // comes all the same cannot be known, so the connection ends.
+        let refused_body = head.expect_continue && head.body != Framing::None;
+        if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
+            return Ok(Step::Waits);
+        }
+        let close = !head.keep_alive || refused_body || shared.stopping || io.is_key_worn(shared.offload);
+        let keep = shared.limits.reserve() / 2;
+        if io.begin_output(shared, keep)? == Put::NoRoom {
+            io.wait_for_buffer(shared);
+            return Ok(Step::Waits);
+        }
+        let (output, security) = io.output()?;
+        let written = match served.look_up(shared.key, &head.request) {
+            Outcome::Reply(reply) => write(output, security, &shared.date, head.version, close, &reply),
+            Outcome::Later => {
+                io.wait_for_load();
+                return Ok(Step::Waits);
+            }
+            Outcome::Refused(rejection) => return self.refuse(io, shared, rejection, head_only, head.len),
+        };
+        match written {
+            Written::All => {}
+            Written::Part(rest) => self.rest = Some(rest),
+            // A head of at most `sitar_http::FIELDS_MAX` fits into an empty buffer.
+            Written::Full if output.is_empty() => return Err(Close::Ours("a head longer than a buffer")),
+            Written::Full => {
+                // What is gathered goes first; the request is read again after that.
+                let more = self.has_more(io);
+                io.flush(shared, more)?;
+                return Ok(Step::Waits);
+            }
+            Written::Failed => return Err(Close::Ours("sealing")),
+        }
+        io.count_answer();
+        shared.counts.requests += 1;
+        if close {
+            io.end(if shared.stopping { Close::Operator } else { Close::Done });
+        } else {
+            self.body = drain;
+        }
+        if self.rest.is_some() {
+            let more = self.has_more(io);
+            io.flush(shared, more)?;
+        }
+        Ok(Step::Answered(head.len))
+    }
+
+    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where nothing
+    /// has been asked.
+    fn reject<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
+        rejection: &Rejection,
+        text: &[u8],
+    ) -> Result<Step, Close> {
+        // Line ends behind an answered request: a refusal would be a second answer to it.
+        if io.answered() > 0 && !h1::begins_request(text) {
+            io.end(Close::Peer(PeerFault::Http));
+            return Ok(Step::Answered(0));
+        }
+        self.refuse(io, cx, rejection, h1::is_head(text), 0)
+    }
+
+    /// Refuses a request of `len` bytes, after which the connection ends.
+    fn refuse<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
+        rejection: &Rejection,
+        head_only: bool,
+        len: usize,
+    ) -> Result<Step, Close> {
+        let more = self.has_more(io);
+        Ok(match refuse(io, cx, rejection, head_only, more)? {
+            Put::Done => Step::Answered(len),
+            Put::NoRoom => Step::Waits,
+        })
+    }
+
+    /// Goes on after something was waited for.
+    pub(super) fn resume<E: Engine>(&mut self, io: &mut Transport, cx: &mut Shared<E>) -> Result<(), Close> {
+        if self.rest.is_none() || io.check_kernel_key(cx.offload)? == KernelKey::UpdateFirst {
+            return Ok(());
+        }
+        let Some(rest) = self.rest.take() else { return Ok(()) };
+        self.rest = io.send_source(cx, rest)?;
+        if self.rest.is_some() && io.has_output() {
+            let more = self.has_more(io);
+            io.flush(cx, more)?;
+        }
+        Ok(())
+    }
+
+    /// A part of the file that is being sent has been read.
+    pub(super) fn on_read<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
+        buf: ReadBuf,
+        result: Result<usize, Errno>,
+    ) -> Result<(), Close> {
+        let second = io.end_read();
+        let Some(rest) = self.rest.take() else { return Err(Close::Ours("a read for no answer")) };
+        let Source::File(file, _) = &rest else { return Err(Close::Ours("a read for no file")) };
+        // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
+        let len = result.ok().filter(|len| *len > 0 && file.is_unchanged());
+        let len = len.ok_or(Close::Ours("a file changed while it was sent"))?;
+        self.rest = io.send_read(cx, rest, buf, len, second)?;
+        Ok(())
+    }
+
+    /// Whether a send buffer will be filled for this connection after the present one.
+    pub(super) fn has_more(&self, io: &Transport) -> bool {
+        match &self.rest {
+            Some(Source::File(..)) => true,
+            Some(_) if io.is_sealing() => true,
+            _ => !io.has_nothing_aside(),
+        }
+    }
+
+    /// What is waited for, while that is input.
+    pub(super) fn wait(&self, io: &Transport) -> Wait {
+        let is_idle = self.body.is_none() && !io.is_ending() && io.has_nothing_aside();
+        Wait(if is_idle { Timeout::Idle } else { Timeout::Request }, io.answered())
+    }
+
+    /// Whether the next bytes begin or continue a request head.
+    pub(super) fn is_between_bodies(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// The time for the next request, or for the rest of a body, is over.
+    pub(super) fn on_late<E: Engine>(&mut self, io: &mut Transport, cx: &mut Shared<E>) -> Result<(), Close> {
+        if self.body.is_some() {
+            io.end(Close::Timeout(Timeout::Request));
+            return Ok(());
+        }
+        let more = self.has_more(io);
+        late(io, cx, more)
+    }
+}
+
+/// The time for a request is over: refuses it, if it has begun. `more` is what a flush is told.
+pub(super) fn late<E: Engine>(io: &mut Transport, cx: &mut Shared<E>, more: bool) -> Result<(), Close> {
+    let timeout = io.timeout();
+    let pending = io.pending();
+    if h1::begins_request(pending) {
+        let head_only = h1::is_head(pending);
+        let _ = refuse_for(io, cx, &TOO_SLOW, head_only, more, Close::Timeout(timeout))?;
+    } else {
+        io.end(Close::Timeout(timeout));
+    }
+    Ok(())
+}
+
+/// Refuses a request, after which the connection ends. Where there is no room, what is gathered goes first;
+/// `more` is what a flush is told.
+pub(super) fn refuse<E: Engine>(
+    io: &mut Transport,
+    cx: &mut Shared<E>,
+    rejection: &Rejection,
+    head_only: bool,
+    more: bool,
+) -> Result<Put, Close> {
+    let is_ours = rejection.status.code() >= 500 && rejection.status != Status::HTTP_VERSION_NOT_SUPPORTED;
+    let why = match (is_ours, rejection.status) {
+        (true, _) => Close::Ours("a file cannot be read"),
+        (false, Status::NOT_FOUND) => Close::Done,
+        (false, _) => Close::Peer(PeerFault::Http),
+    };
+    refuse_for(io, cx, rejection, head_only, more, why)
+}
+
+fn refuse_for<E: Engine>(
+    io: &mut Transport,
+    cx: &mut Shared<E>,
+    rejection: &Rejection,
+    head_only: bool,
+    more: bool,
+    why: Close,
+) -> Result<Put, Close> {
+    let date = cx.date;
+    let put = io.put(cx, |output, security| output.rejection(security, rejection, &date, head_only))?;
+    match put {
+        Put::NoRoom => io.flush(cx, more)?,
+        Put::Done => {
+            io.end(why);
+            cx.counts.requests += 1;
+        }
+    }
+    Ok(put)
 }
 
 /// How far a reply has been written.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
-pub(super) enum Written {
+enum Written {
     All,
-    /// The head and some of the body.
+    /// The head and some of the content.
     Part(Source),
     /// Nothing: no room.
     Full,
@@ -32,9 +306,9 @@ pub(super) enum Written {
 }
 
 /// Writes a reply, as much of it as there is room for.
-pub(super) fn write(
+fn write(
     output: &mut Output,
-    layer: &mut Layer,
+    security: &mut Security,
     date: &[u8; 29],
     version: Version,
     close: bool,
@@ -42,25 +316,25 @@ pub(super) fn write(
 ) -> Written {
     let (status, content_length) = (reply.status, reply.content_length);
     let head = reply.pieces(|fields| {
-        output.head(layer, &ResponseHead { version, status, date, fields, content_length, close })
+        output.head(security, &ResponseHead { version, status, date, fields, content_length, close })
     });
     match head {
-        Ok(true) => {}
-        Ok(false) => return Written::Full,
+        Ok(Put::Done) => {}
+        Ok(Put::NoRoom) => return Written::Full,
         Err(_) => return Written::Failed,
     }
     let rest = match &reply.body {
         Body::Empty => return Written::All,
         Body::Static(bytes) => {
-            output.body(layer, bytes).map(|taken| Source::Static(&bytes[taken..]).if_any())
+            output.body(security, bytes).map(|taken| Source::Static(&bytes[taken..]).if_any())
         }
         // Its handle is copied only where something is left.
-        Body::Memory { region, range } => output.region(layer, region, range).map(|taken| {
+        Body::Memory { region, range } => output.region(security, region, range).map(|taken| {
             let range = range.start + taken..range.end;
             (!range.is_empty()).then(|| Source::Region((*region).clone(), range))
         }),
         body @ Body::Multipart(_) => match Source::of(body) {
-            Some(source) => output.source(layer, source),
+            Some(source) => output.source(security, source),
             None => Ok(None),
         },
         body @ Body::File { .. } => Ok(Source::of(body).and_then(Source::if_any)),

@@ -1,37 +1,28 @@
 //! HTTP/2 on a connection: requests as they come, answers as windows and priorities let them go.
 //!
-//! The rhythm is that of HTTP/1: while something is being sent or read, what the peer sends is put aside. So what came while a
-//! buffer was under way is looked at together, and all that can be sent then fills the next one.
+//! The rhythm is that of HTTP/1: while something is being sent or read, what the peer sends is put aside.
+//! What came while a buffer was under way is looked at together, and all that can be sent then fills the
+//! next one.
 
 use std::ops::Range;
 use std::time::Instant;
 
-use sitar_http::h2::{self, ParkedRequest, Preface, ResponseHead, StreamRequest};
+use sitar_http::h2::{self, ParkedRequest, ResponseHead, SharedBuffers, StreamRequest};
 use sitar_http::{Method, Rejection};
-use sitar_io::{Engine, Errno, ReadBuf, Ring, TxBuf};
+use sitar_io::{Engine, Errno, ReadBuf, TxBuf};
 use sitar_site::{Body, Reply};
 
-use crate::content::cache::Cache;
-use crate::content::lookup::{Found, look_up};
+use super::transport::output::{COPY_MAX, Put};
+use super::transport::{KernelKey, READ_LEN, STAGE_AT, Transport, Wait};
+use crate::close::{Close, PeerFault, Timeout};
+use crate::content::lookup::Outcome;
 use crate::content::source::Source;
-use crate::shard::context::{Context, Gone};
-use crate::tcp::connection::{Activity, Connection, Course, Inflow, READ_LEN, STAGE_AT};
-use crate::tcp::transport::input::Stashes;
-use crate::tcp::transport::key_limits::{is_worn, mind_the_keys};
-use crate::tcp::transport::output::{COPY_MAX, Output};
-use crate::tcp::transport::timeout::Patience;
-
-/// How a connection is spoken on.
-pub(super) enum Speech {
-    /// Nothing has come yet, in plain text.
-    Unheard,
-    Http1,
-    Http2(Box<Streams>),
-}
+use crate::shard::context::{Context, Shared};
+use crate::tcp::transport::input::InputQuota;
 
 /// The content of a stream's answer, or a request that cannot be answered yet.
 #[expect(clippy::large_enum_variant, reason = "nearly always a body")]
-pub(crate) enum Content {
+pub(crate) enum StreamContent {
     /// The request is answered when its file has been loaded.
     Parked(Box<ParkedRequest>),
     Body {
@@ -41,23 +32,23 @@ pub(crate) enum Content {
     },
 }
 
-impl Content {
-    fn of(source: Source) -> Content {
-        Content::Body { source, read: None }
+impl StreamContent {
+    fn of(source: Source) -> StreamContent {
+        StreamContent::Body { source, read: None }
     }
 }
 
-impl h2::ContentSource for Content {
+impl h2::ContentSource for StreamContent {
     fn ready(&self) -> usize {
         match self {
-            Content::Parked(_) => 0,
-            Content::Body { read: Some((_, part)), .. } => part.len(),
-            Content::Body { source, read: None } => source.ready(),
+            StreamContent::Parked(_) => 0,
+            StreamContent::Body { read: Some((_, part)), .. } => part.len(),
+            StreamContent::Body { source, read: None } => source.ready(),
         }
     }
 
     fn fill(&mut self, out: &mut [u8]) {
-        let Content::Body { source, read } = self else { return };
+        let StreamContent::Body { source, read } = self else { return };
         let Some((stage, part)) = read else { return source.fill(out) };
         out.copy_from_slice(&stage[part.start..part.start + out.len()]);
         part.start += out.len();
@@ -68,51 +59,55 @@ impl h2::ContentSource for Content {
     }
 }
 
-/// A connection of HTTP/2.
-pub(super) struct Streams {
-    h2: h2::Connection<Content>,
+/// A conversation in HTTP/2.
+pub(super) struct Http2 {
+    h2: h2::Connection<StreamContent>,
     /// The stream whose file is being read, or was last.
     reading: u32,
     /// A file that a request waits for has come, or the site is another.
-    news: bool,
-    /// What is booked for requests that wait for a file: at least what they take.
-    booked: usize,
+    loaded: bool,
+    /// What is charged for requests that wait for a file: at least what they take.
+    charged: usize,
+    /// Why it was told to end, if it was.
+    told_to_end: Option<Close>,
 }
 
-impl Streams {
-    fn new<E: Engine>(cx: &mut Context<'_, E>) -> Streams {
-        let h2 = h2::Connection::new(&cx.limits.h2, cx.h2, cx.now);
-        Streams { h2, reading: 0, news: false, booked: 0 }
+impl Http2 {
+    pub(super) fn new<E: Engine>(cx: &mut Shared<E>) -> Http2 {
+        let h2 = h2::Connection::new(&cx.limits.h2, &mut cx.h2, cx.now);
+        Http2 { h2, reading: 0, loaded: false, charged: 0, told_to_end: None }
     }
 
     /// Gives everything back to the shard.
-    pub(super) fn end(mut self, shared: &mut h2::SharedBuffers<Content>, stashes: &mut Stashes) {
-        stashes.unbook(&mut self.booked, 0);
+    pub(super) fn release(mut self, shared: &mut SharedBuffers<StreamContent>, quota: &mut InputQuota) {
+        quota.refund(&mut self.charged, 0);
         self.h2.release(shared);
     }
 
-    pub(super) fn booked(&self) -> usize {
-        self.booked
+    /// Bytes charged for requests that wait.
+    pub(super) fn charged(&self) -> usize {
+        self.charged
     }
 
     /// Keeps a request until its file has been loaded.
-    fn park(&mut self, stashes: &mut Stashes, stream: u32, parked: Box<ParkedRequest>) -> Result<(), Gone> {
+    fn park(&mut self, quota: &mut InputQuota, stream: u32, parked: Box<ParkedRequest>) -> Result<(), Close> {
         let memory = parked.memory();
-        self.h2.park(stream, Content::Parked(parked));
-        Ok(stashes.book(&mut self.booked, memory)?)
+        self.h2.park(stream, StreamContent::Parked(parked));
+        Ok(quota.charge(&mut self.charged, memory)?)
     }
 
-    /// How many requests wait for a file. Corrects what is booked for them: the peer may have taken some back.
-    fn parked(&mut self, stashes: &mut Stashes) -> usize {
-        if self.booked == 0 {
+    /// How many requests wait for a file. Corrects what is charged for them: the peer may have taken some
+    /// back.
+    fn parked(&mut self, quota: &mut InputQuota) -> usize {
+        if self.charged == 0 {
             return 0;
         }
         let (mut count, mut memory) = (0, 0);
         for content in self.h2.parked() {
             count += 1;
-            memory += if let Content::Parked(parked) = content { parked.memory() } else { 0 };
+            memory += if let StreamContent::Parked(parked) = content { parked.memory() } else { 0 };
         }
-        stashes.unbook(&mut self.booked, memory);
+        quota.refund(&mut self.charged, memory);
         count
     }
 
@@ -121,402 +116,306 @@ impl Streams {
         self.h2.wants_send() || self.h2.next_unready().is_some()
     }
 
-    fn drop_chunk(&mut self) {
-        if let Some(Content::Body { read, .. }) = self.h2.content(self.reading) {
+    fn drop_read(&mut self) {
+        if let Some(StreamContent::Body { read, .. }) = self.h2.content(self.reading) {
             *read = None;
         }
     }
-}
 
-impl Connection {
-    /// The handshake has agreed on this protocol.
-    pub(super) fn agree<E: Engine>(&mut self, cx: &mut Context<'_, E>, alpn: Option<&[u8]>) {
-        self.speech = match alpn {
-            Some(b"h2") => Speech::Http2(Box::new(Streams::new(cx))),
-            _ => Speech::Http1,
-        };
-    }
-
-    /// Looks at the first bytes of plain text. `false`: more are needed.
-    pub(super) fn hear<E: Engine>(&mut self, cx: &mut Context<'_, E>, text: &[u8]) -> bool {
-        let Speech::Unheard = self.speech else { return true };
-        if !cx.limits.http2 {
-            self.speech = Speech::Http1;
-            return true;
-        }
-        self.speech = match h2::check_preface(text) {
-            Preface::Partial => return false,
-            Preface::Whole => Speech::Http2(Box::new(Streams::new(cx))),
-            Preface::Other => Speech::Http1,
-        };
-        true
-    }
-
-    /// Lets `work` have both the connection and its streams; `None`: this is not HTTP/2.
-    fn with_streams<R>(&mut self, work: impl FnOnce(&mut Self, &mut Streams) -> R) -> Option<R> {
-        if !matches!(self.speech, Speech::Http2(_)) {
-            return None;
-        }
-        let Speech::Http2(mut streams) = std::mem::replace(&mut self.speech, Speech::Http1) else {
-            return None;
-        };
-        let result = work(self, &mut streams);
-        self.speech = Speech::Http2(streams);
-        Some(result)
-    }
-
-    /// Works on text, as [`serve`](Connection::serve) does.
-    pub(super) fn serve_streams<E: Engine>(
+    /// Works on text; returns how much of it is done with.
+    pub(super) fn on_text<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        io: &mut Transport,
+        cx: &mut Context<E>,
         text: &[u8],
-    ) -> Result<usize, Gone> {
-        let served = self.with_streams(|this, streams| {
-            let (site, key, offload) = (cx.site, cx.key, cx.offload);
-            let (cache, stashes, mut to) = split(cx);
-            let mut used = 0;
-            while this.is_hungry() && !this.needs_next_key(offload)? {
-                if streams.parked(stashes) >= PARKED_MAX {
-                    this.activity = Activity::Loading;
-                    this.waits += 1;
-                    break;
-                }
-                let received = streams.h2.receive(to.shared, &text[used..], to.now);
-                used += received.used;
-                let Some(StreamRequest { stream, method, request }) = received.request else { break };
-                let head = method == Method::Head;
-                let request = match request {
-                    Ok(request) => request,
-                    Err(rejection) => {
-                        this.refuse_stream(&mut to, streams, stream, &rejection, head);
-                        continue;
-                    }
-                };
-                let found = look_up(site, cache, key, &request);
-                if let Found::Later = found {
-                    streams.park(stashes, stream, Box::new(ParkedRequest::new(&request)))?;
+    ) -> Result<usize, Close> {
+        let Context { served, shared } = cx;
+        let mut used = 0;
+        while io.takes_requests() && io.check_kernel_key(shared.offload)? == KernelKey::Usable {
+            if self.parked(&mut shared.quota) >= PARKED_MAX {
+                io.wait_for_load();
+                break;
+            }
+            let received = self.h2.receive(&mut shared.h2, &text[used..], shared.now);
+            used += received.used;
+            let Some(StreamRequest { stream, method, request }) = received.request else { break };
+            let head_only = method == Method::Head;
+            let request = match request {
+                Ok(request) => request,
+                Err(rejection) => {
+                    self.refuse(io, shared, stream, &rejection, head_only);
                     continue;
                 }
-                this.conclude(&mut to, streams, stream, &found, head)?;
-            }
-            Ok(used)
-        });
-        served.unwrap_or(Ok(text.len()))
-    }
-
-    /// A file that a request may wait for has come. `false`: this is not HTTP/2.
-    pub(super) fn on_loaded_for_streams(&mut self) -> bool {
-        let Speech::Http2(streams) = &mut self.speech else { return false };
-        streams.news = true;
-        true
-    }
-
-    /// Looks again at the requests that wait for a file, when one has come.
-    pub(super) fn retry_parked<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        let retried = self.with_streams(|this, streams| {
-            if !this.is_keyed() || !std::mem::take(&mut streams.news) {
-                return Ok(());
-            }
-            let (site, key) = (cx.site, cx.key);
-            let (cache, stashes, mut to) = split(cx);
-            let mut seen = 0;
-            // Each once, in order: those that still have to wait go back to where they were.
-            loop {
-                if !streams.h2.accepts_responses() {
-                    // The others when these heads have been sent.
-                    streams.news = true;
-                    break;
-                }
-                let Some((stream, content)) = streams.h2.take_parked_after(seen) else { break };
-                seen = stream;
-                let Content::Parked(parked) = content else { continue };
-                let request = parked.request();
-                let head = request.method == Method::Head;
-                match look_up(site, cache, key, &request) {
-                    Found::Later => {
-                        streams.h2.park(stream, Content::Parked(parked));
-                    }
-                    found => this.conclude(&mut to, streams, stream, &found, head)?,
+            };
+            match served.look_up(shared.key, &request) {
+                Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
+                Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
+                Outcome::Later => {
+                    let parked = Box::new(ParkedRequest::new(&request));
+                    self.park(&mut shared.quota, stream, parked)?;
                 }
             }
-            streams.parked(stashes);
-            Ok(())
-        });
-        retried.unwrap_or(Ok(()))
-    }
-
-    /// Answers a stream with what its request came to, unless that has to wait.
-    fn conclude<E: Engine>(
-        &mut self,
-        to: &mut Outlet<'_, E>,
-        streams: &mut Streams,
-        stream: u32,
-        found: &Found<'_>,
-        head: bool,
-    ) -> Result<(), Gone> {
-        match found {
-            Found::Reply(reply) => self.reply(to, streams, stream, reply),
-            Found::Refused(rejection) => {
-                self.refuse_stream(to, streams, stream, rejection, head);
-                Ok(())
-            }
-            Found::Later => Ok(()),
         }
+        Ok(used)
+    }
+
+    /// A file that a request may wait for has come.
+    pub(super) fn on_loaded(&mut self) {
+        self.loaded = true;
+    }
+
+    /// Goes on after something was waited for: looks again at the requests that wait for a file, when one
+    /// has come.
+    pub(super) fn resume<E: Engine>(&mut self, io: &mut Transport, cx: &mut Context<E>) -> Result<(), Close> {
+        if !io.is_keyed() || !std::mem::take(&mut self.loaded) {
+            return Ok(());
+        }
+        let Context { served, shared } = cx;
+        let mut seen = 0;
+        // Each once, in order: those that still have to wait go back to where they were.
+        loop {
+            if !self.h2.accepts_responses() {
+                // The others when these heads have been sent.
+                self.loaded = true;
+                break;
+            }
+            let Some((stream, content)) = self.h2.take_parked_after(seen) else { break };
+            seen = stream;
+            let StreamContent::Parked(parked) = content else { continue };
+            let request = parked.request();
+            let head_only = request.method == Method::Head;
+            match served.look_up(shared.key, &request) {
+                Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
+                Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
+                Outcome::Later => {
+                    self.h2.park(stream, StreamContent::Parked(parked));
+                }
+            }
+        }
+        self.parked(&mut shared.quota);
+        Ok(())
     }
 
     fn reply<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, E>,
-        streams: &mut Streams,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
         stream: u32,
         reply: &Reply<'_>,
-    ) -> Result<(), Gone> {
-        self.count(to);
-        let (status, content_length, date) = (reply.status, reply.content_length, to.date);
+    ) -> Result<(), Close> {
+        count(io, cx);
+        let (status, content_length, date) = (reply.status, reply.content_length, cx.date);
         reply.encoded(|block, fields| {
-            let answer = ResponseHead { status, date, block, fields, content_length };
-            self.answer(to, streams, stream, &answer, &reply.body)
+            let head = ResponseHead { status, date: &date, block, fields, content_length };
+            self.respond(io, cx, stream, &head, &reply.body)
         })
     }
 
-    fn refuse_stream<E: Engine>(
+    fn refuse<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, E>,
-        streams: &mut Streams,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
         stream: u32,
         rejection: &Rejection,
-        head: bool,
+        head_only: bool,
     ) {
-        self.count(to);
+        count(io, cx);
         let Rejection { status, reason } = *rejection;
         let text = format!("{} {}: {reason}\n", status.code(), status.reason()).into_bytes();
         let content_length = Some(text.len() as u64);
         let fields = &rejection.fields();
-        let answer = ResponseHead { status, date: to.date, block: b"", fields, content_length };
-        match head {
-            true => streams.h2.respond_without_content(to.shared, stream, &answer),
-            false => streams.h2.respond(
-                to.shared,
-                stream,
-                &answer,
-                Content::of(Source::Text(text.into_boxed_slice(), 0)),
-            ),
+        let head = ResponseHead { status, date: &cx.date, block: b"", fields, content_length };
+        if head_only {
+            self.h2.respond_without_content(&mut cx.h2, stream, &head);
+        } else {
+            let content = StreamContent::of(Source::Text(text.into_boxed_slice(), 0));
+            self.h2.respond(&mut cx.h2, stream, &head, content);
         }
     }
 
-    fn count<E: Engine>(&mut self, to: &mut Outlet<'_, E>) {
-        self.requests += 1;
-        to.counts.requests += 1;
-    }
-
-    /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is room for it.
-    fn answer<E: Engine>(
+    /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is room for
+    /// it.
+    fn respond<E: Engine>(
         &mut self,
-        to: &mut Outlet<'_, E>,
-        streams: &mut Streams,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
         stream: u32,
-        answer: &ResponseHead<'_>,
+        head: &ResponseHead<'_>,
         body: &Body<'_>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Close> {
         let small = match body {
             Body::Empty => Some(&b""[..]),
             Body::Static(bytes) => Some(*bytes),
             Body::Memory { region, range } => region.get(range.clone()),
             Body::Multipart(_) | Body::File { .. } => None,
         };
+        let keep = cx.limits.reserve() / 2;
         if let Some(content) = small.filter(|content| content.len() <= COPY_MAX)
-            && self.begin_output(to.ring, to.now, to.keep)?
-            && let Some(output) = &mut self.output
+            && io.begin_output(cx, keep)? == Put::Done
         {
-            let need = answer.room() + content.len() + 2 * FRAME_HEADER;
-            let now = output.put_with(&mut self.layer, need, |room| {
-                streams.h2.respond_now(to.shared, stream, answer, content, room)
+            let (output, security) = io.output()?;
+            let need = head.room() + content.len() + 2 * FRAME_HEADER;
+            let put = output.put_with(security, need, |room| {
+                self.h2.respond_now(&mut cx.h2, stream, head, content, room)
             });
-            if now.map_err(|_| Gone)? {
+            if put.map_err(|_| Close::Ours("sealing"))? == Put::Done {
                 return Ok(());
             }
         }
         match Source::of(body) {
-            Some(source) => streams.h2.respond(to.shared, stream, answer, Content::of(source)),
-            None => streams.h2.respond_without_content(to.shared, stream, answer),
+            Some(source) => self.h2.respond(&mut cx.h2, stream, head, StreamContent::of(source)),
+            None => self.h2.respond_without_content(&mut cx.h2, stream, head),
         }
         Ok(())
     }
 
-    /// At the end of an event: gathers what can be sent, reads what is wanted of files, and sees whether all is over.
-    pub(super) fn settle_streams<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        let settled = self.with_streams(|this, streams| {
-            let waits = matches!(this.activity, Activity::Receiving | Activity::Loading);
-            if !waits || !this.is_keyed() || matches!(this.course, Course::Last { .. }) {
-                return Ok(());
-            }
-            if cx.stopping || is_worn(&this.layer, cx.offload) {
-                streams.h2.begin_drain(cx.h2, cx.now);
-            }
-            // Everything is answered; content that may still come for what was answered holds no
-            // stop.
-            if cx.stopping && streams.h2.has_sent_final_goaway() && streams.h2.is_idle() {
-                streams.h2.close(cx.h2);
-            }
-            this.pump(cx, streams)?;
-            if this.activity != Activity::Receiving {
-                return Ok(());
-            }
-            // A buffer is not kept for a peer that opens no window.
-            streams.drop_chunk();
-            // Who has closed its side opens no window any more.
-            let stuck = streams.h2.is_idle() || streams.h2.is_blocked();
-            if streams.h2.is_done() || (this.inflow == Inflow::Ended && stuck) {
-                if streams.h2.error().is_some_and(|fault| fault.flood.is_some()) {
-                    cx.counts.calmed += 1;
-                }
-                this.course = Course::END;
-            }
-            Ok(())
-        });
-        settled.unwrap_or(Ok(()))
+    /// At the end of an event: gathers what can be sent, reads what is wanted of files, and sees whether
+    /// all is over.
+    pub(super) fn produce<E: Engine>(&mut self, io: &mut Transport, cx: &mut Shared<E>) -> Result<(), Close> {
+        if !(io.is_receiving() || io.is_loading()) || !io.is_keyed() || io.is_ending() {
+            return Ok(());
+        }
+        if cx.stopping || io.is_key_worn(cx.offload) {
+            self.h2.begin_drain(&mut cx.h2, cx.now);
+        }
+        // Everything is answered; content that may still come for what was answered holds no stop.
+        if cx.stopping && self.h2.has_sent_final_goaway() && self.h2.is_idle() {
+            self.h2.close(&mut cx.h2);
+        }
+        self.send_next(io, cx)?;
+        if !io.is_receiving() {
+            return Ok(());
+        }
+        // A buffer is not kept for a peer that opens no window.
+        self.drop_read();
+        // A peer that has closed its side opens no window any more.
+        let stuck = self.h2.is_idle() || self.h2.is_blocked();
+        if self.h2.is_done() || (io.has_input_ended() && stuck) {
+            io.end(self.why(io, cx));
+        }
+        Ok(())
     }
 
-    fn pump<E: Engine>(&mut self, cx: &mut Context<'_, E>, streams: &mut Streams) -> Result<(), Gone> {
-        if streams.h2.wants_send() {
-            if self.needs_next_key(cx.offload)? {
-                return Ok(());
+    /// Why this conversation is over.
+    fn why<E: Engine>(&self, io: &Transport, cx: &mut Shared<E>) -> Close {
+        match self.h2.error() {
+            Some(error) if error.flood.is_some() => {
+                cx.counts.calmed += 1;
+                Close::Peer(PeerFault::Flood)
             }
-            if !self.begin_output(cx.ring, cx.now, cx.limits.reserve())? {
-                self.starve(cx);
-                return Ok(());
-            }
-            let Some(output) = &mut self.output else { return Err(Gone) };
-            let filled = output.fill(&mut self.layer, |room| streams.h2.poll_send(cx.h2, room));
-            filled.map_err(|_| Gone)?;
+            Some(_) => Close::Peer(PeerFault::Http),
+            None if self.told_to_end.is_some() => self.told_to_end.unwrap_or(Close::Done),
+            None if io.has_input_ended() && !self.h2.is_idle() => Close::Peer(PeerFault::Left),
+            None if cx.stopping => Close::Operator,
+            None => Close::Done,
         }
-        if self.output.as_ref().is_some_and(|output| !output.is_empty()) {
+    }
+
+    /// Sends what can be sent; where nothing can, reads from the file of a stream that wants it.
+    fn send_next<E: Engine>(&mut self, io: &mut Transport, cx: &mut Shared<E>) -> Result<(), Close> {
+        let reserve = cx.limits.reserve();
+        if self.h2.wants_send() {
+            if io.check_kernel_key(cx.offload)? == KernelKey::UpdateFirst {
+                return Ok(());
+            }
+            if io.begin_output(cx, reserve)? == Put::NoRoom {
+                io.wait_for_buffer(cx);
+                return Ok(());
+            }
+            let (output, security) = io.output()?;
+            let filled = output.fill(security, |room| self.h2.poll_send(&mut cx.h2, room));
+            filled.map_err(|_| Close::Ours("sealing"))?;
+        }
+        if io.has_output() {
             // The rest follows when this has been sent.
-            let more = streams.has_more();
-            return self.flush_before(cx, more);
+            let more = self.has_more();
+            return io.flush(cx, more);
         }
-        let Some((stream, Content::Body { source, .. }, allowed)) = streams.h2.next_unready() else {
+        let Some((stream, StreamContent::Body { source, .. }, allowed)) = self.h2.next_unready() else {
             return Ok(());
         };
-        // A hole is never unready.
+        // A hole is always ready.
         let Some((file, offset, len)) = source.next_read(READ_LEN) else { return Ok(()) };
         let file = file.clone();
         // One at a time: what was read for another stream has to be read again.
-        streams.drop_chunk();
+        self.drop_read();
         // Two buffers: what is read cannot be sealed where it lies.
-        if cx.ring.tx_free() <= cx.limits.reserve() + 1 {
-            self.starve(cx);
+        if cx.ring.tx_free() <= reserve + 1 {
+            io.wait_for_buffer(cx);
             return Ok(());
         }
-        let (Some(stage), Some(second)) = (cx.ring.take_tx(), cx.ring.take_tx()) else { return Err(Gone) };
+        let (Some(stage), Some(second)) = (cx.ring.take_tx(), cx.ring.take_tx()) else {
+            return Err(Close::Ours("free buffers that cannot be taken"));
+        };
         let len = len.min(allowed);
-        cx.ring
-            .read(&file, offset, ReadBuf::Tx(stage, STAGE_AT..STAGE_AT + len), cx.key)
-            .map_err(|_| Gone)?;
-        cx.spare_buffers()?;
-        (streams.reading, self.second) = (stream, Some(second));
-        self.activity = Activity::Reading;
-        self.waits += 1;
-        Ok(())
+        self.reading = stream;
+        io.read_file(cx, &file, offset, ReadBuf::Tx(stage, STAGE_AT..STAGE_AT + len), Some(second))
     }
 
     /// A part of a file has been read, for a stream.
-    pub(super) fn on_read_for_stream<E: Engine>(
+    pub(super) fn on_read<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
-        into: ReadBuf,
+        io: &mut Transport,
+        cx: &mut Shared<E>,
+        buf: ReadBuf,
         result: Result<usize, Errno>,
-    ) -> Result<(), Gone> {
-        let second = self.second.take();
-        self.activity = Activity::Receiving;
-        let read = self.with_streams(|this, streams| {
-            let stream = streams.reading;
-            if let Some(Content::Body { source: Source::File(file, _), read }) = streams.h2.content(stream) {
-                match (into, result) {
-                    (ReadBuf::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
-                        *read = Some((stage, STAGE_AT..STAGE_AT + len));
-                    }
-                    // Too short or written to: this answer cannot be completed; the others can.
-                    _ => streams.h2.abort(cx.h2, stream),
+    ) -> Result<(), Close> {
+        let second = io.end_read();
+        let stream = self.reading;
+        if let Some(StreamContent::Body { source: Source::File(file, _), read }) = self.h2.content(stream) {
+            match (buf, result) {
+                (ReadBuf::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
+                    *read = Some((stage, STAGE_AT..STAGE_AT + len));
                 }
+                // Too short or written to: this answer cannot be completed; the others can.
+                _ => self.h2.abort(&mut cx.h2, stream),
             }
-            let mut output = Output::new(second.ok_or(Gone)?);
-            mind_the_keys(&mut output, &mut this.layer)?;
-            this.output = Some(output);
-            Ok(())
-        });
-        read.unwrap_or(Err(Gone))?;
-        self.go_on(cx)
+        }
+        io.begin_output_in(second.ok_or(Close::Ours("no buffer to seal into"))?)
     }
 
-    /// What is waited for, in HTTP/2. `nothing_aside`: no frame has come in part.
-    pub(super) fn patience_for_streams(&self, nothing_aside: bool) -> Option<Patience> {
-        let Speech::Http2(streams) = &self.speech else { return None };
-        Some(match (streams.h2.is_idle(), nothing_aside) {
-            (true, true) => Patience::Idle(self.requests),
-            (true, false) => Patience::Request(self.requests),
-            (false, _) => Patience::Streams(streams.h2.progress() / PROGRESS),
-        })
+    /// What is waited for, while that is input.
+    pub(super) fn wait(&self, io: &Transport) -> Wait {
+        match (self.h2.is_idle(), io.has_nothing_aside()) {
+            (true, true) => Wait(Timeout::Idle, io.answered()),
+            (true, false) => Wait(Timeout::Request, io.answered()),
+            (false, _) => Wait(Timeout::Streams, self.h2.progress() / PROGRESS),
+        }
     }
 
-    /// Whether an answer is under way; `None`: this is not HTTP/2.
-    pub(super) fn answers_streams(&self) -> Option<bool> {
-        let Speech::Http2(streams) = &self.speech else { return None };
-        Some(!streams.h2.is_idle())
+    /// Whether an answer is under way.
+    pub(super) fn is_answering(&self) -> bool {
+        !self.h2.is_idle()
     }
 
     /// When the connection has something to do of its own accord.
-    pub(super) fn streams_deadline(&self) -> Option<Instant> {
-        let Speech::Http2(streams) = &self.speech else { return None };
-        streams.h2.deadline()
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.h2.deadline()
     }
 
-    /// A deadline may have passed. `false`: this is not HTTP/2, or not any more.
-    pub(super) fn on_timer_for_streams<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
-        if matches!(self.course, Course::Last { .. }) || self.activity == Activity::Kernel {
-            return Ok(false);
-        }
-        let late = cx.now >= self.vigil.deadline();
-        let due = self.streams_deadline().is_some_and(|deadline| deadline <= cx.now);
-        if !late && !due {
-            self.fold_if_due(cx.now);
-            return Ok(matches!(self.speech, Speech::Http2(_)));
-        }
-        let done = self.with_streams(|this, streams| {
-            match this.vigil.patience() {
-                _ if !late => {}
-                Patience::Idle(_) | Patience::Request(_) => streams.h2.close(cx.h2),
-                _ => return Err(Gone),
+    /// A deadline has passed: that of the transport's wait, if it is late, or one of HTTP/2's own.
+    pub(super) fn on_time<E: Engine>(&mut self, io: &Transport, cx: &mut Shared<E>) -> Result<(), Close> {
+        if io.is_late(cx.now) {
+            match io.timeout() {
+                timeout @ (Timeout::Idle | Timeout::Request) => {
+                    self.told_to_end.get_or_insert(Close::Timeout(timeout));
+                    self.h2.close(&mut cx.h2);
+                }
+                timeout => return Err(Close::Timeout(timeout)),
             }
-            streams.h2.on_time(cx.h2, cx.now);
-            Ok(())
-        });
-        let Some(done) = done else { return Ok(false) };
-        done?;
-        self.settle(cx)?;
-        Ok(true)
+        }
+        self.h2.on_time(&mut cx.h2, cx.now);
+        Ok(())
     }
 }
 
-/// Where an answer goes: what it needs of a [`Context`] while it borrows the rest.
-struct Outlet<'o, E: Engine> {
-    ring: &'o mut Ring<E>,
-    shared: &'o mut h2::SharedBuffers<Content>,
-    counts: &'o mut crate::Counts,
-    date: &'o [u8; 29],
-    now: Instant,
-    /// Send buffers to be left alone.
-    keep: usize,
+fn count<E: Engine>(io: &mut Transport, cx: &mut Shared<E>) {
+    io.count_answer();
+    cx.counts.requests += 1;
 }
 
-/// What is looked up with, what is put aside with, and what is answered with, side by side.
-fn split<'c, E: Engine>(cx: &'c mut Context<'_, E>) -> (&'c mut Cache, &'c mut Stashes, Outlet<'c, E>) {
-    let keep = cx.limits.reserve() / 2;
-    let to = Outlet { ring: cx.ring, shared: cx.h2, counts: cx.counts, date: cx.date, now: cx.now, keep };
-    (cx.cache, cx.stashes, to)
-}
-
-/// Requests of one connection that wait for a file. With more of them none is read: each loaded file looks at all of these.
+/// Requests of one connection that wait for a file. With more of them none is read: each loaded file looks
+/// at all of these.
 const PARKED_MAX: usize = 8;
 /// A peer that takes less than this (or an answer) within the time that one send may take is given up.
 const PROGRESS: u64 = 4096;

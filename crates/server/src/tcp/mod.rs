@@ -1,11 +1,9 @@
-//! Connections over TCP: the transport and the protocols on it.
+//! Connections over TCP: a transport, and the protocol that is spoken on it.
 
 mod connection;
 mod http1;
 mod http2;
 pub(crate) mod transport;
-pub(crate) mod turn;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::http2::Content;
-pub(crate) use self::turn::Turn;
+pub(crate) use self::http2::StreamContent;

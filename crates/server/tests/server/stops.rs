@@ -41,7 +41,7 @@ fn patient() -> Limits {
 fn ended(server: &Server) -> Counts {
     thread::scope(|scope| {
         let (tell, told) = channel();
-        scope.spawn(move || tell.send(server.worker.wait()));
+        scope.spawn(move || tell.send(server.worker.wait()).is_ok());
         told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let answering = server.worker.answering();
             server.worker.stop();

@@ -16,7 +16,7 @@ impl Pair {
     /// Asks for a file, for a connection that waits for it; what comes of it is settled.
     fn fetch(&mut self, file: FileId) -> bool {
         let key = Key(1);
-        if let Found::Ready(_) = self.cache.get(file, key) {
+        if let Lookup::Ready(_) = self.cache.get(file, key) {
             return false;
         }
         while self.desk.work_once() {}
@@ -24,7 +24,7 @@ impl Pair {
             let News::Loaded { file, result, displaced, .. } = news else { continue };
             self.cache.arrived(file, result);
             assert_eq!(self.cache.next_waiting(file), Some(key));
-            assert!(matches!(self.cache.get(file, key), Found::Ready(_)), "whoever waits for it gets it");
+            assert!(matches!(self.cache.get(file, key), Lookup::Ready(_)), "whoever waits for it gets it");
             self.cache.settled(file, displaced);
         }
         true
@@ -108,7 +108,7 @@ fn what_was_written_to_is_opened_anew() {
     assert!(pair.fetch(files[0]) && !pair.fetch(files[0]));
     File::options().write(true).open(folder.path().join("0")).unwrap().set_len(3).unwrap();
     assert!(pair.fetch(files[0]), "its length is another now");
-    let Found::Ready(loaded) = pair.cache.get(files[0], Key(1)) else { panic!("loaded") };
+    let Lookup::Ready(loaded) = pair.cache.get(files[0], Key(1)) else { panic!("loaded") };
     let head =
         sitar_http::h1::parse(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\n", &sitar_http::h1::Limits::default());
     let request = head.unwrap().unwrap().request;

@@ -3,58 +3,130 @@
 use sitar_io::Engine;
 use sitar_tls::{Alert, content_type};
 
-use crate::shard::context::{Context, Gone};
-use crate::tcp::connection::{Activity, Connection, Course, Inflow};
-use crate::tcp::http2::Speech;
-use crate::tcp::transport::output::Layer;
+use super::ktls::{Acks, Asked};
+use super::output::Put;
+use super::security::Security;
+use super::{RecvState, Transport, Waiting};
+use crate::close::Close;
+use crate::shard::context::Shared;
 
-impl Connection {
-    /// Everything has been answered: close_notify (or another alert), then FIN, then wait for the peer's.
-    pub(in crate::tcp) fn finish<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if let Course::Last { alert: Some(alert) } = self.course {
-            match &mut self.layer {
-                Layer::Tls(_) => {
-                    let said = self.put(cx, |output, layer| {
+/// The end of a connection, begun: no further request is read.
+pub(super) struct Ending {
+    /// Why it has to end.
+    pub(super) why: Close,
+    pub(super) step: EndStep,
+}
+
+/// How far the end has come.
+pub(super) enum EndStep {
+    /// This alert is to be put behind the last answer.
+    Alert(Alert),
+    /// All is said; the kernel, which seals, may still hold records.
+    Acks(Acks),
+    /// All is said.
+    Said,
+}
+
+impl Transport {
+    /// Ends the connection once what was asked for is answered, with close_notify; `why` is its reason.
+    pub(in crate::tcp) fn end(&mut self, why: Close) {
+        self.end_with(why, EndStep::Alert(Alert::CloseNotify));
+    }
+
+    pub(super) fn end_with(&mut self, why: Close, step: EndStep) {
+        match &mut self.ending {
+            Some(ending) => ending.step = step,
+            None => self.ending = Some(Ending { why, step }),
+        }
+    }
+
+    pub(super) fn end_step(&self) -> Option<&EndStep> {
+        self.ending.as_ref().map(|ending| &ending.step)
+    }
+
+    pub(super) fn set_end_step(&mut self, step: EndStep) {
+        if let Some(ending) = &mut self.ending {
+            ending.step = step;
+        }
+    }
+
+    /// Whether no further request is read.
+    pub(in crate::tcp) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Everything has been answered: sends the last alert, then FIN, then waits for the peer's. `more`: what
+    /// [`flush`](Transport::flush) is told. `keeps_sending`: the peer may send something although nothing
+    /// was asked of it, as one of HTTP/2 does.
+    pub(in crate::tcp) fn finish<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        more: bool,
+        keeps_sending: bool,
+    ) -> Result<(), Close> {
+        if let Some(&EndStep::Alert(alert)) = self.end_step() {
+            match &mut self.security {
+                Security::Tls(_) => {
+                    let put = self.put(cx, |output, security| {
                         // RFC 5246 §7.2.2: no_renegotiation is a warning, so the farewell comes behind it.
                         let is_warning = alert == Alert::NoRenegotiation;
-                        Ok(output.alert(layer, alert)?
-                            && (!is_warning || output.alert(layer, Alert::CloseNotify)?))
+                        match output.alert(security, alert)? {
+                            Put::Done if is_warning => output.alert(security, Alert::CloseNotify),
+                            put => Ok(put),
+                        }
                     })?;
                     // No room: what is gathered goes first, and this comes back here.
-                    if said {
-                        self.course = Course::END_SAID;
+                    if put == Put::Done {
+                        self.set_end_step(EndStep::Said);
                     }
                 }
                 // A record of its own, with its own type: what is gathered goes first.
-                Layer::Kernel(_) if self.output.as_ref().is_some_and(|output| !output.is_empty()) => {}
-                Layer::Kernel(records) => {
-                    let message = records.kernel_alert(alert).map_err(|_| Gone)?;
-                    self.course = Course::END_SAID;
-                    self.drain_kernel(cx);
+                Security::Kernel(_) if self.output.as_ref().is_some_and(|output| !output.is_empty()) => {}
+                Security::Kernel(records) => {
+                    let message = records.kernel_alert(alert);
+                    let message = message.map_err(|_| Close::Ours("the last alert"))?;
+                    self.expect_acks(cx);
                     return self.send_record(cx, content_type::ALERT, &message);
                 }
-                Layer::Handshake(_) | Layer::Plain => self.course = Course::END_SAID,
+                Security::Handshaking(_) | Security::Plain | Security::Failed => {
+                    self.set_end_step(EndStep::Said);
+                }
             }
         }
-        self.flush(cx)?;
-        if self.activity != Activity::Receiving || self.is_kernel_busy(cx)? {
+        self.flush(cx, more)?;
+        if !self.is_receiving() || self.ask_for_acks(cx)? == Asked::Again {
             return Ok(());
         }
-        if self.inflow == Inflow::Ended || self.may_be_reset() {
-            return Err(Gone);
+        if self.input.state == RecvState::Ended || self.may_be_reset(keeps_sending) {
+            return Err(Close::Done);
         }
-        cx.ring.shutdown(&self.conn).map_err(|_| Gone)?;
-        self.activity = Activity::Lingering;
-        cx.stashes.release(&mut self.wire);
-        cx.stashes.release(&mut self.text);
+        cx.ring.shutdown(&self.conn).map_err(|_| Close::Ours("the ring takes no shutdown"))?;
+        self.waiting = Waiting::PeerClose;
+        cx.quota.release(&mut self.input.wire);
+        cx.quota.release(&mut self.input.text);
         Ok(())
     }
 
     /// Whether no answer can be lost to a reset, which a close without lingering sends to a peer
     /// that still sends something.
-    fn may_be_reset(&self) -> bool {
+    fn may_be_reset(&self, keeps_sending: bool) -> bool {
         // A client of HTTP/1 sends its next request when it has the answer to the last one. One of
         // HTTP/2 sends WINDOW_UPDATE all the while.
-        self.has_asked_nothing() && (self.requests == 0 || !matches!(self.speech, Speech::Http2(_)))
+        self.has_asked_nothing() && (self.answered == 0 || !keeps_sending)
+    }
+
+    /// The server stops; `waits`: this connection waits for a request.
+    pub(in crate::tcp) fn note_stop(&mut self, waits: bool) {
+        self.idle_at_stop = waits.then_some(self.answered);
+    }
+
+    /// Whether it waited for a request when the server was asked to stop, and has had none since.
+    pub(in crate::tcp) fn has_asked_nothing(&self) -> bool {
+        self.idle_at_stop == Some(self.answered)
+    }
+
+    /// Returns why it ends: the reason for which the end was begun, else `last`.
+    pub(in crate::tcp) fn why(&self, last: Close) -> Close {
+        self.ending.as_ref().map_or(last, |ending| ending.why)
     }
 }

@@ -4,6 +4,8 @@
 //! a whole request yet, or cannot be answered yet, is copied here. All of it is counted against one limit, and each
 //! connection against its own.
 
+use crate::close::{Close, PeerFault};
+
 /// The smallest room: a peer that sends one byte shall not book more.
 const ROOM_MIN: usize = 1 << 10;
 /// What an unfinished request of a browser needs.
@@ -14,7 +16,7 @@ const ROOM_KEPT: usize = 20 << 10;
 const KEPT: usize = 64;
 
 /// The shard's account of stashed bytes.
-pub(crate) struct Stashes {
+pub(crate) struct InputQuota {
     kept: Vec<Vec<u8>>,
     used: usize,
     limit: usize,
@@ -27,27 +29,33 @@ pub(crate) struct Overfull;
 
 /// Input of one connection. Empty ones hold no memory.
 #[derive(Debug, Default)]
-pub(crate) struct Stash {
+pub(crate) struct InputBuffer {
     bytes: Vec<u8>,
     /// Bytes at the front that are done with.
     start: usize,
-    /// What is booked for it.
-    booked: usize,
+    /// What is charged for it.
+    charged: usize,
 }
 
-impl Stashes {
-    pub(crate) fn new(limit: usize, each: usize) -> Stashes {
-        Stashes { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
+impl From<Overfull> for Close {
+    fn from(_: Overfull) -> Close {
+        Close::Peer(PeerFault::TooMuch)
+    }
+}
+
+impl InputQuota {
+    pub(crate) fn new(limit: usize, each: usize) -> InputQuota {
+        InputQuota { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
     }
 
-    /// What may be booked in all. Small rooms have a little more: within one wake-up the large can take everything, and
-    /// only at its end are those closed who have most ([`excess`](Stashes::excess)); until then nobody who needs little
+    /// What may be charged in all. Small rooms have a little more: within one wake-up the large can take everything, and
+    /// only at its end are those closed who have most ([`excess`](InputQuota::excess)); until then nobody who needs little
     /// shall be turned away.
     fn limit_for(&self, room: usize) -> usize {
         if room <= ROOM_SMALL { self.limit + self.limit / 8 } else { self.limit }
     }
 
-    /// Bytes booked.
+    /// Bytes charged.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used
@@ -59,80 +67,80 @@ impl Stashes {
     }
 
     /// Appends `input`.
-    pub(crate) fn append(&mut self, stash: &mut Stash, input: &[u8]) -> Result<(), Overfull> {
+    pub(crate) fn append(&mut self, buffer: &mut InputBuffer, input: &[u8]) -> Result<(), Overfull> {
         if input.is_empty() {
             return Ok(());
         }
-        if stash.start > 0 && stash.bytes.len() + input.len() > stash.bytes.capacity() {
-            stash.bytes.drain(..stash.start);
-            stash.start = 0;
+        if buffer.start > 0 && buffer.bytes.len() + input.len() > buffer.bytes.capacity() {
+            buffer.bytes.drain(..buffer.start);
+            buffer.start = 0;
         }
-        let len = stash.bytes.len() + input.len();
-        if stash.booked < len {
+        let len = buffer.bytes.len() + input.len();
+        if buffer.charged < len {
             let room = match len {
                 0..=ROOM_KEPT => len.next_power_of_two().clamp(ROOM_MIN, ROOM_KEPT),
                 _ => len.next_multiple_of(ROOM_KEPT),
             };
-            if len > self.each || self.used - stash.booked + room > self.limit_for(room) {
+            if len > self.each || self.used - buffer.charged + room > self.limit_for(room) {
                 return Err(Overfull);
             }
-            // A kept room is lent to those only who need most of it, so that what is booked is what is used.
-            let kept = if stash.booked == 0 && room == ROOM_KEPT { self.kept.pop() } else { None };
+            // A kept room is lent to those only who need most of it, so that what is charged is what is used.
+            let kept = if buffer.charged == 0 && room == ROOM_KEPT { self.kept.pop() } else { None };
             match kept {
-                Some(bytes) => stash.bytes = bytes,
-                None => stash.bytes.reserve_exact(room - stash.bytes.len()),
+                Some(bytes) => buffer.bytes = bytes,
+                None => buffer.bytes.reserve_exact(room - buffer.bytes.len()),
             }
-            self.used = self.used - stash.booked + room;
-            stash.booked = room;
+            self.used = self.used - buffer.charged + room;
+            buffer.charged = room;
         }
-        stash.bytes.extend_from_slice(input);
+        buffer.bytes.extend_from_slice(input);
         Ok(())
     }
 
-    /// Books memory that is no stash's, for as long as `booked` says.
-    pub(crate) fn book(&mut self, booked: &mut usize, more: usize) -> Result<(), Overfull> {
-        if *booked + more > self.each || self.used + more > self.limit_for(more) {
+    /// Books memory that is no buffer's, for as long as `charged` says.
+    pub(crate) fn charge(&mut self, charged: &mut usize, more: usize) -> Result<(), Overfull> {
+        if *charged + more > self.each || self.used + more > self.limit_for(more) {
             return Err(Overfull);
         }
         self.used += more;
-        *booked += more;
+        *charged += more;
         Ok(())
     }
 
-    /// Gives back what is booked beyond `left`.
-    pub(crate) fn unbook(&mut self, booked: &mut usize, left: usize) {
-        let gone = booked.saturating_sub(left);
+    /// Gives back what is charged beyond `left`.
+    pub(crate) fn refund(&mut self, charged: &mut usize, left: usize) {
+        let gone = charged.saturating_sub(left);
         self.used -= gone;
-        *booked -= gone;
+        *charged -= gone;
     }
 
-    /// The first `count` bytes are done with. An empty stash gives its memory back.
-    pub(crate) fn consume(&mut self, stash: &mut Stash, count: usize) {
-        stash.start = (stash.start + count).min(stash.bytes.len());
-        if stash.start == stash.bytes.len() {
-            self.release(stash);
+    /// The first `count` bytes are done with. An empty buffer gives its memory back.
+    pub(crate) fn consume(&mut self, buffer: &mut InputBuffer, count: usize) {
+        buffer.start = (buffer.start + count).min(buffer.bytes.len());
+        if buffer.start == buffer.bytes.len() {
+            self.release(buffer);
         }
     }
 
     /// Throws away what is stashed.
-    pub(crate) fn release(&mut self, stash: &mut Stash) {
-        self.used -= stash.booked;
-        let mut old = std::mem::take(stash);
-        if old.booked == ROOM_KEPT && self.kept.len() < KEPT {
+    pub(crate) fn release(&mut self, buffer: &mut InputBuffer) {
+        self.used -= buffer.charged;
+        let mut old = std::mem::take(buffer);
+        if old.charged == ROOM_KEPT && self.kept.len() < KEPT {
             old.bytes.clear();
             self.kept.push(old.bytes);
         }
     }
 }
 
-impl Stash {
+impl InputBuffer {
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
     }
 
-    /// Bytes booked for it.
-    pub(crate) fn booked(&self) -> usize {
-        self.booked
+    /// Bytes charged for it.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -154,52 +162,52 @@ mod tests {
 
     #[test]
     fn keeps_order_and_gives_memory_back() {
-        let mut stashes = Stashes::new(1 << 20, 100_000);
-        let mut stash = Stash::default();
-        stashes.append(&mut stash, b"").unwrap();
-        assert_eq!(stashes.used(), 0);
-        stashes.append(&mut stash, b"abc").unwrap();
-        stashes.append(&mut stash, b"def").unwrap();
-        stashes.consume(&mut stash, 2);
-        assert_eq!((stash.bytes(), stash.len()), (&b"cdef"[..], 4));
+        let mut quota = InputQuota::new(1 << 20, 100_000);
+        let mut buffer = InputBuffer::default();
+        quota.append(&mut buffer, b"").unwrap();
+        assert_eq!(quota.used(), 0);
+        quota.append(&mut buffer, b"abc").unwrap();
+        quota.append(&mut buffer, b"def").unwrap();
+        quota.consume(&mut buffer, 2);
+        assert_eq!((buffer.bytes(), buffer.len()), (&b"cdef"[..], 4));
         for _ in 0..30 {
-            stashes.append(&mut stash, &[b'x'; 1000]).unwrap();
-            stashes.consume(&mut stash, 1000);
+            quota.append(&mut buffer, &[b'x'; 1000]).unwrap();
+            quota.consume(&mut buffer, 1000);
         }
-        assert_eq!(stash.bytes(), b"xxxx");
-        assert_eq!(stashes.used(), 1024, "what was consumed makes room");
-        stashes.consume(&mut stash, 4);
-        assert!(stash.is_empty());
-        assert_eq!(stashes.used(), 0);
+        assert_eq!(buffer.bytes(), b"xxxx");
+        assert_eq!(quota.used(), 1024, "what was consumed makes room");
+        quota.consume(&mut buffer, 4);
+        assert!(buffer.is_empty());
+        assert_eq!(quota.used(), 0);
     }
 
     #[test]
     fn both_limits_hold() {
-        let mut stashes = Stashes::new(50_000, 30_000);
-        let (mut a, mut b, mut c) = (Stash::default(), Stash::default(), Stash::default());
-        assert_eq!(stashes.append(&mut a, &[0; 30_001]), Err(Overfull));
-        stashes.append(&mut a, &[0; 20_000]).unwrap();
-        assert_eq!(stashes.used(), 20480);
-        assert_eq!(stashes.append(&mut a, &[0; 10_001]), Err(Overfull), "its own");
-        assert_eq!(stashes.excess(), None);
-        stashes.append(&mut b, &[0; 20_000]).unwrap();
-        assert_eq!(stashes.append(&mut c, &[0; 9000]), Err(Overfull), "everybody's");
-        stashes.append(&mut c, &[0; 8000]).unwrap();
-        assert_eq!(stashes.excess(), Some(20480 + 20480 + 8192 - 37_500));
-        let mut late = Stash::default();
-        assert_eq!(stashes.append(&mut late, &[0; 5000]), Err(Overfull), "everybody's");
-        stashes.append(&mut late, &[0; 4000]).unwrap();
-        let mut later = Stash::default();
+        let mut quota = InputQuota::new(50_000, 30_000);
+        let (mut a, mut b, mut c) = (InputBuffer::default(), InputBuffer::default(), InputBuffer::default());
+        assert_eq!(quota.append(&mut a, &[0; 30_001]), Err(Overfull));
+        quota.append(&mut a, &[0; 20_000]).unwrap();
+        assert_eq!(quota.used(), 20480);
+        assert_eq!(quota.append(&mut a, &[0; 10_001]), Err(Overfull), "its own");
+        assert_eq!(quota.excess(), None);
+        quota.append(&mut b, &[0; 20_000]).unwrap();
+        assert_eq!(quota.append(&mut c, &[0; 9000]), Err(Overfull), "everybody's");
+        quota.append(&mut c, &[0; 8000]).unwrap();
+        assert_eq!(quota.excess(), Some(20480 + 20480 + 8192 - 37_500));
+        let mut late = InputBuffer::default();
+        assert_eq!(quota.append(&mut late, &[0; 5000]), Err(Overfull), "everybody's");
+        quota.append(&mut late, &[0; 4000]).unwrap();
+        let mut later = InputBuffer::default();
         assert_eq!(
-            stashes.append(&mut later, &[0; 4000]),
+            quota.append(&mut later, &[0; 4000]),
             Err(Overfull),
             "what is left for the small ends, too"
         );
-        stashes.release(&mut late);
-        stashes.release(&mut a);
-        stashes.append(&mut c, &[0; 9000]).unwrap();
-        stashes.release(&mut b);
-        stashes.release(&mut c);
-        assert_eq!(stashes.used(), 0);
+        quota.release(&mut late);
+        quota.release(&mut a);
+        quota.append(&mut c, &[0; 9000]).unwrap();
+        quota.release(&mut b);
+        quota.release(&mut c);
+        assert_eq!(quota.used(), 0);
     }
 }

@@ -6,249 +6,276 @@
 //!                                       └──────────┴── refused: sealing goes on here
 //! ```
 //!
-//! Nothing is sent between the offer of a key and the kernel's answer, so no nonce is used on both sides. A kernel reports a
-//! send as soon as the bytes are sealed, even if TCP had no room for the record, and drops such records at a shutdown or close: so
-//! before those it is asked until the peer has acknowledged everything.
+//! Nothing is sent between the offer of a key and the kernel's answer, so no nonce is used on both sides.
+//! A kernel reports a send as soon as the bytes are sealed, even if TCP had no room for the record, and
+//! drops such records at a shutdown or close. Before those it is asked until the peer has acknowledged
+//! everything.
 
 use std::time::{Duration, Instant};
 
 use sitar_io::{Engine, Errno, SendBuf, SockOpt, TlsCipher, TlsTx};
 use sitar_tls::{Aead, SealingKey, Version, content_type};
 
+use super::close::EndStep;
+use super::security::Security;
+use super::{Transport, Waiting};
 use crate::TlsOffload;
+use crate::close::Close;
 use crate::limits::Limits;
-use crate::shard::context::{Context, Gone};
-use crate::tcp::connection::{Activity, Connection, Course};
-use crate::tcp::transport::output::Layer;
+use crate::shard::context::Shared;
 
-/// What is to be settled with the kernel before anything else is sent.
-pub(in crate::tcp) enum Keying {
+/// What is to be done with the kernel at the next record boundary, before anything else is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum KtlsState {
     /// Nothing.
     Settled,
-    /// It is to be given the key, at the next record boundary.
+    /// It is to be given the key.
+    AttachDue,
+    /// It is to be given the next key.
+    UpdateDue,
+}
+
+/// What the kernel has been asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum KtlsStep {
+    /// To put its TLS under the socket.
     Attach,
-    /// Its TLS is being put under the socket.
-    Ulp,
-    /// It is being given the key.
-    Offered,
-    /// It is to be given the next key, at the next record boundary.
-    Update,
-    /// The KeyUpdate that announces this key is on its way.
-    Updating(Box<TlsTx>),
-    /// It is being given the next key.
-    Next,
-    /// All is said; it may still hold records.
-    Draining {
-        /// The least that its queue has held when it was asked.
-        left: usize,
-        /// When to give up, unless `left` shrinks.
-        until: Instant,
-        /// Zeros in a row.
-        zeros: u8,
-    },
+    /// To take the key.
+    Key,
+    /// To take the next key.
+    NextKey,
+    /// How much the peer has not acknowledged.
+    Acks,
+}
+
+/// What is known of records that the kernel may still hold.
+pub(super) struct Acks {
+    /// The least that its queue has held when it was asked.
+    left: usize,
+    /// When to give up, unless `left` shrinks.
+    until: Instant,
+    /// Zeros in a row.
+    zeros: u8,
 }
 
 /// How soon to ask again whether everything has been acknowledged.
-const DRAIN_STEP: Duration = Duration::from_millis(150);
-/// So many zeros in a row are believed: a record that had to wait for room in TCP's queue is put there by a worker of the
-/// kernel's, which has been called long before the queue is empty, but may not have run.
+const ACKS_STEP: Duration = Duration::from_millis(150);
+/// Zeros in a row that are believed. A record that had to wait for room in TCP's queue is put there by a
+/// worker of the kernel's, which has been called long before the queue is empty, but may not have run.
 const ZEROS: u8 = 2;
 
-impl Connection {
-    /// The handshake is over: from the next record boundary on the kernel is to seal, if it is wanted and can.
-    pub(in crate::tcp) fn want_kernel(&mut self, offload: TlsOffload) {
-        if let (TlsOffload::Kernel { .. }, Layer::Tls(records)) = (offload, &self.layer)
+/// What comes of an answer of the kernel.
+#[must_use]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::tcp) enum Asked {
+    /// Nothing is to be waited for any more.
+    Settled,
+    /// It has been asked for something else.
+    Again,
+}
+
+impl Transport {
+    /// After the handshake: from the next record boundary on the kernel is to seal, if it is wanted and can.
+    pub(super) fn want_kernel(&mut self, offload: TlsOffload) {
+        if let (TlsOffload::Kernel { .. }, Security::Tls(records)) = (offload, &self.security)
             && records.version() == Version::Tls13
         {
-            self.keying = Keying::Attach;
+            self.ktls = KtlsState::AttachDue;
         }
     }
 
-    /// Whether requests can be looked at.
+    /// Whether nothing is to be settled with the kernel, so that requests can be looked at.
     pub(in crate::tcp) fn is_keyed(&self) -> bool {
-        matches!(self.keying, Keying::Settled)
+        self.ktls == KtlsState::Settled
+            && !matches!(self.waiting, Waiting::Kernel(_))
+            && !matches!(self.end_step(), Some(EndStep::Acks(_)))
     }
 
-    /// The peer wants us to change our key (RFC 8446 §4.6.3).
-    pub(in crate::tcp) fn update_kernel(&mut self, offload: TlsOffload) {
+    /// Answers a request of the peer to change the key (RFC 8446 §4.6.3).
+    pub(super) fn update_kernel(&mut self, offload: TlsOffload) {
         match offload {
-            TlsOffload::Kernel { rekey: true } => self.keying = Keying::Update,
+            TlsOffload::Kernel { rekey: true } => self.ktls = KtlsState::UpdateDue,
             // Such a kernel keeps the first key for ever.
-            TlsOffload::Kernel { rekey: false } | TlsOffload::None => self.course = Course::END,
+            TlsOffload::Kernel { rekey: false } | TlsOffload::None => {
+                self.end(Close::Ours("the kernel cannot change its key"));
+            }
         }
     }
 
     /// Counts what the kernel is given to seal.
-    pub(in crate::tcp) fn count_for_kernel(&mut self, len: usize) {
-        if let Layer::Kernel(records) = &mut self.layer {
+    pub(super) fn count_for_kernel(&mut self, len: usize) {
+        if let Security::Kernel(records) = &mut self.security {
             records.count_kernel_send(len);
         }
     }
 
     /// At a record boundary: begins what is due.
-    pub(in crate::tcp) fn mind_the_kernel<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if self.activity != Activity::Receiving || matches!(self.course, Course::Last { .. }) {
+    pub(in crate::tcp) fn settle_kernel<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
+        if !matches!(self.waiting, Waiting::Input) || self.is_ending() {
             return Ok(());
         }
-        match self.keying {
-            Keying::Attach => self.tell_kernel(cx, SockOpt::TlsUlp, Keying::Ulp),
-            Keying::Update => {
-                let Layer::Kernel(records) = &mut self.layer else { return Err(Gone) };
-                let (message, key) = records.kernel_key_update().map_err(|_| Gone)?;
-                self.keying = Keying::Updating(told(&key).ok_or(Gone)?);
-                self.send_record(cx, content_type::HANDSHAKE, &message)
+        match self.ktls {
+            KtlsState::Settled => Ok(()),
+            KtlsState::AttachDue => self.ask_kernel(cx, SockOpt::TlsUlp, KtlsStep::Attach),
+            KtlsState::UpdateDue => {
+                let Security::Kernel(records) = &mut self.security else {
+                    return Err(Close::Ours("no key to update"));
+                };
+                let update = records.kernel_key_update();
+                let (message, key) = update.map_err(|_| Close::Ours("the next key cannot be made"))?;
+                self.send_record(cx, content_type::HANDSHAKE, &message)?;
+                let next = kernel_key(&key)?;
+                if let Waiting::Sending { next_key, .. } = &mut self.waiting {
+                    *next_key = Some(next);
+                }
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
-    /// After a send: if it was a KeyUpdate, the kernel is given the key that it announced.
-    pub(in crate::tcp) fn give_next_key<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<bool, Gone> {
-        match std::mem::replace(&mut self.keying, Keying::Settled) {
-            Keying::Updating(key) => {
-                self.tell_kernel(cx, SockOpt::TlsTx(key), Keying::Next)?;
-                Ok(true)
-            }
-            other => {
-                self.keying = other;
-                Ok(false)
-            }
-        }
+    /// After a KeyUpdate has been sent: gives the kernel the key that it announced.
+    pub(super) fn give_next_key<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        key: Box<TlsTx>,
+    ) -> Result<(), Close> {
+        self.ask_kernel(cx, SockOpt::TlsTx(key), KtlsStep::NextKey)
     }
 
     /// Sends one record of that type, which the kernel seals.
-    pub(in crate::tcp) fn send_record<E: Engine>(
+    pub(super) fn send_record<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        cx: &mut Shared<E>,
         content_type: u8,
         message: &[u8],
-    ) -> Result<(), Gone> {
-        let mut tx = cx.ring.take_tx().ok_or(Gone)?;
-        tx.get_mut(..message.len()).ok_or(Gone)?.copy_from_slice(message);
+    ) -> Result<(), Close> {
+        let mut tx = cx.ring.take_tx().ok_or(Close::Shed)?;
+        let room = tx.get_mut(..message.len()).ok_or(Close::Ours("a record longer than a buffer"))?;
+        room.copy_from_slice(message);
         tx.set_filled(message.len());
         self.send(cx, SendBuf::Record(content_type, tx), false)
     }
 
-    /// Sets an option; `keying` is what its answer is to.
-    fn tell_kernel<E: Engine>(
+    /// Sets an option and waits for the answer.
+    fn ask_kernel<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        cx: &mut Shared<E>,
         opt: SockOpt,
-        keying: Keying,
-    ) -> Result<(), Gone> {
-        cx.ring.set_opt(&self.conn, opt).map_err(|_| Gone)?;
-        self.keying = keying;
-        self.wait_for_kernel(cx);
+        step: KtlsStep,
+    ) -> Result<(), Close> {
+        cx.ring.set_opt(&self.conn, opt).map_err(|_| Close::Ours("setting an option"))?;
+        self.ktls = KtlsState::Settled;
+        self.wait_for_kernel(cx, step);
         Ok(())
     }
 
-    fn wait_for_kernel<E: Engine>(&mut self, cx: &Context<'_, E>) {
-        self.activity = Activity::Kernel;
-        self.waits += 1;
-        self.be_patient(cx);
+    fn wait_for_kernel<E: Engine>(&mut self, cx: &Shared<E>, step: KtlsStep) {
+        self.begin_wait(Waiting::Kernel(step));
+        self.arm_timeout(cx);
     }
 
     /// A socket option has been set, or not.
-    pub(crate) fn on_opt_set<E: Engine>(
+    pub(in crate::tcp) fn on_opt_set<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        cx: &mut Shared<E>,
         result: Result<(), Errno>,
-    ) -> Result<(), Gone> {
-        match (std::mem::replace(&mut self.keying, Keying::Settled), &mut self.layer) {
-            (Keying::Ulp, Layer::Tls(records)) => {
+    ) -> Result<Asked, Close> {
+        let Waiting::Kernel(step) = self.waiting else { return Ok(Asked::Again) };
+        match (step, &mut self.security) {
+            (KtlsStep::Attach, Security::Tls(records)) => {
                 // Refused after the client's FIN (ENOTCONN), or for want of memory: sealing goes on here.
                 if result.is_ok()
                     && let Ok(key) = records.offer_key()
                 {
-                    let told = told(&key).ok_or(Gone)?;
-                    return self.tell_kernel(cx, SockOpt::TlsTx(told), Keying::Offered);
+                    let key = kernel_key(&key)?;
+                    self.ask_kernel(cx, SockOpt::TlsTx(key), KtlsStep::Key)?;
+                    return Ok(Asked::Again);
                 }
             }
-            (Keying::Offered, Layer::Tls(records)) => {
+            (KtlsStep::Key, Security::Tls(records)) => {
                 records.key_taken(result.is_ok());
                 if result.is_ok()
-                    && let Layer::Tls(records) = std::mem::replace(&mut self.layer, Layer::Plain)
+                    && let Security::Tls(records) = std::mem::replace(&mut self.security, Security::Failed)
                 {
-                    self.layer = Layer::Kernel(records);
+                    self.security = Security::Kernel(records);
                     cx.counts.kernel_sealed += 1;
                 }
             }
             // Without the key that was announced nothing can be sent.
-            (Keying::Next, _) => result.map_err(|_| Gone)?,
-            (other, _) => {
-                self.keying = other;
-                return Ok(());
-            }
+            (KtlsStep::NextKey, _) => result.map_err(Close::Kernel)?,
+            (KtlsStep::Attach | KtlsStep::Key | KtlsStep::Acks, _) => return Ok(Asked::Again),
         }
-        self.activity = Activity::Receiving;
-        self.go_on(cx)
+        self.waiting = Waiting::Input;
+        Ok(Asked::Settled)
     }
 
     // The end.
 
-    /// The last record is about to be sent: after it, the kernel is asked until all has been acknowledged.
-    pub(in crate::tcp) fn drain_kernel<E: Engine>(&mut self, cx: &Context<'_, E>) {
-        self.keying = Keying::Draining { left: usize::MAX, until: cx.now + cx.limits.send, zeros: 0 };
+    /// The last record is about to be sent: after it the kernel is asked until all is acknowledged.
+    pub(super) fn expect_acks<E: Engine>(&mut self, cx: &Shared<E>) {
+        let acks = Acks { left: usize::MAX, until: cx.now + cx.limits.send, zeros: 0 };
+        self.set_end_step(EndStep::Acks(acks));
     }
 
-    /// Whether the kernel may hold records that a shutdown would destroy; asks it.
-    pub(in crate::tcp) fn is_kernel_busy<E: Engine>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-    ) -> Result<bool, Gone> {
-        let Keying::Draining { zeros, .. } = self.keying else { return Ok(false) };
-        if zeros >= ZEROS {
-            return Ok(false);
+    /// Asks the kernel, if it may hold records that a shutdown would destroy.
+    pub(super) fn ask_for_acks<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<Asked, Close> {
+        match self.end_step() {
+            Some(EndStep::Acks(acks)) if acks.zeros < ZEROS => {}
+            _ => return Ok(Asked::Settled),
         }
-        cx.ring.unacked(&self.conn).map_err(|_| Gone)?;
-        self.wait_for_kernel(cx);
-        Ok(true)
+        cx.ring.unacked(&self.conn).map_err(|_| Close::Ours("asking for acknowledgements"))?;
+        self.wait_for_kernel(cx, KtlsStep::Acks);
+        Ok(Asked::Again)
     }
 
-    /// So much has not been acknowledged.
-    pub(crate) fn on_unacked<E: Engine>(
+    /// The kernel has said how much has not been acknowledged.
+    pub(in crate::tcp) fn on_unacked<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
+        cx: &Shared<E>,
         result: Result<usize, Errno>,
-    ) -> Result<(), Gone> {
-        let now = result.map_err(|_| Gone)?;
-        if let Keying::Draining { left, until, zeros } = &mut self.keying {
+    ) -> Result<(), Close> {
+        let now = result.map_err(Close::of_socket)?;
+        let step = self.ending.as_mut().map(|ending| &mut ending.step);
+        if let Some(EndStep::Acks(Acks { left, until, zeros })) = step {
             if now < *left {
                 *until = cx.now + cx.limits.send;
             }
             *left = now.min(*left);
             *zeros = if now == 0 { *zeros + 1 } else { 0 };
         }
-        // Asked again when `DRAIN_STEP` has passed: see `on_kernel_late`.
+        // Asked again when `ACKS_STEP` has passed: see `on_kernel_timeout`.
         Ok(())
     }
 
-    /// The time that the kernel had is over.
-    pub(in crate::tcp) fn on_kernel_late<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        match self.keying {
-            Keying::Draining { until, .. } if cx.now < until => {
-                self.activity = Activity::Receiving;
-                self.settle(cx)
+    /// The time that the kernel had has passed. Nothing is waited for then, or the connection is over.
+    pub(in crate::tcp) fn on_kernel_timeout(&mut self, now: Instant) -> Result<(), Close> {
+        match self.end_step() {
+            Some(EndStep::Acks(Acks { until, .. })) if now < *until => {
+                self.waiting = Waiting::Input;
+                Ok(())
             }
-            _ => Err(Gone),
+            _ => Err(Close::Timeout(crate::close::Timeout::Send)),
         }
     }
+}
 
+impl KtlsStep {
     /// How long the kernel may take.
-    pub(in crate::tcp) fn kernel_patience(&self, limits: &Limits) -> Duration {
-        match self.keying {
-            Keying::Draining { .. } => DRAIN_STEP,
-            _ => limits.send,
+    pub(super) fn patience(self, limits: &Limits) -> Duration {
+        match self {
+            KtlsStep::Acks => ACKS_STEP,
+            KtlsStep::Attach | KtlsStep::Key | KtlsStep::NextKey => limits.send,
         }
     }
 }
 
 /// A key in the words of the kernel.
-fn told(key: &SealingKey) -> Option<Box<TlsTx>> {
+fn kernel_key(key: &SealingKey) -> Result<Box<TlsTx>, Close> {
     let cipher = match key.aead() {
         Aead::Aes128Gcm => TlsCipher::Aes128Gcm,
         Aead::Aes256Gcm => TlsCipher::Aes256Gcm,
         Aead::ChaCha20Poly1305 => TlsCipher::ChaCha20Poly1305,
     };
-    TlsTx::tls13(cipher, key.key(), key.iv(), key.sequence()).map(Box::new)
+    let key = TlsTx::tls13(cipher, key.key(), key.iv(), key.sequence()).map(Box::new);
+    key.ok_or(Close::Ours("a key that the kernel has no words for"))
 }

@@ -1,328 +1,249 @@
-//! What comes in: records opened, requests read and answered.
+//! What comes in: bytes put aside, records opened.
 
-use sitar_http::h1::{self, BodyDrain, Drained, Framing, Rejection};
-use sitar_http::{Method, Status};
-use sitar_io::Engine;
-use sitar_tls::{Alert, Frame, HandshakeError, HandshakeStep, Opened};
+use sitar_io::{Engine, RecvEnd, RxBuf};
+use sitar_tls::{Alert, Frame};
 
-use crate::content::lookup::{Found, look_up};
-use crate::shard::context::{Context, Gone};
-use crate::tcp::Turn;
-use crate::tcp::connection::{Activity, Connection, Course, Inflow};
-use crate::tcp::http1::{Written, write};
-use crate::tcp::http2::Speech;
-use crate::tcp::transport::key_limits::is_worn;
-use crate::tcp::transport::output::{Layer, Output};
+use super::close::EndStep;
+use super::input::InputBuffer;
+use super::output::{Output, Put};
+use super::security::Security;
+use super::{RecvState, Transport, Waiting};
+use crate::close::{Close, PeerFault};
+use crate::limits::PAUSE_AT;
+use crate::shard::context::Shared;
 
-impl Connection {
-    /// Works on what was put aside.
-    pub(in crate::tcp) fn take_stashed<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        let mut wire = std::mem::take(&mut self.wire);
-        let used = self.take_wire(cx, wire.bytes_mut());
-        cx.stashes.consume(&mut wire, *used.as_ref().unwrap_or(&0));
-        // A handshake's left-over may have been put there meanwhile: it comes first, and then nothing else was left.
-        if self.wire.is_empty() {
-            self.wire = wire;
-        } else {
-            let later = cx.stashes.append(&mut self.wire, wire.bytes());
-            cx.stashes.release(&mut wire);
-            later?;
-        }
-        used.map(drop)
+/// Bytes that are thrown away of a peer that nothing more is read from, before it is cut off.
+const DISCARD_MAX: usize = 4 << 20;
+
+/// What lies in front of the bytes off the wire.
+pub(in crate::tcp) enum Opened<'w> {
+    /// Text: all of the bytes, where nothing is sealed.
+    Plain,
+    /// A whole record, and the text in it.
+    Text { used: usize, text: &'w mut [u8] },
+    /// A whole record that was dealt with.
+    Nothing { used: usize },
+    /// A part of a record.
+    Partial,
+    /// The peer sends nothing more.
+    CloseNotify,
+    /// The peer has broken the rules of TLS, and the end has begun.
+    Broken,
+    /// The handshake has to go on first.
+    Handshake,
+}
+
+/// What is to be done with bytes that have arrived.
+#[must_use]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::tcp) enum Arrival {
+    /// Nothing: nothing more is read from this peer.
+    Discarded,
+    /// They wait behind what came before them, which can be worked on.
+    Appended,
+    /// They wait until something else has come.
+    PutAside,
+    /// They can be worked on where they are.
+    Direct,
+}
+
+impl Transport {
+    /// Begins to receive.
+    pub(in crate::tcp) fn begin_receiving<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
+        cx.ring.recv(&self.conn).map_err(|_| Close::Ours("the ring takes no receive"))?;
+        Ok(())
     }
 
-    /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
-    pub(in crate::tcp) fn take_wire<E: Engine>(
+    /// Bytes from the peer.
+    pub(in crate::tcp) fn on_recv<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
-        wire: &mut [u8],
-    ) -> Result<usize, Gone> {
-        if !self.text.is_empty() {
-            self.take_text(cx)?;
+        cx: &mut Shared<E>,
+        buf: &RxBuf,
+    ) -> Result<Arrival, Close> {
+        // Nothing more is read from this peer, but a reset while its last answer is on the way could
+        // destroy that.
+        if self.is_ending() || self.input.state == RecvState::Ended {
+            self.input.discarded += buf.len();
+            let too_much = self.input.discarded > DISCARD_MAX;
+            return if too_much { Err(Close::Peer(PeerFault::TooMuch)) } else { Ok(Arrival::Discarded) };
         }
-        let mut used = 0;
-        while self.is_hungry() && used < wire.len() {
-            match &mut self.layer {
-                Layer::Plain => return Ok(used + self.serve(cx, &wire[used..])?),
-                Layer::Handshake(_) if cx.turn == Turn::Others => self.queue(cx),
-                Layer::Handshake(_) => {
-                    self.negotiate(cx, &wire[used..])?;
-                    return Ok(wire.len());
-                }
-                Layer::Tls(records) | Layer::Kernel(records) => {
-                    let len = match records.frame(&wire[used..]) {
-                        Ok(Frame::Whole(len)) => len,
-                        Ok(Frame::Incomplete { .. }) => break,
-                        Err(error) => return self.misbehaved(error.alert()).map(|()| wire.len()),
-                    };
-                    let record = &mut wire[used..used + len];
-                    used += len;
-                    match records.open(record) {
-                        Ok(Opened::Data(text)) => {
-                            if self.text.is_empty() {
-                                let done = self.serve(cx, text)?;
-                                cx.stashes.append(&mut self.text, &text[done..])?;
-                            } else {
-                                cx.stashes.append(&mut self.text, text)?;
-                                self.take_text(cx)?;
-                            }
-                        }
-                        Ok(Opened::Nothing) => {}
-                        Ok(Opened::KeyUpdateRequested) => self.answer_key_update(cx)?,
-                        Ok(Opened::CloseNotify) => {
-                            self.on_close_notify();
-                            return Ok(wire.len());
-                        }
-                        Ok(Opened::Alert(_)) => return Err(Gone),
-                        Err(error) => return self.misbehaved(error.alert()).map(|()| wire.len()),
-                    }
-                }
-            }
+        if self.is_receiving() && self.input.wire.is_empty() {
+            return Ok(Arrival::Direct);
         }
-        if let Course::Last { .. } = self.course {
-            return Ok(wire.len());
-        }
-        Ok(used)
+        cx.quota.append(&mut self.input.wire, buf)?;
+        Ok(if self.is_receiving() { Arrival::Appended } else { Arrival::PutAside })
     }
 
-    fn take_text<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        let mut text = std::mem::take(&mut self.text);
-        let used = self.serve(cx, text.bytes());
-        cx.stashes.consume(&mut text, *used.as_ref().unwrap_or(&0));
-        self.text = text;
-        used.map(drop)
+    /// Puts bytes off the wire aside.
+    pub(in crate::tcp) fn put_wire_aside<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        bytes: &[u8],
+    ) -> Result<(), Close> {
+        Ok(cx.quota.append(&mut self.input.wire, bytes)?)
     }
 
-    /// The peer will send nothing more. As at the end of TCP's stream, what it has asked for is answered.
-    fn on_close_notify(&mut self) {
-        match self.speech {
-            Speech::Http2(_) => self.inflow = Inflow::Ended,
-            Speech::Unheard | Speech::Http1 => self.course = Course::END,
+    /// Puts text aside.
+    pub(in crate::tcp) fn put_text_aside<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        text: &[u8],
+    ) -> Result<(), Close> {
+        Ok(cx.quota.append(&mut self.input.text, text)?)
+    }
+
+    /// Takes what was put aside off the wire; [`return_wire`](Transport::return_wire) gets it back.
+    pub(in crate::tcp) fn take_wire(&mut self) -> InputBuffer {
+        std::mem::take(&mut self.input.wire)
+    }
+
+    /// Puts back what is left behind the first `used` bytes.
+    pub(in crate::tcp) fn return_wire<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        mut wire: InputBuffer,
+        used: usize,
+    ) -> Result<(), Close> {
+        cx.quota.consume(&mut wire, used);
+        // What a handshake left over may have been put there meanwhile: it comes first, and then nothing
+        // else was left.
+        if self.input.wire.is_empty() {
+            self.input.wire = wire;
+            return Ok(());
         }
+        let later = cx.quota.append(&mut self.input.wire, wire.bytes());
+        cx.quota.release(&mut wire);
+        Ok(later?)
     }
 
-    /// Whether the next request can be looked at now.
-    pub(in crate::tcp) fn is_hungry(&self) -> bool {
-        self.activity == Activity::Receiving
-            && self.rest.is_none()
-            && self.is_keyed()
-            && !matches!(self.course, Course::Last { .. })
+    /// Takes the text that was put aside; [`return_text`](Transport::return_text) gets it back.
+    pub(in crate::tcp) fn take_text(&mut self) -> InputBuffer {
+        std::mem::take(&mut self.input.text)
     }
 
-    fn negotiate<E: Engine>(&mut self, cx: &mut Context<'_, E>, bytes: &[u8]) -> Result<(), Gone> {
-        let Layer::Handshake(handshake) = std::mem::replace(&mut self.layer, Layer::Plain) else {
-            return Err(Gone);
+    /// Puts back what is left behind the first `used` bytes.
+    pub(in crate::tcp) fn return_text<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        mut text: InputBuffer,
+        used: usize,
+    ) {
+        cx.quota.consume(&mut text, used);
+        self.input.text = text;
+    }
+
+    pub(in crate::tcp) fn has_text(&self) -> bool {
+        !self.input.text.is_empty()
+    }
+
+    /// Whether nothing is put aside.
+    pub(in crate::tcp) fn has_nothing_aside(&self) -> bool {
+        self.input.wire.is_empty() && self.input.text.is_empty()
+    }
+
+    /// Bytes charged for what is put aside.
+    pub(in crate::tcp) fn charged(&self) -> usize {
+        self.input.wire.charged() + self.input.text.charged()
+    }
+
+    /// The start of a request that has come in part.
+    pub(in crate::tcp) fn pending(&self) -> &[u8] {
+        // Where records are opened, a part of one is no request yet.
+        if let Security::Plain = self.security { self.input.wire.bytes() } else { self.input.text.bytes() }
+    }
+
+    /// Opens the record in front of `wire`, if there is a whole one.
+    pub(in crate::tcp) fn open<'w, E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        wire: &'w mut [u8],
+    ) -> Result<Opened<'w>, Close> {
+        let records = match &mut self.security {
+            Security::Plain => return Ok(Opened::Plain),
+            Security::Handshaking(_) => return Ok(Opened::Handshake),
+            Security::Failed => return Ok(Opened::Partial),
+            Security::Tls(records) | Security::Kernel(records) => records,
         };
-        let step = handshake.on_bytes(bytes, cx.flight);
-        // What is answered has cost something; a piece of a message has not.
-        if !cx.flight.is_empty() || !matches!(step, HandshakeStep::More(_)) {
-            *cx.handshake_steps += 1;
-        }
-        if !cx.flight.is_empty() {
-            // Without a buffer to answer in there is no use in going on.
-            let tx = cx.ring.take_tx().ok_or(Gone)?;
-            let output = self.output.get_or_insert_with(|| Output::new(tx));
-            let whole = output.raw(cx.flight);
-            cx.flight.clear();
-            if !whole {
-                return Err(Gone);
+        let used = match records.frame(wire) {
+            Ok(Frame::Whole(len)) => len,
+            Ok(Frame::Incomplete { .. }) => return Ok(Opened::Partial),
+            Err(error) => return self.broken(error.alert()),
+        };
+        match records.open(&mut wire[..used]) {
+            Ok(sitar_tls::Opened::Data(text)) => Ok(Opened::Text { used, text }),
+            Ok(sitar_tls::Opened::Nothing) => Ok(Opened::Nothing { used }),
+            Ok(sitar_tls::Opened::KeyUpdateRequested) => {
+                self.answer_key_update(cx)?;
+                Ok(Opened::Nothing { used })
             }
+            Ok(sitar_tls::Opened::CloseNotify) => Ok(Opened::CloseNotify),
+            Ok(sitar_tls::Opened::Alert(_)) => Err(Close::Peer(PeerFault::Tls)),
+            Err(error) => self.broken(error.alert()),
         }
-        match step {
-            HandshakeStep::More(handshake) => self.layer = Layer::Handshake(handshake),
-            HandshakeStep::Done(established) => {
-                cx.counts.handshakes += 1;
-                self.layer = Layer::Tls(established.records);
-                self.want_kernel(cx.offload);
-                self.agree(cx, established.alpn.as_deref());
-                cx.stashes.append(&mut self.wire, &established.rest)?;
-                // A first request often comes with the end of the handshake; its answer may leave with ours.
-                self.take_stashed(cx)?;
-            }
-            HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
-                self.refuse(cx, &NOT_TLS, head)?;
-            }
-            // The alert is in the output, if there is one.
-            HandshakeStep::Failed(_) => self.course = Course::END_SAID,
-        }
-        Ok(())
     }
 
-    /// The peer broke the rules of TLS: tell it, and go.
-    fn misbehaved(&mut self, alert: Option<Alert>) -> Result<(), Gone> {
-        // It leaves behind what has been gathered, as every last alert.
-        self.course = Course::Last { alert: Some(alert.ok_or(Gone)?) };
-        self.rest = None;
-        Ok(())
+    /// The peer broke the rules of TLS: it is sent an alert behind what has been gathered.
+    fn broken<'w>(&mut self, alert: Option<Alert>) -> Result<Opened<'w>, Close> {
+        let fault = Close::Peer(PeerFault::Tls);
+        self.end_with(fault, EndStep::Alert(alert.ok_or(fault)?));
+        Ok(Opened::Broken)
     }
 
-    fn answer_key_update<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        if let Layer::Kernel(_) = self.layer {
+    fn answer_key_update<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
+        if let Security::Kernel(_) = self.security {
             self.update_kernel(cx.offload);
             return Ok(());
         }
         // Without room it would have to be remembered; a peer that asks while it does not read can go.
-        if self.put(cx, Output::key_update)? { Ok(()) } else { Err(Gone) }
+        match self.put(cx, Output::key_update)? {
+            Put::Done => Ok(()),
+            Put::NoRoom => Err(Close::Peer(PeerFault::Tls)),
+        }
     }
 
-    // Requests.
-
-    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
-    fn serve<E: Engine>(&mut self, cx: &mut Context<'_, E>, text: &[u8]) -> Result<usize, Gone> {
-        if !self.hear(cx, text) {
-            return Ok(0);
-        }
-        if let Speech::Http2(_) = self.speech {
-            return self.serve_streams(cx, text);
-        }
-        let mut used = 0;
-        while self.is_hungry() && used < text.len() {
-            let rest = &text[used..];
-            match &mut self.course {
-                Course::Skip(drain) => match drain.feed(rest) {
-                    Ok(Drained::Part) => used = text.len(),
-                    Ok(Drained::Whole(skipped)) => {
-                        used += skipped;
-                        self.course = Course::Head;
-                    }
-                    // The request that this body belongs to has its answer. A second one would be
-                    // taken for the answer to the next request, which a proxy may have sent for
-                    // another client.
-                    Err(_) => self.course = Course::END,
-                },
-                Course::Head => match h1::parse_from(rest, self.scanned, &cx.limits.http) {
-                    Ok(Some(head)) => {
-                        let Some(len) = self.respond(cx, &head)? else { break };
-                        self.scanned = 0;
-                        used += len;
-                    }
-                    Ok(None) => {
-                        self.scanned = rest.len();
-                        break;
-                    }
-                    Err(rejection) if self.reject(cx, &rejection, rest)? => {}
-                    Err(_) => break,
-                },
-                Course::Last { .. } => break,
-            }
-        }
-        Ok(if let Course::Last { .. } = self.course { text.len() } else { used })
+    /// The peer sends nothing more, although its FIN has not come.
+    pub(in crate::tcp) fn end_input(&mut self) {
+        self.input.state = RecvState::Ended;
     }
 
-    /// Answers one request; `None` when it has to wait. Returns the length of its head.
-    fn respond<E: Engine>(
+    /// Whether the peer has finished sending.
+    pub(in crate::tcp) fn has_input_ended(&self) -> bool {
+        self.input.state == RecvState::Ended
+    }
+
+    /// The ring has stopped receiving: goes on with it, unless it was to stop.
+    pub(in crate::tcp) fn on_recv_ended<E: Engine>(
         &mut self,
-        cx: &mut Context<'_, E>,
-        head: &h1::RequestHead<'_>,
-    ) -> Result<Option<usize>, Gone> {
-        let head_only = head.request.method == Method::Head;
-        let drain = match BodyDrain::new(head.body, &cx.limits.http) {
-            Ok(drain) => drain,
-            Err(rejection) => return Ok(self.refuse(cx, &rejection, head_only)?.then_some(head.len)),
-        };
-        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it comes all the
-        // same cannot be known, so the connection ends.
-        let refused_body = head.expect_continue && head.body != Framing::None;
-        if self.needs_next_key(cx.offload)? {
-            return Ok(None);
-        }
-        let close = !head.keep_alive || refused_body || cx.stopping || is_worn(&self.layer, cx.offload);
-
-        if !self.begin_output(cx.ring, cx.now, cx.limits.reserve() / 2)? {
-            self.starve(cx);
-            return Ok(None);
-        }
-        let Some(output) = &mut self.output else { return Err(Gone) };
-        let outcome = match look_up(cx.site, cx.cache, cx.key, &head.request) {
-            Found::Reply(reply) => write(output, &mut self.layer, cx.date, head.version, close, &reply),
-            Found::Later => {
-                self.activity = Activity::Loading;
-                self.waits += 1;
-                return Ok(None);
+        cx: &mut Shared<E>,
+        end: RecvEnd,
+    ) -> Result<(), Close> {
+        match (end, self.input.state) {
+            (RecvEnd::Error(errno), _) => Err(Close::of_socket(errno)),
+            (RecvEnd::Eof, _) => {
+                self.input.state = RecvState::Ended;
+                Ok(())
             }
-            Found::Refused(rejection) => {
-                return Ok(self.refuse(cx, rejection, head_only)?.then_some(head.len));
-            }
-        };
-        match outcome {
-            Written::All => {}
-            Written::Part(rest) => self.rest = Some(rest),
-            // A head of at most `sitar_http::FIELDS_MAX` fits into an empty buffer.
-            Written::Full if output.is_empty() => return Err(Gone),
-            Written::Full => {
-                // What is gathered goes first; the request is read again after that.
-                self.flush(cx)?;
-                return Ok(None);
-            }
-            Written::Failed => return Err(Gone),
+            (RecvEnd::NoBuffers | RecvEnd::Stopped, RecvState::Armed) => self.begin_receiving(cx),
+            (RecvEnd::NoBuffers | RecvEnd::Stopped, RecvState::Paused | RecvState::Ended) => Ok(()),
         }
-        self.requests += 1;
-        cx.counts.requests += 1;
-        match drain {
-            _ if close => self.course = Course::END,
-            Some(drain) => self.course = Course::Skip(drain),
-            None => {}
-        }
-        if self.rest.is_some() {
-            self.flush(cx)?;
-        }
-        Ok(Some(head.len))
     }
 
-    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where
-    /// nothing has been asked. `false`: there was no room; what is gathered goes first.
-    fn reject<E: Engine>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        rejection: &Rejection,
-        text: &[u8],
-    ) -> Result<bool, Gone> {
-        // Line ends behind an answered request: a refusal would be a second answer to it.
-        if self.requests > 0 && !h1::begins_request(text) {
-            self.course = Course::END;
-            return Ok(true);
-        }
-        self.refuse(cx, rejection, h1::is_head(text))
-    }
-
-    /// The time for the next request, or for the rest of a body, is over.
-    pub(in crate::tcp) fn on_late_request<E: Engine>(&mut self, cx: &mut Context<'_, E>) -> Result<(), Gone> {
-        // Where records are opened, a part of one is no request yet.
-        let pending = if let Layer::Plain = self.layer { self.wire.bytes() } else { self.text.bytes() };
-        match self.course {
-            Course::Head if h1::begins_request(pending) => {
-                let head_only = h1::is_head(pending);
-                self.refuse(cx, &TOO_SLOW, head_only)?;
+    /// Stops receiving while too much is put aside, and goes on when there is room again.
+    pub(in crate::tcp) fn adjust_receiving<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
+        // A connection that waits for the peer's bytes receives them: what is put aside then is a
+        // part of something whose size is bounded, as a header block of HTTP/2.
+        let waits = matches!(self.waiting, Waiting::Input | Waiting::PeerClose);
+        match self.input.state {
+            RecvState::Armed if self.input.wire.len() > PAUSE_AT && !waits => {
+                self.input.state = RecvState::Paused;
+                cx.ring.stop_recv(&self.conn);
+                Ok(())
             }
-            Course::Head | Course::Skip(_) => self.course = Course::END,
-            Course::Last { .. } => {}
+            RecvState::Paused if self.input.wire.len() <= PAUSE_AT / 2 || waits => {
+                self.input.state = RecvState::Armed;
+                self.begin_receiving(cx)
+            }
+            RecvState::Armed | RecvState::Paused | RecvState::Ended => Ok(()),
         }
-        self.settle(cx)
-    }
-
-    /// Refuses a request, after which the connection ends. `false`: there was no room; what is gathered goes first.
-    pub(in crate::tcp) fn refuse<E: Engine>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        rejection: &Rejection,
-        head_only: bool,
-    ) -> Result<bool, Gone> {
-        let date = cx.date;
-        if !self.put(cx, |output, layer| output.rejection(layer, rejection, date, head_only))? {
-            self.flush(cx)?;
-            return Ok(false);
-        }
-        self.course = Course::END;
-        self.scanned = 0;
-        cx.counts.requests += 1;
-        Ok(true)
     }
 }
-
-/// RFC 9110 §15.5.9.
-const TOO_SLOW: Rejection =
-    Rejection { status: Status::REQUEST_TIMEOUT, reason: "the request took too long to arrive" };
-const NOT_TLS: Rejection = Rejection {
-    status: Status::BAD_REQUEST,
-    reason: "this port speaks HTTPS, not HTTP: use an https:// address",
-};

@@ -1,0 +1,70 @@
+//! Why a connection ended, and whose fault it was.
+
+use sitar_io::Errno;
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Close {
+    /// The peer broke off, or broke a rule.
+    Peer(PeerFault),
+    /// A deadline passed.
+    Timeout(Timeout),
+    /// The shard had no room left and chose this connection, or had no buffer for its handshake.
+    Shed,
+    /// The server was asked to stop.
+    Operator,
+    /// The kernel refused something.
+    Kernel(Errno),
+    /// A fault of this program, or a limit of its own that it ran into.
+    Ours(&'static str),
+    /// Both sides had finished.
+    Done,
+}
+
+/// What a peer did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PeerFault {
+    /// It reset the connection, or did not acknowledge what was sent.
+    Reset,
+    /// It finished sending in the middle of a handshake or a request.
+    Left,
+    /// A broken record, a failed handshake, an alert, or a key update that nothing could be done about.
+    Tls,
+    /// A request that was refused because it broke a rule of HTTP.
+    Http,
+    /// Useless work in HTTP/2 (ENHANCE_YOUR_CALM).
+    Flood,
+    /// More input than is kept for one connection, or for all of them.
+    TooMuch,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Timeout {
+    /// The end of the TLS handshake.
+    Handshake,
+    /// The rest of a request, head or unwanted body.
+    Request,
+    /// The first byte of the next request.
+    Idle,
+    /// A send buffer.
+    Buffer,
+    /// A send, a file or the kernel.
+    Send,
+    /// The windows of HTTP/2, or files that its requests wait for.
+    Streams,
+    /// The peer's FIN.
+    PeerClose,
+}
+
+impl Close {
+    /// The fault that an error of the socket tells of: the peer's, where the connection broke.
+    pub(crate) fn of_socket(errno: Errno) -> Close {
+        match errno {
+            Errno::CONNRESET | Errno::PIPE | Errno::TIMEDOUT | Errno::CONNABORTED => {
+                Close::Peer(PeerFault::Reset)
+            }
+            errno => Close::Kernel(errno),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Listening sockets, and when connections are accepted from them.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use sitar_io::{Engine, Key, Listener, OpId, Ring};
+
+use super::Shard;
+
+/// After an error other than a full table, accepting pauses for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The first key of a listener: none that a slab gives out (it has fewer than 2³² − 1 places).
+pub(crate) const FIRST_KEY: u64 = 0xffff_ff00;
+
+/// A listening socket and whether connections are being accepted from it.
+struct Acceptor {
+    /// `None`: closed for good, because the server stops.
+    listener: Option<Listener>,
+    accepting: Option<OpId>,
+}
+
+/// The listening sockets of a shard.
+pub(super) struct Acceptors {
+    list: Vec<Acceptor>,
+    /// When to try again to accept, after an error.
+    pause_until: Option<Instant>,
+}
+
+impl Acceptors {
+    pub(super) fn new<E: Engine>(ring: &mut Ring<E>, listeners: Vec<OwnedFd>) -> Acceptors {
+        let list = (FIRST_KEY..)
+            .zip(listeners)
+            .map(|(key, socket)| Acceptor {
+                listener: Some(ring.listener(socket, Key(key))),
+                accepting: None,
+            })
+            .collect();
+        Acceptors { list, pause_until: None }
+    }
+
+    /// When to try again to accept, after an error.
+    pub(super) fn pause_until(&self) -> Option<Instant> {
+        self.pause_until
+    }
+
+    /// Whether one of them is not closed for good.
+    pub(super) fn are_open(&self) -> bool {
+        self.list.iter().any(|acceptor| acceptor.listener.is_some())
+    }
+
+    /// Closes all of them; those that accept, when that has ended.
+    pub(super) fn shut<E: Engine>(&mut self, ring: &mut Ring<E>) {
+        for acceptor in &mut self.list {
+            match acceptor.accepting {
+                Some(op) => ring.cancel(op),
+                None => acceptor.listener = None,
+            }
+        }
+    }
+
+    /// Accepting has ended on the listener with that key. Returns whether it is now closed for good.
+    pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant, stopping: bool) -> bool {
+        if failed {
+            self.pause_until = Some(now + ACCEPT_PAUSE);
+        }
+        let Some(acceptor) = self.list.get_mut((key.0 - FIRST_KEY) as usize) else { return false };
+        acceptor.accepting = None;
+        if stopping {
+            acceptor.listener = None;
+        }
+        stopping
+    }
+}
+
+impl<E: Engine> Shard<E> {
+    /// Accepts while there is room, and not while there is none: newcomers then wait in the kernel's queue.
+    pub(super) fn update_accepting(&mut self) {
+        let shared = &mut self.cx.shared;
+        let most = shared.limits.connections as usize;
+        let room = shared.ring.connections() < most && self.connections.len() < most;
+        let acceptors = &mut self.acceptors;
+        if acceptors.pause_until.is_some_and(|until| shared.now >= until) {
+            acceptors.pause_until = None;
+        }
+        let open = room && acceptors.pause_until.is_none() && self.drain.until.is_none();
+        for acceptor in &mut acceptors.list {
+            match (acceptor.accepting, &acceptor.listener) {
+                (None, Some(listener)) if open => acceptor.accepting = shared.ring.accept(listener).ok(),
+                (Some(op), _) if !room => shared.ring.cancel(op),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The TLS handshake: waiting for a turn to negotiate, and one step of it.
+
+use sitar_io::Engine;
+use sitar_tls::{HandshakeError, HandshakeStep};
+
+use super::close::EndStep;
+use super::output::Output;
+use super::security::Security;
+use super::{Transport, Waiting};
+use crate::close::{Close, PeerFault};
+use crate::shard::context::Shared;
+
+/// What a step of the handshake came to.
+pub(in crate::tcp) enum Negotiated {
+    /// More bytes are needed.
+    More,
+    /// It is done: the protocol that was agreed on, and bytes that came behind the handshake.
+    Done { alpn: Option<Vec<u8>>, rest: Vec<u8> },
+    /// The peer speaks HTTP, not TLS.
+    PlainHttp { head_only: bool },
+    /// It has failed; the alert is in the output, if there is one.
+    Failed,
+}
+
+impl Transport {
+    /// Waits for a turn to negotiate.
+    pub(in crate::tcp) fn wait_for_turn<E: Engine>(&mut self, cx: &mut Shared<E>) {
+        self.waiting = Waiting::HandshakeTurn;
+        cx.handshakes.queue.push_back(cx.key);
+    }
+
+    /// Negotiates with `bytes` off the wire, and puts the answer into the output.
+    pub(in crate::tcp) fn negotiate<E: Engine>(
+        &mut self,
+        cx: &mut Shared<E>,
+        bytes: &[u8],
+    ) -> Result<Negotiated, Close> {
+        // Until the step has gone well nothing but its answer may go out, and nothing may come in.
+        let Security::Handshaking(handshake) = std::mem::replace(&mut self.security, Security::Failed) else {
+            return Err(Close::Ours("no handshake to go on with"));
+        };
+        let flight = &mut cx.handshakes.flight;
+        let step = handshake.on_bytes(bytes, flight);
+        // What is answered has cost something; a piece of a message has not.
+        if !flight.is_empty() || !matches!(step, HandshakeStep::More(_)) {
+            cx.handshakes.steps += 1;
+        }
+        if !flight.is_empty() {
+            // Without a buffer to answer in there is no use in going on.
+            let tx = cx.ring.take_tx().ok_or(Close::Shed)?;
+            let output = self.output.get_or_insert_with(|| Output::new(tx));
+            let put = output.raw(flight);
+            flight.clear();
+            if !put {
+                return Err(Close::Ours("a flight longer than a buffer"));
+            }
+        }
+        Ok(match step {
+            HandshakeStep::More(handshake) => {
+                self.security = Security::Handshaking(handshake);
+                Negotiated::More
+            }
+            HandshakeStep::Done(established) => {
+                cx.counts.handshakes += 1;
+                self.security = Security::Tls(established.records);
+                self.want_kernel(cx.offload);
+                Negotiated::Done { alpn: established.alpn, rest: established.rest }
+            }
+            HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
+                Negotiated::PlainHttp { head_only: head }
+            }
+            HandshakeStep::Failed(_) => {
+                self.end_with(Close::Peer(PeerFault::Tls), EndStep::Said);
+                Negotiated::Failed
+            }
+        })
+    }
+}

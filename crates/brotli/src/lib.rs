@@ -24,7 +24,7 @@ pub fn compress(content: &[u8], quality: u8) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// What was encoded, piece by piece.
+/// Decodes brotli, piece by piece.
 pub struct Decoder<'e>(brotli::Decompressor<&'e [u8]>);
 
 impl<'e> Decoder<'e> {

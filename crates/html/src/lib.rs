@@ -9,7 +9,7 @@ use html5gum::emitters::{Emitter, ForwardingEmitter, naive_next_state};
 use html5gum::{Error, Span, State, Tokenizer};
 use std::ops::{ControlFlow, Range};
 
-/// How a page is written.
+/// The syntax of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// HTML: what stands in scripts and styles is no markup.
@@ -32,7 +32,7 @@ pub enum Token<'t> {
     },
     /// `</name>`.
     End,
-    /// What stands between tags, also in scripts and styles; there it is no markup.
+    /// The text between tags, also in scripts and styles; there it is no markup.
     Text {
         /// Without character references.
         text: &'t [u8],
@@ -75,7 +75,7 @@ struct Collector<'e> {
     at: usize,
     /// Inside of SVG or MathML, where tags are those of XML (HTML Living Standard §13.2.6.5).
     foreign: bool,
-    /// How what follows the last tag is read.
+    /// The tokenizer's state behind the last tag.
     next: Option<State>,
     broken: bool,
 }
@@ -187,7 +187,7 @@ impl ForwardingEmitter for Reading<'_> {
     }
 }
 
-/// How what follows a start tag is read.
+/// Returns the tokenizer's state behind a start tag.
 fn state_behind(name: &[u8]) -> Option<State> {
     match name {
         b"noscript" => None,

@@ -1,4 +1,4 @@
-//! What the author of a site does before it is served: packing it, and checking it.
+//! Packing and checking a site, which its author does before it is served.
 //!
 //! [`pack()`] makes one archive of a directory: a plain tar with encodings of its files and an index,
 //! so that a server has nothing to compress and little to read. [`estimate()`] says what that would

@@ -7,7 +7,7 @@ use libdeflater::{DecompressionError, Decompressor};
 use sitar_http::semantics::Coding;
 use std::io::Read;
 
-/// What a sidecar is to the file that it lies beside.
+/// The relation of a sidecar to the file that it lies beside.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The same content, encoded.

@@ -1,4 +1,4 @@
-//! What the operator is told about the files of a site, whether it is a directory, a plain tar or a
+//! Warnings about the files of a site, which are the same for a directory, a plain tar and a
 //! pack.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this file is a test, its functions too")]
 

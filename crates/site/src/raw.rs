@@ -1,4 +1,4 @@
-//! What tools for a site's author need beyond serving. sitar-publish stands on it; nothing here is
+//! The parts that tools for a site's author need beyond serving. sitar-publish stands on it; nothing here is
 //! on the path of a request.
 //!
 //! | for | names |

@@ -1,4 +1,4 @@
-//! What RFC 9110 §8, §12 to §15 and RFC 9111 §5 require of an origin server of files, one row in `semantics.txt` for each
+//! The requirements that RFC 9110 §8, §12 to §15 and RFC 9111 §5 have of an origin server of files, one row in `semantics.txt` for each
 //! requirement: the bytes sent and the bytes expected, through parsing, routing, loading, answering and writing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this file is a test, its functions too")]

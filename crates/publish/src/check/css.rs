@@ -1,4 +1,4 @@
-//! What a style sheet loads: `url(…)` and `@import "…"`, as tokens of CSS Syntax Level 3 and not by
+//! The links of a style sheet: `url(…)` and `@import "…"`, as tokens of CSS Syntax Level 3 and not by
 //! searching for text.
 
 use super::link::{Link, Use, line_of};
@@ -105,7 +105,7 @@ impl<'b> Scan<'b> {
         text
     }
 
-    /// What stands behind `url(`, quoted or not.
+    /// Reads the address behind `url(`, quoted or not.
     fn url(&mut self) -> Vec<u8> {
         self.at += self.rest().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         let mut text = Vec::new();

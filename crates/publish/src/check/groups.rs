@@ -40,7 +40,7 @@ impl Groups {
     }
 }
 
-/// What stands behind a problem that several places have.
+/// Writes the end of a problem that several places have.
 pub(super) fn elsewhere(problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match problem.pages {
         0 | 1 if problem.times <= 1 => Ok(()),

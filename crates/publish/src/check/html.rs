@@ -1,4 +1,4 @@
-//! What a page links to and loads.
+//! The links of a page.
 
 use super::css;
 use super::link::{Link, Use, line_of};
@@ -87,7 +87,7 @@ impl<'t> Tag<'t> {
     }
 }
 
-/// What the target of a `link` is for; `None`: nothing is fetched there.
+/// Returns the use of the target of a `link`; `None`: nothing is fetched there.
 fn relation(rel: &[u8]) -> Option<Use> {
     const LOADS: [&[u8]; 11] = [
         b"stylesheet",

@@ -14,26 +14,26 @@ pub(super) struct Link {
     pub(super) line: u32,
 }
 
-/// What a link is for.
+/// The use of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// To be followed by a visitor.
     Visit,
     /// Loaded with the page.
     Load,
-    /// What the others are relative to.
+    /// The base of the others.
     Base,
 }
 
 /// The page or style sheet that links stand on.
 pub(super) struct Page<'n> {
     name: &'n [u8],
-    /// What relative links are relative to: a path that ends in a slash; `None` when they lead to
+    /// The base of relative links: a path that ends in a slash; `None` when they lead to
     /// another site.
     base: Option<Vec<u8>>,
 }
 
-/// Where a link leads.
+/// The target of a link.
 enum Meaning {
     /// Nowhere that this site could answer for.
     Elsewhere,
@@ -169,7 +169,7 @@ pub(super) fn line_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.iter().filter(|&&byte| byte == b'\n').count()).unwrap_or(u32::MAX)
 }
 
-/// Where the scheme of an absolute address ends, if it has one (RFC 3986 §3.1).
+/// Returns the end of an absolute address's scheme, if it has one (RFC 3986 §3.1).
 fn scheme(text: &[u8]) -> Option<usize> {
     let colon = text.iter().position(|&byte| byte == b':')?;
     let (first, rest) = text[..colon].split_first()?;

@@ -1,4 +1,4 @@
-//! What a web app's manifest names: images that browsers load, and pages that it starts with (Web
+//! The links of a web app's manifest: images that browsers load, and pages that it starts with (Web
 //! Application Manifest, W3C).
 
 use super::link::{Link, Use};

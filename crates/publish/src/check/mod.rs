@@ -25,7 +25,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-/// What was found.
+/// The findings about a site.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// In the order of files and lines.
@@ -44,18 +44,18 @@ pub struct Findings {
 /// One thing that is wrong, in one place or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of thing.
+    /// The kind of thing.
     pub kind: Kind,
     /// The file that it is in, made printable.
     pub file: String,
     /// The line, counted from 1; 0 where it is about the whole file.
     pub line: u32,
-    /// What is wrong, in words.
+    /// The problem, in words.
     pub what: String,
-    /// Where the link leads: a path of this site, or an address as written, made printable. Empty
+    /// The target of the link: a path of this site, or an address as written, made printable. Empty
     /// where it is not about a link.
     pub target: String,
-    /// How many links lead there.
+    /// Links that lead there.
     pub times: usize,
     /// On how many pages.
     pub pages: usize,

@@ -7,7 +7,7 @@ use sitar_site::{Budget, FileId, Site};
 use std::io;
 use std::time::SystemTime;
 
-/// What is wrong with a pair. A file that cannot be read is a finding of its own.
+/// Returns what is wrong with a pair. A file that cannot be read is a finding of its own.
 pub(super) fn fault(site: &Site, pair: &Sidecar<'_>) -> Option<String> {
     let original = printable(pair.original_name);
     let coding = match pair.coding {

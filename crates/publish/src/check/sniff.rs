@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes, and whether its name says something else.
+//! The kind of a file by its first bytes, compared with what its name says.
 //!
 //! Only signatures that leave no doubt; with `nosniff`, a wrong name means that browsers refuse the
 //! file.
@@ -6,7 +6,7 @@
 use sitar_site::raw::{StoredCoding, is_html};
 use std::io::Read;
 
-/// What is wrong with sending these bytes as this type, if anything.
+/// Returns what is wrong with sending these bytes as this type, if anything.
 pub(super) fn contradiction(essence: &str, bytes: &[u8]) -> Option<String> {
     let (found, allowed) = signature(bytes)?;
     let fits = allowed.iter().any(|allowed| match allowed.strip_suffix('*') {

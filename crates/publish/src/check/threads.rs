@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How to look, and who is shown how far it has got.
+/// The threads of a check, and its callback for progress.
 pub struct Work<'p> {
     /// Threads that read and search.
     pub threads: NonZeroUsize,

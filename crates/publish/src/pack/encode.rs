@@ -1,7 +1,7 @@
 //! Encodings made at pack time: brotli, Zstandard and gzip (libdeflate), each kept only where it
 //! pays ([`choose`]).
 //!
-//! What comes out depends on the bytes and the encoders, never on the machine, the order or the
+//! The result depends on the bytes and the encoders, never on the machine, the order or the
 //! neighbours: that is what makes packs reproducible, and encodings of an earlier pack as good as
 //! new ones.
 
@@ -14,7 +14,7 @@ use sitar_site::raw::{media_type, sidecar, stored_coding};
 pub(super) const CODINGS: [(Coding, &[u8]); 3] =
     [(Coding::Br, b".br"), (Coding::Gzip, b".gz"), (Coding::Zstd, b".zst")];
 
-/// How much work encoding is.
+/// The effort that encoding takes.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Level {
     /// The smallest encodings: brotli 11, gzip 12, Zstandard 19.
@@ -25,7 +25,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// What made the encodings: a pack with another text is not reused, so none of its encodings is
+    /// Names the encoders: a pack with another text is not reused, so none of its encodings is
     /// taken for one of the best. A test holds the versions against `Cargo.lock`.
     pub(super) fn encoders(self) -> &'static str {
         match self {

@@ -1,15 +1,15 @@
-//! What packing would save, without packing: a few files are encoded, the quick way.
+//! An estimate of what packing would save: a few files are encoded, the quick way.
 
 use super::encode::{Worth, choose, gzip, worth};
 use sitar_site::{Budget, FileId, Site};
 use std::time::SystemTime;
 
-/// What is sent as it is and need not be.
+/// Files that are sent as they are and need not be.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unencoded {
     /// Files of a type that shrinks, with no encoding beside them.
     pub files: usize,
-    /// How many of them were looked at for the following.
+    /// Files of them that were looked at for the following.
     pub sampled: usize,
     /// Percent of their bytes that packing would save, about.
     pub saved: u8,
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(of(folder.path()), Some(Unencoded { files: 2, sampled: 2, saved: 89 }));
         write("e.js", &[b' '; 10_000_000]);
         assert_eq!(of(folder.path()), Some(Unencoded { files: 3, sampled: 3, saved: 99 }));
-        // Of many, every so manyth.
+        // Of many, one in seven.
         for number in 0..97 {
             write(&format!("f{number}.js"), b"");
         }

@@ -16,7 +16,7 @@ impl<W: Write> TarWriter<W> {
         TarWriter { out, at: 0 }
     }
 
-    /// Where the next bytes go.
+    /// The offset of the next byte.
     pub(super) fn at(&self) -> u64 {
         self.at
     }

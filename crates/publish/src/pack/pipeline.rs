@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Where files are read and encoded.
+/// Reads and encodes files ahead of the writer.
 pub(super) struct Pipeline<'p> {
     root: &'p Root,
     names: &'p [Box<[u8]>],
@@ -21,7 +21,7 @@ pub(super) struct Pipeline<'p> {
     moved: Condvar,
 }
 
-/// What is between the threads and the writer.
+/// The files between the threads and the writer.
 #[derive(Default)]
 struct Queue {
     /// The next file to be worked on.

@@ -5,17 +5,17 @@ use sitar_site::raw::format::Record;
 use sitar_site::raw::{Hash, PackProbe, ReadAt, find, sha256};
 use std::collections::HashMap;
 
-/// What a decision about encodings depends on: a content, and whether its name says that it is
+/// The grounds of a decision about encodings: a content, and whether its name says that it is
 /// worth trying.
 type Key = (Hash, Worth);
 
-/// What an earlier pack knows about contents.
+/// The contents of an earlier pack, and their encodings.
 pub(super) struct Earlier<R> {
     archive: R,
     known: HashMap<Key, Each<Known>>,
 }
 
-/// What an earlier packer decided about one coding of one content.
+/// An earlier packer's decision about one coding of one content.
 #[derive(Copy, Clone, Debug, Default)]
 enum Known {
     /// Nothing: the site's own sidecar stood there.

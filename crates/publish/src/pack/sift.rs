@@ -85,7 +85,7 @@ fn groups(names: &[Box<[u8]>]) -> Vec<Group> {
     groups
 }
 
-/// Where among the sorted names the file is that a sidecar lies beside. The rules have no sidecars:
+/// Returns the place among the sorted names of a sidecar's original. The rules have no sidecars:
 /// they are not served.
 pub(super) fn original_of(names: &[Box<[u8]>], original: &[u8]) -> Option<usize> {
     if RULE_FILES.contains(&original) {
@@ -94,7 +94,7 @@ pub(super) fn original_of(names: &[Box<[u8]>], original: &[u8]) -> Option<usize>
     names.binary_search_by(|name| (**name).cmp(original)).ok()
 }
 
-/// What is wrong with the sidecars of a file.
+/// Returns what is wrong with the sidecars of a file.
 fn examine(root: &Root, names: &[Box<[u8]>], group: &Group) -> Result<Vec<(usize, &'static str)>, PackError> {
     let content = read(root, &names[group.original], |size| size <= COMPARED_MAX)?;
     let mut faults = Vec::new();

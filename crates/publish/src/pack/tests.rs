@@ -387,7 +387,7 @@ fn packing_again_takes_over_what_is_the_same() {
     let done = pack(folder.path(), &mut again, options(2, Some(NOVEMBER), Some(&earlier)), &Quiet).unwrap();
     assert!(again == full);
     // Start, its copy, the script, the contact, the licence under its new name, the long one; not the changed one, nor
-    // the style, of which nobody had decided about brotli.
+    // the style, for which brotli was undecided.
     // Beside them what is missing and the page with a clean address.
     assert_eq!(done.reused, 8);
     // An archive that is no pack, or a damaged one, helps nothing and harms nothing.
@@ -497,7 +497,7 @@ fn damage_is_noticed_wherever_it_is() {
     let (good, _) = packed(folder.path());
     let PackProbe::Pack(found) = find(&good.as_slice()).unwrap() else { panic!("no index") };
     let index = good.len() - 1024 - 512 - 512;
-    // A body: whoever asks for it gets an error, the others their files.
+    // A body: a request for it gets an error, others get their files.
     let mut bytes = good.clone();
     bytes[found.members().nth(4).unwrap().1.offset as usize] ^= 1;
     let archive = write(folder.path(), ".t", &bytes);

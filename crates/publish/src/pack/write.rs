@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-/// How to pack.
+/// Settings for packing.
 #[derive(Debug)]
 pub struct PackOptions {
     /// Threads that read and encode.
@@ -32,7 +32,7 @@ pub struct PackOptions {
     /// Seconds since the Unix epoch that no file's time may be later than: `SOURCE_DATE_EPOCH`, which makes a fresh checkout
     /// pack like the last one. `None`: times as they are.
     pub newest: Option<u64>,
-    /// How small encodings are made.
+    /// The effort for small encodings.
     pub level: Level,
     /// Pack files at the root that configure other hosts, too.
     pub config_files: bool,
@@ -42,15 +42,15 @@ pub struct PackOptions {
     pub follow_links: bool,
 }
 
-/// Is told how far it has got.
+/// Callbacks for progress.
 pub trait Progress {
-    /// There are so many files.
+    /// Packing begins: the number of files.
     fn begin(&self, files: usize);
-    /// So many have been written, and the archive has so many bytes.
+    /// A file has been written: the number of those that have, and the bytes of the archive.
     fn advance(&self, files: usize, archive: u64);
 }
 
-/// What has been packed.
+/// A report about a pack.
 #[derive(Debug, Default)]
 pub struct Packed {
     /// Files of the site, sidecars included that were there.
@@ -63,7 +63,7 @@ pub struct Packed {
     pub plain: u64,
     /// The same for a client that takes every coding and is sent the smallest.
     pub fetched: u64,
-    /// What was made, for each coding by the name of its sidecars (`br`, `gz`, `zst`).
+    /// The encodings that were made, for each coding by the name of its sidecars.
     pub encodings: Vec<Encodings>,
     /// Files whose encodings came out of the earlier pack.
     pub reused: usize,
@@ -75,16 +75,16 @@ pub struct Packed {
     pub fingerprinted: usize,
     /// Files that were too large to be encoded, though their type would be.
     pub too_large: usize,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<Warning>,
 }
 
-/// What encoding in one coding has brought.
+/// The gain of one coding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encodings {
     /// The sidecars' suffix, without its dot.
     pub suffix: &'static str,
-    /// How many were kept.
+    /// Encodings that were kept.
     pub files: usize,
     /// Bytes of the files before.
     pub before: u64,
@@ -95,13 +95,13 @@ pub struct Encodings {
 /// Why there is no pack.
 #[derive(Debug)]
 pub struct PackError {
-    /// What is wrong.
+    /// The fault.
     pub fault: PackFault,
     /// The file concerned, made printable; empty when none is.
     pub name: String,
 }
 
-/// What is wrong.
+/// The fault.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PackFault {

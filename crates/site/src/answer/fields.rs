@@ -59,7 +59,7 @@ fn not_modified(entry: &Entry) -> Box<[u8]> {
     block.into_boxed_slice()
 }
 
-/// What a 304 repeats of the 200.
+/// Appends the lines of the 200 that a 304 repeats.
 fn shared(block: &mut Vec<u8>, entry: &Entry) {
     if entry.vary {
         line(block, b"Vary", &[b"Accept-Encoding"]);
@@ -125,7 +125,8 @@ fn line(block: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
     block.extend_from_slice(b"\r\n");
 }
 
-/// How many bytes of the header lines of 200 do no more than describe the content; those lines come first.
+/// Returns how many bytes of the header lines of 200 do no more than describe the content. Those
+/// lines come first.
 pub(crate) fn described(fields: &[u8]) -> usize {
     let names: [&[u8]; 4] = [b"Content-Type", b"X-Content-Type-Options", b"Content-Encoding", b"Vary"];
     let lines = fields.split_inclusive(|&byte| byte == b'\n');

@@ -1,4 +1,4 @@
-//! How long a cache may use a file without asking: told by the file's name.
+//! The time for which a cache may use a file without asking, by the file's name.
 //!
 //! Build tools put a digest of the content into the name of what they emit, so that a changed file is another file. Such a
 //! name may be kept for ever; any other must be asked about, because browsers otherwise guess a lifetime from
@@ -8,7 +8,7 @@
 //! A name taken for fingerprinted by mistake would be stuck in browsers for a year, one that is missed costs a 304. So
 //! every doubt is decided against the fingerprint.
 
-/// What `Cache-Control` says of a file.
+/// The value of `Cache-Control` for a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
     /// May be stored, and must be asked about before each use.

@@ -87,7 +87,7 @@ const TYPES: &str = include_str!("media/types.txt");
 /// Bytes of the longest extension in it.
 const EXTENSION_MAX: usize = 24;
 
-/// What lies below `.well-known/` (RFC 8615 §5.1, and what is in use beside the registry) without
+/// Files below `.well-known/` (RFC 8615 §5.1, and those in use beside the registry) without
 /// an extension, and is neither a redirect nor a folder of other files. What has one, such as
 /// `assetlinks.json`, is in the table. `acme-challenge` is `application/octet-stream`, as RFC 8555
 /// §8.3 recommends.

@@ -5,8 +5,8 @@ use crate::answer::media::Media;
 use sitar_http::semantics::RangeParts;
 use std::ops::Range;
 
-/// What the body of such an answer consists of: for each part some text and then bytes of the representation, and text at
-/// the end. Small, and without references, so that it can be kept while parts of it are on their way.
+/// The parts of such a body: for each range some text and then bytes of the representation, and text
+/// at the end. Small, and without references, so that it can be kept while parts of it are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     parts: RangeParts,

@@ -1,4 +1,4 @@
-//! What goes back: status, header lines, body. Nothing here allocates.
+//! An answer: status, header lines, body. Nothing here allocates.
 
 use crate::answer::field_buf::FieldBuf;
 use crate::answer::fields::VALIDATORS_MAX;
@@ -34,7 +34,7 @@ pub struct Reply<'r> {
     pub body: Body<'r>,
 }
 
-/// Where the content lies.
+/// The place of the content.
 #[derive(Clone, Debug)]
 pub enum Body<'r> {
     /// Nothing to send.
@@ -45,7 +45,7 @@ pub enum Body<'r> {
     Memory {
         /// The region.
         region: &'r Region,
-        /// Which of its bytes.
+        /// The bytes of it.
         range: Range<usize>,
     },
     /// Several parts of what lies in memory.
@@ -54,7 +54,7 @@ pub enum Body<'r> {
     File {
         /// The file.
         file: &'r Streamed,
-        /// Which of its bytes, for [`Streamed::place`] to find.
+        /// The bytes of it, for [`Streamed::place`] to find.
         range: Range<u64>,
     },
 }

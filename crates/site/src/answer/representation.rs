@@ -45,7 +45,7 @@ pub(crate) enum Content {
     },
 }
 
-/// What tells the content of a representation from any other, and becomes its ETag.
+/// Tells the content of a representation from any other, and becomes its ETag.
 #[derive(Debug)]
 pub(crate) enum Identity {
     /// SHA-256 of the content.
@@ -84,12 +84,12 @@ impl Dates {
 #[derive(Debug)]
 pub struct Representation {
     content: Content,
-    /// Where the bytes came from, to compare whether they are still the same; `None`: that
+    /// The origin of the bytes, to compare whether they are still the same; `None`: that
     /// cannot be told.
     origin: Option<Origin>,
     length: u64,
     etag: Box<[u8]>,
-    /// When the ETag is to be made again.
+    /// The time from which the ETag is made again.
     until: Option<SystemTime>,
     dates: Dates,
     vary: bool,
@@ -412,7 +412,7 @@ impl Representation {
         self.until.is_some_and(|until| now() >= until)
     }
 
-    /// How large the body is, if it is sent from the file only because the budget had no room for
+    /// Returns the size of the body, if it is sent from the file only because the budget had no room for
     /// it just then.
     #[must_use]
     pub fn displaced(&self, budget: &Budget) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What a request means: the site's files, its rules, and what to say where there is nothing.
+//! The meaning of a request: the site's files, its rules, and the answer where there is nothing.
 //!
 //! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`),
 //! the file, the page of a clean address (`/x` for `x.html`), the slash that a folder's address
@@ -12,7 +12,7 @@ use crate::rules::{HeaderSet, Outcome, Subject, subject};
 use sitar_http::semantics::{AcceptEncoding, Coding};
 use sitar_http::{Method, Request, Status};
 
-/// What a request means.
+/// The meaning of a request.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub enum Route<'s> {
@@ -33,7 +33,7 @@ pub struct Found<'s> {
 }
 
 impl Found<'_> {
-    /// Which file.
+    /// The number of the file.
     #[must_use]
     pub fn file(&self) -> FileId {
         self.file
@@ -52,7 +52,7 @@ impl Found<'_> {
     }
 }
 
-/// What the index has for a path.
+/// The index's entry for a path.
 enum Lookup<'s> {
     Page(&'s Choice),
     /// A folder, and no slash at the path's end.

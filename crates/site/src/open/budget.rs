@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes of bodies the whole process may keep in memory. Clones share one account.
+/// The bytes of bodies that the whole process may keep in memory. Clones share one account.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: Arc<AtomicU64>,

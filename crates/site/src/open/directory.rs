@@ -109,7 +109,7 @@ impl Root {
         }
     }
 
-    /// What a name leads to now, without opening it for reading.
+    /// Looks at what a name leads to now, without opening it for reading.
     pub(crate) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
         rustix::fs::fstat(self.beneath(name, OFlags::PATH | OFlags::CLOEXEC)?)
     }
@@ -230,7 +230,7 @@ impl Identity {
 pub enum Seen<'s> {
     /// The archive, a folder, or a file that a link leads to.
     Content(BorrowedFd<'s>),
-    /// What a link leads through.
+    /// A step on the way of a link.
     Step(Step<'s>),
 }
 
@@ -241,7 +241,7 @@ struct Walk<'w> {
     root: &'w Root,
     found: Names,
     visited: usize,
-    /// What has been mounted on names in it.
+    /// The names in it on which something has been mounted.
     mounted: HashSet<Vec<u8>>,
     show: Show<'w>,
     warnings: &'w mut Warnings,

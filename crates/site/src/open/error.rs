@@ -1,4 +1,4 @@
-//! What can be wrong with a site: errors that stop it from opening, warnings that do not.
+//! Faults of a site: errors that stop it from opening, warnings that do not.
 //!
 //! All of them are the operator's to mend, so each says where, what, and what to do about it.
 
@@ -27,19 +27,19 @@ impl OpenError {
         &self.path
     }
 
-    /// What is wrong.
+    /// The fault.
     pub fn fault(&self) -> &OpenFault {
         &self.fault
     }
 }
 
-/// What is wrong with an archive or a directory.
+/// A fault of an archive or a directory.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenFault {
     /// The kernel refused, while doing what is named.
     Io {
-        /// What was being done, for example `open`.
+        /// The operation, for example `open`.
         doing: &'static str,
         /// The kernel's answer.
         error: io::Error,
@@ -59,25 +59,25 @@ pub enum OpenFault {
     },
     /// The archive ends before it should.
     Truncated {
-        /// Where the missing bytes should begin, in bytes from the start of the archive.
+        /// The offset at which the missing bytes should begin, from the start of the archive.
         offset: u64,
         /// The member concerned; empty when none had begun.
         member: String,
     },
     /// The archive breaks the format.
     Damaged {
-        /// Where, in bytes from the start of the archive.
+        /// The offset in bytes from the start of the archive.
         offset: u64,
         /// The member concerned, or the last one before.
         member: String,
-        /// What is wrong there.
+        /// The fault there.
         what: &'static str,
     },
     /// The archive is a pack whose index is not what was written.
     DamagedPack {
-        /// Where, in bytes from the start of the archive.
+        /// The offset in bytes from the start of the archive.
         offset: u64,
-        /// What is wrong there.
+        /// The fault there.
         what: &'static str,
     },
     /// A sparse member whose map is written in a way that is not known.
@@ -207,7 +207,7 @@ pub enum Warning {
     },
     /// Everything lies below one folder, which was probably meant to be the root.
     OneTopFolder {
-        /// What to pass as the prefix.
+        /// The prefix to pass.
         prefix: String,
     },
     /// Nothing in the archive or directory can be served.
@@ -218,7 +218,7 @@ pub enum Warning {
     NoPages,
     /// Files at the root that configure other hosts, and are not served.
     HostConfig {
-        /// How many.
+        /// Number of them.
         files: usize,
         /// Names of the first ones, made printable.
         names: Vec<String>,
@@ -227,7 +227,7 @@ pub enum Warning {
     Secret {
         /// Its name, made printable.
         name: String,
-        /// What it looks like.
+        /// The kind of secret.
         what: &'static str,
     },
     /// The archive was a pack once, or is one for another version: it is served like a plain tar.
@@ -238,7 +238,7 @@ pub enum Warning {
     /// Encodings that are older than the files that they lie beside, and therefore not sent in
     /// their place.
     Outdated {
-        /// How many there are.
+        /// Number of them.
         count: usize,
         /// The first names, made printable.
         names: Vec<String>,

@@ -1,4 +1,4 @@
-//! SHA-256, by which contents are told apart.
+//! SHA-256, which identifies contents.
 
 use aws_lc_rs::digest::{SHA256, digest};
 

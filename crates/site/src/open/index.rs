@@ -78,7 +78,7 @@ fn place(coding: Coding) -> usize {
     }
 }
 
-/// What a key of the index names.
+/// The thing that a key of the index names.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     File(Choice),
@@ -216,12 +216,12 @@ impl Index {
         self.sources.len()
     }
 
-    /// Where a representation comes from, and its `Content-Encoding`.
+    /// The source of a representation, and its `Content-Encoding`.
     pub(crate) fn source(&self, file: FileId) -> Option<(usize, Coding)> {
         self.sources.get(file.index()).map(|&(source, coding)| (source as usize, coding))
     }
 
-    /// What a representation is made of.
+    /// Everything about a representation but its bytes.
     pub(crate) fn entry(&self, file: FileId) -> Option<Entry> {
         let (source, coding) = self.source(file)?;
         let key = self.name_of(file)?;
@@ -282,14 +282,14 @@ impl Index {
         }
     }
 
-    /// What a key names.
+    /// Looks up what a key names.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
         let Index { names, slots, table, hasher, .. } = self;
         let at = table.find(hash(hasher, key), |&at| names.bytes(slots[at as usize].key) == key)?;
         Some(&slots[*at as usize].slot)
     }
 
-    /// Where in `slots` the key stands; with `new`, if it was not there.
+    /// Returns the key's place in `slots`, where `new` is put if it had none.
     fn place(&mut self, key: Key, new: Slot) -> usize {
         let Index { names, slots, table, hasher, .. } = self;
         let name = names.bytes(key);
@@ -412,7 +412,7 @@ fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// How much of a key is the folder that it lies in; `None`: it lies in the root.
+/// Returns how much of a key is the folder that it lies in; `None`: it lies in the root.
 fn parent(key: &[u8]) -> Option<usize> {
     key.iter().rposition(|&byte| byte == b'/')
 }
@@ -436,15 +436,15 @@ fn decoded(name: &[u8]) -> Option<&[u8]> {
 const PREFERRED: [Coding; 4] = [Coding::Br, Coding::Zstd, Coding::Gzip, Coding::Identity];
 /// In a [`Choice`]: there is none.
 const NO_FILE: u32 = u32::MAX;
-/// What is served for a folder.
+/// The file that is served for a folder.
 const INDEX: &[u8] = b"index.html";
-/// What is served where nothing is.
+/// The page that is served where nothing is.
 const MISSING: &[u8] = b"404.html";
-/// What a clean address leaves out.
+/// The end that a clean address leaves out.
 const PAGE: &[u8] = b".html";
 /// All folders together: hundreds of thousands of ordinary ones.
 const FOLDER_BYTES_MAX: usize = 256 << 20;
-/// What a folder takes besides its names, about.
+/// Bytes that a folder takes besides its names, about.
 const FOLDER_OVERHEAD: usize = 128;
 
 #[cfg(test)]

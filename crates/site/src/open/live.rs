@@ -1,4 +1,4 @@
-//! What is on disk may change while it is served: how that is noticed, and what survives it.
+//! A site that takes the place of another: which representations it keeps, and its version.
 //!
 //! A file that is sent in pieces is looked at after each of them ([`Streamed`](crate::Streamed)).
 //! When a changed site takes the place of an older one, what both have need not be read again
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is served, by a hash: of a pack, that of its index; of anything else, one of names, sizes
+/// Identifies what is served by a hash: of a pack, that of its index; of anything else, one of names, sizes
 /// and modification times. So two copies of a directory whose times were copied too have one
 /// version.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl fmt::Display for Version {
 }
 
 impl Site {
-    /// What of `older`'s `loaded` representations this site has too. From directory to directory,
+    /// Returns those of `older`'s `loaded` representations that this site has too. From directory to directory,
     /// byte for byte as far as the file system tells: same name and encoding, same inode, size,
     /// modification and change times. From pack to pack: same hash. Nothing is read; header lines
     /// are this site's. Bodies in memory only. Blocks: one look at the file system for each file of
@@ -183,7 +183,7 @@ impl Site {
         }
     }
 
-    /// Where the bytes of a source are now.
+    /// The origin that a source has now.
     fn origin(&self, source: usize) -> Option<Origin> {
         match &self.store {
             Store::Directory(root) => Some(Origin::of(&root.stat(self.index.source_name(source)?).ok()?)),

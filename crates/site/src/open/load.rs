@@ -77,7 +77,7 @@ impl Site {
         Representation::new(content, identity, &entry, dates, origin)
     }
 
-    /// What tells a body that is sent from a file from any other.
+    /// Returns what tells a body that is sent from a file from any other.
     fn identify(
         &self,
         file: FileId,
@@ -119,7 +119,7 @@ impl Site {
     }
 }
 
-/// What belongs to the source of an entry.
+/// Returns the item of the source of an entry.
 fn of<'s, T>(sources: &'s [T], entry: &Entry) -> io::Result<&'s T> {
     sources.get(entry.source).ok_or(io::ErrorKind::InvalidInput.into())
 }

@@ -6,7 +6,7 @@ use crate::open::error::OpenFault;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
     bytes: Vec<u8>,
-    /// Where each one ends.
+    /// The end of each.
     ends: Vec<u32>,
 }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn there_is_a_limit() {
-        // Zeros that nobody has looked at take no memory.
+        // Zeros that have not been touched take no memory.
         let mut names = Names { bytes: Vec::new(), ends: vec![0; 1 << 20] };
         assert_eq!(names.push(b"x").unwrap_err().to_string(), "more than 1048576 files");
         let mut names = Names { bytes: vec![0; (256 << 20) - 1], ends: Vec::new() };

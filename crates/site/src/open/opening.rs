@@ -22,7 +22,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
-/// How to open a site.
+/// Settings for opening a site.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
@@ -141,7 +141,7 @@ impl Site {
     }
 }
 
-/// What makes rules of the contents of `_headers` and `_redirects`.
+/// Makes rules of the contents of `_headers` and `_redirects`.
 type Compile = fn(&[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault>;
 
 fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Result<Site, OpenFault> {

@@ -1,11 +1,11 @@
-//! Which bytes a file on disk has, by its inode and times, without reading them.
+//! The identity of a file's content on disk, by inode and times, without reading it.
 
 use super::hash::{Hash as Sha256, sha256};
 use rustix::fs::Stat;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What changes when a file's content does. Not the change time: a rename or a new link alters
+/// The numbers that change when a file's content does. Not the change time: a rename or a new link alters
 /// nothing here.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
@@ -33,7 +33,7 @@ impl Stamp {
     }
 }
 
-/// Which bytes a representation was made of: equal origins have equal bytes, once they are settled.
+/// The bytes that a representation was made of. Equal origins have equal bytes, once settled.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     device: u64,
@@ -79,7 +79,7 @@ impl Origin {
             > (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
     }
 
-    /// What stands for content that is not read: another number for another version of the file,
+    /// Stands for content that is not read: another number for another version of the file,
     /// and for another part of it. It says nothing about the inode and the times that it is made
     /// of. `makeshift`: bytes that no other call has.
     pub(crate) fn version(&self, part: &Range<u64>, makeshift: &[u8]) -> Sha256 {
@@ -101,7 +101,7 @@ impl Origin {
         sha256(&text)
     }
 
-    /// How long a change of the file may leave no trace behind another: the grain of its time
+    /// The time for which a change may leave no trace behind another: the grain of the file's time
     /// stamps.
     pub(crate) fn grain(&self) -> Duration {
         // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).

@@ -11,7 +11,7 @@
 //! 3. `.` and `..` are removed, also when they were written as `%2e`; `..` at the root stays at the root (RFC 3986 §5.2.4);
 //! 4. the rest is compared as bytes: case and Unicode form are kept as stored.
 
-/// Where a path points, and whether it was written as a directory.
+/// The key of a path, and whether it was written as a directory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Resolved<'a> {
     /// The key to look up.

@@ -1,18 +1,18 @@
-//! Where the next bytes of a body are.
+//! The place of the next bytes of a body.
 
-/// Where the next bytes of a body are.
+/// The place of the next bytes of a body.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the file: this many, from this offset on.
     File {
         /// Bytes from the start of the file.
         offset: u64,
-        /// How many follow each other there.
+        /// Bytes that follow each other there.
         len: u64,
     },
     /// Nowhere: this many of them are zero.
     Hole {
-        /// How many.
+        /// Bytes of it.
         len: u64,
     },
 }

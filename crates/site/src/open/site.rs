@@ -1,4 +1,4 @@
-//! The site itself: opened once, immutable, shared by everybody.
+//! The site itself: opened once, immutable, shared by all threads.
 
 use super::directory::Root;
 use super::entry::Entry;
@@ -24,9 +24,9 @@ pub struct Site {
     pub(crate) index: Index,
     pub(crate) rules: Rules,
     pub(super) warnings: Vec<Warning>,
-    /// When it was opened: what changed on the disk after that may have been served before.
+    /// The time of its opening: what changed on the disk after that may have been served before.
     pub(crate) opened: SystemTime,
-    /// When it took the place of another site, in seconds since the epoch; 0 if it did not.
+    /// The time when it took another site's place, in seconds since the epoch; 0 if it did not.
     pub(crate) since: AtomicU64,
     /// Loads of files that had only just been changed.
     pub(crate) makeshifts: AtomicU64,
@@ -35,7 +35,7 @@ pub struct Site {
     pub(crate) displaced: Mutex<HashMap<FileId, (Origin, Hash)>>,
 }
 
-/// Where the bytes of all files are, by their number as sources of the index.
+/// The bytes of all files, by their number as sources of the index.
 pub(crate) enum Store {
     Archive { file: Streamed, bodies: Vec<Stored>, maps: Maps },
     Pack { file: Streamed, records: pack::Records, blocks: Vec<Blocks>, hash: Hash },
@@ -81,7 +81,7 @@ impl Site {
         matches!(self.store, Store::Pack { .. })
     }
 
-    /// What the operator should know.
+    /// Warnings for the operator.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

@@ -10,7 +10,7 @@ use std::io;
 /// A regular file of a directory, open for reading.
 pub struct SiteFile {
     file: File,
-    /// When it was opened.
+    /// Its state when it was opened.
     before: Stat,
 }
 

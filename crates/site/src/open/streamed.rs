@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What the kernel said about a file when it was opened.
+/// The state of a file when it was opened.
 #[derive(Debug)]
 struct Look {
     origin: Origin,
@@ -21,7 +21,7 @@ struct Look {
     name: Option<PathBuf>,
 }
 
-/// What a change of the change time can be about besides the content.
+/// The attributes besides the content whose change alters the change time.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Traits {
     links: u64,
@@ -51,7 +51,7 @@ impl Traits {
 pub struct Streamed {
     file: File,
     look: Arc<Look>,
-    /// Where its parts lie, of a sparse member of an archive.
+    /// The map of its parts, of a sparse member of an archive.
     map: Option<Arc<Map>>,
     /// Opened for one representation, and not the archive that all of them share.
     own: bool,
@@ -129,7 +129,7 @@ impl Streamed {
             && (changed == look.origin.changed() || traits != look.traits || name(&self.file) != look.name)
     }
 
-    /// Where the first bytes of a part of a body are. The part is one of
+    /// Returns the place of the first bytes of a part of a body. The part is one of
     /// [`Body::File`](crate::Body::File), or what is left of it, and not empty.
     #[must_use]
     pub fn place(&self, part: &Range<u64>) -> Place {

@@ -1,4 +1,4 @@
-//! What the operator should know about the files of a site: what is left unserved, what is missing,
+//! Warnings about the files of a site: which of them are not served, what is missing,
 //! what looks like a secret.
 
 mod secrets;

@@ -29,7 +29,7 @@ pub(crate) type Listing = (Names, Vec<Stored>);
 /// The maps of sparse files, by their [`Stored::offset`].
 pub(crate) type Maps = HashMap<u64, Arc<Map>>;
 
-/// Where the bytes of `_headers` and `_redirects` lie, in this order.
+/// The places of the bytes of `_headers` and `_redirects`, in this order.
 pub(crate) type RuleFiles = [Option<Stored>; 2];
 
 type NodeId = u32;
@@ -59,7 +59,7 @@ impl Tree {
         self.has_index
     }
 
-    /// What a hard link shares: the same file, or the same link (link(2) does not follow).
+    /// Returns what a hard link shares: the same file, or the same link (link(2) does not follow).
     fn linked(&self, target: &[u8]) -> Option<Entry> {
         let key = crate::open::path::normalize(target).ok()??;
         let mut at = ROOT;
@@ -306,7 +306,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Where `target` leads from the folder `from`, through any links on the way.
+    /// Follows `target` from the folder `from`, through any links on the way.
     fn follow(&mut self, from: NodeId, target: &[u8]) -> Result<Result<NodeId, LinkFault>, OpenFault> {
         let tree = self.tree;
         if target.first() == Some(&b'/') {

@@ -1,6 +1,6 @@
 //! Placeholders: their names in a rule, and what they stand for in a request.
 
-/// What the placeholders of a pattern stand for.
+/// The values of the placeholders of a pattern.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Captures<'k> {
     values: [Captured<'k>; CAPTURES_MAX],

@@ -1,4 +1,4 @@
-//! What matching costs, counted for tests: a count is the same on every machine, a time is not.
+//! The cost of matching, counted for tests: a count is the same on every machine, a time is not.
 
 #[cfg(test)]
 thread_local! {

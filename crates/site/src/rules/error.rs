@@ -1,4 +1,4 @@
-//! What can be wrong with a rule, said so that the author of the site can mend it.
+//! Mistakes in rules, described so that the author of the site can mend them.
 
 use crate::open::printable::printable;
 use std::fmt;
@@ -12,7 +12,7 @@ pub struct RuleError {
     pub line: u32,
     /// The line itself, made printable and shortened.
     pub text: String,
-    /// What is wrong.
+    /// The fault.
     pub reason: &'static str,
     /// The nearest thing that is valid.
     pub hint: String,
@@ -72,5 +72,5 @@ impl Faults {
     }
 }
 
-/// Mistakes that are told of one file.
+/// Mistakes that are reported of one file.
 const ERRORS_MAX: usize = 20;

@@ -25,7 +25,8 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     (1..).zip(text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
-/// How much of a file with rules is read: one byte more than is allowed, so that it is refused and not cut.
+/// Returns how much of a file with rules is read: at most one byte more than is allowed, so that a
+/// longer one is refused and not cut.
 pub(crate) fn rule_bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX).min(FILE_MAX + 1)
 }

@@ -23,7 +23,7 @@ pub(crate) struct Headers {
     table: Table,
 }
 
-/// What kind of answer header lines are for.
+/// The kind of answer that header lines are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Occasion {
     /// 200 and 206.

@@ -115,7 +115,7 @@ pub(super) fn compare(
     }
 }
 
-/// What an address says, as it is written. A query and a fragment say nothing: a rule applies
+/// The parts of an address as it is written. A query and a fragment say nothing: a rule applies
 /// whatever they are.
 struct Address<'t> {
     /// Without the dot at its end.

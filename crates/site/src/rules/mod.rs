@@ -7,7 +7,7 @@
 //! request and the length of those rules, added. The same rules hold for an archive, a directory
 //! and a pack.
 //!
-//! Where the two models differ:
+//! Differences between the two models:
 //!
 //! | | Netlify | Cloudflare Pages | here |
 //! |---|---|---|---|

@@ -62,7 +62,7 @@ impl Parameter {
 
 #[cfg(test)]
 impl Parameter {
-    /// What it takes from a query, in the plainest way, as an oracle for tests.
+    /// Returns what it takes from a query, in the plainest way, as an oracle for tests.
     pub(super) fn taken_plainly(&self, query: &[u8]) -> Option<Option<Vec<u8>>> {
         let text = String::from_utf8_lossy(query).into_owned();
         let pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -75,7 +75,7 @@ impl Parameter {
     }
 }
 
-/// What the parameters of all rules ask for, each once.
+/// The conditions of the parameters of all rules, each once.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     names: HashMap<Box<[u8]>, Named>,

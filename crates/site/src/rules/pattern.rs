@@ -13,7 +13,7 @@ use super::pieces::{Cuts, HEAD_MAX, Pieces, TAIL_MAX};
 use super::subject::Subject;
 use crate::open::path::{NAME_MAX, resolve};
 
-/// What a rule applies to.
+/// The source of a rule.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     host: Option<Host>,
@@ -23,7 +23,7 @@ pub(crate) struct Pattern {
     slash: Slash,
     /// The source ends in its splat, so the slash at a path's end belongs to that.
     takes_slash: bool,
-    /// What the captures are called: the host's, then in the order of the path.
+    /// The names of the captures: the host's, then in the order of the path.
     names: Vec<Box<str>>,
 }
 

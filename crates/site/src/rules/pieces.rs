@@ -1,6 +1,6 @@
 //! A path or a host in pieces, which many rules look at.
 //!
-//! Where the pieces lie is found once for all of them, so a rule costs what its own source is long,
+//! The places of the pieces are found once for all of them, so a rule costs what its own source is long,
 //! and not what the request is. A few rules find it out for themselves, in less time.
 
 use super::cost::looked_at;
@@ -14,14 +14,14 @@ pub(super) struct Pieces<'c, 'k> {
     cuts: Option<&'c Cuts>,
 }
 
-/// Where the first and the last pieces lie.
+/// The places of the first and the last pieces.
 #[derive(Debug)]
 pub(super) struct Cuts {
-    /// Where the first pieces end.
+    /// The ends of the first pieces.
     ends: [u16; ENDS],
-    /// How many of those are known.
+    /// Number of those that are known.
     known: usize,
-    /// Where the last pieces begin, the last one first.
+    /// The beginnings of the last pieces, the last one first.
     starts: [usize; STARTS],
 }
 
@@ -45,7 +45,7 @@ impl<'c, 'k> Pieces<'c, 'k> {
     }
 }
 
-/// What is left of a text between the pieces that have been taken from both its ends.
+/// The text between the pieces that have been taken from both its ends.
 #[derive(Debug)]
 pub(super) struct Rest<'c, 'k> {
     pieces: Pieces<'c, 'k>,

@@ -36,14 +36,14 @@ struct Redirect {
     action: Action,
 }
 
-/// What a rule makes of a request.
+/// A rule that applies to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applied<'r, 'k> {
     rule: &'r Redirect,
     captures: Captures<'k>,
 }
 
-/// What is to be done.
+/// The effect of a rule.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub(crate) enum Outcome<'r> {
     /// This is the answer.

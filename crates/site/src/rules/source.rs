@@ -32,7 +32,7 @@ pub(super) fn of_headers(line: &[u8]) -> Result<Pattern, Fault> {
     Pattern::parse(line)
 }
 
-/// Where the scheme of an absolute address ends: before `://`.
+/// Returns the end of an absolute address's scheme: before `://`.
 fn scheme(line: &[u8]) -> Option<usize> {
     let at = line.windows(3).position(|three| three == b"://")?;
     let is_scheme = line[..at].iter().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(byte));
@@ -106,7 +106,7 @@ pub(super) fn check(path: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// What RFC 3986 allows in no path, and browsers escape. (They do not escape `[` and `]`, which
+/// Returns whether RFC 3986 allows a byte in no path, and browsers escape it. (They do not escape `[` and `]`, which
 /// names of files may have.)
 fn is_of_no_address(byte: u8) -> bool {
     byte.is_ascii_control() || b"\"<>\\^`|".contains(&byte)

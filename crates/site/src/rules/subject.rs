@@ -1,9 +1,9 @@
-//! What a request asks for, as rules see it.
+//! The parts of a request that rules are matched against.
 
 use crate::open::path::{NAME_MAX, PATH_MAX, Resolved, plain, resolve};
 use sitar_http::Request;
 
-/// What is asked, as patterns see it.
+/// The parts of a request that patterns are matched against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'k> {
     /// The path's key: decoded, without slashes at its ends and without empty segments. An escaped

@@ -1,4 +1,4 @@
-//! Which rules can match a path: those that name it, and those with wildcards, in the order of the
+//! The rules that can match a path: those that name it, and those with wildcards, in the order of the
 //! file.
 
 use super::pattern::{Asked, Pattern, Room};

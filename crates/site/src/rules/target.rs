@@ -1,4 +1,4 @@
-//! Where a redirect leads and what a rewrite shows, with everything that keeps both inside what the
+//! The targets of redirects and rewrites, with everything that keeps both inside what the
 //! rule says.
 
 use super::captures::Captures;
@@ -12,7 +12,7 @@ use crate::answer::reply::Reply;
 use crate::open::path::{ESCAPED_SLASH, NAME_MAX, hex, resolve};
 use sitar_http::Status;
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Debug)]
 pub(super) enum Action {
     /// 3xx to here.
@@ -21,7 +21,7 @@ pub(super) enum Action {
     Rewrite { status: Status, target: Local, fallback: bool },
 }
 
-/// Where a redirect leads.
+/// The target of a redirect.
 #[derive(Debug)]
 pub(super) struct Target {
     /// Up to the fragment.
@@ -36,7 +36,7 @@ pub(super) struct Target {
     block: Option<Box<[u8]>>,
 }
 
-/// Whose content a rewrite shows.
+/// The page whose content a rewrite shows.
 #[derive(Debug)]
 pub(super) enum Local {
     Key {

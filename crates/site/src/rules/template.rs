@@ -1,4 +1,4 @@
-//! What a rule makes of a request: a target or a header's value, in which captures are filled in.
+//! The text that a rule makes for a request: a target or a header's value, in which captures are filled in.
 
 use super::captures::{Captured, Captures, find_name};
 use super::error::Fault;
@@ -20,7 +20,7 @@ enum Piece {
     Query(usize),
 }
 
-/// Where bytes go, one after the other; `false`: there is no more room.
+/// Takes bytes, one after the other; `false`: there is no more room.
 pub(crate) trait Sink {
     fn put(&mut self, byte: u8) -> bool;
 

@@ -18,7 +18,7 @@ pub(crate) fn try_site(files: &[(&str, &str)]) -> Result<Site, sitar_site::OpenE
     Site::embedded(Box::leak(files.into_boxed_slice()))
 }
 
-/// What the whole response path makes of a request; the Date line is left out.
+/// Returns the response of the whole path to a request; the Date line is left out.
 pub(crate) fn wire(site: &Site, request: &[u8]) -> Vec<u8> {
     wire_within(site, request, &Budget::new(64 << 20, 64 << 20))
 }

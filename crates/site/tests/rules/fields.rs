@@ -1,4 +1,4 @@
-//! What becomes of a field that several rules set, on which answers it goes out, and files that are
+//! Fields that several rules set, on which answers it goes out, and files that are
 //! stored encoded.
 
 use super::ask::{Answered, ask, get, site};
@@ -82,7 +82,7 @@ fn every_other_field_leaves_as_one_list_and_cookies_apart() {
     assert_eq!(lines(&get(&site, "/news/x", ""), "x-robots-tag"), ["noindex, nofollow"]);
 }
 
-/// What does not fit with a long path is left out; what needs nothing filled in stays.
+/// A line that does not fit with a long path is left out; one that needs nothing filled in stays.
 #[test]
 fn a_list_that_cannot_be_filled_in_goes_without_that_part() {
     let site = ruled("", "/*\n  X-List: a\n/x/*\n  X-List: :splat\n/*\n  X-List: b\n");

@@ -4,7 +4,7 @@
 use super::ask::{ask, get};
 use super::{refused, ruled};
 
-/// Where the rule leads a request for this host and path; `None`: it does not apply.
+/// Returns where the rule leads a request for this host and path; `None`: it does not apply.
 fn led(rule: &str, host: &str, path: &str) -> Option<String> {
     ask(&ruled(rule, ""), "GET", path, host, "").field("location")
 }

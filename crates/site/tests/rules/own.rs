@@ -1,4 +1,4 @@
-//! What sitar adds: safety of what is filled in, 404 pages, clean addresses, rules on every kind of
+//! Additions of sitar: safety of what is filled in, 404 pages, clean addresses, rules on every kind of
 //! answer.
 
 use super::ask::{ask, get, site};

@@ -1,4 +1,4 @@
-//! Which paths reach the rules: all that are well-formed, whatever is escaped in them.
+//! Paths that reach the rules: all that are well-formed, whatever is escaped in them.
 
 use super::ask::{ask, get, site};
 use super::{refused, ruled};

@@ -14,7 +14,7 @@ pub(crate) struct Case {
     pub(crate) answer: Vec<u8>,
 }
 
-/// What stands for the date.
+/// Stands for the date.
 pub(crate) const DATE: &[u8; 29] = b"-----------------------------";
 
 /// Reads the table: `#` a requirement's section and what it says, `>` lines sent and `<` lines expected, both without CR LF;

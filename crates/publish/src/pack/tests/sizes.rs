@@ -1,4 +1,4 @@
-//! What encodings take and give, and packs that were made by other rules.
+//! The price and the use of encodings, and packs that were made by other rules.
 
 use super::*;
 

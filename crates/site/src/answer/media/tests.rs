@@ -224,7 +224,7 @@ fn documents_and_data() {
     ]);
 }
 
-/// What the table before this one knew, and what sites offer beside pages.
+/// Types that the table before this one knew, and files that sites offer beside pages.
 #[test]
 fn what_mime_db_lacks() {
     assert_types(&[

@@ -142,7 +142,7 @@ fn ranges() {
     });
 }
 
-/// What is sent from a file. The hash that stands for its version is one of zeros.
+/// A representation that is sent from a file. The hash that stands for its version is one of zeros.
 fn streamed(coding: Coding, dates: Dates, until: Option<SystemTime>) -> Representation {
     let file = sitar_io::File::from(tempfile::tempfile().unwrap());
     let stat = rustix::fs::fstat(&file).unwrap();

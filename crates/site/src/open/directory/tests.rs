@@ -183,7 +183,7 @@ fn a_followed_link_that_leads_elsewhere_by_now() {
     let site = Site::open(&root, &Options { follow_links: true, ..Options::default() }).unwrap();
     let load = || site.load(crate::FileId(0), &crate::Budget::new(0, 0), std::time::SystemTime::now());
     assert!(load().is_ok());
-    // A directory, a device, a pipe that nobody writes to, the process's own memory of its start,
+    // A directory, a device, a pipe without a writer, the process's own memory of its start,
     // and nothing.
     rustix::fs::mknodat(CWD, folder.path().join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     for target in ["../store", "/dev/zero", "../pipe", "/proc/self/environ", "/proc/version", "../none"] {

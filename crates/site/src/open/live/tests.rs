@@ -96,7 +96,7 @@ fn what_did_not_change_is_inherited_and_nothing_else() {
         names(&newer, &inherited),
         ["link.txt", "same.txt", "sub/same.js", "sub/same.js.gz", "sub/same.js.gz:Gzip"]
     );
-    // The memory is shared, not copied; it is given back when nobody has it any more.
+    // The memory is shared, not copied; it is given back with the last reference.
     assert_eq!(budget.left(), left);
     drop((loaded, older));
     assert_eq!(budget.left(), 10_000 - 4 - 4 - 2 - 2 - 2);

@@ -18,7 +18,7 @@ use crate::open::hash::Hash;
 pub const INDEX_NAME: &[u8] = b".sitar/index";
 /// First bytes of the footer.
 pub const MAGIC: &[u8; 16] = b"sitar pack index";
-/// What this program writes, and the only version that it reads.
+/// The version that this program writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
 /// A header block of tar, and the footer.
 pub const BLOCK: u64 = 512;
@@ -55,7 +55,7 @@ pub struct Record {
     pub mtime: Option<u64>,
     /// Of the body.
     pub hash: Hash,
-    /// How the member came about.
+    /// The way the member came about.
     pub flags: Flags,
     /// The header blocks under its own name.
     pub own: u16,
@@ -63,7 +63,7 @@ pub struct Record {
     pub encoded: u16,
 }
 
-/// How a member came about: what packing again may take over.
+/// The way a member came about, by which packing again knows what it may take over.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags(
     /// The bits; those that a version does not know are zero.
@@ -101,14 +101,14 @@ impl Flags {
     }
 }
 
-/// What the last block of the index says.
+/// The last block of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
     /// Version of the format.
     pub version: u32,
     /// Bytes of the whole archive.
     pub archive: u64,
-    /// Where the index begins in the archive.
+    /// The offset of the index in the archive.
     pub offset: u64,
     /// Bytes of the index, footer included.
     pub size: u64,
@@ -120,7 +120,7 @@ pub struct Footer {
     pub lines: u32,
     /// Bytes of all names.
     pub names: u32,
-    /// Which encoders made the sidecars: another text means that they would be made otherwise today.
+    /// The encoders that made the sidecars: another text means that they would be made otherwise today.
     pub encoders: Vec<u8>,
     /// SHA-256 over all of the index before this field.
     pub hash: Hash,
@@ -183,7 +183,7 @@ impl Record {
     }
 }
 
-/// Records as they were read: of most of them, nobody ever asks for more than a few numbers.
+/// Records as they were read. They are parsed when asked for, because most never are.
 #[derive(Debug)]
 pub(crate) struct Records(Vec<[u8; RECORD]>);
 

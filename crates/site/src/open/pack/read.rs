@@ -1,4 +1,4 @@
-//! Reading an index that anybody may have written.
+//! Reading an index, which may come from anyone.
 //!
 //! The footer at the archive's end is read first, then the index. Nothing is allocated before its size is known to lie
 //! within the archive and within the limits, and nothing is believed before it is checked: every body lies in the archive,
@@ -20,7 +20,7 @@ use crate::open::tar::ReadAt;
 use crate::rules::RULE_FILES;
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// What an archive's end says.
+/// The kind of an archive, by its end.
 #[derive(Debug)]
 pub enum PackProbe {
     /// No index there: a plain tar, or a pack to which something was appended.
@@ -39,7 +39,7 @@ pub struct PackIndex {
     /// One for each name.
     pub(crate) records: Records,
     pub(crate) blocks: Vec<Blocks>,
-    /// Which encoders made the sidecars.
+    /// The encoders that made the sidecars.
     pub(crate) encoders: Vec<u8>,
     /// SHA-256 of the index, which holds the hash of each body.
     pub(crate) hash: Hash,
@@ -176,7 +176,7 @@ pub(crate) fn reseal(archive: &mut [u8]) {
     }
 }
 
-/// Where the parts of an index lie in it.
+/// The places of an index's parts.
 struct Layout {
     size: usize,
     pairs: usize,

@@ -11,13 +11,13 @@ use crate::open::printable::printable;
 
 /// A kind of file.
 struct Kind {
-    /// What it is, for the message.
+    /// The name of the kind, for the message.
     what: &'static str,
     names: &'static [Name],
     proof: Proof,
 }
 
-/// How the last part of a path is compared, in lower case.
+/// A comparison with the last part of a path, in lower case.
 enum Name {
     Is(&'static str),
     Ends(&'static str),
@@ -26,7 +26,7 @@ enum Name {
     Both(&'static str, &'static str),
 }
 
-/// What must stand among the first bytes.
+/// The bytes that must stand among the first ones.
 enum Proof {
     /// Anything: the name says it.
     Name,
@@ -163,7 +163,7 @@ fn kinds(name: &[u8]) -> impl Iterator<Item = &'static Kind> {
     kinds.iter().filter(move |kind| kind.names.iter().any(|name| name.fits(last)))
 }
 
-/// What nearly all files of a site are called: passed over at once, since an opening looks at all
+/// The names of nearly all files of a site: passed over at once, since an opening looks at all
 /// names.
 fn is_usual(last: &[u8]) -> bool {
     const USUAL: [&[u8]; 10] =
@@ -232,7 +232,7 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
-/// What editors and careful people put behind the name of a copy.
+/// Suffixes that editors and careful people give to a copy.
 const BACKUPS: [&[u8]; 6] = [b"~", b".bak", b".backup", b".old", b".orig", b".save"];
 /// Bytes that are looked at: enough for a chain of certificates before its key.
 const BEGINNING: usize = 16 << 10;

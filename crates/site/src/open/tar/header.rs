@@ -82,7 +82,7 @@ impl<'b> Header<'b> {
         }
     }
 
-    /// What an old GNU header of a sparse file says; `None` where another program uses these bytes
+    /// Reads the map in an old GNU header of a sparse file; `None` where another program uses these bytes
     /// (star).
     pub(super) fn sparse(&self) -> Option<OldSparse<'b>> {
         let fields = OldSparse {
@@ -110,7 +110,7 @@ impl<'b> Header<'b> {
     }
 }
 
-/// What an old GNU header of a sparse file has beside an ordinary one.
+/// The fields that an old GNU header of a sparse file has beside an ordinary one.
 pub(super) struct OldSparse<'b> {
     pub(super) entries: &'b [u8],
     /// A block of further entries follows the header.

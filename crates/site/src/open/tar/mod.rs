@@ -35,7 +35,7 @@ pub(crate) struct Member {
     pub(crate) kind: Kind,
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     File(Stored),
@@ -51,7 +51,7 @@ pub(crate) enum Kind {
     Other(&'static str),
 }
 
-/// Where a file's bytes lie in the archive.
+/// The place of a file's bytes in the archive.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     /// First byte, from the archive's start. `offset + size` lies within the archive, unless there
@@ -63,7 +63,7 @@ pub(crate) struct Stored {
     pub(crate) mtime: Option<u64>,
 }
 
-/// Where the members of an archive go.
+/// Takes the members of an archive.
 pub(crate) trait Members {
     /// Takes the next member, in the archive's order.
     fn add(&mut self, member: Member, warnings: &mut Warnings) -> Result<(), OpenFault>;
@@ -107,7 +107,7 @@ struct Scanner<'s, R> {
     last: String,
 }
 
-/// What the headers before a member say about it.
+/// The fields that headers before a member have for it.
 #[derive(Default)]
 struct Pending {
     local: Overrides,

@@ -2,7 +2,7 @@
 
 use super::sparse::Entries;
 
-/// What extended headers say in place of a member's own header. Of each, `None` means that nothing
+/// Fields that extended headers have in place of a member's own header. Of each, `None` means that nothing
 /// was said and `Some(None)` that an earlier saying was taken back (an empty value).
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct Overrides {
@@ -15,7 +15,7 @@ pub(super) struct Overrides {
     pub(super) map: SparseRecords,
 }
 
-/// What the records of GNU tar say about a sparse member.
+/// The records of GNU tar about a sparse member.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct SparseRecords {
     major: Option<u64>,
@@ -34,7 +34,7 @@ pub(super) struct SparseRecords {
     foreign: bool,
 }
 
-/// How the map of a sparse member is written.
+/// The form in which the map of a sparse member is written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     /// In these records.

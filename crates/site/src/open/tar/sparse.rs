@@ -9,7 +9,7 @@ use crate::open::place::Place;
 use std::io;
 use std::ops::Range;
 
-/// Where the stored parts of a sparse file are.
+/// The stored parts of a sparse file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Map {
     /// In order; none is empty, none overlaps another or touches it.
@@ -98,7 +98,7 @@ impl Map {
         &self.extents
     }
 
-    /// Where the first bytes of a part of the file are, which is not empty: as many as lie in one
+    /// Returns the place of the first bytes of a part of the file, which is not empty: as many as lie in one
     /// extent or in one hole.
     pub(crate) fn place(&self, part: &Range<u64>) -> Place {
         let wanted = part.end.saturating_sub(part.start);

@@ -228,7 +228,7 @@ fn push_own<'p>(own: &'p [u8], replaced: u8, pieces: &mut Pieces<'_, 'p>) {
     }
 }
 
-/// What stands before the line of Vary, that line, and what stands behind it.
+/// Cuts header lines into those before Vary, that line, and those behind it.
 fn cut_vary(own: &[u8]) -> (&[u8], Option<&[u8]>, &[u8]) {
     let mut start = 0;
     for line in own.split_inclusive(|&byte| byte == b'\n') {

@@ -27,7 +27,7 @@ pub(super) struct Rule {
     pub(super) listed: bool,
     /// The coding that the files at this path are stored in.
     pub(super) stored: Option<StoredCoding>,
-    /// What rules before it say about that does not count.
+    /// It takes away what rules before it say about that.
     pub(super) ends_stored: bool,
     /// One of its lines has been refused.
     pub(super) faulty: bool,
@@ -42,11 +42,11 @@ pub(super) struct Line {
     pub(super) name: Box<str>,
     /// The name as it was written, and `: `.
     pub(super) start: Box<[u8]>,
-    /// What it says, placeholders included.
+    /// The value, placeholders included.
     pub(super) value: Vec<u8>,
     pub(super) class: Class,
     pub(super) text: Text,
-    /// Whose lines it is joined with: those that have the same number.
+    /// The number of its list: lines with the same one are joined.
     pub(super) list: List,
     /// `, `, its value and its end, for where it is joined to another.
     pub(super) joint: Box<[u8]>,
@@ -54,7 +54,7 @@ pub(super) struct Line {
     pub(super) takers: Bits<WORDS>,
 }
 
-/// What a line says.
+/// The value of a line.
 #[derive(Debug)]
 pub(super) enum Text {
     /// The whole line, its end included.
@@ -85,12 +85,12 @@ pub(super) enum Class {
     Caching,
     /// Policies for what is shown: 200, 206 and errors.
     Policy,
-    /// Who may see an answer, and how to come back: every answer, redirects and those to OPTIONS
+    /// Access to an answer, and the way to come back: every answer, redirects and those to OPTIONS
     /// included.
     Access,
 }
 
-/// What becomes of a field that is set twice.
+/// The way to treat a field that is set twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repetition {
     /// One list (RFC 9110 §5.3).

@@ -2,7 +2,7 @@
 
 use super::{Pattern, Segment, Slash, Subject};
 
-/// What the placeholders of a source stand for, if it matches: the host's, then the path's.
+/// Returns the values of the placeholders, if the source matches: the host's, then the path's.
 pub(in crate::rules) fn captured(pattern: &Pattern, subject: &Subject<'_>) -> Option<Vec<Vec<u8>>> {
     let is_root = subject.key.is_empty();
     match pattern.slash {

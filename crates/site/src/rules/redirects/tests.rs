@@ -18,7 +18,7 @@ fn subject<'k>(path: &'k str, host: &'k str) -> Subject<'k> {
     Subject { key, slash, authority: Some(host.as_bytes()) }
 }
 
-/// How many bytes of a request are looked at and how many rules are tried until no rule has
+/// Counts the bytes of a request that are looked at and the rules that are tried until no rule has
 /// applied.
 fn steps_of(rule: &dyn Fn(usize) -> String, path: &str, host: &str, query: &str) -> usize {
     let rules = compiled(&(0..500).map(rule).collect::<String>());

@@ -305,7 +305,7 @@ fn the_body_of_a_link_to_a_sparse_file_is_compared_with_that() {
     assert_eq!(found, [b"a".to_vec(), b"link".to_vec(), b"b".to_vec()]);
 }
 
-/// What looks for secrets reads the file, and not what lies in the archive from its first part on.
+/// The search for secrets reads the file, and not the archive from the file's first part on.
 #[test]
 fn a_sparse_file_is_no_secret_for_what_lies_behind_its_parts() {
     let of = |name: &str, entries: &[(u64, u64)], stored: &[u8]| {
@@ -375,7 +375,7 @@ fn parts_are_counted_over_the_whole_archive() {
 }
 
 proptest! {
-    /// What a map reads is what a file with those parts has.
+    /// A map reads the bytes of a file with those parts.
     #[test]
     fn any_range_of_any_map(
         gaps in prop::collection::vec((0_u64..40, 0_u64..40), 0..12),

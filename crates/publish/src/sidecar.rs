@@ -9,7 +9,7 @@ use std::io::Read;
 
 /// The relation of a sidecar to the file that it lies beside.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Comparison {
     /// The same content, encoded.
     Same,
     /// Another content, encoded: most often an older version of it.
@@ -22,21 +22,21 @@ pub(crate) enum Verdict {
 
 /// Compares what `encoded` decodes to with `content`, and stops at the first byte that differs: a
 /// few bytes that decode to gigabytes cost no more than the file is long.
-pub(crate) fn compare(coding: Coding, encoded: &[u8], content: &[u8]) -> Verdict {
+pub(crate) fn compare(coding: Coding, encoded: &[u8], content: &[u8]) -> Comparison {
     if encoded.is_empty() {
-        return Verdict::Broken;
+        return Comparison::Broken;
     }
     match coding {
         Coding::Br => same(sitar_brotli::Decoder::new(encoded), content),
         Coding::Zstd => zstd::Decoder::new(encoded)
             .and_then(|mut decoder| decoder.window_log_max(WINDOW_LOG_MAX).map(|()| decoder))
-            .map_or(Verdict::Broken, |decoder| same(decoder, content)),
+            .map_or(Comparison::Broken, |decoder| same(decoder, content)),
         Coding::Gzip => gzip(encoded, content),
-        Coding::Identity => Verdict::Broken,
+        Coding::Identity => Comparison::Broken,
     }
 }
 
-fn gzip(encoded: &[u8], content: &[u8]) -> Verdict {
+fn gzip(encoded: &[u8], content: &[u8]) -> Comparison {
     // One byte more than wanted, so that more is noticed.
     let mut decoded = vec![0; content.len() + 1];
     let mut decode = |encoded: &[u8]| {
@@ -47,25 +47,25 @@ fn gzip(encoded: &[u8], content: &[u8]) -> Verdict {
         // Of several members (RFC 1952 §2.2) the first one is decoded, as browsers do; curl fails
         // at whatever follows it. One that is there to its last byte cannot do without that byte.
         Ok(true) => match decode(&encoded[..encoded.len() - 1]) {
-            Ok(_) => Verdict::Broken,
-            Err(_) => Verdict::Same,
+            Ok(_) => Comparison::Broken,
+            Err(_) => Comparison::Same,
         },
-        Ok(false) | Err(DecompressionError::InsufficientSpace) => Verdict::Other,
-        Err(DecompressionError::BadData) => Verdict::Broken,
+        Ok(false) | Err(DecompressionError::InsufficientSpace) => Comparison::Other,
+        Err(DecompressionError::BadData) => Comparison::Broken,
     }
 }
 
-fn same(mut decoded: impl Read, mut content: &[u8]) -> Verdict {
+fn same(mut decoded: impl Read, mut content: &[u8]) -> Comparison {
     let mut buffer = [0; 16 << 10];
     loop {
         match decoded.read(&mut buffer) {
-            Ok(0) if content.is_empty() => return Verdict::Same,
-            Ok(0) => return Verdict::Other,
+            Ok(0) if content.is_empty() => return Comparison::Same,
+            Ok(0) => return Comparison::Other,
             Ok(length) => match content.strip_prefix(&buffer[..length]) {
                 Some(rest) => content = rest,
-                None => return Verdict::Other,
+                None => return Comparison::Other,
             },
-            Err(_) => return Verdict::Broken,
+            Err(_) => return Comparison::Broken,
         }
     }
 }

@@ -55,7 +55,7 @@ pub use answer::field_buf::FieldBuf;
 pub use answer::multipart::{Piece, Plan};
 pub use answer::reply::{Body, Multipart, Reply};
 pub use answer::representation::Representation;
-pub use answer::route::{Found, Route};
+pub use answer::route::{Route, Target};
 pub use open::budget::Budget;
 pub use open::directory::Seen;
 pub use open::error::{OpenError, OpenFault, Warning};

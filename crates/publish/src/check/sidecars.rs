@@ -1,6 +1,6 @@
 //! Encodings that lie beside a file: each is decoded and compared with it.
 
-use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
+use crate::sidecar::{COMPARED_MAX, Comparison, compare, is_oversized};
 use sitar_http::semantics::Coding;
 use sitar_site::raw::{Sidecar, printable};
 use sitar_site::{Budget, FileId, Site};
@@ -16,33 +16,33 @@ pub(super) fn fault(site: &Site, pair: &Sidecar<'_>) -> Option<String> {
         Coding::Gzip | Coding::Identity => "gzip",
     };
     match verdict(site, pair).ok()? {
-        Some(Verdict::Broken) => {
+        Some(Comparison::Broken) => {
             Some(format!("is not {original} in {coding}: browsers cannot decode it to the end"))
         }
-        Some(Verdict::Oversized) => {
+        Some(Comparison::Oversized) => {
             Some(format!("is far larger than {original}, and cannot save any of its bytes"))
         }
-        Some(Verdict::Other) => Some(format!(
+        Some(Comparison::Other) => Some(format!(
             "is not {original} in {coding}: it decodes to something else, such as an older version of it"
         )),
         None if pair.is_outdated => Some(format!("is older than {original}, and therefore not sent for it")),
-        Some(Verdict::Same) if pair.is_outdated => Some(format!(
+        Some(Comparison::Same) if pair.is_outdated => Some(format!(
             "is older than {original}, and therefore not sent for it, although it has the same content; \
              touch it, or pack the site"
         )),
-        Some(Verdict::Same) | None => None,
+        Some(Comparison::Same) | None => None,
     }
 }
 
 /// `None`: the original is too large to be compared.
-fn verdict(site: &Site, pair: &Sidecar<'_>) -> io::Result<Option<Verdict>> {
+fn verdict(site: &Site, pair: &Sidecar<'_>) -> io::Result<Option<Comparison>> {
     let (content, length) = read(site, pair.original, COMPARED_MAX)?;
     if length > COMPARED_MAX {
         return Ok(None);
     }
     let (encoded, size) = read(site, pair.sidecar, 2 * COMPARED_MAX)?;
     if is_oversized(size, length) {
-        return Ok(Some(Verdict::Oversized));
+        return Ok(Some(Comparison::Oversized));
     }
     Ok(Some(compare(pair.coding, &encoded, &content)))
 }

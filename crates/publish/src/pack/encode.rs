@@ -5,7 +5,7 @@
 //! neighbours: that is what makes packs reproducible, and encodings of an earlier pack as good as
 //! new ones.
 
-use crate::sidecar::{Verdict, compare};
+use crate::sidecar::{Comparison, compare};
 use libdeflater::{CompressionLvl, Compressor};
 use sitar_http::semantics::Coding;
 use sitar_site::raw::{media_type, sidecar, stored_coding};
@@ -124,7 +124,7 @@ pub(super) fn choose(content: usize, sizes: Each<Option<usize>>) -> Each<bool> {
 
 /// Whether `encoded`, in the coding at this place of [`CODINGS`], is `content`.
 pub(super) fn decodes_to(place: usize, encoded: &[u8], content: &[u8]) -> bool {
-    compare(CODINGS[place].0, encoded, content) == Verdict::Same
+    compare(CODINGS[place].0, encoded, content) == Comparison::Same
 }
 
 /// A sample from the front, in the quickest way there is.

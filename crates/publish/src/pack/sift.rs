@@ -2,7 +2,7 @@
 //! written.
 
 use super::write::{PackError, PackFault};
-use crate::sidecar::{COMPARED_MAX, Verdict, compare, is_oversized};
+use crate::sidecar::{COMPARED_MAX, Comparison, compare, is_oversized};
 use sitar_http::semantics::Coding;
 use sitar_site::raw::{RULE_FILES, Root, SiteFile, Warnings, is_outdated, sidecar};
 use std::collections::HashSet;
@@ -104,10 +104,10 @@ fn examine(root: &Root, names: &[Box<[u8]>], group: &Group) -> Result<Vec<(usize
                 let size = content.len() as u64;
                 match read(root, &names[at], |encoded| !is_oversized(encoded, size))? {
                     Ok(encoded) => match compare(coding, &encoded, content) {
-                        Verdict::Same => None,
-                        Verdict::Other => Some(OTHER),
-                        Verdict::Broken => Some(BROKEN),
-                        Verdict::Oversized => Some(OVERSIZED),
+                        Comparison::Same => None,
+                        Comparison::Other => Some(OTHER),
+                        Comparison::Broken => Some(BROKEN),
+                        Comparison::Oversized => Some(OVERSIZED),
                     },
                     Err(_) => Some(OVERSIZED),
                 }

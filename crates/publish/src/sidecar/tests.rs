@@ -26,18 +26,26 @@ const CODINGS: [(Coding, Encode); 3] = [(Coding::Br, br), (Coding::Gzip, gz), (C
 fn each_coding_is_compared() {
     for (coding, encode) in CODINGS {
         let encoded = encode(CONTENT);
-        assert_eq!(compare(coding, &encoded, CONTENT), Verdict::Same, "{coding:?}");
-        assert_eq!(compare(coding, &encode(b"hello"), CONTENT), Verdict::Other, "{coding:?}: shorter");
-        assert_eq!(compare(coding, &encoded, b"hello"), Verdict::Other, "{coding:?}: longer");
-        assert_eq!(compare(coding, &encode(b"jello, hello, hello\n"), CONTENT), Verdict::Other, "{coding:?}");
+        assert_eq!(compare(coding, &encoded, CONTENT), Comparison::Same, "{coding:?}");
+        assert_eq!(compare(coding, &encode(b"hello"), CONTENT), Comparison::Other, "{coding:?}: shorter");
+        assert_eq!(compare(coding, &encoded, b"hello"), Comparison::Other, "{coding:?}: longer");
+        assert_eq!(
+            compare(coding, &encode(b"jello, hello, hello\n"), CONTENT),
+            Comparison::Other,
+            "{coding:?}"
+        );
         let cut = &encoded[..encoded.len() - 1];
-        assert_eq!(compare(coding, cut, CONTENT), Verdict::Broken, "{coding:?}: cut short");
-        assert_eq!(compare(coding, CONTENT, CONTENT), Verdict::Broken, "{coding:?}: a link to the original");
+        assert_eq!(compare(coding, cut, CONTENT), Comparison::Broken, "{coding:?}: cut short");
+        assert_eq!(
+            compare(coding, CONTENT, CONTENT),
+            Comparison::Broken,
+            "{coding:?}: a link to the original"
+        );
         for content in [CONTENT, b""] {
-            assert_eq!(compare(coding, b"", content), Verdict::Broken, "{coding:?}: empty");
+            assert_eq!(compare(coding, b"", content), Comparison::Broken, "{coding:?}: empty");
         }
-        assert_eq!(compare(coding, &encode(b""), b""), Verdict::Same, "{coding:?}: of nothing");
-        assert_eq!(compare(coding, &encode(b""), CONTENT), Verdict::Other, "{coding:?}: of nothing");
+        assert_eq!(compare(coding, &encode(b""), b""), Comparison::Same, "{coding:?}: of nothing");
+        assert_eq!(compare(coding, &encode(b""), CONTENT), Comparison::Other, "{coding:?}: of nothing");
     }
 }
 
@@ -48,8 +56,8 @@ fn a_bomb_costs_no_more_than_the_file_is_long() {
     let zeros = vec![0; 64 << 20];
     for (coding, encode) in [(Coding::Gzip, gz as Encode), (Coding::Zstd, zst)] {
         let bomb = encode(&zeros);
-        assert_eq!(compare(coding, &bomb, CONTENT), Verdict::Other);
-        assert_eq!(compare(coding, &bomb, &zeros[..1 << 20]), Verdict::Other);
+        assert_eq!(compare(coding, &bomb, CONTENT), Comparison::Other);
+        assert_eq!(compare(coding, &bomb, &zeros[..1 << 20]), Comparison::Other);
     }
 }
 
@@ -58,27 +66,27 @@ fn what_browsers_do_not_decode_to_the_end_is_broken() {
     // Several members are one file for gunzip; browsers read the first and ignore the rest, curl
     // fails.
     let two = [gz(&CONTENT[..7]), gz(&CONTENT[7..])].concat();
-    assert_eq!(compare(Coding::Gzip, &two, CONTENT), Verdict::Other);
+    assert_eq!(compare(Coding::Gzip, &two, CONTENT), Comparison::Other);
     for more in [&gz(b"")[..], &gz(CONTENT), b"\0", b"garbage that is no member"] {
-        assert_eq!(compare(Coding::Gzip, &[&gz(CONTENT), more].concat(), CONTENT), Verdict::Broken);
+        assert_eq!(compare(Coding::Gzip, &[&gz(CONTENT), more].concat(), CONTENT), Comparison::Broken);
     }
     // curl fails at bytes behind the end of any coding.
     for (coding, encode) in CODINGS {
         for more in [&b"\0"[..], b"x", b"more than that"] {
             let encoded = [&encode(CONTENT), more].concat();
-            assert_eq!(compare(coding, &encoded, CONTENT), Verdict::Broken, "{coding:?} {more:?}");
+            assert_eq!(compare(coding, &encoded, CONTENT), Comparison::Broken, "{coding:?} {more:?}");
         }
     }
     // A checksum that is not the content's.
     let mut wrong = gz(CONTENT);
     let at = wrong.len() - 8;
     wrong[at] ^= 1;
-    assert_eq!(compare(Coding::Gzip, &wrong, CONTENT), Verdict::Broken);
+    assert_eq!(compare(Coding::Gzip, &wrong, CONTENT), Comparison::Broken);
     // Several frames are one content, for browsers too; a window above 8 MiB is not for HTTP.
     let two = [zst(&CONTENT[..7]), zst(&CONTENT[7..])].concat();
-    assert_eq!(compare(Coding::Zstd, &two, CONTENT), Verdict::Same);
+    assert_eq!(compare(Coding::Zstd, &two, CONTENT), Comparison::Same);
     let content = vec![b'x'; 100 << 10];
-    for (log, expected) in [(23, Verdict::Same), (24, Verdict::Broken)] {
+    for (log, expected) in [(23, Comparison::Same), (24, Comparison::Broken)] {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(log).unwrap();
         std::io::Write::write_all(&mut encoder, &content).unwrap();

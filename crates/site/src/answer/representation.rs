@@ -6,7 +6,7 @@ use crate::answer::fields::{self, Blocks, Lines};
 use crate::answer::media::Media;
 use crate::answer::multipart::Plan;
 use crate::answer::reply::{Body, Multipart, Reply};
-use crate::answer::route::Found;
+use crate::answer::route::Target;
 use crate::open::budget::Budget;
 use crate::open::entry::Entry;
 use crate::open::hash::{Hash, sha256};
@@ -236,7 +236,7 @@ impl Representation {
     /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or an error
     /// with this content. Allocates nothing.
     #[must_use]
-    pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Found<'r>) -> Reply<'r> {
+    pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Target<'r>) -> Reply<'r> {
         let head = request.method == Method::Head;
         // RFC 9110 §13.2.1, §14.2: conditions and ranges are for successes.
         let mut reply = if found.status == Status::OK {
@@ -306,7 +306,7 @@ impl Representation {
         Reply { fields, encoded: &[], ..self.part(status, 0..self.length, head) }
     }
 
-    fn success(&self, request: &Request<'_>, found: &Found<'_>, head: bool) -> Reply<'_> {
+    fn success(&self, request: &Request<'_>, found: &Target<'_>, head: bool) -> Reply<'_> {
         let Dates { modified, since } = self.dates;
         let last_modified = modified.map(|modified| modified.max(since));
         let validators = Validators { etag: Some(&self.etag), last_modified };
@@ -341,7 +341,7 @@ impl Representation {
     /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect
     /// (§15.3.7): of a file that is not in memory, of an encoded one (its encoding is not that of
     /// the parts' frame), and where a rule has the type.
-    fn parts(&self, parts: RangeParts, found: &Found<'_>, head: bool) -> Reply<'_> {
+    fn parts(&self, parts: RangeParts, found: &Target<'_>, head: bool) -> Reply<'_> {
         let is_ruled =
             found.headers.is_some_and(|headers| headers.replaces_type() || headers.stored().is_some());
         let plan = match &self.hash {

@@ -17,7 +17,7 @@ use sitar_http::{Method, Request, Status};
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub enum Route<'s> {
     /// A file's content: `index.html` and the encoding are already chosen.
-    File(Found<'s>),
+    File(Target<'s>),
     /// No file; this is the answer.
     Reply(Reply<'s>),
 }
@@ -25,14 +25,14 @@ pub enum Route<'s> {
 /// The file that answers a request, and how:
 /// [`Representation::respond`](crate::Representation::respond) makes the answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'s> {
+pub struct Target<'s> {
     pub(crate) file: FileId,
     /// 200; or an error, of which the file is the page.
     pub(crate) status: Status,
     pub(crate) headers: Option<HeaderSet<'s>>,
 }
 
-impl Found<'_> {
+impl Target<'_> {
     /// The number of the file.
     #[must_use]
     pub fn file(&self) -> FileId {
@@ -47,8 +47,8 @@ impl Found<'_> {
 
     /// A file as it is, without rules.
     #[cfg(test)]
-    pub(crate) fn plain(file: FileId) -> Found<'static> {
-        Found { file, status: Status::OK, headers: None }
+    pub(crate) fn plain(file: FileId) -> Target<'static> {
+        Target { file, status: Status::OK, headers: None }
     }
 }
 
@@ -207,7 +207,7 @@ impl Site {
             None => choice.pick(|| AcceptEncoding::of(request)),
         };
         match file {
-            Some(file) => Route::File(Found { file, status, headers }),
+            Some(file) => Route::File(Target { file, status, headers }),
             None => {
                 Route::Reply(Reply::not_found_encoded(request.method == Method::Head).ruled(headers, request))
             }
@@ -224,7 +224,7 @@ impl Site {
         headers: Option<HeaderSet<'s>>,
     ) -> Route<'s> {
         match page.and_then(|choice| choice.pick(|| AcceptEncoding::of(request))) {
-            Some(file) => Route::File(Found { file, status, headers }),
+            Some(file) => Route::File(Target { file, status, headers }),
             None if matches!(status, Status::OK | Status::NOT_FOUND) => self.missing(key, request, headers),
             None => {
                 Route::Reply(Reply::error(status, request.method == Method::Head).ruled(headers, request))
@@ -236,7 +236,7 @@ impl Site {
     fn missing<'s>(&'s self, key: &[u8], request: &Request<'_>, headers: Option<HeaderSet<'s>>) -> Route<'s> {
         let page = self.index.missing(key).and_then(|choice| choice.pick(|| AcceptEncoding::of(request)));
         match page {
-            Some(file) => Route::File(Found { file, status: Status::NOT_FOUND, headers }),
+            Some(file) => Route::File(Target { file, status: Status::NOT_FOUND, headers }),
             None => Route::Reply(Reply::not_found(request.method == Method::Head).ruled(headers, request)),
         }
     }

@@ -75,7 +75,7 @@ impl Root {
             Mode::empty(),
         )
         .map_err(|errno| fault("read the directory", errno))?;
-        walk.directory(dir, &mut Vec::new(), &mut vec![Identity::of(&identity)])?;
+        walk.directory(dir, &mut Vec::new(), &mut vec![Inode::of(&identity)])?;
         Ok(walk.found)
     }
 
@@ -150,7 +150,7 @@ impl Root {
 /// The absolute paths of a directory that was opened by `path`: the one without links first, then
 /// `path` itself. None when another directory lies there by now.
 fn own_names(fd: &OwnedFd, path: &Path) -> Vec<Box<[u8]>> {
-    let identity = |stat: Result<Stat, Errno>| stat.ok().map(|stat| Identity::of(&stat));
+    let identity = |stat: Result<Stat, Errno>| stat.ok().map(|stat| Inode::of(&stat));
     let Ok(real) = path.canonicalize() else { return Vec::new() };
     if identity(rustix::fs::stat(&real)) != identity(rustix::fs::fstat(fd)) {
         return Vec::new();
@@ -213,14 +213,14 @@ fn is_made_up(fd: &OwnedFd) -> Result<bool, Errno> {
 
 /// A directory whatever its name, to notice a link into what is being walked.
 #[derive(Copy, Clone, PartialEq, Eq)]
-struct Identity {
+struct Inode {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
-    fn of(stat: &Stat) -> Identity {
-        Identity { device: stat.st_dev, inode: stat.st_ino }
+impl Inode {
+    fn of(stat: &Stat) -> Inode {
+        Inode { device: stat.st_dev, inode: stat.st_ino }
     }
 }
 
@@ -252,7 +252,7 @@ impl Walk<'_> {
         &mut self,
         dir: OwnedFd,
         path: &mut Vec<u8>,
-        active: &mut Vec<Identity>,
+        active: &mut Vec<Inode>,
     ) -> Result<(), OpenFault> {
         (self.show)(Seen::Content(dir.as_fd()));
         let listed = entries(&dir);
@@ -303,7 +303,7 @@ impl Walk<'_> {
         &mut self,
         path: &mut Vec<u8>,
         kind: FileType,
-        active: &mut Vec<Identity>,
+        active: &mut Vec<Inode>,
     ) -> Result<(), OpenFault> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let opened = match kind {
@@ -323,7 +323,7 @@ impl Walk<'_> {
                 self.found.push(path)
             }
             Ok((_, stat, FileType::Directory)) => {
-                let identity = Identity::of(&stat);
+                let identity = Inode::of(&stat);
                 if active.contains(&identity) {
                     self.warnings.left_out(path, "it is a link to a folder that contains it");
                     return Ok(());

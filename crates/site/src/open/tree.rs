@@ -9,7 +9,7 @@ use crate::open::names::{NAMES_BYTES_MAX, Names};
 use crate::open::pack::INDEX_NAME;
 use crate::open::path::{DEPTH_MAX, NAME_MAX};
 use crate::open::printable::printable;
-use crate::open::tar::{Kind, Map, Member, Members, Stored};
+use crate::open::tar::{Map, Member, MemberKind, Members, Stored};
 use crate::rules::{HEADERS, REDIRECTS};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,10 +36,10 @@ type NodeId = u32;
 
 struct Node {
     parent: NodeId,
-    entry: Entry,
+    kind: NodeKind,
 }
 
-enum Entry {
+enum NodeKind {
     Directory(BTreeMap<Box<[u8]>, NodeId>),
     File(Stored),
     Symlink(Box<[u8]>),
@@ -48,7 +48,7 @@ enum Entry {
 impl Tree {
     pub(crate) fn new() -> Tree {
         Tree {
-            nodes: vec![Node { parent: ROOT, entry: Entry::Directory(BTreeMap::new()) }],
+            nodes: vec![Node { parent: ROOT, kind: NodeKind::Directory(BTreeMap::new()) }],
             names_bytes: 0,
             maps: Maps::new(),
             has_index: false,
@@ -60,20 +60,20 @@ impl Tree {
     }
 
     /// Returns what a hard link shares: the same file, or the same link (link(2) does not follow).
-    fn linked(&self, target: &[u8]) -> Option<Entry> {
+    fn linked(&self, target: &[u8]) -> Option<NodeKind> {
         let key = crate::open::path::normalize(target).ok()??;
         let mut at = ROOT;
         for segment in key.split(|&byte| byte == b'/') {
             at = self.child(at, segment)?;
         }
-        match &self.nodes.get(at as usize)?.entry {
-            Entry::File(stored) => Some(Entry::File(*stored)),
-            Entry::Symlink(target) => Some(Entry::Symlink(target.clone())),
-            Entry::Directory(_) => None,
+        match &self.nodes.get(at as usize)?.kind {
+            NodeKind::File(stored) => Some(NodeKind::File(*stored)),
+            NodeKind::Symlink(target) => Some(NodeKind::Symlink(target.clone())),
+            NodeKind::Directory(_) => None,
         }
     }
 
-    fn insert(&mut self, key: &[u8], entry: Entry, warnings: &mut Warnings) -> Result<(), OpenFault> {
+    fn insert(&mut self, key: &[u8], kind: NodeKind, warnings: &mut Warnings) -> Result<(), OpenFault> {
         let mut at = ROOT;
         let mut segments = key.split(|&byte| byte == b'/').peekable();
         while let Some(segment) = segments.next() {
@@ -82,27 +82,27 @@ impl Tree {
                 Some(next) => next,
                 None => self.grow(at, segment)?,
             };
-            let node = &mut self.nodes[next as usize].entry;
+            let node = &mut self.nodes[next as usize].kind;
             if !last {
-                if !matches!(node, Entry::Directory(_)) {
+                if !matches!(node, NodeKind::Directory(_)) {
                     warnings.left_out(key_up_to(key, segment), "a later member needs a folder of that name");
-                    *node = Entry::Directory(BTreeMap::new());
+                    *node = NodeKind::Directory(BTreeMap::new());
                 }
                 at = next;
                 continue;
             }
-            return match (&*node, entry) {
+            return match (&*node, kind) {
                 // Naming a folder again, for its times and modes, does not empty it.
-                (Entry::Directory(_), Entry::Directory(_)) => Ok(()),
-                (Entry::Directory(children), entry) => {
+                (NodeKind::Directory(_), NodeKind::Directory(_)) => Ok(()),
+                (NodeKind::Directory(children), kind) => {
                     if !children.is_empty() {
                         warnings.left_out(key, "this folder is replaced by a later member that is none");
                     }
-                    *node = entry;
+                    *node = kind;
                     Ok(())
                 }
-                (_, entry) => {
-                    *node = entry;
+                (_, kind) => {
+                    *node = kind;
                     Ok(())
                 }
             };
@@ -121,16 +121,16 @@ impl Tree {
         }
         // Below NODES_MAX, so it fits.
         let child = id as NodeId;
-        if let Some(Node { entry: Entry::Directory(children), .. }) = self.nodes.get_mut(parent as usize) {
+        if let Some(Node { kind: NodeKind::Directory(children), .. }) = self.nodes.get_mut(parent as usize) {
             children.insert(name.into(), child);
         }
-        self.nodes.push(Node { parent, entry: Entry::Directory(BTreeMap::new()) });
+        self.nodes.push(Node { parent, kind: NodeKind::Directory(BTreeMap::new()) });
         Ok(child)
     }
 
     fn child(&self, at: NodeId, name: &[u8]) -> Option<NodeId> {
-        match &self.nodes.get(at as usize)?.entry {
-            Entry::Directory(children) => children.get(name).copied(),
+        match &self.nodes.get(at as usize)?.kind {
+            NodeKind::Directory(children) => children.get(name).copied(),
             _ => None,
         }
     }
@@ -150,8 +150,8 @@ impl Tree {
         let mut walk = Walk { tree: self, root: ROOT, fuel: FUEL, found: Listing::default(), warnings };
         if let Some(prefix) = prefix {
             let target = walk.follow(ROOT, prefix.trim_start_matches('/').as_bytes())?;
-            walk.root = match target.map(|id| (id, &self.nodes[id as usize].entry)) {
-                Ok((id, Entry::Directory(_))) => id,
+            walk.root = match target.map(|id| (id, &self.nodes[id as usize].kind)) {
+                Ok((id, NodeKind::Directory(_))) => id,
                 _ => {
                     return Err(OpenFault::NoSuchPrefix {
                         prefix: prefix.to_owned(),
@@ -164,8 +164,8 @@ impl Tree {
         let mut rules = [None; 2];
         for (place, name) in rules.iter_mut().zip([HEADERS, REDIRECTS]) {
             let found = walk.follow(walk.root, name.as_bytes())?;
-            *place = match found.map(|id| &self.nodes[id as usize].entry) {
-                Ok(Entry::File(stored)) => Some(*stored),
+            *place = match found.map(|id| &self.nodes[id as usize].kind) {
+                Ok(NodeKind::File(stored)) => Some(*stored),
                 _ => None,
             };
         }
@@ -174,8 +174,8 @@ impl Tree {
 
     /// Some names for the message about a prefix that does not exist.
     fn folders(&self) -> Vec<String> {
-        let Entry::Directory(children) = &self.nodes[ROOT as usize].entry else { return Vec::new() };
-        let is_folder = |id: &NodeId| matches!(self.nodes[*id as usize].entry, Entry::Directory(_));
+        let NodeKind::Directory(children) = &self.nodes[ROOT as usize].kind else { return Vec::new() };
+        let is_folder = |id: &NodeId| matches!(self.nodes[*id as usize].kind, NodeKind::Directory(_));
         children.iter().filter(|(_, id)| is_folder(id)).take(8).map(|(name, _)| printable(name)).collect()
     }
 }
@@ -192,20 +192,20 @@ impl Members for Tree {
                 return Ok(());
             }
         };
-        let entry = match member.kind {
-            Kind::Directory => Entry::Directory(BTreeMap::new()),
-            Kind::File(stored) => Entry::File(stored),
-            Kind::Sparse(stored, map) => {
+        let kind = match member.kind {
+            MemberKind::Directory => NodeKind::Directory(BTreeMap::new()),
+            MemberKind::File(stored) => NodeKind::File(stored),
+            MemberKind::Sparse(stored, map) => {
                 self.maps.insert(stored.offset, Arc::new(map));
-                Entry::File(stored)
+                NodeKind::File(stored)
             }
-            Kind::Symlink(target) if target.len() > NAME_MAX => {
+            MemberKind::Symlink(target) if target.len() > NAME_MAX => {
                 warnings.left_out(&member.name, "its link's target is longer than 4096 bytes");
                 return Ok(());
             }
-            Kind::Symlink(target) => Entry::Symlink(target.into_boxed_slice()),
-            Kind::HardLink(target) => match self.linked(&target) {
-                Some(entry) => entry,
+            MemberKind::Symlink(target) => NodeKind::Symlink(target.into_boxed_slice()),
+            MemberKind::HardLink(target) => match self.linked(&target) {
+                Some(kind) => kind,
                 None => {
                     warnings.left_out(
                         &member.name,
@@ -214,17 +214,17 @@ impl Members for Tree {
                     return Ok(());
                 }
             },
-            Kind::Other(why) => {
+            MemberKind::Other(why) => {
                 warnings.left_out(&member.name, why);
                 return Ok(());
             }
         };
-        self.insert(&key, entry, warnings)
+        self.insert(&key, kind, warnings)
     }
 
     fn file(&self, name: &[u8]) -> Option<(Stored, Option<&Map>)> {
         match self.linked(name)? {
-            Entry::File(stored) => Some((stored, self.maps.get(&stored.offset).map(|map| &**map))),
+            NodeKind::File(stored) => Some((stored, self.maps.get(&stored.offset).map(|map| &**map))),
             _ => None,
         }
     }
@@ -250,7 +250,7 @@ impl Walk<'_> {
         active: &mut Vec<NodeId>,
     ) -> Result<(), OpenFault> {
         let tree = self.tree;
-        let Entry::Directory(children) = &tree.nodes[id as usize].entry else { return Ok(()) };
+        let NodeKind::Directory(children) = &tree.nodes[id as usize].kind else { return Ok(()) };
         active.push(id);
         let length = path.len();
         for (name, &child) in children {
@@ -269,7 +269,7 @@ impl Walk<'_> {
                 continue;
             }
             let mut target = child;
-            if let Entry::Symlink(link) = &tree.nodes[child as usize].entry {
+            if let NodeKind::Symlink(link) = &tree.nodes[child as usize].kind {
                 match self.follow(id, link)? {
                     Ok(found) => target = found,
                     Err(why) => {
@@ -278,9 +278,9 @@ impl Walk<'_> {
                     }
                 }
             }
-            match &tree.nodes[target as usize].entry {
-                Entry::File(stored) => self.found(path, *stored)?,
-                Entry::Directory(_) => {
+            match &tree.nodes[target as usize].kind {
+                NodeKind::File(stored) => self.found(path, *stored)?,
+                NodeKind::Directory(_) => {
                     self.burn(active.len() as u64)?;
                     if active.contains(&target) {
                         self.warnings.left_out(path, "it is a link to a folder that contains it");
@@ -291,7 +291,7 @@ impl Walk<'_> {
                     }
                 }
                 // `follow` ends at no link.
-                Entry::Symlink(_) => {}
+                NodeKind::Symlink(_) => {}
             }
         }
         path.truncate(length);
@@ -332,7 +332,7 @@ impl Walk<'_> {
                     let Some(child) = tree.child(at, name) else {
                         return Ok(Err("it is a link to something that is not there"));
                     };
-                    if let Entry::Symlink(link) = &tree.nodes[child as usize].entry {
+                    if let NodeKind::Symlink(link) = &tree.nodes[child as usize].kind {
                         hops += 1;
                         if hops > HOPS_MAX {
                             return Ok(Err("it is a link that leads to itself"));

@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use super::pattern::Room;
 use super::source;
 use super::subject::Subject;
-use super::table::Table;
+use super::table::RuleTable;
 use rule::{Class, Line, List, Repetition, Rule, Text};
 pub use rule::{Override, StoredCoding};
 use std::collections::{BTreeSet, HashMap};
@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     rules: Vec<Rule>,
-    table: Table,
+    table: RuleTable,
 }
 
 /// The kind of answer that header lines are for.

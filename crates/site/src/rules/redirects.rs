@@ -9,7 +9,7 @@ use super::itself::{self, Itself};
 use super::parameters::{Conditions, Parameter};
 use super::pattern::{Pattern, Room};
 use super::subject::Subject;
-use super::table::Table;
+use super::table::RuleTable;
 use super::target::{Action, Local, STATUSES_HINT, action, bare, expand, is_asset, is_redirect};
 use crate::answer::reply::Reply;
 use sitar_http::Status;
@@ -18,7 +18,7 @@ use sitar_http::Status;
 #[derive(Debug, Default)]
 pub(crate) struct Redirects {
     rules: Vec<Redirect>,
-    table: Table,
+    table: RuleTable,
     conditions: Conditions,
     /// Some apply even where there is a file.
     forced: bool,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// Numbers of rules.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct RuleTable {
     // The standard hasher is keyed per process: neither a site nor a request can aim at collisions.
     fixed: HashMap<Box<[u8]>, Vec<u16>>,
     /// Rules with wildcards or a host whose paths begin with a fixed segment, by that segment.
@@ -20,7 +20,7 @@ pub(super) struct Table {
     has_hosts: bool,
 }
 
-impl Table {
+impl RuleTable {
     /// Adds a rule; numbers only ever grow. `fixed` is the one key that its source matches, if it
     /// is one.
     pub(super) fn add(&mut self, number: u16, source: &Pattern, fixed: Option<Vec<u8>>) {

@@ -16,14 +16,14 @@ use sitar_http::Status;
 #[derive(Debug)]
 pub(super) enum Action {
     /// 3xx to here.
-    Redirect { status: Status, target: Target },
+    Redirect { status: Status, target: Destination },
     /// Another page's content under this address, with this status.
     Rewrite { status: Status, target: Local, fallback: bool },
 }
 
 /// The target of a redirect.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct Destination {
     /// Up to the fragment.
     base: Template,
     /// With its `#`.
@@ -100,7 +100,7 @@ impl Sink for Location<'_> {
     }
 }
 
-impl Target {
+impl Destination {
     /// The path and query, if they are on this site and fixed.
     pub(super) fn local_path(&self) -> Option<&[u8]> {
         self.base.fixed().filter(|_| self.local)
@@ -175,7 +175,7 @@ pub(super) fn action(code: u16, target: &[u8], source: &Pattern) -> Result<Actio
         return Err(Fault::new("the target is longer than 900 bytes", "shorten it"));
     }
     let block = base.fixed().map(|fixed| location_block(&[fixed, &fragment]));
-    let target = Target { base, fragment: fragment.into(), local, passes_query, block };
+    let target = Destination { base, fragment: fragment.into(), local, passes_query, block };
     Ok(Action::Redirect { status, target })
 }
 

@@ -1,6 +1,7 @@
 //! The fast level beside the best one.
 
 use super::*;
+use sitar_site::raw::{PackProbe, find};
 
 fn at_level(folder: &Path, level: Level, earlier: Option<&Path>) -> (Vec<u8>, Packed) {
     let mut bytes = Vec::new();

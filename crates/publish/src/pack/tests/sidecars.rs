@@ -1,9 +1,14 @@
 //! Sidecars that the directory brings.
 
+use super::answers::assert_same_site;
 use super::*;
 use crate::sidecar::tests::{br, gz, zst};
-use crate::sidecar::{Verdict, compare};
+use crate::sidecar::{Comparison, compare};
 use sitar_http::semantics::Coding;
+use sitar_site::raw::format::Record;
+use sitar_site::raw::{PackProbe, find};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Names and contents of a pack without its index.
 fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
@@ -54,7 +59,7 @@ fn what_is_not_its_file_encoded_is_replaced() {
     for name in ["a.js", "b.js", "c.js", "d.js"] {
         for (coding, suffix) in [(Coding::Br, "br"), (Coding::Gzip, "gz"), (Coding::Zstd, "zst")] {
             let encoded = &packed[&format!("{name}.{suffix}")];
-            assert_eq!(compare(coding, encoded, &new), Verdict::Same, "{name}.{suffix}");
+            assert_eq!(compare(coding, encoded, &new), Comparison::Same, "{name}.{suffix}");
         }
     }
     assert_eq!(packed["b.js.gz"], gz(&new));
@@ -125,7 +130,7 @@ fn sidecars_of_sidecars_are_those_of_what_is_packed() {
             "c.js.zst"
         ]
     );
-    assert_eq!(compare(Coding::Gzip, &packed["a.js.gz"], &new), Verdict::Same);
+    assert_eq!(compare(Coding::Gzip, &packed["a.js.gz"], &new), Comparison::Same);
     assert_eq!(
         done.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [

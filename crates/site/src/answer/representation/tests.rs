@@ -17,7 +17,7 @@ fn request(text: &str, check: impl FnOnce(&Request<'_>)) {
 
 fn get(representation: &Representation, lines: &str, check: impl FnOnce(Reply<'_>)) {
     request(&format!("GET / HTTP/1.1\nHost: h\n{lines}\n"), |request| {
-        check(representation.respond(request, &Found::plain(FileId(0))));
+        check(representation.respond(request, &Target::plain(FileId(0))));
     });
 }
 
@@ -82,7 +82,7 @@ fn an_encoding_says_so() {
 fn head_says_the_length_without_the_body() {
     request("HEAD / HTTP/1.1\nHost: h\n\n", |request| {
         let representation = hello(&entry(Coding::Identity, false), None);
-        let reply = representation.respond(request, &Found::plain(FileId(0)));
+        let reply = representation.respond(request, &Target::plain(FileId(0)));
         assert_eq!((reply.status, reply.content_length), (Status::OK, Some(5)));
         assert!(matches!(reply.body, Body::Empty));
     });

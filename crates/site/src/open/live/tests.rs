@@ -119,7 +119,7 @@ fn header_lines_are_those_of_the_newer_site() {
     assert_eq!(names(&newer, &inherited), ["app.js"]);
     let text = b"GET /app.js HTTP/1.1\r\nHost: h\r\n\r\n";
     let head = sitar_http::h1::parse(text, &sitar_http::h1::Limits::default()).unwrap().unwrap();
-    let found = crate::answer::route::Found::plain(FileId(0));
+    let found = crate::answer::route::Target::plain(FileId(0));
     let fields =
         |of: &Representation| String::from_utf8(of.respond(&head.request, &found).fields.to_vec()).unwrap();
     let (old, new) = (fields(&loaded[0].1), fields(&inherited[0].1));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::answer::reply::Body;
-use crate::answer::route::{Found, Route};
+use crate::answer::route::{Route, Target};
 use crate::open::index::FileId;
 use crate::open::tar::tests::{archive, member};
 use crate::{Budget, Representation};
@@ -223,14 +223,14 @@ fn an_archive_is_served_from_its_own_bytes() {
     let head =
         h1::parse(b"GET /d/large HTTP/1.1\r\nHost: h\r\n\r\n", &h1::Limits::default()).unwrap().unwrap();
     assert!(
-        matches!(large.respond(&head.request, &Found::plain(FileId(0))).body, Body::File { range, .. } if range == (1536..4536))
+        matches!(large.respond(&head.request, &Target::plain(FileId(0))).body, Body::File { range, .. } if range == (1536..4536))
     );
     // Does not fit any more: the same; and the budget is whole again afterwards.
     let budget = Budget::new(3000, 3000);
     let resident = site.load(FileId(0), &budget, SystemTime::now()).unwrap();
     assert!(resident.resident_bytes() > 3000);
     let second = site.load(FileId(1), &budget, SystemTime::now()).unwrap();
-    assert!(matches!(second.respond(&head.request, &Found::plain(FileId(1))).body, Body::File { .. }));
+    assert!(matches!(second.respond(&head.request, &Target::plain(FileId(1))).body, Body::File { .. }));
     drop(resident);
     assert_eq!(budget.left(), 3000);
     assert!(site.load(FileId(99), &budget, SystemTime::now()).is_err());

@@ -10,7 +10,7 @@ use crate::open::error::{Warning, Warnings};
 use crate::open::printable::printable;
 
 /// A kind of file.
-struct Kind {
+struct SecretKind {
     /// The name of the kind, for the message.
     what: &'static str,
     names: &'static [Name],
@@ -44,30 +44,30 @@ enum Proof {
 use Name::{Both, Ends, Is, Starts};
 
 #[rustfmt::skip]
-const KINDS: &[Kind] = &[
-    Kind {
+const KINDS: &[SecretKind] = &[
+    SecretKind {
         what: "a private key of SSH",
         names: &[Is("id_rsa"), Is("id_dsa"), Is("id_ecdsa"), Is("id_ecdsa_sk"), Is("id_ed25519"), Is("id_ed25519_sk"), Ends(".ppk")],
         proof: Proof::Name,
     },
-    Kind {
+    SecretKind {
         what: "a private key",
         names: &[Ends(".pem"), Ends(".key"), Ends(".p8"), Ends(".pk8"), Ends(".asc"), Ends(".crt"), Ends(".ovpn"), Ends("_rsa"), Ends("_ed25519"), Is("privkey")],
         proof: Proof::PrivateKey,
     },
-    Kind {
+    SecretKind {
         what: "a store of keys",
         names: &[Ends(".p12"), Ends(".pfx"), Ends(".jks"), Ends(".keystore"), Ends(".keytab"), Is("secring.gpg"), Is("master.key")],
         proof: Proof::Name,
     },
-    Kind { what: "a password database", names: &[Ends(".kdbx"), Ends(".kdb")], proof: Proof::Name },
-    Kind {
+    SecretKind { what: "a password database", names: &[Ends(".kdbx"), Ends(".kdb")], proof: Proof::Name },
+    SecretKind {
         what: "a file of passwords",
         names: &[Is("htpasswd"), Ends(".htpasswd"), Is("git-credentials"), Is("pgpass"), Is("pgpass.conf")],
         proof: Proof::Name,
     },
-    Kind { what: "a file of passwords", names: &[Is("credentials")], proof: Proof::NoPage },
-    Kind {
+    SecretKind { what: "a file of passwords", names: &[Is("credentials")], proof: Proof::NoPage },
+    SecretKind {
         what: "a file of credentials",
         names: &[
             Is("credentials.json"), Is("credentials.csv"), Is("credentials.yml"), Is("credentials.yaml"), Both("client_secret", ".json"),
@@ -79,7 +79,7 @@ const KINDS: &[Kind] = &[
             "api_key", "apiKey",
         ]),
     },
-    Kind {
+    SecretKind {
         what: "a file of credentials",
         names: &[
             Is("netrc"), Is("_netrc"), Is("npmrc"), Is("pypirc"), Is("s3cfg"), Is("dockercfg"), Is("database.yml"),
@@ -87,7 +87,7 @@ const KINDS: &[Kind] = &[
         ],
         proof: Proof::Any(&["secret", "password", "_auth", "\"auth\"", "token"]),
     },
-    Kind {
+    SecretKind {
         what: "a file of environment variables",
         names: &[
             Is("env"), Is("_env"), Is("env.local"), Both("env.", ".local"), Is("env.dev"), Is("env.development"), Is("env.test"),
@@ -95,8 +95,8 @@ const KINDS: &[Kind] = &[
         ],
         proof: Proof::Assignment,
     },
-    Kind { what: "the configuration of WordPress", names: &[Starts("wp-config.php")], proof: Proof::Name },
-    Kind {
+    SecretKind { what: "the configuration of WordPress", names: &[Starts("wp-config.php")], proof: Proof::Name },
+    SecretKind {
         what: "a dump of a database",
         names: &[
             Both("dump", ".sql"), Both("backup", ".sql"), Is("db.sql"), Is("database.sql"), Ends("dump.sql"), Ends("backup.sql"),
@@ -105,7 +105,7 @@ const KINDS: &[Kind] = &[
         ],
         proof: Proof::Name,
     },
-    Kind {
+    SecretKind {
         what: "a dump of a database",
         names: &[Ends(".sql")],
         // As mysqldump, mariadb-dump, pg_dump, phpMyAdmin, Adminer and sqlite3 begin one. INSERT
@@ -115,8 +115,8 @@ const KINDS: &[Kind] = &[
             "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;",
         ]),
     },
-    Kind { what: "the state of Terraform", names: &[Ends(".tfstate"), Ends(".tfstate.backup")], proof: Proof::Name },
-    Kind {
+    SecretKind { what: "the state of Terraform", names: &[Ends(".tfstate"), Ends(".tfstate.backup")], proof: Proof::Name },
+    SecretKind {
         what: "a history of commands",
         names: &[Is("bash_history"), Is("zsh_history"), Is("mysql_history"), Is("psql_history")],
         proof: Proof::Name,
@@ -156,7 +156,7 @@ pub(crate) fn secrets<'n, T>(
 }
 
 /// The kinds that a name may mean.
-fn kinds(name: &[u8]) -> impl Iterator<Item = &'static Kind> {
+fn kinds(name: &[u8]) -> impl Iterator<Item = &'static SecretKind> {
     let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let last = BACKUPS.iter().find_map(|end| last.strip_suffix(*end)).unwrap_or(last);
     let kinds = if is_usual(last) { &[] } else { KINDS };

@@ -13,7 +13,7 @@
 use crate::open::error::{OpenFault, Warnings};
 use crate::open::printable::printable;
 use header::{Header, OldSparse, TypeFlag};
-use pax::{Overrides, Version};
+use pax::{MapForm, Overrides};
 use sparse::{EXTENTS_MAX, Entries, Text};
 use window::{BLOCK, Window, read_error};
 
@@ -32,12 +32,12 @@ mod window;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) name: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MemberKind,
 }
 
 /// The kind of a member.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MemberKind {
     File(Stored),
     /// A file with holes: `size` counts them too, and `offset` is only a name for it that no other
     /// file of the archive has.
@@ -210,22 +210,22 @@ impl<R: ReadAt> Scanner<'_, R> {
         };
         let kind = match flag {
             // Before there was a type for them, directories were files whose name ended in a slash.
-            TypeFlag::File if name.ends_with(b"/") => Kind::Directory,
-            TypeFlag::File => Kind::File(Stored { offset: data, size, mtime }),
-            TypeFlag::Directory | TypeFlag::GnuDumpDirectory => Kind::Directory,
-            TypeFlag::HardLink if has_body => Kind::File(Stored { offset: data, size, mtime }),
-            TypeFlag::HardLink => Kind::HardLink(link),
-            TypeFlag::Symlink => Kind::Symlink(link),
-            TypeFlag::Device => Kind::Other("it is a device or a named pipe"),
-            TypeFlag::VolumeLabel => Kind::Other("it is a volume label"),
+            TypeFlag::File if name.ends_with(b"/") => MemberKind::Directory,
+            TypeFlag::File => MemberKind::File(Stored { offset: data, size, mtime }),
+            TypeFlag::Directory | TypeFlag::GnuDumpDirectory => MemberKind::Directory,
+            TypeFlag::HardLink if has_body => MemberKind::File(Stored { offset: data, size, mtime }),
+            TypeFlag::HardLink => MemberKind::HardLink(link),
+            TypeFlag::Symlink => MemberKind::Symlink(link),
+            TypeFlag::Device => MemberKind::Other("it is a device or a named pipe"),
+            TypeFlag::VolumeLabel => MemberKind::Other("it is a volume label"),
             TypeFlag::Continuation => return Err(OpenFault::MultiVolume { member: self.last.clone() }),
-            TypeFlag::Unknown => Kind::Other("its type is unknown"),
+            TypeFlag::Unknown => MemberKind::Other("its type is unknown"),
             // `next` consumes these, and the sparse ones are done.
             TypeFlag::GnuSparse
             | TypeFlag::PaxLocal
             | TypeFlag::PaxGlobal
             | TypeFlag::LongName
-            | TypeFlag::LongLink => Kind::Other("its type is unknown"),
+            | TypeFlag::LongLink => MemberKind::Other("its type is unknown"),
         };
         self.skip(data, if has_body { size } else { 0 })?;
         Ok(Member { name, kind })
@@ -240,7 +240,7 @@ impl<R: ReadAt> Scanner<'_, R> {
         flag: TypeFlag,
         local: Overrides,
         stored: Stored,
-    ) -> Result<Kind, OpenFault> {
+    ) -> Result<MemberKind, OpenFault> {
         let unknown = || OpenFault::Sparse { member: self.last.clone() };
         let Stored { mut offset, size, mtime } = stored;
         let (real, entries, text) = if flag == TypeFlag::GnuSparse {
@@ -251,16 +251,16 @@ impl<R: ReadAt> Scanner<'_, R> {
         } else {
             let map = local.map;
             match map.version() {
-                Version::Records if !map.is_complete() => {
+                MapForm::Records if !map.is_complete() => {
                     return Err(self.damaged(at, "a sparse file's map is not complete"));
                 }
-                Version::Records => (map.size, map.entries, 0),
-                Version::Text => {
+                MapForm::Records => (map.size, map.entries, 0),
+                MapForm::Text => {
                     let mut entries = Entries::default();
                     let text = self.text_map(offset, size, &mut entries)?;
                     (map.size, entries, text)
                 }
-                Version::Unknown => return Err(unknown()),
+                MapForm::Unknown => return Err(unknown()),
             }
         };
         self.skip(offset, size)?;
@@ -274,8 +274,8 @@ impl<R: ReadAt> Scanner<'_, R> {
         let map = entries.finish(real, parts, len).map_err(|what| self.damaged(at, what))?;
         let stored = Stored { offset: parts, size: real, mtime };
         Ok(match map {
-            Some(map) => Kind::Sparse(stored, map),
-            None => Kind::File(stored),
+            Some(map) => MemberKind::Sparse(stored, map),
+            None => MemberKind::File(stored),
         })
     }
 

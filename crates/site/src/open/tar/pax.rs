@@ -36,7 +36,7 @@ pub(super) struct SparseRecords {
 
 /// The form in which the map of a sparse member is written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum MapForm {
     /// In these records.
     Records,
     /// As text in front of the data.
@@ -46,12 +46,12 @@ pub(super) enum Version {
 }
 
 impl SparseRecords {
-    pub(super) fn version(&self) -> Version {
+    pub(super) fn version(&self) -> MapForm {
         match (self.major, self.minor) {
-            _ if self.foreign => Version::Unknown,
-            (None | Some(0), None | Some(0 | 1)) => Version::Records,
-            (Some(1), Some(0)) => Version::Text,
-            _ => Version::Unknown,
+            _ if self.foreign => MapForm::Unknown,
+            (None | Some(0), None | Some(0 | 1)) => MapForm::Records,
+            (Some(1), Some(0)) => MapForm::Text,
+            _ => MapForm::Unknown,
         }
     }
 

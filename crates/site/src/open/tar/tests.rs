@@ -11,8 +11,8 @@ impl Members for Vec<Member> {
 
     fn file(&self, name: &[u8]) -> Option<(Stored, Option<&Map>)> {
         self.iter().rev().find(|member| member.name == name).and_then(|member| match &member.kind {
-            Kind::File(stored) => Some((*stored, None)),
-            Kind::Sparse(stored, map) => Some((*stored, Some(map))),
+            MemberKind::File(stored) => Some((*stored, None)),
+            MemberKind::Sparse(stored, map) => Some((*stored, Some(map))),
             _ => None,
         })
     }
@@ -28,7 +28,7 @@ pub(crate) fn members(bytes: &[u8]) -> Result<Vec<Member>, OpenFault> {
 /// Names and contents of the files.
 fn files(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let file = |member: Member| match member.kind {
-        Kind::File(Stored { offset, size, .. }) => Some((
+        MemberKind::File(Stored { offset, size, .. }) => Some((
             String::from_utf8_lossy(&member.name).into_owned(),
             bytes[offset as usize..][..size as usize].to_vec(),
         )),
@@ -104,7 +104,7 @@ fn every_format_of_gnu_tar() {
             "{format}"
         );
         for member in members(&bytes).unwrap() {
-            if let Kind::File(stored) = member.kind {
+            if let MemberKind::File(stored) = member.kind {
                 assert_eq!(stored.mtime, Some(1_700_000_000), "{format}");
             }
         }
@@ -125,8 +125,8 @@ fn long_names_and_links_of_every_format() {
             gnu_tar(folder.path(), &[&format!("--format={format}"), "-cf", "-", &deep, "link", "hard"]);
         let members = members(&bytes).unwrap();
         assert_eq!(members[1].name, name.as_bytes(), "{format}");
-        assert_eq!(members[2].kind, Kind::Symlink(name.clone().into_bytes()), "{format}");
-        assert_eq!(members[3].kind, Kind::HardLink(name.clone().into_bytes()), "{format}");
+        assert_eq!(members[2].kind, MemberKind::Symlink(name.clone().into_bytes()), "{format}");
+        assert_eq!(members[3].kind, MemberKind::HardLink(name.clone().into_bytes()), "{format}");
         assert_eq!(files(&bytes), [(name.clone(), b"deep".to_vec())], "{format}");
     }
     // ustar splits a name over two fields.
@@ -155,7 +155,10 @@ sys.stdout.buffer.write(out.getvalue())
         let expected = [("été.html".to_owned(), b"one".to_vec()), ("n".repeat(150), b"two".to_vec())];
         assert_eq!(files(&output.stdout), expected, "{format}");
         let members = members(&output.stdout).unwrap();
-        assert!(matches!(members[0].kind, Kind::File(Stored { mtime: Some(1_700_000_000), .. })), "{format}");
+        assert!(
+            matches!(members[0].kind, MemberKind::File(Stored { mtime: Some(1_700_000_000), .. })),
+            "{format}"
+        );
     }
 }
 
@@ -171,8 +174,8 @@ fn a_link_may_bring_the_content_of_its_file() {
     let x = member("x", b'x', b"20 mtime=1650000000\n");
     let names = |parts: &[Vec<u8>]| {
         let kinds = members(&archive(parts)).unwrap().into_iter().map(|member| match member.kind {
-            Kind::File(stored) => format!("{} bytes", stored.size),
-            Kind::HardLink(target) => format!("link to {}", String::from_utf8(target).unwrap()),
+            MemberKind::File(stored) => format!("{} bytes", stored.size),
+            MemberKind::HardLink(target) => format!("link to {}", String::from_utf8(target).unwrap()),
             other => format!("{other:?}"),
         });
         kinds.collect::<Vec<_>>().join(", ")
@@ -227,8 +230,13 @@ fn unknown_types_are_files_unless_they_are_letters_of_another_program() {
     for (flag, kind) in [(b'8', true), (b'9', true), (b'a', true), (b'~', true), (b'A', false), (b'I', false)]
     {
         let members = members(&archive(&[member("a", flag, b"body"), member("b", b'0', b"")])).unwrap();
-        assert_eq!(matches!(members[0].kind, Kind::File(Stored { size: 4, .. })), kind, "{}", flag as char);
-        assert_eq!(matches!(members[0].kind, Kind::Other("its type is unknown")), !kind);
+        assert_eq!(
+            matches!(members[0].kind, MemberKind::File(Stored { size: 4, .. })),
+            kind,
+            "{}",
+            flag as char
+        );
+        assert_eq!(matches!(members[0].kind, MemberKind::Other("its type is unknown")), !kind);
         assert_eq!(members.len(), 2);
     }
 }
@@ -265,7 +273,7 @@ fn a_size_beyond_four_gibibytes() {
     // One byte less than the end marker's beginning: cut short.
     assert!(matches!(scan_it(&Huge { len: 512 + (10 << 30), ..source }), Err(OpenFault::Truncated { .. })));
     let stored = Stored { offset: 512, size: 10_737_418_240, mtime: Some(1_700_000_192) };
-    assert_eq!(found, [Member { name: b"big".to_vec(), kind: Kind::File(stored) }]);
+    assert_eq!(found, [Member { name: b"big".to_vec(), kind: MemberKind::File(stored) }]);
 }
 
 #[test]
@@ -285,7 +293,7 @@ fn pax_overrides_size_and_name() {
         .unwrap()
         .into_iter()
         .map(|member| match member.kind {
-            Kind::File(stored) => stored.mtime,
+            MemberKind::File(stored) => stored.mtime,
             _ => None,
         })
         .collect();
@@ -305,14 +313,14 @@ fn other_types() {
         header(b"folder", b'5', 4096, b"").to_vec(),
     ]);
     let kinds: Vec<_> = members(&bytes).unwrap().into_iter().map(|member| member.kind).collect();
-    assert_eq!(kinds[0], Kind::Directory);
-    assert_eq!(kinds[1], Kind::Other("it is a device or a named pipe"));
-    assert_eq!(kinds[2], Kind::Other("it is a device or a named pipe"));
-    assert!(matches!(kinds[3], Kind::File(Stored { size: 1, .. })));
-    assert_eq!(kinds[4], Kind::Other("it is a volume label"));
-    assert_eq!(kinds[5], Kind::Other("its type is unknown"));
-    assert_eq!(kinds[6], Kind::HardLink(b"contiguous".to_vec()));
-    assert_eq!(kinds[7], Kind::Directory);
+    assert_eq!(kinds[0], MemberKind::Directory);
+    assert_eq!(kinds[1], MemberKind::Other("it is a device or a named pipe"));
+    assert_eq!(kinds[2], MemberKind::Other("it is a device or a named pipe"));
+    assert!(matches!(kinds[3], MemberKind::File(Stored { size: 1, .. })));
+    assert_eq!(kinds[4], MemberKind::Other("it is a volume label"));
+    assert_eq!(kinds[5], MemberKind::Other("its type is unknown"));
+    assert_eq!(kinds[6], MemberKind::HardLink(b"contiguous".to_vec()));
+    assert_eq!(kinds[7], MemberKind::Directory);
     assert_eq!(kinds.len(), 8);
     assert_eq!(
         message(&archive(&[member("half", b'M', b"")])),

@@ -5,7 +5,7 @@ use crate::open::index::FileId;
 use crate::open::opening::Options;
 use crate::open::site::Site;
 use crate::open::tar::tests::{archive, header, member, members};
-use crate::open::tar::{Kind, Member, ReadAt};
+use crate::open::tar::{Member, MemberKind, ReadAt};
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -21,8 +21,10 @@ fn only(bytes: &[u8]) -> (String, Vec<u8>, usize) {
     let [Member { name, kind }] = &members(bytes).unwrap()[..] else { panic!("not one member") };
     let name = String::from_utf8(name.clone()).unwrap();
     match kind {
-        Kind::File(stored) => (name, bytes[stored.offset as usize..][..stored.size as usize].to_vec(), 0),
-        Kind::Sparse(stored, map) => {
+        MemberKind::File(stored) => {
+            (name, bytes[stored.offset as usize..][..stored.size as usize].to_vec(), 0)
+        }
+        MemberKind::Sparse(stored, map) => {
             let mut content = vec![9; stored.size as usize];
             map.read(&mut content, 0, |part, at| bytes.read_exact_at(part, at)).unwrap();
             (name, content, map.extents().len())
@@ -336,7 +338,7 @@ fn a_sparse_file_is_no_secret_for_what_lies_behind_its_parts() {
 fn a_hole_of_eight_tebibytes_is_only_a_number() {
     let size = 8_796_093_022_208_u64;
     let bytes = text("1\n8796093022200\n5\n", "8796093022208", b"abcde");
-    let [Member { kind: Kind::Sparse(stored, map), .. }] = &members(&bytes).unwrap()[..] else {
+    let [Member { kind: MemberKind::Sparse(stored, map), .. }] = &members(&bytes).unwrap()[..] else {
         panic!("not sparse")
     };
     assert_eq!((stored.size, map.extents().len()), (size, 1));

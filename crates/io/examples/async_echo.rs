@@ -28,8 +28,8 @@ pub async fn echo(socket: Socket) -> Result<(), Errno> {
     }
 }
 
-/// A server for what connects to `listener`. A connection that failed is closed as one that has finished: by dropping its
-/// socket.
+/// A server for what connects to `listener`. A connection that failed is closed as one that has
+/// finished: by dropping its socket.
 pub fn server(config: &Config, listener: TcpListener) -> std::io::Result<Server<Task>> {
     Server::tasks(config, listener, |socket| async { _ = echo(socket).await })
 }

@@ -1,7 +1,8 @@
 //! An echo of datagrams: `cargo run --release -p sitar-io --example datagrams [ADDRESS]`.
 //!
-//! What the kernel has coalesced on the way in (GRO) is cut apart by it on the way out (GSO): one event and one operation for up
-//! to 64 datagrams of a sender. On a machine without io_uring it runs on epoll, with a system call for each.
+//! What the kernel has coalesced on the way in (GRO) is cut apart by it on the way out (GSO): one
+//! event and one operation for up to 64 datagrams of a sender. On a machine without io_uring it
+//! runs on epoll, with a system call for each.
 #![forbid(unsafe_code)]
 
 use std::io;

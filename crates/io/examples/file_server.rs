@@ -1,7 +1,9 @@
-//! A small file server in both models: `cargo run -p sitar-io --example file_server FOLDER [tasks|fibers] [ADDRESS]`.
+//! A small file server in both models: `cargo run -p sitar-io --example file_server FOLDER
+//! [tasks|fibers] [ADDRESS]`.
 //!
-//! A peer sends a file's name and a line feed, and gets the file's length in decimal, a line feed, and the file; `-` and a line
-//! feed when there is no such file. Files are opened at the start: the request's path makes no system call but the ring's.
+//! A peer sends a file's name and a line feed, and gets the file's length in decimal, a line feed,
+//! and the file; `-` and a line feed when there is no such file. Files are opened at the start: the
+//! request's path makes no system call but the ring's.
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "a module of the tests as well")]
 

@@ -1,11 +1,13 @@
 //! Many small files in the page cache, by plain calls and through a ring on each engine:
 //! `cargo run --release -p sitar-io --example many_files [FILES] [ROUNDS] [IN FLIGHT]`.
 //!
-//! Three tasks: look at each file (`statx`); open, read and close each; the same with a look at the open file in between. The
-//! files are made in a temporary directory, which goes at the end. The ways take turns; the median of the rounds counts. CPU is
-//! that of the whole process, kernel included: io_uring's worker threads and its polling thread belong to it.
+//! Three tasks: look at each file (`statx`); open, read and close each; the same with a look at the
+//! open file in between. The files are made in a temporary directory, which goes at the end. The
+//! ways take turns; the median of the rounds counts. CPU is that of the whole process, kernel
+//! included: io_uring's worker threads and its polling thread belong to it.
 //!
-//! It is also how to use such a ring: a fixed number of files is under way, and each event starts what comes next for its file.
+//! It is also how to use such a ring: a fixed number of files is under way, and each event starts
+//! what comes next for its file.
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;

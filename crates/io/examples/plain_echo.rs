@@ -1,4 +1,5 @@
-//! Echo as a plain loop over events, without any adapter: `cargo run -p sitar-io --example plain_echo [ADDRESS]`.
+//! Echo as a plain loop over events, without any adapter: `cargo run -p sitar-io --example
+//! plain_echo [ADDRESS]`.
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "a module of the tests as well")]
 
@@ -51,7 +52,8 @@ impl Echo {
 
     /// Waits until something has happened or `until` has passed, and answers it.
     pub fn turn(&mut self, until: Option<Instant>) -> std::io::Result<()> {
-        // On a full table accepting would end at once, over and over; it begins again after a close.
+        // On a full table accepting would end at once, over and over; it begins again after a
+        // close.
         if !self.accepting && self.ring.connections() < self.peers.len() {
             self.accepting = self.ring.accept(&self.listener).is_ok();
         }

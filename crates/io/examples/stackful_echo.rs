@@ -28,8 +28,8 @@ pub fn echo(fiber: &Fiber<'_>) -> Result<(), Errno> {
     }
 }
 
-/// A server for what connects to `listener`. A connection that failed is closed as one that has finished: by dropping its
-/// socket.
+/// A server for what connects to `listener`. A connection that failed is closed as one that has
+/// finished: by dropping its socket.
 pub fn server(config: &Config, listener: TcpListener) -> std::io::Result<Server<Stack>> {
     Server::fibers(config, listener, |fiber| _ = echo(fiber))
 }

@@ -1,9 +1,11 @@
-//! The arena: every byte that the kernel may read or write by address, besides [regions](crate::Region).
+//! The arena: every byte that the kernel may read or write by address, besides
+//! [regions](crate::Region).
 //!
-//! It is one anonymous mapping, cut into receive slots and send slots when the ring is made; nothing is allocated
-//! afterwards. Access is by move-only leases: whoever holds a [`TxBuf`] or an [`RxBuf`] is the only one who can
-//! touch the slot, because the kernel is given a slot only when its lease has moved into the op table (send, read)
-//! or has been dropped (receive). Leases keep the arena alive, also after the ring is gone (I7).
+//! It is one anonymous mapping, cut into receive slots and send slots when the ring is made;
+//! nothing is allocated afterwards. Access is by move-only leases: whoever holds a [`TxBuf`] or an
+//! [`RxBuf`] is the only one who can touch the slot, because the kernel is given a slot only when
+//! its lease has moved into the op table (send, read) or has been dropped (receive). Leases keep
+//! the arena alive, also after the ring is gone (I7).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -64,7 +66,8 @@ enum RxState {
 
 struct Slots {
     rx_state: Vec<RxState>,
-    /// Receive slots waiting to be published again. Capacity is reserved for all, so a push never allocates.
+    /// Receive slots waiting to be published again. Capacity is reserved for all, so a push never
+    /// allocates.
     rx_returned: Vec<u16>,
     /// Send slots that were given back, used last-in first-out: the slot that is still in the cache
     /// goes out first. Capacity is reserved for all.
@@ -83,11 +86,13 @@ pub(crate) struct Arena {
 /// Slots that are never used cost no memory. (Miri knows no such flag.)
 const NO_RESERVE: libc::c_int = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
 
-/// Where the first send slot begins, behind the beginning of a page. (With slots of whole pages: all of them.)
+/// Where the first send slot begins, behind the beginning of a page. (With slots of whole pages:
+/// all of them.)
 ///
-/// Bodies, and pages of files, begin where a page begins. `rep movsb`, with which C libraries and the kernel copy more than two
-/// kilobytes where it is fast, is not when source and target are less than 64 bytes apart modulo 4096: 3.0 µs instead of
-/// 0.43 for 16 KiB on an AMD EPYC, as much as sealing them (`bench/LOG.md`).
+/// Bodies, and pages of files, begin where a page begins. `rep movsb`, with which C libraries and
+/// the kernel copy more than two kilobytes where it is fast, is not when source and target are less
+/// than 64 bytes apart modulo 4096: 3.0 µs instead of 0.43 for 16 KiB on an AMD EPYC, as much as
+/// sealing them (`bench/LOG.md`).
 const TX_SHIFT: usize = 2048;
 
 impl Arena {
@@ -97,7 +102,8 @@ impl Arena {
         // of memory for slots that are never used none is touched.
         let mut tx_free = Vec::new();
         tx_free.try_reserve_exact(layout.tx_count as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no existing memory.
+        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no
+        // existing memory.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -130,7 +136,8 @@ impl Arena {
     /// Address of a receive slot, for the kernel.
     pub(crate) fn rx_addr(&self, slot: u16) -> *mut u8 {
         debug_assert!(slot < self.layout.rx_count);
-        // `wrapping_add` keeps the provenance of the mapping and needs no promise about bounds here.
+        // `wrapping_add` keeps the provenance of the mapping and needs no promise about bounds
+        // here.
         self.base.as_ptr().wrapping_add(usize::from(slot) * self.layout.rx_len as usize)
     }
 
@@ -158,7 +165,8 @@ impl Arena {
         self.slots.borrow().rx_state.iter().filter(|state| **state == RxState::Leased).count()
     }
 
-    /// Turns a slot that the kernel says it filled into a lease. `None` when the kernel's word cannot be true (I4).
+    /// Turns a slot that the kernel says it filled into a lease. `None` when the kernel's word
+    /// cannot be true (I4).
     pub(crate) fn lease(self: &Rc<Self>, slot: u16, len: u32) -> Option<RxBuf> {
         let mut slots = self.slots.borrow_mut();
         let state = slots.rx_state.get_mut(usize::from(slot))?;
@@ -176,24 +184,26 @@ impl Arena {
             return None;
         }
         let len = bytes.len().min(self.layout.rx_len as usize);
-        // SAFETY: `len` bytes of the slot lie in the mapping. Its state is `Kernel`, so no lease and hence no reference
-        // to its bytes exists; the one engine that gives slots to a kernel does not call this.
+        // SAFETY: `len` bytes of the slot lie in the mapping. Its state is `Kernel`, so no lease
+        // and hence no reference to its bytes exists; the one engine that gives slots to a kernel
+        // does not call this.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.rx_addr(slot), len) };
         Some(len)
     }
 
-    /// Lets `f` write into a slot that belongs to the engine: for an engine that receives in this process.
-    /// `None` when the slot is not the engine's; `f` is not called then.
+    /// Lets `f` write into a slot that belongs to the engine: for an engine that receives in this
+    /// process. `None` when the slot is not the engine's; `f` is not called then.
     pub(crate) fn fill_with<R>(&self, slot: u16, f: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
-        // Borrowed mutably for as long as `f` runs, although nothing changes: neither a lease nor a second call of
-        // this function can come in between.
+        // Borrowed mutably for as long as `f` runs, although nothing changes: neither a lease nor a
+        // second call of this function can come in between.
         let slots = self.slots.borrow_mut();
         if *slots.rx_state.get(usize::from(slot))? != RxState::Kernel {
             return None;
         }
-        // SAFETY: the slot lies in the mapping, whose pages are initialised to zero. Its state is `Kernel`, so no lease
-        // and hence no other reference to its bytes exists, and the borrow above keeps it so until `f` has returned.
-        // The engine that gives slots to a kernel does not call this.
+        // SAFETY: the slot lies in the mapping, whose pages are initialised to zero. Its state is
+        // `Kernel`, so no lease and hence no other reference to its bytes exists, and the borrow
+        // above keeps it so until `f` has returned. The engine that gives slots to a kernel does
+        // not call this.
         let bytes =
             unsafe { std::slice::from_raw_parts_mut(self.rx_addr(slot), self.layout.rx_len as usize) };
         Some(f(bytes))
@@ -211,14 +221,16 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: `base` and `map_len` are those of the mapping made in `new`, unmapped once: `Arena` is not `Clone`.
-        // No lease is left (each holds an `Rc` of this arena) and no operation is in flight: the ring drops its own
-        // `Rc` only after the last terminal completion, and leaks it otherwise (I3).
+        // SAFETY: `base` and `map_len` are those of the mapping made in `new`, unmapped once:
+        // `Arena` is not `Clone`. No lease is left (each holds an `Rc` of this arena) and no
+        // operation is in flight: the ring drops its own `Rc` only after the last terminal
+        // completion, and leaks it otherwise (I3).
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.map_len) };
     }
 }
 
-/// Bytes received: the only handle to one receive slot. Dropping it gives the slot back to the kernel at the next wait.
+/// Bytes received: the only handle to one receive slot. Dropping it gives the slot back to the
+/// kernel at the next wait.
 pub struct RxBuf {
     arena: Rc<Arena>,
     slot: u16,
@@ -243,9 +255,9 @@ impl RxBuf {
 impl Deref for RxBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: the slot lies in the mapping, which outlives `self.arena`; its state is `Leased`, so neither the
-        // kernel nor another lease has it; `len` was checked against the slot's size in `Arena::lease`, and `skip` keeps
-        // the sum of `start` and `len`.
+        // SAFETY: the slot lies in the mapping, which outlives `self.arena`; its state is `Leased`,
+        // so neither the kernel nor another lease has it; `len` was checked against the slot's size
+        // in `Arena::lease`, and `skip` keeps the sum of `start` and `len`.
         unsafe { std::slice::from_raw_parts(self.addr(), self.len as usize) }
     }
 }
@@ -286,7 +298,8 @@ impl TxBuf {
         self.filled as usize
     }
 
-    /// Says how many bytes from the start are to be sent. More than the slot holds is cut to the slot's size.
+    /// Says how many bytes from the start are to be sent. More than the slot holds is cut to the
+    /// slot's size.
     pub fn set_filled(&mut self, len: usize) {
         self.filled = u32::try_from(len).unwrap_or(u32::MAX).min(self.arena.layout.tx_len);
     }
@@ -295,9 +308,10 @@ impl TxBuf {
 impl Deref for TxBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: the slot lies in the mapping, which outlives `self.arena`; it left `tx_free` when this lease was made
-        // and comes back only when it is dropped, so nobody else has it. The kernel uses it only while the lease
-        // itself is inside the op table. Anonymous pages are initialised to zero.
+        // SAFETY: the slot lies in the mapping, which outlives `self.arena`; it left `tx_free` when
+        // this lease was made and comes back only when it is dropped, so nobody else has it. The
+        // kernel uses it only while the lease itself is inside the op table. Anonymous pages are
+        // initialised to zero.
         unsafe {
             std::slice::from_raw_parts(self.arena.tx_addr(self.slot), self.arena.layout.tx_len as usize)
         }

@@ -1,8 +1,8 @@
 //! Descriptors: who may use one, what is in flight on it, and when it may be closed.
 //!
-//! A connection is a *direct descriptor*: an index into the ring's own file table, no file descriptor of the process.
-//! The kernel reuses an index as soon as it is closed, so closing while an operation is still queued would hand that
-//! operation to the next connection. Hence the states:
+//! A connection is a *direct descriptor*: an index into the ring's own file table, no file
+//! descriptor of the process. The kernel reuses an index as soon as it is closed, so closing while
+//! an operation is still queued would hand that operation to the next connection. Hence the states:
 //!
 //! ```text
 //!   Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ Closable
@@ -72,7 +72,8 @@ impl std::fmt::Debug for Conn {
     }
 }
 
-/// A listening socket as a ring uses it. Dropping it ends nothing by itself: cancel its accept, or drop the ring.
+/// A listening socket as a ring uses it. Dropping it ends nothing by itself: cancel its accept, or
+/// drop the ring.
 #[derive(Clone)]
 #[must_use = "a listener that nobody accepts from is deaf"]
 pub struct Listener {
@@ -143,7 +144,8 @@ enum Tls {
 pub(crate) struct Descs {
     descs: Vec<Desc>,
     open: usize,
-    /// Closing slots with nothing in flight, whose close is still to be submitted. Capacity reserved for all.
+    /// Closing slots with nothing in flight, whose close is still to be submitted. Capacity
+    /// reserved for all.
     closable: Vec<u32>,
 }
 
@@ -326,8 +328,8 @@ impl Descs {
         Closing::Cancel
     }
 
-    /// Whether operations of this tenant are still to be cancelled. Not when it has left meanwhile: a cancel by slot
-    /// would hit the next one.
+    /// Whether operations of this tenant are still to be cancelled. Not when it has left meanwhile:
+    /// a cancel by slot would hit the next one.
     pub(crate) fn needs_cancel(&self, id: SlotId) -> bool {
         self.get(id).is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
     }

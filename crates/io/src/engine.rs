@@ -1,8 +1,9 @@
 //! What a ring asks of an engine.
 //!
-//! The trait is sealed: its methods can be called by [`Ring`](crate::Ring) alone. Completions are untrusted all the
-//! same (I4): whatever an engine reports is checked against the op table, the descriptor table and the receive slots
-//! before anything is believed, so that an engine can be wrong without being unsound.
+//! The trait is sealed: its methods can be called by [`Ring`](crate::Ring) alone. Completions are
+//! untrusted all the same (I4): whatever an engine reports is checked against the op table, the
+//! descriptor table and the receive slots before anything is believed, so that an engine can be
+//! wrong without being unsound.
 
 use std::ffi::CStr;
 use std::io;
@@ -18,11 +19,13 @@ use crate::send_buf::SendBuf;
 use crate::table::{EntryId, Table};
 use crate::udp::Udp;
 
-/// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and [`Epoll`](crate::Epoll).
+/// An engine that a [`Ring`](crate::Ring) can run on, such as [`Uring`](crate::Uring) and
+/// [`Epoll`](crate::Epoll).
 pub trait Engine: Sealed + 'static {}
 
-/// One operation as the engine sees it. Made by [`Ring`](crate::Ring) from an entry of its op table only; the memory
-/// that it names stays where it is until the operation's terminal completion has been taken out of the table (I2).
+/// One operation as the engine sees it. Made by [`Ring`](crate::Ring) from an entry of its op table
+/// only; the memory that it names stays where it is until the operation's terminal completion has
+/// been taken out of the table (I2).
 pub struct Submission<'a> {
     pub(crate) id: EntryId,
     pub(crate) op: Request<'a>,
@@ -70,8 +73,9 @@ pub trait Sealed {
     /// Gives a receive slot to the engine.
     #[doc(hidden)]
     fn publish(&mut self, slot: u16, addr: *mut u8, len: u32);
-    /// Submits what is queued and, unless `poll`, waits for a completion or until `timeout` has passed.
-    /// At most one system call. An engine that moves bytes itself does so now, through `memory`.
+    /// Submits what is queued and, unless `poll`, waits for a completion or until `timeout` has
+    /// passed. At most one system call. An engine that moves bytes itself does so now, through
+    /// `memory`.
     #[doc(hidden)]
     fn wait(&mut self, memory: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()>;
     /// The time. An engine with a clock of its own tells that.
@@ -109,8 +113,8 @@ pub trait Sealed {
     fn shut(&mut self);
 }
 
-/// The bytes of operations in flight, for engines that move them in this process instead of leaving it to the kernel.
-/// (io_uring's does not use it: its kernel has the addresses.)
+/// The bytes of operations in flight, for engines that move them in this process instead of leaving
+/// it to the kernel. (io_uring's does not use it: its kernel has the addresses.)
 pub struct Memory<'a> {
     pub(crate) ops: &'a mut Table<Op>,
     pub(crate) arena: &'a Arena,
@@ -174,14 +178,14 @@ impl Memory<'_> {
         }
     }
 
-    /// Lets `f` write into a slot that was published to the engine, and returns what `f` says; `None` when the slot is
-    /// not the engine's.
+    /// Lets `f` write into a slot that was published to the engine, and returns what `f` says;
+    /// `None` when the slot is not the engine's.
     pub(crate) fn fill_with<R>(&mut self, slot: u16, f: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
         self.arena.fill_with(slot, f)
     }
 
-    /// Copies received bytes into a slot that was published to the engine. Returns how many fitted, `None` when the slot
-    /// is not the engine's.
+    /// Copies received bytes into a slot that was published to the engine. Returns how many fitted,
+    /// `None` when the slot is not the engine's.
     pub(crate) fn fill(&mut self, slot: u16, bytes: &[u8]) -> Option<usize> {
         self.arena.fill(slot, bytes)
     }

@@ -1,12 +1,13 @@
-//! The epoll engine: the same operations and events as on io_uring, made of readiness and plain system calls, for kernels
-//! and containers where io_uring is missing or forbidden. No unsafe code.
+//! The epoll engine: the same operations and events as on io_uring, made of readiness and plain
+//! system calls, for kernels and containers where io_uring is missing or forbidden. No unsafe code.
 //!
-//! What the kernel does for io_uring is done here, inside [`wait`](crate::Ring::wait), in this order: what was queued
-//! since the last one is begun; one `epoll_wait` at most, which waits only if nothing can be done without it; then each
-//! socket that can go on does so for a bounded while. A socket is registered once, edge-triggered, in both directions, and what
-//! the kernel has said of it is kept with it ([`places`]), so that a request costs a receive and a send but no change of
-//! the interest list. What is left over when a socket has had its turn is remembered, and the next wait does not
-//! sleep.
+//! What the kernel does for io_uring is done here, inside [`wait`](crate::Ring::wait), in this
+//! order: what was queued since the last one is begun; one `epoll_wait` at most, which waits only
+//! if nothing can be done without it; then each socket that can go on does so for a bounded while.
+//! A socket is registered once, edge-triggered, in both directions, and what the kernel has said of
+//! it is kept with it ([`places`]), so that a request costs a receive and a send but no change of
+//! the interest list. What is left over when a socket has had its turn is remembered, and the next
+//! wait does not sleep.
 //!
 //! A listener is made non-blocking when it is first accepted from, which its other holders see too.
 
@@ -60,7 +61,8 @@ pub struct Epoll {
     queue: VecDeque<(EntryId, Begin)>,
     /// Places of sockets that can go on, each once.
     ready: VecDeque<u32>,
-    /// Those of receives that let others go first: put on that list once all others of this wait are.
+    /// Those of receives that let others go first: put on that list once all others of this wait
+    /// are.
     yielding: Vec<u32>,
     accepts: Vec<Accept>,
     /// Datagram sockets with operations in flight.
@@ -149,11 +151,13 @@ struct Accept {
 }
 
 impl Ring<Epoll> {
-    /// Makes a ring on epoll for the calling thread, with a helper thread that reads what is not in the page cache.
+    /// Makes a ring on epoll for the calling thread, with a helper thread that reads what is not in
+    /// the page cache.
     ///
     /// # Errors
-    /// Those of the system calls that make it; [`io::ErrorKind::InvalidInput`] for sizes that cannot be had,
-    /// and an error that says so when the limit on open files (`ulimit -n`) is too low for `config.connections`.
+    /// Those of the system calls that make it; [`io::ErrorKind::InvalidInput`] for sizes that
+    /// cannot be had, and an error that says so when the limit on open files (`ulimit -n`) is too
+    /// low for `config.connections`.
     pub fn epoll(config: &Config) -> io::Result<Ring<Epoll>> {
         Ring::assemble(config, |_| Epoll::new(config))
     }
@@ -188,7 +192,8 @@ impl Epoll {
             waker: None,
             woken: false,
             wake: None,
-            // Each holds an operation that ends, a receive slot or a place: so many can there be, and no more.
+            // Each holds an operation that ends, a receive slot or a place: so many can there be,
+            // and no more.
             completions: VecDeque::with_capacity(ops + rx_count + connections),
             events: Vec::with_capacity(EVENTS),
             looked: false,
@@ -382,8 +387,9 @@ impl Sealed for Epoll {
         while let Some((op, begin)) = self.queue.pop_front() {
             self.begin(memory, op, begin);
         }
-        // What was begun just now keeps this wait busy without news from the kernel, which the next one asks for: so an
-        // answer costs one look, not two. Never twice in succession, so that nobody waits for long to be seen.
+        // What was begun just now keeps this wait busy without news from the kernel, which the next
+        // one asks for: so an answer costs one look, not two. Never twice in succession, so that
+        // nobody waits for long to be seen.
         let busy = self.busy();
         self.looked = !(busy && self.looked);
         if self.looked {
@@ -420,7 +426,8 @@ impl Sealed for Epoll {
     fn start(&mut self, memory: &mut Memory<'_>) -> io::Result<()> {
         while let Some((op, begin)) = self.queue.pop_front() {
             self.begin(memory, op, begin);
-            // Sockets that others want something of too keep their place on the list, which is theirs in the next wait.
+            // Sockets that others want something of too keep their place on the list, which is
+            // theirs in the next wait.
             if let Begin::Send(slot) = begin {
                 self.send(memory, slot);
             }
@@ -457,7 +464,8 @@ impl Sealed for Epoll {
     }
 
     fn shut(&mut self) {
-        // Nothing is in flight, so the helper is not reading: it ends at once. Sockets close as the engine is dropped.
+        // Nothing is in flight, so the helper is not reading: it ends at once. Sockets close as the
+        // engine is dropped.
         self.reader.stop();
     }
 }

@@ -18,15 +18,18 @@ use crate::udp::Datagrams;
 pub enum RecvEnd {
     /// The peer has finished sending (FIN).
     Eof,
-    /// No receive slot was free (ENOBUFS). Nothing is lost: subscribe again once leases have been dropped.
+    /// No receive slot was free (ENOBUFS). Nothing is lost: subscribe again once leases have been
+    /// dropped.
     NoBuffers,
-    /// The kernel ended a multishot receive without an error, or the receive was cancelled: subscribe again if wanted.
+    /// The kernel ended a multishot receive without an error, or the receive was cancelled:
+    /// subscribe again if wanted.
     Stopped,
     /// The connection failed.
     Error(Errno),
 }
 
-/// One thing that happened. Each owns what it reports, so that dropping an event loses no slot and no descriptor (I6).
+/// One thing that happened. Each owns what it reports, so that dropping an event loses no slot and
+/// no descriptor (I6).
 pub enum Event {
     /// A connection arrived. Its [`Key`] is the listener's until [`set_key`](crate::Ring::set_key).
     Accepted {
@@ -35,8 +38,8 @@ pub enum Event {
         /// The connection.
         conn: Conn,
     },
-    /// Accepting ended: call [`accept`](crate::Ring::accept) again, at once or (after an error such as ENFILE) when a
-    /// connection has closed. A listener that nobody arms again is deaf.
+    /// Accepting ended: call [`accept`](crate::Ring::accept) again, at once or (after an error such
+    /// as ENFILE) when a connection has closed. A listener that nobody arms again is deaf.
     AcceptEnded {
         /// The listener's key.
         listener: Key,
@@ -69,7 +72,8 @@ pub enum Event {
         /// the program sends the rest.
         result: Result<usize, Errno>,
     },
-    /// The socket has room, or has failed, which the next send tells, or the question was cancelled.
+    /// The socket has room, or has failed, which the next send tells, or the question was
+    /// cancelled.
     Writable {
         /// The connection's key.
         key: Key,

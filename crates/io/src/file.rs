@@ -15,22 +15,24 @@ use crate::walk::{self, Bounds};
 
 /// How a path below a directory is opened: for reading, never becoming the process's terminal.
 pub(crate) const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
-/// Whatever the path and the links on it say, the file lies below the directory, or the answer is EXDEV.
+/// Whatever the path and the links on it say, the file lies below the directory, or the answer is
+/// EXDEV.
 pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
 /// A plain open that is interrupted, or that a rename got in the way of, is tried so often.
 const ATTEMPTS: u32 = 16;
 
-/// A counted handle to an open file or directory. Operations in flight hold one too, so the descriptor is never closed under
-/// the kernel (invariant I2). The last handle closes it, by close(2) on the thread that drops it.
+/// A counted handle to an open file or directory. Operations in flight hold one too, so the
+/// descriptor is never closed under the kernel (invariant I2). The last handle closes it, by
+/// close(2) on the thread that drops it.
 #[derive(Clone, Debug)]
 pub struct File {
     fd: Arc<OwnedFd>,
 }
 
 impl File {
-    /// Opens a directory, to open and to look at what is below it ([`Ring::open_at`](crate::Ring::open_at)). Blocks the calling
-    /// thread.
+    /// Opens a directory, to open and to look at what is below it
+    /// ([`Ring::open_at`](crate::Ring::open_at)). Blocks the calling thread.
     ///
     /// # Errors
     /// Those of open(2).
@@ -39,7 +41,8 @@ impl File {
         Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?.into())
     }
 
-    /// Fills `buf` from byte offset `at`, blocking the calling thread: for start-up and helper threads.
+    /// Fills `buf` from byte offset `at`, blocking the calling thread: for start-up and helper
+    /// threads.
     ///
     /// # Errors
     /// The kernel's error, or [`io::ErrorKind::UnexpectedEof`] when the file ends first.
@@ -58,7 +61,8 @@ impl File {
         Ok(())
     }
 
-    /// What `Open` asks of an engine that does it by a plain call. A pipe without a writer does not hold the caller up.
+    /// What `Open` asks of an engine that does it by a plain call. A pipe without a writer does not
+    /// hold the caller up.
     pub(crate) fn open_below(&self, path: &CStr) -> Result<File, Errno> {
         let flags = OPEN | OFlags::NONBLOCK;
         let mut attempts = 0;

@@ -1,7 +1,9 @@
-//! Descriptors that another program has opened and passed over exec(2): a listening socket, a file, a pipe.
+//! Descriptors that another program has opened and passed over exec(2): a listening socket, a file,
+//! a pipe.
 //!
-//! A supervisor opens what its worker may not, clears the close-on-exec flag, starts the worker, and tells it
-//! the numbers, in an environment variable for example. The worker takes each number over once:
+//! A supervisor opens what its worker may not, clears the close-on-exec flag, starts the worker,
+//! and tells it the numbers, in an environment variable for example. The worker takes each number
+//! over once:
 //!
 //! ```no_run
 //! use sitar_io::inherit::{self, Kind};
@@ -85,16 +87,17 @@ const STANDARD: std::ops::RangeInclusive<RawFd> = 0..=2;
 ///
 /// It is checked that
 /// - the descriptor is open;
-/// - close-on-exec is clear. A descriptor with that flag cannot have come over exec: it belongs to this
-///   program already, as everything does that std, rustix and this crate open;
+/// - close-on-exec is clear. A descriptor with that flag cannot have come over exec: it belongs to
+///   this program already, as everything does that std, rustix and this crate open;
 /// - it is of the `kind` that it is said to be;
 /// - the number was not taken over before, by any thread.
 ///
-/// Afterwards close-on-exec is set, so that it is not passed on by accident. Of standard input, output and
-/// error a duplicate is returned, and std keeps its own.
+/// Afterwards close-on-exec is set, so that it is not passed on by accident. Of standard input,
+/// output and error a duplicate is returned, and std keeps its own.
 ///
-/// What cannot be checked: a descriptor that this program, or a C library in it, has opened *without*
-/// close-on-exec looks like an inherited one. So take over what is inherited first, before such code runs.
+/// What cannot be checked: a descriptor that this program, or a C library in it, has opened
+/// *without* close-on-exec looks like an inherited one. So take over what is inherited first,
+/// before such code runs.
 ///
 /// # Errors
 /// [`NotInherited`] says which check failed; the descriptor is left as it was.
@@ -112,9 +115,9 @@ pub fn take(number: RawFd, kind: Kind) -> Result<OwnedFd, NotInherited> {
     if flags & libc::FD_CLOEXEC != 0 {
         return Err(NotInherited::OwnedHere);
     }
-    // SAFETY: the descriptor is open, as F_GETFD has said. It came over exec, since close-on-exec is clear, and
-    // nothing has taken it over, since TAKEN is locked: so nothing in this program closes it meanwhile. (The
-    // documentation says what the caller has to keep clear of.)
+    // SAFETY: the descriptor is open, as F_GETFD has said. It came over exec, since close-on-exec
+    // is clear, and nothing has taken it over, since TAKEN is locked: so nothing in this program
+    // closes it meanwhile. (The documentation says what the caller has to keep clear of.)
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     if !is(fd, kind).map_err(NotInherited::Refused)? {
         return Err(NotInherited::AnotherKind(kind));
@@ -123,8 +126,9 @@ pub fn take(number: RawFd, kind: Kind) -> Result<OwnedFd, NotInherited> {
         rustix::io::fcntl_dupfd_cloexec(fd, STANDARD.end() + 1).map_err(NotInherited::Refused)?
     } else {
         rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC).map_err(NotInherited::Refused)?;
-        // SAFETY: as above, the descriptor is open and nothing in this program owns it. From here on its owner is
-        // the value that is returned: close-on-exec and TAKEN keep a second one from being made.
+        // SAFETY: as above, the descriptor is open and nothing in this program owns it. From here
+        // on its owner is the value that is returned: close-on-exec and TAKEN keep a second one
+        // from being made.
         unsafe { OwnedFd::from_raw_fd(number) }
     };
     taken.insert(number);

@@ -1,17 +1,21 @@
 //! sitar-io: completion I/O that cannot be misused.
 //!
-//! With a completion interface such as io_uring the kernel reads and writes memory *after* the call that asked for it
-//! has returned. Borrowed buffers, futures that free their buffer when dropped, and pools that hand out a slot again
-//! too early are all ways to let the kernel write into memory that belongs to somebody else by then.
+//! With a completion interface such as io_uring the kernel reads and writes memory *after* the call
+//! that asked for it has returned. Borrowed buffers, futures that free their buffer when dropped,
+//! and pools that hand out a slot again too early are all ways to let the kernel write into memory
+//! that belongs to somebody else by then.
 //!
-//! Here one object, the [`Ring`], owns the memory, the table of operations in flight and the table of descriptors:
+//! Here one object, the [`Ring`], owns the memory, the table of operations in flight and the table
+//! of descriptors:
 //!
-//! - A buffer to be sent or filled is *moved* into the ring and comes back in an [`Event`]. Touching it in between does
-//!   not compile.
-//! - A connection is a [`Conn`]; dropping it closes it, after the kernel has finished with everything on it.
-//! - A result owns what it reports, so that a late one that nobody wants gives back its slot or descriptor.
-//! - Dropping a ring, also while a panic unwinds, waits for the kernel; if that takes too long, memory is leaked.
-//!   `mem::forget` of a ring leaks it: sound.
+//! - A buffer to be sent or filled is *moved* into the ring and comes back in an [`Event`].
+//!   Touching it in between does not compile.
+//! - A connection is a [`Conn`]; dropping it closes it, after the kernel has finished with
+//!   everything on it.
+//! - A result owns what it reports, so that a late one that nobody wants gives back its slot or
+//!   descriptor.
+//! - Dropping a ring, also while a panic unwinds, waits for the kernel; if that takes too long,
+//!   memory is leaked. `mem::forget` of a ring leaks it: sound.
 //! - What cannot be done, such as a read at an offset that no file has, is refused in an event.
 //! - There are no futures. A loop calls [`Ring::wait`] and takes events by [`Ring::next`].
 //!
@@ -21,7 +25,8 @@
 //! function (to become a daemon, for example) are to be called before a ring is made. Programs that
 //! [`std::process::Command`] starts are not concerned.
 //!
-//! [`break_it`] has the attempts to misuse it, beside programs that go wrong with other designs, and the compiler's answers.
+//! [`break_it`] has the attempts to misuse it, beside programs that go wrong with other designs,
+//! and the compiler's answers.
 //!
 //! ```no_run
 //! use sitar_io::{Config, Event, Key, Ring};

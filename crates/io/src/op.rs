@@ -40,7 +40,8 @@ pub(crate) enum Op {
 /// What a send sends.
 pub(crate) enum Sending {
     Buf(SendBuf),
-    /// It has ended, after `count` bytes that were all there were, and its slot has been given back.
+    /// It has ended, after `count` bytes that were all there were, and its slot has been given
+    /// back.
     Recycled {
         count: usize,
     },
@@ -69,8 +70,8 @@ impl Op {
         matches!(self, Op::Close { .. } | Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll | Op::Wake)
     }
 
-    /// Returns what the engine is asked for, `None` for what has ended already. `whole`: a send need not be
-    /// short. `yields`: a receive lets others go first.
+    /// Returns what the engine is asked for, `None` for what has ended already. `whole`: a send
+    /// need not be short. `yields`: a receive lets others go first.
     pub(crate) fn request<'a>(
         &'a mut self,
         waker: &'a Waker,
@@ -132,7 +133,8 @@ pub(crate) enum Turn {
     Waits { next: Option<EntryId> },
     /// The engine has it, or its end is on its way; behind it comes another, perhaps.
     Given { next: Option<EntryId> },
-    /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on its way.
+    /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on
+    /// its way.
     TakenBack,
 }
 
@@ -153,8 +155,8 @@ impl Turn {
     }
 }
 
-/// `whole`: after a short send the kernel is to go on by itself. `yields`: receives that were asked for at the same time get
-/// their slots first.
+/// `whole`: after a short send the kernel is to go on by itself. `yields`: receives that were asked
+/// for at the same time get their slots first.
 pub(crate) enum Request<'a> {
     Accept { listener: &'a Listener },
     Recv { slot: u32, yields: bool },

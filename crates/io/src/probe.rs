@@ -1,6 +1,8 @@
-//! What this machine's kernel can do, found out by asking it: for reports to an operator, not for the path of a request.
+//! What this machine's kernel can do, found out by asking it: for reports to an operator, not for
+//! the path of a request.
 //!
-//! Nothing here changes how a [`Ring`](crate::Ring) works; an engine finds out by itself what it needs.
+//! Nothing here changes how a [`Ring`](crate::Ring) works; an engine finds out by itself what it
+//! needs.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -23,7 +25,8 @@ pub struct Operation {
 /// Asks for every operation that the io_uring engine uses (IORING_REGISTER_PROBE, Linux 5.6).
 ///
 /// # Errors
-/// A ring could not be made, or may not be asked: those of io_uring_setup(2) and io_uring_register(2).
+/// A ring could not be made, or may not be asked: those of io_uring_setup(2) and
+/// io_uring_register(2).
 pub fn operations() -> io::Result<Vec<Operation>> {
     let ring = IoUring::new(2)?;
     let mut probe = Probe::new();
@@ -54,7 +57,8 @@ pub struct KernelTls {
     pub rekey: Option<bool>,
 }
 
-/// Attaches kernel TLS to connections of this process to itself, over loopback. Nothing is sent on them.
+/// Attaches kernel TLS to connections of this process to itself, over loopback. Nothing is sent on
+/// them.
 ///
 /// Asking loads the module `tls` where it is missing and this process has CAP_NET_ADMIN.
 ///
@@ -68,8 +72,8 @@ pub fn kernel_tls() -> Result<KernelTls, TlsUnavailable> {
         // A key of zeros, which never seals anything: the connection is closed unused.
         let Some(key) = TlsTx::tls13(cipher, &[0; 32][..cipher.key_len()], &[0; 12], 0) else { continue };
         let key = SockOpt::TlsTx(Box::new(key));
-        // A connection has one cipher for all its life. The peer stays open: the protocol is attached to established
-        // connections only.
+        // A connection has one cipher for all its life. The peer stays open: the protocol is
+        // attached to established connections only.
         let (connection, _peer) = connection(&listener).map_err(TlsUnavailable::NoConnection)?;
         SockOpt::TlsUlp.set_now(connection.as_fd()).map_err(TlsUnavailable::Refused)?;
         let set = || key.set_now(connection.as_fd());
@@ -86,21 +90,23 @@ pub fn kernel_tls() -> Result<KernelTls, TlsUnavailable> {
 /// Why kernel TLS could not be tried.
 #[derive(Debug)]
 pub enum TlsUnavailable {
-    /// The kernel does not attach the protocol: ENOENT means that it has none, or that its module is not loaded and
-    /// this process may not load it.
+    /// The kernel does not attach the protocol: ENOENT means that it has none, or that its module
+    /// is not loaded and this process may not load it.
     Refused(Errno),
     /// There is no loopback to try it on.
     NoConnection(io::Error),
 }
 
-/// Whether the kernel takes its clock for synchronised, as NTP and PTP programs tell it (adjtimex(2)).
+/// Whether the kernel takes its clock for synchronised, as NTP and PTP programs tell it
+/// (adjtimex(2)).
 ///
 /// # Errors
 /// The kernel does not say, as under some seccomp profiles.
 pub fn clock_is_synchronised() -> io::Result<bool> {
     // SAFETY: all fields of `timex` are integers, for which zero is a valid value.
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes this structure during the call only; `modes` is zero, which sets nothing.
+    // SAFETY: the kernel writes this structure during the call only; `modes` is zero, which sets
+    // nothing.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
     match state {
         -1 => Err(io::Error::last_os_error()),
@@ -108,7 +114,8 @@ pub fn clock_is_synchronised() -> io::Result<bool> {
     }
 }
 
-/// As many as the listener's queue holds (std's backlog is 128, and 4096 where the kernel allows more).
+/// As many as the listener's queue holds (std's backlog is 128, and 4096 where the kernel allows
+/// more).
 const STRANGERS_MAX: usize = 4096;
 
 /// Both ends of one connection; the first was accepted.
@@ -152,7 +159,8 @@ mod tests {
             Ok(tls) => {
                 assert_eq!(tls.ciphers.len(), 3);
                 assert_eq!(tls.rekey.is_some(), tls.ciphers.iter().any(|(_, answer)| answer.is_ok()));
-                // The common ones are wherever there is kernel TLS at all; the third may be a module not loaded.
+                // The common ones are wherever there is kernel TLS at all; the third may be a
+                // module not loaded.
                 assert_eq!(tls.ciphers[0], (TlsCipher::Aes128Gcm, Ok(())));
                 assert_eq!(tls.ciphers[1], (TlsCipher::Aes256Gcm, Ok(())));
             }
@@ -163,7 +171,8 @@ mod tests {
 
     #[test]
     fn the_clock_can_be_asked() {
-        // Both answers are right somewhere; that there is one shows that nothing is set (which would be EPERM for a user).
+        // Both answers are right somewhere; that there is one shows that nothing is set (which
+        // would be EPERM for a user).
         assert!(clock_is_synchronised().is_ok());
     }
 }

@@ -9,7 +9,8 @@ use crate::{RegionMut, TxBuf};
 /// At most so many runs in one [`Runs`]: full TLS records in a send slot.
 pub const RUNS_MAX: usize = 4;
 
-/// Equal runs of bytes with gaps between them, such as the content of records whose headers and tags come later.
+/// Equal runs of bytes with gaps between them, such as the content of records whose headers and
+/// tags come later.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Runs {
     /// Where the first one begins.
@@ -22,7 +23,8 @@ pub struct Runs {
     pub len: usize,
 }
 
-/// Where a read writes. It moves into the ring and comes back with [`Event::Read`](crate::Event::Read).
+/// Where a read writes. It moves into the ring and comes back with
+/// [`Event::Read`](crate::Event::Read).
 #[derive(Debug)]
 pub enum ReadBuf {
     /// Bytes `range` of a send slot. A range beyond its end is cut to it.
@@ -33,7 +35,8 @@ pub enum ReadBuf {
     Region(RegionMut, Range<usize>),
 }
 
-/// The places of a target in memory of `len` bytes, in order and apart from each other. Those behind the last one are empty.
+/// The places of a target in memory of `len` bytes, in order and apart from each other. Those
+/// behind the last one are empty.
 fn places(target: &ReadBuf, len: usize) -> [Range<usize>; RUNS_MAX] {
     let mut places = array::from_fn(|_| len..len);
     match target {

@@ -1,8 +1,10 @@
-//! Regions: counted, immutable pages that the kernel may read while any number of owners read them too.
+//! Regions: counted, immutable pages that the kernel may read while any number of owners read them
+//! too.
 //!
-//! A [`RegionMut`] is filled once (by code, or by the kernel through [`Ring::read`](crate::Ring::read)),
-//! then frozen into a [`Region`]. From then on nobody can write it, so it may be shared between threads
-//! and between operations in flight; the last handle frees it (invariant I1: bodies are regions).
+//! A [`RegionMut`] is filled once (by code, or by the kernel through
+//! [`Ring::read`](crate::Ring::read)), then frozen into a [`Region`]. From then on nobody can write
+//! it, so it may be shared between threads and between operations in flight; the last handle frees
+//! it (invariant I1: bodies are regions).
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
@@ -12,8 +14,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Alignment of every region, in bytes: the largest for which the allocator hands out zero pages lazily (`calloc`),
-/// so that a large region costs no memory before it is filled.
+/// Alignment of every region, in bytes: the largest for which the allocator hands out zero pages
+/// lazily (`calloc`), so that a large region costs no memory before it is filled.
 const ALIGN: usize = 16;
 
 /// The allocation itself, the only owner of its memory.
@@ -31,7 +33,8 @@ impl Pages {
         }
         let layout =
             Layout::from_size_align(len, ALIGN).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        // SAFETY: `layout` has a size that is not zero, as `alloc_zeroed` asks; the line above returned for zero.
+        // SAFETY: `layout` has a size that is not zero, as `alloc_zeroed` asks; the line above
+        // returned for zero.
         let ptr = unsafe { alloc_zeroed(layout) };
         match NonNull::new(ptr) {
             Some(ptr) => Ok(Pages { ptr, len, _lease: None }),
@@ -46,27 +49,30 @@ impl Drop for Pages {
             return;
         }
         let Ok(layout) = Layout::from_size_align(self.len, ALIGN) else { return };
-        // SAFETY: `ptr` came from `alloc_zeroed` with this very layout in `Pages::new`, and `Pages` is neither
-        // `Clone` nor `Copy`, so it is freed once. No operation of a ring can still use it: the op table holds
-        // a handle (`Region` or `RegionMut`) until the terminal completion (I2), and leaks it otherwise (I3).
+        // SAFETY: `ptr` came from `alloc_zeroed` with this very layout in `Pages::new`, and `Pages`
+        // is neither `Clone` nor `Copy`, so it is freed once. No operation of a ring can still use
+        // it: the op table holds a handle (`Region` or `RegionMut`) until the terminal completion
+        // (I2), and leaks it otherwise (I3).
         unsafe { dealloc(self.ptr.as_ptr(), layout) };
     }
 }
 
-// SAFETY: `Pages` owns plain bytes and hands out access only through `&self`/`&mut self` of its two owners below; the
-// lease is `Send` by its type.
+// SAFETY: `Pages` owns plain bytes and hands out access only through `&self`/`&mut self` of its two
+// owners below; the lease is `Send` by its type.
 unsafe impl Send for Pages {}
-// SAFETY: shared access is read-only: `Region` offers no `DerefMut`, and a `RegionMut` is the only owner; the lease is
-// `Sync` by its type, and nobody looks at it.
+// SAFETY: shared access is read-only: `Region` offers no `DerefMut`, and a `RegionMut` is the only
+// owner; the lease is `Sync` by its type, and nobody looks at it.
 unsafe impl Sync for Pages {}
 
 /// Memory under construction: one owner, writable, zeroed at the start.
 ///
-/// It is the answer to "let the kernel fill *part* of an object that I have begun": whole and owned it moves into
-/// [`Ring::read`](crate::Ring::read) with the range to fill, and comes back with the rest as it was. The same memory can go through many
-/// reads, one after the other, and be frozen when it is complete. What cannot be had is two reads into one region at the
-/// same time, or writing the rest while the kernel fills its part: then both would hold the one object, and the compiler
-/// could keep neither from the other's bytes. Take a region for each part instead, and send them as pieces.
+/// It is the answer to "let the kernel fill *part* of an object that I have begun": whole and owned
+/// it moves into [`Ring::read`](crate::Ring::read) with the range to fill, and comes back with the
+/// rest as it was. The same memory can go through many reads, one after the other, and be frozen
+/// when it is complete. What cannot be had is two reads into one region at the same time, or
+/// writing the rest while the kernel fills its part: then both would hold the one object, and the
+/// compiler could keep neither from the other's bytes. Take a region for each part instead, and
+/// send them as pieces.
 ///
 /// ```
 /// use sitar_io::{Event, File, Key, ReadBuf, RegionMut};
@@ -119,8 +125,9 @@ impl RegionMut {
         Region { pages: Arc::new(self.pages) }
     }
 
-    /// As [`freeze`](RegionMut::freeze); `lease` is dropped when the memory has been freed, that is after the last handle,
-    /// one that an operation in flight holds included. So an account of memory can be kept exactly.
+    /// As [`freeze`](RegionMut::freeze); `lease` is dropped when the memory has been freed, that is
+    /// after the last handle, one that an operation in flight holds included. So an account of
+    /// memory can be kept exactly.
     ///
     /// When the last handle was in a ring, the drop runs inside of
     /// [`Ring::next`](crate::Ring::next) or of the ring's own drop. A panic in it comes out there,
@@ -140,8 +147,9 @@ impl RegionMut {
 impl Deref for RegionMut {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `ptr` is valid for `len` initialised (zeroed) bytes while `self.pages` lives, and the kernel
-        // writes only while the `RegionMut` itself is inside the op table, out of everyone's reach.
+        // SAFETY: `ptr` is valid for `len` initialised (zeroed) bytes while `self.pages` lives, and
+        // the kernel writes only while the `RegionMut` itself is inside the op table, out of
+        // everyone's reach.
         unsafe { std::slice::from_raw_parts(self.pages.ptr.as_ptr(), self.pages.len) }
     }
 }
@@ -180,7 +188,8 @@ impl Region {
 impl Deref for Region {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `ptr` is valid for `len` initialised bytes while the `Arc` lives; nobody writes after `freeze`.
+        // SAFETY: `ptr` is valid for `len` initialised bytes while the `Arc` lives; nobody writes
+        // after `freeze`.
         unsafe { std::slice::from_raw_parts(self.pages.ptr.as_ptr(), self.pages.len) }
     }
 }

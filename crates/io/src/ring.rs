@@ -55,8 +55,8 @@ pub struct Stats {
 /// See [`leaked_rings`].
 static LEAKED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many rings of this process were leaked when they were dropped, because the kernel did not let go of their memory within
-/// five seconds (I3). Anything but zero deserves a line in a log.
+/// How many rings of this process were leaked when they were dropped, because the kernel did not
+/// let go of their memory within five seconds (I3). Anything but zero deserves a line in a log.
 #[must_use]
 pub fn leaked_rings() -> usize {
     LEAKED.load(Ordering::Relaxed)
@@ -64,10 +64,10 @@ pub fn leaked_rings() -> usize {
 
 /// A completion ring that owns all memory the kernel works on.
 ///
-/// One thread makes it, uses it and drops it (`!Send`). Operations are queued by methods and start with
-/// [`wait`](Ring::wait), or with [`submit`](Ring::submit): on a warm ring these two alone make system calls. Dropping a ring
-/// cancels everything and waits until the kernel has let go; if it does not within five seconds, the memory is leaked rather
-/// than freed (I3).
+/// One thread makes it, uses it and drops it (`!Send`). Operations are queued by methods and start
+/// with [`wait`](Ring::wait), or with [`submit`](Ring::submit): on a warm ring these two alone make
+/// system calls. Dropping a ring cancels everything and waits until the kernel has let go; if it
+/// does not within five seconds, the memory is leaked rather than freed (I3).
 pub struct Ring<E: Engine> {
     // Never dropped by the compiler: `Drop` below decides whether it may be.
     inner: ManuallyDrop<Inner<E>>,
@@ -147,14 +147,15 @@ impl<E: Engine> Ring<E> {
     /// Gives the connection the key that its events carry from now on.
     ///
     /// # Panics
-    /// When `conn` belongs to another ring: a mistake of the caller's that would otherwise touch a stranger.
+    /// When `conn` belongs to another ring: a mistake of the caller's that would otherwise touch a
+    /// stranger.
     pub fn set_key(&mut self, conn: &Conn, key: Key) {
         let id = self.inner.id_of(conn);
         self.inner.descs.set_key(id, key);
     }
 
-    /// Receives until [`Event::RecvEnded`] (multishot, into the ring's receive slots). Does nothing when the
-    /// connection is already being received from.
+    /// Receives until [`Event::RecvEnded`] (multishot, into the ring's receive slots). Does nothing
+    /// when the connection is already being received from.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full.
@@ -173,7 +174,8 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued)
     }
 
-    /// Stops receiving, so that the peer's bytes stay in the socket. [`Event::RecvEnded`] follows if it was receiving.
+    /// Stops receiving, so that the peer's bytes stay in the socket. [`Event::RecvEnded`] follows
+    /// if it was receiving.
     ///
     /// # Panics
     /// As [`set_key`](Ring::set_key).
@@ -184,10 +186,12 @@ impl<E: Engine> Ring<E> {
         }
     }
 
-    /// Sends `buf` from byte `offset` on. The whole is sent unless the connection fails or the ring closes it, and
-    /// `buf` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress inside one send cannot be seen.
+    /// Sends `buf` from byte `offset` on. The whole is sent unless the connection fails or the ring
+    /// closes it, and `buf` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress
+    /// inside one send cannot be seen.
     ///
-    /// On connections whose records the kernel seals, a send may be short. Whoever uses those sends the rest:
+    /// On connections whose records the kernel seals, a send may be short. Whoever uses those sends
+    /// the rest:
     ///
     /// ```
     /// use sitar_io::{Busy, Conn, Engine, Event, Ring, SendBuf};
@@ -210,9 +214,10 @@ impl<E: Engine> Ring<E> {
     /// }
     /// ```
     ///
-    /// Sends of one connection leave in the order in which they were asked for: the next is handed to the kernel when the one
-    /// before has ended, since two that wait for room at the same time would mix their bytes. So a program that gathers
-    /// what it has into one send gets on faster than one that queues many.
+    /// Sends of one connection leave in the order in which they were asked for: the next is handed
+    /// to the kernel when the one before has ended, since two that wait for room at the same time
+    /// would mix their bytes. So a program that gathers what it has into one send gets on faster
+    /// than one that queues many.
     ///
     /// # Errors
     /// [`Busy`] with `buf` when the op table is full.
@@ -225,9 +230,10 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued)
     }
 
-    /// Asks to be told when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if there is. Whoever fills a send slot
-    /// only then holds none while the peer is slow. Once at a time for a connection. Asked while a send is on its way, it may be answered
-    /// before that has ended, and of room that it will take.
+    /// Asks to be told when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if
+    /// there is. Whoever fills a send slot only then holds none while the peer is slow. Once at a
+    /// time for a connection. Asked while a send is on its way, it may be answered before that has
+    /// ended, and of room that it will take.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full.
@@ -240,11 +246,12 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Starts what was queued now, at the price of a system call, and not with the next [`wait`](Ring::wait). For what is large: a
-    /// send slot of which the kernel takes everything is free at once, so that one slot serves many connections one after the
-    /// other and stays in the processor's cache ([`Event::Sent`] then carries no buffer); and what was read is the next
-    /// event. All else is told after the next `wait`. With a polling kernel thread, which starts operations by itself, this
-    /// makes no call and hastens nothing.
+    /// Starts what was queued now, at the price of a system call, and not with the next
+    /// [`wait`](Ring::wait). For what is large: a send slot of which the kernel takes everything is
+    /// free at once, so that one slot serves many connections one after the other and stays in the
+    /// processor's cache ([`Event::Sent`] then carries no buffer); and what was read is the next
+    /// event. All else is told after the next `wait`. With a polling kernel thread, which starts
+    /// operations by itself, this makes no call and hastens nothing.
     ///
     /// # Errors
     /// As [`wait`](Ring::wait).
@@ -270,7 +277,8 @@ impl<E: Engine> Ring<E> {
     /// Asks for the peer's address; [`Event::Peer`] answers.
     ///
     /// # Errors
-    /// [`Busy`] when the op table is full. Where the kernel cannot tell (before 6.7) the event says `EOPNOTSUPP`.
+    /// [`Busy`] when the op table is full. Where the kernel cannot tell (before 6.7) the event says
+    /// `EOPNOTSUPP`.
     ///
     /// # Panics
     /// As [`set_key`](Ring::set_key).
@@ -286,12 +294,12 @@ impl<E: Engine> Ring<E> {
         self.inner.engine.has_peer()
     }
 
-    /// Sets an option of the socket; [`Event::OptSet`] follows. Operations on a connection begin in the order in which they
-    /// were asked for, but what was asked for before may still be going on.
+    /// Sets an option of the socket; [`Event::OptSet`] follows. Operations on a connection begin in
+    /// the order in which they were asked for, but what was asked for before may still be going on.
     ///
     /// # Errors
-    /// [`Busy`] with `opt` when the op table is full. Where options cannot be set through the ring (see
-    /// [`has_set_opt`](Ring::has_set_opt)) the event says `EOPNOTSUPP`.
+    /// [`Busy`] with `opt` when the op table is full. Where options cannot be set through the ring
+    /// (see [`has_set_opt`](Ring::has_set_opt)) the event says `EOPNOTSUPP`.
     ///
     /// # Panics
     /// As [`set_key`](Ring::set_key).
@@ -308,12 +316,14 @@ impl<E: Engine> Ring<E> {
         }))
     }
 
-    /// Asks how much the socket holds that the peer has not acknowledged (SO_MEMINFO); [`Event::Unacked`] answers. Nothing after
-    /// a reset, unlike what SIOCOUTQ counts. Records that a sealing kernel has not yet given to TCP are not counted: there
-    /// are none unless TCP's own queue is full.
+    /// Asks how much the socket holds that the peer has not acknowledged (SO_MEMINFO);
+    /// [`Event::Unacked`] answers. Nothing after a reset, unlike what SIOCOUTQ counts. Records that
+    /// a sealing kernel has not yet given to TCP are not counted: there are none unless TCP's own
+    /// queue is full.
     ///
     /// # Errors
-    /// [`Busy`] when the op table is full. Where [`has_set_opt`](Ring::has_set_opt) is false the event says `EOPNOTSUPP`.
+    /// [`Busy`] when the op table is full. Where [`has_set_opt`](Ring::has_set_opt) is false the
+    /// event says `EOPNOTSUPP`.
     ///
     /// # Panics
     /// As [`set_key`](Ring::set_key).
@@ -323,7 +333,8 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Whether [`set_opt`](Ring::set_opt) can do all that [`SockOpt`] lists: on io_uring, since kernel 6.7.
+    /// Whether [`set_opt`](Ring::set_opt) can do all that [`SockOpt`] lists: on io_uring, since
+    /// kernel 6.7.
     pub fn has_set_opt(&self) -> bool {
         self.inner.engine.has_set_opt()
     }
@@ -350,8 +361,8 @@ impl<E: Engine> Ring<E> {
         }
     }
 
-    /// Closes a connection: cancels its operations, waits for the last of them, then closes the descriptor.
-    /// [`Event::Closed`] is the only event about it from here on.
+    /// Closes a connection: cancels its operations, waits for the last of them, then closes the
+    /// descriptor. [`Event::Closed`] is the only event about it from here on.
     ///
     /// # Panics
     /// As [`set_key`](Ring::set_key).
@@ -362,11 +373,13 @@ impl<E: Engine> Ring<E> {
         self.inner.adopt_orphans();
     }
 
-    /// Starts what was queued, gives returned receive slots back to the kernel, and waits until there is an event or
-    /// `until` has passed. Does not wait when events are left over. At most one system call; the time on return.
+    /// Starts what was queued, gives returned receive slots back to the kernel, and waits until
+    /// there is an event or `until` has passed. Does not wait when events are left over. At most
+    /// one system call; the time on return.
     ///
     /// # Errors
-    /// The kernel refuses to go on (or broke its word, [`io::ErrorKind::InvalidData`]): the ring can only be dropped.
+    /// The kernel refuses to go on (or broke its word, [`io::ErrorKind::InvalidData`]): the ring
+    /// can only be dropped.
     pub fn wait(&mut self, until: Option<Instant>) -> io::Result<Instant> {
         self.inner.wait(until)
     }
@@ -383,8 +396,8 @@ impl<E: Engine> Drop for Ring<E> {
         let mut panic = None;
         if self.inner.drain(&mut panic) {
             self.inner.engine.shut();
-            // SAFETY: `inner` is dropped here once, and never used again: this is the ring's own `Drop`.
-            // Nothing is in flight, so the kernel holds no address of it.
+            // SAFETY: `inner` is dropped here once, and never used again: this is the ring's own
+            // `Drop`. Nothing is in flight, so the kernel holds no address of it.
             unsafe { ManuallyDrop::drop(&mut self.inner) };
         } else {
             LEAKED.fetch_add(1, Ordering::Relaxed);

@@ -8,8 +8,8 @@ use crate::{Region, TxBuf};
 /// them fits into a completion.
 pub(crate) const OPERATION_MAX: usize = 0x7fff_f000;
 
-/// At most so many pieces in one [`SendBuf::Gather`]: a head and a body. A `SendBuf` moves through the op table with every send,
-/// so it is kept small.
+/// At most so many pieces in one [`SendBuf::Gather`]: a head and a body. A `SendBuf` moves through
+/// the op table with every send, so it is kept small.
 pub const GATHER_MAX: usize = 2;
 
 /// One run of bytes to send.
@@ -45,9 +45,10 @@ pub enum SendBuf {
     Shared(Region, Range<usize>),
     /// Several pieces, one after the other, in one operation.
     Gather([Option<Segment>; GATHER_MAX]),
-    /// The first [`filled`](TxBuf::filled) bytes of a send slot as one record of this content type (RFC 8446 §5.1), such as an
-    /// alert: for connections whose records the kernel seals ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends
-    /// with `EOPNOTSUPP`, and nothing is sent.
+    /// The first [`filled`](TxBuf::filled) bytes of a send slot as one record of this content type
+    /// (RFC 8446 §5.1), such as an alert: for connections whose records the kernel seals
+    /// ([`SockOpt::TlsTx`](crate::SockOpt::TlsTx)). On others the send ends with `EOPNOTSUPP`, and
+    /// nothing is sent.
     Record(u8, TxBuf),
 }
 

@@ -1,8 +1,10 @@
-//! The simulated engine: a kernel, a network and peers, in this process and in virtual time, with faults by the seed.
+//! The simulated engine: a kernel, a network and peers, in this process and in virtual time, with
+//! faults by the seed.
 //!
-//! A [`World`] holds the clock, the network and the peers. [`Ring::sim`](crate::Ring::sim) makes a ring on it, and whatever runs on that ring
-//! runs as on a real one, except that time moves only inside [`Ring::wait`](crate::Ring::wait), to the next thing that happens or to the
-//! deadline, that nothing ever sleeps, and that the same seed gives the same run to the last byte.
+//! A [`World`] holds the clock, the network and the peers. [`Ring::sim`](crate::Ring::sim) makes a
+//! ring on it, and whatever runs on that ring runs as on a real one, except that time moves only
+//! inside [`Ring::wait`](crate::Ring::wait), to the next thing that happens or to the deadline,
+//! that nothing ever sleeps, and that the same seed gives the same run to the last byte.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -27,7 +29,8 @@
 //! # }
 //! ```
 //!
-//! Peers can also be [scripts](World::script) that are called from inside `wait`, for programs that keep their thread.
+//! Peers can also be [scripts](World::script) that are called from inside `wait`, for programs that
+//! keep their thread.
 
 mod engine;
 mod faults;
@@ -89,11 +92,13 @@ pub struct World(Rc<Inner>);
 struct Inner {
     epoch: Instant,
     state: RefCell<State>,
-    /// Apart from the state, because a script that runs uses it. `None` while it runs, and for ever when it has finished.
+    /// Apart from the state, because a script that runs uses it. `None` while it runs, and for ever
+    /// when it has finished.
     scripts: RefCell<Vec<Option<Script>>>,
 }
 
-/// What there is in a world, on the kernel's side: to be compared with [`Ring::stats`](crate::Ring::stats).
+/// What there is in a world, on the kernel's side: to be compared with
+/// [`Ring::stats`](crate::Ring::stats).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Census {
     /// Places of the file table in use.
@@ -146,7 +151,8 @@ impl World {
         }))
     }
 
-    /// The time. Only differences mean anything: the beginning is that of the real clock when the world was made.
+    /// The time. Only differences mean anything: the beginning is that of the real clock when the
+    /// world was made.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.0.epoch + self.0.state.borrow().now
@@ -158,9 +164,9 @@ impl World {
         self.0.state.borrow().now
     }
 
-    /// Lets time pass. What falls due meanwhile happens at the next wait, or when a stream is looked at.
-    /// It is cut to half of what an [`Instant`] can express, and to a minute once that much has
-    /// passed.
+    /// Lets time pass. What falls due meanwhile happens at the next wait, or when a stream is
+    /// looked at. It is cut to half of what an [`Instant`] can express, and to a minute once that
+    /// much has passed.
     pub fn advance(&self, time: Duration) {
         let state = &mut *self.0.state.borrow_mut();
         state.pass_to(state.now.saturating_add(time));
@@ -171,21 +177,22 @@ impl World {
         self.0.state.borrow_mut().faults = faults;
     }
 
-    /// How long, in real time, a wait that would let virtual time jump first waits for a [`Waker`](crate::Waker)
-    /// used by another thread. Zero at first: a world without other threads. With other threads a run depends on
-    /// more than the seed.
+    /// How long, in real time, a wait that would let virtual time jump first waits for a
+    /// [`Waker`](crate::Waker) used by another thread. Zero at first: a world without other
+    /// threads. With other threads a run depends on more than the seed.
     pub fn set_outside(&self, time: Duration) {
         self.0.state.borrow_mut().outside = time;
     }
 
-    /// Gives the kernel TLS: `make` says how records are sealed with what a [`TlsTx`] holds; `rekey`, whether a connection takes another
-    /// key later (Linux 6.14). Without this, setting TCP_ULP is ENOENT.
+    /// Gives the kernel TLS: `make` says how records are sealed with what a [`TlsTx`] holds;
+    /// `rekey`, whether a connection takes another key later (Linux 6.14). Without this, setting
+    /// TCP_ULP is ENOENT.
     pub fn set_kernel_tls(&self, rekey: bool, make: impl Fn(&TlsTx) -> Seal + 'static) {
         self.0.state.borrow_mut().kernel_tls = Some(sealing::TlsSupport { make: Rc::new(make), rekey });
     }
 
-    /// Connects to a listener by its key. As with TCP it succeeds before anybody accepts; the connection waits.
-    /// One above the limit (4,096 waiting) is reset.
+    /// Connects to a listener by its key. As with TCP it succeeds before anybody accepts; the
+    /// connection waits. One above the limit (4,096 waiting) is reset.
     #[must_use = "dropping a stream closes it"]
     pub fn connect(&self, listener: Key) -> Stream {
         let state = &mut *self.0.state.borrow_mut();
@@ -202,8 +209,9 @@ impl World {
         Stream::new(Rc::downgrade(&self.0), index)
     }
 
-    /// Adds a peer that acts by itself: `script` is called from inside [`Ring::wait`](crate::Ring::wait), first of all at once, then
-    /// when what it last returned comes true. Streams report to the script that used them last.
+    /// Adds a peer that acts by itself: `script` is called from inside
+    /// [`Ring::wait`](crate::Ring::wait), first of all at once, then when what it last returned
+    /// comes true. Streams report to the script that used them last.
     pub fn script(&self, script: impl FnMut(&World) -> Next + 'static) {
         let mut scripts = self.0.scripts.borrow_mut();
         let state = &mut *self.0.state.borrow_mut();
@@ -226,13 +234,15 @@ impl World {
         Ok(file.into())
     }
 
-    /// Tells one lie to the ring, after `after` completions and at the first one that lends itself to it.
+    /// Tells one lie to the ring, after `after` completions and at the first one that lends itself
+    /// to it.
     pub fn lie(&self, lie: Lie, after: u32) {
         self.0.state.borrow_mut().lie = Some((lie, after));
     }
 
-    /// The next completion never reaches the ring: an operation that does not end. Nothing but the limit on a ring's
-    /// drop helps against that (I3), after which the memory is leaked and the world has no room for another ring.
+    /// The next completion never reaches the ring: an operation that does not end. Nothing but the
+    /// limit on a ring's drop helps against that (I3), after which the memory is leaked and the
+    /// world has no room for another ring.
     pub fn lose_completion(&self) {
         self.0.state.borrow_mut().lose = true;
     }
@@ -243,8 +253,9 @@ impl World {
         self.0.state.borrow().lied
     }
 
-    /// The first promise that the ring has broken towards its kernel, if any: a close with operations in flight, an
-    /// operation that reached another connection, a slot given twice, memory given up too early.
+    /// The first promise that the ring has broken towards its kernel, if any: a close with
+    /// operations in flight, an operation that reached another connection, a slot given twice,
+    /// memory given up too early.
     #[must_use]
     pub fn blamed(&self) -> Option<&'static str> {
         self.0.state.borrow().blamed

@@ -12,12 +12,14 @@ use zeroize::Zeroize;
 pub enum SockOpt {
     /// TCP_NODELAY: small pieces leave at once.
     NoDelay(bool),
-    /// TCP_ULP "tls": puts the kernel's TLS under the socket, which by itself changes nothing yet. The connection must be
-    /// established, with both directions open (`ENOTCONN` otherwise); `ENOENT` where the kernel has no TLS or the module is not
-    /// loaded. From then on, also when it failed, sends may be short: `MSG_WAITALL` is not allowed on such sockets.
+    /// TCP_ULP "tls": puts the kernel's TLS under the socket, which by itself changes nothing yet.
+    /// The connection must be established, with both directions open (`ENOTCONN` otherwise);
+    /// `ENOENT` where the kernel has no TLS or the module is not loaded. From then on, also when it
+    /// failed, sends may be short: `MSG_WAITALL` is not allowed on such sockets.
     TlsUlp,
-    /// SOL_TLS, TLS_TX: from now on the kernel seals what is sent. Every byte sent before must have been taken by the socket, and
-    /// each is sealed already; each byte sent after is plain text. Setting it again, to change keys, is `EBUSY` before kernel 6.14.
+    /// SOL_TLS, TLS_TX: from now on the kernel seals what is sent. Every byte sent before must have
+    /// been taken by the socket, and each is sealed already; each byte sent after is plain text.
+    /// Setting it again, to change keys, is `EBUSY` before kernel 6.14.
     TlsTx(Box<TlsTx>),
 }
 
@@ -25,8 +27,8 @@ pub enum SockOpt {
 const TLS_TX: libc::c_int = 1;
 
 impl SockOpt {
-    /// Level and name, as setsockopt(2) wants them, and the value, which is passed to `value`. None is longer than
-    /// [`TlsTx::MAX`].
+    /// Level and name, as setsockopt(2) wants them, and the value, which is passed to `value`. None
+    /// is longer than [`TlsTx::MAX`].
     pub(crate) fn with<T>(&self, value: impl FnOnce(libc::c_int, libc::c_int, &[u8]) -> T) -> T {
         match self {
             SockOpt::NoDelay(on) => {
@@ -43,7 +45,8 @@ impl SockOpt {
     }
 }
 
-/// TCP_NOTSENT_LOWAT: how many bytes TCP takes beyond what it can send now; sockets that a listener accepts inherit it.
+/// TCP_NOTSENT_LOWAT: how many bytes TCP takes beyond what it can send now; sockets that a listener
+/// accepts inherit it.
 ///
 /// # Errors
 /// What setsockopt(2) says: the socket is not TCP's.
@@ -60,7 +63,8 @@ pub(crate) fn set(
     value: &[u8],
 ) -> Result<(), Errno> {
     let len = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
-    // SAFETY: the kernel reads `len` bytes at `value`, a live slice of that length, during the call only.
+    // SAFETY: the kernel reads `len` bytes at `value`, a live slice of that length, during the call
+    // only.
     let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
     if done == 0 {
         return Ok(());
@@ -102,11 +106,11 @@ impl TlsCipher {
     }
 }
 
-/// Key, IV and next sequence number of the sending direction of a TLS 1.3 connection, as `struct tls12_crypto_info_…`.
-/// Wiped when it is dropped.
+/// Key, IV and next sequence number of the sending direction of a TLS 1.3 connection, as `struct
+/// tls12_crypto_info_…`. Wiped when it is dropped.
 ///
-/// TLS 1.2 is left out on purpose: the kernel takes the explicit part of its GCM nonces from the IV that it is given, and a
-/// caller that has sealed records before would make it use a nonce twice.
+/// TLS 1.2 is left out on purpose: the kernel takes the explicit part of its GCM nonces from the IV
+/// that it is given, and a caller that has sealed records before would make it use a nonce twice.
 pub struct TlsTx {
     /// On the heap from the start: a move copies bytes and does not wipe where they were.
     bytes: Box<[u8; TlsTx::MAX]>,
@@ -216,7 +220,8 @@ mod tests {
     const KEY: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
     const IV: [u8; 12] = *b"SALTivivivIV";
 
-    /// struct tls12_crypto_info_aes_gcm_128 { u16 version, cipher; u8 iv[8], key[16], salt[4], rec_seq[8]; }
+    /// struct tls12_crypto_info_aes_gcm_128 { u16 version, cipher; u8 iv[8], key[16], salt[4],
+    /// rec_seq[8]; }
     #[test]
     fn the_structures_are_those_of_linux_tls_h() {
         let tx = TlsTx::tls13(TlsCipher::Aes128Gcm, &KEY[..16], &IV, 0x0102).unwrap();

@@ -1,5 +1,5 @@
-//! A fixed table of generational slots: the op table's bookkeeping, free of any I/O so that it can be checked
-//! exhaustively.
+//! A fixed table of generational slots: the op table's bookkeeping, free of any I/O so that it can
+//! be checked exhaustively.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -52,9 +52,11 @@ enum Slot<T> {
     Live(T),
 }
 
-/// A table that never grows and never forgets: an entry leaves it by [`remove`](Table::remove) alone.
+/// A table that never grows and never forgets: an entry leaves it by [`remove`](Table::remove)
+/// alone.
 pub(crate) struct Table<T> {
-    /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is never touched.
+    /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is
+    /// never touched.
     slots: Vec<(u64, Slot<T>)>,
     capacity: u32,
     free: Option<u32>,
@@ -131,8 +133,8 @@ mod tests {
     use super::*;
     use std::rc::Rc;
 
-    /// Every sequence of up to nine steps over a table of two, against a list that never reuses anything.
-    /// A step inserts, or removes the n-th id ever handed out (live or stale).
+    /// Every sequence of up to nine steps over a table of two, against a list that never reuses
+    /// anything. A step inserts, or removes the n-th id ever handed out (live or stale).
     #[test]
     fn every_short_sequence_agrees_with_a_naive_model() {
         const DEPTH: usize = 9;

@@ -10,15 +10,18 @@ use crate::arena::RxBuf;
 use crate::key::Key;
 use crate::sockopt;
 
-/// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was coalesced. So a ring that
-/// receives datagrams of up to n bytes needs receive slots of n + 72.
+/// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was
+/// coalesced. So a ring that receives datagrams of up to n bytes needs receive slots of n + 72.
 pub const DATAGRAM_HEAD: usize = OUT + NAME + CONTROL;
-/// What the kernel coalesces is shorter than this, head included: slots of this size hold all of it.
+/// What the kernel coalesces is shorter than this, head included: slots of this size hold all of
+/// it.
 pub const COALESCED_MAX: usize = DATAGRAM_HEAD + 65_535;
 
-/// `struct io_uring_recvmsg_out`: length of the name, of the control messages, of the payload; flags.
+/// `struct io_uring_recvmsg_out`: length of the name, of the control messages, of the payload;
+/// flags.
 const OUT: usize = 16;
-/// Room for a sockaddr. The largest is `sockaddr_in6` with 28 bytes; this keeps what follows aligned.
+/// Room for a sockaddr. The largest is `sockaddr_in6` with 28 bytes; this keeps what follows
+/// aligned.
 pub(crate) const NAME: usize = 32;
 /// Room for one control message with an `int` in it (CMSG_SPACE).
 pub(crate) const CONTROL: usize = 24;
@@ -31,8 +34,8 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// The largest datagram over IPv4.
 pub(crate) const DATAGRAM_MAX: usize = 65_507;
 
-/// A bound datagram socket as a ring uses it. Clones are handles to the same one. Dropping it ends nothing by itself: cancel
-/// its receive, or drop the ring.
+/// A bound datagram socket as a ring uses it. Clones are handles to the same one. Dropping it ends
+/// nothing by itself: cancel its receive, or drop the ring.
 #[derive(Clone)]
 #[must_use = "a socket that nobody receives from is deaf"]
 pub struct Udp {
@@ -151,7 +154,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Writes it as the kernel does, for engines that receive in this process. `false` when there is no room for it.
+    /// Writes it as the kernel does, for engines that receive in this process. `false` when there
+    /// is no room for it.
     pub(crate) fn write(&self, slot: &mut [u8]) -> bool {
         let Some((head, _)) = slot.split_at_mut_checked(DATAGRAM_HEAD) else { return false };
         head.fill(0);

@@ -1,9 +1,9 @@
-//! The io_uring engine with batched submission: everything that a wake-up queued and did not submit at once starts with one
-//! `io_uring_enter`, which also waits. Kernel 6.1 or newer.
+//! The io_uring engine with batched submission: everything that a wake-up queued and did not submit
+//! at once starts with one `io_uring_enter`, which also waits. Kernel 6.1 or newer.
 //!
-//! Flags: `SINGLE_ISSUER | DEFER_TASKRUN | SUBMIT_ALL`, a large completion queue, the ring's own descriptor
-//! registered; `NO_SQARRAY` where the kernel has it (6.6). Sockets by direct descriptors, receiving from a provided
-//! buffer ring.
+//! Flags: `SINGLE_ISSUER | DEFER_TASKRUN | SUBMIT_ALL`, a large completion queue, the ring's own
+//! descriptor registered; `NO_SQARRAY` where the kernel has it (6.6). Sockets by direct
+//! descriptors, receiving from a provided buffer ring.
 //!
 //! The same with a polling kernel thread, and without system calls: `sqpoll`.
 
@@ -36,13 +36,15 @@ use crate::table::EntryId;
 const KERNEL_MIN: (u32, u32) = (6, 1);
 /// Socket commands (getsockopt by ring) came with this one.
 const KERNEL_SOCKET_COMMANDS: (u32, u32) = (6, 7);
-/// Before this one a file leaves the ring's table only when all operations that were begun before its close have ended, those of
-/// other connections too: with receives that wait for ever the peer would never hear of the close. So the socket is shut
-/// down first. (Seen on 6.1; the reference counting was made per file in 6.13.)
+/// Before this one a file leaves the ring's table only when all operations that were begun before
+/// its close have ended, those of other connections too: with receives that wait for ever the peer
+/// would never hear of the close. So the socket is shut down first. (Seen on 6.1; the reference
+/// counting was made per file in 6.13.)
 const KERNEL_PROMPT_CLOSE: (u32, u32) = (6, 13);
-/// Before this one, giving back the file table waits for the operations that use it without doing the work by which they end,
-/// which with DEFER_TASKRUN is this thread's: for ever, once in a while. (Seen on 6.1, not on 6.12.) There, closing the ring has to
-/// do; a worker of the kernel's gives the files back soon after.
+/// Before this one, giving back the file table waits for the operations that use it without doing
+/// the work by which they end, which with DEFER_TASKRUN is this thread's: for ever, once in a
+/// while. (Seen on 6.1, not on 6.12.) There, closing the ring has to do; a worker of the kernel's
+/// gives the files back soon after.
 const KERNEL_UNREGISTER: (u32, u32) = (6, 12);
 /// Since this one the memory of a ring counts against RLIMIT_MEMLOCK of the user
 /// (`io_create_region`).
@@ -58,7 +60,8 @@ const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
 
-/// The io_uring engine: batched ([`Ring::uring`]) or with a polling kernel thread ([`Ring::sqpoll`]).
+/// The io_uring engine: batched ([`Ring::uring`]) or with a polling kernel thread
+/// ([`Ring::sqpoll`]).
 pub struct Uring {
     // Declared before the memory that it refers to, so that it is dropped first.
     ring: IoUring,
@@ -174,8 +177,9 @@ impl Uring {
         })?;
         let rx_count = arena.layout().rx_count;
         let buffers = BufRing::new(rx_count).map_err(|error| Unavailable::Failed("memory", error))?;
-        // SAFETY: the address is that of a live, page-aligned mapping of `rx_count` entries. It is unmapped by
-        // `BufRing`'s drop, which runs after `ring` is gone (field order) and never when the ring is leaked.
+        // SAFETY: the address is that of a live, page-aligned mapping of `rx_count` entries. It is
+        // unmapped by `BufRing`'s drop, which runs after `ring` is gone (field order) and never
+        // when the ring is leaked.
         let done =
             unsafe { ring.submitter().register_buf_ring_with_flags(buffers.addr(), rx_count, GROUP, 0) };
         done.map_err(|error| Unavailable::Failed("registering receive buffers", error))?;
@@ -196,8 +200,9 @@ impl Uring {
 
     fn push(&mut self, entry: &squeue::Entry) -> Result<(), Full> {
         for attempt in 0..2 {
-            // SAFETY: every address in `entry` was taken in `submit` from the op table's own entry (tokens, region
-            // handles) or from `scratch`, both of which the ring keeps until the terminal completion or leaks (I2, I3).
+            // SAFETY: every address in `entry` was taken in `submit` from the op table's own entry
+            // (tokens, region handles) or from `scratch`, both of which the ring keeps until the
+            // terminal completion or leaks (I2, I3).
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return Ok(());
             }
@@ -231,8 +236,8 @@ impl Uring {
             ts: time.as_ref().map_or(0, |time| std::ptr::from_ref(time) as u64),
         };
         self.calls += 1;
-        // SAFETY: the arguments are those of io_uring_enter(2); `arg` and the time that it points to live on this
-        // stack frame, and the kernel reads them during the call only.
+        // SAFETY: the arguments are those of io_uring_enter(2); `arg` and the time that it points
+        // to live on this stack frame, and the kernel reads them during the call only.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
@@ -249,8 +254,8 @@ impl Uring {
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            // The time has passed; a signal; completions waiting for room; no memory for a request just now.
-            // In each case the loop goes on: nothing queued is lost.
+            // The time has passed; a signal; completions waiting for room; no memory for a request
+            // just now. In each case the loop goes on: nothing queued is lost.
             Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
         }
@@ -288,7 +293,8 @@ impl Sealed for Uring {
             Request::Shutdown { slot } => opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build(),
             Request::Close { slot } => {
                 if self.late_close {
-                    // Best effort: without room the peer hears of the close when the kernel gets round to it.
+                    // Best effort: without room the peer hears of the close when the kernel gets
+                    // round to it.
                     let shut = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_RDWR).build();
                     let _ = self.push(&shut.user_data(UNHEARD));
                 }
@@ -321,7 +327,8 @@ impl Sealed for Uring {
         if self.spinner.is_some() {
             return self.wait_polled(poll, timeout);
         }
-        // With DEFER_TASKRUN completions appear only inside an enter with GETEVENTS, so one is made each time.
+        // With DEFER_TASKRUN completions appear only inside an enter with GETEVENTS, so one is made
+        // each time.
         self.enter(u32::from(!poll), ENTER_GETEVENTS, timeout)
     }
 
@@ -354,9 +361,10 @@ impl Sealed for Uring {
             Question::Stat => Some(Answer::Stat(scratch.found())),
             Question::Open => {
                 let number = RawFd::try_from(number).ok()?;
-                // SAFETY: the kernel has made this descriptor for an open of this ring and says so in its completion, of which
-                // the op table lets one through. Nobody else knows the number. (A kernel that names a stranger's descriptor
-                // cannot be guarded against: it is what gives descriptors their meaning.)
+                // SAFETY: the kernel has made this descriptor for an open of this ring and says so
+                // in its completion, of which the op table lets one through. Nobody else knows the
+                // number. (A kernel that names a stranger's descriptor cannot be guarded against:
+                // it is what gives descriptors their meaning.)
                 let fd = unsafe { OwnedFd::from_raw_fd(number) };
                 Some(Answer::File(fd.into()))
             }
@@ -384,8 +392,8 @@ impl Sealed for Uring {
     }
 
     fn shut(&mut self) {
-        // Synchronously, so that descriptors and memory are free when the ring's drop returns; the kernel would
-        // otherwise get round to it later. A failure leaves it to the kernel.
+        // Synchronously, so that descriptors and memory are free when the ring's drop returns; the
+        // kernel would otherwise get round to it later. A failure leaves it to the kernel.
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
         if self.unregister {
             let _ = self.ring.submitter().unregister_files();
@@ -415,15 +423,17 @@ struct RsrcUpdate {
 }
 
 fn register(ring: RawFd, opcode: u32, update: &RsrcUpdate) -> i64 {
-    // SAFETY: `io_uring_register(2)` with one `io_uring_rsrc_update`, which lives for the call; the kernel may write
-    // the index into it, for which the caller passes memory that it made for this purpose.
+    // SAFETY: `io_uring_register(2)` with one `io_uring_rsrc_update`, which lives for the call; the
+    // kernel may write the index into it, for which the caller passes memory that it made for this
+    // purpose.
     unsafe { libc::syscall(libc::SYS_io_uring_register, ring, opcode, std::ptr::from_ref(update), 1) }
 }
 
 /// Registers the ring's descriptor with this thread, which saves a look-up in each call.
 fn register_ring_fd(ring: RawFd) -> Option<u32> {
     let update = std::cell::UnsafeCell::new(RsrcUpdate { offset: u32::MAX, resv: 0, data: ring as u64 });
-    // SAFETY: as in `register`; the cell allows the kernel's write, and nothing refers to its inside meanwhile.
+    // SAFETY: as in `register`; the cell allows the kernel's write, and nothing refers to its
+    // inside meanwhile.
     let done =
         unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_RING_FDS, update.get(), 1) };
     (done == 1).then(|| update.into_inner().offset)

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Wakes one ring, from any thread and from a signal handler's thread. Wake-ups that come before the ring looks are one.
+/// Wakes one ring, from any thread and from a signal handler's thread. Wake-ups that come before
+/// the ring looks are one.
 #[derive(Clone, Debug)]
 pub struct Waker {
     inner: Arc<Inner>,
@@ -26,7 +27,8 @@ impl Waker {
         Ok(Waker { inner: Arc::new(Inner { fd, rung: AtomicBool::new(false) }) })
     }
 
-    /// Makes the ring's current or next [`wait`](crate::Ring::wait) return with [`Event::Woken`](crate::Event::Woken).
+    /// Makes the ring's current or next [`wait`](crate::Ring::wait) return with
+    /// [`Event::Woken`](crate::Event::Woken).
     pub fn wake(&self) {
         self.inner.rung.store(true, Ordering::Release);
         // The write fails only when the counter is full, and then a wake-up is already due.
@@ -38,7 +40,8 @@ impl Waker {
         self.inner.rung.swap(false, Ordering::Acquire)
     }
 
-    /// Blocks the calling thread until it has been used since [`take`](Waker::take), or `timeout` has passed.
+    /// Blocks the calling thread until it has been used since [`take`](Waker::take), or `timeout`
+    /// has passed.
     pub(crate) fn block(&self, timeout: Duration) -> bool {
         // What the clock cannot express never comes.
         let until = Instant::now().checked_add(timeout);
@@ -55,7 +58,8 @@ impl Waker {
         }
     }
 
-    /// Takes the wake-ups that have come. Blocks when there are none: ask only after readiness was reported.
+    /// Takes the wake-ups that have come. Blocks when there are none: ask only after readiness was
+    /// reported.
     pub(crate) fn clear(&self) {
         // A signal may interrupt it; then the next wake-up finds the counter where it was.
         let _ = rustix::io::read(&self.inner.fd, &mut [0; 8]);

@@ -1,4 +1,5 @@
-//! No allocation after start: every operation of a warm connection, counted by the allocator itself.
+//! No allocation after start: every operation of a warm connection, counted by the allocator
+//! itself.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

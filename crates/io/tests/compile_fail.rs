@@ -1,7 +1,8 @@
-//! No misuse compiles. Each file `compile_fail/NAME.rs` is a program with one mistake; `NAME.twin.rs` is the same
-//! program without it. The mistake must be refused with the error code pinned in the file's first line, at the line
-//! marked `//~` and nowhere else; the twin must compile without a word, so that a case cannot fail for another reason.
-//! `docs/break-it.md` shows the same files, and a test here keeps it to them.
+//! No misuse compiles. Each file `compile_fail/NAME.rs` is a program with one mistake;
+//! `NAME.twin.rs` is the same program without it. The mistake must be refused with the error code
+//! pinned in the file's first line, at the line marked `//~` and nowhere else; the twin must
+//! compile without a word, so that a case cannot fail for another reason. `docs/break-it.md` shows
+//! the same files, and a test here keeps it to them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 // Starting programs and writing files is beyond an interpreter.
 #![cfg(not(miri))]
@@ -13,7 +14,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-/// Lines that a mistake and its twin may differ in, counted on each side. Enough for a signature, a call and its result.
+/// Lines that a mistake and its twin may differ in, counted on each side. Enough for a signature, a
+/// call and its result.
 const DIFFERENT_LINES_MAX: usize = 4;
 
 /// A program of `tests/compile_fail`, read.
@@ -83,8 +85,9 @@ struct Said {
     lines: Vec<u64>,
 }
 
-/// What every program here is linked against: this library's own metadata, made by cargo in a folder of its own, so
-/// that neither a stale build nor one with other flags can be picked up by mistake.
+/// What every program here is linked against: this library's own metadata, made by cargo in a
+/// folder of its own, so that neither a stale build nor one with other flags can be picked up by
+/// mistake.
 struct Library {
     metadata: PathBuf,
     dependencies: PathBuf,
@@ -141,7 +144,8 @@ impl Library {
     }
 }
 
-/// Reads one line of rustc's. Notes and the closing "aborting due to" (which has no span) say nothing of their own.
+/// Reads one line of rustc's. Notes and the closing "aborting due to" (which has no span) say
+/// nothing of their own.
 fn said(line: &str) -> Option<Said> {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
     let level = value["level"].as_str().filter(|level| matches!(*level, "error" | "warning"))?;

@@ -1,5 +1,5 @@
-//! One suite for all engines on the real kernel: each operation once, and the invariants I2 to I7 under awkward
-//! circumstances. What is one engine's own is at the end.
+//! One suite for all engines on the real kernel: each operation once, and the invariants I2 to I7
+//! under awkward circumstances. What is one engine's own is at the end.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "conformance/bench.rs"]
@@ -157,8 +157,8 @@ conformance!(small_uring, crate::OnSmallUring);
 conformance!(sqpoll, crate::OnSqPoll);
 conformance!(epoll, crate::OnEpoll);
 
-/// A world of its own has no place for real sockets: files, the waker and the tables are what it has in common with the
-/// kernel. Its network is tested beside its code and by the seeds.
+/// A world of its own has no place for real sockets: files, the waker and the tables are what it
+/// has in common with the kernel. Its network is tested beside its code and by the seeds.
 pub(crate) struct OnSim;
 
 impl Setup for OnSim {
@@ -214,7 +214,8 @@ fn on_uring_one_wait_is_one_system_call_however_much_was_queued() {
     assert!(got > 1, "several completions from one call");
 }
 
-/// Registered once: an answer on a warm connection costs a look, a receive and a send, and no change of the interest list.
+/// Registered once: an answer on a warm connection costs a look, a receive and a send, and no
+/// change of the interest list.
 #[test]
 fn on_epoll_an_answer_costs_three_system_calls() {
     let mut b = Bench::<OnEpoll>::new(SMALL);

@@ -1,5 +1,6 @@
-//! The adapters of the examples, in this process, against std's sockets: both models give the same answers, and a
-//! connection whose routine is dropped in the middle of a receive and a send loses nothing and frees nothing too early.
+//! The adapters of the examples, in this process, against std's sockets: both models give the same
+//! answers, and a connection whose routine is dropped in the middle of a receive and a send loses
+//! nothing and frees nothing too early.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(
     dead_code,
@@ -128,7 +129,8 @@ fn echoes(config: &Config, mut server: impl Turns, address: SocketAddr) {
     });
     server.comes_to_rest(config);
 
-    // A peer that writes all before it reads anything, and one that is gone before it gets an answer.
+    // A peer that writes all before it reads anything, and one that is gone before it gets an
+    // answer.
     server.serve(|| {
         let mut client = connect(address);
         let mut writer = client.try_clone().unwrap();
@@ -137,7 +139,8 @@ fn echoes(config: &Config, mut server: impl Turns, address: SocketAddr) {
             writer.shutdown(Shutdown::Write).unwrap();
         });
         connect(address).write_all(&[1; 5000]).unwrap();
-        // More than the sockets hold is on its way by now or soon; the server has to leave it there.
+        // More than the sockets hold is on its way by now or soon; the server has to leave it
+        // there.
         std::thread::sleep(Duration::from_millis(50));
         let mut got = Vec::new();
         client.read_to_end(&mut got).unwrap();
@@ -278,8 +281,8 @@ fn much(mut tx: TxBuf, region: &Region) -> SendBuf {
     SendBuf::Gather([Some(Segment::Tx(tx)), Some(Segment::Shared(region.clone(), 0..MUCH))])
 }
 
-/// Drops whatever serves the one connection while it is being received from and sent to, and looks whether the slot
-/// that is being sent stays where it is.
+/// Drops whatever serves the one connection while it is being received from and sent to, and looks
+/// whether the slot that is being sent stays where it is.
 fn drops_in_flight(mut server: impl Turns, address: SocketAddr) {
     let mut client = connect(address);
     client.write_all(b"go").unwrap();
@@ -302,7 +305,8 @@ fn drops_in_flight(mut server: impl Turns, address: SocketAddr) {
         }
         expect(&mut second, &[1; SEND]);
     });
-    // The kernel had taken the whole slot before the cancel. What came of the region is a beginning of it.
+    // The kernel had taken the whole slot before the cancel. What came of the region is a beginning
+    // of it.
     let (ones, twos) = got.split_at(SEND.min(got.len()));
     assert!(ones == [1; SEND], "{} bytes", ones.len());
     assert!(twos.iter().all(|&byte| byte == 2));
@@ -398,7 +402,8 @@ fn many_files_are_found_every_way() {
     }
 }
 
-/// Datagrams that left together come back, each whole, in fewer operations where the kernel coalesces.
+/// Datagrams that left together come back, each whole, in fewer operations where the kernel
+/// coalesces.
 #[test]
 fn datagrams_are_echoed_together() {
     let bound = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

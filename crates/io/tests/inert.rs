@@ -63,7 +63,8 @@ fn a_stale_operation_id_names_nothing() {
     // The cancel's own completion has freed the place that it had.
     assert!(event_within(&mut ring, Duration::from_millis(20)).is_none());
 
-    // Two operations take the two places that are free, so one of them has the place of the id that is kept.
+    // Two operations take the two places that are free, so one of them has the place of the id that
+    // is kept.
     let mut successors = vec![ring.recv(&conn).unwrap()];
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = ring.listener(socket.into(), Key(98));
@@ -119,7 +120,8 @@ fn a_forgotten_ring_leaks_and_takes_nothing_with_it() {
     let mut tx = forgotten.take_tx().unwrap();
     std::mem::forget(forgotten);
 
-    // What is in flight stays so: the peer is neither answered nor cut off, and what it sends goes where it always would.
+    // What is in flight stays so: the peer is neither answered nor cut off, and what it sends goes
+    // where it always would.
     client.write_all(&[7; 200]).unwrap();
     client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let waited = client.read(&mut [0]).unwrap_err().kind();

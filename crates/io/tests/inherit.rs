@@ -1,5 +1,6 @@
-//! Descriptors over exec: a parent opens a listener and a file, and a child, which is this program again,
-//! takes them over and serves. Alone in its process, whose descriptors lose close-on-exec for a moment.
+//! Descriptors over exec: a parent opens a listener and a file, and a child, which is this program
+//! again, takes them over and serves. Alone in its process, whose descriptors lose close-on-exec
+//! for a moment.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 // Starting programs is beyond an interpreter.
 #![cfg(not(miri))]

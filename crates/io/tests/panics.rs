@@ -1,5 +1,5 @@
-//! A panic at every callback of a loop, with every kind of operation in flight, on the real kernel and each engine: memory
-//! intact, descriptors closed, another ring undisturbed.
+//! A panic at every callback of a loop, with every kind of operation in flight, on the real kernel
+//! and each engine: memory intact, descriptors closed, another ring undisturbed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -70,7 +70,8 @@ fn panic_at_each<E: Engine>(engine: &str, make: impl Fn() -> Ring<E>) {
         assert_eq!(text, format!("on purpose at {kind}"));
         assert_eq!(leaked_rings(), 0, "{kind}: the ring was drained, not leaked");
 
-        // Memory: what was lent before the panic is still there, unchanged and usable; nothing wrote into the region.
+        // Memory: what was lent before the panic is still there, unchanged and usable; nothing
+        // wrote into the region.
         let Survivors { rx, tx, conns } = survivors.into_inner();
         let mut tx = tx.unwrap();
         assert!(tx.iter().all(|byte| *byte == 0x5a), "{kind}");
@@ -117,7 +118,8 @@ fn run<E: Engine>(
         udp: ring.udp(UdpSocket::bind("127.0.0.1:0").unwrap().into(), false, Key(97)).unwrap(),
     };
 
-    // A first connection whose bytes are kept, one with a send that cannot end, and one for everything else.
+    // A first connection whose bytes are kept, one with a send that cannot end, and one for
+    // everything else.
     for _ in 0..3 {
         clients.push(TcpStream::connect(address).unwrap());
     }
@@ -185,8 +187,8 @@ fn provoke<E: Engine>(
     ring.close(closing);
 }
 
-/// Accept, receive, a send that cannot end and one behind it, a read into a region, a file by its name, datagrams, and a question
-/// for the peer: all in flight.
+/// Accept, receive, a send that cannot end and one behind it, a read into a region, a file by its
+/// name, datagrams, and a question for the peer: all in flight.
 fn begin_everything<E: Engine>(
     ring: &mut Ring<E>,
     survivors: &RefCell<Survivors>,

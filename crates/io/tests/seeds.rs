@@ -1,4 +1,5 @@
-//! Thousands of seeds: an awkward program on the simulated engine, checked to the last byte, slot and descriptor.
+//! Thousands of seeds: an awkward program on the simulated engine, checked to the last byte, slot
+//! and descriptor.
 //!
 //! `SITAR_SEEDS=100000` runs so many; `SITAR_SEED=n` runs one and prints its trace.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -144,7 +145,8 @@ fn run(seed: u64, material: &Material, world: &World, twist: Twist) -> Result<Ou
     }
 
     if !dropped_early {
-        // What is still on its way ends: reads, cancels, the last events. Then an accept and the waker may be left.
+        // What is still on its way ends: reads, cancels, the last events. Then an accept and the
+        // waker may be left.
         world.set_faults(Faults::none());
         for _ in 0..20 {
             let until = program.ring.now() + Duration::from_millis(5);
@@ -399,8 +401,9 @@ fn a_lying_kernel_closes_the_ring() {
     }
 }
 
-/// A cancel for which the kernel has no memory is made again: who closes a connection, stops receiving, or drops the ring
-/// counts on it, and peers that say nothing more would hold it up for ever.
+/// A cancel for which the kernel has no memory is made again: who closes a connection, stops
+/// receiving, or drops the ring counts on it, and peers that say nothing more would hold it up for
+/// ever.
 #[test]
 fn a_cancel_that_fails_is_made_again() {
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
@@ -422,7 +425,8 @@ fn a_cancel_that_fails_is_made_again() {
     assert!(failed.into_inner() > 2000);
 }
 
-/// I3: a panic in the middle of the loop drops the ring, which drains; one made anew in the same world serves on.
+/// I3: a panic in the middle of the loop drops the ring, which drains; one made anew in the same
+/// world serves on.
 #[test]
 fn a_panic_in_the_loop_is_a_drop() {
     let restarted = AtomicU64::new(0);

@@ -1,4 +1,5 @@
-//! The polled io_uring engine on the real kernel: what it shares with the others, and the system calls it does not make.
+//! The polled io_uring engine on the real kernel: what it shares with the others, and the system
+//! calls it does not make.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
@@ -207,7 +208,8 @@ fn a_wake_up_arrives_whether_it_spins_or_sleeps() {
     }
 }
 
-/// I2, I5: the next connection must not see a byte of a send that was in flight when its predecessor was closed.
+/// I2, I5: the next connection must not see a byte of a send that was in flight when its
+/// predecessor was closed.
 #[test]
 fn a_close_waits_for_what_is_in_flight() {
     for poll in [AWAKE, SLEEPY] {
@@ -262,8 +264,8 @@ fn dropping_a_ring_ends_everything_in_flight() {
     }
 }
 
-/// More operations than the submission queue (4,096 entries) holds, pushed without a wait in between: none is lost, none
-/// reported twice.
+/// More operations than the submission queue (4,096 entries) holds, pushed without a wait in
+/// between: none is lost, none reported twice.
 #[test]
 fn a_full_submission_queue_loses_nothing() {
     const READS: u32 = 16_000;
@@ -299,8 +301,8 @@ fn a_full_submission_queue_loses_nothing() {
     }
 }
 
-/// More completions than the completion queue (8,192 entries) holds, while nobody looks: the poller needs no wait of ours
-/// to receive.
+/// More completions than the completion queue (8,192 entries) holds, while nobody looks: the poller
+/// needs no wait of ours to receive.
 #[test]
 fn a_full_completion_queue_loses_nothing() {
     const SLOTS: usize = 16_384;

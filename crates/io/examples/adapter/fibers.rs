@@ -1,8 +1,9 @@
 //! A stack per connection: plain blocking code, suspended instead of blocked.
 //!
-//! `corosensei` switches stacks: maintained (0.3.4 of May 2026), four small dependencies (libc, cfg-if, scopeguard, autocfg),
-//! unsafe by nature (assembly for each architecture) behind an interface without `unsafe`. A suspended coroutine that is
-//! dropped is unwound, so that what lives on its stack is dropped in order.
+//! `corosensei` switches stacks: maintained (0.3.4 of May 2026), four small dependencies (libc,
+//! cfg-if, scopeguard, autocfg), unsafe by nature (assembly for each architecture) behind an
+//! interface without `unsafe`. A suspended coroutine that is dropped is unwound, so that what lives
+//! on its stack is dropped in order.
 
 use std::net::TcpListener;
 use std::rc::Rc;

@@ -16,7 +16,8 @@ const UNREAD_MAX: usize = 32 << 10;
 struct Slot {
     generation: u32,
     conn: Option<Conn>,
-    /// Copied out of receive slots at once, so that a slow connection holds none of those that all share.
+    /// Copied out of receive slots at once, so that a slow connection holds none of those that all
+    /// share.
     unread: VecDeque<u8>,
     receiving: bool,
     end: Option<Result<usize, Errno>>,
@@ -43,7 +44,8 @@ impl Hub {
     }
 
     pub(super) fn wait(&mut self, until: Option<std::time::Instant>) -> std::io::Result<()> {
-        // On a full table accepting would end at once, over and over; it begins again after a close.
+        // On a full table accepting would end at once, over and over; it begins again after a
+        // close.
         if !self.accepting && self.ring.connections() < self.slots.len() {
             self.accepting = self.ring.accept(&self.listener).is_ok();
         }

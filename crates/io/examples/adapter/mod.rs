@@ -1,7 +1,8 @@
-//! Two models on one ring: `tasks` serves each connection by a future, `fibers` by a stack of its own. Here is what they share.
+//! Two models on one ring: `tasks` serves each connection by a future, `fibers` by a stack of its
+//! own. Here is what they share.
 //!
-//! Nothing here is what the kernel touches. A routine that is dropped drops its [`Socket`], and with it the `Conn`: the ring
-//! cancels, and keeps buffers until the kernel has finished with them.
+//! Nothing here is what the kernel touches. A routine that is dropped drops its [`Socket`], and
+//! with it the `Conn`: the ring cancels, and keeps buffers until the kernel has finished with them.
 
 #![allow(dead_code, unreachable_pub, reason = "a module of several examples, each of which uses its part")]
 
@@ -59,7 +60,8 @@ impl<R: Routine> Server<R> {
         Ok(Server { routines: Vec::new(), begin: Box::new(begin), hub })
     }
 
-    /// Waits until something has happened or `until` has passed, and lets those go on whom it concerns.
+    /// Waits until something has happened or `until` has passed, and lets those go on whom it
+    /// concerns.
     pub fn turn(&mut self, until: Option<Instant>) -> std::io::Result<()> {
         self.hub.borrow_mut().wait(until)?;
         loop {

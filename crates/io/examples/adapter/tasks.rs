@@ -1,6 +1,7 @@
 //! An `async fn` per connection.
 //!
-//! The executor needs no wakers: a task waits for its own connection only, and what has happened to that carries its key.
+//! The executor needs no wakers: a task waits for its own connection only, and what has happened to
+//! that carries its key.
 
 use std::future::poll_fn;
 use std::net::TcpListener;
@@ -47,7 +48,8 @@ impl Socket {
         poll_fn(|_| self.ask(|hub, key| hub.poll_tx(key))).await
     }
 
-    /// Sends all of `buf`, which comes back unless the ring has it already. Dropping the future neither stops the send nor frees what is sent.
+    /// Sends all of `buf`, which comes back unless the ring has it already. Dropping the future
+    /// neither stops the send nor frees what is sent.
     pub async fn send(&self, buf: impl Into<SendBuf>) -> Result<Option<SendBuf>, Errno> {
         let (mut buf, mut done) = (buf.into(), 0);
         loop {

@@ -1,4 +1,5 @@
-//! Ending operations early. The operation itself tells what became of it; the cancel only says whether there was one.
+//! Ending operations early. The operation itself tells what became of it; the cancel only says
+//! whether there was one.
 
 use rustix::io::Errno;
 
@@ -8,7 +9,8 @@ use crate::table::EntryId;
 
 impl Epoll {
     /// # Errors
-    /// io_uring's: ENOENT when there is no such operation, EALREADY when it cannot be stopped any more.
+    /// io_uring's: ENOENT when there is no such operation, EALREADY when it cannot be stopped any
+    /// more.
     pub(super) fn cancel(&mut self, memory: &Memory<'_>, op: EntryId) -> Result<(), Errno> {
         match self.doing(op) {
             Doing::Nothing => return Err(Errno::NOENT),

@@ -13,7 +13,8 @@ use super::{BELL, DATAGRAMS, Epoll, SPECIAL, WAIT_MAX, WAKER};
 impl Epoll {
     /// The one call that waits.
     pub(super) fn look(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // Whole milliseconds, rounded up: that is what every kernel's epoll_wait understands, and early is worse than late.
+        // Whole milliseconds, rounded up: that is what every kernel's epoll_wait understands, and
+        // early is worse than late.
         let timeout = timeout.map(|timeout| {
             let millis = timeout.min(WAIT_MAX).as_nanos().div_ceil(1_000_000) as i64;
             Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
@@ -57,7 +58,8 @@ impl Epoll {
                 sock.writable |= failed || flags.contains(Flags::OUT);
                 let wanted =
                     (sock.readable && sock.recv.is_some()) || (sock.writable && sock.first_send.is_some());
-                // Not `writable`, which is an upper bound. A send that waits for room comes first, and the question after it.
+                // Not `writable`, which is an upper bound. A send that waits for room comes first,
+                // and the question after it.
                 let is_room = (failed || flags.contains(Flags::OUT)) && sock.first_send.is_none();
                 let room = if is_room { sock.room.take() } else { None };
                 if wanted {

@@ -12,7 +12,8 @@ use crate::engine::Memory;
 use crate::send_buf::{GATHER_MAX, SendBuf};
 use crate::table::EntryId;
 
-/// Receives on one connection in one wait, as many as io_uring makes before it lets others go first.
+/// Receives on one connection in one wait, as many as io_uring makes before it lets others go
+/// first.
 const RECEIVES: usize = 32;
 /// Sends on one connection in one wait.
 const SENDS: usize = 16;
@@ -82,7 +83,8 @@ impl Epoll {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
             };
-            // A full table refuses whom it has let in, and the accept ends: io_uring's way. It closes as it is dropped.
+            // A full table refuses whom it has let in, and the accept ends: io_uring's way. It
+            // closes as it is dropped.
             let (slot, generation) = self.places.insert(fd).map_err(|_| Errno::NFILE)?;
             let Some(sock) = self.places.get(slot) else { continue };
             self.calls += 1;
@@ -114,7 +116,8 @@ impl Epoll {
             });
             let end = match done {
                 Some(Ok((count, len))) if count > 0 => {
-                    // A stream gives all it has: less means that it is drained. Its end is known only by another call.
+                    // A stream gives all it has: less means that it is drained. Its end is known
+                    // only by another call.
                     sock.readable = count == len || sock.ended;
                     self.complete(op, Ok(count), Some(buffer), true);
                     continue;
@@ -151,9 +154,9 @@ impl Epoll {
         self.ask_about_room(slot);
     }
 
-    /// If somebody wants to know about room, and no send that was handed over is before it, asks the kernel itself: what is
-    /// remembered of a socket is an upper bound. If there is no room the kernel remembers the question, and reports an edge
-    /// when there is.
+    /// If somebody wants to know about room, and no send that was handed over is before it, asks
+    /// the kernel itself: what is remembered of a socket is an upper bound. If there is no room the
+    /// kernel remembers the question, and reports an edge when there is.
     pub(super) fn ask_about_room(&mut self, slot: u32) {
         let Some(sock) = self.places.get(slot) else { return };
         let (Some(op), None) = (sock.room, sock.first_send) else { return };
@@ -183,7 +186,8 @@ impl Epoll {
         }
     }
 
-    /// Takes a send out of its connection's list, and returns what it had sent. `None` when it is not in there.
+    /// Takes a send out of its connection's list, and returns what it had sent. `None` when it is
+    /// not in there.
     pub(super) fn unlink_send(&mut self, op: EntryId) -> Option<usize> {
         let Doing::Send { slot, sent, next } = self.doing(op) else { return None };
         let mut before = None;
@@ -213,7 +217,8 @@ impl Epoll {
         }
     }
 
-    /// Sends for a while: the first send until all of it has left, then the next. Whether there may be room for more.
+    /// Sends for a while: the first send until all of it has left, then the next. Whether there may
+    /// be room for more.
     pub(super) fn send(&mut self, memory: &Memory<'_>, slot: u32) -> bool {
         for _ in 0..SENDS {
             let Some(sock) = self.places.get(slot) else { return false };

@@ -8,14 +8,14 @@ use crate::table::EntryId;
 
 /// A socket, what is in flight on it, and what is known of its readiness.
 ///
-/// Readiness is an upper bound: `readable` and `writable` are cleared only when the kernel has said EAGAIN (or, for a
-/// stream, has given less than asked for), because an edge is reported once.
+/// Readiness is an upper bound: `readable` and `writable` are cleared only when the kernel has said
+/// EAGAIN (or, for a stream, has given less than asked for), because an edge is reported once.
 pub(super) struct Sock {
     pub(super) fd: OwnedFd,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// The peer has finished or the connection has failed: what is left to read ends in 0 or in an error, for which no
-    /// further edge comes.
+    /// The peer has finished or the connection has failed: what is left to read ends in 0 or in an
+    /// error, for which no further edge comes.
     pub(super) ended: bool,
     pub(super) recv: Option<EntryId>,
     /// Sends in the order in which they were asked for; the rest of the list is in the works.
@@ -29,8 +29,8 @@ pub(super) struct Sock {
 struct Place {
     /// Which tenant of this place the kernel's events are about: 31 bits.
     generation: u32,
-    /// Whether the place is in the list of places to work on. Of the place, not of the tenant, so that the list never
-    /// holds it twice.
+    /// Whether the place is in the list of places to work on. Of the place, not of the tenant, so
+    /// that the list never holds it twice.
     listed: bool,
     sock: Option<Sock>,
 }
@@ -49,13 +49,15 @@ impl Places {
         }
     }
 
-    /// Takes a socket in: its place and the generation to register it under. Hands it back when the table is full.
+    /// Takes a socket in: its place and the generation to register it under. Hands it back when the
+    /// table is full.
     pub(super) fn insert(&mut self, fd: OwnedFd) -> Result<(u32, u32), OwnedFd> {
         let Some(Reverse(slot)) = self.free.pop() else { return Err(fd) };
         let place = &mut self.places[slot as usize];
         place.sock = Some(Sock {
             fd,
-            // Registering it reports what has arrived already; room to send there is from the start.
+            // Registering it reports what has arrived already; room to send there is from the
+            // start.
             readable: false,
             writable: true,
             ended: false,

@@ -1,5 +1,6 @@
-//! Reading files: at once what is in the page cache, by a helper thread what is not, since a file is always "ready" and
-//! yet may block for as long as a disk takes. Opening and looking at files: by the helper.
+//! Reading files: at once what is in the page cache, by a helper thread what is not, since a file
+//! is always "ready" and yet may block for as long as a disk takes. Opening and looking at files:
+//! by the helper.
 
 use std::ffi::CStr;
 use std::io::{self, IoSliceMut};
@@ -113,7 +114,8 @@ impl Reader {
         self.ask(op, file, Task::Read { at, len: len.min(BUFFER) }, |_| {})
     }
 
-    /// Has the helper open, or look at, the file at `path` below `dir`. `Ok(false)` when it has enough to do.
+    /// Has the helper open, or look at, the file at `path` below `dir`. `Ok(false)` when it has
+    /// enough to do.
     ///
     /// # Errors
     /// ENAMETOOLONG for a path that no kernel takes either; EIO when there is no helper any more.
@@ -175,8 +177,9 @@ fn find(dir: &File, buffer: &[u8], look: Look) -> Result<Answer, Errno> {
     }
 }
 
-/// Reads what needs no waiting. `None`: let the helper find out, whatever the reason (not in the page cache; a file system
-/// or kernel that does not know the flag; the end of the file, which kernels before 5.10 report wrongly here).
+/// Reads what needs no waiting. `None`: let the helper find out, whatever the reason (not in the
+/// page cache; a file system or kernel that does not know the flag; the end of the file, which
+/// kernels before 5.10 report wrongly here).
 pub(super) fn read_at_once(file: &File, at: u64, runs: [&mut [u8]; RUNS_MAX]) -> Option<usize> {
     let mut vectors = runs.map(IoSliceMut::new);
     rustix::io::preadv2(file, &mut vectors, at, ReadWriteFlags::NOWAIT).ok().filter(|count| *count > 0)

@@ -17,12 +17,13 @@ use rustix::io::Errno;
 impl<E: Engine> Ring<E> {
     /// Takes over a bound UDP socket; its events carry `key`.
     ///
-    /// With `coalesce`, the kernel may report several datagrams of one sender at a time (GRO), where the engine can
-    /// ([`has_gro`](Ring::has_gro)); that needs receive slots of [`COALESCED_MAX`] bytes, as what does not fit into one is lost.
+    /// With `coalesce`, the kernel may report several datagrams of one sender at a time (GRO),
+    /// where the engine can ([`has_gro`](Ring::has_gro)); that needs receive slots of
+    /// [`COALESCED_MAX`] bytes, as what does not fit into one is lost.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for another kind of socket, and for receive slots that are too small; the kernel's error
-    /// otherwise.
+    /// [`io::ErrorKind::InvalidInput`] for another kind of socket, and for receive slots that are
+    /// too small; the kernel's error otherwise.
     pub fn udp(&mut self, socket: OwnedFd, coalesce: bool, key: Key) -> io::Result<Udp> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
         let slot = self.inner.arena.layout().rx_len as usize;
@@ -66,9 +67,10 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Sends `buf` to `to`: as one datagram, or with `segment_size` as many of so many bytes each, of which the last may be shorter
-    /// (GSO, at most 64 in one send and 65,507 bytes). `buf` comes back with [`Event::SentTo`](crate::Event::SentTo). Order means
-    /// nothing among datagrams, also here.
+    /// Sends `buf` to `to`: as one datagram, or with `segment_size` as many of so many bytes each,
+    /// of which the last may be shorter (GSO, at most 64 in one send and 65,507 bytes). `buf` comes
+    /// back with [`Event::SentTo`](crate::Event::SentTo). Order means nothing among datagrams, also
+    /// here.
     ///
     /// # Errors
     /// [`Busy`] with `buf` when the op table is full.

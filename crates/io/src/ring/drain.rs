@@ -10,7 +10,8 @@ use crate::engine::{Completion, Engine, Memory};
 use crate::op::Op;
 use crate::table::EntryId;
 
-/// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks it.
+/// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks
+/// it.
 const DRAIN: Duration = Duration::from_secs(5);
 
 impl<E: Engine> Inner<E> {

@@ -13,11 +13,12 @@ use crate::sockopt::SockOpt;
 use crate::table::EntryId;
 use crate::udp::{self, Udp};
 
-/// What a completion comes to: an event, none where no handle is left, or why it cannot be true (I4).
+/// What a completion comes to: an event, none where no handle is left, or why it cannot be true
+/// (I4).
 type Ending = Result<Option<Event>, &'static str>;
 
-/// Whether a cancel was not even tried, for want of something. That there was nothing to cancel, or that it came too late,
-/// is an answer.
+/// Whether a cancel was not even tried, for want of something. That there was nothing to cancel, or
+/// that it came too late, is an answer.
 fn failed(cancel: Result<u32, Errno>) -> bool {
     matches!(cancel, Err(Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }

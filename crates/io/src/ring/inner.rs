@@ -16,7 +16,8 @@ use crate::op::Op;
 use crate::table::{EntryId, Table};
 use crate::waker::Waker;
 
-/// The second event of one completion, an end, which comes out only if it still concerns anybody by then.
+/// The second event of one completion, an end, which comes out only if it still concerns anybody by
+/// then.
 pub(super) enum After {
     Accept { listener: Key, error: Option<Errno> },
     Recv { from: SlotId, end: RecvEnd },
@@ -136,8 +137,8 @@ impl<E: Engine> Inner<E> {
         }
         // MSG_WAITALL is refused on sockets that have the kernel's TLS.
         let whole = !op.slot().is_some_and(|slot| self.descs.has_ulp(slot));
-        // Of those that wait for receive slots, whoever got none is served before whoever did: or one flood would take them all,
-        // again and again.
+        // Of those that wait for receive slots, whoever got none is served before whoever did: or
+        // one flood would take them all, again and again.
         let yields = match op {
             Op::Recv(from) => self.descs.take_served(*from),
             _ => false,

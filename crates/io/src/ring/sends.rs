@@ -1,8 +1,9 @@
 //! The order of sends on one connection.
 //!
-//! io_uring promises none. A send that finds no room waits inside the kernel, and when there is room again, any of those that wait may
-//! go on first, also in the middle of another's bytes (seen on 6.12). So the kernel is given one send of a connection at
-//! a time. The others wait in the op table, as owned as if they were in flight (I2), each naming the next.
+//! io_uring promises none. A send that finds no room waits inside the kernel, and when there is
+//! room again, any of those that wait may go on first, also in the middle of another's bytes (seen
+//! on 6.12). So the kernel is given one send of a connection at a time. The others wait in the op
+//! table, as owned as if they were in flight (I2), each naming the next.
 
 use rustix::io::Errno;
 
@@ -22,7 +23,8 @@ fn handed_back(op: Op) -> SendBuf {
 }
 
 impl<E: Engine> Inner<E> {
-    /// Hands a send to the engine, or puts it behind those that the connection has already. Full tables hand it back.
+    /// Hands a send to the engine, or puts it behind those that the connection has already. Full
+    /// tables hand it back.
     pub(super) fn send(&mut self, to: SlotId, buf: SendBuf, offset: usize) -> Result<EntryId, SendBuf> {
         if let Some(errno) = self.unsendable(to, &buf) {
             return self.refuse(to, buf, offset, errno);
@@ -47,7 +49,8 @@ impl<E: Engine> Inner<E> {
         self.answer(op, errno).map_err(handed_back)
     }
 
-    /// A send has ended, by the engine's word or because it was taken back: the next one's turn has come.
+    /// A send has ended, by the engine's word or because it was taken back: the next one's turn has
+    /// come.
     pub(super) fn end_turn(&mut self, to: SlotId, turn: Turn) {
         let Turn::Given { next } = turn else { return };
         // The engine has one send of a connection at a time, so the one that has ended was the
@@ -87,7 +90,8 @@ impl<E: Engine> Inner<E> {
         }
     }
 
-    /// Cancels a send whose turn has not come. `false` when it is none: then it is the engine's to cancel.
+    /// Cancels a send whose turn has not come. `false` when it is none: then it is the engine's to
+    /// cancel.
     pub(super) fn take_back(&mut self, id: EntryId) -> bool {
         let Some(Op::Send { to, turn, .. }) = self.ops.get(id) else { return false };
         let (to, next) = match *turn {

@@ -9,7 +9,8 @@ use crate::engine::{Completion, Engine, Memory};
 use crate::op::{Op, Sending, Turn};
 use crate::send_buf::SendBuf;
 
-/// How soon to try again what found a table full. A completion, which makes room, ends the wait earlier.
+/// How soon to try again what found a table full. A completion, which makes room, ends the wait
+/// earlier.
 const RETRY: Duration = Duration::from_millis(1);
 
 impl<E: Engine> Inner<E> {
@@ -27,8 +28,9 @@ impl<E: Engine> Inner<E> {
         self.completions.append(&mut self.later);
         let left_over = !self.completions.is_empty() || self.after.is_some();
         let mut timeout = until.map(|until| until.saturating_duration_since(self.engine.now()));
-        // Something still to submit that the tables had no room for must not wait for the peers: not a close, not a
-        // cancel, not a send whose turn has come, and not the waker, which would go unheard.
+        // Something still to submit that the tables had no room for must not wait for the peers:
+        // not a close, not a cancel, not a send whose turn has come, and not the waker, which would
+        // go unheard.
         let unsubmitted =
             !self.uncancelled.is_empty() || !self.unended.is_empty() || !self.stalled.is_empty();
         if !self.waking || self.descs.has_closable() || unsubmitted {
@@ -50,8 +52,8 @@ impl<E: Engine> Inner<E> {
         let mut memory = Memory { ops: &mut self.ops, arena: &self.arena };
         self.engine.start(&mut memory)?;
         while let Some(completion) = self.take() {
-            // What has been read is looked at first, while it is in the processor's cache. A read has one completion, so none
-            // of its own is overtaken.
+            // What has been read is looked at first, while it is in the processor's cache. A read
+            // has one completion, so none of its own is overtaken.
             if let Some(Op::Read { .. }) = self.ops.get(completion.id) {
                 self.completions.push_front(completion);
                 continue;
@@ -59,7 +61,8 @@ impl<E: Engine> Inner<E> {
             if !completion.more {
                 self.give_back_early(completion);
             }
-            // Or whoever submits for each event would never come to the end of events, nor back to what only a wait does.
+            // Or whoever submits for each event would never come to the end of events, nor back to
+            // what only a wait does.
             self.later.push_back(completion);
         }
         Ok(())
@@ -71,7 +74,8 @@ impl<E: Engine> Inner<E> {
         if is_room { self.engine.next() } else { None }
     }
 
-    /// A send that has ended needs its slot no more, although its event is not yet told, if all of it was sent.
+    /// A send that has ended needs its slot no more, although its event is not yet told, if all of
+    /// it was sent.
     fn give_back_early(&mut self, completion: Completion) {
         if let Some(Op::Send { buf, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)
             && let Sending::Buf(SendBuf::Tx(tx)) = &*buf

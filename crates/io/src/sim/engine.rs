@@ -23,7 +23,8 @@ pub struct Sim {
 }
 
 impl Ring<Sim> {
-    /// Makes a ring in a world. Another can follow when this one is gone: listeners' queues and peers outlive it.
+    /// Makes a ring in a world. Another can follow when this one is gone: listeners' queues and
+    /// peers outlive it.
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] while the world has a ring; what the memory of a ring costs.
@@ -40,13 +41,14 @@ impl Ring<Sim> {
         })
     }
 
-    /// A datagram socket at `address`, to which datagrams find from its first receive on. (A socket given to [`Ring::udp`] is known by its address too, and otherwise ignored.)
+    /// A datagram socket at `address`, to which datagrams find from its first receive on. (A socket
+    /// given to [`Ring::udp`] is known by its address too, and otherwise ignored.)
     pub fn sim_udp(&mut self, address: SocketAddr, key: Key) -> Udp {
         Udp::new(None, address, key, false)
     }
 
-    /// A listener that [`World::connect`] finds by its key. ([`Ring::listener`] does as well: the socket that it is
-    /// given is kept and otherwise ignored.)
+    /// A listener that [`World::connect`] finds by its key. ([`Ring::listener`] does as well: the
+    /// socket that it is given is kept and otherwise ignored.)
     pub fn sim_listener(&mut self, key: Key) -> Listener {
         Listener { socket: None, key, ipv6: false }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A small seeded generator (xoshiro256**, Blackman and Vigna, <https://prng.di.unimi.it>; seeded by splitmix64).
-/// For tests: it repeats exactly, and must not be used for secrets.
+/// A small seeded generator (xoshiro256**, Blackman and Vigna, <https://prng.di.unimi.it>; seeded
+/// by splitmix64). For tests: it repeats exactly, and must not be used for secrets.
 #[derive(Clone, Debug)]
 pub struct Rng([u64; 4]);
 
@@ -38,7 +38,8 @@ impl Rng {
         result
     }
 
-    /// A number below `end`; 0 when `end` is 0. (The bias of the multiplication is below 2⁻³² for small ends.)
+    /// A number below `end`; 0 when `end` is 0. (The bias of the multiplication is below 2⁻³² for
+    /// small ends.)
     pub fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
@@ -55,25 +56,31 @@ impl Rng {
     }
 }
 
-/// How often each thing goes wrong, in cases of 1,000 (each time it could), and how slow the simulated network is.
+/// How often each thing goes wrong, in cases of 1,000 (each time it could), and how slow the
+/// simulated network is.
 ///
-/// Everything here is something that a kernel may do by its own rules; for one that breaks them see [`Lie`].
+/// Everything here is something that a kernel may do by its own rules; for one that breaks them see
+/// [`Lie`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Faults {
     /// A send ends before all was sent, in spite of MSG_WAITALL.
     pub short_send: u16,
-    /// A receive takes fewer bytes than there are and than the slot holds, so that data spreads over many slots.
+    /// A receive takes fewer bytes than there are and than the slot holds, so that data spreads
+    /// over many slots.
     pub cut: u16,
     /// A completion is reported before or after others of the same moment.
     pub reorder: u16,
-    /// A completion is reported up to 3 ms late. So a close may be reported after the next tenant of its place.
+    /// A completion is reported up to 3 ms late. So a close may be reported after the next tenant
+    /// of its place.
     pub late: u16,
-    /// A cancel races with its target: it comes too late, or just after the target's own end, or is reported first.
+    /// A cancel races with its target: it comes too late, or just after the target's own end, or is
+    /// reported first.
     pub cancel_race: u16,
     /// An operation ends with ECANCELED although nobody cancelled it.
     pub cancelled: u16,
-    /// A connection breaks: ECONNRESET from a receive or a send, or EPIPE from a send; what was under way is lost.
+    /// A connection breaks: ECONNRESET from a receive or a send, or EPIPE from a send; what was
+    /// under way is lost.
     pub reset: u16,
     /// ENOBUFS although receive slots are free.
     pub no_buffers: u16,
@@ -85,7 +92,8 @@ pub struct Faults {
     pub full_queue: u16,
     /// ENOMEM for an operation.
     pub no_memory: u16,
-    /// ENFILE on accept although the file table has room. The connection is lost, as with the kernel.
+    /// ENFILE on accept although the file table has room. The connection is lost, as with the
+    /// kernel.
     pub no_file: u16,
     /// Accept fails by ECONNABORTED, EMFILE or ENOMEM, and ends.
     pub accept_error: u16,
@@ -128,12 +136,14 @@ impl Faults {
         Faults::default()
     }
 
-    /// Faults drawn from a seed: each is absent in half of all seeds, seldom in most others, frequent in a few.
+    /// Faults drawn from a seed: each is absent in half of all seeds, seldom in most others,
+    /// frequent in a few.
     #[must_use]
     pub fn drawn(seed: u64) -> Faults {
         let rng = &mut Rng::new(seed ^ 0x5eed_fa17);
         let mut draw = |most: usize| draw(rng, most);
-        // Those that came later have a generator of their own, so that a seed still means what it meant.
+        // Those that came later have a generator of their own, so that a seed still means what it
+        // meant.
         let later = &mut Rng::new(seed ^ 0x1a7e_fa17);
         Faults {
             short_send: draw(900),
@@ -232,8 +242,8 @@ mod tests {
 
     #[test]
     fn the_generator_is_the_published_one() {
-        // splitmix64 from 0 is e220a8397b1dcdaf, 6e789e6aa1b965f4, … (its author's test values), and with that state
-        // xoshiro256** gives these.
+        // splitmix64 from 0 is e220a8397b1dcdaf, 6e789e6aa1b965f4, … (its author's test values),
+        // and with that state xoshiro256** gives these.
         let mut rng = Rng::new(0);
         assert_eq!(rng.0[..2], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
         assert_eq!([rng.next(), rng.next()], [0x99ec_5f36_cb75_f2b4, 0xbf6e_1f78_4956_452a]);

@@ -1,8 +1,9 @@
 //! The simulated kernel: operations in flight, the file table, and what it reports.
 //!
-//! The rules that the ring relies on are kept: operations start in the order in which they were queued, each has one
-//! terminal completion, those of one operation keep their order, and memory is touched only while an operation lives.
-//! The ring's own promises are checked from this side: see [`State::blame`].
+//! The rules that the ring relies on are kept: operations start in the order in which they were
+//! queued, each has one terminal completion, those of one operation keep their order, and memory is
+//! touched only while an operation lives. The ring's own promises are checked from this side: see
+//! [`State::blame`].
 
 mod report;
 mod work;

@@ -106,7 +106,8 @@ impl Link {
         }
     }
 
-    /// Puts as many bytes on their way as the window takes, at least one. Calls `arrives` with the times at which they do.
+    /// Puts as many bytes on their way as the window takes, at least one. Calls `arrives` with the
+    /// times at which they do.
     pub(super) fn write(&mut self, from: End, bytes: &[u8], clock: &mut Clock<'_>) -> Result<usize, Errno> {
         let knows = &mut self.ends[from as usize];
         if knows.reset {
@@ -141,14 +142,15 @@ impl Link {
         self.unacked() < self.pipes[End::Server as usize].window
     }
 
-    /// Whether there is enough room, or an error that a send would tell: as with TCP, not for the first byte that is free.
+    /// Whether there is enough room, or an error that a send would tell: as with TCP, not for the
+    /// first byte that is free.
     pub(super) fn is_writable(&self) -> bool {
         let window = self.pipes[End::Server as usize].window;
         self.ends[End::Server as usize].reset || self.unacked() <= window / 2
     }
 
-    /// Bytes that the server has sent and the peer has not read. (TCP acknowledges earlier, but then has room for more, too.)
-    /// A reset throws them away.
+    /// Bytes that the server has sent and the peer has not read. (TCP acknowledges earlier, but
+    /// then has room for more, too.) A reset throws them away.
     pub(super) fn unacked(&self) -> usize {
         if self.ends[End::Server as usize].reset {
             return 0;
@@ -242,7 +244,8 @@ impl Link {
                 Some((_, Chunk::Bytes(bytes))) => {
                     pipe.in_transit -= bytes.len();
                     if self.ends[to as usize].closed {
-                        // RFC 9293 §3.10.7.1: a segment for a connection that is no more is answered by a reset.
+                        // RFC 9293 §3.10.7.1: a segment for a connection that is no more is
+                        // answered by a reset.
                         self.reset(to, clock);
                     } else {
                         pipe.arrived.extend(bytes);

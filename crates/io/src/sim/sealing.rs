@@ -1,8 +1,9 @@
 //! A kernel that seals, with the traits of the real one that programs stumble over.
 //!
-//! It knows no cryptography: the world's owner says what becomes of a record. It is strict where Linux is (`MSG_WAITALL` after
-//! TCP_ULP, TCP_ULP after a FIN, a second key), and as careless: a send is over when it is sealed, even if its record still waits
-//! for room, and whoever shuts down or closes then loses that record.
+//! It knows no cryptography: the world's owner says what becomes of a record. It is strict where
+//! Linux is (`MSG_WAITALL` after TCP_ULP, TCP_ULP after a FIN, a second key), and as careless: a
+//! send is over when it is sealed, even if its record still waits for room, and whoever shuts down
+//! or closes then loses that record.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

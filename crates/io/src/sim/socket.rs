@@ -31,7 +31,8 @@ pub struct Socket {
 }
 
 impl World {
-    /// A datagram socket at this address, for a peer. Several at one address share what arrives there.
+    /// A datagram socket at this address, for a peer. Several at one address share what arrives
+    /// there.
     #[must_use]
     pub fn socket(&self, address: SocketAddr) -> Socket {
         self.0.state.borrow_mut().inboxes.entry(address).or_default();
@@ -40,7 +41,8 @@ impl World {
 }
 
 impl Socket {
-    /// Puts a datagram on its way. Whether it arrives is up to the network; one for an address that nobody has is lost.
+    /// Puts a datagram on its way. Whether it arrives is up to the network; one for an address that
+    /// nobody has is lost.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) {
         let Some(world) = self.world.upgrade() else { return };
         let state = &mut *world.state.borrow_mut();

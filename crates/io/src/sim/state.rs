@@ -40,7 +40,8 @@ pub(super) struct State {
     pub(super) rng: Rng,
     pub(super) faults: Faults,
     pub(super) kernel: Kernel,
-    /// Connections ever made. They are never removed, so that an index means one connection for good.
+    /// Connections ever made. They are never removed, so that an index means one connection for
+    /// good.
     pub(super) links: Vec<Link>,
     pub(super) backlogs: Vec<(Key, VecDeque<usize>)>,
     /// What waits at each address of a datagram socket.

@@ -10,7 +10,8 @@ use super::net::{End, Found};
 use super::state::State;
 
 /// The peer's end of a connection, like a `TcpStream` that never blocks: what cannot be done now is
-/// [`io::ErrorKind::WouldBlock`]. Dropping it closes it, which is a reset for the other end when bytes were left unread.
+/// [`io::ErrorKind::WouldBlock`]. Dropping it closes it, which is a reset for the other end when
+/// bytes were left unread.
 pub struct Stream {
     // Weak: scripts hold streams and the world holds scripts.
     world: Weak<Inner>,

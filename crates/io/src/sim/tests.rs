@@ -1,4 +1,5 @@
-//! The simulated world by itself: time, streams, scripts. What a ring makes of its faults is shown by the seeds.
+//! The simulated world by itself: time, streams, scripts. What a ring makes of its faults is shown
+//! by the seeds.
 
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
@@ -251,8 +252,8 @@ fn a_full_table_loses_the_newcomer_as_the_kernel_does() {
     assert_eq!(b.listener.key, DOOR);
 }
 
-/// I3: an operation that never ends. The drop gives up after its five seconds and leaks, so that a late kernel would
-/// still write into memory that is nobody else's.
+/// I3: an operation that never ends. The drop gives up after its five seconds and leaks, so that a
+/// late kernel would still write into memory that is nobody else's.
 #[test]
 fn a_ring_that_cannot_drain_leaks() {
     let mut b = Bench::new(Faults::none());
@@ -299,8 +300,8 @@ fn a_script_that_never_rests_does_not_stop_the_clock() {
     assert!((900..1100).contains(&calls.get()), "{} calls in a millisecond", calls.get());
 }
 
-/// A peer that stops to read holds a send and a question about room. The op table has room for these of all connections, or there
-/// would be none for closing them.
+/// A peer that stops to read holds a send and a question about room. The op table has room for
+/// these of all connections, or there would be none for closing them.
 #[test]
 fn every_connection_may_wait_for_all_that_there_is() {
     const CONNECTIONS: u32 = 1500;
@@ -334,8 +335,8 @@ fn every_connection_may_wait_for_all_that_there_is() {
     }
 }
 
-/// As the other engines: a record with a type where no kernel seals, and a datagram socket on a ring whose slots have
-/// no room for a datagram's head.
+/// As the other engines: a record with a type where no kernel seals, and a datagram socket on a
+/// ring whose slots have no room for a datagram's head.
 #[test]
 fn what_cannot_be_done_is_refused_in_an_event() {
     let mut b = Bench::new(Faults::none());

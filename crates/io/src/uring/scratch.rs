@@ -26,13 +26,15 @@ const IORING_RECV_MULTISHOT: u16 = 1 << 1;
 const SQE_IOPRIO: usize = 2;
 /// Byte offset of `cmd_op` in a submission queue entry.
 const SQE_CMD_OP: usize = 8;
-// linux/sock_diag.h: places in what SO_MEMINFO tells, and its length in bytes as far as it is asked for.
+// linux/sock_diag.h: places in what SO_MEMINFO tells, and its length in bytes as far as it is asked
+// for.
 const SK_MEMINFO_WMEM_QUEUED: usize = 5;
 const MEMORY_INFO: usize = 4 * (SK_MEMINFO_WMEM_QUEUED + 1);
 // linux/tls.h
 const TLS_SET_RECORD_TYPE: i32 = 1;
 
-/// Memory for all operations: one allocation of zeros, made at the start, touched as far as it is used.
+/// Memory for all operations: one allocation of zeros, made at the start, touched as far as it is
+/// used.
 pub(super) struct Scratches {
     base: NonNull<ScratchMemory>,
     layout: Layout,
@@ -47,8 +49,8 @@ impl Scratches {
         if layout.size() == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        // SAFETY: the layout's size is not zero (checked above). Zero is a valid value of all fields: integers, a bool and
-        // raw pointers.
+        // SAFETY: the layout's size is not zero (checked above). Zero is a valid value of all
+        // fields: integers, a bool and raw pointers.
         let base = unsafe { alloc_zeroed(layout) };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Scratches { base, layout, count })
@@ -65,16 +67,19 @@ impl Scratches {
 
 impl Drop for Scratches {
     fn drop(&mut self) {
-        // SAFETY: `base` came from `alloc_zeroed` with this layout in `new`, and is given back once. The engine is dropped
-        // only when nothing is in flight (I3), so the kernel holds no address of it.
+        // SAFETY: `base` came from `alloc_zeroed` with this layout in `new`, and is given back
+        // once. The engine is dropped only when nothing is in flight (I3), so the kernel holds no
+        // address of it.
         unsafe { dealloc(self.base.as_ptr().cast(), self.layout) };
     }
 }
 
-/// Memory that one operation needs besides what it sends or fills. It stays in place until the operation's terminal
-/// completion: the allocation never moves, and the op table gives an index to one operation at a time.
+/// Memory that one operation needs besides what it sends or fills. It stays in place until the
+/// operation's terminal completion: the allocation never moves, and the op table gives an index to
+/// one operation at a time.
 pub(super) struct Scratch<'t> {
-    // Behind a pointer: the kernel writes here, so no reference to it may exist while an operation is in flight.
+    // Behind a pointer: the kernel writes here, so no reference to it may exist while an operation
+    // is in flight.
     memory: NonNull<ScratchMemory>,
     table: PhantomData<&'t mut Scratches>,
 }
@@ -94,7 +99,8 @@ struct ScratchMemory {
     stat: rustix::fs::Statx,
 }
 
-/// A `cmsghdr` with up to eight bytes behind it: CMSG_SPACE of those, so that it is the last and only one.
+/// A `cmsghdr` with up to eight bytes behind it: CMSG_SPACE of those, so that it is the last and
+/// only one.
 #[repr(C)]
 struct Control {
     len: usize,
@@ -122,7 +128,8 @@ const NO_HEADER: libc::msghdr =
     unsafe { std::mem::zeroed() };
 
 impl Scratch<'_> {
-    /// The entry for a send: `send` for one run of bytes, `sendmsg` for several and for a record with a type.
+    /// The entry for a send: `send` for one run of bytes, `sendmsg` for several and for a record
+    /// with a type.
     pub(super) fn send(&mut self, slot: u32, buf: &SendBuf, offset: usize, whole: bool) -> squeue::Entry {
         let mut vectors = [EMPTY; VECTORS];
         let mut count = 0;
@@ -136,7 +143,8 @@ impl Scratch<'_> {
                 count += 1;
             }
         });
-        // WAITALL: the kernel goes on after a short send by itself. NOSIGNAL: EPIPE instead of SIGPIPE.
+        // WAITALL: the kernel goes on after a short send by itself. NOSIGNAL: EPIPE instead of
+        // SIGPIPE.
         let flags = if whole { libc::MSG_WAITALL } else { 0 } | libc::MSG_NOSIGNAL;
         let record_type = match buf {
             SendBuf::Record(record_type, _) => Some(*record_type),
@@ -150,8 +158,8 @@ impl Scratch<'_> {
                 .build();
         }
         let memory = self.memory.as_ptr();
-        // SAFETY: the index is free (the op table has just handed it out), so no operation uses this memory and no
-        // reference to it exists.
+        // SAFETY: the index is free (the op table has just handed it out), so no operation uses
+        // this memory and no reference to it exists.
         let memory = unsafe { &mut *memory };
         memory.vectors = vectors;
         // All of it: the operation before this one may have had a name and control messages.
@@ -209,7 +217,8 @@ impl Scratch<'_> {
         with_command(entry.build(), SOCKET_URING_OP_GETSOCKOPT)
     }
 
-    /// What a successful `memory_info` wrote about the send queue, if it wrote so much (`written` bytes).
+    /// What a successful `memory_info` wrote about the send queue, if it wrote so much (`written`
+    /// bytes).
     pub(super) fn queued(&mut self, written: u32) -> Option<u32> {
         // SAFETY: as in `address`.
         let memory = unsafe { self.memory.as_ref() };
@@ -227,8 +236,8 @@ impl Scratch<'_> {
         memory.option.zeroize();
     }
 
-    /// The entry that asks for the peer's address: getsockopt(SOL_SOCKET, SO_PEERNAME), with the exact length of the
-    /// family's address (any other is EINVAL).
+    /// The entry that asks for the peer's address: getsockopt(SOL_SOCKET, SO_PEERNAME), with the
+    /// exact length of the family's address (any other is EINVAL).
     pub(super) fn peer(&mut self, slot: u32, ipv6: bool) -> squeue::Entry {
         let memory = self.memory.as_ptr();
         // SAFETY: as in `send`.
@@ -248,14 +257,15 @@ impl Scratch<'_> {
 
     /// What a successful `peer` wrote.
     pub(super) fn address(&mut self) -> Option<SocketAddr> {
-        // SAFETY: called at the terminal completion only, so the kernel has finished with this memory.
+        // SAFETY: called at the terminal completion only, so the kernel has finished with this
+        // memory.
         let memory = unsafe { self.memory.as_ref() };
         let len = if memory.ipv6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() };
         udp::address(&memory.address[..len])
     }
 
-    /// The entry for a multishot receive of datagrams: `msg_namelen` and `msg_controllen` say how much of a slot is set aside for
-    /// either, in front of the datagram.
+    /// The entry for a multishot receive of datagrams: `msg_namelen` and `msg_controllen` say how
+    /// much of a slot is set aside for either, in front of the datagram.
     pub(super) fn recv_from(&mut self, socket: RawFd, group: u16) -> squeue::Entry {
         let memory = self.memory.as_ptr();
         // SAFETY: as in `send`.
@@ -302,7 +312,8 @@ impl Scratch<'_> {
         let resolve = file::RESOLVE.bits();
         memory.how = types::OpenHow::new().flags(file::OPEN.bits().into()).resolve(resolve);
         let how = std::ptr::from_ref(&memory.how);
-        // The path belongs to the op table's entry, on the heap: it stays where it is when the entry moves.
+        // The path belongs to the op table's entry, on the heap: it stays where it is when the
+        // entry moves.
         opcode::OpenAt2::new(types::Fd(dir), path.as_ptr(), how).build()
     }
 
@@ -330,8 +341,9 @@ impl Scratch<'_> {
     }
 }
 
-/// The entry of a receive that goes on until its slots are used up. One that yields polls first, so that it receives after
-/// all that were submitted with it have been tried (IORING_RECVSEND_POLL_FIRST, since 5.19).
+/// The entry of a receive that goes on until its slots are used up. One that yields polls first, so
+/// that it receives after all that were submitted with it have been tried
+/// (IORING_RECVSEND_POLL_FIRST, since 5.19).
 pub(super) fn recv(slot: u32, group: u16, yields: bool) -> squeue::Entry {
     let entry = opcode::RecvMulti::new(types::Fixed(slot), group).build();
     if yields {
@@ -341,15 +353,16 @@ pub(super) fn recv(slot: u32, group: u16, yields: bool) -> squeue::Entry {
     }
 }
 
-/// `opcode::SetSockOpt` with another command, of those that the crate does not build: the commands share all other fields
-/// (io_uring/uring_cmd.c, `io_uring_cmd_sock`).
+/// `opcode::SetSockOpt` with another command, of those that the crate does not build: the commands
+/// share all other fields (io_uring/uring_cmd.c, `io_uring_cmd_sock`).
 fn with_command(entry: squeue::Entry, command: u32) -> squeue::Entry {
     patched(entry, SQE_CMD_OP, command.to_ne_bytes())
 }
 
 /// An entry with some of its bytes replaced.
 fn patched<const N: usize>(entry: squeue::Entry, at: usize, by: [u8; N]) -> squeue::Entry {
-    // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`, plain integers; sizes are checked by `transmute`.
+    // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`, plain integers; sizes are
+    // checked by `transmute`.
     let mut bytes: [u8; 64] = unsafe { std::mem::transmute(entry) };
     bytes[at..at + N].copy_from_slice(&by);
     // SAFETY: the reverse of the above; any bytes make a valid entry (the kernel checks them).

@@ -1,12 +1,13 @@
 //! The io_uring engine with a polling kernel thread: no system call while there is work.
 //!
-//! The kernel's thread takes entries out of the submission queue as they are pushed, so an operation may start before
-//! the next wait. This side looks at the completion queue for a while before it sleeps in `io_uring_enter`; the
-//! kernel's thread goes to sleep by itself and says so by NEED_WAKEUP, which is looked at in every wait.
+//! The kernel's thread takes entries out of the submission queue as they are pushed, so an
+//! operation may start before the next wait. This side looks at the completion queue for a while
+//! before it sleeps in `io_uring_enter`; the kernel's thread goes to sleep by itself and says so by
+//! NEED_WAKEUP, which is looked at in every wait.
 //!
-//! The price is a core for the poller, and another one for this side as long as it spins: the two must not share one
-//! (measured: twenty times slower). Flags: `SQPOLL | SINGLE_ISSUER | SUBMIT_ALL`; the kernel refuses DEFER_TASKRUN
-//! together with SQPOLL.
+//! The price is a core for the poller, and another one for this side as long as it spins: the two
+//! must not share one (measured: twenty times slower). Flags: `SQPOLL | SINGLE_ISSUER |
+//! SUBMIT_ALL`; the kernel refuses DEFER_TASKRUN together with SQPOLL.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,25 +21,27 @@ const ENTER_SQ_WAIT: u32 = 1 << 2;
 
 /// Looks at the completion queue between two looks at the clock: some microseconds.
 const LOOKS: u32 = 64;
-/// A full submission queue is waited for so many times; more than once only when signals interrupt it.
+/// A full submission queue is waited for so many times; more than once only when signals interrupt
+/// it.
 const ROOM_ATTEMPTS: u32 = 16;
 
 /// How long each side of a polled ring stays awake without work, and where the kernel's side runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SqPoll {
-    /// A wait watches the completion queue so long, counted from when it was first seen empty, before it sleeps in a
-    /// system call. Zero sleeps at once.
+    /// A wait watches the completion queue so long, counted from when it was first seen empty,
+    /// before it sleeps in a system call. Zero sleeps at once.
     pub spin: Duration,
-    /// The kernel's thread polls so long without work before it sleeps, and then takes a system call to wake. In
-    /// milliseconds, rounded up; at least one. Less than `spin` makes little sense: this side would stay awake for a
-    /// poller that is not.
+    /// The kernel's thread polls so long without work before it sleeps, and then takes a system
+    /// call to wake. In milliseconds, rounded up; at least one. Less than `spin` makes little
+    /// sense: this side would stay awake for a poller that is not.
     pub idle: Duration,
     /// The CPU that the kernel's thread is bound to; `None` leaves it to the scheduler.
     pub cpu: Option<u32>,
 }
 
 impl SqPoll {
-    /// As `io_uring_params.sq_thread_idle`: milliseconds, where zero would stand for the kernel's default of a second.
+    /// As `io_uring_params.sq_thread_idle`: milliseconds, where zero would stand for the kernel's
+    /// default of a second.
     pub(super) fn idle_ms(&self) -> u32 {
         let ms = self.idle.as_nanos().div_ceil(1_000_000);
         // The kernel turns it into signed jiffies.
@@ -63,12 +66,13 @@ impl Ring<Uring> {
     /// Makes a ring on io_uring with a polling kernel thread, for the calling thread.
     ///
     /// No method of a ring made so makes a system call while both sides are awake ([`SqPoll`]);
-    /// [`Stats::calls`](crate::Stats::calls) counts those that were needed: in a [`wait`](Ring::wait) at most one to wake
-    /// the poller and one to sleep. Operations may start before the next wait.
+    /// [`Stats::calls`](crate::Stats::calls) counts those that were needed: in a
+    /// [`wait`](Ring::wait) at most one to wake the poller and one to sleep. Operations may start
+    /// before the next wait.
     ///
     /// # Errors
-    /// [`Unavailable`] says why this machine cannot run it; a CPU that does not exist or that this process may not use
-    /// is `EINVAL` of `io_uring_setup`.
+    /// [`Unavailable`] says why this machine cannot run it; a CPU that does not exist or that this
+    /// process may not use is `EINVAL` of `io_uring_setup`.
     pub fn sqpoll(config: &Config, poll: &SqPoll) -> Result<Ring<Uring>, Unavailable> {
         Ring::sqpoll_with(config, Queues::new(config), poll)
     }
@@ -83,8 +87,9 @@ impl Ring<Uring> {
 }
 
 impl Uring {
-    /// `wait` of a polled ring: no system call, or one to wake the poller, or one to sleep (which wakes it, too); both when
-    /// the poller slept and then nothing came while this side was spinning.
+    /// `wait` of a polled ring: no system call, or one to wake the poller, or one to sleep (which
+    /// wakes it, too); both when the poller slept and then nothing came while this side was
+    /// spinning.
     pub(super) fn wait_polled(&mut self, poll: bool, timeout: Option<Duration>) -> io::Result<()> {
         let mut due = self.wake_flags() | self.overflow_flags();
         if poll || self.has_completions() {
@@ -147,14 +152,15 @@ impl Uring {
     /// SQ_WAKEUP when entries wait for a poller that sleeps.
     fn wake_flags(&mut self) -> u32 {
         let queue = self.ring.submission();
-        // The poller sets the flag, then (a full barrier) looks at the queue once more before it sleeps. Here the tail
-        // was stored by the push, and `need_wakeup` has the matching fence before it reads the flag: either it sees
-        // the entry, or this sees the flag. An empty queue needs no poller: completions wake it by themselves.
+        // The poller sets the flag, then (a full barrier) looks at the queue once more before it
+        // sleeps. Here the tail was stored by the push, and `need_wakeup` has the matching fence
+        // before it reads the flag: either it sees the entry, or this sees the flag. An empty queue
+        // needs no poller: completions wake it by themselves.
         if queue.need_wakeup() && !queue.is_empty() { ENTER_SQ_WAKEUP } else { 0 }
     }
 
-    /// GETEVENTS when completions wait outside a completion queue that was full: the kernel brings them in during a call
-    /// only, and until then puts every new one behind them.
+    /// GETEVENTS when completions wait outside a completion queue that was full: the kernel brings
+    /// them in during a call only, and until then puts every new one behind them.
     fn overflow_flags(&mut self) -> u32 {
         if self.ring.submission().cq_overflow() { ENTER_GETEVENTS } else { 0 }
     }

@@ -154,7 +154,8 @@ pub(crate) fn what_the_kernel_does_not_cut_or_send_is_an_error<E: Setup>() {
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
-/// What left in one send arrives in one event where the kernel coalesces (GRO), and each datagram is told apart.
+/// What left in one send arrives in one event where the kernel coalesces (GRO), and each datagram
+/// is told apart.
 pub(crate) fn datagrams_may_arrive_together<E: Setup>() {
     let mut b = Bench::<E>::new(Config { rx_len: COALESCED_MAX as u32, ..CONFIG });
     let udp = socket(&mut b, true);
@@ -177,7 +178,8 @@ pub(crate) fn datagrams_may_arrive_together<E: Setup>() {
                 got.extend(datagrams.iter().map(<[u8]>::to_vec));
                 receiver.events += 1;
             }
-            // Apart, they may come faster than their slots are given back; the rest waits in the socket.
+            // Apart, they may come faster than their slots are given back; the rest waits in the
+            // socket.
             Event::RecvEnded { end: RecvEnd::NoBuffers, .. } if !b.ring.has_gro() => {
                 b.ring.recv_from(&udp).unwrap();
             }

@@ -185,7 +185,8 @@ pub(crate) fn a_file_that_cannot_be_read_says_why<E: Setup>() {
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
-/// This process's own memory as a file: nothing but the kernel's code can read it, and a long read is read whole.
+/// This process's own memory as a file: nothing but the kernel's code can read it, and a long read
+/// is read whole.
 pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Setup>() {
     let bytes: Vec<u8> = (0..200_001_u32).map(|i| (i % 241) as u8).collect();
     let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());

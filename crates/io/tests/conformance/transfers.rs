@@ -196,7 +196,8 @@ pub(crate) fn sends_that_were_queued_together_leave_in_order<E: Setup>() {
     assert_eq!(&got, b"one two halffour");
 }
 
-/// More than the socket takes at once, so that each has to wait in the middle: none may be cut by another.
+/// More than the socket takes at once, so that each has to wait in the middle: none may be cut by
+/// another.
 pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Setup>() {
     const EACH: usize = 1 << 20;
     let mut b = Bench::<E>::new(SMALL);
@@ -225,7 +226,8 @@ pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Setup>() {
     reader.join().unwrap();
 }
 
-/// What is queued behind a send that waits goes down with its connection, and its buffers come back.
+/// What is queued behind a send that waits goes down with its connection, and its buffers come
+/// back.
 pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = b.accept(1);
@@ -263,7 +265,8 @@ pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Setup>() {
     assert_eq!(leaked_rings(), 0, "drained, not leaked");
 }
 
-/// What nobody reads holds the sends up; the one that is cancelled leaves no byte, the others arrive.
+/// What nobody reads holds the sends up; the one that is cancelled leaves no byte, the others
+/// arrive.
 pub(crate) fn a_send_that_waits_can_be_cancelled<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
@@ -394,7 +397,8 @@ pub(crate) fn room_is_told_when_there_is_some<E: Setup>() {
     assert_eq!(b.ring.stats().ops, 2, "accept and waker");
 }
 
-/// A slot of which the socket has taken everything can be filled again before its event is told; one that waits cannot.
+/// A slot of which the socket has taken everything can be filled again before its event is told;
+/// one that waits cannot.
 pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
@@ -481,8 +485,8 @@ fn all_is_sent<E: Setup>(b: &mut Bench<E>, conn: &Conn) {
     panic!("something is never sent");
 }
 
-/// With the kernel's TLS under the socket, or where it was refused, bytes go through as before, in possibly short sends.
-/// Sealing itself needs a kernel that can: see the lab (`cargo xtask vm`).
+/// With the kernel's TLS under the socket, or where it was refused, bytes go through as before, in
+/// possibly short sends. Sealing itself needs a kernel that can: see the lab (`cargo xtask vm`).
 pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(3);
@@ -514,7 +518,8 @@ pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Setup>()
     assert_eq!(&got, b"in the clear");
     if b.ring.has_set_opt() {
         all_is_sent(&mut b, &conn);
-        // What a peer that is gone answers with a reset will never be acknowledged: that is no reason to wait either.
+        // What a peer that is gone answers with a reset will never be acknowledged: that is no
+        // reason to wait either.
         drop(client);
         let tx = b.tx(b"lost");
         b.ring.send(&conn, tx.into(), 0).unwrap();

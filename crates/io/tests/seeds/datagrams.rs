@@ -1,4 +1,5 @@
-//! Datagrams through a network that loses, doubles and reorders: what arrives is what was sent, and nothing stays behind.
+//! Datagrams through a network that loses, doubles and reorders: what arrives is what was sent, and
+//! nothing stays behind.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -35,7 +36,8 @@ fn datagram(sender: u8, number: u8) -> Vec<u8> {
 /// How often each datagram came back to each peer.
 type Answers = HashMap<(u8, u8), usize>;
 
-/// A peer that sends `count` datagrams and takes what comes back, until it has had two answers for each or the time is over.
+/// A peer that sends `count` datagrams and takes what comes back, until it has had two answers for
+/// each or the time is over.
 fn spawn(world: &World, sender: u8, count: u8, answers: &Rc<RefCell<Answers>>, end: Duration) {
     let server = SocketAddr::from(SERVER);
     let mut socket = world.socket(([198, 51, 100, sender], 1000).into());
@@ -61,7 +63,8 @@ fn spawn(world: &World, sender: u8, count: u8, answers: &Rc<RefCell<Answers>>, e
     });
 }
 
-/// A server that sends every datagram back twice, in one send. Returns what came back, and whether each had to.
+/// A server that sends every datagram back twice, in one send. Returns what came back, and whether
+/// each had to.
 fn run(seed: u64) -> Result<(Answers, bool), String> {
     let world = World::new(seed);
     let rng = &mut Rng::new(seed ^ 0xda7a);

@@ -1,4 +1,5 @@
-//! Peers as scripts: they ask, check every byte that comes back, and misbehave when they are told to.
+//! Peers as scripts: they ask, check every byte that comes back, and misbehave when they are told
+//! to.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -43,8 +44,8 @@ pub(crate) struct Plan {
     pub(crate) ask: Ask,
     /// Bytes to send besides the two of the head.
     pub(crate) len: usize,
-    /// It says that it has finished only when it has got everything: like a connection kept alive, it ends by the
-    /// other side's close or not at all.
+    /// It says that it has finished only when it has got everything: like a connection kept alive,
+    /// it ends by the other side's close or not at all.
     pub(crate) lingers: bool,
     /// Nothing may break: an early end is a failure.
     pub(crate) exact: bool,
@@ -66,8 +67,8 @@ struct Peer {
     report: Rc<RefCell<Report>>,
 }
 
-/// Adds a peer that connects after `delay`, and wakes the ring when it has finished, so that its program can see whether
-/// there is still something to wait for.
+/// Adds a peer that connects after `delay`, and wakes the ring when it has finished, so that its
+/// program can see whether there is still something to wait for.
 pub(crate) fn spawn(world: &World, waker: Waker, delay: Duration, plan: Plan, report: &Rc<RefCell<Report>>) {
     let start = world.now() + delay;
     let rng = Rng::new(plan.seed);

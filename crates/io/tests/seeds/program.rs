@@ -1,4 +1,5 @@
-//! The program under test: an echo and file server on a ring, with a will of its own to do awkward things.
+//! The program under test: an echo and file server on a ring, with a will of its own to do awkward
+//! things.
 
 use std::collections::VecDeque;
 use std::io;

@@ -102,7 +102,8 @@ impl State {
                     }
                 };
                 let result = result.map(|found| {
-                    // A number of its own: the process's descriptors differ between two runs of a seed.
+                    // A number of its own: the process's descriptors differ between two runs of a
+                    // seed.
                     self.kernel.answers.push((task.id, found));
                     0
                 });
@@ -140,7 +141,8 @@ impl State {
             }
             let free = self.kernel.table.iter().filter(|place| place.is_none()).count();
             if free == 0 || self.rng.chance(self.faults.no_file) {
-                // io_uring takes the connection first and finds no place afterwards: the connection is lost.
+                // io_uring takes the connection first and finds no place afterwards: the connection
+                // is lost.
                 self.with_link(link, |link, clock| link.close(End::Server, clock));
                 self.end(task, Err(Errno::NFILE));
                 return None;
@@ -289,7 +291,8 @@ impl State {
         }
     }
 
-    /// Seals a part of a send, record by record, as long as nothing waits for room. What became of it, if it has to end or wait.
+    /// Seals a part of a send, record by record, as long as nothing waits for room. What became of
+    /// it, if it has to end or wait.
     fn seal_some(
         &mut self,
         link: usize,
@@ -307,7 +310,8 @@ impl State {
                 if let Err(errno) = link.write(End::Server, &[], clock) {
                     return Some(Err(errno));
                 }
-                // Room for a byte is room for a record: what TCP does not take then waits, and the send is over all the same.
+                // Room for a byte is room for a record: what TCP does not take then waits, and the
+                // send is over all the same.
                 if !link.has_room() {
                     return Some(Err(Errno::AGAIN));
                 }

@@ -25,6 +25,9 @@
 //! function (to become a daemon, for example) are to be called before a ring is made. Programs that
 //! [`std::process::Command`] starts are not concerned.
 //!
+//! Of the libraries that sitar is made of, this is the one that is meant for other programs too. Its
+//! interface follows semantic versioning once it is published; the others' do not.
+//!
 //! [`break_it`] has the attempts to misuse it, beside programs that go wrong with other designs,
 //! and the compiler's answers.
 //!

@@ -2,7 +2,7 @@
 //! [regions](crate::Region).
 //!
 //! It is one anonymous mapping, cut into receive slots and send slots when the ring is made;
-//! nothing is allocated afterwards. Access is by move-only leases: whoever holds a [`TxBuf`] or an
+//! nothing is allocated afterwards. Access is by move-only leases: the holder of a [`TxBuf`] or an
 //! [`RxBuf`] is the only one who can touch the slot, because the kernel is given a slot only when
 //! its lease has moved into the op table (send, read) or has been dropped (receive). Leases keep
 //! the arena alive, also after the ring is gone (I7).
@@ -53,7 +53,7 @@ impl Layout {
     }
 }
 
-/// Who may touch a receive slot. There is no other way to reach its bytes.
+/// The present owner of a receive slot. There is no other way to reach its bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum RxState {
     /// Published to the kernel, which may write it at any time.
@@ -86,7 +86,7 @@ pub(crate) struct Arena {
 /// Slots that are never used cost no memory. (Miri knows no such flag.)
 const NO_RESERVE: libc::c_int = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
 
-/// Where the first send slot begins, behind the beginning of a page. (With slots of whole pages:
+/// Offset of the first send slot from the beginning of a page. (With slots of whole pages:
 /// all of them.)
 ///
 /// Bodies, and pages of files, begin where a page begins. `rep movsb`, with which C libraries and
@@ -292,7 +292,7 @@ pub struct TxBuf {
 }
 
 impl TxBuf {
-    /// How many bytes from the start a send would send.
+    /// Returns how many bytes from the start a send sends.
     #[must_use]
     pub fn filled(&self) -> usize {
         self.filled as usize
@@ -309,7 +309,7 @@ impl Deref for TxBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         // SAFETY: the slot lies in the mapping, which outlives `self.arena`; it left `tx_free` when
-        // this lease was made and comes back only when it is dropped, so nobody else has it. The
+        // this lease was made and comes back only when it is dropped, so this is the only one. The
         // kernel uses it only while the lease itself is inside the op table. Anonymous pages are
         // initialised to zero.
         unsafe {

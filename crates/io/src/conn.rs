@@ -1,4 +1,4 @@
-//! Descriptors: who may use one, what is in flight on it, and when it may be closed.
+//! Descriptors: the owner of each, what is in flight on it, and when it may be closed.
 //!
 //! A connection is a *direct descriptor*: an index into the ring's own file table, no file
 //! descriptor of the process. The kernel reuses an index as soon as it is closed, so closing while
@@ -75,17 +75,17 @@ impl std::fmt::Debug for Conn {
 /// A listening socket as a ring uses it. Dropping it ends nothing by itself: cancel its accept, or
 /// drop the ring.
 #[derive(Clone)]
-#[must_use = "a listener that nobody accepts from is deaf"]
+#[must_use = "no connection arrives until the listener is accepted from"]
 pub struct Listener {
     /// `None`: the simulated engine's, which knows a listener by its key.
     pub(crate) socket: Option<Rc<OwnedFd>>,
     pub(crate) key: Key,
-    /// Its connections have addresses of IPv6, for which the kernel is asked in another way.
+    /// Whether its connections have IPv6 addresses, for which the kernel is asked in another way.
     pub(crate) ipv6: bool,
 }
 
 impl Listener {
-    /// The socket, if it is a real one.
+    /// Returns the socket, if it is a real one.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(|socket| socket.as_fd())
     }
@@ -130,13 +130,13 @@ pub(crate) struct SendOrder {
     pub(crate) last: Option<EntryId>,
 }
 
-/// What the kernel does about TLS on a connection.
+/// The TLS that the kernel does on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Tls {
     No,
-    /// Its TLS was put under the socket, or this was tried.
+    /// The kernel's TLS was put under the socket, or this was tried.
     Ulp,
-    /// It seals what is sent.
+    /// The kernel seals what is sent.
     Sealed,
 }
 
@@ -149,7 +149,7 @@ pub(crate) struct Descs {
     closable: Vec<u32>,
 }
 
-/// What is left to do when a slot starts to close.
+/// The step that is left when a slot starts to close.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Closing {
     /// It was closed already, or the id is stale.
@@ -178,12 +178,12 @@ impl Descs {
         Descs { descs, open: 0, closable: Vec::with_capacity(capacity as usize) }
     }
 
-    /// Slots that are not free, closing ones included.
+    /// Returns the number of slots that are not free, closing ones included.
     pub(crate) fn in_use(&self) -> usize {
         self.open
     }
 
-    /// A new tenant, as the kernel says. `None` when that cannot be true (I4).
+    /// Enters a new tenant, as the kernel says, `None` when that cannot be true (I4).
     pub(crate) fn open(&mut self, slot: u32, key: Key) -> Option<SlotId> {
         let desc = self.descs.get_mut(slot as usize)?;
         let generation = match desc.state {
@@ -207,7 +207,7 @@ impl Descs {
         Some(SlotId { slot, generation })
     }
 
-    /// `None` for a tenant that has gone.
+    /// Returns the tenant, `None` when it has gone.
     fn get(&self, id: SlotId) -> Option<&Desc> {
         self.descs.get(id.slot as usize).filter(|desc| desc.generation == id.generation)
     }
@@ -233,7 +233,7 @@ impl Descs {
         self.get(id).is_some_and(|desc| desc.ipv6)
     }
 
-    /// The key to report an event under, `None` when nobody wants to hear of this tenant any more.
+    /// Returns the key to report an event under, `None` when the program has closed this tenant.
     pub(crate) fn listening(&self, id: SlotId) -> Option<Key> {
         self.get(id).filter(|desc| desc.state == State::Open).map(|desc| desc.key)
     }
@@ -270,34 +270,34 @@ impl Descs {
         self.tls(id) == Tls::Sealed
     }
 
-    /// The kernel's TLS is being put under the socket. It refuses this where it seals already, and
-    /// goes on sealing.
+    /// Notes that the kernel's TLS is being put under the socket. The kernel refuses this where it
+    /// seals already, and goes on sealing.
     pub(crate) fn try_ulp(&mut self, id: SlotId) {
         if let Some(desc) = self.get_mut(id).filter(|desc| desc.tls == Tls::No) {
             desc.tls = Tls::Ulp;
         }
     }
 
-    /// The kernel seals from now on.
+    /// Notes that the kernel seals from now on.
     pub(crate) fn seal(&mut self, id: SlotId) {
         if let Some(desc) = self.get_mut(id) {
             desc.tls = Tls::Sealed;
         }
     }
 
-    /// Its receive has brought something.
+    /// Notes that its receive has brought something.
     pub(crate) fn serve(&mut self, id: SlotId) {
         if let Some(desc) = self.get_mut(id) {
             desc.served = true;
         }
     }
 
-    /// Whether its receive has brought something since this was last asked.
+    /// Returns whether its receive has brought something since the last call.
     pub(crate) fn take_served(&mut self, id: SlotId) -> bool {
         self.get_mut(id).is_some_and(|desc| std::mem::take(&mut desc.served))
     }
 
-    /// An operation has entered the op table.
+    /// Notes that an operation has entered the op table.
     pub(crate) fn launched(&mut self, id: SlotId) {
         const { assert!(CAPACITY_MAX < u32::MAX) };
         if let Some(desc) = self.get_mut(id) {
@@ -305,7 +305,7 @@ impl Descs {
         }
     }
 
-    /// One operation has ended for good.
+    /// Notes that one operation has ended for good.
     pub(crate) fn landed(&mut self, id: SlotId) {
         let Some(desc) = self.get_mut(id) else { return };
         desc.in_flight = desc.in_flight.saturating_sub(1);
@@ -328,13 +328,14 @@ impl Descs {
         Closing::Cancel
     }
 
-    /// Whether operations of this tenant are still to be cancelled. Not when it has left meanwhile:
-    /// a cancel by slot would hit the next one.
+    /// Returns whether operations of this tenant are still to be cancelled. Not when it has left
+    /// meanwhile: a cancel by slot would hit the next one.
     pub(crate) fn needs_cancel(&self, id: SlotId) -> bool {
         self.get(id).is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
     }
 
-    /// A tenant whose close is to be submitted now (I5: nothing is in flight on it), and its key.
+    /// Takes a tenant whose close is to be submitted now (I5: nothing is in flight on it), and its
+    /// key.
     pub(crate) fn next_closable(&mut self) -> Option<(SlotId, Key)> {
         let slot = self.closable.pop()?;
         let desc = &mut self.descs[slot as usize];
@@ -342,7 +343,7 @@ impl Descs {
         Some((SlotId { slot, generation: desc.generation }, desc.key))
     }
 
-    /// The table had no room for the close: try again later.
+    /// Puts off a close for which the table had no room.
     pub(crate) fn close_later(&mut self, id: SlotId) {
         self.descs[id.slot as usize].state = State::Closable;
         self.closable.push(id.slot);
@@ -352,7 +353,8 @@ impl Descs {
         !self.closable.is_empty()
     }
 
-    /// The kernel has closed this tenant's descriptor. The next one may have moved in already.
+    /// Notes that the kernel has closed this tenant's descriptor. The next one may have moved in
+    /// already.
     pub(crate) fn closed(&mut self, id: SlotId) {
         self.open = self.open.saturating_sub(1);
         if let Some(desc) = self.get_mut(id).filter(|desc| desc.state == State::CloseSent) {

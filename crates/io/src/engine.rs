@@ -1,4 +1,4 @@
-//! What a ring asks of an engine.
+//! The interface between a ring and its engine.
 //!
 //! The trait is sealed: its methods can be called by [`Ring`](crate::Ring) alone. Completions are
 //! untrusted all the same (I4): whatever an engine reports is checked against the op table, the
@@ -31,7 +31,7 @@ pub struct Submission<'a> {
     pub(crate) op: Request<'a>,
 }
 
-/// What an engine says has happened.
+/// A report of an engine about one operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Completion {
     pub(crate) id: EntryId,
@@ -43,16 +43,16 @@ pub struct Completion {
     pub(crate) more: bool,
 }
 
-/// What a terminal completion of these operations has to say besides its number.
+/// What an operation has found besides the number in its completion.
 #[derive(Clone, Copy, Debug)]
 pub enum Question {
-    /// The address that a `Peer` found.
+    /// The address, after a `Peer`.
     Peer,
-    /// How much an `Unacked` found in the queue.
+    /// The bytes in the queue, after an `Unacked`.
     Unacked,
-    /// The file that an `Open` opened.
+    /// The file, after an `Open`.
     Open,
-    /// What a `Stat` found.
+    /// The facts about a file, after a `Stat`.
     Stat,
 }
 
@@ -78,37 +78,37 @@ pub trait Sealed {
     /// `memory`.
     #[doc(hidden)]
     fn wait(&mut self, memory: &mut Memory<'_>, poll: bool, timeout: Option<Duration>) -> io::Result<()>;
-    /// The time. An engine with a clock of its own tells that.
+    /// Returns the time, which is its own for an engine that has a clock of its own.
     #[doc(hidden)]
     fn now(&self) -> Instant {
         Instant::now()
     }
-    /// The next completion.
+    /// Takes the next completion.
     #[doc(hidden)]
     fn next(&mut self) -> Option<Completion>;
-    /// What an operation that succeeded with `number` has found besides, `None` when it is not
-    /// there. Asked for once, after the operation's terminal completion.
+    /// Returns what an operation that succeeded with `number` has found, `None` when there is
+    /// nothing. Called once, after the operation's terminal completion.
     #[doc(hidden)]
     fn answer(&mut self, id: EntryId, question: Question, number: u32) -> Option<Answer>;
-    /// Whether received datagrams can be coalesced.
+    /// Returns whether received datagrams can be coalesced.
     #[doc(hidden)]
     fn has_gro(&self) -> bool;
-    /// Whether `Peer` can be asked.
+    /// Returns whether `Peer` can be asked for.
     #[doc(hidden)]
     fn has_peer(&self) -> bool;
-    /// Whether options can be set by `SetOpt`.
+    /// Returns whether options can be set by `SetOpt`.
     #[doc(hidden)]
     fn has_set_opt(&self) -> bool;
-    /// A `SetOpt` has ended: what was copied of it may hold a key and is to be wiped.
+    /// Wipes the copy of an option, which may hold a key. Called when its `SetOpt` has ended.
     #[doc(hidden)]
     fn wipe(&mut self, _id: EntryId) {}
     /// Starts what is queued, without waiting.
     #[doc(hidden)]
     fn start(&mut self, memory: &mut Memory<'_>) -> io::Result<()>;
-    /// System calls made so far.
+    /// Returns the number of system calls made so far.
     #[doc(hidden)]
     fn calls(&self) -> u64;
-    /// Nothing is in flight any more: let go of descriptors and memory of the kernel's.
+    /// Gives descriptors and memory back to the kernel. Called when nothing is in flight any more.
     #[doc(hidden)]
     fn shut(&mut self);
 }
@@ -121,7 +121,7 @@ pub struct Memory<'a> {
 }
 
 impl Memory<'_> {
-    /// The socket that an accept in flight accepts from.
+    /// Returns the socket that an accept in flight accepts from.
     pub(crate) fn listener(&self, id: EntryId) -> Option<BorrowedFd<'_>> {
         match self.ops.get(id)? {
             Op::Accept(listener) => listener.fd(),
@@ -129,7 +129,7 @@ impl Memory<'_> {
         }
     }
 
-    /// The file that a read in flight reads, where it starts there, and what it fills.
+    /// Returns the file of a read in flight, the offset in it, and the buffer to fill.
     pub(crate) fn reading(&mut self, id: EntryId) -> Option<(&File, u64, &mut ReadBuf)> {
         match self.ops.get_mut(id)? {
             Op::Read { file, at, buf, .. } => Some((file, *at, buf)),
@@ -137,7 +137,7 @@ impl Memory<'_> {
         }
     }
 
-    /// The directory and the path of an operation in flight that looks for a file.
+    /// Returns the directory and the path of an operation in flight that looks for a file.
     pub(crate) fn looking(&self, id: EntryId) -> Option<(&File, &CStr, Look)> {
         match self.ops.get(id)? {
             Op::Open { dir, path, .. } => Some((dir, path, Look::Open)),
@@ -146,7 +146,7 @@ impl Memory<'_> {
         }
     }
 
-    /// The datagram socket of an operation in flight.
+    /// Returns the datagram socket of an operation in flight.
     pub(crate) fn udp(&self, id: EntryId) -> Option<&Udp> {
         match self.ops.get(id)? {
             Op::RecvFrom(udp) | Op::SendTo { by: udp, .. } => Some(udp),
@@ -154,7 +154,8 @@ impl Memory<'_> {
         }
     }
 
-    /// What a send of datagrams in flight sends, in datagrams of which size (0: one), and whereto.
+    /// Returns the bytes of a send of datagrams in flight, the size of each (0: it is one), and the
+    /// destination.
     pub(crate) fn datagrams(&self, id: EntryId) -> Option<(&Udp, &[u8], u16, SocketAddr)> {
         match self.ops.get(id)? {
             Op::SendTo { by, buf, to, segment_size } => Some((by, buf.bytes(), *segment_size, *to)),
@@ -162,7 +163,7 @@ impl Memory<'_> {
         }
     }
 
-    /// What a send in flight sends, and from where on.
+    /// Returns the buffer of a send in flight, and the first byte to send.
     pub(crate) fn source(&self, id: EntryId) -> Option<(&SendBuf, usize)> {
         match self.ops.get(id)? {
             Op::Send { buf: Sending::Buf(buf), offset, .. } => Some((buf, *offset)),
@@ -170,7 +171,7 @@ impl Memory<'_> {
         }
     }
 
-    /// Where a read in flight writes.
+    /// Returns the buffer that a read in flight fills.
     pub(crate) fn target(&mut self, id: EntryId) -> Option<&mut ReadBuf> {
         match self.ops.get_mut(id)? {
             Op::Read { buf, .. } => Some(buf),
@@ -191,7 +192,7 @@ impl Memory<'_> {
     }
 }
 
-/// What is wanted of a path.
+/// An operation on a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Look {
     Open,

@@ -55,14 +55,14 @@ const DATAGRAMS: u64 = SPECIAL | 3 << 32;
 pub struct Epoll {
     epoll: OwnedFd,
     places: Places,
-    /// What each operation in flight is doing, by its index in the op table.
+    /// State of each operation in flight, by its index in the op table.
     works: Box<[Work]>,
     /// Operations to be begun at the next wait, in order.
     queue: VecDeque<(EntryId, Begin)>,
     /// Places of sockets that can go on, each once.
     ready: VecDeque<u32>,
-    /// Those of receives that let others go first: put on that list once all others of this wait
-    /// are.
+    /// Places of sockets whose receives let others go first: appended to `ready` after all others
+    /// in this wait.
     yielding: Vec<u32>,
     accepts: Vec<Accept>,
     /// Datagram sockets with operations in flight.
@@ -73,11 +73,11 @@ pub struct Epoll {
     reads: VecDeque<EntryId>,
     /// Reads, opens and looks that wait for the helper thread.
     backlog: VecDeque<EntryId>,
-    /// What operations have found, until it is asked for.
+    /// Answers of operations, until the ring asks for them.
     answers: VecDeque<(EntryId, Answer)>,
     reader: Reader,
     waker: Option<Waker>,
-    /// The kernel has reported the waker, and nobody has been told yet.
+    /// The kernel has reported the waker, and the ring has not been told yet.
     woken: bool,
     wake: Option<EntryId>,
     completions: VecDeque<Completion>,
@@ -101,7 +101,7 @@ enum Begin {
     Look,
     Peer(u32),
     NoDelay(u32, bool),
-    /// Nothing that this engine can do.
+    /// An operation that this engine cannot do.
     Unsupported,
     Shutdown(u32),
     Close(u32),
@@ -126,13 +126,13 @@ enum Doing {
     Wake,
 }
 
-/// Who is to go on with a read, an open, or a look at a file.
+/// The thread that goes on with a read, an open, or a look at a file.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum By {
     /// This thread: it is in `reads` or in `backlog`.
     Ring,
     Helper,
-    /// The helper, and then nobody: it has been cancelled.
+    /// The helper for the last time: it has been cancelled.
     Last,
 }
 
@@ -145,7 +145,7 @@ struct Work {
 
 struct Accept {
     op: EntryId,
-    /// What the interest list knows the listener by; several accepts may share one.
+    /// The listener's descriptor in the interest list; several accepts may share one.
     listener: RawFd,
     ready: bool,
 }
@@ -192,8 +192,8 @@ impl Epoll {
             waker: None,
             woken: false,
             wake: None,
-            // Each holds an operation that ends, a receive slot or a place: so many can there be,
-            // and no more.
+            // Each holds an operation that ends, a receive slot or a place, so there are never
+            // more.
             completions: VecDeque::with_capacity(ops + rx_count + connections),
             events: Vec::with_capacity(EVENTS),
             looked: false,
@@ -323,7 +323,7 @@ impl Epoll {
         }
     }
 
-    /// Whether something can be done or told without waiting for the kernel.
+    /// Returns whether something can be done or reported without waiting for the kernel.
     fn busy(&self) -> bool {
         !self.completions.is_empty()
             || !self.ready.is_empty()
@@ -389,7 +389,7 @@ impl Sealed for Epoll {
         }
         // What was begun just now keeps this wait busy without news from the kernel, which the next
         // one asks for: so an answer costs one look, not two. Never twice in succession, so that
-        // nobody waits for long to be seen.
+        // no socket waits for long to be seen.
         let busy = self.busy();
         self.looked = !(busy && self.looked);
         if self.looked {
@@ -399,7 +399,7 @@ impl Sealed for Epoll {
         while let Some(slot) = self.yielding.pop() {
             self.list(slot);
         }
-        // Those that want more go to the end of the list, behind everybody else's turn.
+        // Those that want more go to the end of the list, behind the turn of all others.
         for _ in 0..self.ready.len() {
             let Some(slot) = self.ready.pop_front() else { break };
             self.places.unlist(slot);

@@ -1,4 +1,4 @@
-//! What a ring reports, and what it is asked to send and to fill.
+//! Events: the reports of a ring.
 
 use std::ffi::CString;
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum Event {
         conn: Conn,
     },
     /// Accepting ended: call [`accept`](crate::Ring::accept) again, at once or (after an error such
-    /// as ENFILE) when a connection has closed. A listener that nobody arms again is deaf.
+    /// as ENFILE) when a connection has closed. Nothing is accepted until then.
     AcceptEnded {
         /// The listener's key.
         listener: Key,
@@ -64,15 +64,15 @@ pub enum Event {
     Sent {
         /// The connection's key.
         key: Key,
-        /// What was to be sent. `None`: a send slot of which the socket took everything, and which
-        /// the ring has back already ([`submit`](crate::Ring::submit)). So what is there can be
-        /// sent again, and what need not be is not there.
+        /// The buffer that was sent. `None` if the socket took everything out of a send slot and
+        /// the ring has the slot back already ([`submit`](crate::Ring::submit)): then there is
+        /// nothing to send again.
         buf: Option<SendBuf>,
         /// Bytes that the socket took in this operation. When they are fewer than were asked for,
         /// the program sends the rest.
         result: Result<usize, Errno>,
     },
-    /// The socket has room, or has failed, which the next send tells, or the question was
+    /// The socket has room, or has failed (the next send reports it), or the question was
     /// cancelled.
     Writable {
         /// The connection's key.
@@ -89,7 +89,7 @@ pub enum Event {
     Read {
         /// The key given to [`read`](crate::Ring::read).
         key: Key,
-        /// Where it wrote.
+        /// The buffer that was filled.
         buf: ReadBuf,
         /// Bytes read; 0 is the end of the file.
         result: Result<usize, Errno>,
@@ -98,10 +98,10 @@ pub enum Event {
     OptSet {
         /// The connection's key.
         key: Key,
-        /// How it ended.
+        /// Its result.
         result: Result<(), Errno>,
     },
-    /// What the socket holds that the peer has not acknowledged.
+    /// The answer to [`unacked`](crate::Ring::unacked): bytes that the peer has not acknowledged.
     Unacked {
         /// The connection's key.
         key: Key,
@@ -117,20 +117,20 @@ pub enum Event {
         /// The file; dropped unread it is closed. `EXDEV`: the path leads out of the directory.
         result: Result<File, Errno>,
     },
-    /// What there is to know about a file.
+    /// The answer to [`stat_at`](crate::Ring::stat_at).
     Stat {
         /// The key given to [`stat_at`](crate::Ring::stat_at).
         key: Key,
         /// The path that was given.
         path: CString,
-        /// What the kernel says. `EXDEV`: the path leads out of the directory.
+        /// The facts about the file. `EXDEV`: the path leads out of the directory.
         result: Result<FileStat, Errno>,
     },
     /// Datagrams arrived: one, or several of one sender that the kernel has coalesced.
     Datagrams {
         /// The socket's key.
         key: Key,
-        /// Who sent them.
+        /// The sender.
         from: std::net::SocketAddr,
         /// The datagrams.
         datagrams: Datagrams,
@@ -139,16 +139,16 @@ pub enum Event {
     SentTo {
         /// The socket's key.
         key: Key,
-        /// What was to be sent.
+        /// The bytes that were sent.
         buf: Segment,
-        /// Bytes that the socket took. That they arrive anywhere is not said.
+        /// Bytes that the socket took. They may still be lost on the way.
         result: Result<usize, Errno>,
     },
     /// A shutdown ended.
     Shutdown {
         /// The connection's key.
         key: Key,
-        /// How it ended.
+        /// Its result.
         result: Result<(), Errno>,
     },
     /// A connection's descriptor is closed and its place free again: the last event about it.

@@ -1,4 +1,4 @@
-//! A file that can be read through a ring, from any thread, for as long as anybody holds a handle.
+//! A file that can be read through a ring, from any thread, as long as a handle to it is held.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -13,13 +13,13 @@ use rustix::io::Errno;
 
 use crate::walk::{self, Bounds};
 
-/// How a path below a directory is opened: for reading, never becoming the process's terminal.
+/// Flags of an open below a directory: for reading, never becoming the process's terminal.
 pub(crate) const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 /// Whatever the path and the links on it say, the file lies below the directory, or the answer is
 /// EXDEV.
 pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-/// A plain open that is interrupted, or that a rename got in the way of, is tried so often.
+/// Number of tries of a plain open that is interrupted, or that a rename got in the way of.
 const ATTEMPTS: u32 = 16;
 
 /// A counted handle to an open file or directory. Operations in flight hold one too, so the
@@ -61,15 +61,15 @@ impl File {
         Ok(())
     }
 
-    /// What `Open` asks of an engine that does it by a plain call. A pipe without a writer does not
-    /// hold the caller up.
+    /// Does an `Open` by plain calls, for engines that have no other way. A pipe without a writer
+    /// does not hold the caller up.
     pub(crate) fn open_below(&self, path: &CStr) -> Result<File, Errno> {
         let flags = OPEN | OFlags::NONBLOCK;
         let mut attempts = 0;
         let fd = loop {
             attempts += 1;
             match rustix::fs::openat2(self, path, flags, Mode::empty(), RESOLVE) {
-                // EAGAIN: somebody renames directories all the while (openat2(2)).
+                // EAGAIN: another process keeps renaming directories (openat2(2)).
                 Err(Errno::INTR | Errno::AGAIN) if attempts < ATTEMPTS => {}
                 // Not in this kernel, or refused by a seccomp filter.
                 Err(Errno::NOSYS | Errno::PERM) => {
@@ -82,7 +82,7 @@ impl File {
         Ok(fd.into())
     }
 
-    /// What `Stat` asks of an engine that does it by a plain call.
+    /// Does a `Stat` by a plain call, for engines that have no other way.
     pub(crate) fn look_below(&self, path: &CStr) -> Result<FileStat, Errno> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
         match rustix::fs::statx(self, path, flags, StatxFlags::BASIC_STATS) {
@@ -115,7 +115,7 @@ impl AsFd for File {
     }
 }
 
-/// What kind of file it is.
+/// Kinds of files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -129,7 +129,7 @@ pub enum FileKind {
     Other,
 }
 
-/// What a file system says of a file: the part of statx(2) that all of them have.
+/// Facts about a file: the part of statx(2) that every file system has.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct FileStat {
     /// `stx_mode`: kind and permissions.
@@ -143,7 +143,7 @@ pub struct FileStat {
 }
 
 impl FileStat {
-    /// What kind of file it is.
+    /// Returns the kind of the file.
     #[must_use]
     pub fn kind(&self) -> FileKind {
         match rustix::fs::FileType::from_raw_mode(self.mode.into()) {
@@ -154,7 +154,7 @@ impl FileStat {
         }
     }
 
-    /// Its size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a size, not a container")]
     pub fn len(&self) -> u64 {
@@ -167,7 +167,7 @@ impl FileStat {
         self.mode & 0o7777
     }
 
-    /// Its number in its file system.
+    /// Returns the number of the file in its file system.
     #[must_use]
     pub fn inode(&self) -> u64 {
         self.inode
@@ -179,13 +179,13 @@ impl FileStat {
         self.device
     }
 
-    /// How many names it has.
+    /// Returns the number of names that the file has.
     #[must_use]
     pub fn links(&self) -> u32 {
         self.links
     }
 
-    /// When its content changed last. `None` where that cannot be expressed.
+    /// Returns when the content changed last, `None` where that cannot be expressed.
     #[must_use]
     pub fn modified(&self) -> Option<SystemTime> {
         let (seconds, nanoseconds) = self.modified;

@@ -29,7 +29,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{SocketType, sockopt};
 
-/// What a descriptor is said to be.
+/// The kind that a descriptor is said to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// A stream socket that listens: for [`Ring::listener`](crate::Ring::listener).
@@ -40,7 +40,7 @@ pub enum Kind {
     File,
     /// A directory: for [`Ring::open_at`](crate::Ring::open_at).
     Directory,
-    /// What bytes go through in order: a pipe, a terminal, a stream socket that does not listen.
+    /// A stream of bytes: a pipe, a terminal, a stream socket that does not listen.
     Stream,
 }
 
@@ -49,13 +49,13 @@ pub enum Kind {
 pub enum NotInherited {
     /// No descriptor with this number is open.
     Closed,
-    /// It has close-on-exec set, so it was opened by this program.
+    /// The descriptor has close-on-exec set, so it was opened by this program.
     OwnedHere,
-    /// It was taken over before.
+    /// The number was taken over before.
     Taken,
-    /// It is open, and is not what it is said to be.
+    /// The descriptor is open, and is not what it is said to be.
     AnotherKind(Kind),
-    /// The kernel refused to tell about it, or to duplicate it.
+    /// The kernel refused to describe it, or to duplicate it.
     Refused(Errno),
 }
 
@@ -85,7 +85,7 @@ const STANDARD: std::ops::RangeInclusive<RawFd> = 0..=2;
 
 /// Takes over the descriptor `number`, which another program has opened and passed over exec(2).
 ///
-/// It is checked that
+/// The checks are that
 /// - the descriptor is open;
 /// - close-on-exec is clear. A descriptor with that flag cannot have come over exec: it belongs to
 ///   this program already, as everything does that std, rustix and this crate open;
@@ -95,7 +95,7 @@ const STANDARD: std::ops::RangeInclusive<RawFd> = 0..=2;
 /// Afterwards close-on-exec is set, so that it is not passed on by accident. Of standard input,
 /// output and error a duplicate is returned, and std keeps its own.
 ///
-/// What cannot be checked: a descriptor that this program, or a C library in it, has opened
+/// One thing cannot be checked: a descriptor that this program, or a C library in it, has opened
 /// *without* close-on-exec looks like an inherited one. So take over what is inherited first,
 /// before such code runs.
 ///

@@ -3,7 +3,7 @@
 //! With a completion interface such as io_uring the kernel reads and writes memory *after* the call
 //! that asked for it has returned. Borrowed buffers, futures that free their buffer when dropped,
 //! and pools that hand out a slot again too early are all ways to let the kernel write into memory
-//! that belongs to somebody else by then.
+//! that has another owner by then.
 //!
 //! Here one object, the [`Ring`], owns the memory, the table of operations in flight and the table
 //! of descriptors:
@@ -12,7 +12,7 @@
 //!   Touching it in between does not compile.
 //! - A connection is a [`Conn`]; dropping it closes it, after the kernel has finished with
 //!   everything on it.
-//! - A result owns what it reports, so that a late one that nobody wants gives back its slot or
+//! - A result owns what it reports, so that a late one that is dropped gives back its slot or
 //!   descriptor.
 //! - Dropping a ring, also while a panic unwinds, waits for the kernel; if that takes too long,
 //!   memory is leaked. `mem::forget` of a ring leaks it: sound.
@@ -20,13 +20,13 @@
 //! - There are no futures. A loop calls [`Ring::wait`] and takes events by [`Ring::next`].
 //!
 //! A process that forks must leave a ring alone in the child, its drop included: the queues that it
-//! shares with the kernel are not mapped there, and what they are replaced by is not the ring's. In
+//! shares with the kernel are not mapped there, and other memory may be in their place. In
 //! Rust `fork` is unsafe to call, and this is one of the reasons; crates that wrap it in a safe
 //! function (to become a daemon, for example) are to be called before a ring is made. Programs that
-//! [`std::process::Command`] starts are not concerned.
+//! [`std::process::Command`] starts are not affected.
 //!
-//! Of the libraries that sitar is made of, this is the one that is meant for other programs too. Its
-//! interface follows semantic versioning once it is published; the others' do not.
+//! Of the libraries that sitar is made of, this is the one that is meant for other programs too.
+//! Its interface follows semantic versioning once it is published; the others' do not.
 //!
 //! [`break_it`] has the attempts to misuse it, beside programs that go wrong with other designs,
 //! and the compiler's answers.

@@ -37,18 +37,18 @@ pub(crate) enum Op {
     Wake,
 }
 
-/// What a send sends.
+/// The buffer of a send.
 pub(crate) enum Sending {
     Buf(SendBuf),
-    /// It has ended, after `count` bytes that were all there were, and its slot has been given
-    /// back.
+    /// The send has ended after `count` bytes, which were all there were, and its slot has been
+    /// given back.
     Recycled {
         count: usize,
     },
 }
 
 impl Op {
-    /// The connection that this operation keeps open.
+    /// Returns the connection that this operation keeps open.
     pub(crate) fn slot(&self) -> Option<SlotId> {
         match self {
             Op::Recv(id) | Op::Writable(id) | Op::Shutdown(id) | Op::Unacked(id) | Op::CancelSlot(id) => {
@@ -108,7 +108,7 @@ impl Op {
     /// Checks what an engine says about the end of an operation (I4).
     ///
     /// # Errors
-    /// It cannot be true.
+    /// The reason why it cannot be true.
     pub(crate) fn doubt(&self, result: Result<u32, Errno>) -> Result<(), &'static str> {
         let count = result.unwrap_or(0) as usize;
         match self {
@@ -126,15 +126,15 @@ impl Op {
     }
 }
 
-/// Where a send stands.
+/// The place of a send in the order of its connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
-    /// Its turn has not come; the engine has not been given it.
+    /// The turn has not come; the engine has not been given the send.
     Waits { next: Option<EntryId> },
-    /// The engine has it, or its end is on its way; behind it comes another, perhaps.
+    /// The engine has the send, or its end is on its way; another may come behind it.
     Given { next: Option<EntryId> },
-    /// It was cancelled before its turn came, or refused: it is not in the order, and its end is on
-    /// its way.
+    /// The send was cancelled before its turn came, or refused: it is not in the order, and its end
+    /// is on its way.
     TakenBack,
 }
 

@@ -1,4 +1,4 @@
-//! What this machine's kernel can do, found out by asking it: for reports to an operator, not for
+//! Abilities of this machine's kernel, found out by asking it: for reports to an operator, not for
 //! the path of a request.
 //!
 //! Nothing here changes how a [`Ring`](crate::Ring) works; an engine finds out by itself what it
@@ -114,7 +114,7 @@ pub fn clock_is_synchronised() -> io::Result<bool> {
     }
 }
 
-/// As many as the listener's queue holds (std's backlog is 128, and 4096 where the kernel allows
+/// The length of the listener's queue (std's backlog is 128, and 4096 where the kernel allows
 /// more).
 const STRANGERS_MAX: usize = 4096;
 

@@ -1,4 +1,4 @@
-//! Where a read writes.
+//! Buffers to be filled by a read.
 
 use std::array;
 use std::ops::Range;
@@ -6,14 +6,14 @@ use std::ops::Range;
 use crate::send_buf::OPERATION_MAX;
 use crate::{RegionMut, TxBuf};
 
-/// At most so many runs in one [`Runs`]: full TLS records in a send slot.
+/// Largest number of runs in one [`Runs`]: full TLS records in a send slot.
 pub const RUNS_MAX: usize = 4;
 
 /// Equal runs of bytes with gaps between them, such as the content of records whose headers and
 /// tags come later.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Runs {
-    /// Where the first one begins.
+    /// Offset of the first run.
     pub start: usize,
     /// Bytes of each, but for the last, which may be shorter.
     pub each: usize,
@@ -23,7 +23,7 @@ pub struct Runs {
     pub len: usize,
 }
 
-/// Where a read writes. It moves into the ring and comes back with
+/// The buffer that a read fills. It moves into the ring and comes back with
 /// [`Event::Read`](crate::Event::Read).
 #[derive(Debug)]
 pub enum ReadBuf {
@@ -35,8 +35,8 @@ pub enum ReadBuf {
     Region(RegionMut, Range<usize>),
 }
 
-/// The places of a target in memory of `len` bytes, in order and apart from each other. Those
-/// behind the last one are empty.
+/// Returns the places of a target in memory of `len` bytes, in order and apart from each other.
+/// Those behind the last one are empty.
 fn places(target: &ReadBuf, len: usize) -> [Range<usize>; RUNS_MAX] {
     let mut places = array::from_fn(|_| len..len);
     match target {
@@ -65,14 +65,14 @@ impl ReadBuf {
         }
     }
 
-    /// How many bytes one read is to fill.
+    /// Returns how many bytes one read is to fill.
     pub(crate) fn len(&self) -> usize {
         // None is longer than the memory, of which they are parts.
         let all: usize = places(self, self.memory_len()).iter().map(Range::len).sum();
         all.min(OPERATION_MAX)
     }
 
-    /// The bytes that are to be filled from byte `skip` on, `most` of them at most.
+    /// Returns the bytes that are to be filled from byte `skip` on, `most` of them at most.
     pub(crate) fn runs_mut(&mut self, mut skip: usize, mut most: usize) -> [&mut [u8]; RUNS_MAX] {
         let places = places(self, self.memory_len());
         let mut rest: &mut [u8] = match self {
@@ -185,7 +185,7 @@ mod tests {
         });
     }
 
-    /// What an engine of the kernel's is told, and what one of this process fills, is the same.
+    /// The kernel is given the same runs that an engine in this process fills.
     #[test]
     fn addresses_are_those_of_the_runs() {
         with(|make| {

@@ -2,9 +2,9 @@
 //! too.
 //!
 //! A [`RegionMut`] is filled once (by code, or by the kernel through
-//! [`Ring::read`](crate::Ring::read)), then frozen into a [`Region`]. From then on nobody can write
-//! it, so it may be shared between threads and between operations in flight; the last handle frees
-//! it (invariant I1: bodies are regions).
+//! [`Ring::read`](crate::Ring::read)), then frozen into a [`Region`]. From then on it cannot be
+//! written, so it may be shared between threads and between operations in flight; the last handle
+//! frees it (invariant I1: bodies are regions).
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
@@ -61,7 +61,7 @@ impl Drop for Pages {
 // owners below; the lease is `Send` by its type.
 unsafe impl Send for Pages {}
 // SAFETY: shared access is read-only: `Region` offers no `DerefMut`, and a `RegionMut` is the only
-// owner; the lease is `Sync` by its type, and nobody looks at it.
+// owner; the lease is `Sync` by its type, and it is never used.
 unsafe impl Sync for Pages {}
 
 /// Memory under construction: one owner, writable, zeroed at the start.
@@ -125,9 +125,9 @@ impl RegionMut {
         Region { pages: Arc::new(self.pages) }
     }
 
-    /// As [`freeze`](RegionMut::freeze); `lease` is dropped when the memory has been freed, that is
-    /// after the last handle, one that an operation in flight holds included. So an account of
-    /// memory can be kept exactly.
+    /// Freezes it as [`freeze`](RegionMut::freeze) does; `lease` is dropped when the memory has
+    /// been freed, that is after the last handle, one that an operation in flight holds included.
+    /// So an account of memory can be kept exactly.
     ///
     /// When the last handle was in a ring, the drop runs inside of
     /// [`Ring::next`](crate::Ring::next) or of the ring's own drop. A panic in it comes out there,
@@ -138,7 +138,8 @@ impl RegionMut {
         self.freeze()
     }
 
-    /// Where the kernel writes. Stable: a move of the `RegionMut` does not move the bytes.
+    /// Returns the address that the kernel writes to. Stable: a move of the `RegionMut` does not
+    /// move the bytes.
     pub(crate) fn addr(&mut self) -> *mut u8 {
         self.pages.ptr.as_ptr()
     }
@@ -188,7 +189,7 @@ impl Region {
 impl Deref for Region {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `ptr` is valid for `len` initialised bytes while the `Arc` lives; nobody writes
+        // SAFETY: `ptr` is valid for `len` initialised bytes while the `Arc` lives; nothing writes
         // after `freeze`.
         unsafe { std::slice::from_raw_parts(self.pages.ptr.as_ptr(), self.pages.len) }
     }

@@ -46,7 +46,7 @@ pub struct Stats {
     pub connections: usize,
     /// Operations in flight.
     pub ops: usize,
-    /// Send slots nobody holds.
+    /// Free send slots.
     pub tx_free: usize,
     /// Receive slots held by [`RxBuf`](crate::RxBuf)s.
     pub rx_leased: usize,
@@ -55,8 +55,9 @@ pub struct Stats {
 /// See [`leaked_rings`].
 static LEAKED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many rings of this process were leaked when they were dropped, because the kernel did not
-/// let go of their memory within five seconds (I3). Anything but zero deserves a line in a log.
+/// Returns how many rings of this process were leaked when they were dropped, because the kernel
+/// did not let go of their memory within five seconds (I3). Anything but zero deserves a line in a
+/// log.
 #[must_use]
 pub fn leaked_rings() -> usize {
     LEAKED.load(Ordering::Relaxed)
@@ -80,19 +81,20 @@ impl<E: Engine> Ring<E> {
         make: impl FnOnce(&Arena) -> io::Result<E>,
     ) -> io::Result<Ring<E>> {
         let arena = Arena::new(config.layout()?)?;
-        // Before the engine, which lets go of what the kernel has of it at the end of a ring only.
+        // Before the engine, which gives its descriptors back to the kernel at the end of a ring
+        // only.
         let waker = Waker::new()?;
         let engine = make(&arena)?;
         let inner = Inner::new(engine, arena, waker, config.ops(), config.connections);
         Ok(Ring { inner: ManuallyDrop::new(inner), not_send: PhantomData })
     }
 
-    /// Something that wakes this ring from other threads.
+    /// Returns a handle that wakes this ring from other threads.
     pub fn waker(&self) -> Waker {
         self.inner.waker.clone()
     }
 
-    /// Counters.
+    /// Returns the counters.
     pub fn stats(&self) -> Stats {
         Stats {
             calls: self.inner.engine.calls(),
@@ -103,28 +105,28 @@ impl<E: Engine> Ring<E> {
         }
     }
 
-    /// Connections whose descriptor is open, those being closed included.
+    /// Returns the number of connections whose descriptor is open, those being closed included.
     pub fn connections(&self) -> usize {
         self.inner.descs.in_use()
     }
 
-    /// Send slots nobody holds.
+    /// Returns the number of free send slots.
     pub fn tx_free(&self) -> usize {
         self.inner.arena.tx_free()
     }
 
-    /// A send slot, or `None` when all are in use.
+    /// Takes a send slot, `None` when all are in use.
     pub fn take_tx(&mut self) -> Option<TxBuf> {
         self.inner.arena.take_tx()
     }
 
-    /// Bytes of a send slot.
+    /// Returns the length of a send slot in bytes.
     pub fn tx_len(&self) -> usize {
         self.inner.arena.layout().tx_len as usize
     }
 
-    /// The engine's time. It stands still between waits where the engine has a clock of its own
-    /// ([`Sim`](crate::sim::Sim)).
+    /// Returns the engine's time. It stands still between waits where the engine has a clock of its
+    /// own ([`Sim`](crate::sim::Sim)).
     pub fn now(&self) -> Instant {
         self.inner.engine.now()
     }
@@ -147,8 +149,7 @@ impl<E: Engine> Ring<E> {
     /// Gives the connection the key that its events carry from now on.
     ///
     /// # Panics
-    /// When `conn` belongs to another ring: a mistake of the caller's that would otherwise touch a
-    /// stranger.
+    /// If `conn` belongs to another ring, which would otherwise touch a connection of this one.
     pub fn set_key(&mut self, conn: &Conn, key: Key) {
         let id = self.inner.id_of(conn);
         self.inner.descs.set_key(id, key);
@@ -190,8 +191,8 @@ impl<E: Engine> Ring<E> {
     /// closes it, and `buf` comes back with [`Event::Sent`]. Keep it to 64 KiB or so: progress
     /// inside one send cannot be seen.
     ///
-    /// On connections whose records the kernel seals, a send may be short. Whoever uses those sends
-    /// the rest:
+    /// On connections whose records the kernel seals, a send may be short. Programs that use those
+    /// send the rest:
     ///
     /// ```
     /// use sitar_io::{Busy, Conn, Engine, Event, Ring, SendBuf};
@@ -230,10 +231,10 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued)
     }
 
-    /// Asks to be told when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if
-    /// there is. Whoever fills a send slot only then holds none while the peer is slow. Once at a
-    /// time for a connection. Asked while a send is on its way, it may be answered before that has
-    /// ended, and of room that it will take.
+    /// Asks for an event when the socket has room (POLLOUT): [`Event::Writable`] follows, soon if
+    /// there is room already. A program that fills a send slot only then holds none while the peer
+    /// is slow. Once at a time for a connection. Asked while a send is on its way, it may be
+    /// answered before that has ended, and of room that it will take.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full.
@@ -250,8 +251,8 @@ impl<E: Engine> Ring<E> {
     /// [`wait`](Ring::wait). For what is large: a send slot of which the kernel takes everything is
     /// free at once, so that one slot serves many connections one after the other and stays in the
     /// processor's cache ([`Event::Sent`] then carries no buffer); and what was read is the next
-    /// event. All else is told after the next `wait`. With a polling kernel thread, which starts
-    /// operations by itself, this makes no call and hastens nothing.
+    /// event. Everything else is reported after the next `wait`. With a polling kernel thread,
+    /// which starts operations by itself, this makes no call and hastens nothing.
     ///
     /// # Errors
     /// As [`wait`](Ring::wait).
@@ -289,7 +290,7 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Whether [`peer`](Ring::peer) can answer on this kernel.
+    /// Returns whether [`peer`](Ring::peer) can answer on this kernel.
     pub fn has_peer(&self) -> bool {
         self.inner.engine.has_peer()
     }
@@ -384,7 +385,7 @@ impl<E: Engine> Ring<E> {
         self.inner.wait(until)
     }
 
-    /// The next event, `None` when all have been taken.
+    /// Takes the next event, `None` when all have been taken.
     #[allow(clippy::should_implement_trait, reason = "events borrow nothing, but a ring is not an iterator")]
     pub fn next(&mut self) -> Option<Event> {
         self.inner.next()

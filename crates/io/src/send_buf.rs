@@ -1,4 +1,4 @@
-//! What a send sends.
+//! Buffers and segments to send.
 
 use std::ops::Range;
 
@@ -8,11 +8,11 @@ use crate::{Region, TxBuf};
 /// them fits into a completion.
 pub(crate) const OPERATION_MAX: usize = 0x7fff_f000;
 
-/// At most so many pieces in one [`SendBuf::Gather`]: a head and a body. A `SendBuf` moves through
-/// the op table with every send, so it is kept small.
+/// Largest number of segments in one [`SendBuf::Gather`]: a head and a body. A `SendBuf` moves
+/// through the op table with every send, so it is kept small.
 pub const GATHER_MAX: usize = 2;
 
-/// One run of bytes to send.
+/// A run of bytes to send.
 #[derive(Debug)]
 pub enum Segment {
     /// The first [`filled`](TxBuf::filled) bytes of a send slot.
@@ -30,20 +30,21 @@ impl Segment {
     }
 }
 
-/// A range of a region, cut to what there is.
+/// Returns a range of a region, cut to what there is.
 fn part<'r>(region: &'r Region, range: &Range<usize>) -> &'r [u8] {
     let end = range.end.min(region.len());
     &region[range.start.min(end)..end]
 }
 
-/// What a send sends. It moves into the ring and comes back with [`Event::Sent`].
+/// The bytes of a send. They move into the ring and come back with
+/// [`Event::Sent`](crate::Event::Sent).
 #[derive(Debug)]
 pub enum SendBuf {
     /// The first [`filled`](TxBuf::filled) bytes of a send slot.
     Tx(TxBuf),
     /// A range of a region. A range beyond its end is cut to it.
     Shared(Region, Range<usize>),
-    /// Several pieces, one after the other, in one operation.
+    /// Several segments, one after the other, in one operation.
     Gather([Option<Segment>; GATHER_MAX]),
     /// The first [`filled`](TxBuf::filled) bytes of a send slot as one record of this content type
     /// (RFC 8446 §5.1), such as an alert: for connections whose records the kernel seals
@@ -53,7 +54,7 @@ pub enum SendBuf {
 }
 
 impl SendBuf {
-    /// Bytes in all.
+    /// Returns the number of bytes in all.
     #[must_use]
     pub fn len(&self) -> usize {
         let mut len = 0;
@@ -61,18 +62,18 @@ impl SendBuf {
         len
     }
 
-    /// Bytes that one send from byte `offset` on sends at most.
+    /// Returns how many bytes one send from byte `offset` on sends at most.
     pub(crate) fn wanted(&self, offset: usize) -> usize {
         self.len().saturating_sub(offset).min(OPERATION_MAX)
     }
 
-    /// Whether there is nothing to send.
+    /// Returns whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Calls `f` with the bytes of each piece, in order.
+    /// Calls `f` with the bytes of each segment, in order.
     pub(crate) fn each<'a>(&'a self, mut f: impl FnMut(&'a [u8])) {
         match self {
             SendBuf::Tx(tx) | SendBuf::Record(_, tx) => f(&tx[..tx.filled()]),

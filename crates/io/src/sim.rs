@@ -63,7 +63,8 @@ use crate::file::File;
 use crate::key::Key;
 use crate::sockopt::TlsTx;
 
-/// What passes between two waits at least, so that a program that never sleeps gets on in time.
+/// Time that passes between two waits at least, so that a program that never sleeps gets on in
+/// time.
 const TICK: Duration = Duration::from_micros(1);
 /// Steps of one wait at most: more means that scripts keep themselves busy for ever.
 const STEPS_MAX: usize = 10_000_000;
@@ -72,12 +73,12 @@ const BACKLOG_MAX: usize = 4096;
 /// Lines of a trace that are kept.
 const TRACE_MAX: usize = 100_000;
 
-/// What a [script](World::script) waits for.
+/// The event that a [script](World::script) waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Next {
     /// Something new on one of its streams: bytes, their end, a reset, or room to write.
     News,
-    /// That, or this moment, whichever comes first.
+    /// The same, or this moment, whichever comes first.
     At(Instant),
     /// Nothing: it has finished and is dropped, with the streams that it holds.
     Done,
@@ -97,7 +98,7 @@ struct Inner {
     scripts: RefCell<Vec<Option<Script>>>,
 }
 
-/// What there is in a world, on the kernel's side: to be compared with
+/// Counts of what a world's kernel holds, to be compared with
 /// [`Ring::stats`](crate::Ring::stats).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Census {
@@ -112,13 +113,13 @@ pub struct Census {
 }
 
 impl World {
-    /// A world whose faults and whose course depend on `seed` alone.
+    /// Makes a world whose faults and whose course depend on `seed` alone.
     #[must_use]
     pub fn new(seed: u64) -> World {
         World::with(seed, Faults::drawn(seed))
     }
 
-    /// A world with these faults. The seed decides when they strike.
+    /// Makes a world with these faults. The seed decides when they strike.
     #[must_use]
     pub fn with(seed: u64, faults: Faults) -> World {
         let state = State {
@@ -151,14 +152,14 @@ impl World {
         }))
     }
 
-    /// The time. Only differences mean anything: the beginning is that of the real clock when the
-    /// world was made.
+    /// Returns the time. Only differences mean anything: the beginning is that of the real clock
+    /// when the world was made.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.0.epoch + self.0.state.borrow().now
     }
 
-    /// The time since the world was made: the same in each run of a seed.
+    /// Returns the time since the world was made: the same in each run of a seed.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.0.state.borrow().now
@@ -177,7 +178,7 @@ impl World {
         self.0.state.borrow_mut().faults = faults;
     }
 
-    /// How long, in real time, a wait that would let virtual time jump first waits for a
+    /// Sets how long, in real time, a wait that would let virtual time jump first waits for a
     /// [`Waker`](crate::Waker) used by another thread. Zero at first: a world without other
     /// threads. With other threads a run depends on more than the seed.
     pub fn set_outside(&self, time: Duration) {
@@ -191,7 +192,7 @@ impl World {
         self.0.state.borrow_mut().kernel_tls = Some(sealing::TlsSupport { make: Rc::new(make), rekey });
     }
 
-    /// Connects to a listener by its key. As with TCP it succeeds before anybody accepts; the
+    /// Connects to a listener by its key. As with TCP it succeeds before it is accepted; the
     /// connection waits. One above the limit (4,096 waiting) is reset.
     #[must_use = "dropping a stream closes it"]
     pub fn connect(&self, listener: Key) -> Stream {
@@ -221,7 +222,7 @@ impl World {
         state.alert(Some(index));
     }
 
-    /// A file with these bytes, in memory.
+    /// Makes a file with these bytes, in memory.
     ///
     /// # Errors
     /// Those of memfd_create(2) and write(2).
@@ -247,7 +248,7 @@ impl World {
         self.0.state.borrow_mut().lose = true;
     }
 
-    /// Whether the lie has been told.
+    /// Returns whether the lie has been told.
     #[must_use]
     pub fn has_lied(&self) -> bool {
         self.0.state.borrow().lied
@@ -261,7 +262,7 @@ impl World {
         self.0.state.borrow().blamed
     }
 
-    /// What there is.
+    /// Returns the counts.
     #[must_use]
     pub fn census(&self) -> Census {
         let state = self.0.state.borrow();
@@ -273,7 +274,7 @@ impl World {
         }
     }
 
-    /// A hash of all that has happened: equal for equal runs.
+    /// Returns a hash of all that has happened: equal for equal runs.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.0.state.borrow().hash
@@ -284,7 +285,7 @@ impl World {
         self.0.state.borrow_mut().trace.get_or_insert_default();
     }
 
-    /// The lines kept so far.
+    /// Takes the lines kept so far.
     #[must_use]
     pub fn take_trace(&self) -> Vec<String> {
         self.0.state.borrow_mut().trace.as_mut().map(std::mem::take).unwrap_or_default()

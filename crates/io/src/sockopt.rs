@@ -1,4 +1,4 @@
-//! Options of a connection's socket, and what the kernel must be told to seal TLS records.
+//! Options of a connection's socket, and the keys with which the kernel seals TLS records.
 
 use std::fmt;
 use std::io;
@@ -49,7 +49,7 @@ impl SockOpt {
 /// accepts inherit it.
 ///
 /// # Errors
-/// What setsockopt(2) says: the socket is not TCP's.
+/// Those of setsockopt(2): the socket is not TCP's.
 pub fn set_tcp_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     let value = bytes.to_ne_bytes();
     Ok(set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &value)?)
@@ -84,10 +84,10 @@ pub enum TlsCipher {
 }
 
 impl TlsCipher {
-    /// All of them.
+    /// Every cipher.
     pub const ALL: [TlsCipher; 3] = [TlsCipher::Aes128Gcm, TlsCipher::Aes256Gcm, TlsCipher::ChaCha20Poly1305];
 
-    /// Bytes of its key.
+    /// Returns the length of its key in bytes.
     #[must_use]
     pub fn key_len(self) -> usize {
         match self {
@@ -121,7 +121,7 @@ impl TlsTx {
     /// Bytes of the longest of the structures.
     pub(crate) const MAX: usize = 56;
 
-    /// `None` when `key` has not the length that `cipher` needs.
+    /// Makes the structure, `None` when `key` does not have the length that `cipher` needs.
     #[must_use]
     pub fn tls13(cipher: TlsCipher, key: &[u8], iv: &[u8; 12], sequence: u64) -> Option<TlsTx> {
         if key.len() != cipher.key_len() {
@@ -188,7 +188,7 @@ mod tests {
         assert!(matches!(answer, Err(Errno::NOENT | Errno::NOTCONN)), "{answer:?}");
     }
 
-    /// How much an accepted socket takes for a peer that does not read.
+    /// Returns how much an accepted socket takes for a peer that does not read.
     fn taken(lowat: Option<u32>) -> usize {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         rustix::net::sockopt::set_socket_send_buffer_size(&listener, 2 << 20).unwrap();

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// Bits of an id that say where the entry is. The others number the uses of that place.
+/// Bits of an id that are the index of the entry. The others number the uses of that place.
 const INDEX_BITS: u32 = 20;
 /// Entries of a table at most.
 pub(crate) const CAPACITY_MAX: u32 = 1 << INDEX_BITS;

@@ -13,8 +13,7 @@ use crate::sockopt;
 /// Bytes of a receive slot that stand in front of the datagram: who sent it, and how it was
 /// coalesced. So a ring that receives datagrams of up to n bytes needs receive slots of n + 72.
 pub const DATAGRAM_HEAD: usize = OUT + NAME + CONTROL;
-/// What the kernel coalesces is shorter than this, head included: slots of this size hold all of
-/// it.
+/// Upper bound of what the kernel coalesces, head included: slots of this size hold all of it.
 pub const COALESCED_MAX: usize = DATAGRAM_HEAD + 65_535;
 
 /// `struct io_uring_recvmsg_out`: length of the name, of the control messages, of the payload;
@@ -29,7 +28,7 @@ pub(crate) const CONTROL: usize = 24;
 // linux/udp.h
 pub(crate) const UDP_SEGMENT: i32 = 103;
 const UDP_GRO: i32 = 104;
-/// As many datagrams may be cut from one send (UDP_MAX_SEGMENTS before 6.9).
+/// Largest number of datagrams that are cut from one send (UDP_MAX_SEGMENTS before 6.9).
 pub(crate) const SEGMENTS_MAX: usize = 64;
 /// The largest datagram over IPv4.
 pub(crate) const DATAGRAM_MAX: usize = 65_507;
@@ -37,7 +36,7 @@ pub(crate) const DATAGRAM_MAX: usize = 65_507;
 /// A bound datagram socket as a ring uses it. Clones are handles to the same one. Dropping it ends
 /// nothing by itself: cancel its receive, or drop the ring.
 #[derive(Clone)]
-#[must_use = "a socket that nobody receives from is deaf"]
+#[must_use = "nothing arrives until the socket is received from"]
 pub struct Udp {
     pub(crate) shared: Rc<Shared>,
 }
@@ -121,7 +120,7 @@ impl Datagrams {
         &self.buf
     }
 
-    /// The same, to be decrypted in place.
+    /// The same bytes, writable, so that they can be decrypted in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buf
     }
@@ -141,7 +140,7 @@ impl fmt::Debug for Datagrams {
     }
 }
 
-/// What stands in front of a datagram.
+/// The head that stands in front of a datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Head {
     pub(crate) from: SocketAddr,
@@ -189,7 +188,7 @@ impl Head {
     }
 }
 
-/// The size that a control message about coalescing tells.
+/// Returns the size in a control message about coalescing.
 fn coalesced(control: &[u8]) -> Option<u32> {
     const LEN: usize = size_of::<libc::cmsghdr>();
     let level_at = std::mem::offset_of!(libc::cmsghdr, cmsg_level);
@@ -199,7 +198,8 @@ fn coalesced(control: &[u8]) -> Option<u32> {
     u32::try_from(int(LEN)?).ok().filter(|size| tells && *size > 0)
 }
 
-/// What is in a slot that a receive of datagrams filled. `None` when that cannot be true (I4).
+/// Returns the sender and the datagrams in a slot that was received into, `None` when they cannot
+/// be true (I4).
 ///
 /// Where the kernel coalesces, it says so in a control message, and there is room for one. A socket
 /// on which others were asked for too (SO_TIMESTAMP, for example) may have lost it, and where one
@@ -215,7 +215,7 @@ pub(crate) fn take(mut buf: RxBuf, coalesces: bool) -> Option<(SocketAddr, Datag
     ))
 }
 
-/// An address as the kernel has it, and its length.
+/// Returns an address as the kernel has it, and its length.
 pub(crate) fn sockaddr(address: SocketAddr) -> ([u8; NAME], usize) {
     let mut bytes = [0; NAME];
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -237,7 +237,7 @@ pub(crate) fn sockaddr(address: SocketAddr) -> ([u8; NAME], usize) {
     }
 }
 
-/// The reverse.
+/// Reads an address that [`sockaddr`] has written.
 pub(crate) fn address(bytes: &[u8]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
     let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);

@@ -35,7 +35,7 @@ impl Waker {
         let _ = rustix::io::write(&self.inner.fd, &1_u64.to_ne_bytes());
     }
 
-    /// Whether it was used since this was asked last. The descriptor stays readable.
+    /// Returns whether it was used since the last call. The descriptor stays readable.
     pub(crate) fn take(&self) -> bool {
         self.inner.rung.swap(false, Ordering::Acquire)
     }
@@ -58,8 +58,8 @@ impl Waker {
         }
     }
 
-    /// Takes the wake-ups that have come. Blocks when there are none: ask only after readiness was
-    /// reported.
+    /// Takes the wake-ups that have come. Blocks when there are none: call it only after readiness
+    /// was reported.
     pub(crate) fn clear(&self) {
         // A signal may interrupt it; then the next wake-up finds the counter where it was.
         let _ = rustix::io::read(&self.inner.fd, &mut [0; 8]);

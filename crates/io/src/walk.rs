@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// What links may lead to.
+/// The places that links may lead to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bounds<'b> {
     /// The root's own absolute paths, first the one without links and `..`. Without any, no link
@@ -61,7 +61,7 @@ pub fn open(
     Err(Errno::AGAIN)
 }
 
-/// What is still to be looked up of a path: all of it from this byte on.
+/// The part of a path that is still to be looked up: all of it from this byte on.
 struct Ahead {
     path: Vec<u8>,
     from: Option<usize>,
@@ -84,7 +84,7 @@ impl Ahead {
 /// A directory, by the names that lead to it, none of which is a link.
 #[derive(Default)]
 struct Place {
-    /// From `/` and not from the root.
+    /// Whether the names begin at `/` and not at the root.
     is_outside: bool,
     names: Vec<Vec<u8>>,
     /// Open, unless it has not been needed yet, or is the place that the names are counted from.
@@ -238,7 +238,7 @@ impl Walk<'_> {
         self.follow(&link).map(Found::Link)
     }
 
-    /// Where a link leads. An absolute one leads there from `/`.
+    /// Returns where a link leads. An absolute one leads there from `/`.
     fn follow(&mut self, link: &OwnedFd) -> Result<Vec<u8>, Errno> {
         self.links += 1;
         if self.links > LINKS_MAX {
@@ -291,7 +291,7 @@ impl Walk<'_> {
     }
 }
 
-/// What a name leads to.
+/// The result of looking up a name.
 enum Found {
     /// A directory, which is where the walk is now.
     Here,
@@ -313,7 +313,7 @@ const PATH_MAX: usize = 4096;
 const LINKS_MAX: u32 = 40;
 /// Lookups in one walk: more than any honest path takes.
 const LOOKUPS_MAX: u32 = 4096;
-/// How often a walk is tried that a rename got in the way of.
+/// Number of tries of a walk that a rename got in the way of.
 const ATTEMPTS: u32 = 16;
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Epoll {
         Ok(())
     }
 
-    /// What has been moved has been moved, as on io_uring.
+    /// Bytes that were moved stay moved, as on io_uring.
     fn end_partly(&mut self, op: EntryId, done: usize) {
         self.end(op, if done > 0 { Ok(done) } else { Err(Errno::CANCELED) });
     }

@@ -19,7 +19,7 @@ const SENDS: usize = 64;
 
 /// A datagram socket that operations in flight use, and what is known of its readiness.
 pub(super) struct Socket {
-    /// What the interest list knows it by. Open as long as an operation in flight holds it.
+    /// Its descriptor in the interest list. Open as long as an operation in flight holds it.
     raw: RawFd,
     readable: bool,
     writable: bool,

@@ -1,4 +1,4 @@
-//! What the kernel says of readiness.
+//! Readiness, as the kernel reports it.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -27,7 +27,7 @@ impl Epoll {
         let Some(socket) = memory.listener(op) else { return self.end(op, Err(Errno::BADF)) };
         if !self.accepts.iter().any(|accept| accept.listener == listener) {
             self.calls += 2;
-            // Without it an accept would block when somebody else was faster.
+            // Without it an accept would block when another process was faster.
             let done = rustix::io::ioctl_fionbio(socket, true).and_then(|()| {
                 let data = epoll::EventData::new_u64(LISTENER | u64::from(listener.cast_unsigned()));
                 epoll::add(&self.epoll, socket, data, edge(epoll::EventFlags::IN))
@@ -83,8 +83,8 @@ impl Epoll {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
             };
-            // A full table refuses whom it has let in, and the accept ends: io_uring's way. It
-            // closes as it is dropped.
+            // A full table refuses the connection that was accepted, and the accept ends:
+            // io_uring's way. It closes as it is dropped.
             let (slot, generation) = self.places.insert(fd).map_err(|_| Errno::NFILE)?;
             let Some(sock) = self.places.get(slot) else { continue };
             self.calls += 1;
@@ -154,7 +154,7 @@ impl Epoll {
         self.ask_about_room(slot);
     }
 
-    /// If somebody wants to know about room, and no send that was handed over is before it, asks
+    /// If an operation waits for room, and no send that was handed over is before it, asks
     /// the kernel itself: what is remembered of a socket is an upper bound. If there is no room the
     /// kernel remembers the question, and reports an edge when there is.
     pub(super) fn ask_about_room(&mut self, slot: u32) {

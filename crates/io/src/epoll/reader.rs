@@ -41,7 +41,7 @@ enum Task {
     Look(Look),
 }
 
-/// What the helper has read.
+/// A finished job of the helper.
 pub(super) struct Done {
     pub(super) op: EntryId,
     pub(super) result: Result<usize, Errno>,
@@ -50,23 +50,23 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// What was found.
+    /// Takes what was found.
     ///
     /// # Errors
-    /// It failed, which `result` says too.
+    /// The error that `result` has too.
     pub(super) fn take_found(&mut self) -> Result<Answer, Errno> {
         self.result?;
         self.found.take().ok_or(Errno::IO)
     }
 
-    /// The bytes, none when it failed.
+    /// Returns the bytes, none when it failed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.result.unwrap_or(0).min(self.buffer.len())]
     }
 }
 
 pub(super) struct Reader {
-    /// `None`: it has been told to end.
+    /// `None` after the helper was asked to end.
     jobs: Option<SyncSender<Job>>,
     done: Receiver<Done>,
     /// Rung by the helper after each job.
@@ -93,7 +93,7 @@ impl Reader {
                             Err(errno) => (Err(errno), None),
                         },
                     };
-                    // Before the result is told: the ring's handle is then the last one.
+                    // Before the result is sent: the ring's handle is then the last one.
                     drop(file);
                     if finished.send(Done { op, result, found, buffer }).is_err() {
                         return;
@@ -106,7 +106,7 @@ impl Reader {
         Ok(Reader { jobs: Some(jobs), done, bell, buffers, thread: Some(thread) })
     }
 
-    /// Has the helper read up to `len` bytes. `Ok(false)` when it has enough to do.
+    /// Lets the helper read up to `len` bytes. Returns `Ok(false)` when it has enough to do.
     ///
     /// # Errors
     /// EIO when there is no helper any more.
@@ -114,7 +114,7 @@ impl Reader {
         self.ask(op, file, Task::Read { at, len: len.min(BUFFER) }, |_| {})
     }
 
-    /// Has the helper open, or look at, the file at `path` below `dir`. `Ok(false)` when it has
+    /// Lets the helper open, or look at, the file at `path` below `dir`. `Ok(false)` when it has
     /// enough to do.
     ///
     /// # Errors
@@ -137,11 +137,11 @@ impl Reader {
         let jobs = self.jobs.as_ref().ok_or(Errno::IO)?;
         let Some(mut buffer) = self.buffers.pop() else { return Ok(false) };
         fill(&mut buffer);
-        // As many places as buffers: it fails only when nobody is there.
+        // As many places as buffers: it fails only when the helper has gone.
         jobs.try_send(Job { op, file: file.clone(), task, buffer }).map(|()| true).map_err(|_| Errno::IO)
     }
 
-    /// The next result; give it back with [`recycle`](Reader::recycle).
+    /// Takes the next result; give it back with [`recycle`](Reader::recycle).
     pub(super) fn next(&mut self) -> Option<Done> {
         self.done.try_recv().ok()
     }

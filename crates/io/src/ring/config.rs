@@ -29,8 +29,8 @@ const OPS_PER_CONNECTION: u32 = 3;
 /// Operations beyond that: accepts, cancels, the waker, and [`OPS_RESERVED`] that are not for the
 /// program. Past them the answer is `Busy`, and closes are put off.
 const OPS_EXTRA: u32 = 1024;
-/// How many of these are kept for operations that end others (`Op::ends_others`). Nothing else can
-/// make room in a table that is full of operations that wait for a peer.
+/// Places of these that are kept for operations that end others (`Op::ends_others`). Nothing else
+/// can make room in a table that is full of operations that wait for a peer.
 pub(super) const OPS_RESERVED: usize = 16;
 
 /// Completions taken from the engine at a time; the rest stays in its queue.

@@ -40,7 +40,7 @@ impl<E: Engine> Ring<E> {
         Ok(Udp::new(Some(socket), address, key, coalesces))
     }
 
-    /// Whether received datagrams can be coalesced by this engine.
+    /// Returns whether received datagrams can be coalesced by this engine.
     pub fn has_gro(&self) -> bool {
         self.inner.engine.has_gro()
     }
@@ -67,7 +67,7 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued.map_err(drop))
     }
 
-    /// Sends `buf` to `to`: as one datagram, or with `segment_size` as many of so many bytes each,
+    /// Sends `buf` to `to`: as one datagram, or with `segment_size` as many of that size,
     /// of which the last may be shorter (GSO, at most 64 in one send and 65,507 bytes). `buf` comes
     /// back with [`Event::SentTo`](crate::Event::SentTo). Order means nothing among datagrams, also
     /// here.

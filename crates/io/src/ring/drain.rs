@@ -10,7 +10,7 @@ use crate::engine::{Completion, Engine, Memory};
 use crate::op::Op;
 use crate::table::EntryId;
 
-/// How long a ring that is dropped waits for the kernel to finish with its memory before it leaks
+/// Time that a ring that is dropped gives the kernel to finish with its memory before it leaks
 /// it.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -35,9 +35,9 @@ impl<E: Engine> Inner<E> {
         }
     }
 
-    /// Cancels everything and waits until the kernel has let go of all of it. `false` when it does
-    /// not. The first panic of a lease that was dropped on the way, or of a simulated peer, is left
-    /// in `panic`: it must not keep the rest from ending.
+    /// Cancels everything and waits until the kernel has let go of all of it. Returns `false` when
+    /// it does not. The first panic of a lease that was dropped on the way, or of a simulated peer,
+    /// is left in `panic`: it must not keep the rest from ending.
     pub(super) fn drain(&mut self, panic: &mut Option<Box<dyn Any + Send>>) -> bool {
         let deadline = self.engine.now() + DRAIN;
         self.after = None;

@@ -1,4 +1,4 @@
-//! What becomes of each completion.
+//! From completions to events.
 
 use rustix::io::Errno;
 
@@ -13,12 +13,12 @@ use crate::sockopt::SockOpt;
 use crate::table::EntryId;
 use crate::udp::{self, Udp};
 
-/// What a completion comes to: an event, none where no handle is left, or why it cannot be true
+/// The result of a completion: an event, none where no handle is left, or why it cannot be true
 /// (I4).
 type Ending = Result<Option<Event>, &'static str>;
 
-/// Whether a cancel was not even tried, for want of something. That there was nothing to cancel, or
-/// that it came too late, is an answer.
+/// Returns whether a cancel was not even tried, for want of something. That there was nothing to
+/// cancel, or that it came too late, is an answer.
 fn failed(cancel: Result<u32, Errno>) -> bool {
     matches!(cancel, Err(Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }
@@ -108,8 +108,8 @@ impl<E: Engine> Inner<E> {
 
     /// Turns the terminal completion of `op`, which has left the table, into an event.
     ///
-    /// What is sent may hold a lease, whose drop is the program's code and may panic. So it is
-    /// dropped last, when everything that is to be noted has been.
+    /// A buffer that was sent may hold a lease, whose drop is the program's code and may panic. So
+    /// it is dropped last, when everything that is to be noted has been.
     fn ended(&mut self, id: EntryId, op: Op, result: Result<u32, Errno>, buf: Option<RxBuf>) -> Ending {
         let bytes = result.map(|count| count as usize);
         Ok(match op {

@@ -1,4 +1,4 @@
-//! What a ring owns, and how an operation enters its table.
+//! The parts of a ring, and the way of an operation into its table.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -16,8 +16,8 @@ use crate::op::Op;
 use crate::table::{EntryId, Table};
 use crate::waker::Waker;
 
-/// The second event of one completion, an end, which comes out only if it still concerns anybody by
-/// then.
+/// The second event of one completion, an end, which is reported only if its connection is
+/// still open by then.
 pub(super) enum After {
     Accept { listener: Key, error: Option<Errno> },
     Recv { from: SlotId, end: RecvEnd },
@@ -44,7 +44,7 @@ pub(super) struct Inner<E> {
     pub(super) waker: Waker,
     pub(super) waking: bool,
     pub(super) completions: VecDeque<Completion>,
-    /// What a submit brought, for after the next wait.
+    /// Completions that a submit brought, kept for after the next wait.
     pub(super) later: VecDeque<Completion>,
     /// A second event of one completion.
     pub(super) after: Option<After>,
@@ -56,7 +56,7 @@ pub(super) struct Inner<E> {
     pub(super) cancelled_all: bool,
 }
 
-/// Gives the engine the receive slots that nobody holds.
+/// Gives the engine the free receive slots.
 pub(super) fn offer_slots<E: Engine>(arena: &Arena, engine: &mut E) {
     let len = arena.layout().rx_len;
     arena.publish(|slot| engine.publish(slot, arena.rx_addr(slot), len));
@@ -128,7 +128,7 @@ impl<E: Engine> Inner<E> {
         Ok(id)
     }
 
-    /// Gives an operation of the table to the engine. `false` when its queue is full.
+    /// Gives an operation of the table to the engine. Returns `false` when its queue is full.
     pub(super) fn hand_over(&mut self, id: EntryId) -> bool {
         let Some(op) = self.ops.get_mut(id) else { return false };
         if matches!(op, Op::Recv(_) | Op::RecvFrom(_)) {
@@ -137,8 +137,8 @@ impl<E: Engine> Inner<E> {
         }
         // MSG_WAITALL is refused on sockets that have the kernel's TLS.
         let whole = !op.slot().is_some_and(|slot| self.descs.has_ulp(slot));
-        // Of those that wait for receive slots, whoever got none is served before whoever did: or
-        // one flood would take them all, again and again.
+        // Of the connections that wait for receive slots, those that got none are served before
+        // those that did: or one flood would take them all, again and again.
         let yields = match op {
             Op::Recv(from) => self.descs.take_served(*from),
             _ => false,

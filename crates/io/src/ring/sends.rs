@@ -81,7 +81,7 @@ impl<E: Engine> Inner<E> {
     /// Tries again what the engine's queue had no room for.
     pub(super) fn retry_sends(&mut self) {
         for _ in 0..self.stalled.len() {
-            // Whoever finds no room again is pushed again, and so would be all others.
+            // A connection that finds no room again is pushed again, and so would be all others.
             let (Some(to), before) = (self.stalled.pop(), self.stalled.len()) else { return };
             self.begin_turn(to);
             if self.stalled.len() > before {
@@ -90,8 +90,8 @@ impl<E: Engine> Inner<E> {
         }
     }
 
-    /// Cancels a send whose turn has not come. `false` when it is none: then it is the engine's to
-    /// cancel.
+    /// Cancels a send whose turn has not come. Returns `false` when it is none: then it is the
+    /// engine's to cancel.
     pub(super) fn take_back(&mut self, id: EntryId) -> bool {
         let Some(Op::Send { to, turn, .. }) = self.ops.get(id) else { return false };
         let (to, next) = match *turn {

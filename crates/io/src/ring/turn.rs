@@ -9,8 +9,8 @@ use crate::engine::{Completion, Engine, Memory};
 use crate::op::{Op, Sending, Turn};
 use crate::send_buf::SendBuf;
 
-/// How soon to try again what found a table full. A completion, which makes room, ends the wait
-/// earlier.
+/// Pause before a second try of what found a table full. A completion, which makes room, ends the
+/// wait earlier.
 const RETRY: Duration = Duration::from_millis(1);
 
 impl<E: Engine> Inner<E> {
@@ -61,20 +61,20 @@ impl<E: Engine> Inner<E> {
             if !completion.more {
                 self.give_back_early(completion);
             }
-            // Or whoever submits for each event would never come to the end of events, nor back to
-            // what only a wait does.
+            // Otherwise a program that submits for each event would never come to the end of
+            // events, nor back to what only a wait does.
             self.later.push_back(completion);
         }
         Ok(())
     }
 
-    /// The engine's next completion, as long as there is room for it.
+    /// Takes the engine's next completion, as long as there is room for it.
     fn take(&mut self) -> Option<Completion> {
         let is_room = self.completions.len() + self.later.len() < COMPLETIONS;
         if is_room { self.engine.next() } else { None }
     }
 
-    /// A send that has ended needs its slot no more, although its event is not yet told, if all of
+    /// Gives back the slot of a send that has ended, before its event is reported, if all of
     /// it was sent.
     fn give_back_early(&mut self, completion: Completion) {
         if let Some(Op::Send { buf, offset, turn: Turn::Given { .. }, .. }) = self.ops.get_mut(completion.id)

@@ -1,4 +1,4 @@
-//! What goes wrong, and how often: all of it drawn from one seed.
+//! Faults and how often they occur: all of it drawn from one seed.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Rng {
     }
 }
 
-/// How often each thing goes wrong, in cases of 1,000 (each time it could), and how slow the
+/// The frequency of each fault, in cases of 1,000 in which it could occur, and how slow the
 /// simulated network is.
 ///
 /// Everything here is something that a kernel may do by its own rules; for one that breaks them see
@@ -77,7 +77,7 @@ pub struct Faults {
     /// A cancel races with its target: it comes too late, or just after the target's own end, or is
     /// reported first.
     pub cancel_race: u16,
-    /// An operation ends with ECANCELED although nobody cancelled it.
+    /// An operation ends with ECANCELED although it was not cancelled.
     pub cancelled: u16,
     /// A connection breaks: ECONNRESET from a receive or a send, or EPIPE from a send; what was
     /// under way is lost.
@@ -105,7 +105,7 @@ pub struct Faults {
     pub close_error: u16,
     /// The end of the stream comes with a receive slot, of which nothing was filled.
     pub eof_with_slot: u16,
-    /// The waker's operation ends although nobody woke.
+    /// The waker's operation ends although no wake-up came.
     pub spurious_wake: u16,
     /// A read of a file ends before all was read.
     pub short_read: u16,
@@ -218,7 +218,7 @@ pub enum Lie {
 }
 
 impl Lie {
-    /// All of them.
+    /// Every lie.
     pub const ALL: [Lie; 13] = [
         Lie::UnknownOp,
         Lie::StaleOp,

@@ -30,7 +30,7 @@ use crate::waker::Waker;
 
 /// Receives of one connection in one go, as the kernel bounds them.
 const RECEIVES_MAX: usize = 32;
-/// What the submission queue holds.
+/// Entries of the submission queue.
 const QUEUE_MAX: usize = 4096;
 
 /// An operation as this kernel holds it.
@@ -59,7 +59,8 @@ impl Work {
         Work::Look { look, dir: dir.clone(), path: path.to_owned(), ready: Duration::ZERO }
     }
 
-    /// Its start and its completions in a trace.
+    /// Returns the names of its start and of its completions in a trace, which the hash of a run
+    /// covers.
     fn names(&self) -> (&'static str, &'static str) {
         match self {
             Work::Accept(_) => ("accept", "accept ="),
@@ -94,7 +95,7 @@ pub(super) struct Task {
     last: (Duration, u64),
 }
 
-/// What belongs to one ring. A ring made anew in the same world starts with a fresh one.
+/// The kernel's side of one ring. A second ring in the same world starts with a fresh one.
 #[derive(Default)]
 pub(super) struct Kernel {
     /// The file table: which link lives in each place.
@@ -107,7 +108,7 @@ pub(super) struct Kernel {
     visible: VecDeque<Completion>,
     /// Receive slots that the ring has published.
     slots: VecDeque<u16>,
-    /// What the ring has not asked for yet.
+    /// Answers that the ring has not asked for yet.
     answers: Vec<(EntryId, Answer)>,
     rx_len: usize,
 }
@@ -137,7 +138,7 @@ impl Kernel {
         !self.visible.is_empty()
     }
 
-    /// When the next completion is to be reported.
+    /// Returns when the next completion is to be reported.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.posted.peek().map(|Reverse(posted)| posted.due)
     }
@@ -156,7 +157,7 @@ impl Kernel {
         self.answers.iter().filter(|(_, answer)| matches!(answer, Answer::File(_))).count()
     }
 
-    /// The waker whose operation is in flight.
+    /// Returns the waker whose operation is in flight.
     pub(super) fn waker(&self) -> Option<Waker> {
         self.tasks.iter().find_map(|task| match &task.work {
             Work::Wake(waker) => Some(waker.clone()),
@@ -212,7 +213,7 @@ impl State {
         Ok(())
     }
 
-    /// Starts what was queued. `false` when the kernel took only some of it.
+    /// Starts what was queued. Returns `false` when the kernel took only some of it.
     pub(super) fn start_queued(&mut self, memory: &mut Memory<'_>) -> bool {
         while !self.kernel.queue.is_empty() {
             if self.rng.chance(self.faults.partial_submit) {

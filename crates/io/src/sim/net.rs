@@ -24,7 +24,7 @@ impl End {
     }
 }
 
-/// What travels.
+/// Something that travels over a link.
 enum Chunk {
     Bytes(Vec<u8>),
     Fin,
@@ -61,7 +61,7 @@ impl Pipe {
     }
 }
 
-/// What one end knows of its connection.
+/// The state of a connection as one end knows it.
 #[derive(Clone, Copy, Default)]
 struct Knows {
     closed: bool,
@@ -80,13 +80,13 @@ pub(super) struct Link {
     pub(super) watcher: Option<usize>,
     /// The peer found no room: its script is to hear when there is some.
     pub(super) wants_room: bool,
-    /// It has been broken off, which nobody was told yet.
+    /// It has been broken off, which has not been reported yet.
     broken: bool,
-    /// What the kernel does on the server's end.
+    /// The TLS that the kernel does on the server's end.
     pub(super) tls: Tls,
 }
 
-/// What became of an attempt to read.
+/// The result of an attempt to read.
 pub(super) enum Found {
     Bytes(usize),
     Eof,
@@ -164,7 +164,7 @@ impl Link {
         self.pipes[End::Peer as usize].fin || self.ends[End::Server as usize].reset
     }
 
-    /// How many bytes can be read now, or what there is instead.
+    /// Returns how many bytes can be read now, or what there is instead.
     pub(super) fn look(&mut self, by: End) -> Result<Found, Errno> {
         let pipe = &self.pipes[by.other() as usize];
         let knows = &mut self.ends[by as usize];
@@ -205,7 +205,7 @@ impl Link {
         clock.due.push(self.pipes[from as usize].push(due, Chunk::Reset));
     }
 
-    /// As close(2): bytes that were not read turn it into a reset.
+    /// Closes an end as close(2) does: bytes that were not read turn it into a reset.
     pub(super) fn close(&mut self, end: End, clock: &mut Clock<'_>) {
         if std::mem::replace(&mut self.ends[end as usize].closed, true) {
             return;
@@ -232,7 +232,7 @@ impl Link {
         }
     }
 
-    /// What `from` sent arrives at the other end, as far as it is due.
+    /// Delivers to the other end what `from` has sent, as far as it is due.
     pub(super) fn arrive(&mut self, from: End, clock: &mut Clock<'_>) {
         let to = from.other();
         while let Some((due, _)) = self.pipes[from as usize].transit.front() {

@@ -2,8 +2,8 @@
 //!
 //! It knows no cryptography: the world's owner says what becomes of a record. It is strict where
 //! Linux is (`MSG_WAITALL` after TCP_ULP, TCP_ULP after a FIN, a second key), and as careless: a
-//! send is over when it is sealed, even if its record still waits for room, and whoever shuts down
-//! or closes then loses that record.
+//! send is over when it is sealed, even if its record still waits for room, and a program that
+//! shuts down or closes then loses that record.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -17,10 +17,10 @@ use crate::sockopt::{SockOpt, TlsTx};
 /// Seals records: content type and plain text in, the record out.
 pub type Seal = Box<dyn FnMut(u8, &[u8]) -> Vec<u8>>;
 
-/// What the kernel of a world has of TLS.
+/// The TLS of a world's kernel.
 pub(super) struct TlsSupport {
     pub(super) make: Rc<dyn Fn(&TlsTx) -> Seal>,
-    /// It takes another key later (Linux 6.14).
+    /// Whether a connection takes another key later (Linux 6.14).
     pub(super) rekey: bool,
 }
 

@@ -15,7 +15,7 @@ use crate::udp::{DATAGRAM_HEAD, DATAGRAM_MAX, Head, SEGMENTS_MAX};
 /// Datagrams that wait at one address; what comes on top is lost.
 const INBOX_MAX: usize = 256;
 
-/// What waits at an address.
+/// Datagrams that wait at an address.
 #[derive(Default)]
 pub(super) struct Inbox {
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -42,7 +42,7 @@ impl World {
 
 impl Socket {
     /// Puts a datagram on its way. Whether it arrives is up to the network; one for an address that
-    /// nobody has is lost.
+    /// no socket has is lost.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) {
         let Some(world) = self.world.upgrade() else { return };
         let state = &mut *world.state.borrow_mut();

@@ -1,4 +1,4 @@
-//! All that changes in a world: clock, network and kernel in one place.
+//! The state of a world: clock, network and kernel in one place.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -28,7 +28,7 @@ pub(super) enum Due {
     Datagram(usize),
 }
 
-/// When a script is to be called.
+/// The moment at which a script is to be called.
 #[derive(Default)]
 pub(super) struct Alarm {
     pub(super) news: bool,
@@ -44,7 +44,7 @@ pub(super) struct State {
     /// good.
     pub(super) links: Vec<Link>,
     pub(super) backlogs: Vec<(Key, VecDeque<usize>)>,
-    /// What waits at each address of a datagram socket.
+    /// Datagrams that wait at each address of a datagram socket.
     pub(super) inboxes: BTreeMap<SocketAddr, Inbox>,
     /// Datagrams ever sent: from, to, bytes; `None` when they have arrived.
     pub(super) datagrams: Vec<Option<(SocketAddr, SocketAddr, Vec<u8>)>>,
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// When something happens next.
+    /// Returns the moment at which something happens next.
     pub(super) fn next_moment(&self) -> Option<Duration> {
         let event = self.timeline.peek().map(|Reverse((when, _, _))| *when);
         event.into_iter().chain(self.kernel.next_due()).min()

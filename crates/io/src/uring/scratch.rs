@@ -122,7 +122,7 @@ impl Control {
 const VECTORS: usize = if GATHER_MAX > RUNS_MAX { GATHER_MAX } else { RUNS_MAX };
 const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
-/// Nothing to send, nowhere.
+/// A header without bytes and address.
 const NO_HEADER: libc::msghdr =
     // SAFETY: integers and raw pointers, of which zero is a value.
     unsafe { std::mem::zeroed() };
@@ -217,8 +217,8 @@ impl Scratch<'_> {
         with_command(entry.build(), SOCKET_URING_OP_GETSOCKOPT)
     }
 
-    /// What a successful `memory_info` wrote about the send queue, if it wrote so much (`written`
-    /// bytes).
+    /// Returns what a successful `memory_info` wrote about the send queue, `None` if `written`
+    /// bytes do not reach as far.
     pub(super) fn queued(&mut self, written: u32) -> Option<u32> {
         // SAFETY: as in `address`.
         let memory = unsafe { self.memory.as_ref() };
@@ -255,7 +255,7 @@ impl Scratch<'_> {
         with_command(entry, SOCKET_URING_OP_GETSOCKOPT)
     }
 
-    /// What a successful `peer` wrote.
+    /// Returns what a successful `peer` wrote.
     pub(super) fn address(&mut self) -> Option<SocketAddr> {
         // SAFETY: called at the terminal completion only, so the kernel has finished with this
         // memory.
@@ -327,14 +327,14 @@ impl Scratch<'_> {
             .build()
     }
 
-    /// What a successful `stat` wrote.
+    /// Returns what a successful `stat` wrote.
     pub(super) fn found(&mut self) -> FileStat {
         // SAFETY: as in `address`.
         let memory = unsafe { self.memory.as_ref() };
         memory.stat.into()
     }
 
-    /// Where the waker's counter is read to. Nobody looks at it.
+    /// Returns where the waker's counter is read to. It is not looked at.
     pub(super) fn counter(&mut self) -> *mut u8 {
         // SAFETY: only the address is taken, of a field inside the live allocation.
         unsafe { (&raw mut (*self.memory.as_ptr()).counter).cast() }

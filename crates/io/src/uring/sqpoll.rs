@@ -21,11 +21,12 @@ const ENTER_SQ_WAIT: u32 = 1 << 2;
 
 /// Looks at the completion queue between two looks at the clock: some microseconds.
 const LOOKS: u32 = 64;
-/// A full submission queue is waited for so many times; more than once only when signals interrupt
+/// Number of waits for a full submission queue; more than one only when signals interrupt
 /// it.
 const ROOM_ATTEMPTS: u32 = 16;
 
-/// How long each side of a polled ring stays awake without work, and where the kernel's side runs.
+/// Times for which each side of a polled ring stays awake without work, and the core of the
+/// kernel's side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SqPoll {
     /// A wait watches the completion queue so long, counted from when it was first seen empty,
@@ -40,8 +41,8 @@ pub struct SqPoll {
 }
 
 impl SqPoll {
-    /// As `io_uring_params.sq_thread_idle`: milliseconds, where zero would stand for the kernel's
-    /// default of a second.
+    /// Returns `io_uring_params.sq_thread_idle`: milliseconds, where zero would stand for the
+    /// kernel's default of a second.
     pub(super) fn idle_ms(&self) -> u32 {
         let ms = self.idle.as_nanos().div_ceil(1_000_000);
         // The kernel turns it into signed jiffies.
@@ -52,7 +53,7 @@ impl SqPoll {
 /// This side's spinning.
 pub(super) struct Spinner {
     spin: Duration,
-    /// When the completion queue was first seen empty; `None` after it was not.
+    /// The moment at which the completion queue was first seen empty; `None` after it was not.
     idle_since: Option<Instant>,
 }
 

@@ -16,7 +16,7 @@ pub enum Unavailable {
     Missing,
     /// The file table is larger than the limit on open files (`ulimit -n`).
     FileLimit {
-        /// What was asked for.
+        /// Places that were asked for.
         wanted: u32,
     },
     /// Anything else, with the step that failed.

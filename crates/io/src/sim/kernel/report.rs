@@ -1,4 +1,4 @@
-//! What the simulated kernel reports, in which order, and the lies it can be made to tell.
+//! Completions of the simulated kernel: their order, and the lies it can be made to tell.
 
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
@@ -21,16 +21,16 @@ pub(super) struct Posted {
     completion: Completion,
 }
 
-/// What a lie can be told about.
+/// Kinds of completions that a lie can be told about.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Kind {
     Accept,
     Recv,
     /// Counts bytes.
     Bytes,
-    /// Of this place.
+    /// The close of this place.
     Close(u32),
-    /// Something found at a path.
+    /// A file found at a path.
     Look,
     Other,
 }
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    /// What a liar says instead, if this completion lends itself to it.
+    /// Returns what a liar says instead, if this completion lends itself to it.
     fn distort(&self, lie: Lie, kind: Kind, truth: Completion) -> Option<(Completion, Option<Completion>)> {
         let accepted = kind == Kind::Accept && truth.result >= 0;
         let single = !matches!(kind, Kind::Accept | Kind::Recv);

@@ -1,4 +1,4 @@
-//! How operations get on: what each does once it has started, and how it ends.
+//! The progress of operations: what each does once it has started, and how it ends.
 
 use rustix::io::Errno;
 
@@ -16,7 +16,7 @@ use crate::sim::state::State;
 const RECORD_MAX: usize = 1 << 14;
 const APPLICATION_DATA: u8 = 23;
 
-/// What `preadv` does, by calls that Miri knows.
+/// Does what `preadv` does, by calls that Miri knows.
 fn read_runs(file: &File, at: u64, runs: [&mut [u8]; RUNS_MAX]) -> Result<usize, Errno> {
     let mut done = 0;
     for run in runs {
@@ -41,7 +41,7 @@ impl State {
         let mut tasks = std::mem::take(&mut self.kernel.tasks);
         let first = if self.faults.reorder > 0 { self.rng.below(tasks.len()) } else { 0 };
         self.push_records();
-        // From a random one on, so that nobody is always first at the receive slots.
+        // From a random one on, so that no connection is always first at the receive slots.
         tasks.rotate_left(first);
         let mut left = Vec::with_capacity(tasks.len());
         for task in tasks {

@@ -19,6 +19,7 @@ mod report;
 mod shard;
 #[cfg(test)]
 mod simulation;
+mod spec;
 mod stop;
 mod tcp;
 mod worker;
@@ -27,4 +28,5 @@ pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
 pub use report::{Incident, Report};
-pub use worker::{Config, Worker};
+pub use spec::{BodyMemory, Hooks, Pem, SiteSpec, Spec, StartError, TlsSpec};
+pub use worker::Worker;

@@ -20,104 +20,112 @@ use crate::content::inbox::Mailbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::{Incident, Report};
-use crate::shard::{Setup, Shard};
+use crate::shard::Shard;
+use crate::spec::{Hooks, Spec, StartError, TlsSpec};
 use crate::stop::Stop;
-
-/// What a worker is started from: plain values and descriptors, so that it can be started in another process.
-pub struct Config {
-    /// For each shard its own listening sockets (SO_REUSEPORT), of which the kernel chooses one for a connection.
-    pub listeners: Vec<Vec<OwnedFd>>,
-    /// What is served.
-    pub site: Arc<Site>,
-    /// Certificates and keys; `None`: plain HTTP.
-    pub tls: Option<sitar_tls::Config>,
-    /// Limits of each shard.
-    pub limits: Limits,
-    /// Whether the kernel seals.
-    pub offload: TlsOffload,
-    /// Memory for bodies, of all shards together.
-    pub budget: Budget,
-    /// The wall clock.
-    pub clock: Clock,
-    /// Callback for incidents.
-    pub report: Report,
-}
-
-/// Running shards. Dropping it does not stop them.
-pub struct Worker {
-    shards: Mutex<Vec<JoinHandle<()>>>,
-    /// Counts of all shards that have ended, in whatever way.
-    counts: Arc<Mutex<Counts>>,
-    mailboxes: Vec<Mailbox>,
-    loader: Loader,
-    /// Kept for shards that are started anew; closed when the worker stops, so that the port is free.
-    listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,
-    stop: Stop,
-}
 
 /// A shard that fails again and again is not started more often than this.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
-impl Worker {
-    /// Starts one thread for each list of listeners. `ring` makes a ring on the thread that will use it; the first rings
-    /// are made before this returns.
-    ///
-    /// # Errors
-    /// What `ring` says, or the system's refusal of a thread or descriptor. Nothing is left running then.
-    pub fn start<E, F, M>(config: Config, ring: M) -> Result<Worker, F>
-    where
-        E: Engine,
-        F: From<io::Error> + fmt::Display + Send + 'static,
-        M: Fn(&sitar_io::Config) -> Result<Ring<E>, F> + Send + Sync + 'static,
-    {
-        let Config { listeners, site, tls, limits, offload, budget, clock, report } = config;
-        let count = listeners.len();
-        let mailboxes: Vec<Mailbox> = (0..count).map(|_| Mailbox::default()).collect();
-        let newest = Newest::new(site);
+/// Running shards. Dropping it does not stop them.
+pub struct Worker {
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    shards: Arc<ShardSpec>,
+}
+
+/// Everything that shards are started from, again if need be, and what they leave behind. All shards
+/// of a worker share it: to give them one more thing is one more field here.
+pub(crate) struct ShardSpec {
+    /// Of each shard. Emptied when the worker stops, so that the port is free.
+    pub(crate) listeners: Mutex<Vec<Vec<OwnedFd>>>,
+    /// Of each shard.
+    pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) newest: Newest,
+    pub(crate) loader: Loader,
+    /// The memory of bodies, of which the loader takes.
+    pub(crate) memory: Budget,
+    pub(crate) tls: Option<sitar_tls::Config>,
+    pub(crate) limits: Limits,
+    pub(crate) offload: TlsOffload,
+    pub(crate) clock: Clock,
+    pub(crate) report: Report,
+    pub(crate) stop: Stop,
+    /// Counts of all shards that have ended, in whatever way.
+    pub(crate) counts: Mutex<Counts>,
+}
+
+impl ShardSpec {
+    fn new(spec: &Spec, hooks: &Hooks) -> Result<ShardSpec, StartError> {
+        let newest = Newest::new(spec.open_site(hooks)?);
+        let listeners = spec.listeners.iter().map(duplicates).collect::<io::Result<_>>();
+        let listeners = listeners.map_err(StartError::Listeners)?;
+        let tls = spec.tls.as_ref().map(TlsSpec::config).transpose()?;
+        let mailboxes: Vec<Mailbox> = spec.listeners.iter().map(|_| Mailbox::default()).collect();
+        let (clock, report) = (Arc::clone(&hooks.clock), Arc::clone(&hooks.report));
+        let memory = spec.memory.budget();
         let loader = Loader::start(
             newest.clone(),
-            budget,
+            memory.clone(),
             mailboxes.clone(),
             Arc::clone(&clock),
             Arc::clone(&report),
         )?;
-        let listeners = Arc::new(Mutex::new(listeners));
-        let (shards, counts, stop) = (Mutex::default(), Arc::default(), Stop::default());
-        let worker = Worker { shards, counts, mailboxes, loader, listeners, stop };
+        Ok(ShardSpec {
+            listeners: Mutex::new(listeners),
+            mailboxes,
+            newest,
+            loader,
+            memory,
+            tls,
+            limits: spec.limits.clone(),
+            offload: spec.offload,
+            clock,
+            report,
+            stop: Stop::default(),
+            counts: Mutex::default(),
+        })
+    }
+
+    /// Returns duplicates of a shard's listening sockets; none when the worker is stopping.
+    pub(crate) fn listeners(&self, shard: usize) -> io::Result<Vec<OwnedFd>> {
+        lock(&self.listeners).get(shard).map_or_else(|| Ok(Vec::new()), duplicates)
+    }
+}
+
+impl Worker {
+    /// Starts a thread for each shard of the spec. `ring` makes a ring on the thread that will use
+    /// it; the first rings are made before this returns.
+    ///
+    /// # Errors
+    /// What `ring` says, or a [`StartError`]. Nothing is left running then.
+    pub fn start<E, F, M>(spec: &Spec, hooks: &Hooks, ring: M) -> Result<Worker, F>
+    where
+        E: Engine,
+        F: From<StartError> + fmt::Display + Send + 'static,
+        M: Fn(&sitar_io::Config) -> Result<Ring<E>, F> + Send + Sync + 'static,
+    {
+        let worker = Worker { threads: Mutex::default(), shards: Arc::new(ShardSpec::new(spec, hooks)?) };
         let ring = Arc::new(ring);
         let (tell, told) = channel();
-        for index in 0..count {
-            let keeper = Keeper {
-                index,
-                newest: newest.clone(),
-                tls: tls.clone(),
-                limits: limits.clone(),
-                offload,
-                clock: Arc::clone(&clock),
-                report: Arc::clone(&report),
-                loader: worker.loader.clone(),
-                mailbox: worker.mailboxes[index].clone(),
-                listeners: Arc::clone(&worker.listeners),
-                counts: Arc::clone(&worker.counts),
-                stop: worker.stop.clone(),
-            };
+        for index in 0..spec.listeners.len() {
+            let shard = ShardThread { index, spec: Arc::clone(&worker.shards) };
             let (ring, tell) = (Arc::clone(&ring), tell.clone());
             let thread = thread::Builder::new()
                 .name(format!("sitar-{index}"))
-                .spawn(move || keeper.keep(&*ring, &tell));
+                .spawn(move || shard.keep(&*ring, &tell));
             match thread {
-                Ok(thread) => lock(&worker.shards).push(thread),
+                Ok(thread) => lock(&worker.threads).push(thread),
                 Err(error) => {
                     worker.abandon();
-                    return Err(error.into());
+                    return Err(StartError::Io(error).into());
                 }
             }
         }
         drop(tell);
-        for _ in 0..count {
-            // A closed channel: a thread has ended without a word, in a panic before its first ring was made.
-            let word = told.recv().unwrap_or_else(|_| Err(io::Error::other("a shard did not start").into()));
-            if let Err(error) = word {
+        for _ in 0..spec.listeners.len() {
+            // A closed channel: a thread has ended in a panic, before its first ring was made.
+            let no_word = || Err(StartError::Io(io::Error::other("a shard did not start")).into());
+            if let Err(error) = told.recv().unwrap_or_else(|_| no_word()) {
                 worker.abandon();
                 return Err(error);
             }
@@ -125,19 +133,26 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Has `site` served from now on: soon after this returns, each shard takes it up between two requests. No connection is
-    /// closed, and no answer is of both sites: one that has been begun is finished from the old site, which is freed after
-    /// the last of them. Bodies in memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a while and
-    /// is for a thread that may block.
+    /// Serves `site` from now on: soon after this returns, each shard takes it up between two
+    /// requests. No connection is closed, and no answer is of both sites: one that has been begun is
+    /// finished from the old site, which is freed after the last of them. Bodies in memory that are
+    /// unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a thread that
+    /// may block.
     pub fn swap(&self, site: Arc<Site>) {
-        self.loader.swap(site);
+        self.shards.loader.swap(site);
     }
 
-    /// Stops accepting and lets connections finish, for the time that the limits allow. A second call ends them.
+    /// Returns the account of memory for bodies. It can be asked when the worker is gone, too.
+    pub fn memory(&self) -> Budget {
+        self.shards.memory.clone()
+    }
+
+    /// Stops accepting and lets connections finish, for the time that the limits allow. A second
+    /// call ends them.
     pub fn stop(&self) {
-        lock(&self.listeners).clear();
-        self.stop.more();
-        for mailbox in &self.mailboxes {
+        lock(&self.shards.listeners).clear();
+        self.shards.stop.more();
+        for mailbox in &self.shards.mailboxes {
             mailbox.wake();
         }
     }
@@ -146,17 +161,17 @@ impl Worker {
     /// them: soon after [`stop`](Worker::stop), and zero before it. Connections that wait for a
     /// request are closed and not counted.
     pub fn answering(&self) -> usize {
-        self.stop.answering()
+        self.shards.stop.answering()
     }
 
     /// Waits until all shards have ended, and returns the sum of what they counted, before and after
     /// restarts.
     pub fn wait(&self) -> Counts {
-        for shard in std::mem::take(&mut *lock(&self.shards)) {
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A panic outside the loop has been printed by the panic hook. The counts are not in it.
-            let _ = shard.join();
+            let _ = thread.join();
         }
-        *lock(&self.counts)
+        *lock(&self.shards.counts)
     }
 
     fn abandon(self) {
@@ -166,47 +181,33 @@ impl Worker {
     }
 }
 
-/// Keeps one shard running.
-struct Keeper {
+/// The thread of one shard, which starts it again when it fails.
+struct ShardThread {
     index: usize,
-    newest: Newest,
-    tls: Option<sitar_tls::Config>,
-    limits: Limits,
-    offload: TlsOffload,
-    clock: Clock,
-    report: Report,
-    loader: Loader,
-    mailbox: Mailbox,
-    listeners: Arc<Mutex<Vec<Vec<OwnedFd>>>>,
-    counts: Arc<Mutex<Counts>>,
-    stop: Stop,
+    spec: Arc<ShardSpec>,
 }
 
-impl Keeper {
+impl ShardThread {
+    /// Runs the shard until the worker stops. `tell` gets the outcome of the first start.
     fn keep<E, F, M>(&self, ring: &M, tell: &Sender<Result<(), F>>)
     where
         E: Engine,
-        F: From<io::Error> + fmt::Display,
+        F: From<StartError> + fmt::Display,
         M: Fn(&sitar_io::Config) -> Result<Ring<E>, F>,
     {
         let mut first = true;
         loop {
-            let made = ring(&self.limits.ring()).and_then(|ring| Ok(Shard::new(ring, self.setup()?)));
+            let made = ring(&self.spec.limits.ring()).and_then(|ring| {
+                Shard::new(ring, self.index, &self.spec).map_err(|error| StartError::Io(error).into())
+            });
             let why = match made {
-                Ok(mut shard) => {
+                Ok(shard) => {
                     if std::mem::take(&mut first) {
                         let _ = tell.send(Ok(()));
                     }
-                    // A panic unwinds out of the loop and leaves the shard behind. Its counts are
-                    // plain numbers, right whatever else was half done; nothing else of it is used.
-                    let ended = catch_unwind(AssertUnwindSafe(|| shard.run()));
-                    *lock(&self.counts) += shard.counts();
-                    // The ring takes back all that the kernel holds before its memory goes.
-                    let dropped = catch_unwind(AssertUnwindSafe(move || drop(shard)));
-                    match (ended, dropped) {
-                        (Err(panic), _) | (_, Err(panic)) => panic_text(&*panic),
-                        (Ok(Err(error)), Ok(())) => error.to_string(),
-                        (Ok(Ok(())), Ok(())) => return,
+                    match self.run(shard) {
+                        Ok(()) => return,
+                        Err(why) => why,
                     }
                 }
                 Err(error) if first => {
@@ -215,31 +216,35 @@ impl Keeper {
                 }
                 Err(error) => error.to_string(),
             };
-            if self.stop.is_asked() {
+            if self.spec.stop.is_asked() {
                 return;
             }
-            (self.report)(Incident::Restarted { shard: self.index, why });
+            (self.spec.report)(Incident::Restarted { shard: self.index, why });
             thread::sleep(RESTART_PAUSE);
         }
     }
 
-    fn setup(&self) -> io::Result<Setup> {
-        let listeners = lock(&self.listeners);
-        // None left: the worker is stopping.
-        let own = listeners.get(self.index).map_or(&[][..], Vec::as_slice);
-        Ok(Setup {
-            index: self.index,
-            listeners: own.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?,
-            newest: self.newest.clone(),
-            tls: self.tls.clone(),
-            limits: self.limits.clone(),
-            offload: self.offload,
-            clock: Arc::clone(&self.clock),
-            loader: self.loader.clone(),
-            mailbox: self.mailbox.clone(),
-            stop: self.stop.clone(),
-        })
+    /// Runs a shard to its end, and keeps what it has counted.
+    ///
+    /// # Errors
+    /// The text of the panic or of the ring's error.
+    fn run<E: Engine>(&self, mut shard: Shard<E>) -> Result<(), String> {
+        // A panic unwinds out of the loop and leaves the shard behind. Its counts are plain numbers,
+        // right whatever else was half done; nothing else of it is used.
+        let ended = catch_unwind(AssertUnwindSafe(|| shard.run()));
+        *lock(&self.spec.counts) += shard.counts();
+        // The ring takes back all that the kernel holds before its memory goes.
+        let dropped = catch_unwind(AssertUnwindSafe(move || drop(shard)));
+        match (ended, dropped) {
+            (Err(panic), _) | (_, Err(panic)) => Err(panic_text(&*panic)),
+            (Ok(Err(error)), Ok(())) => Err(error.to_string()),
+            (Ok(Ok(())), Ok(())) => Ok(()),
+        }
     }
+}
+
+fn duplicates(listeners: &Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+    listeners.iter().map(OwnedFd::try_clone).collect()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::{Engine, Server, answer, get, small};
-use sitar_server::Limits;
-use sitar_site::{Budget, Options, Site};
+use sitar_server::{BodyMemory, Limits};
+use sitar_site::{Options, Site};
 
 /// Bytes of memory that this process has, from /proc.
 fn resident() -> usize {
@@ -29,9 +29,10 @@ fn thousands_of_swaps_leave_nothing_behind() {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("{file}.txt")), vec![b'x'; 20_000]).unwrap();
     }
-    let memory = Budget::new(64 << 20, 8 << 20);
+    let memory = BodyMemory::new(64 << 20, 8 << 20);
     let limits = Limits { idle: Duration::from_secs(60), ..small() };
-    let server = Server::over_directory(Engine::Epoll, limits, false, memory.clone(), root.clone());
+    let server = Server::over_directory(Engine::Epoll, limits, false, memory, root.clone());
+    let memory = server.worker.memory();
     let mut stream = server.connect();
     let mut early = 0;
     for swap in 0..SWAPS {

@@ -7,6 +7,7 @@ mod read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
+use sitar_server::Pem;
 use sitar_tls::{FileContent, Flaw, Identity, IdentityError};
 use time::OffsetDateTime;
 
@@ -21,7 +22,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// A certificate that can be served, and what the operator should know about it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) identity: Identity,
+    pub(crate) pem: Pem,
     pub(crate) report: Certificate,
     /// One sentence for each objection that clients may have, with the remedy.
     pub(crate) warnings: Vec<String>,
@@ -32,7 +33,7 @@ pub(crate) struct Loaded {
 /// # Errors
 /// A file cannot be read, or does not hold what it should: with the command that mends it.
 pub(crate) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Loaded, Error> {
-    let chain = read::read(&files.chain, "certificate", read::PATIENCE)?;
+    let mut chain = read::read(&files.chain, "certificate", read::PATIENCE)?;
     let key = read::read(&files.key, "key", read::PATIENCE)?;
     let identity = Identity::from_pem(&chain, &key).map_err(|error| explain(&error, files))?;
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -44,7 +45,8 @@ pub(crate) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Loaded, 
         fingerprint: identity::fingerprint(identity.certificate()),
     };
     let warnings = warnings(&identity, files, since_epoch);
-    Ok(Loaded { identity, report, warnings })
+    let pem = Pem { chain: std::mem::take(&mut *chain), key };
+    Ok(Loaded { pem, report, warnings })
 }
 
 fn explain(error: &IdentityError, files: &CertificateFiles) -> Error {

@@ -9,6 +9,7 @@ mod wheel;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_http::h2::SharedBuffers;
@@ -28,29 +29,14 @@ use crate::Counts;
 use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::cache::Cache;
-use crate::content::generation::{Generation, Newest};
+use crate::content::generation::Generation;
 use crate::content::inbox::{Mailbox, News};
-use crate::content::loader::Loader;
 use crate::content::lookup::Served;
 use crate::content::table::Table;
-use crate::limits::{Limits, TlsOffload};
 use crate::stop::{Answering, Stop};
 use crate::tcp::Connection;
 use crate::tcp::transport::input::InputQuota;
-
-/// What a shard is made from; a value, so that it can be made anew.
-pub(crate) struct Setup {
-    pub(crate) index: usize,
-    pub(crate) listeners: Vec<std::os::fd::OwnedFd>,
-    pub(crate) newest: Newest,
-    pub(crate) tls: Option<sitar_tls::Config>,
-    pub(crate) limits: Limits,
-    pub(crate) offload: TlsOffload,
-    pub(crate) clock: Clock,
-    pub(crate) loader: Loader,
-    pub(crate) mailbox: Mailbox,
-    pub(crate) stop: Stop,
-}
+use crate::worker::ShardSpec;
 
 pub(crate) struct Shard<E: Engine> {
     cx: Context<E>,
@@ -79,29 +65,35 @@ struct Drain {
 }
 
 impl<E: Engine> Shard<E> {
-    pub(crate) fn new(mut ring: Ring<E>, setup: Setup) -> Shard<E> {
+    /// Makes shard number `index`.
+    ///
+    /// # Errors
+    /// Its listening sockets cannot be duplicated.
+    pub(crate) fn new(mut ring: Ring<E>, index: usize, spec: &ShardSpec) -> io::Result<Shard<E>> {
         let now = ring.now();
-        let Setup { index, listeners, newest, tls, limits, offload, clock, loader, mailbox, stop } = setup;
+        let limits = spec.limits.clone();
+        let listeners = spec.listeners(index)?;
+        let mailbox = spec.mailboxes.get(index).cloned().unwrap_or_default();
         // In this order: a site that comes after the inbox was opened is in it, one that came before is
         // the newest.
         mailbox.open(ring.waker());
-        let generation = newest.get();
+        let generation = spec.newest.get();
         let connections = limits.connections as usize;
         let served = Served {
-            cache: Cache::new(&generation, limits.files_open, loader, index),
+            cache: Cache::new(&generation, limits.files_open, spec.loader.clone(), index),
             site: generation.site,
         };
-        Shard {
+        Ok(Shard {
             acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(limits.connections),
             wheel: Wheel::new(now, limits.connections),
             resumed: Vec::with_capacity(connections),
-            tls,
-            clock,
+            tls: spec.tls.clone(),
+            clock: Arc::clone(&spec.clock),
             date_until: now,
             inbox: mailbox,
             shed_at: None,
-            stop,
+            stop: spec.stop.clone(),
             drain: Drain::default(),
             cx: Context {
                 served,
@@ -110,7 +102,7 @@ impl<E: Engine> Shard<E> {
                     now,
                     date: [b' '; 29],
                     stopping: false,
-                    offload,
+                    offload: spec.offload,
                     ring,
                     quota: InputQuota::new(limits.stash, limits.stash_each()),
                     h2: SharedBuffers::new(&limits.h2),
@@ -120,7 +112,7 @@ impl<E: Engine> Shard<E> {
                     limits,
                 },
             },
-        }
+        })
     }
 
     /// Serves until asked to stop.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sitar_io::Ring;
@@ -16,8 +16,9 @@ use crate::content::generation::Newest;
 use crate::content::inbox::Mailbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
-use crate::shard::{Setup, Shard};
+use crate::shard::Shard;
 use crate::stop::Stop;
+use crate::worker::ShardSpec;
 
 /// What is served: names and lengths.
 pub(super) const FILES: [(&str, usize); 5] =
@@ -215,19 +216,21 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let swapper = loader.clone();
     let stop = Stop::default();
     let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
-    let setup = Setup {
-        index: 0,
-        listeners: vec![socket],
+    let spec = ShardSpec {
+        listeners: Mutex::new(vec![vec![socket]]),
+        mailboxes: vec![mailbox.clone()],
         newest,
+        loader,
+        memory: budget.clone(),
         tls: secure.then(|| fixture.server.clone()),
         limits,
         offload,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
-        loader,
-        mailbox: mailbox.clone(),
+        report: Arc::new(|incident| panic!("{incident}")),
         stop: stop.clone(),
+        counts: Mutex::default(),
     };
-    let mut shard = Shard::new(ring, setup);
+    let mut shard = Shard::new(ring, 0, &spec).unwrap();
 
     let tally = Rc::new(RefCell::new(Tally::default()));
     // Each how many looks of the helper thread another site is put up, in most worlds.

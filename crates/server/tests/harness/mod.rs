@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sitar_io::{Ring, SqPoll};
-use sitar_server::{Config, Counts, Incident, Limits, Worker};
-use sitar_site::{Budget, Options, Site};
+use sitar_server::{
+    BodyMemory, Counts, Hooks, Incident, Limits, Pem, SiteSpec, Spec, TlsOffload, TlsSpec, Worker,
+};
+use sitar_site::Options;
 
 /// What the worker's rings run on.
 #[derive(Clone, Copy)]
@@ -103,38 +105,31 @@ fn new_directory(build: impl FnOnce(&Path)) -> PathBuf {
 
 impl Server {
     pub fn plain(engine: Engine, limits: Limits) -> Server {
-        Server::start(engine, limits, false, Budget::new(64 << 20, 8 << 20))
+        Server::start(engine, limits, false, BodyMemory::new(64 << 20, 8 << 20))
     }
 
     pub fn tls(engine: Engine, limits: Limits) -> Server {
-        Server::start(engine, limits, true, Budget::new(64 << 20, 8 << 20))
+        Server::start(engine, limits, true, BodyMemory::new(64 << 20, 8 << 20))
     }
 
     /// With other settings of TLS.
     pub fn tls_with(
         engine: Engine,
         limits: Limits,
-        budget: Budget,
-        set: impl FnOnce(sitar_tls::Config) -> sitar_tls::Config,
+        budget: BodyMemory,
+        set: impl FnOnce(&mut TlsSpec),
     ) -> Server {
-        let (ca, config) = identity();
-        Server::serve(
-            engine,
-            limits,
-            (ca, config.map(set)),
-            budget,
-            new_directory(example),
-            SystemTime::now,
-            None,
-        )
+        let (ca, mut tls) = identity();
+        tls.as_mut().map(set);
+        Server::serve(engine, limits, (ca, tls), budget, new_directory(example), SystemTime::now, None)
     }
 
-    pub fn start(engine: Engine, limits: Limits, tls: bool, budget: Budget) -> Server {
+    pub fn start(engine: Engine, limits: Limits, tls: bool, budget: BodyMemory) -> Server {
         Server::over(engine, limits, tls, budget, example)
     }
 
     /// The same with sockets that take so many bytes at a time.
-    pub fn narrow(engine: Engine, limits: Limits, tls: bool, budget: Budget, bytes: usize) -> Server {
+    pub fn narrow(engine: Engine, limits: Limits, tls: bool, budget: BodyMemory, bytes: usize) -> Server {
         let directory = new_directory(example);
         Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now, Some(bytes))
     }
@@ -144,7 +139,7 @@ impl Server {
         engine: Engine,
         limits: Limits,
         tls: bool,
-        budget: Budget,
+        budget: BodyMemory,
         build: impl FnOnce(&Path),
     ) -> Server {
         Server::at(SystemTime::now, engine, limits, tls, budget, build)
@@ -156,7 +151,7 @@ impl Server {
         engine: Engine,
         limits: Limits,
         tls: bool,
-        budget: Budget,
+        budget: BodyMemory,
         build: impl FnOnce(&Path),
     ) -> Server {
         Server::serve(engine, limits, own(tls), budget, new_directory(build), now, None)
@@ -167,7 +162,7 @@ impl Server {
         engine: Engine,
         limits: Limits,
         tls: bool,
-        budget: Budget,
+        budget: BodyMemory,
         directory: PathBuf,
     ) -> Server {
         Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now, None)
@@ -176,13 +171,12 @@ impl Server {
     fn serve(
         engine: Engine,
         limits: Limits,
-        (ca, config): Own,
-        budget: Budget,
+        (ca, tls): Own,
+        budget: BodyMemory,
         directory: PathBuf,
         now: fn() -> SystemTime,
         send_buffer: Option<usize>,
     ) -> Server {
-        let site = Site::open(&directory, &Options::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         if let Some(bytes) = send_buffer {
             rustix::net::sockopt::set_socket_send_buffer_size(&listener, bytes).unwrap();
@@ -191,13 +185,15 @@ impl Server {
         let incidents = Arc::new(Mutex::new(Vec::new()));
         let panics = Arc::new(AtomicU32::new(0));
         let (told, due) = (Arc::clone(&incidents), Arc::clone(&panics));
-        let config = Config {
+        let spec = Spec {
             listeners: vec![vec![listener.into()]],
-            site: Arc::new(site),
-            tls: config,
+            site: Some(SiteSpec { path: directory.clone(), options: Options::default() }),
+            tls,
             limits,
-            offload: sitar_server::TlsOffload::None,
-            budget,
+            offload: TlsOffload::None,
+            memory: budget,
+        };
+        let hooks = Hooks {
             clock: Arc::new(move || {
                 // Others ask for the time, too: the helper thread, and whoever changes sites.
                 if std::thread::current().name() == Some("sitar-0") {
@@ -207,20 +203,21 @@ impl Server {
                 now()
             }),
             report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
+            site: None,
         };
         static ALONE: Mutex<()> = Mutex::new(());
         let alone =
             matches!(engine, Engine::SqPoll).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         let worker = match engine {
-            Engine::Uring => Worker::start(config, |config| {
+            Engine::Uring => Worker::start(&spec, &hooks, |config| {
                 Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
             }),
-            Engine::SqPoll => Worker::start(config, |config| {
+            Engine::SqPoll => Worker::start(&spec, &hooks, |config| {
                 let poll =
                     SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
                 Ring::sqpoll(config, &poll).map_err(|error| std::io::Error::other(error.to_string()))
             }),
-            Engine::Epoll => Worker::start(config, Ring::epoll),
+            Engine::Epoll => Worker::start(&spec, &hooks, |config| Ring::epoll(config)),
         };
         Server { worker: worker.unwrap(), address, incidents, panics, directory, _alone: alone, ca }
     }
@@ -292,13 +289,18 @@ impl Drop for Server {
 pub type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
 /// What clients are to trust, and what the server has.
-type Own = (Option<Vec<u8>>, Option<sitar_tls::Config>);
+type Own = (Option<Vec<u8>>, Option<TlsSpec>);
 
 fn identity() -> Own {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let own = sitar_tls::Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-    (Some(made.cert.der().to_vec()), Some(sitar_tls::Config::new(vec![own], &[b"http/1.1"]).unwrap()))
+    let tls = TlsSpec {
+        identities: vec![Pem { chain: chain.into_bytes(), key: key.into_bytes().into() }],
+        protocols: vec![b"http/1.1".to_vec()],
+        min_version: sitar_tls::Version::Tls12,
+        seals_max: None,
+    };
+    (Some(made.cert.der().to_vec()), Some(tls))
 }
 
 pub fn get(path: &str) -> Vec<u8> {
@@ -336,7 +338,7 @@ pub fn slow_readers_hold_no_send_buffers<S: Read + Write>(
 ) {
     let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
     // The body lies in memory, or is read from its file.
-    for budget in [Budget::new(64 << 20, 16 << 20), Budget::new(64 << 20, 8 << 20)] {
+    for budget in [BodyMemory::new(64 << 20, 16 << 20), BodyMemory::new(64 << 20, 8 << 20)] {
         let server = Server::start(engine, limits.clone(), tls, budget);
         let ask = |path| {
             let mut stream = connect(&server);

@@ -10,6 +10,7 @@ mod harness;
 mod answers;
 mod plain;
 mod semantics;
+mod spec;
 mod stops;
 mod swaps;
 mod tls;

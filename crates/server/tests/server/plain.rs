@@ -5,8 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, answer, body, get, small};
-use sitar_server::Limits;
-use sitar_site::Budget;
+use sitar_server::{BodyMemory, Limits};
 
 crate::on_every_engine! {
     bodies_of_every_size_arrive_whole,
@@ -196,7 +195,7 @@ fn close_is_announced_and_done(engine: Engine) {
 /// readers are closed.
 fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
     let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
-    let server = Server::narrow(engine, limits, false, Budget::new(64 << 20, 8 << 20), 1);
+    let server = Server::narrow(engine, limits, false, BodyMemory::new(64 << 20, 8 << 20), 1);
     let slow = readers_that_do_not_read(&server, 30);
     for _ in 0..3 {
         let mut stream = server.connect();
@@ -280,7 +279,7 @@ fn a_peer_that_does_not_read_is_closed_in_the_end(engine: Engine) {
 }
 
 fn more_than_the_memory_holds_is_served_all_the_same(engine: Engine) {
-    let server = Server::start(engine, small(), false, Budget::new(2 << 20, 2 << 20));
+    let server = Server::start(engine, small(), false, BodyMemory::new(2 << 20, 2 << 20));
     let mut stream = server.connect();
     for _ in 0..3 {
         for (path, len) in [("/m1.bin", 1 << 20), ("/k16.bin", 16 << 10), ("/m9.bin", 9 << 20)] {

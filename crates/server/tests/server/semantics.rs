@@ -4,7 +4,7 @@
 mod table;
 
 use crate::harness::{Engine, Server, small};
-use sitar_site::Budget;
+use sitar_server::BodyMemory;
 use std::io::{Read, Write};
 
 crate::on_every_engine! {
@@ -30,19 +30,21 @@ fn on(stream: &mut (impl Read + Write)) {
 }
 
 fn every_requirement(engine: Engine) {
-    let server = Server::at(table::now, engine, small(), false, Budget::new(64 << 20, 8 << 20), table::build);
+    let server =
+        Server::at(table::now, engine, small(), false, BodyMemory::new(64 << 20, 8 << 20), table::build);
     on(&mut server.connect());
 }
 
 fn the_same_over_tls(engine: Engine) {
-    let server = Server::at(table::now, engine, small(), true, Budget::new(64 << 20, 8 << 20), table::build);
+    let server =
+        Server::at(table::now, engine, small(), true, BodyMemory::new(64 << 20, 8 << 20), table::build);
     on(&mut server.connect_tls(&rustls::version::TLS13));
 }
 
 /// Three parts of 100 KB and more: each is cut where buffers and records end.
 fn parts_larger_than_a_send_buffer(engine: Engine) {
     for tls in [false, true] {
-        let server = Server::start(engine, small(), tls, Budget::new(64 << 20, 8 << 20));
+        let server = Server::start(engine, small(), tls, BodyMemory::new(64 << 20, 8 << 20));
         let request =
             b"GET /m1.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=900000-,0-99999,200000-499999\r\n\r\n";
         let (head, body) = if tls {

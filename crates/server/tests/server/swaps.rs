@@ -9,8 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, Tls, answer, get, small};
-use sitar_server::Limits;
-use sitar_site::{Budget, Options, Site};
+use sitar_server::{BodyMemory, Limits};
+use sitar_site::{Options, Site};
 
 crate::on_every_engine! {
     plain_answers_are_of_one_site_each,
@@ -28,8 +28,8 @@ const FILES: [(&str, usize); 5] =
     [("tiny.txt", 90), ("page.html", 9_000), ("k70.bin", 70_000), ("k400.bin", 400_000), ("m2.bin", 2 << 20)];
 const SITES: usize = 4;
 
-fn budget() -> Budget {
-    Budget::new(8 << 20, 1 << 20)
+fn budget() -> BodyMemory {
+    BodyMemory::new(8 << 20, 1 << 20)
 }
 
 /// The content of a file in one of the sites: no byte is equal to that of another site at the same place.
@@ -112,7 +112,8 @@ fn under_load(engine: Engine, tls: bool) {
     let (root, folders) = sites();
     let _away = Away(root);
     let memory = budget();
-    let server = Server::over_directory(engine, patient(), tls, memory.clone(), folders[0].clone());
+    let server = Server::over_directory(engine, patient(), tls, memory, folders[0].clone());
+    let memory = server.worker.memory();
     let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     let seen: [AtomicUsize; SITES] = Default::default();
     let is_enough = || {
@@ -212,7 +213,7 @@ fn begun(engine: Engine, from_disk: bool, tls: bool) -> (Server, Box<dyn Stream>
     fs::rename(&folders[1], root.join("0/.other/1")).unwrap();
     let each = if from_disk { 1 << 20 } else { 64 << 20 };
     let server =
-        Server::over_directory(engine, patient(), tls, Budget::new(64 << 20, each), folders[0].clone());
+        Server::over_directory(engine, patient(), tls, BodyMemory::new(64 << 20, each), folders[0].clone());
     let mut stream = connect(&server, tls);
     rustix::net::sockopt::set_socket_recv_buffer_size(stream.socket(), 256 << 10).unwrap();
     stream.write_all(&get("/large.bin")).unwrap();

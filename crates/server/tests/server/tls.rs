@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, Tls, answer, body, get, small};
 use rustls::version::{TLS12, TLS13};
-use sitar_server::Limits;
-use sitar_site::Budget;
+use sitar_server::{BodyMemory, Limits};
 
 crate::on_every_engine! {
     bodies_of_every_size_arrive_whole_in_both_versions,
@@ -52,7 +51,7 @@ fn bodies_of_every_size_arrive_whole_in_both_versions(engine: Engine) {
 }
 
 fn files_beyond_the_memory_arrive_whole(engine: Engine) {
-    let server = Server::start(engine, small(), true, Budget::new(0, 0));
+    let server = Server::start(engine, small(), true, BodyMemory::new(0, 0));
     // Content lies elsewhere in a record of either version, and is read to there.
     for version in [&TLS12, &TLS13] {
         let mut stream = server.connect_tls(version);
@@ -223,7 +222,7 @@ fn key_updates_buy_no_time(engine: Engine) {
 /// Handshakes are still made while all buffers for bodies are taken, by readers whose sockets do not take a whole one.
 fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     let limits = Limits { tx_buffers: 16, connections: 64, send: Duration::from_secs(60), ..small() };
-    let server = Server::narrow(engine, limits, true, Budget::new(0, 0), 1);
+    let server = Server::narrow(engine, limits, true, BodyMemory::new(0, 0), 1);
     let slow = readers_that_do_not_read(&server, 40);
     for _ in 0..3 {
         let mut stream = server.connect_tls(&TLS13);
@@ -253,8 +252,8 @@ fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<Tls> {
 
 /// 4,700 records under one key at most, and more than 5,000 are sent.
 fn keys_are_changed_before_they_are_worn(engine: Engine) {
-    let budget = Budget::new(64 << 20, 8 << 20);
-    let server = Server::tls_with(engine, small(), budget, |config| config.limit_seals(4_700));
+    let budget = BodyMemory::new(64 << 20, 8 << 20);
+    let server = Server::tls_with(engine, small(), budget, |tls| tls.seals_max = Some(4_700));
     let mut stream = server.connect_tls(&TLS13);
     for (path, len, times) in [("/m9.bin", 9 << 20, 8), ("/m1.bin", 1 << 20, 10)] {
         for _ in 0..times {
@@ -266,8 +265,8 @@ fn keys_are_changed_before_they_are_worn(engine: Engine) {
 
 /// A body of 108 records, from memory and from a file, under keys for 60.
 fn keys_are_changed_within_a_body(engine: Engine) {
-    for budget in [Budget::new(64 << 20, 8 << 20), Budget::new(0, 0)] {
-        let server = Server::tls_with(engine, small(), budget, |config| config.limit_seals(60));
+    for budget in [BodyMemory::new(64 << 20, 8 << 20), BodyMemory::new(0, 0)] {
+        let server = Server::tls_with(engine, small(), budget, |tls| tls.seals_max = Some(60));
         // Under so low a limit whatever is sent begins with the next key, also while the file is loaded: let it be there.
         let mut first = server.connect_tls(&TLS12);
         first.write_all(b"HEAD /m1.bin HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -280,8 +279,8 @@ fn keys_are_changed_within_a_body(engine: Engine) {
 
 /// TLS 1.2 cannot change its keys: with 65,536 records left it says so, and ends.
 fn tls12_ends_before_its_key_is_worn(engine: Engine) {
-    let budget = Budget::new(64 << 20, 8 << 20);
-    let server = Server::tls_with(engine, small(), budget, |config| config.limit_seals(65_536 + 100));
+    let budget = BodyMemory::new(64 << 20, 8 << 20);
+    let server = Server::tls_with(engine, small(), budget, |tls| tls.seals_max = Some(65_536 + 100));
     let mut stream = server.connect_tls(&TLS12);
     let mut answers = 0;
     loop {

@@ -1,0 +1,179 @@
+//! Everything that a worker is started from.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sitar_site::{Budget, OpenError, Options, Site};
+use sitar_tls::{ConfigError, Identity, IdentityError, Version};
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::limits::{Limits, TlsOffload};
+use crate::report::Report;
+
+/// What a worker serves and how: plain values and descriptors only, so that it can be handed to
+/// another process. What cannot be is in [`Hooks`].
+pub struct Spec {
+    /// Listening sockets of each shard (SO_REUSEPORT), of which the kernel chooses one for a
+    /// connection. The worker serves on duplicates: the sockets stay open until these are dropped,
+    /// too.
+    pub listeners: Vec<Vec<OwnedFd>>,
+    /// The site; `None`: it comes with the hooks.
+    pub site: Option<SiteSpec>,
+    /// Certificates and keys; `None`: plain HTTP.
+    pub tls: Option<TlsSpec>,
+    /// Limits of each shard.
+    pub limits: Limits,
+    /// Whether the kernel seals.
+    pub offload: TlsOffload,
+    /// Memory for bodies, of all shards together.
+    pub memory: BodyMemory,
+}
+
+/// A site to open.
+#[derive(Clone, Debug, Default)]
+pub struct SiteSpec {
+    /// An archive or a directory.
+    pub path: PathBuf,
+    /// How it is opened.
+    pub options: Options,
+}
+
+/// A TLS server to set up.
+#[derive(Clone)]
+pub struct TlsSpec {
+    /// Certificates with their keys; a client that names no host gets the first.
+    pub identities: Vec<Pem>,
+    /// Application protocols (RFC 7301) in order of preference.
+    pub protocols: Vec<Vec<u8>>,
+    /// The oldest version that is spoken.
+    pub min_version: Version,
+    /// Records that one key may seal, should that be fewer than its AEAD allows. For tests of what
+    /// happens at the limit.
+    pub seals_max: Option<u64>,
+}
+
+/// A certificate chain and its key, in PEM. The key is wiped when it is dropped.
+#[derive(Clone)]
+pub struct Pem {
+    /// The server's own certificate, and those that certify it.
+    pub chain: Vec<u8>,
+    /// The private key.
+    pub key: Zeroizing<Vec<u8>>,
+}
+
+/// Bytes that bodies may take in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BodyMemory {
+    /// All together.
+    pub total: u64,
+    /// Each. Larger ones are read from the disk each time.
+    pub per_file: u64,
+}
+
+/// What goes with a [`Spec`] and cannot leave the process.
+#[derive(Clone)]
+pub struct Hooks {
+    /// The wall clock.
+    pub clock: Clock,
+    /// Callback for incidents.
+    pub report: Report,
+    /// The site, where the caller has opened it already, to watch it for example.
+    pub site: Option<Arc<Site>>,
+}
+
+impl fmt::Debug for Pem {
+    // By hand, so that no key can end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pem").finish_non_exhaustive()
+    }
+}
+
+impl BodyMemory {
+    /// Memory of `total` bytes, of which no file may take more than `per_file`.
+    #[must_use]
+    pub const fn new(total: u64, per_file: u64) -> BodyMemory {
+        BodyMemory { total, per_file }
+    }
+
+    pub(crate) fn budget(self) -> Budget {
+        Budget::new(self.total, self.per_file)
+    }
+}
+
+impl Spec {
+    /// Returns the site of the hooks, or opens the spec's.
+    pub(crate) fn open_site(&self, hooks: &Hooks) -> Result<Arc<Site>, StartError> {
+        match (&hooks.site, &self.site) {
+            (Some(site), _) => Ok(Arc::clone(site)),
+            (None, Some(spec)) => {
+                Site::open(&spec.path, &spec.options).map(Arc::new).map_err(StartError::Site)
+            }
+            (None, None) => Err(StartError::NoSite),
+        }
+    }
+}
+
+impl TlsSpec {
+    /// Reads certificates and keys, and makes new keys for tickets.
+    pub(crate) fn config(&self) -> Result<sitar_tls::Config, StartError> {
+        let identities = self.identities.iter().map(|pem| Identity::from_pem(&pem.chain, &pem.key));
+        let identities = identities.collect::<Result<Vec<_>, _>>().map_err(StartError::Identity)?;
+        let protocols: Vec<&[u8]> = self.protocols.iter().map(Vec::as_slice).collect();
+        let config = sitar_tls::Config::with_min_version(identities, &protocols, self.min_version)
+            .map_err(StartError::Tls)?;
+        Ok(match self.seals_max {
+            Some(max) => config.limit_seals(max),
+            None => config,
+        })
+    }
+}
+
+/// Why a worker did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The site cannot be opened.
+    Site(OpenError),
+    /// Neither the spec nor the hooks name a site.
+    NoSite,
+    /// A certificate or its key cannot be used.
+    Identity(IdentityError),
+    /// TLS cannot be set up.
+    Tls(ConfigError),
+    /// The listening sockets cannot be duplicated.
+    Listeners(io::Error),
+    /// The system refused a thread or a descriptor.
+    Io(io::Error),
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> StartError {
+        StartError::Io(error)
+    }
+}
+
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> io::Error {
+        match error {
+            StartError::Io(error) | StartError::Listeners(error) => error,
+            other => io::Error::other(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Site(error) => error.fmt(f),
+            StartError::NoSite => f.write_str("there is no site to serve"),
+            StartError::Identity(error) => error.fmt(f),
+            StartError::Tls(error) => error.fmt(f),
+            StartError::Io(error) | StartError::Listeners(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,182 @@
+//! A spec is plain values and descriptors: it can be written down, read again and started from.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sitar_io::Ring;
+use sitar_server::{BodyMemory, Hooks, Limits, Pem, SiteSpec, Spec, StartError, TlsOffload, TlsSpec, Worker};
+use sitar_site::Options;
+use sitar_tls::Version;
+
+use crate::harness::{answer, get, small};
+
+/// Writes each field as a name and bytes. Descriptors go beside it; their number is in it. The
+/// patterns are exhaustive: a field that is no plain value has no place here.
+fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
+    let Spec { listeners, site, tls, limits, offload, memory } = spec;
+    let number = |number: u64| number.to_string().into_bytes();
+    let mut fields =
+        vec![("listeners".to_owned(), number(listeners.iter().map(Vec::len).sum::<usize>() as u64))];
+    let mut put = |name: &str, value: Vec<u8>| fields.push((name.to_owned(), value));
+    if let Some(SiteSpec { path, options: Options { prefix, follow_links, config_files } }) = site {
+        put("site", path.to_str().unwrap().into());
+        put("prefix", prefix.clone().unwrap_or_default().into());
+        put("links", number(u64::from(*follow_links)));
+        put("config", number(u64::from(*config_files)));
+    }
+    if let Some(TlsSpec { identities, protocols, min_version, seals_max }) = tls {
+        for Pem { chain, key } in identities {
+            put("chain", chain.clone());
+            put("key", key.to_vec());
+        }
+        put("protocols", protocols.join(&b','));
+        put("oldest", number(u64::from(*min_version == Version::Tls13)));
+        put("seals", number(seals_max.unwrap_or_default()));
+    }
+    put("connections", number(u64::from(limits.connections)));
+    put("idle", number(limits.idle.as_millis() as u64));
+    let rekey = match offload {
+        TlsOffload::None => 0,
+        TlsOffload::Kernel { rekey } => 1 + u64::from(*rekey),
+    };
+    put("offload", number(rekey));
+    let BodyMemory { total, per_file } = memory;
+    put("total", number(*total));
+    put("per_file", number(*per_file));
+    fields
+}
+
+/// Reads it again.
+fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
+    let fields: BTreeMap<String, Vec<u8>> = fields.into_iter().collect();
+    let text = |name: &str| String::from_utf8(fields[name].clone()).unwrap();
+    let number = |name: &str| text(name).parse::<u64>().unwrap();
+    assert_eq!(number("listeners"), listeners.len() as u64);
+    let prefix = Some(text("prefix")).filter(|prefix| !prefix.is_empty());
+    Spec {
+        listeners: vec![listeners.into_iter().map(Into::into).collect()],
+        site: Some(SiteSpec {
+            path: text("site").into(),
+            options: Options {
+                prefix,
+                follow_links: number("links") == 1,
+                config_files: number("config") == 1,
+            },
+        }),
+        tls: fields.contains_key("key").then(|| TlsSpec {
+            identities: vec![Pem { chain: fields["chain"].clone(), key: fields["key"].clone().into() }],
+            protocols: fields["protocols"].split(|byte| *byte == b',').map(Into::into).collect(),
+            min_version: if number("oldest") == 1 { Version::Tls13 } else { Version::Tls12 },
+            seals_max: Some(number("seals")).filter(|seals| *seals > 0),
+        }),
+        limits: Limits {
+            connections: number("connections") as u32,
+            idle: Duration::from_millis(number("idle")),
+            ..small()
+        },
+        offload: match number("offload") {
+            0 => TlsOffload::None,
+            rekey => TlsOffload::Kernel { rekey: rekey == 2 },
+        },
+        memory: BodyMemory::new(number("total"), number("per_file")),
+    }
+}
+
+fn hooks() -> Hooks {
+    Hooks { clock: Arc::new(SystemTime::now), report: Arc::new(|incident| panic!("{incident}")), site: None }
+}
+
+fn start(spec: &Spec) -> std::io::Result<Worker> {
+    Worker::start(spec, &hooks(), |config| Ring::epoll(config))
+}
+
+fn described(site: SiteSpec, tls: Option<TlsSpec>) -> Spec {
+    Spec {
+        listeners: Vec::new(),
+        site: Some(site),
+        tls,
+        limits: small(),
+        offload: TlsOffload::None,
+        memory: BodyMemory::new(8 << 20, 1 << 20),
+    }
+}
+
+#[test]
+fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("html")).unwrap();
+    std::fs::write(folder.path().join("html/page.txt"), "crossed\n").unwrap();
+    let site = SiteSpec {
+        path: folder.path().to_owned(),
+        options: Options { prefix: Some("html".to_owned()), ..Options::default() },
+    };
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let identities = vec![Pem {
+        chain: made.cert.pem().into_bytes(),
+        key: made.signing_key.serialize_pem().into_bytes().into(),
+    }];
+    let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tls = TlsSpec { identities, protocols, min_version: Version::Tls13, seals_max: None };
+    for tls in [None, Some(tls)] {
+        let has_tls = tls.is_some();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut described = described(site.clone(), tls);
+        described.listeners = vec![vec![listener.try_clone().unwrap().into()]];
+        let spec = read(write(&described), vec![listener]);
+        let worker = start(&spec).unwrap();
+        drop((described, spec));
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        if has_tls {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(made.cert.der().clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = rustls::ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let client = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap());
+            let mut stream = rustls::StreamOwned::new(client.unwrap(), stream);
+            stream.write_all(&get("/page.txt")).unwrap();
+            assert_eq!(answer(&mut stream), (200, b"crossed\n".to_vec()));
+        } else {
+            stream.write_all(&get("/page.txt")).unwrap();
+            assert_eq!(answer(&mut stream), (200, b"crossed\n".to_vec()));
+        }
+        worker.stop();
+        worker.stop();
+        assert_eq!(worker.wait().requests, 1);
+        // Every duplicate of the socket is closed.
+        let late = std::net::TcpStream::connect(address).map_err(|error| error.kind());
+        assert_eq!(late.err(), Some(std::io::ErrorKind::ConnectionRefused));
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_keeps_the_worker_from_starting() {
+    let error = start(&described(SiteSpec { path: "/nowhere/at/all".into(), ..SiteSpec::default() }, None));
+    assert!(error.err().unwrap().to_string().contains("/nowhere/at/all"));
+    let folder = tempfile::tempdir().unwrap();
+    let site = || SiteSpec { path: folder.path().to_owned(), ..SiteSpec::default() };
+    let no_key = TlsSpec {
+        identities: vec![Pem { chain: b"no certificate".to_vec(), key: b"no key".to_vec().into() }],
+        protocols: Vec::new(),
+        min_version: Version::Tls12,
+        seals_max: None,
+    };
+    let none = TlsSpec { identities: Vec::new(), ..no_key.clone() };
+    assert!(start(&described(site(), Some(no_key))).is_err());
+    let error = start(&described(site(), Some(none))).err().unwrap();
+    assert_eq!(error.to_string(), "a TLS server needs at least one certificate");
+    let nothing = Spec { site: None, ..described(site(), None) };
+    let error: StartError =
+        Worker::start(&nothing, &hooks(), |config| Ring::epoll(config).map_err(StartError::Io))
+            .err()
+            .unwrap();
+    assert!(matches!(error, StartError::NoSite));
+}

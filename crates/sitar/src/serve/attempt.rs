@@ -1,0 +1,178 @@
+//! Chooses how the shards run on this machine, and starts them: on the engine that is wanted, with
+//! smaller rings where memory is short, and on epoll where io_uring is not to be had.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use sitar_io::Ring;
+use sitar_server::{Hooks, Limits, Spec, StartError, TlsOffload, Worker};
+
+use super::descriptors::{self, Needs};
+use crate::engine::rings::{Memory, NoRing};
+use crate::engine::{self, Because, Cores, Engine, Polling, lets_epoll_run};
+use crate::error::Error;
+use crate::offload;
+use crate::settings::{self, EngineChoice, Settings, Tls};
+
+/// What this process may use, and what the settings make of it.
+pub(super) struct Machine<'s> {
+    settings: &'s Settings,
+    /// Listening sockets of each shard.
+    addresses: usize,
+    cores: Cores,
+    pub(super) shards: NonZeroU16,
+    memory: Memory,
+}
+
+/// How the shards run.
+pub(super) struct Mode {
+    pub(super) engine: Engine,
+    pub(super) offload: TlsOffload,
+    pub(super) limits: Limits,
+    /// What the operator should know about the limits.
+    pub(super) note: Option<String>,
+}
+
+impl<'s> Machine<'s> {
+    pub(super) fn of_this_process(settings: &'s Settings, addresses: usize) -> Machine<'s> {
+        let cores = Cores::of_this_process();
+        let shards = settings.shards.unwrap_or_else(|| default_shards(&cores, settings.engine));
+        Machine { settings, addresses, cores, shards, memory: Memory::of_this_process(shards.get()) }
+    }
+
+    /// Chooses an engine, and what goes with it.
+    ///
+    /// # Errors
+    /// What was asked for is not to be had here.
+    pub(super) fn choose(&self) -> Result<Mode, Error> {
+        let polling = || Polling::new(self.settings.spin, self.shards, self.cores.clone());
+        let probe = || engine::probe(&self.memory);
+        self.mode(Engine::choose(self.settings.engine, probe, polling)?)
+    }
+
+    /// Returns what goes with an engine: who seals, and the limits of each shard as far as open
+    /// files allow.
+    fn mode(&self, engine: Engine) -> Result<Mode, Error> {
+        let settings = self.settings;
+        let offload = choose_offload(settings.tls, &engine)?;
+        let limits = Limits {
+            handshake: seconds(settings.handshake_seconds),
+            head: seconds(settings.head_seconds),
+            idle: seconds(settings.idle_seconds),
+            send: seconds(settings.send_seconds),
+            drain: seconds(settings.stop_seconds),
+            http2: !settings.no_http2,
+            ..descriptors::wanted(settings.connections, self.shards)
+        };
+        let shared = matches!(engine, Engine::Epoll(_));
+        let needs = Needs { shards: self.shards.get(), addresses: self.addresses, shared };
+        let (limits, note) = descriptors::fit(limits, needs, settings.connections)?;
+        Ok(Mode { engine, offload, limits, note })
+    }
+
+    /// Starts the shards, if need be in another mode. Returns the mode in which they run.
+    ///
+    /// # Errors
+    /// They cannot be started.
+    pub(super) fn start(&self, mut spec: Spec, hooks: &Hooks, mode: Mode) -> Result<(Worker, Mode), Error> {
+        let mut started = start(&spec, hooks, &mode.engine, self.memory);
+        let smaller = self.memory.shrunk(&spec.limits.ring());
+        if let (Err(Failed::Ring(why)), Engine::Uring, Some(smaller)) = (&started, &mode.engine, smaller)
+            && why.is_limit()
+        {
+            // Otherwise the first attempt has the better reason.
+            started = start(&spec, hooks, &mode.engine, smaller).or(started);
+        }
+        match started {
+            // All shards go over to epoll.
+            Err(Failed::Ring(why)) if self.settings.engine == EngineChoice::Auto && lets_epoll_run(&why) => {
+                let mode = self.mode(Engine::Epoll(Some(Because::from(&why))))?;
+                (spec.limits, spec.offload) = (mode.limits.clone(), mode.offload);
+                let worker = start(&spec, hooks, &mode.engine, self.memory).map_err(explain)?;
+                Ok((worker, mode))
+            }
+            started => Ok((started.map_err(explain)?, mode)),
+        }
+    }
+}
+
+/// Starts the shards on the engine: the only place that knows all engines.
+fn start(spec: &Spec, hooks: &Hooks, engine: &Engine, memory: Memory) -> Result<Worker, Failed> {
+    match engine {
+        Engine::Uring => Worker::start(spec, hooks, move |ring| {
+            memory.make(ring, |queues| Ring::uring_with(ring, queues)).map_err(Failed::Ring)
+        }),
+        Engine::SqPoll(polling) => {
+            let (polling, next) = (polling.clone(), AtomicUsize::new(0));
+            Worker::start(spec, hooks, move |ring| polling.ring(ring, &memory, &next).map_err(Failed::Ring))
+        }
+        Engine::Epoll(_) => Worker::start(spec, hooks, |ring| {
+            Ring::epoll(ring).map_err(|error| Failed::Start(StartError::Io(error)))
+        }),
+    }
+}
+
+/// Why the worker did not start.
+enum Failed {
+    Ring(NoRing),
+    Start(StartError),
+}
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Failed {
+        Failed::Start(error)
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Ring(why) => why.fmt(f),
+            Failed::Start(error) => error.fmt(f),
+        }
+    }
+}
+
+fn explain(failed: Failed) -> Error {
+    match failed {
+        Failed::Ring(why) => engine::explain(&why),
+        Failed::Start(StartError::Io(error)) => {
+            engine::hint_for(Error::new("cannot start the shards").cause(&error), &error)
+        }
+        Failed::Start(StartError::Listeners(error)) => {
+            engine::hint_for(Error::new("cannot duplicate the listening sockets").cause(&error), &error)
+        }
+        Failed::Start(StartError::Tls(error)) => Error::new("cannot set up TLS").cause(error.to_string()),
+        Failed::Start(error) => Error::new("cannot start the shards").cause(error.to_string()),
+    }
+}
+
+/// Tries the kernel where it is wanted.
+fn choose_offload(wanted: Tls, engine: &Engine) -> Result<TlsOffload, Error> {
+    match (wanted, engine) {
+        (Tls::Kernel, Engine::Epoll(why)) => {
+            let error =
+                Error::new("the kernel can seal TLS records only with an io_uring engine (--tls kernel)");
+            Err(match why {
+                Some(because) => error.cause(&because.why),
+                None => error.cause("--engine epoll"),
+            }
+            .hint("let sitar seal, which is the default: --tls user"))
+        }
+        (Tls::Kernel, _) => offload::probe().map_err(|why| offload::explain(&why)),
+        (Tls::Auto | Tls::User | Tls::Off, _) => Ok(TlsOffload::None),
+    }
+}
+
+/// One for each core; with the polling engine one for two, since each has a polling thread beside it.
+pub(crate) fn default_shards(cores: &Cores, engine: EngineChoice) -> NonZeroU16 {
+    let shards = if engine == EngineChoice::Sqpoll { cores.count / 2 } else { cores.count };
+    let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, settings::SHARDS_MAX);
+    NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}

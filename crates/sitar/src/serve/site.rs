@@ -1,0 +1,54 @@
+//! Opens the site that is named, or the handbook.
+
+use std::sync::Arc;
+
+use sitar_server::SiteSpec;
+use sitar_site::{Options, Site};
+
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::start::Content;
+use crate::watch::Eye;
+use crate::{cli, handbook};
+
+/// A site that is open.
+pub(super) struct Opened {
+    pub(super) site: Arc<Site>,
+    /// What it is, for the report.
+    pub(super) content: Content,
+    /// Where it lies; `None` for the handbook, which lies in the program.
+    pub(super) place: Option<(SiteSpec, Eye)>,
+}
+
+/// Opens the site, and prepares to notice its changes.
+///
+/// # Errors
+/// It cannot be opened; with what may have been meant.
+pub(super) fn open(settings: &Settings) -> Result<Opened, Error> {
+    let Some(path) = &settings.path else {
+        let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
+        return Ok(Opened { site: Arc::new(site), content: Content::Handbook, place: None });
+    };
+    let options = Options {
+        prefix: settings.prefix.clone(),
+        follow_links: settings.follow_links,
+        config_files: settings.serve_config_files,
+    };
+    let mut eye = Eye::new(path, &options, settings.watch());
+    let site = eye.open().map_err(|error| {
+        let error = Error::new(error.to_string());
+        let other = cli::instead_of_site(path).filter(|_| !path.exists());
+        other.into_iter().fold(error, Error::hint).hint(
+            "PATH is a directory or a tar archive, made for example by `sitar pack public/ -o site.tar`",
+        )
+    })?;
+    let content = if path.is_dir() {
+        Content::Directory(path.clone())
+    } else if site.is_pack() {
+        Content::Pack(path.clone())
+    } else {
+        Content::Archive(path.clone())
+    };
+    let spec = SiteSpec { path: path.clone(), options };
+    Ok(Opened { site: Arc::new(site), content, place: Some((spec, eye)) })
+}

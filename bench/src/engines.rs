@@ -8,6 +8,7 @@
 
 use crate::cases::{CASES, Case};
 use crate::participants::{Kind, MEMORY, Participant, SITAR};
+use crate::prose::wrapped;
 use crate::run::{CIPHER, Run, root};
 use crate::servers::Server;
 use crate::site::Lab;
@@ -45,16 +46,17 @@ pub(crate) fn run(quick: Quick) -> Result<()> {
     }
     if !run.quick {
         let text = format!(
-            "# The engines beside each other\n\n`cargo xtask bench engines`: {}. One shard on core 0, wrk with 64 \
+            "`cargo xtask bench engines`: {}. One shard on core 0, wrk with 64 \
              connections on core 1, which the poller of the polled ring shares with it; {} rounds of {} s in turn, medians; \
              cipher {CIPHER}. CPU of all threads of the server, kernel time and the polling thread included. Load average of \
-             the machine before and after (three of it are the bench's own): {}, {}.\n\n{report}",
+             the machine before and after (three of it are the bench's own): {}, {}.",
             run.machine,
             run.rounds,
             run.seconds,
             run.load_before,
             process::load_average(),
         );
+        let text = format!("# The engines beside each other\n\n{}\n{report}", wrapped(&text, ""));
         fs::write(root().join(FILE), text)?;
         println!("written to {FILE}");
     }

@@ -18,6 +18,7 @@ mod load;
 mod packs;
 mod participants;
 mod process;
+mod prose;
 mod run;
 mod servers;
 mod site;

@@ -3,6 +3,7 @@
 use super::results::{Ratio, Row, Table, Verdict, is_ours, verdict};
 use crate::cases::{Against, TARGETS, Target};
 use crate::participants::{FLOOR, Participant, SITAR};
+use crate::prose::wrapped;
 use crate::run::{CIPHER, LOAD_CORE, Run, SERVER_CORE};
 use crate::stats::{Estimate, figure};
 use std::fmt::Write as _;
@@ -64,34 +65,39 @@ pub(super) fn markdown(run: &Run, tables: &[Table]) -> String {
 
 fn preamble(run: &Run) -> String {
     let quick = if run.quick {
-        "**A quick run: few short rounds, fewer files and connections. It shows that everything works, and little else.**\n\n"
+        wrapped(
+            "**A quick run: few short rounds, fewer files and connections. It shows that everything works, and \
+             little else.**",
+            "",
+        ) + "\n"
     } else {
-        ""
+        String::new()
     };
     let versions: Vec<String> = run.participants.iter().filter(|one| one.is_peer()).map(version).collect();
     let absent =
         if run.absent.is_empty() { String::new() } else { format!(" Absent: {}.", run.absent.join(", ")) };
-    format!(
-        "# Last run\n\n{quick}`{}` on {}, {}. Peers: {}.{absent} One worker each on core {}, the load on core {}, loopback; {} \
-         rounds of {} s in turn; {CIPHER} and X25519 (checked as negotiated), a P-256 certificate; every status and length \
-         checked. Idle and slow connections: one server after the other, {} rounds, their memory once and their content by its \
-         beginning. CPU is that of all threads of a server, its kernel threads included; what opening the TLS connections of a round costs is measured before \
-         each round and taken off. Medians, in brackets the bootstrap's 95 % \
-         interval; ratios are taken round by round. The floor accepts, does the handshake, seals and sends, and does no HTTP \
-         (`bench/src/floor.rs`). Load average before and after: {}, {}.\n\nAll figures: [results.json](results.json). Pictures: \
-         [results.svg](results.svg). What was tried, and what it gave: [LOG.md](LOG.md).\n",
+    let conditions = format!(
+        "`{}` on {}, {}. Peers: {}.{absent} One worker each on core {SERVER_CORE}, the load on core {LOAD_CORE}, \
+         loopback; {} rounds of {} s in turn; {CIPHER} and X25519 (checked as negotiated), a P-256 certificate; every \
+         status and length checked. Idle and slow connections: one server after the other, {} rounds, their memory \
+         once and their content by its beginning. CPU is that of all threads of a server, its kernel threads included; \
+         what opening the TLS connections of a round costs is measured before each round and taken off. Medians, in \
+         brackets the bootstrap's 95 % interval; ratios are taken round by round. The floor accepts, does the \
+         handshake, seals and sends, and does no HTTP (`bench/src/floor.rs`). Load average before and after: {}, {}.",
         run.command,
         run.machine,
         run.date,
         versions.join(", "),
-        SERVER_CORE,
-        LOAD_CORE,
         run.rounds,
         run.seconds,
         run.rounds.min(super::idle::ROUNDS_MAX),
         run.load_before,
         run.load_after,
-    ) + &repeated(run)
+    );
+    let files = "All figures: [results.json](results.json). Pictures: [results.svg](results.svg). What was tried, and \
+                 what it gave: [LOG.md](LOG.md).";
+    let (conditions, files) = (wrapped(&conditions, ""), wrapped(files, ""));
+    format!("# Last run\n\n{quick}{conditions}\n{files}") + &repeated(run)
 }
 
 /// Returns the list of work that failed, and was done once more or left out.
@@ -100,7 +106,7 @@ fn repeated(run: &Run) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let lines: String = list.iter().map(|what| format!("- {what}\n")).collect();
+    let lines: String = list.iter().map(|what| wrapped(&format!("- {what}"), "  ")).collect();
     format!("\nFailed at first, and was done once more or left out:\n\n{lines}")
 }
 

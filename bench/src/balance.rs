@@ -2,8 +2,8 @@
 //! connection of falling on a busy one.
 //!
 //! The kernel chooses a shard for each new connection by a hash (SO_REUSEPORT), so the numbers on
-//! the shards are those of balls thrown into bins. For many shards that is computed here; for two it
-//! is also measured, as far as a machine of two cores can.
+//! the shards are those of balls thrown into bins. For many shards that is computed here; for two
+//! it is also measured, as far as a machine of two cores can.
 
 use crate::cases::{Case, PACE, Work};
 use crate::participants::{Participant, SITAR};

@@ -20,7 +20,8 @@ pub(crate) enum Work {
     Closed { pipelined: u32, with: With },
     /// By wrk, over all files of the large site in random order.
     Random,
-    /// By h2load over HTTP/2: each connection has this number of streams, and another when one ends.
+    /// By h2load over HTTP/2: each connection has this number of streams, and another when one
+    /// ends.
     Streams(u32),
     /// By h2load: [`PACE`] requests a second, whether answers have come or not.
     Paced,
@@ -116,8 +117,8 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 impl Case {
-    /// Returns whether an answer is so large that a round ends in the middle of some: then bytes are
-    /// counted.
+    /// Returns whether an answer is so large that a round ends in the middle of some: then bytes
+    /// are counted.
     pub(crate) fn is_large(&self) -> bool {
         self.length >= 1 << 20
     }

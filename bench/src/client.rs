@@ -144,7 +144,8 @@ impl Client {
         Ok(rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, bytes)?)
     }
 
-    /// Reads at most `most` bytes off the wire, without waiting, and drops them. Returns their number.
+    /// Reads at most `most` bytes off the wire, without waiting, and drops them. Returns their
+    /// number.
     pub(crate) fn sip(&mut self, most: usize) -> Result<usize> {
         self.socket.set_nonblocking(true)?;
         let mut limited = (&self.socket).take(most as u64);

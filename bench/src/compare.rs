@@ -27,7 +27,8 @@ pub(crate) struct Arguments {
     /// Only cases whose names contain these words
     #[arg(long = "case", value_name = "WORDS", value_parser = case)]
     cases: Vec<String>,
-    /// A peer's program: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands beside it
+    /// A peer's program: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands
+    /// beside it
     #[arg(long = "peer", value_name = "NAME=PATH")]
     peers: Vec<String>,
 }

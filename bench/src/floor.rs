@@ -1,14 +1,14 @@
 //! The floor: the least that a server can do and still be measured.
 //!
-//! One thread and epoll. It accepts, does the handshake, opens the records that arrive, and for each
-//! end of a request head sends the same answer, sealed. No request is parsed, nothing is looked up,
-//! no clock is read, no limit is kept. A server's cost above this is the cost of its HTTP, its files
-//! and its safety.
+//! One thread and epoll. It accepts, does the handshake, opens the records that arrive, and for
+//! each end of a request head sends the same answer, sealed. No request is parsed, nothing is
+//! looked up, no clock is read, no limit is kept. A server's cost above this is the cost of its
+//! HTTP, its files and its safety.
 //!
 //! Sealing is sitar's own record layer and not a `rustls::ServerConnection`: rustls copies the sent
 //! bytes twice and allocates for each record, and a floor that does so would flatter the servers
-//! that are held against it. epoll rather than io_uring because it takes no unsafe code. It costs up
-//! to a tenth more than a ring here (bench/ENGINES.md).
+//! that are held against it. epoll rather than io_uring because it takes no unsafe code. It costs
+//! up to a tenth more than a ring here (bench/ENGINES.md).
 
 mod connection;
 mod heads;

@@ -110,7 +110,8 @@ impl Warm {
 /// Arguments of `http`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only this number of rounds of the first case, without a clock: for a tool that counts instructions
+    /// Only this number of rounds of the first case, without a clock: for a tool that counts
+    /// instructions
     rounds: Option<u32>,
 }
 

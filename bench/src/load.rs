@@ -119,7 +119,8 @@ fn url(server: &Server, case: &Case) -> String {
 /// Has a server make all that it makes at first use, before the rounds.
 pub(crate) fn warm_up(lab: &Lab, server: &Server, case: &Case, expected: &Expected) -> Result<()> {
     if case.work == Work::Random {
-        // Each file at least once, as fast as it goes; the slowest of the servers does some 10,000 a second.
+        // Each file at least once, as fast as it goes; the slowest of the servers does some 10,000
+        // a second.
         let seconds = if lab.quick { 1 } else { FILES / 15_000 };
         let mut wrk = wrk(lab, server, case, expected, seconds as f64);
         closed(case, expected, &run(wrk.arg("ordered"))?)?;
@@ -287,7 +288,8 @@ fn closed(case: &Case, expected: &Expected, said: &str) -> Result<f64> {
 
 /// Requests of a round over HTTP/2, if all were answered as expected.
 fn streams(case: &Case, said: &str) -> Result<f64> {
-    // `requests: 900 total, 910 started, 812 done, 812 succeeded, …` and `traffic: … headers (…), 97.66MB (102400000) data`.
+    // `requests: 900 total, 910 started, 812 done, 812 succeeded, …` and `traffic: … headers (…),
+    // 97.66MB (102400000) data`.
     let answered = said.lines().find_map(|line| {
         let before = line.strip_prefix("requests: ")?.split_once(" succeeded, ")?.0;
         before.rsplit_once(", ")?.1.parse::<f64>().ok()

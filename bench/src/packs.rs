@@ -1,5 +1,5 @@
-//! `cargo xtask packs`: the time that packing takes, and the time until the first answer from a pack
-//! and from a plain tar.
+//! `cargo xtask packs`: the time that packing takes, and the time until the first answer from a
+//! pack and from a plain tar.
 //!
 //! Times are printed, not asserted: they are the machine's as much as the program's.
 

@@ -13,7 +13,7 @@ pub(crate) const MEMORY: u32 = 512;
 pub(crate) const SITAR_MEMORY: &str = "sitar, --memory 1024";
 pub(crate) const FLOOR: &str = "floor";
 
-/// How a server is configured and started.
+/// The way to configure and start a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Floor,
@@ -55,7 +55,8 @@ const PEERS: &[(&str, Kind, &str)] = &[
 /// Returns the floor, sitar, and all peers that are given or installed; and the names of peers that
 /// are neither.
 ///
-/// `given` are `NAME=PATH`: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands beside it.
+/// `given` are `NAME=PATH`: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands
+/// beside it.
 pub(crate) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, Vec<&'static str>)> {
     let program = target.join("release/sitar");
     if !program.is_file() {

@@ -13,8 +13,8 @@ pub(crate) fn thread_nanoseconds(task: &Path) -> Result<u64> {
 }
 
 /// Returns the CPU time of all threads of a process and its children, ns. The kernel's helpers
-/// (io-wq, iou-sqp) are threads of the process that they work for. The exact time of a thread is lost
-/// when it ends; the time of the whole process still has it, to a hundredth of a second.
+/// (io-wq, iou-sqp) are threads of the process that they work for. The exact time of a thread is
+/// lost when it ends; the time of the whole process still has it, to a hundredth of a second.
 pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
@@ -80,8 +80,8 @@ pub(crate) fn family(pid: u32) -> Result<Vec<u32>> {
     Ok(family)
 }
 
-/// Counts the system calls of a server while `load` runs, by perf. Returns them and the load's output,
-/// or why they cannot be counted.
+/// Counts the system calls of a server while `load` runs, by perf. Returns them and the load's
+/// output, or why they cannot be counted.
 pub(crate) fn syscalls(pid: u32, load: &mut Command) -> std::result::Result<(u64, String), String> {
     let pids: Vec<String> =
         family(pid).map_err(|error| error.to_string())?.iter().map(u32::to_string).collect();

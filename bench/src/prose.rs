@@ -2,8 +2,8 @@
 
 const COLUMNS: usize = 100;
 
-/// Breaks a paragraph at its spaces into lines of at most 100 columns. All lines but the first begin
-/// with `indent`.
+/// Breaks a paragraph at its spaces into lines of at most 100 columns. All lines but the first
+/// begin with `indent`.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
     let mut all = String::new();
     let mut column = 0;

@@ -1,6 +1,7 @@
 //! Medians with their intervals, and figures as text.
 //!
-//! Written here because crates that do as much (criterion's, statrs) bring a hundred times the code.
+//! Written here because no dependency has a bootstrap, and a crate of statistics is more to keep
+//! than these functions.
 
 /// Number of times that the rounds are drawn.
 const RESAMPLES: usize = 4000;
@@ -120,7 +121,8 @@ mod tests {
 
     #[test]
     fn seven_rounds_give_about_the_interval_of_the_order_statistics() {
-        // For n = 7 the bootstrap of a median reaches from the second to the sixth figure, nearly always.
+        // For n = 7 the bootstrap of a median reaches from the second to the sixth figure, nearly
+        // always.
         let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]).unwrap();
         assert_eq!((estimate.low, estimate.high), (2.0, 6.0));
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, each for a while.
+//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, each for some minutes.
 //!
 //! Tests run the same properties over the corpus and over seeded mutations of it
 //! (`fuzz/mutation.rs`). This has coverage to go by and AddressSanitizer beside it, and needs
@@ -74,8 +74,8 @@ fn fuzz(root: &Path) -> Command {
     command
 }
 
-/// One target. What it finds worth keeping goes to a folder below `target/`, so that the corpus in
-/// the tree stays small.
+/// Runs one target. New inputs go to a folder below `target/`, so that the corpus in the tree stays
+/// small.
 fn run(root: &Path, target: &str, seconds: u32) -> std::io::Result<Output> {
     let grown = root.join("target/fuzz-corpus").join(target);
     fs::create_dir_all(&grown)?;
@@ -86,12 +86,12 @@ fn run(root: &Path, target: &str, seconds: u32) -> std::io::Result<Output> {
     command.args(["--", &format!("-max_total_time={seconds}"), "-print_final_stats=1"]).output()
 }
 
-/// How one target ended.
+/// The end of one target's run.
 struct Row<'t> {
     target: &'t str,
     runs: String,
     seconds: u64,
-    /// What it found, in libFuzzer's words.
+    /// The finding, in libFuzzer's words.
     finding: Option<String>,
 }
 
@@ -112,7 +112,7 @@ impl Row<'_> {
     }
 }
 
-/// The targets that the manifest names, in its order.
+/// Returns the targets that the manifest names, in its order.
 fn targets(manifest: &str) -> Vec<&str> {
     let bins = manifest.split("[[bin]]").skip(1);
     bins.filter_map(|bin| bin.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')))

@@ -13,29 +13,30 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// Instructions per request that are expected of the release profile, by kind. Whoever changes the path of a request on purpose
-/// changes them here, and says why.
+/// Expected instructions per request in the release profile, by kind. A change of the path of a
+/// request on purpose changes them here, and says why.
 const EXPECTED: [(&str, f64); 3] = [("plain", 3188.0), ("browser", 8247.0), ("unmodified", 8867.0)];
-/// The compiler that they were counted with: another one makes other code.
+/// The compiler that they were counted with: another one generates other code.
 const COMPILER: &str = "rustc 1.95.";
-/// How far off a count may be. From one run to the next it varies by less than a tenth of a percent.
+/// The largest deviation of a count. From one run to the next it varies by less than a tenth of a
+/// percent.
 const MARGIN: f64 = 0.05;
 /// Requests of the short run; the long one has twice as many, and the difference counts.
 const ROUNDS: u32 = 2000;
-/// As the program under `bench/` expects.
+/// The number that the program under `bench/` expects.
 const FILES: usize = 200;
 
-/// The program that the count needs, for `cargo build --release`.
-/// Together with sitar, so that both get the same features of what they depend on, and nothing is compiled twice.
+/// The program that the count needs, for `cargo build --release`. Together with sitar, so that both
+/// get the same features of what they depend on, and nothing is compiled twice.
 pub(crate) const BUILD: [&str; 6] = ["-p", "sitar", "-p", "sitar-bench", "--bin", "answers"];
 
-/// What came out.
+/// The outcome of a count.
 pub(crate) enum Outcome {
     /// All within the margin, or below it.
     Passed,
-    /// Some take more than they may, or so much less that the expectation is out of date.
+    /// Some take more than they may, or so few that the expectation is out of date.
     Failed(Vec<Count>),
-    /// It says nothing here.
+    /// This machine cannot count, for a reason.
     Skipped(String),
 }
 

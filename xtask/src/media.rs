@@ -4,9 +4,11 @@
 //! and nginx. Its `db.json` is given and not downloaded. Where several types claim an extension,
 //! the first of these that tells them apart decides, as in mime-db's companion mime-score:
 //!
-//! 1. the registration tree: standards before vendors (`vnd.`) before the unregistered (`x.`, `x-`) and personal ones;
+//! 1. the registration tree: standards before vendors (`vnd.`) before the unregistered (`x.`, `x-`)
+//!    and personal ones;
 //! 2. the source: IANA, none, Apache, nginx;
-//! 3. the kind: video, then audio and fonts, then applications, then the others (`application/xml`, not `text/xml`);
+//! 3. the kind: video, then audio and fonts, then applications, then the others (`application/xml`,
+//!    not `text/xml`);
 //! 4. the shorter name.
 //!
 //! `own.txt` comes before all of these. `application/octet-stream` is left out: it is what an
@@ -53,7 +55,7 @@ fn write(invocation: &Invocation, db: &str) -> Result<usize, String> {
     Ok(table.len())
 }
 
-/// The type of each extension.
+/// Returns the type of each extension.
 fn table(db: &Value, own: &str) -> Result<BTreeMap<String, String>, String> {
     let mut ranked = BTreeMap::new();
     for (essence, about) in db.as_object().ok_or("the database is no object")? {
@@ -86,7 +88,7 @@ fn table(db: &Value, own: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(table)
 }
 
-/// Which of two types an extension means: the larger one.
+/// Returns the rank of a type: of two types, an extension means the one with the larger rank.
 fn rank(essence: &str, source: Option<&str>) -> (u8, u8, u8, Reverse<usize>) {
     let (kind, subtype) = essence.split_once('/').unwrap_or((essence, ""));
     let tree = match () {
@@ -111,8 +113,8 @@ fn rank(essence: &str, source: Option<&str>) -> (u8, u8, u8, Reverse<usize>) {
     (tree, source, kind, Reverse(essence.len()))
 }
 
-/// What the server relies on when it reads the table: lower case, nothing that would end a word or
-/// a header line.
+/// Checks the conditions that the server relies on in the table: lower case, nothing that would end
+/// a word or a header line.
 fn check(extension: &str, essence: &str) -> Result<(), String> {
     let is_extension = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     let is_type = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-/".contains(&byte);
@@ -124,7 +126,7 @@ fn check(extension: &str, essence: &str) -> Result<(), String> {
 }
 
 const FOLDER: &str = "crates/site/src/answer/media";
-/// What a file of an unknown kind is sent as.
+/// The type of a file of an unknown kind.
 const UNKNOWN: &str = "application/octet-stream";
 
 #[cfg(test)]

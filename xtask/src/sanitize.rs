@@ -1,16 +1,18 @@
-//! `cargo xtask asan` and `cargo xtask miri`: sitar-io's tests under tools that watch memory.
+//! `cargo xtask asan` and `cargo xtask miri`: sitar-io's tests under tools that check memory.
 
 use crate::Invocation;
 use std::process::{Command, ExitCode, Stdio};
 
-/// AddressSanitizer over the tests on the real kernel. It sees heap memory: regions, tables, scratch; the arena is a mapping.
+/// Runs the tests on the real kernel under AddressSanitizer. It sees heap memory: regions, tables,
+/// scratch; the arena is a mapping.
 pub(crate) fn asan(invocation: &Invocation) -> ExitCode {
     let Some(host) = host() else {
         eprintln!("error: rustc does not say which machine it is for");
         return ExitCode::FAILURE;
     };
     let mut command = Command::new("cargo");
-    // The sanitizer is an unstable flag; RUSTC_BOOTSTRAP allows it on a stable compiler, for this run only.
+    // The sanitizer is an unstable flag; RUSTC_BOOTSTRAP allows it on a stable compiler, for this
+    // run only.
     command
         .args([
             "test",
@@ -30,11 +32,12 @@ pub(crate) fn asan(invocation: &Invocation) -> ExitCode {
     finish(&mut command)
 }
 
-/// The tests that Miri runs unless others are named: seeds with all their faults, and teardown at every point.
+/// The tests that Miri runs unless others are named: seeds with all their faults, and teardown at
+/// every point.
 const UNDER_MIRI: [&str; 3] =
     ["no_seed_loses_anything", "a_ring_can_be_dropped_at_every_turn", "a_panic_in_the_loop_is_a_drop"];
 
-/// Miri over the simulated engine.
+/// Runs the simulated engine under Miri.
 pub(crate) fn miri(invocation: &Invocation) -> ExitCode {
     let mut probe = Command::new("cargo");
     probe.args(["+nightly", "miri", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! `answers SITE KIND ROUNDS`: requests of one kind from bytes to answer, without sockets and without
-//! sealing, so that a tool can count their instructions. `cargo xtask instructions` runs it twice
-//! and takes the difference.
+//! `answers SITE KIND ROUNDS`: requests of one kind from bytes to answer, without sockets and
+//! without sealing, so that a tool can count their instructions. `cargo xtask instructions` runs it
+//! twice and takes the difference.
 //!
 //! It does the work of a shard for a warm request: parse the head, look the path up, make the
 //! answer, write its head, copy its body behind that.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Tickets that each thread gathers by full handshakes before any is used. Some servers give none to
-/// a client that comes with one, so that a client without a stock would make a full handshake each
-/// third time.
+/// Tickets that each thread gathers by full handshakes before any is used. Some servers give none
+/// to a client that comes with one, so that a client without a stock would make a full handshake
+/// each third time.
 const TICKETS: usize = 300;
 
 /// Arguments of `handshakes`.

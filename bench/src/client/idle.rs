@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
 }
 
 /// Opens the connections, with a request each unless they are silent, and prints `open N`. Then, by
-/// lines of stdin: `active K SECONDS` sends requests on the first K in turn and prints `requests N`;
-/// `check` sends one on each and prints `alive N`.
+/// lines of stdin: `active K SECONDS` sends requests on the first K in turn and prints `requests
+/// N`; `check` sends one on each and prints `alive N`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let target = Target::new(&arguments.target)?;
     let config = target.config(None)?;

@@ -1,6 +1,6 @@
 //! The run as a part of the handbook, between two marks of a page that otherwise stays as it is.
 //!
-//! Written here because one table is less than the templates of an engine for templates.
+//! Written here because an engine for templates is more to keep than this table.
 
 use super::report::ratio;
 use super::results::{Ratio, Table, is_ours};

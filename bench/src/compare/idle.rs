@@ -19,8 +19,8 @@ use std::time::Duration;
 const SETTLED: Duration = Duration::from_secs(3);
 /// Rounds, one server after the other: these do not share the machine's drift anyway.
 pub(super) const ROUNDS_MAX: usize = 3;
-/// Factor of a round's time for slow readers: a server has to do something for each of them only now
-/// and then, when a third of the bytes that its kernel keeps for the connection has gone.
+/// Factor of a round's time for slow readers: a server has to do something for each of them only
+/// now and then, when a third of the bytes that its kernel keeps for the connection has gone.
 const SLOW: f64 = 4.0;
 /// Connections that come and go before anything is measured.
 const FIRST: usize = 100;
@@ -102,7 +102,8 @@ fn one(lab: &Lab, run: &Run, case: &Case, participant: &Participant) -> Result<(
     Ok((each, cpu))
 }
 
-/// Returns the size of sitar's program without symbols, and its memory on a pack before any request.
+/// Returns the size of sitar's program without symbols, and its memory on a pack before any
+/// request.
 pub(super) fn size(lab: &Lab, sitar: &Participant) -> Result<Vec<Table>> {
     let stripped = lab.directory.join("stripped");
     let done = Command::new("strip").arg("-o").arg(&stripped).arg(&sitar.program).status()?;

@@ -93,7 +93,7 @@ pub(super) fn verdict(tables: &[Table], target: &Target) -> Verdict {
     match (measured, target.against) {
         (Some(Ratio { to, value }), _) => Verdict::Measured { value, to, met: value.median <= target.most },
         (None, Against::Named(name)) => Verdict::Absent(format!("{name} is absent")),
-        (None, _) => Verdict::Absent("nobody to compare with".into()),
+        (None, _) => Verdict::Absent("no peer to compare with".into()),
     }
 }
 

@@ -85,7 +85,7 @@ fn tables(case: &Case, servers: &[Entrant<'_>], rows: Vec<Row>) -> Vec<Table> {
     let note = match case.work {
         Work::Random => "nginx keeps 5,000 open files; the floor sends the same 1 KiB each time",
         Work::Handshakes { .. } => "P-256 certificate, X25519; full and resumed ones counted by the clients",
-        Work::Streams(_) => "h2load, so many streams on each connection: 32, or 100 on one",
+        Work::Streams(_) => "h2load, with 32 streams on each connection, or 100 on one",
         Work::Paced => "h2load sends 6,400 requests/s on 64 connections, whether answers have come or not",
         _ if case.is_large() => "bytes received over the length of an answer",
         _ => "",

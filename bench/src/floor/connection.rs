@@ -67,8 +67,8 @@ pub(super) struct Connection {
     /// The beginning of a record.
     part: Vec<u8>,
     heads: Heads,
-    /// Bytes of answers that are still to be sealed, or sent without TLS, and where in the answer they
-    /// begin.
+    /// Bytes of answers that are still to be sealed, or sent without TLS, and where in the answer
+    /// they begin.
     owed: u64,
     at: usize,
     /// Sealed bytes that the kernel has not taken yet.

@@ -21,7 +21,8 @@ impl Heads {
         seam[self.kept..self.kept + ahead].copy_from_slice(&bytes[..ahead]);
         let seam = &seam[..self.kept + ahead];
         let (mut count, mut from) = (0, 0);
-        // An end that lies in the new bytes as a whole is not found here: at most three of them are.
+        // An end that lies in the new bytes as a whole is not found here: at most three of them
+        // are.
         if let Some(at) = memmem::find(seam, END) {
             count += 1;
             from = at + END.len() - self.kept;

@@ -137,7 +137,8 @@ fn missing(expected: &[&str], faults: Vec<String>) -> Vec<String> {
     all
 }
 
-/// Returns the Base64 of the SHA-256 of the server's public key, so that exactly this key is trusted.
+/// Returns the Base64 of the SHA-256 of the server's public key, so that exactly this key is
+/// trusted.
 fn key_hash(port: u16) -> Result<String> {
     let script = "openssl s_client -connect 127.0.0.1:$1 </dev/null 2>/dev/null | openssl x509 -pubkey -noout \
                   | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | openssl base64 -A";

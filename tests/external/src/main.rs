@@ -25,7 +25,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Fetches every file of two large documentation sites over HTTPS and compares them byte for byte
+    /// Fetches every file of two large documentation sites over HTTPS and compares them byte for
+    /// byte
     DocsSites,
     /// Times the first answer from a tar of 1 GiB, and has 200 clients download a file of 20 GiB
     Large,

@@ -2,9 +2,9 @@
 //! ranges and negotiation.
 //!
 //! REDbot comes from PyPI into a virtual environment under `target/redbot`, each package in the
-//! version that `redbot/requirements.txt` names. A small site is served twice: as a pack over HTTPS,
-//! and as the directory that comes out of that pack over plain HTTP. A warning that is not among the
-//! exceptions in `redbot/notes.rs` fails the run.
+//! version that `redbot/requirements.txt` names. A small site is served twice: as a pack over
+//! HTTPS, and as the directory that comes out of that pack over plain HTTP. A warning that is not
+//! among the exceptions in `redbot/notes.rs` fails the run.
 
 mod notes;
 

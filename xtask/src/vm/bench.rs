@@ -1,10 +1,15 @@
-//! `cargo xtask lab-bench`: guest instructions per request on the server's CPU, for sitar and its peers, under one of Debian's
-//! kernels with TLS.
+//! `cargo xtask lab-bench`: guest instructions per request on the server's CPU, for sitar and its
+//! peers, under one of Debian's kernels with TLS.
 //!
-//! In the emulator times mean nothing, but instructions can be counted to the last one (a plugin of QEMU's, `insncount.c`).
-//! The server has virtual CPU 1 for itself, the load CPU 0. A load is made twice with different numbers of requests, and
-//! the difference counts: handshakes, start and end of the load are the same in both. The emulator's clock runs on
-//! instructions, so that what else this machine does has no part in the figures.
+//! A verb of xtask and not of the bench: it boots the lab's guest, and shares nothing with the
+//! loads outside. Its command line is read by hand, as ci would wait for clap to compile before it
+//! starts.
+//!
+//! In the emulator times mean nothing, but instructions can be counted to the last one (a plugin of
+//! QEMU's, `insncount.c`). The server has virtual CPU 1 for itself, the load CPU 0. A load is made
+//! twice with different numbers of requests, and the difference counts: handshakes, start and end
+//! of the load are the same in both. The emulator's clock runs on instructions, so that other
+//! programs on this machine have no part in the figures.
 
 use super::guest::Guest;
 use super::kernel::{Kernel, SERIES};
@@ -34,7 +39,7 @@ const CASES: [Case; 3] = [
     Case { name: "handshake + 1 KiB", file: "1k.bin", loads: [20, 80], handshakes: true },
 ];
 
-/// One server, how it is started, and whether the kernel has to seal.
+/// One server, its command, and whether the kernel has to seal.
 struct Peer {
     name: &'static str,
     /// The program; without it on this machine the others are compared.
@@ -67,7 +72,7 @@ const PEERS: [Peer; 6] = [
     },
 ];
 
-/// Whose figures the others are divided by.
+/// The server by whose figures the others are divided.
 const YARDSTICK: &str = "nginx";
 const CONNECTIONS: u32 = 16;
 const ROUNDS: usize = 3;
@@ -177,7 +182,7 @@ fn certificate(here: &Path) -> Result<()> {
     if done.status.success() { Ok(()) } else { Err("openssl makes no certificate".into()) }
 }
 
-/// Bytes that do not compress, the same in each run.
+/// Returns bytes that do not compress, the same in each run.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let next = || {
@@ -187,8 +192,8 @@ fn noise(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// What the guest does: all servers in turn, each with every case, and that so many times. Each load leaves a line
-/// `load ROUND SERVER CASE LOAD` and two marks in the file of counts.
+/// Returns the guest's script: all servers in turn, each with every case, once a round. Each load
+/// leaves a line `load ROUND SERVER CASE LOAD` and two marks in the file of counts.
 fn script(peers: &[&Peer], rounds: usize) -> String {
     let mut script = String::from(SCRIPT);
     for round in 0..rounds {
@@ -197,7 +202,8 @@ fn script(peers: &[&Peer], rounds: usize) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(script, "begin '{}' {sealed} {}", peer.name, peer.start);
             push_loads(&mut script, "load", &format!("{round} {number}"));
-            // Apart, since tracing takes instructions; and once, since the count is the same each time.
+            // Apart, since tracing takes instructions; and once, since the count is the same each
+            // time.
             if round == 0 {
                 push_loads(&mut script, "calls", &number.to_string());
             }
@@ -207,7 +213,7 @@ fn script(peers: &[&Peer], rounds: usize) -> String {
     script
 }
 
-/// Each case with its short load and its long one, done by this function of the script's.
+/// Appends each case with its short load and its long one, done by a function of the script's.
 fn push_loads(script: &mut String, function: &str, key: &str) {
     for (case_number, case) in CASES.iter().enumerate() {
         for (load, requests) in case.loads.iter().enumerate() {
@@ -248,7 +254,7 @@ fn figures(output: &str, counts: &str) -> Result<Figures> {
 /// System calls per request, by server and case.
 type Calls = BTreeMap<(usize, usize), f64>;
 
-/// Lines of `calls SERVER CASE LOAD COUNT`.
+/// Reads lines of `calls SERVER CASE LOAD COUNT`.
 fn calls(output: &str) -> Result<Calls> {
     let mut loads: BTreeMap<[usize; 3], f64> = BTreeMap::new();
     for line in output.lines() {
@@ -269,19 +275,19 @@ fn calls(output: &str) -> Result<Calls> {
     Ok(calls)
 }
 
-/// The second pair of a line of counts.
+/// Returns the second pair of a line of counts.
 fn server_cpu(line: &str) -> Option<[f64; 2]> {
     let mut numbers = line.split_whitespace().skip(2).map(str::parse);
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?])
 }
 
-/// Instructions of user and kernel together, the median of all rounds.
+/// Returns the instructions of user and kernel together, the median of all rounds.
 fn total(figures: &Figures, server: usize, case: usize) -> f64 {
     let list = figures.get(&(server, case)).map(Vec::as_slice).unwrap_or_default();
     middle(list.iter().map(|[user, kernel]| user + kernel).collect())
 }
 
-/// The first two lines of a table with a column for each case.
+/// Appends the first two lines of a table with a column for each case.
 fn push_cases(text: &mut String) {
     text.push('|');
     for case in &CASES {
@@ -336,8 +342,8 @@ fn calls_table(peers: &[&Peer], calls: &Calls) -> String {
     text
 }
 
-/// A bound that sitar has set itself: the name of its own figure, the case, whose best figure it is held against (as names begin),
-/// and how much of that it may be. Reported, not asserted.
+/// A bound that sitar has set itself: the name of its own figure, the case, the beginnings of the
+/// names of the others, and the largest ratio to the best of these. Reported, not asserted.
 const BOUNDS: [(&str, usize, &[&str], f64); 3] = [
     ("sitar, kernel TLS", 0, &["nginx", "h2o", "lighttpd"], 0.90),
     ("sitar, kernel TLS", 1, &["nginx", "h2o", "lighttpd"], 0.95),

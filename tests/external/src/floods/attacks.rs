@@ -31,8 +31,8 @@ pub(super) enum Script {
 }
 
 const FEW: usize = 4;
-/// At first each of these fills the kernel's buffers with megabytes, as any download does, and takes
-/// its turn for that.
+/// At first each of these fills the kernel's buffers with megabytes, as any download does, and
+/// takes its turn for that.
 const SOME: usize = 32;
 const MANY: usize = 128;
 

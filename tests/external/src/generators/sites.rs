@@ -80,7 +80,8 @@ pub(super) const SITES: &[Site] = &[
     Site { name: "docusaurus-flat", build: build::docusaurus_flat, visits: DOCUSAURUS_FLAT },
 ];
 
-/// The style sheet and the script have hashes in their names and in the page (subresource integrity).
+/// The style sheet and the script have hashes in their names and in the page (subresource
+/// integrity).
 const HUGO: &[Visit] = &[
     picture("home", page("/", HUGO_WORKS)),
     Visit {
@@ -101,7 +102,8 @@ const HUGO_WORKS: &str = "document.documentElement.dataset.script == 'ran' \
     && getComputedStyle(document.querySelector('nav')).backgroundColor == 'rgb(22, 78, 99)' \
     && [...document.images].every(image => image.naturalWidth == 192)";
 
-/// A module, one that is loaded late, WebAssembly, JSON and a worker: the list has an entry for each.
+/// A module, one that is loaded late, WebAssembly, JSON and a worker: the list has an entry for
+/// each.
 const VITE: &[Visit] = &[
     picture("home", page("/", VITE_WORKS)),
     page("/index.html", VITE_WORKS),

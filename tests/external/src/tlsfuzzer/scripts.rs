@@ -33,10 +33,10 @@ const fn script(name: &'static str, exceptions: &'static [(&'static str, &'stati
     Script { name, args: &[], exceptions }
 }
 
-/// All scripts, in the order in which they run. Scripts are left out that are about things which are
-/// not offered at all: client certificates, CBC, RSA and finite-field key exchange, heartbeats, SSL 2
-/// and 3, brainpool, DSA, EdDSA and ML-DSA keys, OCSP stapling, record size limits, certificate
-/// compression. So are scripts that need a server which takes their orders.
+/// All scripts, in the order in which they run. Scripts are left out that are about things which
+/// are not offered at all: client certificates, CBC, RSA and finite-field key exchange, heartbeats,
+/// SSL 2 and 3, brainpool, DSA, EdDSA and ML-DSA keys, OCSP stapling, record size limits,
+/// certificate compression. So are scripts that need a server which takes their orders.
 pub(super) const SCRIPTS: &[Script] = &[
     clean("tls13-conversation", &[]),
     clean("tls13-keyupdate", &[]),

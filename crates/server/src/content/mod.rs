@@ -7,4 +7,5 @@ pub(crate) mod loader;
 pub(crate) mod lookup;
 pub(crate) mod multipart;
 pub(crate) mod source;
+pub(crate) mod stream;
 pub(crate) mod table;

@@ -9,8 +9,8 @@ use sitar_io::{Engine, Key, Ring};
 use super::handshakes::Handshakes;
 use crate::close::Close;
 use crate::content::lookup::Served;
+use crate::content::stream::StreamContent;
 use crate::limits::Limits;
-use crate::tcp::StreamContent;
 use crate::tcp::transport::input::InputQuota;
 use crate::{Counts, TlsOffload};
 

@@ -4,12 +4,11 @@
 //! What came while a buffer was under way is looked at together, and all that can be sent then fills the
 //! next one.
 
-use std::ops::Range;
 use std::time::Instant;
 
 use sitar_http::h2::{self, ParkedRequest, ResponseHead, SharedBuffers, StreamRequest};
 use sitar_http::{Method, Rejection};
-use sitar_io::{Engine, Errno, ReadBuf, TxBuf};
+use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
 use super::transport::output::{COPY_MAX, Put};
@@ -17,47 +16,9 @@ use super::transport::{KernelKey, READ_LEN, STAGE_AT, Transport, Wait};
 use crate::close::{Close, PeerFault, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
+use crate::content::stream::StreamContent;
 use crate::shard::context::{Context, Shared};
 use crate::tcp::transport::input::InputQuota;
-
-/// The content of a stream's answer, or a request that cannot be answered yet.
-#[expect(clippy::large_enum_variant, reason = "nearly always a body")]
-pub(crate) enum StreamContent {
-    /// The request is answered when its file has been loaded.
-    Parked(Box<ParkedRequest>),
-    Body {
-        source: Source,
-        /// What has been read of it ahead, from a file.
-        read: Option<(TxBuf, Range<usize>)>,
-    },
-}
-
-impl StreamContent {
-    fn of(source: Source) -> StreamContent {
-        StreamContent::Body { source, read: None }
-    }
-}
-
-impl h2::ContentSource for StreamContent {
-    fn ready(&self) -> usize {
-        match self {
-            StreamContent::Parked(_) => 0,
-            StreamContent::Body { read: Some((_, part)), .. } => part.len(),
-            StreamContent::Body { source, read: None } => source.ready(),
-        }
-    }
-
-    fn fill(&mut self, out: &mut [u8]) {
-        let StreamContent::Body { source, read } = self else { return };
-        let Some((stage, part)) = read else { return source.fill(out) };
-        out.copy_from_slice(&stage[part.start..part.start + out.len()]);
-        part.start += out.len();
-        source.advance(out.len());
-        if part.start == part.end {
-            *read = None;
-        }
-    }
-}
 
 /// A conversation in HTTP/2.
 pub(super) struct Http2 {

@@ -6,4 +6,3 @@ mod http2;
 pub(crate) mod transport;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::http2::StreamContent;

@@ -3,29 +3,11 @@
 use sitar_io::Engine;
 use sitar_tls::{Alert, content_type};
 
-use super::ktls::{Acks, Asked};
 use super::output::Put;
 use super::security::Security;
-use super::{RecvState, Transport, Waiting};
+use super::state::{Asked, EndStep, Ending, RecvState, Transport, Waiting};
 use crate::close::Close;
 use crate::shard::context::Shared;
-
-/// The end of a connection, begun: no further request is read.
-pub(super) struct Ending {
-    /// Why it has to end.
-    pub(super) why: Close,
-    pub(super) step: EndStep,
-}
-
-/// How far the end has come.
-pub(super) enum EndStep {
-    /// This alert is to be put behind the last answer.
-    Alert(Alert),
-    /// All is said; the kernel, which seals, may still hold records.
-    Acks(Acks),
-    /// All is said.
-    Said,
-}
 
 impl Transport {
     /// Ends the connection once what was asked for is answered, with close_notify; `why` is its reason.

@@ -3,10 +3,9 @@
 use sitar_io::Engine;
 use sitar_tls::{HandshakeError, HandshakeStep};
 
-use super::close::EndStep;
 use super::output::Output;
 use super::security::Security;
-use super::{Transport, Waiting};
+use super::state::{EndStep, Transport, Waiting};
 use crate::close::{Close, PeerFault};
 use crate::shard::context::Shared;
 

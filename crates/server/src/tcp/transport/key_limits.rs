@@ -3,10 +3,9 @@
 
 use sitar_tls::Version;
 
-use super::Transport;
-use super::ktls::KtlsState;
 use super::output::Output;
 use super::security::Security;
+use super::state::{KtlsState, Transport};
 use crate::TlsOffload;
 use crate::close::Close;
 

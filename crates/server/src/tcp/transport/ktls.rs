@@ -16,63 +16,18 @@ use std::time::{Duration, Instant};
 use sitar_io::{Engine, Errno, SendBuf, SockOpt, TlsCipher, TlsTx};
 use sitar_tls::{Aead, SealingKey, Version, content_type};
 
-use super::close::EndStep;
 use super::security::Security;
-use super::{Transport, Waiting};
+use super::state::{Acks, Asked, EndStep, KtlsState, KtlsStep, Transport, Waiting};
 use crate::TlsOffload;
 use crate::close::Close;
 use crate::limits::Limits;
 use crate::shard::context::Shared;
-
-/// What is to be done with the kernel at the next record boundary, before anything else is sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum KtlsState {
-    /// Nothing.
-    Settled,
-    /// It is to be given the key.
-    AttachDue,
-    /// It is to be given the next key.
-    UpdateDue,
-}
-
-/// What the kernel has been asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum KtlsStep {
-    /// To put its TLS under the socket.
-    Attach,
-    /// To take the key.
-    Key,
-    /// To take the next key.
-    NextKey,
-    /// How much the peer has not acknowledged.
-    Acks,
-}
-
-/// What is known of records that the kernel may still hold.
-pub(super) struct Acks {
-    /// The least that its queue has held when it was asked.
-    left: usize,
-    /// When to give up, unless `left` shrinks.
-    until: Instant,
-    /// Zeros in a row.
-    zeros: u8,
-}
 
 /// How soon to ask again whether everything has been acknowledged.
 const ACKS_STEP: Duration = Duration::from_millis(150);
 /// Zeros in a row that are believed. A record that had to wait for room in TCP's queue is put there by a
 /// worker of the kernel's, which has been called long before the queue is empty, but may not have run.
 const ZEROS: u8 = 2;
-
-/// What comes of an answer of the kernel.
-#[must_use]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::tcp) enum Asked {
-    /// Nothing is to be waited for any more.
-    Settled,
-    /// It has been asked for something else.
-    Again,
-}
 
 impl Transport {
     /// After the handshake: from the next record boundary on the kernel is to seal, if it is wanted and can.

@@ -3,11 +3,10 @@
 use sitar_io::{Engine, RecvEnd, RxBuf};
 use sitar_tls::{Alert, Frame};
 
-use super::close::EndStep;
 use super::input::InputBuffer;
 use super::output::{Output, Put};
 use super::security::Security;
-use super::{RecvState, Transport, Waiting};
+use super::state::{EndStep, RecvState, Transport, Waiting};
 use crate::close::{Close, PeerFault};
 use crate::limits::PAUSE_AT;
 use crate::shard::context::Shared;

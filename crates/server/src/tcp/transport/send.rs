@@ -8,7 +8,7 @@ use sitar_site::Streamed;
 use super::key_limits::{is_rekey_due, rekey_if_due};
 use super::output::{Output, Put};
 use super::security::Security;
-use super::{Transport, Waiting};
+use super::state::{Transport, Waiting};
 use crate::close::Close;
 use crate::content::source::Source;
 use crate::shard::context::Shared;

@@ -1,0 +1,47 @@
+//! What a stream of HTTP/2 has to send, or waits for.
+
+use std::ops::Range;
+
+use sitar_http::h2::{self, ParkedRequest};
+use sitar_io::TxBuf;
+
+use super::source::Source;
+
+/// The content of a stream's answer, or a request that cannot be answered yet.
+#[expect(clippy::large_enum_variant, reason = "nearly always a body")]
+pub(crate) enum StreamContent {
+    /// The request is answered when its file has been loaded.
+    Parked(Box<ParkedRequest>),
+    Body {
+        source: Source,
+        /// What has been read of it ahead, from a file.
+        read: Option<(TxBuf, Range<usize>)>,
+    },
+}
+
+impl StreamContent {
+    pub(crate) fn of(source: Source) -> StreamContent {
+        StreamContent::Body { source, read: None }
+    }
+}
+
+impl h2::ContentSource for StreamContent {
+    fn ready(&self) -> usize {
+        match self {
+            StreamContent::Parked(_) => 0,
+            StreamContent::Body { read: Some((_, part)), .. } => part.len(),
+            StreamContent::Body { source, read: None } => source.ready(),
+        }
+    }
+
+    fn fill(&mut self, out: &mut [u8]) {
+        let StreamContent::Body { source, read } = self else { return };
+        let Some((stage, part)) = read else { return source.fill(out) };
+        out.copy_from_slice(&stage[part.start..part.start + out.len()]);
+        part.start += out.len();
+        source.advance(out.len());
+        if part.start == part.end {
+            *read = None;
+        }
+    }
+}

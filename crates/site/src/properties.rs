@@ -1,5 +1,5 @@
-//! Properties that hold for any input, stated once for property tests, fuzzing and the replay of their corpus.
-//! Not part of the interface.
+//! Properties that hold for any input, stated once for property tests, fuzzing and the replay of
+//! their corpus. Not part of the interface.
 
 use crate::answer::reply::Reply;
 use crate::answer::route::Route;
@@ -10,8 +10,8 @@ use crate::open::site::Site;
 use crate::open::tar::{self, Map};
 use sitar_http::{Method, Request, RequestTarget, Status};
 
-/// Any bytes as an archive: the index holds exactly the public names that were listed, and every body lies inside.
-/// Returns how many files there are.
+/// Any bytes as an archive: the index holds exactly the public names that were listed, and every
+/// body lies inside. Returns how many files there are.
 ///
 /// The same bytes are tried with their checksums put right, too: almost any change to a header
 /// makes its checksum wrong, and nothing behind that check would be reached.
@@ -85,8 +85,8 @@ fn assert_moves_nowhere(name: &[u8]) {
     }
 }
 
-/// Any bytes as a pack, its hash put right: what is accepted could have been packed. Returns how many files there are, and
-/// `None` when there is no index.
+/// Any bytes as a pack, its hash put right: what is accepted could have been packed. Returns how
+/// many files there are, and `None` when there is no index.
 pub fn index(bytes: &[u8]) -> Result<Option<usize>, crate::OpenFault> {
     let mut bytes = bytes.to_vec();
     crate::open::pack::read::reseal(&mut bytes);
@@ -150,7 +150,8 @@ pub fn path(raw: &[u8]) {
             );
         }
     }
-    // The short way is only ever a shorter way; names too long for the buffer are in no index either.
+    // The short way is only ever a shorter way; names too long for the buffer are in no index
+    // either.
     if let Some(short) = plain(raw)
         && short.key.len() <= NAME_MAX
     {
@@ -174,7 +175,8 @@ const TARGETS: [&[u8]; 12] = [
     b"/page.jpg",
 ];
 
-/// Asks a site that has these rules for everything in [`TARGETS`], and calls `check` with each answer's header lines.
+/// Asks a site that has these rules for everything in [`TARGETS`], and calls `check` with each
+/// answer's header lines.
 fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
     let site = Site::with_rules(&[("index.html", b"<p>"), ("page.jpg", b"jpg"), ("404.html", b"no")], rules);
     for target in TARGETS {
@@ -236,7 +238,8 @@ pub fn headers(text: &[u8]) {
     });
 }
 
-/// Any bytes as `_redirects`: a redirect leads to a path of this site or to a host that the rules name, whatever is asked.
+/// Any bytes as `_redirects`: a redirect leads to a path of this site or to a host that the rules
+/// name, whatever is asked.
 pub fn redirects(text: &[u8]) {
     let Ok(rules) = crate::Rules::compile(None, Some(text)) else { return };
     ask_all(rules, |target, _, lines| {

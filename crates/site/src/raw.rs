@@ -1,12 +1,15 @@
-//! The parts that tools for a site's author need beyond serving. sitar-publish stands on it; nothing here is
-//! on the path of a request.
+//! The parts that tools for a site's author need beyond serving. sitar-publish stands on it;
+//! nothing here is on the path of a request.
 //!
 //! | for | names |
 //! |---|---|
 //! | a directory as it lies on disk | [`Root`], [`SiteFile`], [`directory_rules`], [`screen`] |
-//! | a pack | [`mod@format`], [`find`], [`PackProbe`], [`PackIndex`], [`ArchiveFile`], [`ReadAt`], [`header_blocks`], [`Blocks`], [`RULE_FILES`], [`FILES_MAX`] |
-//! | what a name means | [`sidecar`], [`stored_coding`], [`is_outdated`], [`media_type`], [`Media`], [`is_fingerprinted`], [`is_html`] |
-//! | paths and keys | [`resolve`], [`Resolved`], [`PathFault`], [`encode`], [`hex`], [`is_public`], [`NAME_MAX`] |
+//! | an earlier pack | [`find`], [`PackProbe`], [`PackIndex`], [`ArchiveFile`], [`ReadAt`] |
+//! | a new pack | [`mod@format`], [`header_blocks`], [`Blocks`], [`RULE_FILES`], [`FILES_MAX`] |
+//! | sidecars | [`sidecar`], [`stored_coding`], [`is_outdated`] |
+//! | types and lifetimes | [`media_type`], [`Media`], [`is_fingerprinted`], [`is_html`] |
+//! | paths | [`resolve`], [`Resolved`], [`PathFault`], [`encode`], [`hex`] |
+//! | keys | [`is_public`], [`NAME_MAX`] |
 //! | rules one by one | [`Override`], [`StoredCoding`], [`Unmatched`], and methods of [`Rules`] |
 //! | an open site | [`Sidecar`], and the methods of [`Site`] that begin with [`Site::names`] |
 //! | messages | [`Warnings`], [`printable`] |

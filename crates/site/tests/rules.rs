@@ -1,7 +1,8 @@
-//! `_redirects` and `_headers`, as Netlify and Cloudflare Pages document them, and what sitar adds and refuses.
+//! `_redirects` and `_headers`, as Netlify and Cloudflare Pages document them, and what sitar adds
+//! and refuses.
 //!
-//! The cases are the documented examples of both, written again with what they are documented to do. Where the two differ, the
-//! expectation is sitar's choice, and says so.
+//! The cases are the documented examples of both, written again with what they are documented to
+//! do. Where the two differ, the expectation is sitar's choice, and says so.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this file is a test, its functions too")]
 

@@ -1,5 +1,6 @@
-//! The requirements that RFC 9110 §8, §12 to §15 and RFC 9111 §5 have of an origin server of files, one row in `semantics.txt` for each
-//! requirement: the bytes sent and the bytes expected, through parsing, routing, loading, answering and writing.
+//! The requirements that RFC 9110 §8, §12 to §15 and RFC 9111 §5 have of an origin server of files,
+//! one row in `semantics.txt` for each requirement: the bytes sent and the bytes expected, through
+//! parsing, routing, loading, answering and writing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this file is a test, its functions too")]
 
@@ -67,7 +68,8 @@ fn head_has_the_fields_of_get() {
     }
 }
 
-/// Of content that is not in memory the first of several parts; everything else is the same but for the tag.
+/// Of content that is not in memory the first of several parts; everything else is the same but for
+/// the tag.
 #[test]
 fn several_parts_of_a_file_that_is_not_in_memory() {
     let (_folder, site) = site();

@@ -1,7 +1,8 @@
 //! Header lines of representations: built once, in one place, for whatever the site came from.
 //!
-//! They come in two parts, so that a pack can keep the first for many files at once: what follows from the name
-//! ([`Blocks`]), and the validators, which differ for each content ([`push_validators`]).
+//! They come in two parts, so that a pack can keep the first for many files at once: what follows
+//! from the name ([`Blocks`]), and the validators, which differ for each content
+//! ([`push_validators`]).
 
 use crate::open::entry::Entry;
 use sitar_http::semantics::Coding;
@@ -81,8 +82,8 @@ pub(crate) fn push_validators(block: &mut Vec<u8>, etag: &[u8], last_modified: O
     line(block, b"ETag", &[etag]);
 }
 
-/// Whether these are whole header lines that may stand in an answer: well-formed (RFC 9112 §5), and none that only the
-/// connection may speak of, or that is made for each answer.
+/// Whether these are whole header lines that may stand in an answer: well-formed (RFC 9112 §5), and
+/// none that only the connection may speak of, or that is made for each answer.
 pub(crate) fn are_lines(mut block: &[u8]) -> bool {
     while !block.is_empty() {
         let Some(end) = block.iter().position(|&byte| byte == b'\n') else { return false };
@@ -100,7 +101,8 @@ pub(crate) fn are_lines(mut block: &[u8]) -> bool {
     true
 }
 
-/// Fields that the server or the representation itself adds, and those of one connection (RFC 9110 §7.6.1).
+/// Fields that the server or the representation itself adds, and those of one connection (RFC 9110
+/// §7.6.1).
 const NOT_OURS: &[&[u8]] = &[
     b"Connection",
     b"Content-Length",

@@ -1,12 +1,12 @@
 //! The time for which a cache may use a file without asking, by the file's name.
 //!
-//! Build tools put a digest of the content into the name of what they emit, so that a changed file is another file. Such a
-//! name may be kept for ever; any other must be asked about, because browsers otherwise guess a lifetime from
-//! `Last-Modified` (RFC 9111 §4.2.2) and show one half of a site old and the other new after a deployment. Asking costs
-//! a 304.
+//! Build tools put a digest of the content into the name of what they emit, so that a changed file
+//! is another file. Such a name may be kept for ever; any other must be asked about, because
+//! browsers otherwise guess a lifetime from `Last-Modified` (RFC 9111 §4.2.2) and show one half of
+//! a site old and the other new after a deployment. Asking costs a 304.
 //!
-//! A name taken for fingerprinted by mistake would be stuck in browsers for a year, one that is missed costs a 304. So
-//! every doubt is decided against the fingerprint.
+//! A name taken for fingerprinted by mistake would be stuck in browsers for a year, one that is
+//! missed costs a 304. So every doubt is decided against the fingerprint.
 
 /// The value of `Cache-Control` for a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,8 @@ pub fn is_fingerprinted(name: &[u8]) -> bool {
             .split(|&byte| byte == b'/')
             .any(|folder| BUILD_FOLDERS.iter().any(|known| folder.eq_ignore_ascii_case(known)));
     let mut parts = stem.split(|&byte| byte == b'.');
-    // The first part is a name of its own; only its end may be a fingerprint, unless it is one altogether.
+    // The first part is a name of its own; only its end may be a fingerprint, unless it is one
+    // altogether.
     let first = parts.next().unwrap_or(stem);
     ends_in_fingerprint(first, built)
         || parts.any(|part| is_hex(part, built) || ends_in_fingerprint(part, built))
@@ -81,8 +82,8 @@ fn ends_in_fingerprint(part: &[u8], built: bool) -> bool {
     built && rest.len() > 1 && rest.ends_with(b"-") && is_base64(tail)
 }
 
-/// Lower-case hexadecimal digits, figures and letters among them: not a word, a date or a number. Short ones only
-/// where a build tool has been at work.
+/// Lower-case hexadecimal digits, figures and letters among them: not a word, a date or a number.
+/// Short ones only where a build tool has been at work.
 fn is_hex(part: &[u8], built: bool) -> bool {
     let least = if built { HEX_SHORT } else { HEX_LONG };
     (least..=HEX_MAX).contains(&part.len())
@@ -92,8 +93,8 @@ fn is_hex(part: &[u8], built: bool) -> bool {
         && part.iter().any(u8::is_ascii_lowercase)
 }
 
-/// Eight characters of base64url or base32 that no person would write: a figure stands before a letter (so not
-/// `iPhone15` or `Version2`), and there are capitals.
+/// Eight characters of base64url or base32 that no person would write: a figure stands before a
+/// letter (so not `iPhone15` or `Version2`), and there are capitals.
 fn is_base64(tail: &[u8; BASE64_LENGTH]) -> bool {
     let figure = tail.iter().position(u8::is_ascii_digit);
     let letter = tail.iter().rposition(u8::is_ascii_alphabetic);

@@ -5,15 +5,17 @@ use crate::answer::media::Media;
 use sitar_http::semantics::RangeParts;
 use std::ops::Range;
 
-/// The parts of such a body: for each range some text and then bytes of the representation, and text
-/// at the end. Small, and without references, so that it can be kept while parts of it are sent.
+/// The parts of such a body: for each range some text and then bytes of the representation, and
+/// text at the end. Small, and without references, so that it can be kept while parts of it are
+/// sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     parts: RangeParts,
     media: Media,
     /// Bytes of the whole representation.
     length: u64,
-    /// From its entity tag, so it does not stand in the representation itself but by a coincidence of 64 bits.
+    /// From its entity tag, so it does not stand in the representation itself but by a coincidence
+    /// of 64 bits.
     boundary: u64,
 }
 

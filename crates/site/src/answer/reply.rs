@@ -84,7 +84,8 @@ impl<'r> Reply<'r> {
     }
 
     /// Calls `send` with the header lines of this answer as HTTP/2 has them: a header block that
-    /// was made beforehand ([`sitar_http::h2::field_block`]), and lines in pieces that belong behind it.
+    /// was made beforehand ([`sitar_http::h2::field_block`]), and lines in pieces that belong
+    /// behind it.
     pub fn encoded<T>(&self, send: impl FnOnce(&[u8], &[&[u8]]) -> T) -> T {
         match &self.headers {
             None if !self.encoded.is_empty() => send(self.encoded, &[&self.more]),
@@ -184,9 +185,9 @@ impl<'r> Reply<'r> {
     /// Adds the slash of a directory. 301 and not 308: only GET and HEAD get here, for which both
     /// mean the same, and older clients know only 301.
     ///
-    /// `block` comes from [`redirect_block`](crate::answer::fixed_lines::redirect_block): its path was made from the index's own name, so it is
-    /// the same whatever the client wrote, and starts with exactly one slash (`//host` cannot
-    /// become another host).
+    /// `block` comes from [`redirect_block`](crate::answer::fixed_lines::redirect_block): its path
+    /// was made from the index's own name, so it is the same whatever the client wrote, and starts
+    /// with exactly one slash (`//host` cannot become another host).
     pub(crate) fn redirect(block: &'r [u8], query: Option<&[u8]>, head: bool) -> Reply<'r> {
         let body = b"301 Moved Permanently\n";
         let Some(query) = query else { return Reply::text(Status::MOVED_PERMANENTLY, block, body, head) };
@@ -219,7 +220,8 @@ impl<'r> Reply<'r> {
         Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
     }
 
-    /// A redirect by a rule. `block` comes from [`location_block`](crate::answer::fixed_lines::location_block); or it is empty, and the
+    /// A redirect by a rule. `block` comes from
+    /// [`location_block`](crate::answer::fixed_lines::location_block); or it is empty, and the
     /// Location stands in `more`.
     pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
         let body: &'static [u8] = match status {

@@ -412,8 +412,8 @@ impl Representation {
         self.until.is_some_and(|until| now() >= until)
     }
 
-    /// Returns the size of the body, if it is sent from the file only because the budget had no room for
-    /// it just then.
+    /// Returns the size of the body, if it is sent from the file only because the budget had no
+    /// room for it just then.
     #[must_use]
     pub fn displaced(&self, budget: &Budget) -> Option<u64> {
         (matches!(self.content, Content::File { .. }) && budget.allows(self.length)).then_some(self.length)

@@ -234,7 +234,7 @@ pub enum Seen<'s> {
     Step(Step<'s>),
 }
 
-/// Is shown what a site is made of while it is opened.
+/// A callback for each thing that a site is made of, while it is opened.
 pub(crate) type Show<'s> = &'s mut dyn FnMut(Seen<'_>);
 
 struct Walk<'w> {

@@ -4,8 +4,8 @@ use crate::answer::lifetime::Lifetime;
 use crate::answer::media::Media;
 use sitar_http::semantics::Coding;
 
-/// Everything about a representation but its bytes. Made when it is asked for, because most files of
-/// a large site never are.
+/// Everything about a representation but its bytes. Made when it is asked for, because most files
+/// of a large site never are.
 pub(crate) struct Entry {
     /// The number of the site's source that holds the bytes.
     pub(crate) source: usize,

@@ -11,8 +11,8 @@ use hashbrown::HashTable;
 use sitar_http::semantics::{AcceptEncoding, Coding};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// One representation that can be served: a file under its own name, or a sidecar as an encoding of its original.
-/// Dense: from 0 up to [`Site::files`](crate::Site::files).
+/// One representation that can be served: a file under its own name, or a sidecar as an encoding of
+/// its original. Dense: from 0 up to [`Site::files`](crate::Site::files).
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub(crate) u32);
 
@@ -35,8 +35,8 @@ impl Default for Choice {
 }
 
 impl Choice {
-    /// The encoding to send (RFC 9110 §12.5.3). Where nothing is acceptable, the original is sent all the same, as
-    /// the RFC allows; `None` when there is no original either.
+    /// The encoding to send (RFC 9110 §12.5.3). Where nothing is acceptable, the original is sent
+    /// all the same, as the RFC allows; `None` when there is no original either.
     pub(crate) fn pick(&self, accept: impl FnOnce() -> AcceptEncoding) -> Option<FileId> {
         if !self.is_encoded() {
             return self.of(Coding::Identity);
@@ -99,11 +99,12 @@ pub(crate) struct Directory {
 pub(crate) struct Index {
     names: Names,
     slots: Vec<Named>,
-    /// Places in `slots` by the hash of the key. Apart from them, so that it is small, and what is looked at in the order of names
-    /// lies in that order too: at a start, waiting for memory is most of the work.
+    /// Places in `slots` by the hash of the key. Apart from them, so that it is small, and what is
+    /// looked at in the order of names lies in that order too: at a start, waiting for memory is
+    /// most of the work.
     table: HashTable<u32>,
-    // Keyed per process, so neither an archive nor a request can aim at collisions; lookups with strange names find nothing
-    // and change nothing.
+    // Keyed per process, so neither an archive nor a request can aim at collisions; lookups with
+    // strange names find nothing and change nothing.
     hasher: RandomState,
     pub(crate) directories: Vec<Directory>,
     /// By [`FileId`].
@@ -115,11 +116,13 @@ pub(crate) struct Index {
     pub(crate) outdated: Vec<usize>,
     /// There is a `404.html` somewhere.
     has_missing: bool,
-    /// A name came twice, or as a file and as a folder: what a directory or a [`Tree`](crate::open::tree::Tree) cannot bring.
+    /// A name came twice, or as a file and as a folder: what a directory or a
+    /// [`Tree`](crate::open::tree::Tree) cannot bring.
     pub(crate) has_clash: bool,
     /// Sources that are public names and are not served all the same.
     hidden: Vec<u32>,
-    /// Bytes of the header lines kept for folders, and of their names, for the work of finding them; files are bounded by [`Names`].
+    /// Bytes of the header lines kept for folders, and of their names, for the work of finding
+    /// them; files are bounded by [`Names`].
     folder_bytes: usize,
 }
 
@@ -130,7 +133,8 @@ struct Named {
 }
 
 impl Index {
-    /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are not public are skipped.
+    /// Builds the index over distinct keys; the file at position `n` has source `n`. Keys that are
+    /// not public are skipped.
     pub(crate) fn new(names: Names) -> Result<Index, OpenFault> {
         Index::with(names, |_| false, |_, _| None)
     }
@@ -144,7 +148,8 @@ impl Index {
         time: impl Fn(usize, &[u8]) -> Option<u64>,
     ) -> Result<Index, OpenFault> {
         let mut index = Index {
-            // With room for folders, and for as many encodings as there are names: what is not used is no memory.
+            // With room for folders, and for as many encodings as there are names: what is not used
+            // is no memory.
             slots: Vec::with_capacity(names.len() + names.len() / 8 + 8),
             table: HashTable::with_capacity(names.len() + names.len() / 8 + 8),
             hasher: RandomState::new(),
@@ -306,7 +311,8 @@ impl Index {
 
     /// Adds a folder and those around it.
     fn folders(&mut self, mut folder: Key) -> Result<(), OpenFault> {
-        // From the innermost folder out, until one is known: so the work is paid for by what is kept.
+        // From the innermost folder out, until one is known: so the work is paid for by what is
+        // kept.
         while self.directory(folder) {
             folder = folder.first(parent(self.names.bytes(folder)).unwrap_or(0));
         }
@@ -316,7 +322,7 @@ impl Index {
         Ok(())
     }
 
-    /// Adds a folder; false when it was there.
+    /// Adds a folder, and returns whether it was not there.
     fn directory(&mut self, key: Key) -> bool {
         let name = self.names.bytes(key);
         if let Some(slot) = self.get(name) {
@@ -332,7 +338,8 @@ impl Index {
         true
     }
 
-    /// Adds a representation of what stands at a place. A folder keeps its name: a sidecar of it is still served under its own.
+    /// Adds a representation of what stands at a place. A folder keeps its name: a sidecar of it is
+    /// still served under its own.
     fn add(&mut self, source: usize, place: usize, coding: Coding) {
         // At most two for each of FILES_MAX names.
         let id = FileId(self.sources.len() as u32);
@@ -370,7 +377,8 @@ impl Index {
 
     /// The page for what does not exist: the `404.html` nearest to the path.
     ///
-    /// Goes down from the root for as long as there are folders, so a long path costs no more than the site is deep.
+    /// Goes down from the root for as long as there are folders, so a long path costs no more than
+    /// the site is deep.
     pub(crate) fn missing(&self, key: &[u8]) -> Option<&Choice> {
         if !self.has_missing {
             return None;

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Identifies what is served by a hash: of a pack, that of its index; of anything else, one of names, sizes
-/// and modification times. So two copies of a directory whose times were copied too have one
-/// version.
+/// Identifies what is served by a hash: of a pack, that of its index; of anything else, one of
+/// names, sizes and modification times. So two copies of a directory whose times were copied too
+/// have one version.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     kind: &'static str,
@@ -38,11 +38,11 @@ impl fmt::Display for Version {
 }
 
 impl Site {
-    /// Returns those of `older`'s `loaded` representations that this site has too. From directory to directory,
-    /// byte for byte as far as the file system tells: same name and encoding, same inode, size,
-    /// modification and change times. From pack to pack: same hash. Nothing is read; header lines
-    /// are this site's. Bodies in memory only. Blocks: one look at the file system for each file of
-    /// a directory.
+    /// Returns those of `older`'s `loaded` representations that this site has too. From directory
+    /// to directory, byte for byte as far as the file system tells: same name and encoding, same
+    /// inode, size, modification and change times. From pack to pack: same hash. Nothing is read;
+    /// header lines are this site's. Bodies in memory only. Blocks: one look at the file system for
+    /// each file of a directory.
     #[must_use]
     pub fn inherit(
         &self,

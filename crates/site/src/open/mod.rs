@@ -10,7 +10,7 @@
 //! | [`names`], [`path`], [`sidecar`] | names, and what they mean |
 //! | [`index`], [`entry`] | from a name to its files |
 //! | [`survey`] | what the operator should know about the files |
-//! | [`load`], [`budget`], [`streamed`], [`place`] | bodies: in memory within a budget, or from their file |
+//! | [`load`], [`budget`], [`streamed`], [`place`] | bodies, in memory or from their file |
 //! | [`origin`], [`hash`] | whether two files have the same content, without and with reading it |
 //! | [`live`] | what a site takes over from the one before it |
 //! | [`error`], [`printable`] | errors and warnings |

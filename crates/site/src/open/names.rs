@@ -2,7 +2,8 @@
 
 use crate::open::error::OpenFault;
 
-/// Names, one behind the other: by the hundred thousand, a box for each takes longer to make than the rest of a site.
+/// Names, one behind the other: by the hundred thousand, a box for each takes longer to make than
+/// the rest of a site.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
     bytes: Vec<u8>,

@@ -1,4 +1,5 @@
-//! Opening a site: from what lies at a path to its index, its rules and what the operator should know.
+//! Opening a site: from what lies at a path to its index, its rules and what the operator should
+//! know.
 
 use super::archive_file::ArchiveFile;
 use super::directory::{Root, Seen, Show};
@@ -25,7 +26,8 @@ use std::time::SystemTime;
 /// Settings for opening a site.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Serve only what lies below this folder of the archive or directory, as the root. Links that leave it are left out.
+    /// Serve only what lies below this folder of the archive or directory, as the root. Links that
+    /// leave it are left out.
     pub prefix: Option<String>,
     /// Serve what links lead to outside of the directory, too. Then anyone who can put a link into
     /// it can publish every file that this program may read. Links of an archive never lead out of
@@ -244,8 +246,8 @@ pub(crate) fn directory_rules(root: &Root, compile: Compile) -> Result<Rules, Op
                 File::from(fd).read_exact_at(&mut bytes, 0).map_err(fault)?;
                 *text = Some(bytes);
             }
-            // Not there, or a link that leads out: there are no rules. A file that cannot be read is another matter: to serve
-            // a site without its rules could show what they hide.
+            // Not there, or a link that leads out: there are no rules. A file that cannot be read
+            // is another matter: to serve a site without its rules could show what they hide.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => {}
             Err(error) => return Err(fault(error)),
         }

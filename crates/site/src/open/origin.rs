@@ -5,8 +5,8 @@ use rustix::fs::Stat;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The numbers that change when a file's content does. Not the change time: a rename or a new link alters
-/// nothing here.
+/// The numbers that change when a file's content does. Not the change time: a rename or a new link
+/// alters nothing here.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     /// Bytes.

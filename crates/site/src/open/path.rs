@@ -5,10 +5,12 @@
 //! `b"css/x.css"` a file. The rules, in this order, once (RFC 3986 §6.2.2, and no second decoding
 //! ever):
 //!
-//! 1. percent escapes are decoded; a malformed one or `%00` is a [`PathFault::Malformed`] (400). An escaped slash
-//!    (`%2F`) separates nothing and becomes an [`ESCAPED_SLASH`]: no file has such a name, but rules match it;
+//! 1. percent escapes are decoded; a malformed one or `%00` is a [`PathFault::Malformed`] (400). An
+//!    escaped slash (`%2F`) separates nothing and becomes an [`ESCAPED_SLASH`]: no file has such a
+//!    name, but rules match it;
 //! 2. empty segments are dropped, so `//a///b` is `a/b` (served, not redirected);
-//! 3. `.` and `..` are removed, also when they were written as `%2e`; `..` at the root stays at the root (RFC 3986 §5.2.4);
+//! 3. `.` and `..` are removed, also when they were written as `%2e`; `..` at the root stays at the
+//!    root (RFC 3986 §5.2.4);
 //! 4. the rest is compared as bytes: case and Unicode form are kept as stored.
 
 /// The key of a path, and whether it was written as a directory.

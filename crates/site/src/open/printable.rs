@@ -1,7 +1,7 @@
 //! Names in messages.
 
-/// Returns a name for a human: control characters escaped, because a terminal is an interpreter, and
-/// the length bounded.
+/// Returns a name for a human: control characters escaped, because a terminal is an interpreter,
+/// and the length bounded.
 #[must_use]
 pub fn printable(name: &[u8]) -> String {
     let mut shown = String::new();

@@ -42,8 +42,8 @@ fn host_config<'n>(names: impl Iterator<Item = &'n [u8]>, warnings: &mut Warning
     }
 }
 
-/// Looks at the names of a directory that is to be packed: returns those that are packed, which with
-/// `config_files` are all, and warns of what is left out and of what looks like a secret.
+/// Looks at the names of a directory that is to be packed: returns those that are packed, which
+/// with `config_files` are all, and warns of what is left out and of what looks like a secret.
 pub fn screen(
     root: &Root,
     mut names: Vec<Box<[u8]>>,

@@ -13,12 +13,12 @@
 //! |---|---|---|---|
 //! | no status | 301 | 302 | 301 |
 //! | a page at the source's path | wins, unless `!` | loses | wins, unless `!` |
-//! | slash at the path's end | no difference | a difference | no difference, except to a rule that only adds or removes it |
-//! | scheme of a source | counts | – | no difference; a redirect does not apply to the address that it leads to |
+//! | slash at the end | no difference | a difference | counts for a rule that adds or removes it |
+//! | scheme of a source | counts | – | no difference, and no redirect to the same address |
 //! | a splat | at the end | anywhere, one | anywhere, one |
 //! | `/* /index.html 200` and a missing script | 200 with the page | – | 404 |
 //! | a bad line | ignored | ignored | an error |
-//! | `Cache-Control` in two rules | – | both, as a list | the last one's, as of all fields with one value |
+//! | `Cache-Control` twice | – | both, as a list | the last, as of all fields with one value |
 //! | header rules and redirects | files only | every header | access, referrer, robots, HSTS |
 //! | OPTIONS | – | a redirect, else 405 | 204, with the same |
 //!

@@ -1,7 +1,7 @@
 //! A path or a host in pieces, which many rules look at.
 //!
-//! The places of the pieces are found once for all of them, so a rule costs what its own source is long,
-//! and not what the request is. A few rules find it out for themselves, in less time.
+//! The places of the pieces are found once for all of them, so a rule costs what its own source is
+//! long, and not what the request is. A few rules find it out for themselves, in less time.
 
 use super::cost::looked_at;
 

@@ -106,8 +106,8 @@ pub(super) fn check(path: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Returns whether RFC 3986 allows a byte in no path, and browsers escape it. (They do not escape `[` and `]`, which
-/// names of files may have.)
+/// Returns whether RFC 3986 allows a byte in no path, and browsers escape it. (They do not escape
+/// `[` and `]`, which names of files may have.)
 fn is_of_no_address(byte: u8) -> bool {
     byte.is_ascii_control() || b"\"<>\\^`|".contains(&byte)
 }

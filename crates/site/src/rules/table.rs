@@ -1,5 +1,5 @@
-//! The rules that can match a path: those that name it, and those with wildcards, in the order of the
-//! file.
+//! The rules that can match a path: those that name it, and those with wildcards, in the order of
+//! the file.
 
 use super::pattern::{Asked, Pattern, Room};
 use super::subject::Subject;

@@ -1,4 +1,5 @@
-//! The text that a rule makes for a request: a target or a header's value, in which captures are filled in.
+//! The text that a rule makes for a request: a target or a header's value, in which captures are
+//! filled in.
 
 use super::captures::{Captured, Captures, find_name};
 use super::error::Fault;

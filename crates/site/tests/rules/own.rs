@@ -1,5 +1,5 @@
-//! Additions of sitar: safety of what is filled in, 404 pages, clean addresses, rules on every kind of
-//! answer.
+//! Additions of sitar: safety of what is filled in, 404 pages, clean addresses, rules on every kind
+//! of answer.
 
 use super::ask::{ask, get, site};
 use super::{refused, ruled};

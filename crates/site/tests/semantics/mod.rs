@@ -1,5 +1,5 @@
-//! The table of requirements in `semantics.txt`, and the site that it is about. sitar-site's tests run it in memory, and
-//! sitar-server's through a server.
+//! The table of requirements in `semantics.txt`, and the site that it is about. sitar-site's tests
+//! run it in memory, and sitar-server's through a server.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
@@ -17,8 +17,9 @@ pub(crate) struct Case {
 /// Stands for the date.
 pub(crate) const DATE: &[u8; 29] = b"-----------------------------";
 
-/// Reads the table: `#` a requirement's section and what it says, `>` lines sent and `<` lines expected, both without CR LF;
-/// the empty line that ends a head is implied. `=` content as it is, with Rust's escapes.
+/// Reads the table: `#` a requirement's section and what it says, `>` lines sent and `<` lines
+/// expected, both without CR LF; the empty line that ends a head is implied. `=` content as it is,
+/// with Rust's escapes.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in include_str!("../semantics.txt").lines() {

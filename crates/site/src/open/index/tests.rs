@@ -79,7 +79,8 @@ fn names_of_sidecars() {
 
 #[test]
 fn folders_without_bound_are_refused() {
-    // Each name brings 255 folders of its own whose names are long: quadratic in the archive's size.
+    // Each name brings 255 folders of its own whose names are long: quadratic in the archive's
+    // size.
     let names: Vec<String> = (0..400).map(|n| format!("{n}{}f", "/abcdefghijklmn".repeat(255))).collect();
     let names = Names::of(names.iter().map(String::as_bytes)).unwrap();
     let refused = Index::new(names).map(|index| index.files);

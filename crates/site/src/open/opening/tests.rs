@@ -365,7 +365,8 @@ fn a_directory_that_changes_behind_our_back() {
     // Content as it is now, not as it was listed.
     std::fs::write(&page, b"changed").unwrap();
     assert_eq!(body(&site, "/d/page.html"), (200, "changed".to_owned()));
-    // The file becomes a link that leads out, then a pipe; then its folder becomes a link that leads out.
+    // The file becomes a link that leads out, then a pipe; then its folder becomes a link that
+    // leads out.
     let file = FileId(1);
     std::fs::remove_file(&page).unwrap();
     assert_eq!(site.load(file, &budget, SystemTime::now()).unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -1,5 +1,5 @@
-//! The bytes of `.sitar/index`, version 1. `docs/pack-format.md` describes them for readers in other languages; the
-//! numbers stand here.
+//! The bytes of `.sitar/index`, version 1. `docs/pack-format.md` describes them for readers in
+//! other languages; the numbers stand here.
 //!
 //! ```text
 //! records   64 bytes for each member, in the archive's order
@@ -14,7 +14,8 @@
 
 use crate::open::hash::Hash;
 
-/// The member that holds the index. Always the last one, so that its end is found from the archive's.
+/// The member that holds the index. Always the last one, so that its end is found from the
+/// archive's.
 pub const INDEX_NAME: &[u8] = b".sitar/index";
 /// First bytes of the footer.
 pub const MAGIC: &[u8; 16] = b"sitar pack index";
@@ -34,8 +35,8 @@ pub const FOOTER: usize = BLOCK as usize;
 pub const INDEX_MAX: u64 = 512 << 20;
 /// Pairs of header blocks at most; their numbers have 16 bits, the last of which means none.
 pub const PAIRS_MAX: usize = 0xffff;
-/// Bytes of one header block. With validators and the site's own rules it has to fit into an answer;
-/// `answer/reply.rs` adds up.
+/// Bytes of one header block. With validators and the site's own rules it has to fit into an
+/// answer; `answer/reply.rs` adds up.
 pub const LINES_MAX: usize = 2 << 10;
 /// Lines of one header block; those that sitar makes have six.
 pub const LINES_COUNT_MAX: usize = 14;
@@ -120,7 +121,8 @@ pub struct Footer {
     pub lines: u32,
     /// Bytes of all names.
     pub names: u32,
-    /// The encoders that made the sidecars: another text means that they would be made otherwise today.
+    /// The encoders that made the sidecars: another text means that they would be made otherwise
+    /// today.
     pub encoders: Vec<u8>,
     /// SHA-256 over all of the index before this field.
     pub hash: Hash,
@@ -216,7 +218,8 @@ impl Records {
     }
 }
 
-/// Takes numbers from the front; the callers' arrays are long enough, and beyond the end all is zero.
+/// Takes numbers from the front; the callers' arrays are long enough, and beyond the end all is
+/// zero.
 pub(super) struct Fields<'b>(pub(super) &'b [u8]);
 
 impl Fields<'_> {

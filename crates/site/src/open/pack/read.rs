@@ -1,9 +1,10 @@
 //! Reading an index, which may come from anyone.
 //!
-//! The footer at the archive's end is read first, then the index. Nothing is allocated before its size is known to lie
-//! within the archive and within the limits, and nothing is believed before it is checked: every body lies in the archive,
-//! none overlaps another or the index, every name is one that a plain tar could bring, every header line is one that
-//! may stand in an answer. What then remains is the word of whoever made the archive, as with any tar; the bodies are held
+//! The footer at the archive's end is read first, then the index. Nothing is allocated before its
+//! size is known to lie within the archive and within the limits, and nothing is believed before it
+//! is checked: every body lies in the archive, none overlaps another or the index, every name is
+//! one that a plain tar could bring, every header line is one that may stand in an answer. What
+//! then remains is the word of whoever made the archive, as with any tar; the bodies are held
 //! against their hashes when they are loaded.
 
 use super::format::{
@@ -34,7 +35,8 @@ pub enum PackProbe {
 /// A checked index.
 #[derive(Debug)]
 pub struct PackIndex {
-    /// In the archive's order. Whether the names are distinct is seen when an [`Index`](crate::open::index::Index) is made of them.
+    /// In the archive's order. Whether the names are distinct is seen when an
+    /// [`Index`](crate::open::index::Index) is made of them.
     pub(crate) names: Names,
     /// One for each name.
     pub(crate) records: Records,
@@ -128,8 +130,8 @@ impl PackIndex {
 /// Looks for an index at the end of an archive.
 ///
 /// # Errors
-/// An index that is damaged or says what cannot be: the archive is not to be served, since its hashes are all that could
-/// tell whether the rest is what was packed.
+/// An index that is damaged or says what cannot be: the archive is not to be served, since its
+/// hashes are all that could tell whether the rest is what was packed.
 pub fn find(archive: &impl ReadAt) -> Result<PackProbe, OpenFault> {
     let length = archive.size();
     let Some(at) = length.checked_sub(END + BLOCK) else { return Ok(PackProbe::Plain) };
@@ -165,7 +167,8 @@ pub fn find(archive: &impl ReadAt) -> Result<PackProbe, OpenFault> {
         .map_err(|what| damaged(footer.offset, what))
 }
 
-/// Puts the hash of an index right, if there is one at the end of these bytes: a fuzzer would never find it.
+/// Puts the hash of an index right, if there is one at the end of these bytes: a fuzzer would never
+/// find it.
 pub(crate) fn reseal(archive: &mut [u8]) {
     let Some(at) = archive.len().checked_sub((END + BLOCK) as usize) else { return };
     let Some(footer) = archive[at..].first_chunk::<FOOTER>().and_then(Footer::parse) else { return };
@@ -233,7 +236,8 @@ fn parse(
         if !is_name(name) {
             return Err("the index has a name that cannot be served");
         }
-        // Behind the header before it, in the archive's order, and in front of the index and its header: so none overlaps another.
+        // Behind the header before it, in the archive's order, and in front of the index and its
+        // header: so none overlaps another.
         let end = record.offset.checked_add(record.size).and_then(|end| end.checked_next_multiple_of(BLOCK));
         let lies_well = record.offset.is_multiple_of(BLOCK)
             && record.offset >= free + BLOCK

@@ -82,8 +82,8 @@ impl<'b> Header<'b> {
         }
     }
 
-    /// Reads the map in an old GNU header of a sparse file; `None` where another program uses these bytes
-    /// (star).
+    /// Reads the map in an old GNU header of a sparse file; `None` where another program uses these
+    /// bytes (star).
     pub(super) fn sparse(&self) -> Option<OldSparse<'b>> {
         let fields = OldSparse {
             entries: &self.block[386..482],

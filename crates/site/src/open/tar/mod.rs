@@ -4,7 +4,8 @@
 //! headers (POSIX.1-2001 "pax Interchange Format"), local and global, sparse files as GNU tar and
 //! bsdtar write them ([`sparse`]). Refused with a reason: compressed, cut-short and multi-volume
 //! archives, sparse files of star, and anything whose checksum is wrong. Names come out as they
-//! were written; what they mean is for [`crate::open::path::normalize`] and [`crate::open::tree::Tree`].
+//! were written; what they mean is for [`crate::open::path::normalize`] and
+//! [`crate::open::tree::Tree`].
 //!
 //! Where real readers differ, the stricter reading wins, because a silent difference would be a
 //! site that shows other files than `tar -t` lists: an archive without its end marker counts as cut

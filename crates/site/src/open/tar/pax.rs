@@ -2,8 +2,8 @@
 
 use super::sparse::Entries;
 
-/// Fields that extended headers have in place of a member's own header. Of each, `None` means that nothing
-/// was said and `Some(None)` that an earlier saying was taken back (an empty value).
+/// Fields that extended headers have in place of a member's own header. Of each, `None` means that
+/// nothing was said and `Some(None)` that an earlier saying was taken back (an empty value).
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct Overrides {
     pub(super) path: Option<Option<Vec<u8>>>,

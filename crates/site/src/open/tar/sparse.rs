@@ -98,8 +98,8 @@ impl Map {
         &self.extents
     }
 
-    /// Returns the place of the first bytes of a part of the file, which is not empty: as many as lie in one
-    /// extent or in one hole.
+    /// Returns the place of the first bytes of a part of the file, which is not empty: as many as
+    /// lie in one extent or in one hole.
     pub(crate) fn place(&self, part: &Range<u64>) -> Place {
         let wanted = part.end.saturating_sub(part.start);
         let next = self.extents.partition_point(|extent| extent.at + extent.len <= part.start);

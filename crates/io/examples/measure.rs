@@ -1,7 +1,7 @@
-//! The CPU that an echo costs the server's thread, kernel included: plain loop, future and stack per
-//! connection, side by side: `cargo run --release -p sitar-io --example measure [ROUNDS] [ECHOES]
-//! [CONNECTIONS]`. An example and no verb of the bench, since it is published with the examples that
-//! it measures.
+//! The CPU that an echo costs the server's thread, kernel included: plain loop, future and stack
+//! per connection, side by side: `cargo run --release -p sitar-io --example measure [ROUNDS]
+//! [ECHOES] [CONNECTIONS]`. An example and no verb of the bench, since it is published with the
+//! examples that it measures.
 //!
 //! A client on another thread writes 64 bytes to each connection, then reads them from each,
 //! repeatedly. The servers take turns, so that all of them see the same drift of the machine; the

@@ -1,6 +1,6 @@
 //! An echo of datagrams: `cargo run --release -p sitar-io --example datagrams [ADDRESS]`.
 //!
-//! What the kernel has coalesced on the way in (GRO) is cut apart by it on the way out (GSO): one
+//! The kernel coalesces datagrams on the way in (GRO) and cuts them apart on the way out (GSO): one
 //! event and one operation for up to 64 datagrams of a sender. On a machine without io_uring it
 //! runs on epoll, with a system call for each.
 #![forbid(unsafe_code)]
@@ -20,7 +20,7 @@ pub(crate) struct Echo<E: Engine> {
     ring: Ring<E>,
     udp: Udp,
     receiving: bool,
-    /// Datagrams echoed, in so many operations.
+    /// Datagrams echoed, and the operations that it took.
     pub(crate) echoed: (u64, u64),
 }
 

@@ -13,7 +13,8 @@ use sitar_io::{Config, Conn, Event, Key, Listener, RecvEnd, Ring, SendBuf, Stats
 /// Sizes for a thousand connections: 4 MiB to receive into, 16 MiB of address space to send from.
 pub const CONFIG: Config =
     Config { connections: 1000, rx_count: 1024, rx_len: 4096, tx_count: 1024, tx_len: 16 << 10 };
-/// At each multiple of so many unsent bytes receiving is stopped; what is under way still comes.
+/// Receiving is stopped at each multiple of this number of unsent bytes; what is under way still
+/// comes.
 const UNSENT_MAX: usize = 32 << 10;
 
 #[derive(Default)]
@@ -36,7 +37,7 @@ pub struct Echo {
     accepting: bool,
     peers: Vec<Peer>,
     free: Vec<usize>,
-    /// Who waits for a send slot, first come, first served.
+    /// Peers that wait for a send slot, first come, first served.
     starved: VecDeque<usize>,
 }
 

@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(refused.map(drop).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
-    /// What is reserved is not touched: four thousand million slots of a byte are a mapping of four
+    /// Reserved memory is not touched: four thousand million slots of a byte are a mapping of four
     /// gigabytes, of which one page is used.
     #[test]
     #[cfg(target_pointer_width = "64")]

@@ -1,13 +1,13 @@
 //! The epoll engine: the same operations and events as on io_uring, made of readiness and plain
 //! system calls, for kernels and containers where io_uring is missing or forbidden. No unsafe code.
 //!
-//! What the kernel does for io_uring is done here, inside [`wait`](crate::Ring::wait), in this
-//! order: what was queued since the last one is begun; one `epoll_wait` at most, which waits only
-//! if nothing can be done without it; then each socket that can go on does so for a bounded while.
-//! A socket is registered once, edge-triggered, in both directions, and what the kernel has said of
-//! it is kept with it ([`places`]), so that a request costs a receive and a send but no change of
-//! the interest list. What is left over when a socket has had its turn is remembered, and the next
-//! wait does not sleep.
+//! The work that the kernel does for io_uring is done here, inside [`wait`](crate::Ring::wait), in
+//! this order: what was queued since the last one is begun; one `epoll_wait` at most, which waits
+//! only if nothing can be done without it; then each socket that can go on does so for a bounded
+//! while. A socket is registered once, edge-triggered, in both directions, and what the kernel has
+//! said of it is kept with it ([`places`]), so that a request costs a receive and a send but no
+//! change of the interest list. What is left over when a socket has had its turn is remembered, and
+//! the next wait does not sleep.
 //!
 //! A listener is made non-blocking when it is first accepted from, which its other holders see too.
 

@@ -20,7 +20,7 @@ const DIFFERENT_LINES_MAX: usize = 4;
 
 /// A program of `tests/compile_fail`, read.
 struct Program {
-    /// What the first line pins: error codes, or `compiles`.
+    /// The pin of the first line: error codes, or `compiles`.
     pinned: BTreeSet<String>,
     /// Numbers of the lines marked `//~`, from 1.
     marked: BTreeSet<u64>,
@@ -43,7 +43,7 @@ impl Program {
         }
     }
 
-    /// How many of this program's lines are not in `other`.
+    /// Returns how many of this program's lines are not in `other`.
     fn lines_beyond(&self, other: &Program) -> usize {
         let mut theirs: Vec<&str> = other.shown.lines().map(str::trim).collect();
         let mine = self.shown.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -85,9 +85,9 @@ struct Said {
     lines: Vec<u64>,
 }
 
-/// What every program here is linked against: this library's own metadata, made by cargo in a
-/// folder of its own, so that neither a stale build nor one with other flags can be picked up by
-/// mistake.
+/// The library that every program here is linked against: this library's own metadata, made by
+/// cargo in a folder of its own, so that neither a stale build nor one with other flags can be
+/// picked up by mistake.
 struct Library {
     metadata: PathBuf,
     dependencies: PathBuf,
@@ -162,7 +162,7 @@ fn said(line: &str) -> Option<Said> {
     })
 }
 
-/// What is wrong with a case, if anything.
+/// Returns what is wrong with a case.
 fn verdict(library: &Library, mistake: &Program, twin: &Program) -> Result<(), String> {
     let said = library.compile(mistake);
     let errors: Vec<&Said> = said.iter().filter(|said| said.level == "error").collect();

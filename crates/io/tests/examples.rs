@@ -271,7 +271,7 @@ fn stacks_serve_files() {
 
 const SEND: usize = 60_000;
 const ROOMY: Config = Config { connections: 4, rx_count: 8, rx_len: 1000, tx_count: 2, tx_len: SEND as u32 };
-/// More than two sockets' buffers hold: the send stays in flight until somebody reads.
+/// More than two sockets' buffers hold: the send stays in flight until the client reads.
 const MUCH: usize = 32 << 20;
 
 /// A send slot full of ones and a large region of twos.

@@ -36,7 +36,7 @@ const KINDS: [&str; 14] = [
 ];
 const HUGE: usize = 16 << 20;
 
-/// What outlives the loop that panics.
+/// The values that outlive the loop that panics.
 #[derive(Default)]
 struct Survivors {
     rx: Option<RxBuf>,
@@ -153,7 +153,7 @@ fn run<E: Engine>(
     unreachable!("no {kind} within a minute");
 }
 
-/// What is no connection.
+/// Handles of other kinds than connections.
 struct Things {
     file: File,
     root: File,

@@ -1,7 +1,7 @@
 //! Thousands of seeds: an awkward program on the simulated engine, checked to the last byte, slot
 //! and descriptor.
 //!
-//! `SITAR_SEEDS=100000` runs so many; `SITAR_SEED=n` runs one and prints its trace.
+//! `SITAR_SEEDS=100000` runs that number of seeds; `SITAR_SEED=n` runs one and prints its trace.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "seeds/datagrams.rs"]
@@ -30,7 +30,7 @@ use program::Program;
 /// Turns of the loop after which a run counts as endless.
 const TURNS_MAX: usize = 200_000;
 
-/// What all seeds read.
+/// The content of the file that all seeds read.
 struct Material {
     file: File,
     region: Region,
@@ -59,14 +59,14 @@ struct Outcome {
     virtual_time: Duration,
 }
 
-/// What is done to a run besides what its seed says.
+/// Changes to a run besides those of its seed.
 #[derive(Clone, Copy)]
 enum Twist {
     None,
     Lie(Lie),
     /// The ring is dropped before this turn.
     DropAt(usize),
-    /// Cancels fail, in so many of 1,000 cases.
+    /// Cancels that fail, in cases of 1,000.
     FailingCancels(u16),
 }
 
@@ -284,7 +284,7 @@ fn no_seed_loses_anything() {
     assert!(all.complete > all.broken, "{} peers complete, {} not", all.complete, all.broken);
 }
 
-/// What the seeds are for does happen in them.
+/// The seeds do reach the cases that they are for.
 #[test]
 fn every_fault_strikes() {
     let expected = [
@@ -382,7 +382,7 @@ fn a_lying_kernel_closes_the_ring() {
                     told.fetch_add(1, Ordering::Relaxed);
                     None
                 }
-                // Nothing lent itself to the lie, or the ring was dropped before anybody looked.
+                // Nothing lent itself to the lie, or the ring was dropped before the lie was seen.
                 Ok(Ok(outcome)) if !outcome.lied || outcome.dropped_early => None,
                 // Told while the ring was being dropped, which then leaks.
                 Ok(Err(why)) if why.starts_with("left behind") && world.has_lied() => None,
@@ -425,7 +425,7 @@ fn a_cancel_that_fails_is_made_again() {
     assert!(failed.into_inner() > 2000);
 }
 
-/// I3: a panic in the middle of the loop drops the ring, which drains; one made anew in the same
+/// I3: a panic in the middle of the loop drops the ring, which drains; a new one in the same
 /// world serves on.
 #[test]
 fn a_panic_in_the_loop_is_a_drop() {

@@ -172,7 +172,7 @@ fn looking_without_waiting_wakes_the_poller() {
     }
 }
 
-/// Waits that end by a deadline do not start the time of spinning anew.
+/// Waits that end by a deadline do not restart the time of spinning.
 #[test]
 fn frequent_deadlines_do_not_keep_an_idle_ring_awake() {
     let poll = SqPoll { spin: Duration::from_millis(20), ..SLEEPY };
@@ -301,8 +301,8 @@ fn a_full_submission_queue_loses_nothing() {
     }
 }
 
-/// More completions than the completion queue (8,192 entries) holds, while nobody looks: the poller
-/// needs no wait of ours to receive.
+/// More completions than the completion queue (8,192 entries) holds, while none are taken: the
+/// poller needs no wait of ours to receive.
 #[test]
 fn a_full_completion_queue_loses_nothing() {
     const SLOTS: usize = 16_384;

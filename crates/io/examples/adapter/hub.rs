@@ -9,7 +9,8 @@ use sitar_io::{Config, Conn, Errno, Event, Key, Listener, RecvEnd, Ring, TxBuf, 
 
 use super::{Begin, Op, index};
 
-/// At each multiple of so many unread bytes receiving is stopped; what is under way still comes.
+/// Receiving is stopped at each multiple of this number of unread bytes; what is under way still
+/// comes.
 const UNREAD_MAX: usize = 32 << 10;
 
 #[derive(Default)]
@@ -30,7 +31,7 @@ pub struct Hub {
     accepting: bool,
     slots: Vec<Slot>,
     free: Vec<usize>,
-    /// Who waits for a send slot, first come, first served.
+    /// Connections that wait for a send slot, first come, first served.
     starved: VecDeque<Key>,
 }
 
@@ -66,7 +67,7 @@ impl Hub {
         self.free.push(index(key));
     }
 
-    /// Whose turn it is, and whether it is new. `None`: nobody's before the next wait.
+    /// Returns the connection whose turn it is, and whether it is new, `None` before the next wait.
     pub(super) fn next(&mut self) -> Option<(Key, bool)> {
         while let Some(event) = self.ring.next() {
             let key = match event {

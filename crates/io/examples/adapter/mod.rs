@@ -36,7 +36,7 @@ impl Drop for Socket {
     }
 }
 
-/// What serves one connection. It may be dropped whenever it waits.
+/// The routine of one connection. It may be dropped whenever it waits.
 pub trait Routine {
     /// Goes on until it waits again (`false`) or has ended.
     fn resume(&mut self) -> bool;
@@ -60,7 +60,7 @@ impl<R: Routine> Server<R> {
         Ok(Server { routines: Vec::new(), begin: Box::new(begin), hub })
     }
 
-    /// Waits until something has happened or `until` has passed, and lets those go on whom it
+    /// Waits until something has happened or `until` has passed, and resumes the routines that it
     /// concerns.
     pub fn turn(&mut self, until: Option<Instant>) -> std::io::Result<()> {
         self.hub.borrow_mut().wait(until)?;
@@ -116,7 +116,7 @@ enum Op {
     Done(Event),
 }
 
-/// What starts an operation; `false` when the ring refuses it.
+/// Starts an operation; returns `false` when the ring refuses it.
 pub trait Begin: FnOnce(&mut Ring<Uring>, &Conn, Key) -> bool {}
 impl<F: FnOnce(&mut Ring<Uring>, &Conn, Key) -> bool> Begin for F {}
 

@@ -367,7 +367,7 @@ fn what_cannot_be_done_is_refused_in_an_event() {
     assert_eq!((b.world.blamed(), world.blamed()), (None, None));
 }
 
-/// What a lease does when it is dropped is the program's own affair: each panic comes out of the
+/// The drop of a lease is the program's own code: each of its panics comes out of the
 /// ring, which goes on.
 #[test]
 fn a_lease_that_panics_leaves_its_connection_closing() {

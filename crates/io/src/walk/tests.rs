@@ -33,7 +33,7 @@ fn root(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
-/// What a descriptor is open on, or why there is none.
+/// Returns what a descriptor is open on, or why there is none.
 fn found(opened: Result<OwnedFd, Errno>) -> Result<(u64, u64), Errno> {
     opened.map(|fd| rustix::fs::fstat(&fd).map(|stat| (stat.st_dev, stat.st_ino)).unwrap())
 }

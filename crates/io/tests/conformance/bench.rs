@@ -73,7 +73,7 @@ impl<E: Setup> Bench<E> {
         }
     }
 
-    /// What was sent, which is there as long as nobody calls `submit`.
+    /// The buffer that was sent, which comes back as long as `submit` is not called.
     pub(crate) fn sent(&mut self, key: u64) -> (SendBuf, Result<usize, Errno>) {
         match self.event() {
             Event::Sent { key: Key(k), buf: Some(buf), result } if k == key => (buf, result),

@@ -87,7 +87,7 @@ fn can_be_read_at_once(file: &std::fs::File) -> bool {
     rustix::io::preadv2(file, &mut buffers, 0, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
 }
 
-/// What has been read is told first, before what was waiting to be told.
+/// A read that has ended is reported first, before events that were waiting.
 pub(crate) fn what_is_read_at_once_is_told_first<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let mut named = tempfile();

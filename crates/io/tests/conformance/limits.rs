@@ -1,4 +1,4 @@
-//! What happens when a table or a pool is full.
+//! Tables and pools that are full.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -122,7 +122,7 @@ fn fill_with_accepts<E: Setup>(b: &mut Bench<E>) -> Vec<OpId> {
     accepts
 }
 
-/// What has no room by itself is what makes room.
+/// Operations that make room find room themselves.
 pub(crate) fn a_full_op_table_closes_its_connections<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (_client, conn) = b.accept(1);

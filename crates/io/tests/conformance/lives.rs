@@ -35,7 +35,7 @@ pub(crate) fn a_close_waits_for_what_is_in_flight<E: Setup>() {
     }
 }
 
-/// I6: events that nobody looks at.
+/// I6: events that are dropped unread.
 pub(crate) fn dropped_events_lose_no_slot_and_no_descriptor<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     for _ in 0..20 {

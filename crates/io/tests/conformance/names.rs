@@ -165,7 +165,7 @@ pub(crate) fn many_files_are_opened_and_looked_at_at_once<E: Setup>() {
     assert_eq!(folder.held(), 1, "the directory");
 }
 
-/// I6: whoever does not want a file any more need not do anything.
+/// I6: a program that does not want a file any more need not do anything.
 pub(crate) fn opened_files_that_nobody_takes_are_closed<E: Setup>() {
     let folder = Folder::new();
     folder.file("a", b"a");
@@ -197,7 +197,7 @@ pub(crate) fn opened_files_that_nobody_takes_are_closed<E: Setup>() {
     assert_eq!(folder.held(), 0);
 }
 
-/// An open that waits for somebody else is one that can be cancelled, and does not keep a ring.
+/// An open that waits for another process can be cancelled, and does not keep a ring.
 pub(crate) fn a_pipe_without_a_writer_holds_nothing_up<E: Setup>() {
     let folder = Folder::new();
     let dir = folder.handle();

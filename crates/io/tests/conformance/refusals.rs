@@ -1,4 +1,4 @@
-//! What compiles and cannot be done: every engine says so, in an event like any other.
+//! Requests that compile and cannot be met: every engine says so, in an event like any other.
 
 use std::io::Read;
 use std::net::UdpSocket;

@@ -154,7 +154,7 @@ pub(crate) fn another_thread_wakes_it_and_a_deadline_ends_the_wait<E: Setup>() {
     assert!(b.ring.next().is_none());
 }
 
-/// The end of the stream comes with its last bytes, before anybody has asked for either.
+/// The end of the stream comes with its last bytes, before the program has asked for either.
 pub(crate) fn bytes_before_the_end_are_not_lost<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     for key in 0..20 {
@@ -226,7 +226,7 @@ pub(crate) fn sends_that_have_to_wait_leave_in_order<E: Setup>() {
     reader.join().unwrap();
 }
 
-/// What is queued behind a send that waits goes down with its connection, and its buffers come
+/// Sends that are queued behind one that waits end with their connection, and its buffers come
 /// back.
 pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
@@ -265,8 +265,8 @@ pub(crate) fn sends_that_were_queued_end_with_their_connection<E: Setup>() {
     assert_eq!(leaked_rings(), 0, "drained, not leaked");
 }
 
-/// What nobody reads holds the sends up; the one that is cancelled leaves no byte, the others
-/// arrive.
+/// A peer that does not read holds the sends up; the one that is cancelled leaves no byte, the
+/// others arrive.
 pub(crate) fn a_send_that_waits_can_be_cancelled<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);
@@ -397,8 +397,8 @@ pub(crate) fn room_is_told_when_there_is_some<E: Setup>() {
     assert_eq!(b.ring.stats().ops, 2, "accept and waker");
 }
 
-/// A slot of which the socket has taken everything can be filled again before its event is told;
-/// one that waits cannot.
+/// A slot of which the socket has taken everything can be filled again before its event is
+/// reported; one that waits cannot.
 pub(crate) fn what_is_submitted_gives_its_slot_back_early<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);

@@ -33,7 +33,7 @@ fn datagram(sender: u8, number: u8) -> Vec<u8> {
         .collect()
 }
 
-/// How often each datagram came back to each peer.
+/// Counts of each datagram that came back, by peer.
 type Answers = HashMap<(u8, u8), usize>;
 
 /// A peer that sends `count` datagrams and takes what comes back, until it has had two answers for
@@ -54,7 +54,7 @@ fn spawn(world: &World, sender: u8, count: u8, answers: &Rc<RefCell<Answers>>, e
             socket.send_to(&datagram(sender, sent), server);
             sent += 1;
         }
-        // Whatever comes after that comes to nobody.
+        // What comes after that is not received.
         if got == 2 * usize::from(count) || world.now() >= over {
             return Next::Done;
         }

@@ -41,7 +41,7 @@ fn len_of(number: usize) -> usize {
     number * 117
 }
 
-/// What may be wrong with any of them besides its own fault.
+/// Errors that any of them may have besides its own.
 fn excused(errno: Errno) -> bool {
     let faults = [Errno::MFILE, Errno::NFILE, Errno::ACCESS, Errno::IO, Errno::NOMEM, Errno::CANCELED];
     faults.contains(&errno)
@@ -221,7 +221,7 @@ fn a_file_that_is_not_there_closes_the_ring() {
         world.lie(Lie::NothingFound, (seed % 10) as u32);
         match run(seed, &File::directory(&folder.0).unwrap(), &world) {
             Err(why) if why.starts_with("wait: InvalidData") => drop(told.fetch_add(1, Ordering::Relaxed)),
-            // Told while the ring was being dropped: nobody looked any more.
+            // The lie came while the ring was being dropped, and was not seen.
             Ok(tally) => assert!(!world.has_lied() || tally.dropped_early, "seed {seed}: not found out"),
             // Told while the ring was being dropped, which then leaks.
             Err(why) => assert!(why.starts_with("left behind") && world.has_lied(), "seed {seed}: {why}"),

@@ -1,4 +1,4 @@
-//! Peers as scripts: they ask, check every byte that comes back, and misbehave when they are told
+//! Peers as scripts: they ask, check every byte that comes back, and misbehave when they are asked
 //! to.
 
 use std::cell::RefCell;
@@ -11,10 +11,10 @@ use sitar_io::sim::{Next, Rng, Stream, World};
 
 use crate::program::LISTENER;
 
-/// What a peer asks for, in its first byte. The second one is its number.
+/// The request of a peer, in its first byte. The second one is its number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ask {
-    /// Everything that follows shall come back.
+    /// Everything that follows is to come back.
     Echo = b'E' as isize,
     /// A file, read and sent piece by piece.
     File = b'F' as isize,
@@ -30,7 +30,7 @@ pub(crate) fn pattern(number: u8, at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8) ^ usize::from(number).wrapping_mul(77)) as u8
 }
 
-/// How a seed's peers went.
+/// The results of a seed's peers.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) failures: Vec<String>,
@@ -51,7 +51,7 @@ pub(crate) struct Plan {
     pub(crate) exact: bool,
     /// It pauses for up to so long between two steps.
     pub(crate) pause: Duration,
-    /// After so many steps it leaves, rudely.
+    /// The number of steps after which it leaves, with a reset.
     pub(crate) leaves: Option<u32>,
     pub(crate) seed: u64,
 }

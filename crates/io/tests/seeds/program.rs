@@ -159,7 +159,7 @@ impl Program {
 
     fn on_event(&mut self, event: Event) {
         if self.chaos && self.rng.chance(5) {
-            // An event that nobody looks at. Its connection cannot go on without it.
+            // An event that is dropped unread. Its connection cannot go on without it.
             let key = match &event {
                 Event::Recv { key, .. } | Event::RecvEnded { key, .. } | Event::Sent { key, .. } => {
                     Some(*key)
@@ -422,7 +422,7 @@ impl Program {
         false
     }
 
-    /// What no sensible program does, but any may.
+    /// Does what no sensible program does, but any may.
     fn mischief(&mut self) {
         if self.rng.chance(20) && !self.connections.is_empty() {
             let index = self.rng.below(self.connections.len());

@@ -1,6 +1,6 @@
 //! `sitar doctor`: what this machine offers to sitar, what is missing, what that costs, and what to type.
 //!
-//! Three steps that know nothing of each other: `facts` asks the machine, `checks` judges what it said (pure, so every
+//! Three steps that know nothing of each other: `facts` asks the machine, `findings` judges what it said (pure, so every
 //! verdict is tested on facts that are written out), `print` shows the findings to a person or to a program.
 
 use std::io::{self, IsTerminal};
@@ -10,8 +10,8 @@ use crate::cli;
 use crate::error::Error;
 use crate::output;
 
-mod checks;
 mod facts;
+mod findings;
 mod print;
 
 /// The exit code when something was found that costs or breaks something.
@@ -59,13 +59,13 @@ pub struct Remedy {
     pub command: Option<String>,
 }
 
-/// Runs the checks and prints the findings.
+/// Asks the machine and prints the findings.
 ///
 /// # Errors
 /// Standard output could not be written to.
 pub fn run(arguments: &cli::Doctor) -> Result<ExitCode, Error> {
     let facts = facts::gather(arguments.connections, arguments.shards);
-    let findings = checks::all(&facts);
+    let findings = findings::all(&facts);
     let stdout = io::stdout();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let text = if arguments.json {

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// Why the kernel cannot seal.
 #[derive(Debug)]
-pub enum Unsealed {
+pub enum NoOffload {
     /// The ring cannot set socket options: the kernel is older than 6.7.
     NoSocketCommands,
     /// ENOENT from TCP_ULP: built without TLS, or its module is not loaded and may not be loaded by this user.
@@ -25,17 +25,17 @@ pub enum Unsealed {
     Failed(&'static str, io::Error),
 }
 
-impl fmt::Display for Unsealed {
+impl fmt::Display for NoOffload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unsealed::NoSocketCommands => {
+            NoOffload::NoSocketCommands => {
                 f.write_str("io_uring of kernels before 6.7 cannot set socket options")
             }
-            Unsealed::NoModule => f.write_str(
+            NoOffload::NoModule => f.write_str(
                 "the kernel's module `tls` is not loaded, or the kernel was built without it (CONFIG_TLS)",
             ),
-            Unsealed::Refused(step, errno) => write!(f, "{step}: {}", io::Error::from(*errno)),
-            Unsealed::Failed(step, error) => write!(f, "{step}: {error}"),
+            NoOffload::Refused(step, errno) => write!(f, "{step}: {}", io::Error::from(*errno)),
+            NoOffload::Failed(step, error) => write!(f, "{step}: {error}"),
         }
     }
 }
@@ -44,22 +44,22 @@ impl fmt::Display for Unsealed {
 ///
 /// # Errors
 /// Why it does not.
-pub fn probe() -> Result<TlsOffload, Unsealed> {
+pub fn probe() -> Result<TlsOffload, NoOffload> {
     let ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))
-        .map_err(|why| Unsealed::Failed("io_uring", io::Error::other(why)))?;
+        .map_err(|why| NoOffload::Failed("io_uring", io::Error::other(why)))?;
     if !ring.has_set_opt() {
-        return Err(Unsealed::NoSocketCommands);
+        return Err(NoOffload::NoSocketCommands);
     }
     let tls = probe::kernel_tls().map_err(|why| match why {
-        TlsUnavailable::Refused(Errno::NOENT) => Unsealed::NoModule,
-        TlsUnavailable::Refused(errno) => Unsealed::Refused("TCP_ULP", errno),
-        TlsUnavailable::NoConnection(error) => Unsealed::Failed("a loopback connection", error),
+        TlsUnavailable::Refused(Errno::NOENT) => NoOffload::NoModule,
+        TlsUnavailable::Refused(errno) => NoOffload::Refused("TCP_ULP", errno),
+        TlsUnavailable::NoConnection(error) => NoOffload::Failed("a loopback connection", error),
     })?;
     // A cipher that it has not (ChaCha20 is a module of its own) is sealed here, connection by connection.
     match (tls.rekey, tls.ciphers.first()) {
         (Some(rekey), _) => Ok(TlsOffload::Kernel { rekey }),
-        (None, Some((_, Err(errno)))) => Err(Unsealed::Refused("TLS_TX", *errno)),
-        (None, _) => Err(Unsealed::Refused("TLS_TX", Errno::IO)),
+        (None, Some((_, Err(errno)))) => Err(NoOffload::Refused("TLS_TX", *errno)),
+        (None, _) => Err(NoOffload::Refused("TLS_TX", Errno::IO)),
     }
 }
 
@@ -67,14 +67,14 @@ const SMALL: Config = Config { connections: 1, rx_count: 4, rx_len: 64, tx_count
 
 /// For an operator who asked for a kernel that seals.
 #[must_use]
-pub fn explain(why: &Unsealed) -> Error {
+pub fn explain(why: &NoOffload) -> Error {
     let error = Error::new("the kernel cannot seal TLS records here (--tls kernel)").cause(why.to_string());
     let error = match why {
-        Unsealed::NoModule => error
+        NoOffload::NoModule => error
             .hint("load the module as root: `modprobe tls`; and at every boot: `echo tls > /etc/modules-load.d/tls.conf`")
             .hint("where there is no such module the kernel was built without it (CONFIG_TLS)"),
-        Unsealed::NoSocketCommands => error.hint("a newer kernel can"),
-        Unsealed::Refused(..) | Unsealed::Failed(..) => error,
+        NoOffload::NoSocketCommands => error.hint("a newer kernel can"),
+        NoOffload::Refused(..) | NoOffload::Failed(..) => error,
     };
     error.hint("or let sitar seal, which is the default: --tls user")
 }
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_remedy() {
-        let text = explain(&Unsealed::NoModule).render(false);
+        let text = explain(&NoOffload::NoModule).render(false);
         assert!(text.contains("`modprobe tls`") && text.contains("--tls user"), "{text}");
-        let text = explain(&Unsealed::Refused("TLS_TX", Errno::NOMEM)).render(false);
+        let text = explain(&NoOffload::Refused("TLS_TX", Errno::NOMEM)).render(false);
         assert!(text.contains("TLS_TX: ") && text.contains("memory"), "{text}");
     }
 
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn the_trial_ends_with_a_verdict() {
         match probe() {
-            Ok(TlsOffload::Kernel { .. }) | Err(Unsealed::NoModule | Unsealed::NoSocketCommands) => {}
+            Ok(TlsOffload::Kernel { .. }) | Err(NoOffload::NoModule | NoOffload::NoSocketCommands) => {}
             // A machine without io_uring.
-            Err(Unsealed::Failed("io_uring", _)) => {}
+            Err(NoOffload::Failed("io_uring", _)) => {}
             other => panic!("{other:?}"),
         }
     }

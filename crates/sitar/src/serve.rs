@@ -13,7 +13,7 @@ use crate::engine::{self, Engine};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::start::Report;
-use crate::watch::{Call, Eye, Watcher};
+use crate::watch::{Control, SiteSource, Watcher};
 use crate::{listen, output};
 
 mod attempt;
@@ -44,7 +44,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let bound = listen::bind(&plan.addresses, machine.shards)?;
 
     let unencoded = sitar_publish::estimate(&opened.site);
-    let (site_spec, eye) = opened.place.unzip();
+    let (site_spec, source) = opened.place.unzip();
     let bytes = u64::from(settings.memory) << 20;
     let spec = Spec {
         listeners: bound
@@ -76,17 +76,17 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         engine: mode.engine,
         shards: usize::from(machine.shards.get()),
         content: opened.content,
-        watching: eye.as_ref().map(Eye::watching),
+        watching: source.as_ref().map(SiteSource::watching),
         files: opened.site.len(),
         unencoded,
         warnings: mode.note.into_iter().chain(certificates.notes).chain(warnings).collect(),
     };
 
     let worker = Arc::new(worker);
-    let call = Arc::new(Call::new().map_err(cannot_start_a_thread)?);
-    let watcher = watch(eye, opened.site, &worker, &call)?;
+    let control = Arc::new(Control::new().map_err(cannot_start_a_thread)?);
+    let watcher = watch(source, opened.site, &worker, &control)?;
     let drain = Duration::from_secs(u64::from(settings.stop_seconds));
-    let obeying = signals::obey(signals, &worker, &call, drain, is_polled)?;
+    let obeying = signals::obey(signals, &worker, &control, drain, is_polled)?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
     if let Err(error) = output::try_print(&report.to_string()) {
@@ -95,7 +95,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 
     let counts = worker.wait();
     obeying.end();
-    call.stop();
+    control.stop();
     if let Some(watcher) = watcher {
         let _ = watcher.join();
     }
@@ -105,16 +105,17 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 
 /// Keeps what is served the same as what lies at the path; nothing to do for the handbook.
 fn watch(
-    eye: Option<Eye>,
+    source: Option<SiteSource>,
     site: Arc<Site>,
     worker: &Arc<Worker>,
-    call: &Arc<Call>,
+    control: &Arc<Control>,
 ) -> Result<Option<JoinHandle<()>>, Error> {
-    let Some(eye) = eye else { return Ok(None) };
-    let (worker, call) = (Arc::clone(worker), Arc::clone(call));
+    let Some(source) = source else { return Ok(None) };
+    let (worker, control) = (Arc::clone(worker), Arc::clone(control));
     let watch = move || {
         let serve = |site| worker.swap(Arc::new(site));
-        let watcher = Watcher::new(eye, &site, &call, &serve, &|line| say(&format_args!("sitar: {line}")));
+        let watcher =
+            Watcher::new(source, &site, &control, &serve, &|line| say(&format_args!("sitar: {line}")));
         drop(site);
         watcher.run();
     };

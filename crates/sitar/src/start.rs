@@ -352,7 +352,7 @@ impl Display for Watching {
                 human(*every),
                 Printable(why)
             ),
-            Watching::Looks { every, why } => {
+            Watching::Polls { every, why } => {
                 write!(f, "by looking every {} or less often, because {}", human(*every), Printable(why))
             }
             Watching::Off => f.write_str("off (--no-watch): SIGHUP reads the site again"),

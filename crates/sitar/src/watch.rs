@@ -1,17 +1,17 @@
 //! Keeps what is served the same as what lies at the site's path, without a restart.
 //!
-//! Changes are told by the kernel (`notify`). A little after the last of them (`pace`) the site is
+//! Changes are told by the kernel (`notify`). A little after the last of them (`debounce`) the site is
 //! opened again, as at the start, and takes the old one's place as a whole. A site that cannot be
 //! opened, an archive that is only half there for example, changes nothing but what is said. Where
 //! the kernel refuses to tell, or cannot know what others change (`file_system`), the site is
 //! looked at now and then.
 
-mod eye;
+mod debounce;
 mod file_system;
 mod notify;
-mod pace;
-mod speech;
-mod trail;
+mod path_chain;
+mod reporter;
+mod source;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use sitar_site::Site;
 
-pub use self::eye::{Eye, Watch, Watching};
-use self::pace::Pace;
-use self::speech::Speech;
+use self::debounce::Debounce;
+use self::reporter::Reporter;
+pub use self::source::{SiteSource, Watch, Watching};
 
 /// A look that has found a change is followed by another within this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -32,9 +32,10 @@ const LOOKS_MAX: u32 = 5;
 /// After a batch of events, so that a storm of them costs little: the rest comes together with what
 /// it brings.
 const GATHER: Duration = Duration::from_millis(10);
-/// Asks a watcher's thread for something, from any other.
+
+/// Asks a watcher for something, from any thread.
 #[derive(Debug)]
-pub struct Call {
+pub struct Control {
     fd: OwnedFd,
     asked: AtomicU8,
 }
@@ -42,14 +43,14 @@ pub struct Call {
 const READ_AGAIN: u8 = 1;
 const STOP: u8 = 2;
 
-impl Call {
-    /// A call that has not been made yet.
+impl Control {
+    /// Returns a control by which nothing has been asked yet.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn new() -> io::Result<Call> {
+    pub fn new() -> io::Result<Control> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Call { fd, asked: AtomicU8::new(0) })
+        Ok(Control { fd, asked: AtomicU8::new(0) })
     }
 
     /// Has the site read again now.
@@ -76,22 +77,22 @@ impl Call {
 
 /// Watches a site, on a thread of its own.
 pub struct Watcher<'w> {
-    eye: Eye,
-    call: &'w Call,
+    source: SiteSource,
+    control: &'w Control,
     /// Has a site served.
     serve: &'w dyn Fn(Site),
     say: &'w dyn Fn(&str),
-    pace: Pace,
+    debounce: Debounce,
     /// A writer is in the midst of a file.
     writing: bool,
     /// An archive is one file, of which half is nothing.
     is_archive: bool,
-    looks: Looks,
-    speech: Speech,
+    polls: Polls,
+    reporter: Reporter,
 }
 
 /// What looking without events needs to remember.
-struct Looks {
+struct Polls {
     /// When to look next; `None`: no looks are taken.
     at: Option<Instant>,
     served: u64,
@@ -100,37 +101,37 @@ struct Looks {
 }
 
 impl<'w> Watcher<'w> {
-    /// `eye` has opened `site`, which is served. `say` is for the operator.
+    /// `source` has opened `site`, which is served. `say` is for the operator.
     pub fn new(
-        eye: Eye,
+        source: SiteSource,
         site: &Site,
-        call: &'w Call,
+        control: &'w Control,
         serve: &'w dyn Fn(Site),
         say: &'w dyn Fn(&str),
     ) -> Watcher<'w> {
-        let served = eye.opened;
-        let first = eye.rhythm().map(|rhythm| Instant::now() + rhythm.every);
+        let served = source.opened;
+        let first = source.rhythm().map(|rhythm| Instant::now() + rhythm.every);
         // With nothing to watch for, nothing is looked at unasked.
-        let version = (eye.watching() != Watching::Off).then(|| site.version());
+        let version = (source.watching() != Watching::Off).then(|| site.version());
         Watcher {
             is_archive: site.is_archive(),
-            speech: Speech::new(&eye.path, site, version),
-            eye,
-            call,
+            reporter: Reporter::new(&source.path, site, version),
+            source,
+            control,
             serve,
             say,
-            pace: Pace::default(),
+            debounce: Debounce::default(),
             writing: false,
-            looks: Looks { at: first, served, candidate: None },
+            polls: Polls { at: first, served, candidate: None },
         }
     }
 
-    /// Returns when it has been [asked to](Call::stop).
+    /// Returns when it has been [asked to](Control::stop).
     pub fn run(mut self) {
         loop {
-            let due = [self.change_due(), self.looks.at, self.speech.due()].into_iter().flatten().min();
+            let due = [self.change_due(), self.polls.at, self.reporter.due()].into_iter().flatten().min();
             let is_news = self.wait(due);
-            let asked = self.call.take();
+            let asked = self.control.take();
             if asked & STOP != 0 {
                 return;
             }
@@ -140,22 +141,22 @@ impl<'w> Watcher<'w> {
             if asked & READ_AGAIN != 0 {
                 if self.is_held() {
                     (self.say)("the archive is being written; it is read when its writer has closed it");
-                    self.pace.changed(Instant::now());
+                    self.debounce.changed(Instant::now());
                 } else {
-                    self.look(true);
+                    self.reload(true);
                 }
                 continue;
             }
             if is_news {
                 std::thread::sleep(GATHER);
             }
-            self.speech.catch_up(self.say);
+            self.reporter.catch_up(self.say);
             let now = Instant::now();
             // What has just come may have put it off.
             if self.change_due().is_some_and(|due| now >= due) {
-                self.look(false);
-            } else if self.looks.at.is_some_and(|at| now >= at) {
-                self.look_around();
+                self.reload(false);
+            } else if self.polls.at.is_some_and(|at| now >= at) {
+                self.poll_site();
             }
         }
     }
@@ -163,14 +164,14 @@ impl<'w> Watcher<'w> {
     /// When to open the site because something has told that it has changed, or because it could
     /// not be opened.
     fn change_due(&self) -> Option<Instant> {
-        let Watching::Looks { .. } = self.eye.watching() else { return self.pace.due(self.is_held()) };
+        let Watching::Polls { .. } = self.source.watching() else { return self.debounce.due(self.is_held()) };
         None
     }
 
     fn note_news(&mut self) {
-        let news = self.eye.news();
+        let news = self.source.news();
         if news.changed {
-            self.pace.changed(Instant::now());
+            self.debounce.changed(Instant::now());
         }
         if news.replaced {
             self.writing = false;
@@ -182,34 +183,34 @@ impl<'w> Watcher<'w> {
     /// Whether a writer is in the midst of the archive, and only its end counts, which an event
     /// will tell.
     fn is_held(&self) -> bool {
-        self.writing && self.is_archive && self.eye.notify.is_some()
+        self.writing && self.is_archive && self.source.notify.is_some()
     }
 
-    /// Waits for a call, for events, or for `due`. Whether there are events.
+    /// Waits for a request, for events, or for `due`. Whether there are events.
     fn wait(&self, due: Option<Instant>) -> bool {
         let left = due.map(|due| due.saturating_duration_since(Instant::now()));
         // Too long for the type is for ever.
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let call = PollFd::new(&self.call.fd, PollFlags::IN);
-        match self.eye.events() {
+        let control = PollFd::new(&self.control.fd, PollFlags::IN);
+        match self.source.events() {
             Some(events) => {
-                let mut fds = [call, PollFd::from_borrowed_fd(events, PollFlags::IN)];
+                let mut fds = [control, PollFd::from_borrowed_fd(events, PollFlags::IN)];
                 // Interrupted: once more around the loop.
                 let _ = poll(&mut fds, timeout.as_ref());
                 !fds[1].revents().is_empty()
             }
             None => {
-                let _ = poll(&mut [call], timeout.as_ref());
+                let _ = poll(&mut [control], timeout.as_ref());
                 false
             }
         }
     }
 
     /// Opens the site and has it served, if that is possible.
-    fn look(&mut self, asked: bool) {
+    fn reload(&mut self, asked: bool) {
         let from = Instant::now();
-        let was = self.eye.watching();
-        let opened = self.eye.open();
+        let was = self.source.watching();
+        let opened = self.source.open();
         self.say_watching(&was);
         let well = match opened {
             Ok(site) => {
@@ -217,32 +218,32 @@ impl<'w> Watcher<'w> {
                 true
             }
             Err(error) => {
-                self.speech.complain(&error, asked, self.say);
+                self.reporter.complain(&error, asked, self.say);
                 false
             }
         };
         let until = Instant::now();
         // Without watching nothing is done unasked.
-        self.pace.looked(from, until, well || self.eye.watching() == Watching::Off);
+        self.debounce.reloaded(from, until, well || self.source.watching() == Watching::Off);
         self.rest(from, until, Duration::MAX);
     }
 
     /// Without an event: opens the site, and has it served when it is another one and the same as
     /// the last time.
-    fn look_around(&mut self) {
+    fn poll_site(&mut self) {
         let from = Instant::now();
         let mut pause = Duration::MAX;
         // A change that an event has told of is waited for as always; so is the end of an archive's
         // writer.
         if self.change_due().is_none() && !self.is_held() {
-            let was = self.eye.watching();
-            let opened = self.eye.open();
+            let was = self.source.watching();
+            let opened = self.source.open();
             self.note_news();
             self.say_watching(&was);
             match opened {
-                Ok(_) if self.eye.notify.is_some() && self.pace.due(false).is_some() => {}
+                Ok(_) if self.source.notify.is_some() && self.debounce.due(false).is_some() => {}
                 Ok(site) => pause = self.compare(site),
-                Err(error) => self.speech.complain(&error, false, self.say),
+                Err(error) => self.reporter.complain(&error, false, self.say),
             }
         }
         self.rest(from, Instant::now(), pause);
@@ -250,18 +251,18 @@ impl<'w> Watcher<'w> {
 
     /// What a look has found. Returns how long to wait for the next, at the most.
     fn compare(&mut self, site: Site) -> Duration {
-        let found = self.eye.opened;
-        let changes = self.looks.candidate.map_or(0, |(_, changes)| changes);
-        let is_calm = self.looks.candidate.is_some_and(|(last, _)| last == found);
-        if found == self.looks.served {
-            self.looks.candidate = None;
+        let found = self.source.opened;
+        let changes = self.polls.candidate.map_or(0, |(_, changes)| changes);
+        let is_calm = self.polls.candidate.is_some_and(|(last, _)| last == found);
+        if found == self.polls.served {
+            self.polls.candidate = None;
         } else if is_calm || (changes >= LOOKS_MAX && !self.is_archive) {
-            let was = self.eye.watching();
-            self.eye.has_missed();
+            let was = self.source.watching();
+            self.source.has_missed();
             self.say_watching(&was);
             self.take(site, false);
         } else {
-            self.looks.candidate = Some((found, changes + 1));
+            self.polls.candidate = Some((found, changes + 1));
             return LOOK_AGAIN;
         }
         Duration::MAX
@@ -270,23 +271,23 @@ impl<'w> Watcher<'w> {
     /// Sets the time of the next look: after what the rhythm says or `pause`, if that is less, and
     /// never too soon.
     fn rest(&mut self, from: Instant, until: Instant, pause: Duration) {
-        let rhythm = self.eye.rhythm();
-        self.looks.at = rhythm
+        let rhythm = self.source.rhythm();
+        self.polls.at = rhythm
             .map(|rhythm| until + rhythm.every.min(pause).max((until - from).saturating_mul(rhythm.share)));
     }
 
     fn take(&mut self, site: Site, asked: bool) {
-        if self.eye.rhythm().is_some() {
-            self.looks = Looks { served: self.eye.opened, candidate: None, ..self.looks };
+        if self.source.rhythm().is_some() {
+            self.polls = Polls { served: self.source.opened, candidate: None, ..self.polls };
         }
         self.is_archive = site.is_archive();
-        let told = self.speech.prepare(&site);
+        let told = self.reporter.prepare(&site);
         (self.serve)(site);
-        self.speech.tell(told, asked, self.say);
+        self.reporter.tell(told, asked, self.say);
     }
 
     fn say_watching(&self, was: &Watching) {
-        let is = self.eye.watching();
+        let is = self.source.watching();
         if is != *was {
             (self.say)(&format!("the watch is now {is}"));
         }

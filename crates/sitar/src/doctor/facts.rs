@@ -16,7 +16,7 @@ use crate::serve::descriptors::{self, Needs, Outcome};
 use crate::settings::{EngineChoice, PORT_HTTP, PORT_HTTPS};
 use crate::{listen, serve};
 
-/// Everything that the checks look at.
+/// Everything that findings are made of.
 #[derive(Debug)]
 pub(super) struct Facts {
     /// As `uname -r`.

@@ -16,7 +16,7 @@ use super::stop::Telling;
 use super::{cannot_start_a_thread, say};
 use crate::engine;
 use crate::error::Error;
-use crate::watch::Call;
+use crate::watch::Control;
 
 /// Catches the signals from here on.
 ///
@@ -42,11 +42,11 @@ pub(super) struct Obeying {
 pub(super) fn obey(
     mut signals: Signals,
     worker: &Arc<Worker>,
-    call: &Arc<Call>,
+    control: &Arc<Control>,
     drain: Duration,
     is_polled: bool,
 ) -> Result<Obeying, Error> {
-    let (worker, call) = (Arc::clone(worker), Arc::clone(call));
+    let (worker, control) = (Arc::clone(worker), Arc::clone(control));
     let since = Instant::now();
     let handle = signals.handle();
     let had_terminal = is_terminal();
@@ -58,7 +58,7 @@ pub(super) fn obey(
             // A terminal that is closed sends this signal to the programs in it, which should end. A
             // daemon has no terminal.
             if signal == SIGHUP && had_terminal == is_terminal() {
-                call.read_again();
+                control.read_again();
                 continue;
             }
             // Now, while the polling threads are there to be asked.

@@ -8,7 +8,7 @@ use sitar_site::{Options, Site};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::start::Content;
-use crate::watch::Eye;
+use crate::watch::SiteSource;
 use crate::{cli, handbook};
 
 /// A site that is open.
@@ -17,7 +17,7 @@ pub(super) struct Opened {
     /// What it is, for the report.
     pub(super) content: Content,
     /// Where it lies; `None` for the handbook, which lies in the program.
-    pub(super) place: Option<(SiteSpec, Eye)>,
+    pub(super) place: Option<(SiteSpec, SiteSource)>,
 }
 
 /// Opens the site, and prepares to notice its changes.
@@ -34,8 +34,8 @@ pub(super) fn open(settings: &Settings) -> Result<Opened, Error> {
         follow_links: settings.follow_links,
         config_files: settings.serve_config_files,
     };
-    let mut eye = Eye::new(path, &options, settings.watch());
-    let site = eye.open().map_err(|error| {
+    let mut source = SiteSource::new(path, &options, settings.watch());
+    let site = source.open().map_err(|error| {
         let error = Error::new(error.to_string());
         let other = cli::instead_of_site(path).filter(|_| !path.exists());
         other.into_iter().fold(error, Error::hint).hint(
@@ -50,5 +50,5 @@ pub(super) fn open(settings: &Settings) -> Result<Opened, Error> {
         Content::Archive(path.clone())
     };
     let spec = SiteSpec { path: path.clone(), options };
-    Ok(Opened { site: Arc::new(site), content, place: Some((spec, eye)) })
+    Ok(Opened { site: Arc::new(site), content, place: Some((spec, source)) })
 }

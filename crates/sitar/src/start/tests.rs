@@ -306,7 +306,7 @@ fn how_changes_are_noticed() {
              because NFS does not tell what is changed from elsewhere",
         ),
         (
-            Watching::Looks { every: short, why: because("--poll says so") },
+            Watching::Polls { every: short, why: because("--poll says so") },
             "by looking every 500 ms or less often, because --poll says so",
         ),
         (Watching::Off, "off (--no-watch): SIGHUP reads the site again"),

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use sitar_io::walk::Step;
 use sitar_site::Seen;
 
-use super::trail::trail;
+use super::path_chain::path_chain;
 
 /// Events of the site's own folders and files.
 const CONTENT: WatchFlags = WatchFlags::MODIFY
@@ -104,7 +104,7 @@ struct Role {
     /// It is of the site: whatever happens there counts.
     content: bool,
     /// The path leads through it.
-    trail: bool,
+    path_chain: bool,
     /// The path takes these names in it.
     names: Vec<OsString>,
     /// A link of the site leads through it.
@@ -150,14 +150,14 @@ impl Notify {
     }
 
     fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
-        let steps = trail(path);
+        let steps = path_chain(path);
         let last = steps.last().map(|(folder, name)| folder.join(name));
         let is_missing = last.as_ref().is_some_and(|last| last.symlink_metadata().is_err());
         for (folder, name) in steps {
             let at = folder.join(&name);
             let is_folder = match inotify::add_watch(&self.fd, &at, TRAIL | WatchFlags::MASK_ADD) {
                 Ok(watch) => {
-                    next.entry(watch).or_default().trail = true;
+                    next.entry(watch).or_default().path_chain = true;
                     true
                 }
                 Err(Errno::NOSPC) => return Err(Refusal::Watches),
@@ -240,7 +240,7 @@ impl Notify {
 impl Role {
     fn tell(&self, what: ReadFlags, name: Option<&[u8]>, news: &mut News) {
         let is_named = || self.names.iter().any(|known| Some(known.as_bytes()) == name);
-        if (self.trail && what.intersects(GONE)) || (what.intersects(NAMED) && is_named()) {
+        if (self.path_chain && what.intersects(GONE)) || (what.intersects(NAMED) && is_named()) {
             (news.changed, news.replaced) = (true, true);
         }
         let is_link = || name.is_some_and(|name| self.links.contains(OsStr::from_bytes(name)));

@@ -17,10 +17,10 @@ fn write(root: &Path, name: &str, text: &str) {
 }
 
 /// What has been told until now, all of it.
-fn told(eye: &mut Eye) -> News {
+fn told(source: &mut SiteSource) -> News {
     let mut sum = News::default();
     loop {
-        let news = eye.news();
+        let news = source.news();
         if news == News::default() {
             return sum;
         }
@@ -32,12 +32,12 @@ fn told(eye: &mut Eye) -> News {
     }
 }
 
-fn eye(path: &Path) -> Eye {
-    let mut eye = Eye::new(path, &Options::default(), Watch::Auto);
-    eye.open().unwrap();
-    assert_eq!(eye.watching(), Watching::Events);
-    assert_eq!(told(&mut eye), News::default());
-    eye
+fn source(path: &Path) -> SiteSource {
+    let mut source = SiteSource::new(path, &Options::default(), Watch::Auto);
+    source.open().unwrap();
+    assert_eq!(source.watching(), Watching::Events);
+    assert_eq!(told(&mut source), News::default());
+    source
 }
 
 #[test]
@@ -48,13 +48,13 @@ fn whatever_could_change_an_answer_is_told() {
     write(&root, ".store/x.css", "x");
     write(&root, "_headers", "");
     symlink("../.store/x.css", root.join("a/x.css")).unwrap();
-    let mut eye = eye(&root);
+    let mut source = source(&root);
     let mut changed = |what: &str, act: &dyn Fn()| {
         act();
-        assert!(told(&mut eye).changed, "{what}");
+        assert!(told(&mut source).changed, "{what}");
         // As after a look: what is new is watched, too.
-        eye.open().unwrap();
-        assert!(!told(&mut eye).changed, "{what}, the look itself");
+        source.open().unwrap();
+        assert!(!told(&mut source).changed, "{what}, the look itself");
     };
     changed("written", &|| write(&root, "a/b/page.html", "y"));
     changed("added", &|| write(&root, "a/b/other.html", "y"));
@@ -89,13 +89,13 @@ fn what_links_lead_through_is_watched() {
     fs::create_dir(root.join("sub")).unwrap();
     symlink("../.store/deep/style.css", root.join("sub/style.css")).unwrap();
     symlink(".later/page.html", root.join("later.html")).unwrap();
-    let mut eye = eye(&root);
+    let mut source = source(&root);
     let mut changed = |what: &str, act: &dyn Fn()| {
         act();
-        let news = told(&mut eye);
+        let news = told(&mut source);
         assert!(news.changed && !news.replaced, "{what}");
-        eye.open().unwrap();
-        assert!(!told(&mut eye).changed, "{what}, the look itself");
+        source.open().unwrap();
+        assert!(!told(&mut source).changed, "{what}, the look itself");
     };
     changed("a hidden link that is exchanged", &|| {
         symlink(".r2", root.join(".next")).unwrap();
@@ -114,7 +114,7 @@ fn what_links_lead_through_is_watched() {
     changed("what a link waits for", &|| write(&root, ".later/page.html", "x"));
     write(&root, ".store/other", "x");
     write(&root, ".r1/other", "x");
-    assert!(!told(&mut eye).changed, "what no link leads to");
+    assert!(!told(&mut source).changed, "what no link leads to");
 }
 
 #[test]
@@ -129,14 +129,14 @@ fn what_links_lead_to_outside_is_watched_when_it_is_served() {
     symlink(folder.path().join("store/profile/page.html"), root.join("page.html")).unwrap();
     symlink("../pages", root.join("pages")).unwrap();
     let options = Options { follow_links: true, ..Options::default() };
-    let mut eye = Eye::new(&root, &options, Watch::Auto);
-    assert_eq!(eye.open().unwrap().len(), 2);
-    assert_eq!(told(&mut eye), News::default());
+    let mut source = SiteSource::new(&root, &options, Watch::Auto);
+    assert_eq!(source.open().unwrap().len(), 2);
+    assert_eq!(told(&mut source), News::default());
     let mut changed = |what: &str, act: &dyn Fn()| {
         act();
-        assert!(told(&mut eye).changed, "{what}");
-        eye.open().unwrap();
-        assert!(!told(&mut eye).changed, "{what}, the look itself");
+        assert!(told(&mut source).changed, "{what}");
+        source.open().unwrap();
+        assert!(!told(&mut source).changed, "{what}, the look itself");
     };
     changed("a link outside", &|| {
         symlink("2", folder.path().join("store/next")).unwrap();
@@ -152,7 +152,7 @@ fn what_links_lead_to_outside_is_watched_when_it_is_served() {
     });
     write(folder.path(), "store/1/page.html", "what is served no more");
     write(folder.path(), "store/3/page.html", "beside it");
-    assert!(!told(&mut eye).changed);
+    assert!(!told(&mut source).changed);
 }
 
 #[test]
@@ -161,13 +161,13 @@ fn what_cannot_change_an_answer_is_not_told() {
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
     write(&root, ".git/HEAD", "x");
-    let mut eye = eye(&root);
+    let mut source = source(&root);
     write(&root, ".index.html.swp", "x");
     write(&root, ".git/HEAD", "y");
     write(folder.path(), "elsewhere/index.html", "x");
     write(folder.path(), "sight", "x");
     fs::read(root.join("index.html")).unwrap();
-    assert_eq!(told(&mut eye), News::default());
+    assert_eq!(told(&mut source), News::default());
 }
 
 #[test]
@@ -175,11 +175,11 @@ fn a_busy_folder_above_does_not_wake_the_watcher() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("sites/a/site");
     write(&root, "index.html", "x");
-    let eye = eye(&root);
+    let source = source(&root);
     write(folder.path(), "other", "x");
     write(folder.path(), "sites/other/index.html", "x");
     fs::rename(folder.path().join("sites/other"), folder.path().join("sites/another")).unwrap();
-    let events = eye.events().unwrap();
+    let events = source.events().unwrap();
     assert_eq!(rustix::io::ioctl_fionread(events), Ok(0), "bytes of events");
 }
 
@@ -189,14 +189,14 @@ fn a_folder_that_is_exchanged_is_told() {
     let path = |name: &str| folder.path().join(name);
     write(folder.path(), "sites/site/index.html", "x");
     write(folder.path(), "next/site/index.html", "y");
-    let mut eye = eye(&path("sites/site"));
+    let mut source = source(&path("sites/site"));
     // What is served holds its folder open.
-    let mut served = eye.open().unwrap();
+    let mut served = source.open().unwrap();
     let mut replaced = |what: &str, act: &dyn Fn()| {
         act();
-        assert!(told(&mut eye).replaced, "{what}");
-        served = eye.open().unwrap();
-        assert_eq!(told(&mut eye), News::default(), "{what}, the look itself");
+        assert!(told(&mut source).replaced, "{what}");
+        served = source.open().unwrap();
+        assert_eq!(told(&mut source), News::default(), "{what}, the look itself");
     };
     let exchange = |one: &str, other: &str| {
         rustix::fs::renameat_with(CWD, path(one), CWD, path(other), RenameFlags::EXCHANGE).unwrap();
@@ -222,15 +222,15 @@ fn a_folder_that_is_exchanged_is_told() {
     });
     // Gone: it is waited for where it was last seen, however it comes back.
     fs::remove_dir_all(path("sites/site")).unwrap();
-    assert!(told(&mut eye).replaced && eye.open().is_err());
-    told(&mut eye);
+    assert!(told(&mut source).replaced && source.open().is_err());
+    told(&mut source);
     fs::remove_dir(path("sites")).unwrap();
-    assert!(told(&mut eye).replaced && eye.open().is_err());
-    told(&mut eye);
+    assert!(told(&mut source).replaced && source.open().is_err());
+    told(&mut source);
     fs::create_dir(path("sites")).unwrap();
-    assert!(told(&mut eye).replaced && eye.open().is_err());
+    assert!(told(&mut source).replaced && source.open().is_err());
     write(folder.path(), "sites/site/index.html", "z");
-    assert!(told(&mut eye).replaced && eye.open().is_ok());
+    assert!(told(&mut source).replaced && source.open().is_ok());
     drop(served);
 }
 
@@ -241,21 +241,21 @@ fn a_path_that_leads_elsewhere_is_told() {
     write(root, "releases/1/index.html", "1");
     write(root, "releases/2/index.html", "2");
     symlink("releases/1", root.join("current")).unwrap();
-    let mut eye = eye(&root.join("current"));
+    let mut source = source(&root.join("current"));
     symlink("releases/2", root.join("next")).unwrap();
     fs::rename(root.join("next"), root.join("current")).unwrap();
-    assert!(told(&mut eye).replaced);
-    eye.open().unwrap();
-    told(&mut eye);
+    assert!(told(&mut source).replaced);
+    source.open().unwrap();
+    told(&mut source);
     write(root, "releases/1/index.html", "no longer served");
-    assert!(!told(&mut eye).changed);
+    assert!(!told(&mut source).changed);
     fs::rename(root.join("releases"), root.join("away")).unwrap();
-    assert!(told(&mut eye).replaced);
-    assert!(eye.open().is_err());
-    told(&mut eye);
+    assert!(told(&mut source).replaced);
+    assert!(source.open().is_err());
+    told(&mut source);
     // It is waited for where it was last seen.
     fs::rename(root.join("away"), root.join("releases")).unwrap();
-    assert!(told(&mut eye).replaced && eye.open().is_ok());
+    assert!(told(&mut source).replaced && source.open().is_ok());
 }
 
 #[test]
@@ -264,16 +264,16 @@ fn an_archive_tells_when_it_is_being_written() {
     let path = folder.path().join("site.tar");
     // Two blocks of zeros: an archive of nothing.
     fs::write(&path, [0; 1024]).unwrap();
-    let mut eye = eye(&path);
+    let mut source = source(&path);
     let file = fs::File::options().write(true).open(&path).unwrap();
     (&file).write_all(&[0; 512]).unwrap();
-    assert_eq!(told(&mut eye), News { changed: true, replaced: false, writing: Some(true) });
+    assert_eq!(told(&mut source), News { changed: true, replaced: false, writing: Some(true) });
     drop(file);
-    assert_eq!(told(&mut eye), News { changed: true, replaced: false, writing: Some(false) });
+    assert_eq!(told(&mut source), News { changed: true, replaced: false, writing: Some(false) });
     fs::write(folder.path().join("next.tar"), [0; 1024]).unwrap();
-    assert_eq!(told(&mut eye), News::default(), "a neighbour");
+    assert_eq!(told(&mut source), News::default(), "a neighbour");
     fs::rename(folder.path().join("next.tar"), &path).unwrap();
-    assert!(told(&mut eye).replaced);
+    assert!(told(&mut source).replaced);
 }
 
 /// Runs a watcher that looks without events, and hands on what it serves and says.
@@ -282,27 +282,27 @@ fn without_events_changes_are_found_by_looking() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
-    eye.refuse(Refusal::Watches);
-    let site = eye.open().unwrap();
-    let Watching::Looks { every, why } = eye.watching() else { panic!("by looking") };
+    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
+    source.refuse(Refusal::Watches);
+    let site = source.open().unwrap();
+    let Watching::Polls { every, why } = source.watching() else { panic!("by looking") };
     assert_eq!(every, Duration::from_secs(2));
     assert!(why.contains("sysctl fs.inotify.max_user_watches="), "{why}");
-    let (call, (serve, served), (say, said)) = (Call::new().unwrap(), channel(), channel());
+    let (control, (serve, served), (say, said)) = (Control::new().unwrap(), channel(), channel());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let serve = |site: Site| serve.send(site.len()).unwrap();
             let say = |line: &str| say.send(line.to_owned()).unwrap();
-            Watcher::new(eye, &site, &call, &serve, &say).run();
+            Watcher::new(source, &site, &control, &serve, &say).run();
         });
         write(&root, "a.html", "x");
         assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
         assert!(said.recv_timeout(Duration::from_secs(30)).unwrap().contains("2 files now"));
         // Nothing happens, nothing is served; until it is asked for.
         assert!(served.recv_timeout(Duration::from_secs(3)).is_err());
-        call.read_again();
+        control.read_again();
         assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
-        call.stop();
+        control.stop();
     });
 }
 
@@ -311,35 +311,35 @@ fn looks_go_on_after_what_is_asked_for_has_failed_or_the_events_have_ended() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut eye = Eye::new(&root, &Options::default(), Watch::Poll(Duration::from_secs(1)));
-    let site = eye.open().unwrap();
-    let (call, (serve, served)) = (Call::new().unwrap(), channel());
+    let mut source = SiteSource::new(&root, &Options::default(), Watch::Poll(Duration::from_secs(1)));
+    let site = source.open().unwrap();
+    let (control, (serve, served)) = (Control::new().unwrap(), channel());
     let serve = |site: Site| serve.send(site.len()).unwrap();
-    let mut watcher = Watcher::new(eye, &site, &call, &serve, &|_| ());
+    let mut watcher = Watcher::new(source, &site, &control, &serve, &|_| ());
     write(&root, "_redirects", "/a /b 999");
-    watcher.look(true);
+    watcher.reload(true);
     assert!(served.try_recv().is_err(), "its rules are wrong");
     fs::remove_file(root.join("_redirects")).unwrap();
     write(&root, "a.html", "x");
-    watcher.look_around();
-    watcher.look_around();
+    watcher.poll_site();
+    watcher.poll_site();
     assert_eq!(served.try_recv(), Ok(2));
 
     // Its writer's end would have been an event.
     let path = folder.path().join("site.tar");
     fs::write(&path, [0; 1024]).unwrap();
-    let mut eye = Eye::new(&path, &Options::default(), Watch::Auto);
-    let site = eye.open().unwrap();
-    let mut watcher = Watcher::new(eye, &site, &call, &serve, &|_| ());
+    let mut source = SiteSource::new(&path, &Options::default(), Watch::Auto);
+    let site = source.open().unwrap();
+    let mut watcher = Watcher::new(source, &site, &control, &serve, &|_| ());
     let file = fs::File::options().write(true).open(&path).unwrap();
     (&file).write_all(&[0; 512]).unwrap();
     watcher.note_news();
     assert!(watcher.is_held());
-    watcher.eye.refuse(Refusal::Watches);
+    watcher.source.refuse(Refusal::Watches);
     drop(file);
     fs::write(&path, [0; 2048]).unwrap();
-    watcher.look_around();
-    watcher.look_around();
+    watcher.poll_site();
+    watcher.poll_site();
     assert_eq!(served.try_recv(), Ok(0));
 }
 
@@ -349,15 +349,15 @@ fn the_last_message_names_what_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
-    let site = eye.open().unwrap();
-    let (call, (say, said)) = (Call::new().unwrap(), channel());
+    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
+    let site = source.open().unwrap();
+    let (control, (say, said)) = (Control::new().unwrap(), channel());
     let (serve, served) = channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let serve = |site: Site| serve.send(site.len()).unwrap();
             let say = |line: &str| say.send(line.to_owned()).unwrap();
-            Watcher::new(eye, &site, &call, &serve, &say).run();
+            Watcher::new(source, &site, &control, &serve, &say).run();
         });
         for files in 2..=4 {
             write(&root, &format!("{files}.html"), "x");
@@ -366,7 +366,7 @@ fn the_last_message_names_what_is_served() {
         let mut lines = std::iter::from_fn(|| said.recv_timeout(Duration::from_secs(5)).ok());
         let is_found = lines.any(|line| line.contains(": 4 files now ("));
         // Before anything is asserted: the thread ends by nothing else.
-        call.stop();
+        control.stop();
         assert!(is_found);
     });
     assert!(said.try_recv().is_err());
@@ -380,42 +380,42 @@ fn a_change_without_an_event_is_found_where_there_is_doubt() {
     write(&root, "index.html", "first");
     write(&root, "other.html", "x");
     fs::hard_link(root.join("index.html"), folder.path().join("name")).unwrap();
-    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
-    eye.doubt = Some(Events::of_kind(0x794c_7630));
-    let site = eye.open().unwrap();
-    let both = |eye: &Eye| match eye.watching() {
+    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
+    source.doubt = Some(Events::of_kind(0x794c_7630));
+    let site = source.open().unwrap();
+    let both = |source: &SiteSource| match source.watching() {
         Watching::Both { every, why } => (every.as_secs(), why),
         other => panic!("{other:?}"),
     };
-    assert_eq!(both(&eye), (10, "overlayfs may not tell all of it".to_owned()));
-    let (call, (serve, served), (say, said)) = (Call::new().unwrap(), channel(), channel());
+    assert_eq!(both(&source), (10, "overlayfs may not tell all of it".to_owned()));
+    let (control, (serve, served), (say, said)) = (Control::new().unwrap(), channel(), channel());
     let serve = |site: Site| serve.send(site.len()).unwrap();
     let say = |line: &str| say.send(line.to_owned()).unwrap();
-    let mut watcher = Watcher::new(eye, &site, &call, &serve, &say);
-    watcher.look_around();
-    watcher.look_around();
+    let mut watcher = Watcher::new(source, &site, &control, &serve, &say);
+    watcher.poll_site();
+    watcher.poll_site();
     assert!(served.try_recv().is_err() && said.try_recv().is_err(), "nothing has happened");
 
     // What an event has told of is left to it.
     write(&root, "other.html", "longer");
-    watcher.look_around();
-    watcher.look_around();
+    watcher.poll_site();
+    watcher.poll_site();
     assert!(served.try_recv().is_err());
-    assert_eq!(both(&watcher.eye).0, 10);
-    watcher.look(false);
+    assert_eq!(both(&watcher.source).0, 10);
+    watcher.reload(false);
     assert_eq!(served.try_recv(), Ok(2));
     assert!(said.try_recv().unwrap().starts_with("the site has changed: 2 files now ("));
 
     fs::write(folder.path().join("name"), "second").unwrap();
-    watcher.look_around();
+    watcher.poll_site();
     assert!(served.try_recv().is_err(), "it may not be finished");
-    watcher.look_around();
+    watcher.poll_site();
     assert_eq!(served.try_recv(), Ok(2));
     let expected = "the watch is now on: by the kernel's events, and by looking every 2 s or less often, \
                     because overlayfs did not tell of a change";
     assert_eq!(said.try_recv().as_deref(), Ok(expected));
-    watcher.look_around();
-    assert_eq!(both(&watcher.eye), (2, "overlayfs did not tell of a change".to_owned()));
+    watcher.poll_site();
+    assert_eq!(both(&watcher.source), (2, "overlayfs did not tell of a change".to_owned()));
     assert!(served.try_recv().is_err());
 }
 
@@ -424,15 +424,15 @@ fn a_site_that_is_gone_for_a_while_does_not_change_how_it_is_watched() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut eye = Eye::new(&root, &Options::default(), Watch::Auto);
-    eye.doubt = Some(Events::of_kind(0x6969));
-    eye.open().unwrap();
-    eye.doubt = None;
+    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
+    source.doubt = Some(Events::of_kind(0x6969));
+    source.open().unwrap();
+    source.doubt = None;
     fs::rename(&root, folder.path().join("away")).unwrap();
-    assert!(eye.open().is_err());
+    assert!(source.open().is_err());
     let why = "NFS does not tell what is changed from elsewhere".to_owned();
-    assert_eq!(eye.watching(), Watching::Both { every: Duration::from_secs(2), why });
+    assert_eq!(source.watching(), Watching::Both { every: Duration::from_secs(2), why });
     fs::rename(folder.path().join("away"), &root).unwrap();
-    eye.open().unwrap();
-    assert_eq!(eye.watching(), Watching::Events, "it lies elsewhere now");
+    source.open().unwrap();
+    assert_eq!(source.watching(), Watching::Events, "it lies elsewhere now");
 }

@@ -14,7 +14,7 @@ const STEPS_MAX: usize = 256;
 
 /// The lookups that `path` takes from now: in which folder, for which name. They end where
 /// something is missing.
-pub(crate) fn trail(path: &Path) -> Vec<(PathBuf, OsString)> {
+pub(crate) fn path_chain(path: &Path) -> Vec<(PathBuf, OsString)> {
     let mut steps = Vec::new();
     let mut at = PathBuf::from("/");
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -72,7 +72,7 @@ mod tests {
         fs::create_dir_all(root.join("www")).unwrap();
         symlink("../releases/../current", root.join("www/site")).unwrap();
         symlink(root.join("releases/5"), root.join("current")).unwrap();
-        let steps: Vec<_> = trail(&root.join("www/./site/html"))
+        let steps: Vec<_> = path_chain(&root.join("www/./site/html"))
             .into_iter()
             .filter_map(|(at, name)| {
                 Some(format!("{}:{}", at.strip_prefix(&root).ok()?.display(), name.display()))
@@ -88,11 +88,11 @@ mod tests {
     fn it_ends_where_something_is_missing_and_where_links_go_in_circles() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
-        let last = |path: &str| trail(&root.join(path)).pop();
+        let last = |path: &str| path_chain(&root.join(path)).pop();
         assert_eq!(last("none/below"), Some((root.clone(), "none".into())));
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
-        assert_eq!(trail(&root.join("a")).len(), STEPS_MAX);
-        assert_eq!(trail(Path::new("/")), []);
+        assert_eq!(path_chain(&root.join("a")).len(), STEPS_MAX);
+        assert_eq!(path_chain(Path::new("/")), []);
     }
 }

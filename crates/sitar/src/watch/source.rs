@@ -43,7 +43,7 @@ pub enum Watching {
         why: String,
     },
     /// By looking.
-    Looks {
+    Polls {
         /// Time between two looks, or more.
         every: Duration,
         /// Why not by events.
@@ -72,7 +72,7 @@ pub(super) struct Rhythm {
 }
 
 /// A site's path, and how it is watched.
-pub struct Eye {
+pub struct SiteSource {
     pub(super) path: PathBuf,
     options: Options,
     pub(super) notify: Option<Notify>,
@@ -84,10 +84,10 @@ pub struct Eye {
     pub(super) doubt: Option<Events>,
 }
 
-impl Eye {
+impl SiteSource {
     /// Watches `path`, or does not.
     #[must_use]
-    pub fn new(path: &Path, options: &Options, watch: Watch) -> Eye {
+    pub fn new(path: &Path, options: &Options, watch: Watch) -> SiteSource {
         let (notify, why) = match watch {
             Watch::Off => (None, None),
             Watch::Poll(every) => (None, Some(Why::Asked(every))),
@@ -96,7 +96,7 @@ impl Eye {
                 Err(refusal) => (None, Some(Why::Refused(refusal))),
             },
         };
-        Eye {
+        SiteSource {
             path: path.to_owned(),
             options: options.clone(),
             notify,
@@ -107,14 +107,14 @@ impl Eye {
         }
     }
 
-    /// How changes are noticed; known after the first [`open`](Eye::open).
+    /// How changes are noticed; known after the first [`open`](SiteSource::open).
     #[must_use]
     pub fn watching(&self) -> Watching {
         match (&self.notify, self.why, self.rhythm()) {
             (Some(_), Some(why), Some(Rhythm { every, .. })) => {
                 Watching::Both { every, why: why.to_string() }
             }
-            (None, Some(why), Some(Rhythm { every, .. })) => Watching::Looks { every, why: why.to_string() },
+            (None, Some(why), Some(Rhythm { every, .. })) => Watching::Polls { every, why: why.to_string() },
             (Some(_), ..) => Watching::Events,
             (None, ..) => Watching::Off,
         }

@@ -15,7 +15,7 @@ const SHARE: u32 = 10;
 
 /// The state of a pause between changes and the next look. Time comes in as a value.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct Debounce {
     /// The first and the last change that has not been looked at.
     changes: Option<(Instant, Instant)>,
     /// Not before this, because the last look took long.
@@ -23,7 +23,7 @@ pub(crate) struct Pace {
     retry_at: Option<Instant>,
 }
 
-impl Pace {
+impl Debounce {
     /// Something has changed.
     pub(crate) fn changed(&mut self, now: Instant) {
         self.changes = Some(self.changes.map_or((now, now), |(first, _)| (first, now)));
@@ -44,7 +44,7 @@ impl Pace {
     }
 
     /// A look has ended, for better or worse.
-    pub(crate) fn looked(&mut self, from: Instant, until: Instant, well: bool) {
+    pub(crate) fn reloaded(&mut self, from: Instant, until: Instant, well: bool) {
         self.changes = None;
         self.rest_until = Some(until + until.saturating_duration_since(from) * (SHARE - 1));
         self.retry_at = (!well).then(|| until + RETRY);
@@ -59,44 +59,44 @@ mod tests {
     fn soon_after_the_last_write_and_not_too_late() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut pace = Pace::default();
-        assert_eq!(pace.due(false), None);
-        pace.changed(at(0));
-        assert_eq!(pace.due(false), Some(at(100)));
-        pace.changed(at(90));
-        assert_eq!(pace.due(false), Some(at(190)));
+        let mut debounce = Debounce::default();
+        assert_eq!(debounce.due(false), None);
+        debounce.changed(at(0));
+        assert_eq!(debounce.due(false), Some(at(100)));
+        debounce.changed(at(90));
+        assert_eq!(debounce.due(false), Some(at(190)));
         for millis in (100..3000).step_by(50) {
-            pace.changed(at(millis));
+            debounce.changed(at(millis));
         }
-        assert_eq!(pace.due(false), Some(at(2000)), "although it goes on");
-        assert_eq!(pace.due(true), None, "half an archive is none");
-        pace.looked(at(2000), at(2000), true);
-        assert_eq!(pace.due(false), None);
+        assert_eq!(debounce.due(false), Some(at(2000)), "although it goes on");
+        assert_eq!(debounce.due(true), None, "half an archive is none");
+        debounce.reloaded(at(2000), at(2000), true);
+        assert_eq!(debounce.due(false), None);
     }
 
     #[test]
     fn a_long_look_is_followed_by_a_longer_rest() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pace = Pace::default();
-        pace.changed(at(0));
-        pace.looked(at(1), at(4), true);
-        pace.changed(at(5));
-        assert_eq!(pace.due(false), Some(at(4 + 27)), "three seconds in thirty");
-        pace.looked(at(31), at(31), true);
-        pace.changed(at(40));
-        assert_eq!(pace.due(false), Some(at(40) + QUIET));
+        let mut debounce = Debounce::default();
+        debounce.changed(at(0));
+        debounce.reloaded(at(1), at(4), true);
+        debounce.changed(at(5));
+        assert_eq!(debounce.due(false), Some(at(4 + 27)), "three seconds in thirty");
+        debounce.reloaded(at(31), at(31), true);
+        debounce.changed(at(40));
+        assert_eq!(debounce.due(false), Some(at(40) + QUIET));
     }
 
     #[test]
     fn what_failed_is_tried_again() {
         let start = Instant::now();
-        let mut pace = Pace::default();
-        pace.changed(start);
-        pace.looked(start, start, false);
-        assert_eq!(pace.due(false), Some(start + RETRY));
-        assert_eq!(pace.due(true), None, "not in the midst of it");
-        pace.looked(start, start, true);
-        assert_eq!(pace.due(false), None);
+        let mut debounce = Debounce::default();
+        debounce.changed(start);
+        debounce.reloaded(start, start, false);
+        assert_eq!(debounce.due(false), Some(start + RETRY));
+        assert_eq!(debounce.due(true), None, "not in the midst of it");
+        debounce.reloaded(start, start, true);
+        assert_eq!(debounce.due(false), None);
     }
 }

@@ -15,7 +15,7 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 const WARNINGS_MAX: usize = 5;
 
 /// What has been said, so that it is not said again and again.
-pub(super) struct Speech {
+pub(super) struct Reporter {
     path: PathBuf,
     /// What is served.
     live: Live,
@@ -33,10 +33,10 @@ pub(super) struct Live {
     warnings: Vec<String>,
 }
 
-impl Speech {
+impl Reporter {
     /// `site` is served from the start.
-    pub(super) fn new(path: &Path, site: &Site, version: Option<Version>) -> Speech {
-        Speech {
+    pub(super) fn new(path: &Path, site: &Site, version: Option<Version>) -> Reporter {
+        Reporter {
             path: path.to_owned(),
             live: Live { files: site.len(), version, warnings: Vec::new() },
             failure: None,
@@ -51,7 +51,7 @@ impl Speech {
         Live { files: site.len(), version: Some(site.version()), warnings: warnings(site) }
     }
 
-    /// Tells that a site is served now, or leaves that to [`catch_up`](Speech::catch_up).
+    /// Tells that a site is served now, or leaves that to [`catch_up`](Reporter::catch_up).
     pub(super) fn tell(&mut self, live: Live, asked: bool, say: &dyn Fn(&str)) {
         self.live = live;
         let had_failed = self.failure.take().is_some();
@@ -69,7 +69,7 @@ impl Speech {
         self.warnings = warnings;
     }
 
-    /// When there is something to [catch up](Speech::catch_up) with.
+    /// When there is something to [catch up](Reporter::catch_up) with.
     pub(super) fn due(&self) -> Option<Instant> {
         self.last.filter(|_| self.unsaid > 0).map(|last| last + SAY_EVERY)
     }

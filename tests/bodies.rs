@@ -1,8 +1,9 @@
-//! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a folder and from an
-//! archive, over one connection and over 32, by HTTP/1.1 and HTTP/2, by every engine. The exception are dotfiles, which are not
-//! served at all.
+//! Real documentation, byte for byte: every file fetched over HTTPS equals the original, from a
+//! folder and from an archive, over one connection and over 32, by HTTP/1.1 and HTTP/2, by every
+//! engine. The exception are dotfiles, which are not served at all.
 //!
-//! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all of them.
+//! A sample of 500 files of each tree by default; with `SITAR_DOCS_ALL=1` in the environment, all
+//! of them.
 
 use crate::common::client::{Client, Response, config};
 use crate::common::h2;
@@ -137,7 +138,8 @@ fn check(target: &str, path: &Path, originals: &Path, got: &Response) {
     assert_eq!(got.field("content-encoding"), None, "{target}: none was asked for");
 }
 
-/// Dotfiles are never served (`.buildinfo` and `.nojekyll` in these trees), so that no `.git` ever is.
+/// Dotfiles are never served (`.buildinfo` and `.nojekyll` in these trees), so that no `.git` ever
+/// is.
 fn is_hidden(path: &Path) -> bool {
     path.iter().any(|name| name.as_encoded_bytes().starts_with(b"."))
 }
@@ -154,8 +156,8 @@ fn sample(root: &Path, sorted: &[PathBuf]) -> Vec<PathBuf> {
     chosen
 }
 
-/// Every file below `root` with links followed, relative and sorted. Dangling links and names that are not UTF-8
-/// are left out.
+/// Every file below `root` with links followed, relative and sorted. Dangling links and names that
+/// are not UTF-8 are left out.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![(PathBuf::new(), 0)];

@@ -1,4 +1,5 @@
-//! A real browser renders the handbook: no complaint in its console, and a picture for a person to look at.
+//! A real browser renders the handbook: no complaint in its console, and a picture for a person to
+//! look at.
 
 use crate::common::site::Site;
 use crate::common::{Server, have, run_with, target_folder};
@@ -92,12 +93,13 @@ struct Seen {
 }
 
 impl Seen {
-    /// What the page or the server, not the browser, caused: console messages, answers that are errors, connections
-    /// and certificates refused.
+    /// What the page or the server, not the browser, caused: console messages, answers that are
+    /// errors, connections and certificates refused.
     fn complaints(&self) -> Vec<String> {
         let console =
             self.stderr.lines().filter(|line| line.contains("CONSOLE") || line.contains("ssl_client_socket"));
-        // The console of a headless browser does not mention failed loads; the record of the network does.
+        // The console of a headless browser does not mention failed loads; the record of the
+        // network does.
         let statuses = self.network.match_indices("\"HTTP/1.1 ").filter_map(|(at, _)| {
             let line = self.network[at + 1..].split('"').next()?;
             line.as_bytes().get(9).is_some_and(|class| matches!(class, b'4' | b'5')).then_some(line)
@@ -124,7 +126,8 @@ fn chromium(server: &Server, args: &[&str]) -> Seen {
     Seen { stdout: finished.text(), stderr: finished.stderr, network }
 }
 
-/// Base64 of the SHA-256 of the leaf's public key, so that exactly this key is trusted and no other.
+/// Base64 of the SHA-256 of the leaf's public key, so that exactly this key is trusted and no
+/// other.
 fn public_key_hash(server: &Server) -> String {
     let openssl =
         |args: &[&str], input: &[u8]| run_with(Command::new("openssl").args(args), input).ok().stdout;

@@ -75,7 +75,8 @@ fn every_end_in_every_state_gives_everything_back() {
     eventually("the whole table to be usable", || everything_is_free(&server, &config));
     let descriptors = server.descriptors();
 
-    // Waiting for the server's patience takes seconds, so those connections wait together, at both ends of the test.
+    // Waiting for the server's patience takes seconds, so those connections wait together, at both
+    // ends of the test.
     for wave in 0..WAVES {
         let ends = if wave == 0 || wave == WAVES - 1 { &[End::TimeOut][..] } else { &QUICK_ENDS };
         let cases: Vec<(State, End)> =
@@ -104,7 +105,8 @@ fn a_full_table_is_no_deaf_server() {
     let config = config(&server);
     answers(&server, &config);
     for _ in 0..3 {
-        // More than the table holds; those beyond it wait in the backlog or are refused, as the server likes.
+        // More than the table holds; those beyond it wait in the backlog or are refused, as the
+        // server likes.
         let sockets: Vec<TcpStream> =
             (0..TABLE + 100).filter_map(|_| socket(server.address()).ok()).collect();
         assert!(sockets.len() >= TABLE, "only {} connections were taken", sockets.len());
@@ -115,7 +117,8 @@ fn a_full_table_is_no_deaf_server() {
     eventually("every slot to come back", || everything_is_free(&server, &config));
 }
 
-/// Brings a connection to where it shall end. Only the socket is kept: what TLS knows on this side is not needed.
+/// Brings a connection to where it shall end. Only the socket is kept: what TLS knows on this side
+/// is not needed.
 fn reach(state: State, server: &Server, config: &Arc<ClientConfig>) -> TcpStream {
     let connect =
         || Client::open(config, server.address()).unwrap_or_else(|error| panic!("{state:?}: {error}"));
@@ -124,7 +127,8 @@ fn reach(state: State, server: &Server, config: &Arc<ClientConfig>) -> TcpStream
         State::BeforeHandshake => socket(server.address()).unwrap(),
         State::MidHandshake => {
             let mut socket = socket(server.address()).unwrap();
-            // A handshake record of 512 bytes that holds a ClientHello of 508 bytes, of which three arrive.
+            // A handshake record of 512 bytes that holds a ClientHello of 508 bytes, of which three
+            // arrive.
             socket.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00").unwrap();
             socket
         }
@@ -140,7 +144,8 @@ fn reach(state: State, server: &Server, config: &Arc<ClientConfig>) -> TcpStream
         }
         State::MidResponse => {
             let mut client = connect();
-            // The kernels' buffers must not hold the whole body, or the server is done with it at once.
+            // The kernels' buffers must not hold the whole body, or the server is done with it at
+            // once.
             set_socket_recv_buffer_size(client.socket(), 64 * 1024).unwrap();
             client.send(b"GET /big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             assert!(client.read_some(&mut [0; 100]).unwrap() > 0);
@@ -159,7 +164,8 @@ fn finish(mut socket: TcpStream, end: End) {
             read_to_its_end(&mut socket);
         }
         End::TimeOut => {
-            // Longer than the server waits, so that one that is sent a body is given up on for not reading it.
+            // Longer than the server waits, so that one that is sent a body is given up on for not
+            // reading it.
             std::thread::sleep(Duration::from_secs(5));
             read_to_its_end(&mut socket);
         }
@@ -205,7 +211,8 @@ fn everything_is_free(server: &Server, config: &Arc<ClientConfig>) -> bool {
                         }
                         opened.fetch_add(1, Ordering::Relaxed);
                     }
-                    // Each is used again and again, so that none is idle for too long until the last one is there.
+                    // Each is used again and again, so that none is idle for too long until the
+                    // last one is there.
                     let served =
                         |client: &mut Client| client.get("/small.txt").is_ok_and(|got| got.status == 200);
                     if !clients.iter_mut().all(served) {

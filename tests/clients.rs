@@ -246,7 +246,8 @@ fn openssl_resumes_sessions() {
     assert_eq!(got.matches("Reused, TLSv1.2").count(), 5, "{got}");
     assert_eq!(got.matches("New, TLSv1.2").count(), 1, "{got}");
 
-    // A TLS 1.3 ticket arrives after the handshake, so it is taken from one connection to the next by a file.
+    // A TLS 1.3 ticket arrives after the handshake, so it is taken from one connection to the next
+    // by a file.
     let folder = TempDir::new().unwrap();
     let ticket = folder.path().join("ticket.pem");
     let ticket = ticket.to_str().unwrap();
@@ -365,7 +366,8 @@ fn sigterm_lets_answers_finish() {
     let mut idle = Client::connect(&server);
     assert_eq!(idle.request("HEAD", "/big.bin", &[]).unwrap().status, 200);
     let mut busy = Client::connect(&server);
-    // Far more than socket buffers hold, so that most of it is still the server's when the signal comes.
+    // Far more than socket buffers hold, so that most of it is still the server's when the signal
+    // comes.
     busy.send(b"GET /big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = vec![0; 4096];
     let first = busy.read_some(&mut answer).unwrap();

@@ -1,6 +1,8 @@
-//! What a warm request costs, counted from outside: system calls by perf, allocations by a preloaded library.
+//! What a warm request costs, counted from outside: system calls by perf, allocations by a
+//! preloaded library.
 //!
-//! Counts, not times: both come from the difference of two loads of fixed size, so they hold on a busy machine too.
+//! Counts, not times: both come from the difference of two loads of fixed size, so they hold on a
+//! busy machine too.
 
 use crate::common::alloc::Allocations;
 use crate::common::h2;
@@ -32,7 +34,8 @@ fn a_warm_request_makes_no_system_call_but_the_rings() {
     println!("2,000 requests: {few:?}\n12,000 requests: {many:?}");
     assert!(few.enters > 0, "perf counted nothing, or the server is not on io_uring: {few:?}");
     assert!(many.others <= few.others, "others than io_uring_enter grew: {:?}", many.names);
-    // Requests that come one at a time are the worst case: a call that sends the answer, and one that waits.
+    // Requests that come one at a time are the worst case: a call that sends the answer, and one
+    // that waits.
     let grown = many.enters - few.enters;
     assert!(grown <= 20_200, "{grown} calls for 10,000 requests");
 }
@@ -52,8 +55,9 @@ fn requests_that_wait_together_share_their_system_calls() {
     let many = Calls::of(&server, || load.together(&server, 60)).unwrap();
     println!("10 times: {few:?}\n60 times: {many:?}");
     assert!(few.enters > 0, "perf counted nothing, or the server is not on io_uring: {few:?}");
-    // Each time one that was waiting when the signal came and returns what has arrived, one that sends all answers, and one
-    // that waits; a few for timers. (Others grow: the threads that wait elsewhere are interrupted too.)
+    // Each time one that was waiting when the signal came and returns what has arrived, one that
+    // sends all answers, and one that waits; a few for timers. (Others grow: the threads that wait
+    // elsewhere are interrupted too.)
     let grown = many.enters - few.enters;
     assert!(grown <= 200, "{grown} calls for {} requests", 50 * CONNECTIONS);
 }
@@ -100,8 +104,9 @@ fn requests_on_streams_share_their_system_calls() {
     println!("{each:.4} calls per request that waits with {} others", round - 1);
     assert!(each <= 0.1, "{each} calls per request");
 
-    // Whatever the timing: what a connection asks for at a time comes in one record, which takes one call to wait for, and is answered in
-    // three buffers, which take one call each when nobody else has anything to say.
+    // Whatever the timing: what a connection asks for at a time comes in one record, which takes
+    // one call to wait for, and is answered in three buffers, which take one call each when nobody
+    // else has anything to say.
     let few = Calls::of(&server, || load.send(5)).unwrap();
     let many = Calls::of(&server, || load.send(45)).unwrap();
     println!("5 rounds: {few:?}\n45 rounds: {many:?}");
@@ -129,14 +134,15 @@ impl Calls {
         let events: Vec<String> = names.iter().map(|name| format!("syscalls:sys_enter_{name}")).collect();
         let mut names = counted(server.pid(), &format!("{all},{}", events.join(",")), work)?;
         let enters = names.remove("io_uring_enter").unwrap_or(0);
-        // The counters are not stopped in one moment: a call may come to one of them and not to the other.
+        // The counters are not stopped in one moment: a call may come to one of them and not to the
+        // other.
         let others = names.remove(all).unwrap_or(0).saturating_sub(enters);
         Some(Calls { enters, others, names })
     }
 }
 
-/// One connection over which every kind of answer is asked for that the table of RFC 9110's requirements knows: conditions,
-/// ranges, parts, encodings, rules, errors.
+/// One connection over which every kind of answer is asked for that the table of RFC 9110's
+/// requirements knows: conditions, ranges, parts, encodings, rules, errors.
 struct Everything {
     stream: TcpStream,
     cases: Vec<crate::table::Case>,
@@ -197,7 +203,8 @@ fn no_kind_of_answer_makes_a_system_call_but_the_rings() {
     println!("once: {once:?}\nfive times, {answers} answers: {five:?}");
     assert!(once.enters > 0, "perf counted nothing, or the server is not on io_uring");
     assert!(five.others <= once.others, "others than io_uring_enter grew: {:?}", five.names);
-    // One client that waits for each answer is the worst case: a call that sends it, and one that waits. A few for timers.
+    // One client that waits for each answer is the worst case: a call that sends it, and one that
+    // waits. A few for timers.
     assert!(five.enters <= 2 * answers + answers / 10, "{five:?}");
 }
 
@@ -205,7 +212,8 @@ fn no_kind_of_answer_makes_a_system_call_but_the_rings() {
 fn a_warm_request_allocates_nothing() {
     let Some(allocations) = Allocations::prepare() else { return };
     let site = Site::small();
-    // Few of the large ones: a connection that is done more than a second before the others would fold its keys meanwhile.
+    // Few of the large ones: a connection that is done more than a second before the others would
+    // fold its keys meanwhile.
     for (path, conditional, few_requests) in
         [("/1k.txt", false, 1_000), ("/1m.bin", false, 100), ("/1k.txt", true, 1_000)]
     {

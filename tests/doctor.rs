@@ -1,4 +1,5 @@
-//! `sitar doctor` on the machine that runs the tests, whatever that has: what it says is held against other sources.
+//! `sitar doctor` on the machine that runs the tests, whatever that has: what it says is held
+//! against other sources.
 
 use crate::common::{Finished, deny_io_uring, have, run_with, sitar, sitar_by, sitar_inside};
 use serde_json::Value;

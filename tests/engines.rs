@@ -1,4 +1,5 @@
-//! The engines from outside: what the polling one saves, and what is left where io_uring is forbidden.
+//! The engines from outside: what the polling one saves, and what is left where io_uring is
+//! forbidden.
 
 mod limits;
 mod stops;
@@ -12,7 +13,8 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// All of them; and by their names those of the watcher and of an allocator, so that a failure tells who it was.
+/// All of them; and by their names those of the watcher and of an allocator, so that a failure
+/// tells who it was.
 const SYSTEM_CALLS: &str = "raw_syscalls:sys_enter,syscalls:sys_enter_io_uring_enter,syscalls:sys_enter_read,\
                             syscalls:sys_enter_ppoll,syscalls:sys_enter_futex,syscalls:sys_enter_madvise,syscalls:sys_enter_munmap";
 

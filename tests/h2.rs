@@ -16,7 +16,8 @@ const PYTHON: &str = "/usr/bin/python3";
 
 type Fields = Vec<(String, String)>;
 
-/// A request of HTTP/1.1 as HTTP/2 would say it: method, path, fields but for Host; `None` where it has content or cannot be said.
+/// A request of HTTP/1.1 as HTTP/2 would say it: method, path, fields but for Host; `None` where it
+/// has content or cannot be said.
 fn as_streams_say(request: &[u8]) -> Option<(String, String, Fields)> {
     let text = String::from_utf8(request.to_vec()).ok()?;
     let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");
@@ -96,7 +97,8 @@ fn nghttp_gets_many_at_a_time() {
         assert!(!got.contains("recv RST_STREAM") && !got.contains("recv GOAWAY"), "{got}");
 
         assert_eq!(nghttp(&[], &[server.url("/1m.bin")]).stdout, pattern(1024 * 1024));
-        // Windows of 1 KiB, and half a megabyte for all of them together; padding; no dynamic table; no hints of priority.
+        // Windows of 1 KiB, and half a megabyte for all of them together; padding; no dynamic
+        // table; no hints of priority.
         for options in [["--window-bits=10", "--connection-window-bits=19"], ["--padding=100", "--no-dep"]] {
             let options = [&options[..], &["--header-table-size=0"]].concat();
             let got = nghttp(&options, &[server.url("/1m.bin")]);
@@ -133,7 +135,8 @@ fn nghttp_posts_and_is_told_what_is_allowed() {
     }
 }
 
-/// A reset behind an answer is a failure to this client, whatever the code says, and the answer is lost.
+/// A reset behind an answer is a failure to this client, whatever the code says, and the answer is
+/// lost.
 #[test]
 fn curl_posts_a_megabyte_and_reads_the_answer() {
     if !have(&["curl"]) {
@@ -199,7 +202,8 @@ fn curl_knows_before() {
     }
     let site = Site::small();
     let server = plain(&site);
-    // With an Upgrade (RFC 7540 §3.2, which RFC 9113 has dropped) the server goes on as it is asked.
+    // With an Upgrade (RFC 7540 §3.2, which RFC 9113 has dropped) the server goes on as it is
+    // asked.
     for (option, status) in [("--http2-prior-knowledge", "HTTP/2 200"), ("--http2", "HTTP/1.1 200")] {
         // One each time: curl 7.88 stumbles over a connection of that kind that it uses again.
         let got =
@@ -391,7 +395,8 @@ fn sigterm_lets_streams_finish() {
     let mut server = Server::start([site.path()]);
     let mut idle = Client::connect(&server);
     assert_eq!(idle.request("HEAD", "/big.bin", &[]).unwrap().status, 200);
-    // The windows let a little of each body go, so that the rest is the server's when the signal comes.
+    // The windows let a little of each body go, so that the rest is the server's when the signal
+    // comes.
     let mut busy = Client::open(&config(&server), server.address(), 64 * 1024).unwrap();
     let asked: Vec<_> = (0..3).map(|_| busy.ask("GET", "/big.bin", &[])).collect();
     let streams: Vec<u32> = asked.iter().map(|(stream, _)| *stream).collect();

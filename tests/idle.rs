@@ -33,10 +33,11 @@ fn an_idle_connection_of_http_2_is_small() {
     });
 }
 
-/// Holds `SITAR_IDLE` connections against that many bytes of the server's memory for each. `speak` gives a way to open one, and one to ask
-/// for a file on it and get the status.
+/// Holds `SITAR_IDLE` connections against that many bytes of the server's memory for each. `speak`
+/// gives a way to open one, and one to ask for a file on it and get the status.
 fn measure<C, O: Fn() -> C>(bytes_max: u64, speak: impl FnOnce(&Server) -> (O, fn(&mut C) -> u16)) {
-    // Few connections tell of the allocator's pages, not of a connection: keys that are folded leave holes that only later ones fill.
+    // Few connections tell of the allocator's pages, not of a connection: keys that are folded
+    // leave holes that only later ones fill.
     let Ok(count) = std::env::var("SITAR_IDLE").map(|count| count.parse::<usize>().unwrap()) else {
         skip("it takes 10,000 connections to say anything; SITAR_IDLE=10000 runs it");
         return;
@@ -70,7 +71,8 @@ fn measure<C, O: Fn() -> C>(bytes_max: u64, speak: impl FnOnce(&Server) -> (O, f
     let before = resident(&server);
 
     let mut clients = open(count);
-    // A busy machine's timers are later still: the last of them has fired when it no longer shrinks.
+    // A busy machine's timers are later still: the last of them has fired when it no longer
+    // shrinks.
     let (mut after, mut last) = (0, u64::MAX);
     for _ in 0..10 {
         std::thread::sleep(SETTLED);

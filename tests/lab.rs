@@ -1,8 +1,9 @@
-//! The whole program on a kernel that has TLS: `cargo xtask vm --suite lab` runs these inside of Debian's kernels.
+//! The whole program on a kernel that has TLS: `cargo xtask vm --suite lab` runs these inside of
+//! Debian's kernels.
 //!
-//! In there is a small machine: this program, sitar, curl, openssl, wrk, python3 with its library, busybox. No checkout and
-//! no compiler; whatever a test needs besides, it makes. One test runs at a time, so that counters of the machine can be
-//! compared.
+//! In there is a small machine: this program, sitar, curl, openssl, wrk, python3 with its library,
+//! busybox. No checkout and no compiler; whatever a test needs besides, it makes. One test runs at
+//! a time, so that counters of the machine can be compared.
 
 mod sealer;
 
@@ -55,8 +56,9 @@ fn a_plain_socket_takes_the_kernels_tls() {
     if !lab::has_kernel_tls() || !have(&["python3"]) {
         return;
     }
-    // Linux, include/uapi/linux/tcp.h and tls.h: TCP_ULP 31, SOL_TLS 282, TLS_TX 1; tls_crypto_info: version 0x0304,
-    // cipher 51 (AES-128-GCM) or 52 (AES-256-GCM) or 54 (CHACHA20-POLY1305), then iv, key, salt, sequence number.
+    // Linux, include/uapi/linux/tcp.h and tls.h: TCP_ULP 31, SOL_TLS 282, TLS_TX 1;
+    // tls_crypto_info: version 0x0304, cipher 51 (AES-128-GCM) or 52 (AES-256-GCM) or 54
+    // (CHACHA20-POLY1305), then iv, key, salt, sequence number.
     let script = "
 import socket, struct
 listener = socket.create_server(('127.0.0.1', 0))
@@ -71,7 +73,8 @@ for cipher, length in (51, 8 + 16 + 4 + 8), (52, 8 + 32 + 4 + 8), (54, 12 + 32 +
 ";
     let rise = lab::tls_stat_rise(|| {
         let said = run("python3", ["-c", script]).ok().text();
-        // RFC 8446 §5.2: type 23, version 0x0303, then 5 bytes, their inner type and the tag of 16 bytes.
+        // RFC 8446 §5.2: type 23, version 0x0303, then 5 bytes, their inner type and the tag of 16
+        // bytes.
         assert_eq!(said, "51 1703030016 27\n52 1703030016 27\n54 1703030016 27\n");
     });
     assert_eq!(rise.get("TlsTxSw"), Some(&3), "{rise:?}");

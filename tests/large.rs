@@ -21,7 +21,8 @@ fn sparse(path: &Path, len: u64) {
     file.write_all_at(END, len - END.len() as u64).unwrap();
 }
 
-/// A tar header (POSIX.1-1988) of a file; sizes of 8 GiB and more as GNU tar writes them, in base 256.
+/// A tar header (POSIX.1-1988) of a file; sizes of 8 GiB and more as GNU tar writes them, in base
+/// 256.
 fn header(name: &str, size: u64) -> [u8; 512] {
     let mut header = [0; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
@@ -165,7 +166,8 @@ fn twenty_gib_for_two_hundred_clients_within_the_budget() {
             ranges.load(Ordering::Relaxed),
         );
         assert!(ranges.into_inner() > 0);
-        // Send buffers, handshakes and stashes have limits of their own; contents are what the budget is for.
+        // Send buffers, handshakes and stashes have limits of their own; contents are what the
+        // budget is for.
         assert!(peak < (MEMORY_MIB << 10) + idle, "{peak} KiB");
         eventually("files to be closed", || server.descriptors() < 200);
     }

@@ -152,7 +152,8 @@ fn an_archive_that_is_being_copied_is_not_served_half() {
     let server = Server::start([&site]);
     let mut visitor = Visitor::new(&server);
     assert_eq!(visitor.get("/"), (200, "first".to_owned()));
-    // The length is there at once, as some tools do it: what is not copied yet looks like the archive's end.
+    // The length is there at once, as some tools do it: what is not copied yet looks like the
+    // archive's end.
     let mut copy = fs::File::options().write(true).truncate(true).open(&site).unwrap();
     copy.set_len(next.len() as u64).unwrap();
     let whole_index = 4096;

@@ -1,7 +1,7 @@
 //! The whole program from outside: it is started as a user starts it, and asked by real clients.
 //!
-//! One program, so that what the tests share is compiled and linked once. Each module is a subject; run one with
-//! `cargo test -p sitar --test program counts::`.
+//! One program, so that what the tests share is compiled and linked once. Each module is a subject;
+//! run one with `cargo test -p sitar --test program counts::`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 

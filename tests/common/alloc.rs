@@ -18,8 +18,8 @@ impl Allocations {
     pub(crate) const COUNTERS: [&str; 6] =
         ["malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"];
 
-    /// Compiles the library; where there is no compiler the test is recorded as skipped. In the lab it is there already, and named
-    /// by a variable.
+    /// Compiles the library; where there is no compiler the test is recorded as skipped. In the lab
+    /// it is there already, and named by a variable.
     pub(crate) fn prepare() -> Option<Allocations> {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("counts");
@@ -47,7 +47,8 @@ impl Allocations {
         [("LD_PRELOAD", self.library.to_str().unwrap()), ("MALLOC_COUNT_FILE", self.file.to_str().unwrap())]
     }
 
-    /// The counters once they stand still: the last completion may trail the answer that the client has read.
+    /// The counters once they stand still: the last completion may trail the answer that the client
+    /// has read.
     pub(crate) fn settled(&self) -> Vec<u64> {
         let read = || -> Vec<u64> {
             let bytes = std::fs::read(&self.file).unwrap();

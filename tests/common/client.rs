@@ -1,4 +1,5 @@
-//! A plain HTTP/1.1 client over rustls: one connection, no cleverness, so that what is measured is the server.
+//! A plain HTTP/1.1 client over rustls: one connection, no cleverness, so that what is measured is
+//! the server.
 
 use super::{PATIENCE, Server};
 use rustls::pki_types::pem::PemObject;
@@ -40,7 +41,8 @@ impl Response {
     }
 }
 
-/// What a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the configuration is shared.
+/// What a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the
+/// configuration is shared.
 pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -1,4 +1,5 @@
-//! A client of HTTP/2 over rustls or plain TCP: frames written by hand, no cleverness, so that what is measured is the server.
+//! A client of HTTP/2 over rustls or plain TCP: frames written by hand, no cleverness, so that what
+//! is measured is the server.
 
 use super::client::{self, Response, broken, socket};
 use super::{Server, eventually, signal};
@@ -113,7 +114,8 @@ impl Client {
 
     /// A request without content, as bytes to be sent, and its stream.
     pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> (u32, Vec<u8>) {
-        // :scheme https; :authority localhost. Literals without indexing, not Huffman-coded (RFC 7541 §6.2.2).
+        // :scheme https; :authority localhost. Literals without indexing, not Huffman-coded (RFC
+        // 7541 §6.2.2).
         let mut block = b"\x87\x01\x09localhost".to_vec();
         let pseudo = [(":method", method), (":path", path)];
         for (name, value) in pseudo.into_iter().chain(fields.iter().copied()) {
@@ -156,7 +158,8 @@ impl Client {
         self.request("GET", path, &[])
     }
 
-    /// Sends a request for each path in one piece, and reads the answers, in the order of the paths.
+    /// Sends a request for each path in one piece, and reads the answers, in the order of the
+    /// paths.
     pub(crate) fn get_all(&mut self, paths: &[&str], fields: &[(&str, &str)]) -> io::Result<Vec<Response>> {
         let mut wire = Vec::new();
         let mut streams = Vec::new();
@@ -231,13 +234,15 @@ impl Client {
         Ok(Frame { kind, flags, stream, payload })
     }
 
-    /// Whether the server has ended the connection, and cleanly: behind close_notify, or a FIN in plain text.
+    /// Whether the server has ended the connection, and cleanly: behind close_notify, or a FIN in
+    /// plain text.
     pub(crate) fn is_ended(&mut self) -> io::Result<bool> {
         loop {
             match self.frame() {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    // What rustls calls by the same name is an end without close_notify; ours has no text.
+                    // What rustls calls by the same name is an end without close_notify; ours has
+                    // no text.
                     return Ok(error.get_ref().is_none() && self.held.len() == self.used);
                 }
                 Err(error) => return Err(error),
@@ -336,7 +341,8 @@ impl Load {
         self.clients.len() * self.streams
     }
 
-    /// So many rounds: on each connection, from a thread of its own, a request on each stream, and all answers.
+    /// So many rounds: on each connection, from a thread of its own, a request on each stream, and
+    /// all answers.
     pub(crate) fn send(&mut self, rounds: usize) {
         let fields: Vec<(&str, &str)> =
             self.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -355,8 +361,8 @@ impl Load {
         });
     }
 
-    /// The same, but that the requests of a round are sent while the server is stopped: what it finds when it wakes is then the same
-    /// on every machine, all of them.
+    /// The same, but that the requests of a round are sent while the server is stopped: what it
+    /// finds when it wakes is then the same on every machine, all of them.
     pub(crate) fn together(&mut self, server: &Server, rounds: usize) {
         for _ in 0..rounds {
             let mut waiting = Vec::new();

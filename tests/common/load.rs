@@ -30,7 +30,8 @@ impl Load {
         load
     }
 
-    /// Sends so many requests, shared evenly by the connections, each connection from a thread of its own.
+    /// Sends so many requests, shared evenly by the connections, each connection from a thread of
+    /// its own.
     pub(crate) fn send(&mut self, requests: usize) {
         let each = requests / self.clients.len();
         assert_eq!(each * self.clients.len(), requests, "an uneven load");
@@ -49,7 +50,8 @@ impl Load {
         });
     }
 
-    /// Sends one request on each connection while the server is stopped, lets it go on, and reads the answers; so many times.
+    /// Sends one request on each connection while the server is stopped, lets it go on, and reads
+    /// the answers; so many times.
     ///
     /// What the server finds when it wakes is then the same on every machine: all of them.
     pub(crate) fn together(&mut self, server: &Server, rounds: usize) {

@@ -1,4 +1,5 @@
-//! What the modules share: the program under test, sites to serve, commands to run, and how to skip honestly.
+//! What the modules share: the program under test, sites to serve, commands to run, and how to skip
+//! honestly.
 
 pub(crate) mod alloc;
 pub(crate) mod client;
@@ -23,7 +24,8 @@ use tempfile::TempDir;
 
 pub(crate) use skip::skip;
 
-/// How long anything may take before a test calls it hung. Generous: it is no statement about speed.
+/// How long anything may take before a test calls it hung. Generous: it is no statement about
+/// speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `sitar serve` on a port of its own, with a data directory of its own.
@@ -144,7 +146,8 @@ impl Server {
         }
     }
 
-    /// The path behind `--cacert` in the printed curl line; that line is what a user copies, so it must be right.
+    /// The path behind `--cacert` in the printed curl line; that line is what a user copies, so it
+    /// must be right.
     fn find_ca(&self) -> Option<PathBuf> {
         let said = self.said();
         let path = said.split_once("--cacert ")?.1.split_whitespace().next()?;
@@ -187,7 +190,8 @@ pub(crate) fn sitar_by(mut wrapper: Command, home: &Path) -> Command {
 }
 
 fn program() -> OsString {
-    // `cargo xtask ci` names the release program; a plain `cargo test` drives the one of its own profile.
+    // `cargo xtask ci` names the release program; a plain `cargo test` drives the one of its own
+    // profile.
     std::env::var_os("SITAR_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_sitar").into())
 }
 

@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Counts events (a list with commas) by name in all threads of the process while `work` runs; zeros are left out.
-/// `syscalls:sys_enter_write` is called `write`.
-/// `None` when perf does not start.
+/// Counts events (a list with commas) by name in all threads of the process while `work` runs;
+/// zeros are left out. `syscalls:sys_enter_write` is called `write`. `None` when perf does not
+/// start.
 pub(crate) fn counted(pid: u32, events: &str, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
     let folder = TempDir::new().unwrap();
     let [control, ack, out] = ["control", "ack", "out"].map(|name| folder.path().join(name));

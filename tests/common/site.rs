@@ -4,8 +4,8 @@ use super::run;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A folder that goes away with the value. It has one above it to itself: what comes and goes beside a site wakes its watcher, and
-/// that is a few system calls each time.
+/// A folder that goes away with the value. It has one above it to itself: what comes and goes
+/// beside a site wakes its watcher, and that is a few system calls each time.
 pub(crate) struct Site {
     path: PathBuf,
     _above: TempDir,
@@ -62,7 +62,8 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from((at * 31 + at / 251) % 251).unwrap()).collect()
 }
 
-/// As a path in a request line: everything but unreserved characters and slashes is percent-encoded (RFC 3986 §2.3).
+/// As a path in a request line: everything but unreserved characters and slashes is percent-encoded
+/// (RFC 3986 §2.3).
 pub(crate) fn encoded(path: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::from("/");

@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Records that the test which calls this, or a part of it, did not run. `cargo xtask ci` counts and lists these.
+/// Records that the test which calls this, or a part of it, did not run. `cargo xtask ci` counts
+/// and lists these.
 pub(crate) fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
     let Some(path) = std::env::var_os("SITAR_SKIPPED_FILE") else { return };

@@ -1,4 +1,5 @@
-//! `--tls kernel`: what the kernel seals arrives whole, ends properly, and costs no allocation and no other system call.
+//! `--tls kernel`: what the kernel seals arrives whole, ends properly, and costs no allocation and
+//! no other system call.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write as _};
@@ -38,7 +39,8 @@ fn serve(site: &Site, sealer: &str) -> Server {
     Server::start([site.path().to_str().unwrap(), "--tls", sealer])
 }
 
-/// Waits until the kernel seals for nobody any more: every connection's end has been reached on both sides.
+/// Waits until the kernel seals for nobody any more: every connection's end has been reached on
+/// both sides.
 fn wait_until_all_are_closed() {
     wait_until_closed_within(PATIENCE);
 }
@@ -102,8 +104,8 @@ fn each_connection_of_tls_1_3_is_the_kernels_and_none_of_tls_1_2() {
     wait_until_all_are_closed();
 }
 
-/// openssl's `k` sends a KeyUpdate, `K` one that asks for ours. A kernel before 6.14 keeps its first key: then the connection ends
-/// with close_notify. Our own sealer answers and goes on.
+/// openssl's `k` sends a KeyUpdate, `K` one that asks for ours. A kernel before 6.14 keeps its
+/// first key: then the connection ends with close_notify. Our own sealer answers and goes on.
 #[test]
 fn openssl_may_update_its_keys() {
     if !has_sealer() || !have(&["openssl"]) {
@@ -233,7 +235,8 @@ enum Meanwhile {
     KeyUpdate,
 }
 
-/// Reads the large file slowly, with a pause near its end, and to the end of the connection. Every byte must be there, and close_notify behind them.
+/// Reads the large file slowly, with a pause near its end, and to the end of the connection. Every
+/// byte must be there, and close_notify behind them.
 fn read_slowly(server: &Server, large: &Large, meanwhile: Meanwhile, pause: Duration) {
     let mut socket = narrow(server);
     let name = ServerName::from(socket.peer_addr().unwrap().ip());
@@ -290,11 +293,12 @@ fn read_slowly(server: &Server, large: &Large, meanwhile: Meanwhile, pause: Dura
     assert_eq!(got, large.len, "{meanwhile:?}");
 }
 
-/// The sealers, and how long a reader pauses near the end. A kernel may then still hold records when everything has been said to it: longer
-/// than a server lingers for a peer.
+/// The sealers, and how long a reader pauses near the end. A kernel may then still hold records
+/// when everything has been said to it: longer than a server lingers for a peer.
 const SEALERS: [(&str, Duration); 2] = [("kernel", Duration::from_secs(4)), ("user", Duration::ZERO)];
 
-/// A request and the client's end right behind the handshake, where the kernel would be given its key.
+/// A request and the client's end right behind the handshake, where the kernel would be given its
+/// key.
 fn ask_and_end(server: &Server) {
     let mut client = Client::connect(server);
     client.send(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -333,7 +337,8 @@ fn nothing_is_lost_on_a_client_that_ends_its_side_or_updates_its_keys() {
     }
 }
 
-/// Sites change every 100 ms while 32 connections load a body that is many records: each answer is wholly of one of them.
+/// Sites change every 100 ms while 32 connections load a body that is many records: each answer is
+/// wholly of one of them.
 #[test]
 fn answers_are_of_one_version_while_sites_are_swapped() {
     const BODY: usize = 100_000;
@@ -416,8 +421,8 @@ fn slow_client(config: &Arc<ClientConfig>, server: &Server) -> Client {
     Client::over(config, narrow(server)).unwrap()
 }
 
-/// A browser's way to leave: close_notify, and a closed socket, which answers the server's own close_notify with a reset. Nobody
-/// will ever acknowledge that.
+/// A browser's way to leave: close_notify, and a closed socket, which answers the server's own
+/// close_notify with a reset. Nobody will ever acknowledge that.
 #[test]
 fn a_client_that_is_gone_is_not_waited_for() {
     if !has_sealer() {
@@ -453,7 +458,8 @@ fn a_warm_request_allocates_nothing_and_calls_only_the_ring() {
         let start = allocations.settled();
         load.send(200);
         assert_eq!(allocations.settled(), start, "{path}: {:?}", Allocations::COUNTERS);
-        // Apart, because perf takes its time to start, and connections that are idle for a second fold their keys.
+        // Apart, because perf takes its time to start, and connections that are idle for a second
+        // fold their keys.
         let events = "raw_syscalls:sys_enter,syscalls:sys_enter_io_uring_enter";
         let counts = counted(server.pid(), events, || load.send(200)).unwrap();
         let (all, enters) = (counts["raw_syscalls:sys_enter"], counts["io_uring_enter"]);

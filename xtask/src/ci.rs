@@ -1,9 +1,11 @@
-//! `cargo xtask ci`: everything a machine can check, in one command, with an honest account at the end.
+//! `cargo xtask ci`: everything a machine can check, in one command, with an honest account at the
+//! end.
 //!
 //! Every step runs even if an earlier one failed, so that one run tells everything.
 //!
-//! Tests are compiled with the dev profile and drive the release program: linking a test program in release costs half
-//! a minute (link-time optimisation) and there are a dozen, while what the tests measure is the program that ships.
+//! Tests are compiled with the dev profile and drive the release program: linking a test program in
+//! release costs half a minute (link-time optimisation) and there are a dozen, while what the tests
+//! measure is the program that ships.
 
 mod libraries;
 mod outcome;
@@ -22,7 +24,8 @@ use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 use std::time::Instant;
 
-/// Tests that cannot run append `skipped: <test>: <reason>` to the file named by this variable (tests/common).
+/// Tests that cannot run append `skipped: <test>: <reason>` to the file named by this variable
+/// (tests/common).
 const SKIPPED_FILE: &str = "SITAR_SKIPPED_FILE";
 
 /// Runs all steps and prints the summary. The exit code is a failure when any step or test failed.
@@ -51,12 +54,14 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     });
     let (to_lab, lab_program) = mpsc::channel::<PathBuf>();
     let (to_others, libraries) = mpsc::channel::<Vec<String>>();
-    // Where somebody works, cargo would compile everything again whenever it is called without them.
+    // Where somebody works, cargo would compile everything again whenever it is called without
+    // them.
     let shares = std::env::var_os(INCREMENTAL).is_some_and(|value| value == "0");
     let mut from_outside = Err(String::from("the step before panicked"));
     report.side_by_side(
-        // What ships. Its last step, optimisation across crates, uses one core of two. Then it goes to the lab, and what runs
-        // beside it stands back: the tests in there wait for so long and no longer.
+        // What ships. Its last step, optimisation across crates, uses one core of two. Then it goes
+        // to the lab, and what runs beside it stands back: the tests in there wait for so long and
+        // no longer.
         move |lane| {
             let build = [&["build", "--release", "--bin", "sitar"][..], &instructions::BUILD].concat();
             lane.step("build", || libraries::build(root, &build, &to_others));
@@ -71,8 +76,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
                 Err(_) => Outcome::Skipped("its test program does not compile".into()),
             });
         },
-        // What is checked and tested, in another folder of cargo's. The tests of the libraries mostly wait, so they run beside
-        // the lab.
+        // What is checked and tested, in another folder of cargo's. The tests of the libraries
+        // mostly wait, so they run beside the lab.
         |lane| {
             let libraries = if shares { Some(libraries) } else { None };
             let mut config = Vec::new();
@@ -136,20 +141,23 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Of each package: clippy has checked that the examples compile, and tests have those of sitar-io as modules.
+/// Of each package: clippy has checked that the examples compile, and tests have those of sitar-io
+/// as modules.
 const TARGETS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
 
 /// Cargo's own variable.
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
 
-/// Whether something has been compiled here that a later compilation can go on from: somebody works in this folder.
+/// Whether something has been compiled here that a later compilation can go on from: somebody works
+/// in this folder.
 fn is_incremental(root: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(target(root).join("debug/incremental")) else { return false };
     // What is running now has been compiled in any case.
     entries.flatten().any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"xtask-"))
 }
 
-/// From a clean checkout: what would let later compilations be quicker makes this one slower, and nobody waits for later ones.
+/// From a clean checkout: what would let later compilations be quicker makes this one slower, and
+/// nobody waits for later ones.
 fn again_without_increments(root: &Path) -> ExitCode {
     let this = std::env::current_exe()
         .and_then(|this| Command::new(this).arg("ci").env(INCREMENTAL, "0").current_dir(root).status());
@@ -207,7 +215,8 @@ fn lab(root: &Path, series: &str, program: &Path) -> Tests {
     };
     let tests = boot();
     match &tests.broken {
-        // An emulated kernel that dies on its way to the first test says nothing about sitar. Twice is no accident.
+        // An emulated kernel that dies on its way to the first test says nothing about sitar. Twice
+        // is no accident.
         Some(why) if tests.ran.is_empty() => {
             println!("once more: {why}");
             boot()
@@ -246,8 +255,9 @@ fn with_skips(root: &Path, run: impl FnOnce((&str, &OsStr)) -> Tests) -> Tests {
     tests.not_empty()
 }
 
-/// Runs the tests of tests/. `built` says that the release program is there and new; otherwise they take the one that cargo
-/// has compiled beside them, so that a failed build is not hidden by an old program.
+/// Runs the tests of tests/. `built` says that the release program is there and new; otherwise they
+/// take the one that cargo has compiled beside them, so that a failed build is not hidden by an old
+/// program.
 fn test_from_outside(root: &Path, programs: Vec<Program>, built: bool) -> Tests {
     let program = program::release(root);
     with_skips(root, |skips| {

@@ -10,7 +10,6 @@ mod instructions;
 mod media;
 mod metadata;
 mod program;
-mod rust_source;
 mod sanitize;
 mod setup;
 mod tidy;
@@ -118,7 +117,8 @@ fn main() -> ExitCode {
     command(&Invocation { name, root, args: args.collect() })
 }
 
-/// The checkout: cargo tells a running package where its manifest is, and the compiler remembers it otherwise.
+/// The checkout: cargo tells a running package where its manifest is, and the compiler remembers it
+/// otherwise.
 fn workspace_root() -> Option<PathBuf> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

@@ -1,6 +1,7 @@
 //! What `cargo metadata` says about the workspace, reduced to what the rules ask.
 //!
-//! Not with the crate cargo_metadata: it brings serde's derive, which every first run would compile before anything else begins.
+//! Not with the crate cargo_metadata: it brings serde's derive, which every first run would compile
+//! before anything else begins.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,8 @@ pub(crate) struct Metadata {
     pub(crate) from_git: Vec<String>,
     /// By the id of a package: what cargo calls the library that its build script makes or finds.
     pub(crate) links: BTreeMap<String, String>,
-    /// Packages that end up in a program or run while it is built, with a member that brings them in.
+    /// Packages that end up in a program or run while it is built, with a member that brings them
+    /// in.
     pub(crate) shipped: BTreeMap<String, String>,
     /// The packages that end up in each member, or run while it is built; itself included.
     pub(crate) linked: BTreeMap<String, BTreeSet<String>>,
@@ -29,8 +31,6 @@ pub(crate) struct Member {
     pub(crate) manifest: String,
     /// Direct dependencies of every kind, by package name.
     pub(crate) dependencies: BTreeSet<String>,
-    /// Source files of library and program targets, relative to the root.
-    pub(crate) crate_roots: Vec<String>,
 }
 
 /// Runs cargo and reads its answer.
@@ -95,13 +95,6 @@ pub(crate) fn parse(value: &Value) -> Option<Metadata> {
         };
         for dependency in package.get("dependencies")?.as_array()? {
             member.dependencies.insert(dependency.get("name")?.as_str()?.to_string());
-        }
-        for target in package.get("targets")?.as_array()? {
-            let kinds = target.get("kind")?.as_array()?;
-            if kinds.iter().filter_map(Value::as_str).any(|kind| matches!(kind, "lib" | "bin" | "proc-macro"))
-            {
-                member.crate_roots.push(relative(target.get("src_path")?.as_str()?));
-            }
         }
         metadata.members.push(member);
     }
@@ -175,7 +168,6 @@ mod tests {
         assert_eq!(metadata.members.len(), 1);
         assert_eq!(metadata.members[0].name, "alpha");
         assert_eq!(metadata.members[0].manifest, "crates/alpha/Cargo.toml");
-        assert_eq!(metadata.members[0].crate_roots, ["crates/alpha/src/lib.rs"]);
         assert!(metadata.members[0].dependencies.iter().eq(["beta", "tokio"]));
         // tokio is a test's dependency only; smol comes in through a build script.
         assert!(metadata.shipped.keys().eq(["alpha", "beta", "smol"]));

@@ -1,11 +1,12 @@
 //! `cargo xtask vm`: tests under Debian's own kernels, emulated.
 //!
-//! Two suites. `io`: the tests of sitar-io. `lab`: tests of the whole program that need a kernel with TLS (`tests/lab.rs`),
-//! with the release program and real clients beside them.
+//! Two suites. `io`: the tests of sitar-io. `lab`: tests of the whole program that need a kernel
+//! with TLS (`tests/lab.rs`), with the release program and real clients beside them.
 //!
-//! The kernel packages are downloaded and unpacked under `target/vm`, never installed. QEMU boots one with an initial RAM
-//! disk made here: busybox, the programs with their libraries, and a script. Output and exit code come back over virtio
-//! ports. No KVM is needed; times mean nothing in there, counts and verdicts do.
+//! The kernel packages are downloaded and unpacked under `target/vm`, never installed. QEMU boots
+//! one with an initial RAM disk made here: busybox, the programs with their libraries, and a
+//! script. Output and exit code come back over virtio ports. No KVM is needed; times mean nothing
+//! in there, counts and verdicts do.
 
 mod bench;
 mod cpio;
@@ -26,8 +27,10 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Tests that need a compiler or the checkout, or that no kernel has a part in.
-const ELSEWHERE: [&str; 3] = ["compile_fail", "readme", "seeds"];
+/// Tests of sitar-io that need a compiler or the checkout.
+const ELSEWHERE: &str = "--skip compile_fail:: --skip readme::";
+/// Its tests that run on a simulated kernel only.
+const SIMULATED: &str = "seeds";
 /// The test program of tests/.
 pub(crate) const PROGRAM: &str = "program";
 /// The module of tests/ whose tests need a kernel with TLS.
@@ -101,7 +104,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 /// # Errors
 /// It does not build.
 pub(crate) fn lab_program(root: &Path, config: &[&str]) -> Result<PathBuf> {
-    // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built twice.
+    // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built
+    // twice.
     let mut programs = programs::build(root, &[&["--workspace", "--test", PROGRAM], config].concat())?;
     match programs.pop() {
         Some(program) if programs.is_empty() => Ok(program.path),
@@ -109,8 +113,8 @@ pub(crate) fn lab_program(root: &Path, config: &[&str]) -> Result<PathBuf> {
     }
 }
 
-/// The tests of a module under one kernel, with a program from [`lab_program`] and the release program (`dev`: that of the dev
-/// profile). [`LAB`] is the one that is meant for it.
+/// The tests of a module under one kernel, with a program from [`lab_program`] and the release
+/// program (`dev`: that of the dev profile). [`LAB`] is the one that is meant for it.
 ///
 /// # Errors
 /// The guest could not be made, died, or did not end.
@@ -128,7 +132,8 @@ pub(crate) fn lab(
     with_clients(root, &mut guest, dev)?;
     let arguments = quoted(&[&[format!("{module}::")], arguments].concat());
     let run = format!("/tests/program {arguments}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code\n");
-    // One test at a time: emulated cores are slow, and the tests' deadlines are not. `--test-threads` overrules it.
+    // One test at a time: emulated cores are slow, and the tests' deadlines are not.
+    // `--test-threads` overrules it.
     guest.boot(kernel, &format!("{ONE_AT_A_TIME}{INSIDE}{run}"))
 }
 
@@ -186,13 +191,14 @@ impl Suite {
         let (guest, script) = match self {
             Suite::Io => {
                 let mut programs = programs::build(root, &["-p", "sitar-io", "--lib", "--tests"])?;
-                programs.retain(|program| !ELSEWHERE.contains(&&*program.name));
+                programs.retain(|program| program.name != SIMULATED);
                 let mut guest = guest(root, series, kernel)?;
                 let mut script = String::from("export RUST_BACKTRACE=1 RUST_TEST_THREADS=2; failed=0\n");
                 for program in programs {
                     let name = name_of(&program.path);
                     guest.program(&program.path, &format!("tests/{name}"))?;
-                    writeln!(script, "echo '# {name}'; /tests/{name} {} || failed=1", quoted(arguments))?;
+                    let arguments = quoted(arguments);
+                    writeln!(script, "echo '# {name}'; /tests/{name} {ELSEWHERE} {arguments} || failed=1")?;
                 }
                 script.push_str("exit $failed\n");
                 (guest, script)
@@ -251,7 +257,8 @@ fn name_of(path: &Path) -> String {
 }
 
 const ONE_AT_A_TIME: &str = "export RUST_BACKTRACE=1 RUST_TEST_THREADS=1\n";
-/// `SITAR_LAB`: what the tests ask for has to be there, so that none of them skips itself for want of it.
+/// `SITAR_LAB`: what the tests ask for has to be there, so that none of them skips itself for want
+/// of it.
 const INSIDE: &str =
     "export SITAR_LAB=1 SITAR_MALLOC_COUNT=/lib/malloc_count.so SITAR_TEST_BINARY=/bin/sitar SITAR_SKIPPED_FILE=/tmp/skipped; : >$SITAR_SKIPPED_FILE
 ";

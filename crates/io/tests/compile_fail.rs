@@ -3,7 +3,6 @@
 //! pinned in the file's first line, at the line marked `//~` and nowhere else; the twin must
 //! compile without a word, so that a case cannot fail for another reason. `docs/break-it.md` shows
 //! the same files, and a test here keeps it to them.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 // Starting programs and writing files is beyond an interpreter.
 #![cfg(not(miri))]
 

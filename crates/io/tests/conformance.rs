@@ -1,24 +1,14 @@
 //! One suite for all engines on the real kernel: each operation once, and the invariants I2 to I7
 //! under awkward circumstances. What is one engine's own is at the end.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "conformance/bench.rs"]
 mod bench;
-#[path = "conformance/datagrams.rs"]
 mod datagrams;
-#[path = "conformance/files.rs"]
 mod files;
-#[path = "conformance/leases.rs"]
 mod leases;
-#[path = "conformance/limits.rs"]
 mod limits;
-#[path = "conformance/lives.rs"]
 mod lives;
-#[path = "conformance/names.rs"]
 mod names;
-#[path = "conformance/refusals.rs"]
 mod refusals;
-#[path = "conformance/transfers.rs"]
 mod transfers;
 
 use std::io::Write;
@@ -146,16 +136,16 @@ macro_rules! cases {
             #[test]
             $(#[$attribute])*
             fn $case() {
-                crate::$module::$case::<$engine>();
+                crate::conformance::$module::$case::<$engine>();
             }
         )*
     };
 }
 
-conformance!(uring, crate::OnUring);
-conformance!(small_uring, crate::OnSmallUring);
-conformance!(sqpoll, crate::OnSqPoll);
-conformance!(epoll, crate::OnEpoll);
+conformance!(uring, crate::conformance::OnUring);
+conformance!(small_uring, crate::conformance::OnSmallUring);
+conformance!(sqpoll, crate::conformance::OnSqPoll);
+conformance!(epoll, crate::conformance::OnEpoll);
 
 /// A world of its own has no place for real sockets: files, the waker and the tables are what it
 /// has in common with the kernel. Its network is tested beside its code and by the seeds.
@@ -171,7 +161,7 @@ impl Setup for OnSim {
 }
 
 mod sim {
-    cases! { crate::OnSim:
+    cases! { crate::conformance::OnSim:
         transfers::another_thread_wakes_it_and_a_deadline_ends_the_wait,
         files::files_are_read_into_slots_and_regions,
         files::files_are_read_in_runs,

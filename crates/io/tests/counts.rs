@@ -1,5 +1,4 @@
 //! More of something than a narrow counter can hold: what a ring counts, it counts to the end.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 // Tens of thousands of operations are too many for an interpreter.
 #![cfg(not(miri))]
 

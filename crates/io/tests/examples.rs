@@ -1,7 +1,6 @@
 //! The adapters of the examples, in this process, against std's sockets: both models give the same
 //! answers, and a connection whose routine is dropped in the middle of a receive and a send loses
 //! nothing and frees nothing too early.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(
     dead_code,
     clippy::duplicate_mod,

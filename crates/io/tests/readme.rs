@@ -1,5 +1,4 @@
 //! The README names the tests that show each guarantee; they exist.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
 

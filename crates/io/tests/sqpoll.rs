@@ -1,6 +1,5 @@
 //! The polled io_uring engine on the real kernel: what it shares with the others, and the system
 //! calls it does not make.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,9 @@
-//! C libraries are compiled once: the release build makes them, and the others take them from there.
+//! C libraries are compiled once: the release build makes them, and the others take them from
+//! there.
 //!
-//! They are a third of what a build takes that has nothing to start from, and cargo would make them again for each profile. Its configuration
-//! can say instead what the build script of a package would have said (`target.TRIPLE.LIBRARY`). Besides, tests get the very
-//! code that ships.
+//! They are a third of what a build takes that has nothing to start from, and cargo would make them
+//! again for each profile. Its configuration can say instead what the build script of a package
+//! would have said (`target.TRIPLE.LIBRARY`). Besides, tests get the very code that ships.
 
 use super::outcome::{Outcome, failed};
 use super::target;
@@ -17,7 +18,8 @@ use std::sync::mpsc::Sender;
 /// Packages whose build scripts compile C for longer than it takes to start them.
 const PACKAGES: [&str; 4] = ["aws-lc-sys", "libdeflate-sys", "ring", "zstd-sys"];
 
-/// Runs `cargo` with these arguments for a build. As soon as the libraries are there, sends arguments for those builds that shall use them.
+/// Runs `cargo` with these arguments for a build. As soon as the libraries are there, sends
+/// arguments for those builds that shall use them.
 pub(crate) fn build(root: &Path, arguments: &[&str], to_others: &Sender<Vec<String>>) -> Outcome {
     let (host, mut missing) = match (metadata::host(), metadata::load(root)) {
         (Ok(host), Ok(metadata)) => (host, metadata.links),
@@ -66,7 +68,8 @@ fn name_of(id: &str) -> &str {
     name.split_once('@').map_or(name, |(name, _)| name)
 }
 
-/// What a build script has said, as a table of cargo's configuration. `None` where that would not be the same.
+/// What a build script has said, as a table of cargo's configuration. `None` where that would not
+/// be the same.
 fn table(host: &str, library: &str, said: &str) -> Option<String> {
     let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut lines = Vec::new();

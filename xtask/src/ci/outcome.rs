@@ -62,8 +62,9 @@ impl Tests {
         }
     }
 
-    /// A test that skips itself ends well as far as its harness knows, so it moves from one count to the other.
-    /// A test may skip several parts; it still moves only once, and not at all if the rest of it failed.
+    /// A test that skips itself ends well as far as its harness knows, so it moves from one count
+    /// to the other. A test may skip several parts; it still moves only once, and not at all if the
+    /// rest of it failed.
     pub(crate) fn read_skips(&mut self, text: &str) {
         let mut names = Vec::new();
         for line in text.lines() {

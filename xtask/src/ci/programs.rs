@@ -1,7 +1,8 @@
 //! Test programs: all compiled by one cargo, then run side by side.
 //!
-//! `cargo test` runs one program at a time, and most of what ours do is wait, for the ends of timers that they test. cargo-nextest runs
-//! tests side by side, but takes minutes to build on a machine that has none, which is more than it would save.
+//! `cargo test` runs one program at a time, and most of what ours do is wait, for the ends of
+//! timers that they test. cargo-nextest runs tests side by side, but takes minutes to build on a
+//! machine that has none, which is more than it would save.
 
 use super::outcome::Tests;
 use crate::program::Result;
@@ -21,13 +22,15 @@ pub(crate) struct Program {
     folder: PathBuf,
 }
 
-/// Programs that take longest, in that order: they begin first, so that none of them is left alone at the end.
-const LONGEST: [&str; 4] = ["server", "sitar_server", "replay", "seeds"];
+/// Programs that take longest, in that order: they begin first, so that none of them is left alone
+/// at the end.
+const LONGEST: [&str; 5] = ["server", "sitar_server", "replay", "seeds", "suite"];
 /// Programs at a time for each core: about half of their tests wait.
 const PROGRAMS: usize = 2;
 /// Tests at a time in each of them.
 const TESTS: &str = "4";
-/// What compiles and tests stands back for an emulated kernel, whose tests wait for so long and no longer.
+/// What compiles and tests stands back for an emulated kernel, whose tests wait for so long and no
+/// longer.
 const NICE: [&str; 2] = ["-n", "10"];
 
 /// Compiles the test programs that these arguments of `cargo test` name.

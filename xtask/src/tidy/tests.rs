@@ -12,7 +12,6 @@ fn member(name: &str, manifest: &str, dependencies: &[&str]) -> Member {
         name: name.into(),
         manifest: manifest.into(),
         dependencies: dependencies.iter().map(|name| (*name).to_string()).collect(),
-        crate_roots: Vec::new(),
     }
 }
 
@@ -23,10 +22,7 @@ fn said(breaches: impl IntoIterator<Item = Breach>) -> Vec<String> {
 #[test]
 fn a_clean_tree_has_no_breach() {
     let metadata = Metadata {
-        members: vec![Member {
-            crate_roots: vec!["crates/http/src/lib.rs".into()],
-            ..member("sitar-http", "crates/http/Cargo.toml", &["memchr"])
-        }],
+        members: vec![member("sitar-http", "crates/http/Cargo.toml", &["memchr"])],
         ..Metadata::default()
     };
     let mut files: Vec<SourceFile> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deny.toml"]
@@ -34,7 +30,7 @@ fn a_clean_tree_has_no_breach() {
         .chain(&["LICENSE-MIT", "LICENSE-APACHE"])
         .map(|path| file(path, "text about an issue and a session ticket\n"))
         .collect();
-    files.push(file("crates/http/src/lib.rs", "#![forbid(unsafe_code)]\n//! Not unsafe.\n"));
+    files.push(file("crates/http/src/lib.rs", "//! Not unsafe.\n"));
     files.push(SourceFile { path: "icon.png".into(), text: None });
     assert_eq!(said(check(&metadata, &files)), [""; 0]);
 }
@@ -101,30 +97,24 @@ fn encoders_and_parsers_are_kept_out_of_the_server() {
 }
 
 #[test]
-fn a_crate_root_must_forbid_unsafe_code_itself() {
-    let root = |name: &str, path: &str| Member { crate_roots: vec![path.into()], ..member(name, "", &[]) };
-    let metadata = Metadata {
-        members: vec![root("sitar-io", "crates/io/src/lib.rs"), root("sitar-tls", "crates/tls/src/lib.rs")],
-        ..Metadata::default()
+fn every_package_has_the_lints_of_the_workspace() {
+    let lints = "unsafe_code = \"forbid\"\ntodo = \"warn\"\n";
+    let root = format!("[workspace.lints.rust]\n{lints}\n[workspace.lints.clippy]\n# Why.\nall = \"warn\"\n");
+    let io = "[lints.rust]\ntodo = \"warn\"\n\n[lints.clippy]\nall = \"warn\"\n\n[dependencies]\n";
+    let package = "[lints]\nworkspace = true\n";
+    let all = |tls: &str, io: &str| {
+        let files =
+            [file("Cargo.toml", &root), file("crates/io/Cargo.toml", io), file("crates/tls/Cargo.toml", tls)];
+        said(super::lints(&files))
     };
-    let files = [
-        file("crates/io/src/lib.rs", "//! io"),
-        file("crates/tls/src/lib.rs", "// #![forbid(unsafe_code)]\n#![deny(unsafe_code)]\n"),
-    ];
+    assert_eq!(all(package, io), [""; 0]);
     assert_eq!(
-        said(crate_roots(&metadata, &files)),
-        ["crates/tls/src/lib.rs:1: a crate root outside sitar-io begins with #![forbid(unsafe_code)]"]
+        all("[package]\n", &io.replace("todo", "dbg")),
+        [
+            "crates/tls/Cargo.toml: takes the workspace's lints: `[lints]`, `workspace = true`",
+            "crates/io/Cargo.toml: [lints.rust] is the workspace's but for unsafe_code",
+        ]
     );
-}
-
-#[test]
-fn unsafe_is_found_in_code_and_not_in_prose() {
-    let text = "// unsafe\nlet s = \"unsafe\";\nfn f() {\n    unsafe { g() }\n}\n";
-    assert_eq!(
-        said(unsafe_code(&file("crates/tls/src/a.rs", text))),
-        ["crates/tls/src/a.rs:4: `unsafe` belongs in crates/io/ only"]
-    );
-    assert_eq!(said(unsafe_code(&file("crates/io/src/a.rs", text))), [""; 0]);
 }
 
 #[test]
@@ -136,6 +126,10 @@ fn long_files_are_named_and_tests_are_not_counted() {
         ["crates/site/src/a.rs: 501 lines without tests; at most 500, so that it reads in one sitting"]
     );
     assert_eq!(length(&file("crates/site/src/a.rs", &tested)), None);
+    let between = format!("a\n{}b\n", "#[cfg(test)]\n#[path = \"x.rs\"]\nmod tests {\n    y\n}\n");
+    assert_eq!(lines_without_tests(&between), 2);
+    assert_eq!(lines_without_tests("a\n#[cfg(test)]\nmod tests;\nb\n"), 4);
+    assert_eq!(lines_without_tests("#[cfg(test)]\nfn f() {\n}\n#[cfg(test)]"), 4);
     assert_eq!(length(&file("crates/site/src/a/tests.rs", &long)), None);
     assert_eq!(length(&file("tests/clients.rs", &long)), None);
     assert_eq!(
@@ -145,21 +139,46 @@ fn long_files_are_named_and_tests_are_not_counted() {
 }
 
 #[test]
-fn machine_paths_and_forbidden_words_are_found() {
-    let text = format!(
-        "see {}home\nok\n// Fix{} later\nfixmedia\nsee issue {}12\n",
-        concat!("/ro", "ot/"),
-        "me",
-        "#"
-    );
+fn machine_paths_and_numbers_of_issues_are_found() {
+    let text = format!("see {}home\nok\nsee issue {}12\n", concat!("/ro", "ot/"), "#");
     assert_eq!(
         said(words(&file("a.md", &text))),
         [
             format!("a.md:1: `{}` is a path of one machine", concat!("/ro", "ot/")),
-            format!("a.md:3: `fix{}`: mend it, or say in ARCHITECTURE.md what it costs", "me"),
-            "a.md:5: say the reason itself, not the number of an issue".to_string(),
+            "a.md:3: say the reason itself, not the number of an issue".to_string(),
         ]
     );
+}
+
+#[test]
+fn a_file_of_tests_that_would_not_run_is_named() {
+    let files = [
+        file("tests/main.rs", "mod a;\n"),
+        file("tests/a.rs", ""),
+        file("tests/a/deep.rs", ""),
+        file("tests/b.rs", ""),
+        file("crates/io/tests/main.rs", "mod a;\n"),
+        file("crates/io/Cargo.toml", "[[test]]\nname = \"c\"\n"),
+        file("crates/io/tests/c.rs", ""),
+        file("crates/io/tests/d.rs", ""),
+    ];
+    assert_eq!(
+        said(stray_tests(&files)),
+        [
+            "tests/b.rs: is no module of tests/main.rs, so its tests do not run",
+            "crates/io/tests/d.rs: is no module of crates/io/tests/main.rs, so its tests do not run",
+        ]
+    );
+}
+
+#[test]
+fn long_lines_of_comments_and_prose_are_found() {
+    let long = "x".repeat(101);
+    let rust = format!("let a = \"{long}\";\n    // {long}\n    // https://{long}\n// ü{}\n", "x".repeat(96));
+    assert_eq!(said(columns(&file("a.rs", &rust))), ["a.rs:2: 108 columns; at most 100"]);
+    let prose = format!("| {long} |\n{long}\n");
+    assert_eq!(said(columns(&file("a.md", &prose))), ["a.md:2: 101 columns; at most 100"]);
+    assert_eq!(said(columns(&file("a.html", &prose))), [""; 0]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The archive format of an initial RAM disk: "newc" (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
+//! The archive format of an initial RAM disk: "newc" (Linux,
+//! Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,8 @@ pub(crate) struct Cpio {
 }
 
 impl Cpio {
-    /// Adds a file with the permissions `mode`, and the folders above it. A name that is there already is left alone.
+    /// Adds a file with the permissions `mode`, and the folders above it. A name that is there
+    /// already is left alone.
     pub(crate) fn file(&mut self, name: &str, mode: u32, content: &[u8]) {
         let name = name.trim_start_matches('/');
         if let Some((folder, _)) = name.rsplit_once('/') {
@@ -49,7 +51,8 @@ impl Cpio {
         }
         let number = self.names.len();
         self.bytes.extend_from_slice(b"070701");
-        // inode, mode, uid, gid, links, time, size, device (2), represented device (2), bytes of the name, checksum
+        // inode, mode, uid, gid, links, time, size, device (2), represented device (2), bytes of
+        // the name, checksum
         let fields = [number, mode as usize, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
@@ -77,7 +80,8 @@ mod tests {
         cpio.file("a/b", 0o644, b"again");
         let bytes = cpio.finish();
         let text = String::from_utf8(bytes).unwrap();
-        // Magic, inode, mode, uid, gid, links, time, size, two devices of two numbers, bytes of the name, checksum.
+        // Magic, inode, mode, uid, gid, links, time, size, two devices of two numbers, bytes of the
+        // name, checksum.
         let none = "00000000";
         let folder =
             ["070701", "00000001", "000041ED", none, none, "00000001", none, none, none, none, none, none]

@@ -77,7 +77,8 @@ impl Guest {
         self.disk.file(name, mode, content);
     }
 
-    /// Puts a program at `name`, without its debug information, and the shared libraries that it needs.
+    /// Puts a program at `name`, without its debug information, and the shared libraries that it
+    /// needs.
     pub(crate) fn program(&mut self, program: &Path, name: &str) -> Result<()> {
         let stripped = self.folder.join("stripped");
         let strip = Command::new("strip").arg("--strip-debug").arg("-o").arg(&stripped).arg(program).output();
@@ -87,7 +88,8 @@ impl Guest {
         self.libraries_of(&[program.to_owned()])
     }
 
-    /// Puts a command of this machine where `PATH` finds it in the guest. `false` when this machine has none.
+    /// Puts a command of this machine where `PATH` finds it in the guest. `false` when this machine
+    /// has none.
     pub(crate) fn command(&mut self, name: &str) -> Result<bool> {
         let Some(program) = found(name) else { return Ok(false) };
         self.program(&program, &format!("bin/{name}"))?;
@@ -102,7 +104,8 @@ impl Guest {
         Ok(())
     }
 
-    /// Puts the programs and libraries of a folder, not of those in it, at their own paths, if the folder is there.
+    /// Puts the programs and libraries of a folder, not of those in it, at their own paths, if the
+    /// folder is there.
     pub(crate) fn modules_of(&mut self, folder: &str) -> Result<()> {
         let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
         for entry in entries {
@@ -114,9 +117,11 @@ impl Guest {
         Ok(())
     }
 
-    /// Python with the part of its library that talks to a network. `false` when this machine has none.
+    /// Python with the part of its library that talks to a network. `false` when this machine has
+    /// none.
     pub(crate) fn python(&mut self) -> Result<bool> {
-        // Debian's own before another that may come first in the path: it is the one that setup installs.
+        // Debian's own before another that may come first in the path: it is the one that setup
+        // installs.
         let python = Path::new("/usr/bin/python3");
         let python = if python.exists() { Some(python.to_owned()) } else { found("python3") };
         let Some(python) = python else { return Ok(false) };
@@ -140,7 +145,8 @@ impl Guest {
                         folders.push(path);
                     }
                 } else if let Some(module) = name.strip_suffix(".py") {
-                    // Compiled, in the source's place: beside it, Python would compile anew, since the disk keeps no times.
+                    // Compiled, in the source's place: beside it, Python would compile anew, since
+                    // the disk keeps no times.
                     let compiled = folder.join("__pycache__").join(format!("{module}.{version}.pyc"));
                     let from = if compiled.is_file() { &compiled } else { &path };
                     let to = path.with_extension(if compiled.is_file() { "pyc" } else { "py" });
@@ -255,7 +261,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(900);
 /// Lines of the console of a guest that died.
 const LAST_LINES: usize = 20;
 
-/// No defence against what nobody does in there, and no self-tests of ciphers: both cost an emulated boot seconds.
+/// No defence against what nobody does in there, and no self-tests of ciphers: both cost an
+/// emulated boot seconds.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on \
                                 cryptomgr.notests tsc=reliable rcupdate.rcu_expedited=1 audit=0";
 

@@ -1,4 +1,5 @@
-//! Debian's kernels: found, downloaded and unpacked under `target/vm`, never installed; and their modules.
+//! Debian's kernels: found, downloaded and unpacked under `target/vm`, never installed; and their
+//! modules.
 
 use super::{Result, name_of};
 use std::collections::BTreeMap;
@@ -9,8 +10,9 @@ use std::process::{Command, Stdio};
 /// Kernel series that Debian 12 has as packages, the oldest that sitar supports among them.
 pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
 
-/// What the guest needs where the kernel does not have it built in: a way to speak to the host, kernel TLS, the ciphers
-/// that TLS may ask for in all their forms, and network devices in pairs. Dependencies are found in the modules.
+/// What the guest needs where the kernel does not have it built in: a way to speak to the host,
+/// kernel TLS, the ciphers that TLS may ask for in all their forms, and network devices in pairs.
+/// Dependencies are found in the modules.
 const WANTED: [&str; 12] = [
     "virtio_pci",
     "virtio_console",
@@ -99,7 +101,8 @@ impl Kernel {
 
     /// [`WANTED`] and what those need, each behind what it needs.
     ///
-    /// The packages have no `modules.dep` (an installation makes it), but every module names what it depends on.
+    /// The packages have no `modules.dep` (an installation makes it), but every module names what
+    /// it depends on.
     pub(crate) fn modules(&self) -> Result<Vec<Module>> {
         let mut found: Vec<Module> = Vec::new();
         for wanted in WANTED {
@@ -137,7 +140,8 @@ impl Kernel {
 
 const DEPTH_MAX: usize = 16;
 
-/// What a module says about itself in its section `.modinfo`: `depends=virtio,virtio_ring`, ended by a zero.
+/// What a module says about itself in its section `.modinfo`: `depends=virtio,virtio_ring`, ended
+/// by a zero.
 fn depends(module: &[u8]) -> Vec<String> {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = module.windows(FIELD.len()).position(|window| window == FIELD) else { return Vec::new() };

@@ -10,7 +10,7 @@ use sitar_io::{
     COALESCED_MAX, Config, DATAGRAM_HEAD, Errno, Event, Key, RecvEnd, RegionMut, Segment, Udp, leaked_rings,
 };
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 
 const SOCKET: Key = Key(50);
 /// Slots for datagrams of up to 1,500 bytes.

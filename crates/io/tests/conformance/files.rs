@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sitar_io::{Errno, Event, File, Key, ReadBuf, RegionMut, Runs, leaked_rings};
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 pub(crate) fn files_are_read_into_slots_and_regions<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let mut named = tempfile();

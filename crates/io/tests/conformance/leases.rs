@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sitar_io::{Event, Key, Region, RegionMut, SendBuf, leaked_rings};
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 
 /// More than sockets of both ends hold.
 const HUGE: usize = 16 << 20;

@@ -7,7 +7,7 @@ use sitar_io::{
     Busy, Config, Conn, Errno, Event, File, Key, OpId, ReadBuf, RecvEnd, RegionMut, SendBuf, leaked_rings,
 };
 
-use crate::bench::{Bench, LISTENER, SMALL, Setup};
+use crate::conformance::bench::{Bench, LISTENER, SMALL, Setup};
 pub(crate) fn without_receive_slots_nothing_is_lost<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(1);

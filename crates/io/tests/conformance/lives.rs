@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use sitar_io::{Config, Errno, Event, File, Key, ReadBuf, Region, RegionMut, SendBuf, leaked_rings};
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 /// I2, I5: a send that the peer does not read is in flight when the connection is closed; the next
 /// connection gets the same place and must not see a byte of it.
 pub(crate) fn a_close_waits_for_what_is_in_flight<E: Setup>() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sitar_io::{Busy, Errno, Event, File, FileKind, FileStat, Key, ReadBuf, leaked_rings};
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 
 /// A directory of this test's own, which goes when it ends.
 struct Folder(PathBuf);

@@ -7,7 +7,7 @@ use rustix::fs::SeekFrom;
 use sitar_io::sim::World;
 use sitar_io::{COALESCED_MAX, Config, Errno, Event, Key, ReadBuf, RecvEnd, RegionMut, Runs, SendBuf};
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 
 /// A record with a type, where no kernel seals. What is sent before it and after it is not held up.
 pub(crate) fn a_refused_send_holds_up_no_other<E: Setup>() {

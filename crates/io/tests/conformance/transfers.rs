@@ -8,7 +8,7 @@ use sitar_io::{
     Conn, Errno, Event, Key, RecvEnd, RegionMut, Segment, SendBuf, SockOpt, TlsCipher, TlsTx, leaked_rings,
 };
 
-use crate::bench::{Bench, SMALL, Setup};
+use crate::conformance::bench::{Bench, SMALL, Setup};
 pub(crate) fn bytes_go_both_ways_and_everything_comes_back<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let (mut client, conn) = b.accept(7);
@@ -332,21 +332,27 @@ pub(crate) fn room_is_told_when_there_is_some<E: Setup>() {
     // Until one is taken whole, and there is no room behind it.
     let buf = RegionMut::new(16 << 10).unwrap().freeze();
     let mut taken = 5;
+    b.ring.recv(&conn).unwrap();
     loop {
         b.ring.send(&conn, SendBuf::Shared(buf.clone(), 0..16 << 10), 0).unwrap();
         b.ring.writable(&conn).unwrap();
         assert!(matches!(b.sent(1).1, Ok(n) if n == 16 << 10));
         taken += 16 << 10;
         match b.event_within(300) {
+            Some(Event::Writable { .. }) => continue,
+            None => {}
+            Some(other) => panic!("{other:?}"),
+        }
+        // What comes in says nothing about room.
+        client.write_all(b"input").unwrap();
+        assert!(matches!(b.event(), Event::Recv { key: Key(1), .. }));
+        match b.event_within(50) {
+            // A busy machine said it late: then there is room, and the next one is taken whole.
             Some(Event::Writable { .. }) => {}
             None => break,
             Some(other) => panic!("{other:?}"),
         }
     }
-    b.ring.recv(&conn).unwrap();
-    client.write_all(b"input").unwrap();
-    assert!(matches!(b.event(), Event::Recv { key: Key(1), .. }));
-    assert!(b.event_within(50).is_none(), "what comes in says nothing about room");
     b.ring.stop_recv(&conn);
     assert!(matches!(b.event(), Event::RecvEnded { key: Key(1), .. }));
     let mut left = vec![0; taken];

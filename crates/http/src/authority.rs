@@ -1,26 +1,27 @@
-//! `host[:port]` as Host fields, absolute-form and authority-form targets have it (RFC 3986 §3.2.2, §3.2.3).
+//! `host[:port]` in Host fields, absolute-form and authority-form targets (RFC 3986 §3.2.2,
+//! §3.2.3).
 
 use std::net::Ipv6Addr;
 
 use crate::chars::{self, HEX, REG_NAME};
 
-/// Longest host: no DNS name is longer, and nobody who keeps one needs to reckon with more.
+/// Bytes of the longest host that is accepted: no DNS name is longer.
 const HOST_MAX: usize = 255;
 
-/// Whether `bytes` is a host that is not empty, with or without a port. User information is refused (RFC 9110
-/// §4.2.4).
+/// Returns whether `bytes` is a host that is not empty, with or without a port. User information is
+/// refused (RFC 9110 §4.2.4).
 pub(crate) fn is_authority(bytes: &[u8]) -> bool {
     split(bytes).is_some()
 }
 
-/// Whether `bytes` is a host and a port, as CONNECT needs them (RFC 9112 §3.2.3).
+/// Returns whether `bytes` is a host and a port, as CONNECT needs them (RFC 9112 §3.2.3).
 pub(crate) fn is_authority_with_port(bytes: &[u8]) -> bool {
     split(bytes).is_some_and(|(_, port)| !port.is_empty())
 }
 
-/// Whether two authorities name the same host and port (RFC 9110 §4.2.3): letters in any case, and
-/// where a port is missing or empty it is `default`. Those that are none are the same only to the
-/// letter.
+/// Returns whether two authorities name the same host and port (RFC 9110 §4.2.3). Letters may be in
+/// any case, and a port that is missing or empty is `default`. Texts that are no authorities are
+/// the same only byte by byte.
 pub(crate) fn is_same_authority(one: &[u8], other: &[u8], default: Option<u16>) -> bool {
     if one.eq_ignore_ascii_case(other) {
         return true;
@@ -36,7 +37,7 @@ pub(crate) fn is_same_authority(one: &[u8], other: &[u8], default: Option<u16>) 
     }
 }
 
-/// Host, and port without its colon: empty when there is none.
+/// Splits an authority into host and port; the port has no colon, and is empty when there is none.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let host_len = if bytes.first() == Some(&b'[') {
         let end = memchr::memchr(b']', bytes)?;
@@ -54,8 +55,8 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// How many bytes at the beginning are a registered name or an IPv4 address; `None` where there is none, or
-/// too long a one.
+/// Returns the number of bytes at the beginning that are a registered name or an IPv4 address;
+/// `None` when there is none, or a longer one than is accepted.
 fn reg_name_len(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -68,7 +69,7 @@ fn reg_name_len(bytes: &[u8]) -> Option<usize> {
     (1..=HOST_MAX).contains(&at).then_some(at)
 }
 
-/// A port may be empty (RFC 3986 §3.2.3), but no larger than TCP knows.
+/// Returns whether `port` is a port: it may be empty (RFC 3986 §3.2.3), and is at most 65535.
 fn is_port(port: &[u8]) -> bool {
     port.len() <= 5
         && port

@@ -1,24 +1,24 @@
 //! Character classes of RFC 9110 and RFC 3986, as one table: a class test is a load and a mask.
 
-/// `tchar` of RFC 9110 §5.6.2: what methods and field names are made of.
+/// `tchar` (RFC 9110 §5.6.2), the characters of methods and field names.
 pub(crate) const TOKEN: u8 = 1;
-/// What is accepted in the path of a request target; see [`crate::RequestTarget`].
+/// Characters that are accepted in the path of a request target; see [`crate::RequestTarget`].
 pub(crate) const PATH: u8 = 2;
-/// What is accepted in the query of a request target; see [`crate::RequestTarget`].
+/// Characters that are accepted in the query of a request target; see [`crate::RequestTarget`].
 pub(crate) const QUERY: u8 = 4;
-/// `reg-name` of RFC 3986 §3.2.2 without the percent-encoded bytes.
+/// `reg-name` (RFC 3986 §3.2.2) without the percent-encoded bytes.
 pub(crate) const REG_NAME: u8 = 8;
 /// Hexadecimal digits.
 pub(crate) const HEX: u8 = 16;
-/// Visible ASCII, space, tab and obs-text: what a field value may hold (RFC 9110 §5.5).
+/// Characters of a field value: visible ASCII, space, tab and obs-text (RFC 9110 §5.5).
 pub(crate) const VALUE: u8 = 32;
 
-/// Whether `byte` is in `class`.
+/// Returns whether `byte` is in `class`.
 pub(crate) const fn is(byte: u8, class: u8) -> bool {
     TABLE[byte as usize] & class != 0
 }
 
-/// Whether all of `bytes` are in `class`.
+/// Returns whether all of `bytes` are in `class`.
 pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
@@ -32,14 +32,14 @@ pub fn is_token(bytes: &[u8]) -> bool {
 /// Returns whether `bytes` can be a field value: no control character except tab (RFC 9110 §5.5).
 /// Whitespace at its ends, which RFC 9110 excludes, is not looked at.
 ///
-/// It has no early exit, so that the compiler turns it into vector instructions: values are the bulk
-/// of a head.
+/// It has no early exit, so that the compiler turns it into vector instructions: values are the
+/// bulk of a head.
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |bad, &byte| bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
 }
 
-/// Without the optional whitespace (RFC 9110 §5.6.3) at both ends.
+/// Removes optional whitespace (RFC 9110 §5.6.3) at both ends.
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
@@ -80,7 +80,8 @@ const fn classes(byte: u8) -> u8 {
     if pchar || matches!(byte, b'/' | b'[' | b']' | b'^' | b'|') {
         classes |= PATH;
     }
-    // In a query it escapes only `" # < >` (and `'`), so everything else that is visible arrives raw.
+    // In a query it escapes only `" # < >` (and `'`), so everything else that is visible arrives
+    // raw.
     if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>') {
         classes |= QUERY;
     }

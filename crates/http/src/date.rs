@@ -10,7 +10,8 @@ const LONG_WEEKDAYS: [&[u8]; 7] =
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// Writes an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`. Times after the year 9999 become its last second.
+/// Writes an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`. Times after the year 9999 become its
+/// last second.
 #[must_use]
 pub fn write_imf(unix_seconds: u64) -> [u8; 29] {
     let seconds = unix_seconds.min(LAST_SECOND);
@@ -31,12 +32,13 @@ pub fn write_imf(unix_seconds: u64) -> [u8; 29] {
     out
 }
 
-/// Reads a date in any of the three formats that a recipient has to accept: IMF-fixdate, RFC 850 and asctime.
+/// Reads a date in any of the three formats that a recipient has to accept: IMF-fixdate, RFC 850
+/// and asctime.
 ///
-/// `None` is an invalid date. The weekday must be a weekday but is not compared with the date. A leap second
-/// counts as the first second of the next minute. Years of two digits lie in 1970 to 2069: RFC 9110 wants a
-/// window around today, but who still sends them means the last century. Dates before 1970 become 0: nothing
-/// that is served is older.
+/// Returns seconds since 1970, or `None` for an invalid date. The weekday must be a weekday but is
+/// not compared with the date. A leap second counts as the first second of the next minute. Years
+/// of two digits lie in 1970 to 2069: RFC 9110 wants a window around today, but clients that still
+/// send them mean the last century. Dates before 1970 become 0, as nothing that is served is older.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Option<u64> {
     // The third byte decides: `Sun, …`, `Sun Nov …`, or a weekday written out.
@@ -47,7 +49,7 @@ pub fn parse(bytes: &[u8]) -> Option<u64> {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// Reads IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn imf(bytes: &[u8]) -> Option<u64> {
     let bytes: &[u8; 29] = bytes.try_into().ok()?;
     weekday(&bytes[..3])?;
@@ -59,7 +61,7 @@ fn imf(bytes: &[u8]) -> Option<u64> {
     seconds(number(&bytes[12..16])?, month(&bytes[8..11])?, number(&bytes[5..7])?, time(&bytes[17..25])?)
 }
 
-/// `Sunday, 06-Nov-94 08:49:37 GMT`
+/// Reads the format of RFC 850, `Sunday, 06-Nov-94 08:49:37 GMT`.
 fn rfc850(bytes: &[u8]) -> Option<u64> {
     let comma = memchr::memchr(b',', bytes)?;
     if !LONG_WEEKDAYS.contains(&&bytes[..comma]) {
@@ -78,7 +80,7 @@ fn rfc850(bytes: &[u8]) -> Option<u64> {
     seconds(year, month(&bytes[5..8])?, number(&bytes[2..4])?, time(&bytes[12..20])?)
 }
 
-/// `Sun Nov  6 08:49:37 1994`
+/// Reads the format of asctime, `Sun Nov  6 08:49:37 1994`.
 fn asctime(bytes: &[u8]) -> Option<u64> {
     let bytes: &[u8; 24] = bytes.try_into().ok()?;
     weekday(&bytes[..3])?;
@@ -103,12 +105,12 @@ fn month(bytes: &[u8]) -> Option<u64> {
     Some(index as u64 + 1)
 }
 
-/// At most four digits, all of them digits.
+/// Reads a number of at most four digits.
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0')))
 }
 
-/// `08:49:37` as seconds of the day.
+/// Reads `08:49:37` as seconds of the day.
 fn time(bytes: &[u8]) -> Option<u64> {
     literal(&bytes[2..3], b":")?;
     literal(&bytes[5..6], b":")?;
@@ -133,11 +135,11 @@ fn seconds(year: u64, month: u64, day: u64, of_day: u64) -> Option<u64> {
     Some(days_from_civil(year, month, day) * SECONDS_PER_DAY + of_day)
 }
 
-/// Year, month and day of the Gregorian calendar, so many days after 1970-01-01.
+/// Returns year, month and day of the Gregorian calendar, `days` days after 1970-01-01.
 ///
-/// The year is taken to begin in March, so that the leap day is its last; 719,468 days lie between 0000-03-01
-/// and 1970-01-01, and 400 years have 146,097. See Howard Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms".
+/// The year is taken to begin in March, so that the leap day is its last; 719,468 days lie between
+/// 0000-03-01 and 1970-01-01, and 400 years have 146,097. See Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms".
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
@@ -150,7 +152,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// The inverse of [`civil_from_days`] for years from 1970.
+/// Returns the days from 1970 to a date: the inverse of [`civil_from_days`] for years from 1970.
 fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     let year = year - u64::from(month <= 2);
     let year_of_era = year % 400;

@@ -1,13 +1,13 @@
-//! The field lines of a request that somebody asks for.
+//! The field lines of a request that a response or a log may depend on.
 
 /// See [`Fields::KEPT_MAX`].
 const KEPT_MAX: usize = 16;
 
-/// The request fields that are kept for those who answer. Framing and connection fields are consumed by the
-/// parser.
+/// A request field that is kept. The parser consumes framing and connection fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `Host` (RFC 9110 §7.2). What counts is [`crate::Request::authority`]; this is the line as sent.
+    /// `Host` (RFC 9110 §7.2), the line as sent. [`crate::Request::authority`] is the value that
+    /// counts.
     Host,
     /// `Accept-Encoding` (RFC 9110 §12.5.3).
     AcceptEncoding,
@@ -32,7 +32,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// The field with this name, in any case; `None` for those that are not kept.
+    /// Returns the field with this name, in any case; `None` for those that are not kept.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Field> {
         let (expected, field): (&[u8], Field) = match name.len() {
@@ -80,15 +80,16 @@ pub struct Fields<'b> {
     len: u8,
 }
 
-/// There were more recognized field lines than [`Fields`] keeps; 431 is the answer (RFC 6585 §5).
+/// There are more recognized field lines than [`Fields`] keeps; the response is 431 (RFC 6585 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyFields;
 
 impl<'b> Fields<'b> {
-    /// Most field lines that are kept. Eleven fields are recognized, so this leaves room for lists split over lines.
+    /// The number of field lines that are kept. Eleven fields are recognized, so this leaves room
+    /// for lists split over lines.
     pub(crate) const KEPT_MAX: usize = KEPT_MAX;
 
-    /// No fields.
+    /// Returns an empty list.
     #[must_use]
     pub const fn new() -> Fields<'b> {
         Fields { values: [&[]; KEPT_MAX], names: [Field::Host; KEPT_MAX], len: 0 }
@@ -109,9 +110,9 @@ impl<'b> Fields<'b> {
         Ok(())
     }
 
-    /// The value of a field that is defined to occur once; `None` when it is absent *or sent more than once*,
-    /// because several lines are one comma-separated value (RFC 9110 §5.3), and that is not a valid value of
-    /// such a field.
+    /// Returns the value of a field that is defined to occur once; `None` when it is absent *or
+    /// sent more than once*. Several lines are one comma-separated value (RFC 9110 §5.3), which is
+    /// not a valid value of such a field.
     #[must_use]
     pub fn get(&self, field: Field) -> Option<&'b [u8]> {
         let mut lines = self.all(field);
@@ -119,19 +120,19 @@ impl<'b> Fields<'b> {
         lines.next().is_none().then_some(first)
     }
 
-    /// Whether there is at least one line of this field.
+    /// Returns whether there is at least one line of this field.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {
         self.names[..usize::from(self.len)].contains(&field)
     }
 
-    /// All lines, in order.
+    /// Returns all lines in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &'b [u8])> {
         let len = usize::from(self.len);
         self.names[..len].iter().copied().zip(self.values[..len].iter().copied())
     }
 
-    /// All lines of a field, in order.
+    /// Returns all lines of a field in order.
     #[must_use]
     pub fn all(&self, field: Field) -> FieldLines<'_, 'b> {
         FieldLines { fields: self, field, at: 0 }
@@ -159,7 +160,7 @@ impl std::fmt::Debug for Fields<'_> {
     }
 }
 
-/// The lines of one field; see [`Fields::all`].
+/// An iterator over the lines of one field; see [`Fields::all`].
 #[derive(Clone, Debug)]
 pub struct FieldLines<'f, 'b> {
     fields: &'f Fields<'b>,

@@ -1,9 +1,9 @@
-//! What all versions of HTTP say of a request's content in the same way.
+//! Fields about a request's content that all versions of HTTP share.
 
 use crate::chars::trim;
 use crate::{Rejection, Status};
 
-/// The number in a Content-Length field (RFC 9110 §8.6); `None` when it is none.
+/// Returns the number in a Content-Length field (RFC 9110 §8.6); `None` when it is no number.
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     let length = value.iter().try_fold(0_u64, |length, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;

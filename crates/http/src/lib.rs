@@ -1,17 +1,20 @@
 //! HTTP messages and semantics as pure functions over borrowed bytes.
 //!
-//! Nothing here reads a socket, a file or a clock: bytes and times come in as values, views into those bytes and
-//! small copies go out. Nothing allocates, but for what a connection of HTTP/2 has to remember. The layers:
+//! Nothing here reads a socket, a file or a clock: bytes and times come in as values, and views
+//! into those bytes and small copies go out. Only a connection of HTTP/2 allocates, for what it has
+//! to remember. The layers:
 //!
-//! - [`Request`], [`Status`], [`Fields`]: what every version of HTTP has in common (RFC 9110).
-//! - [`h1`]: HTTP/1.1 and 1.0 on the wire (RFC 9112): [`h1::parse`] for request heads, [`h1::BodyDrain`] to skip
-//!   request bodies without losing the boundary to the next request, [`h1::write_head`] for responses.
+//! - [`Request`], [`Status`], [`Fields`]: the parts that all versions of HTTP share (RFC 9110).
+//! - [`h1`]: HTTP/1.1 and 1.0 on the wire (RFC 9112): [`h1::parse`] for request heads,
+//!   [`h1::BodyDrain`] to skip request bodies without losing the boundary to the next request,
+//!   [`h1::write_head`] for responses.
 //! - [`h2`]: HTTP/2 (RFC 9113), a connection without its transport.
-//! - [`semantics`]: conditional requests, ranges and content coding negotiation (RFC 9110 §12 to §14).
+//! - [`semantics`]: conditional requests, ranges and content coding negotiation (RFC 9110 §12 to
+//!   §14).
 //!
-//! The parser is strict where leniency has been used for request smuggling (line ends, framing fields, field
-//! names, Host) and follows real clients where the standard is narrower than the web and nothing is at stake
-//! (characters that browsers leave unescaped in a request target).
+//! The parser is strict where leniency has been used for request smuggling (line ends, framing
+//! fields, field names, Host) and follows real clients where the standard is narrower than the web
+//! and nothing is at stake (characters that browsers leave unescaped in a request target).
 #![forbid(unsafe_code)]
 
 mod authority;

@@ -1,4 +1,4 @@
-//! What all versions of HTTP have in common: method, status, target, request.
+//! The parts that all versions of HTTP share: method, status, target, request.
 
 use crate::chars;
 use crate::fields::Fields;
@@ -21,7 +21,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The method with this name. Methods are case-sensitive; `None` when `name` is not a token at all.
+    /// Returns the method with this name, which is case-sensitive; `None` when `name` is no token.
     #[must_use]
     pub fn from_token(name: &[u8]) -> Option<Method> {
         Some(match name {
@@ -39,7 +39,7 @@ impl Method {
         })
     }
 
-    /// The name as sent, `-` for [`Method::Unknown`].
+    /// Returns the name as sent, `-` for [`Method::Unknown`].
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ pub enum Version {
 pub struct Status(u16);
 
 impl Status {
-    /// The number, 100 to 599.
+    /// Returns the number, 100 to 599.
     #[must_use]
     pub const fn code(self) -> u16 {
         self.0
@@ -83,7 +83,7 @@ macro_rules! statuses {
         impl Status {
             $(#[doc = concat!(stringify!($code), " ", $reason)] pub const $name: Status = Status($code);)*
 
-            /// The reason phrase (RFC 9112 §4), also a short name for logs.
+            /// Returns the reason phrase (RFC 9112 §4), also a short name for logs.
             #[must_use]
             pub const fn reason(self) -> &'static str {
                 match self.0 {
@@ -92,7 +92,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// The status with this number; `None` for one that this server never sends.
+            /// Returns the status with this number; `None` for one that this server never sends.
             #[must_use]
             pub const fn from_code(code: u16) -> Option<Status> {
                 match code {
@@ -101,8 +101,8 @@ macro_rules! statuses {
                 }
             }
 
-            /// The status line up to and with the name of the Date field, which always comes next: one copy
-            /// writes both.
+            /// Returns the status line and the name of the Date field, which always comes next: one
+            /// copy writes both.
             pub(crate) const fn line_and_date_name(self) -> &'static [u8] {
                 match self.0 {
                     $($code => concat!("HTTP/1.1 ", stringify!($code), " ", $reason, "\r\nDate: ").as_bytes(),)*
@@ -146,19 +146,20 @@ statuses! {
     HTTP_VERSION_NOT_SUPPORTED = 505 "HTTP Version Not Supported";
 }
 
-/// Bytes of field lines that an answer may carry, as HTTP/1 writes them (name, colon, value, CR
-/// LF), beside those that its connection adds: 15.75 KiB. An answer within this bound can be sent
-/// in every version of HTTP: its head fits into one record of TLS in HTTP/1, and into one HEADERS
+/// Bytes of field lines that a response may carry, as HTTP/1 writes them with colons and CR LF,
+/// beside those that the connection adds: 15.75 KiB. A response within this bound can be sent in
+/// every version of HTTP: its head fits into one record of TLS in HTTP/1, and into one HEADERS
 /// frame that every peer accepts in HTTP/2.
 pub const FIELDS_MAX: usize = 63 * 256;
 
-/// Why a request is not answered but refused. In HTTP/1 the boundary to the next request may be lost, so there the
-/// connection closes after the answer ([`crate::h1::write_rejection`]), always.
+/// The refusal of a request, by a fault of the peer's or because it is past a limit. In HTTP/1 the
+/// boundary to the next request may be lost, so the connection always closes after the response
+/// ([`crate::h1::write_rejection`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The status of the answer.
+    /// The status of the response.
     pub status: Status,
-    /// One line for the person at the other end, without a final period.
+    /// The reason in one line, for the person at the other end, without a final period.
     pub reason: &'static str,
 }
 
@@ -167,7 +168,7 @@ impl Rejection {
         Rejection { status, reason }
     }
 
-    /// The header lines of its answer.
+    /// Returns the field lines of the response.
     #[must_use]
     pub fn fields(&self) -> [&'static [u8]; 2] {
         let not_allowed = self.status == Status::METHOD_NOT_ALLOWED;
@@ -186,20 +187,20 @@ impl Rejection {
 
 /// The path and query of a request (RFC 9112 §3.2), exactly as sent; escapes are not decoded.
 ///
-/// Accepted in a path is what RFC 3986 §3.3 allows and `[ ] ^ |`, in a query every visible ASCII character
-/// except `" # < >`: browsers leave those unescaped. A `%` need not be followed by two digits: whoever
-/// decodes decides.
+/// A path may have the characters that RFC 3986 §3.3 allows and `[ ] ^ |`, a query every visible
+/// ASCII character except `" # < >`: browsers leave those unescaped. A `%` need not be followed by
+/// two digits; the decoder decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestTarget<'b> {
-    /// Starts with `/`; or is `*`, for `OPTIONS *` and for CONNECT, which has no path.
+    /// The path, which starts with `/`; or `*`, for `OPTIONS *` and for CONNECT, which has no path.
     pub path: &'b [u8],
-    /// What follows the first `?`, without it.
+    /// The query: all behind the first `?`.
     pub query: Option<&'b [u8]>,
 }
 
 impl<'b> RequestTarget<'b> {
-    /// Reads the origin-form, `/path?query`; `None` when it does not start with `/` or has a character that
-    /// is not allowed.
+    /// Reads the origin-form, `/path?query`; `None` when it does not start with `/` or has a
+    /// character that is not allowed.
     #[must_use]
     pub fn from_origin_form(bytes: &'b [u8]) -> Option<RequestTarget<'b>> {
         if bytes.first() != Some(&b'/') {
@@ -210,7 +211,8 @@ impl<'b> RequestTarget<'b> {
 
     /// Splits at the first `?` and checks the characters of both parts.
     pub(crate) fn split(bytes: &'b [u8]) -> Option<RequestTarget<'b>> {
-        // A path has no `?`, so the first character that is not of a path is either the `?` or a fault.
+        // A path has no `?`, so the first character that is not of a path is either the `?` or a
+        // fault.
         let end = bytes.iter().position(|&byte| !chars::is(byte, chars::PATH)).unwrap_or(bytes.len());
         let (path, rest) = bytes.split_at(end);
         match rest {
@@ -226,19 +228,20 @@ impl<'b> RequestTarget<'b> {
 /// A request as all versions of HTTP see it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request<'b> {
-    /// What is to be done.
+    /// The method.
     pub method: Method,
-    /// With what on this host.
+    /// The path and query.
     pub target: RequestTarget<'b>,
-    /// Host and optional port that the client asked, from an absolute-form target or else from Host (RFC 9112
-    /// §3.3); syntactically valid. `None` when the client named none (HTTP/1.0, or an empty Host).
+    /// Host and optional port that the client asked for, syntactically valid: from an absolute-form
+    /// target, or else from Host (RFC 9112 §3.3). `None` when the client named none, as in HTTP/1.0
+    /// or with an empty Host.
     pub authority: Option<&'b [u8]>,
     /// The recognized field lines.
     pub fields: Fields<'b>,
 }
 
 impl<'b> Request<'b> {
-    /// A request without authority and fields.
+    /// Returns a request without authority and fields.
     #[must_use]
     pub const fn new(method: Method, target: RequestTarget<'b>) -> Request<'b> {
         Request { method, target, authority: None, fields: Fields::new() }

@@ -1,4 +1,4 @@
-//! Alerts: how one side says that it is done, or what the other did wrong (RFC 8446 §6, RFC 5246 §7.2).
+//! Alerts, with which one side ends a connection or reports an error (RFC 8446 §6, RFC 5246 §7.2).
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Alert {
-    /// Nothing more will be sent. Without it the peer cannot tell an end from a cut wire.
+    /// Nothing more will be sent. Without this alert the peer cannot tell the end from a cut
+    /// connection.
     CloseNotify = 0,
     /// A record or message that has no place here.
     UnexpectedMessage = 10,
@@ -20,22 +21,22 @@ pub enum Alert {
     IllegalParameter = 47,
     /// A message that cannot be parsed.
     DecodeError = 50,
-    /// A version that is not spoken here.
+    /// A version that is not supported.
     ProtocolVersion = 70,
-    /// Our fault, not the peer's.
+    /// A fault of this side.
     InternalError = 80,
-    /// TLS 1.2: the peer wanted to renegotiate. A warning: close_notify follows, since we go no further with such a peer.
+    /// TLS 1.2: the peer wanted to renegotiate. This is a warning; close_notify follows.
     NoRenegotiation = 100,
 }
 
 impl Alert {
-    /// The AlertDescription on the wire.
+    /// Returns the AlertDescription on the wire.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// The message on the wire. RFC 5246 §7.2.2: no_renegotiation is always a warning.
+    /// Returns the message on the wire. RFC 5246 §7.2.2: no_renegotiation is always a warning.
     pub(crate) const fn encode(self) -> [u8; 2] {
         let level = match self {
             Self::CloseNotify | Self::NoRenegotiation => WARNING,
@@ -44,7 +45,7 @@ impl Alert {
         [level, self as u8]
     }
 
-    /// The name that the TLS registry gives to an alert code, ours or the peer's.
+    /// Returns the name of an alert code in the TLS registry, ours or the peer's.
     #[must_use]
     pub const fn name(code: u8) -> &'static str {
         match code {

@@ -1,7 +1,7 @@
 //! A reader of DER (X.690), as far as certificates and keys need it.
 //!
-//! It takes elements apart and judges nothing: what is read with it is compared or shown, never
-//! believed.
+//! It takes elements apart and judges nothing. Text that is read with it is compared or shown,
+//! never trusted.
 
 /// Tag of INTEGER.
 pub const INTEGER: u8 = 0x02;

@@ -1,4 +1,4 @@
-//! Whose fault an error is, as values that cost nothing: for logs, counters and close reasons.
+//! The side whose fault an error is, as plain values for logs, counters and close reasons.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use std::fmt;
 pub enum Fault {
     /// The peer's: it broke the protocol, or gave up.
     Peer(PeerFault),
-    /// This side's: a mistake of the caller or of this crate, a key that is used up, or a failure of
-    /// the cryptographic library.
+    /// This side's: a mistake of the caller or of this crate, a key that is used up, or a failure
+    /// of the cryptographic library.
     Ours,
 }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! TLS for a server that owns its buffers: bytes in, bytes out, no sockets and no clock.
 //!
-//! A connection passes through two types, and each is consumed by the event that ends it:
+//! A connection passes through two types; each is consumed by the event that ends it:
 //!
 //! ```text
 //! Config ─▶ Handshake ──on_bytes──▶ Established { records, rest, … }
@@ -10,13 +10,14 @@
 //!            Failed (alert in `out`)       Records: frame → open, seal_in_place / seal_from
 //! ```
 //!
-//! rustls negotiates; it allocates and copies, which is fine for something that happens once. When it is done, the
-//! traffic secrets are taken out, its state is dropped, and [`Records`] takes over both directions. From there on nothing is
-//! allocated: a record is opened where it was received, and sealed where it will be sent from, in one pass over the plaintext
-//! unless the faster AEAD of this processor wants it in place.
+//! rustls negotiates. It allocates and copies, which is fine for something that happens once. When
+//! it is done, its traffic secrets are taken, its state is dropped, and [`Records`] takes over both
+//! directions. From there on nothing is allocated. A record is opened where it was received, and
+//! sealed where it will be sent from, in one pass over the plaintext unless the faster AEAD of this
+//! processor wants it in place.
 //!
-//! Only the `engine` module knows rustls, so that its next API has one place to change. Only the sending half of [`Records`] would
-//! be handed to a kernel that seals; receiving stays here.
+//! Only the `engine` module knows rustls, so that its next API has one place to change. A kernel
+//! can take over only the sending half of [`Records`]; receiving stays here.
 //!
 //! Refused on purpose: early data (replayable), half-RTT data, renegotiation, TLS 1.1 and older.
 
@@ -38,7 +39,8 @@ pub use record::{
     content_type,
 };
 
-/// Properties that hold for any input, for fuzzing and the replay of its corpus. Not part of the interface.
+/// Properties that hold for any input, for fuzzing and the replay of its corpus; not part of the
+/// interface.
 pub mod properties {
     pub use crate::record::properties::records;
 }

@@ -6,7 +6,7 @@
 
 use zeroize::Zeroize;
 
-/// Does the work in a frame of its own, which begins where that of [`overwrite`] will.
+/// Does the work in a stack frame of its own, which begins where that of [`overwrite`] will.
 #[inline(never)]
 pub(crate) fn below<R>(work: impl FnOnce() -> R) -> R {
     work()

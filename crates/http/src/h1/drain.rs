@@ -1,11 +1,11 @@
-//! Request bodies nobody wants, read to their end so that the next request is found (RFC 9112 §6 and §7.1).
+//! Request bodies that are skipped, so that the next request is found (RFC 9112 §6 and §7.1).
 
 use super::{Framing, Limits, Rejection};
 use crate::Status;
 use crate::chars::{self, TOKEN, VALUE};
 
-/// Bytes of chunk extensions and trailer fields in one body. Nobody sends any; RFC 9112 §7.1.1 asks for a
-/// limit.
+/// Bytes of chunk extensions and trailer fields in one body. RFC 9112 §7.1.1 asks for a limit;
+/// clients send hardly any.
 const EXTRAS_MAX: u32 = 8 * 1024;
 /// Digits of a chunk size, leading zeros included: as many as 64 bits need.
 const SIZE_DIGITS_MAX: u8 = 16;
@@ -15,9 +15,9 @@ const TOO_LARGE: Rejection = Rejection::new(Status::CONTENT_TOO_LARGE, "the requ
 
 /// Skips one request body.
 ///
-/// Chunked bodies are read strictly: CR LF and nothing else ends a line, sizes have at most 16 digits,
-/// extensions and trailer fields hold no control characters and at most 8 KiB together. What an extension
-/// says is not looked at.
+/// Chunked bodies are read strictly: CR LF and nothing else ends a line, sizes have at most 16
+/// digits, extensions and trailer fields hold no control characters and at most 8 KiB together. The
+/// content of an extension is ignored.
 #[derive(Clone, Debug)]
 pub struct BodyDrain {
     state: State,
@@ -35,7 +35,8 @@ pub enum Drained {
     Whole(usize),
 }
 
-/// The states of RFC 9112 §7.1. Each CR is consumed by the state before the one that waits for its LF:
+/// The states of RFC 9112 §7.1. Each CR is consumed by the state before the one that waits for its
+/// LF:
 ///
 /// ```text
 /// chunk    Size ─▶ [BeforeExtension ─▶ Extension] ─▶ SizeLf ─▶ Data ─▶ DataCr ─▶ DataLf ─▶ chunk
@@ -45,7 +46,7 @@ pub enum Drained {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// A body of known length: so many bytes are left.
+    /// A body of known length, of which this many bytes are left.
     Length(u64),
     Size {
         size: u64,
@@ -72,7 +73,7 @@ enum State {
 }
 
 impl BodyDrain {
-    /// What has to be skipped after a head with this framing; `None` when nothing has.
+    /// Returns the body to skip behind a head with this framing; `None` when there is none.
     ///
     /// # Errors
     /// 413 when the announced length is over the limit.
@@ -114,7 +115,7 @@ impl BodyDrain {
         Ok(if self.state == State::Done { Drained::Whole(at) } else { Drained::Part })
     }
 
-    /// One byte that is not data.
+    /// Takes one byte that is not data.
     fn step(&mut self, state: State, byte: u8) -> Result<State, Rejection> {
         Ok(match (state, byte) {
             (State::Size { size, digits }, _) if chars::is(byte, chars::HEX) => {
@@ -161,7 +162,7 @@ impl BodyDrain {
         if size > self.data_left { Err(TOO_LARGE) } else { Ok(State::Size { size, digits: digits + 1 }) }
     }
 
-    /// The size line is over but for its LF.
+    /// Takes the size of a chunk, whose line is over but for its LF.
     fn announced(&mut self, size: u64) -> Result<State, Rejection> {
         self.data_left = self.data_left.checked_sub(size).ok_or(TOO_LARGE)?;
         Ok(State::SizeLf { size })
@@ -181,7 +182,8 @@ impl BodyDrain {
     }
 }
 
-/// How many of `bytes` belong to a run of `left`, and how many of the run are left then.
+/// Returns how many of `bytes` belong to a run of `left` bytes, and how many of the run are left
+/// then.
 fn take(bytes: &[u8], left: u64) -> (usize, u64) {
     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
     (taken, left - taken as u64)

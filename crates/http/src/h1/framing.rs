@@ -1,12 +1,12 @@
-//! The fields that belong to the connection and not to the resource: where the body ends, what happens after
-//! it.
+//! The fields that concern the connection and not the resource: the end of the body, and whether
+//! the connection stays open after it.
 
 use super::{Framing, Rejection};
 use crate::chars::trim;
 use crate::framing::{content_length, expectation};
 use crate::{Method, Status, Version};
 
-/// What Content-Length, Transfer-Encoding, Connection and Expect say, line by line.
+/// The content of Content-Length, Transfer-Encoding, Connection and Expect, read line by line.
 #[derive(Default)]
 pub(super) struct Hop {
     content_length: Option<u64>,
@@ -24,7 +24,7 @@ struct Transfer {
     goes_on_after_chunked: bool,
 }
 
-/// What follows from them for a whole head.
+/// The conclusion from these fields, for a whole head.
 pub(super) struct Outcome {
     pub(super) body: Framing,
     pub(super) keep_alive: bool,
@@ -32,7 +32,7 @@ pub(super) struct Outcome {
 }
 
 impl Hop {
-    /// Takes a field line if it is one of these four.
+    /// Takes a field line; one of another name is ignored.
     pub(super) fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Rejection> {
         match name.len() {
             6 if name.eq_ignore_ascii_case(b"expect") => self.expect(value),
@@ -52,10 +52,10 @@ impl Hop {
         }
     }
 
-    /// RFC 9112 §6.3, and §9.3 for the connection.
+    /// Concludes (RFC 9112 §6.3, and §9.3 for the connection).
     pub(super) fn finish(self, method: Method, version: Version) -> Result<Outcome, Rejection> {
         let body = match (self.transfer, self.content_length) {
-            // Either of the two could be the one that somebody in front of us went by: the way requests are
+            // A proxy in front of us may have gone by either of the two: this is how requests are
             // smuggled.
             (Some(_), Some(_)) => {
                 return Err(Rejection::bad("Transfer-Encoding and Content-Length exclude each other"));
@@ -66,9 +66,9 @@ impl Hop {
             (Some(transfer), None) => transfer.framing()?,
             (None, Some(0)) => Framing::None,
             (None, Some(length)) => Framing::Length(length),
-            // RFC 1945 §8.3 requires a length of such HTTP/1.0 requests; without it a body may follow that
-            // nobody announced. In HTTP/1.1 the same request has no body (RFC 9112 §6.3), so there 411 would
-            // be wrong.
+            // RFC 1945 §8.3 requires a length of such HTTP/1.0 requests; without it a body may
+            // follow unannounced. In HTTP/1.1 the same request has no body (RFC 9112 §6.3), so
+            // there 411 would be wrong.
             (None, None)
                 if version == Version::Http10
                     && matches!(method, Method::Post | Method::Put | Method::Patch) =>
@@ -86,7 +86,8 @@ impl Hop {
         Ok(Outcome { body, keep_alive, expect_continue })
     }
 
-    /// RFC 9110 §8.6. A second line or a list is refused even with equal numbers: no client has a use for it.
+    /// RFC 9110 §8.6. A second line or a list is refused even with equal numbers: no client has a
+    /// use for it.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
         if self.content_length.is_some() {
             return Err(Rejection::bad("more than one Content-Length"));
@@ -104,8 +105,8 @@ impl Hop {
 
 impl Transfer {
     fn add(&mut self, value: &[u8]) {
-        // A comma in a quoted parameter would be split too. That only makes more codings, and more than one
-        // is refused.
+        // A comma in a quoted parameter would be split too. That only makes more codings, and more
+        // than one is refused.
         for coding in value.split(|&byte| byte == b',').map(trim).filter(|one| !one.is_empty()) {
             self.goes_on_after_chunked |= self.ends_in_chunked;
             self.ends_in_chunked = coding.eq_ignore_ascii_case(b"chunked");

@@ -9,24 +9,24 @@ use crate::{Field, Fields, Method, Request, RequestTarget, Status, Version};
 /// A request head, borrowed from the bytes that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RequestHead<'b> {
-    /// What is asked.
+    /// The request.
     pub request: Request<'b>,
     /// The client's version of HTTP/1.
     pub version: Version,
-    /// Bytes of the head with the empty line that ends it and one that may stand before it; the body begins
-    /// there.
+    /// Bytes of the head with the empty line that ends it and one that may stand before it; the
+    /// body begins there.
     pub len: usize,
-    /// How the end of the body is found.
+    /// The way in which the end of the body is found.
     pub body: Framing,
-    /// Whether the client wants to go on with this connection (RFC 9112 §9.3).
+    /// Whether the client wants to keep the connection (RFC 9112 §9.3).
     pub keep_alive: bool,
-    /// Whether the client waits for a 100 before it sends its body, or for a final answer instead (RFC 9110
-    /// §10.1.1).
+    /// Whether the client waits for a 100, or for a final response, before it sends its body (RFC
+    /// 9110 §10.1.1).
     pub expect_continue: bool,
 }
 
-/// Reads a request head from all bytes that have come since the last request; the same as [`parse_from`] with
-/// 0.
+/// Reads a request head from all bytes that have come since the last request; the same as
+/// [`parse_from`] with 0.
 ///
 /// # Errors
 /// See [`parse_from`].
@@ -36,12 +36,14 @@ pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Option<RequestHead<
 
 /// Reads a request head; `None` means that more bytes are needed.
 ///
-/// `already_scanned` is the number of bytes for which the call before this one said `None`. They are not
-/// looked at again until the head is whole, which keeps the work linear for a client that sends byte by byte.
+/// `already_scanned` is the number of bytes for which the previous call returned `None`. They are
+/// not read again until the head is whole, which keeps the work linear for a client that sends byte
+/// by byte.
 ///
 /// # Errors
-/// A [`Rejection`] as soon as it is certain that no acceptable request can come of these bytes, even if more
-/// were to come. Which one it is may depend on how the bytes were split when there is more than one fault.
+/// A [`Rejection`] as soon as it is certain that no acceptable request can come of these bytes,
+/// even if more were to come. Which one it is may depend on how the bytes were split when there is
+/// more than one fault.
 pub fn parse_from<'b>(
     bytes: &'b [u8],
     already_scanned: usize,
@@ -72,8 +74,8 @@ impl From<Rejection> for Stop {
     }
 }
 
-/// Longest method. RFC 9110 registers none of more than 17 letters; 501 past it, as for any that is not
-/// known.
+/// Bytes of the longest method. None of more than 17 letters is registered; past this the response
+/// is 501, as for any unknown method.
 const METHOD_MAX: usize = 32;
 const METHOD_TOO_LONG: Rejection = Rejection::new(Status::NOT_IMPLEMENTED, "unknown method");
 const TARGET_TOO_LONG: Rejection = Rejection::new(Status::URI_TOO_LONG, "the request target is too long");
@@ -81,7 +83,7 @@ const NOT_HTTP: Rejection = Rejection::bad("this is not an HTTP request");
 const BARE_LF: Rejection = Rejection::bad("a line does not end in CR LF");
 const CONTROL: Rejection = Rejection::bad("a control character");
 
-/// Reads a head of which all is there.
+/// Reads a whole head.
 fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<RequestHead<'b>, Stop> {
     let mut lines = Lines { bytes, at: start(bytes) };
     let line = RequestLine::parse(lines.next()?, limits)?;
@@ -115,7 +117,7 @@ fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<RequestHead<'b>, Stop> 
     Ok(RequestHead { request, version: line.version, len: lines.at, body, keep_alive, expect_continue })
 }
 
-/// Looks for what makes waiting pointless in the bytes that came since the last look.
+/// Looks for faults that make waiting pointless, in the bytes that came since the last call.
 fn unfinished(bytes: &[u8], scanned: usize, limits: &Limits) -> Result<(), Rejection> {
     let fresh = &bytes[scanned..];
     let is_control = |byte: u8| (byte < b' ') & !matches!(byte, b'\t' | b'\r' | b'\n') | (byte == 0x7f);
@@ -133,8 +135,8 @@ fn unfinished(bytes: &[u8], scanned: usize, limits: &Limits) -> Result<(), Rejec
 
     let start = start(bytes);
     check_method_so_far(&bytes[start..])?;
-    // A request line fits in here if its target does; so the line's end is looked for there, once. 12 is `
-    // HTTP/1.1` CR LF and the space before the target.
+    // A request line fits in here if its target does; so the line's end is looked for there, once.
+    // 12 is ` HTTP/1.1` CR LF and the space before the target.
     let line_max = limits.target.saturating_add(METHOD_MAX + 12).saturating_add(start);
     if scanned <= line_max
         && bytes.len() > line_max
@@ -156,15 +158,15 @@ fn unfinished(bytes: &[u8], scanned: usize, limits: &Limits) -> Result<(), Rejec
     Ok(())
 }
 
-/// Where the request line begins: RFC 9112 §2.2 has a server skip an empty line before it, which some clients
-/// send after a body. One is skipped, not any number.
+/// Returns the offset of the request line. RFC 9112 §2.2 has a server skip an empty line before it,
+/// which some clients send after a body. One is skipped, not any number.
 fn start(bytes: &[u8]) -> usize {
     if bytes.starts_with(b"\r\n") { 2 } else { 0 }
 }
 
 /// Returns whether `bytes`, all that has come since the last request, begin another one: whether
 /// there is more than the empty line that RFC 9112 §2.2 has a server ignore, or its first half.
-/// Without that there is nothing that an answer could be to.
+/// Without that there is no request that could be answered.
 #[must_use]
 pub fn begins_request(bytes: &[u8]) -> bool {
     !matches!(bytes.get(start(bytes)), None | Some(b'\r' | b'\n'))
@@ -177,12 +179,12 @@ pub fn is_head(bytes: &[u8]) -> bool {
     bytes[start(bytes)..].starts_with(b"HEAD ")
 }
 
-/// Whether an empty line ends in the bytes after `scanned`.
+/// Returns whether an empty line ends in the bytes after `scanned`.
 fn ends_since(bytes: &[u8], scanned: usize) -> bool {
     memchr::memchr_iter(b'\n', &bytes[scanned..]).any(|at| bytes[..=scanned + at].ends_with(b"\r\n\r\n"))
 }
 
-/// Whether `line` can still become a request line, going by its first bytes.
+/// Returns an error if `line` cannot become a request line, going by its first bytes.
 fn check_method_so_far(line: &[u8]) -> Result<(), Rejection> {
     for (at, &byte) in line.iter().take(METHOD_MAX + 1).enumerate() {
         match byte {
@@ -202,8 +204,8 @@ struct Lines<'b> {
 }
 
 impl<'b> Lines<'b> {
-    /// The next line without its end. A bare LF is no line end here: RFC 9112 §2.2 allows to take it for one,
-    /// but those who do and those who do not see different requests.
+    /// Returns the next line without its end. A bare LF is refused: RFC 9112 §2.2 allows to take it
+    /// for a line end, but a proxy that does and a server that does not see different requests.
     fn next(&mut self) -> Result<&'b [u8], Stop> {
         let rest = &self.bytes[self.at..];
         let end = memchr::memchr(b'\n', rest).ok_or(Stop::More)?;
@@ -221,7 +223,7 @@ struct RequestLine<'b> {
 }
 
 impl<'b> RequestLine<'b> {
-    /// RFC 9112 §3, with single spaces only.
+    /// Reads a request line (RFC 9112 §3), with single spaces only.
     fn parse(line: &'b [u8], limits: &Limits) -> Result<RequestLine<'b>, Rejection> {
         // Methods are shorter than what a vectorized search pays off for.
         let Some(space) = line.iter().take(METHOD_MAX + 1).position(|&byte| byte == b' ') else {
@@ -258,7 +260,8 @@ impl<'b> RequestLine<'b> {
     }
 }
 
-/// The four forms of RFC 9112 §3.2, and the authority that two of them bring along.
+/// Reads a request target in one of the four forms of RFC 9112 §3.2; returns it with the authority
+/// that two of them hold.
 fn read_target(method: Method, bytes: &[u8]) -> Option<(RequestTarget<'_>, Option<&[u8]>)> {
     const ASTERISK: RequestTarget<'_> = RequestTarget { path: b"*", query: None };
     if method == Method::Connect {
@@ -297,8 +300,8 @@ fn starts_with_ignoring_case(bytes: &[u8], prefix: &[u8]) -> bool {
     bytes.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// RFC 9112 §3.2: exactly one Host in HTTP/1.1, at most one in 1.0. An empty one is allowed (§3.2) and names
-/// nobody.
+/// Returns the value of Host. RFC 9112 §3.2 wants exactly one in HTTP/1.1, and at most one in 1.0.
+/// An empty one is allowed (§3.2) and names no host.
 fn host<'b>(fields: &Fields<'b>, version: Version) -> Result<Option<&'b [u8]>, Rejection> {
     match fields.get(Field::Host) {
         Some(b"") => Ok(None),
@@ -310,8 +313,8 @@ fn host<'b>(fields: &Fields<'b>, version: Version) -> Result<Option<&'b [u8]>, R
     }
 }
 
-/// RFC 9112 §5: a name, a colon at once, a value. Line folding (§5.2) is a line that begins with a space, so
-/// it has no name.
+/// Splits a field line (RFC 9112 §5): a name, a colon at once, a value. Line folding (§5.2) is a
+/// line that begins with a space, so it has no name.
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     let end = line.iter().position(|&byte| !chars::is(byte, TOKEN)).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);

@@ -37,16 +37,19 @@ pub use response::{HEAD_OVERHEAD_MAX, REJECTION_MAX, ResponseHead, write_head, w
 
 pub use crate::Rejection;
 
-/// What a peer may ask of us; past it the answer is a [`Rejection`].
+/// The limits of a request; past one of them the response is a [`Rejection`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request head: request line, field lines and the empty lines around them. 16 KiB; else 431.
+    /// Bytes of a request head: request line, field lines and the empty lines around them. By
+    /// default 16 KiB; else 431.
     pub head: usize,
-    /// Bytes of a request target. 8 KiB; else 414. RFC 9112 §3 recommends at least 8,000.
+    /// Bytes of a request target. By default 8 KiB; else 414. RFC 9112 §3 recommends at least
+    /// 8,000.
     pub target: usize,
-    /// Field lines in a head. 100; else 431.
+    /// Field lines in a head. By default 100; else 431.
     pub fields: usize,
-    /// Bytes of a request body that are read and thrown away to keep the connection. 64 KiB; else 413.
+    /// Bytes of a request body that are read and thrown away to keep the connection. By default 64
+    /// KiB; else 413.
     pub body: u64,
 }
 
@@ -56,13 +59,13 @@ impl Default for Limits {
     }
 }
 
-/// How the end of a request's body is found (RFC 9112 §6.3).
+/// The way in which the end of a request's body is found (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// No body; the next request follows the head. Also for `Content-Length: 0`.
     None,
-    /// So many bytes, at least one.
+    /// A body of this many bytes, at least one.
     Length(u64),
-    /// Chunks, until the one of size zero and the trailer section.
+    /// Chunks, which end with the one of size zero and the trailer section (RFC 9112 §7.1).
     Chunked,
 }

@@ -1,4 +1,4 @@
-//! Response heads (RFC 9112 §4 and §5), copied together from parts that are ready.
+//! Response heads (RFC 9112 §4 and §5), copied together from prepared parts.
 
 use super::Rejection;
 use crate::{Decimal, Status, Version};
@@ -8,34 +8,36 @@ pub const HEAD_OVERHEAD_MAX: usize = 160;
 /// Bytes that [`write_rejection`] needs, at most.
 pub const REJECTION_MAX: usize = 512;
 
-/// A response head to be written. It is always sent as HTTP/1.1 (RFC 9110 §2.5: our version, not the
-/// client's).
+/// The head of a response. It is always sent as HTTP/1.1: RFC 9110 §2.5 wants our version, not the
+/// client's.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
-    /// The version of the request. HTTP/1.0 has to be told that the connection stays.
+    /// The version of the request. A response to HTTP/1.0 has to say that the connection stays.
     pub version: Version,
     /// The status.
     pub status: Status,
-    /// An IMF-fixdate; see [`crate::date::write_imf`].
+    /// The value of Date, an IMF-fixdate; see [`crate::date::write_imf`].
     pub date: &'a [u8; 29],
-    /// Field lines in pieces, each line ended by CR LF; neither Date nor Content-Length nor Connection. They are trusted.
+    /// Field lines in pieces, each line ended by CR LF; neither Date nor Content-Length nor
+    /// Connection. They are trusted.
     pub fields: &'a [&'a [u8]],
-    /// Bytes of the body, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110 §8.6).
+    /// Bytes of the body, also where it is not sent (HEAD). `None` for 204, and for 304 (RFC 9110
+    /// §8.6).
     pub content_length: Option<u64>,
-    /// Whether the connection is closed after this answer.
+    /// Whether the connection is closed after this response.
     pub close: bool,
 }
 
 impl ResponseHead<'_> {
-    /// Bytes that [`write_head`] needs, at most.
+    /// Returns the bytes that [`write_head`] needs, at most.
     #[must_use]
     pub fn room(&self) -> usize {
         HEAD_OVERHEAD_MAX + self.fields.iter().map(|piece| piece.len()).sum::<usize>()
     }
 }
 
-/// Writes a response head with the empty line after it; returns its length, or `None` when `out` is too small
-/// ([`ResponseHead::room`] always suffices).
+/// Writes a response head with the empty line after it; returns its length, or `None` when `out` is
+/// too small ([`ResponseHead::room`] always suffices).
 #[must_use]
 pub fn write_head(out: &mut [u8], answer: &ResponseHead<'_>) -> Option<usize> {
     let mut out = Writer { out, len: 0 };
@@ -45,7 +47,8 @@ pub fn write_head(out: &mut [u8], answer: &ResponseHead<'_>) -> Option<usize> {
         out.put(b"\r\nContent-Length: ")?;
         out.put(Decimal::new(length).as_bytes())?;
     }
-    // RFC 9112 §9.3, §9.6: HTTP/1.1 stays unless told otherwise, HTTP/1.0 closes unless told otherwise.
+    // RFC 9112 §9.3, §9.6: by default an HTTP/1.1 connection stays and an HTTP/1.0 connection
+    // closes.
     out.put(match (answer.close, answer.version) {
         (true, _) => b"\r\nConnection: close\r\n",
         (false, Version::Http10) => b"\r\nConnection: keep-alive\r\n",
@@ -58,9 +61,10 @@ pub fn write_head(out: &mut [u8], answer: &ResponseHead<'_>) -> Option<usize> {
     Some(out.len)
 }
 
-/// Writes a whole answer that refuses a request: head, and a line of text unless `head_only` (the request was
-/// a HEAD). It says `Connection: close`, and the caller closes. Returns its length, or `None` when `out` is
-/// too small ([`REJECTION_MAX`] always suffices for the rejections of this crate).
+/// Writes a whole response that refuses a request: a head, and a line of text unless `head_only`,
+/// which is for HEAD. It says `Connection: close`, and the caller closes. Returns its length, or
+/// `None` when `out` is too small ([`REJECTION_MAX`] always suffices for the rejections of this
+/// crate).
 #[must_use]
 pub fn write_rejection(
     out: &mut [u8],

@@ -10,7 +10,8 @@ use super::stream::{Local, Remote, Stream, Streams};
 use super::window::Window;
 use super::{Limits, hpack};
 
-/// Buffers that many connections use in turn. None of them leaves anything here that it needs later.
+/// Buffers that many connections use in turn. None of them leaves anything here that it needs
+/// later.
 #[derive(Debug)]
 pub struct SharedBuffers<T> {
     /// The place where coded strings are decoded.
@@ -107,7 +108,7 @@ pub(super) enum Phase {
     Failed(ConnectionError),
 }
 
-/// What the client has said about itself.
+/// The settings and the state that the client has announced.
 #[derive(Debug)]
 pub(super) struct Peer {
     /// SETTINGS_INITIAL_WINDOW_SIZE.
@@ -152,8 +153,8 @@ pub(super) struct Sent {
     pub(super) unreturned: u64,
 }
 
-/// A server's connection. `T` is the content of a response, or whatever the caller has to keep until
-/// it can respond.
+/// A server's connection. `T` is the content of a response, or whatever the caller has to keep
+/// until it can respond.
 #[derive(Debug)]
 pub struct Connection<T> {
     pub(super) limits: Limits,
@@ -174,8 +175,8 @@ pub struct Connection<T> {
 
 /// Streams reset here that are remembered.
 const RESET_MAX: usize = 128;
-/// Bytes in the queue beyond which nothing is read. The queue does not depend on the peer's windows,
-/// so it leaves as fast as the peer reads.
+/// Bytes in the queue beyond which nothing is read. The queue does not depend on the peer's
+/// windows, so it leaves as fast as the peer reads.
 const QUEUE_PAUSE: usize = 24 << 10;
 /// Bytes beyond which a queue cannot grow while the peer reads: one head, and what a frame is
 /// answered with.
@@ -246,8 +247,8 @@ impl<T> Connection<T> {
         is_over && self.queue.is_empty()
     }
 
-    /// Returns whether no response is under way and nothing is to be sent. Content of a request that
-    /// has been answered may still come.
+    /// Returns whether no response is under way and nothing is to be sent. Content of a request
+    /// that has been answered may still come.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.streams.iter().all(|stream| matches!(stream.local, Local::Finished))
@@ -283,8 +284,8 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Begins a graceful shutdown (RFC 9113 §6.8): no more requests are taken after those that may be
-    /// on their way already, and the connection is done after the last response.
+    /// Begins a graceful shutdown (RFC 9113 §6.8): no more requests are taken after those that may
+    /// be on their way already, and the connection is done after the last response.
     pub fn begin_drain(&mut self, shared: &mut SharedBuffers<T>, now: Instant) {
         match self.phase {
             Phase::Open => {
@@ -297,7 +298,8 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Takes no more requests from now on, and gives up those whose content has not come to its end.
+    /// Takes no more requests from now on, and gives up those whose content has not come to its
+    /// end.
     pub fn close(&mut self, shared: &mut SharedBuffers<T>) {
         if !matches!(self.phase, Phase::Drained | Phase::Failed(_)) {
             self.finish_drain(shared);
@@ -319,8 +321,8 @@ impl<T> Connection<T> {
         self.sent.progress
     }
 
-    /// Resets a stream whose response cannot be completed, by a fault of ours (INTERNAL_ERROR). Does
-    /// nothing when the stream is gone.
+    /// Resets a stream whose response cannot be completed, by a fault of ours (INTERNAL_ERROR).
+    /// Does nothing when the stream is gone.
     pub fn abort(&mut self, shared: &mut SharedBuffers<T>, stream: u32) {
         if let Some(at) = self.streams.find(stream) {
             self.reset_at(shared, at, ErrorCode::InternalError);
@@ -408,8 +410,8 @@ impl<T> Connection<T> {
     }
 
     /// Returns whether another response may be given: not while heads wait for a peer that does not
-    /// read. [`Connection::receive`] heeds this by itself; a caller that answers parked requests has
-    /// to ask.
+    /// read. [`Connection::receive`] heeds this by itself; a caller that answers parked requests
+    /// has to ask.
     #[must_use]
     pub fn accepts_responses(&self) -> bool {
         self.queue.waiting().len() <= QUEUE_PAUSE

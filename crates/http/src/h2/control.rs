@@ -186,9 +186,9 @@ impl<T: ContentSource> Connection<T> {
             return Err(ConnectionError::protocol("WINDOW_UPDATE on a stream that was not opened"));
         }
         let Some(at) = self.streams.find(header.stream) else {
-            // §5.1: on a stream that has ended it may have crossed our last frames, or be about what
-            // these brought. More than was sent counts against the peer; what some clients send
-            // behind each request is forgiven with the response.
+            // §5.1: on a stream that has ended it may have crossed our last frames, or be about
+            // what these brought. More than was sent counts against the peer; what some clients
+            // send behind each request is forgiven with the response.
             match self.sent.unreturned.checked_sub(increment as u64) {
                 Some(rest) if increment > 0 => self.sent.unreturned = rest,
                 _ => self.floods.count(Flood::Windows, now)?,
@@ -227,10 +227,10 @@ impl<T: ContentSource> Connection<T> {
         Ok(())
     }
 
-    /// Decides on content that is still to come for a request that has been answered (§8.1), when the
-    /// client cannot go on without a new window. Up to a limit it gets one, because several clients
-    /// (curl 7.88, httpx) lose a response behind which the stream is reset. Beyond the limit it is
-    /// told to stop.
+    /// Decides on content that is still to come for a request that has been answered (§8.1), when
+    /// the client cannot go on without a new window. Up to a limit it gets one, because several
+    /// clients (curl 7.88, httpx) lose a response behind which the stream is reset. Beyond the
+    /// limit the stream is reset.
     pub(super) fn stop_if_answered(&mut self, shared: &mut SharedBuffers<T>, at: usize) {
         let stream = self.streams.at(at);
         let id = stream.id;

@@ -1,16 +1,17 @@
-//! What a peer may do that makes work and gets nobody anywhere, and how often.
+//! Useless work that a peer can cause, and how often it may.
 
 use std::time::Instant;
 
-/// Kinds of useless work. Each has an allowance of its own, which grows back with time; whoever exceeds it is told
-/// ENHANCE_YOUR_CALM (RFC 9113 §7, §10.5) and disconnected.
+/// A kind of useless work. Each has an allowance of its own, which grows back with time. A peer
+/// that exceeds it is sent ENHANCE_YOUR_CALM (RFC 9113 §7, §10.5) and disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flood {
-    /// Requests taken back before they were answered (CVE-2023-44487).
+    /// Requests that the peer resets (CVE-2023-44487).
     Resets,
-    /// Streams that this server had to reset: malformed, or beyond the limit of streams (CVE-2025-8671).
+    /// Streams that this server had to reset: malformed, or beyond the limit of streams
+    /// (CVE-2025-8671).
     Errors,
-    /// Header blocks in many pieces, or too large ones (CVE-2024-27316).
+    /// Field blocks in many fragments, or of excessive size (CVE-2024-27316).
     Headers,
     /// Frames without content (CVE-2019-9518).
     Empty,
@@ -24,15 +25,15 @@ pub enum Flood {
     Windows,
     /// Frames of unknown kinds, frames for streams that are over, and GOAWAY.
     Ignored,
-    /// More to acknowledge or to refuse than the peer fetches.
+    /// More acknowledgements and refusals than the peer reads.
     Unread,
 }
 
 impl Flood {
-    /// How many there are.
+    /// The number of kinds.
     pub const COUNT: usize = 10;
 
-    /// A short name, for logs and counters.
+    /// Returns a short name, for logs and counters.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,15 +50,15 @@ impl Flood {
         }
     }
 
-    /// At most so many at once, and so many more for each second.
+    /// Returns how many may come at once, and how many more in each second.
     const fn allowance(self) -> (u16, u16) {
         match self {
-            // A browser that leaves a page takes back all that it has asked for, at most every stream.
+            // A browser that leaves a page resets all of its requests, at most every stream.
             Flood::Resets => (256, 32),
             Flood::Errors => (128, 16),
             Flood::Headers => (16, 1),
             Flood::Empty => (64, 8),
-            // Some measure the round trip with each burst of data.
+            // Some clients measure the round trip with each burst of data.
             Flood::Pings => (128, 16),
             Flood::Settings => (16, 1),
             // Images that come into view are moved forward one by one.
@@ -95,7 +96,7 @@ impl Floods {
         Floods { used: [0; Flood::COUNT], grown: now }
     }
 
-    /// Counts one; `Err` when it is one too many.
+    /// Counts one event; an error when it is one too many.
     pub(super) fn count(&mut self, flood: Flood, now: Instant) -> Result<(), Flood> {
         self.grow(now);
         let used = &mut self.used[flood as usize];
@@ -106,7 +107,7 @@ impl Floods {
         Ok(())
     }
 
-    /// Takes back `count` of what was counted.
+    /// Takes `count` events back.
     pub(super) fn forgive(&mut self, flood: Flood, count: u16) {
         let used = &mut self.used[flood as usize];
         *used = used.saturating_sub(count);

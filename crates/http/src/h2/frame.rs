@@ -2,11 +2,11 @@
 
 /// Bytes of a frame header.
 pub(super) const HEADER: usize = 9;
-/// The largest payload that this server accepts: the least that it must, and what it never changes (RFC 9113 §4.2).
+/// Bytes of the largest payload that this server accepts: the least that RFC 9113 §4.2 allows.
 pub(super) const PAYLOAD_MAX: usize = 16_384;
-/// A window never exceeds this (RFC 9113 §6.9.1).
+/// The largest size of a window (RFC 9113 §6.9.1).
 pub(super) const WINDOW_MAX: i64 = (1 << 31) - 1;
-/// Every window begins with this (RFC 9113 §6.9.2).
+/// The initial size of every window (RFC 9113 §6.9.2).
 pub(super) const WINDOW_INITIAL: i64 = 65_535;
 
 pub(super) const END_STREAM: u8 = 0x1;
@@ -15,7 +15,7 @@ pub(super) const END_HEADERS: u8 = 0x4;
 pub(super) const PADDED: u8 = 0x8;
 pub(super) const PRIORITY: u8 = 0x20;
 
-/// What a frame is.
+/// The type of a frame (RFC 9113 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Data,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
     Continuation,
     /// RFC 9218 §7.1
     PriorityUpdate,
-    /// RFC 9113 §5.5: to be ignored.
+    /// Any other type, which is ignored (RFC 9113 §5.5).
     Unknown,
 }
 
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// Only of those that this server sends.
+    /// Returns the type's number; of [`Kind::Unknown`] one that is never sent.
     const fn byte(self) -> u8 {
         match self {
             Kind::Data => 0x0,
@@ -102,7 +102,7 @@ impl Header {
     }
 }
 
-/// Why a stream or a connection ends (RFC 9113 §7).
+/// The reason why a stream or a connection ends (RFC 9113 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ErrorCode {
@@ -110,9 +110,9 @@ pub enum ErrorCode {
     NoError = 0x0,
     /// The peer broke a rule that has no code of its own.
     ProtocolError = 0x1,
-    /// Our fault.
+    /// A fault of this server.
     InternalError = 0x2,
-    /// More was sent than a window allowed, or a window grew beyond its maximum.
+    /// More bytes than a window allowed, or a window beyond its maximum.
     FlowControlError = 0x3,
     /// Our settings were not acknowledged in time.
     SettingsTimeout = 0x4,
@@ -120,17 +120,17 @@ pub enum ErrorCode {
     StreamClosed = 0x5,
     /// A frame with a size that its kind does not allow.
     FrameSizeError = 0x6,
-    /// Nothing of the request has been looked at; it can be sent again.
+    /// The request has not been looked at; it can be sent again.
     RefusedStream = 0x7,
     /// The stream is not needed any more.
     Cancel = 0x8,
     /// A header block that cannot be decoded.
     CompressionError = 0x9,
-    /// The peer asks too much.
+    /// The peer makes excessive load.
     EnhanceYourCalm = 0xb,
 }
 
-/// The settings of RFC 9113 §6.5.2 and RFC 9218 §2.1 that mean something here.
+/// The settings of RFC 9113 §6.5.2 and RFC 9218 §2.1 that this server reads or sends.
 pub(super) mod setting {
     pub(in crate::h2) const ENABLE_PUSH: u16 = 0x2;
     pub(in crate::h2) const MAX_CONCURRENT_STREAMS: u16 = 0x3;
@@ -140,7 +140,8 @@ pub(super) mod setting {
     pub(in crate::h2) const NO_RFC7540_PRIORITIES: u16 = 0x9;
 }
 
-/// Big-endian, from the start of `bytes`; zero where they are too few, which callers rule out first.
+/// Reads a big-endian number at `at`; 0 where there are too few bytes, which callers rule out
+/// first.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_be_bytes(*four))
 }

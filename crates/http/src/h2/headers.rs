@@ -210,7 +210,8 @@ impl<T: ContentSource> Connection<T> {
     }
 }
 
-/// Joins a field block: the fragment in HEADERS, and the payloads of the CONTINUATION frames behind it.
+/// Joins a field block: the fragment in HEADERS, and the payloads of the CONTINUATION frames behind
+/// it.
 fn join(joined: &mut Vec<u8>, first: &[u8], mut frames: &[u8]) {
     joined.clear();
     joined.extend_from_slice(first);

@@ -1,19 +1,23 @@
-//! HTTP/2 (RFC 9113) without I/O: bytes and time go in, requests come out; answers go in, bytes come out.
+//! HTTP/2 (RFC 9113) without I/O: bytes and time go in, requests come out; answers go in, bytes
+//! come out.
 //!
-//! A [`Connection`] is told what has arrived ([`receive`](Connection::receive)) and hands out one request at a time, which
-//! is answered at once ([`respond_now`](Connection::respond_now), head and content written straight to where they are sent from) or later
-//! ([`respond`](Connection::respond), the content as a value that can be asked for its bytes when there is room for them). Whenever
-//! something can be sent, [`poll_send`](Connection::poll_send) fills a buffer with frames, the most urgent first (RFC 9218). What the
-//! request means is none of its business: [`crate::Request`] is the same as for HTTP/1.
+//! A [`Connection`] takes what has arrived ([`receive`](Connection::receive)) and hands out one
+//! request at a time. The caller responds at once ([`respond_now`](Connection::respond_now)), head
+//! and content written straight to where they are sent from, or later
+//! ([`respond`](Connection::respond)), with a [`ContentSource`] that is asked for bytes when there
+//! is room for them. [`poll_send`](Connection::poll_send) fills a buffer with frames, the most
+//! urgent first (RFC 9218). The connection does not look into requests: [`crate::Request`] is the
+//! same as for HTTP/1.
 //!
-//! A connection owns little: what is being received stays with the caller until a frame is whole, and what many
-//! connections need in turn is in [`SharedBuffers`]. Everything that a peer can make grow has a bound: streams, header
-//! lists ([`Limits`]), the dynamic table (4 KiB), what waits to be sent; and whoever makes work that leads nowhere is
-//! disconnected ([`Flood`]).
+//! A connection owns little. Bytes stay with the caller until a frame is whole, and memory that
+//! many connections need in turn is in [`SharedBuffers`]. Everything that a peer can make grow has
+//! a bound: streams and header lists ([`Limits`]), the dynamic table (4 KiB), and the queue of
+//! frames to send. A peer that makes useless work is disconnected ([`Flood`]).
 //!
 //! ```
 //! use std::time::Instant;
-//! use sitar_http::h2::{ResponseHead, Connection, ContentSource, Limits, PREFACE, SharedBuffers, field_block};
+//! use sitar_http::h2::{Connection, ContentSource, Limits, PREFACE, ResponseHead, SharedBuffers};
+//! use sitar_http::{Status, date, h2};
 //!
 //! struct Text(&'static [u8]);
 //! impl ContentSource for Text {
@@ -38,11 +42,16 @@
 //! let asked = received.request.expect("a request");
 //! assert_eq!(asked.request.unwrap().target.path, b"/");
 //!
-//! let date = sitar_http::date::write_imf(784_111_777);
-//! let fields = field_block(b"Content-Type: text/plain\r\n");
-//! let answer = ResponseHead { status: sitar_http::Status::OK, date: &date, block: &fields, fields: &[], content_length: Some(5) };
+//! let block = h2::field_block(b"Content-Type: text/plain\r\n");
+//! let head = ResponseHead {
+//!     status: Status::OK,
+//!     date: &date::write_imf(784_111_777),
+//!     block: &block,
+//!     fields: &[],
+//!     content_length: Some(5),
+//! };
 //! let stream = asked.stream;
-//! connection.respond(&mut shared, stream, &answer, Text(b"hello"));
+//! connection.respond(&mut shared, stream, &head, Text(b"hello"));
 //! let mut out = [0; 1024];
 //! let len = connection.poll_send(&mut shared, &mut out);
 //! assert!(out[..len].ends_with(b"\0\0\x05\0\x01\0\0\0\x01hello"));
@@ -75,7 +84,7 @@ pub use receive::{Received, StreamRequest};
 pub use respond::ResponseHead;
 pub use stream::ContentSource;
 
-/// What a client sends first (RFC 9113 §3.4).
+/// The client's connection preface (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The verdict of [`check_preface`].
@@ -103,26 +112,28 @@ pub fn check_preface(bytes: &[u8]) -> Preface {
     }
 }
 
-/// What a peer may ask of a connection.
+/// The limits of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Streams at a time; more are refused. 100.
+    /// Streams at a time; more are refused. By default 100.
     pub streams: u32,
-    /// Bytes of a header block as it is sent. 64 KiB; more ends the connection.
+    /// Bytes of a field block as it is sent. By default 64 KiB; more ends the connection.
     pub block: usize,
-    /// Bytes of a header list, counted as the head of the same request in HTTP/1. 16 KiB; else 431.
-    /// More than twice as much, from a block that is too short to have held it, ends the
-    /// connection.
+    /// Bytes of a header list, counted as the head of the same request in HTTP/1. By default 16
+    /// KiB; else 431. More than twice as many bytes, from a block that is too short to have held
+    /// them, end the connection.
     pub list: usize,
-    /// Size of a header list beyond `list`, as RFC 9113 §6.5.2 counts it. 256 KiB; more ends the
+    /// Size of a header list as RFC 9113 §6.5.2 counts it. By default 256 KiB; more ends the
     /// connection.
     pub list_decoded: usize,
-    /// Field lines in a header list, counted as in HTTP/1: all parts of Cookie (RFC 9113 §8.2.3) as
-    /// one, and `:authority`, but not `:method`, `:scheme` and `:path`. 100; else 431.
+    /// Field lines in a header list, counted as in HTTP/1: all parts of Cookie (RFC 9113 §8.2.3)
+    /// are one, `:authority` is one, and `:method`, `:scheme` and `:path` are none. By default 100;
+    /// else 431.
     pub fields: usize,
-    /// Bytes of a request target. 8 KiB; else 414.
+    /// Bytes of a request target. By default 8 KiB; else 414.
     pub target: usize,
-    /// How long the peer may take to acknowledge our settings (RFC 9113 §6.5.3).
+    /// The time in which the peer has to acknowledge our settings (RFC 9113 §6.5.3). By default 10
+    /// s.
     pub settings: std::time::Duration,
 }
 

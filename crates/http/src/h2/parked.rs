@@ -1,8 +1,8 @@
-//! A request kept for later.
+//! Requests that wait for a file.
 
 use crate::{Field, Fields, Method, Request, RequestTarget};
 
-/// A copy of a request, for an answer that needs something which has to be fetched first. One allocation.
+/// A copy of a request whose response needs a file that has to be loaded first. One allocation.
 #[derive(Debug)]
 pub struct ParkedRequest {
     method: Method,
@@ -10,13 +10,13 @@ pub struct ParkedRequest {
     path: usize,
     query: Option<usize>,
     authority: Option<usize>,
-    /// Recognized fields that bear on the answer, and the lengths of their values.
+    /// Fields that bear on the response, and the lengths of their values.
     fields: [(Field, u32); Fields::KEPT_MAX],
     fields_len: u8,
 }
 
 impl ParkedRequest {
-    /// Copies what can bear on the answer: not User-Agent, not Referer, not Host.
+    /// Copies a request, with the fields that [bear on the response](Field::bears_on_response).
     #[must_use]
     pub fn new(request: &Request<'_>) -> ParkedRequest {
         let mut bytes = Vec::with_capacity(128);
@@ -42,7 +42,7 @@ impl ParkedRequest {
         parked
     }
 
-    /// The request again.
+    /// Returns a view of the request.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
         let mut rest = &self.bytes[..];
@@ -62,7 +62,7 @@ impl ParkedRequest {
         request
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory that it takes.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<ParkedRequest>() + self.bytes.len()

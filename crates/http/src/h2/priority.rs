@@ -1,13 +1,14 @@
-//! Priorities as clients signal them (RFC 9218 §4). Those of RFC 7540 are ignored (RFC 9113 §5.3.2).
+//! Priorities as clients signal them (RFC 9218 §4). Those of RFC 7540 are ignored (RFC 9113
+//! §5.3.2).
 
 use crate::chars::trim;
 
-/// How soon, and whether in parts.
+/// The priority of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Priority {
     /// 0 first, 7 last (RFC 9218 §4.1).
     pub(super) urgency: u8,
-    /// Whether a part of the answer is of use already, so that several share what there is to send (§4.2).
+    /// Whether a part of the response is useful already, so that several of them take turns (§4.2).
     pub(super) incremental: bool,
 }
 
@@ -15,9 +16,9 @@ impl Priority {
     /// RFC 9218 §4
     pub(super) const DEFAULT: Priority = Priority { urgency: 3, incremental: false };
 
-    /// Reads a Structured Fields dictionary (RFC 8941 §3.2) as far as these two members need it. Unknown members, and values of
-    /// another type or out of range, count as absent, and so does everything from where it is no dictionary on
-    /// (RFC 9218 §4: parameters that cannot be read are ignored).
+    /// Reads a Structured Fields dictionary (RFC 8941 §3.2) as far as these two members need it.
+    /// Unknown members count as absent, and so do values of another type or out of range, and all
+    /// that is no dictionary (RFC 9218 §4).
     pub(super) fn parse(value: &[u8]) -> Priority {
         let mut priority = Priority::DEFAULT;
         for member in value.split(|&byte| byte == b',').take(MEMBERS_MAX).map(trim) {
@@ -34,7 +35,7 @@ impl Priority {
     }
 }
 
-/// Members that are looked at.
+/// Members of a dictionary that are read.
 const MEMBERS_MAX: usize = 16;
 
 #[cfg(test)]

@@ -8,18 +8,18 @@ use crate::chars::{self, TOKEN, is_field_value};
 use crate::framing::{content_length, expectation};
 use crate::{Field, Fields, Method, Rejection, Request, RequestTarget, Status};
 
-/// RFC 9113 §6.5.2: what a field counts beyond its name and value.
+/// Bytes that a field counts beyond its name and value (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
-/// What a field counts beyond its name and value in HTTP/1: a colon, a space, and the line's end.
+/// Bytes that a field counts beyond its name and value in HTTP/1: a colon, a space, and CR LF.
 const LINE_OVERHEAD: usize = 4;
 /// Recognized fields, pseudo-header fields not counted.
 const FIELDS_MAX: usize = 16;
 
-/// What a connection of HTTP/1 could not be asked: the request is malformed, and its stream ends with PROTOCOL_ERROR (§8.1.1).
+/// The reason why a request is malformed: its stream ends with PROTOCOL_ERROR (§8.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// Bytes in the buffer for what is kept.
+/// A range of the buffer for kept values.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     start: usize,
@@ -32,21 +32,21 @@ impl Span {
     }
 }
 
-/// A request being read. It owns nothing of the text: what will be asked for later is in `kept`.
+/// A request being read. It owns no text: values that are needed later are copied to `kept`.
 pub(super) struct Intake<'k> {
     kept: &'k mut [u8],
     limits: &'k Limits,
     parts: Parts,
 }
 
-/// What was read, as places in the buffer that it was kept in.
+/// The parts of a request, as ranges of the buffer for kept values.
 #[derive(Debug)]
 pub(super) struct Parts {
     used: usize,
     lines: usize,
-    /// Bytes of the list, counted as HTTP/1 would send it.
+    /// Bytes of the list as HTTP/1 would send it.
     size: usize,
-    /// The same as RFC 9113 §6.5.2 counts.
+    /// Bytes of the list as RFC 9113 §6.5.2 counts them.
     decoded: usize,
     /// A Cookie field has come.
     cookie: bool,
@@ -83,7 +83,7 @@ impl Scheme {
 }
 
 impl<'k> Intake<'k> {
-    /// `kept` has room for a list of the largest allowed size.
+    /// Begins a request. `kept` has room for a list of the largest allowed size.
     pub(super) fn new(kept: &'k mut [u8], limits: &'k Limits) -> Intake<'k> {
         let parts = Parts {
             used: 0,
@@ -118,7 +118,7 @@ impl<'k> Intake<'k> {
         Some(Span { start, end })
     }
 
-    /// §8.3: each once, before all others, and no others than these.
+    /// Takes a pseudo-header field (§8.3): each of these comes once, before all fields.
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
         if self.parts.regular {
             return Err(Malformed("a pseudo-header field behind a field"));
@@ -145,7 +145,7 @@ impl<'k> Intake<'k> {
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
         self.parts.regular = true;
         if let Some(field) = Field::from_name(name) {
-            // Host was in the authority of a request of HTTP/1; what it says is compared later.
+            // Host is compared with the authority later.
             let full = Rejection::new(Status::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
             match (self.parts.fields_len, self.keep(value)) {
                 (at @ ..FIELDS_MAX, Some(span)) => {
@@ -168,14 +168,15 @@ impl<'k> Intake<'k> {
                     self.reject(rejection);
                 }
             }
-            // Of several lines the last counts; RFC 8941 would join them, where the last member of a name counts too.
+            // Of several lines the last counts; RFC 8941 would join them, where the last member of
+            // a name counts too.
             b"priority" => self.parts.priority = self.keep(value),
             _ => check_regular(name, value)?,
         }
         Ok(())
     }
 
-    /// The first reason counts.
+    /// Refuses the request; the first reason counts.
     fn reject(&mut self, rejection: Rejection) {
         self.parts.rejected.get_or_insert(rejection);
     }
@@ -230,12 +231,11 @@ impl Sink for Intake<'_> {
     }
 }
 
-/// Bytes that a string from a header list takes, and a request that was read.
 impl Parts {
-    /// The request, or the answer to give instead.
+    /// Checks the whole request (§8.3.1).
     ///
     /// # Errors
-    /// It is malformed.
+    /// The request is malformed.
     pub(super) fn check(&self, kept: &[u8]) -> Result<Asked, Malformed> {
         if let Some(malformed) = self.malformed {
             return Err(malformed);
@@ -281,8 +281,8 @@ impl Parts {
         self.size > limits.list.saturating_mul(2) && self.size > 2 * (block + TABLE_SIZE)
     }
 
-    /// §8.3.1: :authority or Host, one of them at least; both must name the same, with the scheme's
-    /// port or without.
+    /// Checks `:authority` and Host (§8.3.1): one of them at least is there, and both name the
+    /// same, with the scheme's port or without.
     fn check_authority(&self, kept: &[u8], scheme: Scheme) -> Result<(), Malformed> {
         let mut named = self.authority.map(|span| span.of(kept));
         for (_, span) in self.fields[..self.fields_len].iter().filter(|(field, _)| *field == Field::Host) {
@@ -299,7 +299,7 @@ impl Parts {
         }
     }
 
-    /// The request, once it has been checked.
+    /// Returns the request, once it has been checked.
     pub(super) fn view<'k>(&self, kept: &'k [u8]) -> Request<'k> {
         let method = self.method.unwrap_or(Method::Unknown);
         let path = self.path.map_or(&b"*"[..], |span| span.of(kept));
@@ -310,7 +310,7 @@ impl Parts {
             if *field == Field::Host {
                 request.authority = Some(value);
             }
-            // There are as many places here as there.
+            // There are as many places in both lists.
             let _ = request.fields.push(*field, value);
         }
         request.authority = self.authority.map(|span| span.of(kept)).or(request.authority);
@@ -318,7 +318,7 @@ impl Parts {
     }
 }
 
-/// What the connection has to know of a request.
+/// The parts of a request that the connection needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
@@ -327,9 +327,9 @@ pub(super) struct Asked {
     pub(super) rejected: Option<Rejection>,
 }
 
-/// Trailers: checked, and not kept.
+/// Trailers, which are checked and not kept.
 pub(super) struct Trailers {
-    /// As RFC 9113 §6.5.2 counts.
+    /// Bytes as RFC 9113 §6.5.2 counts them.
     decoded: usize,
     limit: usize,
     pub(super) malformed: Option<Malformed>,
@@ -354,7 +354,7 @@ impl Sink for Trailers {
     }
 }
 
-/// §8.2.2: the connection is not for fields to speak of.
+/// Refuses fields that concern a connection of HTTP/1 (§8.2.2).
 fn check_regular(name: &[u8], value: &[u8]) -> Result<(), Malformed> {
     match name {
         b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => {
@@ -365,18 +365,19 @@ fn check_regular(name: &[u8], value: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// §8.2.1, and lower case (§8.2).
+/// Returns whether `name` is a field name (§8.2.1) in lower case (§8.2).
 fn is_field_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&byte| chars::is(byte, TOKEN) && !byte.is_ascii_uppercase())
 }
 
-/// §8.2.1; other control characters are refused in HTTP/1, too (RFC 9110 §5.5).
+/// Returns whether `value` is a field value without whitespace at its ends (§8.2.1). All control
+/// characters but tab are refused, as in HTTP/1 (RFC 9110 §5.5).
 fn is_trimmed_value(value: &[u8]) -> bool {
     let padded = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     is_field_value(value) && !padded(value.first()) && !padded(value.last())
 }
 
-/// RFC 3986 §3.1
+/// Reads a scheme (RFC 3986 §3.1).
 fn scheme(value: &[u8]) -> Result<Scheme, Malformed> {
     if value.eq_ignore_ascii_case(b"https") {
         return Ok(Scheme::Https);
@@ -389,7 +390,7 @@ fn scheme(value: &[u8]) -> Result<Scheme, Malformed> {
     if is_scheme { Ok(Scheme::Other) } else { Err(Malformed("a scheme that is none")) }
 }
 
-/// §8.3.1: path and query; `*` for OPTIONS.
+/// Splits `:path` into path and query; it is `*` for OPTIONS (§8.3.1).
 fn target(method: Method, path: &[u8]) -> Option<RequestTarget<'_>> {
     if path == b"*" && matches!(method, Method::Options | Method::Connect) {
         return Some(RequestTarget { path, query: None });

@@ -15,7 +15,8 @@ pub struct ResponseHead<'a> {
     pub status: Status,
     /// The value of Date, an IMF-fixdate; see [`crate::date::write_imf`].
     pub date: &'a [u8; 29],
-    /// Encoded fields, made by [`field_block`](super::field_block); neither Date nor Content-Length.
+    /// Encoded fields, made by [`field_block`](super::field_block); neither Date nor
+    /// Content-Length.
     pub block: &'a [u8],
     /// More field lines in pieces, each line ended by CR LF, as in HTTP/1. They are trusted. A
     /// piece is whole lines, or a part of one line that ends with the first piece behind it that
@@ -43,8 +44,8 @@ impl ResponseHead<'_> {
         HEAD_OVERHEAD_MAX + self.block.len() + encoded_max(fields)
     }
 
-    /// Writes the HEADERS frame and returns its length; `None` when `out` is too small. `is_first`: it
-    /// is the first one of its connection.
+    /// Writes the HEADERS frame and returns its length; `None` when `out` is too small. `is_first`:
+    /// it is the first one of its connection.
     fn write(&self, out: &mut [u8], stream: u32, end: bool, is_first: bool) -> Option<usize> {
         let mut out = Writer::new(out);
         out.put(&[0; HEADER])?;
@@ -124,8 +125,8 @@ impl<T: ContentSource> Connection<T> {
         Some(queued + written)
     }
 
-    /// Responds with content that is asked for when there is room for it, as many bytes as the head's
-    /// length says. The head waits to be sent. Does nothing when the stream is gone.
+    /// Responds with content that is asked for when there is room for it, as many bytes as the
+    /// head's length says. The head waits to be sent. Does nothing when the stream is gone.
     pub fn respond(
         &mut self,
         shared: &mut SharedBuffers<T>,

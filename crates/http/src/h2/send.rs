@@ -1,4 +1,4 @@
-//! What is sent, and in which order (RFC 9218 §10).
+//! Sending, and its order (RFC 9218 §10).
 
 use super::ContentSource;
 use super::connection::{Connection, Phase, SharedBuffers};
@@ -17,9 +17,9 @@ impl<T: ContentSource> Connection<T> {
         !self.queue.is_empty() || self.pick().is_some()
     }
 
-    /// Fills `out` with frames: replies to the peer's own frames and heads first, then content of all
-    /// streams that are ready, the most urgent first. Returns the number of bytes written, 0 when
-    /// there is nothing to send now. Room for less than a kilobyte may be left.
+    /// Fills `out` with frames: replies to the peer's own frames and heads first, then content of
+    /// all streams that are ready, the most urgent first. Returns the number of bytes written, 0
+    /// when there is nothing to send now. Room for less than a kilobyte may be left.
     pub fn poll_send(&mut self, shared: &mut SharedBuffers<T>, out: &mut [u8]) -> usize {
         let mut len = self.queue.send(&mut shared.queues, out);
         while self.queue.is_empty()
@@ -33,8 +33,9 @@ impl<T: ContentSource> Connection<T> {
         len
     }
 
-    /// Returns the most urgent stream that could be sent on if its content were at hand: its number,
-    /// the content, and how many bytes of it the windows allow now. The caller provides them.
+    /// Returns the most urgent stream that could be sent on if its content were at hand: its
+    /// number, the content, and how many bytes of it the windows allow now. The caller provides
+    /// them.
     pub fn next_unready(&mut self) -> Option<(u32, &mut T, usize)> {
         let window = self.windows.send.available();
         if window <= 0 {

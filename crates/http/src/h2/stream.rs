@@ -151,8 +151,9 @@ impl<T> Streams<T> {
         self.give_back(spare);
     }
 
-    /// Keeps the priority of a stream that is not open yet. The newest hint replaces the last one when
-    /// there is no room: a hint that is lost costs only order. Streams up to `last_opened` need none.
+    /// Keeps the priority of a stream that is not open yet. The newest hint replaces the last one
+    /// when there is no room: a hint that is lost costs only order. Streams up to `last_opened`
+    /// need none.
     pub(super) fn hint(&mut self, id: u32, priority: Priority, last_opened: u32) {
         let at = self.hints.iter().position(|(hinted, _)| *hinted == id || *hinted <= last_opened);
         self.hints[at.unwrap_or(HINTS - 1)] = (id, priority);

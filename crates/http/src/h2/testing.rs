@@ -1,8 +1,8 @@
-//! Inner parts of HTTP/2 for tests that live outside: not for use.
+//! Parts of HTTP/2 for tests of other crates; not part of the interface.
 
 use super::hpack::{self, Decoder, Scratch, Sink};
 
-/// A frame as a client writes it (RFC 9113 §4.1).
+/// Returns a frame as a client writes it (RFC 9113 §4.1).
 #[must_use]
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     // Tests send no more than 16 MiB in a frame.
@@ -31,7 +31,7 @@ impl Sink for Collect {
     }
 }
 
-/// Blocks longer than this are not for [`Hpack`].
+/// Bytes of the longest block that [`Hpack`] decodes.
 pub const BLOCK_MAX: usize = 16 << 10;
 const FIELDS_MAX: usize = 2048;
 
@@ -43,7 +43,7 @@ impl Default for Hpack {
 
 impl Hpack {
     /// # Errors
-    /// What is wrong with the block.
+    /// The fault of a malformed block, in words.
     pub fn decode(&mut self, block: &[u8]) -> Result<List, &'static str> {
         let mut list = Collect(Vec::new());
         let result = self.decoder.decode(block, &mut self.scratch, &mut list);
@@ -51,7 +51,7 @@ impl Hpack {
         Ok(list.0)
     }
 
-    /// Bytes that the dynamic table takes.
+    /// Returns the bytes of memory that the dynamic table takes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.decoder.memory()

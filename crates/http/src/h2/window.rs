@@ -41,8 +41,9 @@ impl Window {
         if self.available > WINDOW_MAX { Err(TooLarge) } else { Ok(()) }
     }
 
-    /// Opens the window by the increment of a WINDOW_UPDATE. Returns whether that counts against the
-    /// peer: it went further than our own frames make necessary, and by very little (CVE-2019-9511).
+    /// Opens the window by the increment of a WINDOW_UPDATE. Returns whether that counts against
+    /// the peer: it went further than our own frames make necessary, and by very little
+    /// (CVE-2019-9511).
     ///
     /// A peer that opens a window by what it has read, in steps of any size, stays within its size
     /// and may do so forever. An update beyond it makes the window larger from now on, unless it is

@@ -3,12 +3,12 @@
 use crate::chars::trim;
 use crate::{Field, Request};
 
-/// A content coding (RFC 9110 §8.4.1) that this server can have in store.
+/// A content coding (RFC 9110 §8.4.1) in which this server may hold a representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coding {
     /// Not encoded.
     Identity,
-    /// `gzip`, by its old name `x-gzip` too.
+    /// `gzip`, also by its old name `x-gzip`.
     Gzip,
     /// `br`, Brotli (RFC 7932).
     Br,
@@ -16,7 +16,7 @@ pub enum Coding {
     Zstd,
 }
 
-/// Which codings a client accepts, and how much it likes them.
+/// The codings that a client accepts, with their weights (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptEncoding {
     /// By [`Coding`] in the order of its declaration.
@@ -30,8 +30,8 @@ pub struct AcceptEncoding {
 impl AcceptEncoding {
     /// Reads the Accept-Encoding lines of a request.
     ///
-    /// A list member that is malformed counts as absent; of a coding that is listed twice, the last weight
-    /// counts.
+    /// A list member that is malformed counts as absent; of a coding that is listed twice, the last
+    /// weight counts.
     #[must_use]
     pub fn of(request: &Request<'_>) -> AcceptEncoding {
         let mut accept = AcceptEncoding { listed: [None; 4], others: None, sent: false };
@@ -44,12 +44,12 @@ impl AcceptEncoding {
         accept
     }
 
-    /// How much the client likes a coding, in thousandths; 0 is "not acceptable".
+    /// Returns the weight of a coding in thousandths; 0 is "not acceptable".
     ///
-    /// Without the field only identity is acceptable: RFC 9110 would allow anything, but who does not say
-    /// that it decodes cannot be trusted to. Identity is always acceptable unless it is refused by name or by
-    /// `*;q=0`; where the client does not mention it, it comes after everything that the client does (1 of
-    /// 1000).
+    /// Without the field only identity is acceptable: RFC 9110 would allow any coding, but a client
+    /// that does not name one may not decode it. Identity is acceptable unless it is refused by
+    /// name or by `*;q=0`. Where the client does not name it, it comes after all that the client
+    /// names (1 of 1000).
     #[must_use]
     pub fn quality(&self, coding: Coding) -> u16 {
         if let Some(quality) = self.listed[coding as usize].or(self.others) {
@@ -62,8 +62,8 @@ impl AcceptEncoding {
         }
     }
 
-    /// The coding that the client likes best; between equals, the one that comes first in `available`. `None`
-    /// when none is acceptable.
+    /// Returns the available coding with the highest weight; between equals, the one that comes
+    /// first in `available`. `None` when none is acceptable.
     #[must_use]
     pub fn best(&self, available: &[Coding]) -> Option<Coding> {
         let mut best = None;
@@ -98,7 +98,8 @@ impl AcceptEncoding {
     }
 }
 
-/// `q=0.5` in thousandths (RFC 9110 §12.4.2): a zero or one, and at most three decimals.
+/// Reads a weight such as `q=0.5` in thousandths (RFC 9110 §12.4.2): a zero or one, and at most
+/// three decimals.
 fn weight(parameter: &[u8]) -> Option<u16> {
     let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), fraction @ ..] = trim(parameter) else { return None };
     let decimals = match fraction {

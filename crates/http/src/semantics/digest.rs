@@ -3,9 +3,11 @@
 use crate::chars::trim;
 use crate::{Field, Request};
 
-/// Whether a request asks for the SHA-256 of the representation (`Want-Repr-Digest`, RFC 9530 §4): a dictionary of algorithms
-/// and how much each is liked, 0 to 10, where 0 is not at all. Of an algorithm that is named twice, the last one counts (RFC
-/// 8941 §3.2); members with other values are ignored.
+/// Returns whether a request asks for the SHA-256 of the representation.
+///
+/// `Want-Repr-Digest` (RFC 9530 §4) is a dictionary of algorithms with a preference from 0, which
+/// is not at all, to 10. Of an algorithm that is named twice the last one counts (RFC 8941 §3.2);
+/// members with other values are ignored.
 #[must_use]
 pub fn wants_sha256(request: &Request<'_>) -> bool {
     let mut wanted = false;

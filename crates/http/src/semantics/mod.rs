@@ -1,8 +1,9 @@
 //! RFC 9110 §12 to §14 as pure functions: content coding negotiation, preconditions, ranges.
 //!
-//! The order in which an answer is found (RFC 9110 §13.2.2): choose the representation with [`AcceptEncoding`],
-//! evaluate [`preconditions`] on its validators, then, only if they say [`PreconditionResult::Proceed`], ask [`range()`]
-//! for the part to send. [`wants_sha256`] says whether the digest of the representation is asked for (RFC 9530).
+//! A response is found in the order of RFC 9110 §13.2.2: choose the representation with
+//! [`AcceptEncoding`], evaluate [`preconditions`] on its validators, then, only if they say
+//! [`PreconditionResult::Proceed`], ask [`range()`] for the part to send. [`wants_sha256`] says
+//! whether the digest of the representation is asked for (RFC 9530).
 
 mod coding;
 mod digest;

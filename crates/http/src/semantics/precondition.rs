@@ -3,33 +3,34 @@
 use crate::chars::trim;
 use crate::{Field, Fields, Method, Request, date};
 
-/// What tells one state of a representation from another (RFC 9110 §8.8).
+/// The validators of a representation, which tell one state of it from another (RFC 9110 §8.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validators<'a> {
-    /// A strong entity tag with its quotes; `None` while it is not known.
+    /// A strong entity tag with its quotes; `None` while it is unknown.
     pub etag: Option<&'a [u8]>,
-    /// Unix seconds since which no other content has been served: the date that the client was
-    /// sent, or a later one where that is all that can be vouched for. `None` when the time says
+    /// The time, in seconds since 1970, since which no other content has been served: the date that
+    /// the client was sent, or a later one where only that is certain. `None` when the time says
     /// nothing.
     pub last_modified: Option<u64>,
 }
 
-/// What preconditions make of a request that would succeed without them.
+/// The effect of preconditions on a request that would succeed without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreconditionResult {
-    /// Answer as if there were none.
+    /// Respond as if there were none.
     Proceed,
     /// 304: the client has this representation.
     NotModified,
-    /// 412: the client wanted something only for another state.
+    /// 412: the request was meant for another state only.
     Failed,
 }
 
-/// Evaluates If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since, in the order of RFC 9110
-/// §13.2.2, for a representation that exists. Call it only where the answer would be a success (§13.2.1).
+/// Evaluates If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since, in the order of
+/// RFC 9110 §13.2.2, for a representation that exists. Call it only where the answer would be a
+/// success (§13.2.1).
 ///
-/// Dates that are invalid or sent twice are ignored, as are dates while `last_modified` is `None`. A
-/// malformed entity tag ends the list on its line: what came before it counts.
+/// Dates that are invalid or sent twice are ignored, as are dates while `last_modified` is `None`.
+/// A malformed entity tag ends the list on its line: what came before it counts.
 #[must_use]
 pub fn preconditions(request: &Request<'_>, validators: &Validators<'_>) -> PreconditionResult {
     let fields = &request.fields;
@@ -50,7 +51,8 @@ pub fn preconditions(request: &Request<'_>, validators: &Validators<'_>) -> Prec
         return PreconditionResult::Failed;
     }
 
-    // Steps 3 and 4. §13.1.2: If-None-Match compares weakly, and its presence turns If-Modified-Since off.
+    // Steps 3 and 4. §13.1.2: If-None-Match compares weakly, and its presence turns
+    // If-Modified-Since off.
     let reads = matches!(request.method, Method::Get | Method::Head);
     if fields.has(Field::IfNoneMatch) {
         if matches_any(fields, Field::IfNoneMatch, validators, |tag, etag| tag.opaque == etag) {
@@ -66,7 +68,7 @@ pub fn preconditions(request: &Request<'_>, validators: &Validators<'_>) -> Prec
     PreconditionResult::Proceed
 }
 
-/// Whether a list of entity tags, or `*`, names the representation.
+/// Returns whether a list of entity tags, or `*`, names the representation.
 fn matches_any(
     fields: &Fields<'_>,
     field: Field,
@@ -85,7 +87,7 @@ fn date_of(fields: &Fields<'_>, field: Field) -> Option<u64> {
     date::parse(fields.get(field)?)
 }
 
-/// `W/"x"` or `"x"` (RFC 9110 §8.8.3).
+/// An entity tag, `W/"x"` or `"x"` (RFC 9110 §8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntityTag<'b> {
     pub(super) weak: bool,
@@ -94,7 +96,7 @@ pub(super) struct EntityTag<'b> {
 }
 
 impl<'b> EntityTag<'b> {
-    /// The tag at the beginning of `bytes`, and what follows it.
+    /// Splits off the tag at the beginning of `bytes`; returns it and the rest.
     pub(super) fn split(bytes: &'b [u8]) -> Option<(EntityTag<'b>, &'b [u8])> {
         let (weak, quoted) = match bytes {
             [b'W', b'/', quoted @ ..] => (true, quoted),
@@ -102,7 +104,7 @@ impl<'b> EntityTag<'b> {
         };
         let [b'"', inner @ ..] = quoted else { return None };
         let end = memchr::memchr(b'"', inner)?;
-        // etagc: no controls, no space. Tags with spaces exist in the wild, but never are they ours.
+        // etagc: no controls, no space. Tags with spaces exist, but are never ours.
         if inner[..end].iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
             return None;
         }
@@ -111,7 +113,8 @@ impl<'b> EntityTag<'b> {
     }
 }
 
-/// The members of one line. Commas may stand inside the quotes, so a plain split would be wrong.
+/// An iterator over the members of one line. Commas may stand inside the quotes, so a plain split
+/// would be wrong.
 struct EntityTags<'b> {
     rest: &'b [u8],
 }

@@ -5,25 +5,28 @@ use super::precondition::EntityTag;
 use crate::chars::trim;
 use crate::{Field, Method, Request};
 
-/// What to send of a representation.
+/// The part of a representation to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeSelection {
     /// All of it, with 200.
     Whole,
-    /// These bytes, with 206 and `Content-Range: bytes first-last/length`; `first <= last < length`.
+    /// These bytes, with 206 and `Content-Range: bytes first-last/length`; `first <= last <
+    /// length`.
     Part {
         /// Offset of the first byte.
         first: u64,
         /// Offset of the last byte.
         last: u64,
     },
-    /// Several parts, with 206 and `multipart/byteranges` (RFC 9110 §15.3.7.2). To send fewer is allowed too.
+    /// Several parts, with 206 and `multipart/byteranges` (RFC 9110 §15.3.7.2). A server may send
+    /// fewer.
     Parts(RangeParts),
     /// Nothing, with 416 and `Content-Range: bytes */length`.
     Unsatisfiable,
 }
 
-/// Parts of a representation that neither overlap nor lie close together, in the order in which they were asked for.
+/// Parts of a representation, in the order in which they were asked for. They neither overlap nor
+/// lie close together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RangeParts {
     parts: [(u64, u64); PARTS_MAX],
@@ -31,14 +34,15 @@ pub struct RangeParts {
 }
 
 impl RangeParts {
-    /// Offsets of the first and the last byte of each.
+    /// Returns the offsets of the first and the last byte of each part.
     #[must_use]
     pub fn as_slice(&self) -> &[(u64, u64)] {
         &self.parts[..self.len]
     }
 
-    /// Adds a part. What overlaps it or is so near that a part of its own would take more than the gap is put together with
-    /// it, in the place of the first of them. `false`: there are too many.
+    /// Adds a part. It is merged with those that overlap it, or are so near that another part's
+    /// head would take more than the gap, in the place of the first of them. Returns whether there
+    /// was room.
     fn add(&mut self, mut first: u64, mut last: u64) -> bool {
         let mut at = self.len;
         let mut looked_at = 0;
@@ -52,7 +56,7 @@ impl RangeParts {
             self.parts.copy_within(looked_at + 1..self.len, looked_at);
             self.len -= 1;
             at = at.min(looked_at);
-            // It has grown: those that were apart before may not be any more.
+            // The part has grown, so others that were apart before may touch it now.
             looked_at = 0;
         }
         if self.len == PARTS_MAX {
@@ -65,16 +69,18 @@ impl RangeParts {
     }
 }
 
-/// Parts in one answer: more are refused by sending all (RFC 9110 §14.2 allows to ignore Range, and names many small
-/// ranges as a reason).
+/// Parts in one response. A request for more gets all of the representation: RFC 9110 §14.2 allows
+/// to ignore Range, and names many small ranges as a reason.
 pub const PARTS_MAX: usize = 8;
-/// Bytes between two parts that are sent along, about what the head of a part takes (RFC 9110 §15.3.7.2).
+/// Bytes of a gap between two parts that is sent along, about as long as the head of a part (RFC
+/// 9110 §15.3.7.2).
 const GAP_MAX: u64 = 80;
 
 /// Evaluates Range and If-Range for a representation of `length` bytes.
 ///
-/// A server may ignore Range (RFC 9110 §14.2), and this one does where it is malformed, sent twice, in
-/// another unit than bytes, or asks for more than eight ranges. Numbers beyond 64 bits count as the largest.
+/// A server may ignore Range (RFC 9110 §14.2). This one does when it is malformed, sent twice, in
+/// another unit than bytes, or asks for more than eight ranges. Numbers beyond 64 bits count as the
+/// largest.
 #[must_use]
 pub fn range(request: &Request<'_>, validators: &Validators<'_>, length: u64) -> RangeSelection {
     // RFC 9110 §14.2: Range is defined for GET only.
@@ -90,7 +96,7 @@ pub fn range(request: &Request<'_>, validators: &Validators<'_>, length: u64) ->
     span
 }
 
-/// Whether the client's copy, of which it has a part, is still current (RFC 9110 §13.1.5).
+/// Returns whether the client's copy, of which it has a part, is still current (RFC 9110 §13.1.5).
 ///
 /// A weak tag never matches, and a date never does: it is a strong validator only where the server
 /// knows that the content did not change without the date changing too (§8.8.2.2). The dates of
@@ -109,7 +115,7 @@ enum Spec {
     Suffix(u64),
 }
 
-/// What a Range field asks for; `None` when it is to be ignored.
+/// Reads a Range field; `None` when it is to be ignored.
 fn set(value: &[u8], length: u64) -> Option<RangeSelection> {
     let equals = memchr::memchr(b'=', value)?;
     let (unit, set) = (&value[..equals], &value[equals + 1..]);
@@ -126,12 +132,14 @@ fn set(value: &[u8], length: u64) -> Option<RangeSelection> {
             Spec::FromTo(first, last) if first < length => {
                 parts.add(first, last.min(length - 1)).then_some(())?;
             }
-            // RFC 9110 §14.1.2: a suffix longer than the representation is all of it, also when that is nothing.
+            // RFC 9110 §14.1.2: a suffix longer than the representation is all of it, also when
+            // that is nothing.
             Spec::Suffix(count) if count > 0 && length == 0 => whole = true,
             Spec::Suffix(count) if count > 0 => {
                 parts.add(length.saturating_sub(count), length - 1).then_some(())?;
             }
-            // One that cannot be satisfied says nothing as long as another can (RFC 9110 §14.1.2).
+            // A range that cannot be satisfied does not matter as long as another can (RFC 9110
+            // §14.1.2).
             Spec::FromTo(..) | Spec::Suffix(_) => {}
         }
     }
@@ -159,7 +167,7 @@ impl Spec {
     }
 }
 
-/// A run of digits; `None` when there are none or something else is among them.
+/// Reads a run of digits; `None` when there are none or other characters among them.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -1,5 +1,6 @@
-//! The same bytes to this implementation and to Python's h2 and hpack, which share nothing with it: on valid input both agree, on
-//! mutated input neither takes what the other refuses, but for differences that are named here.
+//! The same bytes to this implementation and to Python's h2 and hpack, which share nothing with it:
+//! on valid input both agree, on mutated input neither takes what the other refuses, but for
+//! differences that are named here.
 
 use crate::lab::*;
 use crate::skip::skip;
@@ -123,8 +124,8 @@ fn mutated_blocks_to_another_decoder() {
                 over = true;
                 neither += 1;
             }
-            // hpack takes size updates anywhere, though RFC 7541 §4.2 has them at the beginning only, and integers of any
-            // length, which §5.1 lets us bound.
+            // hpack takes size updates anywhere, though RFC 7541 §4.2 has them at the beginning
+            // only, and integers of any length, which §5.1 lets us bound.
             (Err("a table size update behind a field" | "an integer beyond 28 bits"), Some(_)) => over = true,
             (ours, theirs) => panic!("{}: ours {ours:?}, theirs {theirs:?}", hex(&wire)),
         }
@@ -208,8 +209,8 @@ fn is_known(ours: Option<&str>, theirs: &str) -> bool {
     match (ours, theirs) {
         // It waits for the end of a frame before it looks at its size.
         (Some("a frame larger than allowed"), "-") => true,
-        // h2 forgives the first on streams that the client has reset, though RFC 9113 §5.1 calls for STREAM_CLOSED, and the
-        // second on idle ones, though §6.4 calls for PROTOCOL_ERROR.
+        // h2 forgives the first on streams that the client has reset, though RFC 9113 §5.1 calls
+        // for STREAM_CLOSED, and the second on idle ones, though §6.4 calls for PROTOCOL_ERROR.
         (Some("a frame on a stream that has ended" | "RST_STREAM on a stream that was not opened"), "-") => {
             true
         }

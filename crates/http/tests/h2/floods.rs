@@ -6,7 +6,8 @@ use std::time::Duration;
 
 const CALM: u32 = ErrorCode::EnhanceYourCalm as u32;
 
-/// Feeds `wire(0)`, `wire(1)` … and takes what is sent; how many it took until the connection ended, of at most 5,000.
+/// Feeds `wire(0)`, `wire(1)` … and takes what is sent; how many it took until the connection
+/// ended, of at most 5,000.
 fn until_calm(lab: &mut Lab, flood: Flood, mut wire: impl FnMut(&mut Lab, u32) -> Vec<u8>) -> u32 {
     for nth in 0..5_000 {
         let wire = wire(lab, nth);
@@ -51,7 +52,8 @@ fn rapid_reset() {
 
 #[test]
 fn resets_that_the_server_is_made_to_send() {
-    // CVE-2025-8671: malformed requests, windows that overflow, frames on half-closed streams, refused streams
+    // CVE-2025-8671: malformed requests, windows that overflow, frames on half-closed streams,
+    // refused streams
     let bad = with(GET, &[("Upper", "x")]);
     let malformed = |_: &mut Lab, n: u32| frame(HEADERS, WHOLE, 2 * n + 1, &bad);
     assert_eq!(until_calm(&mut Lab::new(), Flood::Errors, malformed), 128);
@@ -99,7 +101,7 @@ fn frames_that_say_nothing() {
     let mut lab = Lab::new();
     lab.feed(&frame(HEADERS, END_HEADERS, 1, POST));
     assert_eq!(until_calm(&mut lab, Flood::Empty, |_, _| frame(DATA, PADDED, 1, b"\x02\0\0")), 64);
-    // Kinds that nobody knows, and frames for streams that were reset here
+    // Unknown types, and frames for streams that were reset here
     assert_eq!(until_calm(&mut Lab::new(), Flood::Ignored, |_, _| frame(0xbe, 0, 0, b"")), 512);
     let mut lab = Lab::new();
     lab.feed(&frame(HEADERS, END_HEADERS, 1, &with(POST, &[("Upper", "x")])));
@@ -156,7 +158,8 @@ fn windows_opened_byte_by_byte() {
     lab.feed(&get(1));
     lab.answer(1, 1 << 20);
     assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(1, 1)), 1024);
-    // Clients that open both windows for each frame that they have read, however small, may do so forever.
+    // Clients that open both windows for each frame that they have read, however small, may do so
+    // forever.
     let mut lab = Lab::new();
     for nth in 0..5_000 {
         let stream = 2 * nth + 1;
@@ -167,7 +170,8 @@ fn windows_opened_byte_by_byte() {
         lab.asked.clear();
     }
     assert_eq!(lab.connection.error(), None);
-    // So may a client whose windows are small, as nghttp's with --window-bits=10, in an answer that needs many of them.
+    // So may a client whose windows are small, as nghttp's with --window-bits=10, in an answer that
+    // needs many of them.
     let mut lab = Lab::with(&Limits::default(), &[(4, 1023)]);
     lab.feed(&get(1));
     lab.answer(1, 5_000 * 1023);
@@ -307,7 +311,8 @@ fn windows_of_streams_that_are_over() {
     lab.answer(1, 100);
     lab.sent();
     assert_eq!(until_calm(&mut lab, Flood::Windows, |_, _| window_update(1, 65_536)), 1024);
-    // Clients that open the window of a stream when its answer has ended, once for each frame that came, may do so forever,
+    // Clients that open the window of a stream when its answer has ended, once for each frame that
+    // came, may do so forever,
     let mut lab = Lab::with(&Limits::default(), &[(4, 1 << 30)]);
     lab.feed(&window_update(0, 1 << 30));
     for nth in 0..20 {
@@ -347,7 +352,8 @@ fn windows_of_streams_that_are_over() {
 
 #[test]
 fn nothing_is_read_while_nothing_can_be_sent() {
-    // 100 answers with heads of a kilobyte, to a peer that does not read: it gets no further than 24 KiB and one more head.
+    // 100 answers with heads of a kilobyte, to a peer that does not read: it gets no further than
+    // 24 KiB and one more head.
     let mut lab = Lab::new();
     let more = format!("X: {}\r\n", "x".repeat(1000));
     let answer = sitar_http::h2::ResponseHead {

@@ -103,7 +103,8 @@ fn what_is_received_stays_within_both_windows() {
     let flow = ErrorCode::FlowControlError;
     let post = |stream| frame(HEADERS, END_HEADERS, stream, POST);
     let full = |stream| frame(DATA, 0, stream, &[0; 16_384]);
-    // §6.9.1: a stream's window is not renewed: nobody waits for the content. Its answer is still to come.
+    // §6.9.1: a stream's window is not renewed: the content is not wanted. Its answer is still
+    // to come.
     let mut lab = Lab::new();
     lab.feed(&post(1));
     (0..3).for_each(|_| lab.feed(&full(1)));

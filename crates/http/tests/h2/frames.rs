@@ -95,7 +95,8 @@ fn places() {
     // §6.10: CONTINUATION without HEADERS
     ends_connection(&frame(CONTINUATION, END_HEADERS, 1, GET), protocol);
     ends_connection(&[get(1), frame(CONTINUATION, END_HEADERS, 1, GET)].concat(), protocol);
-    // §6.2, §6.10: within a header block nothing else, not even what would be ignored, and on no other stream
+    // §6.2, §6.10: within a header block nothing else, not even what would be ignored, and on no
+    // other stream
     let open = frame(HEADERS, END_STREAM, 1, &GET[..2]);
     for other in [
         frame(PING, 0, 0, &[0; 8]),
@@ -121,7 +122,7 @@ fn settings_with_values_that_they_cannot_have() {
     // RFC 9218 §2.1: neither 0 nor 1, and changed
     ends_connection(&settings(&[(9, 2)]), ErrorCode::ProtocolError);
     ends_connection(&settings(&[(9, 1)]), ErrorCode::ProtocolError);
-    // All at their limits, and one that nobody knows
+    // All at their limits, and an unknown one
     let mut lab = Lab::new();
     let list = [(1, 0), (2, 1), (3, 0), (4, 0x7fff_ffff), (5, 0xff_ffff), (6, 0), (9, 0), (0xbabe, 7)];
     lab.feed(&settings(&list));
@@ -131,14 +132,16 @@ fn settings_with_values_that_they_cannot_have() {
 
 #[test]
 fn what_is_to_be_ignored() {
-    // §5.5: unknown kinds, anywhere but within a header block; §4.1: unknown flags and the reserved bit
+    // §5.5: unknown kinds, anywhere but within a header block; §4.1: unknown flags and the reserved
+    // bit
     is_ignored(&frame(0xbe, 0xff, 0, b"whatever"));
     is_ignored(&frame(0x0b, 0, 77, &[0; 16_384]));
     is_ignored(&frame(SETTINGS, ACK | 0xf0, 0, &[]));
     is_ignored(&frame(WINDOW_UPDATE, 0xff, 0x8000_0000, &[0x80, 0, 4, 0]));
     // §6.3: PRIORITY on a stream in any state, even one that depends on itself (§5.3.2)
     is_ignored(&frame(PRIORITY, 0, 5, &[0x80, 0, 0, 5, 255]));
-    // §6.8: the client's GOAWAY with a code and words that nobody knows. It ends the connection when nothing is open.
+    // §6.8: the client's GOAWAY with an unknown code and words. It ends the connection
+    // when nothing is open.
     let mut lab = Lab::new();
     lab.feed(&[get(1), frame(GOAWAY, 0, 0, b"\0\0\0\0\xff\xff\xff\xffbye")].concat());
     lab.answer(1, 3);

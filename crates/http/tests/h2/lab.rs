@@ -231,7 +231,8 @@ impl Lab {
         frames(&wire)
     }
 
-    /// The code of the GOAWAY that ends the connection, which nothing but settings and the like may go before.
+    /// The code of the GOAWAY that ends the connection, which nothing but settings and the like may
+    /// go before.
     pub(crate) fn failure(&mut self) -> Option<u32> {
         let frames = self.sent();
         let goaway = frames.iter().find(|frame| frame.kind == GOAWAY)?;
@@ -273,8 +274,8 @@ pub(crate) fn ends_connection(wire: &[u8], code: ErrorCode) {
     assert_eq!(lab.failure(), Some(code as u32), "in pieces: {}", wire.escape_ascii());
 }
 
-/// After greetings, `wire` makes the server reset `stream` with this code and go on, however its bytes come. Streams below
-/// 1001 may be used in it.
+/// After greetings, `wire` makes the server reset `stream` with this code and go on, however its
+/// bytes come. Streams below 1001 may be used in it.
 pub(crate) fn ends_stream(wire: &[u8], stream: u32, code: ErrorCode) {
     for step in [wire.len(), 1] {
         let mut lab = Lab::new();

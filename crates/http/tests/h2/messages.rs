@@ -1,4 +1,5 @@
-//! Requests and answers (RFC 9113 §8): malformed ones are errors of their stream (§8.1.1), never of the connection.
+//! Requests and answers (RFC 9113 §8): malformed ones are errors of their stream (§8.1.1), never of
+//! the connection.
 
 use crate::lab::*;
 use sitar_http::h2::{ErrorCode, Limits, ResponseHead, field_block};
@@ -49,7 +50,8 @@ fn pseudo_header_fields() {
     malformed(b"\x82\x87\x87\x84\x41\x01a");
     malformed(b"\x82\x87\x84\x84\x41\x01a");
     malformed(b"\x82\x87\x84\x41\x01a\x41\x01a");
-    // §8.3: none behind a field, none that is for answers, none that is unknown; :protocol (RFC 8441) was not offered
+    // §8.3: none behind a field, none that is for answers, none that is unknown; :protocol (RFC
+    // 8441) was not offered
     malformed(&[&with(b"\x82\x87\x84", &[("accept", "*/*")])[..], b"\x41\x01a"].concat());
     malformed(&[GET, b"\x88"].concat());
     malformed(&with(GET, &[(":foo", "x")]));
@@ -97,7 +99,8 @@ fn connect() {
 
 #[test]
 fn fields() {
-    // §8.2, §8.2.1: names are tokens in lower case, values have no control characters and no space at their ends
+    // §8.2, §8.2.1: names are tokens in lower case, values have no control characters and no space
+    // at their ends
     for (name, value) in [
         ("Accept", "x"),
         ("", "x"),
@@ -156,7 +159,8 @@ fn the_length_of_content() {
 
 #[test]
 fn requests_that_are_refused_with_an_answer() {
-    // Not malformed, but more than this server takes, or nothing that it can do; the same answers as in HTTP/1.
+    // Not malformed, but more than this server takes, or nothing that it can do; the same answers
+    // as in HTTP/1.
     let rejected = |block: &[u8]| asked(block).rejection.map(|rejection| rejection.status.code());
     assert_eq!(rejected(&with(GET, &[("expect", "tea")])), Some(417));
     assert_eq!(rejected(&with(GET, &[("expect", "100-continue")])), None);
@@ -168,7 +172,8 @@ fn requests_that_are_refused_with_an_answer() {
     // A path of 8,193 bytes: 0x7f 0x82 0x3f
     let long = [&b"\x82\x87\x41\x01a\x04\x7f\x82\x3f/"[..], &[b'x'; 8192]].concat();
     assert_eq!(rejected(&long), Some(414));
-    // §6.5.2, §10.5.1: a list of more than 16 KiB, and the block that made it keeps the table in step
+    // §6.5.2, §10.5.1: a list of more than 16 KiB, and the block that made it keeps the table in
+    // step
     let mut big = with(GET, &[]);
     big.extend(b"\x40\x01n\x7f\xa1\x1e");
     big.extend([b'v'; 4000]);
@@ -192,7 +197,8 @@ fn the_bytes_of_an_answer() {
         fields: &[b"X-Two: 2\r\n"],
         content_length: Some(5),
     };
-    // RFC 7541 §6.3: the first block says that the table is empty; then :status 200, date, content-length 5.
+    // RFC 7541 §6.3: the first block says that the table is empty; then :status 200, date,
+    // content-length 5.
     let mut out = [0; 512];
     let len = lab.connection.respond_now(&mut lab.shared, 1, &answer, b"hello", &mut out).unwrap();
     let head =

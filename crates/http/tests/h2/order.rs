@@ -33,7 +33,8 @@ fn two_frames(requests: &[(u32, &str)]) -> Lab {
 /// Frames of one record each: heads are out of the way.
 fn order_in_records(lab: &mut Lab) -> Vec<u32> {
     let mut heads = vec![0; 4096];
-    // One head of some 50 bytes for each stream; content is not cut as small as what is left of the room.
+    // One head of some 50 bytes for each stream; content is not cut as small as what is left of the
+    // room.
     let len = lab.connection.poll_send(&mut lab.shared, &mut heads[..60 * lab.connection.streams()]);
     assert!(frames(&heads[..len]).iter().all(|frame| frame.kind == HEADERS));
     order(lab)

@@ -1,4 +1,5 @@
-//! Random frames, mostly of the right form: the property of the fuzz target, on inputs that get past the first frame.
+//! Random frames, mostly of the right form: the property of the fuzz target, on inputs that get
+//! past the first frame.
 
 use crate::lab::*;
 use proptest::prelude::*;

@@ -2,8 +2,8 @@
 
 use sitar_http::h1::{BodyDrain, Drained, Framing, Limits};
 
-/// The first byte says how long the body is (0: chunked) and into what pieces it is cut; the rest is what a
-/// client sends.
+/// The first byte says how long the body is (0: chunked) and into what pieces it is cut; the rest
+/// is what a client sends.
 pub(crate) fn check(data: &[u8]) {
     let Some((&control, wire)) = data.split_first() else { return };
     let limits = Limits { body: 200, ..Limits::default() };

@@ -1,4 +1,5 @@
-//! A connection of HTTP/2 does the same however its bytes arrive, and stays within its bounds whatever they are.
+//! A connection of HTTP/2 does the same however its bytes arrive, and stays within its bounds
+//! whatever they are.
 
 use sitar_http::h2::{Connection, ContentSource, ErrorCode, Limits, PREFACE, ResponseHead, SharedBuffers};
 use sitar_http::{Method, Status};
@@ -26,8 +27,8 @@ struct Outcome {
     sent: Vec<u8>,
 }
 
-/// `data`: one byte says how many bytes come at a time in the second run, the others are what a client sends behind its
-/// preface.
+/// `data`: one byte says how many bytes come at a time in the second run, the others are what a
+/// client sends behind its preface.
 pub(crate) fn check(data: &[u8]) {
     let Some((&step, wire)) = data.split_first() else { return };
     let whole = run(wire, wire.len().max(1));
@@ -111,8 +112,8 @@ fn send(connection: &mut Connection<Zeros>, shared: &mut SharedBuffers<Zeros>, o
     }
 }
 
-/// Whole frames of the kinds that a server sends, content within the connection's window as it was at first, as long as nothing
-/// else was said.
+/// Whole frames of the kinds that a server sends, content within the connection's window as it was
+/// at first, as long as nothing else was said.
 fn check_frames(mut wire: &[u8]) {
     while let [a, b, c, kind, _, rest @ ..] = wire {
         let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;

@@ -1,4 +1,5 @@
-//! Header blocks: whatever comes, the decoder stays within its bounds, and what the encoder writes is read back.
+//! Header blocks: whatever comes, the decoder stays within its bounds, and what the encoder writes
+//! is read back.
 
 use sitar_http::h2::field_block;
 use sitar_http::h2::testing::{BLOCK_MAX, Hpack};

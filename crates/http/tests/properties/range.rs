@@ -3,8 +3,8 @@
 use sitar_http::semantics::{PARTS_MAX, RangeSelection, Validators, range};
 use sitar_http::{Field, Method, Request, RequestTarget};
 
-/// The length of the body in decimal on the first line, Range on the second, If-Range on the third if there
-/// is one.
+/// The length of the body in decimal on the first line, Range on the second, If-Range on the third
+/// if there is one.
 pub(crate) fn check(data: &[u8]) {
     let mut lines = data.splitn(3, |&byte| byte == b'\n');
     let length = lines.next().and_then(|line| std::str::from_utf8(line).ok()?.parse().ok()).unwrap_or(1000);

@@ -1,4 +1,4 @@
-//! What every handshake of a server has in common.
+//! The configuration that all handshakes of a server share.
 
 use super::identity::Identity;
 use super::keys::{Catcher, tell_server_name};
@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The configuration of a server. Clones share everything, ticket keys included, so that a session that one shard made
-/// can be resumed on another.
+/// The configuration of a server. Clones share everything, ticket keys included, so that a session
+/// that one shard made can be resumed on another.
 #[derive(Clone)]
 pub struct Config {
     server: Arc<ServerConfig>,
@@ -23,14 +23,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration with new ticket keys, for TLS 1.3 and 1.2.
+    /// Creates a configuration with new ticket keys, for TLS 1.3 and 1.2.
     ///
-    /// A client gets the identity whose certificate names the server it asked for: the exact name, else a wildcard, else
-    /// the first identity. Among several that fit, the first one that the client can verify, so that an ECDSA and an RSA certificate may
-    /// stand side by side. `alpn` is in order of preference; a client that offers other protocols only is refused.
+    /// A client gets the identity whose certificate names the host that it asks for: the exact
+    /// name, else a wildcard, else the first identity. Among several that fit it gets the first one
+    /// that it can verify, so that an ECDSA and an RSA certificate may stand side by side. `alpn`
+    /// is in order of preference; a client that offers only other protocols is refused.
     ///
-    /// Tickets are sealed under keys that nobody but this configuration has. A new one is made every six hours, and the one
-    /// before it still opens, so a ticket lives for six to twelve hours.
+    /// Tickets are sealed under keys that only this configuration has. A new key is made every six
+    /// hours, and the one before it still opens, so a ticket lives for six to twelve hours.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -38,7 +39,8 @@ impl Config {
         Self::with_min_version(identities, alpn, Version::Tls12)
     }
 
-    /// The same, for version `min` and later ones only; others are refused with protocol_version.
+    /// Creates a configuration for version `min` and later ones only; others are refused with
+    /// protocol_version.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -51,7 +53,8 @@ impl Config {
         Self::build(identities, alpn, min, tickets)
     }
 
-    /// A configuration that goes on with the ticket keys and versions of this one: after a reload, clients still resume.
+    /// Creates a configuration with the ticket keys and versions of this one, so that clients still
+    /// resume after a reload.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -60,19 +63,19 @@ impl Config {
         Ok(Self { seals_max: self.seals_max, ..renewed })
     }
 
-    /// Lets a sending key seal no more than `max` records, should its AEAD allow more. For tests of what happens at the limit.
+    /// Limits a sending key to `max` records, should its AEAD allow more; for tests of the limit.
     #[must_use]
     pub fn limit_seals(self, max: u64) -> Self {
         Self { seals_max: Some(max), ..self }
     }
 
-    /// What seals the tickets; for tests.
+    /// Returns the ticketer; for tests.
     #[cfg(test)]
     pub(crate) fn tickets(&self) -> &dyn ProducesTickets {
         &*self.server.ticketer
     }
 
-    /// With other ticket keys; for tests.
+    /// Replaces the ticketer; for tests.
     #[cfg(test)]
     pub(crate) fn with_tickets(self, tickets: Arc<dyn ProducesTickets>) -> Self {
         let mut server = (*self.server).clone();
@@ -131,7 +134,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Why there is no configuration.
+/// The reason why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -139,7 +142,7 @@ pub enum ConfigError {
     NoIdentity,
     /// An ALPN protocol name is empty or longer than 255 bytes.
     BadProtocolName,
-    /// The TLS library refused; in its words.
+    /// The TLS library refused, in its words.
     Library(String),
 }
 
@@ -155,13 +158,13 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Chooses an identity by the name in the ClientHello.
+/// The identities of a server, of which the name in the ClientHello chooses one.
 #[derive(Debug)]
 struct Identities {
     /// In the order given; never empty.
     all: Vec<Arc<CertifiedKey>>,
     exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// By what follows `*.`.
+    /// Identities of wildcards, by the name behind `*.`.
     wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 

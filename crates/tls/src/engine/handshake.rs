@@ -13,23 +13,24 @@ use std::fmt;
 
 /// A connection that is still negotiating.
 pub struct Handshake {
-    /// Boxed: it is large, and it is gone when the handshake is.
+    /// In a box, because it is large and goes with the handshake.
     rustls: Box<UnbufferedServerConnection>,
-    /// What the peer sent and rustls has not consumed, at most [`INPUT_MAX`] bytes.
+    /// Bytes from the peer that rustls has not consumed, at most [`INPUT_MAX`].
     input: Vec<u8>,
-    /// How much of `input` rustls has been shown: whole records, never one more than it asked for. Otherwise it would
-    /// decrypt data that belongs to the record layer.
+    /// The length of `input` that rustls has been shown: whole records, never one more than it
+    /// asked for. Otherwise it would decrypt data that belongs to the record layer.
     shown: usize,
     /// Nothing has been given to rustls yet, so this could still be plain HTTP.
     first: bool,
-    /// What has been sent may be followed by what is encrypted, so that from here on alerts are rustls' business alone.
+    /// The last flight may be followed by encrypted records, so from here on only rustls sends
+    /// alerts.
     sealing: bool,
     caught: Caught,
     seals_max: Option<u64>,
 }
 
 impl Handshake {
-    /// Waits for a ClientHello.
+    /// Starts a handshake, which waits for a ClientHello.
     ///
     /// # Errors
     /// [`HandshakeError::Ours`], should the TLS library refuse the configuration.
@@ -47,13 +48,14 @@ impl Handshake {
         })
     }
 
-    /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent: also on failure, where it
-    /// is the alert, and also when done, where it comes before the first record that is sealed.
+    /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent. On
+    /// failure that is the alert; when done, it has to be sent before the first record that is
+    /// sealed.
     pub fn on_bytes(self, input: &[u8], out: &mut Vec<u8>) -> HandshakeStep {
         let mut has_worked = false;
         let step = stack::below(|| self.work(input, out, &mut has_worked));
-        // Not for each piece of a record: most of what a slow or hostile peer sends computes
-        // nothing.
+        // Not for each piece of a record: most pieces that a slow or hostile peer sends cause no
+        // computation.
         if has_worked {
             stack::overwrite();
         }
@@ -63,7 +65,7 @@ impl Handshake {
     /// `has_worked` is set as soon as rustls has been given a record.
     fn work(mut self, mut input: &[u8], out: &mut Vec<u8>, has_worked: &mut bool) -> HandshakeStep {
         loop {
-            // In portions, so that what is kept stays bounded however much comes at once.
+            // In portions, so that the input that is kept stays bounded however much comes at once.
             let room = INPUT_MAX - self.input.len();
             let (portion, later) = input.split_at(room.min(input.len()));
             if portion.is_empty() && !input.is_empty() {
@@ -128,8 +130,8 @@ impl Handshake {
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
                     return Err(HandshakeError::Closed.into());
                 }
-                // ReadTraffic and ReadEarlyData: neither can come as long as records are shown singly and early
-                // data is refused. Better an error than data that is lost.
+                // ReadTraffic and ReadEarlyData: neither can come as long as records are shown
+                // singly and early data is refused. Better an error than data that is lost.
                 Ok(_) => {
                     return Err(HandshakeError::ours("data before the end of the handshake").into());
                 }
@@ -166,7 +168,8 @@ impl Handshake {
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
         let end = if !CONTENT_TYPES.contains(&content_type) || major != 3 || len > RECORD_BODY_MAX {
-            // rustls refuses it by its header, with the right alert: no need to wait for a body that may never come.
+            // rustls refuses it by its header, with the right alert: no need to wait for a body
+            // that may never come.
             self.input.len()
         } else {
             self.shown + HEADER + len
@@ -178,7 +181,8 @@ impl Handshake {
         more
     }
 
-    /// Looks at the next record, as long as we do not seal, for what rustls does not mind or answers by another alert.
+    /// Checks the next record, as long as nothing is encrypted, for faults that rustls accepts or
+    /// answers by another alert.
     fn check_next(&self) -> Result<(), Failure> {
         let Some(&[content_type, _, _, high, low]) = self.input[self.shown..].first_chunk() else {
             return Ok(());
@@ -203,11 +207,11 @@ impl Handshake {
         Err(Failure { error: HandshakeError::Peer(Reason(Cause::Peer(fault, why))), alert })
     }
 
-    /// After an error: what rustls has queued, the alert last.
+    /// Appends what rustls has queued before an error, the alert last.
     fn flush(&mut self, out: &mut Vec<u8>) {
         for _ in 0..FLUSH_MAX {
-            // Only as long as something is queued: then rustls does not look at the input, of which it may still hold
-            // positions that are no longer right.
+            // Only as long as something is queued: then rustls does not look at the input, of which
+            // it may still hold positions that are no longer right.
             if !self.rustls.wants_write() {
                 return;
             }
@@ -221,7 +225,7 @@ impl Handshake {
         }
     }
 
-    /// What is to be said where rustls is not asked or says nothing.
+    /// Appends an alert in the clear, where rustls is not asked or sends none.
     fn alert_in_clear(&self, alert: Alert, out: &mut Vec<u8>) {
         if !self.sealing {
             let [level, code] = alert.encode();
@@ -268,7 +272,7 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// What a handshake became.
+/// The state of a handshake after some bytes.
 #[derive(Debug)]
 pub enum HandshakeStep {
     /// It needs more from the peer.
@@ -287,10 +291,10 @@ pub struct Established {
     pub records: Records,
     /// The protocol agreed on by ALPN, if the client offered any.
     pub alpn: Option<Vec<u8>>,
-    /// The host name that the client asked for (RFC 6066 §3), if any: a DNS name in lower case of at
-    /// most 253 bytes. Of two ClientHello messages the first counts.
+    /// The host name that the client asked for (RFC 6066 §3), if any: a DNS name in lower case of
+    /// at most 253 bytes. Of two ClientHello messages the first counts.
     pub server_name: Option<Box<str>>,
-    /// By a ticket of an earlier connection.
+    /// Whether a ticket of an earlier connection was used.
     pub resumed: bool,
     /// The version agreed on.
     pub version: Version,
@@ -298,7 +302,8 @@ pub struct Established {
     pub suite: Option<&'static str>,
     /// The key exchange by its IANA name; `None` when resumed in TLS 1.2, which has none.
     pub key_exchange: Option<&'static str>,
-    /// What the peer sent behind its handshake, still encrypted: the record layer must be given it first.
+    /// Bytes behind the peer's handshake, still encrypted: the record layer must be given them
+    /// first.
     pub rest: Vec<u8>,
 }
 
@@ -306,20 +311,21 @@ pub struct Established {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The peer speaks HTTP without TLS; an answer in plain text will reach it.
+    /// The peer speaks HTTP without TLS; a response in plain text will reach it.
     PlainHttp {
-        /// Its method is HEAD: the answer has no content (RFC 9110 §9.3.2).
+        /// Its method is HEAD, so the response has no content (RFC 9110 §9.3.2).
         head: bool,
     },
     /// The peer sent more than a handshake can need.
     TooLarge,
     /// The peer ended the connection during the handshake.
     Closed,
-    /// The peer gave up, with this alert; [`Alert::name`] names it. A browser that does not trust the certificate ends here.
+    /// The peer gave up, with this alert; [`Alert::name`] names it. A browser that does not trust
+    /// the certificate ends here.
     PeerAlert(u8),
-    /// The peer broke the protocol, or there is nothing that both sides speak.
+    /// The peer broke the protocol, or both sides have no parameters in common.
     Peer(Reason),
-    /// Our fault.
+    /// A fault of this side.
     Ours(Reason),
 }
 
@@ -424,7 +430,7 @@ enum Progress {
     Complete,
 }
 
-/// An error, and what to tell the peer where rustls tells it nothing.
+/// An error, and the alert to send where rustls sends none.
 struct Failure {
     error: HandshakeError,
     alert: Alert,
@@ -438,7 +444,7 @@ impl Failure {
             Error::PeerMisbehaved(MessageInterleavedWithHandshakeMessage | TooManyEmptyFragments) => {
                 Alert::UnexpectedMessage
             }
-            // Such as a message whose header announces too much.
+            // For example a message whose header announces too much.
             _ => Alert::DecodeError,
         };
         Self { error: HandshakeError::from_rustls(error), alert }
@@ -457,7 +463,8 @@ enum Turn {
     Complete,
 }
 
-/// Appends what rustls wants sent. It copies from a buffer of its own, whose size only the first attempt tells.
+/// Appends the bytes that rustls wants to send. It copies from a buffer of its own; the first
+/// attempt shows the size.
 fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
     let start = out.len();
     let encoded = match data.encode(&mut []) {
@@ -479,7 +486,8 @@ fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result
     }
 }
 
-/// Whether there is a change_cipher_spec or an encrypted record of TLS 1.3 among these records.
+/// Returns whether there is a change_cipher_spec or an encrypted record of TLS 1.3 among these
+/// records.
 fn seals(mut records: &[u8]) -> bool {
     while let Some(&[content_type, _, _, high, low]) = records.first_chunk() {
         if matches!(content_type, CHANGE_CIPHER_SPEC | APPLICATION_DATA) {
@@ -492,15 +500,15 @@ fn seals(mut records: &[u8]) -> bool {
 }
 
 enum FirstBytes {
-    /// A method and the space behind it.
+    /// A method of HTTP and the space behind it.
     PlainHttp,
-    /// So far a method.
+    /// The beginning of a method.
     Unclear,
     NotHttp,
 }
 
-/// A ClientHello starts with byte 22, so letters are something else; HTTP methods are all capitals (RFC 9110 §9.1 and its
-/// registry).
+/// Tells HTTP from TLS. A ClientHello starts with byte 22, so letters are something else; HTTP
+/// methods are all capitals (RFC 9110 §9.1 and its registry).
 fn first_bytes(input: &[u8]) -> FirstBytes {
     let method = input.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
     match input.get(method) {
@@ -528,14 +536,16 @@ const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
 /// rustls takes no record body of this size or more, in either version.
 const RECORD_BODY_MAX: usize = (1 << 14) + 2048 - 1;
 
-/// Bytes kept from the peer. rustls takes handshake messages up to 64 KiB, but a client without a certificate sends a
-/// few kB at most, with post-quantum key shares and tickets. A record must fit.
+/// Bytes of the peer that are kept. rustls takes handshake messages up to 64 KiB, but a client
+/// without a certificate sends a few kB at most, with post-quantum key shares and tickets. A record
+/// must fit.
 const INPUT_MAX: usize = 32 * 1024;
 
-/// Bytes sent in answer to one piece of input: the certificate chain, which is bounded where it is read, and the rest of the flight.
+/// Bytes sent in answer to one piece of input: the certificate chain, which is bounded where it is
+/// read, and the rest of the flight.
 const OUTPUT_MAX: usize = 64 * 1024;
 
-/// More than rustls can have queued when it fails.
+/// Turns in which to fetch what rustls has queued when it fails: more than there can be.
 const FLUSH_MAX: usize = 8;
 
 const _: () = assert!(INPUT_MAX > HEADER + RECORD_BODY_MAX);

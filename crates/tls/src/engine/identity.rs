@@ -1,4 +1,4 @@
-//! Who the server says it is: a certificate chain and the key that belongs to it.
+//! The identity of a server: a certificate chain and the key that belongs to it.
 
 mod chain;
 mod content;
@@ -69,8 +69,8 @@ impl Identity {
         })
     }
 
-    /// The DNS names in the certificate, in lower case; one may start with `*.`. IP addresses are not among them, as no
-    /// client asks for one by name.
+    /// Returns the DNS names in the certificate, in lower case; one may start with `*.`. IP
+    /// addresses are not among them, as no client asks for one by name.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
@@ -199,7 +199,7 @@ fn dns_names(own: &CertificateDer<'_>) -> Result<Vec<String>, IdentityError> {
     Ok(own.valid_dns_names().map(str::to_ascii_lowercase).collect())
 }
 
-/// In words that do not repeat the content of a key file.
+/// Describes an error in words that do not repeat the content of a key file.
 fn describe(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no END line".to_owned(),
@@ -209,7 +209,8 @@ fn describe(error: &pem::Error) -> String {
     }
 }
 
-/// Bytes of DER. Real chains have 2 to 6 kB; a chain beyond this would be refused by clients, and every handshake would buffer it.
+/// Bytes of DER in a chain. Real chains have 2 to 6 kB. Clients would refuse a longer chain, and
+/// every handshake would buffer it.
 const CHAIN_MAX: usize = 48 * 1024;
 /// Certificates of a chain, which has two or three.
 const CERTIFICATES_MAX: usize = 32;

@@ -1,8 +1,9 @@
 //! Traffic secrets on their way from rustls to the record layer.
 //!
-//! rustls hands over keys, but not the secrets that the next keys are derived from: those stay in what it calls a kernel
-//! connection, 0.8 kB for each of ours. It does tell a key log the secrets, though, as soon as it has them. So they are caught
-//! there, and at the hand-over the keys derived from them must be the keys that rustls gives.
+//! rustls hands over keys, but not the secrets that the next keys are derived from. Those stay in
+//! what it calls a kernel connection, 0.8 kB for each of ours. But it passes the secrets to a key
+//! log as soon as it has them. They are caught there, and at the hand-over the keys derived from
+//! them must be the keys that rustls gives.
 
 use crate::record::{Aead, RecordError, Start};
 use rustls::crypto::cipher::{AeadKey, Iv};
@@ -10,7 +11,8 @@ use rustls::{ConnectionTrafficSecrets, KeyLog};
 use std::cell::RefCell;
 use zeroize::Zeroizing;
 
-/// The first traffic secrets of a TLS 1.3 connection; empty as long as they have not been told.
+/// The first traffic secrets of a TLS 1.3 connection, empty until they are known, and the host
+/// name.
 #[derive(Default)]
 pub(super) struct Caught {
     pub(super) client: Zeroizing<Vec<u8>>,
@@ -19,7 +21,8 @@ pub(super) struct Caught {
     pub(super) server_name: Option<Box<str>>,
 }
 
-/// The key log of every connection. Nothing is logged: what is told lies on this thread until [`Caught::collect`].
+/// The key log of every connection. Nothing is logged: a secret stays on this thread until
+/// [`Caught::collect`].
 #[derive(Debug)]
 pub(super) struct Catcher;
 
@@ -42,14 +45,15 @@ impl KeyLog for Catcher {
     }
 }
 
-/// Tells the host name in a ClientHello, which rustls shows only to those who choose a certificate.
+/// Leaves the host name of a ClientHello for [`Caught::collect`]. rustls shows it only to the code
+/// that chooses a certificate.
 pub(super) fn tell_server_name(name: Option<&str>) {
     TOLD.with_borrow_mut(|told| told.server_name = name.map(str::to_ascii_lowercase).map(Box::from));
 }
 
 impl Caught {
-    /// Takes what this thread's last call into rustls told. To be called after each, so that nothing is left for the next
-    /// connection.
+    /// Takes what this thread's last call into rustls left. It has to be called after each of them,
+    /// so that nothing is left for the next connection.
     pub(super) fn collect(&mut self) {
         TOLD.with_borrow_mut(|told| {
             for (mine, told) in [(&mut self.client, &mut told.client), (&mut self.server, &mut told.server)] {
@@ -69,7 +73,7 @@ impl Caught {
 const CLIENT: &str = "CLIENT_TRAFFIC_SECRET_0";
 const SERVER: &str = "SERVER_TRAFFIC_SECRET_0";
 
-/// Returns the key that rustls gives; in TLS 1.3 with the secret that it must come from.
+/// Returns the key that rustls gives, in TLS 1.3 with the secret that it must come from.
 ///
 /// All is borrowed: rustls wipes the copies that it made when it drops them.
 pub(crate) fn start<'a>(

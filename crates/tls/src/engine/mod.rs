@@ -1,8 +1,8 @@
-//! Everything that knows rustls.
+//! All code that knows rustls.
 //!
-//! The rest of the crate sees bytes, [`TrafficKey`](crate::record::TrafficKey) and the types below. rustls 0.23 is used in
-//! three ways that its next release may change: the unbuffered connection, the hand-over of its secrets, and an error that it
-//! answers by unexpected_message.
+//! The rest of the crate sees bytes, [`TrafficKey`](crate::record::TrafficKey) and the types below.
+//! Its next release may change three things of rustls 0.23 that are used here: the unbuffered
+//! connection, the hand-over of its secrets, and an error that it answers by unexpected_message.
 
 mod config;
 mod handshake;
@@ -20,11 +20,11 @@ use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 
-/// aws-lc-rs with the key exchanges that are meant to be offered, whatever its features make of its own list, and the
-/// cheapest suite first: the server's order counts, and none of them is weak.
+/// Returns aws-lc-rs with the key exchanges that are to be offered, whatever its features make of
+/// its own list, and the cheapest suite first: the server's order counts, and none of them is weak.
 ///
-/// rustls takes the client's first choice among these, and asks for no second round trip to get a better one: browsers put
-/// the post-quantum hybrid first themselves.
+/// rustls takes the client's first choice among these, and asks for no second round trip to get a
+/// better one: browsers put the post-quantum hybrid first themselves.
 fn provider() -> CryptoProvider {
     let aws_lc = aws_lc_rs::default_provider();
     let mut cipher_suites = strict::strict(aws_lc.cipher_suites);

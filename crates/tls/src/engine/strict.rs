@@ -1,8 +1,10 @@
-//! TLS 1.3 decryption during the handshake, with the rules of RFC 8446 that rustls breaks off for without the right alert.
+//! TLS 1.3 decryption during the handshake, with checks of RFC 8446 for which rustls sends the
+//! wrong alert or none.
 //!
-//! An alert or a handshake message without content (§5.4), a record that is all padding (§5.4) and a record between the pieces
-//! of a handshake message (§5.1) are to be answered by unexpected_message. rustls 0.23 says decode_error to the first and
-//! nothing to the others. All are found here, as soon as a record is decrypted.
+//! An alert or a handshake message without content (§5.4), a record that is all padding (§5.4) and
+//! a record between the fragments of a handshake message (§5.1) are to be answered by
+//! unexpected_message. rustls 0.23 answers the first by decode_error and the others by nothing. All
+//! are found here, as soon as a record is decrypted.
 
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter,
@@ -13,12 +15,12 @@ use rustls::{
 };
 use std::sync::OnceLock;
 
-/// The given suites, those of TLS 1.3 wrapped.
+/// Returns the given suites, those of TLS 1.3 wrapped.
 pub(super) fn strict(suites: Vec<SupportedCipherSuite>) -> Vec<SupportedCipherSuite> {
     suites.into_iter().map(wrapped).collect()
 }
 
-/// Suites live for ever, so each is wrapped once in a process.
+/// Returns the wrapped suite. Suites live for ever, so each is wrapped once in a process.
 fn wrapped(suite: SupportedCipherSuite) -> SupportedCipherSuite {
     static WRAPPED: [OnceLock<Tls13CipherSuite>; 3] = [const { OnceLock::new() }; 3];
     let SupportedCipherSuite::Tls13(inner) = suite else { return suite };
@@ -80,7 +82,7 @@ impl MessageDecrypter for StrictDecrypter {
         msg: InboundOpaqueMessage<'a>,
         seq: u64,
     ) -> Result<InboundPlainMessage<'a>, Error> {
-        // The only error of a decrypter's that rustls turns into unexpected_message.
+        // The only error of a decrypter that rustls turns into unexpected_message.
         let refused = PeerMisbehaved::IllegalMiddleboxChangeCipherSpec;
         let plain = match self.inner.decrypt(msg, seq) {
             Err(Error::PeerMisbehaved(PeerMisbehaved::IllegalTlsInnerPlaintext)) => {
@@ -103,13 +105,13 @@ impl MessageDecrypter for StrictDecrypter {
     }
 }
 
-/// Where one handshake message ends and the next begins.
+/// A tracker of the boundaries between handshake messages.
 #[derive(Default)]
 struct Messages {
     /// The header of the present message (RFC 8446 §4), as far as it has come.
     header: [u8; HEADER],
     len: usize,
-    /// Of its body, once the header is whole.
+    /// Bytes of its body to come, once the header is whole.
     missing: usize,
 }
 

@@ -17,7 +17,8 @@ pub enum Aead {
 }
 
 impl Aead {
-    /// Bytes of the nonce that each record carries (RFC 5288 §3; RFC 7905 and RFC 8446 need none).
+    /// Returns the bytes of the nonce that each record carries (RFC 5288 §3); 0 in RFC 7905 and RFC
+    /// 8446.
     pub(crate) fn explicit_nonce(self, version: Version) -> usize {
         match (version, self) {
             (Version::Tls12, Self::Aes128Gcm | Self::Aes256Gcm) => EXPLICIT_NONCE,
@@ -25,8 +26,9 @@ impl Aead {
         }
     }
 
-    /// Records that one key may seal. RFC 8446 §5.5 puts AES-GCM at 2^24.5 full records; one bit of margin more than
-    /// customary costs a KeyUpdate every 128 GiB. ChaCha20-Poly1305 is limited by the sequence number alone.
+    /// Returns the records that one key may seal. RFC 8446 §5.5 allows AES-GCM 2^24.5 full records;
+    /// the limit here is 2^23, which costs a KeyUpdate every 128 GiB. ChaCha20-Poly1305 is limited
+    /// by the sequence number alone.
     pub(crate) fn confidentiality_limit(self) -> u64 {
         match self {
             Self::Aes128Gcm | Self::Aes256Gcm => 1 << 23,
@@ -34,7 +36,7 @@ impl Aead {
         }
     }
 
-    /// Bytes of its key, at most [`KEY_MAX`].
+    /// Returns the bytes of its key, at most [`KEY_MAX`].
     pub(crate) fn key_len(self) -> usize {
         match self {
             Self::Aes128Gcm => 16,
@@ -43,24 +45,26 @@ impl Aead {
     }
 }
 
-/// One direction as the handshake leaves it, borrowed from where it lies.
+/// The key of one direction at the end of the handshake, borrowed from where it lies.
 pub(crate) struct Start<'a> {
     /// The next sequence number.
     pub(crate) seq: u64,
     pub(crate) aead: Aead,
     pub(crate) key: &'a [u8],
     pub(crate) iv: &'a [u8],
-    /// In TLS 1.3: what key and IV must come from.
+    /// In TLS 1.3, the secret that key and IV must come from.
     pub(crate) secret: Option<&'a [u8]>,
 }
 
 /// A key and its IV, and in TLS 1.3 the secret behind them, or a place for these. `Debug` is left
 /// out on purpose.
 ///
-/// All of it is put where it will stay, and wiped there, because a move would leave a copy behind.
+/// All of it is written where it will stay, and wiped there, because a move would leave a copy
+/// behind.
 ///
-/// What an AEAD computes with, the expanded key, takes five times the memory of all that is here. It is made when the
-/// first record needs it, and can be [dropped](Self::fold) while a connection has nothing to say.
+/// The expanded key, with which an AEAD computes, takes five times the memory of the rest. It is
+/// made when the first record needs it, and can be [dropped](Self::fold) while a connection is
+/// idle.
 pub(crate) struct TrafficKey {
     aead: Aead,
     /// The first [`Aead::key_len`] bytes are the key.
@@ -75,14 +79,13 @@ pub(crate) struct TrafficKey {
 pub(crate) const KEY_MAX: usize = 32;
 
 impl TrafficKey {
-    /// A place for a key.
+    /// Returns a place for a key.
     pub(crate) fn blank(aead: Aead) -> Self {
         let (key, iv) = (Zeroizing::new([0; KEY_MAX]), Zeroizing::new([0; NONCE_LEN]));
         Self { aead, key, iv, expanded: None, secret: None }
     }
 
-    /// Puts the key there. Fails when a length is wrong, and when the key does not come from the
-    /// secret.
+    /// Sets the key. Fails when a length is wrong, and when the key does not come from the secret.
     pub(crate) fn begin(&mut self, start: &Start<'_>) -> Result<(), RecordError> {
         match start.secret {
             Some(secret) => {
@@ -97,7 +100,7 @@ impl TrafficKey {
         }
     }
 
-    /// Fails when a length is wrong.
+    /// Sets key and IV. Fails when a length is wrong.
     pub(crate) fn set(&mut self, key: &[u8], iv: &[u8]) -> Result<(), RecordError> {
         if key.len() != self.aead.key_len() || iv.len() != NONCE_LEN {
             return Err(RecordError::Crypto);
@@ -107,7 +110,7 @@ impl TrafficKey {
         Ok(())
     }
 
-    /// The key of a TLS 1.3 traffic secret (RFC 8446 §7.3).
+    /// Derives the key of a TLS 1.3 traffic secret (RFC 8446 §7.3).
     pub(crate) fn derive_from(&mut self, secret: &[u8]) -> Result<(), RecordError> {
         self.secret.insert(Secret::blank(self.aead)).set(secret)?;
         self.derive()
@@ -132,12 +135,12 @@ impl TrafficKey {
         Start { seq, aead: self.aead, key: self.raw(), iv: &self.iv[..], secret }
     }
 
-    /// Gives back what the next record makes anew.
+    /// Drops the expanded key, which the next record makes again.
     pub(crate) fn fold(&mut self) {
         self.expanded = None;
     }
 
-    /// Whether a record would find the key expanded.
+    /// Returns whether there is no expanded key.
     #[cfg(test)]
     pub(crate) fn is_folded(&self) -> bool {
         self.expanded.is_none()
@@ -156,7 +159,7 @@ impl TrafficKey {
         Ok(())
     }
 
-    /// As it was derived, for a kernel that takes over.
+    /// Returns the key as it was derived, for a kernel that takes over.
     pub(crate) fn raw(&self) -> &[u8] {
         &self.key[..self.aead.key_len()]
     }
@@ -169,8 +172,9 @@ impl TrafficKey {
         self.aead
     }
 
-    /// The nonce of record `seq` (RFC 8446 §5.3, RFC 7905 §2). For TLS 1.2 AES-GCM RFC 5288 leaves the explicit part to
-    /// the sender; this construction never repeats, and it continues what the handshake began under the same key.
+    /// Returns the nonce of record `seq` (RFC 8446 §5.3, RFC 7905 §2). For TLS 1.2 AES-GCM, RFC
+    /// 5288 leaves the explicit part to the sender. This construction never repeats, and continues
+    /// that of the handshake under the same key.
     pub(crate) fn nonce(&self, seq: u64) -> [u8; NONCE_LEN] {
         let mut nonce = *self.iv;
         for (byte, seq) in nonce[NONCE_LEN - 8..].iter_mut().zip(seq.to_be_bytes()) {
@@ -179,14 +183,16 @@ impl TrafficKey {
         nonce
     }
 
-    /// The nonce of a TLS 1.2 AES-GCM record: the peer chose the second part and sent it along.
+    /// Returns the nonce of a TLS 1.2 AES-GCM record, whose second part the peer chose and sent
+    /// along.
     pub(crate) fn nonce_with(&self, explicit: &[u8; EXPLICIT_NONCE]) -> [u8; NONCE_LEN] {
         let mut nonce = *self.iv;
         nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(explicit);
         nonce
     }
 
-    /// Decrypts `body`, ciphertext and tag, in place; the plaintext is its first `body.len() - TAG` bytes.
+    /// Decrypts `body`, ciphertext and tag, in place; the plaintext is its first `body.len() - TAG`
+    /// bytes.
     pub(crate) fn open(
         &mut self,
         nonce: [u8; NONCE_LEN],
@@ -196,8 +202,8 @@ impl TrafficKey {
         self.expanded()?.open(nonce, aad, body)
     }
 
-    /// Encrypts, into `sealed`, its own beginning, or `plain`, and `extra` behind it; then comes the tag, and that is all of
-    /// `sealed`.
+    /// Encrypts, into `sealed`, its own beginning, or `plain`, and `extra` behind it; then comes
+    /// the tag, and that is all of `sealed`.
     pub(crate) fn seal(
         &mut self,
         nonce: [u8; NONCE_LEN],
@@ -210,15 +216,15 @@ impl TrafficKey {
     }
 }
 
-/// What is authenticated besides the plaintext.
+/// The additional data of a record, which is authenticated besides the plaintext.
 pub(crate) struct AdditionalData {
     bytes: [u8; 13],
     len: usize,
 }
 
 impl AdditionalData {
-    /// The header as it is on the wire (RFC 8446 §5.2), or the sequence number and the header with the
-    /// length of the plaintext (RFC 5246 §6.2.3.3).
+    /// Returns the header as it is on the wire (RFC 8446 §5.2), or the sequence number and the
+    /// header with the length of the plaintext (RFC 5246 §6.2.3.3).
     pub(crate) fn new(version: Version, seq: u64, header: [u8; HEADER], plain_len: u16) -> Self {
         let mut bytes = [0; 13];
         match version {
@@ -242,7 +248,8 @@ impl AsRef<[u8]> for AdditionalData {
     }
 }
 
-/// Behind the ciphertext of what the caller gave: the tag, and in TLS 1.3 the inner content type before it.
+/// Returns the bytes behind the ciphertext of the caller's plaintext: the tag, and in TLS 1.3 the
+/// inner content type before it.
 pub(crate) const fn suffix(version: Version) -> usize {
     match version {
         Version::Tls12 => TAG,

@@ -1,15 +1,16 @@
-//! What can go wrong in the record layer, and whose fault it is.
+//! Errors of the record layer, and whose fault they are.
 
 use crate::alert::Alert;
 use crate::fault::{Fault, PeerFault};
 use std::fmt;
 
-/// Why a record could not be opened or sealed.
+/// The reason why a record could not be opened or sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordError {
-    // The peer's doing.
-    /// A content type that has no place here: change_cipher_spec after the handshake, or one that does not exist.
+    // Faults of the peer.
+    /// A content type that has no place here: change_cipher_spec after the handshake, or an unknown
+    /// one.
     UnexpectedType(u8),
     /// A handshake message that has no place after the handshake.
     UnexpectedHandshake(u8),
@@ -19,13 +20,15 @@ pub enum RecordError {
     TooLong,
     /// The record does not authenticate.
     BadMac,
-    /// TLS 1.3: the plaintext is all padding (RFC 8446 §5.4), or a fragment of a message is empty (§5.1).
+    /// TLS 1.3: the plaintext is all padding (RFC 8446 §5.4), or a fragment of a message is empty
+    /// (§5.1).
     Empty,
     /// More records in a row that carry nothing than a peer has reason to send.
     TooManyEmpty,
     /// More KeyUpdates in a row than a peer has reason to send.
     TooManyKeyUpdates,
-    /// Something follows a KeyUpdate in its record, under a key that is no longer valid (RFC 8446 §5.1).
+    /// Something follows a KeyUpdate in its record, under a key that is no longer valid (RFC 8446
+    /// §5.1).
     KeyUpdateNotLast,
     /// An alert or a KeyUpdate that cannot be parsed.
     Malformed,
@@ -34,7 +37,7 @@ pub enum RecordError {
     /// TLS 1.2: a handshake message after the handshake.
     Renegotiation,
 
-    // The caller's doing, or ours.
+    // Faults of this side.
     /// The bytes given to open are not exactly one record.
     Misframed,
     /// The buffer cannot hold the record, which is `need` bytes long.
@@ -50,7 +53,7 @@ pub enum RecordError {
     Closed,
     /// TLS 1.2 has no KeyUpdate.
     NotInThisVersion,
-    /// The cryptographic library refused something that it should not.
+    /// The cryptographic library failed.
     Crypto,
 }
 
@@ -79,7 +82,7 @@ impl RecordError {
         })
     }
 
-    /// What to tell the peer before closing; `None` where there is nothing to tell.
+    /// Returns the alert to send before closing; `None` where there is none to send.
     #[must_use]
     pub fn alert(&self) -> Option<Alert> {
         match self {

@@ -1,8 +1,9 @@
-//! What an AEAD computes with, of the library that does it faster on this processor.
+//! Expanded keys, of the library that is faster on this processor.
 //!
-//! aws-lc is it where AES-GCM has AVX-512 (it is alone there), where it has neither that nor VAES, and for
-//! ChaCha20-Poly1305. In between, on processors with VAES and no AVX-512 (AMD Zen 3, Intel's cores for desktops), ring takes
-//! less time, 0.4 to 0.9 of it, although it has to copy what does not lie in place (`bench/LOG.md`).
+//! aws-lc is used for ChaCha20-Poly1305, and for AES-GCM on processors with AVX-512, which ring
+//! does not use, or without VAES. On processors with VAES and no AVX-512 (AMD Zen 3, Intel's cores
+//! for desktops) ring takes 0.4 to 0.9 of the time, although it has to copy a plaintext that does
+//! not lie in place (`bench/LOG.md`).
 
 use super::cipher::{AdditionalData, Aead};
 use super::{RecordError, TAG};
@@ -18,7 +19,8 @@ pub(super) enum Expanded {
 }
 
 impl Expanded {
-    /// Of the library that suits this processor. Fails when `key` has the wrong length for `aead`.
+    /// Expands a key with the library that suits this processor. Fails when `key` has the wrong
+    /// length for `aead`.
     pub(super) fn new(aead: Aead, key: &[u8]) -> Result<Self, RecordError> {
         if has_wide_aes_alone() { Self::of_ring(aead, key) } else { Self::of_aws_lc(aead, key) }
     }
@@ -103,29 +105,29 @@ impl Expanded {
     }
 }
 
-/// A key of ring, which does not wipe its own.
+/// A key of ring, which does not wipe it.
 pub(super) struct Wiped(Box<ring::LessSafeKey>);
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        // It can be overwritten with another key, and only so: its memory is not ours to look at.
+        // It can only be overwritten with another key: its memory is not accessible.
         let blank = [0; 32];
         let algorithm = self.0.algorithm();
         if let Some(Ok(key)) =
             blank.get(..algorithm.key_len()).map(|key| ring::UnboundKey::new(algorithm, key))
         {
             *self.0 = ring::LessSafeKey::new(key);
-            // Or nobody would read what is written here, and the compiler need not write it.
+            // Otherwise nothing would read this value, and the compiler need not write it.
             black_box(&mut *self.0);
         }
     }
 }
 
-/// Bytes of a nonce, of all AEADs here.
+/// Bytes of a nonce, of every AEAD here.
 pub(super) const NONCE_LEN: usize = 12;
 const _: () = assert!(NONCE_LEN == aws_lc::NONCE_LEN && NONCE_LEN == ring::NONCE_LEN);
 
-/// Whether this processor computes AES-GCM 32 bytes at a time, but not 64.
+/// Returns whether this processor computes AES-GCM 32 bytes at a time, but not 64.
 fn has_wide_aes_alone() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,4 +1,4 @@
-//! What a kernel must know to seal in this place.
+//! The key material that a kernel needs to seal.
 
 use super::cipher::{Aead, KEY_MAX, TrafficKey};
 use super::expanded::NONCE_LEN;
@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 /// A sending key on its way to the kernel; wiped when it is dropped, and never moved.
 ///
-/// The kernel's records continue where ours ended: same key, next sequence number. That is safe because the other side of the
-/// offer seals nothing until it knows that the kernel has refused.
+/// The kernel's records continue where ours ended: same key, next sequence number. This is safe
+/// because nothing is sealed on our side until it is known that the kernel has refused.
 pub struct SealingKey {
     aead: Aead,
     sequence: u64,
@@ -30,25 +30,25 @@ impl SealingKey {
         Self { aead: key.aead(), sequence, material }
     }
 
-    /// The AEAD.
+    /// Returns the AEAD.
     #[must_use]
     pub fn aead(&self) -> Aead {
         self.aead
     }
 
-    /// The key: 16 or 32 bytes.
+    /// Returns the key, 16 or 32 bytes.
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.material.key[..self.aead.key_len()]
     }
 
-    /// The write IV of RFC 8446 §7.3, from which each record's nonce is made.
+    /// Returns the write IV (RFC 8446 §7.3), from which each record's nonce is made.
     #[must_use]
     pub fn iv(&self) -> &[u8; NONCE_LEN] {
         &self.material.iv
     }
 
-    /// Sequence number of the next record.
+    /// Returns the sequence number of the next record.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence

@@ -1,4 +1,4 @@
-//! The hand-over to a kernel: what it is told, and that no nonce is ever used on both sides.
+//! The hand-over to a kernel: the key that it gets, and that no nonce is ever used on both sides.
 
 use super::*;
 use crate::tests::client::{Offer, Pem, connect, give, received, server};
@@ -104,7 +104,8 @@ fn kernel_seals(key: &SealingKey, index: u64, content_type: u8, content: &[u8]) 
     record
 }
 
-/// RFC 8446 §4.6.3 and §7.2: a client goes on reading over the hand-over and over a KeyUpdate, which leaves under the old key.
+/// RFC 8446 §4.6.3 and §7.2: a client goes on reading over the hand-over and over a KeyUpdate,
+/// which leaves under the old key.
 #[test]
 fn a_client_reads_on_over_the_hand_over_and_a_key_update() {
     let pem = Pem::ecdsa(&["site.test"]);

@@ -1,7 +1,9 @@
-//! The record layer of an established connection (RFC 8446 §5, RFC 5246 §6.2 with RFC 5288 and RFC 7905).
+//! The record layer of an established connection (RFC 8446 §5, RFC 5246 §6.2 with RFC 5288 and RFC
+//! 7905).
 //!
-//! Receiving and sending are two halves with a key each. A half holds its key only while it may be used: a close or a
-//! failure drops it, so that "sealed after close_notify" and "opened after a bad MAC" are states that cannot be entered.
+//! Receiving and sending are two halves with a key each. A half holds its key only while it may be
+//! used. A close or a failure drops it, so nothing can be sealed after close_notify or opened after
+//! a bad MAC.
 
 mod cipher;
 mod error;
@@ -32,11 +34,11 @@ use std::fmt;
 
 /// The record layer of one connection, both directions.
 ///
-/// Neither opening nor sealing allocates, except with a new key: after the handshake, a KeyUpdate, and
-/// [`drop_expanded_keys`](Self::drop_expanded_keys).
+/// Neither opening nor sealing allocates, except with a new key: after the handshake, a KeyUpdate,
+/// and [`drop_expanded_keys`](Self::drop_expanded_keys).
 ///
-/// It is a pointer: the secrets stay in the place that they were put in first, so that it is the
-/// only one to wipe.
+/// It is a pointer: the secrets stay where they were put first, so that only this place has to be
+/// wiped.
 pub struct Records(Box<Halves>);
 
 struct Halves {
@@ -47,15 +49,15 @@ struct Halves {
 
 impl Drop for Halves {
     fn drop(&mut self) {
-        // The keys wipe themselves. What the libraries computed with them is on the stack: HKDF
-        // leaves secrets there, ring what it expands, and aws-lc's ChaCha20 its key. Not after each
-        // record, which would cost more than many a record does.
+        // The keys wipe themselves. The libraries' intermediate values are on the stack: HKDF
+        // leaves secrets there, ring expanded keys, and aws-lc's ChaCha20 its key. This is not done
+        // after each record, where it would cost more than the record.
         stack::overwrite();
     }
 }
 
 impl Records {
-    /// Both directions as they begin.
+    /// Begins both directions.
     pub(crate) fn new(
         version: Version,
         receiving: &Start<'_>,
@@ -68,26 +70,27 @@ impl Records {
         Ok(Self(halves))
     }
 
-    /// The protocol version of the connection.
+    /// Returns the protocol version of the connection.
     #[must_use]
     pub fn version(&self) -> Version {
         self.0.version
     }
 
-    /// Gives back the memory of the expanded keys, 1.3 kB in all: for a connection that is idle. The next record in each
-    /// direction expands its key again, which takes 0.13 µs and an allocation.
+    /// Frees the memory of the expanded keys, 1.3 kB in all, while a connection is idle. The next
+    /// record in each direction expands its key again, which takes 0.13 µs and an allocation.
     pub fn drop_expanded_keys(&mut self) {
         self.0.receiving.fold_key();
         self.0.sending.fold_key();
     }
 
-    // What comes in.
+    // Receiving.
 
-    /// Finds the record at the start of `bytes` by its header. Nothing is decrypted and nothing changes.
+    /// Finds the record at the start of `bytes` by its header. Nothing is decrypted and nothing
+    /// changes.
     ///
     /// # Errors
-    /// A header that no record may have here: content type, version, or a length past the limit. The connection
-    /// cannot go on, as there is no way to find the next record.
+    /// The header has a content type, a version or a length that no record may have here. The
+    /// connection cannot go on, as there is no way to find the next record.
     pub fn frame(&self, bytes: &[u8]) -> Result<Frame, RecordError> {
         open::frame(self.0.version, bytes)
     }
@@ -95,8 +98,9 @@ impl Records {
     /// Decrypts one whole record, as [`frame`](Self::frame) delimited it, where it lies.
     ///
     /// # Errors
-    /// Every error ends the receiving half: later calls answer [`RecordError::Closed`], as they do after
-    /// [`Opened::CloseNotify`] and [`Opened::Alert`]. [`RecordError::alert`] says what to tell the peer.
+    /// Every error ends the receiving half: later calls return [`RecordError::Closed`], as they do
+    /// after [`Opened::CloseNotify`] and [`Opened::Alert`]. [`RecordError::alert`] is the alert to
+    /// send.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Opened<'a>, RecordError> {
         let opened = self.0.receiving.open(record);
         if matches!(opened, Err(_) | Ok(Opened::CloseNotify | Opened::Alert(_))) {
@@ -105,59 +109,66 @@ impl Records {
         opened
     }
 
-    // What goes out.
+    // Sending.
 
-    /// Bytes of a sealed record in front of the ciphertext.
+    /// Returns the bytes of a sealed record in front of the ciphertext.
     #[must_use]
     pub fn prefix(&self) -> usize {
         self.0.sending.prefix()
     }
 
-    /// Bytes of a sealed record behind the ciphertext of what was given to seal.
+    /// Returns the bytes of a sealed record behind the ciphertext of the given plaintext.
     #[must_use]
     pub fn suffix(&self) -> usize {
         self.0.sending.suffix()
     }
 
-    /// How many more records of data the sending key may seal; 0 once the sending half is closed.
+    /// Returns how many more records of data the sending key may seal; 0 once the sending half is
+    /// closed.
     ///
-    /// Before this runs out, TLS 1.3 goes on with [`seal_key_update`](Self::seal_key_update), and TLS 1.2 must
-    /// close: a few seals are kept back so that either is still possible.
+    /// Before this runs out, TLS 1.3 goes on with [`seal_key_update`](Self::seal_key_update), and
+    /// TLS 1.2 must close. A few seals are kept back so that either is still possible.
     #[must_use]
     pub fn seals_left(&self) -> u64 {
         self.0.sending.left()
     }
 
-    /// Lets one sending key seal fewer records than its AEAD allows, at least four. For tests of what happens at the limit.
+    /// Limits a sending key to fewer records than its AEAD allows, at least four; for tests of the
+    /// limit.
     pub(crate) fn limit_seals(&mut self, max: u64) {
         self.0.sending.limit_seals(max.max(seal::SEALS_MIN));
     }
 
-    /// How many bytes of a large body the next record should hold: as much as fits into a segment of TCP for the first 64 KiB
-    /// of a connection and after [`restart_small_records`](Self::restart_small_records), [`PLAINTEXT_MAX`] later. A hint: seal takes any size.
+    /// Returns how many bytes of a large body the next record should hold: as much as fits into a
+    /// segment of TCP for the first 64 KiB of a connection and after
+    /// [`restart_small_records`](Self::restart_small_records), [`PLAINTEXT_MAX`] later. It is a
+    /// hint; sealing takes any size.
     #[must_use]
     pub fn size_hint(&self) -> usize {
         self.0.sending.size_hint()
     }
 
-    /// The connection has been idle for so long that TCP starts slowly again: so do the sizes of records.
+    /// Makes the next records small again, when a connection has been idle for so long that TCP
+    /// starts slowly again.
     pub fn restart_small_records(&mut self) {
         self.0.sending.restart_small_records();
     }
 
-    /// Seals the plaintext at `record[prefix..prefix + len]` where it lies, and returns the length of the record.
+    /// Seals the plaintext at `record[prefix..prefix + len]` where it lies, and returns the length
+    /// of the record.
     ///
-    /// A sequence number is consumed exactly here: the same record is never sealed twice, and what was sealed must be sent
-    /// in that order.
+    /// This consumes a sequence number: the same record is never sealed twice, and records must be
+    /// sent in the order in which they were sealed.
     ///
     /// # Errors
-    /// [`RecordError::PlaintextTooLong`] and [`RecordError::BufferTooSmall`] change nothing; see also
-    /// [`RecordError::KeyExhausted`] and [`RecordError::Closed`].
+    /// [`RecordError::PlaintextTooLong`] and [`RecordError::BufferTooSmall`] change nothing; see
+    /// also [`RecordError::KeyExhausted`] and [`RecordError::Closed`].
     pub fn seal_in_place(&mut self, record: &mut [u8], len: usize) -> Result<usize, RecordError> {
         self.0.sending.seal_data_in_place(record, len)
     }
 
-    /// Seals `plain` into `record`: reads it once and writes the record once. Returns the length of the record.
+    /// Seals `plain` into `record`: reads it once and writes the record once. Returns the length of
+    /// the record.
     ///
     /// # Errors
     /// As [`seal_in_place`](Self::seal_in_place).
@@ -165,33 +176,37 @@ impl Records {
         self.0.sending.seal_data(plain, record)
     }
 
-    /// Whether a kernel seals what is sent: [`key_taken`](Self::key_taken) said so. Sealing is an error then.
+    /// Returns whether a kernel seals what is sent, as [`key_taken`](Self::key_taken) reported.
+    /// Sealing here is then an error.
     #[must_use]
     pub fn is_sealed_by_kernel(&self) -> bool {
         self.0.sending.is_sealed_by_kernel()
     }
 
-    /// The sending key, for a kernel that is to seal from the next record on (TLS 1.3 only). Until [`key_taken`](Self::key_taken)
-    /// tells what became of it, nothing can be sealed here, so that no nonce is used on both sides.
+    /// Returns the sending key, for a kernel that is to seal from the next record on (TLS 1.3
+    /// only). Nothing can be sealed here until [`key_taken`](Self::key_taken) is called, so that no
+    /// nonce is used on both sides.
     ///
     /// # Errors
-    /// [`RecordError::NotInThisVersion`] in TLS 1.2; [`RecordError::Closed`] after an alert, and when it was offered already.
+    /// [`RecordError::NotInThisVersion`] in TLS 1.2; [`RecordError::Closed`] after an alert, and
+    /// when it was offered already.
     pub fn offer_key(&mut self) -> Result<SealingKey, RecordError> {
         self.0.sending.offer_key()
     }
 
-    /// The kernel has taken the key that was [offered](Self::offer_key), or has not: then sealing goes on here.
+    /// Reports whether the kernel has taken the key that was [offered](Self::offer_key). If not,
+    /// sealing goes on here.
     pub fn key_taken(&mut self, taken: bool) {
         self.0.sending.key_taken(taken);
     }
 
-    /// The kernel was given `len` bytes to seal in one call. Counts records, rather too many than too few, against
-    /// [`seals_left`](Self::seals_left).
+    /// Reports that the kernel was given `len` bytes to seal in one call. Its records count against
+    /// [`seals_left`](Self::seals_left), rather too many than too few.
     pub fn count_kernel_send(&mut self, len: usize) {
         self.0.sending.count_kernel_send(len);
     }
 
-    /// The content of an alert record for the kernel to seal, which ends the sending half.
+    /// Returns the content of an alert record for the kernel to seal, which ends the sending half.
     ///
     /// # Errors
     /// [`RecordError::Closed`] when a kernel does not seal, or after an alert.
@@ -199,8 +214,9 @@ impl Records {
         self.0.sending.kernel_alert(alert)
     }
 
-    /// The content of a KeyUpdate record (update_not_requested) for the kernel to seal with the key it has, and the key
-    /// that it must be given when that record has been sent, before anything else is.
+    /// Returns the content of a KeyUpdate record (update_not_requested) for the kernel to seal with
+    /// the key that it has, and the key that it must be given when that record has been sent,
+    /// before anything else is.
     ///
     /// # Errors
     /// [`RecordError::Closed`] when a kernel does not seal, or after an alert.
@@ -208,8 +224,8 @@ impl Records {
         self.0.sending.kernel_key_update()
     }
 
-    /// Seals an alert and closes the sending half, unless it is a warning that a close follows
-    /// ([`Alert::NoRenegotiation`]). Returns the length of the record.
+    /// Seals an alert and closes the sending half, except for the warning
+    /// [`Alert::NoRenegotiation`], which a close follows. Returns the length of the record.
     ///
     /// # Errors
     /// [`RecordError::BufferTooSmall`] changes nothing and the alert can be tried again.
@@ -217,12 +233,15 @@ impl Records {
         self.0.sending.seal_alert(alert, record)
     }
 
-    /// Seals a KeyUpdate (update_not_requested) with the old key, then steps the sending key (RFC 8446 §4.6.3).
+    /// Seals a KeyUpdate (update_not_requested) with the old key, then steps the sending key (RFC
+    /// 8446 §4.6.3).
     ///
-    /// One such answer is enough for any number of [`Opened::KeyUpdateRequested`] that came before it.
+    /// One such answer is enough for any number of [`Opened::KeyUpdateRequested`] that came before
+    /// it.
     ///
     /// # Errors
-    /// [`RecordError::BufferTooSmall`] changes nothing; [`RecordError::NotInThisVersion`] in TLS 1.2.
+    /// [`RecordError::BufferTooSmall`] changes nothing; [`RecordError::NotInThisVersion`] in TLS
+    /// 1.2.
     pub fn seal_key_update(&mut self, record: &mut [u8]) -> Result<usize, RecordError> {
         if self.0.version == Version::Tls12 {
             return Err(RecordError::NotInThisVersion);
@@ -270,7 +289,7 @@ pub mod content_type {
 pub(crate) mod key_update {
     /// HandshakeType.
     pub(crate) const TYPE: u8 = 24;
-    /// KeyUpdateRequest: no answer wanted.
+    /// KeyUpdateRequest: no answer is wanted.
     pub(crate) const NOT_REQUESTED: u8 = 0;
     /// KeyUpdateRequest: the receiver must send one, too.
     pub(crate) const REQUESTED: u8 = 1;
@@ -278,23 +297,24 @@ pub(crate) mod key_update {
     pub(crate) const LEN: usize = 5;
 }
 
-/// The most plaintext in one record: 2^14 bytes (RFC 8446 §5.1, RFC 5246 §6.2.1).
+/// Bytes of plaintext in one record, at most: 2^14 (RFC 8446 §5.1, RFC 5246 §6.2.1).
 pub const PLAINTEXT_MAX: usize = 1 << 14;
 
-/// The longest record that is accepted from the peer, header included.
+/// Bytes of the longest record that is accepted from the peer, header included.
 ///
-/// TLS 1.3 allows 256 bytes of expansion (RFC 8446 §5.2). TLS 1.2 allows 2048 for whatever the cipher adds, but the
-/// AEADs add 24 at most and do not pad, so a longer record could only carry too much plaintext: the same error, found sooner.
+/// TLS 1.3 allows 256 bytes of expansion (RFC 8446 §5.2). TLS 1.2 allows 2048 for the cipher, but
+/// the AEADs add 24 at most and do not pad. A longer record could only carry too much plaintext,
+/// which is the same error, found sooner.
 pub const RECORD_MAX: usize = HEADER + PLAINTEXT_MAX + 256;
 
-/// The longest record that sealing makes: TLS 1.2 with AES-GCM.
+/// Bytes of the longest record that sealing makes, which is of TLS 1.2 with AES-GCM.
 pub const SEALED_MAX: usize = HEADER + EXPLICIT_NONCE + PLAINTEXT_MAX + TAG;
 
 /// Content type, version, length.
 pub(crate) const HEADER: usize = 5;
-/// Every AEAD here has this tag.
+/// Bytes of the tag, of every AEAD here.
 pub(crate) const TAG: usize = 16;
-/// TLS 1.2 AES-GCM carries half of its nonce in the record (RFC 5288 §3).
+/// Bytes of the nonce that TLS 1.2 AES-GCM carries in the record (RFC 5288 §3).
 pub(crate) const EXPLICIT_NONCE: usize = 8;
 
 const _: () = assert!(SEALED_MAX <= RECORD_MAX);

@@ -6,31 +6,33 @@ use super::{
 };
 use crate::alert;
 
-/// How much of a record is there.
+/// The extent of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// Not all of it.
     Incomplete {
-        /// Bytes of the whole record; of its header, while that is not complete.
+        /// Bytes of the whole record, or of its header while that is not complete.
         need: usize,
     },
     /// All of it: this many bytes from the start.
     Whole(usize),
 }
 
-/// What a record held.
+/// The content of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Opened<'a> {
     /// Application data, at least one byte, where the ciphertext was.
     Data(&'a mut [u8]),
-    /// Nothing for the caller: an empty record, a KeyUpdate without a request, an alert that means nothing.
+    /// Nothing for the caller: an empty record, a KeyUpdate without a request, or an alert without
+    /// effect.
     Nothing,
     /// The peer changed its key and wants us to change ours: answer with
     /// [`Records::seal_key_update`](super::Records::seal_key_update) before the next data.
     KeyUpdateRequested,
-    /// The peer will send nothing more. What follows must be ignored (RFC 8446 §6.1).
+    /// The peer will send nothing more. Later bytes must be ignored (RFC 8446 §6.1).
     CloseNotify,
-    /// The peer gives up; [`Alert::name`](crate::Alert::name) names the code. Nothing may be sent in answer.
+    /// The peer gives up; [`Alert::name`](crate::Alert::name) names the code. Nothing may be sent
+    /// in answer.
     Alert(u8),
 }
 
@@ -41,8 +43,8 @@ pub(super) fn frame(version: Version, bytes: &[u8]) -> Result<Frame, RecordError
     };
     let [content_type, major, minor, high, low] = header;
     match (version, content_type) {
-        // RFC 8446 §5.2: a protected record is application_data on the outside. An alert in the clear or a
-        // change_cipher_spec is not acceptable after the handshake.
+        // RFC 8446 §5.2: a protected record is application_data on the outside. An alert in the
+        // clear or a change_cipher_spec is not acceptable after the handshake.
         (Version::Tls13, content_type::APPLICATION_DATA) => {}
         (Version::Tls12, content_type::ALERT | content_type::HANDSHAKE | content_type::APPLICATION_DATA) => {}
         _ => return Err(RecordError::UnexpectedType(content_type)),
@@ -61,7 +63,7 @@ pub(super) struct Receiving {
     version: Version,
     /// `None` once nothing more will be opened.
     key: Option<TrafficKey>,
-    /// Of the next record.
+    /// The sequence number of the next record.
     seq: u64,
     /// Records since the last data that carried nothing.
     empty: u8,
@@ -71,7 +73,7 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    /// Without a key: [`begin`](Self::begin) puts it there.
+    /// Returns a half without a key, which [`begin`](Self::begin) puts there.
     pub(super) fn blank(version: Version) -> Self {
         Self { version, key: None, seq: 0, empty: 0, key_updates: 0, fragment: Fragment::default() }
     }
@@ -91,7 +93,7 @@ impl Receiving {
         }
     }
 
-    /// Whether the next record is the first under its key.
+    /// Returns whether the next record is the first under its key.
     pub(super) fn is_fresh(&self) -> bool {
         self.seq == 0
     }
@@ -120,7 +122,7 @@ impl Receiving {
         }
     }
 
-    /// Decrypts in place; the content type and the plaintext without its padding.
+    /// Decrypts in place; returns the content type and the plaintext without its padding.
     fn decrypt<'a>(&mut self, record: &'a mut [u8]) -> Result<(u8, &'a mut [u8]), RecordError> {
         let key = self.key.as_mut().ok_or(RecordError::Closed)?;
         match frame(self.version, record)? {
@@ -133,7 +135,8 @@ impl Receiving {
             return Err(RecordError::Misframed);
         };
         let explicit = key.aead().explicit_nonce(self.version);
-        // Too short to hold what every record holds. RFC 8446 §5.2 and RFC 5246 §7.2.2 know only bad_record_mac for it.
+        // Too short to hold what every record holds. RFC 8446 §5.2 and RFC 5246 §7.2.2 know only
+        // bad_record_mac for it.
         let Some(plain_len) = body.len().checked_sub(explicit + TAG) else {
             return Err(RecordError::BadMac);
         };
@@ -164,8 +167,8 @@ impl Receiving {
         };
         match (self.version, level, code) {
             (_, _, alert::CLOSE_NOTIFY) => Ok(Opened::CloseNotify),
-            // RFC 8446 §6: the level can be ignored; all that is not a close is an error, except user_canceled,
-            // which announces a close.
+            // RFC 8446 §6: the level can be ignored; all that is not a close is an error, except
+            // user_canceled, which announces a close.
             (Version::Tls13, _, alert::USER_CANCELED) | (Version::Tls12, alert::WARNING, _) => self.nothing(),
             (Version::Tls13, _, _) | (Version::Tls12, alert::FATAL, _) => Ok(Opened::Alert(code)),
             (Version::Tls12, _, _) => Err(RecordError::IllegalValue),
@@ -194,7 +197,8 @@ impl Receiving {
         Ok(answer)
     }
 
-    /// A record that carries nothing costs us a decryption, and the peer next to nothing.
+    /// Counts a record that carries nothing: it costs us a decryption, and the peer hardly
+    /// anything.
     fn nothing(&mut self) -> Result<Opened<'static>, RecordError> {
         if self.empty >= IN_A_ROW_MAX {
             return Err(RecordError::TooManyEmpty);
@@ -212,7 +216,7 @@ struct Fragment {
 }
 
 impl Fragment {
-    /// Adds what a record held; the message, once it is whole.
+    /// Adds the content of a record; returns the message once it is whole.
     fn push(&mut self, plain: &[u8]) -> Result<Option<[u8; key_update::LEN]>, RecordError> {
         // RFC 8446 §5.1: a fragment of a handshake message is never empty.
         if plain.is_empty() {
@@ -224,7 +228,7 @@ impl Fragment {
         if self.bytes[0] != key_update::TYPE {
             return Err(RecordError::UnexpectedHandshake(self.bytes[0]));
         }
-        // Wrong lengths are found as soon as they are there: the rest of a long message is not waited for.
+        // A wrong length is refused at once; the rest of a long message is not waited for.
         if !self.bytes[1..self.len.clamp(1, 4)].iter().zip([0, 0, 1]).all(|(have, want)| *have == want) {
             return Err(RecordError::Malformed);
         }
@@ -239,7 +243,8 @@ impl Fragment {
     }
 }
 
-/// RFC 8446 §5.4: zeros at the end are padding, and the byte before them is the content type.
+/// Returns the content type and the length of the content. Zeros at the end are padding, and the
+/// byte before them is the content type (RFC 8446 §5.4).
 fn strip_padding(inner: &[u8]) -> Result<(u8, usize), RecordError> {
     // RFC 8446 §5.4: padding must not push the inner plaintext past 2^14 + 1.
     if inner.len() > PLAINTEXT_MAX + 1 {
@@ -251,5 +256,5 @@ fn strip_padding(inner: &[u8]) -> Result<(u8, usize), RecordError> {
     }
 }
 
-/// How many records without data are put up with in a row, and how many KeyUpdates.
+/// Records without data that are accepted in a row, and KeyUpdates in a row.
 const IN_A_ROW_MAX: u8 = 32;

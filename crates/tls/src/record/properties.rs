@@ -1,4 +1,5 @@
-//! Properties of the record layer that hold for any input, stated once for fuzzing and for the replay of its corpus.
+//! Properties of the record layer that hold for any input, stated once for fuzzing and for the
+//! replay of its corpus.
 
 #![allow(clippy::panic, reason = "a property that does not hold is told by a panic; no server calls this")]
 
@@ -6,10 +7,15 @@ use super::{Aead, Frame, Opened, PLAINTEXT_MAX, RecordError, Records, SEALED_MAX
 use super::{Version, content_type, key_update};
 use std::collections::HashSet;
 
-/// Any bytes as a conversation between two record layers, with records among them that only a bad peer would send.
+/// Takes any bytes as a conversation between two record layers, in which one peer also sends
+/// records that it must not.
 ///
-/// What one seals as data the other opens as the same data, whatever was sealed, refused or changed before; a half that
-/// is over stays so; nothing costs more than its limits; no nonce of TLS 1.2 is sent twice.
+/// Data that one side seals, the other opens as the same data, whatever was sealed, refused or
+/// changed before. A half that is over stays so, nothing costs more than its limits, and no nonce
+/// of TLS 1.2 is sent twice.
+///
+/// # Panics
+/// If one of these properties does not hold.
 pub fn records(program: &[u8]) {
     let mut program = Program(program);
     let mut pair = Pair::new(program.byte());
@@ -18,7 +24,7 @@ pub fn records(program: &[u8]) {
     }
 }
 
-/// The bytes that say what happens; zeros when they are used up.
+/// The bytes that determine the conversation; zeros when they are used up.
 struct Program<'p>(&'p [u8]);
 
 impl<'p> Program<'p> {
@@ -39,7 +45,8 @@ impl<'p> Program<'p> {
         taken
     }
 
-    /// Of any size that may be asked for, and some more; the content is told from the length.
+    /// Returns data of any size that may be asked for, and a few bytes more; its content follows
+    /// from the length.
     fn data(&mut self) -> Vec<u8> {
         let len = (usize::from(self.byte()) << 8 | usize::from(self.byte())) % (PLAINTEXT_MAX + 3);
         (0..len).map(|at| (at % 251) as u8).collect()
@@ -51,7 +58,7 @@ struct Pair {
     server: Records,
     peer: Records,
     nonces: HashSet<[u8; 8]>,
-    /// The peer has sent its last record: what a peer must not send, an alert, or an end.
+    /// The peer has sent its last record: a forbidden one, an alert, or an end.
     is_over: bool,
     /// Bytes of a message of which the peer has sent a part.
     midway: usize,

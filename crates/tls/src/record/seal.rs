@@ -1,7 +1,7 @@
 //! The sending half.
 //!
-//! This is the half that a kernel can take over ([`kernel`](super::kernel)): it needs the version, the key and the next sequence
-//! number, all of which live here and nowhere else.
+//! This is the half that a kernel can take over ([`kernel`](super::kernel)). It needs the version,
+//! the key and the next sequence number, all of which live here and nowhere else.
 
 use super::cipher::{AdditionalData, Start, TrafficKey, suffix};
 use super::kernel::SealingKey;
@@ -13,17 +13,17 @@ pub(super) struct Sending {
     /// `None` once an alert went out: nothing may follow it (RFC 8446 §6).
     key: Option<TrafficKey>,
     holder: KeyHolder,
-    /// Of the next record; where the kernel seals, at least that.
+    /// The sequence number of the next record; where the kernel seals, a bound from above.
     seq: u64,
     prefix: usize,
     /// Records that one key may seal, should that be fewer than its AEAD allows.
     seals_max: u64,
-    /// Bytes of data that are still to go in small records.
+    /// Bytes of data that are still to be sent in small records.
     early: usize,
 }
 
-/// The one that seals the next record, as long as there is a key. The key is not in here: it would
-/// be moved with each change.
+/// The side that seals the next record, as long as there is a key. The key is not in here, as it
+/// would be moved with each change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeyHolder {
     User,
@@ -34,7 +34,7 @@ enum KeyHolder {
 }
 
 impl Sending {
-    /// Without a key: [`begin`](Self::begin) puts it there.
+    /// Returns a half without a key, which [`begin`](Self::begin) puts there.
     pub(super) fn blank(version: Version) -> Self {
         let (key, holder) = (None, KeyHolder::User);
         Self { version, key, holder, seq: 0, prefix: HEADER, seals_max: u64::MAX, early: EARLY }
@@ -123,7 +123,7 @@ impl Sending {
         Ok(len)
     }
 
-    /// Goes on with the next key. The old one is spent, also when the next one cannot be had.
+    /// Goes on with the next key. The old one is gone, also when the next one cannot be derived.
     pub(super) fn step(&mut self) -> Result<(), RecordError> {
         let (KeyHolder::User, Some(key)) = (self.holder, &mut self.key) else {
             return Err(RecordError::Closed);
@@ -136,7 +136,7 @@ impl Sending {
         stepped
     }
 
-    // The kernel's part.
+    // Sealing by the kernel.
 
     pub(super) fn is_sealed_by_kernel(&self) -> bool {
         self.holder == KeyHolder::Kernel
@@ -201,7 +201,7 @@ impl Sending {
         self.seal(content_type, Some(plain), plain.len(), record)
     }
 
-    /// Seals `plain`, or what lies in place, as one record.
+    /// Seals `plain`, or the plaintext in place, as one record.
     fn seal(
         &mut self,
         content_type: u8,
@@ -254,12 +254,13 @@ const RESERVED: u64 = 2;
 /// [`Records::limit_seals`](super::Records::limit_seals) sets no lower limit than this.
 pub(super) const SEALS_MIN: u64 = 2 * RESERVED;
 
-/// Bytes of a small record, header and tag included: it fits into one segment of TCP on any path that is usual (1500 bytes
-/// less the headers of IPv6, TCP with timestamps, and of a tunnel), so that the peer can read it when that has arrived.
+/// Bytes of a small record, header and tag included: it fits into one segment of TCP on any path
+/// that is usual (1500 bytes less the headers of IPv6, TCP with timestamps, and of a tunnel), so
+/// that the peer can read it when that has arrived.
 const SMALL_RECORD: usize = 1400;
 
-/// Bytes of data that go in small records after a pause: while TCP finds out about the path, every segment counts. Behind
-/// that, full records cost less.
+/// Bytes of data that go in small records after a pause: while TCP finds out about the path, every
+/// segment counts. Behind that, full records cost less.
 const EARLY: usize = 64 << 10;
 
 /// A KeyUpdate that asks for nothing: type, length, update_not_requested.

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// An application_traffic_secret_N, or a place for one. `Debug` is left out on purpose.
 ///
-/// It is put where it will stay, because a move would leave a copy behind.
+/// It is written where it will stay, because a move would leave a copy behind.
 pub(crate) struct Secret {
     bytes: Zeroizing<[u8; Secret::MAX]>,
     hash: Hash,
@@ -23,7 +23,7 @@ impl Secret {
     /// Bytes of the longest secret, that of SHA-384.
     pub(crate) const MAX: usize = 48;
 
-    /// A place for a secret of the hash that goes with `aead`.
+    /// Returns a place for a secret of the hash that goes with `aead`.
     pub(crate) fn blank(aead: Aead) -> Self {
         // RFC 8446 §B.4.
         let hash = match aead {
@@ -33,7 +33,7 @@ impl Secret {
         Self { bytes: Zeroizing::new([0; Self::MAX]), hash }
     }
 
-    /// Fails when `bytes` has not the length of the hash.
+    /// Sets the secret. Fails when `bytes` has not the length of the hash.
     pub(crate) fn set(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
         if bytes.len() != self.hash.len() {
             return Err(RecordError::Crypto);

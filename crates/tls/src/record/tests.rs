@@ -1,4 +1,5 @@
-//! The record layer alone, with keys that are written out, and records that no well-behaved peer would send.
+//! The record layer alone, with keys that are written out, and records that no well-behaved peer
+//! would send.
 
 use super::cipher::AdditionalData;
 use super::secret::Secret;
@@ -32,7 +33,8 @@ fn records(version: Version) -> Records {
     records_at(version, Aead::Aes128Gcm, 0)
 }
 
-/// A record with any outer type and, in TLS 1.3, any inner plaintext (content, type, padding), sealed as the peer would.
+/// A record with any outer type and, in TLS 1.3, any inner plaintext (content, type, padding),
+/// sealed as the peer would.
 fn craft(version: Version, seq: u64, outer: u8, inner: &[u8]) -> Vec<u8> {
     craft_with(&mut key(Aead::Aes128Gcm, &KEY, &IV), version, seq, outer, inner)
 }
@@ -144,7 +146,8 @@ fn folded_keys_are_the_same_keys() {
 
 #[test]
 fn tls12_nonces_never_repeat() {
-    // RFC 5288 §3: the explicit part is on the wire; here, the last 8 bytes of the IV, XOR the sequence number.
+    // RFC 5288 §3: the explicit part is on the wire; here, the last 8 bytes of the IV, XOR the
+    // sequence number.
     let mut records = records_at(Version::Tls12, Aead::Aes128Gcm, 0xff);
     let mut seen = Vec::new();
     for _ in 0..3 {
@@ -310,7 +313,7 @@ fn records_that_carry_nothing_are_limited_in_a_row() {
         assert_eq!(open_in_order(version, &row), Err(RecordError::TooManyEmpty));
         row[32] = (21, &[1, 90]);
         assert_eq!(open_in_order(version, &row), Err(RecordError::TooManyEmpty));
-        // In a row: one byte of data, and they may begin anew.
+        // In a row: one byte of data, and the count begins again.
         row[32] = (23, &[7]);
         row.extend_from_within(..32);
         assert_eq!(open_in_order(version, &row), Ok(Opened::Nothing));
@@ -329,7 +332,8 @@ fn content_that_has_no_place() {
     let mut ccs = [20, 3, 3, 0, 1, 1];
     assert_eq!(records(Version::Tls13).open(&mut ccs), Err(RecordError::UnexpectedType(20)));
     assert_eq!(records(Version::Tls12).open(&mut ccs), Err(RecordError::UnexpectedType(20)));
-    // RFC 8446 §4: a server is sent nothing but KeyUpdates: not a ClientHello, not a NewSessionTicket.
+    // RFC 8446 §4: a server is sent nothing but KeyUpdates: not a ClientHello, not a
+    // NewSessionTicket.
     for message in [1, 4, 13] {
         let error = open_in_order(Version::Tls13, &[(22, &[message, 0, 0, 0])]).unwrap_err();
         assert_eq!(error, RecordError::UnexpectedHandshake(message));
@@ -362,7 +366,8 @@ fn key_updates_that_are_wrong() {
     assert_eq!(open(&[24, 0, 0, 1, 0, 24, 0, 0, 1, 0]), RecordError::KeyUpdateNotLast);
     assert_eq!(open(&[24, 0, 0, 1, 0, 0]), RecordError::KeyUpdateNotLast);
     assert_eq!(RecordError::KeyUpdateNotLast.alert(), Some(Alert::UnexpectedMessage));
-    // Cut in pieces, it is the same message; these keys come from no secret, which is as far as they get.
+    // Cut in pieces, it is the same message; these keys come from no secret, which is as far as
+    // they get.
     let cut: [(u8, &[u8]); 3] = [(22, &[24]), (22, &[0, 0]), (22, &[1, 0])];
     assert_eq!(open_in_order(Version::Tls13, &cut[..2]), Ok(Opened::Nothing));
     assert_eq!(open_in_order(Version::Tls13, &cut), Err(RecordError::NotInThisVersion));

@@ -47,7 +47,7 @@ pub(crate) fn server(pem: &Pem) -> Config {
     Config::new(vec![pem.identity()], &[b"http/1.1"]).unwrap()
 }
 
-/// What a client offers.
+/// The offer of a client.
 pub(crate) struct Offer {
     pub(crate) provider: CryptoProvider,
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
@@ -113,10 +113,11 @@ pub(crate) fn give(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<()
     Ok(())
 }
 
-/// What the client has decrypted.
+/// Returns the data that the client has decrypted.
 pub(crate) fn received(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // The connection is still open, so that reading ends with WouldBlock; what came before it is kept.
+    // The connection is still open, so that reading ends with WouldBlock; what came before it is
+    // kept.
     let _ = std::io::Read::read_to_end(&mut client.reader(), &mut bytes);
     bytes
 }
@@ -160,7 +161,7 @@ pub(crate) fn connect(
     (client, established)
 }
 
-/// What the server opens, in order; data in one piece.
+/// An event that the server opens; data is joined.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Data(Vec<u8>),

@@ -89,7 +89,8 @@ fn close_notify_from_the_client() {
         client.send_close_notify();
         let events = open_all(&mut established, sent(&mut client));
         assert_eq!(events, [Event::Data(b"last".to_vec()), Event::CloseNotify]);
-        // RFC 8446 §6.1: whatever follows is ignored; here, it is not even opened. We may still answer.
+        // RFC 8446 §6.1: whatever follows is ignored; here, it is not even opened. We may still
+        // answer.
         assert_eq!(established.records.open(&mut [23, 3, 3, 0, 0]), Err(RecordError::Closed));
         let record = seal(&mut established, b"answer", false);
         give(&mut client, &record).unwrap();
@@ -199,7 +200,8 @@ fn key_updates_from_the_server() {
         let data = seal(&mut established, &[round; 10], false);
         give(&mut client, &data).unwrap();
         assert_eq!(received(&mut client), [round; 10]);
-        // A new key starts to count anew: 2^23, less the two that are kept back and the one just used.
+        // A new key starts a new count: 2^23, less the two that are kept back and the one just
+        // used.
         assert_eq!(established.records.seals_left(), 8_388_605);
     }
     let (_, mut tls12) = pairs().remove(1);

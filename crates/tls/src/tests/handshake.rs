@@ -1,4 +1,4 @@
-//! Who may connect, as what, and what the others are told.
+//! Handshakes that succeed, with their parameters, and the alerts of those that fail.
 
 use super::client::{Event, Offer, Pem, client, connect, give, negotiate, open_all, sent, server};
 use crate::{
@@ -111,7 +111,8 @@ fn tickets_resume_on_every_clone_and_after_a_reload() {
     }
 }
 
-/// Ticket keys that change when they are told to: the present one seals, and the one before it still opens.
+/// Ticket keys that change when they are told to: the present one seals, and the one before it
+/// still opens.
 ///
 /// The library's own change with the clock.
 #[derive(Debug)]
@@ -261,7 +262,8 @@ fn unknown_server_name_gets_the_first_identity() {
     let (first, second) = (Pem::ecdsa(&["first.test"]), Pem::ecdsa(&["second.test"]));
     let config = Config::new(vec![first.identity(), second.identity()], &[]).unwrap();
     let mut client = client(&Offer::default().trusting(&[&first, &second]), "third.test");
-    // The client refuses it: 42 is bad_certificate, to rustls the alert for a name that is not there.
+    // The client refuses it: 42 is bad_certificate, to rustls the alert for a name that is not
+    // there.
     let error = negotiate(&config, &mut client, usize::MAX).unwrap_err();
     assert_eq!(error, HandshakeError::PeerAlert(42));
 }
@@ -445,7 +447,8 @@ fn a_client_hello_without_end_is_refused() {
 
 #[test]
 fn old_versions_are_told_so() {
-    // A TLS 1.1 ClientHello: version, random, no session, one suite, null compression, signature_algorithms.
+    // A TLS 1.1 ClientHello: version, random, no session, one suite, null compression,
+    // signature_algorithms.
     let mut hello = vec![0x16, 3, 1, 0, 55, 1, 0, 0, 51, 3, 2];
     hello.extend_from_slice(&[7; 32]);
     hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x13, 1, 0, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
@@ -460,7 +463,8 @@ fn a_client_that_does_not_trust_us_says_so() {
     for offer in [Offer::default(), Offer::tls12()] {
         let mut client = client(&offer.trusting(&[&theirs]), "site.test");
         let error = negotiate(&server(&ours), &mut client, usize::MAX).unwrap_err();
-        // rustls' name for "not one of mine" is unknown_ca, or decrypt_error where the names collide.
+        // rustls' name for "not one of mine" is unknown_ca, or decrypt_error where the names
+        // collide.
         assert!(
             matches!(error, HandshakeError::PeerAlert(42 | 48 | 51)),
             "{error:?}: neither bad_certificate, unknown_ca nor decrypt_error"

@@ -1,4 +1,4 @@
-//! What chains and keys hold, in which order, and what clients may object to.
+//! The content and order of chains and keys, and the objections that clients may have.
 
 use super::client::Pem;
 use crate::{FileContent, FileKind, Flaw, Identity, IdentityError};

@@ -6,11 +6,12 @@ use std::sync::{Arc, OnceLock};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use sitar_tls::{Config, Established, Frame, Handshake, HandshakeStep, Identity, Opened, SEALED_MAX};
 
-/// A real client of TLS 1.3 or 1.2 whose flights are cut and damaged as the bytes say, or the bytes alone.
+/// A real client of TLS 1.3 or 1.2 whose flights are cut and damaged as the bytes say, or the bytes
+/// alone.
 ///
-/// An undamaged handshake is completed, however it was cut, and its connection carries data both ways. Nothing else can
-/// complete one but damage to what no signature or MAC covers. What is sent is bounded, and after a failure it is at
-/// most what was sent before and an alert.
+/// An undamaged handshake is completed, however it was cut, and its connection carries data both
+/// ways. Nothing else can complete one but damage to what no signature or MAC covers. What is sent
+/// is bounded, and after a failure it is at most what was sent before and an alert.
 pub(crate) fn check(program: &[u8]) {
     let Some((&kind, rest)) = program.split_first() else { return };
     let piece = usize::from(kind >> 3) * 37 + 1;
@@ -70,7 +71,8 @@ pub(crate) fn check(program: &[u8]) {
     assert!(is_damaged, "no end of the handshake");
 }
 
-/// Feeds bytes in pieces until they or the handshake end. Behind its end, the rest is added to what is left.
+/// Feeds bytes in pieces until they or the handshake end. Behind its end, the rest is added to what
+/// is left.
 fn feed(handshake: Handshake, bytes: &[u8], piece: usize, out: &mut Vec<u8>) -> HandshakeStep {
     let mut step = HandshakeStep::More(handshake);
     for piece in bytes.chunks(piece) {

@@ -29,7 +29,7 @@ fn outcome(wire: &[u8]) -> Result<String, u16> {
     }
 }
 
-/// What a server sees when the bytes arrive one at a time: the outcome, and after how many bytes.
+/// Feeds the bytes one at a time: returns the outcome, and after how many bytes.
 fn one_by_one<'b>(wire: &'b [u8], limits: &Limits) -> (Result<Option<RequestHead<'b>>, Rejection>, usize) {
     let mut scanned = 0;
     for end in 1..=wire.len() {
@@ -49,7 +49,7 @@ const ACCEPTED: &[(&[u8], &str)] = &[
     (b"GET //x HTTP/1.1\r\nHost: a\r\n\r\n", "Get //x a 1.1 None keep"),
     // RFC 9112 §2.2: one empty line before the request
     (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "Get / a 1.1 None keep"),
-    // RFC 9112 §3.2: an empty Host names nobody
+    // RFC 9112 §3.2: an empty Host names no host
     (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", "Get / - 1.1 None keep"),
     // HTTP/1.0 needs no Host, and closes unless asked not to
     (b"GET / HTTP/1.0\r\n\r\n", "Get / - 1.0 None close"),
@@ -234,8 +234,8 @@ fn rejected() {
     }
 }
 
-// What can never become a request is refused at its first impossible byte, not when the client has finished
-// or gone.
+// What can never become a request is refused at its first impossible byte, not when the client has
+// finished or gone.
 #[test]
 fn refused_early() {
     let cases: &[(&[u8], usize, u16)] = &[

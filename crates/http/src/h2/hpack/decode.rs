@@ -1,4 +1,4 @@
-//! Header blocks read (RFC 7541 §3, §6).
+//! Decoding of field blocks (RFC 7541 §3, §6).
 
 use super::Fault;
 use super::huffman;
@@ -6,24 +6,26 @@ use super::table::{STATIC, Table};
 
 /// The table size that both sides begin with, and that this server keeps to (RFC 9113 §6.5.2).
 pub(crate) const TABLE_SIZE: usize = 4096;
-/// Bytes of one integer beyond its prefix: 28 bits, more than any frame can hold (RFC 7541 §5.1 wants a limit).
+/// Bytes of one integer beyond its prefix: 28 bits, more than any frame can hold (RFC 7541 §5.1
+/// wants a limit).
 const INTEGER_BYTES_MAX: usize = 4;
 
-/// Who takes the fields of a header list.
+/// A receiver for the fields of a header list.
 pub(crate) trait Sink {
-    /// The next field, in the order of the list. `false`: this is too much; decoding ends with an error.
+    /// Takes the next field of the list. Returns whether to go on; otherwise decoding ends with an
+    /// error.
     fn field(&mut self, name: &[u8], value: &[u8]) -> bool;
 }
 
-/// Where coded strings are decoded. One for many connections.
+/// A buffer in which coded strings are decoded, one for many connections.
 #[derive(Debug)]
 pub(crate) struct Scratch(Box<[u8]>);
 
 impl Scratch {
-    /// For blocks of at most `len` bytes.
+    /// Creates a buffer for blocks of at most `len` bytes.
     pub(crate) fn new(len: usize) -> Scratch {
-        // Name and value of a field lie one behind the other; no string can be longer than its block allows, and a name
-        // from the table is no longer than the table.
+        // Name and value of a field lie one behind the other; no string can be longer than its
+        // block allows, and a name from the table is no longer than the table.
         Scratch(vec![0; huffman::decoded_max(len) + TABLE_SIZE].into_boxed_slice())
     }
 }
@@ -34,7 +36,7 @@ pub(crate) struct Decoder {
     table: Table,
 }
 
-/// How a literal is to be treated (RFC 7541 §6.2). Never-indexed matters only to those who pass fields on.
+/// The kind of a literal (RFC 7541 §6.2). Never-indexed matters only to intermediaries.
 #[derive(Clone, Copy, PartialEq)]
 enum Literal {
     Indexed,
@@ -46,7 +48,7 @@ impl Decoder {
         Decoder { table: Table::new(TABLE_SIZE) }
     }
 
-    /// Bytes of memory that the dynamic table takes.
+    /// Returns the bytes of memory that the dynamic table takes.
     pub(crate) fn memory(&self) -> usize {
         self.table.memory()
     }
@@ -54,7 +56,7 @@ impl Decoder {
     /// Decodes a whole header block.
     ///
     /// # Errors
-    /// The block is malformed, or the sink had enough.
+    /// The block is malformed, or the sink refused a field.
     pub(crate) fn decode(
         &mut self,
         block: &[u8],
@@ -93,7 +95,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// §2.3.3: one address space for both tables.
+    /// Returns an entry of one of the tables, which share an address space (§2.3.3).
     fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), Fault> {
         match index.checked_sub(1) {
             None => Err(Fault("index zero")),
@@ -143,7 +145,7 @@ impl Decoder {
 
 const CUT_SHORT: Fault = Fault("a header block ends in the middle of a field");
 const TOO_LONG: Fault = Fault("a string longer than a header block can be");
-/// Not malformed, but there is no going on: the list is beyond all measure.
+/// The list is well-formed and far beyond the limit.
 pub(crate) const TOO_MUCH: Fault = Fault("the header list is far too large");
 
 struct Input<'b> {
@@ -158,7 +160,7 @@ impl<'b> Input<'b> {
         Ok(byte)
     }
 
-    /// §5.1, with a prefix of so many bits.
+    /// Reads an integer with a prefix of `prefix` bits (§5.1).
     fn integer(&mut self, prefix: u32) -> Result<usize, Fault> {
         let mask = (1_usize << prefix) - 1;
         let mut value = usize::from(self.byte()?) & mask;
@@ -175,7 +177,7 @@ impl<'b> Input<'b> {
         Err(Fault("an integer beyond 28 bits"))
     }
 
-    /// §5.2
+    /// Reads a string (§5.2).
     fn string(&mut self) -> Result<Coded<'b>, Fault> {
         let huffman = *self.bytes.get(self.at).ok_or(CUT_SHORT)? & 0x80 != 0;
         let len = self.integer(7)?;
@@ -192,7 +194,7 @@ struct Coded<'b> {
 }
 
 impl<'b> Coded<'b> {
-    /// The room that it needs, and the rest.
+    /// Splits `room` into the part that the decoded string needs, and the rest.
     fn split<'r>(&self, room: &'r mut [u8]) -> Result<(&'r mut [u8], &'r mut [u8]), Fault> {
         let len = if self.huffman { huffman::decoded_max(self.bytes.len()) } else { 0 };
         room.split_at_mut_checked(len).ok_or(TOO_LONG)

@@ -1,4 +1,4 @@
-//! The Huffman code of RFC 7541 Appendix B. It is canonical, so the lengths of its codes say all.
+//! The Huffman code of RFC 7541 Appendix B. It is canonical, so the lengths of its codes define it.
 
 /// Bits of each symbol's code; the last is EOS.
 #[rustfmt::skip]
@@ -18,22 +18,25 @@ const LENGTHS: [u8; SYMBOLS] = [
 
 const SYMBOLS: usize = 257;
 const EOS: u16 = 256;
-/// Codes up to this length are found by one look into a table; what headers are made of has 5 to 8 bits.
+/// Bits of the longest code that one look into a table finds; most characters of fields have 5 to 8
+/// bits.
 const FAST: u32 = 8;
 const LONGEST: u32 = 30;
 
-/// What [`decode`] finds wrong: padding that is not the start of EOS, too much of it, or EOS itself (RFC 7541 §5.2).
+/// The text is no Huffman code: padding that is not the start of EOS, too long padding, or EOS
+/// itself (RFC 7541 §5.2).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Most bytes that `len` coded bytes can stand for: the shortest code has five bits.
+/// Returns the most bytes that `len` coded bytes can stand for: the shortest code has five bits.
 pub(super) const fn decoded_max(len: usize) -> usize {
     len.saturating_mul(8) / 5
 }
 
-/// Decodes `input` into the start of `out`, which must have room for [`decoded_max`]; returns how many bytes it was.
+/// Decodes `input` into the start of `out`, which must have room for [`decoded_max`]; returns the
+/// length.
 pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, Malformed> {
-    // The next bits, from the most significant down; what lies behind the first `count` of them is zero.
+    // The next bits, from the most significant down; all behind the first `count` of them are zero.
     let (mut bits, mut count) = (0_u64, 0_u32);
     let mut input = input.iter();
     let mut len = 0;
@@ -48,7 +51,8 @@ pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, Malformed> {
             found => (u16::from(found.0), u32::from(found.1)),
         };
         if width > count {
-            // No whole code is left. RFC 7541 §5.2: fewer than 8 bits, the first ones of EOS, which are all set.
+            // No whole code is left. RFC 7541 §5.2: fewer than 8 bits, the first ones of EOS, which
+            // are all set.
             let is_padding = count < 8 && bits == !(u64::MAX >> count);
             return if is_padding { Ok(len) } else { Err(Malformed) };
         }
@@ -61,7 +65,7 @@ pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// The symbol whose code, longer than [`FAST`], `bits` begin with, and its length.
+/// Returns the symbol whose code, longer than [`FAST`], `bits` begin with, and the code's length.
 fn slow(bits: u64) -> Option<(u16, u32)> {
     let window = bits >> 32;
     let mut length = FAST + 1;
@@ -76,7 +80,7 @@ fn slow(bits: u64) -> Option<(u16, u32)> {
     None
 }
 
-/// Bytes that `text` takes when coded.
+/// Returns the bytes that `text` takes when coded.
 #[cfg(test)]
 pub(super) fn encoded_len(text: impl Iterator<Item = u8>) -> usize {
     let bits: usize = text.map(|byte| usize::from(LENGTHS[usize::from(byte)])).sum();
@@ -104,7 +108,8 @@ pub(super) fn encode(text: impl Iterator<Item = u8>, mut put: impl FnMut(u8) -> 
 
 struct Code {
     codes: [u32; SYMBOLS],
-    /// For each beginning of eight bits the symbol and the length of its code; 0 when that is longer.
+    /// For each beginning of eight bits the symbol and the length of its code; 0 when that is
+    /// longer.
     fast: [(u8, u8); 1 << FAST],
     /// All symbols by length and then by value, which is by code.
     sorted: [u16; SYMBOLS],

@@ -3,32 +3,33 @@
 /// A header field: name and value.
 pub(super) type Pair<'t> = (&'t [u8], &'t [u8]);
 
-/// What an entry is counted with beyond its name and value (RFC 7541 §4.1).
+/// Bytes that an entry counts beyond its name and value (RFC 7541 §4.1).
 const OVERHEAD: usize = 32;
 
-/// The fields that the peer has told us to remember, newest first from index 0 on.
+/// The dynamic table: the fields that the peer has added, newest first from index 0 on.
 ///
-/// They lie one behind the other in a buffer that is as large as they need: a connection that has not used its table has
-/// none. Each entry is `name length, value length, name, value, length of all that`, so that it can be passed in both directions;
-/// these six bytes are less than the 32 that the standard counts, so the buffer never needs more than the table's size.
+/// They lie one behind the other in a buffer that is as large as they need: a connection that has
+/// not used its table has none. Each entry is `name length, value length, name, value, length of
+/// all that`, so that it can be passed in both directions; these six bytes are less than the 32
+/// that the standard counts, so the buffer never needs more than the table's size.
 #[derive(Debug)]
 pub(super) struct Table {
     bytes: Vec<u8>,
-    /// Where the oldest entry begins.
+    /// The offset of the oldest entry.
     start: usize,
-    /// As §4.1 counts.
+    /// Bytes of all entries as §4.1 counts them.
     size: usize,
     max: usize,
 }
 
 impl Table {
-    /// `max`: RFC 7541 §4.2; below 64 KiB.
+    /// Creates an empty table of at most `max` bytes (RFC 7541 §4.2), below 64 KiB.
     pub(super) const fn new(max: usize) -> Table {
         assert!(max <= u16::MAX as usize);
         Table { bytes: Vec::new(), start: 0, size: 0, max }
     }
 
-    /// The nth newest entry.
+    /// Returns the nth newest entry.
     pub(super) fn get(&self, index: usize) -> Option<Pair<'_>> {
         let mut end = self.bytes.len();
         for _ in 0..index {
@@ -40,7 +41,8 @@ impl Table {
         Some((self.bytes.get(start + 4..name_end)?, self.bytes.get(name_end..name_end + value_len)?))
     }
 
-    /// Adds an entry, for which older ones make room. One that is larger than the table empties it (§4.4).
+    /// Adds an entry, for which older ones make room. One that is larger than the table empties it
+    /// (§4.4).
     pub(super) fn insert(&mut self, name: &[u8], value: &[u8]) {
         let size = name.len() + value.len() + OVERHEAD;
         self.shrink_to(self.max.saturating_sub(size));
@@ -72,7 +74,7 @@ impl Table {
         self.shrink_to(self.max);
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory that it takes.
     pub(super) fn memory(&self) -> usize {
         self.bytes.capacity()
     }
@@ -89,7 +91,7 @@ impl Table {
         }
     }
 
-    /// Where the entry that ends at `end` begins.
+    /// Returns the offset of the entry that ends at `end`.
     fn before(&self, end: usize) -> Option<usize> {
         if end <= self.start {
             return None;
@@ -104,7 +106,7 @@ impl Table {
     }
 }
 
-/// The index of a name in the static table, counted from 1: of its first occurrence. For the encoder.
+/// Returns the index of the first entry with this name in the static table, counted from 1.
 pub(super) fn static_name(name: &[u8]) -> Option<usize> {
     let at =
         STATIC.iter().position(|(known, _)| known.len() == name.len() && known.eq_ignore_ascii_case(name))?;

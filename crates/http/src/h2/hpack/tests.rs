@@ -156,7 +156,8 @@ fn what_is_not_hpack() {
     ] {
         assert_eq!(Hpack::default().decode(wire), Err(why), "{wire:02x?}");
     }
-    // What is at the limit: a size of 4096, two updates in one block, an index written with a byte more than needed.
+    // What is at the limit: a size of 4096, two updates in one block, an index written with a byte
+    // more than needed.
     assert_eq!(Hpack::default().decode(&[0x20, 0x3f, 0xe1, 0x1f, 0x82]), Ok(list(&[(":method", "GET")])));
     assert_eq!(Hpack::default().decode(&[0x0f, 0x80, 0x00, 0x00]), Ok(list(&[("accept-charset", "")])));
     assert_eq!(Hpack::default().decode(&[]), Ok(Vec::new()));

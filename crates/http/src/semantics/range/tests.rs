@@ -226,7 +226,8 @@ proptest! {
         for at in 0..length {
             prop_assert!(within(at) <= 1, "{at} twice");
             prop_assert!(!wanted(at) || within(at) == 1, "{at} is missing");
-            // Nothing is sent but what is wanted and what lies between two such parts, 80 bytes at most.
+            // Nothing is sent but what is wanted and what lies between two such parts, 80 bytes at
+            // most.
             gap = if wanted(at) { 0 } else { gap + 1 };
             before |= wanted(at);
             prop_assert!(within(at) == 0 || (before && gap <= 80), "{at} is too much");

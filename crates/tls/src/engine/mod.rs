@@ -5,13 +5,15 @@
 //! connection, the hand-over of its secrets, and an error that it answers by unexpected_message.
 
 mod config;
+mod error;
 mod handshake;
 mod identity;
 mod keys;
 mod strict;
 
 pub use config::{Config, ConfigError};
-pub use handshake::{Established, Handshake, HandshakeError, HandshakeStep, Reason};
+pub use error::{HandshakeError, Reason};
+pub use handshake::{Established, Handshake, HandshakeStep};
 pub use identity::{FileContent, FileKind, Flaw, Identity, IdentityError};
 #[cfg(test)]
 pub(crate) use keys::start;

@@ -1,8 +1,9 @@
 //! Packing and checking a site, which its author does before it is served.
 //!
-//! [`pack()`] makes one archive of a directory: a plain tar with encodings of its files and an index,
-//! so that a server has nothing to compress and little to read. [`estimate()`] says what that would
-//! save. [`check::check`] looks for what is wrong with a site, by the answers that it gives.
+//! [`pack()`] makes one archive of a directory: a plain tar with encodings of its files and an
+//! index, so that a server has nothing to compress and little to read. [`estimate()`] says what
+//! that would save. [`check::check`] looks for what is wrong with a site, by the answers that it
+//! gives.
 //!
 //! Encoders and the HTML parser are linked here and nowhere below, so a server without this crate
 //! holds none of them. What sitar-site has for it alone stands in [`sitar_site::raw`].

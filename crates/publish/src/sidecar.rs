@@ -1,7 +1,7 @@
 //! Sidecars, decoded and compared with the files that they lie beside.
 //!
-//! A sidecar is only said to hold the file. It goes wrong when the file is edited and the sidecar is
-//! not made again.
+//! A sidecar is only said to hold the file. It goes wrong when the file is edited and the sidecar
+//! is not made again.
 
 use libdeflater::{DecompressionError, Decompressor};
 use sitar_http::semantics::Coding;
@@ -70,8 +70,8 @@ fn same(mut decoded: impl Read, mut content: &[u8]) -> Comparison {
     }
 }
 
-/// Returns whether a sidecar of `encoded` bytes is too large to be an encoding of `content` bytes, so that
-/// it need not be read.
+/// Returns whether a sidecar of `encoded` bytes is too large to be an encoding of `content` bytes,
+/// so that it need not be read.
 pub(crate) fn is_oversized(encoded: u64, content: u64) -> bool {
     encoded > content + content / 8 + OVERHEAD_MAX
 }

@@ -1,5 +1,5 @@
-//! The links of a style sheet: `url(…)` and `@import "…"`, as tokens of CSS Syntax Level 3 and not by
-//! searching for text.
+//! The links of a style sheet: `url(…)` and `@import "…"`, as tokens of CSS Syntax Level 3 and not
+//! by searching for text.
 
 use super::link::{Link, Use, line_of};
 

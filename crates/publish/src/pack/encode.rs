@@ -56,8 +56,8 @@ pub(super) enum Worth {
     No,
 }
 
-/// Whether a file of this name is worth trying. Sidecars and archives are not; nor are pictures, sound, films and WOFF,
-/// which are compressed by themselves.
+/// Whether a file of this name is worth trying. Sidecars and archives are not; nor are pictures,
+/// sound, films and WOFF, which are compressed by themselves.
 pub(super) fn worth(name: &[u8]) -> Worth {
     let media = media_type(name);
     if stored_coding(name) != Coding::Identity {
@@ -99,10 +99,11 @@ pub(super) fn encode(content: &[u8], worth: Worth, level: Level) -> Each<Option<
 /// Returns which encodings of these sizes pay (`None`: there is none). `docs/pack-format.md` has
 /// what the rules give and take.
 ///
-/// 1. Each saves at least a TCP segment and a tenth of the file. A segment is more than the header, the padding, the record
-///    and the name of an encoding take in the pack.
-/// 2. A client that takes Zstandard takes brotli, and one that takes brotli takes gzip. So in the order gzip, brotli,
-///    Zstandard each also saves at least a segment or a tenth of the smallest encoding chosen before it.
+/// 1. Each saves at least a TCP segment and a tenth of the file. A segment is more than the header,
+///    the padding, the record and the name of an encoding take in the pack.
+/// 2. A client that takes Zstandard takes brotli, and one that takes brotli takes gzip. So in the
+///    order gzip, brotli, Zstandard each also saves at least a segment or a tenth of the smallest
+///    encoding chosen before it.
 pub(super) fn choose(content: usize, sizes: Each<Option<usize>>) -> Each<bool> {
     let mut chosen = [false; 3];
     let mut smallest: Option<usize> = None;

@@ -28,7 +28,8 @@ struct Pairs {
 }
 
 impl Pairs {
-    /// The pair's number; [`NONE`] when there are too many of them, or one is too long: then they are made when the file is loaded.
+    /// The pair's number; [`NONE`] when there are too many of them, or one is too long: then they
+    /// are made when the file is loaded.
     fn number(&mut self, blocks: Blocks) -> u16 {
         if let Some(&number) = self.numbers.get(&blocks) {
             return number;

@@ -1,7 +1,8 @@
-//! Writing members: plain headers that every tar reads, and nothing in them that depends on the machine.
+//! Writing members: plain headers that every tar reads, and nothing in them that depends on the
+//! machine.
 //!
-//! GNU's format, because long names and sizes beyond 8 GiB in it are read by GNU tar, bsdtar, busybox and Python alike;
-//! busybox skips those of pax. Owner and mode are always the same.
+//! GNU's format, because long names and sizes beyond 8 GiB in it are read by GNU tar, bsdtar,
+//! busybox and Python alike; busybox skips those of pax. Owner and mode are always the same.
 
 use std::io::{self, Write};
 

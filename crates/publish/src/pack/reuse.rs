@@ -1,4 +1,5 @@
-//! Encodings out of an earlier pack: found by the content's hash, held against the content before they are taken.
+//! Encodings out of an earlier pack: found by the content's hash, held against the content before
+//! they are taken.
 
 use super::encode::{CODINGS, Each, Level, Worth, decodes_to, worth};
 use sitar_site::raw::format::Record;
@@ -53,7 +54,8 @@ impl<R: ReadAt> Earlier<R> {
         Some(Earlier { archive, known })
     }
 
-    /// The encodings of `content` for the wanted codings, if all of them were decided; `None`: make them.
+    /// The encodings of `content` for the wanted codings, if all of them were decided; `None`: make
+    /// them.
     pub(super) fn encodings(
         &self,
         content: &[u8],
@@ -68,7 +70,8 @@ impl<R: ReadAt> Earlier<R> {
                 Known::Undecided => return None,
                 Known::Declined => {}
                 Known::Made { offset, size, hash } => {
-                    // Kept only where it was smaller; a longer one is no work of ours, nor worth the memory.
+                    // Kept only where it was smaller; a longer one is no work of ours, nor worth
+                    // the memory.
                     let size = usize::try_from(size).ok().filter(|&size| size < content.len())?;
                     let mut encoded = vec![0; size];
                     self.archive.read_exact_at(&mut encoded, offset).ok()?;

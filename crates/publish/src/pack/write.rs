@@ -1,9 +1,9 @@
 //! From a directory to an archive.
 //!
-//! Threads read, hash and encode ([`super::pipeline`]); the calling thread writes what they bring, in
-//! the order of the names. They run ahead of it by a bounded number of files and bytes, so memory
-//! does not grow with the site. Nothing in the archive depends on who was faster, nor on the order
-//! in which the file system lists names.
+//! Threads read, hash and encode ([`super::pipeline`]); the calling thread writes what they bring,
+//! in the order of the names. They run ahead of it by a bounded number of files and bytes, so
+//! memory does not grow with the site. Nothing in the archive depends on who was faster, nor on the
+//! order in which the file system lists names.
 
 use super::encode::{CODINGS, Level, Worth, worth};
 use super::index::{Written, index};
@@ -29,8 +29,8 @@ use std::path::Path;
 pub struct PackOptions {
     /// Threads that read and encode.
     pub threads: NonZeroUsize,
-    /// Seconds since the Unix epoch that no file's time may be later than: `SOURCE_DATE_EPOCH`, which makes a fresh checkout
-    /// pack like the last one. `None`: times as they are.
+    /// Seconds since the Unix epoch that no file's time may be later than: `SOURCE_DATE_EPOCH`,
+    /// which makes a fresh checkout pack like the last one. `None`: times as they are.
     pub newest: Option<u64>,
     /// The effort for small encodings.
     pub level: Level,

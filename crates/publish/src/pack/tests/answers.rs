@@ -6,8 +6,8 @@ use sitar_site::raw::{encode as encode_path, is_public, sidecar};
 use sitar_site::{Options, Site, Warning};
 use std::path::Path;
 
-/// A pack, the plain tar that it is without its index, and the directory that comes out of it are one site: the same
-/// bytes and the same header lines for each name and each `Accept-Encoding`.
+/// A pack, the plain tar that it is without its index, and the directory that comes out of it are
+/// one site: the same bytes and the same header lines for each name and each `Accept-Encoding`.
 pub(super) fn assert_same_site(folder: &Path) {
     let (bytes, _) = packed(folder);
     let out = tempfile::tempdir().unwrap();

@@ -18,9 +18,9 @@ fn packing_again_takes_over_what_is_the_same() {
     let mut again = Vec::new();
     let done = pack(folder.path(), &mut again, options(2, Some(NOVEMBER), Some(&earlier)), &Quiet).unwrap();
     assert!(again == full);
-    // Start, its copy, the script, the contact, the licence under its new name, the long one; not the changed one, nor
-    // the style, for which brotli was undecided.
-    // Beside them what is missing and the page with a clean address.
+    // Start, its copy, the script, the contact, the licence under its new name, the long one; not
+    // the changed one, nor the style, for which brotli was undecided. Beside them what is missing
+    // and the page with a clean address.
     assert_eq!(done.reused, 8);
     // An archive that is no pack, or a damaged one, helps nothing and harms nothing.
     for (name, bytes) in [

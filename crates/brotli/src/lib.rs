@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
 //! Brotli (RFC 7932).
 //!
-//! A crate of its own because `brotli` is generic over its allocators: each caller compiles
-//! all of it, and again with its own tests.
+//! A crate of its own because `brotli` is generic over its allocators: each caller compiles all of
+//! it, and again with its own tests. As a module of sitar-publish it took twice the time for the
+//! same files in the dev profile.
 
 use std::io::{self, Read};
 

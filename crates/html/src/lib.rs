@@ -2,7 +2,8 @@
 //! The tokens of a page (HTML Living Standard §13.2.5).
 //!
 //! A crate of its own because `html5gum` is generic over its readers and emitters: a crate that
-//! calls it compiles all of it, and again with its own tests.
+//! calls it compiles all of it, and again with its own tests. The level of optimisation is a
+//! package's: the parser is made small, and not optimised at all in the dev profile.
 
 use html5gum::emitters::callback::{Callback, CallbackEmitter, CallbackEvent};
 use html5gum::emitters::{Emitter, ForwardingEmitter, naive_next_state};

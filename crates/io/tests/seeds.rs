@@ -305,7 +305,7 @@ fn every_fault_strikes() {
         ("send =", Errno::CANCELED.raw_os_error()),
         ("read =", Errno::IO.raw_os_error()),
         ("read =", Errno::NOMEM.raw_os_error()),
-        ("peer =", Errno::INVAL.raw_os_error()),
+        ("peer =", Errno::NOMEM.raw_os_error()),
         ("close =", Errno::INTR.raw_os_error()),
         ("close =", Errno::IO.raw_os_error()),
         ("cancel =", Errno::NOENT.raw_os_error()),

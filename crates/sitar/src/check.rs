@@ -45,7 +45,7 @@ pub struct Check {
 /// Looks at a site and prints what is wrong. The code is 0 when nothing is, 3 when something is.
 ///
 /// # Errors
-/// Whatever keeps the site from being opened at all.
+/// The site cannot be opened at all.
 pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
     let options = Options {
         prefix: arguments.prefix.clone(),

@@ -82,7 +82,8 @@ pub enum Verb {
     Trust,
     /// Take back what `sitar trust` did
     Untrust,
-    /// Look at this machine: what sitar could use, what is missing, what that costs, and what to type
+    /// Look at this machine: what sitar could use, what is missing, what that costs, and what to
+    /// type
     #[command(
         after_help = "Run it as the user that runs sitar. Exit codes: 0 everything is fine, 3 something was found, \
         1 failed, 2 usage."

@@ -1,7 +1,9 @@
-//! `sitar doctor`: what this machine offers to sitar, what is missing, what that costs, and what to type.
+//! `sitar doctor`: what this machine offers to sitar, what is missing, what that costs, and what to
+//! type.
 //!
-//! Three steps that know nothing of each other: `facts` asks the machine, `findings` judges what it said (pure, so every
-//! verdict is tested on facts that are written out), `print` shows the findings to a person or to a program.
+//! Three steps that know nothing of each other: `facts` asks the machine, `findings` judges what it
+//! said (pure, so every verdict is tested on facts that are written out), `print` shows the
+//! findings to a person or to a program.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -22,13 +24,13 @@ pub const EXIT_FOUND: u8 = 3;
 pub struct Finding {
     /// Stable name, for programs.
     pub id: &'static str,
-    /// What was found, as a value or half a sentence.
+    /// The observation, as a value or half a sentence.
     pub found: String,
-    /// How that is to be taken.
+    /// The judgement of it.
     pub verdict: Verdict,
 }
 
-/// How a finding is to be taken.
+/// The judgement of a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing to do.
@@ -39,23 +41,23 @@ pub enum Verdict {
     Missing(Problem),
 }
 
-/// What is wrong, and what to do.
+/// A fault and its remedies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What is missing.
+    /// The missing thing.
     pub missing: String,
-    /// What its absence costs.
+    /// The cost of its absence.
     pub cost: String,
-    /// What helps; each by itself.
+    /// Remedies, each of which is enough.
     pub remedies: Vec<Remedy>,
 }
 
 /// One thing that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remedy {
-    /// What it is.
+    /// A description.
     pub what: String,
-    /// What to type; `None` where no one command does it.
+    /// The command to type; `None` where no single command does it.
     pub command: Option<String>,
 }
 
@@ -89,7 +91,7 @@ impl Verdict {
         }
     }
 
-    /// What is wrong, if anything is.
+    /// Returns the problem, if there is one.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match self {

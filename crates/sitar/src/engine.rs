@@ -1,7 +1,7 @@
 //! Which engine runs, and on which cores.
 //!
-//! Whether io_uring works here is found out by making a small ring and using it, before anything is bound: a kernel's
-//! version says little where a container's profile decides.
+//! Whether io_uring works here is found out by making a small ring and using it, before anything is
+//! bound: a kernel's version says little where a container's profile decides.
 
 use std::cell::Cell;
 use std::fmt;
@@ -24,11 +24,12 @@ pub mod rings;
 
 use self::rings::{Memory, NoRing};
 
-/// How long a shard watches for completions when `--spin` is not given.
+/// The time for which a shard watches for completions when `--spin` is not given.
 pub const SPIN: Duration = Duration::from_millis(1);
 /// A polling thread stays awake at least so long without work: waking it takes a system call.
 const POLLER_IDLE_MIN: Duration = Duration::from_millis(10);
-/// Linux shortens the names of threads to 15 bytes; these are `iou-sqp-` and the number of the thread that made it.
+/// Linux shortens the names of threads to 15 bytes; these are `iou-sqp-` and the number of the
+/// thread that made it.
 const POLLER_NAME: &str = "iou-sqp-";
 
 /// The engine that runs.
@@ -42,13 +43,13 @@ pub enum Engine {
     Epoll(Option<Because>),
 }
 
-/// Why io_uring is not used, as the end of a sentence, and what changes that where one line can say
-/// it.
+/// The reason that io_uring is not used, as the end of a sentence, and the remedy where one line
+/// can say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Because {
     /// The reason.
     pub why: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: Option<&'static str>,
 }
 
@@ -70,7 +71,8 @@ impl fmt::Display for Because {
 /// The cores that this process may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cores {
-    /// How many can be busy at a time; a container's quota may allow less than one for each number.
+    /// The number that can be busy at a time. A container's quota may allow fewer than there are
+    /// numbers.
     pub count: usize,
     /// Their numbers; empty when the kernel does not tell.
     pub numbers: Vec<u32>,
@@ -94,8 +96,9 @@ impl Cores {
 }
 
 impl Engine {
-    /// Chooses; `probe` finds out whether io_uring works. It is not asked for a polling thread, whatever is wanted: the
-    /// kernel ends that one some time after its ring is gone, and until then it would take a core from the real ones.
+    /// Chooses; `probe` finds out whether io_uring works. It is not asked for a polling thread,
+    /// whatever is wanted: the kernel ends that one some time after its ring is gone, and until
+    /// then it would take a core from the real ones.
     ///
     /// # Errors
     /// The engine that was asked for cannot run here, or io_uring fails for no reason that another engine would avoid.
@@ -128,7 +131,7 @@ pub fn lets_epoll_run(why: &NoRing) -> bool {
         || matches!(why.why, Unavailable::KernelTooOld(_) | Unavailable::Missing | Unavailable::Forbidden)
 }
 
-/// What the operator is told when io_uring was asked for and cannot run.
+/// Returns the error for an operator who asked for io_uring where it cannot run.
 #[must_use]
 pub fn explain(why: &NoRing) -> Error {
     let error = Error::new("cannot start the io_uring engine").cause(why);
@@ -179,7 +182,7 @@ const SMALL: sitar_io::Config =
 /// has the smallest queues.
 ///
 /// # Errors
-/// Why io_uring cannot be used here.
+/// The reason that io_uring cannot be used here.
 pub fn probe(memory: &Memory) -> Result<(), NoRing> {
     Memory { shards: 1, ..*memory }.make(&SMALL, |_| {
         let mut ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))?;
@@ -196,7 +199,7 @@ pub fn probe(memory: &Memory) -> Result<(), NoRing> {
 /// them.
 ///
 /// # Errors
-/// Why it could not.
+/// The first ring that could not be made.
 pub fn try_all(memory: &Memory, config: &sitar_io::Config) -> Result<(), NoRing> {
     // Queues and table of receive slots, which the kernel counts, as they would be; the rest is
     // small.
@@ -208,7 +211,7 @@ pub fn try_all(memory: &Memory, config: &sitar_io::Config) -> Result<(), NoRing>
 /// Polling threads: how long they and the shards stay awake, and where they run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Polling {
-    /// How long a shard watches for completions before it sleeps.
+    /// The time for which a shard watches for completions before it sleeps.
     pub spin: Duration,
     /// The cores that this process may use.
     pub cores: Cores,
@@ -217,8 +220,9 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// Gives each polling thread a core of its own, the last ones, when shards and pollers have one each.
-    /// Otherwise none is bound: a bound thread could not even move away from the shard that it disturbs.
+    /// Gives each polling thread a core of its own, the last ones, when shards and pollers have one
+    /// each. Otherwise none is bound: a bound thread could not even move away from the shard that
+    /// it disturbs.
     ///
     /// # Errors
     /// Shard and poller would have one core: each would wait for the other to be scheduled away.
@@ -238,11 +242,11 @@ impl Polling {
         SqPoll { spin: self.spin, idle: self.spin.max(POLLER_IDLE_MIN), cpu }
     }
 
-    /// Makes a ring for the calling shard, and keeps the shard away from the polling threads' cores.
-    /// `next` counts the shards that have come.
+    /// Makes a ring for the calling shard, and keeps the shard away from the polling threads'
+    /// cores. `next` counts the shards that have come.
     ///
     /// # Errors
-    /// Those of [`Ring::sqpoll`].
+    /// The errors of [`Ring::sqpoll`].
     pub fn ring(
         &self,
         config: &sitar_io::Config,
@@ -250,7 +254,8 @@ impl Polling {
         next: &AtomicUsize,
     ) -> Result<Ring<Uring>, NoRing> {
         thread_local! {
-            // A shard that is started anew runs on the same thread, and gets the same core for its poller.
+            // A shard that is started again runs on the same thread, and gets the same core for its
+            // poller.
             static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
         }
         let place = PLACE.get().unwrap_or_else(|| next.fetch_add(1, Ordering::Relaxed));
@@ -268,8 +273,8 @@ impl Polling {
     }
 }
 
-/// CPU time of this process's polling threads so far, and how many there are. `tasks` is `/proc/self/task`. `None` when there
-/// are none, or the kernel does not count.
+/// CPU time of this process's polling threads so far, and how many there are. `tasks` is
+/// `/proc/self/task`. `None` when there are none, or the kernel does not count.
 #[must_use]
 pub fn pollers_cpu(tasks: &Path) -> Option<(Duration, usize)> {
     let (mut sum, mut threads) = (Duration::ZERO, 0);
@@ -278,7 +283,8 @@ pub fn pollers_cpu(tasks: &Path) -> Option<(Duration, usize)> {
         if !name.starts_with(POLLER_NAME) {
             continue;
         }
-        // "run time in nanoseconds, time waited, time slices". A thread may end while its folder is read.
+        // "run time in nanoseconds, time waited, time slices". A thread may end while its folder is
+        // read.
         let Ok(times) = fs::read_to_string(task.path().join("schedstat")) else { continue };
         let Some(ran) = times.split_whitespace().next().and_then(|ran| ran.parse().ok()) else { continue };
         sum += Duration::from_nanos(ran);

@@ -1,7 +1,7 @@
-//! What the operator is told when something could not be done.
+//! The error that the operator reads: what failed, its cause, and hints.
 //!
-//! One type for the whole command: what failed, why, and what to type next. It is always the operator's view;
-//! what a peer did wrong is answered on the connection and never ends up here.
+//! One type for the whole command: what failed, why, and what to type next. It is always the
+//! operator's view; what a peer did wrong is answered on the connection and never ends up here.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{IsTerminal, Write as _};
@@ -26,7 +26,8 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_PROBLEMS: u8 = 3;
 
 impl Error {
-    /// An error that says *what* could not be done, in the operator's words and without a final full stop.
+    /// An error that says *what* could not be done, in the operator's words and without a final
+    /// full stop.
     #[must_use]
     pub fn new(what: impl Into<String>) -> Error {
         Error { what: what.into(), causes: Vec::new(), hints: Vec::new() }
@@ -62,12 +63,13 @@ impl Error {
         text
     }
 
-    /// Prints the error on standard error, in color only on a terminal and only when `NO_COLOR` is unset or empty.
+    /// Prints the error on standard error, in color only on a terminal and only when `NO_COLOR` is
+    /// unset or empty.
     pub fn print(&self) {
         let stderr = std::io::stderr();
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let color = stderr.is_terminal() && !no_color;
-        // Nobody is left to be told when standard error is closed.
+        // With standard error closed, there is no reader left.
         let _ = stderr.lock().write_all(self.render(color).as_bytes());
     }
 }
@@ -85,8 +87,8 @@ pub fn warn(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "sitar: {}", Printable(sentence));
 }
 
-/// Shows foreign text with its control characters escaped: a file name must not be able to forge a line or drive
-/// the terminal.
+/// Shows foreign text with its control characters escaped: a file name must not be able to forge a
+/// line or drive the terminal.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl Display for Printable<'_> {

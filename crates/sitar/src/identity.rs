@@ -1,9 +1,10 @@
-//! HTTPS on localhost without a certificate of one's own: a local certificate authority and one certificate.
+//! HTTPS on localhost without a certificate of one's own: a local certificate authority and one
+//! certificate.
 //!
-//! Both are made once, kept in the user's data directory and used until they are about to expire. The authority
-//! can do no harm in the hands of others, even where it is trusted: it is limited to localhost by *critical* name
-//! constraints, and its private key signs one certificate, is wiped, and never touches a disk. So a renewal is a
-//! new authority, and trust must be given anew.
+//! Both are made once, kept in the user's data directory and used until they are about to expire.
+//! The authority can do no harm in the hands of others, even where it is trusted: it is limited to
+//! localhost by *critical* name constraints, and its private key signs one certificate, is wiped,
+//! and never touches a disk. So a renewal is a new authority, and trust must be given again.
 //!
 //! A stored identity is used when rustls' own verifier, which stands for a browser, accepts it for
 //! every name of this machine, now and in [`RENEW_BEFORE`]; when its certificates are exactly what
@@ -45,7 +46,8 @@ pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// A stored identity with less time left than this is renewed: 14 days.
 pub const RENEW_BEFORE: Duration = Duration::from_secs(14 * DAY);
 
-/// How long a new identity is valid: 397 days. Apple and Chromium take no more than 398 for a server's certificate.
+/// The validity of a new identity: 397 days. Apple and Chromium take no more than 398 for a
+/// server's certificate.
 pub const VALIDITY: Duration = Duration::from_secs(397 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
@@ -58,7 +60,7 @@ pub struct LocalIdentity {
     pub key_pem: Zeroizing<Vec<u8>>,
     /// The authority's certificate, PEM.
     pub ca_pem: Vec<u8>,
-    /// Where the authority's certificate lies, for `curl --cacert`.
+    /// The path of the authority's certificate, for `curl --cacert`.
     pub ca_path: PathBuf,
     /// SHA-256 fingerprint of the server's certificate, as browsers show it: `AB:CD:…`.
     pub fingerprint: String,
@@ -66,7 +68,7 @@ pub struct LocalIdentity {
     pub origin: Origin,
 }
 
-/// Where an identity came from.
+/// The origin of an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It was there and is good.
@@ -77,7 +79,7 @@ pub enum Origin {
     Renewed(Defect),
 }
 
-/// Why a stored identity cannot be used.
+/// The reason that a stored identity cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
     /// There is none.

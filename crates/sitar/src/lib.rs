@@ -1,4 +1,5 @@
-//! The `sitar` command: verbs, configuration, and everything around the shards that speaks to the operator.
+//! The `sitar` command: verbs, configuration, and everything around the shards that speaks to the
+//! operator.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -7,7 +8,7 @@
 //! | [`cli`] | the command line, understood into plain values |
 //! | [`doctor`] | what this machine offers, what is missing, and what to type |
 //! | [`output`] | standard output, and what a failure of it means |
-//! | [`error`] | what the operator is told when something fails |
+//! | [`error`] | the error that the operator reads |
 //! | [`listen`] | binds one socket per address and shard |
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
 //! | [`trust`] | installs that authority on request, and takes it back |

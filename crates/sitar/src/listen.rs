@@ -1,8 +1,10 @@
-//! Binds the sockets that the shards accept on: for each address one socket per shard, joined by `SO_REUSEPORT`.
+//! Binds the sockets that the shards accept on: for each address one socket per shard, joined by
+//! `SO_REUSEPORT`.
 //!
-//! `SO_REUSEPORT` would also join the sockets of *another* program of the same user, which then silently gets part
-//! of the connections. So the first socket of an address is bound without it and only then allows others beside
-//! itself: a taken port is found out without a gap in which somebody else could take it.
+//! `SO_REUSEPORT` would also join the sockets of *another* program of the same user, which then
+//! silently gets part of the connections. So the first socket of an address is bound without it and
+//! only then allows others beside itself: a taken port is found without a gap in which another
+//! program could take it.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,17 +17,18 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::error::Error;
 use crate::settings::Address;
 
-/// Bytes that TCP takes of an answer beyond what it can send now. A socket has room again below half of them, and then for a
-/// whole send buffer.
+/// Bytes that TCP takes of an answer beyond what it can send now. A socket has room again below
+/// half of them, and then for a whole send buffer.
 const NOTSENT_LOWAT: u32 = 160 << 10;
 /// Connections that wait to be accepted, per socket. The kernel takes the smaller of this and
 /// `net.core.somaxconn`, which is 4096 by default.
 const BACKLOG: i32 = 4096;
 
-/// How often a port chosen by the kernel for one address may turn out to be taken on another.
+/// The number of times that a port, chosen by the kernel for one address, may turn out to be taken
+/// on another.
 const CHOICES_MAX: usize = 16;
 
-/// What was bound.
+/// The bound sockets.
 #[derive(Debug)]
 pub struct Listeners {
     /// Element *n* holds the sockets of shard *n*, one for each of `addresses` in the same order.
@@ -59,10 +62,11 @@ pub fn bind(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Erro
     }
 }
 
-/// Whether a socket can have this address now. It does not listen, so nobody can connect to it meanwhile.
+/// Checks whether a socket can have this address now. It does not listen, so no client can connect
+/// to it meanwhile.
 ///
 /// # Errors
-/// What bind(2) says: among others a taken port and one that needs a privilege.
+/// The errors of bind(2): among others a taken port and one that needs a privilege.
 pub fn try_address(address: SocketAddr) -> Result<(), Errno> {
     rustix::net::bind(new_socket(address)?, &address)
 }
@@ -129,7 +133,8 @@ fn bind_group(address: SocketAddr, shards: usize) -> Result<(Vec<TcpListener>, S
         rustix::net::bind(&socket, &real)?;
         group.push(socket);
     }
-    // SO_REUSEADDR lets two programs bind while neither listens; the second to listen gets EADDRINUSE.
+    // SO_REUSEADDR lets two programs bind while neither listens; the second to listen gets
+    // EADDRINUSE.
     for socket in &group {
         rustix::net::listen(socket, BACKLOG)?;
     }
@@ -141,9 +146,11 @@ fn new_socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // A restart need not wait for the connections of the last run to leave TIME_WAIT.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // Accepted sockets inherit it. Answers leave in whole sends, so there is nothing for Nagle to collect.
+    // Accepted sockets inherit it. Answers leave in whole sends, so there is nothing for Nagle to
+    // collect.
     sockopt::set_tcp_nodelay(&socket, true)?;
-    // What the kernel has taken cannot be overtaken by an answer that is more urgent. One that does not know this does without.
+    // What the kernel has taken cannot be overtaken by an answer that is more urgent. One that does
+    // not know this does without.
     let _ = sitar_io::set_tcp_notsent_lowat(&socket, NOTSENT_LOWAT);
     if address.is_ipv6() {
         // IPv4 has sockets of its own; peers must not show up as ::ffff:192.0.2.1.

@@ -1,7 +1,8 @@
-//! Whether the kernel can seal TLS records here: found out by having it take keys, on connections of our own.
+//! Whether the kernel can seal TLS records here: found out by having it take keys, on connections
+//! of our own.
 //!
-//! The module `tls` is loaded by the kernel itself when a program with CAP_NET_ADMIN asks for it first, so this runs at the start,
-//! before privileges are dropped.
+//! The module `tls` is loaded by the kernel itself when a program with CAP_NET_ADMIN asks for it
+//! first, so this runs at the start, before privileges are dropped.
 
 use std::fmt;
 use std::io;
@@ -12,12 +13,13 @@ use sitar_server::TlsOffload;
 
 use crate::error::Error;
 
-/// Why the kernel cannot seal.
+/// The reason that the kernel cannot seal.
 #[derive(Debug)]
 pub enum NoOffload {
     /// The ring cannot set socket options: the kernel is older than 6.7.
     NoSocketCommands,
-    /// ENOENT from TCP_ULP: built without TLS, or its module is not loaded and may not be loaded by this user.
+    /// ENOENT from TCP_ULP: built without TLS, or its module is not loaded and may not be loaded by
+    /// this user.
     NoModule,
     /// The kernel refused at this step.
     Refused(&'static str, Errno),
@@ -43,7 +45,7 @@ impl fmt::Display for NoOffload {
 /// Has the kernel take a key on a loopback connection, and then another one.
 ///
 /// # Errors
-/// Why it does not.
+/// The reason that it does not.
 pub fn probe() -> Result<TlsOffload, NoOffload> {
     let ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))
         .map_err(|why| NoOffload::Failed("io_uring", io::Error::other(why)))?;
@@ -55,7 +57,8 @@ pub fn probe() -> Result<TlsOffload, NoOffload> {
         TlsUnavailable::Refused(errno) => NoOffload::Refused("TCP_ULP", errno),
         TlsUnavailable::NoConnection(error) => NoOffload::Failed("a loopback connection", error),
     })?;
-    // A cipher that it has not (ChaCha20 is a module of its own) is sealed here, connection by connection.
+    // A cipher that it has not (ChaCha20 is a module of its own) is sealed here, connection by
+    // connection.
     match (tls.rekey, tls.ciphers.first()) {
         (Some(rekey), _) => Ok(TlsOffload::Kernel { rekey }),
         (None, Some((_, Err(errno)))) => Err(NoOffload::Refused("TLS_TX", *errno)),
@@ -91,7 +94,7 @@ mod tests {
         assert!(text.contains("TLS_TX: ") && text.contains("memory"), "{text}");
     }
 
-    /// Whatever this machine has, the answer is one of these, and comes soon.
+    /// On every machine the answer is one of these, and comes soon.
     #[test]
     fn the_trial_ends_with_a_verdict() {
         match probe() {

@@ -23,7 +23,7 @@ use self::unfinished::Unfinished;
 /// Packs.
 ///
 /// # Errors
-/// Whatever keeps the archive from being made; then the one that was there is still there.
+/// The archive cannot be made; then the one that was there is still there.
 pub fn run(arguments: &Pack) -> Result<(), Error> {
     // Caught, it no longer ends the program in the middle: what is written beyond the limit fails,
     // as on a full disk.
@@ -94,7 +94,7 @@ fn explain(error: &PackError) -> Error {
     }
 }
 
-/// Where the archive goes.
+/// The destination of the archive.
 struct Output {
     /// Links followed.
     path: PathBuf,

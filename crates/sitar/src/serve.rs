@@ -26,13 +26,14 @@ mod stop;
 use self::attempt::Machine;
 pub(crate) use self::attempt::default_shards;
 
-/// A file may take this part of the memory for contents; larger ones are read from the disk each time.
+/// A file may take this part of the memory for contents; larger ones are read from the disk each
+/// time.
 const FILE_SHARE: u64 = 8;
 
 /// Serves until a signal stops it.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
     let plan = settings.plan()?;
     let opened = site::open(settings)?;

@@ -1,7 +1,7 @@
-//! What `sitar serve` says when it starts: pure functions from values to text.
+//! The report of `sitar serve` at its start: pure functions from values to text.
 //!
-//! The report names what runs and, where something better exists or is planned, why it is not used. Nothing here
-//! looks at the machine, so every line is tested as it is printed.
+//! The report names what runs and, where something better exists or is planned, why it is not used.
+//! Nothing here looks at the machine, so every line is tested as it is printed.
 
 use std::fmt::{self, Display, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -30,27 +30,27 @@ pub struct Report {
     pub addresses: Vec<SocketAddr>,
     /// Addresses that were wanted but that this machine does not have.
     pub skipped: Vec<SocketAddr>,
-    /// What clients see on these addresses.
+    /// The encryption that clients see on these addresses.
     pub encryption: Encryption,
-    /// Who seals records.
+    /// Whether the kernel seals records.
     pub offload: TlsOffload,
     /// Which engine moves the bytes.
     pub engine: Engine,
     /// Number of shards.
     pub shards: usize,
-    /// What is served.
+    /// The kind of the site.
     pub content: Content,
-    /// How changes of it are noticed; `None`: it cannot change.
+    /// The way in which changes of it are noticed; `None`: it cannot change.
     pub watching: Option<Watching>,
     /// Number of files in it.
     pub files: usize,
-    /// What is sent as it is and need not be; `None`: a pack, or the handbook.
+    /// Files that are sent as they are and need not be; `None`: a pack, or the handbook.
     pub unencoded: Option<Unencoded>,
-    /// What the operator should know about the site.
+    /// Warnings about the site.
     pub warnings: Vec<String>,
 }
 
-/// What clients see.
+/// The encryption that clients see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encryption {
     /// HTTPS with the certificate made on this machine.
@@ -59,7 +59,7 @@ pub enum Encryption {
         fingerprint: String,
         /// The authority's certificate.
         ca: PathBuf,
-        /// Where the identity came from.
+        /// The origin of the identity.
         origin: Origin,
     },
     /// HTTPS with the operator's certificates.
@@ -79,7 +79,7 @@ pub struct Certificate {
     pub fingerprint: String,
 }
 
-/// What is served.
+/// The kind of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// The handbook.
@@ -307,8 +307,8 @@ fn unnamed(addresses: &[SocketAddr], encryption: &Encryption) -> Vec<String> {
     sentences
 }
 
-/// The line that fetches the start page with the local certificate, ready for a POSIX shell. The local certificate
-/// is only ever used for localhost, so the URL needs no quotes.
+/// The line that fetches the start page with the local certificate, ready for a POSIX shell. The
+/// local certificate is only ever used for localhost, so the URL needs no quotes.
 #[must_use]
 pub fn curl(ca: &Path, addresses: &[SocketAddr]) -> String {
     let local = Encryption::Local { fingerprint: String::new(), ca: PathBuf::new(), origin: Origin::Reused };
@@ -384,7 +384,7 @@ fn offload(encryption: &Encryption, offload: TlsOffload) -> &'static str {
     }
 }
 
-/// What is said where nothing is encoded but what lies encoded beside a file.
+/// Returns the line for a site in which only some files lie encoded beside others.
 fn encoding(unencoded: &Unencoded) -> String {
     let Unencoded { files, sampled, saved } = *unencoded;
     let nothing = "serving encodes nothing";
@@ -412,7 +412,7 @@ fn names_text(names: &[String]) -> String {
     if text.is_empty() { "no names".to_owned() } else { text }
 }
 
-/// Whole seconds where it is some.
+/// Writes a time in whole seconds where it is some, else in milliseconds.
 fn human(time: Duration) -> String {
     match time.as_millis() {
         millis if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),

@@ -1,4 +1,5 @@
-//! `sitar trust` and `sitar untrust`: the local authority in the trust stores of this machine and this user.
+//! `sitar trust` and `sitar untrust`: the local authority in the trust stores of this machine and
+//! this user.
 //!
 //! Nothing here happens by itself, asks for a password, or runs `sudo`: where a privilege is
 //! missing, the exact command is printed. Each entry has a fixed name, so trusting twice changes
@@ -22,7 +23,7 @@ use crate::output;
 
 pub use tools::{Finished, RealTools, Tools};
 
-/// What to do with the local authority.
+/// The action on the local authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Install it.
@@ -31,14 +32,14 @@ pub enum Action {
     Untrust,
 }
 
-/// Whose trust stores, and where.
+/// The owner of the trust stores, and their place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     /// The root of the file system: `/`, or a test's directory.
     pub root: PathBuf,
     /// The user's home directory, if there is one that is the user's own.
     pub home: Option<PathBuf>,
-    /// Why the one that the environment names is not.
+    /// The reason that the one in the environment is not used.
     pub home_refused: Option<String>,
     /// The effective user id; 0 may change the system's store.
     pub user: u32,
@@ -49,20 +50,21 @@ pub struct Places {
 pub struct Authority<'a> {
     /// The PEM file, for commands that the operator is to type.
     pub path: &'a Path,
-    /// What was read from it and found good. This is what is installed: the file is not read again.
+    /// The bytes that were read from it and found good. They are installed: the file is not read
+    /// again.
     pub pem: &'a [u8],
 }
 
-/// What became of one trust store.
+/// The outcome for one trust store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Which store, as the operator knows it.
     pub store: String,
-    /// What was done.
+    /// The change.
     pub state: State,
 }
 
-/// What was done to a trust store.
+/// The change to a trust store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// The authority is in it now.
@@ -213,7 +215,7 @@ impl Display for Outcome {
     }
 }
 
-/// Why an entry stays as it is.
+/// The reason that an entry stays as it is.
 fn not_ours(what: &str, command: &str) -> State {
     State::Failed(format!(
         "{what} is not an authority that sitar made; if you do not need it, type: {command}"

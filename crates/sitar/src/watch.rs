@@ -1,9 +1,9 @@
 //! Keeps what is served the same as what lies at the site's path, without a restart.
 //!
-//! Changes are told by the kernel (`notify`). A little after the last of them (`debounce`) the site is
-//! opened again, as at the start, and takes the old one's place as a whole. A site that cannot be
-//! opened, an archive that is only half there for example, changes nothing but what is said. Where
-//! the kernel refuses to tell, or cannot know what others change (`file_system`), the site is
+//! Changes are told by the kernel (`notify`). A little after the last of them (`debounce`) the site
+//! is opened again, as at the start, and takes the old one's place as a whole. A site that cannot
+//! be opened, an archive that is only half there for example, changes nothing but what is said.
+//! Where the kernel refuses to tell, or cannot know what others change (`file_system`), the site is
 //! looked at now and then.
 
 mod debounce;
@@ -27,7 +27,8 @@ pub use self::source::{SiteSource, Watch, Watching};
 
 /// A look that has found a change is followed by another within this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Without events: how many looks at a site that goes on changing, before it is taken as it is.
+/// Without events: the number of polls of a site that goes on changing, before it is served as it
+/// is.
 const LOOKS_MAX: u32 = 5;
 /// After a batch of events, so that a storm of them costs little: the rest comes together with what
 /// it brings.
@@ -91,12 +92,13 @@ pub struct Watcher<'w> {
     reporter: Reporter,
 }
 
-/// What looking without events needs to remember.
+/// The state of polling.
 struct Polls {
     /// When to look next; `None`: no looks are taken.
     at: Option<Instant>,
     served: u64,
-    /// What was found last and is not served yet, and how often something else was found before it.
+    /// The fingerprint that was found last and is not served yet, and the number of others before
+    /// it.
     candidate: Option<(u64, u32)>,
 }
 
@@ -152,7 +154,7 @@ impl<'w> Watcher<'w> {
             }
             self.reporter.catch_up(self.say);
             let now = Instant::now();
-            // What has just come may have put it off.
+            // An event that has just come may have put it off.
             if self.change_due().is_some_and(|due| now >= due) {
                 self.reload(false);
             } else if self.polls.at.is_some_and(|at| now >= at) {
@@ -249,7 +251,7 @@ impl<'w> Watcher<'w> {
         self.rest(from, Instant::now(), pause);
     }
 
-    /// What a look has found. Returns how long to wait for the next, at the most.
+    /// Takes up the result of a poll. Returns the longest wait until the next.
     fn compare(&mut self, site: Site) -> Duration {
         let found = self.source.opened;
         let changes = self.polls.candidate.map_or(0, |(_, changes)| changes);

@@ -35,7 +35,7 @@ const SERVE: &[&str] = &[
 /// Words that other programs have for `check`, and for `pack`.
 const CHECK: &[&str] = &["validate", "test", "lint", "verify"];
 const PACK: &[&str] = &["build", "bundle", "compress", "archive"];
-/// What is done to a server that runs, as in `nginx -s reload`.
+/// Words for actions on a running server, as in `nginx -s reload`.
 const SIGNALS: &[&str] = &["reload", "stop", "quit", "restart", "reopen", "kill"];
 const STEERED: &str =
     "signals steer a running sitar: kill -HUP PID reads the site again, and kill PID stops it";

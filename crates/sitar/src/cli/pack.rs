@@ -11,11 +11,13 @@ pub struct Pack {
     /// The directory with the finished site
     pub directory: PathBuf,
 
-    /// The archive to write, or - for standard output; one that is there is replaced when the new one is whole
+    /// The archive to write, or - for standard output; one that is there is replaced when the new
+    /// one is whole
     #[arg(long, short, value_name = "FILE", default_value = "site.tar", env = "SITAR_OUTPUT")]
     pub output: PathBuf,
 
-    /// An earlier pack whose encodings are taken over for files that are the same [default: the archive that is replaced]
+    /// An earlier pack whose encodings are taken over for files that are the same [default: the
+    /// archive that is replaced]
     #[arg(long, value_name = "FILE", env = "SITAR_REUSE", conflicts_with = "no_reuse")]
     pub reuse: Option<PathBuf>,
 
@@ -38,8 +40,8 @@ pub struct Pack {
     #[arg(long, env = "SITAR_FOLLOW_LINKS", value_parser = clap::builder::FalseyValueParser::new())]
     pub follow_links: bool,
 
-    /// No file's time is later than this, in seconds since 1970: a fresh checkout then packs to the same bytes as the last
-    /// one
+    /// No file's time is later than this, in seconds since 1970: a fresh checkout then packs to the
+    /// same bytes as the last one
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub source_date_epoch: Option<u64>,
 

@@ -1,4 +1,4 @@
-//! What the machine says when it is asked. Nothing here judges.
+//! Asks the machine. Nothing here judges the answers.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -50,7 +50,7 @@ pub(super) struct Memlock {
     pub(super) full: u64,
     /// Bytes of the rings that would be made.
     pub(super) planned: u64,
-    /// What becomes of a start with that limit.
+    /// The outcome of a start with that limit.
     pub(super) outcome: rings::Outcome,
 }
 
@@ -72,7 +72,7 @@ impl Memlock {
 pub(super) struct Uring {
     /// Whether the rings of all shards can be made, and one used.
     pub(super) engine: Result<(), NoRing>,
-    /// Sysctl kernel.io_uring_disabled (Linux 6.6): 1 allows it to a group only, 2 to nobody.
+    /// Sysctl kernel.io_uring_disabled (Linux 6.6): 1 allows it to a group only, 2 to no user.
     pub(super) disabled: Option<u32>,
     /// Sysctl kernel.io_uring_group.
     pub(super) group: Option<i64>,
@@ -86,11 +86,11 @@ pub(super) struct Uring {
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) attached: Result<KernelTls, Refusal>,
-    /// What the installed modules say about it.
+    /// The state of its module.
     pub(super) module: Module,
 }
 
-/// Why kernel TLS could not be attached.
+/// The reason that kernel TLS could not be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The kernel said so.
@@ -99,7 +99,7 @@ pub(super) enum Refusal {
     NoLoopback,
 }
 
-/// What the list of the running kernel's modules says about `tls`.
+/// The state of `tls` in the list of the running kernel's modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Module {
     /// It is there to be loaded, or built in.
@@ -115,11 +115,11 @@ pub(super) enum Module {
 pub(super) struct Files {
     /// The limit that this process may raise its own to; `None`: no limit.
     pub(super) hard: Option<u64>,
-    /// What `sitar serve` would need.
+    /// The number that `sitar serve` would need.
     pub(super) wanted: u64,
     /// Connections of one shard that this is for.
     pub(super) connections: u32,
-    /// What becomes of a start with that limit.
+    /// The outcome of a start with that limit.
     pub(super) outcome: Outcome,
 }
 
@@ -136,8 +136,8 @@ pub(super) enum Port {
 
 /// Asks the machine. `connections` and `shards` are the settings of `sitar serve`.
 ///
-/// Two things are tried rather than read, and leave nothing behind but, for a process with CAP_NET_ADMIN, the loaded module
-/// `tls`: small rings, and connections to itself over loopback.
+/// Two things are tried rather than read, and leave nothing behind but, for a process with
+/// CAP_NET_ADMIN, the loaded module `tls`: small rings, and connections to itself over loopback.
 pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>) -> Facts {
     let cores = Cores::of_this_process();
     let shards = shards.unwrap_or_else(|| serve::default_shards(&cores, EngineChoice::Auto));
@@ -186,7 +186,7 @@ fn openat2() -> Result<(), Errno> {
 
 const SMALL: Config = Config { connections: 1, rx_count: 8, rx_len: 64, tx_count: 1, tx_len: 64 };
 
-/// How a cipher is called in TLS, and the module that the kernel may need for it.
+/// Returns a cipher's name in TLS, and the module that the kernel may need for it.
 pub(super) fn names(cipher: TlsCipher) -> (&'static str, &'static str) {
     match cipher {
         TlsCipher::Aes128Gcm => ("AES-128-GCM", "gcm"),
@@ -239,7 +239,8 @@ fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> Fi
     }
 }
 
-/// Those of a server with a certificate, of one without, and of plain HTTP, each where it would be bound.
+/// Tries the ports of a server with a certificate, of one without, and of plain HTTP, each where it
+/// would be bound.
 fn ports() -> Vec<(u16, Port)> {
     let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];

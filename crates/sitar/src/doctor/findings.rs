@@ -1,4 +1,4 @@
-//! What the facts mean for sitar: one function for each finding, without a look at the machine.
+//! Judges the facts: one function for each finding, without a look at the machine.
 
 use sitar_io::Unavailable;
 
@@ -77,7 +77,8 @@ fn uring(facts: &Facts) -> Finding {
     Finding { id, found: why.to_string(), verdict }
 }
 
-/// EPERM has three causes; the sysctl is asked first, since it forbids whatever a seccomp profile allows.
+/// EPERM has three causes; the sysctl is asked first, since it forbids whatever a seccomp profile
+/// allows.
 fn forbidden(facts: &Facts) -> (String, Vec<Remedy>) {
     let everybody = || {
         vec![
@@ -293,7 +294,8 @@ fn port(facts: &Facts, number: u16, port: Port) -> Finding {
 
 /// The year of this version: no honest clock is before it.
 const YEAR_MIN: i32 = 2026;
-/// Beyond this, a date is a clock's mistake. (The local authority's own certificates end much sooner.)
+/// Beyond this, a date is a clock's mistake. (The local authority's own certificates end much
+/// sooner.)
 const YEAR_MAX: i32 = 2100;
 
 fn clock(facts: &Facts) -> Finding {

@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use super::{Finding, Verdict};
 use crate::error::Printable;
 
-/// Version of the JSON's shape: a member that goes or changes its meaning raises it, one that comes does not.
+/// Version of the JSON's shape: a member that goes or changes its meaning raises it, one that comes
+/// does not.
 const SCHEMA: u32 = 1;
 
-/// One line for each finding, and what to do below those that need it; `color` adds terminal escapes.
+/// One line for each finding, and what to do below those that need it; `color` adds terminal
+/// escapes.
 pub(super) fn text(findings: &[Finding], color: bool) -> String {
     let width = findings.iter().map(|finding| finding.id.len()).max().unwrap_or(0);
     let mut text = format!("sitar {} looks at this machine\n\n", env!("CARGO_PKG_VERSION"));

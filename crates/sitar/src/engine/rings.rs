@@ -21,7 +21,7 @@ const PAUSES_MS: [u64; 12] = [10, 20, 40, 80, 160, 320, 10, 20, 40, 80, 160, 320
 /// Attempts with the planned size.
 const ATTEMPTS_PLANNED: usize = 6;
 
-/// What one process may lock for rings, and how many of them it makes.
+/// The memory that a process may lock for rings, and the number of rings that it makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Bytes that this user may lock; `None`: rings are not counted here.
@@ -30,7 +30,7 @@ pub struct Memory {
     pub shards: u16,
 }
 
-/// What becomes of a start's rings. `sitar serve` acts on it, and `sitar doctor` tells of it.
+/// The outcome for a start's rings. `sitar serve` acts on it, and `sitar doctor` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// They are as large as they would be without a limit.
@@ -79,7 +79,7 @@ impl Memory {
         (self.shards > 1 && has_larger).then(|| Memory { limit: Some(self.least(config)), ..*self })
     }
 
-    /// Returns what becomes of a start that makes rings with this configuration and finds no others.
+    /// Returns the outcome of a start that makes rings with this configuration and finds no others.
     #[must_use]
     pub fn outcome(&self, config: &Config) -> Outcome {
         match self.limit {
@@ -99,7 +99,7 @@ impl Memory {
     /// Makes a ring, and tries again for a moment while there is no memory for it.
     ///
     /// # Errors
-    /// What `make` said at last.
+    /// The last error of `make`.
     pub fn make<T>(
         &self,
         config: &Config,
@@ -142,7 +142,7 @@ impl Memory {
         last
     }
 
-    /// Why there is no memory for the rings, as the end of a sentence.
+    /// Returns the reason that there is no memory for the rings, as the end of a sentence.
     fn over(&self, config: &Config, limit: u64) -> String {
         let (rings, need) = match self.shards {
             1 => ("a ring".to_owned(), "needs"),
@@ -158,7 +158,7 @@ impl Memory {
     }
 }
 
-/// Why there is no ring.
+/// The reason that there is no ring.
 #[derive(Debug)]
 pub struct NoRing {
     /// The engine's reason.
@@ -188,7 +188,7 @@ impl fmt::Display for NoRing {
     }
 }
 
-/// What raises the limit.
+/// The ways to raise the limit.
 pub const RAISE: &str = "raise that limit by LimitMEMLOCK=infinity in a systemd unit, `ulimit -l unlimited`, or \
                          docker run --ulimit memlock=-1";
 

@@ -15,7 +15,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::store::Files;
 use super::{NAMES, VALIDITY};
 
-/// Clocks of containers and virtual machines differ a little: a certificate starts an hour before it is made.
+/// Clocks of containers and virtual machines differ a little: a certificate starts an hour before
+/// it is made.
 const BACKDATE: Duration = Duration::from_secs(60 * 60);
 
 /// The organization in every certificate.
@@ -25,7 +26,8 @@ pub(super) const COMMON_NAME: &str = "sitar local authority";
 /// The algorithm of both keys.
 pub(super) static ALGORITHM: &SignatureAlgorithm = &PKCS_ECDSA_P256_SHA256;
 
-/// Makes an authority, signs one certificate for this machine with it, and wipes the authority's key.
+/// Makes an authority, signs one certificate for this machine with it, and wipes the authority's
+/// key.
 pub(super) fn issue(since_epoch: Duration) -> Result<Files, IssueError> {
     let authority = Authority::new(since_epoch)?;
     let (leaf, mut key) = authority.sign(&NAMES)?;
@@ -38,7 +40,7 @@ pub(super) fn issue(since_epoch: Duration) -> Result<Files, IssueError> {
     Ok(files)
 }
 
-/// Why no certificate could be made.
+/// The reason that no certificate could be made.
 #[derive(Debug)]
 pub(super) enum IssueError {
     /// The clock shows a time that no certificate can hold.
@@ -102,8 +104,8 @@ impl Authority {
         Ok(self.params.self_signed(&self.key)?)
     }
 
-    /// A server certificate for `names`, valid as long as the authority. Whether the constraints allow the names
-    /// is the verifier's business.
+    /// A server certificate for `names`, valid as long as the authority. Whether the constraints
+    /// allow the names is the verifier's business.
     pub(super) fn sign(&self, names: &[&str]) -> Result<(Certificate, KeyPair), IssueError> {
         let key = KeyPair::generate_for(ALGORITHM)?;
         let params = server_params(names, self.validity)?;

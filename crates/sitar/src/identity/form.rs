@@ -85,7 +85,7 @@ impl SigningKey for Replay<'_> {
     }
 }
 
-/// What differs between two certificates of ours, and the subject.
+/// The parts that differ between two certificates of ours, and the subject.
 struct Parts<'a> {
     start: OffsetDateTime,
     /// Contents of the SEQUENCE.

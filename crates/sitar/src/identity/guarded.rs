@@ -24,7 +24,7 @@ const WALK: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLO
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const STICKY: u32 = 0o1000;
 
-/// Why a file or directory is not used.
+/// The reason that a file or directory is not used.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     path: PathBuf,
@@ -100,7 +100,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whose a directory must be.
+/// The owner that a directory must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// This user's, and no group may write, as sitar makes its own.
@@ -119,7 +119,7 @@ pub(crate) struct Base {
     descriptor: OwnedFd,
     /// Its path, free of links.
     path: PathBuf,
-    /// What is to be made below it, from the outside to the inside.
+    /// The directories to make below it, from the outside to the inside.
     missing: Vec<OsString>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the identity lies: which of the places that the environment names is used, and whose it
+//! The place of the identity: which of the places that the environment names is used, and whose it
 //! may be.
 
 use std::env;

@@ -1,4 +1,4 @@
-//! How the identity is kept: three files in one directory, which is replaced as a whole.
+//! The store of the identity: three files in one directory, which is replaced as a whole.
 //!
 //! ```text
 //! sitar/           0700
@@ -32,7 +32,7 @@ use crate::trust::shell_word;
 
 /// Larger files are not ours: 64 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// How long another start may take to make its identity, which is a matter of milliseconds.
+/// The time that another start may take to make its identity, which is a matter of milliseconds.
 const LOCK_TRIES_MAX: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,7 +44,7 @@ const CA: &str = "ca.pem";
 const CHAIN: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
-/// What others may do with a public file, and with the key: nothing that changes it, and nothing.
+/// Rights of others to a public file, and to the key: none that changes it, and none.
 const WRITE_BY_OTHERS: u32 = 0o022;
 const ANY_BY_OTHERS: u32 = 0o077;
 
@@ -135,8 +135,8 @@ impl Store {
             .hint(format!("see which one: fuser -v {}", shell_word(&path))))
     }
 
-    /// Puts `files` in the place of what is there. The caller holds the lock. A crash at any point leaves the old
-    /// identity, the new one, or none, and never a mixture.
+    /// Puts `files` in the place of what is there. The caller holds the lock. A crash at any point
+    /// leaves the old identity, the new one, or none, and never a mixture.
     pub(super) fn replace(&self, files: &Files) -> Result<(), Error> {
         self.try_replace(files).map_err(|refusal| cannot(&self.path, &refusal))
     }

@@ -1,4 +1,4 @@
-//! What `sitar pack` says when it is done: text for people, or JSON.
+//! The summary of `sitar pack`: text for people, or JSON.
 
 use std::fmt::{self, Display, Write as _};
 use std::path::Path;

@@ -24,7 +24,8 @@ use crate::error::Error;
 const SUFFIX: &[u8] = b".unfinished";
 /// Bytes of the archive's name that go into the unfinished one's, which may have 255.
 const NAME_MAX: usize = 200;
-/// How often and how long to try again while another process removes a leftover of this name.
+/// The number of attempts, and the pauses between them, while another process removes a leftover of
+/// this name.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 

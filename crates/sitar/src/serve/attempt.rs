@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::offload;
 use crate::settings::{self, EngineChoice, Settings, Tls};
 
-/// What this process may use, and what the settings make of it.
+/// The resources of this process, and the settings that share them out.
 pub(super) struct Machine<'s> {
     settings: &'s Settings,
     /// Listening sockets of each shard.
@@ -26,12 +26,12 @@ pub(super) struct Machine<'s> {
     memory: Memory,
 }
 
-/// How the shards run.
+/// The way in which the shards run.
 pub(super) struct Mode {
     pub(super) engine: Engine,
     pub(super) offload: TlsOffload,
     pub(super) limits: Limits,
-    /// What the operator should know about the limits.
+    /// A note for the operator about the limits.
     pub(super) note: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl<'s> Machine<'s> {
     /// Chooses an engine, and what goes with it.
     ///
     /// # Errors
-    /// What was asked for is not to be had here.
+    /// The engine or the sealing that was asked for is not available here.
     pub(super) fn choose(&self) -> Result<Mode, Error> {
         let polling = || Polling::new(self.settings.spin, self.shards, self.cores.clone());
         let probe = || engine::probe(&self.memory);
@@ -114,7 +114,7 @@ fn start(spec: &Spec, hooks: &Hooks, engine: &Engine, memory: Memory) -> Result<
     }
 }
 
-/// Why the worker did not start.
+/// The reason that the worker did not start.
 enum Failed {
     Ring(NoRing),
     Start(StartError),
@@ -166,7 +166,8 @@ fn choose_offload(wanted: Tls, engine: &Engine) -> Result<TlsOffload, Error> {
     }
 }
 
-/// One for each core; with the polling engine one for two, since each has a polling thread beside it.
+/// One for each core; with the polling engine one for two, since each has a polling thread beside
+/// it.
 pub(crate) fn default_shards(cores: &Cores, engine: EngineChoice) -> NonZeroU16 {
     let shards = if engine == EngineChoice::Sqpoll { cores.count / 2 } else { cores.count };
     let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, settings::SHARDS_MAX);

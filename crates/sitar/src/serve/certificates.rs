@@ -15,13 +15,13 @@ use crate::{certificate, identity};
 /// is not for TLS (RFC 9113 §3.1).
 const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
-/// What was read.
+/// Certificates and keys, read and tried.
 pub(super) struct Certificates {
     /// `None`: plain HTTP.
     pub(super) tls: Option<TlsSpec>,
-    /// What clients see, for the report.
+    /// The encryption that clients see, for the report.
     pub(super) encryption: Encryption,
-    /// What the operator should know.
+    /// Notes for the operator.
     pub(super) notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! How many connections fit into the limit on open files (RLIMIT_NOFILE).
+//! Fits connections into the limit on open files (RLIMIT_NOFILE).
 //!
 //! With io_uring connections are no descriptors of the process, but entries of their ring's table,
 //! which the kernel holds against the same limit by itself (`io_sqe_files_register`). With epoll
@@ -24,11 +24,11 @@ const LISTENER: u64 = 3;
 const FILES_MIN: u64 = 8;
 /// Fewer connections than this in each shard are no server.
 const CONNECTIONS_MIN: u64 = 8;
-/// What raises the limit.
+/// The ways to raise the limit.
 const RAISE: &str =
     "raise that limit by LimitNOFILE= in a systemd unit, `ulimit -Hn`, or docker run --ulimit nofile=";
 
-/// What the descriptors are for.
+/// The uses of the descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needs {
     pub(crate) shards: u16,
@@ -38,7 +38,7 @@ pub(crate) struct Needs {
     pub(crate) shared: bool,
 }
 
-/// What becomes of a start. `sitar serve` acts on it, and `sitar doctor` tells of it.
+/// The outcome of a start. `sitar serve` acts on it, and `sitar doctor` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It gets all that it wants.
@@ -53,7 +53,7 @@ pub(crate) enum Outcome {
     TooLow { least: u64 },
 }
 
-/// What fits.
+/// The part that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// All that is wanted.
@@ -82,7 +82,7 @@ impl Needs {
         self.fixed() + u64::from(self.shards) * each
     }
 
-    /// Returns what becomes of a start with these limits where `allowed` descriptors may be open.
+    /// Returns the outcome of a start with these limits where `allowed` descriptors may be open.
     /// `is_explicit`: the operator named the number of connections, so none is left out in silence.
     pub(crate) fn outcome(self, limits: &Limits, is_explicit: bool, allowed: u64) -> Outcome {
         match self.fit(limits, allowed) {
@@ -120,8 +120,8 @@ impl Needs {
     }
 }
 
-/// Returns the limits that each shard has where descriptors are not short. `connections` is what the
-/// operator asked for, all shards together.
+/// Returns the limits that each shard has where descriptors are not short. `connections` is what
+/// the operator asked for, all shards together.
 pub(crate) fn wanted(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Limits {
     let defaults = Limits::default();
     let connections =

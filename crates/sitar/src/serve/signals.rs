@@ -35,7 +35,7 @@ pub(super) struct Obeying {
 }
 
 /// Obeys signals. `drain` is the time that a stop takes at most; `is_polled`: there are polling
-/// threads, whose cost is told when the server stops.
+/// threads, whose cost is reported when the server stops.
 ///
 /// # Errors
 /// The system refuses a thread.
@@ -55,8 +55,8 @@ pub(super) fn obey(
     let thread = thread::Builder::new().name("sitar-signals".into()).spawn(move || {
         let mut telling = None;
         for signal in signals.forever() {
-            // A terminal that is closed sends this signal to the programs in it, which should end. A
-            // daemon has no terminal.
+            // A terminal that is closed sends this signal to the programs in it, which should end.
+            // A daemon has no terminal.
             if signal == SIGHUP && had_terminal == is_terminal() {
                 control.read_again();
                 continue;

@@ -14,9 +14,9 @@ use crate::{cli, handbook};
 /// A site that is open.
 pub(super) struct Opened {
     pub(super) site: Arc<Site>,
-    /// What it is, for the report.
+    /// Its kind, for the report.
     pub(super) content: Content,
-    /// Where it lies; `None` for the handbook, which lies in the program.
+    /// Its place; `None` for the handbook, which lies in the program.
     pub(super) place: Option<(SiteSpec, SiteSource)>,
 }
 

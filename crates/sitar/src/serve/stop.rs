@@ -1,4 +1,4 @@
-//! What is said while a stop waits for answers that are under way.
+//! Messages while a stop waits for answers that are under way.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sitar_server::Worker;
 
-/// How soon to look again.
+/// The time between two looks.
 const STEP: Duration = Duration::from_millis(100);
 /// Idle connections end within this time and are not worth a word.
 const SILENCE: Duration = Duration::from_millis(300);

@@ -1,8 +1,8 @@
-//! The settings of `sitar serve`, each defined once: name, help, variable, default, and how its value
-//! is read.
+//! The settings of `sitar serve`, each defined once: name, help, variable, default, and how its
+//! value is read.
 //!
-//! To add one: a field of [`Settings`], an entry here, and a line on the handbook's page of options.
-//! The tests beside this go over all entries.
+//! To add one: a field of [`Settings`], an entry here, and a line on the handbook's page of
+//! options. The tests beside this go over all entries.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub(crate) struct Setting {
     /// Reads one value into the settings. A list is read by several calls.
     ///
     /// # Errors
-    /// Why it is refused, as the end of a sentence.
+    /// The reason that it is refused, as the end of a sentence.
     pub(crate) set: fn(&mut Settings, &OsStr) -> Result<(), String>,
 }
 

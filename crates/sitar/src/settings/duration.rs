@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest that is accepted. A wait of an hour is a wait for ever to whoever watches a core burn.
+/// The longest time that is accepted: an hour, which is for ever to an operator who watches a busy
+/// core.
 const MAX: Duration = Duration::from_secs(3600);
 
 /// Reads a duration of at most an hour; zero may go without a unit.

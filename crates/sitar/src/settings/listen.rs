@@ -75,7 +75,7 @@ impl FromStr for Listen {
     }
 }
 
-/// Why a `--listen` address was not understood.
+/// The reason that a `--listen` address was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenError {
     /// An address, but no port.

@@ -9,7 +9,8 @@ use super::definitions::{self, Kind, SETTINGS, Setting};
 use super::{REPEATS_MAX, Settings, Tls};
 use crate::settings::EngineChoice;
 
-/// The source of a value. The last one in this order wins; a file will stand in front of `Variable`.
+/// The source of a value. The last one in this order wins; a file will stand in front of
+/// `Variable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Its definition.
@@ -40,7 +41,7 @@ pub struct Merged {
     origins: Vec<Origin>,
 }
 
-/// Why settings are refused: a sentence that names them as the operator wrote them.
+/// The reason that settings are refused: a sentence that names them as the operator wrote them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(String);
 

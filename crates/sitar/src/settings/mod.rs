@@ -1,7 +1,7 @@
 //! The settings of `sitar serve` as plain values.
 //!
 //! Flags win over `SITAR_*` variables, and those over defaults; [`merge`](merge::merge) is the one
-//! place that knows. No type of clap leaves this folder, and whoever uses settings need not know
+//! place that knows. No type of clap leaves this folder, and code that uses settings does not know
 //! where they came from.
 
 use std::num::{NonZeroU16, NonZeroU32};
@@ -29,8 +29,8 @@ pub const SHARDS_MAX: u16 = 512;
 /// The most `--listen` addresses, and the most certificates, that are accepted.
 pub const REPEATS_MAX: usize = 64;
 
-/// What `sitar serve` is to do. The fields are named like the flags, which explain them; the default
-/// of this type is a blank form, and [`merge`](merge::merge) fills it in.
+/// The configuration of `sitar serve`. The fields are named like the flags, which explain them; the
+/// default of this type is a blank form, and [`merge`](merge::merge) fills it in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// The site; `None`: the handbook.
@@ -49,7 +49,7 @@ pub struct Settings {
     pub no_http2: bool,
     /// The I/O engine.
     pub engine: EngineChoice,
-    /// How long a shard watches for completions before it sleeps.
+    /// The time for which a shard watches for completions before it sleeps.
     pub spin: Option<Duration>,
     /// Number of shards.
     pub shards: Option<NonZeroU16>,

@@ -7,10 +7,10 @@ use super::{Listen, PORT_HTTP, PORT_HTTPS, Settings, Tls};
 use crate::error::Error;
 use crate::watch::Watch;
 
-/// What `sitar serve` will listen on, and with which certificates.
+/// The addresses that `sitar serve` listens on, and its certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Where to listen, without repetitions; never empty.
+    /// Addresses without repetitions; never empty.
     pub addresses: Vec<Address>,
     /// Which certificates to use.
     pub security: Security,
@@ -21,11 +21,12 @@ pub struct Plan {
 pub struct Address {
     /// The address; port 0 lets the kernel choose one.
     pub socket: SocketAddr,
-    /// It came out of a default or of `localhost`: a machine without this address family does without it.
+    /// It came out of a default or of `localhost`: a machine without this address family does
+    /// without it.
     pub optional: bool,
 }
 
-/// Where the server's certificate comes from.
+/// The source of the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Security {
     /// Made on this machine, for this machine: loopback only.
@@ -48,8 +49,9 @@ pub struct CertificateFiles {
 impl Settings {
     /// Turns the settings into what to bind and with which certificate.
     ///
-    /// With a certificate the default is every address of the machine, IPv6 and IPv4: who has a certificate has
-    /// a name to be reached under. Without one, and for plain HTTP, the default is loopback.
+    /// With a certificate the default is every address of the machine, IPv6 and IPv4: who has a
+    /// certificate has a name to be reached under. Without one, and for plain HTTP, the default is
+    /// loopback.
     ///
     /// # Errors
     /// An address other than `localhost`'s, without a certificate: the local one is good for no other.
@@ -74,7 +76,7 @@ impl Settings {
         Ok(Plan { addresses: without_covered(&addresses), security })
     }
 
-    /// How the site is watched.
+    /// Returns the way in which the site is watched.
     #[must_use]
     pub fn watch(&self) -> Watch {
         match self.poll {
@@ -98,8 +100,8 @@ impl Settings {
     }
 }
 
-/// Drops repetitions and addresses that an unspecified address of the same port and family takes anyway: bound
-/// twice, the second would look like a port taken by another program.
+/// Drops repetitions and addresses that an unspecified address of the same port and family takes
+/// anyway: bound twice, the second would look like a port taken by another program.
 fn without_covered(addresses: &[Address]) -> Vec<Address> {
     let mut kept: Vec<Address> = Vec::new();
     for address in addresses {

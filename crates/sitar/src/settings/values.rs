@@ -94,7 +94,8 @@ pub(super) fn word<T: Word>(text: &str) -> Result<T, String> {
     })
 }
 
-/// Reads the value of a switch. A variable that holds one of a few words, or nothing, leaves it off.
+/// Reads the value of a switch. A variable that holds one of a few words, or nothing, leaves it
+/// off.
 pub(super) fn switch(text: &str) -> bool {
     !["", "n", "no", "f", "false", "off", "0"].contains(&text.to_lowercase().as_str())
 }

@@ -12,7 +12,7 @@ use super::{Authority, Finished, Outcome, Package, Places, State, Tools, shell_w
 const NICKNAME: &str = "sitar local authority";
 /// Databases that are looked at, at most.
 const DATABASES_MAX: usize = 64;
-/// Entries of our name in one database, at most: one, unless somebody added more by hand.
+/// Entries of our name in one database, at most: one, unless more were added by hand.
 const ENTRIES_MAX: usize = 8;
 
 /// The program that changes a database.
@@ -130,7 +130,7 @@ fn add(database: &Path, tools: &dyn Tools, authority: Authority<'_>) -> State {
         Some(pem) if same_certificate(pem.as_bytes(), authority.pem) && certutil.entry_is_trusted() => {
             return State::AlreadyTrusted;
         }
-        // The authority of before a renewal, or one that somebody took the trust from.
+        // The authority of before a renewal, or one whose trust was taken away by hand.
         Some(_) => {
             if let Err(why) = certutil.delete_all() {
                 return State::Failed(why);
@@ -183,7 +183,7 @@ impl Certutil<'_> {
     /// # Errors
     /// The database cannot be opened: what is in it is not known.
     fn entry(&self) -> Result<Option<String>, String> {
-        /// What certutil says of a database that it could not open, and of no entry in one.
+        /// The texts of certutil for a database that it could not open, and of no entry in one.
         const UNOPENED: &str = "function failed";
         match self.run(&["-L", "-a", "-n", NICKNAME], b"")? {
             finished if finished.success => Ok(Some(finished.stdout)),
@@ -196,8 +196,8 @@ impl Certutil<'_> {
         }
     }
 
-    /// Whether our entry may issue server certificates. The listing has a name and three sets of flags on a line:
-    /// `sitar local authority      C,,`.
+    /// Whether our entry may issue server certificates. The listing has a name and three sets of
+    /// flags on a line: `sitar local authority      C,,`.
     fn entry_is_trusted(&self) -> bool {
         let Ok(listing) = self.run(&["-L"], b"") else { return false };
         listing.stdout.lines().filter_map(|line| line.strip_prefix(NICKNAME)).any(|flags| {
@@ -220,7 +220,8 @@ impl Certutil<'_> {
     }
 
     fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Finished, String> {
-        // An empty password file: a database with a password is refused instead of asking on the terminal.
+        // An empty password file: a database with a password is refused instead of asking on the
+        // terminal.
         let mut all: Vec<OsString> = vec!["-d".into(), self.location(), "-f".into(), "/dev/null".into()];
         all.extend(arguments.iter().map(OsString::from));
         self.tools.run(CERTUTIL, &all, input).map_err(|error| format!("certutil: {error}"))

@@ -13,11 +13,11 @@ use crate::identity;
 
 use super::{Authority, Outcome, Package, Places, State, Tools, shell_word};
 
-/// How a family of distributions keeps authorities of its own.
+/// The places and commands of a family of distributions for authorities of its own.
 struct Family {
-    /// Where they lie, below the root.
+    /// Their folder, below the root.
     directory: &'static str,
-    /// What makes the bundles anew.
+    /// The command that makes the bundles again.
     program: &'static str,
     /// Its arguments after an authority was put in.
     added: &'static [&'static str],
@@ -26,7 +26,8 @@ struct Family {
 }
 
 const FAMILIES: [Family; 2] = [
-    // Debian, Ubuntu. The file's name must end in .crt. Without --fresh, dangling links would stay in /etc/ssl/certs.
+    // Debian, Ubuntu. The file's name must end in .crt. Without --fresh, dangling links would stay
+    // in /etc/ssl/certs.
     Family {
         directory: "usr/local/share/ca-certificates",
         program: "update-ca-certificates",
@@ -126,7 +127,7 @@ struct Entry {
     path: PathBuf,
 }
 
-/// What lies there.
+/// The state of the file.
 enum Found {
     Nothing,
     /// An authority that sitar made. One that another user can write to would not stay what it is.
@@ -174,7 +175,7 @@ impl Entry {
         let new = self.name.replace(".crt", ".new");
         self.remove(&new)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Whatever the umask says: other users' programs read it.
+        // Independent of the umask: other users' programs read it.
         let mode = Mode::from_raw_mode(0o644);
         let written = rustix::fs::openat(&self.directory, &new, flags, mode)
             .map_err(io::Error::from)

@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 
 use crate::identity;
 
-/// Where the system keeps its programs.
+/// The folders of the system's programs.
 const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Finds and runs programs.
@@ -25,14 +25,14 @@ pub trait Tools {
     fn run(&self, program: &str, arguments: &[OsString], input: &[u8]) -> io::Result<Finished>;
 }
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// It exited with code 0.
     pub success: bool,
-    /// What it printed on standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it printed on standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -73,7 +73,7 @@ impl Tools for RealTools {
 }
 
 impl Finished {
-    /// What it complained about, in one line.
+    /// Returns its complaint in one line.
     pub(super) fn complaint(&self) -> String {
         let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         match text.lines().map(str::trim).find(|line| !line.is_empty()) {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-/// How far inotify can be relied on. Ordered from best to worst.
+/// The reliability of inotify, ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Events {
     /// Every change is made by this kernel.
@@ -73,7 +73,7 @@ const LOCAL: [u32; 21] = [
     0x72b6,
 ];
 
-/// Those that others can change.
+/// File systems that others can change.
 const SHARED: [(u32, &str); 22] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
@@ -99,7 +99,7 @@ const SHARED: [(u32, &str); 22] = [
     (0xaad7_aaea, "PanFS"),
 ];
 
-/// Those whose layers can be changed underneath.
+/// File systems whose layers can be changed underneath.
 const LAYERED: [(u32, &str); 3] = [(0x794c_7630, "overlayfs"), (0x6175_6673, "aufs"), (0xf15f, "eCryptfs")];
 
 #[cfg(test)]

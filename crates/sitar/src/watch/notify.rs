@@ -41,9 +41,9 @@ const WAY: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::DELETE_SELF).uni
 /// or nothing yet) or is the site's own.
 const NAMES: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
-/// What tells that a folder has gone from its path.
+/// The events of a folder that has gone from its path.
 const GONE: ReadFlags = ReadFlags::MOVE_SELF.union(ReadFlags::DELETE_SELF);
-/// What tells that a name leads elsewhere.
+/// The events of a name that leads elsewhere.
 const NAMED: ReadFlags =
     ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
 /// Bytes of events read at once.
@@ -52,7 +52,7 @@ const BATCH: usize = 64 << 10;
 /// time.
 const BATCHES_MAX: usize = 16;
 
-/// Why changes cannot be told by the kernel.
+/// The reason that the kernel does not report changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// This user has as many watches as allowed.
@@ -80,7 +80,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What has happened since the last time.
+/// The events since the last time, summed up.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct News {
     /// The site may be another now.
@@ -98,7 +98,7 @@ pub(crate) struct Notify {
     roles: HashMap<i32, Role>,
 }
 
-/// What a watch is there for: one of these or more.
+/// The uses of a watch: one of these or more.
 #[derive(Debug, Default)]
 struct Role {
     /// It is of the site: whatever happens there counts.
@@ -264,7 +264,7 @@ fn is_never_served(name: &[u8]) -> bool {
     name.starts_with(b".") && OsStr::from_bytes(name) != ".well-known"
 }
 
-/// What may be refused without harm: a folder that has gone meanwhile, or that this user may not
+/// Refusals without harm: a folder that has gone meanwhile, or that this user may not
 /// look into.
 fn refused(errno: Errno) -> Result<(), Refusal> {
     match errno {

@@ -14,10 +14,10 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 /// Warnings that are repeated for a changed site.
 const WARNINGS_MAX: usize = 5;
 
-/// What has been said, so that it is not said again and again.
+/// Messages about changes. It remembers what was said, so that nothing is said again and again.
 pub(super) struct Reporter {
     path: PathBuf,
-    /// What is served.
+    /// The site that is served.
     live: Live,
     failure: Option<String>,
     warnings: Vec<String>,
@@ -46,7 +46,7 @@ impl Reporter {
         }
     }
 
-    /// What there will be to tell about a site when it is served.
+    /// Returns the facts to report about a site when it is served.
     pub(super) fn prepare(&self, site: &Site) -> Live {
         Live { files: site.len(), version: Some(site.version()), warnings: warnings(site) }
     }

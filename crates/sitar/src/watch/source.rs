@@ -10,15 +10,15 @@ use sitar_site::{OpenError, Options, Seen, Site};
 use super::file_system::{Events, Kind};
 use super::notify::{News, Notify, Refusal};
 
-/// Where changes come without events: how often to look, at the most.
+/// The shortest time between two polls where changes come without events.
 const LOOK: Duration = Duration::from_secs(2);
-/// Where they may: so rarely.
+/// The same where changes may come without events.
 const LOOK_IN_DOUBT: Duration = Duration::from_secs(10);
 /// A look takes at most one part in this many of the time.
 const LOOK_SHARE: u32 = 20;
 const LOOK_SHARE_IN_DOUBT: u32 = 200;
 
-/// What the operator wants.
+/// The operator's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Watch {
     /// Events of the kernel, and looks where those cannot be relied on.
@@ -30,7 +30,7 @@ pub enum Watch {
     Off,
 }
 
-/// How changes are noticed.
+/// The way in which changes are noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watching {
     /// By the kernel's events.
@@ -39,21 +39,21 @@ pub enum Watching {
     Both {
         /// Time between two looks, or more.
         every: Duration,
-        /// Why events are not enough.
+        /// The reason that events are not enough.
         why: String,
     },
     /// By looking.
     Polls {
         /// Time between two looks, or more.
         every: Duration,
-        /// Why not by events.
+        /// The reason that it is not by events.
         why: String,
     },
     /// Not at all: `--no-watch`.
     Off,
 }
 
-/// Why the site is looked at.
+/// The reason for polling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     Asked(Duration),
@@ -63,7 +63,7 @@ enum Why {
     Missed(Kind),
 }
 
-/// How often to look.
+/// The frequency of polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rhythm {
     pub(super) every: Duration,
@@ -77,7 +77,7 @@ pub struct SiteSource {
     options: Options,
     pub(super) notify: Option<Notify>,
     why: Option<Why>,
-    /// Where looks are taken: the fingerprint of what was opened last.
+    /// Where the site is polled: the fingerprint of what was opened last.
     pub(super) opened: u64,
     /// Taken for the file system's, if that is better.
     #[cfg(test)]
@@ -107,7 +107,8 @@ impl SiteSource {
         }
     }
 
-    /// How changes are noticed; known after the first [`open`](SiteSource::open).
+    /// Returns the way in which changes are noticed; known after the first
+    /// [`open`](SiteSource::open).
     #[must_use]
     pub fn watching(&self) -> Watching {
         match (&self.notify, self.why, self.rhythm()) {
@@ -120,7 +121,7 @@ impl SiteSource {
         }
     }
 
-    /// How often to look, where that is done at all.
+    /// Returns the frequency of polls; `None` where there are none.
     pub(super) fn rhythm(&self) -> Option<Rhythm> {
         let often = |every| Some(Rhythm { every, share: LOOK_SHARE });
         match self.why? {
@@ -143,7 +144,7 @@ impl SiteSource {
     /// Opens what lies at the path now. From here on its changes are noticed.
     ///
     /// # Errors
-    /// Those of [`Site::open`].
+    /// The errors of [`Site::open`].
     pub fn open(&mut self) -> Result<Site, OpenError> {
         let Some(notify) = &mut self.notify else {
             let site = Site::open(&self.path, &self.options)?;

@@ -44,7 +44,8 @@ fn good() -> Facts {
     }
 }
 
-/// The finding of that name, as one text: state, what was found, what is missing, costs, and the fixes with their commands.
+/// The finding of that name, as one text: state, what was found, what is missing, costs, and the
+/// fixes with their commands.
 fn said(facts: &Facts, id: &str) -> String {
     let findings = all(facts);
     let Some(finding) = findings.iter().find(|finding| finding.id == id) else { return "absent".into() };
@@ -348,7 +349,8 @@ fn too_few_open_files() {
     assert_eq!(with("open_files", |facts| facts.files.hard = None), "ok: no limit; 10240 wanted");
 }
 
-/// For a table of limits on open files, and on both sides of each limit at which the answer changes.
+/// For a table of limits on open files, and on both sides of each limit at which the answer
+/// changes.
 #[test]
 fn doctor_says_of_open_files_what_serve_does() {
     use std::num::{NonZeroU16, NonZeroU32};

@@ -57,7 +57,7 @@ pub(crate) struct ShardSpec {
 impl ShardSpec {
     fn new(spec: &Spec, hooks: &Hooks) -> Result<ShardSpec, StartError> {
         let newest = Newest::new(spec.open_site(hooks)?);
-        let listeners = spec.listeners.iter().map(duplicates).collect::<io::Result<_>>();
+        let listeners = spec.listeners.iter().map(|shard| duplicates(shard)).collect::<io::Result<_>>();
         let listeners = listeners.map_err(StartError::Listeners)?;
         let tls = spec.tls.as_ref().map(TlsSpec::config).transpose()?;
         let mailboxes: Vec<Mailbox> = spec.listeners.iter().map(|_| Mailbox::default()).collect();
@@ -88,7 +88,7 @@ impl ShardSpec {
 
     /// Returns duplicates of a shard's listening sockets; none when the worker is stopping.
     pub(crate) fn listeners(&self, shard: usize) -> io::Result<Vec<OwnedFd>> {
-        lock(&self.listeners).get(shard).map_or_else(|| Ok(Vec::new()), duplicates)
+        lock(&self.listeners).get(shard).map_or_else(|| Ok(Vec::new()), |own| duplicates(own))
     }
 }
 
@@ -243,7 +243,7 @@ impl ShardThread {
     }
 }
 
-fn duplicates(listeners: &Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+fn duplicates(listeners: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
     listeners.iter().map(OwnedFd::try_clone).collect()
 }
 

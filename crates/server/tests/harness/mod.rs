@@ -217,7 +217,7 @@ impl Server {
                     SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
                 Ring::sqpoll(config, &poll).map_err(|error| std::io::Error::other(error.to_string()))
             }),
-            Engine::Epoll => Worker::start(&spec, &hooks, |config| Ring::epoll(config)),
+            Engine::Epoll => Worker::start(&spec, &hooks, Ring::epoll),
         };
         Server { worker: worker.unwrap(), address, incidents, panics, directory, _alone: alone, ca }
     }

@@ -90,7 +90,7 @@ fn hooks() -> Hooks {
 }
 
 fn start(spec: &Spec) -> std::io::Result<Worker> {
-    Worker::start(spec, &hooks(), |config| Ring::epoll(config))
+    Worker::start(spec, &hooks(), Ring::epoll)
 }
 
 fn described(site: SiteSpec, tls: Option<TlsSpec>) -> Spec {

@@ -1,5 +1,8 @@
 //! The archive format of an initial RAM disk: "newc" (Linux,
 //! Documentation/driver-api/early-userspace/buffer-format.rst).
+//!
+//! Not by the program `cpio`, which packs what lies in a folder: names and modes in the guest are
+//! not those of the machine, so that the folder would have to be made first, by as many lines.
 
 use std::collections::BTreeSet;
 

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Names the program, as for the tests.
+const VARIABLE: &str = "SITAR_TEST_BINARY";
 /// Bytes of the plain tar.
 const PLAIN: u64 = 1 << 30;
 /// Starts of which the median counts.
@@ -29,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     files: usize,
     /// The program, in place of the release build
-    #[arg(long, env = "SITAR_TEST_BINARY", value_name = "PATH")]
+    #[arg(long, env = VARIABLE, value_name = "PATH")]
     program: Option<PathBuf>,
 }
 
@@ -50,6 +52,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let pack_to = |output: &Path| -> Result<Duration> {
         let since = Instant::now();
         let mut command = Command::new(&sitar);
+        // A variable of this program, which sitar does not know.
+        command.env_remove(VARIABLE);
         command.arg("pack").arg(&site).arg("-o").arg(output).stdout(Stdio::null());
         succeed(&mut command, "sitar pack")?;
         Ok(since.elapsed())
@@ -86,6 +90,7 @@ fn start(sitar: &Path, site: &Path, path: &str) -> Result<Duration> {
     for _ in 0..STARTS {
         let since = Instant::now();
         let mut command = Command::new(sitar);
+        command.env_remove(VARIABLE);
         command.arg("serve").arg(site).args(["--tls", "off", "--listen", "127.0.0.1:0"]);
         let server = announced(command)?;
         ask(server.port, path)?;

@@ -68,3 +68,22 @@ impl Close {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Ends;
+
+    #[test]
+    fn a_broken_connection_is_the_peers_and_other_errors_are_the_kernels() {
+        let mut ends = Ends::default();
+        for errno in [Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT] {
+            assert_eq!(Close::of_socket(errno), Close::Peer(PeerFault::Reset));
+            ends.count(Close::of_socket(errno));
+        }
+        assert_eq!(Close::of_socket(Errno::NOMEM), Close::Kernel(Errno::NOMEM));
+        ends.count(Close::of_socket(Errno::NOMEM));
+        ends.count(Close::Ours("a bug"));
+        assert_eq!(ends, Ends { peer_left: 3, kernel_errors: 1, own_faults: 1, ..Ends::default() });
+    }
+}

@@ -10,6 +10,7 @@
 //! and prints its trace.
 
 mod asks;
+mod ends;
 mod kernel_tls;
 mod lab;
 mod peer;

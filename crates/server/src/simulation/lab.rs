@@ -79,13 +79,13 @@ pub(super) enum Weather {
 }
 
 /// Shared by all seeds: they read it only.
-struct Fixture {
-    sites: Vec<Arc<Site>>,
-    server: sitar_tls::Config,
-    client: Arc<rustls::ClientConfig>,
+pub(super) struct Fixture {
+    pub(super) sites: Vec<Arc<Site>>,
+    pub(super) server: sitar_tls::Config,
+    pub(super) client: Arc<rustls::ClientConfig>,
 }
 
-fn fixture() -> &'static Fixture {
+pub(super) fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
         let directory = std::env::temp_dir().join(format!("sitar-sim-{}", std::process::id()));
@@ -137,7 +137,7 @@ fn fixture() -> &'static Fixture {
 }
 
 /// The helper thread's clock: long after the files of the sites were written, so that they count as settled.
-fn later() -> SystemTime {
+pub(super) fn later() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(4_000_000_000)
 }
 

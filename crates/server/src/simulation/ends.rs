@@ -1,0 +1,246 @@
+//! Each way in which a connection can end, and the reason that is counted for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use sitar_io::sim::{Faults, Next, Stream, World};
+use sitar_io::{Key, Ring};
+use sitar_site::Budget;
+
+use super::lab::{fixture, later};
+use crate::content::generation::Newest;
+use crate::content::inbox::Mailbox;
+use crate::content::loader::Loader;
+use crate::shard::{FIRST_KEY, Shard};
+use crate::stop::Stop;
+use crate::worker::ShardSpec;
+use crate::{Counts, Ends, Limits, Report, TlsOffload};
+
+/// What a client does, one after the other. All the while it reads what comes.
+#[derive(Clone)]
+enum Act {
+    Say(Vec<u8>),
+    Wait(Duration),
+    /// Over TLS: goes through the handshake.
+    Handshake,
+    Finish,
+    Reset,
+    /// Asks the server to stop.
+    Stop,
+}
+
+fn say(text: &str) -> Act {
+    Act::Say(text.as_bytes().to_vec())
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const GET: &str = "GET /tiny.txt HTTP/1.1\r\nHost: a\r\n\r\n";
+
+struct Client {
+    stream: Option<Stream>,
+    acts: VecDeque<Act>,
+    tls: rustls::ClientConnection,
+    received: Rc<RefCell<Vec<u8>>>,
+    stop: Stop,
+}
+
+impl Client {
+    fn act(&mut self, world: &World) -> Next {
+        let Some(stream) = &mut self.stream else { return Next::Done };
+        let mut buf = [0; 4096];
+        loop {
+            match stream.read(&mut buf) {
+                Ok(0) => return self.leave(),
+                Ok(count) => {
+                    self.received.borrow_mut().extend(&buf[..count]);
+                    if let Some(Act::Handshake) = self.acts.front() {
+                        self.tls.read_tls(&mut &buf[..count]).unwrap();
+                        self.tls.process_new_packets().unwrap();
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => return self.leave(),
+            }
+        }
+        while let Some(act) = self.acts.pop_front() {
+            match act {
+                Act::Say(bytes) => stream.write_all(&bytes).unwrap(),
+                Act::Wait(time) => return Next::At(world.now() + time),
+                Act::Handshake => {
+                    let mut out = Vec::new();
+                    while self.tls.wants_write() {
+                        self.tls.write_tls(&mut out).unwrap();
+                    }
+                    stream.write_all(&out).unwrap();
+                    if self.tls.is_handshaking() {
+                        self.acts.push_front(Act::Handshake);
+                        return Next::News;
+                    }
+                }
+                Act::Finish => stream.finish(),
+                Act::Reset => {
+                    let stream = self.stream.take().unwrap();
+                    stream.reset();
+                    return Next::Done;
+                }
+                Act::Stop => self.stop.more(),
+            }
+        }
+        Next::News
+    }
+
+    fn leave(&mut self) -> Next {
+        self.stream = None;
+        Next::Done
+    }
+}
+
+/// Has clients do something with a server, until all connections have ended. Returns what was counted, and
+/// what each of the clients received.
+fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {
+    let fixture = fixture();
+    let world = World::with(7, Faults::none());
+    let ring = Ring::sim(&limits.ring(), &world).unwrap();
+    let (mailbox, stop) = (Mailbox::default(), Stop::default());
+    let newest = Newest::new(Arc::clone(&fixture.sites[0]));
+    let memory = Budget::new(1 << 20, 1 << 19);
+    let report: Report = Arc::new(|incident| panic!("{incident}"));
+    let (loader, mut desk) = Loader::new(
+        newest.clone(),
+        memory.clone(),
+        vec![mailbox.clone()],
+        Arc::new(later),
+        Arc::clone(&report),
+    );
+    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
+    let spec = ShardSpec {
+        listeners: Mutex::new(vec![vec![socket]]),
+        mailboxes: vec![mailbox],
+        newest,
+        loader,
+        memory,
+        tls: tls.then(|| fixture.server.clone()),
+        limits,
+        offload: TlsOffload::None,
+        clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
+        report,
+        stop: stop.clone(),
+        counts: Mutex::default(),
+    };
+    let mut shard = Shard::new(ring, 0, &spec).unwrap();
+    let mut received = Vec::new();
+    for acts in clients {
+        let bytes = Rc::new(RefCell::new(Vec::new()));
+        received.push(Rc::clone(&bytes));
+        let name = "localhost".try_into().unwrap();
+        let mut client = Client {
+            stream: Some(world.connect(Key(FIRST_KEY))),
+            acts: acts.clone().into(),
+            tls: rustls::ClientConnection::new(Arc::clone(&fixture.client), name).unwrap(),
+            received: bytes,
+            stop: stop.clone(),
+        };
+        world.script(move |world| client.act(world));
+    }
+    let over = Rc::new(Cell::new(false));
+    let is_over = Rc::clone(&over);
+    world.script(move |world| {
+        while desk.work_once() {}
+        if is_over.get() { Next::Done } else { Next::At(world.now() + Duration::from_millis(20)) }
+    });
+    let ended = |shard: &Shard<_>| Counts::ended(&shard.counts()) == clients.len() as u64;
+    for _ in 0..100_000 {
+        if stop.is_asked() {
+            shard.run().unwrap();
+            break;
+        }
+        if ended(&shard) {
+            break;
+        }
+        shard.turn().unwrap();
+    }
+    over.set(true);
+    assert!(ended(&shard), "{:?}", shard.counts());
+    let received = received.iter().map(|bytes| bytes.borrow().clone()).collect();
+    (shard.counts(), received)
+}
+
+impl Counts {
+    fn ended(&self) -> u64 {
+        let names = ["accepted", "handshakes", "kernel_sealed", "requests", "calmed", "shed"];
+        let ends = self.named().into_iter().filter(|(name, _)| !names.contains(name));
+        ends.map(|(_, count)| count).sum()
+    }
+}
+
+/// The reason of the only connection's end.
+fn ends(tls: bool, acts: Vec<Act>) -> Ends {
+    run(tls, Limits::default(), &[acts]).0.ends
+}
+
+#[test]
+fn each_end_has_its_reason() {
+    let plain = |acts| ends(false, acts);
+    let done = Ends { finished: 1, ..Ends::default() };
+    let left = Ends { peer_left: 1, ..Ends::default() };
+    let fault = Ends { peer_faults: 1, ..Ends::default() };
+    // Done: the client asks for the end, or closes an idle connection.
+    assert_eq!(plain(vec![say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")]), done);
+    assert_eq!(plain(vec![say(GET), Act::Wait(SECOND), Act::Finish]), done);
+    // The peer: a reset, an end in the middle of a request, a request that breaks the rules.
+    assert_eq!(plain(vec![say("GET / HT"), Act::Wait(SECOND), Act::Reset]), left);
+    assert_eq!(plain(vec![say("GET / HT"), Act::Wait(SECOND), Act::Finish]), left);
+    assert_eq!(plain(vec![say("GET / HTTP/1.1\r\n\r\n")]), fault);
+    // A record that cannot be opened, and what is no TLS.
+    let broken = [&[23, 3, 3, 0, 32][..], &[0xaa; 32]].concat();
+    assert_eq!(ends(true, vec![Act::Handshake, Act::Wait(SECOND), Act::Say(broken)]), fault);
+    assert_eq!(ends(true, vec![Act::Say(b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff".to_vec())]), fault);
+    // Deadlines.
+    let late = Ends { handshake_timeouts: 1, ..Ends::default() };
+    assert_eq!(ends(true, vec![]), late);
+    let late = Ends { request_timeouts: 1, ..Ends::default() };
+    assert_eq!(plain(vec![say("GET / HT")]), late);
+    let late = Ends { idle_timeouts: 1, ..Ends::default() };
+    assert_eq!(plain(vec![]), late);
+    assert_eq!(plain(vec![say(GET)]), late);
+    // The operator.
+    let drained = Ends { drained: 1, ..Ends::default() };
+    assert_eq!(plain(vec![say(GET), Act::Wait(SECOND), Act::Stop]), drained);
+}
+
+#[test]
+fn load_that_is_shed_is_counted_as_such() {
+    let limits = Limits { stash: 16 << 10, ..Limits::default() };
+    let part = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(3000));
+    let clients = vec![vec![say(&part)]; 4];
+    let Counts { ends, shed, .. } = run(false, limits, &clients).0;
+    assert!(ends.no_room > 0 && ends.no_room == shed, "{ends:?}");
+    assert_eq!(ends.no_room + ends.request_timeouts, 4, "{ends:?}");
+}
+
+/// Nothing that comes after a failed handshake is taken for plain text, and only the alert goes out.
+#[test]
+fn a_failed_handshake_is_never_plain_text() {
+    let garbage = b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff";
+    let together = [&garbage[..], GET.as_bytes()].concat();
+    let later =
+        vec![Act::Say(garbage.to_vec()), say(GET), Act::Wait(SECOND), say(GET), Act::Wait(SECOND), say(GET)];
+    for acts in [vec![Act::Say(together)], later] {
+        let (counts, received) = run(true, Limits::default(), &[acts]);
+        assert_eq!((counts.requests, counts.handshakes), (0, 0));
+        assert_eq!(received[0][..5], [21, 3, 3, 0, 2], "an alert: {:?}", received[0]);
+        assert_eq!(received[0].len(), 7, "and nothing else: {:?}", received[0]);
+    }
+    // HTTP on the port of HTTPS: one refusal, whatever else is asked.
+    let acts = vec![say(GET), Act::Wait(SECOND), say(GET)];
+    let (counts, received) = run(true, Limits::default(), &[acts]);
+    let text = String::from_utf8(received[0].clone()).unwrap();
+    assert_eq!((counts.requests, counts.handshakes, text.matches("HTTP/1.1 ").count()), (1, 0, 1), "{text}");
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+}

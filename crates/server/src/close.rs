@@ -28,7 +28,8 @@ pub(crate) enum PeerFault {
     Reset,
     /// It finished sending in the middle of a handshake or a request.
     Left,
-    /// A broken record, a failed handshake, an alert, or a key update that nothing could be done about.
+    /// A broken record, a failed handshake, an alert, or a key update that nothing could be done
+    /// about.
     Tls,
     /// A request that was refused because it broke a rule of HTTP.
     Http,

@@ -1,14 +1,14 @@
 #![forbid(unsafe_code)]
 //! The server: connections, shards, timers and limits.
 //!
-//! A [`Worker`] runs shards. A shard is a thread with a ring, listening sockets of its own, a slab of connections, a timer
-//! wheel and a table of loaded files; shards share the site and the keys, and nothing else. The site can be replaced as a
-//! whole ([`Worker::swap`]). A connection is a state machine without I/O of its own: events go in, at most one send comes
-//! out.
+//! A [`Worker`] runs shards. A shard is a thread with a ring, listening sockets of its own, a slab
+//! of connections, a timer wheel and a table of loaded files; shards share the site and the keys,
+//! and nothing else. The site can be replaced as a whole ([`Worker::swap`]). A connection is a
+//! state machine without I/O of its own: events go in, at most one send comes out.
 //!
-//! No peer can make anything grow: connections, buffers and what is kept of unfinished input have limits ([`Limits`]), each
-//! wait has a deadline that the peer cannot move, and while an answer is on its way what the peer sends is received only up
-//! to a bound.
+//! No peer can make anything grow: connections, buffers and what is kept of unfinished input have
+//! limits ([`Limits`]), each wait has a deadline that the peer cannot move, and while an answer is
+//! on its way what the peer sends is received only up to a bound.
 
 mod clock;
 mod close;

@@ -17,18 +17,20 @@ pub enum TlsOffload {
     },
 }
 
-/// Limits of a shard. All tables and buffers are made from them at the start; nothing grows past them.
+/// Limits of a shard. All tables and buffers are made from them at the start; nothing grows past
+/// them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those that one wake-up accepts
-    /// beyond it are closed.
+    /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those
+    /// that one wake-up accepts beyond it are closed.
     pub connections: u32,
     /// Descriptors beyond `connections`: for those that are being closed, and those that arrive
     /// while accepting is paused.
     pub closing: u32,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake: Duration,
-    /// From the first byte of a request to the end of its head, and likewise for a body that is thrown away.
+    /// From the first byte of a request to the end of its head, and likewise for a body that is
+    /// thrown away.
     pub head: Duration,
     /// Between requests.
     pub idle: Duration,
@@ -42,14 +44,16 @@ pub struct Limits {
     pub rx_buffers: u16,
     /// Send buffers of 68 KiB (address space; memory only as far as they are used).
     pub tx_buffers: u32,
-    /// Files kept open because they are too large for memory; those that are being sent are open besides.
+    /// Files kept open because they are too large for memory; those that are being sent are open
+    /// besides.
     pub files_open: usize,
-    /// Bytes of input kept because they are not a whole record or request yet, or because an answer is still on its way.
-    /// Unfinished requests of ordinary size may use an eighth more.
+    /// Bytes of input kept because they are not a whole record or request yet, or because an answer
+    /// is still on its way. Unfinished requests of ordinary size may use an eighth more.
     pub stash: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,
-    /// Whether HTTP/2 is spoken in plain text with clients that begin so; over TLS the handshake decides.
+    /// Whether HTTP/2 is spoken in plain text with clients that begin so; over TLS the handshake
+    /// decides.
     pub http2: bool,
     /// Connections of HTTP/2.
     pub h2: sitar_http::h2::Limits,
@@ -77,8 +81,8 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of input put aside for a connection before receiving is stopped. An incomplete record must not reach half of it,
-/// at which receiving goes on.
+/// Bytes of input put aside for a connection before receiving is stopped. An incomplete record must
+/// not reach half of it, at which receiving goes on.
 pub(crate) const PAUSE_AT: usize = 48 << 10;
 const _: () = assert!(PAUSE_AT / 2 >= sitar_tls::RECORD_MAX);
 /// Send buffers that a shard needs to get anywhere: two for a file over TLS, and the reserve.
@@ -90,14 +94,15 @@ const TX_LEN: u32 = 68 << 10;
 const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::SEALED_MAX + 2048);
 
 impl Limits {
-    /// Send buffers of which only answers that need little may take the last ones: handshakes, refusals, farewells. Bodies
-    /// leave them alone, so that peers that do not read cannot shut everybody out.
+    /// Send buffers of which only answers that need little may take the last ones: handshakes,
+    /// refusals, farewells. Bodies leave them alone, so that peers that do not read cannot shut
+    /// everybody out.
     pub(crate) fn reserve(&self) -> usize {
         self.ring().tx_count as usize / 8
     }
 
-    /// Bytes of input kept for one connection. Receiving is stopped long before, but what the ring has already received
-    /// then, at most all of its buffers, must find a place.
+    /// Bytes of input kept for one connection. Receiving is stopped long before, but what the ring
+    /// has already received then, at most all of its buffers, must find a place.
     pub(crate) fn stash_each(&self) -> usize {
         usize::from(self.rx_buffers) * RX_LEN as usize + PAUSE_AT + sitar_tls::RECORD_MAX
     }

@@ -1,13 +1,13 @@
-//! A whole shard under the simulated engine: real protocols, scripted peers, faults by the seed, and the same run for the
-//! same seed.
+//! A whole shard under the simulated engine: real protocols, scripted peers, faults by the seed,
+//! and the same run for the same seed.
 //!
-//! `cargo simulate` runs them all and prints a hash over what came of them: every byte that each peer
-//! received, what was counted, how each run ended, and all that the rings were asked. A change that
-//! moves code without changing what it does leaves the hash as it is. `SITAR_REPORTS=1` prints what
-//! came of each seed, to find the first that differs.
+//! `cargo simulate` runs them all and prints a hash over what came of them: every byte that each
+//! peer received, what was counted, how each run ended, and all that the rings were asked. A change
+//! that moves code without changing what it does leaves the hash as it is. `SITAR_REPORTS=1` prints
+//! what came of each seed, to find the first that differs.
 //!
-//! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one without faults)
-//! and prints its trace.
+//! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one
+//! without faults) and prints its trace.
 
 mod asks;
 mod ends;
@@ -119,7 +119,8 @@ fn every_seed_ends_well() {
     assert!(swapped > seeds, "so few answers from other sites prove nothing: {swapped}");
 }
 
-/// No stall: without faults everybody gets every answer, however slowly they read and however they cut their bytes.
+/// No stall: without faults everybody gets every answer, however slowly they read and however they
+/// cut their bytes.
 #[test]
 fn without_faults_everything_is_answered() {
     let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 10, Weather::Calm);
@@ -128,7 +129,8 @@ fn without_faults_everything_is_answered() {
     assert_eq!(sum.cut, 0, "an end without close_notify");
 }
 
-/// A kernel says that it has sent what still waits for room; a shutdown in that moment would destroy it.
+/// A kernel says that it has sent what still waits for room; a shutdown in that moment would
+/// destroy it.
 #[test]
 fn what_a_kernel_has_sealed_is_never_cut_off() {
     let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 20, Weather::Narrow);

@@ -15,8 +15,8 @@ use sitar_site::{Budget, Site};
 
 use crate::Counts;
 use crate::clock::Clock;
-use crate::content::generation::Newest;
-use crate::content::inbox::Mailbox;
+use crate::content::generation::LatestSite;
+use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::{Incident, Report};
@@ -33,14 +33,14 @@ pub struct Worker {
     shards: Arc<ShardSpec>,
 }
 
-/// Everything that shards are started from, again if need be, and what they leave behind. All shards
-/// of a worker share it: to give them one more thing is one more field here.
+/// Everything that shards are started from, again if need be, and what they leave behind. All
+/// shards of a worker share it: to give them one more thing is one more field here.
 pub(crate) struct ShardSpec {
     /// Of each shard. Emptied when the worker stops, so that the port is free.
     pub(crate) listeners: Mutex<Vec<Vec<OwnedFd>>>,
     /// Of each shard.
-    pub(crate) mailboxes: Vec<Mailbox>,
-    pub(crate) newest: Newest,
+    pub(crate) inboxes: Vec<Inbox>,
+    pub(crate) latest: LatestSite,
     pub(crate) loader: Loader,
     /// The memory of bodies, of which the loader takes.
     pub(crate) memory: Budget,
@@ -56,24 +56,24 @@ pub(crate) struct ShardSpec {
 
 impl ShardSpec {
     fn new(spec: &Spec, hooks: &Hooks) -> Result<ShardSpec, StartError> {
-        let newest = Newest::new(spec.open_site(hooks)?);
+        let latest = LatestSite::new(spec.open_site(hooks)?);
         let listeners = spec.listeners.iter().map(|shard| duplicates(shard)).collect::<io::Result<_>>();
         let listeners = listeners.map_err(StartError::Listeners)?;
         let tls = spec.tls.as_ref().map(TlsSpec::config).transpose()?;
-        let mailboxes: Vec<Mailbox> = spec.listeners.iter().map(|_| Mailbox::default()).collect();
+        let inboxes: Vec<Inbox> = spec.listeners.iter().map(|_| Inbox::default()).collect();
         let (clock, report) = (Arc::clone(&hooks.clock), Arc::clone(&hooks.report));
         let memory = spec.memory.budget();
         let loader = Loader::start(
-            newest.clone(),
+            latest.clone(),
             memory.clone(),
-            mailboxes.clone(),
+            inboxes.clone(),
             Arc::clone(&clock),
             Arc::clone(&report),
         )?;
         Ok(ShardSpec {
             listeners: Mutex::new(listeners),
-            mailboxes,
-            newest,
+            inboxes,
+            latest,
             loader,
             memory,
             tls,
@@ -134,10 +134,10 @@ impl Worker {
     }
 
     /// Serves `site` from now on: soon after this returns, each shard takes it up between two
-    /// requests. No connection is closed, and no answer is of both sites: one that has been begun is
-    /// finished from the old site, which is freed after the last of them. Bodies in memory that are
-    /// unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a thread that
-    /// may block.
+    /// requests. No connection is closed, and no answer is of both sites: one that has been begun
+    /// is finished from the old site, which is freed after the last of them. Bodies in memory that
+    /// are unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a thread
+    /// that may block.
     pub fn swap(&self, site: Arc<Site>) {
         self.shards.loader.swap(site);
     }
@@ -152,8 +152,8 @@ impl Worker {
     pub fn stop(&self) {
         lock(&self.shards.listeners).clear();
         self.shards.stop.more();
-        for mailbox in &self.shards.mailboxes {
-            mailbox.wake();
+        for inbox in &self.shards.inboxes {
+            inbox.wake();
         }
     }
 
@@ -164,11 +164,12 @@ impl Worker {
         self.shards.stop.answering()
     }
 
-    /// Waits until all shards have ended, and returns the sum of what they counted, before and after
-    /// restarts.
+    /// Waits until all shards have ended, and returns the sum of what they counted, before and
+    /// after restarts.
     pub fn wait(&self) -> Counts {
         for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // A panic outside the loop has been printed by the panic hook. The counts are not in it.
+            // A panic outside the loop has been printed by the panic hook. The counts are not in
+            // it.
             let _ = thread.join();
         }
         *lock(&self.shards.counts)
@@ -229,8 +230,8 @@ impl ShardThread {
     /// # Errors
     /// The text of the panic or of the ring's error.
     fn run<E: Engine>(&self, mut shard: Shard<E>) -> Result<(), String> {
-        // A panic unwinds out of the loop and leaves the shard behind. Its counts are plain numbers,
-        // right whatever else was half done; nothing else of it is used.
+        // A panic unwinds out of the loop and leaves the shard behind. Its counts are plain
+        // numbers, right whatever else was half done; nothing else of it is used.
         let ended = catch_unwind(AssertUnwindSafe(|| shard.run()));
         *lock(&self.spec.counts) += shard.counts();
         // The ring takes back all that the kernel holds before its memory goes.

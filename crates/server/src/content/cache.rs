@@ -29,14 +29,14 @@ pub(crate) struct Cache {
 /// The answer of a [`Cache`].
 pub(crate) enum Lookup<'c> {
     Ready(&'c Representation),
-    /// It has been asked for; the connection will be told.
+    /// It has been asked for; the connection gets an event when it is there.
     Later,
     Failed(io::ErrorKind),
 }
 
 impl Cache {
-    /// A table for the files of `of`, of which none is loaded; `open_max`: files kept open because they are too large for
-    /// memory.
+    /// A table for the files of `of`, of which none is loaded; `open_max`: files kept open because
+    /// they are too large for memory.
     pub(crate) fn new(of: &Generation, open_max: usize, loader: Loader, shard: usize) -> Cache {
         Cache {
             generation: of.number,
@@ -54,8 +54,8 @@ impl Cache {
         self.generation
     }
 
-    /// Takes over the table of another generation; `old` is the site of this one. Returns those who waited for a file of it:
-    /// they are to ask again.
+    /// Takes over the table of another generation; `old` is the site of this one. Returns those who
+    /// waited for a file of it: they are to ask again.
     pub(crate) fn renew(&mut self, generation: u64, table: Table, old: Arc<Site>) -> Vec<Key> {
         self.generation = generation;
         self.hand = 0;
@@ -65,7 +65,8 @@ impl Cache {
         self.waiting.drain(..).map(|(_, key)| key).collect()
     }
 
-    /// The file if it is loaded; else it is asked for, and `key` is told when it has come.
+    /// The file if it is loaded; else it is asked for, and the connection with `key` gets an event
+    /// when it has come.
     pub(crate) fn get(&mut self, file: FileId, key: Key) -> Lookup<'_> {
         let Some(slot) = self.table.slots.get_mut(file.index()) else {
             return Lookup::Failed(io::ErrorKind::NotFound);
@@ -96,8 +97,8 @@ impl Cache {
         Lookup::Later
     }
 
-    /// A file has come, or has not. Those who wait for it ([`next_waiting`](Cache::next_waiting)) are to be told, then
-    /// [`settled`](Cache::settled).
+    /// A file has come, or has not. Connections that wait for it
+    /// ([`next_waiting`](Cache::next_waiting)) are to be resumed, then [`settled`](Cache::settled).
     pub(crate) fn arrived(&mut self, file: FileId, result: Result<Arc<Representation>, io::ErrorKind>) {
         let Some(slot) = self.table.slots.get_mut(file.index()) else { return };
         let is_open = matches!(&result, Ok(loaded) if loaded.is_open());
@@ -113,8 +114,8 @@ impl Cache {
         }
     }
 
-    /// Closes files that hold a descriptor until there are few enough, whichever has not been used for longest first, but
-    /// not `kept`, which is waited for.
+    /// Closes files that hold a descriptor until there are few enough, whichever has not been used
+    /// for longest first, but not `kept`, which is waited for.
     fn close_some(&mut self, kept: FileId) {
         // Twice around at most: the first pass may only find that everything has been used.
         for _ in 0..self.open.len() * 2 {
@@ -141,7 +142,8 @@ impl Cache {
         Some(self.waiting.swap_remove(at).1)
     }
 
-    /// Everybody has been told. A failure is not kept, nor what had to do without memory: the next request tries again.
+    /// All connections that waited have been resumed. A failure is not kept, nor what had to do
+    /// without memory: the next request tries again.
     pub(crate) fn settled(&mut self, file: FileId, displaced: bool) {
         match self.table.slots.get_mut(file.index()) {
             Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,

@@ -12,13 +12,13 @@ pub(crate) struct Generation {
     pub(crate) site: Arc<Site>,
 }
 
-/// The newest generation, for shards that are (re)started.
+/// The latest generation, for shards that are (re)started.
 #[derive(Clone)]
-pub(crate) struct Newest(Arc<Mutex<Generation>>);
+pub(crate) struct LatestSite(Arc<Mutex<Generation>>);
 
-impl Newest {
-    pub(crate) fn new(site: Arc<Site>) -> Newest {
-        Newest(Arc::new(Mutex::new(Generation { number: 0, site })))
+impl LatestSite {
+    pub(crate) fn new(site: Arc<Site>) -> LatestSite {
+        LatestSite(Arc::new(Mutex::new(Generation { number: 0, site })))
     }
 
     pub(crate) fn get(&self) -> Generation {

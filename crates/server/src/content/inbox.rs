@@ -10,40 +10,40 @@ use super::generation::Generation;
 use super::table::Table;
 
 /// What the helper thread tells a shard.
-pub(crate) enum News {
+pub(crate) enum Message {
     /// A file that was asked for, or why there is none.
     Loaded {
         /// The number of the generation that `file` belongs to.
         generation: u64,
         file: FileId,
         result: Result<Arc<Representation>, io::ErrorKind>,
-        /// Its body is sent from the file for want of room; the next request shall ask again.
+        /// Its body is sent from the file for want of room; the next request asks again.
         displaced: bool,
     },
-    /// Memory is short: let go of about so many bytes that are not in use.
+    /// Memory is short: let go of about this many bytes that are not in use.
     Evict(usize),
     /// Another site, and a table of what is loaded of it already.
     Swap(Generation, Table),
 }
 
-/// Where a shard's news arrive. The ring's waker says that there are some.
+/// Where a shard's messages arrive. The ring's waker says that there are some.
 #[derive(Clone, Default)]
-pub(crate) struct Mailbox {
-    inner: Arc<Mutex<Letters>>,
+pub(crate) struct Inbox {
+    inner: Arc<Mutex<Unread>>,
 }
 
 #[derive(Default)]
-struct Letters {
-    news: Vec<News>,
+struct Unread {
+    messages: Vec<Message>,
     waker: Option<Waker>,
 }
 
-impl Mailbox {
+impl Inbox {
     /// From now on `waker` is used; what a former shard left unread is forgotten with it.
     pub(crate) fn open(&self, waker: Waker) {
-        let mut letters = self.lock();
-        letters.news.clear();
-        letters.waker = Some(waker);
+        let mut unread = self.lock();
+        unread.messages.clear();
+        unread.waker = Some(waker);
     }
 
     pub(crate) fn wake(&self) {
@@ -52,24 +52,24 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn post(&self, news: News) {
-        let mut letters = self.lock();
-        if let News::Swap(..) = news {
-            // A shard that has not looked for a while gets the newest site only.
-            letters.news.retain(|older| !matches!(older, News::Swap(..)));
+    pub(super) fn post(&self, message: Message) {
+        let mut unread = self.lock();
+        if let Message::Swap(..) = message {
+            // A shard that has not looked for a while gets the latest site only.
+            unread.messages.retain(|older| !matches!(older, Message::Swap(..)));
         }
-        letters.news.push(news);
-        if let Some(waker) = &letters.waker {
+        unread.messages.push(message);
+        if let Some(waker) = &unread.waker {
             waker.wake();
         }
     }
 
-    pub(crate) fn take(&self) -> Vec<News> {
-        std::mem::take(&mut self.lock().news)
+    pub(crate) fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.lock().messages)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Letters> {
-        // A poisoned list of news is still a list of news.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Unread> {
+        // A poisoned list of messages is still a list of messages.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

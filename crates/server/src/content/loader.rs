@@ -1,12 +1,13 @@
 //! Loading representations away from the shards, and giving the shards another site.
 //!
-//! Reading and hashing a file may block, so one helper thread does it for all shards; a file that several of them want is
-//! loaded once and shared. A shard looks into its own table only ([`Cache`](super::cache::Cache)): no lock and no shared
-//! counter on the path of a request.
+//! Reading and hashing a file may block, so one helper thread does it for all shards; a file that
+//! several of them want is loaded once and shared. A shard looks into its own table only
+//! ([`Cache`](super::cache::Cache)): no lock and no shared counter on the path of a request.
 //!
-//! Sites are numbered ([`Generation`]). File ids belong to one generation, and so does everything that speaks of files:
-//! tables, jobs and news. A change of site goes through the helper thread: what it is asked for after that belongs to the
-//! new generation or is dropped, and a shard that takes the new site over asks anew for what its connections wait for.
+//! Sites are numbered ([`Generation`]). File ids belong to one generation, and so does everything
+//! that speaks of files: tables, jobs and messages. A change of site goes through the helper thread:
+//! what it is asked for after that belongs to the new generation or is dropped, and a shard that
+//! takes the new site over asks again for what its connections wait for.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,8 +18,8 @@ use std::thread;
 
 use sitar_site::{Budget, FileId, Representation, Site};
 
-use super::generation::{Generation, Newest};
-use super::inbox::{Mailbox, News};
+use super::generation::{Generation, LatestSite};
+use super::inbox::{Inbox, Message};
 use super::table::Table;
 use crate::clock::Clock;
 use crate::report::{Incident, Report};
@@ -29,11 +30,12 @@ enum Job {
         file: FileId,
         shard: usize,
     },
-    /// Say what is loaded of the newest site.
+    /// Say what is loaded of the latest site.
     Inventory(Sender<Inventory>),
     /// Another site, and what is loaded of it already.
     Swap(Arc<Site>, Loaded),
-    /// A site and a table that a shard has no use for any more: dropping large ones takes time, which shards have not.
+    /// A site and a table that a shard has no use for any more: dropping large ones takes time,
+    /// which shards have not.
     Retire(Arc<Site>, Table),
 }
 
@@ -45,7 +47,8 @@ struct Inventory {
     loaded: Loaded,
 }
 
-/// Files of one generation that are told of, if they cannot be read. There is one for each request otherwise.
+/// Unreadable files that are reported for one generation, at most. There would be one for each
+/// request otherwise.
 const UNREADABLE_MAX: usize = 20;
 
 /// Asks the helper thread for files. The thread ends when the last handle is gone.
@@ -58,33 +61,34 @@ pub(crate) struct Loader {
 impl Loader {
     /// Starts the helper thread.
     pub(crate) fn start(
-        newest: Newest,
+        latest: LatestSite,
         budget: Budget,
-        mailboxes: Vec<Mailbox>,
+        inboxes: Vec<Inbox>,
         clock: Clock,
         report: Report,
     ) -> io::Result<Loader> {
-        let (loader, mut desk) = Loader::new(newest, budget, mailboxes, clock, report);
+        let (loader, mut loader_worker) = Loader::new(latest, budget, inboxes, clock, report);
         thread::Builder::new().name("sitar-load".into()).spawn(move || {
-            while let Ok(job) = desk.queue.recv() {
-                desk.work(job);
+            while let Ok(job) = loader_worker.queue.recv() {
+                loader_worker.work(job);
             }
         })?;
         Ok(loader)
     }
 
-    /// A loader whose work somebody else does.
+    /// A loader without a thread: the caller lets the worker work.
     pub(crate) fn new(
-        newest: Newest,
+        latest: LatestSite,
         budget: Budget,
-        mailboxes: Vec<Mailbox>,
+        inboxes: Vec<Inbox>,
         clock: Clock,
         report: Report,
-    ) -> (Loader, Desk) {
+    ) -> (Loader, LoaderWorker) {
         let (jobs, queue) = channel();
-        let (current, known, unreadable) = (newest.get(), HashMap::new(), HashSet::new());
-        let desk = Desk { queue, newest, current, budget, mailboxes, known, clock, report, unreadable };
-        (Loader { jobs, clock: Arc::clone(&desk.clock) }, desk)
+        let (current, known, unreadable) = (latest.get(), HashMap::new(), HashSet::new());
+        let loader_worker =
+            LoaderWorker { queue, latest, current, budget, inboxes, known, clock, report, unreadable };
+        (Loader { jobs, clock: Arc::clone(&loader_worker.clock) }, loader_worker)
     }
 
     /// The time by the clock that files are loaded with.
@@ -97,11 +101,11 @@ impl Loader {
         self.jobs.send(Job::Load { generation, file, shard }).is_ok()
     }
 
-    /// Has another site served. What is loaded of the old one and unchanged is taken over; finding that out is done here, so
-    /// that loading goes on meanwhile.
+    /// Has another site served. What is loaded of the old one and unchanged is taken over; finding
+    /// that out is done here, so that loading goes on meanwhile.
     pub(crate) fn swap(&self, site: Arc<Site>) {
         let (tell, told) = channel();
-        // No answer: the thread is gone, and with it whoever could be served.
+        // No answer: the thread is gone, and nothing can be served without it.
         if self.jobs.send(Job::Inventory(tell)).is_err() {
             return;
         }
@@ -122,22 +126,22 @@ impl Loader {
 }
 
 /// Where the loading is done.
-pub(crate) struct Desk {
+pub(crate) struct LoaderWorker {
     queue: Receiver<Job>,
-    newest: Newest,
-    /// What `newest` holds; only this thread changes that.
+    latest: LatestSite,
+    /// What `latest` holds; only this thread changes that.
     current: Generation,
     budget: Budget,
-    mailboxes: Vec<Mailbox>,
+    inboxes: Vec<Inbox>,
     /// Weak: only the shards' tables keep a body in memory. Of the current generation.
     known: HashMap<FileId, Weak<Representation>>,
     clock: Clock,
     report: Report,
-    /// What has been told of, of the current generation.
+    /// Files of the current generation that have been reported.
     unreadable: HashSet<FileId>,
 }
 
-impl Desk {
+impl LoaderWorker {
     /// Does one job if there is one.
     #[cfg(test)]
     pub(crate) fn work_once(&mut self) -> bool {
@@ -175,10 +179,10 @@ impl Desk {
         self.current = Generation { number: self.current.number + 1, site };
         self.unreadable.clear();
         self.current.site.take_over((self.clock)());
-        // Before the news: a shard that is just being started finds it here or there.
-        self.newest.set(&self.current);
-        for mailbox in &self.mailboxes {
-            mailbox.post(News::Swap(self.current.clone(), Table::new(self.current.site.files(), kept)));
+        // Before the messages: a shard that is just being started finds it here or there.
+        self.latest.set(&self.current);
+        for inbox in &self.inboxes {
+            inbox.post(Message::Swap(self.current.clone(), Table::new(self.current.site.files(), kept)));
         }
     }
 
@@ -193,15 +197,15 @@ impl Desk {
         if let Ok(loaded) = &result {
             self.known.insert(file, Arc::downgrade(loaded));
             if let Some(bytes) = loaded.displaced(&self.budget) {
-                // For now it is read from the file; the next time there shall be room.
+                // For now it is read from the file; the next time there should be room.
                 displaced = true;
-                for mailbox in &self.mailboxes {
-                    mailbox.post(News::Evict(usize::try_from(bytes).unwrap_or(usize::MAX)));
+                for inbox in &self.inboxes {
+                    inbox.post(Message::Evict(usize::try_from(bytes).unwrap_or(usize::MAX)));
                 }
             }
         }
         let generation = self.current.number;
-        self.mailboxes[shard].post(News::Loaded { generation, file, result, displaced });
+        self.inboxes[shard].post(Message::Loaded { generation, file, result, displaced });
     }
 
     /// A panic while loading is a failure of this file, not the end of loading.

@@ -36,7 +36,8 @@ impl Parts {
         self.plan.piece(self.piece).is_none()
     }
 
-    /// Offers what is left of the present piece to `take`. See [`Source::offer`](super::source::Source::offer).
+    /// Offers what is left of the present piece to `take`. See
+    /// [`Source::offer`](super::source::Source::offer).
     pub(super) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {
         let (taken, len) = match self.plan.piece(self.piece) {
             None => return Ok(0),

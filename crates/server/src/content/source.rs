@@ -92,8 +92,8 @@ impl Source {
         }
     }
 
-    /// Offers the next bytes to `take`, which returns how many it took. Returns that number; 0 as well
-    /// where none are left, or where they have to be read first.
+    /// Offers the next bytes to `take`, which returns how many it took. Returns that number; 0 as
+    /// well where none are left, or where they have to be read first.
     pub(crate) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {
         let taken = match self {
             Source::Static(bytes) => take(Run::Bytes(bytes))?,
@@ -113,8 +113,8 @@ impl Source {
         Ok(taken)
     }
 
-    /// Returns the file that the next bytes have to be read from, where they are in it, and how many
-    /// they are, at most `most`. `None`: they are at hand.
+    /// Returns the file that the next bytes have to be read from, where they are in it, and how
+    /// many they are, at most `most`. `None`: they are at hand.
     pub(crate) fn next_read(&self, most: usize) -> Option<(&Streamed, u64, usize)> {
         let Source::File(file, range) = self else { return None };
         match file.place(range) {

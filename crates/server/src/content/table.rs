@@ -12,7 +12,8 @@ pub(super) enum Slot {
     Failed(io::ErrorKind),
 }
 
-/// A place for each file of one site. Made away from the shard that uses it: a large one takes time.
+/// A place for each file of one site. Made away from the shard that uses it: a large one takes
+/// time.
 pub(crate) struct Table {
     pub(super) slots: Vec<Slot>,
 }

@@ -14,9 +14,9 @@ use crate::limits::Limits;
 use crate::tcp::transport::input::InputQuota;
 use crate::{Counts, TlsOffload};
 
-/// Send buffers of a shard that may wait for the next system call. More of them save calls (1 MiB over TLS
-/// takes 9 with 4, 5 with 8), but are memory that a shard touches, and fall out of the processor's cache in
-/// the end.
+/// Send buffers of a shard that may wait for the next system call. More of them save calls (1 MiB
+/// over TLS takes 9 with 4, 5 with 8), but are memory that a shard touches, and fall out of the
+/// processor's cache in the end.
 const WAITING_MAX: usize = 4;
 
 /// What a connection uses of its shard while it handles an event.
@@ -48,9 +48,9 @@ pub(crate) struct Shared<E: Engine> {
 }
 
 impl<E: Engine> Shared<E> {
-    /// Starts what has been queued, if more than [`WAITING_MAX`] send buffers are in use: what the kernel
-    /// copies at once need not wait in them for the end of the turn. Otherwise the next wait starts it,
-    /// which saves a call.
+    /// Starts what has been queued, if more than [`WAITING_MAX`] send buffers are in use: what the
+    /// kernel copies at once need not wait in them for the end of the turn. Otherwise the next wait
+    /// starts it, which saves a call.
     pub(crate) fn submit_early(&mut self) -> Result<(), Close> {
         let used = (self.limits.ring().tx_count as usize).saturating_sub(self.ring.tx_free());
         if used <= WAITING_MAX {

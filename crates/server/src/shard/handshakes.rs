@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use sitar_io::Key;
 
-/// Steps of handshakes in one wake-up. One with an RSA key of 2048 bits takes about a millisecond, with
-/// ECDSA a tenth of that.
+/// Steps of handshakes in one wake-up. One with an RSA key of 2048 bits takes about a millisecond,
+/// with ECDSA a tenth of that.
 pub(crate) const HANDSHAKE_STEPS: usize = 4;
 
-/// Whose turn it is. Handshakes are worked on when all other connections have been served, and only a few
-/// in one wake-up: a signature takes as long as dozens of answers.
+/// Whose turn it is. Handshakes are worked on when all other connections have been served, and only
+/// a few in one wake-up: a signature takes as long as dozens of answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     Handshakes,

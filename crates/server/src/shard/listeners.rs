@@ -58,7 +58,8 @@ impl Acceptors {
         }
     }
 
-    /// Accepting has ended on the listener with that key. Returns whether it is now closed for good.
+    /// Accepting has ended on the listener with that key. Returns whether it is now closed for
+    /// good.
     pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant, stopping: bool) -> bool {
         if failed {
             self.pause_until = Some(now + ACCEPT_PAUSE);
@@ -73,7 +74,8 @@ impl Acceptors {
 }
 
 impl<E: Engine> Shard<E> {
-    /// Accepts while there is room, and not while there is none: newcomers then wait in the kernel's queue.
+    /// Accepts while there is room, and not while there is none: newcomers then wait in the
+    /// kernel's queue.
     pub(super) fn update_accepting(&mut self) {
         let shared = &mut self.cx.shared;
         let most = shared.limits.connections as usize;

@@ -1,4 +1,5 @@
-//! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the site and the keys.
+//! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the
+//! site and the keys.
 
 pub(crate) mod context;
 pub(crate) mod handshakes;
@@ -30,7 +31,7 @@ use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::cache::Cache;
 use crate::content::generation::Generation;
-use crate::content::inbox::{Mailbox, News};
+use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
 use crate::stop::{Answering, Stop};
@@ -43,13 +44,13 @@ pub(crate) struct Shard<E: Engine> {
     acceptors: Acceptors,
     connections: Slab<Connection>,
     wheel: Wheel,
-    /// Connections whose file has come, on their way to being told.
+    /// Connections whose file has come, about to be resumed.
     resumed: Vec<Key>,
     tls: Option<sitar_tls::Config>,
     clock: Clock,
     /// Until when the Date field is right.
     date_until: Instant,
-    inbox: Mailbox,
+    inbox: Inbox,
     /// When to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
     stop: Stop,
@@ -73,11 +74,11 @@ impl<E: Engine> Shard<E> {
         let now = ring.now();
         let limits = spec.limits.clone();
         let listeners = spec.listeners(index)?;
-        let mailbox = spec.mailboxes.get(index).cloned().unwrap_or_default();
-        // In this order: a site that comes after the inbox was opened is in it, one that came before is
-        // the newest.
-        mailbox.open(ring.waker());
-        let generation = spec.newest.get();
+        let inbox = spec.inboxes.get(index).cloned().unwrap_or_default();
+        // In this order: a site that comes after the inbox was opened is in it, one that came
+        // before is the latest.
+        inbox.open(ring.waker());
+        let generation = spec.latest.get();
         let connections = limits.connections as usize;
         let served = Served {
             cache: Cache::new(&generation, limits.files_open, spec.loader.clone(), index),
@@ -91,7 +92,7 @@ impl<E: Engine> Shard<E> {
             tls: spec.tls.clone(),
             clock: Arc::clone(&spec.clock),
             date_until: now,
-            inbox: mailbox,
+            inbox,
             shed_at: None,
             stop: spec.stop.clone(),
             drain: Drain::default(),
@@ -117,7 +118,8 @@ impl<E: Engine> Shard<E> {
 
     /// Serves until asked to stop.
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it was not.
+        // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it
+        // was not.
         while !(self.stop.is_asked() && self.is_stopped()) {
             self.turn()?;
         }
@@ -179,7 +181,7 @@ impl<E: Engine> Shard<E> {
         self.connections.len() == 0 && self.cx.shared.ring.connections() == 0 && buffers
     }
 
-    /// What must hold when nobody is left: nothing is held for anybody.
+    /// With no connections left, every buffer, timer and byte of quota has been returned.
     #[cfg(test)]
     pub(crate) fn check_idle(&self) {
         let stats = self.cx.shared.ring.stats();
@@ -227,7 +229,7 @@ impl<E: Engine> Shard<E> {
             }
             Event::Woken => self.read_inbox(),
             Event::Closed { .. } | Event::Shutdown { .. } | Event::Peer { .. } => {}
-            // Asked for by nobody here.
+            // Nothing here asks for these.
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
         }
     }
@@ -274,11 +276,12 @@ impl<E: Engine> Shard<E> {
     }
 
     fn read_inbox(&mut self) {
-        for news in self.inbox.take() {
-            match news {
-                // Asked for before the site was changed: whoever waited for it has asked again.
-                News::Loaded { generation, .. } if generation != self.cx.served.cache.generation() => {}
-                News::Loaded { file, result, displaced, .. } => {
+        for message in self.inbox.take() {
+            match message {
+                // Asked for before the site was changed: connections that waited for it have asked
+                // again.
+                Message::Loaded { generation, .. } if generation != self.cx.served.cache.generation() => {}
+                Message::Loaded { file, result, displaced, .. } => {
                     self.cx.served.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
                     while let Some(key) = self.cx.served.cache.next_waiting(file) {
@@ -289,14 +292,15 @@ impl<E: Engine> Shard<E> {
                     }
                     self.cx.served.cache.settled(file, displaced);
                 }
-                News::Evict(bytes) => self.cx.served.cache.evict(bytes),
-                News::Swap(generation, table) => self.change_site(generation, table),
+                Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
+                Message::Swap(generation, table) => self.change_site(generation, table),
             }
         }
     }
 
-    /// From here on requests are answered from another site. Answers that have been begun hold what they need of the old
-    /// one; a request that waits for a file has not been answered at all, and is looked up anew.
+    /// From here on requests are answered from another site. Answers that have been begun hold what
+    /// they need of the old one; a request that waits for a file has not been answered at all, and
+    /// is looked up again.
     fn change_site(&mut self, next: Generation, table: Table) {
         if next.number <= self.cx.served.cache.generation() {
             return;
@@ -328,8 +332,8 @@ impl<E: Engine> Shard<E> {
         is_over
     }
 
-    /// Tells connections to finish, once all listeners are closed: a client that is told to go finds no
-    /// listener of this server to come back to.
+    /// Tells connections to finish, once all listeners are closed: a client that is told to go
+    /// finds no listener of this server to come back to.
     fn begin_drain(&mut self) {
         if self.acceptors.are_open() {
             return;

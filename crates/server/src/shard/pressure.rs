@@ -1,4 +1,5 @@
-//! What a shard does when its buffers or its memory run short, and who goes on when there are some again.
+//! What a shard does when its buffers or its memory run short, and who goes on when there are some
+//! again.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -74,8 +75,8 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// When memory for input runs out, closes the connections that have most put aside; among equals those
-    /// that have waited for longest.
+    /// When memory for input runs out, closes the connections that have most put aside; among
+    /// equals those that have waited for longest.
     fn shed_input(&mut self) {
         let Some(mut excess) = self.cx.shared.quota.excess() else { return };
         let holders = self.connections.iter().filter(|(_, connection)| connection.charged() > 0);

@@ -2,10 +2,11 @@
 
 use sitar_io::Key;
 
-/// A fixed table of values under [`Key`]s. A key is never given out twice (2³² generations per place), so an event about
-/// something long gone finds nothing.
+/// A fixed table of values under [`Key`]s. A key is never given out twice (2³² generations per
+/// place), so an event about something long gone finds nothing.
 pub(crate) struct Slab<T> {
-    /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is never touched.
+    /// Reserved for `capacity`, filled as far as it was ever needed: memory that is never used is
+    /// never touched.
     places: Vec<Place<T>>,
     capacity: u32,
     free: Vec<u32>,
@@ -75,7 +76,8 @@ impl<T> Slab<T> {
         })
     }
 
-    /// Every key in use, in a list of its own: for the rare walks that change the slab on their way.
+    /// Every key in use, in a list of its own: for the rare walks that change the slab on their
+    /// way.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
     }

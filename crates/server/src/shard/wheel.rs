@@ -1,8 +1,9 @@
 //! One timer wheel per shard, driven by the time-out of the ring's wait.
 //!
-//! Every connection has at most one timer, and it fires at or after its deadline, never before. Moving a deadline *later*
-//! costs nothing: the timer stays where it is, and whoever owns it looks at its real deadline when it fires. That is the
-//! common case, a connection that is kept alive by its requests.
+//! Every connection has at most one timer, and it fires at or after its deadline, never before.
+//! Moving a deadline *later* costs nothing: the timer stays where it is, and its owner looks at its
+//! real deadline when it fires. That is the common case, a connection that is kept alive by its
+//! requests.
 
 use std::time::{Duration, Instant};
 

@@ -33,8 +33,8 @@ impl Expected {
         Expected { status, content, head_only: false, since: 0 }
     }
 
-    /// The body that belongs to a head, and the site it is from; panics where no site that it may be from has such an
-    /// answer. `None`: nothing is known about it.
+    /// The body that belongs to a head, and the site it is from; panics where no site that it may
+    /// be from has such an answer. `None`: nothing is known about it.
     pub(super) fn body(&self, head: &str, put_up: u64) -> Option<(Vec<u8>, u64)> {
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         match &self.content {
@@ -42,7 +42,7 @@ impl Expected {
             Content::Exactly(bytes) => Some((bytes.clone(), 0)),
             Content::File { name, len, part } => {
                 let said = field("Content-Length: ").and_then(|length| length.parse::<usize>().ok());
-                // All versions once, the newest first.
+                // All versions once, the latest first.
                 let turns = (self.since..=put_up).rev().take(VERSIONS);
                 for turn in turns {
                     let whole = length(name, *len, turn);

@@ -14,8 +14,8 @@ use sitar_io::{Key, Ring};
 use sitar_site::Budget;
 
 use super::lab::{fixture, later};
-use crate::content::generation::Newest;
-use crate::content::inbox::Mailbox;
+use crate::content::generation::LatestSite;
+use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::shard::{FIRST_KEY, Shard};
 use crate::stop::Stop;
@@ -101,28 +101,28 @@ impl Client {
     }
 }
 
-/// Has clients do something with a server, until all connections have ended. Returns what was counted, and
-/// what each of the clients received.
+/// Has clients do something with a server, until all connections have ended. Returns what was
+/// counted, and what each of the clients received.
 fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {
     let fixture = fixture();
     let world = World::with(7, Faults::none());
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
-    let (mailbox, stop) = (Mailbox::default(), Stop::default());
-    let newest = Newest::new(Arc::clone(&fixture.sites[0]));
+    let (inbox, stop) = (Inbox::default(), Stop::default());
+    let latest = LatestSite::new(Arc::clone(&fixture.sites[0]));
     let memory = Budget::new(1 << 20, 1 << 19);
     let report: Report = Arc::new(|incident| panic!("{incident}"));
-    let (loader, mut desk) = Loader::new(
-        newest.clone(),
+    let (loader, mut loader_worker) = Loader::new(
+        latest.clone(),
         memory.clone(),
-        vec![mailbox.clone()],
+        vec![inbox.clone()],
         Arc::new(later),
         Arc::clone(&report),
     );
     let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
     let spec = ShardSpec {
         listeners: Mutex::new(vec![vec![socket]]),
-        mailboxes: vec![mailbox],
-        newest,
+        inboxes: vec![inbox],
+        latest,
         loader,
         memory,
         tls: tls.then(|| fixture.server.clone()),
@@ -151,7 +151,7 @@ fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>
     let over = Rc::new(Cell::new(false));
     let is_over = Rc::clone(&over);
     world.script(move |world| {
-        while desk.work_once() {}
+        while loader_worker.work_once() {}
         if is_over.get() { Next::Done } else { Next::At(world.now() + Duration::from_millis(20)) }
     });
     let ended = |shard: &Shard<_>| Counts::ended(&shard.counts()) == clients.len() as u64;
@@ -224,7 +224,8 @@ fn load_that_is_shed_is_counted_as_such() {
     assert_eq!(ends.no_room + ends.request_timeouts, 4, "{ends:?}");
 }
 
-/// Nothing that comes after a failed handshake is taken for plain text, and only the alert goes out.
+/// Nothing that comes after a failed handshake is taken for plain text, and only the alert goes
+/// out.
 #[test]
 fn a_failed_handshake_is_never_plain_text() {
     let garbage = b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff";

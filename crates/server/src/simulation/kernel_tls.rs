@@ -1,4 +1,5 @@
-//! A kernel that seals TLS 1.3 records, out of what `struct tls12_crypto_info_…` holds and nothing of ours.
+//! A kernel that seals TLS 1.3 records, out of what `struct tls12_crypto_info_…` holds and nothing
+//! of ours.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use sitar_io::TlsTx;

@@ -12,8 +12,8 @@ use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
-use crate::content::generation::Newest;
-use crate::content::inbox::Mailbox;
+use crate::content::generation::LatestSite;
+use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
 use crate::shard::Shard;
@@ -24,8 +24,8 @@ use crate::worker::ShardSpec;
 pub(super) const FILES: [(&str, usize); 5] =
     [("tiny.txt", 11), ("page.html", 3_000), ("k9.bin", 9_000), ("k70.bin", 70_000), ("k300.bin", 300_000)];
 
-/// Sites that take turns. Each has all files, and each file has another content and another length in each of them, but
-/// for [`SAME`], which is one file on the disk.
+/// Sites that take turns. Each has all files, and each file has another content and another length
+/// in each of them, but for [`SAME`], which is one file on the disk.
 pub(super) const VERSIONS: usize = 3;
 /// The file that never changes, so that its representation is passed on from site to site.
 pub(super) const SAME: &str = "page.html";
@@ -74,7 +74,8 @@ pub(super) enum Weather {
     Rough,
     /// No faults, peers that stay, room for all of them: nobody may be left without an answer.
     Calm,
-    /// The same with sockets that hold 2 KiB at most, so that records wait for room; TLS, with a kernel that seals.
+    /// The same with sockets that hold 2 KiB at most, so that records wait for room; TLS, with a
+    /// kernel that seals.
     Narrow,
 }
 
@@ -102,7 +103,8 @@ pub(super) fn fixture() -> &'static Fixture {
                     fs::hard_link(folder(0).join(name), folder(turn).join(name)).unwrap();
                 } else {
                     fs::write(folder(turn).join(name), body(name, len, turn as u64)).unwrap();
-                    // Last-Modified is among what peers receive, which must be the same in each run.
+                    // Last-Modified is among what peers receive, which must be the same in each
+                    // run.
                     let file = fs::File::options().write(true).open(folder(turn).join(name)).unwrap();
                     file.set_modified(UNIX_EPOCH + Duration::from_secs(700_000_000)).unwrap();
                 }
@@ -113,7 +115,8 @@ pub(super) fn fixture() -> &'static Fixture {
         let sites = (0..VERSIONS)
             .map(|turn| Arc::new(Site::open(&folder(turn), &Options::default()).unwrap()))
             .collect();
-        // Ed25519: signatures of one length, so that the length of each flight is the same in each run.
+        // Ed25519: signatures of one length, so that the length of each flight is the same in each
+        // run.
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let certificate = parameters.self_signed(&key).unwrap();
@@ -136,7 +139,8 @@ pub(super) fn fixture() -> &'static Fixture {
     })
 }
 
-/// The helper thread's clock: long after the files of the sites were written, so that they count as settled.
+/// The helper thread's clock: long after the files of the sites were written, so that they count as
+/// settled.
 pub(super) fn later() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(4_000_000_000)
 }
@@ -152,13 +156,15 @@ fn limits(rng: &mut Rng) -> Limits {
     }
 }
 
-/// The kernel in two of five worlds. Drawn apart, so that the seeds from before it mean what they did.
+/// The kernel in two of five worlds. Drawn apart, so that the seeds from before it mean what they
+/// did.
 fn offload(seed: u64, calm: bool) -> TlsOffload {
     let mut rng = Rng::new(seed ^ 0x5ea1_e125);
     if !rng.chance(400) {
         return TlsOffload::None;
     }
-    // A client that asks for another key where there is none is disconnected, and left without answers.
+    // A client that asks for another key where there is none is disconnected, and left without
+    // answers.
     TlsOffload::Kernel { rekey: calm || rng.chance(500) }
 }
 
@@ -202,14 +208,14 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         world.set_kernel_tls(rekey, super::kernel_tls::seal);
     }
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
-    let mailbox = Mailbox::default();
+    let inbox = Inbox::default();
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
     let budget = Budget::new(total, total / 2);
-    let newest = Newest::new(Arc::clone(&fixture.sites[0]));
-    let (loader, desk) = Loader::new(
-        newest.clone(),
+    let latest = LatestSite::new(Arc::clone(&fixture.sites[0]));
+    let (loader, loader_worker) = Loader::new(
+        latest.clone(),
         budget.clone(),
-        vec![mailbox.clone()],
+        vec![inbox.clone()],
         Arc::new(later),
         Arc::new(|incident| panic!("{incident}")),
     );
@@ -218,8 +224,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
     let spec = ShardSpec {
         listeners: Mutex::new(vec![vec![socket]]),
-        mailboxes: vec![mailbox.clone()],
-        newest,
+        inboxes: vec![inbox.clone()],
+        latest,
         loader,
         memory: budget.clone(),
         tls: secure.then(|| fixture.server.clone()),
@@ -258,27 +264,28 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     }
     // The helper thread's part: it looks now and then, and takes its time.
     let mut pause = Rng::new(rng.next());
-    let desk = Rc::new(RefCell::new(Some(desk)));
-    let its_desk = Rc::clone(&desk);
-    let (post, ended) = (mailbox.clone(), Rc::new(RefCell::new(false)));
+    let loader_worker = Rc::new(RefCell::new(Some(loader_worker)));
+    let its_worker = Rc::clone(&loader_worker);
+    let (post, ended) = (inbox.clone(), Rc::new(RefCell::new(false)));
     let over = Rc::clone(&ended);
     let turns = Rc::clone(&tally);
     world.script(move |world| {
-        let mut desk = its_desk.borrow_mut();
-        let Some(desk) = desk.as_mut() else { return Next::Done };
-        // As long as loads wait in front of it or behind it, a swap finds connections in the midst of everything.
+        let mut loader_worker = its_worker.borrow_mut();
+        let Some(loader_worker) = loader_worker.as_mut() else { return Next::Done };
+        // As long as loads wait in front of it or behind it, a swap finds connections in the midst
+        // of everything.
         if restless > 0 && pause.below(restless) == 0 {
-            let (older, loaded) = desk.inventory();
+            let (older, loaded) = loader_worker.inventory();
             let turn = turns.borrow().put_up + 1;
             let site = &fixture.sites[turn as usize % VERSIONS];
             swapper.swap_to(Arc::clone(site), site.inherit(&older, loaded, later()));
             turns.borrow_mut().put_up = turn;
         }
         // Not always to the end: jobs of a former site must come after the swap, too.
-        while pause.below(8) > 0 && desk.work_once() {}
+        while pause.below(8) > 0 && loader_worker.work_once() {}
         // (This one, which runs now, is not counted.)
         if world.census().scripts == 0 {
-            while desk.work_once() {}
+            while loader_worker.work_once() {}
             // All peers have gone: nothing else may make the ring's wait return.
             post.wake();
         }
@@ -312,9 +319,9 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let kernel_sealed = shard.counts().kernel_sealed;
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let world_hash = world.hash();
-    drop((shard, desk.take()));
+    drop((shard, loader_worker.take()));
     // What came for a shard that had ended.
-    drop(mailbox.take());
+    drop(inbox.take());
     assert_eq!(world.census().connections, 0);
     assert_eq!(budget.left(), total, "memory of a former site is still counted");
     let tally = tally.borrow();

@@ -1,4 +1,5 @@
-//! Peers: clients that speak HTTP/1.1 or HTTP/2, plain or over TLS, in the ways of real ones and of bad ones.
+//! Peers: clients that speak HTTP/1.1 or HTTP/2, plain or over TLS, in the ways of real ones and of
+//! bad ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -76,7 +77,8 @@ pub(super) struct Peer {
     expected: VecDeque<Expected>,
     /// What is said instead in HTTP/2.
     streams: Option<Streams>,
-    /// The body that the head in front of the inbox announces, and which site it is from; found out once.
+    /// The body that the head in front of the inbox announces, and which site it is from; found out
+    /// once.
     announced: Option<Option<(Vec<u8>, u64)>>,
     /// Bytes read at a time, and how long it rests in between.
     appetite: usize,
@@ -137,7 +139,8 @@ impl Peer {
             tls,
             pipelines: rng.chance(400),
             requests,
-            // A peer that closes its side opens no window any more, and may be left without the rest.
+            // A peer that closes its side opens no window any more, and may be left without the
+            // rest.
             half_closes: rng.chance(200) && (streams.is_none() || !stays),
             streams,
             text: VecDeque::new(),
@@ -247,7 +250,8 @@ impl Peer {
                     let piece = 1 + self.rng.below(self.text.len().min(2000));
                     let piece: Vec<u8> = self.text.drain(..piece).collect();
                     tls.writer().write_all(&piece).unwrap();
-                    // Not so often that it takes the answers for a flood, nor again after a failure.
+                    // Not so often that it takes the answers for a flood, nor again after a
+                    // failure.
                     if self.rng.chance(30) && self.heard && self.updates < 12 {
                         self.updates += 1;
                         if tls.refresh_traffic_keys().is_err() {
@@ -295,7 +299,8 @@ impl Peer {
         true
     }
 
-    /// Reads as much as it has appetite for. `false`: the connection is over and nothing more is to be understood.
+    /// Reads as much as it has appetite for. `false`: the connection is over and nothing more is to
+    /// be understood.
     fn take_in(&mut self) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         let mut left = self.appetite;
@@ -326,7 +331,8 @@ impl Peer {
                                     over = true;
                                     break;
                                 }
-                                // An alert or a broken record: what was understood before it counts.
+                                // An alert or a broken record: what was understood before it
+                                // counts.
                                 over |= tls.process_new_packets().is_err();
                                 let mut text = Vec::new();
                                 let _ = tls.reader().read_to_end(&mut text);

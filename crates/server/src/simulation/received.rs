@@ -2,11 +2,11 @@
 
 use aws_lc_rs::digest;
 
-/// Letters and digits of an entity tag.
+/// Unread and digits of an entity tag.
 const TAG_LEN: usize = 24;
 
-/// What one peer has received. The entity tag of a file that is too large for memory depends on when
-/// this run wrote it, so all tags count as one.
+/// What one peer has received. The entity tag of a file that is too large for memory depends on
+/// when this run wrote it, so all tags count as one.
 #[derive(Default)]
 pub(super) struct Received {
     /// What may be an entity tag, from its opening quotation mark on.

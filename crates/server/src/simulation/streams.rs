@@ -1,4 +1,5 @@
-//! What a client of HTTP/2 says and understands: requests on streams, windows of its own, and every byte compared.
+//! What a client of HTTP/2 says and understands: requests on streams, windows of its own, and every
+//! byte compared.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -69,9 +70,11 @@ pub(super) struct Streams {
     failed: bool,
     /// None of that may happen.
     calm: bool,
-    /// Odd things that are still done between requests; so few that nobody may take them for a flood.
+    /// Odd things that are still done between requests; so few that nobody may take them for a
+    /// flood.
     oddities: usize,
-    /// Whether streams' windows have been changed under way, so that what is on its way may exceed them.
+    /// Whether streams' windows have been changed under way, so that what is on its way may exceed
+    /// them.
     changed: bool,
 }
 
@@ -239,7 +242,8 @@ impl Streams {
                 frame(out, PRIORITY_UPDATE, 0, 0, &[&stream.to_be_bytes()[..], value.as_bytes()].concat());
             }
             3 => {
-                // RFC 9113 §6.9.2: open streams' windows move with it, and may become less than nothing.
+                // RFC 9113 §6.9.2: open streams' windows move with it, and may become less than
+                // nothing.
                 let next = [WINDOW, 0, 700, 1 << 20][rng.below(4)];
                 for open in self.open.values_mut() {
                     open.window += next - self.initial;

@@ -1,8 +1,8 @@
 //! One connection: a transport, and the protocol that is spoken on it.
 //!
 //! Events come in at the top (`on_…`), go through the transport to the protocol, and end in
-//! [`settle`](Connection::settle), which sends what was gathered. The transport knows nothing of requests,
-//! and a protocol nothing of records.
+//! [`settle`](Connection::settle), which sends what was gathered. The transport knows nothing of
+//! requests, and a protocol nothing of records.
 
 use std::time::Instant;
 
@@ -50,14 +50,14 @@ impl Connection {
         self.protocol.deadline().map_or(next, |other| other.min(next))
     }
 
-    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing which
-    /// connection to close when these run out.
+    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing
+    /// which connection to close when these run out.
     pub(crate) fn sending_since(&self) -> Option<Instant> {
         self.io.sending_since()
     }
 
-    /// Bytes charged for what is put aside: for choosing which connection to close when there is no room
-    /// for more.
+    /// Bytes charged for what is put aside: for choosing which connection to close when there is no
+    /// room for more.
     pub(crate) fn charged(&self) -> usize {
         let parked = if let Protocol::Http2(http2) = &self.protocol { http2.charged() } else { 0 };
         self.io.charged() + parked
@@ -157,8 +157,9 @@ impl Connection {
                     return Ok(());
                 }
                 if http1.is_free() {
-                    // What was asked meanwhile may leave with the end of this body; and if the peer has
-                    // finished sending, it must be answered before the connection counts as done.
+                    // What was asked meanwhile may leave with the end of this body; and if the peer
+                    // has finished sending, it must be answered before the connection counts as
+                    // done.
                     self.take_aside(cx)?;
                 }
                 self.settle(cx)
@@ -273,7 +274,8 @@ impl Connection {
         used.map(drop)
     }
 
-    /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it has used.
+    /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it
+    /// has used.
     fn take_wire<E: Engine>(&mut self, cx: &mut Context<E>, wire: &mut [u8]) -> Result<usize, Close> {
         if self.io.has_text() {
             self.take_text(cx)?;
@@ -323,7 +325,8 @@ impl Connection {
         used.map(drop)
     }
 
-    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
+    /// Works on text; returns how much of it is done with. The rest is the start of something, or
+    /// has to wait.
     fn on_text<E: Engine>(&mut self, cx: &mut Context<E>, text: &[u8]) -> Result<usize, Close> {
         let Connection { io, protocol } = self;
         if let Protocol::Undecided = protocol {
@@ -355,7 +358,8 @@ impl Connection {
                     _ => Protocol::Http1(Http1::default()),
                 };
                 self.io.put_wire_aside(&mut cx.shared, &rest)?;
-                // A first request often comes with the end of the handshake; its answer may leave with ours.
+                // A first request often comes with the end of the handshake; its answer may leave
+                // with ours.
                 self.take_aside(cx)
             }
         }
@@ -377,7 +381,8 @@ impl Connection {
         self.settle(cx)
     }
 
-    /// The end of every event: sends what was gathered, or ends the connection, and sets the deadline.
+    /// The end of every event: sends what was gathered, or ends the connection, and sets the
+    /// deadline.
     fn settle<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
         let Connection { io, protocol } = self;
         let cx = &mut cx.shared;
@@ -386,9 +391,9 @@ impl Connection {
         }
         if io.is_receiving() && protocol.is_free() {
             let is_http2 = matches!(protocol, Protocol::Http2(_));
-            // The peer asked and then closed its side, or the server stops: all that was asked for has
-            // been gathered, and half a request is none. Not before the kernel has answered: until then
-            // nothing that was asked has been looked at.
+            // The peer asked and then closed its side, or the server stops: all that was asked for
+            // has been gathered, and half a request is none. Not before the kernel has answered:
+            // until then nothing that was asked has been looked at.
             let is_over = io.has_input_ended() || cx.stopping;
             if is_over && !is_http2 && io.is_keyed() && !io.is_ending() {
                 io.end(if io.has_input_ended() { Close::Done } else { Close::Operator });

@@ -44,7 +44,8 @@ impl Http1 {
         self.rest.is_none()
     }
 
-    /// Works on text; returns how much of it is done with. The rest is the start of something, or has to wait.
+    /// Works on text; returns how much of it is done with. The rest is the start of something, or
+    /// has to wait.
     pub(super) fn on_text<E: Engine>(
         &mut self,
         io: &mut Transport,
@@ -61,8 +62,9 @@ impl Http1 {
                         used += skipped;
                         self.body = None;
                     }
-                    // The request that this body belongs to has its answer. A second one would be taken
-                    // for the answer to the next request, which a proxy may have sent for another client.
+                    // The request that this body belongs to has its answer. A second one would be
+                    // taken for the answer to the next request, which a proxy may have sent for
+                    // another client.
                     Err(_) => io.end(Close::Peer(PeerFault::Http)),
                 }
                 continue;
@@ -99,8 +101,8 @@ impl Http1 {
             Ok(drain) => drain,
             Err(rejection) => return self.refuse(io, shared, &rejection, head_only, head.len),
         };
-        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it
-        // comes all the same cannot be known, so the connection ends.
+        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted;
+        // whether it comes all the same cannot be known, so the connection ends.
         let refused_body = head.expect_continue && head.body != Framing::None;
         if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
             return Ok(Step::Waits);
@@ -147,8 +149,8 @@ impl Http1 {
         Ok(Step::Answered(head.len))
     }
 
-    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where nothing
-    /// has been asked.
+    /// Ends the connection over `text`, which is no request: with a refusal, or in silence where
+    /// nothing has been asked.
     fn reject<E: Engine>(
         &mut self,
         io: &mut Transport,
@@ -205,7 +207,8 @@ impl Http1 {
         let second = io.end_read();
         let Some(rest) = self.rest.take() else { return Err(Close::Ours("a read for no answer")) };
         let Source::File(file, _) = &rest else { return Err(Close::Ours("a read for no file")) };
-        // Too short or written to: the answer cannot be completed, and no close_notify may say that it was.
+        // Too short or written to: the answer cannot be completed, and no close_notify may say that
+        // it was.
         let len = result.ok().filter(|len| *len > 0 && file.is_unchanged());
         let len = len.ok_or(Close::Ours("a file changed while it was sent"))?;
         self.rest = io.send_read(cx, rest, buf, len, second)?;
@@ -243,7 +246,7 @@ impl Http1 {
     }
 }
 
-/// The time for a request is over: refuses it, if it has begun. `more` is what a flush is told.
+/// The time for a request is over: refuses it, if it has begun. `more` is handed to a flush.
 pub(super) fn late<E: Engine>(io: &mut Transport, cx: &mut Shared<E>, more: bool) -> Result<(), Close> {
     let timeout = io.timeout();
     let pending = io.pending();
@@ -256,8 +259,8 @@ pub(super) fn late<E: Engine>(io: &mut Transport, cx: &mut Shared<E>, more: bool
     Ok(())
 }
 
-/// Refuses a request, after which the connection ends. Where there is no room, what is gathered goes first;
-/// `more` is what a flush is told.
+/// Refuses a request, after which the connection ends. Where there is no room, what is gathered
+/// goes first; `more` is handed to a flush.
 pub(super) fn refuse<E: Engine>(
     io: &mut Transport,
     cx: &mut Shared<E>,

@@ -1,8 +1,8 @@
 //! HTTP/2 on a connection: requests as they come, answers as windows and priorities let them go.
 //!
-//! The rhythm is that of HTTP/1: while something is being sent or read, what the peer sends is put aside.
-//! What came while a buffer was under way is looked at together, and all that can be sent then fills the
-//! next one.
+//! The rhythm is that of HTTP/1: while something is being sent or read, what the peer sends is put
+//! aside. What came while a buffer was under way is looked at together, and all that can be sent
+//! then fills the next one.
 
 use std::time::Instant;
 
@@ -29,14 +29,14 @@ pub(super) struct Http2 {
     loaded: bool,
     /// What is charged for requests that wait for a file: at least what they take.
     charged: usize,
-    /// Why it was told to end, if it was.
-    told_to_end: Option<Close>,
+    /// Why its end was begun, if it was.
+    end_begun: Option<Close>,
 }
 
 impl Http2 {
     pub(super) fn new<E: Engine>(cx: &mut Shared<E>) -> Http2 {
         let h2 = h2::Connection::new(&cx.limits.h2, &mut cx.h2, cx.now);
-        Http2 { h2, reading: 0, loaded: false, charged: 0, told_to_end: None }
+        Http2 { h2, reading: 0, loaded: false, charged: 0, end_begun: None }
     }
 
     /// Gives everything back to the shard.
@@ -57,8 +57,8 @@ impl Http2 {
         Ok(quota.charge(&mut self.charged, memory)?)
     }
 
-    /// How many requests wait for a file. Corrects what is charged for them: the peer may have taken some
-    /// back.
+    /// How many requests wait for a file. Corrects what is charged for them: the peer may have
+    /// taken some back.
     fn parked(&mut self, quota: &mut InputQuota) -> usize {
         if self.charged == 0 {
             return 0;
@@ -125,8 +125,8 @@ impl Http2 {
         self.loaded = true;
     }
 
-    /// Goes on after something was waited for: looks again at the requests that wait for a file, when one
-    /// has come.
+    /// Goes on after something was waited for: looks again at the requests that wait for a file,
+    /// when one has come.
     pub(super) fn resume<E: Engine>(&mut self, io: &mut Transport, cx: &mut Context<E>) -> Result<(), Close> {
         if !io.is_keyed() || !std::mem::take(&mut self.loaded) {
             return Ok(());
@@ -194,8 +194,8 @@ impl Http2 {
         }
     }
 
-    /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is room for
-    /// it.
+    /// Answers a stream: at once, if the answer is small and nothing else waits, else when there is
+    /// room for it.
     fn respond<E: Engine>(
         &mut self,
         io: &mut Transport,
@@ -230,8 +230,8 @@ impl Http2 {
         Ok(())
     }
 
-    /// At the end of an event: gathers what can be sent, reads what is wanted of files, and sees whether
-    /// all is over.
+    /// At the end of an event: gathers what can be sent, reads what is wanted of files, and sees
+    /// whether all is over.
     pub(super) fn produce<E: Engine>(&mut self, io: &mut Transport, cx: &mut Shared<E>) -> Result<(), Close> {
         if !(io.is_receiving() || io.is_loading()) || !io.is_keyed() || io.is_ending() {
             return Ok(());
@@ -265,7 +265,7 @@ impl Http2 {
                 Close::Peer(PeerFault::Flood)
             }
             Some(_) => Close::Peer(PeerFault::Http),
-            None if self.told_to_end.is_some() => self.told_to_end.unwrap_or(Close::Done),
+            None if self.end_begun.is_some() => self.end_begun.unwrap_or(Close::Done),
             None if io.has_input_ended() && !self.h2.is_idle() => Close::Peer(PeerFault::Left),
             None if cx.stopping => Close::Operator,
             None => Close::Done,
@@ -359,7 +359,7 @@ impl Http2 {
         if io.is_late(cx.now) {
             match io.timeout() {
                 timeout @ (Timeout::Idle | Timeout::Request) => {
-                    self.told_to_end.get_or_insert(Close::Timeout(timeout));
+                    self.end_begun.get_or_insert(Close::Timeout(timeout));
                     self.h2.close(&mut cx.h2);
                 }
                 timeout => return Err(Close::Timeout(timeout)),
@@ -375,9 +375,10 @@ fn count<E: Engine>(io: &mut Transport, cx: &mut Shared<E>) {
     cx.counts.requests += 1;
 }
 
-/// Requests of one connection that wait for a file. With more of them none is read: each loaded file looks
-/// at all of these.
+/// Requests of one connection that wait for a file. With more of them none is read: each loaded
+/// file looks at all of these.
 const PARKED_MAX: usize = 8;
-/// A peer that takes less than this (or an answer) within the time that one send may take is given up.
+/// A peer that takes less than this (or an answer) within the time that one send may take is given
+/// up.
 const PROGRESS: u64 = 4096;
 const FRAME_HEADER: usize = 9;

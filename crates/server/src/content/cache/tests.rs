@@ -1,14 +1,14 @@
 use super::*;
-use crate::content::generation::Newest;
-use crate::content::inbox::{Mailbox, News};
+use crate::content::generation::LatestSite;
+use crate::content::inbox::{Inbox, Message};
 use sitar_site::{Budget, Options};
 use std::fs::File;
 
-/// A shard's table, and the desk beside it that does what it asks for.
+/// A shard's table, and the worker of the loader beside it that does what it asks for.
 struct Pair {
     cache: Cache,
-    desk: crate::content::loader::Desk,
-    mailbox: Mailbox,
+    loader_worker: crate::content::loader::LoaderWorker,
+    inbox: Inbox,
     site: Arc<Site>,
 }
 
@@ -19,9 +19,9 @@ impl Pair {
         if let Lookup::Ready(_) = self.cache.get(file, key) {
             return false;
         }
-        while self.desk.work_once() {}
-        for news in self.mailbox.take() {
-            let News::Loaded { file, result, displaced, .. } = news else { continue };
+        while self.loader_worker.work_once() {}
+        for message in self.inbox.take() {
+            let Message::Loaded { file, result, displaced, .. } = message else { continue };
             self.cache.arrived(file, result);
             assert_eq!(self.cache.next_waiting(file), Some(key));
             assert!(matches!(self.cache.get(file, key), Lookup::Ready(_)), "whoever waits for it gets it");
@@ -42,16 +42,16 @@ fn pair(folder: &std::path::Path, memory: Budget, open_max: usize) -> (Pair, Vec
         found.file()
     });
     let files = files.collect();
-    let (newest, mailbox) = (Newest::new(Arc::clone(&site)), Mailbox::default());
-    let (loader, desk) = Loader::new(
-        newest.clone(),
+    let (latest, inbox) = (LatestSite::new(Arc::clone(&site)), Inbox::default());
+    let (loader, loader_worker) = Loader::new(
+        latest.clone(),
         memory,
-        vec![mailbox.clone()],
+        vec![inbox.clone()],
         Arc::new(std::time::SystemTime::now),
         Arc::new(|incident| panic!("{incident}")),
     );
-    let cache = Cache::new(&newest.get(), open_max, loader, 0);
-    (Pair { cache, desk, mailbox, site }, files)
+    let cache = Cache::new(&latest.get(), open_max, loader, 0);
+    (Pair { cache, loader_worker, inbox, site }, files)
 }
 
 fn folder(files: usize) -> tempfile::TempDir {

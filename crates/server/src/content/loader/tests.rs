@@ -19,25 +19,25 @@ fn id(site: &Site, position: usize) -> FileId {
     found.file()
 }
 
-fn desk(site: &Arc<Site>, shards: usize) -> (Loader, Desk, Vec<Mailbox>, Newest, Budget) {
-    told_desk(site, shards, Arc::new(|incident| panic!("{incident}")))
+fn loader_worker(site: &Arc<Site>, shards: usize) -> (Loader, LoaderWorker, Vec<Inbox>, LatestSite, Budget) {
+    reporting_worker(site, shards, Arc::new(|incident| panic!("{incident}")))
 }
 
-fn told_desk(
+fn reporting_worker(
     site: &Arc<Site>,
     shards: usize,
     report: Report,
-) -> (Loader, Desk, Vec<Mailbox>, Newest, Budget) {
-    let mailboxes: Vec<_> = (0..shards).map(|_| Mailbox::default()).collect();
-    let (newest, budget) = (Newest::new(Arc::clone(site)), Budget::new(1000, 500));
-    let (loader, desk) = Loader::new(
-        newest.clone(),
+) -> (Loader, LoaderWorker, Vec<Inbox>, LatestSite, Budget) {
+    let inboxes: Vec<_> = (0..shards).map(|_| Inbox::default()).collect();
+    let (latest, budget) = (LatestSite::new(Arc::clone(site)), Budget::new(1000, 500));
+    let (loader, loader_worker) = Loader::new(
+        latest.clone(),
         budget.clone(),
-        mailboxes.clone(),
+        inboxes.clone(),
         Arc::new(std::time::SystemTime::now),
         report,
     );
-    (loader, desk, mailboxes, newest, budget)
+    (loader, loader_worker, inboxes, latest, budget)
 }
 
 #[test]
@@ -45,35 +45,35 @@ fn jobs_of_an_older_generation_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let old = site(&folder.path().join("old"), &[("a", "old a"), ("b", "old b")]);
     let new = site(&folder.path().join("new"), &[("b", "new b")]);
-    let (loader, mut desk, mailboxes, newest, _) = desk(&old, 1);
+    let (loader, mut loader_worker, inboxes, latest, _) = loader_worker(&old, 1);
     assert!(loader.ask(0, id(&old, 0), 0));
     loader.swap_to(Arc::clone(&new), Vec::new());
     assert!(loader.ask(0, id(&old, 1), 0) && loader.ask(1, id(&new, 1), 0));
-    while desk.work_once() {}
-    let news = mailboxes[0].take();
-    assert!(matches!(news[0], News::Loaded { generation: 0, file, .. } if file == id(&old, 0)));
-    assert!(matches!(&news[1], News::Swap(generation, _) if generation.number == 1));
-    assert!(matches!(news[2], News::Loaded { generation: 1, file, .. } if file == id(&new, 1)));
+    while loader_worker.work_once() {}
+    let news = inboxes[0].take();
+    assert!(matches!(news[0], Message::Loaded { generation: 0, file, .. } if file == id(&old, 0)));
+    assert!(matches!(&news[1], Message::Swap(generation, _) if generation.number == 1));
+    assert!(matches!(news[2], Message::Loaded { generation: 1, file, .. } if file == id(&new, 1)));
     assert_eq!(news.len(), 3, "the one in between is nobody's");
-    assert_eq!(newest.get().number, 1);
+    assert_eq!(latest.get().number, 1);
 }
 
 #[test]
 fn a_shard_that_does_not_look_gets_the_newest_site_only() {
     let folder = tempfile::tempdir().unwrap();
     let first = site(&folder.path().join("0"), &[("a", "0")]);
-    let (loader, mut desk, mailboxes, _, _) = desk(&first, 2);
+    let (loader, mut loader_worker, inboxes, _, _) = loader_worker(&first, 2);
     let mut sites = Vec::new();
     for turn in 1..=50 {
         let next = site(&folder.path().join(turn.to_string()), &[("a", "x")]);
         sites.push(Arc::downgrade(&next));
         loader.swap_to(next, Vec::new());
-        while desk.work_once() {}
+        while loader_worker.work_once() {}
     }
     assert_eq!(sites.iter().filter(|site| site.upgrade().is_some()).count(), 1);
-    for mailbox in mailboxes {
-        let news = mailbox.take();
-        assert!(matches!(&news[..], [News::Swap(generation, _)] if generation.number == 50));
+    for inbox in inboxes {
+        let news = inbox.take();
+        assert!(matches!(&news[..], [Message::Swap(generation, _)] if generation.number == 50));
     }
 }
 
@@ -82,27 +82,27 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let old = site(folder.path(), &[("a", "unchanged"), ("b", "old")]);
     thread::sleep(Duration::from_millis(120));
-    let (loader, mut desk, mailboxes, _, budget) = desk(&old, 1);
+    let (loader, mut loader_worker, inboxes, _, budget) = loader_worker(&old, 1);
     for position in [0, 1] {
         assert!(loader.ask(0, id(&old, position), 0));
-        assert!(desk.work_once());
+        assert!(loader_worker.work_once());
     }
-    let held = mailboxes[0].take();
+    let held = inboxes[0].take();
     assert_eq!(budget.left(), 1000 - 9 - 3);
     let new = site(folder.path(), &[("b", "new, and longer")]);
-    // The change of site as it is asked for, while the desk goes on working.
+    // The change of site as it is asked for, while the worker goes on working.
     let asking = thread::spawn(move || {
         loader.swap(new);
         loader
     });
     while !asking.is_finished() {
-        if !desk.work_once() {
+        if !loader_worker.work_once() {
             thread::yield_now();
         }
     }
     let loader = asking.join().unwrap();
-    while desk.work_once() {}
-    let [News::Swap(generation, table)] = &mailboxes[0].take()[..] else {
+    while loader_worker.work_once() {}
+    let [Message::Swap(generation, table)] = &inboxes[0].take()[..] else {
         panic!("a swap, and nothing else")
     };
     assert_eq!(generation.number, 1);
@@ -112,8 +112,8 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     drop(held);
     assert_eq!(budget.left(), 1000 - 9);
     // Asked for by another shard, it is not read again.
-    assert!(loader.ask(1, id(&generation.site, 0), 0) && desk.work_once());
-    assert!(matches!(&mailboxes[0].take()[..], [News::Loaded { generation: 1, result: Ok(_), .. }]));
+    assert!(loader.ask(1, id(&generation.site, 0), 0) && loader_worker.work_once());
+    assert!(matches!(&inboxes[0].take()[..], [Message::Loaded { generation: 1, result: Ok(_), .. }]));
     assert_eq!(budget.left(), 1000 - 9);
 }
 
@@ -124,16 +124,16 @@ fn a_file_that_cannot_be_read_is_told_of_once() {
     let said = Arc::new(Mutex::new(Vec::new()));
     let hear = Arc::clone(&said);
     let report: Report = Arc::new(move |incident: Incident| hear.lock().unwrap().push(incident.to_string()));
-    let (loader, mut desk, mailboxes, _, _) = told_desk(&site, 1, report);
+    let (loader, mut loader_worker, inboxes, _, _) = reporting_worker(&site, 1, report);
     // Out of the site.
     std::fs::remove_file(folder.path().join("a")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("a")).unwrap();
     // This one has gone, which is no fault.
     std::fs::remove_file(folder.path().join("b")).unwrap();
     for file in [id(&site, 0), id(&site, 1), id(&site, 0)] {
-        assert!(loader.ask(0, file, 0) && desk.work_once());
+        assert!(loader.ask(0, file, 0) && loader_worker.work_once());
     }
-    assert!(mailboxes[0].take().iter().all(|news| matches!(news, News::Loaded { result: Err(_), .. })));
+    assert!(inboxes[0].take().iter().all(|news| matches!(news, Message::Loaded { result: Err(_), .. })));
     let said = said.lock().unwrap();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].starts_with("'a' cannot be read and is answered with 500: "), "{said:?}");

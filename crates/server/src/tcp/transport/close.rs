@@ -10,7 +10,8 @@ use crate::close::Close;
 use crate::shard::context::Shared;
 
 impl Transport {
-    /// Ends the connection once what was asked for is answered, with close_notify; `why` is its reason.
+    /// Ends the connection once what was asked for is answered, with close_notify; `why` is its
+    /// reason.
     pub(in crate::tcp) fn end(&mut self, why: Close) {
         self.end_with(why, EndStep::Alert(Alert::CloseNotify));
     }
@@ -37,9 +38,9 @@ impl Transport {
         self.ending.is_some()
     }
 
-    /// Everything has been answered: sends the last alert, then FIN, then waits for the peer's. `more`: what
-    /// [`flush`](Transport::flush) is told. `keeps_sending`: the peer may send something although nothing
-    /// was asked of it, as one of HTTP/2 does.
+    /// Everything has been answered: sends the last alert, then FIN, then waits for the peer's.
+    /// `more`: what [`flush`](Transport::flush) is given. `keeps_sending`: the peer may send
+    /// something although nothing was asked of it, as one of HTTP/2 does.
     pub(in crate::tcp) fn finish<E: Engine>(
         &mut self,
         cx: &mut Shared<E>,
@@ -50,7 +51,8 @@ impl Transport {
             match &mut self.security {
                 Security::Tls(_) => {
                     let put = self.put(cx, |output, security| {
-                        // RFC 5246 §7.2.2: no_renegotiation is a warning, so the farewell comes behind it.
+                        // RFC 5246 §7.2.2: no_renegotiation is a warning, so the farewell comes
+                        // behind it.
                         let is_warning = alert == Alert::NoRenegotiation;
                         match output.alert(security, alert)? {
                             Put::Done if is_warning => output.alert(security, Alert::CloseNotify),

@@ -1,12 +1,12 @@
 //! Counted memory for input that has to wait.
 //!
-//! Receive slots go back to the ring within the wake-up that filled them (sitar-io's I8), so what is not a whole record or
-//! a whole request yet, or cannot be answered yet, is copied here. All of it is counted against one limit, and each
-//! connection against its own.
+//! Receive slots go back to the ring within the wake-up that filled them (sitar-io's I8), so what
+//! is not a whole record or a whole request yet, or cannot be answered yet, is copied here. All of
+//! it is counted against one limit, and each connection against its own.
 
 use crate::close::{Close, PeerFault};
 
-/// The smallest room: a peer that sends one byte shall not book more.
+/// The smallest charge: what one byte of a peer costs.
 const ROOM_MIN: usize = 1 << 10;
 /// What an unfinished request of a browser needs.
 const ROOM_SMALL: usize = 4 << 10;
@@ -48,9 +48,9 @@ impl InputQuota {
         InputQuota { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
     }
 
-    /// What may be charged in all. Small rooms have a little more: within one wake-up the large can take everything, and
-    /// only at its end are those closed who have most ([`excess`](InputQuota::excess)); until then nobody who needs little
-    /// shall be turned away.
+    /// What may be charged in all. Small rooms have a little more: within one wake-up the large can
+    /// take everything, and only at its end are the connections closed that have most
+    /// ([`excess`](InputQuota::excess)). Until then none that needs little is turned away.
     fn limit_for(&self, room: usize) -> usize {
         if room <= ROOM_SMALL { self.limit + self.limit / 8 } else { self.limit }
     }
@@ -61,7 +61,7 @@ impl InputQuota {
         self.used
     }
 
-    /// Whether so little is left that somebody should give up what is stashed, and how much.
+    /// Returns how many bytes should be given up by closing connections, if little is left.
     pub(crate) fn excess(&self) -> Option<usize> {
         (self.used > self.limit / 8 * 7).then(|| self.used - self.limit / 4 * 3)
     }
@@ -84,7 +84,8 @@ impl InputQuota {
             if len > self.each || self.used - buffer.charged + room > self.limit_for(room) {
                 return Err(Overfull);
             }
-            // A kept room is lent to those only who need most of it, so that what is charged is what is used.
+            // A kept room is lent to those only who need most of it, so that what is charged is
+            // what is used.
             let kept = if buffer.charged == 0 && room == ROOM_KEPT { self.kept.pop() } else { None };
             match kept {
                 Some(bytes) => buffer.bytes = bytes,

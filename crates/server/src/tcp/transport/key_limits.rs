@@ -1,5 +1,5 @@
-//! Limits of keys: an AEAD key may seal a limited number of records (RFC 8446 §5.5). Before the last of
-//! them the next key is announced, and where there cannot be one the connection ends.
+//! Limits of keys: an AEAD key may seal a limited number of records (RFC 8446 §5.5). Before the
+//! last of them the next key is announced, and where there cannot be one the connection ends.
 
 use sitar_tls::Version;
 
@@ -11,9 +11,9 @@ use crate::close::Close;
 
 /// With fewer seals left than this the sending key is changed: more than one send can be cut into.
 const SEALS_LOW: u64 = 4096;
-/// With fewer seals left than this no further request is read where the key cannot be changed. The answer
-/// that is being given may take all of them, a gigabyte; one that is longer is cut off at the end of the
-/// key, after 128 GiB.
+/// With fewer seals left than this no further request is read where the key cannot be changed. The
+/// answer that is being given may take all of them, a gigabyte; one that is longer is cut off at
+/// the end of the key, after 128 GiB.
 const SEALS_LOW_FIXED: u64 = 1 << 16;
 
 /// Announces the next key where records are sealed here, if that is due.
@@ -42,8 +42,8 @@ pub(in crate::tcp) enum KernelKey {
 }
 
 impl Transport {
-    /// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and kernels
-    /// before 6.14 take only one.
+    /// Whether the connection has to end for want of a fresh key: TLS 1.2 cannot make one, and
+    /// kernels before 6.14 take only one.
     pub(in crate::tcp) fn is_key_worn(&self, offload: TlsOffload) -> bool {
         match &self.security {
             Security::Tls(records) => {
@@ -65,7 +65,8 @@ impl Transport {
                 self.ktls = KtlsState::UpdateDue;
                 Ok(KernelKey::UpdateFirst)
             }
-            // In the middle of a body there is no better end than this: the client sees that it was cut.
+            // In the middle of a body there is no better end than this: the client sees that it was
+            // cut.
             (0, _) => Err(Close::Ours("the kernel's only key is used up")),
             _ => Ok(KernelKey::Usable),
         }

@@ -25,12 +25,14 @@ use crate::shard::context::Shared;
 
 /// How soon to ask again whether everything has been acknowledged.
 const ACKS_STEP: Duration = Duration::from_millis(150);
-/// Zeros in a row that are believed. A record that had to wait for room in TCP's queue is put there by a
-/// worker of the kernel's, which has been called long before the queue is empty, but may not have run.
+/// Zeros in a row that are believed. A record that had to wait for room in TCP's queue is put there
+/// by a worker of the kernel's, which has been called long before the queue is empty, but may not
+/// have run.
 const ZEROS: u8 = 2;
 
 impl Transport {
-    /// After the handshake: from the next record boundary on the kernel is to seal, if it is wanted and can.
+    /// After the handshake: from the next record boundary on the kernel is to seal, if it is wanted
+    /// and can.
     pub(super) fn want_kernel(&mut self, offload: TlsOffload) {
         if let (TlsOffload::Kernel { .. }, Security::Tls(records)) = (offload, &self.security)
             && records.version() == Version::Tls13
@@ -138,7 +140,8 @@ impl Transport {
         let Waiting::Kernel(step) = self.waiting else { return Ok(Asked::Again) };
         match (step, &mut self.security) {
             (KtlsStep::Attach, Security::Tls(records)) => {
-                // Refused after the client's FIN (ENOTCONN), or for want of memory: sealing goes on here.
+                // Refused after the client's FIN (ENOTCONN), or for want of memory: sealing goes on
+                // here.
                 if result.is_ok()
                     && let Ok(key) = records.offer_key()
                 {
@@ -202,7 +205,8 @@ impl Transport {
         Ok(())
     }
 
-    /// The time that the kernel had has passed. Nothing is waited for then, or the connection is over.
+    /// The time that the kernel had has passed. Nothing is waited for then, or the connection is
+    /// over.
     pub(in crate::tcp) fn on_kernel_timeout(&mut self, now: Instant) -> Result<(), Close> {
         match self.end_step() {
             Some(EndStep::Acks(Acks { until, .. })) if now < *until => {

@@ -8,8 +8,9 @@ use std::ops::Range;
 use super::security::Security;
 use crate::content::source::{Run, Source};
 
-/// Bodies up to this size are copied behind their head and share its record; larger ones are sealed straight from where
-/// they lie, which reads and writes them once, in records of the size that suits the connection ([`Records::size_hint`]).
+/// Bodies up to this size are copied behind their head and share its record; larger ones are sealed
+/// straight from where they lie, which reads and writes them once, in records of the size that
+/// suits the connection ([`Records::size_hint`]).
 pub(crate) const COPY_MAX: usize = 4096;
 /// A body is not cut into a record smaller than this to fill the rest of a buffer.
 const PIECE_MIN: usize = 4096;
@@ -103,8 +104,8 @@ impl Output {
         Ok(Put::Done)
     }
 
-    /// Lets `write` fill record after record, of the size that suits the connection ([`Records::size_hint`]), until it has
-    /// nothing more to say or there is no room.
+    /// Lets `write` fill record after record, of the size that suits the connection
+    /// ([`Records::size_hint`]), until it has nothing more to say or there is no room.
     pub(crate) fn fill(
         &mut self,
         security: &mut Security,
@@ -129,15 +130,17 @@ impl Output {
         }
     }
 
-    /// Where in a fresh send buffer `len` bytes of content have to be put so that [`seal_runs`](Output::seal_runs) seals them there, in
-    /// full records. `None` while records are to be small, and where nothing is sealed here.
+    /// Where in a fresh send buffer `len` bytes of content have to be put so that
+    /// [`seal_runs`](Output::seal_runs) seals them there, in full records. `None` while records are
+    /// to be small, and where nothing is sealed here.
     pub(crate) fn runs(security: &Security, len: usize) -> Option<Runs> {
         let Security::Tls(records) = security else { return None };
         let (start, gap) = (records.prefix(), records.suffix() + records.prefix());
         (records.size_hint() == PLAINTEXT_MAX).then_some(Runs { start, each: PLAINTEXT_MAX, gap, len })
     }
 
-    /// Seals `len` bytes that lie where [`runs`](Output::runs) has said. The buffer must be fresh otherwise.
+    /// Seals `len` bytes that lie where [`runs`](Output::runs) has said. The buffer must be fresh
+    /// otherwise.
     pub(crate) fn seal_runs(&mut self, security: &mut Security, len: usize) -> Result<(), RecordError> {
         let mut left = len;
         while left > 0 {
@@ -203,8 +206,8 @@ impl Output {
         Ok(taken)
     }
 
-    /// As [`body`](Output::body), from a region. Where nothing is sealed here a large one is not copied but sent from where
-    /// it lies.
+    /// As [`body`](Output::body), from a region. Where nothing is sealed here a large one is not
+    /// copied but sent from where it lies.
     pub(crate) fn region(
         &mut self,
         security: &mut Security,

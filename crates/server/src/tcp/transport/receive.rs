@@ -59,8 +59,8 @@ impl Transport {
         cx: &mut Shared<E>,
         buf: &RxBuf,
     ) -> Result<Arrival, Close> {
-        // Nothing more is read from this peer, but a reset while its last answer is on the way could
-        // destroy that.
+        // Nothing more is read from this peer, but a reset while its last answer is on the way
+        // could destroy that.
         if self.is_ending() || self.input.state == RecvState::Ended {
             self.input.discarded += buf.len();
             let too_much = self.input.discarded > DISCARD_MAX;
@@ -104,8 +104,8 @@ impl Transport {
         used: usize,
     ) -> Result<(), Close> {
         cx.quota.consume(&mut wire, used);
-        // What a handshake left over may have been put there meanwhile: it comes first, and then nothing
-        // else was left.
+        // What a handshake left over may have been put there meanwhile: it comes first, and then
+        // nothing else was left.
         if self.input.wire.is_empty() {
             self.input.wire = wire;
             return Ok(());
@@ -193,7 +193,8 @@ impl Transport {
             self.update_kernel(cx.offload);
             return Ok(());
         }
-        // Without room it would have to be remembered; a peer that asks while it does not read can go.
+        // Without room it would have to be remembered; a peer that asks while it does not read can
+        // go.
         match self.put(cx, Output::key_update)? {
             Put::Done => Ok(()),
             Put::NoRoom => Err(Close::Peer(PeerFault::Tls)),

@@ -8,12 +8,13 @@ pub(crate) enum Security {
     Handshaking(Handshake),
     /// TLS.
     Tls(Records),
-    /// TLS whose records the kernel seals: what goes out is plain text, and each send ends a record.
+    /// TLS whose records the kernel seals: what goes out is plain text, and each send ends a
+    /// record.
     Kernel(Records),
     /// Nothing: plain HTTP.
     Plain,
-    /// The handshake has failed, or is being worked on at this moment. Nothing that comes in is looked
-    /// at, and only what ends the handshake goes out.
+    /// The handshake has failed, or is being worked on at this moment. Nothing that comes in is
+    /// looked at, and only what ends the handshake goes out.
     Failed,
 }
 

@@ -16,14 +16,14 @@ use crate::shard::context::Shared;
 /// After a pause of this length TCP sends as carefully as at first: it is the least time-out of its
 /// retransmissions for paths that are not known to be fast (RFC 5681 §4.1, RFC 6298 §2.4).
 const PAUSE: Duration = Duration::from_secs(1);
-/// After a send of this length the next buffer is not filled before the socket has room for it, so that
-/// no buffer is held for a peer that is slow.
+/// After a send of this length the next buffer is not filled before the socket has room for it, so
+/// that no buffer is held for a peer that is slow.
 const LARGE: usize = 32 << 10;
 /// Bytes of a file read at a time: four full records.
 pub(in crate::tcp) const READ_LEN: usize = 64 << 10;
-/// Where in its buffer a part of a file lies that is to be sealed into another. It is not as far behind
-/// the beginning of a page as a record is, nor at one, where the file's pages lie in the kernel: copying
-/// is several times as slow otherwise (see the arena).
+/// Where in its buffer a part of a file lies that is to be sealed into another. It is not as far
+/// behind the beginning of a page as a record is, nor at one, where the file's pages lie in the
+/// kernel: copying is several times as slow otherwise (see the arena).
 pub(in crate::tcp) const STAGE_AT: usize = 1024;
 
 /// What is to be done after (a part of) a send.
@@ -101,8 +101,8 @@ impl Transport {
     ) -> Result<Option<Source>, Close> {
         let next = rest.next_read(READ_LEN);
         let mut runs = None;
-        // What is read from a file is sealed in the buffer that it was read into, unless it will not be
-        // full records alone.
+        // What is read from a file is sealed in the buffer that it was read into, unless it will
+        // not be full records alone.
         let mut needs_second = false;
         if let (Some((_, _, len)), Security::Tls(_)) = (next, &self.security) {
             runs = if is_rekey_due(&self.security) { None } else { Output::runs(&self.security, len) };
@@ -156,7 +156,8 @@ impl Transport {
         }
     }
 
-    /// Puts `len` bytes that have been read of `rest` into the output, or sends them. Returns what is left.
+    /// Puts `len` bytes that have been read of `rest` into the output, or sends them. Returns what
+    /// is left.
     pub(in crate::tcp) fn send_read<E: Engine>(
         &mut self,
         cx: &mut Shared<E>,
@@ -278,7 +279,8 @@ impl Transport {
         ends
     }
 
-    /// Has the ring report when the socket has room. Once is enough, however often it is asked meanwhile.
+    /// Has the ring report when the socket has room. Once is enough, however often it is asked
+    /// meanwhile.
     fn arm_writable<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
         if !self.writable_armed {
             cx.ring.writable(&self.conn).map_err(|_| Close::Ours("the ring takes no poll"))?;

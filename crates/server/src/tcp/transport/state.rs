@@ -266,8 +266,8 @@ impl Transport {
         self.answered
     }
 
-    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing which
-    /// connection to close when these run out.
+    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing
+    /// which connection to close when these run out.
     pub(in crate::tcp) fn sending_since(&self) -> Option<Instant> {
         match self.waiting {
             Waiting::Sending { since, holds_buffer: true, .. } => Some(since),

@@ -80,7 +80,7 @@ impl Transport {
     }
 }
 
-/// After this long an idle connection drops its expanded keys. Long against the pauses of a client that
-/// is busy with one page. Short because expanded keys lie between what stays, and the holes that they
-/// leave in memory are as many as connections came in this time.
+/// After this long an idle connection drops its expanded keys. Long against the pauses of a client
+/// that is busy with one page. Short because expanded keys lie between what stays, and the holes
+/// that they leave in memory are as many as connections came in this time.
 const FOLD_AFTER: Duration = Duration::from_secs(1);

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use crate::close::Timeout;
 
-/// One wait: what for, and a number by which it is told from the next wait of its kind.
+/// One wait: what for, and a number that tells it apart from the next wait of its kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::tcp) struct Wait(pub(in crate::tcp) Timeout, pub(in crate::tcp) u64);
 
 /// The deadline of the present wait, and those of waits that may go on after an interruption.
 ///
-/// A deadline is set when its wait begins. A peer can interrupt the wait for a request (by asking for a
-/// key update, say) and go back to it; it finds the old deadline there.
+/// A deadline is set when its wait begins. A peer can interrupt the wait for a request (by asking
+/// for a key update, say) and go back to it; it finds the old deadline there.
 #[derive(Debug)]
 pub(super) struct Timers {
     wait: Wait,

@@ -19,6 +19,7 @@ mod report;
 mod shard;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 mod spec;
 mod stop;
 mod tcp;
@@ -28,5 +29,6 @@ pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
 pub use report::{Incident, Report};
+pub use snapshot::{ChangeError, Host, HostId, Hosts, HostsError, Snapshot};
 pub use spec::{BodyMemory, Hooks, Pem, SiteSpec, Spec, StartError, TlsSpec};
 pub use worker::Worker;

@@ -94,6 +94,21 @@ const TX_LEN: u32 = 68 << 10;
 const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::SEALED_MAX + 2048);
 
 impl Limits {
+    /// These limits, with the sizes of `made`, from which a shard's tables and buffers have been
+    /// made.
+    pub(crate) fn with_sizes_of(self, made: &Limits) -> Limits {
+        Limits {
+            connections: made.connections,
+            closing: made.closing,
+            rx_buffers: made.rx_buffers,
+            tx_buffers: made.tx_buffers,
+            files_open: made.files_open,
+            stash: made.stash,
+            h2: made.h2.clone(),
+            ..self
+        }
+    }
+
     /// Send buffers of which only answers that need little may take the last ones: handshakes,
     /// refusals, farewells. Bodies leave them alone, so that peers that do not read cannot shut
     /// everybody out.

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::Report;
+use crate::snapshot::ChangeError;
 
 /// What a worker serves and how: plain values and descriptors only, so that it can be handed to
 /// another process. What cannot be is in [`Hooks`].
@@ -132,7 +133,7 @@ impl TlsSpec {
     }
 }
 
-/// Why a worker did not start.
+/// Why a worker did not start, or did not change.
 #[derive(Debug)]
 pub enum StartError {
     /// The site cannot be opened.
@@ -145,6 +146,8 @@ pub enum StartError {
     Tls(ConfigError),
     /// The listening sockets cannot be duplicated.
     Listeners(io::Error),
+    /// The running worker cannot be changed in this way.
+    Change(ChangeError),
     /// The system refused a thread or a descriptor.
     Io(io::Error),
 }
@@ -171,6 +174,7 @@ impl fmt::Display for StartError {
             StartError::NoSite => f.write_str("there is no site to serve"),
             StartError::Identity(error) => error.fmt(f),
             StartError::Tls(error) => error.fmt(f),
+            StartError::Change(error) => error.fmt(f),
             StartError::Io(error) | StartError::Listeners(error) => error.fmt(f),
         }
     }

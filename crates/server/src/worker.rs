@@ -15,12 +15,12 @@ use sitar_site::{Budget, Site};
 
 use crate::Counts;
 use crate::clock::Clock;
-use crate::content::generation::LatestSite;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::{Incident, Report};
 use crate::shard::Shard;
+use crate::snapshot::{ChangeError, Hosts, LatestSnapshot, Snapshot};
 use crate::spec::{Hooks, Spec, StartError, TlsSpec};
 use crate::stop::Stop;
 
@@ -31,6 +31,8 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 pub struct Worker {
     threads: Mutex<Vec<JoinHandle<()>>>,
     shards: Arc<ShardSpec>,
+    /// Held while the snapshot is changed, so that no change undoes another.
+    changing: Mutex<()>,
 }
 
 /// Everything that shards are started from, again if need be, and what they leave behind. All
@@ -40,11 +42,11 @@ pub(crate) struct ShardSpec {
     pub(crate) listeners: Mutex<Vec<Vec<OwnedFd>>>,
     /// Of each shard.
     pub(crate) inboxes: Vec<Inbox>,
-    pub(crate) latest: LatestSite,
+    pub(crate) latest: LatestSnapshot,
     pub(crate) loader: Loader,
     /// The memory of bodies, of which the loader takes.
     pub(crate) memory: Budget,
-    pub(crate) tls: Option<sitar_tls::Config>,
+    /// The sizes of rings, which stay what they were at the start.
     pub(crate) limits: Limits,
     pub(crate) offload: TlsOffload,
     pub(crate) clock: Clock,
@@ -56,10 +58,11 @@ pub(crate) struct ShardSpec {
 
 impl ShardSpec {
     fn new(spec: &Spec, hooks: &Hooks) -> Result<ShardSpec, StartError> {
-        let latest = LatestSite::new(spec.open_site(hooks)?);
+        let hosts = Hosts::one(spec.open_site(hooks)?);
         let listeners = spec.listeners.iter().map(|shard| duplicates(shard)).collect::<io::Result<_>>();
         let listeners = listeners.map_err(StartError::Listeners)?;
         let tls = spec.tls.as_ref().map(TlsSpec::config).transpose()?;
+        let latest = LatestSnapshot::new(Snapshot::new(hosts, tls, spec.limits.clone()));
         let inboxes: Vec<Inbox> = spec.listeners.iter().map(|_| Inbox::default()).collect();
         let (clock, report) = (Arc::clone(&hooks.clock), Arc::clone(&hooks.report));
         let memory = spec.memory.budget();
@@ -76,7 +79,6 @@ impl ShardSpec {
             latest,
             loader,
             memory,
-            tls,
             limits: spec.limits.clone(),
             offload: spec.offload,
             clock,
@@ -104,7 +106,11 @@ impl Worker {
         F: From<StartError> + fmt::Display + Send + 'static,
         M: Fn(&sitar_io::Config) -> Result<Ring<E>, F> + Send + Sync + 'static,
     {
-        let worker = Worker { threads: Mutex::default(), shards: Arc::new(ShardSpec::new(spec, hooks)?) };
+        let worker = Worker {
+            threads: Mutex::default(),
+            shards: Arc::new(ShardSpec::new(spec, hooks)?),
+            changing: Mutex::default(),
+        };
         let ring = Arc::new(ring);
         let (tell, told) = channel();
         for index in 0..spec.listeners.len() {
@@ -133,13 +139,33 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Serves `site` from now on: soon after this returns, each shard takes it up between two
-    /// requests. No connection is closed, and no answer is of both sites: one that has been begun
-    /// is finished from the old site, which is freed after the last of them. Bodies in memory that
-    /// are unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a thread
-    /// that may block.
+    /// Serves from a changed snapshot from now on: soon after this returns, each shard takes it up
+    /// between two requests. `change` gets a copy of the latest one. No connection is closed, and no
+    /// answer is of two sites: one that has begun is finished from the old site, which is freed after
+    /// the last of them. A certificate is for connections that are accepted from then on. Bodies in
+    /// memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a
+    /// thread that may block. One change waits for another.
+    ///
+    /// # Errors
+    /// The change is not possible while serving, and nothing has changed; or the worker has ended.
+    pub fn change(&self, change: impl FnOnce(&mut Snapshot)) -> Result<(), ChangeError> {
+        let _one_at_a_time = lock(&self.changing);
+        self.shards.loader.swap(change)
+    }
+
+    /// Serves one site from now on, whatever host a client names ([`change`](Worker::change)).
     pub fn swap(&self, site: Arc<Site>) {
-        self.shards.loader.swap(site);
+        // A worker that has ended serves nothing, and there is no other error without a change of TLS.
+        let _ = self.change(|next| next.hosts = Hosts::one(site));
+    }
+
+    /// Serves with other certificates from now on ([`change`](Worker::change)).
+    ///
+    /// # Errors
+    /// They cannot be used, and those until now stay; or the worker speaks plain HTTP or has ended.
+    pub fn swap_tls(&self, tls: &TlsSpec) -> Result<(), StartError> {
+        let config = tls.config()?;
+        self.change(|next| next.tls = Some(config)).map_err(StartError::Change)
     }
 
     /// Returns the account of memory for bodies. It can be asked when the worker is gone, too.

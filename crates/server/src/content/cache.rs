@@ -5,21 +5,21 @@ use std::io;
 use std::sync::Arc;
 
 use sitar_io::Key;
-use sitar_site::{FileId, Representation, Site};
+use sitar_site::Representation;
 
-use super::generation::Generation;
 use super::loader::Loader;
 use super::table::{Slot, Table};
+use crate::snapshot::{FileKey, Snapshot};
 
-/// What one shard has loaded of the site that it serves.
+/// What one shard has loaded of the snapshot that it serves from.
 pub(crate) struct Cache {
-    /// The number of the generation that the file ids here belong to.
-    generation: u64,
+    /// The number of the snapshot that the file keys here belong to.
+    snapshot: u64,
     table: Table,
     /// Files that hold a descriptor of their own, oldest first; some may be gone from their slots.
-    open: VecDeque<FileId>,
+    open: VecDeque<FileKey>,
     open_max: usize,
-    waiting: Vec<(FileId, Key)>,
+    waiting: Vec<(FileKey, Key)>,
     /// Where the search for something to let go of goes on.
     hand: usize,
     loader: Loader,
@@ -37,10 +37,10 @@ pub(crate) enum Lookup<'c> {
 impl Cache {
     /// A table for the files of `of`, of which none is loaded; `open_max`: files kept open because
     /// they are too large for memory.
-    pub(crate) fn new(of: &Generation, open_max: usize, loader: Loader, shard: usize) -> Cache {
+    pub(crate) fn new(of: &Snapshot, open_max: usize, loader: Loader, shard: usize) -> Cache {
         Cache {
-            generation: of.number,
-            table: Table::new(of.site.files(), &[]),
+            snapshot: of.number,
+            table: Table::new(of, &[]),
             open: VecDeque::with_capacity(open_max + 1),
             open_max,
             waiting: Vec::new(),
@@ -50,14 +50,15 @@ impl Cache {
         }
     }
 
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    /// Returns the number of the snapshot whose files are here.
+    pub(crate) fn snapshot(&self) -> u64 {
+        self.snapshot
     }
 
-    /// Takes over the table of another generation; `old` is the site of this one. Returns those who
-    /// waited for a file of it: they are to ask again.
-    pub(crate) fn renew(&mut self, generation: u64, table: Table, old: Arc<Site>) -> Vec<Key> {
-        self.generation = generation;
+    /// Takes over the table of another snapshot; `old` is the one until now. Returns the connections
+    /// that waited for a file of it: they are to ask again.
+    pub(crate) fn renew(&mut self, snapshot: u64, table: Table, old: Arc<Snapshot>) -> Vec<Key> {
+        self.snapshot = snapshot;
         self.hand = 0;
         self.open.clear();
         let table = std::mem::replace(&mut self.table, table);
@@ -67,8 +68,8 @@ impl Cache {
 
     /// The file if it is loaded; else it is asked for, and the connection with `key` gets an event
     /// when it has come.
-    pub(crate) fn get(&mut self, file: FileId, key: Key) -> Lookup<'_> {
-        let Some(slot) = self.table.slots.get_mut(file.index()) else {
+    pub(crate) fn get(&mut self, file: FileKey, key: Key) -> Lookup<'_> {
+        let Some(slot) = self.table.slot(file) else {
             return Lookup::Failed(io::ErrorKind::NotFound);
         };
         // A file that is sent from the disk and has been written to would be sent as a mixture.
@@ -84,7 +85,7 @@ impl Cache {
             }
             Slot::Failed(kind) => return Lookup::Failed(*kind),
             Slot::Absent => {
-                if !self.loader.ask(self.generation, file, self.shard) {
+                if !self.loader.ask(self.snapshot, file, self.shard) {
                     return Lookup::Failed(io::ErrorKind::Other);
                 }
                 *slot = Slot::Pending;
@@ -99,8 +100,8 @@ impl Cache {
 
     /// A file has come, or has not. Connections that wait for it
     /// ([`next_waiting`](Cache::next_waiting)) are to be resumed, then [`settled`](Cache::settled).
-    pub(crate) fn arrived(&mut self, file: FileId, result: Result<Arc<Representation>, io::ErrorKind>) {
-        let Some(slot) = self.table.slots.get_mut(file.index()) else { return };
+    pub(crate) fn arrived(&mut self, file: FileKey, result: Result<Arc<Representation>, io::ErrorKind>) {
+        let Some(slot) = self.table.slot(file) else { return };
         let is_open = matches!(&result, Ok(loaded) if loaded.is_open());
         *slot = match result {
             Ok(loaded) => Slot::Ready { loaded, used: true },
@@ -116,19 +117,23 @@ impl Cache {
 
     /// Closes files that hold a descriptor until there are few enough, whichever has not been used
     /// for longest first, but not `kept`, which is waited for.
-    fn close_some(&mut self, kept: FileId) {
+    fn close_some(&mut self, kept: FileKey) {
         // Twice around at most: the first pass may only find that everything has been used.
         for _ in 0..self.open.len() * 2 {
             if self.open.len() <= self.open_max {
                 return;
             }
             let Some(file) = self.open.pop_front() else { return };
-            match self.table.slots.get_mut(file.index()) {
-                Some(Slot::Ready { loaded, used }) if loaded.is_open() => {
+            match self.table.slot(file) {
+                Some(slot @ Slot::Ready { .. }) => {
+                    let Slot::Ready { loaded, used } = slot else { continue };
+                    if !loaded.is_open() {
+                        continue;
+                    }
                     if file == kept || std::mem::take(used) {
                         self.open.push_back(file);
                     } else {
-                        self.table.slots[file.index()] = Slot::Absent;
+                        *slot = Slot::Absent;
                     }
                 }
                 _ => {}
@@ -137,15 +142,15 @@ impl Cache {
     }
 
     /// The next connection that waits for `file`.
-    pub(crate) fn next_waiting(&mut self, file: FileId) -> Option<Key> {
+    pub(crate) fn next_waiting(&mut self, file: FileKey) -> Option<Key> {
         let at = self.waiting.iter().position(|(wanted, _)| *wanted == file)?;
         Some(self.waiting.swap_remove(at).1)
     }
 
     /// All connections that waited have been resumed. A failure is not kept, nor what had to do
     /// without memory: the next request tries again.
-    pub(crate) fn settled(&mut self, file: FileId, displaced: bool) {
-        match self.table.slots.get_mut(file.index()) {
+    pub(crate) fn settled(&mut self, file: FileKey, displaced: bool) {
+        match self.table.slot(file) {
             Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,
             Some(slot @ Slot::Ready { .. }) if displaced => *slot = Slot::Absent,
             _ => {}

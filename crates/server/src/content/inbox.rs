@@ -4,26 +4,26 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sitar_io::Waker;
-use sitar_site::{FileId, Representation};
+use sitar_site::Representation;
 
-use super::generation::Generation;
 use super::table::Table;
+use crate::snapshot::{FileKey, Snapshot};
 
 /// What the helper thread tells a shard.
 pub(crate) enum Message {
     /// A file that was asked for, or why there is none.
     Loaded {
-        /// The number of the generation that `file` belongs to.
-        generation: u64,
-        file: FileId,
+        /// The number of the snapshot that `file` belongs to.
+        snapshot: u64,
+        file: FileKey,
         result: Result<Arc<Representation>, io::ErrorKind>,
         /// Its body is sent from the file for want of room; the next request asks again.
         displaced: bool,
     },
     /// Memory is short: let go of about this many bytes that are not in use.
     Evict(usize),
-    /// Another site, and a table of what is loaded of it already.
-    Swap(Generation, Table),
+    /// Another snapshot, and a table of what is loaded of it already.
+    Swap(Arc<Snapshot>, Table),
 }
 
 /// Where a shard's messages arrive. The ring's waker says that there are some.
@@ -55,7 +55,7 @@ impl Inbox {
     pub(super) fn post(&self, message: Message) {
         let mut unread = self.lock();
         if let Message::Swap(..) = message {
-            // A shard that has not looked for a while gets the latest site only.
+            // A shard that has not looked for a while gets the latest snapshot only.
             unread.messages.retain(|older| !matches!(older, Message::Swap(..)));
         }
         unread.messages.push(message);

@@ -1,13 +1,13 @@
-//! Loading representations away from the shards, and giving the shards another site.
+//! Loading representations away from the shards, and giving the shards another snapshot.
 //!
 //! Reading and hashing a file may block, so one helper thread does it for all shards; a file that
 //! several of them want is loaded once and shared. A shard looks into its own table only
 //! ([`Cache`](super::cache::Cache)): no lock and no shared counter on the path of a request.
 //!
-//! Sites are numbered ([`Generation`]). File ids belong to one generation, and so does everything
-//! that speaks of files: tables, jobs and messages. A change of site goes through the helper thread:
-//! what it is asked for after that belongs to the new generation or is dropped, and a shard that
-//! takes the new site over asks again for what its connections wait for.
+//! Snapshots are numbered. File keys belong to one snapshot, and so does everything that speaks of
+//! files: tables, jobs and messages. A change goes through the helper thread: what it is asked for
+//! after that belongs to the new snapshot or is dropped, and a shard that takes it over asks again
+//! for the files that its connections wait for.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,38 +16,38 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
-use sitar_site::{Budget, FileId, Representation, Site};
+use sitar_site::{Budget, Representation};
 
-use super::generation::{Generation, LatestSite};
 use super::inbox::{Inbox, Message};
 use super::table::Table;
 use crate::clock::Clock;
 use crate::report::{Incident, Report};
+use crate::snapshot::{ChangeError, FileKey, LatestSnapshot, Snapshot};
 
 enum Job {
     Load {
-        generation: u64,
-        file: FileId,
+        snapshot: u64,
+        file: FileKey,
         shard: usize,
     },
-    /// Say what is loaded of the latest site.
+    /// Say what is loaded of the latest snapshot.
     Inventory(Sender<Inventory>),
-    /// Another site, and what is loaded of it already.
-    Swap(Arc<Site>, Loaded),
-    /// A site and a table that a shard has no use for any more: dropping large ones takes time,
+    /// Another snapshot, and what is loaded of it already.
+    Swap(Snapshot, Loaded),
+    /// A snapshot and a table that a shard has no use for any more: dropping large ones takes time,
     /// which shards have not.
-    Retire(Arc<Site>, Table),
+    Retire(Arc<Snapshot>, Table),
 }
 
 /// Representations and where they belong.
-type Loaded = Vec<(FileId, Arc<Representation>)>;
+type Loaded = Vec<(FileKey, Arc<Representation>)>;
 
 struct Inventory {
-    site: Arc<Site>,
+    snapshot: Arc<Snapshot>,
     loaded: Loaded,
 }
 
-/// Unreadable files that are reported for one generation, at most. There would be one for each
+/// Unreadable files that are reported for one snapshot, at most. There would be one for each
 /// request otherwise.
 const UNREADABLE_MAX: usize = 20;
 
@@ -61,7 +61,7 @@ pub(crate) struct Loader {
 impl Loader {
     /// Starts the helper thread.
     pub(crate) fn start(
-        latest: LatestSite,
+        latest: LatestSnapshot,
         budget: Budget,
         inboxes: Vec<Inbox>,
         clock: Clock,
@@ -78,7 +78,7 @@ impl Loader {
 
     /// A loader without a thread: the caller lets the worker work.
     pub(crate) fn new(
-        latest: LatestSite,
+        latest: LatestSnapshot,
         budget: Budget,
         inboxes: Vec<Inbox>,
         clock: Clock,
@@ -97,48 +97,52 @@ impl Loader {
     }
 
     /// `false`: the thread is gone.
-    pub(crate) fn ask(&self, generation: u64, file: FileId, shard: usize) -> bool {
-        self.jobs.send(Job::Load { generation, file, shard }).is_ok()
+    pub(crate) fn ask(&self, snapshot: u64, file: FileKey, shard: usize) -> bool {
+        self.jobs.send(Job::Load { snapshot, file, shard }).is_ok()
     }
 
-    /// Has another site served. What is loaded of the old one and unchanged is taken over; finding
-    /// that out is done here, so that loading goes on meanwhile.
-    pub(crate) fn swap(&self, site: Arc<Site>) {
+    /// Has another snapshot served, which `change` makes out of the latest one. What is loaded of that
+    /// and unchanged is taken over; finding that out is done here, so that loading goes on meanwhile.
+    /// Only one thread may do this at a time.
+    ///
+    /// # Errors
+    /// The change is not possible, or the helper thread is gone.
+    pub(crate) fn swap(&self, change: impl FnOnce(&mut Snapshot)) -> Result<(), ChangeError> {
         let (tell, told) = channel();
-        // No answer: the thread is gone, and nothing can be served without it.
-        if self.jobs.send(Job::Inventory(tell)).is_err() {
-            return;
-        }
-        let Ok(Inventory { site: older, loaded }) = told.recv() else { return };
-        let kept = site.inherit(&older, loaded, (self.clock)());
-        let _ = self.jobs.send(Job::Swap(site, kept));
+        self.jobs.send(Job::Inventory(tell)).map_err(|_| ChangeError::Ended)?;
+        let Inventory { snapshot: older, loaded } = told.recv().map_err(|_| ChangeError::Ended)?;
+        let mut next = (*older).clone();
+        change(&mut next);
+        let next = next.after(&older)?;
+        let kept = inherited(&next, &older, loaded, (self.clock)());
+        self.swap_to(next, kept)
     }
 
-    #[cfg(test)]
-    pub(crate) fn swap_to(&self, site: Arc<Site>, kept: Loaded) {
-        let _ = self.jobs.send(Job::Swap(site, kept));
+    /// Has `next` served, of which `kept` is loaded already.
+    pub(crate) fn swap_to(&self, next: Snapshot, kept: Loaded) -> Result<(), ChangeError> {
+        self.jobs.send(Job::Swap(next, kept)).map_err(|_| ChangeError::Ended)
     }
 
-    pub(crate) fn retire(&self, site: Arc<Site>, table: Table) {
+    pub(crate) fn retire(&self, snapshot: Arc<Snapshot>, table: Table) {
         // Without the thread they are dropped here.
-        let _ = self.jobs.send(Job::Retire(site, table));
+        let _ = self.jobs.send(Job::Retire(snapshot, table));
     }
 }
 
 /// Where the loading is done.
 pub(crate) struct LoaderWorker {
     queue: Receiver<Job>,
-    latest: LatestSite,
+    latest: LatestSnapshot,
     /// What `latest` holds; only this thread changes that.
-    current: Generation,
+    current: Arc<Snapshot>,
     budget: Budget,
     inboxes: Vec<Inbox>,
-    /// Weak: only the shards' tables keep a body in memory. Of the current generation.
-    known: HashMap<FileId, Weak<Representation>>,
+    /// Weak: only the shards' tables keep a body in memory. Of the current snapshot.
+    known: HashMap<FileKey, Weak<Representation>>,
     clock: Clock,
     report: Report,
-    /// Files of the current generation that have been reported.
-    unreadable: HashSet<FileId>,
+    /// Files of the current snapshot that have been reported.
+    unreadable: HashSet<FileKey>,
 }
 
 impl LoaderWorker {
@@ -151,22 +155,22 @@ impl LoaderWorker {
     }
 
     #[cfg(test)]
-    pub(crate) fn inventory(&self) -> (Arc<Site>, Loaded) {
-        (Arc::clone(&self.current.site), self.loaded())
+    pub(crate) fn inventory(&self) -> (Arc<Snapshot>, Loaded) {
+        (Arc::clone(&self.current), self.loaded())
     }
 
     fn work(&mut self, job: Job) {
         match job {
-            // Of an older generation: a new table is on its way to the shard, which will ask again.
-            Job::Load { generation, .. } if generation != self.current.number => {}
+            // Of an older snapshot: a new table is on its way to the shard, which will ask again.
+            Job::Load { snapshot, .. } if snapshot != self.current.number => {}
             Job::Load { file, shard, .. } => self.load(file, shard),
             Job::Inventory(tell) => {
-                let inventory = Inventory { site: Arc::clone(&self.current.site), loaded: self.loaded() };
+                let inventory = Inventory { snapshot: Arc::clone(&self.current), loaded: self.loaded() };
                 // Nobody there any more: nothing is to be done.
                 let _ = tell.send(inventory);
             }
-            Job::Swap(site, kept) => self.swap(site, &kept),
-            Job::Retire(site, table) => drop((site, table)),
+            Job::Swap(next, kept) => self.swap(next, &kept),
+            Job::Retire(snapshot, table) => drop((snapshot, table)),
         }
     }
 
@@ -174,19 +178,24 @@ impl LoaderWorker {
         self.known.iter().filter_map(|(file, known)| Some((*file, known.upgrade()?))).collect()
     }
 
-    fn swap(&mut self, site: Arc<Site>, kept: &Loaded) {
+    fn swap(&mut self, mut next: Snapshot, kept: &Loaded) {
         self.known = kept.iter().map(|(file, loaded)| (*file, Arc::downgrade(loaded))).collect();
-        self.current = Generation { number: self.current.number + 1, site };
+        next.number = self.current.number + 1;
+        let last = std::mem::replace(&mut self.current, Arc::new(next));
         self.unreadable.clear();
-        self.current.site.take_over((self.clock)());
+        for (_, host) in self.current.hosts.iter() {
+            if !last.hosts.iter().any(|(_, older)| Arc::ptr_eq(&older.site, &host.site)) {
+                host.site.take_over((self.clock)());
+            }
+        }
         // Before the messages: a shard that is just being started finds it here or there.
         self.latest.set(&self.current);
         for inbox in &self.inboxes {
-            inbox.post(Message::Swap(self.current.clone(), Table::new(self.current.site.files(), kept)));
+            inbox.post(Message::Swap(Arc::clone(&self.current), Table::new(&self.current, kept)));
         }
     }
 
-    fn load(&mut self, file: FileId, shard: usize) {
+    fn load(&mut self, file: FileKey, shard: usize) {
         let is_over = |known: &Representation| known.is_stale() || known.is_makeshift(|| (self.clock)());
         let known = self.known.get(&file).and_then(Weak::upgrade).filter(|known| !is_over(known));
         let result = match known {
@@ -204,13 +213,16 @@ impl LoaderWorker {
                 }
             }
         }
-        let generation = self.current.number;
-        self.inboxes[shard].post(Message::Loaded { generation, file, result, displaced });
+        let snapshot = self.current.number;
+        self.inboxes[shard].post(Message::Loaded { snapshot, file, result, displaced });
     }
 
     /// A panic while loading is a failure of this file, not the end of loading.
-    fn read(&mut self, file: FileId) -> Result<Arc<Representation>, io::ErrorKind> {
-        let load = || self.current.site.load(file, &self.budget, (self.clock)());
+    fn read(&mut self, file: FileKey) -> Result<Arc<Representation>, io::ErrorKind> {
+        let load = || match self.current.site(file.host) {
+            Some(site) => site.load(file.file, &self.budget, (self.clock)()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
         let loaded = catch_unwind(AssertUnwindSafe(load));
         let error = match loaded {
             Ok(Ok(loaded)) => return Ok(Arc::new(loaded)),
@@ -224,14 +236,37 @@ impl LoaderWorker {
         Err(error.kind())
     }
 
-    fn tell(&mut self, file: FileId, error: &io::Error) {
+    fn tell(&mut self, file: FileKey, error: &io::Error) {
         let told = self.unreadable.len();
         if told < UNREADABLE_MAX && self.unreadable.insert(file) {
-            let name = self.current.site.name_of(file).unwrap_or_default();
+            let name =
+                self.current.site(file.host).and_then(|site| site.name_of(file.file)).unwrap_or_default();
             let is_last = told + 1 == UNREADABLE_MAX;
             (self.report)(Incident::Unreadable { name, why: error.to_string(), is_last });
         }
     }
+}
+
+/// Returns the part of `loaded`, which is of `older`, that `next` has unchanged.
+pub(crate) fn inherited(
+    next: &Snapshot,
+    older: &Snapshot,
+    loaded: Loaded,
+    now: std::time::SystemTime,
+) -> Loaded {
+    let mut by_host: HashMap<_, Vec<_>> = HashMap::new();
+    for (key, representation) in loaded {
+        by_host.entry(key.host).or_default().push((key.file, representation));
+    }
+    let mut kept = Loaded::new();
+    for (host, of) in next.hosts.iter() {
+        let Some(before) = older.hosts.predecessor(of) else { continue };
+        let Some(site) = older.site(before) else { continue };
+        let Some(loaded) = by_host.remove(&before) else { continue };
+        let files = if Arc::ptr_eq(site, &of.site) { loaded } else { of.site.inherit(site, loaded, now) };
+        kept.extend(files.into_iter().map(|(file, loaded)| (FileKey { host, file }, loaded)));
+    }
+    kept
 }
 
 #[cfg(test)]

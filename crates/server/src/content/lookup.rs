@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use sitar_http::{Rejection, Request, Status};
 use sitar_io::Key;
-use sitar_site::{Reply, Route, Site};
+use sitar_site::{Reply, Route};
 
 use super::cache::{self, Cache};
+use crate::snapshot::{FileKey, Snapshot};
 
 /// What a shard serves.
 pub(crate) struct Served {
-    pub(crate) site: Arc<Site>,
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) cache: Cache,
 }
 
@@ -27,9 +28,13 @@ pub(crate) enum Outcome<'f> {
 impl Served {
     #[inline]
     pub(crate) fn look_up(&mut self, key: Key, request: &Request<'_>) -> Outcome<'_> {
-        match self.site.route(request) {
+        let host = self.snapshot.hosts.find(request.authority);
+        let Some((host, site)) = host.and_then(|host| Some((host, self.snapshot.site(host)?))) else {
+            return Outcome::Refused(&NO_SUCH_HOST);
+        };
+        match site.route(request) {
             Route::Reply(reply) => Outcome::Reply(reply),
-            Route::File(target) => match self.cache.get(target.file(), key) {
+            Route::File(target) => match self.cache.get(FileKey { host, file: target.file() }, key) {
                 cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, &target)),
                 cache::Lookup::Later => Outcome::Later,
                 cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
@@ -39,6 +44,8 @@ impl Served {
     }
 }
 
+const NO_SUCH_HOST: Rejection =
+    Rejection { status: Status::NOT_FOUND, reason: "no site here has the name that was asked for" };
 const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
 const UNREADABLE: Rejection =
     Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };

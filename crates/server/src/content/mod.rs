@@ -1,7 +1,6 @@
 //! What is served: where an answer's content comes from, and what a shard keeps in memory of it.
 
 pub(crate) mod cache;
-pub(crate) mod generation;
 pub(crate) mod inbox;
 pub(crate) mod loader;
 pub(crate) mod lookup;

@@ -30,10 +30,10 @@ use crate::Counts;
 use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::cache::Cache;
-use crate::content::generation::Generation;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
+use crate::snapshot::Snapshot;
 use crate::stop::{Answering, Stop};
 use crate::tcp::Connection;
 use crate::tcp::transport::input::InputQuota;
@@ -46,7 +46,6 @@ pub(crate) struct Shard<E: Engine> {
     wheel: Wheel,
     /// Connections whose file has come, about to be resumed.
     resumed: Vec<Key>,
-    tls: Option<sitar_tls::Config>,
     clock: Clock,
     /// Until when the Date field is right.
     date_until: Instant,
@@ -72,24 +71,21 @@ impl<E: Engine> Shard<E> {
     /// Its listening sockets cannot be duplicated.
     pub(crate) fn new(mut ring: Ring<E>, index: usize, spec: &ShardSpec) -> io::Result<Shard<E>> {
         let now = ring.now();
-        let limits = spec.limits.clone();
         let listeners = spec.listeners(index)?;
         let inbox = spec.inboxes.get(index).cloned().unwrap_or_default();
-        // In this order: a site that comes after the inbox was opened is in it, one that came
+        // In this order: a snapshot that comes after the inbox was opened is in it, one that came
         // before is the latest.
         inbox.open(ring.waker());
-        let generation = spec.latest.get();
+        let snapshot = spec.latest.get();
+        let limits = snapshot.limits.clone();
         let connections = limits.connections as usize;
-        let served = Served {
-            cache: Cache::new(&generation, limits.files_open, spec.loader.clone(), index),
-            site: generation.site,
-        };
+        let served =
+            Served { cache: Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index), snapshot };
         Ok(Shard {
             acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(limits.connections),
             wheel: Wheel::new(now, limits.connections),
             resumed: Vec::with_capacity(connections),
-            tls: spec.tls.clone(),
             clock: Arc::clone(&spec.clock),
             date_until: now,
             inbox,
@@ -170,8 +166,8 @@ impl<E: Engine> Shard<E> {
     }
 
     #[cfg(test)]
-    pub(crate) fn generation(&self) -> u64 {
-        self.cx.served.cache.generation()
+    pub(crate) fn snapshot(&self) -> u64 {
+        self.cx.served.cache.snapshot()
     }
 
     #[cfg(test)]
@@ -258,7 +254,7 @@ impl<E: Engine> Shard<E> {
     fn on_accept(&mut self, conn: Conn) {
         let shared = &mut self.cx.shared;
         shared.counts.accepted += 1;
-        let handshake = match &self.tls {
+        let handshake = match &self.cx.served.snapshot.tls {
             // A connection that cannot be served is closed by the drop of `conn`.
             Some(config) => match Handshake::new(config) {
                 Ok(handshake) => Some(handshake),
@@ -278,9 +274,8 @@ impl<E: Engine> Shard<E> {
     fn read_inbox(&mut self) {
         for message in self.inbox.take() {
             match message {
-                // Asked for before the site was changed: connections that waited for it have asked
-                // again.
-                Message::Loaded { generation, .. } if generation != self.cx.served.cache.generation() => {}
+                // Asked for before a change: the connections that waited for it have asked again.
+                Message::Loaded { snapshot, .. } if snapshot != self.cx.served.cache.snapshot() => {}
                 Message::Loaded { file, result, displaced, .. } => {
                     self.cx.served.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
@@ -293,20 +288,22 @@ impl<E: Engine> Shard<E> {
                     self.cx.served.cache.settled(file, displaced);
                 }
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
-                Message::Swap(generation, table) => self.change_site(generation, table),
+                Message::Swap(next, table) => self.take_up(next, table),
             }
         }
     }
 
-    /// From here on requests are answered from another site. Answers that have been begun hold what
-    /// they need of the old one; a request that waits for a file has not been answered at all, and
-    /// is looked up again.
-    fn change_site(&mut self, next: Generation, table: Table) {
-        if next.number <= self.cx.served.cache.generation() {
+    /// From here on requests are answered from another snapshot, and new connections get its
+    /// certificates. Answers that have begun hold what they need of the old one; a request that waits
+    /// for a file has not been answered at all, and is looked up again.
+    fn take_up(&mut self, next: Arc<Snapshot>, table: Table) {
+        let number = next.number;
+        if number <= self.cx.served.cache.snapshot() {
             return;
         }
-        let old = std::mem::replace(&mut self.cx.served.site, next.site);
-        for key in self.cx.served.cache.renew(next.number, table, old) {
+        self.cx.shared.limits = next.limits.clone();
+        let old = std::mem::replace(&mut self.cx.served.snapshot, next);
+        for key in self.cx.served.cache.renew(number, table, old) {
             self.with(key, Connection::on_loaded);
         }
     }

@@ -14,10 +14,10 @@ use sitar_io::{Key, Ring};
 use sitar_site::Budget;
 
 use super::lab::{fixture, later};
-use crate::content::generation::LatestSite;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::shard::{FIRST_KEY, Shard};
+use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
 use crate::stop::Stop;
 use crate::worker::ShardSpec;
 use crate::{Counts, Ends, Limits, Report, TlsOffload};
@@ -108,7 +108,9 @@ fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>
     let world = World::with(7, Faults::none());
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
     let (inbox, stop) = (Inbox::default(), Stop::default());
-    let latest = LatestSite::new(Arc::clone(&fixture.sites[0]));
+    let own = tls.then(|| fixture.server.clone());
+    let hosts = Hosts::one(Arc::clone(&fixture.sites[0]));
+    let latest = LatestSnapshot::new(Snapshot::new(hosts, own, limits.clone()));
     let memory = Budget::new(1 << 20, 1 << 19);
     let report: Report = Arc::new(|incident| panic!("{incident}"));
     let (loader, mut loader_worker) = Loader::new(
@@ -125,7 +127,6 @@ fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>
         latest,
         loader,
         memory,
-        tls: tls.then(|| fixture.server.clone()),
         limits,
         offload: TlsOffload::None,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),

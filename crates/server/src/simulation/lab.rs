@@ -12,11 +12,11 @@ use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
-use crate::content::generation::LatestSite;
 use crate::content::inbox::Inbox;
-use crate::content::loader::Loader;
+use crate::content::loader::{Loader, inherited};
 use crate::limits::{Limits, TlsOffload};
 use crate::shard::Shard;
+use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
 use crate::stop::Stop;
 use crate::worker::ShardSpec;
 
@@ -211,7 +211,9 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let inbox = Inbox::default();
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
     let budget = Budget::new(total, total / 2);
-    let latest = LatestSite::new(Arc::clone(&fixture.sites[0]));
+    let tls = secure.then(|| fixture.server.clone());
+    let first = Snapshot::new(Hosts::one(Arc::clone(&fixture.sites[0])), tls, limits.clone());
+    let latest = LatestSnapshot::new(first);
     let (loader, loader_worker) = Loader::new(
         latest.clone(),
         budget.clone(),
@@ -228,7 +230,6 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         latest,
         loader,
         memory: budget.clone(),
-        tls: secure.then(|| fixture.server.clone()),
         limits,
         offload,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
@@ -278,7 +279,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             let (older, loaded) = loader_worker.inventory();
             let turn = turns.borrow().put_up + 1;
             let site = &fixture.sites[turn as usize % VERSIONS];
-            swapper.swap_to(Arc::clone(site), site.inherit(&older, loaded, later()));
+            let mut next = (*older).clone();
+            next.hosts = Hosts::one(Arc::clone(site));
+            let next = next.after(&older).unwrap();
+            let kept = inherited(&next, &older, loaded, later());
+            swapper.swap_to(next, kept).unwrap();
             turns.borrow_mut().put_up = turn;
         }
         // Not always to the end: jobs of a former site must come after the swap, too.
@@ -301,7 +306,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     while world.census().scripts > 1 {
         shard.turn().unwrap();
         shard.check();
-        tally.borrow_mut().taken_up = shard.generation();
+        tally.borrow_mut().taken_up = shard.snapshot();
         turns += 1;
         assert!(turns < 3_000_000, "peers still there after {turns} turns");
     }

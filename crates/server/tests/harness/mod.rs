@@ -240,6 +240,13 @@ impl Server {
         stream
     }
 
+    /// Has other certificates served. Clients that connect from now on trust those only.
+    pub fn renew(&mut self) {
+        let (ca, tls) = identity();
+        self.worker.swap_tls(&tls.unwrap()).unwrap();
+        self.ca = ca;
+    }
+
     pub fn connect_tls(&self, version: &'static rustls::SupportedProtocolVersion) -> Tls {
         self.tls_over(self.connect(), version)
     }

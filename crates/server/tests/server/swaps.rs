@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, Tls, answer, get, small};
-use sitar_server::{BodyMemory, Limits};
+use sitar_server::{BodyMemory, ChangeError, Host, Hosts, Limits, Pem, StartError, TlsSpec};
 use sitar_site::{Options, Site};
 
 crate::on_every_engine! {
@@ -21,6 +21,8 @@ crate::on_every_engine! {
     a_file_that_is_renamed_or_linked_is_sent_to_its_end,
     a_file_that_shrinks_ends_the_answer_without_a_farewell,
     a_shard_that_is_started_anew_serves_the_newest_site,
+    certificates_are_replaced_while_connections_go_on,
+    sites_are_found_by_the_host_that_is_named,
 }
 
 /// Names, lengths, and whether the file is the same in all sites. With [`budget`] the last one does not fit into memory.
@@ -331,4 +333,72 @@ fn a_shard_that_is_started_anew_serves_the_newest_site(engine: Engine) {
         eventually("the site that was put up last", || ask() == Some(body((site + 3) % 4, 90)));
         server.worker.swap(open(&folders[site]));
     }
+}
+
+fn certificates_are_replaced_while_connections_go_on(engine: Engine) {
+    let mut server = Server::tls(engine, patient());
+    let version = &rustls::version::TLS13;
+    let ask = |stream: &mut Tls| {
+        stream.write_all(&get("/small.txt")).unwrap();
+        answer(stream)
+    };
+    let mut before = server.connect_tls(version);
+    let expected = ask(&mut before);
+    assert_eq!(expected.0, 200);
+    for _ in 0..3 {
+        server.renew();
+        // A shard takes a change up at the end of its wait; until then the old certificate is shown.
+        eventually("the new certificate", || {
+            let mut stream = server.connect_tls(version);
+            stream.write_all(&get("/small.txt")).is_ok() && answer(&mut stream) == expected
+        });
+        assert_eq!(ask(&mut before), expected, "a connection goes on with the keys that it has");
+    }
+    // What cannot be used changes nothing.
+    let broken = TlsSpec {
+        identities: vec![Pem { chain: b"no certificate".to_vec(), key: b"no key".to_vec().into() }],
+        protocols: Vec::new(),
+        min_version: sitar_tls::Version::Tls12,
+        seals_max: None,
+    };
+    assert!(matches!(server.worker.swap_tls(&broken), Err(StartError::Identity(_))));
+    let off = server.worker.change(|next| next.tls = None);
+    assert_eq!(off, Err(ChangeError::Encryption));
+    assert_eq!(ask(&mut server.connect_tls(version)), expected);
+    assert_eq!(ask(&mut before), expected);
+}
+
+fn sites_are_found_by_the_host_that_is_named(engine: Engine) {
+    let (root, folders) = sites();
+    let _away = Away(root);
+    let server = Server::over_directory(engine, patient(), false, budget(), folders[0].clone());
+    let host = |names: &[&str], site: usize| Host {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        is_default: false,
+        site: open(&folders[site]),
+    };
+    let hosts = vec![host(&["a.example"], 1), host(&["b.example", "*.b.example"], 2)];
+    server.worker.change(|next| next.hosts = Hosts::new(hosts).unwrap()).unwrap();
+    let ask = |host: &str| {
+        let text = format!("GET /k70.bin HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let got = server.exchange(text.as_bytes());
+        let (status, content) = answer(&mut &got[..]);
+        (status, (content == body(1, 70_000)).then_some(1).or((content == body(2, 70_000)).then_some(2)))
+    };
+    eventually("the hosts", || ask("a.example") == (200, Some(1)));
+    // Twice each: as it is loaded, and from memory. The same file of two sites has two places.
+    for _ in 0..2 {
+        for (name, site) in [("B.EXAMPLE:80", 2), ("x.b.example", 2), ("a.example.", 1), ("a.example", 1)] {
+            assert_eq!(ask(name), (200, Some(site)), "{name}");
+        }
+        for name in ["c.example", "x.y.b.example", "127.0.0.1"] {
+            assert_eq!(ask(name), (404, None), "{name}");
+        }
+    }
+    // One of them changes, and the other stays what it was.
+    let next = vec![host(&["b.example"], 1), host(&["a.example"], 1)];
+    server.worker.change(|snapshot| snapshot.hosts = Hosts::new(next).unwrap()).unwrap();
+    eventually("the change", || ask("b.example") == (200, Some(1)));
+    assert_eq!(ask("a.example"), (200, Some(1)));
+    assert_eq!(ask("x.b.example"), (404, None));
 }

@@ -1,7 +1,8 @@
 use super::*;
-use crate::content::generation::LatestSite;
 use crate::content::inbox::{Inbox, Message};
-use sitar_site::{Budget, Options};
+use crate::limits::Limits;
+use crate::snapshot::{Hosts, LatestSnapshot};
+use sitar_site::{Budget, Options, Site};
 use std::fs::File;
 
 /// A shard's table, and the worker of the loader beside it that does what it asks for.
@@ -14,7 +15,7 @@ struct Pair {
 
 impl Pair {
     /// Asks for a file, for a connection that waits for it; what comes of it is settled.
-    fn fetch(&mut self, file: FileId) -> bool {
+    fn fetch(&mut self, file: FileKey) -> bool {
         let key = Key(1);
         if let Lookup::Ready(_) = self.cache.get(file, key) {
             return false;
@@ -31,18 +32,20 @@ impl Pair {
     }
 }
 
-fn pair(folder: &std::path::Path, memory: Budget, open_max: usize) -> (Pair, Vec<FileId>) {
+fn pair(folder: &std::path::Path, memory: Budget, open_max: usize) -> (Pair, Vec<FileKey>) {
     let site = Arc::new(Site::open(folder, &Options::default()).unwrap());
+    let hosts = Hosts::one(Arc::clone(&site));
     let files = std::fs::read_dir(folder).unwrap().map(|entry| {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let text = format!("GET /{name} HTTP/1.1\r\nHost: h\r\n\r\n");
         let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
         let head = head.unwrap().unwrap();
         let sitar_site::Route::File(found) = site.route(&head.request) else { panic!("no such file") };
-        found.file()
+        FileKey { host: hosts.find(None).unwrap(), file: found.file() }
     });
     let files = files.collect();
-    let (latest, inbox) = (LatestSite::new(Arc::clone(&site)), Inbox::default());
+    let latest = LatestSnapshot::new(Snapshot::new(hosts.clone(), None, Limits::default()));
+    let inbox = Inbox::default();
     let (loader, loader_worker) = Loader::new(
         latest.clone(),
         memory,

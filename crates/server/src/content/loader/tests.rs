@@ -1,4 +1,7 @@
 use super::*;
+use crate::limits::Limits;
+use crate::snapshot::Hosts;
+use sitar_site::Site;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,14 +15,22 @@ fn site(folder: &Path, files: &[(&str, &str)]) -> Arc<Site> {
 }
 
 /// The id of a name: names are sorted.
-fn id(site: &Site, position: usize) -> FileId {
+fn id(site: &Arc<Site>, position: usize) -> FileKey {
     let text = ["GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /b HTTP/1.1\r\nHost: h\r\n\r\n"][position];
     let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default()).unwrap().unwrap();
     let sitar_site::Route::File(found) = site.route(&head.request) else { panic!("no such file") };
-    found.file()
+    FileKey { host: Hosts::one(Arc::clone(site)).find(None).unwrap(), file: found.file() }
 }
 
-fn loader_worker(site: &Arc<Site>, shards: usize) -> (Loader, LoaderWorker, Vec<Inbox>, LatestSite, Budget) {
+/// A snapshot of one site.
+fn snapshot(site: &Arc<Site>) -> Snapshot {
+    Snapshot::new(Hosts::one(Arc::clone(site)), None, Limits::default())
+}
+
+fn loader_worker(
+    site: &Arc<Site>,
+    shards: usize,
+) -> (Loader, LoaderWorker, Vec<Inbox>, LatestSnapshot, Budget) {
     reporting_worker(site, shards, Arc::new(|incident| panic!("{incident}")))
 }
 
@@ -27,9 +38,9 @@ fn reporting_worker(
     site: &Arc<Site>,
     shards: usize,
     report: Report,
-) -> (Loader, LoaderWorker, Vec<Inbox>, LatestSite, Budget) {
+) -> (Loader, LoaderWorker, Vec<Inbox>, LatestSnapshot, Budget) {
     let inboxes: Vec<_> = (0..shards).map(|_| Inbox::default()).collect();
-    let (latest, budget) = (LatestSite::new(Arc::clone(site)), Budget::new(1000, 500));
+    let (latest, budget) = (LatestSnapshot::new(snapshot(site)), Budget::new(1000, 500));
     let (loader, loader_worker) = Loader::new(
         latest.clone(),
         budget.clone(),
@@ -40,6 +51,10 @@ fn reporting_worker(
     (loader, loader_worker, inboxes, latest, budget)
 }
 
+fn site_of(snapshot: &Snapshot) -> &Arc<Site> {
+    snapshot.site(snapshot.hosts.find(None).unwrap()).unwrap()
+}
+
 #[test]
 fn jobs_of_an_older_generation_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
@@ -47,14 +62,14 @@ fn jobs_of_an_older_generation_are_dropped() {
     let new = site(&folder.path().join("new"), &[("b", "new b")]);
     let (loader, mut loader_worker, inboxes, latest, _) = loader_worker(&old, 1);
     assert!(loader.ask(0, id(&old, 0), 0));
-    loader.swap_to(Arc::clone(&new), Vec::new());
+    loader.swap_to(snapshot(&new), Vec::new()).unwrap();
     assert!(loader.ask(0, id(&old, 1), 0) && loader.ask(1, id(&new, 1), 0));
     while loader_worker.work_once() {}
-    let news = inboxes[0].take();
-    assert!(matches!(news[0], Message::Loaded { generation: 0, file, .. } if file == id(&old, 0)));
-    assert!(matches!(&news[1], Message::Swap(generation, _) if generation.number == 1));
-    assert!(matches!(news[2], Message::Loaded { generation: 1, file, .. } if file == id(&new, 1)));
-    assert_eq!(news.len(), 3, "the one in between is nobody's");
+    let messages = inboxes[0].take();
+    assert!(matches!(messages[0], Message::Loaded { snapshot: 0, file, .. } if file == id(&old, 0)));
+    assert!(matches!(&messages[1], Message::Swap(next, _) if next.number == 1));
+    assert!(matches!(messages[2], Message::Loaded { snapshot: 1, file, .. } if file == id(&new, 1)));
+    assert_eq!(messages.len(), 3, "the one in between is nobody's");
     assert_eq!(latest.get().number, 1);
 }
 
@@ -67,13 +82,13 @@ fn a_shard_that_does_not_look_gets_the_newest_site_only() {
     for turn in 1..=50 {
         let next = site(&folder.path().join(turn.to_string()), &[("a", "x")]);
         sites.push(Arc::downgrade(&next));
-        loader.swap_to(next, Vec::new());
+        loader.swap_to(snapshot(&next), Vec::new()).unwrap();
         while loader_worker.work_once() {}
     }
     assert_eq!(sites.iter().filter(|site| site.upgrade().is_some()).count(), 1);
     for inbox in inboxes {
-        let news = inbox.take();
-        assert!(matches!(&news[..], [Message::Swap(generation, _)] if generation.number == 50));
+        let messages = inbox.take();
+        assert!(matches!(&messages[..], [Message::Swap(next, _)] if next.number == 50));
     }
 }
 
@@ -92,7 +107,7 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     let new = site(folder.path(), &[("b", "new, and longer")]);
     // The change of site as it is asked for, while the worker goes on working.
     let asking = thread::spawn(move || {
-        loader.swap(new);
+        loader.swap(|next| next.hosts = Hosts::one(new)).unwrap();
         loader
     });
     while !asking.is_finished() {
@@ -102,18 +117,16 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     }
     let loader = asking.join().unwrap();
     while loader_worker.work_once() {}
-    let [Message::Swap(generation, table)] = &inboxes[0].take()[..] else {
-        panic!("a swap, and nothing else")
-    };
-    assert_eq!(generation.number, 1);
+    let [Message::Swap(next, table)] = &inboxes[0].take()[..] else { panic!("a swap, and nothing else") };
+    assert_eq!(next.number, 1);
     let loaded = |file| table.loaded(file).is_some();
-    assert!(loaded(id(&generation.site, 0)) && !loaded(id(&generation.site, 1)));
+    assert!(loaded(id(site_of(next), 0)) && !loaded(id(site_of(next), 1)));
     assert_eq!(budget.left(), 1000 - 9 - 3, "the former site is still in use");
     drop(held);
     assert_eq!(budget.left(), 1000 - 9);
     // Asked for by another shard, it is not read again.
-    assert!(loader.ask(1, id(&generation.site, 0), 0) && loader_worker.work_once());
-    assert!(matches!(&inboxes[0].take()[..], [Message::Loaded { generation: 1, result: Ok(_), .. }]));
+    assert!(loader.ask(1, id(site_of(next), 0), 0) && loader_worker.work_once());
+    assert!(matches!(&inboxes[0].take()[..], [Message::Loaded { snapshot: 1, result: Ok(_), .. }]));
     assert_eq!(budget.left(), 1000 - 9);
 }
 

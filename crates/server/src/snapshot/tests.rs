@@ -1,0 +1,132 @@
+use super::*;
+use std::time::Duration;
+
+use sitar_site::Options;
+
+fn site() -> Arc<Site> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "a page").unwrap();
+    Arc::new(Site::open(folder.path(), &Options::default()).unwrap())
+}
+
+fn host(names: &[&str], is_default: bool) -> Host {
+    Host { names: names.iter().map(|&name| name.to_owned()).collect(), is_default, site: site() }
+}
+
+/// The first name of the host that `authority` leads to.
+fn found<'h>(hosts: &'h Hosts, authority: &str) -> Option<&'h str> {
+    let id = hosts.find(Some(authority.as_bytes()))?;
+    Some(&hosts.get(id).unwrap().names[0])
+}
+
+#[test]
+fn one_site_answers_to_every_name() {
+    let hosts = Hosts::one(site());
+    for authority in [None, Some(&b"example.com"[..]), Some(b"[::1]:8443"), Some(b"")] {
+        assert_eq!(hosts.find(authority).map(HostId::index), Some(0));
+    }
+}
+
+#[test]
+fn names_are_found_exactly_then_by_wildcard_then_the_default() {
+    let sites = vec![
+        host(&["example.com", "www.example.com"], false),
+        host(&["*.example.com"], false),
+        host(&["b.example", "xn--bcher-kva.example"], false),
+        host(&["default.example"], true),
+    ];
+    let hosts = Hosts::new(sites.clone()).unwrap();
+    for (authority, expected) in [
+        ("example.com", "example.com"),
+        ("EXAMPLE.com:443", "example.com"),
+        ("example.com.", "example.com"),
+        ("example.com.:8443", "example.com"),
+        ("www.example.com", "example.com"),
+        ("a.example.com", "*.example.com"),
+        ("A.Example.Com", "*.example.com"),
+        // A wildcard is one label (RFC 6125 §6.4.3), not two and not none.
+        ("a.b.example.com", "default.example"),
+        (".example.com", "default.example"),
+        ("*.example.com", "*.example.com"),
+        ("b.example", "b.example"),
+        ("bb.example", "default.example"),
+        ("xn--bcher-kva.example", "b.example"),
+        ("com", "default.example"),
+        ("[::1]", "default.example"),
+        ("127.0.0.1:80", "default.example"),
+        ("", "default.example"),
+        (":80", "default.example"),
+        (".", "default.example"),
+    ] {
+        assert_eq!(found(&hosts, authority), Some(expected), "{authority}");
+    }
+    assert_eq!(found(&hosts, &format!("{}.example.com", "a".repeat(242))), Some("default.example"));
+    assert_eq!(found(&hosts, &"a".repeat(300)), Some("default.example"));
+    assert_eq!(hosts.find(None).map(HostId::index), Some(3));
+    // Without a default, a name that no site has leads nowhere.
+    let without = Hosts::new(sites[..3].to_vec()).unwrap();
+    assert_eq!(found(&without, "c.example"), None);
+    assert_eq!(without.find(None), None);
+    assert_eq!(found(&without, "b.example"), Some("b.example"));
+}
+
+#[test]
+fn hosts_that_contradict_each_other_are_refused() {
+    let error = |hosts: Vec<Host>| Hosts::new(hosts).err().expect("an error").to_string();
+    assert_eq!(error(Vec::new()), "0 hosts: between 1 and 4096 can be served");
+    assert_eq!(
+        error(vec![host(&["a.example"], false); 4097]),
+        "4097 hosts: between 1 and 4096 can be served"
+    );
+    assert_eq!(
+        error(vec![host(&["a.example"], false), host(&["b.example", "a.example"], false)]),
+        "two sites are named 'a.example'"
+    );
+    assert_eq!(
+        error(vec![host(&["a.example"], true), host(&["b.example"], true)]),
+        "two sites are the default"
+    );
+    let long = "a".repeat(64);
+    let names = [
+        "",
+        "A.example",
+        "a.example:443",
+        "a..b",
+        ".a",
+        "a.",
+        "*.",
+        "*",
+        "a.*.b",
+        "b\u{fc}cher.example",
+        "a b",
+        &long,
+    ];
+    for name in names {
+        let said = error(vec![host(&[name], false)]);
+        assert!(
+            said.ends_with("is not a host name in lower case, without a port, or *. before one"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_change_keeps_sizes_and_never_turns_tls_on_or_off() {
+    let first = Snapshot::new(Hosts::one(site()), None, Limits::default());
+    let mut next = first.clone();
+    next.limits.idle = Duration::from_secs(7);
+    next.limits.connections = 3;
+    next.limits.tx_buffers = 3;
+    let next = next.after(&first).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(next.limits.idle, Duration::from_secs(7));
+    assert_eq!((next.limits.connections, next.limits.tx_buffers), (8192, 512));
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let identity = sitar_tls::Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+    let tls = sitar_tls::Config::new(vec![identity], &[]).unwrap();
+    let sealed = Snapshot { tls: Some(tls), ..first.clone() };
+    assert_eq!(sealed.clone().after(&first).err(), Some(ChangeError::Encryption));
+    assert_eq!(first.clone().after(&sealed).err(), Some(ChangeError::Encryption));
+    assert!(sealed.clone().after(&sealed).is_ok());
+}

@@ -166,7 +166,7 @@ impl LoaderWorker {
             Job::Load { file, shard, .. } => self.load(file, shard),
             Job::Inventory(tell) => {
                 let inventory = Inventory { snapshot: Arc::clone(&self.current), loaded: self.loaded() };
-                // Nobody there any more: nothing is to be done.
+                // The asker is gone: nothing is to be done.
                 let _ = tell.send(inventory);
             }
             Job::Swap(next, kept) => self.swap(next, &kept),

@@ -47,17 +47,35 @@ impl Allocations {
         [("LD_PRELOAD", self.library.to_str().unwrap()), ("MALLOC_COUNT_FILE", self.file.to_str().unwrap())]
     }
 
+    /// Has `work` done until nothing has been allocated or freed meanwhile, ten times at most.
+    ///
+    /// What allocates with each request does so every time. But on a busy machine a connection may
+    /// be left alone for a second, in which case it folds its keys, and expands them again. So
+    /// there is no pause between one time and the next either.
+    pub(crate) fn assert_none(&self, what: &str, mut work: impl FnMut()) {
+        let mut seen = vec![self.now()];
+        for _ in 0..10 {
+            work();
+            seen.push(self.now());
+            if seen[seen.len() - 2] == seen[seen.len() - 1] {
+                return;
+            }
+        }
+        panic!("{what}: {:?}: {seen:?}", Allocations::COUNTERS);
+    }
+
+    fn now(&self) -> Vec<u64> {
+        let bytes = std::fs::read(&self.file).unwrap();
+        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect()
+    }
+
     /// The counters once they stand still: the last completion may trail the answer that the client
     /// has read.
     pub(crate) fn settled(&self) -> Vec<u64> {
-        let read = || -> Vec<u64> {
-            let bytes = std::fs::read(&self.file).unwrap();
-            bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect()
-        };
-        let mut last = read();
+        let mut last = self.now();
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(50));
-            let now = read();
+            let now = self.now();
             if now == last {
                 return now;
             }

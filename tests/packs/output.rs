@@ -88,7 +88,8 @@ fn a_server_serves_whatever_becomes_of_its_output() {
         line,
         "sitar: the report of the start could not be printed: No space left on device (os error 28)\n"
     );
-    // A report without a reader is no reason for a word: the first line is the last one, of the stop.
+    // A report without a reader is no reason for a word: the first line is the last one, of the
+    // stop.
     let line = served(folder.path(), unread());
     assert!(line.starts_with("sitar: stopped; "), "{line}");
 }

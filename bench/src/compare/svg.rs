@@ -1,7 +1,7 @@
 //! The run as a picture: bars with their intervals, each case on a scale of its own.
 //!
-//! Drawn here because a crate for plots is more to keep than these bars. Other pictures can be drawn
-//! from `bench/results.json`.
+//! Drawn here because a crate for plots is more to keep than these bars. Other pictures can be
+//! drawn from `bench/results.json`.
 
 use super::results::{Row, Table, is_ours};
 use crate::participants::FLOOR;

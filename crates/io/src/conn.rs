@@ -5,10 +5,10 @@
 //! an operation is still queued would hand that operation to the next connection. Hence the states:
 //!
 //! ```text
-//!   Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ Closable
-//!    ▲                    ▲                                                                  │
-//!    │                    └───────── accepted ──────────┐                             close queued
-//!    └──────────────────────── done ──────────────── CloseSent ◀──────────────────────────────┘
+//!  Free ── accepted ──▶ Open ── close / Conn dropped ──▶ Closing ── nothing in flight ──▶ Closable
+//!   ▲                    ▲                                                                  │
+//!   │                    └───────── accepted ──────────┐                             close queued
+//!   └──────────────────────── done ──────────────── CloseSent ◀──────────────────────────────┘
 //! ```
 //!
 //! From CloseSent to Open: the kernel frees the index when it executes the close, and may hand it

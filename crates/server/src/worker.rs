@@ -140,11 +140,11 @@ impl Worker {
     }
 
     /// Serves from a changed snapshot from now on: soon after this returns, each shard takes it up
-    /// between two requests. `change` gets a copy of the latest one. No connection is closed, and no
-    /// answer is of two sites: one that has begun is finished from the old site, which is freed after
-    /// the last of them. A certificate is for connections that are accepted from then on. Bodies in
-    /// memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a
-    /// thread that may block. One change waits for another.
+    /// between two requests. `change` gets a copy of the latest one. No connection is closed, and
+    /// no answer is of two sites: one that has begun is finished from the old site, which is freed
+    /// after the last of them. A certificate is for connections that are accepted from then on.
+    /// Bodies in memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a
+    /// while and is for a thread that may block. One change waits for another.
     ///
     /// # Errors
     /// The change is not possible while serving, and nothing has changed; or the worker has ended.
@@ -155,7 +155,8 @@ impl Worker {
 
     /// Serves one site from now on, whatever host a client names ([`change`](Worker::change)).
     pub fn swap(&self, site: Arc<Site>) {
-        // A worker that has ended serves nothing, and there is no other error without a change of TLS.
+        // A worker that has ended serves nothing, and there is no other error without a change of
+        // TLS.
         let _ = self.change(|next| next.hosts = Hosts::one(site));
     }
 

@@ -1,4 +1,5 @@
-//! Thousands of sites, one after the other, in a process that does nothing else: memory stays where it is.
+//! Thousands of sites, one after the other, in a process that does nothing else: memory stays where
+//! it is.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -51,11 +52,13 @@ fn thousands_of_swaps_leave_nothing_behind() {
         }
     }
     let late = resident();
-    // All files together are 2 MB, a site of them is some 30 KB, and 2250 sites lie between the two.
+    // All files together are 2 MB, a site of them is some 30 KB, and 2250 sites lie between the
+    // two.
     assert!(late < early + (4 << 20), "grown from {early} to {late} bytes");
     println!("resident after {} swaps {early}, after {SWAPS} swaps {late} bytes", SWAPS / 4);
     drop(server);
-    // The helper thread ends by itself, some time after the shards, and holds the last site until then.
+    // The helper thread ends by itself, some time after the shards, and holds the last site until
+    // then.
     let until = Instant::now() + Duration::from_secs(20);
     while memory.left() < 64 << 20 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));

@@ -26,7 +26,8 @@ pub use pack::Pack;
 /// Reads the command line; `port` is the value of `$PORT`.
 ///
 /// # Errors
-/// A usage error (exit code 2), or the texts of `--help` and `--version` (exit code 0): call `exit()` on it.
+/// A usage error (exit code 2), or the texts of `--help` and `--version` (exit code 0): call
+/// `exit()` on it.
 pub fn parse<I, T>(arguments: I, port: Option<&OsStr>) -> Result<Verb, clap::Error>
 where
     I: IntoIterator<Item = T>,

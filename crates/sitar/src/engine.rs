@@ -101,7 +101,8 @@ impl Engine {
     /// then it would take a core from the real ones.
     ///
     /// # Errors
-    /// The engine that was asked for cannot run here, or io_uring fails for no reason that another engine would avoid.
+    /// The engine that was asked for cannot run here, or io_uring fails for no reason that another
+    /// engine would avoid.
     pub fn choose(
         wanted: EngineChoice,
         probe: impl FnOnce() -> Result<(), NoRing>,

@@ -44,8 +44,8 @@ pub struct Listeners {
 /// Several addresses with port 0 get one and the same port, chosen by the kernel.
 ///
 /// # Errors
-/// A taken port, a port that needs a privilege, an address this machine does not have: each with its remedy.
-/// Nothing stays bound then.
+/// A taken port, a port that needs a privilege, an address this machine does not have: each with
+/// its remedy. Nothing stays bound then.
 pub fn bind(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Error> {
     let free_choice = addresses.iter().any(|address| address.socket.port() == 0);
     let attempts = if free_choice { CHOICES_MAX } else { 1 };

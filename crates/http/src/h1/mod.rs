@@ -22,7 +22,8 @@
 //! let len = h1::write_head(&mut out, &answer).expect("room enough");
 //! assert_eq!(
 //!     &out[..len],
-//!     b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\nETag: \"1\"\r\n\r\n"
+//!     b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\n\
+//!       ETag: \"1\"\r\n\r\n"
 //! );
 //! ```
 

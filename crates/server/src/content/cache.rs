@@ -55,8 +55,8 @@ impl Cache {
         self.snapshot
     }
 
-    /// Takes over the table of another snapshot; `old` is the one until now. Returns the connections
-    /// that waited for a file of it: they are to ask again.
+    /// Takes over the table of another snapshot; `old` is the one until now. Returns the
+    /// connections that waited for a file of it: they are to ask again.
     pub(crate) fn renew(&mut self, snapshot: u64, table: Table, old: Arc<Snapshot>) -> Vec<Key> {
         self.snapshot = snapshot;
         self.hand = 0;

@@ -101,9 +101,9 @@ impl Loader {
         self.jobs.send(Job::Load { snapshot, file, shard }).is_ok()
     }
 
-    /// Has another snapshot served, which `change` makes out of the latest one. What is loaded of that
-    /// and unchanged is taken over; finding that out is done here, so that loading goes on meanwhile.
-    /// Only one thread may do this at a time.
+    /// Has another snapshot served, which `change` makes out of the latest one. What is loaded of
+    /// that and unchanged is taken over; finding that out is done here, so that loading goes on
+    /// meanwhile. Only one thread may do this at a time.
     ///
     /// # Errors
     /// The change is not possible, or the helper thread is gone.

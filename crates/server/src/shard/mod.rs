@@ -294,8 +294,8 @@ impl<E: Engine> Shard<E> {
     }
 
     /// From here on requests are answered from another snapshot, and new connections get its
-    /// certificates. Answers that have begun hold what they need of the old one; a request that waits
-    /// for a file has not been answered at all, and is looked up again.
+    /// certificates. Answers that have begun hold what they need of the old one; a request that
+    /// waits for a file has not been answered at all, and is looked up again.
     fn take_up(&mut self, next: Arc<Snapshot>, table: Table) {
         let number = next.number;
         if number <= self.cx.served.cache.snapshot() {

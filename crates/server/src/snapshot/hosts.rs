@@ -13,7 +13,8 @@ const NAME_MAX: usize = 253;
 /// A site and the names that it answers to.
 #[derive(Clone)]
 pub struct Host {
-    /// Names in lower case, without a port. `*.example.com` stands for each name with one label more.
+    /// Names in lower case, without a port. `*.example.com` stands for each name with one label
+    /// more.
     pub names: Vec<String>,
     /// It also answers to names that no host has, and to requests that name none.
     pub is_default: bool,
@@ -113,7 +114,8 @@ impl Hosts {
     }
 
     /// Returns the host that a request is for: by its exact name, else by a wildcard, else the
-    /// default. `authority` is `host[:port]` as the client sent it (RFC 9110 §7.2). Allocates nothing.
+    /// default. `authority` is `host[:port]` as the client sent it (RFC 9110 §7.2). Allocates
+    /// nothing.
     #[inline]
     #[must_use]
     pub fn find(&self, authority: Option<&[u8]>) -> Option<HostId> {
@@ -138,7 +140,8 @@ impl Hosts {
         if let Some(host) = exact(name) {
             return Some(host);
         }
-        // `a.example.com` is looked for as `*.example.com`, whose star takes the last byte of the label.
+        // `a.example.com` is looked for as `*.example.com`, whose star takes the last byte of the
+        // label.
         let dot = name.iter().position(|&byte| byte == b'.').filter(|&dot| dot > 0)?;
         name[dot - 1] = b'*';
         exact(&name[dot - 1..])

@@ -1,4 +1,5 @@
-//! A worker inside the test's process, on the real kernel and a given engine, and a client that speaks bytes.
+//! A worker inside the test's process, on the real kernel and a given engine, and a client that
+//! speaks bytes.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -39,8 +40,9 @@ macro_rules! on_every_engine {
     };
 }
 
-/// The same on the polled ring, for cases that count on nothing being done within a time: each such server has a kernel thread that
-/// watches, and many of them on few cores keep each other waiting. So there is one at a time.
+/// The same on the polled ring, for cases that count on nothing being done within a time: each such
+/// server has a kernel thread that watches, and many of them on few cores keep each other waiting.
+/// So there is one at a time.
 #[macro_export]
 macro_rules! on_the_polled_ring {
     ($($case:ident,)*) => {
@@ -336,8 +338,8 @@ pub fn answer_with_head(stream: &mut impl Read) -> (String, Vec<u8>) {
     (head, body)
 }
 
-/// Whoever does not read holds no buffer, and is left in peace as long as it may: more of them than there are buffers, and nobody
-/// is closed for the others.
+/// Whoever does not read holds no buffer, and is left in peace as long as it may: more of them than
+/// there are buffers, and nobody is closed for the others.
 pub fn slow_readers_hold_no_send_buffers<S: Read + Write>(
     engine: Engine,
     tls: bool,

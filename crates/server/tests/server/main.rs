@@ -1,6 +1,7 @@
 //! A worker on the real kernel and each engine, spoken to over real sockets.
 //!
-//! One program: the server is generic over its engine, so each program that starts one compiles all of it twice.
+//! One program: the server is generic over its engine, so each program that starts one compiles all
+//! of it twice.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -191,8 +191,8 @@ fn close_is_announced_and_done(engine: Engine) {
     }
 }
 
-/// Send buffers run out while clients do not read, and the kernel does not take a whole one: the others go on, the slowest
-/// readers are closed.
+/// Send buffers run out while clients do not read, and the kernel does not take a whole one: the
+/// others go on, the slowest readers are closed.
 fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
     let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
     let server = Server::narrow(engine, limits, false, BodyMemory::new(64 << 20, 8 << 20), 1);
@@ -224,7 +224,8 @@ fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<TcpStream> {
     readers
 }
 
-/// Memory for input runs out while clients do not finish their requests: those who hold most of it are closed.
+/// Memory for input runs out while clients do not finish their requests: those who hold most of it
+/// are closed.
 fn unfinished_requests_cannot_take_all_memory(engine: Engine) {
     let limits = Limits { connections: 64, stash: 128 << 10, head: Duration::from_secs(60), ..small() };
     let server = Server::plain(engine, limits);

@@ -1,4 +1,5 @@
-//! The table of requirements of RFC 9110 and 9111 through a server, each row as the bytes on the wire.
+//! The table of requirements of RFC 9110 and 9111 through a server, each row as the bytes on the
+//! wire.
 
 #[path = "../../../site/tests/semantics/mod.rs"]
 mod table;

@@ -25,7 +25,8 @@ crate::on_every_engine! {
     sites_are_found_by_the_host_that_is_named,
 }
 
-/// Names, lengths, and whether the file is the same in all sites. With [`budget`] the last one does not fit into memory.
+/// Names, lengths, and whether the file is the same in all sites. With [`budget`] the last one does
+/// not fit into memory.
 const FILES: [(&str, usize); 5] =
     [("tiny.txt", 90), ("page.html", 9_000), ("k70.bin", 70_000), ("k400.bin", 400_000), ("m2.bin", 2 << 20)];
 const SITES: usize = 4;
@@ -34,7 +35,8 @@ fn budget() -> BodyMemory {
     BodyMemory::new(8 << 20, 1 << 20)
 }
 
-/// The content of a file in one of the sites: no byte is equal to that of another site at the same place.
+/// The content of a file in one of the sites: no byte is equal to that of another site at the same
+/// place.
 fn body(site: usize, len: usize) -> Vec<u8> {
     (0..len).map(|i| ((i % 61) as u8) << 2 | site as u8).collect()
 }
@@ -106,8 +108,9 @@ fn connect(server: &Server, tls: bool) -> Box<dyn Stream> {
     }
 }
 
-/// 32 connections ask as fast as they can, some of them for several files at once, while another site is put up every
-/// 100 ms: for about two seconds, and as much longer as it takes until everybody has seen something.
+/// 32 connections ask as fast as they can, some of them for several files at once, while another
+/// site is put up every 100 ms: for about two seconds, and as much longer as it takes until
+/// everybody has seen something.
 fn under_load(engine: Engine, tls: bool) {
     const CONNECTIONS: usize = 32;
     const SWAPS: usize = 18;
@@ -158,7 +161,8 @@ fn under_load(engine: Engine, tls: bool) {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(is_enough(), "{answers:?} answers, {seen:?} of each site");
-    // Whoever waits for an answer gets it, so all of them have been given by now, and nobody holds an old site.
+    // Whoever waits for an answer gets it, so all of them have been given by now, and nobody holds
+    // an old site.
     eventually("old sites to go", || put_up.iter().filter(|site| site.strong_count() > 0).count() == 1);
     let on = FILES.iter().map(|(_, len)| *len as u64).sum::<u64>();
     assert!(memory.left() >= (8 << 20) - on, "more is counted than one site has: {} left", memory.left());
@@ -203,8 +207,8 @@ fn head(stream: &mut impl Read) -> usize {
     head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap()
 }
 
-/// A server with one file of that size, which is sent from the disk or from memory, and a slow connection that has begun to
-/// read it: its head and one byte.
+/// A server with one file of that size, which is sent from the disk or from memory, and a slow
+/// connection that has begun to read it: its head and one byte.
 fn begun(engine: Engine, from_disk: bool, tls: bool) -> (Server, Box<dyn Stream>, usize) {
     let (root, folders) = sites();
     let len = 12 << 20;
@@ -347,7 +351,8 @@ fn certificates_are_replaced_while_connections_go_on(engine: Engine) {
     assert_eq!(expected.0, 200);
     for _ in 0..3 {
         server.renew();
-        // A shard takes a change up at the end of its wait; until then the old certificate is shown.
+        // A shard takes a change up at the end of its wait; until then the old certificate is
+        // shown.
         eventually("the new certificate", || {
             let mut stream = server.connect_tls(version);
             stream.write_all(&get("/small.txt")).is_ok() && answer(&mut stream) == expected

@@ -176,7 +176,8 @@ fn a_reset_in_every_state_leaves_nothing_behind(engine: Engine) {
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
 }
 
-/// While an answer is on its way, an upload fills what may be put aside; its last record is cut just before its end.
+/// While an answer is on its way, an upload fills what may be put aside; its last record is cut
+/// just before its end.
 fn receiving_goes_on_wherever_a_record_is_cut(engine: Engine) {
     let server = Server::tls(engine, Limits { head: Duration::from_secs(20), ..small() });
     for cut in [1, 10, 100, 3000] {
@@ -219,7 +220,8 @@ fn key_updates_buy_no_time(engine: Engine) {
     }
 }
 
-/// Handshakes are still made while all buffers for bodies are taken, by readers whose sockets do not take a whole one.
+/// Handshakes are still made while all buffers for bodies are taken, by readers whose sockets do
+/// not take a whole one.
 fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     let limits = Limits { tx_buffers: 16, connections: 64, send: Duration::from_secs(60), ..small() };
     let server = Server::narrow(engine, limits, true, BodyMemory::new(0, 0), 1);
@@ -267,7 +269,8 @@ fn keys_are_changed_before_they_are_worn(engine: Engine) {
 fn keys_are_changed_within_a_body(engine: Engine) {
     for budget in [BodyMemory::new(64 << 20, 8 << 20), BodyMemory::new(0, 0)] {
         let server = Server::tls_with(engine, small(), budget, |tls| tls.seals_max = Some(60));
-        // Under so low a limit whatever is sent begins with the next key, also while the file is loaded: let it be there.
+        // Under so low a limit whatever is sent begins with the next key, also while the file is
+        // loaded: let it be there.
         let mut first = server.connect_tls(&TLS12);
         first.write_all(b"HEAD /m1.bin HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert!(first.read(&mut [0; 1000]).unwrap() > 100);
@@ -299,7 +302,8 @@ fn tls12_ends_before_its_key_is_worn(engine: Engine) {
         assert!(answers < 100, "the key is worn");
     }
     assert_eq!(stream.read(&mut [0]).unwrap(), 0, "close_notify");
-    // Two records are kept back, one was the handshake's, and the answer that says so is the first with fewer than 65,536 left.
+    // Two records are kept back, one was the handshake's, and the answer that says so is the first
+    // with fewer than 65,536 left.
     assert_eq!(answers, 99);
 }
 

@@ -54,7 +54,8 @@ impl Settings {
     /// loopback.
     ///
     /// # Errors
-    /// An address other than `localhost`'s, without a certificate: the local one is good for no other.
+    /// An address other than `localhost`'s, without a certificate: the local one is good for no
+    /// other.
     pub fn plan(&self) -> Result<Plan, Error> {
         let security = self.security();
         let port = self.default_port.unwrap_or(match security {

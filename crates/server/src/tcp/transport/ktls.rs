@@ -1,15 +1,16 @@
-//! A kernel that seals: when it is given the key, how it gets the next one, and when it has sent everything.
+//! A kernel that seals: when it is given the key, how it gets the next one, and when it has sent
+//! everything.
 //!
 //! ```text
-//!   handshake's last flight sent ──▶ TCP_ULP ──▶ TLS_TX ──▶ plain text goes out, a record ends with each send
-//!                                       │          │
-//!                                       └──────────┴── refused: sealing goes on here
+//!   last flight sent ──▶ TCP_ULP ──▶ TLS_TX ──▶ plain text goes out, one record for each send
+//!                           │          │
+//!                           └──────────┴── refused: sealing goes on here
 //! ```
 //!
-//! Nothing is sent between the offer of a key and the kernel's answer, so no nonce is used on both sides.
-//! A kernel reports a send as soon as the bytes are sealed, even if TCP had no room for the record, and
-//! drops such records at a shutdown or close. Before those it is asked until the peer has acknowledged
-//! everything.
+//! Nothing is sent between the offer of a key and the kernel's answer, so no nonce is used on both
+//! sides. A kernel reports a send as soon as the bytes are sealed, even if TCP had no room for the
+//! record, and drops such records at a shutdown or close. Before those it is asked until the peer
+//! has acknowledged everything.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,10 @@
 //! What carries a protocol: input and output of a connection, TLS, deadlines and the end.
 //!
-//! At any time a connection waits for exactly one thing ([`Waiting`](state::Waiting)). While that is not the peer's next
-//! bytes, what the peer sends is put aside ([`InputBuffer`](input::InputBuffer)) and, past a bound, no
-//! longer received: back-pressure by TCP. So there is at most one send in flight, answers leave in order,
-//! and a peer that does not read costs one send buffer and one input buffer at most.
+//! At any time a connection waits for exactly one thing ([`Waiting`](state::Waiting)). While that
+//! is not the peer's next bytes, what the peer sends is put aside
+//! ([`InputBuffer`](input::InputBuffer)) and, past a bound, no longer received: back-pressure by
+//! TCP. So there is at most one send in flight, answers leave in order, and a peer that does not
+//! read costs one send buffer and one input buffer at most.
 //!
 //! ```text
 //!                  ┌──────── bytes: records, requests, answers ────────┐
@@ -14,8 +15,8 @@
 //!              last answer sent ──▶ shutdown ──▶ PeerClose ──▶ closed
 //! ```
 //!
-//! Where the kernel seals ([`ktls`]) a connection also waits for it to take a key, and before the shutdown
-//! for it to have sent all that it has sealed.
+//! Where the kernel seals ([`ktls`]) a connection also waits for it to take a key, and before the
+//! shutdown for it to have sent all that it has sealed.
 
 mod close;
 mod handshake;

@@ -12,20 +12,28 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     length.filter(|_| !value.is_empty())
 }
 
-/// Whether an Expect field (RFC 9110 §10.1.1) waits for a 100.
+/// The expectation of a request (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expectation {
+    None,
+    /// The client waits for a 100 before it sends content.
+    Continue,
+}
+
+/// Returns the expectation in an Expect field; an empty one has none.
 ///
 /// # Errors
-/// 417 for any other expectation.
-pub(crate) fn expectation(value: &[u8]) -> Result<bool, Rejection> {
-    let mut waits = false;
-    for expectation in value.split(|&byte| byte == b',').map(trim).filter(|one| !one.is_empty()) {
-        if !expectation.eq_ignore_ascii_case(b"100-continue") {
+/// 417 for anything but `100-continue`.
+pub(crate) fn expectation(value: &[u8]) -> Result<Expectation, Rejection> {
+    let mut expectation = Expectation::None;
+    for one in value.split(|&byte| byte == b',').map(trim).filter(|one| !one.is_empty()) {
+        if !one.eq_ignore_ascii_case(b"100-continue") {
             return Err(Rejection::new(
                 Status::EXPECTATION_FAILED,
                 "the only expectation known is 100-continue",
             ));
         }
-        waits = true;
+        expectation = Expectation::Continue;
     }
-    Ok(waits)
+    Ok(expectation)
 }

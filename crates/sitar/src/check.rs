@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sitar_publish::check::{Findings, Place, Problem, Work, check_with};
+use sitar_publish::check::{Findings, Location, Problem, Work, check_with};
 use sitar_site::Options;
 
 use crate::error::{EXIT_PROBLEMS, Error, Printable};
@@ -121,7 +121,7 @@ fn json(findings: &Findings) -> String {
             let target = quoted(&problem.target);
             let _ = write!(text, ",\"target\":{target},\"times\":{times},\"pages\":{pages},\"places\":[");
             let _ = write!(text, "{{\"file\":{file},\"line\":{line}}}");
-            for Place { file, line } in &problem.others {
+            for Location { file, line } in &problem.others {
                 let _ = write!(text, ",{{\"file\":{},\"line\":{line}}}", quoted(file));
             }
             text.push(']');
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_target_of_several_links() {
         let mut grouped = findings();
-        let place = |file: &str, line| Place { file: file.to_owned(), line };
+        let place = |file: &str, line| Location { file: file.to_owned(), line };
         grouped.problems.truncate(1);
         let problem = &mut grouped.problems[0];
         (problem.target, problem.times, problem.pages) = ("/x".to_owned(), 3, 2);

@@ -3,7 +3,7 @@
 
 use super::{Framing, Rejection};
 use crate::chars::trim;
-use crate::framing::{content_length, expectation};
+use crate::framing::{Expectation, content_length, expectation};
 use crate::{Method, Status, Version};
 
 /// The content of Content-Length, Transfer-Encoding, Connection and Expect, read line by line.
@@ -98,7 +98,7 @@ impl Hop {
     }
 
     fn expect(&mut self, value: &[u8]) -> Result<(), Rejection> {
-        self.expect_continue |= expectation(value)?;
+        self.expect_continue |= expectation(value)? == Expectation::Continue;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Links with one target are one problem, however many pages have them.
 
-use super::{Findings, Kind, Place, Problem};
+use super::{Findings, Kind, Location, Problem};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl Groups {
         let last = known.others.last().map_or(&known.file, |place| &place.file);
         let is_new = *last != problem.file;
         known.pages += if is_new { problem.pages } else { problem.pages - 1 };
-        let first = Place { file: problem.file, line: problem.line };
+        let first = Location { file: problem.file, line: problem.line };
         let room = PLACES_MAX.saturating_sub(self.places);
         let before = known.others.len();
         known.others.extend(std::iter::once(first).chain(problem.others).take(room));

@@ -60,12 +60,12 @@ pub struct Problem {
     /// On how many pages.
     pub pages: usize,
     /// Further places, in order, as far as they are kept.
-    pub others: Vec<Place>,
+    pub others: Vec<Location>,
 }
 
 /// A line of a file of the site.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file, made printable.
     pub file: String,
     /// The line, counted from 1.

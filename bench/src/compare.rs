@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long = "case", value_name = "WORDS", value_parser = case)]
     cases: Vec<String>,
     /// A peer's program: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands
-    /// beside it
+    /// beside it; `sitar-before=…` compares an older sitar
     #[arg(long = "peer", value_name = "NAME=PATH")]
     peers: Vec<String>,
 }

@@ -45,18 +45,20 @@ impl Participant {
 }
 
 /// Peers by the name of their program. A peer that is given by its path is recognized by that name.
+/// An older sitar can be given too, to compare it with this tree in one run; none is looked for.
 const PEERS: &[(&str, Kind, &str)] = &[
     ("nginx", Kind::Nginx, "-v"),
     ("h2o", Kind::H2o, "--version"),
     ("lighttpd", Kind::Lighttpd, "-V"),
     ("static-web-server", Kind::StaticWebServer, "--version"),
+    (SITAR, Kind::Sitar { engine: "auto", memory: MEMORY }, "--version"),
 ];
 
 /// Returns the floor, sitar, and all peers that are given or installed; and the names of peers that
 /// are neither.
 ///
 /// `given` are `NAME=PATH`: `nginx=…` takes the place of the installed one, `nginx-1.31=…` stands
-/// beside it.
+/// beside it, and `sitar-before=…` beside this tree's.
 pub(crate) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, Vec<&'static str>)> {
     let program = target.join("release/sitar");
     if !program.is_file() {
@@ -83,7 +85,7 @@ pub(crate) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, 
     let given = given.iter().map(|text| read_peer(text)).collect::<Result<Vec<_>>>()?;
     let mut absent = Vec::new();
     for (name, kind, version) in PEERS {
-        if given.iter().any(|(given, _, _)| given == name) {
+        if *name == SITAR || given.iter().any(|(given, _, _)| given == name) {
             continue;
         }
         match found(name) {
@@ -105,8 +107,12 @@ pub(crate) fn all(target: &Path, given: &[String]) -> Result<(Vec<Participant>, 
 /// Reads `NAME=PATH`. Returns the name, the peer's place in the list, and the program.
 fn read_peer(text: &str) -> Result<(String, usize, PathBuf)> {
     let (name, path) = text.split_once('=').ok_or_else(|| format!("--peer {text}: not NAME=PATH"))?;
-    let is =
-        |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let is = |known: &str| {
+        name.strip_prefix(known).is_some_and(|rest| {
+            // This tree's has the name without more.
+            rest.starts_with('-') || (rest.is_empty() && known != SITAR)
+        })
+    };
     let peer = PEERS.iter().position(|(known, _, _)| is(known)).ok_or_else(|| {
         let known: Vec<&str> = PEERS.iter().map(|(known, _, _)| *known).collect();
         format!("--peer {name}: the name has to begin with one of {}", known.join(", "))
@@ -143,6 +149,8 @@ mod tests {
         assert_eq!(peer("static-web-server").unwrap(), Kind::StaticWebServer);
         assert!(peer("nginxes").is_err());
         assert!(peer("apache").is_err());
+        assert_eq!(peer("sitar-before").unwrap(), Kind::Sitar { engine: "auto", memory: MEMORY });
+        assert!(peer("sitar").is_err(), "that is this tree's");
         assert!(read_peer("nginx").is_err());
         assert!(read_peer("nginx=/no/such/program").is_err());
     }

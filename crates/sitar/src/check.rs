@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sitar_publish::check::{Findings, Location, Problem, Work, check_with};
-use sitar_site::Options;
+use sitar_site::{Options, Printable};
 
-use crate::error::{EXIT_PROBLEMS, Error, Printable};
+use crate::error::{EXIT_PROBLEMS, Error};
 use crate::output;
 
 /// The arguments of `sitar check`.

@@ -3,8 +3,10 @@
 //! One type for the whole command: what failed, why, and what to type next. It is always the
 //! operator's view; what a peer did wrong is answered on the connection and never ends up here.
 
+use sitar_site::Printable;
 use std::fmt::{self, Display, Write as _};
 use std::io::{IsTerminal, Write as _};
+use std::path::Path;
 
 /// A failure that ends the command with exit code 1.
 ///
@@ -87,21 +89,9 @@ pub fn warn(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "sitar: {}", Printable(sentence));
 }
 
-/// Shows foreign text with its control characters escaped: a file name must not be able to forge a
-/// line or drive the terminal.
-pub(crate) struct Printable<'a>(pub(crate) &'a str);
-
-impl Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
-        }
-        Ok(())
-    }
+/// Returns a path for a message, with its control characters escaped.
+pub(crate) fn printable(path: &Path) -> String {
+    Printable(&path.to_string_lossy()).to_string()
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::{Engine, Polling};
-use crate::error::Printable;
+use crate::error::printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
 use crate::watch::Watching;
 use sitar_publish::Unencoded;
 use sitar_server::TlsOffload;
+use sitar_site::Printable;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 10;
@@ -422,10 +423,6 @@ fn human(time: Duration) -> String {
 
 fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-fn printable(path: &Path) -> String {
-    Printable(&path.to_string_lossy()).to_string()
 }
 
 fn line(f: &mut fmt::Formatter<'_>, label: &str, value: &dyn Display) -> fmt::Result {

@@ -11,13 +11,14 @@ mod nss;
 mod system;
 mod tools;
 
+use sitar_site::Printable;
 use std::fmt::{self, Display};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::error::{Error, Printable};
+use crate::error::Error;
 use crate::identity;
 use crate::output;
 

@@ -65,6 +65,7 @@ pub use open::index::FileId;
 pub use open::live::Version;
 pub use open::opening::Options;
 pub use open::place::Place;
+pub use open::printable::Printable;
 pub use open::site::Site;
 pub use open::streamed::Streamed;
 pub use rules::{HeaderSet, RuleError, Rules, Shadowed};

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use sitar_site::Printable;
 
 use super::{Finding, Verdict};
-use crate::error::Printable;
 
 /// Version of the JSON's shape: a member that goes or changes its meaning raises it, one that comes
 /// does not.

@@ -1,13 +1,13 @@
 //! The summary of `sitar pack`: text for people, or JSON.
 
 use std::fmt::{self, Display, Write as _};
-use std::path::Path;
 
 use indicatif::HumanBytes;
 use sitar_publish::{Encodings, Packed};
+use sitar_site::Printable;
 
 use crate::cli::Pack;
-use crate::error::Printable;
+use crate::error::printable;
 
 /// Warnings that are printed; more are counted.
 const WARNINGS_MAX: usize = 20;
@@ -31,7 +31,7 @@ impl Display for Text<'_> {
         let Packed { files, bytes, archive, taken_over, replaced, fingerprinted, reused, too_large, .. } =
             *self.packed;
         let Packed { plain, fetched, .. } = *self.packed;
-        let (from, to) = (shown(&self.arguments.directory), shown(&self.arguments.output));
+        let (from, to) = (printable(&self.arguments.directory), printable(&self.arguments.output));
         writeln!(f, "packed {from} to {to}")?;
         line(f, "files", &format_args!("{files}, {}", HumanBytes(bytes)))?;
         line(f, "archive", &HumanBytes(archive))?;
@@ -79,10 +79,6 @@ impl Display for Text<'_> {
 
 fn line(f: &mut fmt::Formatter<'_>, label: &str, value: &dyn Display) -> fmt::Result {
     writeln!(f, "  {label:<8} {value}")
-}
-
-fn shown(path: &Path) -> String {
-    Printable(&path.to_string_lossy()).to_string()
 }
 
 fn percent(part: u64, whole: u64) -> u64 {

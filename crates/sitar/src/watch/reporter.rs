@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sitar_site::{OpenError, Site, Version};
 use time::OffsetDateTime;
 
-use crate::error::Printable;
+use crate::error::printable;
 
 /// At most one message in this time about changes that went well.
 const SAY_EVERY: Duration = Duration::from_secs(1);
@@ -109,11 +109,11 @@ impl Reporter {
 
     /// The time, the path, and what is served.
     fn stamp(&self, still: &str) -> String {
-        let path = self.path.to_string_lossy();
+        let path = printable(&self.path);
         let time = rfc_3339(SystemTime::now());
         match self.live.version {
-            Some(version) => format!("{time}, {}, {still}{version}", Printable(&path)),
-            None => format!("{time}, {}, {still}as at the start", Printable(&path)),
+            Some(version) => format!("{time}, {}, {still}{version}", path),
+            None => format!("{time}, {}, {still}as at the start", path),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{have, run_with, skip};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The counting library, and the file that it counts into.
@@ -47,19 +47,29 @@ impl Allocations {
         [("LD_PRELOAD", self.library.to_str().unwrap()), ("MALLOC_COUNT_FILE", self.file.to_str().unwrap())]
     }
 
-    /// Has `work` done until nothing has been allocated or freed meanwhile, ten times at most.
+    /// Has `work` done on `connections` until nothing has been allocated or freed meanwhile, ten
+    /// times at most.
     ///
-    /// What allocates with each request does so every time. But on a busy machine a connection may
-    /// be left alone for a second, in which case it folds its keys, and expands them again. So
-    /// there is no pause between one time and the next either.
-    pub(crate) fn assert_none(&self, what: &str, mut work: impl FnMut()) {
+    /// On a busy machine a connection may be left alone for a second, in which case it folds its
+    /// keys, and expands them again. So there is no pause between one time and the next, and a time
+    /// in which that happened is repeated. Nothing else may come beside it: no more is counted than
+    /// the connections' keys, once for each second.
+    pub(crate) fn assert_none(&self, connections: u64, what: &str, mut work: impl FnMut()) {
+        /// Two keys, each of them allocated and freed.
+        const KEYS: u64 = 4;
         let mut seen = vec![self.now()];
         for _ in 0..10 {
+            let start = Instant::now();
             work();
-            seen.push(self.now());
-            if seen[seen.len() - 2] == seen[seen.len() - 1] {
+            let (before, after) = (seen.last().unwrap(), self.now());
+            let calls = after.iter().sum::<u64>() - before.iter().sum::<u64>();
+            if calls == 0 {
                 return;
             }
+            let seconds = start.elapsed().as_secs() + 1;
+            seen.push(after);
+            let counters = Allocations::COUNTERS;
+            assert!(calls <= KEYS * connections * seconds, "{what}: in {seconds} s, {counters:?}: {seen:?}");
         }
         panic!("{what}: {:?}: {seen:?}", Allocations::COUNTERS);
     }

@@ -455,7 +455,7 @@ fn a_warm_request_allocates_nothing_and_calls_only_the_ring() {
         let mut load = Load::new(&server, 4, path, false);
         assert!(lab::tls_stat()["TlsTxSw"] >= sealed + 4, "the kernel seals these");
         load.send(100);
-        allocations.assert_none(path, || load.send(200));
+        allocations.assert_none(4, path, || load.send(200));
         // Apart, because perf takes its time to start, and connections that are idle for a second
         // fold their keys.
         let events = "raw_syscalls:sys_enter,syscalls:sys_enter_io_uring_enter";

@@ -2,9 +2,9 @@
 //! The server: connections, shards, timers and limits.
 //!
 //! A [`Worker`] runs shards. A shard is a thread with a ring, listening sockets of its own, a slab
-//! of connections, a timer wheel and a table of loaded files; shards share the site and the keys,
-//! and nothing else. The site can be replaced as a whole ([`Worker::swap`]). A connection is a
-//! state machine without I/O of its own: events go in, at most one send comes out.
+//! of connections, a timer wheel and a table of loaded files. Shards share the [`Snapshot`] that
+//! they serve from, and nothing else. It can be replaced as a whole ([`Worker::change`]). A
+//! connection is a state machine without I/O of its own: events go in, at most one send comes out.
 //!
 //! No peer can make anything grow: connections, buffers and what is kept of unfinished input have
 //! limits ([`Limits`]), each wait has a deadline that the peer cannot move, and while an answer is

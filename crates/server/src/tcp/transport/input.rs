@@ -1,8 +1,8 @@
 //! Counted memory for input that has to wait.
 //!
-//! Receive slots go back to the ring within the wake-up that filled them (sitar-io's I8), so what
-//! is not a whole record or a whole request yet, or cannot be answered yet, is copied here. All of
-//! it is counted against one limit, and each connection against its own.
+//! Receive slots go back to the ring within the wake-up that filled them (I8), so what is not a
+//! whole record or a whole request yet, or cannot be answered yet, is copied here. All of it is
+//! counted against one limit, and each connection against its own.
 
 use crate::close::{Close, PeerFault};
 

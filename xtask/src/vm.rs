@@ -22,7 +22,7 @@ use crate::ci::programs;
 use crate::program::{on_path, release};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -43,7 +43,8 @@ const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [--suite io|lab] [--test
   --suite io|lab  the tests of sitar-io, or those of tests/lab.rs; both without it
   --test NAME     in the lab, another module of tests/
   --script FILE   in the lab, a shell script in place of tests; the program is `sitar`
-  --dev           in the lab, the program of the dev profile, which is built sooner";
+  --dev           in the lab, the program of the dev profile, which is built sooner
+  -- NAME         only the tests with NAME in their names; libtest's options go here, too";
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,11 +131,34 @@ pub(crate) fn lab(
     let mut guest = guest(root, series, kernel)?;
     guest.program(program, "tests/program")?;
     with_clients(root, &mut guest, dev)?;
-    let arguments = quoted(&[&[format!("{module}::")], arguments].concat());
+    let arguments = quoted(&narrowed(program, module, arguments)?);
     let run = format!("/tests/program {arguments}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code\n");
     // One test at a time: emulated cores are slow, and the tests' deadlines are not.
     // `--test-threads` overrules it.
     guest.boot(kernel, &format!("{ONE_AT_A_TIME}{INSIDE}{run}"))
+}
+
+/// Returns arguments with which the test program runs the tests of a module that `arguments`
+/// select, and no others. libtest runs each test that any filter matches, so the module cannot be
+/// one more filter: the program lists the tests here, and the guest gets their names.
+fn narrowed(program: &Path, module: &str, arguments: &[String]) -> Result<Vec<String>> {
+    let listed = Command::new(program).args(arguments).arg("--list").stderr(Stdio::inherit()).output()?;
+    if !listed.status.success() {
+        return Err("the test program does not list its tests".into());
+    }
+    let names = listed_in(module, &String::from_utf8(listed.stdout)?);
+    if names.is_empty() {
+        return Err(format!("`{}` selects no test of {module}::", arguments.join(" ")).into());
+    }
+    // Given twice, libtest refuses it.
+    let exact = (!arguments.iter().any(|argument| argument == "--exact")).then(|| "--exact".to_owned());
+    Ok(arguments.iter().cloned().chain(exact).chain(names).collect())
+}
+
+/// Returns the names of a module's tests in what libtest prints for `--list`.
+fn listed_in(module: &str, list: &str) -> Vec<String> {
+    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    names.filter(|name| name.starts_with(&format!("{module}::"))).map(str::to_owned).collect()
 }
 
 fn guest(root: &Path, series: &str, kernel: &Kernel) -> Result<Guest> {
@@ -298,6 +322,13 @@ mod tests {
         for line in ["5.10", "--suite", "--suite tls", "--test", "--fast"] {
             assert_eq!(parsed(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn only_tests_of_the_module_are_taken_from_a_list() {
+        let list = "clients::lab::a: test\nlab::b: test\nlab::sealer::c: test\nlab::d: benchmark\nlabels::e: test\n\n3 tests, 1 benchmark\n";
+        assert_eq!(listed_in("lab", list), ["lab::b", "lab::sealer::c"]);
+        assert!(listed_in("none", list).is_empty());
     }
 
     #[test]

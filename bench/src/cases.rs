@@ -190,12 +190,23 @@ pub(crate) const TARGETS: &[Target] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn cases_have_names_of_their_own() {
         let names: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
         assert_eq!(names.len(), CASES.len());
+    }
+
+    #[test]
+    fn each_file_is_made_by_cases_of_one_length() {
+        let mut made = BTreeMap::new();
+        for case in CASES.iter().filter(|case| case.status == 200) {
+            assert_eq!(*made.entry(case.file).or_insert(case.length), case.length, "{}", case.name);
+        }
+        for case in CASES.iter().filter(|case| case.status < 400) {
+            assert!(made.contains_key(case.file), "no case of status 200 makes the file of {}", case.name);
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn fetch(server: &Server, originals: &Path, paths: &[PathBuf], connections: usiz
     });
 }
 
-/// The same by HTTP/2, so many files at a time.
+/// The same by HTTP/2, `streams` files at a time on each connection.
 fn fetch_by_streams(
     server: &Server,
     originals: &Path,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Small enough that a test can fill the table; see the limits in the environment below.
 const TABLE: usize = 256;
-/// At most so many connections at a time, so that the table is never the reason why one fails.
+/// Connections at a time: few enough that the table is never the reason why one fails.
 const WAVE: usize = 200;
 const WAVES: usize = 25;
 const _: () = assert!(WAVE * WAVES >= 5_000 && WAVE < TABLE);
@@ -31,7 +31,7 @@ enum State {
 /// How it ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// FIN, and nobody reads any more.
+    /// FIN, and no more reads.
     Close,
     /// RST.
     Reset,
@@ -117,8 +117,8 @@ fn a_full_table_is_no_deaf_server() {
     eventually("every slot to come back", || everything_is_free(&server, &config));
 }
 
-/// Brings a connection to where it shall end. Only the socket is kept: what TLS knows on this side
-/// is not needed.
+/// Brings a connection to the state in which it will end. Only the socket is kept: what TLS knows
+/// on this side is not needed.
 fn reach(state: State, server: &Server, config: &Arc<ClientConfig>) -> TcpStream {
     let connect =
         || Client::open(config, server.address()).unwrap_or_else(|error| panic!("{state:?}: {error}"));

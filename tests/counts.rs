@@ -105,8 +105,8 @@ fn requests_on_streams_share_their_system_calls() {
     assert!(each <= 0.1, "{each} calls per request");
 
     // Whatever the timing: what a connection asks for at a time comes in one record, which takes
-    // one call to wait for, and is answered in three buffers, which take one call each when nobody
-    // else has anything to say.
+    // one call to wait for, and is answered in three buffers, which take one call each when no
+    // other connection has anything to say.
     let few = Calls::of(&server, || load.send(5)).unwrap();
     let many = Calls::of(&server, || load.send(45)).unwrap();
     println!("5 rounds: {few:?}\n45 rounds: {many:?}");

@@ -60,7 +60,7 @@ fn kernel_tls_is_found_exactly_where_the_kernel_names_it() {
 #[test]
 fn limits_and_taken_ports_are_seen() {
     let home = TempDir::new().unwrap();
-    // Whoever has it, it is taken.
+    // By this test or by another program: the port is taken.
     let _taken = TcpListener::bind("127.0.0.1:8443");
     let mut few = Command::new("sh");
     few.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""]);

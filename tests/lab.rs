@@ -15,8 +15,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A user that may nothing.
-const NOBODY: u32 = 65_534;
+/// A user without any privilege.
+const UNPRIVILEGED: u32 = 65_534;
 
 /// Versions of TLS and of HTTP, as curl's options name them.
 const CONVERSATIONS: [(&str, &str); 4] =
@@ -29,7 +29,7 @@ fn curl_and_openssl_and_wrk_are_served_there() {
     }
     let site = Site::small();
     let server = Server::start([site.path()]);
-    // The engine of a kernel that can do everything; what it says is for whoever reads the output.
+    // The engine of a kernel that can do everything; the line is for a reader of this output.
     assert!(server.said().contains("\n  engine   io_uring"), "{}", server.said());
     for (version, protocol) in CONVERSATIONS {
         let mut curl = Command::new("curl");
@@ -142,7 +142,7 @@ fn the_doctor_tells_a_user_to_load_the_module() {
     let home = TempDir::new().unwrap();
     let as_nobody = || {
         let mut command = sitar(home.path());
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         command
     };
     assert_eq!(finding(&doctor(&mut as_nobody()), "kernel_tls").0, "ok");

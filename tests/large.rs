@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const GIB: u64 = 1 << 30;
 const END: &[u8] = b"the very end";
 
-/// A file of so many zeros, with a few bytes at its end.
+/// Makes a file of `len` zeros, with a few bytes at its end.
 fn sparse(path: &Path, len: u64) {
     let file = File::create(path).unwrap();
     file.set_len(len).unwrap();

@@ -1,4 +1,4 @@
-//! Sites that change while they are served: what clients see, and what the operator is told.
+//! Sites that change while they are served: what clients see, and what the operator reads.
 
 mod versions;
 
@@ -131,7 +131,7 @@ fn an_archive_is_replaced_by_a_rename() {
     let server = Server::start([&site]);
     let mut visitor = Visitor::new(&server);
     assert_eq!(visitor.get("/"), (200, "first".to_owned()));
-    // A cut archive takes nobody's place, however it came there.
+    // A cut archive takes no site's place, however it came there.
     fs::write(folder.path().join("cut.tar"), &next[..next.len() / 2]).unwrap();
     fs::rename(folder.path().join("cut.tar"), &site).unwrap();
     eventually("the complaint", || server.said().contains("the one before still is: "));

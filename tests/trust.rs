@@ -15,7 +15,7 @@ use std::process::Command;
 use std::str::FromStr;
 use tempfile::TempDir;
 
-/// Another user: nobody, as most distributions number it.
+/// Another user: `nobody`, as most distributions number it.
 const OTHER: u32 = 65_534;
 
 fn is_root() -> bool {

@@ -304,7 +304,8 @@ impl Client {
     }
 }
 
-/// A load of fixed size on connections that stay open, so many streams at a time on each.
+/// A load of fixed size on connections that stay open, with a fixed number of streams at a time on
+/// each.
 pub(crate) struct Load {
     clients: Vec<Client>,
     streams: usize,
@@ -341,8 +342,8 @@ impl Load {
         self.clients.len() * self.streams
     }
 
-    /// So many rounds: on each connection, from a thread of its own, a request on each stream, and
-    /// all answers.
+    /// Sends `rounds` times, on each connection from a thread of its own, a request on each stream,
+    /// and reads all answers.
     pub(crate) fn send(&mut self, rounds: usize) {
         let fields: Vec<(&str, &str)> =
             self.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -1,4 +1,4 @@
-//! A load of fixed size: so many requests on connections that stay open.
+//! A load of fixed size: a given number of requests on connections that stay open.
 
 use super::client::{Client, config};
 use super::{Server, eventually, signal};
@@ -30,8 +30,8 @@ impl Load {
         load
     }
 
-    /// Sends so many requests, shared evenly by the connections, each connection from a thread of
-    /// its own.
+    /// Sends the requests, shared evenly by the connections, each connection from a thread of its
+    /// own.
     pub(crate) fn send(&mut self, requests: usize) {
         let each = requests / self.clients.len();
         assert_eq!(each * self.clients.len(), requests, "an uneven load");
@@ -51,7 +51,7 @@ impl Load {
     }
 
     /// Sends one request on each connection while the server is stopped, lets it go on, and reads
-    /// the answers; so many times.
+    /// the answers; `rounds` times.
     ///
     /// What the server finds when it wakes is then the same on every machine: all of them.
     pub(crate) fn together(&mut self, server: &Server, rounds: usize) {

@@ -343,7 +343,8 @@ fn collect(from: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
     });
 }
 
-/// Waits for the first `http(s)://HOST:PORT/` in the output; whatever the host is called, it is 127.0.0.1.
+/// Waits for the first `http(s)://HOST:PORT/` in the output; whatever the host is called, it is
+/// 127.0.0.1.
 fn announced(child: &mut Child, said: &Mutex<String>) -> (&'static str, SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -36,7 +36,7 @@ pub(crate) fn counted(pid: u32, events: &str, work: impl FnOnce()) -> Option<BTr
         signal(perf.id(), rustix::process::Signal::INT);
     }
     perf.wait().unwrap();
-    // Wakes the thread that reads acknowledgements, which then finds nobody listening and ends.
+    // Wakes the thread that reads acknowledgements, which then finds its channel closed and ends.
     drop(acks);
     both(&ack).write_all(b"\n").unwrap();
     started.then(|| read_counts(&std::fs::read_to_string(&out).unwrap()))

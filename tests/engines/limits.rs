@@ -227,7 +227,7 @@ fn connections_fit_into_the_limit_on_open_files() {
         );
         eventually("the warning", || server.said().contains(&expected));
         answers(&server);
-        // All of them at a time; nobody reads before all have asked.
+        // All of them at a time; none reads before all have asked.
         let mut readers: Vec<TcpStream> = (0..12)
             .map(|name| {
                 let mut stream = TcpStream::connect(server.address()).unwrap();

@@ -39,8 +39,8 @@ fn serve(site: &Site, sealer: &str) -> Server {
     Server::start([site.path().to_str().unwrap(), "--tls", sealer])
 }
 
-/// Waits until the kernel seals for nobody any more: every connection's end has been reached on
-/// both sides.
+/// Waits until the kernel seals for no connection any more: every connection's end has been reached
+/// on both sides.
 fn wait_until_all_are_closed() {
     wait_until_closed_within(PATIENCE);
 }
@@ -99,7 +99,7 @@ fn each_connection_of_tls_1_3_is_the_kernels_and_none_of_tls_1_2() {
             wrk.contains(" requests in ") && !wrk.contains("Non-2xx") && !wrk.contains("Socket errors");
         assert!(fine, "{wrk}");
     });
-    // The first of its connections only looks whether somebody is there, and never speaks.
+    // The first of its connections only looks whether the port is open, and never speaks.
     assert!(matches!(rise.get("TlsTxSw"), Some(4 | 5)), "{rise:?}");
     wait_until_all_are_closed();
 }
@@ -184,7 +184,7 @@ impl Dialogue {
     }
 }
 
-/// A file of 64 MiB whose content at each place is known without making it anew.
+/// A file of 64 MiB whose content at each place is known without making it again.
 struct Large {
     block: Vec<u8>,
     len: usize,
@@ -422,7 +422,7 @@ fn slow_client(config: &Arc<ClientConfig>, server: &Server) -> Client {
 }
 
 /// A browser's way to leave: close_notify, and a closed socket, which answers the server's own
-/// close_notify with a reset. Nobody will ever acknowledge that.
+/// close_notify with a reset. That will never be acknowledged.
 #[test]
 fn a_client_that_is_gone_is_not_waited_for() {
     if !has_sealer() {

@@ -54,8 +54,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     });
     let (to_lab, lab_program) = mpsc::channel::<PathBuf>();
     let (to_others, libraries) = mpsc::channel::<Vec<String>>();
-    // Where somebody works, cargo would compile everything again whenever it is called without
-    // them.
+    // In a folder that is worked in, cargo would compile everything again whenever it is called
+    // without them.
     let shares = std::env::var_os(INCREMENTAL).is_some_and(|value| value == "0");
     let mut from_outside = Err(String::from("the step before panicked"));
     report.side_by_side(
@@ -93,7 +93,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             lane.step("lab test", || match vm::lab_program(root, &config) {
                 Ok(program) => match to_lab.send(program) {
                     Ok(()) => Outcome::Passed,
-                    Err(_) => failed("nobody waits for it"),
+                    Err(_) => failed("the lane that runs it has ended"),
                 },
                 Err(error) => failed(error.to_string()),
             });
@@ -148,8 +148,8 @@ const TARGETS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
 /// Cargo's own variable.
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
 
-/// Whether something has been compiled here that a later compilation can go on from: somebody works
-/// in this folder.
+/// Whether something has been compiled here that a later compilation can go on from, because this
+/// folder is worked in.
 fn is_incremental(root: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(target(root).join("debug/incremental")) else { return false };
     // What is running now has been compiled in any case.
@@ -157,7 +157,7 @@ fn is_incremental(root: &Path) -> bool {
 }
 
 /// From a clean checkout: what would let later compilations be quicker makes this one slower, and
-/// nobody waits for later ones.
+/// there are no later ones.
 fn again_without_increments(root: &Path) -> ExitCode {
     let this = std::env::current_exe()
         .and_then(|this| Command::new(this).arg("ci").env(INCREMENTAL, "0").current_dir(root).status());

@@ -20,7 +20,7 @@
 //! let mut peer = world.connect(Key(7));
 //! peer.write_all(b"hello")?;
 //! ring.wait(None)?;
-//! let Some(Event::Accepted { conn, .. }) = ring.next() else { panic!("nobody came") };
+//! let Some(Event::Accepted { conn, .. }) = ring.next() else { panic!("no connection came") };
 //! let _ = ring.recv(&conn);
 //! ring.wait(None)?;
 //! let Some(Event::Recv { buf, .. }) = ring.next() else { panic!("nothing came") };

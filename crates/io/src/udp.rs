@@ -304,7 +304,7 @@ mod tests {
         slot[..4].fill(0xff);
         assert!(Head::read(&slot).is_some(), "a name longer than its room is cut");
         slot[..4].fill(0);
-        assert_eq!(Head::read(&slot), None, "nobody sent it");
+        assert_eq!(Head::read(&slot), None, "it was never sent");
     }
 
     /// A datagram is whole all the same, unless it may be several.

@@ -362,7 +362,7 @@ impl Sealed for Uring {
             Question::Open => {
                 let number = RawFd::try_from(number).ok()?;
                 // SAFETY: the kernel has made this descriptor for an open of this ring and says so
-                // in its completion, of which the op table lets one through. Nobody else knows the
+                // in its completion, of which the op table lets one through. Nothing else knows the
                 // number. (A kernel that names a stranger's descriptor cannot be guarded against:
                 // it is what gives descriptors their meaning.)
                 let fd = unsafe { OwnedFd::from_raw_fd(number) };

@@ -389,7 +389,7 @@ fn a_server_dropped_in_flight_closes_its_connections() {
     if client.read_to_end(&mut got).is_ok() {
         assert!(b"hello".starts_with(&got));
     }
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).is_err(), "the port is closed");
 }
 
 /// Every way of doing it finds every byte (the example checks that), and says what it took.

@@ -32,11 +32,11 @@ impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Incident::Restarted { shard, why } => {
-                write!(f, "shard {shard} failed and is started anew; its connections are lost: {why}")
+                write!(f, "shard {shard} failed and is started again; its connections are lost: {why}")
             }
             Incident::Unreadable { name, why, is_last } => {
                 write!(f, "'{name}' cannot be read and is answered with 500: {why}")?;
-                if *is_last { f.write_str("; further ones are not told of") } else { Ok(()) }
+                if *is_last { f.write_str("; further ones are not reported") } else { Ok(()) }
             }
         }
     }

@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender;
 const PACKAGES: [&str; 4] = ["aws-lc-sys", "libdeflate-sys", "ring", "zstd-sys"];
 
 /// Runs `cargo` with these arguments for a build. As soon as the libraries are there, sends
-/// arguments for those builds that shall use them.
+/// arguments for the builds that will use them.
 pub(crate) fn build(root: &Path, arguments: &[&str], to_others: &Sender<Vec<String>>) -> Outcome {
     let (host, mut missing) = match (metadata::host(), metadata::load(root)) {
         (Ok(host), Ok(metadata)) => (host, metadata.links),

@@ -99,7 +99,7 @@ impl Program {
         // In one piece, since others end at the same time.
         let text =
             [format!("     Ran {}\n", self.path.display()).as_bytes(), &done.stdout, &done.stderr].concat();
-        // Whoever reads it may have gone; the verdict stands.
+        // Its reader may have gone; the verdict stands.
         let _ = std::io::stdout().lock().write_all(&text);
         tests
     }

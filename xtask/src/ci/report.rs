@@ -16,7 +16,7 @@ type Step = (&'static str, Duration, Outcome);
 
 fn timed(name: &'static str, action: impl FnOnce() -> Outcome) -> Step {
     let start = Instant::now();
-    // What the others have found is told all the same.
+    // The findings of the others are reported all the same.
     let outcome = catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|_| failed("it panicked"));
     (name, start.elapsed(), outcome)
 }

@@ -145,7 +145,7 @@ impl Guest {
                         folders.push(path);
                     }
                 } else if let Some(module) = name.strip_suffix(".py") {
-                    // Compiled, in the source's place: beside it, Python would compile anew, since
+                    // Compiled, in the source's place: beside it, Python would compile again, since
                     // the disk keeps no times.
                     let compiled = folder.join("__pycache__").join(format!("{module}.{version}.pyc"));
                     let from = if compiled.is_file() { &compiled } else { &path };
@@ -261,7 +261,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(900);
 /// Lines of the console of a guest that died.
 const LAST_LINES: usize = 20;
 
-/// No defence against what nobody does in there, and no self-tests of ciphers: both cost an
+/// No mitigations, which an emulator has no use for, and no self-tests of ciphers: both cost an
 /// emulated boot seconds.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on \
                                 cryptomgr.notests tsc=reliable rcupdate.rcu_expedited=1 audit=0";

@@ -27,7 +27,7 @@ fn in_flight_streams_finish() {
     // then with the last stream.
     assert_eq!(lab.sent(), [goaway(3)]);
     assert!(!lab.connection.is_done());
-    // Whoever goes on all the same is not answered, and does no harm.
+    // A client that goes on all the same is not answered, and does no harm.
     let adds = [GET, b"\x40\x01n\x01v"].concat();
     lab.feed(
         &[frame(HEADERS, END_HEADERS, 5, &adds), frame(DATA, END_STREAM, 5, b"x"), reset(5, 8)].concat(),

@@ -1,4 +1,4 @@
-//! Whoever makes work that leads nowhere is disconnected (RFC 9113 §10.5), and who does not is not.
+//! A client that makes work that leads nowhere is disconnected (RFC 9113 §10.5), and no other is.
 
 use crate::lab::*;
 use sitar_http::h2::{ErrorCode, Flood, Limits};

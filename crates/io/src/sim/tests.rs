@@ -253,7 +253,7 @@ fn a_full_table_loses_the_newcomer_as_the_kernel_does() {
 }
 
 /// I3: an operation that never ends. The drop gives up after its five seconds and leaks, so that a
-/// late kernel would still write into memory that is nobody else's.
+/// late kernel would still write into memory that was not freed.
 #[test]
 fn a_ring_that_cannot_drain_leaks() {
     let mut b = Bench::new(Faults::none());

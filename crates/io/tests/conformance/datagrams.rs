@@ -155,7 +155,7 @@ pub(crate) fn what_the_kernel_does_not_cut_or_send_is_an_error<E: Setup>() {
 }
 
 /// Datagrams that left in one send arrive in one event where the kernel coalesces (GRO), and each
-/// is told apart.
+/// keeps its own bounds.
 pub(crate) fn datagrams_may_arrive_together<E: Setup>() {
     let mut b = Bench::<E>::new(Config { rx_len: COALESCED_MAX as u32, ..CONFIG });
     let udp = socket(&mut b, true);

@@ -91,7 +91,7 @@ pub(crate) fn receiving_stops_on_request_and_starts_again<E: Setup>() {
     b.ring.stop_recv(&conn);
     assert!(matches!(b.event(), Event::RecvEnded { key: Key(1), end: RecvEnd::Stopped }));
     client.write_all(b"later").unwrap();
-    assert!(b.event_within(50).is_none(), "nobody asked");
+    assert!(b.event_within(50).is_none(), "it was not asked for");
     b.ring.recv(&conn).unwrap();
     assert_eq!(b.recv(1), b"later");
 }
@@ -162,7 +162,7 @@ pub(crate) fn bytes_before_the_end_are_not_lost<E: Setup>() {
         let bytes: Vec<u8> = (0..1000_u32).map(|i| (i % 247) as u8).collect();
         client.write_all(&bytes).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        assert!(b.event_within(5).is_none(), "nobody asked");
+        assert!(b.event_within(5).is_none(), "it was not asked for");
         b.ring.recv(&conn).unwrap();
         let mut got = Vec::new();
         while got.len() < 1000 {
@@ -509,7 +509,7 @@ pub(crate) fn options_are_set_and_a_record_needs_a_kernel_that_seals<E: Setup>()
     let record = b.tx(b"secret");
     b.ring.send(&conn, SendBuf::Record(21, record), 0).unwrap();
     let (buf, result) = b.sent(3);
-    assert_eq!((buf.len(), result), (6, Err(Errno::OPNOTSUPP)), "nobody seals it");
+    assert_eq!((buf.len(), result), (6, Err(Errno::OPNOTSUPP)), "nothing seals it");
     drop(buf);
     let wrong = TlsTx::tls13(TlsCipher::Aes128Gcm, &[1; 16], &[2; 12], 3).unwrap();
     if !b.ring.has_set_opt() {

@@ -161,7 +161,7 @@ fn run(seed: u64) -> Result<(Answers, bool), String> {
                     other => return Err(format!("{other:?}")),
                 },
                 Event::Woken => {}
-                other => return Err(format!("{other:?}, which nobody asked for")),
+                other => return Err(format!("{other:?}, which was not asked for")),
             }
         }
     }

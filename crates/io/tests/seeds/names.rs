@@ -172,7 +172,7 @@ fn run(seed: u64, dir: &File, world: &World) -> Result<Tally, String> {
                     }
                 }
                 Event::Woken => {}
-                other => return Err(format!("{other:?}, which nobody asked for")),
+                other => return Err(format!("{other:?}, which was not asked for")),
             }
         }
     }

@@ -230,7 +230,7 @@ impl Program {
             | Event::OptSet { .. }
             | Event::Unacked { .. }
             | Event::Woken => {}
-            other => self.failure = Some(format!("{other:?}, which nobody asked for")),
+            other => self.failure = Some(format!("{other:?}, which was not asked for")),
         }
     }
 

@@ -125,7 +125,7 @@ impl fmt::Display for PackError {
             PackFault::Changed => {
                 write!(
                     f,
-                    "'{}' was changed while it was read; pack again when nobody writes to it",
+                    "'{}' was changed while it was read; pack again when no program writes to it",
                     self.name
                 )
             }

@@ -329,8 +329,8 @@ impl<E: Engine> Shard<E> {
         is_over
     }
 
-    /// Tells connections to finish, once all listeners are closed: a client that is told to go
-    /// finds no listener of this server to come back to.
+    /// Tells connections to finish, once all listeners are closed: a client that has to go finds
+    /// no listener of this server to come back to.
     fn begin_drain(&mut self) {
         if self.acceptors.are_open() {
             return;

@@ -69,7 +69,7 @@ pub(super) struct Ask {
     pub(super) method: &'static str,
     pub(super) path: String,
     pub(super) fields: Vec<(&'static str, String)>,
-    /// A body that nobody wants.
+    /// A body that the server has no use for.
     pub(super) content: Option<Vec<u8>>,
     pub(super) expected: Expected,
 }

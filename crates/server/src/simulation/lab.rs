@@ -72,7 +72,7 @@ pub(super) struct Report {
 pub(super) enum Weather {
     /// Faults by the seed, and peers that break off.
     Rough,
-    /// No faults, peers that stay, room for all of them: nobody may be left without an answer.
+    /// No faults, peers that stay, room for all of them: each has to get its answers.
     Calm,
     /// The same with sockets that hold 2 KiB at most, so that records wait for room; TLS, with a
     /// kernel that seals.

@@ -85,7 +85,7 @@ pub(super) struct Peer {
     rest: Duration,
     /// It stopped reading although there may have been more.
     sated: bool,
-    /// Breaks off when so many bytes have been read.
+    /// Bytes read until it breaks off.
     breaks_at: Option<usize>,
     read: usize,
     half_closes: bool,
@@ -148,7 +148,8 @@ impl Peer {
             inbox: Vec::new(),
             expected: VecDeque::new(),
             announced: None,
-            // Slower than the server has patience for, some of them, unless all shall be answered.
+            // Slower than the server has patience for, some of them, unless all have to be
+            // answered.
             appetite: [1 << 20, 5000, 700, 50][rng.below(if stays { 2 } else { 4 })],
             rest: Duration::from_millis([0, 0, 1, 300][rng.below(if stays { 3 } else { 4 })]),
             sated: false,
@@ -209,7 +210,7 @@ impl Peer {
         let missing =
             self.expected.len() + self.requests.len() + self.streams.as_ref().map_or(0, Streams::missing);
         if missing > 0 {
-            // (Into the trace, for whoever wonders why.)
+            // Into the trace, as a hint to the cause.
             world.note("lost", missing as u64);
             tally.lost += 1;
         } else if let (true, true, Some(tls)) = (self.awaits_end, self.has_ended, &mut self.tls) {
@@ -365,7 +366,7 @@ impl Peer {
             let status: u16 = head[9..12].parse().unwrap();
             let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
             let expected =
-                self.expected.front().unwrap_or_else(|| panic!("an answer that nobody asked for: {head}"));
+                self.expected.front().unwrap_or_else(|| panic!("an answer that was not asked for: {head}"));
             let length: usize = match field("Content-Length: ") {
                 Some(length) if !expected.head_only => length.parse().unwrap(),
                 _ => 0,

@@ -70,8 +70,8 @@ pub(super) struct Streams {
     failed: bool,
     /// None of that may happen.
     calm: bool,
-    /// Odd things that are still done between requests; so few that nobody may take them for a
-    /// flood.
+    /// Odd things that are still done between requests; so few that they must not be
+    /// taken for a flood.
     oddities: usize,
     /// Whether streams' windows have been changed under way, so that what is on its way may exceed
     /// them.
@@ -316,7 +316,7 @@ impl Streams {
         if self.reset.contains(&stream) {
             return;
         }
-        let open = self.open.get_mut(&stream).expect("a head that nobody waits for");
+        let open = self.open.get_mut(&stream).expect("a head of no open stream");
         assert!(open.body.is_none(), "two heads");
         // As text with the names that HTTP/1 would have.
         let mut text = String::new();
@@ -351,7 +351,7 @@ impl Streams {
         if self.reset.contains(&stream) {
             return;
         }
-        let open = self.open.get_mut(&stream).expect("content that nobody waits for");
+        let open = self.open.get_mut(&stream).expect("content of no open stream");
         open.window -= payload.len() as i64;
         assert!(self.changed || open.window >= 0, "more than the stream's window");
         assert!(!open.expected.head_only, "content in answer to HEAD");
@@ -369,7 +369,7 @@ impl Streams {
     fn on_end(&mut self, stream: u32, out: &mut VecDeque<u8>, tally: &mut Tally) {
         let open = self.open.remove(&stream).expect("it was there");
         if !open.said {
-            // Nobody wants the rest.
+            // The rest is of no use.
             self.reset.push(stream);
             frame(out, RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
         }

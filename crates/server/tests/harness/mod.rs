@@ -130,7 +130,7 @@ impl Server {
         Server::over(engine, limits, tls, budget, example)
     }
 
-    /// The same with sockets that take so many bytes at a time.
+    /// The same with sockets that take at most `bytes` at a time.
     pub fn narrow(engine: Engine, limits: Limits, tls: bool, budget: BodyMemory, bytes: usize) -> Server {
         let directory = new_directory(example);
         Server::serve(engine, limits, own(tls), budget, directory, SystemTime::now, Some(bytes))
@@ -197,7 +197,8 @@ impl Server {
         };
         let hooks = Hooks {
             clock: Arc::new(move || {
-                // Others ask for the time, too: the helper thread, and whoever changes sites.
+                // Others ask for the time, too: the helper thread, and the thread that changes
+                // sites.
                 if std::thread::current().name() == Some("sitar-0") {
                     let due = due.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
                     assert!(due.is_err(), "a panic on request");
@@ -338,8 +339,8 @@ pub fn answer_with_head(stream: &mut impl Read) -> (String, Vec<u8>) {
     (head, body)
 }
 
-/// Whoever does not read holds no buffer, and is left in peace as long as it may: more of them than
-/// there are buffers, and nobody is closed for the others.
+/// A client that does not read holds no buffer, and is left in peace until its time is over: there
+/// are more of them than buffers, and none is closed for the others.
 pub fn slow_readers_hold_no_send_buffers<S: Read + Write>(
     engine: Engine,
     tls: bool,

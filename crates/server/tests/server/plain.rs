@@ -338,7 +338,7 @@ fn a_stop_finishes_what_was_asked_for(engine: Engine) {
     server.worker.stop();
     assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections end at once");
     let late = TcpStream::connect(server.address).map_err(|error| error.kind());
-    assert_eq!(late.err(), Some(ErrorKind::ConnectionRefused), "nobody is left waiting at a closed door");
+    assert_eq!(late.err(), Some(ErrorKind::ConnectionRefused), "a closed listener refuses at once");
     assert!(answer(&mut busy) == (200, body(9 << 20)), "busy ones when they are done");
     assert_eq!(busy.read(&mut [0]).unwrap(), 0);
     drop((idle, busy));

@@ -20,7 +20,7 @@ crate::on_every_engine! {
     a_file_whose_time_is_set_back_ends_the_answer,
     a_file_that_is_renamed_or_linked_is_sent_to_its_end,
     a_file_that_shrinks_ends_the_answer_without_a_farewell,
-    a_shard_that_is_started_anew_serves_the_newest_site,
+    a_shard_that_is_started_again_serves_the_newest_site,
     certificates_are_replaced_while_connections_go_on,
     sites_are_found_by_the_host_that_is_named,
 }
@@ -81,7 +81,7 @@ fn sealed_answers_are_of_one_site_each(engine: Engine) {
     under_load(engine, true);
 }
 
-/// Nobody is hurried here: how fast a machine is must not decide.
+/// Limits with long waits: how fast a machine is must not decide.
 fn patient() -> Limits {
     let long = Duration::from_secs(120);
     Limits {
@@ -161,8 +161,7 @@ fn under_load(engine: Engine, tls: bool) {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(is_enough(), "{answers:?} answers, {seen:?} of each site");
-    // Whoever waits for an answer gets it, so all of them have been given by now, and nobody holds
-    // an old site.
+    // All answers have been given by now, so no connection holds an old site.
     eventually("old sites to go", || put_up.iter().filter(|site| site.strong_count() > 0).count() == 1);
     let on = FILES.iter().map(|(_, len)| *len as u64).sum::<u64>();
     assert!(memory.left() >= (8 << 20) - on, "more is counted than one site has: {} left", memory.left());
@@ -237,7 +236,7 @@ fn what_has_been_begun_is_finished_from_the_old_site(engine: Engine) {
         stream.write_all(&get("/large.bin")).unwrap();
         let next = open(&server.directory().join(".other/1"));
         server.worker.swap(next);
-        // Until the shard has taken it up: somebody else sees it.
+        // Until the shard has taken it up: another connection sees it.
         eventually("the other site", || {
             let mut stream = connect(&server, tls);
             stream.write_all(&get("/tiny.txt")).unwrap();
@@ -315,7 +314,7 @@ fn a_file_that_shrinks_ends_the_answer_without_a_farewell(engine: Engine) {
     assert_eq!(end, Some(ErrorKind::UnexpectedEof));
 }
 
-fn a_shard_that_is_started_anew_serves_the_newest_site(engine: Engine) {
+fn a_shard_that_is_started_again_serves_the_newest_site(engine: Engine) {
     let (root, folders) = sites();
     let _away = Away(root);
     let server = Server::over_directory(engine, patient(), false, budget(), folders[0].clone());
@@ -329,7 +328,7 @@ fn a_shard_that_is_started_anew_serves_the_newest_site(engine: Engine) {
         stream.read_to_end(&mut got).ok()?;
         Some(got[got.len().checked_sub(90)?..].to_vec())
     };
-    eventually("the shard to be started anew", || {
+    eventually("the shard to be started again", || {
         ask();
         !server.incidents.lock().unwrap().is_empty()
     });

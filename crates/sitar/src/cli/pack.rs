@@ -21,7 +21,7 @@ pub struct Pack {
     #[arg(long, value_name = "FILE", env = "SITAR_REUSE", conflicts_with = "no_reuse")]
     pub reuse: Option<PathBuf>,
 
-    /// Encode every file anew
+    /// Encode every file again
     #[arg(long, env = "SITAR_NO_REUSE", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_reuse: bool,
 

@@ -142,7 +142,7 @@ fn exit_codes_of_the_parser() {
         &["--shards", "0"],
         &["--shards", "513"],
         &["--shards", "+x"],
-        &["--tls", "nobody"],
+        &["--tls", "never"],
         &["--engine", "kqueue"],
         &["--spin", "1ms"],
         &["--spin", "1ms", "--engine", "uring"],

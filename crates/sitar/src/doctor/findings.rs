@@ -97,7 +97,7 @@ fn forbidden(facts: &Facts) -> (String, Vec<Remedy>) {
             let missing =
                 format!("membership in group {group}, to which sysctl kernel.io_uring_group allows it");
             let mut remedies = vec![command(
-                "add this user to the group, and log in anew",
+                "add this user to the group, and log in again",
                 format!(
                     "sudo usermod --append --groups \"$(getent group {group} | cut -d: -f1)\" \"$(id -un)\""
                 ),

@@ -18,7 +18,7 @@ fn choose(wanted: EngineChoice, found: Result<(), Unavailable>) -> Result<Engine
 #[test]
 fn auto_is_io_uring_and_never_the_polling_one() {
     assert_eq!(choose(EngineChoice::Auto, Ok(())), Ok(Engine::Uring));
-    let asked = Engine::choose(EngineChoice::Auto, || Ok(()), || panic!("nobody asked for polling"));
+    let asked = Engine::choose(EngineChoice::Auto, || Ok(()), || panic!("polling was not asked for"));
     assert!(matches!(asked, Ok(Engine::Uring)));
 }
 

@@ -32,7 +32,7 @@ impl Word for Tls {
         ("auto", Tls::Auto, "Sitar itself, as long as no measurement shows that the kernel is better at it"),
         ("user", Tls::User, "Sitar itself"),
         ("kernel", Tls::Kernel, "The kernel, for TLS 1.3 connections; does not start where it cannot"),
-        ("off", Tls::Off, "Nobody: plain HTTP"),
+        ("off", Tls::Off, "No TLS: plain HTTP"),
     ];
 }
 

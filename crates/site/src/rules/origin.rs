@@ -47,7 +47,7 @@ fn fault(target: &[u8], rest: &[u8], authority: &[u8]) -> Fault {
     if find_name(authority).is_some() {
         return Fault::new(
             "a placeholder in the target's host",
-            "write the host out: whoever asks could otherwise lead your visitors anywhere",
+            "write the host out: a link could otherwise lead your visitors anywhere",
         );
     }
     if host.is_empty() {

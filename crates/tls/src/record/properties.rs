@@ -1,7 +1,10 @@
 //! Properties of the record layer that hold for any input, stated once for fuzzing and for the
 //! replay of its corpus.
 
-#![allow(clippy::panic, reason = "a property that does not hold is told by a panic; no server calls this")]
+#![allow(
+    clippy::panic,
+    reason = "a property that does not hold is reported by a panic; no server calls this"
+)]
 
 use super::{Aead, Frame, Opened, PLAINTEXT_MAX, RecordError, Records, SEALED_MAX, TrafficKey};
 use super::{Version, content_type, key_update};

@@ -149,8 +149,8 @@ impl State {
         let false_id =
             |index, generation| Completion { id: EntryId::new(index, generation), buffer: None, ..truth };
         let endless = Completion { more: true, ..truth };
-        // What is told, and what after that: the truth, where it is not the lie itself that ends
-        // the operation.
+        // The lie, and after it the truth, where it is not the lie itself that ends the
+        // operation.
         let told = match lie {
             Lie::UnknownOp => (false_id(u32::MAX, generation), Some(truth)),
             Lie::StaleOp => (false_id(index, generation - 1), Some(truth)),

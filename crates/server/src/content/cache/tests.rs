@@ -25,7 +25,10 @@ impl Pair {
             let Message::Loaded { file, result, displaced, .. } = message else { continue };
             self.cache.arrived(file, result);
             assert_eq!(self.cache.next_waiting(file), Some(key));
-            assert!(matches!(self.cache.get(file, key), Lookup::Ready(_)), "whoever waits for it gets it");
+            assert!(
+                matches!(self.cache.get(file, key), Lookup::Ready(_)),
+                "a connection that waits for it gets it"
+            );
             self.cache.settled(file, displaced);
         }
         true
@@ -105,7 +108,7 @@ fn a_file_that_is_loaded_each_time_takes_one_place_only() {
 }
 
 #[test]
-fn what_was_written_to_is_opened_anew() {
+fn what_was_written_to_is_opened_again() {
     let folder = folder(1);
     let (mut pair, files) = pair(folder.path(), Budget::new(0, 0), 4);
     assert!(pair.fetch(files[0]) && !pair.fetch(files[0]));

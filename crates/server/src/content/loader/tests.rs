@@ -69,7 +69,7 @@ fn jobs_of_an_older_generation_are_dropped() {
     assert!(matches!(messages[0], Message::Loaded { snapshot: 0, file, .. } if file == id(&old, 0)));
     assert!(matches!(&messages[1], Message::Swap(next, _) if next.number == 1));
     assert!(matches!(messages[2], Message::Loaded { snapshot: 1, file, .. } if file == id(&new, 1)));
-    assert_eq!(messages.len(), 3, "the one in between is nobody's");
+    assert_eq!(messages.len(), 3, "no message for the one in between");
     assert_eq!(latest.get().number, 1);
 }
 

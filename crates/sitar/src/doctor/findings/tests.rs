@@ -147,7 +147,7 @@ fn io_uring_that_a_sysctl_forbids() {
         forbid(1, 998),
         format!(
             "{head}- membership in group 998, to which sysctl kernel.io_uring_group allows it\n{cost}\
-             * add this user to the group, and log in anew\n\
+             * add this user to the group, and log in again\n\
              $ sudo usermod --append --groups \"$(getent group 998 | cut -d: -f1)\" \"$(id -un)\"\n{everybody}"
         )
     );

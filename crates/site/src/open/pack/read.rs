@@ -4,7 +4,7 @@
 //! size is known to lie within the archive and within the limits, and nothing is believed before it
 //! is checked: every body lies in the archive, none overlaps another or the index, every name is
 //! one that a plain tar could bring, every header line is one that may stand in an answer. What
-//! then remains is the word of whoever made the archive, as with any tar; the bodies are held
+//! then remains is the word of the archive's maker, as with any tar; the bodies are held
 //! against their hashes when they are loaded.
 
 use super::format::{

@@ -84,7 +84,7 @@ fn a_broken_page_is_noticed() {
     assert!(complaints.contains("HTTP/1.1 404"), "{complaints}");
 }
 
-/// What the browser left behind.
+/// The output of a browser, and its record of the network.
 struct Seen {
     stdout: String,
     stderr: String,
@@ -93,8 +93,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// What the page or the server, not the browser, caused: console messages, answers that are
-    /// errors, connections and certificates refused.
+    /// Returns what the page or the server, not the browser, caused: console messages, answers that
+    /// are errors, connections and certificates refused.
     fn complaints(&self) -> Vec<String> {
         let console =
             self.stderr.lines().filter(|line| line.contains("CONSOLE") || line.contains("ssl_client_socket"));

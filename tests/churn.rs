@@ -18,7 +18,7 @@ const WAVE: usize = 200;
 const WAVES: usize = 25;
 const _: () = assert!(WAVE * WAVES >= 5_000 && WAVE < TABLE);
 
-/// Where a connection stands when it ends.
+/// The state of a connection when it ends.
 #[derive(Clone, Copy, Debug)]
 enum State {
     BeforeHandshake,
@@ -28,7 +28,7 @@ enum State {
     MidResponse,
 }
 
-/// How it ends.
+/// The way in which it ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// FIN, and no more reads.

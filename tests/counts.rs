@@ -1,4 +1,4 @@
-//! What a warm request costs, counted from outside: system calls by perf, allocations by a
+//! The cost of a warm request, counted from outside: system calls by perf, allocations by a
 //! preloaded library.
 //!
 //! Counts, not times: both come from the difference of two loads of fixed size, so they hold on a
@@ -122,7 +122,7 @@ struct Calls {
     enters: u64,
     /// All but `io_uring_enter`.
     others: u64,
-    /// Those among them that a server might make.
+    /// Those that a server might make, by name.
     names: BTreeMap<String, u64>,
 }
 

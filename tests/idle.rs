@@ -1,4 +1,4 @@
-//! What an idle TLS connection costs in the server's memory, seen from outside.
+//! The price of an idle TLS connection in the server's memory, seen from outside.
 //!
 //! `SITAR_IDLE=10000` sets the number of connections, and without it nothing is measured.
 

@@ -282,7 +282,7 @@ fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted()
     assert_eq!((visitor.get("/").0, visitor.get("/page.html").0), (200, 404));
 }
 
-/// As `docker run -v ./page.html:/site/page.html` does it.
+/// A file is mounted over, as by `docker run -v ./page.html:/site/page.html`.
 #[test]
 fn a_file_that_is_mounted_into_the_site_is_watched() {
     if !have(&["unshare", "mount"]) {
@@ -323,7 +323,7 @@ fn stamped(server: &Server, beginning: &str) -> String {
     rest.to_owned()
 }
 
-/// What identifies a site in a message: the word, and the digits.
+/// Returns the part of a message that identifies a site: the word, and the digits.
 fn version(stamp: &str, word: &str) -> String {
     let (_, rest) = stamp.split_once(word).unwrap_or_else(|| panic!("{stamp}"));
     let digits: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();

@@ -1,4 +1,4 @@
-//! What is on the wire, decrypted by an independent implementation: no nonce is used twice.
+//! The bytes on the wire, decrypted by an independent implementation: no nonce is used twice.
 
 use crate::common::site::Site;
 use crate::common::{Server, have, run, run_with, skip};

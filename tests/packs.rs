@@ -211,7 +211,7 @@ fn set_time(path: &Path, seconds: u64) {
     fs::File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// What the program `gzip` makes of some bytes.
+/// Returns the output of the program `gzip`.
 fn gzip(content: &str) -> Vec<u8> {
     run_with(Command::new("gzip").arg("-9nc"), content.as_bytes()).ok().stdout
 }

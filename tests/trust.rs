@@ -1,5 +1,5 @@
-//! Whose certificate authority is believed: root with the environment of another user, and a user
-//! with root's.
+//! Certificate authorities of other owners are not believed: root has the environment of another
+//! user, and a user has root's.
 
 use crate::common::{Finished, Server, run_with, sitar, skip};
 use rcgen::{

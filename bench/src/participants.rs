@@ -34,7 +34,7 @@ pub(crate) struct Participant {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) program: PathBuf,
-    /// As the program prints it.
+    /// The version, as the program prints it.
     pub(crate) version: String,
 }
 

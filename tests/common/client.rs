@@ -41,7 +41,7 @@ impl Response {
     }
 }
 
-/// What a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the
+/// Returns what a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the
 /// configuration is shared.
 pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -83,7 +83,7 @@ impl Client {
         Ok(Client { stream: StreamOwned::new(connection, socket), held: Vec::new(), used: 0 })
     }
 
-    /// What lies below, to speak something else on.
+    /// Returns the TLS connection, to speak something else on.
     pub(crate) fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
         self.stream
     }

@@ -26,7 +26,7 @@ const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const INITIAL_WINDOW: u16 = 4;
-/// What a window is before anybody says otherwise (§6.9.2), and the most that it may be.
+/// The size of a window until a peer changes it (§6.9.2), and the most that it may be here.
 const WINDOW: u32 = 65_535;
 pub(crate) const WINDOW_MAX: u32 = (1 << 31) - 1;
 
@@ -50,9 +50,9 @@ pub(crate) struct Client {
     used: usize,
     hpack: Hpack,
     next_stream: u32,
-    /// What the server may send on each stream before it hears of more; kept at that.
+    /// Bytes that the server may send on each stream before it hears of more; kept at that.
     window: u32,
-    /// What it may still send on all of them together.
+    /// Bytes that it may still send on all of them together.
     left: u32,
     begun: BTreeMap<u32, Response>,
     whole: BTreeMap<u32, Response>,

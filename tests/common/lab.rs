@@ -43,7 +43,7 @@ pub(crate) fn tls_stat() -> BTreeMap<String, u64> {
     counters.collect()
 }
 
-/// How far each counter rose while `action` ran; those that did not rise are absent.
+/// Returns how far each counter rose while `action` ran; those that did not rise are absent.
 pub(crate) fn tls_stat_rise(action: impl FnOnce()) -> BTreeMap<String, u64> {
     let before = tls_stat();
     action();

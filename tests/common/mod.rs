@@ -1,5 +1,5 @@
-//! What the modules share: the program under test, sites to serve, commands to run, and how to skip
-//! honestly.
+//! The parts that the modules share: the program under test, sites to serve, commands to run, and
+//! how to skip honestly.
 
 pub(crate) mod alloc;
 pub(crate) mod client;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 pub(crate) use skip::skip;
 
-/// How long anything may take before a test calls it hung. Generous: it is no statement about
+/// The time that anything may take before a test calls it hung. Generous: it is no statement about
 /// speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -121,7 +121,7 @@ impl Server {
         self.said.lock().unwrap().clone()
     }
 
-    /// How many descriptors the process has open.
+    /// Returns how many descriptors the process has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }

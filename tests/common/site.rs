@@ -62,8 +62,8 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from((at * 31 + at / 251) % 251).unwrap()).collect()
 }
 
-/// As a path in a request line: everything but unreserved characters and slashes is percent-encoded
-/// (RFC 3986 §2.3).
+/// Returns it as a path in a request line: everything but unreserved characters and slashes is
+/// percent-encoded (RFC 3986 §2.3).
 pub(crate) fn encoded(path: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::from("/");

@@ -1,4 +1,4 @@
-//! What a stop says, and that a download under way is all that it waits for.
+//! A stop says what it waits for, which is a download under way and nothing else.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,4 @@
-//! What clients of HTTP/2 send and get that is long, small, cut, or early: the same as over
-//! HTTP/1.1.
+//! Messages of HTTP/2 that are long, small, cut, or early: the same as over HTTP/1.1.
 
 use crate::common::h2::{Client, DATA, GOAWAY, HEADERS, WINDOW_MAX, WINDOW_UPDATE, config, frame};
 use crate::common::site::{self, Site, pattern};

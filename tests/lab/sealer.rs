@@ -225,7 +225,7 @@ fn narrow(server: &Server) -> TcpStream {
     socket
 }
 
-/// What happens while the body is on its way.
+/// The event while the body is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meanwhile {
     Nothing,

@@ -1,5 +1,5 @@
-//! What a site holds that was hardly meant for everyone, and what it lacks, as the start and `sitar
-//! check` say it.
+//! Warnings of the start and of `sitar check`: a site holds what was hardly meant for everyone, or
+//! lacks something.
 
 use crate::common::client::Client;
 use crate::common::site::write;

@@ -180,7 +180,7 @@ fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
     }
 }
 
-/// What a warm request takes, in instructions.
+/// Counts the instructions of a warm request.
 fn count(root: &Path, built: bool) -> Outcome {
     if !built {
         return Outcome::Skipped("there is no release program to count in".into());
@@ -239,7 +239,7 @@ fn lab_tests(series: &str, output: &str, code: u8) -> Tests {
     tests
 }
 
-/// Where cargo builds.
+/// Returns the folder in which cargo builds.
 pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }

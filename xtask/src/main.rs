@@ -87,7 +87,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
 
 type Command = fn(&Invocation) -> ExitCode;
 
-/// What a command was given.
+/// The root and the arguments of a command.
 struct Invocation {
     /// The command's name.
     name: &'static str,

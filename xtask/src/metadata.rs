@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about the workspace, reduced to what the rules ask.
+//! The output of `cargo metadata` for the workspace, reduced to what the rules ask.
 //!
 //! Not with the crate cargo_metadata: it brings serde's derive, which every first run would compile
 //! before anything else begins.

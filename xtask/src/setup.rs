@@ -4,7 +4,7 @@ use crate::{Invocation, vm};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-/// What was found, and what was done about it.
+/// The outcome of a setup.
 pub(crate) enum Outcome {
     /// Nothing was missing.
     Complete,
@@ -118,7 +118,7 @@ fn apt_get(args: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// How to see that a package is there.
+/// The sign by which a package is seen to be there.
 enum Sign {
     /// A command on the path.
     Command(&'static str),

@@ -46,7 +46,7 @@ const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [--suite io|lab] [--test
   --dev           in the lab, the program of the dev profile, which is built sooner
   -- NAME         only the tests with NAME in their names; libtest's options go here, too";
 
-/// What to run.
+/// The program to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Suite {
     /// The tests of sitar-io.
@@ -166,12 +166,12 @@ fn guest(root: &Path, series: &str, kernel: &Kernel) -> Result<Guest> {
     Guest::new(folder(root).join(format!("run-{series}")))
 }
 
-/// Where kernels are kept.
+/// Returns the folder in which kernels are kept.
 pub(crate) fn folder(root: &Path) -> PathBuf {
     crate::ci::target(root).join("vm")
 }
 
-/// What to say when this machine has no emulator.
+/// Returns the message for a machine without an emulator.
 pub(crate) fn missing_tool() -> Option<String> {
     let tools = ["qemu-system-x86_64", "busybox", "xz", "apt-get", "dpkg"];
     let missing: Vec<&str> = tools.into_iter().filter(|tool| !on_path(tool)).collect();

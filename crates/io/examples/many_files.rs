@@ -56,7 +56,7 @@ fn plain(dir: &File, items: &[Item], task: Task) -> Result<u64> {
     Ok(bytes)
 }
 
-/// As many at a time as the ring has send slots, into which they are read.
+/// Reads the files into send slots, as many at a time as the ring has.
 fn through<E: Engine>(ring: &mut Ring<E>, dir: &File, items: &mut [Item], task: Task) -> Result<u64> {
     let mut spare: Vec<TxBuf> = std::iter::from_fn(|| ring.take_tx()).collect();
     let at_once = spare.len();

@@ -43,7 +43,7 @@ pub struct Completion {
     pub(crate) more: bool,
 }
 
-/// What an operation has found besides the number in its completion.
+/// The finding of an operation, besides the number in its completion.
 #[derive(Clone, Copy, Debug)]
 pub enum Question {
     /// The address, after a `Peer`.

@@ -13,7 +13,7 @@ use crate::read_buf::ReadBuf;
 use crate::send_buf::{Segment, SendBuf};
 use crate::udp::Datagrams;
 
-/// Why a subscription to received bytes ended.
+/// The reason why a subscription to received bytes ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecvEnd {
     /// The peer has finished sending (FIN).

@@ -44,7 +44,7 @@ pub enum Kind {
     Stream,
 }
 
-/// Why a number was not taken over. The descriptor, if there is one, stays as it was.
+/// The reason why a number was not taken over. The descriptor, if there is one, stays as it was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NotInherited {
     /// No descriptor with this number is open.

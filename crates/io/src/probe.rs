@@ -87,7 +87,7 @@ pub fn kernel_tls() -> Result<KernelTls, TlsUnavailable> {
     Ok(KernelTls { ciphers, rekey })
 }
 
-/// Why kernel TLS could not be tried.
+/// The reason why kernel TLS could not be tried.
 #[derive(Debug)]
 pub enum TlsUnavailable {
     /// The kernel does not attach the protocol: ENOENT means that it has none, or that its module

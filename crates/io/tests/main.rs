@@ -1,4 +1,4 @@
-//! What sitar-io promises, engine by engine. One program, so that it is linked once:
+//! The promises of sitar-io, engine by engine. One program, so that it is linked once:
 //! `cargo test -p sitar-io --test suite sqpoll::` runs a module.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -1,8 +1,8 @@
-//! Why a connection ended, and whose fault it was.
+//! The reasons why connections end, and whose fault each is.
 
 use sitar_io::Errno;
 
-/// Why a connection ended.
+/// The reason why a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Close {
     /// The peer broke off, or broke a rule.
@@ -21,7 +21,7 @@ pub(crate) enum Close {
     Done,
 }
 
-/// What a peer did.
+/// A fault of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum PeerFault {
     /// It reset the connection, or did not acknowledge what was sent.
@@ -39,7 +39,7 @@ pub(crate) enum PeerFault {
     TooMuch,
 }
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Timeout {
     /// The end of the TLS handshake.

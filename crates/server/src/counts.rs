@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use crate::close::{Close, PeerFault, Timeout};
 
-/// What has happened since the worker was started.
+/// Counters since the start of the worker.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Connections accepted.

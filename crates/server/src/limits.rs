@@ -1,4 +1,4 @@
-//! What one shard gives to all of its peers together, and to each of them.
+//! Limits of what one shard gives to all of its peers together, and to each of them.
 
 use std::time::Duration;
 

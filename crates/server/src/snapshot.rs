@@ -1,4 +1,4 @@
-//! What a worker serves from, as one immutable value that is replaced as a whole.
+//! The snapshot that a worker serves from: one immutable value that is replaced as a whole.
 //!
 //! A site, a certificate or a limit changes in one way: a new [`Snapshot`] is made from the last
 //! one, and each shard takes it up between two events. So no request sees half of a change.
@@ -12,7 +12,7 @@ use sitar_site::{FileId, Site};
 pub use self::hosts::{Host, HostId, Hosts, HostsError};
 use crate::limits::Limits;
 
-/// What a worker serves from at one time.
+/// Everything that a worker serves from at one time.
 #[derive(Clone)]
 pub struct Snapshot {
     /// Counts the snapshots of a worker, from 0. Set by the helper thread.
@@ -33,7 +33,7 @@ pub(crate) struct FileKey {
     pub(crate) file: FileId,
 }
 
-/// Why a change of the snapshot was refused.
+/// The reason why a change of the snapshot was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChangeError {
     /// Connections that expect TLS would get plain HTTP, or the other way round: that takes another

@@ -15,8 +15,8 @@ use crate::limits::{Limits, TlsOffload};
 use crate::report::Report;
 use crate::snapshot::ChangeError;
 
-/// What a worker serves and how: plain values and descriptors only, so that it can be handed to
-/// another process. What cannot be is in [`Hooks`].
+/// A worker's task, namely what it serves and how: plain values and descriptors only, so that it
+/// can be handed to another process. What cannot be is in [`Hooks`].
 pub struct Spec {
     /// Listening sockets of each shard (SO_REUSEPORT), of which the kernel chooses one for a
     /// connection. The worker serves on duplicates: the sockets stay open until these are dropped,
@@ -39,7 +39,7 @@ pub struct Spec {
 pub struct SiteSpec {
     /// An archive or a directory.
     pub path: PathBuf,
-    /// How it is opened.
+    /// Options for opening it.
     pub options: Options,
 }
 
@@ -75,7 +75,7 @@ pub struct BodyMemory {
     pub per_file: u64,
 }
 
-/// What goes with a [`Spec`] and cannot leave the process.
+/// The values that go with a [`Spec`] and cannot leave the process.
 #[derive(Clone)]
 pub struct Hooks {
     /// The wall clock.
@@ -133,7 +133,7 @@ impl TlsSpec {
     }
 }
 
-/// Why a worker did not start, or did not change.
+/// The reason why a worker did not start, or did not change.
 #[derive(Debug)]
 pub enum StartError {
     /// The site cannot be opened.

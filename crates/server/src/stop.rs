@@ -50,14 +50,14 @@ impl Stop {
     }
 }
 
-/// What a shard that stops has said of its connections.
+/// The answers under way in a shard that stops, as last counted.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answering {
-    /// How many of them have an answer under way.
+    /// Connections with an answer under way.
     count: usize,
-    /// How many there were when they were counted.
+    /// All of its connections when they were counted.
     of: usize,
-    /// When to count them again, if none has gone by then.
+    /// The time to count them again, if none has gone by then.
     again: Option<Instant>,
 }
 

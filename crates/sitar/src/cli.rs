@@ -65,12 +65,12 @@ pub fn unread_variables() -> Vec<String> {
     disable_help_subcommand = true
 )]
 pub struct CommandLine {
-    /// What to do.
+    /// The verb.
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-/// What the command is asked to do.
+/// The verbs of the command.
 #[derive(Debug, Subcommand, PartialEq, Eq)]
 pub enum Verb {
     /// Serve a tar archive or a directory; without PATH, a small handbook

@@ -1,4 +1,4 @@
-//! Which engine runs, and on which cores.
+//! The choice of the engine, and of its cores.
 //!
 //! Whether io_uring works here is found out by making a small ring and using it, before anything is
 //! bound: a kernel's version says little where a container's profile decides.

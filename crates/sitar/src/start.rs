@@ -35,7 +35,7 @@ pub struct Report {
     pub encryption: Encryption,
     /// Whether the kernel seals records.
     pub offload: TlsOffload,
-    /// Which engine moves the bytes.
+    /// The engine that moves the bytes.
     pub engine: Engine,
     /// Number of shards.
     pub shards: usize,

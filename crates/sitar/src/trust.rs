@@ -59,7 +59,7 @@ pub struct Authority<'a> {
 /// The outcome for one trust store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Which store, as the operator knows it.
+    /// The store, as the operator knows it.
     pub store: String,
     /// The change.
     pub state: State,

@@ -94,7 +94,7 @@ pub struct Watcher<'w> {
 
 /// The state of polling.
 struct Polls {
-    /// When to look next; `None`: no looks are taken.
+    /// The time to look next; `None`: no looks are taken.
     at: Option<Instant>,
     served: u64,
     /// The fingerprint that was found last and is not served yet, and the number of others before
@@ -163,7 +163,7 @@ impl<'w> Watcher<'w> {
         }
     }
 
-    /// When to open the site because something has told that it has changed, or because it could
+    /// Returns when to open the site because an event said that it has changed, or because it could
     /// not be opened.
     fn change_due(&self) -> Option<Instant> {
         let Watching::Polls { .. } = self.source.watching() else { return self.debounce.due(self.is_held()) };

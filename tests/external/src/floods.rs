@@ -36,7 +36,7 @@ const P99_MAX: Duration = Duration::from_millis(10);
 /// Arguments of `floods`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How long each flood lasts
+    /// Seconds that each flood lasts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// The only flood

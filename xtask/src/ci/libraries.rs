@@ -68,8 +68,8 @@ fn name_of(id: &str) -> &str {
     name.split_once('@').map_or(name, |(name, _)| name)
 }
 
-/// What a build script has said, as a table of cargo's configuration. `None` where that would not
-/// be the same.
+/// Returns the output of a build script as a table of cargo's configuration. `None` where the
+/// table would not do the same.
 fn table(host: &str, library: &str, said: &str) -> Option<String> {
     let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut lines = Vec::new();

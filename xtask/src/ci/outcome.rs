@@ -1,8 +1,8 @@
-//! How steps and tests end.
+//! The outcomes of steps and tests.
 
 use std::collections::BTreeSet;
 
-/// How one step ended.
+/// The outcome of one step.
 pub(crate) enum Outcome {
     Passed,
     Failed(String),
@@ -15,7 +15,7 @@ pub(crate) fn failed(why: impl Into<String>) -> Outcome {
     Outcome::Failed(why.into())
 }
 
-/// What the test harnesses reported.
+/// The results that the test harnesses reported.
 #[derive(Default)]
 pub(crate) struct Tests {
     pub(crate) passed: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Tests {
     pub(crate) skipped: Vec<(String, String)>,
     /// Each test that has a line of its own with a verdict.
     pub(crate) ran: BTreeSet<String>,
-    /// Why the run as a whole cannot be believed: a crash, or code that did not compile.
+    /// The reason why the run as a whole cannot be believed: a crash, or code that did not compile.
     pub(crate) broken: Option<String>,
 }
 
@@ -80,12 +80,13 @@ impl Tests {
         }
     }
 
-    /// What cannot be believed, for this reason.
+    /// Returns results that cannot be believed, for this reason.
     pub(crate) fn broken(why: String) -> Tests {
         Tests { broken: Some(why), ..Tests::default() }
     }
 
-    /// What was read has ended, in this way.
+    /// Notes how the program ended, in words: one that fails without a failed test cannot be
+    /// believed.
     pub(crate) fn finish(&mut self, success: bool, how: &str) {
         if !success && self.failed == 0 {
             self.broken = Some(format!("{how} without a failed test"));

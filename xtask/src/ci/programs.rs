@@ -29,8 +29,7 @@ const LONGEST: [&str; 5] = ["server", "sitar_server", "replay", "seeds", "suite"
 const PROGRAMS: usize = 2;
 /// Tests at a time in each of them.
 const TESTS: &str = "4";
-/// What compiles and tests stands back for an emulated kernel, whose tests wait for so long and no
-/// longer.
+/// Compilers and tests have a lower priority than an emulated kernel, whose tests have time limits.
 const NICE: [&str; 2] = ["-n", "10"];
 
 /// Compiles the test programs that these arguments of `cargo test` name.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the guest did.
+/// The result of a guest.
 pub(crate) struct Finished {
     /// Standard output and errors of the script, in the order in which they were written.
     pub(crate) output: String,

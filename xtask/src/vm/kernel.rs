@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 /// Kernel series that Debian 12 has as packages, the oldest that sitar supports among them.
 pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
 
-/// What the guest needs where the kernel does not have it built in: a way to speak to the host,
-/// kernel TLS, the ciphers that TLS may ask for in all their forms, and network devices in pairs.
-/// Dependencies are found in the modules.
+/// Modules that the guest needs where the kernel does not have them built in: a way to speak to the
+/// host, kernel TLS, the ciphers that TLS may ask for in all their forms, and network devices in
+/// pairs. Dependencies are found in the modules.
 const WANTED: [&str; 12] = [
     "virtio_pci",
     "virtio_console",
@@ -140,8 +140,8 @@ impl Kernel {
 
 const DEPTH_MAX: usize = 16;
 
-/// What a module says about itself in its section `.modinfo`: `depends=virtio,virtio_ring`, ended
-/// by a zero.
+/// Returns the modules that this one needs, from its section `.modinfo`:
+/// `depends=virtio,virtio_ring`, ended by a zero.
 fn depends(module: &[u8]) -> Vec<String> {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = module.windows(FIELD.len()).position(|window| window == FIELD) else { return Vec::new() };

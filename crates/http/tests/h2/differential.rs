@@ -31,7 +31,7 @@ fn start(args: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-/// What the script prints, given this.
+/// Returns the script's output for this input.
 fn output(args: &[&str], input: String) -> String {
     let mut child = start(args);
     let mut stdin = child.stdin.take().unwrap();
@@ -204,7 +204,7 @@ fn streams_to_another_server() {
     assert!(agreed > 300 && refused > 300 && characters < 10, "{agreed} {refused} {characters}");
 }
 
-/// Where this server and h2 4.1 differ, and why.
+/// Whether a difference between this server and h2 4.1 is known.
 fn is_known(ours: Option<&str>, theirs: &str) -> bool {
     match (ours, theirs) {
         // It waits for the end of a frame before it looks at its size.

@@ -24,7 +24,7 @@ pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const PADDED: u8 = 8;
 pub(crate) const WITH_PRIORITY: u8 = 0x20;
-/// What a GET without content has.
+/// The flags of a GET without content.
 pub(crate) const WHOLE: u8 = END_HEADERS | END_STREAM;
 
 /// `:method GET, :scheme https, :path /, :authority a`
@@ -116,7 +116,7 @@ pub(crate) fn counting(len: usize) -> Counting {
     Counting { next: 0, left: len, held: 0 }
 }
 
-/// What was asked, owned.
+/// A request, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) stream: u32,

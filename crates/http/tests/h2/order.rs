@@ -1,4 +1,4 @@
-//! Who is served first (RFC 9218).
+//! The order in which streams are served (RFC 9218).
 
 use crate::lab::*;
 use sitar_http::h2::Limits;

@@ -18,7 +18,7 @@ impl ContentSource for Zeros {
     }
 }
 
-/// What came of it.
+/// The outcome of a run.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     requests: Vec<(u32, Method, Option<Vec<u8>>)>,

@@ -11,7 +11,7 @@ fn mutator(seed: u64) -> Mutator {
     Mutator::new(seed, "control", inputs.map(<[u8]>::to_vec).to_vec(), WORDS)
 }
 
-/// How many inputs it takes until one is as asked for.
+/// Returns the number of inputs up to the first that is as asked for.
 fn found(is_found: impl Fn(&[u8]) -> bool) -> Option<usize> {
     let mut mutator = mutator(1);
     (0..200_000).find(|_| is_found(mutator.next()))

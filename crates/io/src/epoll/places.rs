@@ -27,7 +27,7 @@ pub(super) struct Sock {
 
 #[derive(Default)]
 struct Place {
-    /// Which tenant of this place the kernel's events are about: 31 bits.
+    /// Generation of the tenant that the kernel's events are about: 31 bits.
     generation: u32,
     /// Whether the place is in the list of places to work on. Of the place, not of the tenant, so
     /// that the list never holds it twice.

@@ -335,8 +335,8 @@ fn every_connection_may_wait_for_all_that_there_is() {
     }
 }
 
-/// As the other engines: a record with a type where no kernel seals, and a datagram socket on a
-/// ring whose slots have no room for a datagram's head.
+/// The simulation refuses what the other engines refuse: a record with a type where no kernel
+/// seals, and a datagram socket on a ring whose slots have no room for a datagram's head.
 #[test]
 fn what_cannot_be_done_is_refused_in_an_event() {
     let mut b = Bench::new(Faults::none());

@@ -1,11 +1,11 @@
-//! Why io_uring cannot be used.
+//! Reasons why io_uring cannot be used.
 
 use std::fmt;
 use std::io;
 
 use super::KERNEL_MIN;
 
-/// Why the engine cannot run here.
+/// The reason why the engine cannot run here.
 #[derive(Debug)]
 pub enum Unavailable {
     /// The kernel is older than 6.1.

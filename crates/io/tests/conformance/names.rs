@@ -126,7 +126,8 @@ pub(crate) fn files_are_found_by_name_below_a_directory_only<E: Setup>() {
     assert_eq!(b.ring.stats().ops, 2, "accept and waker");
 }
 
-/// As many as the table takes, all at once: each answer is that of its own path.
+/// Files are opened and looked at all at once, as many as the table takes: each answer is that of
+/// its own path.
 pub(crate) fn many_files_are_opened_and_looked_at_at_once<E: Setup>() {
     let folder = Folder::new();
     for number in 0..50_usize {

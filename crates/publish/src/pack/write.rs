@@ -92,7 +92,7 @@ pub struct Encodings {
     pub after: u64,
 }
 
-/// Why there is no pack.
+/// The reason why no pack was written.
 #[derive(Debug)]
 pub struct PackError {
     /// The fault.

@@ -11,7 +11,7 @@ use super::loader::Loader;
 use super::table::{Slot, Table};
 use crate::snapshot::{FileKey, Snapshot};
 
-/// What one shard has loaded of the snapshot that it serves from.
+/// The files that one shard has loaded of the snapshot that it serves from.
 pub(crate) struct Cache {
     /// The number of the snapshot that the file keys here belong to.
     snapshot: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Cache {
     open: VecDeque<FileKey>,
     open_max: usize,
     waiting: Vec<(FileKey, Key)>,
-    /// Where the search for something to let go of goes on.
+    /// The place where the search for a file to drop goes on.
     hand: usize,
     loader: Loader,
     shard: usize,

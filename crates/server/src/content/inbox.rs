@@ -1,4 +1,4 @@
-//! What the helper thread tells a shard, and where it arrives.
+//! Messages of the helper thread to a shard, and the inbox that they arrive in.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use sitar_site::Representation;
 use super::table::Table;
 use crate::snapshot::{FileKey, Snapshot};
 
-/// What the helper thread tells a shard.
+/// A message of the helper thread to a shard.
 pub(crate) enum Message {
     /// A file that was asked for, or why there is none.
     Loaded {
@@ -26,7 +26,7 @@ pub(crate) enum Message {
     Swap(Arc<Snapshot>, Table),
 }
 
-/// Where a shard's messages arrive. The ring's waker says that there are some.
+/// The messages to a shard. The ring's waker says that there are some.
 #[derive(Clone, Default)]
 pub(crate) struct Inbox {
     inner: Arc<Mutex<Unread>>,

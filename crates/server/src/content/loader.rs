@@ -129,11 +129,11 @@ impl Loader {
     }
 }
 
-/// Where the loading is done.
+/// The helper thread's side: it does the loading.
 pub(crate) struct LoaderWorker {
     queue: Receiver<Job>,
     latest: LatestSnapshot,
-    /// What `latest` holds; only this thread changes that.
+    /// The value of `latest`, which only this thread changes.
     current: Arc<Snapshot>,
     budget: Budget,
     inboxes: Vec<Inbox>,

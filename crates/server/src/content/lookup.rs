@@ -1,4 +1,4 @@
-//! What a request comes to, in any version of HTTP.
+//! From a request to its answer, in any version of HTTP.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use sitar_site::{Reply, Route};
 use super::cache::{self, Cache};
 use crate::snapshot::{FileKey, Snapshot};
 
-/// What a shard serves.
+/// The snapshot that a shard serves from, and its files.
 pub(crate) struct Served {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) cache: Cache,

@@ -1,4 +1,4 @@
-//! What is served: where an answer's content comes from, and what a shard keeps in memory of it.
+//! Content: where an answer's content comes from, and what a shard keeps in memory of it.
 
 pub(crate) mod cache;
 pub(crate) mod inbox;

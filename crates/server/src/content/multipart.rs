@@ -7,7 +7,7 @@ use sitar_site::{Multipart, Piece, Plan};
 
 use super::source::Run;
 
-/// What is left of such content.
+/// The rest of such content.
 pub(crate) struct Parts {
     whole: Whole,
     plan: Plan,

@@ -7,7 +7,7 @@ use sitar_site::{Body, Place, Streamed};
 
 use super::multipart::Parts;
 
-/// What is left of an answer's content, and where it comes from.
+/// The rest of an answer's content, and where it comes from.
 pub(crate) enum Source {
     Static(&'static [u8]),
     /// Written for this answer; the number says how much of it is done.
@@ -52,7 +52,7 @@ impl Source {
         (!is_empty).then_some(self)
     }
 
-    /// How many of its next bytes are at hand.
+    /// Returns how many of its next bytes are at hand.
     pub(crate) fn ready(&self) -> usize {
         match self {
             Source::Static(bytes) => bytes.len(),

@@ -1,4 +1,4 @@
-//! What a stream of HTTP/2 has to send, or waits for.
+//! The content that a stream of HTTP/2 sends, or waits for.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ pub(crate) enum StreamContent {
     Parked(Box<ParkedRequest>),
     Body {
         source: Source,
-        /// What has been read of it ahead, from a file.
+        /// The part of it that has been read ahead, from a file.
         read: Option<(TxBuf, Range<usize>)>,
     },
 }

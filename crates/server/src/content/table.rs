@@ -19,7 +19,7 @@ pub(super) enum Slot {
 pub(crate) struct Table {
     /// The files of one host after those of another.
     pub(super) slots: Vec<Slot>,
-    /// Where the files of each host begin, and behind the last one where they end.
+    /// The index of each host's first file, and behind the last one their end.
     starts: Vec<usize>,
 }
 

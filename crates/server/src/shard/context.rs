@@ -1,4 +1,4 @@
-//! What a shard lends to its connections.
+//! The parts of a shard that it lends to its connections.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::{Counts, TlsOffload};
 /// processor's cache in the end.
 const WAITING_MAX: usize = 4;
 
-/// What a connection uses of its shard while it handles an event.
+/// The parts of its shard that a connection uses while it handles an event.
 pub(crate) struct Context<E: Engine> {
     /// For the protocols: what requests are answered from.
     pub(crate) served: Served,
@@ -39,7 +39,7 @@ pub(crate) struct Shared<E: Engine> {
     pub(crate) offload: TlsOffload,
     pub(crate) ring: Ring<E>,
     pub(crate) quota: InputQuota,
-    /// What connections of HTTP/2 use in turn.
+    /// Buffers that connections of HTTP/2 use in turn.
     pub(crate) h2: SharedBuffers<StreamContent>,
     /// Connections that wait for a send buffer.
     pub(crate) starved: VecDeque<Key>,

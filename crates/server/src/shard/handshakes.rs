@@ -8,8 +8,8 @@ use sitar_io::Key;
 /// with ECDSA a tenth of that.
 pub(crate) const HANDSHAKE_STEPS: usize = 4;
 
-/// Whose turn it is. Handshakes are worked on when all other connections have been served, and only
-/// a few in one wake-up: a signature takes as long as dozens of answers.
+/// The kind of connection that is worked on. Handshakes come when all other connections have been
+/// served, and only a few in one wake-up: a signature takes as long as dozens of answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     Handshakes,

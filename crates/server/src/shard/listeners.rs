@@ -22,7 +22,7 @@ struct Acceptor {
 /// The listening sockets of a shard.
 pub(super) struct Acceptors {
     list: Vec<Acceptor>,
-    /// When to try again to accept, after an error.
+    /// The time to accept again, after an error.
     pause_until: Option<Instant>,
 }
 
@@ -38,7 +38,7 @@ impl Acceptors {
         Acceptors { list, pause_until: None }
     }
 
-    /// When to try again to accept, after an error.
+    /// The time to accept again, after an error.
     pub(super) fn pause_until(&self) -> Option<Instant> {
         self.pause_until
     }

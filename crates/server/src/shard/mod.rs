@@ -50,16 +50,16 @@ pub(crate) struct Shard<E: Engine> {
     /// Until when the Date field is right.
     date_until: Instant,
     inbox: Inbox,
-    /// When to look for connections to close, while others wait for a send buffer.
+    /// The time to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
     stop: Stop,
     drain: Drain,
 }
 
-/// How far the stop of a shard has come.
+/// The progress of a shard's stop.
 #[derive(Default)]
 struct Drain {
-    /// When open connections are closed; set when the server stops.
+    /// The time at which open connections are closed; set when the server stops.
     until: Option<Instant>,
     answering: Answering,
 }
@@ -154,7 +154,8 @@ impl<E: Engine> Shard<E> {
         Ok(())
     }
 
-    /// What must hold between any two turns (I8: no receive slot outlives its wake-up; limits).
+    /// Checks the invariants that hold between any two turns (I8: no receive slot outlives its
+    /// wake-up; limits).
     #[cfg(test)]
     pub(crate) fn check(&self) {
         let stats = self.cx.shared.ring.stats();

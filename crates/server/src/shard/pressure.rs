@@ -1,5 +1,5 @@
-//! What a shard does when its buffers or its memory run short, and who goes on when there are some
-//! again.
+//! Back-pressure: what a shard does when its buffers or its memory run short, and which connections
+//! go on when there are some again.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// When memory for peers runs out, closes the connections that use most of it to no avail.
+    /// Closes, when memory for peers runs out, the connections that use most of it to no avail.
     pub(super) fn shed_load(&mut self) {
         self.shed_input();
         let (now, reserve) = (self.cx.shared.now, self.cx.shared.limits.reserve());
@@ -75,7 +75,7 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// When memory for input runs out, closes the connections that have most put aside; among
+    /// Closes, when memory for input runs out, the connections that have most put aside; among
     /// equals those that have waited for longest.
     fn shed_input(&mut self) {
         let Some(mut excess) = self.cx.shared.quota.excess() else { return };

@@ -100,7 +100,7 @@ impl Wheel {
         None
     }
 
-    /// When to look again; `None`: no timer is set.
+    /// Returns when to look again; `None`: no timer is set.
     pub(crate) fn next(&self) -> Option<Instant> {
         if self.armed == 0 {
             return None;

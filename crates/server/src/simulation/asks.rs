@@ -1,4 +1,4 @@
-//! What peers ask, and what must be answered.
+//! The requests of peers, and the answers that they must get.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use sitar_io::sim::Rng;
 
 use super::lab::{FILES, VERSIONS, body, length};
 
-/// What a request must be answered by.
+/// The answer that a request must get.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) status: u16,
@@ -75,7 +75,7 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// As a message of HTTP/1.1.
+    /// Returns it as a message of HTTP/1.1.
     pub(super) fn written(self) -> (Vec<u8>, Expected) {
         let Ask { method, path, fields, content, expected } = self;
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n");

@@ -22,7 +22,7 @@ use crate::stop::Stop;
 use crate::worker::ShardSpec;
 use crate::{Counts, Ends, Limits, Report, TlsOffload};
 
-/// What a client does, one after the other. All the while it reads what comes.
+/// A step of a client's script. All the while it reads what comes.
 #[derive(Clone)]
 enum Act {
     Say(Vec<u8>),

@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafe
 use sitar_io::TlsTx;
 use sitar_io::sim::Seal;
 
-/// What seals with this key (linux/tls.h; RFC 8446 §5.2, §5.3).
+/// Returns a function that seals with this key (linux/tls.h; RFC 8446 §5.2, §5.3).
 pub(super) fn seal(told: &TlsTx) -> Seal {
     let bytes = told.as_bytes();
     assert_eq!(bytes[..2], 0x0304_u16.to_ne_bytes(), "TLS 1.3");

@@ -20,7 +20,7 @@ use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
 use crate::stop::Stop;
 use crate::worker::ShardSpec;
 
-/// What is served: names and lengths.
+/// The files that are served: names and lengths.
 pub(super) const FILES: [(&str, usize); 5] =
     [("tiny.txt", 11), ("page.html", 3_000), ("k9.bin", 9_000), ("k70.bin", 70_000), ("k300.bin", 300_000)];
 
@@ -48,7 +48,7 @@ pub(super) fn body(name: &str, len: usize, turn: u64) -> Vec<u8> {
         .collect()
 }
 
-/// What one seed came to; equal for equal seeds.
+/// The result of one seed; equal for equal seeds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Report {
     pub(super) answers: u64,
@@ -67,7 +67,7 @@ pub(super) struct Report {
     world: u64,
 }
 
-/// What a world is like.
+/// The conditions in a world.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Weather {
     /// Faults by the seed, and peers that break off.

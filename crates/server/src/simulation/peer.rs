@@ -17,7 +17,7 @@ use super::received::Received;
 use super::streams::Streams;
 use crate::shard::FIRST_KEY;
 
-/// What became of all peers together.
+/// The sums over all peers.
 pub(super) struct Tally {
     /// Over every byte that each peer received (opened, where it was sealed), in order, and how it
     /// ended.
@@ -75,7 +75,7 @@ pub(super) struct Peer {
     /// Text received and not yet understood.
     inbox: Vec<u8>,
     expected: VecDeque<Expected>,
-    /// What is said instead in HTTP/2.
+    /// The conversation in HTTP/2, in place of those requests.
     streams: Option<Streams>,
     /// The body that the head in front of the inbox announces, and which site it is from; found out
     /// once.
@@ -92,7 +92,7 @@ pub(super) struct Peer {
     finished: bool,
     /// Some text has come.
     heard: bool,
-    /// How often it has asked for new keys.
+    /// Times that it has asked for new keys.
     updates: usize,
     /// It has asked for the end of the connection, and waits for close_notify (RFC 8446 §6.1).
     awaits_end: bool,

@@ -5,11 +5,11 @@ use aws_lc_rs::digest;
 /// Unread and digits of an entity tag.
 const TAG_LEN: usize = 24;
 
-/// What one peer has received. The entity tag of a file that is too large for memory depends on
-/// when this run wrote it, so all tags count as one.
+/// Adds everything that one peer receives to a hash. The entity tag of a file that is too large for
+/// memory depends on when this run wrote it, so all tags count as one.
 #[derive(Default)]
 pub(super) struct Received {
-    /// What may be an entity tag, from its opening quotation mark on.
+    /// Bytes that may be an entity tag, from its opening quotation mark on.
     tag: Vec<u8>,
     text: Vec<u8>,
 }

@@ -1,5 +1,4 @@
-//! What a client of HTTP/2 says and understands: requests on streams, windows of its own, and every
-//! byte compared.
+//! A client of HTTP/2: requests on streams, windows of its own, and every byte compared.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +36,7 @@ const WINDOW: i64 = 65_535;
 /// A stream that this client has opened.
 struct Open {
     expected: Expected,
-    /// What the server may still send on it.
+    /// Bytes that the server may still send on it.
     window: i64,
     /// Whether the head has come, and the body that it announces.
     body: Option<Option<(Vec<u8>, u64)>>,
@@ -62,7 +61,7 @@ pub(super) struct Streams {
     /// The connection's window, and what a new stream's begins with.
     window: i64,
     initial: i64,
-    /// How much a window is opened by at most.
+    /// Bytes that a window is opened by at most.
     step: u32,
     greeted: bool,
     left: bool,
@@ -108,7 +107,7 @@ impl Streams {
         self.requests.is_empty() && self.open.values().all(|open| open.said)
     }
 
-    /// How many answers are missing.
+    /// Returns how many answers are missing.
     pub(super) fn missing(&self) -> usize {
         self.requests.len() + self.open.len()
     }
@@ -231,7 +230,7 @@ impl Streams {
         }
     }
 
-    /// What a client may do at any time.
+    /// Does one of the things that a client may do at any time.
     fn do_something(&mut self, out: &mut VecDeque<u8>, rng: &mut Rng) {
         match rng.below(5) {
             0 => frame(out, PING, 0, 0, b"12345678"),

@@ -1,4 +1,4 @@
-//! Which site a request is for, by the host that it names.
+//! Hosts: from the name in a request to its site.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Host {
     pub names: Vec<String>,
     /// It also answers to names that no host has, and to requests that name none.
     pub is_default: bool,
-    /// What is served.
+    /// The site that is served.
     pub site: Arc<Site>,
 }
 
@@ -35,7 +35,7 @@ pub struct Hosts {
     default: Option<HostId>,
 }
 
-/// Why hosts cannot be served together.
+/// The reason why hosts cannot be served together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HostsError {
     /// There is none, or more than [`Hosts::MAX`].

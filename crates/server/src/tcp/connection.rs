@@ -24,7 +24,7 @@ const NOT_TLS: Rejection = Rejection {
     reason: "this port speaks HTTPS, not HTTP: use an https:// address",
 };
 
-/// What is spoken on a connection.
+/// The protocol that is spoken on a connection.
 #[expect(clippy::large_enum_variant, reason = "a box for HTTP/1 would be one allocation for each connection")]
 enum Protocol {
     /// Nothing has come yet, or too little to tell.
@@ -44,7 +44,7 @@ impl Connection {
         Connection { io: Transport::new(conn, tls, now, limits), protocol: Protocol::Undecided }
     }
 
-    /// When [`on_timer`](Connection::on_timer) is to be called.
+    /// Returns when [`on_timer`](Connection::on_timer) is to be called.
     pub(crate) fn deadline(&self) -> Instant {
         let next = self.io.deadline();
         self.protocol.deadline().map_or(next, |other| other.min(next))
@@ -460,7 +460,7 @@ impl Protocol {
         }
     }
 
-    /// What is waited for, while that is input.
+    /// Returns what is waited for, while that is input.
     fn wait(&self, io: &Transport) -> Wait {
         match self {
             Protocol::Undecided => Http1::default().wait(io),
@@ -469,7 +469,7 @@ impl Protocol {
         }
     }
 
-    /// When it has something to do of its own accord.
+    /// Returns when it has something to do of its own accord.
     fn deadline(&self) -> Option<Instant> {
         if let Protocol::Http2(http2) = self { http2.deadline() } else { None }
     }

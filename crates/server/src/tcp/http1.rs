@@ -20,15 +20,15 @@ const TOO_SLOW: Rejection =
 /// A conversation in HTTP/1.
 #[derive(Default)]
 pub(super) struct Http1 {
-    /// What is left of the content of the last answer.
+    /// The rest of the content of the last answer.
     rest: Option<Source>,
     /// The next bytes belong to this request's body, which is not wanted.
     body: Option<BodyDrain>,
-    /// How much of the unparsed text the parser has seen already.
+    /// Bytes of the unparsed text that the parser has seen already.
     scanned: usize,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[must_use]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
@@ -224,7 +224,7 @@ impl Http1 {
         }
     }
 
-    /// What is waited for, while that is input.
+    /// Returns what is waited for, while that is input.
     pub(super) fn wait(&self, io: &Transport) -> Wait {
         let is_idle = self.body.is_none() && !io.is_ending() && io.has_nothing_aside();
         Wait(if is_idle { Timeout::Idle } else { Timeout::Request }, io.answered())
@@ -297,7 +297,7 @@ fn refuse_for<E: Engine>(
     Ok(put)
 }
 
-/// How far a reply has been written.
+/// The progress of writing a reply.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 enum Written {
     All,

@@ -27,9 +27,9 @@ pub(super) struct Http2 {
     reading: u32,
     /// A file that a request waits for has come, or the site is another.
     loaded: bool,
-    /// What is charged for requests that wait for a file: at least what they take.
+    /// Bytes charged for requests that wait for a file: at least what they take.
     charged: usize,
-    /// Why its end was begun, if it was.
+    /// The reason why its end was begun, if it was.
     end_begun: Option<Close>,
 }
 
@@ -57,8 +57,8 @@ impl Http2 {
         Ok(quota.charge(&mut self.charged, memory)?)
     }
 
-    /// How many requests wait for a file. Corrects what is charged for them: the peer may have
-    /// taken some back.
+    /// Returns how many requests wait for a file. Corrects what is charged for them: the peer may
+    /// have taken some back.
     fn parked(&mut self, quota: &mut InputQuota) -> usize {
         if self.charged == 0 {
             return 0;
@@ -257,7 +257,7 @@ impl Http2 {
         Ok(())
     }
 
-    /// Why this conversation is over.
+    /// Returns why this conversation is over.
     fn why<E: Engine>(&self, io: &Transport, cx: &mut Shared<E>) -> Close {
         match self.h2.error() {
             Some(error) if error.flood.is_some() => {
@@ -335,7 +335,7 @@ impl Http2 {
         io.begin_output_in(second.ok_or(Close::Ours("no buffer to seal into"))?)
     }
 
-    /// What is waited for, while that is input.
+    /// Returns what is waited for, while that is input.
     pub(super) fn wait(&self, io: &Transport) -> Wait {
         match (self.h2.is_idle(), io.has_nothing_aside()) {
             (true, true) => Wait(Timeout::Idle, io.answered()),
@@ -349,7 +349,7 @@ impl Http2 {
         !self.h2.is_idle()
     }
 
-    /// When the connection has something to do of its own accord.
+    /// Returns when the connection has something to do of its own accord.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.h2.deadline()
     }

@@ -18,7 +18,7 @@ use sitar_server::{
 };
 use sitar_site::Options;
 
-/// What the worker's rings run on.
+/// The engine of the worker's rings.
 #[derive(Clone, Copy)]
 pub enum Engine {
     Uring,
@@ -298,7 +298,7 @@ impl Drop for Server {
 
 pub type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
-/// What clients are to trust, and what the server has.
+/// The authority that clients are to trust, and the server's TLS.
 type Own = (Option<Vec<u8>>, Option<TlsSpec>);
 
 fn identity() -> Own {

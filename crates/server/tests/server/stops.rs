@@ -1,4 +1,4 @@
-//! What a stop waits for: answers under way, and nothing else.
+//! A stop waits for answers under way, and for nothing else.
 //!
 //! All limits are an hour, so a connection that held a stop would hold it for longer than these
 //! tests wait.

@@ -235,7 +235,7 @@ fn slow_readers_do_not_stop_handshakes(engine: Engine) {
     assert!(server.stop().shed > 0, "buffers did not run out");
 }
 
-/// What is read from a file needs two buffers here while records are small.
+/// Content that is read from a file needs two buffers here while records are small.
 fn slow_readers_hold_no_send_buffers(engine: Engine) {
     crate::harness::slow_readers_hold_no_send_buffers(engine, true, |server| server.connect_tls(&TLS13));
 }

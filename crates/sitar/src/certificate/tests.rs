@@ -95,7 +95,7 @@ fn refused(chain: &Path, key: &Path) -> String {
     load(&files(chain, key), now()).unwrap_err().render(false)
 }
 
-/// What a refusal says, with `D` for the folder.
+/// Returns the text of a refusal, with `D` for the folder.
 fn refusal(chain: &str, key: &str) -> String {
     let forms = Forms::get();
     refused(&forms.path(chain), &forms.path(key)).replace(forms.folder.path().to_str().unwrap(), "D")

@@ -19,7 +19,7 @@ use crate::{listen, serve};
 /// Everything that findings are made of.
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// As `uname -r`.
+    /// The release, as by `uname -r`.
     pub(super) kernel: String,
     /// Effective capability CAP_NET_ADMIN, with which the kernel loads its TLS by itself.
     pub(super) net_admin: bool,

@@ -113,7 +113,7 @@ impl Memory {
         })
     }
 
-    /// As [`make`](Memory::make), without a pause between attempts.
+    /// Does as [`make`](Memory::make), without a pause between attempts.
     #[cfg(test)]
     pub(crate) fn make_at_once<T>(
         &self,

@@ -18,7 +18,7 @@ pub struct Place {
     base: Base,
     /// Its name in that directory.
     name: OsString,
-    /// Which variables of the environment are ignored, and why.
+    /// Variables of the environment that are ignored, and why.
     ignored: Vec<String>,
 }
 

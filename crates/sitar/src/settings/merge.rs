@@ -28,7 +28,7 @@ pub struct Given {
     pub name: &'static str,
     /// The source.
     pub origin: Origin,
-    /// As they were written.
+    /// The values, as they were written.
     pub values: Vec<OsString>,
 }
 

@@ -12,7 +12,7 @@ use crate::watch::Watch;
 pub struct Plan {
     /// Addresses without repetitions; never empty.
     pub addresses: Vec<Address>,
-    /// Which certificates to use.
+    /// The certificates to use.
     pub security: Security,
 }
 

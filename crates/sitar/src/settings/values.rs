@@ -127,7 +127,7 @@ pub(super) fn seconds(text: &str) -> Result<u32, String> {
     }
 }
 
-/// As [`seconds`], and zero.
+/// Parses a number of [`seconds`], or zero.
 pub(super) fn seconds_or_none(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(seconds @ 0..=SECONDS_MAX) => Ok(seconds),

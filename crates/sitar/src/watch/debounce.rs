@@ -1,5 +1,5 @@
-//! When to look: soon after the last write, not too late while writing goes on, and never most of
-//! the time.
+//! The time to look: soon after the last write, not too late while writing goes on, and never most
+//! of the time.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,8 @@ impl Debounce {
         self.changes = Some(self.changes.map_or((now, now), |(first, _)| (first, now)));
     }
 
-    /// When to look next, if nothing else happens. `held`: a writer is in the midst of it, and only
-    /// its end counts.
+    /// Returns when to look next, if nothing else happens. `held`: a writer is in the midst of it,
+    /// and only its end counts.
     #[must_use]
     pub(crate) fn due(&self, held: bool) -> Option<Instant> {
         if held {

@@ -1,5 +1,5 @@
-//! Which file systems tell changes: inotify reports what this kernel changes, and nothing that
-//! others change in a share.
+//! Whether a file system reports changes: inotify reports what this kernel changes, and nothing
+//! that others change in a share.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;

@@ -1,4 +1,4 @@
-//! What the operator reads about changes: when, which site, what is served now, and what was
+//! Messages to the operator about changes: when, which site, what is served now, and what was
 //! refused.
 
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ impl Reporter {
         self.warnings = warnings;
     }
 
-    /// When there is something to [catch up](Reporter::catch_up) with.
+    /// Returns when there is something to [catch up](Reporter::catch_up) with.
     pub(super) fn due(&self) -> Option<Instant> {
         self.last.filter(|_| self.unsaid > 0).map(|last| last + SAY_EVERY)
     }

@@ -77,7 +77,7 @@ pub struct SiteSource {
     options: Options,
     pub(super) notify: Option<Notify>,
     why: Option<Why>,
-    /// Where the site is polled: the fingerprint of what was opened last.
+    /// The fingerprint of what was opened last, where the site is polled.
     pub(super) opened: u64,
     /// Taken for the file system's, if that is better.
     #[cfg(test)]

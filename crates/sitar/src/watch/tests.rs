@@ -16,7 +16,7 @@ fn write(root: &Path, name: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// What has been told until now, all of it.
+/// Takes all news until now, as one.
 fn told(source: &mut SiteSource) -> News {
     let mut sum = News::default();
     loop {

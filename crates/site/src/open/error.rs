@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a site could not be opened: the path as it was given, and the fault found there.
+/// The reason why a site could not be opened: the path as it was given, and the fault found there.
 #[derive(Debug)]
 pub struct OpenError {
     path: PathBuf,
@@ -232,7 +232,7 @@ pub enum Warning {
     },
     /// The archive was a pack once, or is one for another version: it is served like a plain tar.
     IndexUnused {
-        /// Why the index is of no use.
+        /// The reason why the index is of no use.
         why: &'static str,
     },
     /// Encodings that are older than the files that they lie beside, and therefore not sent in
@@ -298,7 +298,7 @@ impl fmt::Display for Warning {
 /// A bounded collection of warnings: a hostile archive must not turn its faults into memory.
 #[derive(Default)]
 pub struct Warnings {
-    /// Those that must not drown among the others.
+    /// Warnings that must not drown among the others.
     first: Vec<Warning>,
     kept: Vec<Warning>,
     dropped: usize,

@@ -18,7 +18,7 @@ pub(crate) struct Key {
     len: u32,
 }
 
-/// Why bytes are not those of some names.
+/// The reason why bytes are not those of some names.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miscounted {
     Short,

@@ -52,8 +52,8 @@ impl Site {
         Site::open_seen(path, options, &mut |_| ())
     }
 
-    /// As [`open`](Site::open), for a caller that watches what is opened: `show` is given each
-    /// thing that the site is made of before it is read.
+    /// Opens as [`open`](Site::open) does, for a caller that watches what is opened: `show` is
+    /// given each thing that the site is made of before it is read.
     ///
     /// # Errors
     /// As for [`open`](Site::open).

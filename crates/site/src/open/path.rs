@@ -22,7 +22,7 @@ pub struct Resolved<'a> {
     pub slash: bool,
 }
 
-/// Why a path has no key.
+/// The reason why a path has no key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum PathFault {
     /// Not a path: 400.

@@ -238,7 +238,7 @@ struct Walk<'t> {
     warnings: &'t mut Warnings,
 }
 
-/// Why a link leads nowhere.
+/// The reason why a link leads nowhere.
 type LinkFault = &'static str;
 
 impl Walk<'_> {

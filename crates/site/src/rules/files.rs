@@ -10,7 +10,7 @@ pub(crate) const FILE_MAX: usize = 1 << 20;
 pub(super) const LINE_MAX: usize = 8192;
 /// Rules in `_redirects`. Cloudflare allows 2,100.
 pub(super) const REDIRECTS_MAX: usize = 10_000;
-/// Those of them with wildcards, a host or parameters. Cloudflare allows 100.
+/// Redirects with wildcards, a host or parameters. Cloudflare allows 100.
 pub(super) const REDIRECTS_DYNAMIC_MAX: usize = 500;
 /// Rules in `_headers`. Cloudflare allows 100.
 pub(super) const HEADER_RULES_MAX: usize = 500;

@@ -300,7 +300,7 @@ fn status(word: &[u8]) -> Result<(u16, bool), Fault> {
         .ok_or_else(|| Fault::new("the status is not a number of three digits", STATUSES_HINT))
 }
 
-/// Why what stands behind the status cannot be.
+/// Explains why the word behind the status is no condition here.
 fn condition(word: &[u8]) -> Fault {
     let name = word.split(|&byte| byte == b'=').next().unwrap_or_default().to_ascii_lowercase();
     match &name[..] {

@@ -39,7 +39,7 @@ fn scheme(line: &[u8]) -> Option<usize> {
     (at > 0 && is_scheme).then_some(at)
 }
 
-/// Why a path cannot be followed by words.
+/// Explains why no words can follow a path.
 fn words(path: &[u8], rest: &[u8], line: &[u8]) -> Fault {
     match rest.first() {
         Some(b'#') => Fault::new(

@@ -158,8 +158,8 @@ fn clean_addresses() {
     assert_eq!(get(&site, "/z", "").status, 404);
 }
 
-/// As Cloudflare Pages does (workers-sdk, pages-shared, asset-server/handler.ts), but with the
-/// status of the other slash.
+/// The same as on Cloudflare Pages (workers-sdk, pages-shared, asset-server/handler.ts), but with
+/// the status of the other slash.
 #[test]
 fn a_page_asked_for_with_a_slash() {
     let site = site(&[

@@ -145,7 +145,7 @@ fn paths_longer_than_any_name_reach_the_rules() {
     }
 }
 
-/// As Cloudflare's `:splat` does: the slash is a part of the path that it stands for.
+/// The same as with Cloudflare's `:splat`: the slash is a part of the path that it stands for.
 #[test]
 fn a_splat_at_the_end_keeps_the_slash() {
     let site = ruled(

@@ -45,7 +45,7 @@ impl Expanded {
         Ok(Self::Ring(Wiped(Box::new(ring::LessSafeKey::new(key)))))
     }
 
-    /// As [`TrafficKey::open`](super::TrafficKey::open).
+    /// Opens as [`TrafficKey::open`](super::TrafficKey::open).
     pub(super) fn open(
         &self,
         nonce: [u8; NONCE_LEN],
@@ -66,7 +66,7 @@ impl Expanded {
         }
     }
 
-    /// As [`TrafficKey::seal`](super::TrafficKey::seal).
+    /// Seals as [`TrafficKey::seal`](super::TrafficKey::seal).
     pub(super) fn seal(
         &self,
         nonce: [u8; NONCE_LEN],

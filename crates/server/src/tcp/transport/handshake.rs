@@ -9,7 +9,7 @@ use super::state::{EndStep, Transport, Waiting};
 use crate::close::{Close, PeerFault};
 use crate::shard::context::Shared;
 
-/// What a step of the handshake came to.
+/// The result of a step of the handshake.
 pub(in crate::tcp) enum Negotiated {
     /// More bytes are needed.
     More,

@@ -8,7 +8,7 @@ use crate::close::{Close, PeerFault};
 
 /// The smallest charge: what one byte of a peer costs.
 const ROOM_MIN: usize = 1 << 10;
-/// What an unfinished request of a browser needs.
+/// Bytes that an unfinished request of a browser needs.
 const ROOM_SMALL: usize = 4 << 10;
 /// Room that is kept for reuse: a TLS record, or a request head, and most of a receive slot.
 const ROOM_KEPT: usize = 20 << 10;
@@ -33,7 +33,7 @@ pub(crate) struct InputBuffer {
     bytes: Vec<u8>,
     /// Bytes at the front that are done with.
     start: usize,
-    /// What is charged for it.
+    /// Bytes charged for it.
     charged: usize,
 }
 
@@ -48,9 +48,10 @@ impl InputQuota {
         InputQuota { kept: Vec::with_capacity(KEPT), used: 0, limit, each }
     }
 
-    /// What may be charged in all. Small rooms have a little more: within one wake-up the large can
-    /// take everything, and only at its end are the connections closed that have most
-    /// ([`excess`](InputQuota::excess)). Until then none that needs little is turned away.
+    /// Returns how many bytes may be charged in all. Small rooms have a little more: within one
+    /// wake-up the large can take everything, and only at its end are the connections closed that
+    /// have most ([`excess`](InputQuota::excess)). Until then none that needs little is turned
+    /// away.
     fn limit_for(&self, room: usize) -> usize {
         if room <= ROOM_SMALL { self.limit + self.limit / 8 } else { self.limit }
     }

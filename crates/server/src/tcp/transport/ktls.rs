@@ -24,7 +24,7 @@ use crate::close::Close;
 use crate::limits::Limits;
 use crate::shard::context::Shared;
 
-/// How soon to ask again whether everything has been acknowledged.
+/// Time until the kernel is asked again whether everything has been acknowledged.
 const ACKS_STEP: Duration = Duration::from_millis(150);
 /// Zeros in a row that are believed. A record that had to wait for room in TCP's queue is put there
 /// by a worker of the kernel's, which has been called long before the queue is empty, but may not
@@ -220,7 +220,7 @@ impl Transport {
 }
 
 impl KtlsStep {
-    /// How long the kernel may take.
+    /// Returns how long the kernel may take.
     pub(super) fn patience(self, limits: &Limits) -> Duration {
         match self {
             KtlsStep::Acks => ACKS_STEP,

@@ -1,4 +1,4 @@
-//! What carries a protocol: input and output of a connection, TLS, deadlines and the end.
+//! The transport below a protocol: input and output of a connection, TLS, deadlines and the end.
 //!
 //! At any time a connection waits for exactly one thing ([`Waiting`](state::Waiting)). While that
 //! is not the peer's next bytes, what the peer sends is put aside

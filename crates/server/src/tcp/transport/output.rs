@@ -1,4 +1,4 @@
-//! What goes out: plaintext gathered into records, records gathered into one send.
+//! Output: plaintext gathered into records, records gathered into one send.
 
 use sitar_http::h1::{self, ResponseHead};
 use sitar_io::{Region, Runs, Segment, SendBuf, TxBuf};
@@ -59,7 +59,7 @@ impl Output {
         }
     }
 
-    /// Where the next plaintext byte goes, and how many fit.
+    /// Returns the room for the next bytes of plaintext.
     fn room(&mut self, security: &Security) -> &mut [u8] {
         let (prefix, suffix) = Output::around(security);
         let start = self.sealed + prefix + self.open;
@@ -130,7 +130,7 @@ impl Output {
         }
     }
 
-    /// Where in a fresh send buffer `len` bytes of content have to be put so that
+    /// Returns where in a fresh send buffer `len` bytes of content have to be put so that
     /// [`seal_runs`](Output::seal_runs) seals them there, in full records. `None` while records are
     /// to be small, and where nothing is sealed here.
     pub(crate) fn runs(security: &Security, len: usize) -> Option<Runs> {
@@ -173,7 +173,7 @@ impl Output {
         })
     }
 
-    /// As much of a body as fits, from its start. Returns how much that was.
+    /// Takes as much of a body as fits, from its start. Returns how much that was.
     pub(crate) fn body(&mut self, security: &mut Security, body: &[u8]) -> Result<usize, RecordError> {
         if body.len() <= COPY_MAX {
             let put = self.put_with(security, body.len(), |room| {
@@ -206,8 +206,8 @@ impl Output {
         Ok(taken)
     }
 
-    /// As [`body`](Output::body), from a region. Where nothing is sealed here a large one is not
-    /// copied but sent from where it lies.
+    /// Does as [`body`](Output::body), from a region. Where nothing is sealed here a large one is
+    /// not copied but sent from where it lies.
     pub(crate) fn region(
         &mut self,
         security: &mut Security,
@@ -226,7 +226,7 @@ impl Output {
         self.body(security, &region[range.clone()])
     }
 
-    /// As much of `source` as fits and is at hand. Returns what is left of it.
+    /// Takes as much of `source` as fits and is at hand. Returns what is left of it.
     pub(crate) fn source(
         &mut self,
         security: &mut Security,

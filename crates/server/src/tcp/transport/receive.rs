@@ -1,4 +1,4 @@
-//! What comes in: bytes put aside, records opened.
+//! Input: bytes put aside, records opened.
 
 use sitar_io::{Engine, RecvEnd, RxBuf};
 use sitar_tls::{Alert, Frame};
@@ -14,7 +14,7 @@ use crate::shard::context::Shared;
 /// Bytes that are thrown away of a peer that nothing more is read from, before it is cut off.
 const DISCARD_MAX: usize = 4 << 20;
 
-/// What lies in front of the bytes off the wire.
+/// The result of opening the next bytes off the wire.
 pub(in crate::tcp) enum Opened<'w> {
     /// Text: all of the bytes, where nothing is sealed.
     Plain,
@@ -32,7 +32,7 @@ pub(in crate::tcp) enum Opened<'w> {
     Handshake,
 }
 
-/// What is to be done with bytes that have arrived.
+/// The treatment of bytes that have arrived.
 #[must_use]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::tcp) enum Arrival {

@@ -1,8 +1,8 @@
-//! What lies between the socket and HTTP.
+//! The layer between the socket and HTTP.
 
 use sitar_tls::{Handshake, Records};
 
-/// Who opens and seals what goes over the wire.
+/// The side that opens and seals what goes over the wire.
 pub(crate) enum Security {
     /// TLS is still being negotiated.
     Handshaking(Handshake),

@@ -1,4 +1,4 @@
-//! What goes out: gathered in a send buffer, sent, and gone on with.
+//! Sending: bytes gathered in a send buffer, sent, and gone on with.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LARGE: usize = 32 << 10;
 /// Bytes of a file read at a time: four full records.
 pub(in crate::tcp) const READ_LEN: usize = 64 << 10;
-/// Where in its buffer a part of a file lies that is to be sealed into another. It is not as far
+/// The offset in its buffer of a part of a file that is to be sealed into another. It is not as far
 /// behind the beginning of a page as a record is, nor at one, where the file's pages lie in the
 /// kernel: copying is several times as slow otherwise (see the arena).
 pub(in crate::tcp) const STAGE_AT: usize = 1024;
 
-/// What is to be done after (a part of) a send.
+/// The next step after a send or a part of one.
 #[must_use]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::tcp) enum Sent {

@@ -12,7 +12,7 @@ use super::timers::Timers;
 use crate::close::{Close, Timeout};
 use crate::limits::Limits;
 
-/// What a connection waits for.
+/// The one thing that a connection waits for.
 pub(super) enum Waiting {
     /// The peer's next bytes.
     Input,
@@ -45,7 +45,7 @@ pub(super) enum Waiting {
     PeerClose,
 }
 
-/// What is to be done with the kernel at the next record boundary, before anything else is sent.
+/// A step with the kernel at the next record boundary, before anything else is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum KtlsState {
     /// Nothing.
@@ -56,7 +56,7 @@ pub(super) enum KtlsState {
     UpdateDue,
 }
 
-/// What the kernel has been asked.
+/// The question that the kernel has been asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum KtlsStep {
     /// To put its TLS under the socket.
@@ -65,21 +65,21 @@ pub(super) enum KtlsStep {
     Key,
     /// To take the next key.
     NextKey,
-    /// How much the peer has not acknowledged.
+    /// Bytes that the peer has not acknowledged.
     Acks,
 }
 
-/// What is known of records that the kernel may still hold.
+/// The state of records that the kernel may still hold.
 pub(super) struct Acks {
     /// The least that its queue has held when it was asked.
     pub(super) left: usize,
-    /// When to give up, unless `left` shrinks.
+    /// The time to give up, unless `left` shrinks.
     pub(super) until: Instant,
     /// Zeros in a row.
     pub(super) zeros: u8,
 }
 
-/// What comes of an answer of the kernel.
+/// The consequence of an answer of the kernel.
 #[must_use]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::tcp) enum Asked {
@@ -91,12 +91,12 @@ pub(in crate::tcp) enum Asked {
 
 /// The end of a connection, begun: no further request is read.
 pub(super) struct Ending {
-    /// Why it has to end.
+    /// The reason why it has to end.
     pub(super) why: Close,
     pub(super) step: EndStep,
 }
 
-/// How far the end has come.
+/// The progress of the end.
 pub(super) enum EndStep {
     /// This alert is to be put behind the last answer.
     Alert(Alert),
@@ -116,7 +116,7 @@ pub(super) enum RecvState {
     Ended,
 }
 
-/// What has come from the peer.
+/// The bytes that have come from the peer.
 pub(super) struct Input {
     pub(super) state: RecvState,
     /// Bytes off the wire, not yet opened (TLS) or not yet parsed (plain).
@@ -137,7 +137,7 @@ pub(in crate::tcp) struct Transport {
     pub(super) input: Input,
     /// Being filled during an event; never kept beyond it.
     pub(super) output: Option<Output>,
-    /// When the last send began.
+    /// The time at which the last send began.
     pub(super) last_send: Instant,
     /// The ring will report when the socket has room.
     pub(super) writable_armed: bool,
@@ -229,7 +229,7 @@ impl Transport {
         self.timers.waits += 1;
     }
 
-    /// What was waited for has come, if it was `Load`.
+    /// Ends the wait for a file. Returns whether there was one.
     pub(in crate::tcp) fn end_load(&mut self) -> bool {
         let ends = self.is_loading();
         if ends {

@@ -54,7 +54,7 @@ impl Transport {
         self.timers.wait(wait, cx.now + span);
     }
 
-    /// What the present deadline is for.
+    /// Returns the purpose of the present deadline.
     pub(in crate::tcp) fn timeout(&self) -> Timeout {
         self.timers.timeout()
     }
@@ -64,7 +64,8 @@ impl Transport {
         now >= self.timers.deadline()
     }
 
-    /// When something is due: the deadline, or what is given back after a second of silence.
+    /// Returns when something is due: the deadline, or what is given back after a second of
+    /// silence.
     pub(in crate::tcp) fn deadline(&self) -> Instant {
         self.timers.next()
     }

@@ -18,7 +18,7 @@ pub(super) struct Timers {
     deadline: Instant,
     idle: Option<(u64, Instant)>,
     request: Option<(u64, Instant)>,
-    /// When an idle connection drops what it expanded of its keys.
+    /// The time at which an idle connection drops its expanded keys.
     pub(super) fold_at: Option<Instant>,
     /// Waits so far for something else than the peer's bytes.
     pub(super) waits: u64,
@@ -40,7 +40,7 @@ impl Timers {
         self.deadline
     }
 
-    /// When there is something to do: the deadline, or to fold.
+    /// Returns when there is something to do: the deadline, or to fold.
     pub(super) fn next(&self) -> Instant {
         self.fold_at.map_or(self.deadline, |fold_at| fold_at.min(self.deadline))
     }

@@ -62,7 +62,7 @@ fn said(facts: &Facts, id: &str) -> String {
     text
 }
 
-/// What is said when one thing differs from the good machine; everything else has to stay fine.
+/// Returns the text when one thing differs from the good machine; everything else has to stay fine.
 fn with(id: &str, change: impl FnOnce(&mut Facts)) -> String {
     let mut facts = good();
     change(&mut facts);

@@ -3,7 +3,7 @@ use std::io;
 
 use super::*;
 
-/// As each shard of the server has it; the smallest such ring locks 32 KiB (pages of 4 KiB).
+/// The configuration of a shard's ring; the smallest such ring locks 32 KiB (pages of 4 KiB).
 const SHARD: Config =
     Config { connections: 8448, rx_count: 512, rx_len: 4096, tx_count: 512, tx_len: 68 << 10 };
 

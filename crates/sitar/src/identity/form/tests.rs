@@ -14,7 +14,7 @@ fn der(pem: &[u8]) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem).unwrap().to_vec()
 }
 
-/// As `openssl x509` writes it: 64 characters a line.
+/// Returns it as `openssl x509` writes it: 64 characters a line.
 fn pem(der: &[u8]) -> Vec<u8> {
     use std::fmt::Write as _;
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,5 +1,5 @@
-//! What another user may have put into the directory is refused or renewed, and nothing outside is
-//! touched.
+//! Files that another user may have put into the directory are refused or renewed, and nothing
+//! outside is touched.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::str::FromStr;
@@ -32,7 +32,7 @@ type Change = fn(&mut CertificateParams);
 /// Of the text of ca.pem and cert.pem.
 type Edit = fn(&mut String, &mut String);
 
-/// What another program makes that imitates sitar and keeps the authority's key.
+/// The files of another program that imitates sitar and keeps the authority's key.
 struct Imitation {
     algorithm: &'static SignatureAlgorithm,
     authority: Change,

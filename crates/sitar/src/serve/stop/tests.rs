@@ -2,7 +2,8 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What is said for each time in milliseconds and number of answers under way, and what at the end.
+/// Returns the lines for each time in milliseconds and number of answers under way, and for the
+/// end.
 fn said(is_terminal: bool, steps: &[(u64, usize)], end: (u64, usize)) -> Vec<String> {
     let mut teller = Teller::new(LIMIT, is_terminal);
     let ms = Duration::from_millis;

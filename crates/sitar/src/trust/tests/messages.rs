@@ -1,4 +1,4 @@
-//! What the operator reads, and the exit code.
+//! The lines that the operator reads, and the exit code.
 
 use super::*;
 

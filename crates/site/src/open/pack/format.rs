@@ -190,7 +190,7 @@ impl Record {
 pub(crate) struct Records(Vec<[u8; RECORD]>);
 
 impl Records {
-    /// As many as there are, all zero.
+    /// Returns as many records as there are members, all zero.
     pub(super) fn blank(members: usize) -> Records {
         Records(vec![[0; RECORD]; members])
     }

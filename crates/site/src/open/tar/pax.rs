@@ -39,7 +39,7 @@ pub(super) struct SparseRecords {
 pub(super) enum MapForm {
     /// In these records.
     Records,
-    /// As text in front of the data.
+    /// Text in front of the data.
     Text,
     /// In a way that is not known.
     Unknown,

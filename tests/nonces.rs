@@ -5,7 +5,7 @@ use crate::common::{Server, have, run, run_with, skip};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// In each version of TLS.
+/// Records in each version of TLS.
 const RECORDS: u32 = 100_000;
 
 #[test]

@@ -25,7 +25,8 @@ type Secrets = Vec<(&'static str, Vec<u8>)>;
 /// Copies of a secret that rustls leaves, at most, by its name.
 type Kept = fn(&str) -> usize;
 
-/// Of TLS 1.3: in the state that it does not wipe when it gives the keys away.
+/// Copies that rustls keeps with TLS 1.3: in the state that it does not wipe when it gives the keys
+/// away.
 fn kept_of_tls13(name: &str) -> usize {
     match name {
         "client secret" | "server secret" | "client handshake secret" | "exporter secret" => 1,
@@ -34,7 +35,8 @@ fn kept_of_tls13(name: &str) -> usize {
     }
 }
 
-/// Of TLS 1.2: in the same state, and in the block that both keys are cut from.
+/// Copies that rustls keeps with TLS 1.2: in the same state, and in the block that both keys are
+/// cut from.
 fn kept_of_tls12(name: &str) -> usize {
     match name {
         "master secret" | "server key" => 2,

@@ -14,7 +14,7 @@ pub(crate) struct Allocations {
 }
 
 impl Allocations {
-    /// In the order of the library's counters.
+    /// The counted functions, in the order of the library's counters.
     pub(crate) const COUNTERS: [&str; 6] =
         ["malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"];
 

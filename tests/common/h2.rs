@@ -72,7 +72,7 @@ impl Client {
         Client::open(&config(server), server.address(), WINDOW_MAX).unwrap()
     }
 
-    /// Over TLS; `window` is how much may be under way on each stream.
+    /// Connects over TLS; `window` is how much may be under way on each stream.
     pub(crate) fn open(config: &Arc<ClientConfig>, address: SocketAddr, window: u32) -> io::Result<Client> {
         let stream = client::Client::open(config, address)?.into_stream();
         if stream.conn.alpn_protocol() != Some(b"h2") {
@@ -81,7 +81,7 @@ impl Client {
         Client::greet(Box::new(stream), window)
     }
 
-    /// Over plain TCP, with prior knowledge (RFC 9113 §3.3).
+    /// Connects over plain TCP, with prior knowledge (RFC 9113 §3.3).
     pub(crate) fn plain(address: SocketAddr, window: u32) -> io::Result<Client> {
         Client::greet(Box::new(socket(address)?), window)
     }

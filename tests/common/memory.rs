@@ -11,13 +11,13 @@ use std::path::Path;
 pub(crate) struct Snapshot(Vec<u8>);
 
 impl Snapshot {
-    /// Of this process, which has to be still.
+    /// Copies the memory of this process, which has to be still.
     #[allow(dead_code, reason = "the record layer's tests use it")]
     pub(crate) fn of_self() -> io::Result<Snapshot> {
         copy(Path::new("/proc/self"), true).map(Snapshot)
     }
 
-    /// Of another process of this user.
+    /// Copies the memory of another process of this user.
     #[allow(dead_code, reason = "the record layer's tests use only the other one")]
     pub(crate) fn of(pid: u32) -> io::Result<Snapshot> {
         copy(&Path::new("/proc").join(pid.to_string()), false).map(Snapshot)

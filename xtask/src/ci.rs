@@ -141,8 +141,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Of each package: clippy has checked that the examples compile, and tests have those of sitar-io
-/// as modules.
+/// The targets of each package that are tested: clippy has checked that the examples compile, and
+/// tests have those of sitar-io as modules.
 const TARGETS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
 
 /// Cargo's own variable.

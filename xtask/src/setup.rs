@@ -66,8 +66,8 @@ pub(crate) fn has_cargo_deny() -> bool {
     quiet("cargo", &["deny", "--version"])
 }
 
-/// Said where cargo-deny is absent. It is not installed unasked: it takes several minutes to build
-/// on two cores.
+/// The hint where cargo-deny is absent. It is not installed unasked: it takes several minutes to
+/// build on two cores.
 pub(crate) const DENY_HINT: &str =
     "cargo-deny is absent; `cargo install --locked cargo-deny` (minutes, not seconds) turns its step on";
 

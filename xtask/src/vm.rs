@@ -62,7 +62,7 @@ enum Suite {
 struct Order {
     kernels: Vec<&'static str>,
     suites: Vec<Suite>,
-    /// For the test programs.
+    /// Arguments for the test programs.
     arguments: Vec<String>,
 }
 

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Brotli (RFC 7932).
 //!
-//! A crate of its own because `brotli` is generic over its allocators: each caller compiles all of
-//! it, and again with its own tests. As a module of sitar-publish it took twice the time for the
-//! same files in the dev profile.
+//! It is a crate of its own because `brotli` is generic over its allocators: each caller compiles
+//! all of it, and again with its own tests. As a module of sitar-publish it took twice the time for
+//! the same files in the dev profile.
 
 use std::io::{self, Read};
 
@@ -47,7 +47,7 @@ impl Read for Decoder<'_> {
         if !self.0.get_ref().is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "there are bytes behind the end"));
         }
-        // It reports bytes that it has taken and not used when it is asked once more.
+        // Asked once more, the library reports bytes that it has taken and not used.
         self.0.read(buf)
     }
 }

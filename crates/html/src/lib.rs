@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The tokens of a page (HTML Living Standard §13.2.5).
 //!
-//! A crate of its own because `html5gum` is generic over its readers and emitters: a crate that
-//! calls it compiles all of it, and again with its own tests. The level of optimisation is a
+//! It is a crate of its own because `html5gum` is generic over its readers and emitters: a crate
+//! that calls it compiles all of it, and again with its own tests. The level of optimisation is a
 //! package's: the parser is made small, and not optimised at all in the dev profile.
 
 use html5gum::emitters::callback::{Callback, CallbackEmitter, CallbackEvent};
@@ -13,7 +13,7 @@ use std::ops::{ControlFlow, Range};
 /// The syntax of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
-    /// HTML: what stands in scripts and styles is no markup.
+    /// HTML: the text of scripts and styles is no markup.
     Html,
     /// XHTML or SVG: elements may close themselves, and scripts and styles are like any other.
     Xml,
@@ -171,7 +171,7 @@ impl ForwardingEmitter for Reading<'_> {
     }
 
     fn emit_current_tag(&mut self) -> Option<State> {
-        // The library would switch by itself only if it were told to.
+        // The library switches by itself only on request.
         let _ = self.inner.emit_current_tag();
         let collector = self.inner.callback_mut();
         // All of an XML document is foreign, whatever stands in it.

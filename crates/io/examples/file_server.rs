@@ -41,7 +41,7 @@ impl Files {
         Ok(Files(files))
     }
 
-    /// The file that is asked for, and the answer's first line.
+    /// Returns the file that is asked for, and the answer's first line.
     fn find(&self, name: &[u8]) -> (Option<&(File, u64)>, String) {
         let found = self.0.get(name);
         (found, found.map_or_else(|| "-\n".into(), |(_, len)| format!("{len}\n")))
@@ -59,7 +59,8 @@ impl Request {
         Some(self.0.drain(..=end).take(end).collect())
     }
 
-    /// Takes what came next. Nothing is the end, and so is a name that is too long.
+    /// Adds received bytes. No bytes are the end of the connection, and a name that is too long is
+    /// treated as one.
     fn push(&mut self, bytes: &[u8]) -> Result<(), Errno> {
         let too_long = self.0.len() > NAME_MAX;
         self.0.extend_from_slice(bytes);
@@ -73,7 +74,8 @@ fn filled_with(mut tx: TxBuf, line: &str) -> TxBuf {
     tx
 }
 
-/// The slot of a read that gave `len` bytes. None: the file has become shorter than it was.
+/// Returns the slot of a read that gave `len` bytes. A read of 0 bytes is an error: the file has
+/// become shorter than it was.
 fn read_slot((buf, len): (Target, usize)) -> Result<TxBuf, Errno> {
     let Target::Tx(mut tx, _) = buf else { return Err(Errno::IO) };
     tx.set_filled(len);

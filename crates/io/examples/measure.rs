@@ -1,7 +1,8 @@
-//! The CPU that an echo costs the server's thread, kernel included: plain loop, future and stack
-//! per connection, side by side: `cargo run --release -p sitar-io --example measure [ROUNDS]
-//! [ECHOES] [CONNECTIONS]`. An example and no verb of the bench, since it is published with the
-//! examples that it measures.
+//! Compares what an echo costs the server's thread in CPU, kernel included, in three models: a
+//! plain loop, a future for each connection, and a stack for each connection.
+//!
+//! `cargo run --release -p sitar-io --example measure [ROUNDS] [ECHOES] [CONNECTIONS]` runs it. It
+//! is no part of the bench, because it is published with the examples that it measures.
 //!
 //! A client on another thread writes 64 bytes to each connection, then reads them from each,
 //! repeatedly. The servers take turns, so that all of them see the same drift of the machine; the

@@ -15,8 +15,8 @@ use crate::walk::{self, Bounds};
 
 /// Flags of an open below a directory: for reading, never becoming the process's terminal.
 pub(crate) const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
-/// Whatever the path and the links on it say, the file lies below the directory, or the answer is
-/// EXDEV.
+/// Flags of a lookup: whatever the path and the links on it say, the file lies below the directory,
+/// or the answer is EXDEV.
 pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
 /// Number of tries of a plain open that is interrupted, or that a rename got in the way of.

@@ -17,7 +17,7 @@ pub struct Waker {
 #[derive(Debug)]
 struct Inner {
     fd: OwnedFd,
-    /// For engines that look instead of reading the descriptor.
+    /// The bell for engines that look instead of reading the descriptor.
     rung: AtomicBool,
 }
 

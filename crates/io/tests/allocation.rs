@@ -12,7 +12,8 @@ use sitar_io::{Config, Engine, Event, File, Key, ReadBuf, Region, Ring, Segment,
 struct Counting;
 
 thread_local! {
-    /// Of this thread: the test harness has a thread of its own, which allocates when it likes.
+    /// Allocations of this thread: the test harness has a thread of its own, which allocates when
+    /// it likes.
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 

@@ -78,7 +78,7 @@ macro_rules! conformance {
                 transfers::a_send_of_gigabytes_is_begun,
                 transfers::room_is_told_when_there_is_some,
                 transfers::what_is_submitted_gives_its_slot_back_early,
-                files::what_is_read_at_once_is_told_first,
+                files::what_is_read_at_once_is_reported_first,
                 transfers::a_flood_does_not_starve_the_others,
                 transfers::options_are_set_and_a_record_needs_a_kernel_that_seals,
                 files::files_are_read_into_slots_and_regions,

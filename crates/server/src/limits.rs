@@ -32,13 +32,13 @@ pub struct Limits {
     /// From the first byte of a request to the end of its head, and likewise for a body that is
     /// thrown away.
     pub head: Duration,
-    /// Between requests.
+    /// Time between requests.
     pub idle: Duration,
-    /// For a peer to take the (at most 68 KiB) that are being sent to it.
+    /// Time for a peer to take what is being sent to it, which is at most 68 KiB.
     pub send: Duration,
-    /// For a peer to close after the last answer, so that the answer is not lost to a reset.
+    /// Time for a peer to close after the last answer, so that the answer is not lost to a reset.
     pub linger: Duration,
-    /// For open connections to finish after a stop was asked for.
+    /// Time for open connections to finish after a stop was asked for.
     pub drain: Duration,
     /// Receive buffers of 4 KiB: a power of two.
     pub rx_buffers: u16,

@@ -38,9 +38,9 @@ pub struct Worker {
 /// Everything that shards are started from, again if need be, and what they leave behind. All
 /// shards of a worker share it: to give them one more thing is one more field here.
 pub(crate) struct ShardSpec {
-    /// Of each shard. Emptied when the worker stops, so that the port is free.
+    /// Listeners of each shard, emptied when the worker stops, so that the port is free.
     pub(crate) listeners: Mutex<Vec<Vec<OwnedFd>>>,
-    /// Of each shard.
+    /// Inboxes of each shard.
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) latest: LatestSnapshot,
     pub(crate) loader: Loader,

@@ -57,8 +57,8 @@ pub fn probe() -> Result<TlsOffload, NoOffload> {
         TlsUnavailable::Refused(errno) => NoOffload::Refused("TCP_ULP", errno),
         TlsUnavailable::NoConnection(error) => NoOffload::Failed("a loopback connection", error),
     })?;
-    // A cipher that it has not (ChaCha20 is a module of its own) is sealed here, connection by
-    // connection.
+    // Where the kernel lacks a cipher, connections with it are sealed here: ChaCha20 is a module of
+    // its own.
     match (tls.rekey, tls.ciphers.first()) {
         (Some(rekey), _) => Ok(TlsOffload::Kernel { rekey }),
         (None, Some((_, Err(errno)))) => Err(NoOffload::Refused("TLS_TX", *errno)),
@@ -68,7 +68,7 @@ pub fn probe() -> Result<TlsOffload, NoOffload> {
 
 const SMALL: Config = Config { connections: 1, rx_count: 4, rx_len: 64, tx_count: 1, tx_len: 64 };
 
-/// For an operator who asked for a kernel that seals.
+/// Returns the error for an operator who asked for a kernel that seals.
 #[must_use]
 pub fn explain(why: &NoOffload) -> Error {
     let error = Error::new("the kernel cannot seal TLS records here (--tls kernel)").cause(why.to_string());

@@ -98,7 +98,8 @@ pub enum Package {
     NssTools,
 }
 
-/// Does it for this user on this machine and prints one line for each store on standard output.
+/// Runs the command for this user on this machine, and prints one line for each store on standard
+/// output.
 ///
 /// # Errors
 /// The authority cannot be made, a store could not be changed, or none was.
@@ -191,7 +192,8 @@ pub fn untrust(places: &Places, tools: &dyn Tools) -> Vec<Outcome> {
     outcomes
 }
 
-/// One line for each store; a command to type stands on a line of its own, ready to be copied.
+/// Writes one line for each store; a command to type stands on a line of its own, ready to be
+/// copied.
 #[must_use]
 pub fn render(outcomes: &[Outcome]) -> String {
     outcomes.iter().map(|outcome| format!("{outcome}\n")).collect()
@@ -223,7 +225,7 @@ fn not_ours(what: &str, command: &str) -> State {
     ))
 }
 
-/// A path as a word of a shell.
+/// Returns a path as a word of a shell.
 pub(crate) fn shell_word(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte);
     match path.to_str() {

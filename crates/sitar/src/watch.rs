@@ -1,10 +1,9 @@
 //! Keeps what is served the same as what lies at the site's path, without a restart.
 //!
-//! Changes are told by the kernel (`notify`). A little after the last of them (`debounce`) the site
-//! is opened again, as at the start, and takes the old one's place as a whole. A site that cannot
-//! be opened, an archive that is only half there for example, changes nothing but what is said.
-//! Where the kernel refuses to tell, or cannot know what others change (`file_system`), the site is
-//! looked at now and then.
+//! The kernel reports changes (`notify`). A little after the last of them (`debounce`) the site is
+//! opened again, as at the start, and takes the old one's place as a whole. A site that cannot be
+//! opened, such as an archive that is only half there, is reported and changes nothing. Where the
+//! kernel reports nothing, or cannot know what others change (`file_system`), the site is polled.
 
 mod debounce;
 mod file_system;
@@ -30,8 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Without events: the number of polls of a site that goes on changing, before it is served as it
 /// is.
 const LOOKS_MAX: u32 = 5;
-/// After a batch of events, so that a storm of them costs little: the rest comes together with what
-/// it brings.
+/// The pause after a batch of events, so that a storm of them costs little: further events gather
+/// meanwhile.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Asks a watcher for something, from any thread.
@@ -54,7 +53,7 @@ impl Control {
         Ok(Control { fd, asked: AtomicU8::new(0) })
     }
 
-    /// Has the site read again now.
+    /// Asks for the site to be read again now.
     pub fn read_again(&self) {
         self.ask(READ_AGAIN);
     }
@@ -80,13 +79,13 @@ impl Control {
 pub struct Watcher<'w> {
     source: SiteSource,
     control: &'w Control,
-    /// Has a site served.
+    /// Puts a site into service.
     serve: &'w dyn Fn(Site),
     say: &'w dyn Fn(&str),
     debounce: Debounce,
     /// A writer is in the midst of a file.
     writing: bool,
-    /// An archive is one file, of which half is nothing.
+    /// The site is an archive, a single file, of which a half is of no use.
     is_archive: bool,
     polls: Polls,
     reporter: Reporter,
@@ -183,12 +182,12 @@ impl<'w> Watcher<'w> {
     }
 
     /// Whether a writer is in the midst of the archive, and only its end counts, which an event
-    /// will tell.
+    /// will report.
     fn is_held(&self) -> bool {
         self.writing && self.is_archive && self.source.notify.is_some()
     }
 
-    /// Waits for a request, for events, or for `due`. Whether there are events.
+    /// Waits for a request, for events, or for `due`. Returns whether there are events.
     fn wait(&self, due: Option<Instant>) -> bool {
         let left = due.map(|due| due.saturating_duration_since(Instant::now()));
         // Too long for the type is for ever.
@@ -208,7 +207,7 @@ impl<'w> Watcher<'w> {
         }
     }
 
-    /// Opens the site and has it served, if that is possible.
+    /// Opens the site and puts it into service, if that is possible.
     fn reload(&mut self, asked: bool) {
         let from = Instant::now();
         let was = self.source.watching();
@@ -230,13 +229,13 @@ impl<'w> Watcher<'w> {
         self.rest(from, until, Duration::MAX);
     }
 
-    /// Without an event: opens the site, and has it served when it is another one and the same as
-    /// the last time.
+    /// Opens the site without an event, and puts it into service when it is another one, and the
+    /// same as at the last poll.
     fn poll_site(&mut self) {
         let from = Instant::now();
         let mut pause = Duration::MAX;
-        // A change that an event has told of is waited for as always; so is the end of an archive's
-        // writer.
+        // A change that an event has reported is waited for as always; so is the end of an
+        // archive's writer.
         if self.change_due().is_none() && !self.is_held() {
             let was = self.source.watching();
             let opened = self.source.open();

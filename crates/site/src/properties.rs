@@ -24,7 +24,7 @@ pub fn archive(bytes: &[u8]) -> Result<usize, crate::OpenFault> {
     listed(bytes)
 }
 
-/// Of every block with the magic of a header, also where it lies in a body.
+/// Puts the checksum of every block with the magic of a header right, also where it lies in a body.
 fn put_checksums_right(archive: &mut [u8]) {
     for block in archive.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         block[148..156].fill(b' ');

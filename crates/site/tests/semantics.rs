@@ -68,8 +68,8 @@ fn head_has_the_fields_of_get() {
     }
 }
 
-/// Of content that is not in memory the first of several parts; everything else is the same but for
-/// the tag.
+/// A request for several parts of content that is not in memory gets the first of them; everything
+/// else is the same but for the tag.
 #[test]
 fn several_parts_of_a_file_that_is_not_in_memory() {
     let (_folder, site) = site();

@@ -18,7 +18,7 @@ pub(crate) struct Program {
     /// The target's.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    /// Of its package, where it expects to run.
+    /// The folder of its package, where it expects to run.
     folder: PathBuf,
 }
 

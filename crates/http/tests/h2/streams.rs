@@ -106,8 +106,8 @@ fn contents_are_thrown_away_and_trailers_accepted() {
     assert_eq!((lab.connection.streams(), lab.connection.is_idle()), (1, true));
     lab.feed(&frame(DATA, END_STREAM, 3, b"x"));
     assert_eq!((lab.connection.streams(), lab.sent()), (0, vec![]));
-    // or until it has sent more than anybody would read: §8.1, RST_STREAM with NO_ERROR. Until then
-    // windows open.
+    // or until it has sent more than any server would read: §8.1, RST_STREAM with NO_ERROR. Until
+    // then windows open.
     lab.feed(&frame(HEADERS, END_HEADERS, 5, POST));
     lab.answer(5, 0);
     lab.sent();

@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(Queues::within(&SMALL, 0), Queues { submissions: 64, completions: 128 });
     }
 
-    /// In pages of 4 KiB, as the kernel's source has it: 256 KiB, 1 MiB and a page, two pages.
+    /// Sizes in pages of 4 KiB, as in the kernel's source: 256 KiB, 1 MiB and a page, two pages.
     #[test]
     fn what_is_locked_is_known() {
         if rustix::param::page_size() != 4096 {

@@ -38,7 +38,7 @@ pub(crate) fn files_are_read_in_runs<E: Setup>() {
     let mut named = tempfile();
     named.write_all(b"0123456789abcdefghij").unwrap();
     let stored = File::from(named);
-    // One that can be read by waiting for the kernel's own code only.
+    // A file that only a read that blocks can read.
     let made_up = File::from(std::fs::File::open("/proc/version").unwrap());
     let runs = |start, each, gap, len| Runs { start, each, gap, len };
     for (file, at, runs, count, wanted) in [
@@ -88,7 +88,7 @@ fn can_be_read_at_once(file: &std::fs::File) -> bool {
 }
 
 /// A read that has ended is reported first, before events that were waiting.
-pub(crate) fn what_is_read_at_once_is_told_first<E: Setup>() {
+pub(crate) fn what_is_read_at_once_is_reported_first<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let mut named = tempfile();
     named.write_all(b"contents").unwrap();
@@ -126,7 +126,8 @@ fn tempfile() -> std::fs::File {
     file
 }
 
-/// More than any buffer in between, and in no cache where the file system lets go of it.
+/// A file that is larger than any buffer in between, and not in the page cache where the file
+/// system lets go of it.
 pub(crate) fn what_is_not_in_memory_is_read_whole<E: Setup>() {
     let bytes: Vec<u8> = (0..700_001_u32).map(|i| (i % 253) as u8).collect();
     let mut named = tempfile();
@@ -160,7 +161,7 @@ pub(crate) fn what_is_not_in_memory_is_read_whole<E: Setup>() {
     }
 }
 
-/// Files that no engine can read without waiting for the kernel's own code.
+/// Files that the kernel makes up, which no engine can read without blocking.
 pub(crate) fn files_that_the_kernel_makes_up_are_read<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let file = File::from(std::fs::File::open("/proc/version").unwrap());
@@ -185,8 +186,8 @@ pub(crate) fn a_file_that_cannot_be_read_says_why<E: Setup>() {
     assert_eq!(b.ring.stats().tx_free, 4);
 }
 
-/// This process's own memory as a file: nothing but the kernel's code can read it, and a long read
-/// is read whole.
+/// This process's own memory as a file, which no engine can read without blocking: a long read
+/// comes back whole.
 pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Setup>() {
     let bytes: Vec<u8> = (0..200_001_u32).map(|i| (i % 241) as u8).collect();
     let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());
@@ -209,7 +210,7 @@ pub(crate) fn a_long_read_that_has_to_wait_is_whole<E: Setup>() {
     }
 }
 
-/// However far they have come: each tells how much it has filled.
+/// Reads that are cancelled, however far they have come, report how much they have filled.
 pub(crate) fn reads_that_are_cancelled_or_lose_their_ring_end<E: Setup>() {
     let bytes = vec![3; 2 << 20];
     let file = File::from(std::fs::File::open("/proc/self/mem").unwrap());

@@ -77,7 +77,8 @@ pub(crate) fn limits_that_cannot_be_had_are_named<E: Setup>() {
     assert!(E::ring(&Config { rx_count: 3, ..SMALL }).is_err());
 }
 
-/// By every engine, in the same words. A program that runs on one of them runs on the others.
+/// Every engine refuses them in the same words, so a program that runs on one of them runs on the
+/// others.
 pub(crate) fn sizes_that_mean_nothing_are_refused<E: Setup>() {
     for (config, wanted) in [
         (Config { connections: 0, ..SMALL }, "the file table must have 1 to 1,048,576 places"),
@@ -151,7 +152,7 @@ pub(crate) fn a_full_op_table_stops_receiving<E: Setup>() {
     assert!(b.event_within(20).is_none());
 }
 
-/// Also when there are more cancels than there is room for at a time.
+/// Cancels end every operation, also when there are more cancels than there is room for at a time.
 pub(crate) fn a_full_op_table_cancels_everything<E: Setup>() {
     let mut b = Bench::<E>::new(SMALL);
     let accepts = fill_with_accepts(&mut b);

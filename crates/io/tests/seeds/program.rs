@@ -25,13 +25,13 @@ pub(crate) struct Connection {
     eof: bool,
     head: Vec<u8>,
     seen: usize,
-    /// To be sent back.
+    /// Bytes to be sent back.
     pending: VecDeque<u8>,
     /// A send or a read is in flight.
     busy: bool,
     /// A send to be repeated from here.
     again: Option<(SendBuf, usize)>,
-    /// Of the source in flight: where it began.
+    /// The offset at which the source in flight began.
     offset: usize,
     file_at: usize,
     region_sent: bool,

@@ -57,7 +57,7 @@ pub struct Problem {
     pub target: String,
     /// Links that lead there.
     pub times: usize,
-    /// On how many pages.
+    /// Pages with such links.
     pub pages: usize,
     /// Further places, in order, as far as they are kept.
     pub others: Vec<Location>,
@@ -116,7 +116,7 @@ pub enum Kind {
     LeftOut,
     /// A file that could not be read.
     Unreadable,
-    /// Nothing at the root.
+    /// The site has no page at its root.
     NoIndex,
     /// A file that was hardly meant for everyone.
     Secret,

@@ -34,7 +34,7 @@ impl Level {
         }
     }
 
-    /// Of brotli, libdeflate and zstd.
+    /// Returns the qualities of brotli, libdeflate and zstd.
     fn qualities(self) -> (u8, i32, i32) {
         match self {
             Level::Best => (11, 12, 19),

@@ -1,4 +1,4 @@
-//! The threads that read, hash and encode files, and what stands between them and the writer.
+//! The threads that read, hash and encode files, and the queue between them and the writer.
 
 use super::encode::{CODINGS, Each, Level, SIZE_MAX, Worth, encode, worth};
 use super::reuse::Earlier;
@@ -34,7 +34,7 @@ struct Queue {
     stopped: bool,
 }
 
-/// A file, read.
+/// A file, ready for the writer.
 pub(super) enum Prepared {
     Whole {
         content: Vec<u8>,
@@ -73,7 +73,7 @@ impl<'p> Pipeline<'p> {
 
 impl Pipeline<'_> {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Its numbers are true at any time.
+        // The queue is consistent at any time, so the panic of another thread does no harm.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,7 +92,7 @@ impl Pipeline<'_> {
         }
     }
 
-    /// The next file, once there is room for it.
+    /// Claims the next file, once there is room for it.
     fn claim(&self) -> Option<usize> {
         let mut queue = self.lock();
         loop {
@@ -100,7 +100,7 @@ impl Pipeline<'_> {
             if queue.stopped || at >= self.names.len() {
                 return None;
             }
-            // What the writer waits for is always worked on.
+            // The file that the writer waits for is always worked on.
             if at == queue.wanted || (at < queue.wanted + AHEAD_FILES && queue.bytes < AHEAD_BYTES) {
                 queue.next += 1;
                 return Some(at);
@@ -159,7 +159,7 @@ impl Pipeline<'_> {
         Ok(Prepared::Whole { content, mtime, hash, tried, encodings, reused })
     }
 
-    /// The time of the file that a sidecar lies beside: that the sidecar is no older matters where
+    /// Returns the time of the file that a sidecar lies beside. The sidecar must be no older where
     /// times are all that is known, as when the pack is unpacked or served as a plain tar.
     fn not_before(&self, name: &[u8]) -> u64 {
         let mut latest = 0;
@@ -173,8 +173,8 @@ impl Pipeline<'_> {
         latest
     }
 
-    /// For which codings a sidecar's name is free: neither a file of the site's nor a folder has
-    /// it, nor has it sidecars itself, which would be those of another content.
+    /// Returns for which codings a sidecar's name is free: no file or folder of the site has it,
+    /// and it has no sidecars itself, which would be those of another content.
     fn free(&self, name: &[u8]) -> Each<bool> {
         CODINGS.map(|(_, suffix)| {
             let sidecar = [name, suffix].concat();
@@ -191,7 +191,7 @@ impl Pipeline<'_> {
     }
 }
 
-/// Lets the threads go home.
+/// Ends the threads when it is dropped.
 pub(super) struct Stop<'p, 'q>(pub(super) &'q Pipeline<'p>);
 
 impl Drop for Stop<'_, '_> {

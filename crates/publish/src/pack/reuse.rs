@@ -1,13 +1,13 @@
-//! Encodings out of an earlier pack: found by the content's hash, held against the content before
-//! they are taken.
+//! Encodings out of an earlier pack: found by the content's hash, and compared with the content
+//! before they are taken.
 
 use super::encode::{CODINGS, Each, Level, Worth, decodes_to, worth};
 use sitar_site::raw::format::Record;
 use sitar_site::raw::{Hash, PackProbe, ReadAt, find, sha256};
 use std::collections::HashMap;
 
-/// The grounds of a decision about encodings: a content, and whether its name says that it is
-/// worth trying.
+/// The grounds of a decision about encodings: the hash of a content, and whether the name says that
+/// encoding is worth a try.
 type Key = (Hash, Worth);
 
 /// The contents of an earlier pack, and their encodings.
@@ -19,17 +19,18 @@ pub(super) struct Earlier<R> {
 /// An earlier packer's decision about one coding of one content.
 #[derive(Copy, Clone, Debug, Default)]
 enum Known {
-    /// Nothing: the site's own sidecar stood there.
+    /// No decision: the site had a sidecar of its own.
     #[default]
     Undecided,
-    /// Not worth it.
+    /// An encoding is not worth it.
     Declined,
-    /// This one.
+    /// This encoding was made.
     Made { offset: u64, size: u64, hash: Hash },
 }
 
 impl<R: ReadAt> Earlier<R> {
-    /// `None` when the archive is no pack, or one whose encodings would be made otherwise today.
+    /// Opens an earlier pack; `None` when the archive is none, or was encoded by other versions or
+    /// at another level.
     pub(super) fn open(archive: R, level: Level) -> Option<Earlier<R>> {
         let Ok(PackProbe::Pack(packed)) = find(&archive) else { return None };
         if packed.encoders() != level.encoders().as_bytes() {
@@ -40,7 +41,7 @@ impl<R: ReadAt> Earlier<R> {
         while let Some((name, record)) = members.next() {
             let tried = record.flags.is_tried();
             let mut each = tried.map(|tried| if tried { Known::Declined } else { Known::Undecided });
-            // What was made for a file follows it.
+            // Sidecars that were made for a file follow it.
             while let Some((sidecar, made)) = members.next_if(|(_, next)| next.flags.is_generated()) {
                 if let Some(place) = place(name, sidecar) {
                     let Record { offset, size, hash, .. } = made;
@@ -54,8 +55,8 @@ impl<R: ReadAt> Earlier<R> {
         Some(Earlier { archive, known })
     }
 
-    /// The encodings of `content` for the wanted codings, if all of them were decided; `None`: make
-    /// them.
+    /// Returns the encodings of `content` for the wanted codings; `None` when they have to be made,
+    /// because not all of them were decided.
     pub(super) fn encodings(
         &self,
         content: &[u8],

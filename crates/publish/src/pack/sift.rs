@@ -15,8 +15,8 @@ struct Group {
     sidecars: Vec<(usize, Coding)>,
 }
 
-/// Takes the sidecars that are not their files encoded out of the names, which are sorted, and says
-/// how many they are.
+/// Removes the sidecars that are not encodings of their files from the names, which are sorted.
+/// Returns how many they were.
 ///
 /// # Errors
 /// A file cannot be read, or is changed meanwhile.
@@ -122,7 +122,7 @@ fn examine(root: &Root, names: &[Box<[u8]>], group: &Group) -> Result<Vec<(usize
     Ok(faults)
 }
 
-/// Reads a file whole; `Ok(Err(…))` when its size is not fit for that.
+/// Reads a file whole; `Ok(Err(…))` is the open file, whose size is not fit for that.
 fn read(
     root: &Root,
     name: &[u8],

@@ -1,4 +1,4 @@
-//! A shard's table of what is loaded, and who waits for what.
+//! A shard's table of loaded files, and the connections that wait for files.
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,8 +35,8 @@ pub(crate) enum Lookup<'c> {
 }
 
 impl Cache {
-    /// A table for the files of `of`, of which none is loaded; `open_max`: files kept open because
-    /// they are too large for memory.
+    /// Creates a table for the files of `of`, of which none is loaded; `open_max`: files kept open
+    /// because they are too large for memory.
     pub(crate) fn new(of: &Snapshot, open_max: usize, loader: Loader, shard: usize) -> Cache {
         Cache {
             snapshot: of.number,
@@ -66,8 +66,8 @@ impl Cache {
         self.waiting.drain(..).map(|(_, key)| key).collect()
     }
 
-    /// The file if it is loaded; else it is asked for, and the connection with `key` gets an event
-    /// when it has come.
+    /// Returns the file if it is loaded; else asks for it, and the connection with `key` gets an
+    /// event when it has come.
     pub(crate) fn get(&mut self, file: FileKey, key: Key) -> Lookup<'_> {
         let Some(slot) = self.table.slot(file) else {
             return Lookup::Failed(io::ErrorKind::NotFound);
@@ -98,7 +98,7 @@ impl Cache {
         Lookup::Later
     }
 
-    /// A file has come, or has not. Connections that wait for it
+    /// Takes a file that has come, or the reason why it has not. Connections that wait for it
     /// ([`next_waiting`](Cache::next_waiting)) are to be resumed, then [`settled`](Cache::settled).
     pub(crate) fn arrived(&mut self, file: FileKey, result: Result<Arc<Representation>, io::ErrorKind>) {
         let Some(slot) = self.table.slot(file) else { return };
@@ -115,8 +115,8 @@ impl Cache {
         }
     }
 
-    /// Closes files that hold a descriptor until there are few enough, whichever has not been used
-    /// for longest first, but not `kept`, which is waited for.
+    /// Closes files that hold a descriptor until there are few enough, the least recently used ones
+    /// first, but not `kept`, which is waited for.
     fn close_some(&mut self, kept: FileKey) {
         // Twice around at most: the first pass may only find that everything has been used.
         for _ in 0..self.open.len() * 2 {

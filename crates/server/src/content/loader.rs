@@ -76,7 +76,7 @@ impl Loader {
         Ok(loader)
     }
 
-    /// A loader without a thread: the caller lets the worker work.
+    /// Makes a loader without a thread: the caller lets the worker work.
     pub(crate) fn new(
         latest: LatestSnapshot,
         budget: Budget,
@@ -91,19 +91,19 @@ impl Loader {
         (Loader { jobs, clock: Arc::clone(&loader_worker.clock) }, loader_worker)
     }
 
-    /// The time by the clock that files are loaded with.
+    /// Returns the time by the clock that files are loaded with.
     pub(crate) fn now(&self) -> std::time::SystemTime {
         (self.clock)()
     }
 
-    /// `false`: the thread is gone.
+    /// Asks for a file; `false`: the thread is gone.
     pub(crate) fn ask(&self, snapshot: u64, file: FileKey, shard: usize) -> bool {
         self.jobs.send(Job::Load { snapshot, file, shard }).is_ok()
     }
 
-    /// Has another snapshot served, which `change` makes out of the latest one. What is loaded of
-    /// that and unchanged is taken over; finding that out is done here, so that loading goes on
-    /// meanwhile. Only one thread may do this at a time.
+    /// Puts another snapshot into service, which `change` makes out of the latest one. Files of
+    /// that one that are loaded and unchanged are taken over. They are found on this thread, so
+    /// that loading goes on meanwhile. Only one thread may do this at a time.
     ///
     /// # Errors
     /// The change is not possible, or the helper thread is gone.
@@ -118,7 +118,7 @@ impl Loader {
         self.swap_to(next, kept)
     }
 
-    /// Has `next` served, of which `kept` is loaded already.
+    /// Puts `next` into service, of which `kept` is loaded already.
     pub(crate) fn swap_to(&self, next: Snapshot, kept: Loaded) -> Result<(), ChangeError> {
         self.jobs.send(Job::Swap(next, kept)).map_err(|_| ChangeError::Ended)
     }

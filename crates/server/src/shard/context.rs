@@ -21,9 +21,9 @@ const WAITING_MAX: usize = 4;
 
 /// The parts of its shard that a connection uses while it handles an event.
 pub(crate) struct Context<E: Engine> {
-    /// For the protocols: what requests are answered from.
+    /// The part for the protocols alone: what requests are answered from.
     pub(crate) served: Served,
-    /// For the transport as well.
+    /// The part for the transport as well.
     pub(crate) shared: Shared<E>,
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Shard<E: Engine> {
     /// Connections whose file has come, about to be resumed.
     resumed: Vec<Key>,
     clock: Clock,
-    /// Until when the Date field is right.
+    /// The time until which the Date field is right.
     date_until: Instant,
     inbox: Inbox,
     /// The time to look for connections to close, while others wait for a send buffer.
@@ -127,7 +127,7 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.counts
     }
 
-    /// Once around the loop: one wait, and all that came of it.
+    /// Goes once around the loop: one wait, and all that came of it.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
         self.update_accepting();
         // Handshakes that are still queued go on after a look at what else has happened.
@@ -178,7 +178,8 @@ impl<E: Engine> Shard<E> {
         self.connections.len() == 0 && self.cx.shared.ring.connections() == 0 && buffers
     }
 
-    /// With no connections left, every buffer, timer and byte of quota has been returned.
+    /// Checks that, with no connections left, every buffer, timer and byte of quota has been
+    /// returned.
     #[cfg(test)]
     pub(crate) fn check_idle(&self) {
         let stats = self.cx.shared.ring.stats();
@@ -294,9 +295,9 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// From here on requests are answered from another snapshot, and new connections get its
-    /// certificates. Answers that have begun hold what they need of the old one; a request that
-    /// waits for a file has not been answered at all, and is looked up again.
+    /// Switches to another snapshot: from here on requests are answered from it, and new
+    /// connections get its certificates. Answers that have begun hold what they need of the old
+    /// one; a request that waits for a file has not been answered at all, and is looked up again.
     fn take_up(&mut self, next: Arc<Snapshot>, table: Table) {
         let number = next.number;
         if number <= self.cx.served.cache.snapshot() {

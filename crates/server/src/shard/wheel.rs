@@ -31,7 +31,7 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    /// A wheel for the timers `0..capacity`.
+    /// Creates a wheel for the timers `0..capacity`.
     pub(crate) fn new(start: Instant, capacity: u32) -> Wheel {
         Wheel { start, now: 0, heads: [NONE; SLOTS], timers: Vec::with_capacity(capacity as usize), armed: 0 }
     }
@@ -59,7 +59,7 @@ impl Wheel {
         self.armed += 1;
     }
 
-    /// Timers on the wheel.
+    /// Returns how many timers are on the wheel.
     #[cfg(test)]
     pub(crate) fn armed(&self) -> usize {
         self.armed
@@ -79,7 +79,7 @@ impl Wheel {
         self.armed -= 1;
     }
 
-    /// A timer that is due, taken off the wheel. Call until `None`.
+    /// Takes a timer that is due off the wheel. To be called until `None`.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<usize> {
         let target = self.tick_of(now);
         while self.now <= target {

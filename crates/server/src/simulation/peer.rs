@@ -32,7 +32,7 @@ pub(super) struct Tally {
     pub(super) lost: u64,
     /// Ends with close_notify, of those that were waited for.
     pub(super) ended: u64,
-    /// Ends without.
+    /// Ends without it.
     pub(super) cut: u64,
     /// Answers from a site that was not the first.
     pub(super) swapped: u64,
@@ -128,7 +128,7 @@ impl Peer {
         if rng.chance(150) && streams.is_none() {
             requests.push_back(wrong(&mut rng));
         }
-        // Drawn apart, so that the seeds from before it mean what they did.
+        // From a generator of its own, so that older seeds keep their meaning.
         let awaits_end = tls.is_some()
             && Rng::new(rng.clone().next() ^ 0xe4d).chance(400)
             && (streams.is_some() || ask_for_end(&mut requests));
@@ -166,7 +166,7 @@ impl Peer {
         }
     }
 
-    /// Called when there is news or the time has come.
+    /// Acts on news, or because its time has come.
     pub(super) fn act(&mut self, world: &World) -> Next {
         if self.stream.is_none() || world.now() >= self.until {
             self.end(world);

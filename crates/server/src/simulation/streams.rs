@@ -44,7 +44,7 @@ struct Open {
     /// The rest of the request's content, and whether trailers come behind it.
     content: VecDeque<u8>,
     trailers: bool,
-    /// Whether the client has said everything.
+    /// Whether the client has sent the whole request.
     said: bool,
 }
 
@@ -69,8 +69,8 @@ pub(super) struct Streams {
     failed: bool,
     /// None of that may happen.
     calm: bool,
-    /// Odd things that are still done between requests; so few that they must not be
-    /// taken for a flood.
+    /// Odd things that are still done between requests; so few that they must not be taken for a
+    /// flood.
     oddities: usize,
     /// Whether streams' windows have been changed under way, so that what is on its way may exceed
     /// them.
@@ -300,7 +300,7 @@ impl Streams {
             RST_STREAM => self.on_reset(stream, payload, tally),
             GOAWAY => {
                 let code = u32::from_be_bytes([payload[4], payload[5], payload[6], payload[7]]);
-                // 0: it is over in all friendship; what had been asked is still answered.
+                // NO_ERROR is a graceful end: what had been asked is still answered.
                 assert!(!self.calm || code == 0, "GOAWAY with {code}");
                 self.failed |= code != 0;
             }
@@ -401,7 +401,8 @@ impl Streams {
     }
 }
 
-/// `Range` is written as HTTP/2 wants it; what is wrong on purpose stays as it is.
+/// Writes `Range` in lower case, as HTTP/2 requires; a name that is wrong on purpose stays as it
+/// is.
 fn lower(name: &str) -> String {
     if name == "Range" { name.to_lowercase() } else { name.to_owned() }
 }

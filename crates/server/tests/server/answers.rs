@@ -18,7 +18,7 @@ crate::on_every_engine! {
     a_head_request_never_gets_content,
 }
 
-/// For many connections at the same time, none of which is ever late.
+/// Limits for many connections at the same time, none of which is ever late.
 fn patient() -> Limits {
     let long = Duration::from_secs(60);
     Limits { handshake: long, head: long, idle: long, connections: 64, ..small() }

@@ -6,7 +6,7 @@ use sitar_tls::FileKind;
 
 use super::{CertificateFiles, FileContent, shell_word};
 
-/// For a file that was to hold a chain.
+/// Returns hints for a file that was to hold a chain.
 pub(super) fn chain(content: FileContent, files: &CertificateFiles) -> Vec<String> {
     let path = &files.chain;
     let (from, to) = (shell_word(path), shell_word(&beside(path, "new.pem")));
@@ -37,7 +37,7 @@ pub(super) fn chain(content: FileContent, files: &CertificateFiles) -> Vec<Strin
     hints
 }
 
-/// For a file that was to hold a private key.
+/// Returns hints for a file that was to hold a private key.
 pub(super) fn key(content: FileContent, files: &CertificateFiles) -> Vec<String> {
     let path = &files.key;
     let (from, to) = (shell_word(path), shell_word(&beside(path, "new.pem")));
@@ -64,7 +64,7 @@ pub(super) fn key(content: FileContent, files: &CertificateFiles) -> Vec<String>
     hints
 }
 
-/// For a key under a passphrase.
+/// Returns hints for a key under a passphrase.
 pub(super) fn encrypted(is_der: bool, path: &Path) -> Vec<String> {
     let der = if is_der { " -inform DER" } else { "" };
     vec![format!(
@@ -96,7 +96,7 @@ pub(super) fn append(chain: &Path) -> String {
     format!("cat {} ISSUER.pem > {}", shell_word(chain), shell_word(&beside(chain, "new.pem")))
 }
 
-/// For a PKCS #12 archive, which has both.
+/// Returns hints for a PKCS #12 archive, which has both.
 fn archive(path: &Path) -> Vec<String> {
     let from = shell_word(path);
     let [chain, key] = ["chain.pem", "key.pem"].map(|end| shell_word(&beside(path, end)));
@@ -120,7 +120,7 @@ fn key_store(path: &Path) -> Vec<String> {
     hints
 }
 
-/// For PEM in another form of text.
+/// Returns hints for PEM in another form of text.
 fn text(kind: FileKind, path: &Path) -> Vec<String> {
     let (from, to) = (shell_word(path), shell_word(&beside(path, "new.pem")));
     match kind {

@@ -36,7 +36,7 @@ pub(super) struct Facts {
     /// First port that needs no privilege (sysctl net.ipv4.ip_unprivileged_port_start).
     pub(super) unprivileged_port: Option<u16>,
     pub(super) ports: Vec<(u16, Port)>,
-    /// Of the clock, UTC.
+    /// The year of the clock, UTC.
     pub(super) year: i32,
     /// Whether something keeps the clock right; `None`: the kernel does not say.
     pub(super) synchronised: Option<bool>,

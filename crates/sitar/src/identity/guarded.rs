@@ -176,7 +176,8 @@ impl Base {
     }
 }
 
-/// Opens a directory of this user's that only this user may write to; `None` where there is none.
+/// Opens a directory that belongs to this user, and that no other may write to; `None` where there
+/// is none.
 pub(super) fn open_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, Refusal> {
     let descriptor = match rustix::fs::openat(at, name, OPEN, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
@@ -187,7 +188,7 @@ pub(super) fn open_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<
     Ok(Some(descriptor))
 }
 
-/// Makes a directory for this user alone; one that is there is taken if it is that.
+/// Makes a directory for this user alone, or takes one that is there if it is such a directory.
 pub(super) fn make_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd, Refusal> {
     let made = match rustix::fs::mkdirat(at, name, Mode::RWXU) {
         Err(Errno::EXIST) => false,
@@ -338,7 +339,7 @@ fn others_may_write(stat: &Stat) -> bool {
     stat.st_mode & 0o002 != 0 || (stat.st_mode & 0o020 != 0 && !is_private)
 }
 
-/// Says what is there, where an error of the kernel's would not. Nothing is decided by it.
+/// Names what is there, where an error of the kernel's would not. Nothing is decided by it.
 fn explain(at: &OwnedFd, name: &OsStr, path: &Path, errno: Errno) -> Refusal {
     let wanted = if errno == Errno::NOTDIR { FileType::Directory } else { FileType::RegularFile };
     let kind =
@@ -349,7 +350,7 @@ fn explain(at: &OwnedFd, name: &OsStr, path: &Path, errno: Errno) -> Refusal {
     }
 }
 
-/// Returns what it is, unless it is what was wanted.
+/// Returns the kind of a file, unless it is the wanted one.
 fn kind(stat: &Stat, wanted: FileType) -> Option<&'static str> {
     match FileType::from_raw_mode(stat.st_mode) {
         found if found == wanted => None,

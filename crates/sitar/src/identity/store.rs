@@ -30,7 +30,7 @@ use super::place::{Place, cannot};
 use crate::error::Error;
 use crate::trust::shell_word;
 
-/// Larger files are not ours: 64 KiB.
+/// Bytes of a file at most; a larger one is none of sitar's.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// The time that another start may take to make its identity, which is a matter of milliseconds.
 const LOCK_TRIES_MAX: u32 = 200;
@@ -44,8 +44,9 @@ const CA: &str = "ca.pem";
 const CHAIN: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
-/// Rights of others to a public file, and to the key: none that changes it, and none.
+/// Rights that others must not have to a public file.
 const WRITE_BY_OTHERS: u32 = 0o022;
+/// Rights that others must not have to the key.
 const ANY_BY_OTHERS: u32 = 0o077;
 
 /// The contents of the three files.
@@ -61,7 +62,7 @@ pub(super) struct Store {
     path: PathBuf,
 }
 
-/// Held until dropped; the kernel lets go of it even when the process is killed.
+/// The lock, held until it is dropped. The kernel releases it even when the process is killed.
 pub(super) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the descriptor")] File);
 
 impl Store {
@@ -74,13 +75,14 @@ impl Store {
         }
     }
 
-    /// Opens the directory, made if there is none.
+    /// Opens the directory, and makes it if there is none.
     pub(super) fn make(place: &Place) -> Result<Store, Error> {
         let path = place.directory();
         match place.make() {
             Ok(directory) => Ok(Store { directory, path }),
             Err(refusal) => {
-                // Why it is not where the environment says is a part of why it cannot be here.
+                // The reasons why the place that the environment names is not used are a part of
+                // the cause.
                 Err(place.ignored().iter().fold(cannot(&path, &refusal), |error, note| error.cause(note)))
             }
         }
@@ -104,8 +106,7 @@ impl Store {
         examine(&rustix::fs::fstat(&local).map_err(|_| Defect::Damaged)?, WRITE_BY_OTHERS)?;
         let read = |name: &str, forbidden: u32| {
             let (file, stat) = guarded::open_file(&local, name).map_err(|_| Defect::Damaged)?;
-            // A second name may be in the hands of others. (A directory has one in each of its
-            // own.)
+            // A second name may be in the hands of others.
             if stat.st_nlink > 1 {
                 return Err(Defect::Foreign);
             }
@@ -165,9 +166,9 @@ impl Store {
         self.remove(OLD)
     }
 
-    /// Removes what was replaced, or what an interrupted start left under this name. Of a directory
-    /// it removes our three names, and the directory if nothing else is in it: what sitar did not
-    /// make is not sitar's to remove.
+    /// Removes what was replaced, or what an interrupted start left under this name. In a directory
+    /// only sitar's three files are removed, and then the directory if it is empty: the rest is not
+    /// sitar's to remove.
     fn remove(&self, name: &'static str) -> Result<(), Refusal> {
         let failed = |errno: Errno| Refusal::io(&self.path.join(name), errno);
         if unlink(&self.directory, name).map_err(failed)? {
@@ -194,7 +195,7 @@ fn unlink(at: &OwnedFd, name: &str) -> Result<bool, Errno> {
     }
 }
 
-/// Finds out whether it is this user's, and whether others have none of the `forbidden` rights.
+/// Checks that a file is this user's, and that others have none of the `forbidden` rights.
 fn examine(stat: &Stat, forbidden: u32) -> Result<(), Defect> {
     if stat.st_uid != geteuid().as_raw() {
         return Err(Defect::Foreign);

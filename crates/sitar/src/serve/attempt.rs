@@ -149,7 +149,7 @@ fn explain(failed: Failed) -> Error {
     }
 }
 
-/// Tries the kernel where it is wanted.
+/// Decides which side seals records. The kernel is tried only where it is asked for.
 fn choose_offload(wanted: Tls, engine: &Engine) -> Result<TlsOffload, Error> {
     match (wanted, engine) {
         (Tls::Kernel, Engine::Epoll(why)) => {
@@ -166,8 +166,8 @@ fn choose_offload(wanted: Tls, engine: &Engine) -> Result<TlsOffload, Error> {
     }
 }
 
-/// One for each core; with the polling engine one for two, since each has a polling thread beside
-/// it.
+/// Returns one shard for each core; with the polling engine one for two, since each shard has a
+/// polling thread beside it.
 pub(crate) fn default_shards(cores: &Cores, engine: EngineChoice) -> NonZeroU16 {
     let shards = if engine == EngineChoice::Sqpoll { cores.count / 2 } else { cores.count };
     let shards = u16::try_from(shards).unwrap_or(u16::MAX).clamp(1, settings::SHARDS_MAX);

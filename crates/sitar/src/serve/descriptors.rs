@@ -14,13 +14,12 @@ use crate::error::Error;
 /// Descriptors of the process: standard streams, signals, the site and its watch, a file that is
 /// being read into memory.
 const PROCESS: u64 = 32;
-/// Of each shard: its ring (with epoll also its timer) and its waker.
+/// Descriptors of each shard: its ring (with epoll also its timer) and its waker.
 const SHARD: u64 = 3;
-/// Of each listening socket of a shard: the shard's, the worker's, and one while the engine is
-/// chosen.
+/// Descriptors of each listening socket of a shard: the shard's, the worker's, and one while the
+/// engine is chosen.
 const LISTENER: u64 = 3;
-/// For each shard at least this number of files that are too large for memory, kept open or being
-/// sent.
+/// The least number of files for each shard that are too large for memory, kept open or being sent.
 const FILES_MIN: u64 = 8;
 /// Fewer connections than this in each shard are no server.
 const CONNECTIONS_MIN: u64 = 8;

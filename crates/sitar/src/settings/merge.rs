@@ -37,7 +37,7 @@ pub struct Given {
 pub struct Merged {
     /// The settings in force.
     pub settings: Settings,
-    /// In the order of the definitions.
+    /// The origins, in the order of the definitions.
     origins: Vec<Origin>,
 }
 

@@ -67,15 +67,15 @@ pub struct Settings {
     pub connections: Option<NonZeroU32>,
     /// MiB for file contents.
     pub memory: u32,
-    /// For a TLS handshake.
+    /// Time for a TLS handshake.
     pub handshake_seconds: u32,
-    /// For a request to arrive.
+    /// Time for a request to arrive.
     pub head_seconds: u32,
-    /// Between requests.
+    /// Time between requests.
     pub idle_seconds: u32,
-    /// For a client to take the next 64 KiB of an answer.
+    /// Time for a client to take the next 64 KiB of an answer.
     pub send_seconds: u32,
-    /// For answers under way when the server stops.
+    /// Time for answers under way when the server stops.
     pub stop_seconds: u32,
     /// The port of the default address, from `$PORT`.
     pub default_port: Option<u16>,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// So long nothing must have happened before the site is read again.
+/// The pause in changes after which the site is read again.
 pub(crate) const QUIET: Duration = Duration::from_millis(100);
 /// After the first change it is read at the latest, however long writing goes on.
 pub(crate) const LATEST: Duration = Duration::from_secs(2);

@@ -50,7 +50,7 @@ fn link(path: &Path) -> io::Result<Option<PathBuf>> {
     if path.symlink_metadata()?.is_symlink() { path.read_link().map(Some) } else { Ok(None) }
 }
 
-/// In reverse order; the root as `/`.
+/// Returns the components of a path in reverse order; the root as `/`.
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter(|component| !matches!(component, Component::CurDir));
     let mut names: Vec<OsString> = names.map(|component| AsRef::<OsStr>::as_ref(&component).into()).collect();

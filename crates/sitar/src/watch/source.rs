@@ -1,4 +1,4 @@
-//! A site's path, opened again and again, and what tells that this is due.
+//! A site's path, which is opened again for each change, and the way in which changes are noticed.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -14,7 +14,7 @@ use super::notify::{News, Notify, Refusal};
 const LOOK: Duration = Duration::from_secs(2);
 /// The same where changes may come without events.
 const LOOK_IN_DOUBT: Duration = Duration::from_secs(10);
-/// A look takes at most one part in this many of the time.
+/// Polls take at most one part of the time in this number.
 const LOOK_SHARE: u32 = 20;
 const LOOK_SHARE_IN_DOUBT: u32 = 200;
 
@@ -67,7 +67,7 @@ enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rhythm {
     pub(super) every: Duration,
-    /// At most one part in this many of the time.
+    /// Polls take at most one part of the time in this number.
     pub(super) share: u32,
 }
 
@@ -79,7 +79,7 @@ pub struct SiteSource {
     why: Option<Why>,
     /// The fingerprint of what was opened last, where the site is polled.
     pub(super) opened: u64,
-    /// Taken for the file system's, if that is better.
+    /// Taken in place of the file system's reliability in a test, where that is better.
     #[cfg(test)]
     pub(super) doubt: Option<Events>,
 }
@@ -134,7 +134,7 @@ impl SiteSource {
         }
     }
 
-    /// Notes that a look has found a change that no event told of.
+    /// Notes that a look has found a change that no event reported.
     pub(super) fn has_missed(&mut self) {
         if let Some(Why::Events(Events::Perhaps(kind))) = self.why {
             self.why = Some(Why::Missed(kind));
@@ -168,13 +168,13 @@ impl SiteSource {
         Ok(self.note(site))
     }
 
-    /// Goes over to looks.
+    /// Changes over to polls, because the kernel refuses to report changes.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         (self.notify, self.why) = (None, Some(Why::Refused(refusal)));
     }
 
-    /// After a walk: the worst of the file systems that were seen, all of them (`is_whole`) or
-    /// some.
+    /// Decides after a walk how changes are noticed. `events` is the worst of the file systems that
+    /// were seen; with `is_whole` all of them were.
     fn settle(&mut self, events: Option<Events>, is_whole: bool) {
         #[cfg(test)]
         let events = events.max(self.doubt);

@@ -343,7 +343,7 @@ fn looks_go_on_after_what_is_asked_for_has_failed_or_the_events_have_ended() {
     assert_eq!(served.try_recv(), Ok(0));
 }
 
-/// However soon after another a change comes, what is served is named.
+/// The message names what is served, however soon after another a change comes.
 #[test]
 fn the_last_message_names_what_is_served() {
     let folder = tempfile::tempdir().unwrap();

@@ -62,8 +62,8 @@ impl Root {
         }
     }
 
-    /// Every path to a regular file. `show` is given each folder before it is listed, and what
-    /// links lead to and through.
+    /// Returns every path to a regular file. `show` is given each folder before it is listed, and
+    /// what links lead to and through.
     pub(crate) fn files(&self, show: Show<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
         let mounted = self.names.first().map(|own| mounted_below(own)).unwrap_or_default();
         let mut walk = Walk { root: self, found: Names::default(), visited: 0, mounted, show, warnings };
@@ -165,7 +165,8 @@ fn mounted_below(own: &[u8]) -> HashSet<Vec<u8>> {
     std::fs::read("/proc/self/mountinfo").map(|mounts| mounts_in(&mounts, own)).unwrap_or_default()
 }
 
-/// The same of the text of `mountinfo` (proc_pid_mountinfo(5)): the fifth field is the mount point.
+/// Returns the same from the text of `mountinfo` (proc_pid_mountinfo(5)): the fifth field is the
+/// mount point.
 fn mounts_in(mounts: &[u8], own: &[u8]) -> HashSet<Vec<u8>> {
     let points =
         mounts.split(|&byte| byte == b'\n').filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
@@ -211,7 +212,7 @@ fn is_made_up(fd: &OwnedFd) -> Result<bool, Errno> {
     Ok(MADE_UP.contains(&(rustix::fs::fstatfs(fd)?.f_type as u32)))
 }
 
-/// A directory whatever its name, to notice a link into what is being walked.
+/// The identity of a directory, whatever its name, to notice a link into what is being walked.
 #[derive(Copy, Clone, PartialEq, Eq)]
 struct Inode {
     device: u64,
@@ -273,8 +274,8 @@ impl Walk<'_> {
                 path.push(b'/');
             }
             path.extend_from_slice(&name);
-            // What is never served need not be walked; a link to it from a public name goes through
-            // the kernel.
+            // A name that is never served need not be walked; a link to it from a public name goes
+            // through the kernel.
             if !crate::open::path::is_public(path) {
                 continue;
             }
@@ -297,8 +298,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A folder, a link to anything, or what the file system does not tell: opened without touching
-    /// what it is.
+    /// Handles an entry that is a folder or a link, or of a type that the file system does not
+    /// name. It is opened without touching what it leads to.
     fn other(
         &mut self,
         path: &mut Vec<u8>,
@@ -366,7 +367,7 @@ impl Walk<'_> {
     }
 }
 
-/// The names in one directory, sorted so that the same tree gives the same site.
+/// Returns the names in one directory, sorted so that the same tree gives the same site.
 fn entries(dir: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno> {
     let mut entries = Vec::new();
     for entry in Dir::read_from(dir)? {

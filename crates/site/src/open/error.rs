@@ -92,7 +92,7 @@ pub enum OpenFault {
     },
     /// More of something than this program takes on.
     TooMany {
-        /// Of what.
+        /// The things that are too many.
         what: &'static str,
         /// The most that is allowed.
         limit: u64,

@@ -107,7 +107,7 @@ pub(crate) struct Index {
     // strange names find nothing and change nothing.
     hasher: RandomState,
     pub(crate) directories: Vec<Directory>,
-    /// By [`FileId`].
+    /// The source and the coding of each file, by [`FileId`].
     sources: Vec<(u32, Coding)>,
     /// Files with a name of their own.
     pub(crate) files: usize,

@@ -99,7 +99,7 @@ impl Names {
 }
 
 impl Key {
-    /// Of no bytes at all: the root.
+    /// The key of no bytes at all: the root.
     pub(crate) const EMPTY: Key = Key { start: 0, len: 0 };
 
     /// The first `len` bytes of it.

@@ -67,7 +67,7 @@ impl Origin {
         self.changed
     }
 
-    /// The second after the change time, since when the content is what it is.
+    /// Returns the first full second after the last change.
     pub(crate) fn unchanged_since(&self) -> u64 {
         u64::try_from(self.changed.0).unwrap_or(0).saturating_add(1)
     }
@@ -79,9 +79,9 @@ impl Origin {
             > (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
     }
 
-    /// Stands for content that is not read: another number for another version of the file,
-    /// and for another part of it. It says nothing about the inode and the times that it is made
-    /// of. `makeshift`: bytes that no other call has.
+    /// Returns a hash that stands for content that is not read: another one for another version of
+    /// the file, and for another part of it. The inode and the times cannot be read from it,
+    /// because of `makeshift`, which are bytes that no other call has.
     pub(crate) fn version(&self, part: &Range<u64>, makeshift: &[u8]) -> Sha256 {
         let Origin { device, inode, stamp: Stamp { size, modified }, changed } = *self;
         let numbers = [
@@ -101,23 +101,22 @@ impl Origin {
         sha256(&text)
     }
 
-    /// The time for which a change may leave no trace behind another: the grain of the file's time
-    /// stamps.
+    /// Returns the grain of the file's time stamps, within which a second change leaves no trace.
     pub(crate) fn grain(&self) -> Duration {
         // A file system that keeps no fractions has a grain of one or two seconds (ext3, FAT).
         let is_coarse = self.stamp.modified.1 == 0 && self.changed.1 == 0;
         if is_coarse { COARSE_GRAIN } else { GRAIN }
     }
 
-    /// Whether whatever is written to the file from `now` on will show: the kernel's time stamps
-    /// have a grain, and a second change within one leaves no trace. To be asked with the time at
-    /// which the bytes are read; git calls the other case racy.
+    /// Whether the time stamps will show everything that is written to the file from `now` on: they
+    /// have a grain, and a second change within one leaves no trace. `now` is the time at which the
+    /// bytes are read. Git calls the other case racy.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let (grain, now) = (self.grain(), now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let age = |(seconds, nanos): Moment| {
             now.checked_sub(Duration::new(u64::try_from(seconds).unwrap_or(0), nanos))
         };
-        // A modification time that lies ahead was set, and a change will show by another.
+        // A modification time that lies ahead was set by hand; a change will set another one.
         age(self.changed).is_some_and(|age| age > grain)
             && age(self.stamp.modified).is_none_or(|age| age > grain)
     }

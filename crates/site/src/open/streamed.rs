@@ -17,7 +17,7 @@ use std::sync::Arc;
 struct Look {
     origin: Origin,
     traits: Traits,
-    /// By which name the kernel knew it; `None` where there is no /proc.
+    /// The name by which the kernel knew it; `None` where there is no /proc.
     name: Option<PathBuf>,
 }
 

@@ -120,7 +120,7 @@ pub(super) fn compare(
 struct Address<'t> {
     /// Without the dot at its end.
     host: Option<&'t [u8]>,
-    /// By its scheme, where it names none.
+    /// The port; that of the scheme, where none is named.
     port: u16,
     path: &'t [u8],
 }

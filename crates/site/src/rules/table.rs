@@ -1,22 +1,22 @@
-//! The rules that can match a path: those that name it, and those with wildcards, in the order of
-//! the file.
+//! Finds the rules that can match a path: those that name it, and those with wildcards, in the
+//! order of the file.
 
 use super::pattern::{Asked, Pattern, Room};
 use super::subject::Subject;
 use std::collections::HashMap;
 
-/// Numbers of rules.
+/// Rules by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct RuleTable {
     // The standard hasher is keyed per process: neither a site nor a request can aim at collisions.
     fixed: HashMap<Box<[u8]>, Vec<u16>>,
     /// Rules with wildcards or a host whose paths begin with a fixed segment, by that segment.
     begun: HashMap<Box<[u8]>, Vec<u16>>,
-    /// The other ones with wildcards or a host.
+    /// All other rules with wildcards or a host.
     open: Vec<u16>,
-    /// Both.
+    /// `begun` and `open` together.
     dynamic: Vec<u16>,
-    /// Some name a host.
+    /// Some rule names a host.
     has_hosts: bool,
 }
 
@@ -36,18 +36,18 @@ impl RuleTable {
         }
     }
 
-    /// A request as the rules see it; in `room` is kept what many of them look at.
+    /// Returns a request as the rules see it. `room` keeps what many of them look at.
     #[inline]
     pub(super) fn asked<'c, 'k>(&self, subject: &Subject<'k>, room: &'c mut Room) -> Asked<'c, 'k> {
         Asked::of(subject, self.has_hosts, self.is_large().then_some(room))
     }
 
-    /// Whether it is worth while to look rules up.
+    /// Whether there are enough rules for a lookup by segment to be worth it.
     fn is_large(&self) -> bool {
         self.dynamic.len() > FEW
     }
 
-    /// The rules that can match a key with this first segment, in order.
+    /// Returns the rules that can match a key with this first segment, in order.
     pub(super) fn at<'k>(&self, key: &[u8], first: impl FnOnce() -> Option<&'k [u8]>) -> Places<'_> {
         let fixed = if self.fixed.is_empty() { None } else { self.fixed.get(key) };
         let fixed = fixed.map_or(&[][..], Vec::as_slice);
@@ -58,13 +58,13 @@ impl RuleTable {
         Places([fixed, begun.map_or(&[], Vec::as_slice), &self.open])
     }
 
-    /// The rules with wildcards or a host.
+    /// Returns the rules with wildcards or a host.
     pub(super) fn dynamic(&self) -> impl Iterator<Item = u16> {
         self.dynamic.iter().copied()
     }
 }
 
-/// Ordered lists as one.
+/// Three ordered lists, merged.
 pub(super) struct Places<'t>([&'t [u16]; 3]);
 
 impl Iterator for Places<'_> {
@@ -87,5 +87,5 @@ impl Iterator for Places<'_> {
     }
 }
 
-/// Rules that are tried in less time than the first segment of a path is looked up.
+/// So few rules are tried in less time than it takes to look up the first segment of a path.
 const FEW: usize = 8;

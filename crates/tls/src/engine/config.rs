@@ -161,7 +161,7 @@ impl std::error::Error for ConfigError {}
 /// The identities of a server, of which the name in the ClientHello chooses one.
 #[derive(Debug)]
 struct Identities {
-    /// In the order given; never empty.
+    /// All identities in the order given; never empty.
     all: Vec<Arc<CertifiedKey>>,
     exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// Identities of wildcards, by the name behind `*.`.

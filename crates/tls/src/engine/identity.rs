@@ -114,7 +114,7 @@ impl Identity {
 }
 
 impl fmt::Debug for Identity {
-    // By hand, so that no key can end up in a log.
+    // Written by hand, so that no key can end up in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("names", &self.names).finish_non_exhaustive()
     }

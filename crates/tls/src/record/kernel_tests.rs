@@ -13,7 +13,7 @@ fn records(version: Version, aead: Aead) -> Records {
 }
 
 #[test]
-fn the_kernel_is_told_the_key_and_the_next_sequence_number() {
+fn the_kernel_gets_the_key_and_the_next_sequence_number() {
     for (aead, len) in [(Aead::Aes128Gcm, 16), (Aead::Aes256Gcm, 32), (Aead::ChaCha20Poly1305, 32)] {
         let mut records = records(Version::Tls13, aead);
         let mut room = [0; 64];
@@ -93,7 +93,7 @@ fn the_kernels_records_count_against_the_limit_of_the_key() {
     assert_eq!(records.seals_left(), 0);
 }
 
-/// A kernel: seals with what it was told, and nothing else.
+/// Seals as a kernel does: with what it was given, and nothing else.
 fn kernel_seals(key: &SealingKey, index: u64, content_type: u8, content: &[u8]) -> Vec<u8> {
     let (aead, seq) = (key.aead(), key.sequence() + index);
     let mut sending = Sending::blank(Version::Tls13);

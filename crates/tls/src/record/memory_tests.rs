@@ -8,7 +8,7 @@ use crate::tests::hkdf::expand_label;
 use std::hint::black_box;
 use zeroize::Zeroizing;
 
-/// Puts bytes that no other test has into their place. Not a copy of them: this may be found.
+/// Computes bytes that no other test has, in their place: a copy from elsewhere would be found.
 fn fill(place: &mut [u8], seed: u8) {
     let mut state = u32::from(seed) + 0x9E37;
     for byte in place {
@@ -17,14 +17,14 @@ fn fill(place: &mut [u8], seed: u8) {
     }
 }
 
-/// Moves it, as those who own it do.
+/// Moves a value, as its owners do.
 #[inline(never)]
 fn moved<T>(value: T) -> Box<T> {
     let several = black_box([Some(black_box(value)), None]);
     Box::new(black_box(several.into_iter().flatten().next().unwrap()))
 }
 
-/// Does it so far down on the stack that nothing that follows writes over what it leaves there.
+/// Works so far down on the stack that nothing that follows writes over what it leaves there.
 #[inline(never)]
 fn deep<R>(work: impl FnOnce() -> R) -> R {
     let room = black_box([0_u8; 64 << 10]);
@@ -41,7 +41,7 @@ fn live(version: Version, aead: Aead, seed: u8) {
     fill(&mut secret[..secret_len], seed);
     let secret = &secret[..secret_len];
 
-    // What rustls hands over: a key, and the secret that it comes from.
+    // rustls hands over a key, and the secret that it comes from.
     let mut key = Box::new(TrafficKey::blank(aead));
     match version {
         Version::Tls13 => key.derive_from(secret).unwrap(),
@@ -101,7 +101,7 @@ fn records_leave_nothing_in_memory() {
         let mut secrets = vec![("TLS 1.2's key", secret[..aead.key_len()].to_vec())];
         if version == Version::Tls13 {
             secrets.clear();
-            // That of the KeyUpdate, and that of the kernel's.
+            // Two more secrets: that of the KeyUpdate, and that of the kernel's.
             for (name, key_name) in [("secret", "key"), ("next", "its key"), ("third", "the third's key")] {
                 secrets.push((key_name, expand_label(&secret, "key", aead.key_len())));
                 let next = expand_label(&secret, "traffic upd", secret.len());

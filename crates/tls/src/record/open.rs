@@ -9,7 +9,7 @@ use crate::alert;
 /// The extent of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Not all of it.
+    /// The record has not arrived whole.
     Incomplete {
         /// Bytes of the whole record, or of its header while that is not complete.
         need: usize,

@@ -22,7 +22,7 @@ fn key(aead: Aead, key: &[u8], iv: &[u8]) -> TrafficKey {
     this
 }
 
-/// Both directions under the same key, so that what was sealed can be opened.
+/// Makes records whose directions have the same key, so that what was sealed can be opened.
 fn records_at(version: Version, aead: Aead, seq: u64) -> Records {
     let bytes = if aead == Aead::Aes128Gcm { KEY.to_vec() } else { [KEY, KEY].concat() };
     let key = key(aead, &bytes, &IV);

@@ -122,7 +122,7 @@ pub(crate) fn received(client: &mut ClientConnection) -> Vec<u8> {
     bytes
 }
 
-/// Both sides until the server is done, in pieces of `piece` bytes from the client.
+/// Runs both sides until the server is done, in pieces of `piece` bytes from the client.
 pub(crate) fn negotiate(
     config: &Config,
     client: &mut ClientConnection,

@@ -1,4 +1,4 @@
-//! Against rustls' own client, as the independent implementation of the other side.
+//! Tests against rustls' own client, the independent implementation of the other side.
 
 pub(crate) mod alone;
 pub(crate) mod client;

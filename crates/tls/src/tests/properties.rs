@@ -1,4 +1,4 @@
-//! Whatever a peer sends, nothing panics and nothing grows.
+//! Properties: whatever a peer sends, nothing panics and nothing grows.
 
 use super::client::{Offer, Pem, client, connect, negotiate, received, sent, server};
 use crate::{Config, Established, Frame, Handshake, HandshakeStep, Opened, SEALED_MAX};
@@ -42,7 +42,7 @@ fn wire() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// To the end of the bytes or of the handshake.
+/// Runs to the end of the bytes or of the handshake.
 fn handshake_all(bytes: &[u8], piece: usize) {
     let mut handshake = Handshake::new(config()).unwrap();
     let mut out = Vec::new();

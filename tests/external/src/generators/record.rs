@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The requests of a page, and its complaints.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// In the order in which they were made.
+    /// The exchanges, in the order in which they were made.
     exchanges: Vec<Exchange>,
     complaints: Vec<Complaint>,
     /// Faults that the browser's script has found itself.

@@ -13,7 +13,7 @@ fn at_level(folder: &Path, level: Level, earlier: Option<&Path>) -> (Vec<u8>, Pa
 #[test]
 fn no_level_takes_over_the_encodings_of_another() {
     let folder = tempfile::tempdir().unwrap();
-    // Words that come again, but not in order: what compresses better with more work.
+    // Words that come again, but not in order, which more work compresses better.
     let mut number = 1_u32;
     let words = std::iter::repeat_with(|| {
         number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

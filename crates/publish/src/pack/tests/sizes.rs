@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A page of this size that is like the others and not the same.
+/// Makes a page of this size, which is similar to the others and not equal.
 fn page(number: usize, bytes: usize) -> Vec<u8> {
     let mut page = format!("<!DOCTYPE html>\n<title>Page {number}</title>\n").into_bytes();
     let mut word = number;
@@ -66,8 +66,8 @@ fn what_was_decided_by_a_look_at_the_beginning_is_not_reused_for_a_type_that_nee
     }
 }
 
-/// Packed by the rules before these: encodings of a page of 456 bytes, and a sidecar that was
-/// stale.
+/// A pack that was made by the rules before these: encodings of a page of 456 bytes, and a sidecar
+/// that was stale.
 const RULES_1: &[u8] = include_bytes!("rules1.tar");
 
 #[test]

@@ -5,7 +5,7 @@ use crate::snapshot::{Hosts, LatestSnapshot};
 use sitar_site::{Budget, Options, Site};
 use std::fs::File;
 
-/// A shard's table, and the worker of the loader beside it that does what it asks for.
+/// A shard's table, and the loader's side, which loads what the table asks for.
 struct Pair {
     cache: Cache,
     loader_worker: crate::content::loader::LoaderWorker,
@@ -80,7 +80,7 @@ fn descriptors(folder: &std::path::Path) -> usize {
 #[test]
 fn few_files_are_kept_open_however_many_are_too_large_for_memory() {
     let folder = folder(40);
-    // Nothing fits.
+    // No file fits.
     let (mut pair, files) = pair(folder.path(), Budget::new(0, 0), 4);
     for round in 0..3 {
         for (number, file) in files.iter().enumerate() {
@@ -88,7 +88,7 @@ fn few_files_are_kept_open_however_many_are_too_large_for_memory() {
             assert!(descriptors(folder.path()) <= 4, "round {round}, file {number}");
         }
     }
-    // What is asked for all the time stays open.
+    // A file that is asked for all the time stays open.
     let loads = (0..20).filter(|_| pair.fetch(files[0])).count();
     assert_eq!(loads, 1);
     assert!(descriptors(folder.path()) > 0);

@@ -349,8 +349,8 @@ fn too_few_open_files() {
     assert_eq!(with("open_files", |facts| facts.files.hard = None), "ok: no limit; 10240 wanted");
 }
 
-/// For a table of limits on open files, and on both sides of each limit at which the answer
-/// changes.
+/// The two agree for a table of limits on open files, and on both sides of each limit at which the
+/// answer changes.
 #[test]
 fn doctor_says_of_open_files_what_serve_does() {
     use std::num::{NonZeroU16, NonZeroU32};

@@ -29,7 +29,7 @@ fn limits(permitted: &[&str], excluded: &[&str]) -> Option<NameConstraints> {
 }
 
 type Change = fn(&mut CertificateParams);
-/// Of the text of ca.pem and cert.pem.
+/// An edit of the text of ca.pem and cert.pem.
 type Edit = fn(&mut String, &mut String);
 
 /// The files of another program that imitates sitar and keeps the authority's key.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Nothing fits into memory, nor could it ever.
+/// A budget into which nothing fits, nor ever could.
 fn never() -> Budget {
     Budget::new(0, 0)
 }

@@ -54,7 +54,7 @@ pub struct Record {
     pub size: u64,
     /// Seconds since the Unix epoch.
     pub mtime: Option<u64>,
-    /// Of the body.
+    /// The hash of the body.
     pub hash: Hash,
     /// The way the member came about.
     pub flags: Flags,

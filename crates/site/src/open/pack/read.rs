@@ -35,7 +35,7 @@ pub enum PackProbe {
 /// A checked index.
 #[derive(Debug)]
 pub struct PackIndex {
-    /// In the archive's order. Whether the names are distinct is seen when an
+    /// The names in the archive's order. Whether the names are distinct is seen when an
     /// [`Index`](crate::open::index::Index) is made of them.
     pub(crate) names: Names,
     /// One for each name.

@@ -12,7 +12,7 @@ use std::ops::Range;
 /// The stored parts of a sparse file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Map {
-    /// In order; none is empty, none overlaps another or touches it.
+    /// The parts in order; none is empty, none overlaps another or touches it.
     extents: Box<[Extent]>,
 }
 

@@ -36,9 +36,9 @@ pub(super) struct Rule {
 /// One header line.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// In the file; the last one, where the line is made of several.
+    /// The line's number in the file; the last one, where the line is made of several.
     pub(super) number: u32,
-    /// In lower case.
+    /// The name, in lower case.
     pub(super) name: Box<str>,
     /// The name as it was written, and `: `.
     pub(super) start: Box<[u8]>,

@@ -16,7 +16,7 @@ fn found(headers: &Headers, subject: &Subject<'_>) -> Vec<u32> {
     headers.find(subject).map_or(Vec::new(), |set| set.rules().map(|rule| rule.number).collect())
 }
 
-/// Some 4,000,000 steps when each rule cut the path for itself.
+/// It took some 4,000,000 steps when each rule cut the path for itself.
 #[test]
 fn many_rules_look_at_a_long_path_once() {
     let headers = compiled(&(0..500).map(|n| format!("/:a/h{n}/*\n  X: y\n")).collect::<String>());
@@ -45,8 +45,8 @@ fn lines(headers: &Headers, own: &str) -> String {
     String::from_utf8(pieces[..len].concat()).unwrap()
 }
 
-/// Some 8,000,000 comparisons when each line was compared with each name that a later rule takes
-/// away.
+/// It took some 8,000,000 comparisons when each line was compared with each name that a later rule
+/// takes away.
 #[test]
 fn many_names_that_are_taken_away_cost_a_request_nothing() {
     let kept = (0..64).map(|n| format!("  X-Line-{n}: y\n")).collect::<String>();

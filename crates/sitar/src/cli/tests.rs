@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::settings::definitions::SETTINGS;
 use crate::settings::merge::split_list;
 use crate::settings::{CertificateFiles, EngineChoice, Listen, ListenError, MinTls, Plan, Security, Tls};
 use crate::watch::Watch;
@@ -42,32 +43,8 @@ fn each_flag_has_its_variable() {
         .get_arguments()
         .filter_map(|argument| Some((argument.get_long()?, argument.get_env()?.to_str()?)))
         .collect();
-    assert_eq!(
-        variables,
-        [
-            ("listen", "SITAR_LISTEN"),
-            ("tls-cert", "SITAR_TLS_CERT"),
-            ("tls-key", "SITAR_TLS_KEY"),
-            ("tls", "SITAR_TLS"),
-            ("min-tls", "SITAR_MIN_TLS"),
-            ("no-http2", "SITAR_NO_HTTP2"),
-            ("engine", "SITAR_ENGINE"),
-            ("spin", "SITAR_SPIN"),
-            ("shards", "SITAR_SHARDS"),
-            ("prefix", "SITAR_PREFIX"),
-            ("follow-links", "SITAR_FOLLOW_LINKS"),
-            ("serve-config-files", "SITAR_SERVE_CONFIG_FILES"),
-            ("no-watch", "SITAR_NO_WATCH"),
-            ("poll", "SITAR_POLL"),
-            ("connections", "SITAR_CONNECTIONS"),
-            ("memory", "SITAR_MEMORY"),
-            ("handshake-seconds", "SITAR_HANDSHAKE_SECONDS"),
-            ("head-seconds", "SITAR_HEAD_SECONDS"),
-            ("idle-seconds", "SITAR_IDLE_SECONDS"),
-            ("send-seconds", "SITAR_SEND_SECONDS"),
-            ("stop-seconds", "SITAR_STOP_SECONDS"),
-        ]
-    );
+    let defined: Vec<_> = SETTINGS.iter().map(|setting| (setting.name, setting.variable)).collect();
+    assert_eq!(variables, defined);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The settings of `sitar serve`, each defined once: name, help, variable, default, and how its
 //! value is read.
 //!
-//! To add one: a field of [`Settings`], an entry here, and a line on the handbook's page of
-//! options. The tests beside this go over all entries.
+//! To add one: a field of [`Settings`], an entry here at the same place, and a line on the
+//! handbook's page of options. The tests beside this go over all entries.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -37,9 +37,11 @@ pub(crate) enum Kind {
     Switch,
     /// One of a few words: each with its meaning.
     Word(fn() -> Vec<(&'static str, &'static str)>),
-    /// Any text that is read without error.
+    /// Text of some form, such as a number; other text is refused.
     Text,
-    /// The same, several times; with commas between them, too.
+    /// Any text; none is refused, except what is not UTF-8.
+    Any,
+    /// Texts of some form: the flag several times, or commas between them.
     List,
     /// Names of files, several times. Only a variable has commas between them: a flag is repeated
     /// instead, and its file may have a comma in its name.
@@ -160,7 +162,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         variable: "SITAR_PREFIX",
         value: "PREFIX",
         default: None,
-        kind: Kind::Text,
+        kind: Kind::Any,
         help: "Serve only what lies below this folder of the archive or directory, as the root",
         set: |settings, value| text(value).map(|prefix| settings.prefix = Some(prefix.to_owned())),
     },

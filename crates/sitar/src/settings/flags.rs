@@ -55,7 +55,7 @@ fn argument(setting: &'static Setting) -> Arg {
             let words = words().into_iter().map(|(word, meaning)| PossibleValue::new(word).help(meaning));
             argument.value_parser(PossibleValuesParser::new(words))
         }
-        Kind::Text => argument.value_parser(checked(setting)),
+        Kind::Text | Kind::Any => argument.value_parser(checked(setting)),
         Kind::List => argument.action(ArgAction::Append).value_delimiter(',').value_parser(checked(setting)),
         Kind::Files => argument.action(ArgAction::Append).value_parser(PathBufValueParser::new()),
     };

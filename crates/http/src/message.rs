@@ -101,6 +101,16 @@ macro_rules! statuses {
                 }
             }
 
+            /// Returns the number and the reason phrase as a line of text: the body of an answer
+            /// that has nothing else to say.
+            #[must_use]
+            pub const fn as_line(self) -> &'static [u8] {
+                match self.0 {
+                    $($code => concat!(stringify!($code), " ", $reason, "\n").as_bytes(),)*
+                    _ => b"",
+                }
+            }
+
             /// Returns the status line and the name of the Date field, which always comes next: one
             /// copy writes both.
             pub(crate) const fn line_and_date_name(self) -> &'static [u8] {
@@ -267,6 +277,7 @@ mod tests {
     fn status_lines() {
         assert_eq!(Status::OK.line_and_date_name(), b"HTTP/1.1 200 OK\r\nDate: ");
         assert_eq!(Status::URI_TOO_LONG.line_and_date_name(), b"HTTP/1.1 414 URI Too Long\r\nDate: ");
+        assert_eq!(Status::GONE.as_line(), b"410 Gone\n");
         assert_eq!(Status::from_code(308), Some(Status::PERMANENT_REDIRECT));
         assert_eq!(Status::from_code(299), None);
         assert_eq!((Status::NOT_FOUND.code(), Status::NOT_FOUND.reason()), (404, "Not Found"));

@@ -145,14 +145,7 @@ impl<'r> Reply<'r> {
 
     /// The error that a rule answers with and has no page for.
     pub(crate) fn error(status: Status, head: bool) -> Reply<'static> {
-        let body: &'static [u8] = match status {
-            Status::FORBIDDEN => b"403 Forbidden\n",
-            Status::GONE => b"410 Gone\n",
-            Status::UNAVAILABLE_FOR_LEGAL_REASONS => b"451 Unavailable For Legal Reasons\n",
-            Status::SERVICE_UNAVAILABLE => b"503 Service Unavailable\n",
-            _ => return Reply::not_found(head),
-        };
-        Reply::text(status, PLAIN, body, head)
+        Reply::text(status, PLAIN, status.as_line(), head)
     }
 
     /// There is a representation, but only in encodings that this client does not take.
@@ -224,15 +217,8 @@ impl<'r> Reply<'r> {
     /// [`location_block`](crate::answer::fixed_lines::location_block); or it is empty, and the
     /// Location stands in `more`.
     pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
-        let body: &'static [u8] = match status {
-            Status::FOUND => b"302 Found\n",
-            Status::SEE_OTHER => b"303 See Other\n",
-            Status::TEMPORARY_REDIRECT => b"307 Temporary Redirect\n",
-            Status::PERMANENT_REDIRECT => b"308 Permanent Redirect\n",
-            _ => b"301 Moved Permanently\n",
-        };
         let fields = if block.is_empty() { PLAIN } else { block };
-        Reply { more, ..Reply::text(status, fields, body, head) }
+        Reply { more, ..Reply::text(status, fields, status.as_line(), head) }
     }
 
     pub(crate) fn precondition_failed(head: bool) -> Reply<'static> {

@@ -254,12 +254,26 @@ pub(super) fn bare(code: u16) -> Option<Action> {
     Some(Action::Rewrite { status, target: Local::Nothing, fallback: false })
 }
 
-/// Errors that rules may answer with. (401 would have to say how to authenticate, RFC 9110
-/// §15.5.2.)
-const ERRORS: [u16; 5] = [403, 404, 410, 451, 503];
-/// The statuses of rules, for messages.
-pub(super) const STATUSES_HINT: &str =
-    "use 301, 302, 303, 307, 308, 200, 403, 404, 410, 451 or 503, with ! to replace files";
+/// Makes the list of errors, and the sentence about all statuses, out of the same numbers.
+macro_rules! errors {
+    ($first:literal, $($code:literal),* or $last:literal) => {
+        /// Errors that rules may answer with. (401 would have to say how to authenticate, RFC 9110
+        /// §15.5.2.)
+        const ERRORS: &[u16] = &[$first, $($code,)* $last];
+        /// The statuses of rules, for messages.
+        pub(super) const STATUSES_HINT: &str = concat!(
+            "use 301, 302, 303, 307, 308, 200, ",
+            $first,
+            $(", ", $code,)*
+            " or ",
+            $last,
+            ", with ! to replace files"
+        );
+    };
+}
+
+errors!(403, 404, 410, 451 or 503);
+
 /// Bytes of a redirect's target: with what is filled in it has to fit a [`FieldBuf`].
 const TARGET_MAX: usize = 900;
 /// An expanded target: a name with all of it escaped.

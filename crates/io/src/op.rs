@@ -121,7 +121,12 @@ impl Op {
             }
             Op::SendTo { buf, .. } if count > buf.bytes().len() => Err("more bytes sent than there were"),
             Op::Read { buf, .. } if count > buf.len() => Err("more bytes read than asked for"),
-            _ => Ok(()),
+            // No count, or one that is within bounds.
+            Op::Send { .. } | Op::SendTo { .. } | Op::Read { .. } => Ok(()),
+            Op::Accept(_) | Op::Recv(_) | Op::Writable(_) | Op::RecvFrom(_) => Ok(()),
+            Op::Open { .. } | Op::Stat { .. } | Op::Peer { .. } => Ok(()),
+            Op::SetOpt { .. } | Op::Unacked(_) | Op::Shutdown(_) | Op::Close { .. } => Ok(()),
+            Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll | Op::Wake => Ok(()),
         }
     }
 }

@@ -315,7 +315,13 @@ impl State {
                 let when = *ready;
                 self.schedule(when, Due::Look);
             }
-            _ => {}
+            // `work` goes on with these.
+            Work::Accept(_)
+            | Work::Recv
+            | Work::Writable
+            | Work::Send { .. }
+            | Work::RecvFrom(_)
+            | Work::Wake(_) => {}
         }
         self.kernel.tasks.push(task);
     }

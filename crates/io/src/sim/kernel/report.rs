@@ -90,7 +90,15 @@ impl State {
             Work::Send { .. } | Work::SendTo | Work::Read { .. } => Kind::Bytes,
             Work::Look { .. } => Kind::Look,
             Work::Close => Kind::Close(task.place.unwrap_or(u32::MAX)),
-            _ => Kind::Other,
+            Work::Writable
+            | Work::Peer { .. }
+            | Work::SetOpt(_)
+            | Work::Unacked
+            | Work::Shutdown
+            | Work::Cancel(_)
+            | Work::CancelSlot
+            | Work::CancelAll
+            | Work::Wake(_) => Kind::Other,
         };
         let completion = Completion { id: task.id, result, buffer, more };
         let posted = Posted { due: key.0, ticket: key.1, order, kind, completion };

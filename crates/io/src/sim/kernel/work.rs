@@ -117,8 +117,16 @@ impl State {
                 }
                 Some(task)
             }
-            // All others ended when they started.
-            _ => Some(task),
+            // These ended when they started.
+            Work::SendTo
+            | Work::Peer { .. }
+            | Work::SetOpt(_)
+            | Work::Unacked
+            | Work::Shutdown
+            | Work::Close
+            | Work::Cancel(_)
+            | Work::CancelSlot
+            | Work::CancelAll => Some(task),
         }
     }
 

@@ -113,6 +113,9 @@ fn run(seed: u64, material: &Material, world: &World, twist: Twist) -> Result<Ou
         spawn(world, program.ring.waker(), Duration::from_micros(rng.below(4000) as u64), plan, &report);
     }
     program.chaos = chaos;
+    // A slot that a liar names twice is found out as long as it has not been published again, which
+    // a wait between the two would do.
+    program.takes_all = lie.is_some();
     let most = 2 << rng.below(8);
     let drop_at = rng.chance(450).then(|| rng.below(most)).filter(|_| !exact);
     let drop_at = if let Twist::DropAt(turn) = twist { Some(turn) } else { drop_at };

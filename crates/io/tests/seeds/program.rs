@@ -53,6 +53,8 @@ pub(crate) struct Program {
     rng: Rng,
     /// Do awkward things that lose connections.
     pub(crate) chaos: bool,
+    /// Takes all events of a wait before the next one.
+    pub(crate) takes_all: bool,
     hurry: bool,
     pub(crate) failure: Option<String>,
     pub(crate) events: u64,
@@ -81,6 +83,7 @@ impl Program {
             region: region.clone(),
             rng: Rng::new(seed),
             chaos: false,
+            takes_all: false,
             hurry: false,
             failure: None,
             events: 0,
@@ -131,7 +134,7 @@ impl Program {
             self.events += 1;
             self.world.note(&format!("{event:?}"), 0);
             self.on_event(event);
-            if self.chaos && self.rng.chance(30) {
+            if self.chaos && self.rng.chance(30) && !self.takes_all {
                 // The rest is seen after the next wait.
                 break;
             }

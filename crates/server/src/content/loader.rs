@@ -183,9 +183,9 @@ impl LoaderWorker {
         next.number = self.current.number + 1;
         let last = std::mem::replace(&mut self.current, Arc::new(next));
         self.unreadable.clear();
-        for (_, host) in self.current.hosts.iter() {
-            if !last.hosts.iter().any(|(_, older)| Arc::ptr_eq(&older.site, &host.site)) {
-                host.site.take_over((self.clock)());
+        for host in self.current.hosts.taking_over(&last.hosts) {
+            if let Some(site) = self.current.site(host) {
+                site.take_over((self.clock)());
             }
         }
         // Before the messages: a shard that is just being started finds it here or there.
@@ -259,11 +259,11 @@ pub(crate) fn inherited(
         by_host.entry(key.host).or_default().push((key.file, representation));
     }
     let mut kept = Loaded::new();
-    for (host, of) in next.hosts.iter() {
-        let Some(before) = older.hosts.predecessor(of) else { continue };
-        let Some(site) = older.site(before) else { continue };
-        let Some(loaded) = by_host.remove(&before) else { continue };
-        let files = if Arc::ptr_eq(site, &of.site) { loaded } else { of.site.inherit(site, loaded, now) };
+    // Dates say since when content is what it is under its name: only where one host was before.
+    for (host, before) in next.hosts.successors(&older.hosts) {
+        let (Some(site), Some(last)) = (next.site(host), older.site(before)) else { continue };
+        let loaded = by_host.get(&before).cloned().unwrap_or_default();
+        let files = if Arc::ptr_eq(site, last) { loaded } else { site.inherit(last, loaded, now) };
         kept.extend(files.into_iter().map(|(file, loaded)| (FileKey { host, file }, loaded)));
     }
     kept

@@ -1,5 +1,6 @@
 //! Hosts: from the name in a request to its site.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -158,10 +159,40 @@ impl Hosts {
         (0..).map(HostId).zip(self.hosts.iter())
     }
 
-    /// Returns the host of an older snapshot that `host` takes the place of: that with the same
-    /// first name, or the only one where there are no names.
-    pub(crate) fn predecessor(&self, host: &Host) -> Option<HostId> {
-        self.iter().find(|(_, older)| older.names.first() == host.names.first()).map(|(id, _)| id)
+    /// Returns the hosts whose site answers for a name for which another one did in `last`, or none.
+    /// A client may have seen other content of the same date there ([`Site::take_over`]).
+    pub(crate) fn taking_over(&self, last: &Hosts) -> Vec<HostId> {
+        let is_same = |host: &Host, before: &Option<HostId>| {
+            before.and_then(|id| last.get(id)).is_some_and(|last| Arc::ptr_eq(&last.site, &host.site))
+        };
+        let all = self.iter().zip(self.before(last));
+        let others = all.filter(|((_, host), before)| !before.iter().all(|before| is_same(host, before)));
+        others.map(|((id, _), _)| id).collect()
+    }
+
+    /// Returns each host for whose names a single host of `last` answered, with that one. What is
+    /// known of the content of those names goes on being true.
+    pub(crate) fn successors(&self, last: &Hosts) -> Vec<(HostId, HostId)> {
+        let all = self.iter().zip(self.before(last));
+        let only = |before: BTreeSet<Option<HostId>>| match before.len() {
+            1 => before.into_iter().next().flatten(),
+            _ => None,
+        };
+        all.filter_map(|((id, _), before)| Some((id, only(before)?))).collect()
+    }
+
+    /// Returns, for each host, which hosts of `last` answered for the names that it answers for now;
+    /// `None`: for one of them none did.
+    fn before(&self, last: &Hosts) -> Vec<BTreeSet<Option<HostId>>> {
+        let mut before = vec![BTreeSet::new(); self.hosts.len()];
+        // A name that no host has any more is a wildcard's or the default's.
+        let names = self.names.iter().chain(last.names.iter()).map(|(name, _)| Some(&**name));
+        for authority in names.chain([None]) {
+            if let Some(before) = self.find(authority).and_then(|id| before.get_mut(id.index())) {
+                before.insert(last.find(authority));
+            }
+        }
+        before
     }
 }
 

@@ -130,3 +130,64 @@ fn a_change_keeps_sizes_and_never_turns_tls_on_or_off() {
     assert_eq!(first.clone().after(&sealed).err(), Some(ChangeError::Encryption));
     assert!(sealed.clone().after(&sealed).is_ok());
 }
+
+/// Each host that dates prove nothing for, by its first name, or `-`.
+fn taking_over(next: Vec<Host>, last: Vec<Host>) -> Vec<String> {
+    let (next, last) = (Hosts::new(next).unwrap(), Hosts::new(last).unwrap());
+    let name = |host: &Host| host.names.first().map_or("-", String::as_str).to_owned();
+    next.taking_over(&last).into_iter().map(|id| name(next.get(id).unwrap())).collect()
+}
+
+#[test]
+fn a_site_takes_over_where_another_one_was_before() {
+    let [a, b, rest] = [host(&["a.example"], false), host(&["b.example"], false), host(&[], true)];
+    let named = |names: &[&str], host: &Host| Host {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        ..host.clone()
+    };
+    let none: [String; 0] = [];
+    let all = || vec![a.clone(), b.clone(), rest.clone()];
+    assert_eq!(taking_over(all(), all()), none);
+    assert_eq!(taking_over(vec![a.clone()], vec![b.clone()]), ["a.example"], "nothing was there");
+    assert_eq!(taking_over(vec![rest.clone(), b.clone(), a.clone()], all()), none, "another order");
+    // Another site, or the site of another name.
+    assert_eq!(taking_over(vec![host(&["a.example"], false), b.clone(), rest.clone()], all()), ["a.example"]);
+    let exchanged = vec![named(&["b.example"], &a), named(&["a.example"], &b), rest.clone()];
+    assert_eq!(taking_over(exchanged, all()), ["b.example", "a.example"]);
+    // One more name, which was the default's, and one less, which is the default's now.
+    let more = named(&["a.example", "www.example"], &a);
+    assert_eq!(taking_over(vec![more.clone(), b.clone(), rest.clone()], all()), ["a.example"]);
+    assert_eq!(taking_over(all(), vec![more, b.clone(), rest.clone()]), ["-"]);
+    assert_eq!(taking_over(vec![a.clone(), rest.clone()], all()), ["-"]);
+    // A name out of a wildcard, and back.
+    let wild = named(&["*.example"], &b);
+    assert_eq!(taking_over(vec![a.clone(), wild.clone()], vec![wild.clone()]), ["a.example"]);
+    assert_eq!(taking_over(vec![wild.clone()], vec![a.clone(), wild]), ["*.example"]);
+    // Another default; under its new name the former one was found before, too.
+    let other = Host { is_default: true, ..b.clone() };
+    let former = Host { is_default: false, ..named(&["c.example"], &rest) };
+    assert_eq!(taking_over(vec![a.clone(), other, former], all()), ["b.example"]);
+}
+
+#[test]
+fn what_is_known_of_a_host_goes_to_the_one_that_has_all_its_names_from_it() {
+    let named = |names: &[&str]| host(names, false);
+    let successors = |next: Vec<Host>, last: Vec<Host>| {
+        let (next, last) = (Hosts::new(next).unwrap(), Hosts::new(last).unwrap());
+        let pairs = next.successors(&last).into_iter();
+        pairs.map(|(host, before)| (host.index(), before.index())).collect::<Vec<_>>()
+    };
+    let one = || vec![host(&[], true)];
+    assert_eq!(successors(one(), one()), [(0, 0)]);
+    let two = || vec![named(&["a.example"]), named(&["b.example"])];
+    assert_eq!(successors(two(), two()), [(0, 0), (1, 1)]);
+    let turned = || vec![named(&["b.example"]), named(&["a.example"])];
+    assert_eq!(successors(turned(), two()), [(0, 1), (1, 0)]);
+    // The default's for each of the names; then of two, which is neither's.
+    assert_eq!(successors(two(), one()), [(0, 0), (1, 0)]);
+    assert_eq!(successors(one(), two()), []);
+    assert_eq!(successors(vec![named(&["a.example", "b.example"])], two()), []);
+    assert_eq!(successors(two(), vec![named(&["b.example", "a.example"])]), [(0, 0), (1, 0)]);
+    // A name that was nowhere.
+    assert_eq!(successors(vec![named(&["a.example", "c.example"])], two()), []);
+}

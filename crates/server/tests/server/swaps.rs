@@ -23,6 +23,7 @@ crate::on_every_engine! {
     a_shard_that_is_started_again_serves_the_newest_site,
     certificates_are_replaced_while_connections_go_on,
     sites_are_found_by_the_host_that_is_named,
+    a_date_proves_nothing_where_another_site_was,
 }
 
 /// Names, lengths, and whether the file is the same in all sites. With [`budget`] the last one does
@@ -405,4 +406,41 @@ fn sites_are_found_by_the_host_that_is_named(engine: Engine) {
     eventually("the change", || ask("b.example") == (200, Some(1)));
     assert_eq!(ask("a.example"), (200, Some(1)));
     assert_eq!(ask("x.b.example"), (404, None));
+}
+
+fn a_date_proves_nothing_where_another_site_was(engine: Engine) {
+    let (root, folders) = sites();
+    let _away = Away(root);
+    // Two sites whose file has the same date, long ago.
+    for folder in &folders[..2] {
+        let file = fs::File::options().write(true).open(folder.join("page.html")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+    }
+    let server = Server::over_directory(engine, patient(), false, budget(), folders[0].clone());
+    let ask = |host: &str, fields: &str| {
+        let text = format!("GET /page.html HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n");
+        server.exchange(text.as_bytes())
+    };
+    let status = |host: &str| {
+        let got = ask(host, "If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT\r\n");
+        String::from_utf8_lossy(&got[9..12]).into_owned()
+    };
+    let is_of = |site: usize| answer(&mut &ask("a.example", "")[..]).1 == body(site, 9_000);
+    assert!(is_of(0));
+    assert_eq!((status("a.example"), status("b.example")), ("304".into(), "304".into()));
+    // A name gets a site of its own, and the other site gets the name back.
+    let mut all = None;
+    let other = open(&folders[1]);
+    let change = |next: &mut sitar_server::Snapshot| {
+        let (_, default) = next.hosts.iter().next().unwrap();
+        let own = Host { names: vec!["a.example".to_owned()], is_default: false, site: other };
+        let hosts = Hosts::new(vec![own, default.clone()]).unwrap();
+        all = Some(std::mem::replace(&mut next.hosts, hosts));
+    };
+    server.worker.change(change).unwrap();
+    eventually("the name's own site", || is_of(1));
+    assert_eq!((status("a.example"), status("b.example")), ("200".into(), "304".into()));
+    server.worker.change(|next| next.hosts = all.unwrap()).unwrap();
+    eventually("the site of all names", || is_of(0));
+    assert_eq!((status("a.example"), status("b.example")), ("200".into(), "200".into()));
 }

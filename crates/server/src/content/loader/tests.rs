@@ -130,6 +130,39 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     assert_eq!(budget.left(), 1000 - 9);
 }
 
+/// A change that leaves the site alone keeps bodies in memory, as one of the site does. What is sent
+/// from a file is asked for again: a shard counts the files that it holds open from there on, and
+/// what only had no room may have some.
+#[test]
+fn what_is_sent_from_a_file_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat(501);
+    let same = site(folder.path(), &[("a", "small"), ("b", &large)]);
+    thread::sleep(Duration::from_millis(120));
+    let (loader, mut loader_worker, inboxes, _, _) = loader_worker(&same, 1);
+    for position in [0, 1] {
+        assert!(loader.ask(0, id(&same, position), 0) && loader_worker.work_once());
+    }
+    let held = inboxes[0].take();
+    let is_open =
+        |message: &Message| matches!(message, Message::Loaded { result: Ok(loaded), .. } if loaded.is_open());
+    assert_eq!(held.iter().map(is_open).collect::<Vec<_>>(), [false, true]);
+    let asking = thread::spawn(move || {
+        loader.swap(|next| next.limits.idle = Duration::from_secs(7)).unwrap();
+    });
+    while !asking.is_finished() {
+        if !loader_worker.work_once() {
+            thread::yield_now();
+        }
+    }
+    asking.join().unwrap();
+    while loader_worker.work_once() {}
+    let [Message::Swap(next, table)] = &inboxes[0].take()[..] else { panic!("a swap, and nothing else") };
+    assert_eq!((next.number, next.limits.idle), (1, Duration::from_secs(7)));
+    assert!(table.loaded(id(&same, 0)).is_some(), "a body in memory");
+    assert!(table.loaded(id(&same, 1)).is_none(), "a file that is open");
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_told_of_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -104,7 +104,7 @@ impl Limits {
             tx_buffers: made.tx_buffers,
             files_open: made.files_open,
             stash: made.stash,
-            h2: made.h2.clone(),
+            h2: made.h2,
             ..self
         }
     }

@@ -124,19 +124,15 @@ impl Cache {
                 return;
             }
             let Some(file) = self.open.pop_front() else { return };
-            match self.table.slot(file) {
-                Some(slot @ Slot::Ready { .. }) => {
-                    let Slot::Ready { loaded, used } = slot else { continue };
-                    if !loaded.is_open() {
-                        continue;
-                    }
-                    if file == kept || std::mem::take(used) {
-                        self.open.push_back(file);
-                    } else {
-                        *slot = Slot::Absent;
-                    }
-                }
-                _ => {}
+            let Some(slot) = self.table.slot(file) else { continue };
+            let Slot::Ready { loaded, used } = slot else { continue };
+            if !loaded.is_open() {
+                continue;
+            }
+            if file == kept || std::mem::take(used) {
+                self.open.push_back(file);
+            } else {
+                *slot = Slot::Absent;
             }
         }
     }

@@ -33,7 +33,7 @@ enum Job {
     /// Say what is loaded of the latest snapshot.
     Inventory(Sender<Inventory>),
     /// Another snapshot, and what is loaded of it already.
-    Swap(Snapshot, Loaded),
+    Swap(Box<Snapshot>, Loaded),
     /// A snapshot and a table that a shard has no use for any more: dropping large ones takes time,
     /// which shards have not.
     Retire(Arc<Snapshot>, Table),
@@ -120,7 +120,7 @@ impl Loader {
 
     /// Puts `next` into service, of which `kept` is loaded already.
     pub(crate) fn swap_to(&self, next: Snapshot, kept: Loaded) -> Result<(), ChangeError> {
-        self.jobs.send(Job::Swap(next, kept)).map_err(|_| ChangeError::Ended)
+        self.jobs.send(Job::Swap(Box::new(next), kept)).map_err(|_| ChangeError::Ended)
     }
 
     pub(crate) fn retire(&self, snapshot: Arc<Snapshot>, table: Table) {
@@ -169,7 +169,7 @@ impl LoaderWorker {
                 // The asker is gone: nothing is to be done.
                 let _ = tell.send(inventory);
             }
-            Job::Swap(next, kept) => self.swap(next, &kept),
+            Job::Swap(next, kept) => self.swap(*next, &kept),
             Job::Retire(snapshot, table) => drop((snapshot, table)),
         }
     }

@@ -174,8 +174,8 @@ impl LoaderWorker {
         }
     }
 
-    /// Returns what a change may take over: nothing that holds a file open, since a shard counts those
-    /// as they arrive, nor what is sent from its file only until there is room in memory.
+    /// Returns what a change may take over: nothing that holds a file open, since a shard counts
+    /// those as they arrive, nor what is sent from its file only until there is room in memory.
     fn loaded(&self) -> Loaded {
         let known = self.known.iter().filter_map(|(file, known)| Some((*file, known.upgrade()?)));
         known.filter(|(_, known)| !known.is_open() && known.displaced(&self.budget).is_none()).collect()

@@ -159,8 +159,8 @@ impl Hosts {
         (0..).map(HostId).zip(self.hosts.iter())
     }
 
-    /// Returns the hosts whose site answers for a name for which another one did in `last`, or none.
-    /// A client may have seen other content of the same date there ([`Site::take_over`]).
+    /// Returns the hosts whose site answers for a name for which another one did in `last`, or
+    /// none. A client may have seen other content of the same date there ([`Site::take_over`]).
     pub(crate) fn taking_over(&self, last: &Hosts) -> Vec<HostId> {
         let is_same = |host: &Host, before: &Option<HostId>| {
             before.and_then(|id| last.get(id)).is_some_and(|last| Arc::ptr_eq(&last.site, &host.site))
@@ -181,8 +181,8 @@ impl Hosts {
         all.filter_map(|((id, _), before)| Some((id, only(before)?))).collect()
     }
 
-    /// Returns, for each host, which hosts of `last` answered for the names that it answers for now;
-    /// `None`: for one of them none did.
+    /// Returns, for each host, which hosts of `last` answered for the names that it answers for
+    /// now; `None`: for one of them none did.
     fn before(&self, last: &Hosts) -> Vec<BTreeSet<Option<HostId>>> {
         let mut before = vec![BTreeSet::new(); self.hosts.len()];
         // A name that no host has any more is a wildcard's or the default's.

@@ -112,8 +112,8 @@ impl Reporter {
         let path = printable(&self.path);
         let time = rfc_3339(SystemTime::now());
         match self.live.version {
-            Some(version) => format!("{time}, {}, {still}{version}", path),
-            None => format!("{time}, {}, {still}as at the start", path),
+            Some(version) => format!("{time}, {path}, {still}{version}"),
+            None => format!("{time}, {path}, {still}as at the start"),
         }
     }
 }

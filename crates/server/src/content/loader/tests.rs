@@ -130,9 +130,9 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     assert_eq!(budget.left(), 1000 - 9);
 }
 
-/// A change that leaves the site alone keeps bodies in memory, as one of the site does. What is sent
-/// from a file is asked for again: a shard counts the files that it holds open from there on, and
-/// what only had no room may have some.
+/// A change that leaves the site alone keeps bodies in memory, as one of the site does. What is
+/// sent from a file is asked for again: a shard counts the files that it holds open from there on,
+/// and what only had no room may have some.
 #[test]
 fn what_is_sent_from_a_file_is_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -147,7 +147,9 @@ fn is(fd: BorrowedFd<'_>, kind: Kind) -> Result<bool, Errno> {
         Kind::File => file == FileType::RegularFile && is_readable(rustix::fs::fcntl_getfl(fd)?),
         Kind::Directory => file == FileType::Directory,
         Kind::Stream => match file {
-            FileType::Fifo | FileType::CharacterDevice => true,
+            FileType::Fifo | FileType::CharacterDevice => {
+                !rustix::fs::fcntl_getfl(fd)?.contains(OFlags::PATH)
+            }
             _ => is_socket(SocketType::STREAM)? && !listens()?,
         },
     })

@@ -7,10 +7,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, socket};
 use sitar_io::inherit::{self, Kind, NotInherited};
 use sitar_io::{Config, Engine, Event, File, Key, ReadBuf, Ring, SendBuf};
 
@@ -59,6 +61,7 @@ fn child(numbers: &str) {
             assert_eq!(inherit::take(number, kind).unwrap_err(), NotInherited::AnotherKind(kind));
         }
     }
+    odd_kinds();
     // This program's own.
     let own = std::fs::File::open("/proc/self/exe").unwrap();
     assert_eq!(inherit::take(own.as_raw_fd(), Kind::File).unwrap_err(), NotInherited::OwnedHere);
@@ -105,6 +108,41 @@ fn child(numbers: &str) {
     ] {
         assert_eq!(inherit::take(number, kind).unwrap_err(), NotInherited::Taken);
     }
+}
+
+/// What is nearly of a kind. As everything here it is opened without close-on-exec, like something
+/// inherited.
+fn odd_kinds() {
+    let open = |path: &str, flags| rustix::fs::open(path, flags, Mode::empty()).unwrap().into_raw_fd();
+    let plain = |fd: OwnedFd| {
+        fcntl_setfd(&fd, FdFlags::empty()).unwrap();
+        fd.into_raw_fd()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = plain(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
+    let bound = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let exe = "/proc/self/exe";
+    for (number, kinds) in [
+        (connected, &[Kind::Listener, Kind::Datagrams, Kind::File][..]),
+        (plain(bound), &[Kind::Listener, Kind::Datagrams]),
+        (plain(reader.into()), &[Kind::File, Kind::Listener]),
+        (plain(writer.into()), &[Kind::File, Kind::Directory]),
+        (open("/dev/null", OFlags::WRONLY), &[Kind::File]),
+        // Names only, of which nothing can be read.
+        (open(exe, OFlags::PATH), &[Kind::File, Kind::Stream]),
+        (open("/dev/null", OFlags::PATH), &[Kind::File, Kind::Stream]),
+    ] {
+        for kind in kinds {
+            assert_eq!(
+                inherit::take(number, *kind).unwrap_err(),
+                NotInherited::AnotherKind(*kind),
+                "{number}"
+            );
+        }
+    }
+    assert!(inherit::take(connected, Kind::Stream).is_ok());
+    assert_eq!(inherit::take(connected, Kind::Stream).unwrap_err(), NotInherited::Taken);
 }
 
 #[test]

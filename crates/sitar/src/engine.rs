@@ -74,7 +74,7 @@ pub struct Cores {
     /// The number that can be busy at a time. A container's quota may allow fewer than there are
     /// numbers.
     pub count: usize,
-    /// Their numbers; empty when the kernel does not tell.
+    /// Their numbers; empty when the kernel does not give them.
     pub numbers: Vec<u32>,
 }
 

@@ -177,7 +177,7 @@ const FLAGS: &[(&[&str], Meaning)] = &[
     ),
     (
         &["-q", "--quiet", "--silent", "--log", "--log-file", "--access-log"],
-        Meaning::Other("requests are not logged; standard error tells of changes and faults"),
+        Meaning::Other("requests are not logged; standard error reports changes and faults"),
     ),
     (&["-D", "--daemon", "--daemonize", "--background"], Meaning::Other(FOREGROUND)),
     (&["-m", "--module"], Meaning::Other("to serve this folder: sitar serve .")),

@@ -74,7 +74,7 @@ impl Reporter {
         self.last.filter(|_| self.unsaid > 0).map(|last| last + SAY_EVERY)
     }
 
-    /// Tells of changes that came too soon after others. The last message then names what is
+    /// Reports changes that came too soon after others. The last message then names what is
     /// served.
     pub(super) fn catch_up(&mut self, say: &dyn Fn(&str)) {
         if self.unsaid > 0 && self.due().is_none_or(|due| Instant::now() >= due) {

@@ -217,7 +217,7 @@ impl fmt::Display for Why {
             Why::Events(Events::Own(kind)) => {
                 write!(f, "{kind} does not tell what is changed from elsewhere")
             }
-            Why::Missed(kind) => write!(f, "{kind} did not tell of a change"),
+            Why::Missed(kind) => write!(f, "{kind} did not report a change"),
         }
     }
 }

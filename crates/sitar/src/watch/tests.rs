@@ -396,7 +396,7 @@ fn a_change_without_an_event_is_found_where_there_is_doubt() {
     watcher.poll_site();
     assert!(served.try_recv().is_err() && said.try_recv().is_err(), "nothing has happened");
 
-    // What an event has told of is left to it.
+    // A change that an event has reported is left to it.
     write(&root, "other.html", "longer");
     watcher.poll_site();
     watcher.poll_site();
@@ -412,10 +412,10 @@ fn a_change_without_an_event_is_found_where_there_is_doubt() {
     watcher.poll_site();
     assert_eq!(served.try_recv(), Ok(2));
     let expected = "the watch is now on: by the kernel's events, and by looking every 2 s or less often, \
-                    because overlayfs did not tell of a change";
+                    because overlayfs did not report a change";
     assert_eq!(said.try_recv().as_deref(), Ok(expected));
     watcher.poll_site();
-    assert_eq!(both(&watcher.source), (2, "overlayfs did not tell of a change".to_owned()));
+    assert_eq!(both(&watcher.source), (2, "overlayfs did not report a change".to_owned()));
     assert!(served.try_recv().is_err());
 }
 

@@ -22,7 +22,7 @@ impl ArchiveFile {
     /// Takes an open file for an archive.
     ///
     /// # Errors
-    /// The kernel does not tell its size.
+    /// The kernel does not give its size.
     pub fn new(file: std::fs::File) -> io::Result<ArchiveFile> {
         let len = file.metadata()?.len();
         Ok(ArchiveFile { file: File::from(file), len })

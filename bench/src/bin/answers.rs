@@ -7,7 +7,7 @@
 //! answer, write its head, copy its body behind that.
 
 use sitar_http::h1::{self, Limits, ResponseHead};
-use sitar_site::{Body, Budget, Options, Representation, Route, Site};
+use sitar_site::{Body, Budget, Options, Representation, Route, Scratch, Site};
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,7 +44,7 @@ fn run() -> Result<usize> {
     let [path, kind, rounds] = &arguments[..] else { return Err("usage: answers SITE KIND ROUNDS".into()) };
     let rounds: usize = rounds.parse()?;
     let site = Site::open(&PathBuf::from(path), &Options::default()).map_err(|error| error.to_string())?;
-    let mut warm = Warm { table: load(&site)?, site, out: vec![0; 16 << 10] };
+    let mut warm = Warm { table: load(&site)?, site, scratch: Scratch::new(), out: vec![0; 16 << 10] };
     let requests = requests(&mut warm, kind)?;
     let mut written = 0;
     for round in 0..rounds {
@@ -57,6 +57,7 @@ fn run() -> Result<usize> {
 struct Warm {
     site: Site,
     table: Vec<Representation>,
+    scratch: Scratch,
     out: Vec<u8>,
 }
 
@@ -69,7 +70,10 @@ fn load(site: &Site) -> Result<Vec<Representation>> {
     for number in 0..FILES {
         let request = request(number, "");
         let head = h1::parse(&request, &limits).map_err(|_| "refused")?.ok_or("not whole")?;
-        let Route::File(found) = site.route(&head.request) else { return Err("not a file".into()) };
+        let mut scratch = Scratch::new();
+        let Route::File(found) = site.route(&head.request, &mut scratch) else {
+            return Err("not a file".into());
+        };
         table[found.file().index()] = Some(site.load(found.file(), &budget, now)?);
     }
     table.into_iter().map(|loaded| loaded.ok_or_else(|| "a file that was not requested".into())).collect()
@@ -107,8 +111,10 @@ impl Warm {
     /// Answers one request into `out`, and returns the answer's length.
     fn answer(&mut self, wire: &[u8]) -> Result<usize> {
         let head = h1::parse(wire, &Limits::default()).map_err(|_| "refused")?.ok_or("not whole")?;
-        let Route::File(found) = self.site.route(&head.request) else { return Err("not a file".into()) };
-        let reply = self.table[found.file().index()].respond(&head.request, &found);
+        let Route::File(found) = self.site.route(&head.request, &mut self.scratch) else {
+            return Err("not a file".into());
+        };
+        let reply = self.table[found.file().index()].respond(&head.request, found);
         let (version, status, content_length) = (head.version, reply.status, reply.content_length);
         let close = !head.keep_alive;
         let len = reply.pieces(|fields| {

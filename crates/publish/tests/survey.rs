@@ -4,7 +4,7 @@
 
 use sitar_http::{Field, Method, Request, RequestTarget, Status};
 use sitar_publish::{Level, PackOptions, Progress, pack};
-use sitar_site::{Options, Route, Site, Warning};
+use sitar_site::{Options, Route, Scratch, Site, Warning};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn told(files: &[(&str, &[u8])]) -> Vec<String> {
 fn is_there(site: &Site, path: &str, accept: &[u8]) -> bool {
     let mut request = Request::new(Method::Get, RequestTarget::from_origin_form(path.as_bytes()).unwrap());
     request.fields.push(Field::AcceptEncoding, accept).unwrap();
-    match site.route(&request) {
+    match site.route(&request, &mut Scratch::new()) {
         Route::File(found) => found.status() == Status::OK,
         Route::Reply(reply) => reply.status.code() < 400,
     }

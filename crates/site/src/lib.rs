@@ -55,7 +55,7 @@ mod rules;
 
 pub use answer::field_buf::FieldBuf;
 pub use answer::multipart::{Piece, Plan};
-pub use answer::reply::{Body, Multipart, Reply};
+pub use answer::reply::{Body, Multipart, Reply, Scratch};
 pub use answer::representation::Representation;
 pub use answer::route::{Route, Target};
 pub use open::budget::Budget;

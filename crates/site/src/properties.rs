@@ -1,7 +1,7 @@
 //! Properties that hold for any input, stated once for property tests, fuzzing and the replay of
 //! their corpus. Not part of the interface.
 
-use crate::answer::reply::Reply;
+use crate::answer::reply::{Reply, Scratch};
 use crate::answer::route::Route;
 use crate::open::error::Warnings;
 use crate::open::index::{Index, Slot};
@@ -184,7 +184,8 @@ fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
         let mut request = Request::new(Method::Get, parsed);
         request.authority = Some(b"sub.pages.dev:8443");
         let loaded;
-        let reply = match site.route(&request) {
+        let mut scratch = Scratch::new();
+        let reply = match site.route(&request, &mut scratch) {
             Route::Reply(reply) => reply,
             Route::File(found) => {
                 let Ok(file) = site.load(
@@ -195,7 +196,7 @@ fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
                     continue;
                 };
                 loaded = file;
-                loaded.respond(&request, &found)
+                loaded.respond(&request, found)
             }
         };
         let lines = reply.pieces(|pieces| pieces.concat());

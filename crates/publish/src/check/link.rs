@@ -4,7 +4,7 @@ use super::groups::Groups;
 use super::{Findings, Kind, Problem};
 use sitar_http::{Field, Method, Request, RequestTarget, Status};
 use sitar_site::raw::{NAME_MAX, encode, hex, printable, resolve};
-use sitar_site::{Route, Site};
+use sitar_site::{Route, Scratch, Site};
 
 /// A link as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub(super) fn leads_somewhere(site: &Site, target: &[u8]) -> bool {
     if request.fields.push(Field::AcceptEncoding, b"br, zstd, gzip").is_err() {
         return false;
     }
-    match site.route(&request) {
+    match site.route(&request, &mut Scratch::new()) {
         Route::File(found) => found.status() == Status::OK,
         Route::Reply(reply) => (300..400).contains(&reply.status.code()),
     }

@@ -1,6 +1,6 @@
 use super::*;
 use sitar_http::h1;
-use sitar_site::{Body, Budget, Options, Route, Site};
+use sitar_site::{Body, Budget, Options, Route, Scratch, Site};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -79,13 +79,14 @@ fn ask(site: &Site, path: &str, accept: &str) -> (u16, String, Vec<u8>) {
     let text = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAccept-Encoding: {accept}\r\n\r\n");
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
     let loaded;
-    let reply = match site.route(&head.request) {
+    let mut scratch = Scratch::new();
+    let reply = match site.route(&head.request, &mut scratch) {
         Route::Reply(reply) => reply,
         Route::File(found) => {
             loaded = site
                 .load(found.file(), &Budget::new(1 << 30, 1 << 30), std::time::SystemTime::now())
                 .unwrap();
-            loaded.respond(&head.request, &found)
+            loaded.respond(&head.request, found)
         }
     };
     let body = match &reply.body {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sitar_http::{Rejection, Request, Status};
 use sitar_io::Key;
-use sitar_site::{Reply, Route};
+use sitar_site::{Reply, Route, Scratch};
 
 use super::cache::{self, Cache};
 use crate::snapshot::{FileKey, Snapshot};
@@ -14,10 +14,11 @@ use crate::snapshot::{FileKey, Snapshot};
 pub(crate) struct Served {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) cache: Cache,
+    /// Lent to one answer after another.
+    pub(crate) scratch: Scratch,
 }
 
 /// An answer, or why there is none.
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub(crate) enum Outcome<'f> {
     Reply(Reply<'f>),
     Refused(&'static Rejection),
@@ -32,10 +33,10 @@ impl Served {
         let Some((host, site)) = host.and_then(|host| Some((host, self.snapshot.site(host)?))) else {
             return Outcome::Refused(&NO_SUCH_HOST);
         };
-        match site.route(request) {
+        match site.route(request, &mut self.scratch) {
             Route::Reply(reply) => Outcome::Reply(reply),
             Route::File(target) => match self.cache.get(FileKey { host, file: target.file() }, key) {
-                cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, &target)),
+                cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, target)),
                 cache::Lookup::Later => Outcome::Later,
                 cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
                 cache::Lookup::Failed(_) => Outcome::Refused(&UNREADABLE),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use sitar_io::Region;
-use sitar_site::{Multipart, Piece, Plan};
+use sitar_site::{FieldBuf, Multipart, Piece, Plan};
 
 use super::source::Run;
 
@@ -26,20 +26,21 @@ enum Whole {
 impl Parts {
     pub(super) fn new(body: &Multipart<'_>) -> Parts {
         let (whole, plan) = match body {
-            Multipart::Static(bytes, plan) => (Whole::Static(bytes), plan),
-            Multipart::Memory(region, plan) => (Whole::Region((*region).clone()), plan),
+            Multipart::Static(bytes, plan) => (Whole::Static(bytes), *plan),
+            Multipart::Memory(region, plan) => (Whole::Region((*region).clone()), *plan),
         };
         Parts { whole, plan: *plan, piece: 0, done: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.plan.piece(self.piece).is_none()
+        self.plan.piece(self.piece, &mut FieldBuf::new()).is_none()
     }
 
     /// Offers what is left of the present piece to `take`. See
     /// [`Source::offer`](super::source::Source::offer).
     pub(super) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {
-        let (taken, len) = match self.plan.piece(self.piece) {
+        let mut text = FieldBuf::new();
+        let (taken, len) = match self.plan.piece(self.piece, &mut text) {
             None => return Ok(0),
             Some(Piece::Text(text)) => {
                 (take(Run::Bytes(text.get(self.done..).unwrap_or_default()))?, text.len())
@@ -60,10 +61,11 @@ impl Parts {
 
     /// Moves its next bytes to `out`, as many as fit, and goes on behind them.
     pub(super) fn fill(&mut self, mut out: &mut [u8]) {
+        let mut text = FieldBuf::new();
         while !out.is_empty() {
-            let Some(piece) = self.plan.piece(self.piece) else { return };
+            let Some(piece) = self.plan.piece(self.piece, &mut text) else { return };
             let bytes = match (&piece, &self.whole) {
-                (Piece::Text(text), _) => &text[..],
+                (Piece::Text(text), _) => *text,
                 (Piece::Bytes(range), Whole::Static(bytes)) => bytes_of(bytes, range),
                 (Piece::Bytes(range), Whole::Region(region)) => &region[range.clone()],
             };
@@ -78,8 +80,9 @@ impl Parts {
 
     /// Goes on behind `count` bytes.
     pub(super) fn advance(&mut self, mut count: usize) {
+        let mut text = FieldBuf::new();
         while count > 0
-            && let Some(piece) = self.plan.piece(self.piece)
+            && let Some(piece) = self.plan.piece(self.piece, &mut text)
         {
             let len = match (&piece, &self.whole) {
                 (Piece::Text(text), _) => text.len(),

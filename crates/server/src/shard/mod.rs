@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_http::h2::SharedBuffers;
 use sitar_io::{Conn, Engine, Event, Key, Ring};
+use sitar_site::Scratch;
 use sitar_tls::Handshake;
 
 use self::context::{Context, Shared};
@@ -79,8 +80,8 @@ impl<E: Engine> Shard<E> {
         let snapshot = spec.latest.get();
         let limits = snapshot.limits.clone();
         let connections = limits.connections as usize;
-        let served =
-            Served { cache: Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index), snapshot };
+        let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
+        let served = Served { snapshot, cache, scratch: Scratch::new() };
         Ok(Shard {
             acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(limits.connections),

@@ -38,6 +38,10 @@ impl FieldBuf {
         self.len = self.len.min(len);
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     pub(crate) fn push_number(&mut self, number: u64) -> bool {
         self.push(Decimal::new(number).as_bytes())
     }

@@ -21,10 +21,9 @@ pub struct Plan {
 
 /// One piece of the body.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
-pub enum Piece {
+pub enum Piece<'t> {
     /// This text.
-    Text(FieldBuf),
+    Text(&'t [u8]),
     /// These bytes of the representation.
     Bytes(Range<usize>),
 }
@@ -35,15 +34,23 @@ impl Plan {
         Plan { parts, media, length, boundary }
     }
 
-    /// The piece with this number, from 0; `None` behind the last one.
+    /// Returns the piece with this number, from 0; `None` behind the last one. Text is written into
+    /// `text`.
     #[must_use]
-    pub fn piece(&self, number: usize) -> Option<Piece> {
+    pub fn piece<'t>(&self, number: usize, text: &'t mut FieldBuf) -> Option<Piece<'t>> {
+        text.clear();
         let parts = self.parts.as_slice();
         match parts.get(number / 2) {
             // Whatever is resident has a length that was a usize.
             Some(&(first, last)) if number % 2 == 1 => Some(Piece::Bytes(first as usize..last as usize + 1)),
-            Some(&(first, last)) => Some(Piece::Text(self.head(number == 0, first, last))),
-            None if number == parts.len() * 2 => Some(Piece::Text(self.end())),
+            Some(&(first, last)) => {
+                self.push_head(number == 0, first, last, text);
+                Some(Piece::Text(text))
+            }
+            None if number == parts.len() * 2 => {
+                self.push_end(text);
+                Some(Piece::Text(text))
+            }
             None => None,
         }
     }
@@ -52,7 +59,8 @@ impl Plan {
     pub(crate) fn content_length(&self) -> u64 {
         let mut length = 0;
         let mut number = 0;
-        while let Some(piece) = self.piece(number) {
+        let mut text = FieldBuf::new();
+        while let Some(piece) = self.piece(number, &mut text) {
             length += match piece {
                 Piece::Text(text) => text.len() as u64,
                 Piece::Bytes(range) => range.len() as u64,
@@ -70,11 +78,10 @@ impl Plan {
     }
 
     /// RFC 9110 §15.3.7.2: each part says which it is, and of what type.
-    fn head(&self, is_first: bool, first: u64, last: u64) -> FieldBuf {
-        let mut text = FieldBuf::new();
+    fn push_head(&self, is_first: bool, first: u64, last: u64, text: &mut FieldBuf) {
         // Some 200 bytes with the longest of all media types: fits.
         text.push(if is_first { b"--" } else { b"\r\n--" });
-        self.push_boundary(&mut text);
+        self.push_boundary(text);
         text.push(b"\r\nContent-Type: ");
         text.push(self.media.essence.as_bytes());
         if self.media.utf8 {
@@ -83,15 +90,12 @@ impl Plan {
         text.push(b"\r\n");
         text.push_content_range(first, last, self.length);
         text.push(b"\r\n");
-        text
     }
 
-    fn end(&self) -> FieldBuf {
-        let mut text = FieldBuf::new();
+    fn push_end(&self, text: &mut FieldBuf) {
         text.push(b"\r\n--");
-        self.push_boundary(&mut text);
+        self.push_boundary(text);
         text.push(b"--\r\n");
-        text
     }
 
     fn push_boundary(&self, out: &mut FieldBuf) {

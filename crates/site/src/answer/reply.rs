@@ -13,7 +13,7 @@ use sitar_io::Region;
 use std::ops::Range;
 
 /// A response as far as the site knows it. The server adds Date, Connection and Content-Length.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reply<'r> {
     /// The status.
     pub status: Status,
@@ -24,7 +24,7 @@ pub struct Reply<'r> {
     pub(crate) encoded: &'r [u8],
     /// Further header lines that depend on the request (Content-Range, Location with a query), in
     /// the same form.
-    pub(crate) more: FieldBuf,
+    pub(crate) more: &'r mut FieldBuf,
     /// The site's own rules about headers, as far as they concern this answer.
     pub(crate) headers: Option<HeaderSet<'r>>,
     /// The value of Content-Length, for HEAD too (RFC 9110 §8.6); `None` where there must be none
@@ -63,9 +63,27 @@ pub enum Body<'r> {
 #[derive(Clone, Copy, Debug)]
 pub enum Multipart<'r> {
     /// Of bytes that are part of the program.
-    Static(&'static [u8], Plan),
+    Static(&'static [u8], &'r Plan),
     /// Of a region.
-    Memory(&'r Region, Plan),
+    Memory(&'r Region, &'r Plan),
+}
+
+/// Memory that is lent to an answer for what depends on the request. It serves one answer after
+/// another.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Header lines.
+    pub(crate) lines: FieldBuf,
+    /// The parts of a body with several ranges.
+    pub(crate) plan: Option<Plan>,
+}
+
+impl Scratch {
+    /// Memory in which nothing is written.
+    #[must_use]
+    pub const fn new() -> Scratch {
+        Scratch { lines: FieldBuf::new(), plan: None }
+    }
 }
 
 impl<'r> Reply<'r> {
@@ -73,11 +91,11 @@ impl<'r> Reply<'r> {
     /// lines, or a part of one line that ends with the first piece behind it that ends in LF.
     pub fn pieces<T>(&self, send: impl FnOnce(&[&[u8]]) -> T) -> T {
         match &self.headers {
-            None => send(&[self.fields, &self.more]),
+            None => send(&[self.fields, self.more]),
             Some(headers) => {
                 let mut pieces = [&b""[..]; PIECES_MAX + 1];
                 let len = headers.gather(self.occasion(), self.fields, &mut pieces[..PIECES_MAX]);
-                pieces[len] = &self.more;
+                pieces[len] = self.more;
                 send(&pieces[..=len])
             }
         }
@@ -88,23 +106,18 @@ impl<'r> Reply<'r> {
     /// behind it.
     pub fn encoded<T>(&self, send: impl FnOnce(&[u8], &[&[u8]]) -> T) -> T {
         match &self.headers {
-            None if !self.encoded.is_empty() => send(self.encoded, &[&self.more]),
+            None if !self.encoded.is_empty() => send(self.encoded, &[self.more]),
             _ => self.pieces(|pieces| send(&[], pieces)),
-        }
-    }
-
-    /// Adds the site's own header rules. (In place: an answer is a kilobyte, and moving it shows.)
-    pub(crate) fn rule(&mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) {
-        self.headers = headers;
-        let occasion = self.occasion();
-        if let Some(set) = &mut self.headers {
-            set.fill(occasion, request, &mut self.more);
         }
     }
 
     /// The same answer with the site's own header rules.
     pub(crate) fn ruled(mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) -> Reply<'r> {
-        self.rule(headers, request);
+        self.headers = headers;
+        let occasion = self.occasion();
+        if let Some(set) = &mut self.headers {
+            set.fill(occasion, request, self.more);
+        }
         self
     }
 
@@ -123,52 +136,64 @@ impl<'r> Reply<'r> {
     }
 
     /// A short answer in plain text. The header lines must say so.
-    pub(crate) fn text(status: Status, fields: &'r [u8], body: &'static [u8], head: bool) -> Reply<'r> {
+    pub(crate) fn text(
+        status: Status,
+        fields: &'r [u8],
+        body: &'static [u8],
+        more: &'r mut FieldBuf,
+        head: bool,
+    ) -> Reply<'r> {
         Reply {
             status,
             fields,
             encoded: &[],
-            more: FieldBuf::new(),
+            more,
             headers: None,
             content_length: Some(body.len() as u64),
             body: if head { Body::Empty } else { Body::Static(body) },
         }
     }
 
-    pub(crate) fn bad_request(head: bool) -> Reply<'static> {
-        Reply::text(Status::BAD_REQUEST, PLAIN, b"400 Bad Request: the path is malformed\n", head)
+    pub(crate) fn bad_request(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(Status::BAD_REQUEST, PLAIN, b"400 Bad Request: the path is malformed\n", more, head)
     }
 
-    pub(crate) fn not_found(head: bool) -> Reply<'static> {
-        Reply::text(Status::NOT_FOUND, PLAIN, b"404 Not Found\n", head)
+    pub(crate) fn not_found(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(Status::NOT_FOUND, PLAIN, b"404 Not Found\n", more, head)
     }
 
     /// The error that a rule answers with and has no page for.
-    pub(crate) fn error(status: Status, head: bool) -> Reply<'static> {
-        Reply::text(status, PLAIN, status.as_line(), head)
+    pub(crate) fn error(status: Status, more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(status, PLAIN, status.as_line(), more, head)
     }
 
     /// There is a representation, but only in encodings that this client does not take.
-    pub(crate) fn not_found_encoded(head: bool) -> Reply<'static> {
-        Reply::text(Status::NOT_FOUND, PLAIN_VARY, b"404 Not Found: only a compressed form exists\n", head)
+    pub(crate) fn not_found_encoded(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(
+            Status::NOT_FOUND,
+            PLAIN_VARY,
+            b"404 Not Found: only a compressed form exists\n",
+            more,
+            head,
+        )
     }
 
     /// RFC 9110 §15.5.6: Allow lists what the resource supports.
-    pub(crate) fn method_not_allowed(head: bool) -> Reply<'static> {
-        Reply::text(Status::METHOD_NOT_ALLOWED, PLAIN_ALLOW, b"405 Method Not Allowed\n", head)
+    pub(crate) fn method_not_allowed(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(Status::METHOD_NOT_ALLOWED, PLAIN_ALLOW, b"405 Method Not Allowed\n", more, head)
     }
 
-    pub(crate) fn not_implemented(head: bool) -> Reply<'static> {
-        Reply::text(Status::NOT_IMPLEMENTED, PLAIN, b"501 Not Implemented\n", head)
+    pub(crate) fn not_implemented(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(Status::NOT_IMPLEMENTED, PLAIN, b"501 Not Implemented\n", more, head)
     }
 
     /// RFC 9110 §9.3.7; a 204 has no Content-Length (§8.6).
-    pub(crate) fn options() -> Reply<'static> {
+    pub(crate) fn options(more: &'r mut FieldBuf) -> Reply<'r> {
         Reply {
             status: Status::NO_CONTENT,
             fields: b"Allow: GET, HEAD, OPTIONS\r\n",
             encoded: &[],
-            more: FieldBuf::new(),
+            more,
             headers: None,
             content_length: None,
             body: Body::Empty,
@@ -181,60 +206,75 @@ impl<'r> Reply<'r> {
     /// `block` comes from [`redirect_block`](crate::answer::fixed_lines::redirect_block): its path
     /// was made from the index's own name, so it is the same whatever the client wrote, and starts
     /// with exactly one slash (`//host` cannot become another host).
-    pub(crate) fn redirect(block: &'r [u8], query: Option<&[u8]>, head: bool) -> Reply<'r> {
+    pub(crate) fn redirect(
+        block: &'r [u8],
+        query: Option<&[u8]>,
+        more: &'r mut FieldBuf,
+        head: bool,
+    ) -> Reply<'r> {
         let body = b"301 Moved Permanently\n";
-        let Some(query) = query else { return Reply::text(Status::MOVED_PERMANENTLY, block, body, head) };
+        let Some(query) = query else {
+            return Reply::text(Status::MOVED_PERMANENTLY, block, body, more, head);
+        };
         let location = block.split(|&byte| byte == b'\r').next().unwrap_or(block);
-        let mut more = FieldBuf::new();
         if more.push(location) && more.push(b"?") && more.push_query(query) && more.push(b"\r\n") {
-            Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, FOLDER, body, head) }
+            Reply::text(Status::MOVED_PERMANENTLY, FOLDER, body, more, head)
         } else {
             // A shortened query would be another query.
-            Reply::uri_too_long(head)
+            Reply::uri_too_long(more, head)
         }
     }
 
     /// Leads to the address of a page, which is not the one that was asked. `key` is its path
     /// without the first slash: made from names of the index, so it does not begin with another
     /// one.
-    pub(crate) fn redirect_to_page(key: &[u8], query: Option<&[u8]>, head: bool) -> Reply<'static> {
-        let mut more = FieldBuf::new();
+    pub(crate) fn redirect_to_page(
+        key: &[u8],
+        query: Option<&[u8]>,
+        more: &'r mut FieldBuf,
+        head: bool,
+    ) -> Reply<'r> {
         let written = more.push(b"Location: /")
             && more.push_path(key)
             && query.is_none_or(|query| more.push(b"?") && more.push_query(query))
             && more.push(b"\r\n");
         if !written {
-            return Reply::uri_too_long(head);
+            return Reply::uri_too_long(more, head);
         }
-        Reply { more, ..Reply::text(Status::MOVED_PERMANENTLY, FOLDER, b"301 Moved Permanently\n", head) }
+        Reply::text(Status::MOVED_PERMANENTLY, FOLDER, b"301 Moved Permanently\n", more, head)
     }
 
-    pub(crate) fn uri_too_long(head: bool) -> Reply<'static> {
-        Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", head)
+    pub(crate) fn uri_too_long(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        // What has been written of a Location.
+        more.clear();
+        Reply::text(Status::URI_TOO_LONG, PLAIN, b"414 URI Too Long: to be redirected\n", more, head)
     }
 
     /// A redirect by a rule. `block` comes from
     /// [`location_block`](crate::answer::fixed_lines::location_block); or it is empty, and the
     /// Location stands in `more`.
-    pub(crate) fn redirect_to(status: Status, block: &'r [u8], more: FieldBuf, head: bool) -> Reply<'r> {
+    pub(crate) fn redirect_to(
+        status: Status,
+        block: &'r [u8],
+        more: &'r mut FieldBuf,
+        head: bool,
+    ) -> Reply<'r> {
         let fields = if block.is_empty() { PLAIN } else { block };
-        Reply { more, ..Reply::text(status, fields, status.as_line(), head) }
+        Reply::text(status, fields, status.as_line(), more, head)
     }
 
-    pub(crate) fn precondition_failed(head: bool) -> Reply<'static> {
-        Reply::text(Status::PRECONDITION_FAILED, PLAIN, b"412 Precondition Failed\n", head)
+    pub(crate) fn precondition_failed(more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
+        Reply::text(Status::PRECONDITION_FAILED, PLAIN, b"412 Precondition Failed\n", more, head)
     }
 
     /// RFC 9110 §15.5.17: says how long the content is.
-    pub(crate) fn unsatisfiable(length: u64, vary: bool, head: bool) -> Reply<'static> {
+    pub(crate) fn unsatisfiable(length: u64, vary: bool, more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
         let fields = if vary { PLAIN_VARY } else { PLAIN };
-        let mut reply =
-            Reply::text(Status::RANGE_NOT_SATISFIABLE, fields, b"416 Range Not Satisfiable\n", head);
         // 26 bytes and a number of at most 20: fits.
-        reply.more.push(b"Content-Range: bytes */");
-        reply.more.push_number(length);
-        reply.more.push(b"\r\n");
-        reply
+        more.push(b"Content-Range: bytes */");
+        more.push_number(length);
+        more.push(b"\r\n");
+        Reply::text(Status::RANGE_NOT_SATISFIABLE, fields, b"416 Range Not Satisfiable\n", more, head)
     }
 }
 

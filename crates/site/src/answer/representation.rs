@@ -5,7 +5,7 @@ use crate::answer::field_buf::FieldBuf;
 use crate::answer::fields::{self, Blocks, Lines};
 use crate::answer::media::Media;
 use crate::answer::multipart::Plan;
-use crate::answer::reply::{Body, Multipart, Reply};
+use crate::answer::reply::{Body, Multipart, Reply, Scratch};
 use crate::answer::route::Target;
 use crate::open::budget::Budget;
 use crate::open::entry::Entry;
@@ -236,21 +236,20 @@ impl Representation {
     /// The answer to a GET or HEAD that was routed here: 200, 206, 304, 412 or 416; or an error
     /// with this content. Allocates nothing.
     #[must_use]
-    pub fn respond<'r>(&'r self, request: &Request<'_>, found: &Target<'r>) -> Reply<'r> {
+    pub fn respond<'r>(&'r self, request: &Request<'_>, target: Target<'r>) -> Reply<'r> {
+        let Target { status, mut headers, scratch, .. } = target;
         let head = request.method == Method::Head;
         // RFC 9110 §13.2.1, §14.2: conditions and ranges are for successes.
-        let mut reply = if found.status == Status::OK {
-            self.success(request, found, head)
+        let mut reply = if status == Status::OK {
+            self.success(request, headers.as_ref(), scratch, head)
         } else {
-            self.failure(found.status, head)
+            self.failure(status, &mut scratch.lines, head)
         };
         self.add_digest(&mut reply, request);
-        let mut headers = found.headers;
         if let Some(set) = &mut headers {
             self.add_decoded_type(&mut reply, set);
         }
-        reply.rule(headers, request);
-        reply
+        reply.ruled(headers, request)
     }
 
     /// The type of what is stored encoded is that of what it decodes to (RFC 9110 §8.4):
@@ -301,68 +300,78 @@ impl Representation {
 
     /// The content as the text of an error: what it is, and nothing that would let a cache take it
     /// for the real thing.
-    fn failure(&self, status: Status, head: bool) -> Reply<'_> {
+    fn failure<'r>(&'r self, status: Status, more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
         let fields = self.content_fields.text.get(..self.described).unwrap_or_default();
-        Reply { fields, encoded: &[], ..self.part(status, 0..self.length, head) }
+        Reply { fields, encoded: &[], ..self.part(status, 0..self.length, more, head) }
     }
 
-    fn success(&self, request: &Request<'_>, found: &Target<'_>, head: bool) -> Reply<'_> {
+    fn success<'r>(
+        &'r self,
+        request: &Request<'_>,
+        headers: Option<&HeaderSet<'_>>,
+        scratch: &'r mut Scratch,
+        head: bool,
+    ) -> Reply<'r> {
         let Dates { modified, since } = self.dates;
         let last_modified = modified.map(|modified| modified.max(since));
         let validators = Validators { etag: Some(&self.etag), last_modified };
         match preconditions(request, &validators) {
             PreconditionResult::Proceed => {}
-            PreconditionResult::NotModified => return self.not_modified(),
-            PreconditionResult::Failed => return Reply::precondition_failed(head),
+            PreconditionResult::NotModified => return self.not_modified(&mut scratch.lines),
+            PreconditionResult::Failed => return Reply::precondition_failed(&mut scratch.lines, head),
         }
         match range(request, &validators, self.length) {
             // `range` promises this order; a mistake there must not become a read out of bounds
             // here.
             RangeSelection::Part { first, last } if first <= last && last < self.length => {
-                self.single(first, last, head)
+                self.single(first, last, &mut scratch.lines, head)
             }
-            RangeSelection::Parts(parts) => self.parts(parts, found, head),
+            RangeSelection::Parts(parts) => self.parts(parts, headers, scratch, head),
             RangeSelection::Unsatisfiable => {
-                let is_stored = found.headers.is_some_and(|headers| headers.stored().is_some());
-                Reply::unsatisfiable(self.length, self.vary && !is_stored, head)
+                let is_stored = headers.is_some_and(|headers| headers.stored().is_some());
+                Reply::unsatisfiable(self.length, self.vary && !is_stored, &mut scratch.lines, head)
             }
             RangeSelection::Whole | RangeSelection::Part { .. } => {
-                self.part(Status::OK, 0..self.length, head)
+                self.part(Status::OK, 0..self.length, &mut scratch.lines, head)
             }
         }
     }
 
-    fn single(&self, first: u64, last: u64, head: bool) -> Reply<'_> {
-        let mut more = FieldBuf::new();
+    fn single<'r>(&'r self, first: u64, last: u64, more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
         more.push_content_range(first, last, self.length);
-        Reply { more, ..self.part(Status::PARTIAL_CONTENT, first..last + 1, head) }
+        self.part(Status::PARTIAL_CONTENT, first..last + 1, more, head)
     }
 
     /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect
     /// (§15.3.7): of a file that is not in memory, of an encoded one (its encoding is not that of
     /// the parts' frame), and where a rule has the type.
-    fn parts(&self, parts: RangeParts, found: &Target<'_>, head: bool) -> Reply<'_> {
-        let is_ruled =
-            found.headers.is_some_and(|headers| headers.replaces_type() || headers.stored().is_some());
-        let plan = match &self.hash {
-            Some(hash) if self.media.is_some() && !is_ruled => {
-                self.media.map(|media| Plan::new(parts, media, self.length, hash))
-            }
+    fn parts<'r>(
+        &'r self,
+        parts: RangeParts,
+        headers: Option<&HeaderSet<'_>>,
+        scratch: &'r mut Scratch,
+        head: bool,
+    ) -> Reply<'r> {
+        let Scratch { lines: more, plan } = scratch;
+        let is_ruled = headers.is_some_and(|headers| headers.replaces_type() || headers.stored().is_some());
+        *plan = match &self.hash {
+            Some(hash) if !is_ruled => self.media.map(|media| Plan::new(parts, media, self.length, hash)),
             _ => None,
         };
-        let body = match (&self.content, plan) {
+        let body = match (&self.content, &*plan) {
             (Content::Static(bytes), Some(plan)) => Some((Multipart::Static(bytes, plan), plan)),
             (Content::Resident(region), Some(plan)) => Some((Multipart::Memory(region, plan), plan)),
             _ => None,
         };
         let Some((body, plan)) = body else {
             return match parts.as_slice().first() {
-                Some(&(first, last)) if first <= last && last < self.length => self.single(first, last, head),
-                _ => self.part(Status::OK, 0..self.length, head),
+                Some(&(first, last)) if first <= last && last < self.length => {
+                    self.single(first, last, more, head)
+                }
+                _ => self.part(Status::OK, 0..self.length, more, head),
             };
         };
-        let mut more = FieldBuf::new();
-        plan.push_type(&mut more);
+        plan.push_type(more);
         // The first line is the type, and the answer's is another.
         let text = &self.content_fields.text;
         let line = text.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -419,7 +428,7 @@ impl Representation {
         (matches!(self.content, Content::File { .. }) && budget.allows(self.length)).then_some(self.length)
     }
 
-    fn part(&self, status: Status, part: Range<u64>, head: bool) -> Reply<'_> {
+    fn part<'r>(&'r self, status: Status, part: Range<u64>, more: &'r mut FieldBuf, head: bool) -> Reply<'r> {
         let length = part.end - part.start;
         // Whatever is resident has a length that was a usize.
         let small = || (part.start as usize)..(part.end as usize);
@@ -435,19 +444,19 @@ impl Representation {
             status,
             fields: &self.content_fields.text,
             encoded: &self.content_fields.encoded,
-            more: FieldBuf::new(),
+            more,
             headers: None,
             content_length: Some(length),
             body,
         }
     }
 
-    fn not_modified(&self) -> Reply<'_> {
+    fn not_modified<'r>(&'r self, more: &'r mut FieldBuf) -> Reply<'r> {
         Reply {
             status: Status::NOT_MODIFIED,
             fields: &self.not_modified_fields.text,
             encoded: &self.not_modified_fields.encoded,
-            more: FieldBuf::new(),
+            more,
             headers: None,
             content_length: None,
             body: Body::Empty,

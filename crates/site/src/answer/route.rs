@@ -4,7 +4,7 @@
 //! the file, the page of a clean address (`/x` for `x.html`), the slash that a folder's address
 //! lacks or a page's has too many, the nearest `404.html`, a line of text.
 
-use crate::answer::reply::Reply;
+use crate::answer::reply::{Reply, Scratch};
 use crate::open::index::{Choice, Directory, FileId, Slot};
 use crate::open::path::{NAME_MAX, PATH_MAX, PathFault, Resolved, plain, resolve};
 use crate::open::site::Site;
@@ -14,7 +14,6 @@ use sitar_http::{Method, Request, Status};
 
 /// The meaning of a request.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub enum Route<'s> {
     /// A file's content: `index.html` and the encoding are already chosen.
     File(Target<'s>),
@@ -24,12 +23,14 @@ pub enum Route<'s> {
 
 /// The file that answers a request, and how:
 /// [`Representation::respond`](crate::Representation::respond) makes the answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Target<'s> {
     pub(crate) file: FileId,
     /// 200; or an error, of which the file is the page.
     pub(crate) status: Status,
     pub(crate) headers: Option<HeaderSet<'s>>,
+    /// Memory for the answer, in which nothing is written.
+    pub(crate) scratch: &'s mut Scratch,
 }
 
 impl Target<'_> {
@@ -47,8 +48,9 @@ impl Target<'_> {
 
     /// A file as it is, without rules.
     #[cfg(test)]
-    pub(crate) fn plain(file: FileId) -> Target<'static> {
-        Target { file, status: Status::OK, headers: None }
+    pub(crate) fn plain(file: FileId, scratch: &mut Scratch) -> Target<'_> {
+        scratch.lines.clear();
+        Target { file, status: Status::OK, headers: None, scratch }
     }
 }
 
@@ -63,25 +65,29 @@ enum Lookup<'s> {
 }
 
 impl Site {
-    /// Decides what a request means. Allocates nothing and waits for nothing.
+    /// Decides what a request means. The answer is written into `scratch`, as far as it depends on
+    /// the request. Allocates nothing and waits for nothing.
     #[must_use]
-    pub fn route(&self, request: &Request<'_>) -> Route<'_> {
+    pub fn route<'s>(&'s self, request: &Request<'_>, scratch: &'s mut Scratch) -> Route<'s> {
+        scratch.lines.clear();
         let head = request.method == Method::Head;
         match request.method {
             Method::Get | Method::Head => {}
             // Before any redirect: a preflight must not be answered by one (Fetch, "CORS-preflight
             // fetch").
-            Method::Options => return self.without_file(Reply::options(), request),
-            Method::Unknown => return self.without_file(Reply::not_implemented(head), request),
+            Method::Options => return self.without_file(Reply::options(&mut scratch.lines), request),
+            Method::Unknown => {
+                return self.without_file(Reply::not_implemented(&mut scratch.lines, head), request);
+            }
             Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Trace | Method::Patch => {
-                return self.without_file(Reply::method_not_allowed(head), request);
+                return self.without_file(Reply::method_not_allowed(&mut scratch.lines, head), request);
             }
         }
         match plain(request.target.path) {
-            Some(resolved) => self.find(resolved, request),
-            None if request.target.path.len() <= NAME_MAX => self.route_slowly::<NAME_MAX>(request),
+            Some(resolved) => self.find(resolved, request, scratch),
+            None if request.target.path.len() <= NAME_MAX => self.route_slowly::<NAME_MAX>(request, scratch),
             // No file's name is that long, but rules match it.
-            None => self.route_slowly::<PATH_MAX>(request),
+            None => self.route_slowly::<PATH_MAX>(request, scratch),
         }
     }
 
@@ -97,16 +103,20 @@ impl Site {
     /// its buffer.
     #[cold]
     #[inline(never)]
-    fn route_slowly<const ROOM: usize>(&self, request: &Request<'_>) -> Route<'_> {
+    fn route_slowly<'s, const ROOM: usize>(
+        &'s self,
+        request: &Request<'_>,
+        scratch: &'s mut Scratch,
+    ) -> Route<'s> {
         let head = request.method == Method::Head;
         match resolve(request.target.path, &mut [0; ROOM]) {
-            Ok(resolved) => self.find(resolved, request),
-            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(head)),
-            Err(PathFault::TooLong) => self.missing(b"", request, None),
+            Ok(resolved) => self.find(resolved, request, scratch),
+            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(&mut scratch.lines, head)),
+            Err(PathFault::TooLong) => self.missing(b"", request, None, scratch),
         }
     }
 
-    fn find(&self, path: Resolved<'_>, request: &Request<'_>) -> Route<'_> {
+    fn find<'s>(&'s self, path: Resolved<'_>, request: &Request<'_>, scratch: &'s mut Scratch) -> Route<'s> {
         let head = request.method == Method::Head;
         let subject = Subject { key: path.key, slash: path.slash, authority: request.authority };
         let headers = self.rules.headers.find(&subject);
@@ -122,27 +132,35 @@ impl Site {
             Lookup::Nothing => false,
         };
         if let Some(applied) = self.rules.redirects.find(&subject, request.target.query, exists) {
-            return match applied.outcome(request.target.query, head) {
+            return match applied.outcome(request.target.query, scratch, head) {
                 Outcome::Reply(reply) => Route::Reply(reply.ruled(headers, request)),
-                Outcome::Rewrite(status) => {
+                Outcome::Rewrite(status, scratch) => {
                     match applied.with_target(|key, slash| self.content_of(key, slash)).flatten() {
-                        Some(choice) if status == Status::OK => Site::file(choice, status, request, headers),
-                        page => self.error(status, page, path.key, request, headers),
+                        Some(choice) if status == Status::OK => {
+                            Site::file(choice, status, request, headers, scratch)
+                        }
+                        page => self.error(status, page, path.key, request, headers, scratch),
                     }
                 }
             };
         }
         match found {
-            Lookup::Page(choice) => Site::file(choice, Status::OK, request, headers),
+            Lookup::Page(choice) => Site::file(choice, Status::OK, request, headers, scratch),
             Lookup::Slashless(directory) => {
-                let reply = Reply::redirect(&directory.redirect, request.target.query, head);
+                let reply =
+                    Reply::redirect(&directory.redirect, request.target.query, &mut scratch.lines, head);
                 Route::Reply(reply.ruled(headers, request))
             }
             Lookup::Slashed(_) => {
-                let reply = Reply::redirect_to_page(page_address(path.key), request.target.query, head);
+                let reply = Reply::redirect_to_page(
+                    page_address(path.key),
+                    request.target.query,
+                    &mut scratch.lines,
+                    head,
+                );
                 Route::Reply(reply.ruled(headers, request))
             }
-            Lookup::Nothing => self.missing(path.key, request, headers),
+            Lookup::Nothing => self.missing(path.key, request, headers, scratch),
         }
     }
 
@@ -196,6 +214,7 @@ impl Site {
         status: Status,
         request: &Request<'_>,
         headers: Option<HeaderSet<'s>>,
+        scratch: &'s mut Scratch,
     ) -> Route<'s> {
         // An error is no file at this path: rules about its coding are not about the page that it
         // shows.
@@ -207,10 +226,11 @@ impl Site {
             None => choice.pick(|| AcceptEncoding::of(request)),
         };
         match file {
-            Some(file) => Route::File(Target { file, status, headers }),
-            None => {
-                Route::Reply(Reply::not_found_encoded(request.method == Method::Head).ruled(headers, request))
-            }
+            Some(file) => Route::File(Target { file, status, headers, scratch }),
+            None => Route::Reply(
+                Reply::not_found_encoded(&mut scratch.lines, request.method == Method::Head)
+                    .ruled(headers, request),
+            ),
         }
     }
 
@@ -222,22 +242,34 @@ impl Site {
         key: &[u8],
         request: &Request<'_>,
         headers: Option<HeaderSet<'s>>,
+        scratch: &'s mut Scratch,
     ) -> Route<'s> {
         match page.and_then(|choice| choice.pick(|| AcceptEncoding::of(request))) {
-            Some(file) => Route::File(Target { file, status, headers }),
-            None if matches!(status, Status::OK | Status::NOT_FOUND) => self.missing(key, request, headers),
-            None => {
-                Route::Reply(Reply::error(status, request.method == Method::Head).ruled(headers, request))
+            Some(file) => Route::File(Target { file, status, headers, scratch }),
+            None if matches!(status, Status::OK | Status::NOT_FOUND) => {
+                self.missing(key, request, headers, scratch)
             }
+            None => Route::Reply(
+                Reply::error(status, &mut scratch.lines, request.method == Method::Head)
+                    .ruled(headers, request),
+            ),
         }
     }
 
     /// There is nothing at this path.
-    fn missing<'s>(&'s self, key: &[u8], request: &Request<'_>, headers: Option<HeaderSet<'s>>) -> Route<'s> {
+    fn missing<'s>(
+        &'s self,
+        key: &[u8],
+        request: &Request<'_>,
+        headers: Option<HeaderSet<'s>>,
+        scratch: &'s mut Scratch,
+    ) -> Route<'s> {
         let page = self.index.missing(key).and_then(|choice| choice.pick(|| AcceptEncoding::of(request)));
         match page {
-            Some(file) => Route::File(Target { file, status: Status::NOT_FOUND, headers }),
-            None => Route::Reply(Reply::not_found(request.method == Method::Head).ruled(headers, request)),
+            Some(file) => Route::File(Target { file, status: Status::NOT_FOUND, headers, scratch }),
+            None => Route::Reply(
+                Reply::not_found(&mut scratch.lines, request.method == Method::Head).ruled(headers, request),
+            ),
         }
     }
 }

@@ -115,12 +115,12 @@ fn only_folder<'n>(names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
 }
 
 fn answers_root(site: &Site) -> bool {
-    use crate::answer::route::Route;
+    use crate::answer::{reply::Scratch, route::Route};
     let Some(target) = RequestTarget::from_origin_form(b"/") else { return false };
     let mut request = Request::new(Method::Get, target);
     // A page may exist in compressed forms only.
     let _ = request.fields.push(Field::AcceptEncoding, b"br, zstd, gzip");
-    match site.route(&request) {
+    match site.route(&request, &mut Scratch::new()) {
         Route::File(found) => found.status == Status::OK,
         Route::Reply(reply) => (300..400).contains(&reply.status.code()),
     }

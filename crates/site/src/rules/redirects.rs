@@ -11,7 +11,7 @@ use super::pattern::{Pattern, Room};
 use super::subject::Subject;
 use super::table::RuleTable;
 use super::target::{Action, Local, STATUSES_HINT, action, bare, expand, is_asset, is_redirect};
-use crate::answer::reply::Reply;
+use crate::answer::reply::{Reply, Scratch};
 use sitar_http::Status;
 
 /// The rules of one `_redirects`, in order.
@@ -44,12 +44,12 @@ pub(crate) struct Applied<'r, 'k> {
 }
 
 /// The effect of a rule.
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 pub(crate) enum Outcome<'r> {
     /// This is the answer.
     Reply(Reply<'r>),
-    /// The content of another page, to be found by [`Applied::with_target`], with this status.
-    Rewrite(Status),
+    /// The content of another page, to be found by [`Applied::with_target`], with this status. The
+    /// memory for the answer is given back.
+    Rewrite(Status, &'r mut Scratch),
 }
 
 impl Redirects {
@@ -206,11 +206,11 @@ impl Redirects {
 }
 
 impl<'r> Applied<'r, '_> {
-    pub(crate) fn outcome(&self, query: Option<&[u8]>, head: bool) -> Outcome<'r> {
+    pub(crate) fn outcome(&self, query: Option<&[u8]>, scratch: &'r mut Scratch, head: bool) -> Outcome<'r> {
         match &self.rule.action {
-            Action::Rewrite { status, .. } => Outcome::Rewrite(*status),
+            Action::Rewrite { status, .. } => Outcome::Rewrite(*status, scratch),
             Action::Redirect { status, target } => {
-                Outcome::Reply(target.reply(*status, &self.captures, query, head))
+                Outcome::Reply(target.reply(*status, &self.captures, query, &mut scratch.lines, head))
             }
         }
     }

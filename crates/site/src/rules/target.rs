@@ -111,19 +111,19 @@ impl Destination {
         status: Status,
         captures: &Captures<'_>,
         query: Option<&[u8]>,
+        more: &'r mut FieldBuf,
         head: bool,
     ) -> Reply<'r> {
         let query = query.filter(|_| self.passes_query);
         if let (Some(block), None) = (&self.block, query) {
-            return Reply::redirect_to(status, block, FieldBuf::new(), head);
+            return Reply::redirect_to(status, block, more, head);
         }
-        let mut more = FieldBuf::new();
         let written = more.push(b"Location: ")
-            && self.base.expand(captures, &mut Location { out: &mut more, local: self.local, written: 0 })
+            && self.base.expand(captures, &mut Location { out: more, local: self.local, written: 0 })
             && query.is_none_or(|query| more.push(b"?") && more.push_query(query))
             && more.push(&self.fragment)
             && more.push(b"\r\n");
-        if written { Reply::redirect_to(status, b"", more, head) } else { Reply::uri_too_long(head) }
+        if written { Reply::redirect_to(status, b"", more, head) } else { Reply::uri_too_long(more, head) }
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use sitar_http::h1::{self, ResponseHead};
-use sitar_site::{Body, Budget, Reply, Route, Site};
+use sitar_site::{Body, Budget, FieldBuf, Reply, Route, Scratch, Site};
 use std::time::SystemTime;
 
 /// A site of these files. Leaked: tests end.
@@ -65,11 +65,12 @@ fn answer_head(
 ) -> Vec<u8> {
     let mut out = vec![0; 32 << 10];
     let loaded;
-    let reply = match site.route(&head.request) {
+    let mut scratch = Scratch::new();
+    let reply = match site.route(&head.request, &mut scratch) {
         Route::Reply(reply) => reply,
         Route::File(found) => {
             loaded = site.load(found.file(), budget, now).unwrap();
-            loaded.respond(&head.request, &found)
+            loaded.respond(&head.request, found)
         }
     };
     assert_eq!(lines_of_http2(&reply), reply.pieces(parsed), "the same fields in both versions");
@@ -124,10 +125,12 @@ pub(crate) fn body(reply: &Reply<'_>) -> Vec<u8> {
                 sitar_site::Multipart::Static(bytes, plan) => (*bytes, plan),
                 sitar_site::Multipart::Memory(region, plan) => (&region[..], plan),
             };
-            let pieces = (0..).map_while(|number| plan.piece(number));
-            let bytes = pieces.map(|piece| match piece {
-                sitar_site::Piece::Text(text) => text.to_vec(),
-                sitar_site::Piece::Bytes(range) => content[range].to_vec(),
+            let mut text = FieldBuf::new();
+            let bytes = (0..).map_while(|number| {
+                Some(match plan.piece(number, &mut text)? {
+                    sitar_site::Piece::Text(text) => text.to_vec(),
+                    sitar_site::Piece::Bytes(range) => content[range].to_vec(),
+                })
             });
             bytes.collect::<Vec<_>>().concat()
         }

@@ -43,7 +43,10 @@ fn pair(folder: &std::path::Path, memory: Budget, open_max: usize) -> (Pair, Vec
         let text = format!("GET /{name} HTTP/1.1\r\nHost: h\r\n\r\n");
         let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
         let head = head.unwrap().unwrap();
-        let sitar_site::Route::File(found) = site.route(&head.request) else { panic!("no such file") };
+        let mut scratch = sitar_site::Scratch::new();
+        let sitar_site::Route::File(found) = site.route(&head.request, &mut scratch) else {
+            panic!("no such file")
+        };
         FileKey { host: hosts.find(None).unwrap(), file: found.file() }
     });
     let files = files.collect();
@@ -118,6 +121,9 @@ fn what_was_written_to_is_opened_again() {
     let head =
         sitar_http::h1::parse(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\n", &sitar_http::h1::Limits::default());
     let request = head.unwrap().unwrap().request;
-    let sitar_site::Route::File(found) = pair.site.route(&request) else { panic!("no such file") };
-    assert_eq!(loaded.respond(&request, &found).content_length, Some(3));
+    let mut scratch = sitar_site::Scratch::new();
+    let sitar_site::Route::File(found) = pair.site.route(&request, &mut scratch) else {
+        panic!("no such file")
+    };
+    assert_eq!(loaded.respond(&request, found).content_length, Some(3));
 }

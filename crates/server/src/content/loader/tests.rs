@@ -18,7 +18,10 @@ fn site(folder: &Path, files: &[(&str, &str)]) -> Arc<Site> {
 fn id(site: &Arc<Site>, position: usize) -> FileKey {
     let text = ["GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /b HTTP/1.1\r\nHost: h\r\n\r\n"][position];
     let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default()).unwrap().unwrap();
-    let sitar_site::Route::File(found) = site.route(&head.request) else { panic!("no such file") };
+    let mut scratch = sitar_site::Scratch::new();
+    let sitar_site::Route::File(found) = site.route(&head.request, &mut scratch) else {
+        panic!("no such file")
+    };
     FileKey { host: Hosts::one(Arc::clone(site)).find(None).unwrap(), file: found.file() }
 }
 

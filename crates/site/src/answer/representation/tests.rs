@@ -17,7 +17,7 @@ fn request(text: &str, check: impl FnOnce(&Request<'_>)) {
 
 fn get(representation: &Representation, lines: &str, check: impl FnOnce(Reply<'_>)) {
     request(&format!("GET / HTTP/1.1\nHost: h\n{lines}\n"), |request| {
-        check(representation.respond(request, &Target::plain(FileId(0))));
+        check(representation.respond(request, Target::plain(FileId(0), &mut Scratch::new())));
     });
 }
 
@@ -82,7 +82,8 @@ fn an_encoding_says_so() {
 fn head_says_the_length_without_the_body() {
     request("HEAD / HTTP/1.1\nHost: h\n\n", |request| {
         let representation = hello(&entry(Coding::Identity, false), None);
-        let reply = representation.respond(request, &Target::plain(FileId(0)));
+        let mut scratch = Scratch::new();
+        let reply = representation.respond(request, Target::plain(FileId(0), &mut scratch));
         assert_eq!((reply.status, reply.content_length), (Status::OK, Some(5)));
         assert!(matches!(reply.body, Body::Empty));
     });
@@ -129,14 +130,14 @@ fn ranges() {
     ] {
         get(&representation, &format!("Range: bytes={asked}\n"), |reply| {
             assert_eq!(reply.status, Status::PARTIAL_CONTENT, "{asked}");
-            assert_eq!(text(&reply.more), line);
+            assert_eq!(text(reply.more), line);
             assert_eq!(reply.content_length, Some(part.len() as u64));
             assert!(matches!(reply.body, Body::Memory { range, .. } if range == part));
         });
     }
     get(&representation, "Range: bytes=5-\n", |reply| {
         assert_eq!(reply.status, Status::RANGE_NOT_SATISFIABLE);
-        assert_eq!(text(&reply.more), "Content-Range: bytes */5\r\n");
+        assert_eq!(text(reply.more), "Content-Range: bytes */5\r\n");
         assert!(matches!(reply.body, Body::Static(b"416 Range Not Satisfiable\n")));
         assert_eq!(reply.content_length, Some(26));
     });
@@ -160,7 +161,7 @@ fn a_file_too_large_is_sent_from_where_it_lies() {
         assert!(matches!(reply.body, Body::File { range: Range { start: 1000, end: 10_737_419_240 }, .. }));
     });
     get(&representation, "Range: bytes=5000000000-5000000009\n", |reply| {
-        assert_eq!(text(&reply.more), "Content-Range: bytes 5000000000-5000000009/10737418240\r\n");
+        assert_eq!(text(reply.more), "Content-Range: bytes 5000000000-5000000009/10737418240\r\n");
         assert!(matches!(
             reply.body,
             Body::File { range: Range { start: 5_000_001_000, end: 5_000_001_010 }, .. }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::answer::reply::Scratch;
+use crate::answer::route::Target;
 use crate::{Budget, Options};
 use sitar_http::semantics::Coding;
 use std::fs;
@@ -119,9 +121,11 @@ fn header_lines_are_those_of_the_newer_site() {
     assert_eq!(names(&newer, &inherited), ["app.js"]);
     let text = b"GET /app.js HTTP/1.1\r\nHost: h\r\n\r\n";
     let head = sitar_http::h1::parse(text, &sitar_http::h1::Limits::default()).unwrap().unwrap();
-    let found = crate::answer::route::Target::plain(FileId(0));
-    let fields =
-        |of: &Representation| String::from_utf8(of.respond(&head.request, &found).fields.to_vec()).unwrap();
+    let fields = |of: &Representation| {
+        let mut scratch = Scratch::new();
+        let found = Target::plain(FileId(0), &mut scratch);
+        String::from_utf8(of.respond(&head.request, found).fields.to_vec()).unwrap()
+    };
     let (old, new) = (fields(&loaded[0].1), fields(&inherited[0].1));
     assert!(!old.contains("Vary") && new.contains("Vary: Accept-Encoding\r\n"), "{new}");
     assert_eq!(old, new.replace("Vary: Accept-Encoding\r\n", ""), "all else is as it was");

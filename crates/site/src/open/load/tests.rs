@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Options, Route};
+use crate::{Options, Route, Scratch};
 use sitar_http::h1;
 use std::collections::HashSet;
 use std::fs::{self, FileTimes};
@@ -37,9 +37,10 @@ fn open(path: &Path) -> Site {
 fn ask(site: &Site, budget: &Budget, path: &str, lines: &str) -> (u16, String) {
     let text = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
-    let Route::File(found) = site.route(&head.request) else { panic!("{path} is no file") };
+    let mut scratch = Scratch::new();
+    let Route::File(found) = site.route(&head.request, &mut scratch) else { panic!("{path} is no file") };
     let loaded = site.load(found.file(), budget, SystemTime::now()).unwrap();
-    let reply = loaded.respond(&head.request, &found);
+    let reply = loaded.respond(&head.request, found);
     let fields = reply.pieces(|pieces| pieces.concat());
     let fields = String::from_utf8(fields).unwrap();
     let etag = fields.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap_or_default();
@@ -139,8 +140,9 @@ fn a_file_younger_than_the_grain_of_its_times_has_an_etag_of_its_own_each_time()
     let tag = |loaded: &Representation| {
         let head = h1::parse(b"GET /a.bin HTTP/1.1\r\nHost: h\r\n\r\n", &h1::Limits::default());
         let head = head.unwrap().unwrap();
-        let Route::File(found) = site.route(&head.request) else { panic!("a file") };
-        let fields = loaded.respond(&head.request, &found).pieces(|pieces| pieces.concat());
+        let mut scratch = Scratch::new();
+        let Route::File(found) = site.route(&head.request, &mut scratch) else { panic!("a file") };
+        let fields = loaded.respond(&head.request, found).pieces(|pieces| pieces.concat());
         let fields = String::from_utf8(fields).unwrap();
         fields.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned()
     };

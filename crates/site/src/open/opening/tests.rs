@@ -1,9 +1,9 @@
 use super::*;
-use crate::answer::reply::Body;
+use crate::answer::reply::{Body, Scratch};
 use crate::answer::route::{Route, Target};
 use crate::open::index::FileId;
 use crate::open::tar::tests::{archive, member};
-use crate::{Budget, Representation};
+use crate::{Budget, FieldBuf, Representation};
 use sitar_http::{Status, h1};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -44,12 +44,13 @@ pub(crate) fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String
     let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
     let loaded;
-    let reply = match site.route(&head.request) {
+    let mut scratch = Scratch::new();
+    let reply = match site.route(&head.request, &mut scratch) {
         Route::Reply(reply) => reply,
         Route::File(found) => {
             assert!(found.file().index() < site.files());
             loaded = site.load(found.file(), &Budget::new(1 << 20, 1 << 20), SystemTime::now()).unwrap();
-            loaded.respond(&head.request, &found)
+            loaded.respond(&head.request, found)
         }
     };
     let body = match &reply.body {
@@ -61,10 +62,12 @@ pub(crate) fn ask(site: &Site, line: &str, fields: &str) -> (u16, String, String
                 crate::Multipart::Static(bytes, plan) => (*bytes, plan),
                 crate::Multipart::Memory(region, plan) => (&region[..], plan),
             };
-            let pieces = (0..).map_while(|number| plan.piece(number));
-            let bytes = pieces.map(|piece| match piece {
-                crate::Piece::Text(text) => text.to_vec(),
-                crate::Piece::Bytes(range) => content[range].to_vec(),
+            let mut text = FieldBuf::new();
+            let bytes = (0..).map_while(|number| {
+                Some(match plan.piece(number, &mut text)? {
+                    crate::Piece::Text(text) => text.to_vec(),
+                    crate::Piece::Bytes(range) => content[range].to_vec(),
+                })
             });
             bytes.collect::<Vec<_>>().concat()
         }
@@ -223,14 +226,17 @@ fn an_archive_is_served_from_its_own_bytes() {
     let head =
         h1::parse(b"GET /d/large HTTP/1.1\r\nHost: h\r\n\r\n", &h1::Limits::default()).unwrap().unwrap();
     assert!(
-        matches!(large.respond(&head.request, &Target::plain(FileId(0))).body, Body::File { range, .. } if range == (1536..4536))
+        matches!(large.respond(&head.request, Target::plain(FileId(0), &mut Scratch::new())).body, Body::File { range, .. } if range == (1536..4536))
     );
     // Does not fit any more: the same; and the budget is whole again afterwards.
     let budget = Budget::new(3000, 3000);
     let resident = site.load(FileId(0), &budget, SystemTime::now()).unwrap();
     assert!(resident.resident_bytes() > 3000);
     let second = site.load(FileId(1), &budget, SystemTime::now()).unwrap();
-    assert!(matches!(second.respond(&head.request, &Target::plain(FileId(1))).body, Body::File { .. }));
+    assert!(matches!(
+        second.respond(&head.request, Target::plain(FileId(1), &mut Scratch::new())).body,
+        Body::File { .. }
+    ));
     drop(resident);
     assert_eq!(budget.left(), 3000);
     assert!(site.load(FileId(99), &budget, SystemTime::now()).is_err());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::answer::reply::Body;
+use crate::answer::reply::{Body, Scratch};
 use crate::{Budget, Options, Route, Site};
 use sitar_http::h1;
 use std::path::Path;
@@ -53,11 +53,13 @@ fn write(folder: &Path, name: &str, bytes: &[u8], seconds: u64) {
 fn ask(site: &Site, path: &str) -> (u16, Option<Coding>, Vec<u8>) {
     let text = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip, br, zstd\r\n\r\n");
     let head = h1::parse(text.as_bytes(), &h1::Limits::default()).unwrap().unwrap();
-    let Route::File(found) = site.route(&head.request) else { return (0, None, Vec::new()) };
-    let loaded = site.load(found.file(), &Budget::new(1 << 20, 1 << 20), SystemTime::now()).unwrap();
-    let reply = loaded.respond(&head.request, &found);
+    let mut scratch = Scratch::new();
+    let Route::File(found) = site.route(&head.request, &mut scratch) else { return (0, None, Vec::new()) };
+    let file = found.file();
+    let loaded = site.load(file, &Budget::new(1 << 20, 1 << 20), SystemTime::now()).unwrap();
+    let reply = loaded.respond(&head.request, found);
     let Body::Memory { region, range } = &reply.body else { panic!("it fits") };
-    let coding = site.index.source(found.file()).map(|(_, coding)| coding);
+    let coding = site.index.source(file).map(|(_, coding)| coding);
     (reply.status.code(), coding.filter(|coding| *coding != Coding::Identity), region[range.clone()].to_vec())
 }
 

@@ -6,7 +6,7 @@ use sitar_io::Errno;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Close {
     /// The peer broke off, or broke a rule.
-    Peer(PeerFault),
+    Peer(PeerReason),
     /// A deadline passed.
     Timeout(Timeout),
     /// The shard had no room left and chose this connection, or had no buffer for its handshake.
@@ -23,7 +23,7 @@ pub(crate) enum Close {
 
 /// A fault of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum PeerFault {
+pub(crate) enum PeerReason {
     /// It reset the connection, or did not acknowledge what was sent.
     Reset,
     /// It finished sending in the middle of a handshake or a request.
@@ -63,7 +63,7 @@ impl Close {
     pub(crate) fn of_socket(errno: Errno) -> Close {
         match errno {
             Errno::CONNRESET | Errno::PIPE | Errno::TIMEDOUT | Errno::CONNABORTED => {
-                Close::Peer(PeerFault::Reset)
+                Close::Peer(PeerReason::Reset)
             }
             errno => Close::Kernel(errno),
         }
@@ -79,7 +79,7 @@ mod tests {
     fn a_broken_connection_is_the_peers_and_other_errors_are_the_kernels() {
         let mut ends = Ends::default();
         for errno in [Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT] {
-            assert_eq!(Close::of_socket(errno), Close::Peer(PeerFault::Reset));
+            assert_eq!(Close::of_socket(errno), Close::Peer(PeerReason::Reset));
             ends.count(Close::of_socket(errno));
         }
         assert_eq!(Close::of_socket(Errno::NOMEM), Close::Kernel(Errno::NOMEM));

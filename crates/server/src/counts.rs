@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use crate::close::{Close, PeerFault, Timeout};
+use crate::close::{Close, PeerReason, Timeout};
 
 /// Counters since the start of the worker.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -55,8 +55,8 @@ impl Ends {
     pub(crate) fn count(&mut self, why: Close) {
         *match why {
             Close::Done => &mut self.finished,
-            Close::Peer(PeerFault::Reset | PeerFault::Left) => &mut self.peer_left,
-            Close::Peer(PeerFault::Tls | PeerFault::Http | PeerFault::Flood | PeerFault::TooMuch) => {
+            Close::Peer(PeerReason::Reset | PeerReason::Left) => &mut self.peer_left,
+            Close::Peer(PeerReason::Tls | PeerReason::Http | PeerReason::Flood | PeerReason::TooMuch) => {
                 &mut self.peer_faults
             }
             Close::Timeout(Timeout::Handshake) => &mut self.handshake_timeouts,

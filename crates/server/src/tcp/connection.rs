@@ -14,7 +14,7 @@ use sitar_tls::Handshake;
 use super::http1::{self, Http1};
 use super::http2::Http2;
 use super::transport::{Arrival, Asked, Negotiated, Opened, Sent, Transport, Wait};
-use crate::close::{Close, PeerFault, Timeout};
+use crate::close::{Close, PeerReason, Timeout};
 use crate::limits::Limits;
 use crate::shard::context::Context;
 use crate::shard::handshakes::Turn;
@@ -112,7 +112,7 @@ impl Connection {
             _ if self.io.waits_for_peer_close() => Err(Close::Done),
             Protocol::Http2(_) if self.io.is_receiving() => self.settle(cx),
             _ if !self.io.is_receiving() => Ok(()),
-            _ if self.io.is_handshaking() || !self.is_idle() => Err(Close::Peer(PeerFault::Left)),
+            _ if self.io.is_handshaking() || !self.is_idle() => Err(Close::Peer(PeerReason::Left)),
             _ => Err(Close::Done),
         }
     }

@@ -8,7 +8,7 @@ use sitar_site::{Body, Reply};
 use super::transport::output::{Output, Put};
 use super::transport::security::Security;
 use super::transport::{KernelKey, Transport, Wait};
-use crate::close::{Close, PeerFault, Timeout};
+use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::shard::context::{Context, Shared};
@@ -65,7 +65,7 @@ impl Http1 {
                     // The request that this body belongs to has its answer. A second one would be
                     // taken for the answer to the next request, which a proxy may have sent for
                     // another client.
-                    Err(_) => io.end(Close::Peer(PeerFault::Http)),
+                    Err(_) => io.end(Close::Peer(PeerReason::Http)),
                 }
                 continue;
             }
@@ -160,7 +160,7 @@ impl Http1 {
     ) -> Result<Step, Close> {
         // Line ends behind an answered request: a refusal would be a second answer to it.
         if io.answered() > 0 && !h1::begins_request(text) {
-            io.end(Close::Peer(PeerFault::Http));
+            io.end(Close::Peer(PeerReason::Http));
             return Ok(Step::Answered(0));
         }
         self.refuse(io, cx, rejection, h1::is_head(text), 0)
@@ -272,7 +272,7 @@ pub(super) fn refuse<E: Engine>(
     let why = match (is_ours, rejection.status) {
         (true, _) => Close::Ours("a file cannot be read"),
         (false, Status::NOT_FOUND) => Close::Done,
-        (false, _) => Close::Peer(PeerFault::Http),
+        (false, _) => Close::Peer(PeerReason::Http),
     };
     refuse_for(io, cx, rejection, head_only, more, why)
 }

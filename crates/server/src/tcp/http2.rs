@@ -13,7 +13,7 @@ use sitar_site::{Body, Reply};
 
 use super::transport::output::{COPY_MAX, Put};
 use super::transport::{KernelKey, READ_LEN, STAGE_AT, Transport, Wait};
-use crate::close::{Close, PeerFault, Timeout};
+use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::content::stream::StreamContent;
@@ -262,11 +262,11 @@ impl Http2 {
         match self.h2.error() {
             Some(error) if error.flood.is_some() => {
                 cx.counts.calmed += 1;
-                Close::Peer(PeerFault::Flood)
+                Close::Peer(PeerReason::Flood)
             }
-            Some(_) => Close::Peer(PeerFault::Http),
+            Some(_) => Close::Peer(PeerReason::Http),
             None if self.end_begun.is_some() => self.end_begun.unwrap_or(Close::Done),
-            None if io.has_input_ended() && !self.h2.is_idle() => Close::Peer(PeerFault::Left),
+            None if io.has_input_ended() && !self.h2.is_idle() => Close::Peer(PeerReason::Left),
             None if cx.stopping => Close::Operator,
             None => Close::Done,
         }

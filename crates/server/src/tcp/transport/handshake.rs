@@ -6,7 +6,7 @@ use sitar_tls::{HandshakeError, HandshakeStep};
 use super::output::Output;
 use super::security::Security;
 use super::state::{EndStep, Transport, Waiting};
-use crate::close::{Close, PeerFault};
+use crate::close::{Close, PeerReason};
 use crate::shard::context::Shared;
 
 /// The result of a step of the handshake.
@@ -69,7 +69,7 @@ impl Transport {
                 Negotiated::PlainHttp { head_only: head }
             }
             HandshakeStep::Failed(_) => {
-                self.end_with(Close::Peer(PeerFault::Tls), EndStep::Said);
+                self.end_with(Close::Peer(PeerReason::Tls), EndStep::Said);
                 Negotiated::Failed
             }
         })

@@ -4,7 +4,7 @@
 //! whole record or a whole request yet, or cannot be answered yet, is copied here. All of it is
 //! counted against one limit, and each connection against its own.
 
-use crate::close::{Close, PeerFault};
+use crate::close::{Close, PeerReason};
 
 /// The smallest charge: what one byte of a peer costs.
 const ROOM_MIN: usize = 1 << 10;
@@ -39,7 +39,7 @@ pub(crate) struct InputBuffer {
 
 impl From<Overfull> for Close {
     fn from(_: Overfull) -> Close {
-        Close::Peer(PeerFault::TooMuch)
+        Close::Peer(PeerReason::TooMuch)
     }
 }
 

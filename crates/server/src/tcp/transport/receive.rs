@@ -7,7 +7,7 @@ use super::input::InputBuffer;
 use super::output::{Output, Put};
 use super::security::Security;
 use super::state::{EndStep, RecvState, Transport, Waiting};
-use crate::close::{Close, PeerFault};
+use crate::close::{Close, PeerReason};
 use crate::limits::PAUSE_AT;
 use crate::shard::context::Shared;
 
@@ -64,7 +64,7 @@ impl Transport {
         if self.is_ending() || self.input.state == RecvState::Ended {
             self.input.discarded += buf.len();
             let too_much = self.input.discarded > DISCARD_MAX;
-            return if too_much { Err(Close::Peer(PeerFault::TooMuch)) } else { Ok(Arrival::Discarded) };
+            return if too_much { Err(Close::Peer(PeerReason::TooMuch)) } else { Ok(Arrival::Discarded) };
         }
         if self.is_receiving() && self.input.wire.is_empty() {
             return Ok(Arrival::Direct);
@@ -176,14 +176,14 @@ impl Transport {
                 Ok(Opened::Nothing { used })
             }
             Ok(sitar_tls::Opened::CloseNotify) => Ok(Opened::CloseNotify),
-            Ok(sitar_tls::Opened::Alert(_)) => Err(Close::Peer(PeerFault::Tls)),
+            Ok(sitar_tls::Opened::Alert(_)) => Err(Close::Peer(PeerReason::Tls)),
             Err(error) => self.broken(error.alert()),
         }
     }
 
     /// The peer broke the rules of TLS: it is sent an alert behind what has been gathered.
     fn broken<'w>(&mut self, alert: Option<Alert>) -> Result<Opened<'w>, Close> {
-        let fault = Close::Peer(PeerFault::Tls);
+        let fault = Close::Peer(PeerReason::Tls);
         self.end_with(fault, EndStep::Alert(alert.ok_or(fault)?));
         Ok(Opened::Broken)
     }
@@ -197,7 +197,7 @@ impl Transport {
         // go.
         match self.put(cx, Output::key_update)? {
             Put::Done => Ok(()),
-            Put::NoRoom => Err(Close::Peer(PeerFault::Tls)),
+            Put::NoRoom => Err(Close::Peer(PeerReason::Tls)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The reasons why connections end, and whose fault each is.
 
 use sitar_io::Errno;
+use sitar_tls::Fault;
 
 /// The reason why a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,22 +16,24 @@ pub(crate) enum Close {
     Operator,
     /// The kernel refused something.
     Kernel(Errno),
+    /// An answer could not be completed (RFC 9112 §8), because its file was changed while it was
+    /// sent.
+    Incomplete,
     /// A fault of this program, or a limit of its own that it ran into.
     Ours(&'static str),
     /// Both sides had finished.
     Done,
 }
 
-/// A fault of the peer.
+/// The part of a peer in an end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum PeerReason {
     /// It reset the connection, or did not acknowledge what was sent.
     Reset,
     /// It finished sending in the middle of a handshake or a request.
     Left,
-    /// A broken record, a failed handshake, an alert, or a key update that nothing could be done
-    /// about.
-    Tls,
+    /// It broke the rules of TLS, or gave up with an alert.
+    Tls(sitar_tls::PeerFault),
     /// A request that was refused because it broke a rule of HTTP.
     Http,
     /// Useless work in HTTP/2 (ENHANCE_YOUR_CALM).
@@ -59,6 +62,14 @@ pub(crate) enum Timeout {
 }
 
 impl Close {
+    /// Returns the reason for an error of TLS; `what` is what failed, if it is this side's fault.
+    pub(crate) fn of_tls(fault: Fault, what: &'static str) -> Close {
+        match fault {
+            Fault::Peer(fault) => Close::Peer(PeerReason::Tls(fault)),
+            Fault::Ours => Close::Ours(what),
+        }
+    }
+
     /// The fault that an error of the socket tells of: the peer's, where the connection broke.
     pub(crate) fn of_socket(errno: Errno) -> Close {
         match errno {
@@ -76,6 +87,18 @@ mod tests {
     use crate::Ends;
 
     #[test]
+    fn an_error_of_tls_keeps_its_side_and_its_kind() {
+        let malformed = sitar_tls::PeerFault::Malformed;
+        let close = Close::of_tls(Fault::Peer(malformed), "opening");
+        assert_eq!(close, Close::Peer(PeerReason::Tls(malformed)));
+        assert_eq!(Close::of_tls(Fault::Ours, "opening"), Close::Ours("opening"));
+        let mut ends = Ends::default();
+        ends.count(close);
+        ends.count(Close::of_tls(Fault::Ours, "opening"));
+        assert_eq!(ends, Ends { peer_faults: 1, own_faults: 1, ..Ends::default() });
+    }
+
+    #[test]
     fn a_broken_connection_is_the_peers_and_other_errors_are_the_kernels() {
         let mut ends = Ends::default();
         for errno in [Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT] {
@@ -86,5 +109,7 @@ mod tests {
         ends.count(Close::of_socket(Errno::NOMEM));
         ends.count(Close::Ours("a bug"));
         assert_eq!(ends, Ends { peer_left: 3, kernel_errors: 1, own_faults: 1, ..Ends::default() });
+        ends.count(Close::Incomplete);
+        assert_eq!((ends.incomplete, ends.own_faults), (1, 1));
     }
 }

@@ -44,6 +44,8 @@ pub struct Ends {
     pub no_room: u64,
     /// The server was asked to stop.
     pub drained: u64,
+    /// An answer could not be completed, because its file was changed while it was sent.
+    pub incomplete: u64,
     /// The kernel refused something.
     pub kernel_errors: u64,
     /// Faults and limits of this program.
@@ -56,7 +58,7 @@ impl Ends {
         *match why {
             Close::Done => &mut self.finished,
             Close::Peer(PeerReason::Reset | PeerReason::Left) => &mut self.peer_left,
-            Close::Peer(PeerReason::Tls | PeerReason::Http | PeerReason::Flood | PeerReason::TooMuch) => {
+            Close::Peer(PeerReason::Tls(_) | PeerReason::Http | PeerReason::Flood | PeerReason::TooMuch) => {
                 &mut self.peer_faults
             }
             Close::Timeout(Timeout::Handshake) => &mut self.handshake_timeouts,
@@ -67,6 +69,7 @@ impl Ends {
             }
             Close::Shed => &mut self.no_room,
             Close::Operator => &mut self.drained,
+            Close::Incomplete => &mut self.incomplete,
             Close::Kernel(_) => &mut self.kernel_errors,
             Close::Ours(_) => &mut self.own_faults,
         } += 1;
@@ -97,6 +100,7 @@ impl Counts {
             send_timeouts,
             no_room,
             drained,
+            incomplete,
             kernel_errors,
             own_faults,
         } = ends;
@@ -116,6 +120,7 @@ impl Counts {
             ("send_timeouts", send_timeouts),
             ("no_room", no_room),
             ("drained", drained),
+            ("incomplete", incomplete),
             ("kernel_errors", kernel_errors),
             ("own_faults", own_faults),
         ]

@@ -113,12 +113,16 @@ impl<E: Engine> Shard<E> {
         })
     }
 
-    /// Serves until asked to stop.
+    /// Serves until asked to stop, and counts what it still has open then.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it
         // was not.
         while !(self.stop.is_asked() && self.is_stopped()) {
             self.turn()?;
+        }
+        // The drop of the ring closes them.
+        for (_, connection) in self.connections.iter() {
+            self.cx.shared.counts.ends.count(connection.why(Close::Operator));
         }
         Ok(())
     }
@@ -261,7 +265,7 @@ impl<E: Engine> Shard<E> {
             // A connection that cannot be served is closed by the drop of `conn`.
             Some(config) => match Handshake::new(config) {
                 Ok(handshake) => Some(handshake),
-                Err(_) => return,
+                Err(_) => return shared.counts.ends.count(Close::Ours("no handshake can be begun")),
             },
             None => None,
         };
@@ -269,8 +273,9 @@ impl<E: Engine> Shard<E> {
             shared.ring.set_key(&conn, key);
             Connection::new(conn, handshake, shared.now, &shared.limits)
         });
-        if let Some(key) = key {
-            self.with(key, Connection::on_accept);
+        match key {
+            Some(key) => self.with(key, Connection::on_accept),
+            None => shared.counts.ends.count(Close::Shed),
         }
     }
 

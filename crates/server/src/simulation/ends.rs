@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use sitar_io::sim::{Faults, Next, Stream, World};
 use sitar_io::{Key, Ring};
-use sitar_site::Budget;
+use sitar_site::{Budget, Site};
 
 use super::lab::{fixture, later};
 use crate::content::inbox::Inbox;
@@ -33,6 +34,10 @@ enum Act {
     Reset,
     /// Asks the server to stop.
     Stop,
+    /// Waits for the first bytes of an answer.
+    Await,
+    /// Cuts a file of the site off.
+    Truncate(PathBuf),
 }
 
 fn say(text: &str) -> Act {
@@ -90,6 +95,14 @@ impl Client {
                     return Next::Done;
                 }
                 Act::Stop => self.stop.more(),
+                Act::Await if self.received.borrow().is_empty() => {
+                    self.acts.push_front(Act::Await);
+                    return Next::News;
+                }
+                Act::Await => {}
+                Act::Truncate(path) => {
+                    fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap();
+                }
             }
         }
         Next::News
@@ -104,12 +117,16 @@ impl Client {
 /// Has clients do something with a server, until all connections have ended. Returns what was
 /// counted, and what each of the clients received.
 fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {
+    run_site(&fixture().sites[0], tls, limits, clients)
+}
+
+fn run_site(site: &Arc<Site>, tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {
     let fixture = fixture();
     let world = World::with(7, Faults::none());
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
     let (inbox, stop) = (Inbox::default(), Stop::default());
     let own = tls.then(|| fixture.server.clone());
-    let hosts = Hosts::one(Arc::clone(&fixture.sites[0]));
+    let hosts = Hosts::one(Arc::clone(site));
     let latest = LatestSnapshot::new(Snapshot::new(hosts, own, limits.clone()));
     let memory = Budget::new(1 << 20, 1 << 19);
     let report: Report = Arc::new(|incident| panic!("{incident}"));
@@ -222,6 +239,40 @@ fn load_that_is_shed_is_counted_as_such() {
     let Counts { ends, shed, .. } = run(false, limits, &clients).0;
     assert!(ends.no_room > 0 && ends.no_room == shed, "{ends:?}");
     assert_eq!(ends.no_room + ends.request_timeouts, 4, "{ends:?}");
+}
+
+/// A stop that does not wait any longer, because its time is over or it was asked for again, counts
+/// the connections that it cuts off.
+#[test]
+fn what_a_stop_cuts_off_is_counted_as_the_operators() {
+    let drained = Ends { drained: 1, ..Ends::default() };
+    let limits = Limits { drain: SECOND, ..Limits::default() };
+    let half = vec![say("GET / HT"), Act::Wait(SECOND), Act::Stop];
+    assert_eq!(run(false, limits, &[half]).0.ends, drained);
+    let twice = vec![say("GET / HT"), Act::Wait(SECOND), Act::Stop, Act::Stop];
+    assert_eq!(run(false, Limits::default(), &[twice]).0.ends, drained);
+}
+
+#[test]
+fn a_connection_without_a_place_is_counted_too() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let Counts { accepted, ends, .. } = run(false, limits, &[vec![], vec![], vec![]]).0;
+    assert_eq!(accepted, 3);
+    assert_eq!(ends, Ends { idle_timeouts: 1, no_room: 2, ..Ends::default() });
+}
+
+/// The file is too large for memory, and cut off when its first bytes have arrived.
+#[test]
+fn an_answer_whose_file_is_changed_is_incomplete() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.bin");
+    fs::File::create(&path).unwrap().write_all(&vec![7; 8 << 20]).unwrap();
+    let site = Arc::new(Site::open(folder.path(), &sitar_site::Options::default()).unwrap());
+    let get = say("GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    let acts = vec![get, Act::Await, Act::Truncate(path)];
+    let (counts, received) = run_site(&site, false, Limits::default(), &[acts]);
+    assert_eq!(counts.ends, Ends { incomplete: 1, ..Ends::default() });
+    assert!(received[0].starts_with(b"HTTP/1.1 200 ") && received[0].len() < 8 << 20);
 }
 
 /// Nothing that comes after a failed handshake is taken for plain text, and only the alert goes

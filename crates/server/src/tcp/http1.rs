@@ -209,8 +209,10 @@ impl Http1 {
         let Source::File(file, _) = &rest else { return Err(Close::Ours("a read for no file")) };
         // Too short or written to: the answer cannot be completed, and no close_notify may say that
         // it was.
-        let len = result.ok().filter(|len| *len > 0 && file.is_unchanged());
-        let len = len.ok_or(Close::Ours("a file changed while it was sent"))?;
+        let len = result.map_err(Close::Kernel)?;
+        if len == 0 || !file.is_unchanged() {
+            return Err(Close::Incomplete);
+        }
         self.rest = io.send_read(cx, rest, buf, len, second)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use sitar_tls::{HandshakeError, HandshakeStep};
 use super::output::Output;
 use super::security::Security;
 use super::state::{EndStep, Transport, Waiting};
-use crate::close::{Close, PeerReason};
+use crate::close::Close;
 use crate::shard::context::Shared;
 
 /// The result of a step of the handshake.
@@ -68,8 +68,8 @@ impl Transport {
             HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
                 Negotiated::PlainHttp { head_only: head }
             }
-            HandshakeStep::Failed(_) => {
-                self.end_with(Close::Peer(PeerReason::Tls), EndStep::Said);
+            HandshakeStep::Failed(error) => {
+                self.end_with(Close::of_tls(error.fault(), "the handshake"), EndStep::Said);
                 Negotiated::Failed
             }
         })

@@ -1,7 +1,7 @@
 //! Input: bytes put aside, records opened.
 
 use sitar_io::{Engine, RecvEnd, RxBuf};
-use sitar_tls::{Alert, Frame};
+use sitar_tls::{Frame, RecordError};
 
 use super::input::InputBuffer;
 use super::output::{Output, Put};
@@ -166,7 +166,7 @@ impl Transport {
         let used = match records.frame(wire) {
             Ok(Frame::Whole(len)) => len,
             Ok(Frame::Incomplete { .. }) => return Ok(Opened::Partial),
-            Err(error) => return self.broken(error.alert()),
+            Err(error) => return self.broken(error),
         };
         match records.open(&mut wire[..used]) {
             Ok(sitar_tls::Opened::Data(text)) => Ok(Opened::Text { used, text }),
@@ -176,15 +176,17 @@ impl Transport {
                 Ok(Opened::Nothing { used })
             }
             Ok(sitar_tls::Opened::CloseNotify) => Ok(Opened::CloseNotify),
-            Ok(sitar_tls::Opened::Alert(_)) => Err(Close::Peer(PeerReason::Tls)),
-            Err(error) => self.broken(error.alert()),
+            Ok(sitar_tls::Opened::Alert(code)) => {
+                Err(Close::Peer(PeerReason::Tls(sitar_tls::PeerFault::Alert(code))))
+            }
+            Err(error) => self.broken(error),
         }
     }
 
-    /// The peer broke the rules of TLS: it is sent an alert behind what has been gathered.
-    fn broken<'w>(&mut self, alert: Option<Alert>) -> Result<Opened<'w>, Close> {
-        let fault = Close::Peer(PeerReason::Tls);
-        self.end_with(fault, EndStep::Alert(alert.ok_or(fault)?));
+    /// A record cannot be opened: the peer is sent an alert behind what has been gathered.
+    fn broken<'w>(&mut self, error: RecordError) -> Result<Opened<'w>, Close> {
+        let why = Close::of_tls(error.fault(), "opening");
+        self.end_with(why, EndStep::Alert(error.alert().ok_or(why)?));
         Ok(Opened::Broken)
     }
 
@@ -197,7 +199,7 @@ impl Transport {
         // go.
         match self.put(cx, Output::key_update)? {
             Put::Done => Ok(()),
-            Put::NoRoom => Err(Close::Peer(PeerReason::Tls)),
+            Put::NoRoom => Err(Close::Peer(PeerReason::Tls(sitar_tls::PeerFault::TooMuch))),
         }
     }
 

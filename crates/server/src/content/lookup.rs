@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use sitar_http::{Rejection, Request, Status};
 use sitar_io::Key;
-use sitar_site::{Reply, Route, Scratch};
+use sitar_site::{Reply, Route, Scratch, Site};
 
 use super::cache::{self, Cache};
-use crate::snapshot::{FileKey, Snapshot};
+use crate::snapshot::{FileKey, HostId, Snapshot};
 
 /// The snapshot that a shard serves from, and its files.
 pub(crate) struct Served {
     pub(crate) snapshot: Arc<Snapshot>,
+    /// The snapshot's site where one answers to every name: nothing has to be looked up then.
+    only: Option<(HostId, Arc<Site>)>,
     pub(crate) cache: Cache,
     /// Lent to one answer after another.
-    pub(crate) scratch: Scratch,
+    scratch: Scratch,
 }
 
 /// An answer, or why there is none.
@@ -27,11 +29,27 @@ pub(crate) enum Outcome<'f> {
 }
 
 impl Served {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache) -> Served {
+        Served { only: snapshot.hosts.only(), snapshot, cache, scratch: Scratch::new() }
+    }
+
+    /// Serves from `next` from now on. Returns the snapshot until now.
+    pub(crate) fn replace(&mut self, next: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.only = next.hosts.only();
+        std::mem::replace(&mut self.snapshot, next)
+    }
+
     #[inline]
     pub(crate) fn look_up(&mut self, key: Key, request: &Request<'_>) -> Outcome<'_> {
-        let host = self.snapshot.hosts.find(request.authority);
-        let Some((host, site)) = host.and_then(|host| Some((host, self.snapshot.site(host)?))) else {
-            return Outcome::Refused(&NO_SUCH_HOST);
+        let (host, site) = match &self.only {
+            Some((host, site)) => (*host, site),
+            None => {
+                let host = self.snapshot.hosts.find(request.authority);
+                match host.and_then(|host| Some((host, self.snapshot.site(host)?))) {
+                    Some(found) => found,
+                    None => return Outcome::Refused(&NO_SUCH_HOST),
+                }
+            }
         };
         match site.route(request, &mut self.scratch) {
             Route::Reply(reply) => Outcome::Reply(reply),

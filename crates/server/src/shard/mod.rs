@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_http::h2::SharedBuffers;
 use sitar_io::{Conn, Engine, Event, Key, Ring};
-use sitar_site::Scratch;
 use sitar_tls::Handshake;
 
 use self::context::{Context, Shared};
@@ -81,7 +80,7 @@ impl<E: Engine> Shard<E> {
         let limits = snapshot.limits.clone();
         let connections = limits.connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
-        let served = Served { snapshot, cache, scratch: Scratch::new() };
+        let served = Served::new(snapshot, cache);
         Ok(Shard {
             acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(limits.connections),
@@ -310,7 +309,7 @@ impl<E: Engine> Shard<E> {
             return;
         }
         self.cx.shared.limits = next.limits.clone();
-        let old = std::mem::replace(&mut self.cx.served.snapshot, next);
+        let old = self.cx.served.replace(next);
         for key in self.cx.served.cache.renew(number, table, old) {
             self.with(key, Connection::on_loaded);
         }

@@ -27,7 +27,7 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct HostId(u16);
 
-/// All sites of a snapshot. Where there is one without names, finding it costs nothing.
+/// All sites of a snapshot.
 #[derive(Clone)]
 pub struct Hosts {
     hosts: Arc<[Host]>,
@@ -112,6 +112,12 @@ impl Hosts {
             return Err(HostsError::Twice(String::from_utf8_lossy(&pair[0].0).into_owned()));
         }
         Ok(Hosts { hosts: hosts.into(), names: names.into(), default })
+    }
+
+    /// Returns the only site, where it answers to every name.
+    pub(crate) fn only(&self) -> Option<(HostId, Arc<Site>)> {
+        let id = self.default.filter(|_| self.names.is_empty())?;
+        Some((id, Arc::clone(&self.get(id)?.site)))
     }
 
     /// Returns the host that a request is for: by its exact name, else by a wildcard, else the

@@ -96,7 +96,8 @@ fn the_polling_engine_says_where_its_threads_run_and_what_they_took() {
 fn cpu_of_poller(pid: u32) -> Option<String> {
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let task = task.unwrap().path();
-        if std::fs::read_to_string(task.join("comm")).unwrap().starts_with("iou-sqp-") {
+        // Another thread may have ended meanwhile.
+        if std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("iou-sqp-")) {
             let status = std::fs::read_to_string(task.join("status")).unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
             return Some(line.trim().to_owned());

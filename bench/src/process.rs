@@ -3,13 +3,14 @@
 
 use crate::Result;
 use std::fs;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Returns the CPU time of one thread, by its directory in /proc.
-pub(crate) fn thread_nanoseconds(task: &Path) -> Result<u64> {
-    let text = fs::read_to_string(task.join("schedstat"))?;
-    Ok(text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0))
+/// Returns the CPU time of one thread, by its directory in /proc; `None` when it has ended.
+fn thread_nanoseconds(task: &Path) -> Result<Option<u64>> {
+    let text = present(fs::read_to_string(task.join("schedstat")))?;
+    Ok(text.map(|text| text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0)))
 }
 
 /// Returns the CPU time of all threads of a process and its children, ns. The kernel's helpers
@@ -18,11 +19,12 @@ pub(crate) fn thread_nanoseconds(task: &Path) -> Result<u64> {
 pub(crate) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
+        let Some(threads) = present(threads(process))? else { continue };
         let mut exact = 0;
-        for task in fs::read_dir(format!("/proc/{process}/task"))? {
-            exact += thread_nanoseconds(&task?.path())?;
+        for thread in threads {
+            exact += thread_nanoseconds(&thread)?.unwrap_or_default();
         }
-        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        let Some(stat) = present(fs::read_to_string(format!("/proc/{process}/stat")))? else { continue };
         sum += exact.max(ticks(&stat).ok_or("no times in /proc")? * NANOSECONDS_PER_TICK);
     }
     Ok(sum)
@@ -41,10 +43,10 @@ fn ticks(stat: &str) -> Option<u64> {
 /// Returns the CPU time of each thread whose name begins with `name`.
 pub(crate) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
     let mut times = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let task = task?.path();
-        if fs::read_to_string(task.join("comm"))?.starts_with(name) {
-            times.push(thread_nanoseconds(&task)?);
+    for thread in threads(pid)? {
+        let comm = present(fs::read_to_string(thread.join("comm")))?.unwrap_or_default();
+        if comm.starts_with(name) {
+            times.extend(thread_nanoseconds(&thread)?);
         }
     }
     Ok(times)
@@ -55,7 +57,7 @@ pub(crate) fn named_threads(pid: u32, name: &str) -> Result<Vec<u64>> {
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for process in family(pid)? {
-        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let Some(status) = present(fs::read_to_string(format!("/proc/{process}/status")))? else { continue };
         sum += kibibytes(&status, "VmRSS:").ok_or("no VmRSS in /proc")? << 10;
     }
     Ok(sum)
@@ -70,14 +72,36 @@ fn kibibytes(status: &str, name: &str) -> Option<u64> {
 pub(crate) fn family(pid: u32) -> Result<Vec<u32>> {
     let mut family = vec![pid];
     let mut next = 0;
-    while let Some(pid) = family.get(next) {
-        for task in fs::read_dir(format!("/proc/{pid}/task"))?.collect::<Vec<_>>() {
-            let children = fs::read_to_string(task?.path().join("children"))?;
+    while let Some(&member) = family.get(next) {
+        next += 1;
+        // Only the first has to be there: a child may end at any time.
+        let threads = match present(threads(member))? {
+            Some(threads) => threads,
+            None if member == pid => return Err(format!("process {pid} has ended").into()),
+            None => continue,
+        };
+        for thread in threads {
+            let children = present(fs::read_to_string(thread.join("children")))?.unwrap_or_default();
             family.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         }
-        next += 1;
     }
     Ok(family)
+}
+
+/// Returns the folders of a process's threads in /proc.
+fn threads(pid: u32) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(format!("/proc/{pid}/task"))?.map(|task| Ok(task?.path())).collect()
+}
+
+/// Returns what /proc says, or `None` of a thread or process that has ended meanwhile.
+fn present<T>(said: io::Result<T>) -> io::Result<Option<T>> {
+    /// Of a file that was opened before the thread ended (proc(5)).
+    const ESRCH: i32 = 3;
+    match said {
+        Ok(said) => Ok(Some(said)),
+        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Counts the system calls of a server while `load` runs, by perf. Returns them and the load's

@@ -110,8 +110,9 @@ impl Server {
     /// Whether each of its threads is in that state (`proc_pid_stat(5)`): `T` is stopped.
     pub(crate) fn threads_in_state(&self, state: char) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        // A thread that has ended meanwhile is in no state.
         let mut stats =
-            threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+            threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
         // The name before the state is in parentheses and may hold any character.
         stats.all(|stat| stat.rsplit_once(") ").unwrap().1.starts_with(state))
     }

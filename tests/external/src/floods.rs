@@ -280,7 +280,8 @@ fn resident(pid: u32) -> Result<u64> {
 fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let times = fs::read_to_string(task?.path().join("schedstat"))?;
+        // A thread may have ended meanwhile.
+        let Ok(times) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
         sum += times.split(' ').next().unwrap_or_default().parse::<u64>()?;
     }
     Ok(sum)

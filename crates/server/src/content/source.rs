@@ -13,8 +13,8 @@ pub(crate) enum Source {
     /// Written for this answer; the number says how much of it is done.
     Text(Box<[u8]>, usize),
     Region(Region, Range<usize>),
-    /// Apart, for it is large and such answers are rare.
-    Parts(Box<Parts>),
+    /// In place: a box would be an allocation for each such answer.
+    Parts(Parts),
     /// A part of a file that is too large for memory. Its next bytes have to be read, unless they
     /// are a hole.
     File(Streamed, Range<u64>),
@@ -36,7 +36,7 @@ impl Source {
             Body::Empty => return None,
             Body::Static(bytes) => Source::Static(bytes),
             Body::Memory { region, range } => Source::Region((*region).clone(), range.clone()),
-            Body::Multipart(body) => Source::Parts(Box::new(Parts::new(body))),
+            Body::Multipart(body) => Source::Parts(Parts::new(body)),
             Body::File { file, range } => Source::File((*file).clone(), range.clone()),
         })
     }

@@ -8,6 +8,7 @@ use sitar_io::TxBuf;
 use super::source::Source;
 
 /// The content of a stream's answer, or a request that cannot be answered yet.
+#[expect(clippy::large_enum_variant, reason = "nearly always a body")]
 pub(crate) enum StreamContent {
     /// The request is answered when its file has been loaded.
     Parked(Box<ParkedRequest>),

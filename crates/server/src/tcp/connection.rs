@@ -25,6 +25,7 @@ const NOT_TLS: Rejection = Rejection {
 };
 
 /// The protocol that is spoken on a connection.
+#[expect(clippy::large_enum_variant, reason = "a box for HTTP/1 would be one allocation for each connection")]
 enum Protocol {
     /// Nothing has come yet, or too little to tell.
     Undecided,

@@ -300,6 +300,7 @@ fn refuse_for<E: Engine>(
 }
 
 /// The progress of writing a reply.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the path of a request")]
 enum Written {
     All,
     /// The head and some of the content.

@@ -354,6 +354,9 @@ fn announced(child: &mut Child, said: &Mutex<String>) -> (&'static str, SocketAd
             return found;
         }
         if let Some(status) = child.try_wait().unwrap() {
+            // Its last words may still be on their way.
+            std::thread::sleep(Duration::from_millis(100));
+            let text = said.lock().unwrap().clone();
             panic!("sitar ended with {status} before it announced an address:\n{text}");
         }
         assert!(Instant::now() < deadline, "no address was announced:\n{text}");

@@ -5,6 +5,7 @@
 
 mod ci;
 mod forward;
+mod full;
 mod fuzz;
 mod instructions;
 mod media;
@@ -22,6 +23,11 @@ use std::process::ExitCode;
 /// Every command: its name, what `cargo xtask` prints about it, and what it runs.
 const COMMANDS: &[(&str, &str, Command)] = &[
     ("ci", "everything a machine can check, with a summary (runs setup first)", ci::run),
+    (
+        "full",
+        "what takes too long for ci or needs other people's programs, with a summary: before a release",
+        full::run,
+    ),
     ("tidy", "the floor plan and the house rules: dependencies, unsafe, file length, paths", tidy::run),
     (
         "setup",

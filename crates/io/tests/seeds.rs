@@ -1,7 +1,8 @@
 //! Thousands of seeds: an awkward program on the simulated engine, checked to the last byte, slot
 //! and descriptor.
 //!
-//! `SITAR_SEEDS=100000` runs that number of seeds; `SITAR_SEED=n` runs one and prints its trace.
+//! `SITAR_SEEDS=100000` runs that number of seeds, `SITAR_SAMPLE=4` a quarter of them;
+//! `SITAR_SEED=n` runs one and prints its trace.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "seeds/datagrams.rs"]
@@ -214,6 +215,17 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
+/// Returns how many seeds are run of `usual`, or of `SITAR_SEEDS`. `cargo xtask ci` takes a sample of
+/// them.
+fn seeds(usual: u64) -> u64 {
+    sampled(number("SITAR_SEEDS").unwrap_or(usual))
+}
+
+/// Returns a count of what `SITAR_SAMPLE` divides.
+fn sampled(count: u64) -> u64 {
+    count / number("SITAR_SAMPLE").unwrap_or(1)
+}
+
 /// Miri is some thousand times slower, and what it looks for does not hide in numbers.
 fn or_under_miri(count: u64, few: u64) -> u64 {
     if cfg!(miri) { few } else { count }
@@ -252,7 +264,7 @@ fn no_seed_loses_anything() {
         assert!(result.is_ok());
         return;
     }
-    let seeds = number("SITAR_SEEDS").unwrap_or(10_000);
+    let seeds = seeds(10_000);
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
     let sum: Mutex<(Outcome, u64, u64)> = Mutex::default();
     on_all_cores(seeds, |seed, material| match run_caught(seed, material, Twist::None) {
@@ -338,7 +350,7 @@ fn every_fault_strikes() {
 #[test]
 fn a_ring_can_be_dropped_at_every_turn() {
     let drops = AtomicU64::new(0);
-    on_all_cores(or_under_miri(24, 2), |seed, material| {
+    on_all_cores(or_under_miri(sampled(24), 2), |seed, material| {
         for turn in 0..TURNS_MAX {
             match run_caught(seed, material, Twist::DropAt(turn)) {
                 Ok(outcome) if outcome.dropped_early => drops.fetch_add(1, Ordering::Relaxed),
@@ -348,7 +360,7 @@ fn a_ring_can_be_dropped_at_every_turn() {
             };
         }
     });
-    assert!(drops.into_inner() > or_under_miri(1500, 30));
+    assert!(drops.into_inner() > or_under_miri(sampled(1500), 30));
 }
 
 /// Same seed, same run: to the last event and microsecond.

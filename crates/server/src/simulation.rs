@@ -6,8 +6,8 @@
 //! that moves code without changing what it does leaves the hash as it is. `SITAR_REPORTS=1` prints
 //! what came of each seed, to find the first that differs.
 //!
-//! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SEED=n` runs one of them (`SITAR_CALM=1`: one
-//! without faults) and prints its trace.
+//! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SAMPLE=n` divides it by n, `SITAR_SEED=n` runs
+//! one of them (`SITAR_CALM=1`: one without faults) and prints its trace.
 
 mod asks;
 mod ends;
@@ -28,7 +28,13 @@ use self::lab::{Report, Weather, run};
 const SEEDS: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// Returns how many seeds are run. `cargo xtask ci` takes a sample of them.
+fn seeds() -> u64 {
+    number("SITAR_SEEDS").unwrap_or(SEEDS) / number("SITAR_SAMPLE").unwrap_or(1)
 }
 
 /// Runs all seeds on all cores; the sum of what they came to.
@@ -110,7 +116,7 @@ fn every_seed_ends_well() {
         println!("{}\n{report:?}", trace.join("\n"));
         return;
     }
-    let seeds = number("SITAR_SEEDS").unwrap_or(SEEDS);
+    let seeds = seeds();
     let Sum { answers, refused, kernel_sealed, swapped, streams, .. } = run_all(seeds, Weather::Rough);
     assert!(answers > seeds * 5, "so few answers prove nothing: {answers}");
     assert!(kernel_sealed > seeds / 2, "so few connections of the kernel's prove nothing: {kernel_sealed}");
@@ -123,7 +129,7 @@ fn every_seed_ends_well() {
 /// cut their bytes.
 #[test]
 fn without_faults_everything_is_answered() {
-    let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 10, Weather::Calm);
+    let sum = run_all(seeds() / 10, Weather::Calm);
     assert_eq!((sum.lost, sum.last_lost), (0, None));
     assert!(sum.kernel_sealed > 0 && sum.ended > 0, "{sum:?}");
     assert_eq!(sum.cut, 0, "an end without close_notify");
@@ -133,7 +139,7 @@ fn without_faults_everything_is_answered() {
 /// destroy it.
 #[test]
 fn what_a_kernel_has_sealed_is_never_cut_off() {
-    let sum = run_all(number("SITAR_SEEDS").unwrap_or(SEEDS) / 20, Weather::Narrow);
+    let sum = run_all(seeds() / 20, Weather::Narrow);
     assert_eq!((sum.lost, sum.last_lost, sum.cut), (0, None, 0));
     assert!(sum.kernel_sealed > 50 && sum.ended > 20, "{sum:?}");
 }

@@ -94,6 +94,7 @@ impl Report {
     /// `all`: how long it took as a whole.
     pub(crate) fn text(&self, all: Duration) -> String {
         let mut text = String::new();
+        let width = self.steps.iter().map(|(name, _, _)| name.len()).max().unwrap_or(0).max(8);
         for (name, duration, outcome) in &self.steps {
             let said = match outcome {
                 Outcome::Passed => "ok".to_string(),
@@ -106,9 +107,9 @@ impl Report {
                 },
             };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name:<8} {:>4} s  {said}", duration.as_secs_f64().round());
+            let _ = writeln!(text, "{name:<width$} {:>4} s  {said}", duration.as_secs_f64().round());
         }
-        let _ = writeln!(text, "{:<8} {:>4} s", "all", all.as_secs_f64().round());
+        let _ = writeln!(text, "{:<width$} {:>4} s", "all", all.as_secs_f64().round());
         let counts = self.counts();
         for (name, reason) in &counts.skipped {
             let _ = writeln!(text, "skipped: {name}: {reason}");

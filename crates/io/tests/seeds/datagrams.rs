@@ -14,7 +14,7 @@ use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_io::{Config, DATAGRAM_HEAD, Errno, Event, Key, RecvEnd, Ring, Segment};
 
 use crate::peer::pattern;
-use crate::{number, on_all_cores};
+use crate::{on_all_cores, seeds};
 
 const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 443);
 /// The longest datagram.
@@ -185,7 +185,7 @@ fn run(seed: u64) -> Result<(Answers, bool), String> {
 fn no_seed_mixes_datagrams_up() {
     let (exact, answered) = (AtomicU64::new(0), AtomicU64::new(0));
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
-    let seeds = number("SITAR_SEEDS").unwrap_or(10_000) / 10;
+    let seeds = seeds(10_000) / 10;
     on_all_cores(seeds, |seed, _| match run(seed) {
         Ok((answers, complete)) => {
             // Sent once, doubled by the network on either way: twice to eight times.

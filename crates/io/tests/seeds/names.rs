@@ -11,7 +11,7 @@ use sitar_io::sim::{Lie, Rng, World};
 use sitar_io::{Busy, Config, Errno, Event, File, FileKind, Key, OpId, ReadBuf, RegionMut, Ring, Runs};
 
 use crate::peer::pattern;
-use crate::{number, on_all_cores};
+use crate::{on_all_cores, seeds};
 
 const FILES: usize = 8;
 const CONFIG: Config = Config { connections: 1, rx_count: 1, rx_len: 1, tx_count: 3, tx_len: 300 };
@@ -195,7 +195,7 @@ fn no_seed_loses_a_file() {
     let folder = Folder::new("names");
     let (opened, looked, read) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
-    let seeds = number("SITAR_SEEDS").unwrap_or(10_000) / 5;
+    let seeds = seeds(10_000) / 5;
     on_all_cores(seeds, |seed, _| match run(seed, &File::directory(&folder.0).unwrap(), &World::new(seed)) {
         Ok(tally) => {
             opened.fetch_add(tally.opened, Ordering::Relaxed);

@@ -141,8 +141,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What simulations have thousands of, and take all cores for, is sampled; `cargo xtask full` runs it
-/// all.
+/// Simulations have thousands of seeds and take all cores for them: one in four is run here, and
+/// all of them by `cargo xtask full`.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
 
 /// The targets of each package that are tested: clippy has checked that the examples compile, and

@@ -215,8 +215,8 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
-/// Returns how many seeds are run of `usual`, or of `SITAR_SEEDS`. `cargo xtask ci` takes a sample of
-/// them.
+/// Returns how many seeds are run of `usual`, or of `SITAR_SEEDS`. `cargo xtask ci` takes a sample
+/// of them.
 fn seeds(usual: u64) -> u64 {
     sampled(number("SITAR_SEEDS").unwrap_or(usual))
 }

@@ -30,7 +30,7 @@ const PROGRAMS: usize = 2;
 /// Tests at a time in each of them.
 const TESTS: &str = "4";
 /// Compilers and tests have a lower priority than an emulated kernel, whose tests have time limits.
-const NICE: [&str; 2] = ["-n", "10"];
+pub(super) const NICE: [&str; 2] = ["-n", "10"];
 
 /// Compiles the test programs that these arguments of `cargo test` name.
 ///

@@ -400,12 +400,57 @@ fn sites_are_found_by_the_host_that_is_named(engine: Engine) {
             assert_eq!(ask(name), (404, None), "{name}");
         }
     }
+    // HTTP/2 names the host in a field of its own.
+    for (name, site) in [("a.example", Some(1)), ("x.b.example:80", Some(2)), ("c.example", None)] {
+        let (status, content) = asked_over_http2(&server, "/page.html", name);
+        assert_eq!(status, if site.is_some() { 200 } else { 404 }, "{name}");
+        assert!(site.is_none_or(|site| content == body(site, 9_000)), "{name}");
+    }
     // One of them changes, and the other stays what it was.
     let next = vec![host(&["b.example"], 1), host(&["a.example"], 1)];
     server.worker.change(|snapshot| snapshot.hosts = Hosts::new(next).unwrap()).unwrap();
     eventually("the change", || ask("b.example") == (200, Some(1)));
     assert_eq!(ask("a.example"), (200, Some(1)));
     assert_eq!(ask("x.b.example"), (404, None));
+}
+
+/// Asks for a path of a host on a connection of HTTP/2, without TLS (RFC 9113 §3.3): the status and
+/// the content, which has to fit into the first window.
+fn asked_over_http2(server: &Server, path: &str, host: &str) -> (u16, Vec<u8>) {
+    const END_STREAM: u8 = 1;
+    let mut stream = server.connect();
+    // `:method: GET` and `:scheme: http` by their numbers, `:path` and `:authority` as they are
+    // (RFC 7541 §6.1, §6.2.2, Appendix A).
+    let mut fields = vec![0x82, 0x86];
+    for (number, value) in [(4, path), (1, host)] {
+        fields.extend([number, value.len() as u8]);
+        fields.extend(value.as_bytes());
+    }
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    // HEADERS of the first stream, with END_HEADERS and END_STREAM.
+    stream.write_all(&[0, 0, fields.len() as u8, 1, 4 | END_STREAM, 0, 0, 0, 1]).unwrap();
+    stream.write_all(&fields).unwrap();
+    let (mut status, mut content) = (0, Vec::new());
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).unwrap();
+        let (kind, flags, of_stream) = (head[3], head[4], head[8] != 0);
+        match kind {
+            0 => content.extend(payload),
+            // The size of a table that is not used, and `:status` by its number.
+            1 => match payload[..2] {
+                [0x20, 0x88] => status = 200,
+                [0x20, 0x8d] => status = 404,
+                _ => panic!("fields: {payload:x?}"),
+            },
+            _ => assert!(!of_stream, "a frame of type {kind}"),
+        }
+        if of_stream && flags & END_STREAM != 0 {
+            return (status, content);
+        }
+    }
 }
 
 fn a_date_proves_nothing_where_another_site_was(engine: Engine) {

@@ -19,7 +19,7 @@ pub enum TlsOffload {
 
 /// Limits of a shard. All tables and buffers are made from them at the start; nothing grows past
 /// them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those
     /// that one wake-up accepts beyond it are closed.

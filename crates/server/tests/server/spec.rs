@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sitar_http::{h1, h2};
 use sitar_io::Ring;
 use sitar_server::{BodyMemory, Hooks, Limits, Pem, SiteSpec, Spec, StartError, TlsOffload, TlsSpec, Worker};
 use sitar_site::Options;
@@ -36,8 +37,55 @@ fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
         put("oldest", number(u64::from(*min_version == Version::Tls13)));
         put("seals", number(seals_max.unwrap_or_default()));
     }
-    put("connections", number(u64::from(limits.connections)));
-    put("idle", number(limits.idle.as_millis() as u64));
+    let Limits {
+        connections,
+        closing,
+        handshake,
+        head,
+        idle,
+        send,
+        linger,
+        drain,
+        rx_buffers,
+        tx_buffers,
+        files_open,
+        stash,
+        http: h1::Limits { head: h1_head, target: h1_target, fields: h1_fields, body: h1_body },
+        http2,
+        h2: h2::Limits { streams, block, list, list_decoded, fields: h2_fields, target: h2_target, settings },
+    } = limits;
+    for (name, value) in [
+        ("connections", u64::from(*connections)),
+        ("closing", u64::from(*closing)),
+        ("rx_buffers", u64::from(*rx_buffers)),
+        ("tx_buffers", u64::from(*tx_buffers)),
+        ("files_open", *files_open as u64),
+        ("stash", *stash as u64),
+        ("h1_head", *h1_head as u64),
+        ("h1_target", *h1_target as u64),
+        ("h1_fields", *h1_fields as u64),
+        ("h1_body", *h1_body),
+        ("http2", u64::from(*http2)),
+        ("h2_streams", u64::from(*streams)),
+        ("h2_block", *block as u64),
+        ("h2_list", *list as u64),
+        ("h2_list_decoded", *list_decoded as u64),
+        ("h2_fields", *h2_fields as u64),
+        ("h2_target", *h2_target as u64),
+    ] {
+        put(name, number(value));
+    }
+    for (name, time) in [
+        ("handshake", handshake),
+        ("head", head),
+        ("idle", idle),
+        ("send", send),
+        ("linger", linger),
+        ("drain", drain),
+        ("h2_settings", settings),
+    ] {
+        put(name, number(time.as_nanos() as u64));
+    }
     let rekey = match offload {
         TlsOffload::None => 0,
         TlsOffload::Kernel { rekey } => 1 + u64::from(*rekey),
@@ -54,6 +102,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
     let fields: BTreeMap<String, Vec<u8>> = fields.into_iter().collect();
     let text = |name: &str| String::from_utf8(fields[name].clone()).unwrap();
     let number = |name: &str| text(name).parse::<u64>().unwrap();
+    let time = |name: &str| Duration::from_nanos(number(name));
     assert_eq!(number("listeners"), listeners.len() as u64);
     let prefix = Some(text("prefix")).filter(|prefix| !prefix.is_empty());
     Spec {
@@ -74,8 +123,33 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
         }),
         limits: Limits {
             connections: number("connections") as u32,
-            idle: Duration::from_millis(number("idle")),
-            ..small()
+            closing: number("closing") as u32,
+            handshake: time("handshake"),
+            head: time("head"),
+            idle: time("idle"),
+            send: time("send"),
+            linger: time("linger"),
+            drain: time("drain"),
+            rx_buffers: number("rx_buffers") as u16,
+            tx_buffers: number("tx_buffers") as u32,
+            files_open: number("files_open") as usize,
+            stash: number("stash") as usize,
+            http: h1::Limits {
+                head: number("h1_head") as usize,
+                target: number("h1_target") as usize,
+                fields: number("h1_fields") as usize,
+                body: number("h1_body"),
+            },
+            http2: number("http2") == 1,
+            h2: h2::Limits {
+                streams: number("h2_streams") as u32,
+                block: number("h2_block") as usize,
+                list: number("h2_list") as usize,
+                list_decoded: number("h2_list_decoded") as usize,
+                fields: number("h2_fields") as usize,
+                target: number("h2_target") as usize,
+                settings: time("h2_settings"),
+            },
         },
         offload: match number("offload") {
             0 => TlsOffload::None,
@@ -154,6 +228,47 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
         // Every duplicate of the socket is closed.
         let late = std::net::TcpStream::connect(address).map_err(|error| error.kind());
         assert_eq!(late.err(), Some(std::io::ErrorKind::ConnectionRefused));
+    }
+}
+
+/// No two of these are equal, so a limit that is left behind, or that lands in the place of another,
+/// shows.
+fn all_different() -> Limits {
+    Limits {
+        connections: 101,
+        closing: 102,
+        handshake: Duration::from_millis(103),
+        head: Duration::from_millis(104),
+        idle: Duration::from_millis(105),
+        send: Duration::from_millis(106),
+        linger: Duration::from_millis(107),
+        drain: Duration::from_millis(108),
+        rx_buffers: 109,
+        tx_buffers: 110,
+        files_open: 111,
+        stash: 112,
+        http: h1::Limits { head: 113, target: 114, fields: 115, body: 116 },
+        http2: !Limits::default().http2,
+        h2: h2::Limits {
+            streams: 117,
+            block: 118,
+            list: 119,
+            list_decoded: 120,
+            fields: 121,
+            target: 122,
+            settings: Duration::from_nanos(123),
+        },
+    }
+}
+
+#[test]
+fn every_limit_crosses() {
+    let site = SiteSpec { path: "/site".into(), ..SiteSpec::default() };
+    for limits in [Limits::default(), all_different()] {
+        let spec = Spec { limits: limits.clone(), ..described(site.clone(), None) };
+        let crossed = read(write(&spec), Vec::new());
+        assert_eq!(crossed.limits, limits);
+        assert_eq!(crossed.memory, spec.memory);
     }
 }
 

@@ -57,15 +57,7 @@ impl<'s> Machine<'s> {
     fn mode(&self, engine: Engine) -> Result<Mode, Error> {
         let settings = self.settings;
         let offload = choose_offload(settings.tls, &engine)?;
-        let limits = Limits {
-            handshake: seconds(settings.handshake_seconds),
-            head: seconds(settings.head_seconds),
-            idle: seconds(settings.idle_seconds),
-            send: seconds(settings.send_seconds),
-            drain: seconds(settings.stop_seconds),
-            http2: !settings.no_http2,
-            ..descriptors::wanted(settings.connections, self.shards)
-        };
+        let limits = limits(settings, self.shards);
         let shared = matches!(engine, Engine::Epoll(_));
         let needs = Needs { shards: self.shards.get(), addresses: self.addresses, shared };
         let (limits, note) = descriptors::fit(limits, needs, settings.connections)?;
@@ -95,6 +87,19 @@ impl<'s> Machine<'s> {
             }
             started => Ok((started.map_err(explain)?, mode)),
         }
+    }
+}
+
+/// Returns the limits of each shard that the settings ask for.
+fn limits(settings: &Settings, shards: NonZeroU16) -> Limits {
+    Limits {
+        handshake: seconds(settings.handshake_seconds),
+        head: seconds(settings.head_seconds),
+        idle: seconds(settings.idle_seconds),
+        send: seconds(settings.send_seconds),
+        drain: seconds(settings.stop_seconds),
+        http2: !settings.no_http2,
+        ..descriptors::wanted(settings.connections, shards)
     }
 }
 
@@ -176,4 +181,17 @@ pub(crate) fn default_shards(cores: &Cores, engine: EngineChoice) -> NonZeroU16 
 
 fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(u64::from(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::merge::merge;
+
+    #[test]
+    fn without_settings_the_limits_are_the_servers_own() {
+        let settings = merge(&[]).unwrap().settings;
+        assert_eq!(limits(&settings, NonZeroU16::MIN), Limits::default());
+        assert_eq!(limits(&settings, NonZeroU16::MAX), Limits::default());
+    }
 }

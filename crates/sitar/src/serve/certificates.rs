@@ -56,9 +56,9 @@ pub(super) fn load(security: &Security, settings: &Settings) -> Result<Certifica
             (identities, Encryption::Certificates(reports))
         }
     };
-    let min_version = match settings.min_tls {
-        None | Some(MinTls::Tls12) => Version::Tls12,
-        Some(MinTls::Tls13) => Version::Tls13,
+    let min_version = match settings.min_tls.unwrap_or_default() {
+        MinTls::Tls12 => Version::Tls12,
+        MinTls::Tls13 => Version::Tls13,
     };
     let protocols = ALPN.iter().skip(usize::from(settings.no_http2)).map(|name| name.to_vec()).collect();
     let tls = TlsSpec { identities, protocols, min_version, seals_max: None };

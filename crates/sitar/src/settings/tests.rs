@@ -79,6 +79,123 @@ fn each_default_is_what_it_is_written_as() {
     }
 }
 
+/// The default as the help states it: clap writes `default`, and the text of the help the others.
+fn stated(setting: &Setting) -> Option<&'static str> {
+    let in_help = || setting.help.split_once("[default: ")?.1.strip_suffix(']');
+    setting.default.or_else(in_help)
+}
+
+#[test]
+fn each_default_in_the_help_is_the_value_in_force() {
+    let all: Vec<_> = SETTINGS.iter().map(|setting| (setting.name, stated(setting))).collect();
+    let expected = [
+        ("listen", Some("8443; with --tls off 8080")),
+        ("tls-cert", None),
+        ("tls-key", None),
+        ("tls", Some("auto")),
+        ("min-tls", Some("1.2")),
+        ("no-http2", None),
+        ("engine", Some("auto")),
+        ("spin", Some("1ms")),
+        ("shards", Some("one per core; with --engine sqpoll one for two cores")),
+        ("prefix", None),
+        ("follow-links", None),
+        ("serve-config-files", None),
+        ("no-watch", None),
+        ("poll", None),
+        ("connections", Some("8192 per shard")),
+        ("memory", Some("512")),
+        ("handshake-seconds", Some("10")),
+        ("head-seconds", Some("10")),
+        ("idle-seconds", Some("60")),
+        ("send-seconds", Some("30")),
+        ("stop-seconds", Some("30")),
+    ];
+    assert_eq!(all, expected);
+
+    // The exhaustive pattern: a new setting says here which value is in force without it. The
+    // fields that stay `None` have their default where they are used.
+    let Settings {
+        path: None,
+        listen,
+        tls_cert,
+        tls_key,
+        tls,
+        min_tls: None,
+        no_http2: false,
+        engine,
+        spin: None,
+        shards: None,
+        prefix: None,
+        follow_links: false,
+        serve_config_files: false,
+        no_watch: false,
+        poll: None,
+        connections: None,
+        memory,
+        handshake_seconds,
+        head_seconds,
+        idle_seconds,
+        send_seconds,
+        stop_seconds,
+        default_port: None,
+    } = merge(&[]).unwrap().settings
+    else {
+        panic!("a setting has a value that its help does not state");
+    };
+    assert!(listen.is_empty() && tls_cert.is_empty() && tls_key.is_empty());
+    let port = |tls| {
+        let plan = Settings { tls, ..Settings::default() }.plan().unwrap();
+        plan.addresses[0].socket.port()
+    };
+    let limits = sitar_server::Limits::default();
+    let in_force = [
+        ("listen", format!("{}; with --tls off {}", port(tls), port(Tls::Off))),
+        ("tls", written(tls)),
+        ("min-tls", written(MinTls::default())),
+        ("engine", written(engine)),
+        ("spin", format!("{}ms", crate::engine::SPIN.as_millis())),
+        ("connections", format!("{} per shard", limits.connections)),
+        ("memory", memory.to_string()),
+        ("handshake-seconds", handshake_seconds.to_string()),
+        ("head-seconds", head_seconds.to_string()),
+        ("idle-seconds", idle_seconds.to_string()),
+        ("send-seconds", send_seconds.to_string()),
+        ("stop-seconds", stop_seconds.to_string()),
+    ];
+    // The number of shards depends on the machine.
+    let stated = all.iter().filter(|(name, _)| *name != "shards");
+    let stated: Vec<_> = stated.filter_map(|(name, text)| Some((*name, (*text)?.to_owned()))).collect();
+    assert_eq!(stated, in_force);
+    assert_eq!(duration::parse("1ms"), Ok(crate::engine::SPIN));
+}
+
+/// The word that stands for a value.
+fn written<T: values::Word + PartialEq>(value: T) -> String {
+    T::WORDS.iter().find(|(_, other, _)| *other == value).unwrap().0.to_owned()
+}
+
+#[test]
+fn the_handbook_states_the_same_defaults() {
+    let page = include_str!("../handbook/options.html");
+    let row = |name: &str| {
+        let flag = format!("<code>--{name} ");
+        page.lines().find(|line| line.starts_with("<tr>") && line.contains(&flag)).unwrap()
+    };
+    for setting in SETTINGS.iter().filter(|setting| matches!(setting.kind, Kind::Text)) {
+        let Some(default) = setting.default else { continue };
+        assert!(row(setting.name).contains(&format!("Default: {default}.")), "{}", setting.name);
+    }
+    for (name, default) in [
+        ("listen", "8443, and 8080 with <code>--tls off</code>."),
+        ("min-tls", "1.2."),
+        ("spin", "<code>1ms</code>."),
+        ("connections", "8192 for each shard,"),
+    ] {
+        assert!(row(name).contains(&format!("Default: {default}")), "{name}");
+    }
+}
+
 #[test]
 fn each_refuses_a_bad_value_by_its_name() {
     for setting in SETTINGS {

@@ -37,9 +37,10 @@ impl Word for Tls {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MinTls {
     /// TLS 1.2.
+    #[default]
     Tls12,
     /// TLS 1.3.
     Tls13,

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! `cargo xtask bench`: the cost of sitar, beside a floor and its peers, in one run on one machine.
 //!
 //! One program: it starts the servers and the loads, and it is the floor and the clients itself

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! The project's own commands, run as `cargo xtask <command>`.
 //!
 //! `ci` is the whole truth: whatever a machine checks, a developer checks with the same words.

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! `answers SITE KIND ROUNDS`: requests of one kind from bytes to answer, without sockets and
 //! without sealing, so that a tool can count their instructions. `cargo xtask instructions` runs it
 //! twice and takes the difference.

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! Brotli (RFC 7932).
 //!
 //! It is a crate of its own because `brotli` is generic over its allocators: each caller compiles

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! The tokens of a page (HTML Living Standard §13.2.5).
 //!
 //! It is a crate of its own because `html5gum` is generic over its readers and emitters: a crate

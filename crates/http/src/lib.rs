@@ -15,7 +15,6 @@
 //! The parser is strict where leniency has been used for request smuggling (line ends, framing
 //! fields, field names, Host) and follows real clients where the standard is narrower than the web
 //! and nothing is at stake (characters that browsers leave unescaped in a request target).
-#![forbid(unsafe_code)]
 
 mod authority;
 mod chars;

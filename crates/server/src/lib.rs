@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! The server: connections, shards, timers and limits.
 //!
 //! A [`Worker`] runs shards. A shard is a thread with a ring, listening sockets of its own, a slab

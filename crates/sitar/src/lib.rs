@@ -21,8 +21,6 @@
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
-#![forbid(unsafe_code)]
-
 mod certificate;
 pub mod check;
 pub mod cli;

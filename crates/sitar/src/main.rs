@@ -1,7 +1,5 @@
 //! The `sitar` command: see the library beside it.
 
-#![forbid(unsafe_code)]
-
 use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};

@@ -44,7 +44,6 @@
 //! | `open/` | from an archive, a pack or a directory to a [`Site`] |
 //! | `answer/` | from a request and a [`Representation`] to a [`Route`] and a [`Reply`] |
 //! | `rules/` | `_headers` and `_redirects` |
-#![forbid(unsafe_code)]
 
 mod answer;
 mod open;

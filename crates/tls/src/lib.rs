@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! TLS for a server that owns its buffers: bytes in, bytes out, no sockets and no clock.
 //!
 //! A connection passes through two types; each is consumed by the event that ends it:

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! Checks of the release program from outside that take long, need a download or a package that
 //! tests must not need: each is a verb of `cargo xtask`, which builds and runs this program.
 

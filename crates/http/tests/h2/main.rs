@@ -1,5 +1,4 @@
 //! HTTP/2 by its wire bytes: each case says which requirement it shows.
-#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod differential;

@@ -231,8 +231,7 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
     }
 }
 
-/// No two of these are equal, so a limit that is left behind, or that lands in the place of another,
-/// shows.
+/// Limits of which no two are equal, so that one left behind, or in the place of another, shows.
 fn all_different() -> Limits {
     Limits {
         connections: 101,

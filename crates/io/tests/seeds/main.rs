@@ -5,13 +5,9 @@
 //! `SITAR_SEED=n` runs one and prints its trace.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "seeds/datagrams.rs"]
 mod datagrams;
-#[path = "seeds/names.rs"]
 mod names;
-#[path = "seeds/peer.rs"]
 mod peer;
-#[path = "seeds/program.rs"]
 mod program;
 
 use std::cell::RefCell;

@@ -6,24 +6,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this file is a test, its functions too")]
 
+#[path = "../ask/mod.rs"]
 mod ask;
-#[path = "rules/cloudflare.rs"]
 mod cloudflare;
-#[path = "rules/fields.rs"]
 mod fields;
-#[path = "rules/limits.rs"]
 mod limits;
-#[path = "rules/loops.rs"]
 mod loops;
-#[path = "rules/netlify.rs"]
 mod netlify;
-#[path = "rules/own.rs"]
 mod own;
-#[path = "rules/paths.rs"]
 mod paths;
-#[path = "rules/statuses.rs"]
 mod statuses;
-#[path = "rules/targets.rs"]
 mod targets;
 
 /// A site with these rules, and pages for them to meet.

@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
+use super::reader::Handover;
 use super::{Accept, By, Doing, Epoll, LISTENER, edge, reader};
 use crate::engine::Memory;
 use crate::send_buf::{GATHER_MAX, SendBuf};
@@ -358,8 +359,8 @@ impl Epoll {
             _ => return,
         };
         match asked {
-            Ok(true) => self.set(op, then),
-            Ok(false) => self.backlog.push_back(op),
+            Ok(Handover::Taken) => self.set(op, then),
+            Ok(Handover::Busy) => self.backlog.push_back(op),
             Err(errno) => self.end(op, Err(errno)),
         }
     }

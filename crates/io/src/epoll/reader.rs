@@ -65,6 +65,15 @@ impl Done {
     }
 }
 
+/// What became of a job for the helper.
+#[must_use]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Handover {
+    Taken,
+    /// All buffers are in use: ask again when a job is done.
+    Busy,
+}
+
 pub(super) struct Reader {
     /// `None` after the helper was asked to end.
     jobs: Option<SyncSender<Job>>,
@@ -106,20 +115,25 @@ impl Reader {
         Ok(Reader { jobs: Some(jobs), done, bell, buffers, thread: Some(thread) })
     }
 
-    /// Lets the helper read up to `len` bytes. Returns `Ok(false)` when it has enough to do.
+    /// Lets the helper read up to `len` bytes.
     ///
     /// # Errors
     /// EIO when there is no helper any more.
-    pub(super) fn read(&mut self, op: EntryId, file: &File, at: u64, len: usize) -> Result<bool, Errno> {
+    pub(super) fn read(&mut self, op: EntryId, file: &File, at: u64, len: usize) -> Result<Handover, Errno> {
         self.ask(op, file, Task::Read { at, len: len.min(BUFFER) }, |_| {})
     }
 
-    /// Lets the helper open, or look at, the file at `path` below `dir`. `Ok(false)` when it has
-    /// enough to do.
+    /// Lets the helper open, or look at, the file at `path` below `dir`.
     ///
     /// # Errors
     /// ENAMETOOLONG for a path that no kernel takes either; EIO when there is no helper any more.
-    pub(super) fn look(&mut self, op: EntryId, dir: &File, path: &CStr, look: Look) -> Result<bool, Errno> {
+    pub(super) fn look(
+        &mut self,
+        op: EntryId,
+        dir: &File,
+        path: &CStr,
+        look: Look,
+    ) -> Result<Handover, Errno> {
         let path = path.to_bytes_with_nul();
         if path.len() > PATH_MAX {
             return Err(Errno::NAMETOOLONG);
@@ -133,12 +147,14 @@ impl Reader {
         file: &File,
         task: Task,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<bool, Errno> {
+    ) -> Result<Handover, Errno> {
         let jobs = self.jobs.as_ref().ok_or(Errno::IO)?;
-        let Some(mut buffer) = self.buffers.pop() else { return Ok(false) };
+        let Some(mut buffer) = self.buffers.pop() else { return Ok(Handover::Busy) };
         fill(&mut buffer);
         // As many places as buffers: it fails only when the helper has gone.
-        jobs.try_send(Job { op, file: file.clone(), task, buffer }).map(|()| true).map_err(|_| Errno::IO)
+        jobs.try_send(Job { op, file: file.clone(), task, buffer })
+            .map(|()| Handover::Taken)
+            .map_err(|_| Errno::IO)
     }
 
     /// Takes the next result; give it back with [`recycle`](Reader::recycle).
@@ -195,9 +211,9 @@ mod tests {
         let file = File::from(std::fs::File::open("/proc/self/exe").unwrap());
         let op = |index| EntryId::new(index, 1);
         for index in 0..4 {
-            assert_eq!(reader.read(op(index), &file, 1, 3), Ok(true));
+            assert_eq!(reader.read(op(index), &file, 1, 3), Ok(Handover::Taken));
         }
-        assert_eq!(reader.read(op(9), &file, 0, 3), Ok(false));
+        assert_eq!(reader.read(op(9), &file, 0, 3), Ok(Handover::Busy));
         let mut seen = Vec::new();
         while seen.len() < 4 {
             reader.bell.clear();
@@ -208,7 +224,7 @@ mod tests {
             }
         }
         assert_eq!(seen, [0, 1, 2, 3]);
-        assert_eq!(reader.read(op(5), &file, u64::MAX, 3), Ok(true));
+        assert_eq!(reader.read(op(5), &file, u64::MAX, 3), Ok(Handover::Taken));
         let done = loop {
             reader.bell.clear();
             // It may have rung once more than there was something new.

@@ -166,7 +166,7 @@ fn twenty_gib_for_two_hundred_clients_within_the_budget() {
             ranges.load(Ordering::Relaxed),
         );
         assert!(ranges.into_inner() > 0);
-        // Send buffers, handshakes and stashes have limits of their own; contents are what the
+        // Send buffers, handshakes and input have limits of their own; contents are what the
         // budget is for.
         assert!(peak < (MEMORY_MIB << 10) + idle, "{peak} KiB");
         eventually("files to be closed", || server.descriptors() < 200);

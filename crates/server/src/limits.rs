@@ -1,4 +1,4 @@
-//! Limits of what one shard gives to all of its peers together, and to each of them.
+//! Per-shard and per-connection limits, and the sizes of a ring's buffers that follow from them.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub struct Limits {
     pub files_open: usize,
     /// Bytes of input kept because they are not a whole record or request yet, or because an answer
     /// is still on its way. Unfinished requests of ordinary size may use an eighth more.
-    pub stash: usize,
+    pub input_max: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,
     /// Whether HTTP/2 is spoken in plain text with clients that begin so; over TLS the handshake
@@ -73,7 +73,7 @@ impl Default for Limits {
             rx_buffers: 512,
             tx_buffers: 512,
             files_open: 64,
-            stash: 32 << 20,
+            input_max: 32 << 20,
             http: sitar_http::h1::Limits::default(),
             http2: true,
             h2: sitar_http::h2::Limits::default(),
@@ -103,7 +103,7 @@ impl Limits {
             rx_buffers: made.rx_buffers,
             tx_buffers: made.tx_buffers,
             files_open: made.files_open,
-            stash: made.stash,
+            input_max: made.input_max,
             h2: made.h2,
             ..self
         }
@@ -111,14 +111,14 @@ impl Limits {
 
     /// Send buffers of which only answers that need little may take the last ones: handshakes,
     /// refusals, farewells. Bodies leave them alone, so that peers that do not read cannot shut
-    /// everybody out.
+    /// others out.
     pub(crate) fn reserve(&self) -> usize {
         self.ring().tx_count as usize / 8
     }
 
     /// Bytes of input kept for one connection. Receiving is stopped long before, but what the ring
     /// has already received then, at most all of its buffers, must find a place.
-    pub(crate) fn stash_each(&self) -> usize {
+    pub(crate) fn input_each_max(&self) -> usize {
         usize::from(self.rx_buffers) * RX_LEN as usize + PAUSE_AT + sitar_tls::RECORD_MAX
     }
 

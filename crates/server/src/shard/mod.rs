@@ -1,5 +1,5 @@
-//! One shard: a ring, its connections, and the loop that joins them. Shards share nothing but the
-//! site and the keys.
+//! One shard: a ring, its connections, and the loop that joins them. Shards share the snapshot that
+//! they serve from, and nothing else that the path of a request touches.
 
 pub(crate) mod context;
 pub(crate) mod handshakes;
@@ -101,7 +101,7 @@ impl<E: Engine> Shard<E> {
                     stopping: false,
                     offload: spec.offload,
                     ring,
-                    quota: InputQuota::new(limits.stash, limits.stash_each()),
+                    quota: InputQuota::new(limits.input_max, limits.input_each_max()),
                     h2: SharedBuffers::new(&limits.h2),
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
@@ -165,7 +165,10 @@ impl<E: Engine> Shard<E> {
         let stats = self.cx.shared.ring.stats();
         assert_eq!(stats.rx_leased, 0, "a receive slot was kept");
         assert!(self.connections.len() <= self.cx.shared.limits.connections as usize);
-        assert!(self.cx.shared.quota.used() <= self.cx.shared.limits.stash + self.cx.shared.limits.stash / 8);
+        assert!(
+            self.cx.shared.quota.used()
+                <= self.cx.shared.limits.input_max + self.cx.shared.limits.input_max / 8
+        );
         assert!(self.cx.shared.handshakes.flight.is_empty());
         assert!(self.cx.shared.handshakes.steps <= HANDSHAKE_STEPS, "handshakes without limit");
     }

@@ -69,7 +69,7 @@ pub fn small() -> Limits {
         connections: 16,
         rx_buffers: 16,
         tx_buffers: 16,
-        stash: 1 << 20,
+        input_max: 1 << 20,
         handshake: Duration::from_millis(600),
         head: Duration::from_millis(600),
         idle: Duration::from_millis(1500),

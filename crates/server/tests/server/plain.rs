@@ -227,7 +227,7 @@ fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<TcpStream> {
 /// Memory for input runs out while clients do not finish their requests: those who hold most of it
 /// are closed.
 fn unfinished_requests_cannot_take_all_memory(engine: Engine) {
-    let limits = Limits { connections: 64, stash: 128 << 10, head: Duration::from_secs(60), ..small() };
+    let limits = Limits { connections: 64, input_max: 128 << 10, head: Duration::from_secs(60), ..small() };
     let server = Server::plain(engine, limits);
     let mut held = Vec::new();
     for _ in 0..40 {

@@ -15,7 +15,7 @@ const ROOM_KEPT: usize = 20 << 10;
 /// Rooms kept.
 const KEPT: usize = 64;
 
-/// The shard's account of stashed bytes.
+/// One shard's account of the memory that its connections' input takes.
 pub(crate) struct InputQuota {
     kept: Vec<Vec<u8>>,
     used: usize,
@@ -99,7 +99,8 @@ impl InputQuota {
         Ok(())
     }
 
-    /// Books memory that is no buffer's, for as long as `charged` says.
+    /// Charges memory held outside an input buffer to the same quota. `charged` counts what its
+    /// owner has been charged.
     pub(crate) fn charge(&mut self, charged: &mut usize, more: usize) -> Result<(), Overfull> {
         if *charged + more > self.each || self.used + more > self.limit_for(more) {
             return Err(Overfull);
@@ -124,7 +125,7 @@ impl InputQuota {
         }
     }
 
-    /// Throws away what is stashed.
+    /// Throws away what is in the buffer, and gives its memory back.
     pub(crate) fn release(&mut self, buffer: &mut InputBuffer) {
         self.used -= buffer.charged;
         let mut old = std::mem::take(buffer);
@@ -193,11 +194,11 @@ mod tests {
         assert_eq!(quota.append(&mut a, &[0; 10_001]), Err(Overfull), "its own");
         assert_eq!(quota.excess(), None);
         quota.append(&mut b, &[0; 20_000]).unwrap();
-        assert_eq!(quota.append(&mut c, &[0; 9000]), Err(Overfull), "everybody's");
+        assert_eq!(quota.append(&mut c, &[0; 9000]), Err(Overfull), "all of the shard's");
         quota.append(&mut c, &[0; 8000]).unwrap();
         assert_eq!(quota.excess(), Some(20480 + 20480 + 8192 - 37_500));
         let mut late = InputBuffer::default();
-        assert_eq!(quota.append(&mut late, &[0; 5000]), Err(Overfull), "everybody's");
+        assert_eq!(quota.append(&mut late, &[0; 5000]), Err(Overfull), "all of the shard's");
         quota.append(&mut late, &[0; 4000]).unwrap();
         let mut later = InputBuffer::default();
         assert_eq!(

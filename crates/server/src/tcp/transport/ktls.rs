@@ -221,7 +221,7 @@ impl Transport {
 
 impl KtlsStep {
     /// Returns how long the kernel may take.
-    pub(super) fn patience(self, limits: &Limits) -> Duration {
+    pub(super) fn time_limit(self, limits: &Limits) -> Duration {
         match self {
             KtlsStep::Acks => ACKS_STEP,
             KtlsStep::Attach | KtlsStep::Key | KtlsStep::NextKey => limits.send,

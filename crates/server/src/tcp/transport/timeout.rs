@@ -34,7 +34,7 @@ impl Transport {
                 (Wait(Timeout::Handshake, 0), Duration::ZERO)
             }
             (Waiting::Buffer, _) => (Wait(Timeout::Buffer, waits), limits.send),
-            (Waiting::Kernel(step), _) => (Wait(Timeout::Send, waits), step.patience(limits)),
+            (Waiting::Kernel(step), _) => (Wait(Timeout::Send, waits), step.time_limit(limits)),
             (
                 Waiting::Input
                 | Waiting::Sending { .. }

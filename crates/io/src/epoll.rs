@@ -77,7 +77,7 @@ pub struct Epoll {
     answers: VecDeque<(EntryId, Answer)>,
     reader: Reader,
     waker: Option<Waker>,
-    /// The kernel has reported the waker, and the ring has not been told yet.
+    /// The kernel has reported the waker, and no completion says so yet.
     woken: bool,
     wake: Option<EntryId>,
     completions: VecDeque<Completion>,

@@ -57,7 +57,7 @@ pub enum Event {
     RecvEnded {
         /// The connection's or the datagram socket's key.
         key: Key,
-        /// Why.
+        /// The reason, which decides whether to subscribe again.
         end: RecvEnd,
     },
     /// A send ended.

@@ -248,7 +248,7 @@ impl World {
         self.0.state.borrow_mut().lose = true;
     }
 
-    /// Returns whether the lie has been told.
+    /// Returns whether the kernel has lied.
     #[must_use]
     pub fn has_lied(&self) -> bool {
         self.0.state.borrow().lied

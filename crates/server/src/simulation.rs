@@ -125,8 +125,8 @@ fn every_seed_ends_well() {
     assert!(swapped > seeds, "so few answers from other sites prove nothing: {swapped}");
 }
 
-/// No stall: without faults everybody gets every answer, however slowly they read and however they
-/// cut their bytes.
+/// No stall: without faults every peer gets every answer, however slowly it reads and however it
+/// cuts its bytes.
 #[test]
 fn without_faults_everything_is_answered() {
     let sum = run_all(seeds() / 10, Weather::Calm);

@@ -97,12 +97,12 @@ pub(super) enum Phase {
     /// Waiting for the client's first SETTINGS.
     Settings,
     Open,
-    /// The client has been told to open no more streams. Those that it opened before it heard of it
-    /// are still answered (§6.8), until it has acknowledged our PING, or until this time.
+    /// GOAWAY has asked the client to open no more streams. Those that it opened before GOAWAY
+    /// arrived are still answered (§6.8), until it has acknowledged our PING, or until this time.
     Draining {
         until: Instant,
     },
-    /// The client has been told the last stream that is answered.
+    /// The final GOAWAY has named the last stream that is answered.
     Drained,
     /// Nothing is read any more; only GOAWAY is still sent.
     Failed(ConnectionError),
@@ -307,8 +307,8 @@ impl<T> Connection<T> {
         self.streams.clear(&mut shared.lists);
     }
 
-    /// Returns whether the client has been told the last stream that is answered, and has had the
-    /// time to hear of it.
+    /// Returns whether the final GOAWAY, which names the last stream that is answered, has been
+    /// queued. No request is taken any more.
     #[must_use]
     pub fn has_sent_final_goaway(&self) -> bool {
         matches!(self.phase, Phase::Drained)

@@ -56,13 +56,14 @@ fn say(text: Option<String>) {
 struct Teller {
     limit: Duration,
     is_terminal: bool,
-    /// When, in whole seconds that are left, and of how many connections the last line was.
-    told: Option<(Duration, u64, usize)>,
+    /// The last line: when it was written, the whole seconds that were left, and the answers that
+    /// were under way.
+    last_line: Option<(Duration, u64, usize)>,
 }
 
 impl Teller {
     fn new(limit: Duration, is_terminal: bool) -> Teller {
-        Teller { limit, is_terminal, told: None }
+        Teller { limit, is_terminal, last_line: None }
     }
 
     /// Returns what to write when the stop has lasted for `elapsed` and this many answers are under
@@ -72,7 +73,7 @@ impl Teller {
             return None;
         }
         let left = (self.limit - elapsed).as_secs_f64().ceil() as u64;
-        let due = match self.told {
+        let due = match self.last_line {
             None => true,
             Some((_, before, count)) if self.is_terminal => before != left || count != answering,
             Some((at, ..)) => elapsed - at >= PAUSE,
@@ -80,8 +81,8 @@ impl Teller {
         if !due {
             return None;
         }
-        let first = self.told.is_none();
-        self.told = Some((elapsed, left, answering));
+        let first = self.last_line.is_none();
+        self.last_line = Some((elapsed, left, answering));
         let answers = connections(answering);
         let what = format!("sitar: stopping when {answers}, after {left} s at the latest");
         let hint = if first || self.is_terminal { " (another signal does not wait)" } else { "" };
@@ -90,7 +91,7 @@ impl Teller {
 
     /// Returns what to write when it is over.
     fn end(&mut self, elapsed: Duration, answering: usize) -> Option<String> {
-        let line_end = if self.is_terminal && self.told.is_some() { "\n" } else { "" };
+        let line_end = if self.is_terminal && self.last_line.is_some() { "\n" } else { "" };
         let cut = match answering {
             0 => String::new(),
             1 => format!("sitar: 1 answer was cut off after {} s\n", elapsed.as_secs()),

@@ -59,7 +59,7 @@ pub enum Body<'r> {
     },
 }
 
-/// Several parts, of what.
+/// The body of an answer of several parts: where its bytes are, and which of them are sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Multipart<'r> {
     /// Of bytes that are part of the program.

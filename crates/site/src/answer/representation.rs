@@ -342,9 +342,9 @@ impl Representation {
         self.part(Status::PARTIAL_CONTENT, first..last + 1, more, head)
     }
 
-    /// Several parts (RFC 9110 §15.3.7.2); or only the first, which a client has to expect
-    /// (§15.3.7): of a file that is not in memory, of an encoded one (its encoding is not that of
-    /// the parts' frame), and where a rule has the type.
+    /// Several parts, or only the first, which a client has to expect (RFC 9110 §15.3.7,
+    /// §15.3.7.2). Only the first part is sent of a file that is not in memory, of an encoded one,
+    /// because its encoding is not that of the parts' frame, and where a rule has the type.
     fn parts<'r>(
         &'r self,
         parts: RangeParts,
@@ -464,8 +464,10 @@ impl Representation {
     }
 }
 
-/// Archives made to be reproducible carry a date that says nothing: the epoch (Docker), a second
-/// later (Nix), the first day of 1980 in any time zone (zip's zero), 1 February 1980 (Gradle).
+/// Returns whether a modification time says anything.
+///
+/// Archives made to be reproducible carry a date that does not. Docker writes the epoch, Nix a
+/// second later, zip the first day of 1980 in any time zone as its zero, Gradle 1 February 1980.
 /// Nothing before 2 January 1980 is a web page. A year of five digits has no HTTP date.
 fn is_meaningful(time: u64) -> bool {
     const SECOND_OF_JANUARY_1980: u64 = 315_619_200;

@@ -1,8 +1,14 @@
 //! The meaning of a request: the site's files, its rules, and the answer where there is nothing.
 //!
-//! In this order: a rule of `_redirects` (where there is a page at the path, only one with `!`),
-//! the file, the page of a clean address (`/x` for `x.html`), the slash that a folder's address
-//! lacks or a page's has too many, the nearest `404.html`, a line of text.
+//! The first of these that applies, in this order:
+//!
+//! 1. a rule of `_redirects`; where there is a page at the path, only one with `!`;
+//! 2. the file;
+//! 3. the page of a clean address (`/x` for `x.html`);
+//! 4. a redirect that adds the slash that a folder's address lacks, or takes away the one that a
+//!    page's address has too many;
+//! 5. the nearest `404.html`;
+//! 6. a line of text.
 
 use crate::answer::reply::{Reply, Scratch};
 use crate::open::index::{Choice, Directory, FileId, Slot};

@@ -2,8 +2,8 @@
 //! and a key becomes a path again in `Location`.
 //!
 //! A **key** is a path below the root without slashes at its ends: `b""` is the root,
-//! `b"css/x.css"` a file. The rules, in this order, once (RFC 3986 §6.2.2, and no second decoding
-//! ever):
+//! `b"css/x.css"` a file. The rules are those of RFC 3986 §6.2.2. They are applied in this order
+//! and once, so nothing is decoded a second time:
 //!
 //! 1. percent escapes are decoded; a malformed one or `%00` is a [`PathFault::Malformed`] (400). An
 //!    escaped slash (`%2F`) separates nothing and becomes an [`ESCAPED_SLASH`]: no file has such a

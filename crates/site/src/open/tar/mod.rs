@@ -1,11 +1,11 @@
 //! Tar archives as an untrusted list of positions: every header is read, no body is.
 //!
-//! Understood: v7, ustar (POSIX.1-1988), GNU long names, links and base-256 numbers, pax extended
-//! headers (POSIX.1-2001 "pax Interchange Format"), local and global, sparse files as GNU tar and
-//! bsdtar write them ([`sparse`]). Refused with a reason: compressed, cut-short and multi-volume
-//! archives, sparse files of star, and anything whose checksum is wrong. Names come out as they
-//! were written; what they mean is for [`crate::open::path::normalize`] and
-//! [`crate::open::tree::Tree`].
+//! Understood are v7 and ustar (POSIX.1-1988), and GNU's long names, links and base-256 numbers. So
+//! are pax extended headers, local and global (POSIX.1-2001 "pax Interchange Format"), and sparse
+//! files as GNU tar and bsdtar write them ([`sparse`]). Refused with a reason are compressed,
+//! cut-short and multi-volume archives, sparse files of star, and anything whose checksum is wrong.
+//! Names come out as they were written; [`crate::open::path::normalize`] and
+//! [`crate::open::tree::Tree`] give them their meaning.
 //!
 //! Where real readers differ, the stricter reading wins, because a silent difference would be a
 //! site that shows other files than `tar -t` lists: an archive without its end marker counts as cut

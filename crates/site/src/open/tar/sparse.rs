@@ -1,9 +1,10 @@
 //! Sparse members: a map of the parts that are stored, and holes between them that are zeros.
 //!
-//! Four ways to write the map are in use (GNU tar's manual, "Storing Sparse Files"): in the header
-//! and blocks behind it (old GNU, type `S`), in pax records (0.0 and 0.1), and as text in front of
-//! the data (1.0, which bsdtar writes unasked). All of them come to the same [`Map`]. The parts lie
-//! one behind the other in the archive, in the order of the file.
+//! Four ways to write the map are in use (GNU tar's manual, "Storing Sparse Files"). Old GNU (type
+//! `S`) has it in the header and blocks behind it. Versions 0.0 and 0.1 have it in pax records.
+//! Version 1.0, which bsdtar writes unasked, has it as text in front of the data. All of them come
+//! to the same [`Map`]. The parts lie one behind the other in the archive, in the order of the
+//! file.
 
 use crate::open::place::Place;
 use std::io;

@@ -248,11 +248,13 @@ fn words(file: &SourceFile) -> Vec<Breach> {
 /// cannot be wrapped.
 fn columns(file: &SourceFile) -> Vec<Breach> {
     let Some(text) = &file.text else { return Vec::new() };
-    let (is_rust, is_prose) = (file.path.ends_with(".rs"), file.path.ends_with(".md"));
+    let is_of = |extension| file.path.ends_with(extension);
+    let (is_rust, is_toml, is_prose) = (is_of(".rs"), is_of(".toml"), is_of(".md"));
     let mut breaches = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let start = line.trim_start();
-        let counts = is_rust && start.starts_with("//") || is_prose && !start.starts_with('|');
+        let is_comment = is_rust && start.starts_with("//") || is_toml && start.starts_with('#');
+        let counts = is_comment || is_prose && !start.starts_with('|');
         if counts && !line.contains("://") && line.chars().count() > COLUMNS_MAX {
             let what = format!("{} columns; at most {COLUMNS_MAX}", line.chars().count());
             breaches.push(breach(&file.path, number + 1, what));

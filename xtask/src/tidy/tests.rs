@@ -178,6 +178,8 @@ fn long_lines_of_comments_and_prose_are_found() {
     assert_eq!(said(columns(&file("a.rs", &rust))), ["a.rs:2: 108 columns; at most 100"]);
     let prose = format!("| {long} |\n{long}\n");
     assert_eq!(said(columns(&file("a.md", &prose))), ["a.md:2: 101 columns; at most 100"]);
+    let toml = format!("a = \"{long}\"\n  # {long}\n# https://{long}\n");
+    assert_eq!(said(columns(&file("a.toml", &toml))), ["a.toml:2: 105 columns; at most 100"]);
     assert_eq!(said(columns(&file("a.html", &prose))), [""; 0]);
 }
 

@@ -27,7 +27,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "what takes too long for ci or needs other people's programs, with a summary: before a release",
         full::run,
     ),
-    ("tidy", "the floor plan and the house rules: dependencies, unsafe, file length, paths", tidy::run),
+    (
+        "tidy",
+        "the floor plan and the house rules: dependencies, lints, file lengths, columns, paths",
+        tidy::run,
+    ),
     (
         "setup",
         "install the packages that only tests need (Debian and Ubuntu; --bench adds the servers to compare with)",

@@ -7,6 +7,10 @@
 //! one with an initial RAM disk made here: busybox, the programs with their libraries, and a
 //! script. Output and exit code come back over virtio ports. No KVM is needed; times mean nothing
 //! in there, counts and verdicts do.
+//!
+//! virtme-ng does the same for kernels that are built or installed on the host. It is not used,
+//! because it has to be installed itself, with Python, and its guest's root is the host's file
+//! system: this one holds only what was put into it.
 
 mod bench;
 mod cpio;

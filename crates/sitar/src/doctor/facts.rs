@@ -12,7 +12,7 @@ use sitar_io::{Config, Queues, Ring, TlsCipher};
 
 use crate::engine::rings::{self, Memory, NoRing};
 use crate::engine::{self, Cores};
-use crate::serve::descriptors::{self, Needs, Outcome};
+use crate::serve::descriptors::{self, DescriptorsFit, Needs};
 use crate::settings::{EngineChoice, PORT_HTTP, PORT_HTTPS};
 use crate::{listen, serve};
 
@@ -26,10 +26,10 @@ pub(super) struct Facts {
     /// This process runs under a seccomp filter.
     pub(super) seccomp: bool,
     pub(super) uring: Uring,
-    pub(super) tls: Tls,
+    pub(super) tls: TlsFacts,
     /// Whether openat2(2) opens a directory.
     pub(super) openat2: Result<(), Errno>,
-    pub(super) files: Files,
+    pub(super) files: FileLimit,
     pub(super) memlock: Memlock,
     /// Cores that this process may keep busy.
     pub(super) cores: usize,
@@ -51,7 +51,7 @@ pub(super) struct Memlock {
     /// Bytes of the rings that would be made.
     pub(super) planned: u64,
     /// The outcome of a start with that limit.
-    pub(super) outcome: rings::Outcome,
+    pub(super) outcome: rings::RingsFit,
 }
 
 impl Memlock {
@@ -84,15 +84,15 @@ pub(super) struct Uring {
 
 /// Kernel TLS.
 #[derive(Debug)]
-pub(super) struct Tls {
-    pub(super) attached: Result<KernelTls, Refusal>,
+pub(super) struct TlsFacts {
+    pub(super) attached: Result<KernelTls, TlsRefusal>,
     /// The state of its module.
     pub(super) module: Module,
 }
 
 /// The reason that kernel TLS could not be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum TlsRefusal {
     /// The kernel said so.
     Kernel(Errno),
     /// There was no connection to attach it to.
@@ -112,7 +112,7 @@ pub(super) enum Module {
 
 /// Open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Files {
+pub(super) struct FileLimit {
     /// The limit that this process may raise its own to; `None`: no limit.
     pub(super) hard: Option<u64>,
     /// The number that `sitar serve` would need.
@@ -120,7 +120,7 @@ pub(super) struct Files {
     /// Connections of one shard that this is for.
     pub(super) connections: u32,
     /// The outcome of a start with that limit.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: DescriptorsFit,
 }
 
 /// A port that sitar may want.
@@ -160,10 +160,10 @@ pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>
             }),
             options: Ring::uring_with(&SMALL, Queues::within(&SMALL, 0)).ok().map(|ring| ring.has_set_opt()),
         },
-        tls: Tls {
+        tls: TlsFacts {
             attached: probe::kernel_tls().map_err(|why| match why {
-                TlsUnavailable::Refused(errno) => Refusal::Kernel(errno),
-                TlsUnavailable::NoConnection(_) => Refusal::NoLoopback,
+                TlsUnavailable::Refused(errno) => TlsRefusal::Kernel(errno),
+                TlsUnavailable::NoConnection(_) => TlsRefusal::NoLoopback,
             }),
             module: module(&kernel),
         },
@@ -226,12 +226,12 @@ fn module_in(loadable: &str, builtin: &str) -> Module {
     if loadable.lines().chain(builtin.lines()).any(is_tls) { Module::Installed } else { Module::Absent }
 }
 
-fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> Files {
+fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> FileLimit {
     let limits = descriptors::wanted(connections, shards);
     // Without --listen there are two addresses.
     let needs = Needs { shards: shards.get(), addresses: 2, shared: epoll };
     let hard = getrlimit(Resource::Nofile).maximum;
-    Files {
+    FileLimit {
         hard,
         wanted: needs.wanted(&limits),
         connections: limits.connections,

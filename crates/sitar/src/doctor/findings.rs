@@ -2,10 +2,10 @@
 
 use sitar_io::Unavailable;
 
-use super::facts::{Facts, Memlock, Module, Port, Refusal, names};
+use super::facts::{Facts, Memlock, Module, Port, TlsRefusal, names};
 use super::{Finding, Problem, Remedy, Verdict};
 use crate::engine::rings::{self, kib};
-use crate::serve::descriptors::Outcome;
+use crate::serve::descriptors::DescriptorsFit;
 
 mod tls;
 
@@ -175,15 +175,15 @@ fn open_files(facts: &Facts) -> Finding {
     let files = facts.files;
     let limit = files.hard.map_or_else(|| "no limit".to_owned(), |hard| format!("up to {hard}"));
     let cost = match files.outcome {
-        Outcome::Whole => return fine(id, format!("{limit}; {} wanted", files.wanted)),
-        Outcome::FewerFiles { .. } => "sitar serve keeps fewer large files open".to_owned(),
-        Outcome::FewerConnections { connections, .. } => {
+        DescriptorsFit::Whole => return fine(id, format!("{limit}; {} wanted", files.wanted)),
+        DescriptorsFit::FewerFiles { .. } => "sitar serve keeps fewer large files open".to_owned(),
+        DescriptorsFit::FewerConnections { connections, .. } => {
             format!("sitar serve takes {connections} connections in each shard")
         }
-        Outcome::TooManyConnections { fit } => {
+        DescriptorsFit::TooManyConnections { fit } => {
             format!("sitar serve does not start: at most {fit} connections fit in each shard")
         }
-        Outcome::TooLow { least } => format!("sitar serve does not start: it needs {least}"),
+        DescriptorsFit::TooLow { least } => format!("sitar serve does not start: it needs {least}"),
     };
     let missing = format!("room for {} connections in each shard", files.connections);
     let hard = files.hard.unwrap_or(u64::MAX);
@@ -224,11 +224,11 @@ fn locked_memory(facts: &Facts) -> Finding {
     let found = format!("up to {}; {rings} {take} {}", kib(limit), kib(planned));
     let missing = format!("{} of them, and as much again for a restart", kib(full));
     let cost = match outcome {
-        rings::Outcome::Whole => return fine(id, found),
-        rings::Outcome::Smaller => {
+        rings::RingsFit::Whole => return fine(id, found),
+        rings::RingsFit::Smaller => {
             "the rings are smaller: more system calls where many connections are busy at a time"
         }
-        rings::Outcome::TooLow => EPOLL,
+        rings::RingsFit::TooLow => EPOLL,
     };
     let verdict = Verdict::Degraded(problem(missing, cost, raise_memlock()));
     Finding { id, found, verdict }

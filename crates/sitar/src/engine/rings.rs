@@ -32,7 +32,7 @@ pub struct Memory {
 
 /// The outcome for a start's rings. `sitar serve` acts on it, and `sitar doctor` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RingsFit {
     /// They are as large as they would be without a limit.
     Whole,
     /// They are smaller, so that they fit.
@@ -81,19 +81,19 @@ impl Memory {
 
     /// Returns the outcome of a start that makes rings with this configuration and finds no others.
     #[must_use]
-    pub fn outcome(&self, config: &Config) -> Outcome {
+    pub fn outcome(&self, config: &Config) -> RingsFit {
         match self.limit {
-            Some(limit) if limit < self.least(config) => Outcome::TooLow,
+            Some(limit) if limit < self.least(config) => RingsFit::TooLow,
             Some(_) if self.queues(config).locked(config) < Queues::new(config).locked(config) => {
-                Outcome::Smaller
+                RingsFit::Smaller
             }
-            _ => Outcome::Whole,
+            _ => RingsFit::Whole,
         }
     }
 
     /// Whether waiting can help: alone, the rings would fit.
     fn is_enough(&self, config: &Config) -> bool {
-        self.outcome(config) != Outcome::TooLow
+        self.outcome(config) != RingsFit::TooLow
     }
 
     /// Makes a ring, and tries again for a moment while there is no memory for it.

@@ -39,7 +39,7 @@ pub(crate) struct Needs {
 
 /// The outcome of a start. `sitar serve` acts on it, and `sitar doctor` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum DescriptorsFit {
     /// It gets all that it wants.
     Whole,
     /// It keeps fewer large files open.
@@ -83,16 +83,18 @@ impl Needs {
 
     /// Returns the outcome of a start with these limits where `allowed` descriptors may be open.
     /// `is_explicit`: the operator named the number of connections, so none is left out in silence.
-    pub(crate) fn outcome(self, limits: &Limits, is_explicit: bool, allowed: u64) -> Outcome {
+    pub(crate) fn outcome(self, limits: &Limits, is_explicit: bool, allowed: u64) -> DescriptorsFit {
         match self.fit(limits, allowed) {
-            Fit::All => Outcome::Whole,
-            Fit::Nothing { least } => Outcome::TooLow { least },
+            Fit::All => DescriptorsFit::Whole,
+            Fit::Nothing { least } => DescriptorsFit::TooLow { least },
             Fit::Less { connections, closing, files_open } if limits.connections <= connections => {
-                Outcome::FewerFiles { closing, files_open }
+                DescriptorsFit::FewerFiles { closing, files_open }
             }
-            Fit::Less { connections, .. } if is_explicit => Outcome::TooManyConnections { fit: connections },
+            Fit::Less { connections, .. } if is_explicit => {
+                DescriptorsFit::TooManyConnections { fit: connections }
+            }
             Fit::Less { connections, closing, files_open } => {
-                Outcome::FewerConnections { connections, closing, files_open }
+                DescriptorsFit::FewerConnections { connections, closing, files_open }
             }
         }
     }
@@ -160,16 +162,16 @@ pub(crate) fn apply(
     allowed: u64,
 ) -> Result<Option<String>, Error> {
     let connections = match needs.outcome(limits, explicit.is_some(), allowed) {
-        Outcome::Whole => return Ok(None),
-        Outcome::FewerFiles { closing, files_open } => {
+        DescriptorsFit::Whole => return Ok(None),
+        DescriptorsFit::FewerFiles { closing, files_open } => {
             (limits.closing, limits.files_open) = (closing, files_open);
             return Ok(None);
         }
-        Outcome::FewerConnections { connections, closing, files_open } => {
+        DescriptorsFit::FewerConnections { connections, closing, files_open } => {
             (limits.closing, limits.files_open) = (closing, files_open);
             connections
         }
-        Outcome::TooManyConnections { fit } => {
+        DescriptorsFit::TooManyConnections { fit } => {
             let all = u64::from(fit) * u64::from(needs.shards);
             let explicit = explicit.map_or(0, NonZeroU32::get);
             return Err(Error::new(format!(
@@ -178,7 +180,7 @@ pub(crate) fn apply(
             .cause(format!("at most {all} fit, {fit} in each shard"))
             .hint(format!("{RAISE}, or lower --connections")));
         }
-        Outcome::TooLow { least } => {
+        DescriptorsFit::TooLow { least } => {
             return Err(Error::new(format!(
                 "the limit on open files is {allowed}, and {} at least {least}",
                 shards_need(needs.shards)

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::Settings;
 use super::definitions::{Kind, SETTINGS, Setting};
-use super::merge::{Given, Origin, merge};
+use super::merge::{Given, ValueOrigin, merge};
 
 /// The argument that has no flag.
 const PATH: &str = "path";
@@ -74,8 +74,8 @@ fn checked(setting: &'static Setting) -> impl TypedValueParser<Value = String> {
 
 fn given(setting: &Setting, matches: &ArgMatches) -> Option<Given> {
     let origin = match matches.value_source(setting.name)? {
-        ValueSource::CommandLine => Origin::Flag,
-        ValueSource::EnvVariable => Origin::Variable,
+        ValueSource::CommandLine => ValueOrigin::Flag,
+        ValueSource::EnvVariable => ValueOrigin::Variable,
         _ => return None,
     };
     let values = matches.get_raw(setting.name)?.map(ToOwned::to_owned).collect();

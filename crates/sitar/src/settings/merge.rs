@@ -12,7 +12,7 @@ use crate::settings::EngineChoice;
 /// The source of a value. The last one in this order wins; a file will stand in front of
 /// `Variable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Its definition.
     Default,
     /// A variable of the environment.
@@ -27,7 +27,7 @@ pub struct Given {
     /// The name of the setting.
     pub name: &'static str,
     /// The source.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// The values, as they were written.
     pub values: Vec<OsString>,
 }
@@ -38,7 +38,7 @@ pub struct Merged {
     /// The settings in force.
     pub settings: Settings,
     /// The origins, in the order of the definitions.
-    origins: Vec<Origin>,
+    origins: Vec<ValueOrigin>,
 }
 
 /// The reason that settings are refused: a sentence that names them as the operator wrote them.
@@ -60,10 +60,10 @@ pub fn merge(given: &[Given]) -> Result<Merged, Refused> {
     for setting in SETTINGS {
         let all = given.iter().filter(|given| given.name == setting.name);
         let best = all.max_by_key(|given| given.origin);
-        let origin = best.map_or(Origin::Default, |given| given.origin);
+        let origin = best.map_or(ValueOrigin::Default, |given| given.origin);
         let default = setting.default.map(OsString::from);
         let values = best.map_or_else(|| default.into_iter().collect(), |given| given.values.clone());
-        let values = if let (Kind::Files, Origin::Variable) = (setting.kind, origin) {
+        let values = if let (Kind::Files, ValueOrigin::Variable) = (setting.kind, origin) {
             split(&values).ok_or_else(|| {
                 Refused(format!("{} has a comma without a file beside it", setting.variable))
             })?
@@ -94,19 +94,19 @@ pub(crate) fn split_list(list: &OsStr) -> Option<Vec<OsString>> {
 }
 
 /// Returns a setting's name as the operator writes it in that source.
-fn written(setting: &Setting, origin: Origin) -> String {
+fn written(setting: &Setting, origin: ValueOrigin) -> String {
     match origin {
-        Origin::Variable => setting.variable.to_owned(),
-        Origin::Default | Origin::Flag => format!("--{}", setting.name),
+        ValueOrigin::Variable => setting.variable.to_owned(),
+        ValueOrigin::Default | ValueOrigin::Flag => format!("--{}", setting.name),
     }
 }
 
 impl Merged {
     /// Returns the source of a setting.
     #[must_use]
-    pub fn origin(&self, name: &str) -> Origin {
+    pub fn origin(&self, name: &str) -> ValueOrigin {
         let place = SETTINGS.iter().position(|setting| setting.name == name);
-        place.and_then(|place| self.origins.get(place).copied()).unwrap_or(Origin::Default)
+        place.and_then(|place| self.origins.get(place).copied()).unwrap_or(ValueOrigin::Default)
     }
 
     /// Returns a setting's name as the operator wrote it.

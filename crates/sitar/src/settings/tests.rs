@@ -1,10 +1,10 @@
 use std::ffi::OsString;
 
 use super::definitions::{Kind, SETTINGS, Setting};
-use super::merge::{Given, Origin, merge};
+use super::merge::{Given, ValueOrigin, merge};
 use super::*;
 
-fn given(setting: &Setting, origin: Origin, value: &str) -> Given {
+fn given(setting: &Setting, origin: ValueOrigin, value: &str) -> Given {
     Given { name: setting.name, origin, values: vec![OsString::from(value)] }
 }
 
@@ -34,7 +34,8 @@ fn each_definition_is_whole_and_unlike_the_others() {
         }
         // What is between these two is the only difference.
         let before = format!("{:?}", merge(&[]).unwrap().settings);
-        let after = format!("{:?}", merge(&[given(setting, Origin::Flag, other(setting))]).unwrap().settings);
+        let after =
+            format!("{:?}", merge(&[given(setting, ValueOrigin::Flag, other(setting))]).unwrap().settings);
         let field = |name: &str| format!(" {}: ", name.replace('-', "_"));
         let next = SETTINGS.get(place + 1).map_or("default_port", |next| next.name);
         let parts = |text: &str| {
@@ -69,9 +70,9 @@ fn each_is_on_the_handbooks_page_of_options() {
 fn each_default_is_what_it_is_written_as() {
     let defaults = merge(&[]).unwrap();
     for setting in SETTINGS {
-        assert_eq!(defaults.origin(setting.name), Origin::Default);
+        assert_eq!(defaults.origin(setting.name), ValueOrigin::Default);
         let Some(default) = setting.default else { continue };
-        for origin in [Origin::Variable, Origin::Flag] {
+        for origin in [ValueOrigin::Variable, ValueOrigin::Flag] {
             let written = merge(&[given(setting, origin, default)]).unwrap();
             assert_eq!(written.settings, defaults.settings, "{}", setting.name);
             assert_eq!(written.origin(setting.name), origin);
@@ -203,15 +204,17 @@ fn each_refuses_a_bad_value_by_its_name() {
             // Every text is one of these.
             Kind::Switch | Kind::Any => continue,
             Kind::Files => {
-                let refused = merge(&[given(setting, Origin::Variable, "a,,b")]).unwrap_err().to_string();
+                let refused =
+                    merge(&[given(setting, ValueOrigin::Variable, "a,,b")]).unwrap_err().to_string();
                 assert_eq!(refused, format!("{} has a comma without a file beside it", setting.variable));
                 continue;
             }
             Kind::Word(_) | Kind::Text | Kind::List => "nonsense!",
         };
-        for (origin, name) in
-            [(Origin::Flag, format!("--{}", setting.name)), (Origin::Variable, setting.variable.to_owned())]
-        {
+        for (origin, name) in [
+            (ValueOrigin::Flag, format!("--{}", setting.name)),
+            (ValueOrigin::Variable, setting.variable.to_owned()),
+        ] {
             let refused = merge(&[given(setting, origin, bad)]).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("invalid value '{bad}' for '{name}': ")), "{refused}");
         }
@@ -222,15 +225,15 @@ fn each_refuses_a_bad_value_by_its_name() {
 fn a_flag_wins_over_a_variable_and_that_over_the_default() {
     for setting in SETTINGS {
         let (bad, good) = ("nonsense!", other(setting));
-        let flag = given(setting, Origin::Flag, good);
+        let flag = given(setting, ValueOrigin::Flag, good);
         // What loses is not even read.
         for all in [
-            vec![given(setting, Origin::Variable, bad), flag.clone()],
-            vec![flag.clone(), given(setting, Origin::Variable, bad)],
+            vec![given(setting, ValueOrigin::Variable, bad), flag.clone()],
+            vec![flag.clone(), given(setting, ValueOrigin::Variable, bad)],
         ] {
             let merged = merge(&all).unwrap();
             assert_eq!(merged.settings, merge(std::slice::from_ref(&flag)).unwrap().settings);
-            assert_eq!(merged.origin(setting.name), Origin::Flag, "{}", setting.name);
+            assert_eq!(merged.origin(setting.name), ValueOrigin::Flag, "{}", setting.name);
         }
     }
 }
@@ -241,14 +244,20 @@ fn rules_name_settings_as_they_were_written() {
     let refused = |all: &[Given]| merge(all).unwrap().check().unwrap_err().to_string();
     assert_eq!(
         refused(&[
-            given(find("poll"), Origin::Variable, "2s"),
-            given(find("no-watch"), Origin::Flag, "true")
+            given(find("poll"), ValueOrigin::Variable, "2s"),
+            given(find("no-watch"), ValueOrigin::Flag, "true")
         ]),
         "SITAR_POLL cannot be used with --no-watch"
     );
     assert_eq!(
-        refused(&[given(find("tls"), Origin::Flag, "off"), given(find("min-tls"), Origin::Variable, "1.3")]),
+        refused(&[
+            given(find("tls"), ValueOrigin::Flag, "off"),
+            given(find("min-tls"), ValueOrigin::Variable, "1.3")
+        ]),
         "--tls off cannot be used with SITAR_MIN_TLS"
     );
-    assert_eq!(refused(&[given(find("spin"), Origin::Variable, "1ms")]), "SITAR_SPIN needs --engine sqpoll");
+    assert_eq!(
+        refused(&[given(find("spin"), ValueOrigin::Variable, "1ms")]),
+        "SITAR_SPIN needs --engine sqpoll"
+    );
 }

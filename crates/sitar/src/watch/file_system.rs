@@ -10,14 +10,14 @@ pub(crate) enum Events {
     /// Every change is made by this kernel.
     All,
     /// There may be changes without events: a file system of layers, or one that is not known here.
-    Perhaps(Kind),
+    Perhaps(FileSystem),
     /// Others change it too: a share of a network, or of a virtual machine's host.
-    Own(Kind),
+    Own(FileSystem),
 }
 
 /// A kind of file system, by its magic number (statfs(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Kind(u32);
+pub(crate) struct FileSystem(u32);
 
 impl Events {
     /// Looks at the file system that a file lies in.
@@ -31,14 +31,14 @@ impl Events {
         if LOCAL.contains(&magic) {
             Events::All
         } else if SHARED.iter().any(|(shared, _)| *shared == magic) {
-            Events::Own(Kind(magic))
+            Events::Own(FileSystem(magic))
         } else {
-            Events::Perhaps(Kind(magic))
+            Events::Perhaps(FileSystem(magic))
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileSystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match SHARED.iter().chain(&LAYERED).find(|(magic, _)| *magic == self.0) {
             Some((_, name)) => f.write_str(name),
@@ -128,7 +128,10 @@ mod tests {
             assert_eq!(said(magic), expected);
         }
         let proc = std::fs::File::open("/proc/version").unwrap();
-        assert_eq!(Events::of(proc.as_fd()), Events::Perhaps(Kind(0x9fa0)));
-        assert!(Events::All < Events::Perhaps(Kind(7)) && Events::Perhaps(Kind(7)) < Events::Own(Kind(1)));
+        assert_eq!(Events::of(proc.as_fd()), Events::Perhaps(FileSystem(0x9fa0)));
+        assert!(
+            Events::All < Events::Perhaps(FileSystem(7))
+                && Events::Perhaps(FileSystem(7)) < Events::Own(FileSystem(1))
+        );
     }
 }

@@ -54,7 +54,7 @@ const BATCHES_MAX: usize = 16;
 
 /// The reason that the kernel does not report changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum WatchRefusal {
     /// This user has as many watches as allowed.
     Watches,
     /// This user has as many inotify instances as allowed.
@@ -63,17 +63,17 @@ pub(crate) enum Refusal {
     Other(Errno),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for WatchRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Watches => f.write_str(
+            WatchRefusal::Watches => f.write_str(
                 "this user has used up inotify's watches (one for each folder); to raise that: \
                  sysctl fs.inotify.max_user_watches=1048576",
             ),
-            Refusal::Instances => f.write_str(
+            WatchRefusal::Instances => f.write_str(
                 "this user has used up inotify's instances; to raise that: sysctl fs.inotify.max_user_instances=1024",
             ),
-            Refusal::Other(errno) => {
+            WatchRefusal::Other(errno) => {
                 write!(f, "inotify cannot be used here ({})", io::Error::from(*errno))
             }
         }
@@ -114,11 +114,11 @@ struct Role {
 }
 
 impl Notify {
-    pub(crate) fn new() -> Result<Notify, Refusal> {
+    pub(crate) fn new() -> Result<Notify, WatchRefusal> {
         match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
             Ok(fd) => Ok(Notify { fd, roles: HashMap::new() }),
-            Err(Errno::MFILE) => Err(Refusal::Instances),
-            Err(errno) => Err(Refusal::Other(errno)),
+            Err(Errno::MFILE) => Err(WatchRefusal::Instances),
+            Err(errno) => Err(WatchRefusal::Other(errno)),
         }
     }
 
@@ -132,7 +132,7 @@ impl Notify {
         &mut self,
         path: &Path,
         walk: impl FnOnce(&mut dyn FnMut(Seen<'_>)) -> T,
-    ) -> (T, Result<(), Refusal>) {
+    ) -> (T, Result<(), WatchRefusal>) {
         let mut next = HashMap::new();
         // The path first: what it leads to may be exchanged while it is listed.
         let mut outcome = self.follow_path(path, &mut next);
@@ -149,7 +149,7 @@ impl Notify {
         (walked, outcome)
     }
 
-    fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
+    fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), WatchRefusal> {
         let steps = path_chain(path);
         let last = steps.last().map(|(folder, name)| folder.join(name));
         let is_missing = last.as_ref().is_some_and(|last| last.symlink_metadata().is_err());
@@ -160,7 +160,7 @@ impl Notify {
                     next.entry(watch).or_default().path_chain = true;
                     true
                 }
-                Err(Errno::NOSPC) => return Err(Refusal::Watches),
+                Err(Errno::NOSPC) => return Err(WatchRefusal::Watches),
                 // No folder, or one that this user may not look into.
                 Err(_) => false,
             };
@@ -178,7 +178,7 @@ impl Notify {
         Ok(())
     }
 
-    fn add(&self, seen: &Seen<'_>, next: &mut HashMap<i32, Role>) -> Result<(), Refusal> {
+    fn add(&self, seen: &Seen<'_>, next: &mut HashMap<i32, Role>) -> Result<(), WatchRefusal> {
         let (fd, flags) = match seen {
             Seen::Content(fd) => (fd, CONTENT),
             Seen::Step(Step::Folder(fd)) => (fd, WAY),
@@ -199,7 +199,7 @@ impl Notify {
                 Ok(())
             }
             // Without /proc nothing of the site would be watched.
-            Err(Errno::NOENT) => Err(Refusal::Other(Errno::NOENT)),
+            Err(Errno::NOENT) => Err(WatchRefusal::Other(Errno::NOENT)),
             Err(errno) => refused(errno),
         }
     }
@@ -266,10 +266,10 @@ fn is_never_served(name: &[u8]) -> bool {
 
 /// Refusals without harm: a folder that has gone meanwhile, or that this user may not
 /// look into.
-fn refused(errno: Errno) -> Result<(), Refusal> {
+fn refused(errno: Errno) -> Result<(), WatchRefusal> {
     match errno {
         Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG => Ok(()),
-        Errno::NOSPC => Err(Refusal::Watches),
-        other => Err(Refusal::Other(other)),
+        Errno::NOSPC => Err(WatchRefusal::Watches),
+        other => Err(WatchRefusal::Other(other)),
     }
 }

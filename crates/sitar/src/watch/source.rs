@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sitar_site::{OpenError, Options, Seen, Site};
 
-use super::file_system::{Events, Kind};
-use super::notify::{News, Notify, Refusal};
+use super::file_system::{Events, FileSystem};
+use super::notify::{News, Notify, WatchRefusal};
 
 /// The shortest time between two polls where changes come without events.
 const LOOK: Duration = Duration::from_secs(2);
@@ -57,10 +57,10 @@ pub enum Watching {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     Asked(Duration),
-    Refused(Refusal),
+    Refused(WatchRefusal),
     Events(Events),
     /// A change had no event.
-    Missed(Kind),
+    Missed(FileSystem),
 }
 
 /// The frequency of polls.
@@ -169,7 +169,7 @@ impl SiteSource {
     }
 
     /// Changes over to polls, because the kernel refuses to report changes.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, refusal: WatchRefusal) {
         (self.notify, self.why) = (None, Some(Why::Refused(refusal)));
     }
 

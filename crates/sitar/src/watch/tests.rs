@@ -1,5 +1,5 @@
 use super::file_system::Events;
-use super::notify::{News, Refusal};
+use super::notify::{News, WatchRefusal};
 use super::*;
 use std::fs;
 use std::io::Write;
@@ -283,7 +283,7 @@ fn without_events_changes_are_found_by_looking() {
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
     let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
-    source.refuse(Refusal::Watches);
+    source.refuse(WatchRefusal::Watches);
     let site = source.open().unwrap();
     let Watching::Polls { every, why } = source.watching() else { panic!("by looking") };
     assert_eq!(every, Duration::from_secs(2));
@@ -335,7 +335,7 @@ fn looks_go_on_after_what_is_asked_for_has_failed_or_the_events_have_ended() {
     (&file).write_all(&[0; 512]).unwrap();
     watcher.note_news();
     assert!(watcher.is_held());
-    watcher.source.refuse(Refusal::Watches);
+    watcher.source.refuse(WatchRefusal::Watches);
     drop(file);
     fs::write(&path, [0; 2048]).unwrap();
     watcher.poll_site();

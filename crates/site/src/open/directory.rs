@@ -66,7 +66,8 @@ impl Root {
     /// what links lead to and through.
     pub(crate) fn files(&self, show: Show<'_>, warnings: &mut Warnings) -> Result<Names, OpenFault> {
         let mounted = self.names.first().map(|own| mounted_below(own)).unwrap_or_default();
-        let mut walk = Walk { root: self, found: Names::default(), visited: 0, mounted, show, warnings };
+        let mut walk =
+            DirectoryWalk { root: self, found: Names::default(), visited: 0, mounted, show, warnings };
         let identity = rustix::fs::fstat(&self.fd).map_err(|errno| fault("read the directory", errno))?;
         let dir = rustix::fs::openat(
             &self.fd,
@@ -238,7 +239,7 @@ pub enum Seen<'s> {
 /// A callback for each thing that a site is made of, while it is opened.
 pub(crate) type Show<'s> = &'s mut dyn FnMut(Seen<'_>);
 
-struct Walk<'w> {
+struct DirectoryWalk<'w> {
     root: &'w Root,
     found: Names,
     visited: usize,
@@ -248,7 +249,7 @@ struct Walk<'w> {
     warnings: &'w mut Warnings,
 }
 
-impl Walk<'_> {
+impl DirectoryWalk<'_> {
     fn directory(
         &mut self,
         dir: OwnedFd,

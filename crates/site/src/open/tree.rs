@@ -147,7 +147,7 @@ impl Tree {
         prefix: Option<&str>,
         warnings: &mut Warnings,
     ) -> Result<(Listing, RuleFiles), OpenFault> {
-        let mut walk = Walk { tree: self, root: ROOT, fuel: FUEL, found: Listing::default(), warnings };
+        let mut walk = TreeWalk { tree: self, root: ROOT, fuel: FUEL, found: Listing::default(), warnings };
         if let Some(prefix) = prefix {
             let target = walk.follow(ROOT, prefix.trim_start_matches('/').as_bytes())?;
             walk.root = match target.map(|id| (id, &self.nodes[id as usize].kind)) {
@@ -230,7 +230,7 @@ impl Members for Tree {
     }
 }
 
-struct Walk<'t> {
+struct TreeWalk<'t> {
     tree: &'t Tree,
     root: NodeId,
     fuel: u64,
@@ -241,7 +241,7 @@ struct Walk<'t> {
 /// The reason why a link leads nowhere.
 type LinkFault = &'static str;
 
-impl Walk<'_> {
+impl TreeWalk<'_> {
     /// Depth is bounded by the length of `active`, time by the fuel.
     fn directory(
         &mut self,

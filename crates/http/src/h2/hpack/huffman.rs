@@ -26,7 +26,7 @@ const LONGEST: u32 = 30;
 /// The text is no Huffman code: padding that is not the start of EOS, too long padding, or EOS
 /// itself (RFC 7541 §5.2).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct InvalidCode;
 
 /// Returns the most bytes that `len` coded bytes can stand for: the shortest code has five bits.
 pub(super) const fn decoded_max(len: usize) -> usize {
@@ -35,7 +35,7 @@ pub(super) const fn decoded_max(len: usize) -> usize {
 
 /// Decodes `input` into the start of `out`, which must have room for [`decoded_max`]; returns the
 /// length.
-pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, Malformed> {
+pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, InvalidCode> {
     // The next bits, from the most significant down; all behind the first `count` of them are zero.
     let (mut bits, mut count) = (0_u64, 0_u32);
     let mut input = input.iter();
@@ -47,18 +47,18 @@ pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Result<usize, Malformed> {
             count += 8;
         }
         let (symbol, width) = match CODE.fast[(bits >> (64 - FAST)) as usize] {
-            (_, 0) => slow(bits).ok_or(Malformed)?,
+            (_, 0) => slow(bits).ok_or(InvalidCode)?,
             found => (u16::from(found.0), u32::from(found.1)),
         };
         if width > count {
             // No whole code is left. RFC 7541 §5.2: fewer than 8 bits, the first ones of EOS, which
             // are all set.
             let is_padding = count < 8 && bits == !(u64::MAX >> count);
-            return if is_padding { Ok(len) } else { Err(Malformed) };
+            return if is_padding { Ok(len) } else { Err(InvalidCode) };
         }
         // EOS has no byte.
-        let byte = u8::try_from(symbol).map_err(|_| Malformed)?;
-        *out.get_mut(len).ok_or(Malformed)? = byte;
+        let byte = u8::try_from(symbol).map_err(|_| InvalidCode)?;
+        *out.get_mut(len).ok_or(InvalidCode)? = byte;
         len += 1;
         bits <<= width;
         count -= width;
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decoded(input: &[u8]) -> Result<Vec<u8>, Malformed> {
+    fn decoded(input: &[u8]) -> Result<Vec<u8>, InvalidCode> {
         let mut out = vec![0; decoded_max(input.len())];
         let len = decode(input, &mut out)?;
         out.truncate(len);
@@ -224,12 +224,12 @@ mod tests {
     #[test]
     fn padding_is_the_start_of_eos_and_shorter_than_a_byte() {
         assert_eq!(decoded(&[0b0001_1111]).unwrap(), b"a");
-        assert_eq!(decoded(&[0b0001_1110]), Err(Malformed), "not all ones");
-        assert_eq!(decoded(&[0b0001_1111, 0xff]), Err(Malformed), "eight bits and more");
-        assert_eq!(decoded(&[0xff]), Err(Malformed), "a whole byte of it");
-        assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xff]), Err(Malformed), "EOS itself");
-        assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xfc, 0x1f]), Err(Malformed), "EOS in the middle");
-        assert_eq!(decoded(&[0xff, 0xfe]), Err(Malformed), "a code cut short");
+        assert_eq!(decoded(&[0b0001_1110]), Err(InvalidCode), "not all ones");
+        assert_eq!(decoded(&[0b0001_1111, 0xff]), Err(InvalidCode), "eight bits and more");
+        assert_eq!(decoded(&[0xff]), Err(InvalidCode), "a whole byte of it");
+        assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xff]), Err(InvalidCode), "EOS itself");
+        assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xfc, 0x1f]), Err(InvalidCode), "EOS in the middle");
+        assert_eq!(decoded(&[0xff, 0xfe]), Err(InvalidCode), "a code cut short");
     }
 
     proptest! {

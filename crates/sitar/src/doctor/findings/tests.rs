@@ -5,7 +5,7 @@ use sitar_io::TlsCipher;
 use sitar_io::probe::KernelTls;
 
 use super::*;
-use crate::doctor::facts::{Files, Tls, Uring};
+use crate::doctor::facts::{FileLimit, TlsFacts, Uring};
 use crate::engine::rings::Memory;
 
 /// A machine on which nothing is amiss.
@@ -21,7 +21,7 @@ fn good() -> Facts {
             lacking: Some(Vec::new()),
             options: Some(true),
         },
-        tls: Tls {
+        tls: TlsFacts {
             attached: Ok(KernelTls {
                 ciphers: TlsCipher::ALL.map(|cipher| (cipher, Ok(()))).to_vec(),
                 rekey: Some(true),
@@ -29,12 +29,17 @@ fn good() -> Facts {
             module: Module::Installed,
         },
         openat2: Ok(()),
-        files: Files { hard: Some(524_288), wanted: 10_240, connections: 8192, outcome: Outcome::Whole },
+        files: FileLimit {
+            hard: Some(524_288),
+            wanted: 10_240,
+            connections: 8192,
+            outcome: DescriptorsFit::Whole,
+        },
         memlock: Memlock {
             memory: Memory { limit: Some(8 << 20), shards: 2 },
             full: 2646016,
             planned: 2646016,
-            outcome: rings::Outcome::Whole,
+            outcome: rings::RingsFit::Whole,
         },
         cores: 4,
         unprivileged_port: Some(1024),
@@ -248,7 +253,7 @@ fn kernel_tls_that_is_not_there() {
         "* boot a kernel that was built with CONFIG_TLS; the handbook's page on sitar doctor names some";
     let absent = |module, net_admin| {
         with("kernel_tls", |facts| {
-            facts.tls = Tls { attached: Err(Refusal::Kernel(Errno::NOENT)), module };
+            facts.tls = TlsFacts { attached: Err(TlsRefusal::Kernel(Errno::NOENT)), module };
             facts.net_admin = net_admin;
         })
     };
@@ -278,7 +283,7 @@ fn kernel_tls_that_is_not_there() {
         )
     );
     let mut none = good();
-    none.tls.attached = Err(Refusal::Kernel(Errno::NOENT));
+    none.tls.attached = Err(TlsRefusal::Kernel(Errno::NOENT));
     for id in ["kernel_tls_aes_128_gcm", "kernel_tls_chacha20_poly1305", "kernel_tls_rekey"] {
         assert_eq!(said(&none, id), "absent");
     }
@@ -286,10 +291,10 @@ fn kernel_tls_that_is_not_there() {
 
 #[test]
 fn kernel_tls_that_cannot_be_tried() {
-    let said = with("kernel_tls", |facts| facts.tls.attached = Err(Refusal::NoLoopback));
+    let said = with("kernel_tls", |facts| facts.tls.attached = Err(TlsRefusal::NoLoopback));
     assert!(said.starts_with("missing: could not be tried: no connection over loopback\n"), "{said}");
     assert!(said.ends_with("\n* switch it on\n$ sudo ip link set lo up"), "{said}");
-    let said = with("kernel_tls", |facts| facts.tls.attached = Err(Refusal::Kernel(Errno::PERM)));
+    let said = with("kernel_tls", |facts| facts.tls.attached = Err(TlsRefusal::Kernel(Errno::PERM)));
     assert!(said.starts_with("missing: Operation not permitted (os error 1)\n"), "{said}");
 }
 
@@ -325,10 +330,10 @@ fn kernel_tls_with_gaps() {
 fn too_few_open_files() {
     let few = |hard, outcome| {
         with("open_files", |facts| {
-            facts.files = Files { hard: Some(hard), wanted: 10_240, connections: 8192, outcome };
+            facts.files = FileLimit { hard: Some(hard), wanted: 10_240, connections: 8192, outcome };
         })
     };
-    let less = Outcome::FewerConnections { connections: 896, closing: 128, files_open: 64 };
+    let less = DescriptorsFit::FewerConnections { connections: 896, closing: 128, files_open: 64 };
     assert_eq!(
         few(1024, less),
         "degraded: at most 1024; 10240 wanted\n\
@@ -338,14 +343,14 @@ fn too_few_open_files() {
          $ sudo prlimit --pid $$ --nofile=10240:10240\n\
          * in a systemd unit, below [Service]: LimitNOFILE=10240"
     );
-    let none = few(32, Outcome::TooLow { least: 72 });
+    let none = few(32, DescriptorsFit::TooLow { least: 72 });
     assert!(none.contains("\n- sitar serve does not start: it needs 72\n"), "{none}");
-    let asked = few(1024, Outcome::TooManyConnections { fit: 896 });
+    let asked = few(1024, DescriptorsFit::TooManyConnections { fit: 896 });
     assert!(
         asked.contains("\n- sitar serve does not start: at most 896 connections fit in each shard\n"),
         "{asked}"
     );
-    assert_eq!(few(10_240, Outcome::Whole), "ok: up to 10240; 10240 wanted");
+    assert_eq!(few(10_240, DescriptorsFit::Whole), "ok: up to 10240; 10240 wanted");
     assert_eq!(with("open_files", |facts| facts.files.hard = None), "ok: no limit; 10240 wanted");
 }
 
@@ -380,7 +385,7 @@ fn doctor_says_of_open_files_what_serve_does() {
             let start = descriptors::apply(&mut started, needs, explicit, allowed);
             let told = said(
                 &Facts {
-                    files: Files {
+                    files: FileLimit {
                         hard: Some(allowed),
                         wanted: needs.wanted(&limits),
                         connections: limits.connections,
@@ -455,7 +460,7 @@ fn doctor_says_of_locked_memory_what_serve_does() {
 
 #[test]
 fn memory_that_may_be_locked() {
-    use rings::Outcome;
+    use rings::RingsFit;
     let memlock = |limit, shards, full: u64, planned: u64, outcome| {
         with("locked_memory", |facts| {
             let memory = Memory { limit, shards };
@@ -466,13 +471,13 @@ fn memory_that_may_be_locked() {
                  $ sudo prlimit --pid $$ --memlock=unlimited:unlimited\n\
                  * in a systemd unit, below [Service]: LimitMEMLOCK=infinity\n\
                  * in a container: docker run --ulimit memlock=-1";
-    assert_eq!(memlock(None, 8, 10336, 10336, Outcome::Whole), "ok: no limit for the rings of 8 shards");
+    assert_eq!(memlock(None, 8, 10336, 10336, RingsFit::Whole), "ok: no limit for the rings of 8 shards");
     assert_eq!(
-        memlock(Some(8 << 20), 1, 1292, 1292, Outcome::Whole),
+        memlock(Some(8 << 20), 1, 1292, 1292, RingsFit::Whole),
         "ok: up to 8192 KiB; the ring of 1 shard takes 1292 KiB"
     );
     assert_eq!(
-        memlock(Some(8 << 20), 8, 10336, 2656, Outcome::Smaller),
+        memlock(Some(8 << 20), 8, 10336, 2656, RingsFit::Smaller),
         format!(
             "degraded: up to 8192 KiB; the rings of 8 shards take 2656 KiB\n\
              - 10336 KiB of them, and as much again for a restart\n\
@@ -481,7 +486,7 @@ fn memory_that_may_be_locked() {
     );
     for limit in [0, 64] {
         assert_eq!(
-            memlock(Some(limit << 10), 7, 9044, 224, Outcome::TooLow),
+            memlock(Some(limit << 10), 7, 9044, 224, RingsFit::TooLow),
             format!(
                 "degraded: up to {limit} KiB; the rings of 7 shards take 224 KiB\n\
                  - 9044 KiB of them, and as much again for a restart\n\

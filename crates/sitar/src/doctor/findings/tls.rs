@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use sitar_io::probe::KernelTls;
 
-use super::{Facts, Finding, Module, Refusal, Verdict, advice, command, fine, names, problem};
+use super::{Facts, Finding, Module, TlsRefusal, Verdict, advice, command, fine, names, problem};
 
 /// One finding where there is none; else one more for each cipher, and one for new keys.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
@@ -29,7 +29,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 const COST: &str =
     "--tls kernel does not start; sitar seals records itself (--tls user), as it does by default";
 
-fn unavailable(facts: &Facts, refusal: Refusal) -> Finding {
+fn unavailable(facts: &Facts, refusal: TlsRefusal) -> Finding {
     let load = || {
         vec![
             command("load the module, until the next boot", "sudo modprobe tls"),
@@ -42,30 +42,30 @@ fn unavailable(facts: &Facts, refusal: Refusal) -> Finding {
         )]
     };
     let (found, missing, remedies) = match (refusal, facts.tls.module) {
-        (Refusal::NoLoopback, _) => (
+        (TlsRefusal::NoLoopback, _) => (
             "could not be tried: no connection over loopback".to_owned(),
             "the loopback interface",
             vec![command("switch it on", "sudo ip link set lo up")],
         ),
-        (Refusal::Kernel(Errno::NOENT), Module::Installed) => {
+        (TlsRefusal::Kernel(Errno::NOENT), Module::Installed) => {
             ("not loaded".to_owned(), "the module tls, which is installed and not loaded", load())
         }
-        (Refusal::Kernel(Errno::NOENT), Module::Absent) => {
+        (TlsRefusal::Kernel(Errno::NOENT), Module::Absent) => {
             ("not in this kernel".to_owned(), "TLS in this kernel (CONFIG_TLS)", other_kernel())
         }
         // The kernel would have loaded it for this process.
-        (Refusal::Kernel(Errno::NOENT), Module::Unknown) if facts.net_admin => (
+        (TlsRefusal::Kernel(Errno::NOENT), Module::Unknown) if facts.net_admin => (
             "not in this kernel".to_owned(),
             "TLS in this kernel (CONFIG_TLS), or its module",
             other_kernel(),
         ),
-        (Refusal::Kernel(Errno::NOENT), Module::Unknown) => {
+        (TlsRefusal::Kernel(Errno::NOENT), Module::Unknown) => {
             let mut remedies = load();
             remedies[0].what = "load the module, on the host of a container".into();
             remedies.push(advice("where that fails, the kernel was built without CONFIG_TLS"));
             ("not loaded, or not in this kernel".to_owned(), "the module tls", remedies)
         }
-        (Refusal::Kernel(errno), _) => {
+        (TlsRefusal::Kernel(errno), _) => {
             let error = std::io::Error::from(errno);
             (error.to_string(), "permission or means to attach TLS to a connection (TCP_ULP)", Vec::new())
         }

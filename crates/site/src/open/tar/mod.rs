@@ -15,7 +15,7 @@ use crate::open::error::{OpenFault, Warnings};
 use crate::open::printable::printable;
 use header::{Header, OldSparse, TypeFlag};
 use pax::{MapForm, Overrides};
-use sparse::{EXTENTS_MAX, Entries, Text};
+use sparse::{EXTENTS_MAX, Entries, MapText};
 use window::{BLOCK, Window, read_error};
 
 pub use read_at::ReadAt;
@@ -307,7 +307,7 @@ impl<R: ReadAt> Scanner<'_, R> {
     /// The map in front of the data, which ends with a whole block. Returns how many bytes it
     /// takes.
     fn text_map(&mut self, data: u64, size: u64, entries: &mut Entries) -> Result<u64, OpenFault> {
-        let mut text = Text::default();
+        let mut text = MapText::default();
         let mut taken = 0;
         while size - taken >= BLOCK as u64 {
             let Some(block) = data.checked_add(taken).map(|at| self.window.block(at)).transpose()?.flatten()

@@ -141,7 +141,7 @@ impl Map {
 /// Reads a map as version 1.0 has it in front of the data: numbers on lines of their own, the first
 /// of which says how many pairs of them follow.
 #[derive(Debug, Default)]
-pub(super) struct Text {
+pub(super) struct MapText {
     /// The number that is being read, and how many digits it has.
     number: u64,
     digits: u32,
@@ -152,7 +152,7 @@ pub(super) struct Text {
     done: u64,
 }
 
-impl Text {
+impl MapText {
     /// Takes the next block. Returns whether the map ends in it.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ impl<'s> HeaderSet<'s> {
     where
         's: 'p,
     {
-        let mut pieces = Pieces { pieces, len: 0 };
+        let mut pieces = PieceList { pieces, len: 0 };
         let replaced = match occasion {
             Occasion::Content | Occasion::NotModified => {
                 self.replaced | if self.stored.is_some() { CODING } else { 0 }
@@ -136,7 +136,7 @@ impl<'s> HeaderSet<'s> {
 
     /// The same where lines are joined. What leaves as one line lies in several pieces.
     #[inline(never)]
-    fn gather_lists<'p>(self, occasion: Occasion, own: &'p [u8], replaced: u8, pieces: &mut Pieces<'_, 'p>)
+    fn gather_lists<'p>(self, occasion: Occasion, own: &'p [u8], replaced: u8, pieces: &mut PieceList<'_, 'p>)
     where
         's: 'p,
     {
@@ -216,7 +216,7 @@ fn bits(lines: &[Option<(&Rule, &Line)>], is_one: impl Fn(&Line) -> bool) -> u64
 }
 
 /// The server's own lines without those that are replaced.
-fn push_own<'p>(own: &'p [u8], replaced: u8, pieces: &mut Pieces<'_, 'p>) {
+fn push_own<'p>(own: &'p [u8], replaced: u8, pieces: &mut PieceList<'_, 'p>) {
     for line in own.split_inclusive(|&byte| byte == b'\n') {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         let is_replaced = |(bit, own): (usize, &&str)| {
@@ -244,12 +244,12 @@ fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r\n").unwrap_or(line)
 }
 
-struct Pieces<'a, 'p> {
+struct PieceList<'a, 'p> {
     pieces: &'a mut [&'p [u8]],
     len: usize,
 }
 
-impl<'p> Pieces<'_, 'p> {
+impl<'p> PieceList<'_, 'p> {
     fn push(&mut self, piece: &'p [u8]) {
         // `check_room` has counted: PIECES_MAX is enough.
         if let Some(place) = self.pieces.get_mut(self.len) {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use self::datagrams::Socket;
+use self::datagrams::UdpSocket;
 use self::places::Places;
 use self::reader::Reader;
 use crate::engine::{Answer, Completion, Engine, Full, Memory, Question, Sealed, Submission};
@@ -66,7 +66,7 @@ pub struct Epoll {
     yielding: Vec<u32>,
     accepts: Vec<Accept>,
     /// Datagram sockets with operations in flight.
-    sockets: Vec<Socket>,
+    sockets: Vec<UdpSocket>,
     /// Receive slots to be filled, used last-in first-out: the one that is still in the cache.
     rx_free: Vec<u16>,
     /// Reads to go on with.
@@ -330,7 +330,7 @@ impl Epoll {
             || !self.yielding.is_empty()
             || !self.reads.is_empty()
             || self.accepts.iter().any(|accept| accept.ready)
-            || self.sockets.iter().any(Socket::can_go_on)
+            || self.sockets.iter().any(UdpSocket::can_go_on)
             || (self.woken && self.wake.is_some())
     }
 }

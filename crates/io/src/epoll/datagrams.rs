@@ -18,7 +18,7 @@ const RECEIVES: usize = 32;
 const SENDS: usize = 64;
 
 /// A datagram socket that operations in flight use, and what is known of its readiness.
-pub(super) struct Socket {
+pub(super) struct UdpSocket {
     /// Its descriptor in the interest list. Open as long as an operation in flight holds it.
     raw: RawFd,
     readable: bool,
@@ -27,7 +27,7 @@ pub(super) struct Socket {
     sends: VecDeque<EntryId>,
 }
 
-impl Socket {
+impl UdpSocket {
     pub(super) fn can_go_on(&self) -> bool {
         (self.readable && self.recv.is_some()) || (self.writable && !self.sends.is_empty())
     }
@@ -35,7 +35,7 @@ impl Socket {
 
 impl Epoll {
     /// The socket of an operation, on the interest list from now on.
-    fn socket(&mut self, memory: &Memory<'_>, op: EntryId) -> Result<&mut Socket, Errno> {
+    fn socket(&mut self, memory: &Memory<'_>, op: EntryId) -> Result<&mut UdpSocket, Errno> {
         let fd = memory.udp(op).and_then(|udp| udp.fd()).ok_or(Errno::BADF)?;
         let raw = fd.as_raw_fd();
         if let Some(index) = self.sockets.iter().position(|socket| socket.raw == raw) {
@@ -45,7 +45,7 @@ impl Epoll {
         let data = epoll::EventData::new_u64(DATAGRAMS | u64::from(raw.cast_unsigned()));
         epoll::add(&self.epoll, fd, data, edge(epoll::EventFlags::IN | epoll::EventFlags::OUT))?;
         // Unknown, so the first try finds out.
-        let socket = Socket { raw, readable: true, writable: true, recv: None, sends: VecDeque::new() };
+        let socket = UdpSocket { raw, readable: true, writable: true, recv: None, sends: VecDeque::new() };
         self.sockets.push(socket);
         let last = self.sockets.len() - 1;
         Ok(&mut self.sockets[last])
@@ -198,7 +198,7 @@ impl Epoll {
     fn forget_idle(&mut self, memory: &Memory<'_>, op: EntryId) {
         let Some(fd) = memory.udp(op).and_then(|udp| udp.fd()) else { return };
         let raw = fd.as_raw_fd();
-        let idle = |socket: &Socket| socket.raw == raw && socket.recv.is_none() && socket.sends.is_empty();
+        let idle = |socket: &UdpSocket| socket.raw == raw && socket.recv.is_none() && socket.sends.is_empty();
         if let Some(index) = self.sockets.iter().position(idle) {
             self.sockets.swap_remove(index);
             self.calls += 1;

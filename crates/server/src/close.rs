@@ -57,7 +57,8 @@ pub(crate) enum Timeout {
     Send,
     /// The windows of HTTP/2, or files that its requests wait for.
     Streams,
-    /// The peer's FIN.
+    /// The peer's FIN. It is never the reason of an end, which has been begun for another one
+    /// before this is waited for.
     PeerClose,
 }
 

@@ -249,7 +249,7 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// Closes a connection; `why` is the reason, unless it has begun to end for another one.
+    /// Closes a connection; `why` is the last reason, beside the one for which its end was begun.
     fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
         self.cx.shared.counts.ends.count(connection.why(why));

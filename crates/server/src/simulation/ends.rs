@@ -36,6 +36,8 @@ enum Act {
     Stop,
     /// Waits for the first bytes of an answer.
     Await,
+    /// Reads nothing more.
+    Stall,
     /// Cuts a file of the site off.
     Truncate(PathBuf),
 }
@@ -53,13 +55,14 @@ struct Client {
     tls: rustls::ClientConnection,
     received: Rc<RefCell<Vec<u8>>>,
     stop: Stop,
+    stalled: bool,
 }
 
 impl Client {
     fn act(&mut self, world: &World) -> Next {
         let Some(stream) = &mut self.stream else { return Next::Done };
         let mut buf = [0; 4096];
-        loop {
+        while !self.stalled {
             match stream.read(&mut buf) {
                 Ok(0) => return self.leave(),
                 Ok(count) => {
@@ -100,6 +103,10 @@ impl Client {
                     return Next::News;
                 }
                 Act::Await => {}
+                Act::Stall => {
+                    self.stalled = true;
+                    return Next::News;
+                }
                 Act::Truncate(path) => {
                     fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap();
                 }
@@ -163,6 +170,7 @@ fn run_site(site: &Arc<Site>, tls: bool, limits: Limits, clients: &[Vec<Act>]) -
             tls: rustls::ClientConnection::new(Arc::clone(&fixture.client), name).unwrap(),
             received: bytes,
             stop: stop.clone(),
+            stalled: false,
         };
         world.script(move |world| client.act(world));
     }
@@ -273,6 +281,33 @@ fn an_answer_whose_file_is_changed_is_incomplete() {
     let (counts, received) = run_site(&site, false, Limits::default(), &[acts]);
     assert_eq!(counts.ends, Ends { incomplete: 1, ..Ends::default() });
     assert!(received[0].starts_with(b"HTTP/1.1 200 ") && received[0].len() < 8 << 20);
+}
+
+/// The end was begun with the head of the answer, because nothing more will be asked; what breaks
+/// the answer off is the reason all the same.
+#[test]
+fn an_end_that_was_begun_hides_no_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.bin");
+    fs::File::create(&path).unwrap().write_all(&vec![7; 8 << 20]).unwrap();
+    let site = Arc::new(Site::open(folder.path(), &sitar_site::Options::default()).unwrap());
+    let get = "GET /large.bin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let ends = |limits, acts: Vec<Act>| run_site(&site, false, limits, &[acts]).0.ends;
+    // Nothing is read after the first bytes.
+    let stalled = || vec![say(get), Act::Stall];
+    let late = Ends { send_timeouts: 1, ..Ends::default() };
+    assert_eq!(ends(Limits::default(), stalled()), late);
+    let left = Ends { peer_left: 1, ..Ends::default() };
+    assert_eq!(ends(Limits::default(), vec![say(get), Act::Await, Act::Reset]), left);
+    // A stop begins no end here, and cuts this one off.
+    let drained = Ends { drained: 1, ..Ends::default() };
+    let limits = Limits { drain: SECOND, ..Limits::default() };
+    assert_eq!(ends(limits, vec![say(get), Act::Await, Act::Stop, Act::Stall]), drained);
+    let done = Ends { finished: 1, ..Ends::default() };
+    assert_eq!(ends(Limits::default(), vec![say(get)]), done);
+    // The last, since it changes the file.
+    let cut = vec![say(get), Act::Await, Act::Truncate(path.clone())];
+    assert_eq!(ends(Limits::default(), cut), Ends { incomplete: 1, ..Ends::default() });
 }
 
 /// Nothing that comes after a failed handshake is taken for plain text, and only the alert goes

@@ -63,7 +63,7 @@ impl Connection {
         self.io.charged() + parked
     }
 
-    /// Returns why it ends: the reason for which its end was begun, else `last`.
+    /// Returns why it ends, if the reason at last was `last`.
     pub(crate) fn why(&self, last: Close) -> Close {
         self.io.why(last)
     }

@@ -109,8 +109,16 @@ impl Transport {
         self.idle_at_stop == Some(self.answered)
     }
 
-    /// Returns why it ends: the reason for which the end was begun, else `last`.
+    /// Returns why it ends. The reason for which the end was begun stays; but where no fault began
+    /// it, and the last answer or the farewell has not all been sent, what broke that off is the
+    /// reason: `last`.
     pub(in crate::tcp) fn why(&self, last: Close) -> Close {
-        self.ending.as_ref().map_or(last, |ending| ending.why)
+        match self.ending.as_ref().map(|ending| ending.why) {
+            None => last,
+            Some(Close::Done | Close::Operator) if last != Close::Done && !self.waits_for_peer_close() => {
+                last
+            }
+            Some(begun) => begun,
+        }
     }
 }

@@ -55,7 +55,18 @@ pub struct Ends {
 impl Ends {
     /// Counts one end.
     pub(crate) fn count(&mut self, why: Close) {
-        *match why {
+        *self.of(why) += 1;
+    }
+
+    /// Returns the number of connections that have ended.
+    pub(crate) fn sum(self) -> u64 {
+        let ends = Counts { ends: self, ..Counts::default() };
+        ends.named().into_iter().map(|(_, count)| count).sum()
+    }
+
+    /// Returns the counter of a reason.
+    fn of(&mut self, why: Close) -> &mut u64 {
+        match why {
             Close::Done => &mut self.finished,
             Close::Peer(PeerReason::Reset | PeerReason::Left) => &mut self.peer_left,
             Close::Peer(PeerReason::Tls(_) | PeerReason::Http | PeerReason::Flood | PeerReason::TooMuch) => {
@@ -72,7 +83,7 @@ impl Ends {
             Close::Incomplete => &mut self.incomplete,
             Close::Kernel(_) => &mut self.kernel_errors,
             Close::Ours(_) => &mut self.own_faults,
-        } += 1;
+        }
     }
 }
 
@@ -80,6 +91,12 @@ impl Ends {
 const LEN: usize = size_of::<Counts>() / size_of::<u64>();
 
 impl Counts {
+    /// Counts an end for each connection that has none yet, because the shard has failed.
+    pub(crate) fn end_all(&mut self, why: Close) {
+        let open = self.accepted.saturating_sub(self.ends.sum());
+        *self.ends.of(why) += open;
+    }
+
     /// Returns each counter with its name, in the order in which they are shown.
     #[must_use]
     pub fn named(mut self) -> [(&'static str, u64); LEN] {

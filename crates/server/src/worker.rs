@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sitar_io::{Engine, Ring};
+use sitar_io::{Engine, Errno, Ring};
 use sitar_site::{Budget, Site};
 
 use crate::Counts;
 use crate::clock::Clock;
+use crate::close::Close;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
@@ -258,9 +259,16 @@ impl ShardThread {
     /// The text of the panic or of the ring's error.
     fn run<E: Engine>(&self, mut shard: Shard<E>) -> Result<(), String> {
         // A panic unwinds out of the loop and leaves the shard behind. Its counts are plain
-        // numbers, right whatever else was half done; nothing else of it is used.
+        // numbers, right whatever else was half done; nothing else of it is used. So connections
+        // that were open are those without an end, not those that are found in its table.
         let ended = catch_unwind(AssertUnwindSafe(|| shard.run()));
-        *lock(&self.spec.counts) += shard.counts();
+        let mut counts = shard.counts();
+        match &ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => counts.end_all(Close::Kernel(Errno::from_io_error(error).unwrap_or(Errno::IO))),
+            Err(_) => counts.end_all(Close::Ours("a panic")),
+        }
+        *lock(&self.spec.counts) += counts;
         // The ring takes back all that the kernel holds before its memory goes.
         let dropped = catch_unwind(AssertUnwindSafe(move || drop(shard)));
         match (ended, dropped) {

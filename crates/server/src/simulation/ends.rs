@@ -180,7 +180,7 @@ fn run_site(site: &Arc<Site>, tls: bool, limits: Limits, clients: &[Vec<Act>]) -
         while loader_worker.work_once() {}
         if is_over.get() { Next::Done } else { Next::At(world.now() + Duration::from_millis(20)) }
     });
-    let ended = |shard: &Shard<_>| Counts::ended(&shard.counts()) == clients.len() as u64;
+    let ended = |shard: &Shard<_>| shard.counts().ends.sum() == clients.len() as u64;
     for _ in 0..100_000 {
         if stop.is_asked() {
             shard.run().unwrap();
@@ -195,13 +195,6 @@ fn run_site(site: &Arc<Site>, tls: bool, limits: Limits, clients: &[Vec<Act>]) -
     assert!(ended(&shard), "{:?}", shard.counts());
     let received = received.iter().map(|bytes| bytes.borrow().clone()).collect();
     (shard.counts(), received)
-}
-
-impl Counts {
-    fn ended(&self) -> u64 {
-        let ends = Counts { ends: self.ends, ..Counts::default() };
-        ends.named().into_iter().map(|(_, count)| count).sum()
-    }
 }
 
 /// The reason of the only connection's end.

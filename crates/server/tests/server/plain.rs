@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, answer, body, get, small};
-use sitar_server::{BodyMemory, Limits};
+use sitar_server::{BodyMemory, Counts, Limits};
 
 crate::on_every_engine! {
     bodies_of_every_size_arrive_whole,
@@ -377,9 +377,13 @@ fn a_panic_restarts_the_shard(engine: Engine) {
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
     drop(stream);
-    // Requests before the panic are in the sum, and so are those after it.
+    // Requests before the panic are in the sum, and so are those after it. The connection that the
+    // panic ended has its reason, as the other one has.
     let counts = server.stop();
     assert_eq!(counts.accepted, 2, "{counts:?}");
+    assert_eq!(counts.ends.own_faults, 1, "{counts:?}");
+    let ends = Counts { ends: counts.ends, ..Counts::default() };
+    assert_eq!(ends.named().into_iter().map(|(_, count)| count).sum::<u64>(), 2, "{counts:?}");
     assert!(counts.requests >= 2, "{counts:?}");
     let incidents = server.incidents.lock().unwrap().clone();
     assert_eq!(incidents.len(), 1, "{incidents:?}");

@@ -91,6 +91,12 @@ impl Ends {
 const LEN: usize = size_of::<Counts>() / size_of::<u64>();
 
 impl Counts {
+    /// Counts the end of one connection.
+    pub(crate) fn end(&mut self, why: Close) {
+        self.calmed += u64::from(why == Close::Peer(PeerReason::Flood));
+        self.ends.count(why);
+    }
+
     /// Counts an end for each connection that has none yet, because the shard has failed.
     pub(crate) fn end_all(&mut self, why: Close) {
         let open = self.accepted.saturating_sub(self.ends.sum());

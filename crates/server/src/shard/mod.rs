@@ -121,7 +121,7 @@ impl<E: Engine> Shard<E> {
         }
         // The drop of the ring closes them.
         for (_, connection) in self.connections.iter() {
-            self.cx.shared.counts.ends.count(connection.why(Close::Operator));
+            self.cx.shared.counts.end(connection.why(Close::Operator));
         }
         Ok(())
     }
@@ -252,7 +252,7 @@ impl<E: Engine> Shard<E> {
     /// Closes a connection; `why` is the last reason, beside the one for which its end was begun.
     fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
-        self.cx.shared.counts.ends.count(connection.why(why));
+        self.cx.shared.counts.end(connection.why(why));
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx);
@@ -267,7 +267,7 @@ impl<E: Engine> Shard<E> {
             // A connection that cannot be served is closed by the drop of `conn`.
             Some(config) => match Handshake::new(config) {
                 Ok(handshake) => Some(handshake),
-                Err(_) => return shared.counts.ends.count(Close::Ours("no handshake can be begun")),
+                Err(_) => return shared.counts.end(Close::Ours("no handshake can be begun")),
             },
             None => None,
         };
@@ -277,7 +277,7 @@ impl<E: Engine> Shard<E> {
         });
         match key {
             Some(key) => self.with(key, Connection::on_accept),
-            None => shared.counts.ends.count(Close::Shed),
+            None => shared.counts.end(Close::Shed),
         }
     }
 

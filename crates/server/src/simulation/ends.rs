@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
+use sitar_http::h2::{PREFACE, testing};
 use sitar_io::sim::{Faults, Next, Stream, World};
 use sitar_io::{Key, Ring};
 use sitar_site::{Budget, Site};
@@ -301,6 +302,18 @@ fn an_end_that_was_begun_hides_no_reason() {
     // The last, since it changes the file.
     let cut = vec![say(get), Act::Await, Act::Truncate(path.clone())];
     assert_eq!(ends(Limits::default(), cut), Ends { incomplete: 1, ..Ends::default() });
+}
+
+/// Pings that are answered in vain, until the server has had enough of them.
+#[test]
+fn a_flood_is_the_peers_fault_and_counted_as_calmed() {
+    let settings = testing::frame(4, 0, 0, &[]);
+    let pings = testing::frame(6, 0, 0, &[0; 8]).repeat(1000);
+    let acts = vec![Act::Say([&PREFACE[..], &settings, &pings].concat())];
+    let (counts, received) = run(false, Limits::default(), &[acts]);
+    assert_eq!((counts.calmed, counts.ends), (1, Ends { peer_faults: 1, ..Ends::default() }));
+    // The last frame is GOAWAY with ENHANCE_YOUR_CALM.
+    assert!(received[0].windows(4).any(|code| code == [0, 0, 0, 11]), "{received:?}");
 }
 
 /// Nothing that comes after a failed handshake is taken for plain text, and only the alert goes

@@ -252,22 +252,19 @@ impl Http2 {
         // A peer that has closed its side opens no window any more.
         let stuck = self.h2.is_idle() || self.h2.is_blocked();
         if self.h2.is_done() || (io.has_input_ended() && stuck) {
-            io.end(self.why(io, cx));
+            io.end(self.why(io, cx.stopping));
         }
         Ok(())
     }
 
     /// Returns why this conversation is over.
-    fn why<E: Engine>(&self, io: &Transport, cx: &mut Shared<E>) -> Close {
+    fn why(&self, io: &Transport, stopping: bool) -> Close {
         match self.h2.error() {
-            Some(error) if error.flood.is_some() => {
-                cx.counts.calmed += 1;
-                Close::Peer(PeerReason::Flood)
-            }
+            Some(error) if error.flood.is_some() => Close::Peer(PeerReason::Flood),
             Some(_) => Close::Peer(PeerReason::Http),
             None if self.end_begun.is_some() => self.end_begun.unwrap_or(Close::Done),
             None if io.has_input_ended() && !self.h2.is_idle() => Close::Peer(PeerReason::Left),
-            None if cx.stopping => Close::Operator,
+            None if stopping => Close::Operator,
             None => Close::Done,
         }
     }

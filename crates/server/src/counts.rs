@@ -160,7 +160,52 @@ impl AddAssign for Counts {
 
 #[cfg(test)]
 mod tests {
+    use sitar_io::Errno;
+    use sitar_tls::PeerFault;
+
     use super::*;
+
+    #[test]
+    fn each_reason_has_its_counter() {
+        let reasons = [
+            (Close::Done, "finished"),
+            (Close::Peer(PeerReason::Reset), "peer_left"),
+            (Close::Peer(PeerReason::Left), "peer_left"),
+            (Close::Peer(PeerReason::Tls(PeerFault::Malformed)), "peer_faults"),
+            (Close::Peer(PeerReason::Http), "peer_faults"),
+            (Close::Peer(PeerReason::Flood), "peer_faults"),
+            (Close::Peer(PeerReason::TooMuch), "peer_faults"),
+            (Close::Timeout(Timeout::Handshake), "handshake_timeouts"),
+            (Close::Timeout(Timeout::Request), "request_timeouts"),
+            (Close::Timeout(Timeout::Idle), "idle_timeouts"),
+            (Close::Timeout(Timeout::Buffer), "send_timeouts"),
+            (Close::Timeout(Timeout::Send), "send_timeouts"),
+            (Close::Timeout(Timeout::Streams), "send_timeouts"),
+            (Close::Timeout(Timeout::PeerClose), "send_timeouts"),
+            (Close::Shed, "no_room"),
+            (Close::Operator, "drained"),
+            (Close::Kernel(Errno::NOMEM), "kernel_errors"),
+            (Close::Incomplete, "incomplete"),
+            (Close::Ours("a bug"), "own_faults"),
+        ];
+        for (why, counter) in reasons {
+            let mut counts = Counts { accepted: 3, ..Counts::default() };
+            counts.end(why);
+            let calmed = u64::from(why == Close::Peer(PeerReason::Flood));
+            for (name, count) in counts.named() {
+                let expected = match name {
+                    "accepted" => 3,
+                    "calmed" => calmed,
+                    name => u64::from(name == counter),
+                };
+                assert_eq!(count, expected, "{name} of {why:?}");
+            }
+            // The others end with the shard.
+            counts.end_all(why);
+            assert_eq!(counts.named().into_iter().find(|(name, _)| *name == counter), Some((counter, 3)));
+            assert_eq!(counts.ends.sum(), 3);
+        }
+    }
 
     #[test]
     fn every_counter_is_in_the_sum_under_its_own_name() {

@@ -321,7 +321,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     shard.check_idle();
     stop.more();
     shard.run().unwrap();
-    let kernel_sealed = shard.counts().kernel_sealed;
+    let counts = shard.counts();
+    let kernel_sealed = counts.kernel_sealed;
+    assert_eq!(counts.ends.sum(), counts.accepted, "a connection without a reason: {counts:?}");
+    // A kernel that cannot change its key is a limit of this program.
+    assert!(!calm || counts.ends.own_faults == 0, "{counts:?}");
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let world_hash = world.hash();
     drop((shard, loader_worker.take()));

@@ -13,6 +13,7 @@ use sitar_tls::Handshake;
 
 use super::http1::{self, Http1};
 use super::http2::Http2;
+use super::transport::output::Put;
 use super::transport::{Arrival, Asked, Negotiated, Opened, Sent, Transport, Wait};
 use crate::close::{Close, PeerReason, Timeout};
 use crate::limits::Limits;
@@ -349,8 +350,11 @@ impl Connection {
             Negotiated::More | Negotiated::Failed => Ok(()),
             Negotiated::PlainHttp { head_only } => {
                 let more = self.protocol.has_more(&self.io);
-                let _ = http1::refuse(&mut self.io, &mut cx.shared, &NOT_TLS, head_only, more)?;
-                Ok(())
+                match http1::refuse(&mut self.io, &mut cx.shared, &NOT_TLS, head_only, more)? {
+                    Put::Done => Ok(()),
+                    // Nothing comes in after a failed handshake, so nothing else would end it.
+                    Put::NoRoom => Err(Close::Ours("a refusal longer than a buffer")),
+                }
             }
             Negotiated::Done { alpn, rest } => {
                 self.protocol = match alpn.as_deref() {

@@ -3,7 +3,7 @@
 use sitar_io::Engine;
 use sitar_tls::{HandshakeError, HandshakeStep};
 
-use super::output::Output;
+use super::output::{Output, Put};
 use super::security::Security;
 use super::state::{EndStep, Transport, Waiting};
 use crate::close::Close;
@@ -50,7 +50,7 @@ impl Transport {
             let output = self.output.get_or_insert_with(|| Output::new(tx));
             let put = output.raw(flight);
             flight.clear();
-            if !put {
+            if put == Put::NoRoom {
                 return Err(Close::Ours("a flight longer than a buffer"));
             }
         }

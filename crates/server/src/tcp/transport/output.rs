@@ -269,11 +269,11 @@ impl Output {
     }
 
     /// Bytes that are on the wire as they are: a handshake's.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) -> bool {
-        let Some(room) = self.tx.get_mut(self.sealed..self.sealed + bytes.len()) else { return false };
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Put {
+        let Some(room) = self.tx.get_mut(self.sealed..self.sealed + bytes.len()) else { return Put::NoRoom };
         room.copy_from_slice(bytes);
         self.sealed += bytes.len();
-        true
+        Put::Done
     }
 
     /// Ends the open record and makes it all one send.

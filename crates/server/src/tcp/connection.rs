@@ -90,9 +90,9 @@ impl Connection {
         match self.io.on_recv(&mut cx.shared, &buf)? {
             Arrival::Discarded => return Ok(()),
             Arrival::PutAside => {}
-            Arrival::Appended => self.take_aside(cx)?,
+            Arrival::Appended => self.work_on_aside(cx)?,
             Arrival::Direct => {
-                let used = self.take_wire(cx, &mut buf)?;
+                let used = self.work_on_wire(cx, &mut buf)?;
                 self.io.put_wire_aside(&mut cx.shared, &buf[used..])?;
             }
         }
@@ -161,7 +161,7 @@ impl Connection {
                     // What was asked meanwhile may leave with the end of this body; and if the peer
                     // has finished sending, it must be answered before the connection counts as
                     // done.
-                    self.take_aside(cx)?;
+                    self.work_on_aside(cx)?;
                 }
                 self.settle(cx)
             }
@@ -268,18 +268,18 @@ impl Connection {
     // Bytes in.
 
     /// Works on what was put aside.
-    fn take_aside<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+    fn work_on_aside<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
         let mut wire = self.io.take_wire();
-        let used = self.take_wire(cx, wire.bytes_mut());
+        let used = self.work_on_wire(cx, wire.bytes_mut());
         self.io.return_wire(&mut cx.shared, wire, *used.as_ref().unwrap_or(&0))?;
         used.map(drop)
     }
 
     /// Works on bytes off the wire as long as nothing else is to be waited for; returns how many it
     /// has used.
-    fn take_wire<E: Engine>(&mut self, cx: &mut Context<E>, wire: &mut [u8]) -> Result<usize, Close> {
+    fn work_on_wire<E: Engine>(&mut self, cx: &mut Context<E>, wire: &mut [u8]) -> Result<usize, Close> {
         if self.io.has_text() {
-            self.take_text(cx)?;
+            self.work_on_text(cx)?;
         }
         let mut used = 0;
         while self.is_free() && used < wire.len() {
@@ -289,7 +289,7 @@ impl Connection {
                     used += record;
                     if self.io.has_text() {
                         self.io.put_text_aside(&mut cx.shared, text)?;
-                        self.take_text(cx)?;
+                        self.work_on_text(cx)?;
                     } else {
                         let done = self.on_text(cx, text)?;
                         self.io.put_text_aside(&mut cx.shared, &text[done..])?;
@@ -319,7 +319,7 @@ impl Connection {
     }
 
     /// Works on text that was put aside.
-    fn take_text<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+    fn work_on_text<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
         let text = self.io.take_text();
         let used = self.on_text(cx, text.bytes());
         self.io.return_text(&mut cx.shared, text, *used.as_ref().unwrap_or(&0));
@@ -364,7 +364,7 @@ impl Connection {
                 self.io.put_wire_aside(&mut cx.shared, &rest)?;
                 // A first request often comes with the end of the handshake; its answer may leave
                 // with ours.
-                self.take_aside(cx)
+                self.work_on_aside(cx)
             }
         }
     }
@@ -380,7 +380,7 @@ impl Connection {
             Protocol::Http2(http2) => http2.resume(io, cx)?,
         }
         if io.is_receiving() && protocol.is_free() {
-            self.take_aside(cx)?;
+            self.work_on_aside(cx)?;
         }
         self.settle(cx)
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::{Engine, Server, answer, get, small};
-use sitar_server::{BodyMemory, Limits};
+use sitar_server::BodyMemory;
 use sitar_site::{Options, Site};
 
 /// Bytes of memory that this process has, from /proc.
@@ -31,7 +31,7 @@ fn thousands_of_swaps_leave_nothing_behind() {
         fs::write(folder.join(format!("{file}.txt")), vec![b'x'; 20_000]).unwrap();
     }
     let memory = BodyMemory::new(64 << 20, 8 << 20);
-    let limits = Limits { idle: Duration::from_secs(60), ..small() };
+    let limits = small();
     let server = Server::over_directory(Engine::Epoll, limits, false, memory, root.clone());
     let memory = server.worker.memory();
     let mut stream = server.connect();

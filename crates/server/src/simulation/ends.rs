@@ -300,7 +300,7 @@ fn an_end_that_was_begun_hides_no_reason() {
     let done = Ends { finished: 1, ..Ends::default() };
     assert_eq!(ends(Limits::default(), vec![say(get)]), done);
     // The last, since it changes the file.
-    let cut = vec![say(get), Act::Await, Act::Truncate(path.clone())];
+    let cut = vec![say(get), Act::Await, Act::Truncate(path)];
     assert_eq!(ends(Limits::default(), cut), Ends { incomplete: 1, ..Ends::default() });
 }
 

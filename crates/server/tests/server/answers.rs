@@ -18,15 +18,14 @@ crate::on_every_engine! {
     a_head_request_never_gets_content,
 }
 
-/// Limits for many connections at the same time, none of which is ever late.
-fn patient() -> Limits {
-    let long = Duration::from_secs(60);
-    Limits { handshake: long, head: long, idle: long, connections: 64, ..small() }
+/// Limits for many connections at the same time.
+fn roomy() -> Limits {
+    Limits { connections: 64, ..small() }
 }
 
 /// The same, but that requests are late soon.
 fn hasty() -> Limits {
-    Limits { head: Duration::from_millis(300), ..patient() }
+    Limits { head: Duration::from_millis(300), ..roomy() }
 }
 
 const CHUNKED: &str = "HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -95,7 +94,7 @@ impl<S: Read> Read for Headless<'_, S> {
 }
 
 fn a_bad_body_behind_an_answer_ends_the_connection_in_silence(engine: Engine) {
-    let (plain, tls) = (Server::plain(engine, patient()), Server::tls(engine, patient()));
+    let (plain, tls) = (Server::plain(engine, roomy()), Server::tls(engine, roomy()));
     for body in bad_bodies() {
         for (line, status) in [
             ("POST /", 405),
@@ -155,7 +154,7 @@ fn line_ends_behind_an_answer_are_not_answered(engine: Engine) {
         }
     });
     // RFC 9112 §2.2: one empty line before a request is skipped, in one piece or two.
-    let server = Server::plain(engine, patient());
+    let server = Server::plain(engine, roomy());
     let mut stream = server.connect();
     stream.write_all(&[&ask[..], b"\r\n", ask].concat()).unwrap();
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
@@ -221,7 +220,7 @@ trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 fn a_head_request_never_gets_content(engine: Engine) {
-    let (plain, tls) = (Server::plain(engine, patient()), Server::tls(engine, patient()));
+    let (plain, tls) = (Server::plain(engine, roomy()), Server::tls(engine, roomy()));
     let long = format!("HEAD /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000));
     let large = format!("HEAD / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "x".repeat(20_000));
     let many = format!("HEAD / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200));

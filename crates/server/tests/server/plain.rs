@@ -72,7 +72,7 @@ fn pipelined_requests_are_answered_in_order(engine: Engine) {
 }
 
 fn a_request_may_come_byte_by_byte(engine: Engine) {
-    let server = Server::plain(engine, Limits { head: Duration::from_secs(10), ..small() });
+    let server = Server::plain(engine, small());
     let mut stream = server.connect();
     for byte in get("/small.txt") {
         stream.write_all(&[byte]).unwrap();
@@ -140,23 +140,24 @@ fn bad_requests_get_their_status_and_then_the_end(engine: Engine) {
 }
 
 fn a_slow_head_gets_408_and_an_idle_connection_nothing(engine: Engine) {
-    let server = Server::plain(engine, small());
+    let (head, idle) = (Duration::from_millis(600), Duration::from_millis(1500));
+    let server = Server::plain(engine, Limits { head, idle, ..small() });
     let start = Instant::now();
     let got = server.exchange(b"GET / HTTP/1.1\r\nHost:");
     assert!(got.starts_with(b"HTTP/1.1 408 "), "{}", got.escape_ascii());
     let spent = start.elapsed();
-    assert!(spent >= Duration::from_millis(600), "{spent:?}");
+    assert!(spent >= head, "{spent:?}");
     assert_eq!(server.exchange(b""), b"");
     // Trickling does not buy time.
     let mut stream = server.connect();
     let start = Instant::now();
     for byte in get("/small.txt").iter().cycle() {
-        if stream.write_all(&[*byte]).is_err() || start.elapsed() > Duration::from_secs(8) {
+        if stream.write_all(&[*byte]).is_err() || start.elapsed() > Duration::from_secs(40) {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(start.elapsed() < Duration::from_secs(6));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 fn a_half_closed_client_gets_its_answers(engine: Engine) {
@@ -194,7 +195,7 @@ fn close_is_announced_and_done(engine: Engine) {
 /// Send buffers run out while clients do not read, and the kernel does not take a whole one: the
 /// others go on, the slowest readers are closed.
 fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
-    let limits = Limits { tx_buffers: 8, connections: 64, send: Duration::from_secs(60), ..small() };
+    let limits = Limits { tx_buffers: 8, connections: 64, ..small() };
     let server = Server::narrow(engine, limits, false, BodyMemory::new(64 << 20, 8 << 20), 1);
     let slow = readers_that_do_not_read(&server, 30);
     for _ in 0..3 {
@@ -227,7 +228,7 @@ fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<TcpStream> {
 /// Memory for input runs out while clients do not finish their requests: those who hold most of it
 /// are closed.
 fn unfinished_requests_cannot_take_all_memory(engine: Engine) {
-    let limits = Limits { connections: 64, input_max: 128 << 10, head: Duration::from_secs(60), ..small() };
+    let limits = Limits { connections: 64, input_max: 128 << 10, ..small() };
     let server = Server::plain(engine, limits);
     let mut held = Vec::new();
     for _ in 0..40 {
@@ -304,7 +305,7 @@ fn a_file_that_vanished_is_404_and_its_return_is_seen(engine: Engine) {
 }
 
 fn accepting_goes_on_after_the_table_was_full(engine: Engine) {
-    let server = Server::plain(engine, Limits { connections: 4, idle: Duration::from_secs(30), ..small() });
+    let server = Server::plain(engine, Limits { connections: 4, ..small() });
     for _ in 0..3 {
         let mut held: Vec<_> = (0..4).map(|_| server.connect()).collect();
         for stream in &mut held {
@@ -316,7 +317,7 @@ fn accepting_goes_on_after_the_table_was_full(engine: Engine) {
         queued.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let waits = queued.read(&mut [0]).map_err(|error| error.kind());
         drop(held);
-        queued.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        queued.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         match waits {
             // It waits in the kernel's queue and is served when there is room.
             Err(ErrorKind::WouldBlock) => assert_eq!(answer(&mut queued).0, 200),
@@ -355,7 +356,7 @@ fn a_second_stop_does_not_wait(engine: Engine) {
     let start = Instant::now();
     server.worker.stop();
     server.stop();
-    assert!(start.elapsed() < Duration::from_secs(8));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 fn a_panic_restarts_the_shard(engine: Engine) {
@@ -367,7 +368,7 @@ fn a_panic_restarts_the_shard(engine: Engine) {
     // The clock is asked once a second, in a wake-up; its panic ends the connection.
     let start = Instant::now();
     let mut ended = false;
-    while !ended && start.elapsed() < Duration::from_secs(10) {
+    while !ended && start.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(50));
         ended =
             stream.write_all(&get("/small.txt")).is_err() || stream.read(&mut [0; 4096]).unwrap_or(0) == 0;

@@ -204,7 +204,7 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
         let worker = start(&spec).unwrap();
         drop((described, spec));
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         if has_tls {
             let mut roots = rustls::RootCertStore::empty();
             roots.add(made.cert.der().clone()).unwrap();

@@ -82,18 +82,9 @@ fn sealed_answers_are_of_one_site_each(engine: Engine) {
     under_load(engine, true);
 }
 
-/// Limits with long waits: how fast a machine is must not decide.
-fn patient() -> Limits {
-    let long = Duration::from_secs(120);
-    Limits {
-        connections: 64,
-        tx_buffers: 128,
-        handshake: long,
-        head: long,
-        idle: long,
-        send: long,
-        ..small()
-    }
+/// Limits for many connections at the same time.
+fn roomy() -> Limits {
+    Limits { connections: 64, tx_buffers: 128, ..small() }
 }
 
 fn connect(server: &Server, tls: bool) -> Box<dyn Stream> {
@@ -118,7 +109,7 @@ fn under_load(engine: Engine, tls: bool) {
     let (root, folders) = sites();
     let _away = Away(root);
     let memory = budget();
-    let server = Server::over_directory(engine, patient(), tls, memory, folders[0].clone());
+    let server = Server::over_directory(engine, roomy(), tls, memory, folders[0].clone());
     let memory = server.worker.memory();
     let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     let seen: [AtomicUsize; SITES] = Default::default();
@@ -219,7 +210,7 @@ fn begun(engine: Engine, from_disk: bool, tls: bool) -> (Server, Box<dyn Stream>
     fs::rename(&folders[1], root.join("0/.other/1")).unwrap();
     let each = if from_disk { 1 << 20 } else { 64 << 20 };
     let server =
-        Server::over_directory(engine, patient(), tls, BodyMemory::new(64 << 20, each), folders[0].clone());
+        Server::over_directory(engine, roomy(), tls, BodyMemory::new(64 << 20, each), folders[0].clone());
     let mut stream = connect(&server, tls);
     rustix::net::sockopt::set_socket_recv_buffer_size(stream.socket(), 256 << 10).unwrap();
     stream.write_all(&get("/large.bin")).unwrap();
@@ -318,7 +309,7 @@ fn a_file_that_shrinks_ends_the_answer_without_a_farewell(engine: Engine) {
 fn a_shard_that_is_started_again_serves_the_newest_site(engine: Engine) {
     let (root, folders) = sites();
     let _away = Away(root);
-    let server = Server::over_directory(engine, patient(), false, budget(), folders[0].clone());
+    let server = Server::over_directory(engine, roomy(), false, budget(), folders[0].clone());
     server.worker.swap(open(&folders[1]));
     server.panics.store(1, Ordering::SeqCst);
     // The clock is asked in a wake-up, once a second; who is connected then is cut off.
@@ -340,7 +331,7 @@ fn a_shard_that_is_started_again_serves_the_newest_site(engine: Engine) {
 }
 
 fn certificates_are_replaced_while_connections_go_on(engine: Engine) {
-    let mut server = Server::tls(engine, patient());
+    let mut server = Server::tls(engine, roomy());
     let version = &rustls::version::TLS13;
     let ask = |stream: &mut Tls| {
         stream.write_all(&get("/small.txt")).unwrap();
@@ -376,7 +367,7 @@ fn certificates_are_replaced_while_connections_go_on(engine: Engine) {
 fn sites_are_found_by_the_host_that_is_named(engine: Engine) {
     let (root, folders) = sites();
     let _away = Away(root);
-    let server = Server::over_directory(engine, patient(), false, budget(), folders[0].clone());
+    let server = Server::over_directory(engine, roomy(), false, budget(), folders[0].clone());
     let host = |names: &[&str], site: usize| Host {
         names: names.iter().map(|&name| name.to_owned()).collect(),
         is_default: false,
@@ -461,7 +452,7 @@ fn a_date_proves_nothing_where_another_site_was(engine: Engine) {
         let file = fs::File::options().write(true).open(folder.join("page.html")).unwrap();
         file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     }
-    let server = Server::over_directory(engine, patient(), false, budget(), folders[0].clone());
+    let server = Server::over_directory(engine, roomy(), false, budget(), folders[0].clone());
     let ask = |host: &str, fields: &str| {
         let text = format!("GET /page.html HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n");
         server.exchange(text.as_bytes())

@@ -82,7 +82,7 @@ fn pipelined_requests_in_one_record_and_in_many_are_answered_in_order(engine: En
 }
 
 fn the_end_is_announced_by_close_notify(engine: Engine) {
-    let server = Server::tls(engine, small());
+    let server = Server::tls(engine, Limits { idle: Duration::from_millis(1500), ..small() });
     for version in [&TLS12, &TLS13] {
         let mut stream = server.connect_tls(version);
         stream.write_all(b"GET /m1.bin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
@@ -136,7 +136,7 @@ fn plain_http_is_told_to_use_https(engine: Engine) {
 }
 
 fn garbage_gets_an_alert_and_silence_gets_nothing(engine: Engine) {
-    let server = Server::tls(engine, small());
+    let server = Server::tls(engine, Limits { handshake: Duration::from_millis(600), ..small() });
     assert_eq!(server.exchange(b"\x16\x03\x01\x00\x05hello"), [21, 3, 3, 0, 2, 2, 50], "decode_error");
     let start = Instant::now();
     assert_eq!(server.exchange(b""), b"");
@@ -179,7 +179,7 @@ fn a_reset_in_every_state_leaves_nothing_behind(engine: Engine) {
 /// While an answer is on its way, an upload fills what may be put aside; its last record is cut
 /// just before its end.
 fn receiving_goes_on_wherever_a_record_is_cut(engine: Engine) {
-    let server = Server::tls(engine, Limits { head: Duration::from_secs(20), ..small() });
+    let server = Server::tls(engine, small());
     for cut in [1, 10, 100, 3000] {
         let mut stream = server.connect_tls(&TLS13);
         stream.write_all(&get("/m9.bin")).unwrap();
@@ -204,7 +204,7 @@ fn receiving_goes_on_wherever_a_record_is_cut(engine: Engine) {
 }
 
 fn key_updates_buy_no_time(engine: Engine) {
-    let server = Server::tls(engine, small());
+    let server = Server::tls(engine, Limits { head: Duration::from_millis(600), ..small() });
     let start = Instant::now();
     let mut stream = server.connect_tls(&TLS13);
     stream.write_all(b"GET / HT").unwrap();
@@ -215,7 +215,7 @@ fn key_updates_buy_no_time(engine: Engine) {
         let mut got = [0; 12];
         match stream.read_exact(&mut got) {
             Ok(()) => break assert_eq!(&got, b"HTTP/1.1 408"),
-            Err(error) => assert!(start.elapsed() < Duration::from_secs(5), "still open: {error}"),
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(30), "still open: {error}"),
         }
     }
 }
@@ -223,7 +223,7 @@ fn key_updates_buy_no_time(engine: Engine) {
 /// Handshakes are still made while all buffers for bodies are taken, by readers whose sockets do
 /// not take a whole one.
 fn slow_readers_do_not_stop_handshakes(engine: Engine) {
-    let limits = Limits { tx_buffers: 16, connections: 64, send: Duration::from_secs(60), ..small() };
+    let limits = Limits { tx_buffers: 16, connections: 64, ..small() };
     let server = Server::narrow(engine, limits, true, BodyMemory::new(0, 0), 1);
     let slow = readers_that_do_not_read(&server, 40);
     for _ in 0..3 {
@@ -324,7 +324,7 @@ fn records(stream: &mut Tls, path: &str, len: usize) -> Vec<usize> {
 }
 
 fn records_are_small_until_a_connection_is_warm(engine: Engine) {
-    let server = Server::tls(engine, Limits { idle: Duration::from_secs(20), ..small() });
+    let server = Server::tls(engine, small());
     let mut stream = server.connect_tls(&TLS13);
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream).0, 200);
@@ -344,7 +344,7 @@ fn records_are_small_until_a_connection_is_warm(engine: Engine) {
 
 /// More than one wake-up takes on, in pieces that wait for each other.
 fn many_handshakes_at_once_are_all_completed(engine: Engine) {
-    let limits = Limits { connections: 64, handshake: Duration::from_secs(20), ..small() };
+    let limits = Limits { connections: 64, ..small() };
     let server = Server::tls(engine, limits);
     let mut open = server.connect_tls(&TLS13);
     open.write_all(&get("/small.txt")).unwrap();

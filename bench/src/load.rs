@@ -63,7 +63,13 @@ pub(crate) fn check(lab: &Lab, participant: &Participant, server: &Server, case:
             let etag = if participant.kind == Kind::Floor { Some("\"floor\"".into()) } else { etag };
             Some(format!("If-None-Match: {}", etag.ok_or("no ETag")?))
         }
-        _ => None,
+        Work::Closed { with: With::Nothing, .. }
+        | Work::Random
+        | Work::Streams(_)
+        | Work::Paced
+        | Work::Handshakes { .. }
+        | Work::Idle
+        | Work::Slow => None,
     };
     let got = lab.directory.join("got");
     let mut curl = Command::new("curl");
@@ -141,7 +147,7 @@ pub(crate) fn round(
         return handshakes(lab, server, case, resume, seconds);
     }
     let opening = opening(lab, server, case)?;
-    let mut command = command(lab, server, case, expected, seconds);
+    let mut command = command(lab, server, case, expected, seconds)?;
     let before = cpu_nanoseconds(server.pid())?;
     let said = run(&mut command)?;
     let cpu = (cpu_nanoseconds(server.pid())? - before) as f64 - opening;
@@ -194,21 +200,26 @@ pub(crate) fn calls(
     if !matches!(case.work, Work::Closed { .. } | Work::Random) {
         return Err("counted where wrk gives the load".into());
     }
-    let (calls, said) = syscalls(server.pid(), &mut command(lab, server, case, expected, 1.0))?;
+    let mut command = command(lab, server, case, expected, 1.0).map_err(|error| error.to_string())?;
+    let (calls, said) = syscalls(server.pid(), &mut command)?;
     let requests = closed(case, expected, &said).map_err(|error| error.to_string())?;
     Ok(calls as f64 / requests)
 }
 
-fn command(lab: &Lab, server: &Server, case: &Case, expected: &Expected, seconds: f64) -> Command {
-    match case.work {
+/// Returns the command that gives the load.
+fn command(lab: &Lab, server: &Server, case: &Case, expected: &Expected, seconds: f64) -> Result<Command> {
+    Ok(match case.work {
         Work::Paced => paced_load(lab, server, case, seconds),
         Work::Streams(each) => {
             let mut h2load = h2load(case, seconds);
             h2load.args(["-m", &each.to_string()]).arg(url(server, case));
             h2load
         }
-        _ => wrk(lab, server, case, expected, seconds),
-    }
+        Work::Closed { .. } | Work::Random => wrk(lab, server, case, expected, seconds),
+        Work::Handshakes { .. } | Work::Idle | Work::Slow => {
+            return Err("our own clients give this load".into());
+        }
+    })
 }
 
 fn wrk(lab: &Lab, server: &Server, case: &Case, expected: &Expected, seconds: f64) -> Command {

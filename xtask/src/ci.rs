@@ -13,7 +13,7 @@ pub(crate) mod programs;
 pub(crate) mod report;
 
 use self::outcome::{Outcome, Tests, failed};
-use self::programs::{NICE, Program};
+use self::programs::{Program, nice};
 use self::report::Report;
 use crate::setup::{self, Outcome as Setup};
 use crate::vm::{self, SERIES};
@@ -177,14 +177,7 @@ fn again_without_increments(root: &Path) -> ExitCode {
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
     println!("\n$ cargo {}", args.join(" "));
-    match Command::new("nice")
-        .args(NICE)
-        .arg("cargo")
-        .args(args)
-        .envs(env.iter().copied())
-        .current_dir(root)
-        .status()
-    {
+    match nice("cargo").args(args).envs(env.iter().copied()).current_dir(root).status() {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => failed(status.to_string()),
         Err(error) => failed(error.to_string()),

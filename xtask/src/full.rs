@@ -5,10 +5,10 @@
 
 use crate::Invocation;
 use crate::ci::outcome::{Outcome, Tests, failed};
+use crate::ci::programs;
 use crate::ci::report::Report;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// A command of cargo's with what it needs in its environment.
@@ -78,29 +78,16 @@ impl Part {
         println!("\n$ {set}cargo {}", self.cargo);
         let mut command = Command::new("cargo");
         command.args(self.cargo.split(' ')).envs(self.environment.iter().copied()).current_dir(root);
-        let mut child = match command.stdout(Stdio::piped()).spawn() {
-            Ok(child) => child,
-            Err(error) => return failed(format!("cargo: {error}")),
-        };
-        let (mut tests, mut text) = (Tests::default(), String::new());
-        let lines = child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).split(b'\n'));
-        for line in lines.map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            tests.read_line(&line);
-            text.push_str(&line);
-            text.push('\n');
-        }
-        tests.read_skips(&text);
-        match child.wait() {
-            Ok(status) => ended(tests, status.success(), &status.to_string()),
+        match programs::listen(&mut command) {
+            Ok(heard) => ended(heard.tests, &heard.text, heard.status.success(), &heard.status.to_string()),
             Err(error) => failed(format!("cargo: {error}")),
         }
     }
 }
 
-/// Returns what a command came to that may have run tests, and that ended `how`.
-fn ended(mut tests: Tests, success: bool, how: &str) -> Outcome {
+/// Returns what a command came to that may have run tests, has said `text`, and ended `how`.
+fn ended(mut tests: Tests, text: &str, success: bool, how: &str) -> Outcome {
+    tests.read_skips(text);
     if tests.passed + tests.failed > 0 {
         tests.finish(success, how);
         Outcome::Tests(tests)
@@ -108,6 +95,9 @@ fn ended(mut tests: Tests, success: bool, how: &str) -> Outcome {
         failed(how)
     } else if let Some((_, reason)) = tests.skipped.pop() {
         Outcome::Skipped(reason)
+    } else if text.contains("\ntest result: ") {
+        // Names that no test has any more.
+        failed("no test ran")
     } else {
         Outcome::Passed
     }
@@ -136,11 +126,12 @@ mod tests {
         let read = |text: &str, success| {
             let mut tests = Tests::default();
             text.lines().for_each(|line| tests.read_line(line));
-            tests.read_skips(text);
-            ended(tests, success, "exit status: 1")
+            ended(tests, text, success, "exit status: 1")
         };
         assert!(matches!(read("all is well", true), Outcome::Passed));
         assert!(matches!(read("all is well", false), Outcome::Failed(why) if why == "exit status: 1"));
+        let none = read("\ntest result: ok. 0 passed; 0 failed; 0 ignored", true);
+        assert!(matches!(none, Outcome::Failed(why) if why == "no test ran"));
         let skipped = read("skipped: miri: no Miri here", true);
         assert!(matches!(skipped, Outcome::Skipped(why) if why == "no Miri here"));
         let Outcome::Tests(tests) =

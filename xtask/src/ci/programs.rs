@@ -8,9 +8,9 @@ use super::outcome::Tests;
 use crate::program::Result;
 use serde_json::Value;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// A test program that has been compiled.
@@ -30,17 +30,24 @@ const PROGRAMS: usize = 2;
 /// Tests at a time in each of them.
 const TESTS: &str = "4";
 /// Compilers and tests have a lower priority than an emulated kernel, whose tests have time limits.
-pub(super) const NICE: [&str; 2] = ["-n", "10"];
+const NICE: [&str; 2] = ["-n", "10"];
+
+/// Returns a command for a program that stands back for an emulated kernel.
+pub(super) fn nice(program: impl AsRef<OsStr>) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(NICE).arg(program);
+    nice
+}
 
 /// Compiles the test programs that these arguments of `cargo test` name.
 ///
 /// # Errors
 /// They do not compile; cargo has said why.
 pub(crate) fn build(root: &Path, which: &[&str]) -> Result<Vec<Program>> {
-    let mut nice = Command::new("nice");
-    nice.args(NICE).args(["cargo", "test"]).args(which);
-    nice.args(["--no-run", "--message-format=json-render-diagnostics"]).current_dir(root);
-    let done = nice.stderr(Stdio::inherit()).output()?;
+    let mut cargo = nice("cargo");
+    cargo.arg("test").args(which);
+    cargo.args(["--no-run", "--message-format=json-render-diagnostics"]).current_dir(root);
+    let done = cargo.stderr(Stdio::inherit()).output()?;
     if !done.status.success() {
         return Err("the tests do not compile".into());
     }
@@ -84,11 +91,11 @@ pub(crate) fn run(mut programs: Vec<Program>, environment: &[(&str, &OsStr)]) ->
 
 impl Program {
     fn run(&self, environment: &[(&str, &OsStr)]) -> Tests {
-        let mut nice = Command::new("nice");
-        nice.args(NICE).arg(&self.path).current_dir(&self.folder).stdin(Stdio::null());
+        let mut program = nice(&self.path);
+        program.current_dir(&self.folder).stdin(Stdio::null());
         // As cargo has it.
-        nice.env("CARGO_MANIFEST_DIR", &self.folder).env("RUST_TEST_THREADS", TESTS);
-        let done = match nice.envs(environment.iter().copied()).output() {
+        program.env("CARGO_MANIFEST_DIR", &self.folder).env("RUST_TEST_THREADS", TESTS);
+        let done = match program.envs(environment.iter().copied()).output() {
             Ok(done) => done,
             Err(error) => return Tests::broken(format!("{}: {error}", self.path.display())),
         };
@@ -99,34 +106,46 @@ impl Program {
         let text =
             [format!("     Ran {}\n", self.path.display()).as_bytes(), &done.stdout, &done.stderr].concat();
         // Its reader may have gone; the verdict stands.
-        let _ = std::io::stdout().lock().write_all(&text);
+        let _ = io::stdout().lock().write_all(&text);
         tests
     }
 }
 
 /// Runs the examples of the documentation, which cargo compiles and runs by itself.
 pub(crate) fn run_documentation(root: &Path, config: &[&str]) -> Tests {
-    let mut cargo = Command::new("nice");
-    cargo
-        .args(NICE)
-        .args(["cargo", "test", "--workspace", "--doc", "--no-fail-fast"])
-        .args(config)
-        .current_dir(root);
-    let mut child = match cargo.stdout(Stdio::piped()).spawn() {
-        Ok(child) => child,
-        Err(error) => return Tests::broken(format!("cargo test --doc: {error}")),
-    };
-    let mut tests = Tests::default();
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n').map_while(std::result::Result::ok) {
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            tests.read_line(&line);
+    let mut cargo = nice("cargo");
+    cargo.args(["test", "--workspace", "--doc", "--no-fail-fast"]).args(config).current_dir(root);
+    match listen(&mut cargo) {
+        Ok(Heard { mut tests, status, .. }) => {
+            tests.finish(status.success(), &format!("cargo test --doc: {status}"));
+            tests
         }
+        Err(error) => Tests::broken(format!("cargo test --doc: {error}")),
     }
-    match child.wait() {
-        Ok(status) => tests.finish(status.success(), &format!("cargo test --doc: {status}")),
-        Err(error) => tests.broken = Some(format!("cargo test --doc: {error}")),
+}
+
+/// What a command has said, which may run tests.
+pub(crate) struct Heard {
+    pub(crate) tests: Tests,
+    /// Its standard output.
+    pub(crate) text: String,
+    pub(crate) status: ExitStatus,
+}
+
+/// Runs a command, shows its output as it comes, and counts the tests in it.
+///
+/// # Errors
+/// It did not start, or cannot be waited for.
+pub(crate) fn listen(command: &mut Command) -> io::Result<Heard> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let (mut tests, mut text) = (Tests::default(), String::new());
+    let lines = child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).split(b'\n'));
+    for line in lines.map_while(std::result::Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tests.read_line(&line);
+        text.push_str(&line);
+        text.push('\n');
     }
-    tests
+    Ok(Heard { tests, text, status: child.wait()? })
 }

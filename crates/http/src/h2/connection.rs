@@ -6,9 +6,13 @@ use super::flood::{Flood, Floods};
 use super::frame::{self, ErrorCode, Kind, WINDOW_INITIAL, setting};
 use super::hpack::{Decoder, Scratch};
 use super::queue::{self, Queue};
+use super::spare::Spare;
 use super::stream::{Local, Remote, Stream, Streams};
 use super::window::Window;
 use super::{Limits, hpack};
+
+/// Streams that a connection has room for at first.
+const FEW_STREAMS: usize = 4;
 
 /// Buffers that many connections use in turn. None of them leaves anything here that it needs
 /// later.
@@ -21,9 +25,9 @@ pub struct SharedBuffers<T> {
     /// A field block that came in fragments.
     pub(super) joined: Vec<u8>,
     /// Empty queues of frames, for the next connection that has something to send.
-    pub(super) queues: Vec<Vec<u8>>,
+    pub(super) queues: Spare<u8>,
     /// Empty lists of streams, for the next connection that opens one.
-    pub(super) lists: Vec<Vec<Stream<T>>>,
+    pub(super) lists: Spare<Stream<T>>,
 }
 
 impl<T> SharedBuffers<T> {
@@ -34,9 +38,15 @@ impl<T> SharedBuffers<T> {
             scratch: Scratch::new(limits.block),
             kept: vec![0; limits.list].into_boxed_slice(),
             joined: Vec::with_capacity(limits.block),
-            queues: Vec::with_capacity(queue::SPARE),
-            lists: Vec::with_capacity(queue::SPARE),
+            queues: Spare::new(queue::SPARE_LEN[0], queue::SPARE_LEN[1]),
+            lists: Spare::new(FEW_STREAMS, limits.streams as usize),
         }
+    }
+
+    /// Frees what is kept for connections to come.
+    pub fn trim(&mut self) {
+        self.queues.clear();
+        self.lists.clear();
     }
 }
 
@@ -339,8 +349,8 @@ impl<T> Connection<T> {
     /// Returns the bytes of heap memory that the connection holds, without what `T` refers to.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let streams = self.streams.len() * size_of::<Stream<T>>();
-        self.decoder.memory() + self.queue.memory() + streams + self.ids.reset.capacity() * 4
+        let reset = self.ids.reset.capacity() * size_of::<u32>();
+        self.decoder.memory() + self.queue.memory() + self.streams.memory() + reset
     }
 
     pub(super) fn is_drain_ping(payload: &[u8]) -> bool {

@@ -70,6 +70,7 @@ mod receive;
 mod request;
 mod respond;
 mod send;
+mod spare;
 mod stream;
 #[doc(hidden)]
 pub mod testing;

@@ -1,10 +1,11 @@
 //! Frames that wait to be sent before any DATA.
 
-use super::frame::{Header, Kind};
+use super::frame::{HEADER, Header, Kind};
+use super::spare::Spare;
 
-/// Buffers that are kept for reuse, and the largest of them in bytes.
-pub(super) const SPARE: usize = 64;
-const SPARE_LEN: usize = 64 << 10;
+/// Bytes of the buffers that are kept for reuse: for the replies to a peer's frames and some heads,
+/// and for as many heads as may wait.
+pub(super) const SPARE_LEN: [usize; 2] = [2 << 10, 32 << 10];
 
 /// Whole frames, one behind the other. While it is empty it holds no memory: its buffer comes from
 /// those that connections share, and goes back there.
@@ -31,15 +32,8 @@ impl Queue {
     }
 
     /// Appends a frame.
-    pub(super) fn push(
-        &mut self,
-        spare: &mut Vec<Vec<u8>>,
-        kind: Kind,
-        flags: u8,
-        stream: u32,
-        payload: &[u8],
-    ) {
-        let bytes = self.buffer(spare);
+    pub(super) fn push(&mut self, spare: &mut Spare<u8>, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
+        let bytes = self.buffer(spare, HEADER + payload.len());
         bytes.extend_from_slice(&Header { len: payload.len(), kind, flags, stream }.write());
         bytes.extend_from_slice(payload);
     }
@@ -48,11 +42,11 @@ impl Queue {
     /// returns the length, or `None` when there is nothing to append.
     pub(super) fn push_with(
         &mut self,
-        spare: &mut Vec<Vec<u8>>,
+        spare: &mut Spare<u8>,
         room: usize,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Option<()> {
-        let bytes = self.buffer(spare);
+        let bytes = self.buffer(spare, room);
         let start = bytes.len();
         bytes.resize(start + room, 0);
         let written = bytes.get_mut(start..).and_then(write);
@@ -61,7 +55,7 @@ impl Queue {
     }
 
     /// Moves as much as fits to `out`, and returns its length.
-    pub(super) fn send(&mut self, spare: &mut Vec<Vec<u8>>, out: &mut [u8]) -> usize {
+    pub(super) fn send(&mut self, spare: &mut Spare<u8>, out: &mut [u8]) -> usize {
         let waiting = self.waiting();
         let len = waiting.len().min(out.len());
         out[..len].copy_from_slice(&waiting[..len]);
@@ -73,21 +67,19 @@ impl Queue {
     }
 
     /// Drops all of it and gives the memory back.
-    pub(super) fn clear(&mut self, spare: &mut Vec<Vec<u8>>) {
-        let mut bytes = std::mem::take(&mut self.bytes);
+    pub(super) fn clear(&mut self, spare: &mut Spare<u8>) {
         self.sent = 0;
-        if bytes.capacity() > 0 && bytes.capacity() <= SPARE_LEN && spare.len() < SPARE {
-            bytes.clear();
-            spare.push(bytes);
-        }
+        spare.put(std::mem::take(&mut self.bytes));
     }
 
-    fn buffer(&mut self, spare: &mut Vec<Vec<u8>>) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0
-            && let Some(bytes) = spare.pop()
-        {
-            self.bytes = bytes;
+    /// The buffer, with room for `more` bytes.
+    fn buffer(&mut self, spare: &mut Spare<u8>, more: usize) -> &mut Vec<u8> {
+        // What a slow peer has taken is not kept until it has taken all.
+        if self.sent > 0 && self.bytes.len() + more > self.bytes.capacity() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
         }
+        spare.grow(&mut self.bytes, more);
         &mut self.bytes
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 use super::priority::Priority;
+use super::spare::Spare;
 use super::window::Window;
 
 /// The content of a response, which a connection asks for as there is room to send it.
@@ -107,14 +108,15 @@ impl<T> Streams<T> {
         self.list.iter_mut()
     }
 
-    /// Adds a stream with a number above all others'. `spare` lends its memory to the first one.
-    pub(super) fn push(&mut self, stream: Stream<T>, spare: &mut Vec<Vec<Stream<T>>>) {
-        if self.list.capacity() == 0
-            && let Some(list) = spare.pop()
-        {
-            self.list = list;
-        }
+    /// Adds a stream with a number above all others'. `spare` lends the memory.
+    pub(super) fn push(&mut self, stream: Stream<T>, spare: &mut Spare<Stream<T>>) {
+        spare.grow(&mut self.list, 1);
         self.list.push(stream);
+    }
+
+    /// Bytes of memory, without what `T` refers to.
+    pub(super) fn memory(&self) -> usize {
+        self.list.capacity() * size_of::<Stream<T>>()
     }
 
     /// Returns the number of streams that have content to send.
@@ -136,7 +138,7 @@ impl<T> Streams<T> {
     }
 
     /// Removes a stream; with the last one the memory goes back.
-    pub(super) fn remove(&mut self, at: usize, spare: &mut Vec<Vec<Stream<T>>>) {
+    pub(super) fn remove(&mut self, at: usize, spare: &mut Spare<Stream<T>>) {
         if let Local::Sending { .. } = self.list.remove(at).local {
             self.sending -= 1;
         }
@@ -145,7 +147,7 @@ impl<T> Streams<T> {
         }
     }
 
-    pub(super) fn clear(&mut self, spare: &mut Vec<Vec<Stream<T>>>) {
+    pub(super) fn clear(&mut self, spare: &mut Spare<Stream<T>>) {
         self.list.clear();
         self.sending = 0;
         self.give_back(spare);
@@ -166,11 +168,7 @@ impl<T> Streams<T> {
         Some(hint.1)
     }
 
-    fn give_back(&mut self, spare: &mut Vec<Vec<Stream<T>>>) {
-        if self.list.capacity() > 0 && spare.len() < spare.capacity() {
-            spare.push(std::mem::take(&mut self.list));
-        } else {
-            self.list = Vec::new();
-        }
+    fn give_back(&mut self, spare: &mut Spare<Stream<T>>) {
+        spare.put(std::mem::take(&mut self.list));
     }
 }

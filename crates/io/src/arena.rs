@@ -161,6 +161,32 @@ impl Arena {
         slots.tx_free.len() + (self.layout.tx_count - slots.tx_used) as usize
     }
 
+    /// Gives the memory of free send slots back to the system: of the pages that lie in them as a
+    /// whole. They are zeros when they are used again.
+    pub(crate) fn trim(&self) {
+        // Borrowed until the end: no slot is taken meanwhile.
+        let slots = self.slots.borrow_mut();
+        let page = rustix::param::page_size();
+        let mut free = slots.tx_free.clone();
+        free.sort_unstable();
+        for run in free.chunk_by(|slot, next| slot + 1 == *next) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let start = self.tx_addr(*first);
+            let end = self.tx_addr(*last).addr() + self.layout.tx_len as usize;
+            let skipped = start.addr().next_multiple_of(page) - start.addr();
+            let len = (end / page * page).saturating_sub(start.addr() + skipped);
+            if len == 0 || cfg!(miri) {
+                continue;
+            }
+            // SAFETY: these pages lie in the mapping, in slots that are in `tx_free`. A slot gets
+            // there when its only lease is dropped, which is after the kernel has finished with
+            // it, and leaves it in `take_tx` only, which needs the borrow above. So no reference
+            // to the pages exists, and no operation is given them. Private anonymous pages are
+            // initialised to zero when they are touched again.
+            unsafe { libc::madvise(start.wrapping_add(skipped).cast(), len, libc::MADV_DONTNEED) };
+        }
+    }
+
     pub(crate) fn rx_leased(&self) -> usize {
         self.slots.borrow().rx_state.iter().filter(|state| **state == RxState::Leased).count()
     }
@@ -358,6 +384,32 @@ mod tests {
         assert_eq!(a[127], 9);
         a.set_filled(4000);
         assert_eq!(a.filled(), 128);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri keeps the pages")]
+    fn free_send_slots_give_their_pages_back_and_others_keep_them() {
+        let arena = Arena::new(Layout { rx_count: 4, rx_len: 64, tx_count: 5, tx_len: 64 << 10 }).unwrap();
+        let mut slots: Vec<_> = (0..5).map(|_| arena.take_tx().unwrap()).collect();
+        for slot in &mut slots {
+            slot.fill(7);
+        }
+        let kept = [slots.remove(0), slots.remove(1)];
+        drop(slots);
+        arena.trim();
+        assert!(kept.iter().all(|slot| slot.iter().all(|byte| *byte == 7)), "in use");
+        let mut zeros: Vec<_> =
+            (0..3).map(|_| arena.take_tx().unwrap().iter().filter(|byte| **byte == 0).count()).collect();
+        zeros.sort_unstable();
+        // One lies between two that are in use, the others are one run: a page of each slot that
+        // is shared with another one, at most, is left.
+        assert!(zeros.iter().all(|zeros| *zeros >= (64 << 10) - 2 * 4096), "{zeros:?}");
+        let all: usize = zeros.iter().sum();
+        assert!(all >= 3 * (64 << 10) - 4 * 4096, "{zeros:?}");
+        // As often as one likes, also with nothing to give.
+        arena.trim();
+        drop(kept);
+        arena.trim();
     }
 
     #[test]

@@ -115,6 +115,12 @@ impl<E: Engine> Ring<E> {
         self.inner.arena.tx_free()
     }
 
+    /// Gives the memory of free send slots back to the system. It is there again when they are
+    /// used.
+    pub fn trim(&mut self) {
+        self.inner.arena.trim();
+    }
+
     /// Takes a send slot, `None` when all are in use.
     pub fn take_tx(&mut self) -> Option<TxBuf> {
         self.inner.arena.take_tx()

@@ -23,6 +23,8 @@ pub struct Handshake {
     shown: usize,
     /// Nothing has been given to rustls yet, so this could still be plain HTTP.
     first: bool,
+    /// rustls has been shown a record, and may hold the state of a negotiation.
+    has_begun: bool,
     /// The last flight may be followed by encrypted records, so from here on only rustls sends
     /// alerts.
     sealing: bool,
@@ -43,10 +45,19 @@ impl Handshake {
             input: Vec::new(),
             shown: 0,
             first: true,
+            has_begun: false,
             sealing: false,
             caught: Caught::default(),
             seals_max: config.seals_max(),
         })
+    }
+
+    /// Returns the bytes of memory that the handshake holds: input, and no less than what the TLS
+    /// library has taken for its state.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let state = if self.has_begun { STATE } else { STATE_AT_FIRST };
+        size_of::<UnbufferedServerConnection>() + state + self.input.capacity()
     }
 
     /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent. On
@@ -151,6 +162,7 @@ impl Handshake {
                         return Ok(Progress::Blocked);
                     }
                     *has_worked = true;
+                    self.has_begun = true;
                 }
             }
         }
@@ -160,6 +172,10 @@ impl Handshake {
         let discard = discard.min(self.shown);
         self.input.drain(..discard);
         self.shown -= discard;
+        // The wait for the next flight is the longest one, and a peer may never end it.
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
     }
 
     /// Shows rustls the next record if it is whole.
@@ -423,6 +439,11 @@ const RECORD_BODY_MAX: usize = (1 << 14) + 2048 - 1;
 /// without a certificate sends a few kB at most, with post-quantum key shares and tickets. A record
 /// must fit.
 const INPUT_MAX: usize = 32 * 1024;
+
+/// Bytes that rustls 0.23 and aws-lc hold on the heap for a handshake, at most: before the first
+/// record (980 were measured, by resident memory), and after it (3,900 with TLS 1.3, 2,200 with 1.2).
+const STATE_AT_FIRST: usize = 1024;
+const STATE: usize = 4096;
 
 /// Bytes sent in answer to one piece of input: the certificate chain, which is bounded where it is
 /// read, and the rest of the flight.

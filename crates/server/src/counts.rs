@@ -17,8 +17,12 @@ pub struct Counts {
     pub requests: u64,
     /// Connections of HTTP/2 ended because the peer made useless work (ENHANCE_YOUR_CALM).
     pub calmed: u64,
-    /// Connections closed because send buffers ran out and they had not read for longest.
+    /// Connections closed because memory, send buffers or places ran out, and they held most or had
+    /// waited for longest.
     pub shed: u64,
+    /// Newcomers closed at once, because there was no place for them, or their address held its
+    /// share.
+    pub refused: u64,
     /// Connections that have ended, by reason.
     pub ends: Ends,
 }
@@ -112,7 +116,7 @@ impl Counts {
     /// Lists all counters. A counter that is missing here does not compile: neither the pattern nor
     /// the length of the array would fit.
     fn fields(&mut self) -> [(&'static str, &mut u64); LEN] {
-        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed, ends } = self;
+        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed, refused, ends } = self;
         let Ends {
             finished,
             peer_left,
@@ -134,6 +138,7 @@ impl Counts {
             ("requests", requests),
             ("calmed", calmed),
             ("shed", shed),
+            ("refused", refused),
             ("finished", finished),
             ("peer_left", peer_left),
             ("peer_faults", peer_faults),

@@ -47,9 +47,11 @@ pub struct Limits {
     /// Files kept open because they are too large for memory; those that are being sent are open
     /// besides.
     pub files_open: usize,
-    /// Bytes of input kept because they are not a whole record or request yet, or because an answer
-    /// is still on its way. Unfinished requests of ordinary size may use an eighth more.
-    pub input_max: usize,
+    /// Bytes that peers can make the shard hold, all together: input that is not a whole record or
+    /// request yet or waits for an answer that is on its way, handshakes, streams of HTTP/2, heads
+    /// that are not read, requests that wait for a file. Near it connections are closed, those of
+    /// the address that holds most first.
+    pub held_max: usize,
     /// Request heads and bodies.
     pub http: sitar_http::h1::Limits,
     /// Whether HTTP/2 is spoken in plain text with clients that begin so; over TLS the handshake
@@ -73,7 +75,7 @@ impl Default for Limits {
             rx_buffers: 512,
             tx_buffers: 512,
             files_open: 64,
-            input_max: 32 << 20,
+            held_max: Limits::held_for(8192),
             http: sitar_http::h1::Limits::default(),
             http2: true,
             h2: sitar_http::h2::Limits::default(),
@@ -94,6 +96,14 @@ const TX_LEN: u32 = 68 << 10;
 const _: () = assert!(TX_LEN as usize >= 4 * sitar_tls::SEALED_MAX + 2048);
 
 impl Limits {
+    /// Returns how many bytes peers may make a shard with that many connections hold: 24 MiB, and 5
+    /// KiB for each, which is the state of a handshake, or an idle connection of HTTP/2 with a full
+    /// table of header fields.
+    #[must_use]
+    pub const fn held_for(connections: u32) -> usize {
+        (24 << 20) + connections as usize * (5 << 10)
+    }
+
     /// These limits, with the sizes of `made`, from which a shard's tables and buffers have been
     /// made.
     pub(crate) fn with_sizes_of(self, made: &Limits) -> Limits {
@@ -103,7 +113,7 @@ impl Limits {
             rx_buffers: made.rx_buffers,
             tx_buffers: made.tx_buffers,
             files_open: made.files_open,
-            input_max: made.input_max,
+            held_max: made.held_max,
             h2: made.h2,
             ..self
         }
@@ -116,9 +126,9 @@ impl Limits {
         self.ring().tx_count as usize / 8
     }
 
-    /// Bytes of input kept for one connection. Receiving is stopped long before, but what the ring
-    /// has already received then, at most all of its buffers, must find a place.
-    pub(crate) fn input_each_max(&self) -> usize {
+    /// Bytes held for one connection. Receiving is stopped long before, but what the ring has
+    /// already received then, at most all of its buffers, must find a place.
+    pub(crate) fn held_each_max(&self) -> usize {
         usize::from(self.rx_buffers) * RX_LEN as usize + PAUSE_AT + sitar_tls::RECORD_MAX
     }
 

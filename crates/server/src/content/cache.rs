@@ -153,6 +153,12 @@ impl Cache {
         }
     }
 
+    /// Gives memory back that was needed at a peak; the helper thread does it for the whole heap.
+    pub(crate) fn trim(&mut self) {
+        self.waiting.shrink_to_fit();
+        self.loader.trim();
+    }
+
     /// The connection is gone.
     pub(crate) fn forget(&mut self, key: Key) {
         self.waiting.retain(|(_, waiting)| *waiting != key);

@@ -37,6 +37,8 @@ enum Job {
     /// A snapshot and a table that a shard has no use for any more: dropping large ones takes time,
     /// which shards have not.
     Retire(Arc<Snapshot>, Table),
+    /// Give the heap's free memory back to the system.
+    Trim,
 }
 
 /// Representations and where they belong.
@@ -127,6 +129,12 @@ impl Loader {
         // Without the thread they are dropped here.
         let _ = self.jobs.send(Job::Retire(snapshot, table));
     }
+
+    /// Has the heap's free memory given back to the system.
+    pub(crate) fn trim(&self) {
+        // Without the thread it stays.
+        let _ = self.jobs.send(Job::Trim);
+    }
 }
 
 /// The helper thread's side: it does the loading.
@@ -171,6 +179,7 @@ impl LoaderWorker {
             }
             Job::Swap(next, kept) => self.swap(*next, &kept),
             Job::Retire(snapshot, table) => drop((snapshot, table)),
+            Job::Trim => sitar_io::trim_heap(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use sitar_http::{Decimal, Status};
 use sitar_io::Region;
 use sitar_site::{Body, Place, Streamed};
 
@@ -10,8 +11,9 @@ use super::multipart::Parts;
 /// The rest of an answer's content, and where it comes from.
 pub(crate) enum Source {
     Static(&'static [u8]),
-    /// Written for this answer; the number says how much of it is done.
-    Text(Box<[u8]>, usize),
+    /// The text of a refusal; the number says how much of it is done. It is written as it is sent,
+    /// so that it holds no memory.
+    Refusal(Status, &'static str, usize),
     Region(Region, Range<usize>),
     /// In place: a box would be an allocation for each such answer.
     Parts(Parts),
@@ -45,7 +47,7 @@ impl Source {
     pub(crate) fn if_any(self) -> Option<Source> {
         let is_empty = match &self {
             Source::Static(bytes) => bytes.is_empty(),
-            Source::Text(text, done) => *done >= text.len(),
+            Source::Refusal(status, reason, done) => *done >= refusal_len(*status, reason),
             Source::Region(_, range) => range.is_empty(),
             Source::Parts(parts) => parts.is_empty(),
             Source::File(_, range) => range.is_empty(),
@@ -57,7 +59,7 @@ impl Source {
     pub(crate) fn ready(&self) -> usize {
         match self {
             Source::Static(bytes) => bytes.len(),
-            Source::Text(text, done) => text.len() - done,
+            Source::Refusal(status, reason, done) => refusal_len(*status, reason) - done,
             Source::Region(_, range) => range.len(),
             // All of it is in memory; how much that is stands in the answer's length.
             Source::Parts(_) => usize::MAX,
@@ -72,7 +74,7 @@ impl Source {
     pub(crate) fn fill(&mut self, out: &mut [u8]) {
         match self {
             Source::Static(bytes) => out.copy_from_slice(&bytes[..out.len()]),
-            Source::Text(text, done) => out.copy_from_slice(&text[*done..*done + out.len()]),
+            Source::Refusal(status, reason, done) => fill_refusal(*status, reason, *done, out),
             Source::Region(region, range) => {
                 out.copy_from_slice(&region[range.start..range.start + out.len()]);
             }
@@ -86,7 +88,7 @@ impl Source {
     pub(crate) fn advance(&mut self, count: usize) {
         match self {
             Source::Static(bytes) => *bytes = bytes.get(count..).unwrap_or_default(),
-            Source::Text(_, done) => *done += count,
+            Source::Refusal(_, _, done) => *done += count,
             Source::Region(_, range) => range.start += count,
             Source::Parts(parts) => parts.advance(count),
             Source::File(_, range) => range.start += count as u64,
@@ -98,7 +100,12 @@ impl Source {
     pub(crate) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {
         let taken = match self {
             Source::Static(bytes) => take(Run::Bytes(bytes))?,
-            Source::Text(text, done) => take(Run::Bytes(text.get(*done..).unwrap_or_default()))?,
+            Source::Refusal(status, reason, done) => {
+                let mut piece = [0; 64];
+                let len = (refusal_len(*status, reason) - *done).min(piece.len());
+                fill_refusal(*status, reason, *done, &mut piece[..len]);
+                take(Run::Bytes(&piece[..len]))?
+            }
             Source::Region(region, range) => take(Run::Region(region, range.clone()))?,
             Source::Parts(parts) => return parts.offer(take),
             Source::File(_, range) if range.is_empty() => 0,
@@ -124,5 +131,52 @@ impl Source {
             }
             Place::Hole { .. } => None,
         }
+    }
+}
+
+/// Returns the length of a refusal's text.
+fn refusal_len(status: Status, reason: &str) -> usize {
+    refusal(status, reason, |pieces| pieces.iter().map(|piece| piece.len()).sum())
+}
+
+/// Writes the part of a refusal's text that begins at `start`.
+fn fill_refusal(status: Status, reason: &str, start: usize, out: &mut [u8]) {
+    refusal(status, reason, |pieces| {
+        let bytes = pieces.iter().flat_map(|piece| piece.iter()).skip(start);
+        out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = *byte);
+    });
+}
+
+/// Lends the pieces of a refusal's text.
+fn refusal<R>(status: Status, reason: &str, read: impl FnOnce(&[&[u8]]) -> R) -> R {
+    let code = Decimal::new(u64::from(status.code()));
+    read(&[code.as_bytes(), b" ", status.reason().as_bytes(), b": ", reason.as_bytes(), b"\n"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_written_as_it_is_sent() {
+        let text = b"404 Not Found: there is no such file\n";
+        let mut source = Source::Refusal(Status::NOT_FOUND, "there is no such file", 0);
+        assert_eq!(source.ready(), text.len());
+        let mut out = [0; 10];
+        source.fill(&mut out);
+        assert_eq!(&out, &text[..10]);
+        let mut rest = Vec::new();
+        while let Some(next) = source.if_any() {
+            source = next;
+            let taken = source.offer(|run| match run {
+                Run::Bytes(bytes) => {
+                    rest.extend_from_slice(bytes);
+                    Ok::<_, ()>(bytes.len())
+                }
+                Run::Region(..) => Err(()),
+            });
+            assert!(taken.unwrap() > 0);
+        }
+        assert_eq!(rest, &text[10..]);
     }
 }

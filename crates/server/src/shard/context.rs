@@ -7,11 +7,11 @@ use sitar_http::h2::SharedBuffers;
 use sitar_io::{Engine, Key, Ring};
 
 use super::handshakes::Handshakes;
+use super::quota::Quota;
 use crate::close::Close;
 use crate::content::lookup::Served;
 use crate::content::stream::StreamContent;
 use crate::limits::Limits;
-use crate::tcp::transport::input::InputQuota;
 use crate::{Counts, TlsOffload};
 
 /// Send buffers of a shard that may wait for the next system call. More of them save calls (1 MiB
@@ -38,7 +38,8 @@ pub(crate) struct Shared<E: Engine> {
     pub(crate) limits: Limits,
     pub(crate) offload: TlsOffload,
     pub(crate) ring: Ring<E>,
-    pub(crate) quota: InputQuota,
+    /// The account of what peers make the shard hold.
+    pub(crate) quota: Quota,
     /// Buffers that connections of HTTP/2 use in turn.
     pub(crate) h2: SharedBuffers<StreamContent>,
     /// Connections that wait for a send buffer.

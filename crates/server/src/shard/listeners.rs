@@ -7,7 +7,7 @@ use sitar_io::{Engine, Key, Listener, OpId, Ring};
 
 use super::Shard;
 
-/// After an error other than a full table, accepting pauses for this long.
+/// After an error, or where there is no place, accepting pauses for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The first key of a listener: none that a slab gives out (it has fewer than 2³² − 1 places).
 pub(crate) const FIRST_KEY: u64 = 0xffff_ff00;
@@ -43,6 +43,11 @@ impl Acceptors {
         self.pause_until
     }
 
+    /// Accepts nothing for a while: there is no place, and no connection to give up for one.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.pause_until = Some(now + ACCEPT_PAUSE);
+    }
+
     /// Whether one of them is not closed for good.
     pub(super) fn are_open(&self) -> bool {
         self.list.iter().any(|acceptor| acceptor.listener.is_some())
@@ -62,7 +67,7 @@ impl Acceptors {
     /// good.
     pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant, stopping: bool) -> bool {
         if failed {
-            self.pause_until = Some(now + ACCEPT_PAUSE);
+            self.pause(now);
         }
         let Some(acceptor) = self.list.get_mut((key.0 - FIRST_KEY) as usize) else { return false };
         acceptor.accepting = None;
@@ -74,17 +79,19 @@ impl Acceptors {
 }
 
 impl<E: Engine> Shard<E> {
-    /// Accepts while there is room, and not while there is none: newcomers then wait in the
-    /// kernel's queue.
+    /// Accepts while there are descriptors, and places or connections to give up for them.
+    /// Otherwise newcomers wait in the kernel's queue.
     pub(super) fn update_accepting(&mut self) {
         let shared = &mut self.cx.shared;
-        let most = shared.limits.connections as usize;
-        let room = shared.ring.connections() < most && self.connections.len() < most;
+        // The rest is for those that arrive until accepting has stopped.
+        let most = shared.limits.connections as usize + shared.limits.closing as usize / 2;
+        let room = shared.ring.connections() < most;
         let acceptors = &mut self.acceptors;
         if acceptors.pause_until.is_some_and(|until| shared.now >= until) {
             acceptors.pause_until = None;
         }
-        let open = room && acceptors.pause_until.is_none() && self.drain.until.is_none();
+        let room = room && acceptors.pause_until.is_none();
+        let open = room && self.drain.until.is_none();
         for acceptor in &mut acceptors.list {
             match (acceptor.accepting, &acceptor.listener) {
                 (None, Some(listener)) if open => acceptor.accepting = shared.ring.accept(listener).ok(),

@@ -1,10 +1,14 @@
 //! One shard: a ring, its connections, and the loop that joins them. Shards share the snapshot that
 //! they serve from, and nothing else that the path of a request touches.
 
+pub(crate) mod addresses;
 pub(crate) mod context;
 pub(crate) mod handshakes;
 mod listeners;
+mod peak;
+pub(crate) mod places;
 mod pressure;
+pub(crate) mod quota;
 mod slab;
 mod wheel;
 
@@ -17,6 +21,7 @@ use sitar_http::h2::SharedBuffers;
 use sitar_io::{Conn, Engine, Event, Key, Ring};
 use sitar_tls::Handshake;
 
+use self::addresses::Addresses;
 use self::context::{Context, Shared};
 #[cfg(test)]
 use self::handshakes::HANDSHAKE_STEPS;
@@ -24,6 +29,8 @@ use self::handshakes::Handshakes;
 use self::listeners::Acceptors;
 #[cfg(test)]
 pub(crate) use self::listeners::FIRST_KEY;
+use self::peak::Peak;
+use self::quota::Quota;
 use self::slab::{Slab, index_of};
 use self::wheel::Wheel;
 use crate::Counts;
@@ -36,13 +43,13 @@ use crate::content::table::Table;
 use crate::snapshot::Snapshot;
 use crate::stop::{Answering, Stop};
 use crate::tcp::Connection;
-use crate::tcp::transport::input::InputQuota;
 use crate::worker::ShardSpec;
 
 pub(crate) struct Shard<E: Engine> {
     cx: Context<E>,
     acceptors: Acceptors,
     connections: Slab<Connection>,
+    addresses: Addresses,
     wheel: Wheel,
     /// Connections whose file has come, about to be resumed.
     resumed: Vec<Key>,
@@ -52,6 +59,8 @@ pub(crate) struct Shard<E: Engine> {
     inbox: Inbox,
     /// The time to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
+    /// What connections have needed lately.
+    peak: Peak,
     stop: Stop,
     drain: Drain,
 }
@@ -84,12 +93,14 @@ impl<E: Engine> Shard<E> {
         Ok(Shard {
             acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(limits.connections),
+            addresses: Addresses::new(limits.connections),
             wheel: Wheel::new(now, limits.connections),
             resumed: Vec::with_capacity(connections),
             clock: Arc::clone(&spec.clock),
             date_until: now,
             inbox,
             shed_at: None,
+            peak: Peak::new(now),
             stop: spec.stop.clone(),
             drain: Drain::default(),
             cx: Context {
@@ -101,7 +112,7 @@ impl<E: Engine> Shard<E> {
                     stopping: false,
                     offload: spec.offload,
                     ring,
-                    quota: InputQuota::new(limits.input_max, limits.input_each_max()),
+                    quota: Quota::new(limits.held_max, limits.held_each_max()),
                     h2: SharedBuffers::new(&limits.h2),
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
@@ -155,6 +166,7 @@ impl<E: Engine> Shard<E> {
         self.resume_waiting();
         self.negotiate();
         self.shed_load();
+        self.note_peak();
         Ok(())
     }
 
@@ -165,10 +177,7 @@ impl<E: Engine> Shard<E> {
         let stats = self.cx.shared.ring.stats();
         assert_eq!(stats.rx_leased, 0, "a receive slot was kept");
         assert!(self.connections.len() <= self.cx.shared.limits.connections as usize);
-        assert!(
-            self.cx.shared.quota.used()
-                <= self.cx.shared.limits.input_max + self.cx.shared.limits.input_max / 8
-        );
+        assert!(self.cx.shared.quota.used() <= self.cx.shared.limits.held_max);
         assert!(self.cx.shared.handshakes.flight.is_empty());
         assert!(self.cx.shared.handshakes.steps <= HANDSHAKE_STEPS, "handshakes without limit");
     }
@@ -198,6 +207,7 @@ impl<E: Engine> Shard<E> {
         );
         assert_eq!((stats.rx_leased, stats.tx_free), (0, self.cx.shared.limits.ring().tx_count as usize));
         assert_eq!(self.cx.shared.quota.used(), 0);
+        assert!(self.addresses.is_empty(), "an address has connections");
         assert_eq!(self.wheel.armed(), 0);
         assert!(
             self.cx.shared.starved.is_empty() || self.cx.shared.starved.iter().all(|key| key.0 != u64::MAX)
@@ -233,7 +243,8 @@ impl<E: Engine> Shard<E> {
                 self.with(key, |connection, cx| connection.on_unacked(cx, result));
             }
             Event::Woken => self.read_inbox(),
-            Event::Closed { .. } | Event::Shutdown { .. } | Event::Peer { .. } => {}
+            Event::Peer { key, result } => self.on_peer(key, result),
+            Event::Closed { .. } | Event::Shutdown { .. } => {}
             // Nothing here asks for these.
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
         }
@@ -245,7 +256,14 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.key = key;
         match handle(connection, &mut self.cx) {
             Ok(()) => self.wheel.schedule(index_of(key), connection.deadline()),
-            Err(why) => self.remove(key, why),
+            Err(why) => return self.remove(key, why),
+        }
+        let quota = &mut self.cx.shared.quota;
+        if let Err(why) = connection.settle_charge(quota) {
+            return self.remove(key, why);
+        }
+        if let Some(excess) = quota.excess() {
+            self.shed_held(excess);
         }
     }
 
@@ -253,6 +271,7 @@ impl<E: Engine> Shard<E> {
     fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
         self.cx.shared.counts.end(connection.why(why));
+        self.addresses.remove(connection.address);
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx);
@@ -261,8 +280,14 @@ impl<E: Engine> Shard<E> {
     }
 
     fn on_accept(&mut self, conn: Conn) {
+        self.cx.shared.counts.accepted += 1;
+        let has_place = self.make_place();
         let shared = &mut self.cx.shared;
-        shared.counts.accepted += 1;
+        if !has_place {
+            self.acceptors.pause(shared.now);
+            shared.counts.refused += 1;
+            return shared.counts.end(Close::Shed);
+        }
         let handshake = match &self.cx.served.snapshot.tls {
             // A connection that cannot be served is closed by the drop of `conn`.
             Some(config) => match Handshake::new(config) {
@@ -273,6 +298,8 @@ impl<E: Engine> Shard<E> {
         };
         let key = self.connections.insert_with(|key| {
             shared.ring.set_key(&conn, key);
+            // Without a place in the ring for the question, its address stays unknown.
+            let _ = shared.ring.peer(&conn);
             Connection::new(conn, handshake, shared.now, &shared.limits)
         });
         match key {
@@ -357,6 +384,7 @@ impl<E: Engine> Shard<E> {
             self.shed_at,
             self.drain.until,
             self.drain.answering.deadline(),
+            self.peak.deadline(),
         ];
         own.into_iter().flatten().min()
     }

@@ -2,17 +2,22 @@
 //! go on when there are some again.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sitar_io::{Engine, Key};
 
 use super::Shard;
+use super::addresses::Address;
 use super::handshakes::{HANDSHAKE_STEPS, Turn};
+use super::quota::KEPT;
 use crate::close::Close;
 use crate::tcp::Connection;
 
 /// A peer whose send has lasted this long may be closed to free its buffer for others.
 const SHED_AFTER: Duration = Duration::from_secs(1);
+/// Bytes that a connection takes besides what it is charged for, more or less.
+const CONNECTION: usize = 2 << 10;
 /// After send buffers ran out: how soon to look again for connections to close.
 const SHED_PAUSE: Duration = Duration::from_millis(250);
 
@@ -50,9 +55,8 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// Closes, when memory for peers runs out, the connections that use most of it to no avail.
+    /// Closes, when send buffers run out, the connections that have held theirs for longest.
     pub(super) fn shed_load(&mut self) {
-        self.shed_input();
         let (now, reserve) = (self.cx.shared.now, self.cx.shared.limits.reserve());
         let free = self.cx.shared.ring.tx_free();
         if free >= reserve && self.cx.shared.starved.is_empty() {
@@ -75,16 +79,24 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// Closes, when memory for input runs out, the connections that have most put aside; among
-    /// equals those that have waited for longest.
-    fn shed_input(&mut self) {
-        let Some(mut excess) = self.cx.shared.quota.excess() else { return };
-        let holders = self.connections.iter().filter(|(_, connection)| connection.charged() > 0);
-        let mut holders: Vec<_> = holders
-            .map(|(key, connection)| (Reverse(connection.charged()), connection.deadline(), key.0))
-            .collect();
-        holders.sort_unstable();
-        for (Reverse(charged), _, key) in holders {
+    /// Closes connections until `excess` bytes are free: those of the address that holds most, and
+    /// of these the ones that hold most; among equals those that have waited for longest.
+    #[cold]
+    pub(super) fn shed_held(&mut self, mut excess: usize) {
+        let mut sums: HashMap<Address, usize> = HashMap::new();
+        let mut holders = Vec::new();
+        for (key, connection) in self.connections.iter() {
+            let (charged, address) = (connection.charged(), connection.address);
+            if charged > 0 {
+                *sums.entry(address).or_default() += charged;
+                holders.push((address, charged, connection.deadline(), key.0));
+            }
+        }
+        let sum = |address| sums.get(&address).copied().unwrap_or_default();
+        holders.sort_by_cached_key(|&(address, charged, deadline, key)| {
+            (Reverse((sum(address), address, charged)), deadline, key)
+        });
+        for (_, charged, _, key) in holders {
             self.shed(Key(key));
             excess = excess.saturating_sub(charged);
             if excess == 0 {
@@ -93,7 +105,21 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    fn shed(&mut self, key: Key) {
+    /// Gives memory back that connections needed at a peak which is over.
+    pub(super) fn note_peak(&mut self) {
+        let shared = &mut self.cx.shared;
+        let slots = (shared.limits.tx_buffers as usize).saturating_sub(shared.ring.tx_free());
+        let needed = shared.quota.used() + slots * shared.ring.tx_len() + self.connections.len() * CONNECTION;
+        if self.peak.note(shared.now, needed) {
+            shared.quota.kept = Vec::with_capacity(KEPT);
+            shared.h2.trim();
+            shared.ring.trim();
+            self.addresses.trim();
+            self.cx.served.cache.trim();
+        }
+    }
+
+    pub(super) fn shed(&mut self, key: Key) {
         self.cx.shared.counts.shed += 1;
         self.remove(key, Close::Shed);
     }

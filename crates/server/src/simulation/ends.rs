@@ -235,7 +235,7 @@ fn each_end_has_its_reason() {
 
 #[test]
 fn load_that_is_shed_is_counted_as_such() {
-    let limits = Limits { input_max: 16 << 10, ..Limits::default() };
+    let limits = Limits { held_max: 16 << 10, ..Limits::default() };
     let part = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(3000));
     let clients = vec![vec![say(&part)]; 4];
     let Counts { ends, shed, .. } = run(false, limits, &clients).0;

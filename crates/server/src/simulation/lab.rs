@@ -151,7 +151,7 @@ fn limits(rng: &mut Rng) -> Limits {
         connections: 1 + rng.below(8) as u32,
         rx_buffers: [4, 8, 64][rng.below(3)],
         tx_buffers: 8 + rng.below(16) as u32,
-        input_max: [60_000, 200_000, 4 << 20][rng.below(3)],
+        held_max: [60_000, 200_000, 4 << 20][rng.below(3)],
         ..Limits::default()
     }
 }
@@ -200,7 +200,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let mut limits = limits(&mut rng);
     if calm {
         limits.connections = 16;
-        limits.input_max = 4 << 20;
+        limits.held_max = 4 << 20;
     }
     let secure = rng.chance(600) || narrow;
     let offload = if narrow { TlsOffload::Kernel { rekey: true } } else { offload(seed, calm) };

@@ -17,8 +17,11 @@ use super::transport::output::Put;
 use super::transport::{Arrival, Asked, Negotiated, Opened, Sent, Transport, Wait};
 use crate::close::{Close, PeerReason, Timeout};
 use crate::limits::Limits;
+use crate::shard::addresses::Address;
 use crate::shard::context::Context;
 use crate::shard::handshakes::Turn;
+use crate::shard::places::Rank;
+use crate::shard::quota::{Charge, Quota};
 
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,
@@ -37,12 +40,17 @@ enum Protocol {
 pub(crate) struct Connection {
     io: Transport,
     protocol: Protocol,
+    /// What the handshake or the protocol holds; input that waits is charged by itself.
+    charge: Charge,
+    /// The peer, as far as it has been told.
+    pub(crate) address: Address,
 }
 
 impl Connection {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
     pub(crate) fn new(conn: Conn, tls: Option<Handshake>, now: Instant, limits: &Limits) -> Connection {
-        Connection { io: Transport::new(conn, tls, now, limits), protocol: Protocol::Undecided }
+        let io = Transport::new(conn, tls, now, limits);
+        Connection { io, protocol: Protocol::Undecided, charge: Charge::default(), address: Address::UNKNOWN }
     }
 
     /// Returns when [`on_timer`](Connection::on_timer) is to be called.
@@ -57,11 +65,33 @@ impl Connection {
         self.io.sending_since()
     }
 
-    /// Bytes charged for what is put aside: for choosing which connection to close when there is no
-    /// room for more.
+    /// Returns since when it has waited for the peer, if it may be given up for a newcomer.
+    pub(crate) fn waits_since(&self, limits: &Limits) -> Option<(Rank, Instant)> {
+        if !self.io.is_receiving() || self.io.is_ending() {
+            return None;
+        }
+        let (rank, limit) = match self.io.timeout() {
+            Timeout::Idle => (Rank::Idle, limits.idle),
+            Timeout::Handshake => (Rank::Unfinished, limits.handshake),
+            Timeout::Request => (Rank::Unfinished, limits.head),
+            Timeout::Buffer | Timeout::Send | Timeout::Streams | Timeout::PeerClose => return None,
+        };
+        Some((rank, self.io.wait_deadline().checked_sub(limit)?))
+    }
+
+    /// Bytes charged: for choosing which connection to close when there is no room for more.
     pub(crate) fn charged(&self) -> usize {
-        let parked = if let Protocol::Http2(http2) = &self.protocol { http2.charged() } else { 0 };
-        self.io.charged() + parked
+        self.io.charged() + self.charge.bytes()
+    }
+
+    /// Brings the charge up to date, after an event.
+    #[inline]
+    pub(crate) fn settle_charge(&mut self, quota: &mut Quota) -> Result<(), Close> {
+        let bytes = match &mut self.protocol {
+            Protocol::Http2(http2) => http2.memory(),
+            Protocol::Undecided | Protocol::Http1(_) => self.io.handshake_memory(),
+        };
+        Ok(quota.set(&mut self.charge, bytes)?)
     }
 
     /// Returns why it ends, if the reason at last was `last`.
@@ -70,12 +100,12 @@ impl Connection {
     }
 
     /// Gives everything back to the shard; the caller closes the descriptor.
-    pub(crate) fn release<E: Engine>(self, cx: &mut Context<E>) -> Conn {
-        let conn = self.io.release(&mut cx.shared.quota);
+    pub(crate) fn release<E: Engine>(mut self, cx: &mut Context<E>) -> Conn {
+        cx.shared.quota.clear(&mut self.charge);
         if let Protocol::Http2(http2) = self.protocol {
-            http2.release(&mut cx.shared.h2, &mut cx.shared.quota);
+            http2.release(&mut cx.shared.h2);
         }
-        conn
+        self.io.release(&mut cx.shared.quota)
     }
 
     // Events.
@@ -145,7 +175,7 @@ impl Connection {
         buf: ReadBuf,
         result: Result<usize, Errno>,
     ) -> Result<(), Close> {
-        let Connection { io, protocol } = self;
+        let Connection { io, protocol, .. } = self;
         match protocol {
             Protocol::Undecided => Err(Close::Ours("a read before any request")),
             Protocol::Http2(http2) => {
@@ -211,7 +241,7 @@ impl Connection {
 
     /// The deadline may have passed.
     pub(crate) fn on_timer<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        let Connection { io, protocol } = self;
+        let Connection { io, protocol, .. } = self;
         let now = cx.shared.now;
         let is_open = !io.is_ending() && !io.waits_for_kernel();
         let is_due = protocol.deadline().is_some_and(|deadline| deadline <= now);
@@ -254,7 +284,7 @@ impl Connection {
     /// Whether a stop waits for this connection because of an answer: not while it waits for a
     /// request, negotiates or waits for the peer's FIN.
     pub(crate) fn is_answering(&self) -> bool {
-        let Connection { io, protocol } = self;
+        let Connection { io, protocol, .. } = self;
         // What it sends is its farewell.
         if io.has_asked_nothing() || io.is_handshaking() || io.waits_for_peer_close() {
             return false;
@@ -329,7 +359,7 @@ impl Connection {
     /// Works on text; returns how much of it is done with. The rest is the start of something, or
     /// has to wait.
     fn on_text<E: Engine>(&mut self, cx: &mut Context<E>, text: &[u8]) -> Result<usize, Close> {
-        let Connection { io, protocol } = self;
+        let Connection { io, protocol, .. } = self;
         if let Protocol::Undecided = protocol {
             *protocol = match h2::check_preface(text) {
                 _ if !cx.shared.limits.http2 => Protocol::Http1(Http1::default()),
@@ -373,7 +403,7 @@ impl Connection {
 
     /// Continues after something was waited for.
     fn go_on<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        let Connection { io, protocol } = self;
+        let Connection { io, protocol, .. } = self;
         match protocol {
             Protocol::Undecided => {}
             Protocol::Http1(http1) => http1.resume(io, &mut cx.shared)?,
@@ -388,7 +418,7 @@ impl Connection {
     /// The end of every event: sends what was gathered, or ends the connection, and sets the
     /// deadline.
     fn settle<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        let Connection { io, protocol } = self;
+        let Connection { io, protocol, .. } = self;
         let cx = &mut cx.shared;
         if let Protocol::Http2(http2) = protocol {
             http2.produce(io, cx)?;

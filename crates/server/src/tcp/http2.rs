@@ -18,7 +18,6 @@ use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::content::stream::StreamContent;
 use crate::shard::context::{Context, Shared};
-use crate::tcp::transport::input::InputQuota;
 
 /// A conversation in HTTP/2.
 pub(super) struct Http2 {
@@ -27,8 +26,8 @@ pub(super) struct Http2 {
     reading: u32,
     /// A file that a request waits for has come, or the site is another.
     loaded: bool,
-    /// Bytes charged for requests that wait for a file: at least what they take.
-    charged: usize,
+    /// Requests may wait for a file.
+    has_parked: bool,
     /// The reason why its end was begun, if it was.
     end_begun: Option<Close>,
 }
@@ -36,40 +35,36 @@ pub(super) struct Http2 {
 impl Http2 {
     pub(super) fn new<E: Engine>(cx: &mut Shared<E>) -> Http2 {
         let h2 = h2::Connection::new(&cx.limits.h2, &mut cx.h2, cx.now);
-        Http2 { h2, reading: 0, loaded: false, charged: 0, end_begun: None }
+        Http2 { h2, reading: 0, loaded: false, has_parked: false, end_begun: None }
     }
 
     /// Gives everything back to the shard.
-    pub(super) fn release(mut self, shared: &mut SharedBuffers<StreamContent>, quota: &mut InputQuota) {
-        quota.refund(&mut self.charged, 0);
+    pub(super) fn release(self, shared: &mut SharedBuffers<StreamContent>) {
         self.h2.release(shared);
     }
 
-    /// Bytes charged for requests that wait.
-    pub(super) fn charged(&self) -> usize {
-        self.charged
+    /// Returns the bytes of memory that it holds.
+    pub(super) fn memory(&mut self) -> usize {
+        size_of::<Http2>() + self.h2.memory() + self.parked().1
     }
 
     /// Keeps a request until its file has been loaded.
-    fn park(&mut self, quota: &mut InputQuota, stream: u32, parked: Box<ParkedRequest>) -> Result<(), Close> {
-        let memory = parked.memory();
-        self.h2.park(stream, StreamContent::Parked(parked));
-        Ok(quota.charge(&mut self.charged, memory)?)
+    fn park(&mut self, stream: u32, parked: Box<ParkedRequest>) {
+        self.has_parked |= self.h2.park(stream, StreamContent::Parked(parked));
     }
 
-    /// Returns how many requests wait for a file. Corrects what is charged for them: the peer may
-    /// have taken some back.
-    fn parked(&mut self, quota: &mut InputQuota) -> usize {
-        if self.charged == 0 {
-            return 0;
-        }
+    /// Returns how many requests wait for a file, and the bytes of memory that they hold. The peer
+    /// may take some back at any time, so they are looked at.
+    fn parked(&mut self) -> (usize, usize) {
         let (mut count, mut memory) = (0, 0);
-        for content in self.h2.parked() {
-            count += 1;
-            memory += if let StreamContent::Parked(parked) = content { parked.memory() } else { 0 };
+        if self.has_parked {
+            for content in self.h2.parked() {
+                count += 1;
+                memory += if let StreamContent::Parked(parked) = content { parked.memory() } else { 0 };
+            }
+            self.has_parked = count > 0;
         }
-        quota.refund(&mut self.charged, memory);
-        count
+        (count, memory)
     }
 
     /// Whether there is something to send now.
@@ -93,7 +88,7 @@ impl Http2 {
         let Context { served, shared } = cx;
         let mut used = 0;
         while io.takes_requests() && io.check_kernel_key(shared.offload)? == KernelKey::Usable {
-            if self.parked(&mut shared.quota) >= PARKED_MAX {
+            if self.parked().0 >= PARKED_MAX {
                 io.wait_for_load();
                 break;
             }
@@ -111,10 +106,7 @@ impl Http2 {
             match served.look_up(shared.key, &request) {
                 Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
                 Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
-                Outcome::Later => {
-                    let parked = Box::new(ParkedRequest::new(&request));
-                    self.park(&mut shared.quota, stream, parked)?;
-                }
+                Outcome::Later => self.park(stream, Box::new(ParkedRequest::new(&request))),
             }
         }
         Ok(used)
@@ -148,12 +140,9 @@ impl Http2 {
             match served.look_up(shared.key, &request) {
                 Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
                 Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
-                Outcome::Later => {
-                    self.h2.park(stream, StreamContent::Parked(parked));
-                }
+                Outcome::Later => self.park(stream, parked),
             }
         }
-        self.parked(&mut shared.quota);
         Ok(())
     }
 
@@ -182,15 +171,14 @@ impl Http2 {
     ) {
         count(io, cx);
         let Rejection { status, reason } = *rejection;
-        let text = format!("{} {}: {reason}\n", status.code(), status.reason()).into_bytes();
-        let content_length = Some(text.len() as u64);
+        let text = Source::Refusal(status, reason, 0);
+        let content_length = Some(text.ready() as u64);
         let fields = &rejection.fields();
         let head = ResponseHead { status, date: &cx.date, block: b"", fields, content_length };
         if head_only {
             self.h2.respond_without_content(&mut cx.h2, stream, &head);
         } else {
-            let content = StreamContent::of(Source::Text(text.into_boxed_slice(), 0));
-            self.h2.respond(&mut cx.h2, stream, &head, content);
+            self.h2.respond(&mut cx.h2, stream, &head, StreamContent::of(text));
         }
     }
 

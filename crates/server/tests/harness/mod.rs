@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,7 +70,7 @@ pub fn small() -> Limits {
         connections: 16,
         rx_buffers: 16,
         tx_buffers: 16,
-        input_max: 1 << 20,
+        held_max: 1 << 20,
         handshake: LONG,
         head: LONG,
         idle: LONG,
@@ -237,9 +238,26 @@ impl Server {
 
     /// A connection with a window of a few KiB.
     pub fn connect_narrow(&self) -> TcpStream {
-        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        self.connect_narrow_from(1)
+    }
+
+    /// The same from 127.0.0.`host`.
+    pub fn connect_narrow_from(&self, host: u8) -> TcpStream {
+        self.connect_socket(host, |socket| {
+            rustix::net::sockopt::set_socket_recv_buffer_size(socket, 4096).unwrap();
+        })
+    }
+
+    /// A connection from 127.0.0.`host`.
+    pub fn connect_from(&self, host: u8) -> TcpStream {
+        self.connect_socket(host, |socket| rustix::net::sockopt::set_tcp_nodelay(socket, true).unwrap())
+    }
+
+    fn connect_socket(&self, host: u8, prepare: impl FnOnce(&OwnedFd)) -> TcpStream {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
+        prepare(&socket);
+        bind(&socket, &SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
         connect(&socket, &self.address).unwrap();
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(LONG)).unwrap();

@@ -9,6 +9,7 @@
 #[macro_use]
 mod harness;
 mod answers;
+mod places;
 mod plain;
 mod semantics;
 mod spec;

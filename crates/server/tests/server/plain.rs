@@ -25,7 +25,6 @@ crate::on_every_engine! {
     a_peer_that_does_not_read_is_closed_in_the_end,
     more_than_the_memory_holds_is_served_all_the_same,
     a_file_that_vanished_is_404_and_its_return_is_seen,
-    accepting_goes_on_after_the_table_was_full,
     a_stop_finishes_what_was_asked_for,
     a_second_stop_does_not_wait,
     a_panic_restarts_the_shard,
@@ -41,7 +40,6 @@ crate::on_the_polled_ring! {
     close_is_announced_and_done,
     thousands_of_requests_in_one_write_are_all_answered,
     more_than_the_memory_holds_is_served_all_the_same,
-    accepting_goes_on_after_the_table_was_full,
     a_stop_finishes_what_was_asked_for,
     a_panic_restarts_the_shard,
 }
@@ -228,7 +226,7 @@ fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<TcpStream> {
 /// Memory for input runs out while clients do not finish their requests: those who hold most of it
 /// are closed.
 fn unfinished_requests_cannot_take_all_memory(engine: Engine) {
-    let limits = Limits { connections: 64, input_max: 128 << 10, ..small() };
+    let limits = Limits { connections: 64, held_max: 128 << 10, ..small() };
     let server = Server::plain(engine, limits);
     let mut held = Vec::new();
     for _ in 0..40 {
@@ -302,29 +300,6 @@ fn a_file_that_vanished_is_404_and_its_return_is_seen(engine: Engine) {
     let mut stream = server.connect();
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream), (200, b"again\n".to_vec()));
-}
-
-fn accepting_goes_on_after_the_table_was_full(engine: Engine) {
-    let server = Server::plain(engine, Limits { connections: 4, ..small() });
-    for _ in 0..3 {
-        let mut held: Vec<_> = (0..4).map(|_| server.connect()).collect();
-        for stream in &mut held {
-            stream.write_all(&get("/small.txt")).unwrap();
-            assert_eq!(answer(stream).0, 200);
-        }
-        let mut queued = server.connect();
-        queued.write_all(&get("/small.txt")).unwrap();
-        queued.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let waits = queued.read(&mut [0]).map_err(|error| error.kind());
-        drop(held);
-        queued.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        match waits {
-            // It waits in the kernel's queue and is served when there is room.
-            Err(ErrorKind::WouldBlock) => assert_eq!(answer(&mut queued).0, 200),
-            // Accepting had not paused yet when it came: closed at once.
-            other => assert_eq!(other, Ok(0)),
-        }
-    }
 }
 
 fn a_stop_finishes_what_was_asked_for(engine: Engine) {

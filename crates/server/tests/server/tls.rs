@@ -223,7 +223,7 @@ fn key_updates_buy_no_time(engine: Engine) {
 /// Handshakes are still made while all buffers for bodies are taken, by readers whose sockets do
 /// not take a whole one.
 fn slow_readers_do_not_stop_handshakes(engine: Engine) {
-    let limits = Limits { tx_buffers: 16, connections: 64, ..small() };
+    let limits = Limits { tx_buffers: 16, connections: 128, ..small() };
     let server = Server::narrow(engine, limits, true, BodyMemory::new(0, 0), 1);
     let slow = readers_that_do_not_read(&server, 40);
     for _ in 0..3 {
@@ -344,7 +344,7 @@ fn records_are_small_until_a_connection_is_warm(engine: Engine) {
 
 /// More than one wake-up takes on, in pieces that wait for each other.
 fn many_handshakes_at_once_are_all_completed(engine: Engine) {
-    let limits = Limits { connections: 64, ..small() };
+    let limits = Limits { connections: 128, ..small() };
     let server = Server::tls(engine, limits);
     let mut open = server.connect_tls(&TLS13);
     open.write_all(&get("/small.txt")).unwrap();

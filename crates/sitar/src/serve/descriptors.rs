@@ -127,7 +127,7 @@ pub(crate) fn wanted(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Lim
     let defaults = Limits::default();
     let connections =
         connections.map_or(defaults.connections, |all| all.get().div_ceil(u32::from(shards.get())));
-    Limits { connections, ..defaults }
+    Limits { connections, held_max: Limits::held_for(connections), ..defaults }
 }
 
 /// Raises the soft limit as far as needed and allowed, and fits the limits of each shard into the

@@ -140,6 +140,12 @@ impl Transport {
         self.input.wire.is_empty() && self.input.text.is_empty()
     }
 
+    /// Bytes of memory that the handshake holds while it goes on.
+    #[inline]
+    pub(in crate::tcp) fn handshake_memory(&self) -> usize {
+        if let Security::Handshaking(handshake) = &self.security { handshake.memory() } else { 0 }
+    }
+
     /// Bytes charged for what is put aside.
     pub(in crate::tcp) fn charged(&self) -> usize {
         self.input.wire.charged() + self.input.text.charged()

@@ -5,12 +5,13 @@ use std::time::Instant;
 use sitar_io::{Conn, TlsTx, TxBuf};
 use sitar_tls::{Alert, Handshake};
 
-use super::input::{InputBuffer, InputQuota};
+use super::input::InputBuffer;
 use super::output::Output;
 use super::security::Security;
 use super::timers::Timers;
 use crate::close::{Close, Timeout};
 use crate::limits::Limits;
+use crate::shard::quota::Quota;
 
 /// The one thing that a connection waits for.
 pub(super) enum Waiting {
@@ -185,7 +186,7 @@ impl Transport {
     }
 
     /// Gives everything back to the shard; the caller closes the descriptor.
-    pub(in crate::tcp) fn release(mut self, quota: &mut InputQuota) -> Conn {
+    pub(in crate::tcp) fn release(mut self, quota: &mut Quota) -> Conn {
         quota.release(&mut self.input.wire);
         quota.release(&mut self.input.text);
         self.conn

@@ -59,6 +59,11 @@ impl Transport {
         self.timers.timeout()
     }
 
+    /// Returns the end of the present wait.
+    pub(in crate::tcp) fn wait_deadline(&self) -> Instant {
+        self.timers.deadline()
+    }
+
     /// Whether the present deadline has passed.
     pub(in crate::tcp) fn is_late(&self, now: Instant) -> bool {
         now >= self.timers.deadline()

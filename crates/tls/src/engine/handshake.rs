@@ -441,7 +441,8 @@ const RECORD_BODY_MAX: usize = (1 << 14) + 2048 - 1;
 const INPUT_MAX: usize = 32 * 1024;
 
 /// Bytes that rustls 0.23 and aws-lc hold on the heap for a handshake, at most: before the first
-/// record (980 were measured, by resident memory), and after it (3,900 with TLS 1.3, 2,200 with 1.2).
+/// record (980 were measured, by resident memory), and after it (3,900 with TLS 1.3, 2,200 with
+/// 1.2).
 const STATE_AT_FIRST: usize = 1024;
 const STATE: usize = 4096;
 

@@ -1,0 +1,46 @@
+//! What a connection holds, and whether it can be spared: for a shard that runs short of something.
+
+use std::time::Instant;
+
+use super::{Connection, Protocol};
+use crate::close::{Close, Timeout};
+use crate::limits::Limits;
+use crate::shard::places::Rank;
+use crate::shard::quota::Quota;
+
+impl Connection {
+    /// Since when a send that holds a send buffer has been on its way, if one is: for choosing
+    /// which connection to close when these run out.
+    pub(crate) fn sending_since(&self) -> Option<Instant> {
+        self.io.sending_since()
+    }
+
+    /// Returns since when it has waited for the peer, if it may be given up for a newcomer.
+    pub(crate) fn waits_since(&self, limits: &Limits) -> Option<(Rank, Instant)> {
+        if !self.io.is_receiving() || self.io.is_ending() {
+            return None;
+        }
+        let (rank, limit) = match self.io.timeout() {
+            Timeout::Idle => (Rank::Idle, limits.idle),
+            Timeout::Handshake => (Rank::Unfinished, limits.handshake),
+            Timeout::Request => (Rank::Unfinished, limits.head),
+            Timeout::Buffer | Timeout::Send | Timeout::Streams | Timeout::PeerClose => return None,
+        };
+        Some((rank, self.io.wait_deadline().checked_sub(limit)?))
+    }
+
+    /// Bytes charged: for choosing which connection to close when there is no room for more.
+    pub(crate) fn charged(&self) -> usize {
+        self.io.charged() + self.charge.bytes()
+    }
+
+    /// Brings the charge up to date, after an event.
+    #[inline]
+    pub(crate) fn settle_charge(&mut self, quota: &mut Quota) -> Result<(), Close> {
+        let bytes = match &mut self.protocol {
+            Protocol::Http2(http2) => http2.memory(),
+            Protocol::Undecided | Protocol::Http1(_) => self.io.handshake_memory(),
+        };
+        Ok(quota.set(&mut self.charge, bytes)?)
+    }
+}

@@ -2,12 +2,14 @@
 //! the server.
 
 use super::{PATIENCE, Server};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A connection whose handshake is done.
 pub(crate) struct Client {
@@ -179,11 +181,21 @@ impl Client {
     }
 }
 
-/// A TCP connection that fails instead of hanging.
+/// A TCP connection that fails instead of hanging, from an address of its own: the server counts
+/// connections by address.
 pub(crate) fn socket(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    static CLIENTS: AtomicU32 = AtomicU32::new(0);
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv4() {
+        let [.., high, low] = CLIENTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 1, high, low], 0)))?;
+    }
+    let socket = TcpStream::from(socket);
+    // The limit of a write is that of connect(2), too.
     socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    rustix::net::connect(&socket, &address)?;
     socket.set_nodelay(true)?;
     Ok(socket)
 }

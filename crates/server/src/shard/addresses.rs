@@ -7,37 +7,37 @@ use std::time::Instant;
 /// The part of a peer's address that one customer of a provider has: an IPv4 address, or the first
 /// 64 bits of an IPv6 address (RFC 4291 §2.5.4).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Address(u64);
+pub(crate) struct Address([u32; 2]);
 
 /// One part of the table that one address may hold when it is more than half full.
 const SHARE: u32 = 16;
 
-/// The connections of one address.
-#[derive(Default)]
-struct Held {
-    count: u32,
-    /// Before then none of them has to be looked at for one to give up: there was none.
-    look_at: Option<Instant>,
+/// How many connections each address has. An entry is small, because there may be one for each
+/// connection.
+pub(crate) struct Addresses {
+    counts: HashMap<Address, u32>,
+    /// Addresses that hold their share or more: there cannot be more than [`SHARE`].
+    large: Vec<Large>,
+    share: u32,
 }
 
-/// How many connections each address has.
-pub(crate) struct Addresses {
-    counts: HashMap<Address, Held>,
-    /// Addresses that hold more than their share: there cannot be more than [`SHARE`].
-    over: Vec<Address>,
-    share: u32,
+/// An address that holds its share or more.
+struct Large {
+    address: Address,
+    /// Until then none of its connections has to be looked at for one to give up: there was none.
+    quiet_until: Option<Instant>,
 }
 
 impl Address {
     /// Not told yet, or the kernel cannot tell (io_uring before Linux 6.7).
-    pub(crate) const UNKNOWN: Address = Address(u64::MAX);
-    /// IPv4 addresses are behind these bits, which no peer has (RFC 4291 §2.7, multicast).
-    const IPV4: u64 = 0xffff_0000_0000_0000;
+    pub(crate) const UNKNOWN: Address = Address([u32::MAX; 2]);
+    /// IPv4 addresses are behind these bits, which no IPv6 peer has (RFC 4291 §2.7, multicast).
+    const IPV4: u32 = 0xffff_0000;
 
     pub(crate) fn of(peer: SocketAddr) -> Address {
         match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => Address(Address::IPV4 | u64::from(ip.to_bits())),
-            IpAddr::V6(ip) => Address((ip.to_bits() >> 64) as u64),
+            IpAddr::V4(ip) => Address([Address::IPV4, ip.to_bits()]),
+            IpAddr::V6(ip) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
         }
     }
 }
@@ -46,7 +46,7 @@ impl Addresses {
     /// No connections yet, of a table with `connections` places.
     pub(crate) fn new(connections: u32) -> Addresses {
         let share = (connections / SHARE).max(1);
-        Addresses { counts: HashMap::new(), over: Vec::with_capacity(SHARE as usize), share }
+        Addresses { counts: HashMap::new(), large: Vec::with_capacity(SHARE as usize), share }
     }
 
     /// Counts a connection.
@@ -54,39 +54,48 @@ impl Addresses {
         if address == Address::UNKNOWN {
             return;
         }
-        let held = self.counts.entry(address).or_default();
-        held.count += 1;
-        if held.count == self.share + 1 {
-            self.over.push(address);
+        let count = self.counts.entry(address).or_default();
+        *count += 1;
+        if *count == self.share {
+            self.large.push(Large { address, quiet_until: None });
         }
     }
 
     /// Counts a connection no longer.
     pub(crate) fn remove(&mut self, address: Address) {
-        let Some(held) = self.counts.get_mut(&address) else { return };
-        held.count -= 1;
-        if held.count == self.share {
-            self.over.retain(|other| *other != address);
+        let Some(count) = self.counts.get_mut(&address) else { return };
+        if *count == self.share {
+            self.large.retain(|large| large.address != address);
         }
-        if held.count == 0 {
+        *count -= 1;
+        if *count == 0 {
             self.counts.remove(&address);
         }
     }
 
     /// Returns how many connections an address has beyond its share.
     pub(crate) fn excess(&self, address: Address) -> u32 {
-        self.counts.get(&address).map_or(0, |held| held.count.saturating_sub(self.share))
-    }
-
-    /// Returns the time before which none of an address's connections can be given up, if one was
-    /// noted.
-    pub(crate) fn look_at(&mut self, address: Address) -> Option<&mut Option<Instant>> {
-        self.counts.get_mut(&address).map(|held| &mut held.look_at)
+        self.counts.get(&address).map_or(0, |count| count.saturating_sub(self.share))
     }
 
     /// Returns the address that holds most, if that is more than its share.
     pub(crate) fn largest(&self) -> Option<Address> {
-        self.over.iter().copied().max_by_key(|address| self.excess(*address))
+        let excesses = self.large.iter().map(|large| (self.excess(large.address), large.address));
+        excesses.filter(|(excess, _)| *excess > 0).max().map(|(_, address)| address)
+    }
+
+    /// Whether the connections of an address that holds its share or more are worth a look, for one
+    /// to give up.
+    pub(crate) fn is_worth_a_look(&self, address: Address, now: Instant) -> bool {
+        let large = self.large.iter().find(|large| large.address == address);
+        large.is_none_or(|large| large.quiet_until.is_none_or(|until| now >= until))
+    }
+
+    /// Notes that an address has none to give up until then; `None`: that it had some.
+    pub(crate) fn set_quiet(&mut self, address: Address, until: Option<Instant>) {
+        if let Some(large) = self.large.iter_mut().find(|large| large.address == address) {
+            large.quiet_until = until;
+        }
     }
 
     /// Gives memory back that was needed at the peak.
@@ -96,7 +105,7 @@ impl Addresses {
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.over.is_empty()
+        self.counts.is_empty() && self.large.is_empty()
     }
 }
 
@@ -144,6 +153,29 @@ mod tests {
         addresses.remove(a);
         addresses.add(Address::UNKNOWN);
         assert!(addresses.is_empty(), "what is not known is not counted");
+    }
+
+    /// An address with its share whose newcomers are turned away again and again stays quiet.
+    #[test]
+    fn what_was_looked_for_in_vain_is_not_looked_for_again_at_once() {
+        let now = Instant::now();
+        let later = now + std::time::Duration::from_millis(100);
+        let mut addresses = Addresses::new(64);
+        let a = address("192.0.2.1");
+        for _ in 0..5 {
+            addresses.add(a);
+        }
+        assert!(addresses.is_worth_a_look(a, now));
+        addresses.set_quiet(a, Some(later));
+        for _ in 0..3 {
+            addresses.remove(a);
+            assert_eq!(addresses.excess(a), 0);
+            addresses.add(a);
+            assert!(!addresses.is_worth_a_look(a, now));
+        }
+        assert!(addresses.is_worth_a_look(a, later));
+        addresses.set_quiet(a, None);
+        assert!(addresses.is_worth_a_look(a, now));
     }
 
     #[test]

@@ -76,13 +76,11 @@ impl<E: Engine> Shard<E> {
     /// whether there was one.
     fn give_up_of(&mut self, address: Address, newcomer: Option<Key>, count: usize) -> bool {
         let now = self.cx.shared.now;
-        if self.addresses.look_at(address).is_some_and(|at| at.is_some_and(|at| now < at)) {
+        if !self.addresses.is_worth_a_look(address, now) {
             return false;
         }
         let is_found = self.give_up(Some(address), newcomer, count);
-        if let Some(look_at) = self.addresses.look_at(address) {
-            *look_at = (!is_found).then_some(now + LOOK_PAUSE);
-        }
+        self.addresses.set_quiet(address, (!is_found).then_some(now + LOOK_PAUSE));
         is_found
     }
 

@@ -22,9 +22,10 @@ pub(crate) struct Quota {
 /// Rooms for input that are kept.
 pub(crate) const KEPT: usize = 64;
 
-/// The bytes that one holder is charged.
+/// The bytes that one holder is charged. Small, because each connection has some: less than 4 GiB,
+/// as what is held for one connection is.
 #[derive(Debug, Default)]
-pub(crate) struct Charge(usize);
+pub(crate) struct Charge(u32);
 
 /// No more can be held for this connection; it has to go.
 #[derive(Debug, Eq, PartialEq)]
@@ -39,6 +40,7 @@ impl From<Overfull> for Close {
 impl Quota {
     /// An account of `limit` bytes, of which a charge may be `each`.
     pub(crate) fn new(limit: usize, each: usize) -> Quota {
+        let each = each.min(u32::MAX as usize);
         Quota { used: 0, limit, each, kept: Vec::with_capacity(KEPT) }
     }
 
@@ -59,31 +61,32 @@ impl Quota {
     /// There is no room for more; the charge is what it was.
     #[inline]
     pub(crate) fn set(&mut self, charge: &mut Charge, bytes: usize) -> Result<(), Overfull> {
-        if bytes == charge.0 {
+        if bytes == charge.bytes() {
             return Ok(());
         }
         self.change(charge, bytes)
     }
 
     fn change(&mut self, charge: &mut Charge, bytes: usize) -> Result<(), Overfull> {
-        let used = self.used - charge.0 + bytes;
-        if bytes > charge.0 && (bytes > self.each || used > self.limit) {
+        let used = self.used - charge.bytes() + bytes;
+        if bytes > charge.bytes() && (bytes > self.each || used > self.limit) {
             return Err(Overfull);
         }
-        (self.used, charge.0) = (used, bytes);
+        // No more than `each`, or than it was.
+        (self.used, charge.0) = (used, bytes as u32);
         Ok(())
     }
 
     /// Ends a charge.
     pub(crate) fn clear(&mut self, charge: &mut Charge) {
-        self.used -= std::mem::take(&mut charge.0);
+        self.used -= std::mem::take(charge).bytes();
     }
 }
 
 impl Charge {
     /// Bytes charged.
     pub(crate) fn bytes(&self) -> usize {
-        self.0
+        self.0 as usize
     }
 }
 

@@ -16,7 +16,7 @@ const ROOM_KEPT: usize = 20 << 10;
 pub(crate) struct InputBuffer {
     bytes: Vec<u8>,
     /// Bytes at the front that are done with.
-    start: usize,
+    start: u32,
     charge: Charge,
 }
 
@@ -27,7 +27,7 @@ impl Quota {
             return Ok(());
         }
         if buffer.start > 0 && buffer.bytes.len() + input.len() > buffer.bytes.capacity() {
-            buffer.bytes.drain(..buffer.start);
+            buffer.bytes.drain(..buffer.start());
             buffer.start = 0;
         }
         let len = buffer.bytes.len() + input.len();
@@ -52,8 +52,10 @@ impl Quota {
 
     /// The first `count` bytes are done with. An empty buffer gives its memory back.
     pub(crate) fn consume(&mut self, buffer: &mut InputBuffer, count: usize) {
-        buffer.start = (buffer.start + count).min(buffer.bytes.len());
-        if buffer.start == buffer.bytes.len() {
+        let start = (buffer.start() + count).min(buffer.bytes.len());
+        // A buffer is charged, so it is shorter than 4 GiB.
+        buffer.start = start as u32;
+        if start == buffer.bytes.len() {
             self.release(buffer);
         }
     }
@@ -72,7 +74,11 @@ impl Quota {
 
 impl InputBuffer {
     pub(crate) fn is_empty(&self) -> bool {
-        self.start == self.bytes.len()
+        self.start() == self.bytes.len()
+    }
+
+    fn start(&self) -> usize {
+        self.start as usize
     }
 
     /// Bytes charged for it.
@@ -81,15 +87,16 @@ impl InputBuffer {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes.len() - self.start()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start()..]
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..]
+        let start = self.start();
+        &mut self.bytes[start..]
     }
 }
 

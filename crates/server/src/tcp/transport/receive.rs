@@ -12,7 +12,7 @@ use crate::limits::PAUSE_AT;
 use crate::shard::context::Shared;
 
 /// Bytes that are thrown away of a peer that nothing more is read from, before it is cut off.
-const DISCARD_MAX: usize = 4 << 20;
+const DISCARD_MAX: u32 = 4 << 20;
 
 /// The result of opening the next bytes off the wire.
 pub(in crate::tcp) enum Opened<'w> {
@@ -62,7 +62,8 @@ impl Transport {
         // Nothing more is read from this peer, but a reset while its last answer is on the way
         // could destroy that.
         if self.is_ending() || self.input.state == RecvState::Ended {
-            self.input.discarded += buf.len();
+            let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+            self.input.discarded = self.input.discarded.saturating_add(len);
             let too_much = self.input.discarded > DISCARD_MAX;
             return if too_much { Err(Close::Peer(PeerReason::TooMuch)) } else { Ok(Arrival::Discarded) };
         }

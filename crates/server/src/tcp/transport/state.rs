@@ -125,7 +125,7 @@ pub(super) struct Input {
     /// Opened text, not yet parsed.
     pub(super) text: InputBuffer,
     /// Bytes that were thrown away because nothing more is read.
-    pub(super) discarded: usize,
+    pub(super) discarded: u32,
 }
 
 /// A connection's way to its peer, whatever is spoken on it.

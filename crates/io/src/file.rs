@@ -1,11 +1,12 @@
 //! A file that can be read through a ring, from any thread, as long as a handle to it is held.
 
+use std::any::Any;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -27,7 +28,14 @@ const ATTEMPTS: u32 = 16;
 /// close(2) on the thread that drops it.
 #[derive(Clone, Debug)]
 pub struct File {
-    fd: Arc<OwnedFd>,
+    inner: Arc<Held>,
+}
+
+/// An open descriptor and what goes with it, in the order in which they are dropped.
+#[derive(Debug)]
+struct Held {
+    fd: OwnedFd,
+    lease: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl File {
@@ -41,6 +49,19 @@ impl File {
         Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?.into())
     }
 
+    /// Keeps `lease` until the descriptor has been closed: the place of this file in an account of
+    /// open files, for example. Only the first one is kept; a file has one account.
+    pub fn keep(&self, lease: impl Any + Send + Sync) {
+        // A second lease is dropped here.
+        let _ = self.inner.lease.set(Box::new(lease));
+    }
+
+    /// Whether both are handles to one open file.
+    #[must_use]
+    pub fn is_same(&self, other: &File) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Fills `buf` from byte offset `at`, blocking the calling thread: for start-up and helper
     /// threads.
     ///
@@ -48,7 +69,7 @@ impl File {
     /// The kernel's error, or [`io::ErrorKind::UnexpectedEof`] when the file ends first.
     pub fn read_exact_at(&self, mut buf: &mut [u8], mut at: u64) -> io::Result<()> {
         while !buf.is_empty() {
-            match rustix::io::pread(&self.fd, &mut *buf, at) {
+            match rustix::io::pread(&self.inner.fd, &mut *buf, at) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
                     buf = &mut buf[n..];
@@ -93,13 +114,13 @@ impl File {
     }
 
     pub(crate) fn raw(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.inner.fd.as_raw_fd()
     }
 }
 
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> File {
-        File { fd: Arc::new(fd) }
+        File { inner: Arc::new(Held { fd, lease: OnceLock::new() }) }
     }
 }
 
@@ -111,7 +132,7 @@ impl From<std::fs::File> for File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.inner.fd.as_fd()
     }
 }
 
@@ -249,6 +270,21 @@ mod tests {
                 rustix::fs::statat(&file, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).unwrap();
             assert_eq!(FileStat::from(plain), file.look_below(path).unwrap(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_the_last_handle() {
+        let (first, second) = (Arc::new(()), Arc::new(()));
+        let file = File::directory(Path::new("/proc/self")).unwrap();
+        file.keep(Arc::clone(&first));
+        file.keep(Arc::clone(&second));
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (2, 1), "one is kept");
+        let other = file.clone();
+        assert!(file.is_same(&other));
+        drop(file);
+        assert_eq!(Arc::strong_count(&first), 2);
+        drop(other);
+        assert_eq!(Arc::strong_count(&first), 1);
     }
 
     #[test]

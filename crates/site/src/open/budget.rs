@@ -1,20 +1,44 @@
-//! The memory that bodies may take.
+//! The memory and the open files that bodies may take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The bytes of bodies that the whole process may keep in memory. Clones share one account.
+/// The bytes of bodies that the whole process may keep in memory, and the files that it may keep
+/// open because their bodies are not. Clones share one account.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: Arc<AtomicU64>,
     per_file: u64,
+    files_left: Arc<AtomicUsize>,
 }
 
 impl Budget {
-    /// A budget of `total` bytes of which no file may take more than `per_file`.
+    /// A budget of `total` bytes of which no file may take more than `per_file`, and of as many
+    /// open files as the kernel allows.
     #[must_use]
     pub fn new(total: u64, per_file: u64) -> Budget {
-        Budget { left: Arc::new(AtomicU64::new(total)), per_file }
+        let files_left = Arc::new(AtomicUsize::new(usize::MAX));
+        Budget { left: Arc::new(AtomicU64::new(total)), per_file, files_left }
+    }
+
+    /// The same budget of bytes with at most `files` open files. A site that is one archive or part
+    /// of the program opens none.
+    #[must_use]
+    pub fn with_files(self, files: usize) -> Budget {
+        Budget { files_left: Arc::new(AtomicUsize::new(files)), ..self }
+    }
+
+    /// Files that may still be opened.
+    #[must_use]
+    pub fn files_left(&self) -> usize {
+        self.files_left.load(Ordering::Relaxed)
+    }
+
+    /// Takes the place of an open file, if there is one.
+    pub(crate) fn take_file(&self) -> Option<FilePlace> {
+        let left = &self.files_left;
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.is_ok().then(|| FilePlace { left: Arc::clone(left) })
     }
 
     /// Bytes that are not taken.
@@ -50,5 +74,17 @@ pub(crate) struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.left.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The place of an open file in a budget, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FilePlace {
+    left: Arc<AtomicUsize>,
+}
+
+impl Drop for FilePlace {
+    fn drop(&mut self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
     }
 }

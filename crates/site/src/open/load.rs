@@ -26,7 +26,8 @@ impl Site {
     /// what it is. `now` is the time by the clock that answers are dated with.
     ///
     /// # Errors
-    /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile.
+    /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile;
+    /// `QuotaExceeded` when the file would have to stay open, and the budget has no more of those.
     pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
         let entry = self.index.entry(file).ok_or(io::ErrorKind::InvalidInput)?;
         let since = self.since.load(Ordering::Relaxed);
@@ -57,6 +58,10 @@ impl Site {
                 let is_settled = origin.is_settled(now);
                 let size = u64::try_from(before.st_size).unwrap_or(0);
                 let content = content(&streamed, 0, size, budget)?;
+                if let Content::File { file, .. } = &content {
+                    // Before hashing: without a place the file is closed again.
+                    file.keep(budget.take_file().ok_or(io::ErrorKind::QuotaExceeded)?);
+                }
                 if !streamed.is_unchanged_by_now() {
                     return Err(changed(CHANGED));
                 }

@@ -53,7 +53,6 @@ pub struct Streamed {
     look: Arc<Look>,
     /// The map of its parts, of a sparse member of an archive.
     map: Option<Arc<Map>>,
-    /// Opened for one representation, and not the archive that all of them share.
     own: bool,
 }
 
@@ -69,7 +68,10 @@ impl Streamed {
         Streamed { map: Some(Arc::clone(map)), ..self.clone() }
     }
 
-    pub(crate) fn is_own(&self) -> bool {
+    /// Whether it was opened for one representation, and is not the archive that all of a site
+    /// share.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
         self.own
     }
 

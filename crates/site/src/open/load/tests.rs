@@ -105,6 +105,26 @@ fn each_version_of_a_file_that_is_never_hashed_has_its_own_etag() {
 }
 
 #[test]
+fn no_more_files_are_kept_open_than_the_budget_has_places_for() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("a.bin"), &[1; 3000]);
+    write(&folder.path().join("b.bin"), &[2; 3000]);
+    write(&folder.path().join("c.txt"), b"small");
+    let site = open(folder.path());
+    let budget = Budget::new(100, 100).with_files(1);
+    let load = |file| site.load(FileId(file), &budget, SystemTime::now());
+    let first = load(0).unwrap();
+    assert!(first.is_open());
+    assert_eq!(load(1).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+    assert!(!load(2).unwrap().is_open(), "one in memory needs no place");
+    assert_eq!(budget.files_left(), 0);
+    drop(first);
+    assert_eq!(budget.files_left(), 1);
+    drop(load(1).unwrap());
+    assert_eq!(budget.files_left(), 1);
+}
+
+#[test]
 fn a_site_that_takes_anothers_place_vouches_for_no_date_before_that() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("a.txt"), b"first");

@@ -44,9 +44,14 @@ pub struct Limits {
     pub rx_buffers: u16,
     /// Send buffers of 68 KiB (address space; memory only as far as they are used).
     pub tx_buffers: u32,
-    /// Files kept open because they are too large for memory; those that are being sent are open
-    /// besides.
+    /// Files kept open because they are too large for memory.
     pub files_open: usize,
+    /// Files that may be open besides because they are being sent. The sum of both over all shards
+    /// bounds the files of the worker: requests for other ones wait until one is closed.
+    pub files_sent: usize,
+    /// Files that connections of HTTP/2 send at the same time, beyond one for each connection. At
+    /// most eight are of one connection.
+    pub files_spare: usize,
     /// Bytes that peers can make the shard hold, all together: input that is not a whole record or
     /// request yet or waits for an answer that is on its way, handshakes, streams of HTTP/2, heads
     /// that are not read, requests that wait for a file. Near it connections are closed, those of
@@ -75,6 +80,8 @@ impl Default for Limits {
             rx_buffers: 512,
             tx_buffers: 512,
             files_open: 64,
+            files_sent: 8192 + 64,
+            files_spare: 64,
             held_max: Limits::held_for(8192),
             http: sitar_http::h1::Limits::default(),
             http2: true,
@@ -113,6 +120,8 @@ impl Limits {
             rx_buffers: made.rx_buffers,
             tx_buffers: made.tx_buffers,
             files_open: made.files_open,
+            files_sent: made.files_sent,
+            files_spare: made.files_spare,
             held_max: made.held_max,
             h2: made.h2,
             ..self

@@ -66,7 +66,8 @@ impl ShardSpec {
         let latest = LatestSnapshot::new(Snapshot::new(hosts, tls, spec.limits.clone()));
         let inboxes: Vec<Inbox> = spec.listeners.iter().map(|_| Inbox::default()).collect();
         let (clock, report) = (Arc::clone(&hooks.clock), Arc::clone(&hooks.report));
-        let memory = spec.memory.budget();
+        let files = spec.limits.files_open.saturating_add(spec.limits.files_sent);
+        let memory = spec.memory.budget().with_files(files.saturating_mul(spec.listeners.len()));
         let loader = Loader::start(
             latest.clone(),
             memory.clone(),

@@ -195,12 +195,29 @@ impl<T: ContentSource> Connection<T> {
         })
     }
 
-    /// Takes what was left with the first such stream whose number is above `after`; returns the
-    /// number and that.
-    pub fn take_parked_after(&mut self, after: u32) -> Option<(u32, T)> {
+    /// The same, to be changed.
+    pub fn parked_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.streams.iter_mut().filter_map(|stream| match &mut stream.local {
+            Local::Waiting(parked) => parked.as_mut(),
+            Local::Sending { .. } | Local::Finished => None,
+        })
+    }
+
+    /// Returns what was left with streams, and the content that is being sent.
+    pub fn contents(&self) -> impl Iterator<Item = &T> {
+        self.streams.iter().filter_map(|stream| match &stream.local {
+            Local::Waiting(parked) => parked.as_ref(),
+            Local::Sending { content, .. } => Some(content),
+            Local::Finished => None,
+        })
+    }
+
+    /// Takes what was left with the first such stream whose number is above `after` and that is
+    /// `wanted`; returns the number and that.
+    pub fn take_parked_after(&mut self, after: u32, wanted: impl Fn(&T) -> bool) -> Option<(u32, T)> {
         self.streams.iter_mut().filter(|stream| stream.id > after).find_map(|stream| {
             match &mut stream.local {
-                Local::Waiting(parked) => Some((stream.id, parked.take()?)),
+                Local::Waiting(parked) => Some((stream.id, parked.take_if(|parked| wanted(parked))?)),
                 Local::Sending { .. } | Local::Finished => None,
             }
         })

@@ -115,6 +115,13 @@ impl Cache {
         }
     }
 
+    /// The file could not be opened now. Connections that wait for it are to ask again.
+    pub(crate) fn put_off(&mut self, file: FileKey) {
+        if let Some(slot) = self.table.slot(file) {
+            *slot = Slot::Absent;
+        }
+    }
+
     /// Closes files that hold a descriptor until there are few enough, the least recently used ones
     /// first, but not `kept`, which is waited for.
     fn close_some(&mut self, kept: FileKey) {

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
+use sitar_io::Errno;
 use sitar_site::{Budget, Representation};
 
 use super::inbox::{Inbox, Message};
@@ -241,11 +242,17 @@ impl LoaderWorker {
             Ok(Err(error)) => error,
             Err(_) => io::Error::other("a bug of sitar's"),
         };
-        // A file that was there when the directory was looked at may go at any time.
-        if error.kind() != io::ErrorKind::NotFound {
-            self.tell(file, &error);
+        match error.kind() {
+            // A file that was there when the directory was looked at may go at any time. For one
+            // that has no place among the open files now, the shard asks again.
+            kind @ (io::ErrorKind::NotFound | io::ErrorKind::QuotaExceeded) => Err(kind),
+            kind => {
+                self.tell(file, &error);
+                // Others than the files of answers took the descriptors, and may give them back.
+                let is_full = matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE));
+                Err(if is_full { io::ErrorKind::QuotaExceeded } else { kind })
+            }
         }
-        Err(error.kind())
     }
 
     fn tell(&mut self, file: FileKey, error: &io::Error) {

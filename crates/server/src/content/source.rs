@@ -70,6 +70,11 @@ impl Source {
         }
     }
 
+    /// Returns the file that it keeps open, if it keeps one of its own.
+    pub(crate) fn open_file(&self) -> Option<&Streamed> {
+        if let Source::File(file, _) = self { Some(file).filter(|file| file.is_own()) } else { None }
+    }
+
     /// Moves its next bytes to `out`, which is no longer than what is [`ready`](Source::ready).
     pub(crate) fn fill(&mut self, out: &mut [u8]) {
         match self {

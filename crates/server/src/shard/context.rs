@@ -6,6 +6,7 @@ use std::time::Instant;
 use sitar_http::h2::SharedBuffers;
 use sitar_io::{Engine, Key, Ring};
 
+use super::files::SpareFiles;
 use super::handshakes::Handshakes;
 use super::quota::Quota;
 use crate::close::Close;
@@ -45,6 +46,7 @@ pub(crate) struct Shared<E: Engine> {
     /// Connections that wait for a send buffer.
     pub(crate) starved: VecDeque<Key>,
     pub(crate) handshakes: Handshakes,
+    pub(crate) files: SpareFiles,
     pub(crate) counts: Counts,
 }
 

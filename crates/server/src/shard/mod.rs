@@ -3,6 +3,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod context;
+pub(crate) mod files;
 pub(crate) mod handshakes;
 mod listeners;
 mod peak;
@@ -13,7 +14,7 @@ mod slab;
 mod wheel;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -23,6 +24,7 @@ use sitar_tls::Handshake;
 
 use self::addresses::Addresses;
 use self::context::{Context, Shared};
+use self::files::SpareFiles;
 #[cfg(test)]
 use self::handshakes::HANDSHAKE_STEPS;
 use self::handshakes::Handshakes;
@@ -116,6 +118,7 @@ impl<E: Engine> Shard<E> {
                     h2: SharedBuffers::new(&limits.h2),
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
+                    files: SpareFiles::new(limits.files_spare, spec.memory.clone()),
                     counts: Counts::default(),
                     limits,
                 },
@@ -166,6 +169,8 @@ impl<E: Engine> Shard<E> {
         self.resume_waiting();
         self.negotiate();
         self.shed_load();
+        self.shed_files();
+        self.resume_files();
         self.note_peak();
         Ok(())
     }
@@ -207,6 +212,7 @@ impl<E: Engine> Shard<E> {
         );
         assert_eq!((stats.rx_leased, stats.tx_free), (0, self.cx.shared.limits.ring().tx_count as usize));
         assert_eq!(self.cx.shared.quota.used(), 0);
+        assert!(self.cx.shared.files.is_whole(), "places of files that are not given back");
         assert!(self.addresses.is_empty(), "an address has connections");
         assert_eq!(self.wheel.armed(), 0);
         assert!(
@@ -276,6 +282,7 @@ impl<E: Engine> Shard<E> {
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx);
         self.cx.served.cache.forget(key);
+        self.cx.shared.files.forget(key);
         self.cx.shared.ring.close(conn);
     }
 
@@ -313,6 +320,17 @@ impl<E: Engine> Shard<E> {
             match message {
                 // Asked for before a change: the connections that waited for it have asked again.
                 Message::Loaded { snapshot, .. } if snapshot != self.cx.served.cache.snapshot() => {}
+                // No descriptor is left for it.
+                Message::Loaded { file, result: Err(ErrorKind::QuotaExceeded), .. } => {
+                    self.cx.served.cache.put_off(file);
+                    while let Some(key) = self.cx.served.cache.next_waiting(file) {
+                        self.resumed.push(key);
+                    }
+                    while let Some(key) = self.resumed.pop() {
+                        self.cx.shared.files.wait_to_open(key, self.cx.shared.now);
+                        self.with(key, Connection::on_unopened);
+                    }
+                }
                 Message::Loaded { file, result, displaced, .. } => {
                     self.cx.served.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
@@ -382,6 +400,7 @@ impl<E: Engine> Shard<E> {
             self.wheel.next(),
             self.acceptors.pause_until(),
             self.shed_at,
+            self.cx.shared.files.deadline(self.cx.shared.now),
             self.drain.until,
             self.drain.answering.deadline(),
             self.peak.deadline(),

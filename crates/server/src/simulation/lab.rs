@@ -156,6 +156,15 @@ fn limits(rng: &mut Rng) -> Limits {
     }
 }
 
+/// Places of open files so few that connections wait for them. Returns how many files may be open.
+/// Drawn apart, so that the seeds from before it mean what they did.
+fn few_files(seed: u64, limits: &mut Limits) -> usize {
+    let mut rng = Rng::new(seed ^ 0xf11e_50ff);
+    limits.files_open = [1, 2, 64][rng.below(3)];
+    limits.files_spare = [0, 1, 3, 64][rng.below(4)];
+    limits.files_open + 1 + rng.below(4)
+}
+
 /// The kernel in two of five worlds. Drawn apart, so that the seeds from before it mean what they
 /// did.
 fn offload(seed: u64, calm: bool) -> TlsOffload {
@@ -202,6 +211,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         limits.connections = 16;
         limits.held_max = 4 << 20;
     }
+    let files = (!calm).then(|| few_files(seed, &mut limits));
     let secure = rng.chance(600) || narrow;
     let offload = if narrow { TlsOffload::Kernel { rekey: true } } else { offload(seed, calm) };
     if let TlsOffload::Kernel { rekey } = offload {
@@ -210,7 +220,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let ring = Ring::sim(&limits.ring(), &world).unwrap();
     let inbox = Inbox::default();
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
-    let budget = Budget::new(total, total / 2);
+    let budget = Budget::new(total, total / 2).with_files(files.unwrap_or(usize::MAX));
     let tls = secure.then(|| fixture.server.clone());
     let first = Snapshot::new(Hosts::one(Arc::clone(&fixture.sites[0])), tls, limits.clone());
     let latest = LatestSnapshot::new(first);

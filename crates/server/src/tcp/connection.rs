@@ -4,6 +4,7 @@
 //! [`settle`](Connection::settle), which sends what was gathered. The transport knows nothing of
 //! requests, and a protocol nothing of records.
 
+mod files;
 mod held;
 
 use std::time::Instant;
@@ -69,7 +70,7 @@ impl Connection {
     pub(crate) fn release<E: Engine>(mut self, cx: &mut Context<E>) -> Conn {
         cx.shared.quota.clear(&mut self.charge);
         if let Protocol::Http2(http2) = self.protocol {
-            http2.release(&mut cx.shared.h2);
+            http2.release(&mut cx.shared.h2, &mut cx.shared.files);
         }
         self.io.release(&mut cx.shared.quota)
     }
@@ -385,10 +386,12 @@ impl Connection {
     /// deadline.
     fn settle<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
         let Connection { io, protocol, .. } = self;
-        let cx = &mut cx.shared;
         if let Protocol::Http2(http2) = protocol {
-            http2.produce(io, cx)?;
+            http2.resume_files(io, cx)?;
+            http2.produce(io, &mut cx.shared)?;
+            http2.refund_files(&mut cx.shared.files);
         }
+        let cx = &mut cx.shared;
         if io.is_receiving() && protocol.is_free() {
             let is_http2 = matches!(protocol, Protocol::Http2(_));
             // The peer asked and then closed its side, or the server stops: all that was asked for

@@ -44,6 +44,11 @@ impl Http1 {
         self.rest.is_none()
     }
 
+    /// Returns how many open files its answer is sent from.
+    pub(super) fn files(&self) -> usize {
+        usize::from(self.rest.as_ref().is_some_and(|rest| rest.open_file().is_some()))
+    }
+
     /// Works on text; returns how much of it is done with. The rest is the start of something, or
     /// has to wait.
     pub(super) fn on_text<E: Engine>(

@@ -4,6 +4,8 @@
 //! aside. What came while a buffer was under way is looked at together, and all that can be sent
 //! then fills the next one.
 
+mod files;
+
 use std::time::Instant;
 
 use sitar_http::h2::{self, ParkedRequest, ResponseHead, SharedBuffers, StreamRequest};
@@ -11,13 +13,15 @@ use sitar_http::{Method, Rejection};
 use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
+use self::files::Places;
 use super::transport::output::{COPY_MAX, Put};
 use super::transport::{KernelKey, READ_LEN, STAGE_AT, Transport, Wait};
 use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
-use crate::content::stream::StreamContent;
+use crate::content::stream::{ParkedFor, StreamContent};
 use crate::shard::context::{Context, Shared};
+use crate::shard::files::SpareFiles;
 
 /// A conversation in HTTP/2.
 pub(super) struct Http2 {
@@ -26,8 +30,9 @@ pub(super) struct Http2 {
     reading: u32,
     /// A file that a request waits for has come, or the site is another.
     loaded: bool,
-    /// Requests may wait for a file.
+    /// Requests may wait for something.
     has_parked: bool,
+    places: Places,
     /// The reason why its end was begun, if it was.
     end_begun: Option<Close>,
 }
@@ -35,11 +40,12 @@ pub(super) struct Http2 {
 impl Http2 {
     pub(super) fn new<E: Engine>(cx: &mut Shared<E>) -> Http2 {
         let h2 = h2::Connection::new(&cx.limits.h2, &mut cx.h2, cx.now);
-        Http2 { h2, reading: 0, loaded: false, has_parked: false, end_begun: None }
+        Http2 { h2, reading: 0, loaded: false, has_parked: false, places: Places::default(), end_begun: None }
     }
 
     /// Gives everything back to the shard.
-    pub(super) fn release(self, shared: &mut SharedBuffers<StreamContent>) {
+    pub(super) fn release(mut self, shared: &mut SharedBuffers<StreamContent>, files: &mut SpareFiles) {
+        self.places.release(files);
         self.h2.release(shared);
     }
 
@@ -48,21 +54,25 @@ impl Http2 {
         size_of::<Http2>() + self.h2.memory() + self.parked().1
     }
 
-    /// Keeps a request until its file has been loaded.
-    fn park(&mut self, stream: u32, parked: Box<ParkedRequest>) {
-        self.has_parked |= self.h2.park(stream, StreamContent::Parked(parked));
+    /// Keeps a request until it can be answered.
+    fn park(&mut self, stream: u32, parked: Box<ParkedRequest>, what: ParkedFor) {
+        if self.h2.park(stream, StreamContent::Parked(parked, what)) {
+            self.has_parked = true;
+            self.places.note(what);
+        }
     }
 
-    /// Returns how many requests wait for a file, and the bytes of memory that they hold. The peer
-    /// may take some back at any time, so they are looked at.
+    /// Returns how many requests wait for the loader, and the bytes of memory of all that wait. The
+    /// peer may take some back at any time, so they are looked at.
     fn parked(&mut self) -> (usize, usize) {
         let (mut count, mut memory) = (0, 0);
         if self.has_parked {
+            self.has_parked = false;
             for content in self.h2.parked() {
-                count += 1;
-                memory += if let StreamContent::Parked(parked) = content { parked.memory() } else { 0 };
+                count += usize::from(content.waits_for_load());
+                memory += if let StreamContent::Parked(parked, _) = content { parked.memory() } else { 0 };
+                self.has_parked = true;
             }
-            self.has_parked = count > 0;
         }
         (count, memory)
     }
@@ -103,11 +113,19 @@ impl Http2 {
                     continue;
                 }
             };
-            match served.look_up(shared.key, &request) {
-                Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
-                Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
-                Outcome::Later => self.park(stream, Box::new(ParkedRequest::new(&request))),
-            }
+            let what = match served.look_up(shared.key, &request) {
+                Outcome::Reply(reply) if self.admits(&mut shared.files, &reply.body) => {
+                    self.reply(io, shared, stream, &reply)?;
+                    continue;
+                }
+                Outcome::Refused(rejection) => {
+                    self.refuse(io, shared, stream, rejection, head_only);
+                    continue;
+                }
+                Outcome::Reply(_) => ParkedFor::Place,
+                Outcome::Later => ParkedFor::Load,
+            };
+            self.park(stream, Box::new(ParkedRequest::new(&request)), what);
         }
         Ok(used)
     }
@@ -132,15 +150,19 @@ impl Http2 {
                 self.loaded = true;
                 break;
             }
-            let Some((stream, content)) = self.h2.take_parked_after(seen) else { break };
+            let next = self.h2.take_parked_after(seen, StreamContent::waits_for_load);
+            let Some((stream, StreamContent::Parked(parked, what))) = next else { break };
             seen = stream;
-            let StreamContent::Parked(parked) = content else { continue };
             let request = parked.request();
             let head_only = request.method == Method::Head;
+            let has_place = what == ParkedFor::LoadInPlace;
             match served.look_up(shared.key, &request) {
-                Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
+                Outcome::Reply(reply) if has_place || self.admits(&mut shared.files, &reply.body) => {
+                    self.reply(io, shared, stream, &reply)?;
+                }
+                Outcome::Reply(_) => self.park(stream, parked, ParkedFor::Place),
                 Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
-                Outcome::Later => self.park(stream, parked),
+                Outcome::Later => self.park(stream, parked, what),
             }
         }
         Ok(())

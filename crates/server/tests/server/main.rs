@@ -9,6 +9,7 @@
 #[macro_use]
 mod harness;
 mod answers;
+mod files;
 mod places;
 mod plain;
 mod semantics;

@@ -267,6 +267,11 @@ impl Transport {
         self.answered
     }
 
+    /// Since when the peer has had to take what was sent last, if that is waited for.
+    pub(in crate::tcp) fn sends_since(&self) -> Option<Instant> {
+        matches!(self.waiting, Waiting::Sending { .. } | Waiting::Room).then_some(self.last_send)
+    }
+
     /// Since when a send that holds a send buffer has been on its way, if one is: for choosing
     /// which connection to close when these run out.
     pub(in crate::tcp) fn sending_since(&self) -> Option<Instant> {

@@ -1,0 +1,274 @@
+//! Open files of a shard: the places of those that connections of HTTP/2 send at the same time, and
+//! the connections that wait until one is closed.
+//!
+//! A body that is not in memory is sent from a descriptor. Each connection may send from one; more
+//! at the same time take places of a pool, so that a few peers that open no windows cannot hold all
+//! descriptors. How many are open in the process is counted by the [`Budget`]: where it has no
+//! more, a load fails with `QuotaExceeded`, and the connection waits here as well.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use sitar_io::{Engine, Key};
+use sitar_site::Budget;
+
+use super::Shard;
+use crate::tcp::Connection;
+
+/// Places that one connection may take while more than half of them are free; later it is one. So
+/// there is one left for many others behind a few that take all they can.
+pub(crate) const EACH_MAX: usize = 8;
+/// A peer that has taken nothing for this long may be closed to free its places for others.
+const SHED_AFTER: Duration = Duration::from_secs(1);
+/// While connections wait: how soon to look again for some to close, and to try again what the
+/// kernel refused.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Connections that try again at a time, if no file has been closed meanwhile.
+const RETRIES: usize = 8;
+
+/// The places for open files beyond one for each connection, and the connections that wait.
+pub(crate) struct SpareFiles {
+    places: usize,
+    free: usize,
+    /// Connections that wait for a first place.
+    first: VecDeque<Key>,
+    /// Connections that have one, and wait until more than half are free.
+    more: VecDeque<Key>,
+    /// Connections whose file could not be opened, for want of descriptors.
+    unopened: VecDeque<Key>,
+    /// The files of the whole process.
+    budget: Budget,
+    /// Files that could be opened when it was last looked.
+    seen_left: usize,
+    retry_at: Option<Instant>,
+    shed_at: Option<Instant>,
+}
+
+impl SpareFiles {
+    pub(crate) fn new(places: usize, budget: Budget) -> SpareFiles {
+        SpareFiles {
+            places,
+            free: places,
+            first: VecDeque::new(),
+            more: VecDeque::new(),
+            unopened: VecDeque::new(),
+            budget,
+            seen_left: 0,
+            retry_at: None,
+            shed_at: None,
+        }
+    }
+
+    /// Takes one more place for a connection that has `taken`.
+    pub(crate) fn take(&mut self, taken: &mut usize) -> bool {
+        let each = if self.is_half_free() { EACH_MAX } else { 1 };
+        let takes = self.free > 0 && *taken < each;
+        if takes {
+            self.free -= 1;
+            *taken += 1;
+        }
+        takes
+    }
+
+    /// Gives back what is taken beyond `left`.
+    pub(crate) fn refund(&mut self, taken: &mut usize, left: usize) {
+        let gone = taken.saturating_sub(left);
+        self.free += gone;
+        *taken -= gone;
+    }
+
+    fn is_half_free(&self) -> bool {
+        self.free > self.places / 2
+    }
+
+    /// Whether other connections wait for a first place. New requests do not overtake them.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.first.is_empty()
+    }
+
+    /// Puts a connection that has `taken` places in a queue for another one; it gets an event.
+    pub(crate) fn wait(&mut self, key: Key, taken: usize) {
+        let queue = if taken == 0 { &mut self.first } else { &mut self.more };
+        queue.push_back(key);
+    }
+
+    /// Returns the next connection that waits and may take a place.
+    fn next(&mut self) -> Option<Key> {
+        let first = if self.free > 0 { self.first.pop_front() } else { None };
+        first.or_else(|| if self.is_half_free() { self.more.pop_front() } else { None })
+    }
+
+    /// Puts a connection in the queue of those whose file could not be opened.
+    pub(crate) fn wait_to_open(&mut self, key: Key, now: Instant) {
+        if self.unopened.is_empty() {
+            self.retry_at = Some(now + PAUSE);
+            self.seen_left = self.budget.files_left();
+        }
+        if !self.unopened.contains(&key) {
+            self.unopened.push_back(key);
+        }
+    }
+
+    /// Returns how many connections may try again to have their file opened: one for each file that
+    /// has been closed, and a few now and then, since others than this server may have taken the
+    /// descriptors.
+    fn retries(&mut self, now: Instant) -> usize {
+        let left = self.budget.files_left();
+        let closed = left.saturating_sub(self.seen_left);
+        self.seen_left = left;
+        let few = match self.retry_at {
+            Some(at) if at <= now => {
+                self.retry_at = Some(now + PAUSE);
+                left.clamp(1, RETRIES)
+            }
+            _ => 0,
+        };
+        closed.max(few).min(self.unopened.len())
+    }
+
+    /// The connection is gone.
+    pub(super) fn forget(&mut self, key: Key) {
+        for queue in [&mut self.first, &mut self.more, &mut self.unopened] {
+            queue.retain(|waiting| *waiting != key);
+        }
+    }
+
+    /// Returns when something is due.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        // A place that became free while others were given out.
+        let can_go_on =
+            (self.free > 0 && !self.first.is_empty()) || (self.is_half_free() && !self.more.is_empty());
+        let retry_at = self.retry_at.filter(|_| !self.unopened.is_empty());
+        [can_go_on.then_some(now), self.shed_at, retry_at].into_iter().flatten().min()
+    }
+
+    /// Whether no place is taken.
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        self.free == self.places
+    }
+}
+
+impl<E: Engine> Shard<E> {
+    /// Lets connections go on that wait for the place of a file, in the order in which they came.
+    pub(super) fn resume_files(&mut self) {
+        let files = &self.cx.shared.files;
+        // Each once: one that could use more goes to the end of its queue.
+        for _ in 0..files.first.len() + files.more.len() {
+            let Some(key) = self.cx.shared.files.next() else { break };
+            self.with(key, Connection::on_file_place);
+        }
+        if self.cx.shared.files.unopened.is_empty() {
+            return;
+        }
+        for _ in 0..self.cx.shared.files.retries(self.cx.shared.now) {
+            let Some(key) = self.cx.shared.files.unopened.pop_front() else { break };
+            self.with(key, Connection::on_reopen);
+        }
+    }
+
+    /// Closes, when connections wait in vain for the place of a file, those that hold most of them
+    /// and whose peers take nothing. With one file each they are closed only if the process can
+    /// open no other.
+    pub(super) fn shed_files(&mut self) {
+        let (now, files) = (self.cx.shared.now, &mut self.cx.shared.files);
+        let places = if files.free == 0 { files.first.len() } else { 0 };
+        let opened = if files.budget.files_left() == 0 { files.unopened.len() } else { 0 };
+        if places + opened == 0 {
+            files.shed_at = None;
+            return;
+        }
+        if files.shed_at.is_some_and(|at| now < at) {
+            return;
+        }
+        files.shed_at = Some(now + PAUSE);
+        let kept = usize::from(opened == 0);
+        let mut holders = Vec::new();
+        for key in self.connections.keys() {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let (held, since) = connection.watch_files(now);
+            if held > kept && now.saturating_duration_since(since) >= SHED_AFTER {
+                holders.push((Reverse(held), since, key.0));
+            }
+        }
+        holders.sort_unstable();
+        let mut wanted = places.max(opened);
+        for (Reverse(held), _, key) in holders {
+            if wanted == 0 {
+                break;
+            }
+            wanted = wanted.saturating_sub(held - kept);
+            self.shed(Key(key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(places: usize, files: usize) -> SpareFiles {
+        SpareFiles::new(places, Budget::new(0, 0).with_files(files))
+    }
+
+    #[test]
+    fn a_few_leave_one_place_for_many() {
+        let mut files = pool(64, 0);
+        let mut taken = [0; 50];
+        for taken in &mut taken {
+            while files.take(taken) {}
+        }
+        assert_eq!(taken[..4], [EACH_MAX; 4]);
+        assert_eq!(taken[4..36], [1; 32]);
+        assert_eq!(taken[36..], [0; 14]);
+        files.refund(&mut taken[0], 2);
+        assert!((0..6).all(|nth| files.take(&mut taken[36 + nth])) && !files.take(&mut taken[42]));
+        for taken in &mut taken {
+            files.refund(taken, 0);
+        }
+        assert!(files.is_whole() && taken == [0; 50]);
+    }
+
+    #[test]
+    fn connections_without_a_place_are_called_first_and_in_order() {
+        let (now, mut files) = (Instant::now(), pool(4, 0));
+        let mut taken = [0; 4];
+        for taken in &mut taken {
+            while files.take(taken) {}
+        }
+        assert_eq!(taken, [2, 1, 1, 0]);
+        files.wait(Key(0), taken[0]);
+        files.wait(Key(3), 0);
+        files.wait(Key(4), 0);
+        assert!(files.is_awaited());
+        assert_eq!((files.next(), files.deadline(now)), (None, None));
+        files.refund(&mut taken[0], 1);
+        assert_eq!(files.deadline(now), Some(now));
+        assert_eq!([files.next(), files.next(), files.next()], [Some(Key(3)), Some(Key(4)), None]);
+        for taken in &mut taken {
+            files.refund(taken, 0);
+        }
+        assert_eq!([files.next(), files.next()], [Some(Key(0)), None]);
+        assert!(files.is_whole() && !files.is_awaited());
+    }
+
+    #[test]
+    fn what_could_not_be_opened_is_tried_when_a_file_is_closed_and_now_and_then() {
+        let (now, mut files) = (Instant::now(), pool(0, 0));
+        assert_eq!(files.deadline(now), None);
+        for key in [1, 2, 2, 3] {
+            files.wait_to_open(Key(key), now);
+        }
+        assert_eq!((files.unopened.len(), files.retries(now)), (3, 0));
+        files.budget = Budget::new(0, 0).with_files(2);
+        assert_eq!((files.retries(now), files.retries(now)), (2, 0), "one for each, once");
+        assert_eq!(files.deadline(now), Some(now + PAUSE));
+        assert_eq!(files.retries(now + PAUSE), 2);
+        assert_eq!(files.retries(now + PAUSE), 0);
+        files.budget = Budget::new(0, 0);
+        assert_eq!(files.retries(now + 2 * PAUSE), 3, "no more than wait");
+        files.forget(Key(2));
+        assert_eq!(files.unopened, [Key(1), Key(3)]);
+    }
+}

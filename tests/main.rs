@@ -12,6 +12,7 @@ mod common;
 mod counts;
 mod doctor;
 mod engines;
+mod files;
 mod h2;
 mod idle;
 mod lab;

@@ -3,6 +3,10 @@
 //! With io_uring connections are no descriptors of the process, but entries of their ring's table,
 //! which the kernel holds against the same limit by itself (`io_sqe_files_register`). With epoll
 //! they are descriptors, of all shards together.
+//!
+//! A body that is too large for memory is sent from a descriptor of its own, unless the site is one
+//! archive. The shards count those, and requests wait when there are as many as may be open, so
+//! they get what is left. No connection is refused for them: most sites need none.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -11,15 +15,16 @@ use sitar_server::Limits;
 
 use crate::error::Error;
 
-/// Descriptors of the process: standard streams, signals, the site and its watch, a file that is
-/// being read into memory.
+/// Descriptors of the process: standard streams, signals, the site and its watch, and files that
+/// the loader has open until it knows whether their bodies go into memory.
 const PROCESS: u64 = 32;
 /// Descriptors of each shard: its ring (with epoll also its timer) and its waker.
 const SHARD: u64 = 3;
 /// Descriptors of each listening socket of a shard: the shard's, the worker's, and one while the
 /// engine is chosen.
 const LISTENER: u64 = 3;
-/// The least number of files for each shard that are too large for memory, kept open or being sent.
+/// The least number of files for each shard that are too large for memory, kept open or being
+/// sent.
 const FILES_MIN: u64 = 8;
 /// Fewer connections than this in each shard are no server.
 const CONNECTIONS_MIN: u64 = 8;
@@ -68,11 +73,31 @@ impl Needs {
         PROCESS + u64::from(self.shards) * (SHARD + LISTENER * self.addresses as u64)
     }
 
-    /// Returns the number of descriptors that shards with these limits want.
+    /// Returns the number of descriptors that shards with these limits want: with fewer, some files
+    /// are closed earlier, or there is room for fewer connections. More are used, up to
+    /// [`most`](Needs::most).
     pub(crate) fn wanted(self, limits: &Limits) -> u64 {
+        self.sum(limits, limits.files_spare)
+    }
+
+    /// Returns the number of descriptors that shards with these limits can have open at a time.
+    pub(crate) fn most(self, limits: &Limits) -> u64 {
+        self.sum(limits, limits.files_sent)
+    }
+
+    fn sum(self, limits: &Limits, files_sent: usize) -> u64 {
         let (shards, table) = (u64::from(self.shards), u64::from(limits.ring().connections));
-        let files = limits.files_open as u64 * shards;
+        let files = (limits.files_open + files_sent) as u64 * shards;
         if self.shared { self.fixed() + files + table * shards } else { (self.fixed() + files).max(table) }
+    }
+
+    /// Returns how many files each shard may have open because they are being sent: what `allowed`
+    /// descriptors leave.
+    fn files_sent(self, limits: &Limits, allowed: u64) -> usize {
+        let table = if self.shared { u64::from(limits.ring().connections) } else { 0 };
+        let each = allowed.saturating_sub(self.fixed()) / u64::from(self.shards);
+        let left = each.saturating_sub(table + limits.files_open as u64);
+        limits.files_sent.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Returns the least limit with which a server is worth its start.
@@ -127,7 +152,9 @@ pub(crate) fn wanted(connections: Option<NonZeroU32>, shards: NonZeroU16) -> Lim
     let defaults = Limits::default();
     let connections =
         connections.map_or(defaults.connections, |all| all.get().div_ceil(u32::from(shards.get())));
-    Limits { connections, held_max: Limits::held_for(connections), ..defaults }
+    // One for each connection, and the spare ones.
+    let files_sent = (connections as usize).saturating_add(defaults.files_spare);
+    Limits { connections, held_max: Limits::held_for(connections), files_sent, ..defaults }
 }
 
 /// Raises the soft limit as far as needed and allowed, and fits the limits of each shard into the
@@ -143,10 +170,9 @@ pub(crate) fn fit(
 ) -> Result<(Limits, Option<String>), Error> {
     let now = getrlimit(Resource::Nofile);
     let allowed = now.maximum.unwrap_or(u64::MAX);
-    // Each connection may be sent another file that is too large for memory: a wish, not a need.
-    let wished = needs.wanted(&limits) + u64::from(limits.connections) * u64::from(needs.shards);
-    if now.current.is_some_and(|current| current < wished) {
-        let raised = Rlimit { current: Some(wished.min(allowed)), maximum: now.maximum };
+    let most = needs.most(&limits);
+    if now.current.is_some_and(|current| current < most) {
+        let raised = Rlimit { current: Some(most.min(allowed)), maximum: now.maximum };
         setrlimit(Resource::Nofile, raised)
             .map_err(|error| Error::new("cannot raise the limit on open files").cause(error.to_string()))?;
     }
@@ -154,8 +180,21 @@ pub(crate) fn fit(
     Ok((limits, note))
 }
 
-/// Changes the limits as [`Needs::outcome`] says.
+/// Changes the limits as [`Needs::outcome`] says. What it leaves is for files that are being sent.
 pub(crate) fn apply(
+    limits: &mut Limits,
+    needs: Needs,
+    explicit: Option<NonZeroU32>,
+    allowed: u64,
+) -> Result<Option<String>, Error> {
+    let note = fit_tables(limits, needs, explicit, allowed)?;
+    limits.files_sent = needs.files_sent(limits, allowed);
+    limits.files_spare = limits.files_spare.min(limits.files_sent / 2);
+    Ok(note)
+}
+
+/// Fits what is there for the whole time.
+fn fit_tables(
     limits: &mut Limits,
     needs: Needs,
     explicit: Option<NonZeroU32>,

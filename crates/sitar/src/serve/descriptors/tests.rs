@@ -31,8 +31,8 @@ fn a_ring_has_a_table_of_its_own() {
 #[test]
 fn with_epoll_all_connections_are_descriptors_of_one_process() {
     let fit = |allowed| EPOLL.fit(&limits(8192), allowed);
-    assert_eq!(EPOLL.wanted(&limits(8192)), 32 + 2 * (3 + 3) + 2 * (64 + 8192 + 256));
-    assert_eq!(fit(32 + 2 * (3 + 3) + 2 * (64 + 8192 + 256)), Fit::All);
+    assert_eq!(EPOLL.wanted(&limits(8192)), 32 + 2 * (3 + 3) + 2 * (64 + 64 + 8192 + 256));
+    assert_eq!(fit(32 + 2 * (3 + 3) + 2 * (64 + 64 + 8192 + 256)), Fit::All);
     assert_eq!(fit(16_000), less(7594, 256, 64));
     assert_eq!(fit(1024), less(322, 46, 61));
     assert_eq!(fit(256), less(70, 10, 13));
@@ -78,4 +78,33 @@ fn what_was_chosen_is_said_and_what_was_asked_for_is_not_replaced() {
     let mut all = limits(8192);
     assert_eq!(apply(&mut all, URING, None, 1 << 20).unwrap(), None);
     assert_eq!((all.connections, all.closing, all.files_open), (8192, 256, 64));
+}
+
+/// With the limits that are chosen, the sum of all that can be open is within what is allowed, and
+/// there is always something for files that are sent.
+#[test]
+fn files_that_are_sent_get_what_is_left() {
+    let chosen = |needs: Needs, connections, allowed| {
+        let explicit = NonZeroU32::new(connections);
+        let mut limits = wanted(explicit, NonZeroU16::new(needs.shards).unwrap());
+        apply(&mut limits, needs, explicit, allowed).ok()?;
+        Some(limits)
+    };
+    for needs in [URING, EPOLL, Needs { shards: 1, ..URING }, Needs { shards: 64, ..EPOLL }] {
+        for connections in [0, 1, 64, 1000, 100_000] {
+            for allowed in (0..5000).chain([8192, 20_000, 65_536, 1 << 20]) {
+                let Some(limits) = chosen(needs, connections, allowed) else { continue };
+                let what = format!("{needs:?}, {connections} connections, {allowed}: {limits:?}");
+                assert!(needs.most(&limits) <= allowed, "{what}");
+                assert!(limits.files_sent >= 2 && limits.files_spare < limits.files_sent, "{what}");
+            }
+        }
+    }
+    let files = |limits: Limits| (limits.files_open, limits.files_sent, limits.files_spare);
+    let one = Needs { shards: 1, ..URING };
+    // One for each connection and the spare ones, as far as there is room.
+    assert_eq!(files(chosen(one, 64, 1480).unwrap()), (64, 64 + 64, 64));
+    assert_eq!(files(chosen(one, 0, 20_000).unwrap()), (64, 8192 + 64, 64));
+    assert_eq!(files(chosen(URING, 0, 1024).unwrap()), (64, 426, 64));
+    assert_eq!(files(chosen(EPOLL, 0, 1024).unwrap()), (61, 61, 30));
 }

@@ -46,6 +46,7 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::BinaryHeap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -208,6 +209,16 @@ impl World {
             state.with_link(index, |link, _| link.break_off());
         }
         Stream::new(Rc::downgrade(&self.0), index)
+    }
+
+    /// The same from that address.
+    #[must_use = "dropping a stream closes it"]
+    pub fn connect_from(&self, source: IpAddr, listener: Key) -> Stream {
+        let stream = self.connect(listener);
+        if let Some(link) = self.0.state.borrow_mut().links.last_mut() {
+            link.source = Some(source);
+        }
+        stream
     }
 
     /// Adds a peer that acts by itself: `script` is called from inside

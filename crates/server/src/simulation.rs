@@ -10,13 +10,16 @@
 //! one of them (`SITAR_CALM=1`: one without faults) and prints its trace.
 
 mod asks;
+mod crowd;
 mod ends;
 mod kernel_tls;
 mod lab;
 mod peer;
 mod received;
+mod served;
 mod streams;
 
+use std::panic::RefUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,10 +40,15 @@ fn seeds() -> u64 {
     number("SITAR_SEEDS").unwrap_or(SEEDS) / number("SITAR_SAMPLE").unwrap_or(1)
 }
 
-/// Runs all seeds on all cores; the sum of what they came to.
-fn run_all(seeds: u64, weather: Weather) -> Sum {
+/// Runs each seed, on all cores. Returns what came of them, in order; `failed` says which of them
+/// panicked.
+fn on_all_cores<R: Send>(
+    seeds: u64,
+    run: impl Fn(u64) -> R + Sync + RefUnwindSafe,
+    failed: impl Fn(u64) -> String + Sync,
+) -> Vec<R> {
     let next = AtomicU64::new(0);
-    let reports = Mutex::new(vec![None; seeds as usize]);
+    let results = Mutex::new((0..seeds).map(|_| None).collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -50,16 +58,25 @@ fn run_all(seeds: u64, weather: Weather) -> Sum {
                         return;
                     }
                     // A panic says what; which seed it was has to be said here.
-                    let done = std::panic::catch_unwind(|| run(seed, weather, false));
-                    let Ok((_, report)) = done else { panic!("SITAR_SEED={seed} failed, {weather:?}") };
-                    reports.lock().unwrap()[seed as usize] = Some(report);
+                    let done = std::panic::catch_unwind(|| run(seed));
+                    let Ok(result) = done else { panic!("{}", failed(seed)) };
+                    results.lock().unwrap()[seed as usize] = Some(result);
                 }
             });
         }
     });
+    results.into_inner().unwrap().into_iter().map(|result| result.expect("each seed has been run")).collect()
+}
+
+/// Runs all seeds; the sum of what they came to.
+fn run_all(seeds: u64, weather: Weather) -> Sum {
+    let reports = on_all_cores(
+        seeds,
+        |seed| run(seed, weather, false).1,
+        |seed| format!("SITAR_SEED={seed} failed, {weather:?}"),
+    );
     let (mut sum, mut hash) = (Sum::default(), digest::Context::new(&digest::SHA256));
-    for (seed, report) in reports.into_inner().unwrap().into_iter().enumerate() {
-        let report = report.expect("every seed has been run");
+    for (seed, report) in reports.into_iter().enumerate() {
         sum.add(seed as u64, &report);
         if number("SITAR_REPORTS").is_some() {
             println!("{weather:?} {seed}: {report:?}");

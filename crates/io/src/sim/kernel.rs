@@ -279,9 +279,11 @@ impl State {
             Work::Peer { ipv6 } => {
                 let result = match task.tenant {
                     Some(link) => {
-                        let ip: IpAddr = match ipv6 {
-                            true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
-                            false => Ipv4Addr::new(192, 0, 2, 1).into(),
+                        let ip: IpAddr = match (self.links[link].source, ipv6) {
+                            (Some(IpAddr::V4(ip)), true) => ip.to_ipv6_mapped().into(),
+                            (Some(ip), _) => ip,
+                            (None, true) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+                            (None, false) => Ipv4Addr::new(192, 0, 2, 1).into(),
                         };
                         let port = 1024 + (link % 60_000) as u16;
                         self.kernel.answers.push((task.id, Answer::Address((ip, port).into())));

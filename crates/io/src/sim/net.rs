@@ -1,6 +1,7 @@
 //! The simulated network: connections as two pipes of bytes, with windows and delays.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -84,6 +85,8 @@ pub(super) struct Link {
     broken: bool,
     /// The TLS that the kernel does on the server's end.
     pub(super) tls: Tls,
+    /// The peer's address; `None`: one of its own family that many share.
+    pub(super) source: Option<IpAddr>,
 }
 
 /// The result of an attempt to read.
@@ -103,6 +106,7 @@ impl Link {
             wants_room: false,
             broken: false,
             tls: Tls::No,
+            source: None,
         }
     }
 

@@ -92,12 +92,20 @@ impl<E: Engine> Shard<E> {
         }
         let room = room && acceptors.pause_until.is_none();
         let open = room && self.drain.until.is_none();
+        let mut is_refused = false;
         for acceptor in &mut acceptors.list {
             match (acceptor.accepting, &acceptor.listener) {
-                (None, Some(listener)) if open => acceptor.accepting = shared.ring.accept(listener).ok(),
+                (None, Some(listener)) if open => {
+                    acceptor.accepting = shared.ring.accept(listener).ok();
+                    is_refused |= acceptor.accepting.is_none();
+                }
                 (Some(op), _) if !room => shared.ring.cancel(op),
                 _ => {}
             }
+        }
+        // Nothing else may come that would have it tried again.
+        if is_refused {
+            acceptors.pause(shared.now);
         }
     }
 }

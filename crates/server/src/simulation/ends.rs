@@ -4,25 +4,21 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use sitar_http::h2::{PREFACE, testing};
+use sitar_io::Key;
 use sitar_io::sim::{Faults, Next, Stream, World};
-use sitar_io::{Key, Ring};
-use sitar_site::{Budget, Site};
+use sitar_site::Site;
 
-use super::lab::{fixture, later};
-use crate::content::inbox::Inbox;
-use crate::content::loader::Loader;
+use super::lab::fixture;
+use super::served::{Served, serve};
 use crate::shard::{FIRST_KEY, Shard};
-use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
 use crate::stop::Stop;
-use crate::worker::ShardSpec;
-use crate::{Counts, Ends, Limits, Report, TlsOffload};
+use crate::{Counts, Ends, Limits};
 
 /// A step of a client's script. All the while it reads what comes.
 #[derive(Clone)]
@@ -131,35 +127,7 @@ fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>
 fn run_site(site: &Arc<Site>, tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {
     let fixture = fixture();
     let world = World::with(7, Faults::none());
-    let ring = Ring::sim(&limits.ring(), &world).unwrap();
-    let (inbox, stop) = (Inbox::default(), Stop::default());
-    let own = tls.then(|| fixture.server.clone());
-    let hosts = Hosts::one(Arc::clone(site));
-    let latest = LatestSnapshot::new(Snapshot::new(hosts, own, limits.clone()));
-    let memory = Budget::new(1 << 20, 1 << 19);
-    let report: Report = Arc::new(|incident| panic!("{incident}"));
-    let (loader, mut loader_worker) = Loader::new(
-        latest.clone(),
-        memory.clone(),
-        vec![inbox.clone()],
-        Arc::new(later),
-        Arc::clone(&report),
-    );
-    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
-    let spec = ShardSpec {
-        listeners: Mutex::new(vec![vec![socket]]),
-        inboxes: vec![inbox],
-        latest,
-        loader,
-        memory,
-        limits,
-        offload: TlsOffload::None,
-        clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
-        report,
-        stop: stop.clone(),
-        counts: Mutex::default(),
-    };
-    let mut shard = Shard::new(ring, 0, &spec).unwrap();
+    let Served { mut shard, mut loader_worker, stop, .. } = serve(&world, site, tls, limits);
     let mut received = Vec::new();
     for acts in clients {
         let bytes = Rc::new(RefCell::new(Vec::new()));

@@ -1,0 +1,59 @@
+//! A shard in a simulated world, and the helper thread's side of its loading.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use sitar_io::Ring;
+use sitar_io::sim::{Sim, World};
+use sitar_site::{Budget, Site};
+
+use super::lab::{fixture, later};
+use crate::content::inbox::Inbox;
+use crate::content::loader::{Loader, LoaderWorker};
+use crate::shard::Shard;
+use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
+use crate::stop::Stop;
+use crate::worker::ShardSpec;
+use crate::{Limits, Report, TlsOffload};
+
+pub(super) struct Served {
+    pub(super) shard: Shard<Sim>,
+    pub(super) loader_worker: LoaderWorker,
+    pub(super) inbox: Inbox,
+    pub(super) stop: Stop,
+}
+
+/// Serves one site.
+pub(super) fn serve(world: &World, site: &Arc<Site>, tls: bool, limits: Limits) -> Served {
+    let ring = Ring::sim(&limits.ring(), world).unwrap();
+    let (inbox, stop) = (Inbox::default(), Stop::default());
+    let own = tls.then(|| fixture().server.clone());
+    let hosts = Hosts::one(Arc::clone(site));
+    let latest = LatestSnapshot::new(Snapshot::new(hosts, own, limits.clone()));
+    let memory = Budget::new(1 << 20, 1 << 19);
+    let report: Report = Arc::new(|incident| panic!("{incident}"));
+    let (loader, loader_worker) = Loader::new(
+        latest.clone(),
+        memory.clone(),
+        vec![inbox.clone()],
+        Arc::new(later),
+        Arc::clone(&report),
+    );
+    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
+    let spec = ShardSpec {
+        listeners: Mutex::new(vec![vec![socket]]),
+        inboxes: vec![inbox.clone()],
+        latest,
+        loader,
+        memory,
+        limits,
+        offload: TlsOffload::None,
+        clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
+        report,
+        stop: stop.clone(),
+        counts: Mutex::default(),
+    };
+    Served { shard: Shard::new(ring, 0, &spec).unwrap(), loader_worker, inbox, stop }
+}

@@ -4,6 +4,7 @@
 //! file's id or a finished answer, without allocating or asking the kernel. [`Site::load`], on a
 //! thread that may block, makes a [`Representation`] of a file: its bytes in a
 //! [`Region`](sitar_io::Region) as far as the [`Budget`] reaches, its `ETag`, its header lines.
+//! [`Site::describe`] makes one without its bytes, which is enough for HEAD.
 //! [`Representation::respond`] answers from that, again without allocating.
 //!
 //! An archive is untrusted input. Everything read from it is bounded, nothing in it can name a byte
@@ -62,6 +63,7 @@ pub use open::directory::Seen;
 pub use open::error::{OpenError, OpenFault, Warning};
 pub use open::index::FileId;
 pub use open::live::Version;
+pub use open::load::BodySize;
 pub use open::opening::Options;
 pub use open::place::Place;
 pub use open::printable::Printable;

@@ -45,6 +45,17 @@ pub(crate) enum Content {
     },
 }
 
+impl Content {
+    /// Bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Content::Static(bytes) => bytes.len() as u64,
+            Content::Resident(region) => region.len() as u64,
+            Content::File { range, .. } => range.end.saturating_sub(range.start),
+        }
+    }
+}
+
 /// Tells the content of a representation from any other, and becomes its ETag.
 #[derive(Debug)]
 pub(crate) enum Identity {
@@ -94,7 +105,7 @@ pub struct Representation {
     dates: Dates,
     vary: bool,
     /// SHA-256 of the content; `None` where it is sent from the file, and no pack knows it.
-    hash: Option<Hash>,
+    pub(crate) hash: Option<Hash>,
     /// The type; `None` for encoded content.
     media: Option<Media>,
     /// The type of what it decodes to, if a rule says that it is encoded.
@@ -199,11 +210,7 @@ impl Representation {
         entry: &Entry,
         dates: Dates,
     ) -> Representation {
-        let length = match &content {
-            Content::Static(bytes) => bytes.len() as u64,
-            Content::Resident(region) => region.len() as u64,
-            Content::File { range, .. } => range.end.saturating_sub(range.start),
-        };
+        let length = content.len();
         let (Identity::Content(digest) | Identity::Version { version: digest, .. }) = &identity;
         let etag = fields::etag(digest, entry.coding);
         let (hash, until) = match identity {
@@ -305,6 +312,21 @@ impl Representation {
         Reply { fields, encoded: &[], ..self.part(status, 0..self.length, more, head) }
     }
 
+    fn validators(&self) -> Validators<'_> {
+        let Dates { modified, since } = self.dates;
+        let last_modified = modified.map(|modified| modified.max(since));
+        Validators { etag: Some(&self.etag), last_modified }
+    }
+
+    /// Whether the answer to this request with this status, that of its target, has any of the
+    /// content: unlike one to HEAD, and unlike 304 and 412.
+    #[must_use]
+    pub fn is_sent(&self, request: &Request<'_>, status: Status) -> bool {
+        request.method != Method::Head
+            && (status != Status::OK
+                || preconditions(request, &self.validators()) == PreconditionResult::Proceed)
+    }
+
     fn success<'r>(
         &'r self,
         request: &Request<'_>,
@@ -312,9 +334,7 @@ impl Representation {
         scratch: &'r mut Scratch,
         head: bool,
     ) -> Reply<'r> {
-        let Dates { modified, since } = self.dates;
-        let last_modified = modified.map(|modified| modified.max(since));
-        let validators = Validators { etag: Some(&self.etag), last_modified };
+        let validators = self.validators();
         match preconditions(request, &validators) {
             PreconditionResult::Proceed => {}
             PreconditionResult::NotModified => return self.not_modified(&mut scratch.lines),
@@ -421,8 +441,8 @@ impl Representation {
         self.until.is_some_and(|until| now() >= until)
     }
 
-    /// Returns the size of the body, if it is sent from the file only because the budget had no
-    /// room for it just then.
+    /// Returns the size of the body, if it is sent from the file though there could be room for it
+    /// in memory at another time.
     #[must_use]
     pub fn displaced(&self, budget: &Budget) -> Option<u64> {
         (matches!(self.content, Content::File { .. }) && budget.allows(self.length)).then_some(self.length)

@@ -52,6 +52,12 @@ impl Budget {
         bytes <= self.per_file
     }
 
+    /// Returns whether one file could take that many of them now.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.allows(bytes) && bytes <= self.left()
+    }
+
     /// Takes `bytes`, or nothing.
     pub(crate) fn reserve(&self, bytes: u64) -> Option<Reservation> {
         if !self.allows(bytes) {

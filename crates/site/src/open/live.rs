@@ -41,8 +41,8 @@ impl Site {
     /// Returns those of `older`'s `loaded` representations that this site has too. From directory
     /// to directory, byte for byte as far as the file system tells: same name and encoding, same
     /// inode, size, modification and change times. From pack to pack: same hash. Nothing is read;
-    /// header lines are this site's. Bodies in memory only. Blocks: one look at the file system for
-    /// each file of a directory.
+    /// header lines are this site's. Bodies in memory only; of other files of a directory, their
+    /// hashes. Blocks: one look at the file system for each file of a directory.
     #[must_use]
     pub fn inherit(
         &self,
@@ -52,16 +52,18 @@ impl Site {
     ) -> Vec<(FileId, Arc<Representation>)> {
         let loaded = loaded.into_iter();
         match (&older.store, &self.store) {
-            (Store::Directory(_), Store::Directory(_)) => loaded
-                .filter_map(|(file, representation)| {
+            (Store::Directory(_), Store::Directory(_)) => {
+                self.inherit_hashes(older);
+                let heirs = loaded.filter_map(|(file, representation)| {
                     let origin = representation.origin()?;
                     let file = self.same_name(older, file)?;
                     let entry = self.index.entry(file)?;
                     let origin = self.origin(entry.source).filter(|here| here == origin)?;
                     let dates = representation.dates().with(no_later(origin.modified(), now));
                     Some((file, Arc::new(representation.inherited(&entry, origin, dates)?)))
-                })
-                .collect(),
+                });
+                heirs.collect()
+            }
             (Store::Pack { records: earlier, .. }, Store::Pack { records, blocks, .. }) => {
                 let known = loaded.filter_map(|(file, representation)| {
                     let (source, _) = older.index.source(file)?;
@@ -175,7 +177,7 @@ impl Site {
     }
 
     /// The file of this site that has the name and the encoding of a file of `older`.
-    fn same_name(&self, older: &Site, file: FileId) -> Option<FileId> {
+    pub(super) fn same_name(&self, older: &Site, file: FileId) -> Option<FileId> {
         let (_, coding) = older.index.source(file)?;
         match self.index.get(older.index.name_of(file)?)? {
             Slot::File(choice) => choice.of(coding),

@@ -3,7 +3,6 @@
 use crate::answer::representation::{Content, Dates, Identity, Mismatch, Representation, no_later};
 use crate::open::archive_file::changed;
 use crate::open::budget::Budget;
-use crate::open::entry::Entry;
 use crate::open::hash::Hash;
 use crate::open::index::FileId;
 use crate::open::origin::Origin;
@@ -18,6 +17,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+/// The size of a body, and whether it has to be read before anything can be said of it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct BodySize {
+    /// Bytes.
+    pub length: u64,
+    /// Whether [`Site::describe`] reads all of them: the ETag is their hash, which is not known.
+    pub is_unread: bool,
+}
+
 impl Site {
     /// Reads a file and builds its answers. Blocks: call it on a thread that may.
     ///
@@ -29,21 +37,67 @@ impl Site {
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile;
     /// `QuotaExceeded` when the file would have to stay open, and the budget has no more of those.
     pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
+        self.build(file, budget, now, true)
+    }
+
+    /// Builds a file's answers, and leaves its body to be sent from the file: as
+    /// [`load`](Site::load) does where the budget has no room. Takes nothing of the budget, which
+    /// only says what could ever be in memory. What has been hashed once is not read again.
+    ///
+    /// # Errors
+    /// As [`load`](Site::load).
+    pub fn describe(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
+        self.build(file, budget, now, false)
+    }
+
+    /// Returns what loading a file would have to read. Blocks: looks at a file of a directory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn body_size(&self, file: FileId, budget: &Budget) -> io::Result<BodySize> {
+        let (source, _) = self.index.source(file).ok_or(io::ErrorKind::InvalidInput)?;
+        let (length, origin) = match &self.store {
+            Store::Embedded(bodies) => (item(bodies, source)?.len() as u64, None),
+            Store::Pack { records, .. } => {
+                (records.get(source).ok_or(io::ErrorKind::InvalidInput)?.size, None)
+            }
+            Store::Archive { file, bodies, .. } => (item(bodies, source)?.size, Some(*file.origin())),
+            Store::Directory(root) => {
+                let name = self.index.source_name(source).ok_or(io::ErrorKind::InvalidInput)?;
+                let stat = root.stat(name)?;
+                (u64::try_from(stat.st_size).unwrap_or(0), Some(Origin::of(&stat)))
+            }
+        };
+        let is_hashed = |origin: Origin| self.known_hash(file, &origin).is_some();
+        let is_unread = budget.allows(length) && origin.is_some_and(|origin| !is_hashed(origin));
+        Ok(BodySize { length, is_unread })
+    }
+
+    /// Builds the answers of a file, whose body is `kept` in memory if there is room.
+    fn build(
+        &self,
+        file: FileId,
+        budget: &Budget,
+        now: SystemTime,
+        kept: bool,
+    ) -> io::Result<Representation> {
+        let id = file;
         let entry = self.index.entry(file).ok_or(io::ErrorKind::InvalidInput)?;
         let since = self.since.load(Ordering::Relaxed);
-        let (content, modified, since, origin) = match &self.store {
-            Store::Embedded(bodies) => (Content::Static(of(bodies, &entry)?), None, since, None),
+        let room = kept.then_some(budget);
+        let (content, modified, since, read_from) = match &self.store {
+            Store::Embedded(bodies) => (Content::Static(item(bodies, entry.source)?), None, since, None),
             Store::Archive { file, bodies, maps } => {
-                let stored = of(bodies, &entry)?;
+                let stored = item(bodies, entry.source)?;
                 let content = match maps.get(&stored.offset) {
-                    Some(map) => archived(&file.sparse(map), 0, stored.size, budget)?,
-                    None => archived(file, stored.offset, stored.size, budget)?,
+                    Some(map) => archived(&file.sparse(map), 0, stored.size, room)?,
+                    None => archived(file, stored.offset, stored.size, room)?,
                 };
-                (content, stored.mtime, since, None)
+                (content, stored.mtime, since, Some(*file.origin()))
             }
             Store::Pack { file, records, blocks, .. } => {
                 let record = records.get(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
-                let content = archived(file, record.offset, record.size, budget)?;
+                let content = archived(file, record.offset, record.size, room)?;
                 let blocks = packed_blocks(blocks, &record, &entry);
                 let dates = Dates::new(no_later(record.mtime, now), since);
                 return Representation::packed(content, &record.hash, blocks, &entry, dates).map_err(
@@ -54,10 +108,8 @@ impl Site {
                 let name = self.index.source_name(entry.source).ok_or(io::ErrorKind::InvalidInput)?;
                 let (fd, before) = root.file(name)?;
                 let (streamed, origin) = (Streamed::new(File::from(fd), &before, true), Origin::of(&before));
-                // Before reading: a change that comes later must show.
-                let is_settled = origin.is_settled(now);
                 let size = u64::try_from(before.st_size).unwrap_or(0);
-                let content = content(&streamed, 0, size, budget)?;
+                let content = content(&streamed, 0, size, room)?;
                 if let Content::File { file, .. } = &content {
                     // Before hashing: without a place the file is closed again.
                     file.keep(budget.take_file().ok_or(io::ErrorKind::QuotaExceeded)?);
@@ -67,9 +119,11 @@ impl Site {
                 }
                 let is_newer = origin.is_changed_after(self.opened);
                 let since = if is_newer { since.max(origin.unchanged_since()) } else { since };
-                (content, origin.modified(), since, is_settled.then_some(origin))
+                (content, origin.modified(), since, Some(origin))
             }
         };
+        // `now` is before reading: a change that comes later must show.
+        let settled = read_from.filter(|origin| origin.is_settled(now));
         let dates = Dates::new(no_later(modified, now), since);
         let identity = match &content {
             Content::File { file: from, range } => Some((from.clone(), range.clone())),
@@ -77,9 +131,16 @@ impl Site {
         };
         let identity = || {
             let (from, range) = identity.ok_or(io::ErrorKind::InvalidInput)?;
-            self.identify(file, &from, &range, budget, now)
+            self.identify(id, &from, &range, budget, now)
         };
-        Representation::new(content, identity, &entry, dates, origin)
+        let is_large = content.len() > REMEMBERED_ABOVE;
+        // An archive's members have no times of their own that a later site could compare.
+        let origin = settled.filter(|_| matches!(self.store, Store::Directory(_)));
+        let made = Representation::new(content, identity, &entry, dates, origin)?;
+        if let (true, Some(origin), Some(hash)) = (is_large, settled, made.hash) {
+            self.lock().insert(id, (origin, hash));
+        }
+        Ok(made)
     }
 
     /// Returns what tells a body that is sent from a file from any other.
@@ -94,8 +155,7 @@ impl Site {
         let origin = *from.origin();
         let length = range.end.saturating_sub(range.start);
         if budget.allows(length) {
-            let known = self.lock().get(&file).filter(|(known, _)| *known == origin).map(|(_, hash)| *hash);
-            let hash = match known {
+            let hash = match self.known_hash(file, &origin) {
                 Some(hash) => hash,
                 None => hashed(from, range)?,
             };
@@ -118,30 +178,44 @@ impl Site {
         Ok(Identity::Version { version: origin.version(&place, &makeshift), until })
     }
 
+    /// The hash of a body that has been read before, if it was this version of its file.
+    fn known_hash(&self, file: FileId, origin: &Origin) -> Option<Hash> {
+        self.lock().get(&file).filter(|(known, _)| known == origin).map(|(_, hash)| *hash)
+    }
+
+    /// Remembers what an older site of the same directory has read. Whether a file is still the one
+    /// that was read shows when it is asked for.
+    pub(super) fn inherit_hashes(&self, older: &Site) {
+        let known: Vec<_> = older.lock().iter().map(|(file, known)| (*file, *known)).collect();
+        let known = known.into_iter().filter_map(|(file, known)| Some((self.same_name(older, file)?, known)));
+        self.lock().extend(known);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<FileId, (Origin, Hash)>> {
         // Each entry is true by itself.
-        self.displaced.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the item of the source of an entry.
-fn of<'s, T>(sources: &'s [T], entry: &Entry) -> io::Result<&'s T> {
-    sources.get(entry.source).ok_or(io::ErrorKind::InvalidInput.into())
+/// Returns the item of a source.
+fn item<T>(sources: &[T], source: usize) -> io::Result<&T> {
+    sources.get(source).ok_or(io::ErrorKind::InvalidInput.into())
 }
 
 /// A body in an archive of which nothing may have changed since it was indexed: the positions would
 /// send a mixture.
-fn archived(file: &Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
-    let content = content(file, offset, size, budget)?;
+fn archived(file: &Streamed, offset: u64, size: u64, room: Option<&Budget>) -> io::Result<Content> {
+    let content = content(file, offset, size, room)?;
     if !file.is_unchanged_by_now() {
         return Err(changed("the archive was changed in place; replace it by renaming, then reload"));
     }
     Ok(content)
 }
 
-/// Reads `size` bytes at `offset`, if the budget has room for them.
-fn content(file: &Streamed, offset: u64, size: u64, budget: &Budget) -> io::Result<Content> {
-    if let (Some(reservation), Ok(length)) = (budget.reserve(size), usize::try_from(size))
+/// Reads `size` bytes at `offset`, if there is a budget and it has room for them.
+fn content(file: &Streamed, offset: u64, size: u64, room: Option<&Budget>) -> io::Result<Content> {
+    let reservation = room.and_then(|budget| budget.reserve(size));
+    if let (Some(reservation), Ok(length)) = (reservation, usize::try_from(size))
         // No memory is one more way of not fitting; the reservation goes back.
         && let Ok(mut region) = RegionMut::new(length)
     {
@@ -174,6 +248,9 @@ fn hashed(file: &Streamed, range: &Range<u64>) -> io::Result<Hash> {
 const CHANGED: &str = "the file was changed while it was read";
 /// Bytes of a body that are in memory at a time while it is hashed.
 const HASHED_AT_ONCE: usize = 64 << 10;
+/// The hashes of longer bodies are kept when their bytes are not. Reading a shorter one again costs
+/// less than the memory for each file of a large site.
+const REMEMBERED_ABOVE: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -129,7 +129,7 @@ impl Site {
             opened: SystemTime::now(),
             since: AtomicU64::new(0),
             makeshifts: AtomicU64::new(0),
-            displaced: Mutex::default(),
+            hashes: Mutex::default(),
         };
         let index = &site.index;
         if !index.outdated.is_empty() {

@@ -30,9 +30,9 @@ pub struct Site {
     pub(crate) since: AtomicU64,
     /// Loads of files that had only just been changed.
     pub(crate) makeshifts: AtomicU64,
-    /// Hashes of bodies that had to be sent from their file for want of room, and the versions that
-    /// they belong to.
-    pub(crate) displaced: Mutex<HashMap<FileId, (Origin, Hash)>>,
+    /// Hashes of bodies that have been read and may not be in memory, and the versions of the files
+    /// that they belong to.
+    pub(crate) hashes: Mutex<HashMap<FileId, (Origin, Hash)>>,
 }
 
 /// The bytes of all files, by their number as sources of the index.

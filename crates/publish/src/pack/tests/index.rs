@@ -5,6 +5,26 @@ use sitar_site::raw::format::{Flags, Footer, LINES_MAX, Record, VERSION};
 use sitar_site::raw::{PackProbe, find, sha256};
 use sitar_site::{Budget, OpenFault, Options, Site};
 
+/// The index of a pack knows everything but the bodies.
+#[test]
+fn a_file_of_a_pack_is_described_without_being_read() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.bin", &[7; 200_000]);
+    let (mut bytes, _) = packed(folder.path());
+    let PackProbe::Pack(found) = find(&bytes.as_slice()).unwrap() else { panic!("no index") };
+    for (_, record) in found.members() {
+        bytes[record.offset as usize] ^= 1;
+    }
+    let site = open(&write(folder.path(), ".t", &bytes));
+    let budget = Budget::new(1 << 20, 1 << 20);
+    for file in site.file_ids() {
+        assert!(!site.body_size(file, &budget).unwrap().is_unread);
+        assert!(site.describe(file, &budget, std::time::SystemTime::now()).is_ok());
+        assert!(site.load(file, &budget, std::time::SystemTime::now()).is_err(), "the body is damaged");
+    }
+    assert_eq!(budget.left(), 1 << 20);
+}
+
 #[test]
 fn damage_is_noticed_wherever_it_is() {
     let folder = tempfile::tempdir().unwrap();

@@ -222,6 +222,25 @@ fn a_date_proves_nothing_about_the_time_before_it_could_be_vouched_for() {
 }
 
 #[test]
+fn content_is_sent_for_what_is_no_head_and_meets_its_conditions() {
+    let loaded = hello(&entry(Coding::Identity, false), Some(1_700_000_000));
+    let is_sent = |method: &str, lines: &str, status| {
+        let mut sent = false;
+        request(&format!("{method} / HTTP/1.1\nHost: h\n{lines}\n"), |request| {
+            sent = loaded.is_sent(request, status);
+        });
+        sent
+    };
+    let known = format!("If-None-Match: {HELLO}\n");
+    assert!(is_sent("GET", "", Status::OK) && !is_sent("HEAD", "", Status::OK));
+    assert!(!is_sent("GET", &known, Status::OK) && is_sent("GET", "If-None-Match: \"x\"\n", Status::OK));
+    assert!(!is_sent("GET", "If-Match: \"x\"\n", Status::OK));
+    assert!(!is_sent("GET", "If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT\n", Status::OK));
+    // Conditions are for successes.
+    assert!(is_sent("GET", &known, Status::NOT_FOUND) && !is_sent("HEAD", "", Status::NOT_FOUND));
+}
+
+#[test]
 fn a_makeshift_is_over_at_its_time() {
     let at = |second| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
     let representation = streamed(Coding::Identity, Dates::new(None, 0), Some(at(10)));

@@ -107,6 +107,29 @@ fn what_did_not_change_is_inherited_and_nothing_else() {
 }
 
 #[test]
+fn what_has_been_hashed_is_not_read_again_for_a_newer_site() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["changed.bin", "same.bin"] {
+        write(folder.path(), name, &[7; 600]);
+    }
+    settle();
+    let budget = Budget::new(10_000, 1000);
+    let older = open(folder.path());
+    for id in [0, 1] {
+        older.describe(FileId(id), &budget, SystemTime::now()).unwrap();
+    }
+    write(folder.path(), "changed.bin", &[8; 600]);
+    // The ids of what follows it are others.
+    write(folder.path(), "added.bin", &[7; 600]);
+    settle();
+    let newer = open(folder.path());
+    let is_unread = || [0, 1, 2].map(|id| newer.body_size(FileId(id), &budget).unwrap().is_unread);
+    assert_eq!(is_unread(), [true, true, true]);
+    assert_eq!(newer.inherit(&older, Vec::new(), SystemTime::now()).len(), 0);
+    assert_eq!(is_unread(), [true, true, false], "added, changed, same");
+}
+
+#[test]
 fn header_lines_are_those_of_the_newer_site() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "app.js", b"js");

@@ -247,3 +247,65 @@ fn an_archive_that_is_renamed_or_linked_is_served_on_and_one_written_to_is_not()
     let read = site.load(FileId(0), &room, SystemTime::now());
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
+
+/// Bytes that this thread has read from files.
+fn bytes_read() -> u64 {
+    let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_file_is_described_without_memory_and_read_for_it_once() {
+    use crate::open::tar::tests::{archive, member};
+    const LEN: u64 = 300_000;
+    let folder = tempfile::tempdir().unwrap();
+    let content = vec![7; LEN as usize];
+    fs::create_dir(folder.path().join("site")).unwrap();
+    write(&folder.path().join("site/a.bin"), &content);
+    write(&folder.path().join("site.tar"), &archive(&[member("a.bin", b'0', &content)]));
+    settle();
+    for name in ["site", "site.tar"] {
+        let site = open(&folder.path().join(name));
+        let budget = Budget::new(1 << 20, 1 << 20);
+        let describe = |site: &Site| site.describe(FileId(0), &budget, SystemTime::now()).unwrap();
+        let is_unread = |site: &Site| {
+            let size = site.body_size(FileId(0), &budget).unwrap();
+            assert_eq!(size.length, LEN);
+            size.is_unread
+        };
+        assert!(is_unread(&site));
+        let described = describe(&site);
+        assert_eq!((budget.left(), described.displaced(&budget)), (1 << 20, Some(LEN)));
+        assert!(!is_unread(&site));
+        let before = bytes_read();
+        drop(describe(&site));
+        assert!(bytes_read() - before < LEN / 2, "{name} is read again");
+        // It says what the file itself says.
+        let head = h1::parse(b"HEAD /a.bin HTTP/1.1\r\nHost: h\r\n\r\n", &h1::Limits::default());
+        let request = head.unwrap().unwrap().request;
+        let mut scratch = Scratch::new();
+        let Route::File(found) = site.route(&request, &mut scratch) else { panic!("a file") };
+        let reply = described.respond(&request, found);
+        assert_eq!(reply.content_length, Some(LEN));
+        let fields = String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap();
+        let loaded = etag(&site, &budget, "/a.bin");
+        assert!(fields.contains(&format!("ETag: {loaded}\r\n")), "{fields}");
+
+        // What has been in memory is known afterwards.
+        let site = open(&folder.path().join(name));
+        drop(site.load(FileId(0), &budget, SystemTime::now()).unwrap());
+        assert!(!is_unread(&site));
+        let before = bytes_read();
+        drop(describe(&site));
+        assert!(bytes_read() - before < LEN / 2, "{name} is read again");
+    }
+    // Another version of the file is not known.
+    let site = open(&folder.path().join("site"));
+    let budget = Budget::new(1 << 20, 1 << 20);
+    let describe = || site.describe(FileId(0), &budget, SystemTime::now()).unwrap();
+    let first = describe();
+    write(&folder.path().join("site/a.bin"), &vec![8; LEN as usize]);
+    settle();
+    assert!(site.body_size(FileId(0), &budget).unwrap().is_unread);
+    assert!(describe().hash != first.hash);
+}

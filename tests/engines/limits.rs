@@ -185,7 +185,7 @@ fn threads_that_a_user_may_not_start_are_named() {
     );
     // Room for the shard and not for the thread that waits for signals: nothing says before that
     // the server runs.
-    let mut command = sitar_inside(&place.inside("--nproc=4"), place.folder.path());
+    let mut command = sitar_inside(&place.inside("--nproc=5"), place.folder.path());
     let arguments =
         ["serve", "--tls", "off", "--listen", "127.0.0.1:0", "--shards", "1", "--engine", "epoll"];
     let ended = run_with(command.args(arguments), b"");

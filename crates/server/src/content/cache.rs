@@ -7,8 +7,9 @@ use std::sync::Arc;
 use sitar_io::Key;
 use sitar_site::Representation;
 
-use super::loader::Loader;
-use super::table::{Slot, Table};
+use super::inbox::{Arrival, Extent};
+use super::loader::{Loader, Wanted};
+use super::table::{Second, Slot, Table};
 use crate::snapshot::{FileKey, Snapshot};
 
 /// The files that one shard has loaded of the snapshot that it serves from.
@@ -22,6 +23,10 @@ pub(crate) struct Cache {
     waiting: Vec<(FileKey, Key)>,
     /// The place where the search for a file to drop goes on.
     hand: usize,
+    /// Bytes that there was no room for since the last pass over the files.
+    shortage: usize,
+    /// The time of the last pass.
+    passed: Option<Second>,
     loader: Loader,
     shard: usize,
 }
@@ -45,6 +50,8 @@ impl Cache {
             open_max,
             waiting: Vec::new(),
             hand: 0,
+            shortage: 0,
+            passed: None,
             loader,
             shard,
         }
@@ -60,23 +67,34 @@ impl Cache {
     pub(crate) fn renew(&mut self, snapshot: u64, table: Table, old: Arc<Snapshot>) -> Vec<Key> {
         self.snapshot = snapshot;
         self.hand = 0;
+        // What has been taken over counts as unused, and there is time to use it before a pass.
+        self.passed = Some(Second::of(self.loader.now()));
         self.open.clear();
         let table = std::mem::replace(&mut self.table, table);
         self.loader.retire(old, table);
         self.waiting.drain(..).map(|(_, key)| key).collect()
     }
 
-    /// Returns the file if it is loaded; else asks for it, and the connection with `key` gets an
-    /// event when it has come.
-    pub(crate) fn get(&mut self, file: FileKey, key: Key) -> Lookup<'_> {
+    /// Returns the file if as much of it is loaded as is needed; else asks for it, and the
+    /// connection with `key` gets an event when it has come. `wanted` says what is needed, by what
+    /// is known of the file; it is not called for one that is all there.
+    ///
+    /// A body that memory had no room for is sent from its file, and is asked for again after a
+    /// pause, while that goes on.
+    pub(crate) fn get(
+        &mut self,
+        file: FileKey,
+        key: Key,
+        wanted: impl FnOnce(Option<&Representation>) -> Wanted,
+    ) -> Lookup<'_> {
         let Some(slot) = self.table.slot(file) else {
             return Lookup::Failed(io::ErrorKind::NotFound);
         };
         // A file that is sent from the disk and has been written to would be sent as a mixture.
         let is_over =
             |loaded: &Representation| loaded.is_stale() || loaded.is_makeshift(|| self.loader.now());
-        if matches!(slot, Slot::Ready { loaded, .. } if is_over(loaded)) {
-            *slot = Slot::Absent;
+        if slot.loaded().is_some_and(|(loaded, _)| is_over(loaded)) {
+            slot.vacate();
         }
         match slot {
             Slot::Ready { loaded, used } => {
@@ -84,8 +102,21 @@ impl Cache {
                 return Lookup::Ready(loaded);
             }
             Slot::Failed(kind) => return Lookup::Failed(*kind),
+            Slot::Described { loaded, used, is_asked, displaced } => {
+                *used = true;
+                if wanted(Some(loaded)) != Wanted::Body {
+                    return Lookup::Ready(loaded);
+                }
+                let is_due = displaced.is_none_or(|since| since.is_over(self.loader.now()));
+                if !*is_asked && is_due {
+                    *is_asked = self.loader.ask(self.snapshot, file, self.shard, Wanted::Body);
+                }
+                if displaced.is_some() || !*is_asked {
+                    return Lookup::Ready(loaded);
+                }
+            }
             Slot::Absent => {
-                if !self.loader.ask(self.snapshot, file, self.shard) {
+                if !self.loader.ask(self.snapshot, file, self.shard, wanted(None)) {
                     return Lookup::Failed(io::ErrorKind::Other);
                 }
                 *slot = Slot::Pending;
@@ -100,11 +131,15 @@ impl Cache {
 
     /// Takes a file that has come, or the reason why it has not. Connections that wait for it
     /// ([`next_waiting`](Cache::next_waiting)) are to be resumed, then [`settled`](Cache::settled).
-    pub(crate) fn arrived(&mut self, file: FileKey, result: Result<Arc<Representation>, io::ErrorKind>) {
+    pub(crate) fn arrived(&mut self, file: FileKey, result: Result<Arrival, io::ErrorKind>) {
         let Some(slot) = self.table.slot(file) else { return };
-        let is_open = matches!(&result, Ok(loaded) if loaded.is_open());
+        let is_open = matches!(&result, Ok(arrival) if arrival.loaded.is_open());
         *slot = match result {
-            Ok(loaded) => Slot::Ready { loaded, used: true },
+            Ok(Arrival { loaded, extent: Extent::Whole }) => Slot::Ready { loaded, used: true },
+            Ok(Arrival { loaded, extent }) => {
+                let displaced = (extent == Extent::Displaced).then(|| Second::of(self.loader.now()));
+                Slot::Described { loaded, used: true, is_asked: false, displaced }
+            }
             Err(kind) => Slot::Failed(kind),
         };
         if is_open {
@@ -117,8 +152,11 @@ impl Cache {
 
     /// The file could not be opened now. Connections that wait for it are to ask again.
     pub(crate) fn put_off(&mut self, file: FileKey) {
-        if let Some(slot) = self.table.slot(file) {
-            *slot = Slot::Absent;
+        match self.table.slot(file) {
+            // What is known of it stays true.
+            Some(Slot::Described { is_asked, .. }) => *is_asked = false,
+            Some(slot) => *slot = Slot::Absent,
+            None => {}
         }
     }
 
@@ -132,14 +170,14 @@ impl Cache {
             }
             let Some(file) = self.open.pop_front() else { return };
             let Some(slot) = self.table.slot(file) else { continue };
-            let Slot::Ready { loaded, used } = slot else { continue };
+            let Some((loaded, used)) = slot.loaded() else { continue };
             if !loaded.is_open() {
                 continue;
             }
             if file == kept || std::mem::take(used) {
                 self.open.push_back(file);
             } else {
-                *slot = Slot::Absent;
+                slot.vacate();
             }
         }
     }
@@ -150,13 +188,11 @@ impl Cache {
         Some(self.waiting.swap_remove(at).1)
     }
 
-    /// All connections that waited have been resumed. A failure is not kept, nor what had to do
-    /// without memory: the next request tries again.
-    pub(crate) fn settled(&mut self, file: FileKey, displaced: bool) {
-        match self.table.slot(file) {
-            Some(slot @ Slot::Failed(_)) => *slot = Slot::Absent,
-            Some(slot @ Slot::Ready { .. }) if displaced => *slot = Slot::Absent,
-            _ => {}
+    /// All connections that waited have been resumed. A failure is not kept: the next request tries
+    /// again.
+    pub(crate) fn settled(&mut self, file: FileKey) {
+        if let Some(slot @ Slot::Failed(_)) = self.table.slot(file) {
+            *slot = Slot::Absent;
         }
     }
 
@@ -171,23 +207,28 @@ impl Cache {
         self.waiting.retain(|(_, waiting)| *waiting != key);
     }
 
-    /// Lets go of about `bytes`, what has not been used for longest first (clock algorithm).
+    /// Notes that there is no room for `bytes`, and lets go of as many that have not been used
+    /// since the last pass (clock algorithm). There is at most one pass in each
+    /// [`PAUSE`](super::table::PAUSE), and it goes around once: what is used in between stays,
+    /// however much is wanted besides.
     pub(crate) fn evict(&mut self, bytes: usize) {
-        let mut freed = 0;
-        // Twice around at most: the first pass may only find that everything has been used.
-        for _ in 0..self.table.slots.len() * 2 {
-            if freed >= bytes {
+        self.shortage = self.shortage.saturating_add(bytes);
+        let now = self.loader.now();
+        if self.passed.is_some_and(|last| !last.is_over(now)) {
+            return;
+        }
+        self.passed = Some(Second::of(now));
+        let (wanted, mut freed) = (std::mem::take(&mut self.shortage), 0);
+        for _ in 0..self.table.slots.len() {
+            if freed >= wanted {
                 return;
             }
             self.hand = (self.hand + 1) % self.table.slots.len();
             let slot = &mut self.table.slots[self.hand];
-            match slot {
-                Slot::Ready { used, .. } if *used => *used = false,
-                Slot::Ready { loaded, .. } => {
-                    freed += loaded.resident_bytes();
-                    *slot = Slot::Absent;
-                }
-                Slot::Absent | Slot::Pending | Slot::Failed(_) => {}
+            let Some((loaded, used)) = slot.loaded() else { continue };
+            if !std::mem::take(used) {
+                freed += loaded.resident_bytes();
+                slot.vacate();
             }
         }
     }

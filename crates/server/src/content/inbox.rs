@@ -1,4 +1,4 @@
-//! Messages of the helper thread to a shard, and the inbox that they arrive in.
+//! Messages of the helper threads to a shard, and the inbox that they arrive in.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,21 +9,36 @@ use sitar_site::Representation;
 use super::table::Table;
 use crate::snapshot::{FileKey, Snapshot};
 
-/// A message of the helper thread to a shard.
+/// A message of the helper threads to a shard.
 pub(crate) enum Message {
     /// A file that was asked for, or why there is none.
     Loaded {
         /// The number of the snapshot that `file` belongs to.
         snapshot: u64,
         file: FileKey,
-        result: Result<Arc<Representation>, io::ErrorKind>,
-        /// Its body is sent from the file for want of room; the next request asks again.
-        displaced: bool,
+        result: Result<Arrival, io::ErrorKind>,
     },
     /// Memory is short: let go of about this many bytes that are not in use.
     Evict(usize),
     /// Another snapshot, and a table of what is loaded of it already.
     Swap(Arc<Snapshot>, Table),
+}
+
+/// A file that has come.
+pub(crate) struct Arrival {
+    pub(crate) loaded: Arc<Representation>,
+    pub(crate) extent: Extent,
+}
+
+/// How much of a file is here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it that there will be: in memory, or sent from its file because it is too large.
+    Whole,
+    /// Everything but the body, which has not been asked for.
+    Described,
+    /// Its body is sent from the file for want of room, for now.
+    Displaced,
 }
 
 /// The messages to a shard. The ring's waker says that there are some.

@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use sitar_http::{Rejection, Request, Status};
+use sitar_http::{Field, Method, Rejection, Request, Status};
 use sitar_io::Key;
-use sitar_site::{Reply, Route, Scratch, Site};
+use sitar_site::{Reply, Representation, Route, Scratch, Site};
 
 use super::cache::{self, Cache};
+use super::loader::Wanted;
 use crate::snapshot::{FileKey, HostId, Snapshot};
 
 /// The snapshot that a shard serves from, and its files.
@@ -53,18 +54,43 @@ impl Served {
         };
         match site.route(request, &mut self.scratch) {
             Route::Reply(reply) => Outcome::Reply(reply),
-            Route::File(target) => match self.cache.get(FileKey { host, file: target.file() }, key) {
-                cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, target)),
-                cache::Lookup::Later => Outcome::Later,
-                cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
-                cache::Lookup::Failed(_) => Outcome::Refused(&UNREADABLE),
-            },
+            Route::File(target) => {
+                let (file, status) = (FileKey { host, file: target.file() }, target.status());
+                match self.cache.get(file, key, |known| wanted(request, status, known)) {
+                    cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, target)),
+                    cache::Lookup::Later => Outcome::Later,
+                    cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
+                    cache::Lookup::Failed(_) => Outcome::Refused(&UNREADABLE),
+                }
+            }
         }
     }
 }
+
+/// Returns the part of a file that its answer to a request needs, by what is `known` of the file.
+/// `status` is that of the answer, if no condition makes it another.
+#[cold]
+fn wanted(request: &Request<'_>, status: Status, known: Option<&Representation>) -> Wanted {
+    match known {
+        Some(known) if known.is_sent(request, status) => Wanted::Body,
+        Some(_) => Wanted::Head,
+        None if request.method == Method::Head => Wanted::Head,
+        None if status == Status::OK && CONDITIONS.iter().any(|field| request.fields.has(*field)) => {
+            Wanted::Condition
+        }
+        None => Wanted::Body,
+    }
+}
+
+/// The fields that may make an answer one without content.
+const CONDITIONS: [Field; 4] =
+    [Field::IfMatch, Field::IfNoneMatch, Field::IfModifiedSince, Field::IfUnmodifiedSince];
 
 const NO_SUCH_HOST: Rejection =
     Rejection { status: Status::NOT_FOUND, reason: "no site here has the name that was asked for" };
 const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
 const UNREADABLE: Rejection =
     Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };
+
+#[cfg(test)]
+mod tests;

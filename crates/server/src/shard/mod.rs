@@ -331,7 +331,7 @@ impl<E: Engine> Shard<E> {
                         self.with(key, Connection::on_unopened);
                     }
                 }
-                Message::Loaded { file, result, displaced, .. } => {
+                Message::Loaded { file, result, .. } => {
                     self.cx.served.cache.arrived(file, result);
                     // Collected first: serving one may make it wait for the next file.
                     while let Some(key) = self.cx.served.cache.next_waiting(file) {
@@ -340,7 +340,7 @@ impl<E: Engine> Shard<E> {
                     while let Some(key) = self.resumed.pop() {
                         self.with(key, Connection::on_loaded);
                     }
-                    self.cx.served.cache.settled(file, displaced);
+                    self.cx.served.cache.settled(file);
                 }
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
                 Message::Swap(next, table) => self.take_up(next, table),

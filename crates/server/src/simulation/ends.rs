@@ -121,7 +121,7 @@ impl Client {
 /// Has clients do something with a server, until all connections have ended. Returns what was
 /// counted, and what each of the clients received.
 fn run(tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {
-    run_site(&fixture().sites[0], tls, limits, clients)
+    run_site(&fixture().sites()[0], tls, limits, clients)
 }
 
 fn run_site(site: &Arc<Site>, tls: bool, limits: Limits, clients: &[Vec<Act>]) -> (Counts, Vec<Vec<u8>>) {

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -81,9 +83,18 @@ pub(super) enum Weather {
 
 /// Shared by all seeds: they read it only.
 pub(super) struct Fixture {
-    pub(super) sites: Vec<Arc<Site>>,
+    folders: Vec<PathBuf>,
     pub(super) server: sitar_tls::Config,
     pub(super) client: Arc<rustls::ClientConfig>,
+}
+
+impl Fixture {
+    /// Opens the sites. Each seed has its own: a site remembers what has been read of it, and that
+    /// decides how a file is loaded.
+    pub(super) fn sites(&self) -> Vec<Arc<Site>> {
+        let sites = self.folders.iter().map(|folder| Site::open(folder, &Options::default()));
+        sites.map(|site| Arc::new(site.unwrap())).collect()
+    }
 }
 
 pub(super) fn fixture() -> &'static Fixture {
@@ -112,9 +123,6 @@ pub(super) fn fixture() -> &'static Fixture {
         }
         // Older than the grain of their time stamps, or they would not be passed on.
         std::thread::sleep(Duration::from_millis(120));
-        let sites = (0..VERSIONS)
-            .map(|turn| Arc::new(Site::open(&folder(turn), &Options::default()).unwrap()))
-            .collect();
         // Ed25519: signatures of one length, so that the length of each flight is the same in each
         // run.
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
@@ -132,15 +140,15 @@ pub(super) fn fixture() -> &'static Fixture {
             .with_no_client_auth();
         client.resumption = rustls::client::Resumption::disabled();
         Fixture {
-            sites,
+            folders: (0..VERSIONS).map(folder).collect(),
             server: sitar_tls::Config::new(vec![own], &[b"h2", b"http/1.1"]).unwrap(),
             client: Arc::new(client),
         }
     })
 }
 
-/// The helper thread's clock: long after the files of the sites were written, so that they count as
-/// settled.
+/// The helper threads' clock at the beginning: long after the files of the sites were written, so
+/// that they count as settled.
 pub(super) fn later() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(4_000_000_000)
 }
@@ -192,6 +200,7 @@ impl Drop for LastWords {
 /// Runs one seed to its end. Returns its trace, if wanted, and what it came to.
 pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Report) {
     let fixture = fixture();
+    let sites = fixture.sites();
     let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(1));
     let calm = weather != Weather::Rough;
     let narrow = weather == Weather::Narrow;
@@ -222,15 +231,23 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
     let budget = Budget::new(total, total / 2).with_files(files.unwrap_or(usize::MAX));
     let tls = secure.then(|| fixture.server.clone());
-    let first = Snapshot::new(Hosts::one(Arc::clone(&fixture.sites[0])), tls, limits.clone());
+    let first = Snapshot::new(Hosts::one(Arc::clone(&sites[0])), tls, limits.clone());
     let latest = LatestSnapshot::new(first);
-    let (loader, loader_worker) = Loader::new(
+    let seconds = Arc::new(AtomicU64::new(0));
+    let passed = Arc::clone(&seconds);
+    let (loader, mut loader_worker) = Loader::new(
         latest.clone(),
         budget.clone(),
         vec![inbox.clone()],
-        Arc::new(later),
+        Arc::new(move || later() + Duration::from_secs(passed.load(Ordering::Relaxed))),
         Arc::new(|incident| panic!("{incident}")),
     );
+    if !calm {
+        // Several of the files take the way of large ones, which takes more looks of the helper
+        // threads. Calm peers open windows while they wait, more often than a server allows for
+        // long.
+        loader_worker.set_large_above(32 << 10);
+    }
     let swapper = loader.clone();
     let stop = Stop::default();
     let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
@@ -273,7 +290,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             peer.act(world)
         });
     }
-    // The helper thread's part: it looks now and then, and takes its time.
+    let begun = world.now();
+    // The helper threads' part: they look now and then, and take their time.
     let mut pause = Rng::new(rng.next());
     let loader_worker = Rc::new(RefCell::new(Some(loader_worker)));
     let its_worker = Rc::clone(&loader_worker);
@@ -283,12 +301,13 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     world.script(move |world| {
         let mut loader_worker = its_worker.borrow_mut();
         let Some(loader_worker) = loader_worker.as_mut() else { return Next::Done };
+        seconds.store(world.now().duration_since(begun).as_secs(), Ordering::Relaxed);
         // As long as loads wait in front of it or behind it, a swap finds connections in the midst
         // of everything.
         if restless > 0 && pause.below(restless) == 0 {
             let (older, loaded) = loader_worker.inventory();
             let turn = turns.borrow().put_up + 1;
-            let site = &fixture.sites[turn as usize % VERSIONS];
+            let site = &sites[turn as usize % VERSIONS];
             let mut next = (*older).clone();
             next.hosts = Hosts::one(Arc::clone(site));
             let next = next.after(&older).unwrap();

@@ -16,7 +16,7 @@ fn site(folder: &Path, files: &[(&str, &str)]) -> Arc<Site> {
 
 /// The id of a name: names are sorted.
 fn id(site: &Arc<Site>, position: usize) -> FileKey {
-    let text = ["GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /b HTTP/1.1\r\nHost: h\r\n\r\n"][position];
+    let text = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", ["a", "b", "c"][position]);
     let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default()).unwrap().unwrap();
     let mut scratch = sitar_site::Scratch::new();
     let sitar_site::Route::File(found) = site.route(&head.request, &mut scratch) else {
@@ -64,9 +64,9 @@ fn jobs_of_an_older_generation_are_dropped() {
     let old = site(&folder.path().join("old"), &[("a", "old a"), ("b", "old b")]);
     let new = site(&folder.path().join("new"), &[("b", "new b")]);
     let (loader, mut loader_worker, inboxes, latest, _) = loader_worker(&old, 1);
-    assert!(loader.ask(0, id(&old, 0), 0));
+    assert!(loader.ask(0, id(&old, 0), 0, Wanted::Body));
     loader.swap_to(snapshot(&new), Vec::new()).unwrap();
-    assert!(loader.ask(0, id(&old, 1), 0) && loader.ask(1, id(&new, 1), 0));
+    assert!(loader.ask(0, id(&old, 1), 0, Wanted::Body) && loader.ask(1, id(&new, 1), 0, Wanted::Body));
     while loader_worker.work_once() {}
     let messages = inboxes[0].take();
     assert!(matches!(messages[0], Message::Loaded { snapshot: 0, file, .. } if file == id(&old, 0)));
@@ -102,7 +102,7 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     thread::sleep(Duration::from_millis(120));
     let (loader, mut loader_worker, inboxes, _, budget) = loader_worker(&old, 1);
     for position in [0, 1] {
-        assert!(loader.ask(0, id(&old, position), 0));
+        assert!(loader.ask(0, id(&old, position), 0, Wanted::Body));
         assert!(loader_worker.work_once());
     }
     let held = inboxes[0].take();
@@ -128,7 +128,7 @@ fn what_is_unchanged_goes_over_and_is_counted_once() {
     drop(held);
     assert_eq!(budget.left(), 1000 - 9);
     // Asked for by another shard, it is not read again.
-    assert!(loader.ask(1, id(site_of(next), 0), 0) && loader_worker.work_once());
+    assert!(loader.ask(1, id(site_of(next), 0), 0, Wanted::Body) && loader_worker.work_once());
     assert!(matches!(&inboxes[0].take()[..], [Message::Loaded { snapshot: 1, result: Ok(_), .. }]));
     assert_eq!(budget.left(), 1000 - 9);
 }
@@ -144,11 +144,10 @@ fn what_is_sent_from_a_file_is_asked_for_again() {
     thread::sleep(Duration::from_millis(120));
     let (loader, mut loader_worker, inboxes, _, _) = loader_worker(&same, 1);
     for position in [0, 1] {
-        assert!(loader.ask(0, id(&same, position), 0) && loader_worker.work_once());
+        assert!(loader.ask(0, id(&same, position), 0, Wanted::Body) && loader_worker.work_once());
     }
     let held = inboxes[0].take();
-    let is_open =
-        |message: &Message| matches!(message, Message::Loaded { result: Ok(loaded), .. } if loaded.is_open());
+    let is_open = |message: &Message| matches!(message, Message::Loaded { result: Ok(arrival), .. } if arrival.loaded.is_open());
     assert_eq!(held.iter().map(is_open).collect::<Vec<_>>(), [false, true]);
     let asking = thread::spawn(move || {
         loader.swap(|next| next.limits.idle = Duration::from_secs(7)).unwrap();
@@ -180,10 +179,139 @@ fn a_file_that_cannot_be_read_is_told_of_once() {
     // This one has gone, which is no fault.
     std::fs::remove_file(folder.path().join("b")).unwrap();
     for file in [id(&site, 0), id(&site, 1), id(&site, 0)] {
-        assert!(loader.ask(0, file, 0) && loader_worker.work_once());
+        assert!(loader.ask(0, file, 0, Wanted::Body) && loader_worker.work_once());
     }
     assert!(inboxes[0].take().iter().all(|news| matches!(news, Message::Loaded { result: Err(_), .. })));
     let said = said.lock().unwrap();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].starts_with("'a' cannot be read and is answered with 500: "), "{said:?}");
+}
+
+/// The files that have come, and whether they could be loaded.
+fn loaded(inbox: &Inbox) -> Vec<(FileKey, bool)> {
+    let messages = inbox.take().into_iter();
+    let loaded = messages.filter_map(|message| match message {
+        Message::Loaded { file, result, .. } => Some((file, result.is_ok())),
+        Message::Evict(_) | Message::Swap(..) => None,
+    });
+    loaded.collect()
+}
+
+#[test]
+fn small_files_come_before_large_ones_and_less_large_ones_before_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (large, larger) = ("x".repeat(300), "x".repeat(400));
+    let site = site(folder.path(), &[("a", &larger), ("b", &large), ("c", "small")]);
+    let (loader, mut loader_worker, inboxes, _, budget) = loader_worker(&site, 2);
+    loader_worker.set_large_above(100);
+    let [a, b, c] = [0, 1, 2].map(|position| id(&site, position));
+    for (file, shard) in [(a, 0), (b, 0), (a, 1), (c, 0), (c, 1)] {
+        assert!(loader.ask(0, file, shard, Wanted::Body));
+    }
+    while loader_worker.work_once() {}
+    assert_eq!(loaded(&inboxes[0]), [(c, true), (b, true), (a, true)]);
+    // A file that two shards have asked for is read once, though the second asked meanwhile.
+    assert_eq!(loaded(&inboxes[1]), [(c, true), (a, true)]);
+    assert_eq!(budget.left(), 1000, "of what was taken all has gone with the messages");
+    // Small ones are done while a large one is on its way.
+    assert!(loader.ask(0, a, 0, Wanted::Body) && loader_worker.work_once());
+    assert!(loader.ask(0, c, 0, Wanted::Body) && loader_worker.work_once());
+    assert_eq!(loaded(&inboxes[0]), [(c, true)]);
+    while loader_worker.work_once() {}
+    assert_eq!(loaded(&inboxes[0]), [(a, true)]);
+}
+
+#[test]
+fn a_large_file_of_an_older_generation_is_dropped_and_read_for_the_newer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (large, larger) = ("x".repeat(300), "x".repeat(400));
+    let old = site(&folder.path().join("old"), &[("a", &larger)]);
+    let new = site(&folder.path().join("new"), &[("a", &large)]);
+    let (loader, mut loader_worker, inboxes, _, budget) = loader_worker(&old, 1);
+    loader_worker.set_large_above(100);
+    let file = id(&old, 0);
+    assert!(loader.ask(0, file, 0, Wanted::Body) && loader_worker.work_once());
+    loader.swap_to(snapshot(&new), Vec::new()).unwrap();
+    // The shard asks again, before the old one has come back.
+    assert!(loader.ask(1, id(&new, 0), 0, Wanted::Body));
+    // It is read while the change comes, and is too late.
+    assert!(loader_worker.large_worker.as_mut().unwrap().work_once());
+    assert!(budget.left() < 1000);
+    while loader_worker.work_once() {}
+    let messages = inboxes[0].take();
+    assert!(matches!(&messages[..], [Message::Swap(..), Message::Loaded { snapshot: 1, result: Ok(_), .. }]));
+    assert_eq!(budget.left(), 1000 - 300, "the older one has gone");
+
+    // One that has not been begun is not read at all.
+    assert!(loader.ask(1, id(&new, 0), 0, Wanted::Body));
+    drop(messages);
+    assert!(loader_worker.work_once());
+    loader.swap_to(snapshot(&old), Vec::new()).unwrap();
+    while loader_worker.work_once() {}
+    assert!(matches!(&inboxes[0].take()[..], [Message::Swap(..)]));
+    assert_eq!((budget.left(), loader_worker.under_way.len()), (1000, 0));
+}
+
+#[test]
+fn a_large_file_that_cannot_be_read_is_told_of_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat(300);
+    let site = site(folder.path(), &[("a", &large), ("b", "b")]);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&said);
+    let report: Report = Arc::new(move |incident: Incident| hear.lock().unwrap().push(incident.to_string()));
+    let (loader, mut loader_worker, inboxes, _, budget) = reporting_worker(&site, 2, report);
+    loader_worker.set_large_above(100);
+    let file = id(&site, 0);
+    assert!(loader.ask(0, file, 0, Wanted::Body) && loader.ask(0, file, 1, Wanted::Head));
+    assert!(loader_worker.work_once() && loader_worker.work_once());
+    // Out of the site, when the other thread has been told to read it.
+    std::fs::remove_file(folder.path().join("a")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("a")).unwrap();
+    while loader_worker.work_once() {}
+    for inbox in &inboxes {
+        assert_eq!(loaded(inbox), [(file, false)]);
+    }
+    assert_eq!((said.lock().unwrap().len(), budget.left()), (1, 1000));
+    // The next one is loaded all the same.
+    assert!(loader.ask(0, id(&site, 1), 0, Wanted::Body) && loader_worker.work_once());
+    assert_eq!(loaded(&inboxes[0]), [(id(&site, 1), true)]);
+}
+
+/// A panic in either thread's part is a failure of the file.
+#[test]
+fn a_panic_while_loading_is_a_failure_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path(), &[("a", "a")]);
+    let (_, loader_worker, _, latest, _) = loader_worker(&site, 1);
+    let failed =
+        loader_worker.reader.with(&latest.get(), id(&site, 0), |_| -> io::Result<()> { panic!("a bug") });
+    assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::Other);
+}
+
+#[test]
+fn the_threads_load_large_and_small_files_and_end_with_the_last_handle() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat(2 << 20);
+    let site = site(folder.path(), &[("a", &large), ("b", "small")]);
+    let budget = Budget::new(8 << 20, 4 << 20);
+    let inbox = Inbox::default();
+    let latest = LatestSnapshot::new(snapshot(&site));
+    let report: Report = Arc::new(|incident| panic!("{incident}"));
+    let alive = Arc::downgrade(&report);
+    let clock = Arc::new(std::time::SystemTime::now);
+    let loader = Loader::start(latest, budget, vec![inbox.clone()], clock, report).unwrap();
+    let [a, b] = [0, 1].map(|position| id(&site, position));
+    assert!(loader.ask(0, a, 0, Wanted::Body) && loader.ask(0, b, 0, Wanted::Body));
+    // What has been handed on is still done.
+    drop(loader);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let mut files = Vec::new();
+    while files.len() < 2 || alive.upgrade().is_some() {
+        files.extend(loaded(&inbox));
+        assert!(std::time::Instant::now() < deadline, "{} files", files.len());
+        thread::sleep(Duration::from_millis(1));
+    }
+    files.sort_by_key(|(file, _)| file.file);
+    assert_eq!(files, [(a, true), (b, true)]);
 }

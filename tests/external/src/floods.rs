@@ -11,6 +11,7 @@ mod attacks;
 mod wire;
 
 use crate::program::{self, Places, Result, Server, on_path};
+use crate::times::Times;
 use attacker::Tally;
 use attacks::{ATTACKS, Attack, Script};
 use clap::Args;
@@ -137,42 +138,22 @@ struct Row {
     cpu: u64,
 }
 
-/// The answers that the client that behaves got.
-#[derive(Default)]
-struct Times {
-    took: Vec<Duration>,
-    errors: Vec<String>,
-}
-
-impl Times {
-    /// Returns the milliseconds within which this percentage of the requests was answered.
-    fn percentile(&self, percent: usize) -> f64 {
-        let mut sorted = self.took.clone();
-        sorted.sort();
-        let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-        sorted.get(at).map_or(f64::INFINITY, |took| took.as_secs_f64() * 1e3)
-    }
-
-    /// Sends requests as long as `go_on`, over a new connection when the old one fails.
-    fn take(port: u16, expected: &[u8], go_on: impl Fn() -> bool) -> Times {
-        let mut times = Times::default();
-        let mut client = None;
-        while go_on() {
-            let asked = match &mut client {
-                Some(client) => Client::ask(client),
-                None => Client::connect(port, expected).and_then(|new| client.insert(new).ask()),
-            };
-            match asked {
-                Ok(took) => times.took.push(took),
-                Err(error) => {
-                    times.errors.push(error.to_string());
-                    client = None;
-                }
-            }
-            sleep(PAUSE);
+/// Sends requests as long as `go_on`, over a new connection when the old one fails.
+fn take(port: u16, expected: &[u8], go_on: impl Fn() -> bool) -> Times {
+    let mut times = Times::default();
+    let mut client = None;
+    while go_on() {
+        let asked = match &mut client {
+            Some(client) => Client::ask(client),
+            None => Client::connect(port, expected).and_then(|new| client.insert(new).ask()),
+        };
+        if asked.is_err() {
+            client = None;
         }
-        times
+        times.add(asked);
+        sleep(PAUSE);
     }
+    times
 }
 
 impl Row {
@@ -230,7 +211,7 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
         Client::connect(port, small)?.ask()?;
     }
     let end = Instant::now() + (span / 4).max(Duration::from_secs(1));
-    let quiet = Times::take(port, small, || Instant::now() < end);
+    let quiet = take(port, small, || Instant::now() < end);
     if let Some(error) = quiet.errors.first() {
         return Err(format!("without any flood: {error}").into());
     }
@@ -255,7 +236,7 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
             }
             most
         });
-        let flood = Times::take(port, small, || !over.load(Relaxed));
+        let flood = take(port, small, || !over.load(Relaxed));
         (flood, said.join(), memory.join())
     });
     let (said, most) = (said.map_err(|_| "no output")??, most.map_err(|_| "no memory")?);
@@ -313,12 +294,6 @@ mod tests {
         let mut refused = row(&[1; 200], &[1; 200], (5, 6));
         refused.flood.errors.push("gone".to_owned());
         assert_eq!(refused.failures().len(), 1);
-    }
-
-    #[test]
-    fn percentiles_are_of_the_sorted_times() {
-        let times = row(&(0..200).rev().collect::<Vec<_>>(), &[], (0, 0)).quiet;
-        assert_eq!((times.percentile(50), times.percentile(99)), (100.0, 198.0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod generators;
 mod large;
 mod program;
 mod redbot;
+mod times;
 mod tlsfuzzer;
 
 use clap::{Parser, Subcommand};

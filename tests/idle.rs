@@ -2,16 +2,13 @@
 //!
 //! `SITAR_IDLE=10000` sets the number of connections, and without it nothing is measured.
 
+use crate::common::files::OpenFiles;
 use crate::common::site::Site;
 use crate::common::{Server, client, h2, skip};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// An idle connection folds its keys after a second, and timers are late by a slot of their wheel.
 const SETTLED: Duration = Duration::from_secs(2);
-/// The tests share the limit of open files.
-static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 fn an_idle_connection_is_small() {
@@ -42,14 +39,7 @@ fn measure<C, O: Fn() -> C>(bytes_max: u64, speak: impl FnOnce(&Server) -> (O, f
         skip("it takes 10,000 connections to say anything; SITAR_IDLE=10000 runs it");
         return;
     };
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let wanted = count as u64 + 200;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        skip(&format!("needs {wanted} open files; the hard limit is {:?}", limit.maximum));
-        return;
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let Some(_files) = OpenFiles::reserve(count + 200) else { return };
 
     let site = Site::small();
     let args = ["--shards", "1", "--idle-seconds", "600", "--connections"].map(String::from);

@@ -20,6 +20,7 @@ mod large;
 mod live;
 mod nonces;
 mod packs;
+mod peers;
 mod secrets;
 #[path = "../crates/site/tests/semantics/mod.rs"]
 mod table;

@@ -63,6 +63,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         forward::external,
     ),
     (
+        "crowds",
+        "a client beside crowds that take places, descriptors, the loading of files: its times (--requests N, --only NAME)",
+        forward::external,
+    ),
+    (
         "fuzz",
         "every fuzz target under libFuzzer (--quick: 60 s each, --seconds N; needs cargo-fuzz)",
         fuzz::command,

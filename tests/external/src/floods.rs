@@ -8,7 +8,7 @@
 
 mod attacker;
 mod attacks;
-mod wire;
+pub(crate) mod wire;
 
 use crate::program::{self, Places, Result, Server, on_path};
 use crate::times::Times;

@@ -1,6 +1,7 @@
 //! Checks of the release program from outside that take long, need a download or a package that
 //! tests must not need: each is a verb of `cargo xtask`, which builds and runs this program.
 
+mod crowds;
 mod docs_sites;
 mod floods;
 mod generators;
@@ -35,6 +36,11 @@ enum Verb {
     /// One flood, in a process of its own
     #[command(hide = true)]
     Attack(floods::Order),
+    /// Times a client beside crowds that take places, descriptors, and the loading of files
+    Crowds(crowds::Arguments),
+    /// One crowd, in a process of its own
+    #[command(hide = true)]
+    Crowd(crowds::Order),
     /// Visits sites of Hugo, Vite and Docusaurus with Chromium (uses npm, under target/)
     Generators {
         /// The only site to visit
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
         Verb::Large => large::run(&places),
         Verb::Floods(arguments) => floods::run(&places, &arguments),
         Verb::Attack(order) => floods::attack(&order),
+        Verb::Crowds(arguments) => crowds::run(&places, &arguments),
+        Verb::Crowd(order) => crowds::gather(&order),
         Verb::Generators { site } => generators::run(&places, site.as_deref()),
         Verb::Redbot => redbot::run(&places),
         Verb::Tlsfuzzer { checkout, script } => tlsfuzzer::run(&places, &checkout, script.as_deref()),

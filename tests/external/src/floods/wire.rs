@@ -7,42 +7,42 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 // RFC 9113 §6: types of frames, flags.
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 /// RFC 9218 §7.1.
-pub(super) const PRIORITY_UPDATE: u8 = 0x10;
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const ACK: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const PRIORITY_UPDATE: u8 = 0x10;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// `:method GET, :scheme https, :path /1k.txt, :authority a`
-pub(super) const GET: &[u8] = b"\x82\x87\x04\x07/1k.txt\x41\x01a";
+pub(crate) const GET: &[u8] = b"\x82\x87\x04\x07/1k.txt\x41\x01a";
 /// `:method POST, :scheme https, :path /1k.txt, :authority a`
-pub(super) const POST: &[u8] = b"\x83\x87\x04\x07/1k.txt\x41\x01a";
+pub(crate) const POST: &[u8] = b"\x83\x87\x04\x07/1k.txt\x41\x01a";
 
 /// An answer that takes longer counts as none.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Appends a frame.
-pub(super) fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&frame(kind, flags, stream, payload));
 }
 
 /// Returns the number of a client's stream, counted from 0.
-pub(super) fn stream_of(at: u32) -> u32 {
+pub(crate) fn stream_of(at: u32) -> u32 {
     2 * at + 1
 }
 
 /// Returns a preface, SETTINGS with this payload, and the acknowledgement of the server's SETTINGS,
 /// which are on their way.
-pub(super) fn greeting(initial_window: &[u8]) -> Vec<u8> {
+pub(crate) fn greeting(initial_window: &[u8]) -> Vec<u8> {
     let mut wire = PREFACE.to_vec();
     put(&mut wire, SETTINGS, 0, 0, initial_window);
     put(&mut wire, SETTINGS, ACK, 0, b"");
@@ -52,7 +52,7 @@ pub(super) fn greeting(initial_window: &[u8]) -> Vec<u8> {
 }
 
 /// A client that requests one file repeatedly.
-pub(super) struct Client {
+pub(crate) struct Client {
     socket: TcpStream,
     held: Vec<u8>,
     next: u32,
@@ -60,7 +60,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(port: u16, expected: &[u8]) -> io::Result<Client> {
+    pub(crate) fn connect(port: u16, expected: &[u8]) -> io::Result<Client> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(TIMEOUT))?;
@@ -73,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection failed, or the answer's status or content is wrong.
-    pub(super) fn ask(&mut self) -> io::Result<Duration> {
+    pub(crate) fn ask(&mut self) -> io::Result<Duration> {
         let asked = stream_of(self.next);
         self.next += 1;
         let mut request = Vec::new();

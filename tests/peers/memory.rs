@@ -22,10 +22,15 @@ const HELD_MAX: u64 = 24 << 20;
 const HELD_EACH: u64 = 5 << 10;
 /// Bytes of all send buffers of a shard.
 const SEND_BUFFERS: u64 = 512 * (68 << 10);
+/// Receive buffers of a shard, which are used in turn.
+const RECEIVE_BUFFERS: usize = 512;
 /// Bytes that an open connection takes before its peer has sent anything.
 const EACH: u64 = 2 << 10;
 /// Bytes that the allocator may take besides.
 const SLACK: u64 = 4 << 20;
+/// Answers without a new peak, after which a flood is over. They take longer than it takes to close a
+/// connection that holds a send buffer.
+const QUIET: u32 = 20;
 /// Addresses of a flood: each has less than the sixteenth of the table that is its share.
 const ADDRESSES: usize = 32;
 /// Places in the table for others than the flood.
@@ -35,6 +40,8 @@ const OTHERS: usize = 100;
 struct Kind {
     name: &'static str,
     is_tls: bool,
+    /// MiB of memory for files.
+    memory: &'static str,
     connections: usize,
     /// The bytes that each connection sends. Then it is silent and reads nothing.
     bytes: fn(&Server) -> Vec<u8>,
@@ -47,11 +54,11 @@ struct Kind {
     is_narrow: bool,
 }
 
-/// Nothing is read from files here: what is asked for is in memory when the flood begins.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind {
         name: "handshake input",
         is_tls: true,
+        memory: "512",
         connections: 1200,
         bytes: |_| part_of_a_client_hello(),
         is_shed: true,
@@ -61,6 +68,7 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "handshake state",
         is_tls: true,
+        memory: "512",
         connections: 2000,
         bytes: client_hello,
         is_shed: false,
@@ -70,6 +78,7 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "unfinished requests",
         is_tls: false,
+        memory: "512",
         connections: 2300,
         bytes: |_| half_a_request(),
         is_shed: true,
@@ -79,6 +88,7 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "pipelined requests",
         is_tls: false,
+        memory: "512",
         connections: 900,
         bytes: |_| pipelined(),
         is_shed: true,
@@ -88,6 +98,7 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "streams",
         is_tls: false,
+        memory: "512",
         connections: 2000,
         bytes: |_| streams(),
         is_shed: true,
@@ -97,6 +108,7 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "queued heads",
         is_tls: false,
+        memory: "512",
         connections: 2000,
         bytes: |_| heads(),
         is_shed: true,
@@ -106,11 +118,22 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "send buffers",
         is_tls: false,
+        memory: "512",
         connections: 700,
         bytes: |_| download(),
         is_shed: true,
         sends: true,
         is_narrow: true,
+    },
+    Kind {
+        name: "parked requests",
+        is_tls: false,
+        memory: "1",
+        connections: 250,
+        bytes: |_| parked(),
+        is_shed: true,
+        sends: false,
+        is_narrow: false,
     },
 ];
 
@@ -149,6 +172,11 @@ fn send_buffers_are_bounded_and_given_back() {
     fill("send buffers");
 }
 
+#[test]
+fn parked_requests_are_bounded_and_given_back() {
+    fill("parked requests");
+}
+
 fn site() -> Site {
     let site = Site::new();
     site.add("small.txt", b"small\n");
@@ -179,20 +207,25 @@ fn fill(name: &str) {
     ];
     let table = (kind.connections + OTHERS).to_string();
     let path = site.path().to_str().unwrap();
-    let arguments = [path, "--shards", "1", "--tls", tls, "--connections", &table];
+    let arguments = [path, "--shards", "1", "--tls", tls, "--connections", &table, "--memory", kind.memory];
     let mut server = Server::start_with(arguments, &env);
     let way = Way::of(&server);
     for path in ["/small.txt", "/large.bin", "/heads.txt"] {
         assert!(way.is_served(OTHER, &server, path), "{path}");
     }
+    let is_served = || way.is_served(OTHER, &server, "/small.txt");
     // Tables and receive buffers are made at the start, and are in memory when they have been used.
-    drop(send(&server, kind.connections, if kind.is_tls { b"\x16" } else { b"G" }));
-    settled(&server, || way.is_served(OTHER, &server, "/small.txt"));
+    let first: &[u8] = if kind.is_tls { b"\x16" } else { b"G" };
+    for _ in 0..RECEIVE_BUFFERS.div_ceil(kind.connections) {
+        drop(send(&server, kind.connections, first));
+    }
+    // What the handshakes of these took goes back within seconds.
+    settled(&server, if kind.is_tls { 50 } else { QUIET }, is_served);
     let before = memory(&server, "VmRSS:");
     let little = way.begin(OTHER, &server, "/small.txt").unwrap();
 
     let flood = kind.open(&server);
-    let peak = settled(&server, || way.is_served(OTHER, &server, "/small.txt"));
+    let peak = settled(&server, QUIET, is_served);
     assert!(little.finish().unwrap(), "a connection that holds little was closed");
     drop(flood);
     let over = Instant::now();
@@ -204,7 +237,7 @@ fn fill(name: &str) {
         left = back();
     }
     let took = over.elapsed();
-    assert!(way.is_served(OTHER, &server, "/small.txt"));
+    assert!(is_served());
     server.terminate();
     assert!(server.wait().success());
     eventually("the last line", || server.said().contains("\nsitar: stopped; "));
@@ -297,15 +330,15 @@ impl Drop for Segments {
     }
 }
 
-/// Waits until the server has answered several times without a new peak of its memory, and returns
-/// the peak.
-fn settled(server: &Server, mut is_served: impl FnMut() -> bool) -> u64 {
+/// Waits until the server has given this number of answers without a new peak of its memory, and
+/// returns the peak.
+fn settled(server: &Server, answers: u32, is_served: impl Fn() -> bool) -> u64 {
     let (mut peak, mut quiet) = (0, 0);
     eventually("memory that grows no more", || {
         std::thread::sleep(Duration::from_millis(80));
         let last = std::mem::replace(&mut peak, memory(server, "VmHWM:"));
         quiet = if is_served() && peak <= last { quiet + 1 } else { 0 };
-        quiet >= 20
+        quiet >= answers
     });
     peak
 }
@@ -374,17 +407,31 @@ fn download() -> Vec<u8> {
     requests(1, (1 << 31) - 1, b"\x82", "/large.bin")
 }
 
+/// Requests with long queries for a file that is not in memory, of which a connection has one open,
+/// or a few.
+fn parked() -> Vec<u8> {
+    requests(40, 0, b"\x82", &format!("/large.bin?{}", "q".repeat(7000)))
+}
+
 /// Requests in HTTP/2, with SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2) and a field line for
 /// `:method`.
 fn requests(count: u32, window: u32, method: &[u8], path: &str) -> Vec<u8> {
     let setting = [&b"\0\x04"[..], &window.to_be_bytes()].concat();
     let mut wire = [&PREFACE[..], &frame(SETTINGS, 0, 0, &setting)].concat();
-    let path = [&[u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
     // :scheme https, :path, :authority a
-    let block = [method, b"\x87\x04", &path, b"\x41\x01a"].concat();
+    let block = [method, b"\x87\x04", &length(path.len()), path.as_bytes(), b"\x41\x01a"].concat();
     for nth in 0..count {
         // END_STREAM, END_HEADERS
         wire.extend(frame(HEADERS, 5, 2 * nth + 1, &block));
     }
     wire
+}
+
+/// The length of a string of HPACK, below 2^14 (RFC 7541 §5.1, §5.2).
+fn length(len: usize) -> Vec<u8> {
+    let byte = |number: usize| u8::try_from(number).unwrap();
+    match len.checked_sub(127) {
+        None => vec![byte(len)],
+        Some(rest) => vec![127, byte(rest % 128 + 128), byte(rest / 128)],
+    }
 }

@@ -28,8 +28,8 @@ const RECEIVE_BUFFERS: usize = 512;
 const EACH: u64 = 2 << 10;
 /// Bytes that the allocator may take besides.
 const SLACK: u64 = 4 << 20;
-/// Answers without a new peak, after which a flood is over. They take longer than it takes to close a
-/// connection that holds a send buffer.
+/// Answers without a new peak, after which a flood is over. They take longer than it takes to close
+/// a connection that holds a send buffer.
 const QUIET: u32 = 20;
 /// Addresses of a flood: each has less than the sixteenth of the table that is its share.
 const ADDRESSES: usize = 32;

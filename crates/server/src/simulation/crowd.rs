@@ -172,7 +172,8 @@ fn run(seed: u64) -> bool {
         held_max: [400_000, 4 << 20][rng.below(2)],
         ..Limits::default()
     };
-    let Served { mut shard, mut loader_worker, inbox, .. } = serve(&world, &fixture().sites[0], tls, limits);
+    let Served { mut shard, mut loader_worker, inbox, .. } =
+        serve(&world, &fixture().sites()[0], tls, limits);
     let is_over = Rc::new(Cell::new(false));
     let many = 2 * connections as usize;
     let mut crowd = Crowd {

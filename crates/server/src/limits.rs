@@ -21,11 +21,11 @@ pub enum TlsOffload {
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections. At the limit accepting pauses: newcomers wait in the kernel's queue. Those
-    /// that one wake-up accepts beyond it are closed.
+    /// Open connections. At the limit a newcomer takes the place of one that is idle, or is closed.
     pub connections: u32,
-    /// Descriptors beyond `connections`: for those that are being closed, and those that arrive
-    /// while accepting is paused.
+    /// Descriptors beyond `connections`: for those that are being closed, and for newcomers until
+    /// it is known whose place they take. Where half of them are in use accepting pauses, and
+    /// newcomers wait in the kernel's queue.
     pub closing: u32,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake: Duration,

@@ -29,8 +29,10 @@ struct Large {
 }
 
 impl Address {
-    /// Not told yet, or the kernel cannot tell (io_uring before Linux 6.7).
+    /// The kernel cannot tell (io_uring before Linux 6.7).
     pub(crate) const UNKNOWN: Address = Address([u32::MAX; 2]);
+    /// The kernel has not said it yet.
+    pub(crate) const ASKED: Address = Address([u32::MAX, 0]);
     /// IPv4 addresses are behind these bits, which no IPv6 peer has (RFC 4291 §2.7, multicast).
     const IPV4: u32 = 0xffff_0000;
 
@@ -51,7 +53,7 @@ impl Addresses {
 
     /// Counts a connection.
     pub(crate) fn add(&mut self, address: Address) {
-        if address == Address::UNKNOWN {
+        if address == Address::UNKNOWN || address == Address::ASKED {
             return;
         }
         let count = self.counts.entry(address).or_default();
@@ -152,6 +154,7 @@ mod tests {
         assert!(addresses.is_empty());
         addresses.remove(a);
         addresses.add(Address::UNKNOWN);
+        addresses.add(Address::ASKED);
         assert!(addresses.is_empty(), "what is not known is not counted");
     }
 

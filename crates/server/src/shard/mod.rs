@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_http::h2::SharedBuffers;
-use sitar_io::{Conn, Engine, Event, Key, Ring};
+use sitar_io::{Conn, Engine, Errno, Event, Key, Ring};
 use sitar_tls::Handshake;
 
-use self::addresses::Addresses;
+use self::addresses::{Address, Addresses};
 use self::context::{Context, Shared};
 use self::files::SpareFiles;
 #[cfg(test)]
@@ -52,6 +52,8 @@ pub(crate) struct Shard<E: Engine> {
     acceptors: Acceptors,
     connections: Slab<Connection>,
     addresses: Addresses,
+    /// Connections whose address is asked for: they have no place in the table yet.
+    newcomers: usize,
     wheel: Wheel,
     /// Connections whose file has come, about to be resumed.
     resumed: Vec<Key>,
@@ -89,14 +91,15 @@ impl<E: Engine> Shard<E> {
         inbox.open(ring.waker());
         let snapshot = spec.latest.get();
         let limits = snapshot.limits.clone();
-        let connections = limits.connections as usize;
+        let connections = limits.ring().connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
         let served = Served::new(snapshot, cache);
         Ok(Shard {
             acceptors: Acceptors::new(&mut ring, listeners),
-            connections: Slab::new(limits.connections),
+            connections: Slab::new(connections as u32),
             addresses: Addresses::new(limits.connections),
-            wheel: Wheel::new(now, limits.connections),
+            newcomers: 0,
+            wheel: Wheel::new(now, connections as u32),
             resumed: Vec::with_capacity(connections),
             clock: Arc::clone(&spec.clock),
             date_until: now,
@@ -181,7 +184,8 @@ impl<E: Engine> Shard<E> {
     pub(crate) fn check(&self) {
         let stats = self.cx.shared.ring.stats();
         assert_eq!(stats.rx_leased, 0, "a receive slot was kept");
-        assert!(self.connections.len() <= self.cx.shared.limits.connections as usize);
+        let places = self.cx.shared.limits.connections as usize;
+        assert!(self.connections.len() - self.newcomers <= places, "more connections than places");
         assert!(self.cx.shared.quota.used() <= self.cx.shared.limits.held_max);
         assert!(self.cx.shared.handshakes.flight.is_empty());
         assert!(self.cx.shared.handshakes.steps <= HANDSHAKE_STEPS, "handshakes without limit");
@@ -214,6 +218,7 @@ impl<E: Engine> Shard<E> {
         assert_eq!(self.cx.shared.quota.used(), 0);
         assert!(self.cx.shared.files.is_whole(), "places of files that are not given back");
         assert!(self.addresses.is_empty(), "an address has connections");
+        assert_eq!(self.newcomers, 0);
         assert_eq!(self.wheel.armed(), 0);
         assert!(
             self.cx.shared.starved.is_empty() || self.cx.shared.starved.iter().all(|key| key.0 != u64::MAX)
@@ -278,6 +283,7 @@ impl<E: Engine> Shard<E> {
         let Some(connection) = self.connections.remove(key) else { return };
         self.cx.shared.counts.end(connection.why(why));
         self.addresses.remove(connection.address);
+        self.newcomers -= usize::from(connection.address == Address::ASKED);
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx);
@@ -287,14 +293,8 @@ impl<E: Engine> Shard<E> {
     }
 
     fn on_accept(&mut self, conn: Conn) {
-        self.cx.shared.counts.accepted += 1;
-        let has_place = self.make_place();
         let shared = &mut self.cx.shared;
-        if !has_place {
-            self.acceptors.pause(shared.now);
-            shared.counts.refused += 1;
-            return shared.counts.end(Close::Shed);
-        }
+        shared.counts.accepted += 1;
         let handshake = match &self.cx.served.snapshot.tls {
             // A connection that cannot be served is closed by the drop of `conn`.
             Some(config) => match Handshake::new(config) {
@@ -303,15 +303,18 @@ impl<E: Engine> Shard<E> {
             },
             None => None,
         };
+        let mut is_asked = false;
         let key = self.connections.insert_with(|key| {
             shared.ring.set_key(&conn, key);
-            // Without a place in the ring for the question, its address stays unknown.
-            let _ = shared.ring.peer(&conn);
+            is_asked = shared.ring.peer(&conn).is_ok();
             Connection::new(conn, handshake, shared.now, &shared.limits)
         });
-        match key {
-            Some(key) => self.with(key, Connection::on_accept),
-            None => shared.counts.end(Close::Shed),
+        // There are as many places as descriptors.
+        let Some(key) = key else { return shared.counts.end(Close::Shed) };
+        self.newcomers += 1;
+        self.with(key, Connection::on_accept);
+        if !is_asked {
+            self.on_peer(key, Err(Errno::AGAIN));
         }
     }
 

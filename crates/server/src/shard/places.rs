@@ -3,8 +3,12 @@
 //! While less than half of the table is taken, no connection has to go, and an address may have as
 //! many as it likes: many people may sit behind one. Above that a sixteenth is each address's
 //! share. An address that holds more gives up a connection for each newcomer, of whatever address,
-//! and one that holds its share already takes the place of another of its own. A full table gives
-//! up the connection that has been idle for longest.
+//! and its own newcomers go where it has none to give up. A full table gives up the connection that
+//! has been idle for longest.
+//!
+//! That is decided when the newcomer's address is known, a moment after it was accepted. Until then
+//! it is one of a few beyond the table ([`Limits::closing`](crate::Limits::closing)), so that no
+//! connection goes for a newcomer which has to go itself.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -33,63 +37,67 @@ pub(crate) enum Rank {
 }
 
 impl<E: Engine> Shard<E> {
-    /// Makes a place for a newcomer, if there is none. Returns whether there is one.
-    pub(super) fn make_place(&mut self) -> bool {
-        let connections = self.cx.shared.limits.connections as usize;
-        if self.connections.len() < connections {
-            return true;
-        }
-        let batch = (connections / BATCH_MAX).clamp(1, BATCH_MAX);
-        if let Some(over) = self.addresses.largest()
-            && self.give_up_of(over, None, batch)
-        {
-            return true;
-        }
-        self.give_up(None, None, batch)
-    }
-
-    /// The kernel has said who the peer of a connection is.
+    /// The kernel has said who the peer of a newcomer is, or that it cannot tell: now it is known
+    /// whose place it takes.
     pub(super) fn on_peer(&mut self, key: Key, peer: Result<SocketAddr, Errno>) {
-        let (Some(connection), Ok(peer)) = (self.connections.get_mut(key), peer) else { return };
-        let address = Address::of(peer);
-        connection.address = address;
-        self.addresses.add(address);
-        self.limit_share(key, address);
-    }
-
-    /// Above half full: has the address that holds more than its share give up connections for this
-    /// newcomer, or the newcomer go.
-    fn limit_share(&mut self, key: Key, address: Address) {
-        if self.connections.len() <= self.cx.shared.limits.connections as usize / 2 {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.address != Address::ASKED {
             return;
         }
-        let is_own = self.addresses.excess(address) > 0;
-        let Some(over) = (if is_own { Some(address) } else { self.addresses.largest() }) else { return };
-        let batch = (self.addresses.excess(over) as usize / 8).clamp(1, BATCH_MAX);
-        if !self.give_up_of(over, Some(key), batch) && is_own {
+        let address = peer.map_or(Address::UNKNOWN, Address::of);
+        connection.address = address;
+        self.newcomers -= 1;
+        self.addresses.add(address);
+        if !self.has_place(key, address) {
             self.cx.shared.counts.refused += 1;
             self.remove(key, Close::Shed);
         }
     }
 
-    /// Closes up to `count` connections of an address, unless there was none a moment ago. Returns
-    /// whether there was one.
-    fn give_up_of(&mut self, address: Address, newcomer: Option<Key>, count: usize) -> bool {
+    /// Whether there is a place for a newcomer: one that is free, or one that another connection
+    /// gives up for it.
+    fn has_place(&mut self, key: Key, address: Address) -> bool {
+        let places = self.cx.shared.limits.connections as usize;
+        let len = self.connections.len() - self.newcomers;
+        if len <= places / 2 {
+            return true;
+        }
+        if self.addresses.excess(address) > 0 {
+            return self.give_up_of(address, key);
+        }
+        if let Some(largest) = self.addresses.largest()
+            && self.give_up_of(largest, key)
+        {
+            return true;
+        }
+        if len <= places || self.give_up(None, key, (places / BATCH_MAX).clamp(1, BATCH_MAX)) {
+            return true;
+        }
+        self.acceptors.pause(self.cx.shared.now);
+        false
+    }
+
+    /// Closes some connections of an address that has more than its share, unless there was none
+    /// to close a moment ago. Returns whether there was one.
+    fn give_up_of(&mut self, address: Address, newcomer: Key) -> bool {
         let now = self.cx.shared.now;
         if !self.addresses.is_worth_a_look(address, now) {
             return false;
         }
-        let is_found = self.give_up(Some(address), newcomer, count);
+        let batch = (self.addresses.excess(address) as usize / 8).clamp(1, BATCH_MAX);
+        let is_found = self.give_up(Some(address), newcomer, batch);
         self.addresses.set_quiet(address, (!is_found).then_some(now + LOOK_PAUSE));
         is_found
     }
 
     /// Closes up to `count` connections, of `address` if one is given, but not `newcomer`: the
     /// longest idle first. Returns whether there was one.
-    fn give_up(&mut self, address: Option<Address>, newcomer: Option<Key>, count: usize) -> bool {
+    fn give_up(&mut self, address: Option<Address>, newcomer: Key, count: usize) -> bool {
         let (now, limits) = (self.cx.shared.now, &self.cx.shared.limits);
-        let candidates = self.connections.iter().filter(|(key, connection)| {
-            Some(*key) != newcomer && address.is_none_or(|address| connection.address == address)
+        let candidates = self.connections.iter().filter(|(key, connection)| match address {
+            Some(address) => *key != newcomer && connection.address == address,
+            // Other newcomers have no place yet.
+            None => *key != newcomer && connection.address != Address::ASKED,
         });
         let mut waiting: Vec<(Rank, Instant, u64)> = candidates
             .filter_map(|(key, connection)| {

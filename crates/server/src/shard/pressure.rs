@@ -24,7 +24,7 @@ const SHED_PAUSE: Duration = Duration::from_millis(250);
 impl<E: Engine> Shard<E> {
     /// Lets some connections go on with their handshakes, in the order in which they came.
     pub(super) fn negotiate(&mut self) {
-        let most = self.cx.shared.limits.connections as usize;
+        let most = self.cx.shared.limits.ring().connections as usize;
         let handshakes = &mut self.cx.shared.handshakes;
         handshakes.turn = Turn::Handshakes;
         handshakes.steps = 0;
@@ -46,6 +46,11 @@ impl<E: Engine> Shard<E> {
 
     /// Lets connections go on that wait for a send buffer, in the order in which they came.
     pub(super) fn resume_waiting(&mut self) {
+        // More than there are connections: some of them have gone.
+        if self.cx.shared.starved.len() > self.cx.shared.limits.ring().connections as usize {
+            let connections = &mut self.connections;
+            self.cx.shared.starved.retain(|key| connections.get_mut(*key).is_some());
+        }
         for _ in 0..self.cx.shared.starved.len() {
             if self.cx.shared.ring.tx_free() <= self.cx.shared.limits.reserve() / 2 {
                 return;

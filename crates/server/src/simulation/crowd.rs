@@ -1,4 +1,5 @@
-//! A crowd at one address that takes every place it gets, and a visitor from another one.
+//! A crowd at one address that takes every place it gets, and a visitor from another one, who comes
+//! again and again, and then comes back to an idle connection.
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sitar_io::Key;
-use sitar_io::sim::{Next, Rng, Stream, World};
+use sitar_io::sim::{Faults, Next, Rng, Stream, World};
 
 use super::lab::fixture;
 use super::served::{Served, serve};
@@ -18,10 +19,16 @@ use crate::shard::FIRST_KEY;
 const CROWD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const VISITOR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 const GET: &[u8] = b"GET /tiny.txt HTTP/1.1\r\nHost: a\r\n\r\n";
-/// The longest that a visitor may have to try.
+/// The longest that a visitor may have to try: where nothing is broken off, and where the kernel
+/// refuses what it likes, accepts included.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Visits in each world.
+const PATIENCE_IN_ROUGH_WEATHER: Duration = Duration::from_secs(600);
+/// Visits in each world, before the one that comes back.
 const VISITS: usize = 3;
+/// The time for which the visitor's connection is idle.
+const IDLE: Duration = Duration::from_secs(10);
+/// The server's own limits: none of them frees a place in time.
+const LONG: Duration = Duration::from_secs(6000);
 
 /// The connections of one address: half of them have asked for something, or nothing, and stay; the
 /// other half are in the middle of a handshake or of a request.
@@ -43,11 +50,12 @@ impl Crowd {
         }
         for nth in 0..self.streams.len() {
             let is_open = self.streams[nth].as_mut().is_some_and(stays);
-            if !is_open {
+            // Some go by themselves, so that there are newcomers all the time.
+            if !is_open || self.rng.chance(20) {
                 self.streams[nth] = self.open(world, nth % 2 == 0);
             }
         }
-        Next::At(world.now() + Duration::from_millis(20 + self.rng.below(60) as u64))
+        Next::At(world.now() + Duration::from_millis(50 + self.rng.below(300) as u64))
     }
 
     fn open(&mut self, world: &World, is_half: bool) -> Option<Stream> {
@@ -88,25 +96,36 @@ struct Visitor {
     asked: bool,
     since: Instant,
     visits: usize,
+    /// The network breaks nothing off.
+    is_calm: bool,
     is_over: Rc<Cell<bool>>,
 }
 
 impl Visitor {
     fn act(&mut self, world: &World) -> Next {
         let waited = world.now() - self.since;
-        assert!(waited <= PATIENCE, "not served for {waited:?}, after {} visits", self.visits);
+        let patience = if self.is_calm { PATIENCE } else { PATIENCE_IN_ROUGH_WEATHER };
+        assert!(waited <= patience, "not served for {waited:?}, after {} visits", self.visits);
         match self.go_on(world) {
             Ok(true) => {
                 self.visits += 1;
-                (self.stream, self.since) = (None, world.now());
-                if self.visits == VISITS {
+                self.since = world.now();
+                if self.visits > VISITS {
                     self.is_over.set(true);
                     return Next::Done;
                 }
-                Next::At(world.now() + Duration::from_millis(300))
+                if self.visits < VISITS {
+                    self.stream = None;
+                    return Next::At(world.now() + Duration::from_millis(300));
+                }
+                // The last time on the same connection, after it has been idle for long.
+                (self.asked, self.received) = (false, Vec::new());
+                Next::At(world.now() + IDLE)
             }
             Ok(false) => Next::At(world.now() + Duration::from_millis(30)),
-            Err(_) => {
+            Err(error) => {
+                let is_back = self.visits == VISITS && self.is_calm;
+                assert!(!is_back, "its idle connection was given up: {error}");
                 self.stream = None;
                 Next::At(world.now() + Duration::from_millis(100))
             }
@@ -163,12 +182,17 @@ fn tiny() -> &'static [u8] {
 /// Returns whether places ran out: where the network breaks most connections off they do not.
 fn run(seed: u64) -> bool {
     let mut rng = Rng::new(seed ^ 0xc_0c0d);
-    let world = World::new(seed);
+    let is_calm = rng.chance(500);
+    let world = if is_calm { World::with(seed, Faults::none()) } else { World::new(seed) };
     let tls = rng.chance(300);
-    let connections = [8, 16, 40, 64][rng.below(4)];
+    let connections = [8, 16, 32, 48][rng.below(4)];
     let limits = Limits {
         connections,
         closing: [8, 64][rng.below(2)],
+        handshake: LONG,
+        head: LONG,
+        idle: LONG,
+        send: LONG,
         held_max: [400_000, 4 << 20][rng.below(2)],
         ..Limits::default()
     };
@@ -180,7 +204,7 @@ fn run(seed: u64) -> bool {
         streams: (0..many).map(|_| None).collect(),
         tls,
         rng: Rng::new(rng.next()),
-        left: 10 * many,
+        left: 20 * many,
         is_over: Rc::clone(&is_over),
     };
     world.script(move |world| crowd.act(world));
@@ -198,6 +222,7 @@ fn run(seed: u64) -> bool {
             asked: false,
             since: world.now(),
             visits: 0,
+            is_calm,
             is_over: Rc::clone(&over),
         });
         visitor.act(world)

@@ -52,7 +52,7 @@ impl Connection {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
     pub(crate) fn new(conn: Conn, tls: Option<Handshake>, now: Instant, limits: &Limits) -> Connection {
         let io = Transport::new(conn, tls, now, limits);
-        Connection { io, protocol: Protocol::Undecided, charge: Charge::default(), address: Address::UNKNOWN }
+        Connection { io, protocol: Protocol::Undecided, charge: Charge::default(), address: Address::ASKED }
     }
 
     /// Returns when [`on_timer`](Connection::on_timer) is to be called.

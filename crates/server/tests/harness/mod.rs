@@ -67,7 +67,7 @@ pub struct Server {
 /// Limits small enough to be reached, but for times: how fast a machine is must not decide.
 pub fn small() -> Limits {
     Limits {
-        connections: 16,
+        connections: 64,
         rx_buffers: 16,
         tx_buffers: 16,
         held_max: 1 << 20,

@@ -20,7 +20,7 @@ crate::on_every_engine! {
 
 /// Limits for many connections at the same time.
 fn roomy() -> Limits {
-    Limits { connections: 64, ..small() }
+    Limits { connections: 128, ..small() }
 }
 
 /// The same, but that requests are late soon.

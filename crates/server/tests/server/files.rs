@@ -333,7 +333,7 @@ fn stalled_peers_give_way_when_no_file_can_be_opened(engine: Engine) {
 }
 
 fn requests_for_files_that_cannot_be_opened_wait_and_are_answered(engine: Engine) {
-    let limits = Limits { files_open: 1, files_sent: 2, connections: 64, ..small() };
+    let limits = Limits { files_open: 1, files_sent: 2, ..small() };
     let server = server(engine, limits.clone());
     thread::scope(|scope| {
         for nth in 0..4 {

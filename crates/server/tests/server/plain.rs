@@ -193,7 +193,7 @@ fn close_is_announced_and_done(engine: Engine) {
 /// Send buffers run out while clients do not read, and the kernel does not take a whole one: the
 /// others go on, the slowest readers are closed.
 fn slow_readers_cannot_take_all_send_buffers(engine: Engine) {
-    let limits = Limits { tx_buffers: 8, connections: 64, ..small() };
+    let limits = Limits { tx_buffers: 8, connections: 256, ..small() };
     let server = Server::narrow(engine, limits, false, BodyMemory::new(64 << 20, 8 << 20), 1);
     let slow = readers_that_do_not_read(&server, 30);
     for _ in 0..3 {
@@ -226,7 +226,7 @@ fn readers_that_do_not_read(server: &Server, count: usize) -> Vec<TcpStream> {
 /// Memory for input runs out while clients do not finish their requests: those who hold most of it
 /// are closed.
 fn unfinished_requests_cannot_take_all_memory(engine: Engine) {
-    let limits = Limits { connections: 64, held_max: 128 << 10, ..small() };
+    let limits = Limits { connections: 256, held_max: 128 << 10, ..small() };
     let server = Server::plain(engine, limits);
     let mut held = Vec::new();
     for _ in 0..40 {

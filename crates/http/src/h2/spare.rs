@@ -22,11 +22,20 @@ impl<T> Spare<T> {
     }
 
     /// Makes room for `more` items in `buffer`.
+    #[inline]
     pub(super) fn grow(&mut self, buffer: &mut Vec<T>, more: usize) {
         let need = buffer.len().saturating_add(more);
-        if need <= buffer.capacity() {
-            return;
+        if buffer.capacity() == 0
+            && need <= self.small_len
+            && let Some(small) = self.small.pop()
+        {
+            *buffer = small;
+        } else if need > buffer.capacity() {
+            self.grow_to(buffer, need);
         }
+    }
+
+    fn grow_to(&mut self, buffer: &mut Vec<T>, need: usize) {
         let (kept, len) = if need <= self.small_len {
             (self.small.pop(), self.small_len)
         } else if need <= self.large_len {
@@ -40,6 +49,7 @@ impl<T> Spare<T> {
     }
 
     /// Takes the memory of a buffer that is done with.
+    #[inline]
     pub(super) fn put(&mut self, mut buffer: Vec<T>) {
         buffer.clear();
         let kept = match buffer.capacity() {

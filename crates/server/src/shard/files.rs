@@ -134,8 +134,20 @@ impl SpareFiles {
         }
     }
 
+    /// Whether no connection waits, and none has to be looked for.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        let waiting = self.first.len() + self.more.len() + self.unopened.len();
+        waiting == 0 && self.shed_at.is_none()
+    }
+
     /// Returns when something is due.
+    #[inline]
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        if self.is_quiet() { None } else { self.next_due(now) }
+    }
+
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         // A place that became free while others were given out.
         let can_go_on =
             (self.free > 0 && !self.first.is_empty()) || (self.is_half_free() && !self.more.is_empty());
@@ -151,8 +163,17 @@ impl SpareFiles {
 }
 
 impl<E: Engine> Shard<E> {
+    /// Closes connections that hold files to no avail, and lets those go on that wait for one.
+    #[inline]
+    pub(super) fn give_out_files(&mut self) {
+        if !self.cx.shared.files.is_quiet() {
+            self.shed_files();
+            self.resume_files();
+        }
+    }
+
     /// Lets connections go on that wait for the place of a file, in the order in which they came.
-    pub(super) fn resume_files(&mut self) {
+    fn resume_files(&mut self) {
         let files = &self.cx.shared.files;
         // Each once: one that could use more goes to the end of its queue.
         for _ in 0..files.first.len() + files.more.len() {
@@ -171,7 +192,7 @@ impl<E: Engine> Shard<E> {
     /// Closes, when connections wait in vain for the place of a file, those that hold most of them
     /// and whose peers take nothing. With one file each they are closed only if the process can
     /// open no other.
-    pub(super) fn shed_files(&mut self) {
+    fn shed_files(&mut self) {
         let (now, files) = (self.cx.shared.now, &mut self.cx.shared.files);
         let places = if files.free == 0 { files.first.len() } else { 0 };
         let opened = if files.budget.files_left() == 0 { files.unopened.len() } else { 0 };

@@ -172,8 +172,7 @@ impl<E: Engine> Shard<E> {
         self.resume_waiting();
         self.negotiate();
         self.shed_load();
-        self.shed_files();
-        self.resume_files();
+        self.give_out_files();
         self.note_peak();
         Ok(())
     }

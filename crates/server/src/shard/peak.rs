@@ -47,9 +47,19 @@ impl Peak {
         is_due
     }
 
+    /// Whether more was needed at some time than is worth being given back.
+    #[inline]
+    pub(crate) fn is_high(&self) -> bool {
+        self.high.max(self.present) > WORTH
+    }
+
     /// Returns when [`note`](Peak::note) is to be called at the latest; `None`: nothing can have to
     /// be given back.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        if !self.is_high() {
+            return None;
+        }
         is_worth(self.high.max(self.present), self.now).then_some(self.until)
     }
 }

@@ -18,6 +18,9 @@ use crate::tcp::Connection;
 const SHED_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that a connection takes besides what it is charged for, more or less.
 const CONNECTION: usize = 2 << 10;
+/// So few connections hold so little, in bytes, send buffers included, that no peak is measured.
+const FEW: usize = 12;
+const LITTLE: usize = 256 << 10;
 /// After send buffers ran out: how soon to look again for connections to close.
 const SHED_PAUSE: Duration = Duration::from_millis(250);
 
@@ -111,7 +114,15 @@ impl<E: Engine> Shard<E> {
     }
 
     /// Gives memory back that connections needed at a peak which is over.
+    #[inline]
     pub(super) fn note_peak(&mut self) {
+        let is_busy = self.connections.len() > FEW || self.cx.shared.quota.used() > LITTLE;
+        if is_busy || self.peak.is_high() {
+            self.measure_peak();
+        }
+    }
+
+    fn measure_peak(&mut self) {
         let shared = &mut self.cx.shared;
         let slots = (shared.limits.tx_buffers as usize).saturating_sub(shared.ring.tx_free());
         let needed = shared.quota.used() + slots * shared.ring.tx_len() + self.connections.len() * CONNECTION;

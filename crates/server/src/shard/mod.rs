@@ -398,16 +398,13 @@ impl<E: Engine> Shard<E> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let own = [
-            self.wheel.next(),
-            self.acceptors.pause_until(),
-            self.shed_at,
-            self.cx.shared.files.deadline(self.cx.shared.now),
-            self.drain.until,
-            self.drain.answering.deadline(),
-            self.peak.deadline(),
-        ];
-        own.into_iter().flatten().min()
+        // Compared one by one: all but the first are rare, and this is done in each turn.
+        let next = sooner(self.wheel.next(), self.acceptors.pause_until());
+        let next = sooner(next, self.shed_at);
+        let next = sooner(next, self.cx.shared.files.deadline(self.cx.shared.now));
+        let next = sooner(next, self.drain.until);
+        let next = sooner(next, self.drain.answering.deadline());
+        sooner(next, self.peak.deadline())
     }
 
     fn update_date(&mut self) {
@@ -415,5 +412,15 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.date = sitar_http::date::write_imf(wall.as_secs());
         self.date_until = self.cx.shared.now
             + (Duration::from_secs(1) - Duration::from_nanos(u64::from(wall.subsec_nanos())));
+    }
+}
+
+/// Returns the sooner of two times, of which there may be none.
+#[inline]
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }

@@ -80,6 +80,12 @@ impl Addresses {
         self.counts.get(&address).map_or(0, |count| count.saturating_sub(self.share))
     }
 
+    /// Returns how many connections an address above its share gives up for newcomers that are
+    /// still to come.
+    pub(crate) fn in_advance(&self) -> u32 {
+        self.share / 16
+    }
+
     /// Returns the address that holds most, if that is more than its share.
     pub(crate) fn largest(&self) -> Option<Address> {
         let excesses = self.large.iter().map(|large| (self.excess(large.address), large.address));

@@ -84,8 +84,10 @@ impl<E: Engine> Shard<E> {
         if !self.addresses.is_worth_a_look(address, now) {
             return false;
         }
-        let batch = (self.addresses.excess(address) as usize / 8).clamp(1, BATCH_MAX);
-        let is_found = self.give_up(Some(address), newcomer, batch);
+        // Some in advance, or each newcomer of an address at its share would have the whole table
+        // walked for one place.
+        let batch = (self.addresses.excess(address) / 8 + self.addresses.in_advance()) as usize;
+        let is_found = self.give_up(Some(address), newcomer, batch.clamp(1, BATCH_MAX));
         self.addresses.set_quiet(address, (!is_found).then_some(now + LOOK_PAUSE));
         is_found
     }

@@ -12,6 +12,7 @@ crate::on_every_engine! {
     accepting_goes_on_after_the_table_was_full,
     a_full_table_gives_up_the_longest_idle,
     one_address_leaves_half_of_the_table_to_others,
+    newcomers_at_a_share_do_not_have_the_table_walked_one_by_one,
     what_is_busy_is_not_given_up,
     half_done_handshakes_are_given_up,
 }
@@ -105,6 +106,23 @@ fn one_address_leaves_half_of_the_table_to_others(engine: Engine) {
     assert!(many[8..].iter_mut().chain(&mut more).chain(&mut others).all(is_served));
     let counts = server.stop();
     assert_eq!((counts.accepted, counts.shed, counts.refused), (24, 8, 0));
+}
+
+/// A share of 32: an address that has one too many gives up two.
+fn newcomers_at_a_share_do_not_have_the_table_walked_one_by_one(engine: Engine) {
+    let server = Server::plain(engine, Limits { connections: 512, ..small() });
+    let mut others: Vec<_> =
+        (0..240).map(|nth| served(&server, 10 + u8::try_from(nth % 24).unwrap())).collect();
+    let mut many: Vec<_> = (0..32).map(|_| served(&server, 2)).collect();
+    let mut newcomer = served(&server, 2);
+    for stream in &mut many[..2] {
+        assert!(is_closed(stream, LATER));
+    }
+    let mut next = served(&server, 2);
+    assert!(many[2..].iter_mut().chain(&mut others).all(is_served));
+    assert!(is_served(&mut newcomer) && is_served(&mut next));
+    let counts = server.stop();
+    assert_eq!((counts.accepted, counts.shed, counts.refused), (274, 2, 0));
 }
 
 fn what_is_busy_is_not_given_up(engine: Engine) {

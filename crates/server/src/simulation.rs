@@ -17,6 +17,7 @@ mod lab;
 mod peer;
 mod received;
 mod served;
+mod slow_turn;
 mod streams;
 
 use std::panic::RefUnwindSafe;

@@ -26,7 +26,9 @@ impl Connection {
             Timeout::Request => (Rank::Unfinished, limits.head),
             Timeout::Buffer | Timeout::Send | Timeout::Streams | Timeout::PeerClose => return None,
         };
-        Some((rank, self.io.wait_deadline().checked_sub(limit)?))
+        let since = self.io.wait_deadline().checked_sub(limit)?;
+        // A handshake that had to wait for its turn has only then been answered.
+        Some((rank, if self.io.is_handshaking() { since.max(self.io.last_send()) } else { since }))
     }
 
     /// Bytes charged: for choosing which connection to close when there is no room for more.

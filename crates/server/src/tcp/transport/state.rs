@@ -267,6 +267,11 @@ impl Transport {
         self.answered
     }
 
+    /// Returns when the last send began; before there was one, when the connection came.
+    pub(in crate::tcp) fn last_send(&self) -> Instant {
+        self.last_send
+    }
+
     /// Since when the peer has had to take what was sent last, if that is waited for.
     pub(in crate::tcp) fn sends_since(&self) -> Option<Instant> {
         matches!(self.waiting, Waiting::Sending { .. } | Waiting::Room).then_some(self.last_send)

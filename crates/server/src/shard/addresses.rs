@@ -36,9 +36,16 @@ impl Address {
     /// IPv4 addresses are behind these bits, which no IPv6 peer has (RFC 4291 §2.7, multicast).
     const IPV4: u32 = 0xffff_0000;
 
+    /// The 96 bits before an IPv4 address that a translator has made an IPv6 address of (RFC 6052
+    /// §2.1): one /64 would be all of IPv4.
+    const TRANSLATED: u128 = 0x0064_ff9b << 64;
+
     pub(crate) fn of(peer: SocketAddr) -> Address {
         match peer.ip().to_canonical() {
             IpAddr::V4(ip) => Address([Address::IPV4, ip.to_bits()]),
+            IpAddr::V6(ip) if ip.to_bits() >> 32 == Address::TRANSLATED => {
+                Address([Address::IPV4, ip.to_bits() as u32])
+            }
             IpAddr::V6(ip) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
         }
     }
@@ -131,6 +138,8 @@ mod tests {
         assert_eq!(address("192.0.2.1"), address("::ffff:192.0.2.1"), "a listener of both families");
         assert_eq!(address("2001:db8:1:2::3"), address("2001:db8:1:2:ffff::"));
         assert_ne!(address("2001:db8:1:2::3"), address("2001:db8:1:3::3"));
+        assert_eq!(address("64:ff9b::192.0.2.1"), address("192.0.2.1"), "translated");
+        assert_ne!(address("64:ff9b::192.0.2.1"), address("64:ff9b::192.0.2.2"));
         assert_ne!(address("::1"), address("127.0.0.1"));
         assert_ne!(address("255.255.255.255"), Address::UNKNOWN);
     }

@@ -20,6 +20,9 @@ pub(crate) enum Message {
     },
     /// Memory is short: let go of about this many bytes that are not in use.
     Evict(usize),
+    /// A file that another shard asked for has no place among those that may be open: close some
+    /// that are sent to peers which take nothing.
+    FilesWanted,
     /// Another snapshot, and a table of what is loaded of it already.
     Swap(Arc<Snapshot>, Table),
 }
@@ -72,6 +75,10 @@ impl Inbox {
         if let Message::Swap(..) = message {
             // A shard that has not looked for a while gets the latest snapshot only.
             unread.messages.retain(|older| !matches!(older, Message::Swap(..)));
+        }
+        let is_wanted = |message: &Message| matches!(message, Message::FilesWanted);
+        if is_wanted(&message) && unread.messages.iter().any(is_wanted) {
+            return;
         }
         unread.messages.push(message);
         if let Some(waker) = &unread.waker {

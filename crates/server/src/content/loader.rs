@@ -407,9 +407,22 @@ impl LoaderWorker {
                 }
             },
         };
+        if matches!(result, Err(io::ErrorKind::QuotaExceeded)) && self.reader.budget.files_left() == 0 {
+            self.want_files(askers);
+        }
         let Some(first) = askers.first() else { return };
         for asker in askers {
             self.answer(file, &result, *asker, first.wanted);
+        }
+    }
+
+    /// Tells all shards but those that have asked, which see it themselves, that no file can be
+    /// opened: theirs may be the ones that are open.
+    fn want_files(&self, askers: &[Asker]) {
+        for (shard, inbox) in self.inboxes.iter().enumerate() {
+            if !askers.iter().any(|asker| asker.shard == shard) {
+                inbox.post(Message::FilesWanted);
+            }
         }
     }
 

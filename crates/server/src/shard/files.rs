@@ -37,6 +37,8 @@ pub(crate) struct SpareFiles {
     more: VecDeque<Key>,
     /// Connections whose file could not be opened, for want of descriptors.
     unopened: VecDeque<Key>,
+    /// Another shard waits for a file.
+    is_wanted: bool,
     /// The files of the whole process.
     budget: Budget,
     /// Files that could be opened when it was last looked.
@@ -53,6 +55,7 @@ impl SpareFiles {
             first: VecDeque::new(),
             more: VecDeque::new(),
             unopened: VecDeque::new(),
+            is_wanted: false,
             budget,
             seen_left: 0,
             retry_at: None,
@@ -127,6 +130,17 @@ impl SpareFiles {
         closed.max(few).min(self.unopened.len())
     }
 
+    /// Another shard waits for a file, and none can be opened.
+    pub(super) fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// Returns how many wait until a file is closed, where no other can be opened.
+    fn unopenable(&self) -> usize {
+        let waiting = self.unopened.len().max(usize::from(self.is_wanted));
+        if self.budget.files_left() == 0 { waiting } else { 0 }
+    }
+
     /// The connection is gone.
     pub(super) fn forget(&mut self, key: Key) {
         for queue in [&mut self.first, &mut self.more, &mut self.unopened] {
@@ -195,15 +209,16 @@ impl<E: Engine> Shard<E> {
     fn shed_files(&mut self) {
         let (now, files) = (self.cx.shared.now, &mut self.cx.shared.files);
         let places = if files.free == 0 { files.first.len() } else { 0 };
-        let opened = if files.budget.files_left() == 0 { files.unopened.len() } else { 0 };
+        let opened = files.unopenable();
         if places + opened == 0 {
-            files.shed_at = None;
+            (files.shed_at, files.is_wanted) = (None, false);
             return;
         }
         if files.shed_at.is_some_and(|at| now < at) {
             return;
         }
-        files.shed_at = Some(now + PAUSE);
+        // Told again, if it still waits.
+        (files.shed_at, files.is_wanted) = (Some(now + PAUSE), false);
         let kept = usize::from(opened == 0);
         let mut holders = Vec::new();
         for key in self.connections.keys() {
@@ -272,6 +287,19 @@ mod tests {
         }
         assert_eq!([files.next(), files.next()], [Some(Key(0)), None]);
         assert!(files.is_whole() && !files.is_awaited());
+    }
+
+    #[test]
+    fn what_other_shards_wait_for_counts_while_no_file_can_be_opened() {
+        let (now, mut files) = (Instant::now(), pool(4, 0));
+        assert_eq!(files.unopenable(), 0);
+        files.want();
+        assert_eq!(files.unopenable(), 1);
+        files.wait_to_open(Key(1), now);
+        files.wait_to_open(Key(2), now);
+        assert_eq!(files.unopenable(), 2);
+        files.budget = Budget::new(0, 0).with_files(1);
+        assert_eq!(files.unopenable(), 0);
     }
 
     #[test]

@@ -345,6 +345,7 @@ impl<E: Engine> Shard<E> {
                     self.cx.served.cache.settled(file);
                 }
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
+                Message::FilesWanted => self.cx.shared.files.want(),
                 Message::Swap(next, table) => self.take_up(next, table),
             }
         }

@@ -44,6 +44,7 @@ impl Pair {
                     self.cache.settled(file);
                 }
                 Message::Evict(bytes) => self.cache.evict(bytes),
+                Message::FilesWanted => panic!("no file can be opened"),
                 Message::Swap(..) => panic!("a swap"),
             }
         }

@@ -192,7 +192,7 @@ fn loaded(inbox: &Inbox) -> Vec<(FileKey, bool)> {
     let messages = inbox.take().into_iter();
     let loaded = messages.filter_map(|message| match message {
         Message::Loaded { file, result, .. } => Some((file, result.is_ok())),
-        Message::Evict(_) | Message::Swap(..) => None,
+        Message::Evict(_) | Message::FilesWanted | Message::Swap(..) => None,
     });
     loaded.collect()
 }
@@ -314,4 +314,25 @@ fn the_threads_load_large_and_small_files_and_end_with_the_last_handle() {
     }
     files.sort_by_key(|(file, _)| file.file);
     assert_eq!(files, [(a, true), (b, true)]);
+}
+
+#[test]
+fn other_shards_are_told_once_that_no_file_can_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path(), &[("a", &"a".repeat(900)), ("b", &"b".repeat(900))]);
+    let inboxes: Vec<_> = (0..3).map(|_| Inbox::default()).collect();
+    let (loader, mut loader_worker) = Loader::new(
+        LatestSnapshot::new(snapshot(&site)),
+        Budget::new(1000, 500).with_files(0),
+        inboxes.clone(),
+        Arc::new(std::time::SystemTime::now),
+        Arc::new(|incident| panic!("{incident}")),
+    );
+    for position in 0..2 {
+        assert!(loader.ask(0, id(&site, position), 1, Wanted::Body));
+        assert!(loader_worker.work_once());
+    }
+    let told =
+        |inbox: &Inbox| inbox.take().iter().filter(|message| matches!(message, Message::FilesWanted)).count();
+    assert_eq!(inboxes.iter().map(told).collect::<Vec<_>>(), [1, 0, 1]);
 }

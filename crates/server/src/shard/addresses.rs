@@ -16,6 +16,8 @@ const SHARE: u32 = 16;
 /// connection.
 pub(crate) struct Addresses {
     counts: HashMap<Address, u32>,
+    /// Connections whose address is asked for. They have no place in the table yet.
+    asked: usize,
     /// Addresses that hold their share or more: there cannot be more than [`SHARE`].
     large: Vec<Large>,
     share: u32,
@@ -55,12 +57,23 @@ impl Addresses {
     /// No connections yet, of a table with `connections` places.
     pub(crate) fn new(connections: u32) -> Addresses {
         let share = (connections / SHARE).max(1);
-        Addresses { counts: HashMap::new(), large: Vec::with_capacity(SHARE as usize), share }
+        Addresses { counts: HashMap::new(), asked: 0, large: Vec::with_capacity(SHARE as usize), share }
     }
 
-    /// Counts a connection.
+    /// Counts a connection whose address is asked for.
+    pub(crate) fn ask(&mut self) {
+        self.asked += 1;
+    }
+
+    /// Returns how many connections there are whose address is asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// Counts a connection under its address, which has been told.
     pub(crate) fn add(&mut self, address: Address) {
-        if address == Address::UNKNOWN || address == Address::ASKED {
+        self.asked -= 1;
+        if address == Address::UNKNOWN {
             return;
         }
         let count = self.counts.entry(address).or_default();
@@ -72,6 +85,7 @@ impl Addresses {
 
     /// Counts a connection no longer.
     pub(crate) fn remove(&mut self, address: Address) {
+        self.asked -= usize::from(address == Address::ASKED);
         let Some(count) = self.counts.get_mut(&address) else { return };
         if *count == self.share {
             self.large.retain(|large| large.address != address);
@@ -120,13 +134,19 @@ impl Addresses {
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.large.is_empty()
+        self.counts.is_empty() && self.large.is_empty() && self.asked == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts a connection that has been asked for its address.
+    fn add(addresses: &mut Addresses, address: Address) {
+        addresses.ask();
+        addresses.add(address);
+    }
 
     fn address(text: &str) -> Address {
         Address::of(SocketAddr::new(text.parse().unwrap(), 443))
@@ -149,13 +169,13 @@ mod tests {
         let mut addresses = Addresses::new(64);
         let (a, b) = (address("192.0.2.1"), address("192.0.2.2"));
         for _ in 0..4 {
-            addresses.add(a);
-            addresses.add(b);
+            add(&mut addresses, a);
+            add(&mut addresses, b);
         }
         assert_eq!((addresses.largest(), addresses.excess(a)), (None, 0), "four are a sixteenth");
-        addresses.add(a);
-        addresses.add(b);
-        addresses.add(b);
+        add(&mut addresses, a);
+        add(&mut addresses, b);
+        add(&mut addresses, b);
         assert_eq!((addresses.largest(), addresses.excess(b)), (Some(b), 2));
         addresses.remove(b);
         addresses.remove(b);
@@ -168,8 +188,10 @@ mod tests {
         }
         assert!(addresses.is_empty());
         addresses.remove(a);
-        addresses.add(Address::UNKNOWN);
-        addresses.add(Address::ASKED);
+        add(&mut addresses, Address::UNKNOWN);
+        addresses.ask();
+        assert_eq!((addresses.asked(), addresses.is_empty()), (1, false));
+        addresses.remove(Address::ASKED);
         assert!(addresses.is_empty(), "what is not known is not counted");
     }
 
@@ -181,14 +203,14 @@ mod tests {
         let mut addresses = Addresses::new(64);
         let a = address("192.0.2.1");
         for _ in 0..5 {
-            addresses.add(a);
+            add(&mut addresses, a);
         }
         assert!(addresses.is_worth_a_look(a, now));
         addresses.set_quiet(a, Some(later));
         for _ in 0..3 {
             addresses.remove(a);
             assert_eq!(addresses.excess(a), 0);
-            addresses.add(a);
+            add(&mut addresses, a);
             assert!(!addresses.is_worth_a_look(a, now));
         }
         assert!(addresses.is_worth_a_look(a, later));
@@ -199,9 +221,9 @@ mod tests {
     #[test]
     fn a_small_table_has_a_share_of_one() {
         let mut addresses = Addresses::new(8);
-        addresses.add(address("192.0.2.1"));
+        add(&mut addresses, address("192.0.2.1"));
         assert_eq!(addresses.largest(), None);
-        addresses.add(address("192.0.2.1"));
+        add(&mut addresses, address("192.0.2.1"));
         assert_eq!(addresses.largest(), Some(address("192.0.2.1")));
     }
 }

@@ -24,6 +24,8 @@ const WAITING_MAX: usize = 4;
 pub(crate) struct Context<E: Engine> {
     /// The part for the protocols alone: what requests are answered from.
     pub(crate) served: Served,
+    /// The files that connections of HTTP/2 are sent from.
+    pub(crate) files: SpareFiles,
     /// The part for the transport as well.
     pub(crate) shared: Shared<E>,
 }
@@ -46,7 +48,6 @@ pub(crate) struct Shared<E: Engine> {
     /// Connections that wait for a send buffer.
     pub(crate) starved: VecDeque<Key>,
     pub(crate) handshakes: Handshakes,
-    pub(crate) files: SpareFiles,
     pub(crate) counts: Counts,
 }
 

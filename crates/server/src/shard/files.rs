@@ -6,45 +6,39 @@
 //! descriptors. How many are open in the process is counted by the [`Budget`]: where it has no
 //! more, a load fails with `QuotaExceeded`, and the connection waits here as well.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use sitar_io::{Engine, Key};
+use sitar_io::Key;
 use sitar_site::Budget;
-
-use super::Shard;
-use crate::tcp::Connection;
 
 /// Places that one connection may take while more than half of them are free; later it is one. So
 /// there is one left for many others behind a few that take all they can.
 pub(crate) const EACH_MAX: usize = 8;
-/// A peer that has taken nothing for this long may be closed to free its places for others.
-const SHED_AFTER: Duration = Duration::from_secs(1);
 /// While connections wait: how soon to look again for some to close, and to try again what the
 /// kernel refused.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// Connections that try again at a time, if no file has been closed meanwhile.
 const RETRIES: usize = 8;
 
 /// The places for open files beyond one for each connection, and the connections that wait.
 pub(crate) struct SpareFiles {
     places: usize,
-    free: usize,
+    pub(super) free: usize,
     /// Connections that wait for a first place.
-    first: VecDeque<Key>,
+    pub(super) first: VecDeque<Key>,
     /// Connections that have one, and wait until more than half are free.
-    more: VecDeque<Key>,
+    pub(super) more: VecDeque<Key>,
     /// Connections whose file could not be opened, for want of descriptors.
-    unopened: VecDeque<Key>,
+    pub(super) unopened: VecDeque<Key>,
     /// Another shard waits for a file.
-    is_wanted: bool,
+    pub(super) is_wanted: bool,
     /// The files of the whole process.
-    budget: Budget,
+    pub(super) budget: Budget,
     /// Files that could be opened when it was last looked.
     seen_left: usize,
     retry_at: Option<Instant>,
-    shed_at: Option<Instant>,
+    pub(super) shed_at: Option<Instant>,
 }
 
 impl SpareFiles {
@@ -97,7 +91,7 @@ impl SpareFiles {
     }
 
     /// Returns the next connection that waits and may take a place.
-    fn next(&mut self) -> Option<Key> {
+    pub(super) fn next(&mut self) -> Option<Key> {
         let first = if self.free > 0 { self.first.pop_front() } else { None };
         first.or_else(|| if self.is_half_free() { self.more.pop_front() } else { None })
     }
@@ -116,7 +110,7 @@ impl SpareFiles {
     /// Returns how many connections may try again to have their file opened: one for each file that
     /// has been closed, and a few now and then, since others than this server may have taken the
     /// descriptors.
-    fn retries(&mut self, now: Instant) -> usize {
+    pub(super) fn retries(&mut self, now: Instant) -> usize {
         let left = self.budget.files_left();
         let closed = left.saturating_sub(self.seen_left);
         self.seen_left = left;
@@ -136,7 +130,7 @@ impl SpareFiles {
     }
 
     /// Returns how many wait until a file is closed, where no other can be opened.
-    fn unopenable(&self) -> usize {
+    pub(super) fn unopenable(&self) -> usize {
         let waiting = self.unopened.len().max(usize::from(self.is_wanted));
         if self.budget.files_left() == 0 { waiting } else { 0 }
     }
@@ -148,11 +142,11 @@ impl SpareFiles {
         }
     }
 
-    /// Whether no connection waits, and none has to be looked for.
+    /// Whether no connection waits, here or elsewhere, and none has to be looked for.
     #[inline]
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let waiting = self.first.len() + self.more.len() + self.unopened.len();
-        waiting == 0 && self.shed_at.is_none()
+        waiting == 0 && self.shed_at.is_none() && !self.is_wanted
     }
 
     /// Returns when something is due.
@@ -173,70 +167,6 @@ impl SpareFiles {
     #[cfg(test)]
     pub(super) fn is_whole(&self) -> bool {
         self.free == self.places
-    }
-}
-
-impl<E: Engine> Shard<E> {
-    /// Closes connections that hold files to no avail, and lets those go on that wait for one.
-    #[inline]
-    pub(super) fn give_out_files(&mut self) {
-        if !self.cx.shared.files.is_quiet() {
-            self.shed_files();
-            self.resume_files();
-        }
-    }
-
-    /// Lets connections go on that wait for the place of a file, in the order in which they came.
-    fn resume_files(&mut self) {
-        let files = &self.cx.shared.files;
-        // Each once: one that could use more goes to the end of its queue.
-        for _ in 0..files.first.len() + files.more.len() {
-            let Some(key) = self.cx.shared.files.next() else { break };
-            self.with(key, Connection::on_file_place);
-        }
-        if self.cx.shared.files.unopened.is_empty() {
-            return;
-        }
-        for _ in 0..self.cx.shared.files.retries(self.cx.shared.now) {
-            let Some(key) = self.cx.shared.files.unopened.pop_front() else { break };
-            self.with(key, Connection::on_reopen);
-        }
-    }
-
-    /// Closes, when connections wait in vain for the place of a file, those that hold most of them
-    /// and whose peers take nothing. With one file each they are closed only if the process can
-    /// open no other.
-    fn shed_files(&mut self) {
-        let (now, files) = (self.cx.shared.now, &mut self.cx.shared.files);
-        let places = if files.free == 0 { files.first.len() } else { 0 };
-        let opened = files.unopenable();
-        if places + opened == 0 {
-            (files.shed_at, files.is_wanted) = (None, false);
-            return;
-        }
-        if files.shed_at.is_some_and(|at| now < at) {
-            return;
-        }
-        // Told again, if it still waits.
-        (files.shed_at, files.is_wanted) = (Some(now + PAUSE), false);
-        let kept = usize::from(opened == 0);
-        let mut holders = Vec::new();
-        for key in self.connections.keys() {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            let (held, since) = connection.watch_files(now);
-            if held > kept && now.saturating_duration_since(since) >= SHED_AFTER {
-                holders.push((Reverse(held), since, key.0));
-            }
-        }
-        holders.sort_unstable();
-        let mut wanted = places.max(opened);
-        for (Reverse(held), _, key) in holders {
-            if wanted == 0 {
-                break;
-            }
-            wanted = wanted.saturating_sub(held - kept);
-            self.shed(Key(key));
-        }
     }
 }
 
@@ -293,8 +223,9 @@ mod tests {
     fn what_other_shards_wait_for_counts_while_no_file_can_be_opened() {
         let (now, mut files) = (Instant::now(), pool(4, 0));
         assert_eq!(files.unopenable(), 0);
+        assert!(files.is_quiet());
         files.want();
-        assert_eq!(files.unopenable(), 1);
+        assert_eq!((files.unopenable(), files.is_quiet()), (1, false));
         files.wait_to_open(Key(1), now);
         files.wait_to_open(Key(2), now);
         assert_eq!(files.unopenable(), 2);

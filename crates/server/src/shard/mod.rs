@@ -7,9 +7,10 @@ pub(crate) mod files;
 pub(crate) mod handshakes;
 mod listeners;
 mod peak;
-pub(crate) mod places;
+mod places;
 mod pressure;
 pub(crate) mod quota;
+mod sending;
 mod slab;
 mod wheel;
 
@@ -22,7 +23,7 @@ use sitar_http::h2::SharedBuffers;
 use sitar_io::{Conn, Engine, Errno, Event, Key, Ring};
 use sitar_tls::Handshake;
 
-use self::addresses::{Address, Addresses};
+use self::addresses::Addresses;
 use self::context::{Context, Shared};
 use self::files::SpareFiles;
 #[cfg(test)]
@@ -52,14 +53,10 @@ pub(crate) struct Shard<E: Engine> {
     acceptors: Acceptors,
     connections: Slab<Connection>,
     addresses: Addresses,
-    /// Connections whose address is asked for: they have no place in the table yet.
-    newcomers: usize,
     wheel: Wheel,
     /// Connections whose file has come, about to be resumed.
     resumed: Vec<Key>,
-    clock: Clock,
-    /// The time until which the Date field is right.
-    date_until: Instant,
+    dates: Dates,
     inbox: Inbox,
     /// The time to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
@@ -67,6 +64,13 @@ pub(crate) struct Shard<E: Engine> {
     peak: Peak,
     stop: Stop,
     drain: Drain,
+}
+
+/// The source of the Date field.
+struct Dates {
+    clock: Clock,
+    /// The time until which the field is right.
+    until: Instant,
 }
 
 /// The progress of a shard's stop.
@@ -98,11 +102,9 @@ impl<E: Engine> Shard<E> {
             acceptors: Acceptors::new(&mut ring, listeners),
             connections: Slab::new(connections as u32),
             addresses: Addresses::new(limits.connections),
-            newcomers: 0,
             wheel: Wheel::new(now, connections as u32),
             resumed: Vec::with_capacity(connections),
-            clock: Arc::clone(&spec.clock),
-            date_until: now,
+            dates: Dates { clock: Arc::clone(&spec.clock), until: now },
             inbox,
             shed_at: None,
             peak: Peak::new(now),
@@ -110,6 +112,7 @@ impl<E: Engine> Shard<E> {
             drain: Drain::default(),
             cx: Context {
                 served,
+                files: SpareFiles::new(limits.files_spare, spec.memory.clone()),
                 shared: Shared {
                     key: Key(u64::MAX),
                     now,
@@ -121,7 +124,6 @@ impl<E: Engine> Shard<E> {
                     h2: SharedBuffers::new(&limits.h2),
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
-                    files: SpareFiles::new(limits.files_spare, spec.memory.clone()),
                     counts: Counts::default(),
                     limits,
                 },
@@ -158,7 +160,7 @@ impl<E: Engine> Shard<E> {
             Some(self.cx.shared.now)
         };
         self.cx.shared.now = self.cx.shared.ring.wait(until)?;
-        if self.cx.shared.now >= self.date_until {
+        if self.cx.shared.now >= self.dates.until {
             self.update_date();
         }
         while let Some(event) = self.cx.shared.ring.next() {
@@ -184,7 +186,7 @@ impl<E: Engine> Shard<E> {
         let stats = self.cx.shared.ring.stats();
         assert_eq!(stats.rx_leased, 0, "a receive slot was kept");
         let places = self.cx.shared.limits.connections as usize;
-        assert!(self.connections.len() - self.newcomers <= places, "more connections than places");
+        assert!(self.connections.len() - self.addresses.asked() <= places, "more connections than places");
         assert!(self.cx.shared.quota.used() <= self.cx.shared.limits.held_max);
         assert!(self.cx.shared.handshakes.flight.is_empty());
         assert!(self.cx.shared.handshakes.steps <= HANDSHAKE_STEPS, "handshakes without limit");
@@ -215,9 +217,8 @@ impl<E: Engine> Shard<E> {
         );
         assert_eq!((stats.rx_leased, stats.tx_free), (0, self.cx.shared.limits.ring().tx_count as usize));
         assert_eq!(self.cx.shared.quota.used(), 0);
-        assert!(self.cx.shared.files.is_whole(), "places of files that are not given back");
+        assert!(self.cx.files.is_whole(), "places of files that are not given back");
         assert!(self.addresses.is_empty(), "an address has connections");
-        assert_eq!(self.newcomers, 0);
         assert_eq!(self.wheel.armed(), 0);
         assert!(
             self.cx.shared.starved.is_empty() || self.cx.shared.starved.iter().all(|key| key.0 != u64::MAX)
@@ -282,12 +283,11 @@ impl<E: Engine> Shard<E> {
         let Some(connection) = self.connections.remove(key) else { return };
         self.cx.shared.counts.end(connection.why(why));
         self.addresses.remove(connection.address);
-        self.newcomers -= usize::from(connection.address == Address::ASKED);
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx);
         self.cx.served.cache.forget(key);
-        self.cx.shared.files.forget(key);
+        self.cx.files.forget(key);
         self.cx.shared.ring.close(conn);
     }
 
@@ -310,7 +310,7 @@ impl<E: Engine> Shard<E> {
         });
         // There are as many places as descriptors.
         let Some(key) = key else { return shared.counts.end(Close::Shed) };
-        self.newcomers += 1;
+        self.addresses.ask();
         self.with(key, Connection::on_accept);
         if !is_asked {
             self.on_peer(key, Err(Errno::AGAIN));
@@ -329,7 +329,7 @@ impl<E: Engine> Shard<E> {
                         self.resumed.push(key);
                     }
                     while let Some(key) = self.resumed.pop() {
-                        self.cx.shared.files.wait_to_open(key, self.cx.shared.now);
+                        self.cx.files.wait_to_open(key, self.cx.shared.now);
                         self.with(key, Connection::on_unopened);
                     }
                 }
@@ -345,7 +345,7 @@ impl<E: Engine> Shard<E> {
                     self.cx.served.cache.settled(file);
                 }
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
-                Message::FilesWanted => self.cx.shared.files.want(),
+                Message::FilesWanted => self.cx.files.want(),
                 Message::Swap(next, table) => self.take_up(next, table),
             }
         }
@@ -402,16 +402,16 @@ impl<E: Engine> Shard<E> {
         // Compared one by one: all but the first are rare, and this is done in each turn.
         let next = sooner(self.wheel.next(), self.acceptors.pause_until());
         let next = sooner(next, self.shed_at);
-        let next = sooner(next, self.cx.shared.files.deadline(self.cx.shared.now));
+        let next = sooner(next, self.cx.files.deadline(self.cx.shared.now));
         let next = sooner(next, self.drain.until);
         let next = sooner(next, self.drain.answering.deadline());
         sooner(next, self.peak.deadline())
     }
 
     fn update_date(&mut self) {
-        let wall = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = (self.dates.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.cx.shared.date = sitar_http::date::write_imf(wall.as_secs());
-        self.date_until = self.cx.shared.now
+        self.dates.until = self.cx.shared.now
             + (Duration::from_secs(1) - Duration::from_nanos(u64::from(wall.subsec_nanos())));
     }
 }

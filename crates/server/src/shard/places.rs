@@ -18,6 +18,7 @@ use sitar_io::{Engine, Errno, Key};
 use super::Shard;
 use super::addresses::Address;
 use crate::close::Close;
+use crate::tcp::Rank;
 
 /// A handshake or a request that is not complete may be given up after this long: more than two
 /// round trips to anywhere on earth.
@@ -26,15 +27,6 @@ const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
 const BATCH_MAX: usize = 64;
 /// When no connection of an address could be given up: how soon to look again.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
-
-/// The rank of a connection among those that may be given up.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Rank {
-    /// It waits for a request, and has nothing to lose.
-    Idle,
-    /// It waits for the rest of a handshake or of a request.
-    Unfinished,
-}
 
 impl<E: Engine> Shard<E> {
     /// The kernel has said who the peer of a newcomer is, or that it cannot tell: now it is known
@@ -46,7 +38,6 @@ impl<E: Engine> Shard<E> {
         }
         let address = peer.map_or(Address::UNKNOWN, Address::of);
         connection.address = address;
-        self.newcomers -= 1;
         self.addresses.add(address);
         if !self.has_place(key, address) {
             self.cx.shared.counts.refused += 1;
@@ -58,7 +49,7 @@ impl<E: Engine> Shard<E> {
     /// gives up for it.
     fn has_place(&mut self, key: Key, address: Address) -> bool {
         let places = self.cx.shared.limits.connections as usize;
-        let len = self.connections.len() - self.newcomers;
+        let len = self.connections.len() - self.addresses.asked();
         if len <= places / 2 {
             return true;
         }

@@ -5,7 +5,7 @@
 //! requests, and a protocol nothing of records.
 
 mod files;
-mod held;
+pub(crate) mod held;
 
 use std::time::Instant;
 
@@ -70,7 +70,7 @@ impl Connection {
     pub(crate) fn release<E: Engine>(mut self, cx: &mut Context<E>) -> Conn {
         cx.shared.quota.clear(&mut self.charge);
         if let Protocol::Http2(http2) = self.protocol {
-            http2.release(&mut cx.shared.h2, &mut cx.shared.files);
+            http2.release(&mut cx.shared.h2, &mut cx.files);
         }
         self.io.release(&mut cx.shared.quota)
     }
@@ -389,7 +389,7 @@ impl Connection {
         if let Protocol::Http2(http2) = protocol {
             http2.resume_files(io, cx)?;
             http2.produce(io, &mut cx.shared)?;
-            http2.refund_files(&mut cx.shared.files);
+            http2.refund_files(&mut cx.files);
         }
         let cx = &mut cx.shared;
         if io.is_receiving() && protocol.is_free() {

@@ -100,7 +100,7 @@ impl Http1 {
         cx: &mut Context<E>,
         head: &RequestHead<'_>,
     ) -> Result<Step, Close> {
-        let Context { served, shared } = cx;
+        let Context { served, shared, .. } = cx;
         let head_only = head.request.method == Method::Head;
         let drain = match BodyDrain::new(head.body, &shared.limits.http) {
             Ok(drain) => drain,

@@ -95,7 +95,7 @@ impl Http2 {
         cx: &mut Context<E>,
         text: &[u8],
     ) -> Result<usize, Close> {
-        let Context { served, shared } = cx;
+        let Context { served, files, shared } = cx;
         let mut used = 0;
         while io.takes_requests() && io.check_kernel_key(shared.offload)? == KernelKey::Usable {
             if self.parked().0 >= PARKED_MAX {
@@ -114,7 +114,7 @@ impl Http2 {
                 }
             };
             let what = match served.look_up(shared.key, &request) {
-                Outcome::Reply(reply) if self.admits(&mut shared.files, &reply.body) => {
+                Outcome::Reply(reply) if self.admits(files, &reply.body) => {
                     self.reply(io, shared, stream, &reply)?;
                     continue;
                 }
@@ -141,7 +141,7 @@ impl Http2 {
         if !io.is_keyed() || !std::mem::take(&mut self.loaded) {
             return Ok(());
         }
-        let Context { served, shared } = cx;
+        let Context { served, files, shared } = cx;
         let mut seen = 0;
         // Each once, in order: those that still have to wait go back to where they were.
         loop {
@@ -157,7 +157,7 @@ impl Http2 {
             let head_only = request.method == Method::Head;
             let has_place = what == ParkedFor::LoadInPlace;
             match served.look_up(shared.key, &request) {
-                Outcome::Reply(reply) if has_place || self.admits(&mut shared.files, &reply.body) => {
+                Outcome::Reply(reply) if has_place || self.admits(files, &reply.body) => {
                     self.reply(io, shared, stream, &reply)?;
                 }
                 Outcome::Reply(_) => self.park(stream, parked, ParkedFor::Place),

@@ -6,3 +6,4 @@ mod http2;
 pub(crate) mod transport;
 
 pub(crate) use self::connection::Connection;
+pub(crate) use self::connection::held::Rank;

@@ -22,7 +22,7 @@ impl Connection {
         if let Protocol::Http2(http2) = &mut self.protocol
             && http2.on_reopen()
         {
-            cx.shared.files.wait_to_open(cx.shared.key, cx.shared.now);
+            cx.files.wait_to_open(cx.shared.key, cx.shared.now);
         }
         self.on_loaded(cx)
     }

@@ -5,8 +5,16 @@ use std::time::Instant;
 use super::{Connection, Protocol};
 use crate::close::{Close, Timeout};
 use crate::limits::Limits;
-use crate::shard::places::Rank;
 use crate::shard::quota::Quota;
+
+/// The rank of a connection among those that may be given up.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Rank {
+    /// It waits for a request, and has nothing to lose.
+    Idle,
+    /// It waits for the rest of a handshake or of a request.
+    Unfinished,
+}
 
 impl Connection {
     /// Since when a send that holds a send buffer has been on its way, if one is: for choosing

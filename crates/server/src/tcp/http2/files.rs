@@ -8,14 +8,14 @@
 use std::time::Instant;
 
 use sitar_http::Method;
-use sitar_io::Engine;
+use sitar_io::{Engine, Key};
 use sitar_site::{Body, Streamed};
 
 use super::{Http2, PARKED_MAX, PROGRESS};
 use crate::close::Close;
 use crate::content::lookup::Outcome;
 use crate::content::stream::{ParkedFor, StreamContent};
-use crate::shard::context::{Context, Shared};
+use crate::shard::context::Context;
 use crate::shard::files::{EACH_MAX, SpareFiles};
 use crate::tcp::transport::Transport;
 
@@ -113,11 +113,11 @@ impl Http2 {
         self.places.waiting = self.h2.parked().filter(|content| content.waits_for_place()).count();
         let is_open = (io.is_receiving() || io.is_loading()) && io.is_keyed() && !io.is_ending();
         while is_open && self.places.waiting > 0 && self.h2.accepts_responses() {
-            let files = &mut cx.shared.files;
+            let files = &mut cx.files;
             let is_called = std::mem::take(&mut self.places.called);
             let overtakes = files.is_awaited() && !is_called;
             if (overtakes && self.files() > 0) || !self.take_place(files) {
-                self.wait_for_place(&mut cx.shared);
+                self.wait_for_place(cx.shared.key, files);
                 break;
             }
             self.answer_next(io, cx)?;
@@ -135,16 +135,16 @@ impl Http2 {
 
     /// Has the shard call this connection when there is a place, unless only its own streams can
     /// free one.
-    fn wait_for_place<E: Engine>(&mut self, cx: &mut Shared<E>) {
+    fn wait_for_place(&mut self, key: Key, files: &mut SpareFiles) {
         if !self.places.queued && self.places.taken < EACH_MAX {
             self.places.queued = true;
-            cx.files.wait(cx.key, self.places.taken);
+            files.wait(key, self.places.taken);
         }
     }
 
     /// Answers the first request that waits for a place, which has been taken.
     fn answer_next<E: Engine>(&mut self, io: &mut Transport, cx: &mut Context<E>) -> Result<(), Close> {
-        let Context { served, shared } = cx;
+        let Context { served, shared, .. } = cx;
         self.places.waiting -= 1;
         let parked = self.h2.take_parked_after(0, StreamContent::waits_for_place);
         let Some((stream, StreamContent::Parked(parked, _))) = parked else { return Ok(()) };

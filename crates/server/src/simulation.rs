@@ -18,6 +18,7 @@ mod peer;
 mod received;
 mod served;
 mod slow_turn;
+mod stalled;
 mod streams;
 
 use std::panic::RefUnwindSafe;

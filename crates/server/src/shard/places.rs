@@ -9,6 +9,8 @@
 //! That is decided when the newcomer's address is known, a moment after it was accepted. Until then
 //! it is one of a few beyond the table ([`Limits::closing`](crate::Limits::closing)), so that no
 //! connection goes for a newcomer which has to go itself.
+//!
+//! Where no connection is idle, those go that wait for their peers for longest ([`Rank`]).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ use crate::tcp::Rank;
 /// A handshake or a request that is not complete may be given up after this long: more than two
 /// round trips to anywhere on earth.
 const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
+/// So may a peer that has taken nothing for this long. TCP sends again six times in it.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Connections that are given up at a time, at most: one walk over the table finds them all.
 const BATCH_MAX: usize = 64;
 /// When no connection of an address could be given up: how soon to look again.
@@ -61,10 +65,16 @@ impl<E: Engine> Shard<E> {
         {
             return true;
         }
-        if len <= places || self.give_up(None, key, (places / BATCH_MAX).clamp(1, BATCH_MAX)) {
+        if len <= places {
             return true;
         }
-        self.acceptors.pause(self.cx.shared.now);
+        // While accepting pauses there was none to give up a moment ago.
+        if self.acceptors.pause_until().is_none() {
+            if self.give_up(None, key, (places / BATCH_MAX).clamp(1, BATCH_MAX)) {
+                return true;
+            }
+            self.acceptors.pause(self.cx.shared.now);
+        }
         false
     }
 
@@ -95,7 +105,12 @@ impl<E: Engine> Shard<E> {
         let mut waiting: Vec<(Rank, Instant, u64)> = candidates
             .filter_map(|(key, connection)| {
                 let (rank, since) = connection.waits_since(limits)?;
-                let is_due = rank == Rank::Idle || now.saturating_duration_since(since) >= UNFINISHED_AFTER;
+                let least = match rank {
+                    Rank::Idle => Duration::ZERO,
+                    Rank::Unfinished => UNFINISHED_AFTER,
+                    Rank::Stalled => STALLED_AFTER,
+                };
+                let is_due = now.saturating_duration_since(since) >= least;
                 is_due.then_some((rank, since, key.0))
             })
             .collect();

@@ -14,6 +14,8 @@ pub(crate) enum Rank {
     Idle,
     /// It waits for the rest of a handshake or of a request.
     Unfinished,
+    /// It waits for its peer to take something.
+    Stalled,
 }
 
 impl Connection {
@@ -25,6 +27,9 @@ impl Connection {
 
     /// Returns since when it has waited for the peer, if it may be given up for a newcomer.
     pub(crate) fn waits_since(&self, limits: &Limits) -> Option<(Rank, Instant)> {
+        if let Some(since) = self.io.sends_since() {
+            return Some((Rank::Stalled, since));
+        }
         if !self.io.is_receiving() || self.io.is_ending() {
             return None;
         }
@@ -32,7 +37,8 @@ impl Connection {
             Timeout::Idle => (Rank::Idle, limits.idle),
             Timeout::Handshake => (Rank::Unfinished, limits.handshake),
             Timeout::Request => (Rank::Unfinished, limits.head),
-            Timeout::Buffer | Timeout::Send | Timeout::Streams | Timeout::PeerClose => return None,
+            Timeout::Streams => (Rank::Stalled, limits.send),
+            Timeout::Buffer | Timeout::Send | Timeout::PeerClose => return None,
         };
         let since = self.io.wait_deadline().checked_sub(limit)?;
         // A handshake that had to wait for its turn has only then been answered.

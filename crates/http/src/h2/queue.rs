@@ -67,6 +67,7 @@ impl Queue {
     }
 
     /// Drops all of it and gives the memory back.
+    #[inline]
     pub(super) fn clear(&mut self, spare: &mut Spare<u8>) {
         self.sent = 0;
         spare.put(std::mem::take(&mut self.bytes));

@@ -50,6 +50,7 @@ impl Http2 {
     }
 
     /// Returns the bytes of memory that it holds.
+    #[inline]
     pub(super) fn memory(&mut self) -> usize {
         size_of::<Http2>() + self.h2.memory() + self.parked().1
     }
@@ -64,15 +65,18 @@ impl Http2 {
 
     /// Returns how many requests wait for the loader, and the bytes of memory of all that wait. The
     /// peer may take some back at any time, so they are looked at.
+    #[inline]
     fn parked(&mut self) -> (usize, usize) {
+        if self.has_parked { self.count_parked() } else { (0, 0) }
+    }
+
+    fn count_parked(&mut self) -> (usize, usize) {
         let (mut count, mut memory) = (0, 0);
-        if self.has_parked {
-            self.has_parked = false;
-            for content in self.h2.parked() {
-                count += usize::from(content.waits_for_load());
-                memory += if let StreamContent::Parked(parked, _) = content { parked.memory() } else { 0 };
-                self.has_parked = true;
-            }
+        self.has_parked = false;
+        for content in self.h2.parked() {
+            count += usize::from(content.waits_for_load());
+            memory += if let StreamContent::Parked(parked, _) = content { parked.memory() } else { 0 };
+            self.has_parked = true;
         }
         (count, memory)
     }

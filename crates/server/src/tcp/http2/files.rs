@@ -102,6 +102,7 @@ impl Http2 {
 
     /// Answers requests that wait for a place, in order, as far as there are places. Each time one
     /// request is looked up for one place, so a peer pays for this with an answer that it takes.
+    #[inline]
     pub(in crate::tcp) fn resume_files<E: Engine>(
         &mut self,
         io: &mut Transport,
@@ -110,6 +111,14 @@ impl Http2 {
         if self.places.taken == 0 && self.places.waiting == 0 {
             return Ok(());
         }
+        self.answer_those_that_wait(io, cx)
+    }
+
+    fn answer_those_that_wait<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        cx: &mut Context<E>,
+    ) -> Result<(), Close> {
         self.places.waiting = self.h2.parked().filter(|content| content.waits_for_place()).count();
         let is_open = (io.is_receiving() || io.is_loading()) && io.is_keyed() && !io.is_ending();
         while is_open && self.places.waiting > 0 && self.h2.accepts_responses() {
@@ -126,6 +135,7 @@ impl Http2 {
     }
 
     /// Gives back the places of files that are not sent any more.
+    #[inline]
     pub(in crate::tcp) fn refund_files(&mut self, files: &mut SpareFiles) {
         if self.places.taken > 0 {
             let count = self.files();

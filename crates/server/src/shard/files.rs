@@ -58,9 +58,9 @@ impl SpareFiles {
     }
 
     /// Takes one more place for a connection that has `taken`.
-    pub(crate) fn take(&mut self, taken: &mut usize) -> bool {
+    pub(crate) fn take(&mut self, taken: &mut u32) -> bool {
         let each = if self.is_half_free() { EACH_MAX } else { 1 };
-        let takes = self.free > 0 && *taken < each;
+        let takes = self.free > 0 && (*taken as usize) < each;
         if takes {
             self.free -= 1;
             *taken += 1;
@@ -69,10 +69,11 @@ impl SpareFiles {
     }
 
     /// Gives back what is taken beyond `left`.
-    pub(crate) fn refund(&mut self, taken: &mut usize, left: usize) {
-        let gone = taken.saturating_sub(left);
-        self.free += gone;
-        *taken -= gone;
+    pub(crate) fn refund(&mut self, taken: &mut u32, left: usize) {
+        // Few: `left` is fewer than what is taken, or all of it.
+        let left = u32::try_from(left).map_or(*taken, |left| left.min(*taken));
+        self.free += (*taken - left) as usize;
+        *taken = left;
     }
 
     fn is_half_free(&self) -> bool {
@@ -85,7 +86,7 @@ impl SpareFiles {
     }
 
     /// Puts a connection that has `taken` places in a queue for another one; it gets an event.
-    pub(crate) fn wait(&mut self, key: Key, taken: usize) {
+    pub(crate) fn wait(&mut self, key: Key, taken: u32) {
         let queue = if taken == 0 { &mut self.first } else { &mut self.more };
         queue.push_back(key);
     }
@@ -185,7 +186,7 @@ mod tests {
         for taken in &mut taken {
             while files.take(taken) {}
         }
-        assert_eq!(taken[..4], [EACH_MAX; 4]);
+        assert_eq!(taken[..4], [8; 4]);
         assert_eq!(taken[4..36], [1; 32]);
         assert_eq!(taken[36..], [0; 14]);
         files.refund(&mut taken[0], 2);

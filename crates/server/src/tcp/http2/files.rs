@@ -19,25 +19,25 @@ use crate::shard::context::Context;
 use crate::shard::files::{EACH_MAX, SpareFiles};
 use crate::tcp::transport::Transport;
 
-/// The part of a connection in its shard's open files.
+/// The part of a connection in its shard's open files. Small, because each connection has one.
 #[derive(Default)]
 pub(super) struct Places {
     /// Places taken from the shard: for each file but one.
-    taken: usize,
+    taken: u32,
     /// Requests that wait for a place. Some may have been taken back by the peer.
-    waiting: usize,
+    waiting: u16,
     /// It is in a queue of the shard.
     queued: bool,
     /// It is its turn in the queue.
     called: bool,
     /// What the peer had taken when that changed last, and when it was seen.
-    seen: Option<(u64, Instant)>,
+    seen: Option<Box<(u64, Instant)>>,
 }
 
 impl Places {
     /// One more request waits, for `what`.
     pub(super) fn note(&mut self, what: ParkedFor) {
-        self.waiting += usize::from(what == ParkedFor::Place);
+        self.waiting = self.waiting.saturating_add(u16::from(what == ParkedFor::Place));
     }
 
     /// Gives everything back to the shard.
@@ -119,7 +119,9 @@ impl Http2 {
         io: &mut Transport,
         cx: &mut Context<E>,
     ) -> Result<(), Close> {
-        self.places.waiting = self.h2.parked().filter(|content| content.waits_for_place()).count();
+        let waiting = self.h2.parked().filter(|content| content.waits_for_place()).count();
+        // No more than there are streams.
+        self.places.waiting = u16::try_from(waiting).unwrap_or(u16::MAX);
         let is_open = (io.is_receiving() || io.is_loading()) && io.is_keyed() && !io.is_ending();
         while is_open && self.places.waiting > 0 && self.h2.accepts_responses() {
             let files = &mut cx.files;
@@ -146,7 +148,7 @@ impl Http2 {
     /// Has the shard call this connection when there is a place, unless only its own streams can
     /// free one.
     fn wait_for_place(&mut self, key: Key, files: &mut SpareFiles) {
-        if !self.places.queued && self.places.taken < EACH_MAX {
+        if !self.places.queued && (self.places.taken as usize) < EACH_MAX {
             self.places.queued = true;
             files.wait(key, self.places.taken);
         }
@@ -198,9 +200,9 @@ impl Http2 {
     /// has been watched.
     pub(in crate::tcp) fn watch_files(&mut self, now: Instant) -> (usize, Instant) {
         let progress = self.h2.progress() / PROGRESS;
-        let seen = self.places.seen.get_or_insert((progress, now));
+        let seen = self.places.seen.get_or_insert_with(|| Box::new((progress, now)));
         if seen.0 != progress {
-            *seen = (progress, now);
+            **seen = (progress, now);
         }
         let since = seen.1;
         (self.files(), since)

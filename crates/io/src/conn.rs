@@ -334,6 +334,11 @@ impl Descs {
         self.get(id).is_some_and(|desc| desc.state == State::Closing && desc.in_flight > 0)
     }
 
+    /// Returns the receive of a tenant that has nothing else in flight.
+    pub(crate) fn only_recv(&self, id: SlotId) -> Option<EntryId> {
+        self.get(id).filter(|desc| desc.in_flight == 1)?.recv
+    }
+
     /// Takes a tenant whose close is to be submitted now (I5: nothing is in flight on it), and its
     /// key.
     pub(crate) fn next_closable(&mut self) -> Option<(SlotId, Key)> {

@@ -154,7 +154,13 @@ impl<E: Engine> Inner<E> {
             }
         }
         while let Some(id) = self.uncancelled.pop() {
-            if self.descs.needs_cancel(id) && self.launch(Op::CancelSlot(id)).is_err() {
+            if !self.descs.needs_cancel(id) {
+                continue;
+            }
+            // An idle connection only receives. That the kernel finds at once, where by descriptor
+            // it walks over all polls of the ring: 300 µs with 8,000 connections.
+            let cancel = self.descs.only_recv(id).map_or(Op::CancelSlot(id), Op::Cancel);
+            if self.launch(cancel).is_err() {
                 self.uncancelled.push(id);
                 break;
             }

@@ -93,6 +93,33 @@ fn a_stream_is_a_socket_that_never_blocks() {
     assert_eq!(peer.read(&mut buf).unwrap(), 0, "the end of the stream");
 }
 
+/// The kernel finds an operation by its name at once, and those of a descriptor by a walk over all.
+#[test]
+fn a_connection_that_only_receives_is_closed_by_the_name_of_its_receive() {
+    for writable in [false, true] {
+        let mut b = Bench::new(Faults::none());
+        let _peer = b.world.connect(DOOR);
+        let conn = b.accepted();
+        b.ring.recv(&conn).unwrap();
+        if writable {
+            let Some(mut tx) = b.ring.take_tx() else { panic!("no slot") };
+            let len = tx.len();
+            tx.set_filled(len);
+            b.ring.send(&conn, tx.into(), 0).unwrap();
+        }
+        b.world.start_trace();
+        b.ring.close(conn);
+        loop {
+            if let Event::Closed { .. } = b.event() {
+                break;
+            }
+        }
+        let trace = b.world.take_trace();
+        let is_done = |what: &str| trace.iter().any(|line| line.contains(what));
+        assert_eq!((is_done(" cancel "), is_done(" cancel-slot ")), (!writable, writable), "{trace:#?}");
+    }
+}
+
 #[test]
 fn a_send_waits_for_a_peer_that_does_not_read() {
     let mut b = Bench::new(Faults::none());

@@ -47,7 +47,7 @@ struct Kind {
     bytes: fn(&Server) -> Vec<u8>,
     /// Whether the account is full before the table is.
     is_shed: bool,
-    /// Whether it makes the server send so much that send buffers are in use at the same time.
+    /// Whether it makes the server send, so that send buffers are in use at the same time.
     sends: bool,
     /// Whether segments are so small that the server's socket has no room for what is in a send
     /// buffer, which is held then.

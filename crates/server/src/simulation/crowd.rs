@@ -88,7 +88,7 @@ fn stays(stream: &mut Stream) -> bool {
     }
 }
 
-/// Somebody who asks for a small file, again and again until it has come.
+/// A client that asks for a small file, again and again until it has come.
 struct Visitor {
     stream: Option<(Stream, rustls::ClientConnection)>,
     tls: bool,

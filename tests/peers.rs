@@ -4,9 +4,8 @@
 mod crowds;
 mod memory;
 
+use crate::common::Server;
 use crate::common::client::{self, Client};
-use crate::common::{PATIENCE, Server};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustls::ClientConfig;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -21,19 +20,7 @@ const NARROW: usize = 1;
 
 /// Connects from an address, with a receive buffer of its own size.
 fn connect(source: Ipv4Addr, server: SocketAddr, receive: Option<usize>) -> io::Result<TcpStream> {
-    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
-    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-    if let Some(bytes) = receive {
-        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
-    }
-    rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
-    let socket = TcpStream::from(socket);
-    // It is the limit of connect(2), too.
-    socket.set_write_timeout(Some(PATIENCE))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    rustix::net::connect(&socket, &server)?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
+    client::socket_from(Some(source), server, receive)
 }
 
 trait Wire: Read + Write {}

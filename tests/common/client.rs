@@ -2,12 +2,12 @@
 //! the server.
 
 use super::{PATIENCE, Server};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -185,11 +185,24 @@ impl Client {
 /// connections by address.
 pub(crate) fn socket(address: SocketAddr) -> io::Result<TcpStream> {
     static CLIENTS: AtomicU32 = AtomicU32::new(0);
+    let [.., high, low] = CLIENTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let source = address.is_ipv4().then(|| Ipv4Addr::new(127, 1, high, low));
+    socket_from(source, address, None)
+}
+
+/// The same from that address, with a receive buffer of that size.
+pub(crate) fn socket_from(
+    source: Option<Ipv4Addr>,
+    address: SocketAddr,
+    receive: Option<usize>,
+) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    if address.is_ipv4() {
-        let [.., high, low] = CLIENTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        rustix::net::bind(&socket, &SocketAddr::from(([127, 1, high, low], 0)))?;
+    if let Some(bytes) = receive {
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    if let Some(source) = source {
+        rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
     }
     let socket = TcpStream::from(socket);
     // The limit of a write is that of connect(2), too.

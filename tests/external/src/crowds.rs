@@ -8,7 +8,7 @@ mod cases;
 mod crowd;
 mod visitor;
 
-use crate::program::{self, Places, Result, Server, on_path};
+use crate::program::{self, Places, Result, Server};
 use crate::times::Times;
 use cases::{CASES, Case, Within};
 use clap::Args;
@@ -61,20 +61,11 @@ pub(crate) fn gather(order: &Order) -> Result<bool> {
 
 /// Runs the cases, or one of them, and prints a table.
 pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<bool> {
-    for tool in ["taskset", "prlimit"] {
-        if !on_path(tool) {
-            return Err(format!("no {tool} on this machine; it comes with util-linux").into());
-        }
-    }
-    if std::thread::available_parallelism()?.get() < 2 {
-        return Err("the server and its clients need a core each, and there is one".into());
-    }
+    program::check_machine(&["taskset", "prlimit"])?;
     let program = program::find(places)?;
     let folder = program::fresh_folder(places.target.join("crowds"))?;
     // This thread is the client; processes that it starts begin on its core.
-    let own = std::process::id().to_string();
-    let mut pin = Command::new("taskset");
-    program::succeed(pin.args(["-c", "-p", OTHER_CORE, &own]).stdout(Stdio::null()), "taskset")?;
+    program::pin_to(OTHER_CORE)?;
     println!("{:<32} {:>8} {:>6} {:>17} {:>17} {:>7}", "", "", "", "p50", "p99", "p99");
     println!(
         "{:<32} {:>8} {:>6} {:>17} {:>17} {:>7}",

@@ -10,7 +10,7 @@ mod attacker;
 mod attacks;
 pub(crate) mod wire;
 
-use crate::program::{self, Places, Result, Server, on_path};
+use crate::program::{self, Places, Result, Server};
 use crate::times::Times;
 use attacker::Tally;
 use attacks::{ATTACKS, Attack, Script};
@@ -68,14 +68,7 @@ pub(crate) fn attack(order: &Order) -> Result<bool> {
 
 /// Runs the floods, or one of them, and prints a table.
 pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<bool> {
-    for tool in ["taskset", "nice"] {
-        if !on_path(tool) {
-            return Err(format!("no {tool} on this machine; it comes with util-linux and coreutils").into());
-        }
-    }
-    if std::thread::available_parallelism()?.get() < 2 {
-        return Err("the server and its clients need a core each, and there is one".into());
-    }
+    program::check_machine(&["taskset", "nice"])?;
     let program = program::find(places)?;
     let folder = program::fresh_folder(places.target.join("floods"))?;
     let small: Vec<u8> = (0..1024_u32).map(|at| (at * 31 % 251) as u8).collect();
@@ -83,9 +76,7 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<bool> {
     fs::write(folder.join("site/1k.txt"), &small)?;
     fs::write(folder.join("site/large.bin"), vec![b'x'; 8 << 20])?;
     // This thread is the client that behaves; processes that it starts begin on its core.
-    let own = std::process::id().to_string();
-    let mut pin = Command::new("taskset");
-    program::succeed(pin.args(["-c", "-p", OTHER_CORE, &own]).stdout(Stdio::null()), "taskset")?;
+    program::pin_to(OTHER_CORE)?;
 
     println!(
         "{:<25} {:>8} {:>7} {:>7} {:>11} {:>8} {:>6} {:>17} {:>17} {:>7}",

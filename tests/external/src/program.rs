@@ -58,6 +58,25 @@ pub(crate) fn found(tool: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.is_file())
 }
 
+/// Checks that these tools are there, which come with util-linux and coreutils, and a core each for
+/// the server and its clients.
+pub(crate) fn check_machine(tools: &[&str]) -> Result<()> {
+    if let Some(tool) = tools.iter().find(|tool| !on_path(tool)) {
+        return Err(format!("no {tool} on this machine; it comes with util-linux and coreutils").into());
+    }
+    if std::thread::available_parallelism()?.get() < 2 {
+        return Err("the server and its clients need a core each, and there is one".into());
+    }
+    Ok(())
+}
+
+/// Keeps this thread, and processes that it starts, on that core.
+pub(crate) fn pin_to(core: &str) -> Result<()> {
+    let own = std::process::id().to_string();
+    let mut pin = Command::new("taskset");
+    succeed(pin.args(["-c", "-p", core, &own]).stdout(Stdio::null()), "taskset")
+}
+
 /// Returns whether a command is on the path.
 pub(crate) fn on_path(tool: &str) -> bool {
     found(tool).is_some()

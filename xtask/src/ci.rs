@@ -142,7 +142,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 }
 
 /// Simulations have thousands of seeds and take all cores for them: one in four is run here, and
-/// all of them by `cargo xtask full`.
+/// all of them by `cargo xtask full`. So are thousands of connections.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
 
 /// The targets of each package that are tested: clippy has checked that the examples compile, and
@@ -265,7 +265,7 @@ fn with_skips(root: &Path, run: impl FnOnce((&str, &OsStr)) -> Tests) -> Tests {
 fn test_from_outside(root: &Path, programs: Vec<Program>, built: bool) -> Tests {
     let program = program::release(root);
     with_skips(root, |skips| {
-        let mut environment = vec![skips];
+        let mut environment = vec![skips, (SAMPLE.0, SAMPLE.1.as_ref())];
         if built {
             environment.push((program::VARIABLE, program.as_os_str()));
         }

@@ -24,7 +24,7 @@ const fn part(name: &'static str, cargo: &'static str) -> Part {
 }
 
 /// The shorter ones first. What is timed only, and passes whatever it finds, is not here.
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     // All of what `ci` takes a sample of.
     part("simulate", "simulate"),
     part("seeds", "test -p sitar-io --test seeds"),
@@ -33,6 +33,7 @@ const PARTS: [Part; 14] = [
         environment: &[("SITAR_IDLE", "10000")],
         cargo: "test --release -p sitar --test program idle:: -- --nocapture",
     },
+    part("peers", "test --release -p sitar --test program peers::"),
     part("miri", "xtask miri"),
     part("asan", "xtask asan"),
     part("large", "xtask large"),

@@ -114,7 +114,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             });
             lane.step("test", || {
                 Outcome::Tests(with_skips(root, |skips| {
-                    let of_libraries = programs::run(of_libraries, &[skips, (SAMPLE.0, SAMPLE.1.as_ref())]);
+                    let sampled = [skips, (SAMPLE.0, SAMPLE.1.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
+                    let of_libraries = programs::run(of_libraries, &sampled);
                     [of_libraries, programs::run_documentation(root, &config)].into_iter().collect()
                 }))
             });
@@ -144,6 +145,9 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 /// Simulations have thousands of seeds and take all cores for them: one in four is run here, and
 /// all of them by `cargo xtask full`. So are thousands of connections.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
+/// Seconds for the mutations of each fuzz target's corpus, which go on for as long as is asked for.
+/// `cargo test` takes five.
+const FUZZ: (&str, &str) = ("SITAR_FUZZ_SECONDS", "2");
 
 /// The targets of each package that are tested: clippy has checked that the examples compile, and
 /// tests have those of sitar-io as modules.

@@ -1,7 +1,7 @@
 //! The configuration that all handshakes of a server share.
 
-use super::identity::Identity;
-use super::keys::{Catcher, tell_server_name};
+use super::identity::{CertificateNames, Identity};
+use super::keys::{Catcher, tell_chosen};
 use super::provider;
 use crate::record::Version;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -12,6 +12,23 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+/// The certificates of a server, and the hosts that some of them are for.
+#[derive(Clone, Debug, Default)]
+pub struct Identities {
+    /// All of them, for clients that name none of [`by_host`](Identities::by_host). One that names
+    /// no host at all gets the first.
+    pub all: Vec<Identity>,
+    /// Host names in lower case, each with its own identities, which are preferred to whatever
+    /// others say in their certificates. `*.example.com` stands for each name with one label more.
+    pub by_host: Vec<(String, Vec<Identity>)>,
+}
+
+impl From<Vec<Identity>> for Identities {
+    fn from(all: Vec<Identity>) -> Identities {
+        Identities { all, by_host: Vec::new() }
+    }
+}
 
 /// The configuration of a server. Clones share everything, ticket keys included, so that a session
 /// that one shard made can be resumed on another.
@@ -25,17 +42,18 @@ pub struct Config {
 impl Config {
     /// Creates a configuration with new ticket keys, for TLS 1.3 and 1.2.
     ///
-    /// A client gets the identity whose certificate names the host that it asks for: the exact
-    /// name, else a wildcard, else the first identity. Among several that fit it gets the first one
-    /// that it can verify, so that an ECDSA and an RSA certificate may stand side by side. `alpn`
-    /// is in order of preference; a client that offers only other protocols is refused.
+    /// A client gets the identity of the host that it asks for, else the one whose certificate
+    /// names that host: the exact name, else a wildcard, else the first identity. Among several
+    /// that fit it gets the first one that it can verify, so that an ECDSA and an RSA certificate
+    /// may stand side by side. `alpn` is in order of preference; a client that offers only other
+    /// protocols is refused.
     ///
     /// Tickets are sealed under keys that only this configuration has. A new key is made every six
     /// hours, and the one before it still opens, so a ticket lives for six to twelve hours.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn new(identities: Vec<Identity>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
+    pub fn new(identities: impl Into<Identities>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
         Self::with_min_version(identities, alpn, Version::Tls12)
     }
 
@@ -45,12 +63,28 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn with_min_version(
-        identities: Vec<Identity>,
+        identities: impl Into<Identities>,
         alpn: &[&[u8]],
         min: Version,
     ) -> Result<Self, ConfigError> {
         let tickets = Ticketer::new().map_err(|error| ConfigError::Library(error.to_string()))?;
-        Self::build(identities, alpn, min, tickets)
+        Self::build(&identities.into(), alpn, min, tickets)
+    }
+
+    /// Returns this configuration with the ticket keys of `last`, so that clients that have tickets
+    /// from before a change still resume.
+    #[must_use]
+    pub fn with_tickets_of(mut self, last: &Config) -> Self {
+        let ticketer = Arc::clone(&last.server.ticketer);
+        match Arc::get_mut(&mut self.server) {
+            Some(server) => server.ticketer = ticketer,
+            None => {
+                let mut server = (*self.server).clone();
+                server.ticketer = ticketer;
+                self.server = Arc::new(server);
+            }
+        }
+        self
     }
 
     /// Creates a configuration with the ticket keys and versions of this one, so that clients still
@@ -58,8 +92,9 @@ impl Config {
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn renewed(&self, identities: Vec<Identity>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
-        let renewed = Self::build(identities, alpn, self.min, Arc::clone(&self.server.ticketer))?;
+    pub fn renewed(&self, identities: impl Into<Identities>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
+        let tickets = Arc::clone(&self.server.ticketer);
+        let renewed = Self::build(&identities.into(), alpn, self.min, tickets)?;
         Ok(Self { seals_max: self.seals_max, ..renewed })
     }
 
@@ -84,12 +119,12 @@ impl Config {
     }
 
     fn build(
-        identities: Vec<Identity>,
+        identities: &Identities,
         alpn: &[&[u8]],
         min: Version,
         tickets: Arc<dyn ProducesTickets>,
     ) -> Result<Self, ConfigError> {
-        if identities.is_empty() {
+        if identities.all.is_empty() {
             return Err(ConfigError::NoIdentity);
         }
         // RFC 7301 §3.1: a protocol name has 1 to 255 bytes.
@@ -104,7 +139,7 @@ impl Config {
             .with_protocol_versions(versions)
             .map_err(|error| ConfigError::Library(error.to_string()))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Identities::new(identities)));
+            .with_cert_resolver(Arc::new(Resolver::new(identities)));
         server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         server.enable_secret_extraction = true;
         server.key_log = Arc::new(Catcher);
@@ -160,51 +195,83 @@ impl std::error::Error for ConfigError {}
 
 /// The identities of a server, of which the name in the ClientHello chooses one.
 #[derive(Debug)]
-struct Identities {
+struct Resolver {
     /// All identities in the order given; never empty.
-    all: Vec<Arc<CertifiedKey>>,
-    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// Identities of wildcards, by the name behind `*.`.
-    wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    all: Vec<Chosen>,
+    /// Identities that are for a host, before those that only name it.
+    own: ByName,
+    named: ByName,
 }
 
-impl Identities {
-    fn new(identities: Vec<Identity>) -> Self {
-        let mut this = Self { all: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
-        for identity in identities {
-            for name in identity.names() {
-                let (map, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut this.wildcard, parent),
-                    None => (&mut this.exact, name.as_str()),
-                };
-                map.entry(name.to_owned()).or_default().push(Arc::clone(identity.key()));
-            }
-            this.all.push(Arc::clone(identity.key()));
-        }
-        this
+/// An identity that may be chosen.
+#[derive(Clone, Debug)]
+struct Chosen {
+    key: Arc<CertifiedKey>,
+    names: Arc<CertificateNames>,
+}
+
+/// Identities by host name.
+#[derive(Debug, Default)]
+struct ByName {
+    exact: HashMap<String, Vec<Chosen>>,
+    /// Those of wildcards, by the name behind `*.`.
+    wildcard: HashMap<String, Vec<Chosen>>,
+}
+
+impl ByName {
+    fn add(&mut self, name: &str, identity: &Identity) {
+        let (map, name) = match name.strip_prefix("*.") {
+            Some(parent) => (&mut self.wildcard, parent),
+            None => (&mut self.exact, name),
+        };
+        map.entry(name.to_owned()).or_default().push(Chosen::of(identity));
     }
 
-    fn named(&self, name: &str) -> &[Arc<CertifiedKey>] {
-        let name = name.to_ascii_lowercase();
-        if let Some(keys) = self.exact.get(&name) {
-            return keys;
-        }
+    fn get(&self, name: &str) -> Option<&[Chosen]> {
         // RFC 6125 §6.4.3: the asterisk stands for exactly one label.
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        parent.and_then(|parent| self.wildcard.get(parent)).unwrap_or(&self.all)
+        let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact.get(name).or_else(by_wildcard).map(Vec::as_slice)
     }
 }
 
-impl ResolvesServerCert for Identities {
+impl Chosen {
+    fn of(identity: &Identity) -> Chosen {
+        Chosen { key: Arc::clone(identity.key()), names: Arc::clone(identity.certificate_names()) }
+    }
+}
+
+impl Resolver {
+    fn new(identities: &Identities) -> Self {
+        let (mut own, mut named) = (ByName::default(), ByName::default());
+        for identity in &identities.all {
+            for name in identity.names() {
+                named.add(name, identity);
+            }
+        }
+        for (name, identities) in &identities.by_host {
+            for identity in identities {
+                own.add(name, identity);
+            }
+        }
+        Self { all: identities.all.iter().map(Chosen::of).collect(), own, named }
+    }
+
+    fn named(&self, name: &str) -> &[Chosen] {
+        let name = name.to_ascii_lowercase();
+        self.own.get(&name).or_else(|| self.named.get(&name)).unwrap_or(&self.all)
+    }
+}
+
+impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        tell_server_name(hello.server_name());
         let candidates = hello.server_name().map_or(self.all.as_slice(), |name| self.named(name));
         let schemes = hello.signature_schemes();
-        candidates
+        let chosen = candidates
             .iter()
-            .find(|identity| identity.key.choose_scheme(schemes).is_some())
+            .find(|chosen| chosen.key.key.choose_scheme(schemes).is_some())
             // None fits: let the handshake fail with the alert that says so.
-            .or(candidates.first())
-            .cloned()
+            .or(candidates.first());
+        tell_chosen(hello.server_name(), chosen.map(|chosen| &chosen.names));
+        chosen.map(|chosen| Arc::clone(&chosen.key))
     }
 }

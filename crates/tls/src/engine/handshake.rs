@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::error::{Cause, HandshakeError, Reason};
+use super::identity::CertificateNames;
 use super::keys::{Caught, start};
 use crate::alert::Alert;
 use crate::fault::PeerFault;
@@ -11,6 +12,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, PeerMisbehaved, ProtocolVersion};
 use std::fmt;
+use std::sync::Arc;
 
 /// A connection that is still negotiating.
 pub struct Handshake {
@@ -278,8 +280,8 @@ impl Handshake {
         if let Some(max) = self.seals_max {
             records.limit_seals(max);
         }
-        let server_name = self.caught.server_name;
-        Ok(Established { records, alpn, server_name, resumed, version, suite, key_exchange, rest })
+        let Caught { server_name, names, .. } = self.caught;
+        Ok(Established { records, alpn, server_name, names, resumed, version, suite, key_exchange, rest })
     }
 }
 
@@ -311,6 +313,9 @@ pub struct Established {
     /// The host name that the client asked for (RFC 6066 §3), if any: a DNS name in lower case of
     /// at most 253 bytes. Of two ClientHello messages the first counts.
     pub server_name: Option<Box<str>>,
+    /// The names in the certificate that this server presents for that host. Where the connection
+    /// was resumed, the client has seen it on an earlier one.
+    pub names: Option<Arc<CertificateNames>>,
     /// Whether a ticket of an earlier connection was used.
     pub resumed: bool,
     /// The version agreed on.

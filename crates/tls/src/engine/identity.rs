@@ -4,6 +4,7 @@ mod chain;
 mod content;
 mod error;
 mod kind;
+mod names;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -18,13 +19,13 @@ use zeroize::Zeroize;
 pub use chain::Flaw;
 pub use content::{FileContent, FileKind};
 pub use error::IdentityError;
+pub use names::CertificateNames;
 
 /// A certificate chain with its private key, checked to belong together.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<CertifiedKey>,
-    names: Vec<String>,
-    addresses: Vec<IpAddr>,
+    names: Arc<CertificateNames>,
     is_reordered: bool,
     repeated: usize,
 }
@@ -61,8 +62,7 @@ impl Identity {
             return Err(IdentityError::NoCertificate(FileContent { kind: FileKind::Empty, is_der: false }));
         };
         Ok(Self {
-            names: dns_names(first)?,
-            addresses: chain::addresses(first),
+            names: Arc::new(CertificateNames::new(dns_names(first)?, chain::addresses(first))),
             is_reordered: ordered.is_moved,
             repeated: ordered.repeated,
             key: Arc::new(CertifiedKey::new(ordered.chain, signing)),
@@ -73,13 +73,19 @@ impl Identity {
     /// addresses are not among them, as no client asks for one by name.
     #[must_use]
     pub fn names(&self) -> &[String] {
-        &self.names
+        self.names.dns()
     }
 
     /// Returns the IP addresses in the certificate.
     #[must_use]
     pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
+        self.names.addresses()
+    }
+
+    /// Returns the names and addresses together, to be shared.
+    #[must_use]
+    pub fn certificate_names(&self) -> &Arc<CertificateNames> {
+        &self.names
     }
 
     /// Returns the server's own certificate in DER.
@@ -104,7 +110,7 @@ impl Identity {
     /// know better.
     #[must_use]
     pub fn flaws(&self, now: UnixTime) -> Vec<Flaw> {
-        let has_name = !self.names.is_empty() || !self.addresses.is_empty();
+        let has_name = !self.names().is_empty() || !self.addresses().is_empty();
         chain::flaws(&self.key.cert, has_name, now)
     }
 
@@ -116,7 +122,7 @@ impl Identity {
 impl fmt::Debug for Identity {
     // Written by hand, so that no key can end up in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Identity").field("names", &self.names()).finish_non_exhaustive()
     }
 }
 

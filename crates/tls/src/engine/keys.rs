@@ -5,20 +5,24 @@
 //! log as soon as it has them. They are caught there, and at the hand-over the keys derived from
 //! them must be the keys that rustls gives.
 
+use super::identity::CertificateNames;
 use crate::record::{Aead, RecordError, Start};
 use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::{ConnectionTrafficSecrets, KeyLog};
 use std::cell::RefCell;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The first traffic secrets of a TLS 1.3 connection, empty until they are known, and the host
-/// name.
+/// The first traffic secrets of a TLS 1.3 connection, empty until they are known, the host name,
+/// and the names in the certificate.
 #[derive(Default)]
 pub(super) struct Caught {
     pub(super) client: Zeroizing<Vec<u8>>,
     pub(super) server: Zeroizing<Vec<u8>>,
     /// The host name in the first ClientHello.
     pub(super) server_name: Option<Box<str>>,
+    /// The names in the certificate that was chosen for it.
+    pub(super) names: Option<Arc<CertificateNames>>,
 }
 
 /// The key log of every connection. Nothing is logged: a secret stays on this thread until
@@ -45,10 +49,13 @@ impl KeyLog for Catcher {
     }
 }
 
-/// Leaves the host name of a ClientHello for [`Caught::collect`]. rustls shows it only to the code
-/// that chooses a certificate.
-pub(super) fn tell_server_name(name: Option<&str>) {
-    TOLD.with_borrow_mut(|told| told.server_name = name.map(str::to_ascii_lowercase).map(Box::from));
+/// Leaves the host name of a ClientHello, and the names in the certificate that is chosen for it,
+/// for [`Caught::collect`]. rustls shows them only to the code that chooses a certificate.
+pub(super) fn tell_chosen(name: Option<&str>, names: Option<&Arc<CertificateNames>>) {
+    TOLD.with_borrow_mut(|told| {
+        told.server_name = name.map(str::to_ascii_lowercase).map(Box::from);
+        told.names = names.cloned();
+    });
 }
 
 impl Caught {
@@ -64,6 +71,9 @@ impl Caught {
             let server_name = told.server_name.take();
             if self.server_name.is_none() {
                 self.server_name = server_name;
+            }
+            if let Some(names) = told.names.take() {
+                self.names = Some(names);
             }
         });
     }

@@ -11,10 +11,10 @@ mod identity;
 mod keys;
 mod strict;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Identities};
 pub use error::{HandshakeError, Reason};
 pub use handshake::{Established, Handshake, HandshakeStep};
-pub use identity::{FileContent, FileKind, Flaw, Identity, IdentityError};
+pub use identity::{CertificateNames, FileContent, FileKind, Flaw, Identity, IdentityError};
 #[cfg(test)]
 pub(crate) use keys::start;
 

@@ -2,8 +2,8 @@
 
 use super::client::{Event, Offer, Pem, client, connect, give, negotiate, open_all, sent, server};
 use crate::{
-    Config, ConfigError, Fault, FileContent, FileKind, Handshake, HandshakeError, HandshakeStep, Identity,
-    IdentityError, PeerFault, RecordError, Version,
+    Config, ConfigError, Fault, FileContent, FileKind, Handshake, HandshakeError, HandshakeStep, Identities,
+    Identity, IdentityError, PeerFault, RecordError, Version,
 };
 use rustls::crypto::aws_lc_rs::{Ticketer, kx_group};
 use rustls::server::ProducesTickets;
@@ -226,6 +226,43 @@ fn server_name_chooses_the_identity() {
         assert!(established.resumed, "{name}");
         assert_eq!(established.server_name.as_deref(), Some(name));
     }
+}
+
+#[test]
+fn the_identities_of_a_host_are_preferred_to_those_that_only_name_it() {
+    let names = ["a.test", "*.wild.test", "b.wild.test"];
+    let [first, own, wild] = [&names[..], &names[..], &["*.wild.test"][..]].map(Pem::ecdsa);
+    let identities = Identities {
+        all: vec![first.identity(), own.identity(), wild.identity()],
+        by_host: vec![
+            ("a.test".to_owned(), vec![own.identity()]),
+            ("*.wild.test".to_owned(), vec![wild.identity()]),
+        ],
+    };
+    let config = Config::new(identities, &[b"http/1.1"]).unwrap();
+    let client_config = Offer::default().trusting(&[&first, &own, &wild]);
+    // The last one twice: a resumed connection is shown no certificate.
+    for (name, pem) in
+        [("a.test", &own), ("b.wild.test", &wild), ("c.wild.test", &wild), ("a.test", &own), ("a.test", &own)]
+    {
+        let (client, established) = connect(&config, &client_config, name);
+        assert_eq!(certificate_of(&client), der(pem), "{name}");
+        let presented = established.names.unwrap();
+        assert_eq!(presented.dns(), pem.identity().names(), "{name}");
+        assert!(presented.cover(name), "{name}");
+    }
+}
+
+#[test]
+fn tickets_from_before_a_change_still_open() {
+    let (old, new) = (Pem::ecdsa(&["site.test"]), Pem::ecdsa(&["site.test"]));
+    let client_config = Offer::default().trusting(&[&old, &new]);
+    let before = server(&old);
+    let other = server(&new);
+    let after = server(&new).with_tickets_of(&before);
+    assert!(!connect(&before, &client_config, "site.test").1.resumed);
+    assert!(connect(&after, &client_config, "site.test").1.resumed);
+    assert!(!connect(&other, &client_config, "site.test").1.resumed, "of other keys");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
 pub use report::{Incident, Report};
-pub use snapshot::{ChangeError, Host, HostId, Hosts, HostsError, Snapshot};
-pub use spec::{BodyMemory, Hooks, Pem, SiteSpec, Spec, StartError, TlsSpec};
+pub use snapshot::{
+    ChangeError, Host, HostContent, HostId, HostRedirect, Hosts, HostsError, Listener, Pages, Role, Snapshot,
+};
+pub use spec::{BodyMemory, Hooks, ListenerSpec, Pem, SiteSpec, Spec, StartError, TlsSpec};
 pub use worker::Worker;

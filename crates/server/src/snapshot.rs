@@ -3,13 +3,18 @@
 //! A site, a certificate or a limit changes in one way: a new [`Snapshot`] is made from the last
 //! one, and each shard takes it up between two events. So no request sees half of a change.
 
+mod host;
 mod hosts;
+mod listeners;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sitar_site::{FileId, Site};
 
-pub use self::hosts::{Host, HostId, Hosts, HostsError};
+pub use self::host::{Host, HostContent, HostRedirect, Pages};
+pub use self::hosts::{HostId, Hosts, HostsError};
+pub(crate) use self::hosts::{NameId, host_of};
+pub use self::listeners::{Listener, Role};
 use crate::limits::Limits;
 
 /// Everything that a worker serves from at one time.
@@ -19,8 +24,10 @@ pub struct Snapshot {
     pub(crate) number: u64,
     /// The sites, by host name.
     pub hosts: Hosts,
-    /// Certificates, keys and protocols of connections that are accepted from now on; `None`: plain
-    /// HTTP.
+    /// The listeners; connections stay when theirs goes.
+    pub listeners: Arc<[Listener]>,
+    /// Certificates, keys and protocols of connections that are accepted from now on; `None`: no
+    /// listener speaks TLS.
     pub tls: Option<sitar_tls::Config>,
     /// Limits of each shard. Tables and buffers keep the sizes that they were made with.
     pub limits: Limits,
@@ -36,9 +43,10 @@ pub(crate) struct FileKey {
 /// The reason why a change of the snapshot was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChangeError {
-    /// Connections that expect TLS would get plain HTTP, or the other way round: that takes another
-    /// listening socket.
+    /// A listener speaks TLS, and there is no certificate; or there is one, and no listener does.
     Encryption,
+    /// There is no listener, or one has sockets for another number of shards.
+    Listeners,
     /// The worker has ended.
     Ended,
 }
@@ -46,7 +54,8 @@ pub enum ChangeError {
 impl std::fmt::Display for ChangeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            ChangeError::Encryption => "TLS cannot be turned on or off while serving",
+            ChangeError::Encryption => "certificates and listeners that speak TLS go together",
+            ChangeError::Listeners => "each listener needs a socket for each shard",
             ChangeError::Ended => "the worker has ended",
         })
     }
@@ -57,22 +66,43 @@ impl std::error::Error for ChangeError {}
 impl Snapshot {
     /// The first snapshot of a worker.
     #[must_use]
-    pub fn new(hosts: Hosts, tls: Option<sitar_tls::Config>, limits: Limits) -> Snapshot {
-        Snapshot { number: 0, hosts, tls, limits }
+    pub fn new(
+        hosts: Hosts,
+        listeners: Vec<Listener>,
+        tls: Option<sitar_tls::Config>,
+        limits: Limits,
+    ) -> Snapshot {
+        Snapshot { number: 0, hosts, listeners: listeners.into(), tls, limits }
     }
 
     /// Returns the site of a host of this snapshot.
     pub(crate) fn site(&self, host: HostId) -> Option<&Arc<Site>> {
-        self.hosts.get(host).map(|host| &host.site)
+        self.hosts.get(host)?.site()
+    }
+
+    /// Checks that listeners and certificates go together.
+    ///
+    /// # Errors
+    /// They do not.
+    pub(crate) fn check(&self) -> Result<(), ChangeError> {
+        let is_https = |listener: &Listener| listener.role() == Role::Https;
+        if self.listeners.iter().any(is_https) != self.tls.is_some() {
+            return Err(ChangeError::Encryption);
+        }
+        Ok(())
     }
 
     /// Returns this as a successor of `last`, with the sizes that cannot change.
     ///
     /// # Errors
-    /// A listening socket would change between TLS and plain HTTP.
+    /// Listeners and certificates do not go together, or a listener is not for these shards.
     pub(crate) fn after(mut self, last: &Snapshot) -> Result<Snapshot, ChangeError> {
-        if self.tls.is_some() != last.tls.is_some() {
-            return Err(ChangeError::Encryption);
+        self.check()?;
+        let shards = last.listeners.first().map_or(0, Listener::shards);
+        let is_old = |listener: &Listener| last.listeners.iter().any(|other| other.is(listener));
+        let fits = |listener: &Listener| is_old(listener) || listener.shards() == shards;
+        if self.listeners.is_empty() || !self.listeners.iter().all(fits) {
+            return Err(ChangeError::Listeners);
         }
         self.limits = self.limits.with_sizes_of(&last.limits);
         Ok(self)

@@ -7,24 +7,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sitar_site::{Budget, OpenError, Options, Site};
-use sitar_tls::{ConfigError, Identity, IdentityError, Version};
+use sitar_tls::{ConfigError, Identities, Identity, IdentityError, Version};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::Report;
-use crate::snapshot::ChangeError;
+use crate::snapshot::{ChangeError, Hosts, Role};
 
 /// A worker's task, namely what it serves and how: plain values and descriptors only, so that it
 /// can be handed to another process. What cannot be is in [`Hooks`].
 pub struct Spec {
-    /// Listening sockets of each shard (SO_REUSEPORT), of which the kernel chooses one for a
-    /// connection. The worker serves on duplicates: the sockets stay open until these are dropped,
-    /// too.
-    pub listeners: Vec<Vec<OwnedFd>>,
-    /// The site; `None`: it comes with the hooks.
+    /// Listening sockets. The worker serves on duplicates: the sockets stay open until these are
+    /// dropped, too.
+    pub listeners: Vec<ListenerSpec>,
+    /// The site; `None`: what is served comes with the hooks.
     pub site: Option<SiteSpec>,
-    /// Certificates and keys; `None`: plain HTTP.
+    /// Certificates and keys; `None`: no listener speaks TLS.
     pub tls: Option<TlsSpec>,
     /// Limits of each shard.
     pub limits: Limits,
@@ -32,6 +31,15 @@ pub struct Spec {
     pub offload: TlsOffload,
     /// Memory for bodies, of all shards together.
     pub memory: BodyMemory,
+}
+
+/// The listening sockets of one address.
+#[derive(Debug)]
+pub struct ListenerSpec {
+    /// Their use.
+    pub role: Role,
+    /// A socket for each shard, joined by SO_REUSEPORT: the kernel chooses one for a connection.
+    pub sockets: Vec<OwnedFd>,
 }
 
 /// A site to open.
@@ -48,6 +56,9 @@ pub struct SiteSpec {
 pub struct TlsSpec {
     /// Certificates with their keys; a client that names no host gets the first.
     pub identities: Vec<Pem>,
+    /// Host names with those of `identities` that are for them, by their places. Another host gets
+    /// one that names it.
+    pub by_host: Vec<(String, Vec<usize>)>,
     /// Application protocols (RFC 7301) in order of preference.
     pub protocols: Vec<Vec<u8>>,
     /// The oldest version that is spoken.
@@ -82,8 +93,8 @@ pub struct Hooks {
     pub clock: Clock,
     /// Callback for incidents.
     pub report: Report,
-    /// The site, where the caller has opened it already, to watch it for example.
-    pub site: Option<Arc<Site>>,
+    /// What is served, where the caller has opened it already, to watch it for example.
+    pub hosts: Option<Hosts>,
 }
 
 impl fmt::Debug for Pem {
@@ -106,12 +117,18 @@ impl BodyMemory {
 }
 
 impl Spec {
-    /// Returns the site of the hooks, or opens the spec's.
-    pub(crate) fn open_site(&self, hooks: &Hooks) -> Result<Arc<Site>, StartError> {
-        match (&hooks.site, &self.site) {
-            (Some(site), _) => Ok(Arc::clone(site)),
+    /// Returns the number of shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.listeners.first().map_or(0, |listener| listener.sockets.len())
+    }
+
+    /// Returns the hosts of the hooks, or opens the spec's site.
+    pub(crate) fn open_hosts(&self, hooks: &Hooks) -> Result<Hosts, StartError> {
+        match (&hooks.hosts, &self.site) {
+            (Some(hosts), _) => Ok(hosts.clone()),
             (None, Some(spec)) => {
-                Site::open(&spec.path, &spec.options).map(Arc::new).map_err(StartError::Site)
+                let site = Site::open(&spec.path, &spec.options).map_err(StartError::Site)?;
+                Ok(Hosts::one(Arc::new(site)))
             }
             (None, None) => Err(StartError::NoSite),
         }
@@ -120,10 +137,16 @@ impl Spec {
 
 impl TlsSpec {
     /// Reads certificates and keys, and makes new keys for tickets.
-    pub(crate) fn config(&self) -> Result<sitar_tls::Config, StartError> {
-        let identities = self.identities.iter().map(|pem| Identity::from_pem(&pem.chain, &pem.key));
-        let identities = identities.collect::<Result<Vec<_>, _>>().map_err(StartError::Identity)?;
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn config(&self) -> Result<sitar_tls::Config, StartError> {
+        let all = self.identities.iter().map(|pem| Identity::from_pem(&pem.chain, &pem.key));
+        let all = all.collect::<Result<Vec<_>, _>>().map_err(StartError::Identity)?;
+        let own = |places: &Vec<usize>| places.iter().filter_map(|&place| all.get(place).cloned()).collect();
+        let by_host = self.by_host.iter().map(|(host, places)| (host.clone(), own(places))).collect();
         let protocols: Vec<&[u8]> = self.protocols.iter().map(Vec::as_slice).collect();
+        let identities = Identities { all, by_host };
         let config = sitar_tls::Config::with_min_version(identities, &protocols, self.min_version)
             .map_err(StartError::Tls)?;
         Ok(match self.seals_max {

@@ -21,7 +21,7 @@ use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::{Incident, Report};
 use crate::shard::Shard;
-use crate::snapshot::{ChangeError, Hosts, LatestSnapshot, Snapshot};
+use crate::snapshot::{ChangeError, Hosts, LatestSnapshot, Listener, Snapshot};
 use crate::spec::{Hooks, Spec, StartError, TlsSpec};
 use crate::stop::Stop;
 
@@ -39,8 +39,6 @@ pub struct Worker {
 /// Everything that shards are started from, again if need be, and what they leave behind. All
 /// shards of a worker share it: to give them one more thing is one more field here.
 pub(crate) struct ShardSpec {
-    /// Listeners of each shard, emptied when the worker stops, so that the port is free.
-    pub(crate) listeners: Mutex<Vec<Vec<OwnedFd>>>,
     /// Inboxes of each shard.
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) latest: LatestSnapshot,
@@ -59,15 +57,24 @@ pub(crate) struct ShardSpec {
 
 impl ShardSpec {
     fn new(spec: &Spec, hooks: &Hooks) -> Result<ShardSpec, StartError> {
-        let hosts = Hosts::one(spec.open_site(hooks)?);
-        let listeners = spec.listeners.iter().map(|shard| duplicates(shard)).collect::<io::Result<_>>();
-        let listeners = listeners.map_err(StartError::Listeners)?;
+        let hosts = spec.open_hosts(hooks)?;
+        let listeners = spec.listeners.iter().map(|listener| {
+            let sockets = listener.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+            Ok(Listener::new(listener.role, sockets))
+        });
+        let listeners = listeners.collect::<io::Result<_>>().map_err(StartError::Listeners)?;
         let tls = spec.tls.as_ref().map(TlsSpec::config).transpose()?;
-        let latest = LatestSnapshot::new(Snapshot::new(hosts, tls, spec.limits.clone()));
-        let inboxes: Vec<Inbox> = spec.listeners.iter().map(|_| Inbox::default()).collect();
+        let first = Snapshot::new(hosts, listeners, tls, spec.limits.clone());
+        let shards = spec.shards();
+        first.check().map_err(StartError::Change)?;
+        if first.listeners.iter().any(|listener| listener.shards() != shards) {
+            return Err(StartError::Change(ChangeError::Listeners));
+        }
+        let latest = LatestSnapshot::new(first);
+        let inboxes: Vec<Inbox> = (0..shards).map(|_| Inbox::default()).collect();
         let (clock, report) = (Arc::clone(&hooks.clock), Arc::clone(&hooks.report));
         let files = spec.limits.files_open.saturating_add(spec.limits.files_sent);
-        let memory = spec.memory.budget().with_files(files.saturating_mul(spec.listeners.len()));
+        let memory = spec.memory.budget().with_files(files.saturating_mul(shards));
         let loader = Loader::start(
             latest.clone(),
             memory.clone(),
@@ -76,7 +83,6 @@ impl ShardSpec {
             Arc::clone(&report),
         )?;
         Ok(ShardSpec {
-            listeners: Mutex::new(listeners),
             inboxes,
             latest,
             loader,
@@ -88,11 +94,6 @@ impl ShardSpec {
             stop: Stop::default(),
             counts: Mutex::default(),
         })
-    }
-
-    /// Returns duplicates of a shard's listening sockets; none when the worker is stopping.
-    pub(crate) fn listeners(&self, shard: usize) -> io::Result<Vec<OwnedFd>> {
-        lock(&self.listeners).get(shard).map_or_else(|| Ok(Vec::new()), |own| duplicates(own))
     }
 }
 
@@ -115,7 +116,7 @@ impl Worker {
         };
         let ring = Arc::new(ring);
         let (tell, told) = channel();
-        for index in 0..spec.listeners.len() {
+        for index in 0..worker.shards.inboxes.len() {
             let shard = ShardThread { index, spec: Arc::clone(&worker.shards) };
             let (ring, tell) = (Arc::clone(&ring), tell.clone());
             let thread = thread::Builder::new()
@@ -130,7 +131,7 @@ impl Worker {
             }
         }
         drop(tell);
-        for _ in 0..spec.listeners.len() {
+        for _ in 0..worker.shards.inboxes.len() {
             // A closed channel: a thread has ended in a panic, before its first ring was made.
             let no_word = || Err(StartError::Io(io::Error::other("a shard did not start")).into());
             if let Err(error) = told.recv().unwrap_or_else(|_| no_word()) {
@@ -158,17 +159,25 @@ impl Worker {
     /// Serves one site from now on, whatever host a client names ([`change`](Worker::change)).
     pub fn swap(&self, site: Arc<Site>) {
         // A worker that has ended serves nothing, and there is no other error without a change of
-        // TLS.
+        // TLS or of listeners.
         let _ = self.change(|next| next.hosts = Hosts::one(site));
     }
 
-    /// Serves with other certificates from now on ([`change`](Worker::change)).
+    /// Serves with other certificates from now on ([`change`](Worker::change)). Clients that have
+    /// tickets from before still resume.
     ///
     /// # Errors
     /// They cannot be used, and those until now stay; or the worker speaks plain HTTP or has ended.
     pub fn swap_tls(&self, tls: &TlsSpec) -> Result<(), StartError> {
         let config = tls.config()?;
-        self.change(|next| next.tls = Some(config)).map_err(StartError::Change)
+        let change = |next: &mut Snapshot| {
+            let config = match &next.tls {
+                Some(last) => config.with_tickets_of(last),
+                None => config,
+            };
+            next.tls = Some(config);
+        };
+        self.change(change).map_err(StartError::Change)
     }
 
     /// Returns the account of memory for bodies. It can be asked when the worker is gone, too.
@@ -179,8 +188,9 @@ impl Worker {
     /// Stops accepting and lets connections finish, for the time that the limits allow. A second
     /// call ends them.
     pub fn stop(&self) {
-        lock(&self.shards.listeners).clear();
+        // In this order: what is put into service later is not accepted from.
         self.shards.stop.more();
+        self.shards.latest.get().listeners.iter().for_each(Listener::close);
         for inbox in &self.shards.inboxes {
             inbox.wake();
         }
@@ -278,10 +288,6 @@ impl ShardThread {
             (Ok(Ok(())), Ok(())) => Ok(()),
         }
     }
-}
-
-fn duplicates(listeners: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
-    listeners.iter().map(OwnedFd::try_clone).collect()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

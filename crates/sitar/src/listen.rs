@@ -31,8 +31,8 @@ const CHOICES_MAX: usize = 16;
 /// The bound sockets.
 #[derive(Debug)]
 pub struct Listeners {
-    /// Element *n* holds the sockets of shard *n*, one for each of `addresses` in the same order.
-    pub shards: Vec<Vec<TcpListener>>,
+    /// The sockets of each of `addresses`, in the same order: one for each shard.
+    pub groups: Vec<Vec<TcpListener>>,
     /// The addresses in use, with real ports in the place of port 0.
     pub addresses: Vec<SocketAddr>,
     /// Optional addresses that this machine does not have.
@@ -82,7 +82,7 @@ struct Failure {
 fn bind_all(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Failure> {
     let shards = usize::from(shards.get());
     let mut listeners = Listeners {
-        shards: (0..shards).map(|_| Vec::with_capacity(addresses.len())).collect(),
+        groups: Vec::with_capacity(addresses.len()),
         addresses: Vec::with_capacity(addresses.len()),
         skipped: Vec::new(),
     };
@@ -98,9 +98,7 @@ fn bind_all(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Fail
                 if port_is_free_choice {
                     chosen_port = Some(real.port());
                 }
-                for (shard, listener) in listeners.shards.iter_mut().zip(group) {
-                    shard.push(listener);
-                }
+                listeners.groups.push(group);
                 listeners.addresses.push(real);
             }
             Err(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) if address.optional => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use sitar_server::{BodyMemory, Counts, Hooks, Spec, Worker};
+use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, Worker};
 use sitar_site::Site;
 
 use crate::engine::{self, Engine};
@@ -47,11 +47,12 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let unencoded = sitar_publish::estimate(&opened.site);
     let (site_spec, source) = opened.place.unzip();
     let bytes = u64::from(settings.memory) << 20;
+    let role = if certificates.tls.is_some() { Role::Https } else { Role::Http };
     let spec = Spec {
         listeners: bound
-            .shards
+            .groups
             .into_iter()
-            .map(|shard| shard.into_iter().map(Into::into).collect())
+            .map(|group| ListenerSpec { role, sockets: group.into_iter().map(Into::into).collect() })
             .collect(),
         site: site_spec,
         tls: certificates.tls,
@@ -62,7 +63,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let hooks = Hooks {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
-        site: Some(Arc::clone(&opened.site)),
+        hosts: Some(Hosts::one(Arc::clone(&opened.site))),
     };
     let (worker, mode) = machine.start(spec, &hooks, mode)?;
     drop(hooks);

@@ -55,6 +55,7 @@ mod rules;
 
 pub use answer::field_buf::FieldBuf;
 pub use answer::multipart::{Piece, Plan};
+pub use answer::page::{Page, redirect_fields};
 pub use answer::reply::{Body, Multipart, Reply, Scratch};
 pub use answer::representation::Representation;
 pub use answer::route::{Route, Target};

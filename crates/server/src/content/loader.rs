@@ -332,6 +332,10 @@ impl LoaderWorker {
         for inbox in &self.inboxes {
             inbox.post(Message::Swap(Arc::clone(&self.current), Table::new(&self.current, kept)));
         }
+        for gone in last.listeners.iter().filter(|old| !self.current.listeners.iter().any(|new| new.is(old)))
+        {
+            gone.close();
+        }
     }
 
     fn load(&mut self, file: FileKey, asker: Asker, back: Sender<Job>) {

@@ -8,7 +8,9 @@ use sitar_io::Key;
 use sitar_site::{Reply, Representation, Route, Scratch, Site};
 
 use super::cache::{self, Cache};
+use super::hosts::{NO_SUCH_HOST, Routed, redirects, route};
 use super::loader::Wanted;
+use super::origin::Origin;
 use crate::snapshot::{FileKey, HostId, Snapshot};
 
 /// The snapshot that a shard serves from, and its files.
@@ -40,14 +42,37 @@ impl Served {
         std::mem::replace(&mut self.snapshot, next)
     }
 
+    /// Whether the choice of a host depends on what a connection was opened for.
+    pub(crate) fn has_names(&self) -> bool {
+        self.only.is_none()
+    }
+
     #[inline]
-    pub(crate) fn look_up(&mut self, key: Key, request: &Request<'_>) -> Outcome<'_> {
+    pub(crate) fn look_up<'s>(
+        &'s mut self,
+        key: Key,
+        origin: &mut Origin,
+        request: &Request<'_>,
+    ) -> Outcome<'s> {
         let (host, site) = match &self.only {
-            Some((host, site)) => (*host, site),
-            None => {
-                let host = self.snapshot.hosts.find(request.authority);
-                match host.and_then(|host| Some((host, self.snapshot.site(host)?))) {
-                    Some(found) => found,
+            Some((host, site)) if !redirects(origin.role()) => (*host, site),
+            _ => {
+                let Snapshot { number, hosts, .. } = &*self.snapshot;
+                let host = match origin.routed(*number, hosts, request.authority) {
+                    Some(host) => host,
+                    None => match route(&self.snapshot, origin, request) {
+                        Routed::Site(host) => host,
+                        Routed::Refused(rejection) => return Outcome::Refused(rejection),
+                        Routed::Redirect(redirect) => {
+                            return Outcome::Reply(redirect.reply(hosts, request, &mut self.scratch));
+                        }
+                        Routed::Page(page) => {
+                            return Outcome::Reply(page.reply(request, &mut self.scratch));
+                        }
+                    },
+                };
+                match self.snapshot.site(host) {
+                    Some(site) => (host, site),
                     None => return Outcome::Refused(&NO_SUCH_HOST),
                 }
             }
@@ -60,7 +85,13 @@ impl Served {
                     cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, target)),
                     cache::Lookup::Later => Outcome::Later,
                     cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
-                    cache::Lookup::Failed(_) => Outcome::Refused(&UNREADABLE),
+                    cache::Lookup::Failed(_) => {
+                        let page = self.snapshot.hosts.get(host).and_then(|host| host.pages.error.as_deref());
+                        match page {
+                            Some(page) => Outcome::Reply(page.reply(request, target.into_scratch())),
+                            None => Outcome::Refused(&UNREADABLE),
+                        }
+                    }
                 }
             }
         }
@@ -86,8 +117,6 @@ fn wanted(request: &Request<'_>, status: Status, known: Option<&Representation>)
 const CONDITIONS: [Field; 4] =
     [Field::IfMatch, Field::IfNoneMatch, Field::IfModifiedSince, Field::IfUnmodifiedSince];
 
-const NO_SUCH_HOST: Rejection =
-    Rejection { status: Status::NOT_FOUND, reason: "no site here has the name that was asked for" };
 const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
 const UNREADABLE: Rejection =
     Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };

@@ -86,7 +86,7 @@ impl Table {
         let mut starts = vec![0];
         let mut end = 0;
         for (_, host) in of.hosts.iter() {
-            end += host.site.files();
+            end += host.site().map_or(0, |site| site.files());
             starts.push(end);
         }
         let mut table = Table { slots: (0..end).map(|_| Slot::Absent).collect(), starts };

@@ -1,41 +1,116 @@
 //! Listening sockets, and when connections are accepted from them.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sitar_io::{Engine, Key, Listener, OpId, Ring};
+use sitar_io::{Engine, Key, OpId, Ring};
 
 use super::Shard;
+use crate::snapshot::{Listener, Role};
 
 /// After an error, or where there is no place, accepting pauses for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The first key of a listener: none that a slab gives out (it has fewer than 2³² − 1 places).
 pub(crate) const FIRST_KEY: u64 = 0xffff_ff00;
+/// Keys there are: listeners that a shard may have at a time, those included that are being closed.
+const LISTENERS_MAX: usize = 255;
 
 /// A listening socket and whether connections are being accepted from it.
 struct Acceptor {
-    /// `None`: closed for good, because the server stops.
-    listener: Option<Listener>,
+    listener: Listener,
+    socket: sitar_io::Listener,
     accepting: Option<OpId>,
+    /// It is closed as soon as nothing is being accepted.
+    is_closing: bool,
 }
 
 /// The listening sockets of a shard.
 pub(super) struct Acceptors {
-    list: Vec<Acceptor>,
+    /// By their keys; `None`: closed for good.
+    list: Vec<Option<Acceptor>>,
+    /// The number of the shard.
+    shard: usize,
+    /// Listeners that are to be served, as far as one of them is not open yet.
+    unopened: Option<Arc<[Listener]>>,
     /// The time to accept again, after an error.
     pause_until: Option<Instant>,
 }
 
 impl Acceptors {
-    pub(super) fn new<E: Engine>(ring: &mut Ring<E>, listeners: Vec<OwnedFd>) -> Acceptors {
-        let list = (FIRST_KEY..)
-            .zip(listeners)
-            .map(|(key, socket)| Acceptor {
-                listener: Some(ring.listener(socket, Key(key))),
-                accepting: None,
-            })
-            .collect();
-        Acceptors { list, pause_until: None }
+    /// Opens the listeners of shard number `shard`.
+    ///
+    /// # Errors
+    /// Their sockets cannot be duplicated.
+    pub(super) fn new<E: Engine>(
+        ring: &mut Ring<E>,
+        listeners: &[Listener],
+        shard: usize,
+    ) -> io::Result<Acceptors> {
+        let mut acceptors = Acceptors { list: Vec::new(), shard, unopened: None, pause_until: None };
+        acceptors.open(ring, listeners)?;
+        Ok(acceptors)
+    }
+
+    /// Opens those of `listeners` that are not open.
+    fn open<E: Engine>(&mut self, ring: &mut Ring<E>, listeners: &[Listener]) -> io::Result<()> {
+        for listener in listeners {
+            let is_same = |acceptor: &Acceptor| acceptor.listener.is(listener) && !acceptor.is_closing;
+            if self.list.iter().flatten().any(is_same) {
+                continue;
+            }
+            let Some(socket) = listener.socket(self.shard)? else { continue };
+            let place = self.list.iter().position(Option::is_none).unwrap_or(self.list.len());
+            if place >= LISTENERS_MAX {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            if place == self.list.len() {
+                self.list.push(None);
+            }
+            let socket = ring.listener(socket, Key(FIRST_KEY + place as u64));
+            self.list[place] =
+                Some(Acceptor { listener: listener.clone(), socket, accepting: None, is_closing: false });
+        }
+        Ok(())
+    }
+
+    /// Serves on these listeners from now on, and on no other. One that cannot be opened now is
+    /// opened later.
+    pub(super) fn replace<E: Engine>(
+        &mut self,
+        ring: &mut Ring<E>,
+        listeners: &Arc<[Listener]>,
+        now: Instant,
+    ) {
+        if self.open(ring, listeners).is_err() {
+            self.unopened = Some(Arc::clone(listeners));
+            self.pause(now);
+        } else {
+            self.unopened = None;
+        }
+        // After the others: those of the same address go on without a gap.
+        self.close_all_but(ring, listeners);
+    }
+
+    fn close_all_but<E: Engine>(&mut self, ring: &mut Ring<E>, listeners: &[Listener]) {
+        for place in &mut self.list {
+            let Some(acceptor) = place else { continue };
+            if acceptor.is_closing || listeners.iter().any(|listener| listener.is(&acceptor.listener)) {
+                continue;
+            }
+            match acceptor.accepting {
+                Some(op) => {
+                    acceptor.is_closing = true;
+                    ring.cancel(op);
+                }
+                None => *place = None,
+            }
+        }
+    }
+
+    /// Returns the use of the listener with that key.
+    pub(super) fn role(&self, key: Key) -> Option<Role> {
+        Some(self.list.get(place_of(key))?.as_ref()?.listener.role())
     }
 
     /// The time to accept again, after an error.
@@ -50,32 +125,34 @@ impl Acceptors {
 
     /// Whether one of them is not closed for good.
     pub(super) fn are_open(&self) -> bool {
-        self.list.iter().any(|acceptor| acceptor.listener.is_some())
+        self.list.iter().any(Option::is_some)
     }
 
     /// Closes all of them; those that accept, when that has ended.
     pub(super) fn shut<E: Engine>(&mut self, ring: &mut Ring<E>) {
-        for acceptor in &mut self.list {
-            match acceptor.accepting {
-                Some(op) => ring.cancel(op),
-                None => acceptor.listener = None,
-            }
-        }
+        self.unopened = None;
+        self.close_all_but(ring, &[]);
     }
 
     /// Accepting has ended on the listener with that key. Returns whether it is now closed for
     /// good.
-    pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant, stopping: bool) -> bool {
+    pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant) -> bool {
         if failed {
             self.pause(now);
         }
-        let Some(acceptor) = self.list.get_mut((key.0 - FIRST_KEY) as usize) else { return false };
+        let Some(place) = self.list.get_mut(place_of(key)) else { return false };
+        let Some(acceptor) = place else { return false };
         acceptor.accepting = None;
-        if stopping {
-            acceptor.listener = None;
+        let is_closing = acceptor.is_closing;
+        if is_closing {
+            *place = None;
         }
-        stopping
+        is_closing
     }
+}
+
+fn place_of(key: Key) -> usize {
+    key.0.saturating_sub(FIRST_KEY) as usize
 }
 
 impl<E: Engine> Shard<E> {
@@ -92,14 +169,17 @@ impl<E: Engine> Shard<E> {
         }
         let room = room && acceptors.pause_until.is_none();
         let open = room && self.drain.until.is_none();
+        if open && let Some(listeners) = acceptors.unopened.take() {
+            acceptors.replace(&mut shared.ring, &listeners, shared.now);
+        }
         let mut is_refused = false;
-        for acceptor in &mut acceptors.list {
-            match (acceptor.accepting, &acceptor.listener) {
-                (None, Some(listener)) if open => {
-                    acceptor.accepting = shared.ring.accept(listener).ok();
+        for acceptor in acceptors.list.iter_mut().flatten().filter(|acceptor| !acceptor.is_closing) {
+            match acceptor.accepting {
+                None if open => {
+                    acceptor.accepting = shared.ring.accept(&acceptor.socket).ok();
                     is_refused |= acceptor.accepting.is_none();
                 }
-                (Some(op), _) if !room => shared.ring.cancel(op),
+                Some(op) if !room => shared.ring.cancel(op),
                 _ => {}
             }
         }

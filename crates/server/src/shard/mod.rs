@@ -43,7 +43,7 @@ use crate::content::cache::Cache;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Role, Snapshot};
 use crate::stop::{Answering, Stop};
 use crate::tcp::Connection;
 use crate::worker::ShardSpec;
@@ -88,18 +88,18 @@ impl<E: Engine> Shard<E> {
     /// Its listening sockets cannot be duplicated.
     pub(crate) fn new(mut ring: Ring<E>, index: usize, spec: &ShardSpec) -> io::Result<Shard<E>> {
         let now = ring.now();
-        let listeners = spec.listeners(index)?;
         let inbox = spec.inboxes.get(index).cloned().unwrap_or_default();
         // In this order: a snapshot that comes after the inbox was opened is in it, one that came
         // before is the latest.
         inbox.open(ring.waker());
         let snapshot = spec.latest.get();
         let limits = snapshot.limits.clone();
+        let acceptors = Acceptors::new(&mut ring, &snapshot.listeners, index)?;
         let connections = limits.ring().connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
         let served = Served::new(snapshot, cache);
         Ok(Shard {
-            acceptors: Acceptors::new(&mut ring, listeners),
+            acceptors,
             connections: Slab::new(connections as u32),
             addresses: Addresses::new(limits.connections),
             wheel: Wheel::new(now, connections as u32),
@@ -238,12 +238,10 @@ impl<E: Engine> Shard<E> {
                 self.with(key, |connection, cx| connection.on_read(cx, buf, result));
             }
             Event::Writable { key } => self.with(key, Connection::on_writable),
-            Event::Accepted { conn, .. } => self.on_accept(conn),
+            Event::Accepted { conn, listener } => self.on_accept(conn, listener),
             Event::AcceptEnded { listener, error } => {
-                let now = self.cx.shared.now;
-                let is_closed =
-                    self.acceptors.on_ended(listener, error.is_some(), now, self.drain.until.is_some());
-                if is_closed {
+                let is_closed = self.acceptors.on_ended(listener, error.is_some(), self.cx.shared.now);
+                if is_closed && self.drain.until.is_some() {
                     self.begin_drain();
                 }
             }
@@ -291,22 +289,26 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.ring.close(conn);
     }
 
-    fn on_accept(&mut self, conn: Conn) {
+    fn on_accept(&mut self, conn: Conn, listener: Key) {
         let shared = &mut self.cx.shared;
         shared.counts.accepted += 1;
-        let handshake = match &self.cx.served.snapshot.tls {
-            // A connection that cannot be served is closed by the drop of `conn`.
-            Some(config) => match Handshake::new(config) {
-                Ok(handshake) => Some(handshake),
-                Err(_) => return shared.counts.end(Close::Ours("no handshake can be begun")),
-            },
-            None => None,
+        // A connection that cannot be served is closed by the drop of `conn`.
+        let Some(role) = self.acceptors.role(listener) else {
+            return shared.counts.end(Close::Ours("a connection of no listener"));
         };
+        let handshake = match (role, &self.cx.served.snapshot.tls) {
+            (Role::Http | Role::RedirectToHttps { .. }, _) => None,
+            (Role::Https, Some(config)) => Handshake::new(config).ok(),
+            (Role::Https, None) => None,
+        };
+        if role == Role::Https && handshake.is_none() {
+            return shared.counts.end(Close::Ours("no handshake can be begun"));
+        }
         let mut is_asked = false;
         let key = self.connections.insert_with(|key| {
             shared.ring.set_key(&conn, key);
             is_asked = shared.ring.peer(&conn).is_ok();
-            Connection::new(conn, handshake, shared.now, &shared.limits)
+            Connection::new(conn, role, handshake, shared.now, &shared.limits)
         });
         // There are as many places as descriptors.
         let Some(key) = key else { return shared.counts.end(Close::Shed) };
@@ -360,6 +362,9 @@ impl<E: Engine> Shard<E> {
             return;
         }
         self.cx.shared.limits = next.limits.clone();
+        if self.drain.until.is_none() {
+            self.acceptors.replace(&mut self.cx.shared.ring, &next.listeners, self.cx.shared.now);
+        }
         let old = self.cx.served.replace(next);
         for key in self.cx.served.cache.renew(number, table, old) {
             self.with(key, Connection::on_loaded);

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
+use super::served::listener;
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, inherited};
 use crate::limits::{Limits, TlsOffload};
@@ -231,7 +231,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let total = [0, 60_000, 400_000, 4 << 20][rng.below(4)];
     let budget = Budget::new(total, total / 2).with_files(files.unwrap_or(usize::MAX));
     let tls = secure.then(|| fixture.server.clone());
-    let first = Snapshot::new(Hosts::one(Arc::clone(&sites[0])), tls, limits.clone());
+    let hosts = Hosts::one(Arc::clone(&sites[0]));
+    let first = Snapshot::new(hosts, vec![listener(secure)], tls, limits.clone());
     let latest = LatestSnapshot::new(first);
     let seconds = Arc::new(AtomicU64::new(0));
     let passed = Arc::clone(&seconds);
@@ -250,9 +251,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     }
     let swapper = loader.clone();
     let stop = Stop::default();
-    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
     let spec = ShardSpec {
-        listeners: Mutex::new(vec![vec![socket]]),
         inboxes: vec![inbox.clone()],
         latest,
         loader,

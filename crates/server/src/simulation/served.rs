@@ -13,7 +13,7 @@ use super::lab::{fixture, later};
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, LoaderWorker};
 use crate::shard::Shard;
-use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
+use crate::snapshot::{Hosts, LatestSnapshot, Listener, Role, Snapshot};
 use crate::stop::Stop;
 use crate::worker::ShardSpec;
 use crate::{Limits, Report, TlsOffload};
@@ -25,13 +25,20 @@ pub(super) struct Served {
     pub(super) stop: Stop,
 }
 
+/// The one listener of a simulated world.
+pub(super) fn listener(tls: bool) -> Listener {
+    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
+    Listener::new(if tls { Role::Https } else { Role::Http }, vec![socket])
+}
+
 /// Serves one site.
 pub(super) fn serve(world: &World, site: &Arc<Site>, tls: bool, limits: Limits) -> Served {
     let ring = Ring::sim(&limits.ring(), world).unwrap();
     let (inbox, stop) = (Inbox::default(), Stop::default());
     let own = tls.then(|| fixture().server.clone());
     let hosts = Hosts::one(Arc::clone(site));
-    let latest = LatestSnapshot::new(Snapshot::new(hosts, own, limits.clone()));
+    let first = Snapshot::new(hosts, vec![listener(tls)], own, limits.clone());
+    let latest = LatestSnapshot::new(first);
     let memory = Budget::new(1 << 20, 1 << 19);
     let report: Report = Arc::new(|incident| panic!("{incident}"));
     let (loader, loader_worker) = Loader::new(
@@ -41,9 +48,7 @@ pub(super) fn serve(world: &World, site: &Arc<Site>, tls: bool, limits: Limits) 
         Arc::new(later),
         Arc::clone(&report),
     );
-    let socket: OwnedFd = fs::File::open("/dev/null").unwrap().into();
     let spec = ShardSpec {
-        listeners: Mutex::new(vec![vec![socket]]),
         inboxes: vec![inbox.clone()],
         latest,
         loader,

@@ -10,7 +10,8 @@ fn site() -> Arc<Site> {
 }
 
 fn host(names: &[&str], is_default: bool) -> Host {
-    Host { names: names.iter().map(|&name| name.to_owned()).collect(), is_default, site: site() }
+    let names = names.iter().map(|&name| name.to_owned()).collect();
+    Host { is_default, ..Host::new(names, HostContent::Site(site())) }
 }
 
 /// The first name of the host that `authority` leads to.
@@ -111,8 +112,13 @@ fn hosts_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn a_change_keeps_sizes_and_never_turns_tls_on_or_off() {
-    let first = Snapshot::new(Hosts::one(site()), None, Limits::default());
+fn a_change_keeps_sizes_and_listeners_go_with_certificates() {
+    let listeners = |role| {
+        let socket = || std::fs::File::open("/dev/null").unwrap().into();
+        let both: Vec<Listener> = vec![Listener::new(role, vec![socket(), socket()])];
+        both
+    };
+    let first = Snapshot::new(Hosts::one(site()), listeners(Role::Http), None, Limits::default());
     let mut next = first.clone();
     next.limits.idle = Duration::from_secs(7);
     next.limits.connections = 3;
@@ -125,10 +131,21 @@ fn a_change_keeps_sizes_and_never_turns_tls_on_or_off() {
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let identity = sitar_tls::Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
     let tls = sitar_tls::Config::new(vec![identity], &[]).unwrap();
+    // Certificates and listeners that need them come and go together.
     let sealed = Snapshot { tls: Some(tls), ..first.clone() };
     assert_eq!(sealed.clone().after(&first).err(), Some(ChangeError::Encryption));
-    assert_eq!(first.after(&sealed).err(), Some(ChangeError::Encryption));
+    let sealed = Snapshot { listeners: listeners(Role::Https).into(), ..sealed };
+    assert!(sealed.clone().after(&first).is_ok());
     assert!(sealed.clone().after(&sealed).is_ok());
+    assert!(first.clone().after(&sealed).is_ok());
+    let bare = Snapshot { tls: None, ..sealed.clone() };
+    assert_eq!(bare.after(&sealed).err(), Some(ChangeError::Encryption));
+    // A listener for each of two shards, and none for one of them.
+    let one = Listener::new(Role::Http, vec![std::fs::File::open("/dev/null").unwrap().into()]);
+    for listeners in [vec![one], Vec::new()] {
+        let next = Snapshot { listeners: listeners.into(), ..first.clone() };
+        assert_eq!(next.after(&first).err(), Some(ChangeError::Listeners));
+    }
 }
 
 /// Each host that dates prove nothing for, by its first name, or `-`.

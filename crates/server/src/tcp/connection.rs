@@ -24,6 +24,7 @@ use crate::shard::addresses::Address;
 use crate::shard::context::Context;
 use crate::shard::handshakes::Turn;
 use crate::shard::quota::Charge;
+use crate::snapshot::Role;
 
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,
@@ -50,8 +51,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
-    pub(crate) fn new(conn: Conn, tls: Option<Handshake>, now: Instant, limits: &Limits) -> Connection {
-        let io = Transport::new(conn, tls, now, limits);
+    pub(crate) fn new(
+        conn: Conn,
+        role: Role,
+        tls: Option<Handshake>,
+        now: Instant,
+        limits: &Limits,
+    ) -> Connection {
+        let io = Transport::new(conn, role, tls, now, limits);
         Connection { io, protocol: Protocol::Undecided, charge: Charge::default(), address: Address::ASKED }
     }
 
@@ -353,7 +360,10 @@ impl Connection {
                     Put::NoRoom => Err(Close::Ours("a refusal longer than a buffer")),
                 }
             }
-            Negotiated::Done { alpn, rest } => {
+            Negotiated::Done { alpn, server_name, names, rest } => {
+                if cx.served.has_names() {
+                    self.io.origin().learn(server_name, names);
+                }
                 self.protocol = match alpn.as_deref() {
                     Some(b"h2") => Protocol::Http2(Box::new(Http2::new(&mut cx.shared))),
                     _ => Protocol::Http1(Http1::default()),

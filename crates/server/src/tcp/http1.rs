@@ -118,8 +118,9 @@ impl Http1 {
             io.wait_for_buffer(shared);
             return Ok(Step::Waits);
         }
+        let outcome = served.look_up(shared.key, io.origin(), &head.request);
         let (output, security) = io.output()?;
-        let written = match served.look_up(shared.key, &head.request) {
+        let written = match outcome {
             Outcome::Reply(reply) => write(output, security, &shared.date, head.version, close, &reply),
             Outcome::Later => {
                 io.wait_for_load();

@@ -117,7 +117,7 @@ impl Http2 {
                     continue;
                 }
             };
-            let what = match served.look_up(shared.key, &request) {
+            let what = match served.look_up(shared.key, io.origin(), &request) {
                 Outcome::Reply(reply) if self.admits(files, &reply.body) => {
                     self.reply(io, shared, stream, &reply)?;
                     continue;
@@ -160,7 +160,7 @@ impl Http2 {
             let request = parked.request();
             let head_only = request.method == Method::Head;
             let has_place = what == ParkedFor::LoadInPlace;
-            match served.look_up(shared.key, &request) {
+            match served.look_up(shared.key, io.origin(), &request) {
                 Outcome::Reply(reply) if has_place || self.admits(files, &reply.body) => {
                     self.reply(io, shared, stream, &reply)?;
                 }

@@ -15,7 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use sitar_io::{Ring, SqPoll};
 use sitar_server::{
-    BodyMemory, Counts, Hooks, Incident, Limits, Pem, SiteSpec, Spec, TlsOffload, TlsSpec, Worker,
+    BodyMemory, Counts, Hooks, Incident, Limits, ListenerSpec, Pem, Role, SiteSpec, Spec, TlsOffload,
+    TlsSpec, Worker,
 };
 use sitar_site::Options;
 
@@ -191,8 +192,9 @@ impl Server {
         let incidents = Arc::new(Mutex::new(Vec::new()));
         let panics = Arc::new(AtomicU32::new(0));
         let (told, due) = (Arc::clone(&incidents), Arc::clone(&panics));
+        let role = if tls.is_some() { Role::Https } else { Role::Http };
         let spec = Spec {
-            listeners: vec![vec![listener.into()]],
+            listeners: vec![ListenerSpec { role, sockets: vec![listener.into()] }],
             site: Some(SiteSpec { path: directory.clone(), options: Options::default() }),
             tls,
             limits,
@@ -210,7 +212,7 @@ impl Server {
                 now()
             }),
             report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
-            site: None,
+            hosts: None,
         };
         static ALONE: Mutex<()> = Mutex::new(());
         let alone =
@@ -327,6 +329,7 @@ fn identity() -> Own {
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let tls = TlsSpec {
         identities: vec![Pem { chain: chain.into_bytes(), key: key.into_bytes().into() }],
+        by_host: Vec::new(),
         protocols: vec![b"http/1.1".to_vec()],
         min_version: sitar_tls::Version::Tls12,
         seals_max: None,

@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use sitar_http::{h1, h2};
 use sitar_io::Ring;
-use sitar_server::{BodyMemory, Hooks, Limits, Pem, SiteSpec, Spec, StartError, TlsOffload, TlsSpec, Worker};
+use sitar_server::{
+    BodyMemory, Hooks, Limits, ListenerSpec, Pem, Role, SiteSpec, Spec, StartError, TlsOffload, TlsSpec,
+    Worker,
+};
 use sitar_site::Options;
 use sitar_tls::Version;
 
@@ -19,19 +22,31 @@ use crate::harness::{answer, get, small};
 fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
     let Spec { listeners, site, tls, limits, offload, memory } = spec;
     let number = |number: u64| number.to_string().into_bytes();
-    let mut fields =
-        vec![("listeners".to_owned(), number(listeners.iter().map(Vec::len).sum::<usize>() as u64))];
+    let sockets = listeners.iter().map(|ListenerSpec { role: _, sockets }| sockets.len()).sum::<usize>();
+    let mut fields = vec![("listeners".to_owned(), number(sockets as u64))];
     let mut put = |name: &str, value: Vec<u8>| fields.push((name.to_owned(), value));
+    for listener in listeners {
+        let role = match listener.role {
+            Role::Https => "https".to_owned(),
+            Role::Http => "http".to_owned(),
+            Role::RedirectToHttps { port } => port.to_string(),
+        };
+        put("role", role.into());
+    }
     if let Some(SiteSpec { path, options: Options { prefix, follow_links, config_files } }) = site {
         put("site", path.to_str().unwrap().into());
         put("prefix", prefix.clone().unwrap_or_default().into());
         put("links", number(u64::from(*follow_links)));
         put("config", number(u64::from(*config_files)));
     }
-    if let Some(TlsSpec { identities, protocols, min_version, seals_max }) = tls {
+    if let Some(TlsSpec { identities, by_host, protocols, min_version, seals_max }) = tls {
         for Pem { chain, key } in identities {
             put("chain", chain.clone());
             put("key", key.to_vec());
+        }
+        for (host, places) in by_host {
+            put("host", host.clone().into());
+            put("places", places.iter().map(|&place| place as u8).collect());
         }
         put("protocols", protocols.join(&b','));
         put("oldest", number(u64::from(*min_version == Version::Tls13)));
@@ -110,7 +125,17 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
     assert_eq!(number("listeners"), listeners.len() as u64);
     let prefix = Some(text("prefix")).filter(|prefix| !prefix.is_empty());
     Spec {
-        listeners: vec![listeners.into_iter().map(Into::into).collect()],
+        listeners: listeners
+            .into_iter()
+            .map(|socket| ListenerSpec {
+                role: match text("role").as_str() {
+                    "https" => Role::Https,
+                    "http" => Role::Http,
+                    port => Role::RedirectToHttps { port: port.parse().unwrap() },
+                },
+                sockets: vec![socket.into()],
+            })
+            .collect(),
         site: Some(SiteSpec {
             path: text("site").into(),
             options: Options {
@@ -121,6 +146,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
         }),
         tls: fields.contains_key("key").then(|| TlsSpec {
             identities: vec![Pem { chain: fields["chain"].clone(), key: fields["key"].clone().into() }],
+            by_host: vec![(text("host"), fields["places"].iter().map(|&place| place.into()).collect())],
             protocols: fields["protocols"].split(|byte| *byte == b',').map(Into::into).collect(),
             min_version: if number("oldest") == 1 { Version::Tls13 } else { Version::Tls12 },
             seals_max: Some(number("seals")).filter(|seals| *seals > 0),
@@ -166,7 +192,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
 }
 
 fn hooks() -> Hooks {
-    Hooks { clock: Arc::new(SystemTime::now), report: Arc::new(|incident| panic!("{incident}")), site: None }
+    Hooks { clock: Arc::new(SystemTime::now), report: Arc::new(|incident| panic!("{incident}")), hosts: None }
 }
 
 fn start(spec: &Spec) -> std::io::Result<Worker> {
@@ -199,13 +225,16 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
         key: made.signing_key.serialize_pem().into_bytes().into(),
     }];
     let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let tls = TlsSpec { identities, protocols, min_version: Version::Tls13, seals_max: None };
+    let by_host = vec![("localhost".to_owned(), vec![0])];
+    let tls = TlsSpec { identities, by_host, protocols, min_version: Version::Tls13, seals_max: None };
     for tls in [None, Some(tls)] {
         let has_tls = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut described = described(site.clone(), tls);
-        described.listeners = vec![vec![listener.try_clone().unwrap().into()]];
+        let role = if has_tls { Role::Https } else { Role::Http };
+        let sockets = vec![listener.try_clone().unwrap().into()];
+        described.listeners = vec![ListenerSpec { role, sockets }];
         let spec = read(write(&described), vec![listener]);
         let worker = start(&spec).unwrap();
         drop((described, spec));
@@ -287,6 +316,7 @@ fn what_cannot_be_opened_keeps_the_worker_from_starting() {
     let site = || SiteSpec { path: folder.path().to_owned(), ..SiteSpec::default() };
     let no_key = TlsSpec {
         identities: vec![Pem { chain: b"no certificate".to_vec(), key: b"no key".to_vec().into() }],
+        by_host: Vec::new(),
         protocols: Vec::new(),
         min_version: Version::Tls12,
         seals_max: None,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, Tls, answer, get, small};
-use sitar_server::{BodyMemory, ChangeError, Host, Hosts, Limits, Pem, StartError, TlsSpec};
+use sitar_server::{BodyMemory, ChangeError, Host, HostContent, Hosts, Limits, Pem, StartError, TlsSpec};
 use sitar_site::{Options, Site};
 
 crate::on_every_engine! {
@@ -353,6 +353,7 @@ fn certificates_are_replaced_while_connections_go_on(engine: Engine) {
     // What cannot be used changes nothing.
     let broken = TlsSpec {
         identities: vec![Pem { chain: b"no certificate".to_vec(), key: b"no key".to_vec().into() }],
+        by_host: Vec::new(),
         protocols: Vec::new(),
         min_version: sitar_tls::Version::Tls12,
         seals_max: None,
@@ -371,7 +372,7 @@ fn sites_are_found_by_the_host_that_is_named(engine: Engine) {
     let host = |names: &[&str], site: usize| Host {
         names: names.iter().map(|&name| name.to_owned()).collect(),
         is_default: false,
-        site: open(&folders[site]),
+        ..Host::new(Vec::new(), HostContent::Site(open(&folders[site])))
     };
     let hosts = vec![host(&["a.example"], 1), host(&["b.example", "*.b.example"], 2)];
     server.worker.change(|next| next.hosts = Hosts::new(hosts).unwrap()).unwrap();
@@ -469,7 +470,7 @@ fn a_date_proves_nothing_where_another_site_was(engine: Engine) {
     let other = open(&folders[1]);
     let change = |next: &mut sitar_server::Snapshot| {
         let (_, default) = next.hosts.iter().next().unwrap();
-        let own = Host { names: vec!["a.example".to_owned()], is_default: false, site: other };
+        let own = Host::new(vec!["a.example".to_owned()], HostContent::Site(other));
         let hosts = Hosts::new(vec![own, default.clone()]).unwrap();
         all = Some(std::mem::replace(&mut next.hosts, hosts));
     };

@@ -18,17 +18,16 @@ fn failure(text: &str, errno: Errno) -> String {
 #[test]
 fn each_shard_gets_its_own_socket_on_the_same_port() {
     let listeners = bind(&[address("127.0.0.1:0", false)], shards(3)).unwrap();
-    assert_eq!(listeners.shards.len(), 3);
+    assert_eq!((listeners.groups.len(), listeners.groups[0].len()), (1, 3));
     let real = listeners.addresses[0];
     assert_eq!(listeners.addresses.len(), 1);
     assert_ne!(real.port(), 0);
-    for shard in &listeners.shards {
-        assert_eq!(shard.len(), 1);
-        assert_eq!(shard[0].local_addr().unwrap(), real);
-        assert!(sockopt::socket_reuseport(&shard[0]).unwrap());
-        assert!(sockopt::socket_reuseaddr(&shard[0]).unwrap());
-        assert!(sockopt::socket_acceptconn(&shard[0]).unwrap());
-        let flags = rustix::io::fcntl_getfd(&shard[0]).unwrap();
+    for socket in &listeners.groups[0] {
+        assert_eq!(socket.local_addr().unwrap(), real);
+        assert!(sockopt::socket_reuseport(socket).unwrap());
+        assert!(sockopt::socket_reuseaddr(socket).unwrap());
+        assert!(sockopt::socket_acceptconn(socket).unwrap());
+        let flags = rustix::io::fcntl_getfd(socket).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
     }
 }
@@ -40,10 +39,10 @@ fn connections_are_spread_over_all_shards() {
     // The kernel spreads by a hash of the ports: 64 on one side only would be one chance in 2^63.
     let clients: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(real).unwrap()).collect();
     let mut accepted = 0;
-    for shard in &listeners.shards {
-        shard[0].set_nonblocking(true).unwrap();
+    for socket in &listeners.groups[0] {
+        socket.set_nonblocking(true).unwrap();
         let mut here = 0;
-        while let Ok((peer, _)) = shard[0].accept() {
+        while let Ok((peer, _)) = socket.accept() {
             assert!(peer.nodelay().unwrap(), "accepted sockets inherit TCP_NODELAY");
             here += 1;
         }
@@ -73,7 +72,7 @@ fn a_restart_does_not_wait_for_old_connections() {
     let real = first.addresses[0];
     let mut client = TcpStream::connect(real).unwrap();
     // The server closes first, so its side stays in TIME_WAIT.
-    drop(first.shards[0][0].accept().unwrap());
+    drop(first.groups[0][0].accept().unwrap());
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
     drop(client);
     drop(first);
@@ -87,7 +86,7 @@ fn both_families_share_a_chosen_port() {
     assert_eq!(listeners.addresses.len() + listeners.skipped.len(), 2);
     let port = listeners.addresses[0].port();
     assert!(listeners.addresses.iter().all(|address| address.port() == port));
-    assert_eq!(listeners.shards[0].len(), listeners.addresses.len());
+    assert_eq!(listeners.groups.len(), listeners.addresses.len());
 }
 
 #[test]

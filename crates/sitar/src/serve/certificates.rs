@@ -61,6 +61,6 @@ pub(super) fn load(security: &Security, settings: &Settings) -> Result<Certifica
         MinTls::Tls13 => Version::Tls13,
     };
     let protocols = ALPN.iter().skip(usize::from(settings.no_http2)).map(|name| name.to_vec()).collect();
-    let tls = TlsSpec { identities, protocols, min_version, seals_max: None };
+    let tls = TlsSpec { identities, by_host: Vec::new(), protocols, min_version, seals_max: None };
     Ok(Certificates { tls: Some(tls), encryption, notes })
 }

@@ -7,6 +7,7 @@
 //! | [`reply`] | status, header lines, body |
 //! | [`fields`], [`fixed_lines`] | header lines that are built once |
 //! | [`field_buf`] | header lines that depend on the request |
+//! | [`page`] | answers that no site gives: pages of the operator's, redirects to other hosts |
 //! | [`multipart`] | several ranges in one answer |
 //! | [`media`], [`lifetime`] | what a name says about its file |
 
@@ -16,6 +17,7 @@ pub(crate) mod fixed_lines;
 pub(crate) mod lifetime;
 pub(crate) mod media;
 pub(crate) mod multipart;
+pub(crate) mod page;
 pub(crate) mod reply;
 pub(crate) mod representation;
 pub(crate) mod route;

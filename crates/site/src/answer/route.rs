@@ -39,7 +39,7 @@ pub struct Target<'s> {
     pub(crate) scratch: &'s mut Scratch,
 }
 
-impl Target<'_> {
+impl<'s> Target<'s> {
     /// The number of the file.
     #[must_use]
     pub fn file(&self) -> FileId {
@@ -50,6 +50,12 @@ impl Target<'_> {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// Returns the memory for the answer, for another one than the file's.
+    #[must_use]
+    pub fn into_scratch(self) -> &'s mut Scratch {
+        self.scratch
     }
 
     /// A file as it is, without rules.

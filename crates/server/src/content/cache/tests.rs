@@ -76,7 +76,7 @@ fn pair(folder: &std::path::Path, memory: Budget, open_max: usize) -> (Pair, Vec
         FileKey { host: hosts.find(None).unwrap(), file: found.file() }
     });
     let files = files.collect();
-    let latest = LatestSnapshot::new(Snapshot::new(hosts.clone(), None, Limits::default()));
+    let latest = LatestSnapshot::new(Snapshot::new(hosts.clone(), Vec::new(), None, Limits::default()));
     let inbox = Inbox::default();
     // Stands still, and lies ahead, so that the files are older than the grain of their times.
     let (start, seconds) = (SystemTime::now() + Duration::from_secs(1000), Arc::new(AtomicU64::new(0)));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::Limits;
-use crate::snapshot::Hosts;
+use crate::snapshot::{Hosts, Listener, Role};
 use sitar_site::Site;
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,7 +27,9 @@ fn id(site: &Arc<Site>, position: usize) -> FileKey {
 
 /// A snapshot of one site.
 fn snapshot(site: &Arc<Site>) -> Snapshot {
-    Snapshot::new(Hosts::one(Arc::clone(site)), None, Limits::default())
+    let socket = std::fs::File::open("/dev/null").unwrap().into();
+    let listener = Listener::new(Role::Http, vec![socket]);
+    Snapshot::new(Hosts::one(Arc::clone(site)), vec![listener], None, Limits::default())
 }
 
 fn loader_worker(

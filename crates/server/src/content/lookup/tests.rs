@@ -2,7 +2,7 @@ use super::*;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::loader::{Loader, LoaderWorker};
 use crate::limits::Limits;
-use crate::snapshot::{Hosts, LatestSnapshot};
+use crate::snapshot::{Hosts, LatestSnapshot, Role};
 use sitar_site::{Body, Budget, Options};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +28,8 @@ struct Answer {
 impl Shard {
     fn new(folder: &std::path::Path) -> Shard {
         let site = Arc::new(Site::open(folder, &Options::default()).unwrap());
-        let latest = LatestSnapshot::new(Snapshot::new(Hosts::one(site), None, Limits::default()));
+        let latest =
+            LatestSnapshot::new(Snapshot::new(Hosts::one(site), Vec::new(), None, Limits::default()));
         let (inbox, budget) = (Inbox::default(), Budget::new(ROOM, ROOM));
         // The file counts as older than the grain of its times.
         let now = SystemTime::now() + Duration::from_secs(1000);
@@ -44,7 +45,7 @@ impl Shard {
         let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
         let request = head.unwrap().unwrap().request;
         for loads in 0..10 {
-            match self.served.look_up(Key(1), &request) {
+            match self.served.look_up(Key(1), &mut Origin::new(Role::Http), &request) {
                 Outcome::Reply(reply) => {
                     let fields = String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap();
                     let etag = fields.lines().find_map(|line| line.strip_prefix("ETag: "));

@@ -1,7 +1,9 @@
 //! The TLS handshake: waiting for a turn to negotiate, and one step of it.
 
+use std::sync::Arc;
+
 use sitar_io::Engine;
-use sitar_tls::{HandshakeError, HandshakeStep};
+use sitar_tls::{CertificateNames, Established, HandshakeError, HandshakeStep};
 
 use super::output::{Output, Put};
 use super::security::Security;
@@ -13,8 +15,17 @@ use crate::shard::context::Shared;
 pub(in crate::tcp) enum Negotiated {
     /// More bytes are needed.
     More,
-    /// It is done: the protocol that was agreed on, and bytes that came behind the handshake.
-    Done { alpn: Option<Vec<u8>>, rest: Vec<u8> },
+    /// It is done.
+    Done {
+        /// The protocol that was agreed on.
+        alpn: Option<Vec<u8>>,
+        /// The host that the client asked for.
+        server_name: Option<Box<str>>,
+        /// The names in the certificate.
+        names: Option<Arc<CertificateNames>>,
+        /// Bytes that came behind the handshake.
+        rest: Vec<u8>,
+    },
     /// The peer speaks HTTP, not TLS.
     PlainHttp { head_only: bool },
     /// It has failed; the alert is in the output, if there is one.
@@ -61,9 +72,10 @@ impl Transport {
             }
             HandshakeStep::Done(established) => {
                 cx.counts.handshakes += 1;
-                self.security = Security::Tls(established.records);
+                let Established { records, alpn, server_name, names, rest, .. } = *established;
+                self.security = Security::Tls(records);
                 self.want_kernel(cx.offload);
-                Negotiated::Done { alpn: established.alpn, rest: established.rest }
+                Negotiated::Done { alpn, server_name, names, rest }
             }
             HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
                 Negotiated::PlainHttp { head_only: head }

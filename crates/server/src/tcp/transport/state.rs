@@ -10,8 +10,10 @@ use super::output::Output;
 use super::security::Security;
 use super::timers::Timers;
 use crate::close::{Close, Timeout};
+use crate::content::origin::Origin;
 use crate::limits::Limits;
 use crate::shard::quota::Quota;
+use crate::snapshot::Role;
 
 /// The one thing that a connection waits for.
 pub(super) enum Waiting {
@@ -131,6 +133,7 @@ pub(super) struct Input {
 /// A connection's way to its peer, whatever is spoken on it.
 pub(in crate::tcp) struct Transport {
     pub(super) conn: Conn,
+    origin: Origin,
     pub(super) security: Security,
     pub(super) ktls: KtlsState,
     pub(super) waiting: Waiting,
@@ -153,6 +156,7 @@ impl Transport {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
     pub(in crate::tcp) fn new(
         conn: Conn,
+        role: Role,
         tls: Option<Handshake>,
         now: Instant,
         limits: &Limits,
@@ -166,6 +170,7 @@ impl Transport {
         };
         Transport {
             conn,
+            origin: Origin::new(role),
             security,
             ktls: KtlsState::Settled,
             waiting: Waiting::Input,
@@ -190,6 +195,12 @@ impl Transport {
         quota.release(&mut self.input.wire);
         quota.release(&mut self.input.text);
         self.conn
+    }
+
+    /// Returns what it was opened for.
+    #[inline]
+    pub(in crate::tcp) fn origin(&mut self) -> &mut Origin {
+        &mut self.origin
     }
 
     /// Whether the peer's next bytes are what is waited for.

@@ -1,0 +1,98 @@
+//! What a connection was opened for, as far as the choice of a host depends on it.
+
+use std::sync::Arc;
+
+use sitar_tls::CertificateNames;
+
+use crate::snapshot::{HostId, Hosts, NameId, Role, host_of};
+
+/// The listener, the host that the client asked for in its handshake, and the names that the
+/// certificate showed it.
+pub(crate) struct Origin {
+    role: Role,
+    /// The server name of TLS (RFC 6066 §3), in lower case. `None`: the client named none, or one
+    /// site answered to every name when the connection was opened.
+    server_name: Option<Box<str>>,
+    names: Option<Arc<CertificateNames>>,
+    /// The host of the last request.
+    routed: Option<Routed>,
+}
+
+/// The host that a request led to, where the next one leads as well if it asks for the same.
+#[derive(Clone, Copy)]
+struct Routed {
+    /// The lower half of the number of the snapshot.
+    snapshot: u32,
+    host: HostId,
+    asked: Asked,
+}
+
+/// What a request asked for.
+#[derive(Clone, Copy)]
+enum Asked {
+    ServerName,
+    Name(NameId),
+}
+
+impl Origin {
+    /// That of a connection that has just been accepted.
+    pub(crate) fn new(role: Role) -> Origin {
+        Origin { role, server_name: None, names: None, routed: None }
+    }
+
+    /// Keeps what the handshake has told.
+    pub(crate) fn learn(&mut self, server_name: Option<Box<str>>, names: Option<Arc<CertificateNames>>) {
+        (self.server_name, self.names) = (server_name, names);
+    }
+
+    #[inline]
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns the host that the client asked for in its handshake.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// Returns whether requests for `host`, which has no port, may be answered here: it is the host
+    /// of the handshake, or the certificate covers it (RFC 9113 §9.1.1). A client that named no host
+    /// may ask for any.
+    pub(crate) fn covers(&self, host: &[u8]) -> bool {
+        let Some(server_name) = &self.server_name else { return true };
+        let Ok(host) = std::str::from_utf8(host) else { return false };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        host.eq_ignore_ascii_case(server_name) || self.names.as_ref().is_some_and(|names| names.cover(bare))
+    }
+
+    /// Returns the host of the last request, if this one asks for the same, byte by byte.
+    #[inline]
+    pub(crate) fn routed(&self, snapshot: u64, hosts: &Hosts, authority: Option<&[u8]>) -> Option<HostId> {
+        let routed = self.routed.filter(|routed| routed.snapshot == snapshot as u32)?;
+        let asked = match routed.asked {
+            Asked::ServerName => self.server_name.as_deref()?.as_bytes(),
+            Asked::Name(name) => hosts.name(name)?,
+        };
+        let rest = authority?.strip_prefix(asked)?;
+        // What stands behind the whole name is a port.
+        matches!(rest.first(), None | Some(b':')).then_some(routed.host)
+    }
+
+    /// Keeps the host that a request led to, if that can be found again by what it asked for.
+    pub(crate) fn keep(
+        &mut self,
+        snapshot: u64,
+        hosts: &Hosts,
+        (host, name): (HostId, Option<NameId>),
+        authority: &[u8],
+    ) {
+        let asked = host_of(authority);
+        let asked = match (self.server_name.as_deref(), name) {
+            (Some(server_name), _) if server_name.as_bytes() == asked => Asked::ServerName,
+            (_, Some(name)) if hosts.name(name) == Some(asked) => Asked::Name(name),
+            _ => return,
+        };
+        self.routed = Some(Routed { snapshot: snapshot as u32, host, asked });
+    }
+}

@@ -1,0 +1,84 @@
+//! Listening sockets, and what is spoken on them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The use of a listening socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// HTTPS.
+    Https,
+    /// Plain HTTP: sites are served, for instance to a proxy that has ended TLS.
+    Http,
+    /// Plain HTTP that redirects to HTTPS on this port, challenges of ACME (RFC 8555 §8.3)
+    /// excepted.
+    RedirectToHttps {
+        /// The port of HTTPS; 443 is not named in addresses.
+        port: u16,
+    },
+}
+
+/// The listening sockets of one address, joined by SO_REUSEPORT: one for each shard, of which the
+/// kernel chooses one for a connection. Clones are the same listener.
+#[derive(Clone, Debug)]
+pub struct Listener(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    role: Role,
+    /// Those of each shard; none when it serves no longer.
+    sockets: Mutex<Vec<OwnedFd>>,
+}
+
+impl Listener {
+    /// A listener with a socket for each shard, in order.
+    #[must_use]
+    pub fn new(role: Role, sockets: Vec<OwnedFd>) -> Listener {
+        Listener(Arc::new(Inner { role, sockets: Mutex::new(sockets) }))
+    }
+
+    /// Returns a listener for another use of the same sockets. The kernel sees no difference:
+    /// nothing that waits to be accepted is lost when one takes the other's place.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn with_role(&self, role: Role) -> io::Result<Listener> {
+        let sockets = self.lock().iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+        Ok(Listener::new(role, sockets))
+    }
+
+    /// Returns its use.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.0.role
+    }
+
+    /// Whether both are the same.
+    pub(crate) fn is(&self, other: &Listener) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns how many shards it has sockets for.
+    pub(crate) fn shards(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Returns a duplicate of a shard's socket; `None` when it serves no longer.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn socket(&self, shard: usize) -> io::Result<Option<OwnedFd>> {
+        self.lock().get(shard).map(OwnedFd::try_clone).transpose()
+    }
+
+    /// Gives its sockets up, so that the port is free when the shards have closed theirs.
+    pub(crate) fn close(&self) {
+        let sockets = std::mem::take(&mut *self.lock());
+        drop(sockets);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `certificate` | the operator's certificates, and what clients may object to |
 //! | [`check`] | looks for what is wrong with a site |
+//! | [`config`] | the configuration file, as plain values, and the mistakes in it |
 //! | [`cli`] | the command line, understood into plain values |
 //! | [`doctor`] | what this machine offers, what is missing, and what to type |
 //! | [`output`] | standard output, and what a failure of it means |
@@ -24,6 +25,7 @@
 mod certificate;
 pub mod check;
 pub mod cli;
+pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod error;

@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 /// Settings for opening a site.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Serve only what lies below this folder of the archive or directory, as the root. Links that
     /// leave it are left out.

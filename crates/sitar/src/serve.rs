@@ -13,7 +13,7 @@ use crate::engine::{self, Engine};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::start::Report;
-use crate::watch::{Control, SiteSource, Watcher};
+use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
 use crate::{listen, output};
 
 mod attempt;
@@ -36,7 +36,8 @@ const FILE_SHARE: u64 = 8;
 /// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
     let plan = settings.plan()?;
-    let opened = site::open(settings)?;
+    let mut sources = Sources::new();
+    let opened = site::open(settings, &mut sources)?;
     let certificates = certificates::load(&plan.security, settings)?;
     let machine = Machine::of_this_process(settings, plan.addresses.len());
     let mode = machine.choose()?;
@@ -78,15 +79,17 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         engine: mode.engine,
         shards: usize::from(machine.shards.get()),
         content: opened.content,
-        watching: source.as_ref().map(SiteSource::watching),
+        watching: source.map(|source| sources.watching(source)),
         files: opened.site.len(),
         unencoded,
         warnings: mode.note.into_iter().chain(certificates.notes).chain(warnings).collect(),
     };
 
+    // From here on the worker alone holds it, so that it is freed when another takes its place.
+    drop(opened.site);
     let worker = Arc::new(worker);
     let control = Arc::new(Control::new().map_err(cannot_start_a_thread)?);
-    let watcher = watch(source, opened.site, &worker, &control)?;
+    let watcher = watch(sources, &worker, &control)?;
     let drain = Duration::from_secs(u64::from(settings.stop_seconds));
     let obeying = signals::obey(signals, &worker, &control, drain, is_polled)?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
@@ -107,22 +110,32 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 
 /// Keeps what is served the same as what lies at the path; nothing to do for the handbook.
 fn watch(
-    source: Option<SiteSource>,
-    site: Arc<Site>,
+    sources: Sources,
     worker: &Arc<Worker>,
     control: &Arc<Control>,
 ) -> Result<Option<JoinHandle<()>>, Error> {
-    let Some(source) = source else { return Ok(None) };
-    let (worker, control) = (Arc::clone(worker), Arc::clone(control));
-    let watch = move || {
-        let serve = |site| worker.swap(Arc::new(site));
-        let watcher =
-            Watcher::new(source, &site, &control, &serve, &|line| say(&format_args!("sitar: {line}")));
-        drop(site);
-        watcher.run();
-    };
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let (serve, control) = (Live { worker: Arc::clone(worker) }, Arc::clone(control));
+    let watch = move || Watcher::new(sources, &control, &serve).run();
     let thread = thread::Builder::new().name("sitar-watch".into()).spawn(watch);
     thread.map(Some).map_err(cannot_start_a_thread)
+}
+
+/// Serves with the worker what the watcher finds.
+struct Live {
+    worker: Arc<Worker>,
+}
+
+impl Serve for Live {
+    fn site(&self, _: SourceId, site: Site) {
+        self.worker.swap(Arc::new(site));
+    }
+
+    fn say(&self, line: &str) {
+        say(&format_args!("sitar: {line}"));
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

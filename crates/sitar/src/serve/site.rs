@@ -8,7 +8,7 @@ use sitar_site::{Options, Site};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::start::Content;
-use crate::watch::SiteSource;
+use crate::watch::{SourceId, Sources};
 use crate::{cli, handbook};
 
 /// A site that is open.
@@ -17,14 +17,14 @@ pub(super) struct Opened {
     /// Its kind, for the report.
     pub(super) content: Content,
     /// Its place; `None` for the handbook, which lies in the program.
-    pub(super) place: Option<(SiteSpec, SiteSource)>,
+    pub(super) place: Option<(SiteSpec, SourceId)>,
 }
 
 /// Opens the site, and prepares to notice its changes.
 ///
 /// # Errors
 /// It cannot be opened; with what may have been meant.
-pub(super) fn open(settings: &Settings) -> Result<Opened, Error> {
+pub(super) fn open(settings: &Settings, sources: &mut Sources) -> Result<Opened, Error> {
     let Some(path) = &settings.path else {
         let site = Site::embedded(handbook::FILES).map_err(|error| Error::new(error.to_string()))?;
         return Ok(Opened { site: Arc::new(site), content: Content::Handbook, place: None });
@@ -34,8 +34,8 @@ pub(super) fn open(settings: &Settings) -> Result<Opened, Error> {
         follow_links: settings.follow_links,
         config_files: settings.serve_config_files,
     };
-    let mut source = SiteSource::new(path, &options, settings.watch());
-    let site = source.open().map_err(|error| {
+    let (source, site) = sources.add_site(path, &options, settings.watch());
+    let site = site.map_err(|error| {
         let error = Error::new(error.to_string());
         let other = cli::instead_of_site(path).filter(|_| !path.exists());
         other.into_iter().fold(error, Error::hint).hint(
@@ -50,5 +50,5 @@ pub(super) fn open(settings: &Settings) -> Result<Opened, Error> {
         Content::Archive(path.clone())
     };
     let spec = SiteSpec { path: path.clone(), options };
-    Ok(Opened { site: Arc::new(site), content, place: Some((spec, source)) })
+    Ok(Opened { site, content, place: Some((spec, source)) })
 }

@@ -4,7 +4,7 @@
 //! that happens after the listing is missed, and a link that is put in a folder's place meanwhile
 //! leads the watch nowhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -80,7 +80,7 @@ impl fmt::Display for WatchRefusal {
     }
 }
 
-/// The events since the last time, summed up.
+/// The events of one owner since the last time, summed up.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct News {
     /// The site may be another now.
@@ -92,31 +92,60 @@ pub(crate) struct News {
     pub(crate) writing: Option<bool>,
 }
 
-/// Watches of one site.
+/// An owner of watches: a source, or a part of one, that is given its own news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Owner(pub(crate) usize);
+
+/// The news of each owner that has any.
+pub(crate) type NewsByOwner = BTreeMap<Owner, News>;
+
+/// One inotify instance for any number of owners, which may watch the same folder: the kernel has
+/// one watch for it then.
 pub(crate) struct Notify {
     fd: OwnedFd,
-    roles: HashMap<i32, Role>,
+    watches: HashMap<i32, Watched>,
+    owned: HashMap<Owner, HashMap<i32, Role>>,
 }
 
-/// The uses of a watch: one of these or more.
+/// The uses that one owner has for a watch: one of these or more.
 #[derive(Debug, Default)]
 struct Role {
+    /// What happens to the folder or file itself.
+    uses: Uses,
+    /// What happens to these names in the folder.
+    names: HashSet<(OsString, NameUse)>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Uses {
     /// It is of the site: whatever happens there counts.
     content: bool,
     /// The path leads through it.
     path_chain: bool,
-    /// The path takes these names in it.
-    names: Vec<OsString>,
     /// A link of the site leads through it.
     way: bool,
-    /// A link of the site takes these names in it.
-    links: HashSet<OsString>,
+}
+
+/// The use of a name in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum NameUse {
+    /// The path takes it.
+    Path,
+    /// A link of the site takes it.
+    Link,
+}
+
+/// The owners of one watch. An event with a name costs no walk over those that wait for others.
+#[derive(Debug, Default)]
+struct Watched {
+    owners: Vec<(Owner, Uses)>,
+    names: HashMap<OsString, Vec<(Owner, NameUse)>>,
 }
 
 impl Notify {
     pub(crate) fn new() -> Result<Notify, WatchRefusal> {
         match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
-            Ok(fd) => Ok(Notify { fd, roles: HashMap::new() }),
+            Ok(fd) => Ok(Notify { fd, watches: HashMap::new(), owned: HashMap::new() }),
             Err(Errno::MFILE) => Err(WatchRefusal::Instances),
             Err(errno) => Err(WatchRefusal::Other(errno)),
         }
@@ -126,10 +155,11 @@ impl Notify {
         self.fd.as_fd()
     }
 
-    /// Watches what `walk` reports, which lists the site, and all that `path` leads through; then
-    /// nothing else any more.
+    /// Watches for `owner` what `walk` reports, which lists it, and all that `path` leads through;
+    /// then nothing else any more.
     pub(crate) fn follow<T>(
         &mut self,
+        owner: Owner,
         path: &Path,
         walk: impl FnOnce(&mut dyn FnMut(Seen<'_>)) -> T,
     ) -> (T, Result<(), WatchRefusal>) {
@@ -141,12 +171,35 @@ impl Notify {
                 outcome = self.add(&seen, &mut next);
             }
         });
-        for watch in self.roles.keys().filter(|watch| !next.contains_key(*watch)) {
-            // It may have gone with its folder.
-            let _ = inotify::remove_watch(&self.fd, *watch);
-        }
-        self.roles = next;
+        self.assign(owner, next);
         (walked, outcome)
+    }
+
+    /// Ends the watches that only this owner has.
+    pub(crate) fn forget(&mut self, owner: Owner) {
+        self.assign(owner, HashMap::new());
+        self.owned.remove(&owner);
+    }
+
+    /// Gives an owner these watches in place of those that it had.
+    fn assign(&mut self, owner: Owner, next: HashMap<i32, Role>) {
+        let before = self.owned.remove(&owner).unwrap_or_default();
+        for (watch, role) in &before {
+            if let Some(watched) = self.watches.get_mut(watch) {
+                watched.remove(owner, role);
+            }
+        }
+        for (watch, role) in &next {
+            self.watches.entry(*watch).or_default().insert(owner, role);
+        }
+        for watch in before.keys() {
+            if self.watches.get(watch).is_some_and(|watched| watched.owners.is_empty()) {
+                self.watches.remove(watch);
+                // It may have gone with its folder.
+                let _ = inotify::remove_watch(&self.fd, *watch);
+            }
+        }
+        self.owned.insert(owner, next);
     }
 
     fn follow_path(&self, path: &Path, next: &mut HashMap<i32, Role>) -> Result<(), WatchRefusal> {
@@ -157,7 +210,7 @@ impl Notify {
             let at = folder.join(&name);
             let is_folder = match inotify::add_watch(&self.fd, &at, TRAIL | WatchFlags::MASK_ADD) {
                 Ok(watch) => {
-                    next.entry(watch).or_default().path_chain = true;
+                    next.entry(watch).or_default().uses.path_chain = true;
                     true
                 }
                 Err(Errno::NOSPC) => return Err(WatchRefusal::Watches),
@@ -171,7 +224,9 @@ impl Notify {
                 continue;
             }
             match inotify::add_watch(&self.fd, &folder, NAMES | WatchFlags::MASK_ADD) {
-                Ok(watch) => next.entry(watch).or_default().names.push(name),
+                Ok(watch) => {
+                    next.entry(watch).or_default().names.insert((name, NameUse::Path));
+                }
                 Err(errno) => refused(errno)?,
             }
         }
@@ -190,10 +245,10 @@ impl Notify {
             Ok(watch) => {
                 let role = next.entry(watch).or_default();
                 match seen {
-                    Seen::Content(_) => role.content = true,
-                    Seen::Step(Step::Folder(_)) => role.way = true,
+                    Seen::Content(_) => role.uses.content = true,
+                    Seen::Step(Step::Folder(_)) => role.uses.way = true,
                     Seen::Step(Step::Name(_, name)) => {
-                        role.links.insert(OsStr::from_bytes(name).to_owned());
+                        role.names.insert((OsStr::from_bytes(name).to_owned(), NameUse::Link));
                     }
                 }
                 Ok(())
@@ -205,8 +260,8 @@ impl Notify {
     }
 
     /// Reads what has happened, without waiting.
-    pub(crate) fn read(&mut self) -> News {
-        let mut news = News::default();
+    pub(crate) fn read(&mut self) -> NewsByOwner {
+        let mut news = NewsByOwner::new();
         let mut buf = [MaybeUninit::uninit(); BATCH];
         let mut reader = Reader::new(&self.fd, &mut buf);
         let mut batches = 0;
@@ -222,38 +277,78 @@ impl Notify {
                     let (what, name) = (event.events(), event.file_name().map(|name| name.to_bytes()));
                     if what.intersects(ReadFlags::QUEUE_OVERFLOW | ReadFlags::UNMOUNT) {
                         // Something was lost: everything is looked at.
-                        news.changed = true;
+                        self.tell_all(&mut news);
                     }
-                    if let Some(role) = self.roles.get(&event.wd()) {
-                        role.tell(what, name, &mut news);
+                    if let Some(watched) = self.watches.get(&event.wd()) {
+                        watched.tell(what, name, &mut news);
                     }
                 }
                 Err(Errno::INTR) => {}
                 // None left; or the instance is broken, which a look at everything makes up for.
                 Err(Errno::AGAIN) => return news,
-                Err(_) => return News { changed: true, ..news },
+                Err(_) => {
+                    self.tell_all(&mut news);
+                    return news;
+                }
             }
+        }
+    }
+
+    fn tell_all(&self, news: &mut NewsByOwner) {
+        for owner in self.owned.keys() {
+            news.entry(*owner).or_default().changed = true;
         }
     }
 }
 
-impl Role {
-    fn tell(&self, what: ReadFlags, name: Option<&[u8]>, news: &mut News) {
-        let is_named = || self.names.iter().any(|known| Some(known.as_bytes()) == name);
-        if (self.path_chain && what.intersects(GONE)) || (what.intersects(NAMED) && is_named()) {
-            (news.changed, news.replaced) = (true, true);
+impl Watched {
+    fn insert(&mut self, owner: Owner, role: &Role) {
+        self.owners.push((owner, role.uses));
+        for (name, name_use) in &role.names {
+            self.names.entry(name.clone()).or_default().push((owner, *name_use));
         }
-        let is_link = || name.is_some_and(|name| self.links.contains(OsStr::from_bytes(name)));
-        if (self.way && what.intersects(GONE)) || (what.intersects(NAMED) && is_link()) {
+    }
+
+    fn remove(&mut self, owner: Owner, role: &Role) {
+        self.owners.retain(|(other, _)| *other != owner);
+        for (name, _) in &role.names {
+            if let Some(owners) = self.names.get_mut(name) {
+                owners.retain(|(other, _)| *other != owner);
+                if owners.is_empty() {
+                    self.names.remove(name);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, what: ReadFlags, name: Option<&[u8]>, news: &mut NewsByOwner) {
+        for (owner, uses) in &self.owners {
+            uses.tell(what, name, || news.entry(*owner).or_default());
+        }
+        let Some(name) = name.filter(|_| what.intersects(NAMED)) else { return };
+        for (owner, name_use) in self.names.get(OsStr::from_bytes(name)).into_iter().flatten() {
+            let news = news.entry(*owner).or_default();
             news.changed = true;
+            news.replaced |= *name_use == NameUse::Path;
         }
-        if !self.content || what.contains(ReadFlags::IGNORED) || name.is_some_and(is_never_served) {
+    }
+}
+
+impl Uses {
+    fn tell<'n>(self, what: ReadFlags, name: Option<&[u8]>, news: impl FnOnce() -> &'n mut News) {
+        let is_gone = what.intersects(GONE);
+        let (is_replaced, is_way) = (self.path_chain && is_gone, self.way && is_gone);
+        let is_content =
+            self.content && !what.contains(ReadFlags::IGNORED) && !name.is_some_and(is_never_served);
+        if !(is_replaced || is_way || is_content) {
             return;
         }
+        let news = news();
         news.changed = true;
-        if what.contains(ReadFlags::MODIFY) {
+        news.replaced |= is_replaced;
+        if is_content && what.contains(ReadFlags::MODIFY) {
             news.writing = Some(true);
-        } else if what.contains(ReadFlags::CLOSE_WRITE) {
+        } else if is_content && what.contains(ReadFlags::CLOSE_WRITE) {
             news.writing = Some(false);
         }
     }

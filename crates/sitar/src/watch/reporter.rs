@@ -17,8 +17,8 @@ const WARNINGS_MAX: usize = 5;
 /// Messages about changes. It remembers what was said, so that nothing is said again and again.
 pub(super) struct Reporter {
     path: PathBuf,
-    /// The site that is served.
-    live: Live,
+    /// The site that is served; `None`: none could be opened yet.
+    live: Option<Live>,
     failure: Option<String>,
     warnings: Vec<String>,
     last: Option<Instant>,
@@ -34,16 +34,27 @@ pub(super) struct Live {
 }
 
 impl Reporter {
-    /// `site` is served from the start.
-    pub(super) fn new(path: &Path, site: &Site, version: Option<Version>) -> Reporter {
+    /// Nothing is served from the path yet.
+    pub(super) fn new(path: &Path) -> Reporter {
         Reporter {
             path: path.to_owned(),
-            live: Live { files: site.len(), version, warnings: Vec::new() },
+            live: None,
             failure: None,
-            warnings: warnings(site),
+            warnings: Vec::new(),
             last: None,
             unsaid: 0,
         }
+    }
+
+    /// `site` is served from the start, which has said so.
+    pub(super) fn start_with(&mut self, site: &Site, version: Option<Version>) {
+        self.live = Some(Live { files: site.len(), version, warnings: Vec::new() });
+        self.warnings = warnings(site);
+    }
+
+    /// The site could not be opened at the start, which has said why.
+    pub(super) fn start_without(&mut self, error: &OpenError) {
+        self.failure = Some(error.to_string());
     }
 
     /// Returns the facts to report about a site when it is served.
@@ -52,16 +63,20 @@ impl Reporter {
     }
 
     /// Tells that a site is served now, or leaves that to [`catch_up`](Reporter::catch_up).
-    pub(super) fn tell(&mut self, live: Live, asked: bool, say: &dyn Fn(&str)) {
-        self.live = live;
+    pub(super) fn tell(&mut self, mut live: Live, asked: bool, say: &dyn Fn(&str)) {
+        let warnings = std::mem::take(&mut live.warnings);
+        let is_first = self.live.replace(live).is_none();
         let had_failed = self.failure.take().is_some();
         self.unsaid += 1;
-        if asked || had_failed {
-            self.announce(asked, say);
+        if is_first {
+            self.announce("the site can be served now", say);
+        } else if asked {
+            self.announce("the site was read again", say);
+        } else if had_failed {
+            self.announce_changes(say);
         } else {
             self.catch_up(say);
         }
-        let warnings = std::mem::take(&mut self.live.warnings);
         let new = warnings.iter().filter(|warning| !self.warnings.contains(warning));
         for warning in new.take(WARNINGS_MAX) {
             say(&format!("warning: {warning}"));
@@ -78,29 +93,36 @@ impl Reporter {
     /// served.
     pub(super) fn catch_up(&mut self, say: &dyn Fn(&str)) {
         if self.unsaid > 0 && self.due().is_none_or(|due| Instant::now() >= due) {
-            self.announce(false, say);
+            self.announce_changes(say);
         }
     }
 
-    fn announce(&mut self, asked: bool, say: &dyn Fn(&str)) {
-        let times = match std::mem::take(&mut self.unsaid) {
-            _ if asked => "the site was read again".to_owned(),
+    fn announce_changes(&mut self, say: &dyn Fn(&str)) {
+        let times = match self.unsaid {
             1 => "the site has changed".to_owned(),
             times => format!("the site has changed {times} times"),
         };
-        say(&format!("{times}: {} now ({})", files(self.live.files), self.stamp("")));
-        self.last = Some(Instant::now());
+        self.announce(&times, say);
+    }
+
+    fn announce(&mut self, what: &str, say: &dyn Fn(&str)) {
+        let number = self.live.as_ref().map_or(0, |live| live.files);
+        say(&format!("{what}: {} now ({})", files(number), self.stamp("")));
+        (self.unsaid, self.last) = (0, Some(Instant::now()));
     }
 
     /// Says once why the site cannot be replaced, and again only when the reason is another.
     pub(super) fn complain(&mut self, error: &OpenError, asked: bool, say: &dyn Fn(&str)) {
         let why = error.to_string();
         if asked || self.failure.as_ref() != Some(&why) {
-            say(&format!(
-                "error: the site as it is now cannot be served, the one before still is: {why} ({}, {})",
-                self.stamp("still "),
-                files(self.live.files)
-            ));
+            say(&match &self.live {
+                Some(live) => format!(
+                    "error: the site as it is now cannot be served, the one before still is: {why} ({}, {})",
+                    self.stamp("still "),
+                    files(live.files)
+                ),
+                None => format!("error: the site still cannot be served: {why} ({})", self.stamp("")),
+            });
             self.failure = Some(why);
             // That named what is served.
             self.unsaid = 0;
@@ -111,9 +133,10 @@ impl Reporter {
     fn stamp(&self, still: &str) -> String {
         let path = printable(&self.path);
         let time = rfc_3339(SystemTime::now());
-        match self.live.version {
-            Some(version) => format!("{time}, {path}, {still}{version}"),
-            None => format!("{time}, {path}, {still}as at the start"),
+        match &self.live {
+            Some(Live { version: Some(version), .. }) => format!("{time}, {path}, {still}{version}"),
+            Some(_) => format!("{time}, {path}, {still}as at the start"),
+            None => format!("{time}, {path}"),
         }
     }
 }

@@ -1,14 +1,11 @@
-//! A site's path, which is opened again for each change, and the way in which changes are noticed.
+//! The way in which the changes of a source are noticed: what the operator wants, what the kernel
+//! offers, and what that makes of it.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use sitar_site::{OpenError, Options, Seen, Site};
+use std::time::{Duration, Instant};
 
 use super::file_system::{Events, FileSystem};
-use super::notify::{News, Notify, WatchRefusal};
+use super::notify::WatchRefusal;
 
 /// The shortest time between two polls where changes come without events.
 const LOOK: Duration = Duration::from_secs(2);
@@ -71,54 +68,53 @@ pub(super) struct Rhythm {
     pub(super) share: u32,
 }
 
-/// A site's path, and how it is watched.
-pub struct SiteSource {
-    pub(super) path: PathBuf,
-    options: Options,
-    pub(super) notify: Option<Notify>,
+/// The way in which the changes of one source are noticed, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Method {
+    /// The kernel reports its changes.
+    pub(super) has_events: bool,
     why: Option<Why>,
-    /// The fingerprint of what was opened last, where the site is polled.
-    pub(super) opened: u64,
     /// Taken in place of the file system's reliability in a test, where that is better.
     #[cfg(test)]
     pub(super) doubt: Option<Events>,
 }
 
-impl SiteSource {
-    /// Watches `path`, or does not.
-    #[must_use]
-    pub fn new(path: &Path, options: &Options, watch: Watch) -> SiteSource {
-        let (notify, why) = match watch {
-            Watch::Off => (None, None),
-            Watch::Poll(every) => (None, Some(Why::Asked(every))),
-            Watch::Auto => match Notify::new() {
-                Ok(notify) => (Some(notify), None),
-                Err(refusal) => (None, Some(Why::Refused(refusal))),
-            },
+impl Method {
+    /// Returns the method that the operator has chosen. `refusal` is the reason that there are no
+    /// events at all.
+    pub(super) fn new(watch: Watch, refusal: Option<WatchRefusal>) -> Method {
+        let (has_events, why) = match (watch, refusal) {
+            (Watch::Off, _) => (false, None),
+            (Watch::Poll(every), _) => (false, Some(Why::Asked(every))),
+            (Watch::Auto, None) => (true, None),
+            (Watch::Auto, Some(refusal)) => (false, Some(Why::Refused(refusal))),
         };
-        SiteSource {
-            path: path.to_owned(),
-            options: options.clone(),
-            notify,
+        Method {
+            has_events,
             why,
-            opened: 0,
             #[cfg(test)]
             doubt: None,
         }
     }
 
-    /// Returns the way in which changes are noticed; known after the first
-    /// [`open`](SiteSource::open).
-    #[must_use]
-    pub fn watching(&self) -> Watching {
-        match (&self.notify, self.why, self.rhythm()) {
-            (Some(_), Some(why), Some(Rhythm { every, .. })) => {
-                Watching::Both { every, why: why.to_string() }
-            }
-            (None, Some(why), Some(Rhythm { every, .. })) => Watching::Polls { every, why: why.to_string() },
-            (Some(_), ..) => Watching::Events,
-            (None, ..) => Watching::Off,
+    /// Returns the way in which changes are noticed; known after the source was first opened.
+    pub(super) fn watching(&self) -> Watching {
+        match (self.has_events, self.why, self.rhythm()) {
+            (true, Some(why), Some(Rhythm { every, .. })) => Watching::Both { every, why: why.to_string() },
+            (false, Some(why), Some(Rhythm { every, .. })) => Watching::Polls { every, why: why.to_string() },
+            (true, ..) => Watching::Events,
+            (false, ..) => Watching::Off,
         }
+    }
+
+    /// Whether changes are noticed by polls and by nothing else.
+    pub(super) fn has_polls_only(&self) -> bool {
+        !self.has_events && self.why.is_some()
+    }
+
+    /// Whether nothing is done unasked: `--no-watch`.
+    pub(super) fn is_off(&self) -> bool {
+        !self.has_events && self.why.is_none()
     }
 
     /// Returns the frequency of polls; `None` where there are none.
@@ -141,41 +137,14 @@ impl SiteSource {
         }
     }
 
-    /// Opens what lies at the path now. From here on its changes are noticed.
-    ///
-    /// # Errors
-    /// The errors of [`Site::open`].
-    pub fn open(&mut self) -> Result<Site, OpenError> {
-        let Some(notify) = &mut self.notify else {
-            let site = Site::open(&self.path, &self.options)?;
-            return Ok(self.note(site));
-        };
-        let prefix = self.options.prefix.as_deref().unwrap_or_default().trim_start_matches('/');
-        let mut events = None;
-        let (site, outcome) = notify.follow(&self.path.join(prefix), |show| {
-            Site::open_seen(&self.path, &self.options, &mut |seen| {
-                if let Seen::Content(fd) = &seen {
-                    events = events.max(Some(Events::of(*fd)));
-                }
-                show(seen);
-            })
-        });
-        match outcome {
-            Err(refusal) => self.refuse(refusal),
-            Ok(()) => self.settle(events, site.is_ok()),
-        }
-        let site = site?;
-        Ok(self.note(site))
-    }
-
     /// Changes over to polls, because the kernel refuses to report changes.
     pub(super) fn refuse(&mut self, refusal: WatchRefusal) {
-        (self.notify, self.why) = (None, Some(Why::Refused(refusal)));
+        (self.has_events, self.why) = (false, Some(Why::Refused(refusal)));
     }
 
     /// Decides after a walk how changes are noticed. `events` is the worst of the file systems that
     /// were seen; with `is_whole` all of them were.
-    fn settle(&mut self, events: Option<Events>, is_whole: bool) {
+    pub(super) fn settle(&mut self, events: Option<Events>, is_whole: bool) {
         #[cfg(test)]
         let events = events.max(self.doubt);
         let before = match self.why {
@@ -189,21 +158,28 @@ impl SiteSource {
             _ => self.why = Some(Why::Events(events)),
         }
     }
+}
 
-    fn note(&mut self, site: Site) -> Site {
-        if self.rhythm().is_some() {
-            // Before anything of it is loaded: what changes after this shows at the next look.
-            self.opened = site.fingerprint();
-        }
-        site
-    }
+/// The time of the next poll of a source.
+#[derive(Debug, Default)]
+pub(super) struct PollTimer {
+    /// `None`: it is not polled.
+    pub(super) at: Option<Instant>,
+}
 
-    pub(super) fn events(&self) -> Option<BorrowedFd<'_>> {
-        self.notify.as_ref().map(Notify::fd)
-    }
-
-    pub(super) fn news(&mut self) -> News {
-        self.notify.as_mut().map(Notify::read).unwrap_or_default()
+impl PollTimer {
+    /// Sets the time after a look: what the rhythm says or `pause`, if that is less, and never too
+    /// soon. Returns the time until which no other source should be polled either.
+    pub(super) fn rest(
+        &mut self,
+        rhythm: Option<Rhythm>,
+        from: Instant,
+        until: Instant,
+        pause: Duration,
+    ) -> Option<Instant> {
+        let rest = rhythm.map(|rhythm| (until - from).saturating_mul(rhythm.share));
+        self.at = rhythm.zip(rest).map(|(rhythm, rest)| until + rhythm.every.min(pause).max(rest));
+        rest.map(|rest| until + rest)
     }
 }
 

@@ -1,14 +1,18 @@
+mod several;
+
 use super::file_system::Events;
-use super::notify::{News, WatchRefusal};
+use super::notify::{News, Owner, WatchRefusal};
+use super::site::SiteSource;
 use super::*;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::fs::{CWD, RenameFlags};
-use sitar_site::Options;
+use sitar_site::{OpenError, Options};
 
 fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
@@ -16,8 +20,79 @@ fn write(root: &Path, name: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
+/// The one source of a watcher.
+struct Single(Sources);
+
+impl Single {
+    /// Watches `path`, which is not opened yet.
+    fn new(path: &Path, options: &Options, watch: Watch) -> Single {
+        let mut sources = Sources::new();
+        let source = sources.site(path, options, watch);
+        sources.push(source);
+        Single(sources)
+    }
+
+    fn source(&mut self) -> &mut SiteSource {
+        &mut self.0.list[0]
+    }
+
+    /// Opens the site as the start does.
+    fn start(&mut self) -> Arc<Site> {
+        self.0.list[0].start(self.0.notify.as_mut()).unwrap()
+    }
+
+    /// Opens the site again.
+    fn open(&mut self) -> Result<Site, OpenError> {
+        self.0.list[0].open(self.0.notify.as_mut())
+    }
+
+    fn reload(&mut self, asked: bool, serve: &Told) {
+        self.0.list[0].reload(self.0.notify.as_mut(), asked, serve);
+    }
+
+    fn poll_site(&mut self, serve: &Told) {
+        self.0.poll(SourceId(0), serve);
+    }
+
+    fn watching(&self) -> Watching {
+        self.0.watching(SourceId(0))
+    }
+
+    fn news(&mut self) -> News {
+        self.0.notify.as_mut().unwrap().read().remove(&Owner(0)).unwrap_or_default()
+    }
+}
+
+/// Hands on the number of files of what is served, and what is said.
+struct Told {
+    sites: Sender<(SourceId, usize)>,
+    lines: Sender<String>,
+}
+
+impl Told {
+    fn new() -> (Told, Receiver<(SourceId, usize)>, Receiver<String>) {
+        let ((sites, served), (lines, said)) = (channel(), channel());
+        (Told { sites, lines }, served, said)
+    }
+}
+
+impl Serve for Told {
+    fn site(&self, id: SourceId, site: Site) {
+        self.sites.send((id, site.len())).unwrap();
+    }
+
+    fn say(&self, line: &str) {
+        self.lines.send(line.to_owned()).unwrap();
+    }
+}
+
+/// The files of the only site.
+fn of_one(files: usize) -> (SourceId, usize) {
+    (SourceId(0), files)
+}
+
 /// Takes all news until now, as one.
-fn told(source: &mut SiteSource) -> News {
+fn told(source: &mut Single) -> News {
     let mut sum = News::default();
     loop {
         let news = source.news();
@@ -32,8 +107,8 @@ fn told(source: &mut SiteSource) -> News {
     }
 }
 
-fn source(path: &Path) -> SiteSource {
-    let mut source = SiteSource::new(path, &Options::default(), Watch::Auto);
+fn source(path: &Path) -> Single {
+    let mut source = Single::new(path, &Options::default(), Watch::Auto);
     source.open().unwrap();
     assert_eq!(source.watching(), Watching::Events);
     assert_eq!(told(&mut source), News::default());
@@ -129,7 +204,7 @@ fn what_links_lead_to_outside_is_watched_when_it_is_served() {
     symlink(folder.path().join("store/profile/page.html"), root.join("page.html")).unwrap();
     symlink("../pages", root.join("pages")).unwrap();
     let options = Options { follow_links: true, ..Options::default() };
-    let mut source = SiteSource::new(&root, &options, Watch::Auto);
+    let mut source = Single::new(&root, &options, Watch::Auto);
     assert_eq!(source.open().unwrap().len(), 2);
     assert_eq!(told(&mut source), News::default());
     let mut changed = |what: &str, act: &dyn Fn()| {
@@ -179,7 +254,7 @@ fn a_busy_folder_above_does_not_wake_the_watcher() {
     write(folder.path(), "other", "x");
     write(folder.path(), "sites/other/index.html", "x");
     fs::rename(folder.path().join("sites/other"), folder.path().join("sites/another")).unwrap();
-    let events = source.events().unwrap();
+    let events = source.0.notify.as_ref().unwrap().fd();
     assert_eq!(rustix::io::ioctl_fionread(events), Ok(0), "bytes of events");
 }
 
@@ -282,26 +357,22 @@ fn without_events_changes_are_found_by_looking() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
-    source.refuse(WatchRefusal::Watches);
-    let site = source.open().unwrap();
+    let mut source = Single::new(&root, &Options::default(), Watch::Auto);
+    source.source().method.refuse(WatchRefusal::Watches);
+    source.start();
     let Watching::Polls { every, why } = source.watching() else { panic!("by looking") };
     assert_eq!(every, Duration::from_secs(2));
     assert!(why.contains("sysctl fs.inotify.max_user_watches="), "{why}");
-    let (control, (serve, served), (say, said)) = (Control::new().unwrap(), channel(), channel());
+    let (control, (serve, served, said)) = (Control::new().unwrap(), Told::new());
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let serve = |site: Site| serve.send(site.len()).unwrap();
-            let say = |line: &str| say.send(line.to_owned()).unwrap();
-            Watcher::new(source, &site, &control, &serve, &say).run();
-        });
+        scope.spawn(|| Watcher::new(source.0, &control, &serve).run());
         write(&root, "a.html", "x");
-        assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
+        assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), of_one(2));
         assert!(said.recv_timeout(Duration::from_secs(30)).unwrap().contains("2 files now"));
         // Nothing happens, nothing is served; until it is asked for.
         assert!(served.recv_timeout(Duration::from_secs(3)).is_err());
         control.read_again();
-        assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), 2);
+        assert_eq!(served.recv_timeout(Duration::from_secs(30)).unwrap(), of_one(2));
         control.stop();
     });
 }
@@ -311,36 +382,33 @@ fn looks_go_on_after_what_is_asked_for_has_failed_or_the_events_have_ended() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut source = SiteSource::new(&root, &Options::default(), Watch::Poll(Duration::from_secs(1)));
-    let site = source.open().unwrap();
-    let (control, (serve, served)) = (Control::new().unwrap(), channel());
-    let serve = |site: Site| serve.send(site.len()).unwrap();
-    let mut watcher = Watcher::new(source, &site, &control, &serve, &|_| ());
+    let mut source = Single::new(&root, &Options::default(), Watch::Poll(Duration::from_secs(1)));
+    source.start();
+    let (serve, served, _said) = Told::new();
     write(&root, "_redirects", "/a /b 999");
-    watcher.reload(true);
+    source.reload(true, &serve);
     assert!(served.try_recv().is_err(), "its rules are wrong");
     fs::remove_file(root.join("_redirects")).unwrap();
     write(&root, "a.html", "x");
-    watcher.poll_site();
-    watcher.poll_site();
-    assert_eq!(served.try_recv(), Ok(2));
+    source.poll_site(&serve);
+    source.poll_site(&serve);
+    assert_eq!(served.try_recv(), Ok(of_one(2)));
 
     // Its writer's end would have been an event.
     let path = folder.path().join("site.tar");
     fs::write(&path, [0; 1024]).unwrap();
-    let mut source = SiteSource::new(&path, &Options::default(), Watch::Auto);
-    let site = source.open().unwrap();
-    let mut watcher = Watcher::new(source, &site, &control, &serve, &|_| ());
+    let mut source = Single::new(&path, &Options::default(), Watch::Auto);
+    source.start();
     let file = fs::File::options().write(true).open(&path).unwrap();
     (&file).write_all(&[0; 512]).unwrap();
-    watcher.note_news();
-    assert!(watcher.is_held());
-    watcher.source.refuse(WatchRefusal::Watches);
+    source.0.note_news();
+    assert!(source.source().is_held());
+    source.source().method.refuse(WatchRefusal::Watches);
     drop(file);
     fs::write(&path, [0; 2048]).unwrap();
-    watcher.poll_site();
-    watcher.poll_site();
-    assert_eq!(served.try_recv(), Ok(0));
+    source.poll_site(&serve);
+    source.poll_site(&serve);
+    assert_eq!(served.try_recv(), Ok(of_one(0)));
 }
 
 /// The message names what is served, however soon after another a change comes.
@@ -349,16 +417,11 @@ fn the_last_message_names_what_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
-    let site = source.open().unwrap();
-    let (control, (say, said)) = (Control::new().unwrap(), channel());
-    let (serve, served) = channel();
+    let mut source = Single::new(&root, &Options::default(), Watch::Auto);
+    source.start();
+    let (control, (serve, served, said)) = (Control::new().unwrap(), Told::new());
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let serve = |site: Site| serve.send(site.len()).unwrap();
-            let say = |line: &str| say.send(line.to_owned()).unwrap();
-            Watcher::new(source, &site, &control, &serve, &say).run();
-        });
+        scope.spawn(|| Watcher::new(source.0, &control, &serve).run());
         for files in 2..=4 {
             write(&root, &format!("{files}.html"), "x");
             let _ = served.recv_timeout(Duration::from_secs(30));
@@ -380,42 +443,40 @@ fn a_change_without_an_event_is_found_where_there_is_doubt() {
     write(&root, "index.html", "first");
     write(&root, "other.html", "x");
     fs::hard_link(root.join("index.html"), folder.path().join("name")).unwrap();
-    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
-    source.doubt = Some(Events::of_kind(0x794c_7630));
-    let site = source.open().unwrap();
-    let both = |source: &SiteSource| match source.watching() {
+    let mut source = Single::new(&root, &Options::default(), Watch::Auto);
+    source.source().method.doubt = Some(Events::of_kind(0x794c_7630));
+    source.start();
+    let both = |source: &Single| match source.watching() {
         Watching::Both { every, why } => (every.as_secs(), why),
         other => panic!("{other:?}"),
     };
     assert_eq!(both(&source), (10, "overlayfs may not tell all of it".to_owned()));
-    let (control, (serve, served), (say, said)) = (Control::new().unwrap(), channel(), channel());
-    let serve = |site: Site| serve.send(site.len()).unwrap();
-    let say = |line: &str| say.send(line.to_owned()).unwrap();
-    let mut watcher = Watcher::new(source, &site, &control, &serve, &say);
-    watcher.poll_site();
-    watcher.poll_site();
+    source.0.begin();
+    let (serve, served, said) = Told::new();
+    source.poll_site(&serve);
+    source.poll_site(&serve);
     assert!(served.try_recv().is_err() && said.try_recv().is_err(), "nothing has happened");
 
     // A change that an event has reported is left to it.
     write(&root, "other.html", "longer");
-    watcher.poll_site();
-    watcher.poll_site();
+    source.poll_site(&serve);
+    source.poll_site(&serve);
     assert!(served.try_recv().is_err());
-    assert_eq!(both(&watcher.source).0, 10);
-    watcher.reload(false);
-    assert_eq!(served.try_recv(), Ok(2));
+    assert_eq!(both(&source).0, 10);
+    source.reload(false, &serve);
+    assert_eq!(served.try_recv(), Ok(of_one(2)));
     assert!(said.try_recv().unwrap().starts_with("the site has changed: 2 files now ("));
 
     fs::write(folder.path().join("name"), "second").unwrap();
-    watcher.poll_site();
+    source.poll_site(&serve);
     assert!(served.try_recv().is_err(), "it may not be finished");
-    watcher.poll_site();
-    assert_eq!(served.try_recv(), Ok(2));
+    source.poll_site(&serve);
+    assert_eq!(served.try_recv(), Ok(of_one(2)));
     let expected = "the watch is now on: by the kernel's events, and by looking every 2 s or less often, \
                     because overlayfs did not report a change";
     assert_eq!(said.try_recv().as_deref(), Ok(expected));
-    watcher.poll_site();
-    assert_eq!(both(&watcher.source), (2, "overlayfs did not report a change".to_owned()));
+    source.poll_site(&serve);
+    assert_eq!(both(&source), (2, "overlayfs did not report a change".to_owned()));
     assert!(served.try_recv().is_err());
 }
 
@@ -424,10 +485,10 @@ fn a_site_that_is_gone_for_a_while_does_not_change_how_it_is_watched() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("site");
     write(&root, "index.html", "x");
-    let mut source = SiteSource::new(&root, &Options::default(), Watch::Auto);
-    source.doubt = Some(Events::of_kind(0x6969));
+    let mut source = Single::new(&root, &Options::default(), Watch::Auto);
+    source.source().method.doubt = Some(Events::of_kind(0x6969));
     source.open().unwrap();
-    source.doubt = None;
+    source.source().method.doubt = None;
     fs::rename(&root, folder.path().join("away")).unwrap();
     assert!(source.open().is_err());
     let why = "NFS does not tell what is changed from elsewhere".to_owned();

@@ -1,0 +1,286 @@
+//! A site as a source: its path, which is opened again for each change, and what is known of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sitar_site::{OpenError, Options, Seen, Site};
+
+use super::debounce::Debounce;
+use super::file_system::Events;
+use super::notify::{News, Notify, Owner};
+use super::reporter::Reporter;
+use super::source::{Method, PollTimer, Watching};
+use super::{Serve, SourceId};
+
+/// A look that has found a change is followed by another within this time.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Without events: the number of polls of a site that goes on changing, before it is served as it
+/// is.
+const LOOKS_MAX: u32 = 5;
+
+/// A site's path, and how it is watched.
+pub(super) struct SiteSource {
+    id: SourceId,
+    owner: Owner,
+    path: PathBuf,
+    options: Options,
+    pub(super) method: Method,
+    debounce: Debounce,
+    /// A writer is in the midst of a file.
+    writing: bool,
+    /// The site is an archive, a single file, of which a half is of no use.
+    is_archive: bool,
+    /// The site that is served from the start, until the watcher runs.
+    first: Option<Arc<Site>>,
+    /// The fingerprint of what was opened last, where the site is polled.
+    opened: u64,
+    /// The fingerprint of what is served; `None`: nothing is.
+    served: Option<u64>,
+    /// The fingerprint that was found last and is not served yet, and the number of others before
+    /// it.
+    candidate: Option<(u64, u32)>,
+    timer: PollTimer,
+    reporter: Reporter,
+}
+
+impl SiteSource {
+    pub(super) fn new(
+        id: SourceId,
+        owner: Owner,
+        path: &Path,
+        options: &Options,
+        method: Method,
+    ) -> SiteSource {
+        SiteSource {
+            id,
+            owner,
+            path: path.to_owned(),
+            options: options.clone(),
+            method,
+            debounce: Debounce::default(),
+            writing: false,
+            is_archive: false,
+            first: None,
+            opened: 0,
+            served: None,
+            candidate: None,
+            timer: PollTimer::default(),
+            reporter: Reporter::new(path),
+        }
+    }
+
+    /// Opens the site for the first time. A site that cannot be opened is waited for.
+    ///
+    /// # Errors
+    /// The errors of [`Site::open`].
+    pub(super) fn start(&mut self, notify: Option<&mut Notify>) -> Result<Arc<Site>, OpenError> {
+        let from = Instant::now();
+        let opened = self.open(notify);
+        let now = Instant::now();
+        let started = match opened {
+            Ok(site) => {
+                let site = Arc::new(site);
+                self.is_archive = site.is_archive();
+                self.served = Some(self.opened);
+                self.first = Some(Arc::clone(&site));
+                Ok(site)
+            }
+            Err(error) => {
+                self.reporter.start_without(&error);
+                self.debounce.reloaded(from, now, self.method.is_off());
+                Err(error)
+            }
+        };
+        self.timer.at = self.method.rhythm().map(|rhythm| now + rhythm.every);
+        started
+    }
+
+    /// Finishes the start, apart from its path because it may take a while.
+    pub(super) fn begin(&mut self) {
+        let Some(site) = self.first.take() else { return };
+        // With nothing to watch for, nothing is looked at unasked.
+        let version = (!self.method.is_off()).then(|| site.version());
+        self.reporter.start_with(&site, version);
+    }
+
+    /// Opens what lies at the path now. From here on its changes are noticed.
+    ///
+    /// # Errors
+    /// The errors of [`Site::open`].
+    pub(super) fn open(&mut self, notify: Option<&mut Notify>) -> Result<Site, OpenError> {
+        let opened = self.open_seen(notify);
+        match &opened {
+            // Before anything of it is loaded: what changes after this shows at the next look.
+            Ok(site) if self.method.rhythm().is_some() => self.opened = site.fingerprint(),
+            Ok(_) => {}
+            // Where none is served, what lies there decides whether half of it is of use.
+            Err(_) if self.served.is_none() => self.is_archive = self.path.is_file(),
+            Err(_) => {}
+        }
+        opened
+    }
+
+    fn open_seen(&mut self, notify: Option<&mut Notify>) -> Result<Site, OpenError> {
+        let Some(notify) = notify.filter(|_| self.method.has_events) else {
+            return Site::open(&self.path, &self.options);
+        };
+        let prefix = self.options.prefix.as_deref().unwrap_or_default().trim_start_matches('/');
+        let mut events = None;
+        let (site, outcome) = notify.follow(self.owner, &self.path.join(prefix), |show| {
+            Site::open_seen(&self.path, &self.options, &mut |seen| {
+                if let Seen::Content(fd) = &seen {
+                    events = events.max(Some(Events::of(*fd)));
+                }
+                show(seen);
+            })
+        });
+        match outcome {
+            Err(refusal) => {
+                self.method.refuse(refusal);
+                notify.forget(self.owner);
+            }
+            Ok(()) => self.method.settle(events, site.is_ok()),
+        }
+        site
+    }
+
+    pub(super) fn note(&mut self, news: News) {
+        if news.changed {
+            self.debounce.changed(Instant::now());
+        }
+        if news.replaced {
+            self.writing = false;
+        } else if let Some(writing) = news.writing {
+            self.writing = writing;
+        }
+    }
+
+    /// Returns when there is something to do; polls are not before `rest`.
+    pub(super) fn due(&self, rest: Option<Instant>) -> Option<Instant> {
+        [self.change_due(), self.poll_due(rest), self.reporter.due()].into_iter().flatten().min()
+    }
+
+    /// Returns when to open the site because an event said that it has changed, or because it could
+    /// not be opened.
+    pub(super) fn change_due(&self) -> Option<Instant> {
+        if self.method.has_polls_only() { None } else { self.debounce.due(self.is_held()) }
+    }
+
+    /// Returns when to poll the site, not before `rest`.
+    pub(super) fn poll_due(&self, rest: Option<Instant>) -> Option<Instant> {
+        self.timer.at.map(|at| rest.map_or(at, |rest| at.max(rest)))
+    }
+
+    pub(super) fn catch_up(&mut self, serve: &dyn Serve) {
+        self.reporter.catch_up(&|line| serve.say(line));
+    }
+
+    /// Whether a writer is in the midst of the archive, and only its end counts, which an event
+    /// will report.
+    pub(super) fn is_held(&self) -> bool {
+        self.writing && self.is_archive && self.method.has_events
+    }
+
+    /// Reads the site again because the operator asks for it.
+    pub(super) fn read_again(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve) {
+        if self.is_held() {
+            serve.say("the archive is being written; it is read when its writer has closed it");
+            self.debounce.changed(Instant::now());
+        } else {
+            self.reload(notify, true, serve);
+        }
+    }
+
+    /// Opens the site and puts it into service, if that is possible.
+    pub(super) fn reload(&mut self, notify: Option<&mut Notify>, asked: bool, serve: &dyn Serve) {
+        let from = Instant::now();
+        let was = self.method.watching();
+        let opened = self.open(notify);
+        self.say_watching(&was, serve);
+        let well = match opened {
+            Ok(site) => {
+                self.take(site, asked, serve);
+                true
+            }
+            Err(error) => {
+                self.reporter.complain(&error, asked, &|line| serve.say(line));
+                false
+            }
+        };
+        let until = Instant::now();
+        // Without watching nothing is done unasked.
+        self.debounce.reloaded(from, until, well || self.method.is_off());
+        self.timer.rest(self.method.rhythm(), from, until, Duration::MAX);
+    }
+
+    /// Opens the site without an event, if there is no reason to wait. The events until then have
+    /// to be [noted](SiteSource::note) before [`judge`](SiteSource::judge).
+    pub(super) fn look(
+        &mut self,
+        notify: Option<&mut Notify>,
+        serve: &dyn Serve,
+    ) -> Option<Result<Site, OpenError>> {
+        // A change that an event has reported is waited for as always; so is the end of an
+        // archive's writer.
+        if self.change_due().is_some() || self.is_held() {
+            return None;
+        }
+        let was = self.method.watching();
+        let opened = self.open(notify);
+        self.say_watching(&was, serve);
+        Some(opened)
+    }
+
+    /// Puts what a look has found into service when it is another site, and the same as at the last
+    /// look. Returns the time until which no other source should be polled either.
+    pub(super) fn judge(
+        &mut self,
+        from: Instant,
+        opened: Option<Result<Site, OpenError>>,
+        serve: &dyn Serve,
+    ) -> Option<Instant> {
+        let mut pause = Duration::MAX;
+        match opened {
+            None => {}
+            Some(Ok(_)) if self.method.has_events && self.debounce.due(false).is_some() => {}
+            Some(Ok(site)) => pause = self.compare(site, serve),
+            Some(Err(error)) => self.reporter.complain(&error, false, &|line| serve.say(line)),
+        }
+        self.timer.rest(self.method.rhythm(), from, Instant::now(), pause)
+    }
+
+    /// Takes up the result of a poll. Returns the longest wait until the next.
+    fn compare(&mut self, site: Site, serve: &dyn Serve) -> Duration {
+        let found = self.opened;
+        let changes = self.candidate.map_or(0, |(_, changes)| changes);
+        let is_calm = self.candidate.is_some_and(|(last, _)| last == found);
+        if self.served == Some(found) {
+            self.candidate = None;
+        } else if is_calm || (changes >= LOOKS_MAX && !self.is_archive) {
+            let was = self.method.watching();
+            self.method.has_missed();
+            self.say_watching(&was, serve);
+            self.take(site, false, serve);
+        } else {
+            self.candidate = Some((found, changes + 1));
+            return LOOK_AGAIN;
+        }
+        Duration::MAX
+    }
+
+    fn take(&mut self, site: Site, asked: bool, serve: &dyn Serve) {
+        (self.served, self.candidate) = (Some(self.opened), None);
+        self.is_archive = site.is_archive();
+        let told = self.reporter.prepare(&site);
+        serve.site(self.id, site);
+        self.reporter.tell(told, asked, &|line| serve.say(line));
+    }
+
+    fn say_watching(&self, was: &Watching, serve: &dyn Serve) {
+        let is = self.method.watching();
+        if is != *was {
+            serve.say(&format!("the watch is now {is}"));
+        }
+    }
+}

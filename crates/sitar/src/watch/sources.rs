@@ -1,0 +1,129 @@
+//! All sources of a watcher, and the one inotify instance that they share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sitar_site::{OpenError, Options, Site};
+
+use super::notify::{Notify, Owner, WatchRefusal};
+use super::site::SiteSource;
+use super::source::{Method, Watch, Watching};
+use super::{Serve, SourceId};
+
+/// Sites to watch, each of which was opened once when it was added.
+///
+/// They share one inotify instance: a user has 128 of them by default. It is made for the first
+/// source that is to be watched by events.
+#[derive(Default)]
+pub(crate) struct Sources {
+    pub(super) notify: Option<Notify>,
+    refusal: Option<WatchRefusal>,
+    pub(super) list: Vec<SiteSource>,
+    /// No source is polled before this, because another one was.
+    rest_until: Option<Instant>,
+}
+
+impl Sources {
+    /// Returns no sources.
+    pub(crate) fn new() -> Sources {
+        Sources::default()
+    }
+
+    /// Adds a site and opens it. From then on its changes are noticed, also where it cannot be
+    /// opened: it is served as soon as it can.
+    pub(crate) fn add_site(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        watch: Watch,
+    ) -> (SourceId, Result<Arc<Site>, OpenError>) {
+        let mut source = self.site(path, options, watch);
+        let opened = source.start(self.notify.as_mut());
+        (self.push(source), opened)
+    }
+
+    /// Returns the source that is to be [added](Sources::push) next.
+    pub(super) fn site(&mut self, path: &Path, options: &Options, watch: Watch) -> SiteSource {
+        let (id, method) = (SourceId(self.list.len()), self.method(watch));
+        SiteSource::new(id, Owner(id.0), path, options, method)
+    }
+
+    pub(super) fn push(&mut self, source: SiteSource) -> SourceId {
+        self.list.push(source);
+        SourceId(self.list.len() - 1)
+    }
+
+    /// Whether there is nothing to watch.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Returns the way in which the changes of a source are noticed.
+    pub(crate) fn watching(&self, id: SourceId) -> Watching {
+        self.list.get(id.0).map_or(Watching::Off, |source| source.method.watching())
+    }
+
+    fn method(&mut self, watch: Watch) -> Method {
+        if watch == Watch::Auto && self.notify.is_none() && self.refusal.is_none() {
+            match Notify::new() {
+                Ok(notify) => self.notify = Some(notify),
+                Err(refusal) => self.refusal = Some(refusal),
+            }
+        }
+        Method::new(watch, self.refusal)
+    }
+
+    /// Finishes the start of all sources.
+    pub(super) fn begin(&mut self) {
+        for source in &mut self.list {
+            source.begin();
+        }
+    }
+
+    /// Reads what the kernel has reported, and gives each source its part.
+    pub(super) fn note_news(&mut self) {
+        let Some(notify) = &mut self.notify else { return };
+        for (owner, news) in notify.read() {
+            if let Some(source) = self.list.get_mut(owner.0) {
+                source.note(news);
+            }
+        }
+    }
+
+    /// Returns the source with something to do that has waited longest, or that will be the first
+    /// one, and the time for it.
+    pub(super) fn next(&self) -> Option<(SourceId, Instant)> {
+        let due =
+            |(place, source): (usize, &SiteSource)| Some((SourceId(place), source.due(self.rest_until)?));
+        self.list.iter().enumerate().filter_map(due).min_by_key(|(_, due)| *due)
+    }
+
+    /// Does what a source has to do now.
+    pub(super) fn attend(&mut self, id: SourceId, serve: &dyn Serve) {
+        let Some(source) = self.list.get_mut(id.0) else { return };
+        source.catch_up(serve);
+        let now = Instant::now();
+        if source.change_due().is_some_and(|due| now >= due) {
+            source.reload(self.notify.as_mut(), false, serve);
+        } else if source.poll_due(self.rest_until).is_some_and(|due| now >= due) {
+            self.poll(id, serve);
+        }
+    }
+
+    /// Reads a source again, because the operator asks for it.
+    pub(super) fn read_again(&mut self, id: SourceId, serve: &dyn Serve) {
+        if let Some(source) = self.list.get_mut(id.0) {
+            source.read_again(self.notify.as_mut(), serve);
+        }
+    }
+
+    pub(super) fn poll(&mut self, id: SourceId, serve: &dyn Serve) {
+        let from = Instant::now();
+        let Some(source) = self.list.get_mut(id.0) else { return };
+        let found = source.look(self.notify.as_mut(), serve);
+        self.note_news();
+        let Some(source) = self.list.get_mut(id.0) else { return };
+        self.rest_until = source.judge(from, found, serve).max(self.rest_until);
+    }
+}

@@ -54,10 +54,10 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     });
     let (to_lab, lab_program) = mpsc::channel::<PathBuf>();
     let (to_others, libraries) = mpsc::channel::<Vec<String>>();
+    let (to_outside, from_outside) = mpsc::channel::<Result<Vec<Program>, String>>();
     // In a folder that is worked in, cargo would compile everything again whenever it is called
     // without them.
     let shares = std::env::var_os(INCREMENTAL).is_some_and(|value| value == "0");
-    let mut from_outside = Err(String::from("the step before panicked"));
     report.side_by_side(
         // What ships. Its last step, optimisation across crates, uses one core of two. Then it goes
         // to the lab, and what runs beside it stands back: the tests in there wait for so long and
@@ -75,9 +75,16 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
                 Ok(_) => Outcome::Skipped("there is no release program to take along".into()),
                 Err(_) => Outcome::Skipped("its test program does not compile".into()),
             });
+            // Outside of the step, whose time is that of the tests.
+            let programs = received(&from_outside);
+            lane.step("program", || match programs {
+                Ok(programs) => Outcome::Tests(test_from_outside(root, programs, built)),
+                Err(error) => failed(error),
+            });
         },
         // What is checked and tested, in another folder of cargo's. The tests of the libraries
-        // mostly wait, so they run beside the lab.
+        // mostly wait, so they run beside the lab, and beside those of the whole program, which
+        // look at their own server and nothing else on the machine.
         |lane| {
             let libraries = if shares { Some(libraries) } else { None };
             let mut config = Vec::new();
@@ -102,18 +109,23 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             let mut of_libraries = Vec::new();
             lane.step("compile", || match programs::build(root, &[&TARGETS, &config[..]].concat()) {
                 Ok(mut programs) => {
-                    from_outside =
-                        Ok(programs.extract_if(.., |program| program.name == vm::PROGRAM).collect());
+                    let outside = programs.extract_if(.., |program| program.name == vm::PROGRAM).collect();
                     of_libraries = programs;
-                    Outcome::Passed
+                    match to_outside.send(Ok(outside)) {
+                        Ok(()) => Outcome::Passed,
+                        Err(_) => failed("the lane that runs the tests from outside has ended"),
+                    }
                 }
                 Err(error) => {
-                    from_outside = Err(error.to_string());
+                    // If that lane has ended, its report says why.
+                    let _ = to_outside.send(Err(error.to_string()));
                     failed(error.to_string())
                 }
             });
+            // Whatever became of the step, the other lane stops waiting.
+            drop(to_outside);
             lane.step("test", || {
-                Outcome::Tests(with_skips(root, |skips| {
+                Outcome::Tests(with_skips(&target(root), "test", |skips| {
                     let sampled = [skips, (SAMPLE.0, SAMPLE.1.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
                     let of_libraries = programs::run(of_libraries, &sampled);
                     [of_libraries, programs::run_documentation(root, &config)].into_iter().collect()
@@ -125,11 +137,6 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             });
         },
     );
-    let built = report.has_passed("build");
-    report.step("program", || match from_outside {
-        Ok(programs) => Outcome::Tests(test_from_outside(root, programs, built)),
-        Err(error) => failed(error),
-    });
     report.settle_lab();
     report.step("deny", || {
         if !setup::has_cargo_deny() {
@@ -252,9 +259,16 @@ pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
-/// Runs tests which list those that cannot run in the file that they are given the name of.
-fn with_skips(root: &Path, run: impl FnOnce((&str, &OsStr)) -> Tests) -> Tests {
-    let skips = target(root).join("skipped-tests");
+/// Returns the test programs that the other lane has compiled, or why there are none. Waits for
+/// them.
+fn received(programs: &mpsc::Receiver<Result<Vec<Program>, String>>) -> Result<Vec<Program>, String> {
+    programs.recv().unwrap_or_else(|_| Err("the step that compiles them panicked".into()))
+}
+
+/// Runs the tests of a step, which list those that cannot run in the file that they are given the
+/// name of. Each step has a file of its own, since another may run at the same time.
+fn with_skips(folder: &Path, step: &str, run: impl FnOnce((&str, &OsStr)) -> Tests) -> Tests {
+    let skips = folder.join(format!("skipped-tests-{step}"));
     if let Err(error) = std::fs::write(&skips, "") {
         return Tests::broken(format!("{}: {error}", skips.display()));
     }
@@ -268,11 +282,48 @@ fn with_skips(root: &Path, run: impl FnOnce((&str, &OsStr)) -> Tests) -> Tests {
 /// program.
 fn test_from_outside(root: &Path, programs: Vec<Program>, built: bool) -> Tests {
     let program = program::release(root);
-    with_skips(root, |skips| {
+    with_skips(&target(root), "program", |skips| {
         let mut environment = vec![skips, (SAMPLE.0, SAMPLE.1.as_ref())];
         if built {
             environment.push((program::VARIABLE, program.as_os_str()));
         }
         programs::run(programs, &environment)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_not_left_waiting_for_test_programs() {
+        let (sender, receiver) = mpsc::channel();
+        sender.send(Ok(Vec::new())).unwrap();
+        assert!(received(&receiver).is_ok_and(|programs| programs.is_empty()));
+        sender.send(Err("the tests do not compile".into())).unwrap();
+        drop(sender);
+        assert_eq!(received(&receiver).err().as_deref(), Some("the tests do not compile"));
+        assert_eq!(received(&receiver).err().as_deref(), Some("the step that compiles them panicked"));
+    }
+
+    #[test]
+    fn each_step_lists_skipped_tests_in_its_own_file() {
+        let folder = std::env::temp_dir().join(format!("sitar-xtask-skips-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let skipping = |name: &'static str| {
+            move |(_, file): (&str, &OsStr)| {
+                std::fs::write(file, format!("skipped: {name}: no reason\n")).unwrap();
+                Tests { passed: 2, ..Tests::default() }
+            }
+        };
+        let mut inner = Tests::default();
+        let outer = with_skips(&folder, "test", |skips| {
+            inner = with_skips(&folder, "program", skipping("inner"));
+            skipping("outer")(skips)
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+        let names = |tests: &Tests| tests.skipped.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert_eq!((names(&outer), names(&inner)), (vec!["outer".into()], vec!["inner".into()]));
+        assert_eq!((outer.passed, inner.passed), (1, 1));
+    }
 }

@@ -13,6 +13,8 @@ use crate::open::hash::{Hash, sha256};
 use crate::open::origin::Origin;
 use crate::open::streamed::Streamed;
 use crate::rules::HeaderSet;
+use dates::is_meaningful;
+pub(crate) use dates::{Dates, no_later};
 use sitar_http::semantics::{
     Coding, PreconditionResult, RangeParts, RangeSelection, Validators, preconditions, range, wants_sha256,
 };
@@ -20,14 +22,6 @@ use sitar_http::{Method, Request, Status};
 use sitar_io::Region;
 use std::ops::Range;
 use std::time::SystemTime;
-
-/// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer, and none is later
-/// than that. Header lines are made once, so it is that of the first answer, which may be dated a
-/// second earlier than `now`.
-pub(crate) fn no_later(modified: Option<u64>, now: SystemTime) -> Option<u64> {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    modified.map(|time| time.min(now.saturating_sub(1)))
-}
 
 /// A body that does not have the hash that its pack says.
 #[derive(Debug)]
@@ -65,30 +59,6 @@ pub(crate) enum Identity {
     /// where hashing would cost a whole read. `until`: the file is younger than the grain of its
     /// times, and then there is to be another.
     Version { version: Hash, until: Option<SystemTime> },
-}
-
-/// The date of a representation, and what it proves.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dates {
-    /// The modification time: seconds since the epoch.
-    modified: Option<u64>,
-    /// No other content has been served under this name since then; 0 as far as this process knows
-    /// of none.
-    since: u64,
-}
-
-impl Dates {
-    /// A date that proves nothing.
-    pub(crate) const NEVER: Dates = Dates { modified: None, since: u64::MAX };
-
-    pub(crate) fn new(modified: Option<u64>, since: u64) -> Dates {
-        Dates { modified, since }
-    }
-
-    /// The same with another modification time.
-    pub(crate) fn with(self, modified: Option<u64>) -> Dates {
-        Dates { modified, ..self }
-    }
 }
 
 /// A file that has been loaded.
@@ -217,7 +187,7 @@ impl Representation {
             Identity::Content(hash) => (Some(*hash), None),
             Identity::Version { until, .. } => (None, *until),
         };
-        let dates = Dates { modified: dates.modified.filter(|&time| is_meaningful(time)), ..dates };
+        let dates = dates.with(dates.modified.filter(|&time| is_meaningful(time)));
         let Blocks { content: lines, not_modified } = blocks;
         let (mut content_fields, mut not_modified_fields) = (lines.into_vec(), not_modified.into_vec());
         fields::push_validators(&mut content_fields, &etag, dates.modified);
@@ -484,17 +454,6 @@ impl Representation {
     }
 }
 
-/// Returns whether a modification time says anything.
-///
-/// Archives made to be reproducible carry a date that does not. Docker writes the epoch, Nix a
-/// second later, zip the first day of 1980 in any time zone as its zero, Gradle 1 February 1980.
-/// Nothing before 2 January 1980 is a web page. A year of five digits has no HTTP date.
-fn is_meaningful(time: u64) -> bool {
-    const SECOND_OF_JANUARY_1980: u64 = 315_619_200;
-    const GRADLE: u64 = 318_211_200;
-    const YEAR_10000: u64 = 253_402_300_800;
-    (SECOND_OF_JANUARY_1980..YEAR_10000).contains(&time) && time != GRADLE
-}
-
+mod dates;
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,7 @@ pub fn run(arguments: &Check) -> Result<ExitCode, Error> {
         prefix: arguments.prefix.clone(),
         follow_links: arguments.follow_links,
         config_files: arguments.serve_config_files,
+        ..Options::default()
     };
     let size_max = (arguments.max_size > 0).then(|| u64::from(arguments.max_size) << 20);
     let bar = bar();

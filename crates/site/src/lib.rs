@@ -54,6 +54,7 @@ pub mod raw;
 mod rules;
 
 pub use answer::field_buf::FieldBuf;
+pub use answer::hsts::{Hsts, HstsError};
 pub use answer::multipart::{Piece, Plan};
 pub use answer::page::{Page, redirect_fields};
 pub use answer::reply::{Body, Multipart, Reply, Scratch};

@@ -12,7 +12,7 @@ use sitar_server::{
     BodyMemory, Hooks, Limits, ListenerSpec, Pem, Role, SiteSpec, Spec, StartError, TlsOffload, TlsSpec,
     Worker,
 };
-use sitar_site::Options;
+use sitar_site::{Hsts, Options};
 use sitar_tls::Version;
 
 use crate::harness::{answer, get, small};
@@ -33,11 +33,12 @@ fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
         };
         put("role", role.into());
     }
-    if let Some(SiteSpec { path, options: Options { prefix, follow_links, config_files } }) = site {
+    if let Some(SiteSpec { path, options: Options { prefix, follow_links, config_files, hsts } }) = site {
         put("site", path.to_str().unwrap().into());
         put("prefix", prefix.clone().unwrap_or_default().into());
         put("links", number(u64::from(*follow_links)));
         put("config", number(u64::from(*config_files)));
+        put("hsts", hsts.as_ref().map_or("", Hsts::as_str).into());
     }
     if let Some(TlsSpec { identities, by_host, protocols, min_version, seals_max }) = tls {
         for Pem { chain, key } in identities {
@@ -142,6 +143,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
                 prefix,
                 follow_links: number("links") == 1,
                 config_files: number("config") == 1,
+                hsts: Hsts::parse(&text("hsts")).ok(),
             },
         }),
         tls: fields.contains_key("key").then(|| TlsSpec {
@@ -217,7 +219,11 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
     std::fs::write(folder.path().join("html/page.txt"), "crossed\n").unwrap();
     let site = SiteSpec {
         path: folder.path().to_owned(),
-        options: Options { prefix: Some("html".to_owned()), ..Options::default() },
+        options: Options {
+            prefix: Some("html".to_owned()),
+            hsts: Hsts::parse("max-age=60").ok(),
+            ..Options::default()
+        },
     };
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let identities = vec![Pem {

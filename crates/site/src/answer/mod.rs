@@ -8,12 +8,14 @@
 //! | [`fields`], [`fixed_lines`] | header lines that are built once |
 //! | [`field_buf`] | header lines that depend on the request |
 //! | [`page`] | answers that no site gives: pages of the operator's, redirects to other hosts |
+//! | [`hsts`] | the header line that a site may carry on every answer |
 //! | [`multipart`] | several ranges in one answer |
 //! | [`media`], [`lifetime`] | what a name says about its file |
 
 pub(crate) mod field_buf;
 pub(crate) mod fields;
 pub(crate) mod fixed_lines;
+pub(crate) mod hsts;
 pub(crate) mod lifetime;
 pub(crate) mod media;
 pub(crate) mod multipart;

@@ -3,6 +3,7 @@
 use crate::answer::field_buf::FieldBuf;
 use crate::answer::fields::VALIDATORS_MAX;
 use crate::answer::fixed_lines::{FOLDER, PLAIN, PLAIN_ALLOW, PLAIN_VARY};
+use crate::answer::hsts::HSTS_LINE_MAX;
 use crate::answer::multipart::Plan;
 use crate::open::pack;
 use crate::open::path::NAME_MAX;
@@ -109,6 +110,18 @@ impl<'r> Reply<'r> {
             None if !self.encoded.is_empty() => send(self.encoded, &[self.more]),
             _ => self.pieces(|pieces| send(&[], pieces)),
         }
+    }
+
+    /// The same answer, which is no file's, with the line of HSTS. Where a Location leaves no room
+    /// for it, the request's target was too long.
+    pub(crate) fn with_hsts(self, line: &[u8], head: bool) -> Reply<'r> {
+        if self.more.push(line) {
+            return self;
+        }
+        let reply = Reply::uri_too_long(self.more, head);
+        // What was written has been taken back.
+        reply.more.push(line);
+        reply
     }
 
     /// The same answer with the site's own header rules.
@@ -283,7 +296,7 @@ impl<'r> Reply<'r> {
 // path. The lines of a file: its block and validators, those of rules, and those that depend on the
 // request.
 const _: () = assert!(
-    pack::LINES_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
+    pack::LINES_MAX + HSTS_LINE_MAX + VALIDATORS_MAX + FIXED_BYTES_MAX + FieldBuf::CAPACITY <= FIELDS_MAX,
     "a file's answer with rules"
 );
 // The redirect to a folder, whose name may be escaped byte by byte; rules add to it what there is
@@ -293,4 +306,4 @@ const _: () = assert!(
     "a redirect to a folder"
 );
 // Each line of a file may become a piece of its own, when a rule replaces others.
-const _: () = assert!(pack::LINES_COUNT_MAX + 2 + HEADER_LINES_MAX <= PIECES_MAX);
+const _: () = assert!(pack::LINES_COUNT_MAX + 1 + 2 + HEADER_LINES_MAX <= PIECES_MAX);

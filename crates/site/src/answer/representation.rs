@@ -84,6 +84,8 @@ pub struct Representation {
     content_fields: Lines,
     /// Bytes of them that only say what the content is: all that an error carries.
     described: usize,
+    /// Bytes of the line of HSTS, with which those end.
+    hsts: usize,
     /// Header lines of 304.
     not_modified_fields: Lines,
 }
@@ -205,6 +207,7 @@ impl Representation {
             media: (entry.coding == Coding::Identity).then_some(entry.media),
             decoded: entry.decoded,
             described: fields::described(&content_fields),
+            hsts: 0,
             content_fields: Lines::new(content_fields),
             not_modified_fields: Lines::new(not_modified_fields),
         }
@@ -308,7 +311,9 @@ impl Representation {
         match preconditions(request, &validators) {
             PreconditionResult::Proceed => {}
             PreconditionResult::NotModified => return self.not_modified(&mut scratch.lines),
-            PreconditionResult::Failed => return Reply::precondition_failed(&mut scratch.lines, head),
+            PreconditionResult::Failed => {
+                return self.refusal(Reply::precondition_failed(&mut scratch.lines, head), headers);
+            }
         }
         match range(request, &validators, self.length) {
             // `range` promises this order; a mistake there must not become a read out of bounds
@@ -319,7 +324,8 @@ impl Representation {
             RangeSelection::Parts(parts) => self.parts(parts, headers, scratch, head),
             RangeSelection::Unsatisfiable => {
                 let is_stored = headers.is_some_and(|headers| headers.stored().is_some());
-                Reply::unsatisfiable(self.length, self.vary && !is_stored, &mut scratch.lines, head)
+                let lines = &mut scratch.lines;
+                self.refusal(Reply::unsatisfiable(self.length, self.vary && !is_stored, lines, head), headers)
             }
             RangeSelection::Whole | RangeSelection::Part { .. } => {
                 self.part(Status::OK, 0..self.length, &mut scratch.lines, head)
@@ -455,5 +461,6 @@ impl Representation {
 }
 
 mod dates;
+mod secured;
 #[cfg(test)]
 mod tests;

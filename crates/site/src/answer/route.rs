@@ -108,7 +108,19 @@ impl Site {
     #[inline(never)]
     fn without_file<'s>(&'s self, reply: Reply<'s>, request: &Request<'_>) -> Route<'s> {
         let headers = subject(request, |subject| self.rules.headers.find(subject)).flatten();
-        Route::Reply(reply.ruled(headers, request))
+        self.reply(reply, headers, request)
+    }
+
+    /// An answer with what the site adds to it: HSTS and its rules.
+    fn reply<'s>(
+        &'s self,
+        reply: Reply<'s>,
+        headers: Option<HeaderSet<'s>>,
+        request: &Request<'_>,
+    ) -> Route<'s> {
+        let is_replaced = headers.as_ref().is_some_and(HeaderSet::replaces_hsts);
+        let hsts: &[u8] = if is_replaced { &[] } else { &self.hsts };
+        Route::Reply(reply.with_hsts(hsts, request.method == Method::Head).ruled(headers, request))
     }
 
     /// Paths with escapes, dots or double slashes. Apart, so that ordinary requests do not clear
@@ -123,7 +135,9 @@ impl Site {
         let head = request.method == Method::Head;
         match resolve(request.target.path, &mut [0; ROOM]) {
             Ok(resolved) => self.find(resolved, request, scratch),
-            Err(PathFault::Malformed) => Route::Reply(Reply::bad_request(&mut scratch.lines, head)),
+            Err(PathFault::Malformed) => {
+                self.reply(Reply::bad_request(&mut scratch.lines, head), None, request)
+            }
             Err(PathFault::TooLong) => self.missing(b"", request, None, scratch),
         }
     }
@@ -145,11 +159,11 @@ impl Site {
         };
         if let Some(applied) = self.rules.redirects.find(&subject, request.target.query, exists) {
             return match applied.outcome(request.target.query, scratch, head) {
-                Outcome::Reply(reply) => Route::Reply(reply.ruled(headers, request)),
+                Outcome::Reply(reply) => self.reply(reply, headers, request),
                 Outcome::Rewrite(status, scratch) => {
                     match applied.with_target(|key, slash| self.content_of(key, slash)).flatten() {
                         Some(choice) if status == Status::OK => {
-                            Site::file(choice, status, request, headers, scratch)
+                            self.file(choice, status, request, headers, scratch)
                         }
                         page => self.error(status, page, path.key, request, headers, scratch),
                     }
@@ -157,11 +171,11 @@ impl Site {
             };
         }
         match found {
-            Lookup::Page(choice) => Site::file(choice, Status::OK, request, headers, scratch),
+            Lookup::Page(choice) => self.file(choice, Status::OK, request, headers, scratch),
             Lookup::Slashless(directory) => {
                 let reply =
                     Reply::redirect(&directory.redirect, request.target.query, &mut scratch.lines, head);
-                Route::Reply(reply.ruled(headers, request))
+                self.reply(reply, headers, request)
             }
             Lookup::Slashed(_) => {
                 let reply = Reply::redirect_to_page(
@@ -170,7 +184,7 @@ impl Site {
                     &mut scratch.lines,
                     head,
                 );
-                Route::Reply(reply.ruled(headers, request))
+                self.reply(reply, headers, request)
             }
             Lookup::Nothing => self.missing(path.key, request, headers, scratch),
         }
@@ -222,6 +236,7 @@ impl Site {
     }
 
     fn file<'s>(
+        &'s self,
         choice: &Choice,
         status: Status,
         request: &Request<'_>,
@@ -239,10 +254,10 @@ impl Site {
         };
         match file {
             Some(file) => Route::File(Target { file, status, headers, scratch }),
-            None => Route::Reply(
-                Reply::not_found_encoded(&mut scratch.lines, request.method == Method::Head)
-                    .ruled(headers, request),
-            ),
+            None => {
+                let head = request.method == Method::Head;
+                self.reply(Reply::not_found_encoded(&mut scratch.lines, head), headers, request)
+            }
         }
     }
 
@@ -261,10 +276,10 @@ impl Site {
             None if matches!(status, Status::OK | Status::NOT_FOUND) => {
                 self.missing(key, request, headers, scratch)
             }
-            None => Route::Reply(
-                Reply::error(status, &mut scratch.lines, request.method == Method::Head)
-                    .ruled(headers, request),
-            ),
+            None => {
+                let head = request.method == Method::Head;
+                self.reply(Reply::error(status, &mut scratch.lines, head), headers, request)
+            }
         }
     }
 
@@ -279,9 +294,10 @@ impl Site {
         let page = self.index.missing(key).and_then(|choice| choice.pick(|| AcceptEncoding::of(request)));
         match page {
             Some(file) => Route::File(Target { file, status: Status::NOT_FOUND, headers, scratch }),
-            None => Route::Reply(
-                Reply::not_found(&mut scratch.lines, request.method == Method::Head).ruled(headers, request),
-            ),
+            None => {
+                let head = request.method == Method::Head;
+                self.reply(Reply::not_found(&mut scratch.lines, head), headers, request)
+            }
         }
     }
 }

@@ -60,7 +60,10 @@ impl Site {
                     let entry = self.index.entry(file)?;
                     let origin = self.origin(entry.source).filter(|here| here == origin)?;
                     let dates = representation.dates().with(no_later(origin.modified(), now));
-                    Some((file, Arc::new(representation.inherited(&entry, origin, dates)?)))
+                    Some((
+                        file,
+                        Arc::new(representation.inherited(&entry, origin, dates)?.with_hsts(&self.hsts)),
+                    ))
                 });
                 heirs.collect()
             }
@@ -95,7 +98,7 @@ impl Site {
             let dates = if is_same { representation.dates() } else { Dates::NEVER };
             let dates = dates.with(no_later(record.mtime, now));
             let heir = representation.repacked(&record.hash, blocks, &entry, dates)?;
-            Some((file, Arc::new(heir)))
+            Some((file, Arc::new(heir.with_hsts(&self.hsts))))
         });
         heirs.collect()
     }

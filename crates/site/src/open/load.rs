@@ -37,7 +37,7 @@ impl Site {
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile;
     /// `QuotaExceeded` when the file would have to stay open, and the budget has no more of those.
     pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
-        self.build(file, budget, now, true)
+        self.build(file, budget, now, true).map(|made| made.with_hsts(&self.hsts))
     }
 
     /// Builds a file's answers, and leaves its body to be sent from the file: as
@@ -47,7 +47,7 @@ impl Site {
     /// # Errors
     /// As [`load`](Site::load).
     pub fn describe(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
-        self.build(file, budget, now, false)
+        self.build(file, budget, now, false).map(|made| made.with_hsts(&self.hsts))
     }
 
     /// Returns what loading a file would have to read. Blocks: looks at a file of a directory.

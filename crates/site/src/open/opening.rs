@@ -13,6 +13,7 @@ use super::site::{Site, Store};
 use super::survey;
 use super::tar::{self, ReadAt};
 use super::tree::{Listing, Maps, RuleFiles, Tree};
+use crate::answer::hsts::Hsts;
 use crate::rules::{HEADERS, REDIRECTS, Rules, rule_bytes};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use sitar_io::File;
@@ -35,6 +36,9 @@ pub struct Options {
     pub follow_links: bool,
     /// Serve files at the root that configure other hosts, such as `netlify.toml` and `CNAME`.
     pub config_files: bool,
+    /// The policy that every answer carries as Strict-Transport-Security, unless the site's own
+    /// `_headers` sets or removes that field at the path.
+    pub hsts: Option<Hsts>,
 }
 
 impl Options {
@@ -116,15 +120,20 @@ impl Site {
         names: Names,
         prefix: Option<&str>,
         options: &Options,
-        rules: Rules,
+        mut rules: Rules,
         mut warnings: Warnings,
     ) -> Result<Site, OpenFault> {
+        let hsts = options.hsts.as_ref().map(Hsts::line).unwrap_or_default();
+        if !hsts.is_empty() {
+            rules.headers.replace_hsts();
+        }
         let is_hidden = |name: &[u8]| !options.config_files && survey::is_host_config(name);
         let index = Index::with(names, is_hidden, |source, name| store.time(source, name))?;
         let mut site = Site {
             store,
             index,
             rules,
+            hsts,
             warnings: Vec::new(),
             opened: SystemTime::now(),
             since: AtomicU64::new(0),

@@ -23,6 +23,8 @@ pub struct Site {
     pub(crate) store: Store,
     pub(crate) index: Index,
     pub(crate) rules: Rules,
+    /// The header line of [`Options::hsts`](super::opening::Options::hsts); empty without it.
+    pub(crate) hsts: Box<[u8]>,
     pub(super) warnings: Vec<Warning>,
     /// The time of its opening: what changed on the disk after that may have been served before.
     pub(crate) opened: SystemTime,

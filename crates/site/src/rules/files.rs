@@ -17,7 +17,7 @@ pub(super) const HEADER_RULES_MAX: usize = 500;
 /// Lines that rules may add to one answer.
 pub(crate) const HEADER_LINES_MAX: usize = 64;
 /// Pieces of a header block: the lines of rules, and those of the server's own.
-pub(crate) const PIECES_MAX: usize = HEADER_LINES_MAX + 16;
+pub(crate) const PIECES_MAX: usize = HEADER_LINES_MAX + 17;
 
 /// Lines with their numbers, whatever their ends.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {

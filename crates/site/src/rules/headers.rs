@@ -191,7 +191,7 @@ impl Headers {
         // From the last one to the first: those behind a rule are known when it is reached.
         for (at, rule) in self.rules.iter_mut().enumerate().rev() {
             for (bit, own) in OWN.iter().enumerate() {
-                rule.replaced |= u8::from(rule.names(own)) << bit & !CODING;
+                rule.replaced |= u8::from(rule.names(own)) << bit & !(CODING | HSTS);
             }
             rule.filled = rule.lines.iter().any(|line| matches!(line.text, Text::Filled(_)));
             for line in &mut rule.lines {
@@ -204,6 +204,14 @@ impl Headers {
             }
         }
         self.number_lists();
+    }
+
+    /// Has the line of HSTS, which every answer of this site carries, replaced by rules that name
+    /// it.
+    pub(crate) fn replace_hsts(&mut self) {
+        for rule in &mut self.rules {
+            rule.replaced |= if rule.names(HSTS_NAME) { HSTS } else { 0 };
+        }
     }
 
     /// Gives the names of lines that several rules have, and that are joined, a number each.
@@ -322,11 +330,14 @@ impl Unmatched<'_> {
 /// Words of a set of rules.
 const WORDS: usize = HEADER_RULES_MAX.div_ceil(64);
 /// The server's own lines that rules may replace.
-const OWN: [&str; 4] = ["content-type", "x-content-type-options", "cache-control", "content-encoding"];
+const OWN: [&str; 5] =
+    ["content-type", "x-content-type-options", "cache-control", "content-encoding", HSTS_NAME];
+const HSTS_NAME: &str = "strict-transport-security";
 /// Their bits.
 const TYPE: u8 = 1;
 const NOSNIFF: u8 = 1 << 1;
 const CODING: u8 = 1 << 3;
+const HSTS: u8 = 1 << 4;
 /// Bytes that fixed lines may add to one answer: with all others they fit into its head
 /// ([`crate::answer::reply`] adds up).
 pub(crate) const FIXED_BYTES_MAX: usize = 12 << 10;

@@ -126,3 +126,39 @@ fn a_folder_of_a_pack_is_its_root() {
         );
     }
 }
+
+/// The header lines that a pack brings are made without the policy, which is added where it is
+/// served.
+#[test]
+fn a_pack_carries_hsts_where_it_is_opened_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "index.html", &text("root"));
+    write(folder.path(), "docs/index.html", b"docs");
+    write(folder.path(), "404.html", b"lost");
+    write(folder.path(), "own/a.txt", b"a");
+    write(folder.path(), "none/a.txt", b"a");
+    let rules = b"/own/*\n  Strict-Transport-Security: max-age=60\n/none/*\n  ! Strict-Transport-Security\n";
+    write(folder.path(), "_headers", rules);
+    let archive = write(folder.path(), ".out.tar", &packed(folder.path()).0);
+    let hsts = sitar_site::Hsts::parse("max-age=31536000").unwrap();
+    let pack = Site::open(&archive, &Options { hsts: Some(hsts), ..Options::default() }).unwrap();
+    let plain = open(&archive);
+    assert!(pack.is_pack());
+    for (path, status, values) in [
+        ("/", 200, &["max-age=31536000"][..]),
+        ("/x", 404, &["max-age=31536000"]),
+        ("/docs", 301, &["max-age=31536000"]),
+        ("/own/a.txt", 200, &["max-age=60"]),
+        ("/own/x", 404, &["max-age=60"]),
+        ("/none/a.txt", 200, &[]),
+        ("/none/x", 404, &[]),
+    ] {
+        for accept in ["identity", "br"] {
+            let (got, fields, body) = ask(&pack, path, accept);
+            let lines = fields.lines().filter_map(|line| line.strip_prefix("Strict-Transport-Security: "));
+            assert_eq!((got, &lines.collect::<Vec<_>>()[..]), (status, values), "{path} {accept}: {fields}");
+            let fields = fields.replacen("Strict-Transport-Security: max-age=31536000\r\n", "", 1);
+            assert_eq!((got, fields, body), ask(&plain, path, accept), "{path} {accept}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The header lines that rules add to one answer. Nothing here allocates.
 
 use super::rule::{Line, List, Rule, Text};
-use super::{CODING, HeaderSet, NOSNIFF, OWN, Occasion, StoredCoding, TYPE};
+use super::{CODING, HSTS, HeaderSet, NOSNIFF, OWN, Occasion, StoredCoding, TYPE};
 use crate::answer::field_buf::FieldBuf;
 use crate::rules::captures::Captures;
 use crate::rules::cost::looked_at;
@@ -35,6 +35,11 @@ impl<'s> HeaderSet<'s> {
     /// Content-Encoding.
     pub(crate) fn stored(&self) -> Option<StoredCoding> {
         self.stored
+    }
+
+    /// Whether HSTS is the rules' to say. Never on a site that was opened without it.
+    pub(crate) fn replaces_hsts(&self) -> bool {
+        self.replaced & HSTS != 0
     }
 
     /// Leaves the server's own type out: another one is sent.
@@ -104,7 +109,7 @@ impl<'s> HeaderSet<'s> {
                 self.replaced | if self.stored.is_some() { CODING } else { 0 }
             }
             // The text of an error is the server's, and so is its type.
-            Occasion::Failure => self.replaced & NOSNIFF,
+            Occasion::Failure => self.replaced & (NOSNIFF | HSTS),
             Occasion::Bare => 0,
         };
         if occasion == Occasion::Bare && !self.has_room(own) {

@@ -19,7 +19,8 @@ pub(super) struct Rule {
     /// Lines that a later one of this rule replaces.
     pub(super) repeated: Vec<Override>,
     /// The server's own lines ([`OWN`](super::OWN)) that it replaces or takes away, one bit each.
-    /// Not Content-Encoding, which no rule takes from an encoding that was negotiated.
+    /// Not Content-Encoding, which no rule takes from an encoding that was negotiated; HSTS only on
+    /// a site that has it.
     pub(super) replaced: u8,
     /// It has lines with placeholders.
     pub(super) filled: bool,

@@ -143,7 +143,12 @@ impl Redirect<'_> {
         let [scheme, host, port] = start;
         let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
         let location = [scheme, host, port, path, mark, query.unwrap_or_default()];
-        Reply::moved(status, &location, hosts.redirect_fields(self.host), request, scratch)
+        // RFC 6797 §7.2: HSTS does not leave over plain HTTP.
+        let fields = match self.to {
+            To::Https { .. } => hosts.plain_redirect_fields(),
+            To::Canonical { .. } | To::Other(_) => hosts.redirect_fields(self.host),
+        };
+        Reply::moved(status, &location, fields, request, scratch)
     }
 }
 
@@ -171,3 +176,6 @@ const NO_HOST: Rejection = Rejection {
     status: Status::BAD_REQUEST,
     reason: "a request without a Host field cannot be redirected to HTTPS",
 };
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ impl Served {
                 }
             }
         };
-        match site.route(request, &mut self.scratch) {
+        let outcome = match site.route(request, &mut self.scratch) {
             Route::Reply(reply) => Outcome::Reply(reply),
             Route::File(target) => {
                 let (file, status) = (FileKey { host, file: target.file() }, target.status());
@@ -94,6 +94,10 @@ impl Served {
                     }
                 }
             }
+        };
+        match outcome {
+            Outcome::Reply(reply) if redirects(origin.role()) => Outcome::Reply(site.without_hsts(reply)),
+            outcome => outcome,
         }
     }
 }

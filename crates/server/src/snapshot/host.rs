@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sitar_http::Status;
-use sitar_site::{Page, Site};
+use sitar_site::{Hsts, Page, Site};
 
 /// What is served under some names.
 #[derive(Clone)]
@@ -17,9 +17,9 @@ pub struct Host {
     pub content: HostContent,
     /// The one of `names` that requests for all others are redirected to.
     pub canonical: Option<String>,
-    /// The value of Strict-Transport-Security (RFC 6797 §6.1) in what is not the site's own answer:
-    /// redirects and [`pages`](Host::pages). The site's own have it from its options.
-    pub hsts: Option<String>,
+    /// The policy in what is not the site's own answer: redirects and the page of a site that
+    /// cannot be opened. The site's own have it from its options.
+    pub hsts: Option<Hsts>,
     /// Pages of the operator's.
     pub pages: Pages,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sitar_http::Status;
 use sitar_site::{Page, Site, redirect_fields};
 
-use super::host::{Host, HostContent};
+use super::host::{Host, HostContent, HostRedirect};
 
 /// Most hosts of a snapshot.
 const HOSTS_MAX: usize = 4096;
@@ -26,13 +26,15 @@ pub struct Hosts {
     /// Each name with its host, sorted.
     names: Arc<[(Box<[u8]>, HostId)]>,
     default: Option<HostId>,
+    /// The field lines of redirects over plain HTTP.
+    plain_redirect_fields: Arc<[u8]>,
 }
 
 /// A host, and what is made of it beforehand.
 #[derive(Clone)]
 struct Entry {
     host: Host,
-    /// The field lines of its redirects.
+    /// The field lines of its redirects over HTTPS.
     redirect_fields: Arc<[u8]>,
     /// The answer while it has no site; the operator's page comes first.
     unavailable: Option<Arc<Page>>,
@@ -63,8 +65,7 @@ pub enum HostsError {
     TwoDefaults,
     /// The canonical name is none of the host's names, or a wildcard.
     Canonical(String),
-    /// A value of Strict-Transport-Security, or an address to redirect to, that is no field value
-    /// (RFC 9110 §5.5).
+    /// An address to redirect to that is no field value (RFC 9110 §5.5).
     Value(String),
     /// There is no memory for a page.
     Memory,
@@ -112,7 +113,12 @@ impl Hosts {
     pub fn one(site: Arc<Site>) -> Hosts {
         let host = Host { is_default: true, ..Host::new(Vec::new(), HostContent::Site(site)) };
         let entry = Entry { host, redirect_fields: redirect_fields(None).into(), unavailable: None };
-        Hosts { hosts: [entry].into(), names: [].into(), default: Some(HostId(0)) }
+        Hosts {
+            hosts: [entry].into(),
+            names: [].into(),
+            default: Some(HostId(0)),
+            plain_redirect_fields: redirect_fields(None).into(),
+        }
     }
 
     /// Several sites by name.
@@ -146,7 +152,8 @@ impl Hosts {
             return Err(HostsError::Twice(String::from_utf8_lossy(&pair[0].0).into_owned()));
         }
         let hosts = hosts.into_iter().map(Entry::new).collect::<Result<_, _>>()?;
-        Ok(Hosts { hosts, names: names.into(), default })
+        let plain_redirect_fields = redirect_fields(None).into();
+        Ok(Hosts { hosts, names: names.into(), default, plain_redirect_fields })
     }
 
     /// Returns the same hosts, of which one has other content. One that is not there changes
@@ -213,9 +220,14 @@ impl Hosts {
         Some(&*self.names.get(id.0 as usize)?.0)
     }
 
-    /// Returns the field lines of a host's redirects.
+    /// Returns the field lines of a host's redirects over HTTPS.
     pub(crate) fn redirect_fields(&self, id: HostId) -> &[u8] {
         self.hosts.get(id.index()).map_or(&[], |entry| &entry.redirect_fields)
+    }
+
+    /// Returns the field lines of redirects over plain HTTP.
+    pub(crate) fn plain_redirect_fields(&self) -> &[u8] {
+        &self.plain_redirect_fields
     }
 
     /// Returns the answer of a host that has no site now.
@@ -277,11 +289,12 @@ impl Hosts {
 
 impl Entry {
     fn new(host: Host) -> Result<Entry, HostsError> {
-        let to = if let HostContent::Redirect(redirect) = &host.content { Some(&redirect.to) } else { None };
-        if let Some(value) = host.hsts.iter().chain(to).find(|value| !is_value(value)) {
-            return Err(HostsError::Value(value.clone()));
+        if let HostContent::Redirect(HostRedirect { to, .. }) = &host.content
+            && !is_value(to)
+        {
+            return Err(HostsError::Value(to.clone()));
         }
-        let hsts = host.hsts.as_deref();
+        let hsts = host.hsts.as_ref();
         let unavailable = match (&host.content, &host.pages.unavailable) {
             (HostContent::Unavailable, None) => {
                 let page = Page::text(Status::SERVICE_UNAVAILABLE, UNAVAILABLE, hsts);

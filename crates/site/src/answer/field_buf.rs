@@ -38,6 +38,15 @@ impl FieldBuf {
         self.len = self.len.min(len);
     }
 
+    /// Takes out the first occurrence of `line`.
+    pub(crate) fn remove(&mut self, line: &[u8]) {
+        let found = self.windows(line.len().max(1)).position(|lines| lines == line);
+        if let Some(start) = found {
+            self.bytes.copy_within(start + line.len()..self.len, start);
+            self.len -= line.len();
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.len = 0;
     }

@@ -6,7 +6,9 @@ use sitar_http::{Method, Request, Status};
 use sitar_io::Region;
 
 use crate::answer::fixed_lines::PLAIN;
+use crate::answer::hsts::Hsts;
 use crate::answer::reply::{Body, Reply, Scratch};
+use crate::open::site::Site;
 
 /// A page that answers every request alike, such as the operator's own for an error.
 #[derive(Debug)]
@@ -21,12 +23,11 @@ impl Page {
     /// Bytes that a page may have: 256 KiB.
     pub const MAX: usize = 256 << 10;
 
-    /// Makes a page of HTML. `hsts` is the value of Strict-Transport-Security (RFC 6797 §6.1). A
-    /// 503 asks clients to come back in half a minute.
+    /// Makes a page of HTML. A 503 asks clients to come back in half a minute.
     ///
     /// # Errors
     /// It is larger than [`Page::MAX`], or there is no memory for it.
-    pub fn html(status: Status, content: &[u8], hsts: Option<&str>) -> io::Result<Page> {
+    pub fn html(status: Status, content: &[u8], hsts: Option<&Hsts>) -> io::Result<Page> {
         Page::new(status, "text/html; charset=utf-8", content, hsts)
     }
 
@@ -34,11 +35,11 @@ impl Page {
     ///
     /// # Errors
     /// It is larger than [`Page::MAX`], or there is no memory for it.
-    pub fn text(status: Status, content: &[u8], hsts: Option<&str>) -> io::Result<Page> {
+    pub fn text(status: Status, content: &[u8], hsts: Option<&Hsts>) -> io::Result<Page> {
         Page::new(status, "text/plain; charset=utf-8", content, hsts)
     }
 
-    fn new(status: Status, media_type: &str, content: &[u8], hsts: Option<&str>) -> io::Result<Page> {
+    fn new(status: Status, media_type: &str, content: &[u8], hsts: Option<&Hsts>) -> io::Result<Page> {
         if content.len() > Page::MAX {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
@@ -77,15 +78,15 @@ impl Page {
     }
 }
 
-/// Returns the field lines of redirects, for [`Reply::moved`]. `hsts` is the value of
-/// Strict-Transport-Security (RFC 6797 §6.1).
+/// Returns the field lines of redirects, for [`Reply::moved`]. RFC 6797 §7.1 wants the
+/// policy on them as well.
 #[must_use]
-pub fn redirect_fields(hsts: Option<&str>) -> Box<[u8]> {
+pub fn redirect_fields(hsts: Option<&Hsts>) -> Box<[u8]> {
     [PLAIN, &hsts_line(hsts)].concat().into()
 }
 
-fn hsts_line(hsts: Option<&str>) -> Vec<u8> {
-    hsts.map(|value| format!("Strict-Transport-Security: {value}\r\n").into_bytes()).unwrap_or_default()
+fn hsts_line(hsts: Option<&Hsts>) -> Box<[u8]> {
+    hsts.map(Hsts::line).unwrap_or_default()
 }
 
 impl<'r> Reply<'r> {
@@ -114,6 +115,15 @@ impl<'r> Reply<'r> {
     }
 }
 
+impl Site {
+    /// Returns an answer of this site as it may leave over plain HTTP: without HSTS (RFC 6797
+    /// §7.2), unless the site's own rules set it.
+    #[must_use]
+    pub fn without_hsts<'r>(&self, reply: Reply<'r>) -> Reply<'r> {
+        if self.hsts.is_empty() { reply } else { reply.without_hsts(&self.hsts) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sitar_http::RequestTarget;
@@ -130,7 +140,12 @@ mod tests {
 
     #[test]
     fn a_page_is_the_same_for_every_request() {
-        let page = Page::html(Status::SERVICE_UNAVAILABLE, b"<p>soon</p>", Some("max-age=60")).unwrap();
+        let page = Page::html(
+            Status::SERVICE_UNAVAILABLE,
+            b"<p>soon</p>",
+            Some(&Hsts::parse("max-age=60").unwrap()),
+        )
+        .unwrap();
         let mut scratch = Scratch::new();
         for (method, len) in [(Method::Get, 11), (Method::Head, 0), (Method::Post, 11)] {
             let reply = page.reply(&request(method), &mut scratch);
@@ -150,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_redirect_has_its_whole_address_or_is_none() {
-        let (fields, mut scratch) = (redirect_fields(Some("max-age=1")), Scratch::new());
+        let (fields, mut scratch) =
+            (redirect_fields(Some(&Hsts::parse("max-age=1").unwrap())), Scratch::new());
         let get = request(Method::Get);
         let status = Status::PERMANENT_REDIRECT;
         let reply = Reply::moved(status, &[b"https://", b"a.example", b"/x"], &fields, &get, &mut scratch);

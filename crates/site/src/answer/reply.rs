@@ -124,6 +124,20 @@ impl<'r> Reply<'r> {
         reply
     }
 
+    /// The same answer without the line of HSTS that was added to it.
+    pub(crate) fn without_hsts(mut self, line: &[u8]) -> Reply<'r> {
+        self.more.remove(line);
+        let found = self.fields.windows(line.len().max(1)).position(|lines| lines == line);
+        // What stands behind it in a block moves; the answers that this is for have short ones.
+        if let Some(start) = found
+            && self.more.push(&self.fields[start + line.len()..])
+        {
+            self.fields = &self.fields[..start];
+            self.encoded = &[];
+        }
+        self
+    }
+
     /// The same answer with the site's own header rules.
     pub(crate) fn ruled(mut self, headers: Option<HeaderSet<'r>>, request: &Request<'_>) -> Reply<'r> {
         self.headers = headers;

@@ -1,0 +1,316 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sitar_io::Key;
+use sitar_site::{Budget, Hsts, Options, Site};
+use sitar_tls::CertificateNames;
+
+use super::*;
+use crate::content::cache::Cache;
+use crate::content::inbox::{Inbox, Message};
+use crate::content::loader::{Loader, LoaderWorker};
+use crate::content::lookup::{Outcome, Served};
+use crate::limits::Limits;
+use crate::snapshot::{LatestSnapshot, Pages};
+
+/// Sites that tell their names: `/name.txt` holds it.
+struct Sites {
+    served: Served,
+    worker: LoaderWorker,
+    inbox: Inbox,
+    _folders: Vec<tempfile::TempDir>,
+}
+
+fn site(name: &str, folders: &mut Vec<tempfile::TempDir>) -> HostContent {
+    let folder = tempfile::tempdir().unwrap();
+    let hsts = Some(Hsts::parse("max-age=9").unwrap());
+    std::fs::write(folder.path().join("name.txt"), name).unwrap();
+    let challenge = folder.path().join(".well-known/acme-challenge");
+    std::fs::create_dir_all(&challenge).unwrap();
+    std::fs::write(challenge.join("token"), format!("token of {name}")).unwrap();
+    let site = Arc::new(Site::open(folder.path(), &Options { hsts, ..Options::default() }).unwrap());
+    folders.push(folder);
+    HostContent::Site(site)
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn redirect(names_: &[&str], to: &str, status: Status) -> Host {
+    let content = HostContent::Redirect(HostRedirect { status, to: to.to_owned() });
+    Host::new(names(names_), content)
+}
+
+impl Sites {
+    fn new(build: impl FnOnce(&mut Vec<tempfile::TempDir>) -> Vec<Host>) -> Sites {
+        let mut folders = Vec::new();
+        let hosts = Hosts::new(build(&mut folders)).unwrap();
+        let latest = LatestSnapshot::new(Snapshot::new(hosts, Vec::new(), None, Limits::default()));
+        let (inbox, budget) = (Inbox::default(), Budget::new(1 << 20, 1 << 20));
+        let report = Arc::new(|_| {});
+        let (loader, worker) =
+            Loader::new(latest.clone(), budget, vec![inbox.clone()], Arc::new(SystemTime::now), report);
+        let cache = Cache::new(&latest.get(), 4, loader, 0);
+        Sites { served: Served::new(latest.get(), cache), worker, inbox, _folders: folders }
+    }
+
+    /// Returns the status, and the content or the Location.
+    fn ask(&mut self, origin: &mut Origin, text: &str) -> String {
+        let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
+        let request = head.unwrap().unwrap().request;
+        for _ in 0..10 {
+            match self.served.look_up(Key(1), origin, &request) {
+                Outcome::Reply(reply) => {
+                    let fields = String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap();
+                    let code = reply.status.code();
+                    if let Some(location) = fields.lines().find_map(|line| line.strip_prefix("Location: ")) {
+                        return format!("{code} {location}");
+                    }
+                    let content = match &reply.body {
+                        sitar_site::Body::Memory { region, range } => &region[range.clone()],
+                        sitar_site::Body::Static(bytes) => bytes,
+                        _ => b"",
+                    };
+                    return format!("{code} {}", String::from_utf8_lossy(content).trim_end());
+                }
+                Outcome::Refused(rejection) => return format!("{} refused", rejection.status.code()),
+                Outcome::Later => {}
+            }
+            while self.worker.work_once() {}
+            for message in self.inbox.take() {
+                let Message::Loaded { file, result, .. } = message else { panic!("no file") };
+                // Kept until the next change, failures too.
+                self.served.cache.arrived(file, result);
+                while self.served.cache.next_waiting(file).is_some() {}
+            }
+        }
+        panic!("asked again and again");
+    }
+}
+
+fn get(target: &str, host: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+/// A connection over TLS whose client asked for `server_name`, and was shown these names.
+fn tls(server_name: Option<&str>, dns: &[&str]) -> Origin {
+    let mut origin = Origin::new(Role::Https);
+    let shown = CertificateNames::new(names(dns), vec!["192.0.2.1".parse().unwrap()]);
+    origin.learn(server_name.map(Box::from), Some(Arc::new(shown)));
+    origin
+}
+
+fn several() -> Sites {
+    Sites::new(|folders| {
+        vec![
+            Host {
+                canonical: Some("a.example".to_owned()),
+                ..Host::new(names(&["a.example", "www.a.example", "*.a.example"]), site("a", folders))
+            },
+            Host::new(names(&["b.example", "192.0.2.1", "[2001:db8::1]"]), site("b", folders)),
+            Host::new(names(&["*.wild.example"]), site("wild", folders)),
+            redirect(&["old.example"], "https://new.example", Status::PERMANENT_REDIRECT),
+            redirect(&["gone.example"], "https://new.example/moved?from=gone", Status::FOUND),
+            Host::new(names(&["down.example"]), HostContent::Unavailable),
+        ]
+    })
+}
+
+#[test]
+fn a_request_is_answered_by_the_host_that_its_connection_is_good_for() {
+    let mut sites = several();
+    let shared = &["a.example", "*.a.example", "b.example", "old.example"][..];
+    for (server_name, host, expected) in [
+        // As the handshake.
+        (Some("a.example"), "a.example", "200 a"),
+        (Some("a.example"), "A.Example:8443", "200 a"),
+        (Some("a.example"), "a.example.", "200 a"),
+        // Another name that the certificate covers: one connection for both.
+        (Some("a.example"), "b.example", "200 b"),
+        (Some("b.example"), "a.example:443", "200 a"),
+        (Some("a.example"), "192.0.2.1", "200 b"),
+        // One that it does not cover.
+        (Some("a.example"), "x.wild.example", "421 refused"),
+        (Some("a.example"), "down.example", "421 refused"),
+        (Some("a.example"), "nowhere.example", "421 refused"),
+        (Some("a.example"), "[2001:db8::1]", "421 refused"),
+        (Some("a.example"), "192.0.2.2", "421 refused"),
+        (Some("a.example"), "x.y.a.example", "421 refused"),
+        // As the handshake, though the certificate does not cover it: that is the client's to judge.
+        (Some("x.wild.example"), "x.wild.example", "200 wild"),
+        (Some("x.wild.example"), "X.WILD.example", "200 wild"),
+        (Some("x.wild.example"), "y.wild.example", "421 refused"),
+        (Some("nowhere.example"), "nowhere.example", "404 refused"),
+        // Without a name in the handshake, any.
+        (None, "b.example", "200 b"),
+        (None, "y.wild.example:1", "200 wild"),
+        (None, "[2001:db8::1]:443", "200 b"),
+        (None, "wild.example", "404 refused"),
+        (None, "", "404 refused"),
+        // Names that lead elsewhere.
+        (Some("a.example"), "www.a.example", "308 https://a.example/name.txt"),
+        (Some("a.example"), "x.a.example:8443", "308 https://a.example:8443/name.txt"),
+        (None, "old.example", "308 https://new.example/name.txt"),
+        (None, "gone.example", "302 https://new.example/moved?from=gone"),
+        (None, "down.example", "503 503 Service Unavailable: this site cannot be served at the moment"),
+    ] {
+        let mut origin = tls(server_name, shared);
+        // The second time from what is kept with the connection.
+        for _ in 0..2 {
+            let text = get("/name.txt", host);
+            assert_eq!(sites.ask(&mut origin, &text), expected, "{server_name:?} {host}");
+        }
+    }
+}
+
+#[test]
+fn a_host_that_was_found_is_found_again_only_for_the_same_name() {
+    let mut sites = several();
+    for mut origin in [tls(Some("b.example"), &["*.example"]), tls(None, &[]), Origin::new(Role::Http)] {
+        for (host, expected) in [
+            ("b.example", "200 b"),
+            ("b.example:80", "200 b"),
+            ("a.example", "200 a"),
+            ("b.example", "200 b"),
+            ("b.example.", "200 b"),
+            ("B.example", "200 b"),
+            ("a.example", "200 a"),
+        ] {
+            assert_eq!(sites.ask(&mut origin, &get("/name.txt", host)), expected, "{host}");
+        }
+        let longer = sites.ask(&mut origin, &get("/name.txt", "a.examplex"));
+        assert!(longer == "404 refused" || longer == "421 refused", "{longer}");
+    }
+}
+
+#[test]
+fn a_request_without_a_host_is_for_the_handshakes() {
+    let mut sites = several();
+    let old = "GET /name.txt HTTP/1.0\r\n\r\n";
+    assert_eq!(sites.ask(&mut tls(Some("b.example"), &["b.example"]), old), "200 b");
+    assert_eq!(sites.ask(&mut tls(Some("a.example"), &["a.example"]), old), "200 a");
+    assert_eq!(sites.ask(&mut tls(None, &[]), old), "404 refused");
+    assert_eq!(sites.ask(&mut Origin::new(Role::Http), old), "404 refused");
+    // Host is the target's where that is absolute (RFC 9112 §3.2.2).
+    let absolute = "GET https://b.example/name.txt HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    assert_eq!(sites.ask(&mut tls(None, &[]), absolute), "200 b");
+    let mut default = Sites::new(|folders| {
+        let rest = Host { is_default: true, ..Host::new(Vec::new(), site("rest", folders)) };
+        vec![Host::new(names(&["a.example"]), site("a", folders)), rest]
+    });
+    assert_eq!(default.ask(&mut tls(None, &[]), old), "200 rest");
+    assert_eq!(default.ask(&mut tls(Some("c.example"), &[]), old), "200 rest");
+    assert_eq!(default.ask(&mut tls(Some("c.example"), &[]), &get("/name.txt", "c.example")), "200 rest");
+    assert_eq!(default.ask(&mut tls(Some("a.example"), &[]), &get("/name.txt", "c.example")), "421 refused");
+}
+
+#[test]
+fn plain_listeners_redirect_and_let_challenges_through() {
+    let mut sites = several();
+    let to = |port| Origin::new(Role::RedirectToHttps { port });
+    for (port, target, host, expected) in [
+        (443, "/name.txt", "a.example", "308 https://a.example/name.txt"),
+        (443, "/x?y=z", "WWW.a.example:80", "308 https://WWW.a.example/x?y=z"),
+        (443, "//evil.example/", "b.example", "308 https://b.example//evil.example/"),
+        (8443, "/", "b.example:8080", "308 https://b.example:8443/"),
+        (443, "/", "[2001:db8::1]:80", "308 https://[2001:db8::1]/"),
+        (443, "/", "old.example", "308 https://old.example/"),
+        (443, "/", "down.example", "308 https://down.example/"),
+        // No host of ours: nobody is sent anywhere.
+        (443, "/", "nowhere.example", "404 refused"),
+        (443, "/.well-known/acme-challenge/token", "a.example", "200 token of a"),
+        // The authority asks for each name on its own (RFC 8555 §8.3).
+        (443, "/.well-known/acme-challenge/token", "www.a.example", "200 token of a"),
+        (443, "/.well-known/acme-challenge/none", "b.example", "404 404 Not Found"),
+        (443, "/.well-known/other", "a.example", "308 https://a.example/.well-known/other"),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(sites.ask(&mut to(port), &get(target, host)), expected, "{host} {target}");
+        }
+    }
+    let star = "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    assert_eq!(sites.ask(&mut to(443), star), "308 https://a.example/");
+    let post = "POST /form HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(sites.ask(&mut to(443), post), "308 https://a.example/form");
+    assert_eq!(
+        sites.ask(&mut to(443), &get(&format!("/{}", "x".repeat(1100)), "a.example")),
+        "414 414 URI Too Long: to be redirected"
+    );
+    // Before a proxy the scheme is not known.
+    let mut proxied = Origin::new(Role::Http);
+    assert_eq!(sites.ask(&mut proxied, &get("/x?y", "www.a.example")), "308 //a.example/x?y");
+    assert_eq!(sites.ask(&mut proxied, &get("/name.txt", "a.example")), "200 a");
+    // One site for every name.
+    let mut one =
+        Sites::new(|folders| vec![Host { is_default: true, ..Host::new(Vec::new(), site("one", folders)) }]);
+    assert_eq!(one.ask(&mut to(443), &get("/x", "any.example:80")), "308 https://any.example/x");
+    assert_eq!(
+        one.ask(&mut to(443), &get("/.well-known/acme-challenge/token", "any.example")),
+        "200 token of one"
+    );
+    assert_eq!(one.ask(&mut to(443), "GET / HTTP/1.0\r\n\r\n"), "400 refused");
+    assert_eq!(one.ask(&mut tls(None, &[]), &get("/name.txt", "any.example")), "200 one");
+}
+
+#[test]
+fn pages_and_redirects_carry_the_operators_words() {
+    let page = |status, text: &[u8], hsts| Some(Arc::new(Page::html(status, text, hsts).unwrap()));
+    let hsts = Hsts::parse("max-age=5").unwrap();
+    let mut sites = Sites::new(|folders| {
+        let unavailable = page(Status::SERVICE_UNAVAILABLE, b"<h1>soon</h1>", Some(&hsts));
+        let error = page(Status::INTERNAL_SERVER_ERROR, b"<h1>sorry</h1>", None);
+        vec![
+            Host {
+                hsts: Some(hsts.clone()),
+                pages: Pages { error: None, unavailable },
+                ..Host::new(names(&["down.example"]), HostContent::Unavailable)
+            },
+            Host {
+                hsts: Some(hsts.clone()),
+                pages: Pages { error, unavailable: None },
+                canonical: Some("a.example".to_owned()),
+                ..Host::new(names(&["a.example", "www.a.example"]), site("a", folders))
+            },
+        ]
+    });
+    assert_eq!(sites.ask(&mut tls(None, &[]), &get("/", "down.example")), "503 <h1>soon</h1>");
+    let folder = sites._folders[0].path().to_owned();
+    let mut fields = |mut origin: Origin, target: &str, host: &str| {
+        // Loaded first.
+        sites.ask(&mut origin, &get(target, host));
+        let text = get(target, host);
+        let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
+        let request = head.unwrap().unwrap().request;
+        let Outcome::Reply(reply) = sites.served.look_up(Key(1), &mut origin, &request) else {
+            panic!("{host}")
+        };
+        String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap()
+    };
+    for host in ["down.example", "www.a.example"] {
+        assert!(
+            fields(tls(None, &[]), "/name.txt", host).contains("Strict-Transport-Security: max-age=5\r\n"),
+            "{host}"
+        );
+    }
+    assert!(fields(tls(None, &[]), "/", "down.example").contains("Retry-After: 30\r\n"));
+    // RFC 6797 §7.2: never over plain HTTP.
+    let plain = || Origin::new(Role::RedirectToHttps { port: 443 });
+    assert!(!fields(plain(), "/name.txt", "www.a.example").contains("Strict"));
+    let challenge = "/.well-known/acme-challenge/token";
+    let lines = fields(plain(), challenge, "a.example");
+    let over_tls = fields(tls(None, &[]), challenge, "a.example");
+    assert!(!lines.contains("Strict") && over_tls.contains("Strict-Transport-Security: max-age=9\r\n"));
+    let sorted = |lines: &str| {
+        let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.retain(|line| !line.starts_with("Strict"));
+        lines
+    };
+    assert_eq!(sorted(&lines), sorted(&over_tls), "nothing else is lost");
+    assert!(!fields(plain(), "/.well-known/acme-challenge/none", "a.example").contains("Strict"));
+    // A file that cannot be read.
+    std::fs::remove_file(folder.join("name.txt")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", folder.join("name.txt")).unwrap();
+    assert_eq!(sites.ask(&mut tls(None, &[]), &get("/name.txt", "a.example")), "500 <h1>sorry</h1>");
+}

@@ -308,6 +308,36 @@ fn seconds_are_bounded() {
 }
 
 #[test]
+fn sizes_of_memory() {
+    for (text, mib) in [
+        ("0", 0),
+        ("64", 64),
+        ("64 MiB", 64),
+        ("64MiB", 64),
+        ("2 GiB", 2048),
+        ("4194303GiB", u32::MAX - 1023),
+    ] {
+        assert_eq!(serve(&["--memory", text]).memory, mib, "{text}");
+    }
+    for wrong in [
+        "",
+        " ",
+        "64 ",
+        "64  MiB",
+        "MiB",
+        "64 mib",
+        "64M",
+        "1.5 GiB",
+        "-1",
+        "+1",
+        "4194304 GiB",
+        "4294967296",
+    ] {
+        refused(&["--memory", wrong]);
+    }
+}
+
+#[test]
 fn engines() {
     for (name, engine) in [
         ("auto", EngineChoice::Auto),

@@ -228,10 +228,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         name: "memory",
         variable: "SITAR_MEMORY",
-        value: "MIB",
+        value: "SIZE",
         default: Some("512"),
         kind: Kind::Text,
-        help: "Memory for file contents, in MiB; what does not fit is read from the file each time",
+        help: "Memory for file contents: 512 MiB, 1 GiB, or a number of MiB; what does not fit is read from the file each time",
         set: |settings, value| text(value).and_then(values::mib).map(|mib| settings.memory = mib),
     },
     Setting {

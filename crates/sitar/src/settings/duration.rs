@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads the time between two looks: at least a tenth of a second.
-pub(super) fn parse_pause(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_pause(text: &str) -> Result<Duration, String> {
     match parse(text) {
         Ok(pause) if pause >= Duration::from_millis(100) => Ok(pause),
         _ => Err("expected a number and its unit, from 100ms to an hour: 500ms or 2s".to_owned()),

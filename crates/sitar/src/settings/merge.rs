@@ -9,12 +9,13 @@ use super::definitions::{self, Kind, SETTINGS, Setting};
 use super::{REPEATS_MAX, Settings, Tls};
 use crate::settings::EngineChoice;
 
-/// The source of a value. The last one in this order wins; a file will stand in front of
-/// `Variable`.
+/// The source of a value. The last one in this order wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueOrigin {
     /// Its definition.
     Default,
+    /// A configuration file.
+    File,
     /// A variable of the environment.
     Variable,
     /// The command line.
@@ -43,11 +44,21 @@ pub struct Merged {
 
 /// The reason that settings are refused: a sentence that names them as the operator wrote them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused(String);
+pub struct Refused {
+    sentence: String,
+    /// The names of the settings that it is about, the one at fault first.
+    pub(crate) settings: Vec<&'static str>,
+}
+
+impl Refused {
+    fn new(settings: &[&'static str], sentence: String) -> Refused {
+        Refused { sentence, settings: settings.to_vec() }
+    }
+}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sentence)
     }
 }
 
@@ -65,7 +76,8 @@ pub fn merge(given: &[Given]) -> Result<Merged, Refused> {
         let values = best.map_or_else(|| default.into_iter().collect(), |given| given.values.clone());
         let values = if let (Kind::Files, ValueOrigin::Variable) = (setting.kind, origin) {
             split(&values).ok_or_else(|| {
-                Refused(format!("{} has a comma without a file beside it", setting.variable))
+                let sentence = format!("{} has a comma without a file beside it", setting.variable);
+                Refused::new(&[setting.name], sentence)
             })?
         } else {
             values
@@ -73,7 +85,8 @@ pub fn merge(given: &[Given]) -> Result<Merged, Refused> {
         for value in values {
             (setting.set)(&mut merged.settings, &value).map_err(|why| {
                 let name = written(setting, origin);
-                Refused(format!("invalid value '{}' for '{name}': {why}", value.to_string_lossy()))
+                let value = value.to_string_lossy();
+                Refused::new(&[setting.name], format!("invalid value '{value}' for '{name}': {why}"))
             })?;
         }
         merged.origins.push(origin);
@@ -97,6 +110,8 @@ pub(crate) fn split_list(list: &OsStr) -> Option<Vec<OsString>> {
 fn written(setting: &Setting, origin: ValueOrigin) -> String {
     match origin {
         ValueOrigin::Variable => setting.variable.to_owned(),
+        ValueOrigin::File if setting.name == "no-http2" => "http2".to_owned(),
+        ValueOrigin::File => setting.name.replace('-', "_"),
         ValueOrigin::Default | ValueOrigin::Flag => format!("--{}", setting.name),
     }
 }
@@ -119,35 +134,54 @@ impl Merged {
     /// # Errors
     /// The first rule that is broken.
     pub fn check(&self) -> Result<(), Refused> {
+        self.broken_rules().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns each rule between settings that is broken.
+    #[must_use]
+    pub fn broken_rules(&self) -> Vec<Refused> {
         let named = |name| self.named(name);
         let settings = &self.settings;
         let (certificates, keys) = (settings.tls_cert.len(), settings.tls_key.len());
+        let mut broken = Vec::new();
         if certificates != keys {
-            return Err(Refused(format!(
+            let sentence = format!(
                 "each {} needs its {}, in the same order: {certificates} certificate(s) but {keys} key(s) given",
                 named("tls-cert"),
                 named("tls-key")
-            )));
+            );
+            broken.push(Refused::new(&["tls-cert", "tls-key"], sentence));
         }
+        let mut off = |name: &'static str| {
+            let tls = match self.origin("tls") {
+                ValueOrigin::File => "tls = \"off\"".to_owned(),
+                _ => format!("{} off", named("tls")),
+            };
+            let sentence = format!("{tls} cannot be used with {}", named(name));
+            broken.push(Refused::new(&[name, "tls"], sentence));
+        };
         if settings.tls == Tls::Off && certificates > 0 {
-            return Err(Refused(format!("{} off cannot be used with {}", named("tls"), named("tls-cert"))));
+            off("tls-cert");
         }
         if settings.tls == Tls::Off && settings.min_tls.is_some() {
-            return Err(Refused(format!("{} off cannot be used with {}", named("tls"), named("min-tls"))));
+            off("min-tls");
         }
         if settings.spin.is_some() && settings.engine != EngineChoice::Sqpoll {
-            return Err(Refused(format!("{} needs --engine sqpoll", named("spin"))));
+            let sentence = format!("{} needs --engine sqpoll", named("spin"));
+            broken.push(Refused::new(&["spin", "engine"], sentence));
         }
         if settings.poll.is_some() && settings.no_watch {
-            return Err(Refused(format!("{} cannot be used with {}", named("poll"), named("no-watch"))));
+            let sentence = format!("{} cannot be used with {}", named("poll"), named("no-watch"));
+            broken.push(Refused::new(&["poll", "no-watch"], sentence));
         }
         if certificates > REPEATS_MAX || settings.listen.len() > REPEATS_MAX {
-            return Err(Refused(format!(
+            let sentence = format!(
                 "{} and {} can each be repeated {REPEATS_MAX} times",
                 named("listen"),
                 named("tls-cert")
-            )));
+            );
+            broken.push(Refused::new(&["listen", "tls-cert"], sentence));
         }
-        Ok(())
+        broken
     }
 }

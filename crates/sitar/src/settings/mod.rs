@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) mod definitions;
-mod duration;
+pub(crate) mod duration;
 mod flags;
 mod listen;
 pub mod merge;

@@ -82,7 +82,7 @@ impl Word for EngineChoice {
 }
 
 /// Returns the words of a type with their meanings.
-pub(super) fn words<T: Word>() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn words<T: Word>() -> Vec<(&'static str, &'static str)> {
     T::WORDS.iter().map(|(word, _, meaning)| (*word, *meaning)).collect()
 }
 
@@ -106,8 +106,18 @@ pub(crate) fn port(text: &str) -> Option<u16> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
+/// Reads a size in MiB: `512`, `512 MiB` or `1 GiB`, with or without the space.
 pub(super) fn mib(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "expected a whole number of MiB, such as 512".to_owned())
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.strip_prefix(' ').unwrap_or(unit) {
+        "" if unit.is_empty() => Some(1),
+        "MiB" => Some(1),
+        "GiB" => Some(1024),
+        _ => None,
+    };
+    let mib = factor.and_then(|factor: u32| number.parse::<u32>().ok()?.checked_mul(factor));
+    mib.ok_or_else(|| "expected a size: 512 MiB, 1 GiB, or a number of MiB".to_owned())
 }
 
 pub(crate) fn connections(text: &str) -> Result<NonZeroU32, String> {

@@ -100,9 +100,12 @@ fn numbers_say_what_they_are_of() {
     for (arguments, expected) in [
         (
             ["serve", "--memory", "1G"],
-            "'1G' for '--memory <MIB>': expected a whole number of MiB, such as 512",
+            "'1G' for '--memory <SIZE>': expected a size: 512 MiB, 1 GiB, or a number of MiB",
         ),
-        (["serve", "--memory", ""], "'' for '--memory <MIB>': expected a whole number of MiB, such as 512"),
+        (
+            ["serve", "--memory", ""],
+            "'' for '--memory <SIZE>': expected a size: 512 MiB, 1 GiB, or a number of MiB",
+        ),
         (
             ["serve", "--connections", "0"],
             "'0' for '--connections <N>': expected a whole number from 1 to 4294967295",

@@ -19,7 +19,7 @@ mod doctor;
 mod pack;
 mod variables;
 
-pub(crate) use advice::instead_of_site;
+pub(crate) use advice::{distance, instead_of_site};
 pub use doctor::Doctor;
 pub use pack::Pack;
 

@@ -416,7 +416,7 @@ pub(super) fn is_like(a: &OsStr, b: &OsStr) -> bool {
 }
 
 /// Letters to change, put in or take out to make one of the other (Levenshtein).
-fn distance(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
         let mut diagonal = i;

@@ -5,7 +5,6 @@
 //! places. What only opening can tell (sites, certificates, pages, addresses) is not looked at
 //! here.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,21 @@ use sitar_site::Options;
 use crate::settings::merge::Given;
 use crate::settings::{CertificateFiles, Listen, Settings};
 use crate::watch::Watch;
+
+mod document;
+mod foreign;
+mod host;
+mod include;
+pub(crate) mod keys;
+mod listeners;
+mod load;
+mod nearest;
+mod problems;
+mod section;
+mod server;
+mod sites;
+mod source;
+mod texts;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/sitar/sitar.toml";
@@ -151,25 +165,19 @@ pub struct Problem {
 /// variables for the keys of `[server]`.
 ///
 /// # Errors
-/// All problems that were found, files in the order in which they are read.
+/// All problems that were found, files in the order in which they are read; never empty.
 pub fn read(file: &Path, given: &[Given]) -> Result<Config, Vec<Problem>> {
-    let _ = given;
-    Err(vec![Problem {
-        place: Place { file: file.into(), line: 0, column: 0 },
-        what: "configuration files cannot be read yet".to_owned(),
-        hint: None,
-    }])
+    read_with_port(file, given, None)
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if self.line > 0 { write!(f, ":{}:{}", self.line, self.column) } else { Ok(()) }
-    }
+/// The same, with the port of the default listener (`$PORT`), which only a configuration without
+/// `[[listen]]` has.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_with_port(file: &Path, given: &[Given], port: Option<u16>) -> Result<Config, Vec<Problem>> {
+    load::load(file, given, port).map(|loaded| loaded.config)
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! `[[listen]]`: addresses and what is served there.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::keys::ADDRESSES_MAX;
+use super::problems::{Problems, quoted};
+use super::section::Section;
+use super::{ListenerConfig, ListenerRole, Place};
+use crate::settings::{Listen, ListenError, PORT_HTTP, PORT_HTTPS};
+
+/// An address that is in use, as a socket sees it.
+struct Bound {
+    ip: IpAddr,
+    port: u16,
+    /// As it was written.
+    text: String,
+    place: Place,
+}
+
+/// Reads the listeners. `is_plain`: TLS is off for the server as a whole.
+pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems) -> Vec<ListenerConfig> {
+    let mut bound: Vec<Bound> = Vec::new();
+    let mut count = 0;
+    let mut listeners = Vec::with_capacity(sections.len());
+    for section in sections {
+        let mut addresses = Vec::new();
+        if !section.has("address") {
+            let hint = "for example: address = \":443\"";
+            problems.add_with(&section.place, "[[listen]] has no address", hint);
+        }
+        for address in section.texts("address") {
+            let Some(listen) = parse(&address.text, &address.place, problems) else { continue };
+            count += 1;
+            if count == ADDRESSES_MAX + 1 {
+                problems.add(&address.place, format!("more than {ADDRESSES_MAX} addresses"));
+            }
+            if count > ADDRESSES_MAX {
+                continue;
+            }
+            let is_new = claim(&mut bound, listen, &address.text, &address.place, problems);
+            if is_new {
+                addresses.push(listen);
+            }
+        }
+        let role = role(section, is_plain, problems);
+        listeners.push(ListenerConfig { place: section.place.clone(), addresses, role });
+    }
+    if !listeners.iter().any(|listener| listener.role == ListenerRole::Https) {
+        for section in sections {
+            let Some(entry) = section.entry("redirect") else { continue };
+            let hint = if is_plain {
+                "with tls = \"off\" in [server], no listener speaks TLS"
+            } else {
+                "add one: [[listen]] with address = \":443\""
+            };
+            problems.add_with(&entry.place, "'redirect' needs another [[listen]] that speaks TLS", hint);
+        }
+    }
+    listeners
+}
+
+/// Returns the listener of a configuration that names none.
+pub(super) fn default(place: &Place, is_plain: bool, has_files: bool, port: Option<u16>) -> ListenerConfig {
+    let port = port.unwrap_or(if is_plain { PORT_HTTP } else { PORT_HTTPS });
+    ListenerConfig {
+        place: place.clone(),
+        // As `sitar serve`: who has a certificate has a name to be reached under.
+        addresses: vec![if has_files { Listen::Port(port) } else { Listen::Localhost(port) }],
+        role: if is_plain { ListenerRole::Plain } else { ListenerRole::Https },
+    }
+}
+
+fn role(section: &Section, is_plain: bool, problems: &mut Problems) -> ListenerRole {
+    match (section.entry("redirect"), section.entry("tls")) {
+        (Some(_), Some(tls)) => {
+            problems.add_with(
+                &tls.place,
+                "'tls' cannot be used with 'redirect', which is plain HTTP already",
+                "take out one of the two",
+            );
+            ListenerRole::RedirectToHttps
+        }
+        (Some(_), None) => ListenerRole::RedirectToHttps,
+        (None, Some(_)) => ListenerRole::Plain,
+        (None, None) if is_plain => ListenerRole::Plain,
+        (None, None) => ListenerRole::Https,
+    }
+}
+
+fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Listen> {
+    let error = match text.parse::<Listen>() {
+        Ok(listen) => return Some(listen),
+        Err(error) => error,
+    };
+    let (why, hint) = match error {
+        ListenError::Star => {
+            let port = text.trim_matches(' ').trim_start_matches('*');
+            ("a port alone is every address".to_owned(), format!("write: address = \"{port}\""))
+        }
+        other => (other.to_string(), "for example: address = \":443\"".to_owned()),
+    };
+    problems.add_with(place, format!("invalid value {} for 'address': {why}", quoted(text)), hint);
+    None
+}
+
+/// Adds an address to those in use. Returns whether the listener needs it.
+fn claim(bound: &mut Vec<Bound>, listen: Listen, text: &str, place: &Place, problems: &mut Problems) -> bool {
+    let sockets: Vec<(IpAddr, u16)> = match listen {
+        Listen::Port(port) => {
+            vec![(Ipv4Addr::UNSPECIFIED.into(), port), (Ipv6Addr::UNSPECIFIED.into(), port)]
+        }
+        Listen::Localhost(port) => {
+            vec![(Ipv4Addr::LOCALHOST.into(), port), (Ipv6Addr::LOCALHOST.into(), port)]
+        }
+        Listen::Address(socket) => vec![(socket.ip(), socket.port())],
+    };
+    let overlaps = |bound: &&Bound, ip: IpAddr, port: u16| {
+        bound.port == port
+            && port != 0
+            && bound.ip.is_ipv4() == ip.is_ipv4()
+            && (bound.ip == ip || bound.ip.is_unspecified() || ip.is_unspecified())
+    };
+    let earlier =
+        sockets.iter().find_map(|(ip, port)| bound.iter().find(|bound| overlaps(bound, *ip, *port)));
+    if let Some(earlier) = earlier {
+        let what = if earlier.text.trim_matches(' ') == text.trim_matches(' ') {
+            format!("the address {} is there twice", quoted(text))
+        } else {
+            format!("the address {} and {} overlap", quoted(text), quoted(&earlier.text))
+        };
+        problems.add_with(place, what, format!("the other one is at {}", earlier.place));
+        return false;
+    }
+    bound.extend(sockets.into_iter().map(|(ip, port)| Bound {
+        ip,
+        port,
+        text: text.to_owned(),
+        place: place.clone(),
+    }));
+    true
+}
+
+/// Returns whether HTTPS is served on a port.
+pub(super) fn serves_https_on(listeners: &[ListenerConfig], port: u16) -> bool {
+    let has_port = |listen: &Listen| match listen {
+        Listen::Port(own) | Listen::Localhost(own) => *own == port,
+        Listen::Address(socket) => socket.port() == port,
+    };
+    let https = listeners.iter().filter(|listener| listener.role == ListenerRole::Https);
+    https.flat_map(|listener| &listener.addresses).any(has_port)
+}

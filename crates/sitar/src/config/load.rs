@@ -1,0 +1,96 @@
+//! From sections to a [`Config`], with the rules between them.
+
+use std::path::Path;
+
+use super::document::{self, Document};
+use super::problems::Problems;
+use super::section::Value;
+use super::sites::Around;
+use super::{Config, ListenerRole, Pages, Place, Problem, listeners, server, sites};
+use crate::settings::Tls;
+use crate::settings::merge::{Given, Merged};
+
+/// The most bytes of a socket's path (unix(7), without the NUL at its end).
+const SOCKET_MAX: usize = 107;
+
+/// A configuration, and where its values come from.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    pub(super) document: Document,
+    pub(super) merged: Merged,
+}
+
+/// Reads a configuration; see [`read`](super::read).
+pub(super) fn load(file: &Path, given: &[Given], port: Option<u16>) -> Result<Loaded, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let document = document::read(file, &mut problems);
+    build(document, given, port, problems)
+}
+
+/// Checks what the sections say together.
+pub(super) fn build(
+    document: Document,
+    given: &[Given],
+    port: Option<u16>,
+    mut problems: Problems,
+) -> Result<Loaded, Vec<Problem>> {
+    if document.is_broken {
+        return Err(problems.sorted(&document.files));
+    }
+    let server = &document.server;
+    let merged = server::merged(server, given, &mut problems);
+    let is_plain = merged.as_ref().is_some_and(|merged| merged.settings.tls == Tls::Off);
+    let mut listeners = listeners::read(&document.listeners, is_plain, &mut problems);
+    if listeners.is_empty() {
+        let whole = document.files.first().map_or_else(|| server.place.clone(), Place::whole);
+        listeners.push(listeners::default(&whole, is_plain, has_files(&document), port));
+    }
+    let has_https = listeners.iter().any(|listener| listener.role == ListenerRole::Https);
+    if let (false, Some(entry)) = (has_https, server.entry("certificate")) {
+        problems.add_with(
+            &entry.place,
+            "'certificate' is of no use: no listener speaks TLS",
+            "take it out, or add a [[listen]] with an address alone",
+        );
+    }
+    let pages = server::pages(server, &Pages::default());
+    let around = Around { server, pages: &pages, listeners: &listeners, has_https };
+    let sites = sites::read(&document.sites, &around, &mut problems);
+    if sites.is_empty()
+        && problems.is_empty()
+        && let Some(file) = document.files.first()
+    {
+        let hint = "for example: [[site]] and below it root = \"/srv/www/example.tar\"";
+        problems.add_with(&Place::whole(file), "there is no [[site]]", hint);
+    }
+    let admin_socket = document.admin.path("socket").map(|(path, place)| {
+        if path.as_os_str().len() > SOCKET_MAX {
+            let what = format!("the path of 'socket' is longer than {SOCKET_MAX} bytes: {}", path.display());
+            problems.add(place, what);
+        }
+        path.to_owned()
+    });
+    match (merged, document.files.first()) {
+        (Some(merged), Some(file)) if problems.is_empty() => {
+            let config = Config {
+                file: file.to_path_buf(),
+                settings: merged.settings.clone(),
+                strict: server.switch("strict", false),
+                pages,
+                listeners,
+                sites,
+                admin_socket,
+            };
+            Ok(Loaded { config, document, merged })
+        }
+        _ => Err(problems.sorted(&document.files)),
+    }
+}
+
+/// Returns whether a site has a certificate of the operator's.
+fn has_files(document: &Document) -> bool {
+    let sections = std::iter::once(&document.server).chain(&document.sites);
+    let mut values = sections.filter_map(|section| section.entry("certificate")?.value.as_ref());
+    values.any(|value| matches!(value, Value::Tables(_)))
+}

@@ -1,0 +1,111 @@
+//! Files that cannot be read, and bounds.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const SITE: &str = "[[site]]\nroot = \"x\"\n";
+
+#[test]
+fn files_that_are_none() {
+    let folder = Folder::new([]);
+    assert_eq!(folder.problems(&[]), "sitar.toml: no such file\n  hint: write one: sitar config init\n");
+    fs::create_dir(folder.file()).unwrap();
+    assert_eq!(folder.problems(&[]), "sitar.toml: is a folder, and not a file\n");
+    let problems = read(Path::new("/dev/null"), &[]).unwrap_err();
+    assert_eq!(problems[0].to_string(), "/dev/null: is no regular file");
+    let problems = read(Path::new(""), &[]).unwrap_err();
+    assert_eq!(problems[0].what, "no such file");
+    fs::remove_dir(folder.file()).unwrap();
+    symlink("sitar.toml", folder.file()).unwrap();
+    assert!(folder.problems(&[]).starts_with("sitar.toml: cannot be read: "), "{}", folder.problems(&[]));
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    let folder = Folder::new([("sitar.toml", b"[[site]]\n# \xc3\xbc \xff\nroot = \"x\"\n".as_slice())]);
+    assert_eq!(folder.problems(&[]), "sitar.toml:2:5: is not UTF-8 from here on\n");
+    let folder = Folder::new([
+        ("sitar.toml", b"include = \"a.toml\"\n[server]\nshards = 0\n".as_slice()),
+        ("a.toml", b"\xff"),
+    ]);
+    assert_eq!(
+        folder.problems(&[]),
+        "sitar.toml:3:10: invalid value '0' for 'shards': expected a whole number from 1 to 512\n  \
+         hint: for example: shards = 4\na.toml:1:1: is not UTF-8 from here on\n"
+    );
+}
+
+#[test]
+fn large_files() {
+    let full = |bytes: usize| format!("{SITE}#{}", "x".repeat(bytes - SITE.len() - 1));
+    assert!(Folder::of(&full(1 << 20)).read(&[]).is_ok());
+    assert_eq!(Folder::of(&full((1 << 20) + 1)).problems(&[]), "sitar.toml: is larger than 1 MiB\n");
+}
+
+#[test]
+fn many_sites_addresses_and_hosts() {
+    let sites = |count: usize| {
+        let mut text = String::new();
+        for site in 0..count {
+            let _ = write!(text, "[[site]]\nhosts = \"s{site}.localhost\"\nroot = \"x\"\n");
+        }
+        Folder::of(&text)
+    };
+    assert_eq!(sites(4096).read(&[]).unwrap().sites.len(), 4096);
+    assert_eq!(sites(4097).problems(&[]), "sitar.toml:1:1: [[site]] is there 4097 times; 4096 are allowed\n");
+
+    let addresses = |count: usize| {
+        let all: Vec<String> = (1..=count).map(|port| format!("\":{port}\"")).collect();
+        Folder::of(&format!("[[listen]]\naddress = [{}]\n{SITE}", all.join(",")))
+    };
+    assert!(addresses(64).read(&[]).is_ok());
+    assert_eq!(addresses(65).problems(&[]), "sitar.toml:2:11: 'address' has 65 elements; 64 are allowed\n");
+    let listeners: String =
+        (1..=33).map(|n| format!("[[listen]]\naddress = [\":{n}\", \":{}\"]\n", n + 100)).collect();
+    assert_eq!(
+        Folder::of(&format!("{listeners}{SITE}")).problems(&[]),
+        "sitar.toml:66:12: more than 64 addresses\n"
+    );
+
+    let hosts = |count: usize| {
+        let all: Vec<String> = (0..count).map(|host| format!("\"h{host}.localhost\"")).collect();
+        Folder::of(&format!("{SITE}hosts = [{}]\n", all.join(",")))
+    };
+    assert!(hosts(1024).read(&[]).is_ok());
+    assert_eq!(hosts(1025).problems(&[]), "sitar.toml:3:9: 'hosts' has 1025 elements; 1024 are allowed\n");
+}
+
+#[test]
+fn many_problems_are_cut() {
+    let text: String = (0..1000).map(|number| format!("zzzzz{number} = 1\n")).collect();
+    let problems = Folder::of(&text).problems(&[]);
+    assert_eq!(problems.lines().filter(|line| line.starts_with("sitar.toml:")).count(), 201);
+    assert!(problems.ends_with("sitar.toml: more than 200 problems; the others are not shown\n"));
+    // Syntax errors, too, and what comes behind them is not judged.
+    let problems = Folder::of(&"a = b\n".repeat(100)).problems(&[]);
+    assert_eq!(problems.lines().filter(|line| line.starts_with("sitar.toml:")).count(), 20);
+}
+
+#[test]
+fn places_in_long_lines_count_characters() {
+    let text = format!("{SITE}hosts = [{}\"*\"]\n", "\"ü\", ".repeat(500));
+    let problems = Folder::of(&text).read(&[]).unwrap_err();
+    let last = problems.iter().filter(|problem| problem.place.column > 0).next_back().unwrap();
+    // 200 are shown.
+    assert_eq!((last.place.line, last.place.column), (3, 10 + 199 * 5));
+}
+
+#[test]
+fn a_value_cannot_forge_a_line() {
+    let folder = Folder::of("[[site]]\nroot = \"x\"\n\"a\\n\\u001b[2J\" = 1\n");
+    let first = folder.problems(&[]);
+    assert!(first.starts_with("sitar.toml:3:1: unknown key 'a\\n\\u{1b}[2J' in [[site]]\n"), "{first}");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let text = format!("a = {}", "[".repeat(100_000));
+    assert!(Folder::of(&text).problems(&[]).starts_with("sitar.toml:1:"));
+}

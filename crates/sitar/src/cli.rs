@@ -15,11 +15,13 @@ use crate::check::Check;
 use crate::settings::{Settings, values};
 
 mod advice;
+mod config;
 mod doctor;
 mod pack;
 mod variables;
 
 pub(crate) use advice::{distance, instead_of_site};
+pub use config::ConfigAction;
 pub use doctor::Doctor;
 pub use pack::Pack;
 
@@ -40,10 +42,16 @@ where
     let mut verb =
         CommandLine::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?.verb;
     // An unusable $PORT matters only where it would be used.
-    if let Verb::Serve(settings) = &mut verb
-        && settings.listen.is_empty()
-    {
-        settings.default_port = parse_port_variable(port)?;
+    match &mut verb {
+        // The file is not read yet, and may have addresses.
+        Verb::Serve(Settings { config: Some(file), .. })
+        | Verb::Config(ConfigAction::Check(file) | ConfigAction::Show(file)) => {
+            file.port = parse_port_variable(port).ok().flatten();
+        }
+        Verb::Serve(settings) if settings.listen.is_empty() => {
+            settings.default_port = parse_port_variable(port)?;
+        }
+        _ => {}
     }
     Ok(verb)
 }
@@ -79,6 +87,9 @@ pub enum Verb {
     Pack(Pack),
     /// Look for what is wrong with a site: links, rules, media types
     Check(Check),
+    /// Write, check or show a configuration file
+    #[command(subcommand)]
+    Config(ConfigAction),
     /// Let this user's programs trust the local certificate authority
     Trust,
     /// Take back what `sitar trust` did

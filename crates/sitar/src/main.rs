@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{check, doctor, output, pack, serve, trust};
+use sitar::{check, config, doctor, output, pack, serve, trust};
 
 fn main() -> ExitCode {
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Pack(arguments) => pack::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Config(action) => config::run(&action),
         Verb::Trust => trust::run(trust::Action::Trust).map(|()| ExitCode::SUCCESS),
         Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments),

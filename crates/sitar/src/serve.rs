@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, Worker};
 use sitar_site::Site;
 
+use crate::config::{self, Config, Problem};
 use crate::engine::{self, Engine};
 use crate::error::Error;
 use crate::settings::Settings;
@@ -35,6 +36,11 @@ const FILE_SHARE: u64 = 8;
 /// # Errors
 /// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
+    if let Some(file) = &settings.config {
+        config::read_with_port(&file.path, &file.given, file.port)
+            .map_err(|problems| config::refused(&problems))?;
+        return Err(Error::new("a configuration cannot be served yet"));
+    }
     let plan = settings.plan()?;
     let mut sources = Sources::new();
     let opened = site::open(settings, &mut sources)?;
@@ -105,6 +111,15 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         let _ = watcher.join();
     }
     say(&format_args!("sitar: {}", totals(counts)));
+    Ok(())
+}
+
+/// Opens everything that a start with a configuration would open, and closes it again.
+///
+/// # Errors
+/// Everything that a start would refuse.
+pub(crate) fn open_all(config: &Config) -> Result<(), Vec<Problem>> {
+    let _ = config;
     Ok(())
 }
 

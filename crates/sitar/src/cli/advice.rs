@@ -35,6 +35,18 @@ const SERVE: &[&str] = &[
 /// Words that other programs have for `check`, and for `pack`.
 const CHECK: &[&str] = &["validate", "test", "lint", "verify"];
 const PACK: &[&str] = &["build", "bundle", "compress", "archive"];
+/// Words that other programs have for the actions of `config`.
+const CONFIG: &[(&[&str], &str)] = &[
+    (&["validate", "test", "lint", "verify", "-t"], "to check a configuration: sitar config check FILE"),
+    (
+        &["new", "create", "write", "generate", "default"],
+        "to write a commented configuration: sitar config init FILE",
+    ),
+    (
+        &["print", "dump", "get", "list", "view", "explain"],
+        "to print what is in force: sitar config show FILE",
+    ),
+];
 /// Words for actions on a running server, as in `nginx -s reload`.
 const SIGNALS: &[&str] = &["reload", "stop", "quit", "restart", "reopen", "kill"];
 const STEERED: &str =
@@ -182,8 +194,8 @@ const FLAGS: &[(&[&str], Meaning)] = &[
     (&["-D", "--daemon", "--daemonize", "--background"], Meaning::Other(FOREGROUND)),
     (&["-m", "--module"], Meaning::Other("to serve this folder: sitar serve .")),
     (
-        &["-c", "--config", "--conf", "--config-file"],
-        Meaning::Other("there is no configuration file: sitar serve --help lists flags and variables"),
+        &["-c", "--conf", "--config-file", "--configuration"],
+        Meaning::Other("the configuration file is given with --config FILE"),
     ),
     (
         &["-v", "-V", "--version", "--verbose", "--debug"],
@@ -240,6 +252,11 @@ pub(super) fn improve(mut error: clap::Error, arguments: &[OsString], command: &
 /// A word that is no verb.
 fn instead_of_verb(word: &str, arguments: &[OsString], command: &Command) -> Option<String> {
     let is_path = word.contains(['/', '.']) || Path::new(word).exists();
+    if arguments.get(1).is_some_and(|verb| verb == "config") {
+        let known = CONFIG.iter().find(|(words, _)| words.contains(&word)).map(|(_, tip)| (*tip).to_owned());
+        let check = || format!("to check it: sitar config check {}", shell_word(Path::new(word)));
+        return known.or_else(|| is_path.then(check));
+    }
     let lower = word.to_ascii_lowercase();
     Some(match word {
         "help" => match arguments.get(2).and_then(|verb| command.find_subcommand(verb)) {

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::settings::definitions::SETTINGS;
-use crate::settings::merge::split_list;
-use crate::settings::{CertificateFiles, EngineChoice, Listen, ListenError, MinTls, Plan, Security, Tls};
+use crate::settings::merge::{ValueOrigin, split_list};
+use crate::settings::{
+    CertificateFiles, ConfigFile, EngineChoice, Listen, ListenError, MinTls, Plan, Security, Tls,
+};
 use crate::watch::Watch;
 
 fn serve(arguments: &[&str]) -> Settings {
@@ -55,6 +57,7 @@ fn verbs() {
         serve(&[]),
         Settings {
             path: None,
+            config: None,
             listen: vec![],
             tls_cert: vec![],
             tls_key: vec![],
@@ -502,4 +505,74 @@ fn how_a_site_is_watched() {
     assert_eq!(serve(&["--poll", "500ms"]).watch(), Watch::Poll(Duration::from_millis(500)));
     assert!(parse(["sitar", "serve", "--poll", "2s", "--no-watch"], None).is_err());
     assert!(parse(["sitar", "serve", "--poll", "1ms"], None).is_err());
+}
+
+#[test]
+fn a_configuration_file_takes_the_place_of_the_site() {
+    let settings = serve_with_port(&["--config", "a.toml", "--shards", "3", "--spin", "1ms"], Some("5000"));
+    let file = settings.config.clone().unwrap();
+    assert_eq!((&*file.path, file.port), (Path::new("a.toml"), Some(5000)));
+    let given: Vec<_> = file.given.iter().map(|given| (given.name, given.origin)).collect();
+    assert_eq!(given, [("spin", ValueOrigin::Flag), ("shards", ValueOrigin::Flag)]);
+    assert_eq!((settings.path, settings.default_port), (None, None));
+    assert_eq!(settings.shards.unwrap().get(), 3);
+    // The file may have addresses of its own.
+    assert_eq!(serve_with_port(&["--config", "a.toml"], Some("http")).config.unwrap().port, None);
+}
+
+#[test]
+fn what_a_configuration_file_says_is_refused_beside_it() {
+    for (arguments, key) in [
+        (&["site.tar"][..], "'root' of [[site]]"),
+        (&["--listen", "443"], "'address' of [[listen]]"),
+        (&["--tls-cert", "a", "--tls-key", "b"], "'certificate' of [[site]] or [server]"),
+        (&["--tls-key", "b"], "'certificate' of [[site]] or [server]"),
+        (&["--prefix", "x"], "'prefix' of [[site]]"),
+        (&["--follow-links"], "'follow_links' of [[site]]"),
+        (&["--serve-config-files"], "'serve_config_files' of [[site]]"),
+        (&["--no-watch"], "'watch' of [[site]]"),
+        (&["--poll", "2s"], "'poll' of [[site]]"),
+    ] {
+        let error = refused(&[&["--config", "a.toml"], arguments].concat());
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("cannot be used with a configuration file, which has {key} for it")),
+            "{text}"
+        );
+    }
+    assert_eq!(refused(&["--config"]).exit_code(), 2);
+    assert_eq!(refused(&["--config", "a", "--shards", "0"]).exit_code(), 2);
+}
+
+#[test]
+fn actions_on_a_configuration() {
+    let action = |arguments: &[&str]| match parse(
+        ["sitar", "config"].iter().chain(arguments),
+        Some(OsStr::new("5000")),
+    )
+    .unwrap()
+    {
+        Verb::Config(action) => action,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(action(&["init"]), ConfigAction::Init { file: "sitar.toml".into() });
+    assert_eq!(action(&["init", "-"]), ConfigAction::Init { file: "-".into() });
+    assert_eq!(action(&["schema"]), ConfigAction::Schema);
+    let file = |path: &str| ConfigFile { path: path.into(), given: vec![], port: Some(5000) };
+    assert_eq!(action(&["check"]), ConfigAction::Check(file("/etc/sitar/sitar.toml")));
+    assert_eq!(action(&["show", "a.toml"]), ConfigAction::Show(file("a.toml")));
+    let ConfigAction::Check(flagged) = action(&["check", "a.toml", "--tls", "off"]) else { panic!() };
+    assert_eq!(flagged.given.len(), 1);
+    let error = parse(["sitar", "config", "check", "a.toml", "--listen", "443"], None).unwrap_err();
+    assert!(error.to_string().contains("'address' of [[listen]]"), "{error}");
+    for (arguments, expected) in [
+        (&["config", "validate"][..], "to check a configuration: sitar config check FILE"),
+        (&["config", "dump"], "to print what is in force: sitar config show FILE"),
+        (&["config", "new"], "to write a commented configuration: sitar config init FILE"),
+        (&["config", "a.toml"], "to check it: sitar config check a.toml"),
+        (&["--config", "a.toml"], "flags stand behind the verb: sitar serve --config a.toml"),
+    ] {
+        assert_eq!(tip(arguments), expected, "{arguments:?}");
+    }
 }

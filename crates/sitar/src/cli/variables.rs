@@ -26,7 +26,7 @@ const OTHERS: &[(&[&str], &str)] = &[
 /// unit files and Compose files take one back.
 pub(super) fn without_empty(command: Command) -> Command {
     command.mut_subcommands(|verb| {
-        verb.mut_args(|argument| {
+        without_empty(verb).mut_args(|argument| {
             let is_empty = argument.get_env().is_some_and(|name| {
                 std::env::var_os(name).is_some_and(|value| value.as_bytes().trim_ascii().is_empty())
             });

@@ -30,43 +30,44 @@ pub(super) struct Document {
 /// Reads a file and what it includes.
 pub(super) fn read(path: &Path, problems: &mut Problems) -> Document {
     let file: Arc<Path> = path.into();
-    let whole = Place::whole(&file);
-    let mut document = Document {
-        files: vec![Arc::clone(&file)],
-        server: Section::absent(whole.clone()),
-        admin: Section::absent(whole.clone()),
-        listeners: Vec::new(),
-        sites: Vec::new(),
-        is_broken: false,
-    };
+    let mut document = Document::new(&file);
     match Source::read(path, &file) {
-        Ok(source) => document.read_main(&source, problems),
+        Ok(source) => document.read_main(&source, true, problems),
         Err((place, what)) => document.cannot_read(&place, &what, problems),
     }
     document
 }
 
-/// Reads the text of a file that is in no folder.
-#[cfg(test)]
-pub(super) fn read_bytes(bytes: &[u8], problems: &mut Problems) -> Document {
-    let file: Arc<Path> = Path::new("/nowhere/sitar.toml").into();
-    let mut document = read(&file, &mut Problems::default());
-    document.is_broken = false;
-    match Source::of_bytes(&file, bytes.to_vec()) {
-        Ok(source) => document.read_main(&source, problems),
+/// Reads the bytes of a file, which then includes nothing.
+pub(super) fn of_bytes(file: &Arc<Path>, bytes: Vec<u8>, problems: &mut Problems) -> Document {
+    let mut document = Document::new(file);
+    match Source::of_bytes(file, bytes) {
+        Ok(source) => document.read_main(&source, false, problems),
         Err((place, what)) => document.cannot_read(&place, &what, problems),
     }
     document
 }
 
 impl Document {
+    fn new(file: &Arc<Path>) -> Document {
+        let whole = Place::whole(file);
+        Document {
+            files: vec![Arc::clone(file)],
+            server: Section::absent(whole.clone()),
+            admin: Section::absent(whole),
+            listeners: Vec::new(),
+            sites: Vec::new(),
+            is_broken: false,
+        }
+    }
+
     fn cannot_read(&mut self, place: &Place, what: &str, problems: &mut Problems) {
         self.is_broken = true;
         let hint = (what == "no such file").then(|| "write one: sitar config init".to_owned());
         problems.push(place, what.to_owned(), hint);
     }
 
-    fn read_main(&mut self, source: &Source, problems: &mut Problems) {
+    fn read_main(&mut self, source: &Source, follows: bool, problems: &mut Problems) {
         let Parsed { table, is_broken, doubtful } = source.parse(problems);
         self.is_broken |= is_broken;
         let folder = folder_of(&source.file);
@@ -80,7 +81,8 @@ impl Document {
         }
         self.take(&section);
         let mut bytes = source.text.len();
-        for path in self.included(&folder, section.texts("include"), problems) {
+        let patterns = if follows { section.texts("include") } else { &[] };
+        for path in self.included(&folder, patterns, problems) {
             self.read_included(&path, &mut bytes, problems);
         }
         self.check_counts(problems);

@@ -1,8 +1,9 @@
 //! The keys of the file, each defined once: name, form, default, example, and what it means.
 //!
 //! The parser, `sitar config show`, `init` and `schema`, and the tests of docs/configuration.md
-//! read these tables. To add a key of `[server]` that is a flag, add the flag first (CONTRIBUTING.md)
-//! and name it in `setting`; to add another one, read it in the module of its table as well.
+//! read these tables. To add a key of `[server]` that is a flag, add the flag first
+//! (CONTRIBUTING.md) and name it in `setting`; to add another one, read it in the module of its
+//! table as well.
 
 use crate::settings::values::{self, EngineChoice, MinTls, Tls};
 

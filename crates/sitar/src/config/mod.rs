@@ -14,20 +14,28 @@ use crate::settings::merge::Given;
 use crate::settings::{CertificateFiles, Listen, Settings};
 use crate::watch::Watch;
 
+mod command;
 mod document;
 mod foreign;
 mod host;
 mod include;
+mod init;
 pub(crate) mod keys;
 mod listeners;
 mod load;
 mod nearest;
 mod problems;
+#[doc(hidden)]
+pub mod properties;
+mod schema;
 mod section;
 mod server;
+mod show;
 mod sites;
 mod source;
 mod texts;
+
+pub use self::command::{refused, run};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/sitar/sitar.toml";

@@ -281,7 +281,7 @@ impl Reader<'_> {
         }
         let mut texts = Vec::with_capacity(array.len());
         let mut is_whole = true;
-        for item in array.iter() {
+        for item in array {
             let place = self.source.place(item.span().start);
             match item.get_ref() {
                 DeValue::String(text) => texts.push(Text { place, text: text.to_string() }),
@@ -310,7 +310,7 @@ impl Reader<'_> {
             return None;
         }
         let mut sections = Vec::with_capacity(array.len());
-        for item in array.iter() {
+        for item in array {
             let place = self.source.place(item.span().start);
             match item.get_ref() {
                 DeValue::Table(toml) => sections.push(self.table(inner, toml, place)),
@@ -367,7 +367,7 @@ impl Reader<'_> {
             return None;
         }
         let mut sections = Vec::with_capacity(array.len());
-        for item in array.iter() {
+        for item in array {
             let place = self.source.place(item.span().start);
             match item.get_ref() {
                 DeValue::Table(toml) => sections.push(self.pair(toml, place)),

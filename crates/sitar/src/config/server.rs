@@ -38,7 +38,7 @@ pub(super) fn merged(server: &Section, given: &[Given], problems: &mut Problems)
             let entry = server.entries.iter().find(|entry| entry.key.setting == Some(name));
             entry.is_none_or(|entry| entry.value.is_some())
         };
-        if refused.settings.iter().all(|name| is_known(name)) {
+        if refused.settings.iter().all(is_known) {
             problems.push(place, refused.to_string().replace("--engine sqpoll", "engine = \"sqpoll\""), hint);
         }
     }

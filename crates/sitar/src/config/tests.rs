@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod accepted;
+mod any;
+mod definitions;
 mod files;
 mod mistakes;
+mod shown;
+mod written;
 
 /// A folder with the files of a case.
 struct Folder {

@@ -1,20 +1,36 @@
 //! The settings on the command line and in the environment: clap's arguments out of the
 //! definitions, and the values that it found.
 
+use std::path::PathBuf;
+
 use clap::builder::{
-    FalseyValueParser, PathBufValueParser, PossibleValue, PossibleValuesParser, StringValueParser,
-    TypedValueParser,
+    FalseyValueParser, PathBufValueParser, PossibleValue, PossibleValuesParser, Resettable,
+    StringValueParser, TypedValueParser,
 };
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::Settings;
 use super::definitions::{Kind, SETTINGS, Setting};
 use super::merge::{Given, ValueOrigin, merge};
+use super::{ConfigFile, Settings};
 
 /// The argument that has no flag.
 const PATH: &str = "path";
+/// The flag that has no variable.
+const CONFIG: &str = "config";
+/// The settings that concern one site or its addresses, and the keys of a configuration file that
+/// say the same.
+pub(crate) const IN_FILE: &[(&str, &str)] = &[
+    ("listen", "'address' of [[listen]]"),
+    ("tls-cert", "'certificate' of [[site]] or [server]"),
+    ("tls-key", "'certificate' of [[site]] or [server]"),
+    ("prefix", "'prefix' of [[site]]"),
+    ("follow-links", "'follow_links' of [[site]]"),
+    ("serve-config-files", "'serve_config_files' of [[site]]"),
+    ("no-watch", "'watch' of [[site]]"),
+    ("poll", "'poll' of [[site]]"),
+];
 
 impl Args for Settings {
     fn augment_args(command: Command) -> Command {
@@ -22,7 +38,12 @@ impl Args for Settings {
             .value_name("PATH")
             .value_parser(PathBufValueParser::new())
             .help("A tar archive or a directory [default: the built-in handbook]");
-        command.arg(path).args(SETTINGS.iter().map(argument))
+        let config =
+            Arg::new(CONFIG).long(CONFIG).value_name("FILE").value_parser(PathBufValueParser::new()).help(
+                "A configuration file: several sites, by their hosts. It takes the place of PATH and of the \
+                 flags for one site; `sitar config init` writes one",
+            );
+        command.arg(path).arg(config).args(SETTINGS.iter().map(argument))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -35,13 +56,78 @@ impl FromArgMatches for Settings {
         let given: Vec<Given> = SETTINGS.iter().filter_map(|setting| given(setting, matches)).collect();
         let refused = |why| clap::Error::raw(ErrorKind::ValueValidation, why);
         let merged = merge(&given).map_err(refused)?;
+        let path: Option<PathBuf> = matches.get_one(PATH).cloned();
+        if let Some(file) = matches.get_one::<PathBuf>(CONFIG) {
+            if path.is_some() {
+                let what =
+                    "PATH cannot be used with a configuration file, which has 'root' of [[site]] for it";
+                return Err(clap::Error::raw(ErrorKind::ArgumentConflict, what));
+            }
+            // Rules between settings are checked when those of the file are known.
+            let config = ConfigFile { path: file.clone(), given: beside_file(given)?, port: None };
+            return Ok(Settings { config: Some(config), ..merged.settings });
+        }
         merged.check().map_err(refused)?;
-        Ok(Settings { path: matches.get_one(PATH).cloned(), ..merged.settings })
+        Ok(Settings { path, ..merged.settings })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Settings::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// `[FILE]` and the flags of `sitar serve` that go with `--config`.
+impl Args for ConfigFile {
+    fn augment_args(command: Command) -> Command {
+        let path = Arg::new(PATH)
+            .value_name("FILE")
+            .value_parser(PathBufValueParser::new())
+            .default_value(crate::config::DEFAULT_FILE)
+            .help("The configuration file");
+        let is_in_file = |setting: &Setting| IN_FILE.iter().any(|(name, _)| *name == setting.name);
+        // Those that are refused are known all the same: for their variables.
+        // The file is in the place of the defaults.
+        let known = |setting| argument(setting).hide(is_in_file(setting)).default_value(Resettable::Reset);
+        let arguments = SETTINGS.iter().map(known);
+        command.arg(path).args(arguments)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        ConfigFile::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ConfigFile {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<ConfigFile, clap::Error> {
+        let given: Vec<Given> = SETTINGS.iter().filter_map(|setting| given(setting, matches)).collect();
+        merge(&given).map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why))?;
+        let path = matches.get_one(PATH).cloned().unwrap_or_default();
+        Ok(ConfigFile { path, given: beside_file(given)?, port: None })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = ConfigFile::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Refuses what only a configuration file may say where there is one.
+fn beside_file(given: Vec<Given>) -> Result<Vec<Given>, clap::Error> {
+    let refused = given.iter().find_map(|given| {
+        let (name, key) = IN_FILE.iter().find(|(name, _)| *name == given.name)?;
+        let setting = SETTINGS.iter().find(|setting| setting.name == *name)?;
+        Some(match given.origin {
+            ValueOrigin::Variable => {
+                let variable = setting.variable;
+                format!("{variable} is set, and cannot be used with a configuration file, which has {key} for it; unset {variable}")
+            }
+            _ => format!("--{name} cannot be used with a configuration file, which has {key} for it"),
+        })
+    });
+    match refused {
+        Some(what) => Err(clap::Error::raw(ErrorKind::ArgumentConflict, what)),
+        None => Ok(given),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub(crate) mod definitions;
 pub(crate) mod duration;
-mod flags;
+pub(crate) mod flags;
 mod listen;
 pub mod merge;
 mod plan;
@@ -35,6 +35,9 @@ pub const REPEATS_MAX: usize = 64;
 pub struct Settings {
     /// The site; `None`: the handbook.
     pub path: Option<PathBuf>,
+    /// The configuration file, in the place of all fields that concern one site or its addresses;
+    /// they are blank then, and the others are what flags and variables say.
+    pub config: Option<ConfigFile>,
     /// Addresses to listen on; empty means the default.
     pub listen: Vec<Listen>,
     /// Certificate chains.
@@ -79,6 +82,17 @@ pub struct Settings {
     pub stop_seconds: u32,
     /// The port of the default address, from `$PORT`.
     pub default_port: Option<u16>,
+}
+
+/// A configuration file, and what was given beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfigFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Values of flags and variables, which win over the file.
+    pub given: Vec<merge::Given>,
+    /// The port of the default address, from `$PORT`.
+    pub port: Option<u16>,
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
     // fields that stay `None` have their default where they are used.
     let Settings {
         path: None,
+        config: None,
         listen,
         tls_cert,
         tls_key,

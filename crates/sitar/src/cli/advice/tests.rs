@@ -39,7 +39,7 @@ fn habits_of_other_servers() {
     for (arguments, expected) in [
         // nginx
         (&["-t"][..], check),
-        (&["-c", "nginx.conf"], "there is no configuration file"),
+        (&["-c", "nginx.conf"], "the configuration file is given with --config FILE"),
         (&["-s", "reload"], "kill -HUP PID"),
         (&["-s", "quit"], "kill PID"),
         (&["-g", "daemon off;"], "it stays in the foreground"),
@@ -57,7 +57,7 @@ fn habits_of_other_servers() {
         // serve, http-server, miniserve
         (&["serve", "-s", "dist"], "/* /index.html 200"),
         (&["serve", "-g"], "sitar pack"),
-        (&["serve", "-c-1"], "there is no configuration file"),
+        (&["serve", "-c-1"], "the configuration file is given with --config FILE"),
         (&["serve", "-S", "-C", "cert.pem"], "HTTPS is what is served"),
         (&["serve", "-o"], "no browser is opened"),
         (&["serve", "--auth", "joe:1"], "cannot have users yet"),

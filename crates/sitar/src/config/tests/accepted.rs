@@ -200,27 +200,30 @@ fn rules_hold_between_flags_and_the_file() {
     );
 }
 
+/// Small variations that are right.
+pub(super) const ACCEPTED: &[&str] = &[
+    // A site alone may have hosts, be the default one, or both.
+    "[[site]]\nroot = \"x\"\ndefault = true\n",
+    "[[site]]\nroot = \"x\"\nhosts = \"localhost\"\ndefault = true\n",
+    "[[site]]\nroot = \"x\"\nhosts = \"localhost\"\ndefault = false\n",
+    // Of two, one may be the default one without hosts.
+    "[[site]]\nroot = \"x\"\nhosts = \"localhost\"\n[[site]]\nroot = \"y\"\ndefault = true\n",
+    "[[site]]\nredirect_to = \"https://example.com/\"\nhsts = \"max-age=0\"\n",
+    // Plain HTTP to HTTPS elsewhere, and a redirect to a host of its own on another port.
+    "[[listen]]\naddress = \":80\"\ntls = \"off\"\n[[site]]\nhosts = \"a.example\"\nredirect_to = \"https://a.example\"\n",
+    "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = \"off\"\n[[site]]\nroot = \"x\"\n",
+    "server.shards = 1\nserver.pages.503 = \"x\"\nsite = [{ root = \"x\" }]\n",
+    "\u{feff}[[site]]\r\nroot = 'x'\r\n",
+    "include = \"none.d/*.toml\"\n[[site]]\nroot = \"x\"\n",
+    // The file itself is not included.
+    "include = \"*.toml\"\n[[site]]\nroot = \"x\"\n",
+    "[[site]]\nroot = \"x\"\nwatch = true\npoll = \"100ms\"\n",
+    "[server]\nmemory = \"64MiB\"\n[[site]]\nroot = \"x\"\n",
+];
+
 #[test]
 fn small_variations_are_accepted() {
-    for text in [
-        // A site alone may have hosts, be the default one, or both.
-        "[[site]]\nroot = \"x\"\ndefault = true\n",
-        "[[site]]\nroot = \"x\"\nhosts = \"localhost\"\ndefault = true\n",
-        "[[site]]\nroot = \"x\"\nhosts = \"localhost\"\ndefault = false\n",
-        // Of two, one may be the default one without hosts.
-        "[[site]]\nroot = \"x\"\nhosts = \"localhost\"\n[[site]]\nroot = \"y\"\ndefault = true\n",
-        "[[site]]\nredirect_to = \"https://example.com/\"\nhsts = \"max-age=0\"\n",
-        // Plain HTTP to HTTPS elsewhere, and a redirect to a host of its own on another port.
-        "[[listen]]\naddress = \":80\"\ntls = \"off\"\n[[site]]\nhosts = \"a.example\"\nredirect_to = \"https://a.example\"\n",
-        "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = \"off\"\n[[site]]\nroot = \"x\"\n",
-        "server.shards = 1\nserver.pages.503 = \"x\"\nsite = [{ root = \"x\" }]\n",
-        "\u{feff}[[site]]\r\nroot = 'x'\r\n",
-        "include = \"none.d/*.toml\"\n[[site]]\nroot = \"x\"\n",
-        // The file itself is not included.
-        "include = \"*.toml\"\n[[site]]\nroot = \"x\"\n",
-        "[[site]]\nroot = \"x\"\nwatch = true\npoll = \"100ms\"\n",
-        "[server]\nmemory = \"64MiB\"\n[[site]]\nroot = \"x\"\n",
-    ] {
+    for text in ACCEPTED {
         read_text(text);
     }
 }

@@ -1,0 +1,258 @@
+//! `sitar config show`: a configuration as a file that says the same, with the origin of each
+//! value.
+
+use std::fmt::{Display, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use sitar_site::Options;
+
+use super::load::Loaded;
+use super::section::Section;
+use super::{Certificates, ListenerConfig, ListenerRole, Pages, SiteConfig, SiteContent, keys};
+use crate::settings::merge::ValueOrigin;
+use crate::settings::values::Word;
+use crate::settings::{CertificateFiles, Listen, Settings, definitions};
+use crate::watch::Watch;
+
+/// The column of comments, where a value leaves room for them.
+const COLUMN: usize = 40;
+const DEFAULT: &str = "default";
+
+/// Returns the text of a file, which is read as the same configuration.
+pub(super) fn show(loaded: &Loaded) -> String {
+    let Loaded { config, document, merged } = loaded;
+    let mut lines = Lines { text: String::new() };
+    let _ = writeln!(lines.text, "# What is in force, and behind each value where it comes from.");
+    lines.header("[server]", "");
+    for key in keys::SERVER.keys {
+        let Some(setting) = key.setting.and_then(definitions::find) else { continue };
+        let origin = match merged.origin(setting.name) {
+            ValueOrigin::Default => DEFAULT.to_owned(),
+            ValueOrigin::File => origin(&document.server, key.name),
+            ValueOrigin::Variable => setting.variable.to_owned(),
+            ValueOrigin::Flag => format!("--{}", setting.name),
+        };
+        match (value(key.name, &config.settings), key.default) {
+            (Some(value), _) => lines.value(key.name, &value, &origin),
+            (None, Some(default)) => lines.value(&format!("# {}", key.name), &default, &origin),
+            (None, None) => lines.unset(key.name),
+        }
+    }
+    lines.value("strict", &config.strict, &origin(&document.server, "strict"));
+    if let Some(pairs) = files(&document.server) {
+        lines.value("certificate", &certificate(&pairs), &origin(&document.server, "certificate"));
+    } else if document.server.text("certificate").is_some() {
+        lines.value("certificate", &"\"local\"", &origin(&document.server, "certificate"));
+    }
+    lines.pages(&config.pages, &[&document.server]);
+
+    for (number, listener) in config.listeners.iter().enumerate() {
+        lines.listener(listener, document.listeners.get(number), &document.server);
+    }
+    for (site, section) in config.sites.iter().zip(&document.sites) {
+        lines.site(site, section, &document.server);
+    }
+    if let Some(socket) = &config.admin_socket {
+        lines.header("[admin]", &document.admin.place.to_string());
+        lines.value("socket", &path(socket), &origin(&document.admin, "socket"));
+    }
+    lines.text
+}
+
+/// The lines of the file.
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn header(&mut self, name: &str, origin: &str) {
+        self.text.push('\n');
+        self.line(name, origin);
+    }
+
+    fn value(&mut self, name: &str, value: &dyn Display, origin: &str) {
+        self.line(&format!("{name} = {value}"), origin);
+    }
+
+    fn unset(&mut self, name: &str) {
+        self.line(&format!("# {name}: not set"), DEFAULT);
+    }
+
+    fn line(&mut self, text: &str, origin: &str) {
+        // Writing to a String cannot fail.
+        let _ = match origin {
+            "" => writeln!(self.text, "{text}"),
+            _ => writeln!(self.text, "{text:<COLUMN$} # {origin}"),
+        };
+    }
+
+    /// Adds pages, each with the first of the tables that has it.
+    fn pages(&mut self, pages: &Pages, tables: &[&Section]) {
+        for (name, page) in [("500", &pages.error), ("503", &pages.unavailable)] {
+            let Some(page) = page else { continue };
+            let entry = tables.iter().find_map(|table| table.table("pages")?.entry(name));
+            let origin = entry.map_or_else(String::new, |entry| entry.place.to_string());
+            self.value(&format!("pages.{name}"), &path(page), &origin);
+        }
+    }
+
+    /// Adds a listener; without a table of its own it is the default one.
+    fn listener(&mut self, listener: &ListenerConfig, section: Option<&Section>, server: &Section) {
+        let place = section.map_or_else(|| DEFAULT.to_owned(), |section| section.place.to_string());
+        self.header("[[listen]]", &place);
+        let texts: Vec<String> = listener.addresses.iter().map(|listen| quoted(&address(*listen))).collect();
+        let of = |name: &str| section.map_or_else(|| DEFAULT.to_owned(), |section| origin(section, name));
+        self.value("address", &list(&texts), &of("address"));
+        match listener.role {
+            ListenerRole::Https => {}
+            ListenerRole::RedirectToHttps => self.value("redirect", &"\"https\"", &of("redirect")),
+            ListenerRole::Plain if section.is_some_and(|section| section.has("tls")) => {
+                self.value("tls", &"\"off\"", &of("tls"));
+            }
+            ListenerRole::Plain => {
+                let place = server.entry("tls").map(|entry| entry.place.to_string());
+                self.value("tls", &"\"off\"", &place.unwrap_or_else(|| "'tls' of [server]".to_owned()));
+            }
+        }
+    }
+
+    fn site(&mut self, site: &SiteConfig, section: &Section, server: &Section) {
+        let of = |name: &str| origin(section, name);
+        self.header("[[site]]", &section.place.to_string());
+        if !site.hosts.is_empty() {
+            let hosts: Vec<String> = site.hosts.iter().map(|host| quoted(host)).collect();
+            self.value("hosts", &list(&hosts), &of("hosts"));
+        }
+        self.value("default", &site.is_default, &of("default"));
+        match &site.content {
+            SiteContent::Root { path: root, options, watch } => {
+                self.value("root", &path(root), &of("root"));
+                self.options(options, *watch, section);
+            }
+            SiteContent::Redirect { to, status } => {
+                self.value("redirect_to", &quoted(to), &of("redirect_to"));
+                self.value("redirect_status", status, &of("redirect_status"));
+            }
+        }
+        if let Some(canonical) = &site.canonical {
+            self.value("canonical", &quoted(canonical), &of("canonical"));
+        }
+        let of_certificate = match server.entry("certificate") {
+            Some(entry) if !section.has("certificate") => entry.place.to_string(),
+            _ => of("certificate"),
+        };
+        match &site.certificates {
+            Certificates::Local => self.value("certificate", &"\"local\"", &of_certificate),
+            Certificates::Files(files) => self.value("certificate", &certificate(files), &of_certificate),
+            Certificates::None => {}
+        }
+        if let Some(hsts) = &site.hsts {
+            self.value("hsts", &quoted(hsts), &of("hsts"));
+        }
+        self.pages(&site.pages, &[section, server]);
+    }
+
+    fn options(&mut self, options: &Options, watch: Watch, section: &Section) {
+        let of = |name: &str| origin(section, name);
+        if let Some(prefix) = &options.prefix {
+            self.value("prefix", &quoted(prefix), &of("prefix"));
+        }
+        self.value("follow_links", &options.follow_links, &of("follow_links"));
+        self.value("serve_config_files", &options.config_files, &of("serve_config_files"));
+        self.value("watch", &(watch != Watch::Off), &of("watch"));
+        if let Watch::Poll(every) = watch {
+            self.value("poll", &quoted(&duration(every)), &of("poll"));
+        }
+    }
+}
+
+/// Returns the place of a key, or that its default is in force.
+fn origin(section: &Section, name: &str) -> String {
+    section.entry(name).map_or_else(|| DEFAULT.to_owned(), |entry| entry.place.to_string())
+}
+
+/// Returns the certificate files of a table.
+fn files(section: &Section) -> Option<Vec<CertificateFiles>> {
+    let pairs = section.tables("certificate");
+    (!pairs.is_empty()).then(|| pairs.iter().filter_map(super::sites::files).collect())
+}
+
+/// Returns the value of a key of `[server]` as the file writes it; `None` where it has none.
+fn value(key: &str, settings: &Settings) -> Option<String> {
+    Some(match key {
+        "tls" => word(settings.tls)?,
+        "min_tls" => word(settings.min_tls?)?,
+        "http2" => (!settings.no_http2).to_string(),
+        "engine" => word(settings.engine)?,
+        "spin" => quoted(&duration(settings.spin?)),
+        "shards" => settings.shards?.to_string(),
+        "connections" => settings.connections?.to_string(),
+        "memory" => quoted(&size(settings.memory)),
+        "handshake_seconds" => settings.handshake_seconds.to_string(),
+        "head_seconds" => settings.head_seconds.to_string(),
+        "idle_seconds" => settings.idle_seconds.to_string(),
+        "send_seconds" => settings.send_seconds.to_string(),
+        "stop_seconds" => settings.stop_seconds.to_string(),
+        _ => return None,
+    })
+}
+
+fn word<T: Word + PartialEq>(value: T) -> Option<String> {
+    T::WORDS.iter().find(|(_, other, _)| *other == value).map(|(word, ..)| quoted(word))
+}
+
+fn duration(time: Duration) -> String {
+    match time.as_micros() {
+        micros if micros % 1_000_000 == 0 => format!("{}s", micros / 1_000_000),
+        micros if micros % 1000 == 0 => format!("{}ms", micros / 1000),
+        micros => format!("{micros}us"),
+    }
+}
+
+fn size(mib: u32) -> String {
+    if mib > 0 && mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") }
+}
+
+fn address(listen: Listen) -> String {
+    match listen {
+        Listen::Port(port) => format!(":{port}"),
+        Listen::Localhost(port) => format!("localhost:{port}"),
+        Listen::Address(socket) => socket.to_string(),
+    }
+}
+
+fn certificate(files: &[CertificateFiles]) -> String {
+    let pair = |files: &CertificateFiles| {
+        format!("{{ chain = {}, key = {} }}", path(&files.chain), path(&files.key))
+    };
+    list(&files.iter().map(pair).collect::<Vec<_>>())
+}
+
+/// Returns one value alone, and others as an array.
+fn list(values: &[String]) -> String {
+    match values {
+        [value] => value.clone(),
+        _ => format!("[{}]", values.join(", ")),
+    }
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+/// Returns a basic string of TOML.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

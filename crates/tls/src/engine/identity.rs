@@ -94,6 +94,18 @@ impl Identity {
         self.key.cert.first().map_or(&[], |own| own)
     }
 
+    /// Returns the certificates in DER, in the order in which they are sent.
+    pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
+        self.key.cert.iter().map(|certificate| certificate.as_ref())
+    }
+
+    /// Returns from when to when the server's own certificate is valid, in seconds since 1970;
+    /// `None` if it is valid at no time.
+    #[must_use]
+    pub fn validity(&self) -> Option<(u64, u64)> {
+        chain::validity(self.certificate())
+    }
+
     /// Returns whether the chain stood in another order than the one in which it is sent.
     #[must_use]
     pub fn is_reordered(&self) -> bool {

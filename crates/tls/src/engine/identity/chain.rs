@@ -187,7 +187,7 @@ fn notice(life: u64) -> u64 {
 /// Returns from when to when a certificate is valid, in seconds since 1970; a time before that is
 /// 0. `None` if it is valid at no time: it has no times, clients cannot read them, or its end is
 /// before its beginning.
-fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
+pub(super) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let mut tbs = start(certificate)?;
     // The issuer.
     tbs.expect(SEQUENCE)?;

@@ -4,12 +4,14 @@
 mod mend;
 mod read;
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 use sitar_server::Pem;
 use sitar_tls::{FileContent, Flaw, Identity, IdentityError};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::identity;
@@ -17,26 +19,59 @@ use crate::settings::CertificateFiles;
 use crate::start::Certificate;
 use crate::trust::shell_word;
 
+pub(crate) use self::read::PATIENCE;
+
 const DAY: u64 = 24 * 60 * 60;
 
 /// A certificate that can be served, and what the operator should know about it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) pem: Pem,
+    /// The same, read.
+    pub(crate) identity: Identity,
     pub(crate) report: Certificate,
     /// One sentence for each objection that clients may have, with the remedy.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads a chain and its key.
+/// The bytes of a chain and its key, or the reason that one of them cannot be read.
+pub(crate) struct Bytes {
+    pub(crate) chain: Result<Zeroizing<Vec<u8>>, Error>,
+    pub(crate) key: Result<Zeroizing<Vec<u8>>, Error>,
+}
+
+/// Reads the file of a chain, waiting for the program at the other end of a FIFO for that long.
+/// `show` is given the file before it is read, if it is a file, which can be read twice.
 ///
 /// # Errors
-/// A file cannot be read, or does not hold what it should: with the command that mends it.
-pub(crate) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Loaded, Error> {
-    let mut chain = read::read(&files.chain, "certificate", read::PATIENCE)?;
-    let key = read::read(&files.key, "key", read::PATIENCE)?;
+/// It cannot be read.
+pub(crate) fn read_chain(
+    files: &CertificateFiles,
+    patience: Duration,
+    show: &mut dyn FnMut(BorrowedFd<'_>),
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    read::read(&files.chain, "certificate", patience, show)
+}
+
+/// Reads the file of a key as [`read_chain`] does.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn read_key(
+    files: &CertificateFiles,
+    patience: Duration,
+    show: &mut dyn FnMut(BorrowedFd<'_>),
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    read::read(&files.key, "key", patience, show)
+}
+
+/// Makes a certificate of the bytes of a chain and its key.
+///
+/// # Errors
+/// A file could not be read, or does not hold what it should: with the command that mends it.
+pub(crate) fn load(bytes: Bytes, files: &CertificateFiles, now: SystemTime) -> Result<Loaded, Error> {
+    let (mut chain, key) = (bytes.chain?, bytes.key?);
     let identity = Identity::from_pem(&chain, &key).map_err(|error| explain(&error, files))?;
-    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut names = identity.names().to_vec();
     names.extend(identity.addresses().iter().map(ToString::to_string));
     let report = Certificate {
@@ -44,9 +79,45 @@ pub(crate) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Loaded, 
         names,
         fingerprint: identity::fingerprint(identity.certificate()),
     };
-    let warnings = warnings(&identity, files, since_epoch);
+    let warnings = warnings(&identity, files, since_epoch(now));
     let pem = Pem { chain: std::mem::take(&mut *chain), key };
-    Ok(Loaded { pem, report, warnings })
+    Ok(Loaded { pem, identity, report, warnings })
+}
+
+/// Returns the sentence about a certificate that has expired or soon will.
+pub(crate) fn expiry_warning(
+    identity: &Identity,
+    files: &CertificateFiles,
+    now: SystemTime,
+) -> Option<String> {
+    let since_epoch = since_epoch(now);
+    let flaws = identity.flaws(UnixTime::since_unix_epoch(since_epoch));
+    let is_about_its_end =
+        |flaw: &&Flaw| matches!(flaw, Flaw::Expired { place: 0, .. } | Flaw::Expiring { .. });
+    flaws.iter().find(is_about_its_end).map(|flaw| describe(flaw, files, since_epoch.as_secs()))
+}
+
+/// Returns the end of a certificate in words: `expires on 2030-01-31, in 90 days`.
+pub(crate) fn expiry(identity: &Identity, now: SystemTime) -> String {
+    let now = since_epoch(now).as_secs();
+    match identity.validity() {
+        Some((_, until)) if until < now => format!("expired on {}", date(until)),
+        Some((_, until)) => format!("expires on {}, {}", date(until), in_days(until, now)),
+        None => "valid at no time".to_owned(),
+    }
+}
+
+fn since_epoch(now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Returns how long it is until `at`.
+fn in_days(at: u64, now: u64) -> String {
+    match at.saturating_sub(now) / DAY {
+        0 => "in less than a day".to_owned(),
+        1 => "in 1 day".to_owned(),
+        days => format!("in {days} days"),
+    }
 }
 
 fn explain(error: &IdentityError, files: &CertificateFiles) -> Error {
@@ -116,25 +187,18 @@ fn warnings(identity: &Identity, files: &CertificateFiles, since_epoch: Duration
 fn describe(flaw: &Flaw, files: &CertificateFiles, now: u64) -> String {
     let path = files.chain.display();
     match flaw {
-        Flaw::Expired { place: 0, since } => format!(
-            "the certificate {path} expired on {}, and clients refuse it; renew it, then start sitar again",
-            date(*since)
-        ),
+        Flaw::Expired { place: 0, since } => {
+            format!("the certificate {path} expired on {}, and clients refuse it; renew it", date(*since))
+        }
         Flaw::Expired { place, since } => format!(
             "certificate {} of {path} expired on {}, and clients may refuse the chain; take the one that the authority \
              gives out now",
             place + 1,
             date(*since)
         ),
-        Flaw::Expiring { at } => format!(
-            "the certificate {path} expires on {}, {}; renew it, then start sitar again",
-            date(*at),
-            match at.saturating_sub(now) / DAY {
-                0 => "in less than a day".to_owned(),
-                1 => "in 1 day".to_owned(),
-                days => format!("in {days} days"),
-            }
-        ),
+        Flaw::Expiring { at } => {
+            format!("the certificate {path} expires on {}, {}; renew it", date(*at), in_days(*at, now))
+        }
         Flaw::NotYetValid { place, from } => format!(
             "certificate {} of {path} is not valid before {}, and clients refuse it until then; is the clock right? \
              See: timedatectl",

@@ -65,6 +65,14 @@ impl Error {
         text
     }
 
+    /// Returns the error in one line, for messages of a running server.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let causes = self.causes.iter().map(|cause| format!(": {cause}"));
+        let hints = self.hints.iter().map(|hint| format!("; {hint}"));
+        causes.chain(hints).fold(self.what.clone(), |text, part| text + &part)
+    }
+
     /// Prints the error on standard error, in color only on a terminal and only when `NO_COLOR` is
     /// unset or empty.
     pub fn print(&self) {

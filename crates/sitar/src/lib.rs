@@ -17,7 +17,7 @@
 //! | [`engine`] | which engine runs, and on which cores |
 //! | [`offload`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
-//! | [`watch`] | takes over what changes at the site's path |
+//! | [`watch`] | takes over what changes at the paths of sites and certificates |
 //! | [`settings`] | what the operator wants, as plain values |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |

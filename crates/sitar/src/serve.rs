@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, Worker};
 use sitar_site::Site;
 
+use crate::certificate::Loaded;
 use crate::config::{self, Config, Problem};
 use crate::engine::{self, Engine};
 use crate::error::Error;
@@ -26,6 +27,7 @@ mod stop;
 
 use self::attempt::Machine;
 pub(crate) use self::attempt::default_shards;
+use self::certificates::Renewal;
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each
 /// time.
@@ -44,7 +46,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let plan = settings.plan()?;
     let mut sources = Sources::new();
     let opened = site::open(settings, &mut sources)?;
-    let certificates = certificates::load(&plan.security, settings)?;
+    let certificates = certificates::load(&plan.security, settings, &mut sources)?;
     let machine = Machine::of_this_process(settings, plan.addresses.len());
     let mode = machine.choose()?;
     // Before the listeners: a client that gets through is served.
@@ -95,7 +97,8 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     drop(opened.site);
     let worker = Arc::new(worker);
     let control = Arc::new(Control::new().map_err(cannot_start_a_thread)?);
-    let watcher = watch(sources, &worker, &control)?;
+    let live = Live { worker: Arc::clone(&worker), renewal: certificates.renewal };
+    let watcher = watch(sources, live, &control)?;
     let drain = Duration::from_secs(u64::from(settings.stop_seconds));
     let obeying = signals::obey(signals, &worker, &control, drain, is_polled)?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
@@ -123,17 +126,14 @@ pub(crate) fn open_all(config: &Config) -> Result<(), Vec<Problem>> {
     Ok(())
 }
 
-/// Keeps what is served the same as what lies at the path; nothing to do for the handbook.
-fn watch(
-    sources: Sources,
-    worker: &Arc<Worker>,
-    control: &Arc<Control>,
-) -> Result<Option<JoinHandle<()>>, Error> {
+/// Keeps what is served the same as what lies at the paths; nothing to do for the handbook with the
+/// local certificate.
+fn watch(sources: Sources, live: Live, control: &Arc<Control>) -> Result<Option<JoinHandle<()>>, Error> {
     if sources.is_empty() {
         return Ok(None);
     }
-    let (serve, control) = (Live { worker: Arc::clone(worker) }, Arc::clone(control));
-    let watch = move || Watcher::new(sources, &control, &serve).run();
+    let control = Arc::clone(control);
+    let watch = move || Watcher::new(sources, &control, &live).run();
     let thread = thread::Builder::new().name("sitar-watch".into()).spawn(watch);
     thread.map(Some).map_err(cannot_start_a_thread)
 }
@@ -141,11 +141,16 @@ fn watch(
 /// Serves with the worker what the watcher finds.
 struct Live {
     worker: Arc<Worker>,
+    renewal: Renewal,
 }
 
 impl Serve for Live {
     fn site(&self, _: SourceId, site: Site) {
         self.worker.swap(Arc::new(site));
+    }
+
+    fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String> {
+        self.renewal.renew(id, &loaded.identity, &self.worker)
     }
 
     fn say(&self, line: &str) {

@@ -404,7 +404,8 @@ fn addresses(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn names_text(names: &[String]) -> String {
+/// Returns the names of a certificate for a message, the first of them.
+pub(crate) fn names_text(names: &[String]) -> String {
     let mut text =
         names.iter().take(NAMES_SHOWN).map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ");
     if let more @ 1.. = names.len().saturating_sub(NAMES_SHOWN) {

@@ -1,13 +1,17 @@
-//! Keeps what is served the same as what lies at the sites' paths, without a restart.
+//! Keeps what is served the same as what lies at the paths of sites and certificates, without a
+//! restart.
 //!
-//! One thread and one inotify instance do that for all sites (`sources`). The kernel reports
-//! changes (`notify`), each of them for the sites that it concerns. A little after the last of them
+//! One thread and one inotify instance do that for all of them (`sources`). The kernel reports
+//! changes (`notify`), for the sources that they concern. A little after the last of them
 //! (`debounce`) a site is opened again, as at the start, and takes the old one's place as a whole.
 //! A site that cannot be opened, such as an archive that is only half there, is reported and
 //! changes nothing. Where the kernel reports nothing, or cannot know what others change
 //! (`file_system`), the site is polled. A site that could not be opened at the start is served as
-//! soon as it can.
+//! soon as it can. A certificate and its key (`certificate`) are such a source, too: they are
+//! served when they belong together.
 
+mod certificate;
+mod complaint;
 mod debounce;
 mod file_system;
 mod notify;
@@ -27,6 +31,7 @@ use sitar_site::Site;
 
 pub use self::source::{Watch, Watching};
 pub(crate) use self::sources::Sources;
+use crate::certificate::Loaded;
 
 /// The pause after a batch of events, so that a storm of them costs little: further events gather
 /// meanwhile.
@@ -82,6 +87,13 @@ pub(crate) struct SourceId(pub(crate) usize);
 pub(crate) trait Serve {
     /// Puts a site into service in place of the one before, if there was one.
     fn site(&self, id: SourceId, site: Site);
+
+    /// Puts a certificate and its key into service in place of the pair before, for the connections
+    /// that are accepted from then on.
+    ///
+    /// # Errors
+    /// The reason that it cannot, and the pair before stays.
+    fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String>;
 
     /// Says one line to the operator.
     fn say(&self, line: &str);

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,19 @@ use crate::trust::shell_word;
 /// Larger files are no chain and no key: 1 MiB.
 const BYTES_MAX: usize = 1 << 20;
 /// The time that the program at the other end of a FIFO may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads a file whole; `what` is what it should hold.
+/// Reads a file whole; `what` is what it should hold. `show` is given the file before it is read,
+/// if it is a file, which can be read twice.
 ///
 /// # Errors
 /// It cannot be read, is a folder, is too large, or is a FIFO that nothing is written to.
-pub(super) fn read(path: &Path, what: &str, patience: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) fn read(
+    path: &Path,
+    what: &str,
+    patience: Duration,
+    show: &mut dyn FnMut(BorrowedFd<'_>),
+) -> Result<Zeroizing<Vec<u8>>, Error> {
     let failed = |cause: &dyn std::fmt::Display| {
         Error::new(format!("cannot read the {what} {}", path.display())).cause(cause)
     };
@@ -42,7 +49,11 @@ pub(super) fn read(path: &Path, what: &str, patience: Duration) -> Result<Zeroiz
         return Err(failed(&"it is a folder")
             .hint(format!("name the file in it, for instance {}", shell_word(&path.join(name)))));
     }
-    match read_all(&mut File::from(file), patience) {
+    if kind == FileType::RegularFile {
+        show(file.as_fd());
+    }
+    let size = if kind == FileType::RegularFile { usize::try_from(stat.st_size).ok() } else { None };
+    match read_all(&mut File::from(file), size.unwrap_or(BYTES_MAX), patience) {
         Ok(bytes) if bytes.len() > BYTES_MAX => Err(failed(&format!("it is larger than {BYTES_MAX} bytes"))
             .hint(format!("no {what} is that large; see what it is: head -c 64 {word} | od -c"))),
         Ok(bytes) => Ok(bytes),
@@ -71,13 +82,20 @@ pub(super) fn hint(error: &io::Error, word: &str, user: u32) -> String {
     }
 }
 
-/// Reads to the end, or one byte more than may be.
-fn read_all(file: &mut File, patience: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
-    // As large as it can get: a vector that grows leaves copies of a key behind.
-    let mut bytes = Zeroizing::new(vec![0; BYTES_MAX + 1]);
+/// Reads to the end, or one byte more than may be; `size` is what is expected.
+fn read_all(file: &mut File, size: usize, patience: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Never grown in place: a vector that grows leaves copies of a key behind.
+    let mut bytes = Zeroizing::new(vec![0; size.min(BYTES_MAX) + 1]);
     let mut len = 0;
     let deadline = Instant::now() + patience;
-    while let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) {
+    loop {
+        if len == bytes.len() && len <= BYTES_MAX {
+            // It has become longer meanwhile, or has no size, as in /proc.
+            let mut larger = Zeroizing::new(vec![0; BYTES_MAX + 1]);
+            larger.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
+            bytes = larger;
+        }
+        let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) else { break };
         // A FIFO whose writer has yet to come reads as if it were empty, but is not ready to be
         // read.
         let left = deadline.saturating_duration_since(Instant::now());

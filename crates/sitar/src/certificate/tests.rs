@@ -91,6 +91,15 @@ fn files(chain: &Path, key: &Path) -> CertificateFiles {
     CertificateFiles { chain: chain.to_owned(), key: key.to_owned() }
 }
 
+/// Reads the files, and makes a certificate of them.
+fn load(files: &CertificateFiles, now: SystemTime) -> Result<Loaded, Error> {
+    let bytes = Bytes {
+        chain: read_chain(files, PATIENCE, &mut |_| ()),
+        key: read_key(files, PATIENCE, &mut |_| ()),
+    };
+    super::load(bytes, files, now)
+}
+
 fn refused(chain: &Path, key: &Path) -> String {
     load(&files(chain, key), now()).unwrap_err().render(false)
 }
@@ -445,7 +454,7 @@ fn a_fifo_is_read_to_its_end_and_not_waited_for_without_end() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("fifo");
     mkfifoat(CWD, &path, Mode::RWXU).unwrap();
-    let error = read::read(&path, "key", Duration::from_millis(20)).unwrap_err().render(false);
+    let error = read::read(&path, "key", Duration::from_millis(20), &mut |_| ()).unwrap_err().render(false);
     assert_eq!(
         error.replace(folder.path().to_str().unwrap(), "D"),
         "error: cannot read the key D/fifo\n\
@@ -454,14 +463,14 @@ fn a_fifo_is_read_to_its_end_and_not_waited_for_without_end() {
     );
     std::thread::scope(|scope| {
         scope.spawn(|| fs::write(&path, "a key").unwrap());
-        assert_eq!(read::read(&path, "key", read::PATIENCE).unwrap().as_slice(), b"a key");
+        assert_eq!(read::read(&path, "key", PATIENCE, &mut |_| ()).unwrap().as_slice(), b"a key");
     });
 }
 
 #[test]
 fn a_device_that_says_nothing_is_no_fifo() {
     let path = Path::new("/dev/ptmx");
-    let Err(error) = read::read(path, "key", Duration::from_millis(20)) else {
+    let Err(error) = read::read(path, "key", Duration::from_millis(20), &mut |_| ()) else {
         panic!("a terminal was read")
     };
     // Without terminals it cannot be opened, which is another sentence.
@@ -497,18 +506,10 @@ fn what_clients_object_to_is_warned_of() {
     };
     assert_eq!(
         dated(-30, -1),
-        [
-            "the certificate D/chain.pem expired on 2029-12-31, and clients refuse it; renew it, then start sitar again"
-        ]
+        ["the certificate D/chain.pem expired on 2029-12-31, and clients refuse it; renew it"]
     );
-    assert_eq!(
-        dated(-80, 10),
-        ["the certificate D/chain.pem expires on 2030-01-11, in 10 days; renew it, then start sitar again"]
-    );
-    assert_eq!(
-        dated(-89, 1),
-        ["the certificate D/chain.pem expires on 2030-01-02, in 1 day; renew it, then start sitar again"]
-    );
+    assert_eq!(dated(-80, 10), ["the certificate D/chain.pem expires on 2030-01-11, in 10 days; renew it"]);
+    assert_eq!(dated(-89, 1), ["the certificate D/chain.pem expires on 2030-01-02, in 1 day; renew it"]);
     assert_eq!(
         dated(3, 90),
         [
@@ -587,4 +588,11 @@ fn days() {
     assert_eq!(date(NEW_YEAR - 1), "2029-12-31");
     assert_eq!(date(253_402_300_799), "9999-12-31");
     assert_eq!(date(u64::MAX), "a day that no calendar has");
+}
+
+#[test]
+fn a_file_that_tells_no_size_is_read_whole() {
+    let path = Path::new("/proc/version");
+    let read = read::read(path, "key", PATIENCE, &mut |_| ()).unwrap();
+    assert_eq!(read.as_slice(), fs::read(path).unwrap());
 }

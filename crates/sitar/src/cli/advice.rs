@@ -49,8 +49,7 @@ const CONFIG: &[(&[&str], &str)] = &[
 ];
 /// Words for actions on a running server, as in `nginx -s reload`.
 const SIGNALS: &[&str] = &["reload", "stop", "quit", "restart", "reopen", "kill"];
-const STEERED: &str =
-    "signals steer a running sitar: kill -HUP PID reads the site again, and kill PID stops it";
+const STEERED: &str = "signals steer a running sitar: kill -HUP PID reads the site and the certificates again, and kill PID stops it";
 const FOREGROUND: &str =
     "it stays in the foreground; a service manager such as systemd runs it in the background";
 

@@ -1,5 +1,5 @@
-//! Signals, on a thread of their own: SIGTERM and SIGINT stop the server, SIGHUP has the site read
-//! again.
+//! Signals, on a thread of their own: SIGTERM and SIGINT stop the server, SIGHUP has the site and
+//! the certificates read again.
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;

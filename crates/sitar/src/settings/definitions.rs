@@ -195,8 +195,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "",
         default: None,
         kind: Kind::Switch,
-        help: "Do not watch PATH: serve what is there at the start until SIGHUP says to read it again. \
-               Otherwise a change is served a tenth of a second after the last write, at the latest 2 seconds \
+        help: "Do not watch PATH and the certificates: serve what is there at the start until SIGHUP says to \
+               read it again. Otherwise a change is served a tenth of a second after the last write, at the latest 2 seconds \
                after the first",
         set: |settings, value| switch(value).map(|on| settings.no_watch = on),
     },

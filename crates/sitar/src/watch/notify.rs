@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use sitar_io::walk::Step;
 use sitar_site::Seen;
 
+use super::SourceId;
 use super::path_chain::path_chain;
 
 /// Events of the site's own folders and files.
@@ -94,7 +95,11 @@ pub(crate) struct News {
 
 /// An owner of watches: a source, or a part of one, that is given its own news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Owner(pub(crate) usize);
+pub(crate) struct Owner {
+    pub(crate) source: SourceId,
+    /// A number that the source has given it.
+    pub(crate) part: usize,
+}
 
 /// The news of each owner that has any.
 pub(crate) type NewsByOwner = BTreeMap<Owner, News>;

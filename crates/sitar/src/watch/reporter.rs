@@ -150,7 +150,7 @@ fn warnings(site: &Site) -> Vec<String> {
 }
 
 /// UTC, to the second.
-fn rfc_3339(time: SystemTime) -> String {
+pub(super) fn rfc_3339(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
     format!("{}T{:02}:{:02}:{:02}Z", time.date(), time.hour(), time.minute(), time.second())
 }

@@ -10,7 +10,7 @@ use super::debounce::Debounce;
 use super::file_system::Events;
 use super::notify::{News, Notify, Owner};
 use super::reporter::Reporter;
-use super::source::{Method, PollTimer, Watching};
+use super::source::{Method, PollTimer, Source, Watching};
 use super::{Serve, SourceId};
 
 /// A look that has found a change is followed by another within this time.
@@ -21,7 +21,6 @@ const LOOKS_MAX: u32 = 5;
 
 /// A site's path, and how it is watched.
 pub(super) struct SiteSource {
-    id: SourceId,
     owner: Owner,
     path: PathBuf,
     options: Options,
@@ -40,21 +39,16 @@ pub(super) struct SiteSource {
     /// The fingerprint that was found last and is not served yet, and the number of others before
     /// it.
     candidate: Option<(u64, u32)>,
+    /// What the last look has found, and when it began.
+    found: Option<(Instant, Option<Result<Site, OpenError>>)>,
     timer: PollTimer,
     reporter: Reporter,
 }
 
 impl SiteSource {
-    pub(super) fn new(
-        id: SourceId,
-        owner: Owner,
-        path: &Path,
-        options: &Options,
-        method: Method,
-    ) -> SiteSource {
+    pub(super) fn new(id: SourceId, path: &Path, options: &Options, method: Method) -> SiteSource {
         SiteSource {
-            id,
-            owner,
+            owner: Owner { source: id, part: 0 },
             path: path.to_owned(),
             options: options.clone(),
             method,
@@ -65,6 +59,7 @@ impl SiteSource {
             opened: 0,
             served: None,
             candidate: None,
+            found: None,
             timer: PollTimer::default(),
             reporter: Reporter::new(path),
         }
@@ -94,14 +89,6 @@ impl SiteSource {
         };
         self.timer.at = self.method.rhythm().map(|rhythm| now + rhythm.every);
         started
-    }
-
-    /// Finishes the start, apart from its path because it may take a while.
-    pub(super) fn begin(&mut self) {
-        let Some(site) = self.first.take() else { return };
-        // With nothing to watch for, nothing is looked at unasked.
-        let version = (!self.method.is_off()).then(|| site.version());
-        self.reporter.start_with(&site, version);
     }
 
     /// Opens what lies at the path now. From here on its changes are noticed.
@@ -145,109 +132,10 @@ impl SiteSource {
         site
     }
 
-    pub(super) fn note(&mut self, news: News) {
-        if news.changed {
-            self.debounce.changed(Instant::now());
-        }
-        if news.replaced {
-            self.writing = false;
-        } else if let Some(writing) = news.writing {
-            self.writing = writing;
-        }
-    }
-
-    /// Returns when there is something to do; polls are not before `rest`.
-    pub(super) fn due(&self, rest: Option<Instant>) -> Option<Instant> {
-        [self.change_due(), self.poll_due(rest), self.reporter.due()].into_iter().flatten().min()
-    }
-
-    /// Returns when to open the site because an event said that it has changed, or because it could
-    /// not be opened.
-    pub(super) fn change_due(&self) -> Option<Instant> {
-        if self.method.has_polls_only() { None } else { self.debounce.due(self.is_held()) }
-    }
-
-    /// Returns when to poll the site, not before `rest`.
-    pub(super) fn poll_due(&self, rest: Option<Instant>) -> Option<Instant> {
-        self.timer.at.map(|at| rest.map_or(at, |rest| at.max(rest)))
-    }
-
-    pub(super) fn catch_up(&mut self, serve: &dyn Serve) {
-        self.reporter.catch_up(&|line| serve.say(line));
-    }
-
     /// Whether a writer is in the midst of the archive, and only its end counts, which an event
     /// will report.
     pub(super) fn is_held(&self) -> bool {
         self.writing && self.is_archive && self.method.has_events
-    }
-
-    /// Reads the site again because the operator asks for it.
-    pub(super) fn read_again(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve) {
-        if self.is_held() {
-            serve.say("the archive is being written; it is read when its writer has closed it");
-            self.debounce.changed(Instant::now());
-        } else {
-            self.reload(notify, true, serve);
-        }
-    }
-
-    /// Opens the site and puts it into service, if that is possible.
-    pub(super) fn reload(&mut self, notify: Option<&mut Notify>, asked: bool, serve: &dyn Serve) {
-        let from = Instant::now();
-        let was = self.method.watching();
-        let opened = self.open(notify);
-        self.say_watching(&was, serve);
-        let well = match opened {
-            Ok(site) => {
-                self.take(site, asked, serve);
-                true
-            }
-            Err(error) => {
-                self.reporter.complain(&error, asked, &|line| serve.say(line));
-                false
-            }
-        };
-        let until = Instant::now();
-        // Without watching nothing is done unasked.
-        self.debounce.reloaded(from, until, well || self.method.is_off());
-        self.timer.rest(self.method.rhythm(), from, until, Duration::MAX);
-    }
-
-    /// Opens the site without an event, if there is no reason to wait. The events until then have
-    /// to be [noted](SiteSource::note) before [`judge`](SiteSource::judge).
-    pub(super) fn look(
-        &mut self,
-        notify: Option<&mut Notify>,
-        serve: &dyn Serve,
-    ) -> Option<Result<Site, OpenError>> {
-        // A change that an event has reported is waited for as always; so is the end of an
-        // archive's writer.
-        if self.change_due().is_some() || self.is_held() {
-            return None;
-        }
-        let was = self.method.watching();
-        let opened = self.open(notify);
-        self.say_watching(&was, serve);
-        Some(opened)
-    }
-
-    /// Puts what a look has found into service when it is another site, and the same as at the last
-    /// look. Returns the time until which no other source should be polled either.
-    pub(super) fn judge(
-        &mut self,
-        from: Instant,
-        opened: Option<Result<Site, OpenError>>,
-        serve: &dyn Serve,
-    ) -> Option<Instant> {
-        let mut pause = Duration::MAX;
-        match opened {
-            None => {}
-            Some(Ok(_)) if self.method.has_events && self.debounce.due(false).is_some() => {}
-            Some(Ok(site)) => pause = self.compare(site, serve),
-            Some(Err(error)) => self.reporter.complain(&error, false, &|line| serve.say(line)),
-        }
-        self.timer.rest(self.method.rhythm(), from, Instant::now(), pause)
     }
 
     /// Takes up the result of a poll. Returns the longest wait until the next.
@@ -273,7 +161,7 @@ impl SiteSource {
         (self.served, self.candidate) = (Some(self.opened), None);
         self.is_archive = site.is_archive();
         let told = self.reporter.prepare(&site);
-        serve.site(self.id, site);
+        serve.site(self.owner.source, site);
         self.reporter.tell(told, asked, &|line| serve.say(line));
     }
 
@@ -282,5 +170,100 @@ impl SiteSource {
         if is != *was {
             serve.say(&format!("the watch is now {is}"));
         }
+    }
+}
+
+impl Source for SiteSource {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn begin(&mut self) {
+        let Some(site) = self.first.take() else { return };
+        // With nothing to watch for, nothing is looked at unasked.
+        let version = (!self.method.is_off()).then(|| site.version());
+        self.reporter.start_with(&site, version);
+    }
+
+    fn note(&mut self, _: usize, news: News) {
+        if news.changed {
+            self.debounce.changed(Instant::now());
+        }
+        if news.replaced {
+            self.writing = false;
+        } else if let Some(writing) = news.writing {
+            self.writing = writing;
+        }
+    }
+
+    fn change_due(&self) -> Option<Instant> {
+        if self.method.has_polls_only() { None } else { self.debounce.due(self.is_held()) }
+    }
+
+    fn poll_due(&self) -> Option<Instant> {
+        self.timer.at
+    }
+
+    fn message_due(&self) -> Option<Instant> {
+        self.reporter.due()
+    }
+
+    fn say_due(&mut self, serve: &dyn Serve) {
+        self.reporter.catch_up(&|line| serve.say(line));
+    }
+
+    fn read_again(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve) {
+        if self.is_held() {
+            serve.say("the archive is being written; it is read when its writer has closed it");
+            self.debounce.changed(Instant::now());
+        } else {
+            self.reload(notify, true, serve);
+        }
+    }
+
+    fn reload(&mut self, notify: Option<&mut Notify>, asked: bool, serve: &dyn Serve) {
+        let from = Instant::now();
+        let was = self.method.watching();
+        let opened = self.open(notify);
+        self.say_watching(&was, serve);
+        let well = match opened {
+            Ok(site) => {
+                self.take(site, asked, serve);
+                true
+            }
+            Err(error) => {
+                self.reporter.complain(&error, asked, &|line| serve.say(line));
+                false
+            }
+        };
+        let until = Instant::now();
+        // Without watching nothing is done unasked.
+        self.debounce.reloaded(from, until, well || self.method.is_off());
+        self.timer.rest(self.method.rhythm(), from, until, Duration::MAX);
+    }
+
+    fn look(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve) {
+        let from = Instant::now();
+        // A change that an event has reported is waited for as always; so is the end of an
+        // archive's writer.
+        let opened = (self.change_due().is_none() && !self.is_held()).then(|| {
+            let was = self.method.watching();
+            let opened = self.open(notify);
+            self.say_watching(&was, serve);
+            opened
+        });
+        self.found = Some((from, opened));
+    }
+
+    fn judge(&mut self, serve: &dyn Serve) -> Option<Instant> {
+        let (from, opened) = self.found.take()?;
+        let mut pause = Duration::MAX;
+        match opened {
+            None => {}
+            Some(Ok(_)) if self.method.has_events && self.debounce.due(false).is_some() => {}
+            Some(Ok(site)) => pause = self.compare(site, serve),
+            Some(Err(error)) => self.reporter.complain(&error, false, &|line| serve.say(line)),
+        }
+        self.timer.rest(self.method.rhythm(), from, Instant::now(), pause)
     }
 }

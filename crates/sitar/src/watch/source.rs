@@ -1,11 +1,12 @@
-//! The way in which the changes of a source are noticed: what the operator wants, what the kernel
-//! offers, and what that makes of it.
+//! What is watched, and the way in which its changes are noticed: what the operator wants, what the
+//! kernel offers, and what that makes of it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::Serve;
 use super::file_system::{Events, FileSystem};
-use super::notify::WatchRefusal;
+use super::notify::{News, Notify, WatchRefusal};
 
 /// The shortest time between two polls where changes come without events.
 const LOOK: Duration = Duration::from_secs(2);
@@ -14,6 +15,46 @@ const LOOK_IN_DOUBT: Duration = Duration::from_secs(10);
 /// Polls take at most one part of the time in this number.
 const LOOK_SHARE: u32 = 20;
 const LOOK_SHARE_IN_DOUBT: u32 = 200;
+
+/// Something that is read again when it has changed. `notify` is the instance that all sources
+/// share, if there is one.
+pub(super) trait Source {
+    /// Returns the way in which its changes are noticed.
+    fn method(&self) -> &Method;
+
+    /// Finishes the start: what may take a while, and need not be known before serving begins.
+    fn begin(&mut self) {}
+
+    /// Notes what the kernel has reported about a part of it.
+    fn note(&mut self, part: usize, news: News);
+
+    /// Returns when to read it because an event said that it has changed, or because it could not
+    /// be read.
+    fn change_due(&self) -> Option<Instant>;
+
+    /// Returns when to read it without an event.
+    fn poll_due(&self) -> Option<Instant>;
+
+    /// Returns when it has something to [say](Source::say_due).
+    fn message_due(&self) -> Option<Instant>;
+
+    /// Says what has waited for its time, if that has come.
+    fn say_due(&mut self, serve: &dyn Serve);
+
+    /// Reads it because the operator asks for it.
+    fn read_again(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve);
+
+    /// Reads it and puts it into service, if that is possible.
+    fn reload(&mut self, notify: Option<&mut Notify>, asked: bool, serve: &dyn Serve);
+
+    /// Reads it without an event, if there is no reason to wait. The events until then have to be
+    /// [noted](Source::note) before [`judge`](Source::judge).
+    fn look(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve);
+
+    /// Puts what a look has found into service when it is another one, and the same as at the last
+    /// look. Returns the time until which no other source should be polled either.
+    fn judge(&mut self, serve: &dyn Serve) -> Option<Instant>;
+}
 
 /// The operator's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

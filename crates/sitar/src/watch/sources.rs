@@ -6,12 +6,16 @@ use std::time::Instant;
 
 use sitar_site::{OpenError, Options, Site};
 
-use super::notify::{Notify, Owner, WatchRefusal};
+use super::certificate::CertificateSource;
+use super::notify::{Notify, WatchRefusal};
 use super::site::SiteSource;
-use super::source::{Method, Watch, Watching};
+use super::source::{Method, Source, Watch, Watching};
 use super::{Serve, SourceId};
+use crate::certificate::Loaded;
+use crate::error::Error;
+use crate::settings::CertificateFiles;
 
-/// Sites to watch, each of which was opened once when it was added.
+/// Sites and certificates to watch, each of which was read once when it was added.
 ///
 /// They share one inotify instance: a user has 128 of them by default. It is made for the first
 /// source that is to be watched by events.
@@ -19,9 +23,37 @@ use super::{Serve, SourceId};
 pub(crate) struct Sources {
     pub(super) notify: Option<Notify>,
     refusal: Option<WatchRefusal>,
-    pub(super) list: Vec<SiteSource>,
+    pub(super) list: Vec<AnySource>,
     /// No source is polled before this, because another one was.
     rest_until: Option<Instant>,
+}
+
+pub(super) enum AnySource {
+    Site(Box<SiteSource>),
+    Certificate(Box<CertificateSource>),
+}
+
+impl AnySource {
+    fn get(&self) -> &dyn Source {
+        match self {
+            AnySource::Site(site) => &**site,
+            AnySource::Certificate(certificate) => &**certificate,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Source {
+        match self {
+            AnySource::Site(site) => &mut **site,
+            AnySource::Certificate(certificate) => &mut **certificate,
+        }
+    }
+
+    /// Returns when it has something to do; polls are not before `rest`.
+    fn due(&self, rest: Option<Instant>) -> Option<Instant> {
+        let source = self.get();
+        let poll = source.poll_due().map(|at| rest.map_or(at, |rest| at.max(rest)));
+        [source.change_due(), poll, source.message_due()].into_iter().flatten().min()
+    }
 }
 
 impl Sources {
@@ -40,16 +72,35 @@ impl Sources {
     ) -> (SourceId, Result<Arc<Site>, OpenError>) {
         let mut source = self.site(path, options, watch);
         let opened = source.start(self.notify.as_mut());
-        (self.push(source), opened)
+        (self.push(AnySource::Site(Box::new(source))), opened)
+    }
+
+    /// Adds a certificate and loads it. From then on its changes are noticed, also where it cannot
+    /// be used: it is served as soon as it can. Files that cannot be read twice (FIFO) are not
+    /// watched.
+    pub(crate) fn add_certificate(
+        &mut self,
+        files: &CertificateFiles,
+        watch: Watch,
+    ) -> (SourceId, Result<Loaded, Error>) {
+        let mut source = self.certificate(files, watch);
+        let loaded = source.start(self.notify.as_mut());
+        (self.push(AnySource::Certificate(Box::new(source))), loaded)
     }
 
     /// Returns the source that is to be [added](Sources::push) next.
     pub(super) fn site(&mut self, path: &Path, options: &Options, watch: Watch) -> SiteSource {
         let (id, method) = (SourceId(self.list.len()), self.method(watch));
-        SiteSource::new(id, Owner(id.0), path, options, method)
+        SiteSource::new(id, path, options, method)
     }
 
-    pub(super) fn push(&mut self, source: SiteSource) -> SourceId {
+    /// Returns the source that is to be [added](Sources::push) next.
+    pub(super) fn certificate(&mut self, files: &CertificateFiles, watch: Watch) -> CertificateSource {
+        let (id, method) = (SourceId(self.list.len()), self.method(watch));
+        CertificateSource::new(id, files, method)
+    }
+
+    pub(super) fn push(&mut self, source: AnySource) -> SourceId {
         self.list.push(source);
         SourceId(self.list.len() - 1)
     }
@@ -61,7 +112,7 @@ impl Sources {
 
     /// Returns the way in which the changes of a source are noticed.
     pub(crate) fn watching(&self, id: SourceId) -> Watching {
-        self.list.get(id.0).map_or(Watching::Off, |source| source.method.watching())
+        self.list.get(id.0).map_or(Watching::Off, |source| source.get().method().watching())
     }
 
     fn method(&mut self, watch: Watch) -> Method {
@@ -77,7 +128,7 @@ impl Sources {
     /// Finishes the start of all sources.
     pub(super) fn begin(&mut self) {
         for source in &mut self.list {
-            source.begin();
+            source.get_mut().begin();
         }
     }
 
@@ -85,8 +136,8 @@ impl Sources {
     pub(super) fn note_news(&mut self) {
         let Some(notify) = &mut self.notify else { return };
         for (owner, news) in notify.read() {
-            if let Some(source) = self.list.get_mut(owner.0) {
-                source.note(news);
+            if let Some(source) = self.list.get_mut(owner.source.0) {
+                source.get_mut().note(owner.part, news);
             }
         }
     }
@@ -95,18 +146,19 @@ impl Sources {
     /// one, and the time for it.
     pub(super) fn next(&self) -> Option<(SourceId, Instant)> {
         let due =
-            |(place, source): (usize, &SiteSource)| Some((SourceId(place), source.due(self.rest_until)?));
+            |(place, source): (usize, &AnySource)| Some((SourceId(place), source.due(self.rest_until)?));
         self.list.iter().enumerate().filter_map(due).min_by_key(|(_, due)| *due)
     }
 
     /// Does what a source has to do now.
     pub(super) fn attend(&mut self, id: SourceId, serve: &dyn Serve) {
-        let Some(source) = self.list.get_mut(id.0) else { return };
-        source.catch_up(serve);
         let now = Instant::now();
+        let may_poll = self.rest_until.is_none_or(|rest| now >= rest);
+        let Some(source) = self.list.get_mut(id.0).map(AnySource::get_mut) else { return };
+        source.say_due(serve);
         if source.change_due().is_some_and(|due| now >= due) {
             source.reload(self.notify.as_mut(), false, serve);
-        } else if source.poll_due(self.rest_until).is_some_and(|due| now >= due) {
+        } else if may_poll && source.poll_due().is_some_and(|due| now >= due) {
             self.poll(id, serve);
         }
     }
@@ -114,16 +166,17 @@ impl Sources {
     /// Reads a source again, because the operator asks for it.
     pub(super) fn read_again(&mut self, id: SourceId, serve: &dyn Serve) {
         if let Some(source) = self.list.get_mut(id.0) {
-            source.read_again(self.notify.as_mut(), serve);
+            source.get_mut().read_again(self.notify.as_mut(), serve);
         }
     }
 
     pub(super) fn poll(&mut self, id: SourceId, serve: &dyn Serve) {
-        let from = Instant::now();
-        let Some(source) = self.list.get_mut(id.0) else { return };
-        let found = source.look(self.notify.as_mut(), serve);
+        if let Some(source) = self.list.get_mut(id.0) {
+            source.get_mut().look(self.notify.as_mut(), serve);
+        }
         self.note_news();
-        let Some(source) = self.list.get_mut(id.0) else { return };
-        self.rest_until = source.judge(from, found, serve).max(self.rest_until);
+        if let Some(source) = self.list.get_mut(id.0) {
+            self.rest_until = source.get_mut().judge(serve).max(self.rest_until);
+        }
     }
 }

@@ -1,8 +1,11 @@
+mod certificates;
 mod several;
 
 use super::file_system::Events;
 use super::notify::{News, Owner, WatchRefusal};
 use super::site::SiteSource;
+use super::source::Source;
+use super::sources::AnySource;
 use super::*;
 use std::fs;
 use std::io::Write;
@@ -28,26 +31,26 @@ impl Single {
     fn new(path: &Path, options: &Options, watch: Watch) -> Single {
         let mut sources = Sources::new();
         let source = sources.site(path, options, watch);
-        sources.push(source);
+        sources.push(AnySource::Site(Box::new(source)));
         Single(sources)
     }
 
     fn source(&mut self) -> &mut SiteSource {
-        &mut self.0.list[0]
+        site_of(&mut self.0.list[0])
     }
 
     /// Opens the site as the start does.
     fn start(&mut self) -> Arc<Site> {
-        self.0.list[0].start(self.0.notify.as_mut()).unwrap()
+        site_of(&mut self.0.list[0]).start(self.0.notify.as_mut()).unwrap()
     }
 
     /// Opens the site again.
     fn open(&mut self) -> Result<Site, OpenError> {
-        self.0.list[0].open(self.0.notify.as_mut())
+        site_of(&mut self.0.list[0]).open(self.0.notify.as_mut())
     }
 
     fn reload(&mut self, asked: bool, serve: &Told) {
-        self.0.list[0].reload(self.0.notify.as_mut(), asked, serve);
+        site_of(&mut self.0.list[0]).reload(self.0.notify.as_mut(), asked, serve);
     }
 
     fn poll_site(&mut self, serve: &Told) {
@@ -59,20 +62,33 @@ impl Single {
     }
 
     fn news(&mut self) -> News {
-        self.0.notify.as_mut().unwrap().read().remove(&Owner(0)).unwrap_or_default()
+        self.0
+            .notify
+            .as_mut()
+            .unwrap()
+            .read()
+            .remove(&Owner { source: SourceId(0), part: 0 })
+            .unwrap_or_default()
     }
 }
 
-/// Hands on the number of files of what is served, and what is said.
+fn site_of(source: &mut AnySource) -> &mut SiteSource {
+    let AnySource::Site(site) = source else { panic!("no site") };
+    site
+}
+
+/// Hands on the number of files of what is served, the fingerprints of certificates, and what is
+/// said.
 struct Told {
     sites: Sender<(SourceId, usize)>,
+    certificates: Sender<(SourceId, String)>,
     lines: Sender<String>,
 }
 
 impl Told {
     fn new() -> (Told, Receiver<(SourceId, usize)>, Receiver<String>) {
         let ((sites, served), (lines, said)) = (channel(), channel());
-        (Told { sites, lines }, served, said)
+        (Told { sites, certificates: channel().0, lines }, served, said)
     }
 }
 
@@ -81,9 +97,29 @@ impl Serve for Told {
         self.sites.send((id, site.len())).unwrap();
     }
 
+    fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String> {
+        self.certificates.send((id, loaded.report.fingerprint)).map_err(|error| error.to_string())
+    }
+
     fn say(&self, line: &str) {
         self.lines.send(line.to_owned()).unwrap();
     }
+}
+
+/// Runs a watcher on another thread until `test` is over, however it ends.
+fn while_watched(sources: Sources, serve: &Told, test: impl FnOnce(&Control)) {
+    struct Stop<'c>(&'c Control);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.stop();
+        }
+    }
+    let control = Control::new().unwrap();
+    std::thread::scope(|scope| {
+        let _stop = Stop(&control);
+        scope.spawn(|| Watcher::new(sources, &control, serve).run());
+        test(&control);
+    });
 }
 
 /// The files of the only site.

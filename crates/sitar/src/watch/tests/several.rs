@@ -31,7 +31,7 @@ fn add(sources: &mut Sources, path: &Path) -> SourceId {
 /// Returns the sources that have news, and whether their paths lead elsewhere.
 fn news(sources: &mut Sources) -> Vec<(usize, bool)> {
     let news = sources.notify.as_mut().unwrap().read();
-    news.into_iter().map(|(owner, news)| (owner.0, news.replaced)).collect()
+    news.into_iter().map(|(owner, news)| (owner.source.0, news.replaced)).collect()
 }
 
 #[test]
@@ -54,15 +54,15 @@ fn a_folder_of_two_sites_is_watched_for_both() {
     // The first one leads elsewhere: what it shared is still watched for the others.
     let Sources { notify, list, .. } = &mut sources;
     fs::rename(root.join("sub"), root.join("away")).unwrap();
-    assert!(list[1].open(notify.as_mut()).is_err());
-    list[0].open(notify.as_mut()).unwrap();
-    list[2].open(notify.as_mut()).unwrap();
+    assert!(site_of(&mut list[1]).open(notify.as_mut()).is_err());
+    site_of(&mut list[0]).open(notify.as_mut()).unwrap();
+    site_of(&mut list[2]).open(notify.as_mut()).unwrap();
     news(&mut sources);
     write(&root, "away/index.html", "z");
     assert_eq!(news(&mut sources), [(0, false), (2, false)]);
     fs::rename(root.join("away"), root.join("sub")).unwrap();
     assert_eq!(news(&mut sources), [(0, false), (1, true), (2, false)]);
-    sources.notify.as_mut().unwrap().forget(Owner(0));
+    sources.notify.as_mut().unwrap().forget(Owner { source: SourceId(0), part: 0 });
     write(&root, "index.html", "2");
     assert_eq!(news(&mut sources), [(2, false)]);
 }
@@ -83,31 +83,16 @@ fn an_event_is_for_the_sites_that_it_concerns() {
     assert_eq!(news(&mut sources), [(123, true)]);
     // One goes over to polls: the others keep their events.
     let Sources { notify, list, .. } = &mut sources;
-    list[77].method.refuse(WatchRefusal::Watches);
-    notify.as_mut().unwrap().forget(Owner(77));
+    site_of(&mut list[77]).method.refuse(WatchRefusal::Watches);
+    notify.as_mut().unwrap().forget(Owner { source: SourceId(77), part: 0 });
     fs::write(path(77), archive("z")).unwrap();
     fs::write(path(78), archive("z")).unwrap();
     assert_eq!(news(&mut sources), [(78, false)]);
 }
 
-/// Runs a watcher on another thread meanwhile.
-fn while_watched(sources: Sources, test: impl FnOnce(&Control, &Receiver<(SourceId, usize)>, &dyn Fn(&str))) {
-    let (control, (serve, served, said)) = (Control::new().unwrap(), Told::new());
-    std::thread::scope(|scope| {
-        // However the test ends: the thread ends by nothing else.
-        struct Stop<'c>(&'c Control);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.stop();
-            }
-        }
-        let _stop = Stop(&control);
-        scope.spawn(|| Watcher::new(sources, &control, &serve).run());
-        test(&control, &served, &|part| {
-            let line = said.recv_timeout(PATIENCE).unwrap();
-            assert!(line.contains(part), "{line}");
-        });
-    });
+fn expect(said: &Receiver<String>, part: &str) {
+    let line = said.recv_timeout(PATIENCE).unwrap();
+    assert!(line.contains(part), "{line}");
 }
 
 #[test]
@@ -119,19 +104,20 @@ fn a_site_that_is_not_there_at_the_start_is_served_when_it_comes() {
     let (_, first) = sources.add_site(&there, &Options::default(), Watch::Auto);
     let (later, missing) = sources.add_site(&root, &Options::default(), Watch::Auto);
     assert!(first.is_ok() && missing.is_err());
-    while_watched(sources, |_, served, says| {
+    let (serve, served, said) = Told::new();
+    while_watched(sources, &serve, |_| {
         write(&root, "_redirects", "/a /b 999");
-        says("error: the site still cannot be served: ");
+        expect(&said, "error: the site still cannot be served: ");
         write(&root, "index.html", "x");
         fs::remove_file(root.join("_redirects")).unwrap();
         assert_eq!(served.recv_timeout(PATIENCE), Ok((later, 1)));
-        says("the site can be served now: 1 file now (");
+        expect(&said, "the site can be served now: 1 file now (");
         // As any other from then on.
         write(&root, "more.html", "x");
         assert_eq!(served.recv_timeout(PATIENCE), Ok((later, 2)));
-        says("the site has changed: 2 files now (");
+        expect(&said, "the site has changed: 2 files now (");
         fs::rename(&root, folder.path().join("away")).unwrap();
-        says("error: the site as it is now cannot be served, the one before still is: ");
+        expect(&said, "error: the site as it is now cannot be served, the one before still is: ");
     });
 }
 
@@ -145,12 +131,13 @@ fn half_an_archive_at_the_start_is_served_when_it_is_whole() {
         let mut sources = Sources::new();
         let (id, site) = sources.add_site(&path, &Options::default(), watch);
         assert!(site.is_err());
-        while_watched(sources, |_, served, says| {
+        let (serve, served, said) = Told::new();
+        while_watched(sources, &serve, |_| {
             let mut copy = fs::File::options().append(true).open(&path).unwrap();
             copy.write_all(&whole[1024..]).unwrap();
             drop(copy);
             assert_eq!(served.recv_timeout(PATIENCE), Ok((id, 1)));
-            says("the site can be served now: 1 file now (");
+            expect(&said, "the site can be served now: 1 file now (");
         });
     }
 }
@@ -162,12 +149,13 @@ fn without_watching_a_missing_site_is_waited_for_until_it_is_asked_for() {
     let mut sources = Sources::new();
     let (id, site) = sources.add_site(&root, &Options::default(), Watch::Off);
     assert!(site.is_err() && sources.next().is_none());
-    while_watched(sources, |control, served, says| {
+    let (serve, served, said) = Told::new();
+    while_watched(sources, &serve, |control| {
         control.read_again();
-        says("error: the site still cannot be served: ");
+        expect(&said, "error: the site still cannot be served: ");
         write(&root, "index.html", "x");
         control.read_again();
         assert_eq!(served.recv_timeout(PATIENCE), Ok((id, 1)));
-        says("the site can be served now: 1 file now (");
+        expect(&said, "the site can be served now: 1 file now (");
     });
 }

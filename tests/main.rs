@@ -21,6 +21,7 @@ mod live;
 mod nonces;
 mod packs;
 mod peers;
+mod renewal;
 mod secrets;
 #[path = "../crates/site/tests/semantics/mod.rs"]
 mod table;

@@ -14,12 +14,14 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::check::Check;
 use crate::settings::{Settings, values};
 
+mod admin;
 mod advice;
 mod config;
 mod doctor;
 mod pack;
 mod variables;
 
+pub use admin::{Reload, Server, Status};
 pub(crate) use advice::{distance, instead_of_site};
 pub use config::ConfigAction;
 pub use doctor::Doctor;
@@ -90,6 +92,13 @@ pub enum Verb {
     /// Write, check or show a configuration file
     #[command(subcommand)]
     Config(ConfigAction),
+    /// Ask a running server what it serves, and how it is
+    Status(Status),
+    /// Have a running server read its configuration again, and everything that it names
+    #[command(
+        after_help = "Exit codes: 0 reloaded, 1 refused (then nothing has changed) or no server answered, 2 usage."
+    )]
+    Reload(Reload),
     /// Let this user's programs trust the local certificate authority
     Trust,
     /// Take back what `sitar trust` did

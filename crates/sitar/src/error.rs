@@ -49,6 +49,11 @@ impl Error {
         self
     }
 
+    /// Returns what could not be done, why, and what to do about it.
+    pub(crate) fn parts(&self) -> (&str, &[String], &[String]) {
+        (&self.what, &self.causes, &self.hints)
+    }
+
     /// The text for standard error, newline at the end; `color` adds terminal escapes.
     #[must_use]
     pub fn render(&self, color: bool) -> String {

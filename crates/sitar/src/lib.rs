@@ -3,6 +3,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`admin`] | the socket over which a running server is asked, and the verbs that ask |
 //! | `certificate` | the operator's certificates, and what clients may object to |
 //! | [`check`] | looks for what is wrong with a site |
 //! | [`config`] | the configuration file, as plain values, and the mistakes in it |
@@ -22,6 +23,7 @@
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
 
+pub mod admin;
 mod certificate;
 pub mod check;
 pub mod cli;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{check, config, doctor, output, pack, serve, trust};
+use sitar::{admin, check, config, doctor, output, pack, serve, trust};
 
 fn main() -> ExitCode {
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Verb::Pack(arguments) => pack::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Config(action) => config::run(&action),
+        Verb::Status(arguments) => admin::status(&arguments),
+        Verb::Reload(arguments) => admin::reload(&arguments),
         Verb::Trust => trust::run(trust::Action::Trust).map(|()| ExitCode::SUCCESS),
         Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments),

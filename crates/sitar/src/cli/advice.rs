@@ -48,8 +48,9 @@ const CONFIG: &[(&[&str], &str)] = &[
     ),
 ];
 /// Words for actions on a running server, as in `nginx -s reload`.
-const SIGNALS: &[&str] = &["reload", "stop", "quit", "restart", "reopen", "kill"];
 const STEERED: &str = "signals steer a running sitar: kill -HUP PID reads the site and the certificates again, and kill PID stops it";
+const SIGNALS: &[&str] = &["stop", "quit", "restart", "reopen", "kill"];
+const RELOAD: &str = "to have it read again: sitar reload, or without a configuration kill -HUP PID";
 const FOREGROUND: &str =
     "it stays in the foreground; a service manager such as systemd runs it in the background";
 
@@ -306,6 +307,8 @@ fn instead_of_argument(
                     .map_or_else(|| format!("sitar serve{LISTS}"), |meaning| meaning.tip(value.as_deref())),
             )
         }
+        // As nginx has it.
+        Some("reload") if word == "-s" => Some(RELOAD.to_owned()),
         Some("serve") if is_port(word) => Some(Meaning::Port.tip(Some(word))),
         Some("serve") => Some("one site is served: sitar serve PATH".to_owned()),
         Some("pack") => Some(if word.starts_with('-') {

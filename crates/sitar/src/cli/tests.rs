@@ -111,6 +111,33 @@ fn verbs() {
 }
 
 #[test]
+fn verbs_that_ask_a_running_server() {
+    let server = |socket: Option<&str>, config: Option<&str>| Server {
+        socket: socket.map(PathBuf::from),
+        config: config.map(PathBuf::from),
+    };
+    for (arguments, verb) in [
+        (&["status"][..], Verb::Status(Status { json: false, server: server(None, None) })),
+        (
+            &["status", "--json", "--socket", "a.sock"],
+            Verb::Status(Status { json: true, server: server(Some("a.sock"), None) }),
+        ),
+        (&["reload"], Verb::Reload(Reload { server: server(None, None) })),
+        (
+            &["reload", "--config", "sitar.toml"],
+            Verb::Reload(Reload { server: server(None, Some("sitar.toml")) }),
+        ),
+    ] {
+        assert_eq!(parse(["sitar"].iter().chain(arguments), None).unwrap(), verb, "{arguments:?}");
+    }
+    for wrong in [&["reload", "--json"][..], &["status", "x"], &["status", "--socket", "a", "--config", "b"]]
+    {
+        let error = parse(["sitar"].iter().chain(wrong), None).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{wrong:?}");
+    }
+}
+
+#[test]
 fn exit_codes_of_the_parser() {
     assert_eq!(parse(["sitar", "--version"], None).unwrap_err().exit_code(), 0);
     assert_eq!(parse(["sitar", "serve", "--help"], None).unwrap_err().exit_code(), 0);

@@ -40,10 +40,11 @@ fn habits_of_other_servers() {
         // nginx
         (&["-t"][..], check),
         (&["-c", "nginx.conf"], "the configuration file is given with --config FILE"),
-        (&["-s", "reload"], "kill -HUP PID"),
+        (&["-s", "reload"], "sitar reload, or without a configuration kill -HUP PID"),
+        (&["-s", "stop"], "kill PID"),
         (&["-s", "quit"], "kill PID"),
         (&["-g", "daemon off;"], "it stays in the foreground"),
-        (&["reload"], "kill -HUP PID"),
+        (&["reopen"], "kill -HUP PID"),
         (&["stop"], "kill PID"),
         // Caddy
         (&["file-server"], serve),

@@ -1,0 +1,355 @@
+//! The documents: what a server says of itself, as plain values and as JSON.
+//!
+//! Times are seconds since the epoch. What is not known is `null`.
+
+use serde_json::{Value, json};
+
+use super::{Reply, SCHEMA};
+use crate::error::Error;
+
+/// What a server serves, and how it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The server's version, which may be another than that of the program that asks.
+    pub version: String,
+    /// The number of its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// The file of its configuration.
+    pub config: Option<String>,
+    /// The last time that it was told to read the configuration again.
+    pub last_reload: Option<Reload>,
+    /// The addresses on which it listens.
+    pub listeners: Vec<Listener>,
+    /// Its sites, in the order of the configuration.
+    pub sites: Vec<Site>,
+    /// Its certificates.
+    pub certificates: Vec<Certificate>,
+    /// What the operator should know besides, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// An address on which a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub address: String,
+    /// What is done there: `https`, `http` or `redirect`.
+    pub role: String,
+}
+
+/// One site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The name by which it is called in messages.
+    pub name: String,
+    /// The hosts that it answers for; none: every host.
+    pub hosts: Vec<String>,
+    /// Whether it answers for hosts that no other site has.
+    pub is_default: bool,
+    /// What it serves.
+    pub content: SiteContent,
+    /// Whether it is served.
+    pub state: SiteState,
+    /// The time since which this content is served.
+    pub since: Option<u64>,
+}
+
+/// What a site serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteContent {
+    /// Files.
+    Files {
+        /// The directory or archive.
+        root: String,
+        /// Their number; not known where the site cannot be opened.
+        files: Option<u64>,
+        /// Identifies the content: the kind of hash, and its beginning.
+        version: Option<String>,
+    },
+    /// A redirect.
+    Redirect {
+        /// The target.
+        to: String,
+    },
+}
+
+/// Whether a site is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteState {
+    /// It is.
+    Serving,
+    /// It is answered for with 503, for this reason.
+    Unavailable(String),
+}
+
+/// A certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The DNS names and addresses in it.
+    pub names: Vec<String>,
+    /// The file of its chain; `None`: the server has made it.
+    pub chain: Option<String>,
+    /// The time from which it is valid.
+    pub not_before: Option<u64>,
+    /// The time of its end.
+    pub not_after: Option<u64>,
+    /// Whole days until then, negative when it has expired.
+    pub days_left: Option<i64>,
+    /// SHA-256 of the certificate, as openssl prints it.
+    pub sha256: String,
+    /// What clients may object to, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The outcome of a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// The time when it ended.
+    pub at: u64,
+    /// Whether the new configuration is in force. If not, nothing has changed.
+    pub ok: bool,
+    /// What is different now, one sentence each.
+    pub changes: Vec<String>,
+    /// Why it was refused.
+    pub problems: Vec<Error>,
+}
+
+/// Returns the document of a reply.
+pub(super) fn answer(reply: &Reply) -> Value {
+    match reply {
+        Reply::Status(status) => status.to_json(),
+        Reply::Reload(reload) => {
+            json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "reload": reload.to_json() })
+        }
+    }
+}
+
+/// Returns the document of a request that is not answered.
+pub(super) fn error(why: &str) -> Value {
+    json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "error": why })
+}
+
+/// Returns why a request was not answered, if it was not.
+pub(super) fn read_error(document: &Value) -> Option<&str> {
+    document.get("error").and_then(Value::as_str)
+}
+
+/// Reads the document of [`Request::Status`](super::Request::Status). `None`: it has another shape.
+#[must_use]
+pub fn read_status(document: &Value) -> Option<Status> {
+    let object = Object::of_schema(document)?;
+    Some(Status {
+        version: object.text("version")?,
+        pid: object.number("pid").and_then(|pid| u32::try_from(pid).ok())?,
+        uptime_seconds: object.number("uptime_seconds")?,
+        config: object.text("config"),
+        last_reload: object.optional("last_reload", Reload::from_json)?,
+        listeners: object.list("listeners", Listener::from_json)?,
+        sites: object.list("sites", Site::from_json)?,
+        certificates: object.list("certificates", Certificate::from_json)?,
+        warnings: object.texts("warnings")?,
+    })
+}
+
+/// Reads the document of [`Request::Reload`](super::Request::Reload). `None`: it has another shape.
+#[must_use]
+pub fn read_reload(document: &Value) -> Option<Reload> {
+    Reload::from_json(Object::of_schema(document)?.0.get("reload")?)
+}
+
+impl Status {
+    /// Returns the document.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "version": self.version,
+            "pid": self.pid,
+            "uptime_seconds": self.uptime_seconds,
+            "config": self.config,
+            "last_reload": self.last_reload.as_ref().map(Reload::to_json),
+            "listeners": self.listeners.iter().map(Listener::to_json).collect::<Vec<_>>(),
+            "sites": self.sites.iter().map(Site::to_json).collect::<Vec<_>>(),
+            "certificates": self.certificates.iter().map(Certificate::to_json).collect::<Vec<_>>(),
+            "warnings": self.warnings,
+        })
+    }
+}
+
+impl Listener {
+    fn to_json(&self) -> Value {
+        json!({ "address": self.address, "role": self.role })
+    }
+
+    fn from_json(value: &Value) -> Option<Listener> {
+        let object = Object(value);
+        Some(Listener { address: object.text("address")?, role: object.text("role")? })
+    }
+}
+
+impl Site {
+    fn to_json(&self) -> Value {
+        let mut value = json!({
+            "name": self.name,
+            "hosts": self.hosts,
+            "default": self.is_default,
+            "since": self.since,
+        });
+        match &self.content {
+            SiteContent::Files { root, files, version } => {
+                value["kind"] = "site".into();
+                value["root"] = root.as_str().into();
+                value["files"] = (*files).into();
+                value["content"] = version.as_deref().into();
+            }
+            SiteContent::Redirect { to } => {
+                value["kind"] = "redirect".into();
+                value["redirect_to"] = to.as_str().into();
+            }
+        }
+        let (state, reason) = match &self.state {
+            SiteState::Serving => ("serving", None),
+            SiteState::Unavailable(reason) => ("unavailable", Some(reason.as_str())),
+        };
+        value["state"] = state.into();
+        value["reason"] = reason.into();
+        value
+    }
+
+    fn from_json(value: &Value) -> Option<Site> {
+        let object = Object(value);
+        let content = match &*object.text("kind")? {
+            "site" => SiteContent::Files {
+                root: object.text("root")?,
+                files: object.number("files"),
+                version: object.text("content"),
+            },
+            "redirect" => SiteContent::Redirect { to: object.text("redirect_to")? },
+            _ => return None,
+        };
+        let state = match &*object.text("state")? {
+            "serving" => SiteState::Serving,
+            "unavailable" => SiteState::Unavailable(object.text("reason")?),
+            _ => return None,
+        };
+        Some(Site {
+            name: object.text("name")?,
+            hosts: object.texts("hosts")?,
+            is_default: object.truth("default")?,
+            content,
+            state,
+            since: object.number("since"),
+        })
+    }
+}
+
+impl Certificate {
+    fn to_json(&self) -> Value {
+        json!({
+            "names": self.names,
+            "chain": self.chain,
+            "not_before": self.not_before,
+            "not_after": self.not_after,
+            "days_left": self.days_left,
+            "sha256": self.sha256,
+            "warnings": self.warnings,
+        })
+    }
+
+    fn from_json(value: &Value) -> Option<Certificate> {
+        let object = Object(value);
+        Some(Certificate {
+            names: object.texts("names")?,
+            chain: object.text("chain"),
+            not_before: object.number("not_before"),
+            not_after: object.number("not_after"),
+            days_left: value.get("days_left").and_then(Value::as_i64),
+            sha256: object.text("sha256")?,
+            warnings: object.texts("warnings")?,
+        })
+    }
+}
+
+impl Reload {
+    /// A reload that put a new configuration in force.
+    #[must_use]
+    pub fn done(at: u64, changes: Vec<String>) -> Reload {
+        Reload { at, ok: true, changes, problems: Vec::new() }
+    }
+
+    /// A reload that changed nothing.
+    #[must_use]
+    pub fn refused(at: u64, problems: Vec<Error>) -> Reload {
+        Reload { at, ok: false, changes: Vec::new(), problems }
+    }
+
+    fn to_json(&self) -> Value {
+        let problems = self.problems.iter().map(|problem| {
+            let (what, causes, hints) = problem.parts();
+            json!({ "what": what, "causes": causes, "hints": hints })
+        });
+        json!({
+            "at": self.at,
+            "ok": self.ok,
+            "changes": self.changes,
+            "problems": problems.collect::<Vec<_>>(),
+        })
+    }
+
+    fn from_json(value: &Value) -> Option<Reload> {
+        let object = Object(value);
+        Some(Reload {
+            at: object.number("at")?,
+            ok: object.truth("ok")?,
+            changes: object.texts("changes")?,
+            problems: object.list("problems", problem)?,
+        })
+    }
+}
+
+fn problem(value: &Value) -> Option<Error> {
+    let object = Object(value);
+    let error = Error::new(object.text("what")?);
+    let error = object.texts("causes")?.into_iter().fold(error, Error::cause);
+    Some(object.texts("hints")?.into_iter().fold(error, Error::hint))
+}
+
+/// A JSON object that is read.
+struct Object<'v>(&'v Value);
+
+impl<'v> Object<'v> {
+    /// `None`: its shape is another version's.
+    fn of_schema(document: &'v Value) -> Option<Object<'v>> {
+        (document.get("schema")?.as_u64()? == SCHEMA).then_some(Object(document))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.as_str().map(str::to_owned)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
+    fn truth(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
+    fn list<T>(&self, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+        self.0.get(name)?.as_array()?.iter().map(item).collect()
+    }
+
+    fn texts(&self, name: &str) -> Option<Vec<String>> {
+        self.list(name, |text| text.as_str().map(str::to_owned))
+    }
+
+    /// `Some(None)`: it is null.
+    fn optional<T>(&self, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Option<T>> {
+        match self.0.get(name)? {
+            Value::Null => Some(None),
+            value => item(value).map(Some),
+        }
+    }
+}

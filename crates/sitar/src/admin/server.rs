@@ -1,0 +1,269 @@
+//! The server's side: one thread that waits for requests.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::process::Uid;
+use serde_json::Value;
+
+use super::document;
+use super::place::{self, Place};
+use super::{Reply, Request};
+use crate::error::Error;
+
+/// Connections at a time.
+const CLIENTS_MAX: usize = 8;
+/// Time for a client to send its request.
+const ASKING: Duration = Duration::from_secs(5);
+/// Time for a client to take the answer.
+const ANSWERING: Duration = Duration::from_secs(30);
+/// Bytes of a request, at most, its end included.
+const REQUEST_MAX: usize = 64;
+/// Pause after a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that is bound and listens. Dropping it removes its file.
+#[derive(Debug)]
+pub struct Admin {
+    socket: OwnedFd,
+    place: Place,
+}
+
+impl Admin {
+    /// Makes the socket. One that was left behind is replaced.
+    ///
+    /// # Errors
+    /// Another sitar serves there, something that is no socket is there, the path is too long, or
+    /// its folder is missing or cannot be written to; with what helps.
+    pub fn bind(path: &Path) -> Result<Admin, Error> {
+        let (socket, place) = place::listen(path)?;
+        Ok(Admin { socket, place })
+    }
+
+    /// Answers requests on a thread of its own, one after the other, until the result is dropped.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn serve(self, handler: impl FnMut(Request) -> Reply + Send + 'static) -> Result<Serving, Error> {
+        let failed = |error: io::Error| Error::new("cannot serve the admin socket").cause(error);
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let wake = Arc::new(wake.map_err(|errno| failed(errno.into()))?);
+        let stop = Arc::clone(&wake);
+        let thread = std::thread::Builder::new().name("sitar-admin".into());
+        let thread = thread.spawn(move || self.run(&stop, handler)).map_err(failed)?;
+        Ok(Serving { wake, thread: Some(thread) })
+    }
+
+    fn run(self, stop: &OwnedFd, mut handler: impl FnMut(Request) -> Reply) {
+        // Its file goes when the thread ends.
+        let Admin { socket, place: _place } = self;
+        let mut clients: Vec<Client> = Vec::with_capacity(CLIENTS_MAX);
+        let mut paused_until: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            paused_until = paused_until.filter(|&until| until > now);
+            clients.retain(|client| client.deadline > now);
+            let accepts = clients.len() < CLIENTS_MAX && paused_until.is_none();
+            let next = clients.iter().map(|client| client.deadline).chain(paused_until).min();
+            let Some(ready) = wait(stop, accepts.then_some(&socket), &clients, next, now) else { return };
+            if ready.stops {
+                return;
+            }
+            let mut which = ready.clients.into_iter();
+            clients.retain_mut(|client| {
+                let is_ready = which.next().unwrap_or(false);
+                !is_ready || client.go_on(&mut handler).is_ok_and(|going| going)
+            });
+            if ready.accepts {
+                match Client::accept(socket.as_fd()) {
+                    Ok(client) => clients.push(client),
+                    Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+                    // No descriptors, for example.
+                    Err(_) => paused_until = Some(Instant::now() + PAUSE),
+                }
+            }
+        }
+    }
+}
+
+/// The thread that answers requests. Dropping it waits for a request that is being answered, then
+/// ends the thread and removes the socket.
+#[derive(Debug)]
+pub struct Serving {
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Its counter is far from its end.
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, that was said where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    stops: bool,
+    accepts: bool,
+    clients: Vec<bool>,
+}
+
+/// Waits until there is something to do or until `next`. `None`: the kernel refuses to wait.
+fn wait(
+    stop: &OwnedFd,
+    listener: Option<&OwnedFd>,
+    clients: &[Client],
+    next: Option<Instant>,
+    now: Instant,
+) -> Option<Ready> {
+    let mut fds = Vec::with_capacity(2 + CLIENTS_MAX);
+    fds.push(PollFd::new(stop, PollFlags::IN));
+    fds.extend(clients.iter().map(|client| PollFd::new(&client.socket, client.state.waits_for())));
+    fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+    // A microsecond too late rather than too early, which would turn in a loop.
+    let time = next.map(|next| next.saturating_duration_since(now) + Duration::from_micros(1));
+    let time = time.map(|time| Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    match rustix::event::poll(&mut fds, time.as_ref()) {
+        Ok(_) => {}
+        Err(Errno::INTR | Errno::AGAIN) => {
+            return Some(Ready { stops: false, accepts: false, clients: Vec::new() });
+        }
+        Err(_) => return None,
+    }
+    let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+    let stops = ready.next().unwrap_or(false);
+    let clients = ready.by_ref().take(clients.len()).collect();
+    Some(Ready { stops, accepts: ready.next().unwrap_or(false), clients })
+}
+
+/// A connection.
+struct Client {
+    socket: OwnedFd,
+    deadline: Instant,
+    state: State,
+}
+
+enum State {
+    /// Its request comes.
+    Asking { request: [u8; REQUEST_MAX], len: usize },
+    /// The answer goes out.
+    Answering { answer: Vec<u8>, sent: usize },
+}
+
+impl State {
+    fn waits_for(&self) -> PollFlags {
+        match self {
+            State::Asking { .. } => PollFlags::IN,
+            State::Answering { .. } => PollFlags::OUT,
+        }
+    }
+}
+
+impl Client {
+    fn accept(listener: BorrowedFd<'_>) -> Result<Client, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::accept_with(listener, flags)?;
+        let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
+        let own = rustix::process::geteuid();
+        let state = if may_ask(peer, own) {
+            State::Asking { request: [0; REQUEST_MAX], len: 0 }
+        } else {
+            let (peer, own) = (peer.as_raw(), own.as_raw());
+            let why = format!("user {peer} may not ask: only root and user {own}, which it runs as, may");
+            State::answering(&document::error(&why))
+        };
+        Ok(Client { socket, deadline: Instant::now() + ASKING, state })
+    }
+
+    /// Does what can be done now. `Ok(false)`: it is done with.
+    fn go_on(&mut self, handler: &mut impl FnMut(Request) -> Reply) -> Result<bool, Errno> {
+        match self.receive() {
+            Ok(Some(asked)) => {
+                let answer = match asked {
+                    Asked::Nothing => return Ok(false),
+                    Asked::TooLong => document::error("the request is too long"),
+                    Asked::Line(line) => match Request::read(line) {
+                        Some(request) => document::answer(&handler(request)),
+                        None => {
+                            let line = String::from_utf8_lossy(line.trim_ascii());
+                            document::error(&format!("unknown request '{line}'"))
+                        }
+                    },
+                };
+                self.state = State::answering(&answer);
+                self.deadline = Instant::now() + ANSWERING;
+            }
+            Ok(None) => {}
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(true),
+            Err(errno) => return Err(errno),
+        }
+        self.send()
+    }
+
+    /// Receives what has come of the request. `None`: it is there already.
+    fn receive(&mut self) -> Result<Option<Asked<'_>>, Errno> {
+        let State::Asking { request, len } = &mut self.state else { return Ok(None) };
+        loop {
+            let room = request.get_mut(*len..).unwrap_or_default();
+            if room.is_empty() {
+                return Ok(Some(Asked::TooLong));
+            }
+            let (_, count) = rustix::net::recv(&self.socket, room, RecvFlags::empty())?;
+            *len = (*len + count).min(REQUEST_MAX);
+            let come = request.get(..*len).unwrap_or_default();
+            let end = come.iter().position(|&byte| byte == b'\n');
+            match (end, count) {
+                (Some(end), _) => return Ok(Some(Asked::Line(request.get(..end).unwrap_or_default()))),
+                (None, 0) if *len == 0 => return Ok(Some(Asked::Nothing)),
+                // The end of what it sends is the end of a line.
+                (None, 0) => return Ok(Some(Asked::Line(request.get(..*len).unwrap_or_default()))),
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn send(&mut self) -> Result<bool, Errno> {
+        let State::Answering { answer, sent } = &mut self.state else { return Ok(true) };
+        while let Some(rest) = answer.get(*sent..).filter(|rest| !rest.is_empty()) {
+            match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(count) => *sent += count,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(true),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl State {
+    fn answering(answer: &Value) -> State {
+        State::Answering { answer: format!("{answer:#}\n").into_bytes(), sent: 0 }
+    }
+}
+
+/// A request that has come.
+enum Asked<'c> {
+    /// The client has gone.
+    Nothing,
+    Line(&'c [u8]),
+    TooLong,
+}
+
+/// Whether a user may ask a server that runs as `own`.
+pub(super) fn may_ask(peer: Uid, own: Uid) -> bool {
+    peer.is_root() || peer == own
+}

@@ -1,0 +1,60 @@
+//! `sitar status` and `sitar reload`.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::{Request, SCHEMA, ask, document, paths, text};
+use crate::cli;
+use crate::error::{EXIT_FAILED, Error, printable, warn};
+use crate::output;
+
+/// Prints what a running server serves, and how it is.
+///
+/// # Errors
+/// No server answers, or its answer is not understood.
+pub fn status(arguments: &cli::Status) -> Result<ExitCode, Error> {
+    let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
+    let answer = ask(&path, Request::Status)?;
+    if arguments.json {
+        output::print(&format!("{answer:#}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = document::read_status(&answer).ok_or_else(|| {
+        other_version(&path, &answer).hint("print its answer as it is: sitar status --json")
+    })?;
+    output::print(&text::status(&status))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has a running server read its configuration again. The code is 1 when it refused; then nothing
+/// has changed there.
+///
+/// # Errors
+/// No server answers, or its answer is not understood.
+pub fn reload(arguments: &cli::Reload) -> Result<ExitCode, Error> {
+    let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
+    let answer = ask(&path, Request::Reload)?;
+    let reload = document::read_reload(&answer)
+        .ok_or_else(|| other_version(&path, &answer).hint("see what it serves now: sitar status"))?;
+    if !reload.ok {
+        reload.problems.iter().for_each(Error::print);
+        warn("nothing has changed: what was served is served");
+        return Ok(ExitCode::from(EXIT_FAILED));
+    }
+    output::print(&text::reload(&reload))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The server's document has another shape.
+fn other_version(path: &std::path::Path, answer: &Value) -> Error {
+    let version = answer.get("version").and_then(Value::as_str).unwrap_or("unknown");
+    let schema = answer.get("schema").and_then(Value::as_u64);
+    let error = Error::new(format!("cannot read what the sitar at {} answered", printable(path)));
+    let own = env!("CARGO_PKG_VERSION");
+    match schema {
+        Some(SCHEMA) => error.cause("a part of it is missing"),
+        _ => error.cause(format!("that one is version {version}, and this one is {own}")),
+    }
+    .hint("ask it with the program that it was started from")
+}

@@ -1,0 +1,38 @@
+//! The arguments of the verbs that speak with a running server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The arguments of `sitar status`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Status {
+    /// Print JSON for a program
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// The arguments of `sitar reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Reload {
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Names the server that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Server {
+    /// The server's admin socket [default: that of the configuration, else /run/sitar/admin.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+
+    /// The server's configuration, which names the socket [default: /etc/sitar/sitar.toml, if it is
+    /// there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}

@@ -21,7 +21,7 @@ pub use client::ask;
 pub use document::{
     Certificate, Listener, Reload, Site, SiteContent, SiteState, Status, read_reload, read_status,
 };
-pub use paths::{CONFIGURATION, SOCKET};
+pub use paths::SOCKET;
 pub use server::{Admin, Serving};
 pub use verbs::{reload, status};
 

@@ -110,7 +110,7 @@ pub struct SiteConfig {
     pub canonical: Option<String>,
     /// Its certificates.
     pub certificates: Certificates,
-    /// The value of its field Strict-Transport-Security.
+    /// The value of its field Strict-Transport-Security, which the options of a root have, too.
     pub hsts: Option<String>,
     /// Its pages for errors.
     pub pages: Pages,

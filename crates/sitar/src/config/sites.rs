@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use sitar_site::Options;
+use sitar_site::{Hsts, Options};
 
 use super::host::{self, BadHost};
 use super::listeners::serves_https_on;
@@ -58,14 +58,9 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
         {
             problems.add(place, "a site without 'hosts' beside others has to be the default one");
         }
-        let content = content(section, &hosts, around, problems);
+        let hsts = hsts(section, problems);
+        let content = content(section, &hosts, hsts.as_ref(), around, problems);
         let canonical = canonical(section, &hosts, problems);
-        let hsts = section.text("hsts").map(|(text, place)| {
-            if let Err(Bad { why, hint }) = texts::hsts(text) {
-                problems.push(place, format!("invalid value {} for 'hsts': {why}", quoted(text)), hint);
-            }
-            text.to_owned()
-        });
         let certificates = certificates(section, &hosts, around, problems);
         sites.push(SiteConfig {
             place: section.place.clone(),
@@ -74,7 +69,7 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
             content,
             canonical,
             certificates,
-            hsts,
+            hsts: hsts.map(|hsts| hsts.to_string()),
             pages: pages(section, around.pages),
         });
     }
@@ -105,7 +100,24 @@ fn hosts(section: &Section, taken: &mut HashMap<String, Place>, problems: &mut P
     hosts
 }
 
-fn content(section: &Section, hosts: &[String], around: &Around<'_>, problems: &mut Problems) -> SiteContent {
+fn hsts(section: &Section, problems: &mut Problems) -> Option<Hsts> {
+    let (text, place) = section.text("hsts")?;
+    match texts::hsts(text) {
+        Ok(hsts) => Some(hsts),
+        Err(Bad { why, hint }) => {
+            problems.push(place, format!("invalid value {} for 'hsts': {why}", quoted(text)), hint);
+            None
+        }
+    }
+}
+
+fn content(
+    section: &Section,
+    hosts: &[String],
+    hsts: Option<&Hsts>,
+    around: &Around<'_>,
+    problems: &mut Problems,
+) -> SiteContent {
     match (section.entry("root"), section.entry("redirect_to")) {
         (None, None) => problems.add_with(
             &section.place,
@@ -136,6 +148,7 @@ fn content(section: &Section, hosts: &[String], around: &Around<'_>, problems: &
         prefix: section.text("prefix").map(|(prefix, _)| prefix.to_owned()),
         follow_links: section.switch("follow_links", false),
         config_files: section.switch("serve_config_files", false),
+        hsts: hsts.cloned(),
     };
     SiteContent::Root { path, options, watch: watch(section, problems) }
 }

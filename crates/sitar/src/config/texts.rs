@@ -1,13 +1,14 @@
 //! Texts with a form of their own: targets of redirects, and Strict-Transport-Security.
 
+use sitar_site::{Hsts, HstsError};
+
 use super::host;
 use super::nearest::nearest;
-use super::problems::quoted;
 
 /// The most bytes of a target.
 const TARGET_MAX: usize = 2048;
-/// The directives of Strict-Transport-Security (RFC 6797 §6.1).
-const DIRECTIVES: [&str; 3] = ["max-age", "includeSubDomains", "preload"];
+/// The directives of Strict-Transport-Security (RFC 6797 §6.1), with `_` for `-`.
+const DIRECTIVES: [&str; 3] = ["max_age", "includeSubDomains", "preload"];
 
 /// The reason that a text is refused: the end of a sentence, and what to write.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,39 +86,17 @@ pub(super) fn target(text: &str) -> Result<Target, Bad> {
     Ok(Target { url, host, port, is_https })
 }
 
-/// Checks a value of Strict-Transport-Security.
-pub(super) fn hsts(text: &str) -> Result<(), Bad> {
+/// Reads a value of Strict-Transport-Security.
+pub(super) fn hsts(text: &str) -> Result<Hsts, Bad> {
     const EXAMPLE: &str = "for example: hsts = \"max-age=31536000; includeSubDomains\"";
-    let mut seen: Vec<&str> = Vec::new();
-    for directive in text.split(';').map(str::trim).filter(|directive| !directive.is_empty()) {
-        let (name, value) = match directive.split_once('=') {
-            Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
-            None => (directive, None),
+    Hsts::parse(text).map_err(|error| {
+        let near = match &error {
+            HstsError::Unknown(name) => nearest(&name.replace('-', "_"), DIRECTIVES),
+            _ => None,
         };
-        let Some(known) = DIRECTIVES.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
-            let hint = nearest(name, DIRECTIVES).or_else(|| nearest(&name.replace('_', "-"), DIRECTIVES));
-            let hint = hint.map_or_else(|| EXAMPLE.to_owned(), |near| format!("did you mean {near}?"));
-            return Err(Bad { why: format!("there is no directive {}", quoted(name)), hint: Some(hint) });
-        };
-        if seen.contains(known) {
-            return Err(bad(&format!("{known} is there twice"), EXAMPLE));
-        }
-        seen.push(known);
-        match (*known, value) {
-            ("max-age", Some(value)) => {
-                let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-                let is_number =
-                    (1..=10).contains(&bare.len()) && bare.bytes().all(|byte| byte.is_ascii_digit());
-                if !is_number {
-                    return Err(bad("max-age is a number of seconds", EXAMPLE));
-                }
-            }
-            ("max-age", None) => return Err(bad("max-age needs a number of seconds", EXAMPLE)),
-            (other, Some(_)) => return Err(bad(&format!("{other} has no value"), EXAMPLE)),
-            (_, None) => {}
-        }
-    }
-    if seen.contains(&"max-age") { Ok(()) } else { Err(bad("max-age is missing", EXAMPLE)) }
+        let near = near.map(|near| format!("did you mean {}?", near.replace('_', "-")));
+        Bad { why: error.to_string(), hint: near.or_else(|| Some(EXAMPLE.to_owned())) }
+    })
 }
 
 #[cfg(test)]
@@ -159,30 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn values_of_hsts() {
-        for right in [
-            "max-age=0",
-            "max-age=31536000",
-            "Max-Age = \"31536000\"; includesubdomains ; preload;",
-            "includeSubDomains; max-age=1",
-        ] {
-            assert_eq!(hsts(right), Ok(()), "{right}");
-        }
-        for wrong in [
-            "",
-            "includeSubDomains",
-            "max-age",
-            "max-age=",
-            "max-age=1y",
-            "max-age=-1",
-            "max-age=99999999999",
-            "max-age=1; max-age=2",
-            "max-age=1; includeSubDomains=1",
-            "max-age=1; preloaded=2",
-            "max-age=1\r\nX: y",
-            "31536000",
-        ] {
-            assert!(hsts(wrong).is_err(), "{wrong}");
-        }
+    fn directives_that_were_meant() {
+        assert_eq!(hsts("max-age=1").unwrap().as_str(), "max-age=1");
+        let hint = |text: &str| hsts(text).unwrap_err().hint.unwrap();
+        assert_eq!(hint("maxage=1"), "did you mean max-age?");
+        assert_eq!(hint("max_age=1"), "did you mean max-age?");
+        assert_eq!(hint("max-age=1; includeSubdomain"), "did you mean includeSubDomains?");
+        assert!(hint("31536000").starts_with("for example: "));
     }
 }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use sitar_site::Hsts;
+
 use super::*;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::{EngineChoice, MinTls, Tls};
@@ -80,7 +82,13 @@ fn every_key_has_its_effect() {
     assert_eq!(config.listeners[3].place.to_string(), format!("{}:1:1", at("sites.d/a.toml").display()));
 
     let [first, old, local, a, b, more] = &config.sites[..] else { panic!("{:?}", config.sites) };
-    let options = Options { prefix: Some("public".to_owned()), follow_links: true, config_files: true };
+    let hsts = "max-age=31536000; includeSubDomains; preload";
+    let options = Options {
+        prefix: Some("public".to_owned()),
+        follow_links: true,
+        config_files: true,
+        hsts: Some(Hsts::parse(hsts).unwrap()),
+    };
     let watch = Watch::Poll(Duration::from_secs(2));
     let expected = SiteConfig {
         place: Place { file: folder.file().into(), line: 33, column: 1 },
@@ -94,7 +102,7 @@ fn every_key_has_its_effect() {
             files(at("ecdsa.pem"), at("ecdsa.key")),
             files("/etc/rsa.pem", "/etc/rsa.key"),
         ]),
-        hsts: Some("max-age=31536000; includeSubDomains; preload".to_owned()),
+        hsts: Some(hsts.to_owned()),
         pages: Pages { error: Some(at("500.html")), unavailable: Some(at("example/503.html")) },
     };
     assert_eq!(*first, expected);

@@ -180,6 +180,11 @@ impl Worker {
         self.change(change).map_err(StartError::Change)
     }
 
+    /// Returns the listeners that are served.
+    pub fn listeners(&self) -> Arc<[Listener]> {
+        Arc::clone(&self.shards.latest.get().listeners)
+    }
+
     /// Returns the account of memory for bodies. It can be asked when the worker is gone, too.
     pub fn memory(&self) -> Budget {
         self.shards.memory.clone()

@@ -71,6 +71,18 @@ pub fn try_address(address: SocketAddr) -> Result<(), Errno> {
     rustix::net::bind(new_socket(address)?, &address)
 }
 
+/// Checks an address as a start would, but that one in use is fine.
+///
+/// # Errors
+/// It cannot be had: with its remedy.
+pub fn check(address: &Address) -> Result<(), Error> {
+    match try_address(address.socket) {
+        Ok(()) | Err(Errno::ADDRINUSE) => Ok(()),
+        Err(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) if address.optional => Ok(()),
+        Err(errno) => Err(explain(&Failure { address: address.socket, errno, chosen: false })),
+    }
+}
+
 /// A system call that failed, and for which address.
 struct Failure {
     address: SocketAddr,

@@ -10,7 +10,7 @@ use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, W
 use sitar_site::Site;
 
 use crate::certificate::Loaded;
-use crate::config::{self, Config, Problem};
+use crate::config::{Config, Problem};
 use crate::engine::{self, Engine};
 use crate::error::Error;
 use crate::settings::Settings;
@@ -20,6 +20,7 @@ use crate::{listen, output};
 
 mod attempt;
 mod certificates;
+mod configured;
 pub(crate) mod descriptors;
 mod signals;
 mod site;
@@ -39,15 +40,13 @@ const FILE_SHARE: u64 = 8;
 /// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
     if let Some(file) = &settings.config {
-        config::read_with_port(&file.path, &file.given, file.port)
-            .map_err(|problems| config::refused(&problems))?;
-        return Err(Error::new("a configuration cannot be served yet"));
+        return configured::run(file);
     }
     let plan = settings.plan()?;
     let mut sources = Sources::new();
     let opened = site::open(settings, &mut sources)?;
     let certificates = certificates::load(&plan.security, settings, &mut sources)?;
-    let machine = Machine::of_this_process(settings, plan.addresses.len());
+    let machine = Machine::of_this_process(settings, plan.addresses.len(), 1);
     let mode = machine.choose()?;
     // Before the listeners: a client that gets through is served.
     let signals = signals::catch()?;
@@ -100,7 +99,9 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let live = Live { worker: Arc::clone(&worker), renewal: certificates.renewal };
     let watcher = watch(sources, live, &control)?;
     let drain = Duration::from_secs(u64::from(settings.stop_seconds));
-    let obeying = signals::obey(signals, &worker, &control, drain, is_polled)?;
+    let asked = Arc::clone(&control);
+    let read_again = move || asked.read_again();
+    let obeying = signals::obey(signals, &worker, read_again, drain, is_polled)?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
     if let Err(error) = output::try_print(&report.to_string()) {
@@ -117,13 +118,17 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens everything that a start with a configuration would open, and closes it again.
+/// Opens everything that a start with a configuration would open, and closes it again. Returns what
+/// a start would warn of.
 ///
 /// # Errors
 /// Everything that a start would refuse.
-pub(crate) fn open_all(config: &Config) -> Result<(), Vec<Problem>> {
-    let _ = config;
-    Ok(())
+pub(crate) fn open_all(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
+    match (configured::open(config), configured::try_addresses(config)) {
+        (Ok(opened), Ok(())) => Ok(opened.warnings),
+        (Ok(_), Err(problems)) | (Err(problems), Ok(())) => Err(problems),
+        (Err(problems), Err(more)) => Err([problems, more].concat()),
+    }
 }
 
 /// Keeps what is served the same as what lies at the paths; nothing to do for the handbook with the

@@ -18,7 +18,7 @@ use sitar_server::TlsOffload;
 use sitar_site::Printable;
 
 /// Warnings that are printed; more are counted.
-const WARNINGS_MAX: usize = 10;
+pub(crate) const WARNINGS_MAX: usize = 10;
 /// Names of a certificate, and addresses made of them, that are printed.
 const NAMES_SHOWN: usize = 4;
 
@@ -103,7 +103,7 @@ impl Display for Report {
         }
         line(f, "listens", &addresses(&self.addresses))?;
         line(f, "engine", &self.engine)?;
-        line(f, "sealer", &offload(&self.encryption, self.offload))?;
+        line(f, "sealer", &sealer(self.encryption != Encryption::Plain, self.offload))?;
         line(f, "shards", &self.shards)?;
         line(f, "site", &self.content)?;
         line(f, "files", &self.files)?;
@@ -374,9 +374,10 @@ impl Display for Content {
     }
 }
 
-fn offload(encryption: &Encryption, offload: TlsOffload) -> &'static str {
-    match (encryption, offload) {
-        (Encryption::Plain, _) => "none: plain HTTP (--tls off)",
+/// Returns what is said of who seals.
+pub(crate) fn sealer(speaks_tls: bool, offload: TlsOffload) -> &'static str {
+    match (speaks_tls, offload) {
+        (false, _) => "none: plain HTTP (--tls off)",
         (_, TlsOffload::None) => "user space (--tls kernel leaves it to the kernel, where that has TLS)",
         (_, TlsOffload::Kernel { rekey: true }) => "the kernel for TLS 1.3, user space for TLS 1.2",
         (_, TlsOffload::Kernel { rekey: false }) => {
@@ -422,7 +423,7 @@ fn human(time: Duration) -> String {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 

@@ -44,8 +44,15 @@ impl Listener {
     /// # Errors
     /// No descriptor is left.
     pub fn with_role(&self, role: Role) -> io::Result<Listener> {
-        let sockets = self.lock().iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-        Ok(Listener::new(role, sockets))
+        Ok(Listener::new(role, self.sockets()?))
+    }
+
+    /// Returns duplicates of its sockets, in the order of the shards.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.lock().iter().map(OwnedFd::try_clone).collect()
     }
 
     /// Returns its use.

@@ -13,6 +13,7 @@ use crate::error::{EXIT_PROBLEMS, Error, printable};
 use crate::settings::ConfigFile;
 use crate::trust::shell_word;
 use crate::{output, serve};
+use sitar_site::Printable;
 
 /// Does what `sitar config` was asked for. The code is 3 when the configuration has mistakes.
 ///
@@ -71,15 +72,20 @@ fn write(file: &Path) -> Result<(), Error> {
 
 fn check(file: &ConfigFile) -> Result<ExitCode, Error> {
     let checked = load(&file.path, &file.given, file.port).and_then(|Loaded { config, .. }| {
-        serve::open_all(&config)?;
-        Ok(config)
+        let warnings = serve::open_all(&config)?;
+        Ok((config, warnings))
     });
     match checked {
-        Ok(config) => {
+        Ok((config, warnings)) => {
             let (sites, listeners) = (config.sites.len(), config.listeners.len());
             let name = printable(&file.path);
             let fine = format!("{name}: {}, {}: fine\n", count(sites, "site"), count(listeners, "listener"));
-            output::print(&fine).map(|()| ExitCode::SUCCESS)
+            let mut text = String::new();
+            for warning in warnings {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "warning: {}", Printable(&warning));
+            }
+            output::print(&(text + &fine)).map(|()| ExitCode::SUCCESS)
         }
         Err(problems) => report(&problems),
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sitar_site::Options;
 
+use crate::error::Error;
 use crate::settings::merge::Given;
 use crate::settings::{CertificateFiles, Listen, Settings};
 use crate::watch::Watch;
@@ -185,6 +186,18 @@ pub fn read(file: &Path, given: &[Given]) -> Result<Config, Vec<Problem>> {
 /// As for [`read`].
 pub fn read_with_port(file: &Path, given: &[Given], port: Option<u16>) -> Result<Config, Vec<Problem>> {
     load::load(file, given, port).map(|loaded| loaded.config)
+}
+
+/// Returns the problem of something that cannot be opened, at the place that names it.
+pub(crate) fn problem(place: &Place, error: &Error) -> Problem {
+    let (_, _, hints) = error.parts();
+    Problem { place: place.clone(), what: error.sentence(), hint: hints.first().cloned() }
+}
+
+/// Returns a problem as an error.
+pub(crate) fn error(problem: &Problem) -> Error {
+    let error = Error::new(format!("{}: {}", problem.place, problem.what));
+    problem.hint.iter().cloned().fold(error, Error::hint)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) struct Machine<'s> {
     settings: &'s Settings,
     /// Listening sockets of each shard.
     addresses: usize,
+    /// Sites that are open.
+    sites: usize,
     cores: Cores,
     pub(super) shards: NonZeroU16,
     memory: Memory,
@@ -36,10 +38,10 @@ pub(super) struct Mode {
 }
 
 impl<'s> Machine<'s> {
-    pub(super) fn of_this_process(settings: &'s Settings, addresses: usize) -> Machine<'s> {
+    pub(super) fn of_this_process(settings: &'s Settings, addresses: usize, sites: usize) -> Machine<'s> {
         let cores = Cores::of_this_process();
         let shards = settings.shards.unwrap_or_else(|| default_shards(&cores, settings.engine));
-        Machine { settings, addresses, cores, shards, memory: Memory::of_this_process(shards.get()) }
+        Machine { settings, addresses, sites, cores, shards, memory: Memory::of_this_process(shards.get()) }
     }
 
     /// Chooses an engine, and what goes with it.
@@ -59,7 +61,7 @@ impl<'s> Machine<'s> {
         let offload = choose_offload(settings.tls, &engine)?;
         let limits = limits(settings, self.shards);
         let shared = matches!(engine, Engine::Epoll(_));
-        let needs = Needs { shards: self.shards.get(), addresses: self.addresses, shared };
+        let needs = Needs { shards: self.shards.get(), addresses: self.addresses, sites: self.sites, shared };
         let (limits, note) = descriptors::fit(limits, needs, settings.connections)?;
         Ok(Mode { engine, offload, limits, note })
     }
@@ -91,7 +93,7 @@ impl<'s> Machine<'s> {
 }
 
 /// Returns the limits of each shard that the settings ask for.
-fn limits(settings: &Settings, shards: NonZeroU16) -> Limits {
+pub(super) fn limits(settings: &Settings, shards: NonZeroU16) -> Limits {
     Limits {
         handshake: seconds(settings.handshake_seconds),
         head: seconds(settings.head_seconds),

@@ -108,13 +108,21 @@ pub(super) fn load(
             (identities, Encryption::Certificates(reports))
         }
     };
-    let min_version = match settings.min_tls.unwrap_or_default() {
-        MinTls::Tls12 => Version::Tls12,
-        MinTls::Tls13 => Version::Tls13,
-    };
-    let protocols: Vec<_> =
-        ALPN.iter().skip(usize::from(settings.no_http2)).map(|name| name.to_vec()).collect();
+    let (protocols, min_version) = (protocols(settings), min_version(settings));
     let renewal = Renewal { served: Mutex::new(served), protocols: protocols.clone() };
     let tls = TlsSpec { identities, by_host: Vec::new(), protocols, min_version, seals_max: None };
     Ok(Certificates { tls: Some(tls), encryption, notes, renewal })
+}
+
+/// Returns the application protocols that are spoken.
+pub(super) fn protocols(settings: &Settings) -> Vec<Vec<u8>> {
+    ALPN.iter().skip(usize::from(settings.no_http2)).map(|name| name.to_vec()).collect()
+}
+
+/// Returns the oldest version of TLS that is spoken.
+pub(super) fn min_version(settings: &Settings) -> Version {
+    match settings.min_tls.unwrap_or_default() {
+        MinTls::Tls12 => Version::Tls12,
+        MinTls::Tls13 => Version::Tls13,
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Needs {
     pub(crate) shards: u16,
     /// Listening sockets of each shard.
     pub(crate) addresses: usize,
+    /// Sites that are open: a descriptor each, and another one while all are opened again.
+    pub(crate) sites: usize,
     /// Connections are descriptors of the process, as with epoll.
     pub(crate) shared: bool,
 }
@@ -70,7 +72,9 @@ pub(crate) enum Fit {
 
 impl Needs {
     fn fixed(self) -> u64 {
-        PROCESS + u64::from(self.shards) * (SHARD + LISTENER * self.addresses as u64)
+        // One is among those of the process.
+        let sites = 2 * (self.sites as u64).saturating_sub(1);
+        PROCESS + sites + u64::from(self.shards) * (SHARD + LISTENER * self.addresses as u64)
     }
 
     /// Returns the number of descriptors that shards with these limits want: with fewer, some files

@@ -16,7 +16,6 @@ use super::stop::Telling;
 use super::{cannot_start_a_thread, say};
 use crate::engine;
 use crate::error::Error;
-use crate::watch::Control;
 
 /// Catches the signals from here on.
 ///
@@ -34,7 +33,7 @@ pub(super) struct Obeying {
     thread: JoinHandle<()>,
 }
 
-/// Obeys signals. `drain` is the time that a stop takes at most; `is_polled`: there are polling
+/// Obeys signals. `read_again` is what SIGHUP asks for, and must not take long. `drain` is the time that a stop takes at most; `is_polled`: there are polling
 /// threads, whose cost is reported when the server stops.
 ///
 /// # Errors
@@ -42,11 +41,11 @@ pub(super) struct Obeying {
 pub(super) fn obey(
     mut signals: Signals,
     worker: &Arc<Worker>,
-    control: &Arc<Control>,
+    read_again: impl Fn() + Send + 'static,
     drain: Duration,
     is_polled: bool,
 ) -> Result<Obeying, Error> {
-    let (worker, control) = (Arc::clone(worker), Arc::clone(control));
+    let worker = Arc::clone(worker);
     let since = Instant::now();
     let handle = signals.handle();
     let had_terminal = is_terminal();
@@ -58,7 +57,7 @@ pub(super) fn obey(
             // A terminal that is closed sends this signal to the programs in it, which should end.
             // A daemon has no terminal.
             if signal == SIGHUP && had_terminal == is_terminal() {
-                control.read_again();
+                read_again();
                 continue;
             }
             // Now, while the polling threads are there to be asked.

@@ -38,7 +38,7 @@ pub enum Security {
 }
 
 /// A certificate chain and the key that belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     /// PEM, the server's own certificate first.
     pub chain: PathBuf,

@@ -1,0 +1,137 @@
+//! The listening sockets of a configuration.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
+
+use sitar_server::{Listener, ListenerSpec, Role, Worker};
+
+use super::super::cannot_start_a_thread;
+use crate::config::{self, Config, ListenerConfig, ListenerRole, Problem};
+use crate::error::Error;
+use crate::listen;
+use crate::settings::{Address, Listen, Security};
+
+/// An address that is listened on.
+pub(super) struct Bound {
+    /// As the configuration has it; port 0 lets the kernel choose one.
+    wanted: SocketAddr,
+    /// With its real port.
+    pub(super) address: SocketAddr,
+    pub(super) listener: Listener,
+}
+
+/// The port of HTTPS, which is chosen for redirects before others.
+const HTTPS: u16 = 443;
+
+/// Returns the addresses of a configuration, each with its listener.
+pub(super) fn addresses(config: &Config) -> Vec<(&ListenerConfig, Address)> {
+    let all = config.listeners.iter().flat_map(|listener| {
+        listener.addresses.iter().flat_map(move |listen| expand(*listen).map(move |one| (listener, one)))
+    });
+    all.collect()
+}
+
+/// Addresses in a file mean what they say: a port alone is every address.
+fn expand(listen: Listen) -> impl Iterator<Item = Address> {
+    listen.expand(&Security::Certificates(Vec::new())).into_iter()
+}
+
+/// Binds the addresses of a configuration, but for those of `kept`, which go on being listened on.
+///
+/// # Errors
+/// One of them cannot be bound. Nothing stays bound then that was not before.
+pub(super) fn bind(config: &Config, shards: NonZeroU16, kept: &[Bound]) -> Result<Vec<Bound>, Vec<Problem>> {
+    let mut left: Vec<&Bound> = kept.iter().collect();
+    let (mut bound, mut problems) = (Vec::new(), Vec::new());
+    for listener in &config.listeners {
+        let mut new = Vec::new();
+        for address in listener.addresses.iter().flat_map(|listen| expand(*listen)) {
+            match left.iter().position(|bound| bound.wanted == address.socket) {
+                Some(place) => {
+                    let old = left.remove(place);
+                    bound.push((listener, old.wanted, old.address, Some(old.listener.clone()), Vec::new()));
+                }
+                None => new.push(address),
+            }
+        }
+        if new.is_empty() {
+            continue;
+        }
+        match listen::bind(&new, shards) {
+            Ok(listen::Listeners { groups, addresses, skipped }) => {
+                let wanted = new.iter().filter(|address| !skipped.contains(&address.socket));
+                for ((wanted, real), group) in wanted.zip(addresses).zip(groups) {
+                    let sockets: Vec<OwnedFd> = group.into_iter().map(Into::into).collect();
+                    bound.push((listener, wanted.socket, real, None, sockets));
+                }
+            }
+            Err(error) => problems.push(config::problem(&listener.place, &error)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let https = |listener: &ListenerConfig| listener.role == ListenerRole::Https;
+    let ports = || bound.iter().filter(|(listener, ..)| https(listener)).map(|(_, _, real, ..)| real.port());
+    let port = ports().find(|port| *port == HTTPS).or_else(|| ports().next()).unwrap_or(HTTPS);
+    let all = bound.into_iter().map(|(config, wanted, address, old, sockets)| {
+        let role = match config.role {
+            ListenerRole::Https => Role::Https,
+            ListenerRole::Plain => Role::Http,
+            ListenerRole::RedirectToHttps => Role::RedirectToHttps { port },
+        };
+        let listener = match old {
+            Some(old) if old.role() == role => old,
+            Some(old) => old
+                .with_role(role)
+                .map_err(|error| vec![config::problem(&config.place, &cannot_start_a_thread(error))])?,
+            None => Listener::new(role, sockets),
+        };
+        Ok(Bound { wanted, address, listener })
+    });
+    all.collect()
+}
+
+/// Tries the addresses of a configuration. One that is in use is no mistake: a server that runs
+/// from the same configuration has it.
+///
+/// # Errors
+/// All those that this user, or this machine, cannot have.
+pub(in crate::serve) fn try_addresses(config: &Config) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
+    for (listener, address) in addresses(config) {
+        match listen::check(&address) {
+            Ok(()) => {}
+            Err(error) => problems.push(config::problem(&listener.place, &error)),
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Returns the listeners of a first start.
+///
+/// # Errors
+/// No descriptor is left.
+pub(super) fn specs(bound: &[Bound]) -> Result<Vec<ListenerSpec>, Error> {
+    let spec = |bound: &Bound| {
+        let sockets = bound.listener.sockets()?;
+        Ok(ListenerSpec { role: bound.listener.role(), sockets })
+    };
+    bound.iter().map(spec).collect::<std::io::Result<_>>().map_err(cannot_start_a_thread)
+}
+
+/// Returns the same with the worker's own listeners, which it closes when it stops.
+pub(super) fn adopt(bound: Vec<Bound>, worker: &Worker) -> Vec<Bound> {
+    let own = worker.listeners();
+    bound.into_iter().zip(own.iter()).map(|(bound, own)| Bound { listener: own.clone(), ..bound }).collect()
+}
+
+/// Returns what an address is used for, in a word.
+pub(super) fn word(role: Role) -> &'static str {
+    match role {
+        Role::Https => "https",
+        Role::Http => "http",
+        Role::RedirectToHttps { .. } => "redirect",
+    }
+}

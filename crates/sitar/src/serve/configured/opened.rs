@@ -1,0 +1,184 @@
+//! Opens everything that a configuration names.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sitar_http::Status;
+use sitar_server::{Host, HostContent, HostRedirect, Hosts, Pages};
+use sitar_site::{Hsts, Page, Site};
+
+use super::certificates::{Certificates, Reader};
+use super::status::seconds;
+use crate::config::{self, Config, Problem, SiteConfig, SiteContent};
+use crate::error::{Error, printable};
+use crate::watch::{SourceId, Sources, Watch};
+
+/// Everything that a configuration names, open.
+pub(in crate::serve) struct Opened {
+    pub(super) sources: Sources,
+    /// In the order of the configuration.
+    pub(super) sites: Vec<OpenSite>,
+    pub(super) hosts: Hosts,
+    pub(super) certificates: Option<Certificates>,
+    /// What the operator should know, one sentence each.
+    pub(in crate::serve) warnings: Vec<String>,
+}
+
+/// What is known of a site's content.
+#[derive(Clone, Default)]
+pub(super) struct OpenSite {
+    pub(super) source: Option<SourceId>,
+    /// Why it cannot be served.
+    pub(super) unavailable: Option<String>,
+    pub(super) is_pack: bool,
+    pub(super) is_folder: bool,
+    pub(super) files: Option<usize>,
+    pub(super) version: Option<String>,
+    /// Since when this content has been served, in seconds since the epoch.
+    pub(super) since: u64,
+}
+
+impl OpenSite {
+    /// Notes what is served now.
+    pub(super) fn serve(&mut self, site: &Site) {
+        self.unavailable = None;
+        self.is_pack = site.is_pack();
+        self.is_folder = !site.is_archive();
+        self.files = Some(site.len());
+        self.version = Some(site.version().to_string());
+        self.since = seconds(SystemTime::now());
+    }
+
+    /// Returns the name under which it is known: its kind.
+    pub(super) fn kind(&self) -> &'static str {
+        match (self.is_pack, self.is_folder) {
+            (true, _) => "pack",
+            (_, true) => "directory",
+            (false, false) => "tar",
+        }
+    }
+
+    /// Keeps the time of what was served before from the same root, if that is the same content.
+    pub(super) fn follow(&mut self, last: &OpenSite) {
+        if self.version.is_some() && self.version == last.version {
+            self.since = last.since;
+        }
+    }
+}
+
+/// Opens sites, certificates and pages. A site that cannot be opened is answered for with 503,
+/// unless the configuration is strict.
+///
+/// # Errors
+/// All that cannot be opened.
+pub(in crate::serve) fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
+    let mut sources = Sources::new();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let mut reader = Reader::new();
+    let (mut sites, mut hosts) = (Vec::new(), Vec::new());
+    for site in &config.sites {
+        let mut known = OpenSite::default();
+        let content = match &site.content {
+            SiteContent::Redirect { to, status } => HostContent::Redirect(HostRedirect {
+                status: Status::from_code(*status).unwrap_or(Status::PERMANENT_REDIRECT),
+                to: to.clone(),
+            }),
+            SiteContent::Root { path, options, watch } => {
+                let (source, opened) = sources.add_site(path, options, *watch);
+                known.source = Some(source);
+                match opened {
+                    Ok(site) => {
+                        warnings.extend(site.warnings().iter().map(ToString::to_string));
+                        known.serve(&site);
+                        HostContent::Site(site)
+                    }
+                    Err(error) => {
+                        let why = error.to_string();
+                        if config.strict {
+                            problems.push(config::problem(&site.place, &Error::new(why.clone())));
+                        } else {
+                            warnings.push(format!("{}: {why}; until then it answers with 503", site.place));
+                        }
+                        known.unavailable = Some(why);
+                        HostContent::Unavailable
+                    }
+                }
+            }
+        };
+        let watch = watch_of(site);
+        reader.read(site, watch, &mut sources, &mut problems);
+        if let Some(host) = host(site, content, config.sites.len(), &mut problems) {
+            hosts.push(host);
+        }
+        sites.push(known);
+    }
+    warnings.splice(0..0, std::mem::take(&mut reader.notes));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
+    let certificates = reader.finish(config);
+    let tls = certificates.as_ref().map(Certificates::config).transpose();
+    let opened = tls.and_then(|_| Hosts::new(hosts).map_err(|error| Error::new(error.to_string())));
+    match opened {
+        Ok(hosts) => Ok(Opened { sources, sites, hosts, certificates, warnings }),
+        Err(error) => Err(vec![config::problem(&whole, &error)]),
+    }
+}
+
+/// The certificates of a site are watched as the site is.
+fn watch_of(site: &SiteConfig) -> Watch {
+    match &site.content {
+        SiteContent::Root { watch, .. } => *watch,
+        SiteContent::Redirect { .. } => Watch::Auto,
+    }
+}
+
+fn host(site: &SiteConfig, content: HostContent, sites: usize, problems: &mut Vec<Problem>) -> Option<Host> {
+    let hsts = match site.hsts.as_deref().map(Hsts::parse).transpose() {
+        Ok(hsts) => hsts,
+        Err(error) => {
+            problems.push(config::problem(&site.place, &Error::new(format!("hsts: {error}"))));
+            return None;
+        }
+    };
+    let mut page = |path: &Option<std::path::PathBuf>, status, hsts: Option<&Hsts>| {
+        let path = path.as_deref()?;
+        match read_page(path).and_then(|content| Page::html(status, &content, hsts)) {
+            Ok(page) => Some(Arc::new(page)),
+            Err(error) => {
+                let what = format!("cannot use the page {}", printable(path));
+                problems.push(config::problem(&site.place, &Error::new(what).cause(error)));
+                None
+            }
+        }
+    };
+    let pages = Pages {
+        error: page(&site.pages.error, Status::INTERNAL_SERVER_ERROR, hsts.as_ref()),
+        unavailable: page(&site.pages.unavailable, Status::SERVICE_UNAVAILABLE, hsts.as_ref()),
+    };
+    let names =
+        site.hosts.iter().map(|host| if host.contains(':') { format!("[{host}]") } else { host.clone() });
+    Some(Host {
+        // A site alone answers to every name.
+        is_default: site.is_default || (sites == 1 && site.hosts.is_empty()),
+        canonical: site.canonical.clone(),
+        hsts,
+        pages,
+        ..Host::new(names.collect(), content)
+    })
+}
+
+/// Reads one byte more than a page may have, so that one that is too large is told.
+fn read_page(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut content = Vec::new();
+    file.take(Page::MAX as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}

@@ -10,6 +10,7 @@ mod browser;
 mod churn;
 mod clients;
 mod common;
+mod config;
 mod counts;
 mod doctor;
 mod engines;
@@ -19,6 +20,8 @@ mod idle;
 mod lab;
 mod large;
 mod live;
+#[path = "../fuzz/mutation.rs"]
+mod mutation;
 mod nonces;
 mod packs;
 mod peers;

@@ -1,0 +1,145 @@
+//! `sitar config`, and any bytes as a configuration.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::common::{Finished, run_with, sitar};
+use crate::mutation;
+
+mutation::targets! {
+    config: sitar::config::properties::config, CONFIG;
+}
+
+const CONFIG: &[&[u8]] = &[
+    b"[server]\n",
+    b"[[listen]]\n",
+    b"[[site]]\n",
+    b"[admin]\n",
+    b"[site.pages]\n",
+    b"include = ",
+    b"address = ",
+    b"redirect = \"https\"\n",
+    b"tls = \"off\"\n",
+    b"hosts = ",
+    b"root = \"x\"\n",
+    b"redirect_to = \"https://a.example\"\n",
+    b"certificate = ",
+    b"{ chain = \"a\", key = \"b\" }",
+    b"\"local\"",
+    b"canonical = ",
+    b"hsts = \"max-age=1\"\n",
+    b"default = true\n",
+    b"memory = ",
+    b"socket = ",
+    b"\":443\"",
+    b"\"[::1]:443\"",
+    b"\"localhost\"",
+    b"\"*.localhost\"",
+    b"true",
+    b"false",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\"",
+    b"'",
+    b"'''",
+    b"\"\"\"",
+    b"\n",
+    b"\r\n",
+    b",",
+    b"=",
+    b".",
+    b"#",
+    b"\\u0000",
+    b"\\",
+    b"\xc3\xbc",
+    b"\xff",
+    b"2030-01-31",
+    b"1e9",
+    b"0x10",
+    b"-1",
+    b"18446744073709551616",
+];
+
+/// Runs `sitar config` in a folder.
+fn config(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+    let mut command = sitar(folder);
+    command.current_dir(folder).arg("config").args(arguments).envs(variables.iter().copied());
+    run_with(&mut command, b"")
+}
+
+#[test]
+fn a_configuration_is_written_checked_and_shown() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    fs::create_dir(folder.join("public")).unwrap();
+    fs::write(folder.join("public/index.html"), "hello").unwrap();
+
+    let written = config(folder, &["init"], &[]);
+    assert_eq!(written.status.code(), Some(0), "{}", written.stderr);
+    assert_eq!(written.text(), "sitar.toml written; edit it, then: sitar config check sitar.toml\n");
+    let text = fs::read_to_string(folder.join("sitar.toml")).unwrap();
+    assert_eq!(config(folder, &["init", "-"], &[]).text(), text);
+    // Never over one that is there.
+    let refused = config(folder, &["init"], &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("sitar.toml is there already"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(folder.join("sitar.toml")).unwrap(), text);
+
+    let checked = config(folder, &["check", "sitar.toml"], &[]);
+    assert_eq!(checked.text(), "sitar.toml: 1 site, 1 listener: fine\n", "{}", checked.stderr);
+    assert_eq!(checked.status.code(), Some(0));
+    let shown = config(folder, &["show", "sitar.toml", "--shards", "2"], &[("SITAR_MEMORY", "1 GiB")]);
+    assert_eq!(shown.status.code(), Some(0), "{}", shown.stderr);
+    let text = shown.text();
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = text.lines().map(words).collect();
+    for line in ["shards = 2 # --shards", "memory = \"1 GiB\" # SITAR_MEMORY", "tls = \"auto\" # default"] {
+        assert!(lines.iter().any(|other| other == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_printed_with_the_code_of_a_check() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a.toml"), "[server]\nshards = 0\n[[site]]\nrot = \"x\"\n").unwrap();
+    let expected = "error: a.toml:2:10: invalid value '0' for 'shards': expected a whole number from 1 to 512\n  \
+                    hint: for example: shards = 4\n\
+                    error: a.toml:4:1: unknown key 'rot' in [[site]]\n  \
+                    hint: did you mean 'root'?\n\
+                    2 problems\n";
+    for action in ["check", "show"] {
+        let ended = config(folder.path(), &[action, "a.toml"], &[]);
+        assert_eq!(ended.text(), expected, "{action}: {}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(3));
+    }
+    let ended = config(folder.path(), &["check", "missing.toml"], &[]);
+    assert_eq!(ended.status.code(), Some(3));
+    assert!(ended.text().starts_with("error: missing.toml: no such file\n"), "{}", ended.text());
+}
+
+#[test]
+fn variables_for_one_site_are_refused_beside_a_file() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("public")).unwrap();
+    fs::write(folder.path().join("a.toml"), "[[site]]\nroot = \"public\"\n").unwrap();
+    let ended = config(folder.path(), &["check", "a.toml"], &[("SITAR_LISTEN", "443")]);
+    assert_eq!(ended.status.code(), Some(2));
+    let expected = "SITAR_LISTEN is set, and cannot be used with a configuration file, which has 'address' of \
+                    [[listen]] for it; unset SITAR_LISTEN";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    // An empty variable is not set.
+    let ended = config(folder.path(), &["check", "a.toml"], &[("SITAR_LISTEN", "")]);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.text());
+}
+
+#[test]
+fn the_schema_is_json() {
+    let folder = TempDir::new().unwrap();
+    let ended = config(folder.path(), &["schema"], &[]);
+    let schema: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(schema["title"], "sitar.toml");
+}

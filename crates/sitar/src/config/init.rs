@@ -148,7 +148,7 @@ impl File {
     fn key_comment(&mut self, key: &keys::Key) {
         let default = key.default.map_or_else(String::new, |default| format!(" Default: {default}."));
         let words = match key.form {
-            Form::Word(words) => {
+            Form::Word(words) if words().len() > 1 => {
                 let words: Vec<String> =
                     words().iter().map(|(word, meaning)| format!("\"{word}\" ({meaning})")).collect();
                 format!(" One of: {}.", words.join("; "))

@@ -10,6 +10,7 @@ mod any;
 mod definitions;
 mod files;
 mod mistakes;
+mod reference;
 mod shown;
 mod written;
 

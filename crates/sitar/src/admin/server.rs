@@ -77,10 +77,14 @@ impl Admin {
                 return;
             }
             let mut which = ready.clients.into_iter();
+            let start = Instant::now();
             clients.retain_mut(|client| {
                 let is_ready = which.next().unwrap_or(false);
                 !is_ready || client.go_on(&mut handler).is_ok_and(|going| going)
             });
+            // While one was answered the others could not be served.
+            let busy = start.elapsed();
+            clients.iter_mut().for_each(|client| client.deadline += busy);
             if ready.accepts {
                 match Client::accept(socket.as_fd()) {
                     Ok(client) => clients.push(client),

@@ -383,6 +383,33 @@ fn who_may_ask() {
     assert!(!server::may_ask(Uid::from_raw(65534), own));
 }
 
+/// A reload may take longer than others have for their requests.
+#[test]
+fn time_in_which_another_is_answered_does_not_count() {
+    let (_folder, path) = socket();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let handler = move |request| match request {
+        Request::Status => Reply::Status(Box::default()),
+        Request::Reload => {
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_secs(6));
+            Reply::Reload(Reload::done(1, Vec::new()))
+        }
+    };
+    let _serving = Admin::bind(&path).unwrap().serve(handler).unwrap();
+    let mut waiting = connected(&path);
+    waiting.write_all(b"stat").unwrap();
+    let mut reloading = connected(&path);
+    reloading.write_all(b"reload\n").unwrap();
+    begins.recv().unwrap();
+    waiting.write_all(b"us\n").unwrap();
+    let mut answer = String::new();
+    reloading.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"ok\": true"), "{answer}");
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"uptime_seconds\": 0"), "{answer}");
+}
+
 /// Clients have seconds each, and the end of the server waits for none of them.
 #[test]
 fn a_client_does_not_keep_the_thread() {

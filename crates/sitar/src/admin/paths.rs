@@ -12,8 +12,7 @@ pub const SOCKET: &str = "/run/sitar/admin.sock";
 /// configuration is the one that is named, else the one at [`DEFAULT_FILE`] if it is there.
 ///
 /// # Errors
-/// The configuration cannot be read, so that its socket is not known, and there is none at
-/// [`SOCKET`].
+/// The configuration has mistakes or names no socket, and there is none at [`SOCKET`].
 pub(super) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(flag) = flag {
         return Ok(flag.to_owned());
@@ -22,25 +21,25 @@ pub(super) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Resul
     let Some(file) = configuration.or_else(|| standard.exists().then_some(standard)) else {
         return Ok(socket.to_owned());
     };
-    match socket_of_config(file) {
-        Ok(configured) => Ok(configured.unwrap_or_else(|| socket.to_owned())),
+    socket_of_config(file).or_else(|error| {
         // A server runs on when its configuration has been broken, and is asked all the more then.
-        Err(_) if socket.exists() => {
-            warn(&format!("the configuration {} has mistakes; asking at {SOCKET}", printable(file)));
-            Ok(socket.to_owned())
+        if !socket.exists() {
+            return Err(error);
         }
-        Err(error) => Err(error),
-    }
+        warn(&format!("the configuration {} tells no admin socket; asking at {SOCKET}", printable(file)));
+        Ok(socket.to_owned())
+    })
 }
 
 /// Returns the socket that a configuration names.
-fn socket_of_config(file: &Path) -> Result<Option<PathBuf>, Error> {
-    let problems = match config::read(file, &[]) {
-        Ok(config) => return Ok(config.admin_socket),
-        Err(problems) => problems,
-    };
-    let what = format!("cannot tell the admin socket from the configuration {}", printable(file));
-    Err(problems.iter().fold(Error::new(what), Error::cause).hint("name the socket: --socket PATH"))
+fn socket_of_config(file: &Path) -> Result<PathBuf, Error> {
+    let config = config::read(file, &[])
+        .map_err(|problems| config::refused(&problems).hint("or name the admin socket: --socket PATH"))?;
+    config.admin_socket.ok_or_else(|| {
+        Error::new(format!("the configuration {} names no admin socket", printable(file)))
+            .hint(format!("put at its top: admin.socket = \"{SOCKET}\""))
+            .hint("or name the socket: --socket PATH")
+    })
 }
 
 #[cfg(test)]
@@ -54,11 +53,31 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_cannot_be_read() {
-        let error = socket_of_config(Path::new("/nothing/sitar.toml")).unwrap_err().to_string();
-        let expected =
-            "error: cannot tell the admin socket from the configuration /nothing/sitar.toml\n  cause: ";
-        assert!(error.starts_with(expected), "{error}");
-        assert!(error.ends_with("\n  hint: name the socket: --socket PATH"), "{error}");
+    fn the_socket_of_a_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sitar.toml");
+        let found = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let shown = |text: String| text.replace(folder.path().to_str().unwrap(), "DIR");
+            match socket_of_config(&file) {
+                Ok(path) => shown(path.display().to_string()),
+                Err(error) => shown(error.to_string()),
+            }
+        };
+        let site = "[[site]]\nroot = \"public\"\n";
+        assert_eq!(found(&format!("{site}[admin]\nsocket = \"/x/a.sock\"\n")), "/x/a.sock");
+        assert_eq!(found(&format!("admin.socket = \"a.sock\"\n{site}")), "DIR/a.sock");
+        assert_eq!(
+            found(site),
+            "error: the configuration DIR/sitar.toml names no admin socket\n  \
+             hint: put at its top: admin.socket = \"/run/sitar/admin.sock\"\n  \
+             hint: or name the socket: --socket PATH"
+        );
+        let broken = found(&format!("{site}rot = 1\n"));
+        assert!(broken.starts_with("error: DIR/sitar.toml:3:1: unknown key 'rot'"), "{broken}");
+        assert!(broken.ends_with("\n  hint: or name the admin socket: --socket PATH"), "{broken}");
+        std::fs::remove_file(&file).unwrap();
+        let missing = socket_of_config(&file).unwrap_err().to_string();
+        assert!(missing.contains("sitar.toml: no such file\n"), "{missing}");
     }
 }

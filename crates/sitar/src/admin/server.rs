@@ -157,6 +157,9 @@ fn wait(
 /// A connection.
 struct Client {
     socket: OwnedFd,
+    /// Why it gets no answer. It is told when its request has come: what is unread when a socket is
+    /// closed breaks the connection, and the answer could be lost.
+    refusal: Option<String>,
     deadline: Instant,
     state: State,
 }
@@ -183,24 +186,24 @@ impl Client {
         let socket = rustix::net::accept_with(listener, flags)?;
         let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
         let own = rustix::process::geteuid();
-        let state = if may_ask(peer, own) {
-            State::Asking { request: [0; REQUEST_MAX], len: 0 }
-        } else {
+        let refusal = (!may_ask(peer, own)).then(|| {
             let (peer, own) = (peer.as_raw(), own.as_raw());
-            let why = format!("user {peer} may not ask: only root and user {own}, which it runs as, may");
-            State::answering(&document::error(&why))
-        };
-        Ok(Client { socket, deadline: Instant::now() + ASKING, state })
+            format!("user {peer} may not ask: only root and user {own}, which it runs as, may")
+        });
+        let state = State::Asking { request: [0; REQUEST_MAX], len: 0 };
+        Ok(Client { socket, refusal, deadline: Instant::now() + ASKING, state })
     }
 
     /// Does what can be done now. `Ok(false)`: it is done with.
     fn go_on(&mut self, handler: &mut impl FnMut(Request) -> Reply) -> Result<bool, Errno> {
+        let refusal = self.refusal.clone();
         match self.receive() {
             Ok(Some(asked)) => {
-                let answer = match asked {
-                    Asked::Nothing => return Ok(false),
-                    Asked::TooLong => document::error("the request is too long"),
-                    Asked::Line(line) => match Request::read(line) {
+                let answer = match (asked, refusal) {
+                    (Asked::Nothing, _) => return Ok(false),
+                    (_, Some(why)) => document::error(&why),
+                    (Asked::TooLong, None) => document::error("the request is too long"),
+                    (Asked::Line(line), None) => match Request::read(line) {
                         Some(request) => document::answer(&handler(request)),
                         None => {
                             let line = String::from_utf8_lossy(line.trim_ascii());

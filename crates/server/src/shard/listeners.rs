@@ -137,15 +137,14 @@ impl Acceptors {
     /// Accepting has ended on the listener with that key. Returns whether it is now closed for
     /// good.
     pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant) -> bool {
-        if failed {
-            self.pause(now);
-        }
         let Some(place) = self.list.get_mut(place_of(key)) else { return false };
         let Some(acceptor) = place else { return false };
         acceptor.accepting = None;
         let is_closing = acceptor.is_closing;
         if is_closing {
             *place = None;
+        } else if failed {
+            self.pause(now);
         }
         is_closing
     }

@@ -10,6 +10,7 @@
 mod harness;
 mod answers;
 mod files;
+mod listeners;
 mod places;
 mod plain;
 mod semantics;

@@ -177,8 +177,9 @@ const TARGETS: [&[u8]; 12] = [
 
 /// Asks a site that has these rules for everything in [`TARGETS`], and calls `check` with each
 /// answer's header lines.
-fn ask_all(rules: crate::Rules, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
-    let site = Site::with_rules(&[("index.html", b"<p>"), ("page.jpg", b"jpg"), ("404.html", b"no")], rules);
+fn ask_all(rules: crate::Rules, options: &crate::Options, check: impl Fn(&[u8], &Reply<'_>, &[u8])) {
+    let files: [(&str, &[u8]); 3] = [("index.html", b"<p>"), ("page.jpg", b"jpg"), ("404.html", b"no")];
+    let site = Site::with_rules(&files, options, rules);
     for target in TARGETS {
         let Some(parsed) = RequestTarget::from_origin_form(target) else { continue };
         let mut request = Request::new(Method::Get, parsed);
@@ -221,8 +222,9 @@ fn lines_named<'l>(lines: &'l [u8], name: &'l [u8]) -> impl Iterator<Item = &'l 
 /// Any bytes as `_headers`: what is accepted never frames a message, never takes the server's own
 /// lines that caching needs, and never sends a field twice that has one value.
 pub fn headers(text: &[u8]) {
+    hsts(text);
     let Ok(rules) = crate::Rules::compile(Some(text), None) else { return };
-    ask_all(rules, |target, reply, lines| {
+    ask_all(rules, &crate::Options::default(), |target, reply, lines| {
         for name in [&b"Content-Length"[..], b"Transfer-Encoding", b"Connection", b"Date", b"Location"] {
             let expected = usize::from(name == b"Location" && (300..400).contains(&reply.status.code()));
             assert_eq!(lines_named(lines, name).count(), expected, "{}", target.escape_ascii());
@@ -239,11 +241,26 @@ pub fn headers(text: &[u8]) {
     });
 }
 
+/// The same on a site with HSTS: that is replaced or taken away, and never beside what the rules
+/// say. Where they say nothing it is there.
+fn hsts(text: &[u8]) {
+    const NAME: &[u8] = b"Strict-Transport-Security";
+    let Ok(rules) = crate::Rules::compile(Some(text), None) else { return };
+    let hsts = crate::Hsts::parse("max-age=31536000").ok();
+    let is_named = text.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME));
+    ask_all(rules, &crate::Options { hsts, ..crate::Options::default() }, |target, _, lines| {
+        let values: Vec<&[u8]> = lines_named(lines, NAME).collect();
+        assert!(values.len() <= 1, "{}: {} lines", target.escape_ascii(), values.len());
+        let is_own = values.first().is_some_and(|value| value.starts_with(b"max-age=31536000\r"));
+        assert!(is_named || is_own, "{}: without the policy", target.escape_ascii());
+    });
+}
+
 /// Any bytes as `_redirects`: a redirect leads to a path of this site or to a host that the rules
 /// name, whatever is asked.
 pub fn redirects(text: &[u8]) {
     let Ok(rules) = crate::Rules::compile(None, Some(text)) else { return };
-    ask_all(rules, |target, _, lines| {
+    ask_all(rules, &crate::Options::default(), |target, _, lines| {
         for location in lines_named(lines, b"Location") {
             let location = location.strip_suffix(b"\r").unwrap_or(location);
             let Some(authority) = destination(location) else { continue };

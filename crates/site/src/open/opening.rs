@@ -83,16 +83,25 @@ impl Site {
     /// # Errors
     /// A name that is no plain path, that appears twice, or that is a file and a folder.
     pub fn embedded(files: &'static [(&'static str, &'static [u8])]) -> Result<Site, OpenError> {
-        let site = embedded_rules(files).and_then(|rules| Site::part_of_the_program(files, rules));
+        let site = embedded_rules(files)
+            .and_then(|rules| Site::part_of_the_program(files, &Options::default(), rules));
         site.map_err(|fault| OpenError::new(Path::new(""), fault))
     }
 
     /// A site that is part of the program, with rules that are compiled already.
-    pub(crate) fn with_rules(files: &[(&'static str, &'static [u8])], rules: Rules) -> Site {
-        Site::part_of_the_program(files, rules).unwrap_or_else(|_| unreachable!("a few plain names"))
+    pub(crate) fn with_rules(
+        files: &[(&'static str, &'static [u8])],
+        options: &Options,
+        rules: Rules,
+    ) -> Site {
+        Site::part_of_the_program(files, options, rules).unwrap_or_else(|_| unreachable!("a few plain names"))
     }
 
-    fn part_of_the_program(files: &[(&str, &'static [u8])], rules: Rules) -> Result<Site, OpenFault> {
+    fn part_of_the_program(
+        files: &[(&str, &'static [u8])],
+        options: &Options,
+        rules: Rules,
+    ) -> Result<Site, OpenFault> {
         let damaged = |name: &str, what| {
             Err(OpenFault::Damaged { offset: 0, member: printable(name.as_bytes()), what })
         };
@@ -101,14 +110,7 @@ impl Site {
         }
         let names = Names::of(files.iter().map(|(name, _)| name.as_bytes()))?;
         let bodies = files.iter().map(|(_, bytes)| *bytes).collect();
-        let site = Site::assemble(
-            Store::Embedded(bodies),
-            names,
-            None,
-            &Options::default(),
-            rules,
-            Warnings::default(),
-        )?;
+        let site = Site::assemble(Store::Embedded(bodies), names, None, options, rules, Warnings::default())?;
         if site.index.has_clash {
             return damaged("", "a compiled-in name appears twice, or as a file and a folder");
         }

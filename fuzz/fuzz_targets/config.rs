@@ -1,5 +1,5 @@
-//! Any bytes as sitar.toml: each problem is in the file, and what is shown of a configuration is read
-//! as the same.
+//! Any bytes as sitar.toml: each problem is in the file, and what is shown of a configuration is
+//! read as the same.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

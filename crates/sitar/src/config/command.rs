@@ -34,15 +34,14 @@ pub fn run(action: &ConfigAction) -> Result<ExitCode, Error> {
 /// Returns the error of a command that needs a configuration without mistakes.
 #[must_use]
 pub fn refused(problems: &[Problem]) -> Error {
-    let mut all = problems.iter();
-    let error =
-        Error::new(all.next().map(|first| format!("{}: {}", first.place, first.what)).unwrap_or_default());
-    let hint = |problem: &Problem| problem.hint.clone();
-    let error = problems.first().and_then(hint).into_iter().fold(error, Error::hint);
-    all.fold(error, |error, problem| {
-        let error = error.cause(format!("{}: {}", problem.place, problem.what));
-        hint(problem).into_iter().fold(error, Error::hint)
-    })
+    let [problem] = problems else {
+        let error = Error::new(format!("the configuration has {}", count(problems.len(), "problem")))
+            .hint("see what to write instead: sitar config check FILE");
+        return problems
+            .iter()
+            .fold(error, |error, problem| error.cause(format!("{}: {}", problem.place, problem.what)));
+    };
+    super::error(problem)
 }
 
 fn write(file: &Path) -> Result<(), Error> {

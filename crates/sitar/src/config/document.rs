@@ -1,6 +1,7 @@
 //! All files of a configuration as sections, whose keys are known and whose values have the right
 //! forms.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,6 +98,7 @@ impl Document {
     fn included(&self, folder: &Path, patterns: &[Text], problems: &mut Problems) -> Vec<PathBuf> {
         let same = |a: &Path, b: &Path| a == b || is_same(a, b);
         let mut all: Vec<PathBuf> = Vec::new();
+        let mut known = HashSet::new();
         for Text { place, text } in patterns {
             let invalid = |why: &str| format!("invalid value {} for 'include': {why}", quoted(text));
             if text.is_empty() || text.contains('\0') {
@@ -119,7 +121,7 @@ impl Document {
                     let main = self.files.first();
                     let is_new = |path: &PathBuf| !main.is_some_and(|main| same(main, path));
                     for path in found.into_iter().filter(is_new) {
-                        if !all.contains(&path) {
+                        if known.insert(path.clone()) {
                             all.push(path);
                         }
                     }

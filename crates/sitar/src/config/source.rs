@@ -92,7 +92,11 @@ impl Source {
             return Err((Place::whole(file), "is larger than 1 MiB".to_owned()));
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Source::new(file, text)),
+            Ok(text) => {
+                // A byte order mark is no column.
+                let bare = text.strip_prefix('\u{feff}').map(ToOwned::to_owned);
+                Ok(Source::new(file, bare.unwrap_or(text)))
+            }
             Err(error) => {
                 let end = error.utf8_error().valid_up_to();
                 let valid = error.as_bytes().get(..end).unwrap_or_default();

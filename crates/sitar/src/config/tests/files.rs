@@ -38,6 +38,47 @@ fn bytes_that_are_no_text() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_column() {
+    let folder = Folder::of("\u{feff}zzzz = 1\r\n[[site]]\r\nroot = 1\r\n");
+    let places: Vec<String> =
+        folder.read(&[]).unwrap_err().iter().map(|problem| problem.place.to_string()).collect();
+    let file = folder.file();
+    assert_eq!(places, [format!("{}:1:1", file.display()), format!("{}:3:8", file.display())]);
+}
+
+#[test]
+fn problems_as_one_error() {
+    let one = Folder::of("[[site]]\nrot = \"x\"\n");
+    let text =
+        |folder: &Folder| refused(&folder.read(&[]).unwrap_err()).to_string().replace(&folder.prefix(), "");
+    assert_eq!(
+        text(&one),
+        "error: sitar.toml:2:1: unknown key 'rot' in [[site]]\n  hint: did you mean 'root'?"
+    );
+    let two = Folder::of("a = 1\n[[site]]\nrot = \"x\"\n");
+    assert_eq!(
+        text(&two),
+        "error: the configuration has 2 problems\n  \
+         cause: sitar.toml:1:1: unknown key 'a' before the first table\n  \
+         cause: sitar.toml:3:1: unknown key 'rot' in [[site]]\n  \
+         hint: see what to write instead: sitar config check FILE"
+    );
+}
+
+#[test]
+fn many_included_files() {
+    let text = "[[site]]\nhosts = \"NAME.localhost\"\nroot = \"x\"\n";
+    let files: Vec<(String, String)> =
+        (0..1500).map(|n| (format!("d/{n:04}.toml"), text.replace("NAME", &format!("s{n}")))).collect();
+    let main = ("sitar.toml", b"include = \"d/*.toml\"\n".as_slice());
+    let folder =
+        Folder::new([main].into_iter().chain(files.iter().map(|(name, text)| (&**name, text.as_bytes()))));
+    let config = folder.read(&[]).unwrap();
+    assert_eq!(config.sites.len(), 1500);
+    assert_eq!(config.sites[1499].hosts, ["s1499.localhost"]);
+}
+
+#[test]
 fn large_files() {
     let full = |bytes: usize| format!("{SITE}#{}", "x".repeat(bytes - SITE.len() - 1));
     assert!(Folder::of(&full(1 << 20)).read(&[]).is_ok());

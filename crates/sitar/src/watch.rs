@@ -95,6 +95,12 @@ pub(crate) trait Serve {
     /// The reason that it cannot, and the pair before stays.
     fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String>;
 
+    /// Notes why a source cannot be used as it is now, when that is said; what was served from it
+    /// before still is. `None`: it can be used again.
+    fn failing(&self, id: SourceId, why: Option<&str>) {
+        let _ = (id, why);
+    }
+
     /// Says one line to the operator.
     fn say(&self, line: &str);
 }

@@ -198,7 +198,7 @@ impl CertificateSource {
         let what = match before {
             None => "can be served now",
             Some(before) if before.hash == next.hash => {
-                let had_failed = self.complaint.ended();
+                let had_failed = self.end_complaint(serve);
                 if asked {
                     serve.say(&self.line(&next, "was read again and is the same as before", now));
                 } else if had_failed {
@@ -214,12 +214,21 @@ impl CertificateSource {
             self.complaint.failed(format!("it cannot be put into service: {why}"), Instant::now());
             return;
         }
-        self.complaint.ended();
+        self.end_complaint(serve);
         serve.say(&self.line(&next, what, now));
         for warning in next.warnings.iter().filter(|warning| !known.contains(warning)) {
             serve.say(&format!("warning: {}", Printable(warning)));
         }
         self.note_served(next);
+    }
+
+    /// Returns whether a failure had been said.
+    fn end_complaint(&mut self, serve: &dyn Serve) -> bool {
+        let had_failed = self.complaint.ended();
+        if had_failed {
+            serve.failing(self.id, None);
+        }
+        had_failed
     }
 
     /// One line about what is served from now on.
@@ -265,6 +274,7 @@ impl CertificateSource {
     }
 
     fn complain(&self, why: &str, serve: &dyn Serve) {
+        serve.failing(self.id, Some(why));
         let time = rfc_3339(SystemTime::now());
         serve.say(&match &self.served {
             Some(Served { names, fingerprint, .. }) => format!(

@@ -111,9 +111,13 @@ impl Reporter {
         (self.unsaid, self.last) = (0, Some(Instant::now()));
     }
 
+    /// Whether a failure has been said, and nothing has been served since.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Says once why the site cannot be replaced, and again only when the reason is another.
-    pub(super) fn complain(&mut self, error: &OpenError, asked: bool, say: &dyn Fn(&str)) {
-        let why = error.to_string();
+    pub(super) fn complain(&mut self, why: String, asked: bool, say: &dyn Fn(&str)) {
         if asked || self.failure.as_ref() != Some(&why) {
             say(&match &self.live {
                 Some(live) => format!(

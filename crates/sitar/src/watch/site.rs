@@ -161,8 +161,17 @@ impl SiteSource {
         (self.served, self.candidate) = (Some(self.opened), None);
         self.is_archive = site.is_archive();
         let told = self.reporter.prepare(&site);
+        if self.reporter.has_failed() {
+            serve.failing(self.owner.source, None);
+        }
         serve.site(self.owner.source, site);
         self.reporter.tell(told, asked, &|line| serve.say(line));
+    }
+
+    fn complain(&mut self, error: &OpenError, asked: bool, serve: &dyn Serve) {
+        let why = error.to_string();
+        serve.failing(self.owner.source, Some(&why));
+        self.reporter.complain(why, asked, &|line| serve.say(line));
     }
 
     fn say_watching(&self, was: &Watching, serve: &dyn Serve) {
@@ -232,7 +241,7 @@ impl Source for SiteSource {
                 true
             }
             Err(error) => {
-                self.reporter.complain(&error, asked, &|line| serve.say(line));
+                self.complain(&error, asked, serve);
                 false
             }
         };
@@ -262,7 +271,7 @@ impl Source for SiteSource {
             None => {}
             Some(Ok(_)) if self.method.has_events && self.debounce.due(false).is_some() => {}
             Some(Ok(site)) => pause = self.compare(site, serve),
-            Some(Err(error)) => self.reporter.complain(&error, false, &|line| serve.say(line)),
+            Some(Err(error)) => self.complain(&error, false, serve),
         }
         self.timer.rest(self.method.rhythm(), from, Instant::now(), pause)
     }

@@ -24,8 +24,18 @@ pub(crate) struct Sources {
     pub(super) notify: Option<Notify>,
     refusal: Option<WatchRefusal>,
     pub(super) list: Vec<AnySource>,
+    /// When each of them has something to do: a walk over thousands is one over these.
+    dues: Vec<Due>,
     /// No source is polled before this, because another one was.
     rest_until: Option<Instant>,
+}
+
+/// When a source has something to do.
+#[derive(Debug, Default, Clone, Copy)]
+struct Due {
+    /// To read it because it has changed, or to say something.
+    act: Option<Instant>,
+    poll: Option<Instant>,
 }
 
 pub(super) enum AnySource {
@@ -48,11 +58,10 @@ impl AnySource {
         }
     }
 
-    /// Returns when it has something to do; polls are not before `rest`.
-    fn due(&self, rest: Option<Instant>) -> Option<Instant> {
+    fn due(&self) -> Due {
         let source = self.get();
-        let poll = source.poll_due().map(|at| rest.map_or(at, |rest| at.max(rest)));
-        [source.change_due(), poll, source.message_due()].into_iter().flatten().min()
+        let act = [source.change_due(), source.message_due()].into_iter().flatten().min();
+        Due { act, poll: source.poll_due() }
     }
 }
 
@@ -101,6 +110,7 @@ impl Sources {
     }
 
     pub(super) fn push(&mut self, source: AnySource) -> SourceId {
+        self.dues.push(source.due());
         self.list.push(source);
         SourceId(self.list.len() - 1)
     }
@@ -130,6 +140,7 @@ impl Sources {
         for source in &mut self.list {
             source.get_mut().begin();
         }
+        (0..self.list.len()).for_each(|place| self.note_due(SourceId(place)));
     }
 
     /// Reads what the kernel has reported, and gives each source its part.
@@ -139,15 +150,26 @@ impl Sources {
             if let Some(source) = self.list.get_mut(owner.source.0) {
                 source.get_mut().note(owner.part, news);
             }
+            self.note_due(owner.source);
         }
     }
 
     /// Returns the source with something to do that has waited longest, or that will be the first
     /// one, and the time for it.
     pub(super) fn next(&self) -> Option<(SourceId, Instant)> {
-        let due =
-            |(place, source): (usize, &AnySource)| Some((SourceId(place), source.due(self.rest_until)?));
-        self.list.iter().enumerate().filter_map(due).min_by_key(|(_, due)| *due)
+        let first = |(place, due): (usize, &Due)| {
+            let poll = due.poll.map(|at| at.max(self.rest_until.unwrap_or(at)));
+            let due = [due.act, poll].into_iter().flatten().min()?;
+            Some((SourceId(place), due))
+        };
+        self.dues.iter().enumerate().filter_map(first).min_by_key(|(_, due)| *due)
+    }
+
+    /// Notes when a source has something to do, after something has been done with it.
+    fn note_due(&mut self, id: SourceId) {
+        if let Some((due, source)) = self.dues.get_mut(id.0).zip(self.list.get(id.0)) {
+            *due = source.due();
+        }
     }
 
     /// Does what a source has to do now.
@@ -161,6 +183,7 @@ impl Sources {
         } else if may_poll && source.poll_due().is_some_and(|due| now >= due) {
             self.poll(id, serve);
         }
+        self.note_due(id);
     }
 
     /// Reads a source again, because the operator asks for it.
@@ -168,6 +191,7 @@ impl Sources {
         if let Some(source) = self.list.get_mut(id.0) {
             source.get_mut().read_again(self.notify.as_mut(), serve);
         }
+        self.note_due(id);
     }
 
     pub(super) fn poll(&mut self, id: SourceId, serve: &dyn Serve) {
@@ -178,5 +202,6 @@ impl Sources {
         if let Some(source) = self.list.get_mut(id.0) {
             self.rest_until = source.get_mut().judge(serve).max(self.rest_until);
         }
+        self.note_due(id);
     }
 }

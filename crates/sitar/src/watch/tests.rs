@@ -11,8 +11,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{CWD, RenameFlags};
 use sitar_site::{OpenError, Options};
@@ -83,12 +83,13 @@ struct Told {
     sites: Sender<(SourceId, usize)>,
     certificates: Sender<(SourceId, String)>,
     lines: Sender<String>,
+    failing: Mutex<Option<String>>,
 }
 
 impl Told {
     fn new() -> (Told, Receiver<(SourceId, usize)>, Receiver<String>) {
         let ((sites, served), (lines, said)) = (channel(), channel());
-        (Told { sites, certificates: channel().0, lines }, served, said)
+        (Told { sites, certificates: channel().0, lines, failing: Mutex::default() }, served, said)
     }
 }
 
@@ -99,6 +100,10 @@ impl Serve for Told {
 
     fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String> {
         self.certificates.send((id, loaded.report.fingerprint)).map_err(|error| error.to_string())
+    }
+
+    fn failing(&self, _: SourceId, why: Option<&str>) {
+        *self.failing.lock().unwrap() = why.map(str::to_owned);
     }
 
     fn say(&self, line: &str) {

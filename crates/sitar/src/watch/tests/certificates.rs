@@ -280,6 +280,8 @@ fn half_a_renewal_changes_nothing_and_is_said_once_when_it_has_stood() {
     source.reload(sources.notify.as_mut(), false, &serve);
     source.say_at(later(60), SystemTime::now(), &serve);
     assert!(said.try_recv().is_err(), "once");
+    let failing = || serve.failing.lock().unwrap().is_some();
+    assert!(failing());
 
     // Another reason is said, too.
     fs::write(&place.files.chain, "no certificate").unwrap();
@@ -299,6 +301,7 @@ fn half_a_renewal_changes_nothing_and_is_said_once_when_it_has_stood() {
         line.starts_with("certificate of own.test can be read again and is the same as before: "),
         "{line}"
     );
+    assert!(!failing());
     source.read_again(sources.notify.as_mut(), &serve);
     let line = said.try_recv().unwrap();
     assert!(line.starts_with("certificate of own.test was read again and is the same as before: "), "{line}");

@@ -108,10 +108,12 @@ fn a_site_that_is_not_there_at_the_start_is_served_when_it_comes() {
     while_watched(sources, &serve, |_| {
         write(&root, "_redirects", "/a /b 999");
         expect(&said, "error: the site still cannot be served: ");
+        assert!(serve.failing.lock().unwrap().as_ref().unwrap().contains("_redirects"));
         write(&root, "index.html", "x");
         fs::remove_file(root.join("_redirects")).unwrap();
         assert_eq!(served.recv_timeout(PATIENCE), Ok((later, 1)));
         expect(&said, "the site can be served now: 1 file now (");
+        assert_eq!(*serve.failing.lock().unwrap(), None);
         // As any other from then on.
         write(&root, "more.html", "x");
         assert_eq!(served.recv_timeout(PATIENCE), Ok((later, 2)));

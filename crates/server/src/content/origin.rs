@@ -56,8 +56,8 @@ impl Origin {
     }
 
     /// Returns whether requests for `host`, which has no port, may be answered here: it is the host
-    /// of the handshake, or the certificate covers it (RFC 9113 §9.1.1). A client that named no host
-    /// may ask for any.
+    /// of the handshake, or the certificate covers it (RFC 9113 §9.1.1). A client that named no
+    /// host may ask for any.
     pub(crate) fn covers(&self, host: &[u8]) -> bool {
         let Some(server_name) = &self.server_name else { return true };
         let Ok(host) = std::str::from_utf8(host) else { return false };

@@ -11,6 +11,7 @@ mod opened;
 mod report;
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -52,6 +53,8 @@ struct Live {
     certificates: Option<Certificates>,
     bound: Vec<Bound>,
     warnings: Vec<String>,
+    /// Why sources cannot be used as they are now; what was served from them before still is.
+    failing: BTreeMap<SourceId, String>,
     /// The watcher of all this; others that are still ending are not listened to.
     watcher: Arc<Control>,
     last_reload: Option<admin::Reload>,
@@ -113,6 +116,7 @@ pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
             certificates,
             bound,
             warnings,
+            failing: BTreeMap::new(),
             watcher: Arc::new(Control::new().map_err(cannot_start_a_thread)?),
             last_reload: None,
         }),
@@ -247,6 +251,7 @@ impl Server {
         live.sites = sites;
         (live.config, live.certificates, live.bound, live.warnings) = (config, certificates, bound, warnings);
         live.watcher = Arc::clone(&control);
+        live.failing.clear();
         if let Err(error) = self.watch(sources, control) {
             say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
         }
@@ -301,6 +306,14 @@ impl Serve for Found {
         self.server.worker.change(change).map_err(|error| error.to_string())?;
         live.certificates = Some(renewed);
         Ok(())
+    }
+
+    fn failing(&self, id: SourceId, why: Option<&str>) {
+        let Some(mut live) = self.live() else { return };
+        match why {
+            Some(why) => live.failing.insert(id, why.to_owned()),
+            None => live.failing.remove(&id),
+        };
     }
 
     fn say(&self, line: &str) {

@@ -33,8 +33,9 @@ pub(super) struct Obeying {
     thread: JoinHandle<()>,
 }
 
-/// Obeys signals. `read_again` is what SIGHUP asks for, and must not take long. `drain` is the time that a stop takes at most; `is_polled`: there are polling
-/// threads, whose cost is reported when the server stops.
+/// Obeys signals. `read_again` is what SIGHUP asks for, and must not take long. `drain` is the time
+/// that a stop takes at most; `is_polled`: there are polling threads, whose cost is reported when
+/// the server stops.
 ///
 /// # Errors
 /// The system refuses a thread.

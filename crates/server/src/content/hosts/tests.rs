@@ -137,7 +137,7 @@ fn a_request_is_answered_by_the_host_that_its_connection_is_good_for() {
         (Some("a.example"), "[2001:db8::1]", "421 refused"),
         (Some("a.example"), "192.0.2.2", "421 refused"),
         (Some("a.example"), "x.y.a.example", "421 refused"),
-        // As the handshake, though the certificate does not cover it: that is the client's to judge.
+        // As the handshake, though the certificate does not cover it: the client judges that.
         (Some("x.wild.example"), "x.wild.example", "200 wild"),
         (Some("x.wild.example"), "X.WILD.example", "200 wild"),
         (Some("x.wild.example"), "y.wild.example", "421 refused"),

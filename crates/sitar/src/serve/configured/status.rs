@@ -56,9 +56,27 @@ impl Server {
             listeners: live.bound.iter().map(listener).collect(),
             sites: live.config.sites.iter().zip(&live.sites).map(|(site, open)| status(site, open)).collect(),
             certificates: certificates.map(|one| certificate(one, now)).collect(),
-            warnings: live.warnings.clone(),
+            warnings: live.warnings.iter().cloned().chain(failures(&live)).collect(),
         }
     }
+}
+
+/// Returns why sites and certificates that are served cannot be used as they are now.
+fn failures(live: &Live) -> impl Iterator<Item = String> {
+    let of_site = |source| {
+        let place = live.sites.iter().position(|open| open.source == Some(source))?;
+        let is_served = live.sites.get(place)?.unavailable.is_none();
+        is_served.then(|| live.config.sites.get(place).map(name)).flatten()
+    };
+    let of_certificate = |source| {
+        let list = &live.certificates.as_ref()?.list;
+        let one = list.iter().find(|one| one.source == Some(source))?;
+        Some(format!("the certificate {}", printable(&one.report.path)))
+    };
+    live.failing.iter().filter_map(move |(source, why)| {
+        let what = of_site(*source).or_else(|| of_certificate(*source))?;
+        Some(format!("{what} as it is now cannot be served, the one before still is: {why}"))
+    })
 }
 
 fn listener(bound: &Bound) -> admin::Listener {

@@ -76,8 +76,17 @@ impl Client {
     }
 
     /// Completes the handshake on a connection that exists.
-    pub(crate) fn over(config: &Arc<ClientConfig>, mut socket: TcpStream) -> io::Result<Client> {
+    pub(crate) fn over(config: &Arc<ClientConfig>, socket: TcpStream) -> io::Result<Client> {
         let name = ServerName::from(socket.peer_addr()?.ip());
+        Client::over_as(config, socket, name)
+    }
+
+    /// Completes the handshake, in which it asks for `name`: for none if that is an IP address.
+    pub(crate) fn over_as(
+        config: &Arc<ClientConfig>,
+        mut socket: TcpStream,
+        name: ServerName<'static>,
+    ) -> io::Result<Client> {
         let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;

@@ -74,7 +74,12 @@ impl Client {
 
     /// Connects over TLS; `window` is how much may be under way on each stream.
     pub(crate) fn open(config: &Arc<ClientConfig>, address: SocketAddr, window: u32) -> io::Result<Client> {
-        let stream = client::Client::open(config, address)?.into_stream();
+        Client::over(client::Client::open(config, address)?, window)
+    }
+
+    /// The same on a connection whose handshake is done.
+    pub(crate) fn over(client: client::Client, window: u32) -> io::Result<Client> {
+        let stream = client.into_stream();
         if stream.conn.alpn_protocol() != Some(b"h2") {
             return Err(broken("h2 was not agreed on"));
         }
@@ -116,9 +121,18 @@ impl Client {
     pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> (u32, Vec<u8>) {
         // :scheme https; :authority localhost. Literals without indexing, not Huffman-coded (RFC
         // 7541 §6.2.2).
-        let mut block = b"\x87\x01\x09localhost".to_vec();
+        let block = b"\x87\x01\x09localhost".to_vec();
         let pseudo = [(":method", method), (":path", path)];
-        for (name, value) in pseudo.into_iter().chain(fields.iter().copied()) {
+        self.ask_with(block, &[&pseudo, fields].concat())
+    }
+
+    /// A request for another host, with these fields behind its scheme.
+    pub(crate) fn ask_for(&mut self, fields: &[(&str, &str)]) -> (u32, Vec<u8>) {
+        self.ask_with(b"\x87".to_vec(), fields)
+    }
+
+    fn ask_with(&mut self, mut block: Vec<u8>, fields: &[(&str, &str)]) -> (u32, Vec<u8>) {
+        for (name, value) in fields.iter().copied() {
             block.push(0);
             for text in [name, value] {
                 // RFC 7541 §5.1, a prefix of seven bits.

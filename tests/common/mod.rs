@@ -64,6 +64,35 @@ impl Server {
         Server::spawn(command, home, args, &[])
     }
 
+    /// Serves what a configuration says, and waits for its listeners.
+    pub(crate) fn start_configured(file: &Path) -> Server {
+        let home = TempDir::new().unwrap();
+        let mut command = sitar(home.path());
+        command.arg("serve").arg("--config").arg(file);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().unwrap(), &said);
+        collect(child.stderr.take().unwrap(), &said);
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server =
+            Server { child, address, scheme: "https", ca: PathBuf::new(), said, _home: home };
+        // The line behind those of the listeners.
+        server.wait_for("the report of the start", |server| server.said().contains("\n  engine "));
+        server.address = server.listeners("https").first().copied().unwrap_or(address);
+        server
+    }
+
+    /// Returns the addresses of a configuration's listeners of that kind, as the report of the start
+    /// names them.
+    pub(crate) fn listeners(&self, role: &str) -> Vec<SocketAddr> {
+        let said = self.said();
+        let listeners = said.lines().skip_while(|line| !line.starts_with("  listens  "));
+        let listeners = listeners.take_while(|line| !line.starts_with("  engine "));
+        let end = format!(" ({role})");
+        let addresses = listeners.filter_map(|line| line.strip_suffix(&end)?.split_whitespace().last());
+        addresses.map(|address| address.parse().unwrap()).collect()
+    }
+
     fn spawn(
         mut command: Command,
         home: TempDir,

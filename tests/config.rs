@@ -121,6 +121,43 @@ fn all_mistakes_are_printed_with_the_code_of_a_check() {
     assert!(ended.text().starts_with("error: missing.toml: no such file\n"), "{}", ended.text());
 }
 
+/// The mistakes that the parser's tests have written out; their form is told there.
+const MISTAKES: [&str; 5] = [
+    include_str!("../crates/sitar/src/config/tests/mistakes/syntax.txt"),
+    include_str!("../crates/sitar/src/config/tests/mistakes/file.txt"),
+    include_str!("../crates/sitar/src/config/tests/mistakes/server.txt"),
+    include_str!("../crates/sitar/src/config/tests/mistakes/listen.txt"),
+    include_str!("../crates/sitar/src/config/tests/mistakes/site.txt"),
+];
+
+#[test]
+fn a_start_refuses_what_a_check_refuses_with_the_same_words() {
+    let mut count = 0;
+    for case in MISTAKES.iter().flat_map(|text| text.split("=== ")).filter(|case| !case.is_empty()) {
+        let (title, rest) = case.split_once('\n').unwrap();
+        let (files, _) = rest.split_once(">>>").unwrap();
+        let folder = TempDir::new().unwrap();
+        for (number, file) in files.split("--- ").enumerate() {
+            let (name, text) =
+                if number == 0 { ("sitar.toml", file) } else { file.split_once('\n').unwrap() };
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let checked = config(folder.path(), &["check", "sitar.toml"], &[]);
+        assert_eq!(checked.status.code(), Some(3), "{title}: {}", checked.stderr);
+        let mut start = sitar(folder.path());
+        start.current_dir(folder.path()).args(["serve", "--config", "sitar.toml"]);
+        let started = run_with(&mut start, b"");
+        assert_eq!(started.status.code(), Some(1), "{title}: {}", started.text());
+        let text = checked.text();
+        let (problems, _) = text.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(started.stderr.trim_end(), problems, "{title}");
+        count += 1;
+    }
+    assert!(count >= 80, "{count}");
+}
+
 #[test]
 fn variables_for_one_site_are_refused_beside_a_file() {
     let folder = TempDir::new().unwrap();

@@ -20,6 +20,8 @@ pub struct Error {
     what: String,
     causes: Vec<String>,
     hints: Vec<String>,
+    /// Further failures of the same run.
+    others: Vec<Error>,
 }
 
 /// The exit code of a command that could not start or that failed.
@@ -32,7 +34,7 @@ impl Error {
     /// full stop.
     #[must_use]
     pub fn new(what: impl Into<String>) -> Error {
-        Error { what: what.into(), causes: Vec::new(), hints: Vec::new() }
+        Error { what: what.into(), causes: Vec::new(), hints: Vec::new(), others: Vec::new() }
     }
 
     /// Adds why it failed. Several causes go from the near one to the far one.
@@ -42,10 +44,21 @@ impl Error {
         self
     }
 
-    /// Adds what the operator can do about it, preferably something to type.
+    /// Adds what the operator can do about it, preferably something to type; to the last of several
+    /// failures.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.hints.push(hint.into());
+        let hints = self.others.last_mut().map_or(&mut self.hints, |other| &mut other.hints);
+        hints.push(hint.into());
+        self
+    }
+
+    /// Adds a further failure of the same run, which is printed behind this one.
+    #[must_use]
+    pub fn and(mut self, mut other: Error) -> Error {
+        let others = std::mem::take(&mut other.others);
+        self.others.push(other);
+        self.others.extend(others);
         self
     }
 
@@ -67,6 +80,7 @@ impl Error {
         for hint in &self.hints {
             let _ = writeln!(text, "  {cyan}hint:{reset} {}", Printable(hint));
         }
+        self.others.iter().for_each(|other| text += &other.render(color));
         text
     }
 
@@ -75,7 +89,8 @@ impl Error {
     pub fn sentence(&self) -> String {
         let causes = self.causes.iter().map(|cause| format!(": {cause}"));
         let hints = self.hints.iter().map(|hint| format!("; {hint}"));
-        causes.chain(hints).fold(self.what.clone(), |text, part| text + &part)
+        let others = self.others.iter().map(|other| format!("; {}", other.sentence()));
+        causes.chain(hints).chain(others).fold(self.what.clone(), |text, part| text + &part)
     }
 
     /// Prints the error on standard error, in color only on a terminal and only when `NO_COLOR` is
@@ -135,6 +150,13 @@ mod tests {
             Error::new("no").hint("yes").render(true),
             "\x1b[1;31merror:\x1b[0m no\n  \x1b[36mhint:\x1b[0m yes\n"
         );
+    }
+
+    #[test]
+    fn several_failures_of_one_run() {
+        let error = Error::new("a").cause("b").and(Error::new("c").and(Error::new("d"))).hint("e");
+        assert_eq!(error.render(false), "error: a\n  cause: b\nerror: c\nerror: d\n  hint: e\n");
+        assert_eq!(error.sentence(), "a: b; c; d; e");
     }
 
     #[test]

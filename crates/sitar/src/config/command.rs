@@ -34,14 +34,8 @@ pub fn run(action: &ConfigAction) -> Result<ExitCode, Error> {
 /// Returns the error of a command that needs a configuration without mistakes.
 #[must_use]
 pub fn refused(problems: &[Problem]) -> Error {
-    let [problem] = problems else {
-        let error = Error::new(format!("the configuration has {}", count(problems.len(), "problem")))
-            .hint("see what to write instead: sitar config check FILE");
-        return problems
-            .iter()
-            .fold(error, |error, problem| error.cause(format!("{}: {}", problem.place, problem.what)));
-    };
-    super::error(problem)
+    let all = problems.iter().map(super::error).reduce(Error::and);
+    all.unwrap_or_else(|| Error::new("the configuration cannot be used"))
 }
 
 fn write(file: &Path) -> Result<(), Error> {

@@ -58,10 +58,10 @@ fn problems_as_one_error() {
     let two = Folder::of("a = 1\n[[site]]\nrot = \"x\"\n");
     assert_eq!(
         text(&two),
-        "error: the configuration has 2 problems\n  \
-         cause: sitar.toml:1:1: unknown key 'a' before the first table\n  \
-         cause: sitar.toml:3:1: unknown key 'rot' in [[site]]\n  \
-         hint: see what to write instead: sitar config check FILE"
+        "error: sitar.toml:1:1: unknown key 'a' before the first table\n  \
+         hint: there is: include, [server], [[listen]], [[site]], [admin]\n\
+         error: sitar.toml:3:1: unknown key 'rot' in [[site]]\n  \
+         hint: did you mean 'root'?"
     );
 }
 

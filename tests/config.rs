@@ -159,6 +159,21 @@ fn a_start_refuses_what_a_check_refuses_with_the_same_words() {
 }
 
 #[test]
+fn hosts_of_every_form_are_served() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("public")).unwrap();
+    fs::write(folder.path().join("public/index.html"), "hello").unwrap();
+    let text = "[server]\ntls = \"off\"\n\
+                [[site]]\nhosts = [\"::1\", \"[2001:DB8:0::1]\", \"127.0.0.1\"]\ncanonical = \"[::1]\"\nroot = \"public\"\n\
+                [[site]]\nhosts = [\"A.Example\", \"*.a.example\", \"a_b.example\", \"xn--bcher-kva.example\"]\n\
+                canonical = \"a.example\"\nredirect_to = \"https://b.example/x?y=%20\"\n\
+                [[site]]\nhosts = \"localhost\"\ndefault = true\nredirect_to = \"https://[::2]:8443\"\n";
+    fs::write(folder.path().join("a.toml"), text).unwrap();
+    let ended = config(folder.path(), &["check", "a.toml"], &[]);
+    assert_eq!(ended.text(), "a.toml: 3 sites, 1 listener: fine\n", "{}", ended.stderr);
+}
+
+#[test]
 fn variables_for_one_site_are_refused_beside_a_file() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("public")).unwrap();

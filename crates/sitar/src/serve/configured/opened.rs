@@ -90,10 +90,11 @@ pub(in crate::serve) fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
                 let (source, opened) = sources.add_site(path, options, *watch);
                 known.source = Some(source);
                 match opened {
-                    Ok(site) => {
-                        warnings.extend(site.warnings().iter().map(ToString::to_string));
-                        known.serve(&site);
-                        HostContent::Site(site)
+                    Ok(opened) => {
+                        let told = opened.warnings().iter();
+                        warnings.extend(told.map(|warning| format!("{}: {warning}", site.place)));
+                        known.serve(&opened);
+                        HostContent::Site(opened)
                     }
                     Err(error) => {
                         let why = error.to_string();
@@ -160,15 +161,15 @@ fn host(site: &SiteConfig, content: HostContent, sites: usize, problems: &mut Ve
         error: page(&site.pages.error, Status::INTERNAL_SERVER_ERROR, hsts.as_ref()),
         unavailable: page(&site.pages.unavailable, Status::SERVICE_UNAVAILABLE, hsts.as_ref()),
     };
-    let names =
-        site.hosts.iter().map(|host| if host.contains(':') { format!("[{host}]") } else { host.clone() });
+    // As a client asks for an address of IPv6.
+    let name = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
     Some(Host {
         // A site alone answers to every name.
         is_default: site.is_default || (sites == 1 && site.hosts.is_empty()),
-        canonical: site.canonical.clone(),
+        canonical: site.canonical.as_ref().map(name),
         hsts,
         pages,
-        ..Host::new(names.collect(), content)
+        ..Host::new(site.hosts.iter().map(name).collect(), content)
     })
 }
 

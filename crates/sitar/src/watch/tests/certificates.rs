@@ -202,6 +202,29 @@ fn chain_and_key_may_lie_in_one_file() {
     });
 }
 
+/// With the key of before, half of a chain belongs to it, too.
+#[test]
+fn a_chain_that_is_being_written_is_not_served_half() {
+    let (place, first) = Place::plain();
+    let mut sources = Sources::new();
+    let (id, loaded) = sources.add_certificate(&place.files, Watch::Auto);
+    assert!(loaded.is_ok());
+    let (serve, handed, said) = told();
+    while_watched(sources, &serve, |_| {
+        let mut file = fs::File::create(&place.files.chain).unwrap();
+        file.write_all(first.chain.as_bytes()).unwrap();
+        file.write_all(pair().chain.as_bytes()).unwrap();
+        pause();
+        assert!(handed.try_recv().is_err());
+        file.write_all(pair().chain.as_bytes()).unwrap();
+        drop(file);
+        assert_eq!(handed.recv_timeout(PATIENCE).unwrap(), (id, first.fingerprint.clone()));
+        let line = said.recv_timeout(PATIENCE).unwrap();
+        assert!(line.starts_with("certificate of own.test has another chain now: "), "{line}");
+    });
+    assert!(handed.try_recv().is_err(), "once");
+}
+
 #[test]
 fn a_pair_that_is_gone_for_a_while_comes_back() {
     renewed(Place::plain, |place, expect| {

@@ -60,6 +60,16 @@ impl Place {
     }
 }
 
+/// Returns the next message, except those about half of a renewal: on a slow machine one may stand
+/// for long.
+fn next_line(said: &Receiver<String>, patience: Duration) -> Option<String> {
+    let is_of_half = |line: &String| {
+        line.starts_with("error: the certificate of own.test as it is now ")
+            || line.contains(" can be read again and is the same as before: ")
+    };
+    std::iter::from_fn(|| said.recv_timeout(patience).ok()).find(|line| !is_of_half(line))
+}
+
 /// Watches a pair, by events and by polls, while `renew` makes others of it. Each that it makes is
 /// expected to be served, once and in this order, and nothing else.
 fn renewed(make: impl Fn() -> (Place, Pair), renew: impl Fn(&Place, &dyn Fn(&Pair))) {
@@ -74,14 +84,14 @@ fn renewed(make: impl Fn() -> (Place, Pair), renew: impl Fn(&Place, &dyn Fn(&Pai
         while_watched(sources, &serve, |_| {
             renew(&place, &|pair| {
                 assert_eq!(handed.recv_timeout(PATIENCE).unwrap(), (id, pair.fingerprint.clone()));
-                let line = said.recv_timeout(PATIENCE).unwrap();
+                let line = next_line(&said, PATIENCE).unwrap();
                 let begin = "certificate of own.test renewed: expires on ";
                 let rest = format!(", in 60 days, SHA-256 {} (", pair.fingerprint);
                 assert!(line.starts_with(begin) && line.contains(&rest), "{line}");
             });
         });
         assert_eq!(handed.try_recv().ok(), None, "{watch:?}");
-        assert_eq!(said.try_recv().ok(), None, "{watch:?}");
+        assert_eq!(next_line(&said, Duration::ZERO), None, "{watch:?}");
     }
 }
 

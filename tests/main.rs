@@ -25,6 +25,7 @@ mod mutation;
 mod nonces;
 mod packs;
 mod peers;
+mod reload;
 mod renewal;
 mod secrets;
 #[path = "../crates/site/tests/semantics/mod.rs"]

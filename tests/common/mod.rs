@@ -74,8 +74,7 @@ impl Server {
         collect(child.stdout.take().unwrap(), &said);
         collect(child.stderr.take().unwrap(), &said);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server =
-            Server { child, address, scheme: "https", ca: PathBuf::new(), said, _home: home };
+        let mut server = Server { child, address, scheme: "https", ca: PathBuf::new(), said, _home: home };
         // The line behind those of the listeners.
         server.wait_for("the report of the start", |server| server.said().contains("\n  engine "));
         server.address = server.listeners("https").first().copied().unwrap_or(address);

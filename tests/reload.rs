@@ -1,0 +1,285 @@
+//! The configuration is read again, again and again, while clients are busy: none of them notices.
+
+use crate::common::client::{Client, socket};
+use crate::common::h2;
+use crate::common::site::write;
+use crate::common::{Finished, Server, eventually, run_with, sitar};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use tempfile::TempDir;
+
+/// Connections that ask all the time.
+const CLIENTS: usize = 32;
+/// Requests on a connection before the client makes another one.
+const REQUESTS: usize = 25;
+/// Reloads; `SITAR_RELOADS` says otherwise.
+const RELOADS: usize = 300;
+/// KiB that the process may have grown by after a third of the reloads.
+const GROWTH_MAX: u64 = 6 * 1024;
+
+/// Two sites that stay, and what comes and goes beside them.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let folder = TempDir::new().unwrap();
+        for name in ["a", "b", "c", "d"] {
+            write(folder.path(), &format!("{name}/name.txt"), name);
+        }
+        for name in ["first", "second"] {
+            let key = KeyPair::generate().unwrap();
+            let names = ["a.test", "b.test", "c.test"].map(str::to_owned).to_vec();
+            let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+            write(folder.path(), &format!("{name}.pem"), &certificate.pem());
+            write(folder.path(), &format!("{name}.key"), &key.serialize_pem());
+        }
+        Place(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path("sitar.toml")
+    }
+
+    /// Writes the configuration of that turn.
+    fn configure(&self, turn: usize) {
+        let certificate = ["first", "second"][turn / 2 % 2];
+        let mut text = format!(
+            "[server]\nshards = 2\nidle_seconds = {}\nhttp2 = true\n\
+             certificate = {{ chain = \"{certificate}.pem\", key = \"{certificate}.key\" }}\n\
+             [admin]\nsocket = \"admin.sock\"\n\
+             [[listen]]\naddress = \"127.0.0.1:0\"\n",
+            60 + turn % 7,
+        );
+        // A listener that changes its use, and one that comes and goes.
+        text += [
+            "[[listen]]\naddress = \"[::1]:0\"\nredirect = \"https\"\n",
+            "[[listen]]\naddress = \"[::1]:0\"\ntls = \"off\"\n",
+        ][turn / 3 % 2];
+        if turn % 5 < 2 {
+            text += "[[listen]]\naddress = \"127.0.0.2:0\"\ntls = \"off\"\n";
+        }
+        let _ = write!(text, "[[site]]\nhosts = [\"a.test\"]\nroot = \"a\"\n");
+        if turn % 3 == 0 {
+            text += "[[site]]\nhosts = [\"c.test\", \"d.test\"]\ncanonical = \"c.test\"\nroot = \"c\"\n";
+        }
+        text += "[[site]]\nhosts = [\"b.test\"]\nroot = \"b\"\n";
+        if turn % 4 == 1 {
+            text += "[[site]]\ndefault = true\nroot = \"nothing\"\nhsts = \"max-age=1\"\n";
+        }
+        fs::write(self.file(), text).unwrap();
+    }
+
+    fn clients(&self, alpn: &[u8]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        for name in ["first.pem", "second.pem"] {
+            roots.add(CertificateDer::from_pem_file(self.path(name)).unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Arc::new(config)
+    }
+
+    /// Asks over the admin socket.
+    fn ask(&self, request: &str) -> String {
+        let mut socket = UnixStream::connect(self.path("admin.sock")).unwrap();
+        socket.write_all(format!("{request}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn reload(&self) {
+        let answer = self.ask("reload");
+        assert!(answer.contains("\"ok\": true"), "{answer}");
+    }
+}
+
+/// Asks for the two sites that stay, on one connection after another, until it is over.
+fn keep_asking(config: &Arc<ClientConfig>, server: &Server, number: usize, is_over: &AtomicBool) -> usize {
+    let (host, content) = [("a.test", "a"), ("b.test", "b")][number % 2];
+    let mut answered = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let name = ServerName::try_from(host).unwrap();
+        let client = Client::over_as(config, socket(server.address()).unwrap(), name).unwrap();
+        if number % 4 < 2 {
+            let mut client = client;
+            for _ in 0..REQUESTS {
+                let head = format!("GET /name.txt HTTP/1.1\r\nHost: {host}\r\n\r\n");
+                client.send(head.as_bytes()).unwrap();
+                let response = client.response(false).unwrap();
+                assert_eq!((response.status, response.body), (200, content.as_bytes().to_vec()));
+                answered += 1;
+            }
+        } else {
+            let mut client = h2::Client::over(client, h2::WINDOW_MAX).unwrap();
+            for _ in 0..REQUESTS {
+                let fields = [(":method", "GET"), (":path", "/name.txt"), (":authority", host)];
+                let (stream, block) = client.ask_for(&fields);
+                client.send(&block).unwrap();
+                let response = client.answers(&[stream]).unwrap().remove(&stream).unwrap();
+                assert_eq!((response.status, response.body), (200, content.as_bytes().to_vec()));
+                answered += 1;
+            }
+        }
+    }
+    answered
+}
+
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn reloads() -> usize {
+    match std::env::var("SITAR_RELOADS") {
+        Ok(number) => number.parse().unwrap(),
+        Err(_) => RELOADS,
+    }
+}
+
+#[test]
+fn hundreds_of_reloads_are_noticed_by_no_client() {
+    let place = Place::new();
+    place.configure(0);
+    let server = Server::start_configured(&place.file());
+    let (h1, h2) = (place.clients(b"http/1.1"), place.clients(b"h2"));
+    let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let reloads = reloads();
+    let (mut early, mut late, mut descriptors) = (0, 0, 0);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let config = if number % 4 < 2 { &h1 } else { &h2 };
+                let (server, is_over, answered) = (&server, &is_over, &answered);
+                scope.spawn(move || {
+                    answered.fetch_add(keep_asking(config, server, number, is_over), Ordering::Relaxed);
+                })
+            })
+            .collect();
+        for turn in 1..=reloads {
+            place.configure(turn);
+            place.reload();
+            assert!(!clients.iter().any(thread::ScopedJoinHandle::is_finished), "a client has failed");
+            if turn == reloads / 3 {
+                (early, descriptors) = (resident(server.pid()), server.descriptors());
+            }
+        }
+        late = resident(server.pid());
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let answered = answered.into_inner();
+    println!("{reloads} reloads, {answered} answers; resident {early} -> {late} KiB");
+    assert!(answered >= CLIENTS * REQUESTS, "the clients were idle");
+    assert!(late <= early + GROWTH_MAX, "resident {early} -> {late} KiB");
+    place.configure(0);
+    place.reload();
+    // What watched and listened before has gone.
+    eventually("the descriptors of before", || server.descriptors() <= descriptors + CLIENTS);
+    let status = place.ask("status");
+    assert!(status.contains("\"ok\": true") && status.contains("a.test"), "{status}");
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_says_what_it_is() {
+    let place = Place::new();
+    place.configure(0);
+    let mut server = Server::start_configured(&place.file());
+    let config = place.clients(b"http/1.1");
+    let whole = fs::read_to_string(place.file()).unwrap();
+    let text = |from: &str, to: &str| {
+        assert!(whole.contains(from), "{from}");
+        whole.replacen(from, to, 1)
+    };
+    write(place.0.path(), "broken.pem", "no certificate");
+    let name = ServerName::try_from("a.test").unwrap();
+    let mut client = Client::over_as(&config, socket(server.address()).unwrap(), name.clone()).unwrap();
+    let before = place.ask("status");
+    let file = place.file().display().to_string();
+    for (text, expected) in [
+        (text("root = \"a\"", "rot = \"a\""), ":18:1: unknown key 'rot' in [[site]]"),
+        (text("[[site]]", "[[site"), ":16:7: "),
+        (text("shards = 2", "shards = \"two\""), ":2:10: "),
+        (text("hosts = [\"b.test\"]", "hosts = [\"a.test\"]"), "a.test"),
+        (text("chain = \"first.pem\"", "chain = \"nothing.pem\""), "nothing.pem"),
+        (text("chain = \"first.pem\"", "chain = \"broken.pem\""), "broken.pem"),
+        (text("chain = \"first.pem\"", "chain = \"second.pem\""), "second.pem"),
+        (text("address = \"127.0.0.1:0\"", "address = \"192.0.2.1:0\""), "192.0.2.1:0"),
+        (text("root = \"a\"", "root = \"a\"\npages = { 500 = \"missing.html\" }"), "missing.html"),
+        (format!("strict = true\n{whole}"), "strict"),
+        (text("[server]", "[server]\nstrict = true").replacen("root = \"b\"", "root = \"none\"", 1), "none"),
+        (text("socket = \"admin.sock\"", "socket = \"other.sock\""), "the path of the admin socket"),
+        (String::new(), "there is no [[site]]"),
+    ] {
+        fs::write(place.file(), &text).unwrap();
+        let mut command = sitar(place.0.path());
+        command.args(["reload", "--socket"]).arg(place.path("admin.sock"));
+        let finished = run_with(&mut command, b"");
+        assert_eq!(finished.status.code(), Some(1), "{expected}: {}", said(&finished));
+        assert!(said(&finished).contains(expected), "{expected}: {}", said(&finished));
+        // As a check says, which finds the same but for what only a running server knows.
+        let mut command = sitar(place.0.path());
+        command.args(["config", "check"]).arg(place.file());
+        let checked = run_with(&mut command, b"");
+        let is_known = !expected.starts_with("the path of the admin");
+        assert_eq!(
+            checked.status.code(),
+            Some(if is_known { 3 } else { 0 }),
+            "{expected}: {}",
+            said(&checked)
+        );
+        // Nothing has changed.
+        let head = "GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        client.send(head.as_bytes()).unwrap();
+        assert_eq!(client.response(false).unwrap().body, b"a");
+        let mut fresh = Client::over_as(&config, socket(server.address()).unwrap(), name.clone()).unwrap();
+        fresh.send(head.as_bytes()).unwrap();
+        assert_eq!(fresh.response(false).unwrap().body, b"a");
+        assert_eq!(steady(&place.ask("status")), steady(&before), "{expected}");
+    }
+    assert!(server.said().contains(&format!("not reloaded, what was served still is: {file}:18:1: ")));
+    fs::remove_file(place.file()).unwrap();
+    let mut command = sitar(place.0.path());
+    command.args(["reload", "--socket"]).arg(place.path("admin.sock"));
+    assert_eq!(run_with(&mut command, b"").status.code(), Some(1));
+    place.configure(0);
+    place.reload();
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(!Path::exists(&place.path("admin.sock")), "the socket is left behind");
+}
+
+/// A status without what passes.
+fn steady(status: &str) -> String {
+    let passes = |line: &&str| !line.contains("uptime_seconds");
+    let lines: Vec<&str> = status.lines().filter(passes).collect();
+    let text = lines.join("\n");
+    // The last reload is told in several lines.
+    match (text.find("\"last_reload\""), text.find("\"listeners\"")) {
+        (Some(start), Some(end)) if start < end => format!("{}{}", &text[..start], &text[end..]),
+        _ => text,
+    }
+}
+
+fn said(finished: &Finished) -> String {
+    format!("{}{}", finished.text(), finished.stderr)
+}

@@ -34,7 +34,7 @@ use crate::config::{self, Config, Problem};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::output;
-use crate::settings::{ConfigFile, Settings};
+use crate::settings::{ConfigFile, Settings, Tls};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
 
 /// A server that runs from a configuration.
@@ -329,12 +329,15 @@ fn host(hosts: &Hosts, place: usize) -> Option<HostId> {
 }
 
 /// Settings that a reload cannot change, in words.
-fn fixed(settings: &Settings) -> [(&'static str, String); 5] {
+fn fixed(settings: &Settings) -> [(&'static str, String); 7] {
     [
+        // Whether TLS is spoken is another matter: listeners change at once.
+        ("tls", (settings.tls == Tls::Kernel).to_string()),
         ("engine", format!("{:?}", settings.engine)),
         ("spin", format!("{:?}", settings.spin)),
         ("shards", format!("{:?}", settings.shards)),
         ("connections", format!("{:?}", settings.connections)),
         ("memory", settings.memory.to_string()),
+        ("stop_seconds", settings.stop_seconds.to_string()),
     ]
 }

@@ -81,8 +81,8 @@ impl Server {
         server
     }
 
-    /// Returns the addresses of a configuration's listeners of that kind, as the report of the start
-    /// names them.
+    /// Returns the addresses of a configuration's listeners of that kind, as the report of the
+    /// start names them.
     pub(crate) fn listeners(&self, role: &str) -> Vec<SocketAddr> {
         let said = self.said();
         let listeners = said.lines().skip_while(|line| !line.starts_with("  listens  "));

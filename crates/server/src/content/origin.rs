@@ -18,6 +18,9 @@ pub(crate) struct Origin {
     routed: Option<Routed>,
 }
 
+/// Each connection has one.
+const _: () = assert!(size_of::<Origin>() <= 48);
+
 /// The host that a request led to, where the next one leads as well if it asks for the same.
 #[derive(Clone, Copy)]
 struct Routed {

@@ -130,20 +130,33 @@ const MISTAKES: [&str; 5] = [
     include_str!("../crates/sitar/src/config/tests/mistakes/site.txt"),
 ];
 
-#[test]
-fn a_start_refuses_what_a_check_refuses_with_the_same_words() {
+/// Writes the files of each mistake into the folder, and has `look` look at it. Returns how many
+/// there are.
+pub(crate) fn each_mistake(folder: &Path, mut look: impl FnMut(&str)) -> usize {
     let mut count = 0;
     for case in MISTAKES.iter().flat_map(|text| text.split("=== ")).filter(|case| !case.is_empty()) {
         let (title, rest) = case.split_once('\n').unwrap();
         let (files, _) = rest.split_once(">>>").unwrap();
-        let folder = TempDir::new().unwrap();
+        let mut written = Vec::new();
         for (number, file) in files.split("--- ").enumerate() {
             let (name, text) =
                 if number == 0 { ("sitar.toml", file) } else { file.split_once('\n').unwrap() };
-            let path = folder.path().join(name);
+            let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            fs::write(&path, text).unwrap();
+            written.push(path);
         }
+        look(title);
+        written.iter().for_each(|path| fs::remove_file(path).unwrap());
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_start_refuses_what_a_check_refuses_with_the_same_words() {
+    let folder = TempDir::new().unwrap();
+    let count = each_mistake(folder.path(), |title| {
         let checked = config(folder.path(), &["check", "sitar.toml"], &[]);
         assert_eq!(checked.status.code(), Some(3), "{title}: {}", checked.stderr);
         let mut start = sitar(folder.path());
@@ -153,8 +166,7 @@ fn a_start_refuses_what_a_check_refuses_with_the_same_words() {
         let text = checked.text();
         let (problems, _) = text.trim_end().rsplit_once('\n').unwrap();
         assert_eq!(started.stderr.trim_end(), problems, "{title}");
-        count += 1;
-    }
+    });
     assert!(count >= 80, "{count}");
 }
 

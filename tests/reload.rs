@@ -4,6 +4,7 @@ use crate::common::client::{Client, socket};
 use crate::common::h2;
 use crate::common::site::write;
 use crate::common::{Finished, Server, eventually, run_with, sitar};
+use crate::config::each_mistake;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -199,23 +200,16 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
     assert!(status.contains("\"ok\": true") && status.contains("a.test"), "{status}");
 }
 
-#[test]
-fn a_mistake_changes_nothing_and_says_what_it_is() {
-    let place = Place::new();
-    place.configure(0);
-    let mut server = Server::start_configured(&place.file());
-    let config = place.clients(b"http/1.1");
+/// Configurations that cannot be served, each with what is said about it. Most can be told only by
+/// opening what they name.
+fn mistakes(place: &Place) -> Vec<(String, &'static str)> {
     let whole = fs::read_to_string(place.file()).unwrap();
     let text = |from: &str, to: &str| {
         assert!(whole.contains(from), "{from}");
         whole.replacen(from, to, 1)
     };
     write(place.0.path(), "broken.pem", "no certificate");
-    let name = ServerName::try_from("a.test").unwrap();
-    let mut client = Client::over_as(&config, socket(server.address()).unwrap(), name.clone()).unwrap();
-    let before = place.ask("status");
-    let file = place.file().display().to_string();
-    for (text, expected) in [
+    vec![
         (text("root = \"a\"", "rot = \"a\""), ":18:1: unknown key 'rot' in [[site]]"),
         (text("[[site]]", "[[site"), ":16:7: "),
         (text("shards = 2", "shards = \"two\""), ":2:10: "),
@@ -227,16 +221,28 @@ fn a_mistake_changes_nothing_and_says_what_it_is() {
         (text("root = \"a\"", "root = \"a\"\npages = { 500 = \"missing.html\" }"), "missing.html"),
         (format!("strict = true\n{whole}"), "strict"),
         (text("[server]", "[server]\nstrict = true").replacen("root = \"b\"", "root = \"none\"", 1), "none"),
-        (text("socket = \"admin.sock\"", "socket = \"other.sock\""), "the path of the admin socket"),
         (String::new(), "there is no [[site]]"),
-    ] {
+    ]
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_says_what_it_is() {
+    let place = Place::new();
+    place.configure(0);
+    let mut server = Server::start_configured(&place.file());
+    let config = place.clients(b"http/1.1");
+    let name = ServerName::try_from("a.test").unwrap();
+    let mut client = Client::over_as(&config, socket(server.address()).unwrap(), name.clone()).unwrap();
+    let before = place.ask("status");
+    let file = place.file().display().to_string();
+    for (text, expected) in mistakes(&place) {
         fs::write(place.file(), &text).unwrap();
         let mut command = sitar(place.0.path());
         command.args(["reload", "--socket"]).arg(place.path("admin.sock"));
         let finished = run_with(&mut command, b"");
         assert_eq!(finished.status.code(), Some(1), "{expected}: {}", said(&finished));
         assert!(said(&finished).contains(expected), "{expected}: {}", said(&finished));
-        // As a check says, which finds the same but for what only a running server knows.
+        // As a check says.
         let mut command = sitar(place.0.path());
         command.args(["config", "check"]).arg(place.file());
         let checked = run_with(&mut command, b"");
@@ -266,6 +272,52 @@ fn a_mistake_changes_nothing_and_says_what_it_is() {
     server.terminate();
     assert!(server.wait().success());
     assert!(!Path::exists(&place.path("admin.sock")), "the socket is left behind");
+}
+
+#[test]
+fn a_start_refuses_what_cannot_be_opened_as_a_check_does() {
+    let place = Place::new();
+    place.configure(0);
+    for (text, expected) in mistakes(&place) {
+        fs::write(place.file(), &text).unwrap();
+        let [checked, started] = [&["config", "check"][..], &["serve", "--config"]].map(|verb| {
+            let mut command = sitar(place.0.path());
+            command.args(verb).arg(place.file());
+            run_with(&mut command, b"")
+        });
+        assert_eq!((checked.status.code(), started.status.code()), (Some(3), Some(1)), "{expected}");
+        for said in [said(&checked), said(&started)] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+    // Only a server that runs knows this one.
+    place.configure(0);
+    let server = Server::start_configured(&place.file());
+    let text = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), text.replace("admin.sock", "other.sock")).unwrap();
+    let answer = place.ask("reload");
+    assert!(answer.contains("the path of the admin socket cannot be changed"), "{answer}");
+    drop(server);
+}
+
+#[test]
+fn every_mistake_of_a_file_leaves_what_is_served() {
+    let place = Place::new();
+    place.configure(0);
+    let server = Server::start_configured(&place.file());
+    let before = place.ask("status");
+    let name = ServerName::try_from("a.test").unwrap();
+    let config = place.clients(b"http/1.1");
+    let mut client = Client::over_as(&config, socket(server.address()).unwrap(), name).unwrap();
+    let count = each_mistake(place.0.path(), |title| {
+        let answer = place.ask("reload");
+        assert!(answer.contains("\"ok\": false"), "{title}: {answer}");
+        assert!(answer.contains("\"what\": \""), "{title}: {answer}");
+        assert_eq!(steady(&place.ask("status")), steady(&before), "{title}");
+        client.send(b"GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        assert_eq!(client.response(false).unwrap().body, b"a", "{title}");
+    });
+    assert!(count >= 80, "{count}");
 }
 
 /// A status without what passes.

@@ -41,8 +41,8 @@ impl Place {
             let key = KeyPair::generate().unwrap();
             let names = ["a.test", "b.test", "c.test"].map(str::to_owned).to_vec();
             let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-            write(folder.path(), &format!("{name}.pem"), &certificate.pem());
-            write(folder.path(), &format!("{name}.key"), &key.serialize_pem());
+            write(folder.path(), &format!("{name}.pem"), certificate.pem());
+            write(folder.path(), &format!("{name}.key"), key.serialize_pem());
         }
         Place(folder)
     }
@@ -74,7 +74,7 @@ impl Place {
             text += "[[listen]]\naddress = \"127.0.0.2:0\"\ntls = \"off\"\n";
         }
         let _ = write!(text, "[[site]]\nhosts = [\"a.test\"]\nroot = \"a\"\n");
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             text += "[[site]]\nhosts = [\"c.test\", \"d.test\"]\ncanonical = \"c.test\"\nroot = \"c\"\n";
         }
         text += "[[site]]\nhosts = [\"b.test\"]\nroot = \"b\"\n";

@@ -5,7 +5,7 @@ use sitar_http::{Rejection, Request, Status};
 use sitar_site::{Page, Reply, Scratch};
 
 use super::origin::Origin;
-use crate::snapshot::{Host, HostContent, HostId, HostRedirect, Hosts, Role, Snapshot, host_of};
+use crate::snapshot::{Host, HostContent, HostId, HostRedirect, Role, Snapshot, host_of};
 
 /// What a request's host leads to.
 pub(super) enum Routed<'s> {
@@ -18,8 +18,9 @@ pub(super) enum Routed<'s> {
 
 /// A redirect of a host, whose address depends on the request.
 pub(super) struct Redirect<'s> {
-    host: HostId,
     to: To<'s>,
+    /// The lines beside Location.
+    fields: &'s [u8],
 }
 
 enum To<'s> {
@@ -52,19 +53,23 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
     let Some(found) = hosts.lookup(name) else { return Routed::Refused(&NO_SUCH_HOST) };
     let id = found.host;
     let Some(host) = hosts.get(id) else { return Routed::Refused(&NO_SUCH_HOST) };
+    let redirect = |to| {
+        // RFC 6797 §7.2: HSTS does not leave over plain HTTP.
+        let fields = if redirects(role) { hosts.plain_redirect_fields() } else { hosts.redirect_fields(id) };
+        Routed::Redirect(Redirect { to, fields })
+    };
     // On plain HTTP those who check the names of a certificate to be are answered as they are.
     if role == Role::Https || !is_challenge(request) {
         if let Role::RedirectToHttps { port } = role {
             return match https_name(host, asked) {
-                Some(name) => Routed::Redirect(Redirect { host: id, to: To::Https { host: name, port } }),
+                Some(name) => redirect(To::Https { host: name, port }),
                 None => Routed::Refused(&NO_HOST),
             };
         }
         if let Some(canonical) = &host.canonical
             && asked.is_some_and(|asked| !is_same(asked, canonical))
         {
-            let to = To::Canonical { host: canonical, is_https: role == Role::Https };
-            return Routed::Redirect(Redirect { host: id, to });
+            return redirect(To::Canonical { host: canonical, is_https: role == Role::Https });
         }
     }
     match &host.content {
@@ -74,7 +79,7 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
             }
             Routed::Site(id)
         }
-        HostContent::Redirect(redirect) => Routed::Redirect(Redirect { host: id, to: To::Other(redirect) }),
+        HostContent::Redirect(other) => redirect(To::Other(other)),
         HostContent::Unavailable => {
             hosts.unavailable(id).map_or(Routed::Refused(&NO_SUCH_HOST), Routed::Page)
         }
@@ -102,18 +107,21 @@ fn is_same(asked: &[u8], name: &str) -> bool {
     asked.strip_suffix(b".").unwrap_or(asked).eq_ignore_ascii_case(name.as_bytes())
 }
 
-/// RFC 8555 §8.3.
+/// Whether a request is for the file of an ACME challenge (RFC 8555 §8.3). What leads out of their
+/// folder is not, nor what another reader might take for such a path.
 fn is_challenge(request: &Request<'_>) -> bool {
-    request.target.path.starts_with(b"/.well-known/acme-challenge/")
+    let name = request.target.path.strip_prefix(b"/.well-known/acme-challenge/");
+    name.is_some_and(|name| {
+        let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !matches!(name, b"" | b"." | b"..") && name.iter().all(is_plain)
+    })
 }
 
-impl Redirect<'_> {
-    pub(super) fn reply<'r>(
-        &self,
-        hosts: &'r Hosts,
-        request: &Request<'_>,
-        scratch: &'r mut Scratch,
-    ) -> Reply<'r> {
+impl<'s> Redirect<'s> {
+    pub(super) fn reply<'r>(&self, request: &Request<'_>, scratch: &'r mut Scratch) -> Reply<'r>
+    where
+        's: 'r,
+    {
         let authority = request.authority.unwrap_or_default();
         let asked = host_of(authority);
         let mut room = [0; 8];
@@ -143,12 +151,7 @@ impl Redirect<'_> {
         let [scheme, host, port] = start;
         let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
         let location = [scheme, host, port, path, mark, query.unwrap_or_default()];
-        // RFC 6797 §7.2: HSTS does not leave over plain HTTP.
-        let fields = match self.to {
-            To::Https { .. } => hosts.plain_redirect_fields(),
-            To::Canonical { .. } | To::Other(_) => hosts.redirect_fields(self.host),
-        };
-        Reply::moved(status, &location, fields, request, scratch)
+        Reply::moved(status, &location, self.fields, request, scratch)
     }
 }
 

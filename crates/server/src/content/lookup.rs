@@ -64,7 +64,10 @@ impl Served {
                         Routed::Site(host) => host,
                         Routed::Refused(rejection) => return Outcome::Refused(rejection),
                         Routed::Redirect(redirect) => {
-                            return Outcome::Reply(redirect.reply(hosts, request, &mut self.scratch));
+                            return Outcome::Reply(redirect.reply(request, &mut self.scratch));
+                        }
+                        Routed::Page(page) if redirects(origin.role()) => {
+                            return Outcome::Reply(page.reply_without_hsts(request, &mut self.scratch));
                         }
                         Routed::Page(page) => {
                             return Outcome::Reply(page.reply(request, &mut self.scratch));

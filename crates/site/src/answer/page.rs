@@ -15,6 +15,8 @@ use crate::open::site::Site;
 pub struct Page {
     status: Status,
     fields: Box<[u8]>,
+    /// Bytes of `fields` in front of HSTS.
+    without_hsts: usize,
     encoded: Box<[u8]>,
     content: Region,
 }
@@ -51,9 +53,11 @@ impl Page {
         if status == Status::SERVICE_UNAVAILABLE {
             fields.extend_from_slice(b"Retry-After: 30\r\n");
         }
+        let without_hsts = fields.len();
         fields.extend_from_slice(&hsts_line(hsts));
         Ok(Page {
             status,
+            without_hsts,
             encoded: sitar_http::h2::field_block(&fields),
             fields: fields.into(),
             content: Region::copy_of(content)?,
@@ -75,6 +79,13 @@ impl Page {
             content_length: Some(self.content.len() as u64),
             body: if is_sent { Body::Memory { region: &self.content, range } } else { Body::Empty },
         }
+    }
+
+    /// Returns the answer as it may leave over plain HTTP (RFC 6797 §7.2).
+    #[must_use]
+    pub fn reply_without_hsts<'r>(&'r self, request: &Request<'_>, scratch: &'r mut Scratch) -> Reply<'r> {
+        let fields = &self.fields[..self.without_hsts];
+        Reply { fields, encoded: &[], ..self.reply(request, scratch) }
     }
 }
 
@@ -156,8 +167,12 @@ mod tests {
             );
             assert_eq!((reply.status.code(), reply.content_length), (503, Some(11)));
             assert!(reply.encoded(|block, more| !block.is_empty() && more.concat().is_empty()));
-            let sent = if let Body::Memory { range, .. } = reply.body { range.len() } else { 0 };
+            let sent = if let Body::Memory { range, .. } = &reply.body { range.len() } else { 0 };
             assert_eq!(sent, len, "{method:?}");
+            let whole = text(&reply);
+            let plain = page.reply_without_hsts(&request(method), &mut scratch);
+            assert_eq!(text(&plain), whole.replace("Strict-Transport-Security: max-age=60\r\n", ""));
+            assert!(plain.encoded(|block, lines| block.is_empty() && !lines.concat().is_empty()));
         }
         let error = Page::html(Status::INTERNAL_SERVER_ERROR, &vec![0; Page::MAX + 1], None).unwrap_err();
         assert_eq!(error.to_string(), "a page has at most 256 KiB");

@@ -11,7 +11,7 @@ use crate::content::inbox::{Inbox, Message};
 use crate::content::loader::{Loader, LoaderWorker};
 use crate::content::lookup::{Outcome, Served};
 use crate::limits::Limits;
-use crate::snapshot::{LatestSnapshot, Pages};
+use crate::snapshot::{Hosts, LatestSnapshot, Pages};
 
 /// Sites that tell their names: `/name.txt` holds it.
 struct Sites {
@@ -224,10 +224,22 @@ fn plain_listeners_redirect_and_let_challenges_through() {
         (443, "/.well-known/acme-challenge/token", "www.a.example", "200 token of a"),
         (443, "/.well-known/acme-challenge/none", "b.example", "404 404 Not Found"),
         (443, "/.well-known/other", "a.example", "308 https://a.example/.well-known/other"),
+        (
+            443,
+            "/.well-known/acme-challenge/token",
+            "old.example",
+            "308 https://new.example/.well-known/acme-challenge/token",
+        ),
     ] {
         for _ in 0..2 {
             assert_eq!(sites.ask(&mut to(port), &get(target, host)), expected, "{host} {target}");
         }
+    }
+    // What only begins like a challenge is none: it could lead to any file.
+    for rest in ["", ".", "..", "../../name.txt", "%2e%2e/%2e%2e/name.txt", "a/token", "token/", "%74oken"] {
+        let path = format!("/.well-known/acme-challenge/{rest}");
+        let expected = format!("308 https://a.example{path}");
+        assert_eq!(sites.ask(&mut to(443), &get(&path, "a.example")), expected);
     }
     let star = "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n";
     assert_eq!(sites.ask(&mut to(443), star), "308 https://a.example/");
@@ -272,6 +284,10 @@ fn pages_and_redirects_carry_the_operators_words() {
                 canonical: Some("a.example".to_owned()),
                 ..Host::new(names(&["a.example", "www.a.example"]), site("a", folders))
             },
+            Host {
+                hsts: Some(hsts.clone()),
+                ..redirect(&["old.example"], "https://new.example", Status::PERMANENT_REDIRECT)
+            },
         ]
     });
     assert_eq!(sites.ask(&mut tls(None, &[]), &get("/", "down.example")), "503 <h1>soon</h1>");
@@ -287,7 +303,7 @@ fn pages_and_redirects_carry_the_operators_words() {
         };
         String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap()
     };
-    for host in ["down.example", "www.a.example"] {
+    for host in ["down.example", "www.a.example", "old.example"] {
         assert!(
             fields(tls(None, &[]), "/name.txt", host).contains("Strict-Transport-Security: max-age=5\r\n"),
             "{host}"
@@ -298,6 +314,9 @@ fn pages_and_redirects_carry_the_operators_words() {
     let plain = || Origin::new(Role::RedirectToHttps { port: 443 });
     assert!(!fields(plain(), "/name.txt", "www.a.example").contains("Strict"));
     let challenge = "/.well-known/acme-challenge/token";
+    for host in ["down.example", "old.example"] {
+        assert!(!fields(plain(), challenge, host).contains("Strict"), "{host}");
+    }
     let lines = fields(plain(), challenge, "a.example");
     let over_tls = fields(tls(None, &[]), challenge, "a.example");
     assert!(!lines.contains("Strict") && over_tls.contains("Strict-Transport-Security: max-age=9\r\n"));

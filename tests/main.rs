@@ -16,6 +16,7 @@ mod doctor;
 mod engines;
 mod files;
 mod h2;
+mod hosts;
 mod idle;
 mod lab;
 mod large;

@@ -1,0 +1,148 @@
+//! One configuration with several sites: which site answers a request, and on which connection.
+
+mod ask;
+mod place;
+mod table;
+
+use crate::common::Server;
+use ask::{ALL, Connections, Over, http2, shown, told};
+use place::{Place, TEN, WILD};
+use rustls::SignatureScheme;
+use table::{Row, TABLE};
+
+/// Sends each request, and compares all that comes back with what is expected.
+fn check(server: &Server, connections: &mut Connections, rows: &[Row]) {
+    let port = Over::Tls1.address(server).port().to_string();
+    let mut wrong = Vec::new();
+    for &(over, sni, request, expected) in rows {
+        let expected = expected.replace("{https}", &port);
+        let answer = connections.ask(server, over, sni, &filled(request));
+        if answer != expected {
+            wrong.push(format!("{over:?} '{sni}' {request}\n  expected {expected}\n  and not  {answer}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+/// Returns a request of the table with its long paths written out.
+fn filled(request: &str) -> String {
+    request.replace("{1100}", &"x".repeat(1100)).replace("{9000}", &"x".repeat(9000))
+}
+
+#[test]
+fn each_request_is_answered_by_its_site_and_a_renewal_in_between_changes_nothing() {
+    assert!(TABLE.len() >= 60, "{}", TABLE.len());
+    let place = Place::new();
+    let server = place.serve(TEN);
+    let mut connections = Connections::default();
+    let (first, second) = TABLE.split_at(TABLE.len() / 2);
+    check(&server, &mut connections, first);
+    // Those that come in the second half are open as well when the certificate changes.
+    check(&server, &mut connections, second);
+    let wild = shown(&server, "x.wild.example", ALL);
+    assert_eq!(wild, place.shown("wild"));
+    place.renew(&server, "wild", WILD);
+    let reloaded = place.reload();
+    assert_eq!(reloaded.text(), "reloaded; nothing is different\n", "{reloaded:?}");
+    let renewed = shown(&server, "x.wild.example", ALL);
+    assert!(renewed == place.shown("wild") && renewed != wild);
+    let closed = connections.closed;
+    check(&server, &mut connections, second);
+    check(&server, &mut connections, first);
+    assert_eq!(connections.closed, 2 * closed, "the same requests end the same connections");
+    check(&server, &mut Connections::default(), TABLE);
+}
+
+#[test]
+fn a_client_gets_the_certificate_of_the_site_that_it_asks_for() {
+    let place = Place::new();
+    let server = place.serve(TEN);
+    const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+    const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
+    for (sni, schemes, file) in [
+        ("", ALL, "shared"),
+        ("nowhere.example", ALL, "shared"),
+        ("alpha.example", ALL, "shared"),
+        ("xn--bcher-kva.example", ALL, "shared"),
+        ("x.wild.example", ALL, "wild"),
+        ("X.Wild.Example", ALL, "wild"),
+        ("x.y.wild.example", ALL, "shared"),
+        ("own.wild.example", ALL, "own"),
+        ("own.wild.example", ECDSA, "own"),
+        ("own.wild.example", RSA, "own-rsa"),
+    ] {
+        assert!(shown(&server, sni, schemes) == place.shown(file), "{sni} {file}");
+    }
+}
+
+/// The names that a connection was shown count on it, whatever the certificate is now.
+#[test]
+fn a_certificate_that_names_others_counts_for_new_connections() {
+    let place = Place::new();
+    let server = place.serve(TEN);
+    let mut old = Connections::default();
+    let rows = |beta, more| -> [Row; 4] {
+        [
+            (Over::Tls2, "alpha.example", "GET alpha.example /name.txt", "200 alpha hsts"),
+            (Over::Tls2, "alpha.example", "GET beta.example /name.txt", beta),
+            (Over::Tls2, "alpha.example", "GET more.example /name.txt", more),
+            // In HTTP/1 a refusal ends the connection.
+            (Over::Tls1, "alpha.example", "GET alpha.example /name.txt", "200 alpha hsts"),
+        ]
+    };
+    check(&server, &mut old, &rows("200 beta", "421"));
+    place.renew(&server, "shared", &["alpha.example", "more.example"]);
+    let mut new = Connections::default();
+    for _ in 0..2 {
+        check(&server, &mut old, &rows("200 beta", "421"));
+        check(&server, &mut new, &rows("421", "200 rest"));
+        // A configuration that is read again changes nothing of it either.
+        assert!(place.reload().status.success());
+    }
+    check(&server, &mut old, &[(Over::Tls1, "alpha.example", "GET beta.example /", "200 beta")]);
+    check(&server, &mut new, &[(Over::Tls1, "alpha.example", "GET beta.example /", "421")]);
+    assert_eq!((old.closed, new.closed), (0, 1));
+}
+
+/// Streams of one connection are for several hosts at the same time, and one that is for none of
+/// the connection's leaves the others alone.
+#[test]
+fn streams_of_one_connection_are_for_several_hosts() {
+    let place = Place::new();
+    let server = place.serve(TEN);
+    let mut client = http2(&server, "alpha.example");
+    let hosts = [
+        ("alpha.example", "200 alpha hsts"),
+        ("x.wild.example", "421"),
+        ("beta.example:8443", "200 beta"),
+        ("www.alpha.example", "308 https://alpha.example/name.txt hsts"),
+        ("nowhere.example", "421"),
+        ("XN--BCHER-KVA.EXAMPLE", "200 books"),
+        ("down.example", "503 soon again hsts"),
+        ("gone.example", "302 https://beta.example/moved?from=gone"),
+        ("127.0.0.1", "200 address"),
+    ];
+    for _ in 0..10 {
+        let mut wire = Vec::new();
+        let mut streams = Vec::new();
+        for (host, _) in hosts.iter().cycle().take(5 * hosts.len()) {
+            let fields = [(":method", "GET"), (":path", "/name.txt"), (":authority", *host)];
+            let (stream, bytes) = client.ask_for(&fields);
+            wire.extend(bytes);
+            streams.push(stream);
+        }
+        client.send(&wire).unwrap();
+        let answers = client.answers(&streams).unwrap();
+        for ((host, expected), answer) in hosts.iter().cycle().zip(answers.values()) {
+            assert_eq!(told(answer), *expected, "{host}");
+        }
+    }
+}
+
+#[test]
+fn without_a_default_site_unknown_names_lead_nowhere() {
+    let place = Place::new();
+    let (sites, _) = TEN.split_once("[[site]]\ndefault").unwrap();
+    let server = place.serve(sites);
+    check(&server, &mut Connections::default(), table::NO_DEFAULT);
+}

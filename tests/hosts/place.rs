@@ -5,7 +5,8 @@ use crate::common::{Finished, Server, eventually, run_with, sitar};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use tempfile::TempDir;
 
 /// Names of the certificate that most sites share.
@@ -91,6 +92,10 @@ root = "rest"
 socket = "admin.sock"
 "#;
 
+/// Takes a moment to make, so there is one for all tests.
+static RSA: LazyLock<KeyPair> =
+    LazyLock::new(|| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap());
+
 /// A folder with sites that say their names, certificates and a configuration.
 pub(super) struct Place(TempDir);
 
@@ -107,8 +112,7 @@ impl Place {
         place.certificate("shared", SHARED);
         place.certificate("wild", WILD);
         place.certificate("own", OWN);
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-        place.certificate_of("own-rsa", OWN, &key);
+        place.certificate_of("own-rsa", OWN, &RSA);
         place
     }
 
@@ -151,7 +155,7 @@ impl Place {
     }
 
     pub(super) fn reload(&self) -> Finished {
-        let mut command = sitar(Path::new(self.0.path()));
+        let mut command = sitar(self.0.path());
         run_with(command.args(["reload", "--config"]).arg(self.path("sitar.toml")), b"")
     }
 }

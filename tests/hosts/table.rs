@@ -93,7 +93,19 @@ pub(super) const TABLE: &[Row] = &[
     ),
     (Tls1, "alpha.example", "GET https://x.wild.example/name.txt HTTP/1.1\r\nHost: alpha.example", "421"),
     (Tls1, "alpha.example", "GET https://beta.example HTTP/1.1\r\nHost: alpha.example", "200 beta"),
+    (Tls1, "alpha.example", "GET http://beta.example/name.txt HTTP/1.1\r\nHost: beta.example", "200 beta"),
     (Tls1, "alpha.example", "GET https://me@beta.example/ HTTP/1.1\r\nHost: beta.example", "400"),
+    // No file is asked for, but a host is.
+    (Tls1, "beta.example", "OPTIONS beta.example *", "204"),
+    (Tls1, "beta.example", "OPTIONS x.wild.example *", "421"),
+    (Tls1, "beta.example", "CONNECT beta.example:443 HTTP/1.1\r\nHost: beta.example", "405"),
+    (
+        Redirect,
+        "",
+        "CONNECT beta.example:443 HTTP/1.1\r\nHost: beta.example",
+        "308 https://beta.example:{https}/",
+    ),
+    (Redirect, "", "POST beta.example /.well-known/acme-challenge/token", "405"),
     // Hosts that are none.
     (Tls1, "alpha.example", "GET / HTTP/1.1\r\nHost: alpha.example\r\nHost: alpha.example", "400"),
     (Tls1, "alpha.example", "GET / HTTP/1.1\r\nHost: alpha.example\r\nHost: beta.example", "400"),
@@ -149,6 +161,12 @@ pub(super) const TABLE: &[Row] = &[
     (Redirect, "", "GET down.example /", "308 https://down.example:{https}/"),
     (Redirect, "", "GET nowhere.example /", "308 https://nowhere.example:{https}/"),
     (Redirect, "", "POST alpha.example /form", "308 https://alpha.example:{https}/form"),
+    (
+        Redirect,
+        "",
+        "POST /form HTTP/1.1\r\nHost: alpha.example\r\nContent-Length: 9\r\n\r\nhello",
+        "308 https://alpha.example:{https}/form",
+    ),
     (Redirect, "", "HEAD alpha.example /", "308 https://alpha.example:{https}/"),
     (Redirect, "", "OPTIONS alpha.example *", "308 https://alpha.example:{https}/"),
     (Redirect, "", "GET http://beta.example?q HTTP/1.1\r\nHost: x", "308 https://beta.example:{https}/?q"),

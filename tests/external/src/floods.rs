@@ -10,7 +10,7 @@ mod attacker;
 mod attacks;
 pub(crate) mod wire;
 
-use crate::program::{self, Places, Result, Server};
+use crate::program::{self, Places, Result, Server, resident};
 use crate::times::Times;
 use attacker::Tally;
 use attacks::{ATTACKS, Attack, Script};
@@ -239,13 +239,6 @@ fn flood(attack: &Attack, program: &Path, folder: &Path, small: &[u8], span: Dur
     }
     let pours = !matches!(attack.script, Script::Hold(..));
     Ok(Row { tally, pours, memory: (before, most), quiet, flood, cpu })
-}
-
-/// Returns the bytes of a process that are in RAM.
-fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc")?;
-    Ok(line.trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }
 
 /// Returns the CPU time of a process, kernel threads that work for it included, in ns.

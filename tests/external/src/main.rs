@@ -1,6 +1,7 @@
 //! Checks of the release program from outside that take long, need a download or a package that
 //! tests must not need: each is a verb of `cargo xtask`, which builds and runs this program.
 
+mod client;
 mod crowds;
 mod docs_sites;
 mod floods;

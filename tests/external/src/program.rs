@@ -175,6 +175,13 @@ pub(crate) fn succeed(command: &mut Command, what: &str) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("{what}: {status}").into()) }
 }
 
+/// Returns the bytes of a process that are in RAM.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc")?;
+    Ok(line.trim_end_matches("kB").trim().parse::<u64>()? << 10)
+}
+
 /// Makes `path` an empty folder. It is left behind for a look.
 pub(crate) fn fresh_folder(path: PathBuf) -> Result<PathBuf> {
     if path.exists() {

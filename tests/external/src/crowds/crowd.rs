@@ -1,7 +1,8 @@
 //! The crowd, a process of its own.
 
 use super::cases::{Crowd, HEADS, ONE_ADDRESS, STALLED};
-use super::visitor::{connect, handshake, request, trusting};
+use super::visitor::{connect, handshake, trusting};
+use crate::client::request;
 use crate::floods::wire::{END_HEADERS, END_STREAM, HEADERS, greeting, put, stream_of};
 use crate::program::Result;
 use rustix::io::Errno;
@@ -108,7 +109,7 @@ fn is_closed(mut socket: &TcpStream) -> bool {
 /// Opens a connection, and uses it once. What TLS knows on this side is not needed any more.
 fn idle_connection(config: &Arc<ClientConfig>, port: u16) -> io::Result<TcpStream> {
     let mut wire = handshake(config, connect(ADDRESS, port, TIMEOUT)?)?;
-    request(&mut wire, "GET", "/0.txt")?;
+    request(&mut wire, "GET", "/0.txt", "localhost")?;
     wire.sock.set_nonblocking(true)?;
     Ok(wire.sock)
 }
@@ -177,9 +178,9 @@ fn heads(port: u16, over: &AtomicBool) -> Result<()> {
                 for nth in (first..).take_while(|_| !over.load(Relaxed)) {
                     let path = format!("/{}.bin", nth % HEADS);
                     let asked = match &mut socket {
-                        Some(socket) => request(socket, "HEAD", &path),
+                        Some(socket) => request(socket, "HEAD", &path, "localhost"),
                         None => connect(ADDRESS, port, 30 * TIMEOUT)
-                            .and_then(|new| request(socket.insert(new), "HEAD", &path)),
+                            .and_then(|new| request(socket.insert(new), "HEAD", &path, "localhost")),
                     };
                     if asked.is_err() {
                         socket = None;

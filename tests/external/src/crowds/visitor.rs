@@ -1,5 +1,6 @@
 //! The client whose time is measured. It speaks HTTP/1.1.
 
+use crate::client::request;
 use crate::program::Result;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustls::client::Resumption;
@@ -62,7 +63,7 @@ impl Visitor {
             Some(wire) => wire,
             None => self.connect()?,
         };
-        request(&mut wire, "GET", path)?;
+        request(&mut wire, "GET", path, "localhost")?;
         let took = start.elapsed();
         if let Visit::Kept = self.visit {
             self.kept = Some(wire);
@@ -114,33 +115,4 @@ pub(super) fn handshake(
         connection.complete_io(&mut socket)?;
     }
     Ok(StreamOwned::new(connection, socket))
-}
-
-/// Sends a request and reads its answer.
-///
-/// # Errors
-/// The connection failed, or the answer is not 200.
-pub(super) fn request(wire: &mut (impl Read + Write + ?Sized), method: &str, path: &str) -> io::Result<()> {
-    wire.write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
-    wire.flush()?;
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-        if let Some(body) = end.map(|end| end + 4) {
-            let head = String::from_utf8_lossy(&answer[..body]).to_ascii_lowercase();
-            if !head.starts_with("http/1.1 200 ") {
-                return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
-            }
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-            let length: usize = length.ok_or_else(|| io::Error::other("no Content-Length"))?;
-            if method == "HEAD" || answer.len() - body >= length {
-                return Ok(());
-            }
-        }
-        match wire.read(&mut chunk)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            len => answer.extend(&chunk[..len]),
-        }
-    }
 }

@@ -4,13 +4,15 @@
 use crate::common::client::{self, Client};
 use crate::common::h2;
 use crate::common::site::write;
-use crate::common::{Server, eventually, signal};
+use crate::common::{Server, eventually, run_with, signal, sitar};
+use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,13 @@ impl Pair {
 
     fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.chain.as_bytes()).unwrap()
+    }
+
+    /// Returns SHA-256 of the certificate, as openssl prints it.
+    fn fingerprint(&self) -> String {
+        let digest = digest(&SHA256, &self.der());
+        let bytes: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        bytes.join(":")
     }
 }
 
@@ -160,24 +169,44 @@ fn renew(place: &Place, files: (&str, &str), pairs: [&Pair; 2], steps: &[&dyn Fn
     }
 }
 
+/// A certificate in the folders of certbot.
+struct Lineage<'p> {
+    place: &'p Place,
+    name: &'static str,
+}
+
+impl<'p> Lineage<'p> {
+    /// Puts these versions into the archive, and points the links to the first.
+    fn new(place: &'p Place, name: &'static str, versions: &[&Pair]) -> Lineage<'p> {
+        for (number, pair) in (1..).zip(versions) {
+            place.write(&format!("archive/{name}/fullchain{number}.pem"), &pair.chain);
+            place.write(&format!("archive/{name}/privkey{number}.pem"), &pair.key);
+        }
+        fs::create_dir_all(place.path(&format!("live/{name}"))).unwrap();
+        let lineage = Lineage { place, name };
+        lineage.point("fullchain", 1);
+        lineage.point("privkey", 1);
+        lineage
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("live/{}/{file}.pem", self.name)
+    }
+
+    fn point(&self, file: &str, number: u32) {
+        let link = self.place.path(&self.path(file));
+        let _ = fs::remove_file(&link);
+        symlink(format!("../../archive/{}/{file}{number}.pem", self.name), link).unwrap();
+    }
+}
+
 #[test]
 fn certbot_points_two_links_elsewhere() {
-    let (place, pairs) = (Place::new(), [Pair::new("own.test"), Pair::new("own.test")]);
-    for (number, pair) in [(1, &pairs[0]), (2, &pairs[1])] {
-        place.write(&format!("archive/own.test/fullchain{number}.pem"), &pair.chain);
-        place.write(&format!("archive/own.test/privkey{number}.pem"), &pair.key);
-    }
-    fs::create_dir_all(place.path("live/own.test")).unwrap();
-    let point = |name: &str, number: u32| {
-        let link = place.path(&format!("live/own.test/{name}.pem"));
-        let _ = fs::remove_file(&link);
-        symlink(format!("../../archive/own.test/{name}{number}.pem"), link).unwrap();
-    };
-    point("fullchain", 1);
-    point("privkey", 1);
-    let files = ("live/own.test/fullchain.pem", "live/own.test/privkey.pem");
-    let [old, new] = &pairs;
-    renew(&place, files, [old, new], &[&|| point("privkey", 2), &|| point("fullchain", 2)]);
+    let (place, [old, new]) = (Place::new(), [Pair::new("own.test"), Pair::new("own.test")]);
+    let own = Lineage::new(&place, "own.test", &[&old, &new]);
+    let files = (&*own.path("fullchain"), &*own.path("privkey"));
+    let steps: [&dyn Fn(); 2] = [&|| own.point("privkey", 2), &|| own.point("fullchain", 2)];
+    renew(&place, files, [&old, &new], &steps);
 }
 
 #[test]
@@ -256,4 +285,139 @@ fn without_watching_a_signal_reads_the_certificate_again() {
     eventually("the message", || said(&server, "certificate of own.test, 127.0.0.1 renewed: ") == 1);
     signal(server.pid(), Signal::HUP);
     eventually("the message", || said(&server, " was read again and is the same as before: ") == 1);
+}
+
+/// The status of a server with an admin socket.
+struct Status(Value);
+
+impl Status {
+    fn of(place: &Place) -> Status {
+        let mut command = sitar(&place.path(""));
+        let command = command.args(["status", "--json", "--socket"]).arg(place.path("admin.sock"));
+        Status(serde_json::from_slice(&run_with(command, b"").ok().stdout).unwrap())
+    }
+
+    /// Returns the fingerprint of the certificate whose chain is in that file.
+    fn fingerprint(&self, chain: &Path) -> &str {
+        let mut all = self.0["certificates"].as_array().unwrap().iter();
+        let one = all.find(|one| one["chain"].as_str() == chain.to_str()).unwrap();
+        one["sha256"].as_str().unwrap()
+    }
+
+    fn warnings(&self) -> Vec<&str> {
+        self.0["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap()).collect()
+    }
+}
+
+/// Opens a connection that asks for the name of one of the sites.
+fn open(config: &Arc<ClientConfig>, server: &Server, name: &'static str) -> Client {
+    let socket = client::socket(server.address()).unwrap();
+    Client::over_as(config, socket, ServerName::try_from(name).unwrap()).unwrap()
+}
+
+/// A connection of HTTP/2 to one of the sites.
+struct Kept(h2::Client, &'static str);
+
+impl Kept {
+    fn open(config: &Arc<ClientConfig>, server: &Server, name: &'static str) -> Kept {
+        Kept(h2::Client::over(open(config, server, name), h2::WINDOW_MAX).unwrap(), name)
+    }
+
+    fn get(&mut self) -> Vec<u8> {
+        let fields = [(":authority", self.1), (":method", "GET"), (":path", "/")];
+        let (stream, bytes) = self.0.ask_for(&fields);
+        self.0.send(&bytes).unwrap();
+        let answer = self.0.answers(&[stream]).unwrap().remove(&stream).unwrap();
+        assert_eq!(answer.status, 200);
+        answer.body
+    }
+}
+
+/// Makes a session and leaves with its ticket, or comes back with one, and returns which.
+fn visit(config: &Arc<ClientConfig>, server: &Server, name: &'static str) -> Option<HandshakeKind> {
+    let mut client = open(config, server, name);
+    client.send(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(client.response(false).unwrap().status, 200);
+    client.into_stream().conn.handshake_kind()
+}
+
+#[test]
+fn of_two_sites_one_is_renewed_and_the_status_says_how_far_it_is() {
+    let (place, names) = (Place::new(), ["own.test", "other.test"]);
+    let [old, new, other] = ["own.test", "own.test", "other.test"].map(Pair::new);
+    let own = Lineage::new(&place, names[0], &[&old, &new]);
+    Lineage::new(&place, names[1], &[&other]);
+    place.write("other/index.html", "other");
+    let site = |name: &str, root: &str| {
+        let folder = format!("live/{name}");
+        format!(
+            "[[site]]\nhosts = \"{name}\"\nroot = \"{root}\"\n\
+             certificate = {{ chain = \"{folder}/fullchain.pem\", key = \"{folder}/privkey.pem\" }}\n"
+        )
+    };
+    let sites = [site(names[0], "site"), site(names[1], "other")].concat();
+    let top =
+        "[server]\nshards = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\nsocket = \"admin.sock\"\n";
+    place.write("sitar.toml", &[top, &*sites].concat());
+    let server = Server::start_configured(&place.path("sitar.toml"));
+
+    let trusted = [&old, &new, &other];
+    let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+    let h2 = Arc::new(config(&trusted, &versions, b"h2"));
+    let mut kept = names.map(|name| Kept::open(&h2, &server, name));
+    let mut stay = || assert_eq!(kept.each_mut().map(Kept::get), [&b"hello"[..], b"other"]);
+    stay();
+    let with_tickets = versions.map(|version| Arc::new(config(&trusted, &[version], b"http/1.1")));
+    for (config, name) in with_tickets.iter().flat_map(|config| names.map(|name| (config, name))) {
+        assert_eq!(visit(config, &server, name), Some(HandshakeKind::Full));
+    }
+    let mut fresh = config(&trusted, &versions, b"http/1.1");
+    fresh.resumption = Resumption::disabled();
+    let fresh = Arc::new(fresh);
+    let shows = || names.map(|name| shown(&fresh, &server, name));
+    let chains = names.map(|name| place.path(&format!("live/{name}/fullchain.pem")));
+    let are_told = |status: &Status, pairs: [&Pair; 2]| {
+        assert_eq!(chains.each_ref().map(|chain| status.fingerprint(chain)), pairs.map(Pair::fingerprint));
+    };
+    let status = Status::of(&place);
+    are_told(&status, [&old, &other]);
+    assert!(status.warnings().is_empty(), "{:?}", status.warnings());
+
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let probe = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(shown(&fresh, &server, names[1]), other.der(), "the other one never changes");
+            }
+        });
+        own.point("privkey", 2);
+        // Half of a renewal that stands is one warning, and what is served stays.
+        let half = format!(
+            "the certificate {} as it is now cannot be served, the one before still is: ",
+            chains[0].display()
+        );
+        eventually("the warning", || {
+            stay();
+            assert_eq!(shows(), [old.der(), other.der()]);
+            let status = Status::of(&place);
+            are_told(&status, [&old, &other]);
+            probe.is_finished() || status.warnings().iter().any(|warning| warning.starts_with(&half))
+        });
+        own.point("fullchain", 2);
+        eventually("the new certificate", || {
+            stay();
+            probe.is_finished() || shows() == [new.der(), other.der()]
+        });
+        is_over.store(true, Ordering::Relaxed);
+        probe.join().unwrap();
+    });
+    eventually("the warning to go", || Status::of(&place).warnings().is_empty());
+    are_told(&Status::of(&place), [&new, &other]);
+    let renewed = "certificate of own.test, 127.0.0.1 renewed: expires on ";
+    eventually("the message", || said(&server, renewed) == 1);
+    assert_eq!(said(&server, " renewed: "), 1, "{}", server.said());
+    stay();
+    for (config, name) in with_tickets.iter().flat_map(|config| names.map(|name| (config, name))) {
+        assert_eq!(visit(config, &server, name), Some(HandshakeKind::Resumed));
+    }
 }

@@ -3,9 +3,10 @@
 use crate::common::client::{Client, socket};
 use crate::common::h2;
 use crate::common::site::write;
-use crate::common::{Finished, Server, eventually, run_with, sitar};
+use crate::common::{Finished, Server, eventually, run, run_with, signal, sitar};
 use crate::config::each_mistake;
 use rcgen::{CertificateParams, KeyPair};
+use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -318,6 +319,33 @@ fn every_mistake_of_a_file_leaves_what_is_served() {
         assert_eq!(client.response(false).unwrap().body, b"a", "{title}");
     });
     assert!(count >= 80, "{count}");
+}
+
+#[test]
+fn what_does_not_come_to_an_end_holds_up_nothing_else() {
+    let place = Place::new();
+    place.configure(0);
+    let mut server = Server::start_configured(&place.file());
+    let fifo = place.path("fifo.pem");
+    run("mkfifo", [&fifo]).ok();
+    let text = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), text.replacen("first.pem", "fifo.pem", 1)).unwrap();
+    signal(server.pid(), Signal::HUP);
+    // Returns when the other end is being read, and holds it up.
+    let writer = fs::File::options().write(true).open(&fifo).unwrap();
+    assert!(place.ask("status").contains("\"last_reload\": null"));
+    write(place.0.path(), "a/name.txt", "another");
+    let name = ServerName::try_from("a.test").unwrap();
+    let mut client =
+        Client::over_as(&place.clients(b"http/1.1"), socket(server.address()).unwrap(), name).unwrap();
+    eventually("the other content", || {
+        client.send(b"GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        client.response(false).unwrap().body == b"another"
+    });
+    client.end();
+    server.terminate();
+    assert!(server.wait().success());
+    drop(writer);
 }
 
 /// A status without what passes.

@@ -8,11 +8,12 @@
 mod bound;
 mod certificates;
 mod opened;
+mod reload;
 mod report;
 mod status;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -25,8 +26,9 @@ pub(super) use self::bound::try_addresses;
 use self::certificates::Certificates;
 pub(super) use self::opened::open;
 use self::opened::{OpenSite, Opened};
+use self::reload::Reloads;
 use self::status::Started;
-use super::attempt::{Machine, limits};
+use super::attempt::Machine;
 use super::{FILE_SHARE, cannot_start_a_thread, say, signals, totals};
 use crate::admin::{self, Admin};
 use crate::certificate::Loaded;
@@ -42,7 +44,9 @@ pub(super) struct Server {
     worker: Arc<Worker>,
     file: ConfigFile,
     started: Started,
-    /// Held while a change is made, so that what is told is what is served.
+    has_stopped: AtomicBool,
+    /// Held while a change is made, so that what is told is what is served. Nothing is read or
+    /// opened meanwhile.
     live: Mutex<Live>,
 }
 
@@ -110,6 +114,7 @@ pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
         worker: Arc::clone(&worker),
         file: file.clone(),
         started: Started::now(machine.shards),
+        has_stopped: AtomicBool::new(false),
         live: Mutex::new(Live {
             config: config.clone(),
             sites,
@@ -123,28 +128,22 @@ pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
     });
     let control = Arc::clone(&server.live().watcher);
     server.watch(sources, control)?;
-    let admin = admin.map(|admin| server.serve_admin(admin)).transpose()?;
-    let (ask, asked) = sync_channel(1);
-    server.obey_reloads(asked)?;
-    let obeying = signals::obey(signals, &worker, read_again(ask), drain, is_polled)?;
+    let reloads = Reloads::start(&server)?;
+    let admin = admin.map(|admin| server.serve_admin(admin, reloads.clone())).transpose()?;
+    let read_again = move || reloads.ask();
+    let obeying = signals::obey(signals, &worker, read_again, drain, is_polled)?;
     // Nothing of the start can fail any more.
     if let Err(error) = output::try_print(&text) {
         say(&format_args!("sitar: the report of the start could not be printed: {error}"));
     }
 
     let counts = worker.wait();
+    server.has_stopped.store(true, Ordering::Release);
     obeying.end();
     drop(admin);
-    server.live().watcher.stop();
+    // Others may be in the midst of something, and end with the process.
     say(&format_args!("sitar: {}", totals(counts)));
     Ok(())
-}
-
-/// What SIGHUP does. One that comes while another waits adds nothing.
-fn read_again(ask: SyncSender<()>) -> impl Fn() + Send + 'static {
-    move || {
-        let _ = ask.try_send(());
-    }
 }
 
 impl Server {
@@ -167,95 +166,16 @@ impl Server {
         thread.map(drop).map_err(cannot_start_a_thread)
     }
 
-    fn serve_admin(self: &Arc<Self>, admin: Admin) -> Result<admin::Serving, Error> {
+    fn serve_admin(self: &Arc<Self>, admin: Admin, reloads: Reloads) -> Result<admin::Serving, Error> {
         let server = Arc::clone(self);
         admin.serve(move |request| match request {
             admin::Request::Status => admin::Reply::Status(Box::new(server.status())),
-            admin::Request::Reload => admin::Reply::Reload(server.reload()),
+            admin::Request::Reload => admin::Reply::Reload(reloads.wait(&server)),
         })
     }
 
-    /// Reads the configuration again whenever SIGHUP asks for it.
-    fn obey_reloads(self: &Arc<Self>, asked: Receiver<()>) -> Result<(), Error> {
-        let server = Arc::clone(self);
-        let obey = move || {
-            while asked.recv().is_ok() {
-                let _ = server.reload();
-            }
-        };
-        let thread = thread::Builder::new().name("sitar-reload".into()).spawn(obey);
-        thread.map(drop).map_err(cannot_start_a_thread)
-    }
-
-    /// Reads the configuration and everything that it names, and serves that from now on. If
-    /// something cannot be read or opened, nothing changes. Says what has happened.
-    fn reload(self: &Arc<Self>) -> admin::Reload {
-        let mut live = self.live();
-        let outcome = self.try_reload(&mut live);
-        let at = status::seconds(SystemTime::now());
-        let reload = match outcome {
-            Ok(changes) => {
-                let what =
-                    if changes.is_empty() { "nothing is different".into() } else { changes.join("; ") };
-                say(&format_args!("sitar: the configuration was read again: {what}"));
-                admin::Reload { at, ok: true, changes, problems: Vec::new() }
-            }
-            Err(problems) => {
-                for problem in &problems {
-                    say(&format_args!(
-                        "sitar: not reloaded, what was served still is: {}",
-                        problem.sentence()
-                    ));
-                }
-                admin::Reload { at, ok: false, changes: Vec::new(), problems }
-            }
-        };
-        live.last_reload = Some(reload.clone());
-        reload
-    }
-
-    fn try_reload(self: &Arc<Self>, live: &mut Live) -> Result<Vec<String>, Vec<Error>> {
-        let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
-        let file = &self.file;
-        let config = config::read_with_port(&file.path, &file.given, file.port).map_err(each)?;
-        let Opened { sources, mut sites, hosts, certificates, warnings } = open(&config).map_err(each)?;
-        let tls = certificates.as_ref().map(Certificates::config).transpose().map_err(|error| vec![error])?;
-        let bound = bound::bind(&config, self.started.shards, &live.bound).map_err(each)?;
-        if config.admin_socket != live.config.admin_socket {
-            return Err(vec![
-                Error::new("the path of the admin socket cannot be changed while it is served")
-                    .hint("leave it as it is, or start sitar again"),
-            ]);
-        }
-        let control = Arc::new(Control::new().map_err(|error| vec![cannot_start_a_thread(error)])?);
-        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener.clone()).collect();
-        let limits = limits(&config.settings, self.started.shards);
-        let change = |next: &mut Snapshot| {
-            next.hosts = hosts;
-            next.listeners = listeners.into();
-            next.tls = match (tls, &next.tls) {
-                (Some(tls), Some(last)) => Some(tls.with_tickets_of(last)),
-                (tls, _) => tls,
-            };
-            next.limits = limits;
-        };
-        self.worker.change(change).map_err(|error| vec![Error::new(error.to_string())])?;
-        let changes = status::changes(live, &config, &sites, &bound, certificates.as_ref());
-        live.watcher.stop();
-        for (site, open) in config.sites.iter().zip(&mut sites) {
-            let before = live.config.sites.iter().position(|last| last.content == site.content);
-            if let Some(last) = before.and_then(|place| live.sites.get(place)) {
-                open.follow(last);
-            }
-        }
-        live.sites = sites;
-        (live.config, live.certificates, live.bound, live.warnings) = (config, certificates, bound, warnings);
-        live.watcher = Arc::clone(&control);
-        live.failing.clear();
-        if let Err(error) = self.watch(sources, control) {
-            say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
-        }
-        Ok(changes)
+    fn is_stopping(&self) -> bool {
+        self.has_stopped.load(Ordering::Acquire)
     }
 }
 

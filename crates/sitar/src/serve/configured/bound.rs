@@ -13,6 +13,7 @@ use crate::listen;
 use crate::settings::{Address, Listen, Security};
 
 /// An address that is listened on.
+#[derive(Clone)]
 pub(super) struct Bound {
     /// As the configuration has it; port 0 lets the kernel choose one.
     wanted: SocketAddr,

@@ -39,11 +39,17 @@ pub(super) struct OpenSite {
     pub(super) version: Option<String>,
     /// Since when this content has been served, in seconds since the epoch.
     pub(super) since: u64,
+    /// What is served.
+    pub(super) site: Option<Arc<Site>>,
+    /// How often it has been exchanged since it was opened.
+    pub(super) serial: u64,
 }
 
 impl OpenSite {
     /// Notes what is served now.
-    pub(super) fn serve(&mut self, site: &Site) {
+    pub(super) fn serve(&mut self, site: &Arc<Site>) {
+        self.site = Some(Arc::clone(site));
+        self.serial += 1;
         self.unavailable = None;
         self.is_pack = site.is_pack();
         self.is_folder = !site.is_archive();

@@ -71,7 +71,7 @@ struct Live {
 pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
     let refused = |problems: Vec<Problem>| config::refused(&problems);
     let config = config::read_with_port(&file.path, &file.given, file.port).map_err(refused)?;
-    let Opened { sources, sites, hosts, certificates, warnings } = open(&config).map_err(refused)?;
+    let Opened { sources, sites, hosts, certificates, pems, warnings } = open(&config).map_err(refused)?;
     let addresses = bound::addresses(&config);
     let machine = Machine::of_this_process(&config.settings, addresses.len(), sites.len());
     let mode = machine.choose()?;
@@ -84,7 +84,7 @@ pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
     let spec = Spec {
         listeners: bound::specs(&bound)?,
         site: None,
-        tls: certificates.as_ref().map(Certificates::spec),
+        tls: certificates.as_ref().map(|certificates| certificates.spec(pems)),
         limits: mode.limits.clone(),
         offload: mode.offload,
         memory: BodyMemory::new(bytes, bytes / FILE_SHARE),

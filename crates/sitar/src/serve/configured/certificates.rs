@@ -30,8 +30,6 @@ pub(super) struct Certificate {
 #[derive(Clone)]
 pub(super) struct Certificates {
     pub(super) list: Vec<Certificate>,
-    /// The PEM of each, for a first start.
-    pems: Vec<Pem>,
     /// Host names with the places of their certificates.
     by_host: Vec<(String, Vec<usize>)>,
     protocols: Vec<Vec<u8>>,
@@ -170,8 +168,8 @@ impl Reader {
         }
     }
 
-    /// Returns all that was read; `None`: nothing speaks TLS.
-    pub(super) fn finish(self, config: &Config) -> Option<Certificates> {
+    /// Returns all that was read, and the PEM of each; `None`: nothing speaks TLS.
+    pub(super) fn finish(self, config: &Config) -> Option<(Certificates, Vec<Pem>)> {
         let Reader { mut list, mut pems, mut by_host, first, .. } = self;
         let first = first?;
         // What is first goes to clients that name no host.
@@ -188,15 +186,15 @@ impl Reader {
         };
         by_host.iter_mut().flat_map(|(_, places)| places).for_each(|place| *place = moved(*place));
         let (protocols, min) = (protocols(&config.settings), min_version(&config.settings));
-        Some(Certificates { list, pems, by_host, protocols, min })
+        Some((Certificates { list, by_host, protocols, min }, pems))
     }
 }
 
 impl Certificates {
-    /// Returns what a worker starts from.
-    pub(super) fn spec(&self) -> TlsSpec {
+    /// Returns what a worker starts from, out of the PEM of each.
+    pub(super) fn spec(&self, identities: Vec<Pem>) -> TlsSpec {
         TlsSpec {
-            identities: self.pems.clone(),
+            identities,
             by_host: self.by_host.clone(),
             protocols: self.protocols.clone(),
             min_version: self.min,
@@ -225,9 +223,8 @@ impl Certificates {
     /// Returns the same with another certificate from that source.
     pub(super) fn with(&self, source: SourceId, loaded: Loaded) -> Certificates {
         let mut next = self.clone();
-        let Loaded { pem, identity, report, warnings } = loaded;
+        let Loaded { identity, report, warnings, .. } = loaded;
         if let Some(place) = next.list.iter().position(|one| one.source == Some(source)) {
-            next.pems[place] = pem;
             next.list[place] = Certificate { source: Some(source), identity, report, warnings };
         }
         next

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use sitar_http::Status;
-use sitar_server::{Host, HostContent, HostRedirect, Hosts, Pages};
+use sitar_server::{Host, HostContent, HostRedirect, Hosts, Pages, Pem};
 use sitar_site::{Hsts, Page, Site};
 
 use super::certificates::{Certificates, Reader};
@@ -23,6 +23,8 @@ pub(in crate::serve) struct Opened {
     pub(super) sites: Vec<OpenSite>,
     pub(super) hosts: Hosts,
     pub(super) certificates: Option<Certificates>,
+    /// Their PEM with their keys, for a first start. It is wiped when it is dropped.
+    pub(super) pems: Vec<Pem>,
     /// What the operator should know, one sentence each.
     pub(in crate::serve) warnings: Vec<String>,
 }
@@ -127,11 +129,13 @@ pub(in crate::serve) fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         return Err(problems);
     }
     let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
-    let certificates = reader.finish(config);
+    let (certificates, pems) = reader.finish(config).unzip();
     let tls = certificates.as_ref().map(Certificates::config).transpose();
     let opened = tls.and_then(|_| Hosts::new(hosts).map_err(|error| Error::new(error.to_string())));
     match opened {
-        Ok(hosts) => Ok(Opened { sources, sites, hosts, certificates, warnings }),
+        Ok(hosts) => {
+            Ok(Opened { sources, sites, hosts, certificates, pems: pems.unwrap_or_default(), warnings })
+        }
         Err(error) => Err(vec![config::problem(&whole, &error)]),
     }
 }

@@ -121,7 +121,7 @@ impl Server {
             (live.sites.clone(), live.bound.clone())
         };
         let config = config::read_with_port(&file.path, &file.given, file.port).map_err(each)?;
-        let Opened { sources, mut sites, hosts, certificates, warnings } = open(&config).map_err(each)?;
+        let Opened { sources, mut sites, hosts, certificates, warnings, .. } = open(&config).map_err(each)?;
         let tls = certificates.as_ref().map(Certificates::config).transpose().map_err(|error| vec![error])?;
         let bound = bound::bind(&config, self.started.shards, &kept).map_err(each)?;
         let control = Arc::new(Control::new().map_err(|error| vec![cannot_start_a_thread(error)])?);

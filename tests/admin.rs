@@ -98,7 +98,7 @@ fn a_reload_is_done_or_refused() {
 fn without_a_server_the_error_says_what_to_look_at() {
     let (folder, _) = socket();
     let hints = "  hint: is it running? See: ps -C sitar -o pid,user,args\n  \
-                 hint: one that was started with --config has a socket; if it is elsewhere: --socket PATH\n";
+                 hint: it has a socket where its configuration says so ([admin]); if that is elsewhere: --socket PATH\n";
     for verb in ["status", "reload"] {
         let expected =
             format!("error: no sitar answers at DIR/admin.sock\n  cause: there is no such file\n{hints}");

@@ -84,7 +84,8 @@ fn no_sitar(path: &Path) -> Error {
 
 fn explain(path: &Path, errno: Errno) -> Error {
     let running = "is it running? See: ps -C sitar -o pid,user,args";
-    let socket = "one that was started with --config has a socket; if it is elsewhere: --socket PATH";
+    let socket =
+        "it has a socket where its configuration says so ([admin]); if that is elsewhere: --socket PATH";
     match errno {
         Errno::NOENT | Errno::NOTDIR => {
             no_sitar(path).cause("there is no such file").hint(running).hint(socket)

@@ -313,7 +313,7 @@ fn no_server_there() {
     let (folder, path) = socket();
     let error = |path: &Path| shown(&ask(path, Request::Status).unwrap_err(), &folder);
     let hints = "  hint: is it running? See: ps -C sitar -o pid,user,args\n  \
-                 hint: one that was started with --config has a socket; if it is elsewhere: --socket PATH";
+                 hint: it has a socket where its configuration says so ([admin]); if that is elsewhere: --socket PATH";
     assert_eq!(
         error(&path),
         format!("error: no sitar answers at DIR/admin.sock\n  cause: there is no such file\n{hints}")

@@ -9,7 +9,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
@@ -195,6 +195,10 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
     assert!(late <= early + GROWTH_MAX, "resident {early} -> {late} KiB");
     place.configure(0);
     place.reload();
+    // The keys of tickets from before still open them.
+    let name = ServerName::try_from("a.test").unwrap();
+    let resumed = Client::over_as(&h1, socket(server.address()).unwrap(), name).unwrap();
+    assert_eq!(resumed.into_stream().conn.handshake_kind(), Some(HandshakeKind::Resumed));
     // What watched and listened before has gone.
     eventually("the descriptors of before", || server.descriptors() <= descriptors + CLIENTS);
     let status = place.ask("status");

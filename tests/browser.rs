@@ -1,6 +1,8 @@
 //! A real browser renders the handbook: no complaint in its console, and a picture for a person to
 //! look at.
 
+mod hosts;
+
 use crate::common::site::Site;
 use crate::common::{Server, have, run_with, target_folder};
 use std::process::Command;
@@ -109,6 +111,11 @@ impl Seen {
 }
 
 fn chromium(server: &Server, args: &[&str]) -> Seen {
+    visit(&server.url("/"), &public_key_hash(server), args)
+}
+
+/// Opens a page, with the keys trusted that have these hashes, and no other.
+fn visit(url: &str, keys: &str, args: &[&str]) -> Seen {
     let profile = TempDir::new().unwrap();
     let mut command = Command::new("chromium");
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
@@ -116,11 +123,11 @@ fn chromium(server: &Server, args: &[&str]) -> Seen {
     command.args(["--disable-dev-shm-usage", "--enable-logging=stderr", "--v=0", "--hide-scrollbars"]);
     // Lets late loads end before the page is looked at, and is as fast as they are.
     command.arg("--virtual-time-budget=5000");
-    command.arg(format!("--ignore-certificate-errors-spki-list={}", public_key_hash(server)));
+    command.arg(format!("--ignore-certificate-errors-spki-list={keys}"));
     command.arg(format!("--user-data-dir={}", profile.path().display())).args(args);
     let record = profile.path().join("network.json");
     command.arg(format!("--log-net-log={}", record.display())).env("HOME", profile.path());
-    let finished = run_with(command.arg(server.url("/")), b"").ok();
+    let finished = run_with(command.arg(url), b"").ok();
     let network = String::from_utf8_lossy(&std::fs::read(record).unwrap()).into_owned();
     assert!(network.contains("\"HTTP/1.1 200"), "the record of the network is empty\n{}", finished.stderr);
     Seen { stdout: finished.text(), stderr: finished.stderr, network }
@@ -129,12 +136,18 @@ fn chromium(server: &Server, args: &[&str]) -> Seen {
 /// Base64 of the SHA-256 of the leaf's public key, so that exactly this key is trusted and no
 /// other.
 fn public_key_hash(server: &Server) -> String {
-    let openssl =
-        |args: &[&str], input: &[u8]| run_with(Command::new("openssl").args(args), input).ok().stdout;
     let shown = openssl(&["s_client", "-connect", &server.address().to_string()], b"");
-    let key = openssl(&["x509", "-pubkey", "-noout"], &shown);
-    let der = openssl(&["pkey", "-pubin", "-outform", "DER"], &key);
+    key_hash(&openssl(&["x509", "-pubkey", "-noout"], &shown))
+}
+
+/// The same of a public key in PEM.
+fn key_hash(key: &[u8]) -> String {
+    let der = openssl(&["pkey", "-pubin", "-outform", "DER"], key);
     let hash = openssl(&["dgst", "-sha256", "-binary"], &der);
     assert_eq!(hash.len(), 32);
     String::from_utf8(openssl(&["base64", "-A"], &hash)).unwrap().trim().to_string()
+}
+
+fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
+    run_with(Command::new("openssl").args(args), input).ok().stdout
 }

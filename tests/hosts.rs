@@ -6,9 +6,14 @@ mod table;
 
 use crate::common::Server;
 use ask::{ALL, Connections, Over, http2, shown, told};
-use place::{Place, TEN, WILD};
+use place::{Place, RSA_KEY, TEN, WILD};
+use rcgen::KeyPair;
 use rustls::SignatureScheme;
 use table::{Row, TABLE};
+
+/// Signatures that a client may be able to verify.
+const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
 
 /// Sends each request, and compares all that comes back with what is expected.
 fn check(server: &Server, connections: &mut Connections, rows: &[Row]) {
@@ -57,8 +62,6 @@ fn each_request_is_answered_by_its_site_and_a_renewal_in_between_changes_nothing
 fn a_client_gets_the_certificate_of_the_site_that_it_asks_for() {
     let place = Place::new();
     let server = place.serve(TEN);
-    const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
-    const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
     for (sni, schemes, file) in [
         ("", ALL, "shared"),
         ("nowhere.example", ALL, "shared"),
@@ -72,6 +75,28 @@ fn a_client_gets_the_certificate_of_the_site_that_it_asks_for() {
         ("own.wild.example", RSA, "own-rsa"),
     ] {
         assert!(shown(&server, sni, schemes) == place.shown(file), "{sni} {file}");
+    }
+}
+
+/// All certificates of the default site are for clients that name no host, not its first alone.
+#[test]
+fn a_client_without_a_name_gets_a_certificate_of_the_default_site() {
+    let place = Place::new();
+    place.certificate_of("rest", &["127.0.0.1"], &KeyPair::generate().unwrap());
+    place.certificate_of("rest-rsa", &["127.0.0.1"], &RSA_KEY);
+    let two = "default = true\ncertificate = [{ chain = \"rest.pem\", key = \"rest.key\" }, \
+               { chain = \"rest-rsa.pem\", key = \"rest-rsa.key\" }]";
+    let server = place.serve(&TEN.replace("default = true", two));
+    for (sni, schemes, file) in [
+        ("", ECDSA, "rest"),
+        ("", RSA, "rest-rsa"),
+        ("nowhere.example", RSA, "rest-rsa"),
+        ("own.wild.example", RSA, "own-rsa"),
+        ("own.wild.example", ECDSA, "own"),
+        ("alpha.example", ALL, "shared"),
+        ("x.wild.example", ALL, "wild"),
+    ] {
+        assert!(shown(&server, sni, schemes) == place.shown(file), "'{sni}' {file}");
     }
 }
 

@@ -93,7 +93,7 @@ socket = "admin.sock"
 "#;
 
 /// Takes a moment to make, so there is one for all tests.
-static RSA: LazyLock<KeyPair> =
+pub(super) static RSA_KEY: LazyLock<KeyPair> =
     LazyLock::new(|| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap());
 
 /// A folder with sites that say their names, certificates and a configuration.
@@ -112,7 +112,7 @@ impl Place {
         place.certificate("shared", SHARED);
         place.certificate("wild", WILD);
         place.certificate("own", OWN);
-        place.certificate_of("own-rsa", OWN, &RSA);
+        place.certificate_of("own-rsa", OWN, &RSA_KEY);
         place
     }
 
@@ -121,7 +121,7 @@ impl Place {
         self.certificate_of(file, names, &KeyPair::generate().unwrap());
     }
 
-    fn certificate_of(&self, file: &str, names: &[&str], key: &KeyPair) {
+    pub(super) fn certificate_of(&self, file: &str, names: &[&str], key: &KeyPair) {
         let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let certificate = CertificateParams::new(names).unwrap().self_signed(key).unwrap();
         self.write(&format!("{file}.pem"), &certificate.pem());

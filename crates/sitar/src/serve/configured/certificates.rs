@@ -45,7 +45,7 @@ pub(super) struct Reader {
     known: HashMap<CertificateFiles, Option<usize>>,
     local: Option<Option<usize>>,
     /// The certificates of the default site come first: clients that name no host get them.
-    first: Option<usize>,
+    first: Vec<usize>,
     pub(super) notes: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl Reader {
             by_host: Vec::new(),
             known: HashMap::new(),
             local: None,
-            first: None,
+            first: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -78,8 +78,8 @@ impl Reader {
                 places.collect::<Vec<_>>().into_iter().flatten().collect()
             }
         };
-        if site.is_default || self.first.is_none() {
-            self.first = places.first().copied().or(self.first);
+        if (site.is_default || self.first.is_empty()) && !places.is_empty() {
+            self.first.clone_from(&places);
         }
         self.note_uncovered(site, &places);
         let is_name = |host: &&String| host.parse::<std::net::IpAddr>().is_err();
@@ -170,21 +170,20 @@ impl Reader {
 
     /// Returns all that was read, and the PEM of each; `None`: nothing speaks TLS.
     pub(super) fn finish(self, config: &Config) -> Option<(Certificates, Vec<Pem>)> {
-        let Reader { mut list, mut pems, mut by_host, first, .. } = self;
-        let first = first?;
-        // What is first goes to clients that name no host.
-        list.swap(0, first);
-        pems.swap(0, first);
-        let moved = |place: usize| {
-            if place == first {
-                0
-            } else if place == 0 {
-                first
-            } else {
-                place
-            }
-        };
-        by_host.iter_mut().flat_map(|(_, places)| places).for_each(|place| *place = moved(*place));
+        let Reader { list, pems, mut by_host, first, .. } = self;
+        if list.is_empty() {
+            return None;
+        }
+        // What comes first goes to clients that name no host.
+        let rank = |place| first.iter().position(|one| *one == place).unwrap_or(first.len());
+        let mut all: Vec<_> = list.into_iter().zip(pems).enumerate().collect();
+        all.sort_by_key(|(place, _)| rank(*place));
+        let mut moved = vec![0; all.len()];
+        for (now, (before, _)) in all.iter().enumerate() {
+            moved[*before] = now;
+        }
+        by_host.iter_mut().flat_map(|(_, places)| places).for_each(|place| *place = moved[*place]);
+        let (list, pems) = all.into_iter().map(|(_, both)| both).unzip();
         let (protocols, min) = (protocols(&config.settings), min_version(&config.settings));
         Some((Certificates { list, by_host, protocols, min }, pems))
     }

@@ -341,12 +341,9 @@ fn visit(config: &Arc<ClientConfig>, server: &Server, name: &'static str) -> Opt
     client.into_stream().conn.handshake_kind()
 }
 
-#[test]
-fn of_two_sites_one_is_renewed_and_the_status_says_how_far_it_is() {
-    let (place, names) = (Place::new(), ["own.test", "other.test"]);
-    let [old, new, other] = ["own.test", "own.test", "other.test"].map(Pair::new);
-    let own = Lineage::new(&place, names[0], &[&old, &new]);
-    Lineage::new(&place, names[1], &[&other]);
+/// Serves two sites from a configuration, with certificates in the folders of certbot and one
+/// shard.
+fn serve_two(place: &Place, names: [&str; 2]) -> Server {
     place.write("other/index.html", "other");
     let site = |name: &str, root: &str| {
         let folder = format!("live/{name}");
@@ -359,7 +356,16 @@ fn of_two_sites_one_is_renewed_and_the_status_says_how_far_it_is() {
     let top =
         "[server]\nshards = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\nsocket = \"admin.sock\"\n";
     place.write("sitar.toml", &[top, &*sites].concat());
-    let server = Server::start_configured(&place.path("sitar.toml"));
+    Server::start_configured(&place.path("sitar.toml"))
+}
+
+#[test]
+fn of_two_sites_one_is_renewed_and_the_status_says_how_far_it_is() {
+    let (place, names) = (Place::new(), ["own.test", "other.test"]);
+    let [old, new, other] = ["own.test", "own.test", "other.test"].map(Pair::new);
+    let own = Lineage::new(&place, names[0], &[&old, &new]);
+    Lineage::new(&place, names[1], &[&other]);
+    let server = serve_two(&place, names);
 
     let trusted = [&old, &new, &other];
     let versions = [&rustls::version::TLS13, &rustls::version::TLS12];

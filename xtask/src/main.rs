@@ -68,6 +68,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         forward::external,
     ),
     (
+        "hosts",
+        "the price of several hosts: a warm request, the start of 1,000 packs, a renewal's first handshake (--only NAME)",
+        forward::external,
+    ),
+    (
         "fuzz",
         "every fuzz target under libFuzzer (--quick: 60 s each, --seconds N; needs cargo-fuzz)",
         fuzz::command,

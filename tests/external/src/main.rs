@@ -6,6 +6,7 @@ mod crowds;
 mod docs_sites;
 mod floods;
 mod generators;
+mod hosts;
 mod large;
 mod program;
 mod redbot;
@@ -42,6 +43,8 @@ enum Verb {
     /// One crowd, in a process of its own
     #[command(hide = true)]
     Crowd(crowds::Order),
+    /// Measures the price of several hosts: instructions, start, and a renewal's first handshake
+    Hosts(hosts::Arguments),
     /// Visits sites of Hugo, Vite and Docusaurus with Chromium (uses npm, under target/)
     Generators {
         /// The only site to visit
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Attack(order) => floods::attack(&order),
         Verb::Crowds(arguments) => crowds::run(&places, &arguments),
         Verb::Crowd(order) => crowds::gather(&order),
+        Verb::Hosts(arguments) => hosts::run(&places, &arguments),
         Verb::Generators { site } => generators::run(&places, site.as_deref()),
         Verb::Redbot => redbot::run(&places),
         Verb::Tlsfuzzer { checkout, script } => tlsfuzzer::run(&places, &checkout, script.as_deref()),

@@ -74,7 +74,9 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
     }
     match &host.content {
         HostContent::Site(_) => {
-            if let Some(authority) = request.authority.filter(|_| !redirects(role)) {
+            // Not what was answered only because it was a challenge: the next request may be none.
+            let is_plain_challenge = role != Role::Https && is_challenge(request);
+            if let Some(authority) = request.authority.filter(|_| !is_plain_challenge) {
                 origin.keep(snapshot.number, hosts, (id, found.name), authority);
             }
             Routed::Site(id)

@@ -253,6 +253,15 @@ fn plain_listeners_redirect_and_let_challenges_through() {
     let mut proxied = Origin::new(Role::Http);
     assert_eq!(sites.ask(&mut proxied, &get("/x?y", "www.a.example")), "308 //a.example/x?y");
     assert_eq!(sites.ask(&mut proxied, &get("/name.txt", "a.example")), "200 a");
+    // A challenge changes nothing for what comes behind it on the same connection.
+    for _ in 0..2 {
+        let challenge = get("/.well-known/acme-challenge/token", "www.a.example");
+        assert_eq!(sites.ask(&mut proxied, &challenge), "200 token of a");
+        assert_eq!(sites.ask(&mut proxied, &get("/x", "www.a.example")), "308 //a.example/x");
+        let mut redirecting = to(443);
+        assert_eq!(sites.ask(&mut redirecting, &challenge), "200 token of a");
+        assert_eq!(sites.ask(&mut redirecting, &get("/x", "www.a.example")), "308 https://www.a.example/x");
+    }
     // One site for every name.
     let mut one =
         Sites::new(|folders| vec![Host { is_default: true, ..Host::new(Vec::new(), site("one", folders)) }]);

@@ -79,7 +79,7 @@ pub(crate) fn load(bytes: Bytes, files: &CertificateFiles, now: SystemTime) -> R
         names,
         fingerprint: identity::fingerprint(identity.certificate()),
     };
-    let warnings = warnings(&identity, files, since_epoch(now));
+    let warnings = warnings(&identity, files, now);
     let pem = Pem { chain: std::mem::take(&mut *chain), key };
     Ok(Loaded { pem, identity, report, warnings })
 }
@@ -166,8 +166,9 @@ fn explain(error: &IdentityError, files: &CertificateFiles) -> Error {
     }
 }
 
-/// One sentence for each thing that clients may object to.
-fn warnings(identity: &Identity, files: &CertificateFiles, since_epoch: Duration) -> Vec<String> {
+/// Returns one sentence for each thing that clients may object to at that time.
+pub(crate) fn warnings(identity: &Identity, files: &CertificateFiles, now: SystemTime) -> Vec<String> {
+    let since_epoch = since_epoch(now);
     let path = files.chain.display();
     let flaws = identity.flaws(UnixTime::since_unix_epoch(since_epoch));
     let mut warnings: Vec<String> =

@@ -47,11 +47,21 @@ pub struct Listeners {
 /// A taken port, a port that needs a privilege, an address this machine does not have: each with
 /// its remedy. Nothing stays bound then.
 pub fn bind(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Error> {
+    bind_beside(addresses, shards, false)
+}
+
+/// The same beside others, which are listened on already: `has_others`. Then it is no error that
+/// this machine has none of the optional ones.
+///
+/// # Errors
+/// As for [`bind`].
+pub fn bind_beside(addresses: &[Address], shards: NonZeroU16, has_others: bool) -> Result<Listeners, Error> {
     let free_choice = addresses.iter().any(|address| address.socket.port() == 0);
     let attempts = if free_choice { CHOICES_MAX } else { 1 };
     let mut attempt = 1;
     loop {
-        match bind_all(addresses, shards) {
+        let bound = bind_all(addresses, shards);
+        match if has_others { bound } else { bound.and_then(refuse_none) } {
             Ok(listeners) => return Ok(listeners),
             // The port that the kernel chose for one address is taken on another: choose again.
             Err(failure) if failure.chosen && failure.errno == Errno::ADDRINUSE && attempt < attempts => {
@@ -122,6 +132,11 @@ fn bind_all(addresses: &[Address], shards: NonZeroU16) -> Result<Listeners, Fail
             }
         }
     }
+    Ok(listeners)
+}
+
+/// Refuses addresses of which this machine has none.
+fn refuse_none(listeners: Listeners) -> Result<Listeners, Failure> {
     match (listeners.addresses.first(), listeners.skipped.first()) {
         (None, Some(&address)) => Err(Failure { address, errno: Errno::ADDRNOTAVAIL, chosen: false }),
         _ => Ok(listeners),

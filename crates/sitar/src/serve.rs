@@ -124,11 +124,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 /// # Errors
 /// Everything that a start would refuse.
 pub(crate) fn open_all(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
-    match (configured::open(config), configured::try_addresses(config)) {
-        (Ok(opened), Ok(())) => Ok(opened.warnings),
-        (Ok(_), Err(problems)) | (Err(problems), Ok(())) => Err(problems),
-        (Err(problems), Err(more)) => Err([problems, more].concat()),
-    }
+    configured::check(config)
 }
 
 /// Keeps what is served the same as what lies at the paths; nothing to do for the handbook with the

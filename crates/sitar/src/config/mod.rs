@@ -190,9 +190,15 @@ pub fn read_with_port(file: &Path, given: &[Given], port: Option<u16>) -> Result
 
 /// Returns the problem of something that cannot be opened, at the place that names it.
 pub(crate) fn problem(place: &Place, error: &Error) -> Problem {
-    let (_, _, hints) = error.parts();
-    Problem { place: place.clone(), what: error.sentence(), hint: hints.first().cloned() }
+    let (what, causes, hints) = error.parts();
+    let what = causes.iter().fold(what.to_owned(), |text, cause| text + ": " + cause);
+    // Flags for one site or its addresses are refused beside a file.
+    let is_of_use = |hint: &&String| !UNUSED_FLAGS.iter().any(|flag| hint.contains(flag));
+    let hints: Vec<&str> = hints.iter().filter(is_of_use).map(String::as_str).collect();
+    Problem { place: place.clone(), what, hint: Some(hints.join("; ")).filter(|hints| !hints.is_empty()) }
 }
+
+const UNUSED_FLAGS: [&str; 3] = ["--listen", "--tls-cert", "--tls-key"];
 
 /// Returns a problem as an error.
 pub(crate) fn error(problem: &Problem) -> Error {

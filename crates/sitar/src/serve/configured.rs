@@ -22,10 +22,9 @@ use sitar_server::{BodyMemory, Hooks, HostContent, HostId, Hosts, Snapshot, Spec
 use sitar_site::Site;
 
 use self::bound::Bound;
-pub(super) use self::bound::try_addresses;
 use self::certificates::Certificates;
-pub(super) use self::opened::open;
-use self::opened::{OpenSite, Opened};
+use self::opened::{OpenSite, Opened, Warning};
+pub(super) use self::opened::{Purpose, open};
 use self::reload::Reloads;
 use self::status::Started;
 use super::attempt::Machine;
@@ -51,12 +50,13 @@ pub(super) struct Server {
 }
 
 /// What is served now.
-struct Live {
+#[derive(Clone)]
+pub(super) struct Live {
     config: Config,
     sites: Vec<OpenSite>,
     certificates: Option<Certificates>,
     bound: Vec<Bound>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     /// Why sources cannot be used as they are now; what was served from them before still is.
     failing: BTreeMap<SourceId, String>,
     /// The watcher of all this; others that are still ending are not listened to.
@@ -71,7 +71,8 @@ struct Live {
 pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
     let refused = |problems: Vec<Problem>| config::refused(&problems);
     let config = config::read_with_port(&file.path, &file.given, file.port).map_err(refused)?;
-    let Opened { sources, sites, hosts, certificates, pems, warnings } = open(&config).map_err(refused)?;
+    let opened = open(&config, &Purpose::Start).map_err(refused)?;
+    let Opened { sources, sites, hosts, certificates, pems, warnings, notes } = opened;
     let addresses = bound::addresses(&config);
     let machine = Machine::of_this_process(&config.settings, addresses.len(), sites.len());
     let mode = machine.choose()?;
@@ -99,7 +100,8 @@ pub(super) fn run(file: &ConfigFile) -> Result<(), Error> {
     let worker = Arc::new(worker);
     let bound = bound::adopt(bound, &worker);
     let is_polled = matches!(mode.engine, Engine::SqPoll(_));
-    let all = mode.note.iter().chain(&warnings).cloned().collect();
+    let told = warnings.iter().map(|warning| &warning.text);
+    let all = mode.note.iter().chain(&notes).chain(told).cloned().collect();
     let text = report::text(&report::Facts {
         config: &config,
         sites: &sites,
@@ -207,7 +209,12 @@ impl Serve for Found {
         };
         let changed = self.server.worker.change(change).map_err(|error| error.to_string());
         match changed.and(failed.map_or(Ok(()), Err)) {
-            Ok(()) => live.sites[place].serve(&site),
+            Ok(()) => {
+                live.sites[place].serve(&site);
+                live.warnings.retain(|warning| warning.source != Some(id));
+                let named = live.config.sites[place].place.clone();
+                live.warnings.extend(Warning::of_site(id, &named, &site));
+            }
             Err(why) => say(&format_args!("sitar: a site cannot be put into service: {why}")),
         }
     }
@@ -225,6 +232,7 @@ impl Serve for Found {
         };
         self.server.worker.change(change).map_err(|error| error.to_string())?;
         live.certificates = Some(renewed);
+        live.warnings.retain(|warning| warning.source != Some(id));
         Ok(())
     }
 
@@ -260,4 +268,31 @@ fn fixed(settings: &Settings) -> [(&'static str, String); 7] {
         ("memory", settings.memory.to_string()),
         ("stop_seconds", settings.stop_seconds.to_string()),
     ]
+}
+
+/// Opens everything that a start would open, changes nothing, and closes it again. Returns what a
+/// start would warn of.
+///
+/// # Errors
+/// Everything that a start would refuse.
+pub(super) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
+    let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
+    let mut problems = Vec::new();
+    let mut told = Vec::new();
+    match open(config, &Purpose::Check) {
+        Ok(opened) => {
+            told.extend(opened.notes);
+            told.extend(opened.warnings.into_iter().map(|warning| warning.text));
+        }
+        Err(more) => problems.extend(more),
+    }
+    problems.extend(bound::try_addresses(config).err().unwrap_or_default());
+    let addresses = bound::addresses(config).len();
+    match Machine::of_this_process(&config.settings, addresses, config.sites.len()).choose() {
+        Ok(mode) => told.extend(mode.note),
+        Err(error) => problems.push(config::problem(&whole, &error)),
+    }
+    let admin = config.admin_socket.as_deref().map(admin::check).transpose();
+    problems.extend(admin.err().map(|error| config::problem(&whole, &error)));
+    if problems.is_empty() { Ok(told) } else { Err(problems) }
 }

@@ -47,6 +47,7 @@ pub(super) fn bind(config: &Config, shards: NonZeroU16, kept: &[Bound]) -> Resul
     let (mut bound, mut problems) = (Vec::new(), Vec::new());
     for listener in &config.listeners {
         let mut new = Vec::new();
+        let before = bound.len();
         for address in listener.addresses.iter().flat_map(|listen| expand(*listen)) {
             match left.iter().position(|bound| bound.wanted == address.socket) {
                 Some(place) => {
@@ -59,7 +60,7 @@ pub(super) fn bind(config: &Config, shards: NonZeroU16, kept: &[Bound]) -> Resul
         if new.is_empty() {
             continue;
         }
-        match listen::bind(&new, shards) {
+        match listen::bind_beside(&new, shards, bound.len() > before) {
             Ok(listen::Listeners { groups, addresses, skipped }) => {
                 let wanted = new.iter().filter(|address| !skipped.contains(&address.socket));
                 for ((wanted, real), group) in wanted.zip(addresses).zip(groups) {
@@ -67,7 +68,11 @@ pub(super) fn bind(config: &Config, shards: NonZeroU16, kept: &[Bound]) -> Resul
                     bound.push((listener, wanted.socket, real, None, sockets));
                 }
             }
-            Err(error) => problems.push(config::problem(&listener.place, &error)),
+            Err(error) => {
+                let own = kept.iter().find(|own| new.iter().any(|one| overlap(one.socket, own.address)));
+                let error = own.map_or(error, |own| overlaps(own.address));
+                problems.push(config::problem(&listener.place, &error));
+            }
         }
     }
     if !problems.is_empty() {
@@ -94,12 +99,25 @@ pub(super) fn bind(config: &Config, shards: NonZeroU16, kept: &[Bound]) -> Resul
     all.collect()
 }
 
+/// Whether one of two addresses takes what is meant for the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn overlaps(own: SocketAddr) -> Error {
+    Error::new(format!("this address and {own}, on which this server listens, overlap")).hint(
+        "addresses that overlap cannot take each other's place while they are served: start sitar again",
+    )
+}
+
 /// Tries the addresses of a configuration. One that is in use is no mistake: a server that runs
 /// from the same configuration has it.
 ///
 /// # Errors
 /// All those that this user, or this machine, cannot have.
-pub(in crate::serve) fn try_addresses(config: &Config) -> Result<(), Vec<Problem>> {
+pub(super) fn try_addresses(config: &Config) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for (listener, address) in addresses(config) {
         match listen::check(&address) {

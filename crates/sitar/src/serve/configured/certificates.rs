@@ -1,12 +1,15 @@
 //! The certificates of a configuration: each once, and the hosts that they are for.
 
 use std::collections::HashMap;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use sitar_server::{Pem, TlsSpec};
 use sitar_tls::{Identities, Identity, Version};
 
 use super::super::certificates::{min_version, protocols};
+use super::opened::{Purpose, Warning};
 use crate::certificate::Loaded;
 use crate::config::{self, Config, Problem, SiteConfig};
 use crate::error::Error;
@@ -18,12 +21,12 @@ use crate::{identity, start};
 /// A certificate that is served.
 #[derive(Clone)]
 pub(super) struct Certificate {
-    /// `None`: made on this machine.
+    /// `None`: nothing watches it.
     pub(super) source: Option<SourceId>,
+    /// `None`: made on this machine.
+    pub(super) files: Option<CertificateFiles>,
     pub(super) identity: Identity,
     pub(super) report: Report,
-    /// What clients may object to.
-    pub(super) warnings: Vec<String>,
 }
 
 /// All certificates, and how TLS is spoken.
@@ -37,21 +40,26 @@ pub(super) struct Certificates {
 }
 
 /// Reads certificates while sites are opened.
-pub(super) struct Reader {
+pub(super) struct Reader<'p> {
+    purpose: &'p Purpose<'p>,
     list: Vec<Certificate>,
-    pems: Vec<Pem>,
+    /// The PEM of each, but for those that are kept from before.
+    pems: Vec<Option<Pem>>,
     by_host: Vec<(String, Vec<usize>)>,
     /// The place of what has been read, or nothing where that failed, which has been said.
     known: HashMap<CertificateFiles, Option<usize>>,
     local: Option<Option<usize>>,
     /// The certificates of the default site come first: clients that name no host get them.
     first: Vec<usize>,
+    /// What clients may object to.
     pub(super) notes: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
-impl Reader {
-    pub(super) fn new() -> Reader {
+impl<'p> Reader<'p> {
+    pub(super) fn new(purpose: &'p Purpose<'p>) -> Reader<'p> {
         Reader {
+            purpose,
             list: Vec::new(),
             pems: Vec::new(),
             by_host: Vec::new(),
@@ -59,22 +67,17 @@ impl Reader {
             local: None,
             first: Vec::new(),
             notes: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
     /// Reads the certificates of a site, as far as they are not known.
-    pub(super) fn read(
-        &mut self,
-        site: &SiteConfig,
-        watch: Watch,
-        sources: &mut Sources,
-        problems: &mut Vec<Problem>,
-    ) {
+    pub(super) fn read(&mut self, site: &SiteConfig, sources: &mut Sources, problems: &mut Vec<Problem>) {
         let places: Vec<usize> = match &site.certificates {
             config::Certificates::None => return,
             config::Certificates::Local => self.local(site, problems).into_iter().collect(),
             config::Certificates::Files(all) => {
-                let places = all.iter().map(|files| self.files(files, site, watch, sources, problems));
+                let places = all.iter().map(|files| self.files(files, site, sources, problems));
                 places.collect::<Vec<_>>().into_iter().flatten().collect()
             }
         };
@@ -90,18 +93,25 @@ impl Reader {
         &mut self,
         files: &CertificateFiles,
         site: &SiteConfig,
-        watch: Watch,
         sources: &mut Sources,
         problems: &mut Vec<Problem>,
     ) -> Option<usize> {
         if let Some(known) = self.known.get(files) {
             return *known;
         }
-        let (source, loaded) = sources.add_certificate(files, watch);
+        if let Some(kept) = self.kept(files) {
+            self.list.push(kept);
+            self.pems.push(None);
+            let place = Some(self.list.len() - 1);
+            self.known.insert(files.clone(), place);
+            return place;
+        }
+        // Whatever is said about the site: a certificate ends.
+        let (source, loaded) = sources.add_certificate(files, Watch::Auto);
         let place = match loaded {
             Ok(loaded) => {
                 self.notes.extend(loaded.warnings.iter().cloned());
-                Some(self.add(Some(source), loaded))
+                Some(self.add(Some(source), Some(files), loaded))
             }
             Err(error) => {
                 problems.push(config::problem(&site.place, &error));
@@ -112,10 +122,23 @@ impl Reader {
         place
     }
 
-    fn add(&mut self, source: Option<SourceId>, loaded: Loaded) -> usize {
-        let Loaded { pem, identity, report, warnings } = loaded;
-        self.pems.push(pem);
-        self.list.push(Certificate { source, identity, report, warnings });
+    /// Returns a certificate that is served and cannot be read again, because it came through a
+    /// FIFO.
+    fn kept(&self, files: &CertificateFiles) -> Option<Certificate> {
+        let Purpose::Reload(live) = self.purpose else { return None };
+        let is_fifo = |path: &Path| path.metadata().is_ok_and(|found| found.file_type().is_fifo());
+        if !is_fifo(&files.chain) && !is_fifo(&files.key) {
+            return None;
+        }
+        let list = &live.certificates.as_ref()?.list;
+        let kept = list.iter().find(|kept| kept.files.as_ref() == Some(files))?;
+        Some(Certificate { source: None, ..kept.clone() })
+    }
+
+    fn add(&mut self, source: Option<SourceId>, files: Option<&CertificateFiles>, loaded: Loaded) -> usize {
+        let Loaded { pem, identity, report, .. } = loaded;
+        self.pems.push(Some(pem));
+        self.list.push(Certificate { source, files: files.cloned(), identity, report });
         self.list.len() - 1
     }
 
@@ -123,6 +146,14 @@ impl Reader {
     fn local(&mut self, site: &SiteConfig, problems: &mut Vec<Problem>) -> Option<usize> {
         if let Some(known) = self.local {
             return known;
+        }
+        if let Purpose::Check = self.purpose {
+            // It would be made.
+            self.local = Some(None);
+            problems.extend(
+                identity::Place::of_environment().err().map(|error| config::problem(&site.place, &error)),
+            );
+            return None;
         }
         let opened = identity::Place::of_environment().and_then(|place| {
             let local = identity::open(&place, SystemTime::now())?;
@@ -137,7 +168,7 @@ impl Reader {
             Ok(Loaded { pem, identity, report, warnings: Vec::new() })
         });
         let place = match opened {
-            Ok(loaded) => Some(self.add(None, loaded)),
+            Ok(loaded) => Some(self.add(None, None, loaded)),
             Err(error) => {
                 problems.push(config::problem(&site.place, &error));
                 None
@@ -164,7 +195,7 @@ impl Reader {
                 crate::error::printable(&first.report.path),
                 start::names_text(&first.report.names),
             );
-            self.notes.push(note);
+            self.warnings.push(Warning { source: first.source, text: note });
         }
     }
 
@@ -183,9 +214,9 @@ impl Reader {
             moved[*before] = now;
         }
         by_host.iter_mut().flat_map(|(_, places)| places).for_each(|place| *place = moved[*place]);
-        let (list, pems) = all.into_iter().map(|(_, both)| both).unzip();
+        let (list, pems): (_, Vec<Option<Pem>>) = all.into_iter().map(|(_, both)| both).unzip();
         let (protocols, min) = (protocols(&config.settings), min_version(&config.settings));
-        Some((Certificates { list, by_host, protocols, min }, pems))
+        Some((Certificates { list, by_host, protocols, min }, pems.into_iter().flatten().collect()))
     }
 }
 
@@ -222,9 +253,9 @@ impl Certificates {
     /// Returns the same with another certificate from that source.
     pub(super) fn with(&self, source: SourceId, loaded: Loaded) -> Certificates {
         let mut next = self.clone();
-        let Loaded { identity, report, warnings, .. } = loaded;
-        if let Some(place) = next.list.iter().position(|one| one.source == Some(source)) {
-            next.list[place] = Certificate { source: Some(source), identity, report, warnings };
+        let Loaded { identity, report, .. } = loaded;
+        if let Some(one) = next.list.iter_mut().find(|one| one.source == Some(source)) {
+            (one.identity, one.report) = (identity, report);
         }
         next
     }

@@ -6,15 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::{Mode, OFlags};
 use sitar_http::Status;
 use sitar_server::{Host, HostContent, HostRedirect, Hosts, Pages, Pem};
 use sitar_site::{Hsts, Page, Site};
 
+use super::Live;
 use super::certificates::{Certificates, Reader};
 use super::status::seconds;
-use crate::config::{self, Config, Problem, SiteConfig, SiteContent};
+use crate::config::{self, Config, Place, Problem, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
-use crate::watch::{SourceId, Sources, Watch};
+use crate::watch::{SourceId, Sources};
 
 /// Everything that a configuration names, open.
 pub(in crate::serve) struct Opened {
@@ -25,8 +27,25 @@ pub(in crate::serve) struct Opened {
     pub(super) certificates: Option<Certificates>,
     /// Their PEM with their keys, for a first start. It is wiped when it is dropped.
     pub(super) pems: Vec<Pem>,
-    /// What the operator should know, one sentence each.
-    pub(in crate::serve) warnings: Vec<String>,
+    /// What the operator should know, as long as it is so.
+    pub(in crate::serve) warnings: Vec<Warning>,
+    /// What clients may object to in certificates, at this time.
+    pub(in crate::serve) notes: Vec<String>,
+}
+
+/// A sentence for the operator, which is true until its source is read again.
+#[derive(Clone)]
+pub(in crate::serve) struct Warning {
+    pub(super) source: Option<SourceId>,
+    pub(in crate::serve) text: String,
+}
+
+impl Warning {
+    /// Returns the warnings of a site that is named at that place.
+    pub(super) fn of_site(source: SourceId, place: &Place, site: &Site) -> Vec<Warning> {
+        let all = site.warnings().iter();
+        all.map(|warning| Warning { source: Some(source), text: format!("{place}: {warning}") }).collect()
+    }
 }
 
 /// What is known of a site's content.
@@ -77,15 +96,25 @@ impl OpenSite {
     }
 }
 
+/// What a configuration is opened for.
+pub(in crate::serve) enum Purpose<'l> {
+    /// To be served.
+    Start,
+    /// To tell whether it could be. Nothing is made.
+    Check,
+    /// To take the place of what is served.
+    Reload(&'l Live),
+}
+
 /// Opens sites, certificates and pages. A site that cannot be opened is answered for with 503,
-/// unless the configuration is strict.
+/// unless the configuration is strict. A reload refuses it, unless it could not be opened before.
 ///
 /// # Errors
 /// All that cannot be opened.
-pub(in crate::serve) fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
+pub(in crate::serve) fn open(config: &Config, purpose: &Purpose<'_>) -> Result<Opened, Vec<Problem>> {
     let mut sources = Sources::new();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-    let mut reader = Reader::new();
+    let mut reader = Reader::new(purpose);
     let (mut sites, mut hosts) = (Vec::new(), Vec::new());
     for site in &config.sites {
         let mut known = OpenSite::default();
@@ -99,17 +128,17 @@ pub(in crate::serve) fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
                 known.source = Some(source);
                 match opened {
                     Ok(opened) => {
-                        let told = opened.warnings().iter();
-                        warnings.extend(told.map(|warning| format!("{}: {warning}", site.place)));
+                        warnings.extend(Warning::of_site(source, &site.place, &opened));
                         known.serve(&opened);
                         HostContent::Site(opened)
                     }
                     Err(error) => {
                         let why = error.to_string();
-                        if config.strict {
+                        if config.strict || !may_wait(purpose, site) {
                             problems.push(config::problem(&site.place, &Error::new(why.clone())));
                         } else {
-                            warnings.push(format!("{}: {why}; until then it answers with 503", site.place));
+                            let text = format!("{}: {why}; until then it answers with 503", site.place);
+                            warnings.push(Warning { source: Some(source), text });
                         }
                         known.unavailable = Some(why);
                         HostContent::Unavailable
@@ -117,35 +146,36 @@ pub(in crate::serve) fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
                 }
             }
         };
-        let watch = watch_of(site);
-        reader.read(site, watch, &mut sources, &mut problems);
+        reader.read(site, &mut sources, &mut problems);
         if let Some(host) = host(site, content, config.sites.len(), &mut problems) {
             hosts.push(host);
         }
         sites.push(known);
     }
-    warnings.splice(0..0, std::mem::take(&mut reader.notes));
+    let notes = std::mem::take(&mut reader.notes);
+    warnings.splice(0..0, std::mem::take(&mut reader.warnings));
     if !problems.is_empty() {
         return Err(problems);
     }
-    let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
+    let whole = Place { file: config.file.as_path().into(), line: 0, column: 0 };
     let (certificates, pems) = reader.finish(config).unzip();
     let tls = certificates.as_ref().map(Certificates::config).transpose();
     let opened = tls.and_then(|_| Hosts::new(hosts).map_err(|error| Error::new(error.to_string())));
     match opened {
         Ok(hosts) => {
-            Ok(Opened { sources, sites, hosts, certificates, pems: pems.unwrap_or_default(), warnings })
+            let pems = pems.unwrap_or_default();
+            Ok(Opened { sources, sites, hosts, certificates, pems, warnings, notes })
         }
         Err(error) => Err(vec![config::problem(&whole, &error)]),
     }
 }
 
-/// The certificates of a site are watched as the site is.
-fn watch_of(site: &SiteConfig) -> Watch {
-    match &site.content {
-        SiteContent::Root { watch, .. } => *watch,
-        SiteContent::Redirect { .. } => Watch::Auto,
-    }
+/// Whether a site that cannot be opened now is waited for: at a start, or where it is waited for
+/// already.
+fn may_wait(purpose: &Purpose<'_>, site: &SiteConfig) -> bool {
+    let Purpose::Reload(live) = purpose else { return true };
+    let mut both = live.config.sites.iter().zip(&live.sites);
+    both.any(|(before, open)| before.content == site.content && open.unavailable.is_some())
 }
 
 fn host(site: &SiteConfig, content: HostContent, sites: usize, problems: &mut Vec<Problem>) -> Option<Host> {
@@ -185,7 +215,9 @@ fn host(site: &SiteConfig, content: HostContent, sites: usize, problems: &mut Ve
 
 /// Reads one byte more than a page may have, so that one that is too large is told.
 fn read_page(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    // A FIFO would be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }

@@ -14,9 +14,9 @@ use sitar_server::{HostContent, Snapshot};
 
 use super::super::attempt::limits;
 use super::super::{cannot_start_a_thread, say};
-use super::bound::{self, Bound};
+use super::bound;
 use super::certificates::Certificates;
-use super::opened::{OpenSite, Opened, open};
+use super::opened::{OpenSite, Opened, Purpose, open};
 use super::{Server, host, status};
 use crate::admin;
 use crate::config::{self, Problem};
@@ -116,25 +116,24 @@ impl Server {
     fn try_reload(self: &Arc<Self>) -> Result<Vec<String>, Vec<Error>> {
         let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
         let file = &self.file;
-        let (before, kept): (Vec<OpenSite>, Vec<Bound>) = {
-            let live = self.live();
-            (live.sites.clone(), live.bound.clone())
-        };
+        // A copy: nothing waits for what is opened here.
+        let before = self.live().clone();
         let config = config::read_with_port(&file.path, &file.given, file.port).map_err(each)?;
-        let Opened { sources, mut sites, hosts, certificates, warnings, .. } = open(&config).map_err(each)?;
-        let tls = certificates.as_ref().map(Certificates::config).transpose().map_err(|error| vec![error])?;
-        let bound = bound::bind(&config, self.started.shards, &kept).map_err(each)?;
-        let control = Arc::new(Control::new().map_err(|error| vec![cannot_start_a_thread(error)])?);
-        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener.clone()).collect();
-        let limits = limits(&config.settings, self.started.shards);
-
-        let mut live = self.live();
-        if config.admin_socket != live.config.admin_socket {
+        if config.admin_socket != before.config.admin_socket {
             return Err(vec![
                 Error::new("the path of the admin socket cannot be changed while it is served")
                     .hint("leave it as it is, or start sitar again"),
             ]);
         }
+        let opened = open(&config, &Purpose::Reload(&before)).map_err(each)?;
+        let Opened { sources, mut sites, hosts, certificates, warnings, .. } = opened;
+        let tls = certificates.as_ref().map(Certificates::config).transpose().map_err(|error| vec![error])?;
+        let bound = bound::bind(&config, self.started.shards, &before.bound).map_err(each)?;
+        let control = Arc::new(Control::new().map_err(|error| vec![cannot_start_a_thread(error)])?);
+        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener.clone()).collect();
+        let limits = limits(&config.settings, self.started.shards);
+
+        let mut live = self.live();
         let changes = status::changes(&live, &config, &sites, &bound, certificates.as_ref());
         // What has come into service since it was opened here is newer.
         let mut hosts = hosts;
@@ -143,7 +142,7 @@ impl Server {
                 continue;
             };
             let (Some(now), Some(then), Some(open)) =
-                (live.sites.get(last), before.get(last), sites.get_mut(place))
+                (live.sites.get(last), before.sites.get(last), sites.get_mut(place))
             else {
                 continue;
             };

@@ -61,7 +61,7 @@ pub(super) fn text(facts: &Facts<'_>) -> String {
     }
     let list = facts.certificates.map(|certificates| certificates.list.as_slice()).unwrap_or_default();
     for (at, one) in list.iter().enumerate().take(SHOWN) {
-        let value = match one.source {
+        let value = match one.files {
             Some(_) => format!("{} ({})", printable(&one.report.path), names_text(&one.report.names)),
             None => "made on this machine, for localhost only".to_owned(),
         };

@@ -8,10 +8,9 @@ use super::certificates::{Certificate, Certificates};
 use super::opened::OpenSite;
 use super::{Live, Server, fixed};
 use crate::admin::{self, SiteState, Status};
-use crate::certificate::{expiry, expiry_warning};
+use crate::certificate::{expiry, warnings};
 use crate::config::{Config, SiteConfig, SiteContent};
 use crate::error::printable;
-use crate::settings::CertificateFiles;
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -56,7 +55,12 @@ impl Server {
             listeners: live.bound.iter().map(listener).collect(),
             sites: live.config.sites.iter().zip(&live.sites).map(|(site, open)| status(site, open)).collect(),
             certificates: certificates.map(|one| certificate(one, now)).collect(),
-            warnings: live.warnings.iter().cloned().chain(failures(&live)).collect(),
+            warnings: live
+                .warnings
+                .iter()
+                .map(|warning| warning.text.clone())
+                .chain(failures(&live))
+                .collect(),
         }
     }
 }
@@ -106,24 +110,16 @@ fn status(site: &SiteConfig, open: &OpenSite) -> admin::Site {
 fn certificate(one: &Certificate, now: SystemTime) -> admin::Certificate {
     let validity = one.identity.validity();
     let days = |until: u64| (until.cast_signed() - seconds(now).cast_signed()).div_euclid(DAY);
-    let path = &one.report.path;
-    let mut warnings = one.warnings.clone();
-    // What was true when it was read may have changed since.
-    let files = CertificateFiles { chain: path.clone(), key: path.clone() };
-    if let Some(warning) = expiry_warning(&one.identity, &files, now)
-        && one.source.is_some()
-        && !warnings.contains(&warning)
-    {
-        warnings.push(warning);
-    }
+    let files = one.files.as_ref();
     admin::Certificate {
         names: one.report.names.clone(),
-        chain: one.source.map(|_| printable(path)),
+        chain: files.map(|files| printable(&files.chain)),
         not_before: validity.map(|(from, _)| from),
         not_after: validity.map(|(_, until)| until),
         days_left: validity.map(|(_, until)| days(until)),
         sha256: one.report.fingerprint.clone(),
-        warnings,
+        // As of now: what was so when it was read may have changed since.
+        warnings: files.map(|files| warnings(&one.identity, files, now)).unwrap_or_default(),
     }
 }
 

@@ -22,6 +22,7 @@ pub use document::{
     Certificate, Listener, Reload, Site, SiteContent, SiteState, Status, read_reload, read_status,
 };
 pub use paths::SOCKET;
+pub use place::check;
 pub use server::{Admin, Serving};
 pub use verbs::{reload, status};
 

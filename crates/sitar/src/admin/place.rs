@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -92,10 +92,46 @@ fn identify(path: &Path) -> Result<(Place, Stat), Errno> {
     Ok((Place { path: path.to_owned(), file }, stat))
 }
 
+/// Checks that a socket could be bound at a path, without making or removing anything. One on
+/// which a sitar listens is in order: the configuration may be that of the one that runs.
+///
+/// # Errors
+/// As for [`Admin::bind`](super::Admin::bind), but for a sitar that listens there.
+pub fn check(path: &Path) -> Result<(), Error> {
+    let address = address(path)?;
+    look(path, &address)?;
+    let needed = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(folder(path), needed).map_err(|errno| explain(path, errno))
+}
+
 /// Removes a socket that nothing listens on; refuses anything else.
 fn clear(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
+    match look(path, address)? {
+        There::Nothing => Ok(()),
+        There::Stale => match rustix::fs::unlink(path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(explain(path, errno)),
+        },
+        There::Live => Err(cannot(path)
+            .cause("another sitar serves there")
+            .hint("see what it serves: sitar status")
+            .hint("or give this one a socket of its own: the key socket of [admin]")),
+    }
+}
+
+/// What is at a path that may be used.
+enum There {
+    Nothing,
+    /// A socket that nothing listens on.
+    Stale,
+    /// A socket on which a program listens that is taken for a sitar.
+    Live,
+}
+
+/// Looks at what is at a path; refuses what is no socket of a sitar.
+fn look(path: &Path, address: &SocketAddrUnix) -> Result<There, Error> {
     let stat = match rustix::fs::lstat(path) {
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return Ok(There::Nothing),
         Err(errno) => return Err(explain(path, errno)),
         Ok(stat) => stat,
     };
@@ -108,16 +144,10 @@ fn clear(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
     let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|errno| explain(path, errno))?;
     match rustix::net::connect(&probe, address) {
-        Err(Errno::CONNREFUSED) => match rustix::fs::unlink(path) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(explain(path, errno)),
-        },
-        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::CONNREFUSED) => Ok(There::Stale),
+        Err(Errno::NOENT) => Ok(There::Nothing),
         // Its queue is full.
-        Ok(()) | Err(Errno::AGAIN) => Err(cannot(path)
-            .cause("another sitar serves there")
-            .hint("see what it serves: sitar status")
-            .hint("or give this one a socket of its own: the key socket of [admin]")),
+        Ok(()) | Err(Errno::AGAIN) => Ok(There::Live),
         Err(Errno::PROTOTYPE) => Err(cannot(path).cause("another program's socket is there")),
         Err(errno) => Err(explain(path, errno)),
     }

@@ -2,9 +2,11 @@ use super::*;
 use crate::error::Error;
 use rustix::fs::{FileType, Mode};
 use rustix::process::Uid;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -421,4 +423,61 @@ fn a_client_does_not_keep_the_thread() {
     assert!(!path.exists());
     let end = silent.read(&mut [0; 8]).map_err(|error| error.kind());
     assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
+}
+
+/// Runs on a thread for which permissions hold, whatever the user.
+fn without_capabilities<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    let limited = move || {
+        set_capabilities(None, sets).unwrap();
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(limited).join().unwrap())
+}
+
+#[test]
+fn a_check_refuses_what_bind_refuses() {
+    let (folder, _) = socket();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("file"), "mine").unwrap();
+    std::fs::create_dir(at("closed")).unwrap();
+    std::fs::set_permissions(at("closed"), Permissions::from_mode(0o500)).unwrap();
+    symlink(at("nothing"), at("link")).unwrap();
+    let _datagrams = UnixDatagram::bind(at("datagrams")).unwrap();
+    let cases = [
+        (PathBuf::new(), "its path is empty"),
+        (at(&"x".repeat(108)), "the kernel takes at most 107"),
+        (at("missing/admin.sock"), "there is no folder DIR/missing"),
+        (at("file/admin.sock"), "there is no folder DIR/file"),
+        (at("closed/admin.sock"), "this user may not make files in DIR/closed"),
+        (at("file"), "a file that is no socket is there"),
+        (at("closed"), "a file that is no socket is there"),
+        (at("link"), "a file that is no socket is there"),
+        (at("datagrams"), "another program's socket is there"),
+    ];
+    for (path, cause) in cases {
+        let checked = without_capabilities(|| check(&path)).unwrap_err();
+        let bound = without_capabilities(|| Admin::bind(&path)).unwrap_err();
+        assert_eq!(shown(&checked, &folder), shown(&bound, &folder));
+        assert!(shown(&checked, &folder).contains(cause), "{checked}");
+    }
+}
+
+#[test]
+fn a_check_changes_nothing() {
+    let (folder, path) = socket();
+    let names = || std::fs::read_dir(folder.path()).unwrap().count();
+    check(&path).unwrap();
+    assert_eq!(names(), 0);
+    // One that was left behind, and one that is live.
+    drop(UnixListener::bind(&path).unwrap());
+    let number = std::fs::symlink_metadata(&path).unwrap().ino();
+    check(&path).unwrap();
+    assert_eq!(std::fs::symlink_metadata(&path).unwrap().ino(), number);
+    let serving = serve(&path);
+    check(&path).unwrap();
+    assert_eq!(status_of(&path).pid, 7);
+    drop(serving);
+    assert_eq!(names(), 0);
 }

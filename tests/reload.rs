@@ -80,7 +80,7 @@ impl Place {
         }
         text += "[[site]]\nhosts = [\"b.test\"]\nroot = \"b\"\n";
         if turn % 4 == 1 {
-            text += "[[site]]\ndefault = true\nroot = \"nothing\"\nhsts = \"max-age=1\"\n";
+            text += "[[site]]\ndefault = true\nroot = \"d\"\nhsts = \"max-age=1\"\n";
         }
         fs::write(self.file(), text).unwrap();
     }
@@ -146,6 +146,15 @@ fn keep_asking(config: &Arc<ClientConfig>, server: &Server, number: usize, is_ov
     answered
 }
 
+/// Tells the clients that it is over when it is dropped.
+struct Over<'o>(&'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -178,6 +187,8 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
                 })
             })
             .collect();
+        // However it ends, or the clients would be waited for for ever.
+        let _over = Over(&is_over);
         for turn in 1..=reloads {
             place.configure(turn);
             place.reload();
@@ -187,7 +198,6 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
             }
         }
         late = resident(server.pid());
-        is_over.store(true, Ordering::Relaxed);
     });
     let answered = answered.into_inner();
     println!("{reloads} reloads, {answered} answers; resident {early} -> {late} KiB");
@@ -295,6 +305,27 @@ fn a_start_refuses_what_cannot_be_opened_as_a_check_does() {
             assert!(said.contains(expected), "{expected}: {said}");
         }
     }
+    // These count from a start on, so a reload does not mind them.
+    place.configure(0);
+    let whole = fs::read_to_string(place.file()).unwrap();
+    run("mkfifo", [place.path("page.fifo")]).ok();
+    for (from, to, expected) in [
+        ("shards = 2", "shards = 2\nconnections = 4294967295", "too low for 4294967295 connections"),
+        ("admin.sock", "nowhere/admin.sock", "nowhere"),
+        ("admin.sock", "first.pem", "first.pem"),
+        ("[server]", "[server]\npages = { 503 = \"page.fifo\" }", "page.fifo: it is no file"),
+    ] {
+        fs::write(place.file(), whole.replacen(from, to, 1)).unwrap();
+        let [checked, started] = [&["config", "check"][..], &["serve", "--config"]].map(|verb| {
+            let mut command = sitar(place.0.path());
+            command.args(verb).arg(place.file());
+            run_with(&mut command, b"")
+        });
+        assert_eq!((checked.status.code(), started.status.code()), (Some(3), Some(1)), "{expected}");
+        for said in [said(&checked), said(&started)] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
     // Only a server that runs knows this one.
     place.configure(0);
     let server = Server::start_configured(&place.file());
@@ -323,6 +354,72 @@ fn every_mistake_of_a_file_leaves_what_is_served() {
         assert_eq!(client.response(false).unwrap().body, b"a", "{title}");
     });
     assert!(count >= 80, "{count}");
+}
+
+#[test]
+fn a_site_that_is_served_is_not_taken_down_by_a_reload() {
+    let place = Place::new();
+    place.configure(0);
+    let whole = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), whole.clone() + "[[site]]\nhosts = [\"late.test\"]\nroot = \"late\"\n").unwrap();
+    let server = Server::start_configured(&place.file());
+    let config = place.clients(b"http/1.1");
+    let get = |host: &'static str| {
+        let name = ServerName::try_from("a.test").unwrap();
+        let mut client = Client::over_as(&config, socket(server.address()).unwrap(), name).unwrap();
+        client.send(format!("GET /name.txt HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+        client.response(false).unwrap().status
+    };
+    // What could not be opened before does not stand in the way of others.
+    place.reload();
+    assert!(place.ask("status").contains("until then it answers with 503"));
+    fs::rename(place.path("b"), place.path("away")).unwrap();
+    let answer = place.ask("reload");
+    assert!(answer.contains("\"ok\": false") && answer.contains("/b: cannot open it"), "{answer}");
+    assert_eq!(get("b.test"), 200, "it is served on");
+    // Nor does a site come that cannot be opened.
+    fs::rename(place.path("away"), place.path("b")).unwrap();
+    fs::write(place.file(), whole.clone() + "[[site]]\nhosts = [\"e.test\"]\nroot = \"e\"\n").unwrap();
+    let answer = place.ask("reload");
+    assert!(answer.contains("\"ok\": false") && answer.contains("/e: cannot open it"), "{answer}");
+    // One that comes is served, and nothing is said of what was.
+    write(place.0.path(), "late/name.txt", "late");
+    eventually("the late site", || {
+        !place.ask("status").contains("UNAVAILABLE") && !place.ask("status").contains("until then")
+    });
+}
+
+#[test]
+fn addresses_that_overlap_are_told_as_such() {
+    let place = Place::new();
+    place.configure(0);
+    let server = Server::start_configured(&place.file());
+    let port = server.address().port();
+    let whole = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), whole.replacen("127.0.0.1:0", &format!("0.0.0.0:{port}"), 1)).unwrap();
+    let answer = place.ask("reload");
+    let expected = format!("this address and 127.0.0.1:{port}, on which this server listens, overlap");
+    assert!(answer.contains("\"ok\": false") && answer.contains(&expected), "{answer}");
+}
+
+#[test]
+fn what_came_through_a_fifo_is_kept() {
+    let place = Place::new();
+    place.configure(0);
+    let key = fs::read(place.path("first.key")).unwrap();
+    let fifo = place.path("key.fifo");
+    run("mkfifo", [&fifo]).ok();
+    let text = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), text.replacen("first.key", "key.fifo", 1)).unwrap();
+    let writer = thread::spawn(move || fs::write(fifo, key).unwrap());
+    let server = Server::start_configured(&place.file());
+    writer.join().unwrap();
+    place.reload();
+    let name = ServerName::try_from("a.test").unwrap();
+    let mut client =
+        Client::over_as(&place.clients(b"http/1.1"), socket(server.address()).unwrap(), name).unwrap();
+    client.send(b"GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    assert_eq!(client.response(false).unwrap().body, b"a");
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub const SOCKET: &str = "/run/sitar/admin.sock";
 /// configuration is the one that is named, else the one at [`DEFAULT_FILE`] if it is there.
 ///
 /// # Errors
-/// The configuration has mistakes or names no socket, and there is none at [`SOCKET`].
+/// The configuration has mistakes or names no socket, and it is the one that was named, or there is
+/// none at [`SOCKET`].
 pub(super) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(flag) = flag {
         return Ok(flag.to_owned());
@@ -23,7 +24,8 @@ pub(super) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Resul
     };
     socket_of_config(file).or_else(|error| {
         // A server runs on when its configuration has been broken, and is asked all the more then.
-        if !socket.exists() {
+        // Where a file is named, another server may have that socket.
+        if configuration.is_some() || !socket.exists() {
             return Err(error);
         }
         warn(&format!("the configuration {} tells no admin socket; asking at {SOCKET}", printable(file)));

@@ -106,6 +106,8 @@ fn a_missing_optional_address_is_skipped_and_a_required_one_is_not() {
          \x20 hint: or listen on this machine only: --listen localhost:8443\n"
     );
     assert!(bind(&[address("192.0.2.1:0", true)], shards(1)).is_err(), "nothing at all is an error");
+    let beside = bind_beside(&[address("192.0.2.1:0", true)], shards(1), true).unwrap();
+    assert_eq!((beside.addresses.len(), beside.skipped.len()), (0, 1), "unless others are there");
 }
 
 #[test]

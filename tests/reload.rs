@@ -379,7 +379,7 @@ fn a_site_that_is_served_is_not_taken_down_by_a_reload() {
     assert_eq!(get("b.test"), 200, "it is served on");
     // Nor does a site come that cannot be opened.
     fs::rename(place.path("away"), place.path("b")).unwrap();
-    fs::write(place.file(), whole.clone() + "[[site]]\nhosts = [\"e.test\"]\nroot = \"e\"\n").unwrap();
+    fs::write(place.file(), whole + "[[site]]\nhosts = [\"e.test\"]\nroot = \"e\"\n").unwrap();
     let answer = place.ask("reload");
     assert!(answer.contains("\"ok\": false") && answer.contains("/e: cannot open it"), "{answer}");
     // One that comes is served, and nothing is said of what was.

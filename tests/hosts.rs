@@ -4,7 +4,7 @@ mod ask;
 mod place;
 mod table;
 
-use crate::common::Server;
+use crate::common::{Server, eventually};
 use ask::{ALL, Connections, Over, http2, shown, told};
 use place::{Place, RSA_KEY, TEN, WILD};
 use rcgen::KeyPair;
@@ -162,6 +162,24 @@ fn streams_of_one_connection_are_for_several_hosts() {
             assert_eq!(told(answer), *expected, "{host}");
         }
     }
+}
+
+/// Connections that got its page for 503 get the site as soon as it is there, and the status says
+/// no more that it is not.
+#[test]
+fn a_site_that_comes_is_served_and_no_longer_warned_of() {
+    let place = Place::new();
+    let server = place.serve(TEN);
+    let mut connections = Connections::default();
+    let row = |answer| [(Over::Tls2, "alpha.example", "GET down.example /name.txt", answer)];
+    check(&server, &mut connections, &row("503 soon again hsts"));
+    assert!(place.status().contains("until then it answers with 503"), "{}", place.status());
+    std::fs::create_dir(place.path("new")).unwrap();
+    place.write("new/name.txt", "it is here");
+    std::fs::rename(place.path("new"), place.path("missing.tar")).unwrap();
+    eventually("the site", || server.said().contains("the site can be served now: 1 file now"));
+    check(&server, &mut connections, &row("200 it is here hsts"));
+    assert!(!place.status().contains("answers with 503"), "{}", place.status());
 }
 
 #[test]

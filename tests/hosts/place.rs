@@ -155,7 +155,15 @@ impl Place {
     }
 
     pub(super) fn reload(&self) -> Finished {
+        self.ask("reload")
+    }
+
+    pub(super) fn status(&self) -> String {
+        self.ask("status").ok().text()
+    }
+
+    fn ask(&self, verb: &str) -> Finished {
         let mut command = sitar(self.0.path());
-        run_with(command.args(["reload", "--config"]).arg(self.path("sitar.toml")), b"")
+        run_with(command.args([verb, "--config"]).arg(self.path("sitar.toml")), b"")
     }
 }

@@ -4,11 +4,12 @@ mod ask;
 mod place;
 mod table;
 
-use crate::common::{Server, eventually};
+use crate::common::{Server, eventually, have, run_with};
 use ask::{ALL, Connections, Over, http2, shown, told};
 use place::{Place, RSA_KEY, TEN, WILD};
 use rcgen::KeyPair;
 use rustls::SignatureScheme;
+use std::process::Command;
 use table::{Row, TABLE};
 
 /// Signatures that a client may be able to verify.
@@ -76,6 +77,27 @@ fn a_client_gets_the_certificate_of_the_site_that_it_asks_for() {
     ] {
         assert!(shown(&server, sni, schemes) == place.shown(file), "{sni} {file}");
     }
+}
+
+/// A name in the handshake with the dot of the root is the name without it. rustls takes it away,
+/// as RFC 6066 §3 wants it; openssl does not.
+#[test]
+fn a_dot_behind_the_name_in_the_handshake_does_not_matter() {
+    if !have(&["openssl"]) {
+        return;
+    }
+    let place = Place::new();
+    let server = place.serve(TEN);
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-ign_eof", "-servername", "X.wild.example.", "-connect"]);
+    openssl.arg(server.address().to_string());
+    let request = b"GET /name.txt HTTP/1.1\r\nHost: x.wild.example.\r\nConnection: close\r\n\r\n";
+    let said = run_with(&mut openssl, request).text();
+    assert!(said.contains("HTTP/1.1 200 OK") && said.contains("\r\n\r\nwild"), "{said}");
+    let (_, shown) = said.split_once("-----BEGIN CERTIFICATE-----\n").unwrap();
+    let (shown, _) = shown.split_once("-----END").unwrap();
+    let pem = std::fs::read_to_string(place.path("wild.pem")).unwrap().replace("\r\n", "\n");
+    assert!(pem.contains(shown), "{said}");
 }
 
 /// All certificates of the default site are for clients that name no host, not its first alone.

@@ -264,14 +264,16 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let candidates = hello.server_name().map_or(self.all.as_slice(), |name| self.named(name));
+        // Some clients leave the dot of the root there, which RFC 6066 §3 has them take away.
+        let server_name = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name));
+        let candidates = server_name.map_or(self.all.as_slice(), |name| self.named(name));
         let schemes = hello.signature_schemes();
         let chosen = candidates
             .iter()
             .find(|chosen| chosen.key.key.choose_scheme(schemes).is_some())
             // None fits: let the handshake fail with the alert that says so.
             .or(candidates.first());
-        tell_chosen(hello.server_name(), chosen.map(|chosen| &chosen.names));
+        tell_chosen(server_name, chosen.map(|chosen| &chosen.names));
         chosen.map(|chosen| Arc::clone(&chosen.key))
     }
 }

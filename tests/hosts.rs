@@ -5,7 +5,7 @@ mod place;
 mod table;
 
 use crate::common::{Server, eventually, have, run_with};
-use ask::{ALL, Connections, Over, http2, shown, told};
+use ask::{ALL, Connections, Over, head, http1, http2, shown, told};
 use place::{Place, RSA_KEY, TEN, WILD};
 use rcgen::KeyPair;
 use rustls::SignatureScheme;
@@ -183,6 +183,30 @@ fn streams_of_one_connection_are_for_several_hosts() {
         for ((host, expected), answer) in hosts.iter().cycle().zip(answers.values()) {
             assert_eq!(told(answer), *expected, "{host}");
         }
+    }
+}
+
+/// Requests of HTTP/1 that come in one piece.
+#[test]
+fn requests_behind_one_another_are_for_several_hosts() {
+    let place = Place::new();
+    let server = place.serve(TEN);
+    let mut client = http1(&server, "alpha.example");
+    let all = [
+        ("GET alpha.example /name.txt", "200 alpha hsts"),
+        ("GET beta.example:443 /name.txt", "200 beta"),
+        ("GET www.alpha.example /", "308 https://alpha.example/ hsts"),
+        ("GET https://127.0.0.1/name.txt HTTP/1.1\r\nHost: beta.example", "200 address"),
+        ("GET xn--bcher-kva.example. /name.txt", "200 books"),
+        ("GET alpha.example /none", "404 alpha has no such page hsts"),
+        ("GET gone.example /", "302 https://beta.example/moved?from=gone"),
+        ("GET beta.example /name.txt", "200 beta"),
+        ("GET own.wild.example /name.txt", "421"),
+    ];
+    let wire: Vec<u8> = all.iter().flat_map(|(request, _)| head(request)).collect();
+    client.send(&wire).unwrap();
+    for (request, expected) in all {
+        assert_eq!(told(&client.response(false).unwrap()), expected, "{request}");
     }
 }
 

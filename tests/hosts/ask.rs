@@ -127,13 +127,18 @@ pub(super) fn http2(server: &Server, sni: &str) -> h2::Client {
     h2::Client::over(handshake(server, sni, b"h2", ALL), h2::WINDOW_MAX).unwrap()
 }
 
+/// A connection of HTTP/1 whose handshake asked for that name.
+pub(super) fn http1(server: &Server, sni: &str) -> Client {
+    handshake(server, sni, b"http/1.1", ALL)
+}
+
 impl Connections {
     /// Sends a request on the connection that was opened so, or on a new one, and returns what
     /// comes back in words. `request` is a method, a host and a path; or a whole head of HTTP/1
     /// without its last line ends.
     pub(super) fn ask(&mut self, server: &Server, over: Over, sni: &'static str, request: &str) -> String {
         let connection = self.open.entry((over, sni)).or_insert_with(|| match over {
-            Over::Tls1 => Connection::Tls(Box::new(handshake(server, sni, b"http/1.1", ALL))),
+            Over::Tls1 => Connection::Tls(Box::new(http1(server, sni))),
             Over::Tls2 => Connection::Http2(http2(server, sni)),
             Over::Redirect2 | Over::Plain2 => {
                 let address = over.address(server);
@@ -182,7 +187,7 @@ fn pseudo(request: &str) -> Vec<(&str, &str)> {
 }
 
 /// Returns the head of a request of HTTP/1.
-fn head(request: &str) -> Vec<u8> {
+pub(super) fn head(request: &str) -> Vec<u8> {
     if request.contains(" HTTP/1.") {
         return format!("{request}\r\n\r\n").into_bytes();
     }

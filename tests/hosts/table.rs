@@ -150,6 +150,7 @@ pub(super) const TABLE: &[Row] = &[
     (Plain, "", "GET www.alpha.example:80 /x?y", "308 //alpha.example:80/x?y hsts"),
     (Plain2, "", "GET www.alpha.example //evil.example/", "308 //alpha.example//evil.example/ hsts"),
     (Plain, "", "GET www.alpha.example /.well-known/acme-challenge/token", "200 token of alpha hsts"),
+    (Plain, "", "GET www.alpha.example /name.txt", "308 //alpha.example/name.txt hsts"),
     (Plain, "", "GET down.example /", "503 soon again hsts"),
     // Nothing but the way to https, without HSTS (RFC 6797 §7.2).
     (Redirect, "", "GET alpha.example /name.txt", "308 https://alpha.example:{https}/name.txt"),

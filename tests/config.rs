@@ -121,7 +121,7 @@ fn all_mistakes_are_printed_with_the_code_of_a_check() {
     assert!(ended.text().starts_with("error: missing.toml: no such file\n"), "{}", ended.text());
 }
 
-/// The mistakes that the parser's tests have written out; their form is told there.
+/// The mistakes that the parser's tests have written out; their form is explained there.
 const MISTAKES: [&str; 5] = [
     include_str!("../crates/sitar/src/config/tests/mistakes/syntax.txt"),
     include_str!("../crates/sitar/src/config/tests/mistakes/file.txt"),

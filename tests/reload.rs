@@ -454,7 +454,7 @@ fn steady(status: &str) -> String {
     let passes = |line: &&str| !line.contains("uptime_seconds");
     let lines: Vec<&str> = status.lines().filter(passes).collect();
     let text = lines.join("\n");
-    // The last reload is told in several lines.
+    // The last reload takes several lines.
     match (text.find("\"last_reload\""), text.find("\"listeners\"")) {
         (Some(start), Some(end)) if start < end => format!("{}{}", &text[..start], &text[end..]),
         _ => text,

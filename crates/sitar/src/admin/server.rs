@@ -157,7 +157,7 @@ fn wait(
 /// A connection.
 struct Client {
     socket: OwnedFd,
-    /// Why it gets no answer. It is told when its request has come: what is unread when a socket is
+    /// Why it gets no answer. It is sent when its request has come: what is unread when a socket is
     /// closed breaks the connection, and the answer could be lost.
     refusal: Option<String>,
     deadline: Instant,

@@ -47,7 +47,7 @@ pub(crate) enum Form {
     Text,
     /// A path, relative to the folder of the file.
     Path,
-    /// A text or an array of texts, of at least one and at most so many.
+    /// A text, or an array of at least one text and at most this many.
     Texts(usize),
     /// A number of MiB, or a text with a unit.
     Size,

@@ -44,7 +44,7 @@ pub(super) struct Server {
     file: ConfigFile,
     started: Started,
     has_stopped: AtomicBool,
-    /// Held while a change is made, so that what is told is what is served. Nothing is read or
+    /// Held while a change is made, so that status says what is served. Nothing is read or
     /// opened meanwhile.
     live: Mutex<Live>,
 }

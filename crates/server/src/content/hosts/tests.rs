@@ -217,7 +217,7 @@ fn plain_listeners_redirect_and_let_challenges_through() {
         (443, "/", "[2001:db8::1]:80", "308 https://[2001:db8::1]/"),
         (443, "/", "old.example", "308 https://old.example/"),
         (443, "/", "down.example", "308 https://down.example/"),
-        // No host of ours: nobody is sent anywhere.
+        // No host of ours: no client is sent anywhere.
         (443, "/", "nowhere.example", "404 refused"),
         (443, "/.well-known/acme-challenge/token", "a.example", "200 token of a"),
         // The authority asks for each name on its own (RFC 8555 §8.3).

@@ -213,7 +213,7 @@ fn host(site: &SiteConfig, content: HostContent, sites: usize, problems: &mut Ve
     })
 }
 
-/// Reads one byte more than a page may have, so that one that is too large is told.
+/// Reads one byte more than a page may have, so that one that is too large is refused.
 fn read_page(path: &Path) -> io::Result<Vec<u8>> {
     // A FIFO would be waited for.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

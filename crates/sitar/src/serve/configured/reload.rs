@@ -2,7 +2,7 @@
 //!
 //! One thread does that for SIGHUP and for `sitar reload`. Opening what the configuration names may
 //! take long, and for ever on a file system that does not answer. Nothing else waits for it: what
-//! is served goes on changing, can be asked about, and stops when it is told to.
+//! is served goes on changing, can be asked about, and stops when it is asked to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

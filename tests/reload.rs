@@ -109,6 +109,20 @@ impl Place {
         answer
     }
 
+    /// Has a check and a start refuse a configuration with these words.
+    fn is_refused(&self, text: &str, expected: &str) {
+        fs::write(self.file(), text).unwrap();
+        let [checked, started] = [&["config", "check"][..], &["serve", "--config"]].map(|verb| {
+            let mut command = sitar(self.0.path());
+            command.args(verb).arg(self.file());
+            run_with(&mut command, b"")
+        });
+        assert_eq!((checked.status.code(), started.status.code()), (Some(3), Some(1)), "{expected}");
+        for said in [said(&checked), said(&started)] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+
     fn reload(&self) {
         let answer = self.ask("reload");
         assert!(answer.contains("\"ok\": true"), "{answer}");
@@ -294,16 +308,7 @@ fn a_start_refuses_what_cannot_be_opened_as_a_check_does() {
     let place = Place::new();
     place.configure(0);
     for (text, expected) in mistakes(&place) {
-        fs::write(place.file(), &text).unwrap();
-        let [checked, started] = [&["config", "check"][..], &["serve", "--config"]].map(|verb| {
-            let mut command = sitar(place.0.path());
-            command.args(verb).arg(place.file());
-            run_with(&mut command, b"")
-        });
-        assert_eq!((checked.status.code(), started.status.code()), (Some(3), Some(1)), "{expected}");
-        for said in [said(&checked), said(&started)] {
-            assert!(said.contains(expected), "{expected}: {said}");
-        }
+        place.is_refused(&text, expected);
     }
     // These count from a start on, so a reload does not mind them.
     place.configure(0);
@@ -315,16 +320,7 @@ fn a_start_refuses_what_cannot_be_opened_as_a_check_does() {
         ("admin.sock", "first.pem", "first.pem"),
         ("[server]", "[server]\npages = { 503 = \"page.fifo\" }", "page.fifo: it is no file"),
     ] {
-        fs::write(place.file(), whole.replacen(from, to, 1)).unwrap();
-        let [checked, started] = [&["config", "check"][..], &["serve", "--config"]].map(|verb| {
-            let mut command = sitar(place.0.path());
-            command.args(verb).arg(place.file());
-            run_with(&mut command, b"")
-        });
-        assert_eq!((checked.status.code(), started.status.code()), (Some(3), Some(1)), "{expected}");
-        for said in [said(&checked), said(&started)] {
-            assert!(said.contains(expected), "{expected}: {said}");
-        }
+        place.is_refused(&whole.replacen(from, to, 1), expected);
     }
     // Only a server that runs knows this one.
     place.configure(0);

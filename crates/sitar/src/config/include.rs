@@ -17,14 +17,21 @@ const NAMES_MAX: usize = 1 << 20;
 pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     let mut paths = vec![PathBuf::new()];
     let mut names_left = NAMES_MAX;
+    let mut is_found = false;
     let mut components = pattern.components().peekable();
     while let Some(component) = components.next() {
         let is_last = components.peek().is_none();
         match component {
             Component::Normal(name) if is_wild(name) => {
                 paths = matches(&paths, name, is_last, &mut names_left)?;
+                is_found = true;
             }
-            other => paths.iter_mut().for_each(|path| path.push(other)),
+            other => {
+                paths.iter_mut().for_each(|path| path.push(other));
+                if is_found {
+                    paths.retain(|path| is_there(path, is_last));
+                }
+            }
         }
         if paths.len() > FILES_MAX {
             return Err(format!("names more than {FILES_MAX} files"));
@@ -80,6 +87,17 @@ fn matches(
         }
     }
     Ok(found)
+}
+
+/// Returns whether a folder that matched a part of a pattern has what the next part names. What
+/// cannot be looked at is taken to be there, and reading it says why.
+fn is_there(path: &Path, is_last: bool) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(_) => !is_last || !path.is_dir(),
+        Err(error) => {
+            !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+        }
+    }
 }
 
 /// Returns whether a name matches a pattern. A name that begins with a dot needs one in the
@@ -173,5 +191,11 @@ mod tests {
         assert_eq!(found("a/sites/?.toml"), ["a/sites/1.toml", "a/sites/2.toml"]);
         assert_eq!(found("missing/*.toml"), Vec::<String>::new());
         assert_eq!(found("plain.toml"), ["plain.toml"]);
+        // A folder without the file that a pattern names behind it is passed over.
+        assert_eq!(found("*/sites/1.toml"), ["a/sites/1.toml", "b/sites/1.toml"]);
+        assert_eq!(found("?/sites/2.toml"), ["a/sites/2.toml"]);
+        assert_eq!(found("*/sites/folder.toml"), Vec::<String>::new());
+        assert_eq!(found("*/none/1.toml"), Vec::<String>::new());
+        assert_eq!(found("*/../c/sites"), ["a/../c/sites", "b/../c/sites", "c/../c/sites"]);
     }
 }

@@ -98,7 +98,8 @@ pub(crate) static FILE: Table = Table {
             doc: "Other files to read, which may hold `[[site]]` and `[[listen]]` only: a path or a list of \
                   paths. A `*` stands for any part of a name, a `?` for one character; `*` at the front \
                   takes no hidden files. Files are read in the order of their names, each once. A path \
-                  without `*` and `?` has to exist. Stands before the first table.",
+                  without `*` and `?` has to exist. A pattern may name no file, and passes over folders \
+                  that lack it. Stands before the first table.",
             ..KEY
         },
         Key { name: "server", form: Form::Table(&SERVER), doc: "The whole process.", ..KEY },

@@ -2,6 +2,7 @@
 
 use super::keys::{self, Form, Key, Table};
 use super::nearest::nearest;
+use super::problems::count_words;
 
 /// Names of other servers, the key whose place they take where one is required, and what to write.
 const FOREIGN: &[(&[&str], &str, &str)] = &[
@@ -167,6 +168,7 @@ pub(super) struct Instead {
 
 /// Returns what to write in the place of a key that the table does not have.
 pub(super) fn instead(word: &str, table: &'static Table) -> Instead {
+    count_words();
     let lower = word.to_ascii_lowercase().replace('-', "_");
     let near = nearest(word, table.keys.iter().map(|key| key.name));
     let is_same = |name: &str| name.trim_end_matches('s') == lower.trim_end_matches('s');

@@ -14,6 +14,18 @@ const PROBLEMS_MAX: usize = 200;
 /// The most characters that a message quotes of a value.
 const QUOTED_MAX: usize = 60;
 
+#[cfg(test)]
+thread_local! {
+    /// The number of mistakes on this thread for which words were looked for.
+    pub(super) static WORDED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts a mistake for which words are looked for, which takes time.
+pub(super) fn count_words() {
+    #[cfg(test)]
+    WORDED.with(|worded| worded.set(worded.get() + 1));
+}
+
 /// The problems of one run.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
@@ -34,9 +46,14 @@ impl Problems {
     /// Adds a problem, and what to write instead where that is known.
     pub(super) fn push(&mut self, place: &Place, what: String, hint: Option<String>) {
         // One more than are returned shows that there are more.
-        if self.list.len() <= PROBLEMS_MAX {
+        if !self.is_full() {
             self.list.push(Problem { place: place.clone(), what, hint });
         }
+    }
+
+    /// Returns whether no further problem is kept; what would be said of it need not be found out.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() > PROBLEMS_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,7 +62,7 @@ impl Problems {
 
     /// Returns the problems in the order of the files and of the lines.
     pub(super) fn sorted(mut self, files: &[Arc<Path>]) -> Vec<Problem> {
-        let more = self.list.len() > PROBLEMS_MAX;
+        let more = self.is_full();
         self.list.truncate(PROBLEMS_MAX);
         let rank = |place: &Place| files.iter().position(|file| *file == place.file);
         self.list.sort_by_cached_key(|Problem { place, .. }| (rank(place), place.line, place.column));

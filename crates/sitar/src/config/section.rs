@@ -156,7 +156,7 @@ impl Reader<'_> {
         Section { place, entries }
     }
 
-    /// Reports a key that is not in the table. Returns the one that was meant.
+    /// Reports a key that is not in the table. Returns the one that was meant, if it is reported.
     fn unknown(
         &mut self,
         name: &str,
@@ -164,6 +164,9 @@ impl Reader<'_> {
         value: &DeValue<'_>,
         place: &Place,
     ) -> Option<&'static Key> {
+        if self.problems.is_full() || self.doubtful.covers(place) {
+            return None;
+        }
         let what = match (table.name, value) {
             ("", DeValue::Table(_)) => format!("unknown table [{}]", short(name)),
             ("", DeValue::Array(array)) if array.iter().all(|item| item.get_ref().is_table()) => {
@@ -182,7 +185,7 @@ impl Reader<'_> {
             });
             Some(format!("there is: {}", names.collect::<Vec<_>>().join(", ")))
         });
-        self.push(place, what, hint);
+        self.problems.push(place, what, hint);
         key
     }
 

@@ -79,6 +79,9 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
 fn hosts(section: &Section, taken: &mut HashMap<String, Place>, problems: &mut Problems) -> Vec<String> {
     let mut hosts = Vec::new();
     for text in section.texts("hosts") {
+        if problems.is_full() {
+            break;
+        }
         match host::parse(&text.text) {
             Ok(host) => match taken.get(&host) {
                 Some(other) => {
@@ -206,6 +209,9 @@ fn redirect(
 }
 
 fn canonical(section: &Section, hosts: &[String], problems: &mut Problems) -> Option<String> {
+    if problems.is_full() {
+        return None;
+    }
     let (text, place) = section.text("canonical")?;
     let exact = || hosts.iter().filter(|host| !host.starts_with('*')).map(String::as_str);
     let host = match host::parse(text) {

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,12 +9,14 @@ use toml::Spanned;
 use toml::de::{DeTable, Error as SyntaxError};
 
 use super::Place;
-use super::problems::{Problems, quoted};
+use super::problems::{Problems, count_words, quoted};
 
 /// The most bytes of a file.
 pub(super) const FILE_MAX: u64 = 1 << 20;
-/// The most syntax errors that are reported of one file.
+/// The most syntax errors that are reported of one file, each on a line of its own.
 const SYNTAX_MAX: usize = 20;
+/// The most syntax errors that are looked at for that.
+const LOOKED_AT_MAX: usize = 500;
 /// The distance between two places up to which characters are counted in advance.
 const BLOCK: usize = 1 << 10;
 
@@ -135,40 +136,49 @@ impl Source {
 
     /// Parses the text, and reports its syntax errors: one for each line.
     pub(super) fn parse(&self, problems: &mut Problems) -> Parsed<'_> {
-        let (table, errors) = DeTable::parse_recoverable(&self.text);
-        let mut errors: Vec<(Range<usize>, SyntaxError)> =
-            errors.into_iter().map(|error| (error.span().unwrap_or_default(), error)).collect();
-        errors.sort_by_key(|(span, _)| span.start);
+        let (table, mut errors) = DeTable::parse_recoverable(&self.text);
+        errors.sort_by_key(start);
+        let doubtful = self.report(&errors, problems);
+        Parsed { table: Spanned::into_inner(table), is_broken: !errors.is_empty(), doubtful }
+    }
+
+    /// Reports syntax errors, which are in the order of their places, up to one that changes how
+    /// all of the rest is read: the others are guesses.
+    fn report(&self, errors: &[SyntaxError], problems: &mut Problems) -> Doubtful {
+        let mut local: Vec<(Place, Explained)> = Vec::new();
         let mut doubtful = Doubtful::default();
-        let is_broken = !errors.is_empty();
-        // Behind an error that changes how all of the rest is read, the others are guesses. On its
-        // line, too.
-        let explained: Vec<(Place, Explained)> = errors
-            .iter()
-            .map(|(span, error)| {
-                let found = self.text.get(span.clone()).unwrap_or_default();
-                (self.place(span.start), explain(error.message(), found))
-            })
-            .collect();
-        let first = explained.iter().find(|(_, explained)| !explained.is_local);
-        doubtful.from = first.map(|(place, _)| place.line);
-        for (place, Explained { what, hint, .. }) in
-            explained.iter().filter(|(_, explained)| explained.is_local)
-        {
-            if doubtful.from.is_some_and(|from| place.line >= from) || doubtful.lines.len() == SYNTAX_MAX {
-                doubtful.from.get_or_insert(place.line);
+        let mut wide = None;
+        for (number, error) in errors.iter().enumerate() {
+            let place = self.place(start(error));
+            let is_new = local.last().is_none_or(|(last, _)| last.line != place.line);
+            if number == LOOKED_AT_MAX || (is_new && local.len() == SYNTAX_MAX) {
+                doubtful.from = Some(place.line);
                 break;
             }
-            if doubtful.lines.last() != Some(&place.line) {
-                doubtful.lines.push(place.line);
-                problems.push(place, what.clone(), hint.clone());
+            let found = self.text.get(error.span().unwrap_or_default()).unwrap_or_default();
+            let explained = explain(error.message(), found);
+            if !explained.is_local {
+                // So is what was found before it on its line.
+                local.truncate(local.len() - usize::from(!is_new));
+                doubtful.from = Some(place.line);
+                wide = Some((place, explained));
+                break;
+            }
+            if is_new {
+                local.push((place, explained));
             }
         }
-        if let Some((place, Explained { what, hint, .. })) = first {
-            problems.push(place, what.clone(), hint.clone());
+        doubtful.lines = local.iter().map(|(place, _)| place.line).collect();
+        for (place, Explained { what, hint, .. }) in local.into_iter().chain(wide) {
+            problems.push(&place, what, hint);
         }
-        Parsed { table: Spanned::into_inner(table), is_broken, doubtful }
+        doubtful
     }
+}
+
+/// Returns the offset of a syntax error.
+fn start(error: &SyntaxError) -> usize {
+    error.span().unwrap_or_default().start
 }
 
 /// Counts the characters that begin in these bytes of UTF-8.
@@ -187,6 +197,7 @@ struct Explained {
 /// Returns a syntax error in the operator's words. A message that is not known goes out as it is.
 fn explain(message: &str, found: &str) -> Explained {
     const LINE: &str = "a line is KEY = VALUE, and a table begins with [NAME] or [[NAME]]";
+    count_words();
     let is_one_line = !found.is_empty() && !found.contains('\n');
     let local = |what: &str, hint: Option<&str>| Explained {
         what: what.to_owned(),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::config::problems::WORDED;
 
 const SITE: &str = "[[site]]\nroot = \"x\"\n";
 
@@ -127,6 +128,32 @@ fn many_problems_are_cut() {
     // Syntax errors, too, and what comes behind them is not judged.
     let problems = Folder::of(&"a = b\n".repeat(100)).problems(&[]);
     assert_eq!(problems.lines().filter(|line| line.starts_with("sitar.toml:")).count(), 20);
+}
+
+/// A file of a MiB may have hundreds of thousands of mistakes.
+#[test]
+fn words_are_looked_for_only_where_they_are_kept() {
+    let count = |text: &str| {
+        WORDED.set(0);
+        assert!(!Folder::of(text).problems(&[]).is_empty());
+        WORDED.get()
+    };
+    let keys: String = (0..5000).map(|number| format!("zzzzz{number} = 1\n")).collect();
+    assert_eq!(count(&keys), 201);
+    assert_eq!(count(&format!("[server]\n{keys}")), 201);
+    // Behind a syntax error that puts the rest into doubt.
+    assert_eq!(count(&format!("[server\n{keys}")), 1);
+    // Syntax errors, two on each line; and all on one.
+    assert!(count(&"a = b\n".repeat(5000)) <= 40);
+    assert!(count(&format!("a = {}\n", "\\ ".repeat(5000))) <= 500);
+    assert!(count(&format!("a = [\"{}\"]\n", "\\z".repeat(5000))) <= 500);
+    // In several files.
+    let main = ("sitar.toml", "include = [\"a.toml\", \"b.toml\"]\n".to_owned());
+    let files = [main, ("a.toml", keys.clone()), ("b.toml", keys)];
+    let folder = Folder::new(files.iter().map(|(name, text)| (*name, text.as_bytes())));
+    WORDED.set(0);
+    assert_eq!(folder.read(&[]).unwrap_err().len(), 201);
+    assert_eq!(WORDED.get(), 201);
 }
 
 #[test]

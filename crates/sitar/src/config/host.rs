@@ -105,12 +105,9 @@ pub(super) fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "::1") || label.is_some_and(|label| !label.contains('.'))
 }
 
-/// Returns whether a host of a site, which may have a wildcard, covers an exact host.
-pub(super) fn covers(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix("*.") {
-        Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
-        None => pattern == host,
-    }
+/// Returns the host with a wildcard that covers an exact one.
+pub(super) fn wildcard(host: &str) -> Option<String> {
+    host.split_once('.').map(|(_, rest)| format!("*.{rest}"))
 }
 
 /// Returns a name with each label that is not ASCII as an A-label; `None` where one cannot be
@@ -251,10 +248,11 @@ mod tests {
 
     #[test]
     fn what_a_wildcard_covers() {
+        let covers = |pattern: &str, host: &str| wildcard(host).as_deref() == Some(pattern);
         assert!(covers("*.example.com", "a.example.com"));
         assert!(!covers("*.example.com", "a.b.example.com"));
         assert!(!covers("*.example.com", "example.com"));
-        assert!(covers("a.example", "a.example"));
+        assert_eq!(wildcard("localhost"), None);
         assert!(is_local("app.localhost") && is_local("*.localhost") && !is_local("a.b.localhost"));
         assert!(!is_local("example.com") && !is_local("127.0.0.2"));
     }

@@ -140,12 +140,16 @@ fn claim(bound: &mut Vec<Bound>, listen: Listen, text: &str, place: &Place, prob
     true
 }
 
-/// Returns whether HTTPS is served on a port.
-pub(super) fn serves_https_on(listeners: &[ListenerConfig], port: u16) -> bool {
-    let has_port = |listen: &Listen| match listen {
-        Listen::Port(own) | Listen::Localhost(own) => *own == port,
-        Listen::Address(socket) => socket.port() == port,
+/// Returns what is served on a port; `None` where nothing is, or not the same on all addresses. A
+/// host that is not local is not looked for on loopback, where another program may stand in front.
+pub(super) fn role_on(listeners: &[ListenerConfig], port: u16, is_local: bool) -> Option<ListenerRole> {
+    let is_reached = |listen: &Listen| match listen {
+        Listen::Port(own) => *own == port,
+        Listen::Localhost(own) => is_local && *own == port,
+        Listen::Address(socket) => socket.port() == port && (is_local || !socket.ip().is_loopback()),
     };
-    let https = listeners.iter().filter(|listener| listener.role == ListenerRole::Https);
-    https.flat_map(|listener| &listener.addresses).any(has_port)
+    let reached = listeners.iter().filter(|listener| listener.addresses.iter().any(is_reached));
+    let mut roles = reached.map(|listener| listener.role);
+    let first = roles.next()?;
+    roles.all(|role| role == first).then_some(first)
 }

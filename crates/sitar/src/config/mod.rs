@@ -24,6 +24,7 @@ mod init;
 pub(crate) mod keys;
 mod listeners;
 mod load;
+mod loops;
 mod nearest;
 mod problems;
 #[doc(hidden)]

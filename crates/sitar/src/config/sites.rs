@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sitar_site::{Hsts, Options};
 
 use super::host::{self, BadHost};
-use super::listeners::serves_https_on;
+use super::loops;
 use super::problems::{Problems, quoted};
 use super::section::{Entry, Section, Value};
 use super::server::pages;
@@ -59,7 +59,7 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
             problems.add(place, "a site without 'hosts' beside others has to be the default one");
         }
         let hsts = hsts(section, problems);
-        let content = content(section, &hosts, hsts.as_ref(), around, problems);
+        let content = content(section, hsts.as_ref(), problems);
         let canonical = canonical(section, &hosts, problems);
         let certificates = certificates(section, &hosts, around, problems);
         sites.push(SiteConfig {
@@ -73,6 +73,7 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
             pages: pages(section, around.pages),
         });
     }
+    loops::check(&sites, sections, around.listeners, problems);
     sites
 }
 
@@ -114,13 +115,7 @@ fn hsts(section: &Section, problems: &mut Problems) -> Option<Hsts> {
     }
 }
 
-fn content(
-    section: &Section,
-    hosts: &[String],
-    hsts: Option<&Hsts>,
-    around: &Around<'_>,
-    problems: &mut Problems,
-) -> SiteContent {
+fn content(section: &Section, hsts: Option<&Hsts>, problems: &mut Problems) -> SiteContent {
     match (section.entry("root"), section.entry("redirect_to")) {
         (None, None) => problems.add_with(
             &section.place,
@@ -139,7 +134,7 @@ fn content(
             let what = format!("'{}' cannot be used with 'redirect_to'", entry.key.name);
             problems.add_with(&entry.place, what, "take it out; there is no content to which it could apply");
         }
-        return redirect(section, hosts, around, problems);
+        return redirect(section, problems);
     }
     if let Some(entry) = section.entry("redirect_status")
         && !section.has("redirect_to")
@@ -180,26 +175,13 @@ fn watch(section: &Section, problems: &mut Problems) -> Watch {
     }
 }
 
-fn redirect(
-    section: &Section,
-    hosts: &[String],
-    around: &Around<'_>,
-    problems: &mut Problems,
-) -> SiteContent {
+fn redirect(section: &Section, problems: &mut Problems) -> SiteContent {
     let status = section.text("redirect_status").and_then(|(text, _)| text.parse().ok()).unwrap_or(STATUS);
     let Some((text, place)) = section.text("redirect_to") else {
         return SiteContent::Redirect { to: String::new(), status };
     };
     let to = match texts::target(text) {
-        Ok(target) => {
-            let own = hosts.iter().any(|pattern| host::covers(pattern, &target.host));
-            if own && target.is_https && serves_https_on(around.listeners, target.port) {
-                let what =
-                    format!("the site redirects to itself: {} is one of its hosts", quoted(&target.host));
-                problems.add_with(place, what, "for the other names of a site: canonical = \"example.com\"");
-            }
-            target.url
-        }
+        Ok(target) => target.url,
         Err(Bad { why, hint }) => {
             problems.push(place, format!("invalid value {} for 'redirect_to': {why}", quoted(text)), hint);
             String::new()

@@ -219,6 +219,14 @@ pub(super) const ACCEPTED: &[&str] = &[
     "[[site]]\nredirect_to = \"https://example.com/\"\nhsts = \"max-age=0\"\n",
     // Plain HTTP to HTTPS elsewhere, and a redirect to a host of its own on another port.
     "[[listen]]\naddress = \":80\"\ntls = \"off\"\n[[site]]\nhosts = \"a.example\"\nredirect_to = \"https://a.example\"\n",
+    // Redirects that end: at content, at the site with the exact host, and elsewhere.
+    "[[listen]]\naddress = \":443\"\n[[site]]\nhosts = \"a.localhost\"\nredirect_to = \"https://b.localhost\"\n[[site]]\nhosts = \"b.localhost\"\nroot = \"x\"\n",
+    "[[listen]]\naddress = \":443\"\n[[site]]\nhosts = \"*.localhost\"\nredirect_to = \"https://a.localhost\"\n[[site]]\nhosts = \"a.localhost\"\nroot = \"x\"\n",
+    "[[listen]]\naddress = \":443\"\n[[site]]\ndefault = true\nredirect_to = \"https://a.example\"\n[[site]]\nhosts = \"localhost\"\nredirect_to = \"https://b.example\"\n",
+    // On a port where nothing listens, or what stands in front of loopback.
+    "[[listen]]\naddress = \":443\"\n[[site]]\nhosts = \"localhost\"\nredirect_to = \"http://localhost\"\n",
+    "[[listen]]\naddress = \"localhost:80\"\ntls = \"off\"\n[[site]]\nhosts = \"a.example\"\nredirect_to = \"http://a.example\"\n",
+    "[[listen]]\naddress = \"0.0.0.0:80\"\ntls = \"off\"\n[[listen]]\naddress = \"[::]:80\"\n[[site]]\nhosts = \"localhost\"\nredirect_to = \"http://localhost\"\n",
     "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = \"off\"\n[[site]]\nroot = \"x\"\n",
     "server.shards = 1\nserver.pages.503 = \"x\"\nsite = [{ root = \"x\" }]\n",
     "\u{feff}[[site]]\r\nroot = 'x'\r\n",

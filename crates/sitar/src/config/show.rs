@@ -19,7 +19,8 @@ use crate::watch::Watch;
 const COLUMN: usize = 40;
 const DEFAULT: &str = "default";
 
-/// Returns the text of a file, which is read as the same configuration.
+/// Returns the text of a file, which is read as the same configuration. A path that is not UTF-8
+/// is only a comment, since TOML cannot express it.
 pub(super) fn show(loaded: &Loaded) -> String {
     let Loaded { config, document, merged } = loaded;
     let mut lines = Lines { text: String::new() };
@@ -41,7 +42,7 @@ pub(super) fn show(loaded: &Loaded) -> String {
     }
     lines.value("strict", &config.strict, &origin(&document.server, "strict"));
     if let Some(pairs) = files(&document.server) {
-        lines.value("certificate", &certificate(&pairs), &origin(&document.server, "certificate"));
+        lines.path("certificate", &certificate(&pairs), &origin(&document.server, "certificate"));
     } else if document.server.text("certificate").is_some() {
         lines.value("certificate", &"\"local\"", &origin(&document.server, "certificate"));
     }
@@ -55,7 +56,7 @@ pub(super) fn show(loaded: &Loaded) -> String {
     }
     if let Some(socket) = &config.admin_socket {
         lines.header("[admin]", &document.admin.place.to_string());
-        lines.value("socket", &path(socket), &origin(&document.admin, "socket"));
+        lines.path("socket", &path(socket), &origin(&document.admin, "socket"));
     }
     lines.text
 }
@@ -73,6 +74,15 @@ impl Lines {
 
     fn value(&mut self, name: &str, value: &dyn Display, origin: &str) {
         self.line(&format!("{name} = {value}"), origin);
+    }
+
+    /// Adds a value that has paths.
+    fn path(&mut self, name: &str, value: &PathValue, origin: &str) {
+        let PathValue { text, is_exact } = value;
+        match is_exact {
+            true => self.value(name, text, origin),
+            false => self.line(&format!("# {name} cannot be written in TOML: {text} is not UTF-8"), origin),
+        }
     }
 
     fn unset(&mut self, name: &str) {
@@ -93,7 +103,7 @@ impl Lines {
             let Some(page) = page else { continue };
             let entry = tables.iter().find_map(|table| table.table("pages")?.entry(name));
             let origin = entry.map_or_else(String::new, |entry| entry.place.to_string());
-            self.value(&format!("pages.{name}"), &path(page), &origin);
+            self.path(&format!("pages.{name}"), &path(page), &origin);
         }
     }
 
@@ -127,7 +137,7 @@ impl Lines {
         self.value("default", &site.is_default, &of("default"));
         match &site.content {
             SiteContent::Root { path: root, options, watch } => {
-                self.value("root", &path(root), &of("root"));
+                self.path("root", &path(root), &of("root"));
                 self.options(options, *watch, section);
             }
             SiteContent::Redirect { to, status } => {
@@ -144,7 +154,7 @@ impl Lines {
         };
         match &site.certificates {
             Certificates::Local => self.value("certificate", &"\"local\"", &of_certificate),
-            Certificates::Files(files) => self.value("certificate", &certificate(files), &of_certificate),
+            Certificates::Files(files) => self.path("certificate", &certificate(files), &of_certificate),
             Certificates::None => {}
         }
         if let Some(hsts) = &site.hsts {
@@ -222,11 +232,22 @@ fn address(listen: Listen) -> String {
     }
 }
 
-fn certificate(files: &[CertificateFiles]) -> String {
-    let pair = |files: &CertificateFiles| {
-        format!("{{ chain = {}, key = {} }}", path(&files.chain), path(&files.key))
+/// A value that has paths.
+struct PathValue {
+    text: String,
+    /// All paths are UTF-8, so the text says what they are.
+    is_exact: bool,
+}
+
+fn certificate(files: &[CertificateFiles]) -> PathValue {
+    let mut is_exact = true;
+    let mut pair = |files: &CertificateFiles| {
+        let (chain, key) = (path(&files.chain), path(&files.key));
+        is_exact &= chain.is_exact && key.is_exact;
+        format!("{{ chain = {}, key = {} }}", chain.text, key.text)
     };
-    list(&files.iter().map(pair).collect::<Vec<_>>())
+    let pairs: Vec<String> = files.iter().map(&mut pair).collect();
+    PathValue { text: list(&pairs), is_exact }
 }
 
 /// Returns one value alone, and others as an array.
@@ -237,8 +258,8 @@ fn list(values: &[String]) -> String {
     }
 }
 
-fn path(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
+fn path(path: &Path) -> PathValue {
+    PathValue { text: quoted(&path.to_string_lossy()), is_exact: path.to_str().is_some() }
 }
 
 /// Returns a basic string of TOML.

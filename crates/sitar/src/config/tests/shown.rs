@@ -1,6 +1,10 @@
 //! What is shown is read as the same configuration.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use proptest::prelude::*;
+use toml::de::DeTable;
 
 use super::accepted::full;
 use super::*;
@@ -108,6 +112,30 @@ fn defaults_are_shown_as_such() {
          watch = true # default\n\
          certificate = \"local\" # default\n"
     );
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_is_a_comment() {
+    let folder = Folder::new([]);
+    let inner = folder.path().join(OsStr::from_bytes(b"\xff\n\xfe"));
+    fs::create_dir(&inner).unwrap();
+    let file = inner.join("sitar.toml");
+    let text = "[server]\npages.500 = \"500\"\ncertificate = { chain = \"c\", key = \"k\" }\n\
+                [[site]]\nroot = \"x\"\ncertificate = [{ chain = \"/c\", key = \"k\" }, { chain = \"/c\", key = \"/k\" }]\n\
+                [[site]]\ndefault = true\nroot = \"/x\"\npages.500 = \"/500\"\n\
+                [admin]\nsocket = \"s\"\n";
+    fs::write(&file, text.replace("root = \"x\"", "hosts = \"localhost\"\nroot = \"x\"")).unwrap();
+    let shown = show(&load(&file, &[], None).unwrap());
+    // Readable, and without what would be read as another path.
+    DeTable::parse(&shown).unwrap();
+    let is = |start: &str| shown.lines().filter(|line| line.starts_with(start)).count();
+    for (name, comments, values) in
+        [("pages.500", 2, 1), ("certificate", 3, 0), ("root", 1, 1), ("socket", 1, 0)]
+    {
+        let comment = format!("# {name} cannot be written in TOML: ");
+        assert_eq!((is(&comment), is(&format!("{name} = "))), (comments, values), "{name}\n{shown}");
+    }
+    assert!(!shown.lines().any(|line| line.contains('\u{fffd}') && !line.contains('#')), "{shown}");
 }
 
 /// A path of any characters but NUL.

@@ -31,7 +31,7 @@ fn table(table: &'static Table, doc: &str) -> Value {
     });
     let required = match table.name {
         "[[listen]]" => json!({ "required": ["address"] }),
-        "[[site]]" => json!({ "anyOf": [{ "required": ["root"] }, { "required": ["redirect_to"] }] }),
+        "[[site]]" => json!({ "oneOf": [{ "required": ["root"] }, { "required": ["redirect_to"] }] }),
         "certificate" => json!({ "required": ["chain", "key"] }),
         _ => json!({}),
     };
@@ -56,20 +56,27 @@ fn form(key: &'static Key) -> Value {
     match key.form {
         Form::Switch => json!({ "type": "boolean" }),
         Form::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
-        Form::Numbers(numbers) => json!({ "enum": numbers }),
+        Form::Numbers(numbers) => json!({ "type": "integer", "enum": numbers }),
         Form::Word(words) => {
             let words: Vec<&str> = words().into_iter().map(|(word, _)| word).collect();
             json!({ "enum": words })
         }
-        Form::Text => json!({ "type": "string" }),
+        // The only text that may be empty.
+        Form::Text if key.name == "prefix" => json!({ "type": "string" }),
+        Form::Text => json!({ "type": "string", "minLength": 1 }),
         Form::Path => json!({ "type": "string", "minLength": 1 }),
         Form::Texts(most) => json!({ "anyOf": [
-            { "type": "string" },
-            { "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": most },
+            { "type": "string", "minLength": 1 },
+            {
+                "type": "array",
+                "items": { "type": "string", "minLength": 1 },
+                "minItems": 1,
+                "maxItems": most,
+            },
         ] }),
         Form::Size => json!({ "anyOf": [
             { "type": "integer", "minimum": 0, "maximum": u32::MAX },
-            { "type": "string" },
+            { "type": "string", "minLength": 1 },
         ] }),
         Form::Certificate => {
             let pair = table(&keys::CERTIFICATE, keys::CERTIFICATE.doc);

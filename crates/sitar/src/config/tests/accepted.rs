@@ -234,6 +234,7 @@ pub(super) const ACCEPTED: &[&str] = &[
     // The file itself is not included.
     "include = \"*.toml\"\n[[site]]\nroot = \"x\"\n",
     "[[site]]\nroot = \"x\"\nwatch = true\npoll = \"100ms\"\n",
+    "[[site]]\nroot = \"x\"\nprefix = \"\"\n",
     "[server]\nmemory = \"64MiB\"\n[[site]]\nroot = \"x\"\n",
 ];
 

@@ -133,6 +133,7 @@ fn is_valid(schema: &Value, value: &Value) -> bool {
         "enum" => rule.as_array().unwrap().contains(value),
         "const" => rule == value,
         "anyOf" => rule.as_array().unwrap().iter().any(|schema| is_valid(schema, value)),
+        "oneOf" => rule.as_array().unwrap().iter().filter(|schema| is_valid(schema, value)).count() == 1,
         other => panic!("the schema uses {other}"),
     })
 }
@@ -183,9 +184,22 @@ fn the_schema_refuses_what_is_missing_and_out_of_bounds() {
         "[[site]]\nroot = \"x\"\ncertificate = { chain = \"x\" }\n",
         "[[site]]\nroot = \"\"\n",
         "[[site]]\nroot = \"x\"\nhosts = []\n",
+        "[[site]]\nroot = \"x\"\nredirect_to = \"https://a.example\"\n",
+        "[[site]]\nroot = \"x\"\nhosts = \"\"\n",
+        "[[site]]\nroot = \"x\"\nhosts = [\"a\", \"\"]\n",
+        "[[site]]\nredirect_to = \"\"\n",
+        "[[site]]\nredirect_to = \"x\"\nredirect_status = 308.5\n",
+        "[[listen]]\naddress = \"\"\n",
+        "[server]\nmemory = \"\"\n",
+        "[server]\nspin = \"\"\n",
+        "include = \"\"\n",
     ] {
         assert!(!is_valid(&schema, &parsed(text)), "{text}");
+        assert!(Folder::of(text).read(&[]).is_err(), "{text}");
     }
+    // The enumeration would do for a validator, and an editor shows the type.
+    let status = &schema["properties"]["site"]["items"]["properties"]["redirect_status"];
+    assert_eq!(status["type"], "integer");
 }
 
 #[test]

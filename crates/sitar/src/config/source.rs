@@ -136,19 +136,18 @@ impl Source {
 
     /// Parses the text, and reports its syntax errors: one for each line.
     pub(super) fn parse(&self, problems: &mut Problems) -> Parsed<'_> {
-        let (table, mut errors) = DeTable::parse_recoverable(&self.text);
-        errors.sort_by_key(start);
+        let (table, errors) = DeTable::parse_recoverable(&self.text);
         let doubtful = self.report(&errors, problems);
         Parsed { table: Spanned::into_inner(table), is_broken: !errors.is_empty(), doubtful }
     }
 
-    /// Reports syntax errors, which are in the order of their places, up to one that changes how
-    /// all of the rest is read: the others are guesses.
+    /// Reports syntax errors in the order of their places, up to one that changes how all of the
+    /// rest is read: the others are guesses.
     fn report(&self, errors: &[SyntaxError], problems: &mut Problems) -> Doubtful {
         let mut local: Vec<(Place, Explained)> = Vec::new();
         let mut doubtful = Doubtful::default();
         let mut wide = None;
-        for (number, error) in errors.iter().enumerate() {
+        for (number, error) in first(errors).into_iter().enumerate() {
             let place = self.place(start(error));
             let is_new = local.last().is_none_or(|(last, _)| last.line != place.line);
             if number == LOOKED_AT_MAX || (is_new && local.len() == SYNTAX_MAX) {
@@ -174,6 +173,19 @@ impl Source {
         }
         doubtful
     }
+}
+
+/// Returns the first errors of the file, one more than are looked at. There may be hundreds of
+/// thousands, which are not all sorted for that.
+fn first(errors: &[SyntaxError]) -> Vec<&SyntaxError> {
+    let mut order: Vec<(usize, usize)> =
+        errors.iter().enumerate().map(|(number, error)| (start(error), number)).collect();
+    if order.len() > LOOKED_AT_MAX + 1 {
+        order.select_nth_unstable(LOOKED_AT_MAX);
+        order.truncate(LOOKED_AT_MAX + 1);
+    }
+    order.sort_unstable();
+    order.into_iter().filter_map(|(_, number)| errors.get(number)).collect()
 }
 
 /// Returns the offset of a syntax error.

@@ -163,8 +163,8 @@ fn a_hundred_clients_at_once() {
     drop(serving);
 }
 
-/// Its end breaks a pipe, which must not end the process; and an answer that no client takes is given
-/// up.
+/// Its end breaks a pipe, which must not end the process; and an answer that no client takes is
+/// given up.
 #[test]
 fn clients_that_go_before_the_answer() {
     let (_folder, path) = socket();

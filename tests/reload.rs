@@ -3,7 +3,7 @@
 use crate::common::client::{Client, socket};
 use crate::common::h2;
 use crate::common::site::write;
-use crate::common::{Finished, Server, eventually, run, run_with, signal, sitar};
+use crate::common::{Finished, Server, eventually, run, run_with, sample, signal, sitar};
 use crate::config::each_mistake;
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 const CLIENTS: usize = 32;
 /// Requests on a connection before the client makes another one.
 const REQUESTS: usize = 25;
-/// Reloads; `SITAR_RELOADS` says otherwise.
+/// Reloads; `SITAR_RELOADS` says otherwise, and `SITAR_SAMPLE` divides them.
 const RELOADS: usize = 300;
 /// KiB that the process may have grown by after a third of the reloads.
 const GROWTH_MAX: u64 = 6 * 1024;
@@ -178,7 +178,7 @@ fn resident(pid: u32) -> u64 {
 fn reloads() -> usize {
     match std::env::var("SITAR_RELOADS") {
         Ok(number) => number.parse().unwrap(),
-        Err(_) => RELOADS,
+        Err(_) => RELOADS / sample(),
     }
 }
 

@@ -306,6 +306,12 @@ pub(crate) fn have(commands: &[&str]) -> bool {
     false
 }
 
+/// Returns the number by which `SITAR_SAMPLE` has large numbers divided: `cargo xtask ci` has no time
+/// for all.
+pub(crate) fn sample() -> usize {
+    std::env::var("SITAR_SAMPLE").map_or(1, |sample| sample.parse().unwrap())
+}
+
 /// Polls until `done`, or panics with `what` once patience ends.
 pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

@@ -18,7 +18,7 @@ use crate::common::client::{Client, config};
 use crate::common::load::Load;
 use crate::common::perf::counted;
 use crate::common::site::{Site, pattern};
-use crate::common::{PATIENCE, Server, have, lab, refused, run, run_with, signal};
+use crate::common::{PATIENCE, Server, have, lab, refused, run, run_with, sample, signal};
 
 /// The first kernel whose io_uring sets socket options.
 const SOCKET_COMMANDS: (u32, u32) = (6, 7);
@@ -313,7 +313,7 @@ fn a_slow_reader_gets_everything_and_close_notify() {
         return;
     }
     let site = Site::new();
-    let large = Large::new(&site, 64 << 20);
+    let large = Large::new(&site, (64 << 20) / sample());
     for (sealer, pause) in SEALERS {
         let server = serve(&site, sealer);
         read_slowly(&server, &large, Meanwhile::Nothing, pause);

@@ -4,7 +4,7 @@ use super::{MANY, OTHER, Way, connect};
 use crate::common::client::{self, Client};
 use crate::common::files::OpenFiles;
 use crate::common::site::Site;
-use crate::common::{Server, eventually};
+use crate::common::{Server, eventually, sample};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use rustls::ClientConfig;
@@ -28,7 +28,7 @@ const HALF_A_HANDSHAKE: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x
 #[test]
 fn an_address_with_thousands_of_connections_does_not_shut_others_out() {
     // One for each connection of both kinds.
-    let sample = std::env::var("SITAR_SAMPLE").map_or(1, |sample| sample.parse::<usize>().unwrap());
+    let sample = sample();
     let crowd = CROWD / sample;
     let Some(_files) = OpenFiles::reserve(2 * crowd + 50) else { return };
     let site = site();

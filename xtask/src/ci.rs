@@ -126,7 +126,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             drop(to_outside);
             lane.step("test", || {
                 Outcome::Tests(with_skips(&target(root), "test", |skips| {
-                    let sampled = [skips, (SAMPLE.0, SAMPLE.1.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
+                    let sampled = [skips, (SAMPLE.0, SEEDS.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
                     let of_libraries = programs::run(of_libraries, &sampled);
                     [of_libraries, programs::run_documentation(root, &config)].into_iter().collect()
                 }))
@@ -149,12 +149,14 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Simulations have thousands of seeds and take all cores for them: one in four is run here, and
-/// all of them by `cargo xtask full`. So are thousands of connections.
+/// A quarter of thousands of connections, of hundreds of reloads, and of what an emulated kernel
+/// sends is enough here; `cargo xtask full` runs all.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
+/// Simulations have thousands of seeds and take all cores for them: one in eight is run here.
+const SEEDS: &str = "8";
 /// Seconds for the mutations of each fuzz target's corpus, which go on for as long as is asked for.
 /// `cargo test` takes five.
-const FUZZ: (&str, &str) = ("SITAR_FUZZ_SECONDS", "2");
+const FUZZ: (&str, &str) = ("SITAR_FUZZ_SECONDS", "1");
 
 /// The targets of each package that are tested: clippy has checked that the examples compile, and
 /// tests have those of sitar-io as modules.
@@ -221,9 +223,10 @@ fn lab(root: &Path, series: &str, program: &Path) -> Tests {
         Ok(kernel) => kernel,
         Err(error) => return skipped(error.to_string()),
     };
+    let size = vm::Size { sample: Some(SAMPLE.1), ..vm::Size::default() };
     let boot = || {
         println!("\n$ cargo xtask vm {series} --suite lab");
-        match vm::lab(root, series, &kernel, program, vm::LAB, false, &[]) {
+        match vm::lab(root, series, &kernel, program, vm::LAB, size, &[]) {
             Ok(finished) => lab_tests(series, &finished.output, finished.code),
             Err(error) => Tests::broken(format!("kernel {series}: {error}")),
         }
@@ -283,7 +286,7 @@ fn with_skips(folder: &Path, step: &str, run: impl FnOnce((&str, &OsStr)) -> Tes
 fn test_from_outside(root: &Path, programs: Vec<Program>, built: bool) -> Tests {
     let program = program::release(root);
     with_skips(&target(root), "program", |skips| {
-        let mut environment = vec![skips, (SAMPLE.0, SAMPLE.1.as_ref())];
+        let mut environment = vec![skips, (SAMPLE.0, SAMPLE.1.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
         if built {
             environment.push((program::VARIABLE, program.as_os_str()));
         }

@@ -118,8 +118,17 @@ pub(crate) fn lab_program(root: &Path, config: &[&str]) -> Result<PathBuf> {
     }
 }
 
+/// How much of the tests is run, and on what.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Size<'s> {
+    /// With the program of the dev profile.
+    pub(crate) dev: bool,
+    /// The value of `SITAR_SAMPLE`, which divides what is large.
+    pub(crate) sample: Option<&'s str>,
+}
+
 /// The tests of a module under one kernel, with a program from [`lab_program`] and the release
-/// program (`dev`: that of the dev profile). [`LAB`] is the one that is meant for it.
+/// program, or that of the dev profile. [`LAB`] is the one that is meant for it.
 ///
 /// # Errors
 /// The guest could not be made, died, or did not end.
@@ -129,17 +138,19 @@ pub(crate) fn lab(
     kernel: &Kernel,
     program: &Path,
     module: &str,
-    dev: bool,
+    size: Size<'_>,
     arguments: &[String],
 ) -> Result<Finished> {
     let mut guest = guest(root, series, kernel)?;
     guest.program(program, "tests/program")?;
+    let Size { dev, sample } = size;
     with_clients(root, &mut guest, dev)?;
     let arguments = quoted(&narrowed(program, module, arguments)?);
     let run = format!("/tests/program {arguments}; code=$?; cat $SITAR_SKIPPED_FILE; exit $code\n");
     // One test at a time: emulated cores are slow, and the tests' deadlines are not.
     // `--test-threads` overrules it.
-    guest.boot(kernel, &format!("{ONE_AT_A_TIME}{INSIDE}{run}"))
+    let sample = sample.map(|sample| format!("export SITAR_SAMPLE={sample}\n")).unwrap_or_default();
+    guest.boot(kernel, &format!("{ONE_AT_A_TIME}{INSIDE}{sample}{run}"))
 }
 
 /// Returns arguments with which the test program runs the tests of a module that `arguments`
@@ -232,7 +243,15 @@ impl Suite {
                 (guest, script)
             }
             Suite::Lab { module, dev } => {
-                return lab(root, series, kernel, &lab_program(root, &[])?, module, *dev, arguments);
+                return lab(
+                    root,
+                    series,
+                    kernel,
+                    &lab_program(root, &[])?,
+                    module,
+                    Size { dev: *dev, sample: None },
+                    arguments,
+                );
             }
             Suite::Script { file, dev } => {
                 let mut guest = guest(root, series, kernel)?;

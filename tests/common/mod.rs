@@ -306,8 +306,8 @@ pub(crate) fn have(commands: &[&str]) -> bool {
     false
 }
 
-/// Returns the number by which `SITAR_SAMPLE` has large numbers divided: `cargo xtask ci` has no time
-/// for all.
+/// Returns the number by which `SITAR_SAMPLE` has large numbers divided: `cargo xtask ci` has no
+/// time for all.
 pub(crate) fn sample() -> usize {
     std::env::var("SITAR_SAMPLE").map_or(1, |sample| sample.parse().unwrap())
 }

@@ -150,8 +150,8 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 }
 
 /// Simulations have thousands of seeds and take all cores for them: one in four is run here, and
-/// all of them by `cargo xtask full`. So are thousands of connections, hundreds of reloads, and what
-/// an emulated kernel sends.
+/// all of them by `cargo xtask full`. So are thousands of connections, hundreds of reloads, and
+/// what an emulated kernel sends.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
 /// Seconds for the mutations of each fuzz target's corpus, which go on for as long as is asked for.
 /// `cargo test` takes five.

@@ -23,6 +23,8 @@ mod sources;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -83,6 +85,9 @@ impl Control {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SourceId(pub(crate) usize);
 
+/// Opens what lies at the path of a site, as [`sitar_site::open_root`] does.
+pub(crate) type Opener = Arc<dyn Fn(&Path) -> io::Result<OwnedFd> + Send + Sync>;
+
 /// The side that serves what a watcher finds. It is called on the watcher's thread.
 pub(crate) trait Serve {
     /// Puts a site into service in place of the one before, if there was one.
@@ -99,6 +104,14 @@ pub(crate) trait Serve {
     /// before still is. `None`: it can be used again.
     fn failing(&self, id: SourceId, why: Option<&str>) {
         let _ = (id, why);
+    }
+
+    /// Notes that the site of a source is there, and cannot be read in the sandbox of this process.
+    /// Returns whether a process that can is to take over; then nothing is said of it. What was
+    /// served before still is. It is noted again each time that the site is opened.
+    fn out_of_reach(&self, id: SourceId) -> bool {
+        let _ = id;
+        false
     }
 
     /// Says one line to the operator.

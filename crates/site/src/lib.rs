@@ -69,6 +69,7 @@ pub use open::load::BodySize;
 pub use open::opening::Options;
 pub use open::place::Place;
 pub use open::printable::Printable;
+pub use open::reach::{OutOfReach, open_root};
 pub use open::site::Site;
 pub use open::streamed::Streamed;
 pub use rules::{HeaderSet, RuleError, Rules, Shadowed};

@@ -11,7 +11,7 @@ use super::file_system::Events;
 use super::notify::{News, Notify, Owner};
 use super::reporter::Reporter;
 use super::source::{Method, PollTimer, Source, Watching};
-use super::{Serve, SourceId};
+use super::{Opener, Serve, SourceId};
 
 /// A look that has found a change is followed by another within this time.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -22,6 +22,7 @@ const LOOKS_MAX: u32 = 5;
 /// A site's path, and how it is watched.
 pub(super) struct SiteSource {
     owner: Owner,
+    opener: Opener,
     path: PathBuf,
     options: Options,
     pub(super) method: Method,
@@ -46,9 +47,16 @@ pub(super) struct SiteSource {
 }
 
 impl SiteSource {
-    pub(super) fn new(id: SourceId, path: &Path, options: &Options, method: Method) -> SiteSource {
+    pub(super) fn new(
+        id: SourceId,
+        path: &Path,
+        opener: &Opener,
+        options: &Options,
+        method: Method,
+    ) -> SiteSource {
         SiteSource {
             owner: Owner { source: id, part: 0 },
+            opener: Arc::clone(opener),
             path: path.to_owned(),
             options: options.clone(),
             method,
@@ -110,12 +118,12 @@ impl SiteSource {
 
     fn open_seen(&mut self, notify: Option<&mut Notify>) -> Result<Site, OpenError> {
         let Some(notify) = notify.filter(|_| self.method.has_events) else {
-            return Site::open(&self.path, &self.options);
+            return Site::open_with(&*self.opener, &self.path, &self.options, &mut |_| ());
         };
         let prefix = self.options.prefix.as_deref().unwrap_or_default().trim_start_matches('/');
         let mut events = None;
         let (site, outcome) = notify.follow(self.owner, &self.path.join(prefix), |show| {
-            Site::open_seen(&self.path, &self.options, &mut |seen| {
+            Site::open_with(&*self.opener, &self.path, &self.options, &mut |seen| {
                 if let Seen::Content(fd) = &seen {
                     events = events.max(Some(Events::of(*fd)));
                 }
@@ -169,6 +177,9 @@ impl SiteSource {
     }
 
     fn complain(&mut self, error: &OpenError, asked: bool, serve: &dyn Serve) {
+        if error.is_out_of_reach() && serve.out_of_reach(self.owner.source) {
+            return;
+        }
         let why = error.to_string();
         serve.failing(self.owner.source, Some(&why));
         self.reporter.complain(why, asked, &|line| serve.say(line));

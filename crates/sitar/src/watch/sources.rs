@@ -10,7 +10,7 @@ use super::certificate::CertificateSource;
 use super::notify::{Notify, WatchRefusal};
 use super::site::SiteSource;
 use super::source::{Method, Source, Watch, Watching};
-use super::{Serve, SourceId};
+use super::{Opener, Serve, SourceId};
 use crate::certificate::Loaded;
 use crate::error::Error;
 use crate::settings::CertificateFiles;
@@ -19,8 +19,8 @@ use crate::settings::CertificateFiles;
 ///
 /// They share one inotify instance: a user has 128 of them by default. It is made for the first
 /// source that is to be watched by events.
-#[derive(Default)]
 pub(crate) struct Sources {
+    opener: Opener,
     pub(super) notify: Option<Notify>,
     refusal: Option<WatchRefusal>,
     pub(super) list: Vec<AnySource>,
@@ -66,9 +66,15 @@ impl AnySource {
 }
 
 impl Sources {
-    /// Returns no sources.
+    /// Returns no sources. Sites are opened by their paths.
     pub(crate) fn new() -> Sources {
-        Sources::default()
+        Sources::with_opener(Arc::new(sitar_site::open_root))
+    }
+
+    /// Returns no sources. What lies at the paths of sites is opened by `opener`, which may have
+    /// another process do it.
+    pub(crate) fn with_opener(opener: Opener) -> Sources {
+        Sources { opener, notify: None, refusal: None, list: Vec::new(), dues: Vec::new(), rest_until: None }
     }
 
     /// Adds a site and opens it. From then on its changes are noticed, also where it cannot be
@@ -100,7 +106,7 @@ impl Sources {
     /// Returns the source that is to be [added](Sources::push) next.
     pub(super) fn site(&mut self, path: &Path, options: &Options, watch: Watch) -> SiteSource {
         let (id, method) = (SourceId(self.list.len()), self.method(watch));
-        SiteSource::new(id, path, options, method)
+        SiteSource::new(id, path, &self.opener, options, method)
     }
 
     /// Returns the source that is to be [added](Sources::push) next.

@@ -11,11 +11,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{CWD, RenameFlags};
-use sitar_site::{OpenError, Options};
+use sitar_site::{OpenError, Options, OutOfReach, open_root};
 
 fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
@@ -84,12 +85,24 @@ struct Told {
     certificates: Sender<(SourceId, String)>,
     lines: Sender<String>,
     failing: Mutex<Option<String>>,
+    /// The sources that were out of reach of the sandbox.
+    out_of_reach: Mutex<Vec<SourceId>>,
+    /// Another process takes over from this one then.
+    is_taken_over: bool,
 }
 
 impl Told {
     fn new() -> (Told, Receiver<(SourceId, usize)>, Receiver<String>) {
         let ((sites, served), (lines, said)) = (channel(), channel());
-        (Told { sites, certificates: channel().0, lines, failing: Mutex::default() }, served, said)
+        let told = Told {
+            sites,
+            certificates: channel().0,
+            lines,
+            failing: Mutex::default(),
+            out_of_reach: Mutex::default(),
+            is_taken_over: false,
+        };
+        (told, served, said)
     }
 }
 
@@ -104,6 +117,11 @@ impl Serve for Told {
 
     fn failing(&self, _: SourceId, why: Option<&str>) {
         *self.failing.lock().unwrap() = why.map(str::to_owned);
+    }
+
+    fn out_of_reach(&self, id: SourceId) -> bool {
+        self.out_of_reach.lock().unwrap().push(id);
+        self.is_taken_over
     }
 
     fn say(&self, line: &str) {

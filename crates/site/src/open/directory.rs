@@ -13,6 +13,7 @@ use crate::open::error::{OpenFault, Warnings};
 use crate::open::names::Names;
 use crate::open::path::{DEPTH_MAX, NAME_MAX};
 use crate::open::printable::printable;
+use crate::open::reach::unreadable;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use sitar_io::walk::{self, Bounds, Step};
@@ -21,7 +22,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// The root of a site on disk.
 pub struct Root {
@@ -41,16 +42,29 @@ impl Root {
     /// # Errors
     /// The kernel's, or there is no such folder.
     pub fn open(path: &Path, prefix: Option<&str>, follow: bool) -> Result<Root, OpenFault> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let top = rustix::fs::open(path, flags, Mode::empty())
+        let fd = rustix::fs::open(path, FOLDER, Mode::empty())
             .map_err(|errno| fault("open the directory", errno))?;
+        Root::of(fd, path, prefix, follow)
+    }
+
+    /// Returns the root that an open directory is, or the folder `prefix` in it. `path` is what it
+    /// was opened by.
+    ///
+    /// # Errors
+    /// As for [`open`](Root::open).
+    pub(crate) fn of(
+        top: OwnedFd,
+        path: &Path,
+        prefix: Option<&str>,
+        follow: bool,
+    ) -> Result<Root, OpenFault> {
         let top = Root { names: own_names(&top, path), by_kernel: has_openat2(&top), fd: top, follow };
         let Some(prefix) =
             prefix.map(|prefix| prefix.trim_start_matches('/')).filter(|prefix| !prefix.is_empty())
         else {
             return Ok(top);
         };
-        match top.beneath(prefix.as_bytes(), flags) {
+        match top.beneath(prefix.as_bytes(), FOLDER) {
             Ok(fd) => Ok(Root { names: own_names(&fd, &path.join(prefix)), fd, ..top }),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::INVAL) => {
                 let entries = entries(&top.fd).unwrap_or_default();
@@ -58,7 +72,13 @@ impl Root {
                 let folders = folders.take(8).map(|(name, _)| printable(&name)).collect();
                 Err(OpenFault::NoSuchPrefix { prefix: prefix.to_owned(), folders })
             }
-            Err(errno) => Err(fault("open the folder to serve", errno)),
+            Err(errno) => {
+                let doing = "open the folder to serve";
+                match top.beneath(prefix.as_bytes(), OFlags::PATH | OFlags::CLOEXEC) {
+                    Ok(folder) => Err(unreadable(doing, folder.as_fd(), errno)),
+                    Err(_) => Err(fault(doing, errno)),
+                }
+            }
         }
     }
 
@@ -69,13 +89,8 @@ impl Root {
         let mut walk =
             DirectoryWalk { root: self, found: Names::default(), visited: 0, mounted, show, warnings };
         let identity = rustix::fs::fstat(&self.fd).map_err(|errno| fault("read the directory", errno))?;
-        let dir = rustix::fs::openat(
-            &self.fd,
-            c".",
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|errno| fault("read the directory", errno))?;
+        let dir = rustix::fs::openat(&self.fd, c".", FOLDER, Mode::empty())
+            .map_err(|errno| unreadable("read the directory", self.fd.as_fd(), errno))?;
         walk.directory(dir, &mut Vec::new(), &mut vec![Inode::of(&identity)])?;
         Ok(walk.found)
     }
@@ -149,16 +164,24 @@ impl Root {
 }
 
 /// The absolute paths of a directory that was opened by `path`: the one without links first, then
-/// `path` itself. None when another directory lies there by now.
+/// `path` itself. Without the latter when another directory lies there by now, or when this user
+/// may not look there and another one has opened it.
 fn own_names(fd: &OwnedFd, path: &Path) -> Vec<Box<[u8]>> {
     let identity = |stat: Result<Stat, Errno>| stat.ok().map(|stat| Inode::of(&stat));
-    let Ok(real) = path.canonicalize() else { return Vec::new() };
-    if identity(rustix::fs::stat(&real)) != identity(rustix::fs::fstat(fd)) {
-        return Vec::new();
-    }
-    let given = std::path::absolute(path).ok();
+    let own = identity(rustix::fs::fstat(fd));
+    let real = path.canonicalize().ok().filter(|real| identity(rustix::fs::stat(real)) == own);
+    let given = real.is_some().then(|| std::path::absolute(path).ok()).flatten();
     let given = given.filter(|path| !path.components().any(|part| part == Component::ParentDir));
-    [Some(real), given].into_iter().flatten().map(|path| path.as_os_str().as_bytes().into()).collect()
+    let real = real.or_else(|| name_of(fd));
+    [real, given].into_iter().flatten().map(|path| path.as_os_str().as_bytes().into()).collect()
+}
+
+/// The absolute path by which the kernel knows an open directory, unless that was removed or lies
+/// outside of what this process can see. `None` where there is no `/proc`.
+fn name_of(fd: &OwnedFd) -> Option<PathBuf> {
+    let is_there = rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink > 0);
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    name.ok().filter(|name| is_there && name.is_absolute())
 }
 
 /// The mount points below a directory, relative to it. None where `/proc` does not tell.
@@ -334,7 +357,7 @@ impl DirectoryWalk<'_> {
                     self.warnings.left_out(path, "it lies more than 256 folders deep");
                     return Ok(());
                 }
-                match self.root.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC) {
+                match self.root.beneath(path, FOLDER) {
                     Ok(dir) => {
                         active.push(identity);
                         let walked = self.directory(dir, path, active);
@@ -400,6 +423,8 @@ fn fault(doing: &'static str, errno: Errno) -> OpenFault {
     OpenFault::Io { doing, error: errno.into() }
 }
 
+/// A folder that is to be listed, or to be the root.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Entries looked at in one walk.
 const VISITS_MAX: usize = 2 << 20;
 const RETRIES: u32 = 16;

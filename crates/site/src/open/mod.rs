@@ -4,6 +4,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`site`], [`opening`] | the site itself, and how it comes to be |
+//! | [`reach`] | what lies at its path, opened by this process or another |
 //! | [`archive_file`], [`tar`], [`tree`] | an archive's members, and the folders that they make |
 //! | [`pack`] | the index of a pack |
 //! | [`directory`], [`site_file`] | a directory on disk |
@@ -31,6 +32,7 @@ pub(crate) mod pack;
 pub(crate) mod path;
 pub(crate) mod place;
 pub(crate) mod printable;
+pub(crate) mod reach;
 pub(crate) mod sidecar;
 pub(crate) mod site;
 pub(crate) mod site_file;

@@ -9,16 +9,17 @@ use super::names::Names;
 use super::pack::read::{PackIndex, PackProbe, find};
 use super::path::is_key;
 use super::printable::printable;
+use super::reach::open_root;
 use super::site::{Site, Store};
 use super::survey;
 use super::tar::{self, ReadAt};
 use super::tree::{Listing, Maps, RuleFiles, Tree};
 use crate::answer::hsts::Hsts;
 use crate::rules::{HEADERS, REDIRECTS, Rules, rule_bytes};
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Stat};
 use sitar_io::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -53,20 +54,26 @@ impl Site {
     /// # Errors
     /// What is wrong with it, with the remedy where there is one.
     pub fn open(path: &Path, options: &Options) -> Result<Site, OpenError> {
-        Site::open_seen(path, options, &mut |_| ())
+        Site::open_with(&open_root, path, options, &mut |_| ())
     }
 
-    /// Opens as [`open`](Site::open) does, for a caller that watches what is opened: `show` is
-    /// given each thing that the site is made of before it is read.
+    /// Opens as [`open`](Site::open) does, for a caller that has another way to open what lies at a
+    /// path, or that watches what is opened.
+    ///
+    /// `opener` opens the path as [`open_root`] does. Whatever else the site opens from then on is
+    /// opened beneath its descriptor. `show` is given each thing that the site is made of before it
+    /// is read.
     ///
     /// # Errors
-    /// As for [`open`](Site::open).
-    pub fn open_seen(
+    /// As for [`open`](Site::open), and the errors of `opener`. A directory may be
+    /// [out of reach](OpenError::is_out_of_reach) of the sandbox, although it was opened.
+    pub fn open_with(
+        opener: &dyn Fn(&Path) -> io::Result<OwnedFd>,
         path: &Path,
         options: &Options,
         show: &mut dyn FnMut(Seen<'_>),
     ) -> Result<Site, OpenError> {
-        open(path, options, compile, show).map_err(|fault| OpenError::new(path, fault))
+        open(opener, path, options, compile, show).map_err(|fault| OpenError::new(path, fault))
     }
 
     /// Opens a site whose rules have mistakes, without its rules: for tools that report them.
@@ -74,7 +81,7 @@ impl Site {
     /// # Errors
     /// As for [`open`](Site::open).
     pub fn open_without_rules(path: &Path, options: &Options) -> Result<Site, OpenError> {
-        open(path, options, |_| Ok(Rules::default()), &mut |_| ())
+        open(&open_root, path, options, |_| Ok(Rules::default()), &mut |_| ())
             .map_err(|fault| OpenError::new(path, fault))
     }
 
@@ -157,17 +164,21 @@ impl Site {
 /// Makes rules of the contents of `_headers` and `_redirects`.
 type Compile = fn(&[Option<Vec<u8>>; 2]) -> Result<Rules, OpenFault>;
 
-fn open(path: &Path, options: &Options, compile: Compile, show: Show<'_>) -> Result<Site, OpenFault> {
+fn open(
+    opener: &dyn Fn(&Path) -> io::Result<OwnedFd>,
+    path: &Path,
+    options: &Options,
+    compile: Compile,
+    show: Show<'_>,
+) -> Result<Site, OpenFault> {
     let prefix = options.prefix();
-    let io = |doing| move |errno: rustix::io::Errno| OpenFault::Io { doing, error: errno.into() };
-    // Non-blocking, or a named pipe would be waited for.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(io("open it"))?;
-    let stat = rustix::fs::fstat(&fd).map_err(io("look at it"))?;
+    let fault = |doing, error| OpenFault::Io { doing, error };
+    let fd = opener(path).map_err(|error| fault("open it", error))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| fault("look at it", errno.into()))?;
     let mut warnings = Warnings::default();
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
-            let root = Root::open(path, prefix, options.follow_links)?;
+            let root = Root::of(fd, path, prefix, options.follow_links)?;
             let names = root.files(show, &mut warnings)?;
             let rules = directory_rules(&root, compile)?;
             Site::assemble(Store::Directory(root), names, prefix, options, rules, warnings)

@@ -161,3 +161,44 @@ fn without_watching_a_missing_site_is_waited_for_until_it_is_asked_for() {
         expect(&said, "the site can be served now: 1 file now (");
     });
 }
+
+#[test]
+fn a_site_that_is_opened_by_another_process_may_be_out_of_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, given) = (folder.path().join("site"), folder.path().join("given"));
+    write(&root, "index.html", "x");
+    for is_taken_over in [true, false] {
+        let is_far = Arc::new(AtomicBool::new(false));
+        let opener = {
+            let (root, given, is_far) = (root.clone(), given.clone(), Arc::clone(&is_far));
+            move |path: &Path| {
+                assert_eq!(path, given);
+                if is_far.load(Ordering::SeqCst) { Err(OutOfReach.into()) } else { open_root(&root) }
+            }
+        };
+        let mut sources = Sources::with_opener(Arc::new(opener));
+        // Nothing lies at the path itself.
+        let (id, site) = sources.add_site(&given, &Options::default(), Watch::Off);
+        assert_eq!(site.unwrap().len(), 1);
+        let (mut serve, served, said) = Told::new();
+        serve.is_taken_over = is_taken_over;
+        while_watched(sources, &serve, |control| {
+            is_far.store(true, Ordering::SeqCst);
+            control.read_again();
+            let noted = || serve.out_of_reach.lock().unwrap().first().copied();
+            let until = Instant::now() + PATIENCE;
+            while noted().is_none() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(noted(), Some(id));
+            if !is_taken_over {
+                expect(&said, "the one before still is: ");
+            }
+            is_far.store(false, Ordering::SeqCst);
+            control.read_again();
+            assert_eq!(served.recv_timeout(PATIENCE), Ok((id, 1)));
+            expect(&said, "the site was read again: 1 file now (");
+        });
+        assert_eq!(serve.failing.lock().unwrap().as_deref(), None);
+    }
+}

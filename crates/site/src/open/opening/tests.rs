@@ -318,7 +318,8 @@ fn a_directory_is_never_left() {
     symlink(".", root.join("d/loop")).unwrap();
     symlink("d/page.html", root.join("alias.html")).unwrap();
     symlink("d", root.join("again")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
     let site = Site::open(&root, &Options::default()).unwrap();
     for (path, content) in [
         ("/", "root"),
@@ -379,7 +380,7 @@ fn a_directory_that_changes_behind_our_back() {
     symlink("../../secret", &page).unwrap();
     assert!(site.load(file, &budget, SystemTime::now()).is_err());
     std::fs::remove_file(&page).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, &page, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &page, FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     assert_eq!(site.load(file, &budget, SystemTime::now()).unwrap_err().kind(), io::ErrorKind::InvalidData);
     std::fs::remove_dir_all(root.join("d")).unwrap();
     write(folder.path(), "elsewhere/page.html", b"secret");

@@ -1,0 +1,283 @@
+//! The certificates of a configuration: each once, and the hosts that they are for.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use sitar_server::Pem;
+use sitar_tls::Identity;
+
+use super::Live;
+use crate::certificate::Loaded;
+use crate::config::{self, Config, SiteConfig};
+use crate::error::Error;
+use crate::handover::{Found, Part};
+use crate::worker::Keys;
+use crate::settings::CertificateFiles;
+use crate::start::Certificate as Report;
+use crate::watch::{SourceId, Sources, Watch};
+use crate::{identity, start};
+
+/// The reason for which certificates are read.
+pub(super) enum Purpose<'l> {
+    /// To be served.
+    Start,
+    /// To tell whether they could be. Nothing is made.
+    Check,
+    /// To take the place of what is served.
+    Reload(&'l Live),
+}
+
+/// A sentence for the operator, which is true until its source is read again.
+#[derive(Clone)]
+pub(super) struct Warning {
+    pub(super) source: Option<SourceId>,
+    pub(super) text: String,
+}
+
+/// A certificate that is served.
+#[derive(Clone)]
+pub(super) struct Certificate {
+    /// `None`: nothing watches it.
+    pub(super) source: Option<SourceId>,
+    /// `None`: made on this machine.
+    pub(super) files: Option<CertificateFiles>,
+    pub(super) identity: Identity,
+    pub(super) report: Report,
+    /// What every worker gets, also one that is started later.
+    pub(super) pem: Pem,
+}
+
+/// All certificates, and the hosts that they are for.
+#[derive(Clone, Default)]
+pub(super) struct Certificates {
+    pub(super) list: Vec<Certificate>,
+    /// Host names with the places of their certificates.
+    pub(super) by_host: Vec<(String, Vec<usize>)>,
+}
+
+/// Certificates that were read for a configuration.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) certificates: Certificates,
+    pub(super) sources: Sources,
+    /// What clients may object to.
+    pub(super) notes: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
+    /// What keeps them from being served.
+    pub(super) found: Vec<Found>,
+}
+
+/// Reads the certificates of all sites.
+pub(super) fn read(config: &Config, purpose: &Purpose<'_>) -> Read {
+    let mut reader = Reader::new(purpose);
+    let mut sources = Sources::new();
+    for (number, site) in config.sites.iter().enumerate() {
+        reader.number = number;
+        reader.read(site, &mut sources);
+    }
+    let (notes, warnings) = (std::mem::take(&mut reader.notes), std::mem::take(&mut reader.warnings));
+    let found = std::mem::take(&mut reader.found);
+    Read { certificates: reader.finish(), sources, notes, warnings, found }
+}
+
+/// Reads certificates, site after site.
+struct Reader<'p> {
+    purpose: &'p Purpose<'p>,
+    /// The number of the site.
+    number: usize,
+    list: Vec<Certificate>,
+    by_host: Vec<(String, Vec<usize>)>,
+    /// The place of what has been read, or nothing where that failed, which has been said.
+    known: HashMap<CertificateFiles, Option<usize>>,
+    local: Option<Option<usize>>,
+    /// The certificates of the default site come first: clients that name no host get them.
+    first: Vec<usize>,
+    notes: Vec<String>,
+    warnings: Vec<Warning>,
+    found: Vec<Found>,
+}
+
+impl<'p> Reader<'p> {
+    fn new(purpose: &'p Purpose<'p>) -> Reader<'p> {
+        Reader {
+            purpose,
+            number: 0,
+            list: Vec::new(),
+            by_host: Vec::new(),
+            known: HashMap::new(),
+            local: None,
+            first: Vec::new(),
+            notes: Vec::new(),
+            warnings: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn refuse(&mut self, site: &SiteConfig, error: &Error) {
+        let problem = config::problem(&site.place, error);
+        self.found.push(Found { at: (self.number, Part::Certificate), problem });
+    }
+
+    /// Reads the certificates of a site, as far as they are not known.
+    fn read(&mut self, site: &SiteConfig, sources: &mut Sources) {
+        let places: Vec<usize> = match &site.certificates {
+            config::Certificates::None => return,
+            config::Certificates::Local => self.local(site).into_iter().collect(),
+            config::Certificates::Files(all) => {
+                let places = all.iter().map(|files| self.files(files, site, sources));
+                places.collect::<Vec<_>>().into_iter().flatten().collect()
+            }
+        };
+        if (site.is_default || self.first.is_empty()) && !places.is_empty() {
+            self.first.clone_from(&places);
+        }
+        self.note_uncovered(site, &places);
+        let is_name = |host: &&String| host.parse::<std::net::IpAddr>().is_err();
+        self.by_host.extend(site.hosts.iter().filter(is_name).map(|host| (host.clone(), places.clone())));
+    }
+
+    fn files(
+        &mut self,
+        files: &CertificateFiles,
+        site: &SiteConfig,
+        sources: &mut Sources,
+    ) -> Option<usize> {
+        if let Some(known) = self.known.get(files) {
+            return *known;
+        }
+        if let Some(kept) = self.kept(files) {
+            self.list.push(kept);
+            let place = Some(self.list.len() - 1);
+            self.known.insert(files.clone(), place);
+            return place;
+        }
+        // Whatever is said about the site: a certificate ends.
+        let (source, loaded) = sources.add_certificate(files, Watch::Auto);
+        let place = match loaded {
+            Ok(loaded) => {
+                self.notes.extend(loaded.warnings.iter().cloned());
+                Some(self.add(Some(source), Some(files), loaded))
+            }
+            Err(error) => {
+                self.refuse(site, &error);
+                None
+            }
+        };
+        self.known.insert(files.clone(), place);
+        place
+    }
+
+    /// Returns a certificate that is served and cannot be read again, because it came through a
+    /// FIFO.
+    fn kept(&self, files: &CertificateFiles) -> Option<Certificate> {
+        let Purpose::Reload(live) = self.purpose else { return None };
+        let is_fifo = |path: &Path| path.metadata().is_ok_and(|found| found.file_type().is_fifo());
+        if !is_fifo(&files.chain) && !is_fifo(&files.key) {
+            return None;
+        }
+        let kept = live.certificates.list.iter().find(|kept| kept.files.as_ref() == Some(files))?;
+        Some(Certificate { source: None, ..kept.clone() })
+    }
+
+    fn add(&mut self, source: Option<SourceId>, files: Option<&CertificateFiles>, loaded: Loaded) -> usize {
+        let Loaded { pem, identity, report, .. } = loaded;
+        self.list.push(Certificate { source, files: files.cloned(), identity, report, pem });
+        self.list.len() - 1
+    }
+
+    /// Makes or reads the certificate of this machine.
+    fn local(&mut self, site: &SiteConfig) -> Option<usize> {
+        if let Some(known) = self.local {
+            return known;
+        }
+        if let Purpose::Check = self.purpose {
+            // It would be made.
+            self.local = Some(None);
+            if let Err(error) = identity::Place::of_environment() {
+                self.refuse(site, &error);
+            }
+            return None;
+        }
+        let opened = identity::Place::of_environment().and_then(|place| {
+            let local = identity::open(&place, SystemTime::now())?;
+            let identity = Identity::from_pem(&local.chain_pem, &local.key_pem).map_err(|error| {
+                Error::new("the local certificate cannot be used").cause(error.to_string())
+            })?;
+            self.notes.extend(place.notes());
+            let names = identity.names().iter().cloned();
+            let names = names.chain(identity.addresses().iter().map(ToString::to_string)).collect();
+            let report = Report { path: local.ca_path, names, fingerprint: local.fingerprint };
+            let pem = Pem { chain: local.chain_pem, key: local.key_pem };
+            Ok(Loaded { pem, identity, report, warnings: Vec::new() })
+        });
+        let place = match opened {
+            Ok(loaded) => Some(self.add(None, None, loaded)),
+            Err(error) => {
+                self.refuse(site, &error);
+                None
+            }
+        };
+        self.local = Some(place);
+        place
+    }
+
+    /// Notes the hosts of a site that none of its certificates names.
+    fn note_uncovered(&mut self, site: &SiteConfig, places: &[usize]) {
+        let own: Vec<&Certificate> = places.iter().filter_map(|place| self.list.get(*place)).collect();
+        let Some(first) = own.first() else { return };
+        let is_covered = |host: &String| {
+            let host = host.replacen('*', "x", 1);
+            own.iter().any(|certificate| certificate.identity.certificate_names().cover(&host))
+        };
+        let uncovered: Vec<String> = site.hosts.iter().filter(|host| !is_covered(host)).cloned().collect();
+        if !uncovered.is_empty() {
+            let note = format!(
+                "{}: no certificate of this site names {}, so clients refuse it there; {} is good for {}",
+                site.place,
+                start::names_text(&uncovered),
+                crate::error::printable(&first.report.path),
+                start::names_text(&first.report.names),
+            );
+            self.warnings.push(Warning { source: first.source, text: note });
+        }
+    }
+
+    /// Returns all that was read.
+    fn finish(self) -> Certificates {
+        let Reader { list, mut by_host, first, .. } = self;
+        // What comes first goes to clients that name no host.
+        let rank = |place| first.iter().position(|one| *one == place).unwrap_or(first.len());
+        let mut all: Vec<_> = list.into_iter().enumerate().collect();
+        all.sort_by_key(|(place, _)| rank(*place));
+        let mut moved = vec![0; all.len()];
+        for (now, (before, _)) in all.iter().enumerate() {
+            moved[*before] = now;
+        }
+        by_host.iter_mut().flat_map(|(_, places)| places).for_each(|place| *place = moved[*place]);
+        Certificates { list: all.into_iter().map(|(_, one)| one).collect(), by_host }
+    }
+}
+
+impl Certificates {
+    /// Tries whether they can be served together.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub(super) fn try_together(&self, config: &Config) -> Result<(), Error> {
+        if self.list.is_empty() {
+            return Ok(());
+        }
+        let keys = Keys {
+            identities: self.list.iter().map(|one| one.identity.clone()).collect(),
+            by_host: self.by_host.clone(),
+        };
+        keys.config(config).map(drop)
+    }
+
+    /// Returns the place of the certificate from that source.
+    pub(super) fn place(&self, source: SourceId) -> Option<usize> {
+        self.list.iter().position(|one| one.source == Some(source))
+    }
+}

@@ -1,0 +1,391 @@
+//! `sitar serve --config`: the process that the operator starts. It reads the configuration and the
+//! keys, binds, and decides; a worker serves.
+//!
+//! A start, a reload and a worker that takes another's place all go the same way: a worker opens
+//! what the configuration names, out of descriptors that it is given, and then serves it. What
+//! cannot be opened keeps a start from starting, and leaves a running server as it is.
+
+mod bound;
+mod certificates;
+mod child;
+mod reload;
+mod report;
+mod status;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Instant;
+
+use self::bound::Bound;
+use self::certificates::{Certificates, Purpose, Warning};
+use self::child::{Worker, lock};
+use self::reload::Reloads;
+pub(crate) use self::status::site_name;
+use crate::admin::{self, Admin};
+use crate::certificate::Loaded;
+use crate::config::{self, Config, Problem, Texts};
+use crate::error::Error;
+use crate::handover::{Found, Opened, Running, SiteFacts, User, in_order};
+use crate::serve::attempt::Machine;
+use crate::serve::{cannot_start_a_thread, say, signals};
+use crate::settings::{ConfigFile, Settings, Tls};
+use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
+use crate::{engine, output, worker};
+
+/// Variables of the environment that are for this process only.
+const OWN_VARIABLES: [&str; 1] = ["NOTIFY_SOCKET"];
+
+/// A server that runs from a configuration.
+pub(crate) struct Supervisor {
+    file: ConfigFile,
+    at: Instant,
+    shards: NonZeroU16,
+    /// How often it was told to stop.
+    stops: AtomicU8,
+    /// Held while a change is made, so that status says what is served. Nothing is read or opened
+    /// meanwhile.
+    live: Mutex<Live>,
+    /// Held while a worker opens and serves another configuration, or takes another's place.
+    changing: Mutex<()>,
+    /// All workers that have not ended.
+    workers: Mutex<Vec<Arc<Worker>>>,
+    /// Workers that have ended by themselves, one soon after the other.
+    crashes: Mutex<u32>,
+    /// Told when one of them ends.
+    has_ended: Condvar,
+}
+
+/// What is served now.
+#[derive(Clone)]
+pub(crate) struct Live {
+    config: Config,
+    texts: Texts,
+    user: Option<User>,
+    generation: u64,
+    certificates: Certificates,
+    bound: Vec<Bound>,
+    /// The number of the last listener.
+    last_number: u64,
+    /// What a worker has said of its sites.
+    sites: Vec<SiteFacts>,
+    warnings: Vec<Warning>,
+    /// Why certificates cannot be used as they are now; those before still are.
+    failing: BTreeMap<SourceId, String>,
+    /// The watcher of certificates; others that are still ending are not listened to.
+    watcher: Arc<Control>,
+    last_reload: Option<admin::Reload>,
+    /// The one that accepts; `None`: it has ended, and another one is being started.
+    worker: Option<Arc<Worker>>,
+    running: Running,
+    /// How often a worker has ended without being told to.
+    restarts: u64,
+}
+
+/// Serves what the configuration says until a signal stops it.
+///
+/// # Errors
+/// The reason that it cannot start.
+pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
+    let refused = |problems: Vec<Problem>| config::refused(&problems);
+    let (config, texts) =
+        config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
+    let read = certificates::read(&config, &Purpose::Start);
+    let shards = shards(&config.settings);
+    let signals = signals::catch()?;
+    let supervisor = Arc::new(Supervisor {
+        file: file.clone(),
+        at: Instant::now(),
+        shards,
+        stops: AtomicU8::new(0),
+        live: Mutex::new(Live {
+            config: config.clone(),
+            texts,
+            user: None,
+            generation: 1,
+            certificates: read.certificates,
+            bound: Vec::new(),
+            last_number: 0,
+            sites: Vec::new(),
+            warnings: read.warnings,
+            failing: BTreeMap::new(),
+            watcher: Arc::new(Control::new().map_err(cannot_start_a_thread)?),
+            last_reload: None,
+            worker: None,
+            running: Running::default(),
+            restarts: 0,
+        }),
+        changing: Mutex::default(),
+        workers: Mutex::default(),
+        crashes: Mutex::default(),
+        has_ended: Condvar::new(),
+    });
+    let admin = supervisor.begin(read.found)?;
+    let control = Arc::clone(&supervisor.live().watcher);
+    supervisor.watch(read.sources, control)?;
+    let reloads = Reloads::start(&supervisor)?;
+    let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
+    let obeying = signals::obey(signals, Obey { supervisor: Arc::clone(&supervisor), reloads })?;
+    // Nothing of the start can fail any more.
+    if let Err(error) = output::try_print(&supervisor.report(&read.notes)) {
+        say(&format_args!("sitar: the report of the start could not be printed: {error}"));
+    }
+
+    supervisor.wait();
+    obeying.end();
+    drop(serving);
+    Ok(())
+}
+
+/// Returns the number of shards that settings ask for on this machine.
+fn shards(settings: &Settings) -> NonZeroU16 {
+    Machine::of_this_process(settings, 0, 0).shards
+}
+
+impl Supervisor {
+    fn live(&self) -> MutexGuard<'_, Live> {
+        lock(&self.live)
+    }
+
+    /// Starts the first worker. `found` is what keeps certificates from being served. Returns the
+    /// admin socket.
+    fn begin(self: &Arc<Self>, found: Vec<Found>) -> Result<Option<Admin>, Error> {
+        let live = self.live().clone();
+        let worker = self.new_worker()?;
+        let opened = worker.open(&live.config, &live.opening(self.shards));
+        let admin = self.begin_with(&worker, opened?, found);
+        if admin.is_err() {
+            // What it says goes first.
+            worker.stop();
+            worker.kill();
+            self.wait_for_workers();
+        }
+        admin
+    }
+
+    fn begin_with(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        opened: Opened,
+        mut found: Vec<Found>,
+    ) -> Result<Option<Admin>, Error> {
+        let refused = |problems: Vec<Problem>| config::refused(&problems);
+        let mut next = self.live().clone();
+        match opened {
+            Opened::Fine { sites, warnings } => {
+                next.sites = sites;
+                next.warnings.extend(warnings.into_iter().map(|text| Warning { source: None, text }));
+            }
+            Opened::Refused(more) => found.extend(more),
+            Opened::Failed(error) => return Err(error),
+            Opened::OutOfReach => return Err(Error::new("a site is out of the sandbox's reach")),
+        }
+        if !found.is_empty() {
+            return Err(refused(in_order(found)));
+        }
+        let mut number = next.last_number;
+        let bound = bound::bind(&next.config, self.shards, &next.bound, &mut number).map_err(refused)?;
+        (next.bound, next.last_number) = (bound, number);
+        let admin = next.config.admin_socket.as_deref().map(Admin::bind).transpose()?;
+        next.running = worker.serve(next.generation, &next.bound)?;
+        next.worker = Some(Arc::clone(worker));
+        *self.live() = next;
+        Ok(admin)
+    }
+
+    fn report(&self, notes: &[String]) -> String {
+        let mut live = self.live();
+        let told = live.warnings.iter().map(|warning| &warning.text);
+        let warnings = live.running.notes.iter().chain(notes).chain(told).cloned().collect();
+        let text = report::text(&report::Facts {
+            config: &live.config,
+            sites: &live.sites,
+            bound: &live.bound,
+            certificates: &live.certificates,
+            running: &live.running,
+            shards: self.shards.get(),
+            warnings,
+        });
+        // A worker knows what its sites warn of now.
+        live.warnings.retain(|warning| warning.source.is_some());
+        text
+    }
+
+    /// Watches certificates on a thread of their own. What they find counts while `control` is that
+    /// of what is served.
+    fn watch(self: &Arc<Self>, sources: Sources, control: Arc<Control>) -> Result<(), Error> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let supervisor = Arc::clone(self);
+        let watch = move || {
+            let renewed = Renewed { supervisor, control: Arc::clone(&control) };
+            Watcher::new(sources, &control, &renewed).run();
+        };
+        let thread = thread::Builder::new().name("sitar-watch".into()).spawn(watch);
+        thread.map(drop).map_err(cannot_start_a_thread)
+    }
+
+    fn serve_admin(self: &Arc<Self>, admin: Admin, reloads: Reloads) -> Result<admin::Serving, Error> {
+        let supervisor = Arc::clone(self);
+        admin.serve(move |request| match request {
+            admin::Request::Status => admin::Reply::Status(Box::new(supervisor.status())),
+            admin::Request::Reload => admin::Reply::Reload(reloads.wait(&supervisor)),
+        })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stops.load(Ordering::SeqCst) > 0
+    }
+
+    /// Stops all workers; a second time at once.
+    fn stop(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+        let live = self.live();
+        if let (Some(worker), true, true) =
+            (&live.worker, live.running.is_polled, self.stops.load(Ordering::SeqCst) == 1)
+        {
+            // Now, while the polling threads are there to be asked.
+            tell_polling(worker.pid, self.at);
+        }
+        drop(live);
+        for worker in lock(&self.workers).clone() {
+            worker.stop();
+        }
+        self.has_ended.notify_all();
+    }
+}
+
+/// One line about what polling cost.
+fn tell_polling(pid: u32, since: Instant) {
+    let elapsed = since.elapsed().as_secs_f64();
+    match engine::pollers_cpu(Path::new(&format!("/proc/{pid}/task"))) {
+        Some((cpu, threads)) => say(&format_args!(
+            "sitar: {threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
+            cpu.as_secs_f64()
+        )),
+        None => say(&format_args!("sitar: this kernel does not tell the CPU time of polling threads")),
+    }
+}
+
+/// What signals ask for.
+struct Obey {
+    supervisor: Arc<Supervisor>,
+    reloads: Reloads,
+}
+
+impl signals::Obey for Obey {
+    fn read_again(&mut self) {
+        self.reloads.ask();
+    }
+
+    fn stop(&mut self) {
+        self.supervisor.stop();
+    }
+}
+
+/// Serves what one watcher of certificates finds, as long as it is the watcher of what is served.
+struct Renewed {
+    supervisor: Arc<Supervisor>,
+    control: Arc<Control>,
+}
+
+impl Renewed {
+    fn live(&self) -> Option<MutexGuard<'_, Live>> {
+        Some(self.supervisor.live()).filter(|live| Arc::ptr_eq(&live.watcher, &self.control))
+    }
+}
+
+impl Serve for Renewed {
+    fn site(&self, _: SourceId, _: sitar_site::Site) {
+        // Sites are a worker's.
+    }
+
+    fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String> {
+        // A worker that opens another configuration at the moment has the one before.
+        let _one_at_a_time = lock(&self.supervisor.changing);
+        let Some(live) = self.live() else { return Err("the configuration is another now".into()) };
+        let (generation, worker, place) =
+            (live.generation, live.worker.clone(), live.certificates.place(id));
+        drop(live);
+        let Some(place) = place else { return Err("nothing speaks TLS".into()) };
+        // Without one, the next starts with it.
+        if let Some(worker) = worker {
+            worker.renew(generation, place, &loaded.pem)?;
+        }
+        let Some(mut live) = self.live() else { return Err("the configuration is another now".into()) };
+        if let Some(one) = live.certificates.list.get_mut(place) {
+            (one.identity, one.report, one.pem) = (loaded.identity, loaded.report, loaded.pem);
+        }
+        live.warnings.retain(|warning| warning.source != Some(id));
+        Ok(())
+    }
+
+    fn failing(&self, id: SourceId, why: Option<&str>) {
+        let Some(mut live) = self.live() else { return };
+        match why {
+            Some(why) => live.failing.insert(id, why.to_owned()),
+            None => live.failing.remove(&id),
+        };
+    }
+
+    fn say(&self, line: &str) {
+        if self.live().is_some() {
+            say(&format_args!("sitar: {line}"));
+        }
+    }
+}
+
+/// Settings that a reload cannot change, in words.
+fn fixed(settings: &Settings) -> [(&'static str, String); 7] {
+    [
+        // Whether TLS is spoken is another matter: listeners change at once.
+        ("tls", (settings.tls == Tls::Kernel).to_string()),
+        ("engine", format!("{:?}", settings.engine)),
+        ("spin", format!("{:?}", settings.spin)),
+        ("shards", format!("{:?}", settings.shards)),
+        ("connections", format!("{:?}", settings.connections)),
+        ("memory", settings.memory.to_string()),
+        ("stop_seconds", settings.stop_seconds.to_string()),
+    ]
+}
+
+/// Returns how many addresses a configuration listens on.
+pub(crate) fn addresses(config: &Config) -> usize {
+    bound::addresses(config).len()
+}
+
+/// Opens everything that a start would open, changes nothing, and closes it again. Returns what a
+/// start would warn of.
+///
+/// # Errors
+/// Everything that a start would refuse.
+pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
+    let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
+    let certificates::Read { notes, warnings, mut found, certificates, .. } =
+        certificates::read(config, &Purpose::Check);
+    let mut told: Vec<String> = notes;
+    told.extend(warnings.into_iter().map(|warning| warning.text));
+    match worker::try_sites(config) {
+        Ok(warnings) => told.extend(warnings),
+        Err(more) => found.extend(more),
+    }
+    if found.is_empty()
+        && let Err(error) = certificates.try_together(config)
+    {
+        found.push(Found::of_all(config::problem(&whole, &error)));
+    }
+    let mut problems = in_order(found);
+    problems.extend(bound::try_addresses(config).err().unwrap_or_default());
+    match Machine::of_this_process(&config.settings, addresses(config), config.sites.len()).choose() {
+        Ok(mode) => told.extend(mode.note),
+        Err(error) => problems.push(config::problem(&whole, &error)),
+    }
+    let admin = config.admin_socket.as_deref().map(admin::check).transpose();
+    problems.extend(admin.err().map(|error| config::problem(&whole, &error)));
+    if problems.is_empty() { Ok(told) } else { Err(problems) }
+}

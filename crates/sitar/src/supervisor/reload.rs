@@ -1,0 +1,210 @@
+//! Reading the configuration again while it is served.
+//!
+//! One thread does that for SIGHUP and for `sitar reload`. Opening what the configuration names may
+//! take long, and for ever on a file system that does not answer. Nothing else waits for it: what
+//! is served goes on changing, can be asked about, and stops when it is asked to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use super::certificates::{self, Purpose};
+use super::child::{Worker, lock};
+use super::{Live, Supervisor, bound, status};
+use crate::admin;
+use crate::config::{self, Problem};
+use crate::error::Error;
+use crate::handover::{Found, Opened, in_order};
+use crate::serve::{cannot_start_a_thread, say};
+use crate::watch::{Control, Sources};
+
+/// Reloads that wait while one is under way. Each reads what is there when its turn comes, so more
+/// would add nothing.
+const WAITING_MAX: usize = 8;
+/// How often the one who waits for a reload looks whether the server has stopped.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Asks for reloads.
+#[derive(Clone)]
+pub(super) struct Reloads(SyncSender<Option<SyncSender<admin::Reload>>>);
+
+impl Reloads {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(super) fn start(server: &Arc<Supervisor>) -> Result<Reloads, Error> {
+        let (ask, asked) = sync_channel::<Option<SyncSender<admin::Reload>>>(WAITING_MAX);
+        let server = Arc::clone(server);
+        let obey = move || {
+            while let Ok(answer) = asked.recv() {
+                let reload = server.reload();
+                if let Some(answer) = answer {
+                    // The one who asked has gone.
+                    let _ = answer.try_send(reload);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("sitar-reload".into()).spawn(obey);
+        thread.map(|_| Reloads(ask)).map_err(cannot_start_a_thread)
+    }
+
+    /// Asks for a reload, without waiting for it.
+    pub(super) fn ask(&self) {
+        // With others waiting, what is there now is read anyway.
+        let _ = self.0.try_send(None);
+    }
+
+    /// Asks for a reload, and waits for it unless the server stops.
+    pub(super) fn wait(&self, server: &Supervisor) -> admin::Reload {
+        let (answer, answered) = sync_channel(1);
+        let refused = |why: &str| admin::Reload {
+            at: status::seconds(SystemTime::now()),
+            ok: false,
+            changes: Vec::new(),
+            problems: vec![Error::new(why)],
+        };
+        if self.0.try_send(Some(answer)).is_err() {
+            return refused("too many reloads are waiting for one that has not ended");
+        }
+        wait(&answered, server).unwrap_or_else(|| refused("the server stops"))
+    }
+}
+
+fn wait(answered: &Receiver<admin::Reload>, server: &Supervisor) -> Option<admin::Reload> {
+    loop {
+        match answered.recv_timeout(LOOK) {
+            Ok(reload) => return Some(reload),
+            Err(RecvTimeoutError::Timeout) if !server.is_stopping() => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Reads the configuration and everything that it names, and serves that from now on. If
+    /// something cannot be read or opened, nothing changes. Says what has happened.
+    fn reload(self: &Arc<Self>) -> admin::Reload {
+        let outcome = self.try_reload();
+        let at = status::seconds(SystemTime::now());
+        let reload = match outcome {
+            Ok(changes) => {
+                let what =
+                    if changes.is_empty() { "nothing is different".into() } else { changes.join("; ") };
+                say(&format_args!("sitar: the configuration was read again: {what}"));
+                admin::Reload { at, ok: true, changes, problems: Vec::new() }
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    say(&format_args!(
+                        "sitar: not reloaded, what was served still is: {}",
+                        problem.sentence()
+                    ));
+                }
+                admin::Reload { at, ok: false, changes: Vec::new(), problems }
+            }
+        };
+        self.live().last_reload = Some(reload.clone());
+        reload
+    }
+
+    fn try_reload(self: &Arc<Self>) -> Result<Vec<String>, Vec<Error>> {
+        let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
+        let one = |error: Error| vec![error];
+        let file = &self.file;
+        let _one_at_a_time = lock(&self.changing);
+        // A copy: nothing waits for what is opened here.
+        let before = self.live().clone();
+        let (config, texts) =
+            config::read_with_texts(&file.path, &file.given, file.port).map_err(each)?;
+        if config.admin_socket != before.config.admin_socket {
+            return Err(vec![
+                Error::new("the path of the admin socket cannot be changed while it is served")
+                    .hint("leave it as it is, or start sitar again"),
+            ]);
+        }
+        let read = certificates::read(&config, &Purpose::Reload(&before));
+        let mut next = Live {
+            config,
+            texts,
+            generation: before.generation + 1,
+            certificates: read.certificates,
+            warnings: read.warnings,
+            failing: BTreeMap::new(),
+            watcher: Arc::new(Control::new().map_err(cannot_start_a_thread).map_err(one)?),
+            ..before.clone()
+        };
+        let worker = before.worker.clone().filter(|_| before.config.may_change_in_place(&next.config));
+        match &worker {
+            Some(worker) => self.change(worker, &mut next, read.found)?,
+            None => self.start_changed(&mut next, read.found)?,
+        }
+        let changes = {
+            let mut live = self.live();
+            live.watcher.stop();
+            next.restarts = live.restarts;
+            let changes = status::changes(&before, &next);
+            *live = next.clone();
+            changes
+        };
+        self.watch_again(read.sources, &next);
+        Ok(changes)
+    }
+
+    fn watch_again(self: &Arc<Self>, sources: Sources, next: &Live) {
+        if let Err(error) = self.watch(sources, Arc::clone(&next.watcher)) {
+            say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
+        }
+    }
+
+    /// Has the worker that serves change over to a configuration, or starts another one where it
+    /// cannot reach what that names.
+    fn change(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        next: &mut Live,
+        mut found: Vec<Found>,
+    ) -> Result<(), Vec<Error>> {
+        let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
+        let one = |error: Error| vec![error];
+        let opening = next.opening(self.shards);
+        match worker.open(&next.config, &opening).map_err(one)? {
+            Opened::Fine { sites, .. } => next.sites = sites,
+            Opened::Refused(more) => found.extend(more),
+            Opened::Failed(error) => return Err(vec![error]),
+            Opened::OutOfReach => return self.start_changed(next, found),
+        }
+        if !found.is_empty() {
+            worker.abort(next.generation);
+            return Err(each(in_order(found)));
+        }
+        match self.bind(next).and_then(|()| worker.serve(next.generation, &next.bound).map_err(one)) {
+            Ok(_) => Ok(()),
+            Err(errors) => {
+                worker.abort(next.generation);
+                Err(errors)
+            }
+        }
+    }
+
+    fn bind(&self, next: &mut Live) -> Result<(), Vec<Error>> {
+        let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
+        let bound = bound::bind(&next.config, self.shards, &next.bound, &mut next.last_number);
+        next.bound = bound.map_err(each)?;
+        Ok(())
+    }
+
+    /// Starts a worker that serves a configuration.
+    fn start_changed(self: &Arc<Self>, next: &mut Live, found: Vec<Found>) -> Result<(), Vec<Error>> {
+        if !found.is_empty() {
+            let problems = in_order(found);
+            return Err(problems.iter().map(config::error).collect());
+        }
+        self.bind(next)?;
+        let before = self.sites_of(next);
+        *next = self.start_with(next.clone(), &before).map_err(|error| vec![error])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! What a running server says of itself.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::bound::{self, Bound};
+use super::certificates::Certificate;
+use super::{Live, Supervisor, fixed};
+use crate::admin::{self, SiteState, Status};
+use crate::certificate::{expiry, warnings};
+use crate::config::{SiteConfig, SiteContent};
+use crate::error::printable;
+use crate::handover::{SiteFacts, texts};
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// Returns a time in seconds since the epoch.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Returns the name of a site in messages: its first host, else its root.
+pub(crate) fn site_name(site: &SiteConfig) -> String {
+    match (site.hosts.first(), &site.content) {
+        (Some(host), _) => host.clone(),
+        (None, SiteContent::Root { path, .. }) => printable(path),
+        (None, SiteContent::Redirect { to, .. }) => to.clone(),
+    }
+}
+
+impl Supervisor {
+    /// Returns what is served, and how it is.
+    pub(super) fn status(&self) -> Status {
+        let (generation, worker) = {
+            let live = self.live();
+            (live.generation, live.worker.clone())
+        };
+        // Nothing waits for a worker that does not answer.
+        let said = worker.as_ref().and_then(|worker| worker.status());
+        let mut live = self.live();
+        let of_sites = said.filter(|said| said.get("generation").and_then(Value::as_u64) == Some(generation));
+        let mut told = Vec::new();
+        match of_sites.filter(|_| live.generation == generation) {
+            Some(said) => {
+                let facts = said.get("sites").and_then(Value::as_array);
+                let facts = facts.and_then(|all| all.iter().map(SiteFacts::from_json).collect());
+                live.sites = facts.unwrap_or_else(|| live.sites.clone());
+                told.extend(texts(&said, "warnings").unwrap_or_default());
+            }
+            None if worker.is_none() => told.push("no worker serves: it is being started again".to_owned()),
+            None => told.push("the worker does not answer: what is known of its sites is old".to_owned()),
+        }
+        let now = SystemTime::now();
+        let own = live.warnings.iter().map(|warning| warning.text.clone());
+        let warnings = own.chain(told).chain(failures(&live)).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.at.elapsed().as_secs(),
+            config: Some(printable(&live.config.file)),
+            last_reload: live.last_reload.clone(),
+            listeners: live.bound.iter().map(listener).collect(),
+            sites: live.config.sites.iter().zip(&live.sites).map(|(site, facts)| status(site, facts)).collect(),
+            certificates: live.certificates.list.iter().map(|one| certificate(one, now)).collect(),
+            warnings,
+        }
+    }
+}
+
+/// Returns why certificates that are served cannot be used as they are now.
+fn failures(live: &Live) -> impl Iterator<Item = String> {
+    live.failing.iter().filter_map(|(source, why)| {
+        let one = live.certificates.list.get(live.certificates.place(*source)?)?;
+        let what = format!("the certificate {}", printable(&one.report.path));
+        Some(format!("{what} as it is now cannot be served, the one before still is: {why}"))
+    })
+}
+
+fn listener(bound: &Bound) -> admin::Listener {
+    let role = bound::word(bound.name.role).to_owned();
+    admin::Listener { address: bound.address.to_string(), role }
+}
+
+fn status(site: &SiteConfig, open: &SiteFacts) -> admin::Site {
+    let content = match &site.content {
+        SiteContent::Redirect { to, .. } => admin::SiteContent::Redirect { to: to.clone() },
+        SiteContent::Root { path, .. } => admin::SiteContent::Files {
+            root: printable(path),
+            files: open.files,
+            version: open.version.clone(),
+        },
+    };
+    admin::Site {
+        name: site_name(site),
+        hosts: site.hosts.clone(),
+        is_default: site.is_default,
+        content,
+        state: open.unavailable.clone().map_or(SiteState::Serving, SiteState::Unavailable),
+        since: Some(open.since).filter(|since| *since > 0),
+    }
+}
+
+fn certificate(one: &Certificate, now: SystemTime) -> admin::Certificate {
+    let validity = one.identity.validity();
+    let days = |until: u64| (until.cast_signed() - seconds(now).cast_signed()).div_euclid(DAY);
+    let files = one.files.as_ref();
+    admin::Certificate {
+        names: one.report.names.clone(),
+        chain: files.map(|files| printable(&files.chain)),
+        not_before: validity.map(|(from, _)| from),
+        not_after: validity.map(|(_, until)| until),
+        days_left: validity.map(|(_, until)| days(until)),
+        sha256: one.report.fingerprint.clone(),
+        // As of now: what was so when it was read may have changed since.
+        warnings: files.map(|files| warnings(&one.identity, files, now)).unwrap_or_default(),
+    }
+}
+
+/// Returns what a reload changes, in sentences.
+pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
+    let mut changes = Vec::new();
+    let told = |live: &Live| -> Vec<(String, SiteConfig, Option<String>)> {
+        let both = live.config.sites.iter().zip(&live.sites);
+        let told = both.map(|(site, facts)| (site_name(site), without_place(site), facts.version.clone()));
+        told.collect()
+    };
+    let (before, now) = (told(last), told(next));
+    for (name, site, version) in &now {
+        match before.iter().find(|(other, ..)| other == name) {
+            None => changes.push(format!("{name} is new")),
+            Some((_, other, _)) if other != site => changes.push(format!("{name} has other settings")),
+            Some((.., other)) if other != version => {
+                let version = version.as_deref().unwrap_or("nothing");
+                changes.push(format!("{name} has other content ({version})"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, ..) in before.iter().filter(|(name, ..)| !now.iter().any(|(other, ..)| other == name)) {
+        changes.push(format!("{name} is gone"));
+    }
+    let has = |list: &[Bound], one: &Bound| {
+        list.iter().any(|other| other.address == one.address && other.name.role == one.name.role)
+    };
+    for one in next.bound.iter().filter(|one| !has(&last.bound, one)) {
+        changes.push(format!("listening on {} ({})", one.address, bound::word(one.name.role)));
+    }
+    for one in last.bound.iter().filter(|one| !next.bound.iter().any(|other| other.address == one.address)) {
+        changes.push(format!("no longer listening on {}", one.address));
+    }
+    let now = SystemTime::now();
+    for one in &next.certificates.list {
+        if !last.certificates.list.iter().any(|other| other.report.fingerprint == one.report.fingerprint) {
+            let (path, end) = (printable(&one.report.path), expiry(&one.identity, now));
+            changes.push(format!("the certificate {path} {end}, SHA-256 {}", one.report.fingerprint));
+        }
+    }
+    for ((key, before), (_, now)) in fixed(&last.config.settings).iter().zip(fixed(&next.config.settings)) {
+        if *before != now {
+            changes.push(format!("the new value of '{key}' counts from the next start on"));
+        }
+    }
+    changes
+}
+
+/// A site that has moved in its file is the same.
+fn without_place(site: &SiteConfig) -> SiteConfig {
+    let mut site = site.clone();
+    (site.place.line, site.place.column) = (0, 0);
+    site
+}

@@ -12,7 +12,7 @@ use crate::cli::ConfigAction;
 use crate::error::{EXIT_PROBLEMS, Error, printable};
 use crate::settings::ConfigFile;
 use crate::trust::shell_word;
-use crate::{output, serve};
+use crate::{output, supervisor};
 use sitar_site::Printable;
 
 /// Does what `sitar config` was asked for. The code is 3 when the configuration has mistakes.
@@ -65,7 +65,7 @@ fn write(file: &Path) -> Result<(), Error> {
 
 fn check(file: &ConfigFile) -> Result<ExitCode, Error> {
     let checked = load(&file.path, &file.given, file.port).and_then(|Loaded { config, .. }| {
-        let warnings = serve::open_all(&config)?;
+        let warnings = supervisor::check(&config)?;
         Ok((config, warnings))
     });
     match checked {

@@ -20,6 +20,8 @@ const BYTES_MAX: usize = 32 << 20;
 pub(super) struct Document {
     /// The files, the first one as it was named.
     pub(super) files: Vec<Arc<Path>>,
+    /// The texts of those that could be read, in the same order.
+    pub(super) texts: Vec<(Arc<Path>, String)>,
     pub(super) server: Section,
     pub(super) admin: Section,
     pub(super) listeners: Vec<Section>,
@@ -33,8 +35,27 @@ pub(super) fn read(path: &Path, problems: &mut Problems) -> Document {
     let file: Arc<Path> = path.into();
     let mut document = Document::new(&file);
     match Source::read(path, &file) {
-        Ok(source) => document.read_main(&source, true, problems),
+        Ok(source) => {
+            document.read_main(&source, true, problems);
+            document.texts.insert(0, (Arc::clone(&source.file), source.text));
+        }
         Err((place, what)) => document.cannot_read(&place, &what, problems),
+    }
+    document
+}
+
+/// Reads files whose texts were read before: the first one, and those that it includes.
+pub(super) fn of_texts(texts: &[(PathBuf, String)], problems: &mut Problems) -> Document {
+    let mut texts =
+        texts.iter().map(|(path, text)| (Arc::<Path>::from(path.as_path()), text.clone().into_bytes()));
+    let (file, bytes) = texts.next().unwrap_or_else(|| (Path::new("").into(), Vec::new()));
+    let mut document = of_bytes(&file, bytes, problems);
+    for (file, bytes) in texts {
+        document.files.push(Arc::clone(&file));
+        match Source::of_bytes(&file, bytes) {
+            Ok(source) => document.take_included(&source, problems),
+            Err((place, what)) => document.cannot_read(&place, &what, problems),
+        }
     }
     document
 }
@@ -54,6 +75,7 @@ impl Document {
         let whole = Place::whole(file);
         Document {
             files: vec![Arc::clone(file)],
+            texts: Vec::new(),
             server: Section::absent(whole.clone()),
             admin: Section::absent(whole),
             listeners: Vec::new(),
@@ -153,11 +175,16 @@ impl Document {
             problems.add(&Place::whole(&file), "with it, all files together are larger than 32 MiB");
             return;
         }
+        self.take_included(&source, problems);
+        self.texts.push((file, source.text));
+    }
+
+    fn take_included(&mut self, source: &Source, problems: &mut Problems) {
         let Parsed { table, is_broken, doubtful } = source.parse(problems);
         self.is_broken |= is_broken;
-        let absolute = absolute(&folder_of(path));
-        let mut reader = Reader { source: &source, folder: &absolute, doubtful: &doubtful, problems };
-        let section = reader.table(&keys::INCLUDED, &table, Place::whole(&file));
+        let absolute = absolute(&folder_of(&source.file));
+        let mut reader = Reader { source, folder: &absolute, doubtful: &doubtful, problems };
+        let section = reader.table(&keys::INCLUDED, &table, Place::whole(&source.file));
         self.take(&section);
     }
 

@@ -6,7 +6,7 @@ use super::document::{self, Document};
 use super::problems::Problems;
 use super::section::Value;
 use super::sites::Around;
-use super::{Config, ListenerRole, Pages, Place, Problem, listeners, server, sites};
+use super::{Config, ListenerRole, Pages, Place, Problem, Texts, listeners, server, sites};
 use crate::settings::Tls;
 use crate::settings::merge::{Given, Merged};
 
@@ -25,6 +25,13 @@ pub(super) struct Loaded {
 pub(super) fn load(file: &Path, given: &[Given], port: Option<u16>) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Problems::default();
     let document = document::read(file, &mut problems);
+    build(document, given, port, problems)
+}
+
+/// Reads a configuration whose texts were read before.
+pub(super) fn load_texts(texts: &Texts, given: &[Given], port: Option<u16>) -> Result<Loaded, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let document = document::of_texts(&texts.0, &mut problems);
     build(document, given, port, problems)
 }
 

@@ -189,6 +189,32 @@ pub fn read_with_port(file: &Path, given: &[Given], port: Option<u16>) -> Result
     load::load(file, given, port).map(|loaded| loaded.config)
 }
 
+/// The files of a configuration as they were read: what another process reads it from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Texts(pub(crate) Vec<(PathBuf, String)>);
+
+/// Reads a configuration, and returns the texts of its files with it.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) fn read_with_texts(
+    file: &Path,
+    given: &[Given],
+    port: Option<u16>,
+) -> Result<(Config, Texts), Vec<Problem>> {
+    let load::Loaded { config, document, .. } = load::load(file, given, port)?;
+    let texts = document.texts.into_iter().map(|(path, text)| (path.to_path_buf(), text));
+    Ok((config, Texts(texts.collect())))
+}
+
+/// Reads a configuration from the texts of its files, without a look at any file.
+///
+/// # Errors
+/// As for [`read`]; none where the texts were read without a problem.
+pub(crate) fn read_texts(texts: &Texts, given: &[Given], port: Option<u16>) -> Result<Config, Vec<Problem>> {
+    load::load_texts(texts, given, port).map(|loaded| loaded.config)
+}
+
 /// Returns the problem of something that cannot be opened, at the place that names it.
 pub(crate) fn problem(place: &Place, error: &Error) -> Problem {
     let (what, causes, hints) = error.parts();

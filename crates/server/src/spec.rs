@@ -95,6 +95,8 @@ pub struct Hooks {
     pub report: Report,
     /// What is served, where the caller has opened it already, to watch it for example.
     pub hosts: Option<Hosts>,
+    /// The configuration of TLS, where the caller has made it already; the spec then has none.
+    pub tls: Option<sitar_tls::Config>,
 }
 
 impl fmt::Debug for Pem {

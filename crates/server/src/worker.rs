@@ -63,7 +63,10 @@ impl ShardSpec {
             Ok(Listener::new(listener.role, sockets))
         });
         let listeners = listeners.collect::<io::Result<_>>().map_err(StartError::Listeners)?;
-        let tls = spec.tls.as_ref().map(TlsSpec::config).transpose()?;
+        let tls = match &hooks.tls {
+            Some(config) => Some(config.clone()),
+            None => spec.tls.as_ref().map(TlsSpec::config).transpose()?,
+        };
         let first = Snapshot::new(hosts, listeners, tls, spec.limits.clone());
         let shards = spec.shards();
         first.check().map_err(StartError::Change)?;

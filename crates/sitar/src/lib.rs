@@ -25,6 +25,7 @@
 
 pub mod admin;
 mod certificate;
+mod channel;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -32,13 +33,17 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod handbook;
+mod handover;
 pub mod identity;
 pub mod listen;
 pub mod offload;
 pub mod output;
 pub mod pack;
+mod sandbox;
 pub mod serve;
 pub mod settings;
 pub mod start;
+mod supervisor;
 pub mod trust;
 pub mod watch;
+mod worker;

@@ -2,37 +2,38 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, Worker};
 use sitar_site::Site;
 
 use crate::certificate::Loaded;
-use crate::config::{Config, Problem};
 use crate::engine::{self, Engine};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::start::Report;
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{listen, output};
+use crate::{listen, output, supervisor, worker};
 
-mod attempt;
-mod certificates;
-mod configured;
+pub(crate) mod attempt;
+pub(crate) mod certificates;
 pub(crate) mod descriptors;
-mod signals;
+pub(crate) mod signals;
 mod site;
-mod stop;
+pub(crate) mod stop;
 
 use self::attempt::Machine;
-pub(crate) use self::attempt::default_shards;
+pub(crate) use self::attempt::{default_shards, seconds};
 use self::certificates::Renewal;
+use self::stop::Telling;
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each
 /// time.
-const FILE_SHARE: u64 = 8;
+pub(crate) const FILE_SHARE: u64 = 8;
 
 /// Serves until a signal stops it.
 ///
@@ -40,7 +41,10 @@ const FILE_SHARE: u64 = 8;
 /// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
     if let Some(file) = &settings.config {
-        return configured::run(file);
+        if worker::is_this_process() {
+            return worker::run(file);
+        }
+        return supervisor::run(file);
     }
     let plan = settings.plan()?;
     let mut sources = Sources::new();
@@ -72,6 +76,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
         hosts: Some(Hosts::one(Arc::clone(&opened.site))),
+        tls: None,
     };
     let (worker, mode) = machine.start(spec, &hooks, mode)?;
     drop(hooks);
@@ -99,9 +104,18 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let live = Live { worker: Arc::clone(&worker), renewal: certificates.renewal };
     let watcher = watch(sources, live, &control)?;
     let drain = Duration::from_secs(u64::from(settings.stop_seconds));
-    let asked = Arc::clone(&control);
-    let read_again = move || asked.read_again();
-    let obeying = signals::obey(signals, &worker, read_again, drain, is_polled)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let obeying = signals::obey(
+        signals,
+        Obey {
+            worker: Arc::clone(&worker),
+            control: Arc::clone(&control),
+            drain,
+            polling_since: is_polled.then(Instant::now),
+            ended: Arc::clone(&ended),
+            telling: None,
+        },
+    )?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
     if let Err(error) = output::try_print(&report.to_string()) {
@@ -109,6 +123,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     }
 
     let counts = worker.wait();
+    ended.store(true, Ordering::Release);
     obeying.end();
     control.stop();
     if let Some(watcher) = watcher {
@@ -118,13 +133,52 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens everything that a start with a configuration would open, and closes it again. Returns what
-/// a start would warn of.
-///
-/// # Errors
-/// Everything that a start would refuse.
-pub(crate) fn open_all(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
-    configured::check(config)
+/// What signals ask for.
+struct Obey {
+    worker: Arc<Worker>,
+    control: Arc<Control>,
+    /// The time that a stop takes at most.
+    drain: Duration,
+    /// When polling threads were started, if there are any: their cost is reported at the end.
+    polling_since: Option<Instant>,
+    ended: Arc<AtomicBool>,
+    telling: Option<Telling>,
+}
+
+impl signals::Obey for Obey {
+    fn read_again(&mut self) {
+        self.control.read_again();
+    }
+
+    fn stop(&mut self) {
+        // Now, while the polling threads are there to be asked.
+        if let Some(since) = self.polling_since.take() {
+            tell_polling(Path::new("/proc/self/task"), since);
+        }
+        self.worker.stop();
+        self.telling.get_or_insert_with(|| Telling::start(&self.worker, self.drain, &self.ended));
+    }
+}
+
+impl Drop for Obey {
+    fn drop(&mut self) {
+        // The server has stopped.
+        if let Some(telling) = self.telling.take() {
+            telling.end();
+        }
+    }
+}
+
+/// One line about what polling cost. `tasks` are the threads of the process that polls.
+pub(crate) fn tell_polling(tasks: &Path, since: Instant) {
+    let elapsed = since.elapsed().as_secs_f64();
+    match engine::pollers_cpu(tasks) {
+        Some((cpu, threads)) => say(&format_args!(
+            "sitar: {threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
+            cpu.as_secs_f64()
+        )),
+        None => say(&format_args!("sitar: this kernel does not tell the CPU time of polling threads")),
+    }
 }
 
 /// Keeps what is served the same as what lies at the paths; nothing to do for the handbook with the
@@ -160,12 +214,12 @@ impl Serve for Live {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn cannot_start_a_thread(error: io::Error) -> Error {
+pub(crate) fn cannot_start_a_thread(error: io::Error) -> Error {
     engine::hint_for(Error::new("cannot start a thread").cause(error.to_string()), &error)
 }
 
 /// Returns what was counted from the start to the stop; counters that are zero are left out.
-fn totals(counts: Counts) -> String {
+pub(crate) fn totals(counts: Counts) -> String {
     let counted = counts.named().into_iter().filter(|(_, count)| *count > 0);
     let counted: Vec<String> =
         counted.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
@@ -176,7 +230,7 @@ fn totals(counts: Counts) -> String {
     }
 }
 
-fn say(line: &fmt::Arguments<'_>) {
+pub(crate) fn say(line: &fmt::Arguments<'_>) {
     // Without a reader of standard error, the server goes on all the same.
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -213,6 +213,7 @@ impl Server {
             }),
             report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
             hosts: None,
+            tls: None,
         };
         static ALONE: Mutex<()> = Mutex::new(());
         let alone =

@@ -194,7 +194,12 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
 }
 
 fn hooks() -> Hooks {
-    Hooks { clock: Arc::new(SystemTime::now), report: Arc::new(|incident| panic!("{incident}")), hosts: None }
+    Hooks {
+        clock: Arc::new(SystemTime::now),
+        report: Arc::new(|incident| panic!("{incident}")),
+        hosts: None,
+        tls: None,
+    }
 }
 
 fn start(spec: &Spec) -> std::io::Result<Worker> {

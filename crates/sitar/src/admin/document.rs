@@ -286,10 +286,7 @@ impl Reload {
     }
 
     fn to_json(&self) -> Value {
-        let problems = self.problems.iter().map(|problem| {
-            let (what, causes, hints) = problem.parts();
-            json!({ "what": what, "causes": causes, "hints": hints })
-        });
+        let problems = self.problems.iter().map(Error::to_json);
         json!({
             "at": self.at,
             "ok": self.ok,
@@ -304,16 +301,24 @@ impl Reload {
             at: object.number("at")?,
             ok: object.truth("ok")?,
             changes: object.texts("changes")?,
-            problems: object.list("problems", problem)?,
+            problems: object.list("problems", Error::from_json)?,
         })
     }
 }
 
-fn problem(value: &Value) -> Option<Error> {
-    let object = Object(value);
-    let error = Error::new(object.text("what")?);
-    let error = object.texts("causes")?.into_iter().fold(error, Error::cause);
-    Some(object.texts("hints")?.into_iter().fold(error, Error::hint))
+impl Error {
+    /// Returns the error without further failures of its run.
+    pub(crate) fn to_json(&self) -> Value {
+        let (what, causes, hints) = self.parts();
+        json!({ "what": what, "causes": causes, "hints": hints })
+    }
+
+    pub(crate) fn from_json(value: &Value) -> Option<Error> {
+        let object = Object(value);
+        let error = Error::new(object.text("what")?);
+        let error = object.texts("causes")?.into_iter().fold(error, Error::cause);
+        Some(object.texts("hints")?.into_iter().fold(error, Error::hint))
+    }
 }
 
 /// A JSON object that is read.

@@ -17,38 +17,50 @@ use crate::offload;
 use crate::settings::{self, EngineChoice, Settings, Tls};
 
 /// The resources of this process, and the settings that share them out.
-pub(super) struct Machine<'s> {
+pub(crate) struct Machine<'s> {
     settings: &'s Settings,
     /// Listening sockets of each shard.
     addresses: usize,
     /// Sites that are open.
     sites: usize,
     cores: Cores,
-    pub(super) shards: NonZeroU16,
+    pub(crate) shards: NonZeroU16,
     memory: Memory,
 }
 
 /// The way in which the shards run.
-pub(super) struct Mode {
-    pub(super) engine: Engine,
-    pub(super) offload: TlsOffload,
-    pub(super) limits: Limits,
+pub(crate) struct Mode {
+    pub(crate) engine: Engine,
+    pub(crate) offload: TlsOffload,
+    pub(crate) limits: Limits,
     /// A note for the operator about the limits.
-    pub(super) note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 impl<'s> Machine<'s> {
-    pub(super) fn of_this_process(settings: &'s Settings, addresses: usize, sites: usize) -> Machine<'s> {
+    pub(crate) fn of_this_process(settings: &'s Settings, addresses: usize, sites: usize) -> Machine<'s> {
         let cores = Cores::of_this_process();
         let shards = settings.shards.unwrap_or_else(|| default_shards(&cores, settings.engine));
         Machine { settings, addresses, sites, cores, shards, memory: Memory::of_this_process(shards.get()) }
+    }
+
+    /// The same with a number of shards that others have chosen.
+    pub(crate) fn with_shards(
+        settings: &'s Settings,
+        shards: u16,
+        addresses: usize,
+        sites: usize,
+    ) -> Machine<'s> {
+        let shards = NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN);
+        let (cores, memory) = (Cores::of_this_process(), Memory::of_this_process(shards.get()));
+        Machine { settings, addresses, sites, cores, shards, memory }
     }
 
     /// Chooses an engine, and what goes with it.
     ///
     /// # Errors
     /// The engine or the sealing that was asked for is not available here.
-    pub(super) fn choose(&self) -> Result<Mode, Error> {
+    pub(crate) fn choose(&self) -> Result<Mode, Error> {
         let polling = || Polling::new(self.settings.spin, self.shards, self.cores.clone());
         let probe = || engine::probe(&self.memory);
         self.mode(Engine::choose(self.settings.engine, probe, polling)?)
@@ -70,7 +82,7 @@ impl<'s> Machine<'s> {
     ///
     /// # Errors
     /// They cannot be started.
-    pub(super) fn start(&self, mut spec: Spec, hooks: &Hooks, mode: Mode) -> Result<(Worker, Mode), Error> {
+    pub(crate) fn start(&self, mut spec: Spec, hooks: &Hooks, mode: Mode) -> Result<(Worker, Mode), Error> {
         let mut started = start(&spec, hooks, &mode.engine, self.memory);
         let smaller = self.memory.shrunk(&spec.limits.ring());
         if let (Err(Failed::Ring(why)), Engine::Uring, Some(smaller)) = (&started, &mode.engine, smaller)
@@ -93,7 +105,7 @@ impl<'s> Machine<'s> {
 }
 
 /// Returns the limits of each shard that the settings ask for.
-pub(super) fn limits(settings: &Settings, shards: NonZeroU16) -> Limits {
+pub(crate) fn limits(settings: &Settings, shards: NonZeroU16) -> Limits {
     Limits {
         handshake: seconds(settings.handshake_seconds),
         head: seconds(settings.head_seconds),
@@ -181,7 +193,7 @@ pub(crate) fn default_shards(cores: &Cores, engine: EngineChoice) -> NonZeroU16 
     NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
 }
 
-fn seconds(seconds: u32) -> Duration {
+pub(crate) fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(u64::from(seconds))
 }
 

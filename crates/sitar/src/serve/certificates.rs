@@ -115,12 +115,12 @@ pub(super) fn load(
 }
 
 /// Returns the application protocols that are spoken.
-pub(super) fn protocols(settings: &Settings) -> Vec<Vec<u8>> {
+pub(crate) fn protocols(settings: &Settings) -> Vec<Vec<u8>> {
     ALPN.iter().skip(usize::from(settings.no_http2)).map(|name| name.to_vec()).collect()
 }
 
 /// Returns the oldest version of TLS that is spoken.
-pub(super) fn min_version(settings: &Settings) -> Version {
+pub(crate) fn min_version(settings: &Settings) -> Version {
     match settings.min_tls.unwrap_or_default() {
         MinTls::Tls12 => Version::Tls12,
         MinTls::Tls13 => Version::Tls13,

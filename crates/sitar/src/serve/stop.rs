@@ -16,11 +16,11 @@ const SILENCE: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A thread that tells on standard error what a stop waits for.
-pub(super) struct Telling(Option<JoinHandle<()>>);
+pub(crate) struct Telling(Option<JoinHandle<()>>);
 
 impl Telling {
     /// Begins to tell, until `ended` is set.
-    pub(super) fn start(worker: &Arc<Worker>, limit: Duration, ended: &Arc<AtomicBool>) -> Telling {
+    pub(crate) fn start(worker: &Arc<Worker>, limit: Duration, ended: &Arc<AtomicBool>) -> Telling {
         let (worker, ended) = (Arc::clone(worker), Arc::clone(ended));
         let thread = thread::Builder::new().name("sitar-stop".into()).spawn(move || {
             let mut teller = Teller::new(limit, io::stderr().is_terminal());
@@ -36,7 +36,7 @@ impl Telling {
     }
 
     /// Says the last word; `ended` has been set.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         if let Some(thread) = self.0 {
             thread.thread().unpark();
             let _ = thread.join();

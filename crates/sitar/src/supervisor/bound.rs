@@ -28,7 +28,12 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Returns an address that is listened on already, for a use that is not known yet.
-    pub(super) fn inherited(wanted: SocketAddr, address: SocketAddr, sockets: Vec<OwnedFd>, number: u64) -> Bound {
+    pub(super) fn inherited(
+        wanted: SocketAddr,
+        address: SocketAddr,
+        sockets: Vec<OwnedFd>,
+        number: u64,
+    ) -> Bound {
         let name = ListenerName { number, of: None, role: Role::Http };
         Bound { wanted, address, name, sockets: Arc::new(sockets) }
     }

@@ -13,10 +13,10 @@ use crate::certificate::Loaded;
 use crate::config::{self, Config, SiteConfig};
 use crate::error::Error;
 use crate::handover::{Found, Part};
-use crate::worker::Keys;
 use crate::settings::CertificateFiles;
 use crate::start::Certificate as Report;
 use crate::watch::{SourceId, Sources, Watch};
+use crate::worker::Keys;
 use crate::{identity, start};
 
 /// The reason for which certificates are read.
@@ -58,7 +58,6 @@ pub(super) struct Certificates {
 }
 
 /// Certificates that were read for a configuration.
-#[derive(Default)]
 pub(super) struct Read {
     pub(super) certificates: Certificates,
     pub(super) sources: Sources,
@@ -138,12 +137,7 @@ impl<'p> Reader<'p> {
         self.by_host.extend(site.hosts.iter().filter(is_name).map(|host| (host.clone(), places.clone())));
     }
 
-    fn files(
-        &mut self,
-        files: &CertificateFiles,
-        site: &SiteConfig,
-        sources: &mut Sources,
-    ) -> Option<usize> {
+    fn files(&mut self, files: &CertificateFiles, site: &SiteConfig, sources: &mut Sources) -> Option<usize> {
         if let Some(known) = self.known.get(files) {
             return *known;
         }

@@ -32,10 +32,10 @@ use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
 use crate::handover::{Found, Opened, Running, SiteFacts, User, in_order};
 use crate::serve::attempt::Machine;
-use crate::serve::{cannot_start_a_thread, say, signals};
+use crate::serve::{cannot_start_a_thread, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{engine, output, worker};
+use crate::{output, worker};
 
 /// Variables of the environment that are for this process only.
 const OWN_VARIABLES: [&str; 1] = ["NOTIFY_SOCKET"];
@@ -92,8 +92,7 @@ pub(crate) struct Live {
 /// The reason that it cannot start.
 pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     let refused = |problems: Vec<Problem>| config::refused(&problems);
-    let (config, texts) =
-        config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
+    let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
     let read = certificates::read(&config, &Purpose::Start);
     let shards = shards(&config.settings);
     let signals = signals::catch()?;
@@ -250,25 +249,13 @@ impl Supervisor {
             (&live.worker, live.running.is_polled, self.stops.load(Ordering::SeqCst) == 1)
         {
             // Now, while the polling threads are there to be asked.
-            tell_polling(worker.pid, self.at);
+            tell_polling(Path::new(&format!("/proc/{}/task", worker.pid)), self.at);
         }
         drop(live);
         for worker in lock(&self.workers).clone() {
             worker.stop();
         }
         self.has_ended.notify_all();
-    }
-}
-
-/// One line about what polling cost.
-fn tell_polling(pid: u32, since: Instant) {
-    let elapsed = since.elapsed().as_secs_f64();
-    match engine::pollers_cpu(Path::new(&format!("/proc/{pid}/task"))) {
-        Some((cpu, threads)) => say(&format_args!(
-            "sitar: {threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
-            cpu.as_secs_f64()
-        )),
-        None => say(&format_args!("sitar: this kernel does not tell the CPU time of polling threads")),
     }
 }
 
@@ -309,8 +296,7 @@ impl Serve for Renewed {
         // A worker that opens another configuration at the moment has the one before.
         let _one_at_a_time = lock(&self.supervisor.changing);
         let Some(live) = self.live() else { return Err("the configuration is another now".into()) };
-        let (generation, worker, place) =
-            (live.generation, live.worker.clone(), live.certificates.place(id));
+        let (generation, worker, place) = (live.generation, live.worker.clone(), live.certificates.place(id));
         drop(live);
         let Some(place) = place else { return Err("nothing speaks TLS".into()) };
         // Without one, the next starts with it.

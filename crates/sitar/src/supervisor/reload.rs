@@ -14,7 +14,7 @@ use super::certificates::{self, Purpose};
 use super::child::{Worker, lock};
 use super::{Live, Supervisor, bound, status};
 use crate::admin;
-use crate::config::{self, Problem};
+use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
 use crate::handover::{Found, Opened, in_order};
 use crate::serve::{cannot_start_a_thread, say};
@@ -115,10 +115,11 @@ impl Supervisor {
         let one = |error: Error| vec![error];
         let file = &self.file;
         let _one_at_a_time = lock(&self.changing);
+        // How its sites have changed meanwhile is no change of this reload.
+        self.ask_worker();
         // A copy: nothing waits for what is opened here.
         let before = self.live().clone();
-        let (config, texts) =
-            config::read_with_texts(&file.path, &file.given, file.port).map_err(each)?;
+        let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(each)?;
         if config.admin_socket != before.config.admin_socket {
             return Err(vec![
                 Error::new("the path of the admin socket cannot be changed while it is served")
@@ -136,7 +137,7 @@ impl Supervisor {
             watcher: Arc::new(Control::new().map_err(cannot_start_a_thread).map_err(one)?),
             ..before.clone()
         };
-        let worker = before.worker.clone().filter(|_| before.config.may_change_in_place(&next.config));
+        let worker = before.worker.clone().filter(|_| can_stay(&before, &next));
         match &worker {
             Some(worker) => self.change(worker, &mut next, read.found)?,
             None => self.start_changed(&mut next, read.found)?,
@@ -144,7 +145,8 @@ impl Supervisor {
         let changes = {
             let mut live = self.live();
             live.watcher.stop();
-            next.restarts = live.restarts;
+            // It may have ended meanwhile, or be another one.
+            (next.restarts, next.worker) = (live.restarts, live.worker.clone());
             let changes = status::changes(&before, &next);
             *live = next.clone();
             changes
@@ -207,4 +209,13 @@ impl Supervisor {
         *next = self.start_with(next.clone(), &before).map_err(|error| vec![error])?;
         Ok(())
     }
+}
+
+/// Whether the worker that serves one configuration may serve another one.
+fn can_stay(before: &Live, next: &Live) -> bool {
+    let follows = |live: &Live| {
+        let mut sites = live.config.sites.iter();
+        sites.any(|site| matches!(&site.content, SiteContent::Root { options, .. } if options.follow_links))
+    };
+    before.user == next.user && (follows(before) || !follows(next))
 }

@@ -30,27 +30,34 @@ pub(crate) fn site_name(site: &SiteConfig) -> String {
 }
 
 impl Supervisor {
+    /// Asks the worker how its sites are, and notes it. Returns what it warns of; nothing waits for
+    /// one that does not answer.
+    pub(super) fn ask_worker(&self) -> Vec<String> {
+        let worker = self.live().worker.clone();
+        let Some(worker) = worker else {
+            return vec!["no worker serves: one is being started".to_owned()];
+        };
+        let said = worker.status();
+        let mut live = self.live();
+        let facts = said.as_ref().and_then(|said| {
+            let is_current = said.get("generation").and_then(Value::as_u64) == Some(live.generation);
+            let sites = said.get("sites").and_then(Value::as_array).filter(|_| is_current)?;
+            let sites = sites.iter().map(SiteFacts::from_json).collect::<Option<Vec<_>>>()?;
+            Some((sites, texts(said, "warnings")?))
+        });
+        match facts {
+            Some((sites, warnings)) => {
+                live.sites = sites;
+                warnings
+            }
+            None => vec!["the worker does not answer: what is known of its sites is old".to_owned()],
+        }
+    }
+
     /// Returns what is served, and how it is.
     pub(super) fn status(&self) -> Status {
-        let (generation, worker) = {
-            let live = self.live();
-            (live.generation, live.worker.clone())
-        };
-        // Nothing waits for a worker that does not answer.
-        let said = worker.as_ref().and_then(|worker| worker.status());
-        let mut live = self.live();
-        let of_sites = said.filter(|said| said.get("generation").and_then(Value::as_u64) == Some(generation));
-        let mut told = Vec::new();
-        match of_sites.filter(|_| live.generation == generation) {
-            Some(said) => {
-                let facts = said.get("sites").and_then(Value::as_array);
-                let facts = facts.and_then(|all| all.iter().map(SiteFacts::from_json).collect());
-                live.sites = facts.unwrap_or_else(|| live.sites.clone());
-                told.extend(texts(&said, "warnings").unwrap_or_default());
-            }
-            None if worker.is_none() => told.push("no worker serves: it is being started again".to_owned()),
-            None => told.push("the worker does not answer: what is known of its sites is old".to_owned()),
-        }
+        let told = self.ask_worker();
+        let live = self.live();
         let now = SystemTime::now();
         let own = live.warnings.iter().map(|warning| warning.text.clone());
         let warnings = own.chain(told).chain(failures(&live)).collect();
@@ -61,7 +68,13 @@ impl Supervisor {
             config: Some(printable(&live.config.file)),
             last_reload: live.last_reload.clone(),
             listeners: live.bound.iter().map(listener).collect(),
-            sites: live.config.sites.iter().zip(&live.sites).map(|(site, facts)| status(site, facts)).collect(),
+            sites: live
+                .config
+                .sites
+                .iter()
+                .zip(&live.sites)
+                .map(|(site, facts)| status(site, facts))
+                .collect(),
             certificates: live.certificates.list.iter().map(|one| certificate(one, now)).collect(),
             warnings,
         }

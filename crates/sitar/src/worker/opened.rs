@@ -183,7 +183,8 @@ fn host(
         match content.and_then(|content| Page::html(status, &content, hsts.as_ref())) {
             Ok(page) => Some(Arc::new(page)),
             Err(error) => {
-                let what = format!("cannot use the page {}", printable(path.unwrap_or(std::path::Path::new(""))));
+                let what =
+                    format!("cannot use the page {}", printable(path.unwrap_or(std::path::Path::new(""))));
                 errors.push(Error::new(what).cause(error));
                 None
             }
@@ -191,11 +192,7 @@ fn host(
     };
     let pages = Pages {
         error: page(site.pages.error.as_deref(), files.error, Status::INTERNAL_SERVER_ERROR),
-        unavailable: page(
-            site.pages.unavailable.as_deref(),
-            files.unavailable,
-            Status::SERVICE_UNAVAILABLE,
-        ),
+        unavailable: page(site.pages.unavailable.as_deref(), files.unavailable, Status::SERVICE_UNAVAILABLE),
     };
     if !errors.is_empty() {
         return Err(errors);

@@ -1,0 +1,464 @@
+//! What a supervisor hands over to a worker, and what the worker says of it: plain values, and
+//! their forms on the line between them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+use sitar_server::{Pem, Role};
+
+use crate::config::{Config, Place, Problem, SiteConfig, SiteContent, Texts};
+use crate::error::Error;
+
+/// The files and directories that a site names, open; or the reasons that they are not.
+#[derive(Debug, Default)]
+pub(crate) struct SiteFiles {
+    /// Its archive or directory; `None`: it has none.
+    pub(crate) root: Option<io::Result<OwnedFd>>,
+    /// Its page for 500.
+    pub(crate) error: Option<io::Result<OwnedFd>>,
+    /// Its page for 503.
+    pub(crate) unavailable: Option<io::Result<OwnedFd>>,
+}
+
+impl SiteFiles {
+    /// Opens what a site names.
+    pub(crate) fn open(site: &SiteConfig) -> SiteFiles {
+        let root = match &site.content {
+            SiteContent::Root { path, .. } => Some(open_root(path)),
+            SiteContent::Redirect { .. } => None,
+        };
+        SiteFiles {
+            root,
+            error: site.pages.error.as_deref().map(open_file),
+            unavailable: site.pages.unavailable.as_deref().map(open_file),
+        }
+    }
+
+    /// Opens what all sites of a configuration name.
+    pub(crate) fn open_all(config: &Config) -> Vec<SiteFiles> {
+        config.sites.iter().map(SiteFiles::open).collect()
+    }
+
+    fn all(&self) -> [&Option<io::Result<OwnedFd>>; 3] {
+        [&self.root, &self.error, &self.unavailable]
+    }
+}
+
+/// Opens an archive or a directory.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    // A FIFO would be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn open_file(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::from(open_root(path)?);
+    if file.metadata()?.is_file() { Ok(file.into()) } else { Err(io::Error::other("it is no file")) }
+}
+
+/// Whether a descriptor is that of a directory.
+pub(crate) fn is_directory(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// The user that a worker becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// A configuration to be opened, with everything that it names.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// Counts configurations: what is read again is named by it.
+    pub(crate) generation: u64,
+    /// `None`: the worker stays who it is.
+    pub(crate) user: Option<User>,
+    pub(crate) shards: u16,
+    pub(crate) texts: Texts,
+    /// Certificates and keys; a client that names no host gets the first.
+    pub(crate) identities: Vec<Pem>,
+    /// Host names with the places of their certificates.
+    pub(crate) by_host: Vec<(String, Vec<usize>)>,
+    /// What each site names, in the order of the configuration.
+    pub(crate) files: Vec<SiteFiles>,
+}
+
+/// A message's parts: its value, its blobs, its descriptors.
+pub(crate) type Parts<'p> = (Value, Vec<&'p [u8]>, Vec<BorrowedFd<'p>>);
+
+impl Opening {
+    /// Returns the parts of a message.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut descriptors = Vec::new();
+        let mut one = |opened: &'_ Option<io::Result<OwnedFd>>| match opened {
+            None => Value::Null,
+            Some(Ok(_)) => true.into(),
+            Some(Err(error)) => match error.raw_os_error() {
+                Some(errno) => errno.into(),
+                None => error.to_string().into(),
+            },
+        };
+        let files: Vec<Value> =
+            self.files.iter().map(|files| files.all().into_iter().map(&mut one).collect()).collect();
+        for opened in self.files.iter().flat_map(SiteFiles::all) {
+            if let Some(Ok(fd)) = opened {
+                descriptors.push(fd.as_fd());
+            }
+        }
+        let texts =
+            self.texts.0.iter().flat_map(|(path, text)| [path.as_os_str().as_bytes(), text.as_bytes()]);
+        let pems = self.identities.iter().flat_map(|pem| [&pem.chain[..], &pem.key[..]]);
+        let value = json!({
+            "do": "open",
+            "generation": self.generation,
+            "user": self.user.map(|user| [user.uid, user.gid]),
+            "shards": self.shards,
+            "texts": self.texts.0.len(),
+            "identities": self.identities.len(),
+            "by_host": self.by_host,
+            "files": files,
+        });
+        (value, texts.chain(pems).collect(), descriptors)
+    }
+
+    /// Reads the parts of a message. `None`: it has another shape.
+    pub(crate) fn read(message: crate::channel::Message) -> Option<Opening> {
+        use std::os::unix::ffi::OsStringExt as _;
+        let value = message.value;
+        let count = |name: &str| value.get(name)?.as_u64().and_then(|count| usize::try_from(count).ok());
+        let mut blobs = message.blobs.into_iter();
+        let mut descriptors = message.descriptors.into_iter();
+        let mut texts = Vec::new();
+        for _ in 0..count("texts")? {
+            let (path, mut text) = (blobs.next()?, blobs.next()?);
+            let path = std::ffi::OsString::from_vec(path.to_vec()).into();
+            texts.push((path, String::from_utf8(std::mem::take(&mut *text)).ok()?));
+        }
+        let mut identities = Vec::new();
+        for _ in 0..count("identities")? {
+            let (mut chain, key) = (blobs.next()?, blobs.next()?);
+            identities.push(Pem { chain: std::mem::take(&mut *chain), key });
+        }
+        let by_host = value.get("by_host")?.as_array()?.iter().map(|pair| {
+            let places = pair.get(1)?.as_array()?.iter();
+            let places = places.map(|place| usize::try_from(place.as_u64()?).ok()).collect::<Option<_>>()?;
+            Some((pair.get(0)?.as_str()?.to_owned(), places))
+        });
+        let by_host = by_host.collect::<Option<_>>()?;
+        let mut one = |value: Option<&Value>| match value? {
+            Value::Null => Some(None),
+            Value::Bool(true) => Some(Some(Ok(descriptors.next()?))),
+            Value::Number(errno) => {
+                Some(Some(Err(io::Error::from_raw_os_error(i32::try_from(errno.as_i64()?).ok()?))))
+            }
+            Value::String(why) => Some(Some(Err(io::Error::other(why.clone())))),
+            _ => None,
+        };
+        let files = value.get("files")?.as_array()?.iter().map(|three| {
+            Some(SiteFiles {
+                root: one(three.get(0))?,
+                error: one(three.get(1))?,
+                unavailable: one(three.get(2))?,
+            })
+        });
+        let files = files.collect::<Option<_>>()?;
+        let user = match value.get("user")? {
+            Value::Null => None,
+            pair => {
+                let number = |at: usize| u32::try_from(pair.get(at)?.as_u64()?).ok();
+                Some(User { uid: number(0)?, gid: number(1)? })
+            }
+        };
+        Some(Opening {
+            generation: value.get("generation")?.as_u64()?,
+            user,
+            shards: u16::try_from(count("shards")?).ok()?,
+            texts: Texts(texts),
+            identities,
+            by_host,
+            files,
+        })
+    }
+}
+
+/// An address to serve on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListenerName {
+    /// Its number, which no other listener of this supervisor has.
+    pub(crate) number: u64,
+    /// The listener with the same sockets that it takes the place of.
+    pub(crate) of: Option<u64>,
+    pub(crate) role: Role,
+}
+
+/// Returns the message that puts into service what was opened. `listeners` have their sockets where
+/// the worker does not have them yet.
+pub(crate) fn serve<'l>(
+    generation: u64,
+    listeners: impl Iterator<Item = (ListenerName, Option<&'l [OwnedFd]>)>,
+) -> Parts<'l> {
+    let mut descriptors = Vec::new();
+    let all = listeners.map(|(name, sockets)| {
+        let sockets = sockets.unwrap_or_default();
+        descriptors.extend(sockets.iter().map(AsFd::as_fd));
+        let (role, port) = match name.role {
+            Role::Https => ("https", None),
+            Role::Http => ("http", None),
+            Role::RedirectToHttps { port } => ("redirect", Some(port)),
+        };
+        json!({ "number": name.number, "of": name.of, "role": role, "port": port, "sockets": sockets.len() })
+    });
+    let value = json!({ "do": "serve", "generation": generation, "listeners": all.collect::<Vec<_>>() });
+    (value, Vec::new(), descriptors)
+}
+
+/// Reads the message that [`serve`] makes. `None`: it has another shape.
+pub(crate) fn read_serve(
+    message: crate::channel::Message,
+) -> Option<(u64, Vec<(ListenerName, Vec<OwnedFd>)>)> {
+    let mut descriptors = message.descriptors.into_iter();
+    let listeners = message.value.get("listeners")?.as_array()?.iter().map(|listener| {
+        let number = |name: &str| listener.get(name).and_then(Value::as_u64);
+        let role = match listener.get("role")?.as_str()? {
+            "https" => Role::Https,
+            "http" => Role::Http,
+            "redirect" => Role::RedirectToHttps { port: u16::try_from(number("port")?).ok()? },
+            _ => return None,
+        };
+        let count = usize::try_from(number("sockets")?).ok()?;
+        let name = ListenerName { number: number("number")?, of: number("of"), role };
+        Some((name, descriptors.by_ref().take(count).collect()))
+    });
+    let listeners = listeners.collect::<Option<_>>()?;
+    Some((message.value.get("generation")?.as_u64()?, listeners))
+}
+
+/// What is known of a site's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SiteFacts {
+    /// Why it cannot be served.
+    pub(crate) unavailable: Option<String>,
+    pub(crate) kind: SiteKind,
+    pub(crate) files: Option<u64>,
+    pub(crate) version: Option<String>,
+    /// Since when this content has been served, in seconds since the epoch.
+    pub(crate) since: u64,
+}
+
+/// The kind of a site's root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum SiteKind {
+    #[default]
+    Tar,
+    Pack,
+    Directory,
+}
+
+impl SiteKind {
+    const ALL: [SiteKind; 3] = [SiteKind::Tar, SiteKind::Pack, SiteKind::Directory];
+
+    /// Returns the name under which it is known.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            SiteKind::Tar => "tar",
+            SiteKind::Pack => "pack",
+            SiteKind::Directory => "directory",
+        }
+    }
+}
+
+impl SiteFacts {
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "unavailable": self.unavailable,
+            "kind": self.kind.word(),
+            "files": self.files,
+            "version": self.version,
+            "since": self.since,
+        })
+    }
+
+    pub(crate) fn from_json(value: &Value) -> Option<SiteFacts> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let number = |name: &str| value.get(name).and_then(Value::as_u64);
+        let kind = text("kind")?;
+        Some(SiteFacts {
+            unavailable: text("unavailable"),
+            kind: SiteKind::ALL.into_iter().find(|one| one.word() == kind)?,
+            files: number("files"),
+            version: text("version"),
+            since: number("since")?,
+        })
+    }
+}
+
+/// A mistake, and where it stands among those of a run: its site, and the part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) at: (usize, Part),
+    pub(crate) problem: Problem,
+}
+
+/// The part of a site that a mistake concerns, in the order in which they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Root,
+    Certificate,
+    Rest,
+}
+
+impl Found {
+    /// A mistake that concerns no site.
+    pub(crate) fn of_all(problem: Problem) -> Found {
+        Found { at: (usize::MAX, Part::Rest), problem }
+    }
+
+    fn to_json(&self) -> Value {
+        let Problem { place, what, hint } = &self.problem;
+        json!([
+            self.at.0 as u64,
+            self.at.1 as u8,
+            place.line,
+            place.column,
+            what,
+            hint,
+            &place.file.to_string_lossy()
+        ])
+    }
+
+    /// `files` are those of the configuration.
+    fn from_json(value: &Value, files: &Texts) -> Option<Found> {
+        let number = |at: usize| usize::try_from(value.get(at)?.as_u64()?).ok();
+        let part = [Part::Root, Part::Certificate, Part::Rest].into_iter().nth(number(1)?)?;
+        let text = |at: usize| value.get(at).and_then(Value::as_str);
+        let name = text(6)?;
+        let named = files.0.iter().find(|(path, _)| path.to_string_lossy() == name);
+        let file = named.map_or_else(|| Path::new(name).into(), |(path, _)| path.as_path().into());
+        let place = Place { file, line: number(2)?, column: number(3)? };
+        let problem = Problem { place, what: text(4)?.to_owned(), hint: text(5).map(ToOwned::to_owned) };
+        Some(Found { at: (number(0)?, part), problem })
+    }
+}
+
+/// Returns mistakes in the order in which they are told.
+pub(crate) fn in_order(mut found: Vec<Found>) -> Vec<Problem> {
+    found.sort_by_key(|one| one.at);
+    found.into_iter().map(|one| one.problem).collect()
+}
+
+/// What a worker says of what it was to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// It can be served.
+    Fine { sites: Vec<SiteFacts>, warnings: Vec<String> },
+    /// It has mistakes.
+    Refused(Vec<Found>),
+    /// This process cannot serve at all.
+    Failed(Error),
+    /// The sandbox keeps the worker from it; another worker may be able to.
+    OutOfReach,
+}
+
+impl Opened {
+    pub(crate) fn to_json(&self) -> Value {
+        match self {
+            Opened::Fine { sites, warnings } => {
+                json!({ "sites": sites.iter().map(SiteFacts::to_json).collect::<Vec<_>>(), "warnings": warnings })
+            }
+            Opened::Refused(found) => {
+                json!({ "refused": found.iter().map(Found::to_json).collect::<Vec<_>>() })
+            }
+            Opened::Failed(error) => json!({ "failed": error.to_json() }),
+            Opened::OutOfReach => json!({ "out_of_reach": true }),
+        }
+    }
+
+    pub(crate) fn from_json(value: &Value, files: &Texts) -> Option<Opened> {
+        let list = |name: &str| value.get(name).and_then(Value::as_array);
+        if value.get("out_of_reach").is_some() {
+            return Some(Opened::OutOfReach);
+        }
+        if let Some(error) = value.get("failed") {
+            return Error::from_json(error).map(Opened::Failed);
+        }
+        if let Some(found) = list("refused") {
+            return found
+                .iter()
+                .map(|one| Found::from_json(one, files))
+                .collect::<Option<_>>()
+                .map(Opened::Refused);
+        }
+        let sites = list("sites")?.iter().map(SiteFacts::from_json).collect::<Option<_>>()?;
+        Some(Opened::Fine { sites, warnings: texts(value, "warnings")? })
+    }
+}
+
+/// Returns a list of texts.
+pub(crate) fn texts(value: &Value, name: &str) -> Option<Vec<String>> {
+    value.get(name)?.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned())).collect()
+}
+
+/// How the shards of a worker run, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub(crate) engine: String,
+    pub(crate) sealer: String,
+    /// What the sandbox is made of.
+    pub(crate) sandbox: String,
+    /// There are polling threads.
+    pub(crate) is_polled: bool,
+    /// Notes for the operator.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Returns what a worker says when it was to serve.
+pub(crate) fn served(done: &Result<Option<Running>, Error>) -> Value {
+    match done {
+        Ok(None) => json!({ "ok": true }),
+        Ok(Some(running)) => json!({
+            "ok": true,
+            "engine": running.engine,
+            "sealer": running.sealer,
+            "sandbox": running.sandbox,
+            "is_polled": running.is_polled,
+            "notes": running.notes,
+        }),
+        Err(error) => json!({ "error": error.to_json() }),
+    }
+}
+
+/// Reads what [`served`] returns. `None`: it has another shape.
+pub(crate) fn read_served(value: &Value) -> Option<Result<Running, Error>> {
+    if let Some(error) = value.get("error") {
+        return Error::from_json(error).map(Err);
+    }
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(Ok(Running {
+        engine: text("engine"),
+        sealer: text("sealer"),
+        sandbox: text("sandbox"),
+        is_polled: value.get("is_polled").and_then(Value::as_bool).unwrap_or_default(),
+        notes: texts(value, "notes").unwrap_or_default(),
+    }))
+}
+
+/// Returns the error of a message that is not understood.
+pub(crate) fn not_understood() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "what came is not understood")
+}
+
+/// Returns a system error as a number, for the line; 5 (EIO) where it has none.
+pub(crate) fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())
+}

@@ -1,0 +1,252 @@
+//! A worker as its supervisor sees it: a process, and the line to it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sitar_server::Pem;
+
+use super::bound::Bound;
+use crate::channel::{Channel, Limits, Line, Message, Question};
+use crate::config::{Config, SiteContent};
+use crate::error::Error;
+use crate::handover::{self, Opened, Opening, Running, not_understood};
+use crate::serve::{cannot_start_a_thread, say};
+use crate::worker;
+
+/// A worker that takes nothing of a message for this time is given up.
+const TAKING: Duration = Duration::from_secs(30);
+/// The time for an answer that needs no work.
+const ANSWERING: Duration = Duration::from_secs(10);
+/// Things that are opened for a worker at a time. It asks one after the other, but for a moment when
+/// one configuration takes another's place.
+const OPENING_MAX: usize = 8;
+
+/// The program of this process, also when its file has been replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    line: Line,
+    pub(super) pid: u32,
+    pub(super) since: Instant,
+    /// The paths of roots that it may have opened, by configuration and site.
+    roots: Mutex<HashMap<u64, Arc<[Option<PathBuf>]>>>,
+    /// The listeners whose sockets it has.
+    listeners: Mutex<BTreeSet<u64>>,
+    opening: AtomicUsize,
+    /// It is to stop, or another has taken its place: its end is no accident.
+    pub(super) is_leaving: AtomicBool,
+}
+
+/// What a supervisor does when a worker asks, or has ended. Both are called on threads of their own.
+pub(super) trait Oversee: Send + Sync + 'static {
+    /// Starts another in the place of a worker, which says why. Returns whether that serves.
+    fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool;
+
+    /// Notes that a worker has ended.
+    fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>);
+}
+
+impl Worker {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(super) fn start<O: Oversee>(overseer: &Arc<O>) -> Result<Arc<Worker>, Error> {
+        let failed = |error: io::Error| Error::new("cannot start a worker").cause(error);
+        let (own, other) = Channel::pair().map_err(failed)?;
+        own.give_up_after(TAKING).map_err(failed)?;
+        let child = spawn(other.into_socket()).map_err(failed)?;
+        let worker = Arc::new(Worker {
+            line: Line::new(own),
+            pid: child.id(),
+            since: Instant::now(),
+            roots: Mutex::default(),
+            listeners: Mutex::default(),
+            opening: AtomicUsize::new(0),
+            is_leaving: AtomicBool::new(false),
+        });
+        let (watched, overseer) = (Arc::clone(&worker), Arc::clone(overseer));
+        let thread = thread::Builder::new().name("sitar-line".into());
+        thread.spawn(move || watched.attend(child, &overseer)).map_err(cannot_start_a_thread)?;
+        Ok(worker)
+    }
+
+    /// Answers the worker until it is gone.
+    fn attend<O: Oversee>(self: Arc<Self>, mut child: Child, overseer: &Arc<O>) {
+        let ended = self.line.run(Limits::OF_WORKER, |question| self.attend_to(question, overseer));
+        if let Err(error) = ended {
+            say(&format_args!("sitar: the worker {} is not understood, and is ended: {error}", self.pid));
+            let _ = child.kill();
+        }
+        let status = child.wait();
+        Arc::clone(overseer).ended(&self, status);
+    }
+
+    fn attend_to<O: Oversee>(self: &Arc<Self>, question: Question, overseer: &Arc<O>) {
+        let number = question.number;
+        if self.opening.fetch_add(1, Ordering::Relaxed) >= OPENING_MAX {
+            self.opening.fetch_sub(1, Ordering::Relaxed);
+            let _ = self.line.answer(number, &rustix::io::Errno::AGAIN.raw_os_error().into(), &[]);
+            return;
+        }
+        // A file system that does not answer holds up nothing else.
+        let (worker, overseer) = (Arc::clone(self), Arc::clone(overseer));
+        let attend = move || {
+            worker.answer(&question, &overseer);
+            worker.opening.fetch_sub(1, Ordering::Relaxed);
+        };
+        if thread::Builder::new().name("sitar-open".into()).spawn(attend).is_err() {
+            self.opening.fetch_sub(1, Ordering::Relaxed);
+            let _ = self.line.answer(number, &Value::Null, &[]);
+        }
+    }
+
+    fn answer<O: Oversee>(self: &Arc<Self>, question: &Question, overseer: &Arc<O>) {
+        let value = &question.message.value;
+        let answer = if let Some(why) = value.get("give_way").and_then(Value::as_str) {
+            Ok(Arc::clone(overseer).replace(self, why).into())
+        } else {
+            match self.reopen(value) {
+                Ok(fd) => {
+                    let _ = self.line.answer(question.number, &Value::Null, &[fd.as_fd()]);
+                    return;
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let answer = answer.unwrap_or_else(|error| handover::number(&error).into());
+        let _ = self.line.answer(question.number, &answer, &[]);
+    }
+
+    /// Opens what a configuration names, and nothing else.
+    fn reopen(&self, value: &Value) -> io::Result<OwnedFd> {
+        let number = |name: &str| value.get(name).and_then(Value::as_u64).ok_or_else(not_understood);
+        let (generation, site) = (number("generation")?, number("reopen")?);
+        let roots = lock(&self.roots).get(&generation).cloned().ok_or_else(not_understood)?;
+        let root = usize::try_from(site).ok().and_then(|site| roots.get(site));
+        let path = root.and_then(Option::as_ref).ok_or_else(not_understood)?;
+        sitar_site::open_root(path)
+    }
+
+    /// Has the worker open a configuration. What it may have opened again is noted.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(super) fn open(&self, config: &Config, opening: &Opening) -> Result<Opened, Error> {
+        let roots = config.sites.iter().map(|site| match &site.content {
+            SiteContent::Root { path, .. } => Some(path.clone()),
+            SiteContent::Redirect { .. } => None,
+        });
+        lock(&self.roots).insert(opening.generation, roots.collect());
+        let (value, blobs, descriptors) = opening.parts();
+        let answer = self.line.ask(&value, &blobs, &descriptors, None).map_err(|error| gone(&error))?;
+        Opened::from_json(&answer.value, &opening.texts).ok_or_else(|| gone(&not_understood()))
+    }
+
+    /// Has the worker serve what it has opened.
+    ///
+    /// # Errors
+    /// It cannot, or is gone.
+    pub(super) fn serve(&self, generation: u64, bound: &[Bound]) -> Result<Running, Error> {
+        let known = lock(&self.listeners).clone();
+        let listeners = bound.iter().map(|bound| {
+            let has =
+                known.contains(&bound.name.number) || bound.name.of.is_some_and(|of| known.contains(&of));
+            (bound.name, (!has).then_some(&bound.sockets[..]))
+        });
+        let (value, blobs, descriptors) = handover::serve(generation, listeners);
+        let answer = self.line.ask(&value, &blobs, &descriptors, None).map_err(|error| gone(&error))?;
+        let running = handover::read_served(&answer.value).ok_or_else(|| gone(&not_understood()))??;
+        *lock(&self.listeners) = bound.iter().map(|bound| bound.name.number).collect();
+        lock(&self.roots).retain(|other, _| *other >= generation);
+        Ok(running)
+    }
+
+    /// Has the worker forget what it has opened.
+    pub(super) fn abort(&self, generation: u64) {
+        let _ = self.ask(&json!({ "do": "abort", "generation": generation }));
+        lock(&self.roots).remove(&generation);
+    }
+
+    /// Puts a certificate into service in the place of one.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub(super) fn renew(&self, generation: u64, place: usize, pem: &Pem) -> Result<(), String> {
+        let value = json!({ "do": "certificate", "generation": generation, "place": place });
+        let answer = self.line.ask(&value, &[&pem.chain, &pem.key], &[], Some(TAKING));
+        let answer = answer.map_err(|error| gone(&error).sentence())?.value;
+        match answer.get("refused").and_then(Value::as_str) {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what the worker says of itself; `None`: it does not answer.
+    pub(super) fn status(&self) -> Option<Value> {
+        self.ask(&json!({ "do": "status" })).ok().map(|answer| answer.value)
+    }
+
+    /// Has the worker end as soon as its connections have; told once more, at once.
+    pub(super) fn stop(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+        if self.ask(&json!({ "do": "stop" })).is_err() {
+            self.kill();
+        }
+    }
+
+    /// Has the worker accept no more, and end when its connections have ended by themselves.
+    pub(super) fn drain(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+        let _ = self.ask(&json!({ "do": "drain" }));
+    }
+
+    /// Ends the process.
+    pub(super) fn kill(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+        // The number is its own until it was waited for, which comes after its line has ended.
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
+    fn ask(&self, value: &Value) -> io::Result<Message> {
+        self.line.ask(value, &[], &[], Some(ANSWERING))
+    }
+}
+
+fn spawn(socket: OwnedFd) -> io::Result<Child> {
+    let program = match Path::new(OWN_PROGRAM).exists() {
+        true => PathBuf::from(OWN_PROGRAM),
+        false => std::env::current_exe()?,
+    };
+    let mut command = Command::new(program);
+    command.arg0(worker::NAME).args(std::env::args_os().skip(1));
+    for variable in super::OWN_VARIABLES {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
+}
+
+fn gone(error: &io::Error) -> Error {
+    let error = match error.kind() {
+        io::ErrorKind::BrokenPipe => "it has ended".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::new("the worker does not answer").cause(error)
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

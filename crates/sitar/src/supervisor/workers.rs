@@ -1,0 +1,239 @@
+//! Workers that end, and those that take their place.
+
+use std::io;
+use std::num::NonZeroU16;
+use std::process::ExitStatus;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::child::{Oversee, Worker, lock};
+use super::{Live, Supervisor};
+use crate::error::Error;
+use crate::handover::{Opened, Opening, SiteFacts, SiteFiles};
+use crate::serve::say;
+
+/// The pause before a worker is started again, from the second time on; then twice as long each
+/// time.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(16);
+/// A worker that has lived for this time is started again at once.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// How often the one who pauses looks whether the server is to stop.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Live {
+    /// Returns what a worker needs to open the configuration.
+    pub(super) fn opening(&self, shards: NonZeroU16) -> Opening {
+        Opening {
+            generation: self.generation,
+            user: self.user,
+            shards: shards.get(),
+            texts: self.texts.clone(),
+            identities: self.certificates.list.iter().map(|one| one.pem.clone()).collect(),
+            by_host: self.certificates.by_host.clone(),
+            files: SiteFiles::open_all(&self.config),
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts the process of a worker.
+    pub(super) fn new_worker(self: &Arc<Self>) -> Result<Arc<Worker>, Error> {
+        // Before it can end.
+        let mut workers = lock(&self.workers);
+        let worker = Worker::start(self)?;
+        workers.push(Arc::clone(&worker));
+        Ok(worker)
+    }
+
+    /// Waits until the server has stopped, and every worker with it.
+    pub(super) fn wait(&self) {
+        let mut workers = lock(&self.workers);
+        while !self.is_stopping() || !workers.is_empty() {
+            workers = self.has_ended.wait(workers).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until every worker has ended.
+    pub(super) fn wait_for_workers(&self) {
+        let mut workers = lock(&self.workers);
+        while !workers.is_empty() {
+            workers = self.has_ended.wait(workers).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Starts a worker that serves what is served, and lets the one before drain. With
+    /// `is_careful`, it must be able to serve all that the one before does.
+    ///
+    /// # Errors
+    /// It does not serve, and the one before still does.
+    fn start_again(self: &Arc<Self>, is_careful: bool) -> Result<(), Error> {
+        let now = self.live().clone();
+        let before: Vec<SiteFacts> = if is_careful { now.sites.clone() } else { Vec::new() };
+        let next = self.start_with(now, &before)?;
+        let mut live = self.live();
+        (live.sites, live.running, live.worker) = (next.sites, next.running, next.worker);
+        Ok(())
+    }
+
+    /// Starts a worker that serves `next`, and lets the one before drain. It must be able to serve
+    /// each site that is served in `before`. Returns what is served then.
+    ///
+    /// # Errors
+    /// It does not serve, and the one before still does.
+    pub(super) fn start_with(self: &Arc<Self>, mut next: Live, before: &[SiteFacts]) -> Result<Live, Error> {
+        let worker = self.new_worker()?;
+        let done = worker.open(&next.config, &next.opening(self.shards)).and_then(|opened| {
+            next.sites = fine(opened, before)?;
+            worker.serve(next.generation, &next.bound)
+        });
+        next.running = match done {
+            Ok(running) => running,
+            Err(error) => {
+                worker.kill();
+                return Err(error);
+            }
+        };
+        let old = next.worker.replace(Arc::clone(&worker));
+        // From here on its end is an accident.
+        self.live().worker = Some(Arc::clone(&worker));
+        if let Some(old) = old {
+            old.drain();
+        }
+        if self.is_stopping() {
+            worker.stop();
+        }
+        Ok(next)
+    }
+
+    /// Returns what is known of the sites of a configuration as far as they are served now, in its
+    /// order.
+    pub(super) fn sites_of(&self, next: &Live) -> Vec<SiteFacts> {
+        let live = self.live();
+        let known = next.config.sites.iter().map(|site| {
+            let place = live.config.sites.iter().position(|last| last.content == site.content);
+            let known = place.and_then(|place| live.sites.get(place)).cloned();
+            // One that is new has to be there.
+            known.unwrap_or_default()
+        });
+        known.collect()
+    }
+}
+
+/// Returns the sites of a worker that has opened a configuration.
+fn fine(opened: Opened, before: &[SiteFacts]) -> Result<Vec<SiteFacts>, Error> {
+    let sites = match opened {
+        Opened::Fine { sites, .. } => sites,
+        Opened::Refused(found) => {
+            let problems = crate::handover::in_order(found);
+            return Err(crate::config::refused(&problems));
+        }
+        Opened::Failed(error) => return Err(error),
+        Opened::OutOfReach => return Err(Error::new("a site is out of the sandbox's reach")),
+    };
+    let mut both = before.iter().zip(&sites);
+    match both.find_map(|(before, now)| now.unavailable.as_ref().filter(|_| before.unavailable.is_none())) {
+        Some(why) => Err(Error::new(why.clone())),
+        None => Ok(sites),
+    }
+}
+
+impl Oversee for Supervisor {
+    fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool {
+        let _one_at_a_time = lock(&self.changing);
+        {
+            let live = self.live();
+            let is_serving = live.worker.as_ref().is_some_and(|now| Arc::ptr_eq(now, worker));
+            if !is_serving || self.is_stopping() {
+                return true;
+            }
+        }
+        match self.start_again(true) {
+            Ok(()) => {
+                say(&format_args!("sitar: another worker serves now: {why}"));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>) {
+        {
+            let mut workers = lock(&self.workers);
+            workers.retain(|other| !Arc::ptr_eq(other, worker));
+        }
+        let is_serving = {
+            let mut live = self.live();
+            let is_serving = live.worker.as_ref().is_some_and(|now| Arc::ptr_eq(now, worker));
+            if is_serving {
+                live.worker = None;
+            }
+            is_serving
+        };
+        if is_serving && !self.is_stopping() && !worker.is_leaving.load(Ordering::SeqCst) {
+            self.live().restarts += 1;
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            self.start_after(worker, &how);
+        }
+        self.has_ended.notify_all();
+    }
+}
+
+impl Supervisor {
+    /// Starts workers until one serves.
+    fn start_after(self: &Arc<Self>, ended: &Worker, how: &str) {
+        let crashes = {
+            let mut crashes = lock(&self.crashes);
+            *crashes = if ended.since.elapsed() >= HEALTHY { 1 } else { crashes.saturating_add(1) };
+            *crashes
+        };
+        let what = format_args!("sitar: the worker {} has ended ({how})", ended.pid);
+        match crashes {
+            1 => say(&format_args!("{what}; another one is started")),
+            2 => {
+                say(&format_args!("{what}; another one is started after a pause, and this is not said again"))
+            }
+            _ => {}
+        }
+        let mut pause = match crashes {
+            1 => Duration::ZERO,
+            more => PAUSE.saturating_mul(1 << (more - 2).min(6)).min(PAUSE_MAX),
+        };
+        let mut last_said = None;
+        loop {
+            if !self.sleep(pause) {
+                return;
+            }
+            let one_at_a_time = lock(&self.changing);
+            // A reload may have started one meanwhile.
+            if self.live().worker.is_some() {
+                return;
+            }
+            let started = self.start_again(false);
+            drop(one_at_a_time);
+            let Err(error) = started else { return };
+            let sentence = error.sentence();
+            if last_said.as_ref() != Some(&sentence) {
+                say(&format_args!("sitar: no worker can be started, and it is tried again: {sentence}"));
+                last_said = Some(sentence);
+            }
+            pause = (pause * 2).clamp(PAUSE, PAUSE_MAX);
+        }
+    }
+
+    /// Sleeps. Returns whether the server is still to run.
+    fn sleep(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        while !self.is_stopping() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::sleep(left.min(LOOK));
+        }
+        false
+    }
+}

@@ -1,0 +1,52 @@
+//! The certificates of a worker.
+
+use sitar_server::Pem;
+use sitar_tls::{Identities, Identity};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::serve::certificates::{min_version, protocols};
+
+/// Certificates and keys, and the hosts that they are for.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    pub(crate) identities: Vec<Identity>,
+    /// Host names with the places of their certificates.
+    pub(crate) by_host: Vec<(String, Vec<usize>)>,
+}
+
+impl Keys {
+    /// Reads certificates; none: nothing speaks TLS.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub(super) fn read(pems: &[Pem], by_host: Vec<(String, Vec<usize>)>) -> Result<Option<Keys>, Error> {
+        let identities = pems.iter().map(identity).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Keys { identities, by_host }).filter(|keys| !keys.identities.is_empty()))
+    }
+
+    /// Returns the configuration of TLS.
+    ///
+    /// # Errors
+    /// They cannot be served together.
+    pub(crate) fn config(&self, config: &Config) -> Result<sitar_tls::Config, Error> {
+        let own = |places: &Vec<usize>| {
+            places.iter().filter_map(|place| self.identities.get(*place).cloned()).collect()
+        };
+        let by_host = self.by_host.iter().map(|(host, places)| (host.clone(), own(places))).collect();
+        let identities = Identities { all: self.identities.clone(), by_host };
+        let protocols = protocols(&config.settings);
+        let protocols: Vec<&[u8]> = protocols.iter().map(Vec::as_slice).collect();
+        sitar_tls::Config::with_min_version(identities, &protocols, min_version(&config.settings))
+            .map_err(|error| Error::new("cannot set up TLS").cause(error.to_string()))
+    }
+}
+
+/// Reads a certificate and its key.
+///
+/// # Errors
+/// It cannot be used.
+pub(super) fn identity(pem: &Pem) -> Result<Identity, Error> {
+    Identity::from_pem(&pem.chain, &pem.key)
+        .map_err(|error| Error::new("cannot use a certificate").cause(error.to_string()))
+}

@@ -1,0 +1,93 @@
+//! A worker: the process that serves what its supervisor hands over. It opens and watches sites,
+//! runs the shards, and can do little else.
+//!
+//! The supervisor starts the same program with the name [`NAME`] and the same arguments. Standard
+//! input is the line to it. What comes first is a configuration with everything that it names, open
+//! ([`Opening`]); the worker becomes another user, enters its sandbox while it has one thread, opens
+//! the sites, and answers. Then it gets listeners, and serves. Later configurations come in the same
+//! two steps. When the line ends, the supervisor is gone: the worker drains and ends.
+
+mod containment;
+mod keys;
+mod live;
+mod opened;
+mod process;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use rustix::fs::{Mode, OFlags};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use sitar_io::inherit::{self, Kind};
+
+pub(crate) use self::keys::Keys;
+use self::live::Live;
+pub(crate) use self::opened::try_sites;
+use self::process::Process;
+use crate::channel::{Channel, Limits, Question};
+use crate::error::Error;
+use crate::handover::{Opened, Opening, not_understood};
+use crate::serve::{cannot_start_a_thread, say, totals};
+use crate::settings::ConfigFile;
+
+/// The name by which a worker knows what it is (`argv[0]`).
+pub(crate) const NAME: &str = "sitar-worker";
+
+/// Whether this process was started as a worker.
+pub(crate) fn is_this_process() -> bool {
+    std::env::args_os().next().is_some_and(|name| name == NAME)
+}
+
+/// Serves what the supervisor hands over, until that says stop or is gone.
+///
+/// # Errors
+/// It was not started by a supervisor.
+pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
+    let channel = take_line()
+        .map_err(|why| Error::new("this program is started by `sitar serve --config` only").cause(why))?;
+    let _ = rustix::thread::set_name(c"sitar-worker");
+    // A terminal sends its signals to the supervisor, too, which decides.
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR2] {
+        let _ = signal_hook::flag::register(signal, Arc::clone(&ignored));
+    }
+    let first = channel.receive(Limits::OF_SUPERVISOR).map_err(broken)?;
+    let Some(first) = first else { return Ok(()) };
+    let question = Question::read(first).ok_or_else(|| broken(not_understood()))?;
+    let opening = Opening::read(question.message).ok_or_else(|| broken(not_understood()))?;
+    let contained = containment::enter(&opening, file);
+    let (started, is_started) = sync_channel(1);
+    let process = Arc::new(Process::new(channel, file, started));
+    let reader = Arc::clone(&process);
+    thread::Builder::new()
+        .name("sitar-line".into())
+        .spawn(move || reader.obey())
+        .map_err(cannot_start_a_thread)?;
+    let opened = match contained {
+        Ok(contained) => process.open_first(opening, contained),
+        Err(error) => Opened::Failed(error),
+    };
+    process.answer(question.number, &opened.to_json());
+    // `None`: the line has ended before anything was served.
+    let Ok(Some(worker)) = is_started.recv() else { return Ok(()) };
+    let counts = worker.wait();
+    process.ended();
+    say(&format_args!("sitar: {}", totals(counts)));
+    Ok(())
+}
+
+/// Takes standard input as the line, and leaves nothing in its place.
+fn take_line() -> io::Result<Channel> {
+    let socket: OwnedFd = inherit::take(0, Kind::Stream).map_err(|why| io::Error::other(why.to_string()))?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    Ok(Channel::of(socket))
+}
+
+fn broken(error: io::Error) -> Error {
+    Error::new("the supervisor is not understood").cause(error)
+}

@@ -1,0 +1,265 @@
+//! The worker's side of the line: it obeys, and asks for what it may not do itself.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sitar_server::Worker;
+
+use super::containment::Contained;
+use super::live::{Live, Pending};
+use super::opened::{self, Refused};
+use crate::channel::{Channel, Limits, Line, Question};
+use crate::config::{self, Config, SiteContent};
+use crate::error::Error;
+use crate::handover::{self, Found, Opened, Opening, SiteFiles, not_understood};
+use crate::sandbox::Entered;
+use crate::serve::stop::Telling;
+use crate::serve::{say, seconds};
+use crate::settings::ConfigFile;
+use crate::watch::Opener;
+
+/// The time for the supervisor to open something.
+const OPENING: Duration = Duration::from_secs(60);
+
+/// The worker's process.
+pub(super) struct Process {
+    pub(super) line: Line,
+    file: ConfigFile,
+    /// Gets the worker when it serves, or nothing if it never will.
+    started: SyncSender<Option<Arc<Worker>>>,
+    pub(super) worker: OnceLock<Arc<Worker>>,
+    /// Given to the first that serves.
+    pub(super) sandbox: Mutex<Option<Entered>>,
+    /// What is open and waits to be served.
+    pub(super) pending: Mutex<Option<Pending>>,
+    /// What is served. Held while a change is made.
+    live: Mutex<Option<Live>>,
+    has_ended: Arc<AtomicBool>,
+    telling: Mutex<Option<Telling>>,
+    /// The supervisor was asked to start a worker in the place of this one.
+    is_to_go: AtomicBool,
+}
+
+impl Process {
+    pub(super) fn new(
+        channel: Channel,
+        file: &ConfigFile,
+        started: SyncSender<Option<Arc<Worker>>>,
+    ) -> Process {
+        Process {
+            line: Line::new(channel),
+            file: file.clone(),
+            started,
+            worker: OnceLock::new(),
+            sandbox: Mutex::default(),
+            pending: Mutex::default(),
+            live: Mutex::default(),
+            has_ended: Arc::default(),
+            telling: Mutex::default(),
+            is_to_go: AtomicBool::new(false),
+        }
+    }
+
+    /// Does what the supervisor says, until it is gone.
+    pub(super) fn obey(self: Arc<Self>) {
+        let ended = self.line.run(Limits::OF_SUPERVISOR, |question| {
+            let what = question.message.value.get("do").and_then(Value::as_str).unwrap_or_default();
+            match what {
+                "stop" => {
+                    self.stop();
+                    self.answer(question.number, &Value::Null);
+                }
+                "drain" => {
+                    if let Some(worker) = self.worker.get() {
+                        worker.stop();
+                    }
+                    self.answer(question.number, &Value::Null);
+                }
+                // What may take its time holds up nothing else.
+                _ => {
+                    let number = question.number;
+                    let process = Arc::clone(&self);
+                    let work = move || process.work(question);
+                    if thread::Builder::new().name("sitar-work".into()).spawn(work).is_err() {
+                        self.answer(number, &Value::Null);
+                    }
+                }
+            }
+        });
+        if let Err(error) = ended {
+            say(&format_args!("sitar: the supervisor is not understood: {error}"));
+        }
+        match self.worker.get() {
+            Some(worker) => worker.stop(),
+            None => {
+                let _ = self.started.try_send(None);
+            }
+        }
+    }
+
+    /// Answers the question with that number. Without a supervisor nobody waits for it.
+    pub(super) fn answer(&self, number: u64, answer: &Value) {
+        let _ = self.line.answer(number, answer, &[]);
+    }
+
+    fn work(self: &Arc<Self>, question: Question) {
+        let Question { number, message } = question;
+        let what = message.value.get("do").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let answer = match &*what {
+            "open" => match Opening::read(message) {
+                Some(opening) => self.open_next(opening).to_json(),
+                None => Value::Null,
+            },
+            "serve" => match handover::read_serve(message) {
+                Some((generation, listeners)) => handover::served(&self.serve(generation, listeners)),
+                None => Value::Null,
+            },
+            "abort" => {
+                *lock(&self.pending) = None;
+                Value::Null
+            }
+            "certificate" => match self.renew(message) {
+                Ok(()) => json!({ "ok": true }),
+                Err(why) => json!({ "refused": why }),
+            },
+            "status" => self.status(),
+            _ => Value::Null,
+        };
+        self.answer(number, &answer);
+    }
+
+    /// Opens the first configuration.
+    pub(super) fn open_first(self: &Arc<Self>, opening: Opening, contained: Contained) -> Opened {
+        let Contained { config, sandbox } = contained;
+        *lock(&self.sandbox) = Some(sandbox);
+        self.open(opening, config, None)
+    }
+
+    fn open_next(self: &Arc<Self>, opening: Opening) -> Opened {
+        let before = self.live().clone();
+        match config::read_texts(&opening.texts, &self.file.given, self.file.port) {
+            Ok(config) => self.open(opening, config, before.as_ref()),
+            // They were read before.
+            Err(problems) => Opened::Failed(config::refused(&problems)),
+        }
+    }
+
+    fn open(self: &Arc<Self>, opening: Opening, config: Config, live: Option<&Live>) -> Opened {
+        let Opening { generation, shards, identities, by_host, mut files, .. } = opening;
+        let opener = self.opener(generation, &config, &mut files);
+        let sites = match opened::open(&config, files, opener, live) {
+            Ok(sites) => sites,
+            Err(Refused::Mistakes(found)) => return Opened::Refused(found),
+            Err(Refused::OutOfReach) => return Opened::OutOfReach,
+        };
+        let facts = sites.sites.iter().map(|open| open.facts.clone()).collect();
+        let warnings = sites.warnings.iter().map(|warning| warning.text.clone()).collect();
+        match Pending::new(generation, shards, config, sites, identities, by_host, live) {
+            Ok(pending) => {
+                *lock(&self.pending) = Some(pending);
+                Opened::Fine { sites: facts, warnings }
+            }
+            Err(failed) => failed,
+        }
+    }
+
+    /// Returns what opens the sites of a configuration: what has come with it, and later the
+    /// supervisor.
+    fn opener(self: &Arc<Self>, generation: u64, config: &Config, files: &mut [SiteFiles]) -> Opener {
+        let mut first: HashMap<PathBuf, Vec<io::Result<OwnedFd>>> = HashMap::new();
+        let mut numbers: HashMap<PathBuf, usize> = HashMap::new();
+        for ((number, site), files) in config.sites.iter().enumerate().zip(files) {
+            let SiteContent::Root { path, .. } = &site.content else { continue };
+            numbers.entry(path.clone()).or_insert(number);
+            first.entry(path.clone()).or_default().extend(files.root.take());
+        }
+        let first = Mutex::new(first);
+        let process = Arc::clone(self);
+        Arc::new(move |path: &Path| {
+            if let Some(opened) = lock(&first).get_mut(path).and_then(Vec::pop) {
+                return opened;
+            }
+            let number = numbers.get(path).ok_or(io::ErrorKind::NotFound)?;
+            process.reopen(generation, *number)
+        })
+    }
+
+    /// Has the supervisor open the root of a site once more.
+    fn reopen(&self, generation: u64, site: usize) -> io::Result<OwnedFd> {
+        let question = json!({ "reopen": site, "generation": generation });
+        let answer = self.line.ask(&question, &[], &[], Some(OPENING))?;
+        if let Some(fd) = answer.descriptors.into_iter().next() {
+            return Ok(fd);
+        }
+        let errno = answer.value.as_i64().and_then(|errno| i32::try_from(errno).ok());
+        Err(errno.map_or_else(not_understood, io::Error::from_raw_os_error))
+    }
+
+    /// Asks for a worker in the place of this one. Returns whether that serves, or will.
+    pub(super) fn give_way(&self, why: &str) -> bool {
+        if self.is_to_go.swap(true, Ordering::SeqCst) {
+            return true;
+        }
+        let answer = self.line.ask(&json!({ "give_way": why }), &[], &[], Some(OPENING));
+        let has_taken_over = answer.is_ok_and(|answer| answer.value.as_bool() == Some(true));
+        self.is_to_go.store(has_taken_over, Ordering::SeqCst);
+        has_taken_over
+    }
+
+    /// Stops, and a second time at once.
+    fn stop(&self) {
+        let Some(worker) = self.worker.get() else {
+            let _ = self.started.try_send(None);
+            return;
+        };
+        worker.stop();
+        let drain = self.live().as_ref().map_or(0, |live| live.config.settings.stop_seconds);
+        lock(&self.telling).get_or_insert_with(|| Telling::start(worker, seconds(drain), &self.has_ended));
+    }
+
+    /// Notes that the shards have ended.
+    pub(super) fn ended(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        if let Some(telling) = lock(&self.telling).take() {
+            telling.end();
+        }
+    }
+
+    /// Notes that the shards run.
+    pub(super) fn started(&self, worker: &Arc<Worker>) {
+        let _ = self.worker.set(Arc::clone(worker));
+        let _ = self.started.try_send(Some(Arc::clone(worker)));
+    }
+
+    pub(super) fn live(&self) -> MutexGuard<'_, Option<Live>> {
+        lock(&self.live)
+    }
+
+    fn status(&self) -> Value {
+        let live = self.live();
+        let Some(live) = &*live else { return Value::Null };
+        let sites: Vec<Value> = live.sites.iter().map(|open| open.facts.to_json()).collect();
+        let warnings: Vec<String> =
+            live.warnings.iter().map(|warning| warning.text.clone()).chain(live.failures()).collect();
+        let refused = crate::sandbox::refusals().to_string();
+        json!({ "generation": live.generation, "sites": sites, "warnings": warnings, "refused": refused })
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns a mistake that concerns the configuration as a whole.
+pub(super) fn of_all(config: &Config, error: &Error) -> Opened {
+    let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
+    Opened::Refused(vec![Found::of_all(config::problem(&whole, error))])
+}

@@ -15,7 +15,7 @@
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
 //! | [`trust`] | installs that authority on request, and takes it back |
 //! | [`handbook`] | the site that is served when none is named |
-//! | [`engine`] | which engine runs, and on which cores |
+//! | [`engine`] | which engine runs, and why not another |
 //! | [`offload`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
 //! | [`watch`] | takes over what changes at the paths of sites and certificates |

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::io;
 
+use sitar_io::Errno;
 use sitar_io::probe::{self, TlsUnavailable};
-use sitar_io::{Config, Errno, Queues, Ring};
 use sitar_server::TlsOffload;
 
 use crate::error::Error;
@@ -47,9 +47,8 @@ impl fmt::Display for NoOffload {
 /// # Errors
 /// The reason that it does not.
 pub fn probe() -> Result<TlsOffload, NoOffload> {
-    let ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))
-        .map_err(|why| NoOffload::Failed("io_uring", io::Error::other(why)))?;
-    if !ring.has_set_opt() {
+    let has_set_opt = sitar_engines::has_set_opt();
+    if !has_set_opt.map_err(|why| NoOffload::Failed("io_uring", io::Error::other(why)))? {
         return Err(NoOffload::NoSocketCommands);
     }
     let tls = probe::kernel_tls().map_err(|why| match why {
@@ -65,8 +64,6 @@ pub fn probe() -> Result<TlsOffload, NoOffload> {
         (None, _) => Err(NoOffload::Refused("TLS_TX", Errno::IO)),
     }
 }
-
-const SMALL: Config = Config { connections: 1, rx_count: 4, rx_len: 64, tx_count: 1, tx_len: 64 };
 
 /// Returns the error for an operator who asked for a kernel that seals.
 #[must_use]

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use sitar_engines::Engine;
 use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, Worker};
 use sitar_site::Site;
 
 use crate::certificate::Loaded;
-use crate::engine::{self, Engine};
+use crate::engine;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::start::Report;
@@ -172,7 +173,7 @@ impl Drop for Obey {
 /// One line about what polling cost. `tasks` are the threads of the process that polls.
 pub(crate) fn tell_polling(tasks: &Path, since: Instant) {
     let elapsed = since.elapsed().as_secs_f64();
-    match engine::pollers_cpu(tasks) {
+    match sitar_engines::polling::pollers_cpu(tasks) {
         Some((cpu, threads)) => say(&format_args!(
             "sitar: {threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
             cpu.as_secs_f64()

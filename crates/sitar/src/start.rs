@@ -8,11 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::engine::{Engine, Polling};
 use crate::error::printable;
 use crate::identity::Origin;
 use crate::trust::shell_word;
 use crate::watch::Watching;
+use sitar_engines::Engine;
+use sitar_engines::polling::Polling;
 use sitar_publish::Unencoded;
 use sitar_server::TlsOffload;
 use sitar_site::Printable;
@@ -102,7 +103,7 @@ impl Display for Report {
             label = "";
         }
         line(f, "listens", &addresses(&self.addresses))?;
-        line(f, "engine", &self.engine)?;
+        line(f, "engine", &Described(&self.engine))?;
         line(f, "sealer", &sealer(self.encryption != Encryption::Plain, self.offload))?;
         line(f, "shards", &self.shards)?;
         line(f, "site", &self.content)?;
@@ -318,9 +319,12 @@ pub fn curl(ca: &Path, addresses: &[SocketAddr]) -> String {
     format!("curl --cacert {} {url}", shell_word(ca))
 }
 
-impl Display for Engine {
+/// An engine, described for an operator.
+pub(crate) struct Described<'e>(pub(crate) &'e Engine);
+
+impl Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match self.0 {
             Engine::Uring => {
                 f.write_str("io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)")
             }

@@ -7,11 +7,11 @@ use std::num::{NonZeroU16, NonZeroU32};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
+use sitar_engines::polling::Cores;
+use sitar_engines::rings::{self, Memory, NoRing};
 use sitar_io::probe::{self, KernelTls, TlsUnavailable};
-use sitar_io::{Config, Queues, Ring, TlsCipher};
+use sitar_io::{Config, Queues, TlsCipher};
 
-use crate::engine::rings::{self, Memory, NoRing};
-use crate::engine::{self, Cores};
 use crate::serve::descriptors::{self, DescriptorsFit, Needs};
 use crate::settings::{EngineChoice, PORT_HTTP, PORT_HTTPS};
 use crate::{listen, serve};
@@ -143,7 +143,7 @@ pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>
     let shards = shards.unwrap_or_else(|| serve::default_shards(&cores, EngineChoice::Auto));
     let memory = Memory::of_this_process(shards.get());
     let ring = descriptors::wanted(connections, shards).ring();
-    let engine = engine::probe(&memory).and_then(|()| engine::try_all(&memory, &ring));
+    let engine = sitar_engines::probe(&memory).and_then(|()| sitar_engines::try_all(&memory, &ring));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let files = files(connections, shards, engine.is_err());
@@ -158,7 +158,7 @@ pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>
                 let lacking = operations.iter().filter(|operation| !operation.supported);
                 lacking.map(|operation| operation.name).collect()
             }),
-            options: Ring::uring_with(&SMALL, Queues::within(&SMALL, 0)).ok().map(|ring| ring.has_set_opt()),
+            options: sitar_engines::has_set_opt().ok(),
         },
         tls: TlsFacts {
             attached: probe::kernel_tls().map_err(|why| match why {
@@ -183,8 +183,6 @@ fn openat2() -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(CWD, c"/", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map(drop)
 }
-
-const SMALL: Config = Config { connections: 1, rx_count: 8, rx_len: 64, tx_count: 1, tx_len: 64 };
 
 /// Returns a cipher's name in TLS, and the module that the kernel may need for it.
 pub(super) fn names(cipher: TlsCipher) -> (&'static str, &'static str) {

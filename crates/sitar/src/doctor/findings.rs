@@ -4,8 +4,8 @@ use sitar_io::Unavailable;
 
 use super::facts::{Facts, Memlock, Module, Port, TlsRefusal, names};
 use super::{Finding, Problem, Remedy, Verdict};
-use crate::engine::rings::{self, kib};
 use crate::serve::descriptors::DescriptorsFit;
+use sitar_engines::rings::{self, kib};
 
 mod tls;
 

@@ -1,5 +1,7 @@
 use std::io;
 
+use sitar_engines::rings::Memory;
+
 use super::*;
 
 fn cores(count: usize, numbers: &[u32]) -> Cores {
@@ -7,18 +9,18 @@ fn cores(count: usize, numbers: &[u32]) -> Cores {
 }
 
 fn polling(shards: u16, cores: Cores) -> Result<Polling, Error> {
-    Polling::new(None, NonZeroU16::new(shards).unwrap(), cores)
+    super::polling(None, NonZeroU16::new(shards).unwrap(), cores)
 }
 
 fn choose(wanted: EngineChoice, found: Result<(), Unavailable>) -> Result<Engine, String> {
-    Engine::choose(wanted, || found.map_err(NoRing::from), || polling(1, cores(2, &[0, 1])))
+    super::choose(wanted, || found.map_err(NoRing::from), || polling(1, cores(2, &[0, 1])))
         .map_err(|error| error.render(false))
 }
 
 #[test]
 fn auto_is_io_uring_and_never_the_polling_one() {
     assert_eq!(choose(EngineChoice::Auto, Ok(())), Ok(Engine::Uring));
-    let asked = Engine::choose(EngineChoice::Auto, || Ok(()), || panic!("polling was not asked for"));
+    let asked = super::choose(EngineChoice::Auto, || Ok(()), || panic!("polling was not asked for"));
     assert!(matches!(asked, Ok(Engine::Uring)));
 }
 
@@ -49,14 +51,14 @@ fn no_memory() -> Unavailable {
 
 /// `io_uring_setup: Cannot allocate memory` where the user may lock that much and has two shards.
 fn locked_out(limit: u64) -> NoRing {
-    let config = sitar_io::Config { connections: 8448, rx_count: 512, ..SMALL };
+    let config = sitar_io::Config { connections: 8448, rx_count: 512, ..sitar_engines::SMALL };
     let memory = Memory { limit: Some(limit), shards: 2 };
     memory.make::<()>(&config, |_| Err(no_memory())).unwrap_err()
 }
 
 #[test]
 fn without_memory_for_rings_auto_is_epoll_and_says_what_to_type() {
-    let chosen = Engine::choose(EngineChoice::Auto, || Err(locked_out(0)), || panic!("polling"));
+    let chosen = super::choose(EngineChoice::Auto, || Err(locked_out(0)), || panic!("polling"));
     let Engine::Epoll(Some(why)) = chosen.unwrap() else { panic!("no epoll") };
     assert_eq!(
         why.to_string(),
@@ -71,7 +73,7 @@ fn without_memory_for_rings_auto_is_epoll_and_says_what_to_type() {
             remedy: None
         })))
     );
-    let refused = Engine::choose(EngineChoice::Uring, || Err(locked_out(0)), || panic!("polling"));
+    let refused = super::choose(EngineChoice::Uring, || Err(locked_out(0)), || panic!("polling"));
     assert_eq!(
         refused.unwrap_err().render(false),
         "error: cannot start the io_uring engine\n\
@@ -127,21 +129,6 @@ fn what_was_asked_for_runs_or_the_start_fails() {
 }
 
 #[test]
-fn each_poller_has_a_core_of_its_own_or_none_is_bound() {
-    assert_eq!(polling(1, cores(2, &[0, 1])).unwrap().pollers, [1]);
-    assert_eq!(polling(2, cores(5, &[1, 3, 5, 7, 9])).unwrap().pollers, [7, 9]);
-    for (shards, cores) in [
-        (2, cores(3, &[0, 1, 2])),
-        // A quota of two cores on a machine of four.
-        (2, cores(2, &[0, 1, 2, 3])),
-        // Numbers beyond what the kernel's interface was asked for.
-        (1, cores(2, &[])),
-    ] {
-        assert_eq!(polling(shards, cores).unwrap().pollers, [0_u32; 0]);
-    }
-}
-
-#[test]
 fn one_core_is_refused() {
     assert_eq!(
         polling(1, cores(1, &[3])).unwrap_err().render(false),
@@ -149,37 +136,4 @@ fn one_core_is_refused() {
          \x20 cause: a shard and its polling thread keep each other waiting on one core\n\
          \x20 hint: use --engine uring, or allow more cores (taskset, or the container's limit)\n"
     );
-}
-
-#[test]
-fn a_poller_is_awake_for_as_long_as_its_shard() {
-    let two = || cores(2, &[0, 1]);
-    let short =
-        Polling::new(Some(Duration::from_micros(5)), NonZeroU16::MIN, two()).unwrap().settings(Some(1));
-    assert_eq!(
-        short,
-        SqPoll { spin: Duration::from_micros(5), idle: Duration::from_millis(10), cpu: Some(1) }
-    );
-    let long = Polling::new(Some(Duration::from_secs(10)), NonZeroU16::MIN, two()).unwrap().settings(None);
-    assert_eq!(long, SqPoll { spin: Duration::from_secs(10), idle: Duration::from_secs(10), cpu: None });
-    assert_eq!(polling(1, two()).unwrap().settings(None).spin, Duration::from_millis(1));
-}
-
-#[test]
-fn polling_threads_are_found_by_their_name() {
-    let tasks = tempfile::TempDir::new().unwrap();
-    let add = |task: &str, name: &str, schedstat: &str| {
-        let folder = tasks.path().join(task);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("comm"), name).unwrap();
-        fs::write(folder.join("schedstat"), schedstat).unwrap();
-    };
-    add("1", "sitar\n", "5000000000 1 1\n");
-    assert_eq!(pollers_cpu(tasks.path()), None);
-    add("2", "iou-sqp-1\n", "1500000000 20 3\n");
-    add("3", "iou-sqp-12\n", "250000000 20 3\n");
-    add("4", "iou-wrk-1\n", "9000000000 20 3\n");
-    add("5", "iou-sqp-13\n", "\n");
-    assert_eq!(pollers_cpu(tasks.path()), Some((Duration::from_millis(1750), 2)));
-    assert_eq!(pollers_cpu(Path::new("/nowhere")), None);
 }

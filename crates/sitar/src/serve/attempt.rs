@@ -1,17 +1,16 @@
 //! Chooses how the shards run on this machine, and starts them: on the engine that is wanted, with
 //! smaller rings where memory is short, and on epoll where io_uring is not to be had.
 
-use std::fmt;
 use std::num::NonZeroU16;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use sitar_io::Ring;
+use sitar_engines::polling::Cores;
+use sitar_engines::rings::Memory;
+use sitar_engines::{Because, Engine, Failed, start};
 use sitar_server::{Hooks, Limits, Spec, StartError, TlsOffload, Worker};
 
 use super::descriptors::{self, Needs};
-use crate::engine::rings::{Memory, NoRing};
-use crate::engine::{self, Because, Cores, Engine, Polling, lets_epoll_run};
+use crate::engine::{self, lets_epoll_run};
 use crate::error::Error;
 use crate::offload;
 use crate::settings::{self, EngineChoice, Settings, Tls};
@@ -61,9 +60,9 @@ impl<'s> Machine<'s> {
     /// # Errors
     /// The engine or the sealing that was asked for is not available here.
     pub(crate) fn choose(&self) -> Result<Mode, Error> {
-        let polling = || Polling::new(self.settings.spin, self.shards, self.cores.clone());
-        let probe = || engine::probe(&self.memory);
-        self.mode(Engine::choose(self.settings.engine, probe, polling)?)
+        let polling = || engine::polling(self.settings.spin, self.shards, self.cores.clone());
+        let probe = || sitar_engines::probe(&self.memory);
+        self.mode(engine::choose(self.settings.engine, probe, polling)?)
     }
 
     /// Returns what goes with an engine: who seals, and the limits of each shard as far as open
@@ -114,43 +113,6 @@ pub(crate) fn limits(settings: &Settings, shards: NonZeroU16) -> Limits {
         drain: seconds(settings.stop_seconds),
         http2: !settings.no_http2,
         ..descriptors::wanted(settings.connections, shards)
-    }
-}
-
-/// Starts the shards on the engine: the only place that knows all engines.
-fn start(spec: &Spec, hooks: &Hooks, engine: &Engine, memory: Memory) -> Result<Worker, Failed> {
-    match engine {
-        Engine::Uring => Worker::start(spec, hooks, move |ring| {
-            memory.make(ring, |queues| Ring::uring_with(ring, queues)).map_err(Failed::Ring)
-        }),
-        Engine::SqPoll(polling) => {
-            let (polling, next) = (polling.clone(), AtomicUsize::new(0));
-            Worker::start(spec, hooks, move |ring| polling.ring(ring, &memory, &next).map_err(Failed::Ring))
-        }
-        Engine::Epoll(_) => Worker::start(spec, hooks, |ring| {
-            Ring::epoll(ring).map_err(|error| Failed::Start(StartError::Io(error)))
-        }),
-    }
-}
-
-/// The reason that the worker did not start.
-enum Failed {
-    Ring(NoRing),
-    Start(StartError),
-}
-
-impl From<StartError> for Failed {
-    fn from(error: StartError) -> Failed {
-        Failed::Start(error)
-    }
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failed::Ring(why) => why.fmt(f),
-            Failed::Start(error) => error.fmt(f),
-        }
     }
 }
 

@@ -156,7 +156,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
         ("tls", written(tls)),
         ("min-tls", written(MinTls::default())),
         ("engine", written(engine)),
-        ("spin", format!("{}ms", crate::engine::SPIN.as_millis())),
+        ("spin", format!("{}ms", sitar_engines::polling::SPIN.as_millis())),
         ("connections", format!("{} per shard", limits.connections)),
         ("memory", memory.to_string()),
         ("handshake-seconds", handshake_seconds.to_string()),
@@ -169,7 +169,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
     let stated = all.iter().filter(|(name, _)| *name != "shards");
     let stated: Vec<_> = stated.filter_map(|(name, text)| Some((*name, (*text)?.to_owned()))).collect();
     assert_eq!(stated, in_force);
-    assert_eq!(duration::parse("1ms"), Ok(crate::engine::SPIN));
+    assert_eq!(duration::parse("1ms"), Ok(sitar_engines::polling::SPIN));
 }
 
 /// The word that stands for a value.

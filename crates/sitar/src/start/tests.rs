@@ -1,6 +1,7 @@
 use super::*;
-use crate::engine::{Because, Cores};
 use crate::identity::Defect;
+use sitar_engines::Because;
+use sitar_engines::polling::Cores;
 
 fn sockets(all: &[&str]) -> Vec<SocketAddr> {
     all.iter().map(|text| text.parse().unwrap()).collect()
@@ -272,7 +273,7 @@ fn each_engine_says_what_it_is_and_why_not_a_better_one() {
             "epoll (--engine epoll; where io_uring is allowed, it needs fewer system calls)",
         ),
     ] {
-        assert_eq!(engine.to_string(), expected);
+        assert_eq!(Described(&engine).to_string(), expected);
     }
 }
 

@@ -19,7 +19,6 @@ use super::process::{Process, lock, of_all};
 use crate::certificate::Loaded;
 use crate::channel::Message;
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::error::Error;
 use crate::handover::{ListenerName, Opened, Running};
 use crate::serve::attempt::{Machine, Mode, limits};
@@ -27,6 +26,7 @@ use crate::serve::{FILE_SHARE, cannot_start_a_thread, say};
 use crate::supervisor::{addresses, site_name};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
 use crate::{sandbox, start};
+use sitar_engines::Engine;
 
 /// What is served now.
 #[derive(Clone)]
@@ -138,7 +138,7 @@ impl Process {
             }
         };
         let running = Running {
-            engine: mode.engine.to_string(),
+            engine: start::Described(&mode.engine).to_string(),
             sealer: start::sealer(certificates.is_some(), mode.offload).to_owned(),
             sandbox: sandbox.map(|layers| layers.to_string()).unwrap_or_default(),
             is_polled: matches!(mode.engine, Engine::SqPoll(_)),

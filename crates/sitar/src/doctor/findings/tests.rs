@@ -6,7 +6,7 @@ use sitar_io::probe::KernelTls;
 
 use super::*;
 use crate::doctor::facts::{FileLimit, TlsFacts, Uring};
-use crate::engine::rings::Memory;
+use sitar_engines::rings::Memory;
 
 /// A machine on which nothing is amiss.
 fn good() -> Facts {
@@ -441,7 +441,7 @@ fn doctor_says_of_locked_memory_what_serve_does() {
             };
             let make_all = |plan: Memory| {
                 left.set(limit);
-                (0..shards).map(|_| plan.make_at_once(&config, take)).collect::<Result<Vec<u64>, _>>()
+                (0..shards).map(|_| plan.make_with(&config, take, |_| {})).collect::<Result<Vec<u64>, _>>()
             };
             // As `serve` does where the first attempt fails.
             let made = make_all(memory).or_else(|why| memory.shrunk(&config).map_or(Err(why), make_all));

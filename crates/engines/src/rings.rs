@@ -113,17 +113,11 @@ impl Memory {
         })
     }
 
-    /// Does as [`make`](Memory::make), without a pause between attempts.
-    #[cfg(test)]
-    pub(crate) fn make_at_once<T>(
-        &self,
-        config: &Config,
-        make: impl Fn(Queues) -> Result<T, Unavailable>,
-    ) -> Result<T, Unavailable> {
-        self.make_with(config, make, |_| {})
-    }
-
-    fn make_with<T>(
+    /// Makes a ring as [`make`](Memory::make) does, with `sleep` for the pauses between attempts.
+    ///
+    /// # Errors
+    /// The last error of `make`.
+    pub fn make_with<T>(
         &self,
         config: &Config,
         make: impl Fn(Queues) -> Result<T, Unavailable>,
@@ -192,11 +186,15 @@ impl fmt::Display for NoRing {
 pub const RAISE: &str = "raise that limit by LimitMEMLOCK=infinity in a systemd unit, `ulimit -l unlimited`, or \
                          docker run --ulimit memlock=-1";
 
-pub(crate) fn rings(count: u16) -> String {
+/// Returns the words for the rings of this number of shards.
+#[must_use]
+pub fn rings(count: u16) -> String {
     if count == 1 { "the ring of 1 shard".to_owned() } else { format!("the rings of {count} shards") }
 }
 
-pub(crate) fn kib(bytes: u64) -> String {
+/// Returns the size in KiB, rounded up, as text.
+#[must_use]
+pub fn kib(bytes: u64) -> String {
     format!("{} KiB", bytes.div_ceil(1024))
 }
 

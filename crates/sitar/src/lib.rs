@@ -22,6 +22,7 @@
 //! | [`settings`] | what the operator wants, as plain values |
 //! | [`start`] | the report printed at start |
 //! | [`serve`] | starts the shards |
+//! | [`systemd`] | what the service manager hears, and the sockets that it passes |
 
 pub mod admin;
 mod certificate;
@@ -44,6 +45,7 @@ pub mod serve;
 pub mod settings;
 pub mod start;
 mod supervisor;
+pub mod systemd;
 pub mod trust;
 pub mod watch;
 mod worker;

@@ -171,17 +171,25 @@ fn new_socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // A restart need not wait for the connections of the last run to leave TIME_WAIT.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // Accepted sockets inherit it. Answers leave in whole sends, so there is nothing for Nagle to
-    // collect.
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    // What the kernel has taken cannot be overtaken by an answer that is more urgent. One that does
-    // not know this does without.
-    let _ = sitar_io::set_tcp_notsent_lowat(&socket, NOTSENT_LOWAT);
+    prepare(&socket)?;
     if address.is_ipv6() {
         // IPv4 has sockets of its own; peers must not show up as ::ffff:192.0.2.1.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     Ok(socket)
+}
+
+/// Sets the options that sockets inherit which a listening one accepts.
+///
+/// # Errors
+/// It is no TCP socket.
+pub(crate) fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
+    // Answers leave in whole sends, so there is nothing for Nagle to collect.
+    sockopt::set_tcp_nodelay(socket, true)?;
+    // What the kernel has taken cannot be overtaken by an answer that is more urgent. One that does
+    // not know this does without.
+    let _ = sitar_io::set_tcp_notsent_lowat(socket, NOTSENT_LOWAT);
+    Ok(())
 }
 
 fn explain(failure: &Failure) -> Error {

@@ -224,6 +224,7 @@ fn addresses_as_people_write_them() {
         ("localhost:65536", ListenError::BadPort),
         ("localhost:-1", ListenError::BadPort),
         ("example.com:443", ListenError::Name),
+        ("systemd:https", ListenError::Systemd),
     ] {
         assert_eq!(text.parse::<Listen>(), Err(expected), "{text}");
     }

@@ -269,7 +269,8 @@ pub(crate) static LISTEN: Table = Table {
             example: "\":443\"",
             doc: "An address, or a list of them. A port alone (`\":443\"`) is every address of the machine, \
                   IPv6 and IPv4; `\"localhost:8443\"` is both of loopback; `\"192.0.2.1:443\"` and \
-                  `\"[2001:db8::1]:443\"` are one each. Required.",
+                  `\"[2001:db8::1]:443\"` are one each. `\"systemd:https\"` stands for the sockets that \
+                  systemd passes whose units have `FileDescriptorName=https`. Required.",
             ..KEY
         },
         Key {

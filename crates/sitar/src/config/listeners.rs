@@ -6,7 +6,7 @@ use super::keys::ADDRESSES_MAX;
 use super::problems::{Problems, quoted};
 use super::section::Section;
 use super::{ListenerConfig, ListenerRole, Place};
-use crate::settings::{Listen, ListenError, PORT_HTTP, PORT_HTTPS};
+use crate::settings::{Listen, ListenError, PORT_HTTP, PORT_HTTPS, SocketName};
 
 /// An address that is in use, as a socket sees it.
 struct Bound {
@@ -20,16 +20,17 @@ struct Bound {
 /// Reads the listeners. `is_plain`: TLS is off for the server as a whole.
 pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems) -> Vec<ListenerConfig> {
     let mut bound: Vec<Bound> = Vec::new();
+    let mut named: Vec<(SocketName, Place)> = Vec::new();
     let mut count = 0;
     let mut listeners = Vec::with_capacity(sections.len());
     for section in sections {
-        let mut addresses = Vec::new();
+        let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
         if !section.has("address") {
             let hint = "for example: address = \":443\"";
             problems.add_with(&section.place, "[[listen]] has no address", hint);
         }
         for address in section.texts("address") {
-            let Some(listen) = parse(&address.text, &address.place, problems) else { continue };
+            let Some(wanted) = parse(&address.text, &address.place, problems) else { continue };
             count += 1;
             if count == ADDRESSES_MAX + 1 {
                 problems.add(&address.place, format!("more than {ADDRESSES_MAX} addresses"));
@@ -37,13 +38,21 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
             if count > ADDRESSES_MAX {
                 continue;
             }
-            let is_new = claim(&mut bound, listen, &address.text, &address.place, problems);
-            if is_new {
-                addresses.push(listen);
+            match wanted {
+                Wanted::Address(listen) => {
+                    if claim(&mut bound, listen, &address.text, &address.place, problems) {
+                        addresses.push(listen);
+                    }
+                }
+                Wanted::Socket(name) => {
+                    if claim_name(&mut named, &name, &address.place, problems) {
+                        sockets.push(name);
+                    }
+                }
             }
         }
         let role = role(section, is_plain, problems);
-        listeners.push(ListenerConfig { place: section.place.clone(), addresses, role });
+        listeners.push(ListenerConfig { place: section.place.clone(), addresses, sockets, role });
     }
     if !listeners.iter().any(|listener| listener.role == ListenerRole::Https) {
         for section in sections {
@@ -66,6 +75,7 @@ pub(super) fn default(place: &Place, is_plain: bool, has_files: bool, port: Opti
         place: place.clone(),
         // As `sitar serve`: who has a certificate has a name to be reached under.
         addresses: vec![if has_files { Listen::Port(port) } else { Listen::Localhost(port) }],
+        sockets: Vec::new(),
         role: if is_plain { ListenerRole::Plain } else { ListenerRole::Https },
     }
 }
@@ -87,12 +97,23 @@ fn role(section: &Section, is_plain: bool, problems: &mut Problems) -> ListenerR
     }
 }
 
-fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Listen> {
-    let error = match text.parse::<Listen>() {
-        Ok(listen) => return Some(listen),
+/// What `address` names.
+enum Wanted {
+    Address(Listen),
+    Socket(SocketName),
+}
+
+fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Wanted> {
+    let wanted = match SocketName::of_address(text) {
+        Some(name) => name.map(Wanted::Socket),
+        None => text.parse().map(Wanted::Address),
+    };
+    let error = match wanted {
+        Ok(wanted) => return Some(wanted),
         Err(error) => error,
     };
     let (why, hint) = match error {
+        ListenError::SocketName => (error.to_string(), "for example: address = \"systemd:https\"".to_owned()),
         ListenError::Star => {
             let port = text.trim_matches(' ').trim_start_matches('*');
             ("a port alone is every address".to_owned(), format!("write: address = \"{port}\""))
@@ -101,6 +122,22 @@ fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Listen> {
     };
     problems.add_with(place, format!("invalid value {} for 'address': {why}", quoted(text)), hint);
     None
+}
+
+/// Adds the name of a socket to those in use. Returns whether the listener needs it.
+fn claim_name(
+    named: &mut Vec<(SocketName, Place)>,
+    name: &SocketName,
+    place: &Place,
+    problems: &mut Problems,
+) -> bool {
+    if let Some((_, earlier)) = named.iter().find(|(other, _)| other == name) {
+        let what = format!("the address {} is there twice", quoted(&name.address()));
+        problems.add_with(place, what, format!("the other one is at {earlier}"));
+        return false;
+    }
+    named.push((name.clone(), place.clone()));
+    true
 }
 
 /// Adds an address to those in use. Returns whether the listener needs it.

@@ -12,7 +12,7 @@ use sitar_site::Options;
 
 use crate::error::Error;
 use crate::settings::merge::Given;
-use crate::settings::{CertificateFiles, Listen, Settings};
+use crate::settings::{CertificateFiles, Listen, Settings, SocketName};
 use crate::watch::Watch;
 
 mod command;
@@ -78,9 +78,11 @@ pub struct Place {
 pub struct ListenerConfig {
     /// The place of its header; of the file where the default listener has none.
     pub place: Place,
-    /// The addresses; never empty. [`Listen::Port`] is every address of the machine here, IPv6 and
-    /// IPv4, whatever the certificates are.
+    /// The addresses; with `sockets`, never empty. [`Listen::Port`] is every address of the machine
+    /// here, IPv6 and IPv4, whatever the certificates are.
     pub addresses: Vec<Listen>,
+    /// The sockets that systemd passes.
+    pub sockets: Vec<SocketName>,
     /// What is served there.
     pub role: ListenerRole,
 }

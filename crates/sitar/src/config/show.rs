@@ -12,7 +12,7 @@ use super::section::Section;
 use super::{Certificates, ListenerConfig, ListenerRole, Pages, SiteConfig, SiteContent, keys};
 use crate::settings::merge::ValueOrigin;
 use crate::settings::values::Word;
-use crate::settings::{CertificateFiles, Listen, Settings, definitions};
+use crate::settings::{CertificateFiles, Listen, Settings, SocketName, definitions};
 use crate::watch::Watch;
 
 /// The column of comments, where a value leaves room for them.
@@ -111,7 +111,9 @@ impl Lines {
     fn listener(&mut self, listener: &ListenerConfig, section: Option<&Section>, server: &Section) {
         let place = section.map_or_else(|| DEFAULT.to_owned(), |section| section.place.to_string());
         self.header("[[listen]]", &place);
-        let texts: Vec<String> = listener.addresses.iter().map(|listen| quoted(&address(*listen))).collect();
+        let addresses = listener.addresses.iter().map(|listen| address(*listen));
+        let all = addresses.chain(listener.sockets.iter().map(SocketName::address));
+        let texts: Vec<String> = all.map(|text| quoted(&text)).collect();
         let of = |name: &str| section.map_or_else(|| DEFAULT.to_owned(), |section| origin(section, name));
         self.value("address", &list(&texts), &of("address"));
         match listener.role {

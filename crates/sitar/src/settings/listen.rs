@@ -38,12 +38,56 @@ impl Listen {
     }
 }
 
+/// The name of a socket that systemd passes: `https` in `systemd:https`. Its unit has it as
+/// `FileDescriptorName=`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketName(String);
+
+/// Begins an address that is a name of systemd's.
+const SYSTEMD: &str = "systemd:";
+/// The most bytes of such a name (systemd.socket(5)).
+const SOCKET_NAME_MAX: usize = 255;
+
+impl SocketName {
+    /// Returns the name in an address of that form; `None` where it is of another form.
+    ///
+    /// # Errors
+    /// [`ListenError::SocketName`]: no socket can have that name.
+    pub fn of_address(text: &str) -> Option<Result<SocketName, ListenError>> {
+        let name = text.trim_matches(' ').strip_prefix(SYSTEMD)?;
+        let is_valid = (1..=SOCKET_NAME_MAX).contains(&name.len())
+            && name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b':');
+        Some(if is_valid { Ok(SocketName(name.to_owned())) } else { Err(ListenError::SocketName) })
+    }
+
+    /// Returns the name alone.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the address that names it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{SYSTEMD}{}", self.0)
+    }
+}
+
+impl fmt::Display for SocketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for Listen {
     type Err = ListenError;
 
     fn from_str(text: &str) -> Result<Listen, ListenError> {
         // As behind the commas of a list.
         let text = text.trim_matches(' ');
+        if text.starts_with(SYSTEMD) {
+            return Err(ListenError::Systemd);
+        }
         if let Some(port) = parse_port(text.strip_prefix(':').unwrap_or(text)) {
             return Ok(Listen::Port(port));
         }
@@ -86,6 +130,10 @@ pub enum ListenError {
     Name,
     /// `*`, which other servers have for every address.
     Star,
+    /// A socket of systemd's, which only a configuration can name.
+    Systemd,
+    /// No name of a socket of systemd's.
+    SocketName,
     /// Nothing that was recognized.
     Malformed,
 }
@@ -98,6 +146,13 @@ impl fmt::Display for ListenError {
             ListenError::Name => "give an address instead of a name; only localhost is known by name",
             ListenError::Star => {
                 "every address is two: --listen 0.0.0.0:PORT for IPv4 and --listen '[::]:PORT' for IPv6"
+            }
+            ListenError::Systemd => {
+                "sockets of systemd's are named in a configuration only: sitar serve --config FILE"
+            }
+            ListenError::SocketName => {
+                "behind systemd: is the name of a socket, FileDescriptorName= of its unit: at most 255 \
+                 letters, digits or signs of ASCII, no colon"
             }
             ListenError::Malformed => {
                 "expected a port or an address with a port: 8443, 127.0.0.1:8443, [::1]:8443 or localhost:8443"

@@ -16,7 +16,7 @@ pub mod merge;
 mod plan;
 pub(crate) mod values;
 
-pub use self::listen::{Listen, ListenError};
+pub use self::listen::{Listen, ListenError, SocketName};
 pub use self::plan::{Address, CertificateFiles, Plan, Security};
 pub use self::values::{EngineChoice, MinTls, Tls};
 

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
-
 use std::sync::Arc;
 
 use sitar_server::Role;
@@ -12,7 +11,9 @@ use crate::config::{self, Config, ListenerConfig, ListenerRole, Problem};
 use crate::error::Error;
 use crate::handover::ListenerName;
 use crate::listen;
+use crate::serve::cannot_start_a_thread;
 use crate::settings::{Address, Listen, Security};
+use crate::systemd::Passed;
 
 /// An address that is listened on.
 #[derive(Clone)]
@@ -55,21 +56,28 @@ pub(super) fn addresses(config: &Config) -> Vec<(&ListenerConfig, Address)> {
     all.collect()
 }
 
+/// Returns how many listeners a configuration needs, as far as it tells: of the sockets with one
+/// name there may be several.
+pub(super) fn count(config: &Config) -> usize {
+    addresses(config).len() + config.listeners.iter().map(|listener| listener.sockets.len()).sum::<usize>()
+}
+
 /// Addresses in a file mean what they say: a port alone is every address.
 fn expand(listen: Listen) -> impl Iterator<Item = Address> {
     listen.expand(&Security::Certificates(Vec::new())).into_iter()
 }
 
-/// Binds the addresses of a configuration, but for those of `kept`, which go on being listened on.
-/// `next` is the number of the next listener.
+/// Binds the addresses of a configuration, but for those of `kept`, which go on being listened on,
+/// and takes the sockets that it names from `passed`. `last` is the number of the last listener.
 ///
 /// # Errors
-/// One of them cannot be bound. Nothing stays bound then that was not before.
+/// One of them cannot be bound, or was not passed. Nothing stays bound then that was not before.
 pub(super) fn bind(
     config: &Config,
+    passed: &Passed,
     shards: NonZeroU16,
     kept: &[Bound],
-    next: &mut u64,
+    last: &mut u64,
 ) -> Result<Vec<Bound>, Vec<Problem>> {
     let mut left: Vec<&Bound> = kept.iter().collect();
     let (mut bound, mut problems) = (Vec::new(), Vec::new());
@@ -84,6 +92,24 @@ pub(super) fn bind(
                 }
                 None => new.push(address),
             }
+        }
+        for socket in passed.of_listener(listener).unwrap_or_else(|more| {
+            problems.extend(more);
+            Vec::new()
+        }) {
+            let wanted = socket.address();
+            let old = left.iter().position(|bound| bound.wanted == wanted).map(|place| left.remove(place));
+            let (old, sockets) = match old {
+                Some(old) => (Some(old), Vec::new()),
+                None => match socket.for_shards(shards) {
+                    Ok(sockets) => (None, sockets),
+                    Err(error) => {
+                        problems.push(config::problem(&listener.place, &cannot_start_a_thread(error)));
+                        continue;
+                    }
+                },
+            };
+            bound.push((listener, wanted, wanted, old, sockets));
         }
         if new.is_empty() {
             continue;
@@ -118,8 +144,8 @@ pub(super) fn bind(
         if let Some(old) = old.filter(|old| old.name.role == role) {
             return old.clone();
         }
-        *next += 1;
-        let name = ListenerName { number: *next, of: old.map(|old| old.name.number), role };
+        *last += 1;
+        let name = ListenerName { number: *last, of: old.map(|old| old.name.number), role };
         let sockets = old.map_or_else(|| Arc::new(sockets), |old| Arc::clone(&old.sockets));
         Bound { wanted, address, name, sockets }
     });

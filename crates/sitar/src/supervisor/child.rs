@@ -20,7 +20,7 @@ use crate::config::{Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Opened, Opening, Running, not_understood};
 use crate::serve::{cannot_start_a_thread, say};
-use crate::worker;
+use crate::{systemd, worker};
 
 /// A worker that takes nothing of a message for this time is given up.
 const TAKING: Duration = Duration::from_secs(30);
@@ -233,9 +233,7 @@ fn spawn(socket: OwnedFd) -> io::Result<Child> {
     };
     let mut command = Command::new(program);
     command.arg0(worker::NAME).args(std::env::args_os().skip(1));
-    for variable in super::OWN_VARIABLES {
-        command.env_remove(variable);
-    }
+    systemd::hide_from(&mut command);
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
 }
 

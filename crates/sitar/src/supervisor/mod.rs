@@ -34,17 +34,18 @@ use crate::handover::{Found, Opened, Running, SiteFacts, User, in_order};
 use crate::serve::attempt::Machine;
 use crate::serve::{cannot_start_a_thread, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
+use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
 use crate::{output, worker};
-
-/// Variables of the environment that are for this process only.
-const OWN_VARIABLES: [&str; 1] = ["NOTIFY_SOCKET"];
 
 /// A server that runs from a configuration.
 pub(crate) struct Supervisor {
     file: ConfigFile,
     at: Instant,
     shards: NonZeroU16,
+    /// The sockets that systemd passes; a later configuration may name others of them.
+    passed: Passed,
+    manager: Notify,
     /// How often it was told to stop.
     stops: AtomicU8,
     /// Held while a change is made, so that status says what is served. Nothing is read or opened
@@ -92,6 +93,8 @@ pub(crate) struct Live {
 /// The reason that it cannot start.
 pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     let refused = |problems: Vec<Problem>| config::refused(&problems);
+    // Before anything is opened that could be taken for them.
+    let passed = Passed::from_environment()?;
     let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
     let read = certificates::read(&config, &Purpose::Start);
     let shards = shards(&config.settings);
@@ -100,6 +103,8 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
         file: file.clone(),
         at: Instant::now(),
         shards,
+        passed,
+        manager: Notify::from_environment(),
         stops: AtomicU8::new(0),
         live: Mutex::new(Live {
             config: config.clone(),
@@ -133,6 +138,9 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     if let Err(error) = output::try_print(&supervisor.report(&read.notes)) {
         say(&format_args!("sitar: the report of the start could not be printed: {error}"));
     }
+
+    supervisor.manager.ready(&systemd::summary(&supervisor.status()));
+    supervisor.feed_watchdog()?;
 
     supervisor.wait();
     obeying.end();
@@ -187,7 +195,7 @@ impl Supervisor {
             return Err(refused(in_order(found)));
         }
         let mut number = next.last_number;
-        let bound = bound::bind(&next.config, self.shards, &next.bound, &mut number).map_err(refused)?;
+        let bound = bound::bind(&next.config, &self.passed, self.shards, &next.bound, &mut number).map_err(refused)?;
         (next.bound, next.last_number) = (bound, number);
         let admin = next.config.admin_socket.as_deref().map(Admin::bind).transpose()?;
         next.running = worker.serve(next.generation, &next.bound)?;
@@ -199,7 +207,9 @@ impl Supervisor {
     fn report(&self, notes: &[String]) -> String {
         let mut live = self.live();
         let told = live.warnings.iter().map(|warning| &warning.text);
-        let warnings = live.running.notes.iter().chain(notes).chain(told).cloned().collect();
+        let unused = self.passed.unused(&live.config);
+        let all = live.running.notes.iter().chain(notes).chain(&unused).chain(told);
+        let warnings = all.cloned().collect();
         let text = report::text(&report::Facts {
             config: &live.config,
             sites: &live.sites,
@@ -237,6 +247,21 @@ impl Supervisor {
         })
     }
 
+    /// Tells systemd that this process lives, as often as it wants to hear it, while a worker
+    /// answers or one is being started.
+    fn feed_watchdog(self: &Arc<Self>) -> Result<(), Error> {
+        let Some(interval) = systemd::interval().filter(|_| self.manager.is_heard()) else { return Ok(()) };
+        let supervisor = Arc::clone(self);
+        let feed = move || {
+            while !supervisor.is_stopping() {
+                supervisor.manager.watchdog();
+                thread::sleep(interval);
+            }
+        };
+        let thread = thread::Builder::new().name("sitar-watchdog".into()).spawn(feed);
+        thread.map(drop).map_err(cannot_start_a_thread)
+    }
+
     fn is_stopping(&self) -> bool {
         self.stops.load(Ordering::SeqCst) > 0
     }
@@ -244,6 +269,7 @@ impl Supervisor {
     /// Stops all workers; a second time at once.
     fn stop(&self) {
         self.stops.fetch_add(1, Ordering::SeqCst);
+        self.manager.stopping();
         let live = self.live();
         if let (Some(worker), true, true) =
             (&live.worker, live.running.is_polled, self.stops.load(Ordering::SeqCst) == 1)
@@ -342,7 +368,7 @@ fn fixed(settings: &Settings) -> [(&'static str, String); 7] {
 
 /// Returns how many addresses a configuration listens on.
 pub(crate) fn addresses(config: &Config) -> usize {
-    bound::addresses(config).len()
+    bound::count(config)
 }
 
 /// Opens everything that a start would open, changes nothing, and closes it again. Returns what a

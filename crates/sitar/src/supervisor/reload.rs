@@ -18,6 +18,7 @@ use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
 use crate::handover::{Found, Opened, in_order};
 use crate::serve::{cannot_start_a_thread, say};
+use crate::systemd;
 use crate::watch::{Control, Sources};
 
 /// Reloads that wait while one is under way. Each reads what is there when its turn comes, so more
@@ -87,6 +88,7 @@ impl Supervisor {
     /// Reads the configuration and everything that it names, and serves that from now on. If
     /// something cannot be read or opened, nothing changes. Says what has happened.
     fn reload(self: &Arc<Self>) -> admin::Reload {
+        self.manager.reloading();
         let outcome = self.try_reload();
         let at = status::seconds(SystemTime::now());
         let reload = match outcome {
@@ -107,6 +109,7 @@ impl Supervisor {
             }
         };
         self.live().last_reload = Some(reload.clone());
+        self.manager.ready(&systemd::summary(&self.status()));
         reload
     }
 
@@ -193,7 +196,7 @@ impl Supervisor {
 
     fn bind(&self, next: &mut Live) -> Result<(), Vec<Error>> {
         let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
-        let bound = bound::bind(&next.config, self.shards, &next.bound, &mut next.last_number);
+        let bound = bound::bind(&next.config, &self.passed, self.shards, &next.bound, &mut next.last_number);
         next.bound = bound.map_err(each)?;
         Ok(())
     }

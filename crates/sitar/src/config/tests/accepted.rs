@@ -79,6 +79,12 @@ fn every_key_has_its_effect() {
             (vec![address("[::1]:8443")], ListenerRole::Https),
         ]
     );
+    let sockets: Vec<Vec<&str>> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.sockets.iter().map(SocketName::as_str).collect())
+        .collect();
+    assert_eq!(sockets, [vec![], vec!["http", "http 2"], vec![], vec![]]);
     assert_eq!(config.listeners[3].place.to_string(), format!("{}:1:1", at("sites.d/a.toml").display()));
 
     let [first, old, local, a, b, more] = &config.sites[..] else { panic!("{:?}", config.sites) };

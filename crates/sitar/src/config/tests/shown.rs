@@ -63,6 +63,7 @@ fn every_key_is_shown_with_its_origin() {
         "spin = \"500us\" # sitar.toml:9:1",
         "memory = \"1 GiB\" # sitar.toml:12:1",
         "[[listen]] # sites.d/a.toml:1:1",
+        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:26:1",
         "redirect = \"https\" # sitar.toml:27:1",
         "pages.500 = \"500.html\" # sitar.toml:20:11",
         "pages.503 = \"example/503.html\" # sitar.toml:50:1",

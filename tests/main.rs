@@ -29,6 +29,7 @@ mod peers;
 mod reload;
 mod renewal;
 mod secrets;
+mod systemd;
 #[path = "../crates/site/tests/semantics/mod.rs"]
 mod table;
 mod trust;

@@ -67,7 +67,11 @@ impl Server {
     /// Serves what a configuration says, and waits for its listeners.
     pub(crate) fn start_configured(file: &Path) -> Server {
         let home = TempDir::new().unwrap();
-        let mut command = sitar(home.path());
+        Server::start_configured_by(sitar(home.path()), home, file)
+    }
+
+    /// The same by a command that is made already, with that folder as its home.
+    pub(crate) fn start_configured_by(mut command: Command, home: TempDir, file: &Path) -> Server {
         command.arg("serve").arg("--config").arg(file);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));

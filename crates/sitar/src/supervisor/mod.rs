@@ -195,7 +195,8 @@ impl Supervisor {
             return Err(refused(in_order(found)));
         }
         let mut number = next.last_number;
-        let bound = bound::bind(&next.config, &self.passed, self.shards, &next.bound, &mut number).map_err(refused)?;
+        let bound = bound::bind(&next.config, &self.passed, self.shards, &next.bound, &mut number)
+            .map_err(refused)?;
         (next.bound, next.last_number) = (bound, number);
         let admin = next.config.admin_socket.as_deref().map(Admin::bind).transpose()?;
         next.running = worker.serve(next.generation, &next.bound)?;

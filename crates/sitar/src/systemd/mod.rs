@@ -9,12 +9,14 @@
 
 mod notify;
 mod sockets;
+mod summary;
 mod watchdog;
 
 use std::process::Command;
 
 pub use self::notify::Notify;
 pub use self::sockets::{Passed, Socket};
+pub use self::summary::summary;
 pub use self::watchdog::interval;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";

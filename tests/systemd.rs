@@ -2,7 +2,7 @@
 //! said to it. `cargo xtask systemd` has a real one. Of the units, what `systemd-analyze` says.
 
 use crate::common::site::write;
-use crate::common::{Server, eventually, signal, sitar_by};
+use crate::common::{Server, eventually, have, run_with, signal, sitar_by};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -151,4 +151,57 @@ fn the_service_manager_hears_of_the_start_and_of_reloads() {
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
     let ready = next();
     assert!(ready.starts_with("READY=1\nSTATUS=1 site, the last reload was refused: "), "{ready}");
+}
+
+/// The units, in a folder in which systemd finds a program for them, and the service with a drop-in
+/// of those beside it.
+fn units(drop_in: Option<&str>) -> TempDir {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
+    let folder = TempDir::new().unwrap();
+    for unit in UNITS {
+        let text = std::fs::read_to_string(source.join(unit)).unwrap();
+        write(folder.path(), unit, text.replace("=/usr/bin/sitar ", "=/bin/true "));
+    }
+    if let Some(name) = drop_in {
+        write(folder.path(), &format!("sitar.service.d/{name}"), std::fs::read(source.join(name)).unwrap());
+    }
+    folder
+}
+
+const UNITS: [&str; 3] = ["sitar.service", "sitar.socket", "sitar-http.socket"];
+
+fn analyze(folder: &TempDir, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new("systemd-analyze");
+    command.args(arguments).current_dir(folder.path()).env("LC_ALL", "C");
+    let ended = run_with(&mut command, b"");
+    (ended.status.success(), ended.text() + &ended.stderr)
+}
+
+#[test]
+fn systemd_understands_every_line_of_the_units() {
+    if !have(&["systemd-analyze"]) {
+        return;
+    }
+    for drop_in in [None, Some("dynamic-user.conf"), Some("separate-user.conf")] {
+        let folder = units(drop_in);
+        let paths = UNITS.map(|unit| format!("./{unit}"));
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let (is_fine, said) = analyze(&folder, &[&["verify", "--man=no"], &paths[..]].concat());
+        // Other units of this machine may have faults.
+        let own: Vec<&str> = said.lines().filter(|line| line.contains("sitar")).collect();
+        assert!(is_fine && own.is_empty(), "{drop_in:?}: {said}");
+    }
+}
+
+#[test]
+fn a_service_is_exposed_by_no_more_than_two_of_ten() {
+    if !have(&["systemd-analyze"]) {
+        return;
+    }
+    for drop_in in [None, Some("dynamic-user.conf")] {
+        let folder = units(drop_in);
+        let security = ["security", "--offline=true", "--no-pager", "--threshold=20", "./sitar.service"];
+        let (is_below, said) = analyze(&folder, &security);
+        assert!(is_below, "{drop_in:?}:\n{said}");
+    }
 }

@@ -6,10 +6,11 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use sitar_io::{Queues, Ring, Unavailable};
+use sitar_io::{Queues, Ring, Unavailable, Uring};
 use sitar_server::{Hooks, Spec, StartError, Worker};
 
 pub mod polling;
@@ -54,23 +55,59 @@ impl fmt::Display for Because {
     }
 }
 
-/// Starts the shards on the engine: the only place that knows all engines.
+/// The rings of shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rings {
+    /// There are none, with epoll.
+    None,
+    /// The kernel holds all of them to the operations of the engine.
+    Restricted,
+    /// It does not, or was not asked to.
+    Unrestricted,
+}
+
+/// Starts the shards on the engine: the only place that knows all engines. `is_restricted`: rings
+/// are to be held to the operations of the engine, as far as the kernel does so.
 ///
 /// # Errors
 /// The ring or the worker that could not be made. Nothing is left running then.
-pub fn start(spec: &Spec, hooks: &Hooks, engine: &Engine, memory: Memory) -> Result<Worker, Failed> {
-    match engine {
+pub fn start(
+    spec: &Spec,
+    hooks: &Hooks,
+    engine: &Engine,
+    memory: Memory,
+    is_restricted: bool,
+) -> Result<(Worker, Rings), Failed> {
+    let others = Arc::new(AtomicBool::new(false));
+    let found = Arc::clone(&others);
+    let note = move |ring: Ring<Uring>| {
+        if !ring.is_restricted() {
+            found.store(true, Ordering::Relaxed);
+        }
+        ring
+    };
+    let sized = move |queues: Queues| if is_restricted { queues } else { queues.unrestricted() };
+    let worker = match engine {
         Engine::Uring => Worker::start(spec, hooks, move |ring| {
-            memory.make(ring, |queues| Ring::uring_with(ring, queues)).map_err(Failed::Ring)
+            let made = memory.make(ring, |queues| Ring::uring_with(ring, sized(queues)));
+            made.map(&note).map_err(Failed::Ring)
         }),
         Engine::SqPoll(polling) => {
             let (polling, next) = (polling.clone(), AtomicUsize::new(0));
-            Worker::start(spec, hooks, move |ring| polling.ring(ring, &memory, &next).map_err(Failed::Ring))
+            Worker::start(spec, hooks, move |ring| {
+                polling.ring(ring, &memory, &next, sized).map(&note).map_err(Failed::Ring)
+            })
         }
-        Engine::Epoll(_) => Worker::start(spec, hooks, |ring| {
-            Ring::epoll(ring).map_err(|error| Failed::Start(StartError::Io(error)))
-        }),
-    }
+        Engine::Epoll(_) => {
+            let worker = Worker::start(spec, hooks, |ring| {
+                Ring::epoll(ring).map_err(|error| Failed::Start(StartError::Io(error)))
+            });
+            return worker.map(|worker| (worker, Rings::None));
+        }
+    };
+    // All shards have their rings now.
+    let rings = if others.load(Ordering::Relaxed) { Rings::Unrestricted } else { Rings::Restricted };
+    worker.map(|worker| (worker, rings))
 }
 
 /// The reason that the worker did not start.

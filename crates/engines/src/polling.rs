@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use sitar_io::{Ring, SqPoll, Uring};
+use sitar_io::{Queues, Ring, SqPoll, Uring};
 
 use crate::rings::{Memory, NoRing};
 
@@ -82,7 +82,7 @@ impl Polling {
     }
 
     /// Makes a ring for the calling shard, and keeps the shard away from the polling threads'
-    /// cores. `next` counts the shards that have come.
+    /// cores. `next` counts the shards that have come; `sized` may change the queues.
     ///
     /// # Errors
     /// The errors of [`Ring::sqpoll`].
@@ -91,6 +91,7 @@ impl Polling {
         config: &sitar_io::Config,
         memory: &Memory,
         next: &AtomicUsize,
+        sized: impl Fn(Queues) -> Queues,
     ) -> Result<Ring<Uring>, NoRing> {
         thread_local! {
             // A shard that is started again runs on the same thread, and gets the same core for its
@@ -108,7 +109,7 @@ impl Polling {
             let _ = sched_setaffinity(None, &own);
         }
         let settings = self.settings(self.pollers.get(place).copied());
-        memory.make(config, |queues| Ring::sqpoll_with(config, queues, &settings))
+        memory.make(config, |queues| Ring::sqpoll_with(config, sized(queues), &settings))
     }
 }
 

@@ -99,6 +99,11 @@ pub trait Sealed {
     /// Returns whether options can be set by `SetOpt`.
     #[doc(hidden)]
     fn has_set_opt(&self) -> bool;
+    /// Returns whether the kernel refuses operations that the engine does not use.
+    #[doc(hidden)]
+    fn is_restricted(&self) -> bool {
+        false
+    }
     /// Wipes the copy of an option, which may hold a key. Called when its `SetOpt` has ended.
     #[doc(hidden)]
     fn wipe(&mut self, _id: EntryId) {}

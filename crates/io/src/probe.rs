@@ -8,10 +8,11 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
-use io_uring::{IoUring, Probe, opcode};
+use io_uring::{IoUring, Probe};
 use rustix::io::Errno;
 
 use crate::sockopt::{SockOpt, TlsCipher, TlsTx};
+use crate::uring::OPERATIONS;
 
 /// One of io_uring's operations that the engine uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,22 +36,20 @@ pub fn operations() -> io::Result<Vec<Operation>> {
     Ok(OPERATIONS.iter().copied().map(operation).collect())
 }
 
-const OPERATIONS: &[(&str, u8)] = &[
-    ("ACCEPT", opcode::AcceptMulti::CODE),
-    ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
-    ("CLOSE", opcode::Close::CODE),
-    ("OPENAT2", opcode::OpenAt2::CODE),
-    ("POLL_ADD", opcode::PollAdd::CODE),
-    ("READ", opcode::Read::CODE),
-    ("READV", opcode::Readv::CODE),
-    ("RECV", opcode::RecvMulti::CODE),
-    ("RECVMSG", opcode::RecvMsgMulti::CODE),
-    ("SEND", opcode::Send::CODE),
-    ("SENDMSG", opcode::SendMsg::CODE),
-    ("SHUTDOWN", opcode::Shutdown::CODE),
-    ("STATX", opcode::Statx::CODE),
-    ("URING_CMD", opcode::SetSockOpt::CODE),
-];
+/// Returns the version of Landlock's interface (its ABI) that the running kernel has.
+///
+/// # Errors
+/// `NOSYS`: the kernel was built without it, or a seccomp profile hides it. `OPNOTSUPP`: it was not
+/// switched on at boot.
+pub fn landlock() -> Result<u32, Errno> {
+    // linux/landlock.h
+    const CREATE_RULESET_VERSION: u32 = 1;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: with this flag and no attributes, the kernel reads no memory and makes nothing.
+    let abi =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, CREATE_RULESET_VERSION) };
+    u32::try_from(abi).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS))
+}
 
 /// The sending side of kernel TLS, as far as it can be attached to a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -157,17 +156,6 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_of_the_engine_is_asked_for() {
-        let asked = include_str!("probe.rs");
-        for source in [include_str!("uring.rs"), include_str!("uring/scratch.rs")] {
-            for used in source.split("opcode::").skip(1) {
-                let name = used.split(|c: char| !c.is_alphanumeric()).next().unwrap();
-                assert!(asked.contains(&format!("opcode::{name}::CODE")), "OPERATIONS has no {name}");
-            }
-        }
-    }
-
-    #[test]
     fn kernel_tls_is_there_or_its_absence_is_named() {
         match kernel_tls() {
             Ok(tls) => {
@@ -180,6 +168,14 @@ mod tests {
             }
             Err(TlsUnavailable::Refused(errno)) => assert_eq!(errno, Errno::NOENT),
             Err(TlsUnavailable::NoConnection(error)) => panic!("no loopback: {error}"),
+        }
+    }
+
+    #[test]
+    fn landlock_has_a_version_or_its_absence_is_named() {
+        match landlock() {
+            Ok(abi) => assert!(abi > 0),
+            Err(errno) => assert!(matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP), "{errno}"),
         }
     }
 

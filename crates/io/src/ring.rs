@@ -89,6 +89,10 @@ impl<E: Engine> Ring<E> {
         Ok(Ring { inner: ManuallyDrop::new(inner), not_send: PhantomData })
     }
 
+    pub(crate) fn engine(&self) -> &E {
+        &self.inner.engine
+    }
+
     /// Returns a handle that wakes this ring from other threads.
     pub fn waker(&self) -> Waker {
         self.inner.waker.clone()

@@ -9,6 +9,7 @@
 
 mod buf_ring;
 mod queues;
+mod restrictions;
 mod scratch;
 mod sqpoll;
 mod unavailable;
@@ -21,6 +22,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use self::buf_ring::BufRing;
 pub use self::queues::Queues;
+pub(crate) use self::restrictions::OPERATIONS;
 use self::scratch::Scratches;
 use self::sqpoll::Spinner;
 pub use self::sqpoll::SqPoll;
@@ -74,6 +76,8 @@ pub struct Uring {
     late_close: bool,
     /// The kernel can be told to give the file table back.
     unregister: bool,
+    /// The kernel refuses what is not in the list.
+    restricted: bool,
     /// There is a polling kernel thread, and this side spins.
     spinner: Option<Spinner>,
     calls: u64,
@@ -94,6 +98,13 @@ impl Ring<Uring> {
     /// Those of [`uring`](Ring::uring).
     pub fn uring_with(config: &Config, queues: Queues) -> Result<Ring<Uring>, Unavailable> {
         Uring::ring(config, queues, None)
+    }
+
+    /// Returns whether the kernel refuses all operations that this engine does not use, as it can
+    /// since 5.10. That is so by default; see [`Queues::unrestricted`].
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.engine().is_restricted()
     }
 }
 
@@ -135,6 +146,7 @@ fn build(queues: Queues, no_sqarray: bool, poll: Option<&SqPoll>) -> io::Result<
         .setup_submit_all()
         .setup_clamp()
         .setup_cqsize(queues.completions())
+        .setup_r_disabled()
         .dontfork();
     if no_sqarray {
         builder.setup_no_sqarray();
@@ -185,6 +197,10 @@ impl Uring {
         done.map_err(|error| Unavailable::Failed("registering receive buffers", error))?;
         let scratch = Scratches::new(config.ops()).map_err(|error| Unavailable::Failed("memory", error))?;
         let registered = register_ring_fd(ring.as_raw_fd());
+        let restricted = queues.are_restricted() && restrictions::restrict(&ring);
+        // By the thread that uses the ring: it becomes the single issuer.
+        let enabled = ring.submitter().register_enable_rings();
+        enabled.map_err(|error| Unavailable::Failed("enabling the ring", error))?;
         Ok(Uring {
             ring,
             buffers,
@@ -193,6 +209,7 @@ impl Uring {
             socket_commands: version >= KERNEL_SOCKET_COMMANDS,
             late_close: version < KERNEL_PROMPT_CLOSE,
             unregister: version >= KERNEL_UNREGISTER,
+            restricted,
             spinner: poll.map(Spinner::new),
             calls: 0,
         })
@@ -385,6 +402,10 @@ impl Sealed for Uring {
 
     fn has_peer(&self) -> bool {
         self.socket_commands
+    }
+
+    fn is_restricted(&self) -> bool {
+        self.restricted
     }
 
     fn calls(&self) -> u64 {

@@ -18,6 +18,7 @@
 //! | [`engine`] | which engine runs, and why not another |
 //! | [`offload`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
+//! | [`sandbox`] | what the server can no longer do once it serves |
 //! | [`watch`] | takes over what changes at the paths of sites and certificates |
 //! | [`settings`] | what the operator wants, as plain values |
 //! | [`start`] | the report printed at start |
@@ -40,7 +41,7 @@ pub mod listen;
 pub mod offload;
 pub mod output;
 pub mod pack;
-mod sandbox;
+pub mod sandbox;
 pub mod serve;
 pub mod settings;
 pub mod start;

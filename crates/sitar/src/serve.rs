@@ -15,6 +15,7 @@ use sitar_site::Site;
 use crate::certificate::Loaded;
 use crate::engine;
 use crate::error::Error;
+use crate::sandbox::{self, Reach};
 use crate::settings::Settings;
 use crate::start::Report;
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
@@ -79,8 +80,11 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         hosts: Some(Hosts::one(Arc::clone(&opened.site))),
         tls: None,
     };
+    // Before the threads, which inherit it.
+    let entered = sandbox::enter(settings.sandbox, &Reach::OneProcess)?;
     let (worker, mode) = machine.start(spec, &hooks, mode)?;
     drop(hooks);
+    let sandbox = entered.seal(mode.rings)?;
     let is_polled = matches!(mode.engine, Engine::SqPoll(_));
     let warnings = opened.site.warnings().iter().map(ToString::to_string);
     let report = Report {
@@ -91,6 +95,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         offload: mode.offload,
         engine: mode.engine,
         shards: usize::from(machine.shards.get()),
+        sandbox,
         content: opened.content,
         watching: source.map(|source| sources.watching(source)),
         files: opened.site.len(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::printable;
 use crate::identity::Origin;
+use crate::sandbox::Layers;
 use crate::trust::shell_word;
 use crate::watch::Watching;
 use sitar_engines::Engine;
@@ -40,6 +41,8 @@ pub struct Report {
     pub engine: Engine,
     /// Number of shards.
     pub shards: usize,
+    /// The sandbox.
+    pub sandbox: Layers,
     /// The kind of the site.
     pub content: Content,
     /// The way in which changes of it are noticed; `None`: it cannot change.
@@ -106,6 +109,7 @@ impl Display for Report {
         line(f, "engine", &Described(&self.engine))?;
         line(f, "sealer", &sealer(self.encryption != Encryption::Plain, self.offload))?;
         line(f, "shards", &self.shards)?;
+        line(f, "sandbox", &self.sandbox)?;
         line(f, "site", &self.content)?;
         line(f, "files", &self.files)?;
         if let Some(unencoded) = &self.unencoded {

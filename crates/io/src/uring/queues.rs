@@ -16,7 +16,7 @@ const BUFFER_LEN: u64 = 16;
 /// Bytes of `struct io_rings` in front of the completions, at most.
 const HEAD_LEN: u64 = 320;
 
-/// Sizes of the queues of a ring on io_uring.
+/// Sizes of the queues of a ring on io_uring, and whether it is restricted.
 ///
 /// The sizes that a configuration asks for hold what its operations can complete at a time. Smaller
 /// queues lose nothing: the kernel keeps completions for which there is no room, and a submission
@@ -26,6 +26,7 @@ const HEAD_LEN: u64 = 320;
 pub struct Queues {
     submissions: u32,
     completions: u32,
+    restricted: bool,
 }
 
 impl Queues {
@@ -33,7 +34,16 @@ impl Queues {
     #[must_use]
     pub fn new(config: &Config) -> Queues {
         let completions = config.ops().saturating_mul(2).next_power_of_two();
-        Queues { submissions: SUBMISSIONS, completions: completions.clamp(SUBMISSIONS * 2, COMPLETIONS_MAX) }
+        let completions = completions.clamp(SUBMISSIONS * 2, COMPLETIONS_MAX);
+        Queues { submissions: SUBMISSIONS, completions, restricted: true }
+    }
+
+    /// Returns queues of the same sizes for a ring that the kernel does not restrict to the
+    /// operations of the engine. It does so otherwise, which costs nothing and keeps code that got
+    /// hold of the ring from others, such as opening, connecting and writing.
+    #[must_use]
+    pub fn unrestricted(self) -> Queues {
+        Queues { restricted: false, ..self }
     }
 
     /// Returns the largest sizes with which a ring locks at most `bytes` of memory, or the smallest
@@ -69,6 +79,10 @@ impl Queues {
         parse_release(&rustix::system::uname().release().to_string_lossy()) >= KERNEL_LOCKS_RINGS
     }
 
+    pub(super) fn are_restricted(self) -> bool {
+        self.restricted
+    }
+
     pub(super) fn submissions(self) -> u32 {
         self.submissions
     }
@@ -86,10 +100,14 @@ mod tests {
         Config { connections: 8448, rx_count: 512, rx_len: 4096, tx_count: 512, tx_len: 68 << 10 };
     const SMALL: Config = Config { connections: 8, rx_count: 8, rx_len: 256, tx_count: 8, tx_len: 256 };
 
+    fn sizes(submissions: u32, completions: u32) -> Queues {
+        Queues { submissions, completions, restricted: true }
+    }
+
     #[test]
     fn queues_are_as_large_as_the_budget_allows() {
-        assert_eq!(Queues::new(&LARGE), Queues { submissions: 4096, completions: 65536 });
-        assert_eq!(Queues::new(&SMALL), Queues { submissions: 4096, completions: 8192 });
+        assert_eq!(Queues::new(&LARGE), sizes(4096, 65536));
+        assert_eq!(Queues::new(&SMALL), sizes(4096, 8192));
         for (bytes, submissions, completions) in [
             (u64::MAX, 4096, 65536),
             (1_323_008, 4096, 65536),
@@ -98,9 +116,9 @@ mod tests {
             (64 << 10, 128, 2048),
             (0, 64, 1024),
         ] {
-            assert_eq!(Queues::within(&LARGE, bytes), Queues { submissions, completions }, "{bytes}");
+            assert_eq!(Queues::within(&LARGE, bytes), sizes(submissions, completions), "{bytes}");
         }
-        assert_eq!(Queues::within(&SMALL, 0), Queues { submissions: 64, completions: 128 });
+        assert_eq!(Queues::within(&SMALL, 0), sizes(64, 128));
     }
 
     /// Sizes in pages of 4 KiB, as in the kernel's source: 256 KiB, 1 MiB and a page, two pages.

@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sandbox::Policy;
 use crate::settings::definitions::SETTINGS;
 use crate::settings::merge::{ValueOrigin, split_list};
 use crate::settings::{
@@ -66,6 +67,7 @@ fn verbs() {
             no_http2: false,
             engine: EngineChoice::Auto,
             spin: None,
+            sandbox: Policy::Auto,
             shards: None,
             prefix: None,
             follow_links: false,

@@ -5,6 +5,7 @@
 //! (CONTRIBUTING.md) and name it in `setting`; to add another one, read it in the module of its
 //! table as well.
 
+use crate::sandbox::Policy;
 use crate::settings::values::{self, EngineChoice, MinTls, Tls};
 
 /// A table of the file.
@@ -167,6 +168,14 @@ pub(crate) static SERVER: Table = Table {
             doc: "How long a shard watches for completions before it sleeps; with `engine = \"sqpoll\"` only. \
                   Without it: 1ms.",
             setting: Some("spin"),
+        },
+        Key {
+            name: "sandbox",
+            form: Form::Word(values::words::<Policy>),
+            default: Some("\"auto\""),
+            example: "\"strict\"",
+            doc: "How much of the sandbox has to stand, in which the server gives up what it does not need.",
+            setting: Some("sandbox"),
         },
         Key {
             name: "shards",

@@ -198,6 +198,7 @@ fn value(key: &str, settings: &Settings) -> Option<String> {
         "http2" => (!settings.no_http2).to_string(),
         "engine" => word(settings.engine)?,
         "spin" => quoted(&duration(settings.spin?)),
+        "sandbox" => word(settings.sandbox)?,
         "shards" => settings.shards?.to_string(),
         "connections" => settings.connections?.to_string(),
         "memory" => quoted(&size(settings.memory)),

@@ -13,6 +13,7 @@ use super::descriptors::{self, Needs};
 use crate::engine::{self, lets_epoll_run};
 use crate::error::Error;
 use crate::offload;
+use crate::sandbox::{Policy, Rings};
 use crate::settings::{self, EngineChoice, Settings, Tls};
 
 /// The resources of this process, and the settings that share them out.
@@ -32,6 +33,8 @@ pub(crate) struct Mode {
     pub(crate) engine: Engine,
     pub(crate) offload: TlsOffload,
     pub(crate) limits: Limits,
+    /// Known once the shards have started.
+    pub(crate) rings: Rings,
     /// A note for the operator about the limits.
     pub(crate) note: Option<String>,
 }
@@ -74,7 +77,7 @@ impl<'s> Machine<'s> {
         let shared = matches!(engine, Engine::Epoll(_));
         let needs = Needs { shards: self.shards.get(), addresses: self.addresses, sites: self.sites, shared };
         let (limits, note) = descriptors::fit(limits, needs, settings.connections)?;
-        Ok(Mode { engine, offload, limits, note })
+        Ok(Mode { engine, offload, limits, rings: Rings::None, note })
     }
 
     /// Starts the shards, if need be in another mode. Returns the mode in which they run.
@@ -82,23 +85,28 @@ impl<'s> Machine<'s> {
     /// # Errors
     /// They cannot be started.
     pub(crate) fn start(&self, mut spec: Spec, hooks: &Hooks, mode: Mode) -> Result<(Worker, Mode), Error> {
-        let mut started = start(&spec, hooks, &mode.engine, self.memory);
+        let is_restricted = self.settings.sandbox != Policy::Off;
+        let start = |spec: &Spec, engine: &Engine, memory| start(spec, hooks, engine, memory, is_restricted);
+        let mut started = start(&spec, &mode.engine, self.memory);
         let smaller = self.memory.shrunk(&spec.limits.ring());
         if let (Err(Failed::Ring(why)), Engine::Uring, Some(smaller)) = (&started, &mode.engine, smaller)
             && why.is_limit()
         {
             // Otherwise the first attempt has the better reason.
-            started = start(&spec, hooks, &mode.engine, smaller).or(started);
+            started = start(&spec, &mode.engine, smaller).or(started);
         }
         match started {
             // All shards go over to epoll.
             Err(Failed::Ring(why)) if self.settings.engine == EngineChoice::Auto && lets_epoll_run(&why) => {
                 let mode = self.mode(Engine::Epoll(Some(Because::from(&why))))?;
                 (spec.limits, spec.offload) = (mode.limits.clone(), mode.offload);
-                let worker = start(&spec, hooks, &mode.engine, self.memory).map_err(explain)?;
-                Ok((worker, mode))
+                let (worker, rings) = start(&spec, &mode.engine, self.memory).map_err(explain)?;
+                Ok((worker, Mode { rings, ..mode }))
             }
-            started => Ok((started.map_err(explain)?, mode)),
+            started => {
+                let (worker, rings) = started.map_err(explain)?;
+                Ok((worker, Mode { rings, ..mode }))
+            }
         }
     }
 }

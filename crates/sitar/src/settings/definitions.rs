@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::listen::ListenError;
 use super::values::{self, EngineChoice, MinTls, Tls};
 use super::{Settings, duration};
+use crate::sandbox::Policy;
 
 /// One setting.
 pub(crate) struct Setting {
@@ -145,6 +146,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "How long a shard watches for completions before it sleeps, as in 500us, 1ms or 10s; with \
                --engine sqpoll only [default: 1ms]",
         set: |settings, value| text(value).and_then(duration::parse).map(|spin| settings.spin = Some(spin)),
+    },
+    Setting {
+        name: "sandbox",
+        variable: "SITAR_SANDBOX",
+        value: "SANDBOX",
+        default: Some("auto"),
+        kind: Kind::Word(values::words::<Policy>),
+        help: "How much of the sandbox has to stand, in which the server gives up what it does not need",
+        set: |settings, value| text(value).and_then(values::word).map(|policy| settings.sandbox = policy),
     },
     Setting {
         name: "shards",

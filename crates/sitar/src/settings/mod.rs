@@ -16,6 +16,8 @@ pub mod merge;
 mod plan;
 pub(crate) mod values;
 
+use crate::sandbox::Policy;
+
 pub use self::listen::{Listen, ListenError, SocketName};
 pub use self::plan::{Address, CertificateFiles, Plan, Security};
 pub use self::values::{EngineChoice, MinTls, Tls};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub engine: EngineChoice,
     /// The time for which a shard watches for completions before it sleeps.
     pub spin: Option<Duration>,
+    /// The sandbox.
+    pub sandbox: Policy,
     /// Number of shards.
     pub shards: Option<NonZeroU16>,
     /// The folder of the site that is served as its root.

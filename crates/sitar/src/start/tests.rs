@@ -23,6 +23,7 @@ fn local(origin: Origin) -> Report {
         },
         engine: Engine::Uring,
         shards: 4,
+        sandbox: Layers::standing_on(&["Landlock ABI 7", "restricted rings"]),
         offload: TlsOffload::None,
         content: Content::Handbook,
         watching: None,
@@ -42,6 +43,7 @@ fn the_first_start() {
          \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   user space (--tls kernel leaves it to the kernel, where that has TLS)\n\
          \x20 shards   4\n\
+         \x20 sandbox  Landlock ABI 7, restricted rings\n\
          \x20 site     the built-in handbook; name a directory or a tar to serve it: sitar serve PATH\n\
          \x20 files    7\n\
          \x20 cert     made on this machine, for localhost only\n\
@@ -81,6 +83,7 @@ fn the_operators_certificates() {
          \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   user space (--tls kernel leaves it to the kernel, where that has TLS)\n\
          \x20 shards   4\n\
+         \x20 sandbox  Landlock ABI 7, restricted rings\n\
          \x20 site     site.tar (tar)\n\
          \x20 files    51906\n\
          \x20 cert     /etc/ssl/site.pem (a.example, b.example, c.example, d.example and 1 more)\n\
@@ -207,6 +210,7 @@ fn plain_http_in_the_open_is_warned_of() {
          \x20 engine   io_uring (batched; --engine sqpoll needs no system calls, but a core per shard)\n\
          \x20 sealer   none: plain HTTP (--tls off)\n\
          \x20 shards   4\n\
+         \x20 sandbox  Landlock ABI 7, restricted rings\n\
          \x20 site     public (directory)\n\
          \x20 files    7\n\
          \x20 warning  others can reach this address, and nothing is encrypted (--tls off)\n"

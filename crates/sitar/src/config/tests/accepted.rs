@@ -7,6 +7,7 @@ use std::time::Duration;
 use sitar_site::Hsts;
 
 use super::*;
+use crate::sandbox::Policy;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::{EngineChoice, MinTls, Tls};
 
@@ -51,6 +52,7 @@ fn every_key_has_its_effect() {
         no_http2: true,
         engine: EngineChoice::Sqpoll,
         spin: Some(Duration::from_micros(500)),
+        sandbox: Policy::Strict,
         shards: NonZeroU16::new(4),
         connections: NonZeroU32::new(20_000),
         memory: 1024,
@@ -97,7 +99,7 @@ fn every_key_has_its_effect() {
     };
     let watch = Watch::Poll(Duration::from_secs(2));
     let expected = SiteConfig {
-        place: Place { file: folder.file().into(), line: 33, column: 1 },
+        place: Place { file: folder.file().into(), line: 34, column: 1 },
         hosts: ["example.com", "www.example.com", "*.preview.example.com", "192.0.2.1", "2001:db8::1"]
             .map(str::to_owned)
             .to_vec(),

@@ -61,15 +61,15 @@ fn every_key_is_shown_with_its_origin() {
         "head_seconds = 7 # SITAR_HEAD_SECONDS",
         "http2 = false # sitar.toml:7:1",
         "spin = \"500us\" # sitar.toml:9:1",
-        "memory = \"1 GiB\" # sitar.toml:12:1",
+        "memory = \"1 GiB\" # sitar.toml:13:1",
         "[[listen]] # sites.d/a.toml:1:1",
-        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:26:1",
-        "redirect = \"https\" # sitar.toml:27:1",
-        "pages.500 = \"500.html\" # sitar.toml:20:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:50:1",
+        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:27:1",
+        "redirect = \"https\" # sitar.toml:28:1",
+        "pages.500 = \"500.html\" # sitar.toml:21:11",
+        "pages.503 = \"example/503.html\" # sitar.toml:51:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:60:1",
-        "watch = false # sitar.toml:61:1",
+        "certificate = \"local\" # sitar.toml:61:1",
+        "watch = false # sitar.toml:62:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
@@ -92,6 +92,7 @@ fn defaults_are_shown_as_such() {
          http2 = true # default\n\
          engine = \"auto\" # default\n\
          # spin: not set # default\n\
+         sandbox = \"auto\" # default\n\
          # shards: not set # default\n\
          # connections: not set # default\n\
          memory = \"512 MiB\" # default\n\

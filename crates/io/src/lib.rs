@@ -84,6 +84,7 @@ mod key;
 mod op;
 pub mod probe;
 mod read_buf;
+pub mod refused;
 mod region;
 mod ring;
 mod send_buf;

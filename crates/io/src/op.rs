@@ -105,6 +105,25 @@ impl Op {
         })
     }
 
+    /// Returns the name of the io_uring operation, as far as the kernel refuses it with EACCES for
+    /// one reason alone: that the ring is restricted. Files have permissions, and so do the
+    /// destinations of datagrams.
+    pub(crate) fn restricted_name(&self) -> Option<&'static str> {
+        Some(match self {
+            Op::Open { .. } | Op::Stat { .. } | Op::SendTo { .. } => return None,
+            Op::Accept(_) => "ACCEPT",
+            Op::Recv(_) => "RECV",
+            Op::Send { .. } => "SEND",
+            Op::Writable(_) => "POLL_ADD",
+            Op::Read { .. } | Op::Wake => "READ",
+            Op::RecvFrom(_) => "RECVMSG",
+            Op::Peer { .. } | Op::SetOpt { .. } | Op::Unacked(_) => "URING_CMD",
+            Op::Shutdown(_) => "SHUTDOWN",
+            Op::Close { .. } => "CLOSE",
+            Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll => "ASYNC_CANCEL",
+        })
+    }
+
     /// Checks what an engine says about the end of an operation (I4).
     ///
     /// # Errors

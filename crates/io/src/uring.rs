@@ -31,6 +31,7 @@ pub use self::unavailable::Unavailable;
 use crate::arena::Arena;
 use crate::engine::{Answer, Completion, Engine, Full, Memory, Question, Sealed, Submission};
 use crate::op::Request;
+use crate::refused;
 use crate::ring::{Config, Ring};
 use crate::table::EntryId;
 
@@ -359,6 +360,9 @@ impl Sealed for Uring {
             let entry = self.ring.completion().next()?;
             if entry.user_data() != UNHEARD {
                 break entry;
+            }
+            if entry.result() == -libc::EACCES && self.restricted {
+                refused::count_operation(None);
             }
         };
         Some(Completion {

@@ -9,6 +9,7 @@ use crate::engine::{Answer, Completion, Engine, Question};
 use crate::event::{Event, RecvEnd};
 use crate::key::Key;
 use crate::op::{Op, Sending};
+use crate::refused;
 use crate::sockopt::SockOpt;
 use crate::table::EntryId;
 use crate::udp::{self, Udp};
@@ -48,6 +49,9 @@ impl<E: Engine> Inner<E> {
             Err(_) if result < -4095 => return Err("an error that no kernel has"),
             Err(_) => Err(Errno::from_raw_os_error(-result)),
         };
+        if result == Err(Errno::ACCESS) && self.engine.is_restricted() {
+            self.count_refusal(id);
+        }
         // First of all, so that the slot is owned by something whatever happens next (I6).
         let buf = match buffer {
             Some(slot) => {
@@ -87,6 +91,16 @@ impl<E: Engine> Inner<E> {
             self.descs.landed(slot);
         }
         self.ended(id, op, result, buf)
+    }
+
+    /// Counts an operation that the kernel refused because the ring is restricted.
+    #[cold]
+    fn count_refusal(&self, id: EntryId) {
+        match self.ops.get(id).map(Op::restricted_name) {
+            None => refused::count_operation(None),
+            Some(Some(name)) => refused::count_operation(Some(name)),
+            Some(None) => {}
+        }
     }
 
     fn accepted(&mut self, slot: u32, listener: Key, ipv6: bool) -> Result<Event, &'static str> {

@@ -1,7 +1,8 @@
 //! Landlock: files, TCP, signals and abstract sockets.
 //!
 //! It binds the process whatever its user may do, and ring operations too. Descriptors that are
-//! open keep what they could do. Below ABI 8 (Linux 7.0) it binds the calling thread and those that it
+//! open keep what they could do. Below ABI 8 (Linux 7.0) it binds the calling thread and those that
+//! it
 //! makes.
 
 use std::os::fd::{AsFd, OwnedFd};

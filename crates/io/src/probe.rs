@@ -12,7 +12,7 @@ use io_uring::{IoUring, Probe};
 use rustix::io::Errno;
 
 use crate::sockopt::{SockOpt, TlsCipher, TlsTx};
-use crate::uring::OPERATIONS;
+use crate::uring::{OPERATIONS, REGISTRATIONS};
 
 /// One of io_uring's operations that the engine uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +34,11 @@ pub fn operations() -> io::Result<Vec<Operation>> {
     ring.submitter().register_probe(&mut probe)?;
     let operation = |(name, code)| Operation { name, supported: probe.is_supported(code) };
     Ok(OPERATIONS.iter().copied().map(operation).collect())
+}
+
+/// Returns the codes of io_uring_register(2) that a ring uses between its making and its end.
+pub fn registrations() -> impl Iterator<Item = u8> {
+    REGISTRATIONS.iter().map(|(_, code)| *code)
 }
 
 /// Returns the version of Landlock's interface (its ABI) that the running kernel has.

@@ -22,7 +22,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use self::buf_ring::BufRing;
 pub use self::queues::Queues;
-pub(crate) use self::restrictions::OPERATIONS;
+pub(crate) use self::restrictions::{OPERATIONS, REGISTRATIONS};
 use self::scratch::Scratches;
 use self::sqpoll::Spinner;
 pub use self::sqpoll::SqPoll;

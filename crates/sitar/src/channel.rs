@@ -90,6 +90,14 @@ impl Channel {
         Ok(set_socket_timeout(&self.0, Timeout::Send, Some(time))?)
     }
 
+    /// Sets the time after which a message of which nothing comes is given up.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn patience(&self, time: Duration) -> io::Result<()> {
+        Ok(set_socket_timeout(&self.0, Timeout::Recv, Some(time))?)
+    }
+
     /// Ends the channel for both ends.
     fn close(&self) {
         let _ = rustix::net::shutdown(&self.0, Shutdown::Both);

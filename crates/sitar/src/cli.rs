@@ -21,7 +21,7 @@ mod doctor;
 mod pack;
 mod variables;
 
-pub use admin::{Reload, Server, Status};
+pub use admin::{Drain, Reload, Server, Status, Upgrade};
 pub(crate) use advice::{distance, instead_of_site};
 pub use config::ConfigAction;
 pub use doctor::Doctor;
@@ -99,6 +99,14 @@ pub enum Verb {
         after_help = "Exit codes: 0 reloaded, 1 refused (then nothing has changed) or no server answered, 2 usage."
     )]
     Reload(Reload),
+    /// Have a running server accept no more connections, and end when those that it has are done
+    Drain(Drain),
+    /// Have a running server hand over to the program that is installed now, without a pause
+    #[command(
+        after_help = "Exit codes: 0 the new program serves, 1 it does not (then the old one serves on) or no server \
+        answered, 2 usage."
+    )]
+    Upgrade(Upgrade),
     /// Let this user's programs trust the local certificate authority
     Trust,
     /// Take back what `sitar trust` did

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Verb::Config(action) => config::run(&action),
         Verb::Status(arguments) => admin::status(&arguments),
         Verb::Reload(arguments) => admin::reload(&arguments),
+        Verb::Drain(arguments) => admin::drain(&arguments),
+        Verb::Upgrade(arguments) => admin::upgrade(&arguments),
         Verb::Trust => trust::run(trust::Action::Trust).map(|()| ExitCode::SUCCESS),
         Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments),

@@ -81,7 +81,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         tls: None,
     };
     // Before the threads, which inherit it.
-    let entered = sandbox::enter(settings.sandbox, &Reach::OneProcess)?;
+    let entered = sandbox::enter(settings.sandbox, Reach::OneProcess)?;
     let (worker, mode) = machine.start(spec, &hooks, mode)?;
     drop(hooks);
     let sandbox = entered.seal(mode.rings)?;
@@ -163,6 +163,12 @@ impl signals::Obey for Obey {
         }
         self.worker.stop();
         self.telling.get_or_insert_with(|| Telling::start(&self.worker, self.drain, &self.ended));
+    }
+
+    fn upgrade(&mut self) {
+        say(&format_args!(
+            "sitar: only a server with a configuration (--config) hands over to another program"
+        ));
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) const OPERATIONS: &[(&str, u8)] = &[
 ];
 
 /// Registrations after a ring was enabled: those by which it gives back what it has.
-pub(super) const REGISTRATIONS: &[(&str, u8)] = &[
+pub(crate) const REGISTRATIONS: &[(&str, u8)] = &[
     ("UNREGISTER_FILES", 3),
     ("UNREGISTER_RING_FDS", super::UNREGISTER_RING_FDS as u8),
     ("UNREGISTER_PBUF_RING", 23),

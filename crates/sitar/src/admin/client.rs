@@ -24,7 +24,8 @@ impl Request {
     fn patience(self) -> Duration {
         match self {
             Request::Status => Duration::from_secs(60),
-            Request::Reload => Duration::from_secs(600),
+            Request::Reload | Request::Drain => Duration::from_secs(600),
+            Request::Upgrade { wait } => Duration::from_secs(600 + u64::from(wait)),
         }
     }
 }
@@ -39,7 +40,7 @@ pub fn ask(path: &Path, request: Request) -> Result<Value, Error> {
     let failed = |error: io::Error| unanswered(path, &error, request);
     let mut stream = UnixStream::from(socket);
     stream.set_read_timeout(Some(request.patience())).map_err(failed)?;
-    match stream.write_all(format!("{}\n", request.word()).as_bytes()) {
+    match stream.write_all(format!("{}\n", request.line()).as_bytes()) {
         // It may have said why it closes.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         other => other.map_err(failed)?,

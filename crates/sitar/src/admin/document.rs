@@ -18,6 +18,10 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The file of its configuration.
     pub config: Option<String>,
+    /// The process that serves; `None`: none does at the moment.
+    pub worker: Option<Worker>,
+    /// How often such a process has ended without being told to.
+    pub worker_restarts: u64,
     /// The last time that it was told to read the configuration again.
     pub last_reload: Option<Reload>,
     /// The addresses on which it listens.
@@ -28,6 +32,28 @@ pub struct Status {
     pub certificates: Vec<Certificate>,
     /// What the operator should know besides, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// The process that serves for a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// The number of the process.
+    pub pid: u32,
+    /// How bytes are moved.
+    pub engine: String,
+    /// What keeps it from doing anything but serving.
+    pub sandbox: String,
+    /// What that has kept it from, if anything.
+    pub refused: Option<String>,
+}
+
+/// The outcome of an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The version that serves now.
+    pub version: String,
+    /// The number of its process.
+    pub pid: u32,
 }
 
 /// An address on which a server listens.
@@ -123,6 +149,15 @@ pub(super) fn answer(reply: &Reply) -> Value {
         Reply::Reload(reload) => {
             json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "reload": reload.to_json() })
         }
+        Reply::Drain => json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "draining": true }),
+        Reply::Upgrade(Ok(Upgraded { version, pid })) => {
+            json!({ "schema": SCHEMA, "version": version, "upgrade": { "ok": true, "pid": pid } })
+        }
+        Reply::Upgrade(Err(error)) => json!({
+            "schema": SCHEMA,
+            "version": env!("CARGO_PKG_VERSION"),
+            "upgrade": { "ok": false, "problem": error.to_json() },
+        }),
     }
 }
 
@@ -145,6 +180,8 @@ pub fn read_status(document: &Value) -> Option<Status> {
         pid: object.number("pid").and_then(|pid| u32::try_from(pid).ok())?,
         uptime_seconds: object.number("uptime_seconds")?,
         config: object.text("config"),
+        worker: object.0.get("worker").and_then(Worker::from_json),
+        worker_restarts: object.number("worker_restarts").unwrap_or_default(),
         last_reload: object.optional("last_reload", Reload::from_json)?,
         listeners: object.list("listeners", Listener::from_json)?,
         sites: object.list("sites", Site::from_json)?,
@@ -159,6 +196,35 @@ pub fn read_reload(document: &Value) -> Option<Reload> {
     Reload::from_json(Object::of_schema(document)?.0.get("reload")?)
 }
 
+/// Reads the document of [`Request::Upgrade`](super::Request::Upgrade). `None`: it has another
+/// shape.
+#[must_use]
+pub fn read_upgrade(document: &Value) -> Option<Result<Upgraded, Error>> {
+    let object = Object::of_schema(document)?;
+    let upgrade = Object(object.0.get("upgrade")?);
+    if !upgrade.truth("ok")? {
+        return Error::from_json(upgrade.0.get("problem")?).map(Err);
+    }
+    let pid = upgrade.number("pid").and_then(|pid| u32::try_from(pid).ok())?;
+    Some(Ok(Upgraded { version: object.text("version")?, pid }))
+}
+
+impl Worker {
+    fn to_json(&self) -> Value {
+        json!({ "pid": self.pid, "engine": self.engine, "sandbox": self.sandbox, "refused": self.refused })
+    }
+
+    fn from_json(value: &Value) -> Option<Worker> {
+        let object = Object(value);
+        Some(Worker {
+            pid: object.number("pid").and_then(|pid| u32::try_from(pid).ok())?,
+            engine: object.text("engine")?,
+            sandbox: object.text("sandbox")?,
+            refused: object.text("refused"),
+        })
+    }
+}
+
 impl Status {
     /// Returns the document.
     #[must_use]
@@ -169,6 +235,8 @@ impl Status {
             "pid": self.pid,
             "uptime_seconds": self.uptime_seconds,
             "config": self.config,
+            "worker": self.worker.as_ref().map(Worker::to_json),
+            "worker_restarts": self.worker_restarts,
             "last_reload": self.last_reload.as_ref().map(Reload::to_json),
             "listeners": self.listeners.iter().map(Listener::to_json).collect::<Vec<_>>(),
             "sites": self.sites.iter().map(Site::to_json).collect::<Vec<_>>(),

@@ -1,6 +1,7 @@
-//! The admin socket: how `sitar status` and `sitar reload` speak with a server that runs.
+//! The admin socket: how `sitar status`, `reload`, `drain` and `upgrade` speak with a server that
+//! runs.
 //!
-//! A Unix stream socket, 0600. A client sends one line, `status` or `reload`; the server sends one
+//! A Unix stream socket, 0600. A client sends one line, such as `status`; the server sends one
 //! JSON document and closes. Each document has a `schema` and the server's `version`: a member that
 //! goes or changes its meaning raises the schema, one that comes does not. A document with `error`
 //! has nothing else: the request was not understood, or its sender may not ask.
@@ -19,12 +20,16 @@ mod verbs;
 
 pub use client::ask;
 pub use document::{
-    Certificate, Listener, Reload, Site, SiteContent, SiteState, Status, read_reload, read_status,
+    Certificate, Listener, Reload, Site, SiteContent, SiteState, Status, Upgraded, Worker, read_reload,
+    read_status, read_upgrade,
 };
 pub use paths::SOCKET;
 pub use place::check;
+pub(crate) use server::Leaver;
 pub use server::{Admin, Serving};
-pub use verbs::{reload, status};
+pub use verbs::{drain, reload, status, upgrade};
+
+use crate::error::Error;
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,13 @@ pub enum Request {
     Status,
     /// Read the configuration again, and everything that it names.
     Reload,
+    /// Accept no more, and end when the connections have ended.
+    Drain,
+    /// Let the program that is installed now take over.
+    Upgrade {
+        /// Seconds that it may take to serve.
+        wait: u32,
+    },
 }
 
 /// An answer.
@@ -42,23 +54,46 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Reload`].
     Reload(Reload),
+    /// To [`Request::Drain`].
+    Drain,
+    /// To [`Request::Upgrade`]: what serves now, or why it is still this one.
+    Upgrade(Result<Upgraded, Error>),
 }
 
 impl Request {
-    const ALL: [Request; 2] = [Request::Status, Request::Reload];
-
-    /// Returns the line that is sent for it, without its end.
+    /// Returns the word with which its line begins.
     fn word(self) -> &'static str {
         match self {
             Request::Status => "status",
             Request::Reload => "reload",
+            Request::Drain => "drain",
+            Request::Upgrade { .. } => "upgrade",
+        }
+    }
+
+    /// Returns the line that is sent for it, without its end.
+    fn line(self) -> String {
+        match self {
+            Request::Upgrade { wait } => format!("upgrade {wait}"),
+            other => other.word().to_owned(),
         }
     }
 
     fn read(line: &[u8]) -> Option<Request> {
-        Request::ALL.into_iter().find(|request| request.word().as_bytes() == line.trim_ascii())
+        let line = std::str::from_utf8(line).ok()?.trim_ascii();
+        match line.split_once(' ') {
+            None if line == "upgrade" => Some(Request::Upgrade { wait: UPGRADE_WAIT }),
+            None => {
+                [Request::Status, Request::Reload, Request::Drain].into_iter().find(|one| one.word() == line)
+            }
+            Some(("upgrade", wait)) => Some(Request::Upgrade { wait: wait.parse().ok()? }),
+            Some(_) => None,
+        }
     }
 }
+
+/// Seconds that a new program may take to serve, where nothing else is said.
+pub const UPGRADE_WAIT: u32 = 60;
 
 /// The version of the documents' shape.
 const SCHEMA: u64 = 1;

@@ -28,10 +28,22 @@ pub(super) struct Place {
     path: PathBuf,
     /// The file itself. While it is open no other file can have its number.
     file: OwnedFd,
+    /// The file is another process's now.
+    is_left: bool,
+}
+
+impl Place {
+    /// Leaves the file where it is, for another process.
+    pub(super) fn leave(&mut self) {
+        self.is_left = true;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         let _lock = lock(&self.path);
         let Ok(own) = rustix::fs::fstat(&self.file) else { return };
         let there = rustix::fs::lstat(&self.path);
@@ -86,10 +98,18 @@ pub(super) fn listen(path: &Path) -> Result<(OwnedFd, Place), Error> {
     place.map(|place| (socket, place)).map_err(failed)
 }
 
+/// Returns the place of a socket that is there already.
+///
+/// # Errors
+/// It is not there.
+pub(super) fn of_listening(path: &Path) -> Result<Place, Error> {
+    identify(path).map(|(place, _)| place).map_err(|errno| explain(path, errno))
+}
+
 fn identify(path: &Path) -> Result<(Place, Stat), Errno> {
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let stat = rustix::fs::fstat(&file)?;
-    Ok((Place { path: path.to_owned(), file }, stat))
+    Ok((Place { path: path.to_owned(), file, is_left: false }, stat))
 }
 
 /// Checks that a socket could be bound at a path, without making or removing anything. One on

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Admin {
     socket: OwnedFd,
     place: Place,
+    leaves: Arc<AtomicBool>,
 }
 
 impl Admin {
@@ -44,7 +46,31 @@ impl Admin {
     /// its folder is missing or cannot be written to; with what helps.
     pub fn bind(path: &Path) -> Result<Admin, Error> {
         let (socket, place) = place::listen(path)?;
-        Ok(Admin { socket, place })
+        Ok(Admin { socket, place, leaves: Arc::default() })
+    }
+
+    /// Takes over a socket that another process listens on at that path.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn take_over(path: &Path, socket: OwnedFd) -> Result<Admin, Error> {
+        Ok(Admin { socket, place: place::of_listening(path)?, leaves: Arc::default() })
+    }
+
+    /// Whether a socket is bound to that path.
+    pub(crate) fn is_at(path: &Path, socket: &OwnedFd) -> bool {
+        let address = rustix::net::getsockname(socket).ok();
+        let address = address.and_then(|address| rustix::net::SocketAddrUnix::try_from(address).ok());
+        let bound = address.as_ref().and_then(|address| address.path_bytes());
+        bound == Some(path.as_os_str().as_encoded_bytes())
+    }
+
+    /// Returns a duplicate of the socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 
     /// Answers requests on a thread of its own, one after the other, until the result is dropped.
@@ -56,24 +82,37 @@ impl Admin {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|errno| failed(errno.into()))?);
         let stop = Arc::clone(&wake);
+        let leaves = Arc::clone(&self.leaves);
         let thread = std::thread::Builder::new().name("sitar-admin".into());
         let thread = thread.spawn(move || self.run(&stop, handler)).map_err(failed)?;
-        Ok(Serving { wake, thread: Some(thread) })
+        Ok(Serving { wake, leaves, thread: Some(thread) })
     }
 
     fn run(self, stop: &OwnedFd, mut handler: impl FnMut(Request) -> Reply) {
         // Its file goes when the thread ends.
-        let Admin { socket, place: _place } = self;
+        let Admin { socket, mut place, leaves } = self;
         let mut clients: Vec<Client> = Vec::with_capacity(CLIENTS_MAX);
         let mut paused_until: Option<Instant> = None;
         loop {
             let now = Instant::now();
             paused_until = paused_until.filter(|&until| until > now);
             clients.retain(|client| client.deadline > now);
-            let accepts = clients.len() < CLIENTS_MAX && paused_until.is_none();
+            if leaves.load(Ordering::SeqCst) {
+                place.leave();
+                if clients.is_empty() {
+                    return;
+                }
+            }
+            let accepts =
+                clients.len() < CLIENTS_MAX && paused_until.is_none() && !leaves.load(Ordering::SeqCst);
             let next = clients.iter().map(|client| client.deadline).chain(paused_until).min();
             let Some(ready) = wait(stop, accepts.then_some(&socket), &clients, next, now) else { return };
             if ready.stops {
+                if leaves.load(Ordering::SeqCst) {
+                    // Those that were accepted are answered.
+                    let _ = rustix::io::read(stop, &mut [0; 8]);
+                    continue;
+                }
                 return;
             }
             let mut which = ready.clients.into_iter();
@@ -102,7 +141,31 @@ impl Admin {
 #[derive(Debug)]
 pub struct Serving {
     wake: Arc<OwnedFd>,
+    leaves: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Returns what lets another process serve the socket from then on: no more is accepted here,
+    /// and its file stays.
+    pub(crate) fn leaver(&self) -> Leaver {
+        Leaver { wake: Arc::clone(&self.wake), leaves: Arc::clone(&self.leaves) }
+    }
+}
+
+/// Leaves the admin socket to another process.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaver {
+    wake: Arc<OwnedFd>,
+    leaves: Arc<AtomicBool>,
+}
+
+impl Leaver {
+    pub(crate) fn leave(&self) {
+        self.leaves.store(true, Ordering::SeqCst);
+        // Its counter is far from its end.
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
 }
 
 impl Drop for Serving {

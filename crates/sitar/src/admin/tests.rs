@@ -31,6 +31,10 @@ fn serve(path: &Path) -> Serving {
                 Reply::Status(Box::new(Status { pid: 7, uptime_seconds: requests, ..Status::default() }))
             }
             Request::Reload => Reply::Reload(Reload::done(requests, Vec::new())),
+            Request::Drain => Reply::Drain,
+            Request::Upgrade { wait } => {
+                Reply::Upgrade(Ok(Upgraded { version: "9.9.9".into(), pid: wait }))
+            }
         }
     };
     Admin::bind(path).unwrap().serve(handler).unwrap()

@@ -21,6 +21,19 @@ pub(super) fn status(status: &Status) -> String {
     if let Some(config) = &status.config {
         text.line(0, &format!("configuration {config}"));
     }
+    if let Some(worker) = &status.worker {
+        let ended = match status.worker_restarts {
+            0 => String::new(),
+            1 => "; one before it has ended without being told to".to_owned(),
+            more => format!("; {more} before it have ended without being told to"),
+        };
+        text.line(0, &format!("worker process {}{ended}", worker.pid));
+        text.line(0, &format!("engine {}", worker.engine));
+        text.line(0, &format!("sandbox {}", worker.sandbox));
+        if let Some(refused) = &worker.refused {
+            text.line(0, &format!("REFUSED by the sandbox: {refused}"));
+        }
+    }
     match &status.last_reload {
         Some(reload) if reload.ok => text.line(0, &format!("last reload {}", time(reload.at))),
         Some(reload) => {

@@ -1,10 +1,10 @@
-//! `sitar status` and `sitar reload`.
+//! `sitar status`, `reload`, `drain` and `upgrade`.
 
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::{Request, SCHEMA, ask, document, paths, text};
+use super::{Request, SCHEMA, Upgraded, ask, document, paths, text};
 use crate::cli;
 use crate::error::{EXIT_FAILED, Error, printable, warn};
 use crate::output;
@@ -44,6 +44,40 @@ pub fn reload(arguments: &cli::Reload) -> Result<ExitCode, Error> {
     }
     output::print(&text::reload(&reload))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has a running server accept no more, and end when its connections have ended.
+///
+/// # Errors
+/// No server answers.
+pub fn drain(arguments: &cli::Drain) -> Result<ExitCode, Error> {
+    let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
+    ask(&path, Request::Drain)?;
+    output::print("draining: it accepts no more connections, and ends when those that it has are done\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the program that is installed now take over from a running server. The code is 1 when it
+/// could not; then the old one serves on.
+///
+/// # Errors
+/// No server answers, or its answer is not understood.
+pub fn upgrade(arguments: &cli::Upgrade) -> Result<ExitCode, Error> {
+    let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
+    let answer = ask(&path, Request::Upgrade { wait: arguments.wait })?;
+    let upgraded = document::read_upgrade(&answer)
+        .ok_or_else(|| other_version(&path, &answer).hint("see what it serves now: sitar status"))?;
+    match upgraded {
+        Ok(Upgraded { version, pid }) => {
+            output::print(&format!("upgraded: sitar {version} serves now, process {pid}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            error.print();
+            warn("nothing has changed: the program that served serves on");
+            Ok(ExitCode::from(EXIT_FAILED))
+        }
+    }
 }
 
 /// The server's document has another shape.

@@ -24,6 +24,26 @@ pub struct Reload {
     pub server: Server,
 }
 
+/// The arguments of `sitar drain`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Drain {
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// The arguments of `sitar upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Upgrade {
+    /// Seconds that the new program may take until it serves
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::admin::UPGRADE_WAIT)]
+    pub wait: u32,
+
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
 /// Names the server that is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Server {

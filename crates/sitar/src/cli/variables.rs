@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use clap::Command;
 
 use super::advice;
+use crate::supervisor::UPGRADE_OF;
 
 /// Variables that another program has, by a name like ours, and what they are called here.
 const OTHERS: &[(&[&str], &str)] = &[
@@ -44,7 +45,10 @@ pub(super) fn unread(
         command.get_subcommands().flat_map(Command::get_arguments).filter_map(clap::Arg::get_env).collect();
     let mut sentences: Vec<String> = variables
         .filter(|(name, value)| {
-            name.as_bytes().starts_with(b"SITAR_") && !known.contains(&&**name) && !is_link(name, value)
+            name.as_bytes().starts_with(b"SITAR_")
+                && !known.contains(&&**name)
+                && !is_link(name, value)
+                && name != UPGRADE_OF
         })
         .map(|(name, _)| {
             let name = name.to_string_lossy();

@@ -244,6 +244,16 @@ pub(crate) static SERVER: Table = Table {
             setting: Some("stop-seconds"),
         },
         Key {
+            name: "user",
+            form: Form::Text,
+            default: None,
+            example: "\"sitar\"",
+            doc: "The user that serves, by name or by number, where sitar is started as root. Without it: who \
+                  starts sitar. Keys and archives are opened before that; what lies in a directory is read \
+                  as this user.",
+            ..KEY
+        },
+        Key {
             name: "strict",
             form: Form::Switch,
             default: Some("false"),

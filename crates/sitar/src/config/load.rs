@@ -83,6 +83,7 @@ pub(super) fn build(
             let config = Config {
                 file: file.to_path_buf(),
                 settings: merged.settings.clone(),
+                user: server.text("user").map(|(user, _)| user.to_owned()),
                 strict: server.switch("strict", false),
                 pages,
                 listeners,

@@ -50,6 +50,8 @@ pub struct Config {
     /// Flags, variables, `[server]` and defaults, merged. The fields that concern one site or one
     /// address are blank.
     pub settings: Settings,
+    /// The user that a worker becomes; `None`: it stays who started sitar.
+    pub user: Option<String>,
     /// A site that cannot be opened at start is an error.
     pub strict: bool,
     /// The server's pages, which each site has already where it has none of its own.

@@ -40,6 +40,10 @@ pub(super) fn show(loaded: &Loaded) -> String {
             (None, None) => lines.unset(key.name),
         }
     }
+    match &config.user {
+        Some(user) => lines.value("user", &quoted(user), &origin(&document.server, "user")),
+        None => lines.unset("user"),
+    }
     lines.value("strict", &config.strict, &origin(&document.server, "strict"));
     if let Some(pairs) = files(&document.server) {
         lines.path("certificate", &certificate(&pairs), &origin(&document.server, "certificate"));

@@ -30,19 +30,21 @@ const GAPS: &[(u32, &str)] = &[
     (ABI_WHOLE, "signals and abstract sockets"),
 ];
 
-/// Bounds the calling thread, and those that it makes from here on.
-pub(super) fn enter(reach: &Reach, layers: &mut Layers) {
-    let abi = match probe::landlock() {
+/// Bounds the calling thread, and those that it makes from here on. Returns whether it is bounded.
+pub(super) fn enter(reach: &Reach, layers: &mut Layers) -> bool {
+    let entered = probe::landlock().map_err(why).and_then(|abi| restrict(reach).map(|()| abi));
+    let abi = match entered {
         Ok(abi) => abi,
-        Err(errno) => return layers.lacks("Landlock", why(errno)),
+        Err(why) => {
+            layers.lacks("Landlock", why);
+            return false;
+        }
     };
-    match restrict(reach) {
-        Ok(()) => layers.stands(format!("Landlock ABI {abi}")),
-        Err(error) => return layers.lacks("Landlock", error),
-    }
+    layers.stands(format!("Landlock ABI {abi}"));
     for (_, what) in GAPS.iter().filter(|(since, _)| abi < *since) {
         layers.lacks(&format!("bounds on {what}"), format_args!("Landlock ABI {abi} has none"));
     }
+    true
 }
 
 /// Returns the reason that there is no Landlock.

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use sitar_engines::Rings;
+
 use super::Policy;
 use crate::error::Error;
 
@@ -10,17 +12,6 @@ use crate::error::Error;
 pub struct Layers {
     standing: Vec<String>,
     missing: Vec<String>,
-}
-
-/// The rings of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rings {
-    /// There are none, with epoll.
-    None,
-    /// All are restricted to the operations of the engine.
-    Restricted,
-    /// The kernel does not restrict them.
-    Unrestricted,
 }
 
 impl Layers {
@@ -53,8 +44,8 @@ impl Layers {
     }
 
     /// Returns the layers that are missing, each with the reason.
-    #[allow(dead_code, reason = "for status")]
-    pub(crate) fn missing(&self) -> &[String] {
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
         &self.missing
     }
 

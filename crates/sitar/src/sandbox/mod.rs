@@ -8,15 +8,22 @@
 //! The order is [`enter`], while the process has one thread; then threads and rings, which inherit
 //! what was entered; then [`Entered::seal`], for all threads.
 
+pub mod calls;
+mod capabilities;
 mod landlock;
 mod layers;
+mod refusals;
+mod seccomp;
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::thread::set_no_new_privs;
+use sitar_engines::Rings;
 
+pub(crate) use self::capabilities::keep_those_of_a_supervisor;
 pub use self::layers::Layers;
-pub(crate) use self::layers::Rings;
+pub use self::refusals::{Refusals, refusals};
 use crate::error::Error;
 use crate::settings::values::Word;
 
@@ -42,12 +49,11 @@ impl Word for Policy {
 
 /// What a process still has to reach from within.
 #[derive(Debug)]
-pub(crate) enum Reach {
+pub enum Reach {
     /// The process that serves without a supervisor: it reads what it is asked to read, and changes
     /// nothing.
     OneProcess,
     /// A worker, to which everything else is passed as descriptors.
-    #[allow(dead_code, reason = "the supervisor's worker enters with it")]
     Worker {
         /// Directories that may be read, with all that lies beneath.
         roots: Vec<OwnedFd>,
@@ -58,8 +64,9 @@ pub(crate) enum Reach {
 
 /// A sandbox that is not complete yet.
 #[derive(Debug)]
-pub(crate) struct Entered {
+pub struct Entered {
     policy: Policy,
+    is_worker: bool,
     layers: Layers,
 }
 
@@ -68,20 +75,45 @@ pub(crate) struct Entered {
 ///
 /// # Errors
 /// A layer is missing and the policy is strict, or the kernel refuses what it has.
-pub(crate) fn enter(policy: Policy, reach: &Reach) -> Result<Entered, Error> {
+pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
     let mut layers = Layers::none();
+    let is_worker = matches!(&reach, Reach::Worker { .. });
     if policy == Policy::Off {
-        return Ok(Entered { policy, layers });
+        return Ok(Entered { policy, is_worker, layers });
     }
     // First, since Landlock and seccomp ask for it.
     let unprivileged = set_no_new_privs(true);
-    landlock::enter(reach, &mut layers);
+    let has_landlock = landlock::enter(&reach, &mut layers);
+    let is_bounded = matches!(&reach, Reach::Worker { everywhere: false, .. });
+    BOUNDS_READING.store(has_landlock && is_bounded, Ordering::Relaxed);
+    if is_worker {
+        capabilities::drop_all(&mut layers);
+    }
     match unprivileged {
+        Ok(()) if is_worker => {}
         Ok(()) => layers.stands("no new privileges"),
         Err(errno) => layers.lacks("no new privileges", errno),
     }
     layers.hold(policy)?;
-    Ok(Entered { policy, layers })
+    Ok(Entered { policy, is_worker, layers })
+}
+
+/// Landlock holds this process to the directories that it was given.
+static BOUNDS_READING: AtomicBool = AtomicBool::new(false);
+/// No thread of this process can make a ring.
+static REFUSES_RINGS: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether this process can read no more than the directories that it was given.
+#[must_use]
+pub fn bounds_reading() -> bool {
+    BOUNDS_READING.load(Ordering::Relaxed)
+}
+
+/// Returns whether a shard that has ended cannot be started again in this process, because it could
+/// make no ring.
+#[must_use]
+pub fn keeps_shards_from_starting() -> bool {
+    REFUSES_RINGS.load(Ordering::Relaxed)
 }
 
 impl Entered {
@@ -89,9 +121,13 @@ impl Entered {
     ///
     /// # Errors
     /// Those of [`enter`].
-    pub(crate) fn seal(mut self, rings: Rings) -> Result<Layers, Error> {
+    pub fn seal(mut self, rings: Rings) -> Result<Layers, Error> {
         if self.policy != Policy::Off {
             self.layers.rings(rings);
+            if self.is_worker {
+                let is_sealed = seccomp::seal(self.policy, &mut self.layers);
+                REFUSES_RINGS.store(is_sealed && rings != Rings::None, Ordering::Relaxed);
+            }
             self.layers.hold(self.policy)?;
         }
         Ok(self.layers)

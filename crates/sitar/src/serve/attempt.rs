@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use sitar_engines::polling::Cores;
 use sitar_engines::rings::Memory;
-use sitar_engines::{Because, Engine, Failed, start};
+use sitar_engines::{Because, Engine, Failed, Rings, start};
 use sitar_server::{Hooks, Limits, Spec, StartError, TlsOffload, Worker};
 
 use super::descriptors::{self, Needs};
 use crate::engine::{self, lets_epoll_run};
 use crate::error::Error;
 use crate::offload;
-use crate::sandbox::{Policy, Rings};
+use crate::sandbox::Policy;
 use crate::settings::{self, EngineChoice, Settings, Tls};
 
 /// The resources of this process, and the settings that share them out.

@@ -234,6 +234,7 @@ fn spawn(socket: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.arg0(worker::NAME).args(std::env::args_os().skip(1));
     systemd::hide_from(&mut command);
+    command.env_remove(super::UPGRADE_OF);
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
 }
 

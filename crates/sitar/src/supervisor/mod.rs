@@ -11,22 +11,26 @@ mod child;
 mod reload;
 mod report;
 mod status;
+mod upgrade;
+mod user;
 mod workers;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::bound::Bound;
 use self::certificates::{Certificates, Purpose, Warning};
 use self::child::{Worker, lock};
 use self::reload::Reloads;
 pub(crate) use self::status::site_name;
-use crate::admin::{self, Admin};
+use self::upgrade::Inherited;
+use crate::admin::{self, Admin, Leaver};
 use crate::certificate::Loaded;
 use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
@@ -36,7 +40,10 @@ use crate::serve::{cannot_start_a_thread, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{output, worker};
+use crate::{output, sandbox, worker};
+
+/// The variable that tells a program whose place it takes: the number of the process.
+pub(crate) const UPGRADE_OF: &str = "SITAR_UPGRADE_OF";
 
 /// A server that runs from a configuration.
 pub(crate) struct Supervisor {
@@ -46,6 +53,13 @@ pub(crate) struct Supervisor {
     /// The sockets that systemd passes; a later configuration may name others of them.
     passed: Passed,
     manager: Notify,
+    /// The program that is started when another one is to take over: this one's path, where another
+    /// may be by then.
+    program: PathBuf,
+    /// A duplicate of the admin socket, to be handed over.
+    admin_socket: OnceLock<OwnedFd>,
+    /// Lets another process serve the admin socket.
+    leaver: Mutex<Option<Leaver>>,
     /// How often it was told to stop.
     stops: AtomicU8,
     /// Held while a change is made, so that status says what is served. Nothing is read or opened
@@ -92,12 +106,30 @@ pub(crate) struct Live {
 /// # Errors
 /// The reason that it cannot start.
 pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
+    let mut inherited = Inherited::from_environment()?;
+    let done = run_with(file, inherited.as_mut());
+    if let (Err(error), Some(inherited)) = (&done, &inherited) {
+        inherited.refuse(error);
+    }
+    done
+}
+
+fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<(), Error> {
     let refused = |problems: Vec<Problem>| config::refused(&problems);
     // Before anything is opened that could be taken for them.
-    let passed = Passed::from_environment()?;
+    let passed = match &mut inherited {
+        Some(inherited) => std::mem::take(&mut inherited.passed),
+        None => Passed::from_environment()?,
+    };
     let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
     let read = certificates::read(&config, &Purpose::Start);
-    let shards = shards(&config.settings);
+    let shards = match &inherited {
+        Some(inherited) => inherited.shards,
+        None => shards(&config.settings),
+    };
+    let bound = inherited.as_mut().map(|inherited| std::mem::take(&mut inherited.bound));
+    let user = user::of_worker(config.user.as_deref())?;
+    sandbox::keep_those_of_a_supervisor();
     let signals = signals::catch()?;
     let supervisor = Arc::new(Supervisor {
         file: file.clone(),
@@ -105,15 +137,18 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
         shards,
         passed,
         manager: Notify::from_environment(),
+        program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
+        admin_socket: OnceLock::new(),
+        leaver: Mutex::default(),
         stops: AtomicU8::new(0),
         live: Mutex::new(Live {
             config: config.clone(),
             texts,
-            user: None,
+            user,
             generation: 1,
             certificates: read.certificates,
-            bound: Vec::new(),
-            last_number: 0,
+            last_number: bound.as_ref().map_or(0, |bound| bound.len() as u64),
+            bound: bound.unwrap_or_default(),
             sites: Vec::new(),
             warnings: read.warnings,
             failing: BTreeMap::new(),
@@ -128,11 +163,21 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
         crashes: Mutex::default(),
         has_ended: Condvar::new(),
     });
-    let admin = supervisor.begin(read.found)?;
+    let admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
+    if let Some(inherited) = &inherited
+        && let Err(error) = inherited.wait_for_go()
+    {
+        supervisor.stop();
+        supervisor.wait_for_workers();
+        return Err(error);
+    }
     let control = Arc::clone(&supervisor.live().watcher);
     supervisor.watch(read.sources, control)?;
     let reloads = Reloads::start(&supervisor)?;
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
+    if let Some(inherited) = &inherited {
+        inherited.gone();
+    }
     let obeying = signals::obey(signals, Obey { supervisor: Arc::clone(&supervisor), reloads })?;
     // Nothing of the start can fail any more.
     if let Err(error) = output::try_print(&supervisor.report(&read.notes)) {
@@ -160,11 +205,15 @@ impl Supervisor {
 
     /// Starts the first worker. `found` is what keeps certificates from being served. Returns the
     /// admin socket.
-    fn begin(self: &Arc<Self>, found: Vec<Found>) -> Result<Option<Admin>, Error> {
+    fn begin(
+        self: &Arc<Self>,
+        found: Vec<Found>,
+        inherited: Option<&mut Inherited>,
+    ) -> Result<Option<Admin>, Error> {
         let live = self.live().clone();
         let worker = self.new_worker()?;
         let opened = worker.open(&live.config, &live.opening(self.shards));
-        let admin = self.begin_with(&worker, opened?, found);
+        let admin = opened.and_then(|opened| self.begin_with(&worker, opened, found, inherited));
         if admin.is_err() {
             // What it says goes first.
             worker.stop();
@@ -179,6 +228,7 @@ impl Supervisor {
         worker: &Arc<Worker>,
         opened: Opened,
         mut found: Vec<Found>,
+        inherited: Option<&mut Inherited>,
     ) -> Result<Option<Admin>, Error> {
         let refused = |problems: Vec<Problem>| config::refused(&problems);
         let mut next = self.live().clone();
@@ -198,7 +248,14 @@ impl Supervisor {
         let bound = bound::bind(&next.config, &self.passed, self.shards, &next.bound, &mut number)
             .map_err(refused)?;
         (next.bound, next.last_number) = (bound, number);
-        let admin = next.config.admin_socket.as_deref().map(Admin::bind).transpose()?;
+        let passed = inherited.and_then(|inherited| inherited.admin.take());
+        let admin = match (next.config.admin_socket.as_deref(), passed) {
+            (Some(path), Some(socket)) if Admin::is_at(path, &socket) => {
+                Some(Admin::take_over(path, socket)?)
+            }
+            (Some(path), _) => Some(Admin::bind(path)?),
+            (None, _) => None,
+        };
         next.running = worker.serve(next.generation, &next.bound)?;
         next.worker = Some(Arc::clone(worker));
         *self.live() = next;
@@ -241,11 +298,23 @@ impl Supervisor {
     }
 
     fn serve_admin(self: &Arc<Self>, admin: Admin, reloads: Reloads) -> Result<admin::Serving, Error> {
+        if let Ok(socket) = admin.socket() {
+            let _ = self.admin_socket.set(socket);
+        }
         let supervisor = Arc::clone(self);
-        admin.serve(move |request| match request {
+        let serving = admin.serve(move |request| match request {
             admin::Request::Status => admin::Reply::Status(Box::new(supervisor.status())),
             admin::Request::Reload => admin::Reply::Reload(reloads.wait(&supervisor)),
-        })
+            admin::Request::Drain => {
+                supervisor.drain();
+                admin::Reply::Drain
+            }
+            admin::Request::Upgrade { wait } => {
+                admin::Reply::Upgrade(supervisor.upgrade(Duration::from_secs(u64::from(wait))))
+            }
+        })?;
+        *lock(&self.leaver) = Some(serving.leaver());
+        Ok(serving)
     }
 
     /// Tells systemd that this process lives, as often as it wants to hear it, while a worker
@@ -265,6 +334,17 @@ impl Supervisor {
 
     fn is_stopping(&self) -> bool {
         self.stops.load(Ordering::SeqCst) > 0
+    }
+
+    /// Accepts no more, and ends when the connections have ended by themselves.
+    fn drain(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+        self.manager.stopping();
+        self.live().bound.clear();
+        for worker in lock(&self.workers).clone() {
+            worker.drain();
+        }
+        self.has_ended.notify_all();
     }
 
     /// Stops all workers; a second time at once.
@@ -299,6 +379,10 @@ impl signals::Obey for Obey {
 
     fn stop(&mut self) {
         self.supervisor.stop();
+    }
+
+    fn upgrade(&mut self) {
+        self.supervisor.start_upgrade();
     }
 }
 

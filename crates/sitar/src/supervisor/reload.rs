@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::certificates::{self, Purpose};
 use super::child::{Worker, lock};
-use super::{Live, Supervisor, bound, status};
+use super::{Live, Supervisor, bound, status, user};
 use crate::admin;
 use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
@@ -129,10 +129,12 @@ impl Supervisor {
                     .hint("leave it as it is, or start sitar again"),
             ]);
         }
+        let user = user::of_worker(config.user.as_deref()).map_err(one)?;
         let read = certificates::read(&config, &Purpose::Reload(&before));
         let mut next = Live {
             config,
             texts,
+            user,
             generation: before.generation + 1,
             certificates: read.certificates,
             warnings: read.warnings,

@@ -30,15 +30,17 @@ pub(crate) fn site_name(site: &SiteConfig) -> String {
 }
 
 impl Supervisor {
-    /// Asks the worker how its sites are, and notes it. Returns what it warns of; nothing waits for
+    /// Asks the worker how its sites are, and notes it. Returns what it warns of, and
+    /// what its sandbox has refused; nothing waits for
     /// one that does not answer.
-    pub(super) fn ask_worker(&self) -> Vec<String> {
+    pub(super) fn ask_worker(&self) -> (Vec<String>, Option<String>) {
         let worker = self.live().worker.clone();
         let Some(worker) = worker else {
-            return vec!["no worker serves: one is being started".to_owned()];
+            return (vec!["no worker serves: one is being started".to_owned()], None);
         };
         let said = worker.status();
         let mut live = self.live();
+        let refused = said.as_ref().and_then(|said| said.get("refused")?.as_str().map(ToOwned::to_owned));
         let facts = said.as_ref().and_then(|said| {
             let is_current = said.get("generation").and_then(Value::as_u64) == Some(live.generation);
             let sites = said.get("sites").and_then(Value::as_array).filter(|_| is_current)?;
@@ -48,15 +50,17 @@ impl Supervisor {
         match facts {
             Some((sites, warnings)) => {
                 live.sites = sites;
-                warnings
+                (warnings, refused)
             }
-            None => vec!["the worker does not answer: what is known of its sites is old".to_owned()],
+            None => {
+                (vec!["the worker does not answer: what is known of its sites is old".to_owned()], refused)
+            }
         }
     }
 
     /// Returns what is served, and how it is.
     pub(super) fn status(&self) -> Status {
-        let told = self.ask_worker();
+        let (told, refused) = self.ask_worker();
         let live = self.live();
         let now = SystemTime::now();
         let own = live.warnings.iter().map(|warning| warning.text.clone());
@@ -66,6 +70,13 @@ impl Supervisor {
             pid: std::process::id(),
             uptime_seconds: self.at.elapsed().as_secs(),
             config: Some(printable(&live.config.file)),
+            worker: live.worker.as_ref().map(|worker| admin::Worker {
+                pid: worker.pid,
+                engine: live.running.engine.clone(),
+                sandbox: live.running.sandbox.clone(),
+                refused,
+            }),
+            worker_restarts: live.restarts,
             last_reload: live.last_reload.clone(),
             listeners: live.bound.iter().map(listener).collect(),
             sites: live

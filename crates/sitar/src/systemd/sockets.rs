@@ -54,6 +54,16 @@ impl Passed {
         Ok(Passed(all.collect()))
     }
 
+    /// Takes over what was passed to a process before this one, by name.
+    pub(crate) fn of_another(sockets: Vec<(String, OwnedFd)>) -> Passed {
+        Passed(sockets.into_iter().map(|(name, fd)| One { name, socket: of_listening(fd) }).collect())
+    }
+
+    /// Returns those that can be listened on, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        self.0.iter().filter_map(|one| Some((one.name.as_str(), &one.socket.as_ref().ok()?.fd)))
+    }
+
     /// Returns the sockets that a listener's configuration names.
     ///
     /// # Errors
@@ -145,6 +155,10 @@ fn take(number: RawFd) -> Result<Socket, String> {
         }
         Err(error) => return Err(error.to_string()),
     };
+    of_listening(fd)
+}
+
+fn of_listening(fd: OwnedFd) -> Result<Socket, String> {
     let name = rustix::net::getsockname(&fd).map_err(|errno| errno.to_string())?;
     let address = SocketAddr::try_from(name).map_err(|_| "it is no TCP socket".to_owned())?;
     // As those that are bound here.

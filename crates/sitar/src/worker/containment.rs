@@ -38,7 +38,7 @@ pub(super) fn enter(opening: &Opening, file: &ConfigFile) -> Result<Contained, E
         roots.push(root.try_clone().map_err(cannot_start_a_thread)?);
         everywhere |= matches!(&site.content, SiteContent::Root { options, .. } if options.follow_links);
     }
-    let sandbox = sandbox::enter(sandbox::Policy::Auto, Reach::Worker { roots, everywhere })?;
+    let sandbox = sandbox::enter(config.settings.sandbox, Reach::Worker { roots, everywhere })?;
     Ok(Contained { config, sandbox })
 }
 

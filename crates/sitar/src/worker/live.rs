@@ -128,7 +128,7 @@ impl Process {
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;
         drop(hooks);
         let worker = Arc::new(worker);
-        let sandbox = lock(&self.sandbox).take().map(|entered| entered.seal()).transpose();
+        let sandbox = lock(&self.sandbox).take().map(|entered| entered.seal(mode.rings)).transpose();
         let sandbox = match sandbox {
             Ok(layers) => layers,
             Err(error) => {

@@ -47,7 +47,7 @@ pub(crate) fn is_this_process() -> bool {
 /// # Errors
 /// It was not started by a supervisor.
 pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
-    let channel = take_line()
+    let channel = take_standard_input()
         .map_err(|why| Error::new("this program is started by `sitar serve --config` only").cause(why))?;
     let _ = rustix::thread::set_name(c"sitar-worker");
     // A terminal sends its signals to the supervisor, too, which decides.
@@ -80,8 +80,8 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes standard input as the line, and leaves nothing in its place.
-fn take_line() -> io::Result<Channel> {
+/// Takes standard input as a channel, and leaves nothing in its place.
+pub(crate) fn take_standard_input() -> io::Result<Channel> {
     let socket: OwnedFd = inherit::take(0, Kind::Stream).map_err(|why| io::Error::other(why.to_string()))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&nothing)?;

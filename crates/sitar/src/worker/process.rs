@@ -249,7 +249,8 @@ impl Process {
         let sites: Vec<Value> = live.sites.iter().map(|open| open.facts.to_json()).collect();
         let warnings: Vec<String> =
             live.warnings.iter().map(|warning| warning.text.clone()).chain(live.failures()).collect();
-        let refused = crate::sandbox::refusals().to_string();
+        let refusals = crate::sandbox::refusals();
+        let refused = (refusals.total() > 0).then(|| refusals.to_string());
         json!({ "generation": live.generation, "sites": sites, "warnings": warnings, "refused": refused })
     }
 }

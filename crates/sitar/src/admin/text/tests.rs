@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::document::{Listener, read_reload, read_status};
+use crate::admin::document::{Listener, Worker, read_reload, read_status};
 use crate::admin::{Reply, document};
 use crate::error::Error;
 
@@ -57,6 +57,13 @@ fn full() -> Status {
         pid: 4711,
         uptime_seconds: 3 * DAY + 4 * HOUR + 59,
         config: Some("/etc/sitar/sitar.toml".into()),
+        worker: Some(Worker {
+            pid: 4712,
+            engine: "io_uring".into(),
+            sandbox: "Landlock ABI 7, seccomp".into(),
+            refused: Some("execve 2".into()),
+        }),
+        worker_restarts: 1,
         last_reload: Some(Reload::refused(THEN, vec![problem])),
         listeners: vec![listener("0.0.0.0:443", "https"), listener("[::]:80", "redirect")],
         sites: vec![
@@ -89,6 +96,10 @@ fn a_server_with_everything() {
         "\
 sitar 0.1.0, process 4711, running for 3 days 4 hours
 configuration /etc/sitar/sitar.toml
+worker process 4712; one before it has ended without being told to
+engine io_uring
+sandbox Landlock ABI 7, seccomp
+REFUSED by the sandbox: execve 2
 last reload 2026-11-29 22:10:05 UTC: REFUSED; what was served before is served, because of 1 problem
   error: /etc/sitar/sitar.toml:12:3: unknown key 'certificat'
     cause: a site has no such key
@@ -137,6 +148,8 @@ fn a_server_with_little() {
         version: "0.1.0".into(),
         pid: 1,
         sites: vec![site],
+        worker: None,
+        worker_restarts: 0,
         last_reload: Some(Reload::done(THEN, Vec::new())),
         ..Status::default()
     };

@@ -64,6 +64,7 @@ fn every_key_has_its_effect() {
         ..Settings::default()
     };
     assert_eq!(config.settings, expected);
+    assert_eq!(config.user.as_deref(), Some("sitar"));
     assert!(config.strict);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
     let pages = Pages { error: Some(at("500.html")), unavailable: Some(at("503.html")) };
@@ -146,6 +147,7 @@ fn every_key_of_the_definitions_is_in_the_full_configuration() {
 fn one_site_needs_nothing_but_its_root() {
     let config = read_text("[[site]]\nroot = \"public\"\n");
     assert_eq!(config.settings, crate::settings::merge::merge(&[]).unwrap().settings);
+    assert_eq!(config.user, None);
     assert!(!config.strict);
     assert_eq!(config.admin_socket, None);
     let [listener] = &config.listeners[..] else { panic!() };

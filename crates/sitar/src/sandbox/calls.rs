@@ -1,0 +1,202 @@
+//! The system calls of a worker that serves: the list that seccomp holds it to.
+//!
+//! Each row says what needs it. What starts a program, reaches for the network or another process,
+//! makes a ring or changes a user is in none of them. Calls that name files are here, since sites
+//! that are folders need them; Landlock bounds what they reach.
+
+/// A system call that is allowed.
+#[derive(Debug)]
+pub struct Row {
+    /// The kernel's name. Architectures lack some of the older ones.
+    pub call: &'static str,
+    pub(super) only: Only,
+    /// What needs it.
+    pub why: &'static str,
+}
+
+/// The arguments with which a call is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Only {
+    Always,
+    /// The argument at that place, of 32 bits, is one of these.
+    One(u8, &'static [u64]),
+    /// The argument at that place has one of these bits.
+    With(u8, u64),
+    /// The argument at that place has none of these bits.
+    Without(u8, u64),
+    /// The first argument is this process.
+    Itself,
+    /// The second argument is one of the registrations that a ring in use makes.
+    RingInUse,
+}
+
+const fn row(call: &'static str, why: &'static str) -> Row {
+    Row { call, only: Only::Always, why }
+}
+
+const fn only(call: &'static str, only: Only, why: &'static str) -> Row {
+    Row { call, only, why }
+}
+
+const CLONE_THREAD: u64 = 0x0001_0000;
+const PROT_EXEC: u64 = 4;
+/// `TCGETS`, and `TCGETS2` on x86-64 and AArch64.
+const TCGETS: &[u64] = &[0x5401, 0x802c_542a];
+/// `PR_SET_NAME`, `PR_GET_NAME` and `PR_SET_VMA`.
+const NAMES: &[u64] = &[15, 16, 0x5356_4d41];
+
+/// The list.
+pub static CALLS: &[Row] = &[
+    // Input and output.
+    row("io_uring_enter", "the ring: everything that happens on connections"),
+    only(
+        "io_uring_register",
+        Only::RingInUse,
+        "a ring that ends gives back files, buffers and its descriptor",
+    ),
+    row("epoll_wait", "the epoll engine waits"),
+    row("epoll_pwait", "the same, as libc and rustix call it"),
+    row("epoll_pwait2", "the same with a finer clock"),
+    row("epoll_ctl", "the epoll engine's list of sockets"),
+    row("epoll_create1", "a shard that is made again on epoll"),
+    row("eventfd2", "a shard's waker, when it is made again"),
+    row("accept4", "the epoll engine accepts"),
+    row("recvfrom", "the epoll engine receives; signals arrive over a socket pair"),
+    row("recvmsg", "the epoll engine receives datagrams; descriptors arrive from the supervisor"),
+    row("sendto", "the epoll engine sends; signals are passed on"),
+    row("sendmsg", "the epoll engine sends several runs of bytes; questions to the supervisor"),
+    row("shutdown", "the epoll engine ends sending"),
+    row("getsockopt", "the family of a listener; the epoll engine asks for errors and queues"),
+    row("setsockopt", "the epoll engine sets options of connections"),
+    row("getpeername", "the epoll engine asks who is there"),
+    row("getsockname", "the addresses of listeners that were passed"),
+    row("read", "files, wakers, events of watched folders"),
+    row("readv", "files into several runs of memory"),
+    row("pread64", "files at an offset"),
+    row("preadv", "the same into several runs"),
+    row("lseek", "the length of archives"),
+    row("write", "standard error, wakers"),
+    row("writev", "standard error"),
+    row("close", "everything that was opened or passed"),
+    row("fcntl", "duplicates of descriptors, their flags"),
+    row("dup", "duplicates of descriptors"),
+    only("ioctl", Only::One(1, TCGETS), "whether a stream is a terminal"),
+    row("poll", "the watcher and the commands wait"),
+    row("ppoll", "the same, as rustix calls it"),
+    // Files of sites that are folders, bounded by Landlock.
+    row("openat", "folders, one name at a time, and mountinfo"),
+    row("openat2", "files below a folder"),
+    row("open", "a site by its path, as rustix calls it on x86-64"),
+    row("fstat", "the facts about an open file"),
+    row("newfstatat", "the facts about a name"),
+    row("statx", "the same with its birth"),
+    row("fstatfs", "the kind of a file system, for watching"),
+    row("statfs", "the same by a name"),
+    row("readlink", "links that lead to a site"),
+    row("readlinkat", "links in a folder"),
+    row("getdents64", "the names in a folder"),
+    row("getcwd", "sites that were named relative to it"),
+    row("inotify_init1", "a watcher that begins again"),
+    row("inotify_add_watch", "folders that are new"),
+    row("inotify_rm_watch", "folders that are gone"),
+    // Threads.
+    only("clone", Only::With(0, CLONE_THREAD), "threads; never processes"),
+    row("set_robust_list", "a thread begins"),
+    row("rseq", "a thread begins"),
+    row("sigaltstack", "a thread's stack for signals"),
+    row("sched_getaffinity", "the cores of this process; a thread's stack"),
+    row("sched_setaffinity", "a shard keeps off the cores of polling threads"),
+    row("sched_yield", "locks that wait a moment"),
+    row("futex", "locks, channels, ends of threads"),
+    row("membarrier", "the threads' view of memory, for libc"),
+    only("prctl", Only::One(0, NAMES), "names of threads and of memory"),
+    row("prlimit64", "the stack of the first thread, for libc"),
+    row("gettid", "a thread asks for its number"),
+    row("getpid", "the process asks for its number"),
+    row("exit", "a thread ends"),
+    row("exit_group", "the process ends"),
+    // Memory.
+    only("mmap", Only::Without(2, PROT_EXEC), "memory and stacks; never code"),
+    only("mprotect", Only::Without(2, PROT_EXEC), "memory of the allocator; never code"),
+    row("munmap", "memory that is given back"),
+    row("mremap", "memory that grows"),
+    row("madvise", "memory that is given back"),
+    row("brk", "the allocator"),
+    row("mincore", "the allocator, for libc"),
+    // Time and chance.
+    row("clock_gettime", "the time, where the kernel's page for it does not tell"),
+    row("clock_getres", "the clock's steps"),
+    row("gettimeofday", "the time of day, for C libraries"),
+    row("time", "the same"),
+    row("clock_nanosleep", "pauses"),
+    row("nanosleep", "pauses"),
+    row("restart_syscall", "a pause that a stop of the process interrupted"),
+    row("getrandom", "keys, tickets and tables"),
+    row("uname", "the kernel's release, when an engine is made"),
+    // Signals, and ends.
+    row("rt_sigreturn", "a signal was handled"),
+    row("rt_sigaction", "abort puts the default back"),
+    row("rt_sigprocmask", "a thread begins or ends; abort"),
+    only("tgkill", Only::Itself, "abort"),
+    only("kill", Only::Itself, "a signal to itself, as for a second stop"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_names_a_call_once_and_says_why() {
+        for (at, row) in CALLS.iter().enumerate() {
+            assert!(!row.why.is_empty(), "{}", row.call);
+            assert!(CALLS[..at].iter().all(|other| other.call != row.call), "{} twice", row.call);
+            // Older calls that AArch64 never had.
+            let old = ["epoll_wait", "poll", "open", "readlink", "time"].contains(&row.call);
+            let number = sitar_io::refused::call_number(row.call);
+            assert!(number.is_some() || old && cfg!(target_arch = "aarch64"), "{}", row.call);
+        }
+    }
+
+    #[test]
+    fn what_a_worker_gives_up_is_in_no_row() {
+        for call in [
+            "execve",
+            "execveat",
+            "fork",
+            "vfork",
+            "clone3",
+            "socket",
+            "connect",
+            "bind",
+            "listen",
+            "io_uring_setup",
+            "ptrace",
+            "process_vm_readv",
+            "process_vm_writev",
+            "pidfd_open",
+            "pidfd_getfd",
+            "bpf",
+            "setuid",
+            "setresuid",
+            "setgroups",
+            "capset",
+            "mount",
+            "unshare",
+            "setns",
+            "chroot",
+            "unlinkat",
+            "renameat2",
+            "mkdirat",
+            "ftruncate",
+            "memfd_create",
+            "keyctl",
+            "seccomp",
+        ] {
+            assert!(
+                sitar_io::refused::call_number(call).is_some() || cfg!(target_arch = "aarch64"),
+                "{call}"
+            );
+            assert!(CALLS.iter().all(|row| row.call != call), "{call}");
+        }
+    }
+}

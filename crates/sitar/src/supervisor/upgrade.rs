@@ -1,0 +1,273 @@
+//! Another program takes this one's place: the one that is installed now.
+//!
+//! The new process is started as this one was. Standard input is a channel to it, and a variable
+//! says so. It gets the sockets, reads the configuration, starts its worker, and says that it
+//! serves. Only then this one says go, and lets its workers drain. A program that ends, does not
+//! answer, or refuses its configuration changes nothing: this one serves on.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::bound::Bound;
+use super::child::lock;
+use super::{Supervisor, UPGRADE_OF};
+use crate::admin::Upgraded;
+use crate::channel::{Channel, Limits, Message};
+use crate::error::Error;
+use crate::handover::not_understood;
+use crate::serve::say;
+use crate::systemd::{self, Passed};
+
+/// The time for the last word of a program that serves.
+const GOING: Duration = Duration::from_secs(30);
+
+/// What a process gets from the one whose place it takes.
+pub(super) struct Inherited {
+    channel: Channel,
+    /// The number of shards, for which there are sockets.
+    pub(super) shards: NonZeroU16,
+    pub(super) bound: Vec<Bound>,
+    pub(super) passed: Passed,
+    /// The admin socket, if there is one.
+    pub(super) admin: Option<OwnedFd>,
+}
+
+impl Inherited {
+    /// Takes over what the process before passes. `None`: this one takes nobody's place.
+    ///
+    /// # Errors
+    /// What it says is not understood.
+    pub(super) fn from_environment() -> Result<Option<Inherited>, Error> {
+        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().to_string());
+        // The variable of another process, which has passed its environment on, means nothing.
+        if parent.is_none() || std::env::var_os(UPGRADE_OF) != parent.map(Into::into) {
+            return Ok(None);
+        }
+        let channel = crate::worker::take_standard_input().map_err(broken)?;
+        let message = channel.receive(Limits::OF_SUPERVISOR).map_err(broken)?;
+        let message = message.ok_or_else(|| broken(ErrorKind::UnexpectedEof.into()))?;
+        Inherited::read(channel, message).map(Some).ok_or_else(|| broken(not_understood()))
+    }
+
+    fn read(channel: Channel, message: Message) -> Option<Inherited> {
+        let Message { value, descriptors, .. } = message;
+        let mut descriptors = descriptors.into_iter();
+        let shards = value.get("shards")?.as_u64().and_then(|shards| u16::try_from(shards).ok())?;
+        let mut bound = Vec::new();
+        for (number, one) in (1..).zip(value.get("bound")?.as_array()?) {
+            let address = |name: &str| one.get(name)?.as_str()?.parse::<SocketAddr>().ok();
+            let sockets = descriptors.by_ref().take(usize::from(shards)).collect();
+            bound.push(Bound::inherited(address("wanted")?, address("address")?, sockets, number));
+        }
+        let mut passed = Vec::new();
+        for name in value.get("passed")?.as_array()? {
+            passed.push((name.as_str()?.to_owned(), descriptors.next()?));
+        }
+        let admin = match value.get("admin")?.as_bool()? {
+            true => Some(descriptors.next()?),
+            false => None,
+        };
+        let (shards, passed) = (NonZeroU16::new(shards)?, Passed::of_another(passed));
+        Some(Inherited { channel, shards, bound, passed, admin })
+    }
+
+    /// Says that this process cannot serve.
+    pub(super) fn refuse(&self, why: &Error) {
+        let _ = self.channel.send(&json!({ "refused": why.to_json() }), &[], &[]);
+    }
+
+    /// Says that this process serves, and waits for the word of the one before.
+    ///
+    /// # Errors
+    /// That serves on.
+    pub(super) fn wait_for_go(&self) -> Result<(), Error> {
+        let version = env!("CARGO_PKG_VERSION");
+        self.channel.send(&json!({ "version": version }), &[], &[]).map_err(broken)?;
+        match self.channel.receive(Limits::OF_SUPERVISOR).map_err(broken)? {
+            Some(message) if message.value.get("go").is_some() => Ok(()),
+            _ => Err(Error::new("the program before this one serves on")),
+        }
+    }
+
+    /// Says that this process answers on the admin socket, too.
+    pub(super) fn gone(&self) {
+        let _ = self.channel.send(&json!({ "gone": true }), &[], &[]);
+    }
+}
+
+fn broken(error: io::Error) -> Error {
+    Error::new("the program before this one is not understood").cause(error)
+}
+
+impl Supervisor {
+    /// Lets the program that is installed now take over, on a thread of its own.
+    pub(super) fn start_upgrade(self: &Arc<Self>) {
+        let supervisor = Arc::clone(self);
+        let upgrade = move || {
+            // Both outcomes are said.
+            let _ = supervisor.upgrade(Duration::from_secs(u64::from(crate::admin::UPGRADE_WAIT)));
+        };
+        if let Err(error) = thread::Builder::new().name("sitar-upgrade".into()).spawn(upgrade) {
+            say(&format_args!("sitar: not upgraded: {error}"));
+        }
+    }
+
+    /// Lets the program that is installed now take over. It may take so long until it serves.
+    ///
+    /// # Errors
+    /// It does not, and this one serves on.
+    pub(super) fn upgrade(self: &Arc<Self>, limit: Duration) -> Result<Upgraded, Error> {
+        let done = {
+            let _one_at_a_time = lock(&self.changing);
+            self.try_upgrade(limit)
+        };
+        match &done {
+            Ok(Upgraded { version, pid }) => {
+                say(&format_args!("sitar: sitar {version} serves now, process {pid}; this one ends soon"));
+            }
+            Err(error) => {
+                say(&format_args!("sitar: not upgraded, this program serves on: {}", error.sentence()))
+            }
+        }
+        done
+    }
+
+    fn try_upgrade(self: &Arc<Self>, limit: Duration) -> Result<Upgraded, Error> {
+        if self.is_stopping() {
+            return Err(Error::new("this program is stopping"));
+        }
+        if std::process::id() == 1 {
+            return Err(Error::new(
+                "the first process of a container cannot hand over: its end ends the container",
+            )
+            .hint("start a new container, and stop this one: it drains"));
+        }
+        let failed =
+            |error: io::Error| Error::new(format!("cannot start {}", self.program.display())).cause(error);
+        let (own, other) = Channel::pair().map_err(failed)?;
+        let mut command = Command::new(&self.program);
+        let mut arguments = std::env::args_os();
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        command.args(arguments).env(UPGRADE_OF, std::process::id().to_string());
+        systemd::hand_on_to(&mut command);
+        let child = command.stdin(Stdio::from(other.into_socket())).spawn().map_err(failed)?;
+        let mut successor = Successor { child, channel: own, is_done: false };
+        self.hand_over(&successor.channel)?;
+        let version = successor.version(limit)?;
+        let pid = successor.child.id();
+        // From here on its process is the service's.
+        self.manager.main_pid(pid);
+        if let Err(error) = successor.go() {
+            self.manager.main_pid(std::process::id());
+            return Err(error);
+        }
+        successor.is_done = true;
+        self.leave();
+        Ok(Upgraded { version, pid })
+    }
+
+    /// Sends everything that another program needs to serve.
+    fn hand_over(&self, channel: &Channel) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::new("the new program takes nothing").cause(error);
+        let live = self.live().clone();
+        let bound = live.bound.iter().map(
+            |bound| json!({ "wanted": bound.wanted().to_string(), "address": bound.address.to_string() }),
+        );
+        let passed = self.passed.iter().map(|(name, _)| name);
+        let value = json!({
+            "shards": self.shards.get(),
+            "bound": bound.collect::<Vec<Value>>(),
+            "passed": passed.collect::<Vec<_>>(),
+            "admin": self.admin_socket.get().is_some(),
+        });
+        let sockets = live.bound.iter().flat_map(|bound| bound.sockets.iter());
+        let all = sockets.chain(self.passed.iter().map(|(_, fd)| fd)).chain(self.admin_socket.get());
+        let descriptors: Vec<BorrowedFd<'_>> = all.map(|fd| fd.as_fd()).collect();
+        channel.give_up_after(GOING).map_err(failed)?;
+        channel.send(&value, &[], &descriptors).map_err(failed)
+    }
+
+    /// Lets every worker drain: another program serves.
+    fn leave(&self) {
+        if let Some(leaver) = lock(&self.leaver).take() {
+            leaver.leave();
+        }
+        self.stops.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut live = self.live();
+            live.watcher.stop();
+            // Nobody would accept what waits there.
+            live.bound.clear();
+        }
+        for worker in lock(&self.workers).clone() {
+            worker.drain();
+        }
+        self.has_ended.notify_all();
+    }
+}
+
+/// The program that takes over. It is ended where it does not.
+struct Successor {
+    child: Child,
+    channel: Channel,
+    is_done: bool,
+}
+
+impl Successor {
+    /// Waits until it serves, and returns its version.
+    fn version(&mut self, limit: Duration) -> Result<String, Error> {
+        let value = self.word(limit)?;
+        if let Some(error) = value.get("refused").and_then(Error::from_json) {
+            return Err(error);
+        }
+        let version = value.get("version").and_then(Value::as_str);
+        version.map(ToOwned::to_owned).ok_or_else(|| Error::new("the new program is not understood"))
+    }
+
+    /// Lets it go ahead.
+    fn go(&mut self) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::new("the new program takes nothing").cause(error);
+        self.channel.send(&json!({ "go": true }), &[], &[]).map_err(failed)?;
+        self.word(GOING).map(drop)
+    }
+
+    fn word(&mut self, limit: Duration) -> Result<Value, Error> {
+        let failed = |error: io::Error| Error::new("the new program does not answer").cause(error);
+        self.channel.patience(limit).map_err(failed)?;
+        match self.channel.receive(Limits::OF_WORKER) {
+            Ok(Some(message)) => Ok(message.value),
+            Ok(None) => {
+                let how =
+                    self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(Error::new(format!("the new program has ended ({how})"))
+                    .hint("what it said stands where this server's messages go"))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::new(format!(
+                "the new program does not serve after {} seconds, and was ended",
+                limit.as_secs()
+            ))),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

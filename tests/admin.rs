@@ -1,7 +1,7 @@
 //! `sitar status` and `sitar reload` against a server that is written out here.
 
 use crate::common::{Finished, have, run, run_with, sitar, skip, without_settings};
-use sitar::admin::{Admin, Reload, Reply, Request, Serving, Status, read_status};
+use sitar::admin::{Admin, Reload, Reply, Request, Serving, Status, Upgraded, read_status};
 use sitar::error::Error;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +26,11 @@ fn serve(path: &Path, reloads: Vec<Reload>) -> Serving {
     let handler = move |request| match request {
         Request::Status => Reply::Status(Box::new(status())),
         Request::Reload => Reply::Reload(reloads.next().unwrap()),
+        Request::Drain => Reply::Drain,
+        Request::Upgrade { wait: 7 } => Reply::Upgrade(Ok(Upgraded { version: "0.0.2".into(), pid: 4712 })),
+        Request::Upgrade { wait } => {
+            Reply::Upgrade(Err(Error::new(format!("the new program does not serve after {wait} seconds"))))
+        }
     };
     Admin::bind(path).unwrap().serve(handler).unwrap()
 }

@@ -402,6 +402,7 @@ fn time_in_which_another_is_answered_does_not_count() {
             std::thread::sleep(Duration::from_secs(6));
             Reply::Reload(Reload::done(1, Vec::new()))
         }
+        Request::Drain | Request::Upgrade { .. } => unreachable!("nothing asks for it"),
     };
     let _serving = Admin::bind(&path).unwrap().serve(handler).unwrap();
     let mut waiting = connected(&path);

@@ -11,7 +11,7 @@ use super::Layers;
 /// Gives up all capabilities of the calling thread, and of those that it makes from here on.
 pub(super) fn drop_all(layers: &mut Layers) {
     match drop_each() {
-        Ok(()) => layers.stands("no capabilities"),
+        Ok(()) => layers.stands_last("no capabilities"),
         Err(errno) => layers.lacks("no capabilities", errno),
     }
 }

@@ -31,7 +31,7 @@ const GAPS: &[(u32, &str)] = &[
 ];
 
 /// Bounds the calling thread, and those that it makes from here on. Returns whether it is bounded.
-pub(super) fn enter(reach: &Reach, layers: &mut Layers) -> bool {
+pub(super) fn enter(reach: Reach, layers: &mut Layers) -> bool {
     let entered = probe::landlock().map_err(why).and_then(|abi| restrict(reach).map(|()| abi));
     let abi = match entered {
         Ok(abi) => abi,
@@ -56,11 +56,11 @@ pub(crate) fn why(errno: Errno) -> String {
     }
 }
 
-fn restrict(reach: &Reach) -> Result<(), String> {
+fn restrict(reach: Reach) -> Result<(), String> {
     let told = |error: RulesetError| error.to_string();
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     let everything = AccessFs::from_all(KNOWN);
-    let handled = match reach {
+    let handled = match &reach {
         // Programs that are told about the start may have their socket anywhere.
         Reach::OneProcess => everything & !reading & !BitFlags::from(AccessFs::ResolveUnix),
         Reach::Worker { .. } => everything,
@@ -72,10 +72,10 @@ fn restrict(reach: &Reach) -> Result<(), String> {
         .and_then(Ruleset::create)
         .map_err(told)?;
     if let Reach::Worker { roots, everywhere } = reach {
-        for root in roots {
+        for root in &roots {
             rules = allow(rules, root)?;
         }
-        if *everywhere {
+        if everywhere {
             rules = allow(rules, &open(c"/")?)?;
         }
         rules = allow(rules, this_process()?)?;

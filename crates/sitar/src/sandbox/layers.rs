@@ -11,23 +11,31 @@ use crate::error::Error;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers {
     standing: Vec<String>,
+    /// What was given up first, and is named last.
+    privileges: Option<&'static str>,
     missing: Vec<String>,
 }
 
 impl Layers {
     pub(super) fn none() -> Layers {
-        Layers { standing: Vec::new(), missing: Vec::new() }
+        Layers { standing: Vec::new(), privileges: None, missing: Vec::new() }
     }
 
     /// Returns layers of which none is missing.
     #[cfg(test)]
     pub(crate) fn standing_on(layers: &[&str]) -> Layers {
-        Layers { standing: layers.iter().map(|layer| (*layer).to_owned()).collect(), missing: Vec::new() }
+        let standing = layers.iter().map(|layer| (*layer).to_owned()).collect();
+        Layers { standing, ..Layers::none() }
     }
 
     /// Notes a layer that stands.
     pub(super) fn stands(&mut self, layer: impl Into<String>) {
         self.standing.push(layer.into());
+    }
+
+    /// Notes the privileges that were given up.
+    pub(super) fn stands_last(&mut self, layer: &'static str) {
+        self.privileges = Some(layer);
     }
 
     /// Notes a layer that is missing, and why.
@@ -64,7 +72,8 @@ impl Layers {
 
 impl Display for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.standing[..], &self.missing[..]) {
+        let standing: Vec<&str> = self.standing.iter().map(String::as_str).chain(self.privileges).collect();
+        match (&standing[..], &self.missing[..]) {
             ([], []) => f.write_str("off"),
             ([], missing) => write!(f, "without {}", missing.join(", ")),
             (standing, []) => f.write_str(&standing.join(", ")),
@@ -85,10 +94,11 @@ mod tests {
         layers.rings(Rings::Restricted);
         layers.rings(Rings::None);
         assert_eq!(layers.to_string(), "Landlock ABI 7, restricted rings");
+        layers.stands_last("no capabilities");
         layers.lacks("seccomp", "the kernel has none");
         assert_eq!(
             layers.to_string(),
-            "Landlock ABI 7, restricted rings; without seccomp (the kernel has none)"
+            "Landlock ABI 7, restricted rings, no capabilities; without seccomp (the kernel has none)"
         );
         assert_eq!(layers.missing(), ["seccomp (the kernel has none)"]);
         let mut layers = Layers::none();

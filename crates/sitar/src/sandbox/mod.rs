@@ -83,15 +83,15 @@ pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
     }
     // First, since Landlock and seccomp ask for it.
     let unprivileged = set_no_new_privs(true);
-    let has_landlock = landlock::enter(&reach, &mut layers);
     let is_bounded = matches!(&reach, Reach::Worker { everywhere: false, .. });
+    let has_landlock = landlock::enter(reach, &mut layers);
     BOUNDS_READING.store(has_landlock && is_bounded, Ordering::Relaxed);
     if is_worker {
         capabilities::drop_all(&mut layers);
     }
     match unprivileged {
         Ok(()) if is_worker => {}
-        Ok(()) => layers.stands("no new privileges"),
+        Ok(()) => layers.stands_last("no new privileges"),
         Err(errno) => layers.lacks("no new privileges", errno),
     }
     layers.hold(policy)?;

@@ -73,6 +73,8 @@ pub mod break_it {}
 mod readme {}
 
 mod arena;
+#[cfg(feature = "attacks")]
+pub mod attacks;
 mod conn;
 mod engine;
 mod epoll;

@@ -93,6 +93,17 @@ impl<E: Engine> Ring<E> {
         &self.inner.engine
     }
 
+    #[cfg(feature = "attacks")]
+    pub(crate) fn engine_mut(&mut self) -> &mut E {
+        &mut self.inner.engine
+    }
+
+    /// Has the ring look at a completion as it does at all.
+    #[cfg(feature = "attacks")]
+    pub(crate) fn look_at(&mut self, completion: crate::engine::Completion) {
+        self.inner.look_at(completion);
+    }
+
     /// Returns a handle that wakes this ring from other threads.
     pub fn waker(&self) -> Waker {
         self.inner.waker.clone()

@@ -7,6 +7,8 @@
 //!
 //! The same with a polling kernel thread, and without system calls: `sqpoll`.
 
+#[cfg(feature = "attacks")]
+mod attacks;
 mod buf_ring;
 mod queues;
 mod restrictions;

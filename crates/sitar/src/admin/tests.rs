@@ -32,9 +32,7 @@ fn serve(path: &Path) -> Serving {
             }
             Request::Reload => Reply::Reload(Reload::done(requests, Vec::new())),
             Request::Drain => Reply::Drain,
-            Request::Upgrade { wait } => {
-                Reply::Upgrade(Ok(Upgraded { version: "9.9.9".into(), pid: wait }))
-            }
+            Request::Upgrade { wait } => Reply::Upgrade(Ok(Upgraded { version: "9.9.9".into(), pid: wait })),
         }
     };
     Admin::bind(path).unwrap().serve(handler).unwrap()

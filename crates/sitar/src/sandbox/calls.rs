@@ -90,6 +90,8 @@ pub static CALLS: &[Row] = &[
     row("fstat", "the facts about an open file"),
     row("newfstatat", "the facts about a name"),
     row("statx", "the same with its birth"),
+    row("faccessat", "whether it is the sandbox that keeps a site out of reach, or its permissions"),
+    row("faccessat2", "the same, as newer parts of libc call it"),
     row("fstatfs", "the kind of a file system, for watching"),
     row("statfs", "the same by a name"),
     row("readlink", "links that lead to a site"),

@@ -1,0 +1,51 @@
+//! Attempts of code that has taken over a process, by system call and by ring: for tests of a
+//! sandbox, which has to refuse them. Compiled with the feature `attacks` only, which no program
+//! has that is shipped.
+//!
+//! Each attempt undoes what it has achieved, but for the last, the change of the user.
+
+mod calls;
+mod ring;
+
+use std::ffi::CStr;
+use std::net::SocketAddrV4;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// What is attacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'t> {
+    /// Files that can be read without a sandbox.
+    pub files: &'t [&'t CStr],
+    /// A path at which a file can be made.
+    pub new_file: &'t CStr,
+    /// A listener.
+    pub listener: SocketAddrV4,
+    /// Two TCP sockets that were made before, as code may find them in a process.
+    pub sockets: [BorrowedFd<'t>; 2],
+    /// A child process, stopped or asleep.
+    pub process: Pid,
+    /// A user that this process can become.
+    pub user: u32,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The kernel's name of the call or operation, and of what it is for where that is not all.
+    pub name: String,
+    /// Its outcome.
+    pub result: Result<(), Errno>,
+}
+
+fn attempt(name: impl Into<String>, result: Result<u32, Errno>) -> Attempt {
+    Attempt { name: name.into(), result: result.map(drop) }
+}
+
+/// Tries by system call. Each attempt is refused by a seccomp filter that allows what a server
+/// needs.
+pub fn by_calls(target: &Target<'_>) -> Vec<Attempt> {
+    calls::all(target)
+}

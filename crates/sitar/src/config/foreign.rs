@@ -145,9 +145,9 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
         "requests are not logged yet; standard error reports changes and faults",
     ),
     (
-        &["user", "group"],
+        &["user", "group", "run_as"],
         "",
-        "the user is set where sitar is started, for instance by User= in a systemd unit",
+        "the user that serves is a key of the server: [server] user = \"sitar\"",
     ),
     (
         &["proxy_protocol", "proxy_pass", "reverse_proxy", "upstream", "trusted_proxies"],

@@ -96,6 +96,7 @@ pub static CALLS: &[Row] = &[
     row("statfs", "the same by a name"),
     row("readlink", "links that lead to a site"),
     row("readlinkat", "links in a folder"),
+    row("faccessat", "whether a folder that was passed may be read"),
     row("getdents64", "the names in a folder"),
     row("getcwd", "sites that were named relative to it"),
     row("inotify_init1", "a watcher that begins again"),

@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::child::{Oversee, Worker, lock};
-use super::{Live, Supervisor};
+use super::{Live, Supervisor, site_name};
 use crate::error::Error;
 use crate::handover::{Opened, Opening, SiteFacts, SiteFiles};
 use crate::serve::say;
+use crate::start::count;
 
 /// The pause before a worker is started again, from the second time on; then twice as long each
 /// time.
@@ -151,13 +152,19 @@ impl Oversee for Supervisor {
                 return true;
             }
         }
-        match self.start_again(true) {
-            Ok(()) => {
-                say(&format_args!("sitar: another worker serves now: {why}"));
-                true
-            }
-            Err(_) => false,
+        let before = self.live().sites.clone();
+        if self.start_again(true).is_err() {
+            return false;
         }
+        say(&format_args!("sitar: another worker serves now: {why}"));
+        let live = self.live();
+        for ((site, before), now) in live.config.sites.iter().zip(&before).zip(&live.sites) {
+            if let (Some(_), None, Some(files)) = (&before.unavailable, &now.unavailable, now.files) {
+                let files = count(usize::try_from(files).unwrap_or(usize::MAX), "file");
+                say(&format_args!("sitar: the site can be served now: {files} now ({})", site_name(site)));
+            }
+        }
+        true
     }
 
     fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>) {

@@ -391,7 +391,10 @@ impl Serve for Found {
             live.config.sites.get(place).map(site_name)
         });
         let Some(name) = name.flatten() else { return true };
-        sandbox::bounds_reading() && self.process.give_way(&format!("{name} has moved out of reach"))
+        sandbox::bounds_reading()
+            && self
+                .process
+                .give_way(&format!("{name} lies where the sandbox of the one before does not reach"))
     }
 
     fn say(&self, line: &str) {

@@ -241,8 +241,9 @@ fn documents_are_read_as_they_were_written() {
 /// The names that programs rely on.
 #[test]
 fn the_document_of_the_status() {
-    let Status { sites, certificates, listeners, last_reload, .. } = full();
+    let Status { sites, certificates, listeners, last_reload, worker, .. } = full();
     let status = Status {
+        worker,
         version: "0.1.0".into(),
         pid: 4711,
         uptime_seconds: 60,
@@ -326,7 +327,14 @@ fn the_document_of_the_status() {
   ],
   "uptime_seconds": 60,
   "version": "0.1.0",
-  "warnings": []
+  "warnings": [],
+  "worker": {
+    "engine": "io_uring",
+    "pid": 4712,
+    "refused": "execve 2",
+    "sandbox": "Landlock ABI 7, seccomp"
+  },
+  "worker_restarts": 0
 }"#
     );
 }

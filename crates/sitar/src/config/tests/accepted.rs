@@ -100,7 +100,7 @@ fn every_key_has_its_effect() {
     };
     let watch = Watch::Poll(Duration::from_secs(2));
     let expected = SiteConfig {
-        place: Place { file: folder.file().into(), line: 34, column: 1 },
+        place: Place { file: folder.file().into(), line: 35, column: 1 },
         hosts: ["example.com", "www.example.com", "*.preview.example.com", "192.0.2.1", "2001:db8::1"]
             .map(str::to_owned)
             .to_vec(),

@@ -63,13 +63,13 @@ fn every_key_is_shown_with_its_origin() {
         "spin = \"500us\" # sitar.toml:9:1",
         "memory = \"1 GiB\" # sitar.toml:13:1",
         "[[listen]] # sites.d/a.toml:1:1",
-        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:27:1",
-        "redirect = \"https\" # sitar.toml:28:1",
-        "pages.500 = \"500.html\" # sitar.toml:21:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:51:1",
+        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:28:1",
+        "redirect = \"https\" # sitar.toml:29:1",
+        "pages.500 = \"500.html\" # sitar.toml:22:11",
+        "pages.503 = \"example/503.html\" # sitar.toml:52:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:61:1",
-        "watch = false # sitar.toml:62:1",
+        "certificate = \"local\" # sitar.toml:62:1",
+        "watch = false # sitar.toml:63:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
@@ -101,6 +101,7 @@ fn defaults_are_shown_as_such() {
          idle_seconds = 60 # default\n\
          send_seconds = 30 # default\n\
          stop_seconds = 30 # default\n\
+         # user: not set # default\n\
          strict = false # default\n\
          \n\
          [[listen]] # default\n\

@@ -163,6 +163,8 @@ const TARGETS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
 
 /// Cargo's own variable.
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+/// Cargo's own variable for the dev profile. The release profile keeps what it has.
+const DEBUG: &str = "CARGO_PROFILE_DEV_DEBUG";
 
 /// Whether something has been compiled here that a later compilation can go on from, because this
 /// folder is worked in.
@@ -173,10 +175,11 @@ fn is_incremental(root: &Path) -> bool {
 }
 
 /// From a clean checkout: what would let later compilations be quicker makes this one slower, and
-/// there are no later ones.
+/// there are no later ones. Nor is there a debugger; a panic names its line without line tables.
 fn again_without_increments(root: &Path) -> ExitCode {
-    let this = std::env::current_exe()
-        .and_then(|this| Command::new(this).arg("ci").env(INCREMENTAL, "0").current_dir(root).status());
+    let this = std::env::current_exe().and_then(|this| {
+        Command::new(this).arg("ci").env(INCREMENTAL, "0").env(DEBUG, "0").current_dir(root).status()
+    });
     match this {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

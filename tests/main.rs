@@ -28,6 +28,7 @@ mod packs;
 mod peers;
 mod reload;
 mod renewal;
+mod sandbox;
 mod secrets;
 mod systemd;
 #[path = "../crates/site/tests/semantics/mod.rs"]

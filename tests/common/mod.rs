@@ -230,10 +230,11 @@ fn program() -> OsString {
 }
 
 /// Takes away what the program would take for its settings; the variables of its tests are among
-/// them.
+/// them. `SITAR_SANDBOX` stays, with which all tests run inside of another sandbox.
 pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SITAR_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("SITAR_") && text != "SITAR_SANDBOX" {
             command.env_remove(name);
         }
     }

@@ -39,13 +39,13 @@ fn attack(ring: &mut Ring<Uring>) -> (Vec<Attempt>, u64) {
         SocketAddr::V4(address) => address,
         SocketAddr::V6(_) => panic!("127.0.0.1 is IPv4"),
     };
-    let sockets = [socket(), socket()];
+    let sockets = [socket(), socket(), socket()];
     let file = CString::new(std::env::current_exe().unwrap().into_os_string().into_encoded_bytes()).unwrap();
     let target = Target {
         files: &[&file],
         new_file: c"/nowhere",
         listener: address,
-        sockets: [sockets[0].as_fd(), sockets[1].as_fd()],
+        sockets: [sockets[0].as_fd(), sockets[1].as_fd(), sockets[2].as_fd()],
         process: rustix::process::getpid(),
         user: 0,
     };

@@ -75,8 +75,8 @@ fn network(target: &Target<'_>, all: &mut Vec<Attempt>) {
         let done = unsafe { call(number, [socket as usize, address.as_ptr() as usize, len, 0, 0, 0]) };
         all.push(attempt(name, done));
     };
-    named("connect", libc::SYS_connect, target.sockets[0].as_raw_fd(), &to);
-    named("bind", libc::SYS_bind, target.sockets[1].as_raw_fd(), &any);
+    named("connect", libc::SYS_connect, target.sockets[1].as_raw_fd(), &to);
+    named("bind", libc::SYS_bind, target.sockets[2].as_raw_fd(), &any);
 }
 
 fn programs(all: &mut Vec<Attempt>) {

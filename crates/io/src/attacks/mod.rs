@@ -23,8 +23,9 @@ pub struct Target<'t> {
     pub new_file: &'t CStr,
     /// A listener.
     pub listener: SocketAddrV4,
-    /// Two TCP sockets that were made before, as code may find them in a process.
-    pub sockets: [BorrowedFd<'t>; 2],
+    /// TCP sockets that were made before, as code may find them in a process: two to connect, one
+    /// to bind.
+    pub sockets: [BorrowedFd<'t>; 3],
     /// A child process, stopped or asleep.
     pub process: Pid,
     /// A user that this process can become.

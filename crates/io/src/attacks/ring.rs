@@ -13,7 +13,6 @@ const OP_OPENAT: u8 = 18;
 const OP_CONNECT: u8 = 16;
 const OP_OPENAT2: u8 = 28;
 const OP_SOCKET: u8 = 45;
-const OP_BIND: u8 = 56;
 /// The last operation of Linux 6.1.
 const OP_LAST: u8 = 47;
 /// Registrations that a ring in use has no need of.
@@ -51,14 +50,6 @@ impl Ring<Uring> {
         let (socket, to) = (target.sockets[0].as_raw_fd(), to.as_ptr() as u64);
         all.push(attempt("CONNECT", self.attempt(entry(OP_CONNECT, socket, to, len as u64, 0, 0))));
         all
-    }
-
-    /// Tries to bind a socket, as rings can since Linux 6.11.
-    pub fn attempt_to_bind(&mut self, target: &Target<'_>) -> Attempt {
-        let any = std::net::SocketAddrV4::new([127, 0, 0, 1].into(), 0);
-        let (any, len) = crate::udp::sockaddr(any.into());
-        let (socket, any) = (target.sockets[1].as_raw_fd(), any.as_ptr() as u64);
-        attempt("BIND", self.attempt(entry(OP_BIND, socket, any, len as u64, 0, 0)))
     }
 
     /// Tries every operation that the engine does not use, without arguments.

@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Uring {
     /// Has the kernel do what the entry says, and waits for it; `None` if it does not end.
     pub(crate) fn attempt(&mut self, entry: [u8; 64]) -> Option<Completion> {
-        // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`; any bytes make one, which
-        // the kernel checks.
+        // SAFETY: an entry is `repr(C)` around the 64-byte `io_uring_sqe`; any bytes make one,
+        // which the kernel checks.
         let entry: squeue::Entry = unsafe { std::mem::transmute(entry) };
         debug_assert_eq!(size_of_val(&entry), size_of_val(&opcode::Nop::new().build()));
         self.push(&entry.user_data(NO_OPERATION)).ok()?;

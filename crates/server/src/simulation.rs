@@ -7,7 +7,8 @@
 //! what came of each seed, to find the first that differs.
 //!
 //! `SITAR_SEEDS=N` sets the number of seeds, `SITAR_SAMPLE=n` divides it by n, `SITAR_SEED=n` runs
-//! one of them (`SITAR_CALM=1`: one without faults) and prints its trace.
+//! one of them (`SITAR_CALM=1`: one without faults, `SITAR_DRAINED=1`: one that drains) and prints
+//! its trace.
 
 mod asks;
 mod crowd;
@@ -108,6 +109,9 @@ struct Sum {
     swapped: u64,
     /// Of the answers, those over HTTP/2.
     streams: u64,
+    /// Conversations that a drain ended before all was asked, and answers since it began.
+    told: u64,
+    late: u64,
     last_lost: Option<u64>,
 }
 
@@ -121,6 +125,8 @@ impl Sum {
         self.cut += report.cut;
         self.swapped += report.swapped;
         self.streams += report.streams;
+        self.told += report.told;
+        self.late += report.late;
         if report.lost > 0 {
             self.last_lost = Some(seed);
         }
@@ -130,7 +136,11 @@ impl Sum {
 #[test]
 fn every_seed_ends_well() {
     if let Some(seed) = number("SITAR_SEED") {
-        let weather = if number("SITAR_CALM").is_some() { Weather::Calm } else { Weather::Rough };
+        let weather = match (number("SITAR_CALM"), number("SITAR_DRAINED")) {
+            (_, Some(_)) => Weather::Drained,
+            (Some(_), None) => Weather::Calm,
+            (None, None) => Weather::Rough,
+        };
         let (trace, report) = run(seed, weather, true);
         println!("{}\n{report:?}", trace.join("\n"));
         return;
@@ -161,6 +171,16 @@ fn what_a_kernel_has_sealed_is_never_cut_off() {
     let sum = run_all(seeds() / 20, Weather::Narrow);
     assert_eq!((sum.lost, sum.last_lost, sum.cut), (0, None, 0));
     assert!(sum.kernel_sealed > 50 && sum.ended > 20, "{sum:?}");
+}
+
+/// A drain loses no request: each is answered, or belongs to a client that has been told.
+#[test]
+fn a_drain_loses_nothing() {
+    let seeds = seeds() / 10;
+    let sum = run_all(seeds, Weather::Drained);
+    assert!(sum.told > seeds / 8 && sum.late > seeds / 8, "so few prove nothing: {sum:?}");
+    assert!(sum.kernel_sealed > 0 && sum.streams > seeds, "{sum:?}");
+    assert_eq!(sum.cut, 0, "an end without close_notify");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Stopping: what was asked of the shards, and how many answers they still have under way.
+//! Draining and stopping: what was asked of the shards, and how many answers they still have under
+//! way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -7,31 +8,54 @@ use std::time::{Duration, Instant};
 /// Between two counts of the connections of a shard that stops, as long as none goes.
 const COUNT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether the server is to stop, and how far it has come.
+/// The stages of a worker's life, in order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(crate) enum Stage {
+    Serving,
+    /// Nothing is accepted any more. Connections stay until their next answer.
+    Draining,
+    /// Connections that wait for a request end; what was asked for is answered.
+    Stopping,
+    /// Everything ends at once.
+    Aborting,
+}
+
+/// The stage that the worker is asked to be in, and how far a stop has come.
 #[derive(Clone, Default)]
 pub(crate) struct Stop(Arc<StopState>);
 
 #[derive(Default)]
 struct StopState {
-    level: AtomicU8,
+    /// A [`Stage`].
+    stage: AtomicU8,
     /// Connections with an answer under way, of the shards that have begun to stop.
     answering: AtomicUsize,
 }
 
-const DRAIN: u8 = 1;
-const ABORT: u8 = 2;
-
 impl Stop {
+    /// Asks for the next answer of each connection to be its last.
+    pub(crate) fn drain(&self) {
+        self.0.stage.fetch_max(Stage::Draining as u8, Ordering::SeqCst);
+    }
+
     /// Asks to finish what has been begun; a second time: to end at once.
     pub(crate) fn more(&self) {
-        let _ = self
-            .0
-            .level
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| (level < ABORT).then_some(level + 1));
+        let next = |stage| {
+            let next = if stage < Stage::Stopping as u8 { Stage::Stopping } else { Stage::Aborting };
+            Some(next as u8)
+        };
+        let _ = self.0.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+    }
+
+    /// Returns the stage that is asked for.
+    pub(crate) fn asked(&self) -> Stage {
+        let stages = [Stage::Serving, Stage::Draining, Stage::Stopping];
+        let stage = usize::from(self.0.stage.load(Ordering::SeqCst));
+        stages.get(stage).copied().unwrap_or(Stage::Aborting)
     }
 
     pub(crate) fn is_asked(&self) -> bool {
-        self.0.level.load(Ordering::SeqCst) >= DRAIN
+        self.asked() > Stage::Serving
     }
 
     /// Connections with an answer under way, shortly ago.
@@ -43,10 +67,6 @@ impl Stop {
     fn count(&self, before: usize, now: usize) {
         self.0.answering.fetch_add(now, Ordering::Relaxed);
         self.0.answering.fetch_sub(before, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.0.level.load(Ordering::SeqCst) >= ABORT
     }
 }
 

@@ -193,11 +193,27 @@ impl Worker {
         self.shards.memory.clone()
     }
 
-    /// Stops accepting and lets connections finish, for the time that the limits allow. A second
-    /// call ends them.
+    /// Stops accepting, for another worker that serves from the same sockets, and has each
+    /// connection end with its next answer, which says so (RFC 9112 §9.6). So no request is lost
+    /// that a client sends meanwhile. HTTP/2 is told with GOAWAY, and ends when what was asked is
+    /// answered (RFC 9113 §6.8). What has been accepted is served one answer, a handshake included;
+    /// what waits in the kernel's queue is left to the other worker. This one ends with its last
+    /// connection, or after the time that the limits allow.
+    pub fn drain(&self) {
+        self.shards.stop.drain();
+        self.close_listeners();
+    }
+
+    /// Stops accepting and lets connections finish, for the time that the limits allow. Those that
+    /// wait for a request are closed, also in the midst of a [drain](Worker::drain). A second call
+    /// ends all of them.
     pub fn stop(&self) {
-        // In this order: what is put into service later is not accepted from.
         self.shards.stop.more();
+        self.close_listeners();
+    }
+
+    fn close_listeners(&self) {
+        // After what was asked: what is put into service later is not accepted from.
         self.shards.latest.get().listeners.iter().for_each(Listener::close);
         for inbox in &self.shards.inboxes {
             inbox.wake();

@@ -294,6 +294,12 @@ impl<T> Connection<T> {
         }
     }
 
+    /// Whether the client's preface and its first SETTINGS have come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.phase, Phase::Preface | Phase::Settings)
+    }
+
     /// Begins a graceful shutdown (RFC 9113 §6.8): no more requests are taken after those that may
     /// be on their way already, and the connection is done after the last response.
     pub fn begin_drain(&mut self, shared: &mut SharedBuffers<T>, now: Instant) {

@@ -13,6 +13,7 @@ use crate::close::Close;
 use crate::content::lookup::Served;
 use crate::content::stream::StreamContent;
 use crate::limits::Limits;
+use crate::stop::Stage;
 use crate::{Counts, TlsOffload};
 
 /// Send buffers of a shard that may wait for the next system call. More of them save calls (1 MiB
@@ -37,7 +38,8 @@ pub(crate) struct Shared<E: Engine> {
     pub(crate) now: Instant,
     /// The value of the Date field.
     pub(crate) date: [u8; 29],
-    pub(crate) stopping: bool,
+    /// The stage of the worker's life, as this shard has taken it up.
+    pub(crate) stage: Stage,
     pub(crate) limits: Limits,
     pub(crate) offload: TlsOffload,
     pub(crate) ring: Ring<E>,
@@ -52,6 +54,16 @@ pub(crate) struct Shared<E: Engine> {
 }
 
 impl<E: Engine> Shared<E> {
+    /// Whether no connection goes on after its next answer.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stage != Stage::Serving
+    }
+
+    /// Whether what waits for a request ends.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stage >= Stage::Stopping
+    }
+
     /// Starts what has been queued, if more than [`WAITING_MAX`] send buffers are in use: what the
     /// kernel copies at once need not wait in them for the end of the turn. Otherwise the next wait
     /// starts it, which saves a call.

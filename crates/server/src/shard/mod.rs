@@ -44,7 +44,7 @@ use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
 use crate::snapshot::{Role, Snapshot};
-use crate::stop::{Answering, Stop};
+use crate::stop::{Answering, Stage, Stop};
 use crate::tcp::Connection;
 use crate::worker::ShardSpec;
 
@@ -73,10 +73,10 @@ struct Dates {
     until: Instant,
 }
 
-/// The progress of a shard's stop.
+/// The progress of a shard's drain or stop.
 #[derive(Default)]
 struct Drain {
-    /// The time at which open connections are closed; set when the server stops.
+    /// The time at which open connections are closed; set when the server drains or stops.
     until: Option<Instant>,
     answering: Answering,
 }
@@ -117,7 +117,7 @@ impl<E: Engine> Shard<E> {
                     key: Key(u64::MAX),
                     now,
                     date: [b' '; 29],
-                    stopping: false,
+                    stage: Stage::Serving,
                     offload: spec.offload,
                     ring,
                     quota: Quota::new(limits.held_max, limits.held_each_max()),
@@ -135,7 +135,7 @@ impl<E: Engine> Shard<E> {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it
         // was not.
-        while !(self.stop.is_asked() && self.is_stopped()) {
+        while !self.is_over() {
             self.turn()?;
         }
         // The drop of the ring closes them.
@@ -371,24 +371,35 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    fn is_stopped(&mut self) -> bool {
+    /// Takes up what is asked of the worker. Returns whether the shard has come to its end.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let asked = self.stop.asked();
+        asked > Stage::Serving && self.is_drained(asked)
+    }
+
+    fn is_drained(&mut self, asked: Stage) -> bool {
         let now = self.cx.shared.now;
         let until = match self.drain.until {
-            Some(until) => until,
-            None => {
+            Some(until) if self.cx.shared.stage >= asked.min(Stage::Stopping) => until,
+            // A stop in the midst of a drain has time of its own.
+            _ => {
                 let until = now + self.cx.shared.limits.drain;
                 self.drain.until = Some(until);
-                self.cx.shared.stopping = true;
+                self.cx.shared.stage = asked;
                 self.acceptors.shut(&mut self.cx.shared.ring);
                 self.begin_drain();
                 until
             }
         };
         let connections = &self.connections;
-        let is_over = connections.len() == 0 || now >= until || self.stop.is_urgent();
-        self.drain.answering.tell(&self.stop, now, connections.len(), is_over, || {
-            connections.iter().filter(|(_, connection)| connection.is_answering()).count()
-        });
+        // What is accepted while accepting comes to its end is served.
+        let is_empty = connections.len() == 0 && !self.acceptors.are_open();
+        let is_over = is_empty || now >= until || asked == Stage::Aborting;
+        if asked >= Stage::Stopping {
+            self.drain.answering.tell(&self.stop, now, connections.len(), is_over, || {
+                connections.iter().filter(|(_, connection)| connection.is_answering()).count()
+            });
+        }
         is_over
     }
 
@@ -398,8 +409,9 @@ impl<E: Engine> Shard<E> {
         if self.acceptors.are_open() {
             return;
         }
+        let is_stop = self.cx.shared.is_stopping();
         for key in self.connections.keys() {
-            self.with(key, Connection::on_stop);
+            self.with(key, if is_stop { Connection::on_stop } else { Connection::on_drain });
         }
     }
 

@@ -63,6 +63,10 @@ pub(super) struct Report {
     pub(super) swapped: u64,
     /// Answers over HTTP/2.
     pub(super) streams: u64,
+    /// Conversations that a drain ended before all was asked.
+    pub(super) told: u64,
+    /// Answers since a drain began.
+    pub(super) late: u64,
     /// Over what every peer received.
     received: [u8; 32],
     /// The world's own hash: over all that the ring was asked and answered.
@@ -79,6 +83,8 @@ pub(super) enum Weather {
     /// The same with sockets that hold 2 KiB at most, so that records wait for room; TLS, with a
     /// kernel that seals.
     Narrow,
+    /// As calm; and the server drains in the midst of it, for as long as there are connections.
+    Drained,
 }
 
 /// Shared by all seeds: they read it only.
@@ -185,6 +191,9 @@ fn offload(seed: u64, calm: bool) -> TlsOffload {
     TlsOffload::Kernel { rekey: calm || rng.chance(500) }
 }
 
+/// Longer than any peer stays.
+const LONG: Duration = Duration::from_secs(1000);
+
 /// Prints the end of the trace of a run that panics.
 struct LastWords(World);
 
@@ -219,6 +228,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     if calm {
         limits.connections = 16;
         limits.held_max = 4 << 20;
+    }
+    if weather == Weather::Drained {
+        limits.drain = LONG;
+        // None is given up for another: many of them are idle, and all have one address.
+        limits.connections = 64;
     }
     let files = (!calm).then(|| few_files(seed, &mut limits));
     let secure = rng.chance(600) || narrow;
@@ -281,15 +295,36 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             if let Some(at) = start.take() {
                 return Next::At(at);
             }
+            // Another process would serve it.
+            if peer.is_none() && tally.borrow().draining {
+                return Next::Done;
+            }
             let tls = secure.then_some(&fixture.client);
             let peer = peer.get_or_insert_with(|| {
                 let rng = seed.take().expect("made once");
-                Peer::new(world, peer_number, tls, rng, calm, streams, &tally)
+                let mut peer = Peer::new(world, peer_number, tls, rng, calm, streams, &tally);
+                if weather == Weather::Drained {
+                    peer.set_pace(Rng::new(number ^ 0x9ace));
+                }
+                peer
             });
             peer.act(world)
         });
     }
     let begun = world.now();
+    if weather == Weather::Drained {
+        let mut start = Some(begun + Duration::from_millis(Rng::new(seed ^ 0xd_4a1e).below(3000) as u64));
+        let (stop, post, tally) = (stop.clone(), inbox.clone(), Rc::clone(&tally));
+        world.script(move |_| {
+            if let Some(at) = start.take() {
+                return Next::At(at);
+            }
+            tally.borrow_mut().draining = true;
+            stop.drain();
+            post.wake();
+            Next::Done
+        });
+    }
     // The helper threads' part: they look now and then, and take their time.
     let mut pause = Rng::new(rng.next());
     let loader_worker = Rc::new(RefCell::new(Some(loader_worker)));
@@ -331,13 +366,14 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
 
     // Until every peer has gone; then the server is asked to stop, and must end by itself.
     let mut turns = 0;
-    while world.census().scripts > 1 {
+    while world.census().scripts > 1 && !shard.is_over() {
         shard.turn().unwrap();
         shard.check();
         tally.borrow_mut().taken_up = shard.snapshot();
         turns += 1;
         assert!(turns < 3_000_000, "peers still there after {turns} turns");
     }
+    assert!(world.now() < begun + LONG, "something holds the drain");
     *ended.borrow_mut() = true;
     // Connections whose peers have gone end by themselves, at the latest by their deadlines.
     for _ in 0..100_000 {
@@ -362,7 +398,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     assert_eq!(world.census().connections, 0);
     assert_eq!(budget.left(), total, "memory of a former site is still counted");
     let tally = tally.borrow();
-    let Tally { answers, refused, lost, ended, cut, swapped, streams, .. } = *tally;
+    if weather == Weather::Drained {
+        // The others still wait in the kernel's queue.
+        assert_eq!(tally.lost, tally.connected - counts.accepted, "a drain has lost requests");
+    }
+    let Tally { answers, refused, lost, ended, cut, swapped, streams, told, late, .. } = *tally;
     let mut received = [0; 32];
     received.copy_from_slice(tally.received.clone().finish().as_ref());
     let report = Report {
@@ -374,6 +414,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         kernel_sealed,
         swapped,
         streams,
+        told,
+        late,
         received,
         world: world_hash,
     };

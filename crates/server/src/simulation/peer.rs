@@ -39,6 +39,14 @@ pub(super) struct Tally {
     /// The site that was put up last, and the one that the shard was seen to serve last.
     pub(super) put_up: u64,
     pub(super) taken_up: u64,
+    /// Whether the server drains.
+    pub(super) draining: bool,
+    /// Peers that have connected.
+    pub(super) connected: u64,
+    /// Conversations that ended before all was asked, because the server drained and said so.
+    pub(super) told: u64,
+    /// Answers since the drain began.
+    pub(super) late: u64,
 }
 
 impl Default for Tally {
@@ -54,6 +62,10 @@ impl Default for Tally {
             swapped: 0,
             put_up: 0,
             taken_up: 0,
+            draining: false,
+            connected: 0,
+            told: 0,
+            late: 0,
         }
     }
 }
@@ -97,7 +109,13 @@ pub(super) struct Peer {
     /// It has asked for the end of the connection, and waits for close_notify (RFC 8446 §6.1).
     awaits_end: bool,
     has_ended: bool,
+    /// The last answer said that it is the last.
+    told: bool,
     until: Instant,
+    /// Where it is idle between requests: says for how long.
+    pace: Option<Rng>,
+    idle_until: Instant,
+    is_idle: bool,
 }
 
 impl Peer {
@@ -110,6 +128,7 @@ impl Peer {
         streams: bool,
         tally: &Rc<RefCell<Tally>>,
     ) -> Peer {
+        tally.borrow_mut().connected += 1;
         let tls = tls.map(|config| {
             let name = "localhost".try_into().unwrap();
             let alpn = if streams { vec![b"h2".to_vec()] } else { vec![] };
@@ -160,10 +179,19 @@ impl Peer {
             updates: 0,
             awaits_end,
             has_ended: false,
+            told: false,
             until: world.now() + Duration::from_secs(100),
+            pace: None,
+            idle_until: world.now(),
+            is_idle: false,
             tally: Rc::clone(tally),
             rng,
         }
+    }
+
+    /// Is idle between requests from now on, as `rng` says.
+    pub(super) fn set_pace(&mut self, rng: Rng) {
+        self.pace = Some(rng);
     }
 
     /// Acts on news, or because its time has come.
@@ -172,12 +200,18 @@ impl Peer {
             self.end(world);
             return Next::Done;
         }
+        self.is_idle = world.now() < self.idle_until;
+        let left = self.left();
         self.ask();
         let mut alive = self.write() && self.take_in() && self.understand();
         if alive {
             // An answer may have made room for the next request.
             self.ask();
             alive = self.write();
+        }
+        let has_asked = self.left() < left;
+        if let (Some(rng), true) = (&mut self.pace, has_asked) {
+            self.idle_until = world.now() + Duration::from_millis(rng.below(800) as u64);
         }
         let answered = match &self.streams {
             Some(streams) => streams.is_answered(),
@@ -200,16 +234,25 @@ impl Peer {
                 Next::At(world.now() + Duration::from_millis(5))
             }
             Duration::ZERO if self.sated => Next::At(world.now() + Duration::from_millis(1)),
+            Duration::ZERO if self.idle_until > world.now() => Next::At(self.idle_until),
             Duration::ZERO => Next::At(self.until),
             rest => Next::At(world.now() + rest),
         }
+    }
+
+    /// Returns how many requests have not been asked.
+    fn left(&self) -> usize {
+        self.requests.len() + self.streams.as_ref().map_or(0, Streams::left)
     }
 
     fn end(&mut self, world: &World) {
         let mut tally = self.tally.borrow_mut();
         let missing =
             self.expected.len() + self.requests.len() + self.streams.as_ref().map_or(0, Streams::missing);
-        if missing > 0 {
+        let told = self.told || self.streams.as_ref().is_some_and(Streams::is_told);
+        if missing > 0 && told && tally.draining {
+            tally.told += 1;
+        } else if missing > 0 {
             // Into the trace, as a hint to the cause.
             world.note("lost", missing as u64);
             tally.lost += 1;
@@ -231,9 +274,10 @@ impl Peer {
     /// Puts requests into the text: all at once, or one at a time.
     fn ask(&mut self) {
         if let Some(streams) = &mut self.streams {
+            streams.set_idle(self.is_idle);
             return streams.ask(&mut self.text, &mut self.rng, &self.tally, self.awaits_end);
         }
-        while self.pipelines || self.expected.is_empty() {
+        while !self.told && !self.is_idle && (self.pipelines || self.expected.is_empty()) {
             let Some((bytes, expected)) = self.requests.pop_front() else { return };
             self.text.extend(bytes);
             let since = self.tally.borrow().taken_up;
@@ -391,6 +435,7 @@ impl Peer {
             let expected = self.expected.pop_front().unwrap();
             let mut tally = self.tally.borrow_mut();
             tally.answers += 1;
+            tally.late += u64::from(tally.draining);
             if expected.status >= 400 {
                 tally.refused += 1;
             }
@@ -400,6 +445,7 @@ impl Peer {
             drop(tally);
             if field("Connection: ") == Some("close") {
                 assert!(self.inbox.is_empty(), "something behind the last answer");
+                self.told = true;
                 return self.awaits_end;
             }
             self.ask();

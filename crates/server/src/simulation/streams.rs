@@ -65,6 +65,12 @@ pub(super) struct Streams {
     step: u32,
     greeted: bool,
     left: bool,
+    /// The server takes no further requests.
+    told: bool,
+    /// It asks for nothing at present.
+    is_idle: bool,
+    /// The last stream that the server answers, where it has said so.
+    last: u32,
     /// The server has said that the connection ends, or has ended a stream that was right.
     failed: bool,
     /// None of that may happen.
@@ -91,6 +97,9 @@ impl Streams {
             step: [1 << 20, 70_000, 9_000, 2_000][rng.below(4)],
             greeted: false,
             left: false,
+            told: false,
+            is_idle: false,
+            last: u32::MAX,
             failed: false,
             calm,
             oddities: [0, 12][rng.below(2)],
@@ -105,6 +114,20 @@ impl Streams {
 
     pub(super) fn is_asked(&self) -> bool {
         self.requests.is_empty() && self.open.values().all(|open| open.said)
+    }
+
+    pub(super) fn set_idle(&mut self, is_idle: bool) {
+        self.is_idle = is_idle;
+    }
+
+    /// Returns how many requests have not been asked.
+    pub(super) fn left(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether the server has said that what is missing is not answered (RFC 9113 §6.8).
+    pub(super) fn is_told(&self) -> bool {
+        self.told && self.open.keys().all(|id| *id > self.last)
     }
 
     /// Returns how many answers are missing.
@@ -130,7 +153,10 @@ impl Streams {
             frame(out, SETTINGS, 0, 0, &payload);
         }
         self.open_windows(out, rng);
-        while self.open.len() < self.most
+        let is_told = self.told && tally.borrow().draining;
+        while !is_told
+            && !self.is_idle
+            && self.open.len() < self.most
             && let Some(ask) = self.requests.pop_front()
         {
             self.begin(out, rng, ask, tally.borrow().taken_up);
@@ -303,6 +329,10 @@ impl Streams {
                 // NO_ERROR is a graceful end: what had been asked is still answered.
                 assert!(!self.calm || code == 0, "GOAWAY with {code}");
                 self.failed |= code != 0;
+                self.told = true;
+                let last = u32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]);
+                assert!(last <= self.last, "the last stream rises from {} to {last}", self.last);
+                self.last = last;
             }
             other => panic!("a frame of type {other} from a server"),
         }
@@ -379,6 +409,7 @@ impl Streams {
         }
         tally.answers += 1;
         tally.streams += 1;
+        tally.late += u64::from(tally.draining);
         tally.refused += u64::from(open.expected.status >= 400);
     }
 

@@ -244,6 +244,11 @@ impl Connection {
         }
     }
 
+    /// The server drains: HTTP/2 is told so at once, HTTP/1 with the next answer.
+    pub(crate) fn on_drain<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        if let Protocol::Http2(_) = self.protocol { self.settle(cx) } else { Ok(()) }
+    }
+
     /// The server stops: connections that wait for a request, or for the rest of one, end; what was
     /// asked for is answered.
     pub(crate) fn on_stop<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
@@ -407,7 +412,7 @@ impl Connection {
             // The peer asked and then closed its side, or the server stops: all that was asked for
             // has been gathered, and half a request is none. Not before the kernel has answered:
             // until then nothing that was asked has been looked at.
-            let is_over = io.has_input_ended() || cx.stopping;
+            let is_over = io.has_input_ended() || cx.is_stopping();
             if is_over && !is_http2 && io.is_keyed() && !io.is_ending() {
                 io.end(if io.has_input_ended() { Close::Done } else { Close::Operator });
             }

@@ -75,7 +75,7 @@ impl Http1 {
                 continue;
             }
             let step = match h1::parse_from(rest, self.scanned, &cx.shared.limits.http) {
-                Ok(Some(head)) => self.respond(io, cx, &head)?,
+                Ok(Some(head)) => self.respond(io, cx, &head, rest.len())?,
                 Ok(None) => {
                     self.scanned = rest.len();
                     break;
@@ -93,12 +93,13 @@ impl Http1 {
         Ok(if io.is_ending() { text.len() } else { used })
     }
 
-    /// Answers one request.
+    /// Answers one request, the first one in `there` bytes of text.
     fn respond<E: Engine>(
         &mut self,
         io: &mut Transport,
         cx: &mut Context<E>,
         head: &RequestHead<'_>,
+        there: usize,
     ) -> Result<Step, Close> {
         let Context { served, shared, .. } = cx;
         let head_only = head.request.method == Method::Head;
@@ -112,7 +113,12 @@ impl Http1 {
         if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
             return Ok(Step::Waits);
         }
-        let close = !head.keep_alive || refused_body || shared.stopping || io.is_key_worn(shared.offload);
+        // A drain leaves no request unanswered that has come already.
+        let is_last = || shared.is_stopping() || there == head.len || head.body != Framing::None;
+        let close = !head.keep_alive
+            || refused_body
+            || (shared.is_leaving() && is_last())
+            || io.is_key_worn(shared.offload);
         let keep = shared.limits.reserve() / 2;
         if io.begin_output(shared, keep)? == Put::NoRoom {
             io.wait_for_buffer(shared);
@@ -144,7 +150,7 @@ impl Http1 {
         io.count_answer();
         shared.counts.requests += 1;
         if close {
-            io.end(if shared.stopping { Close::Operator } else { Close::Done });
+            io.end(if shared.is_leaving() { Close::Operator } else { Close::Done });
         } else {
             self.body = drain;
         }

@@ -250,11 +250,13 @@ impl Http2 {
         if !(io.is_receiving() || io.is_loading()) || !io.is_keyed() || io.is_ending() {
             return Ok(());
         }
-        if cx.stopping || io.is_key_worn(cx.offload) {
+        // A client that has not begun yet is told when it has: its first request is on its way.
+        let is_told = cx.is_leaving() && (cx.is_stopping() || self.h2.has_begun());
+        if is_told || io.is_key_worn(cx.offload) {
             self.h2.begin_drain(&mut cx.h2, cx.now);
         }
         // Everything is answered; content that may still come for what was answered holds no stop.
-        if cx.stopping && self.h2.has_sent_final_goaway() && self.h2.is_idle() {
+        if cx.is_leaving() && self.h2.has_sent_final_goaway() && self.h2.is_idle() {
             self.h2.close(&mut cx.h2);
         }
         self.send_next(io, cx)?;
@@ -266,19 +268,19 @@ impl Http2 {
         // A peer that has closed its side opens no window any more.
         let stuck = self.h2.is_idle() || self.h2.is_blocked();
         if self.h2.is_done() || (io.has_input_ended() && stuck) {
-            io.end(self.why(io, cx.stopping));
+            io.end(self.why(io, cx.is_leaving()));
         }
         Ok(())
     }
 
     /// Returns why this conversation is over.
-    fn why(&self, io: &Transport, stopping: bool) -> Close {
+    fn why(&self, io: &Transport, leaves: bool) -> Close {
         match self.h2.error() {
             Some(error) if error.flood.is_some() => Close::Peer(PeerReason::Flood),
             Some(_) => Close::Peer(PeerReason::Http),
             None if self.end_begun.is_some() => self.end_begun.unwrap_or(Close::Done),
             None if io.has_input_ended() && !self.h2.is_idle() => Close::Peer(PeerReason::Left),
-            None if stopping => Close::Operator,
+            None if leaves => Close::Operator,
             None => Close::Done,
         }
     }

@@ -29,6 +29,29 @@ pub enum Engine {
     Epoll,
 }
 
+impl Engine {
+    /// Keeps other servers on a polled ring away, if this is one.
+    pub fn alone(self) -> Option<MutexGuard<'static, ()>> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        matches!(self, Engine::SqPoll).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn start(self, spec: &Spec, hooks: &Hooks) -> Worker {
+        let worker = match self {
+            Engine::Uring => Worker::start(spec, hooks, |config| {
+                Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
+            }),
+            Engine::SqPoll => Worker::start(spec, hooks, |config| {
+                let poll =
+                    SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
+                Ring::sqpoll(config, &poll).map_err(|error| std::io::Error::other(error.to_string()))
+            }),
+            Engine::Epoll => Worker::start(spec, hooks, Ring::epoll),
+        };
+        worker.unwrap()
+    }
+}
+
 /// Runs each of the functions named as a test of its own on every engine.
 #[macro_export]
 macro_rules! on_every_engine {
@@ -215,21 +238,9 @@ impl Server {
             hosts: None,
             tls: None,
         };
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone =
-            matches!(engine, Engine::SqPoll).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
-        let worker = match engine {
-            Engine::Uring => Worker::start(&spec, &hooks, |config| {
-                Ring::uring(config).map_err(|error| std::io::Error::other(error.to_string()))
-            }),
-            Engine::SqPoll => Worker::start(&spec, &hooks, |config| {
-                let poll =
-                    SqPoll { spin: Duration::from_micros(50), idle: Duration::from_millis(2), cpu: None };
-                Ring::sqpoll(config, &poll).map_err(|error| std::io::Error::other(error.to_string()))
-            }),
-            Engine::Epoll => Worker::start(&spec, &hooks, Ring::epoll),
-        };
-        Server { worker: worker.unwrap(), address, incidents, panics, directory, _alone: alone, ca }
+        let alone = engine.alone();
+        let worker = engine.start(&spec, &hooks);
+        Server { worker, address, incidents, panics, directory, _alone: alone, ca }
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -9,6 +9,7 @@
 #[macro_use]
 mod harness;
 mod answers;
+mod drains;
 mod files;
 mod listeners;
 mod places;

@@ -12,6 +12,7 @@ mod metadata;
 mod program;
 mod sanitize;
 mod setup;
+mod systemd;
 mod tidy;
 mod tree;
 mod vm;
@@ -96,6 +97,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "lab-bench",
         "instructions per request beside nginx, h2o and lighttpd, counted in the kernel lab",
         vm::bench,
+    ),
+    (
+        "systemd",
+        "the units and the program under a real systemd, emulated: sockets, notify, watchdog, reload, upgrade",
+        systemd::run,
     ),
     (
         "vm",

@@ -18,8 +18,7 @@ mod guest;
 mod kernel;
 
 pub(crate) use self::bench::command as bench;
-pub(crate) use self::guest::Finished;
-use self::guest::Guest;
+pub(crate) use self::guest::{Finished, Guest};
 pub(crate) use self::kernel::{Kernel, SERIES};
 use crate::Invocation;
 use crate::ci::programs;

@@ -77,15 +77,26 @@ impl Guest {
         self.disk.file(name, mode, content);
     }
 
+    pub(crate) fn link(&mut self, name: &str, target: &str) {
+        self.disk.link(name, target);
+    }
+
     /// Puts a program at `name`, without its debug information, and the shared libraries that it
     /// needs.
     pub(crate) fn program(&mut self, program: &Path, name: &str) -> Result<()> {
+        let content = self.stripped(program)?;
+        self.disk.file(name, 0o755, &content);
+        self.libraries_of(&[program.to_owned()])
+    }
+
+    /// Returns a program without its debug information.
+    pub(crate) fn stripped(&self, program: &Path) -> Result<Vec<u8>> {
         let stripped = self.folder.join("stripped");
         let strip = Command::new("strip").arg("--strip-debug").arg("-o").arg(&stripped).arg(program).output();
         let small = strip.is_ok_and(|output| output.status.success());
-        self.disk.file(name, 0o755, &fs::read(if small { &stripped } else { program })?);
+        let content = fs::read(if small { &stripped } else { program })?;
         let _ = fs::remove_file(&stripped);
-        self.libraries_of(&[program.to_owned()])
+        Ok(content)
     }
 
     /// Puts a command of this machine where `PATH` finds it in the guest. `false` when this machine

@@ -2,14 +2,15 @@
 //! said to it. `cargo xtask systemd` has a real one. Of the units, what `systemd-analyze` says.
 
 use crate::common::site::write;
-use crate::common::{Server, eventually, have, run_with, signal, sitar_by};
+use crate::common::{Server, eventually, have, run_with, signal, sitar, sitar_by};
 use rustix::process::Signal;
+use sitar::systemd::orphan;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A folder with a site and a configuration.
@@ -151,6 +152,32 @@ fn the_service_manager_hears_of_the_start_and_of_reloads() {
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
     let ready = next();
     assert!(ready.starts_with("READY=1\nSTATUS=1 site, the last reload was refused: "), "{ready}");
+}
+
+#[test]
+fn a_successor_is_no_child_of_the_process_that_starts_it() {
+    let (folder, file) = folder("listen = [{ address = \"127.0.0.1:0\", tls = \"off\" }]");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let admin = folder.path().join("admin.sock");
+    std::fs::write(&file, format!("admin.socket = {admin:?}\n{text}")).unwrap();
+    let home = TempDir::new().unwrap();
+    let mut command = sitar(home.path());
+    command.arg("serve").arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    orphan(&mut command);
+    let mut between = command.spawn().unwrap();
+    assert!(between.wait().unwrap().success());
+    let mut status = sitar(home.path());
+    status.args(["status", "--json", "--socket"]).arg(&admin);
+    let ask = |status: &mut Command| run_with(status, b"");
+    eventually("the successor", || ask(&mut status).status.success());
+    let status: serde_json::Value = serde_json::from_slice(&ask(&mut status).stdout).unwrap();
+    let pid = u32::try_from(status["pid"].as_u64().unwrap()).unwrap();
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let parent: u32 =
+        stat().unwrap().rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    signal(pid, Signal::TERM);
+    eventually("its end", || stat().map_or(true, |stat| stat.contains(") Z ")));
+    assert!(pid != between.id() && parent != between.id() && parent != std::process::id());
 }
 
 /// The units, in a folder in which systemd finds a program for them, and the service with a drop-in

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{admin, check, config, doctor, output, pack, serve, trust};
+use sitar::{admin, check, config, doctor, output, pack, serve, systemd, trust};
 
 fn main() -> ExitCode {
+    if let Some(code) = systemd::step() {
+        return code;
+    }
     let verb = match cli::parse(std::env::args_os(), std::env::var_os("PORT").as_deref()) {
         Ok(verb) => verb,
         // A mistake goes to standard error, and the exit code is 2.

@@ -37,6 +37,7 @@ get() { curl -sS --max-time 60 --cacert /etc/ssl/site.pem "https://localhost$1";
 property() { systemctl show --value --property "$1" sitar.service; }
 same() { [ "$2" = "$3" ] || { echo "$1: '$2' instead of '$3'"; return 1; }; }
 has() { case $2 in *"$3"*) ;; *) echo "$1: '$2' lacks '$3'"; return 1 ;; esac; }
+lacks() { case $2 in *"$3"*) echo "$1: '$2' has '$3'"; return 1 ;; esac; }
 eventually() {
     tries=0
     until "$@" >/dev/null 2>&1; do
@@ -289,8 +290,15 @@ is_upgraded() {
     kill -KILL "$pid"
     eventually main_pid_is_not "$pid"
     eventually is_active
+    pid=$(property MainPID)
+    sitar upgrade
+    eventually main_pid_is_not "$pid"
     systemctl stop sitar
     same "its end" "$(property Result)" success
+    # It has drained: a successor that is no child of systemd's would be killed.
+    journal=$(journalctl --output cat -u sitar)
+    lacks "the journal" "$journal" "not our child"
+    lacks "the journal" "$journal" "SIGKILL"
 }
 
 stops() {

@@ -9,6 +9,7 @@
 
 mod notify;
 mod sockets;
+mod successor;
 mod summary;
 mod watchdog;
 
@@ -16,6 +17,7 @@ use std::process::Command;
 
 pub use self::notify::Notify;
 pub use self::sockets::{Passed, Socket};
+pub use self::successor::{orphan, step};
 pub use self::summary::summary;
 pub use self::watchdog::interval;
 

@@ -308,6 +308,7 @@ fn workers_hand_over_under_load(engine: Engine) {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
         hosts: None,
+        tls: None,
     };
     /// Ends the clients, however the test ends.
     struct End<'b>(&'b AtomicBool);

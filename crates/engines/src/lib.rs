@@ -163,6 +163,14 @@ pub fn has_set_opt() -> Result<bool, Unavailable> {
     Ring::uring_with(&SMALL, Queues::within(&SMALL, 0)).map(|ring| ring.has_set_opt())
 }
 
+/// Whether the kernel restricts a ring here to the operations of the engine.
+///
+/// # Errors
+/// There is no ring.
+pub fn has_restrictions() -> Result<bool, Unavailable> {
+    Ring::uring_with(&SMALL, Queues::within(&SMALL, 0)).map(|ring| ring.is_restricted())
+}
+
 /// Makes the rings that `sitar serve` would make with this configuration, all at a time, and closes
 /// them.
 ///

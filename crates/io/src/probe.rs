@@ -56,6 +56,41 @@ pub fn landlock() -> Result<u32, Errno> {
     u32::try_from(abi).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS))
 }
 
+/// Returns whether the kernel can restrict the rings that a task makes from then on
+/// (IORING_REGISTER_RESTRICTIONS without a ring, Linux 7.0).
+#[must_use]
+pub fn has_task_restrictions() -> bool {
+    has_registration_without_ring(11)
+}
+
+/// Returns whether the kernel can hold ring operations to BPF filters (IORING_REGISTER_BPF_FILTER,
+/// Linux 7.0).
+#[must_use]
+pub fn has_ring_filters() -> bool {
+    has_registration_without_ring(37)
+}
+
+/// Asks for a registration that needs no ring, with no arguments to it: an address that is none is
+/// EFAULT where the kernel has it, or EACCES for want of no_new_privs, and EINVAL where it has not.
+fn has_registration_without_ring(code: u32) -> bool {
+    let none = std::ptr::null::<u8>();
+    // SAFETY: the kernel finds out that the address is none, and registers nothing.
+    let done = unsafe { libc::syscall(libc::SYS_io_uring_register, -1, code, none, 1) };
+    let error = io::Error::last_os_error().raw_os_error();
+    done < 0 && matches!(error, Some(libc::EFAULT | libc::EACCES))
+}
+
+/// Returns whether a program can install a filter of system calls that raises SIGSYS (seccomp(2),
+/// Linux 4.14).
+#[must_use]
+pub fn has_seccomp_filters() -> bool {
+    let action = libc::SECCOMP_RET_TRAP;
+    // SAFETY: the kernel reads the action, four bytes that live for the call.
+    let done =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
+    done == 0
+}
+
 /// The sending side of kernel TLS, as far as it can be attached to a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KernelTls {

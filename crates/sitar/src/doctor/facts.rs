@@ -27,6 +27,7 @@ pub(super) struct Facts {
     pub(super) seccomp: bool,
     pub(super) uring: Uring,
     pub(super) tls: TlsFacts,
+    pub(super) sandbox: SandboxFacts,
     /// Whether openat2(2) opens a directory.
     pub(super) openat2: Result<(), Errno>,
     pub(super) files: FileLimit,
@@ -80,6 +81,21 @@ pub(super) struct Uring {
     pub(super) lacking: Option<Vec<&'static str>>,
     /// Whether the engine can set options of sockets; `None`: there is no engine.
     pub(super) options: Option<bool>,
+}
+
+/// The layers of the sandbox.
+#[derive(Debug)]
+pub(super) struct SandboxFacts {
+    /// The version of Landlock's interface.
+    pub(super) landlock: Result<u32, Errno>,
+    /// Whether rings can be restricted; `None`: there is no ring.
+    pub(super) restrictions: Option<bool>,
+    /// Whether tasks can be restricted to some operations of rings (Linux 7.0).
+    pub(super) task_restrictions: bool,
+    /// Whether rings can be restricted by BPF filters (Linux 7.0).
+    pub(super) ring_filters: bool,
+    /// Whether a filter of system calls can be installed.
+    pub(super) seccomp: bool,
 }
 
 /// Kernel TLS.
@@ -168,6 +184,13 @@ pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>
             module: module(&kernel),
         },
         kernel,
+        sandbox: SandboxFacts {
+            landlock: probe::landlock(),
+            restrictions: sitar_engines::has_restrictions().ok(),
+            task_restrictions: probe::has_task_restrictions(),
+            ring_filters: probe::has_ring_filters(),
+            seccomp: probe::has_seccomp_filters(),
+        },
         openat2: openat2(),
         files,
         memlock: Memlock::of(memory, &ring),

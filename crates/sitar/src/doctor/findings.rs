@@ -7,6 +7,7 @@ use super::{Finding, Problem, Remedy, Verdict};
 use crate::serve::descriptors::DescriptorsFit;
 use sitar_engines::rings::{self, kib};
 
+mod sandbox;
 mod tls;
 
 /// All findings, in the order in which they are shown.
@@ -15,6 +16,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     findings.extend(operations(facts));
     findings.extend(socket_options(facts));
     findings.extend(tls::findings(facts));
+    findings.extend(sandbox::findings(&facts.sandbox));
     findings.extend([openat2(facts), open_files(facts), locked_memory(facts), cores(facts)]);
     findings.extend(facts.ports.iter().map(|(number, port)| self::port(facts, *number, *port)));
     findings.extend([clock(facts), synchronisation(facts)]);

@@ -21,7 +21,7 @@ use super::{Layers, Reach};
 /// The newest ABI that this knows: what it adds is asked for wherever the kernel has it.
 const KNOWN: ABI = ABI::V10;
 /// The ABI from which on nothing is missing that the layer promises.
-const ABI_WHOLE: u32 = 6;
+pub(crate) const ABI_WHOLE: u32 = 6;
 /// What older ones leave open: the first ABI that bounds it, and its name.
 const GAPS: &[(u32, &str)] = &[
     (3, "truncation of files"),

@@ -22,6 +22,7 @@ use rustix::thread::set_no_new_privs;
 use sitar_engines::Rings;
 
 pub(crate) use self::capabilities::keep_those_of_a_supervisor;
+pub(crate) use self::landlock::ABI_WHOLE as LANDLOCK_WHOLE;
 pub use self::layers::Layers;
 pub use self::refusals::{Refusals, refusals};
 use crate::error::Error;

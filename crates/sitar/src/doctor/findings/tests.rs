@@ -5,7 +5,7 @@ use sitar_io::TlsCipher;
 use sitar_io::probe::KernelTls;
 
 use super::*;
-use crate::doctor::facts::{FileLimit, TlsFacts, Uring};
+use crate::doctor::facts::{FileLimit, SandboxFacts, TlsFacts, Uring};
 use sitar_engines::rings::Memory;
 
 /// A machine on which nothing is amiss.
@@ -27,6 +27,13 @@ fn good() -> Facts {
                 rekey: Some(true),
             }),
             module: Module::Installed,
+        },
+        sandbox: SandboxFacts {
+            landlock: Ok(7),
+            restrictions: Some(true),
+            task_restrictions: false,
+            ring_filters: false,
+            seccomp: true,
         },
         openat2: Ok(()),
         files: FileLimit {
@@ -94,6 +101,9 @@ fn a_good_machine_has_nothing_to_mend() {
             "kernel_tls_aes_256_gcm yes",
             "kernel_tls_chacha20_poly1305 yes",
             "kernel_tls_rekey yes",
+            "landlock ABI 7",
+            "io_uring_restrictions rings do what sitar uses",
+            "seccomp filters can be installed",
             "openat2 allowed",
             "open_files up to 524288; 10240 wanted",
             "locked_memory up to 8192 KiB; the rings of 2 shards take 2584 KiB",
@@ -561,4 +571,43 @@ fn folders_are_served_without_openat2() {
         with("openat2", |facts| facts.openat2 = Err(Errno::PERM)),
         "ok: refused (Operation not permitted (os error 1)): sitar walks folders name by name instead, and serves the same"
     );
+}
+
+#[test]
+fn landlock_bounds_what_its_version_knows() {
+    let with_landlock = |landlock| with("landlock", |facts| facts.sandbox.landlock = landlock);
+    assert_eq!(with_landlock(Ok(6)), "ok: ABI 6");
+    assert_eq!(
+        with_landlock(Ok(2)),
+        "degraded: ABI 2\n\
+         - ABI 6, which came with Linux 6.12\n\
+         - the sandbox bounds files, and neither TCP nor signals: --sandbox strict does not start, \
+         --sandbox auto goes without\n\
+         * boot Linux 6.12 or newer"
+    );
+    assert!(with_landlock(Ok(5)).contains("bounds files and TCP, and no signals: "));
+    assert_eq!(
+        with_landlock(Err(Errno::OPNOTSUPP)),
+        "missing: not switched on\n\
+         - the kernel has it, and its parameter lsm= does not name it\n\
+         - the sandbox bounds neither files nor TCP: --sandbox strict does not start, --sandbox auto goes \
+         without\n\
+         * see what it names\n\
+         $ cat /sys/kernel/security/lsm"
+    );
+    assert!(with_landlock(Err(Errno::NOSYS)).starts_with("missing: not there\n"));
+}
+
+#[test]
+fn rings_and_system_calls_are_restricted_where_the_kernel_can() {
+    let id = "io_uring_restrictions";
+    let newer = with(id, |facts| {
+        (facts.sandbox.task_restrictions, facts.sandbox.ring_filters) = (true, true);
+    });
+    assert_eq!(newer, "ok: rings do what sitar uses; the kernel has them for tasks and by BPF filters too");
+    let refused = with(id, |facts| facts.sandbox.restrictions = Some(false));
+    assert!(refused.starts_with("missing: refused\n- IORING_REGISTER_RESTRICTIONS\n"), "{refused}");
+    assert_eq!(with(id, |facts| facts.sandbox.restrictions = None), "absent");
+    let none = with("seccomp", |facts| facts.sandbox.seccomp = false);
+    assert!(none.starts_with("missing: not there\n- filters of system calls\n"), "{none}");
 }

@@ -77,6 +77,20 @@ impl Channel {
         Channel(socket)
     }
 
+    /// Returns a duplicate of the socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+
+    /// Returns the number of the process that has made the channel.
+    pub(crate) fn maker(&self) -> Option<u32> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.0).ok()?;
+        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+    }
+
     /// Gives the socket away.
     pub(crate) fn into_socket(self) -> OwnedFd {
         self.0

@@ -14,8 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 
 use super::bound::Bound;
@@ -48,12 +49,11 @@ impl Inherited {
     /// # Errors
     /// What it says is not understood.
     pub(super) fn from_environment() -> Result<Option<Inherited>, Error> {
-        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().to_string());
+        let Some(of) = std::env::var_os(UPGRADE_OF) else { return Ok(None) };
+        let channel = crate::worker::take_standard_input().ok();
         // The variable of another process, which has passed its environment on, means nothing.
-        if parent.is_none() || std::env::var_os(UPGRADE_OF) != parent.map(Into::into) {
-            return Ok(None);
-        }
-        let channel = crate::worker::take_standard_input().map_err(broken)?;
+        let is_of = |channel: &Channel| channel.maker().is_some_and(|pid| of == *pid.to_string());
+        let Some(channel) = channel.filter(is_of) else { return Ok(None) };
         let message = channel.receive(Limits::OF_SUPERVISOR).map_err(broken)?;
         let message = message.ok_or_else(|| broken(ErrorKind::UnexpectedEof.into()))?;
         Inherited::read(channel, message).map(Some).ok_or_else(|| broken(not_understood()))
@@ -161,12 +161,13 @@ impl Supervisor {
             command.arg0(name);
         }
         command.args(arguments).env(UPGRADE_OF, std::process::id().to_string());
-        systemd::hand_on_to(&mut command);
-        let child = command.stdin(Stdio::from(other.into_socket())).spawn().map_err(failed)?;
-        let mut successor = Successor { child, channel: own, is_done: false };
+        systemd::orphan(&mut command);
+        let between = command.stdin(Stdio::from(other.into_socket())).spawn().map_err(failed)?;
+        let mut successor = Successor { between, process: None, channel: own, is_done: false };
+        let until = Instant::now() + limit;
+        let pid = successor.begin(until)?;
         self.hand_over(&successor.channel)?;
-        let version = successor.version(limit)?;
-        let pid = successor.child.id();
+        let version = successor.version(until)?;
         // From here on its process is the service's.
         self.manager.main_pid(pid);
         if let Err(error) = successor.go() {
@@ -220,54 +221,76 @@ impl Supervisor {
 
 /// The program that takes over. It is ended where it does not.
 struct Successor {
-    child: Child,
+    /// The process that starts it, and ends.
+    between: Child,
+    /// Its own process, once it is known.
+    process: Option<OwnedFd>,
     channel: Channel,
     is_done: bool,
 }
 
 impl Successor {
+    /// Waits until its process has been started, and returns the number.
+    fn begin(&mut self, until: Instant) -> Result<u32, Error> {
+        let value = self.word(until)?;
+        let started = value.get("started").and_then(Value::as_u64);
+        let pid = started.and_then(|pid| u32::try_from(pid).ok()).ok_or_else(not_ours)?;
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        // One that has ended by now has no descriptor, and needs none.
+        self.process = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let _ = self.between.wait();
+        Ok(pid)
+    }
+
     /// Waits until it serves, and returns its version.
-    fn version(&mut self, limit: Duration) -> Result<String, Error> {
-        let value = self.word(limit)?;
+    fn version(&mut self, until: Instant) -> Result<String, Error> {
+        let value = self.word(until)?;
         if let Some(error) = value.get("refused").and_then(Error::from_json) {
             return Err(error);
         }
-        let version = value.get("version").and_then(Value::as_str);
-        version.map(ToOwned::to_owned).ok_or_else(|| Error::new("the new program is not understood"))
+        value.get("version").and_then(Value::as_str).map(ToOwned::to_owned).ok_or_else(not_ours)
     }
 
     /// Lets it go ahead.
     fn go(&mut self) -> Result<(), Error> {
         let failed = |error: io::Error| Error::new("the new program takes nothing").cause(error);
         self.channel.send(&json!({ "go": true }), &[], &[]).map_err(failed)?;
-        self.word(GOING).map(drop)
+        self.word(Instant::now() + GOING).map(drop)
     }
 
-    fn word(&mut self, limit: Duration) -> Result<Value, Error> {
+    fn word(&mut self, until: Instant) -> Result<Value, Error> {
         let failed = |error: io::Error| Error::new("the new program does not answer").cause(error);
-        self.channel.patience(limit).map_err(failed)?;
+        // No time at all would stand for no limit.
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.channel.patience(left).map_err(failed)?;
         match self.channel.receive(Limits::OF_WORKER) {
             Ok(Some(message)) => Ok(message.value),
-            Ok(None) => {
-                let how =
-                    self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(Error::new(format!("the new program has ended ({how})"))
-                    .hint("what it said stands where this server's messages go"))
+            Ok(None) => Err(Error::new("the new program has ended before it served")
+                .hint("what it said stands where this server's messages go")),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(Error::new("the new program does not serve in time, and was ended")
+                    .hint("give it more: sitar upgrade --wait SECONDS"))
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::new(format!(
-                "the new program does not serve after {} seconds, and was ended",
-                limit.as_secs()
-            ))),
             Err(error) => Err(failed(error)),
         }
     }
 }
 
+fn not_ours() -> Error {
+    Error::new("the new program is not understood")
+        .cause("it is no sitar, or of a version that cannot take over")
+}
+
 impl Drop for Successor {
     fn drop(&mut self) {
-        if !self.is_done {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if self.is_done {
+            return;
         }
+        if let Some(process) = &self.process {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        // It has ended, or is another program.
+        let _ = self.between.kill();
+        let _ = self.between.wait();
     }
 }

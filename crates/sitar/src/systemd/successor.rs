@@ -5,8 +5,11 @@
 //! SIGKILL in one go, and what was open is cut. A child whose parent has ended becomes systemd's,
 //! so the successor is started by a process between the two, which ends at once.
 
+use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+
+use serde_json::json;
 
 /// Set for the process in between.
 const STEP: &str = "SITAR_START_AND_END";
@@ -16,7 +19,8 @@ const OWN: &str = "/proc/self/exe";
 /// Has `command`, which starts sitar, start a process in between. It ends with 0 as soon as it has
 /// started the same program with the same arguments and descriptors, and should be waited for.
 ///
-/// The successor tells its number itself, over a descriptor that it inherits.
+/// Standard input is a channel, over which the process in between tells the number of the successor,
+/// which inherits it.
 pub fn orphan(command: &mut Command) {
     super::hand_on_to(command);
     command.env(STEP, "1");
@@ -27,15 +31,21 @@ pub fn orphan(command: &mut Command) {
 #[must_use]
 pub fn step() -> Option<ExitCode> {
     std::env::var_os(STEP)?;
+    Some(match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    })
+}
+
+fn start() -> io::Result<()> {
+    let channel = crate::worker::take_standard_input()?;
     let mut arguments = std::env::args_os();
     let mut command = Command::new(OWN);
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    let started = command.args(arguments).env_remove(STEP).spawn();
+    command.args(arguments).env_remove(STEP).stdin(Stdio::from(channel.socket()?));
     // Not waited for: that is what it is about.
-    Some(match started {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    })
+    let child = command.spawn()?;
+    channel.send(&json!({ "started": child.id() }), &[], &[])
 }

@@ -79,7 +79,7 @@ impl Process {
                 }
                 "drain" => {
                     if let Some(worker) = self.worker.get() {
-                        worker.stop();
+                        worker.drain();
                     }
                     self.answer(question.number, &Value::Null);
                 }
@@ -98,7 +98,7 @@ impl Process {
             say(&format_args!("sitar: the supervisor is not understood: {error}"));
         }
         match self.worker.get() {
-            Some(worker) => worker.stop(),
+            Some(worker) => worker.drain(),
             None => {
                 let _ = self.started.try_send(None);
             }

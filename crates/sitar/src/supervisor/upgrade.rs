@@ -163,6 +163,8 @@ impl Supervisor {
         command.args(arguments).env(UPGRADE_OF, std::process::id().to_string());
         systemd::orphan(&mut command);
         let between = command.stdin(Stdio::from(other.into_socket())).spawn().map_err(failed)?;
+        // It holds the other end, too, and nobody would hear of its end.
+        drop(command);
         let mut successor = Successor { between, process: None, channel: own, is_done: false };
         let until = Instant::now() + limit;
         let pid = successor.begin(until)?;

@@ -40,6 +40,9 @@ pub struct Limits {
     pub linger: Duration,
     /// Time for open connections to finish after a stop was asked for.
     pub drain: Duration,
+    /// Time for open connections to finish after a drain was asked for. Each wait of a connection
+    /// has its own limit besides.
+    pub hand_over: Duration,
     /// Receive buffers of 4 KiB: a power of two.
     pub rx_buffers: u16,
     /// Send buffers of 68 KiB (address space; memory only as far as they are used).
@@ -77,6 +80,7 @@ impl Default for Limits {
             send: Duration::from_secs(30),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(30),
+            hand_over: Duration::from_secs(24 * 60 * 60),
             rx_buffers: 512,
             tx_buffers: 512,
             files_open: 64,

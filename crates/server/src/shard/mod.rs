@@ -383,7 +383,8 @@ impl<E: Engine> Shard<E> {
             Some(until) if self.cx.shared.stage >= asked.min(Stage::Stopping) => until,
             // A stop in the midst of a drain has time of its own.
             _ => {
-                let until = now + self.cx.shared.limits.drain;
+                let limits = &self.cx.shared.limits;
+                let until = now + if asked == Stage::Draining { limits.hand_over } else { limits.drain };
                 self.drain.until = Some(until);
                 self.cx.shared.stage = asked;
                 self.acceptors.shut(&mut self.cx.shared.ring);

@@ -230,7 +230,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         limits.held_max = 4 << 20;
     }
     if weather == Weather::Drained {
-        limits.drain = LONG;
+        limits.hand_over = LONG;
         // None is given up for another: many of them are idle, and all have one address.
         limits.connections = 64;
     }

@@ -211,7 +211,7 @@ fn a_handshake_that_has_begun_is_served_an_answer(engine: Engine) {
 }
 
 fn an_idle_connection_holds_a_drain_until_its_time_is_over(engine: Engine) {
-    let server = Server::plain(engine, Limits { drain: Duration::from_millis(300), ..patient() });
+    let server = Server::plain(engine, Limits { hand_over: Duration::from_millis(300), ..patient() });
     let mut idle = server.connect();
     assert!(!ask(&mut idle, "/small.txt", b"hello\n"));
     server.worker.drain();

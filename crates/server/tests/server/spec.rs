@@ -62,6 +62,7 @@ fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
         send,
         linger,
         drain,
+        hand_over,
         rx_buffers,
         tx_buffers,
         files_open,
@@ -102,6 +103,7 @@ fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
         ("send", send),
         ("linger", linger),
         ("drain", drain),
+        ("hand_over", hand_over),
         ("h2_settings", settings),
     ] {
         put(name, number(time.as_nanos() as u64));
@@ -162,6 +164,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
             send: time("send"),
             linger: time("linger"),
             drain: time("drain"),
+            hand_over: time("hand_over"),
             rx_buffers: number("rx_buffers") as u16,
             tx_buffers: number("tx_buffers") as u32,
             files_open: number("files_open") as usize,
@@ -288,6 +291,7 @@ fn all_different() -> Limits {
         send: Duration::from_millis(106),
         linger: Duration::from_millis(107),
         drain: Duration::from_millis(108),
+        hand_over: Duration::from_millis(126),
         rx_buffers: 109,
         tx_buffers: 110,
         files_open: 111,

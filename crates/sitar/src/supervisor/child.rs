@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use sitar_server::Pem;
 
@@ -39,6 +40,8 @@ pub(super) struct Worker {
     line: Line,
     pub(super) pid: u32,
     pub(super) since: Instant,
+    /// The process itself, whatever has its number. `None` where the kernel gives none.
+    process: Option<OwnedFd>,
     /// The paths of roots that it may have opened, by configuration and site.
     roots: Mutex<HashMap<u64, Arc<[Option<PathBuf>]>>>,
     /// The listeners whose sockets it has.
@@ -71,6 +74,7 @@ impl Worker {
             line: Line::new(own),
             pid: child.id(),
             since: Instant::now(),
+            process: pid(child.id()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
             roots: Mutex::default(),
             listeners: Mutex::default(),
             opening: AtomicUsize::new(0),
@@ -215,15 +219,21 @@ impl Worker {
     /// Ends the process.
     pub(super) fn kill(&self) {
         self.is_leaving.store(true, Ordering::SeqCst);
-        // The number is its own until it was waited for, which comes after its line has ended.
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        // It may have ended already.
+        let _ = match (&self.process, pid(self.pid)) {
+            (Some(process), _) => pidfd_send_signal(process, Signal::KILL),
+            (None, Some(pid)) => kill_process(pid, Signal::KILL),
+            (None, None) => Ok(()),
+        };
     }
 
     fn ask(&self, value: &Value) -> io::Result<Message> {
         self.line.ask(value, &[], &[], Some(ANSWERING))
     }
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
 fn spawn(socket: OwnedFd) -> io::Result<Child> {

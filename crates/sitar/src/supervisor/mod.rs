@@ -36,7 +36,7 @@ use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
 use crate::handover::{Found, Opened, Running, SiteFacts, User, in_order};
 use crate::serve::attempt::Machine;
-use crate::serve::{cannot_start_a_thread, say, signals, tell_polling};
+use crate::serve::{cannot_start_a_thread, say, seconds, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
@@ -71,6 +71,8 @@ pub(crate) struct Supervisor {
     workers: Mutex<Vec<Arc<Worker>>>,
     /// Workers that have ended by themselves, one soon after the other.
     crashes: Mutex<u32>,
+    /// When workers that are to stop are ended.
+    kill_at: Mutex<Option<Instant>>,
     /// Told when one of them ends.
     has_ended: Condvar,
 }
@@ -161,6 +163,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         changing: Mutex::default(),
         workers: Mutex::default(),
         crashes: Mutex::default(),
+        kill_at: Mutex::default(),
         has_ended: Condvar::new(),
     });
     let admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
@@ -358,7 +361,9 @@ impl Supervisor {
             // Now, while the polling threads are there to be asked.
             tell_polling(Path::new(&format!("/proc/{}/task", worker.pid)), self.at);
         }
+        let answers = seconds(live.config.settings.stop_seconds);
         drop(live);
+        lock(&self.kill_at).get_or_insert_with(|| Instant::now() + answers + workers::GRACE);
         for worker in lock(&self.workers).clone() {
             worker.stop();
         }

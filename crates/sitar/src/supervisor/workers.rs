@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(16);
 /// A worker that has lived for this time is started again at once.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// What a worker that stops has besides the time for its answers, before it is ended.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// How often the one who pauses looks whether the server is to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -54,7 +56,20 @@ impl Supervisor {
     pub(super) fn wait(&self) {
         let mut workers = lock(&self.workers);
         while !self.is_stopping() || !workers.is_empty() {
-            workers = self.has_ended.wait(workers).unwrap_or_else(PoisonError::into_inner);
+            let until = *lock(&self.kill_at);
+            workers = match until {
+                None => self.has_ended.wait(workers).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        // One that runs ends by itself.
+                        workers.iter().for_each(|worker| worker.kill());
+                        *lock(&self.kill_at) = None;
+                    }
+                    let waited = self.has_ended.wait_timeout(workers, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 

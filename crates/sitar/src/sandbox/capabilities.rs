@@ -16,8 +16,8 @@ pub(super) fn drop_all(layers: &mut Layers) {
     }
 }
 
-/// What a supervisor may need later: to bind ports below 1024 and to read keys that are renewed, and
-/// to start workers that become another user, and to end them.
+/// What a supervisor may need later: to bind ports below 1024 and to read keys that are renewed,
+/// and to start workers that become another user, and to end them.
 const OF_SUPERVISOR: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::NET_BIND_SERVICE)

@@ -27,8 +27,8 @@ use crate::{systemd, worker};
 const TAKING: Duration = Duration::from_secs(30);
 /// The time for an answer that needs no work.
 const ANSWERING: Duration = Duration::from_secs(10);
-/// Things that are opened for a worker at a time. It asks one after the other, but for a moment when
-/// one configuration takes another's place.
+/// Things that are opened for a worker at a time. It asks one after the other, but for a moment
+/// when one configuration takes another's place.
 const OPENING_MAX: usize = 8;
 
 /// The program of this process, also when its file has been replaced.
@@ -51,7 +51,8 @@ pub(super) struct Worker {
     pub(super) is_leaving: AtomicBool,
 }
 
-/// What a supervisor does when a worker asks, or has ended. Both are called on threads of their own.
+/// What a supervisor does when a worker asks, or has ended. Both are called on threads of their
+/// own.
 pub(super) trait Oversee: Send + Sync + 'static {
     /// Starts another in the place of a worker, which says why. Returns whether that serves.
     fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool;

@@ -19,8 +19,8 @@ const OWN: &str = "/proc/self/exe";
 /// Has `command`, which starts sitar, start a process in between. It ends with 0 as soon as it has
 /// started the same program with the same arguments and descriptors, and should be waited for.
 ///
-/// Standard input is a channel, over which the process in between tells the number of the successor,
-/// which inherits it.
+/// Standard input is a channel, which the successor inherits. Over it the process in between tells
+/// the successor's number.
 pub fn orphan(command: &mut Command) {
     super::hand_on_to(command);
     command.env(STEP, "1");

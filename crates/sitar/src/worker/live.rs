@@ -309,7 +309,7 @@ impl Live {
     }
 }
 
-/// Returns listeners by their numbers: new ones, those that are known, and those of others' sockets.
+/// Returns listeners by their numbers: new ones, known ones, and those with the sockets of another.
 fn named(
     listeners: Vec<(ListenerName, Vec<OwnedFd>)>,
     known: &BTreeMap<u64, Listener>,

@@ -3,9 +3,9 @@
 //!
 //! The supervisor starts the same program with the name [`NAME`] and the same arguments. Standard
 //! input is the line to it. What comes first is a configuration with everything that it names, open
-//! ([`Opening`]); the worker becomes another user, enters its sandbox while it has one thread, opens
-//! the sites, and answers. Then it gets listeners, and serves. Later configurations come in the same
-//! two steps. When the line ends, the supervisor is gone: the worker drains and ends.
+//! ([`Opening`]). The worker becomes another user, enters its sandbox while it has one thread,
+//! opens the sites, and answers. Then it gets listeners, and serves. Later configurations come in
+//! the same two steps. When the line ends, the supervisor is gone: the worker drains and ends.
 
 mod containment;
 mod keys;

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sitar_io::{Engine, Errno, Ring};
 use sitar_site::{Budget, Site};
@@ -27,6 +27,8 @@ use crate::stop::Stop;
 
 /// A shard that fails again and again is not started more often than this.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks at whether shards have turned.
+const TURN_PAUSE: Duration = Duration::from_millis(5);
 
 /// Running shards. Dropping it does not stop them.
 pub struct Worker {
@@ -186,6 +188,24 @@ impl Worker {
     /// Returns the listeners that are served.
     pub fn listeners(&self) -> Arc<[Listener]> {
         Arc::clone(&self.shards.latest.get().listeners)
+    }
+
+    /// Returns whether every shard turns: each is woken, and has that long to come round. For a
+    /// watchdog; the caller waits.
+    pub fn turns(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let inboxes = &self.shards.inboxes;
+        let before: Vec<u64> = inboxes.iter().map(Inbox::looks).collect();
+        inboxes.iter().for_each(Inbox::wake);
+        loop {
+            if inboxes.iter().zip(&before).all(|(inbox, before)| inbox.looks() != *before) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(TURN_PAUSE);
+        }
     }
 
     /// Returns the account of memory for bodies. It can be asked when the worker is gone, too.

@@ -54,6 +54,8 @@ pub(crate) struct Inbox {
 struct Unread {
     messages: Vec<Message>,
     waker: Option<Waker>,
+    /// How often the shard has looked.
+    looks: u64,
 }
 
 impl Inbox {
@@ -87,7 +89,14 @@ impl Inbox {
     }
 
     pub(crate) fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut self.lock().messages)
+        let mut unread = self.lock();
+        unread.looks += 1;
+        std::mem::take(&mut unread.messages)
+    }
+
+    /// Returns how often the shard has looked.
+    pub(crate) fn looks(&self) -> u64 {
+        self.lock().looks
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Unread> {

@@ -20,6 +20,7 @@ crate::on_every_engine! {
     an_answer_that_has_arrived_is_not_counted,
     an_answer_in_the_socket_survives_window_updates,
     a_farewell_is_no_answer,
+    shards_that_turn_are_told_from_those_that_do_not,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -250,4 +251,13 @@ fn a_farewell_is_no_answer(engine: Engine) {
     }
     drop(stream);
     assert_eq!(ended(&server).requests, 1);
+}
+
+fn shards_that_turn_are_told_from_those_that_do_not(engine: Engine) {
+    let server = Server::plain(engine, patient());
+    assert!(server.worker.turns(PATIENCE));
+    assert!(server.worker.turns(PATIENCE), "a second time");
+    server.worker.stop();
+    ended(&server);
+    assert!(!server.worker.turns(Duration::from_millis(20)));
 }

@@ -203,6 +203,11 @@ impl Worker {
         self.ask(&json!({ "do": "status" })).ok().map(|answer| answer.value)
     }
 
+    /// Returns whether every shard of the worker turns.
+    pub(super) fn turns(&self) -> bool {
+        self.ask(&json!({ "do": "turn" })).is_ok_and(|answer| answer.value.as_bool() == Some(true))
+    }
+
     /// Has the worker end as soon as its connections have; told once more, at once.
     pub(super) fn stop(&self) {
         self.is_leaving.store(true, Ordering::SeqCst);

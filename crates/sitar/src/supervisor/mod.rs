@@ -320,14 +320,17 @@ impl Supervisor {
         Ok(serving)
     }
 
-    /// Tells systemd that this process lives, as often as it wants to hear it, while a worker
-    /// answers or one is being started.
+    /// Tells systemd that this process lives, as often as it wants to hear it, while every shard
+    /// turns or a worker is being started.
     fn feed_watchdog(self: &Arc<Self>) -> Result<(), Error> {
         let Some(interval) = systemd::interval().filter(|_| self.manager.is_heard()) else { return Ok(()) };
         let supervisor = Arc::clone(self);
         let feed = move || {
             while !supervisor.is_stopping() {
-                supervisor.manager.watchdog();
+                let worker = supervisor.live().worker.clone();
+                if worker.is_none_or(|worker| worker.turns()) {
+                    supervisor.manager.watchdog();
+                }
                 thread::sleep(interval);
             }
         };

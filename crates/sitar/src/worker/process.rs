@@ -29,6 +29,9 @@ use crate::watch::Opener;
 /// The time for the supervisor to open something.
 const OPENING: Duration = Duration::from_secs(60);
 
+/// The time in which every shard has to come round.
+const TURNING: Duration = Duration::from_secs(5);
+
 /// The worker's process.
 pub(super) struct Process {
     pub(super) line: Line,
@@ -131,6 +134,7 @@ impl Process {
                 Err(why) => json!({ "refused": why }),
             },
             "status" => self.status(),
+            "turn" => self.worker.get().is_some_and(|worker| worker.turns(TURNING)).into(),
             _ => Value::Null,
         };
         self.answer(number, &answer);

@@ -7,6 +7,7 @@ use clap::Command;
 
 use super::advice;
 use crate::supervisor::UPGRADE_OF;
+use crate::worker::WORKER_OF;
 
 /// Variables that another program has, by a name like ours, and what they are called here.
 const OTHERS: &[(&[&str], &str)] = &[
@@ -49,6 +50,7 @@ pub(super) fn unread(
                 && !known.contains(&&**name)
                 && !is_link(name, value)
                 && name != UPGRADE_OF
+                && name != WORKER_OF
         })
         .map(|(name, _)| {
             let name = name.to_string_lossy();

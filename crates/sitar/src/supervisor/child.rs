@@ -31,8 +31,35 @@ const ANSWERING: Duration = Duration::from_secs(10);
 /// when one configuration takes another's place.
 const OPENING_MAX: usize = 8;
 
-/// The program of this process, also when its file has been replaced.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+/// The program of this process. Where its file has been replaced, a worker is started from the one
+/// that runs, which is of the same version.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// Where it was at the start; where another may be by now.
+    pub(super) path: PathBuf,
+    /// Device and number of its file then.
+    file: Option<(u64, u64)>,
+}
+
+impl Program {
+    const RUNNING: &str = "/proc/self/exe";
+
+    /// Returns the program of this process, which has just started.
+    pub(super) fn of_this_process() -> Program {
+        let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(Program::RUNNING));
+        let file = identity(&path);
+        Program { path, file }
+    }
+
+    fn path(&self) -> &Path {
+        let is_there = self.file.is_some() && identity(&self.path) == self.file;
+        if is_there { &self.path } else { Path::new(Program::RUNNING) }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
 
 /// A worker.
 #[derive(Debug)]
@@ -66,11 +93,11 @@ impl Worker {
     ///
     /// # Errors
     /// The system refuses it.
-    pub(super) fn start<O: Oversee>(overseer: &Arc<O>) -> Result<Arc<Worker>, Error> {
+    pub(super) fn start<O: Oversee>(overseer: &Arc<O>, program: &Program) -> Result<Arc<Worker>, Error> {
         let failed = |error: io::Error| Error::new("cannot start a worker").cause(error);
         let (own, other) = Channel::pair().map_err(failed)?;
         own.give_up_after(TAKING).map_err(failed)?;
-        let child = spawn(other.into_socket()).map_err(failed)?;
+        let child = spawn(program, other.into_socket()).map_err(failed)?;
         let worker = Arc::new(Worker {
             line: Line::new(own),
             pid: child.id(),
@@ -242,15 +269,11 @@ fn pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
-fn spawn(socket: OwnedFd) -> io::Result<Child> {
-    let program = match Path::new(OWN_PROGRAM).exists() {
-        true => PathBuf::from(OWN_PROGRAM),
-        false => std::env::current_exe()?,
-    };
-    let mut command = Command::new(program);
+fn spawn(program: &Program, socket: OwnedFd) -> io::Result<Child> {
+    let mut command = Command::new(program.path());
     command.arg0(worker::NAME).args(std::env::args_os().skip(1));
     systemd::hide_from(&mut command);
-    command.env_remove(super::UPGRADE_OF);
+    command.env_remove(super::UPGRADE_OF).env(worker::WORKER_OF, std::process::id().to_string());
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
 }
 

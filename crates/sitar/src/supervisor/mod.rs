@@ -18,7 +18,7 @@ mod workers;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use self::bound::Bound;
 use self::certificates::{Certificates, Purpose, Warning};
-use self::child::{Worker, lock};
+use self::child::{Program, Worker, lock};
 use self::reload::Reloads;
 pub(crate) use self::status::site_name;
 use self::upgrade::Inherited;
@@ -55,7 +55,7 @@ pub(crate) struct Supervisor {
     manager: Notify,
     /// The program that is started when another one is to take over: this one's path, where another
     /// may be by then.
-    program: PathBuf,
+    program: Program,
     /// A duplicate of the admin socket, to be handed over.
     admin_socket: OnceLock<OwnedFd>,
     /// Lets another process serve the admin socket.
@@ -139,7 +139,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         shards,
         passed,
         manager: Notify::from_environment(),
-        program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
+        program: Program::of_this_process(),
         admin_socket: OnceLock::new(),
         leaver: Mutex::default(),
         stops: AtomicU8::new(0),

@@ -152,10 +152,11 @@ impl Supervisor {
             )
             .hint("start a new container, and stop this one: it drains"));
         }
-        let failed =
-            |error: io::Error| Error::new(format!("cannot start {}", self.program.display())).cause(error);
+        let failed = |error: io::Error| {
+            Error::new(format!("cannot start {}", self.program.path.display())).cause(error)
+        };
         let (own, other) = Channel::pair().map_err(failed)?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.program.path);
         let mut arguments = std::env::args_os();
         if let Some(name) = arguments.next() {
             command.arg0(name);

@@ -47,7 +47,7 @@ impl Supervisor {
     pub(super) fn new_worker(self: &Arc<Self>) -> Result<Arc<Worker>, Error> {
         // Before it can end.
         let mut workers = lock(&self.workers);
-        let worker = Worker::start(self)?;
+        let worker = Worker::start(self, &self.program)?;
         workers.push(Arc::clone(&worker));
         Ok(worker)
     }

@@ -1,8 +1,8 @@
 //! A worker: the process that serves what its supervisor hands over. It opens and watches sites,
 //! runs the shards, and can do little else.
 //!
-//! The supervisor starts the same program with the name [`NAME`] and the same arguments. Standard
-//! input is the line to it. What comes first is a configuration with everything that it names, open
+//! The supervisor starts the same program with the same arguments, and a variable that says so.
+//! Standard input is the line to it. What comes first is a configuration with everything that it names, open
 //! ([`Opening`]). The worker becomes another user, enters its sandbox while it has one thread,
 //! opens the sites, and answers. Then it gets listeners, and serves. Later configurations come in
 //! the same two steps. When the line ends, the supervisor is gone: the worker drains and ends.
@@ -34,12 +34,14 @@ use crate::handover::{Opened, Opening, not_understood};
 use crate::serve::{cannot_start_a_thread, say, totals};
 use crate::settings::ConfigFile;
 
-/// The name by which a worker knows what it is (`argv[0]`).
+/// The name under which a worker runs (`argv[0]`).
 pub(crate) const NAME: &str = "sitar-worker";
+/// The variable that tells a program that it is a worker: the number of its supervisor's process.
+pub(crate) const WORKER_OF: &str = "SITAR_WORKER_OF";
 
 /// Whether this process was started as a worker.
 pub(crate) fn is_this_process() -> bool {
-    std::env::args_os().next().is_some_and(|name| name == NAME)
+    std::env::var_os(WORKER_OF).is_some()
 }
 
 /// Serves what the supervisor hands over, until that says stop or is gone.
@@ -47,8 +49,14 @@ pub(crate) fn is_this_process() -> bool {
 /// # Errors
 /// It was not started by a supervisor.
 pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
-    let channel = take_standard_input()
-        .map_err(|why| Error::new("this program is started by `sitar serve --config` only").cause(why))?;
+    let channel = take_standard_input().ok().filter(|channel| {
+        let supervisor = channel.maker().map(|pid| pid.to_string().into());
+        supervisor.is_some() && supervisor == std::env::var_os(WORKER_OF)
+    });
+    let channel = channel.ok_or_else(|| {
+        Error::new(format!("the variable {WORKER_OF} is set, and no supervisor has started this process"))
+            .hint("sitar sets it for its own workers: take it out of the environment")
+    })?;
     let _ = rustix::thread::set_name(c"sitar-worker");
     // A terminal sends its signals to the supervisor, too, which decides.
     let ignored = Arc::new(AtomicBool::new(false));

@@ -40,8 +40,8 @@ const fn only(call: &'static str, only: Only, why: &'static str) -> Row {
 
 const CLONE_THREAD: u64 = 0x0001_0000;
 const PROT_EXEC: u64 = 4;
-/// `TCGETS`, and `TCGETS2` on x86-64 and AArch64.
-const TCGETS: &[u64] = &[0x5401, 0x802c_542a];
+/// `TCGETS`, `TCGETS2` and `FIONBIO`, on x86-64 and AArch64.
+const IOCTLS: &[u64] = &[0x5401, 0x802c_542a, 0x5421];
 /// `PR_SET_NAME`, `PR_GET_NAME` and `PR_SET_VMA`.
 const NAMES: &[u64] = &[15, 16, 0x5356_4d41];
 
@@ -80,7 +80,11 @@ pub static CALLS: &[Row] = &[
     row("close", "everything that was opened or passed"),
     row("fcntl", "duplicates of descriptors, their flags"),
     row("dup", "duplicates of descriptors"),
-    only("ioctl", Only::One(1, TCGETS), "whether a stream is a terminal"),
+    only(
+        "ioctl",
+        Only::One(1, IOCTLS),
+        "whether a stream is a terminal; sockets and files that do not block",
+    ),
     row("poll", "the watcher and the commands wait"),
     row("ppoll", "the same, as rustix calls it"),
     // Files of sites that are folders, bounded by Landlock.
@@ -90,8 +94,6 @@ pub static CALLS: &[Row] = &[
     row("fstat", "the facts about an open file"),
     row("newfstatat", "the facts about a name"),
     row("statx", "the same with its birth"),
-    row("faccessat", "whether it is the sandbox that keeps a site out of reach, or its permissions"),
-    row("faccessat2", "the same, as newer parts of libc call it"),
     row("fstatfs", "the kind of a file system, for watching"),
     row("statfs", "the same by a name"),
     row("readlink", "links that lead to a site"),

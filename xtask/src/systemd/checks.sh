@@ -284,21 +284,31 @@ is_upgraded() {
     eventually main_pid_is_not "$next"
     is_active
     same "restarts" "$(property NRestarts)" 0
-    # The successor is heard, watched and stopped as the first one was.
+    # The successor is heard and watched as the first one was.
     systemctl reload sitar
     pid=$(property MainPID)
     kill -KILL "$pid"
     eventually main_pid_is_not "$pid"
     eventually is_active
+    lacks "the journal" "$(journalctl --output cat -u sitar)" "not our child"
+}
+
+waits_at_a_stop_behind_an_upgrade() {
+    can upgrade
+    configure :443
+    systemctl start sitar
     pid=$(property MainPID)
     sitar upgrade
     eventually main_pid_is_not "$pid"
+    head -c 32000000 /dev/zero >/srv/first/large
+    systemctl reload sitar
+    curl -sS --limit-rate 4M --cacert /etc/ssl/site.pem --output large https://localhost/large &
+    eventually [ -s large ]
     systemctl stop sitar
+    wait $!
+    same "bytes of the download" "$(stat -c %s large)" 32000000
     same "its end" "$(property Result)" success
-    # It has drained: a successor that is no child of systemd's would be killed.
-    journal=$(journalctl --output cat -u sitar)
-    lacks "the journal" "$journal" "not our child"
-    lacks "the journal" "$journal" "SIGKILL"
+    lacks "the journal" "$(journalctl --output cat -u sitar)" "SIGKILL"
 }
 
 stops() {
@@ -329,6 +339,7 @@ check "it runs as a dynamic user" runs_as_a_dynamic_user
 check "its own authority outlives a dynamic user" keeps_its_authority_as_a_dynamic_user
 check "it runs as root with few capabilities" runs_with_a_separate_user
 check "an upgrade changes the main process" is_upgraded
+check "a stop behind an upgrade waits for a download" waits_at_a_stop_behind_an_upgrade
 check "a stop is clean" stops
 echo $failed >"$(port code)"
 sync

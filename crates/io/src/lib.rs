@@ -104,7 +104,7 @@ pub use engine::Engine;
 pub use epoll::Epoll;
 pub use event::{Event, RecvEnd};
 pub use file::{File, FileKind, FileStat};
-pub use heap::trim_heap;
+pub use heap::{release_program_pages, trim_heap};
 pub use key::{Busy, Key};
 pub use read_buf::{RUNS_MAX, ReadBuf, Runs};
 pub use region::{Region, RegionMut};

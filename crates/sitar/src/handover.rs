@@ -202,6 +202,9 @@ pub(crate) struct ListenerName {
     pub(crate) role: Role,
 }
 
+/// An address to serve on, with a socket for each shard where they are new.
+pub(crate) type Served = (ListenerName, Vec<OwnedFd>);
+
 /// Returns the message that puts into service what was opened. `listeners` have their sockets where
 /// the worker does not have them yet.
 pub(crate) fn serve<'l>(
@@ -224,9 +227,7 @@ pub(crate) fn serve<'l>(
 }
 
 /// Reads the message that [`serve`] makes. `None`: it has another shape.
-pub(crate) fn read_serve(
-    message: crate::channel::Message,
-) -> Option<(u64, Vec<(ListenerName, Vec<OwnedFd>)>)> {
+pub(crate) fn read_serve(message: crate::channel::Message) -> Option<(u64, Vec<Served>)> {
     let mut descriptors = message.descriptors.into_iter();
     let listeners = message.value.get("listeners")?.as_array()?.iter().map(|listener| {
         let number = |name: &str| listener.get(name).and_then(Value::as_u64);

@@ -144,7 +144,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         leaver: Mutex::default(),
         stops: AtomicU8::new(0),
         live: Mutex::new(Live {
-            config: config.clone(),
+            config,
             texts,
             user,
             generation: 1,
@@ -190,10 +190,18 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.manager.ready(&systemd::summary(&supervisor.status()));
     supervisor.feed_watchdog()?;
 
+    rest();
     supervisor.wait();
     obeying.end();
     drop(serving);
     Ok(())
+}
+
+/// Gives back memory that is not needed while nothing happens.
+fn rest() {
+    sitar_io::trim_heap();
+    // Without /proc it stays.
+    let _ = sitar_io::release_program_pages();
 }
 
 /// Returns the number of shards that settings ask for on this machine.

@@ -110,6 +110,7 @@ impl Supervisor {
         };
         self.live().last_reload = Some(reload.clone());
         self.manager.ready(&systemd::summary(&self.status()));
+        super::rest();
         reload
     }
 

@@ -136,7 +136,8 @@ impl Supervisor {
                 say(&format_args!("sitar: sitar {version} serves now, process {pid}; this one ends soon"));
             }
             Err(error) => {
-                say(&format_args!("sitar: not upgraded, this program serves on: {}", error.sentence()))
+                let why = error.sentence();
+                say(&format_args!("sitar: not upgraded, this program serves on: {why}"));
             }
         }
         done

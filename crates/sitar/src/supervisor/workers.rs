@@ -216,7 +216,8 @@ impl Supervisor {
         match crashes {
             1 => say(&format_args!("{what}; another one is started")),
             2 => {
-                say(&format_args!("{what}; another one is started after a pause, and this is not said again"))
+                let then = "another one is started after a pause, and this is not said again";
+                say(&format_args!("{what}; {then}"));
             }
             _ => {}
         }
@@ -236,7 +237,7 @@ impl Supervisor {
             }
             let started = self.start_again(false);
             drop(one_at_a_time);
-            let Err(error) = started else { return };
+            let Err(error) = started else { return super::rest() };
             let sentence = error.sentence();
             if last_said.as_ref() != Some(&sentence) {
                 say(&format_args!("sitar: no worker can be started, and it is tried again: {sentence}"));

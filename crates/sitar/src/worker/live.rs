@@ -1,7 +1,6 @@
 //! What a worker serves, and how it comes to serve something else.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
@@ -20,7 +19,7 @@ use crate::certificate::Loaded;
 use crate::channel::Message;
 use crate::config::Config;
 use crate::error::Error;
-use crate::handover::{ListenerName, Opened, Running};
+use crate::handover::{ListenerName, Opened, Running, Served};
 use crate::serve::attempt::{Machine, Mode, limits};
 use crate::serve::{FILE_SHARE, cannot_start_a_thread, say};
 use crate::supervisor::{addresses, site_name};
@@ -65,11 +64,11 @@ impl Pending {
         shards: u16,
         config: Config,
         sites: OpenSites,
-        pems: Vec<Pem>,
+        pems: &[Pem],
         by_host: Vec<(String, Vec<usize>)>,
         live: Option<&Live>,
     ) -> Result<Pending, Opened> {
-        let certificates = Keys::read(&pems, by_host).map_err(|error| of_all(&config, &error))?;
+        let certificates = Keys::read(pems, by_host).map_err(|error| of_all(&config, &error))?;
         let tls = certificates.as_ref().map(|keys| keys.config(&config)).transpose();
         let tls = tls.map_err(|error| of_all(&config, &error))?;
         let mode = match live {
@@ -92,7 +91,7 @@ impl Process {
     pub(super) fn serve(
         self: &Arc<Self>,
         generation: u64,
-        listeners: Vec<(ListenerName, Vec<OwnedFd>)>,
+        listeners: Vec<Served>,
     ) -> Result<Option<Running>, Error> {
         let pending = lock(&self.pending).take().filter(|pending| pending.generation == generation);
         let Some(pending) = pending else { return Err(Error::new("there is nothing to serve")) };
@@ -102,11 +101,7 @@ impl Process {
         }
     }
 
-    fn start(
-        self: &Arc<Self>,
-        pending: Pending,
-        listeners: Vec<(ListenerName, Vec<OwnedFd>)>,
-    ) -> Result<Running, Error> {
+    fn start(self: &Arc<Self>, pending: Pending, listeners: Vec<Served>) -> Result<Running, Error> {
         let Pending { generation, shards, config, sites, certificates, tls, mode, .. } = pending;
         let Some(mode) = mode else { return Err(Error::new("no engine was chosen")) };
         let bytes = u64::from(config.settings.memory) << 20;
@@ -183,7 +178,7 @@ impl Process {
         self: &Arc<Self>,
         worker: &Worker,
         pending: Pending,
-        listeners: Vec<(ListenerName, Vec<OwnedFd>)>,
+        listeners: Vec<Served>,
     ) -> Result<(), Error> {
         let Pending { generation, shards, config, sites, certificates, tls, before, .. } = pending;
         let control = Arc::new(Control::new().map_err(cannot_start_a_thread)?);
@@ -310,10 +305,7 @@ impl Live {
 }
 
 /// Returns listeners by their numbers: new ones, known ones, and those with the sockets of another.
-fn named(
-    listeners: Vec<(ListenerName, Vec<OwnedFd>)>,
-    known: &BTreeMap<u64, Listener>,
-) -> std::io::Result<Vec<(u64, Listener)>> {
+fn named(listeners: Vec<Served>, known: &BTreeMap<u64, Listener>) -> std::io::Result<Vec<(u64, Listener)>> {
     let all = listeners.into_iter().map(|(name, sockets)| {
         let listener = match (known.get(&name.number), name.of.and_then(|of| known.get(&of))) {
             (Some(same), _) => same.clone(),

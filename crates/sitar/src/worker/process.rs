@@ -166,7 +166,7 @@ impl Process {
         };
         let facts = sites.sites.iter().map(|open| open.facts.clone()).collect();
         let warnings = sites.warnings.iter().map(|warning| warning.text.clone()).collect();
-        match Pending::new(generation, shards, config, sites, identities, by_host, live) {
+        match Pending::new(generation, shards, config, sites, &identities, by_host, live) {
             Ok(pending) => {
                 *lock(&self.pending) = Some(pending);
                 Opened::Fine { sites: facts, warnings }

@@ -30,6 +30,7 @@ mod reload;
 mod renewal;
 mod sandbox;
 mod secrets;
+mod supervisor;
 mod systemd;
 #[path = "../crates/site/tests/semantics/mod.rs"]
 mod table;

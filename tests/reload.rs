@@ -3,7 +3,7 @@
 use crate::common::client::{Client, socket};
 use crate::common::h2;
 use crate::common::site::write;
-use crate::common::{Finished, Server, eventually, run, run_with, sample, signal, sitar};
+use crate::common::{Finished, Server, descriptors, eventually, run, run_with, sample, signal, sitar};
 use crate::config::each_mistake;
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
@@ -129,7 +129,8 @@ impl Place {
     }
 }
 
-/// Asks for the two sites that stay, on one connection after another, until it is over.
+/// Asks for the two sites that stay, on one connection after another, until it is over. A
+/// connection that ends as the server has said is followed by another one.
 fn keep_asking(config: &Arc<ClientConfig>, server: &Server, number: usize, is_over: &AtomicBool) -> usize {
     let (host, content) = [("a.test", "a"), ("b.test", "b")][number % 2];
     let mut answered = 0;
@@ -142,8 +143,12 @@ fn keep_asking(config: &Arc<ClientConfig>, server: &Server, number: usize, is_ov
                 let head = format!("GET /name.txt HTTP/1.1\r\nHost: {host}\r\n\r\n");
                 client.send(head.as_bytes()).unwrap();
                 let response = client.response(false).unwrap();
-                assert_eq!((response.status, response.body), (200, content.as_bytes().to_vec()));
+                assert_eq!((response.status, &*response.body), (200, content.as_bytes()));
                 answered += 1;
+                if response.field("connection") == Some("close") {
+                    assert_eq!(client.read_some(&mut [0; 16]).unwrap(), 0);
+                    break;
+                }
             }
         } else {
             let mut client = h2::Client::over(client, h2::WINDOW_MAX).unwrap();
@@ -154,6 +159,10 @@ fn keep_asking(config: &Arc<ClientConfig>, server: &Server, number: usize, is_ov
                 let response = client.answers(&[stream]).unwrap().remove(&stream).unwrap();
                 assert_eq!((response.status, response.body), (200, content.as_bytes().to_vec()));
                 answered += 1;
+                if client.left_by_server {
+                    assert!(client.is_ended().unwrap());
+                    break;
+                }
             }
         }
     }
@@ -167,6 +176,11 @@ impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Returns what supervisor and worker have in memory, and how many descriptors are open in them.
+fn sizes(server: &Server) -> [(u64, usize); 2] {
+    [server.pid(), server.worker()].map(|pid| (resident(pid), descriptors(pid)))
 }
 
 fn resident(pid: u32) -> u64 {
@@ -190,7 +204,7 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
     let (h1, h2) = (place.clients(b"http/1.1"), place.clients(b"h2"));
     let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let reloads = reloads();
-    let (mut early, mut late, mut descriptors) = (0, 0, 0);
+    let (mut early, mut late) = ([(0, 0); 2], [(0, 0); 2]);
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
@@ -208,23 +222,37 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
             place.reload();
             assert!(!clients.iter().any(thread::ScopedJoinHandle::is_finished), "a client has failed");
             if turn == reloads / 3 {
-                (early, descriptors) = (resident(server.pid()), server.descriptors());
+                early = sizes(&server);
             }
         }
-        late = resident(server.pid());
+        late = sizes(&server);
     });
     let answered = answered.into_inner();
-    println!("{reloads} reloads, {answered} answers; resident {early} -> {late} KiB");
+    println!("{reloads} reloads, {answered} answers; resident KiB, open {early:?} -> {late:?}");
     assert!(answered >= CLIENTS * REQUESTS, "the clients were idle");
-    assert!(late <= early + GROWTH_MAX, "resident {early} -> {late} KiB");
+    for ((early, _), (late, _)) in early.into_iter().zip(late) {
+        assert!(late <= early + GROWTH_MAX, "resident {early} -> {late} KiB");
+    }
     place.configure(0);
     place.reload();
-    // The keys of tickets from before still open them.
+    // A worker that has taken another's place has other keys: a ticket of this one.
     let name = ServerName::try_from("a.test").unwrap();
+    let mut client = Client::over_as(&h1, socket(server.address()).unwrap(), name.clone()).unwrap();
+    client.send(b"GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    assert_eq!(client.response(false).unwrap().status, 200);
+    drop(client);
+    let worker = server.worker();
+    place.configure(60);
+    place.reload();
+    assert_eq!(server.worker(), worker, "its roots are the same");
+    // The keys of tickets from before still open them.
     let resumed = Client::over_as(&h1, socket(server.address()).unwrap(), name).unwrap();
     assert_eq!(resumed.into_stream().conn.handshake_kind(), Some(HandshakeKind::Resumed));
     // What watched and listened before has gone.
-    eventually("the descriptors of before", || server.descriptors() <= descriptors + CLIENTS);
+    eventually("the descriptors of before", || {
+        let mut both = sizes(&server).into_iter().zip(early);
+        both.all(|((_, now), (_, before))| now <= before + CLIENTS)
+    });
     let status = place.ask("status");
     assert!(status.contains("\"ok\": true") && status.contains("a.test"), "{status}");
 }

@@ -38,6 +38,7 @@ pub(crate) struct Server {
     scheme: &'static str,
     ca: PathBuf,
     said: Arc<Mutex<String>>,
+    was_killed: bool,
     _home: TempDir,
 }
 
@@ -78,7 +79,15 @@ impl Server {
         collect(child.stdout.take().unwrap(), &said);
         collect(child.stderr.take().unwrap(), &said);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { child, address, scheme: "https", ca: PathBuf::new(), said, _home: home };
+        let mut server = Server {
+            child,
+            address,
+            scheme: "https",
+            ca: PathBuf::new(),
+            said,
+            was_killed: false,
+            _home: home,
+        };
         // The line behind those of the listeners.
         server.wait_for("the report of the start", |server| server.said().contains("\n  engine "));
         server.address = server.listeners("https").first().copied().unwrap_or(address);
@@ -111,7 +120,8 @@ impl Server {
         collect(child.stdout.take().unwrap(), &said);
         collect(child.stderr.take().unwrap(), &said);
         let (scheme, address) = announced(&mut child, &said);
-        let mut server = Server { child, address, scheme, ca: PathBuf::new(), said, _home: home };
+        let mut server =
+            Server { child, address, scheme, ca: PathBuf::new(), said, was_killed: false, _home: home };
         server.wait_for("the port to answer", |server| TcpStream::connect(server.address).is_ok());
         // With the operator's own certificate there is no CA of ours to point at.
         let own = server.scheme == "https" && !has_certificate;
@@ -155,14 +165,32 @@ impl Server {
         self.said.lock().unwrap().clone()
     }
 
+    /// Returns the number of the process that serves a configuration. Where one takes another's
+    /// place, waits until that has ended.
+    pub(crate) fn worker(&self) -> u32 {
+        let mut workers = Vec::new();
+        eventually("one worker", || {
+            workers = children(self.pid());
+            workers.len() == 1
+        });
+        workers[0]
+    }
+
     /// Returns how many descriptors the process has open.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+        descriptors(self.pid())
     }
 
     /// Sends SIGTERM and returns at once.
     pub(crate) fn terminate(&self) {
         signal(self.pid(), rustix::process::Signal::TERM);
+    }
+
+    /// Kills the process, whose end is no failure then.
+    pub(crate) fn kill(&mut self) {
+        self.was_killed = true;
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for the end of the process.
@@ -191,6 +219,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.was_killed {
+            return;
+        }
         if self.child.try_wait().unwrap().is_none() {
             self.terminate();
         }
@@ -212,6 +243,11 @@ pub(crate) fn sitar(home: &Path) -> Command {
     clean(Command::new(program()), home)
 }
 
+/// The same for a copy of the program.
+pub(crate) fn sitar_at(copy: &Path, home: &Path) -> Command {
+    clean(Command::new(copy), home)
+}
+
 /// The same, executed by another program.
 pub(crate) fn sitar_inside(wrapper: &Path, home: &Path) -> Command {
     sitar_by(Command::new(wrapper), home)
@@ -223,7 +259,8 @@ pub(crate) fn sitar_by(mut wrapper: Command, home: &Path) -> Command {
     clean(wrapper, home)
 }
 
-fn program() -> OsString {
+/// Returns the path of the program under test.
+pub(crate) fn program() -> OsString {
     // `cargo xtask ci` names the release program; a plain `cargo test` drives the one of its own
     // profile.
     std::env::var_os("SITAR_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_sitar").into())
@@ -324,6 +361,30 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "still waiting for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Returns how many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Returns the children of a process that have not ended, the youngest last.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    // proc_pid_stat(5): NUMBER (NAME) STATE PARENT …; the name may hold any character.
+    let is_child = |other: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{other}/stat")).unwrap_or_default();
+        let mut rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+        rest.next() != Some("Z") && rest.next() == Some(&pid.to_string())
+    };
+    let mut all: Vec<u32> = processes().filter(is_child).collect();
+    all.sort_unstable();
+    all
+}
+
+/// Returns the numbers of all processes.
+pub(crate) fn processes() -> impl Iterator<Item = u32> {
+    let all = std::fs::read_dir("/proc").unwrap();
+    all.filter_map(|one| one.ok()?.file_name().to_str()?.parse().ok())
 }
 
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {

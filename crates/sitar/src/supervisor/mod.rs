@@ -365,7 +365,9 @@ impl Supervisor {
     fn stop(&self) {
         self.stops.fetch_add(1, Ordering::SeqCst);
         self.manager.stopping();
-        let live = self.live();
+        let mut live = self.live();
+        // Or clients would wait there for an answer that nothing gives.
+        live.bound.clear();
         if let (Some(worker), true, true) =
             (&live.worker, live.running.is_polled, self.stops.load(Ordering::SeqCst) == 1)
         {

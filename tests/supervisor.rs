@@ -1,0 +1,9 @@
+//! Supervisor and worker from outside: an upgrade under load, ends of either of the two, and
+//! changes that a worker in its sandbox cannot reach.
+
+mod changes;
+mod clients;
+mod crashes;
+mod ends;
+mod place;
+mod upgrades;

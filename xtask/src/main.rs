@@ -74,6 +74,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         forward::external,
     ),
     (
+        "processes",
+        "what supervisor, worker and sandbox cost: memory, wake-ups, starts, a kill, an upgrade (--idle-seconds N)",
+        forward::external,
+    ),
+    (
         "fuzz",
         "every fuzz target under libFuzzer (--quick: 60 s each, --seconds N; needs cargo-fuzz)",
         fuzz::command,

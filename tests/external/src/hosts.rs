@@ -7,7 +7,7 @@
 
 mod instructions;
 mod renewal;
-mod running;
+pub(crate) mod running;
 mod start;
 
 use crate::program::{self, Places, Result};
@@ -61,7 +61,7 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<bool> {
 }
 
 /// Makes the pack of a small site, `site.tar`.
-fn pack(program: &Path, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn pack(program: &Path, folder: &Path) -> Result<PathBuf> {
     let site = folder.join("site");
     std::fs::create_dir(&site)?;
     std::fs::write(site.join("index.html"), "<!doctype html><title>Site</title><p>Hello\n")?;

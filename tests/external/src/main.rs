@@ -8,6 +8,7 @@ mod floods;
 mod generators;
 mod hosts;
 mod large;
+mod processes;
 mod program;
 mod redbot;
 mod times;
@@ -45,6 +46,8 @@ enum Verb {
     Crowd(crowds::Order),
     /// Measures the price of several hosts: instructions, start, and a renewal's first handshake
     Hosts(hosts::Arguments),
+    /// Measures what supervisor, worker and sandbox cost: memory, wake-ups, starts, changes of both
+    Processes(processes::Arguments),
     /// Visits sites of Hugo, Vite and Docusaurus with Chromium (uses npm, under target/)
     Generators {
         /// The only site to visit
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Crowds(arguments) => crowds::run(&places, &arguments),
         Verb::Crowd(order) => crowds::gather(&order),
         Verb::Hosts(arguments) => hosts::run(&places, &arguments),
+        Verb::Processes(arguments) => processes::run(&places, &arguments),
         Verb::Generators { site } => generators::run(&places, site.as_deref()),
         Verb::Redbot => redbot::run(&places),
         Verb::Tlsfuzzer { checkout, script } => tlsfuzzer::run(&places, &checkout, script.as_deref()),

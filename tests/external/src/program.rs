@@ -175,6 +175,18 @@ pub(crate) fn succeed(command: &mut Command, what: &str) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("{what}: {status}").into()) }
 }
 
+/// Returns the bytes that a process and those that it has started have in memory.
+pub(crate) fn resident_of_all(pid: u32) -> Result<u64> {
+    let mut sum = resident(pid)?;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let children = std::fs::read_to_string(task?.path().join("children"))?;
+        for child in children.split_whitespace() {
+            sum += resident_of_all(child.parse()?)?;
+        }
+    }
+    Ok(sum)
+}
+
 /// Returns the bytes of a process that are in RAM.
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -16,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ATTEMPTS: Duration = Duration::from_millis(1);
 
 /// Returns a port of 127.0.0.1 that is free now.
-pub(super) fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Connects to a port of this machine.
-pub(super) fn connect(port: u16) -> io::Result<TcpStream> {
+pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
     let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_nodelay(true)?;
@@ -29,12 +29,12 @@ pub(super) fn connect(port: u16) -> io::Result<TcpStream> {
 }
 
 /// Asks over a connection of its own, in plain HTTP.
-pub(super) fn ask(port: u16, host: &str) -> io::Result<()> {
+pub(crate) fn ask(port: u16, host: &str) -> io::Result<()> {
     request(&mut connect(port)?, "GET", super::FILE, host)
 }
 
 /// A running server. Dropping it ends the program.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     /// Its messages.
     said: PathBuf,
@@ -45,7 +45,7 @@ impl Running {
     ///
     /// # Errors
     /// The program ends before, or does not answer.
-    pub(super) fn start(
+    pub(crate) fn start(
         mut command: Command,
         folder: &Path,
         mut answer: impl FnMut() -> io::Result<()>,
@@ -69,12 +69,12 @@ impl Running {
     }
 
     /// Returns the process's number.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Ends the program, and waits for that.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         self.terminate()?;
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { Err(self.failure(&format!("sitar ended with {status}"))) }

@@ -2,7 +2,7 @@
 
 use super::running::{Running, ask, free_port};
 use super::{ASKED, SITES, all_sites, host, serve, write_configuration};
-use crate::program::{Result, resident};
+use crate::program::{Result, resident_of_all};
 use crate::times::Times;
 use std::path::Path;
 use std::time::Instant;
@@ -26,13 +26,13 @@ pub(super) fn run(program: &Path, folder: &Path, pack: &Path) -> Result<()> {
         let begin = Instant::now();
         let running = Running::start(command, folder, || ask(port, &host))?;
         times.add(Ok::<_, String>(begin.elapsed()));
-        memory.push(resident(running.id())? >> 20);
+        memory.push(resident_of_all(running.id())? >> 20);
         running.stop()?;
     }
     memory.sort_unstable();
     println!("start of {SITES} packs with two hosts each, from spawn to the first answer");
     println!(
-        "  {STARTS} starts: median {:.0} ms, {:.0} to {:.0} ms; then resident: {} MiB\n",
+        "  {STARTS} starts: median {:.0} ms, {:.0} to {:.0} ms; then both processes resident: {} MiB\n",
         times.percentile(50),
         times.percentile(0),
         times.percentile(100),

@@ -16,6 +16,14 @@ pub(crate) const FIRST_KEY: u64 = 0xffff_ff00;
 /// Keys there are: listeners that a shard may have at a time, those included that are being closed.
 const LISTENERS_MAX: usize = 255;
 
+/// How often a listener that is being closed looks for connections once accepting has been
+/// cancelled.
+///
+/// The kernel wakes one of those that accept from a socket. An accept that is woken and cancelled
+/// takes nothing, and the connection would wait until another one comes, though another process
+/// accepts from the same socket. The second look is for what comes in the course of the first.
+const LAST_LOOKS: u8 = 2;
+
 /// A listening socket and whether connections are being accepted from it.
 struct Acceptor {
     listener: Listener,
@@ -23,6 +31,8 @@ struct Acceptor {
     accepting: Option<OpId>,
     /// It is closed as soon as nothing is being accepted.
     is_closing: bool,
+    /// How often it has looked since then.
+    looks: u8,
 }
 
 /// The listening sockets of a shard.
@@ -68,8 +78,9 @@ impl Acceptors {
                 self.list.push(None);
             }
             let socket = ring.listener(socket, Key(FIRST_KEY + place as u64));
+            let listener = listener.clone();
             self.list[place] =
-                Some(Acceptor { listener: listener.clone(), socket, accepting: None, is_closing: false });
+                Some(Acceptor { listener, socket, accepting: None, is_closing: false, looks: 0 });
         }
         Ok(())
     }
@@ -136,12 +147,27 @@ impl Acceptors {
 
     /// Accepting has ended on the listener with that key. Returns whether it is now closed for
     /// good.
-    pub(super) fn on_ended(&mut self, key: Key, failed: bool, now: Instant) -> bool {
+    pub(super) fn on_ended<E: Engine>(
+        &mut self,
+        ring: &mut Ring<E>,
+        key: Key,
+        failed: bool,
+        now: Instant,
+    ) -> bool {
         let Some(place) = self.list.get_mut(place_of(key)) else { return false };
         let Some(acceptor) = place else { return false };
         acceptor.accepting = None;
         let is_closing = acceptor.is_closing;
         if is_closing {
+            if acceptor.looks < LAST_LOOKS
+                && let Ok(op) = ring.accept(&acceptor.socket)
+            {
+                acceptor.looks += 1;
+                acceptor.accepting = Some(op);
+                // It takes what waits, and then nothing more.
+                ring.cancel(op);
+                return false;
+            }
             *place = None;
         } else if failed {
             self.pause(now);

@@ -240,7 +240,9 @@ impl<E: Engine> Shard<E> {
             Event::Writable { key } => self.with(key, Connection::on_writable),
             Event::Accepted { conn, listener } => self.on_accept(conn, listener),
             Event::AcceptEnded { listener, error } => {
-                let is_closed = self.acceptors.on_ended(listener, error.is_some(), self.cx.shared.now);
+                let shared = &mut self.cx.shared;
+                let is_closed =
+                    self.acceptors.on_ended(&mut shared.ring, listener, error.is_some(), shared.now);
                 if is_closed && self.drain.until.is_some() {
                     self.begin_drain();
                 }

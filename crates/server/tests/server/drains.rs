@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -24,12 +25,14 @@ crate::on_every_engine! {
     an_idle_connection_holds_a_drain_until_its_own_time_is_over,
     a_stop_goes_on_with_a_drain,
     workers_hand_over_under_load,
+    a_connection_that_comes_with_a_drain_does_not_wait_for_another_one,
 }
 
 crate::on_the_polled_ring! {
     idle_connections_get_their_next_answer_and_end_with_it,
     http2_is_told_and_loses_nothing,
     workers_hand_over_under_load,
+    a_connection_that_comes_with_a_drain_does_not_wait_for_another_one,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -287,21 +290,54 @@ fn client(address: SocketAddr, number: u64, is_over: &AtomicBool) -> u64 {
     answers
 }
 
-fn workers_hand_over_under_load(engine: Engine) {
-    let _alone = engine.alone();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("small.txt"), "hello\n").unwrap();
-    std::fs::write(folder.path().join("k16.bin"), body(16 << 10)).unwrap();
+/// A site of small files in a folder, on a socket of its own.
+fn small_site(folder: &Path) -> (Spec, SocketAddr) {
+    std::fs::write(folder.join("small.txt"), "hello\n").unwrap();
+    std::fs::write(folder.join("k16.bin"), body(16 << 10)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let spec = Spec {
         listeners: vec![ListenerSpec { role: Role::Http, sockets: vec![listener.into()] }],
-        site: Some(SiteSpec { path: folder.path().to_owned(), options: Options::default() }),
+        site: Some(SiteSpec { path: folder.to_owned(), options: Options::default() }),
         tls: None,
         limits: patient(),
         offload: TlsOffload::None,
         memory: BodyMemory::new(64 << 20, 8 << 20),
     };
+    (spec, address)
+}
+
+/// The kernel wakes one of those that accept from a socket, and that may be the one that is just
+/// giving it up. Nobody else connects here, which would wake the other one.
+fn a_connection_that_comes_with_a_drain_does_not_wait_for_another_one(engine: Engine) {
+    let _alone = engine.alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, address) = small_site(folder.path());
+    let report = Arc::new(|_: Incident| ());
+    let hooks = Hooks { clock: Arc::new(SystemTime::now), report, hosts: None, tls: None };
+    let mut worker = engine.start(&spec, &hooks);
+    for _ in 0..100 {
+        let next = engine.start(&spec, &hooks);
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                ask(&mut stream, "/small.txt", b"hello\n");
+            });
+            worker.drain();
+            asking.join().unwrap();
+        });
+        ended(&worker);
+        worker = next;
+    }
+    worker.drain();
+    ended(&worker);
+}
+
+fn workers_hand_over_under_load(engine: Engine) {
+    let _alone = engine.alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, address) = small_site(folder.path());
     let incidents = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&incidents);
     let hooks = Hooks {

@@ -66,6 +66,23 @@ pub enum Rings {
     Unrestricted,
 }
 
+/// No ring can be made in this process any more.
+static NO_MORE_RINGS: AtomicBool = AtomicBool::new(false);
+
+/// Notes that no ring can be made in this process any more. A shard that has failed does not try
+/// then: where a sandbox ends a process that tries, the other shards would end with it.
+pub fn make_no_more_rings() {
+    NO_MORE_RINGS.store(true, Ordering::Relaxed);
+}
+
+fn may_make_rings() -> Result<(), Failed> {
+    if NO_MORE_RINGS.load(Ordering::Relaxed) {
+        let error = io::Error::new(io::ErrorKind::PermissionDenied, "no ring can be made here any more");
+        return Err(Failed::Start(StartError::Io(error)));
+    }
+    Ok(())
+}
+
 /// Starts the shards on the engine: the only place that knows all engines. `is_restricted`: rings
 /// are to be held to the operations of the engine, as far as the kernel does so.
 ///
@@ -89,12 +106,14 @@ pub fn start(
     let sized = move |queues: Queues| if is_restricted { queues } else { queues.unrestricted() };
     let worker = match engine {
         Engine::Uring => Worker::start(spec, hooks, move |ring| {
+            may_make_rings()?;
             let made = memory.make(ring, |queues| Ring::uring_with(ring, sized(queues)));
             made.map(&note).map_err(Failed::Ring)
         }),
         Engine::SqPoll(polling) => {
             let (polling, next) = (polling.clone(), AtomicUsize::new(0));
             Worker::start(spec, hooks, move |ring| {
+                may_make_rings()?;
                 polling.ring(ring, &memory, &next, sized).map(&note).map_err(Failed::Ring)
             })
         }

@@ -127,7 +127,10 @@ impl Entered {
             self.layers.rings(rings);
             if self.is_worker {
                 let is_sealed = seccomp::seal(self.policy, &mut self.layers);
-                REFUSES_RINGS.store(is_sealed && rings != Rings::None, Ordering::Relaxed);
+                if is_sealed && rings != Rings::None {
+                    REFUSES_RINGS.store(true, Ordering::Relaxed);
+                    sitar_engines::make_no_more_rings();
+                }
             }
             self.layers.hold(self.policy)?;
         }

@@ -47,10 +47,15 @@ impl Place {
 
     /// Writes the configuration: one site, and `more`.
     pub(super) fn configure(&self, more: &str) {
+        self.configure_engine("auto", more);
+    }
+
+    /// The same for an engine.
+    pub(super) fn configure_engine(&self, engine: &str, more: &str) {
         self.write(
             "sitar.toml",
             format!(
-                "[server]\nshards = 2\nidle_seconds = 600\nstop_seconds = 600\nhttp2 = true\n\
+                "[server]\nengine = \"{engine}\"\nshards = 2\nidle_seconds = 600\nstop_seconds = 600\nhttp2 = true\n\
                  certificate = {{ chain = \"certificate.pem\", key = \"certificate.key\" }}\n\
                  [admin]\nsocket = \"admin.sock\"\n\
                  [[listen]]\naddress = \"127.0.0.1:0\"\n\

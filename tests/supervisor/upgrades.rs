@@ -123,6 +123,27 @@ fn ten_upgrades_in_a_row_leave_nothing_behind() {
     assert_eq!(service.status()["worker_restarts"], 0);
 }
 
+/// Sockets that one engine has accepted from are another's then.
+#[test]
+fn an_upgrade_may_change_the_engine() {
+    let service = Place::new().start();
+    let load = Load::start(&service, 1, Losses::None);
+    for engine in ["epoll", "auto", "epoll", "auto"] {
+        service.place.configure_engine(engine, "");
+        let supervisor = upgrade(&service);
+        wait_for_answers(&load);
+        wait_for_the_old_ones(&service);
+        service.assert_served_by(supervisor);
+        let now = service.status()["worker"]["engine"].to_string();
+        assert!(engine == "auto" || now.contains(engine), "{now}");
+        // Connections one after the other, each of which finds none that waits beside it.
+        for _ in 0..20 {
+            assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+        }
+    }
+    load.finish();
+}
+
 /// Has an upgrade refused with these words, and nothing changed.
 fn is_refused(service: &Service, supervisor: u32, what: &str, expected: &str) {
     let worker = service.worker();

@@ -40,15 +40,20 @@ pub(crate) fn keep_those_of_a_supervisor() {
     );
 }
 
-fn drop_each() -> Result<(), Errno> {
-    // Those of no process at all: this takes CAP_SETPCAP, without which there is nothing that a
-    // process with no_new_privs could gain from them.
+/// Has programs that the calling thread could start get no capabilities. This takes CAP_SETPCAP,
+/// which is lost with the user that is root; without it there is nothing that a process with
+/// no_new_privs could gain from them.
+pub(super) fn drop_those_of_programs() {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if remove_capability_from_bounding_set(capability).is_err() {
             break;
         }
     }
+}
+
+fn drop_each() -> Result<(), Errno> {
+    drop_those_of_programs();
     let _ = clear_ambient_capability_set();
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;

@@ -26,6 +26,7 @@ pub(super) fn enter(opening: &Opening, file: &ConfigFile) -> Result<Contained, E
     let config = config::read_texts(&opening.texts, &file.given, file.port)
         .map_err(|problems| config::refused(&problems))?;
     if let Some(user) = opening.user {
+        sandbox::prepare(config.settings.sandbox);
         become_user(user)?;
     }
     let mut everywhere = false;

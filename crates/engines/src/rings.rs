@@ -198,6 +198,16 @@ pub fn kib(bytes: u64) -> String {
     format!("{} KiB", bytes.div_ceil(1024))
 }
 
+/// Removes the limit on locked memory, for this process and those that it starts from here on, where
+/// the kernel does not count what this process locks: they may lack the capability that is the
+/// reason.
+pub fn pass_exemption_on() {
+    if is_exempt() {
+        // Forbidden without CAP_SYS_RESOURCE; then they have the limit.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    }
+}
+
 /// Whether the kernel does not count what this process locks: CAP_IPC_LOCK in the first user
 /// namespace.
 fn is_exempt() -> bool {

@@ -24,6 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sitar_engines::rings;
+
 use self::bound::Bound;
 use self::certificates::{Certificates, Purpose, Warning};
 use self::child::{Program, Worker, lock};
@@ -131,6 +133,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     };
     let bound = inherited.as_mut().map(|inherited| std::mem::take(&mut inherited.bound));
     let user = user::of_worker(config.user.as_deref())?;
+    rings::pass_exemption_on();
     sandbox::keep_those_of_a_supervisor();
     let signals = signals::catch()?;
     let supervisor = Arc::new(Supervisor {

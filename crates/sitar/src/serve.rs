@@ -24,6 +24,7 @@ use crate::{listen, output, supervisor, worker};
 pub(crate) mod attempt;
 pub(crate) mod certificates;
 pub(crate) mod descriptors;
+pub(crate) mod orphans;
 pub(crate) mod signals;
 mod site;
 pub(crate) mod stop;
@@ -122,6 +123,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
             telling: None,
         },
     )?;
+    orphans::reap()?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
     if let Err(error) = output::try_print(&report.to_string()) {

@@ -20,7 +20,7 @@ use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Opened, Opening, Running, not_understood};
-use crate::serve::{cannot_start_a_thread, say};
+use crate::serve::{cannot_start_a_thread, orphans, say};
 use crate::{systemd, worker};
 
 /// A worker that takes nothing of a message for this time is given up.
@@ -121,7 +121,7 @@ impl Worker {
             say(&format_args!("sitar: the worker {} is not understood, and is ended: {error}", self.pid));
             let _ = child.kill();
         }
-        let status = child.wait();
+        let status = orphans::wait(child);
         Arc::clone(overseer).ended(&self, status);
     }
 
@@ -274,7 +274,7 @@ fn spawn(program: &Program, socket: OwnedFd) -> io::Result<Child> {
     command.arg0(worker::NAME).args(std::env::args_os().skip(1));
     systemd::hide_from(&mut command);
     command.env_remove(super::UPGRADE_OF).env(worker::WORKER_OF, std::process::id().to_string());
-    command.stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
+    orphans::start(command.stdin(Stdio::from(socket)).stdout(Stdio::null()))
 }
 
 fn gone(error: &io::Error) -> Error {

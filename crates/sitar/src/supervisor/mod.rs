@@ -38,7 +38,7 @@ use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
 use crate::handover::{Found, Opened, Running, SiteFacts, User, in_order};
 use crate::serve::attempt::Machine;
-use crate::serve::{cannot_start_a_thread, say, seconds, signals, tell_polling};
+use crate::serve::{cannot_start_a_thread, orphans, say, seconds, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
@@ -136,6 +136,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     rings::pass_exemption_on();
     sandbox::keep_those_of_a_supervisor();
     let signals = signals::catch()?;
+    orphans::reap()?;
     let supervisor = Arc::new(Supervisor {
         file: file.clone(),
         at: Instant::now(),

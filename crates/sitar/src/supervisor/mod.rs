@@ -489,6 +489,9 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
         certificates::read(config, &Purpose::Check);
     let mut told: Vec<String> = notes;
     told.extend(warnings.into_iter().map(|warning| warning.text));
+    if let Err(error) = user::of_worker(config.user.as_deref()) {
+        found.push(Found::of_all(config::problem(&whole, &error)));
+    }
     match worker::try_sites(config) {
         Ok(warnings) => told.extend(warnings),
         Err(more) => found.extend(more),

@@ -46,7 +46,7 @@ impl Limits {
     pub(crate) const OF_SUPERVISOR: Limits =
         Limits { json: 64 << 20, blobs: 1 << 16, bytes: 256 << 20, descriptors: 1 << 17 };
     /// From a worker: text only.
-    pub(crate) const OF_WORKER: Limits = Limits { json: 16 << 20, blobs: 0, bytes: 0, descriptors: 0 };
+    pub(crate) const OF_WORKER: Limits = Limits { json: 4 << 20, blobs: 0, bytes: 0, descriptors: 0 };
 }
 
 /// A message that has come.

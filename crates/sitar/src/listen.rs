@@ -22,7 +22,7 @@ use crate::settings::Address;
 const NOTSENT_LOWAT: u32 = 160 << 10;
 /// Connections that wait to be accepted, per socket. The kernel takes the smaller of this and
 /// `net.core.somaxconn`, which is 4096 by default.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// The number of times that a port, chosen by the kernel for one address, may turn out to be taken
 /// on another.

@@ -33,6 +33,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Removes the file at the end.
+    pub(super) fn own(&mut self) {
+        self.is_left = false;
+    }
+
     /// Leaves the file where it is, for another process.
     pub(super) fn leave(&mut self) {
         self.is_left = true;

@@ -49,12 +49,19 @@ impl Admin {
         Ok(Admin { socket, place, leaves: Arc::default() })
     }
 
-    /// Takes over a socket that another process listens on at that path.
+    /// Takes a socket that another process listens on at that path. The file stays that one's.
     ///
     /// # Errors
     /// There is none.
     pub(crate) fn take_over(path: &Path, socket: OwnedFd) -> Result<Admin, Error> {
-        Ok(Admin { socket, place: place::of_listening(path)?, leaves: Arc::default() })
+        let mut place = place::of_listening(path)?;
+        place.leave();
+        Ok(Admin { socket, place, leaves: Arc::default() })
+    }
+
+    /// Has the file removed at the end: the other process is about to go.
+    pub(crate) fn own(&mut self) {
+        self.place.own();
     }
 
     /// Whether a socket is bound to that path.

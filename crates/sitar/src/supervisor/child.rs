@@ -14,17 +14,27 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use sitar_server::Pem;
+use sitar_site::Printable;
 
 use super::bound::Bound;
 use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Opened, Opening, Running, not_understood};
-use crate::serve::{cannot_start_a_thread, orphans, say};
+use crate::serve::{cannot_start_a_thread, orphans, say, seconds};
 use crate::{systemd, worker};
 
 /// A worker that takes nothing of a message for this time is given up.
 const TAKING: Duration = Duration::from_secs(30);
+/// The time to open or to serve a configuration.
+const WORKING: Duration = Duration::from_secs(600);
+/// The time in which a worker that drains has to end: that of its connections (`hand_over` of
+/// sitar-server), and a little more.
+const DRAINING: Duration = Duration::from_secs(24 * 60 * 60 + 60);
+/// What a worker that stops has besides the time for its answers.
+const GRACE: Duration = Duration::from_secs(10);
+/// The most characters of what a worker says.
+const WHY_MAX: usize = 200;
 /// The time for an answer that needs no work.
 const ANSWERING: Duration = Duration::from_secs(10);
 /// Things that are opened for a worker at a time. It asks one after the other, but for a moment
@@ -76,6 +86,39 @@ pub(super) struct Worker {
     opening: AtomicUsize,
     /// It is to stop, or another has taken its place: its end is no accident.
     pub(super) is_leaving: AtomicBool,
+    /// When it is ended, should it not have ended by then.
+    pub(super) ends_by: Mutex<Option<Instant>>,
+    /// Time for its answers when it is told to stop.
+    stop: Mutex<Duration>,
+}
+
+/// The way in which a worker ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// As soon as its answers have.
+    Stop,
+    /// It accepts no more, and ends when its connections have ended by themselves.
+    Drain,
+}
+
+/// What a worker asks for.
+enum Wanted {
+    /// Another worker in its place.
+    Successor { why: String },
+    /// The root of a site of a configuration.
+    Root { generation: u64, site: usize },
+}
+
+impl Wanted {
+    fn read(value: &Value) -> Option<Wanted> {
+        if let Some(why) = value.get("give_way") {
+            let why = why.as_str()?.chars().take(WHY_MAX).collect::<String>();
+            return Some(Wanted::Successor { why: Printable(&why).to_string() });
+        }
+        let number = |name: &str| value.get(name).and_then(Value::as_u64);
+        let site = usize::try_from(number("reopen")?).ok()?;
+        Some(Wanted::Root { generation: number("generation")?, site })
+    }
 }
 
 /// What a supervisor does when a worker asks, or has ended. Both are called on threads of their
@@ -107,6 +150,8 @@ impl Worker {
             listeners: Mutex::default(),
             opening: AtomicUsize::new(0),
             is_leaving: AtomicBool::new(false),
+            ends_by: Mutex::default(),
+            stop: Mutex::default(),
         });
         let (watched, overseer) = (Arc::clone(&worker), Arc::clone(overseer));
         let thread = thread::Builder::new().name("sitar-line".into());
@@ -116,17 +161,26 @@ impl Worker {
 
     /// Answers the worker until it is gone.
     fn attend<O: Oversee>(self: Arc<Self>, mut child: Child, overseer: &Arc<O>) {
-        let ended = self.line.run(Limits::OF_WORKER, |question| self.attend_to(question, overseer));
+        let ended = self.line.run(Limits::OF_WORKER, |question| self.attend_to(&question, overseer));
         if let Err(error) = ended {
             say(&format_args!("sitar: the worker {} is not understood, and is ended: {error}", self.pid));
+            let _ = child.kill();
+        }
+        // Without its line it can be told nothing, and could serve on for ever. One that leaves has
+        // a limit.
+        if !self.is_leaving.load(Ordering::SeqCst) {
             let _ = child.kill();
         }
         let status = orphans::wait(child);
         Arc::clone(overseer).ended(&self, status);
     }
 
-    fn attend_to<O: Oversee>(self: &Arc<Self>, question: Question, overseer: &Arc<O>) {
+    fn attend_to<O: Oversee>(self: &Arc<Self>, question: &Question, overseer: &Arc<O>) {
         let number = question.number;
+        let Some(wanted) = Wanted::read(&question.message.value) else {
+            say(&format_args!("sitar: the worker {} asks for nothing known, and is ended", self.pid));
+            return self.kill();
+        };
         if self.opening.fetch_add(1, Ordering::Relaxed) >= OPENING_MAX {
             self.opening.fetch_sub(1, Ordering::Relaxed);
             let _ = self.line.answer(number, &rustix::io::Errno::AGAIN.raw_os_error().into(), &[]);
@@ -135,7 +189,7 @@ impl Worker {
         // A file system that does not answer holds up nothing else.
         let (worker, overseer) = (Arc::clone(self), Arc::clone(overseer));
         let attend = move || {
-            worker.answer(&question, &overseer);
+            worker.answer(number, &wanted, overseer);
             worker.opening.fetch_sub(1, Ordering::Relaxed);
         };
         if thread::Builder::new().name("sitar-open".into()).spawn(attend).is_err() {
@@ -144,30 +198,24 @@ impl Worker {
         }
     }
 
-    fn answer<O: Oversee>(self: &Arc<Self>, question: &Question, overseer: &Arc<O>) {
-        let value = &question.message.value;
-        let answer = if let Some(why) = value.get("give_way").and_then(Value::as_str) {
-            Ok(Arc::clone(overseer).replace(self, why).into())
-        } else {
-            match self.reopen(value) {
+    fn answer<O: Oversee>(self: &Arc<Self>, number: u64, wanted: &Wanted, overseer: Arc<O>) {
+        let answer = match wanted {
+            Wanted::Successor { why } => overseer.replace(self, why).into(),
+            Wanted::Root { generation, site } => match self.reopen(*generation, *site) {
                 Ok(fd) => {
-                    let _ = self.line.answer(question.number, &Value::Null, &[fd.as_fd()]);
+                    let _ = self.line.answer(number, &Value::Null, &[fd.as_fd()]);
                     return;
                 }
-                Err(error) => Err(error),
-            }
+                Err(error) => handover::number(&error).into(),
+            },
         };
-        let answer = answer.unwrap_or_else(|error| handover::number(&error).into());
-        let _ = self.line.answer(question.number, &answer, &[]);
+        let _ = self.line.answer(number, &answer, &[]);
     }
 
     /// Opens what a configuration names, and nothing else.
-    fn reopen(&self, value: &Value) -> io::Result<OwnedFd> {
-        let number = |name: &str| value.get(name).and_then(Value::as_u64).ok_or_else(not_understood);
-        let (generation, site) = (number("generation")?, number("reopen")?);
+    fn reopen(&self, generation: u64, site: usize) -> io::Result<OwnedFd> {
         let roots = lock(&self.roots).get(&generation).cloned().ok_or_else(not_understood)?;
-        let root = usize::try_from(site).ok().and_then(|site| roots.get(site));
-        let path = root.and_then(Option::as_ref).ok_or_else(not_understood)?;
+        let path = roots.get(site).and_then(Option::as_ref).ok_or_else(not_understood)?;
         sitar_site::open_root(path)
     }
 
@@ -181,8 +229,10 @@ impl Worker {
             SiteContent::Redirect { .. } => None,
         });
         lock(&self.roots).insert(opening.generation, roots.collect());
+        *lock(&self.stop) = seconds(config.settings.stop_seconds);
         let (value, blobs, descriptors) = opening.parts();
-        let answer = self.line.ask(&value, &blobs, &descriptors, None).map_err(|error| gone(&error))?;
+        let answer =
+            self.line.ask(&value, &blobs, &descriptors, Some(WORKING)).map_err(|error| gone(&error))?;
         Opened::from_json(&answer.value, &opening.texts).ok_or_else(|| gone(&not_understood()))
     }
 
@@ -198,7 +248,8 @@ impl Worker {
             (bound.name, (!has).then_some(&bound.sockets[..]))
         });
         let (value, blobs, descriptors) = handover::serve(generation, listeners);
-        let answer = self.line.ask(&value, &blobs, &descriptors, None).map_err(|error| gone(&error))?;
+        let answer =
+            self.line.ask(&value, &blobs, &descriptors, Some(WORKING)).map_err(|error| gone(&error))?;
         let running = handover::read_served(&answer.value).ok_or_else(|| gone(&not_understood()))??;
         *lock(&self.listeners) = bound.iter().map(|bound| bound.name.number).collect();
         lock(&self.roots).retain(|other, _| *other >= generation);
@@ -235,18 +286,28 @@ impl Worker {
         self.ask(&json!({ "do": "turn" })).is_ok_and(|answer| answer.value.as_bool() == Some(true))
     }
 
-    /// Has the worker end as soon as its connections have; told once more, at once.
-    pub(super) fn stop(&self) {
+    /// Notes that the worker is about to leave: its end is no accident, and has a limit.
+    pub(super) fn is_to_leave(&self, way: Leave) {
         self.is_leaving.store(true, Ordering::SeqCst);
-        if self.ask(&json!({ "do": "stop" })).is_err() {
-            self.kill();
-        }
+        let time = match way {
+            Leave::Stop => *lock(&self.stop) + GRACE,
+            Leave::Drain => DRAINING,
+        };
+        let end = Instant::now() + time;
+        let mut ends_by = lock(&self.ends_by);
+        *ends_by = Some(ends_by.map_or(end, |before| before.min(end)));
     }
 
-    /// Has the worker accept no more, and end when its connections have ended by themselves.
-    pub(super) fn drain(&self) {
-        self.is_leaving.store(true, Ordering::SeqCst);
-        let _ = self.ask(&json!({ "do": "drain" }));
+    /// Tells the worker to leave. Told once more to stop, it ends at once.
+    pub(super) fn leave(&self, way: Leave) {
+        self.is_to_leave(way);
+        let what = match way {
+            Leave::Stop => "stop",
+            Leave::Drain => "drain",
+        };
+        if self.ask(&json!({ "do": what })).is_err() {
+            self.kill();
+        }
     }
 
     /// Ends the process.

@@ -28,7 +28,7 @@ use sitar_engines::rings;
 
 use self::bound::Bound;
 use self::certificates::{Certificates, Purpose, Warning};
-use self::child::{Program, Worker, lock};
+use self::child::{Leave, Program, Worker, lock};
 use self::reload::Reloads;
 pub(crate) use self::status::site_name;
 use self::upgrade::Inherited;
@@ -36,9 +36,9 @@ use crate::admin::{self, Admin, Leaver};
 use crate::certificate::Loaded;
 use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
-use crate::handover::{Found, Opened, Running, SiteFacts, User, in_order};
+use crate::handover::{Found, Opened, Running, SiteFacts, SiteFiles, User, in_order};
 use crate::serve::attempt::Machine;
-use crate::serve::{cannot_start_a_thread, orphans, say, seconds, signals, tell_polling};
+use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
@@ -73,8 +73,11 @@ pub(crate) struct Supervisor {
     workers: Mutex<Vec<Arc<Worker>>>,
     /// Workers that have ended by themselves, one soon after the other.
     crashes: Mutex<u32>,
-    /// When workers that are to stop are ended.
-    kill_at: Mutex<Option<Instant>>,
+    /// When the last worker took another's place because that asked for it, and how many have, one
+    /// soon after the other.
+    replaced: Mutex<(Option<Instant>, u32)>,
+    /// When this process gives back what it has in memory, if nothing happens until then.
+    rests_at: Mutex<Option<Instant>>,
     /// Told when one of them ends.
     has_ended: Condvar,
 }
@@ -167,20 +170,23 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         changing: Mutex::default(),
         workers: Mutex::default(),
         crashes: Mutex::default(),
-        kill_at: Mutex::default(),
+        replaced: Mutex::default(),
+        rests_at: Mutex::default(),
         has_ended: Condvar::new(),
     });
-    let admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
-    if let Some(inherited) = &inherited
-        && let Err(error) = inherited.wait_for_go()
-    {
-        supervisor.stop();
-        supervisor.wait_for_workers();
-        return Err(error);
-    }
+    let mut admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
     let control = Arc::clone(&supervisor.live().watcher);
     supervisor.watch(read.sources, control)?;
     let reloads = Reloads::start(&supervisor)?;
+    if let Some(inherited) = &inherited {
+        if let Err(error) = inherited.wait_for_go(admin.is_some()) {
+            supervisor.stops.fetch_add(1, Ordering::SeqCst);
+            supervisor.have_all(Leave::Stop);
+            supervisor.wait();
+            return Err(error);
+        }
+        admin.iter_mut().for_each(Admin::own);
+    }
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
     if let Some(inherited) = &inherited {
         inherited.gone();
@@ -194,7 +200,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.manager.ready(&systemd::summary(&supervisor.status()));
     supervisor.feed_watchdog()?;
 
-    rest();
+    supervisor.rest_soon();
     supervisor.wait();
     obeying.end();
     drop(serving);
@@ -227,11 +233,11 @@ impl Supervisor {
     ) -> Result<Option<Admin>, Error> {
         let live = self.live().clone();
         let worker = self.new_worker()?;
-        let opened = worker.open(&live.config, &live.opening(self.shards));
+        let opened = worker.open(&live.config, &live.opening(self.shards, SiteFiles::open_all(&live.config)));
         let admin = opened.and_then(|opened| self.begin_with(&worker, opened, found, inherited));
         if admin.is_err() {
             // What it says goes first.
-            worker.stop();
+            worker.leave(Leave::Stop);
             worker.kill();
             self.wait_for_workers();
         }
@@ -272,8 +278,8 @@ impl Supervisor {
             (None, _) => None,
         };
         next.running = worker.serve(next.generation, &next.bound)?;
-        next.worker = Some(Arc::clone(worker));
         *self.live() = next;
+        self.set_worker(worker);
         Ok(admin)
     }
 
@@ -317,15 +323,18 @@ impl Supervisor {
             let _ = self.admin_socket.set(socket);
         }
         let supervisor = Arc::clone(self);
-        let serving = admin.serve(move |request| match request {
-            admin::Request::Status => admin::Reply::Status(Box::new(supervisor.status())),
-            admin::Request::Reload => admin::Reply::Reload(reloads.wait(&supervisor)),
-            admin::Request::Drain => {
-                supervisor.drain();
-                admin::Reply::Drain
-            }
-            admin::Request::Upgrade { wait } => {
-                admin::Reply::Upgrade(supervisor.upgrade(Duration::from_secs(u64::from(wait))))
+        let serving = admin.serve(move |request| {
+            supervisor.rest_soon();
+            match request {
+                admin::Request::Status => admin::Reply::Status(Box::new(supervisor.status())),
+                admin::Request::Reload => admin::Reply::Reload(reloads.wait(&supervisor)),
+                admin::Request::Drain => {
+                    supervisor.drain();
+                    admin::Reply::Drain
+                }
+                admin::Request::Upgrade { wait } => {
+                    admin::Reply::Upgrade(supervisor.upgrade(Duration::from_secs(u64::from(wait))))
+                }
             }
         })?;
         *lock(&self.leaver) = Some(serving.leaver());
@@ -338,7 +347,7 @@ impl Supervisor {
         let Some(interval) = systemd::interval().filter(|_| self.manager.is_heard()) else { return Ok(()) };
         let supervisor = Arc::clone(self);
         let feed = move || {
-            while !supervisor.is_stopping() {
+            loop {
                 let worker = supervisor.live().worker.clone();
                 if worker.is_none_or(|worker| worker.turns()) {
                     supervisor.manager.watchdog();
@@ -357,12 +366,10 @@ impl Supervisor {
     /// Accepts no more, and ends when the connections have ended by themselves.
     fn drain(&self) {
         self.stops.fetch_add(1, Ordering::SeqCst);
-        self.manager.stopping();
+        // Not "stopping", for which systemd has a limit of its own.
+        self.manager.status("draining");
         self.live().bound.clear();
-        for worker in lock(&self.workers).clone() {
-            worker.drain();
-        }
-        self.has_ended.notify_all();
+        self.have_all(Leave::Drain);
     }
 
     /// Stops all workers; a second time at once.
@@ -378,12 +385,28 @@ impl Supervisor {
             // Now, while the polling threads are there to be asked.
             tell_polling(Path::new(&format!("/proc/{}/task", worker.pid)), self.at);
         }
-        let answers = seconds(live.config.settings.stop_seconds);
         drop(live);
-        lock(&self.kill_at).get_or_insert_with(|| Instant::now() + answers + workers::GRACE);
-        for worker in lock(&self.workers).clone() {
-            worker.stop();
+        self.have_all(Leave::Stop);
+    }
+
+    /// Has every worker leave. One that does not answer holds up no other.
+    fn have_all(&self, way: Leave) {
+        let workers = lock(&self.workers).clone();
+        for worker in workers {
+            worker.is_to_leave(way);
+            let own = Arc::clone(&worker);
+            let told = thread::Builder::new().name("sitar-tell".into()).spawn(move || own.leave(way));
+            if told.is_err() {
+                worker.leave(way);
+            }
         }
+        self.notify();
+    }
+
+    /// Has the one who [waits](Supervisor::wait) look again.
+    fn notify(&self) {
+        // Not between its look and its sleep.
+        let _workers = lock(&self.workers);
         self.has_ended.notify_all();
     }
 }
@@ -441,6 +464,8 @@ impl Serve for Renewed {
             (one.identity, one.report, one.pem) = (loaded.identity, loaded.report, loaded.pem);
         }
         live.warnings.retain(|warning| warning.source != Some(id));
+        drop(live);
+        self.supervisor.rest_soon();
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::{Live, Supervisor, bound, status, user};
 use crate::admin;
 use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
-use crate::handover::{Found, Opened, in_order};
+use crate::handover::{Found, Opened, SiteFiles, in_order};
 use crate::serve::{cannot_start_a_thread, say};
 use crate::systemd;
 use crate::watch::{Control, Sources};
@@ -110,15 +110,17 @@ impl Supervisor {
         };
         self.live().last_reload = Some(reload.clone());
         self.manager.ready(&systemd::summary(&self.status()));
-        super::rest();
+        self.rest_soon();
         reload
     }
 
     fn try_reload(self: &Arc<Self>) -> Result<Vec<String>, Vec<Error>> {
         let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
         let one = |error: Error| vec![error];
+        if self.is_stopping() {
+            return Err(vec![Error::new("the server stops")]);
+        }
         let file = &self.file;
-        let _one_at_a_time = lock(&self.changing);
         // How its sites have changed meanwhile is no change of this reload.
         self.ask_worker();
         // A copy: nothing waits for what is opened here.
@@ -132,6 +134,11 @@ impl Supervisor {
         }
         let user = user::of_worker(config.user.as_deref()).map_err(one)?;
         let read = certificates::read(&config, &Purpose::Reload(&before));
+        let files = SiteFiles::open_all(&config);
+        // Only what cannot take long: renewals and upgrades wait for it.
+        let _one_at_a_time = lock(&self.changing);
+        // Another worker may have come meanwhile.
+        let before = self.live().clone();
         let mut next = Live {
             config,
             texts,
@@ -145,7 +152,7 @@ impl Supervisor {
         };
         let worker = before.worker.clone().filter(|_| can_stay(&before, &next));
         match &worker {
-            Some(worker) => self.change(worker, &mut next, read.found)?,
+            Some(worker) => self.change(worker, &mut next, files, read.found)?,
             None => self.start_changed(&mut next, read.found)?,
         }
         let changes = {
@@ -154,6 +161,10 @@ impl Supervisor {
             // It may have ended meanwhile, or be another one.
             (next.restarts, next.worker) = (live.restarts, live.worker.clone());
             let changes = status::changes(&before, &next);
+            if self.is_stopping() {
+                // Nothing would accept what waits there.
+                next.bound.clear();
+            }
             *live = next.clone();
             changes
         };
@@ -173,11 +184,12 @@ impl Supervisor {
         self: &Arc<Self>,
         worker: &Arc<Worker>,
         next: &mut Live,
+        files: Vec<SiteFiles>,
         mut found: Vec<Found>,
     ) -> Result<(), Vec<Error>> {
         let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
         let one = |error: Error| vec![error];
-        let opening = next.opening(self.shards);
+        let opening = next.opening(self.shards, files);
         match worker.open(&next.config, &opening).map_err(one)? {
             Opened::Fine { sites, .. } => next.sites = sites,
             Opened::Refused(more) => found.extend(more),

@@ -11,16 +11,18 @@ use std::num::NonZeroU16;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 
 use super::bound::Bound;
-use super::child::lock;
+use super::child::{Leave, lock};
 use super::{Supervisor, UPGRADE_OF};
 use crate::admin::Upgraded;
 use crate::channel::{Channel, Limits, Message};
@@ -31,6 +33,8 @@ use crate::systemd::{self, Passed};
 
 /// The time for the last word of a program that serves.
 const GOING: Duration = Duration::from_secs(30);
+/// How often the one who waits looks whether this program is to stop.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a process gets from the one whose place it takes.
 pub(super) struct Inherited {
@@ -44,7 +48,7 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// Takes over what the process before passes. `None`: this one takes nobody's place.
+    /// Takes over what the process before passes. `None`: this one takes no other's place.
     ///
     /// # Errors
     /// What it says is not understood.
@@ -86,22 +90,27 @@ impl Inherited {
         let _ = self.channel.send(&json!({ "refused": why.to_json() }), &[], &[]);
     }
 
-    /// Says that this process serves, and waits for the word of the one before.
+    /// Says that this process serves, and waits for the word of the one before. `has_admin`: it
+    /// takes the admin socket over.
     ///
     /// # Errors
     /// That serves on.
-    pub(super) fn wait_for_go(&self) -> Result<(), Error> {
+    pub(super) fn wait_for_go(&self, has_admin: bool) -> Result<(), Error> {
         let version = env!("CARGO_PKG_VERSION");
-        self.channel.send(&json!({ "version": version }), &[], &[]).map_err(broken)?;
+        let word = json!({ "version": version, "admin": has_admin });
+        self.channel.send(&word, &[], &[]).map_err(broken)?;
         match self.channel.receive(Limits::OF_SUPERVISOR).map_err(broken)? {
             Some(message) if message.value.get("go").is_some() => Ok(()),
             _ => Err(Error::new("the program before this one serves on")),
         }
     }
 
-    /// Says that this process answers on the admin socket, too.
+    /// Says that this process does everything, and waits until the service manager knows it.
     pub(super) fn gone(&self) {
         let _ = self.channel.send(&json!({ "gone": true }), &[], &[]);
+        // Whatever comes, or nothing in time: the one before has left by then.
+        let _ = self.channel.patience(GOING);
+        let _ = self.channel.receive(Limits::OF_SUPERVISOR);
     }
 }
 
@@ -127,10 +136,7 @@ impl Supervisor {
     /// # Errors
     /// It does not, and this one serves on.
     pub(super) fn upgrade(self: &Arc<Self>, limit: Duration) -> Result<Upgraded, Error> {
-        let done = {
-            let _one_at_a_time = lock(&self.changing);
-            self.try_upgrade(limit)
-        };
+        let done = self.change_now(limit).and_then(|_one_at_a_time| self.try_upgrade(limit));
         match &done {
             Ok(Upgraded { version, pid }) => {
                 say(&format_args!("sitar: sitar {version} serves now, process {pid}; this one ends soon"));
@@ -143,9 +149,25 @@ impl Supervisor {
         done
     }
 
+    /// Waits for the end of other changes for that long.
+    fn change_now(&self, limit: Duration) -> Result<MutexGuard<'_, ()>, Error> {
+        let until = Instant::now() + limit;
+        loop {
+            match self.changing.try_lock() {
+                Ok(guard) => return Ok(guard),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if self.is_stopping() => return Err(stopping()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                    return Err(Error::new("another change has not ended yet, such as a reload"));
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(LOOK),
+            }
+        }
+    }
+
     fn try_upgrade(self: &Arc<Self>, limit: Duration) -> Result<Upgraded, Error> {
         if self.is_stopping() {
-            return Err(Error::new("this program is stopping"));
+            return Err(stopping());
         }
         if std::process::id() == 1 {
             return Err(Error::new(
@@ -167,19 +189,18 @@ impl Supervisor {
         let between = command.stdin(Stdio::from(other.into_socket())).spawn().map_err(failed)?;
         // It holds the other end, too, and nobody would hear of its end.
         drop(command);
-        let mut successor = Successor { between, process: None, channel: own, is_done: false };
+        let mut successor =
+            Successor { of: Arc::clone(self), between, process: None, channel: own, is_done: false };
         let until = Instant::now() + limit;
         let pid = successor.begin(until)?;
         self.hand_over(&successor.channel)?;
-        let version = successor.version(until)?;
-        // From here on its process is the service's.
-        self.manager.main_pid(pid);
-        if let Err(error) = successor.go() {
-            self.manager.main_pid(std::process::id());
-            return Err(error);
-        }
+        let (version, has_admin) = successor.version(until)?;
+        successor.go()?;
         successor.is_done = true;
-        self.leave();
+        self.manager.main_pid(pid);
+        self.leave(has_admin);
+        // It waits for that, and needs nothing of it.
+        let _ = successor.channel.send(&json!({ "left": true }), &[], &[]);
         Ok(Upgraded { version, pid })
     }
 
@@ -204,27 +225,25 @@ impl Supervisor {
         channel.send(&value, &[], &descriptors).map_err(failed)
     }
 
-    /// Lets every worker drain: another program serves.
-    fn leave(&self) {
-        if let Some(leaver) = lock(&self.leaver).take() {
+    /// Lets every worker drain: another program serves. `has_admin`: it has the admin socket, too.
+    fn leave(&self, has_admin: bool) {
+        if let Some(leaver) = lock(&self.leaver).take().filter(|_| has_admin) {
             leaver.leave();
         }
         self.stops.fetch_add(1, Ordering::SeqCst);
         {
             let mut live = self.live();
             live.watcher.stop();
-            // Nobody would accept what waits there.
+            // Nothing would accept what waits there.
             live.bound.clear();
         }
-        for worker in lock(&self.workers).clone() {
-            worker.drain();
-        }
-        self.has_ended.notify_all();
+        self.have_all(Leave::Drain);
     }
 }
 
 /// The program that takes over. It is ended where it does not.
 struct Successor {
+    of: Arc<Supervisor>,
     /// The process that starts it, and ends.
     between: Child,
     /// Its own process, once it is known.
@@ -246,38 +265,53 @@ impl Successor {
         Ok(pid)
     }
 
-    /// Waits until it serves, and returns its version.
-    fn version(&mut self, until: Instant) -> Result<String, Error> {
+    /// Waits until it serves. Returns its version, and whether it takes the admin socket over.
+    fn version(&mut self, until: Instant) -> Result<(String, bool), Error> {
         let value = self.word(until)?;
-        if let Some(error) = value.get("refused").and_then(Error::from_json) {
-            return Err(error);
-        }
-        value.get("version").and_then(Value::as_str).map(ToOwned::to_owned).ok_or_else(not_ours)
+        let version = value.get("version").and_then(Value::as_str).ok_or_else(not_ours)?;
+        Ok((version.to_owned(), value.get("admin").and_then(Value::as_bool).unwrap_or_default()))
     }
 
     /// Lets it go ahead.
     fn go(&mut self) -> Result<(), Error> {
         let failed = |error: io::Error| Error::new("the new program takes nothing").cause(error);
         self.channel.send(&json!({ "go": true }), &[], &[]).map_err(failed)?;
-        self.word(Instant::now() + GOING).map(drop)
+        let value = self.word(Instant::now() + GOING)?;
+        if value.get("gone").is_some() { Ok(()) } else { Err(not_ours()) }
     }
 
+    /// Waits for its next word, which is no refusal, while this program is not told to stop.
     fn word(&mut self, until: Instant) -> Result<Value, Error> {
         let failed = |error: io::Error| Error::new("the new program does not answer").cause(error);
-        // No time at all would stand for no limit.
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.channel.patience(left).map_err(failed)?;
-        match self.channel.receive(Limits::OF_WORKER) {
-            Ok(Some(message)) => Ok(message.value),
-            Ok(None) => Err(Error::new("the new program has ended before it served")
-                .hint("what it said stands where this server's messages go")),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                Err(Error::new("the new program does not serve in time, and was ended")
-                    .hint("give it more: sitar upgrade --wait SECONDS"))
+        loop {
+            let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
+            let pause = Timespec::try_from(LOOK).ok();
+            match rustix::event::poll(&mut fds, pause.as_ref()) {
+                Ok(0) | Err(Errno::INTR) if self.of.is_stopping() => return Err(stopping()),
+                Ok(0) | Err(Errno::INTR) if Instant::now() >= until => {
+                    return Err(Error::new("the new program does not serve in time, and was ended")
+                        .hint("give it more: sitar upgrade --wait SECONDS"));
+                }
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => break,
+                Err(errno) => return Err(failed(errno.into())),
             }
-            Err(error) => Err(failed(error)),
+        }
+        self.channel.patience(GOING).map_err(failed)?;
+        let message = self.channel.receive(Limits::OF_WORKER).map_err(failed)?;
+        let value = message.map(|message| message.value).ok_or_else(|| {
+            Error::new("the new program has ended before it served")
+                .hint("what it said stands where this server's messages go")
+        })?;
+        match value.get("refused").and_then(Error::from_json) {
+            Some(error) => Err(error),
+            None => Ok(value),
         }
     }
+}
+
+fn stopping() -> Error {
+    Error::new("this program is stopping")
 }
 
 fn not_ours() -> Error {

@@ -8,10 +8,11 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::child::{Oversee, Worker, lock};
+use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::error::Error;
 use crate::handover::{Opened, Opening, SiteFacts, SiteFiles};
+use crate::listen::BACKLOG;
 use crate::serve::say;
 use crate::start::count;
 
@@ -22,14 +23,16 @@ const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(16);
 /// A worker that has lived for this time is started again at once.
 const HEALTHY: Duration = Duration::from_secs(60);
-/// What a worker that stops has besides the time for its answers, before it is ended.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
+/// The time without anything to do, after which memory is given back.
+const REST: Duration = Duration::from_secs(1);
+/// Workers that drain at a time. One more, and the oldest of them is told to stop.
+const DRAINING_MAX: usize = 8;
 /// How often the one who pauses looks whether the server is to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Live {
     /// Returns what a worker needs to open the configuration.
-    pub(super) fn opening(&self, shards: NonZeroU16) -> Opening {
+    pub(super) fn opening(&self, shards: NonZeroU16, files: Vec<SiteFiles>) -> Opening {
         Opening {
             generation: self.generation,
             user: self.user,
@@ -37,7 +40,7 @@ impl Live {
             texts: self.texts.clone(),
             identities: self.certificates.list.iter().map(|one| one.pem.clone()).collect(),
             by_host: self.certificates.by_host.clone(),
-            files: SiteFiles::open_all(&self.config),
+            files,
         }
     }
 }
@@ -45,6 +48,10 @@ impl Live {
 impl Supervisor {
     /// Starts the process of a worker.
     pub(super) fn new_worker(self: &Arc<Self>) -> Result<Arc<Worker>, Error> {
+        for socket in self.live().bound.iter().flat_map(|bound| bound.sockets.iter()) {
+            // The one before may have had its listening ended (shutdown(2)).
+            let _ = rustix::net::listen(socket, BACKLOG);
+        }
         // Before it can end.
         let mut workers = lock(&self.workers);
         let worker = Worker::start(self, &self.program)?;
@@ -52,25 +59,65 @@ impl Supervisor {
         Ok(worker)
     }
 
-    /// Waits until the server has stopped, and every worker with it.
+    /// Notes that a worker serves; if it has ended by now, starts another one.
+    pub(super) fn set_worker(self: &Arc<Self>, worker: &Arc<Worker>) {
+        self.live().worker = Some(Arc::clone(worker));
+        let has_ended = !lock(&self.workers).iter().any(|other| Arc::ptr_eq(other, worker));
+        if has_ended && self.take_worker(worker) {
+            let (supervisor, worker) = (Arc::clone(self), Arc::clone(worker));
+            let start = move || supervisor.start_after(&worker, "as soon as it served");
+            if let Err(error) = thread::Builder::new().name("sitar-start".into()).spawn(start) {
+                say(&format_args!("sitar: no worker can be started: {error}"));
+            }
+        }
+        self.rest_soon();
+    }
+
+    /// Notes that a worker serves no longer. Returns whether it did until now.
+    fn take_worker(&self, worker: &Arc<Worker>) -> bool {
+        let mut live = self.live();
+        let is_serving = live.worker.as_ref().is_some_and(|now| Arc::ptr_eq(now, worker));
+        if is_serving {
+            live.worker = None;
+            live.restarts += 1;
+        }
+        is_serving
+    }
+
+    /// Waits until the server has stopped, and every worker with it. Ends workers whose time is
+    /// over, and rests when nothing happens.
     pub(super) fn wait(&self) {
         let mut workers = lock(&self.workers);
         while !self.is_stopping() || !workers.is_empty() {
-            let until = *lock(&self.kill_at);
-            workers = match until {
+            let now = Instant::now();
+            for worker in workers.iter() {
+                let mut ends_by = lock(&worker.ends_by);
+                if ends_by.is_some_and(|at| at <= now) {
+                    *ends_by = None;
+                    worker.kill();
+                }
+            }
+            let mut rests_at = lock(&self.rests_at);
+            if rests_at.is_some_and(|at| at <= now) {
+                *rests_at = None;
+                super::rest();
+            }
+            let rests_at = *rests_at;
+            let ends = workers.iter().filter_map(|worker| *lock(&worker.ends_by));
+            workers = match ends.chain(rests_at).min() {
                 None => self.has_ended.wait(workers).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        // One that runs ends by itself.
-                        workers.iter().for_each(|worker| worker.kill());
-                        *lock(&self.kill_at) = None;
-                    }
-                    let waited = self.has_ended.wait_timeout(workers, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                Some(at) => {
+                    let left = at.saturating_duration_since(now);
+                    self.has_ended.wait_timeout(workers, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
+    }
+
+    /// Has the one who [waits](Supervisor::wait) rest when nothing happens for a moment.
+    pub(super) fn rest_soon(&self) {
+        *lock(&self.rests_at) = Some(Instant::now() + REST);
+        self.notify();
     }
 
     /// Waits until every worker has ended.
@@ -91,7 +138,7 @@ impl Supervisor {
         let before: Vec<SiteFacts> = if is_careful { now.sites.clone() } else { Vec::new() };
         let next = self.start_with(now, &before)?;
         let mut live = self.live();
-        (live.sites, live.running, live.worker) = (next.sites, next.running, next.worker);
+        (live.sites, live.running) = (next.sites, next.running);
         Ok(())
     }
 
@@ -102,7 +149,8 @@ impl Supervisor {
     /// It does not serve, and the one before still does.
     pub(super) fn start_with(self: &Arc<Self>, mut next: Live, before: &[SiteFacts]) -> Result<Live, Error> {
         let worker = self.new_worker()?;
-        let done = worker.open(&next.config, &next.opening(self.shards)).and_then(|opened| {
+        let opening = next.opening(self.shards, SiteFiles::open_all(&next.config));
+        let done = worker.open(&next.config, &opening).and_then(|opened| {
             next.sites = fine(opened, before)?;
             worker.serve(next.generation, &next.bound)
         });
@@ -115,14 +163,41 @@ impl Supervisor {
         };
         let old = next.worker.replace(Arc::clone(&worker));
         // From here on its end is an accident.
-        self.live().worker = Some(Arc::clone(&worker));
+        self.set_worker(&worker);
         if let Some(old) = old {
-            old.drain();
+            old.leave(Leave::Drain);
         }
+        self.stop_oldest();
+        self.notify();
         if self.is_stopping() {
-            worker.stop();
+            worker.leave(Leave::Stop);
         }
         Ok(next)
+    }
+
+    /// Stops the oldest of the workers that drain, if there are too many of them.
+    fn stop_oldest(&self) {
+        let workers = lock(&self.workers).clone();
+        let drains = |worker: &&Arc<Worker>| worker.is_leaving.load(Ordering::SeqCst);
+        let many = workers.iter().filter(drains).count();
+        for worker in workers.iter().filter(drains).take(many.saturating_sub(DRAINING_MAX)) {
+            worker.leave(Leave::Stop);
+        }
+    }
+
+    /// Returns whether a worker may take another's place that asks for it now: the first may, and
+    /// others after a pause.
+    fn may_replace(&self) -> bool {
+        let mut replaced = lock(&self.replaced);
+        let (last, count) = *replaced;
+        let since = last.map(|last| last.elapsed());
+        let count = if since.is_none_or(|since| since >= HEALTHY) { 0 } else { count };
+        let pause = if count < 2 { Duration::ZERO } else { pause(count) };
+        let may = since.is_none_or(|since| since >= pause);
+        if may {
+            *replaced = (Some(Instant::now()), count.saturating_add(1));
+        }
+        may
     }
 
     /// Returns what is known of the sites of a configuration as far as they are served now, in its
@@ -137,6 +212,11 @@ impl Supervisor {
         });
         known.collect()
     }
+}
+
+/// Returns the pause before the next one, after two or more.
+fn pause(many: u32) -> Duration {
+    PAUSE.saturating_mul(1 << many.saturating_sub(2).min(6)).min(PAUSE_MAX)
 }
 
 /// Returns the sites of a worker that has opened a configuration.
@@ -167,8 +247,13 @@ impl Oversee for Supervisor {
                 return true;
             }
         }
+        if !self.may_replace() {
+            return false;
+        }
         let before = self.live().sites.clone();
-        if self.start_again(true).is_err() {
+        if let Err(error) = self.start_again(true) {
+            let error = error.sentence();
+            say(&format_args!("sitar: no other worker can serve instead ({why}): {error}"));
             return false;
         }
         say(&format_args!("sitar: another worker serves now: {why}"));
@@ -187,20 +272,12 @@ impl Oversee for Supervisor {
             let mut workers = lock(&self.workers);
             workers.retain(|other| !Arc::ptr_eq(other, worker));
         }
-        let is_serving = {
-            let mut live = self.live();
-            let is_serving = live.worker.as_ref().is_some_and(|now| Arc::ptr_eq(now, worker));
-            if is_serving {
-                live.worker = None;
-            }
-            is_serving
-        };
+        let is_serving = self.take_worker(worker);
         if is_serving && !self.is_stopping() && !worker.is_leaving.load(Ordering::SeqCst) {
-            self.live().restarts += 1;
             let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             self.start_after(worker, &how);
         }
-        self.has_ended.notify_all();
+        self.notify();
     }
 }
 
@@ -221,10 +298,7 @@ impl Supervisor {
             }
             _ => {}
         }
-        let mut pause = match crashes {
-            1 => Duration::ZERO,
-            more => PAUSE.saturating_mul(1 << (more - 2).min(6)).min(PAUSE_MAX),
-        };
+        let mut pause = if crashes < 2 { Duration::ZERO } else { pause(crashes) };
         let mut last_said = None;
         loop {
             if !self.sleep(pause) {
@@ -237,7 +311,7 @@ impl Supervisor {
             }
             let started = self.start_again(false);
             drop(one_at_a_time);
-            let Err(error) = started else { return super::rest() };
+            let Err(error) = started else { return };
             let sentence = error.sentence();
             if last_said.as_ref() != Some(&sentence) {
                 say(&format_args!("sitar: no worker can be started, and it is tried again: {sentence}"));

@@ -16,8 +16,8 @@ const LARGE_MIB: usize = 100;
 const UPGRADES: usize = 10;
 /// Clients of each protocol.
 const PAIRS: usize = 3;
-/// Descriptors that come and go: those of status, of connections that are ending, and of the channel
-/// to the process before.
+/// Descriptors that come and go: those of status, of connections that are ending, and of the
+/// channel to the process before.
 const PASSING: usize = 4;
 
 /// The program that is not waited for for long.

@@ -11,6 +11,7 @@ mod churn;
 mod clients;
 mod common;
 mod config;
+mod container;
 mod counts;
 mod doctor;
 mod engines;

@@ -19,7 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -28,6 +28,10 @@ pub(crate) use skip::skip;
 /// The time that anything may take before a test calls it hung. Generous: it is no statement about
 /// speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The version of Landlock from which on a sandbox can be whole. Kernels that have it have the other
+/// layers, too.
+const LANDLOCK_WHOLE: u32 = 6;
 
 /// A running `sitar serve` on a port of its own, with a data directory of its own.
 ///
@@ -267,7 +271,7 @@ pub(crate) fn program() -> OsString {
 }
 
 /// Takes away what the program would take for its settings; the variables of its tests are among
-/// them. `SITAR_SANDBOX` stays, with which all tests run inside of another sandbox.
+/// them. `SITAR_SANDBOX` stays, with which all tests run inside of another sandbox than [`sandbox`].
 pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -278,8 +282,21 @@ pub(crate) fn without_settings(command: &mut Command) {
     command.env_remove("PORT");
 }
 
+/// The sandbox of servers that tests start: `strict`, in which a system call that the list lacks
+/// ends the server, and `auto` where this kernel lacks a layer.
+pub(crate) fn sandbox() -> &'static str {
+    static SANDBOX: LazyLock<&str> = LazyLock::new(|| match sitar_io::probe::landlock() {
+        Ok(LANDLOCK_WHOLE..) => "strict",
+        _ => "auto",
+    });
+    *SANDBOX
+}
+
 fn clean(mut command: Command, home: &Path) -> Command {
     without_settings(&mut command);
+    if std::env::var_os("SITAR_SANDBOX").is_none() {
+        command.env("SITAR_SANDBOX", sandbox());
+    }
     // Whatever the umask made of it: the program refuses a data directory that others can write to.
     let mut permissions = std::fs::metadata(home).unwrap().permissions();
     permissions.set_mode(permissions.mode() & !0o022);

@@ -8,7 +8,7 @@ use sitar::systemd::orphan;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -164,6 +164,9 @@ fn a_successor_is_no_child_of_the_process_that_starts_it() {
     let mut command = sitar(home.path());
     command.arg("serve").arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
     orphan(&mut command);
+    // Where the process in between tells the successor's number.
+    let (_own, other) = UnixStream::pair().unwrap();
+    command.stdin(OwnedFd::from(other));
     let mut between = command.spawn().unwrap();
     assert!(between.wait().unwrap().success());
     let mut status = sitar(home.path());

@@ -5,6 +5,7 @@ mod versions;
 use crate::common::client::Client;
 use crate::common::site::write;
 use crate::common::{Server, deny_calls, eventually, have, run, run_with, signal, sitar_inside};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -244,7 +245,7 @@ fn links_of_a_folder_lead_to_the_inside_and_out_of_it_only_when_that_is_wanted()
     symlink("../store/page.html", root.join("page.html")).unwrap();
     let archive = folder.path().join("site.tar");
     tar(&root, &archive);
-    let follow = std::ffi::OsStr::new("--follow-links");
+    let follow = OsStr::new("--follow-links");
 
     let server = Server::start([&root]);
     let mut visitor = Visitor::new(&server);
@@ -403,7 +404,9 @@ fn folders_are_served_checked_and_packed_without_openat2() {
         let _ = symlink("../.hidden/page.html", root.join("sub/page.html"));
         let _ = symlink("../secret.html", root.join("out.html"));
         let inside = deny_calls(&folder, name, denied);
-        let server = Server::start_inside(&inside, [root.as_os_str(), "--memory".as_ref(), "1".as_ref()]);
+        // Among what is unknown is Landlock.
+        let options = ["--memory", "1", "--sandbox", "auto"].map(OsStr::new);
+        let server = Server::start_inside(&inside, options.into_iter().chain([root.as_os_str()]));
         assert!(server.said().contains("'out.html' is left out"), "{}", server.said());
         let mut visitor = Visitor::new(&server);
         assert_eq!(visitor.get("/"), (200, "first".to_owned()), "{name}");

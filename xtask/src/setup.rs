@@ -164,6 +164,7 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("python3-httpx", Sign::Path("/usr/lib/python3/dist-packages/httpx")),
     ("python3-doc", Sign::Path("/usr/share/doc/python3-doc/html/index.html")),
     ("qemu-system-x86", Sign::Command("qemu-system-x86_64")),
+    ("strace", Sign::Command("strace")),
     ("systemd", Sign::Command("systemd-analyze")),
     ("valgrind", Sign::Command("valgrind")),
     ("wget", Sign::Command("wget")),

@@ -7,8 +7,10 @@
 
 mod bound;
 mod certificates;
+mod check;
 mod child;
 mod reload;
+mod renewal;
 mod report;
 mod status;
 mod upgrade;
@@ -28,12 +30,13 @@ use sitar_engines::rings;
 
 use self::bound::Bound;
 use self::certificates::{Certificates, Purpose, Warning};
+pub(crate) use self::check::check;
 use self::child::{Leave, Program, Worker, lock};
 use self::reload::Reloads;
+use self::renewal::Renewed;
 pub(crate) use self::status::site_name;
 use self::upgrade::Inherited;
 use crate::admin::{self, Admin, Leaver};
-use crate::certificate::Loaded;
 use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
 use crate::handover::{Found, Opened, Running, SiteFacts, SiteFiles, User, in_order};
@@ -41,8 +44,8 @@ use crate::serve::attempt::Machine;
 use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
-use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{output, sandbox, worker};
+use crate::watch::{Control, SourceId, Sources, Watcher};
+use crate::{output, sandbox};
 
 /// The variable that tells a program whose place it takes: the number of the process.
 pub(crate) const UPGRADE_OF: &str = "SITAR_UPGRADE_OF";
@@ -431,59 +434,6 @@ impl signals::Obey for Obey {
     }
 }
 
-/// Serves what one watcher of certificates finds, as long as it is the watcher of what is served.
-struct Renewed {
-    supervisor: Arc<Supervisor>,
-    control: Arc<Control>,
-}
-
-impl Renewed {
-    fn live(&self) -> Option<MutexGuard<'_, Live>> {
-        Some(self.supervisor.live()).filter(|live| Arc::ptr_eq(&live.watcher, &self.control))
-    }
-}
-
-impl Serve for Renewed {
-    fn site(&self, _: SourceId, _: sitar_site::Site) {
-        // Sites are a worker's.
-    }
-
-    fn certificate(&self, id: SourceId, loaded: Loaded) -> Result<(), String> {
-        // A worker that opens another configuration at the moment has the one before.
-        let _one_at_a_time = lock(&self.supervisor.changing);
-        let Some(live) = self.live() else { return Err("the configuration is another now".into()) };
-        let (generation, worker, place) = (live.generation, live.worker.clone(), live.certificates.place(id));
-        drop(live);
-        let Some(place) = place else { return Err("nothing speaks TLS".into()) };
-        // Without one, the next starts with it.
-        if let Some(worker) = worker {
-            worker.renew(generation, place, &loaded.pem)?;
-        }
-        let Some(mut live) = self.live() else { return Err("the configuration is another now".into()) };
-        if let Some(one) = live.certificates.list.get_mut(place) {
-            (one.identity, one.report, one.pem) = (loaded.identity, loaded.report, loaded.pem);
-        }
-        live.warnings.retain(|warning| warning.source != Some(id));
-        drop(live);
-        self.supervisor.rest_soon();
-        Ok(())
-    }
-
-    fn failing(&self, id: SourceId, why: Option<&str>) {
-        let Some(mut live) = self.live() else { return };
-        match why {
-            Some(why) => live.failing.insert(id, why.to_owned()),
-            None => live.failing.remove(&id),
-        };
-    }
-
-    fn say(&self, line: &str) {
-        if self.live().is_some() {
-            say(&format_args!("sitar: {line}"));
-        }
-    }
-}
-
 /// Settings that a reload cannot change, in words.
 fn fixed(settings: &Settings) -> [(&'static str, String); 7] {
     [
@@ -501,38 +451,4 @@ fn fixed(settings: &Settings) -> [(&'static str, String); 7] {
 /// Returns how many addresses a configuration listens on.
 pub(crate) fn addresses(config: &Config) -> usize {
     bound::count(config)
-}
-
-/// Opens everything that a start would open, changes nothing, and closes it again. Returns what a
-/// start would warn of.
-///
-/// # Errors
-/// Everything that a start would refuse.
-pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
-    let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
-    let certificates::Read { notes, warnings, mut found, certificates, .. } =
-        certificates::read(config, &Purpose::Check);
-    let mut told: Vec<String> = notes;
-    told.extend(warnings.into_iter().map(|warning| warning.text));
-    if let Err(error) = user::of_worker(config.user.as_deref()) {
-        found.push(Found::of_all(config::problem(&whole, &error)));
-    }
-    match worker::try_sites(config) {
-        Ok(warnings) => told.extend(warnings),
-        Err(more) => found.extend(more),
-    }
-    if found.is_empty()
-        && let Err(error) = certificates.try_together(config)
-    {
-        found.push(Found::of_all(config::problem(&whole, &error)));
-    }
-    let mut problems = in_order(found);
-    problems.extend(bound::try_addresses(config).err().unwrap_or_default());
-    match Machine::of_this_process(&config.settings, addresses(config), config.sites.len()).choose() {
-        Ok(mode) => told.extend(mode.note),
-        Err(error) => problems.push(config::problem(&whole, &error)),
-    }
-    let admin = config.admin_socket.as_deref().map(admin::check).transpose();
-    problems.extend(admin.err().map(|error| config::problem(&whole, &error)));
-    if problems.is_empty() { Ok(told) } else { Err(problems) }
 }

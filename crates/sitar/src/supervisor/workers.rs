@@ -97,12 +97,7 @@ impl Supervisor {
                     worker.kill();
                 }
             }
-            let mut rests_at = lock(&self.rests_at);
-            if rests_at.is_some_and(|at| at <= now) {
-                *rests_at = None;
-                super::rest();
-            }
-            let rests_at = *rests_at;
+            let rests_at = self.rest_if_due(now);
             let ends = workers.iter().filter_map(|worker| *lock(&worker.ends_by));
             workers = match ends.chain(rests_at).min() {
                 None => self.has_ended.wait(workers).unwrap_or_else(PoisonError::into_inner),
@@ -112,6 +107,16 @@ impl Supervisor {
                 }
             };
         }
+    }
+
+    /// Gives memory back if it is time for that. Returns when it is, otherwise.
+    fn rest_if_due(&self, now: Instant) -> Option<Instant> {
+        let mut rests_at = lock(&self.rests_at);
+        if rests_at.is_some_and(|at| at <= now) {
+            *rests_at = None;
+            super::rest();
+        }
+        *rests_at
     }
 
     /// Has the one who [waits](Supervisor::wait) rest when nothing happens for a moment.

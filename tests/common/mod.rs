@@ -29,8 +29,8 @@ pub(crate) use skip::skip;
 /// speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The version of Landlock from which on a sandbox can be whole. Kernels that have it have the other
-/// layers, too.
+/// The version of Landlock from which on a sandbox can be whole. Kernels that have it have the
+/// other layers, too.
 const LANDLOCK_WHOLE: u32 = 6;
 
 /// A running `sitar serve` on a port of its own, with a data directory of its own.
@@ -271,7 +271,7 @@ pub(crate) fn program() -> OsString {
 }
 
 /// Takes away what the program would take for its settings; the variables of its tests are among
-/// them. `SITAR_SANDBOX` stays, with which all tests run inside of another sandbox than [`sandbox`].
+/// them. `SITAR_SANDBOX` stays, with which all tests run in another sandbox than [`sandbox`].
 pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -47,7 +47,7 @@ fn children_and_ended(pid: u32) -> Vec<u32> {
     all.split_whitespace().map(|child| child.parse().unwrap()).collect()
 }
 
-/// Has a process that has lost its parent end in the container, where it becomes the server's child.
+/// Has a process that has lost its parent, and so become the server's child, end in the container.
 fn an_orphan_is_reaped(image: &Image, pid: u32) {
     let before = children_and_ended(pid);
     inside(image, pid, "sh", &["-c", "(sleep 0.2 & sleep 0.2 &) ; exit 0"]).ok();

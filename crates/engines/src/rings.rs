@@ -198,9 +198,8 @@ pub fn kib(bytes: u64) -> String {
     format!("{} KiB", bytes.div_ceil(1024))
 }
 
-/// Removes the limit on locked memory, for this process and those that it starts from here on, where
-/// the kernel does not count what this process locks: they may lack the capability that is the
-/// reason.
+/// Removes the limit on locked memory where the kernel does not count what this process locks, also
+/// for those that it starts from here on: they may lack the capability that is the reason.
 pub fn pass_exemption_on() {
     if is_exempt() {
         // Forbidden without CAP_SYS_RESOURCE; then they have the limit.

@@ -71,7 +71,8 @@ pub struct Entered {
     layers: Layers,
 }
 
-/// Gives up what a process that becomes another user can give up only before. [`enter`] does the rest.
+/// Gives up what a process that becomes another user can give up only before. [`enter`] does the
+/// rest.
 pub(crate) fn prepare(policy: Policy) {
     if policy != Policy::Off {
         capabilities::drop_those_of_programs();

@@ -45,6 +45,7 @@ pub(super) fn all(target: &Target<'_>) -> Vec<Attempt> {
     }
     all.push(attempt("openat to write", made));
     network(target, &mut all);
+    listeners(target, &mut all);
     programs(&mut all);
     processes(target, &mut all);
     all.push(ring());
@@ -77,6 +78,35 @@ fn network(target: &Target<'_>, all: &mut Vec<Attempt>) {
     };
     named("connect", libc::SYS_connect, target.sockets[1].as_raw_fd(), &to);
     named("bind", libc::SYS_bind, target.sockets[2].as_raw_fd(), &any);
+}
+
+/// Spoils a listener, and connects without connect(2).
+fn listeners(target: &Target<'_>, all: &mut Vec<Attempt>) {
+    let (to, to_len) = crate::udp::sockaddr(target.listener.into());
+    let (to, fast_open) = (to.as_ptr() as usize, libc::MSG_FASTOPEN as usize);
+    let byte = [b'x'];
+    let socket = target.sockets[3].as_raw_fd() as usize;
+    let arguments = [socket, byte.as_ptr() as usize, 1, fast_open, to, to_len];
+    // SAFETY: the byte and the address live for the call, and are as long as they say.
+    all.push(attempt("sendto with MSG_FASTOPEN", unsafe { call(libc::SYS_sendto, arguments) }));
+    let vector = libc::iovec { iov_base: byte.as_ptr() as *mut libc::c_void, iov_len: 1 };
+    let message = super::message(&vector, to, to_len);
+    let (socket, message) = (target.sockets[4].as_raw_fd() as usize, &raw const message as usize);
+    // SAFETY: the message and what it points to live for the call.
+    let sent = unsafe { call(libc::SYS_sendmsg, [socket, message, fast_open, 0, 0, 0]) };
+    all.push(attempt("sendmsg with MSG_FASTOPEN", sent));
+    let (listener, on) = (target.spoilt[0].as_raw_fd() as usize, 1_i32);
+    let option = [libc::SOL_SOCKET as usize, libc::SO_LOCK_FILTER as usize];
+    let arguments = [listener, option[0], option[1], &raw const on as usize, size_of_val(&on), 0];
+    // SAFETY: the value lives for the call, and is as long as it says.
+    all.push(attempt("setsockopt SO_LOCK_FILTER", unsafe { call(libc::SYS_setsockopt, arguments) }));
+    let process = target.process.as_raw_nonzero().get() as usize;
+    // SAFETY: numbers only.
+    let owned = unsafe { call(libc::SYS_fcntl, [listener, libc::F_SETOWN as usize, process, 0, 0, 0]) };
+    all.push(attempt("fcntl F_SETOWN", owned));
+    // SAFETY: numbers only.
+    let shut = unsafe { call(libc::SYS_shutdown, [listener, libc::SHUT_RDWR as usize, 0, 0, 0, 0]) };
+    all.push(attempt("shutdown of a listener", shut));
 }
 
 fn programs(all: &mut Vec<Attempt>) {
@@ -117,6 +147,8 @@ fn processes(target: &Target<'_>, all: &mut Vec<Attempt>) {
     // which the kernel finds out once it has got hold of that process: EFAULT.
     let read = unsafe { call(libc::SYS_process_vm_readv, [process, local, 1, remote, 1, 0]) };
     all.push(attempt("process_vm_readv", read));
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let limit = &raw mut limits as usize;
     // SAFETY: numbers only.
     let opened = unsafe { call(libc::SYS_pidfd_open, [process, 0, 0, 0, 0, 0]) };
     let taken = opened.and_then(|pidfd| {
@@ -129,6 +161,21 @@ fn processes(target: &Target<'_>, all: &mut Vec<Attempt>) {
     // SAFETY: no signal is sent: it is asked whether one could be.
     let signalled = unsafe { call(libc::SYS_kill, [process, 0, 0, 0, 0, 0]) };
     all.push(attempt("kill", signalled));
+    // SAFETY: the limit lives for the call.
+    let asked = unsafe { call(libc::SYS_prlimit64, [process, libc::RLIMIT_CPU as usize, 0, limit, 0, 0]) };
+    all.push(attempt("prlimit64 of another", asked));
+    // Its own limit, as it is. The change is refused whatever it is.
+    let core = libc::RLIMIT_CORE as usize;
+    // SAFETY: the limit lives for the calls.
+    let _ = unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limits) };
+    // SAFETY: as above.
+    let changed = unsafe { call(libc::SYS_prlimit64, [0, core, limit, 0, 0, 0]) };
+    all.push(attempt("prlimit64 to change", changed));
+    let cores = [u64::MAX; 16];
+    let (len, cores) = (size_of_val(&cores), cores.as_ptr() as usize);
+    // SAFETY: the set lives for the call, and is as long as it says.
+    let bound = unsafe { call(libc::SYS_sched_setaffinity, [process, len, cores, 0, 0, 0]) };
+    all.push(attempt("sched_setaffinity of another", bound));
     // SAFETY: numbers only; the process is let go when this one ends.
     let seized = unsafe { call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, process, 0, 0, 0, 0]) };
     all.push(attempt("ptrace", seized));

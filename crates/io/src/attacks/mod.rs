@@ -24,8 +24,12 @@ pub struct Target<'t> {
     /// A listener.
     pub listener: SocketAddrV4,
     /// TCP sockets that were made before, as code may find them in a process: two to connect, one
-    /// to bind.
-    pub sockets: [BorrowedFd<'t>; 3],
+    /// to bind, two to connect as they send.
+    pub sockets: [BorrowedFd<'t>; 5],
+    /// Listeners that may be spoilt, one by system call and one by ring.
+    pub spoilt: [BorrowedFd<'t>; 2],
+    /// A listener that is connected to through the second of those.
+    pub reached: SocketAddrV4,
     /// A child process, stopped or asleep.
     pub process: Pid,
     /// A user that this process can become.
@@ -43,6 +47,17 @@ pub struct Attempt {
 
 fn attempt(name: impl Into<String>, result: Result<u32, Errno>) -> Attempt {
     Attempt { name: name.into(), result: result.map(drop) }
+}
+
+/// Returns `struct msghdr` for that run of bytes, to that address.
+fn message(vector: &libc::iovec, to: usize, to_len: usize) -> libc::msghdr {
+    // SAFETY: zeros are a value of each of its fields.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = to as *mut libc::c_void;
+    message.msg_namelen = to_len as libc::socklen_t;
+    message.msg_iov = std::ptr::from_ref(vector).cast_mut();
+    message.msg_iovlen = 1;
+    message
 }
 
 /// Tries by system call. Each attempt is refused by a seccomp filter that allows what a server

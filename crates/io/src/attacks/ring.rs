@@ -9,6 +9,8 @@ use crate::ring::Ring;
 use crate::uring::Uring;
 
 // linux/io_uring.h
+const OP_SENDMSG: u8 = 9;
+const OP_SHUTDOWN: u8 = 34;
 const OP_OPENAT: u8 = 18;
 const OP_CONNECT: u8 = 16;
 const OP_OPENAT2: u8 = 28;
@@ -50,6 +52,20 @@ impl Ring<Uring> {
         let (socket, to) = (target.sockets[0].as_raw_fd(), to.as_ptr() as u64);
         all.push(attempt("CONNECT", self.attempt(entry(OP_CONNECT, socket, to, len as u64, 0, 0))));
         all
+    }
+
+    /// Makes a listener a socket that can connect, and connects it as it sends: with operations that
+    /// a server needs. Returns the outcomes of both.
+    pub fn attempt_fast_open(&mut self, target: &Target<'_>) -> [Attempt; 2] {
+        let listener = target.spoilt[1].as_raw_fd();
+        let shut = self.attempt(entry(OP_SHUTDOWN, listener, 0, 0, libc::SHUT_RDWR as u32, 0));
+        let (to, len) = crate::udp::sockaddr(target.reached.into());
+        let byte = [b'x'];
+        let vector = libc::iovec { iov_base: byte.as_ptr() as *mut libc::c_void, iov_len: 1 };
+        let message = super::message(&vector, to.as_ptr() as usize, len);
+        let (message, flags) = (&raw const message as u64, libc::MSG_FASTOPEN as u32);
+        let sent = self.attempt(entry(OP_SENDMSG, listener, message, 0, 1, flags));
+        [attempt("SHUTDOWN of a listener", shut), attempt("SENDMSG with MSG_FASTOPEN", sent)]
     }
 
     /// Tries every operation that the engine does not use, without arguments.

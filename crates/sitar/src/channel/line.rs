@@ -145,7 +145,9 @@ impl Line {
     fn send(&self, value: &Value, blobs: &[&[u8]], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let _one_at_a_time = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = self.channel.send(value, blobs, descriptors);
-        if sent.is_err() {
+        let is_gone =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+        if sent.as_ref().is_err_and(|error| !is_gone(error)) {
             // A part of it may be there: what comes behind it would not be understood.
             self.channel.close();
         }

@@ -2,7 +2,8 @@
 //!
 //! Each row says what needs it. What starts a program, reaches for the network or another process,
 //! makes a ring or changes a user is in none of them. Calls that name files are here, since sites
-//! that are folders need them; Landlock bounds what they reach.
+//! that are folders need them. Landlock bounds what they open and list, and does not see those that
+//! ask about a name (stat, readlink, statfs, inotify_add_watch).
 
 /// A system call that is allowed.
 #[derive(Debug)]
@@ -50,6 +51,12 @@ const CLONE_THREAD: u64 = 0x0001_0000;
 const PROT_EXEC: u64 = 4;
 /// `TCGETS`, `TCGETS2` and `FIONBIO`, on x86-64 and AArch64.
 const IOCTLS: &[u64] = &[0x5401, 0x802c_542a, 0x5421];
+/// `SHUT_WR`. The end of receiving would make a listener a socket that can connect.
+const SENDING: &[u64] = &[1];
+/// Connects, past Landlock and the want of a row for connect.
+const MSG_FASTOPEN: u64 = 0x2000_0000;
+/// `F_GETFD`, `F_SETFD`, `F_GETFL` and `F_DUPFD_CLOEXEC`. Others send signals or take leases.
+const DUPLICATES: &[u64] = &[1, 2, 3, 1030];
 /// `PR_SET_NAME`, `PR_GET_NAME` and `PR_SET_VMA`.
 const NAMES: &[u64] = &[15, 16, 0x5356_4d41];
 
@@ -75,9 +82,13 @@ pub static CALLS: &[Row] = &[
     row("accept4", "the epoll engine accepts"),
     row("recvfrom", "the epoll engine receives; signals arrive over a socket pair"),
     row("recvmsg", "the epoll engine receives datagrams; descriptors arrive from the supervisor"),
-    row("sendto", "the epoll engine sends; signals are passed on"),
-    row("sendmsg", "the epoll engine sends several runs of bytes; questions to the supervisor"),
-    row("shutdown", "the epoll engine ends sending"),
+    only("sendto", Only::Without(3, MSG_FASTOPEN), "the epoll engine sends; signals are passed on"),
+    only(
+        "sendmsg",
+        Only::Without(2, MSG_FASTOPEN),
+        "the epoll engine sends several runs of bytes; questions to the supervisor",
+    ),
+    only("shutdown", Only::One(1, SENDING), "the epoll engine ends sending"),
     row("getsockopt", "the family of a listener; the epoll engine asks for errors and queues"),
     row("getpeername", "the epoll engine asks who is there"),
     row("read", "files, wakers, events of watched folders"),
@@ -87,7 +98,7 @@ pub static CALLS: &[Row] = &[
     row("write", "standard error, wakers"),
     row("writev", "the last words of libc").unseen("only when libc finds its heap broken"),
     row("close", "everything that was opened or passed"),
-    row("fcntl", "duplicates of descriptors, their flags"),
+    only("fcntl", Only::One(1, DUPLICATES), "duplicates of descriptors, their flags"),
     only(
         "ioctl",
         Only::One(1, IOCTLS),
@@ -114,7 +125,7 @@ pub static CALLS: &[Row] = &[
     row("set_robust_list", "a thread begins"),
     row("rseq", "a thread begins"),
     row("sigaltstack", "a thread's stack for signals"),
-    row("sched_getaffinity", "the cores of this process; a thread's stack"),
+    row("sched_getaffinity", "the cores of this process; libc asks for those of a thread that begins"),
     row("sched_yield", "locks that wait a moment").unseen("only when threads meet at the same time"),
     row("futex", "locks, channels, ends of threads"),
     only("prctl", Only::One(0, NAMES), "names of threads and of memory"),
@@ -190,6 +201,8 @@ mod tests {
             "mkdirat",
             "ftruncate",
             "memfd_create",
+            "setsockopt",
+            "prlimit64",
             "keyctl",
             "seccomp",
         ] {

@@ -2,8 +2,9 @@
 //!
 //! It has layers, since none sees everything. A process without privileges keeps none and gets no
 //! new ones; Landlock bounds files, TCP, signals and abstract sockets, also those of ring
-//! operations; rings are restricted to the operations that the engine uses (`sitar_io`); seccomp
-//! refuses every system call that a worker does not need, and does not see ring operations.
+//! operations, and not questions about a name (stat, readlink); rings are restricted to the
+//! operations that the engine uses (`sitar_io`); seccomp refuses every system call that a worker
+//! does not need, and does not see ring operations.
 //!
 //! The order is [`enter`], while the process has one thread; then threads and rings, which inherit
 //! what was entered; then [`Entered::seal`], for all threads.

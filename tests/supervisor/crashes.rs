@@ -90,3 +90,26 @@ fn a_supervisor_that_is_killed_leaves_a_worker_that_finishes() {
         TcpListener::bind(address).unwrap();
     }
 }
+
+#[test]
+fn a_worker_inherits_nothing_that_it_has_no_use_for() {
+    let place = Place::new();
+    place.write("secret", "a secret");
+    let (secret, program) = (place.path("secret"), crate::common::program());
+    let program = program.to_str().unwrap();
+    place.install_script(&format!("exec 9<'{}'\nexec '{program}' \"$@\"", secret.display()));
+    let service = place.start_with([("SECRET", "x".into()), ("RUST_BACKTRACE", "1".into())]);
+    let opened = |pid: u32| -> Vec<std::path::PathBuf> {
+        let all = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        all.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()).collect()
+    };
+    let variables = |pid: u32| -> Vec<String> {
+        let all = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        all.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one).into_owned()).collect()
+    };
+    let (supervisor, worker) = (service.supervisor(), service.worker().unwrap());
+    assert!(opened(supervisor).contains(&secret) && variables(supervisor).contains(&"SECRET=x".to_owned()));
+    assert!(!opened(worker).contains(&secret), "{:?}", opened(worker));
+    assert!(!variables(worker).contains(&"SECRET=x".to_owned()), "{:?}", variables(worker));
+    assert!(variables(worker).contains(&"RUST_BACKTRACE=1".to_owned()), "{:?}", variables(worker));
+}

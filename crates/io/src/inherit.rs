@@ -135,6 +135,21 @@ pub fn take(number: RawFd, kind: Kind) -> Result<OwnedFd, NotInherited> {
     Ok(owned)
 }
 
+/// Sets close-on-exec for every descriptor behind standard error, so that what was inherited and not
+/// taken over reaches no program that is started.
+///
+/// # Errors
+/// The kernel's: it is older than 5.11, or something forbids the call.
+pub fn pass_nothing_on() -> Result<(), Errno> {
+    let (first, last) = (STANDARD.end() + 1, libc::c_uint::MAX);
+    // SAFETY: numbers only. A flag changes, and no descriptor opens or closes.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOSYS))
+}
+
 fn is(fd: BorrowedFd<'_>, kind: Kind) -> Result<bool, Errno> {
     let file = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
     let is_socket = |wanted: SocketType| -> Result<bool, Errno> {

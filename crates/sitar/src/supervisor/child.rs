@@ -1,8 +1,10 @@
 //! A worker as its supervisor sees it: a process, and the line to it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -330,9 +332,18 @@ fn pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
+/// Whether a worker reads the variable, or what it is made of: libc and its loader, Rust's, and the
+/// library of TLS. Others may be secrets.
+fn is_for_workers(name: &OsStr) -> bool {
+    const NAMES: [&str; 5] = ["PORT", "NO_COLOR", "GLIBC_TUNABLES", "OPENSSL_ia32cap", "LLVM_PROFILE_FILE"];
+    let begins = |beginning: &str| name.as_bytes().starts_with(beginning.as_bytes());
+    NAMES.iter().any(|known| name == *known) || ["SITAR_", "RUST_", "LD_", "MALLOC_"].into_iter().any(begins)
+}
+
 fn spawn(program: &Program, socket: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(program.path());
     command.arg0(worker::NAME).args(std::env::args_os().skip(1));
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_for_workers(name)));
     systemd::hide_from(&mut command);
     command.env_remove(super::UPGRADE_OF).env(worker::WORKER_OF, std::process::id().to_string());
     orphans::start(command.stdin(Stdio::from(socket)).stdout(Stdio::null()))

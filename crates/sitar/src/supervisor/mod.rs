@@ -131,6 +131,10 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         Some(inherited) => std::mem::take(&mut inherited.passed),
         None => Passed::from_environment()?,
     };
+    // What was left open by the program that has started this one is no worker's business.
+    if let Err(errno) = sitar_io::inherit::pass_nothing_on() {
+        say(&format_args!("sitar: descriptors that this process inherits may reach workers: {errno}"));
+    }
     let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
     let read = certificates::read(&config, &Purpose::Start);
     let shards = match &inherited {

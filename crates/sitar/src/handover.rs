@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use sitar_server::{Pem, Role};
+use sitar_site::Printable;
 
 use crate::config::{Config, Place, Problem, SiteConfig, SiteContent, Texts};
 use crate::error::Error;
@@ -291,7 +292,7 @@ impl SiteFacts {
     }
 
     pub(crate) fn from_json(value: &Value) -> Option<SiteFacts> {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let text = |name: &str| value.get(name).and_then(Value::as_str).map(said);
         let number = |name: &str| value.get(name).and_then(Value::as_u64);
         let kind = text("kind")?;
         Some(SiteFacts {
@@ -347,7 +348,7 @@ impl Found {
         let named = files.0.iter().find(|(path, _)| path.to_string_lossy() == name);
         let file = named.map_or_else(|| Path::new(name).into(), |(path, _)| path.as_path().into());
         let place = Place { file, line: number(2)?, column: number(3)? };
-        let problem = Problem { place, what: text(4)?.to_owned(), hint: text(5).map(ToOwned::to_owned) };
+        let problem = Problem { place, what: said(text(4)?), hint: text(5).map(said) };
         Some(Found { at: (number(0)?, part), problem })
     }
 }
@@ -407,7 +408,17 @@ impl Opened {
 
 /// Returns a list of texts.
 pub(crate) fn texts(value: &Value, name: &str) -> Option<Vec<String>> {
-    value.get(name)?.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned())).collect()
+    value.get(name)?.as_array()?.iter().map(|text| Some(said(text.as_str()?))).collect()
+}
+
+/// Characters of a text of a worker that are kept.
+const SAID_MAX: usize = 4096;
+
+/// Returns what a worker says in a form that reaches terminals and logs: bounded, and without
+/// control characters.
+pub(crate) fn said(text: &str) -> String {
+    let end = text.char_indices().nth(SAID_MAX).map_or(text.len(), |(at, _)| at);
+    Printable(&text[..end]).to_string()
 }
 
 /// How the shards of a worker run, in words.
@@ -444,7 +455,7 @@ pub(crate) fn read_served(value: &Value) -> Option<Result<Running, Error>> {
     if let Some(error) = value.get("error") {
         return Error::from_json(error).map(Err);
     }
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(said).unwrap_or_default();
     Some(Ok(Running {
         engine: text("engine"),
         sealer: text("sealer"),
@@ -462,4 +473,20 @@ pub(crate) fn not_understood() -> io::Error {
 /// Returns a system error as a number, for the line; 5 (EIO) where it has none.
 pub(crate) fn number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_says_drives_no_terminal() {
+        let facts = json!({ "unavailable": "a\u{1b}[2J\nb", "kind": "tar", "since": 1 });
+        let facts = SiteFacts::from_json(&facts).unwrap();
+        assert_eq!(facts.unavailable.as_deref(), Some("a\\u{1b}[2J\\nb"));
+        let warnings = texts(&json!({ "warnings": ["é".repeat(SAID_MAX + 1), "\r"] }), "warnings").unwrap();
+        assert_eq!(warnings, ["é".repeat(SAID_MAX), "\\r".to_owned()]);
+        let running = read_served(&json!({ "engine": "\u{7}" })).unwrap().unwrap();
+        assert_eq!(running.engine, "\\u{7}");
+    }
 }

@@ -202,7 +202,7 @@ impl Worker {
 
     fn answer<O: Oversee>(self: &Arc<Self>, number: u64, wanted: &Wanted, overseer: Arc<O>) {
         let answer = match wanted {
-            Wanted::Successor { why } => overseer.replace(self, why).into(),
+            Wanted::Successor { why } => overseer.replace(self, &handover::said(why)).into(),
             Wanted::Root { generation, site } => match self.reopen(*generation, *site) {
                 Ok(fd) => {
                     let _ = self.line.answer(number, &Value::Null, &[fd.as_fd()]);

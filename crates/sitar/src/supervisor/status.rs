@@ -11,7 +11,7 @@ use crate::admin::{self, SiteState, Status};
 use crate::certificate::{expiry, warnings};
 use crate::config::{SiteConfig, SiteContent};
 use crate::error::printable;
-use crate::handover::{SiteFacts, texts};
+use crate::handover::{self, SiteFacts, texts};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -40,7 +40,7 @@ impl Supervisor {
         };
         let said = worker.status();
         let mut live = self.live();
-        let refused = said.as_ref().and_then(|said| said.get("refused")?.as_str().map(ToOwned::to_owned));
+        let refused = said.as_ref().and_then(|said| said.get("refused")?.as_str().map(handover::said));
         let facts = said.as_ref().and_then(|said| {
             let is_current = said.get("generation").and_then(Value::as_u64) == Some(live.generation);
             let sites = said.get("sites").and_then(Value::as_array).filter(|_| is_current)?;

@@ -118,9 +118,7 @@ fn attack_from_within(case: &str, engine: &str, folder: &Path) -> Value {
     std::fs::write(&key, "a key").unwrap();
     let path = |name: &str| CString::new(folder.join(name).as_os_str().as_bytes()).unwrap();
     let (key, new_file) = (path("key.pem"), path("new"));
-    #[expect(clippy::zombie_processes, reason = "it ends when this process does")]
-    #[expect(clippy::zombie_processes, reason = "it ends when this process does")]
-    let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let child = another_process();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("127.0.0.1 is IPv4") };
     // Code may find sockets in a process. (A filter would refuse these.)

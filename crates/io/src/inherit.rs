@@ -135,8 +135,8 @@ pub fn take(number: RawFd, kind: Kind) -> Result<OwnedFd, NotInherited> {
     Ok(owned)
 }
 
-/// Sets close-on-exec for every descriptor behind standard error, so that what was inherited and not
-/// taken over reaches no program that is started.
+/// Sets close-on-exec for every descriptor behind standard error, so that what was inherited and
+/// not taken over reaches no program that is started.
 ///
 /// # Errors
 /// The kernel's: it is older than 5.11, or something forbids the call.

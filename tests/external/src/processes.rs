@@ -1,6 +1,6 @@
-//! `cargo xtask processes`: what supervisor, worker and sandbox cost: memory, wake-ups while nothing
-//! happens, starts with and without the sandbox, and the time without an answer when a worker is
-//! killed or another program takes over.
+//! `cargo xtask processes`: what supervisor, worker and sandbox cost: memory, wake-ups while
+//! nothing happens, starts with and without the sandbox, and the time without an answer when a
+//! worker is killed or another program takes over.
 //!
 //! Nothing is asserted of times, which other programs on the machine change. What does not work
 //! ends the command.

@@ -54,8 +54,8 @@ impl Ring<Uring> {
         all
     }
 
-    /// Makes a listener a socket that can connect, and connects it as it sends: with operations that
-    /// a server needs. Returns the outcomes of both.
+    /// Makes a listener a socket that can connect, and connects it as it sends: with operations
+    /// that a server needs. Returns the outcomes of both.
     pub fn attempt_fast_open(&mut self, target: &Target<'_>) -> [Attempt; 2] {
         let listener = target.spoilt[1].as_raw_fd();
         let shut = self.attempt(entry(OP_SHUTDOWN, listener, 0, 0, libc::SHUT_RDWR as u32, 0));

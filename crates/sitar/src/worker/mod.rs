@@ -2,10 +2,11 @@
 //! runs the shards, and can do little else.
 //!
 //! The supervisor starts the same program with the same arguments, and a variable that says so.
-//! Standard input is the line to it. What comes first is a configuration with everything that it names, open
-//! ([`Opening`]). The worker becomes another user, enters its sandbox while it has one thread,
-//! opens the sites, and answers. Then it gets listeners, and serves. Later configurations come in
-//! the same two steps. When the line ends, the supervisor is gone: the worker drains and ends.
+//! Standard input is the line to it. What comes first is a configuration with everything that it
+//! names, open ([`Opening`]). The worker becomes another user, enters its sandbox while it has one
+//! thread, opens the sites, and answers. Then it gets listeners, and serves. Later configurations
+//! come in the same two steps. When the line ends, the supervisor is gone: the worker drains and
+//! ends.
 
 mod containment;
 mod keys;

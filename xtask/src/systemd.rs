@@ -1,6 +1,6 @@
 //! `cargo xtask systemd`: the units and the program under a real systemd, in a virtual machine.
 //!
-//! The kernel is one of the lab's ([`vm`](crate::vm)). The machine's root is made of this machine's
+//! The kernel is one of the lab's ([`vm`]). The machine's root is made of this machine's
 //! own systemd: what it needs to boot to `multi-user.target`, curl, openssl and busybox. There it
 //! is process 1, on a file system in memory, with cgroups, a journal, and nothing else running.
 //! `checks.sh` then does what an operator does, and names each thing that is so, or is not.

@@ -39,13 +39,16 @@ fn attack(ring: &mut Ring<Uring>) -> (Vec<Attempt>, u64) {
         SocketAddr::V4(address) => address,
         SocketAddr::V6(_) => panic!("127.0.0.1 is IPv4"),
     };
-    let sockets = [socket(), socket(), socket()];
+    let sockets: [OwnedFd; 5] = std::array::from_fn(|_| socket());
+    let spoilt = [socket(), socket()];
     let file = CString::new(std::env::current_exe().unwrap().into_os_string().into_encoded_bytes()).unwrap();
     let target = Target {
         files: &[&file],
         new_file: c"/nowhere",
         listener: address,
-        sockets: [sockets[0].as_fd(), sockets[1].as_fd(), sockets[2].as_fd()],
+        sockets: std::array::from_fn(|at| sockets[at].as_fd()),
+        spoilt: [spoilt[0].as_fd(), spoilt[1].as_fd()],
+        reached: address,
         process: rustix::process::getpid(),
         user: 0,
     };

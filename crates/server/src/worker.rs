@@ -215,7 +215,7 @@ impl Worker {
 
     /// Stops accepting, for another worker that serves from the same sockets, and has each
     /// connection end with its next answer, which says so (RFC 9112 §9.6). So no request is lost
-    /// that a client sends meanwhile. HTTP/2 is told with GOAWAY, and ends when what was asked is
+    /// that a client sends meanwhile. HTTP/2 gets GOAWAY, and ends when what was asked is
     /// answered (RFC 9113 §6.8). What has been accepted is served one answer, a handshake included;
     /// what waits in the kernel's queue is left to the other worker. This one ends with its last
     /// connection, or after the time that the limits allow.

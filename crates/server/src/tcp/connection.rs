@@ -244,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// The server drains: HTTP/2 is told so at once, HTTP/1 with the next answer.
+    /// The server drains: HTTP/2 hears so at once, HTTP/1 with the next answer.
     pub(crate) fn on_drain<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
         if let Protocol::Http2(_) = self.protocol { self.settle(cx) } else { Ok(()) }
     }

@@ -250,7 +250,7 @@ impl Http2 {
         if !(io.is_receiving() || io.is_loading()) || !io.is_keyed() || io.is_ending() {
             return Ok(());
         }
-        // A client that has not begun yet is told when it has: its first request is on its way.
+        // A client that has not begun yet hears of it when it has: its first request is on its way.
         let is_told = cx.is_leaving() && (cx.is_stopping() || self.h2.has_begun());
         if is_told || io.is_key_worn(cx.offload) {
             self.h2.begin_drain(&mut cx.h2, cx.now);

@@ -308,7 +308,7 @@ fn small_site(folder: &Path) -> (Spec, SocketAddr) {
 }
 
 /// The kernel wakes one of those that accept from a socket, and that may be the one that is just
-/// giving it up. Nobody else connects here, which would wake the other one.
+/// giving it up. No other client connects here, which would wake the other one.
 fn a_connection_that_comes_with_a_drain_does_not_wait_for_another_one(engine: Engine) {
     let _alone = engine.alone();
     let folder = tempfile::tempdir().unwrap();
@@ -376,7 +376,7 @@ fn workers_hand_over_under_load(engine: Engine) {
         worker.drain();
         requests += ended(&worker).requests;
     });
-    assert_eq!(requests, answers, "answers that nobody has read");
+    assert_eq!(requests, answers, "answers that no client has read");
     assert!(requests > 100, "so few prove nothing: {requests}");
     assert_eq!(*incidents.lock().unwrap(), Vec::<String>::new());
 }

@@ -90,7 +90,7 @@ pub(super) struct Worker {
     pub(super) is_leaving: AtomicBool,
     /// When it is ended, should it not have ended by then.
     pub(super) ends_by: Mutex<Option<Instant>>,
-    /// Time for its answers when it is told to stop.
+    /// Time for its answers when it has to stop.
     stop: Mutex<Duration>,
 }
 

@@ -187,7 +187,7 @@ impl Supervisor {
         command.args(arguments).env(UPGRADE_OF, std::process::id().to_string());
         systemd::orphan(&mut command);
         let between = command.stdin(Stdio::from(other.into_socket())).spawn().map_err(failed)?;
-        // It holds the other end, too, and nobody would hear of its end.
+        // It holds the other end, too, and the end of the new program would not be noticed.
         drop(command);
         let mut successor =
             Successor { of: Arc::clone(self), between, process: None, channel: own, is_done: false };

@@ -25,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(16);
 const HEALTHY: Duration = Duration::from_secs(60);
 /// The time without anything to do, after which memory is given back.
 const REST: Duration = Duration::from_secs(1);
-/// Workers that drain at a time. One more, and the oldest of them is told to stop.
+/// Workers that drain at a time. With one more, the oldest of them has to stop.
 const DRAINING_MAX: usize = 8;
 /// How often the one who pauses looks whether the server is to stop.
 const LOOK: Duration = Duration::from_millis(100);

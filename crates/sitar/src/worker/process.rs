@@ -108,7 +108,7 @@ impl Process {
         }
     }
 
-    /// Answers the question with that number. Without a supervisor nobody waits for it.
+    /// Answers the question with that number. Without a supervisor it is lost.
     pub(super) fn answer(&self, number: u64, answer: &Value) {
         let _ = self.line.answer(number, answer, &[]);
     }

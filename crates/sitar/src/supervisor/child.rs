@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The most characters of what a worker says.
 const WHY_MAX: usize = 200;
 /// The time for an answer that needs no work.
-const ANSWERING: Duration = Duration::from_secs(10);
+const ANSWERING: Duration = Duration::from_secs(6);
 /// Things that are opened for a worker at a time. It asks one after the other, but for a moment
 /// when one configuration takes another's place.
 const OPENING_MAX: usize = 8;
@@ -58,14 +58,17 @@ impl Program {
 
     /// Returns the program of this process, which has just started.
     pub(super) fn of_this_process() -> Program {
-        let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(Program::RUNNING));
+        // Without /proc it is what the caller has named.
+        let named = || std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let path = std::env::current_exe().unwrap_or_else(|_| named());
         let file = identity(&path);
         Program { path, file }
     }
 
     fn path(&self) -> &Path {
+        let running = Path::new(Program::RUNNING);
         let is_there = self.file.is_some() && identity(&self.path) == self.file;
-        if is_there { &self.path } else { Path::new(Program::RUNNING) }
+        if is_there || identity(running).is_none() { &self.path } else { running }
     }
 }
 

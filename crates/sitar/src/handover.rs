@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use sitar_server::{Pem, Role};
-use sitar_site::Printable;
+use sitar_site::{Printable, open_root};
 
 use crate::config::{Config, Place, Problem, SiteConfig, SiteContent, Texts};
 use crate::error::Error;
@@ -48,16 +48,6 @@ impl SiteFiles {
     fn all(&self) -> [&Option<io::Result<OwnedFd>>; 3] {
         [&self.root, &self.error, &self.unavailable]
     }
-}
-
-/// Opens an archive or a directory.
-///
-/// # Errors
-/// The kernel's.
-pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    // A FIFO would be waited for.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 fn open_file(path: &Path) -> io::Result<OwnedFd> {

@@ -85,6 +85,13 @@ impl Control {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SourceId(pub(crate) usize);
 
+/// A sentence for the operator, which is true until its source is read again.
+#[derive(Debug, Clone)]
+pub(crate) struct Warning {
+    pub(crate) source: Option<SourceId>,
+    pub(crate) text: String,
+}
+
 /// Opens what lies at the path of a site, as [`sitar_site::open_root`] does.
 pub(crate) type Opener = Arc<dyn Fn(&Path) -> io::Result<OwnedFd> + Send + Sync>;
 

@@ -84,7 +84,7 @@ impl Site {
         Ok(worker.ok_or("no worker serves")?)
     }
 
-    /// Returns the time until somebody answers.
+    /// Returns the time until a request is answered.
     fn silence(&self, since: Instant) -> Result<Duration> {
         loop {
             match ask(self.port, HOST) {

@@ -26,7 +26,7 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    /// `None`: the other end is gone.
+    /// The other end is gone.
     is_closed: bool,
     by_number: HashMap<u64, SyncSender<Message>>,
 }
@@ -54,7 +54,7 @@ impl Line {
         Line { channel, sending: Mutex::default(), waiting: Mutex::default() }
     }
 
-    /// Asks, and waits for the answer; with a limit, for that long.
+    /// Asks, and waits for the answer, for that long at most.
     ///
     /// # Errors
     /// The other end is gone (`BrokenPipe`) or does not answer in time (`TimedOut`), or the
@@ -64,7 +64,7 @@ impl Line {
         question: &Value,
         blobs: &[&[u8]],
         descriptors: &[BorrowedFd<'_>],
-        limit: Option<Duration>,
+        limit: Duration,
     ) -> io::Result<Message> {
         let (answer, answered) = sync_channel(1);
         let number = {
@@ -84,12 +84,11 @@ impl Line {
             number
         };
         let sent = self.send(&json!({ "ask": number, "value": question }), blobs, descriptors);
-        let answer = sent.and_then(|()| match limit {
-            None => answered.recv().map_err(|_| ErrorKind::BrokenPipe.into()),
-            Some(limit) => answered.recv_timeout(limit).map_err(|why| match why {
+        let answer = sent.and_then(|()| {
+            answered.recv_timeout(limit).map_err(|why| match why {
                 RecvTimeoutError::Timeout => ErrorKind::TimedOut.into(),
                 RecvTimeoutError::Disconnected => ErrorKind::BrokenPipe.into(),
-            }),
+            })
         });
         self.waiting().by_number.remove(&number);
         answer
@@ -167,6 +166,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn lines() -> (Arc<Line>, Arc<Line>) {
         let (one, other) = Channel::pair().unwrap();
         (Arc::new(Line::new(one)), Arc::new(Line::new(other)))
@@ -198,11 +199,11 @@ mod tests {
                     })
                     .unwrap();
             });
-            let late = scope.spawn(|| one.ask(&json!("late"), &[], &[], None).unwrap().value);
-            let answer = other.ask(&json!(7), &[], &[], None).unwrap().value;
+            let late = scope.spawn(|| one.ask(&json!("late"), &[], &[], PATIENCE).unwrap().value);
+            let answer = other.ask(&json!(7), &[], &[], PATIENCE).unwrap().value;
             assert_eq!(answer, json!(["one", 7]));
             while !late.is_finished() {
-                one.ask(&json!("soon"), &[], &[], None).unwrap();
+                one.ask(&json!("soon"), &[], &[], PATIENCE).unwrap();
             }
             assert_eq!(late.join().unwrap(), json!("at last"));
             one.channel.close();
@@ -214,20 +215,20 @@ mod tests {
         let (one, other) = lines();
         let (asked, is_asked) = channel();
         thread::scope(|scope| {
-            let asking = scope.spawn(|| one.ask(&json!(1), &[], &[], None).unwrap_err().kind());
+            let asking = scope.spawn(|| one.ask(&json!(1), &[], &[], PATIENCE).unwrap_err().kind());
             scope.spawn(|| one.run(Limits::OF_WORKER, |_| ()).unwrap());
             scope.spawn(|| other.run(Limits::OF_WORKER, |_| asked.send(()).unwrap()).unwrap());
             is_asked.recv().unwrap();
             other.channel.close();
             assert_eq!(asking.join().unwrap(), ErrorKind::BrokenPipe);
         });
-        assert_eq!(one.ask(&json!(2), &[], &[], None).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(one.ask(&json!(2), &[], &[], PATIENCE).unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
 
     #[test]
     fn an_answer_that_does_not_come_is_not_waited_for() {
         let (one, _other) = lines();
-        let limit = Some(Duration::from_millis(10));
+        let limit = Duration::from_millis(10);
         assert_eq!(one.ask(&json!(1), &[], &[], limit).unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(one.waiting().by_number.is_empty());
     }

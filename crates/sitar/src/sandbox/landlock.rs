@@ -2,8 +2,7 @@
 //!
 //! It binds the process whatever its user may do, and ring operations too. Descriptors that are
 //! open keep what they could do. Below ABI 8 (Linux 7.0) it binds the calling thread and those that
-//! it
-//! makes.
+//! it makes.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::handover::{Found, Part};
 use crate::settings::CertificateFiles;
 use crate::start::Certificate as Report;
-use crate::watch::{SourceId, Sources, Watch};
+use crate::watch::{SourceId, Sources, Warning, Watch};
 use crate::worker::Keys;
 use crate::{identity, start};
 
@@ -27,13 +27,6 @@ pub(super) enum Purpose<'l> {
     Check,
     /// To take the place of what is served.
     Reload(&'l Live),
-}
-
-/// A sentence for the operator, which is true until its source is read again.
-#[derive(Clone)]
-pub(super) struct Warning {
-    pub(super) source: Option<SourceId>,
-    pub(super) text: String,
 }
 
 /// A certificate that is served.

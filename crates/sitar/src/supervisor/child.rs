@@ -236,8 +236,7 @@ impl Worker {
         lock(&self.roots).insert(opening.generation, roots.collect());
         *lock(&self.stop) = seconds(config.settings.stop_seconds);
         let (value, blobs, descriptors) = opening.parts();
-        let answer =
-            self.line.ask(&value, &blobs, &descriptors, Some(WORKING)).map_err(|error| gone(&error))?;
+        let answer = self.line.ask(&value, &blobs, &descriptors, WORKING).map_err(|error| gone(&error))?;
         Opened::from_json(&answer.value, &opening.texts).ok_or_else(|| gone(&not_understood()))
     }
 
@@ -253,8 +252,7 @@ impl Worker {
             (bound.name, (!has).then_some(&bound.sockets[..]))
         });
         let (value, blobs, descriptors) = handover::serve(generation, listeners);
-        let answer =
-            self.line.ask(&value, &blobs, &descriptors, Some(WORKING)).map_err(|error| gone(&error))?;
+        let answer = self.line.ask(&value, &blobs, &descriptors, WORKING).map_err(|error| gone(&error))?;
         let running = handover::read_served(&answer.value).ok_or_else(|| gone(&not_understood()))??;
         *lock(&self.listeners) = bound.iter().map(|bound| bound.name.number).collect();
         lock(&self.roots).retain(|other, _| *other >= generation);
@@ -273,7 +271,7 @@ impl Worker {
     /// It cannot be.
     pub(super) fn renew(&self, generation: u64, place: usize, pem: &Pem) -> Result<(), String> {
         let value = json!({ "do": "certificate", "generation": generation, "place": place });
-        let answer = self.line.ask(&value, &[&pem.chain, &pem.key], &[], Some(TAKING));
+        let answer = self.line.ask(&value, &[&pem.chain, &pem.key], &[], TAKING);
         let answer = answer.map_err(|error| gone(&error).sentence())?.value;
         match answer.get("refused").and_then(Value::as_str) {
             Some(why) => Err(why.to_owned()),
@@ -327,7 +325,7 @@ impl Worker {
     }
 
     fn ask(&self, value: &Value) -> io::Result<Message> {
-        self.line.ask(value, &[], &[], Some(ANSWERING))
+        self.line.ask(value, &[], &[], ANSWERING)
     }
 }
 

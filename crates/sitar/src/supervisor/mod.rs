@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use sitar_engines::rings;
 
 use self::bound::Bound;
-use self::certificates::{Certificates, Purpose, Warning};
+use self::certificates::{Certificates, Purpose};
 pub(crate) use self::check::check;
 use self::child::{Leave, Program, Worker, lock};
 use self::reload::Reloads;
@@ -44,7 +44,7 @@ use crate::serve::attempt::Machine;
 use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
-use crate::watch::{Control, SourceId, Sources, Watcher};
+use crate::watch::{Control, SourceId, Sources, Warning, Watcher};
 use crate::{output, sandbox};
 
 /// The variable that tells a program whose place it takes: the number of the process.

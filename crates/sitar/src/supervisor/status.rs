@@ -30,9 +30,8 @@ pub(crate) fn site_name(site: &SiteConfig) -> String {
 }
 
 impl Supervisor {
-    /// Asks the worker how its sites are, and notes it. Returns what it warns of, and
-    /// what its sandbox has refused; nothing waits for
-    /// one that does not answer.
+    /// Asks the worker how its sites are, and notes it. Returns what it warns of, and what its
+    /// sandbox has refused; nothing waits for one that does not answer.
     pub(super) fn ask_worker(&self) -> (Vec<String>, Option<String>) {
         let worker = self.live().worker.clone();
         let Some(worker) = worker else {

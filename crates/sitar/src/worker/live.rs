@@ -13,7 +13,7 @@ use sitar_server::{
 use sitar_site::Site;
 
 use super::keys::{Keys, identity};
-use super::opened::{OpenSite, OpenSites, Warning};
+use super::opened::{OpenSite, OpenSites};
 use super::process::{Process, lock, of_all};
 use crate::certificate::Loaded;
 use crate::channel::Message;
@@ -23,7 +23,7 @@ use crate::handover::{ListenerName, Opened, Running, Served};
 use crate::serve::attempt::{Machine, Mode, limits};
 use crate::serve::{FILE_SHARE, cannot_start_a_thread, say};
 use crate::supervisor::{addresses, site_name};
-use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
+use crate::watch::{Control, Serve, SourceId, Sources, Warning, Watcher};
 use crate::{sandbox, start};
 use sitar_engines::Engine;
 

@@ -14,7 +14,7 @@ use super::Live;
 use crate::config::{self, Config, Place, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
 use crate::handover::{Found, Part, SiteFacts, SiteFiles, SiteKind};
-use crate::watch::{Opener, SourceId, Sources};
+use crate::watch::{Opener, SourceId, Sources, Warning};
 
 /// The sites of a configuration, open.
 pub(super) struct OpenSites {
@@ -24,13 +24,6 @@ pub(super) struct OpenSites {
     pub(super) hosts: Hosts,
     /// What the operator should know, as long as it is so.
     pub(super) warnings: Vec<Warning>,
-}
-
-/// A sentence for the operator, which is true until its source is read again.
-#[derive(Clone)]
-pub(super) struct Warning {
-    pub(super) source: Option<SourceId>,
-    pub(super) text: String,
 }
 
 impl Warning {

@@ -199,7 +199,7 @@ impl Process {
     /// Has the supervisor open the root of a site once more.
     fn reopen(&self, generation: u64, site: usize) -> io::Result<OwnedFd> {
         let question = json!({ "reopen": site, "generation": generation });
-        let answer = self.line.ask(&question, &[], &[], Some(OPENING))?;
+        let answer = self.line.ask(&question, &[], &[], OPENING)?;
         if let Some(fd) = answer.descriptors.into_iter().next() {
             return Ok(fd);
         }
@@ -212,7 +212,7 @@ impl Process {
         if self.is_to_go.swap(true, Ordering::SeqCst) {
             return true;
         }
-        let answer = self.line.ask(&json!({ "give_way": why }), &[], &[], Some(OPENING));
+        let answer = self.line.ask(&json!({ "give_way": why }), &[], &[], OPENING);
         let has_taken_over = answer.is_ok_and(|answer| answer.value.as_bool() == Some(true));
         self.is_to_go.store(has_taken_over, Ordering::SeqCst);
         has_taken_over

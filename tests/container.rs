@@ -7,15 +7,12 @@ mod user;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 
-use crate::common::client::{Client, socket};
+use crate::common::client::{Client, roots_in, socket, trusting};
 use crate::common::site::write;
 use crate::common::{Server, eventually, have, run, run_with, sandbox, sitar, skip};
 
@@ -140,17 +137,10 @@ fn certify(chain: &Path, private: &Path) {
 
 /// Returns the content of `/`, asked for by a client that trusts that certificate alone.
 fn page(server: &Server, certificate: &Path) -> std::io::Result<Vec<u8>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = trusting(roots_in([certificate]), &[]);
     let stream = socket(server.address())?;
     let name = ServerName::from(stream.peer_addr()?.ip());
-    let mut client = Client::over_as(&Arc::new(config), stream, name)?;
+    let mut client = Client::over_as(&config, stream, name)?;
     let response = client.get("/")?;
     assert_eq!(response.status, 200);
     client.end();

@@ -1,15 +1,14 @@
 //! The configuration is read again, again and again, while clients are busy: none of them notices.
 
-use crate::common::client::{Client, socket};
+use crate::common::client::{Client, roots_in, socket, trusting};
 use crate::common::h2;
 use crate::common::site::write;
 use crate::common::{Finished, Server, descriptors, eventually, run, run_with, sample, signal, sitar};
 use crate::config::each_mistake;
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
@@ -86,18 +85,7 @@ impl Place {
     }
 
     fn clients(&self, alpn: &[u8]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        for name in ["first.pem", "second.pem"] {
-            roots.add(CertificateDer::from_pem_file(self.path(name)).unwrap()).unwrap();
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.to_vec()];
-        Arc::new(config)
+        trusting(roots_in(["first.pem", "second.pem"].map(|name| self.path(name))), &[alpn])
     }
 
     /// Asks over the admin socket.

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,14 +47,28 @@ impl Response {
 /// Returns what a client trusts and offers: the server's CA, `http/1.1`, sessions resumed where the
 /// configuration is shared.
 pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
+    trusting(roots(server), &[b"http/1.1"])
+}
+
+/// Returns what a client trusts and offers.
+pub(crate) fn trusting(roots: RootCertStore, protocols: &[&[u8]]) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots(server))
+        .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Arc::new(config)
+}
+
+/// Returns the certificates in these files, each the first of its own.
+pub(crate) fn roots_in(files: impl IntoIterator<Item = impl AsRef<Path>>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for file in files {
+        roots.add(CertificateDer::from_pem_file(file).unwrap()).unwrap();
+    }
+    roots
 }
 
 /// The server's CA.

@@ -9,17 +9,14 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use sitar::sandbox::calls::CALLS;
 use tempfile::TempDir;
 
-use crate::common::client::{Client, socket};
+use crate::common::client::{Client, roots_in, socket, trusting};
 use crate::common::h2;
 use crate::common::site::{pattern, write};
 use crate::common::{
@@ -230,17 +227,9 @@ impl Place {
 
     /// Connects, and trusts the certificate that is in the folder now.
     fn connect(&self, server: &Server, host: &'static str, alpn: &[u8]) -> io::Result<Client> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.path("server.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.to_vec()];
+        let config = trusting(roots_in([self.path("server.pem")]), &[alpn]);
         let name = ServerName::try_from(host).unwrap();
-        Client::over_as(&Arc::new(config), socket(server.address())?, name)
+        Client::over_as(&config, socket(server.address())?, name)
     }
 
     /// Returns an answer over HTTP/1.1.

@@ -1,14 +1,12 @@
 //! A site, its configuration, and a program of its own to serve it by.
 
-use crate::common::client::{self, Client};
+use crate::common::client::{self, Client, roots_in, trusting};
 use crate::common::site::write;
 use crate::common::{Finished, Server, processes, program, run, run_with, sitar, sitar_at};
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -180,16 +178,7 @@ impl Service {
 
     /// Returns what a client trusts and offers.
     pub(super) fn clients(&self, protocol: &[u8]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.place.path("certificate.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        Arc::new(config)
+        trusting(roots_in([self.place.path("certificate.pem")]), &[protocol])
     }
 
     /// A connection of HTTP/1.1 over TLS.

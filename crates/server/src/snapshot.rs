@@ -27,7 +27,7 @@ pub struct Snapshot {
     /// The listeners; connections stay when theirs goes.
     pub listeners: Arc<[Listener]>,
     /// Certificates, keys and protocols of connections that are accepted from now on; `None`: no
-    /// listener speaks TLS.
+    /// listener speaks TLS. Ticket keys stay those of the snapshot before, so clients still resume.
     pub tls: Option<sitar_tls::Config>,
     /// Limits of each shard. Tables and buffers keep the sizes that they were made with.
     pub limits: Limits,
@@ -92,7 +92,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Returns this as a successor of `last`, with the sizes that cannot change.
+    /// Returns this as a successor of `last`, with its ticket keys and with the sizes that cannot
+    /// change.
     ///
     /// # Errors
     /// Listeners and certificates do not go together, or a listener is not for these shards.
@@ -103,6 +104,9 @@ impl Snapshot {
         let fits = |listener: &Listener| is_old(listener) || listener.shards() == shards;
         if self.listeners.is_empty() || !self.listeners.iter().all(fits) {
             return Err(ChangeError::Listeners);
+        }
+        if let Some(last) = &last.tls {
+            self.tls = self.tls.map(|tls| tls.with_tickets_of(last));
         }
         self.limits = self.limits.with_sizes_of(&last.limits);
         Ok(self)

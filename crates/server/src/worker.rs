@@ -175,14 +175,7 @@ impl Worker {
     /// They cannot be used, and those until now stay; or the worker speaks plain HTTP or has ended.
     pub fn swap_tls(&self, tls: &TlsSpec) -> Result<(), StartError> {
         let config = tls.config()?;
-        let change = |next: &mut Snapshot| {
-            let config = match &next.tls {
-                Some(last) => config.with_tickets_of(last),
-                None => config,
-            };
-            next.tls = Some(config);
-        };
-        self.change(change).map_err(StartError::Change)
+        self.change(|next| next.tls = Some(config)).map_err(StartError::Change)
     }
 
     /// Returns the listeners that are served.

@@ -211,10 +211,7 @@ impl Process {
         let change = |next: &mut Snapshot| {
             next.hosts = hosts;
             next.listeners = next_listeners.into();
-            next.tls = match (tls, &next.tls) {
-                (Some(tls), Some(last)) => Some(tls.with_tickets_of(last)),
-                (tls, _) => tls,
-            };
+            next.tls = tls;
             next.limits = limits;
         };
         worker.change(change).map_err(|error| Error::new(error.to_string()))?;
@@ -261,13 +258,7 @@ impl Process {
         let place = usize::try_from(place).ok().and_then(|place| keys.identities.get_mut(place));
         *place.ok_or("there is no such certificate")? = identity(&pem).map_err(|error| error.sentence())?;
         let config = keys.config(&live.config).map_err(|error| error.sentence())?;
-        let change = |next: &mut Snapshot| {
-            next.tls = Some(match &next.tls {
-                Some(last) => config.with_tickets_of(last),
-                None => config,
-            });
-        };
-        worker.change(change).map_err(|error| error.to_string())?;
+        worker.change(|next| next.tls = Some(config)).map_err(|error| error.to_string())?;
         live.certificates = Some(keys);
         Ok(())
     }

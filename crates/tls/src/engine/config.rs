@@ -76,6 +76,9 @@ impl Config {
     #[must_use]
     pub fn with_tickets_of(mut self, last: &Config) -> Self {
         let ticketer = Arc::clone(&last.server.ticketer);
+        if Arc::ptr_eq(&ticketer, &self.server.ticketer) {
+            return self;
+        }
         match Arc::get_mut(&mut self.server) {
             Some(server) => server.ticketer = ticketer,
             None => {

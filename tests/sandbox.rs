@@ -274,6 +274,10 @@ fn all_is_refused(told: &Told, engine: &str) {
     }
     let may = engine != "epoll" && fast_opens() && !is_seen;
     assert_eq!(told.0["was reached"], may, "{engine}: docs/design/sandbox.md says otherwise: {}", told.0);
+    // What the kernel lets through is named at the start.
+    let said = told.0["layers"].as_str().unwrap();
+    let named = said.contains("; open: connecting out by TCP Fast Open, ");
+    assert_eq!(named, may && landlock() >= 4, "{engine}: {said}");
     // What a worker does is not refused.
     assert_eq!(told.0["page"], "a page", "{engine}: {}", told.0);
     assert_eq!(told.0["thread"], 7, "{engine}: {}", told.0);

@@ -14,7 +14,7 @@ use sitar_io::{Config, Queues, TlsCipher};
 
 use crate::serve::descriptors::{self, DescriptorsFit, Needs};
 use crate::settings::{EngineChoice, PORT_HTTP, PORT_HTTPS};
-use crate::{listen, serve};
+use crate::{listen, sandbox, serve};
 
 /// Everything that findings are made of.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub(super) struct Uring {
 pub(super) struct SandboxFacts {
     /// The version of Landlock's interface.
     pub(super) landlock: Result<u32, Errno>,
+    /// Whether Landlock lets TCP Fast Open connect; `None`: it does not bound TCP.
+    pub(super) leaves_fast_open: Option<bool>,
     /// Whether rings can be restricted; `None`: there is no ring.
     pub(super) restrictions: Option<bool>,
     /// Whether tasks can be restricted to some operations of rings (Linux 7.0).
@@ -186,6 +188,7 @@ pub(super) fn gather(connections: Option<NonZeroU32>, shards: Option<NonZeroU16>
         kernel,
         sandbox: SandboxFacts {
             landlock: probe::landlock(),
+            leaves_fast_open: sandbox::would_leave_fast_open(),
             restrictions: sitar_engines::has_restrictions().ok(),
             task_restrictions: probe::has_task_restrictions(),
             ring_filters: probe::has_ring_filters(),

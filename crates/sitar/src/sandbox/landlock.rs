@@ -13,6 +13,7 @@ use landlock::{
 };
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, Ipv4Addr, SendFlags, SocketAddrV4, SocketType, sendto, socket};
 use sitar_io::probe;
 
 use super::{Layers, Reach};
@@ -24,26 +25,69 @@ pub(crate) const ABI_WHOLE: u32 = 6;
 /// What older ones leave open: the first ABI that bounds it, and its name.
 const GAPS: &[(u32, &str)] = &[
     (3, "truncation of files"),
-    (4, "TCP"),
+    (ABI_TCP, "TCP"),
     (5, "ioctl of devices"),
     (ABI_WHOLE, "signals and abstract sockets"),
 ];
 
-/// Bounds the calling thread, and those that it makes from here on. Returns whether it is bounded.
-pub(super) fn enter(reach: Reach, layers: &mut Layers) -> bool {
+/// What stands of this layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Bounds {
+    /// The thread is bounded.
+    pub(super) stand: bool,
+    /// TCP is bounded but for connections by Fast Open.
+    pub(super) leave_fast_open: bool,
+}
+
+/// Bounds the calling thread, and those that it makes from here on.
+pub(super) fn enter(reach: Reach, layers: &mut Layers) -> Bounds {
     let entered = probe::landlock().map_err(why).and_then(|abi| restrict(reach).map(|()| abi));
     let abi = match entered {
         Ok(abi) => abi,
         Err(why) => {
             layers.lacks("Landlock", why);
-            return false;
+            return Bounds::default();
         }
     };
     layers.stands(format!("Landlock ABI {abi}"));
     for (_, what) in GAPS.iter().filter(|(since, _)| abi < *since) {
         layers.lacks(&format!("bounds on {what}"), format_args!("Landlock ABI {abi} has none"));
     }
-    true
+    Bounds { stand: true, leave_fast_open: abi >= ABI_TCP && leaves_fast_open() }
+}
+
+/// The first ABI that bounds TCP.
+const ABI_TCP: u32 = 4;
+/// Connects as it sends (tcp(7)). Linux, include/linux/socket.h.
+const MSG_FASTOPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
+
+/// Returns whether the calling thread, which Landlock keeps from connecting, may still connect by
+/// TCP Fast Open (RFC 7413): most kernels' Landlock does not see that. The sysctl
+/// `net.ipv4.tcp_fastopen` without its first bit forbids it.
+///
+/// Tries it, with no byte to send, at a port of this machine that none can listen on.
+pub(super) fn leaves_fast_open() -> bool {
+    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    let tried = socket(AddressFamily::INET, SocketType::STREAM, None)
+        .and_then(|socket| sendto(socket, &[], MSG_FASTOPEN | SendFlags::DONTWAIT, &nowhere));
+    !matches!(tried, Err(Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP))
+}
+
+/// Returns what [`leaves_fast_open`] would say once Landlock bounds TCP; `None` where it cannot.
+/// Only a thread that ends is bound.
+pub(crate) fn would_leave_fast_open() -> Option<bool> {
+    let tried = || {
+        let nothing = |_| ();
+        rustix::thread::set_no_new_privs(true).map_err(nothing)?;
+        let rules = Ruleset::default().handle_access(AccessNet::from_all(KNOWN));
+        rules.and_then(Ruleset::create).and_then(RulesetCreated::restrict_self).map_err(|_| ())?;
+        Ok::<_, ()>(leaves_fast_open())
+    };
+    if probe::landlock().is_ok_and(|abi| abi >= ABI_TCP) {
+        std::thread::spawn(tried).join().ok()?.ok()
+    } else {
+        None
+    }
 }
 
 /// Returns the reason that there is no Landlock.

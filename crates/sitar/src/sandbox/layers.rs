@@ -14,11 +14,13 @@ pub struct Layers {
     /// What was given up first, and is named last.
     privileges: Option<&'static str>,
     missing: Vec<String>,
+    /// What the layers that stand let through by a fault of this kernel.
+    open: Option<&'static str>,
 }
 
 impl Layers {
     pub(super) fn none() -> Layers {
-        Layers { standing: Vec::new(), privileges: None, missing: Vec::new() }
+        Layers { standing: Vec::new(), privileges: None, missing: Vec::new(), open: None }
     }
 
     /// Returns layers of which none is missing.
@@ -41,6 +43,12 @@ impl Layers {
     /// Notes a layer that is missing, and why.
     pub(super) fn lacks(&mut self, layer: &str, why: impl Display) {
         self.missing.push(format!("{layer} ({why})"));
+    }
+
+    /// Notes what a fault of this kernel lets through. That is no layer that is missing: every
+    /// kernel of its time has it, so a strict sandbox starts.
+    pub(super) fn leaves_open(&mut self, what: &'static str) {
+        self.open = Some(what);
     }
 
     pub(super) fn rings(&mut self, rings: Rings) {
@@ -78,7 +86,8 @@ impl Display for Layers {
             ([], missing) => write!(f, "without {}", missing.join(", ")),
             (standing, []) => f.write_str(&standing.join(", ")),
             (standing, missing) => write!(f, "{}; without {}", standing.join(", "), missing.join(", ")),
-        }
+        }?;
+        self.open.map_or(Ok(()), |what| write!(f, "; open: {what}"))
     }
 }
 
@@ -101,6 +110,10 @@ mod tests {
             "Landlock ABI 7, restricted rings, no capabilities; without seccomp (the kernel has none)"
         );
         assert_eq!(layers.missing(), ["seccomp (the kernel has none)"]);
+        let mut layers = Layers::standing_on(&["Landlock ABI 7"]);
+        layers.leaves_open("a door");
+        assert_eq!(layers.to_string(), "Landlock ABI 7; open: a door");
+        assert_eq!(layers.hold(Policy::Strict), Ok(()));
         let mut layers = Layers::none();
         layers.rings(Rings::Unrestricted);
         assert_eq!(layers.to_string(), "without restricted rings (this kernel refuses the restrictions)");

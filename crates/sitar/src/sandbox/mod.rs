@@ -23,7 +23,7 @@ use rustix::thread::set_no_new_privs;
 use sitar_engines::Rings;
 
 pub(crate) use self::capabilities::keep_those_of_a_supervisor;
-pub(crate) use self::landlock::ABI_WHOLE as LANDLOCK_WHOLE;
+pub(crate) use self::landlock::{ABI_WHOLE as LANDLOCK_WHOLE, would_leave_fast_open};
 pub use self::layers::Layers;
 pub use self::refusals::{Refusals, refusals};
 use crate::error::Error;
@@ -69,6 +69,8 @@ pub enum Reach {
 pub struct Entered {
     policy: Policy,
     is_worker: bool,
+    /// Landlock would let it connect by TCP Fast Open.
+    leaves_fast_open: bool,
     layers: Layers,
 }
 
@@ -89,13 +91,13 @@ pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
     let mut layers = Layers::none();
     let is_worker = matches!(&reach, Reach::Worker { .. });
     if policy == Policy::Off {
-        return Ok(Entered { policy, is_worker, layers });
+        return Ok(Entered { policy, is_worker, leaves_fast_open: false, layers });
     }
     // First, since Landlock and seccomp ask for it.
     let unprivileged = set_no_new_privs(true);
     let is_bounded = matches!(&reach, Reach::Worker { everywhere: false, .. });
-    let has_landlock = landlock::enter(reach, &mut layers);
-    BOUNDS_READING.store(has_landlock && is_bounded, Ordering::Relaxed);
+    let bounds = landlock::enter(reach, &mut layers);
+    BOUNDS_READING.store(bounds.stand && is_bounded, Ordering::Relaxed);
     if is_worker {
         capabilities::drop_all(&mut layers);
     }
@@ -105,8 +107,11 @@ pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
         Err(errno) => layers.lacks("no new privileges", errno),
     }
     layers.hold(policy)?;
-    Ok(Entered { policy, is_worker, layers })
+    Ok(Entered { policy, is_worker, leaves_fast_open: bounds.leave_fast_open, layers })
 }
+
+/// What an operator can do about connections that Landlock does not see.
+const FAST_OPEN: &str = "connecting out by TCP Fast Open, which this kernel's Landlock does not see (sysctl net.ipv4.tcp_fastopen=2 closes it)";
 
 /// Landlock holds this process to the directories that it was given.
 static BOUNDS_READING: AtomicBool = AtomicBool::new(false);
@@ -134,9 +139,13 @@ impl Entered {
     pub fn seal(mut self, rings: Rings) -> Result<Layers, Error> {
         if self.policy != Policy::Off {
             self.layers.rings(rings);
-            if self.is_worker {
-                let is_sealed = seccomp::seal(self.policy, &mut self.layers);
-                if is_sealed && rings != Rings::None {
+            let is_sealed = self.is_worker && seccomp::seal(self.policy, &mut self.layers);
+            // A filter sees the flags of system calls, and none of those of a ring's operations.
+            if self.leaves_fast_open && !(is_sealed && rings == Rings::None) {
+                self.layers.leaves_open(FAST_OPEN);
+            }
+            if is_sealed {
+                if rings != Rings::None {
                     REFUSES_RINGS.store(true, Ordering::Relaxed);
                     sitar_engines::make_no_more_rings();
                 }

@@ -11,7 +11,9 @@ const STRICT: &str = "--sandbox strict does not start, --sandbox auto goes witho
 
 pub(super) fn findings(facts: &SandboxFacts) -> Vec<Finding> {
     let restrictions = facts.restrictions.map(|has| restrictions(has, facts));
-    [landlock(facts.landlock)].into_iter().chain(restrictions).chain([seccomp(facts.seccomp)]).collect()
+    let fast_open = facts.leaves_fast_open.map(fast_open);
+    let first = [landlock(facts.landlock)].into_iter().chain(fast_open);
+    first.chain(restrictions).chain([seccomp(facts.seccomp)]).collect()
 }
 
 fn missing(id: &'static str, found: &str, problem: Problem) -> Finding {
@@ -55,6 +57,22 @@ fn landlock(abi: Result<u32, Errno>) -> Finding {
             ),
         ),
     }
+}
+
+fn fast_open(leaves: bool) -> Finding {
+    let id = "tcp_fast_open";
+    if !leaves {
+        return fine(id, "refused");
+    }
+    let verdict = Verdict::Degraded(problem(
+        "the sandbox refuses it",
+        "the sandbox bounds TCP, but a worker that was taken over could connect out by TCP Fast Open",
+        vec![
+            command("forbid it to all programs of this machine", "sudo sysctl -w net.ipv4.tcp_fastopen=2"),
+            advice("boot a kernel whose Landlock sees it"),
+        ],
+    ));
+    Finding { id, found: "connects".to_owned(), verdict }
 }
 
 fn restrictions(has: bool, facts: &SandboxFacts) -> Finding {

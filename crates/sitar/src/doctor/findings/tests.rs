@@ -30,6 +30,7 @@ fn good() -> Facts {
         },
         sandbox: SandboxFacts {
             landlock: Ok(7),
+            leaves_fast_open: Some(false),
             restrictions: Some(true),
             task_restrictions: false,
             ring_filters: false,
@@ -102,6 +103,7 @@ fn a_good_machine_has_nothing_to_mend() {
             "kernel_tls_chacha20_poly1305 yes",
             "kernel_tls_rekey yes",
             "landlock ABI 7",
+            "tcp_fast_open refused",
             "io_uring_restrictions rings do what sitar uses",
             "seccomp filters can be installed",
             "openat2 allowed",
@@ -596,6 +598,22 @@ fn landlock_bounds_what_its_version_knows() {
          $ cat /sys/kernel/security/lsm"
     );
     assert!(with_landlock(Err(Errno::NOSYS)).starts_with("missing: not there\n"));
+}
+
+#[test]
+fn fast_open_is_seen_closed_or_named() {
+    let with_fast_open =
+        |leaves| with("tcp_fast_open", |facts| facts.sandbox.leaves_fast_open = Some(leaves));
+    assert_eq!(with_fast_open(false), "ok: refused");
+    assert_eq!(
+        with_fast_open(true),
+        "degraded: connects\n\
+         - the sandbox refuses it\n\
+         - the sandbox bounds TCP, but a worker that was taken over could connect out by TCP Fast Open\n\
+         * forbid it to all programs of this machine\n\
+         $ sudo sysctl -w net.ipv4.tcp_fastopen=2\n\
+         * boot a kernel whose Landlock sees it"
+    );
 }
 
 #[test]

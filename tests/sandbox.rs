@@ -276,7 +276,7 @@ fn all_is_refused(told: &Told, engine: &str) {
     assert_eq!(told.0["was reached"], may, "{engine}: docs/design/sandbox.md says otherwise: {}", told.0);
     // What the kernel lets through is named at the start.
     let said = told.0["layers"].as_str().unwrap();
-    let named = said.contains("; open: connecting out by TCP Fast Open, ");
+    let named = said.contains("; open: connecting out by TCP Fast Open (see sitar doctor)");
     assert_eq!(named, may && landlock() >= 4, "{engine}: {said}");
     // What a worker does is not refused.
     assert_eq!(told.0["page"], "a page", "{engine}: {}", told.0);

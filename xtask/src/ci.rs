@@ -153,6 +153,9 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 /// all of them by `cargo xtask full`. So are thousands of connections, hundreds of reloads, and
 /// what an emulated kernel sends.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
+/// The tests of the whole program, whose large numbers are the work of a server beside that of the
+/// test.
+const SAMPLE_OF_PROGRAM: (&str, &str) = (SAMPLE.0, "8");
 /// Seconds for the mutations of each fuzz target's corpus, which go on for as long as is asked for.
 /// `cargo test` takes five.
 const FUZZ: (&str, &str) = ("SITAR_FUZZ_SECONDS", "1");
@@ -288,7 +291,8 @@ fn with_skips(folder: &Path, step: &str, run: impl FnOnce((&str, &OsStr)) -> Tes
 fn test_from_outside(root: &Path, programs: Vec<Program>, built: bool) -> Tests {
     let program = program::release(root);
     with_skips(&target(root), "program", |skips| {
-        let mut environment = vec![skips, (SAMPLE.0, SAMPLE.1.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
+        let sample = (SAMPLE_OF_PROGRAM.0, SAMPLE_OF_PROGRAM.1.as_ref());
+        let mut environment = vec![skips, sample, (FUZZ.0, FUZZ.1.as_ref())];
         if built {
             environment.push((program::VARIABLE, program.as_os_str()));
         }

@@ -110,8 +110,8 @@ pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
     Ok(Entered { policy, is_worker, leaves_fast_open: bounds.leave_fast_open, layers })
 }
 
-/// What an operator can do about connections that Landlock does not see.
-const FAST_OPEN: &str = "connecting out by TCP Fast Open, which this kernel's Landlock does not see (sysctl net.ipv4.tcp_fastopen=2 closes it)";
+/// Connections that Landlock does not see; the doctor says more.
+const FAST_OPEN: &str = "connecting out by TCP Fast Open (see sitar doctor)";
 
 /// Landlock holds this process to the directories that it was given.
 static BOUNDS_READING: AtomicBool = AtomicBool::new(false);

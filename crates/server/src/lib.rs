@@ -14,6 +14,7 @@ mod close;
 mod content;
 mod counts;
 mod limits;
+mod peer;
 mod report;
 mod shard;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod worker;
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
+pub use peer::Peer;
 pub use report::{Incident, Report};
 pub use snapshot::{
     ChangeError, Host, HostContent, HostId, HostRedirect, Hosts, HostsError, Listener, Pages, Role, Snapshot,

@@ -16,6 +16,7 @@ mod ends;
 mod kernel_tls;
 mod lab;
 mod peer;
+mod peers;
 mod received;
 mod served;
 mod slow_turn;

@@ -75,6 +75,13 @@ impl Snapshot {
         Snapshot { number: 0, hosts, listeners: listeners.into(), tls, limits }
     }
 
+    /// Returns whether requests are answered only where it is known who asks. Then nothing is
+    /// received of a connection before the kernel has said who its peer is.
+    #[must_use]
+    pub fn needs_peers(&self) -> bool {
+        self.hosts.iter().any(|(_, host)| host.needs_peer)
+    }
+
     /// Returns the site of a host of this snapshot.
     pub(crate) fn site(&self, host: HostId) -> Option<&Arc<Site>> {
         self.hosts.get(host)?.site()

@@ -123,6 +123,9 @@ pub struct Faults {
     pub open_error: u16,
     /// ENOMEM for a cancel. Not among those that [`drawn`](Faults::drawn) draws.
     pub cancel_error: u16,
+    /// EOPNOTSUPP for a peer's address, as io_uring before Linux 6.7 says. Not among those that
+    /// [`drawn`](Faults::drawn) draws.
+    pub no_peer: u16,
     /// ENOMEM for a socket option of kernel TLS.
     pub no_tls: u16,
     /// Bytes travel for up to this time.
@@ -173,6 +176,7 @@ impl Faults {
             double_datagram: self::draw(later, 500),
             open_error: self::draw(later, 100),
             cancel_error: 0,
+            no_peer: 0,
             latency: Duration::from_micros([0, 50, 2_000, 40_000][rng.below(4)]),
             // Last, so that seeds from before it mean what they did.
             no_tls: [0, 0, 20, 200][rng.below(4)],

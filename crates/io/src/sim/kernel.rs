@@ -276,6 +276,9 @@ impl State {
                 return self.end(task, found);
             }
             _ if self.rng.chance(self.faults.no_memory) => return self.end(task, Err(Errno::NOMEM)),
+            Work::Peer { .. } if self.rng.chance(self.faults.no_peer) => {
+                return self.end(task, Err(Errno::OPNOTSUPP));
+            }
             Work::Peer { ipv6 } => {
                 let result = match task.tenant {
                     Some(link) => {

@@ -18,6 +18,8 @@ pub(crate) struct Served {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The snapshot's site where one answers to every name: nothing has to be looked up then.
     only: Option<(HostId, Arc<Site>)>,
+    /// Requests are answered only where the peer is known.
+    needs_peers: bool,
     pub(crate) cache: Cache,
     /// Lent to one answer after another.
     scratch: Scratch,
@@ -33,18 +35,24 @@ pub(crate) enum Outcome<'f> {
 
 impl Served {
     pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache) -> Served {
-        Served { only: snapshot.hosts.only(), snapshot, cache, scratch: Scratch::new() }
+        let (only, needs_peers) = (snapshot.hosts.only(), snapshot.needs_peers());
+        Served { only, needs_peers, snapshot, cache, scratch: Scratch::new() }
     }
 
     /// Serves from `next` from now on. Returns the snapshot until now.
     pub(crate) fn replace(&mut self, next: Arc<Snapshot>) -> Arc<Snapshot> {
-        self.only = next.hosts.only();
+        (self.only, self.needs_peers) = (next.hosts.only(), next.needs_peers());
         std::mem::replace(&mut self.snapshot, next)
     }
 
     /// Whether the choice of a host depends on what a connection was opened for.
     pub(crate) fn has_names(&self) -> bool {
         self.only.is_none()
+    }
+
+    /// Whether requests are answered only where the peer is known.
+    pub(crate) fn needs_peers(&self) -> bool {
+        self.needs_peers
     }
 
     #[inline]
@@ -54,6 +62,10 @@ impl Served {
         origin: &mut Origin,
         request: &Request<'_>,
     ) -> Outcome<'s> {
+        // That it is needed may be news of a reload, and the kernel may not have been able to tell.
+        if self.needs_peers && origin.peer().is_none() {
+            return Outcome::Refused(&UNKNOWN_PEER);
+        }
         let (host, site) = match &self.only {
             Some((host, site)) if !redirects(origin.role()) => (*host, site),
             _ => {
@@ -124,6 +136,10 @@ fn wanted(request: &Request<'_>, status: Status, known: Option<&Representation>)
 const CONDITIONS: [Field; 4] =
     [Field::IfMatch, Field::IfNoneMatch, Field::IfModifiedSince, Field::IfUnmodifiedSince];
 
+const UNKNOWN_PEER: Rejection = Rejection {
+    status: Status::FORBIDDEN,
+    reason: "the address that this connection comes from is not known",
+};
 const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
 const UNREADABLE: Rejection =
     Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };

@@ -1,15 +1,18 @@
-//! What a connection was opened for, as far as the choice of a host depends on it.
+//! What is known of a connection beside its bytes: what it was opened for, and by whom.
 
 use std::sync::Arc;
 
 use sitar_tls::CertificateNames;
 
+use crate::peer::Peer;
 use crate::snapshot::{HostId, Hosts, NameId, Role, host_of};
 
-/// The listener, the host that the client asked for in its handshake, and the names that the
-/// certificate showed it.
+/// The listener, the peer, the host that the client asked for in its handshake, and the names that
+/// the certificate showed it.
 pub(crate) struct Origin {
     role: Role,
+    /// `None`: the kernel has not said it, or cannot.
+    peer: Option<Peer>,
     /// The server name of TLS (RFC 6066 §3), in lower case. `None`: the client named none, or one
     /// site answered to every name when the connection was opened.
     server_name: Option<Box<str>>,
@@ -19,7 +22,7 @@ pub(crate) struct Origin {
 }
 
 /// Each connection has one.
-const _: () = assert!(size_of::<Origin>() <= 48);
+const _: () = assert!(size_of::<Origin>() <= 64);
 
 /// The host that a request led to, where the next one leads as well if it asks for the same.
 #[derive(Clone, Copy)]
@@ -40,7 +43,7 @@ enum Asked {
 impl Origin {
     /// That of a connection that has just been accepted.
     pub(crate) fn new(role: Role) -> Origin {
-        Origin { role, server_name: None, names: None, routed: None }
+        Origin { role, peer: None, server_name: None, names: None, routed: None }
     }
 
     /// Keeps what the handshake has told.
@@ -51,6 +54,18 @@ impl Origin {
     #[inline]
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    /// Keeps who the peer is.
+    pub(crate) fn set_peer(&mut self, peer: Peer) {
+        self.peer = Some(peer);
+    }
+
+    /// Returns the peer. It is known before the first request wherever that matters
+    /// ([`Snapshot::needs_peers`](crate::Snapshot::needs_peers)).
+    #[inline]
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        self.peer
     }
 
     /// Returns the host that the client asked for in its handshake.

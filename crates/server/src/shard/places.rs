@@ -20,6 +20,7 @@ use sitar_io::{Engine, Errno, Key};
 use super::Shard;
 use super::addresses::Address;
 use crate::close::Close;
+use crate::peer::Peer;
 use crate::tcp::Rank;
 
 /// A handshake or a request that is not complete may be given up after this long: more than two
@@ -45,8 +46,9 @@ impl<E: Engine> Shard<E> {
         self.addresses.add(address);
         if !self.has_place(key, address) {
             self.cx.shared.counts.refused += 1;
-            self.remove(key, Close::Shed);
+            return self.remove(key, Close::Shed);
         }
+        self.with(key, |connection, cx| connection.on_peer(cx, peer.map(Peer::at)));
     }
 
     /// Whether there is a place for a newcomer: one that is free, or one that another connection

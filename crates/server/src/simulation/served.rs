@@ -33,11 +33,15 @@ pub(super) fn listener(tls: bool) -> Listener {
 
 /// Serves one site.
 pub(super) fn serve(world: &World, site: &Arc<Site>, tls: bool, limits: Limits) -> Served {
+    let own = tls.then(|| fixture().server.clone());
+    serve_first(world, Snapshot::new(Hosts::one(Arc::clone(site)), vec![listener(tls)], own, limits))
+}
+
+/// Serves a snapshot, the first one.
+pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
+    let limits = first.limits.clone();
     let ring = Ring::sim(&limits.ring(), world).unwrap();
     let (inbox, stop) = (Inbox::default(), Stop::default());
-    let own = tls.then(|| fixture().server.clone());
-    let hosts = Hosts::one(Arc::clone(site));
-    let first = Snapshot::new(hosts, vec![listener(tls)], own, limits.clone());
     let latest = LatestSnapshot::new(first);
     let memory = Budget::new(1 << 20, 1 << 19);
     let report: Report = Arc::new(|incident| panic!("{incident}"));

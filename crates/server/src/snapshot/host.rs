@@ -22,6 +22,8 @@ pub struct Host {
     pub hsts: Option<Hsts>,
     /// Pages of the operator's.
     pub pages: Pages,
+    /// Whether it has to be known who asks before a request is answered.
+    pub needs_peer: bool,
 }
 
 /// The content of a host.
@@ -58,7 +60,15 @@ impl Host {
     /// A host without anything but names and content.
     #[must_use]
     pub fn new(names: Vec<String>, content: HostContent) -> Host {
-        Host { names, is_default: false, content, canonical: None, hsts: None, pages: Pages::default() }
+        Host {
+            names,
+            is_default: false,
+            content,
+            canonical: None,
+            hsts: None,
+            pages: Pages::default(),
+            needs_peer: false,
+        }
     }
 
     /// Returns its site; `None`: it has none, or none now.

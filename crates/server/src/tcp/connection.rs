@@ -4,6 +4,7 @@
 //! [`settle`](Connection::settle), which sends what was gathered. The transport knows nothing of
 //! requests, and a protocol nothing of records.
 
+mod arrival;
 mod files;
 pub(crate) mod held;
 
@@ -83,11 +84,6 @@ impl Connection {
     }
 
     // Events.
-
-    /// The first thing that happens: the ring starts to receive.
-    pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        self.io.begin_receiving(&mut cx.shared)
-    }
 
     /// Bytes from the peer. The buffer is given back before this returns.
     pub(crate) fn on_recv<E: Engine>(&mut self, cx: &mut Context<E>, mut buf: RxBuf) -> Result<(), Close> {

@@ -103,3 +103,25 @@ fn conditions_and_heads_load_no_body_and_what_needs_it_does() {
     assert_eq!((answer.status, answer.loads, shard.budget.left()), (304, 1, ROOM - LEN));
     assert_eq!(shard.ask("GET", "").loads, 0);
 }
+
+/// A connection whose peer the kernel could not tell, from before a reload that needs it.
+#[test]
+fn a_request_of_an_unknown_peer_is_refused_where_that_has_to_be_known() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.bin"), "a").unwrap();
+    let mut shard = Shard::new(folder.path());
+    let mut origin = Origin::new(Role::Http);
+    let head = sitar_http::h1::parse(b"GET /a.bin HTTP/1.1\r\nHost: h\r\n\r\n", &Default::default());
+    let request = head.unwrap().unwrap().request;
+    let mut refusal = |origin: &mut Origin, needs_peers| {
+        shard.served.needs_peers = needs_peers;
+        match shard.served.look_up(Key(1), origin, &request) {
+            Outcome::Refused(rejection) => Some(rejection.status.code()),
+            _ => None,
+        }
+    };
+    assert_eq!(refusal(&mut origin, false), None);
+    assert_eq!(refusal(&mut origin, true), Some(403));
+    origin.set_peer(crate::Peer::Unix);
+    assert_eq!(refusal(&mut origin, true), None);
+}

@@ -47,6 +47,25 @@ pub(in crate::tcp) enum Arrival {
 }
 
 impl Transport {
+    /// Receives nothing until the peer is known.
+    pub(in crate::tcp) fn hold_receiving(&mut self) {
+        self.input.state = RecvState::Held;
+    }
+
+    /// Whether nothing is received because the peer is not known.
+    pub(in crate::tcp) fn is_held(&self) -> bool {
+        self.input.state == RecvState::Held
+    }
+
+    /// The peer is known. Begins to receive if that was waited for.
+    pub(in crate::tcp) fn end_hold<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
+        if !self.is_held() {
+            return Ok(());
+        }
+        self.input.state = RecvState::Armed;
+        self.begin_receiving(cx)
+    }
+
     /// Begins to receive.
     pub(in crate::tcp) fn begin_receiving<E: Engine>(&mut self, cx: &mut Shared<E>) -> Result<(), Close> {
         cx.ring.recv(&self.conn).map_err(|_| Close::Ours("the ring takes no receive"))?;
@@ -233,7 +252,10 @@ impl Transport {
                 Ok(())
             }
             (RecvEnd::NoBuffers | RecvEnd::Stopped, RecvState::Armed) => self.begin_receiving(cx),
-            (RecvEnd::NoBuffers | RecvEnd::Stopped, RecvState::Paused | RecvState::Ended) => Ok(()),
+            (
+                RecvEnd::NoBuffers | RecvEnd::Stopped,
+                RecvState::Held | RecvState::Paused | RecvState::Ended,
+            ) => Ok(()),
         }
     }
 
@@ -252,7 +274,7 @@ impl Transport {
                 self.input.state = RecvState::Armed;
                 self.begin_receiving(cx)
             }
-            RecvState::Armed | RecvState::Paused | RecvState::Ended => Ok(()),
+            RecvState::Held | RecvState::Armed | RecvState::Paused | RecvState::Ended => Ok(()),
         }
     }
 }

@@ -112,6 +112,8 @@ pub(super) enum EndStep {
 /// Whether the ring receives from the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RecvState {
+    /// Not before the peer is known.
+    Held,
     Armed,
     /// Stopped, or being stopped, because too much is put aside.
     Paused,

@@ -32,6 +32,21 @@ pub fn write_imf(unix_seconds: u64) -> [u8; 29] {
     out
 }
 
+/// Writes a time as of RFC 3339, `1994-11-06T08:49:37Z`. Times after the year 9999 become its last
+/// second.
+#[must_use]
+pub fn write_rfc3339(unix_seconds: u64) -> [u8; 20] {
+    let seconds = unix_seconds.min(LAST_SECOND);
+    let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
+    let of_day = seconds % SECONDS_PER_DAY;
+    let mut out = *b"0000-00-00T00:00:00Z";
+    let numbers = [year / 100, year % 100, month, day, of_day / 3600, of_day / 60 % 60, of_day % 60];
+    for (at, number) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(numbers) {
+        two_digits(&mut out[at..at + 2], number);
+    }
+    out
+}
+
 /// Reads a date in any of the three formats that a recipient has to accept: IMF-fixdate, RFC 850
 /// and asctime.
 ///
@@ -186,6 +201,19 @@ mod tests {
             (u64::MAX, b"Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             assert_eq!(write_imf(seconds), *date, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn writes_rfc3339() {
+        for (date, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1994-11-06T08:49:37Z", 784_111_777),
+            ("2000-02-29T00:00:00Z", 951_782_400),
+            ("9999-12-31T23:59:59Z", 253_402_300_799),
+            ("9999-12-31T23:59:59Z", u64::MAX),
+        ] {
+            assert_eq!(write_rfc3339(seconds), date.as_bytes(), "{seconds}");
         }
     }
 

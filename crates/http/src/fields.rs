@@ -9,6 +9,8 @@ pub enum Field {
     /// `Host` (RFC 9110 §7.2), the line as sent. [`crate::Request::authority`] is the value that
     /// counts.
     Host,
+    /// `Accept` (RFC 9110 §12.5.1).
+    Accept,
     /// `Accept-Encoding` (RFC 9110 §12.5.3).
     AcceptEncoding,
     /// `If-Match` (RFC 9110 §13.1.1).
@@ -38,6 +40,7 @@ impl Field {
         let (expected, field): (&[u8], Field) = match name.len() {
             4 => (b"host", Field::Host),
             5 => (b"range", Field::Range),
+            6 => (b"accept", Field::Accept),
             7 => (b"referer", Field::Referer),
             8 if name[3] | 0x20 == b'm' => (b"if-match", Field::IfMatch),
             8 => (b"if-range", Field::IfRange),
@@ -58,7 +61,8 @@ impl Field {
     pub const fn bears_on_response(self) -> bool {
         // Each is named, so that this does not compile until a new one has been decided on.
         match self {
-            Field::AcceptEncoding
+            Field::Accept
+            | Field::AcceptEncoding
             | Field::IfMatch
             | Field::IfNoneMatch
             | Field::IfModifiedSince
@@ -85,7 +89,7 @@ pub struct Fields<'b> {
 pub struct TooManyFields;
 
 impl<'b> Fields<'b> {
-    /// The number of field lines that are kept. Eleven fields are recognized, so this leaves room
+    /// The number of field lines that are kept. Twelve fields are recognized, so this leaves room
     /// for lists split over lines.
     pub(crate) const KEPT_MAX: usize = KEPT_MAX;
 
@@ -191,6 +195,7 @@ mod tests {
     fn names_are_recognized_in_any_case() {
         let all = [
             ("Host", Field::Host),
+            ("Accept", Field::Accept),
             ("Accept-Encoding", Field::AcceptEncoding),
             ("If-Match", Field::IfMatch),
             ("If-None-Match", Field::IfNoneMatch),

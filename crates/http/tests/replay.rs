@@ -3,6 +3,8 @@
 //! mutations of them for a few seconds. A crash found by fuzzing is kept by putting its input
 //! there.
 
+#[path = "properties/accept.rs"]
+mod accept;
 #[path = "properties/accept_encoding.rs"]
 mod accept_encoding;
 #[path = "properties/conditionals.rs"]
@@ -37,6 +39,11 @@ fn h1_drain() {
 }
 
 #[test]
+fn accept() {
+    replay("accept", 5, accept::check);
+}
+
+#[test]
 fn accept_encoding() {
     replay("accept_encoding", 5, accept_encoding::check);
 }
@@ -64,12 +71,31 @@ fn hpack() {
 mutation::targets! {
     h1_request: h1_request::check, HTTP1;
     h1_drain: h1_drain::check, CHUNKED;
+    accept: accept::check, MEDIA;
     accept_encoding: accept_encoding::check, CODINGS;
     range: range::check, RANGES;
     conditionals: conditionals::check, CONDITIONS;
     h2: h2::check, HTTP2;
     hpack: hpack::check, HPACK;
 }
+
+const MEDIA: &[&[u8]] = &[
+    b"application/json",
+    b"text/html",
+    b"application/*",
+    b"text/*",
+    b"*/*",
+    b";q=0.9",
+    b";q=0",
+    b";q=1.000",
+    b"; charset=utf-8",
+    b",",
+    b";",
+    b"/",
+    b"*",
+    b" ",
+    b"\n",
+];
 
 const HTTP1: &[&[u8]] = &[
     b"GET ",

@@ -100,7 +100,7 @@ impl AcceptEncoding {
 
 /// Reads a weight such as `q=0.5` in thousandths (RFC 9110 §12.4.2): a zero or one, and at most
 /// three decimals.
-fn weight(parameter: &[u8]) -> Option<u16> {
+pub(super) fn weight(parameter: &[u8]) -> Option<u16> {
     let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), fraction @ ..] = trim(parameter) else { return None };
     let decimals = match fraction {
         [] => &[],

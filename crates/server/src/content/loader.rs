@@ -27,6 +27,7 @@ use std::thread;
 use sitar_io::Errno;
 use sitar_site::{BodySize, Budget, Representation, Site};
 
+pub(crate) use self::inherit::{Loaded, inherited};
 use self::large::{LargeJob, LargeWorker};
 use super::inbox::{Arrival, Extent, Inbox, Message};
 use super::table::Table;
@@ -34,6 +35,7 @@ use crate::clock::Clock;
 use crate::report::{Incident, Report};
 use crate::snapshot::{ChangeError, FileKey, LatestSnapshot, Snapshot};
 
+mod inherit;
 mod large;
 
 enum Job {
@@ -88,9 +90,6 @@ enum Plan {
     Known(Arc<Representation>),
     Read { task: Task, bytes: u64 },
 }
-
-/// Representations and where they belong.
-type Loaded = Vec<(FileKey, Arc<Representation>)>;
 
 struct Inventory {
     snapshot: Arc<Snapshot>,
@@ -466,28 +465,6 @@ impl LoaderWorker {
             (self.report)(Incident::Unreadable { name, why: error.to_string(), is_last });
         }
     }
-}
-
-/// Returns the part of `loaded`, which is of `older`, that `next` has unchanged.
-pub(crate) fn inherited(
-    next: &Snapshot,
-    older: &Snapshot,
-    loaded: Loaded,
-    now: std::time::SystemTime,
-) -> Loaded {
-    let mut by_host: HashMap<_, Vec<_>> = HashMap::new();
-    for (key, representation) in loaded {
-        by_host.entry(key.host).or_default().push((key.file, representation));
-    }
-    let mut kept = Loaded::new();
-    // Dates say since when content is what it is under its name: only where one host was before.
-    for (host, before) in next.hosts.successors(&older.hosts) {
-        let (Some(site), Some(last)) = (next.site(host), older.site(before)) else { continue };
-        let loaded = by_host.get(&before).cloned().unwrap_or_default();
-        let files = if Arc::ptr_eq(site, last) { loaded } else { site.inherit(last, loaded, now) };
-        kept.extend(files.into_iter().map(|(file, loaded)| (FileKey { host, file }, loaded)));
-    }
-    kept
 }
 
 #[cfg(test)]

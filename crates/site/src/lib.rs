@@ -16,6 +16,7 @@
 //! | | |
 //! |---|---|
 //! | `/x/` | `x/index.html`; where only `x.html` is, 301 to `/x`, query kept; else 404 |
+//! | `/x/` without a page, with [`Options::listing`] | a listing of the folder `x` |
 //! | `/x` | `x`, else `x.html`; where only the folder `x` is, 301 to `/x/`, query kept |
 //! | `/x.html/` | 404: a file has nothing below it |
 //! | `//x`, `/./x`, `/a/../x` | `x`, as it is; see `open/path.rs` |

@@ -101,6 +101,8 @@ struct Inventory {
 const UNREADABLE_MAX: usize = 20;
 /// More bytes than these are read on the thread for large files: about a millisecond's work.
 const LARGE_ABOVE: u64 = 1 << 20;
+/// Bytes that are to be freed where a listing found no room.
+const LISTING_ROOM: usize = 4 << 20;
 /// A body of at most these bytes is loaded where its head would do: hashing it takes reading it.
 const LOADED_WHOLE: u64 = 64 << 10;
 
@@ -401,6 +403,11 @@ impl LoaderWorker {
                 // A file that was there when the directory was looked at may go at any time. For
                 // one that has no place among the open files now, the shard asks again.
                 kind @ (io::ErrorKind::NotFound | io::ErrorKind::QuotaExceeded) => Err(kind),
+                // A listing, which can only be sent from memory. After a pause there may be room.
+                kind @ io::ErrorKind::StorageFull => {
+                    self.evict(LISTING_ROOM);
+                    Err(kind)
+                }
                 kind => {
                     self.tell(file, &error);
                     // Others than the files of answers took the descriptors, and may give them
@@ -416,6 +423,13 @@ impl LoaderWorker {
         let Some(first) = askers.first() else { return };
         for asker in askers {
             self.answer(file, &result, *asker, first.wanted);
+        }
+    }
+
+    /// Has all shards let go of some of what they have not used lately.
+    fn evict(&self, bytes: usize) {
+        for inbox in &self.inboxes {
+            inbox.post(Message::Evict(bytes));
         }
     }
 
@@ -444,9 +458,7 @@ impl LoaderWorker {
                 Some(_) if asker.wanted != Wanted::Body || loaded_for != Wanted::Body => Extent::Described,
                 Some(bytes) => {
                     // For now it is read from the file; after a pause there may be room.
-                    for inbox in &self.inboxes {
-                        inbox.post(Message::Evict(usize::try_from(bytes).unwrap_or(usize::MAX)));
-                    }
+                    self.evict(usize::try_from(bytes).unwrap_or(usize::MAX));
                     Extent::Displaced
                 }
             };

@@ -100,6 +100,7 @@ impl Served {
                     cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, target)),
                     cache::Lookup::Later => Outcome::Later,
                     cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),
+                    cache::Lookup::Failed(ErrorKind::StorageFull) => Outcome::Refused(&NO_ROOM),
                     cache::Lookup::Failed(_) => {
                         let page = self.snapshot.hosts.get(host).and_then(|host| host.pages.error.as_deref());
                         match page {
@@ -141,6 +142,8 @@ const UNKNOWN_PEER: Rejection = Rejection {
     reason: "the address that this connection comes from is not known",
 };
 const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
+const NO_ROOM: Rejection =
+    Rejection { status: Status::SERVICE_UNAVAILABLE, reason: "there is no room for the listing now" };
 const UNREADABLE: Rejection =
     Rejection { status: Status::INTERNAL_SERVER_ERROR, reason: "the file could not be read" };
 

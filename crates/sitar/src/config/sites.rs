@@ -146,6 +146,7 @@ fn content(section: &Section, hsts: Option<&Hsts>, problems: &mut Problems) -> S
         prefix: section.text("prefix").map(|(prefix, _)| prefix.to_owned()),
         follow_links: section.switch("follow_links", false),
         config_files: section.switch("serve_config_files", false),
+        listing: false,
         hsts: hsts.cloned(),
     };
     SiteContent::Root { path, options, watch: watch(section, problems) }

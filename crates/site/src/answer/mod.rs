@@ -9,6 +9,7 @@
 //! | [`field_buf`] | header lines that depend on the request |
 //! | [`page`] | answers that no site gives: pages of the operator's, redirects to other hosts |
 //! | [`hsts`] | the header line that a site may carry on every answer |
+//! | [`listing`] | the page that a folder without one gets |
 //! | [`multipart`] | several ranges in one answer |
 //! | [`media`], [`lifetime`] | what a name says about its file |
 
@@ -17,6 +18,7 @@ pub(crate) mod fields;
 pub(crate) mod fixed_lines;
 pub(crate) mod hsts;
 pub(crate) mod lifetime;
+pub(crate) mod listing;
 pub(crate) mod media;
 pub(crate) mod multipart;
 pub(crate) mod page;

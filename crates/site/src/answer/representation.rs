@@ -3,6 +3,7 @@
 
 use crate::answer::field_buf::FieldBuf;
 use crate::answer::fields::{self, Blocks, Lines};
+use crate::answer::lifetime::Lifetime;
 use crate::answer::media::Media;
 use crate::answer::multipart::Plan;
 use crate::answer::reply::{Body, Multipart, Reply, Scratch};
@@ -13,8 +14,7 @@ use crate::open::hash::{Hash, sha256};
 use crate::open::origin::Origin;
 use crate::open::streamed::Streamed;
 use crate::rules::HeaderSet;
-use dates::is_meaningful;
-pub(crate) use dates::{Dates, no_later};
+pub(crate) use dates::{Dates, is_meaningful, no_later};
 use sitar_http::semantics::{
     Coding, PreconditionResult, RangeParts, RangeSelection, Validators, preconditions, range, wants_sha256,
 };
@@ -136,6 +136,20 @@ impl Representation {
     ) -> Representation {
         let blocks = blocks.cloned().unwrap_or_else(|| Blocks::of(entry));
         Representation::assemble(content, &Identity::Content(*hash), blocks, entry, dates)
+    }
+
+    /// Something that lies in no file, with header lines of its own.
+    pub(crate) fn generated(
+        content: Content,
+        hash: &Hash,
+        blocks: Blocks,
+        media: Media,
+        dates: Dates,
+    ) -> Representation {
+        let lifetime = Lifetime::Revalidate;
+        let entry =
+            Entry { source: 0, media, coding: Coding::Identity, vary: false, decoded: None, lifetime };
+        Representation::assemble(content, &Identity::Content(*hash), blocks, &entry, dates)
     }
 
     /// The same bytes, from the same place in a directory, as an entry of another index: nothing is

@@ -7,8 +7,9 @@
 //! 3. the page of a clean address (`/x` for `x.html`);
 //! 4. a redirect that adds the slash that a folder's address lacks, or takes away the one that a
 //!    page's address has too many;
-//! 5. the nearest `404.html`;
-//! 6. a line of text.
+//! 5. the listing of a folder, in a site that has listings;
+//! 6. the nearest `404.html`;
+//! 7. a line of text.
 
 use crate::answer::reply::{Reply, Scratch};
 use crate::open::index::{Choice, Directory, FileId, Slot};
@@ -186,7 +187,7 @@ impl Site {
                 );
                 self.reply(reply, headers, request)
             }
-            Lookup::Nothing => self.missing(path.key, request, headers, scratch),
+            Lookup::Nothing => self.listing_or_missing(path, request, headers, scratch),
         }
     }
 
@@ -280,6 +281,21 @@ impl Site {
                 let head = request.method == Method::Head;
                 self.reply(Reply::error(status, &mut scratch.lines, head), headers, request)
             }
+        }
+    }
+
+    /// There is no page at this path.
+    fn listing_or_missing<'s>(
+        &'s self,
+        path: Resolved<'_>,
+        request: &Request<'_>,
+        headers: Option<HeaderSet<'s>>,
+        scratch: &'s mut Scratch,
+    ) -> Route<'s> {
+        let listed = self.children.is_some() && path.slash;
+        match listed.then(|| self.listing(path.key, request)).flatten() {
+            Some(file) => Route::File(Target { file, status: Status::OK, headers, scratch }),
+            None => self.missing(path.key, request, headers, scratch),
         }
     }
 

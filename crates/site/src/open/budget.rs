@@ -10,6 +10,8 @@ pub struct Budget {
     left: Arc<AtomicU64>,
     per_file: u64,
     files_left: Arc<AtomicUsize>,
+    /// Bytes for listings that the rest has no room for.
+    listings_left: Arc<AtomicU64>,
 }
 
 impl Budget {
@@ -18,7 +20,8 @@ impl Budget {
     #[must_use]
     pub fn new(total: u64, per_file: u64) -> Budget {
         let files_left = Arc::new(AtomicUsize::new(usize::MAX));
-        Budget { left: Arc::new(AtomicU64::new(total)), per_file, files_left }
+        let listings_left = Arc::new(AtomicU64::new(LISTINGS_BYTES));
+        Budget { left: Arc::new(AtomicU64::new(total)), per_file, files_left, listings_left }
     }
 
     /// The same budget of bytes with at most `files` open files. A site that is one archive or part
@@ -63,10 +66,13 @@ impl Budget {
         if !self.allows(bytes) {
             return None;
         }
-        // Only the sum matters, not what else was written when: relaxed is enough.
-        let taken =
-            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        taken.is_ok().then(|| Reservation { left: Arc::clone(&self.left), bytes })
+        Reservation::of(&self.left, bytes)
+    }
+
+    /// Takes `bytes` for a listing: where there is no room, of those that are kept for listings,
+    /// which unlike files cannot be sent from anywhere else.
+    pub(crate) fn reserve_for_listing(&self, bytes: u64) -> Option<Reservation> {
+        self.reserve(bytes).or_else(|| Reservation::of(&self.listings_left, bytes))
     }
 }
 
@@ -75,6 +81,15 @@ impl Budget {
 pub(crate) struct Reservation {
     left: Arc<AtomicU64>,
     bytes: u64,
+}
+
+impl Reservation {
+    fn of(account: &Arc<AtomicU64>, bytes: u64) -> Option<Reservation> {
+        // Only the sum matters, not what else was written when: relaxed is enough.
+        let taken =
+            account.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        taken.is_ok().then(|| Reservation { left: Arc::clone(account), bytes })
+    }
 }
 
 impl Drop for Reservation {
@@ -94,3 +109,6 @@ impl Drop for FilePlace {
         self.left.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+/// Bytes of listings beyond the budget: room for the longest one, and a little.
+const LISTINGS_BYTES: u64 = 40 << 20;

@@ -294,6 +294,17 @@ impl Index {
         Some(&slots[*at as usize].slot)
     }
 
+    /// Every key, with its place and what it names.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, &[u8], &Slot)> {
+        (0..).zip(&self.slots).map(|(place, named)| (place, self.names.bytes(named.key), &named.slot))
+    }
+
+    /// The key at a place, and what it names.
+    pub(crate) fn at(&self, place: u32) -> Option<(&[u8], &Slot)> {
+        let named = self.slots.get(place as usize)?;
+        Some((self.names.bytes(named.key), &named.slot))
+    }
+
     /// Returns the key's place in `slots`, where `new` is put if it had none.
     fn place(&mut self, key: Key, new: Slot) -> usize {
         let Index { names, slots, table, hasher, .. } = self;
@@ -421,7 +432,7 @@ fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
 }
 
 /// Returns how much of a key is the folder that it lies in; `None`: it lies in the root.
-fn parent(key: &[u8]) -> Option<usize> {
+pub(crate) fn parent(key: &[u8]) -> Option<usize> {
     key.iter().rposition(|&byte| byte == b'/')
 }
 

@@ -176,7 +176,10 @@ impl Site {
     /// The name of a file, for messages; printable.
     #[must_use]
     pub fn name_of(&self, file: FileId) -> Option<String> {
-        self.index.name_of(file).map(printable)
+        let name = self.index.name_of(file).map(printable);
+        name.or_else(|| {
+            self.listed_folder(file).map(|folder| format!("the listing of /{}", printable(folder)))
+        })
     }
 
     /// The file of this site that has the name and the encoding of a file of `older`.

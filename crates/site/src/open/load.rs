@@ -1,5 +1,6 @@
 //! Loading: from a file's number to its representation.
 
+use crate::answer::listing::LISTING_MAX;
 use crate::answer::representation::{Content, Dates, Identity, Mismatch, Representation, no_later};
 use crate::open::archive_file::changed;
 use crate::open::budget::Budget;
@@ -35,26 +36,39 @@ impl Site {
     ///
     /// # Errors
     /// The kernel's; `InvalidData` when the archive or the file was changed meanwhile;
-    /// `QuotaExceeded` when the file would have to stay open, and the budget has no more of those.
+    /// `QuotaExceeded` when the file would have to stay open, and the budget has no more of those;
+    /// `StorageFull` when there is no room for a listing, which can only be sent from memory.
     pub fn load(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
-        self.build(file, budget, now, true).map(|made| made.with_hsts(&self.hsts))
+        let made = match self.make_listing(file, budget, LISTING_MAX) {
+            Some(listing) => listing,
+            None => self.build(file, budget, now, true),
+        };
+        made.map(|made| made.with_hsts(&self.hsts))
     }
 
     /// Builds a file's answers, and leaves its body to be sent from the file: as
     /// [`load`](Site::load) does where the budget has no room. Takes nothing of the budget, which
-    /// only says what could ever be in memory. What has been hashed once is not read again.
+    /// only says what could ever be in memory. What has been hashed once is not read again. A
+    /// listing, which lies in no file, is loaded.
     ///
     /// # Errors
     /// As [`load`](Site::load).
     pub fn describe(&self, file: FileId, budget: &Budget, now: SystemTime) -> io::Result<Representation> {
+        if self.listed_folder(file).is_some() {
+            return self.load(file, budget, now);
+        }
         self.build(file, budget, now, false).map(|made| made.with_hsts(&self.hsts))
     }
 
-    /// Returns what loading a file would have to read. Blocks: looks at a file of a directory.
+    /// Returns what loading a file would have to read; of a listing, about how long it will be.
+    /// Blocks: looks at a file of a directory.
     ///
     /// # Errors
     /// The kernel's.
     pub fn body_size(&self, file: FileId, budget: &Budget) -> io::Result<BodySize> {
+        if let Some(size) = self.listing_size(file) {
+            return Ok(size);
+        }
         let (source, _) = self.index.source(file).ok_or(io::ErrorKind::InvalidInput)?;
         let (length, origin) = match &self.store {
             Store::Embedded(bodies) => (item(bodies, source)?.len() as u64, None),

@@ -10,6 +10,7 @@
 //! | [`directory`], [`site_file`] | a directory on disk |
 //! | [`names`], [`path`], [`sidecar`] | names, and what they mean |
 //! | [`index`], [`entry`] | from a name to its files |
+//! | [`children`] | from a folder to what lies in it |
 //! | [`survey`] | what the operator should know about the files |
 //! | [`load`], [`budget`], [`streamed`], [`place`] | bodies, in memory or from their file |
 //! | [`origin`], [`hash`] | whether two files have the same content, without and with reading it |
@@ -18,6 +19,7 @@
 
 pub(crate) mod archive_file;
 pub(crate) mod budget;
+pub(crate) mod children;
 pub(crate) mod directory;
 pub(crate) mod entry;
 pub(crate) mod error;

@@ -2,6 +2,7 @@
 //! know.
 
 use super::archive_file::ArchiveFile;
+use super::children::Children;
 use super::directory::{Root, Seen, Show};
 use super::error::{OpenError, OpenFault, Warning, Warnings};
 use super::index::Index;
@@ -37,6 +38,8 @@ pub struct Options {
     pub follow_links: bool,
     /// Serve files at the root that configure other hosts, such as `netlify.toml` and `CNAME`.
     pub config_files: bool,
+    /// Answer with a listing where a folder has no `index.html`.
+    pub listing: bool,
     /// The policy that every answer carries as Strict-Transport-Security, unless the site's own
     /// `_headers` sets or removes that field at the path.
     pub hsts: Option<Hsts>,
@@ -140,6 +143,7 @@ impl Site {
         let index = Index::with(names, is_hidden, |source, name| store.time(source, name))?;
         let mut site = Site {
             store,
+            children: options.listing.then(|| Children::new(&index)),
             index,
             rules,
             hsts,

@@ -1,5 +1,6 @@
 //! The site itself: opened once, immutable, shared by all threads.
 
+use super::children::Children;
 use super::directory::Root;
 use super::entry::Entry;
 use super::error::Warning;
@@ -23,6 +24,8 @@ pub struct Site {
     pub(crate) store: Store,
     pub(crate) index: Index,
     pub(crate) rules: Rules,
+    /// For listings; `None`: folders without a page are not listed.
+    pub(crate) children: Option<Children>,
     /// The header line of [`Options::hsts`](super::opening::Options::hsts); empty without it.
     pub(crate) hsts: Box<[u8]>,
     pub(super) warnings: Vec<Warning>,
@@ -56,6 +59,19 @@ impl Store {
             Store::Embedded(_) => None,
         }
     }
+
+    /// The size of a source in bytes, and its time in seconds since the epoch.
+    pub(crate) fn facts(&self, source: usize, name: &[u8]) -> Option<(u64, Option<u64>)> {
+        match self {
+            Store::Archive { bodies, .. } => bodies.get(source).map(|body| (body.size, body.mtime)),
+            Store::Pack { records, .. } => records.get(source).map(|record| (record.size, record.mtime)),
+            Store::Directory(root) => {
+                let stat = root.stat(name).ok()?;
+                Some((u64::try_from(stat.st_size).unwrap_or(0), Origin::of(&stat).modified()))
+            }
+            Store::Embedded(bodies) => bodies.get(source).map(|body| (body.len() as u64, None)),
+        }
+    }
 }
 
 impl Site {
@@ -71,10 +87,10 @@ impl Site {
         self.index.files == 0
     }
 
-    /// Number of [`FileId`]s: all are below this.
+    /// Number of [`FileId`]s: all are below this. A listing has one, too.
     #[must_use]
     pub fn files(&self) -> usize {
-        self.index.representations()
+        self.index.representations() + self.listings()
     }
 
     /// Whether it is a pack whose index is used.

@@ -215,6 +215,11 @@ impl<'r> Applied<'r, '_> {
         }
     }
 
+    /// Whether the answer is an error, with a page or without.
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(&self.rule.action, Action::Rewrite { status, .. } if *status != Status::OK)
+    }
+
     /// Calls `find` with the key of the page that a rewrite shows, and whether it was written with
     /// a slash at its end.
     pub(crate) fn with_target<T>(&self, find: impl FnOnce(&[u8], bool) -> T) -> Option<T> {

@@ -338,3 +338,51 @@ fn other_shards_are_told_once_that_no_file_can_be_opened() {
         |inbox: &Inbox| inbox.take().iter().filter(|message| matches!(message, Message::FilesWanted)).count();
     assert_eq!(inboxes.iter().map(told).collect::<Vec<_>>(), [1, 0, 1]);
 }
+
+/// The file of a request with these lines behind the first one.
+fn id_of(site: &Arc<Site>, path: &str, lines: &str) -> FileKey {
+    let text = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+    let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default()).unwrap().unwrap();
+    let mut scratch = sitar_site::Scratch::new();
+    let sitar_site::Route::File(found) = site.route(&head.request, &mut scratch) else {
+        panic!("no such file")
+    };
+    FileKey { host: Hosts::one(Arc::clone(site)).find(None).unwrap(), file: found.file() }
+}
+
+/// A listing is made on the thread for large bodies, is bounded, and gives way when there is no
+/// room for another one.
+#[test]
+fn listings_take_turns() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..25_000 {
+        let name = [format!("{number:05}").as_bytes(), &[0xff; 250]].concat();
+        std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(&name)), "").unwrap();
+    }
+    let options = sitar_site::Options { listing: true, ..sitar_site::Options::default() };
+    let site = Arc::new(Site::open(folder.path(), &options).unwrap());
+    let (loader, mut loader_worker, inboxes, _, budget) = loader_worker(&site, 2);
+    let [page, object] = ["", "Accept: application/json\r\n"].map(|lines| id_of(&site, "/", lines));
+    assert!(loader.ask(0, page, 0, Wanted::Body) && loader_worker.work_once());
+    assert!(inboxes[0].take().is_empty(), "it is for the other thread");
+    assert!(loader_worker.work_once() && loader_worker.work_once());
+    let held = inboxes[0].take();
+    let [Message::Loaded { file, result: Ok(arrival), .. }] = &held[..] else { panic!() };
+    assert_eq!((*file, budget.left()), (page, 1000));
+    let bytes = arrival.loaded.resident_bytes();
+    assert!((32 << 20..33 << 20).contains(&bytes), "{bytes} bytes");
+    let ask = |worker: &mut LoaderWorker| {
+        assert!(loader.ask(0, object, 1, Wanted::Head));
+        while worker.work_once() {}
+    };
+    ask(&mut loader_worker);
+    assert!(matches!(&inboxes[0].take()[..], [Message::Evict(_)]));
+    let [Message::Evict(_), Message::Loaded { result: Err(kind), .. }] = &inboxes[1].take()[..] else {
+        panic!()
+    };
+    assert_eq!(*kind, io::ErrorKind::StorageFull);
+    drop(held);
+    ask(&mut loader_worker);
+    assert!(matches!(&inboxes[1].take()[..], [Message::Loaded { result: Ok(_), .. }]));
+}

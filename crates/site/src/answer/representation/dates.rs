@@ -39,7 +39,7 @@ impl Dates {
 /// Archives made to be reproducible carry a date that does not. Docker writes the epoch, Nix a
 /// second later, zip the first day of 1980 in any time zone as its zero, Gradle 1 February 1980.
 /// Nothing before 2 January 1980 is a web page. A year of five digits has no HTTP date.
-pub(super) fn is_meaningful(time: u64) -> bool {
+pub(crate) fn is_meaningful(time: u64) -> bool {
     const SECOND_OF_JANUARY_1980: u64 = 315_619_200;
     const GRADLE: u64 = 318_211_200;
     const YEAR_10000: u64 = 253_402_300_800;

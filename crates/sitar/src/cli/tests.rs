@@ -72,6 +72,7 @@ fn verbs() {
             prefix: None,
             follow_links: false,
             serve_config_files: false,
+            listing: false,
             no_watch: false,
             poll: None,
             default_port: None,
@@ -560,6 +561,7 @@ fn what_a_configuration_file_says_is_refused_beside_it() {
         (&["--prefix", "x"], "'prefix' of [[site]]"),
         (&["--follow-links"], "'follow_links' of [[site]]"),
         (&["--serve-config-files"], "'serve_config_files' of [[site]]"),
+        (&["--listing"], "'listing' of [[site]]"),
         (&["--no-watch"], "'watch' of [[site]]"),
         (&["--poll", "2s"], "'poll' of [[site]]"),
     ] {

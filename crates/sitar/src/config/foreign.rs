@@ -135,10 +135,11 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
         "sitar does not ask for certificates yet; it serves the files of certbot and others, and notices their renewal",
     ),
     (
-        &["autoindex", "listing", "browse", "users", "auth_basic", "basic_auth", "basicauth"],
-        "",
-        "folders are not listed, and a site cannot have users yet",
+        &["autoindex", "directory_listing", "dirlisting", "browse"],
+        "listing",
+        "folders without a page are listed by: listing = true",
     ),
+    (&["users", "auth_basic", "basic_auth", "basicauth"], "", "a site cannot have users yet"),
     (
         &["log", "access_log", "logs", "logging", "customlog", "error_log"],
         "",

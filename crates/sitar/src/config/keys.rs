@@ -423,6 +423,15 @@ const SITE_KEYS: &[Key] = &[
         doc: "The site's pages for errors of the server. Those that it lacks are the server's.",
         ..PAGES_KEY
     },
+    Key {
+        name: "listing",
+        form: Form::Switch,
+        default: Some("false"),
+        example: "true",
+        doc: "Whether a folder without `index.html` is answered with a list of what is served in it, in HTML \
+              or, for clients that prefer it, in JSON.",
+        ..KEY
+    },
 ];
 
 /// `[admin]`.

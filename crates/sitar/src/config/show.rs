@@ -180,6 +180,7 @@ impl Lines {
         if let Watch::Poll(every) = watch {
             self.value("poll", &quoted(&duration(every)), &of("poll"));
         }
+        self.value("listing", &options.listing, &of("listing"));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::settings::{CertificateFiles, duration};
 use crate::watch::Watch;
 
 /// Keys that only a site with a root has.
-const OF_ROOT: [&str; 5] = ["prefix", "follow_links", "serve_config_files", "watch", "poll"];
+const OF_ROOT: [&str; 6] = ["prefix", "follow_links", "serve_config_files", "watch", "poll", "listing"];
 /// The status of redirects without `redirect_status`.
 const STATUS: u16 = 308;
 
@@ -146,7 +146,7 @@ fn content(section: &Section, hsts: Option<&Hsts>, problems: &mut Problems) -> S
         prefix: section.text("prefix").map(|(prefix, _)| prefix.to_owned()),
         follow_links: section.switch("follow_links", false),
         config_files: section.switch("serve_config_files", false),
-        listing: false,
+        listing: section.switch("listing", false),
         hsts: hsts.cloned(),
     };
     SiteContent::Root { path, options, watch: watch(section, problems) }

@@ -33,7 +33,7 @@ pub(super) fn open(settings: &Settings, sources: &mut Sources) -> Result<Opened,
         prefix: settings.prefix.clone(),
         follow_links: settings.follow_links,
         config_files: settings.serve_config_files,
-        listing: false,
+        listing: settings.listing,
         hsts: None,
     };
     let (source, site) = sources.add_site(path, &options, settings.watch());

@@ -200,6 +200,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         set: |settings, value| switch(value).map(|on| settings.serve_config_files = on),
     },
     Setting {
+        name: "listing",
+        variable: "SITAR_LISTING",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Answer with a list of what is served in a folder that has no index.html, in HTML or, for \
+               clients that prefer it, in JSON",
+        set: |settings, value| switch(value).map(|on| settings.listing = on),
+    },
+    Setting {
         name: "no-watch",
         variable: "SITAR_NO_WATCH",
         value: "",

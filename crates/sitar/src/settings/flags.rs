@@ -28,6 +28,7 @@ pub(crate) const IN_FILE: &[(&str, &str)] = &[
     ("prefix", "'prefix' of [[site]]"),
     ("follow-links", "'follow_links' of [[site]]"),
     ("serve-config-files", "'serve_config_files' of [[site]]"),
+    ("listing", "'listing' of [[site]]"),
     ("no-watch", "'watch' of [[site]]"),
     ("poll", "'poll' of [[site]]"),
 ];

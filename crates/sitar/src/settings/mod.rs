@@ -66,6 +66,8 @@ pub struct Settings {
     pub follow_links: bool,
     /// Serve files that configure other hosts of sites.
     pub serve_config_files: bool,
+    /// Answer with a listing where a folder has no page.
+    pub listing: bool,
     /// Do not watch the site.
     pub no_watch: bool,
     /// Look for changes this far apart.

@@ -96,6 +96,7 @@ fn every_key_has_its_effect() {
         prefix: Some("public".to_owned()),
         follow_links: true,
         config_files: true,
+        listing: true,
         hsts: Some(Hsts::parse(hsts).unwrap()),
     };
     let watch = Watch::Poll(Duration::from_secs(2));

@@ -66,10 +66,10 @@ fn every_key_is_shown_with_its_origin() {
         "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:28:1",
         "redirect = \"https\" # sitar.toml:29:1",
         "pages.500 = \"500.html\" # sitar.toml:22:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:52:1",
+        "pages.503 = \"example/503.html\" # sitar.toml:53:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:62:1",
-        "watch = false # sitar.toml:63:1",
+        "certificate = \"local\" # sitar.toml:63:1",
+        "watch = false # sitar.toml:64:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
@@ -113,6 +113,7 @@ fn defaults_are_shown_as_such() {
          follow_links = false # default\n\
          serve_config_files = false # default\n\
          watch = true # default\n\
+         listing = false # default\n\
          certificate = \"local\" # default\n"
     );
 }
@@ -183,12 +184,12 @@ fn site() -> impl Strategy<Value = (usize, String)> {
         (
             any_path(),
             proptest::option::of("[ -~é]{0,8}"),
-            any::<[bool; 3]>(),
+            any::<[bool; 4]>(),
             proptest::option::of(100..3_600_000_u32)
         )
-            .prop_map(|(root, prefix, [links, files, watch], poll)| {
+            .prop_map(|(root, prefix, [links, files, watch, listing], poll)| {
                 let mut text = format!(
-                    "root = {}\nfollow_links = {links}\nserve_config_files = {files}\n",
+                    "root = {}\nfollow_links = {links}\nserve_config_files = {files}\nlisting = {listing}\n",
                     quoted(&root)
                 );
                 if let Some(prefix) = prefix {

@@ -2,6 +2,7 @@
 //! look at.
 
 mod hosts;
+mod listings;
 
 use crate::common::site::Site;
 use crate::common::{Server, have, run_with, target_folder};

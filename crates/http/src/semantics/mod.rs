@@ -1,10 +1,9 @@
 //! RFC 9110 §12 to §14 as pure functions: content negotiation, preconditions, ranges.
 //!
 //! A response is found in the order of RFC 9110 §13.2.2: choose the representation with
-//! [`AcceptEncoding`], evaluate [`preconditions`] on its validators, then, only if they say
-//! [`PreconditionResult::Proceed`], ask [`range()`] for the part to send. [`wants_sha256`] says
-//! whether the digest of the representation is asked for (RFC 9530), and [`prefers`] which of two media
-//! types a client would rather have.
+//! [`AcceptEncoding`] or [`prefers`], evaluate [`preconditions`] on its validators, then, only if
+//! they say [`PreconditionResult::Proceed`], ask [`range()`] for the part to send. [`wants_sha256`]
+//! says whether the digest of the representation is asked for (RFC 9530).
 
 mod accept;
 mod coding;

@@ -21,6 +21,7 @@ mod hosts;
 mod idle;
 mod lab;
 mod large;
+mod listings;
 mod live;
 #[path = "../fuzz/mutation.rs"]
 mod mutation;

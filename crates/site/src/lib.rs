@@ -63,6 +63,8 @@ pub use answer::representation::Representation;
 pub use answer::route::{Route, Target};
 pub use open::budget::Budget;
 pub use open::directory::Seen;
+pub use open::encodings::attach::{Gain, OutdatedEncoding};
+pub use open::encodings::read::Encodings;
 pub use open::error::{OpenError, OpenFault, Warning};
 pub use open::index::FileId;
 pub use open::live::Version;

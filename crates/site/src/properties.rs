@@ -122,6 +122,41 @@ pub fn index(bytes: &[u8]) -> Result<Option<usize>, crate::OpenFault> {
     Ok(Some(index.files))
 }
 
+/// Any bytes as an encodings file: refused, or one that could have been written. Returns how many
+/// originals there are.
+///
+/// The same bytes are tried with their hash put right, too.
+pub fn encodings(bytes: &[u8]) -> std::io::Result<usize> {
+    let mut sealed = bytes.to_vec();
+    crate::open::encodings::read::reseal(&mut sealed);
+    if sealed != bytes {
+        let _ = manifest(&sealed);
+    }
+    manifest(bytes)
+}
+
+fn manifest(bytes: &[u8]) -> std::io::Result<usize> {
+    let manifest = crate::raw::Manifest::read(&bytes)?;
+    let mut free = 0;
+    for (place, (name, original)) in manifest.originals().enumerate() {
+        assert!(is_public(name), "a hidden name");
+        assert_eq!(normalize(name).ok().flatten().as_deref(), Some(name), "a name that is not a key");
+        assert_moves_nowhere(name);
+        let all = manifest.encodings(place);
+        assert_eq!(all.len(), usize::from(original.encodings), "encodings lost or invented");
+        for (at, encoding) in all.iter().enumerate() {
+            assert!(encoding.coding != sitar_http::semantics::Coding::Identity, "no coding");
+            assert!(all[..at].iter().all(|other| other.coding != encoding.coding), "a coding twice");
+            assert!(encoding.offset >= free, "a body in another");
+            assert!((1..original.size).contains(&encoding.size), "an encoding that is no smaller");
+            free = encoding.offset + encoding.size;
+        }
+    }
+    assert!(free <= bytes.len() as u64, "a body outside of the file");
+    assert!(manifest.encodings(manifest.len()).is_empty(), "encodings of nothing");
+    Ok(manifest.len())
+}
+
 /// Any bytes as a request's path: the key, if there is one, is a plain name below the root.
 pub fn path(raw: &[u8]) {
     let mut buffer = [0; NAME_MAX];

@@ -6,6 +6,7 @@
 //! | a directory as it lies on disk | [`Root`], [`SiteFile`], [`directory_rules`], [`screen`] |
 //! | an earlier pack | [`find`], [`PackProbe`], [`PackIndex`], [`ArchiveFile`], [`ReadAt`] |
 //! | a new pack | [`mod@format`], [`header_blocks`], [`Blocks`], [`RULE_FILES`], [`FILES_MAX`] |
+//! | an encodings file | [`mod@encodings`], [`Manifest`], [`Unencoded`], [`Site::read_unencoded`] |
 //! | sidecars | [`sidecar`], [`stored_coding`], [`is_outdated`] |
 //! | types and lifetimes | [`media_type`], [`Media`], [`is_fingerprinted`], [`is_html`] |
 //! | paths | [`resolve`], [`Resolved`], [`PathFault`], [`encode`], [`hex`] |
@@ -20,6 +21,9 @@ pub use crate::answer::lifetime::is_fingerprinted;
 pub use crate::answer::media::{Media, media_type};
 pub use crate::open::archive_file::ArchiveFile;
 pub use crate::open::directory::Root;
+pub use crate::open::encodings::format as encodings;
+pub use crate::open::encodings::original::Unencoded;
+pub use crate::open::encodings::read::Manifest;
 pub use crate::open::error::Warnings;
 pub use crate::open::hash::{Hash, sha256};
 pub use crate::open::names::FILES_MAX;

@@ -50,6 +50,19 @@ fn indexes() {
 }
 
 #[test]
+fn encodings() {
+    for (path, bytes) in corpus("encodings") {
+        let originals = sitar_site::properties::encodings(&bytes);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("good-") {
+            originals.unwrap();
+        } else if name.starts_with("bad-") {
+            assert!(originals.is_err(), "{name}");
+        }
+    }
+}
+
+#[test]
 fn headers() {
     for (_, bytes) in corpus("headers") {
         sitar_site::properties::headers(&bytes);
@@ -73,6 +86,7 @@ fn paths() {
 mutation::targets! {
     tar: |bytes| drop(sitar_site::properties::archive(bytes)), TAR;
     index: |bytes| drop(sitar_site::properties::index(bytes)), INDEX;
+    encodings: |bytes| drop(sitar_site::properties::encodings(bytes)), ENCODINGS;
     path: sitar_site::properties::path, PATHS;
     headers: sitar_site::properties::headers, HEADERS;
     redirects: sitar_site::properties::redirects, REDIRECTS;
@@ -113,6 +127,23 @@ const TAR: &[&[u8]] = &[
     b"index.html.gz",
     b"index.html.br",
     b"\0",
+];
+
+const ENCODINGS: &[&[u8]] = &[
+    b"sitar encodings\0",
+    b"index.html",
+    b"a/b",
+    b"../",
+    b"/",
+    b".env",
+    b"\x01\0\0\0",
+    b"\x02\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\0\0\0\0\0",
+    b"\x07\0\0\0\0\0\0\0",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\0\x01",
+    b"\x01\x03",
 ];
 
 const INDEX: &[&[u8]] = &[

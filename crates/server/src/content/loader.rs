@@ -25,7 +25,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 
 use sitar_io::Errno;
-use sitar_site::{BodySize, Budget, Representation, Site};
+use sitar_site::{BodySize, Budget, OutdatedEncoding, Representation, Site};
 
 pub(crate) use self::inherit::{Loaded, inherited};
 use self::large::{LargeJob, LargeWorker};
@@ -400,6 +400,8 @@ impl LoaderWorker {
                 Ok(loaded)
             }
             Err(error) => match error.kind() {
+                // Asked again, the site has the file as it is.
+                kind if OutdatedEncoding::is(&error) => Err(kind),
                 // A file that was there when the directory was looked at may go at any time. For
                 // one that has no place among the open files now, the shard asks again.
                 kind @ (io::ErrorKind::NotFound | io::ErrorKind::QuotaExceeded) => Err(kind),

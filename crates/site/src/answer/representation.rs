@@ -127,7 +127,7 @@ impl Representation {
         Ok(Representation::checked(content, hash, blocks, entry, dates))
     }
 
-    fn checked(
+    pub(crate) fn checked(
         content: Content,
         hash: &Hash,
         blocks: Option<&Blocks>,

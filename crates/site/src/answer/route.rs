@@ -236,6 +236,12 @@ impl Site {
         }
     }
 
+    /// The encoding to send, or the file as it is, if that is not to be used any more.
+    fn pick(&self, choice: &Choice, request: &Request<'_>) -> Option<FileId> {
+        let file = choice.pick(|| AcceptEncoding::of(request))?;
+        if self.is_outdated(file) { choice.of(Coding::Identity) } else { Some(file) }
+    }
+
     fn file<'s>(
         &'s self,
         choice: &Choice,
@@ -251,7 +257,7 @@ impl Site {
             Some(stored) => {
                 choice.of(Coding::Identity).or_else(|| stored.coding().and_then(|coding| choice.of(coding)))
             }
-            None => choice.pick(|| AcceptEncoding::of(request)),
+            None => self.pick(choice, request),
         };
         match file {
             Some(file) => Route::File(Target { file, status, headers, scratch }),
@@ -272,7 +278,7 @@ impl Site {
         headers: Option<HeaderSet<'s>>,
         scratch: &'s mut Scratch,
     ) -> Route<'s> {
-        match page.and_then(|choice| choice.pick(|| AcceptEncoding::of(request))) {
+        match page.and_then(|choice| self.pick(choice, request)) {
             Some(file) => Route::File(Target { file, status, headers, scratch }),
             None if matches!(status, Status::OK | Status::NOT_FOUND) => {
                 self.missing(key, request, headers, scratch)
@@ -307,7 +313,7 @@ impl Site {
         headers: Option<HeaderSet<'s>>,
         scratch: &'s mut Scratch,
     ) -> Route<'s> {
-        let page = self.index.missing(key).and_then(|choice| choice.pick(|| AcceptEncoding::of(request)));
+        let page = self.index.missing(key).and_then(|choice| self.pick(choice, request));
         match page {
             Some(file) => Route::File(Target { file, status: Status::NOT_FOUND, headers, scratch }),
             None => {

@@ -1,5 +1,7 @@
 //! From names to files: exact, complete, and fixed when the site opens.
 
+mod attached;
+
 use super::entry::Entry;
 use crate::answer::lifetime;
 use crate::answer::media;
@@ -7,6 +9,7 @@ use crate::open::error::OpenFault;
 use crate::open::names::{Key, Names};
 use crate::open::path::{NAME_MAX, is_public};
 use crate::open::sidecar::{is_outdated, sidecar, stored_coding};
+use attached::Attached;
 use hashbrown::HashTable;
 use sitar_http::semantics::{AcceptEncoding, Coding};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -121,6 +124,8 @@ pub(crate) struct Index {
     pub(crate) has_clash: bool,
     /// Sources that are public names and are not served all the same.
     hidden: Vec<u32>,
+    /// Encodings that lie outside of the site. Their [`FileId`]s follow those of `sources`.
+    attached: Vec<Attached>,
     /// Bytes of the header lines kept for folders, and of their names, for the work of finding
     /// them; files are bounded by [`Names`].
     folder_bytes: usize,
@@ -160,6 +165,7 @@ impl Index {
             has_missing: false,
             has_clash: false,
             hidden: Vec::new(),
+            attached: Vec::new(),
             folder_bytes: 0,
             names,
         };
@@ -218,17 +224,21 @@ impl Index {
 
     /// Number of [`FileId`]s.
     pub(crate) fn representations(&self) -> usize {
-        self.sources.len()
+        self.sources.len() + self.attached.len()
     }
 
-    /// The source of a representation, and its `Content-Encoding`.
+    /// The source of a representation, and its `Content-Encoding`. `None` for an encoding that lies
+    /// outside of the site.
     pub(crate) fn source(&self, file: FileId) -> Option<(usize, Coding)> {
         self.sources.get(file.index()).map(|&(source, coding)| (source as usize, coding))
     }
 
     /// Everything about a representation but its bytes.
     pub(crate) fn entry(&self, file: FileId) -> Option<Entry> {
-        let (source, coding) = self.source(file)?;
+        let (source, coding) = match self.attached(file) {
+            None => self.source(file)?,
+            Some(attached) => (attached.source as usize, attached.coding),
+        };
         let key = self.name_of(file)?;
         let vary = matches!(self.get(key), Some(Slot::File(choice)) if choice.is_encoded());
         // Not a sidecar, and encoded all the same.
@@ -279,12 +289,21 @@ impl Index {
 
     /// The name that a file is served under, in whatever coding.
     pub(crate) fn name_of(&self, file: FileId) -> Option<&[u8]> {
+        if let Some(attached) = self.attached(file) {
+            return self.names.get(attached.source as usize);
+        }
         let (source, coding) = self.source(file)?;
         let name = self.names.get(source)?;
         match coding {
             Coding::Identity => Some(name),
             Coding::Br | Coding::Zstd | Coding::Gzip => Some(sidecar(name)?.0),
         }
+    }
+
+    /// The file under that name, as it is.
+    pub(crate) fn file(&self, key: &[u8]) -> Option<FileId> {
+        let Some(Slot::File(choice)) = self.get(key) else { return None };
+        choice.of(Coding::Identity)
     }
 
     /// Looks up what a key names.

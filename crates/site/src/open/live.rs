@@ -55,6 +55,9 @@ impl Site {
             (Store::Directory(_), Store::Directory(_)) => {
                 self.inherit_hashes(older);
                 let heirs = loaded.filter_map(|(file, representation)| {
+                    if older.encoding(file).is_some() {
+                        return self.inherit_encoding(older, file, &representation, now);
+                    }
                     let origin = representation.origin()?;
                     let file = self.same_name(older, file)?;
                     let entry = self.index.entry(file)?;
@@ -184,7 +187,10 @@ impl Site {
 
     /// The file of this site that has the name and the encoding of a file of `older`.
     pub(super) fn same_name(&self, older: &Site, file: FileId) -> Option<FileId> {
-        let (_, coding) = older.index.source(file)?;
+        let coding = match older.index.attached(file) {
+            Some(attached) => attached.coding,
+            None => older.index.source(file)?.1,
+        };
         match self.index.get(older.index.name_of(file)?)? {
             Slot::File(choice) => choice.of(coding),
             Slot::Directory(_) => None,

@@ -69,6 +69,10 @@ impl Site {
         if let Some(size) = self.listing_size(file) {
             return Ok(size);
         }
+        if let Some(encoding) = self.encoding(file) {
+            // Held against its hash each time.
+            return Ok(BodySize { length: encoding.size, is_unread: true });
+        }
         let (source, _) = self.index.source(file).ok_or(io::ErrorKind::InvalidInput)?;
         let (length, origin) = match &self.store {
             Store::Embedded(bodies) => (item(bodies, source)?.len() as u64, None),
@@ -96,9 +100,12 @@ impl Site {
         kept: bool,
     ) -> io::Result<Representation> {
         let id = file;
+        let room = kept.then_some(budget);
+        if let Some(made) = self.build_attached(file, room, now) {
+            return made;
+        }
         let entry = self.index.entry(file).ok_or(io::ErrorKind::InvalidInput)?;
         let since = self.since.load(Ordering::Relaxed);
-        let room = kept.then_some(budget);
         let (content, modified, since, read_from) = match &self.store {
             Store::Embedded(bodies) => (Content::Static(item(bodies, entry.source)?), None, since, None),
             Store::Archive { file, bodies, maps } => {
@@ -153,6 +160,9 @@ impl Site {
         let made = Representation::new(content, identity, &entry, dates, origin)?;
         if let (true, Some(origin), Some(hash)) = (is_large, settled, made.hash) {
             self.lock().insert(id, (origin, hash));
+        }
+        if let Some(origin) = &read_from {
+            self.compare_with_encodings(id, origin, &made);
         }
         Ok(made)
     }
@@ -227,7 +237,7 @@ fn archived(file: &Streamed, offset: u64, size: u64, room: Option<&Budget>) -> i
 }
 
 /// Reads `size` bytes at `offset`, if there is a budget and it has room for them.
-fn content(file: &Streamed, offset: u64, size: u64, room: Option<&Budget>) -> io::Result<Content> {
+pub(super) fn content(file: &Streamed, offset: u64, size: u64, room: Option<&Budget>) -> io::Result<Content> {
     let reservation = room.and_then(|budget| budget.reserve(size));
     if let (Some(reservation), Ok(length)) = (reservation, usize::try_from(size))
         // No memory is one more way of not fitting; the reservation goes back.
@@ -241,7 +251,7 @@ fn content(file: &Streamed, offset: u64, size: u64, room: Option<&Budget>) -> io
 }
 
 /// SHA-256 of a body that is not kept.
-fn hashed(file: &Streamed, range: &Range<u64>) -> io::Result<Hash> {
+pub(super) fn hashed(file: &Streamed, range: &Range<u64>) -> io::Result<Hash> {
     let (mut context, mut buffer) = (Context::new(&SHA256), vec![0; HASHED_AT_ONCE]);
     let mut at = range.start;
     while at < range.end {

@@ -13,6 +13,7 @@
 //! | [`children`] | from a folder to what lies in it |
 //! | [`survey`] | what the operator should know about the files |
 //! | [`load`], [`budget`], [`streamed`], [`place`] | bodies, in memory or from their file |
+//! | [`encodings`] | encodings that another process makes of a site's files |
 //! | [`origin`], [`hash`] | whether two files have the same content, without and with reading it |
 //! | [`live`] | what a site takes over from the one before it |
 //! | [`error`], [`printable`] | errors and warnings |
@@ -21,6 +22,7 @@ pub(crate) mod archive_file;
 pub(crate) mod budget;
 pub(crate) mod children;
 pub(crate) mod directory;
+pub(crate) mod encodings;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod hash;

@@ -148,6 +148,7 @@ impl Site {
             rules,
             hsts,
             warnings: Vec::new(),
+            attachment: None,
             opened: SystemTime::now(),
             since: AtomicU64::new(0),
             makeshifts: AtomicU64::new(0),

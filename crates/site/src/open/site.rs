@@ -2,6 +2,7 @@
 
 use super::children::Children;
 use super::directory::Root;
+use super::encodings::attach::Attachment;
 use super::entry::Entry;
 use super::error::Warning;
 use super::hash::Hash;
@@ -29,6 +30,8 @@ pub struct Site {
     /// The header line of [`Options::hsts`](super::opening::Options::hsts); empty without it.
     pub(crate) hsts: Box<[u8]>,
     pub(super) warnings: Vec<Warning>,
+    /// Encodings that lie in a file of their own.
+    pub(crate) attachment: Option<Attachment>,
     /// The time of its opening: what changed on the disk after that may have been served before.
     pub(crate) opened: SystemTime,
     /// The time when it took another site's place, in seconds since the epoch; 0 if it did not.

@@ -2,6 +2,7 @@ use super::*;
 use crate::limits::Limits;
 use crate::snapshot::{Hosts, Listener, Role};
 use sitar_site::Site;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -385,4 +386,55 @@ fn listings_take_turns() {
     drop(held);
     ask(&mut loader_worker);
     assert!(matches!(&inboxes[1].take()[..], [Message::Loaded { result: Ok(_), .. }]));
+}
+
+/// Gives the file `a` an encoding that lies outside of the site.
+fn encode_a(site: &mut Site) {
+    use sitar_site::raw::encodings::{Encoding, Footer, Original};
+    use sitar_site::raw::sha256;
+    let (name, file) = site.names().find(|(name, _)| *name == b"a").unwrap();
+    let read = site.read_unencoded(file, 1000).unwrap();
+    let mut bytes = b"BR".to_vec();
+    let (version, hash, size) = (read.version, read.hash, read.content.len() as u64);
+    let original = Original { version, hash, size, is_best: true, encodings: 1 };
+    original.write(name.len() as u16, &mut bytes);
+    let coding = sitar_http::semantics::Coding::Br;
+    Encoding { coding, offset: 0, size: 2, hash: sha256(b"BR") }.write(&mut bytes);
+    bytes.extend_from_slice(name);
+    let (encoders, hash) = (Vec::new(), [0; 32]);
+    Footer { version: 1, offset: 2, originals: 1, encodings: 1, names: 1, encoders, hash }.write(&mut bytes);
+    let hash = sha256(&bytes[2..]);
+    bytes.extend_from_slice(&hash);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    site.attach(Arc::new(sitar_site::Encodings::open(file.into()).unwrap()));
+}
+
+#[test]
+fn an_outdated_encoding_is_no_incident_and_the_file_is_asked_for_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "the first content").unwrap();
+    thread::sleep(Duration::from_millis(120));
+    let mut site = Site::open(folder.path(), &sitar_site::Options::default()).unwrap();
+    encode_a(&mut site);
+    let site = Arc::new(site);
+    let routed = || {
+        let text = b"GET /a HTTP/1.1\r\nHost: h\r\nAccept-Encoding: br\r\n\r\n";
+        let head = sitar_http::h1::parse(text, &sitar_http::h1::Limits::default()).unwrap().unwrap();
+        let mut scratch = sitar_site::Scratch::new();
+        match site.route(&head.request, &mut scratch) {
+            sitar_site::Route::File(found) => FileKey { file: found.file(), ..id(&site, 0) },
+            sitar_site::Route::Reply(_) => panic!("no such file"),
+        }
+    };
+    // A report of an incident would panic.
+    let (loader, mut loader_worker, inboxes, ..) = loader_worker(&site, 1);
+    let encoded = routed();
+    assert_ne!(encoded, id(&site, 0));
+    std::fs::write(folder.path().join("a"), "another content").unwrap();
+    assert!(loader.ask(0, encoded, 0, Wanted::Body));
+    while loader_worker.work_once() {}
+    let messages = inboxes[0].take();
+    assert!(matches!(&messages[..], [Message::Loaded { file, result: Err(_), .. }] if *file == encoded));
+    assert_eq!(routed(), id(&site, 0));
 }

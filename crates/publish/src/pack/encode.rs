@@ -27,7 +27,7 @@ pub enum Level {
 impl Level {
     /// Names the encoders: a pack with another text is not reused, so none of its encodings is
     /// taken for one of the best. A test holds the versions against `Cargo.lock`.
-    pub(super) fn encoders(self) -> &'static str {
+    pub(crate) fn encoders(self) -> &'static str {
         match self {
             Level::Best => "brotli 9.1.1 q11, libdeflate 1.26.1 l12, zstd-sys 2.1.3+zstd.1.5.7 l19, rules 2",
             Level::Fast => "brotli 9.1.1 q5, libdeflate 1.26.1 l6, zstd-sys 2.1.3+zstd.1.5.7 l3, rules 2",
@@ -44,11 +44,11 @@ impl Level {
 }
 
 /// One thing for each of [`CODINGS`].
-pub(super) type Each<T> = [T; 3];
+pub(crate) type Each<T> = [T; 3];
 
 /// Whether a file is worth trying.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Worth {
+pub(crate) enum Worth {
     Yes,
     /// The type does not say: a quick look at the bytes decides.
     Perhaps,
@@ -58,7 +58,7 @@ pub(super) enum Worth {
 
 /// Whether a file of this name is worth trying. Sidecars and archives are not; nor are pictures,
 /// sound, films and WOFF, which are compressed by themselves.
-pub(super) fn worth(name: &[u8]) -> Worth {
+pub(crate) fn worth(name: &[u8]) -> Worth {
     let media = media_type(name);
     if stored_coding(name) != Coding::Identity {
         Worth::No
@@ -74,7 +74,7 @@ pub(super) fn worth(name: &[u8]) -> Worth {
 }
 
 /// Returns the encodings that pay: of each, `None` when it does not.
-pub(super) fn encode(content: &[u8], worth: Worth, level: Level) -> Each<Option<Vec<u8>>> {
+pub(crate) fn encode(content: &[u8], worth: Worth, level: Level) -> Each<Option<Vec<u8>>> {
     let (brotli, libdeflate, zstandard) = level.qualities();
     let pays = content.len() >= SAVED_MIN
         && content.len() as u64 <= SIZE_MAX
@@ -124,7 +124,7 @@ pub(super) fn choose(content: usize, sizes: Each<Option<usize>>) -> Each<bool> {
 }
 
 /// Whether `encoded`, in the coding at this place of [`CODINGS`], is `content`.
-pub(super) fn decodes_to(place: usize, encoded: &[u8], content: &[u8]) -> bool {
+pub(crate) fn decodes_to(place: usize, encoded: &[u8], content: &[u8]) -> bool {
     compare(CODINGS[place].0, encoded, content) == Comparison::Same
 }
 
@@ -178,9 +178,9 @@ const BROTLI: usize = 0;
 const GZIP: usize = 1;
 const ZSTANDARD: usize = 2;
 /// Bytes above which nothing is encoded: brotli takes minutes for it, and memory to match.
-pub(super) const SIZE_MAX: u64 = 64 << 20;
+pub(crate) const SIZE_MAX: u64 = 64 << 20;
 /// Bytes that an encoding must save: those of a TCP segment on Ethernet (RFC 879, without options).
-const SAVED_MIN: usize = 1460;
+pub(crate) const SAVED_MIN: usize = 1460;
 /// And one part in this number.
 const SAVED_SHARE: usize = 10;
 /// Bytes looked at where the type is unknown.

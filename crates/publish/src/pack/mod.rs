@@ -14,7 +14,7 @@
 //!
 //! `docs/pack-format.md` describes the format; [`sitar_site::raw::format`] has its bytes.
 
-mod encode;
+pub(crate) mod encode;
 mod estimate;
 mod index;
 mod members;

@@ -19,6 +19,8 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use rustix::net::AddressFamily;
+
 use crate::key::Key;
 use crate::table::{CAPACITY_MAX, EntryId};
 
@@ -80,11 +82,24 @@ pub struct Listener {
     /// `None`: the simulated engine's, which knows a listener by its key.
     pub(crate) socket: Option<Rc<OwnedFd>>,
     pub(crate) key: Key,
-    /// Whether its connections have IPv6 addresses, for which the kernel is asked in another way.
-    pub(crate) ipv6: bool,
+    /// The family of its connections' addresses; `None`: the simulated engine's, or not known.
+    pub(crate) family: Option<AddressFamily>,
 }
 
 impl Listener {
+    /// Returns whether it is a Unix socket: then its connections have no address that could be
+    /// asked for by [`peer`](crate::Ring::peer).
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.family == Some(AddressFamily::UNIX)
+    }
+
+    /// Returns whether its connections have IPv6 addresses, for which the kernel is asked in
+    /// another way.
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.family == Some(AddressFamily::INET6)
+    }
+
     /// Returns the socket, if it is a real one.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(|socket| socket.as_fd())

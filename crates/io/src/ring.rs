@@ -21,7 +21,6 @@ use std::time::Instant;
 
 pub use self::config::Config;
 use rustix::io::Errno;
-use rustix::net::AddressFamily;
 
 pub use self::id::OpId;
 use self::inner::Inner;
@@ -152,10 +151,10 @@ impl<E: Engine> Ring<E> {
         self.inner.engine.now()
     }
 
-    /// Takes over a listening socket; its events carry `key`.
+    /// Takes over a listening stream socket, of TCP or a Unix one; its events carry `key`.
     pub fn listener(&mut self, socket: OwnedFd, key: Key) -> Listener {
-        let ipv6 = rustix::net::sockopt::socket_domain(&socket) == Ok(AddressFamily::INET6);
-        Listener { socket: Some(Rc::new(socket)), key, ipv6 }
+        let family = rustix::net::sockopt::socket_domain(&socket).ok();
+        Listener { socket: Some(Rc::new(socket)), key, family }
     }
 
     /// Accepts connections until [`Event::AcceptEnded`] (multishot, into direct descriptors).
@@ -296,7 +295,8 @@ impl<E: Engine> Ring<E> {
         }))
     }
 
-    /// Asks for the peer's address; [`Event::Peer`] answers.
+    /// Asks for the peer's address, of IPv4 or IPv6; [`Event::Peer`] answers. On a Unix socket the
+    /// answer is an error.
     ///
     /// # Errors
     /// [`Busy`] when the op table is full. Where the kernel cannot tell (before 6.7) the event says

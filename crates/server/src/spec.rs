@@ -38,7 +38,8 @@ pub struct Spec {
 pub struct ListenerSpec {
     /// Their use.
     pub role: Role,
-    /// A socket for each shard, joined by SO_REUSEPORT: the kernel chooses one for a connection.
+    /// A socket for each shard: of TCP, joined by SO_REUSEPORT, where the kernel chooses one for a
+    /// connection; or duplicates of one socket, also a Unix one.
     pub sockets: Vec<OwnedFd>,
 }
 

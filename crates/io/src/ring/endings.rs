@@ -74,7 +74,7 @@ impl<E: Engine> Inner<E> {
         if more {
             return match op {
                 Op::Accept(listener) => {
-                    let (key, ipv6) = (listener.key, listener.ipv6);
+                    let (key, ipv6) = (listener.key, listener.is_ipv6());
                     let slot = result.map_err(|_| "an accept that failed and goes on")?;
                     self.accepted(slot, key, ipv6).map(Some)
                 }
@@ -201,7 +201,7 @@ impl<E: Engine> Inner<E> {
         let listener = from.key;
         Ok(Some(match result {
             Ok(slot) => {
-                let event = self.accepted(slot, listener, from.ipv6)?;
+                let event = self.accepted(slot, listener, from.is_ipv6())?;
                 self.after = Some(After::Accept { listener, error: None });
                 event
             }

@@ -50,7 +50,7 @@ impl Ring<Sim> {
     /// A listener that [`World::connect`] finds by its key. ([`Ring::listener`] does as well: the
     /// socket that it is given is kept and otherwise ignored.)
     pub fn sim_listener(&mut self, key: Key) -> Listener {
-        Listener { socket: None, key, ipv6: false }
+        Listener { socket: None, key, family: None }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Connections by the address of their peer, so that none takes the places of all others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
+
+use crate::peer::Peer;
 
 /// The part of a peer's address that one customer of a provider has: an IPv4 address, or the first
 /// 64 bits of an IPv6 address (RFC 4291 §2.5.4).
@@ -31,8 +33,9 @@ struct Large {
 }
 
 impl Address {
-    /// The kernel cannot tell (io_uring before Linux 6.7).
-    pub(crate) const UNKNOWN: Address = Address([u32::MAX; 2]);
+    /// One that has no share: the kernel cannot tell it (io_uring before Linux 6.7), or it is that
+    /// of many clients at a time, as a proxy's on a Unix socket.
+    pub(crate) const UNCOUNTED: Address = Address([u32::MAX; 2]);
     /// The kernel has not said it yet.
     pub(crate) const ASKED: Address = Address([u32::MAX, 0]);
     /// IPv4 addresses are behind these bits, which no IPv6 peer has (RFC 4291 §2.7, multicast).
@@ -42,13 +45,14 @@ impl Address {
     /// §2.1): one /64 would be all of IPv4.
     const TRANSLATED: u128 = 0x0064_ff9b << 64;
 
-    pub(crate) fn of(peer: SocketAddr) -> Address {
-        match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => Address([Address::IPV4, ip.to_bits()]),
-            IpAddr::V6(ip) if ip.to_bits() >> 32 == Address::TRANSLATED => {
+    pub(crate) fn of(peer: Peer) -> Address {
+        match peer {
+            Peer::Unix => Address::UNCOUNTED,
+            Peer::Ip(IpAddr::V4(ip)) => Address([Address::IPV4, ip.to_bits()]),
+            Peer::Ip(IpAddr::V6(ip)) if ip.to_bits() >> 32 == Address::TRANSLATED => {
                 Address([Address::IPV4, ip.to_bits() as u32])
             }
-            IpAddr::V6(ip) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
+            Peer::Ip(IpAddr::V6(ip)) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
         }
     }
 }
@@ -73,7 +77,7 @@ impl Addresses {
     /// Counts a connection under its address, which has been told.
     pub(crate) fn add(&mut self, address: Address) {
         self.asked -= 1;
-        if address == Address::UNKNOWN {
+        if address == Address::UNCOUNTED {
             return;
         }
         let count = self.counts.entry(address).or_default();
@@ -149,7 +153,7 @@ mod tests {
     }
 
     fn address(text: &str) -> Address {
-        Address::of(SocketAddr::new(text.parse().unwrap(), 443))
+        Address::of(Peer::at((text.parse::<IpAddr>().unwrap(), 443).into()))
     }
 
     #[test]
@@ -161,7 +165,8 @@ mod tests {
         assert_eq!(address("64:ff9b::192.0.2.1"), address("192.0.2.1"), "translated");
         assert_ne!(address("64:ff9b::192.0.2.1"), address("64:ff9b::192.0.2.2"));
         assert_ne!(address("::1"), address("127.0.0.1"));
-        assert_ne!(address("255.255.255.255"), Address::UNKNOWN);
+        assert_ne!(address("255.255.255.255"), Address::UNCOUNTED);
+        assert_eq!(Address::of(Peer::Unix), Address::UNCOUNTED);
     }
 
     #[test]
@@ -188,7 +193,7 @@ mod tests {
         }
         assert!(addresses.is_empty());
         addresses.remove(a);
-        add(&mut addresses, Address::UNKNOWN);
+        add(&mut addresses, Address::UNCOUNTED);
         addresses.ask();
         assert_eq!((addresses.asked(), addresses.is_empty()), (1, false));
         addresses.remove(Address::ASKED);

@@ -119,9 +119,10 @@ impl Acceptors {
         }
     }
 
-    /// Returns the use of the listener with that key.
-    pub(super) fn role(&self, key: Key) -> Option<Role> {
-        Some(self.list.get(place_of(key))?.as_ref()?.listener.role())
+    /// Returns the use of the listener with that key, and whether it is a Unix socket.
+    pub(super) fn kind(&self, key: Key) -> Option<(Role, bool)> {
+        let acceptor = self.list.get(place_of(key))?.as_ref()?;
+        Some((acceptor.listener.role(), acceptor.socket.is_unix()))
     }
 
     /// The time to accept again, after an error.

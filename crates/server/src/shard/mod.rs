@@ -43,6 +43,7 @@ use crate::content::cache::Cache;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
+use crate::peer::Peer;
 use crate::snapshot::{Role, Snapshot};
 use crate::stop::{Answering, Stage, Stop};
 use crate::tcp::Connection;
@@ -254,7 +255,7 @@ impl<E: Engine> Shard<E> {
                 self.with(key, |connection, cx| connection.on_unacked(cx, result));
             }
             Event::Woken => self.read_inbox(),
-            Event::Peer { key, result } => self.on_peer(key, result),
+            Event::Peer { key, result } => self.on_peer(key, result.map(Peer::at)),
             Event::Closed { .. } | Event::Shutdown { .. } => {}
             // Nothing here asks for these.
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
@@ -295,7 +296,7 @@ impl<E: Engine> Shard<E> {
         let shared = &mut self.cx.shared;
         shared.counts.accepted += 1;
         // A connection that cannot be served is closed by the drop of `conn`.
-        let Some(role) = self.acceptors.role(listener) else {
+        let Some((role, is_unix)) = self.acceptors.kind(listener) else {
             return shared.counts.end(Close::Ours("a connection of no listener"));
         };
         let handshake = match (role, &self.cx.served.snapshot.tls) {
@@ -306,18 +307,20 @@ impl<E: Engine> Shard<E> {
         if role == Role::Https && handshake.is_none() {
             return shared.counts.end(Close::Ours("no handshake can be begun"));
         }
-        let mut is_asked = false;
+        let mut peer = is_unix.then_some(Ok(Peer::Unix));
         let key = self.connections.insert_with(|key| {
             shared.ring.set_key(&conn, key);
-            is_asked = shared.ring.peer(&conn).is_ok();
+            if peer.is_none() && shared.ring.peer(&conn).is_err() {
+                peer = Some(Err(Errno::AGAIN));
+            }
             Connection::new(conn, role, handshake, shared.now, &shared.limits)
         });
         // There are as many places as descriptors.
         let Some(key) = key else { return shared.counts.end(Close::Shed) };
         self.addresses.ask();
         self.with(key, Connection::on_accept);
-        if !is_asked {
-            self.on_peer(key, Err(Errno::AGAIN));
+        if let Some(peer) = peer {
+            self.on_peer(key, peer);
         }
     }
 

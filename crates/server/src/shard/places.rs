@@ -12,7 +12,6 @@
 //!
 //! Where no connection is idle, those go that wait for their peers for longest ([`Rank`]).
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sitar_io::{Engine, Errno, Key};
@@ -34,21 +33,21 @@ const BATCH_MAX: usize = 64;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 impl<E: Engine> Shard<E> {
-    /// The kernel has said who the peer of a newcomer is, or that it cannot tell: now it is known
-    /// whose place it takes.
-    pub(super) fn on_peer(&mut self, key: Key, peer: Result<SocketAddr, Errno>) {
+    /// It is known who the peer of a newcomer is, or the kernel cannot tell: now it is known whose
+    /// place it takes.
+    pub(super) fn on_peer(&mut self, key: Key, peer: Result<Peer, Errno>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.address != Address::ASKED {
             return;
         }
-        let address = peer.map_or(Address::UNKNOWN, Address::of);
+        let address = peer.map_or(Address::UNCOUNTED, Address::of);
         connection.address = address;
         self.addresses.add(address);
         if !self.has_place(key, address) {
             self.cx.shared.counts.refused += 1;
             return self.remove(key, Close::Shed);
         }
-        self.with(key, |connection, cx| connection.on_peer(cx, peer.map(Peer::at)));
+        self.with(key, |connection, cx| connection.on_peer(cx, peer));
     }
 
     /// Whether there is a place for a newcomer: one that is free, or one that another connection

@@ -19,8 +19,9 @@ pub enum Role {
     },
 }
 
-/// The listening sockets of one address, joined by SO_REUSEPORT: one for each shard, of which the
-/// kernel chooses one for a connection. Clones are the same listener.
+/// The listening sockets of one address, one for each shard: joined by SO_REUSEPORT, of which the
+/// kernel chooses one for a connection; or duplicates of one, as of a Unix socket. Clones are the
+/// same listener.
 #[derive(Clone, Debug)]
 pub struct Listener(Arc<Inner>);
 

@@ -19,3 +19,4 @@ mod spec;
 mod stops;
 mod swaps;
 mod tls;
+mod unix;

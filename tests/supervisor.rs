@@ -6,4 +6,5 @@ mod clients;
 mod crashes;
 mod ends;
 mod place;
+mod unix;
 mod upgrades;

@@ -98,14 +98,15 @@ impl Server {
         server
     }
 
-    /// Returns the addresses of a configuration's listeners of that kind, as the report of the
-    /// start names them.
+    /// Returns the addresses of TCP of a configuration's listeners of that kind, as the report of
+    /// the start names them.
     pub(crate) fn listeners(&self, role: &str) -> Vec<SocketAddr> {
         let said = self.said();
         let listeners = said.lines().skip_while(|line| !line.starts_with("  listens  "));
         let listeners = listeners.take_while(|line| !line.starts_with("  engine "));
         let end = format!(" ({role})");
         let addresses = listeners.filter_map(|line| line.strip_suffix(&end)?.split_whitespace().last());
+        let addresses = addresses.filter(|address| !address.starts_with("unix:"));
         addresses.map(|address| address.parse().unwrap()).collect()
     }
 

@@ -48,5 +48,6 @@ pub mod start;
 mod supervisor;
 pub mod systemd;
 pub mod trust;
+mod unix_socket;
 pub mod watch;
 mod worker;

@@ -6,6 +6,8 @@
 //! only then allows others beside itself: a taken port is found without a gap in which another
 //! program could take it.
 
+mod endpoint;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU16;
@@ -16,6 +18,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::error::Error;
 use crate::settings::Address;
+
+pub use self::endpoint::Endpoint;
+pub(crate) use self::endpoint::UNIX;
 
 /// Bytes that TCP takes of an answer beyond what it can send now. A socket has room again below
 /// half of them, and then for a whole send buffer.

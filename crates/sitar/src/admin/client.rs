@@ -11,8 +11,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde_json::Value;
 
-use super::{Request, document, place};
+use super::{Request, document};
 use crate::error::{Error, printable};
+use crate::unix_socket::{self, Purpose};
 
 /// Bytes of an answer, at most.
 const ANSWER_MAX: u64 = 64 << 20;
@@ -35,7 +36,7 @@ impl Request {
 /// # Errors
 /// No sitar answers there, this user may not ask it, or it did not understand; with what helps.
 pub fn ask(path: &Path, request: Request) -> Result<Value, Error> {
-    let address = place::address(path)?;
+    let address = unix_socket::address(Purpose::Admin, path)?;
     let socket = connect(&address).map_err(|errno| explain(path, errno))?;
     let failed = |error: io::Error| unanswered(path, &error, request);
     let mut stream = UnixStream::from(socket);

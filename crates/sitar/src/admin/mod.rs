@@ -13,7 +13,6 @@
 mod client;
 mod document;
 mod paths;
-mod place;
 mod server;
 mod text;
 mod verbs;
@@ -24,12 +23,23 @@ pub use document::{
     read_status, read_upgrade,
 };
 pub use paths::SOCKET;
-pub use place::check;
 pub(crate) use server::Leaver;
 pub use server::{Admin, Serving};
 pub use verbs::{drain, reload, status, upgrade};
 
+use std::path::Path;
+
 use crate::error::Error;
+use crate::unix_socket::{self, Purpose};
+
+/// Checks that the socket could be made at a path, without making or removing anything. One on
+/// which a sitar listens is in order: the configuration may be that of the one that runs.
+///
+/// # Errors
+/// As for [`Admin::bind`], but for a sitar that listens there.
+pub(crate) fn check(path: &Path) -> Result<(), Error> {
+    unix_socket::check(Purpose::Admin, path)
+}
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

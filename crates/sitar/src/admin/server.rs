@@ -15,10 +15,12 @@ use rustix::process::Uid;
 use serde_json::Value;
 
 use super::document;
-use super::place::{self, Place};
 use super::{Reply, Request};
 use crate::error::Error;
+use crate::unix_socket::{self, Place, Purpose};
 
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
 /// Connections at a time.
 const CLIENTS_MAX: usize = 8;
 /// Time for a client to send its request.
@@ -45,7 +47,7 @@ impl Admin {
     /// Another sitar serves there, something that is no socket is there, the path is too long, or
     /// its folder is missing or cannot be written to; with what helps.
     pub fn bind(path: &Path) -> Result<Admin, Error> {
-        let (socket, place) = place::listen(path)?;
+        let (socket, place) = unix_socket::listen(Purpose::Admin, path, 0o600, BACKLOG)?;
         Ok(Admin { socket, place, leaves: Arc::default() })
     }
 
@@ -54,7 +56,7 @@ impl Admin {
     /// # Errors
     /// There is none.
     pub(crate) fn take_over(path: &Path, socket: OwnedFd) -> Result<Admin, Error> {
-        let mut place = place::of_listening(path)?;
+        let place = unix_socket::of_listening(Purpose::Admin, path)?;
         place.leave();
         Ok(Admin { socket, place, leaves: Arc::default() })
     }
@@ -97,7 +99,7 @@ impl Admin {
 
     fn run(self, stop: &OwnedFd, mut handler: impl FnMut(Request) -> Reply) {
         // Its file goes when the thread ends.
-        let Admin { socket, mut place, leaves } = self;
+        let Admin { socket, place, leaves } = self;
         let mut clients: Vec<Client> = Vec::with_capacity(CLIENTS_MAX);
         let mut paused_until: Option<Instant> = None;
         loop {

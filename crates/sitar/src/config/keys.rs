@@ -289,7 +289,9 @@ pub(crate) static LISTEN: Table = Table {
             doc: "An address, or a list of them. A port alone (`\":443\"`) is every address of the machine, \
                   IPv6 and IPv4; `\"localhost:8443\"` is both of loopback; `\"192.0.2.1:443\"` and \
                   `\"[2001:db8::1]:443\"` are one each. `\"systemd:https\"` stands for the sockets that \
-                  systemd passes whose units have `FileDescriptorName=https`. Required.",
+                  systemd passes whose units have `FileDescriptorName=https`. \
+                  `\"unix:/run/sitar/http.sock\"` is a Unix socket, whose path may be relative to the \
+                  folder of the file. Required.",
             ..KEY
         },
         Key {
@@ -305,6 +307,14 @@ pub(crate) static LISTEN: Table = Table {
             form: Form::Word(off),
             example: "\"off\"",
             doc: "Plain HTTP that serves the sites, for instance behind a proxy that terminates TLS.",
+            ..KEY
+        },
+        Key {
+            name: "mode",
+            form: Form::Text,
+            default: Some("\"0660\""),
+            example: "\"0666\"",
+            doc: "Permissions of the Unix sockets among the addresses, in octal.",
             ..KEY
         },
     ],

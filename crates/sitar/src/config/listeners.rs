@@ -1,12 +1,15 @@
 //! `[[listen]]`: addresses and what is served there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use super::keys::ADDRESSES_MAX;
 use super::problems::{Problems, quoted};
 use super::section::Section;
 use super::{ListenerConfig, ListenerRole, Place};
+use crate::listen::UNIX;
 use crate::settings::{Listen, ListenError, PORT_HTTP, PORT_HTTPS, SocketName};
+use crate::unix_socket::PATH_MAX;
 
 /// An address that is in use, as a socket sees it.
 struct Bound {
@@ -20,11 +23,11 @@ struct Bound {
 /// Reads the listeners. `is_plain`: TLS is off for the server as a whole.
 pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems) -> Vec<ListenerConfig> {
     let mut bound: Vec<Bound> = Vec::new();
-    let mut named: Vec<(SocketName, Place)> = Vec::new();
+    let mut named: Vec<(String, Place)> = Vec::new();
     let mut count = 0;
     let mut listeners = Vec::with_capacity(sections.len());
     for section in sections {
-        let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+        let (mut addresses, mut sockets, mut paths) = (Vec::new(), Vec::new(), Vec::new());
         if !section.has("address") {
             let hint = "for example: address = \":443\"";
             problems.add_with(&section.place, "[[listen]] has no address", hint);
@@ -45,14 +48,22 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
                     }
                 }
                 Wanted::Socket(name) => {
-                    if claim_name(&mut named, &name, &address.place, problems) {
+                    if claim_name(&mut named, name.address(), &address.place, problems) {
                         sockets.push(name);
+                    }
+                }
+                Wanted::Path(path) => {
+                    let name = format!("{UNIX}{}", path.display());
+                    if claim_name(&mut named, name, &address.place, problems) {
+                        paths.push(path);
                     }
                 }
             }
         }
         let role = role(section, is_plain, problems);
-        listeners.push(ListenerConfig { place: section.place.clone(), addresses, sockets, role });
+        let mode = mode(section, problems);
+        let place = section.place.clone();
+        listeners.push(ListenerConfig { place, addresses, sockets, paths, mode, role });
     }
     if !listeners.iter().any(|listener| listener.role == ListenerRole::Https) {
         for section in sections {
@@ -76,6 +87,8 @@ pub(super) fn default(place: &Place, is_plain: bool, has_files: bool, port: Opti
         // As `sitar serve`: who has a certificate has a name to be reached under.
         addresses: vec![if has_files { Listen::Port(port) } else { Listen::Localhost(port) }],
         sockets: Vec::new(),
+        paths: Vec::new(),
+        mode: None,
         role: if is_plain { ListenerRole::Plain } else { ListenerRole::Https },
     }
 }
@@ -101,9 +114,13 @@ fn role(section: &Section, is_plain: bool, problems: &mut Problems) -> ListenerR
 enum Wanted {
     Address(Listen),
     Socket(SocketName),
+    Path(PathBuf),
 }
 
 fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Wanted> {
+    if let Some(path) = text.trim_matches(' ').strip_prefix(UNIX) {
+        return unix(path, place, problems).map(Wanted::Path);
+    }
     let wanted = match SocketName::of_address(text) {
         Some(name) => name.map(Wanted::Socket),
         None => text.parse().map(Wanted::Address),
@@ -124,19 +141,54 @@ fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Wanted> {
     None
 }
 
+/// Returns the path of a Unix socket: as it is written, or relative to the folder of the file.
+fn unix(path: &str, place: &Place, problems: &mut Problems) -> Option<PathBuf> {
+    let hint = "for example: address = \"unix:/run/sitar/http.sock\"";
+    let whole = place.file.parent().unwrap_or(Path::new("")).join(path);
+    let len = whole.as_os_str().len();
+    if path.is_empty() || path.contains('\0') {
+        problems.add_with(place, "behind unix: stands the path of a socket", hint);
+        return None;
+    }
+    if len > PATH_MAX {
+        let what =
+            format!("the path of this socket has {len} bytes, and the kernel takes at most {PATH_MAX}");
+        problems.add_with(place, what, hint);
+        return None;
+    }
+    Some(whole)
+}
+
+/// Returns the permissions of Unix sockets that a table has.
+fn mode(section: &Section, problems: &mut Problems) -> Option<u32> {
+    let entry = section.entry("mode")?;
+    let (text, place) = section.text("mode")?;
+    let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    if mode.is_none() {
+        let what = format!("invalid value {} for 'mode': expected permissions in octal", quoted(text));
+        problems.add_with(place, what, "for example: mode = \"0660\"");
+    }
+    if !section.texts("address").iter().any(|address| address.text.trim_matches(' ').starts_with(UNIX)) {
+        let hint = "take it out, or add an address: \"unix:/run/sitar/http.sock\"";
+        problems.add_with(&entry.place, "'mode' is for Unix sockets, and no address is one", hint);
+    }
+    mode
+}
+
 /// Adds the name of a socket to those in use. Returns whether the listener needs it.
 fn claim_name(
-    named: &mut Vec<(SocketName, Place)>,
-    name: &SocketName,
+    named: &mut Vec<(String, Place)>,
+    name: String,
     place: &Place,
     problems: &mut Problems,
 ) -> bool {
-    if let Some((_, earlier)) = named.iter().find(|(other, _)| other == name) {
-        let what = format!("the address {} is there twice", quoted(&name.address()));
+    if let Some((_, earlier)) = named.iter().find(|(other, _)| *other == name) {
+        let what = format!("the address {} is there twice", quoted(&name));
         problems.add_with(place, what, format!("the other one is at {earlier}"));
         return false;
     }
-    named.push((name.clone(), place.clone()));
+    named.push((name, place.clone()));
     true
 }
 

@@ -80,13 +80,22 @@ pub struct Place {
 pub struct ListenerConfig {
     /// The place of its header; of the file where the default listener has none.
     pub place: Place,
-    /// The addresses; with `sockets`, never empty. [`Listen::Port`] is every address of the machine
-    /// here, IPv6 and IPv4, whatever the certificates are.
+    /// The addresses; with `sockets` and `paths`, never empty. [`Listen::Port`] is every address of
+    /// the machine here, IPv6 and IPv4, whatever the certificates are.
     pub addresses: Vec<Listen>,
     /// The sockets that systemd passes.
     pub sockets: Vec<SocketName>,
+    /// The paths of Unix sockets.
+    pub paths: Vec<PathBuf>,
+    /// The permissions of these; `None`: those of [`ListenerConfig::MODE`].
+    pub mode: Option<u32>,
     /// What is served there.
     pub role: ListenerRole,
+}
+
+impl ListenerConfig {
+    /// The permissions of a Unix socket of which the file does not say any.
+    pub const MODE: u32 = 0o660;
 }
 
 /// What a listener serves.

@@ -10,6 +10,7 @@ use sitar_site::Options;
 use super::load::Loaded;
 use super::section::Section;
 use super::{Certificates, ListenerConfig, ListenerRole, Pages, SiteConfig, SiteContent, keys};
+use crate::listen::UNIX;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::values::Word;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName, definitions};
@@ -116,7 +117,8 @@ impl Lines {
         let place = section.map_or_else(|| DEFAULT.to_owned(), |section| section.place.to_string());
         self.header("[[listen]]", &place);
         let addresses = listener.addresses.iter().map(|listen| address(*listen));
-        let all = addresses.chain(listener.sockets.iter().map(SocketName::address));
+        let paths = listener.paths.iter().map(|path| format!("{UNIX}{}", path.display()));
+        let all = addresses.chain(listener.sockets.iter().map(SocketName::address)).chain(paths);
         let texts: Vec<String> = all.map(|text| quoted(&text)).collect();
         let of = |name: &str| section.map_or_else(|| DEFAULT.to_owned(), |section| origin(section, name));
         self.value("address", &list(&texts), &of("address"));
@@ -130,6 +132,9 @@ impl Lines {
                 let place = server.entry("tls").map(|entry| entry.place.to_string());
                 self.value("tls", &"\"off\"", &place.unwrap_or_else(|| "'tls' of [server]".to_owned()));
             }
+        }
+        if let Some(mode) = listener.mode {
+            self.value("mode", &format!("\"{mode:04o}\""), &of("mode"));
         }
     }
 

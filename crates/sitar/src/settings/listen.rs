@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::values::port as parse_port;
 use super::{Address, Security};
+use crate::listen::UNIX;
 
 /// An address as the operator writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,9 @@ impl FromStr for Listen {
         if text.starts_with(SYSTEMD) {
             return Err(ListenError::Systemd);
         }
+        if text.starts_with(UNIX) {
+            return Err(ListenError::Unix);
+        }
         if let Some(port) = parse_port(text.strip_prefix(':').unwrap_or(text)) {
             return Ok(Listen::Port(port));
         }
@@ -132,6 +136,8 @@ pub enum ListenError {
     Star,
     /// A socket of systemd's, which only a configuration can name.
     Systemd,
+    /// A Unix socket, which only a configuration can name.
+    Unix,
     /// No name of a socket of systemd's.
     SocketName,
     /// Nothing that was recognized.
@@ -149,6 +155,9 @@ impl fmt::Display for ListenError {
             }
             ListenError::Systemd => {
                 "sockets of systemd's are named in a configuration only: sitar serve --config FILE"
+            }
+            ListenError::Unix => {
+                "Unix sockets are named in a configuration only: sitar serve --config FILE"
             }
             ListenError::SocketName => {
                 "behind systemd: is the name of a socket, FileDescriptorName= of its unit: at most 255 \

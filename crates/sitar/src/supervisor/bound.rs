@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use sitar_server::Role;
@@ -10,38 +11,87 @@ use sitar_server::Role;
 use crate::config::{self, Config, ListenerConfig, ListenerRole, Problem};
 use crate::error::Error;
 use crate::handover::ListenerName;
-use crate::listen;
+use crate::listen::{self, Endpoint};
 use crate::serve::cannot_start_a_thread;
 use crate::settings::{Address, Listen, Security};
 use crate::systemd::Passed;
+use crate::unix_socket;
 
 /// An address that is listened on.
 #[derive(Clone)]
 pub(super) struct Bound {
     /// As the configuration has it; port 0 lets the kernel choose one.
-    wanted: SocketAddr,
+    wanted: Endpoint,
     /// With its real port.
-    pub(super) address: SocketAddr,
+    pub(super) address: Endpoint,
     pub(super) name: ListenerName,
-    /// One for each shard, joined by SO_REUSEPORT.
+    /// One for each shard: joined by SO_REUSEPORT, or duplicates of one.
     pub(super) sockets: Arc<Vec<OwnedFd>>,
+    /// The file of a Unix socket that was bound here, which goes with the last of these.
+    file: Option<Arc<unix_socket::Place>>,
+}
+
+/// An address of a configuration, with what is known of it before all are bound.
+struct Found<'c> {
+    listener: &'c ListenerConfig,
+    wanted: Endpoint,
+    address: Endpoint,
+    sockets: FoundSockets,
+}
+
+/// The sockets of an address.
+enum FoundSockets {
+    /// Those that are listened on already.
+    Old(Bound),
+    New(Vec<OwnedFd>, Option<unix_socket::Place>),
 }
 
 impl Bound {
     /// Returns an address that is listened on already, for a use that is not known yet.
     pub(super) fn inherited(
-        wanted: SocketAddr,
-        address: SocketAddr,
+        wanted: Endpoint,
+        address: Endpoint,
         sockets: Vec<OwnedFd>,
+        has_file: bool,
         number: u64,
     ) -> Bound {
         let name = ListenerName { number, of: None, role: Role::Http };
-        Bound { wanted, address, name, sockets: Arc::new(sockets) }
+        let file = match &address {
+            Endpoint::Unix(path) if has_file => {
+                // Where it is gone, nothing is to be removed.
+                unix_socket::of_listening(unix_socket::Purpose::Listener, path).ok()
+            }
+            _ => None,
+        };
+        let file = file.map(|file| {
+            file.leave();
+            Arc::new(file)
+        });
+        Bound { wanted, address, name, sockets: Arc::new(sockets), file }
+    }
+
+    /// Whether the file of its socket is removed at the end.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Leaves its file to another process.
+    pub(super) fn leave(&self) {
+        if let Some(file) = &self.file {
+            file.leave();
+        }
+    }
+
+    /// Has its file removed at the end: the process before is about to go.
+    pub(super) fn own(&self) {
+        if let Some(file) = &self.file {
+            file.own();
+        }
     }
 
     /// Returns the address as the configuration has it.
-    pub(super) fn wanted(&self) -> SocketAddr {
-        self.wanted
+    pub(super) fn wanted(&self) -> &Endpoint {
+        &self.wanted
     }
 }
 
@@ -59,7 +109,8 @@ pub(super) fn addresses(config: &Config) -> Vec<(&ListenerConfig, Address)> {
 /// Returns how many listeners a configuration needs, as far as it tells: of the sockets with one
 /// name there may be several.
 pub(super) fn count(config: &Config) -> usize {
-    addresses(config).len() + config.listeners.iter().map(|listener| listener.sockets.len()).sum::<usize>()
+    let others = |listener: &ListenerConfig| listener.sockets.len() + listener.paths.len();
+    addresses(config).len() + config.listeners.iter().map(others).sum::<usize>()
 }
 
 /// Addresses in a file mean what they say: a port alone is every address.
@@ -80,76 +131,143 @@ pub(super) fn bind(
     last: &mut u64,
 ) -> Result<Vec<Bound>, Vec<Problem>> {
     let mut left: Vec<&Bound> = kept.iter().collect();
-    let (mut bound, mut problems) = (Vec::new(), Vec::new());
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
     for listener in &config.listeners {
+        let before = found.len();
         let mut new = Vec::new();
-        let before = bound.len();
         for address in listener.addresses.iter().flat_map(|listen| expand(*listen)) {
-            match left.iter().position(|bound| bound.wanted == address.socket) {
-                Some(place) => {
-                    let old = left.remove(place);
-                    bound.push((listener, old.wanted, old.address, Some(old), Vec::new()));
-                }
+            match take(&mut left, &Endpoint::Tcp(address.socket)) {
+                Some(old) => found.push(Found::old(listener, old)),
                 None => new.push(address),
             }
         }
-        for socket in passed.of_listener(listener).unwrap_or_else(|more| {
-            problems.extend(more);
-            Vec::new()
-        }) {
-            let wanted = socket.address();
-            let old = left.iter().position(|bound| bound.wanted == wanted).map(|place| left.remove(place));
-            let (old, sockets) = match old {
-                Some(old) => (Some(old), Vec::new()),
-                None => match socket.for_shards(shards) {
-                    Ok(sockets) => (None, sockets),
-                    Err(error) => {
-                        problems.push(config::problem(&listener.place, &cannot_start_a_thread(error)));
-                        continue;
-                    }
-                },
-            };
-            bound.push((listener, wanted, wanted, old, sockets));
+        match named(listener, passed, shards, &mut left) {
+            Ok(more) => found.extend(more),
+            Err(more) => problems.extend(more),
         }
         if new.is_empty() {
             continue;
         }
-        match listen::bind_beside(&new, shards, bound.len() > before) {
+        match listen::bind_beside(&new, shards, found.len() > before) {
             Ok(listen::Listeners { groups, addresses, skipped }) => {
                 let wanted = new.iter().filter(|address| !skipped.contains(&address.socket));
                 for ((wanted, real), group) in wanted.zip(addresses).zip(groups) {
                     let sockets: Vec<OwnedFd> = group.into_iter().map(Into::into).collect();
-                    bound.push((listener, wanted.socket, real, None, sockets));
+                    found.push(Found {
+                        listener,
+                        wanted: Endpoint::Tcp(wanted.socket),
+                        address: Endpoint::Tcp(real),
+                        sockets: FoundSockets::New(sockets, None),
+                    });
                 }
             }
             Err(error) => {
-                let own = kept.iter().find(|own| new.iter().any(|one| overlap(one.socket, own.address)));
-                let error = own.map_or(error, |own| overlaps(own.address));
-                problems.push(config::problem(&listener.place, &error));
+                let mut own = kept.iter().filter_map(|own| own.address.tcp());
+                let own = own.find(|own| new.iter().any(|one| overlap(one.socket, *own)));
+                problems.push(config::problem(&listener.place, &own.map_or(error, overlaps)));
             }
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let https = |listener: &ListenerConfig| listener.role == ListenerRole::Https;
-    let ports = || bound.iter().filter(|(listener, ..)| https(listener)).map(|(_, _, real, ..)| real.port());
-    let port = ports().find(|port| *port == HTTPS).or_else(|| ports().next()).unwrap_or(HTTPS);
-    let all = bound.into_iter().map(|(config, wanted, address, old, sockets)| {
-        let role = match config.role {
+    let port = https_port(&found);
+    Ok(found.into_iter().map(|found| found.bound(port, last)).collect())
+}
+
+/// Returns the sockets of a listener that are no addresses of TCP: those that were passed, and Unix
+/// sockets.
+fn named<'c>(
+    listener: &'c ListenerConfig,
+    passed: &Passed,
+    shards: NonZeroU16,
+    left: &mut Vec<&Bound>,
+) -> Result<Vec<Found<'c>>, Vec<Problem>> {
+    let mut found = Vec::new();
+    for socket in passed.of_listener(listener)? {
+        let (wanted, address) = (socket.address().clone(), socket.address().clone());
+        found.push(match take(left, &wanted) {
+            Some(old) => Found::old(listener, old),
+            None => match socket.for_shards(shards) {
+                Ok(sockets) => Found { listener, wanted, address, sockets: FoundSockets::New(sockets, None) },
+                Err(error) => {
+                    return Err(vec![config::problem(&listener.place, &cannot_start_a_thread(error))]);
+                }
+            },
+        });
+    }
+    for path in &listener.paths {
+        let wanted = Endpoint::Unix(path.clone());
+        found.push(match take(left, &wanted) {
+            Some(old) => Found::old(listener, old),
+            None => {
+                let bound = bind_path(listener, path, shards);
+                let (sockets, file) =
+                    bound.map_err(|error| vec![config::problem(&listener.place, &error)])?;
+                let sockets = FoundSockets::New(sockets, Some(file));
+                Found { listener, address: wanted.clone(), wanted, sockets }
+            }
+        });
+    }
+    Ok(found)
+}
+
+/// Binds a Unix socket, of which each shard gets a duplicate: it has one queue.
+fn bind_path(
+    listener: &ListenerConfig,
+    path: &Path,
+    shards: NonZeroU16,
+) -> Result<(Vec<OwnedFd>, unix_socket::Place), Error> {
+    let mode = listener.mode.unwrap_or(ListenerConfig::MODE);
+    let purpose = unix_socket::Purpose::Listener;
+    let (socket, file) = unix_socket::listen(purpose, path, mode, listen::BACKLOG)?;
+    let sockets = (0..shards.get()).map(|_| socket.try_clone()).collect::<Result<_, _>>();
+    Ok((sockets.map_err(cannot_start_a_thread)?, file))
+}
+
+/// Takes what is listened on at an address already.
+fn take(left: &mut Vec<&Bound>, wanted: &Endpoint) -> Option<Bound> {
+    let place = left.iter().position(|bound| bound.wanted == *wanted)?;
+    Some(left.remove(place).clone())
+}
+
+/// Returns the port of HTTPS that redirects lead to.
+fn https_port(found: &[Found<'_>]) -> u16 {
+    let https = found.iter().filter(|found| found.listener.role == ListenerRole::Https);
+    let ports: Vec<u16> = https.filter_map(|found| Some(found.address.tcp()?.port())).collect();
+    ports.iter().find(|port| **port == HTTPS).or(ports.first()).copied().unwrap_or(HTTPS)
+}
+
+impl<'c> Found<'c> {
+    /// An address that is listened on already.
+    fn old(listener: &'c ListenerConfig, old: Bound) -> Found<'c> {
+        let (wanted, address) = (old.wanted.clone(), old.address.clone());
+        Found { listener, wanted, address, sockets: FoundSockets::Old(old) }
+    }
+
+    /// Returns the listener; `last` is the number of the last one.
+    fn bound(self, https: u16, last: &mut u64) -> Bound {
+        let Found { listener, wanted, address, sockets } = self;
+        let role = match listener.role {
             ListenerRole::Https => Role::Https,
             ListenerRole::Plain => Role::Http,
-            ListenerRole::RedirectToHttps => Role::RedirectToHttps { port },
+            ListenerRole::RedirectToHttps => Role::RedirectToHttps { port: https },
         };
-        if let Some(old) = old.filter(|old| old.name.role == role) {
-            return old.clone();
-        }
+        let (of, sockets, file) = match sockets {
+            FoundSockets::Old(old) => {
+                if let (Some(file), false) = (&old.file, listener.paths.is_empty()) {
+                    file.set_mode(listener.mode.unwrap_or(ListenerConfig::MODE));
+                }
+                if old.name.role == role {
+                    return old;
+                }
+                (Some(old.name.number), old.sockets, old.file)
+            }
+            FoundSockets::New(sockets, file) => (None, Arc::new(sockets), file.map(Arc::new)),
+        };
         *last += 1;
-        let name = ListenerName { number: *last, of: old.map(|old| old.name.number), role };
-        let sockets = old.map_or_else(|| Arc::new(sockets), |old| Arc::clone(&old.sockets));
-        Bound { wanted, address, name, sockets }
-    });
-    Ok(all.collect())
+        Bound { wanted, address, name: ListenerName { number: *last, of, role }, sockets, file }
+    }
 }
 
 /// Whether one of two addresses takes what is meant for the other.
@@ -176,6 +294,13 @@ pub(super) fn try_addresses(config: &Config) -> Result<(), Vec<Problem>> {
         match listen::check(&address) {
             Ok(()) => {}
             Err(error) => problems.push(config::problem(&listener.place, &error)),
+        }
+    }
+    for listener in &config.listeners {
+        for path in &listener.paths {
+            if let Err(error) = unix_socket::check(unix_socket::Purpose::Listener, path) {
+                problems.push(config::problem(&listener.place, &error));
+            }
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }

@@ -141,7 +141,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         Some(inherited) => inherited.shards,
         None => shards(&config.settings),
     };
-    let bound = inherited.as_mut().map(|inherited| std::mem::take(&mut inherited.bound));
+    let bound = inherited.as_ref().map(|inherited| inherited.bound.clone());
     let user = user::of_worker(config.user.as_deref())?;
     rings::pass_exemption_on();
     sandbox::keep_those_of_a_supervisor();
@@ -193,10 +193,12 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
             return Err(error);
         }
         admin.iter_mut().for_each(Admin::own);
+        inherited.bound.iter().for_each(Bound::own);
     }
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
-    if let Some(inherited) = &inherited {
+    if let Some(inherited) = &mut inherited {
         inherited.gone();
+        inherited.bound.clear();
     }
     let obeying = signals::obey(signals, Obey { supervisor: Arc::clone(&supervisor), reloads })?;
     // Nothing of the start can fail any more.

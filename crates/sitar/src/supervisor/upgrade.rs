@@ -6,7 +6,6 @@
 //! answer, or refuses its configuration changes nothing: this one serves on.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -28,6 +27,7 @@ use crate::admin::Upgraded;
 use crate::channel::{Channel, Limits, Message};
 use crate::error::Error;
 use crate::handover::not_understood;
+use crate::listen::Endpoint;
 use crate::serve::say;
 use crate::systemd::{self, Passed};
 
@@ -41,6 +41,7 @@ pub(super) struct Inherited {
     channel: Channel,
     /// The number of shards, for which there are sockets.
     pub(super) shards: NonZeroU16,
+    /// Those that this process does not listen on lose their files when it takes over.
     pub(super) bound: Vec<Bound>,
     pub(super) passed: Passed,
     /// The admin socket, if there is one.
@@ -69,9 +70,11 @@ impl Inherited {
         let shards = value.get("shards")?.as_u64().and_then(|shards| u16::try_from(shards).ok())?;
         let mut bound = Vec::new();
         for (number, one) in (1..).zip(value.get("bound")?.as_array()?) {
-            let address = |name: &str| one.get(name)?.as_str()?.parse::<SocketAddr>().ok();
+            let address = |name: &str| one.get(name)?.as_str()?.parse::<Endpoint>().ok();
             let sockets = descriptors.by_ref().take(usize::from(shards)).collect();
-            bound.push(Bound::inherited(address("wanted")?, address("address")?, sockets, number));
+            let has_file = one.get("file").and_then(Value::as_bool).unwrap_or_default();
+            let (wanted, address) = (address("wanted")?, address("address")?);
+            bound.push(Bound::inherited(wanted, address, sockets, has_file, number));
         }
         let mut passed = Vec::new();
         for name in value.get("passed")?.as_array()? {
@@ -209,7 +212,7 @@ impl Supervisor {
         let failed = |error: io::Error| Error::new("the new program takes nothing").cause(error);
         let live = self.live().clone();
         let bound = live.bound.iter().map(
-            |bound| json!({ "wanted": bound.wanted().to_string(), "address": bound.address.to_string() }),
+            |bound| json!({ "wanted": bound.wanted().to_string(), "address": bound.address.to_string(), "file": bound.has_file() }),
         );
         let passed = self.passed.iter().map(|(name, _)| name);
         let value = json!({
@@ -234,6 +237,7 @@ impl Supervisor {
         {
             let mut live = self.live();
             live.watcher.stop();
+            live.bound.iter().for_each(Bound::leave);
             // Nothing would accept what waits there.
             live.bound.clear();
         }

@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{OwnedFd, RawFd};
 
+use rustix::net::SocketAddrUnix;
 use sitar_io::inherit::{self, Kind, NotInherited};
 
 use crate::config::{self, Config, ListenerConfig, Problem};
 use crate::error::Error;
-use crate::listen;
+use crate::listen::{self, Endpoint};
 use crate::settings::SocketName;
 
 /// The number of the first descriptor.
@@ -33,10 +34,10 @@ struct One {
     socket: Result<Socket, String>,
 }
 
-/// A TCP socket that listens.
+/// A stream socket that listens, of TCP or a Unix one.
 #[derive(Debug)]
 pub struct Socket {
-    address: SocketAddr,
+    address: Endpoint,
     fd: OwnedFd,
 }
 
@@ -67,7 +68,7 @@ impl Passed {
     /// Returns the sockets that a listener's configuration names.
     ///
     /// # Errors
-    /// The names that were not passed, and those of which one is no TCP socket that listens.
+    /// The names that were not passed, and those of which one is no stream socket that listens.
     pub fn of_listener(&self, listener: &ListenerConfig) -> Result<Vec<&Socket>, Vec<Problem>> {
         let (mut found, mut problems) = (Vec::new(), Vec::new());
         for name in &listener.sockets {
@@ -85,7 +86,7 @@ impl Passed {
             let refused = |why| {
                 Error::new(format!("the socket '{name}' that systemd passes cannot be listened on"))
                     .cause(why)
-                    .hint("in its socket unit: ListenStream= with a port, and Accept=no")
+                    .hint("in its socket unit: ListenStream= with a port or a path, and Accept=no")
             };
             found.push(one.socket.as_ref().map_err(refused)?);
         }
@@ -132,8 +133,8 @@ impl Passed {
 impl Socket {
     /// Returns its address.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Endpoint {
+        &self.address
     }
 
     /// Returns duplicates, one for each shard. It is one socket with one queue, from which all of
@@ -160,10 +161,15 @@ fn take(number: RawFd) -> Result<Socket, String> {
 
 fn of_listening(fd: OwnedFd) -> Result<Socket, String> {
     let name = rustix::net::getsockname(&fd).map_err(|errno| errno.to_string())?;
-    let address = SocketAddr::try_from(name).map_err(|_| "it is no TCP socket".to_owned())?;
+    let unknown = || "it is neither a TCP socket nor a Unix socket with a name".to_owned();
+    let Ok(address) = SocketAddr::try_from(name.clone()) else {
+        let name = SocketAddrUnix::try_from(name).map_err(|_| unknown())?;
+        let address = Endpoint::of_unix(&name).ok_or_else(unknown)?;
+        return Ok(Socket { address, fd });
+    };
     // As those that are bound here.
     listen::prepare(&fd).map_err(|errno| errno.to_string())?;
-    Ok(Socket { address, fd })
+    Ok(Socket { address: Endpoint::Tcp(address), fd })
 }
 
 /// Returns the names of the descriptors that were passed to this process, in their order.

@@ -88,6 +88,9 @@ fn every_key_has_its_effect() {
         .map(|listener| listener.sockets.iter().map(SocketName::as_str).collect())
         .collect();
     assert_eq!(sockets, [vec![], vec!["http", "http 2"], vec![], vec![]]);
+    let paths: Vec<_> =
+        config.listeners.iter().map(|listener| (&listener.paths[..], listener.mode)).collect();
+    assert_eq!(paths, [(&[][..], None), (&[], None), (&[at("run/http.sock")], Some(0o666)), (&[], None)]);
     assert_eq!(config.listeners[3].place.to_string(), format!("{}:1:1", at("sites.d/a.toml").display()));
 
     let [first, old, local, a, b, more] = &config.sites[..] else { panic!("{:?}", config.sites) };
@@ -101,7 +104,7 @@ fn every_key_has_its_effect() {
     };
     let watch = Watch::Poll(Duration::from_secs(2));
     let expected = SiteConfig {
-        place: Place { file: folder.file().into(), line: 35, column: 1 },
+        place: Place { file: folder.file().into(), line: 36, column: 1 },
         hosts: ["example.com", "www.example.com", "*.preview.example.com", "192.0.2.1", "2001:db8::1"]
             .map(str::to_owned)
             .to_vec(),

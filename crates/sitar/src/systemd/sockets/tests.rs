@@ -21,13 +21,15 @@ fn listener(names: &[&str]) -> ListenerConfig {
         place: Place { file: Path::new("sitar.toml").into(), line: 3, column: 1 },
         addresses: Vec::new(),
         sockets: names.iter().map(|text| name(text)).collect(),
+        paths: Vec::new(),
+        mode: None,
         role: ListenerRole::Https,
     }
 }
 
 fn listening() -> Socket {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    Socket { address: socket.local_addr().unwrap(), fd: socket.into() }
+    Socket { address: Endpoint::Tcp(socket.local_addr().unwrap()), fd: socket.into() }
 }
 
 fn passed(all: Vec<(&str, Result<Socket, &str>)>) -> Passed {
@@ -72,9 +74,15 @@ fn variables_that_contradict_each_other_are_refused() {
 fn a_listener_gets_every_socket_of_its_names() {
     let passed =
         passed(vec![("https", Ok(listening())), ("http", Ok(listening())), ("https", Ok(listening()))]);
-    let all: Vec<SocketAddr> = passed.0.iter().map(|one| one.socket.as_ref().unwrap().address).collect();
+    let all: Vec<SocketAddr> =
+        passed.0.iter().map(|one| one.socket.as_ref().unwrap().address.tcp().unwrap()).collect();
     let of = |names: &[&str]| -> Vec<SocketAddr> {
-        passed.of_listener(&listener(names)).unwrap().iter().map(|socket| socket.address()).collect()
+        passed
+            .of_listener(&listener(names))
+            .unwrap()
+            .iter()
+            .map(|socket| socket.address().tcp().unwrap())
+            .collect()
     };
     assert_eq!(of(&["https"]), [all[0], all[2]]);
     assert_eq!(of(&["http", "https"]), [all[1], all[0], all[2]]);
@@ -88,7 +96,7 @@ fn each_shard_accepts_from_the_same_queue() {
         socket.for_shards(NonZeroU16::new(2).unwrap()).unwrap().into_iter().map(TcpListener::from).collect();
     assert_eq!(shards.len(), 2);
     for shard in &shards {
-        let client = TcpStream::connect(socket.address()).unwrap();
+        let client = TcpStream::connect(socket.address().tcp().unwrap()).unwrap();
         assert_eq!(shard.accept().unwrap().1, client.local_addr().unwrap());
     }
 }
@@ -117,7 +125,7 @@ fn a_name_that_was_not_passed_is_named_with_those_that_were() {
 #[test]
 fn a_socket_that_no_listener_names_is_said() {
     let http = listening();
-    let address = http.address;
+    let address = http.address.clone();
     let passed =
         passed(vec![("https", Ok(listening())), ("http", Ok(http)), ("dns", Err("it is a datagram socket"))]);
     let text = "[[listen]]\naddress = \"systemd:https\"\n[[site]]\nredirect_to = \"https://a.test\"\n";
@@ -135,4 +143,16 @@ fn a_socket_that_no_listener_names_is_said() {
             "systemd passes 'dns', which no [[listen]] names and none could: it is a datagram socket".into()
         ]
     );
+}
+
+#[test]
+fn a_unix_socket_is_taken_with_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("http.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let socket = of_listening(socket.into()).unwrap();
+    assert_eq!(*socket.address(), Endpoint::Unix(path.clone()));
+    let sockets = socket.for_shards(NonZeroU16::new(2).unwrap()).unwrap();
+    assert_eq!(sockets.len(), 2);
+    std::os::unix::net::UnixStream::connect(path).unwrap();
 }

@@ -1,10 +1,11 @@
-//! The file of the socket: made with its permissions, never in the place of another program's, and
+//! Sockets with a file: made with its permissions, never in the place of another program's, and
 //! removed only while it is ours.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags, Stat};
@@ -14,45 +15,83 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use crate::error::{Error, printable};
 
 /// Bytes of a socket's path, at most: `sun_path` has 108 with the zero at its end (unix(7)).
-pub(super) const PATH_MAX: usize = 107;
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 64;
+pub(crate) const PATH_MAX: usize = 107;
 /// Attempts to get the folder's lock, and the pause between them. Another sitar holds it for a few
 /// system calls; a program that keeps it does not keep the server from starting.
 const LOCK_ATTEMPTS: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The admin socket.
+    Admin,
+    /// A listener's.
+    Listener,
+}
+
+impl Purpose {
+    /// Returns what it is called in messages.
+    fn noun(self) -> &'static str {
+        match self {
+            Purpose::Admin => "the admin socket",
+            Purpose::Listener => "the Unix socket",
+        }
+    }
+
+    /// Returns the permissions of its folder.
+    fn folder_mode(self) -> &'static str {
+        match self {
+            Purpose::Admin => "0700",
+            Purpose::Listener => "0755",
+        }
+    }
+}
+
 /// The path of a bound socket. Dropping it removes the file, unless another one is there now.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     /// The file itself. While it is open no other file can have its number.
     file: OwnedFd,
     /// The file is another process's now.
-    is_left: bool,
+    is_left: AtomicBool,
 }
 
 impl Place {
     /// Removes the file at the end.
-    pub(super) fn own(&mut self) {
-        self.is_left = false;
+    pub(crate) fn own(&self) {
+        self.is_left.store(false, Ordering::SeqCst);
     }
 
     /// Leaves the file where it is, for another process.
-    pub(super) fn leave(&mut self) {
-        self.is_left = true;
+    pub(crate) fn leave(&self) {
+        self.is_left.store(true, Ordering::SeqCst);
+    }
+
+    /// Sets the permissions of the file, if it is there.
+    pub(crate) fn set_mode(&self, mode: u32) {
+        if self.is_there() {
+            // Those before stay where it is refused, as on a read-only file system.
+            let _ = rustix::fs::chmod(&self.path, Mode::from_raw_mode(mode));
+        }
+    }
+
+    /// Whether the file at the path is still the one that was made.
+    fn is_there(&self) -> bool {
+        let Ok(own) = rustix::fs::fstat(&self.file) else { return false };
+        let there = rustix::fs::lstat(&self.path);
+        there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.is_left {
+        if *self.is_left.get_mut() {
             return;
         }
         let _lock = lock(&self.path);
-        let Ok(own) = rustix::fs::fstat(&self.file) else { return };
-        let there = rustix::fs::lstat(&self.path);
-        if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)) {
+        if self.is_there() {
             // If it stays, the next start replaces it.
             let _ = rustix::fs::unlink(&self.path);
         }
@@ -60,44 +99,54 @@ impl Drop for Place {
 }
 
 /// Returns the address of a path.
-pub(super) fn address(path: &Path) -> Result<SocketAddrUnix, Error> {
-    let refused = || Error::new(format!("cannot use the admin socket {}", printable(path)));
+pub(crate) fn address(purpose: Purpose, path: &Path) -> Result<SocketAddrUnix, Error> {
+    let refused = || Error::new(format!("cannot use {} {}", purpose.noun(), printable(path)));
     let len = path.as_os_str().len();
     if len == 0 {
-        return Err(Error::new("cannot use the admin socket").cause("its path is empty"));
+        return Err(Error::new(format!("cannot use {}", purpose.noun())).cause("its path is empty"));
     }
     if len > PATH_MAX {
         return Err(refused()
             .cause(format!("its path has {len} bytes, and the kernel takes at most {PATH_MAX}"))
-            .hint("take a shorter one, such as /run/sitar/admin.sock"));
+            .hint("take a shorter one, in /run/sitar for example"));
     }
     SocketAddrUnix::new(path).map_err(|errno| refused().cause(io::Error::from(errno)))
 }
 
-/// Binds a socket at a path and listens, with access for its owner only.
+/// Binds a stream socket at a path and listens, with these permissions of its file and a queue of
+/// that length.
 ///
 /// # Errors
 /// Another program listens there, or something that is no socket is there; the folder is missing or
 /// cannot be written to.
-pub(super) fn listen(path: &Path) -> Result<(OwnedFd, Place), Error> {
-    let address = address(path)?;
-    let failed = |errno: Errno| explain(path, errno);
+pub(crate) fn listen(
+    purpose: Purpose,
+    path: &Path,
+    mode: u32,
+    backlog: i32,
+) -> Result<(OwnedFd, Place), Error> {
+    let address = address(purpose, path)?;
+    let failed = |errno: Errno| explain(purpose, path, errno);
     // Until it listens, another sitar would take it for one that was left behind.
     let _lock = lock(path);
-    clear(path, &address)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    clear(purpose, path, &address)?;
+    let flags = match purpose {
+        Purpose::Admin => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        // io_uring waits for connections itself, and not on a socket that does not block.
+        Purpose::Listener => SocketFlags::CLOEXEC,
+    };
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed)?;
-    let owner = Mode::RUSR | Mode::WUSR;
+    let mode = Mode::from_raw_mode(mode);
     // The file is made with the permissions of the socket, less the umask.
-    let _ = rustix::fs::fchmod(&socket, owner);
+    let _ = rustix::fs::fchmod(&socket, mode);
     rustix::net::bind(&socket, &address).map_err(failed)?;
     let place = identify(path).and_then(|(place, stat)| {
-        // A kernel that does otherwise; nothing can connect before it listens.
-        if Mode::from_raw_mode(stat.st_mode) != owner {
-            rustix::fs::chmod(path, owner)?;
+        // Nothing can connect before it listens.
+        if Mode::from_raw_mode(stat.st_mode) != mode {
+            rustix::fs::chmod(path, mode)?;
         }
-        rustix::net::listen(&socket, BACKLOG)?;
+        rustix::net::listen(&socket, backlog)?;
         Ok(place)
     });
     place.map(|place| (socket, place)).map_err(failed)
@@ -107,37 +156,41 @@ pub(super) fn listen(path: &Path) -> Result<(OwnedFd, Place), Error> {
 ///
 /// # Errors
 /// It is not there.
-pub(super) fn of_listening(path: &Path) -> Result<Place, Error> {
-    identify(path).map(|(place, _)| place).map_err(|errno| explain(path, errno))
+pub(crate) fn of_listening(purpose: Purpose, path: &Path) -> Result<Place, Error> {
+    identify(path).map(|(place, _)| place).map_err(|errno| explain(purpose, path, errno))
 }
 
 fn identify(path: &Path) -> Result<(Place, Stat), Errno> {
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let stat = rustix::fs::fstat(&file)?;
-    Ok((Place { path: path.to_owned(), file, is_left: false }, stat))
+    Ok((Place { path: path.to_owned(), file, is_left: AtomicBool::new(false) }, stat))
 }
 
 /// Checks that a socket could be bound at a path, without making or removing anything. One on
 /// which a sitar listens is in order: the configuration may be that of the one that runs.
 ///
 /// # Errors
-/// As for [`Admin::bind`](super::Admin::bind), but for a sitar that listens there.
-pub fn check(path: &Path) -> Result<(), Error> {
-    let address = address(path)?;
-    look(path, &address)?;
+/// As for [`listen`], but for a program that listens there.
+pub(crate) fn check(purpose: Purpose, path: &Path) -> Result<(), Error> {
+    let address = address(purpose, path)?;
+    look(purpose, path, &address)?;
     let needed = Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::access(folder(path), needed).map_err(|errno| explain(path, errno))
+    rustix::fs::access(folder(path), needed).map_err(|errno| explain(purpose, path, errno))
 }
 
 /// Removes a socket that nothing listens on; refuses anything else.
-fn clear(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
-    match look(path, address)? {
+fn clear(purpose: Purpose, path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
+    match look(purpose, path, address)? {
         There::Nothing => Ok(()),
         There::Stale => match rustix::fs::unlink(path) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(explain(path, errno)),
+            Err(errno) => Err(explain(purpose, path, errno)),
         },
-        There::Live => Err(cannot(path)
+        There::Live if purpose == Purpose::Listener => Err(cannot(purpose, path)
+            .cause("another program listens there")
+            .hint("see which one: ss -xlp")
+            .hint("or take another path")),
+        There::Live => Err(cannot(purpose, path)
             .cause("another sitar serves there")
             .hint("see what it serves: sitar status")
             .hint("or give this one a socket of its own: the key socket of [admin]")),
@@ -154,27 +207,27 @@ enum There {
 }
 
 /// Looks at what is at a path; refuses what is no socket of a sitar.
-fn look(path: &Path, address: &SocketAddrUnix) -> Result<There, Error> {
+fn look(purpose: Purpose, path: &Path, address: &SocketAddrUnix) -> Result<There, Error> {
     let stat = match rustix::fs::lstat(path) {
         Err(Errno::NOENT) => return Ok(There::Nothing),
-        Err(errno) => return Err(explain(path, errno)),
+        Err(errno) => return Err(explain(purpose, path, errno)),
         Ok(stat) => stat,
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        return Err(cannot(path)
+        return Err(cannot(purpose, path)
             .cause("a file that is no socket is there, and it is left alone")
             .hint("take another path, or remove the file"));
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(|errno| explain(path, errno))?;
+        .map_err(|errno| explain(purpose, path, errno))?;
     match rustix::net::connect(&probe, address) {
         Err(Errno::CONNREFUSED) => Ok(There::Stale),
         Err(Errno::NOENT) => Ok(There::Nothing),
         // Its queue is full.
         Ok(()) | Err(Errno::AGAIN) => Ok(There::Live),
-        Err(Errno::PROTOTYPE) => Err(cannot(path).cause("another program's socket is there")),
-        Err(errno) => Err(explain(path, errno)),
+        Err(Errno::PROTOTYPE) => Err(cannot(purpose, path).cause("another program's socket is there")),
+        Err(errno) => Err(explain(purpose, path, errno)),
     }
 }
 
@@ -202,16 +255,17 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-fn cannot(path: &Path) -> Error {
-    Error::new(format!("cannot make the admin socket {}", printable(path)))
+fn cannot(purpose: Purpose, path: &Path) -> Error {
+    Error::new(format!("cannot make {} {}", purpose.noun(), printable(path)))
 }
 
-fn explain(path: &Path, errno: Errno) -> Error {
+fn explain(purpose: Purpose, path: &Path, errno: Errno) -> Error {
+    let cannot = |path| cannot(purpose, path);
     let shown = printable(folder(path));
     match errno {
         Errno::NOENT | Errno::NOTDIR => cannot(path)
             .cause(format!("there is no folder {shown}"))
-            .hint(format!("make it: install -d -m 0700 {shown}"))
+            .hint(format!("make it: install -d -m {} {shown}", purpose.folder_mode()))
             .hint("a unit of systemd makes it with RuntimeDirectory=sitar"),
         Errno::ACCESS | Errno::PERM => cannot(path)
             .cause(format!("this user may not make files in {shown}"))

@@ -149,7 +149,7 @@ impl TlsSpec {
         let own = |places: &Vec<usize>| places.iter().filter_map(|&place| all.get(place).cloned()).collect();
         let by_host = self.by_host.iter().map(|(host, places)| (host.clone(), own(places))).collect();
         let protocols: Vec<&[u8]> = self.protocols.iter().map(Vec::as_slice).collect();
-        let identities = Identities { all, by_host };
+        let identities = Identities { all, by_host, clients: Vec::new() };
         let config = sitar_tls::Config::with_min_version(identities, &protocols, self.min_version)
             .map_err(StartError::Tls)?;
         Ok(match self.seals_max {

@@ -34,7 +34,7 @@ impl Keys {
             places.iter().filter_map(|place| self.identities.get(*place).cloned()).collect()
         };
         let by_host = self.by_host.iter().map(|(host, places)| (host.clone(), own(places))).collect();
-        let identities = Identities { all: self.identities.clone(), by_host };
+        let identities = Identities { all: self.identities.clone(), by_host, clients: Vec::new() };
         let protocols = protocols(&config.settings);
         let protocols: Vec<&[u8]> = protocols.iter().map(Vec::as_slice).collect();
         sitar_tls::Config::with_min_version(identities, &protocols, min_version(&config.settings))

@@ -1,5 +1,6 @@
 //! The configuration that all handshakes of a server share.
 
+use super::clients::{ByHost, ClientCa, HostClients};
 use super::identity::{CertificateNames, Identity};
 use super::keys::{Catcher, tell_chosen};
 use super::provider;
@@ -22,11 +23,13 @@ pub struct Identities {
     /// Host names in lower case, each with its own identities, which are preferred to whatever
     /// others say in their certificates. `*.example.com` stands for each name with one label more.
     pub by_host: Vec<(String, Vec<Identity>)>,
+    /// All hosts, and whether their clients need a certificate; may be left empty where none does.
+    pub clients: Vec<HostClients>,
 }
 
 impl From<Vec<Identity>> for Identities {
     fn from(all: Vec<Identity>) -> Identities {
-        Identities { all, by_host: Vec::new() }
+        Identities { all, ..Identities::default() }
     }
 }
 
@@ -35,6 +38,8 @@ impl From<Vec<Identity>> for Identities {
 #[derive(Clone)]
 pub struct Config {
     server: Arc<ServerConfig>,
+    /// The configurations of hosts whose clients need a certificate; `None`: there are none.
+    guarded: Option<Arc<ByHost>>,
     min: Version,
     seals_max: Option<u64>,
 }
@@ -72,9 +77,15 @@ impl Config {
     }
 
     /// Returns this configuration with the ticket keys of `last`, so that clients that have tickets
-    /// from before a change still resume.
+    /// from before a change still resume. Those of a host whose clients need a certificate only if
+    /// its names, and what certifies its clients, are the same.
     #[must_use]
     pub fn with_tickets_of(mut self, last: &Config) -> Self {
+        if let (Some(guarded), Some(last)) = (&self.guarded, &last.guarded)
+            && !Arc::ptr_eq(guarded, last)
+        {
+            self.guarded = Some(Arc::new(guarded.with_tickets_of(last)));
+        }
         let ticketer = Arc::clone(&last.server.ticketer);
         if Arc::ptr_eq(&ticketer, &self.server.ticketer) {
             return self;
@@ -138,22 +149,23 @@ impl Config {
             Version::Tls12 => &[&TLS13, &TLS12],
             Version::Tls13 => &[&TLS13],
         };
-        let mut server = ServerConfig::builder_with_provider(Arc::new(provider()))
-            .with_protocol_versions(versions)
-            .map_err(|error| ConfigError::Library(error.to_string()))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Resolver::new(identities)));
-        server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        server.enable_secret_extraction = true;
-        server.key_log = Arc::new(Catcher);
-        server.ignore_client_order = true;
-        server.ticketer = tickets;
-        // Tickets carry the whole session: nothing to share between shards, and nothing to fill.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        // Early data can be replayed, and half-RTT data goes to a peer that has proved nothing.
-        server.max_early_data_size = 0;
-        server.send_half_rtt_data = false;
-        Ok(Self { server: Arc::new(server), min, seals_max: None })
+        let resolver = Arc::new(Resolver::new(identities));
+        let library = |error: rustls::Error| ConfigError::Library(error.to_string());
+        let make = |ca: Option<&ClientCa>, tickets| {
+            let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+                .with_protocol_versions(versions)
+                .map_err(library)?;
+            let builder = match ca {
+                None => builder.with_no_client_auth(),
+                Some(ca) => builder.with_client_cert_verifier(ca.verifier()),
+            };
+            let server = builder.with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
+            Ok::<_, ConfigError>(finished(server, alpn, tickets))
+        };
+        let guarded =
+            ByHost::new(&identities.clients, |ca| make(Some(ca), Ticketer::new().map_err(library)?))?;
+        let server = Arc::new(make(None, tickets)?);
+        Ok(Self { server, guarded, min, seals_max: None })
     }
 
     pub(super) fn seals_max(&self) -> Option<u64> {
@@ -163,6 +175,25 @@ impl Config {
     pub(super) fn server(&self) -> &Arc<ServerConfig> {
         &self.server
     }
+
+    pub(super) fn guarded(&self) -> Option<&Arc<ByHost>> {
+        self.guarded.as_ref()
+    }
+}
+
+/// Returns a configuration with all that is the same for every host.
+fn finished(mut server: ServerConfig, alpn: &[&[u8]], tickets: Arc<dyn ProducesTickets>) -> ServerConfig {
+    server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    server.enable_secret_extraction = true;
+    server.key_log = Arc::new(Catcher);
+    server.ignore_client_order = true;
+    server.ticketer = tickets;
+    // Tickets carry the whole session: nothing to share between shards, and nothing to fill.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    // Early data can be replayed, and half-RTT data goes to a peer that has proved nothing.
+    server.max_early_data_size = 0;
+    server.send_half_rtt_data = false;
+    server
 }
 
 impl fmt::Debug for Config {

@@ -57,6 +57,8 @@ impl HandshakeError {
             | Error::PeerIncompatible(_)
             | Error::PeerMisbehaved(_)
             | Error::PeerSentOversizedRecord
+            | Error::NoCertificatesPresented
+            | Error::InvalidCertificate(_)
             | Error::NoApplicationProtocol => Self::Peer(Reason(Cause::Library(error))),
             _ => Self::Ours(Reason(Cause::Library(error))),
         }

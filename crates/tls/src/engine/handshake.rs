@@ -1,7 +1,9 @@
 //! The handshake: rustls negotiates, one record at a time, until our record layer can take over.
 
+use super::clients::{Choice, Chooser, ClientCa};
 use super::config::Config;
 use super::error::{Cause, HandshakeError, Reason};
+use super::first_bytes::{FirstBytes, first_bytes};
 use super::identity::CertificateNames;
 use super::keys::{Caught, start};
 use crate::alert::Alert;
@@ -32,6 +34,10 @@ pub struct Handshake {
     sealing: bool,
     caught: Caught,
     seals_max: Option<u64>,
+    /// Finds the configuration of the host; `None`: it is found, or there is only one.
+    chooser: Option<Box<Chooser>>,
+    /// What has to certify the client.
+    client_ca: Option<ClientCa>,
 }
 
 impl Handshake {
@@ -51,6 +57,8 @@ impl Handshake {
             sealing: false,
             caught: Caught::default(),
             seals_max: config.seals_max(),
+            chooser: config.guarded().map(|guarded| Box::new(Chooser::new(Arc::clone(guarded)))),
+            client_ca: None,
         })
     }
 
@@ -59,7 +67,9 @@ impl Handshake {
     #[must_use]
     pub fn memory(&self) -> usize {
         let state = if self.has_begun { STATE } else { STATE_AT_FIRST };
-        size_of::<UnbufferedServerConnection>() + state + self.input.capacity()
+        let choosing = if self.chooser.is_some() { CHOOSING + self.input.capacity() } else { 0 };
+        let certified = if self.client_ca.is_some() { CERTIFIED } else { 0 };
+        size_of::<UnbufferedServerConnection>() + state + choosing + certified + self.input.capacity()
     }
 
     /// Takes bytes from the peer, in pieces of any size, and appends to `out` what must be sent. On
@@ -86,6 +96,7 @@ impl Handshake {
                 self.alert_in_clear(Alert::DecodeError, out);
                 return HandshakeStep::Failed(HandshakeError::TooLarge);
             }
+            let seen = self.looked_at();
             self.input.extend_from_slice(portion);
             input = later;
 
@@ -98,6 +109,12 @@ impl Handshake {
                     FirstBytes::Unclear => return HandshakeStep::More(self),
                     FirstBytes::NotHttp => self.first = false,
                 }
+            }
+            match self.choose(seen) {
+                Ok(true) => {}
+                Ok(false) if input.is_empty() => return HandshakeStep::More(self),
+                Ok(false) => continue,
+                Err(error) => return HandshakeStep::Failed(error),
             }
             match self.advance(out, has_worked) {
                 Ok(Progress::Blocked) if input.is_empty() => return HandshakeStep::More(self),
@@ -118,6 +135,29 @@ impl Handshake {
                 }
             }
         }
+    }
+
+    /// Returns how many bytes the chooser has seen: none before the first ones are known not to be
+    /// HTTP.
+    fn looked_at(&self) -> usize {
+        if self.first { 0 } else { self.input.len() }
+    }
+
+    /// Finds the configuration of the host, if that has not been done. Returns whether it is known;
+    /// for that, the whole first message is needed. `seen` bytes have been looked at.
+    fn choose(&mut self, seen: usize) -> Result<bool, HandshakeError> {
+        let Some(chooser) = &mut self.chooser else { return Ok(true) };
+        match chooser.look(&self.input[seen..]) {
+            Choice::More => return Ok(false),
+            Choice::Server => {}
+            Choice::Guarded(guarded) => {
+                let rustls = UnbufferedServerConnection::new(guarded.server);
+                *self.rustls = rustls.map_err(HandshakeError::from_rustls)?;
+                self.client_ca = Some(guarded.ca);
+            }
+        }
+        self.chooser = None;
+        Ok(true)
     }
 
     /// Lets rustls work until it needs more than there is.
@@ -281,7 +321,19 @@ impl Handshake {
             records.limit_seals(max);
         }
         let Caught { server_name, names, .. } = self.caught;
-        Ok(Established { records, alpn, server_name, names, resumed, version, suite, key_exchange, rest })
+        let client_ca = self.client_ca;
+        Ok(Established {
+            records,
+            alpn,
+            server_name,
+            names,
+            client_ca,
+            resumed,
+            version,
+            suite,
+            key_exchange,
+            rest,
+        })
     }
 }
 
@@ -316,6 +368,9 @@ pub struct Established {
     /// The names in the certificate that this server presents for that host. Where the connection
     /// was resumed, the client has seen it on an earlier one.
     pub names: Option<Arc<CertificateNames>>,
+    /// What has certified the client, now or on the connection whose ticket was used; `None`: it
+    /// was not asked for a certificate.
+    pub client_ca: Option<ClientCa>,
     /// Whether a ticket of an earlier connection was used.
     pub resumed: bool,
     /// The version agreed on.
@@ -403,29 +458,6 @@ fn seals(mut records: &[u8]) -> bool {
     false
 }
 
-enum FirstBytes {
-    /// A method of HTTP and the space behind it.
-    PlainHttp,
-    /// The beginning of a method.
-    Unclear,
-    NotHttp,
-}
-
-/// Tells HTTP from TLS. A ClientHello starts with byte 22, so letters are something else; HTTP
-/// methods are all capitals (RFC 9110 §9.1 and its registry).
-fn first_bytes(input: &[u8]) -> FirstBytes {
-    let method = input.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
-    match input.get(method) {
-        _ if method > METHOD_MAX => FirstBytes::NotHttp,
-        None => FirstBytes::Unclear,
-        Some(b' ') if method > 0 => FirstBytes::PlainHttp,
-        Some(_) => FirstBytes::NotHttp,
-    }
-}
-
-/// Bytes of the longest registered method name, UPDATEREDIRECTREF, and some more.
-const METHOD_MAX: usize = 24;
-
 const HEADER: usize = 5;
 
 /// RFC 8446 §5.1.
@@ -450,6 +482,11 @@ const INPUT_MAX: usize = 32 * 1024;
 /// 1.2).
 const STATE_AT_FIRST: usize = 1024;
 const STATE: usize = 4096;
+
+/// Bytes of the connection that reads the first message for the name in it, besides the message.
+const CHOOSING: usize = 8 * 1024;
+/// Bytes of a client's certificates that rustls keeps until the end, at most.
+const CERTIFIED: usize = INPUT_MAX;
 
 /// Bytes sent in answer to one piece of input: the certificate chain, which is bounded where it is
 /// read, and the rest of the flight.

@@ -138,7 +138,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let mut chain = Vec::new();
     let mut len = 0;
     for certificate in CertificateDer::pem_slice_iter(&content::sections(file, content::CERTIFICATE)) {

@@ -4,13 +4,16 @@
 //! Its next release may change three things of rustls 0.23 that are used here: the unbuffered
 //! connection, the hand-over of its secrets, and an error that it answers by unexpected_message.
 
+mod clients;
 mod config;
 mod error;
+mod first_bytes;
 mod handshake;
 mod identity;
 mod keys;
 mod strict;
 
+pub use clients::{ClientCa, HostClients};
 pub use config::{Config, ConfigError, Identities};
 pub use error::{HandshakeError, Reason};
 pub use handshake::{Established, Handshake, HandshakeStep};

@@ -238,6 +238,7 @@ fn the_identities_of_a_host_are_preferred_to_those_that_only_name_it() {
             ("a.test".to_owned(), vec![own.identity()]),
             ("*.wild.test".to_owned(), vec![wild.identity()]),
         ],
+        clients: Vec::new(),
     };
     let config = Config::new(identities, &[b"http/1.1"]).unwrap();
     let client_config = Offer::default().trusting(&[&first, &own, &wild]);

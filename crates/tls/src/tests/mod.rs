@@ -2,6 +2,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod client;
+mod clients;
 mod data;
 mod handshake;
 // The whole program is tested with these, too.

@@ -53,6 +53,10 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
     let Some(found) = hosts.lookup(name) else { return Routed::Refused(&NO_SUCH_HOST) };
     let id = found.host;
     let Some(host) = hosts.get(id) else { return Routed::Refused(&NO_SUCH_HOST) };
+    // Redirects to HTTPS, and challenges beside them, are for everyone.
+    if !redirects(role) && !origin.is_certified_by(host.client_ca.as_ref()) {
+        return Routed::Refused(&UNCERTIFIED);
+    }
     let redirect = |to| {
         // RFC 6797 §7.2: HSTS does not leave over plain HTTP.
         let fields = if redirects(role) { hosts.plain_redirect_fields() } else { hosts.redirect_fields(id) };
@@ -176,6 +180,10 @@ pub(super) const NO_SUCH_HOST: Rejection =
 const MISDIRECTED: Rejection = Rejection {
     status: Status::MISDIRECTED_REQUEST,
     reason: "this connection was opened for another host, and its certificate does not name this one",
+};
+const UNCERTIFIED: Rejection = Rejection {
+    status: Status::MISDIRECTED_REQUEST,
+    reason: "this site needs a client certificate, which this connection was not opened with",
 };
 const NO_HOST: Rejection = Rejection {
     status: Status::BAD_REQUEST,

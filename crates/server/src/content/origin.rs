@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sitar_tls::CertificateNames;
+use sitar_tls::{CertificateNames, ClientCa};
 
 use crate::peer::Peer;
 use crate::snapshot::{HostId, Hosts, NameId, Role, host_of};
@@ -17,12 +17,15 @@ pub(crate) struct Origin {
     /// site answered to every name when the connection was opened.
     server_name: Option<Box<str>>,
     names: Option<Arc<CertificateNames>>,
+    /// What has certified the client; `None`: nothing, or one site was for everyone when the
+    /// connection was opened.
+    client_ca: Option<ClientCa>,
     /// The host of the last request.
     routed: Option<Routed>,
 }
 
 /// Each connection has one.
-const _: () = assert!(size_of::<Origin>() <= 64);
+const _: () = assert!(size_of::<Origin>() <= 72);
 
 /// The host that a request led to, where the next one leads as well if it asks for the same.
 #[derive(Clone, Copy)]
@@ -43,12 +46,22 @@ enum Asked {
 impl Origin {
     /// That of a connection that has just been accepted.
     pub(crate) fn new(role: Role) -> Origin {
-        Origin { role, peer: None, server_name: None, names: None, routed: None }
+        Origin { role, peer: None, server_name: None, names: None, client_ca: None, routed: None }
     }
 
     /// Keeps what the handshake has told.
-    pub(crate) fn learn(&mut self, server_name: Option<Box<str>>, names: Option<Arc<CertificateNames>>) {
-        (self.server_name, self.names) = (server_name, names);
+    pub(crate) fn learn(
+        &mut self,
+        server_name: Option<Box<str>>,
+        names: Option<Arc<CertificateNames>>,
+        client_ca: Option<ClientCa>,
+    ) {
+        (self.server_name, self.names, self.client_ca) = (server_name, names, client_ca);
+    }
+
+    /// Returns whether this certifies the client, if there is need of that.
+    pub(crate) fn is_certified_by(&self, wanted: Option<&ClientCa>) -> bool {
+        wanted.is_none_or(|wanted| self.client_ca.as_ref() == Some(wanted))
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sitar_http::Status;
 use sitar_site::{Hsts, Page, Site};
+use sitar_tls::ClientCa;
 
 /// What is served under some names.
 #[derive(Clone)]
@@ -24,6 +25,9 @@ pub struct Host {
     pub pages: Pages,
     /// Whether it has to be known who asks before a request is answered.
     pub needs_peer: bool,
+    /// What has to certify its clients; `None`: they need no certificate. The configuration of TLS
+    /// has to ask for it.
+    pub client_ca: Option<ClientCa>,
 }
 
 /// The content of a host.
@@ -68,6 +72,7 @@ impl Host {
             hsts: None,
             pages: Pages::default(),
             needs_peer: false,
+            client_ca: None,
         }
     }
 

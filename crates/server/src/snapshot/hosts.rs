@@ -169,10 +169,11 @@ impl Hosts {
         Ok(Hosts { hosts: hosts.into(), ..self.clone() })
     }
 
-    /// Returns the only site, where it answers to every name.
+    /// Returns the only site, where it answers to every name and every client.
     pub(crate) fn only(&self) -> Option<(HostId, Arc<Site>)> {
         let id = self.default.filter(|_| self.names.is_empty())?;
-        Some((id, Arc::clone(self.get(id)?.site()?)))
+        let host = self.get(id).filter(|host| host.client_ca.is_none())?;
+        Some((id, Arc::clone(host.site()?)))
     }
 
     /// Returns the host that a request is for: by its exact name, else by a wildcard, else the

@@ -361,9 +361,9 @@ impl Connection {
                     Put::NoRoom => Err(Close::Ours("a refusal longer than a buffer")),
                 }
             }
-            Negotiated::Done { alpn, server_name, names, rest } => {
+            Negotiated::Done { alpn, server_name, names, client_ca, rest } => {
                 if cx.served.has_names() {
-                    self.io.origin().learn(server_name, names);
+                    self.io.origin().learn(server_name, names, client_ca);
                 }
                 self.protocol = match alpn.as_deref() {
                     Some(b"h2") => Protocol::Http2(Box::new(Http2::new(&mut cx.shared))),

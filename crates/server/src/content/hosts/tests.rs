@@ -97,7 +97,7 @@ fn get(target: &str, host: &str) -> String {
 fn tls(server_name: Option<&str>, dns: &[&str]) -> Origin {
     let mut origin = Origin::new(Role::Https);
     let shown = CertificateNames::new(names(dns), vec!["192.0.2.1".parse().unwrap()]);
-    origin.learn(server_name.map(Box::from), Some(Arc::new(shown)));
+    origin.learn(server_name.map(Box::from), Some(Arc::new(shown)), None);
     origin
 }
 
@@ -341,4 +341,65 @@ fn pages_and_redirects_carry_the_operators_words() {
     std::fs::remove_file(folder.join("name.txt")).unwrap();
     std::os::unix::fs::symlink("/proc/self/mem", folder.join("name.txt")).unwrap();
     assert_eq!(sites.ask(&mut tls(None, &[]), &get("/name.txt", "a.example")), "500 <h1>sorry</h1>");
+}
+
+/// Certificates for clients that nothing else has.
+fn client_ca() -> sitar_tls::ClientCa {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(names(&["ca"])).unwrap().self_signed(&key).unwrap();
+    sitar_tls::ClientCa::from_pem(certificate.pem().as_bytes()).unwrap()
+}
+
+#[test]
+fn a_site_whose_clients_need_a_certificate_answers_no_others() {
+    let (ca, other) = (client_ca(), client_ca());
+    let certified = |server_name: Option<&str>, by: Option<&sitar_tls::ClientCa>| {
+        let mut origin = tls(server_name, &["a.example", "b.example"]);
+        let shown = CertificateNames::new(names(&["a.example", "b.example"]), Vec::new());
+        origin.learn(server_name.map(Box::from), Some(Arc::new(shown)), by.cloned());
+        origin
+    };
+    let closed = |names_: &[&str], is_default, folders: &mut Vec<_>| Host {
+        client_ca: Some(ca.clone()),
+        is_default,
+        ..Host::new(names(names_), site("closed", folders))
+    };
+    let mut sites = Sites::new(|folders| {
+        vec![
+            closed(&["a.example"], false, folders),
+            Host::new(names(&["b.example"]), site("b", folders)),
+            Host {
+                client_ca: Some(ca.clone()),
+                ..redirect(&["old.example"], "https://new.example", Status::FOUND)
+            },
+        ]
+    });
+    let (a, b) = (get("/name.txt", "a.example"), get("/name.txt", "b.example"));
+    for (by, expected) in [(Some(&ca), "200 closed"), (Some(&other), "421 refused"), (None, "421 refused")] {
+        for server_name in [Some("a.example"), Some("b.example"), None] {
+            let mut origin = certified(server_name, by);
+            // What another request has led to changes nothing.
+            for _ in 0..2 {
+                assert_eq!(sites.ask(&mut origin, &a), expected, "{server_name:?}");
+                assert_eq!(sites.ask(&mut origin, &b), "200 b");
+            }
+        }
+    }
+    assert_eq!(sites.ask(&mut certified(None, None), &get("/", "old.example")), "421 refused");
+    assert_eq!(
+        sites.ask(&mut certified(None, Some(&ca)), &get("/", "old.example")),
+        "302 https://new.example/"
+    );
+    // Without TLS there are redirects to it, and challenges beside them.
+    let challenge = get("/.well-known/acme-challenge/token", "a.example");
+    let mut plain = Origin::new(Role::RedirectToHttps { port: 443 });
+    assert_eq!(sites.ask(&mut plain, &challenge), "200 token of closed");
+    assert_eq!(sites.ask(&mut plain, &a), "308 https://a.example/name.txt");
+    assert_eq!(sites.ask(&mut Origin::new(Role::Http), &a), "421 refused");
+    assert_eq!(sites.ask(&mut Origin::new(Role::Http), &challenge), "421 refused");
+    // One site for every name.
+    let mut alone = Sites::new(|folders| vec![closed(&[], true, folders)]);
+    assert!(alone.served.has_names(), "what the handshake tells is kept");
+    assert_eq!(alone.ask(&mut certified(None, Some(&ca)), &a), "200 closed");
+    assert_eq!(alone.ask(&mut certified(Some("a.example"), None), &a), "421 refused");
 }

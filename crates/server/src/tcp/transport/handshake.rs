@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sitar_io::Engine;
-use sitar_tls::{CertificateNames, Established, HandshakeError, HandshakeStep};
+use sitar_tls::{CertificateNames, ClientCa, Established, HandshakeError, HandshakeStep};
 
 use super::output::{Output, Put};
 use super::security::Security;
@@ -23,6 +23,8 @@ pub(in crate::tcp) enum Negotiated {
         server_name: Option<Box<str>>,
         /// The names in the certificate.
         names: Option<Arc<CertificateNames>>,
+        /// What has certified the client.
+        client_ca: Option<ClientCa>,
         /// Bytes that came behind the handshake.
         rest: Vec<u8>,
     },
@@ -72,10 +74,10 @@ impl Transport {
             }
             HandshakeStep::Done(established) => {
                 cx.counts.handshakes += 1;
-                let Established { records, alpn, server_name, names, rest, .. } = *established;
+                let Established { records, alpn, server_name, names, client_ca, rest, .. } = *established;
                 self.security = Security::Tls(records);
                 self.want_kernel(cx.offload);
-                Negotiated::Done { alpn, server_name, names, rest }
+                Negotiated::Done { alpn, server_name, names, client_ca, rest }
             }
             HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
                 Negotiated::PlainHttp { head_only: head }

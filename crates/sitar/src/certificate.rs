@@ -5,11 +5,12 @@ mod mend;
 mod read;
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 use sitar_server::Pem;
-use sitar_tls::{FileContent, Flaw, Identity, IdentityError};
+use sitar_tls::{ClientCa, FileContent, Flaw, Identity, IdentityError};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -63,6 +64,19 @@ pub(crate) fn read_key(
     show: &mut dyn FnMut(BorrowedFd<'_>),
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     read::read(&files.key, "key", patience, show)
+}
+
+/// Reads a file with the certificates that certify clients. Returns its content, too.
+///
+/// # Errors
+/// It cannot be read, or it holds something else.
+pub(crate) fn read_client_ca(path: &Path) -> Result<(Vec<u8>, ClientCa), Error> {
+    let mut pem = read::read(path, "certificates of clients", PATIENCE, &mut |_| ())?;
+    let ca = ClientCa::from_pem(&pem).map_err(|error| {
+        let what = format!("{} cannot certify clients", path.display());
+        Error::new(what).cause(error.to_string()).hint("it has to hold certificates in PEM")
+    })?;
+    Ok((std::mem::take(&mut *pem), ca))
 }
 
 /// Makes a certificate of the bytes of a chain and its key.

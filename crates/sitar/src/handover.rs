@@ -80,6 +80,8 @@ pub(crate) struct Opening {
     pub(crate) identities: Vec<Pem>,
     /// Host names with the places of their certificates.
     pub(crate) by_host: Vec<(String, Vec<usize>)>,
+    /// The numbers of sites whose clients need a certificate, and what certifies them, in PEM.
+    pub(crate) client_cas: Vec<(usize, Vec<u8>)>,
     /// What each site names, in the order of the configuration.
     pub(crate) files: Vec<SiteFiles>,
 }
@@ -118,9 +120,11 @@ impl Opening {
             "texts": self.texts.0.len(),
             "identities": self.identities.len(),
             "by_host": self.by_host,
+            "client_cas": self.client_cas.iter().map(|(site, _)| *site).collect::<Vec<_>>(),
             "files": files,
         });
-        (value, texts.chain(pems).collect(), descriptors)
+        let client_cas = self.client_cas.iter().map(|(_, pem)| &pem[..]);
+        (value, texts.chain(pems).chain(client_cas).collect(), descriptors)
     }
 
     /// Reads the parts of a message. `None`: it has another shape.
@@ -141,6 +145,11 @@ impl Opening {
             let (mut chain, key) = (blobs.next()?, blobs.next()?);
             identities.push(Pem { chain: std::mem::take(&mut *chain), key });
         }
+        let client_cas =
+            value.get("client_cas")?.as_array()?.iter().map(|site| {
+                Some((usize::try_from(site.as_u64()?).ok()?, std::mem::take(&mut *blobs.next()?)))
+            });
+        let client_cas = client_cas.collect::<Option<_>>()?;
         let by_host = value.get("by_host")?.as_array()?.iter().map(|pair| {
             let places = pair.get(1)?.as_array()?.iter();
             let places = places.map(|place| usize::try_from(place.as_u64()?).ok()).collect::<Option<_>>()?;
@@ -178,6 +187,7 @@ impl Opening {
             texts: Texts(texts),
             identities,
             by_host,
+            client_cas,
             files,
         })
     }

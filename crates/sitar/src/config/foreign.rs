@@ -139,6 +139,11 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
         "listing",
         "folders without a page are listed by: listing = true",
     ),
+    (
+        &["ssl_client_certificate", "ssl_verify_client", "sslcacertificatefile", "client_auth", "trust_pool"],
+        "client_ca",
+        "clients need a certificate with: client_ca = \"clients.pem\"",
+    ),
     (&["users", "auth_basic", "basic_auth", "basicauth"], "", "a site cannot have users yet"),
     (
         &["log", "access_log", "logs", "logging", "customlog", "error_log"],

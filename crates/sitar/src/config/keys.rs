@@ -442,6 +442,13 @@ const SITE_KEYS: &[Key] = &[
               or, for clients that prefer it, in JSON.",
         ..KEY
     },
+    Key {
+        name: "client_ca",
+        form: Form::Path,
+        example: "\"/etc/sitar/clients.pem\"",
+        doc: "Certificates in PEM, one of which has to certify the clients of the site. Needs TLS. Is watched.",
+        ..KEY
+    },
 ];
 
 /// `[admin]`.

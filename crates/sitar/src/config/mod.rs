@@ -129,6 +129,8 @@ pub struct SiteConfig {
     pub hsts: Option<String>,
     /// Its pages for errors.
     pub pages: Pages,
+    /// The file with the certificates that certify its clients; `None`: they need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What a site serves.

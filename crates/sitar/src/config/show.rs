@@ -172,6 +172,9 @@ impl Lines {
             self.value("hsts", &quoted(hsts), &of("hsts"));
         }
         self.pages(&site.pages, &[section, server]);
+        if let Some(file) = &site.client_ca {
+            self.path("client_ca", &path(file), &of("client_ca"));
+        }
     }
 
     fn options(&mut self, options: &Options, watch: Watch, section: &Section) {

@@ -71,6 +71,7 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
             certificates,
             hsts: hsts.map(|hsts| hsts.to_string()),
             pages: pages(section, around.pages),
+            client_ca: client_ca(section, around, problems),
         });
     }
     loops::check(&sites, sections, around.listeners, problems);
@@ -227,6 +228,18 @@ fn canonical(section: &Section, hosts: &[String], problems: &mut Problems) -> Op
         );
     }
     None
+}
+
+fn client_ca(section: &Section, around: &Around<'_>, problems: &mut Problems) -> Option<PathBuf> {
+    let (path, place) = section.path("client_ca")?;
+    if !around.has_https {
+        problems.add_with(
+            place,
+            "'client_ca' needs TLS, and no listener speaks it",
+            "add a [[listen]] with an address alone, or have the proxy that terminates TLS ask for certificates",
+        );
+    }
+    Some(path.to_owned())
 }
 
 fn certificates(

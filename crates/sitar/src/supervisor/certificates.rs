@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sitar_server::Pem;
 use sitar_tls::Identity;
 
 use super::Live;
-use crate::certificate::Loaded;
+use crate::certificate::{self, Loaded};
 use crate::config::{self, Config, SiteConfig};
 use crate::error::Error;
 use crate::handover::{Found, Part};
 use crate::settings::CertificateFiles;
 use crate::start::Certificate as Report;
 use crate::watch::{SourceId, Sources, Warning, Watch};
-use crate::worker::Keys;
+use crate::worker::{Keys, read_client_cas};
 use crate::{identity, start};
 
 /// The reason for which certificates are read.
@@ -48,6 +48,17 @@ pub(super) struct Certificates {
     pub(super) list: Vec<Certificate>,
     /// Host names with the places of their certificates.
     pub(super) by_host: Vec<(String, Vec<usize>)>,
+    /// What certifies the clients of sites.
+    pub(super) client_cas: Vec<ClientCaFile>,
+}
+
+/// A file with certificates that certify clients.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct ClientCaFile {
+    /// The number of the site.
+    pub(super) site: usize,
+    pub(super) path: PathBuf,
+    pub(super) pem: Vec<u8>,
 }
 
 /// Certificates that were read for a configuration.
@@ -81,6 +92,7 @@ struct Reader<'p> {
     number: usize,
     list: Vec<Certificate>,
     by_host: Vec<(String, Vec<usize>)>,
+    client_cas: Vec<ClientCaFile>,
     /// The place of what has been read, or nothing where that failed, which has been said.
     known: HashMap<CertificateFiles, Option<usize>>,
     local: Option<Option<usize>>,
@@ -98,6 +110,7 @@ impl<'p> Reader<'p> {
             number: 0,
             list: Vec::new(),
             by_host: Vec::new(),
+            client_cas: Vec::new(),
             known: HashMap::new(),
             local: None,
             first: Vec::new(),
@@ -114,6 +127,14 @@ impl<'p> Reader<'p> {
 
     /// Reads the certificates of a site, as far as they are not known.
     fn read(&mut self, site: &SiteConfig, sources: &mut Sources) {
+        if let Some(path) = &site.client_ca {
+            match certificate::read_client_ca(path) {
+                Ok((pem, _)) => {
+                    self.client_cas.push(ClientCaFile { site: self.number, path: path.clone(), pem });
+                }
+                Err(error) => self.refuse(site, &error),
+            }
+        }
         let places: Vec<usize> = match &site.certificates {
             config::Certificates::None => return,
             config::Certificates::Local => self.local(site).into_iter().collect(),
@@ -233,7 +254,7 @@ impl<'p> Reader<'p> {
 
     /// Returns all that was read.
     fn finish(self) -> Certificates {
-        let Reader { list, mut by_host, first, .. } = self;
+        let Reader { list, mut by_host, client_cas, first, .. } = self;
         // What comes first goes to clients that name no host.
         let rank = |place| first.iter().position(|one| *one == place).unwrap_or(first.len());
         let mut all: Vec<_> = list.into_iter().enumerate().collect();
@@ -243,7 +264,7 @@ impl<'p> Reader<'p> {
             moved[*before] = now;
         }
         by_host.iter_mut().flat_map(|(_, places)| places).for_each(|place| *place = moved[*place]);
-        Certificates { list: all.into_iter().map(|(_, one)| one).collect(), by_host }
+        Certificates { list: all.into_iter().map(|(_, one)| one).collect(), by_host, client_cas }
     }
 }
 
@@ -259,6 +280,7 @@ impl Certificates {
         let keys = Keys {
             identities: self.list.iter().map(|one| one.identity.clone()).collect(),
             by_host: self.by_host.clone(),
+            clients: read_client_cas(self.client_cas.iter().map(|one| (one.site, &one.pem[..])))?,
         };
         keys.config(config).map(drop)
     }

@@ -9,6 +9,7 @@ mod bound;
 mod certificates;
 mod check;
 mod child;
+mod client_cas;
 mod reload;
 mod renewal;
 mod report;
@@ -81,6 +82,8 @@ pub(crate) struct Supervisor {
     replaced: Mutex<(Option<Instant>, u32)>,
     /// When this process gives back what it has in memory, if nothing happens until then.
     rests_at: Mutex<Option<Instant>>,
+    /// Taken by what watches the certificates for clients, when there are some.
+    unwatched: Mutex<Option<Reloads>>,
     /// Told when one of them ends.
     has_ended: Condvar,
 }
@@ -179,6 +182,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         crashes: Mutex::default(),
         replaced: Mutex::default(),
         rests_at: Mutex::default(),
+        unwatched: Mutex::default(),
         has_ended: Condvar::new(),
     });
     let mut admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
@@ -200,6 +204,8 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         inherited.gone();
         inherited.bound.clear();
     }
+    *lock(&supervisor.unwatched) = Some(reloads.clone());
+    supervisor.watch_client_cas();
     let obeying = signals::obey(signals, Obey { supervisor: Arc::clone(&supervisor), reloads })?;
     // Nothing of the start can fail any more.
     if let Err(error) = output::try_print(&supervisor.report(&read.notes)) {

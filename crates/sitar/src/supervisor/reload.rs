@@ -109,6 +109,7 @@ impl Supervisor {
             }
         };
         self.live().last_reload = Some(reload.clone());
+        self.watch_client_cas();
         self.manager.ready(&systemd::summary(&self.status()));
         self.rest_soon();
         reload

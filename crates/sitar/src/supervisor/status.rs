@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::bound::{self, Bound};
 use super::certificates::Certificate;
+use super::certificates::ClientCaFile;
 use super::{Live, Supervisor, fixed};
 use crate::admin::{self, SiteState, Status};
 use crate::certificate::{expiry, warnings};
@@ -177,6 +178,12 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
         if !last.certificates.list.iter().any(|other| other.report.fingerprint == one.report.fingerprint) {
             let (path, end) = (printable(&one.report.path), expiry(&one.identity, now));
             changes.push(format!("the certificate {path} {end}, SHA-256 {}", one.report.fingerprint));
+        }
+    }
+    for one in &next.certificates.client_cas {
+        let is_other = |other: &ClientCaFile| other.path == one.path && other.pem != one.pem;
+        if last.certificates.client_cas.iter().any(is_other) {
+            changes.push(format!("the certificates for clients in {} are others", printable(&one.path)));
         }
     }
     for ((key, before), (_, now)) in fixed(&last.config.settings).iter().zip(fixed(&next.config.settings)) {

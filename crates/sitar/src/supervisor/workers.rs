@@ -40,6 +40,7 @@ impl Live {
             texts: self.texts.clone(),
             identities: self.certificates.list.iter().map(|one| one.pem.clone()).collect(),
             by_host: self.certificates.by_host.clone(),
+            client_cas: self.certificates.client_cas.iter().map(|one| (one.site, one.pem.clone())).collect(),
             files,
         }
     }

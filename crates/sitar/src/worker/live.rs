@@ -64,11 +64,9 @@ impl Pending {
         shards: u16,
         config: Config,
         sites: OpenSites,
-        pems: &[Pem],
-        by_host: Vec<(String, Vec<usize>)>,
+        certificates: Option<Keys>,
         live: Option<&Live>,
     ) -> Result<Pending, Opened> {
-        let certificates = Keys::read(pems, by_host).map_err(|error| of_all(&config, &error))?;
         let tls = certificates.as_ref().map(|keys| keys.config(&config)).transpose();
         let tls = tls.map_err(|error| of_all(&config, &error))?;
         let mode = match live {

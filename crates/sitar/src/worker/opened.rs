@@ -9,8 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sitar_http::Status;
 use sitar_server::{Host, HostContent, HostRedirect, Hosts, Pages};
 use sitar_site::{Hsts, Page, Site};
+use sitar_tls::ClientCa;
 
 use super::Live;
+use super::keys::client_ca;
 use crate::config::{self, Config, Place, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
 use crate::handover::{Found, Part, SiteFacts, SiteFiles, SiteKind};
@@ -89,6 +91,7 @@ pub(super) enum Refused {
 pub(super) fn open(
     config: &Config,
     files: Vec<SiteFiles>,
+    client_cas: &[(usize, ClientCa)],
     opener: Opener,
     live: Option<&Live>,
 ) -> Result<OpenSites, Refused> {
@@ -133,7 +136,7 @@ pub(super) fn open(
         let files = files.next().unwrap_or_default();
         let is_alone = config.sites.len() == 1;
         match host(site, content, files, is_alone) {
-            Ok(host) => hosts.push(host),
+            Ok(host) => hosts.push(Host { client_ca: client_ca(client_cas, number), ..host }),
             Err(errors) => found.extend(errors.iter().map(|error| {
                 let problem = config::problem(&site.place, error);
                 Found { at: (number, Part::Rest), problem }
@@ -215,7 +218,7 @@ fn read_page(file: OwnedFd) -> io::Result<Vec<u8>> {
 /// # Errors
 /// All that cannot be opened, where that keeps a start from starting.
 pub(crate) fn try_sites(config: &Config) -> Result<Vec<String>, Vec<Found>> {
-    match open(config, SiteFiles::open_all(config), Arc::new(sitar_site::open_root), None) {
+    match open(config, SiteFiles::open_all(config), &[], Arc::new(sitar_site::open_root), None) {
         Ok(opened) => Ok(opened.warnings.into_iter().map(|warning| warning.text).collect()),
         Err(Refused::Mistakes(found)) => Err(found),
         // Only what is served already can be out of reach.

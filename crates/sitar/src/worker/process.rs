@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sitar_server::Worker;
 
 use super::containment::Contained;
+use super::keys::{Keys, read_client_cas};
 use super::live::{Live, Pending};
 use super::opened::{self, Refused};
 use crate::channel::{Channel, Limits, Line, Question};
@@ -157,16 +158,24 @@ impl Process {
     }
 
     fn open(self: &Arc<Self>, opening: Opening, config: Config, live: Option<&Live>) -> Opened {
-        let Opening { generation, shards, identities, by_host, mut files, .. } = opening;
+        let Opening { generation, shards, identities, by_host, client_cas, mut files, .. } = opening;
+        let client_cas = match read_client_cas(client_cas.iter().map(|(site, pem)| (*site, &pem[..]))) {
+            Ok(clients) => clients,
+            Err(error) => return of_all(&config, &error),
+        };
         let opener = self.opener(generation, &config, &mut files);
-        let sites = match opened::open(&config, files, opener, live) {
+        let sites = match opened::open(&config, files, &client_cas, opener, live) {
             Ok(sites) => sites,
             Err(Refused::Mistakes(found)) => return Opened::Refused(found),
             Err(Refused::OutOfReach) => return Opened::OutOfReach,
         };
         let facts = sites.sites.iter().map(|open| open.facts.clone()).collect();
         let warnings = sites.warnings.iter().map(|warning| warning.text.clone()).collect();
-        match Pending::new(generation, shards, config, sites, &identities, by_host, live) {
+        let certificates = match Keys::read(&identities, by_host, client_cas) {
+            Ok(certificates) => certificates,
+            Err(error) => return of_all(&config, &error),
+        };
+        match Pending::new(generation, shards, config, sites, certificates, live) {
             Ok(pending) => {
                 *lock(&self.pending) = Some(pending);
                 Opened::Fine { sites: facts, warnings }

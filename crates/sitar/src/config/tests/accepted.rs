@@ -117,6 +117,7 @@ fn every_key_has_its_effect() {
         ]),
         hsts: Some(hsts.to_owned()),
         pages: Pages { error: Some(at("500.html")), unavailable: Some(at("example/503.html")) },
+        client_ca: Some(at("clients.pem")),
     };
     assert_eq!(*first, expected);
     let to = "https://example.com".to_owned();

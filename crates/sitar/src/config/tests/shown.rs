@@ -66,10 +66,10 @@ fn every_key_is_shown_with_its_origin() {
         "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:28:1",
         "redirect = \"https\" # sitar.toml:29:1",
         "pages.500 = \"500.html\" # sitar.toml:22:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:53:1",
+        "pages.503 = \"example/503.html\" # sitar.toml:54:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:63:1",
-        "watch = false # sitar.toml:64:1",
+        "certificate = \"local\" # sitar.toml:64:1",
+        "watch = false # sitar.toml:65:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }

@@ -8,6 +8,7 @@ mod admin;
 mod bodies;
 mod browser;
 mod churn;
+mod client_certificates;
 mod clients;
 mod common;
 mod config;

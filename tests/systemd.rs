@@ -8,7 +8,7 @@ use sitar::systemd::orphan;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ fn get(address: SocketAddr) -> String {
     asked(&mut socket)
 }
 
-fn asked(socket: &mut TcpStream) -> String {
+fn asked(socket: &mut (impl Read + Write)) -> String {
     write!(socket, "GET /name.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
@@ -75,6 +75,28 @@ fn a_socket_that_is_passed_is_served_by_every_engine_and_left_as_it_was() {
         let server = Server::start_configured_by(passing(socket, "http", &home), home, &file);
         assert!(asked(&mut late).ends_with("served"), "{engine}");
         drop(server);
+    }
+}
+
+#[test]
+fn a_unix_socket_that_is_passed_is_served_and_its_file_left() {
+    for engine in ["auto", "epoll"] {
+        let (folder, file) = folder(PLAIN);
+        let path = folder.path().join("http.sock");
+        let socket = UnixListener::bind(&path).unwrap();
+        let home = TempDir::new().unwrap();
+        let mut command = passing(socket.try_clone().unwrap(), "http", &home);
+        command.env("SITAR_ENGINE", engine).env("SITAR_SHARDS", "2");
+        let server = Server::start_configured_by(command, home, &file);
+        let listens = format!("unix:{} (http)", path.display());
+        assert!(server.said().contains(&listens), "{}", server.said());
+        for _ in 0..16 {
+            let mut client = UnixStream::connect(&path).unwrap();
+            assert!(asked(&mut client).ends_with("served"), "{engine}");
+        }
+        drop(server);
+        // It still listens, for the next one.
+        UnixStream::connect(&path).unwrap();
     }
 }
 
@@ -117,7 +139,7 @@ fn what_cannot_be_listened_on_is_named() {
     let unfit = |why: &str| {
         format!(
             "error: DIR/sitar.toml:1:1: the socket 'http' that systemd passes cannot be listened on: {why}\n  \
-             hint: in its socket unit: ListenStream= with a port, and Accept=no\n"
+             hint: in its socket unit: ListenStream= with a port or a path, and Accept=no\n"
         )
     };
     let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -125,9 +147,6 @@ fn what_cannot_be_listened_on_is_named() {
     // As with Accept=yes.
     let connection = TcpStream::connect(listening().local_addr().unwrap()).unwrap();
     assert_eq!(refused(connection.into(), "http"), unfit("not a listening stream socket"));
-    let folder = TempDir::new().unwrap();
-    let unix = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-    assert_eq!(refused(unix.into(), "http"), unfit("it is no TCP socket"));
 }
 
 #[test]

@@ -228,6 +228,7 @@ fn addresses_as_people_write_them() {
         ("localhost:-1", ListenError::BadPort),
         ("example.com:443", ListenError::Name),
         ("systemd:https", ListenError::Systemd),
+        ("unix:http.sock", ListenError::Unix),
     ] {
         assert_eq!(text.parse::<Listen>(), Err(expected), "{text}");
     }

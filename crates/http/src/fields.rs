@@ -27,6 +27,8 @@ pub enum Field {
     Range,
     /// `Want-Repr-Digest` (RFC 9530 §4).
     WantReprDigest,
+    /// `Authorization` (RFC 9110 §11.6.2).
+    Authorization,
     /// `User-Agent` (RFC 9110 §10.1.5), for logs.
     UserAgent,
     /// `Referer` (RFC 9110 §10.1.3), for logs.
@@ -45,6 +47,7 @@ impl Field {
             8 if name[3] | 0x20 == b'm' => (b"if-match", Field::IfMatch),
             8 => (b"if-range", Field::IfRange),
             10 => (b"user-agent", Field::UserAgent),
+            13 if name[0] | 0x20 == b'a' => (b"authorization", Field::Authorization),
             13 => (b"if-none-match", Field::IfNoneMatch),
             16 => (b"want-repr-digest", Field::WantReprDigest),
             15 => (b"accept-encoding", Field::AcceptEncoding),
@@ -69,7 +72,8 @@ impl Field {
             | Field::IfUnmodifiedSince
             | Field::IfRange
             | Field::Range
-            | Field::WantReprDigest => true,
+            | Field::WantReprDigest
+            | Field::Authorization => true,
             // Of Host the authority counts, which a request has beside its fields.
             Field::Host | Field::UserAgent | Field::Referer => false,
         }

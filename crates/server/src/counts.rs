@@ -23,6 +23,8 @@ pub struct Counts {
     /// Newcomers closed at once, because there was no place for them, or their address held its
     /// share.
     pub refused: u64,
+    /// Hashes of passwords that were computed.
+    pub hashes: u64,
     /// Connections that have ended, by reason.
     pub ends: Ends,
 }
@@ -116,7 +118,8 @@ impl Counts {
     /// Lists all counters. A counter that is missing here does not compile: neither the pattern nor
     /// the length of the array would fit.
     fn fields(&mut self) -> [(&'static str, &mut u64); LEN] {
-        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed, refused, ends } = self;
+        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed, refused, hashes, ends } =
+            self;
         let Ends {
             finished,
             peer_left,
@@ -139,6 +142,7 @@ impl Counts {
             ("calmed", calmed),
             ("shed", shed),
             ("refused", refused),
+            ("hashes", hashes),
             ("finished", finished),
             ("peer_left", peer_left),
             ("peer_faults", peer_faults),

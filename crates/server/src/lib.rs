@@ -9,6 +9,7 @@
 //! limits ([`Limits`]), each wait has a deadline that the peer cannot move, and while an answer is
 //! on its way what the peer sends is received only up to a bound.
 
+mod access;
 mod clock;
 mod close;
 mod content;
@@ -25,6 +26,9 @@ mod stop;
 mod tcp;
 mod worker;
 
+pub use access::{
+    Access, Limit, Network, NetworkError, Networks, Rate, Realm, RealmError, Users, UsersError,
+};
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};

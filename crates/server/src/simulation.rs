@@ -22,6 +22,7 @@ mod served;
 mod slow_turn;
 mod stalled;
 mod streams;
+mod users;
 
 use std::panic::RefUnwindSafe;
 use std::sync::Mutex;

@@ -14,6 +14,8 @@ use sitar_io::{Engine, Errno, Ring};
 use sitar_site::{Budget, Site};
 
 use crate::Counts;
+use crate::access::Throttle;
+use crate::access::verify::Verifier;
 use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::inbox::Inbox;
@@ -45,6 +47,9 @@ pub(crate) struct ShardSpec {
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) latest: LatestSnapshot,
     pub(crate) loader: Loader,
+    pub(crate) verifier: Verifier,
+    /// What clients have done that they may do only now and then.
+    pub(crate) throttle: Arc<Throttle>,
     /// The memory of bodies, of which the loader takes.
     pub(crate) memory: Budget,
     /// The sizes of rings, which stay what they were at the start.
@@ -87,10 +92,14 @@ impl ShardSpec {
             Arc::clone(&clock),
             Arc::clone(&report),
         )?;
+        let throttle = Arc::new(Throttle::default());
+        let verifier = Verifier::start(inboxes.clone(), Arc::clone(&throttle))?;
         Ok(ShardSpec {
             inboxes,
             latest,
             loader,
+            verifier,
+            throttle,
             memory,
             limits: spec.limits.clone(),
             offload: spec.offload,

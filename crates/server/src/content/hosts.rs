@@ -79,8 +79,7 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
     match &host.content {
         HostContent::Site(_) => {
             // Not what was answered only because it was a challenge: the next request may be none.
-            let is_plain_challenge = role != Role::Https && is_challenge(request);
-            if let Some(authority) = request.authority.filter(|_| !is_plain_challenge) {
+            if let Some(authority) = request.authority.filter(|_| !is_plain_challenge(role, request)) {
                 origin.keep(snapshot.number, hosts, (id, found.name), authority);
             }
             Routed::Site(id)
@@ -90,6 +89,12 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
             hosts.unavailable(id).map_or(Routed::Refused(&NO_SUCH_HOST), Routed::Page)
         }
     }
+}
+
+/// Whether a request over plain HTTP is for the file of an ACME challenge: whoever checks the names
+/// of a certificate to be has to get it.
+pub(super) fn is_plain_challenge(role: Role, request: &Request<'_>) -> bool {
+    role != Role::Https && is_challenge(request)
 }
 
 /// Whether nothing is served on this listener but redirects.

@@ -7,6 +7,7 @@ use sitar_io::Waker;
 use sitar_site::Representation;
 
 use super::table::Table;
+use crate::access::Fingerprint;
 use crate::snapshot::{FileKey, Snapshot};
 
 /// A message of the helper threads to a shard.
@@ -18,6 +19,8 @@ pub(crate) enum Message {
         file: FileKey,
         result: Result<Arrival, io::ErrorKind>,
     },
+    /// A password has been verified.
+    Verified { fingerprint: Fingerprint, is_right: bool },
     /// Memory is short: let go of about this many bytes that are not in use.
     Evict(usize),
     /// A file that another shard asked for has no place among those that may be open: close some
@@ -72,7 +75,7 @@ impl Inbox {
         }
     }
 
-    pub(super) fn post(&self, message: Message) {
+    pub(crate) fn post(&self, message: Message) {
         let mut unread = self.lock();
         if let Message::Swap(..) = message {
             // A shard that has not looked for a while gets the latest snapshot only.

@@ -4,13 +4,13 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use sitar_http::{Field, Method, Rejection, Request, Status};
-use sitar_io::Key;
 use sitar_site::{Reply, Representation, Route, Scratch, Site};
 
 use super::cache::{self, Cache};
-use super::hosts::{NO_SUCH_HOST, Routed, redirects, route};
+use super::hosts::{NO_SUCH_HOST, Routed, is_plain_challenge, redirects, route};
 use super::loader::Wanted;
 use super::origin::Origin;
+use crate::access::gate::{Asker, Decision, Gate};
 use crate::snapshot::{FileKey, HostId, Snapshot};
 
 /// The snapshot that a shard serves from, and its files.
@@ -21,6 +21,7 @@ pub(crate) struct Served {
     /// Requests are answered only where the peer is known.
     needs_peers: bool,
     pub(crate) cache: Cache,
+    pub(crate) gate: Gate,
     /// Lent to one answer after another.
     scratch: Scratch,
 }
@@ -29,14 +30,15 @@ pub(crate) struct Served {
 pub(crate) enum Outcome<'f> {
     Reply(Reply<'f>),
     Refused(&'static Rejection),
-    /// The file is being loaded; the connection with that key gets an event when it is there.
+    /// Its file is being loaded, or its password verified; the connection with that key gets an
+    /// event when that is done.
     Later,
 }
 
 impl Served {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache) -> Served {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache, gate: Gate) -> Served {
         let (only, needs_peers) = (snapshot.hosts.only(), snapshot.needs_peers());
-        Served { only, needs_peers, snapshot, cache, scratch: Scratch::new() }
+        Served { only, needs_peers, snapshot, cache, gate, scratch: Scratch::new() }
     }
 
     /// Serves from `next` from now on. Returns the snapshot until now.
@@ -58,7 +60,7 @@ impl Served {
     #[inline]
     pub(crate) fn look_up<'s>(
         &'s mut self,
-        key: Key,
+        asker: Asker,
         origin: &mut Origin,
         request: &Request<'_>,
     ) -> Outcome<'s> {
@@ -92,11 +94,27 @@ impl Served {
                 }
             }
         };
+        // Only where peers have to be known is there a host that not everyone may ask.
+        if self.needs_peers
+            && let Some(access) = self.snapshot.hosts.get(host).and_then(|host| host.access.as_deref())
+        {
+            let is_exempt = is_plain_challenge(origin.role(), request);
+            let number = self.snapshot.number;
+            match self.gate.decide((host, access), asker, is_exempt, (origin, number), request) {
+                Decision::Passed => {}
+                Decision::Later => return Outcome::Later,
+                Decision::Refused(rejection) => return Outcome::Refused(rejection),
+                Decision::Answered(refusal) => {
+                    let is_plain = redirects(origin.role());
+                    return Outcome::Reply(refusal.reply(request, &mut self.scratch, is_plain));
+                }
+            }
+        }
         let outcome = match site.route(request, &mut self.scratch) {
             Route::Reply(reply) => Outcome::Reply(reply),
             Route::File(target) => {
                 let (file, status) = (FileKey { host, file: target.file() }, target.status());
-                match self.cache.get(file, key, |known| wanted(request, status, known)) {
+                match self.cache.get(file, asker.key, |known| wanted(request, status, known)) {
                     cache::Lookup::Ready(loaded) => Outcome::Reply(loaded.respond(request, target)),
                     cache::Lookup::Later => Outcome::Later,
                     cache::Lookup::Failed(ErrorKind::NotFound) => Outcome::Refused(&VANISHED),

@@ -13,19 +13,27 @@ pub(crate) struct Origin {
     role: Role,
     /// `None`: the kernel has not said it, or cannot.
     peer: Option<Peer>,
-    /// The server name of TLS (RFC 6066 §3), in lower case. `None`: the client named none, or one
-    /// site answered to every name when the connection was opened.
-    server_name: Option<Box<str>>,
-    names: Option<Arc<CertificateNames>>,
-    /// What has certified the client; `None`: nothing, or one site was for everyone when the
-    /// connection was opened.
-    client_ca: Option<ClientCa>,
+    /// `None`: the handshake told nothing, or one site was for everyone when it ended. On the heap,
+    /// since only connections to several hosts have it.
+    told: Option<Box<Told>>,
     /// The host of the last request.
     routed: Option<Routed>,
+    /// Whether the peer may ask the host that it asked last: the lower half of the number of the
+    /// snapshot, the host, and the answer.
+    admitted: Option<(u32, HostId, bool)>,
 }
 
 /// Each connection has one.
-const _: () = assert!(size_of::<Origin>() <= 72);
+const _: () = assert!(size_of::<Origin>() <= 56);
+
+/// What the handshake has told.
+struct Told {
+    /// The server name of TLS (RFC 6066 §3), in lower case. `None`: the client named none.
+    server_name: Option<Box<str>>,
+    names: Option<Arc<CertificateNames>>,
+    /// What has certified the client.
+    client_ca: Option<ClientCa>,
+}
 
 /// The host that a request led to, where the next one leads as well if it asks for the same.
 #[derive(Clone, Copy)]
@@ -46,7 +54,7 @@ enum Asked {
 impl Origin {
     /// That of a connection that has just been accepted.
     pub(crate) fn new(role: Role) -> Origin {
-        Origin { role, peer: None, server_name: None, names: None, client_ca: None, routed: None }
+        Origin { role, peer: None, told: None, routed: None, admitted: None }
     }
 
     /// Keeps what the handshake has told.
@@ -56,12 +64,13 @@ impl Origin {
         names: Option<Arc<CertificateNames>>,
         client_ca: Option<ClientCa>,
     ) {
-        (self.server_name, self.names, self.client_ca) = (server_name, names, client_ca);
+        self.told = Some(Box::new(Told { server_name, names, client_ca }));
     }
 
     /// Returns whether this certifies the client, if there is need of that.
     pub(crate) fn is_certified_by(&self, wanted: Option<&ClientCa>) -> bool {
-        wanted.is_none_or(|wanted| self.client_ca.as_ref() == Some(wanted))
+        let told = self.told.as_ref();
+        wanted.is_none_or(|wanted| told.and_then(|told| told.client_ca.as_ref()) == Some(wanted))
     }
 
     #[inline]
@@ -81,20 +90,34 @@ impl Origin {
         self.peer
     }
 
+    /// Returns whether the peer may ask a host of that snapshot: by what is known, or by `decide`.
+    #[inline]
+    pub(crate) fn is_admitted(&mut self, snapshot: u64, host: HostId, decide: impl FnOnce() -> bool) -> bool {
+        match self.admitted {
+            Some((number, other, answer)) if number == snapshot as u32 && other == host => answer,
+            _ => {
+                let answer = decide();
+                self.admitted = Some((snapshot as u32, host, answer));
+                answer
+            }
+        }
+    }
+
     /// Returns the host that the client asked for in its handshake.
     pub(crate) fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+        self.told.as_ref()?.server_name.as_deref()
     }
 
     /// Returns whether requests for `host`, which has no port, may be answered here: it is the host
     /// of the handshake, or the certificate covers it (RFC 9113 §9.1.1). A client that named no
     /// host may ask for any.
     pub(crate) fn covers(&self, host: &[u8]) -> bool {
-        let Some(server_name) = &self.server_name else { return true };
+        let Some(server_name) = self.server_name() else { return true };
+        let names = self.told.as_ref().and_then(|told| told.names.as_ref());
         let Ok(host) = std::str::from_utf8(host) else { return false };
         let host = host.strip_suffix('.').unwrap_or(host);
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        host.eq_ignore_ascii_case(server_name) || self.names.as_ref().is_some_and(|names| names.cover(bare))
+        host.eq_ignore_ascii_case(server_name) || names.is_some_and(|names| names.cover(bare))
     }
 
     /// Returns the host of the last request, if this one asks for the same, byte by byte.
@@ -102,7 +125,7 @@ impl Origin {
     pub(crate) fn routed(&self, snapshot: u64, hosts: &Hosts, authority: Option<&[u8]>) -> Option<HostId> {
         let routed = self.routed.filter(|routed| routed.snapshot == snapshot as u32)?;
         let asked = match routed.asked {
-            Asked::ServerName => self.server_name.as_deref()?.as_bytes(),
+            Asked::ServerName => self.server_name()?.as_bytes(),
             Asked::Name(name) => hosts.name(name)?,
         };
         let rest = authority?.strip_prefix(asked)?;
@@ -119,7 +142,7 @@ impl Origin {
         authority: &[u8],
     ) {
         let asked = host_of(authority);
-        let asked = match (self.server_name.as_deref(), name) {
+        let asked = match (self.server_name(), name) {
             (Some(server_name), _) if server_name.as_bytes() == asked => Asked::ServerName,
             (_, Some(name)) if hosts.name(name) == Some(asked) => Asked::Name(name),
             _ => return,

@@ -48,11 +48,17 @@ impl Address {
     pub(crate) fn of(peer: Peer) -> Address {
         match peer {
             Peer::Unix => Address::UNCOUNTED,
-            Peer::Ip(IpAddr::V4(ip)) => Address([Address::IPV4, ip.to_bits()]),
-            Peer::Ip(IpAddr::V6(ip)) if ip.to_bits() >> 32 == Address::TRANSLATED => {
+            Peer::Ip(ip) => Address::of_ip(ip),
+        }
+    }
+
+    pub(crate) fn of_ip(peer: IpAddr) -> Address {
+        match peer.to_canonical() {
+            IpAddr::V4(ip) => Address([Address::IPV4, ip.to_bits()]),
+            IpAddr::V6(ip) if ip.to_bits() >> 32 == Address::TRANSLATED => {
                 Address([Address::IPV4, ip.to_bits() as u32])
             }
-            Peer::Ip(IpAddr::V6(ip)) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
+            IpAddr::V6(ip) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
         }
     }
 }

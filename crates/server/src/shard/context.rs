@@ -9,6 +9,7 @@ use sitar_io::{Engine, Key, Ring};
 use super::files::SpareFiles;
 use super::handshakes::Handshakes;
 use super::quota::Quota;
+use crate::access::gate::Asker;
 use crate::close::Close;
 use crate::content::lookup::Served;
 use crate::content::stream::StreamContent;
@@ -54,6 +55,13 @@ pub(crate) struct Shared<E: Engine> {
 }
 
 impl<E: Engine> Shared<E> {
+    /// The connection whose event is handled, with a request that is looked up for the first time
+    /// or again.
+    #[inline]
+    pub(crate) fn asker(&self, is_new: bool) -> Asker {
+        Asker { key: self.key, now: self.now, is_new }
+    }
+
     /// Whether no connection goes on after its next answer.
     pub(crate) fn is_leaving(&self) -> bool {
         self.stage != Stage::Serving

@@ -37,6 +37,8 @@ use self::quota::Quota;
 use self::slab::{Slab, index_of};
 use self::wheel::Wheel;
 use crate::Counts;
+use crate::access::Fingerprint;
+use crate::access::gate::Gate;
 use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::cache::Cache;
@@ -98,7 +100,8 @@ impl<E: Engine> Shard<E> {
         let acceptors = Acceptors::new(&mut ring, &snapshot.listeners, index)?;
         let connections = limits.ring().connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
-        let served = Served::new(snapshot, cache);
+        let gate = Gate::new(Arc::clone(&spec.throttle), spec.verifier.clone(), index);
+        let served = Served::new(snapshot, cache, gate);
         Ok(Shard {
             acceptors,
             connections: Slab::new(connections as u32),
@@ -288,6 +291,7 @@ impl<E: Engine> Shard<E> {
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx);
         self.cx.served.cache.forget(key);
+        self.cx.served.gate.forget(key);
         self.cx.files.forget(key);
         self.cx.shared.ring.close(conn);
     }
@@ -351,10 +355,22 @@ impl<E: Engine> Shard<E> {
                     }
                     self.cx.served.cache.settled(file);
                 }
+                Message::Verified { fingerprint, is_right } => self.on_verified(fingerprint, is_right),
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
                 Message::FilesWanted => self.cx.files.want(),
                 Message::Swap(next, table) => self.take_up(next, table),
             }
+        }
+    }
+
+    /// A password has been verified: the connections that wait for that ask again.
+    fn on_verified(&mut self, fingerprint: Fingerprint, is_right: bool) {
+        self.cx.shared.counts.hashes += 1;
+        let gate = &mut self.cx.served.gate;
+        gate.verified(fingerprint, is_right, self.cx.shared.now);
+        self.resumed.extend(std::iter::from_fn(|| gate.next_waiting(fingerprint)));
+        while let Some(key) = self.resumed.pop() {
+            self.with(key, Connection::on_loaded);
         }
     }
 

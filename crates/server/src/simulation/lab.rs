@@ -14,6 +14,7 @@ use sitar_site::{Budget, Options, Site};
 
 use super::peer::{Peer, Tally};
 use super::served::listener;
+use crate::access::verify::Verifier;
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, inherited};
 use crate::limits::{Limits, TlsOffload};
@@ -269,6 +270,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         inboxes: vec![inbox.clone()],
         latest,
         loader,
+        verifier: Verifier::new(vec![inbox.clone()], Arc::default()).0,
+        throttle: Arc::default(),
         memory: budget.clone(),
         limits,
         offload,

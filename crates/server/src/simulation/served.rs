@@ -10,6 +10,8 @@ use sitar_io::sim::{Sim, World};
 use sitar_site::{Budget, Site};
 
 use super::lab::{fixture, later};
+use crate::access::Throttle;
+use crate::access::verify::{Verifier, VerifyWorker};
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, LoaderWorker};
 use crate::shard::Shard;
@@ -21,6 +23,7 @@ use crate::{Limits, Report, TlsOffload};
 pub(super) struct Served {
     pub(super) shard: Shard<Sim>,
     pub(super) loader_worker: LoaderWorker,
+    pub(super) verify_worker: VerifyWorker,
     pub(super) inbox: Inbox,
     pub(super) stop: Stop,
 }
@@ -52,10 +55,14 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         Arc::new(later),
         Arc::clone(&report),
     );
+    let throttle = Arc::<Throttle>::default();
+    let (verifier, verify_worker) = Verifier::new(vec![inbox.clone()], Arc::clone(&throttle));
     let spec = ShardSpec {
         inboxes: vec![inbox.clone()],
         latest,
         loader,
+        verifier,
+        throttle,
         memory,
         limits,
         offload: TlsOffload::None,
@@ -64,5 +71,5 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         stop: stop.clone(),
         counts: Mutex::default(),
     };
-    Served { shard: Shard::new(ring, 0, &spec).unwrap(), loader_worker, inbox, stop }
+    Served { shard: Shard::new(ring, 0, &spec).unwrap(), loader_worker, verify_worker, inbox, stop }
 }

@@ -6,6 +6,8 @@ use sitar_http::Status;
 use sitar_site::{Hsts, Page, Site};
 use sitar_tls::ClientCa;
 
+use crate::access::Access;
+
 /// What is served under some names.
 #[derive(Clone)]
 pub struct Host {
@@ -28,6 +30,8 @@ pub struct Host {
     /// What has to certify its clients; `None`: they need no certificate. The configuration of TLS
     /// has to ask for it.
     pub client_ca: Option<ClientCa>,
+    /// Who may ask for its site; `None`: everyone.
+    pub access: Option<Arc<Access>>,
 }
 
 /// The content of a host.
@@ -73,6 +77,7 @@ impl Host {
             pages: Pages::default(),
             needs_peer: false,
             client_ca: None,
+            access: None,
         }
     }
 

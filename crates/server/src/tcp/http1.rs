@@ -26,6 +26,8 @@ pub(super) struct Http1 {
     body: Option<BodyDrain>,
     /// Bytes of the unparsed text that the parser has seen already.
     scanned: usize,
+    /// The request at the front of the text has been looked up, and waits for something.
+    is_known: bool,
 }
 
 /// The outcome of a request.
@@ -84,7 +86,7 @@ impl Http1 {
             };
             match step {
                 Step::Answered(len) => {
-                    self.scanned = 0;
+                    (self.scanned, self.is_known) = (0, false);
                     used += len;
                 }
                 Step::Waits => break,
@@ -124,7 +126,8 @@ impl Http1 {
             io.wait_for_buffer(shared);
             return Ok(Step::Waits);
         }
-        let outcome = served.look_up(shared.key, io.origin(), &head.request);
+        let is_new = !std::mem::replace(&mut self.is_known, true);
+        let outcome = served.look_up(shared.asker(is_new), io.origin(), &head.request);
         let (output, security) = io.output()?;
         let written = match outcome {
             Outcome::Reply(reply) => write(output, security, &shared.date, head.version, close, &reply),

@@ -100,7 +100,7 @@ impl Http2 {
         text: &[u8],
     ) -> Result<usize, Close> {
         let Context { served, files, shared } = cx;
-        let mut used = 0;
+        let (mut used, asker) = (0, shared.asker(true));
         while io.takes_requests() && io.check_kernel_key(shared.offload)? == KernelKey::Usable {
             if self.parked().0 >= PARKED_MAX {
                 io.wait_for_load();
@@ -117,7 +117,7 @@ impl Http2 {
                     continue;
                 }
             };
-            let what = match served.look_up(shared.key, io.origin(), &request) {
+            let what = match served.look_up(asker, io.origin(), &request) {
                 Outcome::Reply(reply) if self.admits(files, &reply.body) => {
                     self.reply(io, shared, stream, &reply)?;
                     continue;
@@ -160,7 +160,7 @@ impl Http2 {
             let request = parked.request();
             let head_only = request.method == Method::Head;
             let has_place = what == ParkedFor::LoadInPlace;
-            match served.look_up(shared.key, io.origin(), &request) {
+            match served.look_up(shared.asker(false), io.origin(), &request) {
                 Outcome::Reply(reply) if has_place || self.admits(files, &reply.body) => {
                     self.reply(io, shared, stream, &reply)?;
                 }

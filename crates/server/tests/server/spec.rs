@@ -33,14 +33,17 @@ fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
         };
         put("role", role.into());
     }
-    if let Some(SiteSpec { path, options: Options { prefix, follow_links, config_files, listing, hsts } }) =
-        site
+    if let Some(SiteSpec {
+        path,
+        options: Options { prefix, follow_links, config_files, listing, hsts, is_private },
+    }) = site
     {
         put("site", path.to_str().unwrap().into());
         put("prefix", prefix.clone().unwrap_or_default().into());
         put("links", number(u64::from(*follow_links)));
         put("config", number(u64::from(*config_files)));
         put("listing", number(u64::from(*listing)));
+        put("private", number(u64::from(*is_private)));
         put("hsts", hsts.as_ref().map_or("", Hsts::as_str).into());
     }
     if let Some(TlsSpec { identities, by_host, protocols, min_version, seals_max }) = tls {
@@ -150,6 +153,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
                 config_files: number("config") == 1,
                 listing: number("listing") == 1,
                 hsts: Hsts::parse(&text("hsts")).ok(),
+                is_private: number("private") == 1,
             },
         }),
         tls: fields.contains_key("key").then(|| TlsSpec {

@@ -149,6 +149,7 @@ fn content(section: &Section, hsts: Option<&Hsts>, problems: &mut Problems) -> S
         config_files: section.switch("serve_config_files", false),
         listing: section.switch("listing", false),
         hsts: hsts.cloned(),
+        is_private: false,
     };
     SiteContent::Root { path, options, watch: watch(section, problems) }
 }

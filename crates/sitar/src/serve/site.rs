@@ -35,6 +35,7 @@ pub(super) fn open(settings: &Settings, sources: &mut Sources) -> Result<Opened,
         config_files: settings.serve_config_files,
         listing: settings.listing,
         hsts: None,
+        is_private: false,
     };
     let (source, site) = sources.add_site(path, &options, settings.watch());
     let site = site.map_err(|error| {

@@ -15,6 +15,8 @@ pub(crate) enum Lifetime {
     Revalidate,
     /// The name carries the content's fingerprint (RFC 8246).
     Immutable,
+    /// The same, of a site that only some may ask for.
+    PrivateImmutable,
 }
 
 impl Lifetime {
@@ -24,6 +26,17 @@ impl Lifetime {
             Lifetime::Revalidate => b"no-cache",
             // A year stands for "for ever"; RFC 9111 §1.2.2 lets caches stop counting somewhere.
             Lifetime::Immutable => b"public, max-age=31536000, immutable",
+            Lifetime::PrivateImmutable => b"private, max-age=31536000, immutable",
+        }
+    }
+
+    /// The lifetime of the same file where only some may ask for the site. What is to be asked
+    /// about before each use needs no other: without `public`, no shared cache stores the answer to
+    /// a request with credentials (RFC 9111 §3.5).
+    pub(crate) fn within(self, is_private: bool) -> Lifetime {
+        match self {
+            Lifetime::Immutable if is_private => Lifetime::PrivateImmutable,
+            other => other,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Answers that no site gives: pages made beforehand, and redirects to other hosts.
 
 use std::io;
+use std::time::Duration;
 
-use sitar_http::{Method, Request, Status};
+use sitar_http::{Decimal, Method, Request, Status};
 use sitar_io::Region;
 
 use crate::answer::fixed_lines::PLAIN;
@@ -41,7 +42,28 @@ impl Page {
         Page::new(status, "text/plain; charset=utf-8", content, hsts)
     }
 
+    /// Makes a page of plain text with more header lines, each `name: value\r\n`, instead of the
+    /// one that a 503 has otherwise.
+    ///
+    /// # Errors
+    /// It is larger than [`Page::MAX`], or there is no memory for it.
+    pub fn text_with(status: Status, content: &[u8], lines: &[u8], hsts: Option<&Hsts>) -> io::Result<Page> {
+        Page::with_lines(status, "text/plain; charset=utf-8", content, lines, hsts)
+    }
+
     fn new(status: Status, media_type: &str, content: &[u8], hsts: Option<&Hsts>) -> io::Result<Page> {
+        let is_unavailable = status == Status::SERVICE_UNAVAILABLE;
+        let lines: &[u8] = if is_unavailable { b"Retry-After: 30\r\n" } else { b"" };
+        Page::with_lines(status, media_type, content, lines, hsts)
+    }
+
+    fn with_lines(
+        status: Status,
+        media_type: &str,
+        content: &[u8],
+        lines: &[u8],
+        hsts: Option<&Hsts>,
+    ) -> io::Result<Page> {
         if content.len() > Page::MAX {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
@@ -50,9 +72,7 @@ impl Page {
         }
         let mut fields = format!("Content-Type: {media_type}\r\n").into_bytes();
         fields.extend_from_slice(b"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n");
-        if status == Status::SERVICE_UNAVAILABLE {
-            fields.extend_from_slice(b"Retry-After: 30\r\n");
-        }
+        fields.extend_from_slice(lines);
         let without_hsts = fields.len();
         fields.extend_from_slice(&hsts_line(hsts));
         Ok(Page {
@@ -101,6 +121,18 @@ fn hsts_line(hsts: Option<&Hsts>) -> Box<[u8]> {
 }
 
 impl<'r> Reply<'r> {
+    /// Returns this answer of a [`Page`] with Retry-After (RFC 9110 §10.2.3): whole seconds, at
+    /// least one.
+    #[must_use]
+    pub fn with_retry_after(self, wait: Duration) -> Reply<'r> {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+        // A page leaves the lines empty, so there is room.
+        let _ = self.more.push(b"Retry-After: ")
+            && self.more.push(Decimal::new(seconds).as_bytes())
+            && self.more.push(b"\r\n");
+        self
+    }
+
     /// Returns a redirect to the address that the pieces of `location` make up: bytes that an
     /// address may have. `fields` come from [`redirect_fields`]. An address that is too long is
     /// answered by 414, since a shortened one would be another.

@@ -117,6 +117,8 @@ pub(crate) struct Index {
     /// Sources that are named like an encoding and are older than what they would encode: files of
     /// their own and no more.
     pub(crate) outdated: Vec<usize>,
+    /// No shared cache may keep a file.
+    pub(crate) is_private: bool,
     /// There is a `404.html` somewhere.
     has_missing: bool,
     /// A name came twice, or as a file and as a folder: what a directory or a
@@ -162,6 +164,7 @@ impl Index {
             sources: Vec::with_capacity(2 * names.len()),
             files: 0,
             outdated: Vec::new(),
+            is_private: false,
             has_missing: false,
             has_clash: false,
             hidden: Vec::new(),
@@ -243,7 +246,7 @@ impl Index {
         let vary = matches!(self.get(key), Some(Slot::File(choice)) if choice.is_encoded());
         // Not a sidecar, and encoded all the same.
         let coding = if coding == Coding::Identity { stored_coding(key) } else { coding };
-        let (media, lifetime) = (media::media_type(key), lifetime::of(key));
+        let (media, lifetime) = (media::media_type(key), lifetime::of(key).within(self.is_private));
         Some(Entry { source, media, coding, vary, decoded: decoded(key).map(media::media_type), lifetime })
     }
 

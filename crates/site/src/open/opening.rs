@@ -43,6 +43,8 @@ pub struct Options {
     /// The policy that every answer carries as Strict-Transport-Security, unless the site's own
     /// `_headers` sets or removes that field at the path.
     pub hsts: Option<Hsts>,
+    /// Only some may ask for the site: no shared cache may keep its files (RFC 9111 §3.5).
+    pub is_private: bool,
 }
 
 impl Options {
@@ -140,7 +142,8 @@ impl Site {
             rules.headers.replace_hsts();
         }
         let is_hidden = |name: &[u8]| !options.config_files && survey::is_host_config(name);
-        let index = Index::with(names, is_hidden, |source, name| store.time(source, name))?;
+        let mut index = Index::with(names, is_hidden, |source, name| store.time(source, name))?;
+        index.is_private = options.is_private;
         let mut site = Site {
             store,
             children: options.listing.then(|| Children::new(&index)),

@@ -13,6 +13,7 @@ use super::streamed::Streamed;
 use super::tar::Stored;
 use super::tree::Maps;
 use crate::answer::fields::Blocks;
+use crate::answer::lifetime::Lifetime;
 use crate::rules::Rules;
 use sitar_http::semantics::Coding;
 use std::collections::HashMap;
@@ -115,6 +116,10 @@ pub(crate) fn packed_blocks<'b>(
     record: &pack::Record,
     entry: &Entry,
 ) -> Option<&'b Blocks> {
+    // Those that are there say that everyone may have it.
+    if entry.lifetime == Lifetime::PrivateImmutable {
+        return None;
+    }
     let pair = if entry.coding == Coding::Identity { record.own } else { record.encoded };
     blocks.get(usize::from(pair))
 }

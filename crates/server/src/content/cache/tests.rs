@@ -46,6 +46,7 @@ impl Pair {
                 Message::Evict(bytes) => self.cache.evict(bytes),
                 Message::FilesWanted => panic!("no file can be opened"),
                 Message::Swap(..) => panic!("a swap"),
+                Message::Verified { .. } => panic!("a verdict"),
             }
         }
         assert!(!waiting);

@@ -1,17 +1,21 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sitar_io::Key;
 use sitar_site::{Budget, Hsts, Options, Site};
 use sitar_tls::CertificateNames;
 
 use super::*;
+use crate::access::gate::{Asker, Gate};
 use crate::content::cache::Cache;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::loader::{Loader, LoaderWorker};
 use crate::content::lookup::{Outcome, Served};
 use crate::limits::Limits;
 use crate::snapshot::{Hosts, LatestSnapshot, Pages};
+
+fn asker() -> Asker {
+    Asker { key: sitar_io::Key(1), now: std::time::Instant::now(), is_new: true }
+}
 
 /// Sites that tell their names: `/name.txt` holds it.
 struct Sites {
@@ -52,7 +56,12 @@ impl Sites {
         let (loader, worker) =
             Loader::new(latest.clone(), budget, vec![inbox.clone()], Arc::new(SystemTime::now), report);
         let cache = Cache::new(&latest.get(), 4, loader, 0);
-        Sites { served: Served::new(latest.get(), cache), worker, inbox, _folders: folders }
+        Sites {
+            served: Served::new(latest.get(), cache, Gate::without_users()),
+            worker,
+            inbox,
+            _folders: folders,
+        }
     }
 
     /// Returns the status, and the content or the Location.
@@ -60,7 +69,7 @@ impl Sites {
         let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
         let request = head.unwrap().unwrap().request;
         for _ in 0..10 {
-            match self.served.look_up(Key(1), origin, &request) {
+            match self.served.look_up(asker(), origin, &request) {
                 Outcome::Reply(reply) => {
                     let fields = String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap();
                     let code = reply.status.code();
@@ -307,7 +316,7 @@ fn pages_and_redirects_carry_the_operators_words() {
         let text = get(target, host);
         let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
         let request = head.unwrap().unwrap().request;
-        let Outcome::Reply(reply) = sites.served.look_up(Key(1), &mut origin, &request) else {
+        let Outcome::Reply(reply) = sites.served.look_up(asker(), &mut origin, &request) else {
             panic!("{host}")
         };
         String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap()

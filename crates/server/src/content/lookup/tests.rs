@@ -9,6 +9,10 @@ use std::time::{Duration, SystemTime};
 const LEN: u64 = 100_000;
 const ROOM: u64 = 10 * LEN;
 
+fn asker() -> Asker {
+    Asker { key: sitar_io::Key(1), now: std::time::Instant::now(), is_new: true }
+}
+
 /// A site of one file, as a shard serves it.
 struct Shard {
     served: Served,
@@ -37,7 +41,7 @@ impl Shard {
         let (loader, worker) =
             Loader::new(latest.clone(), budget.clone(), vec![inbox.clone()], Arc::new(move || now), report);
         let cache = Cache::new(&latest.get(), 4, loader, 0);
-        Shard { served: Served::new(latest.get(), cache), worker, inbox, budget }
+        Shard { served: Served::new(latest.get(), cache, Gate::without_users()), worker, inbox, budget }
     }
 
     fn ask(&mut self, method: &str, lines: &str) -> Answer {
@@ -45,7 +49,7 @@ impl Shard {
         let head = sitar_http::h1::parse(text.as_bytes(), &sitar_http::h1::Limits::default());
         let request = head.unwrap().unwrap().request;
         for loads in 0..10 {
-            match self.served.look_up(Key(1), &mut Origin::new(Role::Http), &request) {
+            match self.served.look_up(asker(), &mut Origin::new(Role::Http), &request) {
                 Outcome::Reply(reply) => {
                     let fields = String::from_utf8(reply.pieces(|pieces| pieces.concat())).unwrap();
                     let etag = fields.lines().find_map(|line| line.strip_prefix("ETag: "));
@@ -115,7 +119,7 @@ fn a_request_of_an_unknown_peer_is_refused_where_that_has_to_be_known() {
     let request = head.unwrap().unwrap().request;
     let mut refusal = |origin: &mut Origin, needs_peers| {
         shard.served.needs_peers = needs_peers;
-        match shard.served.look_up(Key(1), origin, &request) {
+        match shard.served.look_up(asker(), origin, &request) {
             Outcome::Refused(rejection) => Some(rejection.status.code()),
             _ => None,
         }

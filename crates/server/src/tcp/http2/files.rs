@@ -162,7 +162,7 @@ impl Http2 {
         let Some((stream, StreamContent::Parked(parked, _))) = parked else { return Ok(()) };
         let request = parked.request();
         let head_only = request.method == Method::Head;
-        match served.look_up(shared.key, io.origin(), &request) {
+        match served.look_up(shared.asker(false), io.origin(), &request) {
             Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
             Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
             // Its file has been closed meanwhile. The place stays taken, or every request that

@@ -101,6 +101,7 @@ fn every_key_has_its_effect() {
         config_files: true,
         listing: true,
         hsts: Some(Hsts::parse(hsts).unwrap()),
+        is_private: false,
     };
     let watch = Watch::Poll(Duration::from_secs(2));
     let expected = SiteConfig {

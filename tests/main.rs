@@ -29,6 +29,7 @@ mod mutation;
 mod nonces;
 mod packs;
 mod peers;
+mod protection;
 mod reload;
 mod renewal;
 mod sandbox;

@@ -24,6 +24,8 @@ pub(crate) struct SiteFiles {
     pub(crate) error: Option<io::Result<OwnedFd>>,
     /// Its page for 503.
     pub(crate) unavailable: Option<io::Result<OwnedFd>>,
+    /// Its file of users.
+    pub(crate) users: Option<io::Result<OwnedFd>>,
 }
 
 impl SiteFiles {
@@ -37,6 +39,7 @@ impl SiteFiles {
             root,
             error: site.pages.error.as_deref().map(open_file),
             unavailable: site.pages.unavailable.as_deref().map(open_file),
+            users: site.access.users.as_deref().map(open_file),
         }
     }
 
@@ -45,8 +48,8 @@ impl SiteFiles {
         config.sites.iter().map(SiteFiles::open).collect()
     }
 
-    fn all(&self) -> [&Option<io::Result<OwnedFd>>; 3] {
-        [&self.root, &self.error, &self.unavailable]
+    fn all(&self) -> [&Option<io::Result<OwnedFd>>; 4] {
+        [&self.root, &self.error, &self.unavailable, &self.users]
     }
 }
 
@@ -165,11 +168,12 @@ impl Opening {
             Value::String(why) => Some(Some(Err(io::Error::other(why.clone())))),
             _ => None,
         };
-        let files = value.get("files")?.as_array()?.iter().map(|three| {
+        let files = value.get("files")?.as_array()?.iter().map(|four| {
             Some(SiteFiles {
-                root: one(three.get(0))?,
-                error: one(three.get(1))?,
-                unavailable: one(three.get(2))?,
+                root: one(four.get(0))?,
+                error: one(four.get(1))?,
+                unavailable: one(four.get(2))?,
+                users: one(four.get(3))?,
             })
         });
         let files = files.collect::<Option<_>>()?;

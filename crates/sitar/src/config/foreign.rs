@@ -140,11 +140,16 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
         "folders without a page are listed by: listing = true",
     ),
     (
+        &["auth_basic", "auth_basic_user_file", "basic_auth", "basicauth", "authuserfile"],
+        "users",
+        "write: users = \"example.htpasswd\"",
+    ),
+    (&["limit_req", "rate_limit", "limit"], "rate", "write: rate = \"20/s\""),
+    (
         &["ssl_client_certificate", "ssl_verify_client", "sslcacertificatefile", "client_auth", "trust_pool"],
         "client_ca",
         "clients need a certificate with: client_ca = \"clients.pem\"",
     ),
-    (&["users", "auth_basic", "basic_auth", "basicauth"], "", "a site cannot have users yet"),
     (
         &["log", "access_log", "logs", "logging", "customlog", "error_log"],
         "",

@@ -21,6 +21,11 @@ const SITE: &[Group] = &[
         keys: &["hosts", "canonical"],
         lines: &["hosts = [\"localhost\", \"www.localhost\"]", "canonical = \"localhost\""],
     },
+    Group {
+        keys: &["users", "realm"],
+        lines: &["users = \"/etc/sitar/example.htpasswd\"", "realm = \"Staff\""],
+    },
+    Group { keys: &["rate", "burst"], lines: &["rate = \"20/s\"", "burst = 40"] },
     Group { keys: &["default"], lines: &[] },
     Group { keys: &["root"], lines: &[] },
     Group {

@@ -5,6 +5,8 @@
 //! (CONTRIBUTING.md) and name it in `setting`; to add another one, read it in the module of its
 //! table as well.
 
+mod site;
+
 use crate::sandbox::Policy;
 use crate::settings::values::{self, EngineChoice, MinTls, Tls};
 
@@ -70,6 +72,10 @@ pub(crate) const HOSTS_MAX: usize = 1024;
 pub(crate) const CERTIFICATES_MAX: usize = 8;
 /// The most patterns of `include`.
 const INCLUDES_MAX: usize = 64;
+/// The most networks of a list.
+pub(crate) const NETWORKS_MAX: usize = 1024;
+/// The most requests at once.
+const BURST_MAX: u64 = 100_000;
 /// The statuses of redirects.
 pub(crate) const STATUSES: &[u16] = &[301, 302, 307, 308];
 /// The longest time of a setting in seconds, and the most connections.
@@ -325,131 +331,8 @@ pub(crate) static SITE: Table = Table {
     name: "[[site]]",
     doc: "A site has either `root` or `redirect_to`. One that is alone needs no `hosts` and then answers to \
           every name. Of several, each has `hosts` or is the default one.",
-    keys: SITE_KEYS,
+    keys: site::KEYS,
 };
-
-const SITE_KEYS: &[Key] = &[
-    Key {
-        name: "hosts",
-        form: Form::Texts(HOSTS_MAX),
-        example: "[\"example.com\", \"www.example.com\"]",
-        doc: "The names that the site answers to: a name or a list of them. `*.example.com` stands for one \
-              label more. Names with other letters than those of ASCII are written as A-labels (`xn--`). \
-              IP addresses are allowed.",
-        ..KEY
-    },
-    Key {
-        name: "default",
-        form: Form::Switch,
-        default: Some("false"),
-        example: "true",
-        doc: "Whether the site answers to names that no site has. One site at most.",
-        ..KEY
-    },
-    Key {
-        name: "root",
-        form: Form::Path,
-        example: "\"/srv/www/example.tar\"",
-        doc: "A pack, a tar archive or a folder.",
-        ..KEY
-    },
-    Key {
-        name: "redirect_to",
-        form: Form::Text,
-        example: "\"https://example.com\"",
-        doc: "Redirects every request. Behind a host alone come the path and the query of the request; with \
-              a path behind the host (a `/` is one), it is the whole target.",
-        ..KEY
-    },
-    Key {
-        name: "redirect_status",
-        form: Form::Numbers(STATUSES),
-        default: Some("308"),
-        example: "301",
-        doc: "The status of these redirects.",
-        ..KEY
-    },
-    Key {
-        name: "canonical",
-        form: Form::Text,
-        example: "\"example.com\"",
-        doc: "The one of `hosts` to which the others redirect. It is no wildcard.",
-        ..KEY
-    },
-    Key {
-        doc: "The site's certificate: a table with `chain` and `key`, or a list of such tables, one for each \
-              type of key; or `\"local\"` for the one that sitar makes for localhost. Without it: the \
-              server's; else the local one, if the site has no hosts or those of this machine only.",
-        ..CERTIFICATE_KEY
-    },
-    Key {
-        name: "hsts",
-        form: Form::Text,
-        example: "\"max-age=31536000; includeSubDomains\"",
-        doc: "The value of the field Strict-Transport-Security (RFC 6797) of answers over TLS. Needs \
-              `max-age`; `includeSubDomains` and `preload` may stand behind it.",
-        ..KEY
-    },
-    Key {
-        name: "prefix",
-        form: Form::Text,
-        example: "\"public\"",
-        doc: "Serve only what lies below this folder of the archive or folder, as the root.",
-        ..KEY
-    },
-    Key {
-        name: "follow_links",
-        form: Form::Switch,
-        default: Some("false"),
-        example: "true",
-        doc: "Whether to serve what links in the folder lead to outside of it, too. Anyone who can put a \
-              link into the folder then publishes any file that sitar may read.",
-        ..KEY
-    },
-    Key {
-        name: "serve_config_files",
-        form: Form::Switch,
-        default: Some("false"),
-        example: "true",
-        doc: "Whether to serve files at the root that configure other hosts of sites, such as `CNAME`.",
-        ..KEY
-    },
-    Key {
-        name: "watch",
-        form: Form::Switch,
-        default: Some("true"),
-        example: "false",
-        doc: "Whether changes of the site are served by themselves. Otherwise a reload reads it again.",
-        ..KEY
-    },
-    Key {
-        name: "poll",
-        form: Form::Text,
-        example: "\"2s\"",
-        doc: "Look for changes this far apart, instead of waiting for the kernel's events.",
-        ..KEY
-    },
-    Key {
-        doc: "The site's pages for errors of the server. Those that it lacks are the server's.",
-        ..PAGES_KEY
-    },
-    Key {
-        name: "listing",
-        form: Form::Switch,
-        default: Some("false"),
-        example: "true",
-        doc: "Whether a folder without `index.html` is answered with a list of what is served in it, in HTML \
-              or, for clients that prefer it, in JSON.",
-        ..KEY
-    },
-    Key {
-        name: "client_ca",
-        form: Form::Path,
-        example: "\"/etc/sitar/clients.pem\"",
-        doc: "Certificates in PEM, one of which has to certify the clients of the site. Needs TLS. Is watched.",
-        ..KEY
-    },
-];
 
 /// `[admin]`.
 pub(crate) static ADMIN: Table = Table {

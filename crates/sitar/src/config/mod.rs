@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sitar_server::{Network, Rate};
 use sitar_site::Options;
 
 use crate::error::Error;
@@ -15,6 +16,7 @@ use crate::settings::merge::Given;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName};
 use crate::watch::Watch;
 
+mod access;
 mod command;
 mod document;
 mod foreign;
@@ -131,6 +133,34 @@ pub struct SiteConfig {
     pub pages: Pages,
     /// The file with the certificates that certify its clients; `None`: they need none.
     pub client_ca: Option<PathBuf>,
+    /// Who may ask for it.
+    pub access: AccessConfig,
+}
+
+/// The conditions under which requests for a site are answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// A file of users; `None`: everyone.
+    pub users: Option<PathBuf>,
+    /// The name of what these protect.
+    pub realm: String,
+    /// The only networks that are answered; `None`: all.
+    pub allow: Option<Vec<Network>>,
+    /// Networks that are not answered.
+    pub deny: Vec<Network>,
+    /// How often an address may ask; `None`: as often as it likes.
+    pub rate: Option<RateConfig>,
+}
+
+/// How often an address may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateConfig {
+    /// As the file writes it.
+    pub text: String,
+    /// Requests at once.
+    pub burst: u32,
+    /// What both say.
+    pub rate: Rate,
 }
 
 /// What a site serves.

@@ -5,11 +5,15 @@ use std::fmt::{Display, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use sitar_server::Network;
 use sitar_site::Options;
 
 use super::load::Loaded;
 use super::section::Section;
-use super::{Certificates, ListenerConfig, ListenerRole, Pages, SiteConfig, SiteContent, keys};
+use super::{
+    AccessConfig, Certificates, ListenerConfig, ListenerRole, Pages, RateConfig, SiteConfig, SiteContent,
+    keys,
+};
 use crate::listen::UNIX;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::values::Word;
@@ -174,6 +178,30 @@ impl Lines {
         self.pages(&site.pages, &[section, server]);
         if let Some(file) = &site.client_ca {
             self.path("client_ca", &path(file), &of("client_ca"));
+        }
+        self.access(&site.access, section);
+    }
+
+    /// Adds who may ask for a site.
+    fn access(&mut self, access: &AccessConfig, section: &Section) {
+        let of = |name: &str| origin(section, name);
+        if let Some(users) = &access.users {
+            self.path("users", &path(users), &of("users"));
+            self.value("realm", &quoted(&access.realm), &of("realm"));
+        }
+        let networks = |all: &[Network]| {
+            let texts: Vec<String> = all.iter().map(|network| quoted(&network.to_string())).collect();
+            list(&texts)
+        };
+        if let Some(allow) = &access.allow {
+            self.value("allow", &networks(allow), &of("allow"));
+        }
+        if !access.deny.is_empty() {
+            self.value("deny", &networks(&access.deny), &of("deny"));
+        }
+        if let Some(RateConfig { text, burst, .. }) = &access.rate {
+            self.value("rate", &quoted(text), &of("rate"));
+            self.value("burst", burst, &of("burst"));
         }
     }
 

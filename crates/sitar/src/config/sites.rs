@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sitar_site::{Hsts, Options};
 
+use super::access;
 use super::host::{self, BadHost};
 use super::loops;
 use super::problems::{Problems, quoted};
@@ -16,7 +17,20 @@ use crate::settings::{CertificateFiles, duration};
 use crate::watch::Watch;
 
 /// Keys that only a site with a root has.
-const OF_ROOT: [&str; 6] = ["prefix", "follow_links", "serve_config_files", "watch", "poll", "listing"];
+const OF_ROOT: [&str; 12] = [
+    "prefix",
+    "follow_links",
+    "serve_config_files",
+    "watch",
+    "poll",
+    "listing",
+    "users",
+    "realm",
+    "allow",
+    "deny",
+    "rate",
+    "burst",
+];
 /// The status of redirects without `redirect_status`.
 const STATUS: u16 = 308;
 
@@ -72,6 +86,7 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
             hsts: hsts.map(|hsts| hsts.to_string()),
             pages: pages(section, around.pages),
             client_ca: client_ca(section, around, problems),
+            access: access::read(section, problems),
         });
     }
     loops::check(&sites, sections, around.listeners, problems);
@@ -149,7 +164,7 @@ fn content(section: &Section, hsts: Option<&Hsts>, problems: &mut Problems) -> S
         config_files: section.switch("serve_config_files", false),
         listing: section.switch("listing", false),
         hsts: hsts.cloned(),
-        is_private: false,
+        is_private: section.has("users"),
     };
     SiteContent::Root { path, options, watch: watch(section, problems) }
 }

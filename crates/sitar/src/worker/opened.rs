@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sitar_http::Status;
-use sitar_server::{Host, HostContent, HostRedirect, Hosts, Pages};
+use sitar_server::{Access, Host, HostContent, HostRedirect, Hosts, Limit, Pages, Realm, Users};
 use sitar_site::{Hsts, Page, Site};
 use sitar_tls::ClientCa;
+use zeroize::Zeroizing;
 
 use super::Live;
 use super::keys::client_ca;
-use crate::config::{self, Config, Place, SiteConfig, SiteContent};
+use crate::config::{self, AccessConfig, Config, Place, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
 use crate::handover::{Found, Part, SiteFacts, SiteFiles, SiteKind};
 use crate::watch::{Opener, SourceId, Sources, Warning};
@@ -174,22 +176,23 @@ fn host(
     let hsts = site.hsts.as_deref().map(Hsts::parse).transpose();
     let hsts = hsts.map_err(|error| vec![Error::new(format!("hsts: {error}"))])?;
     let mut errors = Vec::new();
-    let mut page = |path: Option<&std::path::Path>, file: Option<io::Result<OwnedFd>>, status| {
+    let mut page = |path: Option<&Path>, file: Option<io::Result<OwnedFd>>, status| {
         let content = file?.and_then(read_page);
         match content.and_then(|content| Page::html(status, &content, hsts.as_ref())) {
             Ok(page) => Some(Arc::new(page)),
             Err(error) => {
-                let what =
-                    format!("cannot use the page {}", printable(path.unwrap_or(std::path::Path::new(""))));
+                let what = format!("cannot use the page {}", printable(path.unwrap_or(Path::new(""))));
                 errors.push(Error::new(what).cause(error));
                 None
             }
         }
     };
+    let users = files.users;
     let pages = Pages {
         error: page(site.pages.error.as_deref(), files.error, Status::INTERNAL_SERVER_ERROR),
         unavailable: page(site.pages.unavailable.as_deref(), files.unavailable, Status::SERVICE_UNAVAILABLE),
     };
+    let access = access(&site.access, users, hsts.as_ref()).map_err(|error| errors.push(error)).ok();
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -201,8 +204,47 @@ fn host(
         canonical: site.canonical.as_ref().map(name),
         hsts,
         pages,
+        access: access.flatten().map(Arc::new),
         ..Host::new(site.hosts.iter().map(name).collect(), content)
     })
+}
+
+/// Returns who may ask for a site; `None`: everyone.
+fn access(
+    config: &AccessConfig,
+    users: Option<io::Result<OwnedFd>>,
+    hsts: Option<&Hsts>,
+) -> Result<Option<Access>, Error> {
+    let refuse = |path: &Path, why: String| {
+        Error::new(format!("cannot use the file of users {}", printable(path))).cause(why)
+    };
+    let realm = match (&config.users, users) {
+        (Some(path), Some(file)) => {
+            let file = file.and_then(read_users).map_err(|error| refuse(path, error.to_string()))?;
+            let realm = Realm::new(&config.realm, &file, hsts);
+            Some(realm.map_err(|error| refuse(path, error.to_string()))?)
+        }
+        // Without it everyone could ask.
+        (Some(path), None) => return Err(refuse(path, "it was not handed over".to_owned())),
+        (None, _) => None,
+    };
+    let limit = config.rate.as_ref().map(|rate| Limit::new(rate.rate, hsts)).transpose();
+    let limit = limit.map_err(|error| Error::new("no memory is left for a page").cause(error))?;
+    let access = Access {
+        deny: config.deny.iter().copied().collect(),
+        allow: config.allow.as_ref().map(|allow| allow.iter().copied().collect()),
+        realm,
+        limit,
+    };
+    let is_open = access.deny.is_empty() && access.allow.is_none() && access.realm.is_none();
+    Ok(Some(access).filter(|access| !is_open || access.limit.is_some()))
+}
+
+/// Reads one byte more than a file of users may have. It is wiped when it is dropped.
+fn read_users(file: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(Vec::new());
+    File::from(file).take(Users::FILE_MAX as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Reads one byte more than a page may have, so that one that is too large is refused.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use sitar_server::{Network, Rate};
 use sitar_site::Hsts;
 
 use super::*;
@@ -101,9 +102,10 @@ fn every_key_has_its_effect() {
         config_files: true,
         listing: true,
         hsts: Some(Hsts::parse(hsts).unwrap()),
-        is_private: false,
+        is_private: true,
     };
     let watch = Watch::Poll(Duration::from_secs(2));
+    let network = |text: &str| Network::parse(text).unwrap();
     let expected = SiteConfig {
         place: Place { file: folder.file().into(), line: 36, column: 1 },
         hosts: ["example.com", "www.example.com", "*.preview.example.com", "192.0.2.1", "2001:db8::1"]
@@ -119,12 +121,25 @@ fn every_key_has_its_effect() {
         hsts: Some(hsts.to_owned()),
         pages: Pages { error: Some(at("500.html")), unavailable: Some(at("example/503.html")) },
         client_ca: Some(at("clients.pem")),
+        access: AccessConfig {
+            users: Some(at("example.htpasswd")),
+            realm: "Staff".to_owned(),
+            allow: Some(vec![network("10.0.0.0/8"), Network::Unix]),
+            deny: vec![network("10.1.0.0/16")],
+            rate: Some(RateConfig {
+                text: "20/s".to_owned(),
+                burst: 50,
+                rate: Rate::new(20, Duration::from_secs(1), 50).unwrap(),
+            }),
+        },
     };
     assert_eq!(*first, expected);
     let to = "https://example.com".to_owned();
     assert_eq!(old.content, SiteContent::Redirect { to, status: 301 });
     let server = Certificates::Files(vec![files(at("fullchain.pem"), at("privkey.pem"))]);
     assert_eq!((&old.certificates, &old.pages), (&server, &pages));
+    let open = AccessConfig { realm: "Restricted".to_owned(), ..AccessConfig::default() };
+    assert_eq!((&old.access, &local.access), (&open, &open));
     let root = |path: PathBuf, watch| SiteContent::Root { path, options: Options::default(), watch };
     assert_eq!(local.content, root(at("../local"), Watch::Off));
     assert_eq!(local.certificates, Certificates::Local);

@@ -66,10 +66,16 @@ fn every_key_is_shown_with_its_origin() {
         "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:28:1",
         "redirect = \"https\" # sitar.toml:29:1",
         "pages.500 = \"500.html\" # sitar.toml:22:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:54:1",
+        "pages.503 = \"example/503.html\" # sitar.toml:61:1",
+        "users = \"example.htpasswd\" # sitar.toml:53:1",
+        "realm = \"Staff\" # sitar.toml:54:1",
+        "allow = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:55:1",
+        "deny = \"10.1.0.0/16\" # sitar.toml:56:1",
+        "rate = \"20/s\" # sitar.toml:57:1",
+        "burst = 50 # sitar.toml:58:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:64:1",
-        "watch = false # sitar.toml:65:1",
+        "certificate = \"local\" # sitar.toml:71:1",
+        "watch = false # sitar.toml:72:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }

@@ -1,0 +1,171 @@
+//! Sites that are for some only: users, networks, rates. As a user configures them, in the sandbox.
+
+use crate::common::site::write;
+use crate::common::{Server, eventually, run_with, signal, sitar};
+use rustix::process::Signal;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// The password is "secret".
+const ANN: &str = "ann:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+/// The password is "secret".
+const BOB: &str = "bob:$5$rounds=1234$salt$Wmg4z916IEmzueSGM6nAMfu1U2QfEnLkEX0e7ziwZcB\n";
+/// ann:secret, bob:secret, ann:wrong.
+const AS_ANN: &str = "Authorization: Basic YW5uOnNlY3JldA==\r\n";
+const AS_BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
+const WRONG: &str = "Authorization: Basic YW5uOndyb25n\r\n";
+
+struct Place(TempDir);
+
+impl Place {
+    fn new(site: &str) -> Place {
+        let folder = TempDir::new().unwrap();
+        write(folder.path(), "public/a.txt", "for some\n");
+        write(folder.path(), "public/app.3f2a1b9c.js", "let a = 1;\n");
+        write(folder.path(), "public/.well-known/acme-challenge/token", "proof\n");
+        write(folder.path(), "users", ANN);
+        let text = format!(
+            "[server]\nshards = 2\ntls = \"off\"\n[admin]\nsocket = \"admin.sock\"\n\
+             [[listen]]\naddress = \"127.0.0.1:0\"\n[[site]]\nroot = \"public\"\n{site}"
+        );
+        write(folder.path(), "sitar.toml", text);
+        Place(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn start(&self) -> Server {
+        Server::start_configured(&self.path("sitar.toml"))
+    }
+}
+
+/// Asks once, from an address of loopback's. Returns the whole answer.
+fn ask_from(source: [u8; 4], server: SocketAddr, path: &str, lines: &str) -> String {
+    let mut stream = connect(source, server);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{lines}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn connect(source: [u8; 4], server: SocketAddr) -> TcpStream {
+    crate::common::client::socket_from(Some(source.into()), server, None).unwrap()
+}
+
+fn status_from(source: [u8; 4], server: SocketAddr, path: &str, lines: &str) -> u16 {
+    let answer = ask_from(source, server, path, lines);
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+const HOME: [u8; 4] = [127, 0, 0, 1];
+const AWAY: [u8; 4] = [127, 0, 0, 9];
+
+#[test]
+fn a_site_is_for_its_users_and_a_reload_changes_them() {
+    let place = Place::new("users = \"users\"\nrealm = \"Staff\"\n");
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    let status = |path: &str, lines: &str| status_from(HOME, address, path, lines);
+    let refusal = ask_from(HOME, address, "/a.txt", "");
+    assert!(refusal.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{refusal}");
+    assert!(refusal.contains("WWW-Authenticate: Basic realm=\"Staff\", charset=\"UTF-8\"\r\n"), "{refusal}");
+    assert_eq!(status("/a.txt", AS_ANN), 200);
+    assert_eq!((status("/a.txt", WRONG), status("/a.txt", AS_BOB)), (401, 401));
+    assert_eq!(status("/no-such-file", ""), 401, "what there is not is not told");
+    assert_eq!(status("/.well-known/acme-challenge/token", ""), 200);
+    assert_eq!(status("/.well-known/acme-challenge/../../a.txt", ""), 401);
+    let kept = ask_from(HOME, address, "/app.3f2a1b9c.js", AS_ANN);
+    assert!(kept.contains("\r\nCache-Control: private, max-age=31536000, immutable\r\n"), "{kept}");
+    // Half of a file, then another one.
+    fs::write(place.path("users"), &BOB[..40]).unwrap();
+    signal(server.pid(), Signal::HUP);
+    eventually("the reload is refused", || server.said().contains("not reloaded"));
+    assert_eq!(status("/a.txt", AS_ANN), 200);
+    fs::write(place.path("users"), BOB).unwrap();
+    signal(server.pid(), Signal::HUP);
+    eventually("ann is none of them any more", || status("/a.txt", AS_ANN) != 200);
+    assert_eq!(status("/a.txt", AS_BOB), 200);
+    let home = TempDir::new().unwrap();
+    let mut command = sitar(home.path());
+    let status =
+        run_with(command.args(["status", "--json", "--socket"]).arg(place.path("admin.sock")), b"").ok();
+    let told = server.said() + &status.text();
+    for secret in ["secret", "YW5u", "Ym9i", "wrong", "$2y$05", "Wmg4z916"] {
+        assert!(!told.contains(secret), "{secret}: {told}");
+    }
+}
+
+#[test]
+fn guesses_of_one_address_are_slowed() {
+    let place = Place::new("users = \"users\"\n");
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    assert_eq!(status_from(HOME, address, "/a.txt", AS_ANN), 200);
+    let guesses: Vec<u16> = (b'A'..=b'Z')
+        .map(|last| {
+            let line = format!("Authorization: Basic YW5uOmF{}\r\n", char::from(last));
+            status_from(HOME, address, "/a.txt", &line)
+        })
+        .collect();
+    assert!(guesses[..10].iter().all(|status| *status == 401), "{guesses:?}");
+    assert!(guesses.contains(&429), "{guesses:?}");
+    assert_eq!(status_from(AWAY, address, "/a.txt", WRONG), 401);
+    // Each shard that has seen her lets her in; another one may have to be asked first.
+    assert_eq!(status_from(AWAY, address, "/a.txt", AS_ANN), 200);
+}
+
+#[test]
+fn networks_are_refused() {
+    let place = Place::new("allow = \"127.0.0.0/24\"\ndeny = [\"127.0.0.9\"]\n");
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    assert_eq!(status_from(HOME, address, "/a.txt", ""), 200);
+    assert_eq!(status_from(AWAY, address, "/a.txt", ""), 403);
+    assert_eq!(status_from(AWAY, address, "/.well-known/acme-challenge/token", ""), 200);
+    assert_eq!(status_from([127, 0, 1, 1], address, "/a.txt", ""), 403);
+    let forged = "X-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\n";
+    assert_eq!(status_from(AWAY, address, "/a.txt", forged), 403);
+}
+
+#[test]
+fn requests_beyond_the_rate_are_put_off() {
+    let place = Place::new("rate = \"2/h\"\nburst = 3\n");
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    let statuses: Vec<u16> = (0..5).map(|_| status_from(HOME, address, "/a.txt", "")).collect();
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    let answer = ask_from(HOME, address, "/a.txt", "");
+    let wait = answer.split("Retry-After: ").nth(1).and_then(|rest| rest.split('\r').next());
+    let wait: u64 = wait.unwrap().parse().unwrap();
+    assert!((1..=1800).contains(&wait), "{answer}");
+    assert_eq!(status_from(AWAY, address, "/a.txt", ""), 200);
+}
+
+/// Runs a command of sitar's that fails, and returns what it says.
+fn refused(args: &[&str]) -> String {
+    let home = TempDir::new().unwrap();
+    let done = run_with(sitar(home.path()).args(args), b"");
+    assert!(!done.status.success(), "{done:?}");
+    done.text() + &done.stderr
+}
+
+#[test]
+fn a_file_of_users_that_cannot_be_used_keeps_the_server_from_starting() {
+    let place = Place::new("users = \"users\"\n");
+    let file = place.path("sitar.toml");
+    let file = file.to_str().unwrap();
+    fs::write(place.path("users"), format!("{ANN}bob:$apr1$abcdefgh$0123456789012345678901\n")).unwrap();
+    let said = refused(&["config", "check", file]);
+    assert!(said.contains("line 2: hashes of the kind apr1 (MD5) are not taken"), "{said}");
+    assert!(said.contains("htpasswd -nB bob"), "{said}");
+    assert!(!said.contains("abcdefgh"), "{said}");
+    fs::remove_file(place.path("users")).unwrap();
+    let said = refused(&["serve", "--config", file]);
+    assert!(said.contains("cannot use the file of users"), "{said}");
+}

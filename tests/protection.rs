@@ -1,7 +1,7 @@
 //! Sites that are for some only: users, networks, rates. As a user configures them, in the sandbox.
 
 use crate::common::site::write;
-use crate::common::{Server, eventually, run_with, signal, sitar};
+use crate::common::{Server, eventually, have, run, run_with, signal, sitar};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -168,4 +168,22 @@ fn a_file_of_users_that_cannot_be_used_keeps_the_server_from_starting() {
     fs::remove_file(place.path("users")).unwrap();
     let said = refused(&["serve", "--config", file]);
     assert!(said.contains("cannot use the file of users"), "{said}");
+}
+
+#[test]
+fn a_request_of_http_2_waits_for_its_password_and_counts_once() {
+    if !have(&["curl"]) {
+        return;
+    }
+    let place = Place::new("users = \"users\"\nrate = \"1/h\"\nburst = 3\n");
+    let server = place.start();
+    let url = format!("http://{}/a.txt", server.listeners("http")[0]);
+    let curl = |user: &str| {
+        let options = ["--silent", "--http2-prior-knowledge", "--write-out", "%{http_code}", "--user", user];
+        run("curl", options.iter().chain([&url.as_str()])).ok().text()
+    };
+    assert_eq!(curl("ann:secret"), "for some\n200");
+    assert!(curl("ann:wrong").ends_with("401"));
+    assert_eq!(curl("ann:secret"), "for some\n200");
+    assert!(curl("ann:secret").ends_with("429"));
 }

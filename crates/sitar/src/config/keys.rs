@@ -5,6 +5,7 @@
 //! (CONTRIBUTING.md) and name it in `setting`; to add another one, read it in the module of its
 //! table as well.
 
+mod compression;
 mod site;
 
 use crate::sandbox::Policy;
@@ -268,6 +269,9 @@ pub(crate) static SERVER: Table = Table {
                   with 503 until it can be opened, and the others serve.",
             ..KEY
         },
+        compression::COMPRESS,
+        compression::CACHE,
+        compression::CACHE_SIZE,
         Key { doc: "The certificate of each site that names none of its own.", ..CERTIFICATE_KEY },
         Key { doc: "The pages of each site that names none of its own.", ..PAGES_KEY },
     ],

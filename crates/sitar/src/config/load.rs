@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use sitar_site::Printable;
+
 use super::document::{self, Document};
 use super::problems::Problems;
-use super::section::Value;
+use super::section::{Section, Value};
 use super::sites::Around;
-use super::{Config, ListenerRole, Pages, Place, Problem, Texts, listeners, server, sites};
-use crate::settings::Tls;
+use super::{Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, server, sites};
 use crate::settings::merge::{Given, Merged};
+use crate::settings::{Tls, values};
 
 /// The most bytes of a socket's path (unix(7), without the NUL at its end).
 const SOCKET_MAX: usize = 107;
@@ -78,6 +80,7 @@ pub(super) fn build(
         }
         path.to_owned()
     });
+    let compression = compression(server, &mut problems);
     match (merged, document.files.first()) {
         (Some(merged), Some(file)) if problems.is_empty() => {
             let config = Config {
@@ -85,6 +88,7 @@ pub(super) fn build(
                 settings: merged.settings.clone(),
                 user: server.text("user").map(|(user, _)| user.to_owned()),
                 strict: server.switch("strict", false),
+                compression,
                 pages,
                 listeners,
                 sites,
@@ -95,6 +99,23 @@ pub(super) fn build(
         _ => Err(problems.sorted(&document.files)),
     }
 }
+
+fn compression(server: &Section, problems: &mut Problems) -> Compression {
+    let size = server.text("cache_size").map(|(text, place)| {
+        values::mib(text).unwrap_or_else(|why| {
+            problems.add(place, format!("invalid value '{}' for 'cache_size': {why}", Printable(text)));
+            CACHE_SIZE
+        })
+    });
+    Compression {
+        is_on: server.switch("compress", true),
+        cache: server.path("cache").map(|(path, _)| path.to_owned()),
+        size: size.unwrap_or(CACHE_SIZE),
+    }
+}
+
+/// MiB of the cache where the file says nothing.
+const CACHE_SIZE: u32 = 1024;
 
 /// Returns whether a site has a certificate of the operator's.
 fn has_files(document: &Document) -> bool {

@@ -56,6 +56,8 @@ pub struct Config {
     pub user: Option<String>,
     /// A site that cannot be opened at start is an error.
     pub strict: bool,
+    /// Whether, and where, encodings of sites are kept.
+    pub compression: Compression,
     /// The server's pages, which each site has already where it has none of its own.
     pub pages: Pages,
     /// The listeners in the order of the files; never empty.
@@ -64,6 +66,17 @@ pub struct Config {
     pub sites: Vec<SiteConfig>,
     /// The path of the admin socket; `None`: there is none.
     pub admin_socket: Option<PathBuf>,
+}
+
+/// Encodings of sites that are folders or plain archives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether they are made.
+    pub is_on: bool,
+    /// The folder that they are kept in; `None`: what suits whoever starts sitar.
+    pub cache: Option<PathBuf>,
+    /// MiB that they may take there.
+    pub size: u32,
 }
 
 /// A place in a file.

@@ -50,6 +50,13 @@ pub(super) fn show(loaded: &Loaded) -> String {
         None => lines.unset("user"),
     }
     lines.value("strict", &config.strict, &origin(&document.server, "strict"));
+    lines.value("compress", &config.compression.is_on, &origin(&document.server, "compress"));
+    match &config.compression.cache {
+        Some(cache) => lines.path("cache", &path(cache), &origin(&document.server, "cache")),
+        None => lines.unset("cache"),
+    }
+    let size = quoted(&size(config.compression.size));
+    lines.value("cache_size", &size, &origin(&document.server, "cache_size"));
     if let Some(pairs) = files(&document.server) {
         lines.path("certificate", &certificate(&pairs), &origin(&document.server, "certificate"));
     } else if document.server.text("certificate").is_some() {

@@ -107,7 +107,7 @@ pub(crate) fn port(text: &str) -> Option<u16> {
 }
 
 /// Reads a size in MiB: `512`, `512 MiB` or `1 GiB`, with or without the space.
-pub(super) fn mib(text: &str) -> Result<u32, String> {
+pub(crate) fn mib(text: &str) -> Result<u32, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit.strip_prefix(' ').unwrap_or(unit) {

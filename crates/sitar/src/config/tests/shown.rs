@@ -63,19 +63,19 @@ fn every_key_is_shown_with_its_origin() {
         "spin = \"500us\" # sitar.toml:9:1",
         "memory = \"1 GiB\" # sitar.toml:13:1",
         "[[listen]] # sites.d/a.toml:1:1",
-        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:28:1",
-        "redirect = \"https\" # sitar.toml:29:1",
-        "pages.500 = \"500.html\" # sitar.toml:22:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:61:1",
-        "users = \"example.htpasswd\" # sitar.toml:53:1",
-        "realm = \"Staff\" # sitar.toml:54:1",
-        "allow = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:55:1",
-        "deny = \"10.1.0.0/16\" # sitar.toml:56:1",
-        "rate = \"20/s\" # sitar.toml:57:1",
-        "burst = 50 # sitar.toml:58:1",
+        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:31:1",
+        "redirect = \"https\" # sitar.toml:32:1",
+        "pages.500 = \"500.html\" # sitar.toml:25:11",
+        "pages.503 = \"example/503.html\" # sitar.toml:64:1",
+        "users = \"example.htpasswd\" # sitar.toml:56:1",
+        "realm = \"Staff\" # sitar.toml:57:1",
+        "allow = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:58:1",
+        "deny = \"10.1.0.0/16\" # sitar.toml:59:1",
+        "rate = \"20/s\" # sitar.toml:60:1",
+        "burst = 50 # sitar.toml:61:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:71:1",
-        "watch = false # sitar.toml:72:1",
+        "certificate = \"local\" # sitar.toml:74:1",
+        "watch = false # sitar.toml:75:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
@@ -109,6 +109,9 @@ fn defaults_are_shown_as_such() {
          stop_seconds = 30 # default\n\
          # user: not set # default\n\
          strict = false # default\n\
+         compress = true # default\n\
+         # cache: not set # default\n\
+         cache_size = \"1 GiB\" # default\n\
          \n\
          [[listen]] # default\n\
          address = \"localhost:5000\" # default\n\
@@ -170,7 +173,7 @@ fn server() -> impl Strategy<Value = String> {
         number("connections", 1..=u32::MAX),
         number("memory", 0..=u32::MAX),
         number("stop_seconds", 0..=86_400),
-        line("strict = true"),
+        line("strict = true\ncompress = false\ncache_size = 7"),
         proptest::option::of(certificate),
         proptest::option::of(any_path().prop_map(|path| format!("pages.503 = {}", quoted(&path)))),
     )

@@ -11,6 +11,7 @@ mod churn;
 mod client_certificates;
 mod clients;
 mod common;
+mod compress;
 mod config;
 mod container;
 mod counts;

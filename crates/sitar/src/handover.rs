@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sitar_server::{Pem, Role};
 use sitar_site::{Printable, open_root};
 
+use crate::cache::Cache;
 use crate::config::{Config, Place, Problem, SiteConfig, SiteContent, Texts};
 use crate::error::Error;
 
@@ -26,6 +27,8 @@ pub(crate) struct SiteFiles {
     pub(crate) unavailable: Option<io::Result<OwnedFd>>,
     /// Its file of users.
     pub(crate) users: Option<io::Result<OwnedFd>>,
+    /// Its encodings file.
+    pub(crate) encodings: Option<io::Result<OwnedFd>>,
 }
 
 impl SiteFiles {
@@ -40,6 +43,7 @@ impl SiteFiles {
             error: site.pages.error.as_deref().map(open_file),
             unavailable: site.pages.unavailable.as_deref().map(open_file),
             users: site.access.users.as_deref().map(open_file),
+            encodings: None,
         }
     }
 
@@ -48,8 +52,13 @@ impl SiteFiles {
         config.sites.iter().map(SiteFiles::open).collect()
     }
 
-    fn all(&self) -> [&Option<io::Result<OwnedFd>>; 4] {
-        [&self.root, &self.error, &self.unavailable, &self.users]
+    /// Adds the encodings that the cache has of a site. Without them it is served as it is.
+    pub(crate) fn add_encodings(&mut self, site: &SiteConfig, cache: Option<&Cache>) {
+        self.encodings = cache.and_then(|cache| cache.open(site).ok()).map(Ok);
+    }
+
+    fn all(&self) -> [&Option<io::Result<OwnedFd>>; 5] {
+        [&self.root, &self.error, &self.unavailable, &self.users, &self.encodings]
     }
 }
 
@@ -168,12 +177,13 @@ impl Opening {
             Value::String(why) => Some(Some(Err(io::Error::other(why.clone())))),
             _ => None,
         };
-        let files = value.get("files")?.as_array()?.iter().map(|four| {
+        let files = value.get("files")?.as_array()?.iter().map(|all| {
             Some(SiteFiles {
-                root: one(four.get(0))?,
-                error: one(four.get(1))?,
-                unavailable: one(four.get(2))?,
-                users: one(four.get(3))?,
+                root: one(all.get(0))?,
+                error: one(all.get(1))?,
+                unavailable: one(all.get(2))?,
+                users: one(all.get(3))?,
+                encodings: one(all.get(4))?,
             })
         });
         let files = files.collect::<Option<_>>()?;
@@ -260,6 +270,8 @@ pub(crate) struct SiteFacts {
     pub(crate) version: Option<String>,
     /// Since when this content has been served, in seconds since the epoch.
     pub(crate) since: u64,
+    /// Files that have encodings in the cache, and the bytes that these save.
+    pub(crate) encoded: Option<(u64, u64)>,
 }
 
 /// The kind of a site's root.
@@ -292,6 +304,7 @@ impl SiteFacts {
             "files": self.files,
             "version": self.version,
             "since": self.since,
+            "encoded": self.encoded.map(|(files, saved)| [files, saved]),
         })
     }
 
@@ -305,6 +318,9 @@ impl SiteFacts {
             files: number("files"),
             version: text("version"),
             since: number("since")?,
+            encoded: value
+                .get("encoded")
+                .and_then(|pair| Some((pair.get(0)?.as_u64()?, pair.get(1)?.as_u64()?))),
         })
     }
 }

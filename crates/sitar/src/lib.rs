@@ -26,6 +26,7 @@
 //! | [`systemd`] | what the service manager hears, and the sockets that it passes |
 
 pub mod admin;
+mod cache;
 mod certificate;
 mod channel;
 pub mod check;
@@ -41,6 +42,7 @@ pub mod listen;
 pub mod offload;
 pub mod output;
 pub mod pack;
+mod packer;
 pub mod sandbox;
 pub mod serve;
 pub mod settings;

@@ -19,7 +19,7 @@ use crate::sandbox::{self, Reach};
 use crate::settings::Settings;
 use crate::start::Report;
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{listen, output, supervisor, worker};
+use crate::{listen, output, packer, supervisor, worker};
 
 pub(crate) mod attempt;
 pub(crate) mod certificates;
@@ -44,6 +44,9 @@ pub(crate) const FILE_SHARE: u64 = 8;
 /// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
     if let Some(file) = &settings.config {
+        if packer::is_this_process() {
+            return packer::run();
+        }
         if worker::is_this_process() {
             return worker::run(file);
         }

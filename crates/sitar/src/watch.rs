@@ -24,12 +24,12 @@ mod sources;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use sitar_site::Site;
+use sitar_site::{Encodings, Site};
 
 pub use self::source::{Watch, Watching};
 pub(crate) use self::sources::Sources;
@@ -48,6 +48,7 @@ pub struct Control {
 
 const READ_AGAIN: u8 = 1;
 const STOP: u8 = 2;
+const ATTACH: u8 = 4;
 
 impl Control {
     /// Returns a control by which nothing has been asked yet.
@@ -62,6 +63,11 @@ impl Control {
     /// Asks for everything to be read again now.
     pub fn read_again(&self) {
         self.ask(READ_AGAIN);
+    }
+
+    /// Asks for sites to be opened again that have other [`Attached`] encodings by now.
+    pub(crate) fn attach(&self) {
+        self.ask(ATTACH);
     }
 
     /// Ends the watcher.
@@ -92,6 +98,9 @@ pub(crate) struct Warning {
     pub(crate) text: String,
 }
 
+/// The encodings file of a site, which may become another one while the site is served.
+pub(crate) type Attached = Arc<Mutex<Option<Arc<Encodings>>>>;
+
 /// Opens what lies at the path of a site, as [`sitar_site::open_root`] does.
 pub(crate) type Opener = Arc<dyn Fn(&Path) -> io::Result<OwnedFd> + Send + Sync>;
 
@@ -99,6 +108,11 @@ pub(crate) type Opener = Arc<dyn Fn(&Path) -> io::Result<OwnedFd> + Send + Sync>
 pub(crate) trait Serve {
     /// Puts a site into service in place of the one before, if there was one.
     fn site(&self, id: SourceId, site: Site);
+
+    /// Does the same with a site that has other encodings, and is the same otherwise.
+    fn encoded(&self, id: SourceId, site: Site) {
+        self.site(id, site);
+    }
 
     /// Puts a certificate and its key into service in place of the pair before, for the connections
     /// that are accepted from then on.
@@ -149,6 +163,9 @@ impl<'w> Watcher<'w> {
             }
             if is_news || asked != 0 {
                 self.sources.note_news();
+            }
+            if asked & ATTACH != 0 {
+                self.sources.attach(self.serve);
             }
             if asked & READ_AGAIN != 0 {
                 self.read_again();

@@ -80,6 +80,19 @@ pub struct Site {
     pub state: SiteState,
     /// The time since which this content is served.
     pub since: Option<u64>,
+    /// What is known of its encodings in the cache; `None`: it has none.
+    pub encodings: Option<SiteEncodings>,
+}
+
+/// The encodings of a site in the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteEncodings {
+    /// Files that have some.
+    pub files: u64,
+    /// Bytes that they save, if each of these files is sent once.
+    pub saved: u64,
+    /// Whether more are being made.
+    pub is_packing: bool,
 }
 
 /// What a site serves.
@@ -265,6 +278,9 @@ impl Site {
             "default": self.is_default,
             "since": self.since,
         });
+        if let Some(SiteEncodings { files, saved, is_packing }) = &self.encodings {
+            value["encodings"] = json!({ "files": files, "saved_bytes": saved, "packing": is_packing });
+        }
         match &self.content {
             SiteContent::Files { root, files, version } => {
                 value["kind"] = "site".into();
@@ -309,6 +325,18 @@ impl Site {
             content,
             state,
             since: object.number("since"),
+            encodings: value.get("encodings").and_then(SiteEncodings::from_json),
+        })
+    }
+}
+
+impl SiteEncodings {
+    fn from_json(value: &Value) -> Option<SiteEncodings> {
+        let object = Object(value);
+        Some(SiteEncodings {
+            files: object.number("files")?,
+            saved: object.number("saved_bytes")?,
+            is_packing: object.truth("packing")?,
         })
     }
 }

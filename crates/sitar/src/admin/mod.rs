@@ -19,8 +19,8 @@ mod verbs;
 
 pub use client::ask;
 pub use document::{
-    Certificate, Listener, Reload, Site, SiteContent, SiteState, Status, Upgraded, Worker, read_reload,
-    read_status, read_upgrade,
+    Certificate, Listener, Reload, Site, SiteContent, SiteEncodings, SiteState, Status, Upgraded, Worker,
+    read_reload, read_status, read_upgrade,
 };
 pub use paths::SOCKET;
 pub(crate) use server::Leaver;

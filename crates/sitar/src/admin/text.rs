@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use sitar_site::Printable;
 use time::OffsetDateTime;
 
-use super::document::{Certificate, Reload, Site, SiteContent, SiteState, Status};
+use super::document::{Certificate, Reload, Site, SiteContent, SiteEncodings, SiteState, Status};
 
 /// Columns of a line.
 const COLUMNS: usize = 100;
@@ -116,6 +116,21 @@ fn site(text: &mut Text, site: &Site, width: usize) {
     if let SiteContent::Files { root, .. } = &site.content {
         text.line(2, root);
     }
+    if let (Some(encodings), SiteContent::Files { files, .. }) = (&site.encodings, &site.content) {
+        text.line(2, &encoded(encodings, *files));
+    }
+}
+
+/// Returns the line for the encodings of a site of so many files.
+fn encoded(encodings: &SiteEncodings, files: Option<u64>) -> String {
+    let SiteEncodings { files: encoded, saved, is_packing } = *encodings;
+    let all = match files {
+        Some(all) => format!("{} of {}", grouped(encoded), counted(all, "file")),
+        None => counted(encoded, "file"),
+    };
+    let kib = grouped(saved.div_ceil(1024));
+    let more = if is_packing { "; more are being made" } else { "" };
+    format!("encodings for {all}, {kib} KiB saved{more}")
 }
 
 fn certificate(text: &mut Text, certificate: &Certificate) {

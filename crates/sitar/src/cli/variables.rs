@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use clap::Command;
 
 use super::advice;
+use crate::packer::PACKER_OF;
 use crate::supervisor::UPGRADE_OF;
 use crate::worker::WORKER_OF;
 
@@ -51,6 +52,7 @@ pub(super) fn unread(
                 && !is_link(name, value)
                 && name != UPGRADE_OF
                 && name != WORKER_OF
+                && name != PACKER_OF
         })
         .map(|(name, _)| {
             let name = name.to_string_lossy();

@@ -112,6 +112,8 @@ enum Wanted {
     Successor { why: String },
     /// The root of a site of a configuration.
     Root { generation: u64, site: usize },
+    /// Nothing: another content of a site is served.
+    Changed { generation: u64, site: usize },
 }
 
 impl Wanted {
@@ -121,6 +123,10 @@ impl Wanted {
             return Some(Wanted::Successor { why: Printable(&why).to_string() });
         }
         let number = |name: &str| value.get(name).and_then(Value::as_u64);
+        if let Some(site) = number("changed") {
+            let site = usize::try_from(site).ok()?;
+            return Some(Wanted::Changed { generation: number("generation")?, site });
+        }
         let site = usize::try_from(number("reopen")?).ok()?;
         Some(Wanted::Root { generation: number("generation")?, site })
     }
@@ -131,6 +137,9 @@ impl Wanted {
 pub(super) trait Oversee: Send + Sync + 'static {
     /// Starts another in the place of a worker, which says why. Returns whether that serves.
     fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool;
+
+    /// Notes that another content of a site is served.
+    fn changed(&self, generation: u64, site: usize);
 
     /// Notes that a worker has ended.
     fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>);
@@ -206,6 +215,10 @@ impl Worker {
     fn answer<O: Oversee>(self: &Arc<Self>, number: u64, wanted: &Wanted, overseer: Arc<O>) {
         let answer = match wanted {
             Wanted::Successor { why } => overseer.replace(self, &handover::said(why)).into(),
+            Wanted::Changed { generation, site } => {
+                overseer.changed(*generation, *site);
+                true.into()
+            }
             Wanted::Root { generation, site } => match self.reopen(*generation, *site) {
                 Ok(fd) => {
                     let _ = self.line.answer(number, &Value::Null, &[fd.as_fd()]);
@@ -279,6 +292,20 @@ impl Worker {
         }
     }
 
+    /// Has the worker send the encodings in a file for a site.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(super) fn attach(&self, generation: u64, site: usize, file: &OwnedFd) -> Result<(), String> {
+        let value = json!({ "do": "encodings", "generation": generation, "site": site });
+        let answer = self.line.ask(&value, &[], &[file.as_fd()], TAKING);
+        let answer = answer.map_err(|error| gone(&error).sentence())?.value;
+        match answer.get("refused").and_then(Value::as_str) {
+            Some(why) => Err(handover::said(why)),
+            None => Ok(()),
+        }
+    }
+
     /// Returns what the worker says of itself; `None`: it does not answer.
     pub(super) fn status(&self) -> Option<Value> {
         self.ask(&json!({ "do": "status" })).ok().map(|answer| answer.value)
@@ -342,11 +369,17 @@ fn is_for_workers(name: &OsStr) -> bool {
 }
 
 fn spawn(program: &Program, socket: OwnedFd) -> io::Result<Child> {
+    start(program, socket, worker::NAME, worker::WORKER_OF)
+}
+
+/// Starts the same program with the same arguments under another name, and a variable that says
+/// what it is.
+pub(super) fn start(program: &Program, socket: OwnedFd, name: &str, variable: &str) -> io::Result<Child> {
     let mut command = Command::new(program.path());
-    command.arg0(worker::NAME).args(std::env::args_os().skip(1));
+    command.arg0(name).args(std::env::args_os().skip(1));
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_for_workers(name)));
     systemd::hide_from(&mut command);
-    command.env_remove(super::UPGRADE_OF).env(worker::WORKER_OF, std::process::id().to_string());
+    command.env_remove(super::UPGRADE_OF).env(variable, std::process::id().to_string());
     orphans::start(command.stdin(Stdio::from(socket)).stdout(Stdio::null()))
 }
 

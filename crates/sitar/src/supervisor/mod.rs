@@ -10,6 +10,7 @@ mod certificates;
 mod check;
 mod child;
 mod client_cas;
+mod packing;
 mod reload;
 mod renewal;
 mod report;
@@ -33,6 +34,7 @@ use self::bound::Bound;
 use self::certificates::{Certificates, Purpose};
 pub(crate) use self::check::check;
 use self::child::{Leave, Program, Worker, lock};
+use self::packing::Packing;
 use self::reload::Reloads;
 use self::renewal::Renewed;
 pub(crate) use self::status::site_name;
@@ -86,6 +88,7 @@ pub(crate) struct Supervisor {
     unwatched: Mutex<Option<Reloads>>,
     /// Told when one of them ends.
     has_ended: Condvar,
+    packing: Packing,
 }
 
 /// What is served now.
@@ -184,6 +187,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         rests_at: Mutex::default(),
         unwatched: Mutex::default(),
         has_ended: Condvar::new(),
+        packing: Packing::default(),
     });
     let mut admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
     let control = Arc::clone(&supervisor.live().watcher);
@@ -214,9 +218,11 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
 
     supervisor.manager.ready(&systemd::summary(&supervisor.status()));
     supervisor.feed_watchdog()?;
+    supervisor.start_packing();
 
     supervisor.rest_soon();
     supervisor.wait();
+    supervisor.packing.end();
     obeying.end();
     drop(serving);
     Ok(())
@@ -384,6 +390,7 @@ impl Supervisor {
         // Not "stopping", for which systemd has a limit of its own.
         self.manager.status("draining");
         self.live().bound.clear();
+        self.packing.end();
         self.have_all(Leave::Drain);
     }
 
@@ -391,6 +398,7 @@ impl Supervisor {
     fn stop(&self) {
         self.stops.fetch_add(1, Ordering::SeqCst);
         self.manager.stopping();
+        self.packing.end();
         let mut live = self.live();
         // Or clients would wait there for an answer that nothing gives.
         live.bound.clear();

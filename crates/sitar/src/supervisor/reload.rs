@@ -170,6 +170,7 @@ impl Supervisor {
             changes
         };
         self.watch_again(read.sources, &next);
+        self.packing.look();
         Ok(changes)
     }
 

@@ -63,8 +63,10 @@ impl Supervisor {
         let (told, refused) = self.ask_worker();
         let live = self.live();
         let now = SystemTime::now();
+        let packing: Vec<bool> = (0..live.sites.len()).map(|place| self.packing.is_running(place)).collect();
+        let complaints = self.packing.complaints();
         let own = live.warnings.iter().map(|warning| warning.text.clone());
-        let warnings = own.chain(told).chain(failures(&live)).collect();
+        let warnings = own.chain(told).chain(failures(&live)).chain(complaints).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -84,7 +86,8 @@ impl Supervisor {
                 .sites
                 .iter()
                 .zip(&live.sites)
-                .map(|(site, facts)| status(site, facts))
+                .zip(packing)
+                .map(|((site, facts), is_packing)| status(site, facts, is_packing))
                 .collect(),
             certificates: live.certificates.list.iter().map(|one| certificate(one, now)).collect(),
             warnings,
@@ -106,7 +109,7 @@ fn listener(bound: &Bound) -> admin::Listener {
     admin::Listener { address: bound.address.to_string(), role }
 }
 
-fn status(site: &SiteConfig, open: &SiteFacts) -> admin::Site {
+fn status(site: &SiteConfig, open: &SiteFacts, is_packing: bool) -> admin::Site {
     let content = match &site.content {
         SiteContent::Redirect { to, .. } => admin::SiteContent::Redirect { to: to.clone() },
         SiteContent::Root { path, .. } => admin::SiteContent::Files {
@@ -122,6 +125,10 @@ fn status(site: &SiteConfig, open: &SiteFacts) -> admin::Site {
         content,
         state: open.unavailable.clone().map_or(SiteState::Serving, SiteState::Unavailable),
         since: Some(open.since).filter(|since| *since > 0),
+        encodings: (open.encoded.is_some() || is_packing).then(|| {
+            let (files, saved) = open.encoded.unwrap_or_default();
+            admin::SiteEncodings { files, saved, is_packing }
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
+use crate::cache::Cache;
 use crate::error::Error;
 use crate::handover::{Opened, Opening, SiteFacts, SiteFiles};
 use crate::listen::BACKLOG;
@@ -32,7 +33,11 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Live {
     /// Returns what a worker needs to open the configuration.
-    pub(super) fn opening(&self, shards: NonZeroU16, files: Vec<SiteFiles>) -> Opening {
+    pub(super) fn opening(&self, shards: NonZeroU16, mut files: Vec<SiteFiles>) -> Opening {
+        let cache = Cache::of(&self.config, self.user);
+        for (site, files) in self.config.sites.iter().zip(&mut files) {
+            files.add_encodings(site, cache.as_ref());
+        }
         Opening {
             generation: self.generation,
             user: self.user,
@@ -271,6 +276,10 @@ impl Oversee for Supervisor {
             }
         }
         true
+    }
+
+    fn changed(&self, generation: u64, site: usize) {
+        self.packing.note(generation, site);
     }
 
     fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>) {

@@ -49,6 +49,7 @@ mod tests {
             content: SiteContent::Redirect { to: "https://b.test".into() },
             state,
             since: None,
+            encodings: None,
         }
     }
 

@@ -1,17 +1,17 @@
 //! A site as a source: its path, which is opened again for each change, and what is known of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use sitar_site::{OpenError, Options, Seen, Site};
+use sitar_site::{Encodings, OpenError, Options, Seen, Site};
 
 use super::debounce::Debounce;
 use super::file_system::Events;
 use super::notify::{News, Notify, Owner};
 use super::reporter::Reporter;
 use super::source::{Method, PollTimer, Source, Watching};
-use super::{Opener, Serve, SourceId};
+use super::{Attached, Opener, Serve, SourceId};
 
 /// A look that has found a change is followed by another within this time.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -27,6 +27,9 @@ pub(super) struct SiteSource {
     options: Options,
     pub(super) method: Method,
     debounce: Debounce,
+    /// The encodings that it is to have, and those that it was opened with last.
+    pub(super) attached: Attached,
+    opened_with: Option<Arc<Encodings>>,
     /// A writer is in the midst of a file.
     writing: bool,
     /// The site is an archive, a single file, of which a half is of no use.
@@ -61,6 +64,8 @@ impl SiteSource {
             options: options.clone(),
             method,
             debounce: Debounce::default(),
+            attached: Attached::default(),
+            opened_with: None,
             writing: false,
             is_archive: false,
             first: None,
@@ -104,7 +109,11 @@ impl SiteSource {
     /// # Errors
     /// The errors of [`Site::open`].
     pub(super) fn open(&mut self, notify: Option<&mut Notify>) -> Result<Site, OpenError> {
-        let opened = self.open_seen(notify);
+        let mut opened = self.open_seen(notify);
+        self.opened_with = self.wanted();
+        if let (Ok(site), Some(encodings)) = (&mut opened, &self.opened_with) {
+            site.attach(Arc::clone(encodings));
+        }
         match &opened {
             // Before anything of it is loaded: what changes after this shows at the next look.
             Ok(site) if self.method.rhythm().is_some() => self.opened = site.fingerprint(),
@@ -114,6 +123,29 @@ impl SiteSource {
             Err(_) => {}
         }
         opened
+    }
+
+    fn wanted(&self) -> Option<Arc<Encodings>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the site again if it is to have other encodings. Without watching it stays as it is.
+    pub(super) fn attach(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve) {
+        let wanted = self.wanted();
+        let is_same = match (&wanted, &self.opened_with) {
+            (Some(wanted), Some(has)) => Arc::ptr_eq(wanted, has),
+            (wanted, has) => wanted.is_none() && has.is_none(),
+        };
+        // What is about to be opened again gets them then.
+        if is_same || self.served.is_none() || self.method.is_off() || self.change_due().is_some() {
+            return;
+        }
+        match self.open(notify) {
+            // A change that was found by the way.
+            Ok(site) if self.served != Some(self.opened) => self.take(site, false, serve),
+            Ok(site) => serve.encoded(self.owner.source, site),
+            Err(error) => self.complain(&error, false, serve),
+        }
     }
 
     fn open_seen(&mut self, notify: Option<&mut Notify>) -> Result<Site, OpenError> {

@@ -10,7 +10,7 @@ use super::certificate::CertificateSource;
 use super::notify::{Notify, WatchRefusal};
 use super::site::SiteSource;
 use super::source::{Method, Source, Watch, Watching};
-use super::{Opener, Serve, SourceId};
+use super::{Attached, Opener, Serve, SourceId};
 use crate::certificate::Loaded;
 use crate::error::Error;
 use crate::settings::CertificateFiles;
@@ -85,7 +85,19 @@ impl Sources {
         options: &Options,
         watch: Watch,
     ) -> (SourceId, Result<Arc<Site>, OpenError>) {
+        self.add_encoded_site(path, options, watch, Attached::default())
+    }
+
+    /// Does the same for a site that has encodings of its own beside it.
+    pub(crate) fn add_encoded_site(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        watch: Watch,
+        attached: Attached,
+    ) -> (SourceId, Result<Arc<Site>, OpenError>) {
         let mut source = self.site(path, options, watch);
+        source.attached = attached;
         let opened = source.start(self.notify.as_mut());
         (self.push(AnySource::Site(Box::new(source))), opened)
     }
@@ -190,6 +202,16 @@ impl Sources {
             self.poll(id, serve);
         }
         self.note_due(id);
+    }
+
+    /// Opens each site again that has other encodings by now.
+    pub(super) fn attach(&mut self, serve: &dyn Serve) {
+        for source in &mut self.list {
+            if let AnySource::Site(site) = source {
+                site.attach(self.notify.as_mut(), serve);
+            }
+        }
+        (0..self.list.len()).for_each(|place| self.note_due(SourceId(place)));
     }
 
     /// Reads a source again, because the operator asks for it.

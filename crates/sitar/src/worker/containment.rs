@@ -44,7 +44,7 @@ pub(super) fn enter(opening: &Opening, file: &ConfigFile) -> Result<Contained, E
 }
 
 /// Becomes a user for good, with no group but its own.
-fn become_user(user: User) -> Result<(), Error> {
+pub(crate) fn become_user(user: User) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let done =
         set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid)).and_then(|()| set_thread_uid(uid));

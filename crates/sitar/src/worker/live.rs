@@ -10,7 +10,7 @@ use sitar_server::{
     BodyMemory, Hooks, HostContent, HostId, Hosts, Incident, Listener, ListenerSpec, Pem, Snapshot, Spec,
     Worker,
 };
-use sitar_site::Site;
+use sitar_site::{Encodings, Site};
 
 use super::keys::{Keys, identity};
 use super::opened::{OpenSite, OpenSites};
@@ -201,7 +201,8 @@ impl Process {
                 && let Ok(with) = hosts.with_content(id, HostContent::Site(Arc::clone(newer)))
             {
                 hosts = with;
-                *open = OpenSite { source: open.source, ..now.clone() };
+                let attached = Arc::clone(&open.attached);
+                *open = OpenSite { source: open.source, attached, ..now.clone() };
             }
         }
         let limits = limits(&config.settings, live.shards());
@@ -229,6 +230,24 @@ impl Process {
         if let Err(error) = self.watch(sources, control) {
             say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
         }
+        Ok(())
+    }
+
+    /// Has a site be opened again with these encodings.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub(super) fn attach(&self, message: Message) -> Result<(), String> {
+        let Message { value, descriptors, .. } = message;
+        let number = |name: &str| value.get(name).and_then(Value::as_u64);
+        let file = descriptors.into_iter().next().ok_or("no file has come")?;
+        let encodings = Encodings::open(file).map_err(|error| error.to_string())?;
+        let guard = self.live();
+        let live = guard.as_ref().filter(|live| number("generation") == Some(live.generation));
+        let live = live.ok_or("the configuration is another now")?;
+        let site = number("site").and_then(|site| live.sites.get(usize::try_from(site).ok()?));
+        *lock(&site.ok_or("there is no such site")?.attached) = Some(Arc::new(encodings));
+        live.watcher.attach();
         Ok(())
     }
 
@@ -324,9 +343,10 @@ impl Found {
         guard.as_mut().filter(|live| Arc::ptr_eq(&live.watcher, &self.control)).map(with)
     }
 
-    fn swap(&self, live: &mut Live, id: SourceId, site: Site) {
-        let Some(worker) = self.process.worker.get() else { return };
-        let Some(place) = live.sites.iter().position(|open| open.source == Some(id)) else { return };
+    /// Puts a site into service; with `is_same`, only its encodings are others. Returns its place.
+    fn swap(&self, live: &mut Live, id: SourceId, site: Site, is_same: bool) -> Option<usize> {
+        let worker = self.process.worker.get()?;
+        let place = live.sites.iter().position(|open| open.source == Some(id))?;
         let site = Arc::new(site);
         let content = HostContent::Site(Arc::clone(&site));
         let mut failed = None;
@@ -340,19 +360,34 @@ impl Found {
         let changed = worker.change(change).map_err(|error| error.to_string());
         match changed.and(failed.map_or(Ok(()), Err)) {
             Ok(()) => {
-                live.sites[place].serve(&site);
+                if is_same {
+                    live.sites[place].encode(&site);
+                } else {
+                    live.sites[place].serve(&site);
+                }
                 live.warnings.retain(|warning| warning.source != Some(id));
                 let named = live.config.sites[place].place.clone();
                 live.warnings.extend(Warning::of_site(id, &named, &site));
+                Some(place)
             }
-            Err(why) => say(&format_args!("sitar: a site cannot be put into service: {why}")),
+            Err(why) => {
+                say(&format_args!("sitar: a site cannot be put into service: {why}"));
+                None
+            }
         }
     }
 }
 
 impl Serve for Found {
     fn site(&self, id: SourceId, site: Site) {
-        self.with_live(|live| self.swap(live, id, site));
+        let place = self.with_live(|live| Some((live.generation, self.swap(live, id, site, false)?)));
+        if let Some((generation, place)) = place.flatten() {
+            self.process.tell_changed(generation, place);
+        }
+    }
+
+    fn encoded(&self, id: SourceId, site: Site) {
+        self.with_live(|live| self.swap(live, id, site, true));
     }
 
     fn certificate(&self, _: SourceId, _: Loaded) -> Result<(), String> {

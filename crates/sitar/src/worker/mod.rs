@@ -25,6 +25,7 @@ use rustix::fs::{Mode, OFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use sitar_io::inherit::{self, Kind};
 
+pub(crate) use self::containment::become_user;
 pub(crate) use self::keys::{Keys, read_client_cas};
 use self::live::Live;
 pub(crate) use self::opened::try_sites;

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sitar_http::Status;
 use sitar_server::{Access, Host, HostContent, HostRedirect, Hosts, Limit, Pages, Realm, Users};
-use sitar_site::{Hsts, Page, Site};
+use sitar_site::{Encodings, Gain, Hsts, Page, Site};
 use sitar_tls::ClientCa;
 use zeroize::Zeroizing;
 
@@ -18,7 +18,7 @@ use super::keys::client_ca;
 use crate::config::{self, AccessConfig, Config, Place, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
 use crate::handover::{Found, Part, SiteFacts, SiteFiles, SiteKind};
-use crate::watch::{Opener, SourceId, Sources, Warning};
+use crate::watch::{Attached, Opener, SourceId, Sources, Warning};
 
 /// The sites of a configuration, open.
 pub(super) struct OpenSites {
@@ -47,6 +47,8 @@ pub(super) struct OpenSite {
     pub(super) site: Option<Arc<Site>>,
     /// How often it has been exchanged since it was opened.
     pub(super) serial: u64,
+    /// Its encodings file.
+    pub(super) attached: Attached,
 }
 
 impl OpenSite {
@@ -65,7 +67,21 @@ impl OpenSite {
             files: Some(site.len() as u64),
             version: Some(site.version().to_string()),
             since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            encoded: None,
         };
+        self.note_gain(site);
+    }
+
+    /// Notes the same site with other encodings.
+    pub(super) fn encode(&mut self, site: &Arc<Site>) {
+        self.site = Some(Arc::clone(site));
+        self.serial += 1;
+        self.note_gain(site);
+    }
+
+    fn note_gain(&mut self, site: &Site) {
+        let Gain { files, bytes, encoded } = site.gain();
+        self.facts.encoded = (files > 0).then(|| (files as u64, bytes.saturating_sub(encoded)));
     }
 
     /// Keeps the time of what was served before from the same root, if that is the same content.
@@ -103,13 +119,18 @@ pub(super) fn open(
     let mut files = files.into_iter();
     for (number, site) in config.sites.iter().enumerate() {
         let mut known = OpenSite::default();
+        let mut files = files.next().unwrap_or_default();
+        // What is damaged is made again, and counts for nothing until then.
+        let encodings = files.encodings.take().and_then(|file| Encodings::open(file.ok()?).ok());
+        known.attached = Arc::new(Mutex::new(encodings.map(Arc::new)));
         let content = match &site.content {
             SiteContent::Redirect { to, status } => HostContent::Redirect(HostRedirect {
                 status: Status::from_code(*status).unwrap_or(Status::PERMANENT_REDIRECT),
                 to: to.clone(),
             }),
             SiteContent::Root { path, options, watch } => {
-                let (source, opened) = sources.add_site(path, options, *watch);
+                let (source, opened) =
+                    sources.add_encoded_site(path, options, *watch, Arc::clone(&known.attached));
                 known.source = Some(source);
                 match opened {
                     Ok(opened) => {
@@ -135,7 +156,6 @@ pub(super) fn open(
                 }
             }
         };
-        let files = files.next().unwrap_or_default();
         let is_alone = config.sites.len() == 1;
         match host(site, content, files, is_alone) {
             Ok(host) => hosts.push(Host { client_ca: client_ca(client_cas, number), ..host }),

@@ -134,6 +134,10 @@ impl Process {
                 Ok(()) => json!({ "ok": true }),
                 Err(why) => json!({ "refused": why }),
             },
+            "encodings" => match self.attach(message) {
+                Ok(()) => json!({ "ok": true }),
+                Err(why) => json!({ "refused": why }),
+            },
             "status" => self.status(),
             "turn" => self.worker.get().is_some_and(|worker| worker.turns(TURNING)).into(),
             _ => Value::Null,
@@ -214,6 +218,12 @@ impl Process {
         }
         let errno = answer.value.as_i64().and_then(|errno| i32::try_from(errno).ok());
         Err(errno.map_or_else(not_understood, io::Error::from_raw_os_error))
+    }
+
+    /// Tells the supervisor that another content of a site is served.
+    pub(super) fn tell_changed(&self, generation: u64, site: usize) {
+        // It makes encodings of what has changed; without an answer there are none.
+        let _ = self.line.ask(&json!({ "changed": site, "generation": generation }), &[], &[], TURNING);
     }
 
     /// Asks for a worker in the place of this one. Returns whether that serves, or will.

@@ -18,6 +18,7 @@ fn files(name: &str, hosts: &[&str], root: &str) -> Site {
         },
         state: SiteState::Serving,
         since: Some(THEN),
+        encodings: None,
     }
 }
 
@@ -337,4 +338,19 @@ fn the_document_of_the_status() {
   "worker_restarts": 0
 }"#
     );
+}
+
+#[test]
+fn the_encodings_of_a_site_have_a_line() {
+    let line = |encodings| {
+        let mut one = files("a.test", &["a.test"], "/srv/a");
+        one.encodings = Some(encodings);
+        let mut text = Text(String::new());
+        site(&mut text, &one, 10);
+        text.0.lines().last().unwrap().trim().to_owned()
+    };
+    let some = SiteEncodings { files: 1000, saved: 1_048_577, is_packing: false };
+    assert_eq!(line(some.clone()), "encodings for 1,000 of 1,204 files, 1,025 KiB saved");
+    let more = SiteEncodings { is_packing: true, ..some };
+    assert_eq!(line(more), "encodings for 1,000 of 1,204 files, 1,025 KiB saved; more are being made");
 }

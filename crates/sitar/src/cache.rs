@@ -1,0 +1,126 @@
+//! The folder in which encodings of sites are kept from one start to the next.
+//!
+//! Each site that is a folder or a plain archive has one file there. Its name follows from what the
+//! site is made of, so another root, or another size of the cache, has another file. A file counts
+//! only where it belongs to the user that serves, and no one else can write to it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use sitar_site::raw::sha256;
+
+use crate::config::{Config, SiteConfig, SiteContent};
+use crate::handover::User;
+
+/// The end of the names of all files in the cache.
+pub(crate) const ENDING: &str = ".encodings";
+
+/// The cache of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cache {
+    pub(crate) folder: PathBuf,
+    /// MiB.
+    pub(crate) size: u32,
+    /// The beginning of the names of this configuration's files.
+    prefix: String,
+    user: Option<User>,
+}
+
+impl Cache {
+    /// Returns the cache of a configuration; `None`: sites are not encoded.
+    pub(crate) fn of(config: &Config, user: Option<User>) -> Option<Cache> {
+        let compression = &config.compression;
+        if !compression.is_on {
+            return None;
+        }
+        let is_root = rustix::process::geteuid().is_root();
+        let folder = compression.cache.clone().or_else(|| folder(|name| std::env::var_os(name), is_root))?;
+        let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
+        Some(Cache { folder, size: compression.size, prefix: short(file.as_os_str().as_bytes()), user })
+    }
+
+    /// Returns the name of the file of a site. `None`: it has none.
+    pub(crate) fn name(&self, site: &SiteConfig) -> Option<String> {
+        let SiteContent::Root { path, options, .. } = &site.content else { return None };
+        let (prefix, size) = (options.prefix.as_deref().unwrap_or_default(), self.size);
+        let text = format!("{prefix}\0{}\0{}\0{size}\0", options.follow_links, options.config_files);
+        let text = [text.as_bytes(), path.as_os_str().as_bytes()].concat();
+        Some(format!("{}-{}{ENDING}", self.prefix, short(&text)))
+    }
+
+    /// Returns whether a name is that of a file of this configuration.
+    pub(crate) fn is_own(prefix: &str, name: &str) -> bool {
+        name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('-'))
+    }
+
+    /// Returns the beginning of the names of this configuration's files.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Opens the file of a site.
+    ///
+    /// # Errors
+    /// There is none, or it is not to be trusted, or the kernel's.
+    pub(crate) fn open(&self, site: &SiteConfig) -> io::Result<OwnedFd> {
+        let name = self.name(site).ok_or(io::ErrorKind::NotFound)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(self.folder.join(name), flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        let owner = self.user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+        let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_regular || stat.st_uid != owner || stat.st_mode & 0o022 != 0 {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may have written it"));
+        }
+        Ok(file)
+    }
+}
+
+/// Returns the folder where the configuration names none.
+fn folder(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // systemd separates several by colons. An empty one says that there is none.
+    if let Some(all) = variable("CACHE_DIRECTORY") {
+        let first = all.as_bytes().split(|&byte| byte == b':').next()?;
+        return Some(PathBuf::from(OsStr::from_bytes(first))).filter(|path| path.is_absolute());
+    }
+    if is_root {
+        return Some(Path::new("/var/cache/sitar").to_owned());
+    }
+    let user = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    user.map(|folder| folder.join("sitar"))
+}
+
+/// Returns 16 digits that stand for a text.
+fn short(text: &[u8]) -> String {
+    sha256(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_that_of_whoever_starts_it() {
+        let with = |variables: &'static [(&'static str, &'static str)], is_root| {
+            let find = move |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            folder(find, is_root).map(|path| path.display().to_string())
+        };
+        let home = &[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/home/b")];
+        assert_eq!(with(home, false).as_deref(), Some("/home/b/sitar"));
+        assert_eq!(with(&home[..1], false).as_deref(), Some("/home/a/.cache/sitar"));
+        assert_eq!(with(home, true).as_deref(), Some("/var/cache/sitar"));
+        let passed = &[("CACHE_DIRECTORY", "/var/cache/x:/var/cache/y"), ("HOME", "/root")];
+        assert_eq!(with(passed, true).as_deref(), Some("/var/cache/x"));
+        assert_eq!(with(&[("CACHE_DIRECTORY", ""), ("HOME", "/root")], true), None);
+        assert_eq!(with(&[("HOME", "relative")], false), None);
+        assert_eq!(with(&[], false), None);
+    }
+}

@@ -1,0 +1,343 @@
+//! Folders and plain archives go out compressed a while after the start, and nothing is ever stale.
+
+use crate::common::client::socket;
+use crate::common::site::write;
+use crate::common::{Server, children, eventually, run, sitar};
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tempfile::TempDir;
+
+/// Files of the site.
+const FILES: usize = 2000;
+
+/// A folder with a site, its configuration and its cache.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(TempDir::new().unwrap());
+        fs::create_dir(place.path("site")).unwrap();
+        place.configure("");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        write(self.0.path(), name, content);
+    }
+
+    /// Writes the configuration, with `more` in the table of the server.
+    fn configure(&self, more: &str) {
+        self.configure_root("site", more);
+    }
+
+    fn configure_root(&self, root: &str, more: &str) {
+        self.write(
+            "sitar.toml",
+            format!(
+                "[server]\nshards = 1\ncache = \"cache\"\n{more}\n[admin]\nsocket = \"admin.sock\"\n\
+                 [[listen]]\naddress = \"127.0.0.1:0\"\ntls = \"off\"\n[[site]]\nroot = \"{root}\"\n"
+            ),
+        );
+    }
+
+    fn start(&self) -> Server {
+        let mut server = Server::start_configured(&self.path("sitar.toml"));
+        server.set_address(server.listeners("http")[0]);
+        server
+    }
+
+    fn ask(&self, request: &str) -> Value {
+        let mut socket = UnixStream::connect(self.path("admin.sock")).unwrap();
+        socket.write_all(format!("{request}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// Returns how many files of the site have encodings.
+    fn encoded(&self) -> u64 {
+        self.ask("status")["sites"][0]["encodings"]["files"].as_u64().unwrap_or(0)
+    }
+
+    /// Waits until so many files have encodings, and nothing more is made.
+    fn wait_until_encoded(&self, files: u64) {
+        eventually(&format!("{files} files with encodings"), || self.encoded() == files);
+    }
+
+    fn warnings(&self) -> String {
+        self.ask("status")["warnings"].to_string()
+    }
+
+    fn cached(&self) -> Vec<PathBuf> {
+        let Ok(folder) = fs::read_dir(self.path("cache")) else { return Vec::new() };
+        folder.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+/// A text of some KiB, which begins with the number.
+fn text(number: u64) -> String {
+    let lines: String =
+        (0..100).map(|line| format!("<p>{:016b} of line {line}</p>\n", line * number)).collect();
+    format!("{number:020}\n{lines}")
+}
+
+/// An answer to a GET that accepts this: the Content-Encoding, and the body.
+fn get(server: &Server, path: &str, accept: &str) -> (Option<String>, Vec<u8>) {
+    let mut socket = socket(server.address()).unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: h\r\nAccept-Encoding: {accept}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let coding = head.lines().find_map(|line| line.strip_prefix("Content-Encoding: ")).map(str::to_owned);
+    (coding, answer[end + 4..].to_vec())
+}
+
+/// Decodes a body with the program of that coding; `None`: that is not installed.
+fn decoded(coding: Option<&str>, body: &[u8]) -> Option<Vec<u8>> {
+    let program = match coding {
+        None => return Some(body.to_vec()),
+        Some("gzip") => "gzip",
+        Some("br") => "brotli",
+        Some("zstd") => "zstd",
+        Some(other) => panic!("{other}"),
+    };
+    if !crate::common::have(&[program]) {
+        return None;
+    }
+    let mut command = std::process::Command::new(program);
+    let finished = crate::common::run_with(command.args(["-d", "-c"]), body).ok();
+    Some(finished.stdout)
+}
+
+fn check(server: &Server, path: &str, accept: &str, coding: Option<&str>, content: &str) {
+    let (sent, body) = get(server, path, accept);
+    assert_eq!(sent.as_deref(), coding, "{path} for {accept}");
+    if let Some(decoded) = decoded(coding, &body) {
+        assert!(decoded == content.as_bytes(), "{path} for {accept}");
+    }
+}
+
+#[test]
+fn two_thousand_files_are_plain_at_first_and_encoded_soon() {
+    let place = Place::new();
+    for number in 0..FILES as u64 {
+        place.write(&format!("site/{number}.html"), text(number));
+    }
+    let server = place.start();
+    check(&server, "/7.html", "br, gzip, zstd", None, &text(7));
+    place.wait_until_encoded(FILES as u64);
+    for number in [0, 7, 1999] {
+        let path = format!("/{number}.html");
+        check(&server, &path, "gzip", Some("gzip"), &text(number));
+        check(&server, &path, "identity", None, &text(number));
+    }
+    // One is changed: its content goes out as it is, then encoded.
+    place.write("site/7.html", text(8));
+    eventually("the new content", || decoded_or_old(&server, "/7.html", 7) == 8);
+    eventually("its encoding", || get(&server, "/7.html", "gzip").0.is_some());
+    check(&server, "/7.html", "gzip", Some("gzip"), &text(8));
+    let status = run_status(&place);
+    assert!(status.contains("encodings for 2,000 of 2,000 files, "), "{status}");
+}
+
+#[test]
+fn the_best_level_follows_the_fast_one() {
+    let place = Place::new();
+    // Of the few things that Zstandard makes notably smaller than brotli does, at its best.
+    let numbers: String = (0..400).map(|number| format!("<p>{number:016b}</p>\n")).collect();
+    place.write("site/x.html", &numbers);
+    let server = place.start();
+    eventually("Zstandard", || get(&server, "/x.html", "zstd").0.is_some());
+    for (accept, coding) in [("br, gzip, zstd", "br"), ("gzip", "gzip"), ("zstd", "zstd")] {
+        check(&server, "/x.html", accept, Some(coding), &numbers);
+    }
+}
+
+/// Returns the number of the text that is sent; `old` where it cannot be decoded here.
+fn decoded_or_old(server: &Server, path: &str, old: u64) -> u64 {
+    let (coding, body) = get(server, path, "gzip");
+    decoded(coding.as_deref(), &body).map_or(old, |body| number(&body))
+}
+
+fn number(body: &[u8]) -> u64 {
+    std::str::from_utf8(&body[..20]).unwrap().parse().unwrap()
+}
+
+fn run_status(place: &Place) -> String {
+    let mut command = sitar(place.0.path());
+    command.arg("status").arg("--socket").arg(place.path("admin.sock"));
+    crate::common::run_with(&mut command, b"").ok().text()
+}
+
+#[test]
+fn no_answer_is_older_than_one_before() {
+    let place = Place::new();
+    place.write("site/x.html", text(0));
+    place.write("site/index.html", text(1));
+    let server = place.start();
+    place.wait_until_encoded(2);
+    let (is_over, newest) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for accept in ["gzip", "identity", "gzip;q=0.5, identity", "gzip"] {
+            let (server, is_over, newest) = (&server, &is_over, &newest);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::SeqCst) {
+                    let before = newest.load(Ordering::SeqCst);
+                    let (coding, body) = get(server, "/x.html", accept);
+                    let Some(body) = decoded(coding.as_deref(), &body) else { return };
+                    let sent = number(&body);
+                    assert!(sent >= before, "{sent} after {before} ({accept}, {coding:?})");
+                    newest.fetch_max(sent, Ordering::SeqCst);
+                }
+            });
+        }
+        for turn in 1..=8 {
+            // By renaming, so that no one reads half of it.
+            place.write("site/.x", text(turn));
+            fs::rename(place.path("site/.x"), place.path("site/x.html")).unwrap();
+            eventually("the new content", || newest.load(Ordering::SeqCst) == turn);
+            if turn % 4 == 0 {
+                eventually("its encoding", || get(&server, "/x.html", "gzip").0.is_some());
+            }
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn a_plain_archive_is_encoded_and_a_restart_uses_the_cache_at_once() {
+    let place = Place::new();
+    place.write("site/x.html", text(1));
+    let tar = |name: &str| {
+        run(
+            "tar",
+            ["-cf", place.path(name).to_str().unwrap(), "-C", place.path("site").to_str().unwrap(), "."],
+        )
+        .ok();
+    };
+    tar("site.tar");
+    place.configure_root("site.tar", "");
+    let server = place.start();
+    place.wait_until_encoded(1);
+    check(&server, "/x.html", "br", Some("br"), &text(1));
+    // The best level comes after the fast one, and the same file stays in place.
+    eventually("one file in the cache", || place.cached().len() == 1);
+    drop(server);
+    let server = place.start();
+    // Before any packer runs.
+    assert_eq!(place.encoded(), 1);
+    check(&server, "/x.html", "br", Some("br"), &text(1));
+    place.write("site/x.html", text(2));
+    tar("next.tar");
+    fs::rename(place.path("next.tar"), place.path("site.tar")).unwrap();
+    eventually("the new content", || decoded_or_old(&server, "/x.html", 1) == 2);
+    eventually("its encoding", || get(&server, "/x.html", "br").0.is_some());
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_said_once_and_serving_goes_on() {
+    let place = Place::new();
+    place.write("site/x.html", text(1));
+    place.write("cache", "a file");
+    let server = place.start();
+    eventually("a word about it", || server.said().contains("goes out without some encodings: the cache "));
+    assert!(place.warnings().contains("the cache "), "{}", place.warnings());
+    check(&server, "/x.html", "br", None, &text(1));
+    // Others may write there: what lies there is not to be trusted.
+    fs::remove_file(place.path("cache")).unwrap();
+    fs::create_dir(place.path("cache")).unwrap();
+    fs::set_permissions(place.path("cache"), fs::Permissions::from_mode(0o777)).unwrap();
+    place.write("site/y.html", text(2));
+    eventually("a word about its mode", || server.said().contains("no one else may write there"));
+    fs::set_permissions(place.path("cache"), fs::Permissions::from_mode(0o700)).unwrap();
+    place.write("site/z.html", text(3));
+    place.wait_until_encoded(3);
+    assert!(!place.warnings().contains("the cache "), "{}", place.warnings());
+}
+
+#[test]
+fn the_cache_may_go_or_be_damaged_while_it_is_used() {
+    let place = Place::new();
+    place.write("site/x.html", text(1));
+    place.write("site/y.html", text(2));
+    let server = place.start();
+    place.wait_until_encoded(2);
+    fs::remove_dir_all(place.path("cache")).unwrap();
+    check(&server, "/x.html", "gzip", Some("gzip"), &text(1));
+    place.write("site/z.html", text(3));
+    place.wait_until_encoded(3);
+    drop(server);
+    // Damaged: it is made again, and nothing of it is sent.
+    for file in place.cached() {
+        let mut bytes = fs::read(&file).unwrap();
+        let at = bytes.len() - 300;
+        bytes[at] ^= 1;
+        fs::write(&file, bytes).unwrap();
+    }
+    let server = place.start();
+    check(&server, "/x.html", "gzip", None, &text(1));
+    place.wait_until_encoded(3);
+    check(&server, "/x.html", "gzip", Some("gzip"), &text(1));
+}
+
+#[test]
+fn a_full_cache_has_what_fits() {
+    let place = Place::new();
+    place.configure("cache_size = 0");
+    place.write("site/x.html", text(1));
+    let server = place.start();
+    eventually("a word about it", || server.said().contains("there is no room in the cache"));
+    check(&server, "/x.html", "br", None, &text(1));
+    assert!(place.warnings().contains("there is no room in the cache"), "{}", place.warnings());
+}
+
+#[test]
+fn one_key_turns_it_off_and_a_reload_turns_it_on() {
+    let place = Place::new();
+    place.configure("compress = false");
+    place.write("site/x.html", text(1));
+    let server = place.start();
+    assert_eq!(place.encoded(), 0);
+    place.configure("compress = true");
+    place.ask("reload");
+    place.wait_until_encoded(1);
+    place.configure("compress = false");
+    place.ask("reload");
+    check(&server, "/x.html", "br", None, &text(1));
+}
+
+#[test]
+fn no_packer_outlives_its_supervisor() {
+    let place = Place::new();
+    for number in 0..400 {
+        place.write(&format!("site/{number}.html"), text(number).repeat(60));
+    }
+    let mut server = place.start();
+    let mut packer = None;
+    eventually("a packer", || {
+        packer = children(server.pid()).into_iter().find(|child| name(*child) == "sitar-packer");
+        packer.is_some()
+    });
+    server.kill();
+    eventually("its end", || name(packer.unwrap()) != "sitar-packer");
+}
+
+fn name(pid: u32) -> String {
+    fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}

@@ -35,6 +35,9 @@ const CALM: Duration = Duration::from_secs(3);
 /// No file is begun after this time of a run at the fast level, and of one at the best.
 const FAST_TIME: Duration = Duration::from_secs(300);
 const BEST_TIME: Duration = Duration::from_secs(60);
+/// A packer that takes nothing of its message for this time, or stops in the midst of its answer,
+/// is given up.
+const TAKING: Duration = Duration::from_secs(10);
 /// A run that takes longer than this is ended.
 const RUN_MAX: Duration = Duration::from_secs(7200);
 /// Pauses before a run that has failed is tried again.
@@ -315,7 +318,8 @@ impl Supervisor {
         let child = child::start(&self.program, other.into_socket(), packer::NAME, packer::PACKER_OF);
         let mut child = child.map_err(failed)?;
         let (value, blobs) = job.parts();
-        let answer = own.give_up_after(RETRY).and_then(|()| {
+        let answer = own.give_up_after(TAKING).and_then(|()| {
+            own.patience(TAKING)?;
             own.send(&value, &blobs, &[root.as_fd()])?;
             self.wait_for_packer(&own, name, plan.is_best)
         });

@@ -33,7 +33,7 @@ const QUIET_MAX: Duration = Duration::from_secs(10);
 /// The time after which what is packed is packed better, and the pause between two slices.
 const CALM: Duration = Duration::from_secs(3);
 /// No file is begun after this time of a run at the fast level, and of one at the best.
-const FAST_TIME: Duration = Duration::from_secs(300);
+const FAST_TIME: Duration = Duration::from_secs(10);
 const BEST_TIME: Duration = Duration::from_secs(60);
 /// A packer that takes nothing of its message for this time, or stops in the midst of its answer,
 /// is given up.

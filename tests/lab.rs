@@ -5,6 +5,7 @@
 //! busybox. No checkout and no compiler; whatever a test needs besides, it makes. One test runs at
 //! a time, so that counters of the machine can be compared.
 
+mod access;
 mod attacker;
 mod sealer;
 

@@ -98,6 +98,7 @@ pub fn start(
     let others = Arc::new(AtomicBool::new(false));
     let found = Arc::clone(&others);
     let note = move |ring: Ring<Uring>| {
+        HIDES_PEERS.store(!ring.has_peer(), Ordering::Relaxed);
         if !ring.is_restricted() {
             found.store(true, Ordering::Relaxed);
         }
@@ -127,6 +128,25 @@ pub fn start(
     // All shards have their rings now.
     let rings = if others.load(Ordering::Relaxed) { Rings::Unrestricted } else { Rings::Restricted };
     worker.map(|worker| (worker, rings))
+}
+
+/// The rings of this process do not tell the addresses of clients.
+static HIDES_PEERS: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether the engine that runs in this process cannot tell the addresses of clients:
+/// io_uring before Linux 6.7.
+#[must_use]
+pub fn hides_peers() -> bool {
+    HIDES_PEERS.load(Ordering::Relaxed)
+}
+
+/// Finds out whether a ring here tells the addresses of clients, which takes Linux 6.7.
+///
+/// # Errors
+/// It does not, or there is no ring.
+pub fn probe_peers() -> Result<(), NoRing> {
+    let ring = Ring::uring_with(&SMALL, Queues::within(&SMALL, 0))?;
+    if ring.has_peer() { Ok(()) } else { Err(NoRing::hiding_peers()) }
 }
 
 /// The reason that the worker did not start.

@@ -107,7 +107,9 @@ impl Memory {
     ) -> Result<T, NoRing> {
         self.make_with(config, make, thread::sleep).map_err(|why| {
             match self.limit.filter(|_| why.is_out_of_memory()) {
-                Some(limit) => NoRing { text: self.over(config, limit), why, is_limit: true },
+                Some(limit) => {
+                    NoRing { text: self.over(config, limit), why, is_limit: true, hides_peers: false }
+                }
                 None => why.into(),
             }
         })
@@ -160,9 +162,26 @@ pub struct NoRing {
     /// The same for the operator, as the end of a sentence.
     text: String,
     is_limit: bool,
+    hides_peers: bool,
 }
 
 impl NoRing {
+    /// There are rings, which do not tell the addresses of clients.
+    #[must_use]
+    pub fn hiding_peers() -> NoRing {
+        let text =
+            "this kernel's io_uring does not tell the addresses of clients, which the configuration needs"
+                .into();
+        NoRing { text, why: Unavailable::Missing, is_limit: false, hides_peers: true }
+    }
+
+    /// Whether rings that do not tell the addresses of clients are the reason: those before Linux
+    /// 6.7.
+    #[must_use]
+    pub fn hides_peers(&self) -> bool {
+        self.hides_peers
+    }
+
     /// Whether the limit on locked memory is the reason.
     #[must_use]
     pub fn is_limit(&self) -> bool {
@@ -172,7 +191,7 @@ impl NoRing {
 
 impl From<Unavailable> for NoRing {
     fn from(why: Unavailable) -> NoRing {
-        NoRing { text: why.to_string(), why, is_limit: false }
+        NoRing { text: why.to_string(), why, is_limit: false, hides_peers: false }
     }
 }
 

@@ -68,6 +68,9 @@ pub fn lets_epoll_run(why: &NoRing) -> bool {
 pub fn explain(why: &NoRing) -> Error {
     let error = Error::new("cannot start the io_uring engine").cause(why);
     match &why.why {
+        _ if why.hides_peers() => error
+            .hint("boot Linux 6.7 or newer")
+            .hint("or do without io_uring: --engine epoll, which --engine auto chooses by itself"),
         _ if why.is_limit() => error
             .hint(rings::RAISE)
             .hint("or make fewer rings: --shards")

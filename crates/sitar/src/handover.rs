@@ -388,7 +388,7 @@ pub(crate) enum Opened {
     Refused(Vec<Found>),
     /// This process cannot serve at all.
     Failed(Error),
-    /// The sandbox keeps the worker from it; another worker may be able to.
+    /// The sandbox or the engine keeps the worker from it; another worker may be able to.
     OutOfReach,
 }
 

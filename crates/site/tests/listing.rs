@@ -42,8 +42,14 @@ const FILES: [(&str, &str); 22] = [
     ("_headers", "/files/*\n  X-Rule: yes\n"),
 ];
 
-const WITH: Options =
-    Options { prefix: None, follow_links: false, config_files: false, listing: true, hsts: None };
+const WITH: Options = Options {
+    prefix: None,
+    follow_links: false,
+    config_files: false,
+    listing: true,
+    hsts: None,
+    is_private: false,
+};
 
 /// A directory, and an archive of it.
 fn sites(files: &[(&str, &str)]) -> (TempDir, [Site; 2]) {

@@ -68,6 +68,15 @@ pub struct Config {
     pub admin_socket: Option<PathBuf>,
 }
 
+impl Config {
+    /// Returns whether the addresses of clients have to be known: for networks, rates, and the
+    /// limit on wrong passwords.
+    #[must_use]
+    pub fn needs_peers(&self) -> bool {
+        self.sites.iter().any(|site| site.access != AccessConfig::default())
+    }
+}
+
 /// Encodings of sites that are folders or plain archives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compression {

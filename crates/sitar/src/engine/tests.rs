@@ -45,6 +45,28 @@ fn auto_falls_back_to_epoll_for_lasting_reasons_and_says_which() {
     );
 }
 
+#[test]
+fn where_addresses_of_clients_are_needed_auto_is_epoll_and_says_so() {
+    let choose = |wanted| {
+        super::choose(wanted, || Err(NoRing::hiding_peers()), || polling(1, cores(2, &[0, 1])))
+            .map_err(|error| error.render(false))
+    };
+    let why = "this kernel's io_uring does not tell the addresses of clients, which the configuration needs";
+    let because = Because { why: why.to_owned(), remedy: None };
+    assert_eq!(choose(EngineChoice::Auto), Ok(Engine::Epoll(Some(because))));
+    for wanted in [EngineChoice::Uring, EngineChoice::Sqpoll] {
+        assert_eq!(
+            choose(wanted).unwrap_err(),
+            format!(
+                "error: cannot start the io_uring engine\n\
+                 \x20 cause: {why}\n\
+                 \x20 hint: boot Linux 6.7 or newer\n\
+                 \x20 hint: or do without io_uring: --engine epoll, which --engine auto chooses by itself\n"
+            )
+        );
+    }
+}
+
 fn no_memory() -> Unavailable {
     Unavailable::Failed("io_uring_setup", io::Error::from_raw_os_error(12))
 }

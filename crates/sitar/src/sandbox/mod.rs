@@ -166,11 +166,9 @@ impl Entered {
             if self.leaves_fast_open && !(is_sealed && rings == Rings::None) {
                 self.layers.leaves_open(FAST_OPEN);
             }
-            if is_sealed {
-                if rings != Rings::None {
-                    REFUSES_RINGS.store(true, Ordering::Relaxed);
-                    sitar_engines::make_no_more_rings();
-                }
+            if is_sealed && rings != Rings::None {
+                REFUSES_RINGS.store(true, Ordering::Relaxed);
+                sitar_engines::make_no_more_rings();
             }
             self.layers.hold(self.policy)?;
         }

@@ -23,6 +23,8 @@ pub(crate) struct Machine<'s> {
     addresses: usize,
     /// Sites that are open.
     sites: usize,
+    /// The engine has to tell the addresses of clients.
+    needs_peers: bool,
     cores: Cores,
     pub(crate) shards: NonZeroU16,
     memory: Memory,
@@ -43,7 +45,8 @@ impl<'s> Machine<'s> {
     pub(crate) fn of_this_process(settings: &'s Settings, addresses: usize, sites: usize) -> Machine<'s> {
         let cores = Cores::of_this_process();
         let shards = settings.shards.unwrap_or_else(|| default_shards(&cores, settings.engine));
-        Machine { settings, addresses, sites, cores, shards, memory: Memory::of_this_process(shards.get()) }
+        let memory = Memory::of_this_process(shards.get());
+        Machine { settings, addresses, sites, needs_peers: false, cores, shards, memory }
     }
 
     /// The same with a number of shards that others have chosen.
@@ -55,7 +58,12 @@ impl<'s> Machine<'s> {
     ) -> Machine<'s> {
         let shards = NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN);
         let (cores, memory) = (Cores::of_this_process(), Memory::of_this_process(shards.get()));
-        Machine { settings, addresses, sites, cores, shards, memory }
+        Machine { settings, addresses, sites, needs_peers: false, cores, shards, memory }
+    }
+
+    /// The same, with an engine that tells the addresses of clients where `needed`.
+    pub(crate) fn telling_peers(self, needed: bool) -> Machine<'s> {
+        Machine { needs_peers: needed, ..self }
     }
 
     /// Chooses an engine, and what goes with it.
@@ -64,7 +72,10 @@ impl<'s> Machine<'s> {
     /// The engine or the sealing that was asked for is not available here.
     pub(crate) fn choose(&self) -> Result<Mode, Error> {
         let polling = || engine::polling(self.settings.spin, self.shards, self.cores.clone());
-        let probe = || sitar_engines::probe(&self.memory);
+        let probe = || {
+            sitar_engines::probe(&self.memory)?;
+            if self.needs_peers { sitar_engines::probe_peers() } else { Ok(()) }
+        };
         self.mode(engine::choose(self.settings.engine, probe, polling)?)
     }
 

@@ -32,7 +32,8 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
     }
     let mut problems = in_order(found);
     problems.extend(bound::try_addresses(config).err().unwrap_or_default());
-    match Machine::of_this_process(&config.settings, addresses(config), config.sites.len()).choose() {
+    let machine = Machine::of_this_process(&config.settings, addresses(config), config.sites.len());
+    match machine.telling_peers(config.needs_peers()).choose() {
         Ok(mode) => told.extend(mode.note),
         Err(error) => problems.push(config::problem(&whole, &error)),
     }

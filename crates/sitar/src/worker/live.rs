@@ -67,6 +67,10 @@ impl Pending {
         certificates: Option<Keys>,
         live: Option<&Live>,
     ) -> Result<Pending, Opened> {
+        if live.is_some() && config.needs_peers() && sitar_engines::hides_peers() {
+            // Another worker chooses another engine.
+            return Err(Opened::OutOfReach);
+        }
         let tls = certificates.as_ref().map(|keys| keys.config(&config)).transpose();
         let tls = tls.map_err(|error| of_all(&config, &error))?;
         let mode = match live {
@@ -78,7 +82,8 @@ impl Pending {
 }
 
 fn machine(config: &Config, shards: u16) -> Machine<'_> {
-    Machine::with_shards(&config.settings, shards, addresses(config), config.sites.len())
+    let machine = Machine::with_shards(&config.settings, shards, addresses(config), config.sites.len());
+    machine.telling_peers(config.needs_peers())
 }
 
 impl Process {

@@ -68,7 +68,7 @@ impl Place {
         self.ask("status")["sites"][0]["encodings"]["files"].as_u64().unwrap_or(0)
     }
 
-    /// Waits until so many files have encodings, and nothing more is made.
+    /// Waits until this number of files have encodings, and nothing more is made.
     fn wait_until_encoded(&self, files: u64) {
         eventually(&format!("{files} files with encodings"), || self.encoded() == files);
     }

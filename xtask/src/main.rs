@@ -74,6 +74,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         forward::external,
     ),
     (
+        "compression",
+        "bytes sent for three sites that are folders, and the CPU for it, beside nginx and Caddy (needs setup --bench)",
+        forward::external,
+    ),
+    (
         "processes",
         "what supervisor, worker and sandbox cost: memory, wake-ups, starts, a kill, an upgrade (--idle-seconds N)",
         forward::external,

@@ -172,6 +172,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("xz-utils", Sign::Command("xz")),
 ];
 const BENCH_PACKAGES: &[(&str, Sign)] = &[
+    ("caddy", Sign::Command("caddy")),
+    ("debian-handbook", Sign::Path("/usr/share/doc/debian-handbook/html/en-US/index.html")),
     ("h2o", Sign::Command("h2o")),
     ("lighttpd", Sign::Path("/usr/sbin/lighttpd")),
     ("lighttpd-mod-openssl", Sign::Path("/usr/lib/lighttpd/mod_openssl.so")),

@@ -178,7 +178,7 @@ pub(crate) fn run() -> Result<(), Error> {
     }
     let channel = Arc::new(channel);
     let outcome = pack(&job, &root, &channel);
-    // Without a supervisor nobody wants to know.
+    // Without a supervisor there is no reader.
     let _ = channel.send(&done(outcome), &[], &[]);
     Ok(())
 }

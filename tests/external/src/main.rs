@@ -2,6 +2,7 @@
 //! tests must not need: each is a verb of `cargo xtask`, which builds and runs this program.
 
 mod client;
+mod compression;
 mod crowds;
 mod docs_sites;
 mod floods;
@@ -48,6 +49,9 @@ enum Verb {
     Hosts(hosts::Arguments),
     /// Measures what supervisor, worker and sandbox cost: memory, wake-ups, starts, changes of both
     Processes(processes::Arguments),
+    /// Measures the bytes that are sent for three sites that are folders, and the CPU for them,
+    /// beside nginx and Caddy
+    Compression(compression::Arguments),
     /// Visits sites of Hugo, Vite and Docusaurus with Chromium (uses npm, under target/)
     Generators {
         /// The only site to visit
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Verb::Crowd(order) => crowds::gather(&order),
         Verb::Hosts(arguments) => hosts::run(&places, &arguments),
         Verb::Processes(arguments) => processes::run(&places, &arguments),
+        Verb::Compression(arguments) => compression::run(&places, &arguments),
         Verb::Generators { site } => generators::run(&places, site.as_deref()),
         Verb::Redbot => redbot::run(&places),
         Verb::Tlsfuzzer { checkout, script } => tlsfuzzer::run(&places, &checkout, script.as_deref()),

@@ -10,8 +10,8 @@ use super::htpasswd::{NAME_MAX, PASSWORD_MAX};
 const PAIR_MAX: usize = NAME_MAX + 1 + PASSWORD_MAX;
 const TOKEN_MAX: usize = PAIR_MAX.div_ceil(3) * 4;
 
-/// A keyed hash of credentials and of the file that they are looked up in. Whoever lacks the key of
-/// this process can neither guess one nor learn the password from it.
+/// A keyed hash of credentials and of the file that they are looked up in. Without the key of
+/// this process nothing can be guessed or learned from it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Fingerprint([u8; 16]);
 

@@ -29,7 +29,7 @@ pub enum Network {
 pub enum NetworkError {
     /// Not an address, not an address with a prefix, and not `unix`.
     Form,
-    /// The prefix is no number, or longer than the address, of so many bits.
+    /// The prefix is no number, or longer than the address, of this number of bits.
     Prefix(u8),
     /// Bits behind the prefix are set. The network without them is this one.
     HostBits(Network),

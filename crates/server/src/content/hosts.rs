@@ -91,8 +91,8 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
     }
 }
 
-/// Whether a request over plain HTTP is for the file of an ACME challenge: whoever checks the names
-/// of a certificate to be has to get it.
+/// Whether a request over plain HTTP is for the file of an ACME challenge, which the authority has
+/// to get.
 pub(super) fn is_plain_challenge(role: Role, request: &Request<'_>) -> bool {
     role != Role::Https && is_challenge(request)
 }

@@ -121,7 +121,7 @@ fn site(text: &mut Text, site: &Site, width: usize) {
     }
 }
 
-/// Returns the line for the encodings of a site of so many files.
+/// Returns the line for the encodings of a site with this number of files.
 fn encoded(encodings: &SiteEncodings, files: Option<u64>) -> String {
     let SiteEncodings { files: encoded, saved, is_packing } = *encodings;
     let all = match files {

@@ -82,7 +82,7 @@ impl Config {
 pub struct Compression {
     /// Whether they are made.
     pub is_on: bool,
-    /// The folder that they are kept in; `None`: what suits whoever starts sitar.
+    /// The folder that they are kept in; `None`: the usual one of the user that starts sitar.
     pub cache: Option<PathBuf>,
     /// MiB that they may take there.
     pub size: u32,

@@ -14,6 +14,7 @@ use crate::open::index::FileId;
 use crate::open::load::{content, hashed};
 use crate::open::origin::Origin;
 use crate::open::site::{Site, Store};
+use rustix::io::Errno;
 use sitar_http::semantics::Coding;
 use std::fmt;
 use std::io;
@@ -108,27 +109,34 @@ impl Site {
     /// sparse members of archives. Blocks: looks at a file of a directory.
     #[must_use]
     pub fn version_of(&self, file: FileId) -> Option<(Hash, u64)> {
-        let (origin, range) = self.place_of(file)?;
+        let (origin, range) = self.place_of(file).ok()?;
         Some((origin.version(&range, &[]), range.end - range.start))
     }
 
     /// The file that the bytes of a representation lie in now, and where.
-    pub(super) fn place_of(&self, file: FileId) -> Option<(Origin, Range<u64>)> {
-        let (source, coding) = self.index.source(file)?;
+    ///
+    /// # Errors
+    /// The kernel's; `Unsupported`: it is never encoded.
+    pub(super) fn place_of(&self, file: FileId) -> io::Result<(Origin, Range<u64>)> {
+        let never = || io::Error::from(io::ErrorKind::Unsupported);
+        let (source, coding) = self.index.source(file).ok_or_else(never)?;
         if coding != Coding::Identity {
-            return None;
+            return Err(never());
         }
         match &self.store {
             Store::Directory(root) => {
-                let stat = root.stat(self.index.source_name(source)?).ok()?;
-                Some((Origin::of(&stat), 0..u64::try_from(stat.st_size).ok()?))
+                let stat = root.stat(self.index.source_name(source).ok_or_else(never)?)?;
+                Ok((Origin::of(&stat), 0..u64::try_from(stat.st_size).map_err(|_| never())?))
             }
             Store::Archive { file, bodies, maps } => {
-                let stored = bodies.get(source)?;
-                let end = stored.offset.checked_add(stored.size)?;
-                (!maps.contains_key(&stored.offset)).then_some((*file.origin(), stored.offset..end))
+                let stored = bodies.get(source).ok_or_else(never)?;
+                let end = stored.offset.checked_add(stored.size).ok_or_else(never)?;
+                if maps.contains_key(&stored.offset) {
+                    return Err(never());
+                }
+                Ok((*file.origin(), stored.offset..end))
             }
-            Store::Pack { .. } | Store::Embedded(_) => None,
+            Store::Pack { .. } | Store::Embedded(_) => Err(never()),
         }
     }
 
@@ -174,31 +182,46 @@ impl Site {
     ) -> Option<io::Result<Representation>> {
         let attachment = self.attachment.as_ref()?;
         let attached = *self.index.attached(file)?;
+        let outdated = || io::Error::other(OutdatedEncoding);
         let made = match attachment.encodings.is_outdated(attached.original as usize) {
-            true => None,
+            true => Err(outdated()),
             false => self.read_attached(file, room, now),
         };
-        Some(made.ok_or_else(|| {
+        Some(made.map_err(|error| {
+            // That passes, and says nothing about the file.
+            if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
+                return error;
+            }
             // Before anybody learns of it: the next one who asks gets the file as it is.
             attachment.encodings.set_outdated(attached.original as usize);
-            io::Error::other(OutdatedEncoding)
+            outdated()
         }))
     }
 
-    /// `None`: the encoding is not to be used.
-    fn read_attached(&self, file: FileId, room: Option<&Budget>, now: SystemTime) -> Option<Representation> {
-        let attachment = self.attachment.as_ref()?;
-        let attached = self.index.attached(file)?;
-        let (entry, encoding) = (self.index.entry(file)?, self.encoding(file)?);
+    /// # Errors
+    /// The encoding is not to be used; or the kernel's, when there are no descriptors left.
+    fn read_attached(
+        &self,
+        file: FileId,
+        room: Option<&Budget>,
+        now: SystemTime,
+    ) -> io::Result<Representation> {
+        let outdated = || io::Error::other(OutdatedEncoding);
+        let attachment = self.attachment.as_ref().ok_or_else(outdated)?;
+        let attached = self.index.attached(file).ok_or_else(outdated)?;
+        let entry = self.index.entry(file).ok_or_else(outdated)?;
+        let encoding = self.encoding(file).ok_or_else(outdated)?;
         let source = &attachment.encodings.file;
-        let body = content(source, encoding.offset, encoding.size, room).ok()?;
+        let body = content(source, encoding.offset, encoding.size, room)?;
         let read = match &body {
             Content::Resident(region) => sha256(region),
-            Content::File { file, range } => hashed(file, range).ok()?,
-            Content::Static(_) => return None,
+            Content::File { file, range } => hashed(file, range)?,
+            Content::Static(_) => return Err(outdated()),
         };
-        let original = attachment.encodings.manifest().original(attached.original as usize)?;
-        let identity = self.index.name_of(file).and_then(|name| self.index.file(name))?;
+        let manifest = attachment.encodings.manifest();
+        let original = manifest.original(attached.original as usize).ok_or_else(outdated)?;
+        let name = self.index.name_of(file).ok_or_else(outdated)?;
+        let identity = self.index.file(name).ok_or_else(outdated)?;
         // Last, so that what has been read until now was an encoding of the file.
         let (origin, range) = self.place_of(identity)?;
         let is_it = read == encoding.hash && origin.version(&range, &[]) == original.version;
@@ -207,17 +230,17 @@ impl Site {
             _ => true,
         };
         if !is_it || !is_whole {
-            return None;
+            return Err(outdated());
         }
         let modified = match &self.store {
-            Store::Archive { bodies, .. } => bodies.get(entry.source)?.mtime,
+            Store::Archive { bodies, .. } => bodies.get(entry.source).and_then(|body| body.mtime),
             _ => origin.modified(),
         };
         let since = self.since.load(Ordering::Relaxed);
         let is_newer = matches!(self.store, Store::Directory(_)) && origin.is_changed_after(self.opened);
         let since = if is_newer { since.max(origin.unchanged_since()) } else { since };
         let dates = Dates::new(no_later(modified, now), since);
-        Some(Representation::checked(body, &encoding.hash, None, &entry, dates))
+        Ok(Representation::checked(body, &encoding.hash, None, &entry, dates))
     }
 
     /// The encoding from outside of the site that a file is.
@@ -240,7 +263,8 @@ impl Site {
         let file = self.same_name(older, file).filter(|_| Arc::ptr_eq(&own.encodings, &others.encodings))?;
         let encoding = self.encoding(file).filter(|encoding| loaded.hash == Some(encoding.hash))?;
         let (entry, dates) = (self.index.entry(file)?, loaded.dates());
-        let (origin, _) = self.place_of(self.index.name_of(file).and_then(|name| self.index.file(name))?)?;
+        let (origin, _) =
+            self.place_of(self.index.name_of(file).and_then(|name| self.index.file(name))?).ok()?;
         let dates = dates.with(no_later(origin.modified(), now));
         let heir = loaded.repacked(&encoding.hash, None, &entry, dates)?;
         Some((file, Arc::new(heir.with_hsts(&self.hsts))))

@@ -40,7 +40,7 @@ impl Site {
                 (Streamed::new(File::from(fd), &stat, true), 0..size)
             }
             Store::Archive { file: archive, .. } => {
-                let (_, range) = self.place_of(file).ok_or(io::ErrorKind::Unsupported)?;
+                let (_, range) = self.place_of(file)?;
                 (archive.clone(), range)
             }
             Store::Pack { .. } | Store::Embedded(_) => return Err(io::ErrorKind::Unsupported.into()),

@@ -262,9 +262,15 @@ impl Site {
         let (own, others) = (self.attachment.as_ref()?, older.attachment.as_ref()?);
         let file = self.same_name(older, file).filter(|_| Arc::ptr_eq(&own.encodings, &others.encodings))?;
         let encoding = self.encoding(file).filter(|encoding| loaded.hash == Some(encoding.hash))?;
+        let attached = self.index.attached(file)?;
+        let original = own.encodings.manifest().original(attached.original as usize)?;
         let (entry, dates) = (self.index.entry(file)?, loaded.dates());
-        let (origin, _) =
+        let (origin, range) =
             self.place_of(self.index.name_of(file).and_then(|name| self.index.file(name))?).ok()?;
+        // It may have changed since this site was opened, and the time is that of the new content.
+        if origin.version(&range, &[]) != original.version {
+            return None;
+        }
         let dates = dates.with(no_later(origin.modified(), now));
         let heir = loaded.repacked(&encoding.hash, None, &entry, dates)?;
         Some((file, Arc::new(heir.with_hsts(&self.hsts))))

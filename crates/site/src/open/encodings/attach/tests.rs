@@ -284,6 +284,22 @@ fn another_site_takes_over_what_is_loaded_of_the_same_encodings() {
     assert_eq!(site.inherit(&older, loaded, SystemTime::now()).len(), 0);
 }
 
+#[test]
+fn an_encoding_of_a_file_that_has_changed_since_is_not_taken_over() {
+    let folder = folder(&[("x.js", "some script")]);
+    let mut older = open(folder.path());
+    let made = encodings(&older, &[("x.js", &[(Coding::Br, "BR")])]);
+    older.attach(Arc::clone(&made));
+    let file = routed(&older, "/x.js", ALL);
+    let loaded = [(file, Arc::new(load(&older, file).unwrap()))];
+    let mut site = open(folder.path());
+    site.attach(made);
+    assert_eq!(site.inherit(&older, loaded.clone(), SystemTime::now()).len(), 1);
+    // It would be sent with the time of the new content, and so count as that in every cache.
+    fs::write(folder.path().join("x.js"), "new").unwrap();
+    assert_eq!(site.inherit(&older, loaded, SystemTime::now()).len(), 0);
+}
+
 fn site_settled(path: &Path) -> Site {
     std::thread::sleep(SETTLED);
     open(path)

@@ -74,7 +74,9 @@ impl Site {
         for (place, (name, original)) in manifest.originals().enumerate() {
             let all = manifest.encodings(place);
             let Some(smallest) = all.iter().map(|encoding| encoding.size).min() else { continue };
+            // A second one of that name would be outdated by itself.
             if encodings.is_outdated(place)
+                || self.index.attached_to(name).is_some()
                 || self.index.file(name).and_then(|file| self.version_of(file))
                     != Some((original.version, original.size))
             {

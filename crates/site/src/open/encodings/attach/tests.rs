@@ -300,6 +300,26 @@ fn an_encoding_of_a_file_that_has_changed_since_is_not_taken_over() {
     assert_eq!(site.inherit(&older, loaded, SystemTime::now()).len(), 0);
 }
 
+#[test]
+fn a_file_that_is_named_twice_has_the_encodings_of_one_of_them() {
+    let folder = folder(&[("x.js", "some script")]);
+    let mut site = open(folder.path());
+    let twice = encodings(
+        &site,
+        &[("x.js", &[(Coding::Br, "BR")]), ("x.js", &[(Coding::Gzip, "GZ"), (Coding::Zstd, "ZSTD")])],
+    );
+    site.attach(twice);
+    for coding in ["br", "gzip", "zstd"] {
+        load(&site, routed(&site, "/x.js", &format!("Accept-Encoding: {coding}\r\n"))).unwrap();
+    }
+    fs::write(folder.path().join("x.js"), "new").unwrap();
+    load(&site, routed(&site, "/x.js", "")).unwrap();
+    // All of them are found to be older by now.
+    for coding in ["br", "gzip", "zstd"] {
+        assert_eq!(body(&site, "/x.js", &format!("Accept-Encoding: {coding}\r\n")), plain("new"), "{coding}");
+    }
+}
+
 fn site_settled(path: &Path) -> Site {
     std::thread::sleep(SETTLED);
     open(path)

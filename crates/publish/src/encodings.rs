@@ -109,7 +109,7 @@ fn candidates<'s>(site: &'s Site, earlier: &Earlier<'_>, level: Level) -> Vec<Ca
             if size < SAVED_MIN as u64 || size > SIZE_MAX {
                 return None;
             }
-            let known = earlier.version(name, &version);
+            let known = earlier.version(name, &version, size);
             let is_done = known.is_some_and(|place| earlier.is_best(place) || level == Level::Fast);
             Some(Candidate { name, file, version, size, worth, known, is_done })
         })
@@ -142,9 +142,17 @@ impl<'e> Earlier<'e> {
         earlier
     }
 
-    fn version(&self, name: &[u8], version: &Hash) -> Option<usize> {
+    fn version(&self, name: &[u8], version: &Hash, size: u64) -> Option<usize> {
         let place = *self.by_name.get(name)?;
-        (self.originals.get(place)?.version == *version).then_some(place)
+        let original = self.originals.get(place)?;
+        (original.version == *version && original.size == size).then_some(place)
+    }
+
+    /// The place of a file with that content. Of that length, too: what it claims bounds its
+    /// bodies, which are read into memory.
+    fn content(&self, read: &Unencoded, worth: Worth) -> Option<usize> {
+        let place = *self.by_content.get(&(read.hash, worth))?;
+        (self.originals.get(place)?.size == read.content.len() as u64).then_some(place)
     }
 
     fn is_best(&self, place: usize) -> bool {
@@ -196,7 +204,7 @@ impl<W: Write> Writer<'_, W> {
         let Ok(read) = self.site.read_unencoded(candidate.file, SIZE_MAX) else {
             return self.leave(candidate);
         };
-        let same = self.earlier.by_content.get(&(read.hash, candidate.worth)).copied();
+        let same = self.earlier.content(&read, candidate.worth);
         let is_good = |place: &usize| self.earlier.is_best(*place) || self.options.level == Level::Fast;
         if self.take_over(candidate, same.filter(is_good), Some(&read))? {
             self.encoded.taken_over += 1;

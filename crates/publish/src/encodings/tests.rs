@@ -238,3 +238,33 @@ fn damaged_encodings_are_made_again() {
     let made = run(folder.path(), Level::Fast, Some(&first));
     assert_eq!((made.encoded.made, made.all().len()), (2, 2));
 }
+
+#[test]
+fn an_original_of_another_size_is_not_taken_over() {
+    use sitar_site::raw::encodings::{Encoding, Footer, Original, VERSION};
+    let text = numbers("a");
+    let folder = folder(&[("a.html", &text)]);
+    let site = Site::open(folder.path(), &Options::default()).unwrap();
+    let (_, file) = site.names().next().unwrap();
+    let (version, _) = site.version_of(file).unwrap();
+    // Whatever its hashes say: a body may be as long as the content that is claimed for it.
+    let mut bytes = b"BR".to_vec();
+    let original =
+        Original { version, hash: sha256(text.as_bytes()), size: 1 << 40, is_best: true, encodings: 1 };
+    original.write(6, &mut bytes);
+    Encoding { coding: Coding::Br, offset: 0, size: 2, hash: sha256(b"BR") }.write(&mut bytes);
+    bytes.extend_from_slice(b"a.html");
+    let encoders = encoders().to_vec();
+    Footer { version: VERSION, offset: 2, originals: 1, encodings: 1, names: 6, encoders, hash: [0; 32] }
+        .write(&mut bytes);
+    let hash = sha256(&bytes[2..]);
+    bytes.extend_from_slice(&hash);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let file = Some(Arc::new(Encodings::open(file.into()).unwrap()));
+    let earlier = Run { encoded: Encoded::default(), file, bytes };
+    for level in [Level::Fast, Level::Best] {
+        let made = run(folder.path(), level, Some(&earlier));
+        assert_eq!((made.encoded.made, made.encoded.taken_over), (1, 0));
+    }
+}

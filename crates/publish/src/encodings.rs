@@ -70,6 +70,7 @@ pub fn encode_site<'o>(
         originals: Vec::new(),
         encodings: Vec::new(),
         names: Vec::new(),
+        is_full: false,
         encoded: Encoded { files: candidates.len(), ..Encoded::default() },
     };
     if writer.earlier.is_all(&candidates) {
@@ -188,6 +189,8 @@ struct Writer<'o, W> {
     originals: Vec<(Original, u16)>,
     encodings: Vec<Encoding>,
     names: Vec<u8>,
+    /// There was no room for any encoding of a file.
+    is_full: bool,
     encoded: Encoded,
 }
 
@@ -195,6 +198,13 @@ impl<W: Write> Writer<'_, W> {
     fn file(&mut self, candidate: &Candidate<'_>) -> io::Result<()> {
         if candidate.is_done && self.take_over(candidate, candidate.known, None)? {
             self.encoded.taken_over += 1;
+            return Ok(());
+        }
+        if self.is_full {
+            // The larger ones have larger encodings. What is known may fit.
+            if !self.take_over(candidate, candidate.known, None)? {
+                self.encoded.without_room += 1;
+            }
             return Ok(());
         }
         if (self.options.is_over)() {
@@ -252,8 +262,9 @@ impl<W: Write> Writer<'_, W> {
         let Ok(length) = u16::try_from(name.len()) else { return Ok(()) };
         original.encodings = 0;
         let record = (ORIGINAL + name.len()) as u64;
-        let is_full = (self.manifest() + FOOTER) as u64 + record > MANIFEST_MAX;
-        if is_full || self.end() + record > self.options.room {
+        let is_too_many = (self.manifest() + FOOTER) as u64 + record > MANIFEST_MAX;
+        if is_too_many || self.end() + record > self.options.room {
+            self.is_full = true;
             self.encoded.without_room += 1;
             return Ok(());
         }
@@ -271,7 +282,15 @@ impl<W: Write> Writer<'_, W> {
             self.at += size;
             original.encodings += 1;
         }
-        self.encoded.without_room += usize::from(is_short);
+        if is_short {
+            self.encoded.without_room += 1;
+            // With more room there are more of them.
+            original.is_best = false;
+            if original.encodings == 0 {
+                self.is_full = true;
+                return Ok(());
+            }
+        }
         self.names.extend_from_slice(name);
         self.originals.push((original, length));
         Ok(())

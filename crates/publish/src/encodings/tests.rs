@@ -268,3 +268,26 @@ fn an_original_of_another_size_is_not_taken_over() {
         assert_eq!((made.encoded.made, made.encoded.taken_over), (1, 0));
     }
 }
+
+#[test]
+fn what_there_was_no_room_for_is_made_when_there_is() {
+    let folder = folder(&[("a.html", &numbers("a")), ("b.html", &numbers("bb"))]);
+    let whole = run(folder.path(), Level::Best, None);
+    let room = whole.bytes.len() as u64 - 1;
+    let short = run_with(folder.path(), Level::Best, None, room, &mut || false);
+    assert_eq!(short.encoded.without_room, 1);
+    let again = run(folder.path(), Level::Best, Some(&short));
+    assert_eq!(again.all(), whole.all());
+}
+
+#[test]
+fn little_is_encoded_for_which_there_is_no_room() {
+    let texts: Vec<String> = (1..=20).map(|many| numbers("x").repeat(many)).collect();
+    let names: Vec<String> = (101..=120).map(|number| format!("{number}.html")).collect();
+    let files: Vec<(&str, &str)> =
+        names.iter().map(|name| &**name).zip(texts.iter().map(|text| &**text)).collect();
+    let folder = folder(&files);
+    let made = run_with(folder.path(), Level::Fast, None, 600, &mut || false);
+    assert!(made.encoded.made <= 2, "{:?}", made.encoded);
+    assert_eq!(made.encoded.without_room, 20);
+}

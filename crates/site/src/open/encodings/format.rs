@@ -42,7 +42,7 @@ pub struct Original {
     pub hash: Hash,
     /// Bytes of its content.
     pub size: u64,
-    /// Nothing smaller can be made of it: the encoders did their best.
+    /// Nothing smaller can be made of it: the encoders did their best, and there was room for all.
     pub is_best: bool,
     /// Encodings that it has.
     pub encodings: u8,

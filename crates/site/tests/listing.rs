@@ -330,6 +330,29 @@ fn listings_have_room_beside_the_budget_and_no_more() {
     assert!(site.load(file, &budget, SystemTime::now()).is_ok());
 }
 
+/// The server reads more than 1 MiB on another thread than small files, which do not wait for it.
+#[test]
+fn what_looks_at_many_files_counts_as_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("site.tar");
+    write_many(&archive, 200);
+    let root = folder.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    for number in 0..200 {
+        std::fs::write(root.join(number.to_string()), "").unwrap();
+    }
+    let size = |path: &Path| {
+        let site = Site::open(path, &WITH).unwrap();
+        let mut scratch = Scratch::new();
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = sitar_http::h1::parse(request, &Default::default()).unwrap().unwrap();
+        let Route::File(found) = site.route(&head.request, &mut scratch) else { panic!() };
+        site.body_size(found.file(), &Budget::new(0, 0)).unwrap().length
+    };
+    assert!(size(&root) > 1 << 20);
+    assert!(size(&archive) < 1 << 20);
+}
+
 #[test]
 fn a_hundred_thousand_files() {
     let folder = tempfile::tempdir().unwrap();

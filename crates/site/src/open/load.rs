@@ -60,7 +60,7 @@ impl Site {
         self.build(file, budget, now, false).map(|made| made.with_hsts(&self.hsts))
     }
 
-    /// Returns what loading a file would have to read; of a listing, about how long it will be.
+    /// Returns what loading a file would have to read; of a listing, about what would take as long.
     /// Blocks: looks at a file of a directory.
     ///
     /// # Errors

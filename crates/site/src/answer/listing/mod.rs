@@ -17,7 +17,7 @@ use crate::open::children::has_listing;
 use crate::open::hash::sha256;
 use crate::open::index::{Directory, FileId, Slot};
 use crate::open::load::BodySize;
-use crate::open::site::Site;
+use crate::open::site::{Site, Store};
 use crate::rules::Subject;
 use sitar_http::Request;
 use sitar_http::semantics::{Coding, prefers};
@@ -96,11 +96,13 @@ impl Site {
         self.index.at(key).map(|(key, _)| key)
     }
 
-    /// Returns about how long a listing is; `None` for a file. Each row has its name twice.
+    /// Returns how many bytes could be read in the time that it takes to make a listing, about;
+    /// `None` for a file.
     pub(crate) fn listing_size(&self, file: FileId) -> Option<BodySize> {
         let (folder, _) = self.listed(file)?;
-        let rows = self.children.as_ref()?.of(folder).len();
-        let length = (rows as u64).saturating_mul(ROW_BYTES).min(LISTING_MAX as u64);
+        let rows = self.children.as_ref()?.of(folder).len() as u64;
+        let each = if matches!(self.store, Store::Directory(_)) { LOOK_BYTES } else { ROW_BYTES };
+        let length = rows.saturating_mul(each);
         Some(BodySize { length, is_unread: true })
     }
 
@@ -208,6 +210,9 @@ fn blocks(format: Format, media: Media) -> Blocks {
 pub(crate) const LISTING_MAX: usize = 32 << 20;
 /// Bytes of a row, as an estimate.
 const ROW_BYTES: u64 = 160;
+/// The same for a row whose file is looked at: opening and closing it takes some microseconds, and
+/// far longer where the directory lies on another machine.
+const LOOK_BYTES: u64 = 8 << 10;
 
 #[cfg(test)]
 mod tests;

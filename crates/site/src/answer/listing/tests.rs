@@ -55,6 +55,20 @@ fn what_does_not_fit_is_counted() {
     assert!(site.make_listing(FileId(0), &Budget::new(0, 0), 0).is_none());
 }
 
+#[test]
+fn what_shows_nothing_is_shown() {
+    // Of UAX #44's Default_Ignorable_Code_Point, and a blank that is none.
+    for char in
+        "\u{ad}\u{34f}\u{115f}\u{17b4}\u{200b}\u{202e}\u{2061}\u{2800}\u{fff0}\u{1d173}\u{e0020}\u{e0fff}"
+            .chars()
+    {
+        assert!(text::is_deceptive(char), "U+{:04X}", u32::from(char));
+    }
+    for char in "aé\u{200c}\u{200d}\u{fe0f}\u{e0100}\u{fffd}🦀".chars() {
+        assert!(!text::is_deceptive(char), "U+{:04X}", u32::from(char));
+    }
+}
+
 fn names() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::sample::select(vec![
         &b"a"[..],

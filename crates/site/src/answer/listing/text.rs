@@ -30,23 +30,31 @@ pub(super) fn push_text(text: &[u8], out: &mut Vec<u8>, escape: impl Fn(char, &m
 
 /// Returns whether a character shows nothing, or changes how those around it are shown: controls,
 /// the marks, embeddings and isolates of the bidirectional algorithm (UAX #9), invisible spaces,
-/// and tags. Not the joiners, which some scripts are not written right without.
+/// fillers and tags. Not the joiners and the selectors of variants, which some scripts and emoji
+/// are not written right without.
 pub(super) fn is_deceptive(char: char) -> bool {
     char.is_control()
         || matches!(char,
             '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
             | '\u{115f}'
             | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
             | '\u{180e}'
             | '\u{200b}'
             | '\u{200e}'
             | '\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
             | '\u{3164}'
             | '\u{feff}'
             | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e00ff}'
+            | '\u{e01f0}'..='\u{e0fff}')
 }

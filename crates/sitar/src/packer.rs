@@ -287,16 +287,27 @@ fn enter(job: &Job, root: &OwnedFd, folder: &OwnedFd) -> Result<(), String> {
     sandbox::enter(job.policy, reach).map(drop).map_err(|error| error.sentence())
 }
 
+/// Returns what no two encodings files have in common: the length, and the hash at the end, which
+/// covers the hashes of all bodies.
+fn identity(file: &OwnedFd) -> Option<(u64, [u8; 32])> {
+    let length = u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok()?;
+    let mut hash = [0; 32];
+    let read = rustix::io::pread(file, &mut hash, length.checked_sub(32)?).ok()?;
+    (read == hash.len()).then_some((length, hash))
+}
+
 /// Writes the encodings file beside its place, and then puts it there.
 fn write(job: &Job, site: &Site, folder: &OwnedFd, room: u64) -> io::Result<Encoded> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let earlier = rustix::fs::openat(folder, &*job.name, flags, Mode::empty()).ok();
+    let before = earlier.as_ref().and_then(identity);
     // One that is damaged counts for nothing.
     let earlier = earlier.and_then(|file| Encodings::open(file).ok());
     let unfinished = format!("{}.{}{UNFINISHED}", job.name, std::process::id());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, &*unfinished, flags, Mode::RUSR | Mode::WUSR)?;
-    let begin = Instant::now();
+    let own = file.try_clone()?;
+    let (begin, has_earlier) = (Instant::now(), earlier.is_some());
     let options = EncodeOptions {
         level: if job.is_best { Level::Best } else { Level::Fast },
         earlier: earlier.as_ref(),
@@ -304,7 +315,9 @@ fn write(job: &Job, site: &Site, folder: &OwnedFd, room: u64) -> io::Result<Enco
         is_over: &mut || begin.elapsed() >= job.time,
     };
     let written = encode_site(site, BufWriter::with_capacity(1 << 20, File::from(file)), options);
-    let placed = written.and_then(|encoded| {
+    let placed = written.and_then(|mut encoded| {
+        // What cannot be read is left each time, and the rest is taken over as it was.
+        encoded.is_unchanged |= has_earlier && before.is_some() && identity(&own) == before;
         if encoded.is_unchanged {
             rustix::fs::unlinkat(folder, &*unfinished, AtFlags::empty())?;
         } else {

@@ -42,6 +42,8 @@ const TAKING: Duration = Duration::from_secs(10);
 const RUN_MAX: Duration = Duration::from_secs(7200);
 /// Pauses before a run that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// Runs in a row that make nothing, after which what is left counts as unreadable.
+const FUTILE_MAX: u32 = 3;
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// Changes that are noted at a time: those of all sites.
 const CHANGES_MAX: usize = 4096;
@@ -79,6 +81,8 @@ struct Plan {
     since: Option<Instant>,
     is_best: bool,
     failures: u32,
+    /// Runs that left files and made nothing, one after the other.
+    futile: u32,
     /// What was said last.
     said: Option<String>,
 }
@@ -86,7 +90,7 @@ struct Plan {
 impl Plan {
     fn new(now: Instant) -> Plan {
         let due = Some(now + QUIET);
-        Plan { places: Vec::new(), due, since: None, is_best: false, failures: 0, said: None }
+        Plan { places: Vec::new(), due, since: None, is_best: false, failures: 0, futile: 0, said: None }
     }
 
     /// Notes a change.
@@ -94,6 +98,7 @@ impl Plan {
         let since = *self.since.get_or_insert(now);
         self.due = Some((now + QUIET).min(since + QUIET_MAX).max(now));
         self.is_best = false;
+        self.futile = 0;
     }
 
     /// Notes the end of a run that was not for nothing. Returns what there is to say.
@@ -101,9 +106,12 @@ impl Plan {
         self.failures = 0;
         self.since = None;
         let is_whole = encoded.left == 0;
-        self.due = if is_whole && self.is_best { None } else { Some(now + CALM) };
-        // Files that were changed a moment ago are packed at the same level.
-        self.is_best |= is_whole;
+        self.futile = if is_whole || encoded.made > 0 { 0 } else { self.futile.saturating_add(1) };
+        let pause = CALM.saturating_mul(1 << self.futile.saturating_sub(FUTILE_MAX).min(10)).min(RETRY_MAX);
+        self.due = if is_whole && self.is_best { None } else { Some(now + pause) };
+        // Files that were changed a moment ago are packed at the same level. What is left after
+        // that cannot be read, or does not rest, and holds up nothing.
+        self.is_best |= is_whole || self.futile >= FUTILE_MAX;
         let what = (encoded.without_room > 0).then(|| {
             format!(
                 "there is no room in the cache for encodings of {} files (cache_size)",
@@ -408,6 +416,26 @@ mod tests {
         assert_eq!((plan.is_best, plan.due), (true, None));
         plan.change(now);
         assert_eq!((plan.is_best, plan.due), (false, Some(now + Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn what_can_never_be_read_holds_up_nothing_and_is_looked_at_less_and_less() {
+        let now = Instant::now();
+        let mut plan = Plan::new(now);
+        let nothing = Encoded { left: 1, ..Encoded::default() };
+        let mut after = |encoded: &Encoded| {
+            plan.done(encoded, now);
+            (plan.is_best, plan.due.map(|due| (due - now).as_secs()))
+        };
+        assert_eq!(after(&nothing), (false, Some(3)));
+        assert_eq!(after(&nothing), (false, Some(3)));
+        assert_eq!(after(&nothing), (true, Some(3)));
+        assert_eq!(after(&Encoded { made: 5, ..nothing }), (true, Some(3)));
+        let pauses: Vec<_> = (0..15).map(|_| after(&nothing).1.unwrap()).collect();
+        assert_eq!(pauses[..6], [3, 3, 3, 6, 12, 24]);
+        assert_eq!(pauses[14], 3072);
+        plan.change(now);
+        assert_eq!((plan.is_best, plan.futile), (false, 0));
     }
 
     #[test]

@@ -109,18 +109,10 @@ impl Http1 {
             Ok(drain) => drain,
             Err(rejection) => return self.refuse(io, shared, &rejection, head_only, head.len),
         };
-        // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted;
-        // whether it comes all the same cannot be known, so the connection ends.
-        let refused_body = head.expect_continue && head.body != Framing::None;
         if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
             return Ok(Step::Waits);
         }
-        // A drain leaves no request unanswered that has come already.
-        let is_last = || shared.is_stopping() || there == head.len || head.body != Framing::None;
-        let close = !head.keep_alive
-            || refused_body
-            || (shared.is_leaving() && is_last())
-            || io.is_key_worn(shared.offload);
+        let close = closes(head, there, shared) || io.is_key_worn(shared.offload);
         let keep = shared.limits.reserve() / 2;
         if io.begin_output(shared, keep)? == Put::NoRoom {
             io.wait_for_buffer(shared);
@@ -261,6 +253,17 @@ impl Http1 {
         let more = self.has_more(io);
         late(io, cx, more)
     }
+}
+
+/// Returns whether the connection ends with the answer to this request, the first of `there` bytes.
+fn closes<E: Engine>(head: &RequestHead<'_>, there: usize, cx: &Shared<E>) -> bool {
+    let has_body = head.body != Framing::None;
+    // RFC 9110 §10.1.1: a final answer instead of 100 means that the body is not wanted; whether it
+    // comes all the same cannot be known.
+    let refuses_body = head.expect_continue && has_body;
+    // A drain leaves no request unanswered that has come already.
+    let is_last = || cx.is_stopping() || there == head.len || has_body;
+    !head.keep_alive || refuses_body || (cx.is_leaving() && is_last())
 }
 
 /// The time for a request is over: refuses it, if it has begun. `more` is handed to a flush.

@@ -39,3 +39,10 @@ pub use snapshot::{
 };
 pub use spec::{BodyMemory, Hooks, ListenerSpec, Pem, SiteSpec, Spec, StartError, TlsSpec};
 pub use worker::Worker;
+
+/// Properties that hold for any input, for fuzzing and the replay of its corpus; not part of the
+/// interface.
+#[doc(hidden)]
+pub mod properties {
+    pub use crate::tcp::proxy::properties::proxy_header;
+}

@@ -3,6 +3,7 @@
 mod connection;
 mod http1;
 mod http2;
+pub(crate) mod proxy;
 pub(crate) mod transport;
 
 pub(crate) use self::connection::Connection;

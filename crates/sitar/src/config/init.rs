@@ -66,7 +66,7 @@ pub(super) fn text() -> String {
     file.examples(&["[[listen]]", "address = \"localhost:8080\"", "tls = \"off\""]);
     file.blank();
     let address = "address = \"unix:/run/sitar/http.sock\"";
-    file.examples(&["[[listen]]", address, "tls = \"off\"", "mode = \"0660\""]);
+    file.examples(&["[[listen]]", address, "tls = \"off\"", "mode = \"0660\"", "proxy_protocol = \"unix\""]);
 
     file.table(&keys::SITE, &["default = true", "root = \"public\""], true);
     file.keys(&keys::SITE, SITE, |_| true);

@@ -6,8 +6,10 @@
 //! table as well.
 
 mod compression;
+mod listen;
 mod site;
 
+pub(crate) use self::listen::LISTEN;
 use crate::sandbox::Policy;
 use crate::settings::values::{self, EngineChoice, MinTls, Tls};
 
@@ -274,59 +276,6 @@ pub(crate) static SERVER: Table = Table {
         compression::CACHE_SIZE,
         Key { doc: "The certificate of each site that names none of its own.", ..CERTIFICATE_KEY },
         Key { doc: "The pages of each site that names none of its own.", ..PAGES_KEY },
-    ],
-};
-
-fn off() -> Vec<(&'static str, &'static str)> {
-    vec![("off", "Plain HTTP that serves sites, for instance behind a proxy that terminates TLS")]
-}
-
-fn https() -> Vec<(&'static str, &'static str)> {
-    vec![("https", "Plain HTTP that only redirects to https, ACME challenges excepted")]
-}
-
-/// `[[listen]]`.
-pub(crate) static LISTEN: Table = Table {
-    name: "[[listen]]",
-    doc: "One or more addresses. Without `redirect` and `tls`, HTTPS is served there. Without any \
-          `[[listen]]`, sitar serves HTTPS on port 8443, or plain HTTP on port 8080 with `tls = \"off\"` in \
-          `[server]`: on every address if a site has a certificate of yours, else on loopback only.",
-    keys: &[
-        Key {
-            name: "address",
-            form: Form::Texts(ADDRESSES_MAX),
-            example: "\":443\"",
-            doc: "An address, or a list of them. A port alone (`\":443\"`) is every address of the machine, \
-                  IPv6 and IPv4; `\"localhost:8443\"` is both of loopback; `\"192.0.2.1:443\"` and \
-                  `\"[2001:db8::1]:443\"` are one each. `\"systemd:https\"` stands for the sockets that \
-                  systemd passes whose units have `FileDescriptorName=https`. \
-                  `\"unix:/run/sitar/http.sock\"` is a Unix socket, whose path may be relative to the \
-                  folder of the file. Required.",
-            ..KEY
-        },
-        Key {
-            name: "redirect",
-            form: Form::Word(https),
-            example: "\"https\"",
-            doc: "Plain HTTP that answers with redirects to https (308), ACME challenges excepted. Another \
-                  listener has to speak TLS.",
-            ..KEY
-        },
-        Key {
-            name: "tls",
-            form: Form::Word(off),
-            example: "\"off\"",
-            doc: "Plain HTTP that serves the sites, for instance behind a proxy that terminates TLS.",
-            ..KEY
-        },
-        Key {
-            name: "mode",
-            form: Form::Text,
-            default: Some("\"0660\""),
-            example: "\"0666\"",
-            doc: "Permissions of the Unix sockets among the addresses, in octal.",
-            ..KEY
-        },
     ],
 };
 

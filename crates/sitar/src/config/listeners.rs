@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use super::keys::ADDRESSES_MAX;
+use super::networks;
 use super::problems::{Problems, quoted};
 use super::section::Section;
 use super::{ListenerConfig, ListenerRole, Place};
@@ -62,8 +63,9 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
         }
         let role = role(section, is_plain, problems);
         let mode = mode(section, problems);
+        let proxies = networks::read("proxy_protocol", section, problems);
         let place = section.place.clone();
-        listeners.push(ListenerConfig { place, addresses, sockets, paths, mode, role });
+        listeners.push(ListenerConfig { place, addresses, sockets, paths, mode, proxies, role });
     }
     if !listeners.iter().any(|listener| listener.role == ListenerRole::Https) {
         for section in sections {
@@ -89,6 +91,7 @@ pub(super) fn default(place: &Place, is_plain: bool, has_files: bool, port: Opti
         sockets: Vec::new(),
         paths: Vec::new(),
         mode: None,
+        proxies: Vec::new(),
         role: if is_plain { ListenerRole::Plain } else { ListenerRole::Https },
     }
 }

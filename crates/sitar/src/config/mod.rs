@@ -28,6 +28,7 @@ mod listeners;
 mod load;
 mod loops;
 mod nearest;
+mod networks;
 mod problems;
 #[doc(hidden)]
 pub mod properties;
@@ -113,6 +114,8 @@ pub struct ListenerConfig {
     pub paths: Vec<PathBuf>,
     /// The permissions of these; `None`: those of [`ListenerConfig::MODE`].
     pub mode: Option<u32>,
+    /// The proxies that send a header of the PROXY protocol.
+    pub proxies: Vec<Network>,
     /// What is served there.
     pub role: ListenerRole,
 }

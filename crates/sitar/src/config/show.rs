@@ -147,6 +147,10 @@ impl Lines {
         if let Some(mode) = listener.mode {
             self.value("mode", &format!("\"{mode:04o}\""), &of("mode"));
         }
+        if !listener.proxies.is_empty() {
+            let texts: Vec<String> = listener.proxies.iter().map(|one| quoted(&one.to_string())).collect();
+            self.value("proxy_protocol", &list(&texts), &of("proxy_protocol"));
+        }
     }
 
     fn site(&mut self, site: &SiteConfig, section: &Section, server: &Section) {

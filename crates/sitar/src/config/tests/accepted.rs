@@ -94,6 +94,9 @@ fn every_key_has_its_effect() {
     let paths: Vec<_> =
         config.listeners.iter().map(|listener| (&listener.paths[..], listener.mode)).collect();
     assert_eq!(paths, [(&[][..], None), (&[], None), (&[at("run/http.sock")], Some(0o666)), (&[], None)]);
+    let proxies: Vec<String> = config.listeners[2].proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "2001:db8::1", "unix"]);
+    assert!(config.listeners[0].proxies.is_empty());
     assert_eq!(config.listeners[3].place.to_string(), format!("{}:1:1", at("sites.d/a.toml").display()));
 
     let [first, old, local, a, b, more] = &config.sites[..] else { panic!("{:?}", config.sites) };
@@ -109,7 +112,7 @@ fn every_key_has_its_effect() {
     let watch = Watch::Poll(Duration::from_secs(2));
     let network = |text: &str| Network::parse(text).unwrap();
     let expected = SiteConfig {
-        place: Place { file: folder.file().into(), line: 39, column: 1 },
+        place: Place { file: folder.file().into(), line: 40, column: 1 },
         hosts: ["example.com", "www.example.com", "*.preview.example.com", "192.0.2.1", "2001:db8::1"]
             .map(str::to_owned)
             .to_vec(),

@@ -23,6 +23,7 @@ fn listener(names: &[&str]) -> ListenerConfig {
         sockets: names.iter().map(|text| name(text)).collect(),
         paths: Vec::new(),
         mode: None,
+        proxies: Vec::new(),
         role: ListenerRole::Https,
     }
 }

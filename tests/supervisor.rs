@@ -6,5 +6,6 @@ mod clients;
 mod crashes;
 mod ends;
 mod place;
+mod proxies;
 mod unix;
 mod upgrades;

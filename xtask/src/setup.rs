@@ -152,6 +152,7 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("chromium", Sign::Command("chromium")),
     ("curl", Sign::Command("curl")),
     ("gcc", Sign::Command("gcc")),
+    ("haproxy", Sign::Path("/usr/sbin/haproxy")),
     ("libc6-dev", Sign::Path("/usr/include/stdio.h")),
     ("libnss3-tools", Sign::Command("certutil")),
     ("linux-perf", Sign::Command("perf")),

@@ -32,6 +32,8 @@ pub(crate) enum PeerReason {
     Reset,
     /// It finished sending in the middle of a handshake or a request.
     Left,
+    /// A proxy that has to say for whom it connects sent something else.
+    ProxyHeader,
     /// It broke the rules of TLS, or gave up with an alert.
     Tls(sitar_tls::PeerFault),
     /// A request that was refused because it broke a rule of HTTP.
@@ -45,7 +47,7 @@ pub(crate) enum PeerReason {
 /// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Timeout {
-    /// The end of the TLS handshake.
+    /// A proxy's header, and the end of the TLS handshake.
     Handshake,
     /// The rest of a request, head or unwanted body.
     Request,

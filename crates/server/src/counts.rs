@@ -36,9 +36,9 @@ pub struct Ends {
     pub finished: u64,
     /// The peer reset the connection, or finished in the middle of something.
     pub peer_left: u64,
-    /// The peer broke a rule of TLS or HTTP, or sent more than is kept of it.
+    /// The peer broke a rule of TLS, HTTP or the PROXY protocol, or sent more than is kept of it.
     pub peer_faults: u64,
-    /// The TLS handshake took too long.
+    /// The TLS handshake, or a proxy's header, took too long.
     pub handshake_timeouts: u64,
     /// A request took too long to arrive.
     pub request_timeouts: u64,
@@ -75,9 +75,13 @@ impl Ends {
         match why {
             Close::Done => &mut self.finished,
             Close::Peer(PeerReason::Reset | PeerReason::Left) => &mut self.peer_left,
-            Close::Peer(PeerReason::Tls(_) | PeerReason::Http | PeerReason::Flood | PeerReason::TooMuch) => {
-                &mut self.peer_faults
-            }
+            Close::Peer(
+                PeerReason::ProxyHeader
+                | PeerReason::Tls(_)
+                | PeerReason::Http
+                | PeerReason::Flood
+                | PeerReason::TooMuch,
+            ) => &mut self.peer_faults,
             Close::Timeout(Timeout::Handshake) => &mut self.handshake_timeouts,
             Close::Timeout(Timeout::Request) => &mut self.request_timeouts,
             Close::Timeout(Timeout::Idle) => &mut self.idle_timeouts,
@@ -181,6 +185,7 @@ mod tests {
             (Close::Peer(PeerReason::Reset), "peer_left"),
             (Close::Peer(PeerReason::Left), "peer_left"),
             (Close::Peer(PeerReason::Tls(PeerFault::Malformed)), "peer_faults"),
+            (Close::Peer(PeerReason::ProxyHeader), "peer_faults"),
             (Close::Peer(PeerReason::Http), "peer_faults"),
             (Close::Peer(PeerReason::Flood), "peer_faults"),
             (Close::Peer(PeerReason::TooMuch), "peer_faults"),

@@ -17,6 +17,7 @@ mod kernel_tls;
 mod lab;
 mod peer;
 mod peers;
+mod proxies;
 mod received;
 mod served;
 mod slow_turn;

@@ -80,6 +80,7 @@ impl Snapshot {
     #[must_use]
     pub fn needs_peers(&self) -> bool {
         self.hosts.iter().any(|(_, host)| host.needs_peer || host.access.is_some())
+            || self.listeners.iter().any(Listener::has_proxies)
     }
 
     /// Returns the site of a host of this snapshot.

@@ -10,6 +10,7 @@ use sitar_site::{Budget, OpenError, Options, Site};
 use sitar_tls::{ConfigError, Identities, Identity, IdentityError, Version};
 use zeroize::Zeroizing;
 
+use crate::access::Networks;
 use crate::clock::Clock;
 use crate::limits::{Limits, TlsOffload};
 use crate::report::Report;
@@ -38,6 +39,9 @@ pub struct Spec {
 pub struct ListenerSpec {
     /// Their use.
     pub role: Role,
+    /// The peers that begin each connection with a header of the PROXY protocol
+    /// ([`Listener::behind`](crate::Listener::behind)).
+    pub proxies: Networks,
     /// A socket for each shard: of TCP, joined by SO_REUSEPORT, where the kernel chooses one for a
     /// connection; or duplicates of one socket, also a Unix one.
     pub sockets: Vec<OwnedFd>,

@@ -67,7 +67,7 @@ impl ShardSpec {
         let hosts = spec.open_hosts(hooks)?;
         let listeners = spec.listeners.iter().map(|listener| {
             let sockets = listener.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-            Ok(Listener::new(listener.role, sockets))
+            Ok(Listener::behind(listener.proxies.clone(), listener.role, sockets))
         });
         let listeners = listeners.collect::<io::Result<_>>().map_err(StartError::Listeners)?;
         let tls = match &hooks.tls {

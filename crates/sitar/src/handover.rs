@@ -1,76 +1,20 @@
 //! What a supervisor hands over to a worker, and what the worker says of it: plain values, and
 //! their forms on the line between them.
 
-use std::fs::File;
+mod site_files;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::FileType;
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use sitar_server::{Pem, Role};
-use sitar_site::{Printable, open_root};
+use sitar_server::{Network, Pem, Role};
+use sitar_site::Printable;
 
-use crate::cache::Cache;
-use crate::config::{Config, Place, Problem, SiteConfig, SiteContent, Texts};
+pub(crate) use self::site_files::{SiteFiles, is_directory};
+use crate::config::{Place, Problem, Texts};
 use crate::error::Error;
-
-/// The files and directories that a site names, open; or the reasons that they are not.
-#[derive(Debug, Default)]
-pub(crate) struct SiteFiles {
-    /// Its archive or directory; `None`: it has none.
-    pub(crate) root: Option<io::Result<OwnedFd>>,
-    /// Its page for 500.
-    pub(crate) error: Option<io::Result<OwnedFd>>,
-    /// Its page for 503.
-    pub(crate) unavailable: Option<io::Result<OwnedFd>>,
-    /// Its file of users.
-    pub(crate) users: Option<io::Result<OwnedFd>>,
-    /// Its encodings file.
-    pub(crate) encodings: Option<io::Result<OwnedFd>>,
-}
-
-impl SiteFiles {
-    /// Opens what a site names.
-    pub(crate) fn open(site: &SiteConfig) -> SiteFiles {
-        let root = match &site.content {
-            SiteContent::Root { path, .. } => Some(open_root(path)),
-            SiteContent::Redirect { .. } => None,
-        };
-        SiteFiles {
-            root,
-            error: site.pages.error.as_deref().map(open_file),
-            unavailable: site.pages.unavailable.as_deref().map(open_file),
-            users: site.access.users.as_deref().map(open_file),
-            encodings: None,
-        }
-    }
-
-    /// Opens what all sites of a configuration name.
-    pub(crate) fn open_all(config: &Config) -> Vec<SiteFiles> {
-        config.sites.iter().map(SiteFiles::open).collect()
-    }
-
-    /// Adds the encodings that the cache has of a site. Without them it is served as it is.
-    pub(crate) fn add_encodings(&mut self, site: &SiteConfig, cache: Option<&Cache>) {
-        self.encodings = cache.and_then(|cache| cache.open(site).ok()).map(Ok);
-    }
-
-    fn all(&self) -> [&Option<io::Result<OwnedFd>>; 5] {
-        [&self.root, &self.error, &self.unavailable, &self.users, &self.encodings]
-    }
-}
-
-fn open_file(path: &Path) -> io::Result<OwnedFd> {
-    let file = File::from(open_root(path)?);
-    if file.metadata()?.is_file() { Ok(file.into()) } else { Err(io::Error::other("it is no file")) }
-}
-
-/// Whether a descriptor is that of a directory.
-pub(crate) fn is_directory(fd: &OwnedFd) -> bool {
-    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
 
 /// The user that a worker becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,13 +152,15 @@ impl Opening {
 }
 
 /// An address to serve on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListenerName {
     /// Its number, which no other listener of this supervisor has.
     pub(crate) number: u64,
     /// The listener with the same sockets that it takes the place of.
     pub(crate) of: Option<u64>,
     pub(crate) role: Role,
+    /// The proxies that send a header of the PROXY protocol.
+    pub(crate) proxies: Vec<Network>,
 }
 
 /// An address to serve on, with a socket for each shard where they are new.
@@ -235,7 +181,15 @@ pub(crate) fn serve<'l>(
             Role::Http => ("http", None),
             Role::RedirectToHttps { port } => ("redirect", Some(port)),
         };
-        json!({ "number": name.number, "of": name.of, "role": role, "port": port, "sockets": sockets.len() })
+        let proxies: Vec<String> = name.proxies.iter().map(Network::to_string).collect();
+        json!({
+            "number": name.number,
+            "of": name.of,
+            "role": role,
+            "port": port,
+            "proxies": proxies,
+            "sockets": sockets.len(),
+        })
     });
     let value = json!({ "do": "serve", "generation": generation, "listeners": all.collect::<Vec<_>>() });
     (value, Vec::new(), descriptors)
@@ -253,7 +207,9 @@ pub(crate) fn read_serve(message: crate::channel::Message) -> Option<(u64, Vec<S
             _ => return None,
         };
         let count = usize::try_from(number("sockets")?).ok()?;
-        let name = ListenerName { number: number("number")?, of: number("of"), role };
+        let proxies = listener.get("proxies")?.as_array()?.iter();
+        let proxies = proxies.map(|text| Network::parse(text.as_str()?).ok()).collect::<Option<_>>()?;
+        let name = ListenerName { number: number("number")?, of: number("of"), role, proxies };
         Some((name, descriptors.by_ref().take(count).collect()))
     });
     let listeners = listeners.collect::<Option<_>>()?;

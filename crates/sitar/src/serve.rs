@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use sitar_engines::Engine;
-use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Role, Spec, Worker};
+use sitar_server::{BodyMemory, Counts, Hooks, Hosts, ListenerSpec, Networks, Role, Spec, Worker};
 use sitar_site::Site;
 
 use crate::certificate::Loaded;
@@ -70,7 +70,11 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         listeners: bound
             .groups
             .into_iter()
-            .map(|group| ListenerSpec { role, sockets: group.into_iter().map(Into::into).collect() })
+            .map(|group| ListenerSpec {
+                role,
+                proxies: Networks::default(),
+                sockets: group.into_iter().map(Into::into).collect(),
+            })
             .collect(),
         site: site_spec,
         tls: certificates.tls,

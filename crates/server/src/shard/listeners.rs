@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sitar_io::{Engine, Key, OpId, Ring};
 
 use super::Shard;
-use crate::snapshot::{Listener, Role};
+use crate::snapshot::Listener;
 
 /// After an error, or where there is no place, accepting pauses for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -119,10 +119,10 @@ impl Acceptors {
         }
     }
 
-    /// Returns the use of the listener with that key, and whether it is a Unix socket.
-    pub(super) fn kind(&self, key: Key) -> Option<(Role, bool)> {
+    /// Returns the listener with that key, and whether it is a Unix socket.
+    pub(super) fn get(&self, key: Key) -> Option<(&Listener, bool)> {
         let acceptor = self.list.get(place_of(key))?.as_ref()?;
-        Some((acceptor.listener.role(), acceptor.socket.is_unix()))
+        Some((&acceptor.listener, acceptor.socket.is_unix()))
     }
 
     /// The time to accept again, after an error.

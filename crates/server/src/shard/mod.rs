@@ -129,6 +129,7 @@ impl<E: Engine> Shard<E> {
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
                     counts: Counts::default(),
+                    client: None,
                     limits,
                 },
             },
@@ -196,6 +197,12 @@ impl<E: Engine> Shard<E> {
         assert!(self.cx.shared.handshakes.steps <= HANDSHAKE_STEPS, "handshakes without limit");
     }
 
+    /// Returns the peers of its connections, as far as they are known.
+    #[cfg(test)]
+    pub(crate) fn peers(&self) -> impl Iterator<Item = Peer> {
+        self.connections.iter().filter_map(|(_, connection)| connection.peer())
+    }
+
     #[cfg(test)]
     pub(crate) fn snapshot(&self) -> u64 {
         self.cx.served.cache.snapshot()
@@ -231,7 +238,12 @@ impl<E: Engine> Shard<E> {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Recv { key, buf } => self.with(key, |connection, cx| connection.on_recv(cx, buf)),
+            Event::Recv { key, buf } => {
+                self.with(key, |connection, cx| connection.on_recv(cx, buf));
+                if let Some(client) = self.cx.shared.client.take() {
+                    self.on_client(key, client);
+                }
+            }
             Event::Sent { key, buf, result } => {
                 self.with(key, |connection, cx| connection.on_sent(cx, buf, result));
             }
@@ -300,9 +312,10 @@ impl<E: Engine> Shard<E> {
         let shared = &mut self.cx.shared;
         shared.counts.accepted += 1;
         // A connection that cannot be served is closed by the drop of `conn`.
-        let Some((role, is_unix)) = self.acceptors.kind(listener) else {
+        let Some((listener, is_unix)) = self.acceptors.get(listener) else {
             return shared.counts.end(Close::Ours("a connection of no listener"));
         };
+        let role = listener.role();
         let handshake = match (role, &self.cx.served.snapshot.tls) {
             (Role::Http | Role::RedirectToHttps { .. }, _) => None,
             (Role::Https, Some(config)) => Handshake::new(config).ok(),
@@ -317,7 +330,7 @@ impl<E: Engine> Shard<E> {
             if peer.is_none() && shared.ring.peer(&conn).is_err() {
                 peer = Some(Err(Errno::AGAIN));
             }
-            Connection::new(conn, role, handshake, shared.now, &shared.limits)
+            Connection::new(conn, listener, handshake, shared.now, &shared.limits)
         });
         // There are as many places as descriptors.
         let Some(key) = key else { return shared.counts.end(Close::Shed) };

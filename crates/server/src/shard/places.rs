@@ -40,7 +40,9 @@ impl<E: Engine> Shard<E> {
         if connection.address != Address::ASKED {
             return;
         }
-        let address = peer.map_or(Address::UNCOUNTED, Address::of);
+        // The clients of a proxy have shares, once it has said who they are.
+        let counted = peer.ok().filter(|peer| !connection.expects_header_of(*peer));
+        let address = counted.map_or(Address::UNCOUNTED, Address::of);
         connection.address = address;
         self.addresses.add(address);
         if !self.has_place(key, address) {
@@ -48,6 +50,24 @@ impl<E: Engine> Shard<E> {
             return self.remove(key, Close::Shed);
         }
         self.with(key, |connection, cx| connection.on_peer(cx, peer));
+    }
+
+    /// A proxy has named its client, whose share the connection is a part of from here on.
+    pub(super) fn on_client(&mut self, key: Key, client: Peer) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let address = Address::of(client);
+        self.addresses.remove(connection.address);
+        connection.address = address;
+        self.addresses.ask();
+        self.addresses.add(address);
+        // It has its place already.
+        let len = self.connections.len() - self.addresses.asked();
+        let is_half_full = len > self.cx.shared.limits.connections as usize / 2;
+        if is_half_full && self.addresses.excess(address) > 0 && !self.give_up_of(address, key) {
+            self.cx.shared.counts.refused += 1;
+            return self.remove(key, Close::Shed);
+        }
+        self.with(key, |connection, cx| connection.on_client(cx, client));
     }
 
     /// Whether there is a place for a newcomer: one that is free, or one that another connection

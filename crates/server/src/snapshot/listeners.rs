@@ -4,6 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::access::Networks;
+use crate::peer::Peer;
+
 /// The use of a listening socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
@@ -28,6 +31,8 @@ pub struct Listener(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     role: Role,
+    /// The peers that say for whom they connect.
+    proxies: Networks,
     /// Those of each shard; none when it serves no longer.
     sockets: Mutex<Vec<OwnedFd>>,
 }
@@ -36,7 +41,14 @@ impl Listener {
     /// A listener with a socket for each shard, in order.
     #[must_use]
     pub fn new(role: Role, sockets: Vec<OwnedFd>) -> Listener {
-        Listener(Arc::new(Inner { role, sockets: Mutex::new(sockets) }))
+        Listener::behind(Networks::default(), role, sockets)
+    }
+
+    /// Listens behind proxies: peers in these networks begin each connection with a header of the
+    /// PROXY protocol, version 1 or 2, which names their client. Others send none.
+    #[must_use]
+    pub fn behind(proxies: Networks, role: Role, sockets: Vec<OwnedFd>) -> Listener {
+        Listener(Arc::new(Inner { role, proxies, sockets: Mutex::new(sockets) }))
     }
 
     /// Returns a listener for another use of the same sockets. The kernel sees no difference:
@@ -44,8 +56,18 @@ impl Listener {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn with_role(&self, role: Role) -> io::Result<Listener> {
-        Ok(Listener::new(role, self.sockets()?))
+    pub fn with_use(&self, proxies: Networks, role: Role) -> io::Result<Listener> {
+        Ok(Listener::behind(proxies, role, self.sockets()?))
+    }
+
+    /// Returns whether proxies connect to it, of which the address has to be known.
+    pub(crate) fn has_proxies(&self) -> bool {
+        !self.0.proxies.is_empty()
+    }
+
+    /// Returns whether a peer is one of its proxies.
+    pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
+        self.0.proxies.contain(peer)
     }
 
     /// Returns duplicates of its sockets, in the order of the shards.

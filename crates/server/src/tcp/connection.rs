@@ -15,6 +15,7 @@ use sitar_http::{Rejection, Status};
 use sitar_io::{Conn, Engine, Errno, ReadBuf, RecvEnd, RxBuf, SendBuf};
 use sitar_tls::Handshake;
 
+use self::arrival::ProxyHeader;
 use super::http1::{self, Http1};
 use super::http2::Http2;
 use super::transport::output::Put;
@@ -25,7 +26,7 @@ use crate::shard::addresses::Address;
 use crate::shard::context::Context;
 use crate::shard::handshakes::Turn;
 use crate::shard::quota::Charge;
-use crate::snapshot::Role;
+use crate::snapshot::Listener;
 
 const NOT_TLS: Rejection = Rejection {
     status: Status::BAD_REQUEST,
@@ -48,19 +49,22 @@ pub(crate) struct Connection {
     charge: Charge,
     /// The peer, as far as it has been told.
     pub(crate) address: Address,
+    header: ProxyHeader,
 }
 
 impl Connection {
     /// A connection that has just been accepted; `tls` is where its handshake starts.
     pub(crate) fn new(
         conn: Conn,
-        role: Role,
+        listener: &Listener,
         tls: Option<Handshake>,
         now: Instant,
         limits: &Limits,
     ) -> Connection {
-        let io = Transport::new(conn, role, tls, now, limits);
-        Connection { io, protocol: Protocol::Undecided, charge: Charge::default(), address: Address::ASKED }
+        let io = Transport::new(conn, listener.role(), tls, now, limits);
+        let (protocol, charge) = (Protocol::Undecided, Charge::default());
+        let header = ProxyHeader::new(listener);
+        Connection { io, protocol, charge, address: Address::ASKED, header }
     }
 
     /// Returns when [`on_timer`](Connection::on_timer) is to be called.
@@ -87,6 +91,9 @@ impl Connection {
 
     /// Bytes from the peer. The buffer is given back before this returns.
     pub(crate) fn on_recv<E: Engine>(&mut self, cx: &mut Context<E>, mut buf: RxBuf) -> Result<(), Close> {
+        if self.awaits_header() {
+            return self.on_header(cx, &buf);
+        }
         match self.io.on_recv(&mut cx.shared, &buf)? {
             Arrival::Discarded => return Ok(()),
             Arrival::PutAside => {}
@@ -114,7 +121,9 @@ impl Connection {
             _ if self.io.waits_for_peer_close() => Err(Close::Done),
             Protocol::Http2(_) if self.io.is_receiving() => self.settle(cx),
             _ if !self.io.is_receiving() => Ok(()),
-            _ if self.io.is_handshaking() || !self.is_idle() => Err(Close::Peer(PeerReason::Left)),
+            _ if self.awaits_header() || self.io.is_handshaking() || !self.is_idle() => {
+                Err(Close::Peer(PeerReason::Left))
+            }
             _ => Err(Close::Done),
         }
     }
@@ -248,7 +257,7 @@ impl Connection {
     /// The server stops: connections that wait for a request, or for the rest of one, end; what was
     /// asked for is answered.
     pub(crate) fn on_stop<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        if self.io.is_handshaking() {
+        if self.io.is_handshaking() || self.awaits_header() {
             return Err(Close::Operator);
         }
         let waits = !self.is_answering() && !self.io.is_ending() && self.protocol.is_between_bodies();

@@ -1,8 +1,8 @@
 //! The PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and 2), as bytes in, addresses out.
 //!
 //! A proxy puts a header in front of all that it forwards, TLS included. Only what says who the
-//! client is is read; other fields (TLVs) are skipped, once their lengths add up and a checksum among
-//! them is right.
+//! client is is read; other fields (TLVs) are skipped, once their lengths add up and a checksum
+//! among them is right.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

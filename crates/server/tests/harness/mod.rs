@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use sitar_io::{Ring, SqPoll};
 use sitar_server::{
-    BodyMemory, Counts, Hooks, Incident, Limits, ListenerSpec, Pem, Role, SiteSpec, Spec, TlsOffload,
-    TlsSpec, Worker,
+    BodyMemory, Counts, Hooks, Incident, Limits, ListenerSpec, Networks, Pem, Role, SiteSpec, Spec,
+    TlsOffload, TlsSpec, Worker,
 };
 use sitar_site::Options;
 
@@ -217,7 +217,11 @@ impl Server {
         let (told, due) = (Arc::clone(&incidents), Arc::clone(&panics));
         let role = if tls.is_some() { Role::Https } else { Role::Http };
         let spec = Spec {
-            listeners: vec![ListenerSpec { role, sockets: vec![listener.into()] }],
+            listeners: vec![ListenerSpec {
+                role,
+                proxies: Networks::default(),
+                sockets: vec![listener.into()],
+            }],
             site: Some(SiteSpec { path: directory.clone(), options: Options::default() }),
             tls,
             limits,

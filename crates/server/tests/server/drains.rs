@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::harness::{Engine, Server, Tls, answer_with_head, body, get, small};
 use sitar_server::{
-    BodyMemory, Counts, Hooks, Incident, Limits, ListenerSpec, Role, SiteSpec, Spec, TlsOffload, Worker,
+    BodyMemory, Counts, Hooks, Incident, Limits, ListenerSpec, Networks, Role, SiteSpec, Spec, TlsOffload,
+    Worker,
 };
 use sitar_site::Options;
 
@@ -297,7 +298,11 @@ fn small_site(folder: &Path) -> (Spec, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let spec = Spec {
-        listeners: vec![ListenerSpec { role: Role::Http, sockets: vec![listener.into()] }],
+        listeners: vec![ListenerSpec {
+            role: Role::Http,
+            proxies: Networks::default(),
+            sockets: vec![listener.into()],
+        }],
         site: Some(SiteSpec { path: folder.to_owned(), options: Options::default() }),
         tls: None,
         limits: patient(),

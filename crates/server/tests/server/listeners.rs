@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, answer, get, small};
-use sitar_server::{ChangeError, Listener, Role};
+use sitar_server::{ChangeError, Listener, Networks, Role};
 
 crate::on_every_engine! {
     a_listener_comes_and_goes_and_connections_stay,
@@ -83,7 +83,7 @@ fn another_use_of_a_listener_loses_nothing_that_waits(engine: Engine) {
     assert_eq!(ask(&mut old), 200);
     for turn in 0..20 {
         let role = if turn % 2 == 0 { Role::RedirectToHttps { port: 443 } } else { Role::Http };
-        listener = listener.with_role(role).unwrap();
+        listener = listener.with_use(Networks::default(), role).unwrap();
         let mut waiting = connect(address);
         set(&server, &[listener.clone()]);
         let mut after = connect(address);

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use sitar_http::{h1, h2};
 use sitar_io::Ring;
 use sitar_server::{
-    BodyMemory, Hooks, Limits, ListenerSpec, Pem, Role, SiteSpec, Spec, StartError, TlsOffload, TlsSpec,
-    Worker,
+    BodyMemory, Hooks, Limits, ListenerSpec, Networks, Pem, Role, SiteSpec, Spec, StartError, TlsOffload,
+    TlsSpec, Worker,
 };
 use sitar_site::{Hsts, Options};
 use sitar_tls::Version;
@@ -22,7 +22,8 @@ use crate::harness::{answer, get, small};
 fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
     let Spec { listeners, site, tls, limits, offload, memory } = spec;
     let number = |number: u64| number.to_string().into_bytes();
-    let sockets = listeners.iter().map(|ListenerSpec { role: _, sockets }| sockets.len()).sum::<usize>();
+    let sockets =
+        listeners.iter().map(|ListenerSpec { role: _, proxies: _, sockets }| sockets.len()).sum::<usize>();
     let mut fields = vec![("listeners".to_owned(), number(sockets as u64))];
     let mut put = |name: &str, value: Vec<u8>| fields.push((name.to_owned(), value));
     for listener in listeners {
@@ -142,6 +143,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
                     "http" => Role::Http,
                     port => Role::RedirectToHttps { port: port.parse().unwrap() },
                 },
+                proxies: Networks::default(),
                 sockets: vec![socket.into()],
             })
             .collect(),
@@ -256,7 +258,7 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
         let mut described = described(site.clone(), tls);
         let role = if has_tls { Role::Https } else { Role::Http };
         let sockets = vec![listener.try_clone().unwrap().into()];
-        described.listeners = vec![ListenerSpec { role, sockets }];
+        described.listeners = vec![ListenerSpec { role, proxies: Networks::default(), sockets }];
         let spec = read(write(&described), vec![listener]);
         let worker = start(&spec).unwrap();
         drop((described, spec));

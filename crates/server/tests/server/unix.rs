@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sitar_server::{
-    BodyMemory, Hooks, Host, HostContent, Hosts, Limits, ListenerSpec, Role, Spec, TlsOffload, Worker,
+    BodyMemory, Hooks, Host, HostContent, Hosts, Limits, ListenerSpec, Networks, Role, Spec, TlsOffload,
+    Worker,
 };
 use sitar_site::{Options, Site};
 
@@ -33,7 +34,11 @@ impl Server {
             Host { is_default: true, needs_peer: true, ..Host::new(Vec::new(), HostContent::Site(site)) };
         let listener = UnixListener::bind(folder.path().join("http.sock")).unwrap();
         let spec = Spec {
-            listeners: vec![ListenerSpec { role: Role::Http, sockets: vec![listener.into()] }],
+            listeners: vec![ListenerSpec {
+                role: Role::Http,
+                proxies: Networks::default(),
+                sockets: vec![listener.into()],
+            }],
             site: None,
             tls: None,
             limits,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sitar_server::{Network, NetworkError, Rate, Realm};
+use sitar_server::{Rate, Realm};
 
 use super::problems::{Problems, quoted};
 use super::section::Section;
-use super::{AccessConfig, RateConfig};
+use super::{AccessConfig, RateConfig, networks};
 
 /// The realm of a site that names none.
 const REALM: &str = "Restricted";
@@ -21,8 +21,8 @@ pub(super) fn read(section: &Section, problems: &mut Problems) -> AccessConfig {
     AccessConfig {
         users: section.path("users").map(|(path, _)| path.to_owned()),
         realm: realm(section, problems),
-        allow: section.has("allow").then(|| networks("allow", section, problems)),
-        deny: networks("deny", section, problems),
+        allow: section.has("allow").then(|| networks::read("allow", section, problems)),
+        deny: networks::read("deny", section, problems),
         rate: rate(section, problems),
     }
 }
@@ -35,29 +35,6 @@ fn realm(section: &Section, problems: &mut Problems) -> String {
         problems.add_with(place, what, "for example: realm = \"Staff\"");
     }
     text.to_owned()
-}
-
-fn networks(name: &str, section: &Section, problems: &mut Problems) -> Vec<Network> {
-    let mut networks = Vec::new();
-    for text in section.texts(name) {
-        if problems.is_full() {
-            break;
-        }
-        match Network::parse(&text.text) {
-            Ok(network) => networks.push(network),
-            Err(why) => {
-                let hint = match &why {
-                    NetworkError::HostBits(network) => format!("did you mean \"{network}\"?"),
-                    NetworkError::Form | NetworkError::Prefix(_) => {
-                        format!("for example: {name} = [\"10.0.0.0/8\", \"2001:db8::/32\"]")
-                    }
-                };
-                let what = format!("invalid network {} in '{name}': {why}", quoted(&text.text));
-                problems.add_with(&text.place, what, hint);
-            }
-        }
-    }
-    networks
 }
 
 fn rate(section: &Section, problems: &mut Problems) -> Option<RateConfig> {

@@ -70,11 +70,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns whether the addresses of clients have to be known: for networks, rates, and the
-    /// limit on wrong passwords.
+    /// Returns whether the addresses of clients have to be known: for networks, rates, the limit on
+    /// wrong passwords, and to tell proxies from others.
     #[must_use]
     pub fn needs_peers(&self) -> bool {
         self.sites.iter().any(|site| site.access != AccessConfig::default())
+            || self.listeners.iter().any(|listener| !listener.proxies.is_empty())
     }
 }
 

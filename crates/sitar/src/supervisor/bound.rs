@@ -55,7 +55,7 @@ impl Bound {
         has_file: bool,
         number: u64,
     ) -> Bound {
-        let name = ListenerName { number, of: None, role: Role::Http };
+        let name = ListenerName { number, of: None, role: Role::Http, proxies: Vec::new() };
         let file = match &address {
             Endpoint::Unix(path) if has_file => {
                 // Where it is gone, nothing is to be removed.
@@ -258,7 +258,7 @@ impl<'c> Found<'c> {
                 if let (Some(file), false) = (&old.file, listener.paths.is_empty()) {
                     file.set_mode(listener.mode.unwrap_or(ListenerConfig::MODE));
                 }
-                if old.name.role == role {
+                if old.name.role == role && old.name.proxies == listener.proxies {
                     return old;
                 }
                 (Some(old.name.number), old.sockets, old.file)
@@ -266,7 +266,8 @@ impl<'c> Found<'c> {
             FoundSockets::New(sockets, file) => (None, Arc::new(sockets), file.map(Arc::new)),
         };
         *last += 1;
-        Bound { wanted, address, name: ListenerName { number: *last, of, role }, sockets, file }
+        let name = ListenerName { number: *last, of, role, proxies: listener.proxies.clone() };
+        Bound { wanted, address, name, sockets, file }
     }
 }
 

@@ -262,7 +262,7 @@ impl Worker {
         let listeners = bound.iter().map(|bound| {
             let has =
                 known.contains(&bound.name.number) || bound.name.of.is_some_and(|of| known.contains(&of));
-            (bound.name, (!has).then_some(&bound.sockets[..]))
+            (bound.name.clone(), (!has).then_some(&bound.sockets[..]))
         });
         let (value, blobs, descriptors) = handover::serve(generation, listeners);
         let answer = self.line.ask(&value, &blobs, &descriptors, WORKING).map_err(|error| gone(&error))?;

@@ -177,6 +177,13 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
     for one in next.bound.iter().filter(|one| !has(&last.bound, one)) {
         changes.push(format!("listening on {} ({})", one.address, bound::word(one.name.role)));
     }
+    let has_other = |one: &&Bound| {
+        let mut old = last.bound.iter().filter(|old| old.address == one.address);
+        old.any(|old| old.name.role == one.name.role && old.name.proxies != one.name.proxies)
+    };
+    for one in next.bound.iter().filter(has_other) {
+        changes.push(format!("{} has other proxies", one.address));
+    }
     for one in last.bound.iter().filter(|one| !next.bound.iter().any(|other| other.address == one.address)) {
         changes.push(format!("no longer listening on {}", one.address));
     }

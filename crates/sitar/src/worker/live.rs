@@ -110,7 +110,10 @@ impl Process {
         let bytes = u64::from(config.settings.memory) << 20;
         let (names, specs): (Vec<ListenerName>, _) = listeners
             .into_iter()
-            .map(|(name, sockets)| (name, ListenerSpec { role: name.role, sockets }))
+            .map(|(name, sockets)| {
+                let (role, proxies) = (name.role, name.proxies.iter().copied().collect());
+                (name, ListenerSpec { role, proxies, sockets })
+            })
             .unzip();
         let spec = Spec {
             listeners: specs,
@@ -322,8 +325,8 @@ fn named(listeners: Vec<Served>, known: &BTreeMap<u64, Listener>) -> std::io::Re
     let all = listeners.into_iter().map(|(name, sockets)| {
         let listener = match (known.get(&name.number), name.of.and_then(|of| known.get(&of))) {
             (Some(same), _) => same.clone(),
-            (None, Some(other)) => other.with_role(name.role)?,
-            (None, None) => Listener::new(name.role, sockets),
+            (None, Some(other)) => other.with_use(name.proxies.iter().copied().collect(), name.role)?,
+            (None, None) => Listener::behind(name.proxies.iter().copied().collect(), name.role, sockets),
         };
         Ok((name.number, listener))
     });

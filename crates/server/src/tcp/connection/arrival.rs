@@ -1,4 +1,5 @@
-//! The first events of a connection: it has come, and the kernel says from whom.
+//! The first events of a connection: it has come, the kernel says from whom, and a proxy says for
+//! whom.
 
 use sitar_io::{Engine, Errno};
 
@@ -6,12 +7,31 @@ use super::Connection;
 use crate::close::{Close, PeerReason};
 use crate::peer::Peer;
 use crate::shard::context::Context;
+use crate::snapshot::Listener;
+use crate::tcp::proxy::{self, Header};
+
+/// The header of the PROXY protocol with which a connection begins.
+pub(super) enum ProxyHeader {
+    /// None, or it has been read.
+    None,
+    /// The peer may be a proxy of this listener.
+    Undecided(Listener),
+    /// It is one.
+    Awaited,
+}
+
+impl ProxyHeader {
+    /// That of a connection which has just been accepted.
+    pub(super) fn new(listener: &Listener) -> ProxyHeader {
+        if listener.has_proxies() { ProxyHeader::Undecided(listener.clone()) } else { ProxyHeader::None }
+    }
+}
 
 impl Connection {
     /// The first thing that happens: the ring starts to receive, unless it has to be known first
     /// who the peer is.
     pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        if cx.served.needs_peers() {
+        if cx.served.needs_peers() || matches!(self.header, ProxyHeader::Undecided(_)) {
             self.io.hold_receiving();
             return Ok(());
         }
@@ -25,7 +45,16 @@ impl Connection {
         peer: Result<Peer, Errno>,
     ) -> Result<(), Close> {
         match peer {
-            Ok(peer) => self.io.origin().set_peer(peer),
+            Ok(peer) => {
+                self.header = match self.expects_header_of(peer) {
+                    true => ProxyHeader::Awaited,
+                    false => ProxyHeader::None,
+                };
+                if self.awaits_header() {
+                    self.io.limit_header(&cx.shared);
+                }
+                self.io.origin().set_peer(peer);
+            }
             Err(_) if !self.io.is_held() => return Ok(()),
             // It was reset meanwhile.
             Err(Errno::NOTCONN) => return Err(Close::Peer(PeerReason::Reset)),
@@ -34,5 +63,52 @@ impl Connection {
             Err(errno) => return Err(Close::Kernel(errno)),
         }
         self.io.end_hold(&mut cx.shared)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        self.io.peer()
+    }
+
+    /// Whether a peer, this connection's, begins with a header of the PROXY protocol.
+    pub(crate) fn expects_header_of(&self, peer: Peer) -> bool {
+        if let ProxyHeader::Undecided(listener) = &self.header { listener.is_proxy(peer) } else { false }
+    }
+
+    /// Whether a proxy's header is waited for.
+    pub(super) fn awaits_header(&self) -> bool {
+        matches!(self.header, ProxyHeader::Awaited)
+    }
+
+    /// Bytes from a proxy that has not said yet for whom it connects. What stands behind its header
+    /// is put aside. Its deadline stays: nothing else is waited for meanwhile.
+    pub(super) fn on_header<E: Engine>(&mut self, cx: &mut Context<E>, bytes: &[u8]) -> Result<(), Close> {
+        self.io.put_wire_aside(&mut cx.shared, bytes)?;
+        let wire = self.io.take_wire();
+        let header = proxy::read(wire.bytes());
+        let used = if let Header::Whole(used, _) = header { used } else { 0 };
+        self.io.return_wire(&mut cx.shared, wire, used)?;
+        match header {
+            Header::Partial => Ok(()),
+            Header::Broken => Err(Close::Peer(PeerReason::ProxyHeader)),
+            Header::Whole(_, None) => self.end_header(cx),
+            Header::Whole(_, Some(client)) => {
+                // The shard counts it for this client first.
+                cx.shared.client = Some(Peer::Ip(client));
+                Ok(())
+            }
+        }
+    }
+
+    /// The client of a proxy is known, and counted: it is the peer from here on.
+    pub(crate) fn on_client<E: Engine>(&mut self, cx: &mut Context<E>, client: Peer) -> Result<(), Close> {
+        self.io.origin().set_peer(client);
+        self.end_header(cx)
+    }
+
+    /// Goes on behind a proxy's header.
+    fn end_header<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
+        self.header = ProxyHeader::None;
+        self.go_on(cx)
     }
 }

@@ -205,6 +205,11 @@ impl Transport {
         &mut self.origin
     }
 
+    #[cfg(test)]
+    pub(in crate::tcp) fn peer(&self) -> Option<crate::peer::Peer> {
+        self.origin.peer()
+    }
+
     /// Whether the peer's next bytes are what is waited for.
     pub(in crate::tcp) fn is_receiving(&self) -> bool {
         matches!(self.waiting, Waiting::Input)

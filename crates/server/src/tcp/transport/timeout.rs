@@ -6,11 +6,19 @@ use sitar_io::Engine;
 
 use super::security::Security;
 use super::state::{Transport, Waiting};
-use super::timers::Wait;
+use super::timers::{Timers, Wait};
 use crate::close::Timeout;
 use crate::shard::context::Shared;
 
 impl Transport {
+    /// Gives a proxy as long for its header as a handshake has. Where one follows, its deadline,
+    /// which has been set already, is that of both.
+    pub(in crate::tcp) fn limit_header<E: Engine>(&mut self, cx: &Shared<E>) {
+        if !self.is_handshaking() {
+            self.timers = Timers::new(Timeout::Handshake, cx.now + cx.limits.handshake);
+        }
+    }
+
     /// Sets the deadline of a wait for the next input, which the protocol names.
     pub(in crate::tcp) fn arm_input_timeout<E: Engine>(&mut self, cx: &Shared<E>, wait: Wait) {
         if let Security::Handshaking(_) = self.security {

@@ -1,0 +1,68 @@
+//! What a site names, open.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::FileType;
+use sitar_site::open_root;
+
+use crate::cache::Cache;
+use crate::config::{Config, SiteConfig, SiteContent};
+
+/// The files and directories that a site names, open; or the reasons that they are not.
+#[derive(Debug, Default)]
+pub(crate) struct SiteFiles {
+    /// Its archive or directory; `None`: it has none.
+    pub(crate) root: Option<io::Result<OwnedFd>>,
+    /// Its page for 500.
+    pub(crate) error: Option<io::Result<OwnedFd>>,
+    /// Its page for 503.
+    pub(crate) unavailable: Option<io::Result<OwnedFd>>,
+    /// Its file of users.
+    pub(crate) users: Option<io::Result<OwnedFd>>,
+    /// Its encodings file.
+    pub(crate) encodings: Option<io::Result<OwnedFd>>,
+}
+
+impl SiteFiles {
+    /// Opens what a site names.
+    pub(crate) fn open(site: &SiteConfig) -> SiteFiles {
+        let root = match &site.content {
+            SiteContent::Root { path, .. } => Some(open_root(path)),
+            SiteContent::Redirect { .. } => None,
+        };
+        SiteFiles {
+            root,
+            error: site.pages.error.as_deref().map(open_file),
+            unavailable: site.pages.unavailable.as_deref().map(open_file),
+            users: site.access.users.as_deref().map(open_file),
+            encodings: None,
+        }
+    }
+
+    /// Opens what all sites of a configuration name.
+    pub(crate) fn open_all(config: &Config) -> Vec<SiteFiles> {
+        config.sites.iter().map(SiteFiles::open).collect()
+    }
+
+    /// Adds the encodings that the cache has of a site. Without them it is served as it is.
+    pub(crate) fn add_encodings(&mut self, site: &SiteConfig, cache: Option<&Cache>) {
+        self.encodings = cache.and_then(|cache| cache.open(site).ok()).map(Ok);
+    }
+
+    pub(super) fn all(&self) -> [&Option<io::Result<OwnedFd>>; 5] {
+        [&self.root, &self.error, &self.unavailable, &self.users, &self.encodings]
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::from(open_root(path)?);
+    if file.metadata()?.is_file() { Ok(file.into()) } else { Err(io::Error::other("it is no file")) }
+}
+
+/// Whether a descriptor is that of a directory.
+pub(crate) fn is_directory(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}

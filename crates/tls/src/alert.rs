@@ -17,6 +17,8 @@ pub enum Alert {
     RecordOverflow = 22,
     /// No acceptable set of parameters.
     HandshakeFailure = 40,
+    /// A certificate that is not valid any more.
+    CertificateExpired = 45,
     /// A field with a value that is not allowed.
     IllegalParameter = 47,
     /// A message that cannot be parsed.

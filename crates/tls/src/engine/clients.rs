@@ -9,7 +9,8 @@ use super::provider;
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{Error, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +57,13 @@ impl ClientCa {
         let mut inner = Inner { digest: [0; 32], verifier };
         inner.digest.copy_from_slice(digest.finish().as_ref());
         Ok(ClientCa { inner: Arc::new(inner) })
+    }
+
+    /// Checks a client's certificate, and those that certify it, at a time.
+    pub(super) fn check(&self, chain: &[CertificateDer<'_>], now: Option<UnixTime>) -> Result<(), Error> {
+        let (own, others) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let now = now.ok_or(Error::FailedToGetCurrentTime)?;
+        self.inner.verifier.verify_client_cert(own, others, now).map(|_| ())
     }
 
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
@@ -137,6 +145,18 @@ impl ByHost {
         let by_wildcard = |name: &String| self.wildcard.get(name.split_once('.')?.1).copied();
         let place = name.as_ref().and_then(|name| exact(name).or_else(|| by_wildcard(name)));
         self.guarded.get(place.unwrap_or(self.default)?)
+    }
+
+    /// Returns the same at a time that a test chooses.
+    #[cfg(test)]
+    pub(super) fn at(&self, time: &Arc<dyn rustls::time_provider::TimeProvider>) -> ByHost {
+        let mut next = self.clone();
+        for guarded in &mut next.guarded {
+            let mut server = (*guarded.server).clone();
+            server.time_provider = Arc::clone(time);
+            guarded.server = Arc::new(server);
+        }
+        next
     }
 
     /// Returns the same with the ticket keys of `last`, where hosts and certificates are the same.

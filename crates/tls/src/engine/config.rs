@@ -168,6 +168,13 @@ impl Config {
         Ok(Self { server, guarded, min, seals_max: None })
     }
 
+    /// Returns this configuration with another clock, for hosts whose clients need a certificate.
+    #[cfg(test)]
+    pub(crate) fn at(mut self, time: &Arc<dyn rustls::time_provider::TimeProvider>) -> Self {
+        self.guarded = self.guarded.map(|guarded| Arc::new(guarded.at(time)));
+        self
+    }
+
     pub(super) fn seals_max(&self) -> Option<u64> {
         self.seals_max
     }

@@ -2,6 +2,7 @@
 
 use super::clients::{Choice, Chooser, ClientCa};
 use super::config::Config;
+use super::encode::encode;
 use super::error::{Cause, HandshakeError, Reason};
 use super::first_bytes::{FirstBytes, first_bytes};
 use super::identity::CertificateNames;
@@ -11,8 +12,8 @@ use crate::fault::PeerFault;
 use crate::record::{PLAINTEXT_MAX, RecordError, Records, Version};
 use crate::stack;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{Error, HandshakeKind, PeerMisbehaved, ProtocolVersion};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::{Error, HandshakeKind, PeerMisbehaved, ProtocolVersion, ServerConfig};
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,8 +37,8 @@ pub struct Handshake {
     seals_max: Option<u64>,
     /// Finds the configuration of the host; `None`: it is found, or there is only one.
     chooser: Option<Box<Chooser>>,
-    /// What has to certify the client.
-    client_ca: Option<ClientCa>,
+    /// What has to certify the client, and the configuration in which it does.
+    certifier: Option<(ClientCa, Arc<ServerConfig>)>,
 }
 
 impl Handshake {
@@ -58,7 +59,7 @@ impl Handshake {
             caught: Caught::default(),
             seals_max: config.seals_max(),
             chooser: config.guarded().map(|guarded| Box::new(Chooser::new(Arc::clone(guarded)))),
-            client_ca: None,
+            certifier: None,
         })
     }
 
@@ -68,7 +69,7 @@ impl Handshake {
     pub fn memory(&self) -> usize {
         let state = if self.has_begun { STATE } else { STATE_AT_FIRST };
         let choosing = if self.chooser.is_some() { CHOOSING + self.input.capacity() } else { 0 };
-        let certified = if self.client_ca.is_some() { CERTIFIED } else { 0 };
+        let certified = if self.certifier.is_some() { CERTIFIED } else { 0 };
         size_of::<UnbufferedServerConnection>() + state + choosing + certified + self.input.capacity()
     }
 
@@ -120,10 +121,8 @@ impl Handshake {
                 Ok(Progress::Blocked) if input.is_empty() => return HandshakeStep::More(self),
                 Ok(Progress::Blocked) => {}
                 Ok(Progress::Complete) => {
-                    return match self.hand_over(input) {
-                        Ok(established) => HandshakeStep::Done(Box::new(established)),
-                        Err(error) => HandshakeStep::Failed(error),
-                    };
+                    let established = self.complete(input, out).map(Box::new);
+                    return established.map_or_else(HandshakeStep::Failed, HandshakeStep::Done);
                 }
                 Err(Failure { error, alert }) => {
                     let before = out.len();
@@ -151,9 +150,9 @@ impl Handshake {
             Choice::More => return Ok(false),
             Choice::Server => {}
             Choice::Guarded(guarded) => {
-                let rustls = UnbufferedServerConnection::new(guarded.server);
+                let rustls = UnbufferedServerConnection::new(Arc::clone(&guarded.server));
                 *self.rustls = rustls.map_err(HandshakeError::from_rustls)?;
-                self.client_ca = Some(guarded.ca);
+                self.certifier = Some((guarded.ca, guarded.server));
             }
         }
         self.chooser = None;
@@ -292,6 +291,29 @@ impl Handshake {
         }
     }
 
+    /// Ends the handshake; or, with an alert, the connection.
+    fn complete(self, later: &[u8], out: &mut Vec<u8>) -> Result<Established, HandshakeError> {
+        let certified = self.is_certified_still();
+        let mut established = self.hand_over(later)?;
+        certified.inspect_err(|_| {
+            let mut record = [0; ALERT_ROOM];
+            let sealed = established.records.seal_alert(Alert::CertificateExpired, &mut record);
+            out.extend_from_slice(&record[..sealed.unwrap_or(0)]);
+        })?;
+        Ok(established)
+    }
+
+    /// Checks the client's certificate where it came by a ticket: rustls takes it as it was, and
+    /// gives the connection new tickets.
+    fn is_certified_still(&self) -> Result<(), HandshakeError> {
+        let Some((ca, config)) = &self.certifier else { return Ok(()) };
+        if self.rustls.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(());
+        }
+        let chain = self.rustls.peer_certificates().unwrap_or_default();
+        ca.check(chain, config.time_provider.current_time()).map_err(HandshakeError::from_rustls)
+    }
+
     /// Takes the secrets out of rustls and drops the rest of it.
     fn hand_over(self, later: &[u8]) -> Result<Established, HandshakeError> {
         let alpn = self.rustls.alpn_protocol().map(<[u8]>::to_vec);
@@ -321,7 +343,7 @@ impl Handshake {
             records.limit_seals(max);
         }
         let Caught { server_name, names, .. } = self.caught;
-        let client_ca = self.client_ca;
+        let client_ca = self.certifier.map(|(ca, _)| ca);
         Ok(Established {
             records,
             alpn,
@@ -422,29 +444,6 @@ enum Turn {
     Complete,
 }
 
-/// Appends the bytes that rustls wants to send. It copies from a buffer of its own; the first
-/// attempt shows the size.
-fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
-    let start = out.len();
-    let encoded = match data.encode(&mut []) {
-        Err(EncodeError::InsufficientSize(size)) => {
-            out.resize(start + size.required_size, 0);
-            data.encode(&mut out[start..])
-        }
-        result => result,
-    };
-    match encoded {
-        Ok(len) => {
-            out.truncate(start + len);
-            Ok(())
-        }
-        Err(_) => {
-            out.truncate(start);
-            Err(HandshakeError::ours("the TLS library cannot encode what it has to send"))
-        }
-    }
-}
-
 /// Returns whether there is a change_cipher_spec or an encrypted record of TLS 1.3 among these
 /// records.
 fn seals(mut records: &[u8]) -> bool {
@@ -460,6 +459,8 @@ fn seals(mut records: &[u8]) -> bool {
 
 const HEADER: usize = 5;
 
+/// Bytes of a sealed alert, at most.
+const ALERT_ROOM: usize = 64;
 /// RFC 8446 §5.1.
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;

@@ -6,6 +6,7 @@
 
 mod clients;
 mod config;
+mod encode;
 mod error;
 mod first_bytes;
 mod handshake;

@@ -3,10 +3,13 @@
 use super::client::{Offer, Pem, client, negotiate};
 use crate::{ClientCa, Config, Established, HandshakeError, HostClients, Identities, IdentityError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// An authority for clients.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -185,6 +188,34 @@ fn the_host_is_found_as_that_of_a_request() {
         for name in open {
             assert!(try_as(&config, &anonymous(), name).is_ok(), "{name}");
         }
+    }
+}
+
+/// A clock that a test sets, in seconds since the epoch.
+#[derive(Debug)]
+struct Clock(AtomicU64);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::SeqCst))))
+    }
+}
+
+#[test]
+fn a_ticket_is_not_good_for_longer_than_the_certificate() {
+    // Noon of the last day of 2040, and of the first one of 2041.
+    let (last, first) = (2_240_568_000, 2_240_654_400);
+    let (pem, ca) = (pem(), Authority::new());
+    for offer in offers() {
+        let clock = Arc::new(Clock(AtomicU64::new(last - 86_400)));
+        let time: Arc<dyn TimeProvider> = Arc::clone(&clock) as _;
+        let config = server(&pem, vec![host(&["closed.test"], true, Some(&ca))]).at(&time);
+        let client = client_config(offer, &pem, Some(ca.client_until(2040)));
+        assert!(!try_as(&config, &client, "closed.test").unwrap().resumed);
+        assert!(try_as(&config, &client, "closed.test").unwrap().resumed);
+        clock.0.store(first, Ordering::SeqCst);
+        let error = try_as(&config, &client, "closed.test").unwrap_err();
+        assert!(matches!(error, HandshakeError::Peer(_)), "{error}");
     }
 }
 

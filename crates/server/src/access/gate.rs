@@ -202,6 +202,11 @@ impl Access {
         let Some(peer) = peer else { return false };
         !self.deny.contain(peer) && self.allow.as_ref().is_none_or(|allow| allow.contain(peer))
     }
+
+    /// Whether there is someone who may not ask, however seldom.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.realm.is_some() || self.allow.is_some() || !self.deny.is_empty()
+    }
 }
 
 impl<'a> Refusal<'a> {

@@ -11,7 +11,7 @@ use super::hosts::{NO_SUCH_HOST, Routed, is_plain_challenge, redirects, route};
 use super::loader::Wanted;
 use super::origin::Origin;
 use crate::access::gate::{Asker, Decision, Gate};
-use crate::snapshot::{FileKey, HostId, Snapshot};
+use crate::snapshot::{FileKey, Host, HostId, Snapshot};
 
 /// The snapshot that a shard serves from, and its files.
 pub(crate) struct Served {
@@ -110,8 +110,15 @@ impl Served {
                 }
             }
         }
+        // Its files are for some, but those of challenges are for everyone.
+        let is_for_challenges = is_plain_challenge(origin.role(), request)
+            && self.snapshot.hosts.get(host).is_some_and(Host::is_restricted);
         let outcome = match site.route(request, &mut self.scratch) {
             Route::Reply(reply) => Outcome::Reply(reply),
+            // A rule, or the page of an error, would show another file.
+            Route::File(target) if is_for_challenges && !target.is_at_path() => {
+                Outcome::Refused(&NO_CHALLENGE)
+            }
             Route::File(target) => {
                 let (file, status) = (FileKey { host, file: target.file() }, target.status());
                 match self.cache.get(file, asker.key, |known| wanted(request, status, known)) {
@@ -159,6 +166,8 @@ const UNKNOWN_PEER: Rejection = Rejection {
     status: Status::FORBIDDEN,
     reason: "the address that this connection comes from is not known",
 };
+const NO_CHALLENGE: Rejection =
+    Rejection { status: Status::NOT_FOUND, reason: "there is no file for this challenge" };
 const VANISHED: Rejection = Rejection { status: Status::NOT_FOUND, reason: "the file is gone" };
 const NO_ROOM: Rejection =
     Rejection { status: Status::SERVICE_UNAVAILABLE, reason: "there is no room for the listing now" };

@@ -81,6 +81,11 @@ impl Host {
         }
     }
 
+    /// Whether there is someone who may not ask for its files.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.client_ca.is_some() || self.access.as_ref().is_some_and(|access| access.is_restricted())
+    }
+
     /// Returns its site; `None`: it has none, or none now.
     #[must_use]
     pub fn site(&self) -> Option<&Arc<Site>> {

@@ -35,6 +35,8 @@ pub struct Target<'s> {
     pub(crate) file: FileId,
     /// 200; or an error, of which the file is the page.
     pub(crate) status: Status,
+    /// A rule shows it at an address that is not its own.
+    pub(crate) is_rewritten: bool,
     pub(crate) headers: Option<HeaderSet<'s>>,
     /// Memory for the answer, in which nothing is written.
     pub(crate) scratch: &'s mut Scratch,
@@ -53,6 +55,13 @@ impl<'s> Target<'s> {
         self.status
     }
 
+    /// Whether it is the file of the path that was asked for: neither one that a rule shows in its
+    /// place, nor the page of an error.
+    #[must_use]
+    pub fn is_at_path(&self) -> bool {
+        self.status == Status::OK && !self.is_rewritten
+    }
+
     /// Returns the memory for the answer, for another one than the file's.
     #[must_use]
     pub fn into_scratch(self) -> &'s mut Scratch {
@@ -63,7 +72,7 @@ impl<'s> Target<'s> {
     #[cfg(test)]
     pub(crate) fn plain(file: FileId, scratch: &mut Scratch) -> Target<'_> {
         scratch.lines.clear();
-        Target { file, status: Status::OK, headers: None, scratch }
+        Target { file, status: Status::OK, is_rewritten: false, headers: None, scratch }
     }
 }
 
@@ -164,7 +173,7 @@ impl Site {
                 Outcome::Rewrite(status, scratch) => {
                     match applied.with_target(|key, slash| self.content_of(key, slash)).flatten() {
                         Some(choice) if status == Status::OK => {
-                            self.file(choice, status, request, headers, scratch)
+                            rewritten(self.file(choice, status, request, headers, scratch))
                         }
                         page => self.error(status, page, path.key, request, headers, scratch),
                     }
@@ -260,7 +269,7 @@ impl Site {
             None => self.pick(choice, request),
         };
         match file {
-            Some(file) => Route::File(Target { file, status, headers, scratch }),
+            Some(file) => Route::File(Target { file, status, is_rewritten: false, headers, scratch }),
             None => {
                 let head = request.method == Method::Head;
                 self.reply(Reply::not_found_encoded(&mut scratch.lines, head), headers, request)
@@ -279,7 +288,7 @@ impl Site {
         scratch: &'s mut Scratch,
     ) -> Route<'s> {
         match page.and_then(|choice| self.pick(choice, request)) {
-            Some(file) => Route::File(Target { file, status, headers, scratch }),
+            Some(file) => Route::File(Target { file, status, is_rewritten: false, headers, scratch }),
             None if matches!(status, Status::OK | Status::NOT_FOUND) => {
                 self.missing(key, request, headers, scratch)
             }
@@ -300,7 +309,9 @@ impl Site {
     ) -> Route<'s> {
         let listed = self.children.is_some() && path.slash;
         match listed.then(|| self.listing(path.key, request)).flatten() {
-            Some(file) => Route::File(Target { file, status: Status::OK, headers, scratch }),
+            Some(file) => {
+                Route::File(Target { file, status: Status::OK, is_rewritten: false, headers, scratch })
+            }
             None => self.missing(path.key, request, headers, scratch),
         }
     }
@@ -315,12 +326,22 @@ impl Site {
     ) -> Route<'s> {
         let page = self.index.missing(key).and_then(|choice| self.pick(choice, request));
         match page {
-            Some(file) => Route::File(Target { file, status: Status::NOT_FOUND, headers, scratch }),
+            Some(file) => {
+                Route::File(Target { file, status: Status::NOT_FOUND, is_rewritten: false, headers, scratch })
+            }
             None => {
                 let head = request.method == Method::Head;
                 self.reply(Reply::not_found(&mut scratch.lines, head), headers, request)
             }
         }
+    }
+}
+
+/// Notes that a rule shows the file.
+fn rewritten(route: Route<'_>) -> Route<'_> {
+    match route {
+        Route::File(target) => Route::File(Target { is_rewritten: true, ..target }),
+        reply => reply,
     }
 }
 

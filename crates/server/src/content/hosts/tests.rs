@@ -412,3 +412,44 @@ fn a_site_whose_clients_need_a_certificate_answers_no_others() {
     assert_eq!(alone.ask(&mut certified(None, Some(&ca)), &a), "200 closed");
     assert_eq!(alone.ask(&mut certified(Some("a.example"), None), &a), "421 refused");
 }
+
+#[test]
+fn a_challenge_of_a_site_for_some_shows_no_other_file() {
+    let access = |deny: &[&str]| {
+        let deny = deny.iter().map(|text| crate::Network::parse(text).unwrap()).collect();
+        Some(Arc::new(crate::Access { deny, ..crate::Access::default() }))
+    };
+    let mut sites = Sites::new(|folders| {
+        // One shows a page wherever there is no file, as applications in a browser do.
+        let app = site("app", folders);
+        let folder = folders.last().unwrap().path();
+        std::fs::write(folder.join("_redirects"), "/* /name.txt 200\n").unwrap();
+        let app = match app {
+            HostContent::Site(_) => {
+                HostContent::Site(Arc::new(Site::open(folder, &Options::default()).unwrap()))
+            }
+            other => other,
+        };
+        let paged = tempfile::tempdir().unwrap();
+        std::fs::write(paged.path().join("404.html"), "secret").unwrap();
+        let page = HostContent::Site(Arc::new(Site::open(paged.path(), &Options::default()).unwrap()));
+        folders.push(paged);
+        vec![
+            Host { access: access(&["192.0.2.0/24"]), ..Host::new(names(&["denied.example"]), app.clone()) },
+            Host { client_ca: Some(client_ca()), ..Host::new(names(&["closed.example"]), app.clone()) },
+            Host { client_ca: Some(client_ca()), ..Host::new(names(&["page.example"]), page) },
+            Host { access: access(&[]), ..Host::new(names(&["open.example"]), app) },
+        ]
+    });
+    let mut ask = |host: &str, name: &str| {
+        let mut origin = Origin::new(Role::RedirectToHttps { port: 443 });
+        origin.set_peer(crate::Peer::Ip("192.0.2.1".parse().unwrap()));
+        sites.ask(&mut origin, &get(&format!("/.well-known/acme-challenge/{name}"), host))
+    };
+    for host in ["denied.example", "closed.example"] {
+        assert_eq!(ask(host, "token"), "200 token of app", "{host}");
+        assert_eq!(ask(host, "other"), "404 refused", "{host}");
+    }
+    assert_eq!(ask("page.example", "other"), "404 refused");
+    assert_eq!(ask("open.example", "other"), "200 app");
+}

@@ -25,6 +25,8 @@ const UNIT_NANOS: u64 = 1_000_000_000 / PER_SECOND;
 /// A change that other shards have come before as often as this is given up, for the client.
 const TRIES: usize = 64;
 
+const YEAR_SECONDS: u64 = 365 * 24 * 60 * 60;
+
 /// The most that may be allowed in a second.
 const RATE_MAX: u64 = 1000;
 /// The most that may be allowed at once.
@@ -50,13 +52,17 @@ impl Rate {
     }
 
     /// `count` times in each `period`, and `burst` times at once. `None`: none at all, more than
-    /// 1000 in a second, less than one in a day, or more than 100,000 at once.
+    /// 1000 in a second, less than one in a day, more than 100,000 at once, or a burst
+    /// that takes more than a year at this rate.
     #[must_use]
     pub fn new(count: u32, period: Duration, burst: u32) -> Option<Rate> {
         let interval = (period.as_secs() * PER_SECOND).checked_div(u64::from(count))?;
         let is_kept = (PER_SECOND / RATE_MAX..=PER_SECOND * 24 * 60 * 60).contains(&interval);
         let is_burst = (1..=BURST_MAX).contains(&burst);
-        (is_kept && is_burst).then(|| Rate { interval, ahead: interval * u64::from(burst - 1) })
+        // What the table holds ends some years ahead: nothing beyond that would be counted.
+        let ahead = interval.checked_mul(u64::from(burst.saturating_sub(1)))?;
+        let is_counted = ahead <= PER_SECOND * YEAR_SECONDS;
+        (is_kept && is_burst && is_counted).then_some(Rate { interval, ahead })
     }
 }
 
@@ -208,6 +214,8 @@ mod tests {
         assert!(Rate::new(1000, seconds(1), 1).is_some() && Rate::new(1001, seconds(1), 1).is_none());
         assert!(Rate::new(0, seconds(1), 1).is_none() && Rate::new(1, seconds(0), 1).is_none());
         assert!(Rate::new(1, seconds(1), 0).is_none() && Rate::new(1, seconds(1), 100_001).is_none());
+        // In a year there are 8760 hours.
+        assert!(Rate::new(1, seconds(3600), 8761).is_some() && Rate::new(1, seconds(3600), 8762).is_none());
         assert!(Rate::new(1, seconds(86_400), 1).is_some() && Rate::new(1, seconds(86_401), 1).is_none());
     }
 }

@@ -47,7 +47,10 @@ fn rate(section: &Section, problems: &mut Problems) -> Option<RateConfig> {
     let burst = section.text("burst").and_then(|(burst, _)| burst.parse().ok());
     let burst = burst.unwrap_or(count.saturating_mul(2).min(Rate::BURST_MAX));
     let rate = Rate::new(count, period, burst);
-    if rate.is_none() {
+    if rate.is_none() && Rate::new(count, period, 1).is_some() {
+        let what = format!("'burst' is more than what 'rate' allows in a year: {}", quoted(text));
+        problems.add_with(place, what, "take a smaller burst, or a higher rate");
+    } else if rate.is_none() {
         let what =
             format!("invalid value {} for 'rate': at least one and at most 1000 in a second", quoted(text));
         problems.add_with(place, what, "for example: rate = \"20/s\"");

@@ -118,7 +118,9 @@ impl Gate {
         if asker.is_new
             && let (Some(Limit { rate, page }), Some(client)) = (&access.limit, client)
         {
-            let client = self.throttle.client(("requests", host, client));
+            // Of each rate by itself: what was too much at another one, before a reload or of the
+            // host that had this number, says nothing.
+            let client = self.throttle.client(("requests", host, rate, client));
             if let Err(wait) = self.throttle.take(client, rate, asker.now) {
                 return Decision::Answered(Refusal { page, retry_after: Some(wait) });
             }

@@ -33,7 +33,7 @@ const RATE_MAX: u64 = 1000;
 const BURST_MAX: u32 = 100_000;
 
 /// How often something may happen.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Rate {
     /// The time between two, in 16ths of a millisecond.
     interval: u64,

@@ -453,3 +453,26 @@ fn a_challenge_of_a_site_for_some_shows_no_other_file() {
     assert_eq!(ask("page.example", "other"), "404 refused");
     assert_eq!(ask("open.example", "other"), "200 app");
 }
+
+#[test]
+fn another_rate_counts_from_the_beginning() {
+    let mut folders = Vec::new();
+    let content = site("a", &mut folders);
+    let limited = |count, seconds| {
+        let rate = crate::Rate::new(count, std::time::Duration::from_secs(seconds), 1).unwrap();
+        let limit = Some(crate::Limit::new(rate, None).unwrap());
+        let access = Some(Arc::new(crate::Access { limit, ..crate::Access::default() }));
+        Host { access, ..Host::new(names(&["a.example"]), content.clone()) }
+    };
+    let mut sites = Sites::new(|_| vec![limited(1, 3600)]);
+    let mut origin = tls(None, &[]);
+    origin.set_peer(crate::Peer::Ip("192.0.2.1".parse().unwrap()));
+    let mut ask = |sites: &mut Sites| {
+        let answer = sites.ask(&mut origin, &get("/none", "a.example"));
+        answer.split(' ').next().map(str::to_owned).unwrap()
+    };
+    assert_eq!((ask(&mut sites), ask(&mut sites)), ("404".to_owned(), "429".to_owned()));
+    let hosts = Hosts::new(vec![limited(1000, 1)]).unwrap();
+    sites.served.replace(Arc::new(Snapshot::new(hosts, Vec::new(), None, Limits::default())));
+    assert_eq!(ask(&mut sites), "404");
+}

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -73,8 +73,14 @@ impl Place {
     pub(crate) fn set_mode(&self, mode: u32) {
         if self.is_there() {
             // Those before stay where it is refused, as on a read-only file system.
-            let _ = rustix::fs::chmod(&self.path, Mode::from_raw_mode(mode));
+            let _ = self.chmod(Mode::from_raw_mode(mode));
         }
+    }
+
+    /// Sets the permissions of the file itself: whoever may write to the folder could put a link to
+    /// any file at its path.
+    fn chmod(&self, mode: Mode) -> Result<(), Errno> {
+        rustix::fs::chmod(format!("/proc/self/fd/{}", self.file.as_raw_fd()), mode)
     }
 
     /// Whether the file at the path is still the one that was made.
@@ -144,7 +150,7 @@ pub(crate) fn listen(
     let place = identify(path).and_then(|(place, stat)| {
         // Nothing can connect before it listens.
         if Mode::from_raw_mode(stat.st_mode) != mode {
-            rustix::fs::chmod(path, mode)?;
+            place.chmod(mode)?;
         }
         rustix::net::listen(&socket, backlog)?;
         Ok(place)
@@ -163,6 +169,9 @@ pub(crate) fn of_listening(purpose: Purpose, path: &Path) -> Result<Place, Error
 fn identify(path: &Path) -> Result<(Place, Stat), Errno> {
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(Errno::NOTSOCK);
+    }
     Ok((Place { path: path.to_owned(), file, is_left: AtomicBool::new(false) }, stat))
 }
 
@@ -272,5 +281,31 @@ fn explain(purpose: Purpose, path: &Path, errno: Errno) -> Error {
             .hint("give the folder to the user that sitar runs as, or take another path"),
         Errno::ADDRINUSE => cannot(path).cause("another program has just made this file"),
         other => cannot(path).cause(io::Error::from(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn permissions_are_those_of_the_socket_and_of_nothing_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mode = |name: &str| at(name).symlink_metadata().unwrap().permissions().mode() & 0o777;
+        let (_socket, place) = listen(Purpose::Listener, &at("socket"), 0o660, 1).unwrap();
+        place.set_mode(0o606);
+        assert_eq!(mode("socket"), 0o606);
+        std::fs::write(at("other"), "").unwrap();
+        std::fs::set_permissions(at("other"), Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(at("socket"), at("moved")).unwrap();
+        symlink(at("other"), at("socket")).unwrap();
+        place.set_mode(0o666);
+        place.chmod(Mode::from_raw_mode(0o640)).unwrap();
+        assert_eq!((mode("other"), mode("moved")), (0o600, 0o640));
+        assert!(of_listening(Purpose::Listener, &at("other")).is_err(), "it is no socket");
     }
 }

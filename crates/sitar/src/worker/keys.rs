@@ -68,6 +68,19 @@ pub(crate) fn read_client_cas<'p>(
     pems.map(read).collect()
 }
 
+/// Checks that what certifies clients has come for each site that names some: without it everyone
+/// could ask.
+///
+/// # Errors
+/// It has not.
+pub(super) fn check_client_cas(config: &Config, all: &[(usize, ClientCa)]) -> Result<(), Error> {
+    let mut sites = config.sites.iter().enumerate();
+    if sites.any(|(number, site)| site.client_ca.is_some() && client_ca(all, number).is_none()) {
+        return Err(Error::new("the certificates of client_ca were not handed over"));
+    }
+    Ok(())
+}
+
 /// Returns what certifies the clients of a site.
 pub(super) fn client_ca(all: &[(usize, ClientCa)], site: usize) -> Option<ClientCa> {
     all.iter().find(|(number, _)| *number == site).map(|(_, ca)| ca.clone())

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sitar_server::Worker;
 
 use super::containment::Contained;
-use super::keys::{Keys, read_client_cas};
+use super::keys::{Keys, check_client_cas, read_client_cas};
 use super::live::{Live, Pending};
 use super::opened::{self, Refused};
 use crate::channel::{Channel, Limits, Line, Question};
@@ -167,6 +167,9 @@ impl Process {
             Ok(clients) => clients,
             Err(error) => return of_all(&config, &error),
         };
+        if let Err(error) = check_client_cas(&config, &client_cas) {
+            return of_all(&config, &error);
+        }
         let opener = self.opener(generation, &config, &mut files);
         let sites = match opened::open(&config, files, &client_cas, opener, live) {
             Ok(sites) => sites,

@@ -27,7 +27,7 @@ fn addresses_are_told_by_the_engine_that_is_chosen() {
         fs::write(&file, text).unwrap();
     };
     let statuses = |server: &Server| {
-        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let mut stream = TcpStream::connect(server.listeners("http")[0]).unwrap();
         stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

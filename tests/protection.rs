@@ -22,6 +22,11 @@ struct Place(TempDir);
 
 impl Place {
     fn new(site: &str) -> Place {
+        Place::behind("", site)
+    }
+
+    /// The same with more about the listener.
+    fn behind(listener: &str, site: &str) -> Place {
         let folder = TempDir::new().unwrap();
         write(folder.path(), "public/a.txt", "for some\n");
         write(folder.path(), "public/app.3f2a1b9c.js", "let a = 1;\n");
@@ -29,7 +34,7 @@ impl Place {
         write(folder.path(), "users", ANN);
         let text = format!(
             "[server]\nshards = 2\ntls = \"off\"\n[admin]\nsocket = \"admin.sock\"\n\
-             [[listen]]\naddress = \"127.0.0.1:0\"\n[[site]]\nroot = \"public\"\n{site}"
+             [[listen]]\naddress = \"127.0.0.1:0\"\n{listener}[[site]]\nroot = \"public\"\n{site}"
         );
         write(folder.path(), "sitar.toml", text);
         Place(folder)
@@ -186,4 +191,34 @@ fn a_request_of_http_2_waits_for_its_password_and_counts_once() {
     assert!(curl("ann:wrong").ends_with("401"));
     assert_eq!(curl("ann:secret"), "for some\n200");
     assert!(curl("ann:secret").ends_with("429"));
+}
+
+#[test]
+fn networks_see_the_client_that_a_proxy_names() {
+    const PROXY: [u8; 4] = [127, 0, 0, 2];
+    let place = Place::behind(
+        "proxy_protocol = \"127.0.0.2\"\n",
+        "deny = [\"192.0.2.0/24\", \"127.0.0.2\", \"2001:db8::/32\"]\n",
+    );
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    let status = |source: [u8; 4], header: &str| {
+        let mut stream = connect(source, address);
+        let request = format!("{header}GET /a.txt HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let named = |client: &str| format!("PROXY {client} 1000 80\r\n");
+    assert_eq!(status(PROXY, &named("TCP4 198.51.100.9 127.0.0.1")), "200");
+    assert_eq!(status(PROXY, &named("TCP4 192.0.2.7 127.0.0.1")), "403");
+    assert_eq!(status(PROXY, &named("TCP6 2001:db8::1 ::1")), "403");
+    assert_eq!(status(PROXY, &named("TCP6 ::ffff:192.0.2.7 ::1")), "403");
+    // The proxy on its own account.
+    assert_eq!(status(PROXY, "PROXY UNKNOWN\r\n"), "403");
+    assert_eq!(status(PROXY, ""), "", "it has to send a header");
+    // Others cannot name themselves.
+    assert_eq!(status([127, 0, 0, 1], ""), "200");
+    assert_eq!(status([127, 0, 0, 1], &named("TCP4 198.51.100.9 127.0.0.1")), "400");
 }

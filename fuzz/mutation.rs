@@ -57,12 +57,13 @@ pub(crate) fn run(target: &Target) {
 pub(crate) fn run_for(target: &Target, seconds: u64) {
     let seed = number("SITAR_SEED", SEED);
     let start = Instant::now();
-    let deadline = start + Duration::from_secs(seconds);
     let corpus = corpus(target.name);
     corpus.values().for_each(|input| attempt(target, "the corpus", input));
+    // Not before: on a busy machine the corpus alone may take a second.
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut mutator = Mutator::new(seed, target.name, corpus.into_values().collect(), target.tokens);
     let mut tried: u64 = 0;
-    while Instant::now() < deadline {
+    while Instant::now() < deadline || (tried == 0 && seconds > 0) {
         attempt(target, &format!("input {tried} of seed {seed}"), mutator.next());
         tried += 1;
     }

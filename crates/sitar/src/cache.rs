@@ -69,14 +69,19 @@ impl Cache {
     pub(crate) fn open(&self, site: &SiteConfig) -> io::Result<OwnedFd> {
         let name = self.name(site).ok_or(io::ErrorKind::NotFound)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(self.folder.join(name), flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&file)?;
         let owner = self.user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
-        let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !is_regular || stat.st_uid != owner || stat.st_mode & 0o022 != 0 {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may have written it"));
-        }
-        Ok(file)
+        let check = |opened: OwnedFd, kind: FileType| {
+            let stat = rustix::fs::fstat(&opened)?;
+            let is_own = stat.st_uid == owner && stat.st_mode & 0o022 == 0;
+            if is_own && FileType::from_raw_mode(stat.st_mode) == kind {
+                return Ok(opened);
+            }
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may have written it"))
+        };
+        // Where others can write to the folder, they can put any file of this user's there.
+        let folder = rustix::fs::open(&self.folder, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let folder = check(folder, FileType::Directory)?;
+        check(rustix::fs::openat(folder, name, flags, Mode::empty())?, FileType::RegularFile)
     }
 }
 

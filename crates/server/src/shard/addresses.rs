@@ -41,6 +41,9 @@ impl Address {
     /// IPv4 addresses are behind these bits, which no IPv6 peer has (RFC 4291 §2.7, multicast).
     const IPV4: u32 = 0xffff_0000;
 
+    /// All multicast addresses of IPv6 are one.
+    const MULTICAST: u32 = 0xff00_0000;
+
     /// The 96 bits before an IPv4 address that a translator has made an IPv6 address of (RFC 6052
     /// §2.1): one /64 would be all of IPv4.
     const TRANSLATED: u128 = 0x0064_ff9b << 64;
@@ -58,6 +61,8 @@ impl Address {
             IpAddr::V6(ip) if ip.to_bits() >> 32 == Address::TRANSLATED => {
                 Address([Address::IPV4, ip.to_bits() as u32])
             }
+            // No peer has one, but a proxy may name it, and the values above are among them.
+            IpAddr::V6(ip) if ip.is_multicast() => Address([Address::MULTICAST, 0]),
             IpAddr::V6(ip) => Address([(ip.to_bits() >> 96) as u32, (ip.to_bits() >> 64) as u32]),
         }
     }
@@ -173,6 +178,11 @@ mod tests {
         assert_ne!(address("::1"), address("127.0.0.1"));
         assert_ne!(address("255.255.255.255"), Address::UNCOUNTED);
         assert_eq!(Address::of(Peer::Unix), Address::UNCOUNTED);
+        // What a proxy can name is never taken for what only this server sets.
+        for named in ["ffff:ffff:0:0::1", "ffff:ffff:ffff:ffff::1", "ffff:0:c000:207::", "ff02::1"] {
+            let peer = Peer::Ip(named.parse().unwrap());
+            assert_eq!(Address::of(peer), Address([0xff00_0000, 0]), "{named}");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Config {
     /// wrong passwords, and to tell proxies from others.
     #[must_use]
     pub fn needs_peers(&self) -> bool {
-        self.sites.iter().any(|site| site.access != AccessConfig::default())
+        self.sites.iter().any(|site| site.access.needs_peers())
             || self.listeners.iter().any(|listener| !listener.proxies.is_empty())
     }
 }
@@ -176,6 +176,12 @@ pub struct AccessConfig {
     pub deny: Vec<Network>,
     /// How often an address may ask; `None`: as often as it likes.
     pub rate: Option<RateConfig>,
+}
+
+impl AccessConfig {
+    fn needs_peers(&self) -> bool {
+        self.users.is_some() || self.allow.is_some() || !self.deny.is_empty() || self.rate.is_some()
+    }
 }
 
 /// How often an address may ask.

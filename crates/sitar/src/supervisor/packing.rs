@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -21,7 +22,7 @@ use super::child::{self, lock};
 use super::{Live, Supervisor, site_name};
 use crate::cache::Cache;
 use crate::channel::{Channel, Limits};
-use crate::config::SiteContent;
+use crate::config::{SiteConfig, SiteContent};
 use crate::handover::{SiteKind, not_understood};
 use crate::packer::{self, Job};
 use crate::serve::{orphans, say};
@@ -83,6 +84,8 @@ struct Plan {
     failures: u32,
     /// Runs that left files and made nothing, one after the other.
     futile: u32,
+    /// The worker has not taken the last file.
+    is_owed: bool,
     /// What was said last.
     said: Option<String>,
 }
@@ -90,7 +93,16 @@ struct Plan {
 impl Plan {
     fn new(now: Instant) -> Plan {
         let due = Some(now + QUIET);
-        Plan { places: Vec::new(), due, since: None, is_best: false, failures: 0, futile: 0, said: None }
+        Plan {
+            places: Vec::new(),
+            due,
+            since: None,
+            is_best: false,
+            failures: 0,
+            futile: 0,
+            is_owed: false,
+            said: None,
+        }
     }
 
     /// Notes a change.
@@ -119,6 +131,14 @@ impl Plan {
             )
         });
         self.tell(what)
+    }
+
+    /// Notes whether the worker has taken the file, which it is offered again otherwise.
+    fn attached(&mut self, is_taken: bool, now: Instant) {
+        self.is_owed = !is_taken;
+        if !is_taken {
+            self.due = Some(self.due.map_or(now + RETRY, |due| due.min(now + RETRY)));
+        }
     }
 
     /// Notes a run that has failed. Returns what there is to say.
@@ -281,16 +301,26 @@ impl Supervisor {
         if let Some(what) = what {
             say(&format_args!("sitar: {} goes out without some encodings: {what}", site_name(site)));
         }
-        let Ok(Some(Encoded { is_unchanged: false, .. })) = outcome else { return };
-        let worker = self.live().worker.clone();
-        if let (Some(worker), Ok(_)) = (worker, cache.open(site)) {
-            for place in &plan.places {
-                // A worker that has come in between has it already; one without it serves on.
-                if let Ok(file) = cache.open(site) {
-                    let _ = worker.attach(live.generation, *place, &file);
-                }
-            }
+        let Ok(Some(Encoded { is_unchanged, .. })) = outcome else { return };
+        if is_unchanged && !plan.is_owed {
+            return;
         }
+        let is_taken = self.attach(live, cache, site, &plan.places);
+        if let Some(plan) = lock(&self.packing.state).sites.get_mut(name) {
+            plan.attached(is_taken, Instant::now());
+        }
+    }
+
+    /// Hands the encodings of a site to the worker. Returns whether it has taken them. A worker
+    /// that has come in between has opened them itself; one without them serves on.
+    fn attach(&self, live: &Live, cache: &Cache, site: &SiteConfig, places: &[usize]) -> bool {
+        let worker = self.live().worker.clone();
+        let Some(worker) = worker else { return false };
+        let attach = |place: &usize| match cache.open(site) {
+            Ok(file) => worker.attach(live.generation, *place, &file).is_ok(),
+            Err(_) => false,
+        };
+        places.iter().filter(|place| !attach(place)).count() == 0
     }
 
     /// Runs a packer. `None`: it was ended, because its work is of no use any more.
@@ -306,6 +336,9 @@ impl Supervisor {
         let Some(SiteContent::Root { path, options, .. }) = site.map(|site| &site.content) else {
             return Ok(None);
         };
+        if is_within(&cache.folder, path) {
+            return Err("the cache lies in the site".to_owned());
+        }
         let root =
             sitar_site::open_root(path).map_err(|error| format!("its root cannot be opened: {error}"))?;
         let used = live.config.sites.iter().filter_map(|site| cache.name(site)).collect();
@@ -372,6 +405,13 @@ impl Supervisor {
     }
 }
 
+/// Whether a folder, which need not be there yet, lies in a site's.
+fn is_within(folder: &Path, site: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    let folder = folder.ancestors().find_map(whole);
+    folder.zip(whole(site)).is_some_and(|(folder, site)| folder.starts_with(site))
+}
+
 /// Ends a packer, unless it ends by itself because it has answered.
 fn end(child: &mut Child, has_answered: bool) {
     if !has_answered || matches!(child.try_wait(), Ok(None)) {
@@ -436,6 +476,28 @@ mod tests {
         assert_eq!(pauses[14], 3072);
         plan.change(now);
         assert_eq!((plan.is_best, plan.futile), (false, 0));
+    }
+
+    #[test]
+    fn a_file_that_the_worker_has_not_taken_is_offered_again() {
+        let now = Instant::now();
+        let mut plan = Plan { due: None, ..Plan::new(now) };
+        plan.attached(false, now);
+        assert_eq!((plan.is_owed, plan.due), (true, Some(now + Duration::from_secs(10))));
+        plan.due = None;
+        plan.attached(true, now);
+        assert_eq!((plan.is_owed, plan.due), (false, None));
+    }
+
+    #[test]
+    fn a_cache_in_a_site_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let [site, link] = ["site", "link"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&site).unwrap();
+        std::os::unix::fs::symlink(&site, &link).unwrap();
+        for (cache, expected) in [("site", true), ("link/a/b", true), ("sites", false), ("", false)] {
+            assert_eq!(is_within(&folder.path().join(cache), &link), expected, "{cache}");
+        }
     }
 
     #[test]

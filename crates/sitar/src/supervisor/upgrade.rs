@@ -234,6 +234,8 @@ impl Supervisor {
             leaver.leave();
         }
         self.stops.fetch_add(1, Ordering::SeqCst);
+        // The successor packs, in the same cache.
+        self.packing.end();
         {
             let mut live = self.live();
             live.watcher.stop();

@@ -137,7 +137,8 @@ impl SiteSource {
             (wanted, has) => wanted.is_none() && has.is_none(),
         };
         // What is about to be opened again gets them then.
-        if is_same || self.served.is_none() || self.method.is_off() || self.change_due().is_some() {
+        let is_changing = self.is_held() || self.change_due().is_some();
+        if is_same || self.served.is_none() || self.method.is_off() || is_changing {
             return;
         }
         match self.open(notify) {

@@ -147,6 +147,7 @@ fn quiet(command: &str, args: &[&str]) -> bool {
 }
 
 const PACKAGES: &[(&str, Sign)] = &[
+    ("brotli", Sign::Command("brotli")),
     ("busybox-static", Sign::Command("busybox")),
     ("ca-certificates", Sign::Path("/etc/ssl/certs")),
     ("chromium", Sign::Command("chromium")),
@@ -171,6 +172,7 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("wget", Sign::Command("wget")),
     ("wrk", Sign::Command("wrk")),
     ("xz-utils", Sign::Command("xz")),
+    ("zstd", Sign::Command("zstd")),
 ];
 const BENCH_PACKAGES: &[(&str, Sign)] = &[
     ("caddy", Sign::Command("caddy")),

@@ -100,6 +100,8 @@ pub struct Hooks {
     pub report: Report,
     /// What is served, where the caller has opened it already, to watch it for example.
     pub hosts: Option<Hosts>,
+    /// Whether there may ever be users, whose passwords a thread verifies.
+    pub may_have_users: bool,
     /// The configuration of TLS, where the caller has made it already; the spec then has none.
     pub tls: Option<sitar_tls::Config>,
 }

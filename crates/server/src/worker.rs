@@ -93,7 +93,10 @@ impl ShardSpec {
             Arc::clone(&report),
         )?;
         let throttle = Arc::new(Throttle::default());
-        let verifier = Verifier::start(inboxes.clone(), Arc::clone(&throttle))?;
+        let verifier = match hooks.may_have_users {
+            true => Verifier::start(inboxes.clone(), Arc::clone(&throttle))?,
+            false => Verifier::new(inboxes.clone(), Arc::clone(&throttle)).0,
+        };
         Ok(ShardSpec {
             inboxes,
             latest,

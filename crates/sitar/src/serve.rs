@@ -86,6 +86,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
         hosts: Some(Hosts::one(Arc::clone(&opened.site))),
+        may_have_users: false,
         tls: None,
     };
     // Before the threads, which inherit it.

@@ -229,6 +229,7 @@ impl Server {
             memory: budget,
         };
         let hooks = Hooks {
+            may_have_users: false,
             clock: Arc::new(move || {
                 // Others ask for the time, too: the helper thread, and the thread that changes
                 // sites.

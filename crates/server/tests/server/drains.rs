@@ -319,7 +319,8 @@ fn a_connection_that_comes_with_a_drain_does_not_wait_for_another_one(engine: En
     let folder = tempfile::tempdir().unwrap();
     let (spec, address) = small_site(folder.path());
     let report = Arc::new(|_: Incident| ());
-    let hooks = Hooks { clock: Arc::new(SystemTime::now), report, hosts: None, tls: None };
+    let hooks =
+        Hooks { clock: Arc::new(SystemTime::now), report, hosts: None, may_have_users: false, tls: None };
     let mut worker = engine.start(&spec, &hooks);
     for _ in 0..100 {
         let next = engine.start(&spec, &hooks);
@@ -346,6 +347,7 @@ fn workers_hand_over_under_load(engine: Engine) {
     let incidents = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&incidents);
     let hooks = Hooks {
+        may_have_users: false,
         clock: Arc::new(SystemTime::now),
         report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
         hosts: None,

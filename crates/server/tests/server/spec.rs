@@ -208,6 +208,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
 
 fn hooks() -> Hooks {
     Hooks {
+        may_have_users: false,
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| panic!("{incident}")),
         hosts: None,

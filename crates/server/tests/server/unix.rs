@@ -46,6 +46,7 @@ impl Server {
             memory: BodyMemory::new(1 << 20, 1 << 19),
         };
         let hooks = Hooks {
+            may_have_users: false,
             clock: Arc::new(SystemTime::now),
             report: Arc::new(|incident| panic!("{incident}")),
             hosts: Some(Hosts::new(vec![host]).unwrap()),

@@ -124,8 +124,14 @@ impl Process {
             memory: BodyMemory::new(bytes, bytes / FILE_SHARE),
         };
         let OpenSites { sources, sites, hosts, warnings } = sites;
-        let hooks =
-            Hooks { clock: Arc::new(SystemTime::now), report: self.report(), hosts: Some(hosts), tls };
+        let hooks = Hooks {
+            clock: Arc::new(SystemTime::now),
+            report: self.report(),
+            hosts: Some(hosts),
+            // With a reload they may come.
+            may_have_users: true,
+            tls,
+        };
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;
         drop(hooks);
         let worker = Arc::new(worker);

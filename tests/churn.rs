@@ -2,7 +2,7 @@
 
 use crate::common::client::{Client, config, socket};
 use crate::common::site::{Site, pattern};
-use crate::common::{Server, eventually};
+use crate::common::{Server, eventually, sample};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustls::ClientConfig;
 use std::io::{self, ErrorKind, Read, Write};
@@ -71,7 +71,8 @@ fn site() -> Site {
 fn every_end_in_every_state_gives_everything_back() {
     let site = site();
     // The server's patience must not end what ends for another reason, however busy the machine.
-    all_come_back(&site, "600", WAVES - 2, &QUICK_ENDS);
+    // `SITAR_SAMPLE` divides them: a few waves fill the table more than once.
+    all_come_back(&site, "600", (WAVES - 2) / (sample() / 2).max(1), &QUICK_ENDS);
     // Waiting for its patience takes seconds, so those connections wait together.
     all_come_back(&site, "2", 2, &[End::TimeOut]);
 }

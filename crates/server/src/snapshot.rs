@@ -79,7 +79,7 @@ impl Snapshot {
     /// received of a connection before the kernel has said who its peer is.
     #[must_use]
     pub fn needs_peers(&self) -> bool {
-        self.hosts.iter().any(|(_, host)| host.needs_peer || host.access.is_some())
+        self.hosts.iter().any(|(_, host)| host.access.is_some())
             || self.listeners.iter().any(Listener::has_proxies)
     }
 

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_is_that_of_whoever_starts_it() {
+    fn the_folder_is_that_of_the_user_who_starts_it() {
         let with = |variables: &'static [(&'static str, &'static str)], is_root| {
             let find = move |name: &str| {
                 let found = variables.iter().find(|(known, _)| *known == name);

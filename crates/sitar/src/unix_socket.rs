@@ -77,7 +77,7 @@ impl Place {
         }
     }
 
-    /// Sets the permissions of the file itself: whoever may write to the folder could put a link to
+    /// Sets the permissions of the file itself: who may write to the folder could put a link to
     /// any file at its path.
     fn chmod(&self, mode: Mode) -> Result<(), Errno> {
         rustix::fs::chmod(format!("/proc/self/fd/{}", self.file.as_raw_fd()), mode)

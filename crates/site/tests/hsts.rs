@@ -7,7 +7,6 @@ mod ask;
 
 use sitar_site::{Budget, Hsts, Options, Route, Scratch, Site};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -43,20 +42,8 @@ const FILES: [(&str, &str); 11] = [
 
 /// A directory, and an archive of it.
 fn sites() -> (tempfile::TempDir, Vec<[Site; 2]>) {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("site");
-    for (name, text) in FILES {
-        let path = root.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        let file = std::fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
-    }
-    let archive = folder.path().join("site.tar");
-    let mut tar = Command::new("tar");
-    tar.args(["--format=pax", "-C"]).arg(&root).arg("-cf").arg(&archive).arg(".");
-    assert!(tar.status().unwrap().success());
-    (folder, vec![open(&root), open(&archive)])
+    let (folder, paths) = ask::folder_and_archive(&FILES);
+    (folder, paths.map(|path| open(&path)).into())
 }
 
 fn request(line: &str, fields: &str) -> Vec<u8> {

@@ -9,8 +9,7 @@ use sitar_site::{Budget, Options, Route, Scratch, Site};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 const FILES: [(&str, &str); 22] = [
@@ -53,21 +52,8 @@ const WITH: Options = Options {
 
 /// A directory, and an archive of it.
 fn sites(files: &[(&str, &str)]) -> (TempDir, [Site; 2]) {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("site");
-    for (name, text) in files {
-        let path = root.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        let file = std::fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
-    }
-    let archive = folder.path().join("site.tar");
-    let mut tar = Command::new("tar");
-    tar.args(["--format=pax", "-C"]).arg(&root).arg("-cf").arg(&archive).arg(".");
-    assert!(tar.status().unwrap().success());
-    let sites = [&root, &archive].map(|path| Site::open(path, &WITH).unwrap());
-    (folder, sites)
+    let (folder, paths) = ask::folder_and_archive(files);
+    (folder, paths.map(|path| Site::open(&path, &WITH).unwrap()))
 }
 
 fn json(site: &Site, target: &str) -> Answered {

@@ -20,7 +20,8 @@ const GET: &[u8] = b"GET /tiny.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
 /// The first snapshot, of one site.
 fn snapshot(needs_peer: bool) -> Snapshot {
     let content = HostContent::Site(Arc::clone(&fixture().sites()[0]));
-    let host = Host { is_default: true, needs_peer, ..Host::new(Vec::new(), content) };
+    let access = needs_peer.then(Arc::default);
+    let host = Host { is_default: true, access, ..Host::new(Vec::new(), content) };
     Snapshot::new(Hosts::new(vec![host]).unwrap(), vec![listener(false)], None, Limits::default())
 }
 

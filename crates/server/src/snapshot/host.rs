@@ -25,8 +25,6 @@ pub struct Host {
     pub hsts: Option<Hsts>,
     /// Pages of the operator's.
     pub pages: Pages,
-    /// Whether it has to be known who asks before a request is answered.
-    pub needs_peer: bool,
     /// What has to certify its clients; `None`: they need no certificate. The configuration of TLS
     /// has to ask for it.
     pub client_ca: Option<ClientCa>,
@@ -75,7 +73,6 @@ impl Host {
             canonical: None,
             hsts: None,
             pages: Pages::default(),
-            needs_peer: false,
             client_ca: None,
             access: None,
         }

@@ -30,8 +30,11 @@ impl Server {
         std::fs::write(folder.path().join("small.txt"), "hello\n").unwrap();
         std::fs::write(folder.path().join("large.bin"), vec![7; 9 << 20]).unwrap();
         let site = Arc::new(Site::open(folder.path(), &Options::default()).unwrap());
-        let host =
-            Host { is_default: true, needs_peer: true, ..Host::new(Vec::new(), HostContent::Site(site)) };
+        let host = Host {
+            is_default: true,
+            access: Some(Arc::default()),
+            ..Host::new(Vec::new(), HostContent::Site(site))
+        };
         let listener = UnixListener::bind(folder.path().join("http.sock")).unwrap();
         let spec = Spec {
             listeners: vec![ListenerSpec {

@@ -4,7 +4,10 @@
 
 use sitar_http::h1::{self, ResponseHead};
 use sitar_site::{Body, Budget, FieldBuf, Reply, Route, Scratch, Site};
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
 
 /// A site of these files. Leaked: tests end.
 pub(crate) fn site(files: &[(&str, &str)]) -> Site {
@@ -16,6 +19,24 @@ pub(crate) fn try_site(files: &[(&str, &str)]) -> Result<Site, sitar_site::OpenE
     let files: Vec<(&'static str, &'static [u8])> =
         files.iter().map(|(name, content)| (leak(name), leak(content).as_bytes())).collect();
     Site::embedded(Box::leak(files.into_boxed_slice()))
+}
+
+/// A directory of these files, of 2023-11-14 22:13:20 UTC, and an archive of it.
+pub(crate) fn folder_and_archive(files: &[(&str, &str)]) -> (TempDir, [PathBuf; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("site");
+    for (name, text) in files {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
+    }
+    let archive = folder.path().join("site.tar");
+    let mut tar = Command::new("tar");
+    tar.args(["--format=pax", "-C"]).arg(&root).arg("-cf").arg(&archive).arg(".");
+    assert!(tar.status().unwrap().success());
+    (folder, [root, archive])
 }
 
 /// Returns the response of the whole path to a request; the Date line is left out.

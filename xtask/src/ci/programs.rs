@@ -29,8 +29,9 @@ const LONGEST: [&str; 5] = ["server", "sitar_server", "replay", "seeds", "suite"
 const PROGRAMS: usize = 2;
 /// Tests at a time in each of them.
 const TESTS: &str = "4";
-/// Compilers and tests have a lower priority than an emulated kernel, whose tests have time limits.
-const NICE: [&str; 2] = ["-n", "10"];
+/// Compilers and tests have a lower priority than an emulated kernel, whose tests have time limits,
+/// and none above that of a packer, for which some tests wait.
+const NICE: [&str; 2] = ["-n", "19"];
 
 /// Returns a command for a program that stands back for an emulated kernel.
 pub(super) fn nice(program: impl AsRef<OsStr>) -> Command {

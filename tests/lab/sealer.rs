@@ -446,8 +446,9 @@ fn a_warm_request_allocates_nothing_and_calls_only_the_ring() {
     }
     let Some(allocations) = Allocations::prepare() else { return };
     let site = Site::small();
-    // What is emulated takes its time: `SITAR_SAMPLE` divides the large ones.
-    for (path, requests) in [("/1k.txt", 200), ("/1m.bin", 200 / sample())] {
+    // What is emulated takes its time: `SITAR_SAMPLE` divides the large ones. Each half of them is
+    // shared by four connections.
+    for (path, requests) in [("/1k.txt", 200), ("/1m.bin", (25 / sample()).max(1) * 8)] {
         let server = Server::start_with(
             [site.path().to_str().unwrap(), "--tls", "kernel", "--shards", "1"],
             &allocations.env(),

@@ -8,6 +8,7 @@
 //! measure is the program that ships.
 
 mod libraries;
+pub(crate) mod lints;
 pub(crate) mod outcome;
 pub(crate) mod programs;
 pub(crate) mod report;
@@ -92,25 +93,34 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
                 config = libraries.and_then(|libraries| libraries.recv().ok()).unwrap_or_default();
                 Outcome::Passed
             });
+            let is_linted = match lints::compiler() {
+                Ok(arguments) => {
+                    config.extend(arguments);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
             let config: Vec<&str> = config.iter().map(String::as_str).collect();
+            let mut warnings = 0;
             // First what the lab waits for.
             lane.step("lab test", || match vm::lab_program(root, &config) {
-                Ok(program) => match to_lab.send(program) {
-                    Ok(()) => Outcome::Passed,
-                    Err(_) => failed("the lane that runs it has ended"),
-                },
+                Ok((program, found)) => {
+                    warnings += found;
+                    match to_lab.send(program) {
+                        Ok(()) => Outcome::Passed,
+                        Err(_) => failed("the lane that runs it has ended"),
+                    }
+                }
                 Err(error) => failed(error.to_string()),
             });
             drop(to_lab);
-            lane.step("clippy", || {
-                let check = ["clippy", "--workspace", "--all-targets"];
-                cargo(root, &[&check, &config[..], &["--", "-D", "warnings"]].concat(), &[])
-            });
             let mut of_libraries = Vec::new();
             lane.step("compile", || match programs::build(root, &[&TARGETS, &config[..]].concat()) {
-                Ok(mut programs) => {
-                    let outside = programs.extract_if(.., |program| program.name == vm::PROGRAM).collect();
-                    of_libraries = programs;
+                Ok(mut compiled) => {
+                    warnings += compiled.warnings;
+                    let is_outside = |program: &mut Program| program.name == vm::PROGRAM;
+                    let outside = compiled.programs.extract_if(.., is_outside).collect();
+                    of_libraries = compiled.programs;
                     match to_outside.send(Ok(outside)) {
                         Ok(()) => Outcome::Passed,
                         Err(_) => failed("the lane that runs the tests from outside has ended"),
@@ -124,17 +134,14 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             });
             // Whatever became of the step, the other lane stops waiting.
             drop(to_outside);
+            lane.step("clippy", || is_linted.map_or_else(failed, |()| lints::verdict(warnings)));
             lane.step("test", || {
                 Outcome::Tests(with_skips(&target(root), "test", |skips| {
                     let sampled = [skips, (SAMPLE.0, SAMPLE.1.as_ref()), (FUZZ.0, FUZZ.1.as_ref())];
-                    let of_libraries = programs::run(of_libraries, &sampled);
-                    [of_libraries, programs::run_documentation(root, &config)].into_iter().collect()
+                    programs::run(of_libraries, &sampled)
                 }))
             });
-            let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
-            lane.step("doc", || {
-                cargo(root, &[&doc, &config[..]].concat(), &[("RUSTDOCFLAGS", "-D warnings")])
-            });
+            lane.step("doc", || Outcome::Tests(lints::run_documentation(root, &config)));
         },
     );
     report.settle_lab();
@@ -159,14 +166,13 @@ const SAMPLE_OF_PROGRAM: &str = "8";
 /// `cargo test` takes five.
 const FUZZ: (&str, &str) = ("SITAR_FUZZ_SECONDS", "1");
 
-/// The targets of each package that are tested: clippy has checked that the examples compile, and
-/// tests have those of sitar-io as modules.
-const TARGETS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
+/// All targets of each package: examples, too, because they are linted.
+const TARGETS: [&str; 2] = ["--workspace", "--all-targets"];
 
 /// Cargo's own variable.
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
-/// Cargo's own variable for the dev profile. The release profile keeps what it has.
-const DEBUG: &str = "CARGO_PROFILE_DEV_DEBUG";
+/// Cargo's own variables for the profiles. The code of the release program is the same without.
+const DEBUG: [&str; 2] = ["CARGO_PROFILE_DEV_DEBUG", "CARGO_PROFILE_RELEASE_DEBUG"];
 
 /// Whether something has been compiled here that a later compilation can go on from, because this
 /// folder is worked in.
@@ -180,7 +186,8 @@ fn is_incremental(root: &Path) -> bool {
 /// there are no later ones. Nor is there a debugger; a panic names its line without line tables.
 fn again_without_increments(root: &Path) -> ExitCode {
     let this = std::env::current_exe().and_then(|this| {
-        Command::new(this).arg("ci").env(INCREMENTAL, "0").env(DEBUG, "0").current_dir(root).status()
+        let debug = DEBUG.map(|variable| (variable, "0"));
+        Command::new(this).arg("ci").env(INCREMENTAL, "0").envs(debug).current_dir(root).status()
     });
     match this {
         Ok(status) if status.success() => ExitCode::SUCCESS,

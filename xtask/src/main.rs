@@ -133,6 +133,9 @@ struct Invocation {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = ci::lints::rustdoc() {
+        return code;
+    }
     let mut args = std::env::args().skip(1);
     let wanted = args.next().unwrap_or_default();
     let Some((name, _, command)) = COMMANDS.iter().find(|(known, _, _)| *known == wanted) else {

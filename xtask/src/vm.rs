@@ -21,7 +21,7 @@ pub(crate) use self::bench::command as bench;
 pub(crate) use self::guest::{Finished, Guest};
 pub(crate) use self::kernel::{Kernel, SERIES};
 use crate::Invocation;
-use crate::ci::programs;
+use crate::ci::programs::{self, Compiled};
 use crate::program::{on_path, release};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -103,16 +103,17 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Builds the test program of tests/; `config` is for cargo.
+/// Builds the test program of tests/; `config` is for cargo. Returns the number of warnings, too.
 ///
 /// # Errors
 /// It does not build.
-pub(crate) fn lab_program(root: &Path, config: &[&str]) -> Result<PathBuf> {
+pub(crate) fn lab_program(root: &Path, config: &[&str]) -> Result<(PathBuf, usize)> {
     // The whole workspace's features, as in `cargo test --workspace`, so that nothing is built
     // twice.
-    let mut programs = programs::build(root, &[&["--workspace", "--test", PROGRAM], config].concat())?;
+    let which = [&["--workspace", "--test", PROGRAM], config].concat();
+    let Compiled { mut programs, warnings } = programs::build(root, &which)?;
     match programs.pop() {
-        Some(program) if programs.is_empty() => Ok(program.path),
+        Some(program) if programs.is_empty() => Ok((program.path, warnings)),
         _ => Err("not one test program".into()),
     }
 }
@@ -228,7 +229,8 @@ impl Suite {
     fn run(&self, root: &Path, series: &str, kernel: &Kernel, arguments: &[String]) -> Result<Finished> {
         let (guest, script) = match self {
             Suite::Io => {
-                let mut programs = programs::build(root, &["-p", "sitar-io", "--lib", "--tests"])?;
+                let which = ["-p", "sitar-io", "--lib", "--tests"];
+                let Compiled { mut programs, .. } = programs::build(root, &which)?;
                 programs.retain(|program| program.name != SIMULATED);
                 let mut guest = guest(root, series, kernel)?;
                 let mut script = String::from("export RUST_BACKTRACE=1 RUST_TEST_THREADS=2; failed=0\n");
@@ -246,7 +248,7 @@ impl Suite {
                     root,
                     series,
                     kernel,
-                    &lab_program(root, &[])?,
+                    &lab_program(root, &[])?.0,
                     module,
                     Size { dev: *dev, sample: None },
                     arguments,

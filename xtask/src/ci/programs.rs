@@ -40,21 +40,29 @@ pub(super) fn nice(program: impl AsRef<OsStr>) -> Command {
     nice
 }
 
+/// What cargo has compiled, and how often it has warned on the way.
+pub(crate) struct Compiled {
+    pub(crate) programs: Vec<Program>,
+    pub(crate) warnings: usize,
+}
+
 /// Compiles the test programs that these arguments of `cargo test` name.
 ///
 /// # Errors
 /// They do not compile; cargo has said why.
-pub(crate) fn build(root: &Path, which: &[&str]) -> Result<Vec<Program>> {
+pub(crate) fn build(root: &Path, which: &[&str]) -> Result<Compiled> {
     let mut cargo = nice("cargo");
     cargo.arg("test").args(which);
-    cargo.args(["--no-run", "--message-format=json-render-diagnostics"]).current_dir(root);
-    let done = cargo.stderr(Stdio::inherit()).output()?;
-    if !done.status.success() {
-        return Err("the tests do not compile".into());
-    }
-    let mut programs = Vec::new();
-    for line in String::from_utf8(done.stdout)?.lines() {
-        let message: Value = serde_json::from_str(line)?;
+    cargo.args(["--no-run", "--message-format=json"]).current_dir(root);
+    let mut child = cargo.stdout(Stdio::piped()).spawn()?;
+    let mut compiled = Compiled { programs: Vec::new(), warnings: 0 };
+    let lines = child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines());
+    for line in lines.map_while(io::Result::ok) {
+        let message: Value = serde_json::from_str(&line)?;
+        if let Some(rendered) = message["message"]["rendered"].as_str() {
+            eprint!("{rendered}");
+            compiled.warnings += usize::from(message["message"]["level"] == "warning");
+        }
         if message["profile"]["test"].as_bool() == Some(true)
             && let (Some(name), Some(path), Some(manifest)) = (
                 message["target"]["name"].as_str(),
@@ -63,10 +71,10 @@ pub(crate) fn build(root: &Path, which: &[&str]) -> Result<Vec<Program>> {
             )
         {
             let folder = Path::new(manifest).parent().ok_or("a package without a folder")?;
-            programs.push(Program { name: name.into(), path: path.into(), folder: folder.into() });
+            compiled.programs.push(Program { name: name.into(), path: path.into(), folder: folder.into() });
         }
     }
-    Ok(programs)
+    if child.wait()?.success() { Ok(compiled) } else { Err("the tests do not compile".into()) }
 }
 
 /// Runs all of them, shows what each has said when it ends, and counts.
@@ -109,19 +117,6 @@ impl Program {
         // Its reader may have gone; the verdict stands.
         let _ = io::stdout().lock().write_all(&text);
         tests
-    }
-}
-
-/// Runs the examples of the documentation, which cargo compiles and runs by itself.
-pub(crate) fn run_documentation(root: &Path, config: &[&str]) -> Tests {
-    let mut cargo = nice("cargo");
-    cargo.args(["test", "--workspace", "--doc", "--no-fail-fast"]).args(config).current_dir(root);
-    match listen(&mut cargo) {
-        Ok(Heard { mut tests, status, .. }) => {
-            tests.finish(status.success(), &format!("cargo test --doc: {status}"));
-            tests
-        }
-        Err(error) => Tests::broken(format!("cargo test --doc: {error}")),
     }
 }
 
